@@ -1,0 +1,36 @@
+# Each target prints the plain command it runs. Only Python >= 3.10 is needed beforehand.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+.DEFAULT_GOAL := help
+
+.PHONY: help setup demo test check up bench clean
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+setup: $(READY) ## create .venv from the lock file
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY) ## run 2,000 checkouts through a vendor outage and check the result
+	$(BIN)/dispatcher demo
+
+up: $(READY) ## start everything with the sandbox vendors and leave it running
+	$(BIN)/dispatcher up --sandbox
+
+test: $(READY) ## all tests: unit, properties, contract, serve, chaos
+	$(BIN)/python -m pytest
+
+check: $(READY) ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY) ## the benchmarks; make bench NAME=replay_breaker for one
+	$(BIN)/python -m benchmarks $(NAME)
+
+clean: ## remove the virtual environment
+	rm -rf .venv

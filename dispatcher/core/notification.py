@@ -1,0 +1,203 @@
+"""The nouns of a notification's life: what is accepted, what is claimed, what is remembered.
+
+Values only. Where a notification is (its `State`) is decided by the store's scripts; where it goes next is decided by
+`core.life`.
+
+Ids: a trigger's id is `<cell>-<26 letters>`; a notification's id is `<trigger id>.<index>`, so that the key of its
+record, and its cell, follow from its id alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, NamedTuple
+
+PRIORITIES = ("high", "normal", "bulk")
+
+
+class State(str, Enum):
+    """Where a notification is. `dead` is a resting place (redrive leaves it), the last two are ends."""
+
+    QUEUED = "queued"  # in a mailbox, claimed or not
+    STARTED = "started"  # as queued, and a `hold` send may have begun
+    DUE = "due"  # waiting for a retry's time
+    DELAYED = "delayed"  # waiting for `send_at`
+    HELD = "held"  # maybe sent: waiting for proof or its deadline
+    DEAD = "dead"
+    SETTLED = "settled"
+    CANCELLED = "cancelled"
+
+
+class Lane(NamedTuple):
+    """One stream: a vendor's mailbox, split by priority."""
+
+    mailbox: str
+    priority: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewNotification:
+    """One notification to be stored. `vendor` names the mailbox, `chain` the vendors allowed, in order."""
+
+    channel: str
+    to: str
+    chain: tuple[str, ...]
+    vendor: str
+    template: str | None = None
+    template_version: int | None = None
+    content: Mapping[str, str] | None = None  # subject, text, html: given by the request instead of a template
+
+
+@dataclass(frozen=True, slots=True)
+class NewTrigger:
+    """One trigger to be stored, expanded and routed. Times are wall milliseconds of the store's clock."""
+
+    id: str
+    tenant: str
+    event: str
+    body_hash: str
+    accepted_ms: int
+    expires_ms: int
+    priority: str
+    on_unknown: str  # resend | hold
+    data: Mapping[str, Any]
+    notifications: tuple[NewNotification, ...]
+    recipient_id: str | None = None
+    locale: str | None = None
+    send_at_ms: int | None = None
+    idempotency_key: str | None = None
+
+
+def notification_id(trigger_id: str, index: int) -> str:
+    return f"{trigger_id}.{index}"
+
+
+def trigger_of(notification: str) -> str:
+    return notification.rpartition(".")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """A notification as its courier sees it: what was accepted, and what happened so far.
+
+    Attributes:
+        tried: vendors tried in this round; emptied when a round ends, else every later round is "all tried".
+        attempts: calls made that count against the budget, over all vendors and rounds of this generation.
+        generation: raised by each redrive; part of the vendor's idempotency key.
+        crashes: times an actor died while it held this entry; kept across moves, so that poison is found.
+        moved_epoch: plan epoch of the last move that cost no attempt; one such move per epoch.
+    """
+
+    id: str
+    tenant: str
+    event: str
+    channel: str
+    to: str
+    chain: tuple[str, ...]
+    priority: str
+    accepted_ms: int
+    expires_ms: int
+    on_unknown: str
+    data: Mapping[str, Any]
+    template: str | None = None
+    template_version: int | None = None
+    content: Mapping[str, str] | None = None
+    locale: str | None = None
+    attempts: int = 0
+    generation: int = 0
+    crashes: int = 0
+    tried: tuple[str, ...] = ()
+    moved_epoch: int = 0
+    state: State = State.QUEUED
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One entry claimed by one incarnation. `suspect`: its last owner died holding it."""
+
+    lane: Lane
+    entry_id: str
+    notification: Notification
+    suspect: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One line of a notification's history."""
+
+    at_ms: int
+    vendor: str
+    outcome: str
+    reason: str
+    took_ms: int
+    vendor_message_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationView:
+    """What `GET /v1/triggers/{id}` tells of one notification. Never the recipient's address."""
+
+    id: str
+    channel: str
+    vendor: str
+    state: str
+    reason: str | None
+    attempts: tuple[Attempt, ...]
+    generation: int = 0
+    template: str | None = None
+    template_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerView:
+    id: str
+    tenant: str
+    event: str
+    accepted_ms: int
+    expires_ms: int
+    body_hash: str
+    notifications: tuple[NotificationView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A notification we stopped trying, with its reason and history."""
+
+    id: str
+    tenant: str
+    event: str
+    channel: str
+    vendor: str
+    reason: str
+    dead_ms: int
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterFilter:
+    """Which dead letters an operator means. Empty fields match all; times are wall milliseconds."""
+
+    ids: tuple[str, ...] = ()
+    tenant: str | None = None
+    vendor: str | None = None
+    channel: str | None = None
+    reason: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+    limit: int = 100
+
+
+@dataclass(slots=True)
+class MailboxDepth:
+    """Entries of one mailbox, by lane, and the age of its oldest, milliseconds."""
+
+    mailbox: str
+    queued: dict[str, int] = field(default_factory=dict)
+    claimed: int = 0
+    oldest_age_ms: int = 0
+
+    @property
+    def total(self) -> int:
+        return sum(self.queued.values())

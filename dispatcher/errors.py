@@ -1,0 +1,41 @@
+"""Errors, split by who can act. Each takes exactly what it passes up, so that it survives pickling across Ray."""
+
+from __future__ import annotations
+
+
+class DispatcherError(Exception):
+    """Base of everything this package raises on purpose."""
+
+
+class CallerError(DispatcherError):
+    """The request is wrong; nothing was stored. Fix `field` by `rule` and send again."""
+
+    def __init__(self, field: str, rule: str, status: int = 422) -> None:
+        super().__init__(field, rule, status)
+        self.field = field
+        self.rule = rule
+        self.status = status
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.rule}"
+
+
+class ConfigError(DispatcherError):
+    """The configuration is wrong; nothing was started. The message names the line or the field."""
+
+
+class UnavailableError(DispatcherError):
+    """Not done, or not known to be done; try again after `retry_after_s` with the same idempotency key."""
+
+    def __init__(self, reason: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(reason, retry_after_s)
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+
+
+class TemplateError(DispatcherError):
+    """This template or its data can never render; permanent for the notification that asked. `args[0]` says why."""
+
+
+class InvariantError(DispatcherError):
+    """Our bug."""
