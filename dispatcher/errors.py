@@ -39,3 +39,11 @@ class TemplateError(DispatcherError):
 
 class InvariantError(DispatcherError):
     """Our bug."""
+
+
+class FencedError(DispatcherError):
+    """This incarnation is not live any more: stop, drop what was not started, begin a new one."""
+
+
+class StaleTermError(DispatcherError):
+    """Another supervisor has begun a later term: this one exits."""

@@ -1,14 +1,20 @@
-"""What the three loops need from the world: a clock, vendors, a store, a control channel.
+"""What the three loops need from the world: a clock, vendors, mailboxes, a control channel.
 
-Nothing here knows Redis, Ray or HTTP.
+Nothing here knows Redis, Ray or HTTP. `UnavailableError` from a store or control call means "maybe done"; repeating
+the same call is safe.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
+from dispatcher.core.life import Decision
 from dispatcher.core.message import Message
+from dispatcher.core.notification import Claim, Lane, MailboxDepth, NewTrigger
 from dispatcher.core.outcome import Outcome
+from dispatcher.core.plan import Beat, Override, Plan
 
 
 class Clock(Protocol):
@@ -34,3 +40,100 @@ class Vendor(Protocol):
     async def send(self, message: Message, timeout_s: float) -> Outcome: ...
 
     async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a claim gave: store time, claims, and entries to drop (no record, or not the record's entry)."""
+
+    now_ms: int
+    claims: list[Claim]
+    orphans: list[tuple[Lane, str, str]]
+    lost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DueEntry:
+    """Something whose time has come. `score` is the string it was read with: the key to promoting it once."""
+
+    id: str
+    score: str
+    delayed: bool
+    chain: tuple[str, ...]
+    tried: tuple[str, ...]
+    priority: str
+    expires_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One message of the control channel. `kind`: beat, report, plan or totals."""
+
+    kind: str
+    body: dict[str, Any]
+
+
+class Store(Protocol):
+    """The durable mailboxes; the method docstrings of `adapters.redis.store` are the contract."""
+
+    async def accept(self, triggers: Sequence[NewTrigger]) -> list[str]: ...
+
+    async def claim(self, me: str, lanes: Sequence[Lane], want: int) -> Claims: ...
+
+    async def wait(self, me: str, lanes: Sequence[Lane], want: int, timeout_ms: int) -> Claims: ...
+
+    async def wake(self) -> None: ...
+
+    async def own(self, me: str, lanes: Sequence[Lane], known: set[tuple[Lane, str]]) -> Claims: ...
+
+    async def take(self, me: str, lanes: Sequence[Lane], at_most: int = 50) -> Claims: ...
+
+    async def apply(self, me: str, decided: Sequence[tuple[Claim, Decision]], now_ms: int) -> list[str]: ...
+
+    async def drop(self, me: str, orphans: Sequence[tuple[Lane, str, str]]) -> None: ...
+
+    async def start(self, me: str, claim: Claim) -> bool: ...
+
+    async def due(self, limit: int = 100) -> tuple[int, list[DueEntry]]: ...
+
+    async def promote(self, chosen: Sequence[tuple[DueEntry, str]]) -> list[str]: ...
+
+    async def overdue_held(self, limit: int = 100) -> list[str]: ...
+
+    async def expired(self, lane: Lane, cursor: str, page: int = 200) -> tuple[str, list[str]]: ...
+
+    async def withdraw(self, nid: str, to: str, reason: str) -> str: ...
+
+
+class Control(Protocol):
+    """Incarnations, beats, reports, the plan; the docstrings of `adapters.redis.control` are the contract."""
+
+    async def register(self, vendor: str) -> str: ...
+
+    async def bury(self, incarnations: Sequence[str], term: int) -> None: ...
+
+    async def stopped(self, incarnation: str) -> None: ...
+
+    async def live(self) -> list[str]: ...
+
+    async def ended(self) -> list[str]: ...
+
+    async def forget(self, incarnations: Sequence[str]) -> None: ...
+
+    async def beat(self, beat: Beat) -> None: ...
+
+    async def report(self, report: dict[str, Any]) -> None: ...
+
+    async def totals(self, totals: dict[str, Any]) -> None: ...
+
+    def listen(self, kinds: Sequence[str]) -> AsyncIterator[Heard | None]: ...
+
+    async def begin_term(self) -> tuple[int, Plan]: ...
+
+    async def publish(self, plan: Plan, term: int) -> None: ...
+
+    async def plan(self) -> Plan | None: ...
+
+    async def overrides(self) -> dict[str, Override]: ...
+
+    async def depths(self) -> dict[str, MailboxDepth]: ...

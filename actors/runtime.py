@@ -1,0 +1,63 @@
+"""What every actor opens when it starts, never in its constructor: clients of Redis, by a reference resolved here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import redis.asyncio as redis
+
+from dispatcher.adapters.redis.scripts import client
+from dispatcher.errors import UnavailableError
+from dispatcher.settings import resolve
+from dispatcher.telemetry.log import logger
+
+VERSION = "0.1.0"
+
+
+def open_redis(runtime: dict[str, str], **options: Any) -> redis.Redis:
+    """A data-path client. The URL is a reference (`file:`): Ray stores and shows constructor arguments."""
+    return client(resolve(runtime["redis_url"]), **options)
+
+
+async def until_available(step: Callable[[], Awaitable[Any]]) -> Any:
+    """Repeat `step` until the store answers: a Redis that still loads must not fail a deployment."""
+    wait_s = 0.1
+    while True:
+        try:
+            return await step()
+        except UnavailableError:
+            await asyncio.sleep(wait_s)
+            wait_s = min(1.0, wait_s * 2)
+
+
+class Tasks:
+    """Background loops of one actor: `check` raises as soon as one of them has ended."""
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    def start(self, name: str, loop: Awaitable[Any]) -> asyncio.Task[Any]:
+        async def run() -> Any:
+            return await loop
+
+        task = asyncio.get_running_loop().create_task(run(), name=name)
+        self._tasks.append(task)
+        return task
+
+    def check(self) -> None:
+        for task in self._tasks:
+            if task.done():
+                error = None if task.cancelled() else task.exception()
+                logger().error("loop_ended", name=task.get_name(), error=repr(error)[:200])
+                raise RuntimeError(f"{task.get_name()} has ended: {error!r}")
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
+        self._tasks.clear()

@@ -1,0 +1,52 @@
+"""The supervisor actor: binds `dispatcher.supervisor` to start, stop and health."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from actors.runtime import Tasks, open_redis
+from dispatcher.adapters.clock import SystemClock
+from dispatcher.adapters.redis.control import RedisControl
+from dispatcher.core.plan import PlanConfig, VendorConfig
+from dispatcher.settings import Settings, parse_settings
+from dispatcher.supervisor import Supervisor
+from dispatcher.telemetry.log import configure
+
+
+def plan_config(settings: Settings) -> PlanConfig:
+    """What deciding needs of the configuration."""
+    vendors = {
+        name: VendorConfig(name, v.channel, v.rate_per_s, v.replicas_min, v.replicas_max, v.concurrency_max)
+        for name, v in settings.vendors.items()
+    }
+    return PlanConfig(vendors, tuple(tuple(route.chain) for route in settings.routes))
+
+
+class SupervisorActor:
+    """One supervisor. Killed or frozen, Serve starts another, whose term fences this one."""
+
+    def __init__(self, settings: dict[str, Any], runtime: dict[str, str], identity: dict[str, Any]) -> None:
+        self._settings = parse_settings(settings)
+        self._runtime = runtime
+        self._tasks = Tasks()
+
+    async def start(self) -> None:
+        configure()
+        s = self._settings.supervision
+        control = RedisControl(open_redis(self._runtime))
+        supervisor = Supervisor(
+            control, SystemClock(), plan_config(self._settings), beat_s=s.beat_ms / 1000, silence_ms=s.silence_ms
+        )
+        self._tasks.start("supervisor", supervisor.run())
+        await asyncio.sleep(0)
+
+    def check(self) -> None:
+        """Raises when the loop has ended (another supervisor is in office, or a bug): Serve replaces this replica."""
+        self._tasks.check()
+
+    def statistics(self) -> dict[str, float]:
+        return {"replicas": 1.0}
+
+    async def stop(self, deadline_s: float) -> None:
+        await self._tasks.stop()

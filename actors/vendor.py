@@ -1,0 +1,246 @@
+"""A vendor actor: one courier with its own breaker, limiter and client, under one incarnation at a time.
+
+State here is soft. What must survive is in Redis before anyone is told; a crash at any instruction leaves each
+notification pending under this incarnation, which the supervisor declares dead and a living drainer takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from typing import Any
+
+from dispatcher.core.breaker import Breaker
+
+from actors.runtime import VERSION, Tasks, open_redis, until_available
+from dispatcher.adapters.clock import SystemClock
+from dispatcher.adapters.redis.control import RedisControl
+from dispatcher.adapters.redis.store import RedisStore
+from dispatcher.adapters.redis.templates import RedisTemplateStore
+from dispatcher.adapters.vendors import build
+from dispatcher.caretaker import Caretaker, CaretakerPeriods
+from dispatcher.core.plan import Beat, Plan
+from dispatcher.core.retry import RetryPolicy
+from dispatcher.courier import Courier, CourierLimits
+from dispatcher.errors import FencedError, UnavailableError
+from dispatcher.settings import Settings, VendorSettings, parse_settings, resolve_options
+from dispatcher.telemetry.log import configure, logger
+from dispatcher.telemetry.metrics import Metrics
+from dispatcher.templates.cache import TemplateCache
+
+
+class VendorActor:
+    """One replica of a vendor's pool."""
+
+    def __init__(
+        self, settings: dict[str, Any], vendor: str, runtime: dict[str, str], identity: dict[str, Any]
+    ) -> None:
+        """Validate, and connect to nothing: a Redis still loading must not make a deployment fail."""
+        self._settings: Settings = parse_settings(settings)
+        self._name = vendor
+        self._config: VendorSettings = self._settings.vendors[vendor]
+        self._runtime, self._identity = runtime, identity
+        self._vendor = build(self._config.adapter, vendor, self._config.channel, resolve_options(self._config.options))
+        self._tasks = Tasks()
+        self._metrics = Metrics()
+        self._changed = asyncio.Event()
+        self._wish: float = self._config.replicas_min
+        self._transitions = 0
+
+    # ---- life cycle
+
+    async def start(self) -> None:
+        configure()
+        s, clock = self._settings, SystemClock()
+        self._clock = clock
+        self._redis = open_redis(self._runtime)
+        waiting = open_redis(self._runtime, timeout_s=s.courier.claim_block_ms / 1000 + 2.0, connections_max=2)
+        retention_ms = s.retention.finished_s * 1000
+        self._store = RedisStore(self._redis, waiting, retention_ms=retention_ms)
+        self._control = RedisControl(self._redis)
+        self._templates = TemplateCache(RedisTemplateStore(self._redis))
+        self._courier = Courier(
+            self._vendor,
+            self._breaker(),
+            self._store,
+            self._templates,
+            clock,
+            self._metrics,
+            self._limits(),
+            RetryPolicy(s.retry.attempts_max, s.retry.base_s, s.retry.cap_s),
+            random.random,
+            self._changed.set,
+        )
+        periods = CaretakerPeriods(take_s=s.courier.sweep_s, audit_s=s.courier.audit_s)
+        self._caretaker = Caretaker(
+            self._courier, self._store, clock, frozenset(s.vendors), periods, random.random
+        )
+        self._tasks.start("courier", self._deliver())
+        self._tasks.start("outbox", self._courier.outbox.run())
+        self._tasks.start("caretaker", self._caretaker.run())
+        self._tasks.start("plan", self._follow_plan())
+        self._tasks.start("beat", self._beat())
+        self._tasks.start("report", self._report())
+        await asyncio.sleep(0)
+
+    def check(self) -> None:
+        self._tasks.check()
+
+    def statistics(self) -> dict[str, float]:
+        """The pool's size as the plan wants it; Serve's autoscaler forwards it."""
+        return {"replicas": float(self._wish)}
+
+    async def stop(self, deadline_s: float) -> None:
+        """Drain: stop claiming, finish the calls, settle, say goodbye. What is left is taken at once by others."""
+        courier = self._courier
+        courier.stopping = True
+        with contextlib.suppress(UnavailableError):
+            await self._store.wake()
+        await courier.finish(max(0.5, deadline_s - 1.0))
+        with contextlib.suppress(UnavailableError):
+            await self._control.report(self._statement())
+            if courier.me:
+                await self._control.stopped(courier.me)
+        await self._tasks.stop()
+        await self._vendor.close()
+        await self._redis.aclose()
+
+    # ---- loops
+
+    async def _deliver(self) -> None:
+        """Claim under a live incarnation; when it is not live any more, finish in its name and begin a new one."""
+        courier = self._courier
+        while not courier.stopping:
+            courier.me = await until_available(lambda: self._control.register(self._name))
+            courier.replied()
+            logger().info("incarnation_begun", incarnation=courier.me, vendor=self._name)
+            self._changed.set()
+            watch = asyncio.ensure_future(self._watch_link())
+            claims = asyncio.ensure_future(courier.run())
+            await asyncio.wait({watch, claims}, return_when=asyncio.FIRST_COMPLETED)
+            if courier.stopping:
+                watch.cancel()
+                await claims
+                return
+            watch.cancel()
+            old = courier.me
+            logger().warning("incarnation_ended", incarnation=old, vendor=self._name)
+            courier.stopping = True  # the claim loop ends by itself: a blocked read is never cancelled
+            with contextlib.suppress(FencedError):
+                await claims
+            await courier.finish(self._config.timeout_s + 2.0)
+            await until_available(lambda: self._control.stopped(old))
+            courier.stopping = False
+
+    async def _watch_link(self) -> None:
+        """Return when the store was silent too long for this incarnation to go on (and it answers again)."""
+        while not self._courier.stale():
+            await asyncio.sleep(0.1)
+        await until_available(self._control.live)
+
+    async def _follow_plan(self) -> None:
+        while True:
+            with contextlib.suppress(UnavailableError):
+                plan = await self._control.plan()
+                if plan is not None:
+                    self._adopt(plan)
+                read_s = time.monotonic()
+                async for heard in self._control.listen(("plan",)):
+                    if heard is not None:
+                        self._adopt(Plan.from_dict(heard.body))
+                    elif time.monotonic() - read_s > 2.0:  # pub/sub forgets; the key does not
+                        read_s = time.monotonic()
+                        plan = await self._control.plan()
+                        if plan is not None:
+                            self._adopt(plan)
+            await asyncio.sleep(0.2)
+
+    def _adopt(self, plan: Plan) -> None:
+        before = self._courier.plan.epoch
+        self._courier.adopt_plan(plan)
+        if self._courier.plan.epoch == before:
+            return
+        entry = plan.vendors.get(self._name)
+        if entry is not None:
+            self._wish = entry.replicas
+            now_ns = int(self._clock.now_s() * 1e9)
+            if entry.override == "close" and self._courier.breaker.state.value in ("open", "half_open"):
+                self._courier.breaker.force("closed", now_ns)
+        # Wake the blocked claim: it waits on the lanes of the plan before.
+        self._waking = asyncio.ensure_future(self._wake())
+
+    async def _wake(self) -> None:
+        with contextlib.suppress(UnavailableError):
+            await self._store.wake()
+
+    async def _beat(self) -> None:
+        period_s = self._settings.supervision.beat_ms / 1000
+        while True:
+            if self._courier.me:
+                with contextlib.suppress(UnavailableError):
+                    await self._control.beat(
+                        Beat(
+                            self._courier.me,
+                            self._name,
+                            self._identity.get("replica", ""),
+                            self._identity.get("pid", 0),
+                            self._identity.get("node", ""),
+                        )
+                    )
+                    self._courier.replied()
+            await asyncio.sleep(period_s)
+
+    async def _report(self) -> None:
+        period_s = self._settings.supervision.report_ms / 1000
+        while True:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), period_s)
+            self._changed.clear()
+            self._count_transitions()
+            if self._courier.me:
+                with contextlib.suppress(UnavailableError):
+                    await self._control.report(self._statement())
+
+    # ---- values
+
+    def _statement(self) -> dict[str, Any]:
+        courier, breaker = self._courier, self._courier.breaker
+        metrics = breaker.metrics(int(self._clock.now_s() * 1e9))
+        return {
+            "process": f"{self._name}-{self._identity.get('replica', '')}",
+            "incarnation": courier.me,
+            "vendor": self._name,
+            "breaker": breaker.state.value,
+            "window": {"n": metrics.buffered, "failed": metrics.failed, "slow": metrics.slow},
+            "in_flight": courier.in_flight,
+            "replica": self._identity.get("replica", ""),
+            "pid": self._identity.get("pid", 0),
+            "node": self._identity.get("node", ""),
+            "version": VERSION,
+            "metrics": self._metrics.snapshot(),
+        }
+
+    def _count_transitions(self) -> None:
+        for event in self._courier.breaker.drain_events():
+            to = getattr(event, "to", None)
+            if to is not None:
+                self._metrics.count("dispatcher_transitions", self._name, to.value)
+                logger().warning(
+                    "breaker_changed", vendor=self._name, state=to.value, reason=getattr(event, "reason", "")
+                )
+
+    def _limits(self) -> CourierLimits:
+        v, c = self._config, self._settings.courier
+        return CourierLimits(
+            timeout_s=v.timeout_s,
+            concurrency_max=v.concurrency_max,
+            half_open_calls=v.breaker.half_open_calls,
+            settle_interval_s=c.settle_interval_ms / 1000,
+            settle_stall_s=c.settle_stall_s,
+            claim_block_ms=c.claim_block_ms,
+        )
+
+    def _breaker(self) -> Breaker:
+        raise NotImplementedError

@@ -1,0 +1,195 @@
+"""The control channel on Redis: incarnations, beats, reports, the plan, overrides.
+
+Everything travels through Redis and nowhere else, so it works while Ray's control plane is away. Beats, reports and
+totals are PUBLISHed: no fsync, and they work when Redis is full. The plan is also a key, since pub/sub forgets.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import redis.asyncio as redis
+
+from dispatcher.adapters.redis.keys import Keys
+from dispatcher.adapters.redis.scripts import UNAVAILABLE, run_one
+from dispatcher.core.notification import PRIORITIES, MailboxDepth
+from dispatcher.core.plan import Beat, Override, Plan, Report
+from dispatcher.errors import StaleTermError, UnavailableError
+from dispatcher.ports import Heard
+
+PLANS_KEPT = 1000
+
+
+class RedisControl:
+    """One process's end of the control channel."""
+
+    def __init__(self, connection: redis.Redis, keys: Keys | None = None) -> None:
+        self._redis = connection
+        self._keys = keys or Keys()
+
+    # ---- actors
+
+    async def register(self, vendor: str) -> str:
+        """A new live incarnation, `vendor/number`; the number is never used again."""
+        k = self._keys
+        return str(await run_one(self._redis, "register", [k.actors, k.incarnations, k.nil], [vendor]))
+
+    async def bury(self, incarnations: Sequence[str], term: int) -> None:
+        """Mark incarnations dead; raises StaleTermError when this supervisor is no longer in office."""
+        k = self._keys
+        if await run_one(self._redis, "bury", [k.actors, k.plan, k.nil], [term, "dead", *incarnations]) == "STALE":
+            raise StaleTermError
+
+    async def stopped(self, incarnation: str) -> None:
+        """My own clean end: what I left pending is taken at once, and nobody suspects it."""
+        k = self._keys
+        await run_one(self._redis, "bury", [k.actors, k.plan, k.nil], ["", "stopped", incarnation])
+
+    async def live(self) -> list[str]:
+        actors = await self._read(self._redis.hgetall(self._keys.actors))
+        return [name for name, state in actors.items() if state == "live"]
+
+    async def forget(self, incarnations: Sequence[str]) -> None:
+        """Drop ended incarnations from the list: those for which no mailbox has a consumer any more."""
+        if incarnations:
+            await self._read(self._redis.hdel(self._keys.actors, *incarnations))
+
+    async def ended(self) -> list[str]:
+        """Incarnations that ended and that no lane of any mailbox lists as a consumer."""
+        actors = await self._read(self._redis.hgetall(self._keys.actors))
+        gone = {name for name, state in actors.items() if state != "live"}
+        if not gone:
+            return []
+        pipeline = self._redis.pipeline(transaction=False)
+        for mailbox in await self._read(self._redis.smembers(self._keys.mailboxes)):
+            for priority in PRIORITIES:
+                pipeline.execute_command("XINFO", "CONSUMERS", f"{self._keys.prefix}mb:{mailbox}:{priority}")
+        answers = await self._read(pipeline.execute(raise_on_error=False))
+        listed = {c[c.index("name") + 1] for answer in answers if isinstance(answer, list) for c in answer}
+        return sorted(gone - listed)
+
+    # ---- messages
+
+    async def beat(self, beat: Beat) -> None:
+        await self._publish(self._keys.beat_channel, asdict(beat))
+
+    async def report(self, report: dict[str, Any]) -> None:
+        await self._publish(self._keys.report_channel, report)
+
+    async def totals(self, totals: dict[str, Any]) -> None:
+        await self._publish(self._keys.totals_channel, totals)
+
+    async def listen(self, kinds: Sequence[str]) -> AsyncIterator[Heard | None]:
+        """Messages of these kinds as they come; None each quiet 0.2 s. Raises UnavailableError when the link breaks."""
+        names = {
+            {
+                "beat": self._keys.beat_channel,
+                "report": self._keys.report_channel,
+                "plan": self._keys.plan_channel,
+                "totals": self._keys.totals_channel,
+            }[kind]: kind
+            for kind in kinds
+        }
+        pubsub = self._redis.pubsub(ignore_subscribe_messages=True)
+        try:
+            await pubsub.subscribe(*names)
+            while True:
+                message = await pubsub.get_message(timeout=0.2)
+                yield None if message is None else Heard(names[message["channel"]], json.loads(message["data"]))
+        except UNAVAILABLE as error:
+            raise UnavailableError(f"redis: {type(error).__name__}") from error
+        finally:
+            await pubsub.aclose()  # type: ignore[no-untyped-call]
+
+    # ---- plan
+
+    async def begin_term(self) -> tuple[int, Plan]:
+        """Take office: the term, which fences every earlier supervisor, and the plan in force."""
+        term, epoch, text = await run_one(self._redis, "begin_term", [self._keys.plan, self._keys.nil], [])
+        return int(term), Plan.from_dict(json.loads(text)) if text else Plan(epoch=int(epoch))
+
+    async def publish(self, plan: Plan, term: int) -> None:
+        """Put `plan` in force; raises StaleTermError when another supervisor is in office."""
+        k = self._keys
+        text = json.dumps(plan.to_dict(), separators=(",", ":"))
+        reply = await run_one(
+            self._redis,
+            "publish_plan",
+            [k.plan, k.plan_history, k.nil],
+            [term, plan.epoch, text, k.plan_channel, PLANS_KEPT],
+        )
+        if reply == "STALE":
+            raise StaleTermError
+
+    async def plan(self) -> Plan | None:
+        text = await self._read(self._redis.hget(self._keys.plan, "plan"))
+        return Plan.from_dict(json.loads(text)) if text else None
+
+    async def plan_history(self, limit: int = 100) -> list[dict[str, Any]]:
+        return [
+            json.loads(text) for text in await self._read(self._redis.lrange(self._keys.plan_history, 0, limit - 1))
+        ]
+
+    async def overrides(self) -> dict[str, Override]:
+        rows = await self._read(self._redis.hgetall(self._keys.overrides))
+        return {vendor: Override(**json.loads(text)) for vendor, text in rows.items()}
+
+    async def set_override(self, vendor: str, override: Override | None) -> None:
+        if override is None:
+            await self._read(self._redis.hdel(self._keys.overrides, vendor))
+        else:
+            await self._read(self._redis.hset(self._keys.overrides, vendor, json.dumps(asdict(override))))
+
+    # ---- mailboxes
+
+    async def depths(self) -> dict[str, MailboxDepth]:
+        """Depth, claimed and age of the oldest entry of every existing mailbox."""
+        k = self._keys
+        names = sorted(await self._read(self._redis.smembers(k.mailboxes)))
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.time()
+        for name in names:
+            for priority in PRIORITIES:
+                key = f"{k.prefix}mb:{name}:{priority}"
+                pipeline.xlen(key)
+                pipeline.execute_command("XRANGE", key, "-", "+", "COUNT", 1)
+                pipeline.execute_command("XPENDING", key, "g")
+        (seconds, micros), *rows = await self._read(pipeline.execute(raise_on_error=False))
+        now_ms = seconds * 1000 + micros // 1000
+        result = {}
+        for n, name in enumerate(names):
+            depth = MailboxDepth(name)
+            for m, priority in enumerate(PRIORITIES):
+                length, first, pending = rows[(n * len(PRIORITIES) + m) * 3 :][:3]
+                depth.queued[priority] = length
+                if first:
+                    depth.oldest_age_ms = max(depth.oldest_age_ms, now_ms - int(first[0][0].split("-")[0]))
+                if isinstance(pending, list) and pending:
+                    depth.claimed += int(pending[0])
+            result[name] = depth
+        return result
+
+    async def counts(self) -> dict[str, int]:
+        """How many notifications are due, delayed, held and dead."""
+        k = self._keys
+        pipeline = self._redis.pipeline(transaction=False)
+        for key in (k.due, k.delayed, k.held, k.dead):
+            pipeline.zcard(key)
+        return dict(zip(("due", "delayed", "held", "dead"), await self._read(pipeline.execute()), strict=True))
+
+    async def memory(self) -> tuple[int, int]:
+        """Bytes used and the most allowed (0: no limit)."""
+        info = await self._read(self._redis.info("memory"))
+        return int(info["used_memory"]), int(info["maxmemory"])
+
+    async def _publish(self, channel: str, body: dict[str, Any]) -> None:
+        await self._read(self._redis.publish(channel, json.dumps(body, separators=(",", ":"))))
+
+    async def _read(self, awaitable: Any) -> Any:
+        try:
+            return await awaitable
+        except UNAVAILABLE as error:
+            raise UnavailableError(f"redis: {type(error).__name__}") from error

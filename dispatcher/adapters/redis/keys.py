@@ -1,0 +1,67 @@
+"""The key layout: one place, one hash tag per cell, so that every script touches a single slot.
+
+| key | holds |
+|---|---|
+| `{nd:0}:t:<trigger>` | a trigger's record (hash): meta, data, state of each notification, idempotency by its very id |
+| `{nd:0}:mb:<vendor>:<lane>` | one lane of a mailbox (stream, group `g`, entries `n` = notification id) |
+| `{nd:0}:mailboxes` | every mailbox that exists (set) |
+| `{nd:0}:due`, `:delayed`, `:held`, `:dead` | notifications out of a mailbox, by time (sorted sets) |
+| `{nd:0}:actors`, `:incarnations` | incarnation → live, stopped or dead (hash); their counter |
+| `{nd:0}:plan`, `:plan:history` | term, epoch and plan (hash); the last 1,000 plans (list) |
+| `{nd:0}:overrides` | vendor → operator's word (hash) |
+| `{nd:0}:nil` | never exists: deleting it opens a full Redis for the rest of a script |
+"""
+
+from __future__ import annotations
+
+from dispatcher.core.notification import PRIORITIES, Lane
+
+CELL = "0"
+
+
+class Keys:
+    """Names of one cell's keys and channels."""
+
+    def __init__(self, cell: str = CELL) -> None:
+        self.prefix = f"{{nd:{cell}}}:"
+        self.record_prefix = self.prefix + "t:"
+        self.mailboxes = self.prefix + "mailboxes"
+        self.due = self.prefix + "due"
+        self.delayed = self.prefix + "delayed"
+        self.held = self.prefix + "held"
+        self.dead = self.prefix + "dead"
+        self.actors = self.prefix + "actors"
+        self.incarnations = self.prefix + "incarnations"
+        self.plan = self.prefix + "plan"
+        self.plan_history = self.prefix + "plan:history"
+        self.overrides = self.prefix + "overrides"
+        self.nil = self.prefix + "nil"
+        self.beat_channel = self.prefix + "beat"
+        self.report_channel = self.prefix + "report"
+        self.plan_channel = self.prefix + "plan"
+        self.totals_channel = self.prefix + "totals"
+        self._lanes: dict[str, Lane] = {}
+        self._lane_keys: dict[Lane, str] = {}
+
+    def record(self, trigger_id: str) -> str:
+        return self.record_prefix + trigger_id
+
+    def lane(self, lane: Lane) -> str:
+        key = self._lane_keys.get(lane)
+        if key is None:
+            key = f"{self.prefix}mb:{lane.mailbox}:{lane.priority}"
+            self._lane_keys[lane] = key
+            self._lanes[key] = lane
+        return key
+
+    def lane_of(self, key: str) -> Lane:
+        lane = self._lanes.get(key)
+        if lane is None:
+            mailbox, _, priority = key.removeprefix(self.prefix + "mb:").rpartition(":")
+            lane = Lane(mailbox, priority)
+            self._lanes[key] = lane
+        return lane
+
+
+def lanes_of(mailbox: str) -> list[Lane]:
+    return [Lane(mailbox, priority) for priority in PRIORITIES]

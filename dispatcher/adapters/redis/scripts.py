@@ -1,0 +1,94 @@
+"""The Lua scripts: loaded from files, each with the prologue it needs, run in one pipelined round trip."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import redis.asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+
+from dispatcher.errors import UnavailableError
+
+_FOLDER = Path(__file__).parent / "scripts"
+_FENCED = {"settle": ("_fence", "_finish"), "withdraw": ("_finish",), "discard": ("_finish",)} | dict.fromkeys(
+    ("dead", "move", "retry", "hold", "drop"), ("_fence",)
+)
+UNAVAILABLE = (RedisError, OSError, asyncio.TimeoutError)
+"""What a Redis that does not answer looks like. The change is maybe made."""
+
+
+class Script(NamedTuple):
+    sha: str
+    body: str
+
+
+class Call(NamedTuple):
+    """One script call of a pipeline."""
+
+    script: str
+    keys: Sequence[str]
+    args: Sequence[Any]
+
+
+@cache
+def script(name: str) -> Script:
+    body = "".join((_FOLDER / f"{part}.lua").read_text() for part in (*_FENCED.get(name, ()), name))
+    return Script(hashlib.sha1(body.encode()).hexdigest(), body)
+
+
+def client(url: str, *, timeout_s: float = 2.0, connections_max: int = 32) -> redis.Redis:
+    """A client of the data path. It never re-sends by itself: redis-py would, and so claim or accept twice."""
+    return redis.Redis.from_url(
+        url,
+        decode_responses=True,
+        protocol=2,  # the shapes of replies below are RESP2's
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
+        retry_on_error=[],
+        max_connections=connections_max,
+        health_check_interval=0,
+    )
+
+
+async def run(connection: redis.Redis, calls: Sequence[Call]) -> list[Any]:
+    """Run `calls` in one round trip; the answer holds a reply or the exception of each, in order.
+
+    A Redis that restarted has forgotten the scripts: only what it answered NOSCRIPT is sent again.
+    Raises UnavailableError when the connection broke: each call is maybe done.
+    """
+    try:
+        replies = await _send(connection, calls)
+        missing = [n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if missing:
+            for name in {calls[n].script for n in missing}:
+                await connection.script_load(script(name).body)
+            again = await _send(connection, [calls[n] for n in missing])
+            for n, reply in zip(missing, again, strict=True):
+                replies[n] = reply
+        return replies
+    except UNAVAILABLE as error:
+        raise UnavailableError(f"redis: {type(error).__name__}") from error
+
+
+async def run_one(connection: redis.Redis, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+    """Run one script; raises UnavailableError also for an error reply of the script."""
+    (reply,) = await run(connection, [Call(name, keys, args)])
+    if isinstance(reply, Exception):
+        raise UnavailableError(f"redis: {name}: {reply}") from reply
+    return reply
+
+
+async def _send(connection: redis.Redis, calls: Sequence[Call]) -> list[Any]:
+    pipeline = connection.pipeline(transaction=False)
+    for name, keys, args in calls:
+        pipeline.execute_command("EVALSHA", script(name).sha, len(keys), *keys, *args)
+    replies: list[Any] = await pipeline.execute(raise_on_error=False)
+    return replies

@@ -1,0 +1,19 @@
+-- Prologue of settle, dead, move, retry, hold: prepended to each of them, never loaded alone.
+-- KEYS[1] lane   KEYS[2] record   KEYS[3] a key that never exists
+-- ARGV[1] entry id   ARGV[2] owner (vendor/incarnation)   ARGV[3] index of the notification in its trigger
+-- ARGV[4] one line of history, JSON, or ''   ARGV[5] attempts so far   ARGV[6] now, ms
+-- Reply LOST: not pending for that owner; nothing was changed. XACK is no fence, it ignores the consumer.
+-- Order of each script: fence, decode and compute, DEL of a never-existing key (opens a full Redis for the rest of the
+-- script and writes nothing), destination, record, XACK and XDEL last. An error then repeats; it cannot lose.
+local lane, rec, i = KEYS[1], KEYS[2], ARGV[3]
+if #redis.call('XPENDING', lane, 'g', ARGV[1], ARGV[1], 1, ARGV[2]) == 0 then return 'LOST' end
+local fields = redis.call('HMGET', rec, i .. '.h', i .. '.n')
+local history = fields[1] or ''
+if ARGV[4] ~= '' then
+  if history ~= '' then history = history .. ',' end
+  history = history .. ARGV[4]
+end
+local function leave()
+  redis.call('XACK', lane, 'g', ARGV[1])
+  redis.call('XDEL', lane, ARGV[1])
+end

@@ -1,0 +1,7 @@
+-- Begin an incarnation: a number never used again, live from here on.
+-- KEYS[1] actors   KEYS[2] counter   KEYS[3] never exists   ARGV[1] vendor
+-- Reply: the incarnation, `vendor/number`.
+redis.call('DEL', KEYS[3])
+local me = ARGV[1] .. '/' .. redis.call('INCR', KEYS[2])
+redis.call('HSET', KEYS[1], me, 'live')
+return me

@@ -1,0 +1,28 @@
+-- Remove a notification that nobody has claimed: cancel, expiry, a late success, a receipt. (Prologue: _finish.lua)
+-- KEYS[1] record  [2] lane, '' when not queued  [3] never exists  [4] due  [5] delayed  [6] held  [7] dead letters
+-- ARGV[1] notification id  [2] index  [3] to: cancelled | settled | dead  [4] reason  [5] retention ms  [6] now ms
+-- Reply {'OK'}, {'CLAIMED'}: too late, somebody has it; {'STATE', state}: it is elsewhere or ended.
+local rec, nid, i, to = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+local f = redis.call('HMGET', rec, i .. '.st', i .. '.lane', i .. '.eid')
+local st = f[1]
+if not st then return {'STATE', 'absent'} end
+if st == 'queued' or st == 'started' then
+  if f[2] ~= KEYS[2] then return {'STATE', 'moved'} end
+  local p = redis.pcall('XPENDING', KEYS[2], 'g', f[3], f[3], 1)
+  if not p.err and #p > 0 then return {'CLAIMED'} end
+elseif st ~= 'due' and st ~= 'delayed' and st ~= 'held' then
+  return {'STATE', st}
+end
+redis.call('DEL', KEYS[3])
+if to == 'dead' then
+  redis.call('ZADD', KEYS[7], ARGV[6], nid)
+  redis.call('HSET', rec, i .. '.st', 'dead', i .. '.r', ARGV[4])
+else
+  redis.call('HSET', rec, i .. '.st', to, i .. '.r', ARGV[4])
+  finish(rec, ARGV[5])
+end
+if st == 'queued' or st == 'started' then redis.call('XDEL', KEYS[2], f[3]) end
+redis.call('ZREM', KEYS[4], nid)
+redis.call('ZREM', KEYS[5], nid)
+redis.call('ZREM', KEYS[6], nid)
+return {'OK'}

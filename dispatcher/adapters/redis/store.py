@@ -1,0 +1,359 @@
+"""The durable mailboxes on Redis: what couriers and intake do to a notification.
+
+Guarantee: each method is one atomic change per notification (one script call), and repeating it is safe, since each
+script checks owner, state or score first. `UnavailableError` means "maybe done".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import redis.asyncio as redis
+from redis.exceptions import ResponseError
+
+from dispatcher.adapters.redis.keys import Keys
+from dispatcher.adapters.redis.scripts import UNAVAILABLE, Call, run, run_one
+from dispatcher.core.life import Dead, Decision, Drop, Hold, Move, Retry, Settle
+from dispatcher.core.notification import Claim, Lane, NewTrigger, trigger_of
+from dispatcher.errors import FencedError, UnavailableError
+from dispatcher.ports import Claims, DueEntry
+from dispatcher.wire import records
+
+
+class RedisStore:
+    """Mailboxes and records of one cell. `waiting` is a client of its own, for the one blocking read of a courier."""
+
+    def __init__(
+        self,
+        connection: redis.Redis,
+        waiting: redis.Redis | None = None,
+        keys: Keys | None = None,
+        retention_ms: int = 86_400_000,
+        hold_ms: int = 3_600_000,
+    ) -> None:
+        self._redis = connection
+        self._waiting = waiting
+        self._keys = keys or Keys()
+        self._retention_ms = retention_ms
+        self._hold_ms = hold_ms
+        self._blocked_id: int | None = None
+
+    # ---- accept
+
+    async def accept(self, triggers: Sequence[NewTrigger]) -> list[str]:
+        """Store each; answers OK, REPLAY, CONFLICT, FULL or ERROR (not stored) in order.
+
+        Raises UnavailableError: each is maybe stored.
+        """
+        replies = await run(self._redis, [self._accept_call(trigger) for trigger in triggers])
+        return [_accept_word(reply) for reply in replies]
+
+    def _accept_call(self, trigger: NewTrigger) -> Call:
+        k = self._keys
+        lanes = [k.lane(Lane(n.vendor, trigger.priority)) for n in trigger.notifications]
+        return Call(
+            "accept",
+            [k.record(trigger.id), k.mailboxes, k.delayed, *lanes],
+            [
+                trigger.id,
+                trigger.body_hash,
+                records.encode_meta(trigger),
+                records.encode_data(trigger),
+                "" if trigger.send_at_ms is None else trigger.send_at_ms,
+                trigger.on_unknown,
+                trigger.expires_ms,
+                *(n.vendor for n in trigger.notifications),
+            ],
+        )
+
+    # ---- claim
+
+    async def claim(self, me: str, lanes: Sequence[Lane], want: int) -> Claims:
+        """Take up to `want` entries under incarnation `me`, lanes in order. FencedError: `me` is not live."""
+        k = self._keys
+        keys = [k.actors, *(k.lane(lane) for lane in lanes)]
+        reply = await run_one(self._redis, "claim", keys, [me, want, k.record_prefix])
+        if reply[0] == "FENCED":
+            raise FencedError(me)
+        return self._claims(int(reply[1]), reply[2])
+
+    async def wait(self, me: str, lanes: Sequence[Lane], want: int, timeout_ms: int) -> Claims:
+        """As `claim`, but wait up to `timeout_ms` for the first entry. COUNT is per lane, so it may give a few more.
+
+        Woken by `wake`, never by cancelling: a cancelled blocking read may have taken an entry that nobody then knows.
+        """
+        waiting = self._waiting or self._redis
+        streams: Any = {self._keys.lane(lane): ">" for lane in lanes}
+        try:
+            if self._blocked_id is None:
+                self._blocked_id = await waiting.client_id()
+            reply: Any = await waiting.xreadgroup(
+                "g", me, streams, count=max(1, want // len(streams)), block=timeout_ms
+            )
+            rows = [(key, entry_id, body["n"]) for key, entries in (reply or []) for entry_id, body in entries]
+            return await self._load(rows)
+        except ResponseError as error:
+            if "NOGROUP" not in str(error):
+                raise UnavailableError(f"redis: {error}") from error
+            await asyncio.sleep(timeout_ms / 1000)  # claim makes the group; do not spin meanwhile
+            return Claims(0, [], [])
+        except UNAVAILABLE as error:
+            self._blocked_id = None
+            raise UnavailableError(f"redis: {type(error).__name__}") from error
+
+    async def wake(self) -> None:
+        """End a blocked `wait` early; what it would have read stays unclaimed."""
+        if self._blocked_id is not None:
+            try:
+                await self._redis.client_unblock(self._blocked_id)
+            except UNAVAILABLE as error:
+                raise UnavailableError(f"redis: {type(error).__name__}") from error
+
+    async def own(self, me: str, lanes: Sequence[Lane], known: set[tuple[Lane, str]]) -> Claims:
+        """What is pending for `me` and not in `known`: a lost reply's entries. The self-audit of mailbox flaw 1."""
+        try:
+            pipeline = self._redis.pipeline(transaction=False)
+            for lane in lanes:
+                pipeline.execute_command("XPENDING", self._keys.lane(lane), "g", "-", "+", 1000, me)
+            pages = await pipeline.execute(raise_on_error=False)
+            missing = [
+                (lane, entry[0])
+                for lane, page in zip(lanes, pages, strict=True)
+                if isinstance(page, list)
+                for entry in page
+                if (lane, entry[0]) not in known
+            ]
+            return await self._fetch(missing)
+        except UNAVAILABLE as error:
+            raise UnavailableError(f"redis: {type(error).__name__}") from error
+
+    async def _fetch(self, entries: Sequence[tuple[Lane, str]]) -> Claims:
+        if not entries:
+            return Claims(0, [], [])
+        pipeline = self._redis.pipeline(transaction=False)
+        for lane, entry_id in entries:
+            pipeline.xrange(self._keys.lane(lane), entry_id, entry_id)
+        found: Any = await pipeline.execute()
+        return await self._load(
+            [
+                (self._keys.lane(lane), entry_id, body[0][1]["n"])
+                for (lane, entry_id), body in zip(entries, found, strict=True)
+                if body
+            ]
+        )
+
+    async def _load(self, rows: Sequence[tuple[str, str, str]]) -> Claims:
+        if not rows:
+            return Claims(0, [], [])
+        pipeline = self._redis.pipeline(transaction=False)
+        for _, _, nid in rows:
+            i = nid.rpartition(".")[2]
+            pipeline.hmget(
+                self._keys.record(trigger_of(nid)),
+                [name if name in ("m", "d", "x") else f"{i}.{name}" for name in records.FIELDS],
+            )
+        pipeline.time()
+        *fields, (seconds, micros) = await pipeline.execute()
+        now_ms = seconds * 1000 + micros // 1000
+        return self._claims(now_ms, [[*row, field] for row, field in zip(rows, fields, strict=True)])
+
+    def _claims(self, now_ms: int, rows: Sequence[Sequence[Any]], lost: int = 0) -> Claims:
+        claims: list[Claim] = []
+        orphans: list[tuple[Lane, str, str]] = []
+        for lane_key, entry_id, nid, fields in rows:
+            lane = self._keys.lane_of(lane_key)
+            notification = records.decode_notification(nid, fields)
+            if notification is None or fields[9] != entry_id:
+                orphans.append((lane, entry_id, nid))
+            else:
+                claims.append(Claim(lane, entry_id, notification, suspect=notification.crashes > 0))
+        return Claims(now_ms, claims, orphans, lost)
+
+    # ---- take
+
+    async def take(self, me: str, lanes: Sequence[Lane], at_most: int = 50) -> Claims:
+        """Claim what is pending for incarnations that are not live, in the name of `me`."""
+        k = self._keys
+        try:
+            live = {name for name, state in (await self._redis.hgetall(k.actors)).items() if state == "live"}
+            pipeline = self._redis.pipeline(transaction=False)
+            for lane in lanes:
+                pipeline.execute_command("XINFO", "CONSUMERS", k.lane(lane))
+            answers = await pipeline.execute(raise_on_error=False)
+        except UNAVAILABLE as error:
+            raise UnavailableError(f"redis: {type(error).__name__}") from error
+        calls = [
+            Call(
+                "take",
+                [k.lane(lane), k.actors, k.held, k.nil],
+                [name, me, k.record_prefix, self._hold_ms, at_most],
+            )
+            for lane, answer in zip(lanes, answers, strict=True)
+            if isinstance(answer, list)
+            for name in map(_consumer_name, answer)
+            if name not in live and name != me
+        ]
+        if not calls:
+            return Claims(0, [], [])
+        replies = [reply for reply in await run(self._redis, calls) if not isinstance(reply, Exception)]
+        rows = [row for reply in replies for row in reply[2]]
+        lost = sum(int(reply[1]) for reply in replies)
+        return self._claims(max((int(reply[0]) for reply in replies), default=0), rows, lost)
+
+    # ---- the final word
+
+    async def apply(self, me: str, decided: Sequence[tuple[Claim, Decision]], now_ms: int) -> list[str]:
+        """Carry out each decision; OK or LOST in order (LOST on a repeat: done, or taken over). ERROR: not done."""
+        replies = await run(self._redis, [self._decision_call(me, claim, d, now_ms) for claim, d in decided])
+        return ["ERROR" if isinstance(reply, Exception) else reply for reply in replies]
+
+    def _decision_call(self, me: str, claim: Claim, decision: Decision, now_ms: int) -> Call:
+        k, n = self._keys, claim.notification
+        index = n.id.rpartition(".")[2]
+        keys = [k.lane(claim.lane), k.record(trigger_of(n.id)), k.nil]
+        if isinstance(decision, Drop):
+            return Call("drop", keys, [claim.entry_id, me, index, "", 0, now_ms])
+        args: list[Any] = [
+            claim.entry_id,
+            me,
+            index,
+            records.encode_attempt(decision.attempt),
+            decision.attempts,
+            now_ms,
+        ]
+        match decision:
+            case Settle(attempt=attempt):
+                vendor = attempt.vendor if attempt else claim.lane.mailbox
+                return Call("settle", keys, [*args, "settled", self._retention_ms, vendor])
+            case Dead(reason=reason, attempt=attempt):
+                vendor = attempt.vendor if attempt else claim.lane.mailbox
+                return Call("dead", [*keys, k.dead], [*args, n.id, reason, vendor])
+            case Move(vendor=vendor, tried=tried, epoch=epoch):
+                lane = k.lane(Lane(vendor, n.priority))
+                return Call("move", [*keys, lane, k.mailboxes], [*args, n.id, vendor, " ".join(tried), epoch])
+            case Retry(at_ms=at_ms, tried=tried):
+                return Call("retry", [*keys, k.due], [*args, n.id, at_ms, " ".join(tried)])
+            case Hold(deadline_ms=deadline_ms):
+                return Call("hold", [*keys, k.held], [*args, n.id, deadline_ms])
+        raise AssertionError(decision)
+
+    async def drop(self, me: str, orphans: Sequence[tuple[Lane, str, str]]) -> None:
+        k = self._keys
+        await run(
+            self._redis,
+            [
+                Call("drop", [k.lane(lane), k.record(trigger_of(nid)), k.nil], [entry_id, me, "0", "", 0, 0])
+                for lane, entry_id, nid in orphans
+            ],
+        )
+
+    async def start(self, me: str, claim: Claim) -> bool:
+        """Set the durable start mark of a `hold` notification; False: it is not mine, send nothing."""
+        k, n = self._keys, claim.notification
+        keys = [k.lane(claim.lane), k.record(trigger_of(n.id)), k.nil, k.actors]
+        reply = await run_one(self._redis, "start", keys, [claim.entry_id, me, n.id.rpartition(".")[2]])
+        return bool(reply == "OK")
+
+    # ---- what waits for its time
+
+    async def due(self, limit: int = 100) -> tuple[int, list[DueEntry]]:
+        """What is due now: store time and entries. Reads only."""
+        k = self._keys
+        try:
+            seconds, micros = await self._redis.time()
+            now_ms = seconds * 1000 + micros // 1000
+            pipeline = self._redis.pipeline(transaction=False)
+            for key in (k.due, k.delayed):
+                pipeline.execute_command("ZRANGEBYSCORE", key, "-inf", now_ms, "WITHSCORES", "LIMIT", 0, limit)
+            pages = await pipeline.execute()
+            found = [
+                (nid, score, key == k.delayed)
+                for key, page in zip((k.due, k.delayed), pages, strict=True)
+                for nid, score in zip(page[::2], page[1::2], strict=True)
+            ]
+            if not found:
+                return now_ms, []
+            pipeline = self._redis.pipeline(transaction=False)
+            for nid, _, _ in found:
+                i = nid.rpartition(".")[2]
+                pipeline.hmget(self._keys.record(trigger_of(nid)), ["m", "x", f"{i}.tr"])
+            rows: Any = await pipeline.execute()
+        except UNAVAILABLE as error:
+            raise UnavailableError(f"redis: {type(error).__name__}") from error
+        return now_ms, [_due_entry(*item, row) for item, row in zip(found, rows, strict=True)]
+
+    async def promote(self, chosen: Sequence[tuple[DueEntry, str]]) -> list[str]:
+        """Put each due entry into the mailbox named beside it; OK, or GONE when another did or it was withdrawn."""
+        k = self._keys
+        calls = [
+            Call(
+                "promote",
+                [
+                    k.delayed if entry.delayed else k.due,
+                    k.record(trigger_of(entry.id)),
+                    k.nil,
+                    k.lane(Lane(mailbox, entry.priority)),
+                    k.mailboxes,
+                ],
+                [entry.id, entry.score, entry.id.rpartition(".")[2], mailbox],
+            )
+            for entry, mailbox in chosen
+        ]
+        return ["ERROR" if isinstance(reply, Exception) else reply for reply in await run(self._redis, calls)]
+
+    async def overdue_held(self, limit: int = 100) -> list[str]:
+        """Held notifications whose deadline has passed."""
+        try:
+            seconds, _ = await self._redis.time()
+            page: Any = await self._redis.zrangebyscore(self._keys.held, "-inf", seconds * 1000, start=0, num=limit)
+            return list(page)
+        except UNAVAILABLE as error:
+            raise UnavailableError(f"redis: {type(error).__name__}") from error
+
+    async def expired(self, lane: Lane, cursor: str, page: int = 200) -> tuple[str, list[str]]:
+        """One page of a lane nobody drains: the next cursor ('' at the end) and the notifications past their time."""
+        reply = await run_one(
+            self._redis, "expired", [self._keys.lane(lane)], [cursor or "-", page, self._keys.record_prefix]
+        )
+        return ("(" + reply[1] if reply[1] else ""), list(reply[2])
+
+    async def withdraw(self, nid: str, to: str, reason: str) -> str:
+        """Remove what nobody has claimed: OK, CLAIMED (too late), or the state it is in."""
+        k = self._keys
+        i = nid.rpartition(".")[2]
+        record = k.record(trigger_of(nid))
+        try:
+            lane: Any = await self._redis.hget(record, f"{i}.lane")
+            seconds, micros = await self._redis.time()
+        except UNAVAILABLE as error:
+            raise UnavailableError(f"redis: {type(error).__name__}") from error
+        reply = await run_one(
+            self._redis,
+            "withdraw",
+            [record, lane or "", k.nil, k.due, k.delayed, k.held, k.dead],
+            [nid, i, to, reason, self._retention_ms, seconds * 1000 + micros // 1000],
+        )
+        return str(reply[1] if reply[0] == "STATE" else reply[0])
+
+
+def _accept_word(reply: Any) -> str:
+    if isinstance(reply, Exception):
+        if "OOM" in str(reply):
+            return "FULL"
+        return "ERROR"
+    return str(reply)
+
+
+def _consumer_name(answer: Sequence[str]) -> str:
+    return answer[answer.index("name") + 1]
+
+
+def _due_entry(nid: str, score: str, delayed: bool, row: Sequence[Any]) -> DueEntry:
+    meta = json.loads(row[0]) if row[0] else {"n": [], "p": "normal"}
+    index = int(nid.rpartition(".")[2])
+    chain = tuple(meta["n"][index]["ch"]) if index < len(meta["n"]) else ()
+    tried = tuple(row[2].split(" ")) if row[2] else ()
+    return DueEntry(nid, score, delayed, chain, tried, meta["p"], int(row[1] or 0))

@@ -1,0 +1,127 @@
+"""What a vendor actor does beside delivering: find what was left, wake what is due, end what is over.
+
+Each loop is level-triggered: it looks at what is, not at what happened, so nothing depends on an event that was missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from dispatcher.core.life import decide_mailbox
+from dispatcher.core.notification import PRIORITIES, Lane
+from dispatcher.courier import Courier
+from dispatcher.errors import UnavailableError
+from dispatcher.ports import Clock, Store
+from dispatcher.telemetry.log import logger
+
+
+@dataclass(frozen=True, slots=True)
+class CaretakerPeriods:
+    """How often each loop looks, seconds."""
+
+    take_s: float = 1.0
+    audit_s: float = 5.0
+    due_s: float = 0.25
+    sweep_s: float = 1.0
+
+
+class Caretaker:
+    """The background loops of one courier."""
+
+    def __init__(
+        self,
+        courier: Courier,
+        store: Store,
+        clock: Clock,
+        vendors: frozenset[str],
+        periods: CaretakerPeriods | None = None,
+        chance: Callable[[], float] = lambda: 0.5,
+    ) -> None:
+        self._courier, self._store, self._clock = courier, store, clock
+        self._vendors, self._periods, self._chance = vendors, periods or CaretakerPeriods(), chance
+        self._cursors: dict[Lane, str] = {}
+
+    async def run(self) -> None:
+        p = self._periods
+        await asyncio.gather(
+            self._every(p.take_s, self.take),
+            self._every(min(p.audit_s, 0.5), self._audit_if_wanted),
+            self._every(p.audit_s, self.audit),
+            self._every(p.due_s, self.promote),
+            self._every(p.sweep_s, self.sweep),
+        )
+
+    async def _every(self, period_s: float, step: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await self._clock.sleep(period_s * (0.9 + 0.2 * self._chance()))
+            try:
+                await step()
+                self._courier.replied()
+            except UnavailableError:
+                continue
+            except Exception as error:  # a bug in one loop must not silence the others
+                logger().error("caretaker_failed", name=step.__name__, error=type(error).__name__)
+
+    async def take(self) -> None:
+        """Claim what is pending for ended incarnations in every mailbox this courier drains."""
+        c = self._courier
+        if c.stopping or not c.me:
+            return
+        got = await self._store.take(c.me, c.lanes())
+        if got.claims:
+            c.metrics.count("dispatcher_takes", c.vendor.name, by=len(got.claims))
+            logger().info("entries_taken", count=len(got.claims), vendor=c.vendor.name, incarnation=c.me)
+        await c.admit(got)
+
+    async def audit(self) -> None:
+        """Find claims of mine whose reply was lost."""
+        c = self._courier
+        if c.stopping or not c.me:
+            return
+        c.audit_wanted = False
+        # Every lane ever drained in this incarnation: the plan may have changed since the claim.
+        lanes = list(dict.fromkeys([*c.lanes(), *(lane for lane, _ in c.known())]))
+        known = c.known()
+        got = await self._store.own(c.me, lanes, known)
+        if got.claims:
+            c.metrics.count("dispatcher_recovered_claims", c.vendor.name, by=len(got.claims))
+        await c.admit(got)
+
+    async def _audit_if_wanted(self) -> None:
+        if self._courier.audit_wanted:
+            await self.audit()
+
+    async def promote(self) -> None:
+        """Put what is due into the mailbox that today's plan would choose."""
+        c = self._courier
+        now_ms, entries = await self._store.due()
+        if now_ms:
+            c.time.sync(now_ms)
+        chosen = []
+        for entry in entries:
+            if entry.expires_ms <= now_ms:
+                await self._store.withdraw(entry.id, "dead", "expired")
+                continue
+            mailbox = decide_mailbox(entry.chain, entry.tried, c.plan.usable, self._vendors.__contains__)
+            if mailbox is None:
+                await self._store.withdraw(entry.id, "dead", "no_vendor")
+            else:
+                chosen.append((entry, mailbox))
+        if chosen:
+            await self._store.promote(chosen)
+
+    async def sweep(self) -> None:
+        """End what is held past its deadline, and what expired in a mailbox that nobody drains."""
+        for nid in await self._store.overdue_held():
+            await self._store.withdraw(nid, "dead", "unknown")
+        c = self._courier
+        mailbox = c.vendor.name
+        if mailbox not in c.plan.held and c.plan.vendors:
+            return
+        for lane in (Lane(mailbox, priority) for priority in PRIORITIES):
+            cursor, expired = await self._store.expired(lane, self._cursors.get(lane, ""))
+            self._cursors[lane] = cursor
+            for nid in expired:
+                await self._store.withdraw(nid, "dead", "expired")

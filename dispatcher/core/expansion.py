@@ -1,0 +1,128 @@
+"""What one trigger means: which notifications, to which addresses.
+
+Rules
+-----
+1. A request that lists its own notifications means exactly those; its event is then a label and need not be known.
+2. Otherwise the event's definition says which channels and templates it means, all of them: a recipient that lacks an
+   address for one of them is the caller's mistake. Sending only the rest would lose a notification silently.
+3. A stored template is pinned here to its latest version, so that a retry tomorrow sends what was accepted today.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from dispatcher.errors import CallerError
+
+# The recipient's field that holds a channel's address.
+ADDRESS_FIELDS = {"sms": "phone", "email": "email"}
+
+
+class Recipient(Protocol):
+    @property
+    def email(self) -> str | None: ...
+    @property
+    def phone(self) -> str | None: ...
+
+
+class Content(Protocol):
+    @property
+    def subject(self) -> str | None: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def html(self) -> str | None: ...
+
+
+class Listed(Protocol):
+    """A notification the request lists: a template, or content."""
+
+    @property
+    def channel(self) -> str: ...
+    @property
+    def template(self) -> str | None: ...
+    @property
+    def content(self) -> Content | None: ...
+
+
+class Request(Protocol):
+    @property
+    def event(self) -> str: ...
+    @property
+    def recipient(self) -> Recipient: ...
+    @property
+    def notifications(self) -> Sequence[Listed] | None: ...
+
+
+class Meant(Protocol):
+    """A notification the event means."""
+
+    @property
+    def channel(self) -> str: ...
+    @property
+    def template(self) -> str: ...
+
+
+class EventDefinition(Protocol):
+    @property
+    def notifications(self) -> Sequence[Meant]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One notification before routing. Either `template` and its version are set, or `content` is."""
+
+    channel: str
+    to: str
+    template: str | None = None
+    template_version: int | None = None
+    content: Mapping[str, str] | None = None
+
+
+def expand(request: Request, events: Mapping[str, EventDefinition], templates: Mapping[str, int]) -> list[Draft]:
+    """The drafts a validated request means, in order.
+
+    Args:
+        events: the configured events, by name.
+        templates: the latest version of each stored template, by name.
+
+    Errors: `CallerError` (422) for an unknown event or template and for an address the recipient lacks.
+    """
+    if request.notifications is not None:
+        return [_listed(request, item, f"notifications.{i}", templates) for i, item in enumerate(request.notifications)]
+    definition = events.get(request.event)
+    if definition is None:
+        raise CallerError("event", "must be a configured event, unless the request lists its own notifications")
+    return [
+        Draft(
+            item.channel, _address(request.recipient, item.channel), item.template, _version(item, "event", templates)
+        )
+        for item in definition.notifications
+    ]
+
+
+def _listed(request: Request, item: Listed, at: str, templates: Mapping[str, int]) -> Draft:
+    to = _address(request.recipient, item.channel)
+    if item.content is None:
+        return Draft(item.channel, to, item.template, _version(item, f"{at}.template", templates))
+    parts = {"subject": item.content.subject, "text": item.content.text, "html": item.content.html}
+    return Draft(item.channel, to, content={name: part for name, part in parts.items() if part is not None})
+
+
+def _address(recipient: Recipient, channel: str) -> str:
+    field = ADDRESS_FIELDS.get(channel)
+    if field is None:
+        raise CallerError("recipient", f"has no address for the channel {channel}")
+    address: str | None = getattr(recipient, field)
+    if address is None:
+        raise CallerError(f"recipient.{field}", f"is required, because this trigger sends {channel}")
+    return address
+
+
+def _version(item: Listed | Meant, at: str, templates: Mapping[str, int]) -> int:
+    version = None if item.template is None else templates.get(item.template)
+    if version is None:
+        raise CallerError(at, f"the template {item.template} is not stored")
+    return version

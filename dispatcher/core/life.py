@@ -1,0 +1,195 @@
+"""A notification's next place, decided from what is known and nothing else.
+
+Rules:
+
+1. Every decision puts the notification in exactly one place: settled, dead, another mailbox, `due`, or held.
+2. A refusal (open breaker, no permit, throttled by the vendor) costs no attempt.
+3. A vendor is tried once per round. When every vendor of the chain was tried, the round ends and the wait grows.
+4. `unknown` under `hold` never leads to another send: it is held until proof or its deadline.
+5. Nothing is scheduled past its time to live; it is a dead letter `expired` instead.
+6. A move without an attempt happens once per plan epoch; the next goes to `due`, so two sick vendors cannot play
+   tennis with a mailbox.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dispatcher.core.notification import Attempt, Notification
+from dispatcher.core.outcome import Outcome, OutcomeKind, Scope
+from dispatcher.core.retry import RetryPolicy, backoff_s
+
+Usable = Callable[[str], bool]
+
+REFUSED_WAIT_S = 1.0
+"""A refused notification with nowhere to go looks again after 1 to 2 s: probes are seconds apart anyway."""
+
+CRASHES_MAX = 3
+"""Poison: an entry whose owner died this often. Bystanders of one crash are not condemned with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Done: the vendor has it."""
+
+    attempt: Attempt | None
+    attempts: int
+    urgent = False
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """Stop trying, keep it for an operator."""
+
+    reason: str
+    attempt: Attempt | None
+    attempts: int
+    urgent = True
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Hand it to the mailbox of `vendor`. `epoch` is set for a move that cost no attempt."""
+
+    vendor: str
+    tried: tuple[str, ...]
+    attempt: Attempt | None
+    attempts: int
+    epoch: int = 0
+    urgent = True
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Look again at `at_ms`."""
+
+    at_ms: int
+    tried: tuple[str, ...]
+    attempt: Attempt | None
+    attempts: int
+    urgent = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Maybe sent: wait for proof until `deadline_ms`."""
+
+    deadline_ms: int
+    attempt: Attempt | None
+    attempts: int
+    urgent = True
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """An entry without a notification: remove it, count it."""
+
+    reason: str
+    urgent = False
+
+
+Decision = Settle | Dead | Move | Retry | Hold | Drop
+
+
+def decide_before(notification: Notification, now_ms: int) -> Decision | None:
+    """What ends a notification before any call: its time is over, or it kills its actors. None: go on."""
+    if now_ms >= notification.expires_ms:
+        return Dead("expired", None, notification.attempts)
+    if notification.crashes >= CRASHES_MAX:
+        return Dead("poison", None, notification.attempts)
+    return None
+
+
+def decide_after(
+    notification: Notification,
+    vendor: str,
+    outcome: Outcome,
+    attempt: Attempt,
+    usable: Usable,
+    policy: RetryPolicy,
+    now_ms: int,
+    chance: float,
+) -> Decision:
+    """Where a notification goes after one call to `vendor` ended with `outcome`."""
+    n = notification
+    match outcome.kind:
+        case OutcomeKind.ACCEPTED:
+            return Settle(attempt, n.attempts + 1)
+        case OutcomeKind.REJECTED:
+            return Dead(outcome.reason, attempt, n.attempts + 1)
+        case OutcomeKind.THROTTLED:
+            wait = backoff_s(1, policy, chance, outcome.retry_after_s)
+            return _later(n, wait, n.tried, attempt, n.attempts, now_ms)
+        case OutcomeKind.UNKNOWN if n.on_unknown == "hold":
+            return Hold(min(n.expires_ms, now_ms + int(policy.hold_s * 1000)), attempt, n.attempts + 1)
+        case _:
+            return _after_failure(n, vendor, outcome, attempt, usable, policy, now_ms, chance)
+
+
+def _after_failure(
+    n: Notification,
+    vendor: str,
+    outcome: Outcome,
+    attempt: Attempt,
+    usable: Usable,
+    policy: RetryPolicy,
+    now_ms: int,
+    chance: float,
+) -> Decision:
+    # An account-scope failure (bad key, no credit) says nothing about this message: it burns no attempt.
+    attempts = n.attempts + (0 if outcome.scope is Scope.ACCOUNT else 1)
+    if attempts >= policy.attempts_max:
+        return Dead("attempts_exhausted", attempt, attempts)
+    tried = n.tried if vendor in n.tried else (*n.tried, vendor)
+    untried = [name for name in n.chain if name not in tried]
+    for name in untried:
+        if usable(name):
+            return Move(name, tried, attempt, attempts)
+    round_over = () if not untried else tried
+    wait = backoff_s(max(attempts, 1), policy, chance, outcome.retry_after_s)
+    return _later(n, wait, round_over, attempt, attempts, now_ms)
+
+
+def decide_refused(
+    notification: Notification, vendor: str, usable: Usable, epoch: int, now_ms: int, chance: float
+) -> Decision:
+    """Where a notification goes that `vendor` may not send now. Costs no attempt."""
+    n = notification
+    if n.moved_epoch != epoch:
+        for name in n.chain:
+            if name != vendor and name not in n.tried and usable(name):
+                return Move(name, n.tried, None, n.attempts, epoch)
+    return _later(n, REFUSED_WAIT_S * (1 + chance), n.tried, None, n.attempts, now_ms)
+
+
+def decide_adopted(
+    notification: Notification, vendor: str, usable: Usable, epoch: int, now_ms: int, chance: float
+) -> Decision | None:
+    """None: an adopter may send it. It sends only what names it in its chain and is untried; it moves the rest."""
+    if vendor in notification.chain and vendor not in notification.tried:
+        return None
+    return decide_refused(notification, vendor, usable, epoch, now_ms, chance)
+
+
+def decide_mailbox(chain: tuple[str, ...], tried: tuple[str, ...], usable: Usable, known: Usable) -> str | None:
+    """The mailbox for something due: usable and untried, else untried, else usable, else known; None: none left."""
+    names = [name for name in chain if known(name)]
+    for wanted in (
+        [name for name in names if name not in tried and usable(name)],
+        [name for name in names if name not in tried],
+        [name for name in names if usable(name)],
+        names,
+    ):
+        if wanted:
+            return wanted[0]
+    return None
+
+
+def _later(
+    n: Notification, wait_s: float, tried: tuple[str, ...], attempt: Attempt | None, attempts: int, now_ms: int
+) -> Decision:
+    at_ms = now_ms + max(1, int(wait_s * 1000))
+    if at_ms >= n.expires_ms:
+        return Dead("expired", attempt, attempts)
+    return Retry(at_ms, tried, attempt, attempts)

@@ -1,0 +1,46 @@
+"""How many calls may start: the vendor's contract rate, shared out by the plan, and a bulkhead."""
+
+from __future__ import annotations
+
+
+class TokenBucket:
+    """Permits at `rate_per_s`, with a burst of a tenth of a second's worth, at least one. None: no limit.
+
+    The burst is small on purpose: a contract rate is judged by the vendor over a second or less.
+    """
+
+    def __init__(self, rate_per_s: float | None, now_s: float) -> None:
+        self._rate = rate_per_s
+        self._tokens = 0.0
+        self._at_s = now_s
+
+    @property
+    def rate_per_s(self) -> float | None:
+        return self._rate
+
+    def set_rate(self, rate_per_s: float | None, now_s: float) -> None:
+        self._refill(now_s)
+        self._rate = rate_per_s
+
+    def available(self, now_s: float) -> int | None:
+        """Whole permits now; None without a limit."""
+        if self._rate is None:
+            return None
+        self._refill(now_s)
+        return int(self._tokens)
+
+    def spend(self, count: int) -> None:
+        if self._rate is not None:
+            self._tokens -= count
+
+    def wait_s(self) -> float:
+        """Seconds until the next whole permit."""
+        if self._rate is None or self._tokens >= 1:
+            return 0.0
+        return (1 - self._tokens) / self._rate
+
+    def _refill(self, now_s: float) -> None:
+        if self._rate is not None:
+            burst = max(1.0, self._rate * 0.1)
+            self._tokens = min(burst, self._tokens + max(0.0, now_s - self._at_s) * self._rate)
+        self._at_s = now_s

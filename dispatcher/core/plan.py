@@ -1,0 +1,248 @@
+"""Who drains what: the supervisor's one decision, as a pure function.
+
+Rules:
+
+1. Every mailbox that exists has a drainer or a stated hold, also those of vendors no longer configured.
+2. A vendor drains its own mailbox while it is healthy. When it is not, the first healthy vendor that follows it in a
+   chain adopts the mailbox: nothing is copied, only who drains changes.
+3. An adopter is healthy in the same plan, so adoption cannot run in a circle.
+4. A half-open vendor probes: one incarnation pulls from its own mailbox and from the one that took over.
+5. An operator's override wins over every report.
+6. Nobody is judged by silence here: an incarnation is dead only when `supervision` said so. A vendor of which nobody
+   has reported yet keeps the state of the previous plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+CLOSED, HALF_OPEN, OPEN, FORCED_OPEN, ABSENT = "closed", "half_open", "open", "forced_open", "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """I am alive. Published every 250 ms; costs Redis no fsync."""
+
+    incarnation: str
+    vendor: str
+    replica: str
+    pid: int
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one vendor actor says of itself, twice a second and at once when its breaker changes."""
+
+    incarnation: str
+    vendor: str
+    breaker: str
+    retry_after_s: float = 0.0
+    window: Mapping[str, int] = field(default_factory=dict)
+    in_flight: int = 0
+    replica: str = ""
+    pid: int = 0
+    node: str = ""
+    version: str = ""
+    calls_per_s: float = 0.0
+    latency_ms: float = 0.0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VendorConfig:
+    """What deciding needs to know of a configured vendor."""
+
+    name: str
+    channel: str
+    rate_per_s: float | None = None
+    replicas_min: int = 1
+    replicas_max: int = 4
+    concurrency_max: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class PlanConfig:
+    vendors: Mapping[str, VendorConfig]
+    chains: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """An operator's word: `open` (send nothing there) or `close` (send, whatever the breaker says)."""
+
+    vendor: str
+    state: str
+    who: str = ""
+    why: str = ""
+    until_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VendorPlan:
+    """One vendor's part: may new work go there, whose mailboxes does it drain, who probes, what share of the rate."""
+
+    name: str
+    state: str
+    takes_new: bool
+    drains: tuple[str, ...]
+    prober: str | None = None
+    share_per_s: float | None = None
+    replicas: int = 1
+    override: str | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The assignment in force. `held` maps each mailbox without a drainer to its reason."""
+
+    epoch: int = 0
+    at_ms: int = 0
+    vendors: Mapping[str, VendorPlan] = field(default_factory=dict)
+    held: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
+
+    def usable(self, vendor: str) -> bool:
+        """May new work go to this vendor? Before the first plan every vendor may be tried."""
+        if not self.vendors:
+            return True
+        entry = self.vendors.get(vendor)
+        return entry is not None and entry.takes_new
+
+    def same_assignment(self, other: Plan) -> bool:
+        return self.vendors == other.vendors and self.held == other.held
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Plan:
+        vendors = {
+            name: VendorPlan(**{**entry, "drains": tuple(entry["drains"])}) for name, entry in data["vendors"].items()
+        }
+        return cls(data["epoch"], data["at_ms"], vendors, dict(data["held"]), data.get("reason", ""))
+
+
+def decide(
+    reports: Iterable[Report],
+    config: PlanConfig,
+    mailboxes: Mapping[str, int],
+    overrides: Mapping[str, Override],
+    previous: Plan,
+    now_ms: int,
+) -> Plan:
+    """The next plan. `reports`: the latest of each live incarnation; `mailboxes`: each existing one and its depth."""
+    by_vendor: dict[str, list[Report]] = {}
+    for report in sorted(reports, key=lambda r: r.incarnation):
+        by_vendor.setdefault(report.vendor, []).append(report)
+    states = {
+        name: _state(name, by_vendor.get(name, []), overrides.get(name), previous, now_ms) for name in config.vendors
+    }
+    healthy = {name for name, state in states.items() if state == CLOSED}
+    drains: dict[str, list[str]] = {name: [] for name in config.vendors}
+    held: dict[str, str] = {}
+    for mailbox in sorted(set(mailboxes) | set(config.vendors)):
+        drainer = mailbox if mailbox in healthy else _adopter(mailbox, config, healthy)
+        if drainer is not None:
+            drains[drainer].append(mailbox)
+        elif mailbox not in config.vendors:
+            held[mailbox] = "vendor removed, no healthy vendor left"
+        else:
+            held[mailbox] = f"{states[mailbox]}, no healthy fallback"
+    vendors = {
+        name: _vendor_plan(name, config, states[name], drains, by_vendor.get(name, []), overrides.get(name), mailboxes)
+        for name in config.vendors
+    }
+    plan = Plan(previous.epoch + 1, now_ms, vendors, held)
+    return Plan(plan.epoch, now_ms, vendors, held, _why(previous, plan))
+
+
+def _state(name: str, reports: list[Report], override: Override | None, previous: Plan, now_ms: int) -> str:
+    if override is not None and (override.until_ms is None or override.until_ms > now_ms):
+        return FORCED_OPEN if override.state == "open" else CLOSED
+    if not reports:
+        before = previous.vendors.get(name)
+        return CLOSED if before is None or before.state == FORCED_OPEN else before.state
+    states = {report.breaker for report in reports}
+    if states & {CLOSED, "disabled", "metrics_only"}:
+        return CLOSED  # one open replica among healthy ones only stops itself
+    return HALF_OPEN if HALF_OPEN in states else OPEN
+
+
+def _adopter(mailbox: str, config: PlanConfig, healthy: set[str]) -> str | None:
+    """The first healthy vendor after `mailbox` in a chain that names it, else before it; for an unknown one, any."""
+    for after in (True, False):
+        for chain in config.chains:
+            if mailbox in chain:
+                at = chain.index(mailbox)
+                for name in chain[at + 1 :] if after else chain[:at]:
+                    if name in healthy:
+                        return name
+    if mailbox not in config.vendors:
+        return min(healthy, default=None)
+    return None
+
+
+def _vendor_plan(
+    name: str,
+    config: PlanConfig,
+    state: str,
+    drains: Mapping[str, list[str]],
+    reports: list[Report],
+    override: Override | None,
+    mailboxes: Mapping[str, int],
+) -> VendorPlan:
+    vendor = config.vendors[name]
+    mine = sorted(drains[name], key=lambda mailbox: (mailbox != name, mailbox))
+    prober = None
+    if state == HALF_OPEN:
+        probing = [report.incarnation for report in reports if report.breaker == HALF_OPEN]
+        prober = probing[0] if probing else None
+        took_over = [other for other, boxes in drains.items() if name in boxes]
+        mine = [name, *took_over]
+    share = None if vendor.rate_per_s is None else vendor.rate_per_s / max(1, len(reports))
+    backlog = sum(mailboxes.get(mailbox, 0) for mailbox in mine) if state == CLOSED else 0
+    return VendorPlan(
+        name=name,
+        state=state,
+        takes_new=state == CLOSED,
+        drains=tuple(mine),
+        prober=prober,
+        share_per_s=share,
+        replicas=_pool_size(vendor, backlog, len(reports)),
+        override=override.state if override else None,
+        reason=override.why if override else next((r.reason for r in reports if r.reason), ""),
+    )
+
+
+def _pool_size(vendor: VendorConfig, backlog: int, live: int) -> int:
+    """Actors for a pool: one more per 20 full turns of waiting work, never past the configured most.
+
+    Twenty turns of `concurrency_max` is about a second's work of one actor at 50 ms a call.
+    """
+    per_actor = vendor.concurrency_max * 20
+    wanted = vendor.replicas_min + backlog // per_actor
+    if backlog and wanted < live:
+        wanted = live  # shrink only when the work is done
+    return max(vendor.replicas_min, min(wanted, vendor.replicas_max))
+
+
+def _why(previous: Plan, plan: Plan) -> str:
+    if not previous.vendors:
+        return "first plan"
+    changes = []
+    for name, entry in plan.vendors.items():
+        before = previous.vendors.get(name)
+        if before is None:
+            changes.append(f"{name} added")
+        elif before.state != entry.state:
+            changes.append(f"{name} {before.state} → {entry.state}" + (f" ({entry.reason})" if entry.reason else ""))
+        elif before.drains != entry.drains:
+            changes.append(f"{name} drains {', '.join(entry.drains) or 'nothing'}")
+        elif before.replicas != entry.replicas:
+            changes.append(f"{name} {before.replicas} → {entry.replicas} actors")
+    changes += [f"{name} removed" for name in previous.vendors if name not in plan.vendors]
+    return "; ".join(changes)

@@ -1,0 +1,45 @@
+"""Who is dead: silence, counted only while the listener itself was listening.
+
+Rules:
+
+1. Silence grows only over an interval between two of the supervisor's own echoes at most `echo_gap_ms_max` apart: when
+   Redis stalls or the supervisor is starved, its own echo is late too, and nobody is judged for it.
+2. A new supervisor starts every silence at 0, so it condemns nobody for its own absence.
+3. More than half silent at once is more likely our ears than their deaths: then three times the patience.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class SilenceWatch:
+    """Counts each incarnation's silence, milliseconds. Times are monotonic milliseconds of the supervisor."""
+
+    def __init__(self, silence_ms: int = 2000, echo_gap_ms_max: int = 500) -> None:
+        self._silence_ms = silence_ms
+        self._gap_ms_max = echo_gap_ms_max
+        self._silence: dict[str, float] = {}
+        self._last_echo_ms: float | None = None
+
+    def on_beat(self, incarnation: str) -> None:
+        self._silence[incarnation] = 0.0
+
+    def on_echo(self, now_ms: float) -> None:
+        """My own beat came back: everyone silent since the last one was silent that long."""
+        if self._last_echo_ms is not None:
+            interval = now_ms - self._last_echo_ms
+            if 0 < interval <= self._gap_ms_max:
+                for incarnation in self._silence:
+                    self._silence[incarnation] += interval
+        self._last_echo_ms = now_ms
+
+    def watch(self, live: Iterable[str]) -> None:
+        """Watch exactly these: the incarnations the store calls live, heard or not."""
+        self._silence = {incarnation: self._silence.get(incarnation, 0.0) for incarnation in live}
+
+    def dead(self) -> list[str]:
+        """The incarnations to condemn now."""
+        silent = [name for name, ms in self._silence.items() if ms >= self._silence_ms]
+        patience = self._silence_ms * 3 if len(self._silence) > 2 and 2 * len(silent) > len(self._silence) else 0
+        return sorted(name for name in silent if self._silence[name] >= patience)

@@ -1,0 +1,351 @@
+"""A vendor actor's work: claim → prepare → permit → send → settle.
+
+Where an entry is at any instant: pending in the store for the incarnation that claimed it, and known here in `_known`
+until the store has its outcome. Whatever ends early (a crash, a cancellation, a lost reply) leaves it pending, where
+`caretaker` of a living actor finds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dispatcher.core.breaker import Breaker, BreakerResult, BreakerState, Permit
+from dispatcher.core.life import (
+    Dead,
+    Decision,
+    Drop,
+    Move,
+    Retry,
+    decide_adopted,
+    decide_after,
+    decide_before,
+    decide_refused,
+)
+from dispatcher.core.limits import TokenBucket
+from dispatcher.core.message import Message
+from dispatcher.core.notification import PRIORITIES, Attempt, Claim, Lane, Notification
+from dispatcher.core.outcome import Outcome, OutcomeKind, Scope
+from dispatcher.core.plan import Plan
+from dispatcher.core.retry import RetryPolicy
+from dispatcher.errors import FencedError, TemplateError, UnavailableError
+from dispatcher.outbox import Item, Outbox
+from dispatcher.ports import Claims, Clock, Store, Vendor
+from dispatcher.storetime import StoreTime
+from dispatcher.telemetry.log import logger
+from dispatcher.telemetry.metrics import Metrics
+from dispatcher.templates.cache import TemplateCache
+
+LINK_STALE_S = 1.0
+"""Longer without an answer of the store, and I may have been declared dead: send nothing more in this name."""
+
+ACCOUNT_OPEN_S = 60.0
+"""A bad key or an empty account does not heal in seconds."""
+
+LOWER_LANES_EVERY = 8
+"""One claim in eight goes from the bottom lane up, so that bulk moves however busy the others are."""
+
+
+@dataclass(frozen=True, slots=True)
+class CourierLimits:
+    """Bounds of one courier. Units are in the names."""
+
+    timeout_s: float = 10.0
+    concurrency_max: int = 64
+    half_open_calls: int = 5
+    settle_interval_s: float = 0.1
+    settle_stall_s: float = 1.0
+    claim_block_ms: int = 200
+
+
+class Courier:
+    """Drains the mailboxes that the plan gives its vendor, under one incarnation at a time."""
+
+    def __init__(
+        self,
+        vendor: Vendor,
+        breaker: Breaker,
+        store: Store,
+        templates: TemplateCache,
+        clock: Clock,
+        metrics: Metrics,
+        limits: CourierLimits,
+        retry: RetryPolicy,
+        chance: Callable[[], float],
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.vendor, self.breaker, self.metrics = vendor, breaker, metrics
+        self.me = ""
+        self.plan = Plan()
+        self.bucket = TokenBucket(None, clock.now_s())
+        self.time = StoreTime(clock)
+        self._store, self._templates, self._clock = store, templates, clock
+        self._limits, self._retry, self._chance, self._on_change = limits, retry, chance, on_change
+        self._known: dict[tuple[Lane, str], Claim] = {}
+        self._calls: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Event()
+        self._turn = 0
+        self.stopping = False
+        self.audit_wanted = False
+        self.last_reply_s = clock.now_s()
+        self.outbox = Outbox(store, clock, self.time.now_ms, limits.settle_interval_s, self._idle, self._settled)
+
+    # ---- what others ask
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._calls)
+
+    def known(self) -> set[tuple[Lane, str]]:
+        return set(self._known)
+
+    def stale(self) -> bool:
+        """Has the store been silent so long that this incarnation may be declared dead?"""
+        return self._clock.now_s() - self.last_reply_s > LINK_STALE_S
+
+    def replied(self) -> None:
+        self.last_reply_s = self._clock.now_s()
+
+    def mailboxes(self) -> tuple[str, ...]:
+        entry = self.plan.vendors.get(self.vendor.name)
+        return entry.drains if entry is not None else (self.vendor.name,)
+
+    def lanes(self) -> list[Lane]:
+        """Most urgent first over all mailboxes: an adopted high lane comes before the own bulk lane."""
+        return [Lane(mailbox, priority) for priority in PRIORITIES for mailbox in self.mailboxes()]
+
+    def adopt_plan(self, plan: Plan) -> None:
+        """Work on by this plan, unless a newer one is here already."""
+        if plan.epoch <= self.plan.epoch and self.plan.vendors:
+            return
+        self.plan = plan
+        entry = plan.vendors.get(self.vendor.name)
+        self.bucket.set_rate(entry.share_per_s if entry else None, self._clock.now_s())
+        self._room.set()
+
+    # ---- claim
+
+    async def run(self) -> None:
+        """Claim and deliver until `stopping`. Raises FencedError when this incarnation is not live any more."""
+        while not self.stopping:
+            self.breaker.tick(self._now_ns())
+            want, lanes = self._want(), self.lanes()
+            if want <= 0 or not lanes:
+                await self._wait_for_room()
+                continue
+            try:
+                got = await self._claim(lanes, want)
+            except UnavailableError:
+                self.audit_wanted = True  # the reply may be lost and the entries ours
+                await self._clock.sleep(0.1 + 0.2 * self._chance())
+                continue
+            await self.admit(got)
+
+    async def _claim(self, lanes: list[Lane], want: int) -> Claims:
+        self._turn += 1
+        ordered = lanes[::-1] if self._turn % LOWER_LANES_EVERY == 0 else lanes
+        got = await self._store.claim(self.me, ordered, want)
+        self.replied()
+        if not got.claims and not got.orphans:
+            got = await self._store.wait(self.me, lanes, want, self._limits.claim_block_ms)
+            self.replied()
+        return got
+
+    async def admit(self, got: Claims) -> None:
+        """Begin the delivery of each claim that is not known yet; drop what has no notification."""
+        if got.now_ms:
+            self.time.sync(got.now_ms)
+        if got.lost:
+            self.metrics.count("dispatcher_data_loss_alarms", by=got.lost)
+            logger().error("entries_deleted_while_pending", count=got.lost, vendor=self.vendor.name)
+        if got.orphans:
+            self.metrics.count("dispatcher_orphans", self.vendor.name, by=len(got.orphans))
+            with contextlib.suppress(UnavailableError):
+                await self._store.drop(self.me, got.orphans)
+        fresh = [claim for claim in got.claims if (claim.lane, claim.entry_id) not in self._known]
+        self.bucket.spend(len(fresh))
+        for claim in fresh:
+            self._known[claim.lane, claim.entry_id] = claim
+            task = asyncio.ensure_future(self._deliver(self.me, claim))
+            self._calls.add(task)
+            task.add_done_callback(self._ended)
+
+    def _want(self) -> int:
+        """How many entries may be claimed now: free permits, the rate's share, probes only while half-open."""
+        if self.stopping or self.stale() or self.outbox.oldest_age_s() > self._limits.settle_stall_s:
+            return 0
+        free = self._limits.concurrency_max - len(self._calls)
+        match self.breaker.state:
+            case BreakerState.OPEN | BreakerState.FORCED_OPEN:
+                return 0
+            case BreakerState.HALF_OPEN:
+                entry = self.plan.vendors.get(self.vendor.name)
+                if entry is not None and entry.prober not in (None, self.me):
+                    return 0
+                free = min(free, self._limits.half_open_calls - len(self._calls))
+        tokens = self.bucket.available(self._clock.now_s())
+        return free if tokens is None else min(free, tokens)
+
+    async def _wait_for_room(self) -> None:
+        self._room.clear()
+        wait_s = 0.05 if self.bucket.rate_per_s is None else min(0.05, max(0.001, self.bucket.wait_s()))
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._room.wait(), wait_s)
+
+    # ---- prepare, permit, send
+
+    async def _deliver(self, me: str, claim: Claim) -> None:
+        """One claim to its decision. Without a decision it stays pending for `me`, and the audit finds it."""
+        began_s = self._clock.now_s()
+        decision: Decision | None = None
+        try:
+            decision = await self._life(me, claim)
+        except UnavailableError:
+            decision = self._put_off(claim.notification)
+        except Exception as error:
+            logger().error("delivery_failed", notification=claim.notification.id, error=type(error).__name__)
+            self.metrics.count("dispatcher_refusals", self.vendor.name, "our_bug")
+            decision = self._put_off(claim.notification)
+        finally:
+            if decision is None:
+                self._known.pop((claim.lane, claim.entry_id), None)
+            else:
+                self.metrics.observe("dispatcher_dispatch_seconds", self._clock.now_s() - began_s, self.vendor.name)
+                self.outbox.put((me, claim, decision))
+
+    async def _life(self, me: str, claim: Claim) -> Decision | None:
+        n = claim.notification
+        now_ms = self.time.now_ms()
+        decision = decide_before(n, now_ms)
+        if decision is None and claim.lane.mailbox != self.vendor.name:
+            decision = decide_adopted(n, self.vendor.name, self.plan.usable, self.plan.epoch, now_ms, self._chance())
+        if decision is not None:
+            return decision
+        try:
+            message = await self._render(n)
+        except TemplateError as error:
+            return Dead(f"template: {error}", None, n.attempts)
+        permit = self.breaker.acquire(self._now_ns())
+        if not isinstance(permit, Permit):
+            self.metrics.count("dispatcher_refusals", self.vendor.name, "breaker")
+            return decide_refused(n, self.vendor.name, self.plan.usable, self.plan.epoch, now_ms, self._chance())
+        return await self._send(me, claim, message, permit)
+
+    async def _send(self, me: str, claim: Claim, message: Message, permit: Permit) -> Decision | None:
+        n, began_s = claim.notification, self._clock.now_s()
+        outcome: Outcome | None = None
+        try:
+            if self.stale():
+                return None  # maybe declared dead: somebody else may send it now
+            if n.on_unknown == "hold" and not await self._store.start(me, claim):
+                return None
+            began_s = self._clock.now_s()
+            outcome = await self.vendor.send(message, self._limits.timeout_s)
+        finally:
+            self._record(permit, outcome, self._clock.now_s() - began_s)
+        took_s = self._clock.now_s() - began_s
+        now_ms = self.time.now_ms()
+        attempt = Attempt(
+            now_ms - int(took_s * 1000),
+            self.vendor.name,
+            outcome.kind.value,
+            outcome.reason,
+            int(took_s * 1000),
+            outcome.vendor_message_id,
+        )
+        self._count_attempt(n, outcome, took_s, now_ms)
+        return decide_after(
+            n, self.vendor.name, outcome, attempt, self._usable_elsewhere, self._retry, now_ms, self._chance()
+        )
+
+    async def _render(self, n: Notification) -> Message:
+        key = f"{n.id}-{n.generation}-{self.vendor.name}"
+        if n.template is None or n.template_version is None:
+            content = n.content or {}
+            text, subject, html = content.get("text") or "", content.get("subject"), content.get("html")
+        else:
+            compiled = await self._templates.get(n.template, n.template_version)
+            rendered = compiled.render(n.data, n.locale)
+            text, subject, html = rendered.text, rendered.subject, rendered.html
+        return Message(n.id, key, n.channel, n.to, text, subject, html)
+
+    def _usable_elsewhere(self, vendor: str) -> bool:
+        return vendor != self.vendor.name and self.plan.usable(vendor)
+
+    def _put_off(self, n: Notification) -> Decision:
+        return Retry(self.time.now_ms() + 1000 + int(1000 * self._chance()), n.tried, None, n.attempts)
+
+    # ---- afterwards
+
+    def _record(self, permit: Permit, outcome: Outcome | None, took_s: float) -> None:
+        """Tell the breaker before anyone can see the failure. No outcome: the call was not made or was cancelled."""
+        before = self.breaker.state
+        now_ns = self._now_ns()
+        result = BreakerResult.LOCAL if outcome is None else _RESULTS[outcome.kind]
+        self.breaker.record(permit, result, int(took_s * 1e9), now_ns)
+        if outcome is not None and outcome.scope is Scope.ACCOUNT and outcome.kind is OutcomeKind.FAILED:
+            self.breaker.open_for(int(ACCOUNT_OPEN_S * 1e9), now_ns)
+        if self.breaker.state is not before:
+            self._on_change()
+
+    def _count_attempt(self, n: Notification, outcome: Outcome, took_s: float, now_ms: int) -> None:
+        m, vendor = self.metrics, self.vendor.name
+        m.count("dispatcher_attempts", vendor, outcome.kind.value)
+        m.observe("dispatcher_attempt_seconds", took_s, vendor)
+        if outcome.kind is OutcomeKind.ACCEPTED:
+            m.observe("dispatcher_age_seconds", max(0, now_ms - n.accepted_ms) / 1000, n.channel)
+
+    def _settled(self, item: Item, reply: str) -> None:
+        _, claim, decision = item
+        self._known.pop((claim.lane, claim.entry_id), None)
+        self.replied()
+        vendor = self.vendor.name
+        if reply == "LOST":
+            self.metrics.count("dispatcher_lost_settles", vendor)
+            return
+        match decision:
+            case Move(vendor=to):
+                self.metrics.count("dispatcher_moves", vendor, to)
+            case Retry():
+                self.metrics.count("dispatcher_retries", vendor)
+            case Dead(reason=reason):
+                # Free text after a colon (a variable's name) is for the record, not for a label.
+                self.metrics.count("dispatcher_dead", vendor, reason.split(":")[0])
+                logger().warning("notification_dead", notification=claim.notification.id, reason=reason, vendor=vendor)
+            case Drop():
+                self.metrics.count("dispatcher_orphans", vendor)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._calls.discard(task)
+        self._room.set()
+        self.outbox.nudge()
+
+    def _idle(self) -> bool:
+        return not self._calls
+
+    def _now_ns(self) -> int:
+        return int(self._clock.now_s() * 1e9)
+
+    async def finish(self, deadline_s: float) -> None:
+        """Wait for the calls in flight, then settle what is decided; gives up at the deadline, losing nothing."""
+        self.stopping = True
+        until_s = self._clock.now_s() + deadline_s
+        if self._calls:
+            await asyncio.wait(set(self._calls), timeout=deadline_s)
+        while len(self.outbox) and self._clock.now_s() < until_s:
+            if not await self.outbox.flush():
+                await self._clock.sleep(0.05)
+
+
+_RESULTS = {
+    OutcomeKind.ACCEPTED: BreakerResult.SUCCESS,
+    OutcomeKind.REJECTED: BreakerResult.IGNORED,
+    OutcomeKind.THROTTLED: BreakerResult.THROTTLED,
+    OutcomeKind.FAILED: BreakerResult.FAILURE,
+    OutcomeKind.UNKNOWN: BreakerResult.FAILURE,
+    OutcomeKind.NOT_PERMITTED: BreakerResult.LOCAL,
+}
+
+__all__ = ["Courier", "CourierLimits", "FencedError"]

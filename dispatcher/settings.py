@@ -1,0 +1,391 @@
+"""The one YAML file, validated; read once in a composition root and handed down whole, as a dict, to other processes.
+
+Secrets stay references (`${NAME}`, `file:/path`) in here, because Ray stores and shows what it is handed; the process
+that uses an option resolves it with `resolve_options`. Whatever is wrong becomes one `ConfigError` that names each
+dotted field, its value and what is allowed; values below `options` are never shown.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Hashable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dispatcher.errors import ConfigError
+
+Channel = Literal["sms", "email", "push", "webhook", "chat"]
+Adapter = Literal["twilio", "vonage", "sendgrid", "smtp"]
+Priority = Literal["high", "normal", "bulk"]
+OnUnknown = Literal["resend", "hold"]
+
+VendorName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
+EventName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$")]
+TemplateName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,80}$")]
+CountryCode = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
+
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveS = Annotated[float, Field(gt=0)]
+Percent = Annotated[float, Field(gt=0, le=100)]
+Ratio = Annotated[float, Field(ge=0, le=1)]
+
+# What an adapter can carry; a vendor of another channel would be handed addresses it cannot read.
+ADAPTER_CHANNELS: dict[str, tuple[str, ...]] = {
+    "twilio": ("sms",),
+    "vonage": ("sms",),
+    "sendgrid": ("email",),
+    "smtp": ("email",),
+}
+
+
+class _Section(BaseModel):
+    """Strict: `"10"` is no number, an unknown field is an error, and nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class BreakerSettings(_Section):
+    """When a vendor's breaker opens, for how long, and how it probes. Rates are percent of the window's calls."""
+
+    window_s: PositiveInt = 10  # long enough for 20 calls at 2/s, short enough to forget the outage before
+    min_calls: PositiveInt = 20  # a rate over fewer calls is noise
+    failure_rate: Percent = 50.0  # half failing: the next vendor is better
+    slow_rate: Percent = 80.0  # slow is worse than down only when nearly all calls are
+    slow_duration_s: PositiveS = 5.0  # half the default time-out; no healthy vendor answers later
+    consecutive_failures: PositiveInt = 10  # opens at once under load, before the window has its minimum
+    open_wait_s: PositiveS = 5.0  # most vendor hiccups are over by then
+    open_wait_multiplier: Annotated[float, Field(ge=1)] = 2.0  # each further opening waits twice as long
+    open_wait_s_max: PositiveS = 300.0  # a vendor that is back is found within five minutes
+    open_wait_jitter: Ratio = 0.5  # replicas must not probe together; applied downward, so the maximum holds
+    half_open_calls: PositiveInt = 5  # enough to tell luck from health, few enough to lose
+    half_open_max_wait_s: Annotated[float, Field(ge=0)] = 30.0  # a lost probe must not hold it; 0: wait for ever
+
+
+class VendorSettings(_Section):
+    """One account at a provider. `options` are the adapter's own (base_url, credentials…), still unresolved."""
+
+    adapter: Adapter
+    channel: Channel
+    options: dict[str, Any] = Field(default_factory=dict, repr=False)
+    timeout_s: PositiveS = 10.0  # total deadline of one call: past it the answer is worth less than another vendor's
+    concurrency_max: PositiveInt = 64  # per actor: 640 calls/s at 100 ms, and few enough sockets for any vendor
+    rate_per_s: PositiveS | None = None  # over all actors; None: the contract names no limit
+    replicas_min: PositiveInt = 1  # with none, nobody drains the mailbox
+    replicas_max: PositiveInt = 4  # one actor carries most accounts; more than this is a decision about cost
+    breaker: BreakerSettings = BreakerSettings()
+
+
+class RouteMatch(_Section):
+    """What a route applies to. An empty list matches all; an unknown country matches only an empty list."""
+
+    country: list[CountryCode] = []
+    tenant: list[str] = []
+    priority: list[Priority] = []
+
+
+class RouteSettings(_Section):
+    """The ordered chain of vendors for a channel and a match. Routes are tried in order, the first match wins."""
+
+    channel: Channel
+    chain: Annotated[list[VendorName], Field(min_length=1)]
+    match: RouteMatch = RouteMatch()
+
+
+class EventNotification(_Section):
+    channel: Channel
+    template: TemplateName
+
+
+class EventSettings(_Section):
+    """What a trigger of this event expands into. A request may override the last three."""
+
+    notifications: Annotated[list[EventNotification], Field(min_length=1, max_length=20)]
+    on_unknown: OnUnknown = "resend"  # at least once: for a receipt, a rare repeat is better than none
+    expires_in_s: Annotated[int, Field(ge=1, le=604_800)] = 86_400  # a day: longer outages make old news
+    priority: Priority = "normal"  # high is for codes people wait for
+
+
+class TemplateSettings(_Section):
+    """A template given by the file; stored as a new version when it differs from the latest one."""
+
+    subject: str | None = None
+    text: Annotated[str, Field(min_length=1)]
+    html: str | None = None
+
+
+class LimitsSettings(_Section):
+    """What intake refuses, and when."""
+
+    body_bytes_max: PositiveInt = 262_144  # 256 KiB: hundreds of times a checkout's body, and one parse stays short
+    batch_bytes_max: PositiveInt = 4_194_304  # 1,000 items of 4 KiB
+    batch_items_max: PositiveInt = 1_000  # one item's share of a batch stays worth a status of its own
+    json_depth_max: Annotated[int, Field(ge=3, le=64)] = 16  # a request itself needs four
+    accept_deadline_s: PositiveS = 1.0  # a durable write later than this is answered 503: checkout must not wait
+    queued_max_per_vendor: PositiveInt = 400_000  # an hour of 116/s: a dead vendor refuses its own channel first
+    memory_ratio_max: Annotated[float, Field(gt=0, lt=1)] = 0.8  # of maxmemory; the rest lets draining always work
+    sms_countries: list[CountryCode] | None = None  # None: all; a list stops premium-rate and foreign-number fraud
+
+
+class RetrySettings(_Section):
+    """The schedule after every vendor of a chain was tried: exponential, full jitter, seconds."""
+
+    attempts_max: PositiveInt = 8  # waits of at most 127 s in sum (1 + 2 + … + 64)
+    base_s: PositiveS = 1.0  # the first wait's upper bound; it doubles with each attempt
+    cap_s: PositiveS = 300.0  # the longest open wait of a breaker, so that a closed one is met
+
+
+class RetentionSettings(_Section):
+    finished_s: PositiveInt = 86_400  # a day of look-ups and repeated keys; 10 M/day × this is the memory bill
+
+
+class CourierSettings(_Section):
+    """How a vendor actor claims and settles."""
+
+    settle_interval_ms: Annotated[int, Field(ge=1, le=1_000)] = 100  # a kill may repeat this much; 10 ms slowed accepts
+    settle_stall_s: PositiveS = 1.0  # nothing starts while an outcome is unsettled for this long
+    sweep_s: PositiveS = 1.0  # takes from dead incarnations; with 2 s of silence, three seconds after a kill
+    audit_s: PositiveS = 5.0  # reads its own pending list; a lost answer is rare
+    claim_block_ms: Annotated[int, Field(ge=1, le=1_000)] = 200  # wakes a paused claim often enough to stop quickly
+    normal_share: Ratio = 0.2  # of the permits, kept for the normal lane however long the high one is
+    bulk_share: Ratio = 0.05  # the bulk lane moves, however busy the others are
+
+
+class SupervisionSettings(_Section):
+    """Beats and silence, milliseconds."""
+
+    beat_ms: PositiveInt = 250  # eight chances within the silence
+    silence_ms: PositiveInt = 2_000  # longer than a pause of the loop, short enough for a take within three seconds
+    report_ms: PositiveInt = 500  # evidence spread over replicas is summed this often
+
+
+class IntakeSettings(_Section):
+    replicas_min: PositiveInt = 2  # killing one of two cost 3 of 7,500 requests, the only one 117
+    replicas_max: Annotated[int, Field(ge=1)] = 4  # beyond this Redis's fsync is the limit
+    group_commit_max: PositiveInt = 64  # one pipelined round trip; more only lengthens the first one's wait
+
+
+class Settings(_Section):
+    """The whole file. `parse_settings(settings.model_dump(mode="json"))` gives an equal value."""
+
+    vendors: dict[VendorName, VendorSettings] = {}
+    routes: list[RouteSettings] = []
+    events: dict[EventName, EventSettings] = {}
+    templates: dict[TemplateName, TemplateSettings] = {}
+    limits: LimitsSettings = LimitsSettings()
+    retry: RetrySettings = RetrySettings()
+    retention: RetentionSettings = RetentionSettings()
+    courier: CourierSettings = CourierSettings()
+    supervision: SupervisionSettings = SupervisionSettings()
+    intake: IntakeSettings = IntakeSettings()
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+
+
+def load_settings(path: Path) -> Settings:
+    """Reads and validates the file.
+
+    Errors: `ConfigError` when it cannot be read, is not YAML (names the line), names a key twice, or is refused by
+    `parse_settings`.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    try:
+        data = yaml.load(text, Loader=_Loader)  # _Loader is a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
+        raise ConfigError(f"{path}: {where}: {error.problem or error.context}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if data is None:
+        data = {}
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{path}: the file is {_shown(data)}, allowed is a mapping of {_names(Settings)}")
+    return parse_settings(data)
+
+
+def parse_settings(data: Mapping[str, Any]) -> Settings:
+    """Validates one whole configuration; every fault found is a line of the `ConfigError`."""
+    try:
+        settings = Settings.model_validate(dict(data))
+    except ValidationError as error:
+        raise ConfigError("\n".join(_fault(dict(item)) for item in error.errors(include_url=False))) from None
+    faults = list(_cross_faults(settings))
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return settings
+
+
+class _Loader(yaml.SafeLoader):
+    """A SafeLoader that refuses duplicate keys and reads `NO` as Norway: only true and false are booleans."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else id(key_node)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} appears twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+
+
+# Faults --------------------------------------------------------------------------------------------------------------
+
+
+def _fault(error: dict[str, Any]) -> str:
+    """One line for one of pydantic's errors: field, value, what is allowed."""
+    loc: tuple[str | int, ...] = error["loc"]
+    if error["type"] == "extra_forbidden":  # the value is not shown: it may be a secret in the wrong place
+        return f"{_dotted(loc)}: not a known field, allowed: {_names(_model_at(loc[:-1]))}"
+    if error["type"] == "missing":
+        return f"{_dotted(loc)}: missing, it is required"
+    value = "a value not shown" if "options" in loc else _shown(error["input"])
+    if loc[-1:] == ("[key]",):
+        return f"{_dotted(loc[:-1])}: the name {value} is not allowed: {error['msg']}"
+    return f"{_dotted(loc)}: {value} is not allowed: {error['msg']}"
+
+
+def _cross_faults(settings: Settings) -> Iterator[str]:
+    """What no single field can tell: names that must exist, pairs that must be in order."""
+    yield from _order_faults(settings)
+    routed = {route.channel for route in settings.routes}
+    for name, vendor in settings.vendors.items():
+        channels = ADAPTER_CHANNELS[vendor.adapter]
+        if vendor.channel not in channels:
+            yield f"vendors.{name}.channel: {vendor.channel!r} is not allowed: {vendor.adapter} has {_list(channels)}"
+    for index, route in enumerate(settings.routes):
+        able = [name for name, vendor in settings.vendors.items() if vendor.channel == route.channel]
+        for place, name in enumerate(route.chain):
+            if name not in able:
+                yield f"routes.{index}.chain.{place}: {name!r} is not allowed: {route.channel} has {_list(able)}"
+            if name in route.chain[:place]:
+                yield f"routes.{index}.chain.{place}: {name!r} is not allowed: it is in this chain already"
+    for event, definition in settings.events.items():
+        for index, wanted in enumerate(definition.notifications):
+            at = f"events.{event}.notifications.{index}"
+            template = settings.templates.get(wanted.template)
+            if wanted.channel not in routed:
+                yield f"{at}.channel: {wanted.channel!r} is not allowed: routes carry {_list(sorted(routed))}"
+            if template is None:
+                yield f"{at}.template: {wanted.template!r} is not allowed: templates are {_list(settings.templates)}"
+            elif wanted.channel == "email" and not template.subject:
+                yield f"templates.{wanted.template}.subject: missing, {at} sends it by email"
+
+
+def _order_faults(settings: Settings) -> Iterator[str]:
+    """Pairs of bounds: the second may not be below the first."""
+    pairs: list[tuple[str, _Section, str, str]] = [
+        ("intake", settings.intake, "replicas_min", "replicas_max"),
+        ("retry", settings.retry, "base_s", "cap_s"),
+        ("supervision", settings.supervision, "beat_ms", "silence_ms"),
+        ("limits", settings.limits, "body_bytes_max", "batch_bytes_max"),
+    ]
+    for name, vendor in settings.vendors.items():
+        pairs.append((f"vendors.{name}", vendor, "replicas_min", "replicas_max"))
+        pairs.append((f"vendors.{name}.breaker", vendor.breaker, "open_wait_s", "open_wait_s_max"))
+    for at, section, low, high in pairs:
+        least, given = getattr(section, low), getattr(section, high)
+        if given < least:
+            yield f"{at}.{high}: {given} is not allowed: at least {low}, {least}"
+    shares = settings.courier.normal_share + settings.courier.bulk_share
+    if shares >= 1:
+        yield f"courier.bulk_share: {settings.courier.bulk_share} is not allowed: below 1 with normal_share"
+
+
+def _model_at(loc: tuple[str | int, ...]) -> type[BaseModel] | None:
+    """The model that describes the field at `loc`, walking annotations through dicts and lists."""
+    model: Any = Settings
+    for part in loc:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            field = model.model_fields.get(str(part))
+            model = field.annotation if field else None
+        else:  # dict[name, X] or list[X]: the key or index leads to X
+            model = (get_args(model) or (None,))[-1]
+    return model if isinstance(model, type) and issubclass(model, BaseModel) else None
+
+
+def _dotted(loc: tuple[str | int, ...]) -> str:
+    return ".".join(str(part) for part in loc) or "the file"
+
+
+def _names(model: type[BaseModel] | None) -> str:
+    return _list(model.model_fields) if model else "none"
+
+
+def _list(names: Mapping[str, Any] | list[str] | tuple[str, ...]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+# References ----------------------------------------------------------------------------------------------------------
+
+_ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def resolve(value: str) -> str:
+    """Replaces `${NAME}` anywhere in the text, or reads the whole value from `file:/path` (one final newline dropped).
+
+    Errors: `ConfigError` naming the variable or the file, never a content. An empty one counts as missing: an empty
+    credential is a deployment mistake that a vendor would only report as 401.
+    """
+    if value.startswith("file:/"):
+        path = value[len("file:") :]
+        try:
+            content = Path(path).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{value}: the file cannot be read: {type(error).__name__}") from None
+        content = content.removesuffix("\n").removesuffix("\r")
+        if not content:
+            raise ConfigError(f"{value}: the file is empty")
+        return content
+    if "${" in _ENV.sub("", value):
+        raise ConfigError("a value holds '${' without a name: allowed is ${NAME} of letters, digits and underscores")
+    return _ENV.sub(_variable, value)
+
+
+def _variable(match: re.Match[str]) -> str:
+    content = os.environ.get(match[1])
+    if not content:
+        raise ConfigError(f"${{{match[1]}}}: the environment variable {match[1]} is not set or empty")
+    return content
+
+
+def resolve_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` with every string in it resolved, at any depth."""
+    return {key: _resolved(value) for key, value in options.items()}
+
+
+def _resolved(value: Any) -> Any:
+    if isinstance(value, str):
+        return resolve(value)
+    if isinstance(value, Mapping):
+        return resolve_options(value)
+    if isinstance(value, list):
+        return [_resolved(item) for item in value]
+    return value

@@ -1,0 +1,19 @@
+"""The store's time, counted on by the local monotonic clock: two hosts with skewed wall clocks agree on expiry."""
+
+from __future__ import annotations
+
+from dispatcher.ports import Clock
+
+
+class StoreTime:
+    """Wall milliseconds of the store. Before the first sync: this machine's."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._offset_ms = clock.wall_ms() - clock.now_s() * 1000
+
+    def sync(self, store_ms: int) -> None:
+        self._offset_ms = store_ms - self._clock.now_s() * 1000
+
+    def now_ms(self) -> int:
+        return int(self._clock.now_s() * 1000 + self._offset_ms)

@@ -1,0 +1,181 @@
+"""Hear, decide, publish: who is dead, who drains what.
+
+Soft state: killed, it comes back, takes a new term (which fences the one before), rebuilds from the next reports and
+condemns nobody for its own absence. Meanwhile everyone works on by the last plan in the store. It carries no message
+and is asked nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from dispatcher.core.notification import MailboxDepth
+from dispatcher.core.plan import Beat, Override, Plan, PlanConfig, Report, decide
+from dispatcher.core.supervision import SilenceWatch
+from dispatcher.errors import StaleTermError, UnavailableError
+from dispatcher.ports import Clock, Control, Heard
+from dispatcher.telemetry.log import logger
+from dispatcher.telemetry.metrics import Totals
+
+ECHO = "supervisor"
+SETTLING_S = 1.5
+"""After taking office: time for every actor to report three times, before states are inferred from who is missing."""
+
+
+class Supervisor:
+    """The one supervisor in office. `run` ends with StaleTermError when another has taken over."""
+
+    def __init__(
+        self,
+        control: Control,
+        clock: Clock,
+        config: PlanConfig,
+        *,
+        beat_s: float = 0.25,
+        silence_ms: int = 2000,
+        decide_s: float = 0.25,
+    ) -> None:
+        self._control, self._clock, self._config = control, clock, config
+        self._beat_s, self._decide_s = beat_s, decide_s
+        self._watch = SilenceWatch(silence_ms, echo_gap_ms_max=int(beat_s * 2000))
+        self._reports: dict[str, Report] = {}
+        self._totals = Totals()
+        self._term = 0
+        self.plan = Plan()
+        self._live: set[str] = set()
+        self._depths: dict[str, MailboxDepth] = {}
+        self._overrides: dict[str, Override] = {}
+        self._urgent = asyncio.Event()
+        self._me = f"{ECHO}/{id(self):x}"
+        self._office_s = 0.0
+        self.turns = 0
+
+    async def run(self) -> None:
+        """Take office and serve until a later term; outages of the store are waited out."""
+        while True:
+            try:
+                self._term, self.plan = await self._control.begin_term()
+                break
+            except UnavailableError:
+                await self._clock.sleep(0.5)
+        self._office_s = self._clock.now_s()
+        logger().info("term_begun", term=self._term, epoch=self.plan.epoch)
+        tasks = [
+            asyncio.ensure_future(loop()) for loop in (self._listen, self._beat, self._survey, self._decide, self._add_up)
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    # ---- hear
+
+    async def _listen(self) -> None:
+        while True:
+            with contextlib.suppress(UnavailableError):
+                async for heard in self._control.listen(("beat", "report")):
+                    if heard is not None:
+                        self._hear(heard)
+            await self._clock.sleep(0.2)
+
+    def _hear(self, heard: Heard) -> None:
+        if heard.kind == "beat":
+            if heard.body["incarnation"] == self._me:
+                self._watch.on_echo(self._clock.now_s() * 1000)
+            else:
+                self._watch.on_beat(heard.body["incarnation"])
+            return
+        process = heard.body.get("process", "")
+        if "metrics" in heard.body:
+            self._totals.hear(process, heard.body["metrics"])
+        if "incarnation" in heard.body:
+            report = _report_from(heard.body)
+            before = self._reports.get(report.incarnation)
+            self._reports[report.incarnation] = report
+            self._live.add(report.incarnation)
+            if before is None or before.breaker != report.breaker:
+                self._urgent.set()
+
+    async def _beat(self) -> None:
+        while True:
+            with contextlib.suppress(UnavailableError):
+                await self._control.beat(Beat(self._me, ECHO, "", 0, ""))
+            await self._clock.sleep(self._beat_s)
+
+    async def _survey(self) -> None:
+        """What only the store knows: who is listed as live, what mailboxes exist, what an operator said."""
+        while True:
+            try:
+                live = set(await self._control.live())
+                self._watch.watch(live)
+                for gone in self._live - live:
+                    self._reports.pop(gone, None)
+                self._live = live
+                self._depths = await self._control.depths()
+                overrides = await self._control.overrides()
+                if overrides != self._overrides:
+                    self._overrides = overrides
+                    self._urgent.set()
+                await self._control.forget(await self._control.ended())
+            except UnavailableError:
+                pass
+            await self._clock.sleep(0.5)
+
+    # ---- decide, publish
+
+    async def _decide(self) -> None:
+        while True:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._urgent.wait(), self._decide_s)
+            self._urgent.clear()
+            self.turns += 1
+            try:
+                await self._bury_silent()
+                await self._publish()
+            except UnavailableError:
+                await self._clock.sleep(0.2)
+
+    async def _bury_silent(self) -> None:
+        dead = self._watch.dead()
+        if not dead:
+            return
+        await self._control.bury(dead, self._term)
+        for incarnation in dead:
+            logger().warning("incarnation_declared_dead", incarnation=incarnation)
+            self._reports.pop(incarnation, None)
+            self._live.discard(incarnation)
+        self._watch.watch(self._live)
+
+    async def _publish(self) -> None:
+        if not self.plan.vendors and self._clock.now_s() - self._office_s < SETTLING_S and not self._reports:
+            return  # a first plan made before anyone could report would say nothing
+        reports = [report for name, report in self._reports.items() if name in self._live]
+        depths = {name: depth.total for name, depth in self._depths.items()}
+        plan = decide(reports, self._config, depths, self._overrides, self.plan, self._clock.wall_ms())
+        if plan.same_assignment(self.plan):
+            return
+        await self._control.publish(plan, self._term)
+        self.plan = plan
+        logger().info("plan_published", epoch=plan.epoch, reason=plan.reason)
+
+    async def _add_up(self) -> None:
+        while True:
+            await self._clock.sleep(1.0)
+            with contextlib.suppress(UnavailableError):
+                await self._control.totals({"totals": self._totals.snapshot(), "term": self._term})
+
+
+def _report_from(body: Mapping[str, Any]) -> Report:
+    """A report as heard; unknown fields of a newer version are ignored."""
+    names = Report.__dataclass_fields__
+    return Report(**{name: value for name, value in body.items() if name in names})
+
+
+__all__ = ["StaleTermError", "Supervisor"]

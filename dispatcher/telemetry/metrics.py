@@ -1,0 +1,153 @@
+"""Metrics of the whole service as one text.
+
+Each process keeps cumulative counters and bucket counts and publishes them with its reports; the supervisor keeps the
+latest of each process, folds in those of processes that ended, and publishes the sum; intake serves that sum and adds
+gauges of Redis and of the plan. A lost report is made good by the next, and a supervisor's restart is an ordinary
+counter reset. Labels are vendors, outcomes and states: never a tenant, an id or an address.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 120.0, 600.0)
+"""One set for every histogram: below 10 ms for the accept path, up to 10 minutes for age after an outage."""
+
+CATALOGUE: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    # name: (kind, help, labels)
+    "dispatcher_accepts": ("counter", "Triggers by answer", ("answer",)),
+    "dispatcher_accept_seconds": ("histogram", "From request parsed to durable answer", ()),
+    "dispatcher_accepted_notifications": ("counter", "Notifications stored, by channel", ("channel",)),
+    "dispatcher_attempts": ("counter", "Calls to a vendor, by outcome", ("vendor", "outcome")),
+    "dispatcher_attempt_seconds": ("histogram", "Time of one call to a vendor", ("vendor",)),
+    "dispatcher_dispatch_seconds": ("histogram", "From claim to outcome", ("vendor",)),
+    "dispatcher_age_seconds": ("histogram", "From accept to the vendor's yes", ("channel",)),
+    "dispatcher_refusals": ("counter", "Claims that might not be sent, by reason", ("vendor", "reason")),
+    "dispatcher_retries": ("counter", "Notifications put off", ("vendor",)),
+    "dispatcher_moves": ("counter", "Failovers: notifications handed to another vendor", ("vendor", "to")),
+    "dispatcher_dead": ("counter", "Dead letters made", ("vendor", "reason")),
+    "dispatcher_takes": ("counter", "Entries taken from ended incarnations", ("vendor",)),
+    "dispatcher_recovered_claims": ("counter", "Own claims found by the audit: their reply was lost", ("vendor",)),
+    "dispatcher_orphans": ("counter", "Entries without a notification, dropped", ("vendor",)),
+    "dispatcher_lost_settles": ("counter", "Outcomes whose entry was taken over meanwhile", ("vendor",)),
+    "dispatcher_data_loss_alarms": ("counter", "Entries deleted while pending; must be 0", ()),
+    "dispatcher_transitions": ("counter", "Breaker transitions", ("vendor", "to")),
+}
+
+Key = tuple[str, tuple[str, ...]]
+
+
+class Metrics:
+    """Cumulative counters and histograms of one process."""
+
+    def __init__(self) -> None:
+        self._counters: dict[Key, float] = {}
+        self._histograms: dict[Key, list[float]] = {}
+
+    def count(self, name: str, *labels: str, by: float = 1) -> None:
+        key = (name, labels)
+        self._counters[key] = self._counters.get(key, 0.0) + by
+
+    def observe(self, name: str, seconds: float, *labels: str) -> None:
+        """Add one measurement; the row holds a count per bucket, one beyond the last, and the sum."""
+        row = self._histograms.get((name, labels))
+        if row is None:
+            row = self._histograms[name, labels] = [0.0] * (len(BUCKETS_S) + 2)
+        row[bisect_left(BUCKETS_S, seconds)] += 1
+        row[-1] += seconds
+
+    def snapshot(self) -> dict[str, Any]:
+        """JSON-able, cumulative since the process began."""
+        return {
+            "c": [[name, labels, value] for (name, labels), value in self._counters.items()],
+            "h": [[name, labels, row] for (name, labels), row in self._histograms.items()],
+        }
+
+    def add(self, snapshot: Mapping[str, Any]) -> None:
+        """Add another process's snapshot to this one."""
+        for name, labels, value in snapshot["c"]:
+            self.count(name, *labels, by=value)
+        for name, labels, row in snapshot["h"]:
+            key = (name, tuple(labels))
+            mine = self._histograms.setdefault(key, [0.0] * len(row))
+            for n, value in enumerate(row):
+                mine[n] += value
+
+
+class Totals:
+    """The sum over all processes: the latest snapshot of each living one, and what ended ones left."""
+
+    def __init__(self) -> None:
+        self._latest: dict[str, Mapping[str, Any]] = {}
+        self._ended = Metrics()
+
+    def hear(self, process: str, snapshot: Mapping[str, Any]) -> None:
+        self._latest[process] = snapshot
+
+    def end(self, processes: Iterable[str]) -> None:
+        for process in processes:
+            snapshot = self._latest.pop(process, None)
+            if snapshot is not None:
+                self._ended.add(snapshot)
+
+    def snapshot(self) -> dict[str, Any]:
+        total = Metrics()
+        total.add(self._ended.snapshot())
+        for snapshot in self._latest.values():
+            total.add(snapshot)
+        return total.snapshot()
+
+
+class Gauge:
+    """A gauge to be shown: name, help, label names, rows of (label values, value)."""
+
+    def __init__(self, name: str, text: str, labels: tuple[str, ...], rows: Iterable[tuple[tuple[str, ...], float]]):
+        self.name, self.text, self.labels, self.rows = name, text, labels, list(rows)
+
+
+def render(snapshot: Mapping[str, Any], gauges: Iterable[Gauge]) -> bytes:
+    """The Prometheus text of a total and of gauges read now."""
+    registry = CollectorRegistry()
+    registry.register(_Shown(snapshot, list(gauges)))
+    return generate_latest(registry)
+
+
+class _Shown(Collector):
+    def __init__(self, snapshot: Mapping[str, Any], gauges: list[Gauge]) -> None:
+        self._snapshot, self._gauges = snapshot, gauges
+
+    def collect(self) -> Iterable[Metric]:
+        counters = {}
+        histograms = {}
+        for name, (kind, text, labels) in CATALOGUE.items():
+            if kind == "counter":
+                counters[name] = CounterMetricFamily(name, text, labels=labels)
+            else:
+                histograms[name] = HistogramMetricFamily(name, text, labels=labels)
+        for name, labels, value in self._snapshot.get("c", []):
+            if name in counters:
+                counters[name].add_metric(list(labels), value)
+        for name, labels, row in self._snapshot.get("h", []):
+            if name in histograms:
+                histograms[name].add_metric(list(labels), buckets=_cumulative(row), sum_value=row[-1])
+        yield from counters.values()
+        yield from histograms.values()
+        for gauge in self._gauges:
+            family = GaugeMetricFamily(gauge.name, gauge.text, labels=gauge.labels)
+            for labels, value in gauge.rows:
+                family.add_metric(list(labels), value)
+            yield family
+
+
+def _cumulative(row: list[float]) -> list[tuple[str, float]]:
+    total, buckets = 0.0, []
+    for bound, count in zip((*map(str, BUCKETS_S), "+Inf"), row[:-1], strict=True):
+        total += count
+        buckets.append((bound, total))
+    return buckets

@@ -1,0 +1,64 @@
+"""Compiled templates, near: versions are immutable, so that what was once compiled stays right.
+
+"Redis answered: absent" is permanent for the notification that asked (`TemplateError`); "Redis did not answer" is not
+(`UnavailableError`, passed through), and neither is remembered.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+from dispatcher.errors import TemplateError
+from dispatcher.templates.compile import CompiledTemplate, compile_template
+from dispatcher.templates.source import TemplateSource
+from dispatcher.templates.store import TemplateStore
+
+COMPILED_MAX = 512  # versions; at tens of kilobytes each, some 20 MiB per process at most
+
+
+class TemplateCache:
+    """A bounded LRU of compiled versions, and the map of latest versions, which the owner refreshes every 0.5 s."""
+
+    def __init__(self, store: TemplateStore, compiled_max: int = COMPILED_MAX) -> None:
+        self._store = store
+        self._compiled_max = compiled_max
+        self._compiled: OrderedDict[tuple[str, int], CompiledTemplate] = OrderedDict()
+        self._latest: Mapping[str, int] = {}
+        self.loaded = False  # before the first refresh, an empty map means "not known" rather than "none"
+
+    @property
+    def latest(self) -> Mapping[str, int]:
+        """The latest version of every template, as of the last refresh that the store answered."""
+        return self._latest
+
+    async def refresh(self) -> None:
+        """Errors: `UnavailableError`; the map of before stays in use."""
+        self._latest = await self._store.latest()
+        self.loaded = True
+
+    async def get(self, name: str, version: int) -> CompiledTemplate:
+        """Errors: `TemplateError` when there is no such version or it does not compile; `UnavailableError`."""
+        key = (name, version)
+        found = self._compiled.get(key)
+        if found is not None:
+            self._compiled.move_to_end(key)
+            return found
+        source = await self._store.get(name, version)
+        if source is None:
+            raise TemplateError(f"template {name} has no version {version}")
+        return self._keep(key, compile_template(source))
+
+    async def put(self, source: TemplateSource) -> int:
+        """Stores what compiles. Errors: `TemplateError`, nothing was stored; `UnavailableError`, repeat it."""
+        compile_template(source)
+        version = await self._store.put(source)
+        self._latest = {**self._latest, source.name: max(version, self._latest.get(source.name, 0))}
+        return version
+
+    def _keep(self, key: tuple[str, int], compiled: CompiledTemplate) -> CompiledTemplate:
+        self._compiled[key] = compiled
+        self._compiled.move_to_end(key)
+        while len(self._compiled) > self._compiled_max:
+            self._compiled.popitem(last=False)
+        return compiled

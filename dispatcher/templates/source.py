@@ -1,0 +1,36 @@
+"""A template as it was given, immutable once it has a version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateSource:
+    """One version of one template. Version 0: not stored yet."""
+
+    name: str
+    text: str
+    subject: str | None = None
+    html: str | None = None
+    version: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the HTTP interface shows it."""
+        return {"name": self.name, "version": self.version, **self.parts()}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> TemplateSource:
+        return cls(
+            name=value["name"],
+            text=value["text"],
+            subject=value.get("subject"),
+            html=value.get("html"),
+            version=value.get("version", 0),
+        )
+
+    def parts(self) -> dict[str, str | None]:
+        """The content alone: what decides whether two versions are the same."""
+        return {"subject": self.subject, "text": self.text, "html": self.html}

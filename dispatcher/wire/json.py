@@ -1,0 +1,90 @@
+"""Strict JSON: one document has one meaning, and no document can exhaust the parser.
+
+Beyond the standard parser: the depth is counted over bytes before anything recurses; duplicate keys, NaN, Infinity and
+numbers that overflow to it are refused, as are lone surrogates, which could be stored by nobody.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+from dispatcher.errors import CallerError
+
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_TO_SQUARE = bytes.maketrans(b"{}", b"[]")
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+class _RefusedError(ValueError):
+    """The parser met something valid in Python's JSON but not in ours. `args[0]` is the rule."""
+
+
+def parse_json(body: bytes, depth_max: int, field: str = "body") -> Any:
+    """The value of `body`.
+
+    Errors: `CallerError` (400) naming `field`, never a content. The body's size is the caller's to bound, before.
+    """
+    if _too_deep(body, depth_max):
+        raise CallerError(field, f"must not nest deeper than {depth_max}", 400)
+    try:
+        value = _DECODER.decode(body.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise CallerError(field, "must be UTF-8", 400) from None
+    except json.JSONDecodeError as error:
+        raise CallerError(field, f"must be JSON: {error.msg} at character {error.pos}", 400) from None
+    except _RefusedError as error:
+        raise CallerError(field, str(error), 400) from None
+    except ValueError:  # an integer of more digits than Python converts
+        raise CallerError(field, "must not hold a number of thousands of digits", 400) from None
+    if _SURROGATE_ESCAPE.search(body) and not _encodable(value):
+        raise CallerError(field, "must not hold half a surrogate pair", 400)
+    return value
+
+
+def _too_deep(body: bytes, depth_max: int) -> bool:
+    """Whether the parser would recurse deeper than `depth_max` (a malformed body: than twice that), in linear time.
+
+    Without escaped backslashes and escaped quotes, every quote left opens or closes a string, so that every second
+    piece is outside of strings. Each round then removes the innermost brackets, that is, one level.
+    """
+    if body.count(b"[") + body.count(b"{") <= depth_max:
+        return False
+    pieces = body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+    brackets = b"".join(pieces[::2]).translate(_TO_SQUARE, _NOT_BRACKETS)
+    for _ in range(depth_max):
+        brackets = brackets.replace(b"[]", b"")
+        if not brackets:
+            return False
+    return b"[]" in brackets or brackets.count(b"[") > depth_max
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _RefusedError("must not name a key twice in one object")
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise _RefusedError("must not hold a number beyond the range of a double")
+    return number
+
+
+def _constant(name: str) -> Any:
+    raise _RefusedError("must not hold NaN or Infinity")
+
+
+def _encodable(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_constant)

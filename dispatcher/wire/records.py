@@ -1,0 +1,104 @@
+"""The stored form of a trigger, version 1: `m` (kept for retention) and `d` (personal data, gone when finished).
+
+m = {"t": tenant, "e": event, "a": accepted ms, "p": priority, "u": on_unknown, "k": key, "l": locale,
+     "n": [{"c": channel, "t": template, "v": version, "ch": [chain]}, …]}
+d = {"to": [address, …], "data": {…}, "co": [content or null, …], "r": recipient id}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from dispatcher.core.notification import Attempt, NewTrigger, Notification, State
+
+VERSION = 1
+
+
+def dumps(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def encode_meta(trigger: NewTrigger) -> str:
+    return dumps(
+        {
+            "t": trigger.tenant,
+            "e": trigger.event,
+            "a": trigger.accepted_ms,
+            "p": trigger.priority,
+            "u": trigger.on_unknown,
+            "k": trigger.idempotency_key,
+            "l": trigger.locale,
+            "n": [
+                {"c": n.channel, "t": n.template, "v": n.template_version, "ch": n.chain} for n in trigger.notifications
+            ],
+        }
+    )
+
+
+def encode_data(trigger: NewTrigger) -> str:
+    return dumps(
+        {
+            "to": [n.to for n in trigger.notifications],
+            "data": trigger.data,
+            "co": [n.content for n in trigger.notifications],
+            "r": trigger.recipient_id,
+        }
+    )
+
+
+FIELDS = ("m", "d", "x", "st", "n", "gen", "cr", "tr", "ep", "eid")
+"""The order in which claim and take return a record's fields."""
+
+
+def decode_notification(notification_id: str, fields: Sequence[str | None]) -> Notification | None:
+    """The notification of a claimed entry; None when its record or data is gone."""
+    meta_text, data_text, expires, state, attempts, generation, crashes, tried, epoch, _ = fields
+    if meta_text is None or data_text is None:
+        return None
+    index = int(notification_id.rpartition(".")[2])
+    meta, data = json.loads(meta_text), json.loads(data_text)
+    part = meta["n"][index]
+    return Notification(
+        id=notification_id,
+        tenant=meta["t"],
+        event=meta["e"],
+        channel=part["c"],
+        to=data["to"][index],
+        chain=tuple(part["ch"]),
+        priority=meta["p"],
+        accepted_ms=meta["a"],
+        expires_ms=int(expires or 0),
+        on_unknown=meta["u"],
+        data=data["data"],
+        template=part["t"],
+        template_version=part["v"],
+        content=data["co"][index],
+        locale=meta["l"],
+        attempts=int(attempts or 0),
+        generation=int(generation or 0),
+        crashes=int(crashes or 0),
+        tried=tuple(tried.split(" ")) if tried else (),
+        moved_epoch=int(epoch or 0),
+        state=State(state or "queued"),
+    )
+
+
+def encode_attempt(attempt: Attempt | None) -> str:
+    if attempt is None:
+        return ""
+    return dumps(
+        [
+            attempt.at_ms,
+            attempt.vendor,
+            attempt.outcome,
+            attempt.reason,
+            attempt.took_ms,
+            attempt.vendor_message_id,
+        ]
+    )
+
+
+def decode_history(text: str | None) -> tuple[Attempt, ...]:
+    return tuple(Attempt(*line) for line in json.loads(f"[{text or ''}]"))

@@ -1,0 +1,52 @@
+"""What the HTTP interface answers with. Never a recipient's address."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from dispatcher.errors import CallerError, UnavailableError
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AcceptedNotification(_Answer):
+    id: str
+    channel: str
+    vendor: str
+
+
+class AcceptedResponse(_Answer):
+    """The 202: everything named here is on disk. `replayed`: an earlier trigger with this key gave this answer."""
+
+    id: str
+    notifications: list[AcceptedNotification]
+    replayed: bool = False
+
+
+class Problem(_Answer):
+    """Problem details (RFC 9457), sent as application/problem+json. `field`: dotted path of what to fix."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    field: str | None = None
+
+    @classmethod
+    def of(cls, error: CallerError | UnavailableError) -> Problem:
+        """The answer for one of our errors; its text is made by us and holds nothing of the request's values."""
+        if isinstance(error, CallerError):
+            title = _TITLES.get(error.status, "The request is refused")
+            return cls(title=title, status=error.status, detail=str(error), field=error.field)
+        return cls(title="Try again with the same idempotency key", status=503, detail=error.reason)
+
+
+_TITLES = {
+    400: "The body is malformed",
+    409: "The idempotency key belongs to another body",
+    413: "The body is too large",
+    415: "The media type is not supported",
+    422: "The request is not valid",
+}

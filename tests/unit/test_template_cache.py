@@ -1,0 +1,139 @@
+"""The template stores and the cache: what is a version, what is remembered, what is final."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import redis.asyncio
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from dispatcher.adapters.redis.templates import RedisTemplateStore
+from dispatcher.errors import TemplateError, UnavailableError
+from dispatcher.templates.cache import TemplateCache
+from dispatcher.templates.source import TemplateSource
+from dispatcher.templates.store import MemoryTemplateStore
+
+
+class ScriptedStore(MemoryTemplateStore):
+    """Counts what it is asked, and can be away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+        self.away = False
+
+    async def get(self, name: str, version: int) -> TemplateSource | None:
+        self.asked += 1
+        if self.away:
+            raise UnavailableError("away")
+        return await super().get(name, version)
+
+    async def latest(self) -> dict[str, int]:
+        if self.away:
+            raise UnavailableError("away")
+        return await super().latest()
+
+
+async def test_the_same_content_is_the_same_version() -> None:
+    """Only a change makes a version; the old ones stay as they are."""
+    store = MemoryTemplateStore()
+    assert [await store.put(TemplateSource("t", text)) for text in ("a", "a", "b", "a")] == [1, 1, 2, 3]
+    found = await store.get("t", 1)
+    assert found == TemplateSource("t", "a", version=1)
+    assert await store.latest() == {"t": 3}
+
+
+async def test_what_does_not_compile_is_not_stored() -> None:
+    """The author gets the error, no notification ever does."""
+    store = MemoryTemplateStore()
+    with pytest.raises(TemplateError):
+        await TemplateCache(store).put(TemplateSource("t", "{{ range(9) }}"))
+    assert await store.latest() == {}
+
+
+async def test_a_version_is_fetched_once() -> None:
+    """Versions never change, so the second time needs no store, even one that is away."""
+    store = ScriptedStore()
+    cache = TemplateCache(store)
+    version = await cache.put(TemplateSource("t", "Hi {{ name }}"))
+    first = await cache.get("t", version)
+    store.away = True
+    assert await cache.get("t", version) is first
+    assert store.asked == 1
+
+
+async def test_absent_and_unanswered_are_different() -> None:
+    """Absent is final for the notification; unanswered is not, and neither is remembered."""
+    store = ScriptedStore()
+    cache = TemplateCache(store)
+    with pytest.raises(TemplateError, match="template t has no version 1"):
+        await cache.get("t", 1)
+    await store.put(TemplateSource("t", "x"))
+    store.away = True
+    with pytest.raises(UnavailableError):
+        await cache.get("t", 1)
+    store.away = False
+    assert (await cache.get("t", 1)).render({}).text == "x"
+
+
+async def test_the_cache_is_bounded_and_keeps_what_is_used() -> None:
+    """The version used longest ago goes first."""
+    store = ScriptedStore()
+    cache = TemplateCache(store, compiled_max=2)
+    for name in ("a", "b", "c"):
+        await store.put(TemplateSource(name, name))
+    for name in ("a", "b", "a", "c", "a"):
+        await cache.get(name, 1)
+    assert store.asked == 3
+    await cache.get("b", 1)
+    assert store.asked == 4
+
+
+async def test_the_latest_map_outlives_an_outage() -> None:
+    """A refresh that fails leaves the map of before, and says so."""
+    store = ScriptedStore()
+    cache = TemplateCache(store)
+    assert not cache.loaded
+    await store.put(TemplateSource("t", "x"))
+    await cache.refresh()
+    store.away = True
+    with pytest.raises(UnavailableError):
+        await cache.refresh()
+    assert (cache.loaded, dict(cache.latest)) == (True, {"t": 1})
+
+
+class FailingClient(redis.asyncio.Redis):
+    """A client whose every command fails in one way, without a connection."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RedisConnectionError("x"),
+        RedisTimeoutError("x"),
+        OutOfMemoryError("OOM command not allowed"),
+        ResponseError("Error running script (call to f_1): @user_script: 16: -OOM command not allowed"),
+    ],
+)
+async def test_a_redis_that_does_not_answer_is_unavailable(error: Exception) -> None:
+    """Each operation says: later."""
+    store = RedisTemplateStore(FailingClient(error))
+    for operation in (store.put(TemplateSource("t", "x")), store.get("t", 1), store.latest()):
+        with pytest.raises(UnavailableError):
+            await operation
+
+
+async def test_another_redis_error_is_not_hidden() -> None:
+    """A wrong type or a broken script is our bug, not an outage."""
+    with pytest.raises(ResponseError):
+        await RedisTemplateStore(FailingClient(ResponseError("WRONGTYPE"))).get("t", 1)

@@ -1,0 +1,106 @@
+"""Strict JSON: whatever comes, a value or a `CallerError`, in linear time."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from dispatcher.errors import CallerError
+from dispatcher.wire.json import parse_json
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+def depth(value: Any) -> int:
+    if isinstance(value, dict):
+        return 1 + max(map(depth, value.values()), default=0)
+    return 1 + max(map(depth, value), default=0) if isinstance(value, list) else 0
+
+
+@given(values, st.integers(1, 6))
+@example({'"[{\\': [[["\\\\"]]]}, 4)
+@example([[], [[], [[]]], "[[[["], 3)
+def test_the_depth_counted_is_the_depth_there_is(value: Any, depth_max: int) -> None:
+    """A document is refused for its depth exactly when it is deeper, whatever its strings hold."""
+    body = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    if any(0xD800 <= ord(char) < 0xE000 for char in str(value)):
+        return
+    if depth(value) > depth_max:
+        with pytest.raises(CallerError, match="nest deeper"):
+            parse_json(body, depth_max)
+    else:
+        assert parse_json(body, depth_max) == value
+
+
+@given(st.binary(max_size=200) | st.text('[]{}",:\\u0d8f1e- \n', max_size=200).map(str.encode))
+def test_garbage_is_a_callers_error(body: bytes) -> None:
+    """No bytes raise anything but a `CallerError` with status 400."""
+    try:
+        parse_json(body, 16)
+    except CallerError as error:
+        assert error.status == 400
+        assert error.field == "body"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"[" * 262_144, id="opened only"),
+        pytest.param(b"[" * 131_072 + b"]" * 131_072, id="deep and closed"),
+        pytest.param(b'{"a":' * 50_000, id="objects"),
+        pytest.param(b'[[[["\\"' + b"[" * 200_000, id="open string"),
+        pytest.param(b'"' + b'\\"' * 131_000, id="escapes only"),
+        pytest.param(b"[" + b"[]," * 80_000 + b"x]", id="wide"),
+        pytest.param(b'\\"' + b"[" * 200_000, id="backslash outside of a string"),
+        pytest.param(b'["\\\\", ' + b"[" * 200 + b"]" * 201, id="after a string that ends in a backslash"),
+    ],
+)
+def test_no_body_exhausts_the_parser(body: bytes) -> None:
+    """A body of the largest size is refused before anything recurses, within a fraction of a second."""
+    began_s = time.perf_counter()
+    with pytest.raises(CallerError):
+        parse_json(body, 16)
+    assert time.perf_counter() - began_s < 0.5
+
+
+@pytest.mark.parametrize(
+    ("body", "rule"),
+    [
+        (b"", "must be JSON"),
+        (b'{"a": 1} x', "must be JSON"),
+        (b"\xff", "UTF-8"),
+        ('{"a": 1}'.encode("utf-16"), "UTF-8"),
+        (b'\xef\xbb\xbf{"a": 1}', "must be JSON"),
+        (b"NaN", "NaN or Infinity"),
+        (b'{"a": -Infinity}', "NaN or Infinity"),
+        (b"1e400", "range of a double"),
+        (b'{"a": 1, "a": 2}', "twice"),
+        (b'[{"b": {"a": 1, "\\u0061": 2}}]', "twice"),
+        (b'"\\ud800"', "surrogate"),
+        (b'{"\\udfff": 1}', "surrogate"),
+        (b"9" * 10_000, "digits"),
+    ],
+)
+def test_what_python_would_accept_but_we_refuse(body: bytes, rule: str) -> None:
+    """Each rule has its sentence."""
+    with pytest.raises(CallerError, match=rule) as caught:
+        parse_json(body, 16)
+    assert caught.value.status == 400
+
+
+def test_a_whole_surrogate_pair_is_one_character() -> None:
+    """Only half a pair is refused."""
+    assert parse_json(b'"\\ud83d\\ude00"', 16) == "😀"

@@ -1,0 +1,293 @@
+"""The trigger body: what is accepted, which field an error names, and what no error tells."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.errors import CallerError
+from dispatcher.wire.responses import AcceptedNotification, AcceptedResponse, Problem
+from dispatcher.wire.trigger import body_hash, is_email, parse_trigger, phone_region
+
+NOW_MS = 1_900_000_000_000
+EXAMPLE: dict[str, Any] = {
+    "event": "checkout.completed",
+    "recipient": {"id": "cust-42", "email": "ada@example.com", "phone": "+4915112345678", "locale": "de-DE"},
+    "data": {"order": "1234", "total": "49.90", "currency": "EUR", "name": "Ada"},
+    "priority": "normal",
+    "expires_in_s": 3600,
+    "send_at": None,
+    "on_unknown": "resend",
+}
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    data = copy.deepcopy(EXAMPLE)
+    *parents, last = path.split("/")
+    at = data
+    for part in parents:
+        at = at[part]
+    at[last] = value
+    return data
+
+
+def test_the_documented_example_is_accepted() -> None:
+    """The design's own example means what it says."""
+    request = parse_trigger(EXAMPLE, NOW_MS)
+    assert request.recipient.phone == "+4915112345678"
+    assert request.expires_in_s == 3600
+    assert request.send_at_ms is None
+
+
+def test_event_and_recipient_are_enough() -> None:
+    """Everything else is left to the event's definition."""
+    request = parse_trigger({"event": "x", "recipient": {}}, NOW_MS)
+    assert (request.priority, request.on_unknown, request.expires_in_s, request.data) == (None, None, None, {})
+
+
+LISTED = {"channel": "sms", "template": "paid"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "field", "rule"),
+    [
+        ("event", 7, "event", "must be a string"),
+        ("event", "", "event", "letters, digits"),
+        ("evnt", "x", "evnt", "not a known field"),
+        ("recipient", None, "recipient", "JSON object"),
+        ("recipient/email", "ada", "recipient.email", "one bare e-mail address"),
+        ("recipient/phone", "015112345678", "recipient.phone", "E.164"),
+        ("recipient/fax", "1", "recipient.fax", "not a known field"),
+        ("recipient/id", "a\nb", "recipient.id", "control characters"),
+        ("recipient/id", "x" * 129, "recipient.id", "at most 128"),
+        ("recipient/locale", "de-DE\r\nX: y", "recipient.locale", "language tag"),
+        ("recipient/time_zone", "../../etc/passwd", "recipient.time_zone", "time zone"),
+        ("data", [], "data", "JSON object"),
+        ("data/a", {"b": ["\x00"]}, "data", "control characters"),
+        ("data/a", {"b\n": 1}, "data", "keys"),
+        ("data/a", "\ud800", "data", "control characters"),
+        ("priority", "urgent", "priority", "'high', 'normal' or 'bulk'"),
+        ("expires_in_s", 0, "expires_in_s", "at least 1"),
+        ("expires_in_s", 604_801, "expires_in_s", "at most 604800"),
+        ("expires_in_s", "3600", "expires_in_s", "whole number"),
+        ("expires_in_s", True, "expires_in_s", "whole number"),
+        ("send_at", "tomorrow", "send_at", "ISO 8601"),
+        ("send_at", "2030-01-31T09:00:00", "send_at", "offset"),
+        ("send_at", "2030-02-31T09:00:00Z", "send_at", "ISO 8601"),
+        ("send_at", "0001-01-01T00:00:00+23:00", "send_at", "ISO 8601"),
+        ("send_at", 1_900_000_000, "send_at", "ISO 8601"),
+        ("send_at", "2030-03-17T17:45:39Z", "send_at", "expired send_at"),
+        ("on_unknown", "drop", "on_unknown", "'resend' or 'hold'"),
+        ("idempotency_key", "", "idempotency_key", "1 to 255 printable"),
+        ("idempotency_key", "x" * 256, "idempotency_key", "1 to 255 printable"),
+        ("idempotency_key", "schlüssel", "idempotency_key", "printable ASCII"),
+        ("idempotency_key", "a\n", "idempotency_key", "printable ASCII"),
+        ("notifications", [], "notifications", "at least 1 items"),
+        ("notifications", [LISTED] * 21, "notifications", "at most 20 items"),
+        ("notifications", [LISTED, {"channel": "fax"}], "notifications.1.channel", "'sms'"),
+        ("notifications", [{"channel": "sms"}], "notifications.0", "either template or content"),
+        ("notifications", [{**LISTED, "content": {"text": "x"}}], "notifications.0", "either template or content"),
+        (
+            "notifications",
+            [{"channel": "email", "content": {"text": "x"}}],
+            "notifications.0.content.subject",
+            "e-mail",
+        ),
+        (
+            "notifications",
+            [{"channel": "email", "content": {"subject": "a\r\nBcc: x", "text": "x"}}],
+            "notifications.0.content.subject",
+            "line ends",
+        ),
+    ],
+)
+def test_an_error_names_the_field_and_the_rule(path: str, value: Any, field: str, rule: str) -> None:
+    """The first fault becomes a dotted path and a sentence, with status 422."""
+    with pytest.raises(CallerError) as caught:
+        parse_trigger(changed(path, value), NOW_MS)
+    assert (caught.value.field, caught.value.status) == (field, 422)
+    assert rule in caught.value.rule
+
+
+@pytest.mark.parametrize("body", [None, [], "x", 7])
+def test_a_body_that_is_no_object_is_refused(body: Any) -> None:
+    """The field is then the body itself."""
+    with pytest.raises(CallerError, match="body: must be a JSON object"):
+        parse_trigger(body)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("recipient/email", "canary@secret.test\r\nBcc: x@y.test"),
+        ("recipient/phone", "+49canary"),
+        ("recipient/canary@secret.test", 1),
+        ("recipient/id", "canary\x00"),
+        ("canary@secret.test", {}),
+        ("data/a", "canary\x00"),
+    ],
+)
+def test_no_error_tells_an_address(path: str, value: Any) -> None:
+    """Neither values nor keys of the caller's own making are repeated, nor kept as the error's cause."""
+    with pytest.raises(CallerError) as caught:
+        parse_trigger(changed(path, value))
+    assert "canary" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+def test_a_request_shown_hides_its_addresses() -> None:
+    """A log line or traceback with a request in it leaks nobody."""
+    shown = repr(parse_trigger(EXAMPLE))
+    assert "ada@" not in shown
+    assert "+4915" not in shown
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["ada@example.com", "a.b+c@x.test", "o'brien@mail.example.co.uk", "x@xn--bcher-kva.example", "A_1@EXAMPLE.COM"],
+)
+def test_ordinary_addresses_are_accepted(address: str) -> None:
+    """One addr-spec of dot-atoms."""
+    assert is_email(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "ada",
+        "@x.test",
+        "ada@",
+        "ada@localhost",
+        "a@x.test,b@y.test",
+        "a@x.test;b@y.test",
+        "a@x.test b@y.test",
+        "Ada <a@x.test>",
+        "<a@x.test>",
+        '"a b"@x.test',
+        "a@x.test>\r\nRCPT TO:<evil@y.test",
+        "a@x.test\r\nBcc: b@y.test",
+        "a@x.test\n",
+        "a@x.test SIZE=1 BODY=8BITMIME",
+        "a\x00@x.test",
+        "a@x\x00.test",
+        ".a@x.test",
+        "a..b@x.test",
+        "a@-x.test",
+        "a@x..test",
+        "a@x.test.",
+        "a@[127.0.0.1]",
+        "a@127.0.0.1",
+        "ä@x.test",
+        "a@x.test\u2028",
+        "a(comment)@x.test",
+        "x" * 65 + "@x.test",
+        "a@" + "x." * 126 + "test",
+        "@" * 254,
+        "a@" + "a" * 250,
+    ],
+)
+def test_anything_more_than_one_address_is_refused(address: str) -> None:
+    """No list, display name, quote, comment, control character or SMTP parameter passes."""
+    assert not is_email(address)
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_an_accepted_address_holds_nothing_that_breaks_a_header(local: str, domain: str) -> None:
+    """Whatever is generated around the @, what passes is ASCII without separators."""
+    address = f"{local}@{domain}"
+    if is_email(address):
+        assert address.isascii()
+        assert not set(address) & set(' ,;:<>()[]"\\\r\n\t\0')
+        assert address.count("@") == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "region"),
+    [
+        ("+4915112345678", "DE"),
+        ("+12025550123", "US"),
+        ("+14165550123", "CA"),
+        ("+390612345678", "IT"),
+        ("+447400123456", "GB"),
+        ("+80012345678", "001"),
+        ("+491", None),
+        ("+4907911123456", None),
+        ("+999123456789", None),
+        ("004915112345678", None),
+        ("+49 151 12345678", None),
+        ("+4915112345678\n", None),
+        ("+49151१२३४५६७८", None),
+        ("tel:+4915112345678", None),
+        ("+1", None),
+        ("+", None),
+    ],
+)
+def test_a_phone_number_is_e164_and_valid(number: str, region: str | None) -> None:
+    """Only the exact string a vendor takes, of a number that the plan of its country knows."""
+    assert phone_region(number) == region
+
+
+def test_send_at_is_an_instant() -> None:
+    """Two spellings of one instant give the same milliseconds and the same hash."""
+    one, two = (
+        parse_trigger(changed("send_at", text), NOW_MS)
+        for text in ("2090-01-01T01:00:00.5+01:00", "2090-01-01T00:00:00.500Z")
+    )
+    assert one.send_at_ms == two.send_at_ms == 3_786_912_000_500
+    assert body_hash(one) == body_hash(two)
+
+
+@pytest.mark.parametrize(("late_ms", "accepted"), [(60_000, True), (60_001, False)])
+def test_send_at_may_be_a_minute_late(late_ms: int, accepted: bool) -> None:
+    """A minute allows for clocks and repeats; more is refused."""
+    body = changed("send_at", "2030-03-17T17:46:40Z")
+    if accepted:
+        assert parse_trigger(body, NOW_MS + late_ms).send_at_ms == NOW_MS
+    else:
+        with pytest.raises(CallerError, match="expired send_at"):
+            parse_trigger(body, NOW_MS + late_ms)
+
+
+def test_the_hash_ignores_spelling_and_key() -> None:
+    """Order of fields, explicit nulls and the idempotency key do not matter; 32 hex digits."""
+    reordered = dict(reversed(changed("idempotency_key", "k-1").items()))
+    digest = body_hash(parse_trigger(EXAMPLE))
+    assert body_hash(parse_trigger(reordered)) == digest
+    assert len(digest) == 32
+    assert int(digest, 16) > 0
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("event", "checkout.failed"),
+        ("recipient/email", "ada@example.org"),
+        ("data/order", "1235"),
+        ("data/order", 1234),
+        ("data/note", None),
+        ("priority", "high"),
+        ("priority", None),
+        ("notifications", [LISTED]),
+    ],
+)
+def test_the_hash_tells_meanings_apart(path: str, value: Any) -> None:
+    """Every field that changes what is sent changes the hash, a null inside of the data too."""
+    assert body_hash(parse_trigger(changed(path, value))) != body_hash(parse_trigger(EXAMPLE))
+
+
+def test_answers_have_the_documented_shape() -> None:
+    """The 202 and the problem details, as JSON."""
+    accepted = AcceptedResponse(id="0-a", notifications=[AcceptedNotification(id="0-a.0", channel="sms", vendor="s")])
+    assert accepted.model_dump() == {
+        "id": "0-a",
+        "notifications": [{"id": "0-a.0", "channel": "sms", "vendor": "s"}],
+        "replayed": False,
+    }
+    problem = Problem.of(CallerError("recipient.phone", "must be E.164"))
+    assert (problem.status, problem.field, problem.type) == (422, "recipient.phone", "about:blank")
