@@ -47,7 +47,7 @@ class VendorActor:
         self._metrics = Metrics()
         self._changed = asyncio.Event()
         self._wish: float = self._config.replicas_min
-        self._transitions = 0
+        self._stopping = False
 
     # ---- life cycle
 
@@ -74,9 +74,7 @@ class VendorActor:
             self._changed.set,
         )
         periods = CaretakerPeriods(take_s=s.courier.sweep_s, audit_s=s.courier.audit_s)
-        self._caretaker = Caretaker(
-            self._courier, self._store, clock, frozenset(s.vendors), periods, random.random
-        )
+        self._caretaker = Caretaker(self._courier, self._store, clock, frozenset(s.vendors), periods, random.random)
         self._tasks.start("courier", self._deliver())
         self._tasks.start("outbox", self._courier.outbox.run())
         self._tasks.start("caretaker", self._caretaker.run())
@@ -95,7 +93,7 @@ class VendorActor:
     async def stop(self, deadline_s: float) -> None:
         """Drain: stop claiming, finish the calls, settle, say goodbye. What is left is taken at once by others."""
         courier = self._courier
-        courier.stopping = True
+        self._stopping = courier.stopping = True
         with contextlib.suppress(UnavailableError):
             await self._store.wake()
         await courier.finish(max(0.5, deadline_s - 1.0))
@@ -112,7 +110,7 @@ class VendorActor:
     async def _deliver(self) -> None:
         """Claim under a live incarnation; when it is not live any more, finish in its name and begin a new one."""
         courier = self._courier
-        while not courier.stopping:
+        while not self._stopping:
             courier.me = await until_available(lambda: self._control.register(self._name))
             courier.replied()
             logger().info("incarnation_begun", incarnation=courier.me, vendor=self._name)
@@ -120,24 +118,25 @@ class VendorActor:
             watch = asyncio.ensure_future(self._watch_link())
             claims = asyncio.ensure_future(courier.run())
             await asyncio.wait({watch, claims}, return_when=asyncio.FIRST_COMPLETED)
-            if courier.stopping:
-                watch.cancel()
-                await claims
-                return
             watch.cancel()
-            old = courier.me
-            logger().warning("incarnation_ended", incarnation=old, vendor=self._name)
             courier.stopping = True  # the claim loop ends by itself: a blocked read is never cancelled
             with contextlib.suppress(FencedError):
                 await claims
-            await courier.finish(self._config.timeout_s + 2.0)
-            await until_available(lambda: self._control.stopped(old))
-            courier.stopping = False
+            if not self._stopping:
+                await self._end_incarnation()
+
+    async def _end_incarnation(self) -> None:
+        """Calls in flight end and settle under the old name; what was not sent is taken from it, unsuspected."""
+        courier, old = self._courier, self._courier.me
+        logger().warning("incarnation_ended", incarnation=old, vendor=self._name)
+        await courier.finish(self._config.timeout_s + 2.0)
+        await until_available(lambda: self._control.stopped(old))
+        courier.stopping = self._stopping
 
     async def _watch_link(self) -> None:
-        """Return when the store was silent too long for this incarnation to go on (and it answers again)."""
+        """Return when the store was silent too long for this incarnation to go on, and answers again."""
         while not self._courier.stale():
-            await asyncio.sleep(0.1)
+            await self._clock.sleep(0.1)
         await until_available(self._control.live)
 
     async def _follow_plan(self) -> None:

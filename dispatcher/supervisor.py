@@ -63,9 +63,8 @@ class Supervisor:
                 await self._clock.sleep(0.5)
         self._office_s = self._clock.now_s()
         logger().info("term_begun", term=self._term, epoch=self.plan.epoch)
-        tasks = [
-            asyncio.ensure_future(loop()) for loop in (self._listen, self._beat, self._survey, self._decide, self._add_up)
-        ]
+        loops = (self._listen, self._beat, self._survey, self._decide, self._add_up)
+        tasks = [asyncio.ensure_future(loop()) for loop in loops]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             for task in done:

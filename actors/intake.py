@@ -1,0 +1,243 @@
+"""The intake actor: binds `dispatcher.intake` and what operators ask to start, stop and health."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dispatcher.auth import ApiKeys
+
+from actors.runtime import VERSION, Tasks, open_redis, until_available
+from dispatcher.adapters.clock import SystemClock
+from dispatcher.adapters.redis.control import RedisControl
+from dispatcher.adapters.redis.store import RedisStore
+from dispatcher.adapters.redis.templates import RedisTemplateStore
+from dispatcher.adapters.redis.views import RedisViews
+from dispatcher.core.notification import MailboxDepth
+from dispatcher.core.plan import Plan
+from dispatcher.errors import UnavailableError
+from dispatcher.intake import Headroom, Intake
+from dispatcher.settings import Settings, parse_settings
+from dispatcher.telemetry.log import configure
+from dispatcher.telemetry.metrics import Gauge, Metrics, render
+from dispatcher.templates.cache import TemplateCache
+from dispatcher.templates.source import TemplateSource
+
+STATES = ("closed", "half_open", "open", "forced_open")
+
+
+class IntakeActor:
+    """One replica of the front door. All it knows of others it heard through Redis."""
+
+    def __init__(self, settings: dict[str, Any], runtime: dict[str, str], identity: dict[str, Any]) -> None:
+        self.settings: Settings = parse_settings(settings)
+        self.runtime, self.identity = runtime, identity
+        self._tasks = Tasks()
+        self.metrics = Metrics()
+        self._totals: dict[str, Any] = {"c": [], "h": []}
+        self.reports: dict[str, dict[str, Any]] = {}
+        self._store_ok_s = 0.0
+        path = runtime.get("api_keys", "")
+        self.keys = ApiKeys.load(Path(path)) if path else None
+
+    async def start(self) -> None:
+        configure()
+        s, clock = self.settings, SystemClock()
+        retention_ms = s.retention.finished_s * 1000
+        self._redis = open_redis(self.runtime, timeout_s=s.limits.accept_deadline_s)
+        self._asking = open_redis(self.runtime)  # an operator's long listing must not hold an accept's connection
+        self.store = RedisStore(self._redis, retention_ms=retention_ms)
+        self.control = RedisControl(self._asking)
+        self.views = RedisViews(self._asking, retention_ms=retention_ms)
+        self.template_store = RedisTemplateStore(self._asking)
+        self.templates = TemplateCache(self.template_store)
+        self.intake = Intake(s, self.store, self.templates, clock, self.metrics, self.views.trigger)
+        self._tasks.start("group commit", self.intake.run())
+        self._tasks.start("templates", self._refresh_templates())
+        self._tasks.start("control", self._follow())
+        self._tasks.start("headroom", self._watch_headroom())
+        self._tasks.start("report", self._report())
+        await asyncio.sleep(0)
+
+    def check(self) -> None:
+        self._tasks.check()
+
+    def statistics(self) -> dict[str, float]:
+        return {}
+
+    async def stop(self, deadline_s: float) -> None:
+        with contextlib.suppress(UnavailableError):
+            await self.control.report(self._statement())
+        await self._tasks.stop()
+        await self._redis.aclose()
+        await self._asking.aclose()
+
+    # ---- loops
+
+    async def _refresh_templates(self) -> None:
+        await until_available(self._seed_templates)
+        while True:
+            with contextlib.suppress(UnavailableError):
+                await self.templates.refresh()
+            await asyncio.sleep(0.5)
+
+    async def _seed_templates(self) -> None:
+        """Store the configuration's templates that Redis does not know; one changed over the API is left alone."""
+        await self.templates.refresh()
+        for name, t in self.settings.templates.items():
+            if name not in self.templates.latest:
+                await self.templates.put(TemplateSource(name, t.text, t.subject, t.html))
+
+    async def _follow(self) -> None:
+        while True:
+            with contextlib.suppress(UnavailableError):
+                await self._read_plan()
+                read_s = time.monotonic()
+                async for heard in self.control.listen(("plan", "totals", "report")):
+                    if time.monotonic() - read_s > 2.0:
+                        read_s = time.monotonic()
+                        await self._read_plan()
+                    if heard is None:
+                        continue
+                    if heard.kind == "plan":
+                        self._adopt(Plan.from_dict(heard.body))
+                    elif heard.kind == "totals":
+                        self._totals = heard.body["totals"]
+                    elif "incarnation" in heard.body:
+                        self.reports[heard.body["incarnation"]] = {**heard.body, "heard_s": time.monotonic()}
+            await asyncio.sleep(0.2)
+
+    async def _read_plan(self) -> None:
+        plan = await self.control.plan()
+        if plan is not None:
+            self._adopt(plan)
+        now_s = time.monotonic()
+        self.reports = {name: r for name, r in self.reports.items() if now_s - r["heard_s"] < 5.0}
+
+    def _adopt(self, plan: Plan) -> None:
+        if plan.epoch > self.intake.plan.epoch or not self.intake.plan.vendors:
+            self.intake.plan = plan
+
+    async def _watch_headroom(self) -> None:
+        while True:
+            with contextlib.suppress(UnavailableError):
+                used, most = await self.control.memory()
+                depths = await self.control.depths()
+                self._store_ok_s = time.monotonic()
+                full = {n for n, d in depths.items() if d.total >= self.settings.limits.queued_max_per_vendor}
+                self.intake.headroom = Headroom(used / most if most else 0.0, frozenset(full))
+            await asyncio.sleep(1.0)
+
+    async def _report(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.supervision.report_ms / 1000)
+            with contextlib.suppress(UnavailableError):
+                await self.control.report(self._statement())
+
+    def _statement(self) -> dict[str, Any]:
+        return {"process": f"intake-{self.identity.get('replica', '')}", "metrics": self.metrics.snapshot()}
+
+    # ---- what is asked
+
+    def ready(self) -> str | None:
+        """None when a trigger posted now would be made durable; else why not."""
+        if not self.templates.loaded:
+            return "templates are not loaded yet"
+        if time.monotonic() - self._store_ok_s > 3.0:
+            return "the store does not answer"
+        if self.intake.headroom.memory_ratio >= self.settings.limits.memory_ratio_max:
+            return "the store is nearly full"
+        return None
+
+    def health(self) -> dict[str, Any]:
+        warnings = [w for w in self.runtime.get("warnings", "").split("\n") if w]
+        if self.identity.get("ingress") != "haproxy":
+            warnings.append("ingress is Serve's Python proxy: about 10 ms slower than HAProxy")
+        if self.identity.get("niceness", 0) > 0:
+            warnings.append(f"replicas run at nice {self.identity['niceness']}")
+        return {"status": "alive", "version": VERSION, **self.identity, "warnings": warnings}
+
+    async def vendors(self) -> list[dict[str, Any]]:
+        """Each vendor: plan, breakers, mailbox, outcomes."""
+        depths = await self.control.depths()
+        return [self._vendor(name, depths.get(name, MailboxDepth(name))) for name in self.settings.vendors]
+
+    def _vendor(self, name: str, depth: MailboxDepth) -> dict[str, Any]:
+        entry = self.intake.plan.vendors.get(name)
+        live = sorted((r for r in self.reports.values() if r["vendor"] == name), key=lambda r: r["incarnation"])
+        attempts = {labels[1]: n for metric, labels, n in self._totals["c"] if _is(metric, labels, name)}
+        return {
+            "name": name,
+            "channel": self.settings.vendors[name].channel,
+            "adapter": self.settings.vendors[name].adapter,
+            "state": entry.state if entry else "unknown",
+            "takes_new": entry.takes_new if entry else True,
+            "drains": list(entry.drains) if entry else [name],
+            "reason": entry.reason if entry else "",
+            "override": entry.override if entry else None,
+            "held": self.intake.plan.held.get(name),
+            "breaker": [
+                {
+                    "incarnation": r["incarnation"],
+                    "state": r["breaker"],
+                    "window": r["window"],
+                    "in_flight": r["in_flight"],
+                    "replica": r["replica"],
+                    "pid": r["pid"],
+                }
+                for r in live
+            ],
+            "replicas": len(live),
+            "queued": depth.total,
+            "lanes": dict(depth.queued),
+            "claimed": depth.claimed,
+            "oldest_age_ms": depth.oldest_age_ms,
+            "attempts": attempts,
+        }
+
+    async def metrics_text(self) -> bytes:
+        depths = await self.control.depths()
+        counts = await self.control.counts()
+        used, most = await self.control.memory()
+        plan = self.intake.plan
+        gauges = [
+            Gauge(
+                "dispatcher_mailbox_depth",
+                "Entries of a mailbox lane, claimed ones included",
+                ("mailbox", "lane"),
+                [((name, lane), n) for name, d in depths.items() for lane, n in d.queued.items()],
+            ),
+            Gauge(
+                "dispatcher_mailbox_oldest_age_seconds",
+                "Age of the oldest entry of a mailbox",
+                ("mailbox",),
+                [((name,), d.oldest_age_ms / 1000) for name, d in depths.items()],
+            ),
+            Gauge(
+                "dispatcher_breaker_state",
+                "1 for the state a vendor is in, by the plan",
+                ("vendor", "state"),
+                [((name, s), float(v.state == s)) for name, v in plan.vendors.items() for s in STATES],
+            ),
+            Gauge(
+                "dispatcher_waiting",
+                "Notifications out of a mailbox, by place",
+                ("place",),
+                [((place,), n) for place, n in counts.items()],
+            ),
+            Gauge("dispatcher_plan_epoch", "Epoch of the plan in force", (), [((), plan.epoch)]),
+            Gauge("dispatcher_store_memory_bytes", "Memory Redis uses", (), [((), used)]),
+            Gauge("dispatcher_store_memory_bytes_max", "Memory Redis may use; 0: no limit", (), [((), most)]),
+        ]
+        return render(self._totals, gauges)
+
+    def plan(self) -> dict[str, Any]:
+        return asdict(self.intake.plan)
+
+
+def _is(metric: str, labels: list[str], vendor: str) -> bool:
+    return metric == "dispatcher_attempts" and labels[0] == vendor

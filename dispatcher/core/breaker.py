@@ -1,0 +1,340 @@
+"""The circuit breaker: a synchronous state machine without lock, IO, timer, clock or random source of its own.
+
+Rules:
+
+1. Time (`now_ns`, monotonic) is an argument; what happened comes back as events (`drain_events`).
+2. `generation` rises by exactly one for each new state object: every transition, same-kind ones and reset included.
+3. A permit carries the generation that granted it. A later result is *late*: counted by nobody, no transition.
+4. A verdict falls only when a result is recorded, on successes as well as failures. Passing time opens nothing.
+5. Leaving a state cancels its timer, also by reset.
+
+| state | acquire | result recorded, judged | leaves by itself |
+|---|---|---|---|
+| closed | granted | yes → open | no |
+| open | refused until the wait is over | no (`late=COUNT`: recorded, not judged) | acquire after, timer at the deadline |
+| half_open | while permits last | yes → open or closed | verdict, timer |
+| disabled | granted | no | no |
+| metrics_only | granted | yes, events only | no |
+| forced_open | refused | no | no |
+
+Semantics of resilience4j 2.4.0, to the bit, with `late=COUNT` and the extras off; recorded vectors are the gate
+(`tests/data`). Extras, each with a switch in `BreakerConfig`: consecutive failures, jitter, half-open minimum of its
+own, probe leases (a lost probe counts as failed when its lease ends).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from dispatcher.core.breaker_config import MS_NS, BreakerConfig, BreakerState, Late
+from dispatcher.core.window import CountWindow, EmptyWindow, TimeWindow, Window
+
+__all__ = ["Breaker", "BreakerConfig", "BreakerResult", "BreakerState", "Late", "Permit", "Refused"]
+
+S = BreakerState
+ILLEGAL = {(S.CLOSED, S.HALF_OPEN), (S.METRICS_ONLY, S.OPEN), (S.METRICS_ONLY, S.HALF_OPEN)}
+"""The operator transitions that raise and change nothing; every other is legal, self-transitions included."""
+
+
+class BreakerResult(Enum):
+    """How a call ended, as far as the breaker is concerned. Only the first two enter a window."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    IGNORED = "ignored"  # the request's fault
+    THROTTLED = "throttled"  # the vendor says slow down
+    LOCAL = "local"  # our fault: cancelled, not sent
+
+
+class EventKind(str, Enum):
+    SUCCESS = "success"
+    ERROR = "error"
+    IGNORED = "ignored"
+    NOT_PERMITTED = "not_permitted"
+    FAILURE_RATE_EXCEEDED = "failure_rate_exceeded"
+    SLOW_RATE_EXCEEDED = "slow_rate_exceeded"
+    RESET = "reset"
+    TRANSITION = "transition"
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerEvent:
+    kind: EventKind
+    source: BreakerState | None = None
+    to: BreakerState | None = None
+    reason: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Permit:
+    """Leave to make one call. Settled exactly once: recorded, released, expired or late."""
+
+    generation: int
+    lease_until_ns: int | None = None
+    settled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    state: BreakerState
+    retry_after_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerMetrics:
+    """A reading. Rates are percent, -1.0 while fewer than the minimum of results are in the window."""
+
+    state: BreakerState
+    failure_rate: float
+    slow_rate: float
+    buffered: int
+    failed: int
+    slow: int
+    slow_failed: int
+    not_permitted: int
+    generation: int
+    attempts: int
+    retry_after_ns: int
+
+
+class IllegalTransitionError(Exception):
+    """An operator asked for a transition that does not exist; nothing changed."""
+
+
+class Breaker:
+    """One breaker, owned by one actor. No await may stand between `acquire` and what it permits being noted."""
+
+    def __init__(self, config: BreakerConfig, now_ns: int, chance: Callable[[], float] = lambda: 0.0) -> None:
+        self.config, self._chance = config, chance
+        self.state = S.CLOSED
+        self.generation = 0
+        self._attempts = 0
+        self._window: Window = EmptyWindow()
+        self._min = config.min_calls_effective
+        self._not_permitted = 0
+        self._permits = 0
+        self._deadline_ns: int | None = None  # of the open wait
+        self._timer: tuple[int, BreakerState] | None = None
+        self._leases: set[Permit] = set()
+        self._announced: set[EventKind] = set()
+        self._in_a_row = 0
+        self._events: list[BreakerEvent] = []
+        if config.initial in (S.OPEN, S.FORCED_OPEN, S.HALF_OPEN):
+            self._attempts = 1
+        self._fresh_window()
+        self._begin(config.initial, now_ns, None)
+
+    # ---- calls
+
+    def acquire(self, now_ns: int) -> Permit | Refused:
+        """A permit, or a refusal with the time until trying makes sense."""
+        if self.state is S.OPEN and self._deadline_ns is not None and now_ns > self._deadline_ns:
+            self._enter(S.HALF_OPEN, now_ns, "wait over")
+        granted = self.state in (S.CLOSED, S.DISABLED, S.METRICS_ONLY)
+        if self.state is S.HALF_OPEN and self._permits > 0:
+            self._permits -= 1
+            granted = True
+        if not granted:
+            self._not_permitted += 1
+            self._emit(EventKind.NOT_PERMITTED)
+            return Refused(self.state, self.retry_after_ns(now_ns))
+        permit = Permit(self.generation)
+        if self.state is S.HALF_OPEN and self.config.probe_lease_ms:
+            permit.lease_until_ns = now_ns + self.config.probe_lease_ms * MS_NS
+            self._leases.add(permit)
+        return permit
+
+    def record(self, permit: Permit, result: BreakerResult, duration_ns: int, now_ns: int) -> None:
+        """Tell how the call of `permit` ended. A second report, or a late one, changes nothing."""
+        if not self._settle(permit):
+            return
+        if result not in (BreakerResult.SUCCESS, BreakerResult.FAILURE):
+            self._give_back()
+            if result is BreakerResult.IGNORED:
+                self._emit(EventKind.IGNORED)
+            return
+        failed = result is BreakerResult.FAILURE
+        self._emit(EventKind.ERROR if failed else EventKind.SUCCESS)
+        self._add(failed, duration_ns > self.config.slow_ns, now_ns)
+
+    def release(self, permit: Permit) -> None:
+        """The call was never made: give its permit back."""
+        if self._settle(permit):
+            self._give_back()
+
+    def tick(self, now_ns: int) -> None:
+        """Fire due timers in due order, each as if the clock stood at its due time, and end overdue leases."""
+        while True:
+            lease = min((p for p in self._leases), key=_lease_end, default=None)
+            due_lease = _lease_end(lease) if lease is not None else None
+            due_timer = self._timer[0] if self._timer is not None else None
+            due = min((t for t in (due_lease, due_timer) if t is not None), default=None)
+            if due is None or due > now_ns:
+                return
+            if due == due_timer and self._timer is not None:
+                self._enter(self._timer[1], due, "wait over" if self.state is S.OPEN else "no verdict in time")
+            elif lease is not None and self._settle(lease):
+                self._emit(EventKind.ERROR)
+                self._add(True, False, due)
+
+    def next_deadline_ns(self) -> int | None:
+        """When `tick` will have something to do."""
+        times = [_lease_end(permit) for permit in self._leases]
+        if self._timer is not None:
+            times.append(self._timer[0])
+        return min(times, default=None)
+
+    # ---- operators and hints
+
+    def force(self, to: BreakerState, now_ns: int) -> None:
+        """An operator's transition. Raises IllegalTransitionError and changes nothing where there is none."""
+        if (self.state, to) in ILLEGAL:
+            raise IllegalTransitionError(f"{self.state.value} → {to.value}")
+        self._enter(to, now_ns, "operator")
+
+    def force_open_for(self, duration_ns: int, now_ns: int, reason: str = "operator") -> None:
+        """Open for exactly `duration_ns`; attempts are not raised."""
+        if self.state is S.METRICS_ONLY:
+            raise IllegalTransitionError("metrics_only → open")
+        self._enter(S.OPEN, now_ns, reason, duration_ns)
+
+    def open_for(self, duration_ns: int, now_ns: int, reason: str = "hint") -> None:
+        """A vendor's own word (Retry-After, bad account): acts from closed and half-open, capped at the longest wait."""
+        if self.state in (S.CLOSED, S.HALF_OPEN):
+            self.force_open_for(min(duration_ns, self.config.open_wait_ms_max * MS_NS), now_ns, reason)
+
+    def reset(self, now_ns: int) -> None:
+        """Closed and fresh, from anywhere."""
+        self._enter(S.CLOSED, now_ns, "reset")
+        self._events.append(BreakerEvent(EventKind.RESET))
+
+    # ---- readings
+
+    def metrics(self, now_ns: int) -> BreakerMetrics:
+        c = self._window.counts(now_ns)
+        known = c.n > 0 and c.n >= self._min
+        return BreakerMetrics(
+            state=self.state,
+            failure_rate=c.failed * 100 / c.n if known else -1.0,
+            slow_rate=c.slow * 100 / c.n if known else -1.0,
+            buffered=c.n,
+            failed=c.failed,
+            slow=c.slow,
+            slow_failed=c.slow_failed,
+            not_permitted=self._not_permitted,
+            generation=self.generation,
+            attempts=self._attempts,
+            retry_after_ns=self.retry_after_ns(now_ns),
+        )
+
+    def retry_after_ns(self, now_ns: int) -> int:
+        if self.state is S.OPEN and self._deadline_ns is not None:
+            return max(0, self._deadline_ns - now_ns)
+        return 0
+
+    def drain_events(self) -> list[BreakerEvent]:
+        """What happened since the last call, in order."""
+        events, self._events = self._events, []
+        return events
+
+    # ---- inside
+
+    def _add(self, failed: bool, slow: bool, now_ns: int) -> None:
+        if self.state in (S.DISABLED, S.FORCED_OPEN):
+            return
+        self._window.record(now_ns, failed, slow)
+        self._in_a_row = self._in_a_row + 1 if failed else 0
+        if self.state is not S.OPEN:
+            self._judge(now_ns)
+
+    def _judge(self, now_ns: int) -> None:
+        c, config = self._window.counts(now_ns), self.config
+        enough = c.n > 0 and c.n >= self._min
+        # Integer arithmetic as the rule is written; the original's 32-bit floats agree for three decimals.
+        too_failed = enough and c.failed * 100 >= config.failure_rate * c.n
+        too_slow = enough and c.slow * 100 >= config.slow_rate * c.n
+        if self.state is S.HALF_OPEN:
+            if too_failed or too_slow:
+                self._enter(S.OPEN, now_ns, "probes failed" if too_failed else "probes slow")
+            elif enough:
+                self._enter(S.CLOSED, now_ns, "probes succeeded")
+            return
+        for exceeded, kind in (
+            (too_failed, EventKind.FAILURE_RATE_EXCEEDED),
+            (too_slow, EventKind.SLOW_RATE_EXCEEDED),
+        ):
+            if exceeded and kind not in self._announced:
+                self._emit(kind)
+                self._announced.add(kind)
+        if self.state is not S.CLOSED:
+            return
+        in_a_row = 0 < config.consecutive_failures <= self._in_a_row
+        if too_failed or too_slow or in_a_row:
+            reason = "failure rate" if too_failed else "slow rate" if too_slow else "consecutive failures"
+            self._enter(S.OPEN, now_ns, reason)
+
+    def _enter(self, to: BreakerState, now_ns: int, reason: str, duration_ns: int | None = None) -> None:
+        before = self.state
+        if to in (S.CLOSED, S.METRICS_ONLY, S.DISABLED):
+            self._attempts = 0
+        elif to is S.FORCED_OPEN or (to is S.OPEN and duration_ns is None):
+            self._attempts += 1
+        self._begin(to, now_ns, duration_ns)
+        if before is not to:
+            self._events.append(BreakerEvent(EventKind.TRANSITION, before, to, reason))
+
+    def _begin(self, to: BreakerState, now_ns: int, duration_ns: int | None) -> None:
+        """A new state object: fresh window except in open, which keeps the one that opened it."""
+        self.state = to
+        self.generation += 1
+        self._timer = self._deadline_ns = None
+        self._leases.clear()
+        self._announced.clear()
+        self._in_a_row = 0
+        if to is S.OPEN:
+            wait_ns = duration_ns
+            if wait_ns is None:
+                wait_ns = self.config.open_wait_ns(max(1, self._attempts), self._chance())
+            self._deadline_ns = now_ns + wait_ns
+            if self.config.auto_half_open:
+                self._timer = (self._deadline_ns, S.HALF_OPEN)
+            return
+        self._not_permitted = 0
+        if to is S.HALF_OPEN:
+            self._permits = self.config.half_open_calls
+            self._window = CountWindow(self.config.half_open_calls)
+            self._min = self.config.half_open_min_effective
+            if self.config.half_open_max_wait_ms:
+                due_ns = now_ns + self.config.half_open_max_wait_ms * MS_NS
+                self._timer = (due_ns, self.config.half_open_max_wait_to)
+        elif to in (S.DISABLED, S.FORCED_OPEN):
+            self._window = EmptyWindow()
+        else:
+            self._fresh_window()
+
+    def _fresh_window(self) -> None:
+        size = self.config.window_size
+        self._window = CountWindow(size) if self.config.window_type == "COUNT" else TimeWindow(size)
+        self._min = self.config.min_calls_effective
+
+    def _settle(self, permit: Permit) -> bool:
+        """True when this report counts: the first one for the permit, and of this generation (or late is counted)."""
+        if permit.settled:
+            return False
+        permit.settled = True
+        self._leases.discard(permit)
+        return permit.generation == self.generation or self.config.late is Late.COUNT
+
+    def _give_back(self) -> None:
+        if self.state is S.HALF_OPEN:
+            self._permits += 1
+
+    def _emit(self, kind: EventKind) -> None:
+        if self.state not in (S.DISABLED, S.FORCED_OPEN):
+            self._events.append(BreakerEvent(kind))
+
+
+def _lease_end(permit: Permit) -> int:
+    return permit.lease_until_ns or 0

@@ -1,0 +1,99 @@
+"""What a breaker may be told, validated where it is told, and the wait of an open one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+MS_NS = 1_000_000
+SECOND_NS = 1_000_000_000
+
+
+class BreakerState(str, Enum):
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+    FORCED_OPEN = "forced_open"
+    DISABLED = "disabled"
+    METRICS_ONLY = "metrics_only"
+
+
+class Late(str, Enum):
+    """What a result does whose permit an earlier state object granted. COUNT is for replaying the original only."""
+
+    DROP = "drop"
+    COUNT = "count"
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerConfig:
+    """Thresholds are percent and reached at `>=`; a call is slow when it took strictly longer than `slow_ns`.
+
+    The defaults are ours; `resilience4j` gives those semantics alone. Raises ValueError naming field and rule.
+    """
+
+    window_type: str = "TIME"  # TIME: size in seconds; COUNT: size in calls
+    window_size: int = 10
+    min_calls: int = 20
+    failure_rate: float = 50.0
+    slow_rate: float = 80.0
+    slow_ns: int = 5 * SECOND_NS
+    open_wait_ms: int = 5_000
+    open_wait_multiplier: float = 2.0
+    open_wait_ms_max: int = 300_000
+    open_wait_jitter: float = 0.5
+    half_open_calls: int = 5
+    half_open_min_calls: int | None = None  # None: min(min_calls, half_open_calls), as in the original
+    half_open_max_wait_ms: int = 30_000  # 0: no limit
+    half_open_max_wait_to: BreakerState = BreakerState.OPEN
+    auto_half_open: bool = True
+    initial: BreakerState = BreakerState.CLOSED
+    late: Late = Late.DROP
+    consecutive_failures: int = 10  # 0: off
+    probe_lease_ms: int = 15_000  # 0: off; 1.5 × the default call time-out
+
+    def __post_init__(self) -> None:
+        for name in ("window_size", "min_calls", "half_open_calls", "open_wait_ms", "slow_ns"):
+            _require(getattr(self, name) >= 1, name, "must be at least 1")
+        for name in ("failure_rate", "slow_rate"):
+            _require(0 < getattr(self, name) <= 100, name, "must be in (0, 100]")
+        for name in ("half_open_max_wait_ms", "consecutive_failures", "probe_lease_ms"):
+            _require(getattr(self, name) >= 0, name, "must be at least 0")
+        _require(self.window_type in ("TIME", "COUNT"), "window_type", "must be TIME or COUNT")
+        _require(self.open_wait_multiplier >= 1, "open_wait_multiplier", "must be at least 1")
+        _require(0 <= self.open_wait_jitter <= 1, "open_wait_jitter", "must be in [0, 1]")
+        _require(self.open_wait_ms_max >= self.open_wait_ms, "open_wait_ms_max", "must be at least open_wait_ms")
+        least = self.half_open_min_calls
+        _require(least is None or 1 <= least <= self.half_open_calls, "half_open_min_calls", "must be in 1..half_open_calls")
+        to = self.half_open_max_wait_to
+        _require(to in (BreakerState.OPEN, BreakerState.CLOSED), "half_open_max_wait_to", "must be open or closed")
+
+    @property
+    def min_calls_effective(self) -> int:
+        return min(self.min_calls, self.window_size) if self.window_type == "COUNT" else self.min_calls
+
+    @property
+    def half_open_min_effective(self) -> int:
+        if self.half_open_min_calls is not None:
+            return self.half_open_min_calls
+        return min(self.min_calls, self.half_open_calls)
+
+    def open_wait_ns(self, attempts: int, chance: float) -> int:
+        """The wait of opening number `attempts` (>= 1), never above the maximum, jittered downward.
+
+        Truncated to whole milliseconds at each step, as the original does. It stops at the maximum or when it no longer
+        grows, so that attempt 10,000 costs what the tenth does.
+        """
+        wait = self.open_wait_ms
+        for _ in range(attempts - 1):
+            longer = int(wait * self.open_wait_multiplier)
+            if longer == wait or wait >= self.open_wait_ms_max:
+                break
+            wait = longer
+        wait = min(wait, self.open_wait_ms_max)
+        return max(MS_NS, int(wait * MS_NS * (1 - self.open_wait_jitter * chance)))
+
+
+def _require(met: bool, field: str, rule: str) -> None:
+    if not met:
+        raise ValueError(f"{field}: {rule}")

@@ -1,0 +1,299 @@
+"""What people ask and order over HTTP: triggers, vendors, plan, dead letters, templates, health, metrics."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Any, Literal
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from actors.intake import IntakeActor
+from actors.runtime import VERSION
+from dispatcher.core.life import decide_mailbox
+from dispatcher.core.notification import DeadLetter, DeadLetterFilter, NotificationView, TriggerView
+from dispatcher.core.plan import Override
+from dispatcher.errors import CallerError, TemplateError, UnavailableError
+from dispatcher.intake import trigger_id
+from dispatcher.templates.compile import compile_template
+from dispatcher.templates.source import TemplateSource
+from dispatcher.wire.responses import AcceptedResponse, Problem
+from dispatcher.wire.trigger import TriggerRequest
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class OverrideBody(_Body):
+    state: Literal["open", "close", "auto"]
+    why: str = Field(default="", max_length=200)
+    who: str = Field(default="", max_length=100)
+    for_s: int | None = Field(default=None, ge=1, le=604_800)
+
+
+class DeadLetterBody(_Body):
+    ids: list[str] = Field(default_factory=list, max_length=1000)
+    vendor: str | None = None
+    channel: str | None = None
+    reason: str | None = None
+    since: int | None = Field(default=None, description="wall milliseconds")
+    until: int | None = Field(default=None, description="wall milliseconds")
+    limit: int = Field(default=100, ge=1, le=10_000)
+
+
+class TemplateBody(_Body):
+    subject: str | None = None
+    text: str
+    html: str | None = None
+
+
+class PreviewBody(_Body):
+    data: dict[str, Any] = Field(default_factory=dict)
+    locale: str | None = None
+    version: int | None = None
+
+
+def operations(actor: IntakeActor) -> FastAPI:
+    """The FastAPI application of one intake replica; the hot POST paths are documented here and served in `http`."""
+    app = FastAPI(title="Resilient dispatcher", version=VERSION, docs_url="/docs", redoc_url=None)
+    _errors(app)
+    _document_hot_paths(app)
+    _triggers(app, actor)
+    _vendors(app, actor)
+    _dead_letters(app, actor)
+    _templates(app, actor)
+    _probes(app, actor)
+    return app
+
+
+def _errors(app: FastAPI) -> None:
+    def shown(problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
+        body = problem.model_dump(exclude_none=True)
+        return JSONResponse(body, problem.status, headers, media_type="application/problem+json")
+
+    @app.exception_handler(CallerError)
+    async def caller(_: Request, error: CallerError) -> JSONResponse:
+        return shown(Problem.of(error))
+
+    @app.exception_handler(UnavailableError)
+    async def unavailable(_: Request, error: UnavailableError) -> JSONResponse:
+        return shown(Problem.of(error), {"retry-after": str(max(1, round(error.retry_after_s)))})
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path")) or "body"
+        return shown(
+            Problem(title="The request is not valid", status=422, detail=f"{field}: {first['msg']}", field=field)
+        )
+
+
+def _document_hot_paths(app: FastAPI) -> None:
+    responses: dict[int | str, dict[str, Any]] = {
+        code: {"model": Problem} for code in (400, 401, 408, 409, 413, 415, 422, 503)
+    }
+
+    @app.post("/v1/triggers", status_code=202, responses=responses)
+    async def post_trigger(body: TriggerRequest) -> AcceptedResponse:
+        """Answers 202 when every notification named in it is on disk. Header `Idempotency-Key`, or the body's field."""
+        raise AssertionError("served by serve_app.http")
+
+    @app.post("/v1/triggers/batch", status_code=207, responses=responses)
+    async def post_batch(body: dict[Literal["triggers"], list[TriggerRequest]]) -> dict[str, Any]:
+        """Up to 1,000 triggers; `results` holds a status for each, in order."""
+        raise AssertionError("served by serve_app.http")
+
+
+def _tenant(request: Request) -> str:
+    return str(request.scope.get("state", {}).get("tenant", "default"))
+
+
+def _triggers(app: FastAPI, actor: IntakeActor) -> None:
+    async def find(request: Request, tid: str) -> TriggerView:
+        view = await actor.views.trigger(tid)
+        if view is None or view.tenant != _tenant(request):
+            raise CallerError("id", "no such trigger", 404)
+        return view
+
+    @app.get("/v1/triggers/{tid}")
+    async def get_trigger(request: Request, tid: str) -> dict[str, Any]:
+        """The trigger, its notifications, each with its state and every attempt."""
+        return _shown_trigger(await find(request, tid))
+
+    @app.get("/v1/triggers")
+    async def find_by_key(request: Request, idempotency_key: str) -> dict[str, Any]:
+        """The trigger that was posted with this key."""
+        return _shown_trigger(await find(request, trigger_id(_tenant(request), idempotency_key)))
+
+    @app.post("/v1/triggers/{tid}/cancel")
+    async def cancel(request: Request, tid: str) -> dict[str, Any]:
+        """Withdraws what nobody has claimed; the rest is `too late`."""
+        view = await find(request, tid)
+        results = []
+        for n in view.notifications:
+            reply = await actor.store.withdraw(n.id, "cancelled", "cancelled")
+            word = {"OK": "cancelled", "CLAIMED": "too late"}.get(reply, reply)
+            results.append({"id": n.id, "result": word})
+        return {"id": tid, "notifications": results}
+
+
+def _vendors(app: FastAPI, actor: IntakeActor) -> None:
+    @app.get("/v1/vendors")
+    async def vendors() -> dict[str, Any]:
+        return {"vendors": await actor.vendors()}
+
+    @app.get("/v1/vendors/{name}")
+    async def vendor(name: str) -> dict[str, Any]:
+        for entry in await actor.vendors():
+            if entry["name"] == name:
+                return entry
+        raise CallerError("name", "no such vendor", 404)
+
+    @app.post("/v1/vendors/{name}/override")
+    async def override(name: str, body: OverrideBody) -> dict[str, Any]:
+        """`open`: send nothing there; `close`: send, whatever the breaker says; `auto`: let the breaker decide."""
+        if name not in actor.settings.vendors:
+            raise CallerError("name", "no such vendor", 404)
+        until_ms = None if body.for_s is None else int(time.time() * 1000) + body.for_s * 1000
+        word = None if body.state == "auto" else Override(name, body.state, body.who, body.why, until_ms)
+        await actor.control.set_override(name, word)
+        return {"vendor": name, "state": body.state, "until_ms": until_ms}
+
+    @app.get("/v1/plan")
+    async def plan(limit: int = 100) -> dict[str, Any]:
+        """The plan in force, and what came before, newest first, each with its reason."""
+        return {"plan": actor.plan(), "history": await actor.control.plan_history(min(max(limit, 1), 1000))}
+
+
+def _dead_letters(app: FastAPI, actor: IntakeActor) -> None:
+    def wanted(request: Request, body: DeadLetterBody) -> DeadLetterFilter:
+        return DeadLetterFilter(
+            tuple(body.ids),
+            _tenant(request) if actor.keys is not None and actor.keys.required else None,
+            body.vendor,
+            body.channel,
+            body.reason,
+            body.since,
+            body.until,
+            body.limit,
+        )
+
+    @app.get("/v1/dead-letters")
+    async def listing(
+        request: Request,
+        vendor: str | None = None,
+        channel: str | None = None,
+        reason: str | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        ids: str | None = None,
+        limit: int = 100,
+    ) -> dict[str, Any]:
+        """Dead letters, oldest first. `ids` is comma separated; times are wall milliseconds."""
+        body = DeadLetterBody(
+            ids=ids.split(",") if ids else [],
+            vendor=vendor,
+            channel=channel,
+            reason=reason,
+            since=since,
+            until=until,
+            limit=min(max(limit, 1), 10_000),
+        )
+        letters = await actor.views.dead_letters(wanted(request, body))
+        return {"dead_letters": [_shown_letter(letter) for letter in letters]}
+
+    @app.post("/v1/dead-letters/redrive")
+    async def redrive(request: Request, body: DeadLetterBody) -> dict[str, Any]:
+        """Try those that match again, as a new generation. One dead as `unknown` is a repeat by decision: name it."""
+        letters = await actor.views.dead_letters(wanted(request, body))
+        if not body.ids:
+            letters = [letter for letter in letters if letter.reason != "unknown" or body.reason == "unknown"]
+        known = actor.settings.vendors.__contains__
+        now_ms, chosen = int(time.time() * 1000), []
+        routes = await actor.views.routing_of([letter.id for letter in letters])
+        for letter, (chain, priority, ttl_ms) in zip(letters, routes, strict=True):
+            mailbox = decide_mailbox(chain, (), actor.intake.plan.usable, known)
+            if mailbox is not None:
+                chosen.append((letter, mailbox, priority, now_ms + ttl_ms))
+        return {"count": await actor.views.redrive(chosen), "matched": len(letters)}
+
+    @app.post("/v1/dead-letters/discard")
+    async def discard(request: Request, body: DeadLetterBody) -> dict[str, Any]:
+        letters = await actor.views.dead_letters(wanted(request, body))
+        return {"count": await actor.views.discard(letters), "matched": len(letters)}
+
+
+def _templates(app: FastAPI, actor: IntakeActor) -> None:
+    async def source_of(name: str, version: int | None) -> TemplateSource:
+        number = version if version is not None else actor.templates.latest.get(name)
+        source = None if number is None else await actor.template_store.get(name, number)
+        if source is None:
+            raise CallerError("name", "no such template or version", 404)
+        return source
+
+    @app.get("/v1/templates")
+    async def listing() -> dict[str, Any]:
+        return {"templates": dict(actor.templates.latest)}
+
+    @app.get("/v1/templates/{name}")
+    async def get(name: str, version: int | None = None) -> dict[str, Any]:
+        source = await source_of(name, version)
+        return {**source.to_dict(), "name": source.name, "version": source.version}
+
+    @app.put("/v1/templates/{name}")
+    async def put(name: str, body: TemplateBody) -> dict[str, Any]:
+        """Stores a new version when it compiles and differs; used by triggers accepted from now on, within 1 s."""
+        try:
+            version = await actor.templates.put(TemplateSource(name, body.text, body.subject, body.html))
+        except TemplateError as error:
+            raise CallerError("template", str(error)) from None
+        return {"name": name, "version": version}
+
+    @app.post("/v1/templates/{name}/preview")
+    async def preview(name: str, body: PreviewBody) -> dict[str, Any]:
+        try:
+            rendered = compile_template(await source_of(name, body.version)).render(body.data, body.locale)
+        except TemplateError as error:
+            raise CallerError("data", str(error)) from None
+        return {"subject": rendered.subject, "text": rendered.text, "html": rendered.html}
+
+
+def _probes(app: FastAPI, actor: IntakeActor) -> None:
+    @app.get("/healthz")
+    async def healthz() -> dict[str, Any]:
+        """Alive, and how it really runs."""
+        return actor.health()
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        """200 when a trigger posted now would be made durable."""
+        why = actor.ready()
+        if why is None:
+            return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "not ready", "reason": why}, 503, {"retry-after": "1"})
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(await actor.metrics_text(), media_type="text/plain; version=0.0.4")
+
+
+def _shown_trigger(view: TriggerView) -> dict[str, Any]:
+    return {
+        "id": view.id,
+        "event": view.event,
+        "accepted_ms": view.accepted_ms,
+        "expires_ms": view.expires_ms,
+        "notifications": [_shown_notification(n) for n in view.notifications],
+    }
+
+
+def _shown_notification(n: NotificationView) -> dict[str, Any]:
+    return {**asdict(n), "attempts": [asdict(attempt) for attempt in n.attempts]}
+
+
+def _shown_letter(letter: DeadLetter) -> dict[str, Any]:
+    return {**asdict(letter), "attempts": [asdict(attempt) for attempt in letter.attempts]}
