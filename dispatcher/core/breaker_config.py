@@ -64,7 +64,9 @@ class BreakerConfig:
         _require(0 <= self.open_wait_jitter <= 1, "open_wait_jitter", "must be in [0, 1]")
         _require(self.open_wait_ms_max >= self.open_wait_ms, "open_wait_ms_max", "must be at least open_wait_ms")
         least = self.half_open_min_calls
-        _require(least is None or 1 <= least <= self.half_open_calls, "half_open_min_calls", "must be in 1..half_open_calls")
+        _require(
+            least is None or 1 <= least <= self.half_open_calls, "half_open_min_calls", "must be in 1..half_open_calls"
+        )
         to = self.half_open_max_wait_to
         _require(to in (BreakerState.OPEN, BreakerState.CLOSED), "half_open_max_wait_to", "must be open or closed")
 

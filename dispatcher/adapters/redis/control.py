@@ -16,7 +16,7 @@ import redis.asyncio as redis
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.scripts import UNAVAILABLE, run_one
 from dispatcher.core.notification import PRIORITIES, MailboxDepth
-from dispatcher.core.plan import Beat, Override, Plan, Report
+from dispatcher.core.plan import Beat, Override, Plan
 from dispatcher.errors import StaleTermError, UnavailableError
 from dispatcher.ports import Heard
 

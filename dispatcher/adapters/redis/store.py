@@ -351,7 +351,7 @@ def _consumer_name(answer: Sequence[str]) -> str:
     return answer[answer.index("name") + 1]
 
 
-def _due_entry(nid: str, score: str, delayed: bool, row: Sequence[Any]) -> DueEntry:
+def _due_entry(nid: str, score: str, delayed: bool, row: Any) -> DueEntry:
     meta = json.loads(row[0]) if row[0] else {"n": [], "p": "normal"}
     index = int(nid.rpartition(".")[2])
     chain = tuple(meta["n"][index]["ch"]) if index < len(meta["n"]) else ()

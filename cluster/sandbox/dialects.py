@@ -1,0 +1,165 @@
+"""The providers' wire formats: what a right request looks like, what a yes, a no and an outage look like."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs
+
+TWILIO_PATH = re.compile(r"^/2010-04-01/Accounts/[^/]+/Messages\.json$")
+E164 = re.compile(r"^\+?[1-9]\d{6,14}$")
+
+
+class Reply(NamedTuple):
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = {}
+    media: str = "application/json"
+
+
+class Asked(NamedTuple):
+    """A request understood: whom, what; or the provider's own error for a wrong one."""
+
+    to: str = ""
+    text: str = ""
+    subject: str | None = None
+    error: Reply | None = None
+
+
+class Dialect:
+    """One provider's way of speaking."""
+
+    name = ""
+
+    def read(self, headers: Mapping[str, str], body: bytes) -> Asked:
+        raise NotImplementedError
+
+    def accepted(self) -> tuple[Reply, str]:
+        raise NotImplementedError
+
+    def rejected(self) -> Reply:
+        raise NotImplementedError
+
+    def broken(self) -> Reply:
+        return Reply(500, b'{"message": "Internal Server Error"}')
+
+    def throttled(self, retry_after_s: float) -> Reply:
+        return Reply(429, b'{"message": "Too Many Requests"}', {"Retry-After": f"{retry_after_s:g}"})
+
+
+class TwilioDialect(Dialect):
+    name = "twilio"
+
+    def read(self, headers: Mapping[str, str], body: bytes) -> Asked:
+        if not headers.get("Authorization", "").startswith("Basic "):
+            return Asked(error=_twilio(401, 20003, "Authenticate"))
+        form = _form(body)
+        if not E164.match(form.get("To", "")):
+            return Asked(error=_twilio(400, 21211, "The 'To' number is not a valid phone number."))
+        if "From" not in form and "MessagingServiceSid" not in form:
+            return Asked(error=_twilio(400, 21603, "A 'From' phone number is required."))
+        if not form.get("Body"):
+            return Asked(error=_twilio(400, 21602, "Message body is required."))
+        return Asked(form["To"], form["Body"])
+
+    def accepted(self) -> tuple[Reply, str]:
+        sid = "SM" + secrets.token_hex(16)
+        return Reply(201, json.dumps({"sid": sid, "status": "queued", "error_code": None}).encode()), sid
+
+    def rejected(self) -> Reply:
+        return _twilio(400, 21610, "Attempt to send to unsubscribed recipient")
+
+    def broken(self) -> Reply:
+        return _twilio(500, 20500, "Internal Server Error")
+
+    def throttled(self, retry_after_s: float) -> Reply:
+        return _twilio(429, 20429, "Too Many Requests")._replace(headers={"Retry-After": f"{retry_after_s:g}"})
+
+
+class VonageDialect(Dialect):
+    name = "vonage"
+
+    def read(self, headers: Mapping[str, str], body: bytes) -> Asked:
+        form = _form(body)
+        if not form.get("api_key") or not form.get("api_secret"):
+            return Asked(error=_vonage("4", "Bad Credentials"))
+        for name in ("to", "from", "text"):
+            if not form.get(name):
+                return Asked(error=_vonage("2", f"Missing {name} param"))
+        if not E164.match(form["to"]):
+            return Asked(error=_vonage("3", "Invalid value for param: to"))
+        return Asked("+" + form["to"].lstrip("+"), form["text"])
+
+    def accepted(self) -> tuple[Reply, str]:
+        number = secrets.token_hex(8).upper()
+        part = {"to": "", "message-id": number, "status": "0", "remaining-balance": "3.14", "message-price": "0.03"}
+        return Reply(200, json.dumps({"message-count": "1", "messages": [part]}).encode()), number
+
+    def rejected(self) -> Reply:
+        return _vonage("7", "Number barred")
+
+    def throttled(self, retry_after_s: float) -> Reply:
+        return _vonage("1", "Throughput rate exceeded")
+
+
+class SendGridDialect(Dialect):
+    name = "sendgrid"
+
+    def read(self, headers: Mapping[str, str], body: bytes) -> Asked:
+        if not headers.get("Authorization", "").startswith("Bearer "):
+            return Asked(error=_sendgrid(401, "authorization required", None))
+        try:
+            mail = json.loads(body)
+            to = [address["email"] for p in mail["personalizations"] for address in p["to"]]
+            subject, texts = mail["subject"], {part["type"]: part["value"] for part in mail["content"]}
+            sender = mail["from"]["email"]
+        except (ValueError, KeyError, TypeError):
+            return Asked(error=_sendgrid(400, "Bad Request", "personalizations"))
+        if len(to) != 1 or "@" not in to[0]:
+            return Asked(error=_sendgrid(400, "Does not contain a valid address.", "personalizations.0.to.0.email"))
+        if not sender or not subject or "text/plain" not in texts:
+            return Asked(error=_sendgrid(400, "The from, subject and content are required.", "from"))
+        return Asked(to[0], texts["text/plain"], subject)
+
+    def accepted(self) -> tuple[Reply, str]:
+        number = secrets.token_urlsafe(16)
+        return Reply(202, b"", {"X-Message-Id": number}, "text/plain"), number
+
+    def rejected(self) -> Reply:
+        return _sendgrid(400, "Does not contain a valid address.", "personalizations.0.to.0.email")
+
+
+def find(path: str) -> tuple[str, Dialect] | None:
+    """Vendor name and dialect of a request path: `/{vendor}` + the provider's own path."""
+    vendor, _, rest = path.removeprefix("/").partition("/")
+    rest = "/" + rest
+    if TWILIO_PATH.match(rest):
+        return vendor, TWILIO
+    if rest == "/sms/json":
+        return vendor, VONAGE
+    if rest == "/v3/mail/send":
+        return vendor, SENDGRID
+    return None
+
+
+TWILIO, VONAGE, SENDGRID = TwilioDialect(), VonageDialect(), SendGridDialect()
+
+
+def _form(body: bytes) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
+
+
+def _twilio(status: int, code: int, message: str) -> Reply:
+    more = f"https://www.twilio.com/docs/errors/{code}"
+    return Reply(status, json.dumps({"code": code, "message": message, "more_info": more, "status": status}).encode())
+
+
+def _vonage(status: str, text: str) -> Reply:
+    return Reply(200, json.dumps({"message-count": "1", "messages": [{"status": status, "error-text": text}]}).encode())
+
+
+def _sendgrid(status: int, message: str, field: Any) -> Reply:
+    return Reply(status, json.dumps({"errors": [{"message": message, "field": field, "help": None}]}).encode())

@@ -1,0 +1,108 @@
+"""What the sandbox was asked to do wrong, and what it received: the outside witness of every drill."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+MODES = ("none", "error", "hang", "slow", "throttle", "reset", "garbage", "drip", "reject")
+
+
+class FaultError(ValueError):
+    """A fault that was asked for wrongly; the text names field and rule."""
+
+
+@dataclass(slots=True)
+class Fault:
+    """How a vendor misbehaves: `mode` for `ratio` of the calls."""
+
+    mode: str = "none"
+    ratio: float = 1.0
+    latency_ms: float = 50.0
+    retry_after_s: float = 1.0
+
+    @classmethod
+    def parse(cls, body: Any, latency_ms: float) -> Fault:
+        if not isinstance(body, dict):
+            raise FaultError("body: must be a JSON object")
+        unknown = set(body) - {"mode", "ratio", "latency_ms", "retry_after_s"}
+        if unknown:
+            raise FaultError(f"{min(unknown)}: is no field of a fault")
+        fault = cls(latency_ms=latency_ms)
+        fault.mode = body.get("mode", "none")
+        if fault.mode not in MODES:
+            raise FaultError(f"mode: must be one of {', '.join(MODES)}")
+        for name, low, high in (("ratio", 0, 1), ("latency_ms", 0, 600_000), ("retry_after_s", 0, 86_400)):
+            value = body.get(name, getattr(fault, name))
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+                raise FaultError(f"{name}: must be a number from {low} to {high}")
+            setattr(fault, name, float(value))
+        return fault
+
+    def now(self) -> str:
+        """What happens to the call at hand."""
+        return self.mode if self.mode != "none" and random.random() < self.ratio else "none"
+
+
+@dataclass(slots=True)
+class Vendor:
+    """One vendor of the sandbox: its fault, and every call it got."""
+
+    name: str
+    fault: Fault = field(default_factory=Fault)
+    deliveries: list[dict[str, Any]] = field(default_factory=list)
+    calls: list[tuple[float, str]] = field(default_factory=list)
+    faults: list[tuple[float, str]] = field(default_factory=list)
+
+    def note(self, outcome: str) -> None:
+        self.calls.append((time.time(), outcome))
+
+    def deliver(self, to: str, text: str, message_id: str, subject: str | None = None) -> None:
+        now = time.time()
+        self.calls.append((now, "accepted"))
+        self.deliveries.append({"t": now, "to": to, "text": text, "subject": subject, "id": message_id})
+
+    def set_fault(self, fault: Fault) -> None:
+        self.fault = fault
+        self.faults.append((time.time(), fault.mode))
+
+    def summary(self, full: bool = False) -> dict[str, Any]:
+        """Counts and times (epoch seconds); with `full` also every delivery and every call."""
+        failures = [t for t, outcome in self.calls if outcome != "accepted"]
+        result: dict[str, Any] = {
+            "vendor": self.name,
+            "mode": self.fault.mode,
+            "accepted": len(self.deliveries),
+            "refused": len(self.calls) - len(self.deliveries),
+            "calls": len(self.calls),
+            "first_call": self.calls[0][0] if self.calls else None,
+            "last_call": self.calls[-1][0] if self.calls else None,
+            "first_failure": failures[0] if failures else None,
+            "last_failure": failures[-1] if failures else None,
+        }
+        if full:
+            result["received"] = self.deliveries
+            result["call_log"] = self.calls
+            result["faults"] = self.faults
+        return result
+
+
+class Ledger:
+    """All vendors, made as they are first named."""
+
+    def __init__(self, latency_ms: float = 50.0) -> None:
+        self.latency_ms = latency_ms
+        self._vendors: dict[str, Vendor] = {}
+
+    def vendor(self, name: str) -> Vendor:
+        if name not in self._vendors:
+            self._vendors[name] = Vendor(name, Fault(latency_ms=self.latency_ms))
+        return self._vendors[name]
+
+    def all(self) -> list[Vendor]:
+        return list(self._vendors.values())
+
+    def reset(self) -> None:
+        self._vendors.clear()

@@ -1,0 +1,121 @@
+"""The one HTTP client behind every HTTP vendor: total deadline, capped answer, and whether bytes were written.
+
+What an exception means depends on that last thing alone: before the first byte of the request the vendor cannot have
+it (`failed`, ours); after it, it may (`unknown`). Nothing is re-sent, redirected, decompressed or read from the
+environment (proxies).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+
+from dispatcher.core.outcome import Outcome
+
+ANSWER_BYTES_MAX = 64 * 1024
+RETRY_AFTER_S_MAX = 300.0
+CONNECTIONS_MAX = 256
+KEEPALIVE_S = 15.0  # below the idle time-out of common servers, so that a reused connection is rarely a dead one
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a vendor answered. `body` is whole: a longer answer is no answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class HttpClient:
+    """A shared keep-alive client; the session opens with the first call, in the loop that makes it."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    async def post(self, url: str, timeout_s: float, **request: Any) -> Answer | Outcome:
+        """POST once. An `Answer`, or the `Outcome` when there was none: failed (not sent) or unknown."""
+        session = self._session or self._open()
+        written = SimpleNamespace(yes=False)
+        try:
+            async with session.post(
+                url,
+                timeout=aiohttp.ClientTimeout(total=timeout_s),
+                allow_redirects=False,
+                trace_request_ctx=written,
+                **request,
+            ) as response:
+                body = await _read(response)
+                if body is None:
+                    return Outcome.unknown("answer_too_large")
+                return Answer(response.status, response.headers, body)
+        except asyncio.TimeoutError:
+            return Outcome.unknown("timeout") if written.yes else Outcome.failed("timeout_connect", local_origin=True)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            if written.yes:
+                return Outcome.unknown("connection_lost")
+            return Outcome.failed(_not_sent(error), local_origin=True)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _open(self) -> aiohttp.ClientSession:
+        async def sent(_: aiohttp.ClientSession, context: SimpleNamespace, __: Any) -> None:
+            context.trace_request_ctx.yes = True
+
+        trace = aiohttp.TraceConfig()
+        trace.on_request_headers_sent.append(sent)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, ttl_dns_cache=300, keepalive_timeout=KEEPALIVE_S),
+            headers={"Accept-Encoding": "identity"},
+            auto_decompress=False,
+            trust_env=False,
+            trace_configs=[trace],
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        return self._session
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes | None:
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > ANSWER_BYTES_MAX:
+            response.close()
+            return None
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _not_sent(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "dns"
+    if isinstance(error, (aiohttp.ClientConnectorSSLError, aiohttp.ClientConnectorCertificateError)):
+        return "tls"
+    return "connect"
+
+
+def retry_after_s(headers: Mapping[str, str], now_epoch_s: float) -> float | None:
+    """The vendor's wait from Retry-After (seconds or a date), in [0, 300]; None when absent or absurd (NaN, text)."""
+    value = headers.get("Retry-After", "").strip()
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - now_epoch_s
+        except (ValueError, TypeError, OverflowError):
+            return None
+    if math.isnan(seconds):
+        return None
+    return min(max(seconds, 0.0), RETRY_AFTER_S_MAX)

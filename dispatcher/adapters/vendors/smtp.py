@@ -1,0 +1,149 @@
+"""SMTP: one recipient per transaction, over a few kept connections.
+
+Whether the server may have the message turns on the final dot: before it nothing was taken (`failed`); a connection
+lost after it, before the answer, is unknown. The Message-ID is ours and kept over retries, so that a receiving server
+that removes repeats can.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Mapping
+from email.message import EmailMessage
+from email.policy import SMTP as SMTP_POLICY
+from email.utils import formatdate
+from typing import Any
+
+import aiosmtplib
+
+from dispatcher.adapters.vendors.options import Options
+from dispatcher.core.message import Message
+from dispatcher.core.outcome import Outcome, Scope
+
+CONNECTIONS_MAX = 16
+ADDRESS = re.compile(r"^[^\s,;:<>()\[\]\\\"\x00-\x1f\x7f@]{1,64}@[A-Za-z0-9.-]{1,255}$")
+"""One bare address: anything that could become a second recipient, a header or an envelope parameter is refused."""
+
+
+class Smtp:
+    """One SMTP relay and sender."""
+
+    def __init__(self, name: str, channel: str, options: Mapping[str, Any]) -> None:
+        self.name, self.channel = name, channel
+        o = Options(name, options)
+        self._host, self._port = o.text("host"), o.number("port", 587)
+        self._username = o.maybe("username")
+        self._password = o.secret("password") if self._username is not None else None
+        o.maybe("password")
+        self._starttls = o.flag("starttls", True)
+        self._sender = o.text("sender")
+        o.end()
+        self._domain = self._sender.rpartition("@")[2]
+        self._idle: list[aiosmtplib.SMTP] = []
+        self._slots = asyncio.Semaphore(CONNECTIONS_MAX)
+
+    async def send(self, message: Message, timeout_s: float) -> Outcome:
+        if not ADDRESS.match(message.to) or _has_control(message.subject or ""):
+            return Outcome.rejected("bad_header", Scope.RECIPIENT)
+        step = _Step()
+        try:
+            return await asyncio.wait_for(self._in_turn(message, step), timeout_s)
+        except (asyncio.TimeoutError, TimeoutError, aiosmtplib.SMTPTimeoutError):
+            return (
+                Outcome.unknown("timeout") if step.dotted else Outcome.failed("timeout", local_origin=not step.greeted)
+            )
+        except (aiosmtplib.SMTPConnectError, aiosmtplib.SMTPServerDisconnected, OSError):
+            if step.dotted:
+                return Outcome.unknown("connection_lost")
+            return Outcome.failed("connect", local_origin=not step.greeted)
+        except aiosmtplib.SMTPAuthenticationError as error:
+            return Outcome.failed(f"smtp_{error.code}", scope=Scope.ACCOUNT)
+        except aiosmtplib.SMTPResponseException as error:
+            return _refused(error.code)
+        except aiosmtplib.SMTPException:
+            return Outcome.unknown("smtp_protocol") if step.dotted else Outcome.failed("smtp_protocol")
+
+    async def close(self) -> None:
+        for connection in self._idle:
+            connection.close()
+        self._idle.clear()
+
+    async def _in_turn(self, message: Message, step: _Step) -> Outcome:
+        async with self._slots:
+            return await self._transaction(message, step)
+
+    async def _transaction(self, message: Message, step: _Step) -> Outcome:
+        connection = await self._connection()
+        step.greeted = True
+        kept = False
+        try:
+            await connection.mail(self._sender)
+            await connection.rcpt(message.to)
+            content = self._content(message)
+            step.dotted = True  # from here on the final dot may have left
+            response = await connection.data(content)
+            kept = True
+        except aiosmtplib.SMTPResponseException:
+            step.dotted = False  # the server answered: it did not take it
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(connection.rset(), 1.0)
+                kept = connection.is_connected
+            raise
+        finally:
+            if kept:
+                self._idle.append(connection)
+            else:
+                connection.close()
+        return (
+            Outcome.accepted(f"{message.notification_id}@{self._domain}")
+            if response.code == 250
+            else _refused(response.code)
+        )
+
+    async def _connection(self) -> aiosmtplib.SMTP:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_connected:
+                return connection
+        connection = aiosmtplib.SMTP(hostname=self._host, port=self._port, start_tls=self._starttls)
+        try:
+            await connection.connect()
+            if self._username is not None and self._password is not None:
+                await connection.login(self._username, self._password.reveal())
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _content(self, message: Message) -> bytes:
+        mail = EmailMessage(policy=SMTP_POLICY)
+        mail["From"], mail["To"] = self._sender, message.to
+        mail["Subject"] = message.subject or ""
+        mail["Date"] = formatdate()
+        mail["Message-ID"] = f"<{message.notification_id}@{self._domain}>"
+        mail.set_content(message.text)
+        if message.html is not None:
+            mail.add_alternative(message.html, subtype="html")
+        return bytes(mail)
+
+
+class _Step:
+    """How far a transaction came."""
+
+    def __init__(self) -> None:
+        self.greeted = False
+        self.dotted = False
+
+
+def _refused(code: int) -> Outcome:
+    if code == 421:
+        return Outcome.throttled("smtp_421")
+    if 400 <= code < 500:
+        return Outcome.failed(f"smtp_{code}")
+    return Outcome.rejected(f"smtp_{code}", Scope.RECIPIENT)
+
+
+def _has_control(text: str) -> bool:
+    return any(ord(character) < 32 or ord(character) == 127 for character in text)
