@@ -12,7 +12,7 @@ import random
 import time
 from typing import Any
 
-from dispatcher.core.breaker import Breaker
+from dispatcher.core.breaker import Breaker, BreakerConfig, BreakerState
 
 from actors.runtime import VERSION, Tasks, open_redis, until_available
 from dispatcher.adapters.clock import SystemClock
@@ -166,7 +166,7 @@ class VendorActor:
             self._wish = entry.replicas
             now_ns = int(self._clock.now_s() * 1e9)
             if entry.override == "close" and self._courier.breaker.state.value in ("open", "half_open"):
-                self._courier.breaker.force("closed", now_ns)
+                self._courier.breaker.force(BreakerState.CLOSED, now_ns)
         # Wake the blocked claim: it waits on the lanes of the plan before.
         self._waking = asyncio.ensure_future(self._wake())
 
@@ -242,4 +242,21 @@ class VendorActor:
         )
 
     def _breaker(self) -> Breaker:
-        raise NotImplementedError
+        b = self._config.breaker
+        config = BreakerConfig(
+            window_size=b.window_s,
+            min_calls=b.min_calls,
+            failure_rate=b.failure_rate,
+            slow_rate=b.slow_rate,
+            slow_ns=int(b.slow_duration_s * 1e9),
+            open_wait_ms=int(b.open_wait_s * 1000),
+            open_wait_multiplier=b.open_wait_multiplier,
+            open_wait_ms_max=int(b.open_wait_s_max * 1000),
+            open_wait_jitter=b.open_wait_jitter,
+            half_open_calls=b.half_open_calls,
+            half_open_min_calls=b.half_open_calls,
+            half_open_max_wait_ms=int(b.half_open_max_wait_s * 1000),
+            consecutive_failures=b.consecutive_failures,
+            probe_lease_ms=int(self._config.timeout_s * 1500),
+        )
+        return Breaker(config, int(self._clock.now_s() * 1e9), random.random)

@@ -1,0 +1,104 @@
+"""The Serve shells: each binds one plain actor to a replica's life. The only classes that know they run on Ray.
+
+Serve calls `__init__` → health checks → `__del__`. Only Serve's own stop calls `__del__`, which drains; a signal to a
+replica is a crash, and that is designed for.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from actors.intake import IntakeActor
+from actors.supervisor import SupervisorActor
+from actors.vendor import VendorActor
+from serve_app.http import Asgi, Receive, Scope, Send, application
+
+
+def identity() -> dict[str, Any]:
+    """Who this replica is and how it really runs, for reports and /healthz."""
+    import ray
+    from ray import serve
+    from ray.serve._private import constants
+
+    return {
+        "replica": serve.get_replica_context().replica_id.unique_id,
+        "pid": os.getpid(),
+        "node": ray.get_runtime_context().get_node_id()[:8],
+        "ingress": "haproxy" if constants.RAY_SERVE_ENABLE_HA_PROXY else "python-proxy",
+        "niceness": os.nice(0),
+    }
+
+
+class _Shell:
+    """Life cycle common to all three."""
+
+    drain_s = 5.0
+    _actor: Any
+
+    def check_health(self) -> None:
+        self._actor.check()
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        return dict(self._actor.statistics())
+
+    async def __del__(self) -> None:
+        await self._actor.stop(self.drain_s)
+
+
+class VendorShell(_Shell):
+    """One replica of a vendor's pool."""
+
+    async def __init__(self, settings: dict[str, Any], vendor: str, runtime: dict[str, str], drain_s: float) -> None:
+        self.drain_s = drain_s
+        self._actor = VendorActor(settings, vendor, runtime, identity())
+        await self._actor.start()
+
+    async def __call__(self) -> str:
+        return "a vendor pool takes no requests"
+
+
+class SupervisorShell(_Shell):
+    """The one supervisor."""
+
+    async def __init__(self, settings: dict[str, Any], runtime: dict[str, str]) -> None:
+        self._actor = SupervisorActor(settings, runtime, identity())
+        await self._actor.start()
+
+    async def __call__(self) -> str:
+        return "the supervisor takes no requests"
+
+
+class Door:
+    """The ASGI callable that Serve is given before the actor exists; a replica has one actor, found here."""
+
+    _application: Asgi | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        found = Door._application
+        if found is None:
+            await send({"type": "http.response.start", "status": 503, "headers": [(b"retry-after", b"1")]})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        await found(scope, receive, send)
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        kind = message["type"].removeprefix("lifespan.")
+        await send({"type": f"lifespan.{kind}.complete"})
+        if kind == "shutdown":
+            return
+
+
+class IntakeShell(_Shell):
+    """One replica of the front door."""
+
+    async def __init__(self, settings: dict[str, Any], runtime: dict[str, str]) -> None:
+        self._actor = IntakeActor(settings, runtime, identity())
+        Door._application = application(self._actor)
+        await self._actor.start()
