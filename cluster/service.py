@@ -1,0 +1,132 @@
+"""Run `dispatcher up --sandbox` as a process of its own: for the demo, the drills, benchmarks and chaos tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from cluster.state import MARKER, State, free_port, processes_of, reap
+from dispatcher.errors import DispatcherError
+
+START_S = 120.0
+STOP_S = 60.0
+
+
+class Service:
+    """One installation in `state_dir`; start and stop it as often as you like."""
+
+    def __init__(self, state_dir: Path, config: Path | None = None, extra: tuple[str, ...] = ()) -> None:
+        self.state = State(state_dir)
+        self._config, self._extra = config, extra
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+        self.api = self.sandbox = ""
+        self.log = state_dir.with_suffix(".log")
+
+    def start(self) -> float:
+        """Seconds until it was ready; DispatcherError with the end of its output when it was not."""
+        began = time.monotonic()
+        words = [sys.executable, "-m", "cluster.cli", "up", "--state-dir", str(self.state.path)]
+        words += ["--port", str(self.port), *self._extra]
+        if "--sandbox" not in self._extra and self._config is None:
+            words.append("--sandbox")
+        if self._config is not None:
+            words += ["--config", str(self._config)]
+        environment = {name: value for name, value in os.environ.items() if name != MARKER}
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
+            )
+        while time.monotonic() - began < START_S:
+            if self._process.poll() is not None:
+                break
+            if self.state.urls.exists():
+                urls = json.loads(self.state.urls.read_text())
+                if urls["pid"] == self._process.pid:
+                    self.api, self.sandbox = urls["api"], urls["sandbox"]
+                    return time.monotonic() - began
+            time.sleep(0.05)
+        raise DispatcherError(f"`dispatcher up` did not become ready:\n{self.tail()}")
+
+    def stop(self) -> int:
+        """SIGTERM, wait for the drain; the exit code, -9 when it had to be killed."""
+        if self._process is None:
+            return 0
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            return self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return -9
+
+    def kill(self) -> None:
+        """SIGKILL to `up` alone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def kill_everything(self) -> None:
+        """SIGKILL to every process with the run marker, `up` and Redis included."""
+        pids = [*processes_of(self.state.marker), *self.redis_pids()]
+        if self._process is not None:
+            pids.append(self._process.pid)
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        if self._process is not None:
+            self._process.wait()
+
+    def clean_up(self) -> list[str]:
+        """End whatever is left; answers the command lines of it (empty: `up` left nothing)."""
+        left = list(processes_of(self.state.marker).values())
+        reap(self.state.marker)
+        for pid in self.redis_pids():
+            left.append(f"redis {pid}")
+            os.kill(pid, signal.SIGKILL)
+        return left
+
+    def redis_pids(self) -> list[int]:
+        wanted = str(self.state.path / "redis")
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    words = (entry / "cmdline").read_bytes().split(b"\0")
+                    if b"redis-server" in words[0] and os.readlink(entry / "cwd") == wanted:
+                        found.append(int(entry.name))
+                except OSError:
+                    continue
+        return found
+
+    def pids(self, word: str) -> list[int]:
+        """Processes of this installation whose command line holds `word`, e.g. `ServeReplica:vendor-sms-a`."""
+        return [pid for pid, command in processes_of(self.state.marker).items() if word in command]
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"{self.api}{path}", timeout=5) as answer:
+            return json.load(answer)
+
+    def received(self, vendor: str) -> dict[str, Any]:
+        """What the sandbox saw of one vendor, in full."""
+        with urllib.request.urlopen(f"{self.sandbox}/_sandbox/{vendor}/received?full=1", timeout=30) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+
+    def fault(self, vendor: str, **fault: Any) -> None:
+        request = urllib.request.Request(
+            f"{self.sandbox}/_sandbox/{vendor}/fault", json.dumps(fault).encode(), method="PUT"
+        )
+        urllib.request.urlopen(request, timeout=5).close()
+
+    def tail(self, lines: int = 25) -> str:
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])

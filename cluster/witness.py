@@ -1,0 +1,82 @@
+"""Judge a run by what the sandbox vendors really received, not by what we say we sent.
+
+lost: acknowledged with 202 and never received; duplicated: received more than once; unexpected: received and never
+posted. Matching is by the order number in the message's text, on each channel.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cluster.load import Posted
+
+ORDER = re.compile(r"order (N\d{6,}[a-z]*)")
+
+
+@dataclass(slots=True)
+class Verdict:
+    """Counts of one run; ids in `lost` and `duplicated` are `order/channel`."""
+
+    accepted: int = 0
+    unacknowledged: int = 0
+    expected: int = 0
+    delivered: int = 0
+    lost: list[str] = field(default_factory=list)
+    duplicated: dict[str, int] = field(default_factory=dict)
+    unexpected: list[str] = field(default_factory=list)
+    recovered: int = 0
+    by_vendor: dict[str, int] = field(default_factory=dict)
+    delivery_s: list[float] = field(default_factory=list)
+    delivered_at: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def clean(self) -> bool:
+        return not self.lost and not self.duplicated and not self.unexpected
+
+    @property
+    def repeats(self) -> int:
+        return sum(self.duplicated.values())
+
+
+def judge(
+    posted: Iterable[Posted], received: Mapping[str, Iterable[Mapping[str, Any]]], channels: Mapping[str, str]
+) -> Verdict:
+    """`received`: vendor → its deliveries; `channels`: vendor → channel, of the channels each trigger means."""
+    verdict = Verdict()
+    found: Counter[str] = Counter()
+    first: dict[str, float] = {}
+    for vendor, deliveries in received.items():
+        count = 0
+        for delivery in deliveries:
+            match = ORDER.search(delivery["text"])
+            if match is None:
+                continue
+            name = f"{match.group(1)}/{channels[vendor]}"
+            found[name] += 1
+            first[name] = min(first.get(name, delivery["t"]), delivery["t"])
+            count += 1
+        verdict.by_vendor[vendor] = count
+    known: set[str] = set()
+    for post in posted:
+        names = [f"{post.key}/{channel}" for channel in sorted(set(channels.values()))]
+        known.update(names)
+        if post.accepted_s is None:
+            verdict.unacknowledged += 1
+            verdict.recovered += any(name in found for name in names)
+            continue
+        verdict.accepted += 1
+        verdict.expected += len(names)
+        for name in names:
+            if name in found:
+                verdict.delivered += 1
+                verdict.delivery_s.append(first[name] - post.due_s)
+                verdict.delivered_at[name] = first[name]
+            else:
+                verdict.lost.append(name)
+    verdict.duplicated = {name: count - 1 for name, count in found.items() if count > 1}
+    verdict.unexpected = sorted(set(found) - known)
+    return verdict
