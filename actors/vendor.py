@@ -12,8 +12,6 @@ import random
 import time
 from typing import Any
 
-from dispatcher.core.breaker import Breaker, BreakerConfig, BreakerState
-
 from actors.runtime import VERSION, Tasks, open_redis, until_available
 from dispatcher.adapters.clock import SystemClock
 from dispatcher.adapters.redis.control import RedisControl
@@ -21,6 +19,7 @@ from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.templates import RedisTemplateStore
 from dispatcher.adapters.vendors import build
 from dispatcher.caretaker import Caretaker, CaretakerPeriods
+from dispatcher.core.breaker import Breaker, BreakerConfig, BreakerState
 from dispatcher.core.plan import Beat, Plan
 from dispatcher.core.retry import RetryPolicy
 from dispatcher.courier import Courier, CourierLimits
@@ -239,6 +238,7 @@ class VendorActor:
             settle_interval_s=c.settle_interval_ms / 1000,
             settle_stall_s=c.settle_stall_s,
             claim_block_ms=c.claim_block_ms,
+            claim_pace_s=c.claim_pace_ms / 1000,
         )
 
     def _breaker(self) -> Breaker:

@@ -59,8 +59,7 @@ RATE_TOLERANCE = 1e-4  # the recording computed rates in 32-bit floats
 
 
 def scenarios(path: Path) -> Iterator[dict[str, Any]]:
-    opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
-    with opened as lines:
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
         for line in lines:
             if line.strip():
                 yield json.loads(line)

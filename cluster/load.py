@@ -1,7 +1,7 @@
 """An open-loop client: posts triggers when they are due, whatever happened to those before.
 
-Latency counts from the due time, so that a stall is seen by everything that was due in it. It retries connection errors,
-408, 429 and 5xx with the same key, as callers are told to.
+Latency counts from the due time, so that a stall is seen by everything that was due in it. It retries connection
+errors, 408, 429 and 5xx with the same key, as callers are told to.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ class RedisServer:
     def _adopt(self) -> int:
         try:
             self._await_answer(None)
-            directory = self.client().config_get("dir")["dir"]
+            directory = str(self.client().config_get("dir")["dir"])
         except (redis.RedisError, OSError, ConfigError):
             raise ConfigError(f"{self._folder}: another Redis holds this directory and does not answer here") from None
         if Path(directory).resolve() != self._folder.resolve():

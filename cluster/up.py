@@ -1,8 +1,8 @@
 """`dispatcher up`: everything on this machine, in the foreground, on a Ray of its own.
 
-Start: lock the state directory, reap what an earlier life left, start Redis and the sandbox each in its own session, then
-Ray, then Serve, then our signal handlers (Ray overwrites SIGTERM). Stop: intake, vendors, supervisor, Ray, Redis; only
-Serve's own stop drains.
+Start: lock the state directory, reap what an earlier life left, start Redis and the sandbox each in its own session,
+then Ray, then Serve, then our signal handlers (Ray overwrites SIGTERM). Stop: intake, vendors, supervisor, Ray, Redis;
+only Serve's own stop drains.
 """
 
 from __future__ import annotations

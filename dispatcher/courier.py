@@ -58,6 +58,7 @@ class CourierLimits:
     settle_interval_s: float = 0.1
     settle_stall_s: float = 1.0
     claim_block_ms: int = 200
+    claim_pace_s: float = 0.015
 
 
 class Courier:
@@ -142,6 +143,10 @@ class Courier:
                 await self._clock.sleep(0.1 + 0.2 * self._chance())
                 continue
             await self.admit(got)
+            if 0 < len(got.claims) < want:
+                # There is little work: let some gather, so that a claim (an fsync) serves several. A lone message is
+                # not delayed by it, since the first claim after a pause waits for nothing.
+                await self._clock.sleep(self._limits.claim_pace_s)
 
     async def _claim(self, lanes: list[Lane], want: int) -> Claims:
         self._turn += 1

@@ -49,7 +49,9 @@ class _Shell:
 class VendorShell(_Shell):
     """One replica of a vendor's pool."""
 
-    async def __init__(self, settings: dict[str, Any], vendor: str, runtime: dict[str, str], drain_s: float) -> None:
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, settings: dict[str, Any], vendor: str, runtime: dict[str, str], drain_s: float
+    ) -> None:
         self.drain_s = drain_s
         self._actor = VendorActor(settings, vendor, runtime, identity())
         await self._actor.start()
@@ -61,7 +63,7 @@ class VendorShell(_Shell):
 class SupervisorShell(_Shell):
     """The one supervisor."""
 
-    async def __init__(self, settings: dict[str, Any], runtime: dict[str, str]) -> None:
+    async def __init__(self, settings: dict[str, Any], runtime: dict[str, str]) -> None:  # type: ignore[misc]
         self._actor = SupervisorActor(settings, runtime, identity())
         await self._actor.start()
 
@@ -98,7 +100,7 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 class IntakeShell(_Shell):
     """One replica of the front door."""
 
-    async def __init__(self, settings: dict[str, Any], runtime: dict[str, str]) -> None:
+    async def __init__(self, settings: dict[str, Any], runtime: dict[str, str]) -> None:  # type: ignore[misc]
         self._actor = IntakeActor(settings, runtime, identity())
         Door._application = application(self._actor)
         await self._actor.start()

@@ -11,7 +11,7 @@ Rules:
 | state | acquire | result recorded, judged | leaves by itself |
 |---|---|---|---|
 | closed | granted | yes → open | no |
-| open | refused until the wait is over | no (`late=COUNT`: recorded, not judged) | acquire after, timer at the deadline |
+| open | refused until the wait is over | no (`late=COUNT`: recorded, not judged) | acquire after it, timer at it |
 | half_open | while permits last | yes → open or closed | verdict, timer |
 | disabled | granted | no | no |
 | metrics_only | granted | yes, events only | no |
@@ -201,7 +201,7 @@ class Breaker:
         self._enter(S.OPEN, now_ns, reason, duration_ns)
 
     def open_for(self, duration_ns: int, now_ns: int, reason: str = "hint") -> None:
-        """A vendor's own word (Retry-After, bad account): acts from closed and half-open, capped at the longest wait."""
+        """A vendor's own word (Retry-After, bad account): acts from closed and half-open; the longest wait caps it."""
         if self.state in (S.CLOSED, S.HALF_OPEN):
             self.force_open_for(min(duration_ns, self.config.open_wait_ms_max * MS_NS), now_ns, reason)
 

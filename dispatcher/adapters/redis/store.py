@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import redis.asyncio as redis
 from redis.exceptions import ResponseError
@@ -280,7 +280,7 @@ class RedisStore:
             for nid, _, _ in found:
                 i = nid.rpartition(".")[2]
                 pipeline.hmget(self._keys.record(trigger_of(nid)), ["m", "x", f"{i}.tr"])
-            rows: Any = await pipeline.execute()
+            rows = cast(list[list[Any]], await pipeline.execute())
         except UNAVAILABLE as error:
             raise UnavailableError(f"redis: {type(error).__name__}") from error
         return now_ms, [_due_entry(*item, row) for item, row in zip(found, rows, strict=True)]

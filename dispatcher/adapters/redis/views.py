@@ -130,7 +130,7 @@ class RedisViews:
         for nid, _ in page:
             i = nid.rpartition(".")[2]
             pipeline.hmget(self._keys.record(trigger_of(nid)), ["m", f"{i}.vendor", f"{i}.r", f"{i}.h"])
-        rows: Any = await self._read(pipeline.execute())
+        rows: list[list[Any]] = await self._read(pipeline.execute())
         letters = []
         for (nid, score), (text, vendor, reason, history) in zip(page, rows, strict=True):
             meta = json.loads(text) if text else {"t": "", "e": "", "n": []}

@@ -33,14 +33,14 @@ class Twilio:
         o = Options(name, options)
         base, sid = o.text("base_url", "https://api.twilio.com").rstrip("/"), o.text("account_sid")
         self._url = f"{base}/2010-04-01/Accounts/{sid}/Messages.json"
-        self._auth = aiohttp.BasicAuth(sid, o.secret("auth_token").reveal())
+        self._headers = {"Authorization": aiohttp.BasicAuth(sid, o.secret("auth_token").reveal()).encode()}
         self._sender = o.text("sender")
         o.end()
         self._http = HttpClient()
 
     async def send(self, message: Message, timeout_s: float) -> Outcome:
         form = {"To": message.to, "From": self._sender, "Body": message.text}
-        answer = await self._http.post(self._url, timeout_s, data=form, auth=self._auth)
+        answer = await self._http.post_form(self._url, timeout_s, form, self._headers)
         return answer if isinstance(answer, Outcome) else classify(answer)
 
     async def close(self) -> None:

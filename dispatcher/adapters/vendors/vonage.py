@@ -42,7 +42,7 @@ class Vonage:
         }
         if not message.text.isascii():
             form["type"] = "unicode"
-        answer = await self._http.post(self._url, timeout_s, data=form)
+        answer = await self._http.post_form(self._url, timeout_s, form)
         return answer if isinstance(answer, Outcome) else classify(answer)
 
     async def close(self) -> None:
