@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from actors.runtime import VERSION
+from cluster.demo import demo
 from cluster.sandbox.__main__ import main as sandbox_command
 from dispatcher.errors import ConfigError, DispatcherError
 
@@ -53,6 +54,7 @@ def up(
 
 
 main.add_command(sandbox_command, "sandbox")
+main.add_command(demo)
 
 
 if __name__ == "__main__":

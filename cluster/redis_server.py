@@ -36,6 +36,7 @@ class RedisServer:
         self._memory_bytes_max = memory_bytes_max
         self._process: subprocess.Popen[bytes] | None = None
         self.adopted = False
+        self._adopted_pid: int | None = None
 
     @property
     def url(self) -> str:
@@ -54,6 +55,12 @@ class RedisServer:
             return self._spawn(lock)
         finally:
             os.close(lock)  # the server's own copy keeps the lock
+
+    def alive(self) -> bool:
+        """Is the server's process there? One that only does not answer (frozen, loading) is left alone."""
+        if self._process is not None:
+            return self._process.poll() is None
+        return self._adopted_pid is None or Path(f"/proc/{self._adopted_pid}").exists()
 
     def stop(self) -> None:
         """Stop it cleanly: what is acknowledged is on disk already."""
@@ -84,7 +91,8 @@ class RedisServer:
         if Path(directory).resolve() != self._folder.resolve():
             raise ConfigError(f"{self._socket}: is a Redis of {directory}, not of {self._folder}")
         self.adopted = True
-        return int(self.client().info("server")["process_id"])
+        self._adopted_pid = int(self.client().info("server")["process_id"])
+        return self._adopted_pid
 
     def _spawn(self, lock: int) -> int:
         self._socket.unlink(missing_ok=True)

@@ -182,6 +182,8 @@ class Up:
             if signal.SIGHUP in self._wanted:
                 self._wanted.clear()
                 self._reload()
+            if self._redis is not None and not self._redis.alive():
+                click.echo(f"redis died; started again, pid {self._redis.start()}", err=True)
             time.sleep(0.1)
 
     def _reload(self) -> None:

@@ -156,7 +156,7 @@ class RedisControl:
                 key = f"{k.prefix}mb:{name}:{priority}"
                 pipeline.xlen(key)
                 pipeline.execute_command("XRANGE", key, "-", "+", "COUNT", 1)
-                pipeline.execute_command("XPENDING", key, "g")
+                pipeline.xpending(key, "g")
         (seconds, micros), *rows = await self._read(pipeline.execute(raise_on_error=False))
         now_ms = seconds * 1000 + micros // 1000
         result = {}
@@ -167,8 +167,8 @@ class RedisControl:
                 depth.queued[priority] = length
                 if first:
                     depth.oldest_age_ms = max(depth.oldest_age_ms, now_ms - int(first[0][0].split("-")[0]))
-                if isinstance(pending, list) and pending:
-                    depth.claimed += int(pending[0])
+                if isinstance(pending, dict):
+                    depth.claimed += int(pending["pending"])
             result[name] = depth
         return result
 

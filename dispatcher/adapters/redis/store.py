@@ -117,14 +117,16 @@ class RedisStore:
         try:
             pipeline = self._redis.pipeline(transaction=False)
             for lane in lanes:
-                pipeline.execute_command("XPENDING", self._keys.lane(lane), "g", "-", "+", 1000, me)
+                # Not as a raw XPENDING: redis-py would read the reply as the summary's, fail half-way through the
+                # pipeline and leave unread replies on the connection.
+                pipeline.xpending_range(self._keys.lane(lane), "g", "-", "+", 1000, me)
             pages = await pipeline.execute(raise_on_error=False)
             missing = [
-                (lane, entry[0])
+                (lane, entry["message_id"])
                 for lane, page in zip(lanes, pages, strict=True)
                 if isinstance(page, list)
                 for entry in page
-                if (lane, entry[0]) not in known
+                if (lane, entry["message_id"]) not in known
             ]
             return await self._fetch(missing)
         except UNAVAILABLE as error:
@@ -352,7 +354,7 @@ def _consumer_name(answer: Sequence[str]) -> str:
 
 
 def _due_entry(nid: str, score: str, delayed: bool, row: Any) -> DueEntry:
-    meta = json.loads(row[0]) if row[0] else {"n": [], "p": "normal"}
+    meta: dict[str, Any] = json.loads(row[0]) if row[0] else {"n": [], "p": "normal"}
     index = int(nid.rpartition(".")[2])
     chain = tuple(meta["n"][index]["ch"]) if index < len(meta["n"]) else ()
     tried = tuple(row[2].split(" ")) if row[2] else ()

@@ -133,7 +133,7 @@ class RedisViews:
         rows: list[list[Any]] = await self._read(pipeline.execute())
         letters = []
         for (nid, score), (text, vendor, reason, history) in zip(page, rows, strict=True):
-            meta = json.loads(text) if text else {"t": "", "e": "", "n": []}
+            meta: dict[str, Any] = json.loads(text) if text else {"t": "", "e": "", "n": []}
             index = int(nid.rpartition(".")[2])
             channel = meta["n"][index]["c"] if index < len(meta["n"]) else ""
             letters.append(

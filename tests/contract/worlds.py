@@ -1,0 +1,119 @@
+"""What the contract suite runs on: a store, its control channel and its views, on Redis or in memory."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from dispatcher.core.life import Dead, Drop, Hold, Move, Retry, Settle
+from dispatcher.core.notification import Attempt, Claim, Lane, NewNotification, NewTrigger
+from dispatcher.core.plan import Plan, VendorPlan
+
+DAY_MS = 86_400_000
+_ids = itertools.count(1)
+
+
+@dataclass
+class World:
+    """One implementation of the ports. `store` and `control` follow them; `views` is what people see."""
+
+    store: Any
+    control: Any
+    views: Any
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    async def actor(self, vendor: str = "a") -> str:
+        me: str = await self.control.register(vendor)
+        return me
+
+    async def bury(self, *incarnations: str) -> None:
+        term, _ = await self.control.begin_term()
+        await self.control.bury(incarnations, term)
+
+    async def queued(self, count: int = 1, **changes: Any) -> list[str]:
+        """Accept `count` triggers of one notification each; their notification ids."""
+        triggers = [trigger(**changes) for _ in range(count)]
+        assert await self.store.accept(triggers) == ["OK"] * count
+        return [f"{t.id}.0" for t in triggers]
+
+    async def claimed(self, me: str, count: int = 1, **changes: Any) -> list[Claim]:
+        """Accept `count` and claim them."""
+        await self.queued(count, **changes)
+        claims: list[Claim] = (await self.store.claim(me, lanes("a"), count)).claims
+        assert len(claims) == count
+        return claims
+
+    async def state(self, nid: str) -> str:
+        view = await self.views.trigger(nid.rpartition(".")[0])
+        found: str = view.notifications[int(nid.rpartition(".")[2])].state
+        return found
+
+
+def lanes(*mailboxes: str) -> list[Lane]:
+    return [Lane(mailbox, priority) for priority in ("high", "normal", "bulk") for mailbox in mailboxes]
+
+
+def trigger(vendor: str = "a", chain: tuple[str, ...] = ("a", "b"), channels: int = 1, **changes: Any) -> NewTrigger:
+    """A trigger of `channels` notifications for one mailbox; any field may be given."""
+    now_ms = time.time_ns() // 1_000_000
+    fields: dict[str, Any] = {
+        "id": f"0-t{next(_ids)}",
+        "tenant": "shop",
+        "event": "checkout.completed",
+        "body_hash": "h1",
+        "accepted_ms": now_ms,
+        "expires_ms": now_ms + DAY_MS,
+        "priority": "normal",
+        "on_unknown": "resend",
+        "data": {"order": "1234", "name": "Ädä"},
+        "notifications": tuple(
+            NewNotification("sms", f"+4915112345{n:03}", chain, vendor, "receipt", 3) for n in range(channels)
+        ),
+    }
+    return NewTrigger(**{**fields, **changes})
+
+
+def attempt(vendor: str = "a", outcome: str = "accepted", message_id: str | None = "v-1") -> Attempt:
+    return Attempt(1_700_000_000_000, vendor, outcome, outcome, 12, message_id)
+
+
+def settle(n: int = 1) -> Settle:
+    return Settle(attempt(), n)
+
+
+def dead(reason: str = "rejected") -> Dead:
+    return Dead(reason, attempt(outcome="rejected", message_id=None), 1)
+
+
+def move(to: str = "b", tried: tuple[str, ...] = ("a",), epoch: int = 0) -> Move:
+    return Move(to, tried, attempt(outcome="failed", message_id=None), 1, epoch)
+
+
+def retry(at_ms: int, tried: tuple[str, ...] = ()) -> Retry:
+    return Retry(at_ms, tried, attempt(outcome="failed", message_id=None), 1)
+
+
+def hold(deadline_ms: int) -> Hold:
+    return Hold(deadline_ms, attempt(outcome="unknown", message_id=None), 1)
+
+
+ENDINGS = {
+    "settle": settle(),
+    "dead": dead(),
+    "move": move(),
+    "retry": retry(1),
+    "hold": hold(1),
+    "drop": Drop("orphan"),
+}
+
+
+def plan(epoch: int, **changes: Any) -> Plan:
+    vendors = {
+        "a": VendorPlan("a", "closed", True, ("a", "b"), None, 12.5, 2, None, ""),
+        "b": VendorPlan("b", "half_open", False, ("b",), "b/7", None, 1, "open", "Störung"),
+    }
+    return Plan(**{"epoch": epoch, "at_ms": 5, "vendors": vendors, "held": {"c": "removed"}, "reason": "t", **changes})
