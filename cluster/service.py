@@ -1,4 +1,7 @@
-"""Run `dispatcher up --sandbox` as a process of its own: for the demo, the drills, benchmarks and chaos tests."""
+"""Run `dispatcher up` and the sandbox vendors, each as a process of its own: for the demo, benchmarks and chaos tests.
+
+The sandbox is not `up`'s child here: it is the witness, so it must outlive whatever is killed.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +28,11 @@ class Service:
 
     def __init__(self, state_dir: Path, config: Path | None = None, extra: tuple[str, ...] = ()) -> None:
         self.state = State(state_dir)
-        self._config, self._extra = config, extra
+        self._config = config or Path(str(resources.files("cluster") / "sandbox.yaml"))
+        self._extra = extra
         self._process: subprocess.Popen[bytes] | None = None
+        self._sandbox: subprocess.Popen[str] | None = None
+        self._sandbox_variables: dict[str, str] = {}
         self.port = free_port()
         self.api = self.sandbox = ""
         self.log = state_dir.with_suffix(".log")
@@ -33,13 +40,11 @@ class Service:
     def start(self) -> float:
         """Seconds until it was ready; DispatcherError with the end of its output when it was not."""
         began = time.monotonic()
+        self._start_sandbox()
         words = [sys.executable, "-m", "cluster.cli", "up", "--state-dir", str(self.state.path)]
-        words += ["--port", str(self.port), *self._extra]
-        if "--sandbox" not in self._extra and self._config is None:
-            words.append("--sandbox")
-        if self._config is not None:
-            words += ["--config", str(self._config)]
+        words += ["--port", str(self.port), "--config", str(self._config), *self._extra]
         environment = {name: value for name, value in os.environ.items() if name != MARKER}
+        environment.update(self._sandbox_variables)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
@@ -50,10 +55,20 @@ class Service:
             if self.state.urls.exists():
                 urls = json.loads(self.state.urls.read_text())
                 if urls["pid"] == self._process.pid:
-                    self.api, self.sandbox = urls["api"], urls["sandbox"]
+                    self.api = urls["api"]
                     return time.monotonic() - began
             time.sleep(0.05)
         raise DispatcherError(f"`dispatcher up` did not become ready:\n{self.tail()}")
+
+    def _start_sandbox(self) -> None:
+        if self._sandbox is not None:
+            return
+        words = [sys.executable, "-m", "cluster.sandbox", "--port", "0", "--smtp-port", "0", "--die-with-parent"]
+        self._sandbox = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        assert self._sandbox.stdout is not None
+        ports = json.loads(self._sandbox.stdout.readline())
+        self.sandbox = f"http://127.0.0.1:{ports['http_port']}"
+        self._sandbox_variables = {"SANDBOX_URL": self.sandbox, "SANDBOX_SMTP_PORT": str(ports["smtp_port"])}
 
     def stop(self) -> int:
         """SIGTERM, wait for the drain; the exit code, -9 when it had to be killed."""
@@ -87,6 +102,10 @@ class Service:
 
     def clean_up(self) -> list[str]:
         """End whatever is left; answers the command lines of it (empty: `up` left nothing)."""
+        if self._sandbox is not None:
+            self._sandbox.terminate()
+            self._sandbox.wait(10)
+            self._sandbox = None
         left = list(processes_of(self.state.marker).values())
         reap(self.state.marker)
         for pid in self.redis_pids():

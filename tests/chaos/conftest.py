@@ -12,7 +12,9 @@ import pytest
 from cluster.service import Service
 
 
-def _service() -> Iterator[Service]:
+@pytest.fixture(scope="session")
+def service() -> Iterator[Service]:
+    """A running installation with the sandbox vendors."""
     folder = Path(tempfile.mkdtemp(prefix="nd-test-"))
     found = Service(folder / "state")
     try:
@@ -25,14 +27,3 @@ def _service() -> Iterator[Service]:
         found.clean_up()
         shutil.rmtree(folder, ignore_errors=True)
 
-
-@pytest.fixture(scope="session")
-def service() -> Iterator[Service]:
-    """A running installation with the sandbox vendors."""
-    yield from _service()
-
-
-@pytest.fixture
-def own_service() -> Iterator[Service]:
-    """A running installation for one test, which may do anything to it."""
-    yield from _service()

@@ -7,6 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 import redis.asyncio
 
+from dispatcher.adapters.clock import SystemClock
+from dispatcher.adapters.memory.cell import Cell
+from dispatcher.adapters.memory.control import MemoryControl
+from dispatcher.adapters.memory.store import MemoryStore
+from dispatcher.adapters.memory.views import MemoryViews
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.scripts import client
 from dispatcher.adapters.redis.store import RedisStore
@@ -27,7 +32,13 @@ async def redis_world(redis_url: str, redis_client: redis.asyncio.Redis) -> Asyn
     await waiting.aclose()
 
 
-@pytest.fixture(params=["redis"])
+@pytest.fixture
+def memory_world() -> World:
+    cell = Cell(SystemClock())
+    return World(MemoryStore(cell, RETENTION_MS), MemoryControl(cell), MemoryViews(cell, RETENTION_MS))
+
+
+@pytest.fixture(params=["redis", "memory"])
 def world(request: pytest.FixtureRequest) -> World:
     found: World = request.getfixturevalue(f"{request.param}_world")
     return found

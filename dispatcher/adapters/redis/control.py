@@ -66,9 +66,9 @@ class RedisControl:
         pipeline = self._redis.pipeline(transaction=False)
         for mailbox in await self._read(self._redis.smembers(self._keys.mailboxes)):
             for priority in PRIORITIES:
-                pipeline.execute_command("XINFO", "CONSUMERS", f"{self._keys.prefix}mb:{mailbox}:{priority}")
+                pipeline.xinfo_consumers(f"{self._keys.prefix}mb:{mailbox}:{priority}", "g")
         answers = await self._read(pipeline.execute(raise_on_error=False))
-        listed = {c[c.index("name") + 1] for answer in answers if isinstance(answer, list) for c in answer}
+        listed = {consumer["name"] for answer in answers if isinstance(answer, list) for consumer in answer}
         return sorted(gone - listed)
 
     # ---- messages

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import redis.asyncio as redis
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.scripts import UNAVAILABLE, Call, run, run_one
@@ -103,6 +103,9 @@ class RedisStore:
         except UNAVAILABLE as error:
             self._blocked_id = None
             raise UnavailableError(f"redis: {type(error).__name__}") from error
+        except asyncio.CancelledError:
+            self._blocked_id = None  # the next read has another connection
+            raise
 
     async def wake(self) -> None:
         """End a blocked `wait` early; what it would have read stays unclaimed."""
@@ -183,7 +186,7 @@ class RedisStore:
             live = {name for name, state in (await self._redis.hgetall(k.actors)).items() if state == "live"}
             pipeline = self._redis.pipeline(transaction=False)
             for lane in lanes:
-                pipeline.execute_command("XINFO", "CONSUMERS", k.lane(lane))
+                pipeline.xinfo_consumers(k.lane(lane), "g")
             answers = await pipeline.execute(raise_on_error=False)
         except UNAVAILABLE as error:
             raise UnavailableError(f"redis: {type(error).__name__}") from error
@@ -195,7 +198,7 @@ class RedisStore:
             )
             for lane, answer in zip(lanes, answers, strict=True)
             if isinstance(answer, list)
-            for name in map(_consumer_name, answer)
+            for name in (consumer["name"] for consumer in answer)
             if name not in live and name != me
         ]
         if not calls:
@@ -343,14 +346,11 @@ class RedisStore:
 
 def _accept_word(reply: Any) -> str:
     if isinstance(reply, Exception):
-        if "OOM" in str(reply):
+        # Redis 6 wraps a script's error, so that only its text tells; Redis 7 passes it on as it is.
+        if isinstance(reply, OutOfMemoryError) or "OOM" in str(reply):
             return "FULL"
         return "ERROR"
     return str(reply)
-
-
-def _consumer_name(answer: Sequence[str]) -> str:
-    return answer[answer.index("name") + 1]
 
 
 def _due_entry(nid: str, score: str, delayed: bool, row: Any) -> DueEntry:

@@ -5,7 +5,10 @@
 local rec, nid, i, to = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local f = redis.call('HMGET', rec, i .. '.st', i .. '.lane', i .. '.eid')
 local st = f[1]
-if not st then return {'STATE', 'absent'} end
+if not st then
+  for n = 4, 6 do redis.call('ZREM', KEYS[n], nid) end -- without a record it would be read as due for ever
+  return {'STATE', 'absent'}
+end
 if st == 'queued' or st == 'started' then
   if f[2] ~= KEYS[2] then return {'STATE', 'moved'} end
   local p = redis.pcall('XPENDING', KEYS[2], 'g', f[3], f[3], 1)

@@ -1,0 +1,196 @@
+"""The database in memory: lanes with pending lists, records, sorted sets, actors, messages."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from dispatcher.core.notification import Attempt, Lane, NewTrigger, Notification, State, notification_id
+from dispatcher.core.plan import Override, Plan
+from dispatcher.ports import Clock, Heard
+
+
+@dataclass(slots=True)
+class Note:
+    """What changes of one notification."""
+
+    state: str
+    vendor: str
+    lane: Lane | None = None
+    entry_id: str = ""
+    attempts: int = 0
+    generation: int = 0
+    crashes: int = 0
+    tried: tuple[str, ...] = ()
+    epoch: int = 0
+    reason: str | None = None
+    history: list[Attempt] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Record:
+    """One trigger. `gone_ms`: when its retention ends; None before its last notification has ended."""
+
+    trigger: NewTrigger
+    expires_ms: int
+    notes: list[Note]
+    open: int
+    has_data: bool = True
+    gone_ms: int | None = None
+
+
+@dataclass(slots=True)
+class LaneState:
+    """One stream with its one group: entries in order, what nobody has read, who holds what."""
+
+    entries: dict[str, str] = field(default_factory=dict)
+    unread: deque[str] = field(default_factory=deque)
+    pending: dict[str, str] = field(default_factory=dict)
+    consumers: set[str] = field(default_factory=set)
+
+    def read(self, consumer: str, count: int) -> list[str]:
+        """Deliver up to `count` unread entries to `consumer`."""
+        self.consumers.add(consumer)
+        got: list[str] = []
+        while self.unread and len(got) < count:
+            entry_id = self.unread.popleft()
+            if entry_id in self.entries:
+                self.pending[entry_id] = consumer
+                got.append(entry_id)
+        return got
+
+    def remove(self, entry_id: str) -> None:
+        self.entries.pop(entry_id, None)
+        self.pending.pop(entry_id, None)
+
+
+class Cell:
+    """Everything that is stored, and who listens. `full`: new triggers are refused, all else goes on."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.full = False
+        self.lanes: dict[Lane, LaneState] = {}
+        self.mailboxes: set[str] = set()
+        self.records: dict[str, Record] = {}
+        self.due: dict[str, int] = {}
+        self.delayed: dict[str, int] = {}
+        self.held: dict[str, int] = {}
+        self.dead: dict[str, int] = {}
+        self.actors: dict[str, str] = {}
+        self.incarnations = 0
+        self.term = 0
+        self.plan: Plan | None = None
+        self.overrides: dict[str, Override] = {}
+        self.bells: set[asyncio.Future[bool]] = set()
+        self.listeners: list[tuple[frozenset[str], asyncio.Queue[Heard]]] = []
+        self._sequence = 0
+
+    def lane(self, lane: Lane) -> LaneState:
+        return self.lanes.setdefault(lane, LaneState())
+
+    def add(self, lane: Lane, nid: str) -> str:
+        """A new entry at the tail of a lane; wakes who waits."""
+        self._sequence += 1
+        entry_id = f"{self.clock.wall_ms()}-{self._sequence}"
+        state = self.lane(lane)
+        state.entries[entry_id] = nid
+        state.unread.append(entry_id)
+        self.mailboxes.add(lane.mailbox)
+        for bell in self.bells:
+            if not bell.done():
+                bell.set_result(True)
+        return entry_id
+
+    def enqueue(self, nid: str, mailbox: str) -> None:
+        """Put a notification into a mailbox, in its trigger's lane."""
+        record, note = self.found(nid)
+        lane = Lane(mailbox, record.trigger.priority)
+        note.state, note.vendor, note.lane, note.entry_id = "queued", mailbox, lane, self.add(lane, nid)
+
+    def record(self, trigger_id: str) -> Record | None:
+        record = self.records.get(trigger_id)
+        if record is not None and record.gone_ms is not None and record.gone_ms <= self.clock.wall_ms():
+            del self.records[trigger_id]
+            return None
+        return record
+
+    def find(self, nid: str) -> tuple[Record, Note] | None:
+        trigger_id, _, index = nid.rpartition(".")
+        record = self.record(trigger_id)
+        if record is None or int(index) >= len(record.notes):
+            return None
+        return record, record.notes[int(index)]
+
+    def found(self, nid: str) -> tuple[Record, Note]:
+        found = self.find(nid)
+        assert found is not None, nid
+        return found
+
+    def finish(self, record: Record, retention_ms: int) -> None:
+        """One notification has ended; with the last one the data goes and the retention begins."""
+        record.open -= 1
+        if record.open <= 0:
+            record.has_data = False
+            record.gone_ms = self.clock.wall_ms() + retention_ms
+
+    def notification(self, nid: str, entry_id: str) -> Notification | None:
+        """As a courier sees it; None when there is none, or this is not its entry."""
+        found = self.find(nid)
+        if found is None or not found[0].has_data or found[1].entry_id != entry_id:
+            return None
+        (record, note), index = found, int(nid.rpartition(".")[2])
+        trigger, new = record.trigger, record.trigger.notifications[index]
+        return Notification(
+            id=notification_id(trigger.id, index),
+            tenant=trigger.tenant,
+            event=trigger.event,
+            channel=new.channel,
+            to=new.to,
+            chain=new.chain,
+            priority=trigger.priority,
+            accepted_ms=trigger.accepted_ms,
+            expires_ms=record.expires_ms,
+            on_unknown=trigger.on_unknown,
+            data=trigger.data,
+            template=new.template,
+            template_version=new.template_version,
+            content=new.content,
+            locale=trigger.locale,
+            attempts=note.attempts,
+            generation=note.generation,
+            crashes=note.crashes,
+            tried=note.tried,
+            moved_epoch=note.epoch,
+            state=State(note.state),
+        )
+
+    def tell(self, kind: str, body: dict[str, Any]) -> None:
+        """A message to everyone who listens for its kind, as JSON would carry it."""
+        for kinds, queue in self.listeners:
+            if kind in kinds:
+                queue.put_nowait(Heard(kind, json.loads(json.dumps(body))))
+
+
+async def first_of(clock: Clock, seconds: float, bell: asyncio.Future[Any]) -> bool:
+    """Wait for `bell`, at most `seconds` of the clock; whether it rang. Leaves no timer behind."""
+    timer = asyncio.ensure_future(clock.sleep(seconds))
+    try:
+        await asyncio.wait({timer, bell}, return_when=asyncio.FIRST_COMPLETED)
+        return bell.done()
+    finally:
+        timer.cancel()
+
+
+def page(scores: dict[str, int], until_ms: int, limit: int) -> list[tuple[str, int]]:
+    """Members scored up to `until_ms`, by score, then name."""
+    rows: Iterable[tuple[int, str]] = ((score, nid) for nid, score in scores.items() if score <= until_ms)
+    return [(nid, score) for score, nid in sorted(rows)[:limit]]
+
+
+def sequence(entry_id: str) -> int:
+    return int(entry_id.rpartition("-")[2])

@@ -1,0 +1,122 @@
+"""The control channel, in memory. The docstrings of `adapters.redis.control` are the contract."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from dispatcher.adapters.memory.cell import Cell, first_of
+from dispatcher.core.notification import PRIORITIES, Lane, MailboxDepth
+from dispatcher.core.plan import Beat, Override, Plan
+from dispatcher.errors import StaleTermError
+from dispatcher.ports import Heard
+
+QUIET_S = 0.2
+
+
+class MemoryControl:
+    """One process's end of the control channel of a cell."""
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+
+    # ---- actors
+
+    async def register(self, vendor: str) -> str:
+        self._cell.incarnations += 1
+        me = f"{vendor}/{self._cell.incarnations}"
+        self._cell.actors[me] = "live"
+        return me
+
+    async def bury(self, incarnations: Sequence[str], term: int) -> None:
+        if term != self._cell.term:
+            raise StaleTermError
+        self._cell.actors.update(dict.fromkeys(incarnations, "dead"))
+
+    async def stopped(self, incarnation: str) -> None:
+        self._cell.actors[incarnation] = "stopped"
+
+    async def live(self) -> list[str]:
+        return [name for name, state in self._cell.actors.items() if state == "live"]
+
+    async def ended(self) -> list[str]:
+        gone = {name for name, state in self._cell.actors.items() if state != "live"}
+        return sorted(gone.difference(*(lane.consumers for lane in self._cell.lanes.values())))
+
+    async def forget(self, incarnations: Sequence[str]) -> None:
+        for name in incarnations:
+            self._cell.actors.pop(name, None)
+
+    # ---- messages
+
+    async def beat(self, beat: Beat) -> None:
+        self._cell.tell("beat", asdict(beat))
+
+    async def report(self, report: dict[str, Any]) -> None:
+        self._cell.tell("report", report)
+
+    async def totals(self, totals: dict[str, Any]) -> None:
+        self._cell.tell("totals", totals)
+
+    async def listen(self, kinds: Sequence[str]) -> AsyncIterator[Heard | None]:
+        queue: asyncio.Queue[Heard] = asyncio.Queue()
+        listener = (frozenset(kinds), queue)
+        self._cell.listeners.append(listener)
+        try:
+            yield None  # it listens from here on
+            while True:
+                if queue.empty():
+                    getter = asyncio.ensure_future(queue.get())
+                    try:
+                        rang = await first_of(self._cell.clock, QUIET_S, getter)
+                        yield getter.result() if rang else None
+                    finally:
+                        getter.cancel()
+                else:
+                    yield queue.get_nowait()
+        finally:
+            self._cell.listeners.remove(listener)
+
+    # ---- plan
+
+    async def begin_term(self) -> tuple[int, Plan]:
+        self._cell.term += 1
+        return self._cell.term, self._cell.plan or Plan()
+
+    async def publish(self, plan: Plan, term: int) -> None:
+        if term != self._cell.term:
+            raise StaleTermError
+        self._cell.plan = plan
+        self._cell.tell("plan", plan.to_dict())
+
+    async def plan(self) -> Plan | None:
+        return self._cell.plan
+
+    async def overrides(self) -> dict[str, Override]:
+        return dict(self._cell.overrides)
+
+    async def set_override(self, vendor: str, override: Override | None) -> None:
+        if override is None:
+            self._cell.overrides.pop(vendor, None)
+        else:
+            self._cell.overrides[vendor] = override
+
+    # ---- mailboxes
+
+    async def depths(self) -> dict[str, MailboxDepth]:
+        now_ms, result = self._cell.clock.wall_ms(), {}
+        for name in sorted(self._cell.mailboxes):
+            depth = result[name] = MailboxDepth(name)
+            for priority in PRIORITIES:
+                lane = self._cell.lane(Lane(name, priority))
+                depth.queued[priority] = len(lane.entries)
+                depth.claimed += len(lane.pending)
+                for entry_id in list(lane.entries)[:1]:
+                    depth.oldest_age_ms = max(depth.oldest_age_ms, now_ms - int(entry_id.split("-")[0]))
+        return result
+
+    async def counts(self) -> dict[str, int]:
+        c = self._cell
+        return {"due": len(c.due), "delayed": len(c.delayed), "held": len(c.held), "dead": len(c.dead)}

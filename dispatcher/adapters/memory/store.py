@@ -1,0 +1,251 @@
+"""The durable mailboxes, in memory. The method docstrings of `adapters.redis.store` are the contract."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from dispatcher.adapters.memory.cell import Cell, LaneState, Note, Record, first_of, page, sequence
+from dispatcher.core.life import Dead, Decision, Drop, Hold, Move, Retry, Settle
+from dispatcher.core.notification import Claim, Lane, NewTrigger, notification_id
+from dispatcher.errors import FencedError
+from dispatcher.ports import Claims, DueEntry
+
+
+class MemoryStore:
+    """One end of a cell. Every method is atomic, for nothing in it awaits between look and change."""
+
+    def __init__(self, cell: Cell, retention_ms: int = 86_400_000, hold_ms: int = 3_600_000) -> None:
+        self._cell, self._retention_ms, self._hold_ms = cell, retention_ms, hold_ms
+        self._bell: asyncio.Future[bool] | None = None
+
+    # ---- accept
+
+    async def accept(self, triggers: Sequence[NewTrigger]) -> list[str]:
+        return [self._accept(trigger) for trigger in triggers]
+
+    def _accept(self, trigger: NewTrigger) -> str:
+        known = self._cell.record(trigger.id)
+        if known is not None:
+            return "REPLAY" if known.trigger.body_hash == trigger.body_hash else "CONFLICT"
+        if self._cell.full:
+            return "FULL"
+        notes = [Note("delayed", new.vendor) for new in trigger.notifications]
+        self._cell.records[trigger.id] = Record(trigger, trigger.expires_ms, notes, len(notes))
+        for i, new in enumerate(trigger.notifications):
+            nid = notification_id(trigger.id, i)
+            if trigger.send_at_ms is not None:
+                self._cell.delayed[nid] = trigger.send_at_ms
+            else:
+                self._cell.enqueue(nid, new.vendor)
+        return "OK"
+
+    # ---- claim
+
+    async def claim(self, me: str, lanes: Sequence[Lane], want: int) -> Claims:
+        if self._cell.actors.get(me) != "live":
+            raise FencedError(me)
+        rows: list[tuple[Lane, str]] = []
+        for lane in lanes:
+            if len(rows) >= want:
+                break
+            rows += [(lane, entry_id) for entry_id in self._cell.lane(lane).read(me, want - len(rows))]
+        return self._claims(rows)
+
+    async def wait(self, me: str, lanes: Sequence[Lane], want: int, timeout_ms: int) -> Claims:
+        got = self._read(me, lanes, want)
+        if not got.claims and not got.orphans:
+            bell: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            self._bell = bell
+            self._cell.bells.add(bell)
+            try:
+                until_s = self._cell.clock.now_s() + timeout_ms / 1000
+                while await first_of(self._cell.clock, until_s - self._cell.clock.now_s(), bell) and bell.result():
+                    got = self._read(me, lanes, want)
+                    if got.claims or got.orphans:
+                        break
+                    self._cell.bells.discard(bell)  # another mailbox's entry: wait on
+                    bell = self._bell = asyncio.get_running_loop().create_future()
+                    self._cell.bells.add(bell)
+            finally:
+                self._cell.bells.discard(bell)
+                self._bell = None
+        return got
+
+    async def wake(self) -> None:
+        if self._bell is not None and not self._bell.done():
+            self._bell.set_result(False)
+
+    async def own(self, me: str, lanes: Sequence[Lane], known: set[tuple[Lane, str]]) -> Claims:
+        return self._claims(
+            [
+                (lane, entry_id)
+                for lane in lanes
+                for entry_id, owner in self._cell.lane(lane).pending.items()
+                if owner == me and (lane, entry_id) not in known and entry_id in self._cell.lane(lane).entries
+            ]
+        )
+
+    def _read(self, me: str, lanes: Sequence[Lane], want: int) -> Claims:
+        each = max(1, want // len(lanes))
+        return self._claims([(lane, e) for lane in lanes for e in self._cell.lane(lane).read(me, each)])
+
+    def _claims(self, rows: Sequence[tuple[Lane, str]], lost: int = 0) -> Claims:
+        claims: list[Claim] = []
+        orphans: list[tuple[Lane, str, str]] = []
+        for lane, entry_id in rows:
+            nid = self._cell.lane(lane).entries[entry_id]
+            notification = self._cell.notification(nid, entry_id)
+            if notification is None:
+                orphans.append((lane, entry_id, nid))
+            else:
+                claims.append(Claim(lane, entry_id, notification, suspect=notification.crashes > 0))
+        return Claims(self._cell.clock.wall_ms(), claims, orphans, lost)
+
+    # ---- take
+
+    async def take(self, me: str, lanes: Sequence[Lane], at_most: int = 50) -> Claims:
+        cell, rows, lost = self._cell, list[tuple[Lane, str]](), 0
+        if cell.actors.get(me) != "live":
+            return self._claims([])
+        for lane in lanes:
+            state = cell.lane(lane)
+            for gone in sorted(name for name in state.consumers if name != me and cell.actors.get(name) != "live"):
+                left = [entry_id for entry_id, owner in state.pending.items() if owner == gone][:at_most]
+                if not left:
+                    state.consumers.discard(gone)
+                for entry_id in left:
+                    lost += entry_id not in state.entries
+                    if self._take(state, entry_id, gone, me):
+                        rows.append((lane, entry_id))
+        return self._claims(rows, lost)
+
+    def _take(self, state: LaneState, entry_id: str, gone: str, me: str) -> bool:
+        nid = state.entries.get(entry_id)
+        if nid is None:
+            state.remove(entry_id)
+            return False
+        found = self._cell.find(nid)
+        if found is not None:
+            record, note = found
+            if record.trigger.on_unknown == "hold" and note.state == "started":
+                self._cell.held[nid] = self._cell.clock.wall_ms() + self._hold_ms
+                note.state = "held"
+                state.remove(entry_id)
+                return False
+            if self._cell.actors.get(gone) != "stopped":
+                note.crashes += 1
+        state.pending[entry_id] = me
+        state.consumers.add(me)
+        return True
+
+    # ---- the final word
+
+    async def apply(self, me: str, decided: Sequence[tuple[Claim, Decision]], now_ms: int) -> list[str]:
+        return [self._decide(me, claim, decision, now_ms) for claim, decision in decided]
+
+    def _decide(self, me: str, claim: Claim, decision: Decision, now_ms: int) -> str:
+        state, nid = self._cell.lane(claim.lane), claim.notification.id
+        if state.pending.get(claim.entry_id) != me:
+            return "LOST"
+        state.remove(claim.entry_id)
+        if not isinstance(decision, Drop):
+            record, note = self._cell.found(nid)
+            note.attempts = decision.attempts
+            if decision.attempt is not None:
+                note.history.append(decision.attempt)
+            if isinstance(decision, (Settle, Dead)):
+                note.vendor = decision.attempt.vendor if decision.attempt else claim.lane.mailbox
+            self._place(nid, record, note, decision, now_ms)
+        return "OK"
+
+    def _place(self, nid: str, record: Record, note: Note, decision: Decision, now_ms: int) -> None:
+        match decision:
+            case Settle():
+                note.state, note.lane, note.entry_id, note.tried, note.epoch = "settled", None, "", (), 0
+                self._cell.finish(record, self._retention_ms)
+            case Dead(reason=reason):
+                note.state, note.reason = "dead", reason
+                self._cell.dead[nid] = now_ms
+            case Move(vendor=vendor, tried=tried, epoch=epoch):
+                note.tried, note.epoch = tried, epoch
+                self._cell.enqueue(nid, vendor)
+            case Retry(at_ms=at_ms, tried=tried):
+                note.state, note.tried = "due", tried
+                self._cell.due[nid] = at_ms
+            case Hold(deadline_ms=deadline_ms):
+                note.state = "held"
+                self._cell.held[nid] = deadline_ms
+
+    async def drop(self, me: str, orphans: Sequence[tuple[Lane, str, str]]) -> None:
+        for lane, entry_id, _ in orphans:
+            if self._cell.lane(lane).pending.get(entry_id) == me:
+                self._cell.lane(lane).remove(entry_id)
+
+    async def start(self, me: str, claim: Claim) -> bool:
+        mine = self._cell.lane(claim.lane).pending.get(claim.entry_id) == me
+        if self._cell.actors.get(me) != "live" or not mine:
+            return False
+        self._cell.found(claim.notification.id)[1].state = "started"
+        return True
+
+    # ---- what waits for its time
+
+    async def due(self, limit: int = 100) -> tuple[int, list[DueEntry]]:
+        now_ms = self._cell.clock.wall_ms()
+        entries = []
+        for scores in (self._cell.due, self._cell.delayed):
+            for nid, score in page(scores, now_ms, limit):
+                found, delayed = self._cell.find(nid), scores is self._cell.delayed
+                if found is None:
+                    entries.append(DueEntry(nid, str(score), delayed, (), (), "normal", 0))
+                    continue
+                record, note = found
+                chain = record.trigger.notifications[int(nid.rpartition(".")[2])].chain
+                priority, expires_ms = record.trigger.priority, record.expires_ms
+                entries.append(DueEntry(nid, str(score), delayed, chain, note.tried, priority, expires_ms))
+        return now_ms, entries
+
+    async def promote(self, chosen: Sequence[tuple[DueEntry, str]]) -> list[str]:
+        return [self._promote(entry, mailbox) for entry, mailbox in chosen]
+
+    def _promote(self, entry: DueEntry, mailbox: str) -> str:
+        scores = self._cell.delayed if entry.delayed else self._cell.due
+        if str(scores.get(entry.id, "")) != entry.score:
+            return "GONE"
+        del scores[entry.id]
+        self._cell.enqueue(entry.id, mailbox)
+        return "OK"
+
+    async def overdue_held(self, limit: int = 100) -> list[str]:
+        return [nid for nid, _ in page(self._cell.held, self._cell.clock.wall_ms(), limit)]
+
+    async def expired(self, lane: Lane, cursor: str, page: int = 200) -> tuple[str, list[str]]:
+        now_ms, after = self._cell.clock.wall_ms(), sequence(cursor) if cursor else -1
+        entries = [(e, nid) for e, nid in self._cell.lane(lane).entries.items() if sequence(e) > after][:page]
+        over = [nid for _, nid in entries if (found := self._cell.find(nid)) and found[0].expires_ms <= now_ms]
+        return (entries[-1][0] if len(entries) == page else ""), over
+
+    async def withdraw(self, nid: str, to: str, reason: str) -> str:
+        cell, found = self._cell, self._cell.find(nid)
+        waiting = (cell.due, cell.delayed, cell.held)
+        if found is None:
+            for scores in waiting:
+                scores.pop(nid, None)
+            return "absent"
+        record, note = found
+        if note.state in ("queued", "started"):
+            assert note.lane is not None
+            if note.entry_id in cell.lane(note.lane).pending:
+                return "CLAIMED"
+            cell.lane(note.lane).remove(note.entry_id)
+        elif note.state not in ("due", "delayed", "held"):
+            return note.state
+        note.state, note.reason = to, reason
+        for scores in waiting:
+            scores.pop(nid, None)
+        if to == "dead":
+            cell.dead[nid] = cell.clock.wall_ms()
+        else:
+            cell.finish(record, self._retention_ms)
+        return "OK"

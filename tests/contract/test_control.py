@@ -1,0 +1,90 @@
+"""The control channel: terms, plans, depths and messages."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from dispatcher.core.plan import Beat, Override, Plan
+from dispatcher.errors import StaleTermError
+from dispatcher.ports import Heard
+from tests.contract.worlds import World, dead, hold, plan, retry
+
+
+async def test_a_plan_comes_back_as_it_was(world: World) -> None:
+    """Before the first there is none; then everyone, and the next supervisor, reads the one in force."""
+    assert await world.control.plan() is None
+    term, before = await world.control.begin_term()
+    assert before == Plan()
+    published = plan(before.epoch + 1)
+    await world.control.publish(published, term)
+    assert await world.control.plan() == published
+    assert (await world.control.begin_term())[1] == published
+
+
+async def test_a_later_term_fences_the_earlier(world: World) -> None:
+    """A supervisor that was replaced can neither publish nor declare anybody dead."""
+    me = await world.actor()
+    old, _ = await world.control.begin_term()
+    new, _ = await world.control.begin_term()
+    assert new > old
+    with pytest.raises(StaleTermError):
+        await world.control.publish(plan(1), old)
+    with pytest.raises(StaleTermError):
+        await world.control.bury([me], old)
+    assert await world.control.live() == [me]
+    assert await world.control.plan() is None
+    await world.control.bury([me], new)
+    assert await world.control.live() == []
+
+
+async def test_overrides_are_kept_until_taken_back(world: World) -> None:
+    """An operator's word survives the supervisor."""
+    word = Override("a", "open", "ada", "Störung beim Anbieter", 17)
+    await world.control.set_override("a", word)
+    assert await world.control.overrides() == {"a": word}
+    await world.control.set_override("a", None)
+    assert await world.control.overrides() == {}
+
+
+async def test_depths_and_counts_name_every_place(world: World) -> None:
+    """Each mailbox by lane, what of it is claimed, how old the oldest is; and what is out of the mailboxes."""
+    me = await world.actor()
+    await world.queued(2, vendor="b", priority="bulk")
+    _, one, two, three = await world.claimed(me, 4)
+    await asyncio.sleep(0.005)
+    now_ms = world.now_ms()
+    await world.store.apply(me, [(one, retry(now_ms)), (two, dead()), (three, hold(now_ms))], now_ms)
+    depths = await world.control.depths()
+    assert sorted(depths) == ["a", "b"]
+    assert depths["a"].queued == {"high": 0, "normal": 1, "bulk": 0}
+    assert (depths["a"].claimed, depths["b"].claimed, depths["b"].total) == (1, 0, 2)
+    assert 5 <= depths["a"].oldest_age_ms < 5000
+    assert await world.control.counts() == {"due": 1, "delayed": 0, "held": 1, "dead": 1}
+
+
+async def test_who_listens_hears(world: World) -> None:
+    """Beats, reports, totals and plans reach a listener of their kind, in order; quiet spells give None."""
+    heard: list[Heard] = []
+    listening = asyncio.Event()
+
+    async def listen() -> None:
+        async for message in world.control.listen(("beat", "plan")):
+            listening.set()
+            if message is not None:
+                heard.append(message)
+            if len(heard) == 2:
+                return
+
+    task = asyncio.ensure_future(listen())
+    await asyncio.wait_for(listening.wait(), 2)
+    await world.control.report({"vendor": "a"})
+    await world.control.totals({"totals": {}})
+    await world.control.beat(Beat("a/1", "a", "r", 7, "n"))
+    term, _ = await world.control.begin_term()
+    await world.control.publish(plan(1), term)
+    await asyncio.wait_for(task, 2)
+    assert [message.kind for message in heard] == ["beat", "plan"]
+    assert heard[0].body["incarnation"] == "a/1"
+    assert Plan.from_dict(heard[1].body) == plan(1)

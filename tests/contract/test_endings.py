@@ -1,0 +1,147 @@
+"""The final word on a claim: carried out once, and only for the incarnation that holds the entry."""
+
+from __future__ import annotations
+
+import pytest
+
+from dispatcher.core.life import Decision, Settle
+from dispatcher.core.notification import DeadLetterFilter, Lane
+from tests.contract.worlds import ENDINGS, World, attempt, dead, hold, lanes, move, retry, settle, trigger
+
+
+@pytest.mark.parametrize("decision", ENDINGS.values(), ids=ENDINGS.keys())
+async def test_a_decision_is_carried_out_once(world: World, decision: Decision) -> None:
+    """The first word is OK; the repeat after a lost reply is LOST and changes nothing."""
+    me = await world.actor()
+    (claim,) = await world.claimed(me)
+    assert await world.store.apply(me, [(claim, decision)], world.now_ms()) == ["OK"]
+    before = (await world.control.depths(), await world.control.counts(), await world.state(claim.notification.id))
+    assert await world.store.apply(me, [(claim, decision)], world.now_ms()) == ["LOST"]
+    after = (await world.control.depths(), await world.control.counts(), await world.state(claim.notification.id))
+    assert {name: depth.total for name, depth in after[0].items()} == {n: d.total for n, d in before[0].items()}
+    assert after[1:] == before[1:]
+    assert (await world.store.own(me, lanes("a"), set())).claims == []
+
+
+@pytest.mark.parametrize("decision", ENDINGS.values(), ids=ENDINGS.keys())
+async def test_a_stale_owner_decides_nothing(world: World, decision: Decision) -> None:
+    """Taken over meanwhile: the old owner's word is LOST, and the new owner's entry is still there to settle."""
+    old, new = await world.actor(), await world.actor()
+    (claim,) = await world.claimed(old)
+    await world.bury(old)
+    (taken,) = (await world.store.take(new, lanes("a"))).claims
+    assert await world.store.apply(old, [(claim, decision)], world.now_ms()) == ["LOST"]
+    assert await world.state(claim.notification.id) == "queued"
+    assert await world.store.apply(new, [(taken, settle())], world.now_ms()) == ["OK"]
+    assert await world.state(claim.notification.id) == "settled"
+
+
+async def test_words_of_one_round_trip_do_not_depend_on_each_other(world: World) -> None:
+    """Each decision of a batch has its own reply, in order."""
+    me, other = await world.actor(), await world.actor()
+    one, two, three = await world.claimed(me, 3)
+    await world.store.apply(me, [(two, settle())], world.now_ms())
+    (foreign,) = await world.claimed(other)
+    decided = [(one, settle()), (two, settle()), (foreign, settle()), (three, dead())]
+    assert await world.store.apply(me, decided, world.now_ms()) == ["OK", "LOST", "LOST", "OK"]
+
+
+async def test_settled_is_remembered_with_its_history(world: World) -> None:
+    """A settled notification shows its attempts; its mailbox is empty."""
+    me = await world.actor()
+    (claim,) = await world.claimed(me)
+    await world.store.apply(me, [(claim, settle())], world.now_ms())
+    view = (await world.views.trigger(claim.notification.id[:-2])).notifications[0]
+    assert (view.state, view.vendor, view.attempts) == ("settled", "a", (attempt(),))
+    assert (await world.control.depths())["a"].total == 0
+
+
+async def test_a_move_reaches_the_other_mailbox(world: World) -> None:
+    """What failed is claimable from the next vendor's mailbox, in its lane, knowing what was tried."""
+    me, other = await world.actor(), await world.actor("b")
+    (claim,) = await world.claimed(me, priority="high")
+    assert await world.store.apply(me, [(claim, move("b", ("a",), epoch=7))], world.now_ms()) == ["OK"]
+    assert (await world.store.claim(me, lanes("a"), 5)).claims == []
+    (moved,) = (await world.store.claim(other, lanes("b"), 5)).claims
+    n = moved.notification
+    assert (moved.lane, n.id, n.tried) == (Lane("b", "high"), claim.notification.id, ("a",))
+    assert (n.attempts, n.moved_epoch) == (1, 7)
+    assert await world.store.apply(other, [(moved, Settle(attempt("b"), 2))], world.now_ms()) == ["OK"]
+    view = (await world.views.trigger(n.id[:-2])).notifications[0]
+    assert [a.vendor for a in view.attempts] == ["a", "b"]
+    assert view.vendor == "b"
+
+
+async def test_a_retry_waits_for_its_time(world: World) -> None:
+    """A retry leaves the mailbox, becomes due at its time and comes back with what it knows."""
+    me = await world.actor()
+    sooner, later = await world.claimed(me, 2)
+    now_ms = world.now_ms()
+    decided = [(sooner, retry(now_ms - 5, ("a",))), (later, retry(now_ms + 60_000))]
+    assert await world.store.apply(me, decided, now_ms) == ["OK", "OK"]
+    assert await world.state(sooner.notification.id) == "due"
+    at_ms, (entry,) = await world.store.due()
+    assert abs(at_ms - now_ms) < 1000
+    assert (entry.id, entry.delayed, entry.chain, entry.tried) == (sooner.notification.id, False, ("a", "b"), ("a",))
+    assert (entry.priority, entry.expires_ms) == ("normal", sooner.notification.expires_ms)
+    assert await world.store.promote([(entry, "a")]) == ["OK"]
+    (again,) = (await world.store.claim(me, lanes("a"), 5)).claims
+    assert (again.notification.attempts, again.notification.tried) == (1, ("a",))
+
+
+async def test_a_dead_letter_keeps_reason_and_history(world: World) -> None:
+    """An operator finds it by vendor and reason, with every attempt."""
+    me = await world.actor()
+    (claim,) = await world.claimed(me)
+    now_ms = world.now_ms()
+    await world.store.apply(me, [(claim, dead("twilio_21211"))], now_ms)
+    (letter,) = await world.views.dead_letters(DeadLetterFilter(vendor="a", reason="twilio_21211"))
+    assert (letter.id, letter.tenant, letter.channel, letter.dead_ms) == (claim.notification.id, "shop", "sms", now_ms)
+    assert [a.outcome for a in letter.attempts] == ["rejected"]
+    assert await world.views.dead_letters(DeadLetterFilter(reason="other")) == []
+
+
+async def test_a_held_notification_is_in_no_mailbox(world: World) -> None:
+    """Maybe sent: nobody can claim it, and it is overdue after its deadline only."""
+    me = await world.actor()
+    over, waiting = await world.claimed(me, 2, on_unknown="hold")
+    now_ms = world.now_ms()
+    await world.store.apply(me, [(over, hold(now_ms - 2000)), (waiting, hold(now_ms + 60_000))], now_ms)
+    assert (await world.store.claim(me, lanes("a"), 5)).claims == []
+    assert await world.store.overdue_held() == [over.notification.id]
+    assert (await world.control.counts())["held"] == 2
+
+
+async def test_the_start_mark_needs_a_live_owner(world: World) -> None:
+    """Only the live incarnation that holds the entry may send it; asking again gives the same answer."""
+    me, other = await world.actor(), await world.actor()
+    (claim,) = await world.claimed(me, on_unknown="hold")
+    assert not await world.store.start(other, claim)
+    assert await world.state(claim.notification.id) == "queued"
+    assert await world.store.start(me, claim)
+    assert await world.store.start(me, claim)
+    assert await world.state(claim.notification.id) == "started"
+    await world.bury(me)
+    assert not await world.store.start(me, claim)
+
+
+async def test_a_move_clears_the_start_mark(world: World) -> None:
+    """A `hold` notification that a vendor has refused is free to be sent by the next one."""
+    me, other = await world.actor(), await world.actor("b")
+    (claim,) = await world.claimed(me, on_unknown="hold")
+    await world.store.start(me, claim)
+    await world.store.apply(me, [(claim, move())], world.now_ms())
+    assert await world.state(claim.notification.id) == "queued"
+    assert len((await world.store.claim(other, lanes("b"), 1)).claims) == 1
+
+
+async def test_siblings_of_a_trigger_end_on_their_own(world: World) -> None:
+    """One notification's end leaves the others of its trigger as they are."""
+    me = await world.actor()
+    sent = trigger(channels=3)
+    await world.store.accept([sent])
+    first, second, third = (await world.store.claim(me, lanes("a"), 5)).claims
+    now_ms = world.now_ms()
+    await world.store.apply(me, [(first, settle()), (second, dead()), (third, retry(now_ms - 1))], now_ms)
+    view = await world.views.trigger(sent.id)
+    assert [n.state for n in view.notifications] == ["settled", "dead", "due"]

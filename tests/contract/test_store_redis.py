@@ -1,0 +1,359 @@
+"""What only a real Redis can show: full, forgetful, cut off, and with entries nobody wrote."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import redis.asyncio
+
+from dispatcher.adapters.redis.keys import Keys
+from dispatcher.adapters.redis.scripts import Call, client, run, run_one, script
+from dispatcher.adapters.redis.store import RedisStore
+from dispatcher.core.life import Decision
+from dispatcher.core.notification import DeadLetterFilter, Lane
+from dispatcher.errors import UnavailableError
+from tests.contract.conftest import RETENTION_MS
+from tests.contract.worlds import ENDINGS, World, dead, lanes, plan, retry, settle, trigger
+
+KEYS = Keys()
+LANE = KEYS.lane(Lane("a", "normal"))
+
+
+@pytest.fixture
+def world(redis_world: World) -> World:
+    return redis_world
+
+
+@contextlib.asynccontextmanager
+async def full(connection: redis.asyncio.Redis) -> AsyncIterator[None]:
+    """A Redis that already uses more than it may."""
+    await connection.config_set("maxmemory", "1")
+    try:
+        yield
+    finally:
+        await connection.config_set("maxmemory", "256mb")
+
+
+# ---- the client
+
+
+def test_the_data_path_never_sends_twice() -> None:
+    """No retry of redis-py is left: it would claim or accept a second time."""
+    connection = client("unix:///nowhere")
+    pool = connection.connection_pool
+    made = pool.make_connection()
+    assert made.retry.get_retries() == 0
+    assert made.retry_on_error == []
+    assert not made.retry_on_timeout
+    assert made.protocol == 2
+
+
+async def test_a_lost_reply_is_not_asked_for_again(redis_client: redis.asyncio.Redis, redis_url: str) -> None:
+    """A server that stalls past the time-out answers late; the command has run once, not twice."""
+    impatient = client(redis_url, timeout_s=0.1)
+    await impatient.ping()
+    await redis_client.execute_command("CLIENT", "PAUSE", "300")
+    with pytest.raises(UnavailableError):
+        await run(impatient, [Call("register", [KEYS.actors, KEYS.incarnations, KEYS.nil], ["a"])])
+    await asyncio.sleep(0.4)
+    assert int(await redis_client.get(KEYS.incarnations) or 0) <= 1
+    await impatient.aclose()
+
+
+async def test_an_unreachable_redis_is_unavailable() -> None:
+    """Every entrance says so in the same way."""
+    store = RedisStore(client("unix:///nowhere/s"))
+    for call in (
+        store.accept([trigger()]),
+        store.claim("a/1", lanes("a"), 1),
+        store.wait("a/1", lanes("a"), 1, 10),
+        store.own("a/1", lanes("a"), set()),
+        store.take("a/1", lanes("a")),
+        store.due(),
+        store.overdue_held(),
+        store.expired(Lane("a", "high"), ""),
+        store.withdraw("0-x.0", "cancelled", "x"),
+    ):
+        with pytest.raises(UnavailableError):
+            await call
+
+
+# ---- full
+
+
+async def test_a_full_redis_refuses_new_work_cleanly(world: World, redis_client: redis.asyncio.Redis) -> None:
+    """FULL leaves nothing behind, queued or delayed; the same trigger is OK when there is room."""
+    sent, later = trigger(), trigger(send_at_ms=world.now_ms() + 1000)
+    async with full(redis_client):
+        assert await world.store.accept([sent, later]) == ["FULL", "FULL"]
+        assert await redis_client.keys("*") == []
+    assert await world.store.accept([sent, later]) == ["OK", "OK"]
+
+
+@pytest.mark.parametrize("decision", ENDINGS.values(), ids=ENDINGS.keys())
+async def test_every_ending_works_on_a_full_redis(
+    world: World, redis_client: redis.asyncio.Redis, decision: Decision
+) -> None:
+    """What is in must be able to get out, or a full Redis would stay full."""
+    me = await world.actor()
+    (claim,) = await world.claimed(me)
+    async with full(redis_client):
+        assert await world.store.apply(me, [(claim, decision)], world.now_ms()) == ["OK"]
+
+
+async def test_draining_and_failover_work_on_a_full_redis(world: World, redis_client: redis.asyncio.Redis) -> None:
+    """Claim, take, start, promote, withdraw, register, plan: all go on while nothing new is accepted."""
+    dying = await world.actor()
+    one, two = await world.claimed(dying, 2, on_unknown="hold")
+    await world.store.apply(dying, [(one, retry(world.now_ms() - 5))], world.now_ms())
+    await world.claimed(dying)
+    async with full(redis_client):
+        me = await world.actor()
+        term, _ = await world.control.begin_term()
+        await world.control.publish(plan(1), term)
+        assert await world.store.start(dying, two)
+        await world.control.bury([dying], term)
+        (taken,) = (await world.store.take(me, lanes("a"))).claims
+        assert await world.state(two.notification.id) == "held"
+        assert await world.store.apply(me, [(taken, dead())], world.now_ms()) == ["OK"]
+        _, (entry,) = await world.store.due()
+        assert await world.store.promote([(entry, "b")]) == ["OK"]
+        assert len((await world.store.claim(me, lanes("a", "b"), 9)).claims) == 1
+        assert await world.store.withdraw(two.notification.id, "dead", "unknown") == "OK"
+        letters = await world.views.dead_letters(DeadLetterFilter())
+        assert await world.views.redrive([(letters[0], "a", "normal", world.now_ms() + 1000)]) == 1
+        assert await world.views.discard([letters[1]]) == 1
+        await world.control.stopped(me)
+
+
+async def test_a_mailbox_new_to_a_full_redis_is_drained(world: World, redis_client: redis.asyncio.Redis) -> None:
+    """A move into a mailbox nobody has used yet is claimable though Redis is full: its group can still be made."""
+    me, other = await world.actor(), await world.actor("b")
+    (claim,) = await world.claimed(me)
+    async with full(redis_client):
+        await world.store.apply(me, [(claim, ENDINGS["move"])], world.now_ms())
+        assert len((await world.store.claim(other, lanes("b"), 1)).claims) == 1
+
+
+async def test_memory_is_told(world: World, redis_client: redis.asyncio.Redis) -> None:
+    """Bytes used and allowed, for the head-room."""
+    used, most = await world.control.memory()
+    assert 0 < used < most == 256 * 2**20
+
+
+# ---- forgetful
+
+
+async def test_forgotten_scripts_are_loaded_again(world: World, redis_client: redis.asyncio.Redis) -> None:
+    """After a restart each script is unknown: a whole pipeline of them still runs, each call once."""
+    me = await world.actor()
+    one, two, three = await world.claimed(me, 3)
+    await redis_client.script_flush()
+    decided = [(one, settle()), (two, dead()), (three, settle())]
+    assert await world.store.apply(me, decided, world.now_ms()) == ["OK", "OK", "OK"]
+
+
+async def test_only_the_forgotten_half_of_a_pipeline_is_sent_again(
+    world: World, redis_client: redis.asyncio.Redis
+) -> None:
+    """A pipeline that met NOSCRIPT half-way has run its other half once."""
+    await redis_client.script_flush()
+    await redis_client.script_load(script("register").body)
+    keys = [KEYS.actors, KEYS.incarnations, KEYS.nil]
+    first, term, second = await run(
+        redis_client,
+        [
+            Call("register", keys, ["a"]),
+            Call("begin_term", [KEYS.plan, KEYS.nil], []),
+            Call("register", keys, ["a"]),
+        ],
+    )
+    assert (first, second, term[0]) == ("a/1", "a/2", 1)
+
+
+async def test_a_mailbox_that_was_lost_does_not_stall_its_courier(
+    world: World, redis_client: redis.asyncio.Redis
+) -> None:
+    """A store that came back without the mailbox (a restored backup) answers LOST, so the outbox can let go."""
+    me = await world.actor()
+    (claim,) = await world.claimed(me)
+    await redis_client.delete(LANE)
+    assert await world.store.apply(me, [(claim, settle())], world.now_ms()) == ["LOST"]
+    assert not await world.store.start(me, claim)
+
+
+# ---- scripts that fail half-way
+
+
+async def test_an_error_repeats_and_cannot_lose(world: World, redis_client: redis.asyncio.Redis) -> None:
+    """A decision that meets an error is ERROR; the entry is still pending and a repeat carries it out."""
+    me = await world.actor()
+    (claim,) = await world.claimed(me)
+    await redis_client.set(KEYS.due, "not a sorted set")
+    assert await world.store.apply(me, [(claim, retry(1))], world.now_ms()) == ["ERROR"]
+    assert len((await world.store.own(me, lanes("a"), set())).claims) == 1
+    await redis_client.delete(KEYS.due)
+    assert await world.store.apply(me, [(claim, retry(1))], world.now_ms()) == ["OK"]
+
+
+async def test_an_accept_that_fails_is_no_accept(world: World, redis_client: redis.asyncio.Redis) -> None:
+    """An error after the first entry leaves an orphan, which is reported and dropped; the repeat is OK, not REPLAY."""
+    sent = trigger(channels=2)
+    broken = trigger(channels=2, id=sent.id)
+    broken_notifications = (broken.notifications[0], _in_mailbox(broken.notifications[1], "wrong"))
+    await redis_client.set(KEYS.lane(Lane("wrong", "normal")), "not a stream")
+    assert await world.store.accept([trigger(id=sent.id, notifications=broken_notifications)]) == ["ERROR"]
+    me = await world.actor()
+    got = await world.store.claim(me, lanes("a"), 5)
+    assert (got.claims, len(got.orphans)) == ([], 1)
+    await world.store.drop(me, got.orphans)
+    assert await redis_client.xlen(LANE) == 0
+    assert await world.store.accept([sent]) == ["OK"]
+
+
+# ---- entries nobody can explain
+
+
+async def test_an_entry_without_a_record_is_an_orphan(world: World, redis_client: redis.asyncio.Redis) -> None:
+    """It is reported, dropped, and leaves no record behind."""
+    await redis_client.xadd(LANE, {"n": "0-nobody.0"})
+    me = await world.actor()
+    got = await world.store.claim(me, lanes("a"), 5)
+    assert (got.claims, [nid for _, _, nid in got.orphans]) == ([], ["0-nobody.0"])
+    await world.store.drop(me, got.orphans)
+    assert (await redis_client.xlen(LANE), await redis_client.exists(KEYS.record("0-nobody"))) == (0, 0)
+
+
+@pytest.mark.parametrize("how", ["claim", "wait", "own", "take"])
+async def test_a_second_entry_of_a_notification_is_never_sent(
+    world: World, redis_client: redis.asyncio.Redis, how: str
+) -> None:
+    """Only the entry that the record names counts, whichever way it is found."""
+    (nid,) = await world.queued(1)
+    second = await redis_client.xadd(LANE, {"n": nid})
+    me, other = await world.actor(), await world.actor()
+    if how == "wait":
+        await world.store.claim(other, lanes("unused"), 1)
+        await redis_client.xgroup_create(LANE, "g", "0")
+        got = await world.store.wait(me, [Lane("a", "normal")], 5, 10)
+    else:
+        got = await world.store.claim(me, lanes("a"), 5)
+    if how == "own":
+        got = await world.store.own(me, lanes("a"), set())
+    if how == "take":
+        await world.bury(me)
+        me, got = other, await world.store.take(other, lanes("a"))
+    assert [c.notification.id for c in got.claims] == [nid]
+    assert got.orphans == [(Lane("a", "normal"), second, nid)]
+    await world.store.drop(me, got.orphans)
+    assert await world.state(nid) == "queued"
+    assert await world.store.apply(me, [(got.claims[0], settle())], world.now_ms()) == ["OK"]
+
+
+async def test_an_entry_deleted_while_pending_is_counted(world: World, redis_client: redis.asyncio.Redis) -> None:
+    """Its body is gone: it is acknowledged once and reported as lost, else it would stay pending for ever."""
+    dying, me = await world.actor(), await world.actor()
+    gone, kept = await world.claimed(dying, 2)
+    await redis_client.xdel(LANE, gone.entry_id)
+    await world.bury(dying)
+    got = await world.store.take(me, lanes("a"))
+    assert (got.lost, [c.entry_id for c in got.claims]) == (1, [kept.entry_id])
+    assert (await world.store.take(me, lanes("a"))).lost == 0
+    assert (await redis_client.xpending(LANE, "g"))["pending"] == 1
+
+
+async def test_the_bodies_of_my_own_lost_entries_do_not_break_the_audit(
+    world: World, redis_client: redis.asyncio.Redis
+) -> None:
+    """An entry of mine whose body is gone does not hide its neighbours."""
+    me = await world.actor()
+    gone, kept = await world.claimed(me, 2)
+    await redis_client.xdel(LANE, gone.entry_id)
+    assert [c.entry_id for c in (await world.store.own(me, lanes("a"), set())).claims] == [kept.entry_id]
+
+
+async def test_a_due_entry_without_a_record_leaves(world: World, redis_client: redis.asyncio.Redis) -> None:
+    """Withdrawing what has no record clears its place, so that it cannot be read as due for ever."""
+    await redis_client.zadd(KEYS.due, {"0-nobody.0": 1})
+    _, (entry,) = await world.store.due()
+    assert (entry.chain, entry.expires_ms) == ((), 0)
+    assert await world.store.withdraw(entry.id, "dead", "expired") == "absent"
+    assert (await world.store.due())[1] == []
+
+
+# ---- records
+
+
+async def test_a_record_expires_after_the_last_notification_only(
+    world: World, redis_client: redis.asyncio.Redis
+) -> None:
+    """No time limit before the last end; then the personal data goes and the rest stays for its retention."""
+    me = await world.actor()
+    sent = trigger(channels=3)
+    await world.store.accept([sent])
+    record = KEYS.record(sent.id)
+    one, two, three = (await world.store.claim(me, lanes("a"), 5)).claims
+    for claim, decision in ((one, settle()), (two, dead()), (three, settle())):
+        await world.store.apply(me, [(claim, decision)], world.now_ms())
+        assert await redis_client.pttl(record) == -1
+        assert await redis_client.hexists(record, "d")
+    (letter,) = await world.views.dead_letters(DeadLetterFilter())
+    await world.views.redrive([(letter, "a", "normal", world.now_ms() + 1000)])
+    assert await redis_client.pttl(record) == -1
+    (again,) = (await world.store.claim(me, lanes("a"), 5)).claims
+    await world.store.apply(me, [(again, settle())], world.now_ms())
+    assert 0 < await redis_client.pttl(record) <= RETENTION_MS
+    assert not await redis_client.hexists(record, "d")
+
+
+@pytest.mark.parametrize("end", ["withdraw", "discard"])
+async def test_other_ends_expire_the_record_too(world: World, redis_client: redis.asyncio.Redis, end: str) -> None:
+    """Cancelled and discarded are ends like settled."""
+    me = await world.actor()
+    if end == "withdraw":
+        (nid,) = await world.queued(1)
+        await world.store.withdraw(nid, "cancelled", "cancelled")
+    else:
+        (claim,) = await world.claimed(me)
+        nid = claim.notification.id
+        await world.store.apply(me, [(claim, dead())], world.now_ms())
+        await world.views.discard(await world.views.dead_letters(DeadLetterFilter()))
+    record = KEYS.record(nid[:-2])
+    assert 0 < await redis_client.pttl(record) <= RETENTION_MS
+    assert not await redis_client.hexists(record, "d")
+
+
+async def test_a_cancelled_wait_loses_nothing(world: World, redis_client: redis.asyncio.Redis) -> None:
+    """An entry that came to a read nobody listens to any more is in the pending list, where the audit finds it."""
+    me = await world.actor()
+    await world.store.claim(me, lanes("a"), 1)
+    waiting = asyncio.ensure_future(world.store.wait(me, lanes("a"), 1, 2000))
+    await asyncio.sleep(0.02)
+    (nid,) = await world.queued(1)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    again = await world.store.claim(me, lanes("a"), 1)
+    found = await world.store.own(me, lanes("a"), set())
+    assert [c.notification.id for c in found.claims] == [nid]
+    assert len(again.claims) <= 1
+    # A wait after it is woken too, though its connection is a new one.
+    waiting = asyncio.ensure_future(world.store.wait(me, lanes("a"), 1, 5000))
+    await asyncio.sleep(0.02)
+    await world.store.wake()
+    await asyncio.wait_for(waiting, 0.5)
+
+
+async def test_a_script_error_is_no_answer(redis_client: redis.asyncio.Redis) -> None:
+    """`run_one` never hands an error out as a reply."""
+    with pytest.raises(UnavailableError, match="promote"):
+        await run_one(redis_client, "promote", [KEYS.due], [])
+
+
+def _in_mailbox(notification: Any, vendor: str) -> Any:
+    import dataclasses
+
+    return dataclasses.replace(notification, vendor=vendor)

@@ -1,0 +1,113 @@
+"""What is left behind by those who are gone, and what became of the entries nobody can explain."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.contract.worlds import World, lanes, settle
+
+
+async def test_the_claims_of_the_dead_are_taken(world: World) -> None:
+    """A living drainer gets them in its own name, counts a crash, and may settle them."""
+    dying, me = await world.actor(), await world.actor()
+    claims = await world.claimed(dying, 3)
+    assert (await world.store.take(me, lanes("a"))).claims == []
+    await world.bury(dying)
+    taken = (await world.store.take(me, lanes("a"))).claims
+    assert [c.entry_id for c in taken] == [c.entry_id for c in claims]
+    assert all(c.suspect and c.notification.crashes == 1 for c in taken)
+    assert (await world.store.take(me, lanes("a"))).claims == []
+    assert await world.store.apply(me, [(c, settle()) for c in taken], world.now_ms()) == ["OK"] * 3
+
+
+async def test_a_clean_stop_makes_no_suspects(world: World) -> None:
+    """Scale-down and deploys count no crash."""
+    leaving, me = await world.actor(), await world.actor()
+    await world.claimed(leaving)
+    await world.control.stopped(leaving)
+    (taken,) = (await world.store.take(me, lanes("a"))).claims
+    assert (taken.suspect, taken.notification.crashes) == (False, 0)
+
+
+async def test_crashes_add_up_over_owners(world: World) -> None:
+    """Poison is known by the number of its owners that died."""
+    owner = await world.actor()
+    await world.claimed(owner)
+    for crashes in (1, 2, 3):
+        after = await world.actor()
+        await world.bury(owner)
+        (taken,) = (await world.store.take(after, lanes("a"))).claims
+        assert taken.notification.crashes == crashes
+        owner = after
+
+
+@pytest.mark.parametrize("state", ["live", "stopped", "dead"])
+async def test_only_the_live_take_and_nobody_from_the_living(world: World, state: str) -> None:
+    """A take from a live one, or by one that is not live, gives nothing."""
+    owner, me = await world.actor(), await world.actor()
+    await world.claimed(owner)
+    if state == "stopped":
+        await world.control.stopped(me)
+    elif state == "dead":
+        await world.bury(me)
+    if state != "live":
+        await world.bury(owner)
+    assert (await world.store.take(me, lanes("a"))).claims == []
+    assert len((await world.store.own(owner, lanes("a"), set())).claims) == 1
+
+
+async def test_what_is_delivered_to_the_dead_later_is_found_too(world: World) -> None:
+    """Takes are level-triggered: a second look finds what came after the first."""
+    dying, me = await world.actor(), await world.actor()
+    await world.claimed(dying)
+    await world.bury(dying)
+    assert len((await world.store.take(me, lanes("a"))).claims) == 1
+    # A blocked read of a frozen actor delivers into the dead one's pending list.
+    await world.store.claim(me, lanes("a"), 1)
+    (nid,) = await world.queued(1)
+    await world.store.wait(dying, lanes("a"), 1, 10)
+    taken = (await world.store.take(me, lanes("a"))).claims
+    assert [c.notification.id for c in taken] == [nid]
+
+
+async def test_hold_and_started_becomes_held(world: World) -> None:
+    """Under `hold`, what may have been sent is held; what was not started is claimed anew."""
+    dying, me = await world.actor(), await world.actor()
+    started, not_started = await world.claimed(dying, 2, on_unknown="hold")
+    assert await world.store.start(dying, started)
+    await world.bury(dying)
+    taken = (await world.store.take(me, lanes("a"))).claims
+    assert [c.notification.id for c in taken] == [not_started.notification.id]
+    assert await world.state(started.notification.id) == "held"
+    assert (await world.control.counts())["held"] == 1
+    assert (await world.store.own(dying, lanes("a"), set())).claims == []
+
+
+async def test_a_take_is_bounded(world: World) -> None:
+    """At most so many at once; the rest comes with the next look."""
+    dying, me = await world.actor(), await world.actor()
+    await world.claimed(dying, 5)
+    await world.bury(dying)
+    assert [len((await world.store.take(me, lanes("a"), 3)).claims) for _ in range(3)] == [3, 2, 0]
+
+
+async def test_an_incarnation_is_forgotten_when_no_mailbox_lists_it(world: World) -> None:
+    """Ended ones stay listed until everything of theirs is taken."""
+    dying, me = await world.actor(), await world.actor()
+    (claim,) = await world.claimed(dying)
+    await world.bury(dying)
+    assert await world.control.ended() == []
+    (taken,) = (await world.store.take(me, lanes("a"))).claims
+    assert taken.entry_id == claim.entry_id
+    await world.store.take(me, lanes("a"))
+    assert await world.control.ended() == [dying]
+    await world.control.forget([dying])
+    assert await world.control.ended() == []
+    assert await world.control.live() == [me]
+
+
+async def test_incarnations_are_never_used_twice(world: World) -> None:
+    """Each start has a number of its own, over all vendors."""
+    names = [await world.actor(vendor) for vendor in ("a", "b", "a")]
+    assert len({name.partition("/")[2] for name in names}) == 3
+    assert sorted(await world.control.live()) == sorted(names)

@@ -1,0 +1,179 @@
+"""What waits for its time, and what is taken back: due, delayed, held, dead, expired."""
+
+from __future__ import annotations
+
+import pytest
+
+from dispatcher.core.notification import DeadLetterFilter, Lane
+from tests.contract.worlds import World, dead, hold, lanes, move, retry, settle, trigger
+
+
+async def test_a_delayed_trigger_waits(world: World) -> None:
+    """`send_at`: in no mailbox before its time, claimable after its promotion."""
+    now_ms = world.now_ms()
+    past, future = trigger(send_at_ms=now_ms - 5), trigger(send_at_ms=now_ms + 60_000)
+    assert await world.store.accept([past, future]) == ["OK", "OK"]
+    me = await world.actor()
+    assert (await world.store.claim(me, lanes("a"), 5)).claims == []
+    assert await world.state(f"{future.id}.0") == "delayed"
+    _, (entry,) = await world.store.due()
+    assert (entry.id, entry.delayed) == (f"{past.id}.0", True)
+    assert await world.store.promote([(entry, "b")]) == ["OK"]
+    (claim,) = (await world.store.claim(me, lanes("b"), 5)).claims
+    assert claim.notification.id == entry.id
+
+
+async def test_a_promotion_happens_once(world: World) -> None:
+    """Two actors promote the same entry: the second is told GONE, and there is one entry."""
+    me = await world.actor()
+    (claim,) = await world.claimed(me)
+    await world.store.apply(me, [(claim, retry(world.now_ms() - 5))], world.now_ms())
+    _, (entry,) = await world.store.due()
+    assert await world.store.promote([(entry, "a"), (entry, "b")]) == ["OK", "GONE"]
+    assert await world.store.promote([(entry, "a")]) == ["GONE"]
+    assert len((await world.store.claim(me, lanes("a", "b"), 5)).claims) == 1
+
+
+async def test_a_promotion_read_before_another_retry_is_gone(world: World) -> None:
+    """The score it was read with is the key: a later retry of the same notification is not promoted early."""
+    me = await world.actor()
+    (claim,) = await world.claimed(me)
+    await world.store.apply(me, [(claim, retry(world.now_ms() - 5))], world.now_ms())
+    _, (stale,) = await world.store.due()
+    await world.store.promote([(stale, "a")])
+    (again,) = (await world.store.claim(me, lanes("a"), 5)).claims
+    await world.store.apply(me, [(again, retry(world.now_ms() + 60_000))], world.now_ms())
+    assert await world.store.promote([(stale, "a")]) == ["GONE"]
+    assert await world.state(claim.notification.id) == "due"
+
+
+@pytest.mark.parametrize("place", ["queued", "due", "delayed", "held"])
+@pytest.mark.parametrize("to", ["cancelled", "settled", "dead"])
+async def test_what_nobody_has_claimed_can_be_withdrawn(world: World, place: str, to: str) -> None:
+    """Wherever it waits, it ends once, and nobody can claim or promote it afterwards."""
+    me = await world.actor()
+    if place == "delayed":
+        sent = trigger(send_at_ms=world.now_ms() - 5)
+        await world.store.accept([sent])
+        nid = f"{sent.id}.0"
+    elif place == "queued":
+        (nid,) = await world.queued()
+    else:
+        (claim,) = await world.claimed(me)
+        decision = retry(world.now_ms() - 5) if place == "due" else hold(world.now_ms() - 5)
+        await world.store.apply(me, [(claim, decision)], world.now_ms())
+        nid = claim.notification.id
+    _, entries = await world.store.due()
+    assert await world.store.withdraw(nid, to, "because") == "OK"
+    assert await world.state(nid) == to
+    assert await world.store.withdraw(nid, to, "because") == to
+    assert await world.store.promote([(entry, "a") for entry in entries]) == ["GONE"] * len(entries)
+    assert (await world.store.claim(me, lanes("a"), 5)).claims == []
+    counts = await world.control.counts()
+    assert (counts["due"], counts["delayed"], counts["held"]) == (0, 0, 0)
+    letters = await world.views.dead_letters(DeadLetterFilter(reason="because"))
+    assert [letter.id for letter in letters] == ([nid] if to == "dead" else [])
+
+
+async def test_a_claimed_one_cannot_be_withdrawn(world: World) -> None:
+    """Too late: somebody has it; and what never was is absent."""
+    me = await world.actor()
+    (claim,) = await world.claimed(me)
+    nid = claim.notification.id
+    assert await world.store.withdraw(nid, "cancelled", "cancelled") == "CLAIMED"
+    assert await world.store.apply(me, [(claim, settle())], world.now_ms()) == ["OK"]
+    assert await world.store.withdraw(nid, "cancelled", "cancelled") == "settled"
+    assert await world.store.withdraw("0-nobody.0", "cancelled", "cancelled") == "absent"
+
+
+async def test_a_moved_one_is_withdrawn_from_where_it_is(world: World) -> None:
+    """A withdrawal follows a notification to its present mailbox."""
+    me = await world.actor()
+    (claim,) = await world.claimed(me)
+    await world.store.apply(me, [(claim, move("b"))], world.now_ms())
+    assert await world.store.withdraw(claim.notification.id, "cancelled", "cancelled") == "OK"
+    assert (await world.store.claim(await world.actor("b"), lanes("b"), 5)).claims == []
+
+
+async def test_a_redrive_happens_once_and_begins_anew(world: World) -> None:
+    """A dead letter redriven twice is one entry, of the next generation, with nothing tried and no attempt spent."""
+    me = await world.actor()
+    (claim,) = await world.claimed(me)
+    await world.store.apply(me, [(claim, dead())], world.now_ms())
+    letters = await world.views.dead_letters(DeadLetterFilter())
+    assert await world.views.routing_of([letters[0].id]) == [(("a", "b"), "normal", 86_400_000)]
+    expires_ms = world.now_ms() + 60_000
+    chosen = [(letters[0], "b", "normal", expires_ms)]
+    assert [await world.views.redrive(chosen), await world.views.redrive(chosen)] == [1, 0]
+    (again,) = (await world.store.claim(me, lanes("b"), 5)).claims
+    n = again.notification
+    assert (n.generation, n.attempts, n.tried, n.crashes, n.expires_ms) == (1, 0, (), 0, expires_ms)
+    view = (await world.views.trigger(n.id[:-2])).notifications[0]
+    assert (view.generation, len(view.attempts), view.reason) == (1, 1, None)
+    assert (await world.control.counts())["dead"] == 0
+
+
+async def test_a_discarded_letter_is_gone(world: World) -> None:
+    """Discarding ends it for good: a second time, and a redrive, change nothing."""
+    me = await world.actor()
+    (claim,) = await world.claimed(me)
+    await world.store.apply(me, [(claim, dead())], world.now_ms())
+    letters = await world.views.dead_letters(DeadLetterFilter())
+    assert [await world.views.discard(letters), await world.views.discard(letters)] == [1, 0]
+    assert await world.views.redrive([(letters[0], "a", "normal", 1)]) == 0
+    assert await world.state(claim.notification.id) == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (DeadLetterFilter(), 3),
+        (DeadLetterFilter(limit=2), 2),
+        (DeadLetterFilter(tenant="shop"), 2),
+        (DeadLetterFilter(tenant="nobody"), 0),
+        (DeadLetterFilter(channel="sms"), 3),
+        (DeadLetterFilter(channel="email"), 0),
+        (DeadLetterFilter(reason="late"), 1),
+        (DeadLetterFilter(until_ms=1500), 1),
+        (DeadLetterFilter(since_ms=1500), 2),
+        (DeadLetterFilter(ids=("nobody.0",)), 0),
+    ],
+)
+async def test_dead_letters_are_filtered(world: World, wanted: DeadLetterFilter, found: int) -> None:
+    """Empty fields match all; times are inclusive wall milliseconds of the death."""
+    me = await world.actor()
+    one, two = await world.claimed(me, 2)
+    (other,) = await world.claimed(me, 1, tenant="other")
+    await world.store.apply(me, [(one, dead())], 1000)
+    await world.store.apply(me, [(two, dead("late"))], 2000)
+    await world.store.apply(me, [(other, dead())], 3000)
+    assert len(await world.views.dead_letters(wanted)) == found
+
+
+async def test_expired_ones_are_found_without_claiming(world: World) -> None:
+    """A mailbox nobody drains is read page by page; what is over is named, the rest stays claimable."""
+    now_ms = world.now_ms()
+    over = await world.queued(3, expires_ms=now_ms - 1)
+    fresh = await world.queued(2)
+    lane, found, cursor, pages = Lane("a", "normal"), [], "", 0
+    while True:
+        cursor, page = await world.store.expired(lane, cursor, 2)
+        found += page
+        pages += 1
+        if not cursor:
+            break
+    assert (found, pages) == (over, 3)
+    for nid in found:
+        assert await world.store.withdraw(nid, "dead", "expired") == "OK"
+    me = await world.actor()
+    assert [c.notification.id for c in (await world.store.claim(me, lanes("a"), 9)).claims] == fresh
+    assert await world.store.expired(lane, "") == ("", [])
+
+
+async def test_a_claimed_one_is_not_swept(world: World) -> None:
+    """Expired but claimed: the courier that has it decides, not the sweep."""
+    me = await world.actor()
+    (claim,) = await world.claimed(me, expires_ms=world.now_ms() - 1)
+    _, found = await world.store.expired(Lane("a", "normal"), "")
+    assert [await world.store.withdraw(nid, "dead", "expired") for nid in found] == ["CLAIMED"]
+    assert await world.state(claim.notification.id) == "queued"
