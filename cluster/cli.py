@@ -9,6 +9,7 @@ import click
 
 from actors.runtime import VERSION
 from cluster.demo import demo
+from cluster.operator import register
 from cluster.sandbox.__main__ import main as sandbox_command
 from dispatcher.errors import ConfigError, DispatcherError
 
@@ -55,6 +56,35 @@ def up(
 
 main.add_command(sandbox_command, "sandbox")
 main.add_command(demo)
+register(main)
+
+
+@main.command()
+@click.option("--ray-address", required=True, help="e.g. HEAD:6379, or auto on a node of the cluster")
+@click.option("--redis-url", required=True, help="reachable from every node; may be a reference, ${NAME} or file:PATH")
+@click.option("--config", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8000, show_default=True)
+@click.option("--unsafe-redis", is_flag=True, help="go on with a Redis that can lose what was acknowledged")
+def deploy(ray_address: str, redis_url: str, config: Path, host: str, port: int, unsafe_redis: bool) -> None:
+    """Apply a configuration to an existing Ray cluster and return when it runs; again: applies the differences."""
+    from cluster import deploy as deployment
+
+    if host not in ("127.0.0.1", "::1", "localhost"):
+        raise ConfigError(f"--host {host}: keys do not reach clusters yet; put an authenticating proxy in front")
+    for name in sorted(deployment.deploy(ray_address, redis_url, config, host, port, unsafe_redis)):
+        click.echo(f"{name} runs")
+
+
+@main.command()
+@click.option("--ray-address", required=True)
+@click.option("--redis-url", required=True)
+def undeploy(ray_address: str, redis_url: str) -> None:
+    """Stop the service on an existing Ray cluster, drained; what is queued stays in Redis."""
+    from cluster import deploy as deployment
+
+    for name in deployment.undeploy(ray_address, redis_url):
+        click.echo(f"{name} removed")
 
 
 if __name__ == "__main__":

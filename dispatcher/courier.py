@@ -223,7 +223,7 @@ class Courier:
     async def _life(self, me: str, claim: Claim) -> Decision | None:
         n = claim.notification
         now_ms = self.time.now_ms()
-        decision = decide_before(n, now_ms)
+        decision = decide_before(n, now_ms, self._retry)
         if decision is None and claim.lane.mailbox != self.vendor.name:
             decision = decide_adopted(n, self.vendor.name, self.plan.usable, self.plan.epoch, now_ms, self._chance())
         if decision is not None:

@@ -39,6 +39,7 @@ class Outbox:
         self._items: list[tuple[float, Item]] = []
         self._changed = asyncio.Event()
         self._urgent = False
+        self._flushing = asyncio.Lock()
 
     def put(self, item: Item) -> None:
         self._items.append((self._clock.now_s(), item))
@@ -73,7 +74,14 @@ class Outbox:
                 await self._clock.sleep(0.1)
 
     async def flush(self) -> bool:
-        """One round trip for up to `BATCH_MAX`; False when the store did not answer (all stay) or refused some."""
+        """One round trip for up to `BATCH_MAX`; False when the store did not answer (all stay) or refused some.
+
+        One at a time: `run` and a draining courier may both ask, and an item must not be sent, and told, twice.
+        """
+        async with self._flushing:
+            return await self._flush()
+
+    async def _flush(self) -> bool:
         batch = [item for _, item in self._items[:BATCH_MAX]]
         self._urgent = False
         all_applied = True

@@ -4,7 +4,8 @@ Rules:
 
 1. Every decision puts the notification in exactly one place: settled, dead, another mailbox, `due`, or held.
 2. A refusal (open breaker, no permit, throttled by the vendor) costs no attempt.
-3. A vendor is tried once per round. When every vendor of the chain was tried, the round ends and the wait grows.
+3. A vendor is tried once per round. When no usable vendor of the chain is untried, the round ends and the wait grows:
+   waiting for one that is down would bind the message to its return, however healthy the others are.
 4. `unknown` under `hold` never leads to another send: it is held until proof or its deadline.
 5. Nothing is scheduled past its time to live; it is a dead letter `expired` instead.
 6. A move without an attempt happens once per plan epoch; the next goes to `due`, so two sick vendors cannot play
@@ -16,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dispatcher.core.notification import Attempt, Notification
+from dispatcher.core.notification import Attempt, Notification, State
 from dispatcher.core.outcome import Outcome, OutcomeKind, Scope
 from dispatcher.core.retry import RetryPolicy, backoff_s
 
@@ -92,8 +93,13 @@ class Drop:
 Decision = Settle | Dead | Move | Retry | Hold | Drop
 
 
-def decide_before(notification: Notification, now_ms: int) -> Decision | None:
-    """What ends a notification before any call: its time is over, or it kills its actors. None: go on."""
+def decide_before(notification: Notification, now_ms: int, policy: RetryPolicy) -> Decision | None:
+    """What ends a notification before any call: its time is over, or it kills its actors. None: go on.
+
+    A claim that comes with the start mark of `hold` was found by the audit: its send was cut off, so it is maybe sent.
+    """
+    if notification.on_unknown == "hold" and notification.state is State.STARTED:
+        return _held(notification, None, notification.attempts, policy, now_ms)
     if now_ms >= notification.expires_ms:
         return Dead("expired", None, notification.attempts)
     if notification.crashes >= CRASHES_MAX:
@@ -122,7 +128,7 @@ def decide_after(
             wait = backoff_s(1, policy, chance, outcome.retry_after_s)
             return _later(n, wait, n.tried, attempt, n.attempts, now_ms)
         case OutcomeKind.UNKNOWN if n.on_unknown == "hold":
-            return Hold(min(n.expires_ms, now_ms + int(policy.hold_s * 1000)), attempt, n.attempts + 1)
+            return _held(n, attempt, n.attempts + 1, policy, now_ms)
         case _:
             return _after_failure(n, vendor, outcome, attempt, usable, policy, now_ms, chance)
 
@@ -142,13 +148,11 @@ def _after_failure(
     if attempts >= policy.attempts_max:
         return Dead("attempts_exhausted", attempt, attempts)
     tried = n.tried if vendor in n.tried else (*n.tried, vendor)
-    untried = [name for name in n.chain if name not in tried]
-    for name in untried:
-        if usable(name):
+    for name in n.chain:
+        if name not in tried and usable(name):
             return Move(name, tried, attempt, attempts)
-    round_over = () if not untried else tried
     wait = backoff_s(max(attempts, 1), policy, chance, outcome.retry_after_s)
-    return _later(n, wait, round_over, attempt, attempts, now_ms)
+    return _later(n, wait, (), attempt, attempts, now_ms)
 
 
 def decide_refused(
@@ -173,17 +177,25 @@ def decide_adopted(
 
 
 def decide_mailbox(chain: tuple[str, ...], tried: tuple[str, ...], usable: Usable, known: Usable) -> str | None:
-    """The mailbox for something due: usable and untried, else untried, else usable, else known; None: none left."""
+    """The mailbox for something due: usable and untried, else usable, else untried, else known; None: none left.
+
+    Usable comes before untried: in the mailbox of a vendor that is down it would be refused by whoever adopted that
+    mailbox and has tried it already, again and again until the vendor is back.
+    """
     names = [name for name in chain if known(name)]
     for wanted in (
         [name for name in names if name not in tried and usable(name)],
-        [name for name in names if name not in tried],
         [name for name in names if usable(name)],
+        [name for name in names if name not in tried],
         names,
     ):
         if wanted:
             return wanted[0]
     return None
+
+
+def _held(n: Notification, attempt: Attempt | None, attempts: int, policy: RetryPolicy, now_ms: int) -> Hold:
+    return Hold(min(n.expires_ms, now_ms + int(policy.hold_s * 1000)), attempt, attempts)
 
 
 def _later(

@@ -26,4 +26,3 @@ def service() -> Iterator[Service]:
     finally:
         found.clean_up()
         shutil.rmtree(folder, ignore_errors=True)
-

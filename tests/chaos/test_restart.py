@@ -24,7 +24,10 @@ IN_FLIGHT = 60
 def test_everything_killed_at_once_then_up_again_drains(service: Service) -> None:
     """Every process dies with work queued: `up` again delivers all of it; repeats only from what was in flight."""
     service.fault("sms-a", mode="slow", latency_ms=400)  # so that much is in flight at the kill
-    verdict = _killed_in_the_middle(service, service.kill_everything)
+    try:
+        verdict = _killed_in_the_middle(service, service.kill_everything)
+    finally:
+        service.fault("sms-a", mode="none")
     assert verdict.accepted > 100
     assert verdict.lost == []
     assert verdict.repeats <= IN_FLIGHT

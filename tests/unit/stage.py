@@ -1,0 +1,252 @@
+"""Props of the unit tests: virtual time, scripted vendors, a store that can be away, whole couriers."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import selectors
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, TypeVar
+
+from dispatcher.adapters.memory.cell import Cell
+from dispatcher.adapters.memory.control import MemoryControl
+from dispatcher.adapters.memory.store import MemoryStore
+from dispatcher.adapters.memory.views import MemoryViews
+from dispatcher.core.breaker import Breaker
+from dispatcher.core.breaker_config import BreakerConfig
+from dispatcher.core.message import Message
+from dispatcher.core.notification import NewNotification, NewTrigger
+from dispatcher.core.outcome import Outcome
+from dispatcher.core.plan import Plan, VendorPlan
+from dispatcher.core.retry import RetryPolicy
+from dispatcher.courier import Courier, CourierLimits
+from dispatcher.errors import UnavailableError
+from dispatcher.telemetry.metrics import Metrics
+from dispatcher.templates.cache import TemplateCache
+from dispatcher.templates.store import MemoryTemplateStore
+
+T = TypeVar("T")
+WALL_MS = 1_700_000_000_000
+
+
+class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[valid-type, misc]
+    """Instead of waiting, lets the time pass at once."""
+
+    loop: VirtualLoop
+
+    def select(self, timeout: float | None = None) -> Any:
+        ready = super().select(0)
+        if not ready:
+            assert timeout is not None, "everybody waits for somebody, and no timer is set"
+            self.loop.passed_s += max(0.0, timeout)
+        return ready
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """A loop in which an hour takes no time, and the same program gives the same run."""
+
+    def __init__(self) -> None:
+        self.passed_s = 0.0
+        selector = _JumpingSelector()
+        selector.loop = self
+        super().__init__(selector)
+
+    def time(self) -> float:
+        return 1000.0 + self.passed_s
+
+
+class VirtualClock:
+    """The time of the running virtual loop."""
+
+    def now_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def wall_ms(self) -> int:
+        return WALL_MS + round(self.now_s() * 1000)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+def run_virtual(scene: Coroutine[Any, Any, T]) -> T:
+    """Run a scene in virtual time; what still runs at its end is cancelled."""
+    loop = VirtualLoop()
+    try:
+        return loop.run_until_complete(scene)
+    finally:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.wait(left))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+def virtual(scene: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """A test in virtual time."""
+
+    @functools.wraps(scene)
+    def test(*args: Any, **kwargs: Any) -> None:
+        run_virtual(scene(*args, **kwargs))
+
+    return test
+
+
+async def until(condition: Callable[[], Any], most_s: float = 60.0) -> None:
+    """Let time pass until `condition` holds."""
+    loop = asyncio.get_running_loop()
+    end_s = loop.time() + most_s
+    while not condition():
+        assert loop.time() < end_s, "it never came true"
+        await asyncio.sleep(0.01)
+
+
+class ScriptedVendor:
+    """Answers with the outcomes given, one a call, then with `then`; notes what it was sent."""
+
+    channel = "sms"
+
+    def __init__(self, name: str, outcomes: Iterable[Outcome | Exception] = (), took_s: float = 0.02) -> None:
+        self.name, self.took_s = name, took_s
+        self.outcomes = list(outcomes)
+        self.then: Outcome | None = None
+        self.sent: list[Message] = []
+        self.times_s: list[float] = []
+
+    async def send(self, message: Message, timeout_s: float) -> Outcome:
+        self.sent.append(message)
+        self.times_s.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(self.took_s)
+        outcome = self.outcomes.pop(0) if self.outcomes else self.then
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome or Outcome.accepted(f"{self.name}-{len(self.sent)}")
+
+    async def close(self) -> None:
+        return None
+
+    @property
+    def ids(self) -> list[str]:
+        return [message.notification_id for message in self.sent]
+
+
+class FaultyStore:
+    """A store in front of another: `away` fails before the call, `lose` (method names, one each) after it."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self.away = False
+        self.lose: list[str] = []
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+
+        async def call(*args: Any) -> Any:
+            self.calls.append(name)
+            if self.away:
+                raise UnavailableError("away")
+            reply = await method(*args)
+            if name in self.lose:
+                self.lose.remove(name)
+                raise UnavailableError("the reply was lost")
+            return reply
+
+        return call
+
+
+class Stage:
+    """A cell, and couriers on it. Make it inside a virtual run."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.cell = Cell(self.clock)
+        self.control = MemoryControl(self.cell)
+        self.views = MemoryViews(self.cell)
+        self.template_store = MemoryTemplateStore()
+        self.metrics = Metrics()
+        self.tasks: list[asyncio.Task[Any]] = []
+        self._ids = 0
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.ensure_future(work)
+        self.tasks.append(task)
+        return task
+
+    async def courier(
+        self,
+        vendor: ScriptedVendor,
+        *,
+        store: Any = None,
+        limits: CourierLimits | None = None,
+        breaker: BreakerConfig | None = None,
+        retry: RetryPolicy | None = None,
+        run: bool = True,
+    ) -> Courier:
+        courier = Courier(
+            vendor,
+            Breaker(breaker or BreakerConfig(), int(self.clock.now_s() * 1e9)),
+            store or MemoryStore(self.cell),
+            TemplateCache(self.template_store),
+            self.clock,
+            self.metrics,
+            limits or CourierLimits(),
+            retry or RetryPolicy(),
+            lambda: 0.5,
+        )
+        courier.me = await self.control.register(vendor.name)
+        if run:
+            self.start(courier.run())
+            self.start(courier.outbox.run())
+        return courier
+
+    async def accept(
+        self, count: int = 1, vendor: str = "a", chain: Sequence[str] = ("a", "b"), **changes: Any
+    ) -> list[str]:
+        """Accept `count` notifications; their ids."""
+        made = []
+        for _ in range(count):
+            self._ids += 1
+            fields: dict[str, Any] = {
+                "id": f"0-t{self._ids}",
+                "tenant": "shop",
+                "event": "e",
+                "body_hash": "h",
+                "accepted_ms": self.clock.wall_ms(),
+                "expires_ms": self.clock.wall_ms() + 3_600_000,
+                "priority": "normal",
+                "on_unknown": "resend",
+                "data": {"name": "Ada"},
+                "notifications": (
+                    NewNotification("sms", "+4915112345678", tuple(chain), vendor, content={"text": "Hi"}),
+                ),
+            }
+            made.append(NewTrigger(**{**fields, **changes}))
+        assert await MemoryStore(self.cell).accept(made) == ["OK"] * count
+        return [f"{trigger.id}.0" for trigger in made]
+
+    def state(self, nid: str) -> str:
+        return self.cell.found(nid)[1].state
+
+    def states(self) -> list[str]:
+        return [note.state for record in self.cell.records.values() for note in record.notes]
+
+    def history(self, nid: str) -> list[tuple[str, str]]:
+        return [(attempt.vendor, attempt.outcome) for attempt in self.cell.found(nid)[1].history]
+
+    def counted(self, name: str, *labels: str) -> float:
+        rows = {(row[0], tuple(row[1])): row[2] for row in self.metrics.snapshot()["c"]}
+        return float(rows.get((name, labels), 0.0))
+
+
+def plan_of(epoch: int = 1, **states: str) -> Plan:
+    """A plan of vendors by state; the healthy drain their own mailbox, and the first of them those of the rest."""
+    healthy = [name for name, state in states.items() if state == "closed"]
+    drains = {name: [name] if state != "open" else [] for name, state in states.items()}
+    for name, state in states.items():
+        if state != "closed" and healthy:
+            drains[healthy[0]].append(name)
+    vendors = {n: VendorPlan(n, s, s == "closed", tuple(drains[n])) for n, s in states.items()}
+    held = {} if healthy else dict.fromkeys(states, "all down")
+    return Plan(epoch, 0, vendors, held)

@@ -1,0 +1,390 @@
+"""A courier at work: claim, prepare, permit, send, settle; and what becomes of whatever is cut off."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from typing import Any
+
+import pytest
+
+from dispatcher.caretaker import Caretaker, CaretakerPeriods
+from dispatcher.core.breaker import BreakerState
+from dispatcher.core.breaker_config import BreakerConfig
+from dispatcher.core.notification import Lane, NewNotification
+from dispatcher.core.outcome import Outcome, Scope
+from dispatcher.core.retry import RetryPolicy
+from dispatcher.courier import Courier, CourierLimits
+from dispatcher.errors import FencedError
+from dispatcher.ports import Claims
+from dispatcher.templates.source import TemplateSource
+from tests.unit.stage import FaultyStore, ScriptedVendor, Stage, plan_of, until, virtual
+
+FRAGILE = BreakerConfig(window_type="COUNT", window_size=4, min_calls=4, consecutive_failures=0, open_wait_jitter=0.0)
+
+
+def tend(stage: Stage, courier: Courier, store: Any = None, **periods: float) -> Caretaker:
+    from dispatcher.adapters.memory.store import MemoryStore
+
+    return Caretaker(
+        courier,
+        store or MemoryStore(stage.cell),
+        stage.clock,
+        frozenset("ab"),
+        CaretakerPeriods(**{"take_s": 0.2, "audit_s": 0.5, "due_s": 0.1, "sweep_s": 0.2, **periods}),
+    )
+
+
+@virtual
+async def test_a_notification_is_delivered_once() -> None:
+    """Claimed, rendered, sent, settled; its history names the vendor's id."""
+    stage, vendor = Stage(), ScriptedVendor("a")
+    await stage.courier(vendor)
+    ids = await stage.accept(20)
+    await until(lambda: stage.states() == ["settled"] * 20)
+    assert sorted(vendor.ids) == sorted(ids)
+    message = vendor.sent[0]
+    assert (message.to, message.text, message.idempotency_key) == ("+4915112345678", "Hi", f"{ids[0]}-0-a")
+    assert stage.history(ids[0]) == [("a", "accepted")]
+    assert stage.counted("dispatcher_attempts", "a", "accepted") == 20
+
+
+@virtual
+async def test_a_lone_message_is_sent_at_once() -> None:
+    """An idle courier starts the call within a millisecond of the accept and settles right after it."""
+    stage, vendor = Stage(), ScriptedVendor("a", took_s=0.02)
+    await stage.courier(vendor)
+    await asyncio.sleep(0.5)
+    began_s = stage.clock.now_s()
+    await stage.accept()
+    await until(lambda: stage.states() == ["settled"])
+    assert vendor.times_s[0] - began_s < 0.001
+    assert stage.clock.now_s() - began_s < 0.05
+
+
+@pytest.mark.parametrize("outcome", [Outcome.failed("http_500"), Outcome.unknown("timeout_read")])
+@virtual
+async def test_a_failure_moves_to_the_next_vendor(outcome: Outcome) -> None:
+    """The other vendor of the chain delivers it, knowing the first attempt."""
+    stage = Stage()
+    a, b = ScriptedVendor("a", [outcome]), ScriptedVendor("b")
+    await stage.courier(a)
+    await stage.courier(b)
+    (nid,) = await stage.accept()
+    await until(lambda: stage.state(nid) == "settled")
+    assert stage.history(nid) == [("a", outcome.kind.value), ("b", "accepted")]
+    assert stage.counted("dispatcher_moves", "a", "b") == 1
+
+
+@virtual
+async def test_a_rejection_is_a_dead_letter() -> None:
+    """The recipient's fault: no other vendor is asked, and the breaker does not hear of it."""
+    stage, a = Stage(), ScriptedVendor("a", [Outcome.rejected("bad_number")] * 4)
+    courier = await stage.courier(a, breaker=FRAGILE)
+    (nid, *_) = await stage.accept(4)
+    await until(lambda: stage.states() == ["dead"] * 4)
+    assert stage.cell.found(nid)[1].reason == "bad_number"
+    assert courier.breaker.state is BreakerState.CLOSED
+
+
+@virtual
+async def test_throttled_burns_no_attempt() -> None:
+    """It is due again after the vendor's own wait, with all its attempts left."""
+    stage, a = Stage(), ScriptedVendor("a", [Outcome.throttled("http_429", 3.0)])
+    courier = await stage.courier(a, retry=RetryPolicy(attempts_max=1))
+    stage.start(tend(stage, courier).run())
+    (nid,) = await stage.accept()
+    await until(lambda: stage.state(nid) == "settled")
+    assert stage.history(nid) == [("a", "throttled"), ("a", "accepted")]
+    assert a.times_s[1] - a.times_s[0] >= 3.0
+    assert stage.cell.found(nid)[1].attempts == 1
+
+
+@virtual
+async def test_an_open_breaker_moves_what_was_claimed_and_not_sent() -> None:
+    """After the verdict nothing more reaches the vendor; what it had claimed goes on elsewhere without an attempt."""
+    stage = Stage()
+    a, b = ScriptedVendor("a", took_s=0.05), ScriptedVendor("b")
+    a.then = Outcome.failed("http_500")
+    slow_store = FaultyStore(courier_store(stage))
+    one = await stage.courier(a, breaker=FRAGILE, limits=CourierLimits(concurrency_max=4), store=slow_store)
+    one.adopt_plan(plan_of(a="closed", b="closed"))
+    await stage.courier(b)
+    ids = await stage.accept(40)
+    await until(lambda: stage.states() == ["settled"] * 40 or one.breaker.state is BreakerState.OPEN)
+    calls = len(a.sent)
+    assert calls == 4
+    # A claim that was on its way when the breaker opened:
+    await one.admit(await slow_store.claim(one.me, one.lanes(), 6))
+    one.adopt_plan(plan_of(2, a="open", b="closed"))
+    two = plan_of(2, b="closed", a="open")
+    await asyncio.sleep(0)
+    b_courier = await stage.courier(b)
+    b_courier.adopt_plan(two)
+    await until(lambda: stage.states() == ["settled"] * 40)
+    assert len(a.sent) == calls
+    assert sorted(b.ids) == sorted(ids)
+    refused = [nid for nid in ids if len(stage.history(nid)) == 1]
+    assert len(refused) == 36
+    assert stage.counted("dispatcher_refusals", "a", "breaker") == 6
+
+
+@virtual
+async def test_an_accounts_failure_opens_at_once() -> None:
+    """A wrong key fails for everyone: one answer is enough, and it costs the notification no attempt."""
+    stage, a = Stage(), ScriptedVendor("a", [Outcome.failed("http_401", scope=Scope.ACCOUNT)])
+    courier = await stage.courier(a)
+    (nid,) = await stage.accept()
+    await until(lambda: courier.breaker.state is BreakerState.OPEN)
+    await asyncio.sleep(0.2)
+    assert (len(a.sent), stage.cell.found(nid)[1].attempts) == (1, 0)
+
+
+@virtual
+async def test_a_template_error_is_dead_with_the_variables_name() -> None:
+    """One notification's missing variable is its own end; its neighbours are delivered."""
+    stage, a = Stage(), ScriptedVendor("a")
+    await stage.template_store.put(TemplateSource("receipt", "Hi {{ name }}, order {{ order }}"))
+    await stage.courier(a)
+    new = NewNotification("sms", "+4915112345678", ("a", "b"), "a", "receipt", 1)
+    bad = await stage.accept(1, notifications=(new,), data={"name": "Ada"})
+    good = await stage.accept(3, notifications=(new,), data={"name": "Ada", "order": "1"})
+    missing = await stage.accept(1, notifications=(dataclasses.replace(new, template_version=9),))
+    await until(lambda: "queued" not in stage.states())
+    assert [stage.state(nid) for nid in (*bad, *good, *missing)] == ["dead", "settled", "settled", "settled", "dead"]
+    assert "order" in (stage.cell.found(bad[0])[1].reason or "")
+    assert {message.text for message in a.sent} == {"Hi Ada, order 1"}
+    assert stage.counted("dispatcher_dead", "a", "template") == 2
+
+
+@virtual
+async def test_a_cancelled_delivery_stays_pending_and_the_audit_finds_it() -> None:
+    """Cut off amid the call: the entry is still mine, and the next audit delivers it."""
+    stage, a = Stage(), ScriptedVendor("a", took_s=5.0)
+    courier = await stage.courier(a)
+    stage.start(tend(stage, courier).run())
+    (nid,) = await stage.accept()
+    await until(lambda: a.sent)
+    a.took_s = 0.01
+    for call in set(courier._calls):
+        call.cancel()
+    await until(lambda: stage.state(nid) == "settled", 2.0)
+    assert a.ids == [nid, nid]
+    assert stage.counted("dispatcher_recovered_claims", "a") == 1
+
+
+@virtual
+async def test_a_cancelled_delivery_under_hold_is_not_sent_again() -> None:
+    """Its start mark says "maybe sent": found by the audit, it is held."""
+    stage, a = Stage(), ScriptedVendor("a", took_s=5.0)
+    courier = await stage.courier(a)
+    stage.start(tend(stage, courier).run())
+    (nid,) = await stage.accept(on_unknown="hold")
+    await until(lambda: a.sent)
+    for call in set(courier._calls):
+        call.cancel()
+    await until(lambda: stage.state(nid) == "held", 2.0)
+    assert a.ids == [nid]
+
+
+@pytest.mark.parametrize(("policy", "sent", "state"), [("resend", 2, "settled"), ("hold", 1, "held")])
+@virtual
+async def test_a_broken_adapter_may_have_sent(policy: str, sent: int, state: str) -> None:
+    """An exception out of an adapter is our bug and proves nothing: under `hold` it is never sent again."""
+    stage, a = Stage(), ScriptedVendor("a", [RuntimeError("bug")])
+    courier = await stage.courier(a)
+    courier.adopt_plan(plan_of(a="closed"))
+    stage.start(tend(stage, courier).run())
+    (nid,) = await stage.accept(on_unknown=policy)
+    await until(lambda: stage.state(nid) == state, 10.0)
+    await asyncio.sleep(5.0)
+    assert (len(a.sent), stage.state(nid)) == (sent, state)
+
+
+@virtual
+async def test_unknown_under_hold_is_held() -> None:
+    """No other vendor gets it; it waits for proof."""
+    stage, a, b = Stage(), ScriptedVendor("a", [Outcome.unknown("timeout_read")]), ScriptedVendor("b")
+    await stage.courier(a)
+    await stage.courier(b)
+    (nid,) = await stage.accept(on_unknown="hold")
+    await until(lambda: stage.state(nid) == "held")
+    await asyncio.sleep(5.0)
+    assert (a.ids, b.ids) == ([nid], [])
+
+
+@virtual
+async def test_held_past_its_deadline_is_a_dead_letter() -> None:
+    """No proof came: an operator decides, for a repeat would be a decision."""
+    stage, a = Stage(), ScriptedVendor("a", [Outcome.unknown("timeout_read")])
+    courier = await stage.courier(a, retry=RetryPolicy(hold_s=30.0))
+    stage.start(tend(stage, courier).run())
+    (nid,) = await stage.accept(on_unknown="hold")
+    await until(lambda: stage.state(nid) == "dead")
+    assert stage.cell.found(nid)[1].reason == "unknown"
+
+
+@virtual
+async def test_a_lost_claim_reply_is_found_by_the_audit() -> None:
+    """Its entries are pending for an actor that never saw them; it looks at its own list and delivers them."""
+    stage, a = Stage(), ScriptedVendor("a")
+    store = FaultyStore(courier_store(stage))
+    store.lose = ["claim", "wait"]
+    courier = await stage.courier(a, store=store)
+    stage.start(tend(stage, courier, store).run())
+    ids = await stage.accept(3)
+    await until(lambda: stage.states() == ["settled"] * 3, 3.0)
+    assert sorted(a.ids) == sorted(ids)
+
+
+@virtual
+async def test_a_late_audit_sends_nothing_twice() -> None:
+    """What was claimed, sent and settled while the audit's reply was on its way is not sent again."""
+    stage, a = Stage(), ScriptedVendor("a", took_s=0.01)
+    store = courier_store(stage)
+
+    class LateOwn(FaultyStore):
+        async def own(self, me: str, lanes: list[Lane], known: set[tuple[Lane, str]]) -> Claims:
+            await asyncio.sleep(0.005)
+            seen = await store.own(me, lanes, known)
+            await asyncio.sleep(0.5)
+            return seen
+
+    late = LateOwn(store)
+    courier = await stage.courier(a, store=late)
+    await asyncio.sleep(0.1)
+    audit = asyncio.ensure_future(tend(stage, courier, late).audit())
+    await asyncio.sleep(0.001)
+    (nid,) = await stage.accept()
+    await audit
+    await asyncio.sleep(0.5)
+    assert (stage.state(nid), a.ids) == ("settled", [nid])
+
+
+@virtual
+async def test_the_claims_of_the_dead_are_delivered_by_the_living() -> None:
+    """A drainer of the same mailbox takes and sends them."""
+    stage, dying, a = Stage(), ScriptedVendor("a", took_s=60.0), ScriptedVendor("a")
+    first = await stage.courier(dying, limits=CourierLimits(timeout_s=60.0))
+    ids = await stage.accept(3)
+    await until(lambda: len(dying.sent) == 3)
+    for task in (*stage.tasks, *first._calls):
+        task.cancel()
+    term, _ = await stage.control.begin_term()
+    await stage.control.bury([first.me], term)
+    second = await stage.courier(a)
+    stage.start(tend(stage, second).run())
+    await until(lambda: stage.states() == ["settled"] * 3, 3.0)
+    assert sorted(a.ids) == sorted(ids)
+
+
+@virtual
+async def test_a_store_outage_is_waited_out() -> None:
+    """Nothing is lost or sent while outcomes cannot be settled; afterwards everything goes on."""
+    stage, a = Stage(), ScriptedVendor("a", took_s=0.05)
+    store = FaultyStore(courier_store(stage))
+    courier = await stage.courier(a, store=store, limits=CourierLimits(concurrency_max=2))
+    stage.start(tend(stage, courier, store).run())
+    ids = await stage.accept(10)
+    await until(lambda: len(a.sent) >= 2)
+    store.away = True
+    await asyncio.sleep(30.0)
+    assert len(a.sent) <= 4
+    assert courier.stale()
+    store.away = False
+    courier.replied()
+    await until(lambda: stage.states() == ["settled"] * 10)
+    assert sorted(a.ids) == sorted(ids)
+
+
+@virtual
+async def test_a_fenced_courier_stops() -> None:
+    """Declared dead, its claim loop ends instead of working on in a dead name."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a, run=False)
+    term, _ = await stage.control.begin_term()
+    await stage.control.bury([courier.me], term)
+    await stage.accept()
+    with pytest.raises(FencedError):
+        await courier.run()
+    assert a.sent == []
+
+
+@pytest.mark.parametrize(("policy", "calls"), [("hold", 0), ("resend", 1)])
+@virtual
+async def test_a_start_mark_that_is_refused_means_no_send(policy: str, calls: int) -> None:
+    """Under `hold` a sleeper that was declared dead meanwhile sends nothing."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a, run=False)
+    await stage.accept(on_unknown=policy)
+    got = await courier_store(stage).claim(courier.me, courier.lanes(), 1)
+    term, _ = await stage.control.begin_term()
+    await stage.control.bury([courier.me], term)
+    await courier.admit(got)
+    await asyncio.sleep(0.2)
+    assert len(a.sent) == calls
+
+
+@virtual
+async def test_expired_ones_are_not_sent() -> None:
+    """Its time was over before the call: a dead letter, without an attempt."""
+    stage, a = Stage(), ScriptedVendor("a")
+    await stage.courier(a)
+    (nid,) = await stage.accept(expires_ms=stage.clock.wall_ms())
+    await until(lambda: stage.state(nid) == "dead")
+    assert (a.sent, stage.cell.found(nid)[1].reason) == ([], "expired")
+
+
+@virtual
+async def test_a_held_mailbox_expires_without_claiming() -> None:
+    """All vendors down: nobody claims, yet what is over becomes a dead letter."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a)
+    courier.breaker.force(BreakerState.FORCED_OPEN, 0)
+    courier.adopt_plan(plan_of(a="open"))
+    stage.start(tend(stage, courier).run())
+    (nid,) = await stage.accept(expires_ms=stage.clock.wall_ms() + 5000)
+    (later,) = await stage.accept()
+    await until(lambda: stage.state(nid) == "dead", 10.0)
+    assert (stage.state(later), a.sent) == ("queued", [])
+
+
+@virtual
+async def test_the_rate_is_kept() -> None:
+    """Ten a second, with a burst of one: no second sees twelve."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a)
+    courier.bucket.set_rate(10.0, stage.clock.now_s())
+    await stage.accept(50)
+    await until(lambda: len(a.sent) == 50)
+    for n, first_s in enumerate(a.times_s):
+        assert sum(first_s <= at_s < first_s + 1.0 for at_s in a.times_s[n:]) <= 11
+
+
+@virtual
+async def test_bulk_moves_however_busy_the_others_are() -> None:
+    """One claim in eight goes from the bottom lane up."""
+    stage, a = Stage(), ScriptedVendor("a", took_s=0.01)
+    await stage.accept(400, priority="high")
+    (bulk,) = await stage.accept(1, priority="bulk")
+    await stage.courier(a, limits=CourierLimits(concurrency_max=4))
+    await until(lambda: stage.state(bulk) == "settled")
+    assert stage.states().count("settled") < 200
+
+
+@virtual
+async def test_draining_finishes_what_was_begun() -> None:
+    """Told to stop: no new claim, the calls end, their outcomes are settled."""
+    stage, a = Stage(), ScriptedVendor("a", took_s=0.3)
+    courier = await stage.courier(a, limits=CourierLimits(concurrency_max=3))
+    await stage.accept(9)
+    await until(lambda: len(a.sent) == 3)
+    await courier.finish(5.0)
+    assert (len(a.sent), len(courier.outbox), courier.known()) == (3, 0, set())
+    assert stage.states().count("settled") == 3
+
+
+def courier_store(stage: Stage) -> Any:
+    from dispatcher.adapters.memory.store import MemoryStore
+
+    return MemoryStore(stage.cell)

@@ -1,0 +1,207 @@
+"""Who drains what: every mailbox, by somebody healthy, and never in a circle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.core.plan import Override, Plan, PlanConfig, Report, VendorConfig, VendorPlan, decide
+
+NAMES = ("a", "b", "c", "d")
+STATES = ("closed", "open", "half_open", "forced_open", "disabled", "metrics_only")
+
+
+def config(*names: str, chains: tuple[tuple[str, ...], ...] | None = None, **changes: Any) -> PlanConfig:
+    vendors = {name: VendorConfig(name, "sms", **changes) for name in names}
+    return PlanConfig(vendors, (names,) if chains is None else chains)
+
+
+def report(vendor: str, breaker: str = "closed", number: int = 1, **changes: Any) -> Report:
+    return Report(f"{vendor}/{number}", vendor, breaker, **changes)
+
+
+def planned(
+    *reports: Report,
+    config: PlanConfig,
+    mailboxes: Mapping[str, int] | None = None,
+    overrides: Mapping[str, Override] | None = None,
+    previous: Plan | None = None,
+    now_ms: int = 1000,
+) -> Plan:
+    return decide(reports, config, mailboxes or {}, overrides or {}, previous or Plan(), now_ms)
+
+
+configs = st.builds(
+    lambda names, chains: config(*names, chains=tuple(tuple(n for n in c if n in names) for c in chains)),
+    names=st.lists(st.sampled_from(NAMES), unique=True, min_size=1),
+    chains=st.lists(st.permutations(NAMES), max_size=3),
+)
+report_lists = st.lists(
+    st.builds(report, st.sampled_from(NAMES), st.sampled_from(STATES), st.integers(1, 3)),
+    unique_by=lambda r: r.incarnation,
+)
+override_maps = st.dictionaries(
+    st.sampled_from(NAMES),
+    st.builds(
+        lambda s, u: Override("x", s, until_ms=u), st.sampled_from(["open", "close"]), st.sampled_from([None, 5])
+    ),
+)
+box_maps = st.dictionaries(st.sampled_from((*NAMES, "removed")), st.integers(0, 10_000))
+
+
+@given(report_lists, configs, box_maps, override_maps)
+def test_every_mailbox_has_a_drainer_or_a_stated_hold(
+    reports: list[Report], config: PlanConfig, mailboxes: dict[str, int], overrides: dict[str, Override]
+) -> None:
+    """Also those of vendors nobody configured any more; and never two drainers who are both healthy."""
+    plan = decide(reports, config, mailboxes, overrides, Plan(), 1000)
+    for mailbox in {*mailboxes, *config.vendors}:
+        drainers = [v.name for v in plan.vendors.values() if v.state == "closed" and mailbox in v.drains]
+        assert len(drainers) == (0 if mailbox in plan.held else 1)
+        assert plan.held.get(mailbox, "a reason")
+
+
+@given(report_lists, configs, box_maps, override_maps)
+def test_an_adopter_is_healthy_in_the_same_plan(
+    reports: list[Report], config: PlanConfig, mailboxes: dict[str, int], overrides: dict[str, Override]
+) -> None:
+    """Who drains another's mailbox is closed; only a prober reaches into the mailbox that took over."""
+    plan = decide(reports, config, mailboxes, overrides, Plan(), 1000)
+    for entry in plan.vendors.values():
+        if entry.state in ("open", "forced_open"):
+            assert entry.drains == ()
+        if entry.state == "half_open":
+            assert entry.drains[0] == entry.name
+            assert all(entry.name in plan.vendors[other].drains for other in entry.drains[1:])
+        assert entry.takes_new == (entry.state == "closed")
+
+
+@given(report_lists, configs, box_maps, override_maps)
+def test_adoption_has_no_circle(
+    reports: list[Report], config: PlanConfig, mailboxes: dict[str, int], overrides: dict[str, Override]
+) -> None:
+    """A vendor whose mailbox was adopted adopts nobody's."""
+    plan = decide(reports, config, mailboxes, overrides, Plan(), 1000)
+    healthy = [entry for entry in plan.vendors.values() if entry.state == "closed"]
+    adopted = {box for entry in healthy for box in entry.drains if box != entry.name}
+    assert adopted.isdisjoint(entry.name for entry in healthy)
+
+
+@given(report_lists, configs, st.sampled_from(["open", "close"]))
+def test_an_override_wins(reports: list[Report], config: PlanConfig, word: str) -> None:
+    """Whatever the breakers report, until its time is over."""
+    name = next(iter(config.vendors))
+    plan = decide(reports, config, {}, {name: Override(name, word, "ada", "why")}, Plan(), 1000)
+    assert plan.vendors[name].state == ("forced_open" if word == "open" else "closed")
+    assert (plan.vendors[name].override, plan.vendors[name].reason) == (word, "why")
+    late = decide(reports, config, {}, {name: Override(name, word, until_ms=1000)}, Plan(), 1000)
+    assert late.vendors[name].state == decide(reports, config, {}, {}, Plan(), 1000).vendors[name].state
+
+
+@given(report_lists, configs, box_maps, override_maps)
+def test_a_plan_travels(
+    reports: list[Report], config: PlanConfig, mailboxes: dict[str, int], overrides: dict[str, Override]
+) -> None:
+    """What is published is what was decided; deciding again from the same facts changes no assignment."""
+    plan = decide(reports, config, mailboxes, overrides, Plan(), 1000)
+    assert Plan.from_dict(plan.to_dict()) == plan
+    again = decide(reversed(reports), config, mailboxes, overrides, plan, 1000)
+    assert again.same_assignment(plan)
+    assert again.epoch == plan.epoch + 1
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        pytest.param(["closed", "open"], "closed", id="one open replica among healthy ones only stops itself"),
+        pytest.param(["open", "open"], "open", id="all open"),
+        pytest.param(["open", "half_open"], "half_open", id="one probes"),
+        pytest.param(["forced_open"], "open", id="forced"),
+        pytest.param(["disabled"], "closed", id="without a breaker"),
+    ],
+)
+def test_a_vendor_is_judged_by_all_its_replicas(states: list[str], expected: str) -> None:
+    """The state of a pool from those of its actors."""
+    reports = [report("a", state, n) for n, state in enumerate(states)]
+    assert planned(*reports, config=config("a")).vendors["a"].state == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [("open", "open"), ("half_open", "half_open"), ("closed", "closed"), ("forced_open", "closed"), (None, "closed")],
+)
+def test_nobody_is_judged_by_silence(before: str | None, expected: str) -> None:
+    """A vendor of which nobody has reported keeps its state; a withdrawn override leaves no trace."""
+    previous = Plan() if before is None else Plan(3, 0, {"a": VendorPlan("a", before, before == "closed", ("a",))}, {})
+    assert planned(config=config("a"), previous=previous).vendors["a"].state == expected
+
+
+def test_the_next_in_the_chain_adopts() -> None:
+    """First the vendors behind it, then those before it, then nobody; another chain's vendor never."""
+    pair = config("a", "b", "c", "x", chains=(("a", "b", "c"), ("x",)))
+    assert planned(report("b", "open"), config=pair).vendors["c"].drains == ("c", "b")
+    assert planned(report("b", "open"), report("c", "open"), config=pair).vendors["a"].drains == ("a", "b", "c")
+    downs = [report(name, "open") for name in "abc"]
+    plan = planned(*downs, config=pair)
+    assert sorted(plan.held) == ["a", "b", "c"]
+    assert plan.vendors["x"].drains == ("x",)
+
+
+def test_the_mailbox_of_a_removed_vendor_is_drained() -> None:
+    """Somebody healthy empties it, whoever it is; with nobody healthy it is held, and says so."""
+    assert planned(config=config("b", "a"), mailboxes={"old": 3}).vendors["a"].drains == ("a", "old")
+    assert "removed" in planned(report("a", "open"), config=config("a"), mailboxes={"old": 3}).held["old"]
+
+
+def test_one_replica_probes() -> None:
+    """Half-open: one incarnation is named, and it may pull from the mailbox that took over."""
+    plan = planned(report("a", "half_open", 1), report("a", "half_open", 2), config=config("a", "b"))
+    assert plan.vendors["a"].prober == "a/1"
+    assert plan.vendors["a"].drains == ("a", "b")
+    assert plan.vendors["b"].drains == ("b", "a")
+
+
+def test_the_rate_is_shared_out() -> None:
+    """The contract's rate over all live replicas, never more."""
+    plan = planned(report("a", number=1), report("a", number=2), config=config("a", rate_per_s=10.0))
+    assert plan.vendors["a"].share_per_s == 5.0
+    assert planned(config=config("a", rate_per_s=10.0)).vendors["a"].share_per_s == 10.0
+    assert planned(report("a"), config=config("a")).vendors["a"].share_per_s is None
+
+
+@pytest.mark.parametrize(
+    ("backlog", "live", "expected"),
+    [
+        pytest.param(0, 1, 1, id="idle"),
+        pytest.param(1279, 1, 1, id="a second's work"),
+        pytest.param(1280, 1, 2, id="more than one can do"),
+        pytest.param(10**9, 1, 4, id="never past the most"),
+        pytest.param(10, 3, 3, id="no shrinking before the work is done"),
+        pytest.param(0, 3, 1, id="shrinks when idle"),
+    ],
+)
+def test_pools_follow_the_backlog(backlog: int, live: int, expected: int) -> None:
+    """One more actor per 20 full turns of waiting work."""
+    reports = [report("a", number=n) for n in range(live)]
+    plan = planned(*reports, config=config("a"), mailboxes={"a": backlog})
+    assert plan.vendors["a"].replicas == expected
+
+
+def test_before_the_first_plan_every_vendor_may_be_tried() -> None:
+    """Afterwards only those that take new work; an unknown one never."""
+    assert Plan().usable("anything")
+    plan = planned(report("a", "open"), config=config("a", "b"))
+    assert [plan.usable(name) for name in ("a", "b", "unknown")] == [False, True, False]
+
+
+def test_a_plan_says_what_changed() -> None:
+    """The reason in words, for the people who read the history."""
+    first = planned(config=config("a", "b"))
+    second = planned(report("a", "open", reason="http_500"), config=config("a", "b"), previous=first)
+    assert first.reason == "first plan"
+    assert "a closed → open (http_500)" in second.reason
+    assert "b drains b, a" in second.reason

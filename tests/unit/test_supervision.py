@@ -1,0 +1,125 @@
+"""Who is dead: only who is silent while everybody else is heard."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.core.supervision import SilenceWatch
+
+BEAT_MS = 250
+
+
+class Scene:
+    """A supervisor's watch over actors that beat every 250 ms, and its own echo."""
+
+    def __init__(self, *actors: str) -> None:
+        self.watch = SilenceWatch(2000, 500)
+        self.watch.watch(actors)
+        self.now_ms = 0.0
+
+    def pass_ms(self, ms: float, beating: set[str], echo: bool = True) -> None:
+        for _ in range(int(ms / BEAT_MS)):
+            self.now_ms += BEAT_MS
+            for actor in sorted(beating):
+                self.watch.on_beat(actor)
+            if echo:
+                self.watch.on_echo(self.now_ms)
+
+
+def test_the_silent_one_is_found_within_its_time() -> None:
+    """Two seconds without a beat, counted between own echoes, and not sooner."""
+    scene = Scene("a/1", "a/2", "b/3")
+    scene.pass_ms(1000, {"a/1", "a/2", "b/3"})
+    scene.pass_ms(1500, {"a/1", "b/3"})
+    assert scene.watch.dead() == []
+    scene.pass_ms(500, {"a/1", "b/3"})
+    assert scene.watch.dead() == ["a/2"]
+
+
+def test_a_stall_condemns_nobody() -> None:
+    """Redis or the supervisor stands still: its own echo is late too, and the interval counts for nobody."""
+    scene = Scene("a/1", "a/2", "b/3")
+    scene.pass_ms(1000, {"a/1", "a/2", "b/3"})
+    scene.now_ms += 30_000
+    scene.watch.on_echo(scene.now_ms)
+    assert scene.watch.dead() == []
+
+
+def test_a_stall_of_three_seconds_finds_only_the_dead() -> None:
+    """The dead one is found after the stall, by the time that was really listened to."""
+    scene = Scene("a/1", "a/2", "a/3", "b/4")
+    scene.pass_ms(1000, {"a/1", "a/2", "b/4"})
+    scene.now_ms += 3000
+    scene.pass_ms(750, {"a/1", "a/2", "b/4"})
+    assert scene.watch.dead() == []
+    scene.pass_ms(750, {"a/1", "a/2", "b/4"})
+    assert scene.watch.dead() == ["a/3"]
+
+
+def test_a_new_supervisor_condemns_nobody_for_its_own_absence() -> None:
+    """All silences start at nothing."""
+    watch = SilenceWatch()
+    watch.watch(["a/1", "b/2"])
+    watch.on_echo(1_000_000.0)
+    assert watch.dead() == []
+
+
+def test_more_than_half_silent_means_patience() -> None:
+    """Most of them at once is more likely our ears: three times the wait, then they are dead all the same."""
+    scene = Scene("a/1", "a/2", "b/3")
+    scene.pass_ms(5500, {"a/1"})
+    assert scene.watch.dead() == []
+    scene.pass_ms(750, {"a/1"})
+    assert scene.watch.dead() == ["a/2", "b/3"]
+
+
+@pytest.mark.parametrize("actors", [("a/1",), ("a/1", "b/2")])
+def test_a_pair_is_too_few_for_patience(actors: tuple[str, ...]) -> None:
+    """Of two, one is already half; they are found in the ordinary time."""
+    scene = Scene(*actors)
+    scene.pass_ms(2250, set())
+    assert scene.watch.dead() == list(actors)
+
+
+def test_a_beat_starts_the_count_again() -> None:
+    """A pause just short of the limit is forgiven."""
+    scene = Scene("a/1", "a/2", "b/3")
+    for _ in range(4):
+        scene.pass_ms(1500, {"a/1", "b/3"})
+        assert scene.watch.dead() == []
+        scene.pass_ms(250, {"a/1", "a/2", "b/3"})
+
+
+def test_who_is_not_watched_is_not_judged() -> None:
+    """An incarnation that the store no longer lists is dropped; a new one starts at nothing."""
+    scene = Scene("a/1")
+    scene.pass_ms(1900, set())
+    scene.watch.watch(["a/1", "a/2"])
+    scene.pass_ms(500, set())
+    assert scene.watch.dead() == ["a/1"]
+    scene.watch.watch(["a/2"])
+    assert scene.watch.dead() == []
+
+
+@given(st.lists(st.tuples(st.floats(0, 60_000), st.booleans(), st.booleans()), max_size=60))
+def test_the_living_are_never_condemned(steps: list[tuple[float, bool, bool]]) -> None:
+    """Whoever is heard between any two echoes lives, however time jumps; nobody dies in gaps alone."""
+    watch = SilenceWatch(2000, 500)
+    watch.watch(["a/1", "a/2", "a/3"])
+    now_ms = listened_ms = 0.0
+    last: float | None = None
+    for gap_ms, beats, echo in steps:
+        now_ms += gap_ms
+        watch.on_beat("a/1")
+        if beats:
+            watch.on_beat("a/2")
+        if echo:
+            watch.on_echo(now_ms)
+            if last is not None and now_ms - last <= 500:
+                listened_ms += now_ms - last
+            last = now_ms
+        assert "a/1" not in watch.dead()
+        if listened_ms < 2000:
+            assert watch.dead() == []
