@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dispatcher.core.life import decide_mailbox
 from dispatcher.core.notification import PRIORITIES, Lane
@@ -58,7 +58,6 @@ class Caretaker:
             await self._clock.sleep(period_s * (0.9 + 0.2 * self._chance()))
             try:
                 await step()
-                self._courier.replied()
             except UnavailableError:
                 continue
             except Exception as error:  # a bug in one loop must not silence the others
@@ -70,6 +69,7 @@ class Caretaker:
         if c.stopping or not c.me:
             return
         got = await self._store.take(c.me, c.lanes())
+        c.replied()
         if got.claims:
             c.metrics.count("dispatcher_takes", c.vendor.name, by=len(got.claims))
             logger().info("entries_taken", count=len(got.claims), vendor=c.vendor.name, incarnation=c.me)
@@ -80,14 +80,21 @@ class Caretaker:
         c = self._courier
         if c.stopping or not c.me:
             return
-        c.audit_wanted = False
         # Every lane ever drained in this incarnation: the plan may have changed since the claim.
         lanes = list(dict.fromkeys([*c.lanes(), *(lane for lane, _ in c.known())]))
-        known = c.known()
-        got = await self._store.own(c.me, lanes, known)
-        if got.claims:
-            c.metrics.count("dispatcher_recovered_claims", c.vendor.name, by=len(got.claims))
-        await c.admit(got)
+        c.begun.clear()
+        c.audit_wanted = False
+        try:
+            got = await self._store.own(c.me, lanes, c.known())
+        except UnavailableError:
+            c.audit_wanted = True
+            raise
+        c.replied()
+        # What was begun meanwhile was pending when the store looked and may be settled by now: not lost, and not again.
+        lost = [claim for claim in got.claims if (claim.lane, claim.entry_id) not in c.begun]
+        if lost:
+            c.metrics.count("dispatcher_recovered_claims", c.vendor.name, by=len(lost))
+        await c.admit(replace(got, claims=lost))
 
     async def _audit_if_wanted(self) -> None:
         if self._courier.audit_wanted:
@@ -97,6 +104,7 @@ class Caretaker:
         """Put what is due into the mailbox that today's plan would choose."""
         c = self._courier
         now_ms, entries = await self._store.due()
+        c.replied()
         if now_ms:
             c.time.sync(now_ms)
         chosen = []

@@ -31,7 +31,7 @@ from dispatcher.core.outcome import Outcome, OutcomeKind, Scope
 from dispatcher.core.plan import Plan
 from dispatcher.core.retry import RetryPolicy
 from dispatcher.errors import FencedError, TemplateError, UnavailableError
-from dispatcher.outbox import Item, Outbox
+from dispatcher.outbox import Item, Outbox, rung
 from dispatcher.ports import Claims, Clock, Store, Vendor
 from dispatcher.storetime import StoreTime
 from dispatcher.telemetry.log import logger
@@ -90,6 +90,7 @@ class Courier:
         self._turn = 0
         self.stopping = False
         self.audit_wanted = False
+        self.begun: set[tuple[Lane, str]] = set()  # since the audit last asked; it clears it
         self.last_reply_s = clock.now_s()
         self.outbox = Outbox(store, clock, self.time.now_ms, limits.settle_interval_s, self._idle, self._settled)
 
@@ -173,6 +174,7 @@ class Courier:
         self.bucket.spend(len(fresh))
         for claim in fresh:
             self._known[claim.lane, claim.entry_id] = claim
+            self.begun.add((claim.lane, claim.entry_id))
             task = asyncio.ensure_future(self._deliver(self.me, claim))
             self._calls.add(task)
             task.add_done_callback(self._ended)
@@ -196,8 +198,7 @@ class Courier:
     async def _wait_for_room(self) -> None:
         self._room.clear()
         wait_s = 0.05 if self.bucket.rate_per_s is None else min(0.05, max(0.001, self.bucket.wait_s()))
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._room.wait(), wait_s)
+        await rung(self._room, wait_s)
 
     # ---- prepare, permit, send
 
@@ -247,7 +248,7 @@ class Courier:
             if n.on_unknown == "hold" and not await self._store.start(me, claim):
                 return None
             began_s = self._clock.now_s()
-            outcome = await self.vendor.send(message, self._limits.timeout_s)
+            outcome = await self._call(message)
         finally:
             self._record(permit, outcome, self._clock.now_s() - began_s)
         took_s = self._clock.now_s() - began_s
@@ -264,6 +265,13 @@ class Courier:
         return decide_after(
             n, self.vendor.name, outcome, attempt, self._usable_elsewhere, self._retry, now_ms, self._chance()
         )
+
+    async def _call(self, message: Message) -> Outcome:
+        try:
+            return await self.vendor.send(message, self._limits.timeout_s)
+        except Exception as error:  # an adapter's bug proves nothing about what was sent before it
+            logger().error("adapter_failed", notification=message.notification_id, error=type(error).__name__)
+            return Outcome.unknown("our_bug")
 
     async def _render(self, n: Notification) -> Message:
         key = f"{n.id}-{n.generation}-{self.vendor.name}"

@@ -103,15 +103,16 @@ class Intake:
     async def _round_trip(self, batch: Sequence[tuple[NewTrigger, asyncio.Future[str]]]) -> None:
         if not batch:
             return
+        call = asyncio.get_running_loop().create_task(self._accept([trigger for trigger, _ in batch]))
         try:
-            replies = await asyncio.wait_for(
-                self._store.accept([trigger for trigger, _ in batch]), self._settings.limits.accept_deadline_s
-            )
+            # Not `wait_for`: before Python 3.12 it can swallow a cancellation, and this loop would never end.
+            await asyncio.wait({call}, timeout=self._settings.limits.accept_deadline_s)
+            if not call.done():
+                raise UnavailableError("the store is too slow")
+            replies = call.result()
         except asyncio.CancelledError:
             _fail(batch, UnavailableError("stopping"))
             raise
-        except asyncio.TimeoutError:
-            _fail(batch, UnavailableError("the store is too slow"))
         except UnavailableError as error:
             _fail(batch, error)
         except Exception as error:  # whatever it is, the others in the batch must not wait for ever
@@ -120,6 +121,11 @@ class Intake:
             for (_, future), reply in zip(batch, replies, strict=True):
                 if not future.done():
                     future.set_result(reply)
+        finally:
+            call.cancel()
+
+    async def _accept(self, triggers: Sequence[NewTrigger]) -> list[str]:
+        return await self._store.accept(triggers)
 
     async def _commit(self, trigger: NewTrigger) -> Accepted:
         if len(self._waiting) >= WAITING_MAX:

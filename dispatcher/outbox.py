@@ -8,7 +8,6 @@ letters, held) go at once, and so does everything when nothing else is in flight
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 
 from dispatcher.core.life import Decision
@@ -20,6 +19,19 @@ Item = tuple[str, Claim, Decision]
 """Incarnation that claimed it, the claim, its decision."""
 
 BATCH_MAX = 256
+
+
+async def rung(bell: asyncio.Event, seconds: float) -> None:
+    """`bell` is set, or `seconds` have passed. A cancellation always ends it.
+
+    Not `wait_for`: before Python 3.12 that one swallows a cancellation which comes together with what it waits for, and
+    a loop that is told to stop just when its last work is done would never end.
+    """
+    waiting = asyncio.ensure_future(bell.wait())
+    try:
+        await asyncio.wait({waiting}, timeout=seconds)
+    finally:
+        waiting.cancel()
 
 
 class Outbox:
@@ -67,8 +79,7 @@ class Outbox:
             wait_s = self._interval_s - self.oldest_age_s()
             if wait_s > 0 and not self._urgent and not self._idle():
                 self._changed.clear()
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), wait_s)
+                await rung(self._changed, wait_s)
                 continue
             if not await self.flush():
                 await self._clock.sleep(0.1)

@@ -16,6 +16,7 @@ from dispatcher.core.notification import MailboxDepth
 from dispatcher.core.plan import Beat, Override, Plan, PlanConfig, Report, decide
 from dispatcher.core.supervision import SilenceWatch
 from dispatcher.errors import StaleTermError, UnavailableError
+from dispatcher.outbox import rung
 from dispatcher.ports import Clock, Control, Heard
 from dispatcher.telemetry.log import logger
 from dispatcher.telemetry.metrics import Totals
@@ -131,8 +132,7 @@ class Supervisor:
 
     async def _decide(self) -> None:
         while True:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._urgent.wait(), self._decide_s)
+            await rung(self._urgent, self._decide_s)
             self._urgent.clear()
             self.turns += 1
             try:

@@ -14,6 +14,9 @@ from actors.supervisor import SupervisorActor
 from actors.vendor import VendorActor
 from serve_app.http import Asgi, Receive, Scope, Send, application
 
+DISPATCH_NICENESS = 5
+"""Dispatch gives way to accepting: a checkout waits for intake, nobody waits for a courier within milliseconds."""
+
 
 def identity() -> dict[str, Any]:
     """Who this replica is and how it really runs, for reports and /healthz."""
@@ -53,6 +56,7 @@ class VendorShell(_Shell):
         self, settings: dict[str, Any], vendor: str, runtime: dict[str, str], drain_s: float
     ) -> None:
         self.drain_s = drain_s
+        os.nice(DISPATCH_NICENESS)
         self._actor = VendorActor(settings, vendor, runtime, identity())
         await self._actor.start()
 

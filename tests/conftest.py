@@ -18,6 +18,8 @@ import redis.asyncio
 
 from dispatcher.adapters.redis.scripts import client
 
+pytest_plugins = ["tests.installation"]
+
 SERVER_OPTIONS = {
     "port": "0",
     "appendonly": "yes",

@@ -22,7 +22,7 @@ async def serve(
 ) -> tuple[web.ServerRunner, asyncio.Server, int, int]:
     """Start both servers; answers with what to stop and the ports they have."""
     ledger = Ledger(latency_ms)
-    runner = web.ServerRunner(web.Server(HttpSandbox(ledger), access_log=None))
+    runner = web.ServerRunner(web.Server(HttpSandbox(ledger), access_log=None), shutdown_timeout=0.2)
     await runner.setup()
     site = web.TCPSite(runner, host, port, backlog=1024)
     await site.start()

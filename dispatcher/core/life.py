@@ -4,8 +4,9 @@ Rules:
 
 1. Every decision puts the notification in exactly one place: settled, dead, another mailbox, `due`, or held.
 2. A refusal (open breaker, no permit, throttled by the vendor) costs no attempt.
-3. A vendor is tried once per round. When no usable vendor of the chain is untried, the round ends and the wait grows:
-   waiting for one that is down would bind the message to its return, however healthy the others are.
+3. A vendor is tried once per round; a round ends when each of the chain was tried. When no usable vendor is untried,
+   the message waits, longer each time, and then goes to a usable one again: waiting for one that is down would bind it
+   to that return. With all down, the untried come first: else the first vendor's probes would eat all attempts.
 4. `unknown` under `hold` never leads to another send: it is held until proof or its deadline.
 5. Nothing is scheduled past its time to live; it is a dead letter `expired` instead.
 6. A move without an attempt happens once per plan epoch; the next goes to `due`, so two sick vendors cannot play
@@ -152,7 +153,8 @@ def _after_failure(
         if name not in tried and usable(name):
             return Move(name, tried, attempt, attempts)
     wait = backoff_s(max(attempts, 1), policy, chance, outcome.retry_after_s)
-    return _later(n, wait, (), attempt, attempts, now_ms)
+    round_over = all(name in tried for name in n.chain)
+    return _later(n, wait, () if round_over else tried, attempt, attempts, now_ms)
 
 
 def decide_refused(

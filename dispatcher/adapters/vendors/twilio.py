@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import re
 import time
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
-
-import aiohttp
 
 from dispatcher.adapters.vendors.http import Answer, HttpClient, retry_after_s
 from dispatcher.adapters.vendors.options import Options
@@ -33,7 +32,8 @@ class Twilio:
         o = Options(name, options)
         base, sid = o.text("base_url", "https://api.twilio.com").rstrip("/"), o.text("account_sid")
         self._url = f"{base}/2010-04-01/Accounts/{sid}/Messages.json"
-        self._headers = {"Authorization": aiohttp.BasicAuth(sid, o.secret("auth_token").reveal()).encode()}
+        credentials = b64encode(f"{sid}:{o.secret('auth_token').reveal()}".encode()).decode()
+        self._headers = {"Authorization": f"Basic {credentials}"}
         self._sender = o.text("sender")
         o.end()
         self._http = HttpClient()

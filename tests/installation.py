@@ -1,4 +1,4 @@
-"""One installation, really running, shared by the chaos tests; each leaves it whole."""
+"""One installation, really running, shared by the serve and chaos tests; each leaves it whole."""
 
 from __future__ import annotations
 

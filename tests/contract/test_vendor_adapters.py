@@ -1,0 +1,303 @@
+"""Each adapter against the sandbox's real wire formats, and against peers that break off at a chosen byte.
+
+The rule (dispatcher/core/outcome.py): not sent, accepted, or unknown, by bytes written, status and a valid vendor id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+from aiosmtpd.controller import Controller
+
+from cluster.sandbox.__main__ import serve
+from cluster.state import free_port
+from dispatcher.adapters.vendors import build
+from dispatcher.adapters.vendors.http import retry_after_s
+from dispatcher.core.message import Message
+from dispatcher.core.outcome import Outcome, OutcomeKind, Scope
+from dispatcher.errors import ConfigError
+from dispatcher.ports import Vendor
+
+SMS = Message("0-a.0", "k", "sms", "+4915112345678", "Grüße, order N000001")
+EMAIL = Message("0-a.1", "k", "email", "ada@example.com", "Hello\n", "Paid", "<p>Hello</p>")
+HTTP_ADAPTERS = ("twilio", "vonage", "sendgrid")
+
+
+def make(adapter: str, base_url: str = "", port: int = 0) -> Vendor:
+    options: dict[str, Any] = {
+        "twilio": {"base_url": base_url, "account_sid": "AC1", "auth_token": "t", "sender": "+4915112345678"},
+        "vonage": {"base_url": base_url, "api_key": "a", "api_secret": "s", "sender": "Shop"},
+        "sendgrid": {"base_url": base_url, "api_key": "a", "sender": "shop@example.com"},
+        "smtp": {"host": "127.0.0.1", "port": port, "starttls": False, "sender": "shop@example.com"},
+    }[adapter]
+    return build(adapter, adapter, "sms" if adapter in ("twilio", "vonage") else "email", options)
+
+
+def message_for(adapter: str) -> Message:
+    return SMS if adapter in ("twilio", "vonage") else EMAIL
+
+
+@dataclass
+class Sandbox:
+    url: str
+    smtp_port: int
+    session: aiohttp.ClientSession
+
+    def vendor(self, adapter: str) -> Vendor:
+        return make(adapter, f"{self.url}/{adapter}", self.smtp_port)
+
+    async def fault(self, adapter: str, **fault: Any) -> int:
+        async with self.session.put(f"{self.url}/_sandbox/{adapter}/fault", json=fault) as answer:
+            return answer.status
+
+    async def received(self, adapter: str) -> dict[str, Any]:
+        async with self.session.get(f"{self.url}/_sandbox/{adapter}/received?full=1") as answer:
+            found: dict[str, Any] = await answer.json()
+            return found
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    runner, smtp, http_port, smtp_port = await serve("127.0.0.1", 0, 0, "smtp", 1.0)
+    async with aiohttp.ClientSession() as session:
+        yield Sandbox(f"http://127.0.0.1:{http_port}", smtp_port, session)
+    smtp.close()
+    await runner.cleanup()
+
+
+async def send(vendor: Vendor, message: Message, timeout_s: float = 2.0) -> Outcome:
+    try:
+        return await vendor.send(message, timeout_s)
+    finally:
+        await vendor.close()
+
+
+@pytest.mark.parametrize("adapter", [*HTTP_ADAPTERS, "smtp"])
+async def test_an_accepted_message_arrives_as_it_was_meant(sandbox: Sandbox, adapter: str) -> None:
+    """Accepted carries the vendor's id, and the vendor got this recipient and this text, once."""
+    message = message_for(adapter)
+    outcome = await send(sandbox.vendor(adapter), message)
+    assert outcome.kind is OutcomeKind.ACCEPTED
+    assert outcome.vendor_message_id
+    received = (await sandbox.received(adapter))["received"]
+    assert [(r["to"], r["text"].strip()) for r in received] == [(message.to, message.text.strip())]
+
+
+EXPECTED = {
+    "error": {"http": ("unknown", "http_500"), "smtp": ("failed", "smtp_451")},
+    "hang": {"http": ("unknown", "timeout"), "smtp": ("unknown", "timeout")},
+    "reset": {"http": ("unknown", "connection_lost"), "smtp": ("unknown", "connection_lost")},
+    "drip": {"http": ("unknown", "timeout"), "smtp": ("failed", "smtp_451")},
+}
+
+
+@pytest.mark.parametrize("mode", EXPECTED)
+@pytest.mark.parametrize("adapter", [*HTTP_ADAPTERS, "smtp"])
+async def test_a_broken_vendor_gives_the_outcome_its_bytes_allow(sandbox: Sandbox, adapter: str, mode: str) -> None:
+    """After bytes were written, silence, reset and 5xx are unknown; an SMTP server's own 4xx is failed."""
+    await sandbox.fault(adapter, mode=mode)
+    outcome = await send(sandbox.vendor(adapter), message_for(adapter), 0.4)
+    assert (outcome.kind.value, outcome.reason) == EXPECTED[mode]["smtp" if adapter == "smtp" else "http"]
+
+
+@pytest.mark.parametrize(
+    ("adapter", "kind", "reason"),
+    [
+        ("twilio", "rejected", "twilio_21610"),
+        ("vonage", "rejected", "vonage_7"),
+        ("sendgrid", "rejected", "http_400"),
+        ("smtp", "rejected", "smtp_550"),
+    ],
+)
+async def test_a_permanent_no_is_rejected(sandbox: Sandbox, adapter: str, kind: str, reason: str) -> None:
+    """The provider's documented permanent error, also inside an HTTP 200, is rejected and not retried."""
+    await sandbox.fault(adapter, mode="reject")
+    outcome = await send(sandbox.vendor(adapter), message_for(adapter))
+    assert (outcome.kind.value, outcome.reason) == (kind, reason)
+
+
+@pytest.mark.parametrize("adapter", [*HTTP_ADAPTERS, "smtp"])
+async def test_a_throttle_is_no_failure(sandbox: Sandbox, adapter: str) -> None:
+    """429 (or its like) is throttled, with the vendor's Retry-After where HTTP carries one."""
+    await sandbox.fault(adapter, mode="throttle", retry_after_s=7)
+    outcome = await send(sandbox.vendor(adapter), message_for(adapter))
+    assert outcome.kind is OutcomeKind.THROTTLED
+    assert outcome.retry_after_s == (7.0 if adapter in ("twilio", "sendgrid") else None)
+
+
+Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+async def against(adapter: str, answer: bytes, timeout_s: float = 0.5) -> Outcome:
+    """Send to a peer that reads the whole request, answers these bytes and closes."""
+
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
+        await reader.readexactly(length)
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(peer, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        return await send(make(adapter, f"http://127.0.0.1:{port}"), message_for(adapter), timeout_s)
+
+
+def http(status: str, body: bytes, *headers: bytes) -> bytes:
+    lines = [b"HTTP/1.1 " + status.encode(), b"Content-Length: %d" % len(body), b"Connection: close", *headers]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+SID = b"SM" + b"0" * 32
+
+
+@pytest.mark.parametrize(
+    ("adapter", "answer", "kind"),
+    [
+        ("twilio", http("200 OK", b"<html>It works!</html>"), "unknown"),
+        ("twilio", http("201 Created", b""), "unknown"),
+        ("twilio", http("201 Created", b'{"sid": "SM123"}'), "unknown"),
+        ("twilio", http("201 Created", b'{"sid": "' + SID + b'", "status": "failed"}'), "unknown"),
+        ("twilio", http("201 Created", b'{"sid": "' + SID + b'"}'), "accepted"),
+        ("twilio", http("201 Created", b'{"sid": "' + SID + b'"')[:-5], "unknown"),
+        ("twilio", http("404 Not Found", b"<html>nginx</html>"), "failed"),
+        ("twilio", http("302 Found", b"", b"Location: http://127.0.0.1:1/"), "failed"),
+        ("twilio", http("201 Created", b"x" * 70_000), "unknown"),
+        ("vonage", http("200 OK", b'{"messages": []}'), "unknown"),
+        ("vonage", http("200 OK", b'{"messages": [{"status": "0"}]}'), "unknown"),
+        ("vonage", http("200 OK", b'{"messages": [{"status": "0", "message-id": "A"}, {"status": "5"}]}'), "unknown"),
+        ("vonage", http("200 OK", b'{"messages": [{"status": "9"}]}'), "failed"),
+        ("vonage", http("200 OK", b'{"messages": [{"status": "1"}]}'), "throttled"),
+        ("vonage", http("200 OK", b"null"), "unknown"),
+        ("sendgrid", http("202 Accepted", b""), "unknown"),
+        ("sendgrid", http("202 Accepted", b"", b"X-Message-Id: abcdefgh"), "accepted"),
+        ("sendgrid", http("200 OK", b"", b"X-Message-Id: abcdefgh"), "unknown"),
+        ("sendgrid", b"HTTP/1.1 202 Acc", "unknown"),
+        ("sendgrid", b"", "unknown"),
+    ],
+)
+async def test_only_a_valid_answer_counts_as_accepted(adapter: str, answer: bytes, kind: str) -> None:
+    """HTML, empty, cut, oversized or id-less answers are never accepted."""
+    assert (await against(adapter, answer)).kind.value == kind
+
+
+@pytest.mark.parametrize("adapter", HTTP_ADAPTERS)
+@pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
+async def test_a_refused_account_is_the_accounts_fault(adapter: str, status: str) -> None:
+    """Bad credentials are failed with account scope: they open the breaker and burn no attempt."""
+    outcome = await against(adapter, http(status, b"{}"))
+    assert (outcome.kind, outcome.scope) == (OutcomeKind.FAILED, Scope.ACCOUNT)
+
+
+@pytest.mark.parametrize("adapter", [*HTTP_ADAPTERS, "smtp"])
+async def test_nobody_there_is_not_sent(adapter: str) -> None:
+    """A refused connection wrote no byte: failed, of local origin, safe to send elsewhere."""
+    port = free_port()
+    outcome = await send(make(adapter, f"http://127.0.0.1:{port}", port), message_for(adapter))
+    assert (outcome.kind, outcome.local_origin) == (OutcomeKind.FAILED, True)
+
+
+@pytest.mark.parametrize("adapter", [*HTTP_ADAPTERS, "smtp"])
+async def test_the_deadline_is_total(sandbox: Sandbox, adapter: str) -> None:
+    """A vendor that hangs costs the deadline and no more."""
+    await sandbox.fault(adapter, mode="hang")
+    began = time.monotonic()
+    await send(sandbox.vendor(adapter), message_for(adapter), 0.3)
+    assert time.monotonic() - began < 1.0
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("7", 7.0), ("0.5", 0.5), ("-3", 0.0), ("1e9", 300.0), ("inf", 300.0), ("nan", None), ("soon", None), ("", None)],
+)
+def test_retry_after_is_capped_and_never_absurd(value: str, seconds: float | None) -> None:
+    """Seconds are clamped to [0, 300]; what is no number and no date is no wait."""
+    assert retry_after_s({"Retry-After": value}, 0.0) == seconds
+
+
+def test_retry_after_takes_a_date() -> None:
+    """An HTTP date is the seconds until it, 0 when it has passed."""
+    headers = {"Retry-After": "Thu, 01 Jan 1970 00:01:40 GMT"}
+    assert retry_after_s(headers, 40.0) == 60.0
+    assert retry_after_s(headers, 400.0) == 0.0
+
+
+class Mailbox:
+    """An SMTP server nobody here wrote, keeping what it got."""
+
+    def __init__(self) -> None:
+        self.envelopes: list[tuple[str, list[str], bytes]] = []
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        self.envelopes.append((envelope.mail_from, list(envelope.rcpt_tos), envelope.content))
+        return "250 OK"
+
+
+async def test_smtp_sends_one_recipient_and_keeps_its_message_id() -> None:
+    """Another's SMTP server sees exactly one recipient, both parts, and the same Message-ID on a repeat."""
+    mailbox = Mailbox()
+    controller = Controller(mailbox, hostname="127.0.0.1", port=free_port())
+    await asyncio.to_thread(controller.start)
+    try:
+        vendor = make("smtp", port=controller.port)
+        for _ in range(2):
+            assert (await vendor.send(EMAIL, 2.0)).kind is OutcomeKind.ACCEPTED
+        await vendor.close()
+    finally:
+        await asyncio.to_thread(controller.stop)
+    assert [rcpt for _, rcpt, _ in mailbox.envelopes] == [["ada@example.com"]] * 2
+    assert all(b"Message-ID: <0-a.1@example.com>" in content for _, _, content in mailbox.envelopes)
+    assert all(b"text/html" in content for _, _, content in mailbox.envelopes)
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        "a@x.de, b@y.de",
+        "a@x.de\r\nRCPT TO:<evil@x.de>",
+        "a@x.de>\r\nRCPT TO:<evil@x.de",
+        "a@x.de SIZE=1",
+        "Ada <a@x.de>",
+        "a\x00@x.de",
+        "a@b@c.de",
+    ],
+)
+async def test_smtp_refuses_an_address_that_is_more_than_one(to: str) -> None:
+    """What could become a second recipient, a header or a parameter is rejected before a connection is made."""
+    outcome = await send(make("smtp", port=1), Message("0-a.0", "k", "email", to, "text", "subject"))
+    assert outcome.kind is OutcomeKind.REJECTED
+
+
+def test_options_name_the_field_and_hide_secrets() -> None:
+    """A missing or unknown option names vendor and field; a secret does not show in repr."""
+    with pytest.raises(ConfigError, match=r"vendors\.v\.options\.auth_token: is needed"):
+        build("twilio", "v", "sms", {"account_sid": "AC1", "sender": "+49"})
+    with pytest.raises(ConfigError, match=r"vendors\.v\.options\.colour: is no option"):
+        build("vonage", "v", "sms", {"api_key": "a", "api_secret": "hidden-1", "sender": "S", "colour": "red"})
+    vendor = build("vonage", "v", "sms", {"api_key": "a", "api_secret": "hidden-1", "sender": "S"})
+    assert "hidden-1" not in repr(vars(vendor))
+
+
+async def test_the_sandbox_refuses_a_wrong_fault(sandbox: Sandbox) -> None:
+    """A fault with an unknown mode or a wrong number is refused and changes nothing."""
+    assert await sandbox.fault("twilio", mode="explode") == 422
+    assert await sandbox.fault("twilio", mode="error", ratio=2) == 422
+    assert (await sandbox.received("twilio"))["mode"] == "none"
+
+
+@pytest.mark.parametrize("adapter", HTTP_ADAPTERS)
+async def test_the_sandbox_checks_requests_as_the_provider_would(sandbox: Sandbox, adapter: str) -> None:
+    """A request without what the provider needs is refused in its own words and not recorded as delivered."""
+    path = {"twilio": "/2010-04-01/Accounts/AC1/Messages.json", "vonage": "/sms/json", "sendgrid": "/v3/mail/send"}
+    async with sandbox.session.post(f"{sandbox.url}/{adapter}{path[adapter]}", data=b"{}") as answer:
+        assert answer.status in (200, 401)
+    found = await sandbox.received(adapter)
+    assert (found["accepted"], found["calls"]) == (0, 1)

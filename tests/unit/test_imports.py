@@ -1,0 +1,87 @@
+"""Who may import whom: cluster → serve_app → actors → dispatcher, and inside it adapters → ports → core."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LAYERS = ("dispatcher", "actors", "serve_app", "cluster")
+FILES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module a file imports, also inside functions, by its full name."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def below(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+@pytest.fixture(params=FILES, ids=module)
+def file(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.param
+    return path
+
+
+def test_no_layer_imports_one_above(file: Path) -> None:
+    """A change in the command line cannot break the core."""
+    layer = LAYERS.index(file.relative_to(ROOT).parts[0])
+    above = [name for name in imports(file) if below(name, *LAYERS[layer + 1 :], "benchmarks", "tests")]
+    assert above == []
+
+
+def test_only_serve_app_and_cluster_know_ray(file: Path) -> None:
+    """Everything else runs and is tested without it."""
+    if file.relative_to(ROOT).parts[0] not in ("serve_app", "cluster"):
+        assert [name for name in imports(file) if below(name, "ray")] == []
+
+
+def test_the_core_is_pure(file: Path) -> None:
+    """It imports the standard library, itself and the errors; no clock, no dice, no IO."""
+    if not below(module(file), "dispatcher.core"):
+        return
+    for name in imports(file):
+        top = name.partition(".")[0]
+        if top == "dispatcher":
+            assert below(name, "dispatcher.core", "dispatcher.errors"), name
+        else:
+            assert top in sys.stdlib_module_names, name
+            assert top not in ("asyncio", "time", "random", "secrets", "socket", "os", "threading"), name
+
+
+def test_ports_know_no_adapter(file: Path) -> None:
+    """adapters → ports → core; the loops know ports, never Redis."""
+    name = module(file)
+    if below(name, "dispatcher") and not below(name, "dispatcher.adapters", "dispatcher.core"):
+        assert [found for found in imports(file) if below(found, "dispatcher.adapters", "redis")] == []
+    if name == "dispatcher.ports":
+        inside = [found for found in imports(file) if below(found, "dispatcher")]
+        assert all(below(found, "dispatcher.core", "dispatcher.errors") for found in inside)
+
+
+def test_adapters_know_no_loop(file: Path) -> None:
+    """An adapter carries out; it imports values, ports, wire formats and errors, and no other kind of adapter."""
+    name = module(file)
+    if not below(name, "dispatcher.adapters"):
+        return
+    allowed = ("core", "ports", "errors", "wire", "templates", "telemetry.log")
+    kind = ".".join(name.split(".")[:3])
+    for found in imports(file):
+        if below(found, "dispatcher"):
+            assert below(found, kind, *(f"dispatcher.{part}" for part in allowed)), found

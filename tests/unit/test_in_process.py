@@ -1,0 +1,250 @@
+"""The whole dispatcher in one process, on memory, in virtual time: through outages and deaths, nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import subprocess
+import sys
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from dispatcher.adapters.memory.store import MemoryStore
+from dispatcher.caretaker import Caretaker
+from dispatcher.core.breaker import BreakerState
+from dispatcher.core.breaker_config import BreakerConfig
+from dispatcher.core.outcome import Outcome
+from dispatcher.core.plan import Beat, Plan, PlanConfig, VendorConfig
+from dispatcher.courier import Courier
+from dispatcher.intake import Intake
+from dispatcher.settings import parse_settings
+from dispatcher.supervisor import Supervisor
+from dispatcher.templates.cache import TemplateCache
+from tests.unit.stage import ScriptedVendor, Stage, run_virtual, until, virtual
+from tests.unit.test_intake import SETTINGS, body
+
+BREAKER = BreakerConfig(window_size=10, min_calls=5, consecutive_failures=5, open_wait_ms=2000, open_wait_ms_max=4000)
+
+
+class Actor:
+    """What a vendor actor runs: courier, caretaker, beats, reports, and the plan as it comes."""
+
+    def __init__(self, play: Play, vendor: ScriptedVendor) -> None:
+        self.play, self.vendor = play, vendor
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.courier: Courier
+
+    async def start(self) -> Actor:
+        stage = self.play.stage
+        c = self.courier = await stage.courier(self.vendor, breaker=BREAKER, run=False)
+        caretaker = Caretaker(c, MemoryStore(stage.cell), stage.clock, frozenset("ab"))
+        loops = (c.run(), c.outbox.run(), caretaker.run(), self._beat(), self._report(), self._follow())
+        self.tasks = [stage.start(loop) for loop in loops]
+        return self
+
+    def kill(self) -> None:
+        """As by SIGKILL: nothing is finished, settled or said."""
+        for task in (*self.tasks, *self.courier._calls):
+            task.cancel()
+
+    async def _beat(self) -> None:
+        while True:
+            await self.play.stage.control.beat(Beat(self.courier.me, self.vendor.name, "", 0, ""))
+            await asyncio.sleep(0.25)
+
+    async def _report(self) -> None:
+        while True:
+            report = {"incarnation": self.courier.me, "vendor": self.vendor.name, "process": self.courier.me}
+            await self.play.stage.control.report({**report, "breaker": self.courier.breaker.state.value})
+            await asyncio.sleep(0.1)
+
+    async def _follow(self) -> None:
+        async for heard in self.play.stage.control.listen(("plan",)):
+            if heard is not None:
+                self.courier.adopt_plan(Plan.from_dict(heard.body))
+
+
+class Play:
+    """Intake, supervisor and an actor per vendor."""
+
+    def __init__(self) -> None:
+        self.stage = Stage()
+        self.a, self.b = ScriptedVendor("a"), ScriptedVendor("b")
+        control, clock = self.stage.control, self.stage.clock
+        vendors = {name: VendorConfig(name, "sms") for name in "ab"}
+        self.supervisor = Supervisor(control, clock, PlanConfig(vendors, (("a", "b"),)))
+        self.intake = Intake(
+            parse_settings(SETTINGS),
+            MemoryStore(self.stage.cell),
+            TemplateCache(self.stage.template_store),
+            clock,
+            self.stage.metrics,
+            self.stage.views.trigger,
+        )
+
+    async def start(self) -> None:
+        self.stage.start(self.intake.run())
+        self.stage.start(self.supervisor.run())
+        self.actors = {vendor.name: await Actor(self, vendor).start() for vendor in (self.a, self.b)}
+        await until(lambda: self.supervisor.plan.vendors)
+
+    async def post(self, count: int, gap_s: float = 0.02, **changes: Any) -> list[str]:
+        ids = []
+        for n in range(count):
+            self.intake.plan = self.supervisor.plan
+            accepted = await self.intake.accept("shop", body(n, **changes), f"order-{n}")
+            ids += [nid for nid, _, _ in accepted.notifications]
+            await asyncio.sleep(gap_s)
+        return ids
+
+    def accepted_by(self) -> Counter[str]:
+        """How often each notification was accepted by a vendor, as its history tells."""
+        records = self.stage.cell.records.values()
+        return Counter(
+            f"{record.trigger.id}.{i}"
+            for record in records
+            for i, note in enumerate(record.notes)
+            for attempt in note.history
+            if attempt.outcome == "accepted"
+        )
+
+    async def all_settled(self, count: int, most_s: float = 120.0) -> None:
+        await until(lambda: self.stage.states() == ["settled"] * count, most_s)
+
+
+async def outage() -> None:
+    """Fifty triggers while the first vendor fails, then recovers."""
+    play = Play()
+    await play.start()
+    ids = await play.post(10)
+    play.a.then = Outcome.failed("http_503")
+    ids += (await play.post(50))[10:]
+    await play.all_settled(50)
+    assert play.accepted_by() == Counter(ids)
+    calls = len(play.a.sent)
+    assert play.supervisor.plan.vendors["b"].drains == ("b", "a")
+    play.a.then = None
+    count = 50
+    while play.supervisor.plan.vendors["a"].state != "closed":  # its probes are messages like any other
+        count += 10
+        assert count < 2000, "it never closed"
+        await play.post(count)
+    await play.post(count + 20)
+    await play.all_settled(count + 20)
+    assert len(play.a.sent) > calls
+    assert set(play.accepted_by().values()) == {1}
+
+
+def test_an_outage_loses_nothing() -> None:
+    """Each trigger is delivered once: by the fallback while its vendor fails, by the vendor once it is back."""
+    run_virtual(outage())
+
+
+def test_no_part_of_it_needs_ray() -> None:
+    """The dispatcher package runs the same play in a process that has never imported Ray."""
+    code = (
+        "import sys; from tests.unit.test_in_process import outage, run_virtual; run_virtual(outage()); "
+        "sys.exit('ray' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@virtual
+async def test_a_killed_actors_work_is_done_by_the_next() -> None:
+    """Declared dead after its silence, its claims are taken by its vendor's new actor and sent."""
+    play = Play()
+    await play.start()
+    play.a.took_s = 30.0
+    ids = await play.post(20)
+    await until(lambda: len(play.a.sent) == 20)
+    play.actors["a"].kill()
+    play.a.took_s = 0.02
+    play.actors["a"] = await Actor(play, play.a).start()
+    await play.all_settled(20, 5.0)
+    assert play.accepted_by() == Counter(ids)
+    assert Counter(play.a.ids) == Counter(ids * 2)
+    assert play.stage.counted("dispatcher_takes", "a") == 20
+
+
+@virtual
+async def test_a_killed_actors_started_holds_are_not_repeated() -> None:
+    """Under `hold`, what had begun is held, never sent a second time."""
+    play = Play()
+    await play.start()
+    play.a.took_s = 30.0
+    ids = await play.post(5, on_unknown="hold")
+    await until(lambda: len(play.a.sent) == 5)
+    play.actors["a"].kill()
+    play.actors["a"] = await Actor(play, play.a).start()
+    await until(lambda: play.stage.states() == ["held"] * 5, 5.0)
+    await asyncio.sleep(60.0)
+    assert Counter((*play.a.ids, *play.b.ids)) == Counter(ids)
+
+
+@virtual
+async def test_a_hiccup_while_the_fallback_is_down_is_soon_over() -> None:
+    """A message that failed once on the healthy vendor does not wait for the return of the one that is down."""
+    play = Play()
+    await play.start()
+    play.b.then = Outcome.failed("http_503")
+    play.actors["b"].courier.breaker.force(BreakerState.FORCED_OPEN, 0)
+    await until(lambda: not play.supervisor.plan.usable("b"))
+    play.a.outcomes = [Outcome.failed("http_500")] * 3
+    await play.post(10)
+    await play.all_settled(10, 20.0)
+
+
+@virtual
+async def test_both_down_holds_and_then_delivers() -> None:
+    """With no vendor left everything waits, in bounded tries, and goes out when one is back."""
+    play = Play()
+    await play.start()
+    play.a.then = play.b.then = Outcome.failed("http_503")
+    ids = await play.post(30)
+    await asyncio.sleep(20.0)
+    assert "settled" not in play.stage.states()
+    play.b.then = None
+    await until(lambda: set(play.stage.states()) <= {"settled", "dead"}, 900.0)
+    delivered = play.accepted_by()
+    assert set(delivered.values()) == {1}
+    dead = {f"{r.trigger.id}.0": r.notes[0].reason for r in play.stage.cell.records.values() if r.notes[0].reason}
+    assert delivered.keys() | dead.keys() == set(ids)
+    assert set(dead.values()) <= {"attempts_exhausted"}
+    assert len(delivered) >= 20
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_random_faults_lose_nothing(seed: int) -> None:
+    """Failures, unknowns, kills: every accepted trigger ends, and a repeat follows only an unknown or a kill."""
+
+    async def scene() -> None:
+        dice, play = random.Random(seed), Play()
+        await play.start()
+        ids: list[str] = []
+        for n in range(0, 40, 4):
+            for vendor in (play.a, play.b):
+                vendor.outcomes = [
+                    dice.choice([Outcome.failed("x"), Outcome.unknown("y"), Outcome.accepted("v")])
+                    for _ in range(dice.randrange(6))
+                ]
+                vendor.took_s = dice.choice([0.01, 0.2, 1.0])
+            ids = await play.post(n + 4, 0.01)
+            if dice.random() < 0.3:
+                name = dice.choice("ab")
+                play.actors[name].kill()
+                play.actors[name] = await Actor(play, getattr(play, name)).start()
+            await asyncio.sleep(dice.random())
+        await until(lambda: set(play.stage.states()) <= {"settled", "dead"}, 900.0)
+        assert len(ids) == 40
+        ended = play.accepted_by()
+        for nid in ids:
+            note = play.stage.cell.found(nid)[1]
+            calls = (*play.a.ids, *play.b.ids).count(nid)
+            assert note.state == "settled" or note.reason in ("poison", "attempts_exhausted"), (seed, nid)
+            assert ended[nid] <= 1
+            assert calls <= len(note.history) + note.crashes, (seed, nid)
+
+    run_virtual(scene())
