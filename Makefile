@@ -25,8 +25,8 @@ test: $(READY) ## all tests: unit, properties, contract, serve, chaos
 	$(BIN)/python -m pytest
 
 check: $(READY) ## lint, format and types
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check --no-cache .
+	$(BIN)/ruff format --no-cache --check .
 	$(BIN)/mypy
 
 bench: $(READY) ## the benchmarks; make bench NAME=replay_breaker for one
