@@ -36,9 +36,11 @@ class Run:
         ]
 
 
-def under_load(service: Service, fault: Callable[[], None], seconds: float = 8.0, drain_s: float = 40.0) -> Run:
-    """Post 50 triggers a second, call `fault` after 3 s, wait until everything acknowledged is delivered; judge."""
-    bodies = checkouts(int(RATE * seconds), start=next(_start))
+def under_load(
+    service: Service, fault: Callable[[], None], seconds: float = 8.0, drain_s: float = 40.0, rate: float = RATE
+) -> Run:
+    """Post `rate` triggers a second, call `fault` after 3 s, wait until everything acknowledged is delivered; judge."""
+    bodies = checkouts(int(rate * seconds), start=next(_start))
     times: list[float] = []
 
     async def run() -> list[Posted]:
@@ -48,7 +50,7 @@ def under_load(service: Service, fault: Callable[[], None], seconds: float = 8.0
             await asyncio.to_thread(fault)
 
         faulting = asyncio.ensure_future(later())
-        posted = await post_steadily(service.api, bodies, RATE)
+        posted = await post_steadily(service.api, bodies, rate)
         await faulting
         return posted
 
