@@ -108,6 +108,17 @@ def _signal(pid: int, number: signal.Signals) -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+    """A TCP port that nobody listens on, outside what others draw from.
+
+    It is bound seconds after it is chosen, so it must not lie where the kernel takes ports for outgoing connections
+    (from 32768), nor in Ray's ranges (10002 to 19999 for workers, from 30000 for Serve's replicas).
+    """
+    for _ in range(100):
+        port = 20_000 + secrets.randbelow(10_000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise ConfigError("no free TCP port between 20000 and 29999")

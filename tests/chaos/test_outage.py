@@ -1,4 +1,4 @@
-"""A vendor dies under load: left within a second, its backlog taken over by the fallback, used again once it is well."""
+"""A vendor dies under load: left within a second, its backlog taken by the fallback, used again once it is well."""
 
 from __future__ import annotations
 
