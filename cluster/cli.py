@@ -9,6 +9,7 @@ import click
 
 from actors.runtime import VERSION
 from cluster.demo import demo
+from cluster.drills.command import drill
 from cluster.operator import register
 from cluster.sandbox.__main__ import main as sandbox_command
 from dispatcher.errors import ConfigError, DispatcherError
@@ -56,6 +57,7 @@ def up(
 
 main.add_command(sandbox_command, "sandbox")
 main.add_command(demo)
+main.add_command(drill)
 register(main)
 
 

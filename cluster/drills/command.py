@@ -1,0 +1,129 @@
+"""`dispatcher drill`: rehearse outages against the sandbox vendors, on an installation of its own."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from actors.runtime import VERSION
+from cluster.drills.faults import DRILLS, FIRST, SECOND
+from cluster.drills.play import Run, perform, play, storm
+from cluster.drills.report import FIELDS, figures, plot, summary, table, wrong
+from cluster.service import Service
+
+STORM = "storm"
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option(
+    "--runs", default=1, show_default=True, help="how often each drill is done; the table shows median and worst"
+)
+@click.option("--rate", default=100.0, show_default=True, help="triggers a second, an SMS and an e-mail each")
+@click.option("--minutes", default=10.0, show_default=True, help="length of the storm")
+@click.option("--seed", default=1, show_default=True, help="of the storm's dice")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="also write every figure of every run there")
+@click.option(
+    "--plots", type=click.Path(file_okay=False, path_type=Path), help="write a PNG for each drill's last run there"
+)
+def drill(
+    names: tuple[str, ...],
+    runs: int,
+    rate: float,
+    minutes: float,
+    seed: int,
+    json_file: Path | None,
+    plots: Path | None,
+) -> None:
+    """Break things on purpose under load and print what it cost.
+
+    Without NAME it lists the drills; `all` means every one but the storm.
+
+    Each NAME starts a steady load on a private installation with the sandbox vendors, breaks one thing, mends it, waits
+    for the backlog, and counts against what the vendors received. Exit 1 when anything acknowledged was lost, or
+    repeated without a kill that explains it.
+    """
+    console = Console()
+    if not names:
+        _list(console)
+        return
+    chosen = [n for name in names for n in (DRILLS if name == "all" else [name])]
+    unknown = [name for name in chosen if name not in DRILLS and name != STORM]
+    if unknown:
+        raise click.BadParameter(f"{unknown[0]}: is no drill; `dispatcher drill` lists them")
+    results, failed = _perform(console, chosen, runs, rate, minutes, seed, plots)
+    console.print(table(results))
+    if json_file is not None:
+        json_file.write_text(json.dumps(_document(results, rate, minutes, seed), indent=1) + "\n")
+    console.print(f"[red]FAILED: {'; '.join(failed)}[/]" if failed else "[green]nothing lost, no unexplained repeat[/]")
+    sys.exit(1 if failed else 0)
+
+
+def _list(console: Console) -> None:
+    for found in DRILLS.values():
+        console.print(f"{found.name:18} {found.about}")
+    console.print(f"{STORM:18} one random fault every 20 s")
+
+
+def _perform(
+    console: Console, chosen: list[str], runs: int, rate: float, minutes: float, seed: int, plots: Path | None
+) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
+    folder = Path(tempfile.mkdtemp(prefix="nd-drill-"))
+    service = Service(folder / "state")
+    results: dict[str, list[dict[str, Any]]] = {}
+    failed: list[str] = []
+    try:
+        console.print(f"ready after {service.start():.1f} s")
+        for name in chosen:
+            for number in range(runs):
+                run = (
+                    storm(service, rate, minutes, 20.0, seed + number)
+                    if name == STORM
+                    else play(service, DRILLS[name], rate)
+                )
+                found = figures(service, run)
+                results.setdefault(name, []).append(found)
+                why = wrong(found)
+                failed += [f"{name}: {why}"] if why else []
+                words = "  ".join(f"{k} {v}" for k, v in found.items() if v is not None)
+                console.print(f"{name} {number + 1}/{runs}: {why or 'survived'}  {words}", soft_wrap=True)
+                _settle(service, rate)
+            if plots is not None:
+                plots.mkdir(parents=True, exist_ok=True)
+                plot(plots / f"{name}.png", name, run)
+    finally:
+        service.stop()
+        service.clean_up()
+        shutil.rmtree(folder, ignore_errors=True)
+    return results, failed
+
+
+def _settle(service: Service, rate: float) -> None:
+    """Back to the steady state before the next drill. A recovering vendor is probed by live messages: give it some."""
+    for _ in range(15):
+        states = {v["name"]: v["state"] for v in service.get("/v1/vendors")["vendors"]}
+        if states[FIRST] == states[SECOND] == "closed":
+            return
+        perform(service, min(rate, 50.0), 3.0, lambda faults: None)
+
+
+def _document(results: dict[str, list[dict[str, Any]]], rate: float, minutes: float, seed: int) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "machine": f"{platform.machine()}, Python {platform.python_version()}",
+        "rate_per_s": rate,
+        "storm": {"minutes": minutes, "seed": seed},
+        "fields": FIELDS,
+        "drills": {name: {"summary": summary(runs), "runs": runs} for name, runs in results.items()},
+    }
+
+
+__all__ = ["Run", "drill"]

@@ -1,0 +1,115 @@
+"""The catalogue of drills: what each breaks, for how long, and how it is mended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cluster.service import Service
+
+FIRST, SECOND = "sms-a", "sms-b"
+"""The SMS chain of the sandbox's configuration: drills break its first vendor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drill:
+    """One fault. `sick` are vendors whose own call log tells the failover; `kills`: calls in flight may be repeated."""
+
+    name: str
+    about: str
+    seconds: float
+    begin: Callable[[Service], None]
+    end: Callable[[Service], None] = lambda service: None
+    sick: tuple[str, ...] = ()
+    kills: bool = False
+    stops_intake: bool = False
+
+
+def _fault(mode: str, *vendors: str, ratio: float = 1.0) -> Callable[[Service], None]:
+    def put(service: Service) -> None:
+        for vendor in vendors:
+            service.fault(vendor, mode=mode, ratio=ratio)
+
+    return put
+
+
+def _signal(word: str, number: signal.Signals = signal.SIGKILL, most: int = 1) -> Callable[[Service], None]:
+    def send(service: Service) -> None:
+        for pid in service.pids(word)[:most]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    return send
+
+
+def _kill_redis(service: Service) -> None:
+    for pid in service.redis_pids():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+class Flap:
+    """A vendor that fails and recovers every two seconds, faster than its breaker's window."""
+
+    def __init__(self, vendor: str, period_s: float = 2.0) -> None:
+        self._vendor, self._period_s = vendor, period_s
+        self._over = threading.Event()
+
+    def begin(self, service: Service) -> None:
+        self._over.clear()
+        threading.Thread(target=self._run, args=(service,), daemon=True).start()
+
+    def end(self, service: Service) -> None:
+        self._over.set()
+        service.fault(self._vendor, mode="none")
+
+    def _run(self, service: Service) -> None:
+        bad = True
+        while not self._over.is_set():
+            service.fault(self._vendor, mode="error" if bad else "none")
+            bad = not bad
+            self._over.wait(self._period_s)
+        service.fault(self._vendor, mode="none")
+
+
+_flap = Flap(FIRST)
+_heal = _fault("none", FIRST, SECOND)
+
+DRILLS = {
+    drill.name: drill
+    for drill in (
+        Drill("vendor-error", f"{FIRST} answers 500 to everything", 8, _fault("error", FIRST), _heal, (FIRST,)),
+        Drill("vendor-hang", f"{FIRST} takes calls and never answers", 20, _fault("hang", FIRST), _heal, (FIRST,)),
+        Drill(
+            "vendor-half", f"{FIRST} fails every second call", 30, _fault("error", FIRST, ratio=0.5), _heal, (FIRST,)
+        ),
+        Drill("vendor-flap", f"{FIRST} fails and recovers every 2 s", 16, _flap.begin, _flap.end, (FIRST,)),
+        Drill(
+            "all-vendors-down", "both SMS vendors answer 500", 8, _fault("error", FIRST, SECOND), _heal, (FIRST, SECOND)
+        ),
+        Drill("actor-kill", f"the actor of {FIRST} is killed", 6, _signal(f"ServeReplica:vendor-{FIRST}"), kills=True),
+        Drill(
+            "actor-freeze",
+            f"the actor of {FIRST} stops for 5 s (SIGSTOP) and wakes",
+            5,
+            _signal(f"ServeReplica:vendor-{FIRST}", signal.SIGSTOP),
+            _signal(f"ServeReplica:vendor-{FIRST}", signal.SIGCONT),
+            kills=True,
+        ),
+        Drill("supervisor-kill", "the supervisor is killed", 6, _signal("ServeReplica:supervisor")),
+        Drill("intake-kill", "one of two intake replicas is killed", 6, _signal("ServeReplica:intake")),
+        Drill("redis-restart", "Redis is killed and started again", 6, _kill_redis, kills=True, stops_intake=True),
+        Drill("proxy-kill", "haproxy is killed", 8, _signal("bin/haproxy", most=9), stops_intake=True),
+    )
+}
+STORM = tuple(name for name in DRILLS if name not in ("proxy-kill", "vendor-half"))
+"""What the storm draws from. Without proxy-kill: one machine has one haproxy, so its death is an outage by itself."""
+
+
+def draw(chance: random.Random) -> Drill:
+    return DRILLS[chance.choice(STORM)]

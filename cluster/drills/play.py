@@ -1,0 +1,111 @@
+"""Load with a fault in the middle: post steadily, break something, mend it, wait until all is delivered, judge."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from cluster.demo import drained
+from cluster.drills.faults import Drill, draw
+from cluster.load import Posted, post_steadily
+from cluster.people import checkouts
+from cluster.service import Service
+from cluster.witness import Verdict
+
+STEADY_S = 4.0
+AFTER_S = 8.0
+DRAIN_S = 60.0
+_start = itertools.count(1, 100_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """When a fault was there. Epoch seconds."""
+
+    drill: Drill
+    began_s: float
+    ended_s: float
+
+
+@dataclass(slots=True)
+class Run:
+    """What was posted, when what was broken, and what the vendors received."""
+
+    posted: list[Posted]
+    faults: list[Window]
+    verdict: Verdict
+    began_s: float = field(default_factory=time.time)
+
+    @property
+    def fault_s(self) -> float:
+        return self.faults[0].began_s
+
+    def repeats_outside(self, before_s: float, after_s: float = 0.3) -> list[str]:
+        """Repeated notifications first delivered outside `before_s` before to `after_s` after every fault's begin."""
+        first = self.verdict.delivered_at
+        return [
+            name
+            for name in self.verdict.duplicated
+            if not any(-before_s <= first.get(name, 0.0) - w.began_s <= after_s for w in self.faults)
+        ]
+
+
+def perform(
+    service: Service, rate: float, seconds: float, script: Callable[[list[Window]], None], drain_s: float = DRAIN_S
+) -> Run:
+    """Post `rate` triggers a second (an SMS and an e-mail each) for `seconds` while `script` breaks and mends."""
+    bodies = checkouts(int(rate * seconds), start=next(_start))
+    faults: list[Window] = []
+    began_s = time.time()
+
+    async def run() -> list[Posted]:
+        broken = asyncio.ensure_future(asyncio.to_thread(script, faults))
+        posted = await post_steadily(service.api, bodies, rate)
+        await broken
+        return posted
+
+    posted = asyncio.run(run())
+    verdict = drained(service, posted, drain_s)
+    keys = {p.key for p in posted}
+    verdict.unexpected = [name for name in verdict.unexpected if name.split("/")[0] in keys]
+    verdict.duplicated = {n: c for n, c in verdict.duplicated.items() if n.split("/")[0] in keys}
+    return Run(posted, faults, verdict, began_s)
+
+
+def play(service: Service, drill: Drill, rate: float) -> Run:
+    """One drill: a steady state, the fault, and the time after it."""
+
+    def script(faults: list[Window]) -> None:
+        time.sleep(STEADY_S)
+        _break(service, drill, drill.seconds, faults)
+
+    return perform(service, rate, STEADY_S + drill.seconds + AFTER_S, script)
+
+
+def storm(service: Service, rate: float, minutes: float, every_s: float, seed: int) -> Run:
+    """A random fault every `every_s`; each is mended after at most half of that."""
+    chance = random.Random(seed)
+
+    def script(faults: list[Window]) -> None:
+        end_s = time.time() + minutes * 60 - every_s
+        while time.time() < end_s:
+            began_s = time.time()
+            drill = draw(chance)
+            _break(service, drill, min(drill.seconds, every_s / 2), faults)
+            time.sleep(max(0.0, every_s - (time.time() - began_s)))
+
+    return perform(service, rate, minutes * 60, script)
+
+
+def _break(service: Service, drill: Drill, seconds: float, faults: list[Window]) -> None:
+    began_s = time.time()
+    drill.begin(service)
+    try:
+        time.sleep(seconds)
+    finally:
+        drill.end(service)
+        faults.append(Window(drill, began_s, time.time()))

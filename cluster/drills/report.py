@@ -1,0 +1,173 @@
+"""What a drill showed, as figures, a table and a plot; all of it from the clients' and the vendors' own logs."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from cluster.demo import outage_of
+from cluster.drills.faults import FIRST
+from cluster.drills.play import Run
+from cluster.load import percentile
+from cluster.service import Service
+from dispatcher.errors import DispatcherError
+
+IN_FLIGHT_S = 0.5
+"""What a kill may repeat was sent within it: settle interval 0.1 s, a call's 0.05 s, the clocks of a busy machine."""
+
+LATE_S = 1.0
+"""A notification that took longer than this from its due time counts as delayed by the fault."""
+
+FIELDS = {
+    "steady p99 ms": "accept p99 before the fault",
+    "fault p99 ms": "accept p99 while it lasted and after",
+    "availability %": "share of triggers acknowledged at the first try",
+    "failover s": "first failed call of the sick vendor to its last call that is not a probe",
+    "probes": "calls on it after that, until it was mended",
+    "gap s": "longest time without any delivery on the channel, from the fault on",
+    "back s": "from the fault until deliveries are no later than a second again",
+    "recovered s": "from mending until the vendor delivers again",
+    "accepted": "triggers acknowledged",
+    "delivered": "notifications received by vendors",
+    "lost": "acknowledged and never received",
+    "repeated in flight": "received twice, first within the window before a kill",
+    "repeated": "received twice, otherwise",
+}
+
+
+def figures(service: Service, run: Run) -> dict[str, Any]:
+    """The figures of one run, by the names in FIELDS; None where one does not apply."""
+    v, fault_s = run.verdict, run.fault_s
+    outside = (
+        run.repeats_outside(IN_FLIGHT_S, _after_s(run)) if any(w.drill.kills for w in run.faults) else v.duplicated
+    )
+    found: dict[str, Any] = {
+        "steady p99 ms": _ms([p for p in run.posted if p.due_s < fault_s]),
+        "fault p99 ms": _ms([p for p in run.posted if p.due_s >= fault_s]),
+        "availability %": round(100 * sum(p.first_status == 202 for p in run.posted) / len(run.posted), 3),
+        "failover s": None,
+        "probes": None,
+        "recovered s": None,
+        "gap s": _gap_s(service, run),
+        "back s": _back_s(run),
+        "accepted": v.accepted,
+        "unacknowledged": v.unacknowledged,
+        "expected": v.expected,
+        "delivered": v.delivered,
+        "lost": len(v.lost),
+        "repeated in flight": len(v.duplicated) - len(outside),
+        "repeated": len(outside),
+    }
+    if len(run.faults) == 1 and run.faults[0].drill.sick:
+        window = run.faults[0]
+        outage = outage_of(service.received(window.drill.sick[0])["call_log"], window.began_s, window.ended_s)
+        found["failover s"] = None if outage.cut_off_s is None else round(outage.cut_off_s, 3)
+        found["probes"] = outage.probes
+        found["recovered s"] = None if outage.recovered_s is None else round(outage.recovered_s - window.ended_s, 2)
+    return found
+
+
+def _after_s(run: Run) -> float:
+    """A frozen actor settles nothing while it is frozen: what it sent just before is repeated when it wakes."""
+    return max(w.ended_s - w.began_s for w in run.faults) + 0.3
+
+
+def wrong(found: dict[str, Any]) -> str | None:
+    """Why a run does not count as survived; None when it does."""
+    if found["unacknowledged"]:
+        return f"{found['unacknowledged']} triggers never acknowledged"
+    if found["lost"]:
+        return f"{found['lost']} lost"
+    if found["repeated"]:
+        return f"{found['repeated']} repeated without a kill to explain it"
+    return None
+
+
+def _ms(posted: Sequence[Any]) -> float | None:
+    latency = [(p.accepted_s - p.due_s) * 1000 for p in posted if p.accepted_s is not None]
+    return round(percentile(latency, 0.99), 1) if latency else None
+
+
+def _gap_s(service: Service, run: Run) -> float:
+    """On the first fault's channel: SMS, which all drills touch."""
+    times = sorted(
+        at for name, at in run.verdict.delivered_at.items() if name.endswith("/sms") and at >= run.fault_s - 1
+    )
+    last_s = max((p.due_s for p in run.posted), default=0.0)
+    return round(max((b - a for a, b in pairwise(times) if a < last_s), default=0.0), 2)
+
+
+def _back_s(run: Run) -> float:
+    """From the (last) fault until the last notification that came later than `LATE_S`; 0: none did."""
+    due = {p.key: p.due_s for p in run.posted}
+    began_s = run.faults[-1].began_s
+    late = [
+        at - began_s
+        for name, at in run.verdict.delivered_at.items()
+        if due[name.split("/")[0]] >= began_s - LATE_S and at - due[name.split("/")[0]] > LATE_S
+    ]
+    return round(max(late, default=0.0), 2)
+
+
+def summary(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Median and worst of each figure over the runs of one drill; availability's worst is its least."""
+    found = {}
+    for name in FIELDS:
+        values = [run[name] for run in runs if run[name] is not None]
+        if values:
+            worst = min(values) if name in ("availability %", "accepted", "delivered") else max(values)
+            found[name] = {"median": statistics.median(values), "worst": worst}
+    return found
+
+
+def table(results: dict[str, list[dict[str, Any]]]) -> Table:
+    shown = Table(title="Drills, median (worst) over their runs", title_justify="left")
+    shown.add_column("drill")
+    names = [n for n in FIELDS if n not in ("accepted", "expected")]
+    for name in names:
+        shown.add_column(name)
+    shown.add_column("runs")
+    for drill, runs in results.items():
+        sums = summary(runs)
+        cells = [_cell(sums[name]) if name in sums else "–" for name in names]
+        shown.add_row(drill, *cells, str(len(runs)))
+    return shown
+
+
+def _cell(value: dict[str, Any]) -> str:
+    return f"{value['median']:g}" if value["median"] == value["worst"] else f"{value['median']:g} ({value['worst']:g})"
+
+
+def plot(path: Path, title: str, run: Run) -> None:
+    """Deliveries and acknowledgements per second around the fault(s), as a PNG. Needs the extra `bench`."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise DispatcherError("a plot needs matplotlib: pip install 'resilient-dispatcher[bench]'") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    start_s = run.posted[0].due_s
+    figure, axes = pyplot.subplots(figsize=(9, 4))
+    for label, times in (
+        ("triggers acknowledged/s", [p.accepted_s for p in run.posted if p.accepted_s is not None]),
+        ("SMS delivered/s", [at for name, at in run.verdict.delivered_at.items() if name.endswith("/sms")]),
+        ("e-mails delivered/s", [at for name, at in run.verdict.delivered_at.items() if name.endswith("/email")]),
+    ):
+        seconds = [int(at - start_s) for at in times]
+        axes.plot([seconds.count(s) for s in range(max(seconds, default=0) + 1)], label=label)
+    for window in run.faults:
+        axes.axvspan(window.began_s - start_s, window.ended_s - start_s, alpha=0.15, color="red")
+    axes.set(title=title, xlabel="seconds", ylabel="per second")
+    axes.legend(loc="lower right")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+__all__ = ["FIELDS", "FIRST", "figures", "plot", "summary", "table", "wrong"]
