@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test check up bench clean
+.PHONY: help setup demo test check up bench bench-quick clean
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
@@ -29,8 +29,11 @@ check: $(READY) ## lint, format and types
 	$(BIN)/ruff format --no-cache --check .
 	$(BIN)/mypy
 
-bench: $(READY) ## the benchmarks; make bench NAME=replay_breaker for one
+bench: $(READY) ## all benchmarks, some 40 minutes; make bench NAME=growth for one
 	$(BIN)/python -m benchmarks $(NAME)
+
+bench-quick: $(READY) ## a smoke of each benchmark, with small sizes
+	$(BIN)/python -m benchmarks --quick $(NAME)
 
 clean: ## remove the virtual environment
 	rm -rf .venv

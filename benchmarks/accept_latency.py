@@ -1,26 +1,25 @@
 """How long does a checkout wait for its 202, with everything else running?
 
-    python -m benchmarks.accept_latency [--rate 116] [--seconds 60]
+    python -m benchmarks.accept_latency [--rate 116] [--seconds 60] [--rounds 3]
 
 Starts the whole service with the sandbox vendors, posts triggers (SMS + e-mail each) open-loop and counts latency from
-the due time. Prints accept p50, p99, p99.9, delivery latency, lost and duplicated, judged by what the vendors received.
+the due time. Prints accept p50, p99, p99.9, delivery latency, lost and duplicated, judged by what the vendors received,
+and the CPU time of each part per trigger. Figures are medians of rounds in one running service.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import platform
-import shutil
-import tempfile
 import time
 from pathlib import Path
 
 import click
 
-from cluster.load import percentile, post_steadily
+from benchmarks import results
+from benchmarks.processes import cpu_s, workspace
+from cluster.load import Posted, percentile, post_steadily
 from cluster.service import Service
-from cluster.witness import Verdict, judge
+from cluster.witness import ORDER, Verdict, judge
 
 CHANNELS = {"sms-a": "sms", "sms-b": "sms", "email-a": "email", "email-b": "email"}
 DRAIN_S = 30.0
@@ -45,49 +44,84 @@ def collect(service: Service) -> dict[str, list[dict[str, object]]]:
     return {vendor: service.received(vendor)["received"] for vendor in CHANNELS}
 
 
-@click.command(help=__doc__)
-@click.option("--rate", default=116.0, show_default=True, help="triggers a second; 10 M a day is 116")
-@click.option("--seconds", default=60.0, show_default=True)
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="also write the figures there")
-def main(rate: float, seconds: float, json_file: Path | None) -> None:
-    folder = Path(tempfile.mkdtemp(prefix="nd-bench-"))
-    service = Service(folder / "state")
-    try:
-        ready_s = service.start()
-        asyncio.run(post_steadily(service.api, bodies(100, start=900_000), 50))  # warm
-        posted = asyncio.run(post_steadily(service.api, bodies(int(rate * seconds)), rate))
-        verdict = _drained(service, posted)
-    finally:
-        service.stop()
-        service.clean_up()
-        shutil.rmtree(folder, ignore_errors=True)
+PARTS = {
+    "intake": "ServeReplica:intake",
+    "haproxy": "haproxy",
+    "vendors": "ServeReplica:vendor-",
+    "supervisor": "ServeReplica:supervisor",
+}
+"""Which processes make up a part: a word of their command lines. The rest of Ray is "ray", and Redis is Redis."""
+
+
+def cpu_by_part(service: Service) -> dict[str, float]:
+    """CPU seconds used so far by each part of the service."""
+    pids = {part: set(service.pids(word)) for part, word in PARTS.items()}
+    pids["haproxy"] = {pid for pid in pids["haproxy"] if pid not in pids["intake"]}
+    known = set().union(*pids.values())
+    pids["ray"] = set(service.pids("")) - known
+    pids["redis"] = set(service.redis_pids())
+    return {part: cpu_s(found) for part, found in pids.items()}
+
+
+def one_round(service: Service, rate: float, seconds: float, start: int) -> dict[str, float]:
+    before = cpu_by_part(service)
+    posted = asyncio.run(post_steadily(service.api, bodies(int(rate * seconds), start), rate))
+    verdict = _drained(service, posted)
+    used = {part: cpu - before[part] for part, cpu in cpu_by_part(service).items()}
     latency = [(p.accepted_s - p.due_s) * 1000 for p in posted if p.accepted_s is not None]
-    figures = {
-        "rate_per_s": rate,
-        "triggers": len(posted),
+    return {
         "accepted": verdict.accepted,
-        "accept_ms_p50": round(percentile(latency, 0.5), 2),
-        "accept_ms_p99": round(percentile(latency, 0.99), 2),
-        "accept_ms_p999": round(percentile(latency, 0.999), 2),
-        "delivery_ms_p50": round(percentile(verdict.delivery_s, 0.5) * 1000, 1),
-        "delivery_ms_p99": round(percentile(verdict.delivery_s, 0.99) * 1000, 1),
+        "accept_ms_p50": percentile(latency, 0.5),
+        "accept_ms_p99": percentile(latency, 0.99),
+        "accept_ms_p999": percentile(latency, 0.999),
+        "delivery_ms_p50": percentile(verdict.delivery_s, 0.5) * 1000,
+        "delivery_ms_p99": percentile(verdict.delivery_s, 0.99) * 1000,
         "delivered": verdict.delivered,
         "lost": len(verdict.lost),
         "duplicated": verdict.repeats,
+        **{f"cpu_ms_per_trigger_{part}": cpu * 1000 / len(posted) for part, cpu in used.items()},
+    }
+
+
+@click.command(help=__doc__)
+@click.option("--rate", default=116.0, show_default=True, help="triggers a second; 10 M a day is 116")
+@click.option("--seconds", default=60.0, show_default=True, help="of each round")
+@click.option("--rounds", default=1, show_default=True)
+@results.options
+def main(rate: float, seconds: float, rounds: int, quick: bool, results_: Path | None) -> None:
+    if quick:
+        rate, seconds = 20.0, 3.0
+    with workspace() as folder:
+        service = Service(folder / "state")
+        try:
+            ready_s = service.start()
+            asyncio.run(post_steadily(service.api, bodies(100, start=900_000), 50))  # warm
+            count = int(rate * seconds)
+            runs = [one_round(service, rate, seconds, n * count) for n in range(rounds)]
+        finally:
+            service.stop()
+            service.clean_up()
+    figures = {
+        "rate_per_s": rate,
+        "triggers": count,
         "ready_s": round(ready_s, 1),
-        "machine": f"{platform.machine()}, Python {platform.python_version()}",
+        **{name: results.spread([run[name] for run in runs]) for name in runs[0]},
     }
     for name, value in figures.items():
-        click.echo(f"{name:18} {value}")
-    if json_file is not None:
-        json_file.write_text(json.dumps(figures, indent=1) + "\n")
+        shown = f"{value['median']:g}  ({value['min']:g} to {value['max']:g})" if isinstance(value, dict) else value
+        click.echo(f"{name:32} {shown}")
+    results.report("accept_latency", figures, results_, quick)
 
 
-def _drained(service: Service, posted: list) -> Verdict:  # type: ignore[type-arg]
+def _drained(service: Service, posted: list[Posted]) -> Verdict:
+    """Judge when all has arrived, or after `DRAIN_S`; deliveries of other rounds are not looked at."""
+    keys = {p.key for p in posted}
     until = time.monotonic() + DRAIN_S
     while True:
-        received = collect(service)
-        received = {v: [d for d in ds if " N9" not in str(d["text"])] for v, ds in received.items()}
+        received = {
+            vendor: [d for d in found if (m := ORDER.search(str(d["text"]))) and m.group(1) in keys]
+            for vendor, found in collect(service).items()
+        }
         verdict = judge(posted, received, CHANNELS)
         if not verdict.lost or time.monotonic() > until:
             return verdict

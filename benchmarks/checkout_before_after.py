@@ -1,0 +1,256 @@
+"""What does a checkout wait when it sends SMS and e-mail itself, and what when it hands them to the dispatcher?
+
+    python -m benchmarks.checkout_before_after [--rate 50] [--seconds 12] [--rounds 3]
+
+The same checkout server (`benchmarks/checkout_server.py`), the same vendors at 50 ms, at 2 s and hanging, the same
+open-loop client. Latency counts from the time a checkout was due; one that is not answered within 10 s counts as 10 s
+and as failed. `delivered` is judged by what the vendors received, of two messages per checkout. Each condition is
+measured in several rounds: figures are medians of rounds, with the least and the greatest in the JSON file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import click
+
+from benchmarks import results
+from benchmarks.processes import Sandbox, Worker, until, workspace
+from cluster.load import percentile
+from cluster.people import checkouts
+from cluster.service import Service
+from cluster.state import free_port
+from cluster.witness import ORDER
+
+CLIENT_S = 10.0
+DRAIN_S = 60.0
+SICK = ("sms-a", "email-a")
+VENDORS = ("sms-a", "sms-b", "email-a", "email-b")
+CONDITIONS: dict[str, dict[str, Any]] = {
+    "50 ms": {"mode": "none", "latency_ms": 50},
+    "2 s": {"mode": "slow", "latency_ms": 2000},
+    "hanging": {"mode": "hang"},
+}
+Round = dict[str, float]
+
+
+def orders(count: int, start: int) -> list[dict[str, Any]]:
+    return [{**body["data"], **body["recipient"]} for _, body in checkouts(count, seed=start, start=start)]
+
+
+async def shop(url: str, wanted: list[dict[str, Any]], rate: float) -> list[tuple[float, bool]]:
+    """Post each order when it is due; (ms from due to answer, answered with success)."""
+
+    async def one(session: aiohttp.ClientSession, order: dict[str, Any], due_s: float) -> tuple[float, bool]:
+        try:
+            async with session.post(f"{url}/checkout", json=order) as answer:
+                await answer.read()
+                paid = answer.status == 200
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError):
+            paid = False
+        return (time.perf_counter() - due_s) * 1000 if paid else CLIENT_S * 1000, paid
+
+    timeout = aiohttp.ClientTimeout(total=CLIENT_S)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
+        began, tasks = time.perf_counter() + 0.05, []
+        for n, order in enumerate(wanted):
+            due_s = began + n / rate
+            await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
+            tasks.append(asyncio.ensure_future(one(session, order, due_s)))
+        return list(await asyncio.gather(*tasks))
+
+
+class Subject:
+    """One way of notifying, running: where to post checkouts, and what the vendors received."""
+
+    def __init__(
+        self, url: str, fault: Callable[..., None], received: Callable[[str], list[dict[str, Any]]], drain_s: float
+    ) -> None:
+        self.url, self.fault, self._received, self._drain_s = url, fault, received, drain_s
+        self.number = 1
+
+    def delivered(self, numbers: set[str]) -> int:
+        """How many of the two messages of each of these orders arrived."""
+        found = set()
+        for vendor in VENDORS:
+            for delivery in self._received(vendor):
+                match = ORDER.search(delivery["text"])
+                if match and match.group(1) in numbers:
+                    found.add((match.group(1), vendor.partition("-")[0]))
+        return len(found)
+
+    def condition(self, fault: dict[str, Any], rate: float, seconds: float) -> Round:
+        """One round under one fault; afterwards the vendors are well and nothing waits any more."""
+        wanted = orders(int(rate * seconds), self.number)
+        self.number += len(wanted)
+        for vendor in SICK:
+            self.fault(vendor, **fault)
+        answers = asyncio.run(shop(self.url, wanted, rate))
+        numbers = {order["order"] for order in wanted}
+        in_time = self.delivered(numbers)
+        if fault["mode"] != "hang":
+            # Slow is slow to drain too; a hanging vendor heals first, since what it holds is never answered.
+            until(lambda: self.delivered(numbers) == 2 * len(wanted), self._drain_s, 0.5)
+        for vendor in SICK:
+            self.fault(vendor, mode="none", latency_ms=50)
+        until(lambda: self.delivered(numbers) == 2 * len(wanted), self._drain_s, 0.5)
+        latency = [ms for ms, _ in answers]
+        return {
+            "p50_ms": percentile(latency, 0.5),
+            "p99_ms": percentile(latency, 0.99),
+            "success": sum(paid for _, paid in answers) / len(answers),
+            "delivered_at_last_answer": in_time / (2 * len(wanted)),
+            "delivered": self.delivered(numbers) / (2 * len(wanted)),
+        }
+
+
+@contextlib.contextmanager
+def before(folder: Path, threads: int, timeout_s: float) -> Iterator[Subject]:
+    """The checkout server that calls the vendors."""
+    sandbox = Sandbox()
+    try:
+        with _server(folder, "direct", sandbox.url, "--threads", str(threads), "--timeout-s", str(timeout_s)) as url:
+            yield Subject(url, sandbox.fault, sandbox.received, timeout_s + 1.0)
+    finally:
+        sandbox.stop()
+
+
+@contextlib.contextmanager
+def after(folder: Path, threads: int) -> Iterator[Subject]:
+    """The same server in front of the whole service."""
+    service = Service(folder / "state")
+    try:
+        service.start()
+        with _server(folder, "dispatcher", service.api, "--threads", str(threads)) as url:
+            yield Subject(url, service.fault, lambda vendor: service.received(vendor)["received"], DRAIN_S)
+    finally:
+        service.stop()
+        service.clean_up()
+
+
+@contextlib.contextmanager
+def _server(folder: Path, mode: str, url: str, *extra: str) -> Iterator[str]:
+    port = free_port()
+    words = [sys.executable, "-m", "benchmarks.checkout_server", mode, "--url", url, "--port", str(port), *extra]
+    worker = Worker(words, {}, folder / f"{mode}.log")
+
+    def answers() -> bool:
+        return bool(asyncio.run(shop(f"http://127.0.0.1:{port}", orders(1, 900_000), 10.0))[0][1])
+
+    try:
+        if not until(answers, 20.0, 0.2):
+            raise click.ClickException(f"the checkout server did not start:\n{worker.tail()}")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        worker.stop()
+
+
+def measure(subject: Subject, rate: float, seconds: float, rounds: int) -> dict[str, dict[str, Any]]:
+    asyncio.run(shop(subject.url, orders(int(2 * rate), 800_000), rate))  # warm: connections, imports, code paths
+    found: dict[str, list[Round]] = {name: [] for name in CONDITIONS}
+    for _ in range(rounds):
+        for name, fault in CONDITIONS.items():
+            found[name].append(subject.condition(fault, rate, seconds))
+    return {
+        name: {field: results.spread([r[field] for r in runs]) for field in runs[0]} for name, runs in found.items()
+    }
+
+
+@click.command(help=__doc__)
+@click.option("--rate", default=50.0, show_default=True, help="checkouts a second")
+@click.option("--seconds", default=12.0, show_default=True, help="of each condition in each round")
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--threads", default=200, show_default=True, help="of the checkout server; Tomcat's default")
+@click.option("--timeout-s", default=5.0, show_default=True, help="of a vendor call inside the checkout")
+@click.option("--chart", "chart_only", is_flag=True, help="measure nothing, draw the figures of the last run")
+@results.options
+def main(
+    rate: float,
+    seconds: float,
+    rounds: int,
+    threads: int,
+    timeout_s: float,
+    chart_only: bool,
+    quick: bool,
+    results_: Path | None,
+) -> None:
+    if chart_only:
+        figures = results.read("checkout_before_after", results_)["figures"]
+        chart(figures, (results_ or results.FOLDER) / "checkout_before_after.png")
+        return
+    if quick:
+        rate, seconds, rounds = 20.0, 2.0, 1
+    with workspace() as folder:
+        with before(folder, threads, timeout_s) as subject:
+            figures_before = measure(subject, rate, seconds, rounds)
+        with after(folder, threads) as subject:
+            figures_after = measure(subject, rate, seconds, rounds)
+    figures = {
+        "rate_per_s": rate,
+        "seconds": seconds,
+        "rounds": rounds,
+        "threads": threads,
+        "vendor_timeout_s": timeout_s,
+        "client_timeout_s": CLIENT_S,
+        "before": figures_before,
+        "after": figures_after,
+        "change_percent": {
+            name: {p: _change(figures_before[name][p], figures_after[name][p]) for p in ("p50_ms", "p99_ms")}
+            for name in CONDITIONS
+        },
+    }
+    show(figures)
+    packages = (*results.PACKAGES, "starlette", "urllib3")
+    path = results.report("checkout_before_after", figures, results_, quick, packages)
+    if path is not None:
+        with contextlib.suppress(click.ClickException):
+            chart(figures, path.with_suffix(".png"))
+
+
+def _change(was: dict[str, Any], now: dict[str, Any]) -> float:
+    return round((float(now["median"]) / float(was["median"]) - 1) * 100, 1)
+
+
+def show(figures: dict[str, Any]) -> None:
+    rows: list[list[Any]] = [["vendors", "", "p50 ms", "p99 ms", "success %", "delivered %"]]
+    for name in CONDITIONS:
+        for side in ("before", "after"):
+            f = {field: spread["median"] for field, spread in figures[side][name].items()}
+            shares = [round(f["success"] * 100, 2), round(f["delivered"] * 100, 2)]
+            rows.append([name, side, round(f["p50_ms"], 1), round(f["p99_ms"], 1), *shares])
+        change = figures["change_percent"][name]
+        rows.append([name, "change", f"{change['p50_ms']:+.1f} %", f"{change['p99_ms']:+.1f} %", "", ""])
+    results.table(rows)
+
+
+def chart(figures: dict[str, Any], path: Path) -> None:
+    """p50 as bars, p99 as whiskers, logarithmic: the two sides are decades apart."""
+    plot = results.plotter()
+    drawing, axes = plot.subplots(figsize=(7, 3.5))
+    for offset, side, colour in ((-0.2, "before", "#c44e52"), (0.2, "after", "#4c72b0")):
+        p50 = [figures[side][name]["p50_ms"]["median"] for name in CONDITIONS]
+        p99 = [figures[side][name]["p99_ms"]["median"] for name in CONDITIONS]
+        places = [n + offset for n in range(len(CONDITIONS))]
+        above = [[0.0] * len(p50), [max(0.0, b - a) for a, b in zip(p50, p99, strict=True)]]
+        axes.bar(places, p50, 0.36, label=side, color=colour, yerr=above, capsize=4)
+        for place, value in zip(places, p50, strict=True):
+            axes.annotate(f"{value:.0f}", (place, value), ha="center", va="bottom", fontsize=8)
+    axes.set_yscale("log")
+    axes.set_xticks(range(len(CONDITIONS)), [f"vendors {name}" for name in CONDITIONS])
+    axes.set_ylabel("checkout, ms (bar p50, whisker p99)")
+    axes.set_title(f"{figures['rate_per_s']:g} checkouts/s, open-loop: sending inside the request, and through us")
+    axes.legend()
+    drawing.tight_layout()
+    drawing.savefig(path, dpi=120)
+    click.echo(f"written: {path}")
+
+
+if __name__ == "__main__":
+    main()

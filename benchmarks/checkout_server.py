@@ -1,0 +1,124 @@
+"""A shop's checkout in ordinary Python, told in two ways whom to notify: the subject of `checkout_before_after`.
+
+`direct` is the monolith at its best: a thread per request out of a large pool, one keep-alive client with bounded
+connect and read time-outs, SMS and e-mail sent at the same time, and a vendor's failure never fails the checkout.
+`dispatcher` is the same server with those two calls replaced by one POST of a trigger. Nothing else differs.
+Starlette, uvicorn and urllib3 are here because Ray Serve needs them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import anyio.to_thread
+import click
+import urllib3
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+Notify = Callable[[dict[str, Any]], bool]
+"""Tell the customer of one order; True when it was handed over."""
+
+
+class Direct:
+    """Calls both vendors and waits for both, as long as the time-out lets it."""
+
+    def __init__(self, vendors: str, threads: int, timeout_s: float) -> None:
+        timeout = urllib3.Timeout(connect=1.0, read=timeout_s)
+        # One connection per thread that may hold one: a smaller pool would open and drop them.
+        self._http = urllib3.PoolManager(num_pools=4, maxsize=2 * threads, timeout=timeout, retries=False)
+        self._senders = ThreadPoolExecutor(threads)
+        self._sms_url = f"{vendors}/sms-a/2010-04-01/Accounts/ACsandbox/Messages.json"
+        self._email_url = f"{vendors}/email-a/v3/mail/send"
+        self._sms_headers = {"Authorization": f"Basic {b64encode(b'ACsandbox:sandbox').decode()}"}
+        self._email_headers = {"Authorization": "Bearer sandbox", "Content-Type": "application/json"}
+
+    def __call__(self, order: dict[str, Any]) -> bool:
+        # The request's own thread sends the e-mail meanwhile: one more thread, not two.
+        sms: Future[bool] = self._senders.submit(self._sms, order)
+        return self._email(order) and sms.result()
+
+    def _sms(self, order: dict[str, Any]) -> bool:
+        fields = {"To": order["phone"], "From": "+4915112345678", "Body": _text(order)}
+        return self._post(self._sms_url, fields=fields, encode_multipart=False, headers=self._sms_headers, expected=201)
+
+    def _email(self, order: dict[str, Any]) -> bool:
+        mail = {
+            "personalizations": [{"to": [{"email": order["email"]}]}],
+            "from": {"email": "shop@example.com"},
+            "subject": f"Order {order['order']} is paid",
+            "content": [{"type": "text/plain", "value": _text(order)}],
+        }
+        return self._post(self._email_url, body=json.dumps(mail), headers=self._email_headers, expected=202)
+
+    def _post(self, url: str, expected: int, **request: Any) -> bool:
+        try:
+            return bool(self._http.request("POST", url, **request).status == expected)
+        except urllib3.exceptions.HTTPError:
+            return False
+
+
+class Dispatcher:
+    """Posts one trigger; a connection error or a 503 is repeated once, with the same key."""
+
+    def __init__(self, api: str, threads: int) -> None:
+        timeout = urllib3.Timeout(connect=1.0, read=3.0)
+        self._http = urllib3.PoolManager(num_pools=1, maxsize=threads, timeout=timeout, retries=False)
+        self._url = f"{api}/v1/triggers"
+
+    def __call__(self, order: dict[str, Any]) -> bool:
+        trigger = {
+            "event": "checkout.completed",
+            "recipient": {"email": order["email"], "phone": order["phone"]},
+            "data": {name: order[name] for name in ("order", "total", "currency", "name")},
+        }
+        headers = {"Content-Type": "application/json", "Idempotency-Key": order["order"]}
+        for _ in range(2):
+            with contextlib.suppress(urllib3.exceptions.HTTPError):
+                if self._http.request("POST", self._url, body=json.dumps(trigger), headers=headers).status == 202:
+                    return True
+        return False
+
+
+def _text(order: dict[str, Any]) -> str:
+    return "Hi {name}, we received {total} {currency} for order {order}. Thank you!".format_map(order)
+
+
+def application(notify: Notify, threads: int) -> Starlette:
+    @contextlib.asynccontextmanager
+    async def life(_: Starlette) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = threads
+        yield
+
+    async def checkout(request: Request) -> Response:
+        order = await request.json()
+        notified = await run_in_threadpool(notify, order)
+        return JSONResponse({"order": order["order"], "paid": True, "notified": notified})
+
+    return Starlette(routes=[Route("/checkout", checkout, methods=["POST"])], lifespan=life)
+
+
+@click.command(help=__doc__)
+@click.argument("mode", type=click.Choice(["direct", "dispatcher"]))
+@click.option("--url", required=True, help="of the sandbox vendors, or of the dispatcher's API")
+@click.option("--port", required=True, type=int)
+@click.option("--threads", default=200, show_default=True, help="of the request pool; Tomcat's default")
+@click.option("--timeout-s", default=5.0, show_default=True, help="of one vendor call")
+def main(mode: str, url: str, port: int, threads: int, timeout_s: float) -> None:
+    sys.setswitchinterval(0.001)  # many threads that wait on sockets: the pool answers sooner
+    notify: Notify = Direct(url, threads, timeout_s) if mode == "direct" else Dispatcher(url, threads)
+    uvicorn.run(application(notify, threads), host="127.0.0.1", port=port, log_level="warning", access_log=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""What a benchmark runs beside itself: a private Redis, the sandbox vendors, workers; and the CPU time each has used.
+
+CPU time is read from the kernel for every process alike, ours and peers, so that nobody's own book-keeping counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from cluster.redis_server import RedisServer
+
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def workspace() -> Iterator[Path]:
+    """A short folder (the path of a unix socket holds 107 bytes), gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="nd-bench-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def private_redis(folder: Path, memory_bytes_max: int = 1 << 30) -> Iterator[RedisServer]:
+    """A Redis as `dispatcher up` starts it: append-only, fsync always."""
+    server = RedisServer(folder / "redis", folder / "r.sock", memory_bytes_max)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+class Sandbox:
+    """The sandbox vendors in a process of their own."""
+
+    def __init__(self, latency_ms: float = 50.0) -> None:
+        words = [sys.executable, "-m", "cluster.sandbox", "--port", "0", "--smtp-port", "0", "--die-with-parent"]
+        words += ["--latency-ms", str(latency_ms)]
+        self._process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        assert self._process.stdout is not None
+        ports = json.loads(self._process.stdout.readline())
+        self.url = f"http://127.0.0.1:{ports['http_port']}"
+        self.smtp_port: int = ports["smtp_port"]
+        self.pid = self._process.pid
+
+    def _call(self, method: str, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}/_sandbox{path}", data, method=method)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def accepted(self, vendor: str) -> int:
+        return int(self._call("GET", f"/{vendor}/received")["accepted"])
+
+    def calls(self, vendor: str) -> int:
+        return int(self._call("GET", f"/{vendor}/received")["calls"])
+
+    def received(self, vendor: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._call("GET", f"/{vendor}/received?full=1")["received"]
+        return found
+
+    def fault(self, vendor: str, **fault: Any) -> None:
+        self._call("PUT", f"/{vendor}/fault", fault)
+
+    def reset(self) -> None:
+        self._call("DELETE", "")
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+
+
+class Worker:
+    """A program in a session of its own; all its processes count, and all end with it."""
+
+    def __init__(self, words: Sequence[str], environment: dict[str, str], log: Path) -> None:
+        self._log = log
+        with log.open("ab") as file:
+            self._process = subprocess.Popen(
+                list(words),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+                env={**os.environ, **environment},
+            )
+        self.pid = self._process.pid
+
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def cpu_s(self) -> float:
+        return cpu_s(session(self.pid))
+
+    def tail(self) -> str:
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-25:])
+
+    def stop(self, patience_s: float = 10.0) -> None:
+        """SIGTERM to the first process, SIGKILL to what is left of its session."""
+        self._process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(patience_s)
+        for pid in session(self.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+
+
+def session(leader: int) -> list[int]:
+    """Every process of the session that `leader` began."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            fields = _stat(int(entry.name))
+            if fields is not None and int(fields[3]) == leader:
+                found.append(int(entry.name))
+    return found
+
+
+def cpu_s(pids: Iterable[int]) -> float:
+    """CPU seconds, user and system, that these processes and their ended children have used."""
+    total = 0
+    for pid in pids:
+        fields = _stat(pid)
+        if fields is not None:
+            total += sum(int(value) for value in fields[11:15])
+    return total * TICK_S
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Fields of /proc/PID/stat from the third (state) on; the second may hold spaces."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+
+
+def until(reached: Any, seconds: float, every_s: float = 0.05) -> bool:
+    """Wait for a condition; False when it did not hold in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if reached():
+            return True
+        time.sleep(every_s)
+    return bool(reached())

@@ -1,0 +1,119 @@
+"""Where figures go: printed, and written as JSON with machine, commit, versions and spread.
+
+A figure of one run is an anecdote; a figure without the machine is a rumour. So a result file holds both, and each
+figure that was repeated is kept as its median with the least and the greatest.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+ROOT = Path(__file__).parents[1]
+FOLDER = Path(__file__).parent / "results"
+PACKAGES = ("aiohttp", "hiredis", "jinja2", "ray", "redis", "uvloop")
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def options(function: Function) -> Function:
+    """The options every benchmark has: `--quick` and `--results`."""
+    quick = click.option("--quick", is_flag=True, help="small sizes: does it run at all? The figures mean nothing")
+    folder = click.Path(file_okay=False, path_type=Path)
+    results = click.option("--results", "results_", type=folder, help="folder for the JSON files")
+    decorated: Function = quick(results(function))
+    return decorated
+
+
+def environment(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
+    """What the figures hold for: machine, commit, versions, and how busy the machine was when the run ended."""
+    return {
+        "at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "machine": f"{platform.system()} {platform.machine()}, {_cpu()}, {os.cpu_count()} cores",
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "load_average": [round(value, 2) for value in os.getloadavg()],
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in packages},
+    }
+
+
+def version(package: str) -> str | None:
+    """The installed version; None when it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def commit() -> str:
+    """The commit the code was run from, marked when files differ from it."""
+    try:
+        words = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"  # an installed wheel
+
+
+def spread(values: Sequence[float], digits: int = 3) -> dict[str, Any]:
+    """Median, least and greatest of repeated runs, and the runs themselves."""
+    runs = [round(value, digits) for value in values]
+    return {"median": round(statistics.median(values), digits), "min": min(runs), "max": max(runs), "all": runs}
+
+
+def report(
+    name: str, figures: Mapping[str, Any], folder: Path | None, quick: bool, packages: Sequence[str] = PACKAGES
+) -> Path | None:
+    """Write `{name}.json`; a quick run's figures mean nothing, so they are written only where a folder is named."""
+    if folder is None and quick:
+        return None
+    folder = folder or FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    body = {"benchmark": name, "quick": quick, "environment": environment(packages), "figures": figures}
+    path.write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n")
+    click.echo(f"written: {path}")
+    return path
+
+
+def read(name: str, folder: Path | None = None) -> dict[str, Any]:
+    """A result file of before, whole."""
+    found: dict[str, Any] = json.loads(((folder or FOLDER) / f"{name}.json").read_text())
+    return found
+
+
+def table(rows: Sequence[Sequence[Any]]) -> None:
+    """Print rows in columns; the first row is the heading."""
+    texts = [[f"{cell:g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    widths = [max(len(row[n]) for row in texts) for n in range(len(texts[0]))]
+    for row in texts:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def plotter() -> Any:
+    """`matplotlib.pyplot` drawing to files; ClickException with the remedy when it is not installed."""
+    try:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
+    except ImportError:
+        raise click.ClickException("no chart: matplotlib is not installed; pip install -e '.[bench]'") from None
+    return pyplot
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"
