@@ -26,7 +26,7 @@ from dispatcher.telemetry.metrics import Gauge, Metrics, render
 from dispatcher.templates.cache import TemplateCache
 from dispatcher.templates.source import TemplateSource
 
-STATES = ("closed", "half_open", "open", "forced_open")
+STATES = ("closed", "half_open", "open", "forced_open", "absent")
 
 
 class IntakeActor:

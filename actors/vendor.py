@@ -72,7 +72,7 @@ class VendorActor:
             random.random,
             self._changed.set,
         )
-        periods = CaretakerPeriods(take_s=s.courier.sweep_s, audit_s=s.courier.audit_s)
+        periods = CaretakerPeriods(take_s=s.courier.take_s, audit_s=s.courier.audit_s)
         self._caretaker = Caretaker(self._courier, self._store, clock, frozenset(s.vendors), periods, random.random)
         self._tasks.start("courier", self._deliver())
         self._tasks.start("outbox", self._courier.outbox.run())

@@ -24,6 +24,7 @@ class ApiKeys:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._by_prefix: dict[str, tuple[str, str]] = {}
+        self._required = False
         self._read_s = -RELOAD_S
         self._mtime_ns = -1
 
@@ -35,6 +36,13 @@ class ApiKeys:
 
     @property
     def required(self) -> bool:
+        """Whether calls need a key. Once true it stays so: losing or emptying the file must not open the door."""
+        self._refresh()
+        return self._required
+
+    @property
+    def usable(self) -> bool:
+        """Whether any key opens anything."""
         self._refresh()
         return bool(self._by_prefix)
 
@@ -57,12 +65,12 @@ class ApiKeys:
             if mtime_ns != self._mtime_ns:
                 rows = json.loads(self._path.read_text())["keys"]
                 self._by_prefix = {row["prefix"]: (row["tenant"], row["digest"]) for row in rows}
+                self._required = self._required or bool(rows)
                 self._mtime_ns = mtime_ns
         except FileNotFoundError:
-            if self._mtime_ns != -1:
-                return  # keys once required stay required: a lost file must not open the door
-        except (ValueError, KeyError, OSError):
             return
+        except (ValueError, KeyError, TypeError, OSError):
+            self._required = True  # there is a file: the keys known before go on, and without any nobody comes in
 
 
 def new_key(path: Path, tenant: str) -> str:

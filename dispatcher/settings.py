@@ -147,7 +147,7 @@ class CourierSettings(_Section):
 
     settle_interval_ms: Annotated[int, Field(ge=1, le=1_000)] = 100  # a kill may repeat this much; 10 ms slowed accepts
     settle_stall_s: PositiveS = 1.0  # nothing starts while an outcome is unsettled for this long
-    sweep_s: PositiveS = 1.0  # takes from dead incarnations; with 2 s of silence, three seconds after a kill
+    take_s: PositiveS = 0.5  # takes from dead incarnations; with 2 s of silence, within three seconds after a kill
     audit_s: PositiveS = 5.0  # reads its own pending list; a lost answer is rare
     claim_pace_ms: Annotated[int, Field(ge=0, le=1_000)] = 15  # each claim is an fsync that accepts wait for
     claim_block_ms: Annotated[int, Field(ge=1, le=1_000)] = 200  # wakes a paused claim often enough to stop quickly

@@ -47,6 +47,7 @@ class Supervisor:
         self._term = 0
         self.plan = Plan()
         self._live: set[str] = set()
+        self._manned: set[str] = set()  # vendors that had a live actor in this term
         self._depths: dict[str, MailboxDepth] = {}
         self._overrides: dict[str, Override] = {}
         self._urgent = asyncio.Event()
@@ -118,6 +119,7 @@ class Supervisor:
                 for gone in self._live - live:
                     self._reports.pop(gone, None)
                 self._live = live
+                self._manned |= {_vendor_of(name) for name in live}
                 self._depths = await self._control.depths()
                 overrides = await self._control.overrides()
                 if overrides != self._overrides:
@@ -157,18 +159,27 @@ class Supervisor:
             return  # a first plan made before anyone could report would say nothing
         reports = [report for name, report in self._reports.items() if name in self._live]
         depths = {name: depth.total for name, depth in self._depths.items()}
-        plan = decide(reports, self._config, depths, self._overrides, self.plan, self._clock.wall_ms())
+        now_ms = self._clock.wall_ms()
+        plan = decide(reports, self._config, depths, self._overrides, self.plan, now_ms, self._absent())
         if plan.same_assignment(self.plan):
             return
         await self._control.publish(plan, self._term)
         self.plan = plan
         logger().info("plan_published", epoch=plan.epoch, reason=plan.reason)
 
+    def _absent(self) -> set[str]:
+        """Vendors with an actor earlier in this term and none now. Before that nobody is missed: they are starting."""
+        return self._manned - {_vendor_of(name) for name in self._live}
+
     async def _add_up(self) -> None:
         while True:
             await self._clock.sleep(1.0)
             with contextlib.suppress(UnavailableError):
                 await self._control.totals({"totals": self._totals.snapshot(), "term": self._term})
+
+
+def _vendor_of(incarnation: str) -> str:
+    return incarnation.rpartition("/")[0]
 
 
 def _report_from(body: Mapping[str, Any]) -> Report:

@@ -20,6 +20,8 @@ from cluster.drills.report import FIELDS, figures, plot, summary, table, wrong
 from cluster.service import Service
 
 STORM = "storm"
+TABLE_WIDTH = 170
+"""A terminal of 80 columns cannot show fourteen figures; a pager or a file can."""
 
 
 @click.command()
@@ -60,7 +62,7 @@ def drill(
     if unknown:
         raise click.BadParameter(f"{unknown[0]}: is no drill; `dispatcher drill` lists them")
     results, failed = _perform(console, chosen, runs, rate, minutes, seed, plots)
-    console.print(table(results))
+    Console(width=max(console.width, TABLE_WIDTH)).print(table(results))
     if json_file is not None:
         json_file.write_text(json.dumps(_document(results, rate, minutes, seed), indent=1) + "\n")
     console.print(f"[red]FAILED: {'; '.join(failed)}[/]" if failed else "[green]nothing lost, no unexplained repeat[/]")

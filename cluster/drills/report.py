@@ -128,13 +128,12 @@ def summary(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 def table(results: dict[str, list[dict[str, Any]]]) -> Table:
     shown = Table(title="Drills, median (worst) over their runs", title_justify="left")
     shown.add_column("drill")
-    names = [n for n in FIELDS if n not in ("accepted", "expected")]
-    for name in names:
-        shown.add_column(name)
+    for name in FIELDS:
+        shown.add_column(name, justify="right")
     shown.add_column("runs")
     for drill, runs in results.items():
         sums = summary(runs)
-        cells = [_cell(sums[name]) if name in sums else "–" for name in names]
+        cells = [_cell(sums[name]) if name in sums else "–" for name in FIELDS]
         shown.add_row(drill, *cells, str(len(runs)))
     return shown
 

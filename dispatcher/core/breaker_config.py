@@ -88,7 +88,7 @@ class BreakerConfig:
         """
         wait = self.open_wait_ms
         for _ in range(attempts - 1):
-            longer = int(wait * self.open_wait_multiplier)
+            longer = int(min(wait * self.open_wait_multiplier, self.open_wait_ms_max))
             if longer == wait or wait >= self.open_wait_ms_max:
                 break
             wait = longer

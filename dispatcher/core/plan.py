@@ -10,11 +10,12 @@ Rules:
 5. An operator's override wins over every report.
 6. Nobody is judged by silence here: an incarnation is dead only when `supervision` said so. A vendor of which nobody
    has reported yet keeps the state of the previous plan.
+7. A vendor whose last actor is dead is `absent` until a new one reports: its fallback drains for it meanwhile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -133,13 +134,19 @@ def decide(
     overrides: Mapping[str, Override],
     previous: Plan,
     now_ms: int,
+    absent: Collection[str] = (),
 ) -> Plan:
-    """The next plan. `reports`: the latest of each live incarnation; `mailboxes`: each existing one and its depth."""
+    """The next plan.
+
+    `reports`: the latest of each live incarnation; `mailboxes`: each existing one and its depth; `absent`: vendors that
+    had an actor and have none now.
+    """
     by_vendor: dict[str, list[Report]] = {}
     for report in sorted(reports, key=lambda r: r.incarnation):
         by_vendor.setdefault(report.vendor, []).append(report)
     states = {
-        name: _state(name, by_vendor.get(name, []), overrides.get(name), previous, now_ms) for name in config.vendors
+        name: _state(name, by_vendor.get(name, []), overrides.get(name), previous, now_ms, name in absent)
+        for name in config.vendors
     }
     healthy = {name for name, state in states.items() if state == CLOSED}
     drains: dict[str, list[str]] = {name: [] for name in config.vendors}
@@ -160,9 +167,14 @@ def decide(
     return Plan(plan.epoch, now_ms, vendors, held, _why(previous, plan))
 
 
-def _state(name: str, reports: list[Report], override: Override | None, previous: Plan, now_ms: int) -> str:
+def _state(
+    name: str, reports: list[Report], override: Override | None, previous: Plan, now_ms: int, absent: bool
+) -> str:
+    absent = absent and not reports
     if override is not None and (override.until_ms is None or override.until_ms > now_ms):
-        return FORCED_OPEN if override.state == "open" else CLOSED
+        return FORCED_OPEN if override.state == "open" else ABSENT if absent else CLOSED
+    if absent:
+        return ABSENT
     if not reports:
         before = previous.vendors.get(name)
         return CLOSED if before is None or before.state == FORCED_OPEN else before.state

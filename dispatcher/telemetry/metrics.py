@@ -3,11 +3,13 @@
 Each process keeps cumulative counters and bucket counts and publishes them with its reports; the supervisor keeps the
 latest of each process, folds in those of processes that ended, and publishes the sum; intake serves that sum and adds
 gauges of Redis and of the plan. A lost report is made good by the next, and a supervisor's restart is an ordinary
-counter reset. Labels are vendors, outcomes and states: never a tenant, an id or an address.
+counter reset. Labels are vendors, outcomes and states: never a tenant, an id or an address; what does not look like a
+short name is counted as `other`.
 """
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -42,6 +44,9 @@ CATALOGUE: dict[str, tuple[str, str, tuple[str, ...]]] = {
 
 Key = tuple[str, tuple[str, ...]]
 
+NAME = re.compile(r"(?!.*\d{8})[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+"""What a label may hold: no `@`, `+` or space, and no more than seven digits in a row."""
+
 
 class Metrics:
     """Cumulative counters and histograms of one process."""
@@ -52,13 +57,15 @@ class Metrics:
 
     def count(self, name: str, *labels: str, by: float = 1) -> None:
         key = (name, labels)
+        if key not in self._counters:
+            key = (name, _names(labels))
         self._counters[key] = self._counters.get(key, 0.0) + by
 
     def observe(self, name: str, seconds: float, *labels: str) -> None:
         """Add one measurement; the row holds a count per bucket, one beyond the last, and the sum."""
         row = self._histograms.get((name, labels))
         if row is None:
-            row = self._histograms[name, labels] = [0.0] * (len(BUCKETS_S) + 2)
+            row = self._histograms.setdefault((name, _names(labels)), [0.0] * (len(BUCKETS_S) + 2))
         row[bisect_left(BUCKETS_S, seconds)] += 1
         row[-1] += seconds
 
@@ -86,15 +93,20 @@ class Totals:
     def __init__(self) -> None:
         self._latest: dict[str, Mapping[str, Any]] = {}
         self._ended = Metrics()
+        self._ended_names: set[str] = set()
 
     def hear(self, process: str, snapshot: Mapping[str, Any]) -> None:
-        self._latest[process] = snapshot
+        """Take the report of a process, whose name belongs to one life of it: an older or a late one is ignored."""
+        known = self._latest.get(process)
+        if process not in self._ended_names and (known is None or _events(snapshot) >= _events(known)):
+            self._latest[process] = snapshot
 
     def end(self, processes: Iterable[str]) -> None:
         for process in processes:
             snapshot = self._latest.pop(process, None)
             if snapshot is not None:
                 self._ended.add(snapshot)
+                self._ended_names.add(process)
 
     def snapshot(self) -> dict[str, Any]:
         total = Metrics()
@@ -102,6 +114,16 @@ class Totals:
         for snapshot in self._latest.values():
             total.add(snapshot)
         return total.snapshot()
+
+
+def _events(snapshot: Mapping[str, Any]) -> float:
+    """How much a snapshot has counted: of two of one process, the one with less is older."""
+    counted = sum(value for _, _, value in snapshot["c"])
+    return float(counted + sum(sum(row[:-1]) for _, _, row in snapshot["h"]))
+
+
+def _names(labels: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(label if NAME.fullmatch(label) else "other" for label in labels)
 
 
 class Gauge:

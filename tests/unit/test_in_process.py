@@ -170,6 +170,22 @@ async def test_a_killed_actors_work_is_done_by_the_next() -> None:
 
 
 @virtual
+async def test_a_vendor_whose_only_actor_died_is_covered_by_its_fallback() -> None:
+    """Nobody restarts it, and within 4 s what it had claimed and what comes now goes through the other."""
+    play = Play()
+    await play.start()
+    play.a.took_s = 30.0
+    ids = await play.post(20)
+    await until(lambda: len(play.a.sent) == 20)
+    play.actors["a"].kill()
+    await play.all_settled(20, 4.0)
+    assert play.accepted_by() == Counter(ids)
+    assert Counter(play.b.ids) == Counter(ids)
+    await play.post(25)
+    await play.all_settled(25, 1.0)
+
+
+@virtual
 async def test_a_killed_actors_started_holds_are_not_repeated() -> None:
     """Under `hold`, what had begun is held, never sent a second time."""
     play = Play()

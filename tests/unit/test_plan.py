@@ -205,3 +205,29 @@ def test_a_plan_says_what_changed() -> None:
     assert first.reason == "first plan"
     assert "a closed → open (http_500)" in second.reason
     assert "b drains b, a" in second.reason
+
+
+def test_a_vendor_without_an_actor_is_drained_by_its_fallback() -> None:
+    """Its last actor is dead: nothing new goes there and the fallback has its mailbox, until a new actor reports."""
+    both = planned(report("a"), report("b"), config=config("a", "b"))
+    gone = decide([report("b")], config("a", "b"), {}, {}, both, 2000, {"a"})
+    assert gone.vendors["a"].state == "absent"
+    assert not gone.usable("a")
+    assert gone.vendors["b"].drains == ("b", "a")
+    back = decide([report("a", number=2), report("b")], config("a", "b"), {}, {}, gone, 3000, set())
+    assert back.vendors["a"].state == "closed"
+    assert back.vendors["b"].drains == ("b",)
+
+
+def test_an_operator_cannot_close_a_vendor_that_has_no_actor() -> None:
+    """`close` means "send whatever the breaker says", and nobody is there to send; `open` stays open."""
+    both = planned(report("a"), report("b"), config=config("a", "b"))
+    for word, state in (("close", "absent"), ("open", "forced_open")):
+        plan = decide([report("b")], config("a", "b"), {}, {"a": Override("a", word)}, both, 2000, {"a"})
+        assert plan.vendors["a"].state == state
+
+
+def test_before_its_first_report_a_vendor_keeps_its_state() -> None:
+    """Registered and not heard yet, or nobody seen in this term: no verdict from silence."""
+    both = planned(report("a"), report("b"), config=config("a", "b"))
+    assert decide([report("b")], config("a", "b"), {}, {}, both, 2000).vendors["a"].state == "closed"
