@@ -241,8 +241,10 @@ def chart(figures: dict[str, Any], path: Path) -> None:
         above = [[0.0] * len(p50), [max(0.0, b - a) for a, b in zip(p50, p99, strict=True)]]
         axes.bar(places, p50, 0.36, label=side, color=colour, yerr=above, capsize=4)
         for place, value in zip(places, p50, strict=True):
-            axes.annotate(f"{value:.0f}", (place, value), ha="center", va="bottom", fontsize=8)
+            label = {"xytext": (0, -11), "textcoords": "offset points", "ha": "center", "color": "white", "fontsize": 8}
+            axes.annotate(f"{value:.0f}", (place, value), **label)
     axes.set_yscale("log")
+    axes.set_ylim(bottom=1)
     axes.set_xticks(range(len(CONDITIONS)), [f"vendors {name}" for name in CONDITIONS])
     axes.set_ylabel("checkout, ms (bar p50, whisker p99)")
     axes.set_title(f"{figures['rate_per_s']:g} checkouts/s, open-loop: sending inside the request, and through us")

@@ -134,13 +134,19 @@ def session(leader: int) -> list[int]:
 
 
 def cpu_s(pids: Iterable[int]) -> float:
-    """CPU seconds, user and system, that these processes and their ended children have used."""
-    total = 0
+    """CPU seconds, user and system, that these processes and their ended children have used.
+
+    A process's own time is from its CPU clock (Linux numbers it by the pid: clock_getcpuclockid), exact where
+    /proc counts hundredths of a second; of ended children only those hundredths are left.
+    """
+    total = 0.0
     for pid in pids:
         fields = _stat(pid)
         if fields is not None:
-            total += sum(int(value) for value in fields[11:15])
-    return total * TICK_S
+            with contextlib.suppress(OSError):  # ended in between
+                total += time.clock_gettime((~pid << 3) | 2)
+            total += (int(fields[13]) + int(fields[14])) * TICK_S
+    return total
 
 
 def _stat(pid: int) -> list[str] | None:

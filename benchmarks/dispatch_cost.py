@@ -1,0 +1,236 @@
+"""What does sending one notification cost in CPU time, and how fast does one process drain a backlog?
+
+    python -m benchmarks.dispatch_cost [--count 5000] [--rounds 5] [--peers all]
+
+A backlog is sent through a sandbox vendor that answers after 50 ms, at most 64 calls at once, from a Redis with
+append-only and fsync always, as `dispatcher up` starts it. Subjects: our vendor actor with its full duty, the bare
+asyncio loop under it (`benchmarks/dispatch_workers.py`), and peers (`benchmarks/peers`) where they are installed
+(`pip install -e '.[peers]'`). Rounds interleave the subjects, so that a noisy minute hits all of them.
+
+CPU is of all the worker's processes, user and system, read from the kernel, from the 500th delivery to the last
+acknowledgement. Redis and the vendor are processes of their own; Redis's CPU time is told apart. Every delivery is
+counted by the vendor: a subject that loses or repeats one fails the run.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks import results
+from benchmarks.peers.job import CONCURRENCY
+from benchmarks.processes import Sandbox, Worker, cpu_s, private_redis, until, workspace
+from cluster.redis_server import RedisServer
+
+VENDOR = "sms-a"
+PREFORK = 16  # processes; each holds one call, so 16 × 20 calls/s is its most
+ROUND_S = 120.0
+SETTLED_S = 0.5  # after the last delivery: acknowledgements are at most 0.1 s behind
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A worker: how it starts, how its queue is filled, what must be importable."""
+
+    name: str
+    worker: tuple[str, ...]
+    fill: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()  # runs too and is not counted
+
+    def missing(self) -> list[str]:
+        return [module for module in self.needs if importlib.util.find_spec(module) is None]
+
+
+def _own(name: str, beside: tuple[str, ...] = ()) -> Subject:
+    module = "benchmarks.dispatch_workers"
+    return Subject(name, (module, name), (module, name, "--fill"), beside=beside)
+
+
+def _peer(name: str, app: str, needs: Sequence[str], *worker: str) -> Subject:
+    return Subject(name, worker, ("benchmarks.peers.fill", app), tuple(needs))
+
+
+CELERY = ("celery", "-A", "benchmarks.peers.celery_app", "worker", "-l", "warning")
+CELERY_QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+OWN = (_own("ours", ("benchmarks.dispatch_workers", "supervisor")), _own("floor"))
+PEERS = (
+    _peer(
+        "taskiq",
+        "taskiq_app",
+        ("taskiq", "taskiq_redis"),
+        *("taskiq", "worker", "benchmarks.peers.taskiq_app:broker"),
+        *("--workers", "1", "--max-async-tasks", str(CONCURRENCY), "--log-level", "WARNING"),
+    ),
+    _peer("arq", "arq_app", ("arq",), "arq", "benchmarks.peers.arq_app.WorkerSettings"),
+    _peer(
+        "dramatiq",
+        "dramatiq_app",
+        ("dramatiq", "requests"),
+        *("dramatiq", "benchmarks.peers.dramatiq_app", "-p", "1", "-t", str(CONCURRENCY)),
+    ),
+    _peer(
+        "celery-gevent",
+        "celery_app",
+        ("celery", "gevent", "requests"),
+        *(*CELERY, "-P", "gevent", "-c", str(CONCURRENCY), *CELERY_QUIET),
+    ),
+    _peer(
+        "celery-prefork",
+        "celery_app",
+        ("celery", "requests"),
+        *(*CELERY, "-P", "prefork", "-c", str(PREFORK), *CELERY_QUIET),
+    ),
+)
+VERSIONED = ("celery", "kombu", "gevent", "dramatiq", "taskiq", "taskiq-redis", "arq", "requests")
+
+
+class Bench:
+    """Redis and the vendor, and rounds on them."""
+
+    def __init__(self, folder: Path, redis: RedisServer, sandbox: Sandbox, count: int, warm: int) -> None:
+        self._folder, self._redis, self._sandbox = folder, redis, sandbox
+        self._count, self._warm = count, warm
+        self._environment = {
+            "BENCHMARK_REDIS": redis.url.removeprefix("unix://"),
+            "SANDBOX_URL": sandbox.url,
+            "SANDBOX_SMTP_PORT": str(sandbox.smtp_port),
+        }
+
+    def round(self, subject: Subject) -> dict[str, float]:
+        """Fill, start, measure from the warm-up's end to the last acknowledgement, stop."""
+        self._redis.client().flushall()
+        self._sandbox.reset()
+        total = self._count + self._warm
+        filler = self._start((*subject.fill, str(total)), f"{subject.name}-fill")
+        if not until(lambda: not filler.running(), ROUND_S) or "Traceback" in filler.tail():
+            raise click.ClickException(f"{subject.name}: the queue was not filled\n{filler.tail()}")
+        beside = self._start(subject.beside, "beside") if subject.beside else None
+        worker = self._start(subject.worker, subject.name)
+        try:
+            return self._measure(subject, worker, total)
+        finally:
+            worker.stop()
+            if beside is not None:
+                beside.stop()
+
+    def _measure(self, subject: Subject, worker: Worker, total: int) -> dict[str, float]:
+        redis_pid = self._redis.pid()
+        assert redis_pid is not None
+        done = 0
+
+        def reached(wanted: int) -> bool:
+            nonlocal done
+            done = self._sandbox.accepted(VENDOR)
+            return done >= wanted or not worker.running()
+
+        if not until(lambda: reached(self._warm), ROUND_S, 0.1) or not worker.running():
+            raise click.ClickException(f"{subject.name}: does not work\n{worker.tail()}")
+        first, first_s, cpu, redis_cpu = done, time.time(), worker.cpu_s(), cpu_s([redis_pid])
+        until(lambda: reached(total), ROUND_S, 0.1)
+        time.sleep(SETTLED_S)
+        cpu, redis_cpu = worker.cpu_s() - cpu, cpu_s([redis_pid]) - redis_cpu
+        deliveries = self._sandbox.received(VENDOR)
+        distinct = len({delivery["text"] for delivery in deliveries})
+        if distinct != total or len(deliveries) != total:
+            words = f"{subject.name}: {len(deliveries)} deliveries of {distinct} messages, {total} were queued"
+            raise click.ClickException(f"{words}\n{worker.tail()}")
+        sent = total - first
+        return {
+            "cpu_ms": cpu * 1000 / sent,
+            "per_s": sent / (deliveries[-1]["t"] - first_s),
+            "redis_cpu_ms": redis_cpu * 1000 / sent,
+        }
+
+    def _start(self, words: Sequence[str], log: str) -> Worker:
+        return Worker([sys.executable, "-m", *words], self._environment, self._folder / f"{log}.log")
+
+
+def chosen_peers(wanted: str) -> list[Subject]:
+    """Those asked for that are installed; says which are not."""
+    names = [peer.name for peer in PEERS] if wanted == "all" else [name for name in wanted.split(",") if name != "none"]
+    found = []
+    for name in filter(None, names):
+        peer = next((peer for peer in PEERS if peer.name == name), None)
+        if peer is None:
+            known = ", ".join(peer.name for peer in PEERS)
+            raise click.BadParameter(f"{name} is none of {known}", param_hint="--peers")
+        if peer.missing():
+            click.echo(
+                f"{name}: not measured, {', '.join(peer.missing())} is not installed (pip install -e '.[peers]')"
+            )
+        else:
+            found.append(peer)
+    return found
+
+
+@click.command(help=__doc__)
+@click.option("--count", default=5000, show_default=True, help="notifications measured, after 500 to warm up")
+@click.option("--rounds", default=5, show_default=True)
+@click.option("--peers", "wanted", default="all", show_default=True, help="names with commas between, all or none")
+@results.options
+def main(count: int, rounds: int, wanted: str, quick: bool, results_: Path | None) -> None:
+    warm = 500
+    if quick:
+        count, rounds, warm = 300, 1, 50
+    subjects = [*OWN, *chosen_peers(wanted)]
+    found: dict[str, list[dict[str, float]]] = {subject.name: [] for subject in subjects}
+    with workspace() as folder, private_redis(folder) as redis:
+        sandbox = Sandbox()
+        try:
+            bench = Bench(folder, redis, sandbox, count, warm)
+            for n in range(rounds):
+                for subject in subjects:
+                    found[subject.name].append(bench.round(subject))
+                    click.echo(f"round {n + 1}: {subject.name} {found[subject.name][-1]['cpu_ms']:.3f} ms")
+        finally:
+            sandbox.stop()
+    figures = summary(found, count, rounds)
+    show(figures)
+    results.report("dispatch_cost", figures, results_, quick, (*results.PACKAGES, *VERSIONED))
+
+
+def summary(found: dict[str, list[dict[str, float]]], count: int, rounds: int) -> dict[str, Any]:
+    """Medians, and each subject's cost as a multiple of the floor's in the same round."""
+    floor = [run["cpu_ms"] for run in found["floor"]]
+    return {
+        "count": count,
+        "rounds": rounds,
+        "vendor_ms": 50,
+        "concurrency": CONCURRENCY,
+        "subjects": {
+            name: {
+                **{field: results.spread([run[field] for run in runs]) for field in runs[0]},
+                "times_floor": results.spread([run["cpu_ms"] / base for run, base in zip(runs, floor, strict=True)], 2),
+            }
+            for name, runs in found.items()
+        },
+    }
+
+
+def show(figures: dict[str, Any]) -> None:
+    rows: list[list[Any]] = [["", "CPU ms each", "(min to max)", "× floor", "a second", "Redis CPU ms"]]
+    for name, f in figures["subjects"].items():
+        cpu = f["cpu_ms"]
+        rows.append(
+            [
+                name,
+                f"{cpu['median']:.3f}",
+                f"({cpu['min']:.3f} to {cpu['max']:.3f})",
+                f"{f['times_floor']['median']:.2f}",
+                f"{f['per_s']['median']:.0f}",
+                f"{f['redis_cpu_ms']['median']:.3f}",
+            ]
+        )
+    results.table(rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""The two workers of our own that `dispatch_cost` measures, each as a process of its own, without Ray.
+
+`ours` is the vendor actor with its full duty: breaker, limiter, fencing, record of every attempt, metrics, beats,
+reports, takes and audits. `floor` is the least that can be called at-least-once: XREADGROUP, render, POST, XACK, in the
+same loop, client and Redis. `supervisor` hears and plans for `ours`, as it would in production; it is not counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import click
+import uvloop
+
+from actors.supervisor import SupervisorActor
+from actors.vendor import VendorActor
+from benchmarks.peers import job
+from dispatcher.adapters.redis.scripts import client
+from dispatcher.adapters.redis.store import RedisStore
+from dispatcher.adapters.redis.templates import RedisTemplateStore
+from dispatcher.core.notification import NewNotification, NewTrigger
+from dispatcher.settings import load_settings
+from dispatcher.templates.source import TemplateSource
+
+VENDOR = "sms-a"
+STREAM = "floor"
+SETTLE_S = 0.1
+BATCH = 100
+
+
+def redis_url() -> str:
+    return f"unix://{job.socket()}"
+
+
+def settings() -> dict[str, Any]:
+    return load_settings(Path(str(resources.files("cluster") / "sandbox.yaml"))).model_dump(mode="json")
+
+
+async def ours(stop: asyncio.Event) -> None:
+    actor = VendorActor(settings(), VENDOR, {"redis_url": redis_url()}, {"replica": "benchmark", "pid": os.getpid()})
+    await actor.start()
+    await stop.wait()
+    await actor.stop(5.0)
+
+
+async def supervisor(stop: asyncio.Event) -> None:
+    actor = SupervisorActor(settings(), {"redis_url": redis_url()}, {})
+    await actor.start()
+    await stop.wait()
+    await actor.stop(5.0)
+
+
+async def floor(stop: asyncio.Event) -> None:
+    """Claims and acknowledgements share round trips as ours do, 100 ms apart; else its fsyncs would make it dearer."""
+    store, waiting = client(redis_url()), client(redis_url(), timeout_s=5.0)
+    done: list[str] = []
+    calls: set[asyncio.Task[None]] = set()
+    room = asyncio.Event()
+
+    async def deliver(entry_id: str, text: str) -> None:
+        message = json.loads(text)
+        async with session.post(url, data=job.body(message["to"], message["data"]), headers=job.HEADERS) as answer:
+            job.check(answer.status, await answer.read())
+        done.append(entry_id)
+
+    def ended(task: asyncio.Task[None]) -> None:
+        calls.discard(task)
+        room.set()
+
+    async def acknowledge() -> None:
+        while True:
+            await asyncio.sleep(SETTLE_S)
+            batch = done[:]
+            del done[: len(batch)]
+            if batch:
+                pipeline = store.pipeline(transaction=False)
+                pipeline.xack(STREAM, "g", *batch)
+                pipeline.xdel(STREAM, *batch)
+                await pipeline.execute()
+
+    url = job.url()
+    acknowledging = asyncio.ensure_future(acknowledge())
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=job.TIMEOUT_S)) as session:
+        while not stop.is_set():
+            free = job.CONCURRENCY - len(calls)
+            if free == 0:
+                room.clear()
+                await room.wait()
+                continue
+            reply: Any = await waiting.xreadgroup("g", "floor", {STREAM: ">"}, count=free, block=200)
+            for _, entries in reply or []:
+                for entry_id, fields in entries:
+                    task = asyncio.ensure_future(deliver(entry_id, fields["j"]))
+                    calls.add(task)
+                    task.add_done_callback(ended)
+    acknowledging.cancel()
+
+
+async def fill_ours(count: int) -> None:
+    """Queue as intake does: one trigger with one SMS each."""
+    connection = client(redis_url())
+    version = await RedisTemplateStore(connection).put(TemplateSource(name="paid-sms", text=job.TEXT))
+    store, now_ms = RedisStore(connection), int(time.time() * 1000)
+    triggers = [
+        NewTrigger(
+            id=f"0-{n:026d}",
+            tenant="public",
+            event="checkout.completed",
+            body_hash=f"{n:064x}",
+            accepted_ms=now_ms,
+            expires_ms=now_ms + 86_400_000,
+            priority="normal",
+            on_unknown="resend",
+            data=data,
+            notifications=(NewNotification("sms", to, ("sms-a", "sms-b"), VENDOR, "paid-sms", version),),
+            idempotency_key=data["order"],
+        )
+        for n, (to, data) in enumerate(job.messages(count))
+    ]
+    for n in range(0, count, BATCH):
+        assert set(await store.accept(triggers[n : n + BATCH])) == {"OK"}
+    await connection.aclose()
+
+
+async def fill_floor(count: int) -> None:
+    connection = client(redis_url())
+    await connection.xgroup_create(STREAM, "g", "0", mkstream=True)
+    rows = [json.dumps({"to": to, "data": data}) for to, data in job.messages(count)]
+    for n in range(0, count, BATCH):
+        pipeline = connection.pipeline(transaction=False)
+        for row in rows[n : n + BATCH]:
+            pipeline.xadd(STREAM, {"j": row})
+        await pipeline.execute()
+    await connection.aclose()
+
+
+LOOPS: dict[str, Callable[[asyncio.Event], Awaitable[None]]] = {"ours": ours, "floor": floor, "supervisor": supervisor}
+FILLS: dict[str, Callable[[int], Awaitable[None]]] = {"ours": fill_ours, "floor": fill_floor}
+
+
+async def _run(name: str, fill: int) -> None:
+    if fill:
+        await FILLS[name](fill)
+        return
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await LOOPS[name](stop)
+
+
+@click.command(help=__doc__)
+@click.argument("name", type=click.Choice(sorted(LOOPS)))
+@click.option("--fill", default=0, help="queue so many messages for it instead, and end")
+def main(name: str, fill: int) -> None:
+    uvloop.run(_run(name, fill))
+
+
+if __name__ == "__main__":
+    main()

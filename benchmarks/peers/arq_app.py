@@ -1,0 +1,50 @@
+"""arq: `arq benchmarks.peers.arq_app.WorkerSettings`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiohttp
+from arq import create_pool
+from arq.connections import RedisSettings
+
+from benchmarks.peers import job
+
+REDIS = RedisSettings(unix_socket_path=job.socket())
+
+
+async def send(ctx: dict[str, Any], to: str, data: dict[str, Any]) -> None:
+    session: aiohttp.ClientSession = ctx["session"]
+    async with session.post(job.url(), data=job.body(to, data), headers=job.HEADERS) as answer:
+        job.check(answer.status, await answer.read())
+
+
+async def startup(ctx: dict[str, Any]) -> None:
+    ctx["session"] = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=job.TIMEOUT_S))
+
+
+async def shutdown(ctx: dict[str, Any]) -> None:
+    await ctx["session"].close()
+
+
+class WorkerSettings:
+    """Read by arq's command. It polls; at the default half second a worker of 64 jobs could start 128 a second."""
+
+    functions = (send,)
+    redis_settings = REDIS
+    on_startup = startup
+    on_shutdown = shutdown
+    max_jobs = job.CONCURRENCY
+    poll_delay = 0.05
+    keep_result = 0
+
+
+def fill(count: int) -> None:
+    async def run() -> None:
+        pool = await create_pool(REDIS)
+        for to, data in job.messages(count):
+            await pool.enqueue_job("send", to, data)
+        await pool.aclose()
+
+    asyncio.run(run())

@@ -1,0 +1,42 @@
+"""Celery: `celery -A benchmarks.peers.celery_app worker`, pool prefork or gevent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import celery
+import requests
+from requests.adapters import HTTPAdapter
+
+from benchmarks.peers import job
+
+app = celery.Celery("peer", broker=f"redis+socket://{job.socket()}")
+app.conf.update(
+    task_ignore_result=True,
+    task_acks_late=True,
+    worker_prefetch_multiplier=4,
+    broker_connection_retry_on_startup=True,
+    worker_hijack_root_logger=False,
+)
+_session: requests.Session | None = None
+
+
+def session() -> requests.Session:
+    """One per process, made after the fork; under gevent shared by all greenlets."""
+    global _session
+    if _session is None:
+        _session = requests.Session()
+        _session.trust_env = False
+        _session.mount("http://", HTTPAdapter(pool_maxsize=job.CONCURRENCY))
+    return _session
+
+
+@app.task(name="send")  # type: ignore[untyped-decorator]
+def send(to: str, data: dict[str, Any]) -> None:
+    answer = session().post(job.url(), data=job.body(to, data), headers=job.HEADERS, timeout=job.TIMEOUT_S)
+    job.check(answer.status_code, answer.content)
+
+
+def fill(count: int) -> None:
+    for to, data in job.messages(count):
+        send.delay(to, data)
