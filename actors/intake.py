@@ -9,14 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dispatcher.auth import ApiKeys
-
 from actors.runtime import VERSION, Tasks, open_redis, until_available
 from dispatcher.adapters.clock import SystemClock
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.templates import RedisTemplateStore
 from dispatcher.adapters.redis.views import RedisViews
+from dispatcher.auth import ApiKeys
 from dispatcher.core.notification import MailboxDepth
 from dispatcher.core.plan import Plan
 from dispatcher.errors import UnavailableError
