@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from actors.runtime import VERSION, Tasks, open_redis, until_available
@@ -24,6 +24,7 @@ from dispatcher.core.plan import Beat, Plan
 from dispatcher.core.retry import RetryPolicy
 from dispatcher.courier import Courier, CourierLimits
 from dispatcher.errors import FencedError, UnavailableError
+from dispatcher.ports import Clock, Control, Store, Vendor
 from dispatcher.settings import Settings, VendorSettings, parse_settings, resolve_options
 from dispatcher.telemetry.log import configure, logger
 from dispatcher.telemetry.metrics import Metrics
@@ -41,7 +42,9 @@ class VendorActor:
         self._name = vendor
         self._config: VendorSettings = self._settings.vendors[vendor]
         self._runtime, self._identity = runtime, identity
-        self._vendor = build(self._config.adapter, vendor, self._config.channel, resolve_options(self._config.options))
+        self._vendor: Vendor = build(
+            self._config.adapter, vendor, self._config.channel, resolve_options(self._config.options)
+        )
         self._tasks = Tasks()
         self._metrics = Metrics()
         self._changed = asyncio.Event()
@@ -51,15 +54,8 @@ class VendorActor:
     # ---- life cycle
 
     async def start(self) -> None:
-        configure()
-        s, clock = self._settings, SystemClock()
-        self._clock = clock
-        self._redis = open_redis(self._runtime)
-        waiting = open_redis(self._runtime, timeout_s=s.courier.claim_block_ms / 1000 + 2.0, connections_max=2)
-        retention_ms = s.retention.finished_s * 1000
-        self._store = RedisStore(self._redis, waiting, retention_ms=retention_ms)
-        self._control = RedisControl(self._redis)
-        self._templates = TemplateCache(RedisTemplateStore(self._redis))
+        self._open()
+        s, clock = self._settings, self._clock
         self._courier = Courier(
             self._vendor,
             self._breaker(),
@@ -69,11 +65,11 @@ class VendorActor:
             self._metrics,
             self._limits(),
             RetryPolicy(s.retry.attempts_max, s.retry.base_s, s.retry.cap_s),
-            random.random,
+            self._chance,
             self._changed.set,
         )
         periods = CaretakerPeriods(take_s=s.courier.take_s, audit_s=s.courier.audit_s)
-        self._caretaker = Caretaker(self._courier, self._store, clock, frozenset(s.vendors), periods, random.random)
+        self._caretaker = Caretaker(self._courier, self._store, clock, frozenset(s.vendors), periods, self._chance)
         self._tasks.start("courier", self._deliver())
         self._tasks.start("outbox", self._courier.outbox.run())
         self._tasks.start("caretaker", self._caretaker.run())
@@ -81,6 +77,19 @@ class VendorActor:
         self._tasks.start("beat", self._beat())
         self._tasks.start("report", self._report())
         await asyncio.sleep(0)
+
+    def _open(self) -> None:
+        """What this actor has of the outside world. The simulation opens its own: all else of an actor runs there."""
+        configure()
+        s = self._settings
+        self._clock: Clock = SystemClock()
+        self._chance: Callable[[], float] = random.random
+        connection = open_redis(self._runtime)
+        waiting = open_redis(self._runtime, timeout_s=s.courier.claim_block_ms / 1000 + 2.0, connections_max=2)
+        self._store: Store = RedisStore(connection, waiting, retention_ms=s.retention.finished_s * 1000)
+        self._control: Control = RedisControl(connection)
+        self._templates = TemplateCache(RedisTemplateStore(connection))
+        self._close: Callable[[], Awaitable[None]] = connection.aclose
 
     def check(self) -> None:
         self._tasks.check()
@@ -102,7 +111,7 @@ class VendorActor:
                 await self._control.stopped(courier.me)
         await self._tasks.stop()
         await self._vendor.close()
-        await self._redis.aclose()
+        await self._close()
 
     # ---- loops
 
@@ -144,12 +153,12 @@ class VendorActor:
                 plan = await self._control.plan()
                 if plan is not None:
                     self._adopt(plan)
-                read_s = time.monotonic()
+                read_s = self._clock.now_s()
                 async for heard in self._control.listen(("plan",)):
                     if heard is not None:
                         self._adopt(Plan.from_dict(heard.body))
-                    elif time.monotonic() - read_s > 2.0:  # pub/sub forgets; the key does not
-                        read_s = time.monotonic()
+                    elif self._clock.now_s() - read_s > 2.0:  # pub/sub forgets; the key does not
+                        read_s = self._clock.now_s()
                         plan = await self._control.plan()
                         if plan is not None:
                             self._adopt(plan)
@@ -259,4 +268,4 @@ class VendorActor:
             consecutive_failures=b.consecutive_failures,
             probe_lease_ms=int(self._config.timeout_s * 1500),
         )
-        return Breaker(config, int(self._clock.now_s() * 1e9), random.random)
+        return Breaker(config, int(self._clock.now_s() * 1e9), self._chance)

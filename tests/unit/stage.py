@@ -1,12 +1,10 @@
-"""Props of the unit tests: virtual time, scripted vendors, a store that can be away, whole couriers."""
+"""Props of the unit tests: scripted vendors, a store that can be away, whole couriers."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
-import selectors
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any
 
 from dispatcher.adapters.memory.cell import Cell
 from dispatcher.adapters.memory.control import MemoryControl
@@ -24,85 +22,7 @@ from dispatcher.errors import UnavailableError
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
 from dispatcher.templates.store import MemoryTemplateStore
-
-T = TypeVar("T")
-WALL_MS = 1_700_000_000_000
-
-
-class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[valid-type, misc]
-    """Instead of waiting, lets the time pass at once.
-
-    A turn of the loop takes a microsecond at least: a wait too short to change the sum must not stop time.
-    """
-
-    loop: VirtualLoop
-
-    def select(self, timeout: float | None = None) -> Any:
-        ready = super().select(0)
-        if not ready:
-            assert timeout is not None, "everybody waits for somebody, and no timer is set"
-            self.loop.passed_s += max(1e-6, timeout)
-        return ready
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """A loop in which an hour takes no time, and the same program gives the same run."""
-
-    def __init__(self) -> None:
-        self.passed_s = 0.0
-        selector = _JumpingSelector()
-        selector.loop = self
-        super().__init__(selector)
-
-    def time(self) -> float:
-        return 1000.0 + self.passed_s
-
-
-class VirtualClock:
-    """The time of the running virtual loop."""
-
-    def now_s(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    def wall_ms(self) -> int:
-        return WALL_MS + round(self.now_s() * 1000)
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
-def run_virtual(scene: Coroutine[Any, Any, T]) -> T:
-    """Run a scene in virtual time; what still runs at its end is cancelled."""
-    loop = VirtualLoop()
-    try:
-        return loop.run_until_complete(scene)
-    finally:
-        left = asyncio.all_tasks(loop)
-        for task in left:
-            task.cancel()
-        if left:
-            loop.run_until_complete(asyncio.wait(left))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
-
-
-def virtual(scene: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """A test in virtual time."""
-
-    @functools.wraps(scene)
-    def test(*args: Any, **kwargs: Any) -> None:
-        run_virtual(scene(*args, **kwargs))
-
-    return test
-
-
-async def until(condition: Callable[[], Any], most_s: float = 60.0) -> None:
-    """Let time pass until `condition` holds."""
-    loop = asyncio.get_running_loop()
-    end_s = loop.time() + most_s
-    while not condition():
-        assert loop.time() < end_s, "it never came true"
-        await asyncio.sleep(0.01)
+from tests.virtual import VirtualClock
 
 
 class ScriptedVendor:

@@ -18,7 +18,8 @@ from dispatcher.courier import Courier, CourierLimits
 from dispatcher.errors import FencedError
 from dispatcher.ports import Claims
 from dispatcher.templates.source import TemplateSource
-from tests.unit.stage import FaultyStore, ScriptedVendor, Stage, plan_of, until, virtual
+from tests.unit.stage import FaultyStore, ScriptedVendor, Stage, plan_of
+from tests.virtual import until, virtual
 
 FRAGILE = BreakerConfig(window_type="COUNT", window_size=4, min_calls=4, consecutive_failures=0, open_wait_jitter=0.0)
 

@@ -22,8 +22,9 @@ from dispatcher.intake import Intake
 from dispatcher.settings import parse_settings
 from dispatcher.supervisor import Supervisor
 from dispatcher.templates.cache import TemplateCache
-from tests.unit.stage import ScriptedVendor, Stage, run_virtual, until, virtual
+from tests.unit.stage import ScriptedVendor, Stage
 from tests.unit.test_intake import SETTINGS, body
+from tests.virtual import run_virtual, until, virtual
 
 BREAKER = BreakerConfig(window_size=10, min_calls=5, consecutive_failures=5, open_wait_ms=2000, open_wait_ms_max=4000)
 

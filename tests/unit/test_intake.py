@@ -14,7 +14,8 @@ from dispatcher.errors import CallerError, UnavailableError
 from dispatcher.intake import Intake, trigger_id
 from dispatcher.settings import parse_settings
 from dispatcher.templates.cache import TemplateCache
-from tests.unit.stage import Stage, plan_of, virtual
+from tests.unit.stage import Stage, plan_of
+from tests.virtual import virtual
 
 SETTINGS = {
     "vendors": {

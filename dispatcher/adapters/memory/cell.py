@@ -68,6 +68,15 @@ class LaneState:
         self.pending.pop(entry_id, None)
 
 
+@dataclass(slots=True, eq=False)
+class Listener:
+    """One subscription: what it wants, what it has not read yet, and whom to wake."""
+
+    kinds: frozenset[str]
+    heard: deque[Heard] = field(default_factory=deque)
+    bell: asyncio.Future[bool] | None = None
+
+
 class Cell:
     """Everything that is stored, and who listens. `full`: new triggers are refused, all else goes on."""
 
@@ -86,8 +95,8 @@ class Cell:
         self.term = 0
         self.plan: Plan | None = None
         self.overrides: dict[str, Override] = {}
-        self.bells: set[asyncio.Future[bool]] = set()
-        self.listeners: list[tuple[frozenset[str], asyncio.Queue[Heard]]] = []
+        self.bells: dict[asyncio.Future[bool], None] = {}  # in order of arrival, else no run could be repeated
+        self.listeners: list[Listener] = []
         self._sequence = 0
 
     def lane(self, lane: Lane) -> LaneState:
@@ -171,19 +180,18 @@ class Cell:
 
     def tell(self, kind: str, body: dict[str, Any]) -> None:
         """A message to everyone who listens for its kind, as JSON would carry it."""
-        for kinds, queue in self.listeners:
-            if kind in kinds:
-                queue.put_nowait(Heard(kind, json.loads(json.dumps(body))))
+        wanted = [listener for listener in self.listeners if kind in listener.kinds]
+        text = json.dumps(body) if wanted else ""
+        for listener in wanted:
+            listener.heard.append(Heard(kind, json.loads(text)))
+            if listener.bell is not None and not listener.bell.done():
+                listener.bell.set_result(True)
 
 
-async def first_of(clock: Clock, seconds: float, bell: asyncio.Future[Any]) -> bool:
-    """Wait for `bell`, at most `seconds` of the clock; whether it rang. Leaves no timer behind."""
-    timer = asyncio.ensure_future(clock.sleep(seconds))
-    try:
-        await asyncio.wait({timer, bell}, return_when=asyncio.FIRST_COMPLETED)
-        return bell.done()
-    finally:
-        timer.cancel()
+async def rang(bell: asyncio.Future[bool], seconds: float) -> bool:
+    """Wait for `bell`, at most `seconds`; whether it rang."""
+    await asyncio.wait({bell}, timeout=seconds)
+    return bell.done()
 
 
 def page(scores: dict[str, int], until_ms: int, limit: int) -> list[tuple[str, int]]:

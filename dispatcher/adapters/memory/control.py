@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from dispatcher.adapters.memory.cell import Cell, first_of
+from dispatcher.adapters.memory.cell import Cell, Listener, rang
 from dispatcher.core.notification import PRIORITIES, Lane, MailboxDepth
 from dispatcher.core.plan import Beat, Override, Plan
 from dispatcher.errors import StaleTermError
@@ -61,21 +61,15 @@ class MemoryControl:
         self._cell.tell("totals", totals)
 
     async def listen(self, kinds: Sequence[str]) -> AsyncIterator[Heard | None]:
-        queue: asyncio.Queue[Heard] = asyncio.Queue()
-        listener = (frozenset(kinds), queue)
+        listener = Listener(frozenset(kinds))
         self._cell.listeners.append(listener)
         try:
             yield None  # it listens from here on
             while True:
-                if queue.empty():
-                    getter = asyncio.ensure_future(queue.get())
-                    try:
-                        rang = await first_of(self._cell.clock, QUIET_S, getter)
-                        yield getter.result() if rang else None
-                    finally:
-                        getter.cancel()
-                else:
-                    yield queue.get_nowait()
+                if not listener.heard:
+                    listener.bell = asyncio.get_running_loop().create_future()
+                    await rang(listener.bell, QUIET_S)
+                yield listener.heard.popleft() if listener.heard else None
         finally:
             self._cell.listeners.remove(listener)
 

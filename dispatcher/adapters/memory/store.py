@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from dispatcher.adapters.memory.cell import Cell, LaneState, Note, Record, first_of, page, sequence
+from dispatcher.adapters.memory.cell import Cell, LaneState, Note, Record, page, rang, sequence
 from dispatcher.core.life import Dead, Decision, Drop, Hold, Move, Retry, Settle
 from dispatcher.core.notification import Claim, Lane, NewTrigger, notification_id
 from dispatcher.errors import FencedError
@@ -57,18 +57,18 @@ class MemoryStore:
         if not got.claims and not got.orphans:
             bell: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
             self._bell = bell
-            self._cell.bells.add(bell)
+            self._cell.bells[bell] = None
             try:
                 until_s = self._cell.clock.now_s() + timeout_ms / 1000
-                while await first_of(self._cell.clock, until_s - self._cell.clock.now_s(), bell) and bell.result():
+                while await rang(bell, until_s - self._cell.clock.now_s()) and bell.result():
                     got = self._read(me, lanes, want)
                     if got.claims or got.orphans:
                         break
-                    self._cell.bells.discard(bell)  # another mailbox's entry: wait on
+                    self._cell.bells.pop(bell, None)  # another mailbox's entry: wait on
                     bell = self._bell = asyncio.get_running_loop().create_future()
-                    self._cell.bells.add(bell)
+                    self._cell.bells[bell] = None
             finally:
-                self._cell.bells.discard(bell)
+                self._cell.bells.pop(bell, None)
                 self._bell = None
         return got
 
@@ -145,10 +145,9 @@ class MemoryStore:
         return [self._decide(me, claim, decision, now_ms) for claim, decision in decided]
 
     def _decide(self, me: str, claim: Claim, decision: Decision, now_ms: int) -> str:
-        state, nid = self._cell.lane(claim.lane), claim.notification.id
-        if state.pending.get(claim.entry_id) != me:
+        if not self._mine(me, claim.lane, claim.entry_id):
             return "LOST"
-        state.remove(claim.entry_id)
+        nid = claim.notification.id
         if not isinstance(decision, Drop):
             record, note = self._cell.found(nid)
             note.attempts = decision.attempts
@@ -157,7 +156,12 @@ class MemoryStore:
             if isinstance(decision, (Settle, Dead)):
                 note.vendor = decision.attempt.vendor if decision.attempt else claim.lane.mailbox
             self._place(nid, record, note, decision, now_ms)
+        self._cell.lane(claim.lane).remove(claim.entry_id)  # last, as in the scripts: an error before it loses nothing
         return "OK"
+
+    def _mine(self, me: str, lane: Lane, entry_id: str) -> bool:
+        """The fence: is the entry pending for this incarnation, and no other?"""
+        return self._cell.lane(lane).pending.get(entry_id) == me
 
     def _place(self, nid: str, record: Record, note: Note, decision: Decision, now_ms: int) -> None:
         match decision:
@@ -179,12 +183,11 @@ class MemoryStore:
 
     async def drop(self, me: str, orphans: Sequence[tuple[Lane, str, str]]) -> None:
         for lane, entry_id, _ in orphans:
-            if self._cell.lane(lane).pending.get(entry_id) == me:
+            if self._mine(me, lane, entry_id):
                 self._cell.lane(lane).remove(entry_id)
 
     async def start(self, me: str, claim: Claim) -> bool:
-        mine = self._cell.lane(claim.lane).pending.get(claim.entry_id) == me
-        if self._cell.actors.get(me) != "live" or not mine:
+        if self._cell.actors.get(me) != "live" or not self._mine(me, claim.lane, claim.entry_id):
             return False
         self._cell.found(claim.notification.id)[1].state = "started"
         return True
@@ -213,8 +216,8 @@ class MemoryStore:
         scores = self._cell.delayed if entry.delayed else self._cell.due
         if str(scores.get(entry.id, "")) != entry.score:
             return "GONE"
-        del scores[entry.id]
         self._cell.enqueue(entry.id, mailbox)
+        del scores[entry.id]
         return "OK"
 
     async def overdue_held(self, limit: int = 100) -> list[str]:
