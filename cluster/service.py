@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,7 +102,7 @@ class Service:
             self._process.wait()
 
     def clean_up(self) -> list[str]:
-        """End whatever is left; answers the command lines of it (empty: `up` left nothing)."""
+        """End whatever is left, remove Ray's logs; answers the command lines of it (empty: `up` left nothing)."""
         if self._sandbox is not None:
             self._sandbox.terminate()
             self._sandbox.wait(10)
@@ -111,6 +112,7 @@ class Service:
         for pid in self.redis_pids():
             left.append(f"redis {pid}")
             os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(self.state.runtime_dir(), ignore_errors=True)
         return left
 
     def redis_pids(self) -> list[int]:
