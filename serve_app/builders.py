@@ -1,0 +1,61 @@
+"""Application builders: what a Serve configuration file (`serve deploy`, a KubeRay RayService) names as `import_path`.
+
+One builder per kind, each answers the application that `applications()` makes, so that options stand in one place. A
+builder runs on any node of the cluster: the configuration file and the key file must be there on every node. Serve
+builds an application again when its own entry of the file changes, never when a file that the entry names does.
+
+Without `from __future__ import annotations`: Serve looks at the parameter's annotation to turn `args` into a model, and
+a text would be no model to it.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+from ray import serve
+
+from dispatcher.errors import ConfigError
+from dispatcher.settings import VendorName, load_settings
+from serve_app.applications import applications
+
+
+class Arguments(BaseModel):
+    """What every entry says under `args`. Ray stores and shows them: a password belongs in a reference."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    config: Path  # of the YAML file; a changed file gets a new name, see the module's text
+    redis_url: Annotated[str, Field(min_length=1)]  # a reference, ${NAME} or file:/path, resolved by each replica
+
+
+class IntakeArguments(Arguments):
+    api_keys: Path  # the file that `dispatcher key new` writes; mounted from a secret
+
+
+class VendorArguments(Arguments):
+    vendor: VendorName
+
+
+def intake(args: IntakeArguments) -> serve.Application:
+    """The front door. ConfigError without the key file: no file would mean that no key is asked for."""
+    if not args.api_keys.is_file():
+        raise ConfigError(f"api_keys: {args.api_keys} is not there, and without keys anybody may post")
+    return _application("intake", args, str(args.api_keys))
+
+
+def supervisor(args: Arguments) -> serve.Application:
+    """The one supervisor."""
+    return _application("supervisor", args)
+
+
+def vendor(args: VendorArguments) -> serve.Application:
+    """One vendor's pool. ConfigError when the configuration has no such vendor."""
+    return _application(f"vendor-{args.vendor}", args)
+
+
+def _application(name: str, args: Arguments, api_keys: str = "") -> serve.Application:
+    runtime = {"redis_url": args.redis_url, "api_keys": api_keys, "warnings": ""}
+    found = applications(load_settings(args.config), runtime)
+    if name not in found:
+        raise ConfigError(f"{name}: {args.config} has only {', '.join(sorted(found))}")
+    return found[name]
