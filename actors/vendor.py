@@ -118,6 +118,7 @@ class VendorActor:
     async def _deliver(self) -> None:
         """Claim under a live incarnation; when it is not live any more, finish in its name and begin a new one."""
         courier = self._courier
+        await self._begin_as_planned()
         while not self._stopping:
             courier.me = await until_available(lambda: self._control.register(self._name))
             courier.replied()
@@ -132,6 +133,18 @@ class VendorActor:
                 await claims
             if not self._stopping:
                 await self._end_incarnation()
+
+    async def _begin_as_planned(self) -> None:
+        """Start in the state that the vendor is known to be in: a new replica must not stampede one that is down."""
+        plan = await until_available(self._control.plan)
+        if plan is None:
+            return
+        self._adopt(plan)
+        entry = plan.vendors.get(self._name)
+        if entry is not None and entry.state in ("open", "half_open"):
+            wait_s = self._config.breaker.open_wait_s if entry.state == "open" else 0.0
+            now_ns = int(self._clock.now_s() * 1e9)
+            self._courier.breaker.force_open_for(int(wait_s * 1e9), now_ns, "as planned")
 
     async def _end_incarnation(self) -> None:
         """Calls in flight end and settle under the old name; what was not sent is taken from it, unsuspected."""

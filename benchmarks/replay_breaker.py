@@ -86,6 +86,11 @@ def config_of(scenario: dict[str, Any]) -> BreakerConfig:
         late=Late(scenario["late"]),
         consecutive_failures=0,
         probe_lease_ms=0,
+        stall_detection=False,
+        early_verdict=False,
+        attempts_decay_ms=0,
+        idle_half_open_stays=False,
+        ramp=(),
     )
 
 

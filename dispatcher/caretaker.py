@@ -112,7 +112,9 @@ class Caretaker:
             if entry.expires_ms <= now_ms:
                 await self._store.withdraw(entry.id, "dead", "expired")
                 continue
-            mailbox = decide_mailbox(entry.chain, entry.tried, c.plan.usable, self._vendors.__contains__)
+            mailbox = decide_mailbox(
+                entry.chain, entry.tried, c.plan.usable, c.plan.recovering, self._vendors.__contains__
+            )
             if mailbox is None:
                 await self._store.withdraw(entry.id, "dead", "no_vendor")
             else:

@@ -24,7 +24,7 @@ from dispatcher.core.life import (
     decide_before,
     decide_refused,
 )
-from dispatcher.core.limits import TokenBucket
+from dispatcher.core.limits import RecentRate, TokenBucket
 from dispatcher.core.message import Message
 from dispatcher.core.notification import PRIORITIES, Attempt, Claim, Lane, Notification
 from dispatcher.core.outcome import Outcome, OutcomeKind, Scope
@@ -43,6 +43,12 @@ LINK_STALE_S = 1.0
 
 ACCOUNT_OPEN_S = 60.0
 """A bad key or an empty account does not heal in seconds."""
+
+HINT_OPENS_S = 2.0
+"""A vendor that asks for at least this much patience is left to its fallback; for less, this actor only pauses."""
+
+RAMP_LEAST_PER_S = 2.0
+"""Of a vendor that had hardly any traffic: a recovery by shares of nothing would never end."""
 
 LOWER_LANES_EVERY = 8
 """One claim in eight goes from the bottom lane up, so that bulk moves however busy the others are."""
@@ -81,6 +87,9 @@ class Courier:
         self.me = ""
         self.plan = Plan()
         self.bucket = TokenBucket(None, clock.now_s())
+        self._ramp = TokenBucket(None, clock.now_s())
+        self._former = RecentRate(clock.now_s())
+        self._pause_until_s = 0.0
         self.time = StoreTime(clock)
         self._store, self._templates, self._clock = store, templates, clock
         self._limits, self._retry, self._chance, self._on_change = limits, retry, chance, on_change
@@ -132,7 +141,7 @@ class Courier:
     async def run(self) -> None:
         """Claim and deliver until `stopping`. Raises FencedError when this incarnation is not live any more."""
         while not self.stopping:
-            self.breaker.tick(self._now_ns())
+            self._tick()
             want, lanes = self._want(), self.lanes()
             if want <= 0 or not lanes:
                 await self._wait_for_room()
@@ -172,6 +181,9 @@ class Courier:
                 await self._store.drop(self.me, got.orphans)
         fresh = [claim for claim in got.claims if (claim.lane, claim.entry_id) not in self._known]
         self.bucket.spend(len(fresh))
+        self._ramp.spend(len(fresh))
+        if self.breaker.state is BreakerState.CLOSED:
+            self._former.note(len(fresh), self._clock.now_s())
         for claim in fresh:
             self._known[claim.lane, claim.entry_id] = claim
             self.begun.add((claim.lane, claim.entry_id))
@@ -181,7 +193,13 @@ class Courier:
 
     def _want(self) -> int:
         """How many entries may be claimed now: free permits, the rate's share, probes only while half-open."""
-        if self.stopping or self.stale() or self.outbox.oldest_age_s() > self._limits.settle_stall_s:
+        now_s = self._clock.now_s()
+        if (
+            self.stopping
+            or now_s < self._pause_until_s
+            or self.stale()
+            or self.outbox.oldest_age_s() > self._limits.settle_stall_s
+        ):
             return 0
         free = self._limits.concurrency_max - len(self._calls)
         match self.breaker.state:
@@ -191,13 +209,28 @@ class Courier:
                 entry = self.plan.vendors.get(self.vendor.name)
                 if entry is not None and entry.prober not in (None, self.me):
                     return 0
-                free = min(free, self._limits.half_open_calls - len(self._calls))
-        tokens = self.bucket.available(self._clock.now_s())
-        return free if tokens is None else min(free, tokens)
+                if self.breaker.share is None:
+                    free = min(free, self._limits.half_open_calls - len(self._calls))
+        for bucket in (self.bucket, self._ramp):
+            tokens = bucket.available(now_s)
+            free = free if tokens is None else min(free, tokens)
+        return free
+
+    def _tick(self) -> None:
+        """Let time pass for the breaker; a verdict that falls by it is reported at once."""
+        before = self.breaker.state
+        self.breaker.tick(self._now_ns())
+        share = self.breaker.share
+        rate = None if share is None else max(RAMP_LEAST_PER_S, share * self._former.per_s())
+        if rate != self._ramp.rate_per_s:
+            self._ramp.set_rate(rate, self._clock.now_s())
+        if self.breaker.state is not before:
+            self._on_change()
 
     async def _wait_for_room(self) -> None:
         self._room.clear()
-        wait_s = 0.05 if self.bucket.rate_per_s is None else min(0.05, max(0.001, self.bucket.wait_s()))
+        waits = [b.wait_s() for b in (self.bucket, self._ramp) if b.rate_per_s is not None]
+        wait_s = min(0.05, max([0.001, *waits])) if waits else 0.05
         await rung(self._room, wait_s)
 
     # ---- prepare, permit, send
@@ -300,8 +333,17 @@ class Courier:
         self.breaker.record(permit, result, int(took_s * 1e9), now_ns)
         if outcome is not None and outcome.scope is Scope.ACCOUNT and outcome.kind is OutcomeKind.FAILED:
             self.breaker.open_for(int(ACCOUNT_OPEN_S * 1e9), now_ns)
+        elif outcome is not None and outcome.retry_after_s is not None:
+            self._heed(outcome.retry_after_s, now_ns)
         if self.breaker.state is not before:
             self._on_change()
+
+    def _heed(self, wait_s: float, now_ns: int) -> None:
+        """The vendor said when to come back."""
+        if wait_s >= HINT_OPENS_S:
+            self.breaker.open_for(int(wait_s * 1e9), now_ns, "retry after")
+        else:
+            self._pause_until_s = max(self._pause_until_s, self._clock.now_s() + wait_s)
 
     def _count_attempt(self, n: Notification, outcome: Outcome, took_s: float, now_ms: int) -> None:
         m, vendor = self.metrics, self.vendor.name

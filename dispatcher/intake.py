@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from dispatcher.core.expansion import Draft, expand
+from dispatcher.core.life import decide_mailbox
 from dispatcher.core.notification import NewNotification, NewTrigger, TriggerView, notification_id
 from dispatcher.core.plan import Plan
-from dispatcher.core.routing import choose_chain, choose_vendor
+from dispatcher.core.routing import choose_chain
 from dispatcher.errors import CallerError, UnavailableError
 from dispatcher.ports import Clock, Store
 from dispatcher.settings import Settings
@@ -196,7 +197,7 @@ class Intake:
             channel=draft.channel,
             to=draft.to,
             chain=tuple(chain),
-            vendor=choose_vendor(chain, self.plan.usable),
+            vendor=decide_mailbox(chain, (), self.plan.usable, self.plan.recovering, _any) or chain[0],
             template=draft.template,
             template_version=draft.template_version,
             content=draft.content,
@@ -235,3 +236,8 @@ def _fail(batch: Sequence[tuple[NewTrigger, asyncio.Future[str]]], error: Unavai
             future.set_exception(error)
         with contextlib.suppress(asyncio.CancelledError):
             future.exception()  # a client that left does not make asyncio log "never retrieved"
+
+
+def _any(vendor: str) -> bool:
+    """Routes name configured vendors only; the settings saw to that."""
+    return True

@@ -212,11 +212,11 @@ def _dead_letters(app: FastAPI, actor: IntakeActor) -> None:
         letters = await actor.views.dead_letters(wanted(request, body))
         if not body.ids:
             letters = [letter for letter in letters if letter.reason != "unknown" or body.reason == "unknown"]
-        known = actor.settings.vendors.__contains__
+        known, plan = actor.settings.vendors.__contains__, actor.intake.plan
         now_ms, chosen = int(time.time() * 1000), []
         routes = await actor.views.routing_of([letter.id for letter in letters])
         for letter, (chain, priority, ttl_ms) in zip(letters, routes, strict=True):
-            mailbox = decide_mailbox(chain, (), actor.intake.plan.usable, known)
+            mailbox = decide_mailbox(chain, (), plan.usable, plan.recovering, known)
             if mailbox is not None:
                 chosen.append((letter, mailbox, priority, now_ms + ttl_ms))
         return {"count": await actor.views.redrive(chosen), "matched": len(letters)}

@@ -5,8 +5,11 @@ Rules:
 1. Time (`now_ns`, monotonic) is an argument; what happened comes back as events (`drain_events`).
 2. `generation` rises by exactly one for each new state object: every transition, same-kind ones and reset included.
 3. A permit carries the generation that granted it. A later result is *late*: counted by nobody, no transition.
-4. A verdict falls only when a result is recorded, on successes as well as failures. Passing time opens nothing.
+4. A verdict falls only when a result is recorded, on successes as well as failures. Passing time opens nothing, except
+   that calls in flight for too long count as what they will be (stall detection).
 5. Leaving a state cancels its timer, also by reset.
+6. From half-open the way back is staged: probes, then growing shares of the former traffic, each a generation with a
+   verdict of its own. The state stays `half_open`; `share` says how much; any bad verdict opens.
 
 | state | acquire | result recorded, judged | leaves by itself |
 |---|---|---|---|
@@ -19,7 +22,8 @@ Rules:
 
 Semantics of resilience4j 2.4.0, to the bit, with `late=COUNT` and the extras off; recorded vectors are the gate
 (`tests/data`). Extras, each with a switch in `BreakerConfig`: consecutive failures, jitter, half-open minimum of its
-own, probe leases (a lost probe counts as failed when its lease ends).
+own, probe leases (a lost probe counts as failed when its lease ends), stall detection, early verdict, memory of former
+openings, staged recovery.
 """
 
 from __future__ import annotations
@@ -120,6 +124,10 @@ class Breaker:
         self._leases: set[Permit] = set()
         self._announced: set[EventKind] = set()
         self._in_a_row = 0
+        self._flying: dict[Permit, int] = {}  # of this generation, oldest first: when each was granted
+        self._answered_ns = now_ns  # the last success
+        self._closed_ns = now_ns
+        self._stage = 0
         self._events: list[BreakerEvent] = []
         if config.initial in (S.OPEN, S.FORCED_OPEN, S.HALF_OPEN):
             self._attempts = 1
@@ -133,7 +141,7 @@ class Breaker:
         if self.state is S.OPEN and self._deadline_ns is not None and now_ns > self._deadline_ns:
             self._enter(S.HALF_OPEN, now_ns, "wait over")
         granted = self.state in (S.CLOSED, S.DISABLED, S.METRICS_ONLY)
-        if self.state is S.HALF_OPEN and self._permits > 0:
+        if self.state is S.HALF_OPEN and (self._stage or self._permits > 0):
             self._permits -= 1
             granted = True
         if not granted:
@@ -141,6 +149,8 @@ class Breaker:
             self._emit(EventKind.NOT_PERMITTED)
             return Refused(self.state, self.retry_after_ns(now_ns))
         permit = Permit(self.generation)
+        if self.config.stall_detection:
+            self._flying[permit] = now_ns
         if self.state is S.HALF_OPEN and self.config.probe_lease_ms:
             permit.lease_until_ns = now_ns + self.config.probe_lease_ms * MS_NS
             self._leases.add(permit)
@@ -156,6 +166,8 @@ class Breaker:
                 self._emit(EventKind.IGNORED)
             return
         failed = result is BreakerResult.FAILURE
+        if not failed:
+            self._answered_ns = now_ns
         self._emit(EventKind.ERROR if failed else EventKind.SUCCESS)
         self._add(failed, duration_ns > self.config.slow_ns, now_ns)
 
@@ -172,12 +184,23 @@ class Breaker:
             due_timer = self._timer[0] if self._timer is not None else None
             due = min((t for t in (due_lease, due_timer) if t is not None), default=None)
             if due is None or due > now_ns:
+                self._judge_stalled(now_ns)
                 return
             if due == due_timer and self._timer is not None:
-                self._enter(self._timer[1], due, "wait over" if self.state is S.OPEN else "no verdict in time")
+                self._on_timer(self._timer[1], due)
             elif lease is not None and self._settle(lease):
                 self._emit(EventKind.ERROR)
                 self._add(True, False, due)
+
+    def _on_timer(self, to: BreakerState, due_ns: int) -> None:
+        if self.state is S.OPEN:
+            self._enter(to, due_ns, "wait over")
+        elif self._stage:
+            self._next_stage(due_ns)
+        elif self.config.idle_half_open_stays and self._permits == self.config.half_open_calls:
+            self._timer = (due_ns + self.config.half_open_max_wait_ms * MS_NS, to)
+        else:
+            self._enter(to, due_ns, "no verdict in time")
 
     def next_deadline_ns(self) -> int | None:
         """When `tick` will have something to do."""
@@ -234,6 +257,11 @@ class Breaker:
             return max(0, self._deadline_ns - now_ns)
         return 0
 
+    @property
+    def share(self) -> float | None:
+        """Of its former rate, what a recovering vendor may have now; None: not in a stage of recovery."""
+        return self.config.ramp[self._stage - 1] if self._stage else None
+
     def drain_events(self) -> list[BreakerEvent]:
         """What happened since the last call, in order."""
         events, self._events = self._events, []
@@ -256,10 +284,13 @@ class Breaker:
         too_failed = enough and c.failed * 100 >= config.failure_rate * c.n
         too_slow = enough and c.slow * 100 >= config.slow_rate * c.n
         if self.state is S.HALF_OPEN:
+            if self.config.early_verdict:  # judged as if all that is still to come went well
+                too_failed = too_failed or c.failed * 100 >= config.failure_rate * max(c.n, self._min)
+                too_slow = too_slow or c.slow * 100 >= config.slow_rate * max(c.n, self._min)
             if too_failed or too_slow:
                 self._enter(S.OPEN, now_ns, "probes failed" if too_failed else "probes slow")
             elif enough:
-                self._enter(S.CLOSED, now_ns, "probes succeeded")
+                self._next_stage(now_ns)
             return
         for exceeded, kind in (
             (too_failed, EventKind.FAILURE_RATE_EXCEEDED),
@@ -274,10 +305,47 @@ class Breaker:
         if too_failed or too_slow or in_a_row:
             reason = "failure rate" if too_failed else "slow rate" if too_slow else "consecutive failures"
             self._enter(S.OPEN, now_ns, reason)
+        else:
+            self._judge_stalled(now_ns)
+
+    def _judge_stalled(self, now_ns: int) -> None:
+        """Closed, and calls hang: count them as slow now, and as failures in a row when nothing succeeded since."""
+        if self.state is not S.CLOSED or not self._flying:
+            return
+        slow_ns, overdue, silent = self.config.slow_ns, 0, 0
+        for granted_ns in self._flying.values():
+            if now_ns - granted_ns <= slow_ns:
+                break
+            overdue += 1
+            silent += granted_ns >= self._answered_ns
+        if not overdue:
+            return
+        c = self._window.counts(now_ns)
+        enough = c.n + overdue >= self._min
+        too_slow = enough and (c.slow + overdue) * 100 >= self.config.slow_rate * (c.n + overdue)
+        in_a_row = silent > 0 and 0 < self.config.consecutive_failures <= self._in_a_row + silent
+        if too_slow or in_a_row:
+            self._enter(S.OPEN, now_ns, "stalled")
+
+    def _next_stage(self, now_ns: int) -> None:
+        """The next larger share of traffic, or closed after the last."""
+        if self._stage >= len(self.config.ramp):
+            self._enter(S.CLOSED, now_ns, "recovered" if self._stage else "probes succeeded")
+            return
+        stage = self._stage + 1
+        self._enter(S.HALF_OPEN, now_ns, "")
+        self._stage = stage
+        self._window, self._min = CountWindow(self.config.ramp_calls), self.config.ramp_calls
+        self._timer = (now_ns + self.config.ramp_max_wait_ms * MS_NS, S.CLOSED)
 
     def _enter(self, to: BreakerState, now_ns: int, reason: str, duration_ns: int | None = None) -> None:
         before = self.state
-        if to in (S.CLOSED, S.METRICS_ONLY, S.DISABLED):
+        decay_ns = self.config.attempts_decay_ms * MS_NS
+        if before is S.CLOSED and decay_ns:
+            self._attempts = max(0, self._attempts - (now_ns - self._closed_ns) // decay_ns)
+        if to is S.CLOSED and decay_ns and reason != "reset":
+            self._closed_ns = now_ns
+        elif to in (S.CLOSED, S.METRICS_ONLY, S.DISABLED):
             self._attempts = 0
         elif to is S.FORCED_OPEN or (to is S.OPEN and duration_ns is None):
             self._attempts += 1
@@ -291,8 +359,10 @@ class Breaker:
         self.generation += 1
         self._timer = self._deadline_ns = None
         self._leases.clear()
+        self._flying.clear()
         self._announced.clear()
-        self._in_a_row = 0
+        self._in_a_row = self._stage = 0
+        self._answered_ns = now_ns
         if to is S.OPEN:
             wait_ns = duration_ns
             if wait_ns is None:
@@ -325,6 +395,7 @@ class Breaker:
             return False
         permit.settled = True
         self._leases.discard(permit)
+        self._flying.pop(permit, None)
         return permit.generation == self.generation or self.config.late is Late.COUNT
 
     def _give_back(self) -> None:

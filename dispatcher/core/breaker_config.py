@@ -51,6 +51,13 @@ class BreakerConfig:
     late: Late = Late.DROP
     consecutive_failures: int = 10  # 0: off
     probe_lease_ms: int = 15_000  # 0: off; 1.5 × the default call time-out
+    stall_detection: bool = True  # calls in flight for longer than `slow_ns` count before they time out
+    early_verdict: bool = True  # half-open ends as soon as no further success can avoid it
+    attempts_decay_ms: int = 60_000  # closed this long forgets one opening; 0: closing forgets all at once
+    idle_half_open_stays: bool = True  # no call was made, so none failed: an idle night must not grow the wait
+    ramp: tuple[float, ...] = (0.05, 0.25, 0.5)  # shares of the former rate between the probes and closed; (): none
+    ramp_calls: int = 10  # results a ramp stage is judged by
+    ramp_max_wait_ms: int = 3_000  # a stage with too little traffic for that passes on the results it has
 
     def __post_init__(self) -> None:
         for name in ("window_size", "min_calls", "half_open_calls", "open_wait_ms", "slow_ns"):
@@ -67,6 +74,10 @@ class BreakerConfig:
         _require(
             least is None or 1 <= least <= self.half_open_calls, "half_open_min_calls", "must be in 1..half_open_calls"
         )
+        for name in ("attempts_decay_ms", "ramp_max_wait_ms"):
+            _require(getattr(self, name) >= 0, name, "must be at least 0")
+        _require(self.ramp_calls >= 1, "ramp_calls", "must be at least 1")
+        _require(all(0 < share < 1 for share in self.ramp), "ramp", "must be shares between 0 and 1")
         to = self.half_open_max_wait_to
         _require(to in (BreakerState.OPEN, BreakerState.CLOSED), "half_open_max_wait_to", "must be open or closed")
 

@@ -178,21 +178,19 @@ def decide_adopted(
     return decide_refused(notification, vendor, usable, epoch, now_ms, chance)
 
 
-def decide_mailbox(chain: tuple[str, ...], tried: tuple[str, ...], usable: Usable, known: Usable) -> str | None:
-    """The mailbox for something due: usable and untried, else usable, else untried, else known; None: none left.
+def decide_mailbox(
+    chain: tuple[str, ...], tried: tuple[str, ...], usable: Usable, recovering: Usable, known: Usable
+) -> str | None:
+    """The mailbox for something due: of a usable vendor, else of one that recovers, else of any; None: none left.
 
-    Usable comes before untried: in the mailbox of a vendor that is down it would be refused by whoever adopted that
-    mailbox and has tried it already, again and again until the vendor is back.
+    Among equals the untried come first. Usable comes before untried: in the mailbox of a vendor that is down it would
+    be refused by whoever adopted that mailbox and has tried it already, again and again until the vendor is back.
     """
     names = [name for name in chain if known(name)]
-    for wanted in (
-        [name for name in names if name not in tried and usable(name)],
-        [name for name in names if usable(name)],
-        [name for name in names if name not in tried],
-        names,
-    ):
-        if wanted:
-            return wanted[0]
+    for fits in (usable, recovering, known):
+        fitting = sorted((name for name in names if fits(name)), key=lambda name: name in tried)
+        if fitting:
+            return fitting[0]
     return None
 
 

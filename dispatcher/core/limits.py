@@ -44,3 +44,22 @@ class TokenBucket:
             burst = max(1.0, self._rate * 0.1)
             self._tokens = min(burst, self._tokens + max(0.0, now_s - self._at_s) * self._rate)
         self._at_s = now_s
+
+
+class RecentRate:
+    """Calls per second of late, smoothed over a few seconds; reading costs nothing while nobody notes."""
+
+    def __init__(self, now_s: float) -> None:
+        self._per_s = 0.0
+        self._count, self._since_s = 0, now_s
+
+    def note(self, count: int, now_s: float) -> None:
+        self._count += count
+        passed_s = now_s - self._since_s
+        if passed_s >= 1.0:
+            weight = 0.5 ** min(passed_s, 30.0)
+            self._per_s = weight * self._per_s + (1 - weight) * self._count / passed_s
+            self._count, self._since_s = 0, now_s
+
+    def per_s(self) -> float:
+        return self._per_s

@@ -6,7 +6,8 @@ Rules:
 2. A vendor drains its own mailbox while it is healthy. When it is not, the first healthy vendor that follows it in a
    chain adopts the mailbox: nothing is copied, only who drains changes.
 3. An adopter is healthy in the same plan, so adoption cannot run in a circle.
-4. A half-open vendor probes: one incarnation pulls from its own mailbox and from the one that took over.
+4. A half-open vendor probes: one incarnation pulls from its own mailbox and from the one that took over. What no
+   healthy vendor can drain, it drains as well: within its probes and shares it is the best there is.
 5. An operator's override wins over every report.
 6. Nobody is judged by silence here: an incarnation is dead only when `supervision` said so. A vendor of which nobody
    has reported yet keeps the state of the previous plan.
@@ -113,6 +114,11 @@ class Plan:
         entry = self.vendors.get(vendor)
         return entry is not None and entry.takes_new
 
+    def recovering(self, vendor: str) -> bool:
+        """Does it take probes and growing shares of what is there?"""
+        entry = self.vendors.get(vendor)
+        return entry is not None and entry.state == HALF_OPEN
+
     def same_assignment(self, other: Plan) -> bool:
         return self.vendors == other.vendors and self.held == other.held
 
@@ -149,10 +155,13 @@ def decide(
         for name in config.vendors
     }
     healthy = {name for name, state in states.items() if state == CLOSED}
+    recovering = {name for name, state in states.items() if state == HALF_OPEN}
     drains: dict[str, list[str]] = {name: [] for name in config.vendors}
     held: dict[str, str] = {}
     for mailbox in sorted(set(mailboxes) | set(config.vendors)):
         drainer = mailbox if mailbox in healthy else _adopter(mailbox, config, healthy)
+        if drainer is None:
+            drainer = mailbox if mailbox in recovering else _adopter(mailbox, config, recovering)
         if drainer is not None:
             drains[drainer].append(mailbox)
         elif mailbox not in config.vendors:
@@ -214,7 +223,7 @@ def _vendor_plan(
         probing = [report.incarnation for report in reports if report.breaker == HALF_OPEN]
         prober = probing[0] if probing else None
         took_over = [other for other, boxes in drains.items() if name in boxes]
-        mine = [name, *took_over]
+        mine = list(dict.fromkeys([name, *took_over, *mine]))
     share = None if vendor.rate_per_s is None else vendor.rate_per_s / max(1, len(reports))
     backlog = sum(mailboxes.get(mailbox, 0) for mailbox in mine) if state == CLOSED else 0
     return VendorPlan(

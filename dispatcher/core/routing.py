@@ -1,16 +1,15 @@
-"""Which vendors may carry a notification, and which one gets it first.
+"""Which vendors may carry a notification, and in which order.
 
 Rules
 -----
 1. Routes are tried in the order of the configuration; the first whose channel and match fit gives the chain.
 2. An empty match list fits all. An unknown country (None) fits only an empty country list: a list is a promise.
-3. The first usable vendor of the chain gets it. When none is usable, the first one does: its mailbox is durable, and
-   whoever drains it decides again.
+3. Which of the chain gets it first is `life.decide_mailbox`, as for everything that looks for a mailbox.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from dispatcher.errors import CallerError
@@ -48,12 +47,6 @@ def choose_chain(
         if route.channel == channel and _fits(route.match, country, tenant, priority):
             return tuple(route.chain)
     raise CallerError("recipient", f"no route carries {channel} to this recipient")
-
-
-def choose_vendor(chain: Sequence[str], usable: Callable[[str], bool] | Collection[str]) -> str:
-    """The first usable vendor of a chain, else its first."""
-    fits = usable if callable(usable) else usable.__contains__
-    return next((vendor for vendor in chain if fits(vendor)), chain[0])
 
 
 def _fits(match: RouteMatch, country: str | None, tenant: str, priority: str) -> bool:

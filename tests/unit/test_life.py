@@ -163,10 +163,14 @@ def test_a_round_does_not_wait_for_a_vendor_that_is_down() -> None:
     n = notification(chain=("a", "b"))
     decision = after(n, Outcome.failed("http_500"), set())
     assert isinstance(decision, Retry)
-    assert decide_mailbox(n.chain, decision.tried, {"a"}.__contains__, set(CHAIN).__contains__) == "a"
+    assert (
+        decide_mailbox(n.chain, decision.tried, {"a"}.__contains__, set().__contains__, set(CHAIN).__contains__) == "a"
+    )
     refused = decide_refused(notification(chain=("a", "b"), tried=("a",)), "b", {"a"}.__contains__, 1, NOW_MS, 0.5)
     assert isinstance(refused, Retry)
-    assert decide_mailbox(n.chain, refused.tried, {"a"}.__contains__, set(CHAIN).__contains__) == "a"
+    assert (
+        decide_mailbox(n.chain, refused.tried, {"a"}.__contains__, set().__contains__, set(CHAIN).__contains__) == "a"
+    )
 
 
 @pytest.mark.parametrize(
@@ -222,21 +226,26 @@ def test_an_adopter_sends_only_what_names_it(chain: tuple[str, ...], tried: tupl
 
 
 @pytest.mark.parametrize(
-    ("tried", "usable", "known", "expected"),
+    ("tried", "usable", "recovering", "known", "expected"),
     [
-        pytest.param((), "abc", "abc", "a", id="the first"),
-        pytest.param(("a",), "abc", "abc", "b", id="the first untried"),
-        pytest.param((), "bc", "abc", "b", id="the first usable"),
-        pytest.param(("b",), "b", "abc", "b", id="a usable one that was tried before one that is down"),
-        pytest.param(("a",), "", "abc", "b", id="none usable: the first untried"),
-        pytest.param(("a", "b", "c"), "", "abc", "a", id="none usable, all tried: the first"),
-        pytest.param((), "abc", "bc", "b", id="a vendor that was removed is skipped"),
-        pytest.param((), "abc", "", None, id="no vendor is left"),
+        pytest.param((), "abc", "", "abc", "a", id="the first"),
+        pytest.param(("a",), "abc", "", "abc", "b", id="the first untried"),
+        pytest.param((), "bc", "", "abc", "b", id="the first usable"),
+        pytest.param(("b",), "b", "", "abc", "b", id="a usable one that was tried before one that is down"),
+        pytest.param(("b",), "b", "a", "abc", "b", id="a usable one that was tried before one that recovers"),
+        pytest.param(("b",), "", "b", "abc", "b", id="one that recovers before one that is down"),
+        pytest.param(("a",), "", "", "abc", "b", id="none usable: the first untried"),
+        pytest.param(("a", "b", "c"), "", "", "abc", "a", id="none usable, all tried: the first"),
+        pytest.param((), "abc", "", "bc", "b", id="a vendor that was removed is skipped"),
+        pytest.param((), "abc", "", "", None, id="no vendor is left"),
     ],
 )
-def test_the_mailbox_of_what_is_due(tried: tuple[str, ...], usable: str, known: str, expected: str | None) -> None:
+def test_the_mailbox_of_what_is_due(
+    tried: tuple[str, ...], usable: str, recovering: str, known: str, expected: str | None
+) -> None:
     """By today's plan, not by that of the day it was put off."""
-    assert decide_mailbox(CHAIN, tried, usable.__contains__, known.__contains__) == expected
+    found = decide_mailbox(CHAIN, tried, usable.__contains__, recovering.__contains__, known.__contains__)
+    assert found == expected
 
 
 @given(st.integers(-5, 20_000), chances, st.one_of(st.none(), st.floats(0, 1e9)))

@@ -61,7 +61,9 @@ def test_every_mailbox_has_a_drainer_or_a_stated_hold(
     plan = decide(reports, config, mailboxes, overrides, Plan(), 1000)
     for mailbox in {*mailboxes, *config.vendors}:
         drainers = [v.name for v in plan.vendors.values() if v.state == "closed" and mailbox in v.drains]
-        assert len(drainers) == (0 if mailbox in plan.held else 1)
+        recovering = [v.name for v in plan.vendors.values() if v.state == "half_open" and mailbox in v.drains]
+        assert len(drainers) <= 1
+        assert bool(drainers or recovering) == (mailbox not in plan.held)
         assert plan.held.get(mailbox, "a reason")
 
 
@@ -69,14 +71,16 @@ def test_every_mailbox_has_a_drainer_or_a_stated_hold(
 def test_an_adopter_is_healthy_in_the_same_plan(
     reports: list[Report], config: PlanConfig, mailboxes: dict[str, int], overrides: dict[str, Override]
 ) -> None:
-    """Who drains another's mailbox is closed; only a prober reaches into the mailbox that took over."""
+    """Who drains another's mailbox is closed; a prober reaches into its adopter's, and into what nobody else can."""
     plan = decide(reports, config, mailboxes, overrides, Plan(), 1000)
     for entry in plan.vendors.values():
         if entry.state in ("open", "forced_open"):
             assert entry.drains == ()
         if entry.state == "half_open":
             assert entry.drains[0] == entry.name
-            assert all(entry.name in plan.vendors[other].drains for other in entry.drains[1:])
+            for box in entry.drains[1:]:
+                adopts_mine = box in plan.vendors and entry.name in plan.vendors[box].drains
+                assert adopts_mine or not any(v.state == "closed" and box in v.drains for v in plan.vendors.values())
         assert entry.takes_new == (entry.state == "closed")
 
 
@@ -231,3 +235,12 @@ def test_before_its_first_report_a_vendor_keeps_its_state() -> None:
     """Registered and not heard yet, or nobody seen in this term: no verdict from silence."""
     both = planned(report("a"), report("b"), config=config("a", "b"))
     assert decide([report("b")], config("a", "b"), {}, {}, both, 2000).vendors["a"].state == "closed"
+
+
+def test_what_no_healthy_vendor_can_drain_one_that_recovers_does() -> None:
+    """With one open and one half-open, the half-open one drains both mailboxes; nothing is held."""
+    plan = planned(report("a", "half_open"), report("b", "open"), config=config("a", "b"))
+    assert plan.vendors["a"].drains == ("a", "b")
+    assert plan.held == {}
+    assert plan.recovering("a")
+    assert not plan.usable("a")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from dispatcher.core.routing import choose_chain, choose_vendor
+from dispatcher.core.routing import choose_chain
 from dispatcher.errors import CallerError
 from dispatcher.settings import RouteSettings
 
@@ -45,19 +43,3 @@ def test_without_a_route_the_request_is_refused(channel: str, tenant: str) -> No
     """A notification that could never be sent is not accepted."""
     with pytest.raises(CallerError, match=f"no route carries {channel}"):
         choose_chain(ROUTES, channel, None, tenant, "normal")
-
-
-@pytest.mark.parametrize(
-    ("usable", "vendor"),
-    [
-        ({"a", "b", "c"}, "a"),
-        ({"b", "c"}, "b"),
-        ({"z"}, "a"),
-        (set(), "a"),
-        (lambda name: name == "c", "c"),
-        (frozenset({"c"}), "c"),
-    ],
-)
-def test_the_first_usable_vendor_gets_it_else_the_first(usable: Any, vendor: str) -> None:
-    """With no usable vendor the first mailbox keeps it."""
-    assert choose_vendor(("a", "b", "c"), usable) == vendor
