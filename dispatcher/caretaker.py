@@ -80,12 +80,11 @@ class Caretaker:
         c = self._courier
         if c.stopping or not c.me:
             return
-        # Every lane ever drained in this incarnation: the plan may have changed since the claim.
-        lanes = list(dict.fromkeys([*c.lanes(), *(lane for lane, _ in c.known())]))
         c.begun.clear()
         c.audit_wanted = False
         try:
-            got = await self._store.own(c.me, lanes, c.known())
+            # Every lane ever drained: the plan may have changed since the claim whose reply was lost.
+            got = await self._store.own(c.me, list(c.drained), c.known())
         except UnavailableError:
             c.audit_wanted = True
             raise

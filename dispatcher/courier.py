@@ -91,6 +91,7 @@ class Courier:
         self.stopping = False
         self.audit_wanted = False
         self.begun: set[tuple[Lane, str]] = set()  # since the audit last asked; it clears it
+        self.drained: dict[Lane, None] = dict.fromkeys(self.lanes())  # ever, also by earlier plans
         self.last_reply_s = clock.now_s()
         self.outbox = Outbox(store, clock, self.time.now_ms, limits.settle_interval_s, self._idle, self._settled)
 
@@ -123,6 +124,7 @@ class Courier:
         if plan.epoch <= self.plan.epoch and self.plan.vendors:
             return
         self.plan = plan
+        self.drained.update(dict.fromkeys(self.lanes()))
         entry = plan.vendors.get(self.vendor.name)
         self.bucket.set_rate(entry.share_per_s if entry else None, self._clock.now_s())
         self._room.set()

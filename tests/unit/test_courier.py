@@ -15,7 +15,7 @@ from dispatcher.core.notification import Lane, NewNotification
 from dispatcher.core.outcome import Outcome, Scope
 from dispatcher.core.retry import RetryPolicy
 from dispatcher.courier import Courier, CourierLimits
-from dispatcher.errors import FencedError
+from dispatcher.errors import FencedError, UnavailableError
 from dispatcher.ports import Claims
 from dispatcher.templates.source import TemplateSource
 from tests.unit.stage import FaultyStore, ScriptedVendor, Stage, plan_of
@@ -236,6 +236,25 @@ async def test_a_lost_claim_reply_is_found_by_the_audit() -> None:
     ids = await stage.accept(3)
     await until(lambda: stage.states() == ["settled"] * 3, 3.0)
     assert sorted(a.ids) == sorted(ids)
+
+
+@virtual
+async def test_a_lost_claim_is_found_after_the_mailbox_went_to_another() -> None:
+    """The plan took the mailbox away between the claim whose reply was lost and the audit: still mine, still sent."""
+    stage, b = Stage(), ScriptedVendor("b")
+    store = FaultyStore(courier_store(stage))
+    courier = await stage.courier(b, store=store, run=False)
+    courier.adopt_plan(plan_of(1, b="closed", a="open"))
+    (nid,) = await stage.accept()
+    store.lose = ["claim"]
+    with pytest.raises(UnavailableError):
+        await store.claim(courier.me, courier.lanes(), 1)
+    courier.adopt_plan(plan_of(2, b="closed", a="closed"))
+    assert Lane("a", "normal") not in courier.lanes()
+    await tend(stage, courier, store).audit()
+    stage.start(courier.outbox.run())
+    await until(lambda: stage.state(nid) == "settled", 1.0)
+    assert b.ids == [nid]
 
 
 @virtual
