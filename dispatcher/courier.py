@@ -133,6 +133,7 @@ class Courier:
 
     async def run(self) -> None:
         """Claim and deliver until `stopping`. Raises FencedError when this incarnation is not live any more."""
+        me = self.me
         while not self.stopping:
             self.breaker.tick(self._now_ns())
             want, lanes = self._want(), self.lanes()
@@ -140,29 +141,33 @@ class Courier:
                 await self._wait_for_room()
                 continue
             try:
-                got = await self._claim(lanes, want)
+                got = await self._claim(me, lanes, want)
             except UnavailableError:
                 self.audit_wanted = True  # the reply may be lost and the entries ours
                 await self._clock.sleep(0.1 + 0.2 * self._chance())
                 continue
-            await self.admit(got)
+            await self.admit(me, got)
             if 0 < len(got.claims) < want:
                 # There is little work: let some gather, so that a claim (an fsync) serves several. A lone message is
                 # not delayed by it, since the first claim after a pause waits for nothing.
                 await self._clock.sleep(self._limits.claim_pace_s)
 
-    async def _claim(self, lanes: list[Lane], want: int) -> Claims:
+    async def _claim(self, me: str, lanes: list[Lane], want: int) -> Claims:
         self._turn += 1
         ordered = lanes[::-1] if self._turn % LOWER_LANES_EVERY == 0 else lanes
-        got = await self._store.claim(self.me, ordered, want)
+        got = await self._store.claim(me, ordered, want)
         self.replied()
         if not got.claims and not got.orphans:
-            got = await self._store.wait(self.me, lanes, want, self._limits.claim_block_ms)
+            got = await self._store.wait(me, lanes, want, self._limits.claim_block_ms)
             self.replied()
         return got
 
-    async def admit(self, got: Claims) -> None:
-        """Begin the delivery of each claim that is not known yet; drop what has no notification."""
+    async def admit(self, me: str, got: Claims) -> None:
+        """Begin the delivery of each claim of `me` that is not known yet; drop what has no notification.
+
+        A reply may come when this incarnation is being ended, or has been. Nothing begins then: the goodbye would hand
+        it to another amid the call. It stays pending, and is taken right after the goodbye.
+        """
         if got.now_ms:
             self.time.sync(got.now_ms)
         if got.lost:
@@ -171,13 +176,15 @@ class Courier:
         if got.orphans:
             self.metrics.count("dispatcher_orphans", self.vendor.name, by=len(got.orphans))
             with contextlib.suppress(UnavailableError):
-                await self._store.drop(self.me, got.orphans)
+                await self._store.drop(me, got.orphans)
+        if self.stopping or me != self.me:
+            return
         fresh = [claim for claim in got.claims if (claim.lane, claim.entry_id) not in self._known]
         self.bucket.spend(len(fresh))
         for claim in fresh:
             self._known[claim.lane, claim.entry_id] = claim
             self.begun.add((claim.lane, claim.entry_id))
-            task = asyncio.ensure_future(self._deliver(self.me, claim))
+            task = asyncio.ensure_future(self._deliver(me, claim))
             self._calls.add(task)
             task.add_done_callback(self._ended)
 
@@ -318,6 +325,7 @@ class Courier:
         self.replied()
         vendor = self.vendor.name
         if reply == "LOST":
+            self.audit_wanted = True  # taken, and perhaps by me under my next name, who thought it known
             self.metrics.count("dispatcher_lost_settles", vendor)
             return
         match decision:
