@@ -68,24 +68,25 @@ class Caretaker:
         c = self._courier
         if c.stopping or not c.me:
             return
-        got = await self._store.take(c.me, c.lanes())
+        me = c.me
+        got = await self._store.take(me, c.lanes())
         c.replied()
         if got.claims:
             c.metrics.count("dispatcher_takes", c.vendor.name, by=len(got.claims))
-            logger().info("entries_taken", count=len(got.claims), vendor=c.vendor.name, incarnation=c.me)
-        await c.admit(got)
+            logger().info("entries_taken", count=len(got.claims), vendor=c.vendor.name, incarnation=me)
+        await c.admit(me, got)
 
     async def audit(self) -> None:
         """Find claims of mine whose reply was lost."""
         c = self._courier
         if c.stopping or not c.me:
             return
-        # Every lane ever drained in this incarnation: the plan may have changed since the claim.
-        lanes = list(dict.fromkeys([*c.lanes(), *(lane for lane, _ in c.known())]))
+        me = c.me
         c.begun.clear()
         c.audit_wanted = False
         try:
-            got = await self._store.own(c.me, lanes, c.known())
+            # Every lane ever drained: the plan may have changed since the claim whose reply was lost.
+            got = await self._store.own(me, list(c.drained), c.known())
         except UnavailableError:
             c.audit_wanted = True
             raise
@@ -94,7 +95,7 @@ class Caretaker:
         lost = [claim for claim in got.claims if (claim.lane, claim.entry_id) not in c.begun]
         if lost:
             c.metrics.count("dispatcher_recovered_claims", c.vendor.name, by=len(lost))
-        await c.admit(replace(got, claims=lost))
+        await c.admit(me, replace(got, claims=lost))
 
     async def _audit_if_wanted(self) -> None:
         if self._courier.audit_wanted:

@@ -100,6 +100,7 @@ class Courier:
         self.stopping = False
         self.audit_wanted = False
         self.begun: set[tuple[Lane, str]] = set()  # since the audit last asked; it clears it
+        self.drained: dict[Lane, None] = dict.fromkeys(self.lanes())  # ever, also by earlier plans
         self.last_reply_s = clock.now_s()
         self.outbox = Outbox(store, clock, self.time.now_ms, limits.settle_interval_s, self._idle, self._settled)
 
@@ -132,6 +133,7 @@ class Courier:
         if plan.epoch <= self.plan.epoch and self.plan.vendors:
             return
         self.plan = plan
+        self.drained.update(dict.fromkeys(self.lanes()))
         entry = plan.vendors.get(self.vendor.name)
         self.bucket.set_rate(entry.share_per_s if entry else None, self._clock.now_s())
         self._room.set()
@@ -140,6 +142,7 @@ class Courier:
 
     async def run(self) -> None:
         """Claim and deliver until `stopping`. Raises FencedError when this incarnation is not live any more."""
+        me = self.me
         while not self.stopping:
             self._tick()
             want, lanes = self._want(), self.lanes()
@@ -147,29 +150,33 @@ class Courier:
                 await self._wait_for_room()
                 continue
             try:
-                got = await self._claim(lanes, want)
+                got = await self._claim(me, lanes, want)
             except UnavailableError:
                 self.audit_wanted = True  # the reply may be lost and the entries ours
                 await self._clock.sleep(0.1 + 0.2 * self._chance())
                 continue
-            await self.admit(got)
+            await self.admit(me, got)
             if 0 < len(got.claims) < want:
                 # There is little work: let some gather, so that a claim (an fsync) serves several. A lone message is
                 # not delayed by it, since the first claim after a pause waits for nothing.
                 await self._clock.sleep(self._limits.claim_pace_s)
 
-    async def _claim(self, lanes: list[Lane], want: int) -> Claims:
+    async def _claim(self, me: str, lanes: list[Lane], want: int) -> Claims:
         self._turn += 1
         ordered = lanes[::-1] if self._turn % LOWER_LANES_EVERY == 0 else lanes
-        got = await self._store.claim(self.me, ordered, want)
+        got = await self._store.claim(me, ordered, want)
         self.replied()
         if not got.claims and not got.orphans:
-            got = await self._store.wait(self.me, lanes, want, self._limits.claim_block_ms)
+            got = await self._store.wait(me, lanes, want, self._limits.claim_block_ms)
             self.replied()
         return got
 
-    async def admit(self, got: Claims) -> None:
-        """Begin the delivery of each claim that is not known yet; drop what has no notification."""
+    async def admit(self, me: str, got: Claims) -> None:
+        """Begin the delivery of each claim of `me` that is not known yet; drop what has no notification.
+
+        A reply may come when this incarnation is being ended, or has been. Nothing begins then: the goodbye would hand
+        it to another amid the call. It stays pending, and is taken right after the goodbye.
+        """
         if got.now_ms:
             self.time.sync(got.now_ms)
         if got.lost:
@@ -178,7 +185,9 @@ class Courier:
         if got.orphans:
             self.metrics.count("dispatcher_orphans", self.vendor.name, by=len(got.orphans))
             with contextlib.suppress(UnavailableError):
-                await self._store.drop(self.me, got.orphans)
+                await self._store.drop(me, got.orphans)
+        if self.stopping or me != self.me:
+            return
         fresh = [claim for claim in got.claims if (claim.lane, claim.entry_id) not in self._known]
         self.bucket.spend(len(fresh))
         self._ramp.spend(len(fresh))
@@ -187,7 +196,7 @@ class Courier:
         for claim in fresh:
             self._known[claim.lane, claim.entry_id] = claim
             self.begun.add((claim.lane, claim.entry_id))
-            task = asyncio.ensure_future(self._deliver(self.me, claim))
+            task = asyncio.ensure_future(self._deliver(me, claim))
             self._calls.add(task)
             task.add_done_callback(self._ended)
 
@@ -358,6 +367,7 @@ class Courier:
         self.replied()
         vendor = self.vendor.name
         if reply == "LOST":
+            self.audit_wanted = True  # taken, and perhaps by me under my next name, who thought it known
             self.metrics.count("dispatcher_lost_settles", vendor)
             return
         match decision:

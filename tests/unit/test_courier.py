@@ -15,7 +15,7 @@ from dispatcher.core.notification import Lane, NewNotification
 from dispatcher.core.outcome import Outcome, Scope
 from dispatcher.core.retry import RetryPolicy
 from dispatcher.courier import Courier, CourierLimits
-from dispatcher.errors import FencedError
+from dispatcher.errors import FencedError, UnavailableError
 from dispatcher.ports import Claims
 from dispatcher.templates.source import TemplateSource
 from tests.unit.stage import FaultyStore, ScriptedVendor, Stage, plan_of
@@ -116,7 +116,7 @@ async def test_an_open_breaker_moves_what_was_claimed_and_not_sent() -> None:
     calls = len(a.sent)
     assert calls == 4
     # A claim that was on its way when the breaker opened:
-    await one.admit(await slow_store.claim(one.me, one.lanes(), 6))
+    await one.admit(one.me, await slow_store.claim(one.me, one.lanes(), 6))
     one.adopt_plan(plan_of(2, a="open", b="closed"))
     two = plan_of(2, b="closed", a="open")
     await asyncio.sleep(0)
@@ -239,6 +239,25 @@ async def test_a_lost_claim_reply_is_found_by_the_audit() -> None:
 
 
 @virtual
+async def test_a_lost_claim_is_found_after_the_mailbox_went_to_another() -> None:
+    """The plan took the mailbox away between the claim whose reply was lost and the audit: still mine, still sent."""
+    stage, b = Stage(), ScriptedVendor("b")
+    store = FaultyStore(courier_store(stage))
+    courier = await stage.courier(b, store=store, run=False)
+    courier.adopt_plan(plan_of(1, b="closed", a="open"))
+    (nid,) = await stage.accept()
+    store.lose = ["claim"]
+    with pytest.raises(UnavailableError):
+        await store.claim(courier.me, courier.lanes(), 1)
+    courier.adopt_plan(plan_of(2, b="closed", a="closed"))
+    assert Lane("a", "normal") not in courier.lanes()
+    await tend(stage, courier, store).audit()
+    stage.start(courier.outbox.run())
+    await until(lambda: stage.state(nid) == "settled", 1.0)
+    assert b.ids == [nid]
+
+
+@virtual
 async def test_a_late_audit_sends_nothing_twice() -> None:
     """What was claimed, sent and settled while the audit's reply was on its way is not sent again."""
     stage, a = Stage(), ScriptedVendor("a", took_s=0.01)
@@ -321,7 +340,7 @@ async def test_a_start_mark_that_is_refused_means_no_send(policy: str, calls: in
     got = await courier_store(stage).claim(courier.me, courier.lanes(), 1)
     term, _ = await stage.control.begin_term()
     await stage.control.bury([courier.me], term)
-    await courier.admit(got)
+    await courier.admit(courier.me, got)
     await asyncio.sleep(0.2)
     assert len(a.sent) == calls
 
@@ -371,6 +390,47 @@ async def test_bulk_moves_however_busy_the_others_are() -> None:
     await stage.courier(a, limits=CourierLimits(concurrency_max=4))
     await until(lambda: stage.state(bulk) == "settled")
     assert stage.states().count("settled") < 200
+
+
+@pytest.mark.parametrize("ended", ["stopping", "renamed"])
+@virtual
+async def test_a_claim_that_comes_too_late_is_left_to_the_next(ended: str) -> None:
+    """Its reply arrives when the incarnation is being ended, or after: it is not sent, for another may take it now."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a, run=False)
+    (nid,) = await stage.accept()
+    me = courier.me
+    got = await courier_store(stage).claim(me, courier.lanes(), 1)
+    if ended == "stopping":
+        courier.stopping = True
+    else:
+        courier.me = await stage.control.register("a")
+    await courier.admit(me, got)
+    await asyncio.sleep(1.0)
+    assert (a.sent, courier.known()) == ([], set())
+    await stage.control.stopped(me)
+    other = await stage.courier(a)
+    await tend(stage, other).take()
+    await until(lambda: stage.state(nid) == "settled", 1.0)
+    assert (a.ids, stage.cell.found(nid)[1].crashes) == ([nid], 0)
+
+
+@virtual
+async def test_what_was_taken_from_my_last_name_is_not_forgotten() -> None:
+    """Its outcome could not be settled in time, and I took it under my next name, thinking it known: sent soon."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a, run=False)
+    caretaker = tend(stage, courier, audit_s=5.0)
+    (nid,) = await stage.accept()
+    old = courier.me
+    await courier.admit(old, await courier_store(stage).claim(old, courier.lanes(), 1))
+    await asyncio.sleep(0.5)
+    courier.me = await stage.control.register("a")
+    await stage.control.stopped(old)
+    await caretaker.take()
+    stage.start(courier.outbox.run())
+    stage.start(caretaker.run())
+    await until(lambda: stage.state(nid) == "settled", 1.0)
 
 
 @virtual
