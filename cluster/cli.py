@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from actors.runtime import VERSION
+from cluster.capacity import capacity
 from cluster.demo import demo
 from cluster.operator import register
 from cluster.sandbox.__main__ import main as sandbox_command
@@ -56,6 +57,7 @@ def up(
 
 main.add_command(sandbox_command, "sandbox")
 main.add_command(demo)
+main.add_command(capacity)
 register(main)
 
 
