@@ -139,7 +139,7 @@ def after(folder: Path, threads: int) -> Iterator[Subject]:
 def _server(folder: Path, mode: str, url: str, *extra: str) -> Iterator[str]:
     port = free_port()
     words = [sys.executable, "-m", "benchmarks.checkout_server", mode, "--url", url, "--port", str(port), *extra]
-    worker = Worker(words, {}, folder / f"{mode}.log")
+    worker = Worker(words, {}, folder / f"{mode}.log", results.ROOT)
 
     def answers() -> bool:
         return bool(asyncio.run(shop(f"http://127.0.0.1:{port}", orders(1, 900_000), 10.0))[0][1])

@@ -1,6 +1,6 @@
 """What does sending one notification cost in CPU time, and how fast does one process drain a backlog?
 
-    python -m benchmarks.dispatch_cost [--count 5000] [--rounds 5] [--peers all]
+    python -m benchmarks.dispatch_cost [--count 5000] [--rounds 5] [--peers all] [--against DIR]
 
 A backlog is sent through a sandbox vendor that answers after 50 ms, at most 64 calls at once, from a Redis with
 append-only and fsync always, as `dispatcher up` starts it. Subjects: our vendor actor with its full duty, the bare
@@ -9,7 +9,8 @@ asyncio loop under it (`benchmarks/dispatch_workers.py`), and peers (`benchmarks
 
 CPU is of all the worker's processes, user and system, read from the kernel, from the 500th delivery to the last
 acknowledgement. Redis and the vendor are processes of their own; Redis's CPU time is told apart. Every delivery is
-counted by the vendor: a subject that loses or repeats one fails the run.
+counted by the vendor: a subject that loses or repeats one fails the run. `--against` adds our vendor actor as another
+checkout of this repository has it: two commits in one run.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import importlib.util
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ class Subject:
     fill: tuple[str, ...]
     needs: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()  # runs too and is not counted
+    root: Path = results.ROOT
 
     def missing(self) -> list[str]:
         return [module for module in self.needs if importlib.util.find_spec(module) is None]
@@ -109,11 +111,11 @@ class Bench:
         self._redis.client().flushall()
         self._sandbox.reset()
         total = self._count + self._warm
-        filler = self._start((*subject.fill, str(total)), f"{subject.name}-fill")
+        filler = self._start(subject, (*subject.fill, str(total)), "fill")
         if not until(lambda: not filler.running(), ROUND_S) or "Traceback" in filler.tail():
             raise click.ClickException(f"{subject.name}: the queue was not filled\n{filler.tail()}")
-        beside = self._start(subject.beside, "beside") if subject.beside else None
-        worker = self._start(subject.worker, subject.name)
+        beside = self._start(subject, subject.beside, "beside") if subject.beside else None
+        worker = self._start(subject, subject.worker, "worker")
         try:
             return self._measure(subject, worker, total)
         finally:
@@ -149,8 +151,10 @@ class Bench:
             "redis_cpu_ms": redis_cpu * 1000 / sent,
         }
 
-    def _start(self, words: Sequence[str], log: str) -> Worker:
-        return Worker([sys.executable, "-m", *words], self._environment, self._folder / f"{log}.log")
+    def _start(self, subject: Subject, words: Sequence[str], part: str) -> Worker:
+        environment = {**self._environment, "PYTHONPATH": str(subject.root)}
+        log = self._folder / f"{subject.name}-{part}.log"
+        return Worker([sys.executable, "-m", *words], environment, log, subject.root)
 
 
 def chosen_peers(wanted: str) -> list[Subject]:
@@ -175,12 +179,15 @@ def chosen_peers(wanted: str) -> list[Subject]:
 @click.option("--count", default=5000, show_default=True, help="notifications measured, after 500 to warm up")
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--peers", "wanted", default="all", show_default=True, help="names with commas between, all or none")
+@click.option("--against", type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path))
 @results.options
-def main(count: int, rounds: int, wanted: str, quick: bool, results_: Path | None) -> None:
+def main(count: int, rounds: int, wanted: str, against: Path | None, quick: bool, results_: Path | None) -> None:
     warm = 500
     if quick:
         count, rounds, warm = 300, 1, 50
     subjects = [*OWN, *chosen_peers(wanted)]
+    if against is not None:
+        subjects.insert(1, replace(OWN[0], name="against", root=against))
     found: dict[str, list[dict[str, float]]] = {subject.name: [] for subject in subjects}
     with workspace() as folder, private_redis(folder) as redis:
         sandbox = Sandbox()
@@ -200,6 +207,7 @@ def main(count: int, rounds: int, wanted: str, quick: bool, results_: Path | Non
 def summary(found: dict[str, list[dict[str, float]]], count: int, rounds: int) -> dict[str, Any]:
     """Medians, and each subject's cost as a multiple of the floor's in the same round."""
     floor = [run["cpu_ms"] for run in found["floor"]]
+    ours = [run["cpu_ms"] for run in found["ours"]]
     return {
         "count": count,
         "rounds": rounds,
@@ -209,6 +217,7 @@ def summary(found: dict[str, list[dict[str, float]]], count: int, rounds: int) -
             name: {
                 **{field: results.spread([run[field] for run in runs]) for field in runs[0]},
                 "times_floor": results.spread([run["cpu_ms"] / base for run, base in zip(runs, floor, strict=True)], 2),
+                "times_ours": results.spread([run["cpu_ms"] / base for run, base in zip(runs, ours, strict=True)], 2),
             }
             for name, runs in found.items()
         },
@@ -216,7 +225,7 @@ def summary(found: dict[str, list[dict[str, float]]], count: int, rounds: int) -
 
 
 def show(figures: dict[str, Any]) -> None:
-    rows: list[list[Any]] = [["", "CPU ms each", "(min to max)", "× floor", "a second", "Redis CPU ms"]]
+    rows: list[list[Any]] = [["", "CPU ms each", "(min to max)", "× floor", "× ours", "a second", "Redis CPU ms"]]
     for name, f in figures["subjects"].items():
         cpu = f["cpu_ms"]
         rows.append(
@@ -225,6 +234,7 @@ def show(figures: dict[str, Any]) -> None:
                 f"{cpu['median']:.3f}",
                 f"({cpu['min']:.3f} to {cpu['max']:.3f})",
                 f"{f['times_floor']['median']:.2f}",
+                f"{f['times_ours']['median']:.2f}",
                 f"{f['per_s']['median']:.0f}",
                 f"{f['redis_cpu_ms']['median']:.3f}",
             ]

@@ -89,7 +89,7 @@ class Sandbox:
 class Worker:
     """A program in a session of its own; all its processes count, and all end with it."""
 
-    def __init__(self, words: Sequence[str], environment: dict[str, str], log: Path) -> None:
+    def __init__(self, words: Sequence[str], environment: dict[str, str], log: Path, folder: Path) -> None:
         self._log = log
         with log.open("ab") as file:
             self._process = subprocess.Popen(
@@ -97,6 +97,7 @@ class Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
+                cwd=folder,
                 start_new_session=True,
                 env={**os.environ, **environment},
             )

@@ -34,11 +34,24 @@ def options(function: Function) -> Function:
     return decorated
 
 
+def commit() -> str:
+    """The commit the code was run from, marked when files differ from it."""
+    try:
+        words = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"  # an installed wheel
+
+
+COMMIT = commit()
+"""As the code was when it was loaded; a long run may end after the next commit."""
+
+
 def environment(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     """What the figures hold for: machine, commit, versions, and how busy the machine was when the run ended."""
     return {
         "at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "commit": commit(),
+        "commit": COMMIT,
         "machine": f"{platform.system()} {platform.machine()}, {_cpu()}, {os.cpu_count()} cores",
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "load_average": [round(value, 2) for value in os.getloadavg()],
@@ -53,15 +66,6 @@ def version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def commit() -> str:
-    """The commit the code was run from, marked when files differ from it."""
-    try:
-        words = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
-        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"  # an installed wheel
 
 
 def spread(values: Sequence[float], digits: int = 3) -> dict[str, Any]:

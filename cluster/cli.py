@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from actors.runtime import VERSION
+from cluster.capacity import capacity
 from cluster.demo import demo
 from cluster.drills.command import drill
 from cluster.operator import register
@@ -58,6 +59,7 @@ def up(
 main.add_command(sandbox_command, "sandbox")
 main.add_command(demo)
 main.add_command(drill)
+main.add_command(capacity)
 register(main)
 
 

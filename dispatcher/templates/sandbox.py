@@ -14,7 +14,7 @@ of whatever is passed be used. Here the language itself is smaller:
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from jinja2 import StrictUndefined, Undefined, nodes, pass_context, pass_eval_context
@@ -75,6 +75,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.globals.clear()
         self.filters = {name: FILTERS[name] for name in _ALLOWED_FILTERS} | _OWN_FILTERS
         self.tests = {name: TESTS[name] for name in _ALLOWED_TESTS}
+
+    def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
+        """There are none. Jinja's own chain of two empty maps is walked in Python at every rendering."""
+        return dict(d or {})
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         if isinstance(obj, LoopContext) and attribute in _LOOP_ATTRIBUTES:

@@ -8,15 +8,17 @@ environment (proxies).
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import BytesPayload
 
 from dispatcher.core.outcome import Outcome
 
@@ -35,32 +37,50 @@ class Answer:
     body: bytes
 
 
+class _Body(BytesPayload):
+    """A body that knows whether writing it has begun. Before that, a vendor has at most headers that promise a body.
+
+    aiohttp's own tracing tells the same, for a signal at every step of every request (ADR 0010).
+    """
+
+    written = False
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        self.written = True
+        await super().write(writer)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        self.written = True
+        await super().write_with_length(writer, content_length)
+
+
 class HttpClient:
     """A shared keep-alive client; the session opens with the first call, in the loop that makes it."""
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
 
-    async def post(self, url: str, timeout_s: float, **request: Any) -> Answer | Outcome:
+    async def post(self, url: str, timeout_s: float, content: bytes, headers: Mapping[str, str]) -> Answer | Outcome:
         """POST once. An `Answer`, or the `Outcome` when there was none: failed (not sent) or unknown."""
+        assert content, "without a body nothing would tell that the request was written"
         session = self._session or self._open()
-        written = SimpleNamespace(yes=False)
+        sent = _Body(content)
         try:
             async with session.post(
                 url,
                 timeout=aiohttp.ClientTimeout(total=timeout_s),
                 allow_redirects=False,
-                trace_request_ctx=written,
-                **request,
+                data=sent,
+                headers=headers,
             ) as response:
                 body = await _read(response)
                 if body is None:
                     return Outcome.unknown("answer_too_large")
                 return Answer(response.status, response.headers, body)
         except asyncio.TimeoutError:
-            return Outcome.unknown("timeout") if written.yes else Outcome.failed("timeout_connect", local_origin=True)
+            return Outcome.unknown("timeout") if sent.written else Outcome.failed("timeout_connect", local_origin=True)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            if written.yes:
+            if sent.written:
                 return Outcome.unknown("connection_lost")
             return Outcome.failed(_not_sent(error), local_origin=True)
 
@@ -69,7 +89,12 @@ class HttpClient:
     ) -> Answer | Outcome:
         """POST a form, encoded here: aiohttp's own FormData costs as much as the rest of the request."""
         typed = {"Content-Type": "application/x-www-form-urlencoded", **(headers or {})}
-        return await self.post(url, timeout_s, data=urlencode(form).encode(), headers=typed)
+        return await self.post(url, timeout_s, urlencode(form).encode(), typed)
+
+    async def post_json(self, url: str, timeout_s: float, body: Any, headers: Mapping[str, str]) -> Answer | Outcome:
+        return await self.post(
+            url, timeout_s, json.dumps(body).encode(), {"Content-Type": "application/json", **headers}
+        )
 
     async def close(self) -> None:
         if self._session is not None:
@@ -77,17 +102,11 @@ class HttpClient:
             self._session = None
 
     def _open(self) -> aiohttp.ClientSession:
-        async def sent(_: aiohttp.ClientSession, context: SimpleNamespace, __: Any) -> None:
-            context.trace_request_ctx.yes = True
-
-        trace = aiohttp.TraceConfig()
-        trace.on_request_headers_sent.append(sent)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, ttl_dns_cache=300, keepalive_timeout=KEEPALIVE_S),
             headers={"Accept-Encoding": "identity"},
             auto_decompress=False,
             trust_env=False,
-            trace_configs=[trace],
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         return self._session

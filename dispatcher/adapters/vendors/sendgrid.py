@@ -37,7 +37,7 @@ class SendGrid:
             "content": content,
         }
         headers = {"Authorization": f"Bearer {self._key.reveal()}"}
-        answer = await self._http.post(self._url, timeout_s, json=body, headers=headers)
+        answer = await self._http.post_json(self._url, timeout_s, body, headers)
         return answer if isinstance(answer, Outcome) else classify(answer)
 
     async def close(self) -> None:
