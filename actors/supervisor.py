@@ -17,7 +17,16 @@ from dispatcher.telemetry.log import configure
 def plan_config(settings: Settings) -> PlanConfig:
     """What deciding needs of the configuration."""
     vendors = {
-        name: VendorConfig(name, v.channel, v.rate_per_s, v.replicas_min, v.replicas_max, v.concurrency_max)
+        name: VendorConfig(
+            name,
+            v.channel,
+            v.rate_per_s,
+            v.replicas_min,
+            v.replicas_max,
+            v.concurrency_max,
+            v.breaker.min_calls,
+            v.breaker.failure_rate,
+        )
         for name, v in settings.vendors.items()
     }
     return PlanConfig(vendors, tuple(tuple(route.chain) for route in settings.routes))

@@ -186,6 +186,11 @@ class VendorActor:
         if entry is not None:
             self._wish = entry.replicas
             now_ns = int(self._clock.now_s() * 1e9)
+            if entry.state == "open" and self._courier.breaker.state is BreakerState.CLOSED:
+                # Judged by all replicas' evidence together; mine alone was not enough.
+                wait_ns = int(self._config.breaker.open_wait_s * 1e9)
+                self._courier.breaker.force_open_for(wait_ns, now_ns, "the evidence of all replicas")
+                self._changed.set()
             if entry.override == "close" and self._courier.breaker.state.value in ("open", "half_open"):
                 self._courier.breaker.force(BreakerState.CLOSED, now_ns)
         # Wake the blocked claim: it waits on the lanes of the plan before.

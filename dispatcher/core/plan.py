@@ -11,7 +11,9 @@ Rules:
 5. An operator's override wins over every report.
 6. Nobody is judged by silence here: an incarnation is dead only when `supervision` said so. A vendor of which nobody
    has reported yet keeps the state of the previous plan.
-7. A vendor whose last actor is dead is `absent` until a new one reports: its fallback drains for it meanwhile.
+7. Evidence is summed: when the replicas of a vendor are each below their minimum of calls, or each just below the
+   threshold, their windows together still open it.
+8. A vendor whose last actor is dead is `absent` until a new one reports: its fallback drains for it meanwhile.
 """
 
 from __future__ import annotations
@@ -63,6 +65,8 @@ class VendorConfig:
     replicas_min: int = 1
     replicas_max: int = 4
     concurrency_max: int = 64
+    min_calls: int = 20
+    failure_rate: float = 50.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +155,8 @@ def decide(
     for report in sorted(reports, key=lambda r: r.incarnation):
         by_vendor.setdefault(report.vendor, []).append(report)
     states = {
-        name: _state(name, by_vendor.get(name, []), overrides.get(name), previous, now_ms, name in absent)
-        for name in config.vendors
+        name: _state(vendor, by_vendor.get(name, []), overrides.get(name), previous, now_ms, name in absent)
+        for name, vendor in config.vendors.items()
     }
     healthy = {name for name, state in states.items() if state == CLOSED}
     recovering = {name for name, state in states.items() if state == HALF_OPEN}
@@ -177,7 +181,7 @@ def decide(
 
 
 def _state(
-    name: str, reports: list[Report], override: Override | None, previous: Plan, now_ms: int, absent: bool
+    vendor: VendorConfig, reports: list[Report], override: Override | None, previous: Plan, now_ms: int, absent: bool
 ) -> str:
     absent = absent and not reports
     if override is not None and (override.until_ms is None or override.until_ms > now_ms):
@@ -185,12 +189,19 @@ def _state(
     if absent:
         return ABSENT
     if not reports:
-        before = previous.vendors.get(name)
+        before = previous.vendors.get(vendor.name)
         return CLOSED if before is None or before.state == FORCED_OPEN else before.state
     states = {report.breaker for report in reports}
     if states & {CLOSED, "disabled", "metrics_only"}:
-        return CLOSED  # one open replica among healthy ones only stops itself
+        # One open replica among healthy ones only stops itself.
+        return OPEN if _together_bad(vendor, reports) else CLOSED
     return HALF_OPEN if HALF_OPEN in states else OPEN
+
+
+def _together_bad(vendor: VendorConfig, reports: list[Report]) -> bool:
+    closed = [report.window for report in reports if report.breaker == CLOSED]
+    calls, failed = (sum(int(window.get(name, 0)) for window in closed) for name in ("n", "failed"))
+    return len(closed) > 1 and calls >= vendor.min_calls and failed * 100 >= vendor.failure_rate * calls
 
 
 def _adopter(mailbox: str, config: PlanConfig, healthy: set[str]) -> str | None:

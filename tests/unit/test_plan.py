@@ -244,3 +244,21 @@ def test_what_no_healthy_vendor_can_drain_one_that_recovers_does() -> None:
     assert plan.held == {}
     assert plan.recovering("a")
     assert not plan.usable("a")
+
+
+def test_the_evidence_of_many_replicas_is_summed() -> None:
+    """Four replicas of nine calls each, half of them failed: too few for each of them, enough for all together."""
+    window = {"n": 9, "failed": 5, "slow": 0}
+    many = [report("a", number=n, window=window) for n in range(4)]
+    plan = planned(*many, report("b"), config=config("a", "b"))
+    assert plan.vendors["a"].state == "open"
+    assert plan.vendors["b"].drains == ("b", "a")
+    few = planned(*many[:2], report("b"), config=config("a", "b"))
+    assert few.vendors["a"].state == "closed"
+    good = [report("a", number=n, window={"n": 9, "failed": 4}) for n in range(4)]
+    assert planned(*good, report("b"), config=config("a", "b")).vendors["a"].state == "closed"
+
+
+def test_one_replica_is_judged_by_its_own_breaker_alone() -> None:
+    plan = planned(report("a", window={"n": 100, "failed": 100}), report("b"), config=config("a", "b"))
+    assert plan.vendors["a"].state == "closed"
