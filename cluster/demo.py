@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import shutil
 import sys
 import tempfile
@@ -153,6 +154,9 @@ def figures(posted: list[Posted], verdict: Verdict, outage: Outage, ready_s: flo
     """The summary as plain values; milliseconds and seconds as named."""
     latency = [(p.accepted_s - p.due_s) * 1000 for p in posted if p.accepted_s is not None]
 
+    def rounded(value: float, digits: int | None = None) -> float | None:
+        return None if math.isnan(value) else round(value, digits)  # nothing was accepted or delivered
+
     def after(t: float | None, since: float) -> float | None:
         return None if t is None else round(t - since, 2)
 
@@ -164,10 +168,10 @@ def figures(posted: list[Posted], verdict: Verdict, outage: Outage, ready_s: flo
         "delivered per vendor": verdict.by_vendor,
         "lost": len(verdict.lost),
         "duplicates": verdict.repeats,
-        "accept p50 ms": round(percentile(latency, 0.5), 1),
-        "accept p99 ms": round(percentile(latency, 0.99), 1),
-        "delivery p50 ms": round(percentile(verdict.delivery_s, 0.5) * 1000),
-        "delivery p99 ms": round(percentile(verdict.delivery_s, 0.99) * 1000),
+        "accept p50 ms": rounded(percentile(latency, 0.5), 1),
+        "accept p99 ms": rounded(percentile(latency, 0.99), 1),
+        "delivery p50 ms": rounded(percentile(verdict.delivery_s, 0.5) * 1000),
+        "delivery p99 ms": rounded(percentile(verdict.delivery_s, 0.99) * 1000),
         "first failure to last call on the dead vendor s": None
         if outage.cut_off_s is None
         else round(outage.cut_off_s, 2),

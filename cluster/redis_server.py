@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from cluster.state import MARKER
 from dispatcher.errors import ConfigError
@@ -47,11 +49,13 @@ class RedisServer:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(self._folder / "redis.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            return self._adopt()
-        try:
+            until = time.monotonic() + START_S
+            while not _locked(lock):
+                with contextlib.suppress(redis.RedisError, OSError):  # it starts, loads, or is about to end
+                    return self._adopt()
+                if time.monotonic() > until:
+                    raise ConfigError(f"{self._folder}: another Redis holds this directory and does not answer here")
+                time.sleep(0.02)
             return self._spawn(lock)
         finally:
             os.close(lock)  # the server's own copy keeps the lock
@@ -60,7 +64,7 @@ class RedisServer:
         """Is the server's process there? One that only does not answer (frozen, loading) is left alone."""
         if self._process is not None:
             return self._process.poll() is None
-        return self._adopted_pid is None or Path(f"/proc/{self._adopted_pid}").exists()
+        return self._adopted_pid is None or not _gone(self._adopted_pid)
 
     def stop(self) -> None:
         """Stop it cleanly: what is acknowledged is on disk already."""
@@ -74,7 +78,13 @@ class RedisServer:
                 self._process.wait(2.0)
 
     def client(self) -> redis.Redis:
-        return redis.Redis(unix_socket_path=str(self._socket), socket_timeout=5.0, decode_responses=True)
+        """A client that tries once: its own ten retries made a stop take four seconds, as SHUTDOWN has no answer."""
+        return redis.Redis(
+            unix_socket_path=str(self._socket),
+            socket_timeout=5.0,
+            decode_responses=True,
+            retry=Retry(NoBackoff(), 0),
+        )
 
     def pid(self) -> int | None:
         try:
@@ -83,11 +93,7 @@ class RedisServer:
             return None if self._process is None else self._process.pid
 
     def _adopt(self) -> int:
-        try:
-            self._await_answer(None)
-            directory = str(self.client().config_get("dir")["dir"])
-        except (redis.RedisError, OSError, ConfigError):
-            raise ConfigError(f"{self._folder}: another Redis holds this directory and does not answer here") from None
+        directory = str(self.client().config_get("dir")["dir"])
         if Path(directory).resolve() != self._folder.resolve():
             raise ConfigError(f"{self._socket}: is a Redis of {directory}, not of {self._folder}")
         self.adopted = True
@@ -132,10 +138,10 @@ class RedisServer:
         }
         return [part for name, value in settings.items() for part in (f"--{name}", value)]
 
-    def _await_answer(self, process: subprocess.Popen[bytes] | None) -> None:
+    def _await_answer(self, process: subprocess.Popen[bytes]) -> None:
         until = time.monotonic() + START_S
         while time.monotonic() < until:
-            if process is not None and process.poll() is not None:
+            if process.poll() is not None:
                 raise ConfigError(f"redis-server ended at once; see {self._folder / 'redis.log'}")
             try:
                 self.client().ping()
@@ -178,13 +184,27 @@ def _version(path: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(".") if part.isdigit())
 
 
+def _locked(descriptor: int) -> bool:
+    """Take the lock; False while another has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _gone(pid: int) -> bool:
+    """Ended, though perhaps nobody has collected its exit status yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
 def _wait_gone(pid: int, seconds: float) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return
-        except OSError:
+        if _gone(pid):
             return
         time.sleep(0.02)
     with contextlib.suppress(ProcessLookupError):

@@ -6,6 +6,7 @@ any crash, without pid files that lie.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -63,7 +64,8 @@ class State:
     def runtime_dir(self) -> Path:
         """A short private directory for sockets: HAProxy allows 27 characters, Unix sockets 107."""
         path = Path(f"/tmp/nd-{self.marker[:8]}")
-        path.mkdir(mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
         found = path.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
             raise ConfigError(f"{path}: is not a directory of ours; remove it")

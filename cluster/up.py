@@ -27,6 +27,7 @@ import redis
 from cluster import ray_settings, redis_checks
 from cluster.redis_server import RedisServer
 from cluster.state import State, free_port, reap
+from dispatcher.auth import ApiKeys
 from dispatcher.errors import ConfigError
 from dispatcher.settings import Settings, load_settings
 
@@ -83,7 +84,7 @@ class Up:
         o, state = self._options, self._state
         state.prepare()
         state.lock()
-        if o.host not in LOOPBACK and not state.api_keys.exists():
+        if o.host not in LOOPBACK and not ApiKeys.load(state.api_keys).usable:
             raise ConfigError(f"--host {o.host} is not loopback: make an API key first, `dispatcher key new NAME`")
         state.urls.unlink(missing_ok=True)
         left = reap(state.marker)

