@@ -59,6 +59,7 @@ def main(name: str | None, list_only: bool, quick: bool, results: Path | None) -
     if not chosen:
         names = ", ".join(question.name for question in QUESTIONS)
         raise click.BadParameter(f"{name} is none of {names}", param_hint="NAME")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would ours
     failed = []
     for question in chosen:
         click.echo(f"{question.name:22} {question.asks}")

@@ -16,6 +16,8 @@ app.conf.update(
     task_acks_late=True,
     worker_prefetch_multiplier=4,
     broker_connection_retry_on_startup=True,
+    # Ten by default: acknowledgements of 64 greenlets ran out of them and messages were sent twice.
+    broker_transport_options={"max_connections": 4 * job.CONCURRENCY},
     worker_hijack_root_logger=False,
 )
 _session: requests.Session | None = None
