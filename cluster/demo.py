@@ -28,8 +28,9 @@ from cluster.witness import Verdict, judge
 CHANNELS = {"sms-a": "sms", "sms-b": "sms", "email-a": "email", "email-b": "email"}
 SICK = "sms-a"
 DRAIN_S = 30.0
-QUIET_S = 1.5
-"""A gap this long in the sick vendor's calls ends the first burst: what comes after it are probes."""
+QUIET_S = 0.7
+"""A gap this long in the sick vendor's calls ends the first burst: what comes after it are probes, of which the first
+is at least a second later in the sandbox's configuration."""
 
 
 @dataclass(slots=True)

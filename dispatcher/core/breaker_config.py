@@ -103,7 +103,6 @@ class BreakerConfig:
             if longer == wait or wait >= self.open_wait_ms_max:
                 break
             wait = longer
-        wait = min(wait, self.open_wait_ms_max)
         return max(MS_NS, int(wait * MS_NS * (1 - self.open_wait_jitter * chance)))
 
 
