@@ -1,6 +1,6 @@
 """What does sending one notification cost in CPU time, and how fast does one process drain a backlog?
 
-    python -m benchmarks.dispatch_cost [--count 5000] [--rounds 5] [--peers all] [--against DIR]
+    python -m benchmarks.dispatch_cost [--count 2000] [--rounds 5] [--peers all] [--against DIR]
 
 A backlog is sent through a sandbox vendor that answers after 50 ms, at most 64 calls at once, from a Redis with
 append-only and fsync always, as `dispatcher up` starts it. Subjects: our vendor actor with its full duty, the bare
@@ -180,7 +180,7 @@ def chosen_peers(wanted: str) -> list[Subject]:
 
 
 @click.command(help=__doc__)
-@click.option("--count", default=5000, show_default=True, help="notifications measured, after 500 to warm up")
+@click.option("--count", default=2000, show_default=True, help="notifications measured, after 500 to warm up")
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--peers", "wanted", default="all", show_default=True, help="names with commas between, all or none")
 @click.option("--against", type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path))

@@ -119,3 +119,11 @@ def test_the_command_prints_a_table(tmp_path: Path) -> None:
     assert "| | 10,000,000 a day | 100,000,000 a day |" in done.output
     done = CliRunner().invoke(capacity, words)
     assert "costs measured on a test" in done.output
+
+
+def test_the_documents_table_is_what_the_command_prints() -> None:
+    """docs/capacity.md holds the answer of the committed profile; whoever changes either sees it here."""
+    words = [part for per_day in ("1e7", "1e8", "1e9") for part in ("--per-day", per_day)]
+    done = CliRunner().invoke(capacity, [*words, "--markdown"])
+    assert done.exit_code == 0, done.output
+    assert done.output.strip() in (Path(__file__).parents[2] / "docs" / "capacity.md").read_text()
