@@ -41,7 +41,7 @@ class IntakeActor:
         self.reports: dict[str, dict[str, Any]] = {}
         self._store_ok_s = 0.0
         path = runtime.get("api_keys", "")
-        self.keys = ApiKeys.load(Path(path)) if path else None
+        self.keys = ApiKeys.load(Path(path), bool(runtime.get("keys_required"))) if path else None
 
     async def start(self) -> None:
         configure()

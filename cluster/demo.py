@@ -169,6 +169,7 @@ def figures(posted: list[Posted], verdict: Verdict, outage: Outage, ready_s: flo
         "delivered per vendor": verdict.by_vendor,
         "lost": len(verdict.lost),
         "duplicates": verdict.repeats,
+        "to somebody else, or never posted": len(verdict.misdirected) + len(verdict.unexpected),
         "accept p50 ms": rounded(percentile(latency, 0.5), 1),
         "accept p99 ms": rounded(percentile(latency, 0.99), 1),
         "delivery p50 ms": rounded(percentile(verdict.delivery_s, 0.5) * 1000),
@@ -190,6 +191,10 @@ def verdict_sentence(summary: dict[str, Any]) -> str | None:
         return f"{summary['lost']} acknowledged notifications were not delivered"
     if summary["duplicates"]:
         return f"{summary['duplicates']} notifications were delivered more than once"
+    if summary["to somebody else, or never posted"]:
+        return (
+            f"{summary['to somebody else, or never posted']} notifications went to somebody else or were never posted"
+        )
     return None
 
 

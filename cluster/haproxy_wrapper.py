@@ -5,7 +5,8 @@
 It edits a copy of the generated configuration beside the original and becomes haproxy (same pid, as Serve expects):
 metrics and statistics on loopback, a deadline for slow headers, 503 instead of 404 while no route exists, 503 kept 503.
 It dies with its parent: an orphan would hold the port and stop the next start. A pattern that does not match is skipped
-with a loud word; a test renders Ray's template and asserts each one.
+with a word, except those that keep ports off other people's network: without them it refuses to start. A test renders
+Ray's template and asserts each one.
 """
 
 import ctypes
@@ -21,6 +22,9 @@ EDITS = (
     ("no route yet is 503", r"http-request return status 404 ", r"http-request return status 503 "),
     ("503 stays 503", r" *errorfile 50[234] .*\n", r""),
 )
+
+
+VITAL = ("metrics on loopback", "statistics on loopback")
 
 
 def edited(text: str) -> tuple[str, list[str]]:
@@ -43,6 +47,8 @@ def main(arguments: list[str]) -> None:
                 text, missed = edited(file.read())
             for name in missed:
                 sys.stderr.write(f"haproxy wrapper: EDIT NOT MADE: {name}\n")
+            if set(missed) & set(VITAL):
+                sys.exit("haproxy wrapper: refusing to listen on every interface")
             with open(path + ".nd", "w") as file:
                 file.write(text)
             arguments[at + 1] = path + ".nd"

@@ -32,6 +32,7 @@ class Posted:
     tries: int = 0
     first_status: int = 0
     problem: dict[str, Any] = field(default_factory=dict)
+    recipient: dict[str, Any] = field(default_factory=dict)
 
 
 async def post_steadily(
@@ -63,7 +64,7 @@ async def _post(
     due_s: float,
     on_done: Callable[[Posted], None],
 ) -> Posted:
-    posted = Posted(key, due_s, sent_s=time.time())
+    posted = Posted(key, due_s, sent_s=time.time(), recipient=body["recipient"])
     while time.time() - due_s < GIVE_UP_S:
         posted.tries += 1
         await _try(session, api, body, posted)

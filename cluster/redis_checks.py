@@ -34,8 +34,11 @@ def faults(client: redis.Redis) -> list[str]:
 
 
 def check(client: redis.Redis, unsafe: bool) -> list[str]:
-    """Raises ConfigError when unsafe; with the override, the same sentences as warnings."""
-    found = faults(client)
+    """Raises ConfigError when unsafe or not there; with the override, the unsafe as warnings."""
+    try:
+        found = faults(client)
+    except (redis.RedisError, OSError) as error:
+        raise ConfigError(f"no Redis answers: {error}") from None
     if found and not unsafe:
         raise ConfigError("this Redis can lose accepted notifications (--unsafe-redis overrides): " + "; ".join(found))
     return found

@@ -108,6 +108,7 @@ class Up:
         self._runtime = {
             "redis_url": f"file:{state.redis_url_file}",
             "api_keys": str(state.api_keys),
+            "keys_required": "" if o.host in LOOPBACK else "yes",
             "warnings": "\n".join(f"unsafe redis: {warning}" for warning in warnings),
         }
         if o.sandbox:

@@ -1,7 +1,7 @@
 """Judge a run by what the sandbox vendors really received, not by what we say we sent.
 
 lost: acknowledged with 202 and never received; duplicated: received more than once; unexpected: received and never
-posted. Matching is by the order number in the message's text, on each channel.
+posted; misdirected: received by somebody else. Matching is by the order number in the message's text, on each channel.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.load import Posted
+
+ADDRESS = {"sms": "phone", "email": "email"}
+"""Of a channel: the field of the recipient that holds its address."""
 
 ORDER = re.compile(r"order (N\d{6,}[a-z]*)")
 
@@ -28,6 +31,7 @@ class Verdict:
     lost: list[str] = field(default_factory=list)
     duplicated: dict[str, int] = field(default_factory=dict)
     unexpected: list[str] = field(default_factory=list)
+    misdirected: list[str] = field(default_factory=list)
     recovered: int = 0
     by_vendor: dict[str, int] = field(default_factory=dict)
     delivery_s: list[float] = field(default_factory=list)
@@ -35,7 +39,7 @@ class Verdict:
 
     @property
     def clean(self) -> bool:
-        return not self.lost and not self.duplicated and not self.unexpected
+        return not (self.lost or self.duplicated or self.unexpected or self.misdirected)
 
     @property
     def repeats(self) -> int:
@@ -49,6 +53,7 @@ def judge(
     verdict = Verdict()
     found: Counter[str] = Counter()
     first: dict[str, float] = {}
+    sent_to: dict[str, set[str]] = {}
     for vendor, deliveries in received.items():
         count = 0
         for delivery in deliveries:
@@ -57,6 +62,7 @@ def judge(
                 continue
             name = f"{match.group(1)}/{channels[vendor]}"
             found[name] += 1
+            sent_to.setdefault(name, set()).add(_plain(delivery["to"]))
             first[name] = min(first.get(name, delivery["t"]), delivery["t"])
             count += 1
         verdict.by_vendor[vendor] = count
@@ -75,8 +81,16 @@ def judge(
                 verdict.delivered += 1
                 verdict.delivery_s.append(first[name] - post.due_s)
                 verdict.delivered_at[name] = first[name]
+                wanted = post.recipient.get(ADDRESS[name.rpartition("/")[2]])
+                if wanted is not None and sent_to[name] != {_plain(wanted)}:
+                    verdict.misdirected.append(name)
             else:
                 verdict.lost.append(name)
     verdict.duplicated = {name: count - 1 for name, count in found.items() if count > 1}
     verdict.unexpected = sorted(set(found) - known)
     return verdict
+
+
+def _plain(address: str) -> str:
+    """Providers differ in how they write a number; domains and local parts of ours are lower case."""
+    return address.strip("<> ").lstrip("+").lower()

@@ -29,8 +29,10 @@ class ApiKeys:
         self._mtime_ns = -1
 
     @classmethod
-    def load(cls, path: Path) -> ApiKeys:
+    def load(cls, path: Path, required: bool = False) -> ApiKeys:
+        """`required`: an address that others can reach needs a key whatever becomes of the file."""
         keys = cls(path)
+        keys._required = required
         keys._refresh()
         return keys
 

@@ -22,6 +22,9 @@ from dispatcher.telemetry.log import logger
 from dispatcher.telemetry.metrics import Totals
 
 ECHO = "supervisor"
+FORGET_S = 600.0
+"""A process silent for this long has ended: its sums stay, its own numbers are let go."""
+
 SETTLING_S = 1.5
 """After taking office: time for every actor to report three times, before states are inferred from who is missing."""
 
@@ -44,6 +47,7 @@ class Supervisor:
         self._watch = SilenceWatch(silence_ms, echo_gap_ms_max=int(beat_s * 2000))
         self._reports: dict[str, Report] = {}
         self._totals = Totals()
+        self._told_s: dict[str, float] = {}  # process → when it last sent its metrics
         self._term = 0
         self.plan = Plan()
         self._live: set[str] = set()
@@ -96,6 +100,7 @@ class Supervisor:
         process = heard.body.get("process", "")
         if "metrics" in heard.body:
             self._totals.hear(process, heard.body["metrics"])
+            self._told_s[process] = self._clock.now_s()
         if "incarnation" in heard.body:
             report = _report_from(heard.body)
             before = self._reports.get(report.incarnation)
@@ -174,6 +179,11 @@ class Supervisor:
     async def _add_up(self) -> None:
         while True:
             await self._clock.sleep(1.0)
+            before_s = self._clock.now_s() - FORGET_S
+            ended = [process for process, told_s in self._told_s.items() if told_s < before_s]
+            self._totals.end(ended)
+            for process in ended:
+                del self._told_s[process]
             with contextlib.suppress(UnavailableError):
                 await self._control.totals({"totals": self._totals.snapshot(), "term": self._term})
 

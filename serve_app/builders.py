@@ -54,7 +54,7 @@ def vendor(args: VendorArguments) -> serve.Application:
 
 
 def _application(name: str, args: Arguments, api_keys: str = "") -> serve.Application:
-    runtime = {"redis_url": args.redis_url, "api_keys": api_keys, "warnings": ""}
+    runtime = {"redis_url": args.redis_url, "api_keys": api_keys, "keys_required": "yes", "warnings": ""}
     found = applications(load_settings(args.config), runtime)
     if name not in found:
         raise ConfigError(f"{name}: {args.config} has only {', '.join(sorted(found))}")

@@ -60,6 +60,7 @@ def figures(service: Service, run: Run) -> dict[str, Any]:
         "expected": v.expected,
         "delivered": v.delivered,
         "lost": len(v.lost),
+        "misdirected": len(v.misdirected) + len(v.unexpected),
         "repeated in flight": len(v.duplicated) - len(outside),
         "repeated": len(outside),
     }
@@ -83,6 +84,8 @@ def wrong(found: dict[str, Any]) -> str | None:
         return f"{found['unacknowledged']} triggers never acknowledged"
     if found["lost"]:
         return f"{found['lost']} lost"
+    if found["misdirected"]:
+        return f"{found['misdirected']} to somebody else, or never posted"
     if found["repeated"]:
         return f"{found['repeated']} repeated without a kill to explain it"
     return None

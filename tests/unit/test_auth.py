@@ -111,6 +111,12 @@ def test_every_answer_costs_one_comparison_in_constant_time(
     assert all(re.fullmatch(r"[0-9a-f]{64}", text) for pair in compared for text in pair)
 
 
+def test_an_open_address_needs_a_key_whatever_becomes_of_the_file(path: Path) -> None:
+    """A replica that starts after the file was lost lets nobody in."""
+    keys = ApiKeys.load(path, required=True)
+    assert (keys.required, keys.verify(None)) == (True, None)
+
+
 def test_without_a_file_no_key_is_required(path: Path) -> None:
     """The loopback case; still nothing verifies."""
     keys = ApiKeys.load(path)

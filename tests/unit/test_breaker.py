@@ -164,6 +164,16 @@ def test_a_late_probe_does_not_count_in_the_next_half_open() -> None:
     assert [type(scene.breaker.acquire(scene.now_ns)) for _ in range(3)] == [Permit, Permit, Refused]
 
 
+def test_a_hanging_call_of_an_earlier_generation_does_not_open_this_one() -> None:
+    """It hangs still, but whom an operator's reset has forgiven is not judged by what was sent before."""
+    scene = Scene(stall_detection=True, slow_ns=100 * MS)
+    old = [scene.permit() for _ in range(4)]
+    scene.breaker.reset(scene.now_ns)
+    scene.pass_ms(200)
+    assert scene.breaker.state is S.CLOSED
+    assert not any(permit.settled for permit in old)
+
+
 def test_a_second_report_for_a_permit_changes_nothing() -> None:
     """Recorded, then recorded and released again: one result, one permit."""
     scene = Scene()

@@ -109,7 +109,7 @@ def test_serve_yaml_makes_the_applications_that_the_code_makes(
     """Name by name the same deployment: options, arguments, class."""
     from serve_app.applications import applications
 
-    runtime = {"redis_url": REFERENCE, "api_keys": "", "warnings": ""}
+    runtime = {"redis_url": REFERENCE, "api_keys": "", "keys_required": "yes", "warnings": ""}
     wanted = {
         **applications(settings, runtime),
         "intake": applications(settings, {**runtime, "api_keys": entries["intake"].args["api_keys"]})["intake"],

@@ -144,11 +144,14 @@ def test_the_program_runs_on_the_edited_copy(render: Callable[[str], str], folde
 
 
 def test_the_program_says_aloud_which_edits_it_could_not_make(folder: Path) -> None:
-    """A line on standard error for each, by name."""
+    """A line on standard error for each, by name; and it starts nothing that may listen on every interface."""
     path = folder / "foreign.cfg"
     path.write_text("global\n    maxconn 10\n")
     done = run_wrapper(path)
-    assert done.stderr.splitlines() == [f"haproxy wrapper: EDIT NOT MADE: {name}" for name, _, _ in EDITS]
+    *missed, last = done.stderr.splitlines()
+    assert missed == [f"haproxy wrapper: EDIT NOT MADE: {name}" for name, _, _ in EDITS]
+    assert last == "haproxy wrapper: refusing to listen on every interface"
+    assert (done.returncode, done.stdout) == (1, "")
 
 
 def test_it_dies_with_its_parent(folder: Path) -> None:

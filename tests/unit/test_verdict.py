@@ -177,6 +177,19 @@ def test_a_success_before_it_was_healed_is_no_recovery() -> None:
     assert outage.recovered_s == 120.0
 
 
+def test_the_right_text_to_the_wrong_customer_is_seen() -> None:
+    """However the vendor writes a number; two addresses for one message are one too many."""
+    posts = posted(FIRST, SECOND)
+    for post in posts:
+        post.recipient = {"phone": "+4915112345678", "email": "Ada@example.com"}
+    mail = {"email_a": [{**said(key), "to": "<ada@example.com>"} for key in (FIRST, SECOND)]}
+    right = ledger(sms_b=[], sms_a=[said(FIRST), {**said(SECOND), "to": "4915112345678"}], **mail)
+    assert judge(posts, right, CHANNELS).clean
+    wrong = ledger(sms_a=[said(FIRST), {**said(SECOND), "to": "+4915112345679"}], **mail)
+    assert judge(posts, wrong, CHANNELS).misdirected == [f"{SECOND}/sms"]
+    assert not judge(posts, wrong, CHANNELS).clean
+
+
 # ---- the report
 
 
@@ -197,6 +210,7 @@ def test_the_figures_are_those_of_the_ledger() -> None:
         "delivered per vendor": {"sms-a": 2, "sms-b": 0, "email-a": 2, "email-b": 0},
         "lost": 0,
         "duplicates": 0,
+        "to somebody else, or never posted": 0,
         "accept p50 ms": 5.0,
         "accept p99 ms": 5.0,
         "delivery p50 ms": 1000,
