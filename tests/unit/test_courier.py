@@ -434,6 +434,24 @@ async def test_what_was_taken_from_my_last_name_is_not_forgotten() -> None:
 
 
 @virtual
+async def test_what_was_not_sent_after_a_short_sleep_is_sent_soon() -> None:
+    """Awake again, it did not dare to send; but nobody had declared it dead, and the entry is still its own."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a, run=False)
+    caretaker = tend(stage, courier, audit_s=5.0)
+    (nid,) = await stage.accept()
+    got = await courier_store(stage).claim(courier.me, courier.lanes(), 1)
+    await asyncio.sleep(1.5)
+    await courier.admit(courier.me, got)
+    await asyncio.sleep(0)
+    assert a.sent == []
+    courier.replied()
+    stage.start(caretaker.run())
+    stage.start(courier.outbox.run())
+    await until(lambda: stage.state(nid) == "settled", 1.0)
+
+
+@virtual
 async def test_draining_finishes_what_was_begun() -> None:
     """Told to stop: no new claim, the calls end, their outcomes are settled."""
     stage, a = Stage(), ScriptedVendor("a", took_s=0.3)
