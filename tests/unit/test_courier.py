@@ -257,8 +257,9 @@ async def test_a_lost_claim_is_found_after_the_mailbox_went_to_another() -> None
     assert b.ids == [nid]
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["alone", "and another begins meanwhile"])
 @virtual
-async def test_a_late_audit_sends_nothing_twice() -> None:
+async def test_a_late_audit_sends_nothing_twice(again: bool) -> None:
     """What was claimed, sent and settled while the audit's reply was on its way is not sent again."""
     stage, a = Stage(), ScriptedVendor("a", took_s=0.01)
     store = courier_store(stage)
@@ -273,9 +274,13 @@ async def test_a_late_audit_sends_nothing_twice() -> None:
     late = LateOwn(store)
     courier = await stage.courier(a, store=late)
     await asyncio.sleep(0.1)
-    audit = asyncio.ensure_future(tend(stage, courier, late).audit())
+    caretaker = tend(stage, courier, late)
+    audit = asyncio.ensure_future(caretaker.audit())
     await asyncio.sleep(0.001)
     (nid,) = await stage.accept()
+    if again:
+        await asyncio.sleep(0.1)
+        await caretaker.audit()
     await audit
     await asyncio.sleep(0.5)
     assert (stage.state(nid), a.ids) == ("settled", [nid])
