@@ -90,6 +90,15 @@ def processes_of(marker: str) -> dict[int, str]:
     return found
 
 
+def give_way(marker: str, words: tuple[str, ...], niceness: int) -> None:
+    """Lower the priority of every thread of those of ours whose command line holds one of `words`."""
+    for pid, command in processes_of(marker).items():
+        if any(word in command for word in words):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                for thread in os.listdir(f"/proc/{pid}/task"):
+                    os.setpriority(os.PRIO_PROCESS, int(thread), niceness)
+
+
 def reap(marker: str, patience_s: float = 3.0) -> int:
     """End what an earlier life left: SIGTERM, then SIGKILL. Answers how many there were."""
     first = processes_of(marker)

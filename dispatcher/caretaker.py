@@ -42,6 +42,7 @@ class Caretaker:
         self._courier, self._store, self._clock = courier, store, clock
         self._vendors, self._periods, self._chance = vendors, periods or CaretakerPeriods(), chance
         self._cursors: dict[Lane, str] = {}
+        self._auditing = asyncio.Lock()
 
     async def run(self) -> None:
         p = self._periods
@@ -77,7 +78,11 @@ class Caretaker:
         await c.admit(me, got)
 
     async def audit(self) -> None:
-        """Find claims of mine whose reply was lost."""
+        """Find claims of mine whose reply was lost. One at a time: a second would wipe what the first must compare."""
+        async with self._auditing:
+            await self._audit()
+
+    async def _audit(self) -> None:
         c = self._courier
         if c.stopping or not c.me:
             return

@@ -259,6 +259,7 @@ class Courier:
         finally:
             if decision is None:
                 self._known.pop((claim.lane, claim.entry_id), None)
+                self.audit_wanted = True
             else:
                 self.metrics.observe("dispatcher_dispatch_seconds", self._clock.now_s() - began_s, self.vendor.name)
                 self.outbox.put((me, claim, decision))

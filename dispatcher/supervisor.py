@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from dispatcher.core.notification import MailboxDepth
@@ -50,6 +51,7 @@ class Supervisor:
         self._told_s: dict[str, float] = {}  # process → when it last sent its metrics
         self._term = 0
         self.plan = Plan()
+        self._doubtful = 0  # epoch of the last publication that was not answered: in force now, or later, or never
         self._live: set[str] = set()
         self._manned: set[str] = set()  # vendors that had a live actor in this term
         self._depths: dict[str, MailboxDepth] = {}
@@ -164,11 +166,16 @@ class Supervisor:
             return  # a first plan made before anyone could report would say nothing
         reports = [report for name, report in self._reports.items() if name in self._live]
         depths = {name: depth.total for name, depth in self._depths.items()}
+        before = replace(self.plan, epoch=max(self.plan.epoch, self._doubtful))
         now_ms = self._clock.wall_ms()
-        plan = decide(reports, self._config, depths, self._overrides, self.plan, now_ms, self._absent())
-        if plan.same_assignment(self.plan):
+        plan = decide(reports, self._config, depths, self._overrides, before, now_ms, self._absent())
+        if plan.same_assignment(self.plan) and self._doubtful <= self.plan.epoch:
             return
-        await self._control.publish(plan, self._term)
+        try:
+            await self._control.publish(plan, self._term)
+        except UnavailableError:
+            self._doubtful = plan.epoch
+            raise
         self.plan = plan
         logger().info("plan_published", epoch=plan.epoch, reason=plan.reason)
 

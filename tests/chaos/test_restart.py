@@ -9,9 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from cluster.demo import drained
+from cluster.drills.play import fresh_checkouts, judged
 from cluster.load import Posted, post_steadily
-from cluster.people import checkouts
 from cluster.service import Service
 from cluster.witness import Verdict
 
@@ -56,7 +55,7 @@ def _killed_in_the_middle(service: Service, kill: Callable[[], None]) -> Verdict
     posted: list[Posted] = []
 
     async def run() -> None:
-        task = asyncio.ensure_future(post_steadily(service.api, checkouts(200, start=500_000), 50, posted.append))
+        task = asyncio.ensure_future(post_steadily(service.api, fresh_checkouts(200), 50, posted.append))
         await asyncio.sleep(3.0)
         await asyncio.to_thread(kill)
         task.cancel()
@@ -64,4 +63,4 @@ def _killed_in_the_middle(service: Service, kill: Callable[[], None]) -> Verdict
 
     asyncio.run(run())
     service.start()
-    return drained(service, posted)
+    return judged(service, posted)

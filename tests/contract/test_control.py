@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from dispatcher.core.plan import Beat, Override, Plan
-from dispatcher.errors import StaleTermError
+from dispatcher.errors import StaleTermError, UnavailableError
 from dispatcher.ports import Heard
 from tests.contract.worlds import World, dead, hold, plan, retry
 
@@ -37,6 +37,16 @@ async def test_a_later_term_fences_the_earlier(world: World) -> None:
     assert await world.control.plan() is None
     await world.control.bury([me], new)
     assert await world.control.live() == []
+
+
+@pytest.mark.parametrize("epoch", [3, 4])
+async def test_a_plan_that_comes_late_does_not_replace_a_later_one(world: World, epoch: int) -> None:
+    """A publication that nobody waits for any more, carried out after the one that was said instead."""
+    term, _ = await world.control.begin_term()
+    await world.control.publish(plan(4), term)
+    with pytest.raises(UnavailableError):
+        await world.control.publish(plan(epoch, reason="late"), term)
+    assert await world.control.plan() == plan(4)
 
 
 async def test_overrides_are_kept_until_taken_back(world: World) -> None:

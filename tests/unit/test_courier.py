@@ -257,8 +257,9 @@ async def test_a_lost_claim_is_found_after_the_mailbox_went_to_another() -> None
     assert b.ids == [nid]
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["alone", "and another begins meanwhile"])
 @virtual
-async def test_a_late_audit_sends_nothing_twice() -> None:
+async def test_a_late_audit_sends_nothing_twice(again: bool) -> None:
     """What was claimed, sent and settled while the audit's reply was on its way is not sent again."""
     stage, a = Stage(), ScriptedVendor("a", took_s=0.01)
     store = courier_store(stage)
@@ -273,9 +274,13 @@ async def test_a_late_audit_sends_nothing_twice() -> None:
     late = LateOwn(store)
     courier = await stage.courier(a, store=late)
     await asyncio.sleep(0.1)
-    audit = asyncio.ensure_future(tend(stage, courier, late).audit())
+    caretaker = tend(stage, courier, late)
+    audit = asyncio.ensure_future(caretaker.audit())
     await asyncio.sleep(0.001)
     (nid,) = await stage.accept()
+    if again:
+        await asyncio.sleep(0.1)
+        await caretaker.audit()
     await audit
     await asyncio.sleep(0.5)
     assert (stage.state(nid), a.ids) == ("settled", [nid])
@@ -430,6 +435,24 @@ async def test_what_was_taken_from_my_last_name_is_not_forgotten() -> None:
     await caretaker.take()
     stage.start(courier.outbox.run())
     stage.start(caretaker.run())
+    await until(lambda: stage.state(nid) == "settled", 1.0)
+
+
+@virtual
+async def test_what_was_not_sent_after_a_short_sleep_is_sent_soon() -> None:
+    """Awake again, it did not dare to send; but nobody had declared it dead, and the entry is still its own."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a, run=False)
+    caretaker = tend(stage, courier, audit_s=5.0)
+    (nid,) = await stage.accept()
+    got = await courier_store(stage).claim(courier.me, courier.lanes(), 1)
+    await asyncio.sleep(1.5)
+    await courier.admit(courier.me, got)
+    await asyncio.sleep(0)
+    assert a.sent == []
+    courier.replied()
+    stage.start(caretaker.run())
+    stage.start(courier.outbox.run())
     await until(lambda: stage.state(nid) == "settled", 1.0)
 
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from cluster import up
 from cluster.cli import main
-from cluster.state import MARKER, State, free_port, processes_of, reap
+from cluster.state import MARKER, State, free_port, give_way, processes_of, reap
 from dispatcher.errors import ConfigError
 
 HOLDER = """
@@ -145,6 +145,33 @@ def test_a_foreign_thing_in_its_place_is_refused(state: State, tmp_path: Path, k
             state.runtime_dir()
     finally:
         path.unlink()
+
+
+def test_housekeepers_give_way_with_every_thread() -> None:
+    """Only those of this installation whose command line says so."""
+    code = "import threading; threading.Thread(target=input).start(); print(1, flush=True)  # {}"
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code.format(word)],
+            env={**os.environ, MARKER: "calm"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for word in ("a housekeeper", "a worker")
+    ]
+    try:
+        for process in started:
+            assert process.stdout is not None
+            process.stdout.readline()
+        give_way("calm", ("a housekeeper",), 7)
+        threads = [[int(tid) for tid in os.listdir(f"/proc/{process.pid}/task")] for process in started]
+        found = [{os.getpriority(os.PRIO_PROCESS, tid) for tid in tids} for tids in threads]
+        assert found == [{7}, {os.getpriority(os.PRIO_PROCESS, 0)}]
+        assert len(threads[0]) == 2
+    finally:
+        for process in started:
+            process.communicate("\n", timeout=5)
 
 
 def test_what_carries_the_marker_is_found_and_ended() -> None:

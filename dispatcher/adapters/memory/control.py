@@ -10,7 +10,7 @@ from typing import Any
 from dispatcher.adapters.memory.cell import Cell, Listener, rang
 from dispatcher.core.notification import PRIORITIES, Lane, MailboxDepth
 from dispatcher.core.plan import Beat, Override, Plan
-from dispatcher.errors import StaleTermError
+from dispatcher.errors import StaleTermError, UnavailableError
 from dispatcher.ports import Heard
 
 QUIET_S = 0.2
@@ -82,6 +82,8 @@ class MemoryControl:
     async def publish(self, plan: Plan, term: int) -> None:
         if term != self._cell.term:
             raise StaleTermError
+        if self._cell.plan is not None and plan.epoch <= self._cell.plan.epoch:
+            raise UnavailableError("a later plan is in force")
         self._cell.plan = plan
         self._cell.tell("plan", plan.to_dict())
 

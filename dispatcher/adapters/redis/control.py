@@ -112,7 +112,10 @@ class RedisControl:
         return int(term), Plan.from_dict(json.loads(text)) if text else Plan(epoch=int(epoch))
 
     async def publish(self, plan: Plan, term: int) -> None:
-        """Put `plan` in force; raises StaleTermError when another supervisor is in office."""
+        """Put `plan` in force; raises StaleTermError when another supervisor is in office.
+
+        Without an answer it may come into force later, but never after a plan of a later epoch.
+        """
         k = self._keys
         text = json.dumps(plan.to_dict(), separators=(",", ":"))
         reply = await run_one(
@@ -123,6 +126,8 @@ class RedisControl:
         )
         if reply == "STALE":
             raise StaleTermError
+        if reply == "OLD":
+            raise UnavailableError("a later plan is in force")
 
     async def plan(self) -> Plan | None:
         text = await self._read(self._redis.hget(self._keys.plan, "plan"))
