@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test check up bench bench-quick clean
+.PHONY: help setup demo test sim check up bench bench-quick clean
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
@@ -21,8 +21,11 @@ demo: $(READY) ## run 2,000 checkouts through a vendor outage and check the resu
 up: $(READY) ## start everything with the sandbox vendors and leave it running
 	$(BIN)/dispatcher up --sandbox
 
-test: $(READY) ## all tests: unit, properties, contract, serve, chaos
+test: $(READY) ## all tests: unit, properties, simulation, contract, serve, chaos
 	$(BIN)/python -m pytest
+
+sim: $(READY) ## 10,000 seeds of the whole dispatcher in one process, with random faults; make sim SEED=42 replays one
+	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED))
 
 check: $(READY) ## lint, format and types
 	$(BIN)/ruff check --no-cache .

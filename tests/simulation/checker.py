@@ -1,0 +1,291 @@
+"""The judge. Violations are sentences; the first one matters, the rest may be its consequences.
+
+Throughout: each stored notification is in exactly one place; nothing settled ever changes; only the owner's word is
+applied; a sender holds the entry it sends; a claim is known to its living owner. At the end: what was answered 202 is
+settled, dead with a reason that is true, or held; what is settled was delivered; a repeat has a cause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from dispatcher.adapters.memory.cell import Note, Record
+from dispatcher.core.life import CRASHES_MAX, Decision
+from dispatcher.core.notification import Claim, notification_id
+from tests.simulation.cast import NOT_SENT, Sent
+
+if TYPE_CHECKING:
+    from tests.simulation.scene import World
+
+FINAL = frozenset(("settled", "dead", "held", "cancelled"))
+UNKNOWN_CLAIM_S_MAX = 1.5
+"""A claim whose reply was lost is audited after 0.5 s; one that nobody knows for longer was lost without a sign."""
+
+PLAN_S_MAX = 4.0
+"""A time-out of the store, and the supervisor's next turn."""
+
+RECALL_S = 12.0
+"""How far back a trouble may lie that explains a send by one who does not hold the entry: a call and a drain."""
+
+LOGGED_BUGS = frozenset(("caretaker_failed", "delivery_failed", "loop_ended", "entries_deleted_while_pending"))
+
+
+class Checker:
+    """Watches one world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.violations: list[str] = []
+        self._settled: set[str] = set()
+        self._plan_wrong_since = world.loop.time()
+        self._unknown_since: dict[tuple[Any, str], float] = {}
+        world.network.on_decided = self.on_decided
+        world.network.on_change = self.on_change
+
+    def violate(self, sentence: str) -> None:
+        self.world.note("VIOLATION", sentence)
+        self.violations.append(sentence)
+
+    # ---- throughout
+
+    def on_log(self, level: str, fields: Mapping[str, Any]) -> None:
+        if fields.get("event") in LOGGED_BUGS:
+            self.violate(f"the product logged {dict(fields)}")
+
+    def on_error(self, context: Mapping[str, Any]) -> None:
+        self.violate(f"{context.get('message')}: {context.get('exception')!r}")
+
+    def on_decided(self, me: str, owner: str | None, claim: Claim, decision: Decision, reply: str) -> None:
+        word = type(decision).__name__.lower()
+        self.world.note(me, word, claim.notification.id, reply)
+        if reply == "OK" and owner != me:
+            self.violate(f"{me} was allowed to {word} {claim.notification.id}, which {owner} holds")
+
+    def on_change(self) -> None:
+        if not self.violations:
+            for sentence in self._misplaced():
+                self.violate(sentence)
+
+    def _notes(self) -> Iterator[tuple[str, Record, Note]]:
+        for trigger_id, record in self.world.cell.records.items():
+            for i, note in enumerate(record.notes):
+                yield notification_id(trigger_id, i), record, note
+
+    def _misplaced(self) -> Iterator[str]:
+        cell = self.world.cell
+        queued: dict[str, int] = {}
+        for lane, state in cell.lanes.items():
+            entries, pending = state.entries, state.pending
+            if not entries and not pending:
+                continue
+            unread = set(state.unread)
+            for entry_id, nid in entries.items():
+                queued[nid] = queued.get(nid, 0) + 1
+                if (entry_id in pending) == (entry_id in unread):
+                    yield f"entry {entry_id} of {nid} in {lane} is neither unread nor pending, or both"
+            for entry_id in pending:
+                if entry_id not in entries:
+                    yield f"{entry_id} in {lane} is pending and does not exist"
+        for nid, record, note in self._notes():
+            places = (nid in cell.due) + (nid in cell.delayed) + (nid in cell.held) + (nid in cell.dead)
+            places += queued.get(nid, 0)
+            state_is = note.state
+            if nid in self._settled and state_is != "settled":
+                yield f"{nid} was settled and is {state_is}"
+            if state_is in ("settled", "cancelled"):
+                self._settled.add(nid)
+                if places:
+                    yield f"{nid} is {state_is} and still in {places} places"
+                continue
+            if places != 1:
+                yield f"{nid} is {state_is} and in {places} places"
+            here = {"due": cell.due, "delayed": cell.delayed, "held": cell.held, "dead": cell.dead}.get(state_is)
+            if here is not None:
+                if nid not in here:
+                    yield f"{nid} is {state_is} and not among them"
+            elif note.lane is None or cell.lane(note.lane).entries.get(note.entry_id) != nid:
+                yield f"{nid} is {state_is} and not where its record says"
+            if record.open < 1:
+                yield f"{nid} is {state_is} in a record that is closed"
+
+    def on_send(self, sent: Sent) -> None:
+        found = self.world.cell.find(sent.nid)
+        if found is None:
+            self.violate(f"{sent.vendor} got {sent.nid}, which nobody stored")
+            return
+        note = found[1]
+        owner = self.world.cell.lane(note.lane).pending.get(note.entry_id) if note.lane is not None else None
+        actor = next(actor for actor in self.world.actors if actor.process is sent.process)
+        live = self.world.cell.actors.get(owner or "") == "live"
+        if (owner in actor.names and live) or self._troubled(sent, sent.at_s - RECALL_S, sent.at_s):
+            return
+        self.violate(f"{sent.process.name} sends {sent.nid}, which {owner or 'nobody'} holds and is {note.state}")
+
+    def on_stopped(self, incarnation: str) -> None:
+        """Who says goodbye has no call in flight: what it holds will be sent by another at once."""
+        now_s = self.world.loop.time()
+        for sent in self.world.sent:
+            actor = next(actor for actor in self.world.actors if actor.process is sent.process)
+            if incarnation in actor.names and not sent.answered and not self._troubled(sent, now_s - RECALL_S, now_s):
+                self.violate(f"{incarnation} stopped amid sending {sent.nid}")
+
+    def _troubled(self, sent: Sent, from_s: float, to_s: float) -> bool:
+        return sent.process.troubled(from_s, to_s) or any(
+            begin <= to_s and end >= from_s for begin, end in self.world.network.troubles
+        )
+
+    async def watch(self) -> None:
+        """Is every claim known to its owner, and the plan in force that of the supervisor, while they live and hear?"""
+        while True:
+            await asyncio.sleep(0.25)
+            now_s = self.world.loop.time()
+            self._watch_plan(now_s)
+            unknown = {}
+            known = {
+                name: (actor, actor.courier.known())
+                for actor in self.world.actors
+                if actor.process.steps and not actor.process.dead and not actor.process.frozen
+                for name in actor.names
+            }
+            for lane, state in self.world.cell.lanes.items():
+                for entry_id, owner in state.pending.items():
+                    if owner in known and (lane, entry_id) not in known[owner][1]:
+                        actor = known[owner][0]
+                        if self.world.cell.actors.get(owner) == "live" and not actor.courier.stopping:
+                            hidden_s = max(actor.process.hidden_until_s, self.world.network.hidden_until_s)
+                            since_s = self._unknown_since.get((lane, entry_id), now_s)
+                            unknown[lane, entry_id] = now_s if hidden_s > now_s else since_s
+                            if now_s - unknown[lane, entry_id] > UNKNOWN_CLAIM_S_MAX:
+                                self.violate(f"{owner} does not know its claim {entry_id} in {lane}")
+                                return
+            self._unknown_since = unknown
+
+    def _watch_plan(self, now_s: float) -> None:
+        office, network = self.world.office, self.world.network
+        waits = office.process.dead or office.process.frozen or now_s < network.hidden_until_s
+        if self._agreed() or waits or network.loss or network.losses:
+            self._plan_wrong_since = now_s
+        elif now_s - self._plan_wrong_since > PLAN_S_MAX:
+            self.violate(f"the plan in force is not what the supervisor believes: {self.world.cell.plan}")
+
+    def _agreed(self) -> bool:
+        plan = self.world.cell.plan
+        return plan is not None and plan.same_assignment(self.world.office.supervisor.plan)
+
+    def at_rest(self) -> bool:
+        return (
+            self.world.loop.time() > self.world.network.quiet_s
+            and self._agreed()
+            and all(order.done for order in self.world.orders)
+            and all(note.state in FINAL for _, _, note in self._notes())
+        )
+
+    # ---- at the end
+
+    def judge(self) -> None:
+        if self.violations:
+            return
+        self._judge_answers()
+        by_nid: dict[str, list[Sent]] = {}
+        for sent in self.world.sent:
+            by_nid.setdefault(sent.nid, []).append(sent)
+        for nid, record, note in self._notes():
+            self._judge_end(nid, record, note, by_nid.get(nid, []))
+            self._judge_repeats(nid, record, by_nid.get(nid, []))
+        if self.world.faultless:
+            for name in ("dispatcher_lost_settles", "dispatcher_recovered_claims", "dispatcher_takes"):
+                if self.world.counted[name]:
+                    self.violate(f"without a fault, {name} is {self.world.counted[name]}")
+
+    def _judge_answers(self) -> None:
+        cell = self.world.cell
+        first: dict[str, str] = {}
+        bodies: dict[str, Any] = {}
+        ids = set()
+        for order in self.world.orders:
+            if not order.done:
+                self.violate(f"order {order.number} never got an answer")
+            for status, accepted in order.answers:
+                if status == "409":
+                    continue
+                if status == "202":
+                    record = cell.record(accepted.id)
+                    wanted = [f"{accepted.id}.{i}" for i in range(len(order.body["notifications"]))]
+                    if record is None or [nid for nid, _, _ in accepted.notifications] != wanted:
+                        self.violate(f"order {order.number} was accepted as {accepted.id}, which is not stored")
+                    if order.key is not None:
+                        if first.setdefault(order.key, accepted.id) != accepted.id:
+                            self.violate(f"{order.key} was accepted as {first[order.key]} and as {accepted.id}")
+                        if bodies.setdefault(order.key, order.body) != order.body:
+                            self.violate(f"{order.key} was accepted with two bodies")
+                    ids.add(accepted.id)
+                elif status not in ("503", "unknown"):
+                    self.violate(f"order {order.number} was answered {status} {accepted}")
+        unexpected = [i for i in cell.records if i not in ids]
+        unanswered = [
+            order for order in self.world.orders if any(status in ("503", "unknown") for status, _ in order.answers)
+        ]
+        if len(unexpected) > sum(len(order.answers) for order in unanswered):
+            self.violate(f"{unexpected} are stored, and nobody ordered them")
+
+    def _judge_end(self, nid: str, record: Record, note: Note, sent: list[Sent]) -> None:
+        if note.state not in FINAL:
+            where = (
+                f"in {note.lane}, pending for {self.world.cell.lane(note.lane).pending.get(note.entry_id)}"
+                if (note.state in ("queued", "started") and note.lane)
+                else ""
+            )
+            self.violate(f"{nid} does not come to rest: {note.state} {where}")
+        elif note.state == "settled" and not any(s.kind == "accepted" and s.answered for s in sent):
+            self.violate(f"{nid} is settled, and no vendor accepted it")
+        elif note.state == "held" and record.trigger.on_unknown != "hold":
+            self.violate(f"{nid} is held, and its policy is resend")
+        elif note.state == "dead" and not self._is_true(note, record, nid, sent):
+            self.violate(f"{nid} is dead, {note.reason} is not true")
+        if note.attempts > 8:
+            self.violate(f"{nid} was tried {note.attempts} times")
+        if self.world.faultless and (len(sent) != 1 or note.state != "settled"):
+            self.violate(f"without a fault, {nid} is {note.state} after {len(sent)} sends")
+
+    def _is_true(self, note: Note, record: Record, nid: str, sent: list[Sent]) -> bool:
+        match note.reason:
+            case "expired":
+                return record.expires_ms - record.trigger.accepted_ms <= 3000
+            case "attempts_exhausted":
+                return note.attempts >= 8
+            case "poison":
+                return note.crashes >= CRASHES_MAX
+            case "unknown":  # held, without proof until its time was over
+                return record.trigger.on_unknown == "hold" and record.expires_ms - record.trigger.accepted_ms <= 3000
+            case "bad_number":
+                return any(s.kind == "rejected" for s in sent)
+        return False
+
+    def _judge_repeats(self, nid: str, record: Record, sent: list[Sent]) -> None:
+        hold = record.trigger.on_unknown == "hold"
+        for earlier in sent[:-1]:
+            if hold and earlier.kind not in NOT_SENT:
+                self.violate(f"{nid} is on hold and was sent again after {earlier.kind} of {earlier.vendor}")
+        delivered = [s for s in sent if s.delivered]
+        for earlier, later in itertools.pairwise(delivered):
+            if earlier.kind == "accepted" and not (
+                self._troubled(earlier, earlier.at_s, later.at_s)
+                or self._troubled(later, later.at_s - RECALL_S, later.at_s)
+            ):
+                self.violate(f"{nid} was delivered by {earlier.vendor} and again by {later.vendor}, without a cause")
+
+    def counts(self) -> Counter[str]:
+        """What happened, for the summary."""
+        counts = Counter(note.state for _, _, note in self._notes())
+        counts["triggers"] = len(self.world.cell.records)
+        counts["sends"] = len(self.world.sent)
+        seen: Counter[str] = Counter(s.nid for s in self.world.sent if s.delivered)
+        counts["repeats"] = sum(n - 1 for n in seen.values())
+        counts["deaths"] = sum(process.dead for process in self.world.processes)
+        counts["takes"] = self.world.counted["dispatcher_takes"]
+        counts["recovered"] = self.world.counted["dispatcher_recovered_claims"]
+        return counts

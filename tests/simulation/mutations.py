@@ -1,0 +1,161 @@
+"""The product, broken on purpose, one promise at a time: each must make the simulation red."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+from unittest import mock
+
+from dispatcher.adapters.memory.store import MemoryStore
+from dispatcher.caretaker import Caretaker
+from dispatcher.core.life import Decision, decide_after
+from dispatcher.core.notification import Claim, Lane
+from dispatcher.courier import Courier
+from dispatcher.errors import UnavailableError
+from dispatcher.intake import Intake, _accepted
+from dispatcher.ports import Claims, DueEntry
+from dispatcher.supervisor import Supervisor
+from tests.simulation.network import Network
+
+Mutation = Callable[[], AbstractContextManager[Any]]
+MUTATIONS: dict[str, Mutation] = {}
+
+
+def mutation(target: Any, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """In place of `name` of `target`, while the mutation lasts."""
+
+    def keep(instead: Callable[..., Any]) -> Callable[..., Any]:
+        MUTATIONS[instead.__name__] = lambda: mock.patch.object(target, name, instead)
+        return instead
+
+    return keep
+
+
+_decide, _take, _call, _commit = MemoryStore._decide, MemoryStore.take, Network.call, Intake._commit
+_adopt_plan, _admit, _publish = Courier.adopt_plan, Courier.admit, Supervisor._publish
+
+
+@mutation(MemoryStore, "_mine")
+def settle_fenced_by_the_entry_alone(self: MemoryStore, me: str, lane: Lane, entry_id: str) -> bool:
+    """As XACK does: it ignores the consumer."""
+    return entry_id in self._cell.lane(lane).pending
+
+
+@mutation(Caretaker, "audit")
+async def no_self_audit(self: Caretaker) -> None:
+    """Nobody looks at his own list."""
+
+
+@mutation(Courier, "adopt_plan")
+def audit_of_todays_lanes_alone(self: Courier, plan: Any) -> None:
+    """A claim whose reply was lost is looked for where the plan points now."""
+    _adopt_plan(self, plan)
+    self.drained = dict.fromkeys(self.lanes())
+
+
+@mutation(MemoryStore, "take")
+async def swept_once(self: MemoryStore, me: str, lanes: Sequence[Lane], at_most: int = 50) -> Claims:
+    """After the first look at a dead incarnation's list, whatever is delivered to it stays there."""
+    cell: Any = self._cell
+    swept = cell.__dict__.setdefault("swept", set())
+    hidden = {lane: {name for name in cell.lane(lane).consumers if (lane, name) in swept} for lane in lanes}
+    for lane in lanes:
+        cell.lane(lane).consumers -= hidden[lane]
+        swept |= {(lane, name) for name in cell.lane(lane).consumers if cell.actors.get(name) != "live"}
+    got = await _take(self, me, lanes, at_most)
+    for lane in lanes:
+        cell.lane(lane).consumers |= hidden[lane]
+    return got
+
+
+@mutation(MemoryStore, "start")
+async def no_start_mark(self: MemoryStore, me: str, claim: Claim) -> bool:
+    """`hold` asks whether it may send, and leaves no mark."""
+    return self._cell.actors.get(me) == "live" and self._mine(me, claim.lane, claim.entry_id)
+
+
+@mutation(MemoryStore, "start")
+async def start_without_a_fence(self: MemoryStore, me: str, claim: Claim) -> bool:
+    """A sleeper may send what another has taken."""
+    note = self._cell.found(claim.notification.id)[1]
+    note.state = "started" if note.state == "queued" else note.state
+    return True
+
+
+@mutation(MemoryStore, "_decide")
+def removed_before_it_is_placed(self: Any, me: str, claim: Claim, decision: Decision, now_ms: int) -> str:
+    """ "Starts with XACK": an error between removal and destination."""
+    if not self._mine(me, claim.lane, claim.entry_id):
+        return "LOST"
+    self._cell.lane(claim.lane).remove(claim.entry_id)
+    with mock.patch.object(self, "_mine", lambda *_: True):
+        return _decide(self, me, claim, decision, now_ms)
+
+
+@mutation(Network, "call")
+async def client_that_repeats_by_itself(self: Network, *args: Any) -> Any:
+    """As redis-py does by default: what was answered to nobody is asked again."""
+    for _ in range(10):
+        try:
+            return await _call(self, *args)
+        except UnavailableError:
+            continue
+    raise UnavailableError("away")
+
+
+@mutation(Intake, "_commit")
+async def accepted_before_it_is_stored(self: Intake, trigger: Any) -> Any:
+    """202 although the store did not answer."""
+    try:
+        return await _commit(self, trigger)
+    except UnavailableError:
+        return _accepted(trigger)
+
+
+@mutation(__import__("dispatcher.intake", fromlist=["intake"]), "trigger_id")
+def key_that_means_nothing(tenant: str, key: str | None) -> str:
+    """The idempotency key does not make the id."""
+    return f"0-{secrets.token_hex(8)}"
+
+
+@mutation(MemoryStore, "claim")
+async def claim_by_the_dead(self: MemoryStore, me: str, lanes: Sequence[Lane], want: int) -> Claims:
+    """An incarnation that was declared dead works on."""
+    rows = [(lane, entry_id) for lane in lanes for entry_id in self._cell.lane(lane).read(me, want)]
+    return self._claims(rows)
+
+
+@mutation(MemoryStore, "_promote")
+def promoted_twice(self: MemoryStore, entry: DueEntry, mailbox: str) -> str:
+    """Whoever read it as due moves it, whatever became of it since."""
+    (self._cell.delayed if entry.delayed else self._cell.due).pop(entry.id, None)
+    self._cell.enqueue(entry.id, mailbox)
+    return "OK"
+
+
+@mutation(__import__("dispatcher.courier", fromlist=["courier"]), "decide_after")
+def hold_that_resends(notification: Any, *args: Any) -> Decision:
+    """An unknown outcome goes to the next vendor, whatever the policy."""
+    return decide_after(dataclasses.replace(notification, on_unknown="resend"), *args)
+
+
+@mutation(Courier, "admit")
+async def begun_amid_the_goodbye(self: Courier, me: str, got: Claims) -> None:
+    """Whatever a reply brings is sent, also by one who is just leaving."""
+    stopping, self.stopping = self.stopping, False
+    try:
+        await _admit(self, me, got)
+    finally:
+        self.stopping = stopping
+
+
+@mutation(Supervisor, "_publish")
+async def plan_said_once(self: Supervisor) -> None:
+    """A publication that was not answered is forgotten."""
+    try:
+        await _publish(self)
+    finally:
+        self._doubtful = 0

@@ -1,0 +1,126 @@
+"""Processes inside one loop: each step of each task belongs to one, which can die or freeze between any two."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextvars import Context, ContextVar, copy_context
+from typing import Any
+
+from tests.virtual import VirtualLoop
+
+OWNER: ContextVar[Process | None] = ContextVar("owner", default=None)
+FOR_EVER = float("inf")
+
+
+class SimulatedLoop(VirtualLoop):
+    """A virtual loop that asks a step's process whether it may run. Steps without one, the world outside, may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outside = copy_context()
+        # Kept to the end: a task of the dead that were collected early would run its `finally` blocks.
+        self._kept: list[Any] = []
+
+    def create_task(self, coro: Any, **options: Any) -> Any:
+        task: Any = super().create_task(coro, **options)
+        task._log_destroy_pending = False
+        self._kept.append(task)
+        return task
+
+    def _run_once(self) -> None:
+        ready = self._ready
+        if not ready:
+            self._pass_time()
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if handle._cancelled:
+                continue
+            owner = handle._context.get(OWNER)
+            if owner is None or owner.may_run(handle):
+                handle._run()
+
+    def abandon(self) -> None:
+        """The end: nobody runs again."""
+        self._ready.clear()
+        self._timers.clear()
+        self._kept.clear()
+
+    def start_outside(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """A task of the world outside, whoever asks."""
+        task: asyncio.Task[Any] = self.outside.copy().run(self.create_task, work)
+        return task
+
+    def later_outside(self, delay_s: float, callback: Callable[..., Any], *args: Any) -> asyncio.Handle:
+        handle: asyncio.Handle = self.call_later(delay_s, callback, *args, context=self.outside)
+        return handle
+
+
+class Process:
+    """What dies and freezes as one."""
+
+    def __init__(self, loop: SimulatedLoop, name: str) -> None:
+        self.loop, self.name = loop, name
+        self.dead = self.frozen = False
+        self.steps = 0
+        self.troubles: list[tuple[float, float]] = []
+        """When it was killed, frozen or cut from the store, from and to: what may explain a repeat."""
+        self.hidden_until_s = 0.0  # till then it may hold claims of which no sign was given
+        self.on_end: list[Callable[[], object]] = []
+        self._parked: list[asyncio.Handle] = []
+        self._fate: tuple[int, Callable[[], None]] | None = None
+        self._context: Context = copy_context()
+        self._context.run(OWNER.set, self)
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = self._context.run(self.loop.create_task, work)
+        return task
+
+    def may_run(self, handle: asyncio.Handle) -> bool:
+        if self.dead:
+            return False
+        if not self.frozen:
+            self.steps += 1
+            if self._fate is None or self.steps < self._fate[0]:
+                return True
+            (_, act), self._fate = self._fate, None
+            act()
+            if not self.frozen:
+                return not self.dead
+        self._parked.append(handle)
+        return False
+
+    def doom(self, steps: int, act: Callable[[], None]) -> None:
+        """Instead of its so-manieth step from now, `act`."""
+        self._fate = (self.steps + 1 + steps, act)
+
+    def trouble(self, until_s: float) -> None:
+        self.troubles.append((self.loop.time(), until_s))
+
+    def hide(self, until_s: float) -> None:
+        self.hidden_until_s = max(self.hidden_until_s, until_s)
+
+    def troubled(self, from_s: float, to_s: float) -> bool:
+        return any(begin <= to_s and end >= from_s for begin, end in self.troubles)
+
+    def kill(self) -> None:
+        """As by SIGKILL: no further step, not even of a `finally`."""
+        if self.dead:
+            return
+        self.dead = True
+        self.trouble(FOR_EVER)
+        for told in self.on_end:
+            told()
+
+    def freeze(self, seconds: float) -> None:
+        """As by SIGSTOP; SIGCONT comes `seconds` later."""
+        if not self.dead and not self.frozen:
+            self.frozen = True
+            self.hide(self.loop.time() + seconds + 0.5)
+            self.trouble(self.loop.time() + seconds + 1.0)  # and what it does right after, by what it knew before
+            self.loop.later_outside(seconds, self.thaw)
+
+    def thaw(self) -> None:
+        self.frozen = False
+        parked, self._parked = self._parked, []
+        self.loop._ready.extend(parked)

@@ -1,0 +1,397 @@
+"""One seed: a world, a plot of faults and orders, and the run from the first order to rest."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import gc
+import hashlib
+import random
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import structlog
+
+from actors.supervisor import plan_config
+from dispatcher.adapters.memory.cell import Cell
+from dispatcher.adapters.memory.control import MemoryControl
+from dispatcher.adapters.memory.views import MemoryViews
+from dispatcher.core.plan import Override
+from dispatcher.settings import parse_settings
+from dispatcher.templates.source import TemplateSource
+from dispatcher.templates.store import MemoryTemplateStore
+from tests.simulation.cast import Desk, Office, Order, Peer, Sent, SimulatedVendorActor, Slot, buy
+from tests.simulation.checker import Checker
+from tests.simulation.network import Network
+from tests.simulation.process import Process, SimulatedLoop
+from tests.virtual import VirtualClock
+
+VENDORS = "abc"
+SETTINGS: dict[str, Any] = {
+    "vendors": {
+        name: {
+            "adapter": "twilio",
+            "channel": "sms",
+            "timeout_s": 1.5,
+            "concurrency_max": 8,
+            "breaker": {
+                "min_calls": 5,
+                "consecutive_failures": 3,
+                "open_wait_s": 1.0,
+                "open_wait_s_max": 2.0,
+                "half_open_calls": 2,
+                "half_open_max_wait_s": 3.0,
+            },
+        }
+        for name in VENDORS
+    },
+    "routes": [
+        {"channel": "sms", "chain": ["b", "c"], "match": {"priority": ["high"]}},
+        {"channel": "sms", "chain": ["c"], "match": {"priority": ["bulk"]}},
+        {"channel": "sms", "chain": ["a", "b", "c"]},
+    ],
+    "retry": {"attempts_max": 8, "base_s": 0.3, "cap_s": 1.0},
+    "courier": {"claim_block_ms": 800},
+    "supervision": {"beat_ms": 300, "silence_ms": 2000, "report_ms": 800},
+}
+CONVERSATIONS = (
+    ("claim", "wait"),
+    ("apply",),
+    ("start", "apply"),
+    ("own", "take"),
+    ("accept", "trigger"),
+    ("promote", "withdraw"),
+    ("publish", "bury", "begin_term"),
+    ("publish",),
+    ("beat", "report"),
+    ("register", "stopped"),
+)
+FAULTS_S = 3.0
+"""How long the plot goes on; after it everything is healed and must come to rest."""
+
+REST_S_MAX = 45.0
+"""Verdict 2 s, take 1 s, breaker waits 2 s, attempts 8 with 1 s between them, each up to 1.5 s; and once more."""
+
+
+class World:
+    """Everything of one seed. Made inside its loop."""
+
+    def __init__(
+        self,
+        seed: int,
+        loop: SimulatedLoop,
+        trace: Callable[[str], None] | None = None,
+        crash: tuple[str, int] | None = None,
+    ) -> None:
+        self.loop, self.dice, self._trace = loop, random.Random(seed), trace
+        self._hash = hashlib.blake2b(digest_size=8)
+        self.settings, self.parsed = SETTINGS, parse_settings(SETTINGS)
+        self.plan_config = plan_config(self.parsed)
+        self.cell = Cell(VirtualClock())
+        self.control = MemoryControl(self.cell)
+        self.views = MemoryViews(self.cell)
+        self.template_store = MemoryTemplateStore()
+        self.network = Network(loop, self.cell, self.dice, self.note)
+        self.sent: list[Sent] = []
+        self.counted: Counter[str] = Counter()
+        self.processes: list[Process] = []
+        self.actors: list[SimulatedVendorActor] = []
+        self.orders: list[Order] = []
+        self.impatience = 0.0
+        self.faultless = False
+        self.crash, self.crashed = crash, False
+        self.checker = Checker(self)
+        self.peers = {name: Peer(self, name) for name in VENDORS}
+        self.slots: list[Slot] = []
+        self.desks: list[Desk] = []
+
+    def note(self, *words: Any) -> None:
+        line = f"{self.loop.time() - 1000:9.4f} " + " ".join(map(str, words))
+        self._hash.update(line.encode())
+        if self._trace is not None:
+            self._trace(line)
+
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+    # ---- the plot
+
+    async def play(self) -> None:
+        dice = self.dice
+        self.office = Office(self)
+        self.desks = [Desk(self, n) for n in range(2)]
+        for name in VENDORS:
+            for n in range(2 if dice.random() < 0.25 else 1):
+                self.slots.append(Slot(self, name, n))
+        self.faultless = self.crash is None and dice.random() < 0.04
+        await self.template_store.put(TemplateSource("receipt", "Hi {{ name }}"))
+        await asyncio.sleep(0.3)
+        self._write_orders()
+        clients = [self.loop.start_outside(buy(self, order, FAULTS_S * 0.8 * dice.random())) for order in self.orders]
+        watch = self.loop.start_outside(self.checker.watch())
+        if self.crash is not None:
+            self._write_crash(*self.crash)
+        elif not self.faultless:
+            self._write_faults()
+        await asyncio.sleep(FAULTS_S)
+        self._heal()
+        await asyncio.wait(clients, timeout=30.0)
+        end_s = self.loop.time() + REST_S_MAX
+        # Rest is a state of the whole world, which nobody announces.
+        while not self.checker.at_rest() and self.loop.time() < end_s and not self.checker.violations:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(0.5)
+        watch.cancel()
+        self.checker.judge()
+
+    def _write_orders(self) -> None:
+        dice = self.dice
+        for n in range(dice.randrange(4, 9)):
+            body: dict[str, Any] = {
+                "event": "paid",
+                "recipient": {"phone": f"+4915112345{n:03}"},
+                "priority": dice.choice(("high", "normal", "normal", "bulk")),
+                "on_unknown": dice.choice(("resend", "hold")),
+                "data": {"name": "Ada"},
+                "notifications": [
+                    {"channel": "sms", "template": "receipt"}
+                    if dice.random() < 0.3
+                    else {"channel": "sms", "content": {"text": "Hi"}}
+                    for _ in range(dice.choice((1, 1, 2)))
+                ],
+            }
+            if dice.random() < 0.1:
+                body["expires_in_s"] = dice.choice((1, 3))
+            key = f"order-{n}" if dice.random() < 0.8 else None
+            self.orders.append(Order(n, body, key, dice.choice((1, 3, 6))))
+            if key is not None and dice.random() < 0.15:  # its twin, at the same time; or a liar with the same key
+                twin = body if dice.random() < 0.5 else {**body, "data": {"name": "Eve"}}
+                self.orders.append(Order(n, twin, key, 3))
+
+    def _write_faults(self) -> None:
+        """Mostly a little of everything; else one thing hard, which a little of everything would hide."""
+        dice, network = self.dice, self.network
+        for peer in self.peers.values():
+            peer.took_s = dice.choice((0.01, 0.05, 0.3, 0.8, 1.2))
+        network.delay_s = dice.choice((0.002, 0.002, 0.05, 0.2))
+        acts: list[Callable[[], None]]
+        match dice.randrange(20):
+            case 0:  # claims are lost while mailboxes change hands
+                network.losses = dict.fromkeys(("claim", "wait"), 0.5)
+                acts = [self._override] * 3
+            case 1:  # everything is replaced, and nothing fails
+                network.delay_s = 0.2
+                acts = [self._replace] * 4
+            case 2:  # everyone sleeps
+                acts = [self._freeze] * 4
+            case _:
+                acts = self._write_mixture()
+        for act in acts:
+            self._at(FAULTS_S * dice.random(), act)
+
+    def _write_mixture(self) -> list[Callable[[], None]]:
+        dice, network = self.dice, self.network
+        self.impatience = dice.choice((0.0, 0.0, 0.3))
+        network.loss = dice.choice((0.0, 0.0, 0.0, 0.01, 0.05, 0.15))
+        if dice.random() < 0.5:
+            network.losses = dict.fromkeys(dice.choice(CONVERSATIONS), dice.choice((0.1, 0.3, 0.6)))
+        network.script_errors = dice.choice((0.0, 0.0, 0.1))
+        for peer in self.peers.values():
+            for _ in range(dice.choice((0, 0, 1, 1, 2))):
+                mode = dice.choice(("down", "hang", "unsure", "throttle", "flaky", "ok"))
+                self._at(FAULTS_S * dice.random(), self._set_mode, peer, mode)
+        acts = (
+            *(self._kill, self._kill, self._freeze, self._freeze, self._replace, self._replace),
+            *(self._office, self._desk, self._store, self._override, self._override),
+        )
+        return [dice.choice(acts) for _ in range(dice.choice((0, 1, 1, 2, 3)))]
+
+    def _write_crash(self, kind: str, step: int) -> None:
+        """The only fault: whoever is the first to claim is killed, or frozen past the verdict, so many steps later."""
+
+        def act(process: Process) -> None:
+            self.crashed = True
+            if kind == "kill":
+                self._end(process)
+            else:
+                process.freeze(4.0)
+
+        def arm(process: Process) -> None:
+            self.network.armed.clear()
+            process.doom(step, lambda: act(process))
+
+        for slot in self.slots:
+            self.network.armed[slot.process] = functools.partial(arm, slot.process)
+
+    def _at(self, delay_s: float, act: Callable[..., None], *args: Any) -> None:
+        self.loop.later_outside(delay_s, act, *args)
+
+    def _set_mode(self, peer: Peer, mode: str) -> None:
+        peer.mode = mode
+        self.note(peer.name, mode)
+
+    def _befall(self, slot: Slot, act: Callable[[Process], None]) -> None:
+        """Let `act` befall an actor: soon, or with its next claim, and then at one of its next steps."""
+        process = slot.process
+
+        def soon() -> None:
+            process.doom(self.dice.choice((1, 10, 60)) * self.dice.randrange(1, 4) - 1, lambda: act(process))
+
+        if self.dice.random() < 0.6:
+            self.network.armed[process] = soon
+        else:
+            soon()
+
+    def _kill(self) -> None:
+        self._befall(self.dice.choice(self.slots), self._end)
+
+    def _freeze(self) -> None:
+        self._befall(self.dice.choice(self.slots), self._chill)
+
+    def _replace(self) -> None:
+        slot = self.dice.choice(self.slots)
+        self._befall(slot, lambda process: slot.replace() if slot.process is process else None)
+
+    def _end(self, process: Process) -> None:
+        self.note(process.name, "is killed")
+        process.kill()
+
+    def _chill(self, process: Process) -> None:
+        seconds = self.dice.choice((0.5, 1.5, 3.0, 5.0))
+        self.note(process.name, "freezes", seconds)
+        process.freeze(seconds)
+
+    def _override(self) -> None:
+        """An operator takes a vendor out for a while; sometimes just as it claims."""
+        slot = self.dice.choice(self.slots)
+
+        def act() -> None:
+            until_ms = VirtualClock().wall_ms() + self.dice.randrange(6000)
+            self.note("operator", "opens", slot.vendor)
+            self.cell.overrides[slot.vendor] = Override(slot.vendor, "open", until_ms=until_ms)
+
+        if self.dice.random() < 0.5:
+            self.network.armed[slot.process] = act
+        else:
+            act()
+
+    def _office(self) -> None:
+        process = self.office.process
+        if self.dice.random() < 0.6:
+            process.doom(self.dice.randrange(60), lambda: self._end(process))
+            return
+        process.doom(self.dice.randrange(60), lambda: self._chill(process))
+        if self.dice.random() < 0.5:  # Serve finds it ill and begins another beside it
+            process.on_end.clear()
+            self._at(1.0, self.office.begin)
+
+    def _desk(self) -> None:
+        process = self.dice.choice(self.desks).process
+        process.doom(self.dice.randrange(60), lambda: self._end(process))
+
+    def _store(self) -> None:
+        seconds = self.dice.choice((0.2, 1.5, 3.0))
+        self.note("store", "is away for", seconds)
+        self.dice.choice((self.network.outage, self.network.stall))(seconds)
+
+    def _heal(self) -> None:
+        self.note("all is healed")
+        self.network.loss = self.network.script_errors = 0.0
+        self.network.losses = {}
+        self.impatience = 0.0
+        for peer in self.peers.values():
+            peer.mode = "ok"
+
+
+@dataclass(slots=True)
+class Result:
+    """How a seed ended."""
+
+    seed: int
+    digest: str
+    violations: list[str]
+    seconds: float
+    steps: int
+    counts: Counter[str]
+    crashed: bool = False
+
+
+class _Dice:
+    """In place of `secrets` while a seed runs."""
+
+    def __init__(self) -> None:
+        self.dice = random.Random(0)
+
+    def token_bytes(self, count: int) -> bytes:
+        return self.dice.randbytes(count)
+
+
+_secrets = _Dice()
+_world: list[World] = []
+
+
+def _hear(_: Any, level: str, fields: Any) -> Any:
+    """Every warning and error that the product logs is in the trace; most errors are a bug by themselves."""
+    if _world:
+        world = _world[-1]
+        world.note("log", fields.get("event"), *(f"{k}={v}" for k, v in sorted(fields.items()) if k != "event"))
+        world.checker.on_log(level, fields)
+    raise structlog.DropEvent
+
+
+@contextlib.contextmanager
+def stage() -> Iterator[None]:
+    """What must be in place around runs: no adapters, no real randomness, logs into the trace."""
+    import logging
+
+    before = structlog.get_config()
+    structlog.configure(
+        processors=[_hear],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        cache_logger_on_first_use=False,
+    )
+    unraisable = sys.unraisablehook
+    sys.unraisablehook = lambda _: None  # the dead are collected at the end, and their `finally` blocks complain
+    with mock.patch("dispatcher.intake.secrets", _secrets), mock.patch("actors.vendor.build", lambda *_: None):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # and so do coroutines they never came to begin
+                yield
+                gc.collect()
+        finally:
+            sys.unraisablehook = unraisable
+            structlog.configure(**before)
+
+
+def run(seed: int, trace: Callable[[str], None] | None = None, crash: tuple[str, int] | None = None) -> Result:
+    """Play one seed, or with `crash` (kind, step) that one fault alone. Call it inside `stage`."""
+    loop = SimulatedLoop()
+    _secrets.dice.seed(seed)
+    collected = gc.isenabled()
+    gc.disable()  # at a moment of its own choosing it would end what is dead
+    try:
+        asyncio.set_event_loop(loop)
+        world = World(seed, loop, trace, crash)
+        _world.append(world)
+        loop.set_exception_handler(lambda _, context: world.checker.on_error(context))
+        began_s = loop.time()
+        try:
+            loop.run_until_complete(world.play())
+        except AssertionError as error:
+            world.checker.violate(f"the play broke: {error!r}")
+        steps = sum(process.steps for process in world.processes)
+        took_s, checker = loop.time() - began_s, world.checker
+        return Result(seed, world.digest(), checker.violations, took_s, steps, checker.counts(), world.crashed)
+    finally:
+        _world.clear()
+        loop.set_exception_handler(lambda *_: None)
+        asyncio.set_event_loop(None)
+        loop.abandon()
+        if collected:
+            gc.enable()

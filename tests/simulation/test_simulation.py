@@ -1,0 +1,89 @@
+"""A few hundred of the simulation's seeds, that they can be repeated, and that a broken product turns them red."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.simulation.__main__ import show, show_all
+from tests.simulation.mutations import MUTATIONS
+from tests.simulation.scene import run, stage
+
+SEEDS = 200
+SEEDS_MAX = 1500
+"""Within so many seeds each mutation is found."""
+
+BEGIN = {
+    # Where each is found soon, so that all of them take seconds; after a change of the plot it may be elsewhere.
+    "audit_of_todays_lanes_alone": 890,
+    "swept_once": 140,
+    "start_without_a_fence": 80,
+    "begun_amid_the_goodbye": 120,
+}
+
+
+@pytest.fixture(autouse=True)
+def staged() -> Iterator[None]:
+    with stage():
+        yield
+
+
+def test_nothing_is_lost_or_repeated_without_a_cause() -> None:
+    """Everything fails at once, from many seeds; `make sim` plays 10,000."""
+    failed = {seed: result.violations[0] for seed in range(SEEDS) if (result := run(seed)).violations}
+    assert failed == {}
+
+
+@pytest.mark.parametrize("kind", ["kill", "freeze"])
+def test_every_await_of_a_delivery_may_be_the_last(kind: str) -> None:
+    """Whoever claimed first is killed, or sleeps past its verdict, at each of its next 80 steps in turn."""
+    for step in range(80):
+        result = run(7, crash=(kind, step))
+        assert result.crashed
+        assert result.violations == [], (kind, step)
+
+
+def test_the_same_seed_is_the_same_run() -> None:
+    """Every word of the trace."""
+    for seed in range(10):
+        one, two = list[str](), list[str]()
+        assert run(seed, one.append).digest == run(seed, two.append).digest
+        assert one == two
+    assert len({run(seed).digest for seed in range(10)}) == 10
+
+
+def test_a_seed_is_the_same_in_another_process() -> None:
+    """Also where sets of words have another order."""
+    digests = set()
+    for hash_seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.simulation", "--seed", "11"],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=True,
+        )
+        digests.add(done.stdout)
+    assert len(digests) == 1
+
+
+def test_a_failure_says_how_to_repeat_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """The seed and the command that shows its trace; the exit status tells it too."""
+    with MUTATIONS["key_that_means_nothing"]():
+        assert show_all(0, 5, jobs=1) == 1
+        assert "python -m tests.simulation --seed 1\n" in capsys.readouterr().out
+        assert show(1) == 1
+    assert "violated: order-3 was accepted as" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", sorted(MUTATIONS))
+def test_a_broken_promise_is_found(name: str) -> None:
+    """The simulation can fail: each part of the protection, taken away, makes it red."""
+    first = BEGIN.get(name, 0)
+    with MUTATIONS[name]():
+        assert any(run(seed).violations for seed in range(first, first + SEEDS_MAX)), name
