@@ -10,14 +10,9 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 
-from tests.simulation.scene import Result, run, stage
+from tests.simulation.scene import Result, play, run, stage
 
 CHUNK = 25
-
-
-def play(seeds: range) -> list[Result]:
-    with stage():
-        return [run(seed) for seed in seeds]
 
 
 def play_all(first: int, count: int, jobs: int) -> Iterable[list[Result]]:

@@ -395,3 +395,9 @@ def run(seed: int, trace: Callable[[str], None] | None = None, crash: tuple[str,
         loop.abandon()
         if collected:
             gc.enable()
+
+
+def play(seeds: range) -> list[Result]:
+    """Several seeds in one process. Here and not in `__main__`, which a spawned worker cannot import."""
+    with stage():
+        return [run(seed) for seed in seeds]
