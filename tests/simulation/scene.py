@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import functools
 import gc
 import hashlib
@@ -79,6 +80,15 @@ REST_S_MAX = 45.0
 """Verdict 2 s, take 1 s, breaker waits 2 s, attempts 8 with 1 s between them, each up to 1.5 s; and once more."""
 
 
+class Plot(enum.Enum):
+    """Mostly a little of everything; else one thing hard, which a little of everything would hide."""
+
+    LOST_CLAIMS = "claims are lost while mailboxes change hands"
+    REPLACEMENT = "everyone is replaced, and nothing fails"
+    SLEEP = "everyone sleeps"
+    MIXTURE = "a little of everything"
+
+
 class World:
     """Everything of one seed. Made inside its loop."""
 
@@ -88,8 +98,10 @@ class World:
         loop: SimulatedLoop,
         trace: Callable[[str], None] | None = None,
         crash: tuple[str, int] | None = None,
+        plot: Plot | None = None,
     ) -> None:
         self.loop, self.dice, self._trace = loop, random.Random(seed), trace
+        self.plot = plot or self.dice.choices(list(Plot), (1, 1, 1, 17))[0]
         self._hash = hashlib.blake2b(digest_size=8)
         self.settings, self.parsed = SETTINGS, parse_settings(SETTINGS)
         self.plan_config = plan_config(self.parsed)
@@ -175,22 +187,21 @@ class World:
                 self.orders.append(Order(n, twin, key, 3))
 
     def _write_faults(self) -> None:
-        """Mostly a little of everything; else one thing hard, which a little of everything would hide."""
         dice, network = self.dice, self.network
         for peer in self.peers.values():
             peer.took_s = dice.choice((0.01, 0.05, 0.3, 0.8, 1.2))
         network.delay_s = dice.choice((0.002, 0.002, 0.05, 0.2))
         acts: list[Callable[[], None]]
-        match dice.randrange(20):
-            case 0:  # claims are lost while mailboxes change hands
+        match self.plot:
+            case Plot.LOST_CLAIMS:
                 network.losses = dict.fromkeys(("claim", "wait"), 0.5)
                 acts = [self._override] * 3
-            case 1:  # everything is replaced, and nothing fails
+            case Plot.REPLACEMENT:
                 network.delay_s = 0.2
                 acts = [self._replace] * 4
-            case 2:  # everyone sleeps
+            case Plot.SLEEP:
                 acts = [self._freeze] * 4
-            case _:
+            case Plot.MIXTURE:
                 acts = self._write_mixture()
         for act in acts:
             self._at(FAULTS_S * dice.random(), act)
@@ -369,15 +380,20 @@ def stage() -> Iterator[None]:
             structlog.configure(**before)
 
 
-def run(seed: int, trace: Callable[[str], None] | None = None, crash: tuple[str, int] | None = None) -> Result:
-    """Play one seed, or with `crash` (kind, step) that one fault alone. Call it inside `stage`."""
+def run(
+    seed: int,
+    trace: Callable[[str], None] | None = None,
+    crash: tuple[str, int] | None = None,
+    plot: Plot | None = None,
+) -> Result:
+    """Play one seed, or with `crash` (kind, step) that one fault alone, or with this `plot`. Call it inside `stage`."""
     loop = SimulatedLoop()
     _secrets.dice.seed(seed)
     collected = gc.isenabled()
     gc.disable()  # at a moment of its own choosing it would end what is dead
     try:
         asyncio.set_event_loop(loop)
-        world = World(seed, loop, trace, crash)
+        world = World(seed, loop, trace, crash, plot)
         _world.append(world)
         loop.set_exception_handler(lambda _, context: world.checker.on_error(context))
         began_s = loop.time()
