@@ -7,8 +7,11 @@ errors, 408, 429 and 5xx with the same key, as callers are told to.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,17 +46,37 @@ async def post_steadily(
     api_key: str | None = None,
 ) -> list[Posted]:
     """Post each (key, body) at a steady rate; answers when each was acknowledged, refused or given up."""
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=TRY_S), headers=headers
     ) as session:
-        began = time.time() + 0.05
+        began_s = time.time() + 0.05
+        dues_s = [began_s + n / rate_per_s for n in range(len(bodies))]
         tasks = []
-        for n, (key, body) in enumerate(bodies):
-            due = began + n / rate_per_s
-            await asyncio.sleep(max(0.0, due - time.time()))
-            tasks.append(asyncio.ensure_future(_post(session, api, key, body, due, on_done)))
+        async for n in _when_due(dues_s):
+            key, body = bodies[n]
+            tasks.append(asyncio.ensure_future(_post(session, api, key, body, dues_s[n], on_done)))
         return list(await asyncio.gather(*tasks))
+
+
+async def _when_due(dues_s: Sequence[float]) -> AsyncIterator[int]:
+    """Each index at its time. A thread waits for it: the loop's own timers are rounded up to whole milliseconds."""
+    loop, ticks, stop = asyncio.get_running_loop(), asyncio.Queue[int](), threading.Event()
+
+    def tick() -> None:
+        for n, due_s in enumerate(dues_s):
+            if stop.wait(max(0.0, due_s - time.time())):
+                return
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(ticks.put_nowait, n)
+
+    thread = threading.Thread(target=tick, name="due", daemon=True)
+    thread.start()
+    try:
+        for _ in dues_s:
+            yield await ticks.get()
+    finally:
+        stop.set()
 
 
 async def _post(
@@ -64,10 +87,10 @@ async def _post(
     due_s: float,
     on_done: Callable[[Posted], None],
 ) -> Posted:
-    posted = Posted(key, due_s, sent_s=time.time(), recipient=body["recipient"])
+    posted, data = Posted(key, due_s, sent_s=time.time(), recipient=body["recipient"]), json.dumps(body).encode()
     while time.time() - due_s < GIVE_UP_S:
         posted.tries += 1
-        await _try(session, api, body, posted)
+        await _try(session, api, data, posted)
         if posted.tries == 1:
             posted.first_status = posted.status
         if posted.status not in RETRIED and posted.status != 0:
@@ -77,9 +100,9 @@ async def _post(
     return posted
 
 
-async def _try(session: aiohttp.ClientSession, api: str, body: dict[str, Any], posted: Posted) -> None:
+async def _try(session: aiohttp.ClientSession, api: str, data: bytes, posted: Posted) -> None:
     try:
-        async with session.post(f"{api}/v1/triggers", json=body, headers={"Idempotency-Key": posted.key}) as answer:
+        async with session.post(f"{api}/v1/triggers", data=data, headers={"Idempotency-Key": posted.key}) as answer:
             found = await answer.json(content_type=None)
             posted.status = answer.status
             if answer.status == 202:
