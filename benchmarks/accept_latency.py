@@ -3,8 +3,9 @@
     python -m benchmarks.accept_latency [--rate 116] [--seconds 60] [--rounds 3]
 
 Starts the whole service with the sandbox vendors, posts triggers (SMS + e-mail each) open-loop and counts latency from
-the due time. Prints accept p50, p99, p99.9, delivery latency, lost and duplicated, judged by what the vendors received,
-and the CPU time of each part per trigger. Figures are medians of rounds in one running service.
+the due time. Prints accept p50, p99, p99.9, what a bare fdatasync on the same disk took meanwhile, delivery latency,
+lost and duplicated, judged by what the vendors received, and the CPU time of each part per trigger. Figures are medians
+of rounds in one running service.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 import click
 
 from benchmarks import results
+from benchmarks.disk import Disk
 from benchmarks.processes import cpu_s, workspace
 from cluster.load import Posted, percentile, post_steadily
 from cluster.service import Service
@@ -65,7 +67,8 @@ def cpu_by_part(service: Service) -> dict[str, float]:
 
 def one_round(service: Service, rate: float, seconds: float, start: int) -> dict[str, float]:
     before = cpu_by_part(service)
-    posted = asyncio.run(post_steadily(service.api, bodies(int(rate * seconds), start), rate))
+    with Disk(service.state.path) as disk:
+        posted = asyncio.run(post_steadily(service.api, bodies(int(rate * seconds), start), rate))
     verdict = _drained(service, posted)
     used = {part: cpu - before[part] for part, cpu in cpu_by_part(service).items()}
     latency = [(p.accepted_s - p.due_s) * 1000 for p in posted if p.accepted_s is not None]
@@ -74,6 +77,9 @@ def one_round(service: Service, rate: float, seconds: float, start: int) -> dict
         "accept_ms_p50": percentile(latency, 0.5),
         "accept_ms_p99": percentile(latency, 0.99),
         "accept_ms_p999": percentile(latency, 0.999),
+        "fdatasync_ms_p50": percentile(disk.took_ms, 0.5),
+        "fdatasync_ms_p99": percentile(disk.took_ms, 0.99),
+        "fdatasync_ms_max": max(disk.took_ms, default=float("nan")),
         "delivery_ms_p50": percentile(verdict.delivery_s, 0.5) * 1000,
         "delivery_ms_p99": percentile(verdict.delivery_s, 0.99) * 1000,
         "delivered": verdict.delivered,
