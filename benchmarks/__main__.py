@@ -42,7 +42,7 @@ QUESTIONS = (
         (str(ROOT / "tests" / "data" / "breaker_vectors.jsonl.gz"),),
     ),
     Question("checkout_before_after", "What does a checkout wait, sending inside it and through us?", 900, 180),
-    Question("accept_latency", "How long does a checkout wait for its 202, everything else running?", 240, 120),
+    Question("accept_latency", "How long does a checkout wait for its 202, everything else running?", 300, 150),
     Question("dispatch_cost", "What does sending one notification cost, beside a bare loop and peers?", 1200, 240),
     Question("growth", "Do bytes and cost per notification grow with backlog and vendors?", 600, 90),
     Question("profile", "The figures above as one profile for `dispatcher capacity`", 30, 30),

@@ -20,7 +20,8 @@ SOURCES = ("accept_latency", "dispatch_cost", "growth")
 
 def profile(sources: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Costs per trigger and per notification. The larger of two sizes is taken: it is nearer to what is planned for."""
-    accept, dispatch, growth = (sources[name]["figures"] for name in SOURCES)
+    accepts, dispatch, growth = (sources[name]["figures"] for name in SOURCES)
+    accept = next(iter(accepts["conditions"].values()))
     largest = growth["bytes"][max(growth["bytes"], key=int)]
     ours = dispatch["subjects"]["ours"]
     backlog = growth["backlog"][max(growth["backlog"], key=int)]

@@ -27,6 +27,8 @@ class SmtpSandbox:
             await _Session(self._ledger, self._name, reader, writer).run()
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
+        except asyncio.CancelledError:
+            pass  # ended amid a call that hangs; asyncio's own callback would complain of a cancelled task
         finally:
             writer.close()
             with contextlib.suppress(ConnectionError):
