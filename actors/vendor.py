@@ -120,8 +120,7 @@ class VendorActor:
         courier = self._courier
         await self._begin_as_planned()
         while not self._stopping:
-            courier.me = await until_available(lambda: self._control.register(self._name))
-            courier.replied()
+            courier.begin(await until_available(lambda: self._control.register(self._name)))
             logger().info("incarnation_begun", incarnation=courier.me, vendor=self._name)
             self._changed.set()
             watch = asyncio.ensure_future(self._watch_link())
@@ -237,6 +236,7 @@ class VendorActor:
             "process": f"{self._name}-{self._identity.get('replica', '')}",
             "incarnation": courier.me,
             "vendor": self._name,
+            "epoch": courier.plan.epoch,
             "breaker": breaker.state.value,
             "window": {"n": metrics.buffered, "failed": metrics.failed, "slow": metrics.slow},
             "in_flight": courier.in_flight,
@@ -260,6 +260,7 @@ class VendorActor:
         v, c = self._config, self._settings.courier
         return CourierLimits(
             timeout_s=v.timeout_s,
+            rate_per_s=v.rate_per_s,
             concurrency_max=v.concurrency_max,
             half_open_calls=v.breaker.half_open_calls,
             settle_interval_s=c.settle_interval_ms / 1000,

@@ -67,10 +67,11 @@ class Caretaker:
     async def take(self) -> None:
         """Claim what is pending for ended incarnations in every mailbox this courier drains."""
         c = self._courier
-        if c.stopping or not c.me:
+        at_most = c.takes_max()
+        if c.stopping or not c.me or at_most == 0:
             return
         me = c.me
-        got = await self._store.take(me, c.lanes())
+        got = await self._store.take(me, c.lanes(), at_most)
         c.replied()
         if got.claims:
             c.metrics.count("dispatcher_takes", c.vendor.name, by=len(got.claims))

@@ -50,6 +50,8 @@ HINT_OPENS_S = 2.0
 RAMP_LEAST_PER_S = 2.0
 """Of a vendor that had hardly any traffic: a recovery by shares of nothing would never end."""
 
+TAKES_MAX = 50
+
 LOWER_LANES_EVERY = 8
 """One claim in eight goes from the bottom lane up, so that bulk moves however busy the others are."""
 
@@ -59,6 +61,8 @@ class CourierLimits:
     """Bounds of one courier. Units are in the names."""
 
     timeout_s: float = 10.0
+    rate_per_s: float | None = None
+    """The contract's; this actor's share of it comes with the plan."""
     concurrency_max: int = 64
     half_open_calls: int = 5
     settle_interval_s: float = 0.1
@@ -120,6 +124,12 @@ class Courier:
     def replied(self) -> None:
         self.last_reply_s = self._clock.now_s()
 
+    def takes_max(self) -> int:
+        """How many claims of the dead may be taken at once. They are paid for afterwards, so that waiting for permits
+        behind all that is queued does not keep them back; a burst's worth at most, so that the contract holds."""
+        burst = self.bucket.burst
+        return TAKES_MAX if burst is None else min(TAKES_MAX, burst)
+
     def mailboxes(self) -> tuple[str, ...]:
         entry = self.plan.vendors.get(self.vendor.name)
         return entry.drains if entry is not None else (self.vendor.name,)
@@ -134,9 +144,23 @@ class Courier:
             return
         self.plan = plan
         self.drained.update(dict.fromkeys(self.lanes()))
-        entry = plan.vendors.get(self.vendor.name)
-        self.bucket.set_rate(entry.share_per_s if entry else None, self._clock.now_s())
+        self._take_share()
         self._room.set()
+
+    def begin(self, me: str) -> None:
+        """Work under this incarnation from now on."""
+        self.me = me
+        self.replied()
+        self._take_share()
+
+    def _take_share(self) -> None:
+        """My part of the contract rate. Whoever no plan names yet sends nothing: the others may be using all of it."""
+        entry = self.plan.vendors.get(self.vendor.name)
+        if entry is None:
+            rate = None if self._limits.rate_per_s is None else 0.0
+        else:
+            rate = None if entry.shares is None else entry.shares[self.me].per_s if self.me in entry.shares else 0.0
+        self.bucket.set_rate(rate, self._clock.now_s())
 
     # ---- claim
 

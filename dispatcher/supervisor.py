@@ -53,6 +53,7 @@ class Supervisor:
         self.plan = Plan()
         self._doubtful = 0  # epoch of the last publication that was not answered: in force now, or later, or never
         self._live: set[str] = set()
+        self._surveyed = False
         self._manned: set[str] = set()  # vendors that had a live actor in this term
         self._depths: dict[str, MailboxDepth] = {}
         self._overrides: dict[str, Override] = {}
@@ -128,6 +129,7 @@ class Supervisor:
                 self._live = live
                 self._manned |= {_vendor_of(name) for name in live}
                 self._depths = await self._control.depths()
+                self._surveyed = True
                 overrides = await self._control.overrides()
                 if overrides != self._overrides:
                     self._overrides = overrides
@@ -162,13 +164,15 @@ class Supervisor:
         self._watch.watch(self._live)
 
     async def _publish(self) -> None:
+        if not self._surveyed:
+            return  # who holds a share of a contract rate is not known yet
         if not self.plan.vendors and self._clock.now_s() - self._office_s < SETTLING_S and not self._reports:
             return  # a first plan made before anyone could report would say nothing
         reports = [report for name, report in self._reports.items() if name in self._live]
         depths = {name: depth.total for name, depth in self._depths.items()}
         before = replace(self.plan, epoch=max(self.plan.epoch, self._doubtful))
         now_ms = self._clock.wall_ms()
-        plan = decide(reports, self._config, depths, self._overrides, before, now_ms, self._absent())
+        plan = decide(reports, self._config, depths, self._overrides, before, now_ms, self._absent(), self._live)
         if plan.same_assignment(self.plan) and self._doubtful <= self.plan.epoch:
             return
         try:

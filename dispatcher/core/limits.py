@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 
 class TokenBucket:
-    """Permits at `rate_per_s`, with a burst of a tenth of a second's worth, at least one. None: no limit.
+    """Permits at `rate_per_s`, with a burst of a tenth of a second's worth, at least one. None: no limit; 0: none ever.
 
     The burst is small on purpose: a contract rate is judged by the vendor over a second or less.
     """
@@ -18,9 +20,16 @@ class TokenBucket:
     def rate_per_s(self) -> float | None:
         return self._rate
 
+    @property
+    def burst(self) -> int | None:
+        """The most permits that are ever there at once; None without a limit."""
+        return None if self._rate is None else int(_burst(self._rate))
+
     def set_rate(self, rate_per_s: float | None, now_s: float) -> None:
         self._refill(now_s)
         self._rate = rate_per_s
+        if rate_per_s is not None:  # what was saved up under a larger share is not this one's
+            self._tokens = min(self._tokens, _burst(rate_per_s))
 
     def available(self, now_s: float) -> int | None:
         """Whole permits now; None without a limit."""
@@ -37,13 +46,18 @@ class TokenBucket:
         """Seconds until the next whole permit."""
         if self._rate is None or self._tokens >= 1:
             return 0.0
+        if self._rate == 0:
+            return math.inf
         return (1 - self._tokens) / self._rate
 
     def _refill(self, now_s: float) -> None:
         if self._rate is not None:
-            burst = max(1.0, self._rate * 0.1)
-            self._tokens = min(burst, self._tokens + max(0.0, now_s - self._at_s) * self._rate)
+            self._tokens = min(_burst(self._rate), self._tokens + max(0.0, now_s - self._at_s) * self._rate)
         self._at_s = now_s
+
+
+def _burst(rate_per_s: float) -> float:
+    return max(1.0, rate_per_s * 0.1) if rate_per_s else 0.0
 
 
 class RecentRate:

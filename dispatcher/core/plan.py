@@ -14,13 +14,16 @@ Rules:
 7. Evidence is summed: when the replicas of a vendor are each below their minimum of calls, or each just below the
    threshold, their windows together still open it.
 8. A vendor whose last actor is dead is `absent` until a new one reports: its fallback drains for it meanwhile.
+9. A contract rate is divided among the live actors by `sharing`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+from dispatcher.core.sharing import Share, divide
 
 CLOSED, HALF_OPEN, OPEN, FORCED_OPEN, ABSENT = "closed", "half_open", "open", "forced_open", "absent"
 
@@ -53,6 +56,8 @@ class Report:
     calls_per_s: float = 0.0
     latency_ms: float = 0.0
     reason: str = ""
+    epoch: int = 0
+    """Of the plan it works by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +93,17 @@ class Override:
 
 @dataclass(frozen=True, slots=True)
 class VendorPlan:
-    """One vendor's part: may new work go there, whose mailboxes does it drain, who probes, what share of the rate."""
+    """One vendor's part: may new work go there, whose mailboxes does it drain, who probes, what shares of the rate.
+
+    `shares`: incarnation → its part of the contract rate; None without one.
+    """
 
     name: str
     state: str
     takes_new: bool
     drains: tuple[str, ...]
     prober: str | None = None
-    share_per_s: float | None = None
+    shares: Mapping[str, Share] | None = None
     replicas: int = 1
     override: str | None = None
     reason: str = ""
@@ -132,9 +140,16 @@ class Plan:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Plan:
         vendors = {
-            name: VendorPlan(**{**entry, "drains": tuple(entry["drains"])}) for name, entry in data["vendors"].items()
+            name: VendorPlan(
+                **{**entry, "drains": tuple(entry["drains"]), "shares": _shares_from(entry.get("shares"))},
+            )
+            for name, entry in data["vendors"].items()
         }
         return cls(data["epoch"], data["at_ms"], vendors, dict(data["held"]), data.get("reason", ""))
+
+
+def _shares_from(data: Mapping[str, Any] | None) -> dict[str, Share] | None:
+    return None if data is None else {name: Share(**share) for name, share in data.items()}
 
 
 def decide(
@@ -145,11 +160,12 @@ def decide(
     previous: Plan,
     now_ms: int,
     absent: Collection[str] = (),
+    live: Collection[str] = (),
 ) -> Plan:
     """The next plan.
 
     `reports`: the latest of each live incarnation; `mailboxes`: each existing one and its depth; `absent`: vendors that
-    had an actor and have none now.
+    had an actor and have none now; `live`: incarnations that are not dead, also those that have not reported yet.
     """
     by_vendor: dict[str, list[Report]] = {}
     for report in sorted(reports, key=lambda r: r.incarnation):
@@ -175,6 +191,10 @@ def decide(
     vendors = {
         name: _vendor_plan(name, config, states[name], drains, by_vendor.get(name, []), overrides.get(name), mailboxes)
         for name in config.vendors
+    }
+    vendors = {
+        name: replace(entry, shares=_shares(config.vendors[name], by_vendor.get(name, []), previous, live))
+        for name, entry in vendors.items()
     }
     plan = Plan(previous.epoch + 1, now_ms, vendors, held)
     return Plan(plan.epoch, now_ms, vendors, held, _why(previous, plan))
@@ -235,7 +255,6 @@ def _vendor_plan(
         prober = probing[0] if probing else None
         took_over = [other for other, boxes in drains.items() if name in boxes]
         mine = list(dict.fromkeys([name, *took_over, *mine]))
-    share = None if vendor.rate_per_s is None else vendor.rate_per_s / max(1, len(reports))
     backlog = sum(mailboxes.get(mailbox, 0) for mailbox in mine) if state == CLOSED else 0
     return VendorPlan(
         name=name,
@@ -243,11 +262,22 @@ def _vendor_plan(
         takes_new=state == CLOSED,
         drains=tuple(mine),
         prober=prober,
-        share_per_s=share,
         replicas=_pool_size(vendor, backlog, len(reports)),
         override=override.state if override else None,
         reason=override.why if override else next((r.reason for r in reports if r.reason), ""),
     )
+
+
+def _shares(
+    vendor: VendorConfig, reports: list[Report], previous: Plan, live: Collection[str]
+) -> dict[str, Share] | None:
+    if vendor.rate_per_s is None:
+        return None
+    entry = previous.vendors.get(vendor.name)
+    before = (entry.shares if entry is not None else None) or {}
+    holders = {name for name in before if name in live}
+    confirmed = {report.incarnation for report in reports if report.epoch >= previous.epoch}
+    return divide(vendor.rate_per_s, sorted(holders | {r.incarnation for r in reports}), before, confirmed)
 
 
 def _pool_size(vendor: VendorConfig, backlog: int, live: int) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 from dispatcher.core.life import Dead, Drop, Hold, Move, Retry, Settle
 from dispatcher.core.notification import Attempt, Claim, Lane, NewNotification, NewTrigger
 from dispatcher.core.plan import Plan, VendorPlan
+from dispatcher.core.sharing import Share
 
 DAY_MS = 86_400_000
 _ids = itertools.count(1)
@@ -113,7 +114,7 @@ ENDINGS = {
 
 def plan(epoch: int, **changes: Any) -> Plan:
     vendors = {
-        "a": VendorPlan("a", "closed", True, ("a", "b"), None, 12.5, 2, None, ""),
+        "a": VendorPlan("a", "closed", True, ("a", "b"), None, {"a/1": Share(7.5, 12.5)}, 2, None, ""),
         "b": VendorPlan("b", "half_open", False, ("b",), "b/7", None, 1, "open", "Störung"),
     }
     return Plan(**{"epoch": epoch, "at_ms": 5, "vendors": vendors, "held": {"c": "removed"}, "reason": "t", **changes})

@@ -92,6 +92,8 @@ class Plot(enum.Enum):
 class World:
     """Everything of one seed. Made inside its loop."""
 
+    SETTINGS = SETTINGS
+
     def __init__(
         self,
         seed: int,
@@ -103,7 +105,7 @@ class World:
         self.loop, self.dice, self._trace = loop, random.Random(seed), trace
         self.plot = plot or self.dice.choices(list(Plot), (1, 1, 1, 17))[0]
         self._hash = hashlib.blake2b(digest_size=8)
-        self.settings, self.parsed = SETTINGS, parse_settings(SETTINGS)
+        self.settings, self.parsed = self.SETTINGS, parse_settings(self.SETTINGS)
         self.plan_config = plan_config(self.parsed)
         self.cell = Cell(VirtualClock())
         self.control = MemoryControl(self.cell)
@@ -385,6 +387,7 @@ def run(
     trace: Callable[[str], None] | None = None,
     crash: tuple[str, int] | None = None,
     plot: Plot | None = None,
+    world_type: type[World] = World,
 ) -> Result:
     """Play one seed, or with `crash` (kind, step) that one fault alone, or with this `plot`. Call it inside `stage`."""
     loop = SimulatedLoop()
@@ -393,7 +396,7 @@ def run(
     gc.disable()  # at a moment of its own choosing it would end what is dead
     try:
         asyncio.set_event_loop(loop)
-        world = World(seed, loop, trace, crash, plot)
+        world = world_type(seed, loop, trace, crash, plot)
         _world.append(world)
         loop.set_exception_handler(lambda _, context: world.checker.on_error(context))
         began_s = loop.time()

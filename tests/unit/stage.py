@@ -118,7 +118,7 @@ class Stage:
             retry or RetryPolicy(),
             lambda: 0.5,
         )
-        courier.me = await self.control.register(vendor.name)
+        courier.begin(await self.control.register(vendor.name))
         if run:
             self.start(courier.run())
             self.start(courier.outbox.run())

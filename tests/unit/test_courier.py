@@ -14,6 +14,7 @@ from dispatcher.core.breaker_config import BreakerConfig
 from dispatcher.core.notification import Lane, NewNotification
 from dispatcher.core.outcome import Outcome, Scope
 from dispatcher.core.retry import RetryPolicy
+from dispatcher.core.sharing import Share
 from dispatcher.courier import Courier, CourierLimits
 from dispatcher.errors import FencedError, UnavailableError
 from dispatcher.ports import Claims
@@ -387,6 +388,37 @@ async def test_the_rate_is_kept() -> None:
 
 
 @virtual
+async def test_who_has_no_share_sends_nothing() -> None:
+    """With a contract rate: not before a plan, not when it names others only; with a share, at once."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a, limits=CourierLimits(rate_per_s=10.0))
+    stage.start(tend(stage, courier).run())
+    await stage.accept(5)
+    await asyncio.sleep(3.0)
+    plan = plan_of(1, a="closed")
+    others = dataclasses.replace(plan.vendors["a"], shares={"a/other": Share(10.0, 10.0)})
+    courier.adopt_plan(dataclasses.replace(plan, vendors={"a": others}))
+    await asyncio.sleep(3.0)
+    assert a.sent == []
+    mine = dataclasses.replace(plan.vendors["a"], shares={courier.me: Share(10.0, 10.0)})
+    courier.adopt_plan(dataclasses.replace(plan, epoch=2, vendors={"a": mine}))
+    await until(lambda: len(a.sent) == 5, 1.0)
+
+
+@virtual
+async def test_a_share_belongs_to_one_incarnation() -> None:
+    """A new name has none until a plan says so."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a, limits=CourierLimits(rate_per_s=10.0))
+    plan = plan_of(1, a="closed")
+    mine = dataclasses.replace(plan.vendors["a"], shares={courier.me: Share(10.0, 10.0)})
+    courier.adopt_plan(dataclasses.replace(plan, vendors={"a": mine}))
+    assert courier.bucket.rate_per_s == 10.0
+    courier.begin(await stage.control.register("a"))
+    assert (courier.bucket.rate_per_s, courier.takes_max()) == (0.0, 0)
+
+
+@virtual
 async def test_bulk_moves_however_busy_the_others_are() -> None:
     """One claim in eight goes from the bottom lane up."""
     stage, a = Stage(), ScriptedVendor("a", took_s=0.01)
@@ -409,7 +441,7 @@ async def test_a_claim_that_comes_too_late_is_left_to_the_next(ended: str) -> No
     if ended == "stopping":
         courier.stopping = True
     else:
-        courier.me = await stage.control.register("a")
+        courier.begin(await stage.control.register("a"))
     await courier.admit(me, got)
     await asyncio.sleep(1.0)
     assert (a.sent, courier.known()) == ([], set())
@@ -430,7 +462,7 @@ async def test_what_was_taken_from_my_last_name_is_not_forgotten() -> None:
     old = courier.me
     await courier.admit(old, await courier_store(stage).claim(old, courier.lanes(), 1))
     await asyncio.sleep(0.5)
-    courier.me = await stage.control.register("a")
+    courier.begin(await stage.control.register("a"))
     await stage.control.stopped(old)
     await caretaker.take()
     stage.start(courier.outbox.run())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.core.plan import Override, Plan, PlanConfig, Report, VendorConfig, VendorPlan, decide
+from dispatcher.core.sharing import Share
 
 NAMES = ("a", "b", "c", "d")
 STATES = ("closed", "open", "half_open", "forced_open", "disabled", "metrics_only")
@@ -172,9 +174,15 @@ def test_one_replica_probes() -> None:
 def test_the_rate_is_shared_out() -> None:
     """The contract's rate over all live replicas, never more."""
     plan = planned(report("a", number=1), report("a", number=2), config=config("a", rate_per_s=10.0))
-    assert plan.vendors["a"].share_per_s == 5.0
-    assert planned(config=config("a", rate_per_s=10.0)).vendors["a"].share_per_s == 10.0
-    assert planned(report("a"), config=config("a")).vendors["a"].share_per_s is None
+    assert plan.vendors["a"].shares == {"a/1": Share(5.0, 5.0), "a/2": Share(5.0, 5.0)}
+    assert planned(config=config("a", rate_per_s=10.0)).vendors["a"].shares == {}
+    assert planned(report("a"), config=config("a")).vendors["a"].shares is None
+
+
+def test_a_share_survives_the_wire() -> None:
+    """As every field of the plan."""
+    plan = planned(report("a"), config=config("a", "b", rate_per_s=10.0))
+    assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
 
 
 @pytest.mark.parametrize(
