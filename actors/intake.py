@@ -48,7 +48,8 @@ class IntakeActor:
         s, clock = self.settings, SystemClock()
         retention_ms = s.retention.finished_s * 1000
         self._redis = open_redis(self.runtime, timeout_s=s.limits.accept_deadline_s)
-        self._asking = open_redis(self.runtime)  # an operator's long listing must not hold an accept's connection
+        # An operator's long listing must not hold an accept's connection; a storm of repeated keys asks in turn.
+        self._asking = open_redis(self.runtime, queues_s=2.0)
         self.store = RedisStore(self._redis, retention_ms=retention_ms)
         self.control = RedisControl(self._asking)
         self.views = RedisViews(self._asking, retention_ms=retention_ms)

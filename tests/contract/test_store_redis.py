@@ -52,6 +52,17 @@ def test_the_data_path_never_sends_twice() -> None:
     assert made.protocol == 2
 
 
+async def test_more_questions_than_connections_wait(redis_client: redis.asyncio.Redis, redis_url: str) -> None:
+    """A client that queues answers all of them; one that does not refuses what is too many; neither repeats any."""
+    queueing, strict = client(redis_url, connections_max=2, queues_s=2.0), client(redis_url, connections_max=2)
+    assert queueing.connection_pool.make_connection().retry.get_retries() == 0
+    assert await asyncio.gather(*(queueing.incr("n") for _ in range(50))) == list(range(1, 51))
+    refused = await asyncio.gather(*(strict.incr("n") for _ in range(50)), return_exceptions=True)
+    assert any(isinstance(reply, redis.exceptions.ConnectionError) for reply in refused)
+    await queueing.aclose()
+    await strict.aclose()
+
+
 async def test_a_lost_reply_is_not_asked_for_again(redis_client: redis.asyncio.Redis, redis_url: str) -> None:
     """A server that stalls past the time-out answers late; the command has run once, not twice."""
     impatient = client(redis_url, timeout_s=0.1)

@@ -237,6 +237,10 @@ class Bench:
         except OSError:
             return 0, None
 
+    def tell(self, path: str, body: dict[str, Any]) -> Any:
+        """An operator's POST; its answer."""
+        return _ask("POST", f"{self.api}{path}", body)
+
     def plan(self) -> dict[str, Any]:
         text = self.store().hget("{nd:0}:plan", "plan")
         return dict(json.loads(text)["vendors"]) if text else {}
@@ -332,5 +336,6 @@ def paid(count: int, **fields: Any) -> list[Body]:
 
 def _ask(method: str, url: str, body: Any = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(urllib.request.Request(url, data, method=method), timeout=10) as answer:
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
+    with urllib.request.urlopen(request, timeout=10) as answer:
         return json.load(answer)
