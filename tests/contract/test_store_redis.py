@@ -200,15 +200,20 @@ async def test_a_mailbox_that_was_lost_does_not_stall_its_courier(
 # ---- scripts that fail half-way
 
 
-async def test_an_error_repeats_and_cannot_lose(world: World, redis_client: redis.asyncio.Redis) -> None:
+DESTINATIONS = {"retry": KEYS.due, "dead": KEYS.dead, "hold": KEYS.held, "move": KEYS.lane(Lane("b", "normal"))}
+
+
+@pytest.mark.parametrize("ending", DESTINATIONS)
+async def test_an_error_repeats_and_cannot_lose(world: World, redis_client: redis.asyncio.Redis, ending: str) -> None:
     """A decision that meets an error is ERROR; the entry is still pending and a repeat carries it out."""
     me = await world.actor()
     (claim,) = await world.claimed(me)
-    await redis_client.set(KEYS.due, "not a sorted set")
-    assert await world.store.apply(me, [(claim, retry(1))], world.now_ms()) == ["ERROR"]
+    decision = ENDINGS[ending]
+    await redis_client.set(DESTINATIONS[ending], "of another type")
+    assert await world.store.apply(me, [(claim, decision)], world.now_ms()) == ["ERROR"]
     assert len((await world.store.own(me, lanes("a"), set())).claims) == 1
-    await redis_client.delete(KEYS.due)
-    assert await world.store.apply(me, [(claim, retry(1))], world.now_ms()) == ["OK"]
+    await redis_client.delete(DESTINATIONS[ending])
+    assert await world.store.apply(me, [(claim, decision)], world.now_ms()) == ["OK"]
 
 
 async def test_an_accept_that_fails_is_no_accept(world: World, redis_client: redis.asyncio.Redis) -> None:
