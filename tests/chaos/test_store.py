@@ -240,3 +240,28 @@ def test_a_clock_that_jumps_takes_nothing_from_the_living(make_bench: MakeBench,
     again = bench.post(bodies[:30], RATE)
     assert [p.trigger_id for p in again] == [p.trigger_id for p in posted[:30]]
     assert bench.judge(posted).all_well()
+
+
+@pytest.mark.parametrize("fault", ["an older copy", "emptied"])
+def test_a_store_that_lost_what_it_accepted_is_told(bench: Bench, fault: str) -> None:
+    """Row 18: a copy a second old takes over, or FLUSHALL: log, metric and /healthz say so; work goes on."""
+    copied: list[bytes] = []
+    file = bench.append_only_file()
+
+    def lose() -> None:
+        if fault == "emptied":
+            bench.store().flushall()
+            return
+        bench.server.stop()
+        file.write_bytes(copied[0])
+        bench.server.start()
+
+    before = bench.post(paid(120), RATE, (1.0, lambda: copied.append(file.read_bytes())))
+    bench.post([], 1.0, (0.0, lose))
+    after = bench.post(paid(60), RATE)
+    bench.until(lambda: bench.metric("dispatcher_store_breaks_total") >= 1, 5)
+    (warning,) = bench.ask("/healthz")[1]["warnings"]
+    assert "accepted triggers" in warning or "had accepted" in warning
+    assert "store_broke" in bench.logs()
+    assert all(p.accepted_s is not None for p in before + after)
+    assert bench.judge(after).lost == []

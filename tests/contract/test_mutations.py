@@ -121,7 +121,7 @@ MUTATIONS: dict[str, tuple[Mutation, Test]] = {
         for name in ENDING_SCRIPTS
     },
     "accept: a full Redis is opened": (
-        edited("accept", ("local count = #KEYS - 3", "redis.call('DEL', '{nd:0}:nil') local count = #KEYS - 3")),
+        edited("accept", ("local count = #KEYS - 4", "redis.call('DEL', '{nd:0}:nil') local count = #KEYS - 4")),
         lambda world, connection, url: test_store_redis.test_a_full_redis_refuses_new_work_cleanly(world, connection),
     ),
     "start: no mark": (
