@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test sim check up bench bench-quick clean
+.PHONY: help setup demo test chaos sim check up bench bench-quick clean
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
@@ -21,8 +21,11 @@ demo: $(READY) ## run 2,000 checkouts through a vendor outage and check the resu
 up: $(READY) ## start everything with the sandbox vendors and leave it running
 	$(BIN)/dispatcher up --sandbox
 
-test: $(READY) ## all tests: unit, properties, simulation, contract, serve, chaos
+test: $(READY) ## all tests but the long ones of chaos: unit, properties, simulation, contract, serve
 	$(BIN)/python -m pytest
+
+chaos: $(READY) ## every fault of docs/faults.md: processes, Redis, vendors and the ways between them, some 6 minutes
+	$(BIN)/python -m pytest -m chaos tests/chaos
 
 sim: $(READY) ## 10,000 seeds of the whole dispatcher in one process, with random faults; make sim SEED=42 replays one
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED))

@@ -9,19 +9,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from actors.runtime import VERSION, Tasks, open_redis, until_available
+from actors.runtime import VERSION, Tasks, open_redis
 from dispatcher.adapters.clock import SystemClock
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.templates import RedisTemplateStore
 from dispatcher.adapters.redis.views import RedisViews
 from dispatcher.auth import ApiKeys
+from dispatcher.core.continuity import Break, Continuity, Mark
 from dispatcher.core.notification import MailboxDepth
 from dispatcher.core.plan import Plan
 from dispatcher.errors import UnavailableError
 from dispatcher.intake import Headroom, Intake
 from dispatcher.settings import Settings, parse_settings
-from dispatcher.telemetry.log import configure
+from dispatcher.telemetry.log import configure, logger
 from dispatcher.telemetry.metrics import Gauge, Metrics, render
 from dispatcher.templates.cache import TemplateCache
 from dispatcher.templates.source import TemplateSource
@@ -40,6 +41,8 @@ class IntakeActor:
         self._totals: dict[str, Any] = {"c": [], "h": []}
         self.reports: dict[str, dict[str, Any]] = {}
         self._store_ok_s = 0.0
+        self.continuity = Continuity()
+        self._broken: list[str] = []
         path = runtime.get("api_keys", "")
         self.keys = ApiKeys.load(Path(path), bool(runtime.get("keys_required"))) if path else None
 
@@ -48,8 +51,11 @@ class IntakeActor:
         s, clock = self.settings, SystemClock()
         retention_ms = s.retention.finished_s * 1000
         self._redis = open_redis(self.runtime, timeout_s=s.limits.accept_deadline_s)
-        self._asking = open_redis(self.runtime)  # an operator's long listing must not hold an accept's connection
-        self.store = RedisStore(self._redis, retention_ms=retention_ms)
+        # An operator's long listing must not hold an accept's connection; a storm of repeated keys asks in turn.
+        self._asking = open_redis(self.runtime, queues_s=2.0)
+        self.store = RedisStore(
+            self._redis, retention_ms=retention_ms, continuity=self.continuity, on_break=self._store_broke
+        )
         self.control = RedisControl(self._asking)
         self.views = RedisViews(self._asking, retention_ms=retention_ms)
         self.template_store = RedisTemplateStore(self._asking)
@@ -78,11 +84,10 @@ class IntakeActor:
     # ---- loops
 
     async def _refresh_templates(self) -> None:
-        await until_available(self._seed_templates)
         while True:
             with contextlib.suppress(UnavailableError):
-                await self.templates.refresh()
-            await asyncio.sleep(0.5)
+                await self._seed_templates()  # each time: the store may have been emptied
+            await asyncio.sleep(0.5 if self.templates.loaded else 0.1)
 
     async def _seed_templates(self) -> None:
         """Store the configuration's templates that Redis does not know; one changed over the API is left alone."""
@@ -106,6 +111,8 @@ class IntakeActor:
                         self._adopt(Plan.from_dict(heard.body))
                     elif heard.kind == "totals":
                         self._totals = heard.body["totals"]
+                    elif "ledger" in heard.body:
+                        self.continuity.hear(Mark(*heard.body["ledger"]))
                     elif "incarnation" in heard.body:
                         self.reports[heard.body["incarnation"]] = {**heard.body, "heard_s": time.monotonic()}
             await asyncio.sleep(0.2)
@@ -124,6 +131,10 @@ class IntakeActor:
     async def _watch_headroom(self) -> None:
         while True:
             with contextlib.suppress(UnavailableError):
+                known = self.continuity.mark
+                found = self.continuity.judge(known, await self.control.ledger())
+                if found is not None:
+                    self._store_broke(found)
                 used, most = await self.control.memory()
                 depths = await self.control.depths()
                 self._store_ok_s = time.monotonic()
@@ -137,8 +148,17 @@ class IntakeActor:
             with contextlib.suppress(UnavailableError):
                 await self.control.report(self._statement())
 
+    def _store_broke(self, found: Break) -> None:
+        """What was acknowledged may be gone: nobody but an operator can tell which; callers repeat with their keys."""
+        self.metrics.count("dispatcher_store_breaks", found.kind)
+        logger().error("store_broke", kind=found.kind, known=found.known.accepted, life=found.known.life)
+        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self._broken = [*self._broken[-4:], f"{moment}: {found}; what was accepted since its copy is lost"]
+
     def _statement(self) -> dict[str, Any]:
-        return {"process": f"intake-{self.identity.get('replica', '')}", "metrics": self.metrics.snapshot()}
+        mark = self.continuity.mark
+        told = {} if mark is None else {"ledger": [mark.life, mark.accepted]}
+        return {"process": f"intake-{self.identity.get('replica', '')}", "metrics": self.metrics.snapshot(), **told}
 
     # ---- what is asked
 
@@ -153,7 +173,7 @@ class IntakeActor:
         return None
 
     def health(self) -> dict[str, Any]:
-        warnings = [w for w in self.runtime.get("warnings", "").split("\n") if w]
+        warnings = [w for w in self.runtime.get("warnings", "").split("\n") if w] + self._broken
         if self.identity.get("ingress") != "haproxy":
             warnings.append("ingress is Serve's Python proxy: about 10 ms slower than HAProxy")
         if self.identity.get("niceness", 0) > 0:

@@ -34,7 +34,7 @@ class RedisServer:
     """One private server. `start` starts or adopts it."""
 
     def __init__(self, folder: Path, socket: Path, memory_bytes_max: int = MEMORY_BYTES_MAX) -> None:
-        self._folder, self._socket = folder, socket
+        self.folder, self._socket = folder, socket
         self._memory_bytes_max = memory_bytes_max
         self._process: subprocess.Popen[bytes] | None = None
         self.adopted = False
@@ -46,15 +46,15 @@ class RedisServer:
 
     def start(self) -> int:
         """Have it answer; its pid. ConfigError when the directory belongs to a server that cannot be adopted."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(self._folder / "redis.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(self.folder / "redis.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             until = time.monotonic() + START_S
             while not _locked(lock):
                 with contextlib.suppress(redis.RedisError, OSError):  # it starts, loads, or is about to end
                     return self._adopt()
                 if time.monotonic() > until:
-                    raise ConfigError(f"{self._folder}: another Redis holds this directory and does not answer here")
+                    raise ConfigError(f"{self.folder}: another Redis holds this directory and does not answer here")
                 time.sleep(0.02)
             return self._spawn(lock)
         finally:
@@ -94,8 +94,8 @@ class RedisServer:
 
     def _adopt(self) -> int:
         directory = str(self.client().config_get("dir")["dir"])
-        if Path(directory).resolve() != self._folder.resolve():
-            raise ConfigError(f"{self._socket}: is a Redis of {directory}, not of {self._folder}")
+        if Path(directory).resolve() != self.folder.resolve():
+            raise ConfigError(f"{self._socket}: is a Redis of {directory}, not of {self.folder}")
         self.adopted = True
         self._adopted_pid = int(self.client().info("server")["process_id"])
         return self._adopted_pid
@@ -103,13 +103,13 @@ class RedisServer:
     def _spawn(self, lock: int) -> int:
         self._socket.unlink(missing_ok=True)
         environment = {name: value for name, value in os.environ.items() if name != MARKER}
-        log = (self._folder / "redis.log").open("ab")
+        log = (self.folder / "redis.log").open("ab")
         self._process = subprocess.Popen(
             [binary(), *self._arguments()],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            cwd=self._folder,
+            cwd=self.folder,
             env=environment,  # without the run marker: it outlives what the marker names
             pass_fds=(lock,),
             start_new_session=True,  # Ctrl-C in the terminal must not stop it under the drain
@@ -123,7 +123,7 @@ class RedisServer:
             "port": "0",
             "unixsocket": str(self._socket),
             "unixsocketperm": "700",
-            "dir": str(self._folder),
+            "dir": str(self.folder),
             "appendonly": "yes",
             "appendfsync": "always",
             "no-appendfsync-on-rewrite": "no",
@@ -142,13 +142,13 @@ class RedisServer:
         until = time.monotonic() + START_S
         while time.monotonic() < until:
             if process.poll() is not None:
-                raise ConfigError(f"redis-server ended at once; see {self._folder / 'redis.log'}")
+                raise ConfigError(f"redis-server ended at once; see {self.folder / 'redis.log'}")
             try:
                 self.client().ping()
                 return
             except (redis.BusyLoadingError, redis.ConnectionError, redis.TimeoutError, OSError):
                 time.sleep(0.02)
-        raise ConfigError(f"redis-server does not answer on {self._socket}; see {self._folder / 'redis.log'}")
+        raise ConfigError(f"redis-server does not answer on {self._socket}; see {self.folder / 'redis.log'}")
 
 
 def binary() -> str:

@@ -39,6 +39,7 @@ CATALOGUE: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "dispatcher_orphans": ("counter", "Entries without a notification, dropped", ("vendor",)),
     "dispatcher_lost_settles": ("counter", "Outcomes whose entry was taken over meanwhile", ("vendor",)),
     "dispatcher_data_loss_alarms": ("counter", "Entries deleted while pending; must be 0", ()),
+    "dispatcher_store_breaks": ("counter", "The store lost what it had accepted; must be 0", ("reason",)),
     "dispatcher_transitions": ("counter", "Breaker transitions", ("vendor", "to")),
 }
 

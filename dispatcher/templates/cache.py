@@ -33,9 +33,14 @@ class TemplateCache:
         return self._latest
 
     async def refresh(self) -> None:
-        """Errors: `UnavailableError`; the map of before stays in use."""
-        self._latest = await self._store.latest()
-        self.loaded = True
+        """Errors: `UnavailableError`; the map of before stays in use.
+
+        A store that had templates and has none was emptied: not loaded until the next refresh, which finds what the
+        owner has put back. Otherwise callers would be told for good that their template does not exist.
+        """
+        latest = await self._store.latest()
+        self.loaded = bool(latest) or not self._latest
+        self._latest = latest
 
     async def get(self, name: str, version: int) -> CompiledTemplate:
         """Errors: `TemplateError` when there is no such version or it does not compile; `UnavailableError`."""

@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import redis.asyncio
 
+from dispatcher.adapters.redis.keys import Keys
+from dispatcher.adapters.redis.store import RedisStore
+from dispatcher.core.continuity import Break, Continuity
 from dispatcher.core.plan import Beat, Override, Plan
 from dispatcher.errors import StaleTermError, UnavailableError
 from dispatcher.ports import Heard
-from tests.contract.worlds import World, dead, hold, plan, retry
+from tests.contract.worlds import World, dead, hold, plan, retry, trigger
+
+KEYS = Keys()
 
 
 async def test_a_plan_comes_back_as_it_was(world: World) -> None:
@@ -98,3 +104,36 @@ async def test_who_listens_hears(world: World) -> None:
     assert [message.kind for message in heard] == ["beat", "plan"]
     assert heard[0].body["incarnation"] == "a/1"
     assert Plan.from_dict(heard[1].body) == plan(1)
+
+
+async def test_the_ledger_counts_what_was_accepted(redis_world: World, redis_client: redis.asyncio.Redis) -> None:
+    """Each stored trigger counts once, under a name that changes only when the store begins anew."""
+    assert await redis_world.control.ledger() is None
+    again = trigger()
+    await redis_world.store.accept([again])
+    first = await redis_world.control.ledger()
+    assert await redis_world.store.accept([again, trigger(), trigger()]) == ["REPLAY", "OK", "OK"]
+    second = await redis_world.control.ledger()
+    assert (first.accepted, second.accepted, second.life) == (1, 3, first.life)
+    await redis_client.flushall()
+    await redis_world.store.accept([trigger()])
+    third = await redis_world.control.ledger()
+    assert third.accepted == 1
+    assert third.life != first.life
+
+
+@pytest.mark.parametrize("how", ["an older copy", "emptied"])
+async def test_an_accept_notices_that_the_store_went_back(redis_client: redis.asyncio.Redis, how: str) -> None:
+    """A promoted replica or a restored backup takes the next trigger as if nothing had happened: it is told."""
+    told: list[Break] = []
+    store = RedisStore(redis_client, continuity=Continuity(), on_break=told.append)
+    for _ in range(3):
+        await store.accept([trigger()])
+    if how == "an older copy":
+        await redis_client.hset(KEYS.ledger, "n", 1)
+    else:
+        await redis_client.flushall()
+    assert await store.accept([trigger(), trigger()]) == ["OK", "OK"]
+    assert [b.kind for b in told] == [{"an older copy": "went_back", "emptied": "replaced"}[how]]
+    await store.accept([trigger()])
+    assert len(told) == 1

@@ -52,6 +52,17 @@ def test_the_data_path_never_sends_twice() -> None:
     assert made.protocol == 2
 
 
+async def test_more_questions_than_connections_wait(redis_client: redis.asyncio.Redis, redis_url: str) -> None:
+    """A client that queues answers all of them; one that does not refuses what is too many; neither repeats any."""
+    queueing, strict = client(redis_url, connections_max=2, queues_s=2.0), client(redis_url, connections_max=2)
+    assert queueing.connection_pool.make_connection().retry.get_retries() == 0
+    assert sorted(await asyncio.gather(*(queueing.incr("n") for _ in range(50)))) == list(range(1, 51))
+    refused = await asyncio.gather(*(strict.incr("n") for _ in range(50)), return_exceptions=True)
+    assert any(isinstance(reply, redis.exceptions.ConnectionError) for reply in refused)
+    await queueing.aclose()
+    await strict.aclose()
+
+
 async def test_a_lost_reply_is_not_asked_for_again(redis_client: redis.asyncio.Redis, redis_url: str) -> None:
     """A server that stalls past the time-out answers late; the command has run once, not twice."""
     impatient = client(redis_url, timeout_s=0.1)
@@ -189,15 +200,20 @@ async def test_a_mailbox_that_was_lost_does_not_stall_its_courier(
 # ---- scripts that fail half-way
 
 
-async def test_an_error_repeats_and_cannot_lose(world: World, redis_client: redis.asyncio.Redis) -> None:
+DESTINATIONS = {"retry": KEYS.due, "dead": KEYS.dead, "hold": KEYS.held, "move": KEYS.lane(Lane("b", "normal"))}
+
+
+@pytest.mark.parametrize("ending", DESTINATIONS)
+async def test_an_error_repeats_and_cannot_lose(world: World, redis_client: redis.asyncio.Redis, ending: str) -> None:
     """A decision that meets an error is ERROR; the entry is still pending and a repeat carries it out."""
     me = await world.actor()
     (claim,) = await world.claimed(me)
-    await redis_client.set(KEYS.due, "not a sorted set")
-    assert await world.store.apply(me, [(claim, retry(1))], world.now_ms()) == ["ERROR"]
+    decision = ENDINGS[ending]
+    await redis_client.set(DESTINATIONS[ending], "of another type")
+    assert await world.store.apply(me, [(claim, decision)], world.now_ms()) == ["ERROR"]
     assert len((await world.store.own(me, lanes("a"), set())).claims) == 1
-    await redis_client.delete(KEYS.due)
-    assert await world.store.apply(me, [(claim, retry(1))], world.now_ms()) == ["OK"]
+    await redis_client.delete(DESTINATIONS[ending])
+    assert await world.store.apply(me, [(claim, decision)], world.now_ms()) == ["OK"]
 
 
 async def test_an_accept_that_fails_is_no_accept(world: World, redis_client: redis.asyncio.Redis) -> None:

@@ -137,3 +137,19 @@ async def test_another_redis_error_is_not_hidden() -> None:
     """A wrong type or a broken script is our bug, not an outage."""
     with pytest.raises(ResponseError):
         await RedisTemplateStore(FailingClient(ResponseError("WRONGTYPE"))).get("t", 1)
+
+
+async def test_an_emptied_store_is_not_one_without_templates() -> None:
+    """Templates vanish: not loaded, so that callers are told "later", until the owner has put them back."""
+    store = ScriptedStore()
+    cache = TemplateCache(store)
+    await cache.refresh()
+    assert cache.loaded, "a store that never had any is one without"
+    await cache.put(TemplateSource("paid", "text"))
+    await cache.refresh()
+    store.__init__()  # type: ignore[misc]
+    await cache.refresh()
+    assert not cache.loaded
+    await cache.put(TemplateSource("paid", "text"))
+    await cache.refresh()
+    assert cache.loaded

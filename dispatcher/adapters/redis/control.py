@@ -15,6 +15,7 @@ import redis.asyncio as redis
 
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.scripts import UNAVAILABLE, run_one
+from dispatcher.core.continuity import Mark
 from dispatcher.core.notification import PRIORITIES, MailboxDepth
 from dispatcher.core.plan import Beat, Override, Plan
 from dispatcher.errors import StaleTermError, UnavailableError
@@ -189,6 +190,11 @@ class RedisControl:
         """Bytes used and the most allowed (0: no limit)."""
         info = await self._read(self._redis.info("memory"))
         return int(info["used_memory"]), int(info["maxmemory"])
+
+    async def ledger(self) -> Mark | None:
+        """What the store has accepted in its life; None: nothing yet, or nothing any more."""
+        life, accepted = await self._read(self._redis.hmget(self._keys.ledger, ["life", "n"]))
+        return Mark(life, int(accepted)) if life and accepted else None
 
     async def _publish(self, channel: str, body: dict[str, Any]) -> None:
         await self._read(self._redis.publish(channel, json.dumps(body, separators=(",", ":"))))

@@ -8,6 +8,7 @@
 | `{nd:0}:due`, `:delayed`, `:held`, `:dead` | notifications out of a mailbox, by time (sorted sets) |
 | `{nd:0}:actors`, `:incarnations` | incarnation → live, stopped or dead (hash); their counter |
 | `{nd:0}:plan`, `:plan:history` | term, epoch and plan (hash); the last 1,000 plans (list) |
+| `{nd:0}:ledger` | `life`, random, and `n`, how many triggers were accepted in it (hash): see core/continuity.py |
 | `{nd:0}:overrides` | vendor → operator's word (hash) |
 | `{nd:0}:nil` | never exists: deleting it opens a full Redis for the rest of a script |
 """
@@ -34,6 +35,7 @@ class Keys:
         self.incarnations = self.prefix + "incarnations"
         self.plan = self.prefix + "plan"
         self.plan_history = self.prefix + "plan:history"
+        self.ledger = self.prefix + "ledger"
         self.overrides = self.prefix + "overrides"
         self.nil = self.prefix + "nil"
         self.beat_channel = self.prefix + "beat"

@@ -43,19 +43,27 @@ def script(name: str) -> Script:
     return Script(hashlib.sha1(body.encode()).hexdigest(), body)
 
 
-def client(url: str, *, timeout_s: float = 2.0, connections_max: int = 32) -> redis.Redis:
-    """A client of the data path. It never re-sends by itself: redis-py would, and so claim or accept twice."""
-    return redis.Redis.from_url(
-        url,
-        decode_responses=True,
-        protocol=2,  # the shapes of replies below are RESP2's
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 0),
-        retry_on_error=[],
-        max_connections=connections_max,
-        health_check_interval=0,
-    )
+def client(
+    url: str, *, timeout_s: float = 2.0, connections_max: int = 32, queues_s: float | None = None
+) -> redis.Redis:
+    """A client of the data path. It never re-sends by itself: redis-py would, and so claim or accept twice.
+
+    Beyond `connections_max` commands at once the next is an error at once, or waits up to `queues_s` for its turn.
+    """
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "protocol": 2,  # the shapes of replies below are RESP2's
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_error": [],
+        "max_connections": connections_max,
+        "health_check_interval": 0,
+    }
+    if queues_s is None:
+        return redis.Redis.from_url(url, **options)
+    pool = redis.BlockingConnectionPool.from_url(url, timeout=queues_s, **options)
+    return redis.Redis.from_pool(pool)
 
 
 async def run(connection: redis.Redis, calls: Sequence[Call]) -> list[Any]:

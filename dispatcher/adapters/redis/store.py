@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+import secrets
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import redis.asyncio as redis
@@ -16,6 +17,7 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.scripts import UNAVAILABLE, Call, run, run_one
+from dispatcher.core.continuity import Break, Continuity, Mark
 from dispatcher.core.life import Dead, Decision, Drop, Hold, Move, Retry, Settle
 from dispatcher.core.notification import Claim, Lane, NewTrigger, trigger_of
 from dispatcher.errors import FencedError, UnavailableError
@@ -33,12 +35,16 @@ class RedisStore:
         keys: Keys | None = None,
         retention_ms: int = 86_400_000,
         hold_ms: int = 3_600_000,
+        continuity: Continuity | None = None,
+        on_break: Callable[[Break], None] = lambda found: None,
     ) -> None:
+        """`continuity` learns from each accept what the store has taken; `on_break` is told when it took less."""
         self._redis = connection
         self._waiting = waiting
         self._keys = keys or Keys()
         self._retention_ms = retention_ms
         self._hold_ms = hold_ms
+        self._continuity, self._on_break = continuity or Continuity(), on_break
         self._blocked_id: int | None = None
 
     # ---- accept
@@ -48,7 +54,12 @@ class RedisStore:
 
         Raises UnavailableError: each is maybe stored.
         """
+        before = self._continuity.mark
         replies = await run(self._redis, [self._accept_call(trigger) for trigger in triggers])
+        for _, life, accepted in (reply for reply in replies if isinstance(reply, list)):
+            found = self._continuity.judge(before, Mark(life, accepted))
+            if found is not None:
+                self._on_break(found)
         return [_accept_word(reply) for reply in replies]
 
     def _accept_call(self, trigger: NewTrigger) -> Call:
@@ -56,7 +67,7 @@ class RedisStore:
         lanes = [k.lane(Lane(n.vendor, trigger.priority)) for n in trigger.notifications]
         return Call(
             "accept",
-            [k.record(trigger.id), k.mailboxes, k.delayed, *lanes],
+            [k.record(trigger.id), k.mailboxes, k.delayed, k.ledger, *lanes],
             [
                 trigger.id,
                 trigger.body_hash,
@@ -65,6 +76,7 @@ class RedisStore:
                 "" if trigger.send_at_ms is None else trigger.send_at_ms,
                 trigger.on_unknown,
                 trigger.expires_ms,
+                secrets.token_hex(8),
                 *(n.vendor for n in trigger.notifications),
             ],
         )
@@ -350,7 +362,7 @@ def _accept_word(reply: Any) -> str:
         if isinstance(reply, OutOfMemoryError) or "OOM" in str(reply):
             return "FULL"
         return "ERROR"
-    return str(reply)
+    return str(reply[0] if isinstance(reply, list) else reply)
 
 
 def _due_entry(nid: str, score: str, delayed: bool, row: Any) -> DueEntry:

@@ -1,0 +1,72 @@
+"""Is the store still the one that took what we acknowledged?
+
+A replica that was promoted, a backup that was restored, a Redis that was emptied: each answers as if nothing had
+happened, and triggers that were acknowledged are gone. The store therefore counts what it accepts, under a random name
+(its life) given with the first. Whoever accepts remembers the highest count it was told.
+
+Rules:
+
+1. Within one life the count never falls. Of an answer only what was known *before it was asked for* may be expected:
+   answers overtake each other.
+2. Another life, a lower count, or none at all is a break. It is told once; what was found is the new expectation.
+3. Who has known nothing yet, believes. So a break is seen only by a process that outlives it: intake has two or more,
+   which tell each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """`accepted`: triggers that the store has taken in this `life`."""
+
+    life: str
+    accepted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """The store is not what it was. `kind`: emptied, replaced (another life) or went_back (a lower count)."""
+
+    kind: str
+    known: Mark
+    found: Mark | None
+
+    def __str__(self) -> str:
+        if self.kind == "went_back" and self.found is not None:
+            return f"the store went back by {self.known.accepted - self.found.accepted} accepted triggers"
+        return f"the store was {self.kind}: it had accepted {self.known.accepted} triggers"
+
+
+class Continuity:
+    """What one process knows of the store's life."""
+
+    def __init__(self) -> None:
+        self.mark: Mark | None = None
+
+    def hear(self, mark: Mark) -> None:
+        """Another process was told so; of another life it is no news, for one of the two is about to notice."""
+        if self.mark is None or (self.mark.life == mark.life and self.mark.accepted < mark.accepted):
+            self.mark = mark
+
+    def judge(self, before: Mark | None, found: Mark | None) -> Break | None:
+        """Compare an answer with `before`, the mark when it was asked for."""
+        if before is None or _follows(before, found) or self.mark is None or _follows(self.mark, found):
+            # The last two: another answer has told the break already, and what it found is the new expectation.
+            if found is not None:
+                self.hear(found)
+            return None
+        self.mark = found
+        return Break(_kind(before, found), before, found)
+
+
+def _follows(known: Mark, found: Mark | None) -> bool:
+    return found is not None and found.life == known.life and found.accepted >= known.accepted
+
+
+def _kind(known: Mark, found: Mark | None) -> str:
+    if found is None:
+        return "emptied"
+    return "went_back" if found.life == known.life else "replaced"

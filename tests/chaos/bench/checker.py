@@ -1,0 +1,126 @@
+"""One judge over three logs: what the clients were answered, what the vendors received, what Redis holds in the end.
+
+By Jepsen's words: *lost* was acknowledged, reached nobody, and rests nowhere an operator would find it; *unexpected*
+was received and never posted; *duplicated* was received more than once; *recovered* was received though its client
+never got a yes. `contradictions` are states of the store that must not be.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+
+from cluster.load import Posted
+from cluster.witness import Verdict, judge
+from dispatcher.adapters.redis.keys import Keys
+from dispatcher.core.notification import PRIORITIES, trigger_of
+
+ENDS = ("settled", "cancelled")
+RESTS = ("dead", "held", *ENDS)
+PLACES = ("due", "delayed", "held", "dead")
+
+
+@dataclass(slots=True)
+class Findings:
+    """The judgement of a run. `states`: how many notifications are where; `reasons`: why dead ones died."""
+
+    verdict: Verdict
+    lost: list[str]
+    contradictions: list[str]
+    states: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def duplicated(self) -> dict[str, int]:
+        return self.verdict.duplicated
+
+    def all_well(self) -> bool:
+        """Nothing lost, repeated, misdirected or contradictory. Whoever allows a repeat asks for the parts."""
+        return self.verdict.clean and not self.lost and not self.contradictions
+
+
+def examine(
+    posted: Sequence[Posted],
+    received: Mapping[str, Sequence[Mapping[str, Any]]],
+    channels: Mapping[str, str],
+    store: redis.Redis,
+) -> Findings:
+    """Judge. `received`: vendor → deliveries; `channels`: vendor → channel."""
+    verdict = judge(posted, received, channels)
+    records = _records(store)
+    state_of = {name: state for name, (_, state, _) in _named(posted, records).items()}
+    lost = [name for name in verdict.lost if state_of.get(name) not in ("dead", "held", "cancelled")]
+    found = Findings(verdict, lost, list(_contradictions(store, records)))
+    delivered = set(verdict.delivered_at)
+    for name, (nid, state, reason) in _named(posted, records).items():
+        found.states[state] += 1
+        if state == "dead":
+            found.reasons[reason.split(":")[0]] += 1
+        if state == "settled" and name not in delivered:
+            found.contradictions.append(f"{nid} ({name}) is settled, and no vendor received it")
+    return found
+
+
+def waiting(store: redis.Redis) -> int:
+    """Notifications that are neither ended nor at rest."""
+    keys = Keys()
+    lanes = list(store.scan_iter(match=keys.prefix + "mb:*", count=1000))
+    return sum(store.xlen(lane) for lane in lanes) + store.zcard(keys.due) + store.zcard(keys.delayed)
+
+
+def _records(store: redis.Redis) -> dict[str, dict[str, str]]:
+    prefix = Keys().record_prefix
+    names = list(store.scan_iter(match=prefix + "*", count=1000))
+    pipeline = store.pipeline(transaction=False)
+    for name in names:
+        pipeline.hgetall(name)
+    return {name.removeprefix(prefix): record for name, record in zip(names, pipeline.execute(), strict=True)}
+
+
+def _named(posted: Sequence[Posted], records: Mapping[str, dict[str, str]]) -> dict[str, tuple[str, str, str]]:
+    """`order/channel` → notification id, state, reason; of acknowledged triggers."""
+    found = {}
+    for post in posted:
+        if post.trigger_id is None:
+            continue
+        record = records.get(post.trigger_id, {})
+        for i, part in enumerate(json.loads(record["m"])["n"] if "m" in record else []):
+            name = f"{post.key}/{part['c']}"
+            found[name] = (f"{post.trigger_id}.{i}", record.get(f"{i}.st", ""), record.get(f"{i}.r", ""))
+    return found
+
+
+def _contradictions(store: redis.Redis, records: Mapping[str, dict[str, str]]) -> Iterator[str]:
+    """Each notification is in exactly one place, and its record names that place."""
+    keys = Keys()
+    places: dict[str, list[str]] = {}
+    for place in PLACES:
+        for nid in store.zrange(getattr(keys, place), 0, -1):
+            places.setdefault(nid, []).append(place)
+    entries: dict[str, str] = {}
+    for mailbox in store.smembers(keys.mailboxes):
+        for priority in PRIORITIES:
+            lane = f"{keys.prefix}mb:{mailbox}:{priority}"
+            for entry_id, body in store.xrange(lane):
+                places.setdefault(body["n"], []).append(lane)
+                entries[body["n"]] = entry_id
+    for nid in places:
+        if trigger_of(nid) not in records:
+            yield f"{nid} is in {places[nid]} and has no record"
+    for trigger, record in records.items():
+        for i in range(len(json.loads(record["m"])["n"])):
+            nid, state = f"{trigger}.{i}", record[f"{i}.st"]
+            here = places.get(nid, [])
+            if state in ENDS and here:
+                yield f"{nid} is {state} and still in {here}"
+            elif state in PLACES and here != [state]:
+                yield f"{nid} is {state} and in {here}"
+            elif state in ("queued", "started") and (
+                here != [record[f"{i}.lane"]] or entries[nid] != record[f"{i}.eid"]
+            ):
+                yield f"{nid} is {state} in {record[f'{i}.lane']} and in {here}"

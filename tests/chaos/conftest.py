@@ -1,0 +1,46 @@
+"""The bench: an installation without Ray for each test, made in about a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.chaos.bench.installation import Bench, Nursery, Sandbox
+
+MakeBench = Callable[..., Bench]
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    found = Nursery()
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[Sandbox]:
+    found = Sandbox()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def make_bench(nursery: Nursery, sandbox: Sandbox) -> Iterator[MakeBench]:
+    """Makes an installation that is not started yet; ends it after the test."""
+    made: list[Bench] = []
+
+    def make(changes: dict[str, Any] | None = None) -> Bench:
+        made.append(Bench(nursery, sandbox, changes))
+        return made[-1]
+
+    yield make
+    for bench in made:
+        bench.close()
+
+
+@pytest.fixture
+def bench(make_bench: MakeBench) -> Bench:
+    """A running installation of default settings."""
+    return make_bench().start()

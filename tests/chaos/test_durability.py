@@ -1,0 +1,135 @@
+"""Fault matrix rows 11 and 12: power cuts and damaged append-only files. SIGKILL shows nothing here: the page cache
+outlives it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster.redis_server import RedisServer
+from dispatcher.adapters.redis.keys import Keys
+from dispatcher.adapters.redis.scripts import client
+from dispatcher.adapters.redis.store import RedisStore
+from dispatcher.errors import ConfigError, UnavailableError
+from tests.chaos.bench.disk import PowerCut, can_tell
+from tests.chaos.bench.installation import append_only_file
+from tests.contract.worlds import trigger
+
+pytestmark = pytest.mark.chaos
+
+LOAD_S = 0.6
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    folder = Path(tempfile.mkdtemp(prefix="ndd"))
+    found = RedisServer(folder / "redis", folder / "s")
+    found.start()
+    yield found
+    found.stop()
+    shutil.rmtree(folder)
+
+
+def accept_for(server: RedisServer, seconds: float) -> list[str]:
+    """Accept triggers one after the other until the time is over or the server is gone; the acknowledged ids."""
+    acknowledged: list[str] = []
+
+    async def run() -> None:
+        store = RedisStore(client(server.url, timeout_s=0.5))
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            one = trigger()
+            try:
+                if await store.accept([one]) == ["OK"]:
+                    acknowledged.append(one.id)
+            except UnavailableError:
+                return
+
+    asyncio.run(run())
+    return acknowledged
+
+
+def stored(server: RedisServer) -> set[str]:
+    prefix = Keys().record_prefix
+    return {key.removeprefix(prefix) for key in server.client().scan_iter(match=prefix + "*", count=1000)}
+
+
+def cut_the_power_under_load(server: RedisServer, file: Path) -> tuple[list[str], int]:
+    """Acknowledged ids, and how many bytes of the file the cut took."""
+    pid = server.pid()
+    assert pid is not None
+    power = PowerCut(file, pid)
+    power.look()
+    acknowledged: list[str] = []
+    load = threading.Thread(target=lambda: acknowledged.extend(accept_for(server, 30.0)))
+    load.start()
+    time.sleep(LOAD_S)
+    lost_bytes = power.cut()
+    load.join(10)
+    server.start()
+    return acknowledged, lost_bytes
+
+
+def test_a_power_cut_loses_nothing_that_was_acknowledged(server: RedisServer) -> None:
+    """Row 11: only what the kernel had on disk is left, and every 202 is among it."""
+    if not can_tell(server.folder):
+        pytest.skip("this kernel or file system does not say which pages are on disk")
+    acknowledged, _ = cut_the_power_under_load(server, append_only_file(server.folder))
+    assert len(acknowledged) > 20
+    assert set(acknowledged) <= stored(server)
+
+
+def test_the_power_cut_is_one(server: RedisServer) -> None:
+    """The same under `appendfsync everysec` loses acknowledged triggers: the test above can fail."""
+    if not can_tell(server.folder):
+        pytest.skip("this kernel or file system does not say which pages are on disk")
+    server.client().config_set("appendfsync", "everysec")
+    acknowledged, lost_bytes = cut_the_power_under_load(server, append_only_file(server.folder))
+    assert lost_bytes > 0
+    assert set(acknowledged) - stored(server)
+
+
+@pytest.mark.parametrize("torn", [1, 20, 200])
+def test_a_torn_tail_costs_the_last_commands_only(server: RedisServer, torn: int) -> None:
+    """Row 12: bytes missing at the end of the file: it loads, and everything before them is there."""
+    acknowledged = accept_for(server, 0.3)
+    file = append_only_file(server.folder)
+    kill(server)
+    os.truncate(file, file.stat().st_size - torn)
+    server.start()
+    there = stored(server)
+    assert set(acknowledged[:-1]) <= there
+
+
+def test_damage_in_the_middle_is_refused_loudly(server: RedisServer) -> None:
+    """Row 12: a hole in the file: Redis does not start on a part of its data, and the error names its log.
+
+    The hole is longer than any value: inside of one it would not be seen, for the file has no checksums.
+    """
+    accept_for(server, 0.3)
+    file = append_only_file(server.folder)
+    kill(server)
+    with file.open("r+b") as found:
+        found.seek(file.stat().st_size // 2)
+        found.write(b"\0" * 8192)
+    with pytest.raises(ConfigError, match=r"redis\.log"):
+        server.start()
+    assert "Bad file format" in (server.folder / "redis.log").read_text()
+    file.unlink()  # so that the fixture can stop something
+
+
+def kill(server: RedisServer) -> None:
+    pid = server.pid()
+    assert pid is not None
+    os.kill(pid, 9)
+    deadline = time.monotonic() + 5
+    while server.alive() and time.monotonic() < deadline:
+        time.sleep(0.01)

@@ -1,0 +1,267 @@
+"""Fault matrix rows 10, 13, 14, 16, 17, 30 and the store's own: Redis killed, stopped, full, cut off, emptied.
+
+Steady state: 60 triggers/s, an SMS each, 50 ms vendors.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+
+import pytest
+
+from dispatcher.adapters.redis.scripts import script
+from tests.chaos.bench.installation import Bench, paid
+from tests.chaos.bench.link import PASS, REFUSE, STALL, Swallow
+from tests.chaos.bench.worker import SKEW
+from tests.chaos.conftest import MakeBench
+
+pytestmark = pytest.mark.chaos
+
+RATE = 60.0
+IN_FLIGHT = 30
+
+
+@pytest.mark.parametrize("seconds", [0.2, pytest.param(5.0, marks=pytest.mark.long)])
+def test_redis_killed_comes_back_with_everything(bench: Bench, seconds: float) -> None:
+    """Row 10: 503 and never 202 meanwhile; back, everybody goes on by himself, and nobody was declared dead."""
+    posted = bench.post(paid(int(RATE * (seconds + 3))), RATE, (1.0, lambda: bench.restart_redis(seconds)))
+    found = bench.judge(posted)
+    assert found.verdict.accepted == len(posted)
+    assert (found.lost, found.contradictions) == ([], [])
+    assert found.verdict.repeats <= IN_FLIGHT
+    assert "dead" not in bench.actors().values()
+    assert bench.deaths == 0
+    assert {p.first_status for p in posted} <= {202, 503}
+
+
+@pytest.mark.long
+def test_a_stall_of_redis_takes_nothing_from_the_living(bench: Bench) -> None:
+    """Row 16: four seconds frozen: 503 within the accept deadline; on waking nobody is declared dead or repeated."""
+    pid = bench.redis_pid()
+    posted = bench.post(
+        paid(420), RATE, (1.0, lambda: os.kill(pid, signal.SIGSTOP)), (5.0, lambda: os.kill(pid, signal.SIGCONT))
+    )
+    found = bench.judge(posted)
+    assert found.verdict.accepted == 420
+    assert found.all_well(), found
+    assert "dead" not in bench.actors().values()
+    assert any(p.first_status == 503 for p in posted)
+
+
+@pytest.mark.long
+def test_a_full_redis_refuses_and_still_drains(bench: Bench) -> None:
+    """Row 14: no room: 503 with the reason; what is in gets out: sent, put off, dead; with room all is accepted."""
+    store = bench.store()
+    bench.sandbox.fault("sms-a", "error")
+    bench.sandbox.fault("sms-b", "error")
+    queued = bench.post(paid(60), RATE)
+    used = store.info("memory")["used_memory"]
+    bench.until(lambda: store.config_set("maxmemory", used // 2) and bench.ask("/readyz")[0] == 503, 5)
+    refused = bench.post(paid(1), 1.0, (2.0, lambda: store.config_set("maxmemory", 1 << 28)))
+    assert refused[0].first_status == 503
+    assert refused[0].accepted_s is not None
+    store.config_set("maxmemory", used // 2)
+    bench.sandbox.fault("sms-a")
+    bench.sandbox.fault("sms-b")
+    found = bench.judge(queued + refused)
+    assert found.states == {"settled": 61}
+    assert (found.lost, found.contradictions) == ([], [])
+
+
+@pytest.mark.long
+def test_new_work_is_refused_before_redis_is_full(make_bench: MakeBench) -> None:
+    """Row 14: from 80 % of maxmemory on nothing new comes in; below it everything does."""
+    bench = make_bench().start()
+    store = bench.store()
+    used = store.info("memory")["used_memory"]
+    store.config_set("maxmemory", int(used / 0.85))
+    bench.until(lambda: bench.ask("/readyz")[0] == 503, 5)
+    before = store.dbsize()
+    posted = bench.post(paid(1), 1.0, (2.0, lambda: store.config_set("maxmemory", 1 << 28)))
+    assert posted[0].first_status == 503
+    assert store.dbsize() >= before
+    assert bench.judge(posted).all_well()
+
+
+@pytest.mark.long
+def test_a_disk_error_ends_redis_and_no_202_with_it(bench: Bench) -> None:
+    """Row 13: the append-only file cannot grow: Redis ends rather than acknowledge; with room again all is there."""
+    pid = bench.redis_pid()
+
+    def fill() -> None:
+        most = bench.append_only_file().stat().st_size + 500
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, most))
+
+    def again() -> None:
+        bench.until(lambda: not bench.server.alive(), 5)
+        bench.server.start()
+
+    posted = bench.post(paid(300), RATE, (1.0, fill), (1.0, again))
+    found = bench.judge(posted)
+    assert found.verdict.accepted == 300
+    assert (found.lost, found.contradictions) == ([], [])
+    assert found.verdict.repeats <= IN_FLIGHT
+    assert bench.redis_pid() != pid
+
+
+# ---- the way to it
+
+
+def test_an_answer_lost_after_the_accept_is_one_trigger(make_bench: MakeBench) -> None:
+    """Row 17: stored, the connection reset before the reply: 503, and the same key finds the one trigger."""
+    bench = make_bench()
+    way = bench.link()
+    bench.start(links={"intake": way})
+    way.swallow = Swallow(script("accept").sha.encode(), times=5)
+    posted = bench.post(paid(90), RATE)
+    found = bench.judge(posted)
+    assert way.swallow.done == 5
+    assert any(p.first_status == 503 for p in posted)
+    assert found.verdict.accepted == 90
+    assert found.all_well(), found
+
+
+@pytest.mark.long
+def test_a_connection_cut_amid_an_accept_stores_all_or_nothing(make_bench: MakeBench) -> None:
+    """Row 17: half a command arrives: nobody is told 202 for it, and the repeat stores it once."""
+    bench = make_bench()
+    way = bench.link()
+    bench.start(links={"intake": way})
+    steps = [(0.2 * n, lambda n=n: way.cut_amid_a_request(100 * n)) for n in range(1, 7)]
+    posted = bench.post(paid(120), RATE, *steps)
+    found = bench.judge(posted)
+    assert found.verdict.accepted == 120
+    assert found.all_well(), found
+
+
+@pytest.mark.parametrize("word", ["claim", "settle", pytest.param("XREADGROUP", marks=pytest.mark.long)])
+def test_a_couriers_lost_answers_lose_and_repeat_nothing(make_bench: MakeBench, word: str) -> None:
+    """Row 17: carried out, and the reply lost: claims are found by the audit, settles are said again."""
+    bench = make_bench()
+    ways = {name: bench.link() for name in ("sms-a", "sms-b")}
+    bench.start(links=ways)
+    wanted = word.encode() if word.isupper() else script(word).sha.encode()
+    for way in ways.values():
+        way.swallow = Swallow(wanted, times=4)
+    posted = bench.post(paid(120), RATE if word != "XREADGROUP" else 15.0)
+    found = bench.judge(posted)
+    assert ways["sms-a"].swallow is not None
+    assert ways["sms-a"].swallow.done == 4
+    assert found.states == {"settled": 120}
+    assert found.all_well(), found
+
+
+@pytest.mark.long
+def test_connections_reset_all_at_once_come_back_apart(make_bench: MakeBench) -> None:
+    """Row 17: RST on every connection, three times: all is delivered once, and nobody is declared dead."""
+    bench = make_bench()
+    ways = {name: bench.link() for name in ("intake", "supervisor", "sms-a", "sms-b")}
+    bench.start(links=ways)
+
+    def cut() -> None:
+        for way in ways.values():
+            way.reset_all()
+
+    posted = bench.post(paid(180), RATE, (0.7, cut), (1.4, cut), (2.1, cut))
+    found = bench.judge(posted)
+    assert found.verdict.accepted == 180
+    assert found.all_well(), found
+    assert "dead" not in bench.actors().values()
+
+
+@pytest.mark.parametrize("mode", [STALL, REFUSE])
+@pytest.mark.long
+def test_an_actor_cut_off_from_redis_is_replaced_and_fenced(make_bench: MakeBench, mode: str) -> None:
+    """Row 17: only this actor's way is dead, half-open or refused, past the verdict: others take its work."""
+    bench = make_bench()
+    way = bench.link()
+    bench.start(links={"sms-a": way}, keep=False)
+
+    def cut() -> None:
+        way.mode = mode
+        if mode == REFUSE:
+            way.reset_all()
+
+    posted = bench.post(paid(420), RATE, (1.0, cut), (5.5, lambda: setattr(way, "mode", PASS)))
+    found = bench.judge(posted)
+    assert found.verdict.accepted == 420
+    assert (found.lost, found.contradictions) == ([], [])
+    assert found.verdict.repeats <= IN_FLIGHT
+    assert bench.workers["sms-a"].alive()
+    bench.until(lambda: all(len(v["breaker"]) == 1 for v in bench.vendors()), 5)
+
+
+# ---- what it holds
+
+
+def test_a_destroyed_group_is_made_again(bench: Bench) -> None:
+    """XGROUP DESTROY: the group is made again from 0, nothing is skipped, what was claimed may repeat."""
+    store = bench.store()
+
+    def destroy() -> None:
+        for vendor in ("sms-a", "sms-b"):
+            store.xgroup_destroy(f"{{nd:0}}:mb:{vendor}:normal", "g")
+
+    posted = bench.post(paid(180), RATE, (1.0, destroy), (2.0, destroy))
+    found = bench.judge(posted)
+    assert found.verdict.accepted == 180
+    assert (found.lost, found.contradictions) == ([], [])
+    assert found.verdict.repeats <= 2 * IN_FLIGHT
+    assert bench.deaths == 0
+
+
+@pytest.mark.long
+def test_a_deleted_mailbox_costs_what_it_held_and_no_more(bench: Bench) -> None:
+    """Somebody deletes a mailbox: its actor goes on by itself, and what is accepted afterwards is delivered."""
+    store = bench.store()
+    first = bench.post(paid(60), RATE, (0.5, lambda: store.delete("{nd:0}:mb:sms-a:normal")))
+    after = bench.post(paid(60), RATE)
+    found = bench.judge(after, settled=False)
+    bench.until(lambda: not bench.judge(after, settled=False).lost, 10)
+    assert found.verdict.accepted == 60
+    assert len(bench.judge(first, settled=False).lost) <= IN_FLIGHT
+    assert bench.deaths == 0
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+@pytest.mark.long
+def test_a_clock_that_jumps_takes_nothing_from_the_living(make_bench: MakeBench, hours: int) -> None:
+    """Row 30: the store's clock is an hour off at once: nobody is declared dead, nothing repeats, keys hold."""
+    bench = make_bench().start(skewed=True)
+    store = bench.store()
+    bodies = paid(180)
+    posted = bench.post(bodies, RATE, (1.0, lambda: store.set(SKEW, hours * 3600)))
+    found = bench.judge(posted)
+    assert found.verdict.accepted == 180
+    assert found.all_well(), found
+    assert "dead" not in bench.actors().values()
+    again = bench.post(bodies[:30], RATE)
+    assert [p.trigger_id for p in again] == [p.trigger_id for p in posted[:30]]
+    assert bench.judge(posted).all_well()
+
+
+@pytest.mark.parametrize("fault", ["an older copy", "emptied"])
+def test_a_store_that_lost_what_it_accepted_is_told(bench: Bench, fault: str) -> None:
+    """Row 18: a copy a second old takes over, or FLUSHALL: log, metric and /healthz say so; work goes on."""
+    copied: list[bytes] = []
+    file = bench.append_only_file()
+
+    def lose() -> None:
+        if fault == "emptied":
+            bench.store().flushall()
+            return
+        bench.server.stop()
+        file.write_bytes(copied[0])
+        bench.server.start()
+
+    before = bench.post(paid(120), RATE, (1.0, lambda: copied.append(file.read_bytes())))
+    bench.post([], 1.0, (0.0, lose))
+    after = bench.post(paid(60), RATE)
+    bench.until(lambda: bench.metric("dispatcher_store_breaks_total") >= 1, 5)
+    (warning,) = bench.ask("/healthz")[1]["warnings"]
+    assert "accepted triggers" in warning or "had accepted" in warning
+    assert "store_broke" in bench.logs()
+    assert all(p.accepted_s is not None for p in before + after)
+    assert bench.judge(after).lost == []

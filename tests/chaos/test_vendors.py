@@ -1,0 +1,150 @@
+"""Fault matrix rows 19 to 21, 27 to 29, 34, 35, 37, 40: vendors that fail in every way, clients that ask too much."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+
+import aiohttp
+import pytest
+
+from tests.chaos.bench.installation import VENDORS, Bench, paid
+from tests.chaos.conftest import MakeBench
+
+pytestmark = pytest.mark.chaos
+
+RATE = 60.0
+PROBES = 5
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mode", ["hang", "error", "reset", "garbage", "drip", "throttle"])
+def test_a_broken_vendor_is_left_for_its_fallback(bench: Bench, mode: str) -> None:
+    """Rows 19 to 24: whatever it does, its mailbox and new work go out through the other, and it sees probes only."""
+
+    def breaks() -> None:
+        bench.sandbox.fault("sms-a", mode, retry_after_s=4)
+
+    posted = bench.post(paid(300), RATE, (1.0, breaks))
+    found = bench.judge(posted)
+    assert found.verdict.accepted == 300
+    assert found.states == {"settled": 300}
+    assert found.all_well(), found
+    first_s, calls = _faulty_calls(bench, "sms-a")
+    # A hang shows after the slow threshold of 1 s, and fills the 64 permits at most.
+    assert len(calls) <= (64 if mode in ("hang", "drip") else RATE) + 3 * PROBES
+    assert len([t for t in calls if t > first_s + 3.0]) <= 3 * PROBES
+
+
+@pytest.mark.long
+def test_all_vendors_down_waits_and_expires_without_a_hot_loop(make_bench: MakeBench) -> None:
+    """Row 27: nothing is lost while both fail; what outlives its time is a dead letter that says so; CPU stays low."""
+    bench = make_bench().start()
+    for vendor in VENDORS:
+        bench.sandbox.fault(vendor, "error")
+    short = bench.post(paid(60, expires_in_s=4), RATE)
+    kept = bench.post(paid(60), RATE)
+    busy = {name: worker.cpu_s() for name, worker in bench.workers.items()}
+    began = time.monotonic()
+    bench.until(lambda: bench.judge(short, settled=False).states == {"dead": 60}, 20)
+    share = {name: (worker.cpu_s() - busy[name]) / (time.monotonic() - began) for name, worker in bench.workers.items()}
+    assert bench.judge(short, settled=False).reasons == {"expired": 60}
+    assert max(share.values()) < 0.2, share
+    for vendor in VENDORS:
+        bench.sandbox.fault(vendor)
+    found = bench.judge(kept, drain_s=60)
+    assert found.states == {"settled": 60}
+    assert found.all_well(), found
+
+
+@pytest.mark.long
+def test_a_flapping_vendor_is_not_stampeded(bench: Bench) -> None:
+    """Row 28: failing and well by turns of 0.7 s: all is delivered once, and few calls meet its bad spells."""
+    flips = [(0.7 * n, lambda n=n: bench.sandbox.fault("sms-a", "error" if n % 2 else "none")) for n in range(1, 12)]
+    posted = bench.post(paid(540), RATE, *flips)
+    bench.sandbox.fault("sms-a")
+    found = bench.judge(posted)
+    assert found.all_well(), found
+    _, calls = _faulty_calls(bench, "sms-a")
+    assert len(calls) <= 6 * (10 + PROBES), "ten failures in a row open it; then probes"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("policy", "repeats", "state"), [("resend", 1, "settled"), ("hold", 0, "held")])
+def test_a_late_yes_repeats_only_what_may_be_repeated(bench: Bench, policy: str, repeats: int, state: str) -> None:
+    """Row 29: the first vendor answers after our deadline, and has it: sent again under resend, held under hold."""
+    bench.sandbox.fault("sms-a", "slow", latency_ms=3500)
+    posted = bench.post(paid(1, on_unknown=policy), 1.0)
+    bench.until(lambda: len(bench.sandbox.received("sms-a")["received"]) == 1, 10)
+    found = bench.judge(posted)
+    assert found.states == {state: 1}
+    assert found.verdict.repeats == repeats
+    assert (found.lost, found.contradictions) == ([], [])
+
+
+def test_one_key_posted_a_hundred_times_at_once_is_one_trigger(bench: Bench) -> None:
+    """Rows 34, 35: the same body gets the same id a hundred times and one message; another body gets 409."""
+    ((key, body),) = paid(1)
+
+    async def storm() -> list[tuple[int, str | None]]:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+            async def one(sent: dict[str, object]) -> tuple[int, str | None]:
+                headers = {"Idempotency-Key": key}
+                async with session.post(f"{bench.api}/v1/triggers", json=sent, headers=headers) as answer:
+                    return answer.status, (await answer.json(content_type=None)).get("id")
+
+            answers = await asyncio.gather(*(one(body) for _ in range(100)))
+            return [*answers, await one({**body, "priority": "high"})]
+
+    *same, other = asyncio.run(storm())
+    assert {status for status, _ in same} == {202}
+    assert len({found for _, found in same}) == 1
+    assert other[0] == 409
+    bench.until(lambda: len(bench.sandbox.received("sms-a")["received"]) == 1, 5)
+    time.sleep(0.5)
+    assert sum(len(bench.sandbox.received(vendor)["received"]) for vendor in VENDORS) == 1
+
+
+@pytest.mark.long
+def test_more_than_it_can_take_is_refused_and_what_is_taken_arrives(make_bench: MakeBench) -> None:
+    """Row 37, shortened: a slow store and five times its rate: 503 with Retry-After, no request waits for ever."""
+    bench = make_bench({"intake": {"group_commit_max": 2}, "limits": {"accept_deadline_s": 0.3}})
+    way = bench.link()
+    bench.start(links={"intake": way})
+    way.delay_s = 0.05  # a round trip of two triggers: some 40/s
+    posted = bench.post(paid(600), 200.0, (5.0, lambda: setattr(way, "delay_s", 0.0)))
+    statuses = Counter(p.first_status for p in posted)
+    assert set(statuses) == {202, 503}
+    assert statuses[503] > 200
+    found = bench.judge(posted)
+    assert found.verdict.accepted == 600
+    assert found.all_well(), found
+
+
+@pytest.mark.long
+def test_dead_letters_redriven_twice_are_sent_once(bench: Bench) -> None:
+    """Row 40: all redriven at once, twice, to a vendor just cut off: each sent once, and the sick one sees probes."""
+    for vendor in VENDORS:
+        bench.sandbox.fault(vendor, "reject")
+    posted = bench.post(paid(300), 100.0)
+    bench.until(lambda: bench.judge(posted, settled=False).states == {"dead": 300}, 15)
+    bench.sandbox.fault("sms-b")
+    bench.sandbox.fault("sms-a", "error")
+    first = bench.tell("/v1/dead-letters/redrive", {"limit": 1000})
+    second = bench.tell("/v1/dead-letters/redrive", {"limit": 1000})
+    found = bench.judge(posted)
+    assert first["count"] == 300
+    assert second["count"] == 0
+    assert found.states == {"settled": 300}
+    assert found.all_well(), found
+    _, calls = _faulty_calls(bench, "sms-a")
+    assert len(calls) <= 64 + 3 * PROBES, "what is in flight when it opens, and probes"
+
+
+def _faulty_calls(bench: Bench, vendor: str) -> tuple[float, list[float]]:
+    """When the first call met the fault, and the times of all that did."""
+    log = bench.sandbox.received(vendor)["call_log"]
+    times = [t for t, outcome in log if outcome not in ("accepted", "reject")]
+    return (times[0] if times else 0.0), times

@@ -1,0 +1,202 @@
+"""Tests of the tests: each protection of the scripts and the client, taken away, turns a contract test red.
+
+The simulation has mutations of its own (tests/simulation/mutations.py), of the loops; these are of the Lua and of what
+only a real Redis shows. `appendfsync everysec` is one more: tests/chaos/test_durability.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any
+from unittest import mock
+
+import pytest
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from dispatcher.adapters.redis import scripts
+from dispatcher.adapters.redis.scripts import Call, Script, script
+from dispatcher.adapters.redis.store import RedisStore
+from dispatcher.core.notification import Lane
+from dispatcher.errors import UnavailableError
+from dispatcher.ports import Claims
+from tests.contract import test_claims, test_endings, test_store_redis, test_takes, test_waiting
+from tests.contract.worlds import ENDINGS, World
+
+FENCE = "if mine.err or #mine == 0 then return 'LOST' end"
+XACK_AS_FENCE = "if redis.call('XACK', lane, 'g', ARGV[1]) == 0 then return 'LOST' end"
+OPENS_A_FULL_REDIS = "redis.call('DEL', KEYS[3])"
+ENDING_SCRIPTS = ("settle", "dead", "move", "retry", "hold")
+
+RED = (AssertionError, pytest.fail.Exception)
+"""How a contract test fails: what it asserts, or an error that did not come. Not just any error: a mutation that is no
+valid Lua would be one too."""
+
+Mutation = Callable[[], contextlib.AbstractContextManager[Any]]
+Test = Callable[[World, redis.asyncio.Redis, str], Awaitable[None]]
+
+
+def edited(name: str, *edits: tuple[str, str]) -> Mutation:
+    """One script with texts replaced; each text must be there."""
+
+    @contextlib.contextmanager
+    def mutate() -> Iterator[None]:
+        body = script(name).body
+        for old, new in edits:
+            assert old in body, f"{name}.lua has changed: {old}"
+            body = body.replace(old, new)
+        changed = Script(hashlib.sha1(body.encode()).hexdigest(), body)
+        with mock.patch.object(scripts, "script", lambda wanted: changed if wanted == name else script(wanted)):
+            yield
+
+    return mutate
+
+
+def removed_first(name: str) -> Mutation:
+    """XACK and XDEL before the destination is written."""
+    return edited(name, ("leave()\nreturn 'OK'", "return 'OK'"), (OPENS_A_FULL_REDIS, f"{OPENS_A_FULL_REDIS} leave()"))
+
+
+def swept_once() -> contextlib.AbstractContextManager[Any]:
+    """A dead incarnation's list is looked at once."""
+    swept: set[tuple[str, str]] = set()
+    run = scripts.run
+
+    async def run_once(connection: redis.asyncio.Redis, calls: Sequence[Call]) -> list[Any]:
+        fresh = [c for c in calls if c.script != "take" or (c.keys[0], c.args[0]) not in swept]
+        swept.update((c.keys[0], c.args[0]) for c in calls if c.script == "take")
+        return await run(connection, fresh)
+
+    return mock.patch("dispatcher.adapters.redis.store.run", run_once)
+
+
+def client_that_repeats() -> contextlib.AbstractContextManager[Any]:
+    """redis-py's own retries: it re-sends what was not answered."""
+
+    def eager(url: str, *, timeout_s: float = 2.0) -> redis.asyncio.Redis:
+        retry = Retry(NoBackoff(), 10)
+        return redis.asyncio.Redis.from_url(
+            url, decode_responses=True, protocol=2, socket_timeout=timeout_s, retry=retry
+        )
+
+    return mock.patch.object(test_store_redis, "client", eager)
+
+
+def no_self_audit() -> contextlib.AbstractContextManager[Any]:
+    async def own(self: RedisStore, me: str, lanes: Sequence[Lane], known: Any) -> Claims:
+        return Claims(0, [], [])
+
+    return mock.patch.object(RedisStore, "own", own)
+
+
+MUTATIONS: dict[str, tuple[Mutation, Test]] = {
+    **{
+        f"{name}: XACK as fence": (
+            edited(name, (FENCE, XACK_AS_FENCE)),
+            lambda world, connection, url, name=name: test_endings.test_a_stale_owner_decides_nothing(  # type: ignore[misc]
+                world, ENDINGS[name]
+            ),
+        )
+        for name in ENDING_SCRIPTS
+    },
+    **{
+        f"{name}: removed before the destination": (
+            removed_first(name),
+            lambda world, connection, url, name=name: test_store_redis.test_an_error_repeats_and_cannot_lose(  # type: ignore[misc]
+                world, connection, name
+            ),
+        )
+        for name in test_store_redis.DESTINATIONS
+    },
+    **{
+        f"{name}: no way out of a full Redis": (
+            edited(name, (OPENS_A_FULL_REDIS, "")),
+            lambda world, connection, url, name=name: test_store_redis.test_every_ending_works_on_a_full_redis(  # type: ignore[misc]
+                world, connection, ENDINGS[name]
+            ),
+        )
+        for name in ENDING_SCRIPTS
+    },
+    "accept: a full Redis is opened": (
+        edited("accept", ("local count = #KEYS - 4", "redis.call('DEL', '{nd:0}:nil') local count = #KEYS - 4")),
+        lambda world, connection, url: test_store_redis.test_a_full_redis_refuses_new_work_cleanly(world, connection),
+    ),
+    "start: no mark": (
+        edited("start", ("redis.call('HSET', KEYS[2], ARGV[3] .. '.st', 'started')", "")),
+        lambda world, connection, url: test_takes.test_hold_and_started_becomes_held(world),
+    ),
+    "start: no fence": (
+        edited("start", ("if mine.err or #mine == 0 then return 'LOST' end", "")),
+        lambda world, connection, url: test_endings.test_the_start_mark_needs_a_live_owner(world),
+    ),
+    "take: swept once": (
+        swept_once,
+        lambda world, connection, url: test_takes.test_what_is_delivered_to_the_dead_later_is_found_too(world),
+    ),
+    "take: from the living": (
+        edited("take", (" or redis.call('HGET', KEYS[2], ARGV[1]) == 'live'", "")),
+        lambda world, connection, url: takes_from_the_living(world),
+    ),
+    "claim: by the dead": (
+        edited("claim", ("if redis.call('HGET', KEYS[1], ARGV[1]) ~= 'live' then return {'FENCED'} end", "")),
+        lambda world, connection, url: test_claims.test_a_claim_needs_a_live_incarnation(world, "dead"),
+    ),
+    "claim: an error strands its neighbours": (
+        edited("claim", ("redis.pcall(", "redis.call(")),
+        lambda world, connection, url: claims_beside_a_broken_lane(world),
+    ),
+    "promote: without the score": (
+        edited("promote", ("if not score or score ~= ARGV[2] then", "if not score then")),
+        lambda world, connection, url: test_waiting.test_a_promotion_read_before_another_retry_is_gone(world),
+    ),
+    "withdraw: what is claimed": (
+        edited("withdraw", ("return {'CLAIMED'}", "")),
+        lambda world, connection, url: test_waiting.test_a_claimed_one_cannot_be_withdrawn(world),
+    ),
+    "client: repeats by itself": (
+        client_that_repeats,
+        lambda world, connection, url: test_store_redis.test_a_lost_reply_is_not_asked_for_again(connection, url),
+    ),
+    "store: no self-audit": (
+        no_self_audit,
+        lambda world, connection, url: test_claims.test_the_audit_finds_what_is_mine_and_unknown(world, 3),
+    ),
+}
+
+
+async def claims_beside_a_broken_lane(world: World) -> None:
+    """As in the claims' contract; the script's own error is the failure."""
+    try:
+        await test_claims.test_a_lane_without_a_group_strands_nothing(world)
+    except UnavailableError as error:
+        raise AssertionError(str(error)) from error
+
+
+async def takes_from_the_living(world: World) -> None:
+    """What the store's own list of the living keeps out of `take` is raced past: the script must know by itself."""
+    owner, me = await world.actor(), await world.actor()
+    await world.claimed(owner)
+    keys = test_store_redis.KEYS
+    call = Call(
+        "take", [test_store_redis.LANE, keys.actors, keys.held, keys.nil], [owner, me, keys.record_prefix, 1, 9]
+    )
+    ((_, _, got),) = await scripts.run(world.store._redis, [call])
+    assert got == []
+
+
+async def test_a_take_from_the_living_is_refused_by_the_script(redis_world: World) -> None:
+    """Between reading who is live and taking, the actor may have been wrongly listed: the script decides."""
+    await takes_from_the_living(redis_world)
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+async def test_a_protection_taken_away_is_noticed(
+    name: str, redis_world: World, redis_client: redis.asyncio.Redis, redis_url: str
+) -> None:
+    """The contract tests can fail."""
+    mutation, test = MUTATIONS[name]
+    with mutation(), pytest.raises(RED):
+        await test(redis_world, redis_client, redis_url)
