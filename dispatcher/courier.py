@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
 from dispatcher.core.breaker import Breaker, BreakerResult, BreakerState, Permit
@@ -23,6 +23,7 @@ from dispatcher.core.life import (
     decide_after,
     decide_before,
     decide_refused,
+    goes_alone,
 )
 from dispatcher.core.limits import RecentRate, TokenBucket
 from dispatcher.core.message import Message
@@ -98,6 +99,8 @@ class Courier:
         self._store, self._templates, self._clock = store, templates, clock
         self._limits, self._retry, self._chance, self._on_change = limits, retry, chance, on_change
         self._known: dict[tuple[Lane, str], Claim] = {}
+        self._waiting: list[tuple[str, Claim]] = []  # known, not begun: while a suspect is sent alone
+        self._isolation: asyncio.Task[None] | None = None
         self._calls: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
         self._turn = 0
@@ -127,6 +130,8 @@ class Courier:
     def takes_max(self) -> int:
         """How many claims of the dead may be taken at once. They are paid for afterwards, so that waiting for permits
         behind all that is queued does not keep them back; a burst's worth at most, so that the contract holds."""
+        if self._isolation is not None:
+            return 0
         burst = self.bucket.burst
         return TAKES_MAX if burst is None else min(TAKES_MAX, burst)
 
@@ -220,15 +225,79 @@ class Courier:
         for claim in fresh:
             self._known[claim.lane, claim.entry_id] = claim
             self.begun.add((claim.lane, claim.entry_id))
-            task = asyncio.ensure_future(self._deliver(me, claim))
-            self._calls.add(task)
-            task.add_done_callback(self._ended)
+        self._waiting += [(me, claim) for claim in fresh]
+        self._begin_waiting()
+
+    def _begin_waiting(self) -> None:
+        if self._isolation is not None:
+            return
+        if any(goes_alone(claim.notification) for _, claim in self._waiting):
+            self._isolation = self._start(self._send_suspects(set(self._calls)))
+            return
+        for me, claim in self._waiting:
+            self._start(self._deliver(me, claim))
+        self._waiting.clear()
+
+    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(work)
+        self._calls.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def _send_suspects(self, in_flight: set[asyncio.Task[None]]) -> None:
+        """Each suspect with nothing beside it, under a durable mark; then what came meanwhile begins together."""
+        try:
+            if in_flight:
+                await asyncio.wait(in_flight)
+            while (found := self._next_suspect()) is not None:
+                me, claim = found
+                if await self._single_out(me, claim.notification.id):
+                    await self._deliver(me, claim)
+                else:
+                    self._leave(claim)
+            # Before others begin: the next crash could be of one of them.
+            cleared = await self._single_out(self.me, None)
+        finally:
+            self._isolation = None
+        if cleared:
+            self._begin_waiting()
+        else:
+            self._leave_waiting()
+
+    def _next_suspect(self) -> tuple[str, Claim] | None:
+        for n, (_, claim) in enumerate(self._waiting):
+            if goes_alone(claim.notification):
+                return self._waiting.pop(n)
+        return None
+
+    async def _single_out(self, me: str, nid: str | None) -> bool:
+        """Set or end the mark, however long the store is away; False: this incarnation ends, send nothing."""
+        while not self.stopping and me == self.me:
+            try:
+                done = await self._store.single_out(me, nid)
+            except UnavailableError:
+                await self._clock.sleep(0.1 + 0.2 * self._chance())
+                continue
+            self.replied()
+            return done
+        return False
+
+    def _leave(self, claim: Claim) -> None:
+        """It stays pending, where the audit or another actor finds it."""
+        self._known.pop((claim.lane, claim.entry_id), None)
+        self.audit_wanted = True
+
+    def _leave_waiting(self) -> None:
+        for _, claim in self._waiting:
+            self._leave(claim)
+        self._waiting.clear()
 
     def _want(self) -> int:
         """How many entries may be claimed now: free permits, the rate's share, probes only while half-open."""
         now_s = self._clock.now_s()
         if (
             self.stopping
+            or self._isolation is not None
             or now_s < self._pause_until_s
             or self.stale()
             or self.outbox.oldest_age_s() > self._limits.settle_stall_s
@@ -282,8 +351,7 @@ class Courier:
             decision = self._put_off(claim.notification)
         finally:
             if decision is None:
-                self._known.pop((claim.lane, claim.entry_id), None)
-                self.audit_wanted = True
+                self._leave(claim)
             else:
                 self.metrics.observe("dispatcher_dispatch_seconds", self._clock.now_s() - began_s, self.vendor.name)
                 self.outbox.put((me, claim, decision))
@@ -421,6 +489,7 @@ class Courier:
     async def finish(self, deadline_s: float) -> None:
         """Wait for the calls in flight, then settle what is decided; gives up at the deadline, losing nothing."""
         self.stopping = True
+        self._leave_waiting()
         until_s = self._clock.now_s() + deadline_s
         if self._calls:
             await asyncio.wait(set(self._calls), timeout=deadline_s)

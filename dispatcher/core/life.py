@@ -28,7 +28,12 @@ REFUSED_WAIT_S = 1.0
 """A refused notification with nowhere to go looks again after 1 to 2 s: probes are seconds apart anyway."""
 
 CRASHES_MAX = 3
-"""Poison: an entry whose owner died this often. Bystanders of one crash are not condemned with it."""
+"""Poison: an entry whose owner died this often."""
+
+ALONE_FROM = 2
+"""Of this many crashes on, it is sent with nothing else in flight, and only it is suspected of the next crash: so the
+bystanders of a poison are not condemned with it. Not from the first: every kill would make a slow procession of what
+was in flight, and most kills are nobody's fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,11 @@ class Drop:
 
 
 Decision = Settle | Dead | Move | Retry | Hold | Drop
+
+
+def goes_alone(notification: Notification) -> bool:
+    """Is it suspected of killing its actors, so that nothing may be in flight beside it?"""
+    return ALONE_FROM <= notification.crashes < CRASHES_MAX
 
 
 def decide_before(notification: Notification, now_ms: int, policy: RetryPolicy) -> Decision | None:

@@ -115,12 +115,11 @@ class Notification:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One entry claimed by one incarnation. `suspect`: its last owner died holding it."""
+    """One entry claimed by one incarnation."""
 
     lane: Lane
     entry_id: str
     notification: Notification
-    suspect: bool = False
 
 
 @dataclass(frozen=True, slots=True)

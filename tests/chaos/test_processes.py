@@ -165,7 +165,6 @@ def test_a_stopped_actor_leaves_nothing_to_repeat(bench: Bench) -> None:
     assert "stopped" in bench.actors().values() or len(bench.actors()) == 2
 
 
-@pytest.mark.xfail(strict=True, reason="what a poisoned actor also had claimed is not sent alone yet, and dies with it")
 @pytest.mark.long
 def test_poison_ends_and_its_neighbours_are_delivered(make_bench: MakeBench) -> None:
     """Row 33: a message that kills its actor is a dead letter after its last crash; nobody else becomes one."""

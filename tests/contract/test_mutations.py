@@ -124,6 +124,10 @@ MUTATIONS: dict[str, tuple[Mutation, Test]] = {
         edited("accept", ("local count = #KEYS - 4", "redis.call('DEL', '{nd:0}:nil') local count = #KEYS - 4")),
         lambda world, connection, url: test_store_redis.test_a_full_redis_refuses_new_work_cleanly(world, connection),
     ),
+    "take: who was singled out is not asked": (
+        edited("take", ("(not suspect or suspect == nid)", "true")),
+        lambda world, connection, url: test_takes.test_only_who_was_singled_out_is_suspected(world),
+    ),
     "start: no mark": (
         edited("start", ("redis.call('HSET', KEYS[2], ARGV[3] .. '.st', 'started')", "")),
         lambda world, connection, url: test_takes.test_hold_and_started_becomes_held(world),
@@ -180,9 +184,9 @@ async def takes_from_the_living(world: World) -> None:
     owner, me = await world.actor(), await world.actor()
     await world.claimed(owner)
     keys = test_store_redis.KEYS
-    call = Call(
-        "take", [test_store_redis.LANE, keys.actors, keys.held, keys.nil], [owner, me, keys.record_prefix, 1, 9]
-    )
+    lane = test_store_redis.LANE
+    where = [lane, keys.actors, keys.held, keys.nil, keys.singled]
+    call = Call("take", where, [owner, me, keys.record_prefix, 1, 9])
     ((_, _, got),) = await scripts.run(world.store._redis, [call])
     assert got == []
 

@@ -15,7 +15,7 @@ async def test_the_claims_of_the_dead_are_taken(world: World) -> None:
     await world.bury(dying)
     taken = (await world.store.take(me, lanes("a"))).claims
     assert [c.entry_id for c in taken] == [c.entry_id for c in claims]
-    assert all(c.suspect and c.notification.crashes == 1 for c in taken)
+    assert [c.notification.crashes for c in taken] == [1, 1, 1]
     assert (await world.store.take(me, lanes("a"))).claims == []
     assert await world.store.apply(me, [(c, settle()) for c in taken], world.now_ms()) == ["OK"] * 3
 
@@ -26,7 +26,7 @@ async def test_a_clean_stop_makes_no_suspects(world: World) -> None:
     await world.claimed(leaving)
     await world.control.stopped(leaving)
     (taken,) = (await world.store.take(me, lanes("a"))).claims
-    assert (taken.suspect, taken.notification.crashes) == (False, 0)
+    assert taken.notification.crashes == 0
 
 
 async def test_crashes_add_up_over_owners(world: World) -> None:
@@ -39,6 +39,32 @@ async def test_crashes_add_up_over_owners(world: World) -> None:
         (taken,) = (await world.store.take(after, lanes("a"))).claims
         assert taken.notification.crashes == crashes
         owner = after
+
+
+async def test_only_who_was_singled_out_is_suspected(world: World) -> None:
+    """What the dead held beside it was not being sent."""
+    dying, me = await world.actor(), await world.actor()
+    _, suspect, _ = await world.claimed(dying, 3)
+    assert await world.store.single_out(dying, suspect.notification.id)
+    await world.bury(dying)
+    taken = (await world.store.take(me, lanes("a"))).claims
+    assert [c.notification.crashes for c in taken] == [0, 1, 0]
+
+
+@pytest.mark.parametrize("ended", [True, False])
+async def test_a_mark_ends_with_the_word_or_with_its_incarnation(world: World, ended: bool) -> None:
+    """It is nobody else's, and after its end all are suspected as usual."""
+    dying, me = await world.actor(), await world.actor()
+    claims = await world.claimed(dying, 3)
+    if ended:
+        await world.store.single_out(dying, claims[0].notification.id)
+        assert await world.store.single_out(dying, None)
+    else:
+        await world.store.single_out(me, claims[0].notification.id)
+    await world.bury(dying)
+    assert not await world.store.single_out(dying, claims[0].notification.id)
+    taken = (await world.store.take(me, lanes("a"))).claims
+    assert [c.notification.crashes for c in taken] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("state", ["live", "stopped", "dead"])

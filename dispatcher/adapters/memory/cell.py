@@ -91,6 +91,7 @@ class Cell:
         self.held: dict[str, int] = {}
         self.dead: dict[str, int] = {}
         self.actors: dict[str, str] = {}
+        self.singled: dict[str, str] = {}  # incarnation → the suspect that it sends with nothing beside it
         self.incarnations = 0
         self.term = 0
         self.plan: Plan | None = None

@@ -48,6 +48,7 @@ class MemoryControl:
     async def forget(self, incarnations: Sequence[str]) -> None:
         for name in incarnations:
             self._cell.actors.pop(name, None)
+            self._cell.singled.pop(name, None)
 
     # ---- messages
 

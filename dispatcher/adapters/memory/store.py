@@ -99,7 +99,7 @@ class MemoryStore:
             if notification is None:
                 orphans.append((lane, entry_id, nid))
             else:
-                claims.append(Claim(lane, entry_id, notification, suspect=notification.crashes > 0))
+                claims.append(Claim(lane, entry_id, notification))
         return Claims(self._cell.clock.wall_ms(), claims, orphans, lost)
 
     # ---- take
@@ -133,7 +133,7 @@ class MemoryStore:
                 note.state = "held"
                 state.remove(entry_id)
                 return False
-            if self._cell.actors.get(gone) != "stopped":
+            if self._cell.actors.get(gone) != "stopped" and self._cell.singled.get(gone, nid) == nid:
                 note.crashes += 1
         state.pending[entry_id] = me
         state.consumers.add(me)
@@ -190,6 +190,15 @@ class MemoryStore:
         if self._cell.actors.get(me) != "live" or not self._mine(me, claim.lane, claim.entry_id):
             return False
         self._cell.found(claim.notification.id)[1].state = "started"
+        return True
+
+    async def single_out(self, me: str, nid: str | None) -> bool:
+        if self._cell.actors.get(me) != "live":
+            return False
+        if nid is None:
+            self._cell.singled.pop(me, None)
+        else:
+            self._cell.singled[me] = nid
         return True
 
     # ---- what waits for its time

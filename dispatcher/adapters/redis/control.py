@@ -56,6 +56,7 @@ class RedisControl:
     async def forget(self, incarnations: Sequence[str]) -> None:
         """Drop ended incarnations from the list: those for which no mailbox has a consumer any more."""
         if incarnations:
+            await self._read(self._redis.hdel(self._keys.singled, *incarnations))
             await self._read(self._redis.hdel(self._keys.actors, *incarnations))
 
     async def ended(self) -> list[str]:

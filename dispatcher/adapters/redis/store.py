@@ -186,7 +186,7 @@ class RedisStore:
             if notification is None or fields[9] != entry_id:
                 orphans.append((lane, entry_id, nid))
             else:
-                claims.append(Claim(lane, entry_id, notification, suspect=notification.crashes > 0))
+                claims.append(Claim(lane, entry_id, notification))
         return Claims(now_ms, claims, orphans, lost)
 
     # ---- take
@@ -205,7 +205,7 @@ class RedisStore:
         calls = [
             Call(
                 "take",
-                [k.lane(lane), k.actors, k.held, k.nil],
+                [k.lane(lane), k.actors, k.held, k.nil, k.singled],
                 [name, me, k.record_prefix, self._hold_ms, at_most],
             )
             for lane, answer in zip(lanes, answers, strict=True)
@@ -272,6 +272,15 @@ class RedisStore:
         k, n = self._keys, claim.notification
         keys = [k.lane(claim.lane), k.record(trigger_of(n.id)), k.nil, k.actors]
         reply = await run_one(self._redis, "start", keys, [claim.entry_id, me, n.id.rpartition(".")[2]])
+        return bool(reply == "OK")
+
+    async def single_out(self, me: str, nid: str | None) -> bool:
+        """From here on, should `me` die, only `nid` is suspected of it; None: all that it holds, as usual.
+
+        False: this incarnation is not live, send nothing.
+        """
+        k = self._keys
+        reply = await run_one(self._redis, "single_out", [k.actors, k.singled, k.nil], [me, nid or ""])
         return bool(reply == "OK")
 
     # ---- what waits for its time

@@ -1,7 +1,8 @@
 -- Claim what is pending for an incarnation that is not live, in my own name. Level-triggered: run each second by every
 -- drainer of the mailbox, so what is delivered to the dead after the verdict is found too.
--- KEYS[1] lane  [2] actors  [3] held  [4] never exists
--- ARGV[1] the dead  [2] me  [3] prefix of records  [4] deadline of held, ms  [5] at most  [6] clean: '1' after a clean stop
+-- A crash counts against all that the dead held, or against the one it had singled out; after a clean stop none counts.
+-- KEYS[1] lane  [2] actors  [3] held  [4] never exists  [5] singled out
+-- ARGV[1] the dead  [2] me  [3] prefix of records  [4] deadline of held, ms  [5] at most
 -- Reply {now ms, lost bodies, {lane, entry id, notification id, record fields}…}; empty when I am not live or it lives.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -11,6 +12,7 @@ end
 local pending = redis.pcall('XPENDING', KEYS[1], 'g', '-', '+', ARGV[5], ARGV[1])
 if pending.err then return {now, 0, {}} end
 local clean = redis.call('HGET', KEYS[2], ARGV[1]) == 'stopped'
+local suspect = redis.call('HGET', KEYS[5], ARGV[1])
 local got, lost = {}, 0
 redis.call('DEL', KEYS[4])
 for _, p in ipairs(pending) do
@@ -30,7 +32,9 @@ for _, p in ipairs(pending) do
       redis.call('XACK', KEYS[1], 'g', id)
       redis.call('XDEL', KEYS[1], id)
     else
-      if not clean and redis.call('EXISTS', rec) == 1 then redis.call('HINCRBY', rec, i .. '.cr', 1) end
+      if not clean and (not suspect or suspect == nid) and redis.call('EXISTS', rec) == 1 then
+        redis.call('HINCRBY', rec, i .. '.cr', 1)
+      end
       redis.call('XCLAIM', KEYS[1], 'g', ARGV[2], 0, id, 'JUSTID')
       got[#got + 1] = {KEYS[1], id, nid, redis.call('HMGET', rec, 'm', 'd', 'x', i .. '.st', i .. '.n', i .. '.gen',
         i .. '.cr', i .. '.tr', i .. '.ep', i .. '.eid')}
