@@ -205,6 +205,7 @@ class IntakeActor:
                     "state": r["breaker"],
                     "window": r["window"],
                     "in_flight": r["in_flight"],
+                    "concurrency": r.get("concurrency"),
                     "replica": r["replica"],
                     "pid": r["pid"],
                 }
@@ -241,6 +242,16 @@ class IntakeActor:
                 "1 for the state a vendor is in, by the plan",
                 ("vendor", "state"),
                 [((name, s), float(v.state == s)) for name, v in plan.vendors.items() for s in STATES],
+            ),
+            Gauge(
+                "dispatcher_calls",
+                "Calls of a vendor in flight, and how many its actors allow themselves",
+                ("vendor", "which"),
+                [
+                    ((name, which), sum(r.get(field) or 0 for r in self.reports.values() if r["vendor"] == name))
+                    for name in plan.vendors
+                    for which, field in (("in_flight", "in_flight"), ("limit", "concurrency"))
+                ],
             ),
             Gauge(
                 "dispatcher_waiting",

@@ -240,6 +240,7 @@ class VendorActor:
             "breaker": breaker.state.value,
             "window": {"n": metrics.buffered, "failed": metrics.failed, "slow": metrics.slow},
             "in_flight": courier.in_flight,
+            "concurrency": courier.concurrency.value,
             "replica": self._identity.get("replica", ""),
             "pid": self._identity.get("pid", 0),
             "node": self._identity.get("node", ""),
@@ -261,6 +262,7 @@ class VendorActor:
         return CourierLimits(
             timeout_s=v.timeout_s,
             rate_per_s=v.rate_per_s,
+            concurrency_min=v.concurrency_min,
             concurrency_max=v.concurrency_max,
             half_open_calls=v.breaker.half_open_calls,
             settle_interval_s=c.settle_interval_ms / 1000,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
 from dispatcher.core.breaker import Breaker, BreakerResult, BreakerState, Permit
+from dispatcher.core.concurrency import AdaptiveLimit
 from dispatcher.core.life import (
     Dead,
     Decision,
@@ -64,6 +65,7 @@ class CourierLimits:
     timeout_s: float = 10.0
     rate_per_s: float | None = None
     """The contract's; this actor's share of it comes with the plan."""
+    concurrency_min: int = 8
     concurrency_max: int = 64
     half_open_calls: int = 5
     settle_interval_s: float = 0.1
@@ -93,6 +95,9 @@ class Courier:
         self.plan = Plan()
         self.bucket = TokenBucket(None, clock.now_s())
         self._ramp = TokenBucket(None, clock.now_s())
+        self.concurrency = AdaptiveLimit(
+            min(limits.concurrency_min, limits.concurrency_max), limits.concurrency_max, clock.now_s()
+        )
         self._former = RecentRate(clock.now_s())
         self._pause_until_s = 0.0
         self.time = StoreTime(clock)
@@ -303,7 +308,7 @@ class Courier:
             or self.outbox.oldest_age_s() > self._limits.settle_stall_s
         ):
             return 0
-        free = self._limits.concurrency_max - len(self._calls)
+        free = self.concurrency.value - len(self._calls)
         match self.breaker.state:
             case BreakerState.OPEN | BreakerState.FORCED_OPEN:
                 return 0
@@ -431,6 +436,8 @@ class Courier:
         """Tell the breaker before anyone can see the failure. No outcome: the call was not made or was cancelled."""
         before = self.breaker.state
         now_ns = self._now_ns()
+        if outcome is not None and permit.generation == self.breaker.generation:
+            self._learn(outcome.kind, took_s)
         result = BreakerResult.LOCAL if outcome is None else _RESULTS[outcome.kind]
         self.breaker.record(permit, result, int(took_s * 1e9), now_ns)
         if outcome is not None and outcome.scope is Scope.ACCOUNT and outcome.kind is OutcomeKind.FAILED:
@@ -439,6 +446,17 @@ class Courier:
             self._heed(outcome.retry_after_s, now_ns)
         if self.breaker.state is not before:
             self._on_change()
+
+    def _learn(self, kind: OutcomeKind, took_s: float) -> None:
+        """How much the vendor carries; of this state of the breaker only, for a recovering vendor is another one."""
+        now_s = self._clock.now_s()
+        match kind:
+            case OutcomeKind.ACCEPTED | OutcomeKind.REJECTED:
+                self.concurrency.answered(took_s, len(self._calls), now_s)
+            case OutcomeKind.THROTTLED:
+                self.concurrency.throttled(now_s)
+            case OutcomeKind.UNKNOWN:
+                self.concurrency.unanswered(now_s)
 
     def _heed(self, wait_s: float, now_ns: int) -> None:
         """The vendor said when to come back."""

@@ -72,6 +72,7 @@ class VendorSettings(_Section):
     channel: Channel
     options: dict[str, Any] = Field(default_factory=dict, repr=False)
     timeout_s: PositiveS = 10.0  # total deadline of one call: past it the answer is worth less than another vendor's
+    concurrency_min: PositiveInt = 8  # per actor: what a vendor that grows slow under load still gets at once
     concurrency_max: PositiveInt = 64  # per actor: 640 calls/s at 100 ms, and few enough sockets for any vendor
     rate_per_s: PositiveS | None = None  # over all actors; None: the contract names no limit
     replicas_min: PositiveInt = 1  # with none, nobody drains the mailbox

@@ -358,6 +358,7 @@ async def series() -> Series:
     plan = Plan(1, 0, {"sms-a": VendorPlan("sms-a", "closed", True, ("sms-a",))})
     actor.intake = SimpleNamespace(plan=plan)  # type: ignore[assignment]
     actor._totals = metrics.snapshot()
+    actor.reports = {"sms-a/1": {"vendor": "sms-a", "in_flight": 3, "concurrency": 64}}
     found: Series = {}
     for family in text_string_to_metric_families((await actor.metrics_text()).decode()):
         for sample in family.samples:

@@ -11,6 +11,7 @@ import pytest
 from dispatcher.caretaker import Caretaker, CaretakerPeriods
 from dispatcher.core.breaker import BreakerState
 from dispatcher.core.breaker_config import BreakerConfig
+from dispatcher.core.message import Message
 from dispatcher.core.notification import Lane, NewNotification
 from dispatcher.core.outcome import Outcome, Scope
 from dispatcher.core.retry import RetryPolicy
@@ -504,3 +505,46 @@ def courier_store(stage: Stage) -> Any:
     from dispatcher.adapters.memory.store import MemoryStore
 
     return MemoryStore(stage.cell)
+
+
+class CrowdedVendor(ScriptedVendor):
+    """Works on so many calls at once; the others wait there."""
+
+    def __init__(self, name: str, carries: int) -> None:
+        super().__init__(name)
+        self.carries, self.in_flight, self.crowd = carries, 0, [0]
+
+    async def send(self, message: Message, timeout_s: float) -> Outcome:
+        self.in_flight += 1
+        self.crowd.append(self.in_flight)
+        self.took_s = 0.05 * max(1.0, self.in_flight / self.carries)
+        try:
+            return await super().send(message, timeout_s)
+        finally:
+            self.in_flight -= 1
+
+
+@virtual
+async def test_a_vendor_that_slows_down_under_load_is_not_crowded() -> None:
+    """As many calls as it carries, and a short queue; before that it is found out in seconds."""
+    stage, a = Stage(), CrowdedVendor("a", carries=1000)
+    limits = CourierLimits(concurrency_min=4, concurrency_max=64)
+    courier = await stage.courier(a, limits=limits)
+    await stage.accept(6000)
+    await until(lambda: len(a.sent) > 2000, 60.0)
+    a.carries = 10
+    await until(lambda: len(a.sent) > 3000, 60.0)
+    a.crowd.clear()
+    await until(lambda: len(a.sent) > 4000, 60.0)
+    assert 10 <= max(a.crowd) <= 24
+    assert courier.concurrency.value <= 24
+
+
+@virtual
+async def test_a_throttle_lowers_the_limit_and_spends_no_attempt() -> None:
+    """Before the breaker has a reason to open."""
+    stage, a = Stage(), ScriptedVendor("a", [Outcome.throttled("busy", 0.05)])
+    courier = await stage.courier(a)
+    (nid,) = await stage.accept()
+    await until(lambda: stage.state(nid) == "due")
+    assert (courier.concurrency.value, stage.cell.found(nid)[1].attempts) == (44, 0)
