@@ -232,6 +232,7 @@ class VendorActor:
     def _statement(self) -> dict[str, Any]:
         courier, breaker = self._courier, self._courier.breaker
         metrics = breaker.metrics(int(self._clock.now_s() * 1e9))
+        calls_per_s, latency_s = courier.throughput.read(self._clock.now_s())
         return {
             "process": f"{self._name}-{self._identity.get('replica', '')}",
             "incarnation": courier.me,
@@ -241,6 +242,8 @@ class VendorActor:
             "window": {"n": metrics.buffered, "failed": metrics.failed, "slow": metrics.slow},
             "in_flight": courier.in_flight,
             "concurrency": courier.concurrency.value,
+            "calls_per_s": round(calls_per_s, 2),
+            "latency_s": round(latency_s, 4),
             "replica": self._identity.get("replica", ""),
             "pid": self._identity.get("pid", 0),
             "node": self._identity.get("node", ""),

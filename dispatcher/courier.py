@@ -26,7 +26,7 @@ from dispatcher.core.life import (
     decide_refused,
     goes_alone,
 )
-from dispatcher.core.limits import RecentRate, TokenBucket
+from dispatcher.core.limits import RecentRate, Throughput, TokenBucket
 from dispatcher.core.message import Message
 from dispatcher.core.notification import PRIORITIES, Attempt, Claim, Lane, Notification
 from dispatcher.core.outcome import Outcome, OutcomeKind, Scope
@@ -99,6 +99,7 @@ class Courier:
             min(limits.concurrency_min, limits.concurrency_max), limits.concurrency_max, clock.now_s()
         )
         self._former = RecentRate(clock.now_s())
+        self.throughput = Throughput(clock.now_s())
         self._pause_until_s = 0.0
         self.time = StoreTime(clock)
         self._store, self._templates, self._clock = store, templates, clock
@@ -467,6 +468,7 @@ class Courier:
 
     def _count_attempt(self, n: Notification, outcome: Outcome, took_s: float, now_ms: int) -> None:
         m, vendor = self.metrics, self.vendor.name
+        self.throughput.note(took_s)
         m.count("dispatcher_attempts", vendor, outcome.kind.value)
         m.observe("dispatcher_attempt_seconds", took_s, vendor)
         if outcome.kind is OutcomeKind.ACCEPTED:

@@ -60,6 +60,29 @@ def _burst(rate_per_s: float) -> float:
     return max(1.0, rate_per_s * 0.1) if rate_per_s else 0.0
 
 
+class Throughput:
+    """Calls per second and their mean duration over the last seconds, read by who reports them."""
+
+    def __init__(self, now_s: float) -> None:
+        self.per_s = self.latency_s = 0.0
+        self._calls, self._took_s, self._since_s = 0, 0.0, now_s
+
+    def note(self, took_s: float) -> None:
+        self._calls += 1
+        self._took_s += took_s
+
+    def read(self, now_s: float) -> tuple[float, float]:
+        """Calls per second, seconds a call; 0 s as long as there was none. A second's weight halves in the next."""
+        passed_s = now_s - self._since_s
+        if passed_s > 0:
+            weight = 0.5 ** min(passed_s, 30.0)
+            self.per_s = weight * self.per_s + (1 - weight) * self._calls / passed_s
+            if self._calls:
+                self.latency_s = self._took_s / self._calls
+            self._calls, self._took_s, self._since_s = 0, 0.0, now_s
+        return self.per_s, self.latency_s
+
+
 class RecentRate:
     """Calls per second of late, smoothed over a few seconds; reading costs nothing while nobody notes."""
 

@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from dispatcher.core.sharing import Share, divide
+from dispatcher.core.sizing import pool_size
 
 CLOSED, HALF_OPEN, OPEN, FORCED_OPEN, ABSENT = "closed", "half_open", "open", "forced_open", "absent"
 
@@ -54,7 +55,7 @@ class Report:
     node: str = ""
     version: str = ""
     calls_per_s: float = 0.0
-    latency_ms: float = 0.0
+    latency_s: float = 0.0
     reason: str = ""
     epoch: int = 0
     """Of the plan it works by."""
@@ -262,7 +263,7 @@ def _vendor_plan(
         takes_new=state == CLOSED,
         drains=tuple(mine),
         prober=prober,
-        replicas=_pool_size(vendor, backlog, len(reports)),
+        replicas=_pool_size(vendor, backlog, reports),
         override=override.state if override else None,
         reason=override.why if override else next((r.reason for r in reports if r.reason), ""),
     )
@@ -280,16 +281,20 @@ def _shares(
     return divide(vendor.rate_per_s, sorted(holders | {r.incarnation for r in reports}), before, confirmed)
 
 
-def _pool_size(vendor: VendorConfig, backlog: int, live: int) -> int:
-    """Actors for a pool: one more per 20 full turns of waiting work, never past the configured most.
-
-    Twenty turns of `concurrency_max` is about a second's work of one actor at 50 ms a call.
-    """
-    per_actor = vendor.concurrency_max * 20
-    wanted = vendor.replicas_min + backlog // per_actor
-    if backlog and wanted < live:
-        wanted = live  # shrink only when the work is done
-    return max(vendor.replicas_min, min(wanted, vendor.replicas_max))
+def _pool_size(vendor: VendorConfig, backlog: int, reports: list[Report]) -> int:
+    calls_per_s = sum(report.calls_per_s for report in reports)
+    busy = [report for report in reports if report.calls_per_s > 0]
+    latency_s = sum(r.latency_s * r.calls_per_s for r in busy) / calls_per_s if busy else 0.0
+    return pool_size(
+        calls_per_s,
+        latency_s,
+        backlog,
+        concurrency=vendor.concurrency_max,
+        rate_per_s=vendor.rate_per_s,
+        live=len(reports),
+        least=vendor.replicas_min,
+        most=vendor.replicas_max,
+    )
 
 
 def _why(previous: Plan, plan: Plan) -> str:

@@ -131,6 +131,10 @@ class World:
         if self._trace is not None:
             self._trace(line)
 
+    def mute(self) -> None:
+        """The run is over: what is collected later, when Python likes, must not be part of it."""
+        self._trace = None
+
     def digest(self) -> str:
         return self._hash.hexdigest()
 
@@ -408,6 +412,8 @@ def run(
         took_s, checker = loop.time() - began_s, world.checker
         return Result(seed, world.digest(), checker.violations, took_s, steps, checker.counts(), world.crashed)
     finally:
+        for world in _world:
+            world.mute()
         _world.clear()
         loop.set_exception_handler(lambda *_: None)
         asyncio.set_event_loop(None)

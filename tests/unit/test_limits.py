@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.core.limits import TokenBucket
+from dispatcher.core.limits import Throughput, TokenBucket
 
 
 def test_without_a_rate_there_is_no_limit() -> None:
@@ -61,3 +61,14 @@ def test_no_window_sees_more_than_rate_and_burst(rate_per_s: float, steps: list[
         bucket.spend(permits)
         granted += permits
         assert granted <= rate_per_s * now_s + max(1.0, rate_per_s * 0.1) + 1e-6
+
+
+def test_throughput_is_what_was_done_of_late() -> None:
+    """Calls a second and their mean; without calls the rate fades and the latency is remembered."""
+    throughput = Throughput(0.0)
+    for second in range(1, 9):
+        for _ in range(50):
+            throughput.note(0.2)
+        throughput.read(float(second))
+    assert throughput.read(8.0) == (pytest.approx(50.0, rel=0.01), pytest.approx(0.2))
+    assert throughput.read(10.0) == (pytest.approx(12.5, rel=0.01), pytest.approx(0.2))

@@ -185,22 +185,13 @@ def test_a_share_survives_the_wire() -> None:
     assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
 
 
-@pytest.mark.parametrize(
-    ("backlog", "live", "expected"),
-    [
-        pytest.param(0, 1, 1, id="idle"),
-        pytest.param(1279, 1, 1, id="a second's work"),
-        pytest.param(1280, 1, 2, id="more than one can do"),
-        pytest.param(10**9, 1, 4, id="never past the most"),
-        pytest.param(10, 3, 3, id="no shrinking before the work is done"),
-        pytest.param(0, 3, 1, id="shrinks when idle"),
-    ],
-)
-def test_pools_follow_the_backlog(backlog: int, live: int, expected: int) -> None:
-    """One more actor per 20 full turns of waiting work."""
-    reports = [report("a", number=n) for n in range(live)]
-    plan = planned(*reports, config=config("a"), mailboxes={"a": backlog})
-    assert plan.vendors["a"].replicas == expected
+def test_pools_follow_their_work() -> None:
+    """That of the mailboxes they drain: the adopter grows, not the vendor that is down."""
+    busy = [report("a", "open"), report("b", number=1, calls_per_s=500.0, latency_s=0.1)]
+    plan = planned(*busy, config=config("a", "b"), mailboxes={"a": 2000, "b": 0})
+    assert [plan.vendors[name].replicas for name in ("a", "b")] == [1, 3]
+    later = planned(*busy, config=config("a", "b"), mailboxes={"a": 0, "b": 0})
+    assert [later.vendors[name].replicas for name in ("a", "b")] == [1, 1]
 
 
 def test_before_the_first_plan_every_vendor_may_be_tried() -> None:
