@@ -11,9 +11,7 @@ and all that waited for them must arrive. Figures are medians of rounds in one r
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,53 +21,9 @@ import uvloop
 
 from benchmarks import results
 from benchmarks.disk import Disk
-from benchmarks.processes import cpu_s, workspace
-from cluster.load import Posted, percentile, post_steadily
+from benchmarks.whole_service import bodies, cpu_by_part, drained, fault_all, running
+from cluster.load import percentile, post_steadily
 from cluster.service import Service
-from cluster.witness import ORDER, Verdict, judge
-
-CHANNELS = {"sms-a": "sms", "sms-b": "sms", "email-a": "email", "email-b": "email"}
-DRAIN_S = 70.0
-"""The longest wait of a retry (2**6 s) and some: whoever is not there then is not on the way."""
-FIRST_WARM = 900_000
-
-
-def bodies(count: int, start: int = 0) -> list[tuple[str, dict[str, object]]]:
-    """`count` checkouts with distinct recipients and order numbers; the order number is the idempotency key."""
-    return [
-        (
-            f"N{n:06d}",
-            {
-                "event": "checkout.completed",
-                "recipient": {"id": f"c{n}", "email": f"c{n}@example.com", "phone": f"+49151{10000000 + n}"},
-                "data": {"order": f"N{n:06d}", "total": f"{n % 90 + 9}.90", "currency": "EUR", "name": f"Ada {n}"},
-            },
-        )
-        for n in range(start, start + count)
-    ]
-
-
-def collect(service: Service) -> dict[str, list[dict[str, object]]]:
-    return {vendor: service.received(vendor)["received"] for vendor in CHANNELS}
-
-
-PARTS = {
-    "intake": "ServeReplica:intake",
-    "haproxy": "haproxy",
-    "vendors": "ServeReplica:vendor-",
-    "supervisor": "ServeReplica:supervisor",
-}
-"""Which processes make up a part: a word of their command lines. The rest of Ray is "ray", and Redis is Redis."""
-
-
-def cpu_by_part(service: Service) -> dict[str, float]:
-    """CPU seconds used so far by each part of the service."""
-    pids = {part: set(service.pids(word)) for part, word in PARTS.items()}
-    pids["haproxy"] = {pid for pid in pids["haproxy"] if pid not in pids["intake"]}
-    known = set().union(*pids.values())
-    pids["ray"] = set(service.pids("")) - known
-    pids["redis"] = set(service.redis_pids())
-    return {part: cpu_s(found) for part, found in pids.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +45,12 @@ class Condition:
 
 def one_round(service: Service, condition: Condition, start: int) -> dict[str, float]:
     if condition.vendors == "hanging":
-        _fault(service, mode="hang")
+        fault_all(service, mode="hang")
     before, client_s = cpu_by_part(service), time.process_time()
     with Disk(service.state.path) as disk:
         posted = uvloop.run(post_steadily(service.api, bodies(condition.count, start), condition.rate))
     client_s = time.process_time() - client_s
-    _fault(service, mode="none")
+    fault_all(service, mode="none")
     verdict = drained(service, posted)
     used = {part: cpu - before[part] for part, cpu in cpu_by_part(service).items()} | {"client": client_s}
     latency = [(p.accepted_s - p.due_s) * 1000 for p in posted if p.accepted_s is not None]
@@ -118,11 +72,6 @@ def one_round(service: Service, condition: Condition, start: int) -> dict[str, f
     }
 
 
-def _fault(service: Service, **fault: Any) -> None:
-    for vendor in CHANNELS:
-        service.fault(vendor, **fault)
-
-
 @click.command(help=__doc__)
 @click.option("--rate", "rates", multiple=True, type=float, help="triggers a second; 10 M a day is 116  [default: 116]")
 @click.option("--vendors", "vendors", multiple=True, type=click.Choice(["healthy", "hanging"]), default=["healthy"])
@@ -137,19 +86,12 @@ def main(
         rates, seconds = (20.0,), 3.0
     conditions = [Condition(rate, state, seconds) for rate in rates for state in vendors]
     rows: dict[str, list[dict[str, float]]] = {condition.name: [] for condition in conditions}
-    with workspace() as folder:
-        service = Service(folder / "state")
-        try:
-            ready_s = service.start()
-            asyncio.run(post_steadily(service.api, bodies(100, start=FIRST_WARM), 50))
-            start = 0
-            for _ in range(rounds):
-                for condition in conditions:  # taking turns: what the machine does meanwhile befalls all alike
-                    rows[condition.name].append(one_round(service, condition, start))
-                    start += condition.count
-        finally:
-            service.stop()
-            service.clean_up()
+    with running() as (service, ready_s):
+        start = 0
+        for _ in range(rounds):
+            for condition in conditions:  # taking turns: what the machine does meanwhile befalls all alike
+                rows[condition.name].append(one_round(service, condition, start))
+                start += condition.count
     measured: dict[str, dict[str, Any]] = {
         condition.name: {
             "rate_per_s": condition.rate,
@@ -180,23 +122,6 @@ def decoupling(conditions: dict[str, dict[str, Any]]) -> dict[str, float]:
         for rate in sorted({rate for rate, _ in p99})
         if (rate, "hanging") in p99 and (rate, "healthy") in p99
     }
-
-
-def drained(service: Service, posted: Sequence[Posted]) -> Verdict:
-    """Judge when all has arrived, or nothing more for `DRAIN_S`; deliveries of other rounds are not looked at."""
-    keys = {p.key for p in posted}
-    most, until_s = -1, 0.0
-    while True:
-        received = {
-            vendor: [d for d in found if (m := ORDER.search(str(d["text"]))) and m.group(1) in keys]
-            for vendor, found in collect(service).items()
-        }
-        verdict = judge(posted, received, CHANNELS)
-        if verdict.delivered > most:
-            most, until_s = verdict.delivered, time.monotonic() + DRAIN_S
-        if not verdict.lost or time.monotonic() > until_s:
-            return verdict
-        time.sleep(0.5)
 
 
 if __name__ == "__main__":

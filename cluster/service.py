@@ -29,7 +29,7 @@ class Service:
 
     def __init__(self, state_dir: Path, config: Path | None = None, extra: tuple[str, ...] = ()) -> None:
         self.state = State(state_dir)
-        self._config = config or Path(str(resources.files("cluster") / "sandbox.yaml"))
+        self.config = config or Path(str(resources.files("cluster") / "sandbox.yaml"))
         self._extra = extra
         self._process: subprocess.Popen[bytes] | None = None
         self._sandbox: subprocess.Popen[str] | None = None
@@ -43,7 +43,7 @@ class Service:
         began = time.monotonic()
         self._start_sandbox()
         words = [sys.executable, "-m", "cluster.cli", "up", "--state-dir", str(self.state.path)]
-        words += ["--port", str(self.port), "--config", str(self._config), *self._extra]
+        words += ["--port", str(self.port), "--config", str(self.config), *self._extra]
         environment = {name: value for name, value in os.environ.items() if name != MARKER}
         environment.update(self._sandbox_variables)
         with self.log.open("ab") as log:
@@ -81,6 +81,17 @@ class Service:
         except subprocess.TimeoutExpired:
             self.kill()
             return -9
+
+    def reload(self) -> None:
+        """SIGHUP: `up` applies what changed in its configuration file."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGHUP)
+
+    @property
+    def sandbox_pid(self) -> int:
+        """The process of the sandbox vendors, which runs from the first start to `clean_up`."""
+        assert self._sandbox is not None
+        return self._sandbox.pid
 
     def kill(self) -> None:
         """SIGKILL to `up` alone."""

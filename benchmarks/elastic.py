@@ -1,0 +1,165 @@
+"""Do the pools follow a tenfold step, up and down, and does anything get lost on the way?
+
+    python -m benchmarks.elastic
+
+Vendors that take 200 ms and eight calls at once: an actor makes 40 a second. 10 triggers a second (an SMS and an
+e-mail each), then 100, then 10 again; meanwhile the pools grow and shrink on a real Serve, and late in the quiet a
+vendor's configuration is changed, which replaces its actors. Samples load, actors and backlog age twice a second;
+prints how long after the step the pool had grown, when the oldest waiting message was younger than a second again,
+when it had shrunk, lost and duplicated. Also draws them, with the extra `bench`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import uvloop
+
+from benchmarks import results
+from benchmarks.whole_service import bodies, drained, fault_all, running, vendors
+from cluster.load import Posted, post_steadily
+from cluster.service import Service
+
+POOL = {"concurrency_min": 8, "concurrency_max": 8, "replicas_max": 4}
+LATENCY_MS = 200.0
+LOW, HIGH = 10.0, 100.0
+BEFORE_S, STEP_S, AFTER_S = 10.0, 40.0, 80.0
+UPDATE_S = 15.0
+"""Before the end: the configuration changes."""
+
+WATCHED = ("sms-a", "email-a")
+YOUNG_S = 1.0
+
+
+class Watch:
+    """Samples every vendor of `WATCHED` until it is closed. Times are epoch seconds."""
+
+    def __init__(self, service: Service) -> None:
+        self._service, self._over = service, threading.Event()
+        self.samples: list[dict[str, Any]] = []
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(0.5):
+            try:
+                found = vendors(self._service)
+            except OSError:
+                continue  # the watch must not end because one look took too long
+            self.samples.append(
+                {
+                    "at_s": time.time(),
+                    **{f"{v}_actors": found[v]["replicas"] for v in WATCHED},
+                    **{f"{v}_age_s": found[v]["oldest_age_ms"] / 1000 for v in WATCHED},
+                    **{f"{v}_queued": found[v]["queued"] for v in WATCHED},
+                }
+            )
+
+
+async def _post(api: str, low: float, high: float, phases: tuple[float, float, float]) -> list[Posted]:
+    posted: list[Posted] = []
+    start = 0
+    for rate, seconds in zip((low, high, low), phases, strict=True):
+        count = int(rate * seconds)
+        posted += await post_steadily(api, bodies(count, start), rate)
+        start += count
+    return posted
+
+
+def measure(service: Service, config: Path, phases: tuple[float, float, float], update_s: float) -> dict[str, Any]:
+    fault_all(service, mode="none", latency_ms=LATENCY_MS)
+    watch = Watch(service)
+    began_s = time.time()
+    update = threading.Timer(sum(phases) - update_s, lambda: _change(service, config))
+    update.start()
+    posted = uvloop.run(_post(service.api, LOW, HIGH, phases))
+    update.join()
+    verdict = drained(service, posted)
+    watch.close()
+    return {
+        **reading(watch.samples, began_s + phases[0], began_s + phases[0] + phases[1]),
+        "accepted": verdict.accepted,
+        "unacknowledged": verdict.unacknowledged,
+        "lost": len(verdict.lost),
+        "duplicated": verdict.repeats,
+        "samples": [{**s, "at_s": round(s["at_s"] - began_s, 1)} for s in watch.samples],
+    }
+
+
+def _change(service: Service, config: Path) -> None:
+    """Another time-out for the first SMS vendor, and SIGHUP: its actors are replaced."""
+    config.write_text(config.read_text().replace("timeout_s: 10.0", "timeout_s: 9.0"))
+    service.reload()
+
+
+def reading(samples: list[dict[str, Any]], step_s: float, end_s: float) -> dict[str, Any]:
+    """Seconds after the step, and after its end; None: never."""
+    found: dict[str, Any] = {}
+    for vendor in WATCHED:
+        up = [s for s in samples if step_s <= s["at_s"] < end_s]
+        down = [s for s in samples if s["at_s"] >= end_s]
+        most = max(s[f"{vendor}_actors"] for s in samples)
+        old = [s["at_s"] for s in up if s[f"{vendor}_age_s"] >= YOUNG_S]
+        found[vendor] = {
+            "actors_most": most,
+            "first_more_after_s": _first(up, step_s, lambda s, v=vendor: s[f"{v}_actors"] > 1),
+            "most_after_s": _first(up, step_s, lambda s, v=vendor, m=most: s[f"{v}_actors"] == m),
+            "age_most_s": round(max((s[f"{vendor}_age_s"] for s in up), default=0.0), 2),
+            "age_under_1_s_again_after_s": round(max(old) - step_s + 0.5, 1) if old else 0.0,
+            "one_again_after_s": _first(down, end_s, lambda s, v=vendor: s[f"{v}_actors"] == 1),
+        }
+    return found
+
+
+def _first(samples: list[dict[str, Any]], since_s: float, holds: Any) -> float | None:
+    return next((round(s["at_s"] - since_s, 1) for s in samples if holds(s)), None)
+
+
+def chart(figures: dict[str, Any], phases: tuple[float, float, float], path: Path) -> None:
+    plot = results.plotter()
+    drawing, (load, actors, age) = plot.subplots(3, 1, sharex=True, figsize=(8, 6))
+    edges = [0.0, phases[0], phases[0] + phases[1], sum(phases)]
+    load.stairs([LOW, HIGH, LOW], edges, color="#555555", baseline=None)
+    load.set_ylabel("triggers/s")
+    at = [s["at_s"] for s in figures["samples"]]
+    for vendor in WATCHED:
+        actors.step(at, [s[f"{vendor}_actors"] for s in figures["samples"]], where="post", label=vendor)
+        age.plot(at, [s[f"{vendor}_age_s"] for s in figures["samples"]], label=vendor)
+    actors.set_ylabel("actors")
+    actors.legend()
+    age.set_ylabel("oldest waiting, s")
+    age.set_xlabel("seconds")
+    load.set_title("A tenfold step: load, pool size, age of the oldest waiting message")
+    drawing.tight_layout()
+    drawing.savefig(path, dpi=120)
+    click.echo(f"written: {path}")
+
+
+@click.command(help=__doc__)
+@results.options
+def main(quick: bool, results_: Path | None) -> None:
+    phases, update_s = (BEFORE_S, STEP_S, AFTER_S), UPDATE_S
+    if quick:
+        phases, update_s = (1.0, 2.0, 3.0), 1.0
+    changes = {"vendors": {name: {**POOL, "timeout_s": 10.0} for name in WATCHED}}
+    with running(changes) as (service, _):
+        figures = measure(service, service.config, phases, update_s)
+    for vendor in WATCHED:
+        for name, value in figures[vendor].items():
+            click.echo(f"{vendor:8} {name:28} {value}")
+    click.echo(f"accepted {figures['accepted']}, lost {figures['lost']}, duplicated {figures['duplicated']}")
+    path = results.report("elastic", figures, results_, quick)
+    if path is not None:
+        chart(figures, phases, path.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()

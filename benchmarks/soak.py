@@ -1,0 +1,97 @@
+"""Does anything grow, or slow down, with time? 10 M triggers a day for as long as you like.
+
+    python -m benchmarks.soak [--minutes 30]
+
+Posts 116 triggers a second (an SMS and an e-mail each) minute by minute, and after each notes accept p99, memory, file
+descriptors and bytes in Redis. Prints the slope of each per hour, by least squares without the first minute. What Redis
+keeps of finished triggers grows until its retention ends (a day by default): that slope is what was accepted.
+"""
+
+from __future__ import annotations
+
+import os
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import click
+import uvloop
+
+from benchmarks import results
+from benchmarks.whole_service import bodies, drained, pss_mib, running
+from cluster.load import percentile, post_steadily
+from cluster.service import Service
+
+RATE = 116.0
+
+
+def one_minute(service: Service, seconds: float, start: int) -> dict[str, float]:
+    posted = uvloop.run(post_steadily(service.api, bodies(int(RATE * seconds), start), RATE))
+    verdict = drained(service, posted)
+    accept_ms = [(p.accepted_s - p.due_s) * 1000 for p in posted if p.accepted_s is not None]
+    ours = service.pids("ServeReplica:")
+    return {
+        "triggers": len(posted),
+        "accept_ms_p50": percentile(accept_ms, 0.5),
+        "accept_ms_p99": percentile(accept_ms, 0.99),
+        "actors_pss_mib": pss_mib(ours),
+        "everything_pss_mib": pss_mib([*service.pids(""), *service.redis_pids()]),
+        "actors_descriptors": sum(_descriptors(pid) for pid in ours),
+        "redis_bytes": _redis_bytes(service),
+        "lost": len(verdict.lost),
+        "duplicated": verdict.repeats,
+    }
+
+
+def _descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def _redis_bytes(service: Service) -> float:
+    with urllib.request.urlopen(f"{service.api}/metrics", timeout=5) as answer:
+        for line in answer.read().decode().splitlines():
+            if line.startswith("dispatcher_store_memory_bytes "):
+                return float(line.split()[1])
+    raise click.ClickException("no dispatcher_store_memory_bytes in /metrics")
+
+
+def slope_per_hour(values: list[float], every_s: float) -> float:
+    """By least squares; nan for fewer than two values."""
+    n = len(values)
+    if n < 2:
+        return float("nan")
+    middle, mean = (n - 1) / 2, sum(values) / n
+    above = sum((x - middle) * (y - mean) for x, y in enumerate(values))
+    return above / sum((x - middle) ** 2 for x in range(n)) * 3600 / every_s
+
+
+@click.command(help=__doc__)
+@click.option("--minutes", default=5, show_default=True, help="30 is what to run before a release")
+@results.options
+def main(minutes: int, quick: bool, results_: Path | None) -> None:
+    seconds = 60.0
+    if quick:
+        minutes, seconds = 2, 2.0
+    rows: list[dict[str, float]] = []
+    with running() as (service, _):
+        for minute in range(minutes):
+            rows.append(one_minute(service, seconds, minute * int(RATE * seconds)))
+    names = [name for name in rows[0] if name not in ("triggers", "lost", "duplicated")]
+    figures: dict[str, Any] = {
+        "minutes": rows,
+        "slope_per_hour": {n: round(slope_per_hour([row[n] for row in rows[1:]], seconds), 1) for n in names},
+        "lost": sum(row["lost"] for row in rows),
+        "duplicated": sum(row["duplicated"] for row in rows),
+        "redis_bytes_per_trigger": round(
+            (rows[-1]["redis_bytes"] - rows[0]["redis_bytes"]) / max(1, sum(row["triggers"] for row in rows[1:])), 1
+        ),
+    }
+    results.table([["minute", *names], *([n, *(round(row[name], 1) for name in names)] for n, row in enumerate(rows))])
+    for name, value in figures["slope_per_hour"].items():
+        click.echo(f"{name:24} {value:+g} an hour")
+    click.echo(f"lost {figures['lost']:g}, duplicated {figures['duplicated']:g}")
+    results.report("soak", figures, results_, quick)
+
+
+if __name__ == "__main__":
+    main()
