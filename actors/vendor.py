@@ -25,7 +25,7 @@ from dispatcher.core.retry import RetryPolicy
 from dispatcher.courier import Courier, CourierLimits
 from dispatcher.errors import FencedError, UnavailableError
 from dispatcher.ports import Clock, Control, Store, Vendor
-from dispatcher.settings import Settings, VendorSettings, parse_settings, resolve_options
+from dispatcher.settings import BreakerSettings, Settings, VendorSettings, parse_settings, resolve_options
 from dispatcher.telemetry.log import configure, logger
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
@@ -275,21 +275,25 @@ class VendorActor:
         )
 
     def _breaker(self) -> Breaker:
-        b = self._config.breaker
-        config = BreakerConfig(
-            window_size=b.window_s,
-            min_calls=b.min_calls,
-            failure_rate=b.failure_rate,
-            slow_rate=b.slow_rate,
-            slow_ns=int(b.slow_duration_s * 1e9),
-            open_wait_ms=int(b.open_wait_s * 1000),
-            open_wait_multiplier=b.open_wait_multiplier,
-            open_wait_ms_max=int(b.open_wait_s_max * 1000),
-            open_wait_jitter=b.open_wait_jitter,
-            half_open_calls=b.half_open_calls,
-            half_open_min_calls=b.half_open_calls,
-            half_open_max_wait_ms=int(b.half_open_max_wait_s * 1000),
-            consecutive_failures=b.consecutive_failures,
-            probe_lease_ms=int(self._config.timeout_s * 1500),
-        )
+        config = breaker_config(self._config.breaker, self._config.timeout_s)
         return Breaker(config, int(self._clock.now_s() * 1e9), self._chance)
+
+
+def breaker_config(b: BreakerSettings, timeout_s: float) -> BreakerConfig:
+    """The breaker of a vendor: what the settings say, and the extras in force."""
+    return BreakerConfig(
+        window_size=b.window_s,
+        min_calls=b.min_calls,
+        failure_rate=b.failure_rate,
+        slow_rate=b.slow_rate,
+        slow_ns=int(b.slow_duration_s * 1e9),
+        open_wait_ms=int(b.open_wait_s * 1000),
+        open_wait_multiplier=b.open_wait_multiplier,
+        open_wait_ms_max=int(b.open_wait_s_max * 1000),
+        open_wait_jitter=b.open_wait_jitter,
+        half_open_calls=b.half_open_calls,
+        half_open_min_calls=b.half_open_calls,
+        half_open_max_wait_ms=int(b.half_open_max_wait_s * 1000),
+        consecutive_failures=b.consecutive_failures,
+        probe_lease_ms=int(timeout_s * 1500),
+    )
