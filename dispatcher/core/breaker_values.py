@@ -100,7 +100,7 @@ class BreakerSnapshot:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> BreakerSnapshot:
-        """As written; what a newer version added is ignored. Raises KeyError, TypeError or ValueError for other data."""
+        """As written; what a newer version added is ignored. Raises KeyError, TypeError or ValueError otherwise."""
         known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
         rows = Rows(data["rows"]["kind"], data["rows"]["size"], tuple(tuple(row) for row in data["rows"]["content"]))
         return cls(**{**known, "state": BreakerState(data["state"]), "rows": rows})
