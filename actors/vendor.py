@@ -19,13 +19,16 @@ from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.templates import RedisTemplateStore
 from dispatcher.adapters.vendors import build
 from dispatcher.caretaker import Caretaker, CaretakerPeriods
-from dispatcher.core.breaker import Breaker, BreakerConfig, BreakerState
+from dispatcher.core.beginning import decide_beginning
+from dispatcher.core.breaker import Breaker, BreakerConfig, BreakerSnapshot, BreakerState
+from dispatcher.core.breaker_config import MS_NS
 from dispatcher.core.plan import Beat, Plan
 from dispatcher.core.retry import RetryPolicy
 from dispatcher.courier import Courier, CourierLimits
 from dispatcher.errors import FencedError, UnavailableError
+from dispatcher.outbox import rung
 from dispatcher.ports import Clock, Control, Store, Vendor
-from dispatcher.settings import Settings, VendorSettings, parse_settings, resolve_options
+from dispatcher.settings import BreakerSettings, Settings, VendorSettings, parse_settings, resolve_options
 from dispatcher.telemetry.log import configure, logger
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
@@ -50,6 +53,8 @@ class VendorActor:
         self._changed = asyncio.Event()
         self._wish: float = self._config.replicas_min
         self._stopping = False
+        self._remembered = 0  # the generation of the breaker that was written last
+        self._reason = ""  # of the breaker's last change
 
     # ---- life cycle
 
@@ -108,6 +113,7 @@ class VendorActor:
         with contextlib.suppress(UnavailableError):
             await self._control.report(self._statement())
             if courier.me:
+                await self._remember()
                 await self._control.stopped(courier.me)
         await self._tasks.stop()
         await self._vendor.close()
@@ -118,7 +124,7 @@ class VendorActor:
     async def _deliver(self) -> None:
         """Claim under a live incarnation; when it is not live any more, finish in its name and begin a new one."""
         courier = self._courier
-        await self._begin_as_planned()
+        await self._begin_where_it_was_left()
         while not self._stopping:
             courier.begin(await until_available(lambda: self._control.register(self._name)))
             logger().info("incarnation_begun", incarnation=courier.me, vendor=self._name)
@@ -133,17 +139,21 @@ class VendorActor:
             if not self._stopping:
                 await self._end_incarnation()
 
-    async def _begin_as_planned(self) -> None:
-        """Start in the state that the vendor is known to be in: a new replica must not stampede one that is down."""
+    async def _begin_where_it_was_left(self) -> None:
+        """Start in the state that the vendor is known to be in: a new actor must not stampede one that is down."""
         plan = await until_available(self._control.plan)
-        if plan is None:
-            return
-        self._adopt(plan)
-        entry = plan.vendors.get(self._name)
-        if entry is not None and entry.state in ("open", "half_open"):
-            wait_s = self._config.breaker.open_wait_s if entry.state == "open" else 0.0
-            now_ns = int(self._clock.now_s() * 1e9)
-            self._courier.breaker.force_open_for(int(wait_s * 1e9), now_ns, "as planned")
+        entry = None if plan is None else plan.vendors.get(self._name)
+        written, age_ms, lives = None, 0, False
+        found = await until_available(lambda: self._control.recall(self._name))
+        if found is not None:
+            with contextlib.suppress(KeyError, TypeError, ValueError):  # of another version: as if nothing were there
+                written, age_ms = BreakerSnapshot.from_dict(found[0]["breaker"]), found[1]
+                lives = found[0]["incarnation"] in await until_available(self._control.live)
+        was = decide_beginning(written, lives, None if entry is None else entry.state)
+        if was is not None:
+            self._courier.breaker.restore(was, age_ms * MS_NS, self._now_ns())
+        if plan is not None:
+            self._adopt(plan)
 
     async def _end_incarnation(self) -> None:
         """Calls in flight end and settle under the old name; what was not sent is taken from it, unsuspected."""
@@ -184,7 +194,7 @@ class VendorActor:
         entry = plan.vendors.get(self._name)
         if entry is not None:
             self._wish = entry.replicas
-            now_ns = int(self._clock.now_s() * 1e9)
+            now_ns = self._now_ns()
             if entry.state == "open" and self._courier.breaker.state is BreakerState.CLOSED:
                 # Judged by all replicas' evidence together; mine alone was not enough.
                 wait_ns = int(self._config.breaker.open_wait_s * 1e9)
@@ -219,19 +229,30 @@ class VendorActor:
     async def _report(self) -> None:
         period_s = self._settings.supervision.report_ms / 1000
         while True:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), period_s)
+            await rung(self._changed, period_s)
             self._changed.clear()
             self._count_transitions()
             if self._courier.me:
                 with contextlib.suppress(UnavailableError):
                     await self._control.report(self._statement())
+                    if self._courier.breaker.generation != self._remembered:
+                        await self._remember()
+
+    async def _remember(self) -> None:
+        """Write what the breaker is, at each change and at a clean end: a write of every report would slow accepts."""
+        breaker, me = self._courier.breaker, self._courier.me
+        generation, was = breaker.generation, breaker.snapshot(self._now_ns())
+        await self._control.remember(self._name, {"incarnation": me, "breaker": was.to_dict()})
+        self._remembered = generation
 
     # ---- values
 
+    def _now_ns(self) -> int:
+        return int(self._clock.now_s() * 1e9)
+
     def _statement(self) -> dict[str, Any]:
         courier, breaker = self._courier, self._courier.breaker
-        metrics = breaker.metrics(int(self._clock.now_s() * 1e9))
+        metrics = breaker.metrics(self._now_ns())
         calls_per_s, latency_s = courier.throughput.read(self._clock.now_s())
         return {
             "process": f"{self._name}-{self._identity.get('replica', '')}",
@@ -239,6 +260,9 @@ class VendorActor:
             "vendor": self._name,
             "epoch": courier.plan.epoch,
             "breaker": breaker.state.value,
+            "retry_after_s": round(metrics.retry_after_ns / 1e9, 3),
+            "attempts": metrics.attempts,
+            "reason": "" if breaker.state is BreakerState.CLOSED else self._reason,
             "window": {"n": metrics.buffered, "failed": metrics.failed, "slow": metrics.slow},
             "in_flight": courier.in_flight,
             "concurrency": courier.concurrency.value,
@@ -253,12 +277,10 @@ class VendorActor:
 
     def _count_transitions(self) -> None:
         for event in self._courier.breaker.drain_events():
-            to = getattr(event, "to", None)
-            if to is not None:
-                self._metrics.count("dispatcher_transitions", self._name, to.value)
-                logger().warning(
-                    "breaker_changed", vendor=self._name, state=to.value, reason=getattr(event, "reason", "")
-                )
+            if event.to is not None:
+                self._reason = event.reason
+                self._metrics.count("dispatcher_transitions", self._name, event.to.value)
+                logger().warning("breaker_changed", vendor=self._name, state=event.to.value, reason=event.reason)
 
     def _limits(self) -> CourierLimits:
         v, c = self._config, self._settings.courier
@@ -275,21 +297,25 @@ class VendorActor:
         )
 
     def _breaker(self) -> Breaker:
-        b = self._config.breaker
-        config = BreakerConfig(
-            window_size=b.window_s,
-            min_calls=b.min_calls,
-            failure_rate=b.failure_rate,
-            slow_rate=b.slow_rate,
-            slow_ns=int(b.slow_duration_s * 1e9),
-            open_wait_ms=int(b.open_wait_s * 1000),
-            open_wait_multiplier=b.open_wait_multiplier,
-            open_wait_ms_max=int(b.open_wait_s_max * 1000),
-            open_wait_jitter=b.open_wait_jitter,
-            half_open_calls=b.half_open_calls,
-            half_open_min_calls=b.half_open_calls,
-            half_open_max_wait_ms=int(b.half_open_max_wait_s * 1000),
-            consecutive_failures=b.consecutive_failures,
-            probe_lease_ms=int(self._config.timeout_s * 1500),
-        )
-        return Breaker(config, int(self._clock.now_s() * 1e9), self._chance)
+        config = breaker_config(self._config.breaker, self._config.timeout_s)
+        return Breaker(config, self._now_ns(), self._chance)
+
+
+def breaker_config(b: BreakerSettings, timeout_s: float) -> BreakerConfig:
+    """The breaker of a vendor: what the settings say, and the extras in force."""
+    return BreakerConfig(
+        window_size=b.window_s,
+        min_calls=b.min_calls,
+        failure_rate=b.failure_rate,
+        slow_rate=b.slow_rate,
+        slow_ns=int(b.slow_duration_s * 1e9),
+        open_wait_ms=int(b.open_wait_s * 1000),
+        open_wait_multiplier=b.open_wait_multiplier,
+        open_wait_ms_max=int(b.open_wait_s_max * 1000),
+        open_wait_jitter=b.open_wait_jitter,
+        half_open_calls=b.half_open_calls,
+        half_open_min_calls=b.half_open_calls,
+        half_open_max_wait_ms=int(b.half_open_max_wait_s * 1000),
+        consecutive_failures=b.consecutive_failures,
+        probe_lease_ms=int(timeout_s * 1500),
+    )

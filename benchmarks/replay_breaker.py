@@ -86,6 +86,7 @@ def config_of(scenario: dict[str, Any]) -> BreakerConfig:
         late=Late(scenario["late"]),
         consecutive_failures=0,
         probe_lease_ms=0,
+        probe_grants=0,
         stall_detection=False,
         early_verdict=False,
         attempts_decay_ms=0,

@@ -10,6 +10,9 @@ Rules:
 5. Leaving a state cancels its timer, also by reset.
 6. From half-open the way back is staged: probes, then growing shares of the former traffic, each a generation with a
    verdict of its own. The state stays `half_open`; `share` says how much; any bad verdict opens.
+7. A stay of probes ends: by its verdict, or its timer. Permits given back are handed out again, but a stay hands out at
+   most `probe_grants` times its permits; when nothing was counted by its end, the next stay begins.
+8. A process may die: `snapshot` and `restore` carry on in another one, in durations, without the permits.
 
 | state | acquire | result recorded, judged | leaves by itself |
 |---|---|---|---|
@@ -29,82 +32,39 @@ openings, staged recovery.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import replace
 
 from dispatcher.core.breaker_config import MS_NS, BreakerConfig, BreakerState, Late
-from dispatcher.core.window import CountWindow, EmptyWindow, TimeWindow, Window
+from dispatcher.core.breaker_values import (
+    BreakerEvent,
+    BreakerMetrics,
+    BreakerResult,
+    BreakerSnapshot,
+    EventKind,
+    IllegalTransitionError,
+    Permit,
+    Refused,
+)
+from dispatcher.core.window import CountWindow, EmptyWindow, TimeWindow, Window, window_of
 
-__all__ = ["Breaker", "BreakerConfig", "BreakerResult", "BreakerState", "Late", "Permit", "Refused"]
+__all__ = [
+    "Breaker",
+    "BreakerConfig",
+    "BreakerEvent",
+    "BreakerMetrics",
+    "BreakerResult",
+    "BreakerSnapshot",
+    "BreakerState",
+    "EventKind",
+    "IllegalTransitionError",
+    "Late",
+    "Permit",
+    "Refused",
+]
 
 S = BreakerState
 ILLEGAL = {(S.CLOSED, S.HALF_OPEN), (S.METRICS_ONLY, S.OPEN), (S.METRICS_ONLY, S.HALF_OPEN)}
 """The operator transitions that raise and change nothing; every other is legal, self-transitions included."""
-
-
-class BreakerResult(Enum):
-    """How a call ended, as far as the breaker is concerned. Only the first two enter a window."""
-
-    SUCCESS = "success"
-    FAILURE = "failure"
-    IGNORED = "ignored"  # the request's fault
-    THROTTLED = "throttled"  # the vendor says slow down
-    LOCAL = "local"  # our fault: cancelled, not sent
-
-
-class EventKind(str, Enum):
-    SUCCESS = "success"
-    ERROR = "error"
-    IGNORED = "ignored"
-    NOT_PERMITTED = "not_permitted"
-    FAILURE_RATE_EXCEEDED = "failure_rate_exceeded"
-    SLOW_RATE_EXCEEDED = "slow_rate_exceeded"
-    RESET = "reset"
-    TRANSITION = "transition"
-
-
-@dataclass(frozen=True, slots=True)
-class BreakerEvent:
-    kind: EventKind
-    source: BreakerState | None = None
-    to: BreakerState | None = None
-    reason: str = ""
-
-
-@dataclass(slots=True, eq=False)
-class Permit:
-    """Leave to make one call. Settled exactly once: recorded, released, expired or late."""
-
-    generation: int
-    lease_until_ns: int | None = None
-    settled: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    state: BreakerState
-    retry_after_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class BreakerMetrics:
-    """A reading. Rates are percent, -1.0 while fewer than the minimum of results are in the window."""
-
-    state: BreakerState
-    failure_rate: float
-    slow_rate: float
-    buffered: int
-    failed: int
-    slow: int
-    slow_failed: int
-    not_permitted: int
-    generation: int
-    attempts: int
-    retry_after_ns: int
-
-
-class IllegalTransitionError(Exception):
-    """An operator asked for a transition that does not exist; nothing changed."""
 
 
 class Breaker:
@@ -119,6 +79,7 @@ class Breaker:
         self._min = config.min_calls_effective
         self._not_permitted = 0
         self._permits = 0
+        self._granted = 0  # in this half-open stay, those given back included
         self._deadline_ns: int | None = None  # of the open wait
         self._timer: tuple[int, BreakerState] | None = None
         self._leases: set[Permit] = set()
@@ -126,6 +87,7 @@ class Breaker:
         self._in_a_row = 0
         self._flying: dict[Permit, int] = {}  # of this generation, oldest first: when each was granted
         self._answered_ns = now_ns  # the last success
+        self._looked_ns = now_ns  # until when the calls in flight were judged
         self._closed_ns = now_ns
         self._stage = 0
         self._events: list[BreakerEvent] = []
@@ -141,8 +103,9 @@ class Breaker:
         if self.state is S.OPEN and self._deadline_ns is not None and now_ns > self._deadline_ns:
             self._enter(S.HALF_OPEN, now_ns, "wait over")
         granted = self.state in (S.CLOSED, S.DISABLED, S.METRICS_ONLY)
-        if self.state is S.HALF_OPEN and (self._stage or self._permits > 0):
+        if self.state is S.HALF_OPEN and (self._stage or self._probe_left()):
             self._permits -= 1
+            self._granted += 1
             granted = True
         if not granted:
             self._not_permitted += 1
@@ -184,7 +147,8 @@ class Breaker:
             due_timer = self._timer[0] if self._timer is not None else None
             due = min((t for t in (due_lease, due_timer) if t is not None), default=None)
             if due is None or due > now_ns:
-                self._judge_stalled(now_ns)
+                if self._judge_stalled(now_ns):
+                    continue  # its wait may be over by now
                 return
             if due == due_timer and self._timer is not None:
                 self._on_timer(self._timer[1], due)
@@ -198,12 +162,12 @@ class Breaker:
         elif self._stage:
             self._next_stage(due_ns)
         elif self.config.idle_half_open_stays and self._permits == self.config.half_open_calls:
-            self._timer = (due_ns + self.config.half_open_max_wait_ms * MS_NS, to)
+            self._enter(S.HALF_OPEN, due_ns, "")  # no call counted: nothing failed, and the next stay begins
         else:
             self._enter(to, due_ns, "no verdict in time")
 
     def next_deadline_ns(self) -> int | None:
-        """When `tick` will have something to do."""
+        """When a timer or a lease will be due. Calls in flight are judged at every `tick` besides."""
         times = [_lease_end(permit) for permit in self._leases]
         if self._timer is not None:
             times.append(self._timer[0])
@@ -232,6 +196,43 @@ class Breaker:
         """Closed and fresh, from anywhere."""
         self._enter(S.CLOSED, now_ns, "reset")
         self._events.append(BreakerEvent(EventKind.RESET))
+
+    # ---- across a restart
+
+    def snapshot(self, now_ns: int) -> BreakerSnapshot:
+        """What a successor needs to go on where this one is."""
+        return BreakerSnapshot(
+            state=self.state,
+            attempts=self._attempts,
+            wait_ns=self.retry_after_ns(now_ns),
+            stage=self._stage,
+            closed_ns=now_ns - self._closed_ns,
+            in_a_row=self._in_a_row,
+            not_permitted=self._not_permitted,
+            rows=self._window.rows(now_ns),
+            least=self._min,
+        )
+
+    def restore(self, was: BreakerSnapshot, age_ns: int, now_ns: int) -> None:
+        """Go on where `was` stood, taken `age_ns` ago: a generation of its own, late for all permits before it.
+
+        An open wait goes on with what is left of it; half-open begins its stage again, with all of its permits.
+        """
+        before, config = self.state, self.config
+        self._attempts = was.attempts
+        self._closed_ns = now_ns - was.closed_ns - age_ns
+        self._begin(was.state, now_ns, max(0, was.wait_ns - age_ns))
+        stage = min(was.stage, len(config.ramp))
+        if was.state is S.HALF_OPEN and stage:
+            self._begin_stage(stage, now_ns)
+        elif was.state is S.OPEN:
+            self._window, self._min = window_of(was.rows, age_ns, now_ns), was.least
+            self._not_permitted = was.not_permitted
+        elif was.state is S.CLOSED and was.rows.kind == config.window_type:
+            self._window = window_of(replace(was.rows, size=config.window_size), age_ns, now_ns)
+            self._in_a_row = was.in_a_row
+        if before is not was.state:
+            self._events.append(BreakerEvent(EventKind.TRANSITION, before, was.state, "restored"))
 
     # ---- readings
 
@@ -305,27 +306,42 @@ class Breaker:
         if too_failed or too_slow or in_a_row:
             reason = "failure rate" if too_failed else "slow rate" if too_slow else "consecutive failures"
             self._enter(S.OPEN, now_ns, reason)
-        else:
-            self._judge_stalled(now_ns)
+        elif self._stalled(now_ns):
+            self._enter(S.OPEN, now_ns, "stalled")
 
-    def _judge_stalled(self, now_ns: int) -> None:
-        """Closed, and calls hang: count them as slow now, and as failures in a row when nothing succeeded since."""
+    def _judge_stalled(self, now_ns: int) -> bool:
+        """Closed, and calls hang: open as of the first moment since the last look at which they were an outage.
+
+        The moments are those at which a call became overdue or the window lost content, so that it does not matter how
+        often anybody looks.
+        """
+        since_ns, self._looked_ns = self._looked_ns, now_ns
         if self.state is not S.CLOSED or not self._flying:
-            return
-        slow_ns, overdue, silent = self.config.slow_ns, 0, 0
+            return False
+        overdue = [granted_ns + self.config.slow_ns + 1 for granted_ns in self._flying.values()]
+        if overdue[0] > now_ns:
+            return False
+        first_ns = max(overdue[0], since_ns)
+        moments = {first_ns, now_ns, *self._window.expiries(first_ns, now_ns)}
+        moments.update(at_ns for at_ns in overdue if first_ns < at_ns < now_ns)
+        for at_ns in sorted(moments):
+            if self._stalled(at_ns):
+                self._enter(S.OPEN, at_ns, "stalled")
+                return True
+        return False
+
+    def _stalled(self, at_ns: int) -> bool:
+        """Overdue calls count as slow, and as failures in a row when nothing succeeded since they began."""
+        overdue = silent = 0
         for granted_ns in self._flying.values():
-            if now_ns - granted_ns <= slow_ns:
+            if at_ns - granted_ns <= self.config.slow_ns:
                 break
             overdue += 1
             silent += granted_ns >= self._answered_ns
-        if not overdue:
-            return
-        c = self._window.counts(now_ns)
-        enough = c.n + overdue >= self._min
+        c = self._window.counts(at_ns)
+        enough = overdue > 0 and c.n + overdue >= self._min
         too_slow = enough and (c.slow + overdue) * 100 >= self.config.slow_rate * (c.n + overdue)
-        in_a_row = silent > 0 and 0 < self.config.consecutive_failures <= self._in_a_row + silent
-        if too_slow or in_a_row:
-            self._enter(S.OPEN, now_ns, "stalled")
+        return too_slow or (silent > 0 and 0 < self.config.consecutive_failures <= self._in_a_row + silent)
 
     def _next_stage(self, now_ns: int) -> None:
         """The next larger share of traffic, or closed after the last."""
@@ -334,6 +350,9 @@ class Breaker:
             return
         stage = self._stage + 1
         self._enter(S.HALF_OPEN, now_ns, "")
+        self._begin_stage(stage, now_ns)
+
+    def _begin_stage(self, stage: int, now_ns: int) -> None:
         self._stage = stage
         self._window, self._min = CountWindow(self.config.ramp_calls), self.config.ramp_calls
         self._timer = (now_ns + self.config.ramp_max_wait_ms * MS_NS, S.CLOSED)
@@ -362,7 +381,8 @@ class Breaker:
         self._flying.clear()
         self._announced.clear()
         self._in_a_row = self._stage = 0
-        self._answered_ns = now_ns
+        self._answered_ns = self._looked_ns = now_ns
+        self._granted = 0
         if to is S.OPEN:
             wait_ns = duration_ns
             if wait_ns is None:
@@ -397,6 +417,12 @@ class Breaker:
         self._leases.discard(permit)
         self._flying.pop(permit, None)
         return permit.generation == self.generation or self.config.late is Late.COUNT
+
+    def _probe_left(self) -> bool:
+        """Ignored probes give their permit back; a stay without end is not to probe without end."""
+        c = self.config
+        bounded = c.probe_grants > 0 and c.half_open_max_wait_ms > 0
+        return self._permits > 0 and not (bounded and self._granted >= c.probe_grants * c.half_open_calls)
 
     def _give_back(self) -> None:
         if self.state is S.HALF_OPEN:

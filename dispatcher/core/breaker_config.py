@@ -54,6 +54,7 @@ class BreakerConfig:
     stall_detection: bool = True  # calls in flight for longer than `slow_ns` count before they time out
     early_verdict: bool = True  # half-open ends as soon as no further success can avoid it
     attempts_decay_ms: int = 60_000  # closed this long forgets one opening; 0: closing forgets all at once
+    probe_grants: int = 4  # a stay may hand out its permits this often, counting those given back; 0: no limit
     idle_half_open_stays: bool = True  # no call was made, so none failed: an idle night must not grow the wait
     ramp: tuple[float, ...] = (0.05, 0.25, 0.5)  # shares of the former rate between the probes and closed; (): none
     ramp_calls: int = 10  # results a ramp stage is judged by
@@ -64,7 +65,7 @@ class BreakerConfig:
             _require(getattr(self, name) >= 1, name, "must be at least 1")
         for name in ("failure_rate", "slow_rate"):
             _require(0 < getattr(self, name) <= 100, name, "must be in (0, 100]")
-        for name in ("half_open_max_wait_ms", "consecutive_failures", "probe_lease_ms"):
+        for name in ("half_open_max_wait_ms", "consecutive_failures", "probe_lease_ms", "probe_grants"):
             _require(getattr(self, name) >= 0, name, "must be at least 0")
         _require(self.window_type in ("TIME", "COUNT"), "window_type", "must be TIME or COUNT")
         _require(self.open_wait_multiplier >= 1, "open_wait_multiplier", "must be at least 1")

@@ -48,6 +48,7 @@ class Report:
     vendor: str
     breaker: str
     retry_after_s: float = 0.0
+    attempts: int = 0
     window: Mapping[str, int] = field(default_factory=dict)
     in_flight: int = 0
     replica: str = ""

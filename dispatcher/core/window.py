@@ -35,10 +35,43 @@ class Counts:
         self.slow_failed -= other.slow_failed
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A window's content on its way to another process.
+
+    `content`, oldest first: (age of the bucket's start in ns, n, failed, slow, slow_failed); a count window has one row
+    for each result, of age 0.
+    """
+
+    kind: str = "NONE"
+    size: int = 0
+    content: tuple[tuple[int, int, int, int, int], ...] = ()
+
+
 class Window(Protocol):
     def record(self, now_ns: int, failed: bool, slow: bool) -> None: ...
 
     def counts(self, now_ns: int) -> Counts: ...
+
+    def expiries(self, after_ns: int, until_ns: int) -> list[int]:
+        """The moments in (after, until] at which content goes by itself."""
+        ...
+
+    def rows(self, now_ns: int) -> Rows: ...
+
+
+def window_of(rows: Rows, age_ns: int, now_ns: int) -> Window:
+    """A window that holds what another one held `age_ns` ago."""
+    if rows.kind == "TIME":
+        window = TimeWindow(rows.size)
+        window.load(rows, now_ns - age_ns)
+        return window
+    if rows.kind == "COUNT":
+        ring = CountWindow(rows.size)
+        for _, _, failed, slow, _ in rows.content:
+            ring.record(now_ns, bool(failed), bool(slow))
+        return ring
+    return EmptyWindow()
 
 
 class EmptyWindow:
@@ -49,6 +82,12 @@ class EmptyWindow:
 
     def counts(self, now_ns: int) -> Counts:
         return Counts()
+
+    def expiries(self, after_ns: int, until_ns: int) -> list[int]:
+        return []
+
+    def rows(self, now_ns: int) -> Rows:
+        return Rows()
 
 
 class CountWindow:
@@ -67,6 +106,13 @@ class CountWindow:
 
     def counts(self, now_ns: int) -> Counts:
         return self._counts
+
+    def expiries(self, after_ns: int, until_ns: int) -> list[int]:
+        return []
+
+    def rows(self, now_ns: int) -> Rows:
+        content = tuple((0, 1, int(failed), int(slow), int(failed and slow)) for failed, slow in self._ring)
+        return Rows("COUNT", self._size, content)
 
 
 class TimeWindow:
@@ -90,6 +136,22 @@ class TimeWindow:
     def counts(self, now_ns: int) -> Counts:
         self._advance(now_ns)
         return self._counts
+
+    def expiries(self, after_ns: int, until_ns: int) -> list[int]:
+        ends = ((second + self._size) * SECOND_NS for second, _ in self._buckets)
+        return [end for end in ends if after_ns < end <= until_ns]
+
+    def rows(self, now_ns: int) -> Rows:
+        self._advance(now_ns)
+        content = tuple((now_ns - s * SECOND_NS, c.n, c.failed, c.slow, c.slow_failed) for s, c in self._buckets)
+        return Rows("TIME", self._size, content)
+
+    def load(self, rows: Rows, now_ns: int) -> None:
+        """Fill an empty window with what another held at `now_ns`; what is too old goes with the next reading."""
+        for age_ns, n, failed, slow, slow_failed in rows.content:
+            counts = Counts(n, failed, slow, slow_failed)
+            self._buckets.append(((now_ns - age_ns) // SECOND_NS, counts))
+            self._counts.subtract(Counts(-n, -failed, -slow, -slow_failed))
 
     def _advance(self, now_ns: int) -> int:
         second = now_ns // SECOND_NS

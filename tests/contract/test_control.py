@@ -64,6 +64,18 @@ async def test_overrides_are_kept_until_taken_back(world: World) -> None:
     assert await world.control.overrides() == {}
 
 
+async def test_what_a_breaker_was_is_remembered_with_its_age(world: World) -> None:
+    """The last word for each vendor; whoever begins learns how old it is."""
+    assert await world.control.recall("a") is None
+    await world.control.remember("a", {"state": "closed"})
+    await world.control.remember("a", {"state": "open", "rows": [[1, 2]]})
+    await asyncio.sleep(0.02)
+    found, age_ms = await world.control.recall("a")
+    assert found == {"state": "open", "rows": [[1, 2]]}
+    assert 10 <= age_ms < 5000
+    assert await world.control.recall("b") is None
+
+
 async def test_depths_and_counts_name_every_place(world: World) -> None:
     """Each mailbox by lane, what of it is claimed, how old the oldest is; and what is out of the mailboxes."""
     me = await world.actor()

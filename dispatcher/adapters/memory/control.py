@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -37,6 +38,15 @@ class MemoryControl:
 
     async def stopped(self, incarnation: str) -> None:
         self._cell.actors[incarnation] = "stopped"
+
+    async def remember(self, vendor: str, breaker: dict[str, Any]) -> None:
+        self._cell.breakers[vendor] = self._cell.clock.wall_ms(), json.dumps(breaker)
+
+    async def recall(self, vendor: str) -> tuple[dict[str, Any], int] | None:
+        if vendor not in self._cell.breakers:
+            return None
+        at_ms, text = self._cell.breakers[vendor]
+        return json.loads(text), max(0, self._cell.clock.wall_ms() - at_ms)
 
     async def live(self) -> list[str]:
         return [name for name, state in self._cell.actors.items() if state == "live"]

@@ -49,6 +49,23 @@ class RedisControl:
         k = self._keys
         await run_one(self._redis, "bury", [k.actors, k.plan, k.nil], ["", "stopped", incarnation])
 
+    async def remember(self, vendor: str, breaker: dict[str, Any]) -> None:
+        """Keep what a breaker of this vendor is; the last word stays, whoever said it."""
+        k = self._keys
+        text = json.dumps(breaker, separators=(",", ":"))
+        await run_one(self._redis, "remember", [k.breakers, k.nil], [vendor, text])
+
+    async def recall(self, vendor: str) -> tuple[dict[str, Any], int] | None:
+        """What was remembered last, and how many milliseconds ago; None: nothing."""
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.time()
+        pipeline.hget(self._keys.breakers, vendor)
+        (seconds, micros), text = await self._read(pipeline.execute())
+        if text is None:
+            return None
+        at_ms, _, body = text.partition(" ")
+        return json.loads(body), max(0, seconds * 1000 + micros // 1000 - int(at_ms))
+
     async def live(self) -> list[str]:
         actors = await self._read(self._redis.hgetall(self._keys.actors))
         return [name for name, state in actors.items() if state == "live"]

@@ -10,6 +10,7 @@
 | `{nd:0}:singled` | incarnation → the suspect that it sends with nothing beside it (hash) |
 | `{nd:0}:plan`, `:plan:history` | term, epoch and plan (hash); the last 1,000 plans (list) |
 | `{nd:0}:ledger` | `life`, random, and `n`, how many triggers were accepted in it (hash): see core/continuity.py |
+| `{nd:0}:breakers` | vendor → when, and what its breaker was at its last change (hash) |
 | `{nd:0}:overrides` | vendor → operator's word (hash) |
 | `{nd:0}:nil` | never exists: deleting it opens a full Redis for the rest of a script |
 """
@@ -38,6 +39,7 @@ class Keys:
         self.plan = self.prefix + "plan"
         self.plan_history = self.prefix + "plan:history"
         self.ledger = self.prefix + "ledger"
+        self.breakers = self.prefix + "breakers"
         self.overrides = self.prefix + "overrides"
         self.nil = self.prefix + "nil"
         self.beat_channel = self.prefix + "beat"
