@@ -19,6 +19,7 @@ from dispatcher.auth import ApiKeys
 from dispatcher.core.continuity import Break, Continuity, Mark
 from dispatcher.core.notification import MailboxDepth
 from dispatcher.core.plan import Plan
+from dispatcher.deadletters import DeadLetters
 from dispatcher.errors import UnavailableError
 from dispatcher.intake import Headroom, Intake
 from dispatcher.settings import Settings, parse_settings
@@ -61,6 +62,9 @@ class IntakeActor:
         self.template_store = RedisTemplateStore(self._asking)
         self.templates = TemplateCache(self.template_store)
         self.intake = Intake(s, self.store, self.templates, clock, self.metrics, self.views.trigger)
+        self.dead_letters = DeadLetters(
+            self.views, s.vendors.__contains__, lambda: self.intake.plan, s.redrive.per_s, s.redrive.slow_per_s
+        )
         self._tasks.start("group commit", self.intake.run())
         self._tasks.start("templates", self._refresh_templates())
         self._tasks.start("control", self._follow())

@@ -15,6 +15,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from cluster import sweep
 from dispatcher.auth import new_key
 from dispatcher.errors import DispatcherError
 from dispatcher.settings import load_settings
@@ -195,11 +196,19 @@ def _filter(arguments: dict[str, Any]) -> dict[str, Any]:
 @remote
 def dead_list(api: Api, **arguments: Any) -> None:
     """Dead letters that match, oldest first."""
-    chosen = _filter(arguments)
+    chosen, left = _filter(arguments), int(arguments["limit"])
     chosen["ids"] = ",".join(chosen["ids"])
-    query = urllib.parse.urlencode({name: value for name, value in chosen.items() if value != ""})
-    for letter in api.call("GET", f"/v1/dead-letters?{query}")["dead_letters"]:
-        click.echo(f"{letter['id']}  {letter['vendor']:12} {letter['reason']:24} {len(letter['attempts'])} attempts")
+    while left > 0:
+        chosen["limit"] = min(left, sweep.CALL_LIMIT)
+        query = urllib.parse.urlencode({name: value for name, value in chosen.items() if value != ""})
+        answer = api.call("GET", f"/v1/dead-letters?{query}")
+        for letter in answer["dead_letters"]:
+            tried = f"{len(letter['attempts'])} attempts"
+            click.echo(f"{letter['id']}  {letter['vendor']:12} {letter['reason']:24} {tried}")
+        left -= len(answer["dead_letters"])
+        chosen["cursor"] = answer["cursor"]
+        if chosen["cursor"] is None:
+            return
 
 
 @dead.command("show")
@@ -213,20 +222,47 @@ def dead_show(api: Api, notification_id: str) -> None:
     _show(found[0])
 
 
+def bulk(function: Function) -> Function:
+    """Adds the options of a change to all that match."""
+    for option in (
+        click.option("--cursor", help="go on where an interrupted --all stopped"),
+        click.option("--dry-run", is_flag=True, help="only count"),
+        click.option("--yes", is_flag=True, help="with --all: do not ask"),
+        click.option("--all", "everything", is_flag=True, help="everything that matches, however much; counts first"),
+    ):
+        function = option(function)
+    return function
+
+
 @dead.command("redrive")
 @filters
+@bulk
 @remote
 def dead_redrive(api: Api, **arguments: Any) -> None:
-    """Try those that match again."""
-    _show(api.call("POST", "/v1/dead-letters/redrive", _filter(arguments)))
+    """Try those that match again.
+
+    Slowly while a vendor of a letter's chain does not take new work, not at all while none does.
+    """
+    _change(api, "redrive", **arguments)
 
 
 @dead.command("discard")
 @filters
+@bulk
 @remote
 def dead_discard(api: Api, **arguments: Any) -> None:
     """Give those that match up for good."""
-    _show(api.call("POST", "/v1/dead-letters/discard", _filter(arguments)))
+    _change(api, "discard", **arguments)
+
+
+def _change(
+    api: Api, verb: str, everything: bool, yes: bool, dry_run: bool, cursor: str | None, **arguments: Any
+) -> None:
+    body = _filter(arguments)
+    if everything:
+        sweep.sweep(lambda path, order: api.call("POST", path, order), verb, body, cursor, yes, dry_run)
+    else:
+        _show(api.call("POST", f"/v1/dead-letters/{verb}", {**body, "cursor": cursor, "dry_run": dry_run}))
 
 
 @click.group()

@@ -12,7 +12,15 @@ from typing import Any, Protocol
 
 from dispatcher.core.life import Decision
 from dispatcher.core.message import Message
-from dispatcher.core.notification import Claim, Lane, MailboxDepth, NewTrigger
+from dispatcher.core.notification import (
+    Claim,
+    DeadLetter,
+    DeadLetterFilter,
+    DeadPosition,
+    Lane,
+    MailboxDepth,
+    NewTrigger,
+)
 from dispatcher.core.outcome import Outcome
 from dispatcher.core.plan import Beat, Override, Plan
 
@@ -105,6 +113,40 @@ class Store(Protocol):
     async def expired(self, lane: Lane, cursor: str, page: int = 200) -> tuple[str, list[str]]: ...
 
     async def withdraw(self, nid: str, to: str, reason: str) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class DeadPage:
+    """A stretch of dead letters: those that match, and the last position looked at; None: nothing comes after it."""
+
+    letters: list[DeadLetter]
+    last: DeadPosition | None
+
+
+@dataclass(frozen=True, slots=True)
+class Redriven:
+    """One dead letter on its way back: its mailbox, lane and new time to die."""
+
+    letter: DeadLetter
+    mailbox: str
+    priority: str
+    expires_ms: int
+
+
+class Graveyard(Protocol):
+    """The dead letters; the docstrings of `adapters.redis.views` are the contract."""
+
+    async def dead_page(self, wanted: DeadLetterFilter, after: DeadPosition | None, examine: int) -> DeadPage: ...
+
+    async def last_death(self) -> int: ...
+
+    async def routing_of(self, ids: Sequence[str]) -> list[tuple[tuple[str, ...], str, int]]: ...
+
+    async def budget(self, mailbox: str, want: int, per_s: float) -> tuple[int, int]: ...
+
+    async def redrive(self, chosen: Sequence[Redriven]) -> int: ...
+
+    async def discard(self, letters: Sequence[DeadLetter]) -> int: ...
 
 
 class Control(Protocol):

@@ -143,6 +143,13 @@ class RetentionSettings(_Section):
     finished_s: PositiveInt = 86_400  # a day of look-ups and repeated keys; 10 M/day × this is the memory bill
 
 
+class RedriveSettings(_Section):
+    """How fast dead letters go back into one mailbox, over all replicas and operators."""
+
+    per_s: PositiveS = 500.0  # a million in 34 minutes; more would make checkouts wait for its fsyncs
+    slow_per_s: PositiveS = 5.0  # while a vendor of the chain is open or recovering: about as many as its probes
+
+
 class CourierSettings(_Section):
     """How a vendor actor claims and settles."""
 
@@ -180,6 +187,7 @@ class Settings(_Section):
     limits: LimitsSettings = LimitsSettings()
     retry: RetrySettings = RetrySettings()
     retention: RetentionSettings = RetentionSettings()
+    redrive: RedriveSettings = RedriveSettings()
     courier: CourierSettings = CourierSettings()
     supervision: SupervisionSettings = SupervisionSettings()
     intake: IntakeSettings = IntakeSettings()
@@ -299,6 +307,7 @@ def _order_faults(settings: Settings) -> Iterator[str]:
         ("retry", settings.retry, "base_s", "cap_s"),
         ("supervision", settings.supervision, "beat_ms", "silence_ms"),
         ("limits", settings.limits, "body_bytes_max", "batch_bytes_max"),
+        ("redrive", settings.redrive, "slow_per_s", "per_s"),
     ]
     for name, vendor in settings.vendors.items():
         pairs.append((f"vendors.{name}", vendor, "replicas_min", "replicas_max"))

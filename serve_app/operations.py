@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from actors.intake import IntakeActor
 from actors.runtime import VERSION
-from dispatcher.core.life import decide_mailbox
 from dispatcher.core.notification import DeadLetter, DeadLetterFilter, NotificationView, TriggerView
 from dispatcher.core.plan import Override
 from dispatcher.errors import CallerError, TemplateError, UnavailableError
@@ -42,7 +41,12 @@ class DeadLetterBody(_Body):
     reason: str | None = None
     since: int | None = Field(default=None, description="wall milliseconds")
     until: int | None = Field(default=None, description="wall milliseconds")
-    limit: int = Field(default=100, ge=1, le=10_000)
+    limit: int = Field(default=100, ge=1, le=1_000, description="of one call; `cursor` goes on")
+    cursor: str | None = Field(default=None, max_length=200, description="of the answer before")
+
+
+class DeadLetterOrder(DeadLetterBody):
+    dry_run: bool = Field(default=False, description="count, change nothing")
 
 
 class TemplateBody(_Body):
@@ -192,8 +196,9 @@ def _dead_letters(app: FastAPI, actor: IntakeActor) -> None:
         until: int | None = None,
         ids: str | None = None,
         limit: int = 100,
+        cursor: str | None = None,
     ) -> dict[str, Any]:
-        """Dead letters, oldest first. `ids` is comma separated; times are wall milliseconds."""
+        """Dead letters, oldest first. `ids` is comma separated; times are wall milliseconds; `cursor` goes on."""
         body = DeadLetterBody(
             ids=ids.split(",") if ids else [],
             vendor=vendor,
@@ -201,30 +206,24 @@ def _dead_letters(app: FastAPI, actor: IntakeActor) -> None:
             reason=reason,
             since=since,
             until=until,
-            limit=min(max(limit, 1), 10_000),
+            limit=min(max(limit, 1), 1_000),
         )
-        letters = await actor.views.dead_letters(wanted(request, body))
-        return {"dead_letters": [_shown_letter(letter) for letter in letters]}
+        letters, going_on = await actor.dead_letters.listing(wanted(request, body), cursor)
+        return {"dead_letters": [_shown_letter(letter) for letter in letters], "cursor": going_on}
 
     @app.post("/v1/dead-letters/redrive")
-    async def redrive(request: Request, body: DeadLetterBody) -> dict[str, Any]:
-        """Try those that match again, as a new generation. One dead as `unknown` is a repeat by decision: name it."""
-        letters = await actor.views.dead_letters(wanted(request, body))
-        if not body.ids:
-            letters = [letter for letter in letters if letter.reason != "unknown" or body.reason == "unknown"]
-        known, plan = actor.settings.vendors.__contains__, actor.intake.plan
-        now_ms, chosen = int(time.time() * 1000), []
-        routes = await actor.views.routing_of([letter.id for letter in letters])
-        for letter, (chain, priority, ttl_ms) in zip(letters, routes, strict=True):
-            mailbox = decide_mailbox(chain, (), plan.usable, plan.recovering, known)
-            if mailbox is not None:
-                chosen.append((letter, mailbox, priority, now_ms + ttl_ms))
-        return {"count": await actor.views.redrive(chosen), "matched": len(letters)}
+    async def redrive(request: Request, body: DeadLetterOrder) -> dict[str, Any]:
+        """Try those that match again, as a new generation; repeat with the answer's `cursor`, after `wait_s`.
+
+        Slowly while a vendor of a letter's chain does not take new work, and not at all while none does (`refused`).
+        One dead as `unknown` is a repeat by decision: name it.
+        """
+        return asdict(await actor.dead_letters.redrive(wanted(request, body), body.cursor, body.dry_run))
 
     @app.post("/v1/dead-letters/discard")
-    async def discard(request: Request, body: DeadLetterBody) -> dict[str, Any]:
-        letters = await actor.views.dead_letters(wanted(request, body))
-        return {"count": await actor.views.discard(letters), "matched": len(letters)}
+    async def discard(request: Request, body: DeadLetterOrder) -> dict[str, Any]:
+        """Give those that match up for good; repeat with the answer's `cursor`."""
+        return asdict(await actor.dead_letters.discard(wanted(request, body), body.cursor, body.dry_run))
 
 
 def _templates(app: FastAPI, actor: IntakeActor) -> None:

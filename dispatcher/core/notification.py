@@ -174,6 +174,13 @@ class DeadLetter:
     attempts: tuple[Attempt, ...]
 
 
+class DeadPosition(NamedTuple):
+    """A place in the order of dead letters: by time of death, then id. `id` '' comes before all others of that time."""
+
+    dead_ms: int
+    id: str
+
+
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
     """Which dead letters an operator means. Empty fields match all; times are wall milliseconds."""

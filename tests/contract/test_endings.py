@@ -95,10 +95,10 @@ async def test_a_dead_letter_keeps_reason_and_history(world: World) -> None:
     (claim,) = await world.claimed(me)
     now_ms = world.now_ms()
     await world.store.apply(me, [(claim, dead("twilio_21211"))], now_ms)
-    (letter,) = await world.views.dead_letters(DeadLetterFilter(vendor="a", reason="twilio_21211"))
+    (letter,) = await world.letters(DeadLetterFilter(vendor="a", reason="twilio_21211"))
     assert (letter.id, letter.tenant, letter.channel, letter.dead_ms) == (claim.notification.id, "shop", "sms", now_ms)
     assert [a.outcome for a in letter.attempts] == ["rejected"]
-    assert await world.views.dead_letters(DeadLetterFilter(reason="other")) == []
+    assert await world.letters(DeadLetterFilter(reason="other")) == []
 
 
 async def test_a_held_notification_is_in_no_mailbox(world: World) -> None:

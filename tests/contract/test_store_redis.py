@@ -16,6 +16,7 @@ from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.core.life import Decision
 from dispatcher.core.notification import DeadLetterFilter, Lane
 from dispatcher.errors import UnavailableError
+from dispatcher.ports import Redriven
 from tests.contract.conftest import RETENTION_MS
 from tests.contract.worlds import ENDINGS, World, dead, lanes, plan, retry, settle, trigger
 
@@ -135,8 +136,8 @@ async def test_draining_and_failover_work_on_a_full_redis(world: World, redis_cl
         assert await world.store.promote([(entry, "b")]) == ["OK"]
         assert len((await world.store.claim(me, lanes("a", "b"), 9)).claims) == 1
         assert await world.store.withdraw(two.notification.id, "dead", "unknown") == "OK"
-        letters = await world.views.dead_letters(DeadLetterFilter())
-        assert await world.views.redrive([(letters[0], "a", "normal", world.now_ms() + 1000)]) == 1
+        letters = await world.letters(DeadLetterFilter())
+        assert await world.views.redrive([Redriven(letters[0], "a", "normal", world.now_ms() + 1000)]) == 1
         assert await world.views.discard([letters[1]]) == 1
         await world.control.stopped(me)
 
@@ -317,8 +318,8 @@ async def test_a_record_expires_after_the_last_notification_only(
         await world.store.apply(me, [(claim, decision)], world.now_ms())
         assert await redis_client.pttl(record) == -1
         assert await redis_client.hexists(record, "d")
-    (letter,) = await world.views.dead_letters(DeadLetterFilter())
-    await world.views.redrive([(letter, "a", "normal", world.now_ms() + 1000)])
+    (letter,) = await world.letters(DeadLetterFilter())
+    await world.views.redrive([Redriven(letter, "a", "normal", world.now_ms() + 1000)])
     assert await redis_client.pttl(record) == -1
     (again,) = (await world.store.claim(me, lanes("a"), 5)).claims
     await world.store.apply(me, [(again, settle())], world.now_ms())
@@ -337,7 +338,7 @@ async def test_other_ends_expire_the_record_too(world: World, redis_client: redi
         (claim,) = await world.claimed(me)
         nid = claim.notification.id
         await world.store.apply(me, [(claim, dead())], world.now_ms())
-        await world.views.discard(await world.views.dead_letters(DeadLetterFilter()))
+        await world.views.discard(await world.letters(DeadLetterFilter()))
     record = KEYS.record(nid[:-2])
     assert 0 < await redis_client.pttl(record) <= RETENTION_MS
     assert not await redis_client.hexists(record, "d")

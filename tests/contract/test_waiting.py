@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dispatcher.core.notification import DeadLetterFilter, Lane
+from dispatcher.ports import Redriven
 from tests.contract.worlds import World, dead, hold, lanes, move, retry, settle, trigger
 
 
@@ -71,7 +72,7 @@ async def test_what_nobody_has_claimed_can_be_withdrawn(world: World, place: str
     assert (await world.store.claim(me, lanes("a"), 5)).claims == []
     counts = await world.control.counts()
     assert (counts["due"], counts["delayed"], counts["held"]) == (0, 0, 0)
-    letters = await world.views.dead_letters(DeadLetterFilter(reason="because"))
+    letters = await world.letters(DeadLetterFilter(reason="because"))
     assert [letter.id for letter in letters] == ([nid] if to == "dead" else [])
 
 
@@ -100,10 +101,10 @@ async def test_a_redrive_happens_once_and_begins_anew(world: World) -> None:
     me = await world.actor()
     (claim,) = await world.claimed(me)
     await world.store.apply(me, [(claim, dead())], world.now_ms())
-    letters = await world.views.dead_letters(DeadLetterFilter())
+    letters = await world.letters(DeadLetterFilter())
     assert await world.views.routing_of([letters[0].id]) == [(("a", "b"), "normal", 86_400_000)]
     expires_ms = world.now_ms() + 60_000
-    chosen = [(letters[0], "b", "normal", expires_ms)]
+    chosen = [Redriven(letters[0], "b", "normal", expires_ms)]
     assert [await world.views.redrive(chosen), await world.views.redrive(chosen)] == [1, 0]
     (again,) = (await world.store.claim(me, lanes("b"), 5)).claims
     n = again.notification
@@ -118,9 +119,9 @@ async def test_a_discarded_letter_is_gone(world: World) -> None:
     me = await world.actor()
     (claim,) = await world.claimed(me)
     await world.store.apply(me, [(claim, dead())], world.now_ms())
-    letters = await world.views.dead_letters(DeadLetterFilter())
+    letters = await world.letters(DeadLetterFilter())
     assert [await world.views.discard(letters), await world.views.discard(letters)] == [1, 0]
-    assert await world.views.redrive([(letters[0], "a", "normal", 1)]) == 0
+    assert await world.views.redrive([Redriven(letters[0], "a", "normal", 1)]) == 0
     assert await world.state(claim.notification.id) == "cancelled"
 
 
@@ -147,7 +148,7 @@ async def test_dead_letters_are_filtered(world: World, wanted: DeadLetterFilter,
     await world.store.apply(me, [(one, dead())], 1000)
     await world.store.apply(me, [(two, dead("late"))], 2000)
     await world.store.apply(me, [(other, dead())], 3000)
-    assert len(await world.views.dead_letters(wanted)) == found
+    assert len(await world.letters(wanted)) == found
 
 
 async def test_expired_ones_are_found_without_claiming(world: World) -> None:

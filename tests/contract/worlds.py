@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dispatcher.core.life import Dead, Drop, Hold, Move, Retry, Settle
-from dispatcher.core.notification import Attempt, Claim, Lane, NewNotification, NewTrigger
+from dispatcher.core.notification import (
+    Attempt,
+    Claim,
+    DeadLetter,
+    DeadLetterFilter,
+    Lane,
+    NewNotification,
+    NewTrigger,
+)
 from dispatcher.core.plan import Plan, VendorPlan
 from dispatcher.core.sharing import Share
 
@@ -47,6 +56,19 @@ class World:
         claims: list[Claim] = (await self.store.claim(me, lanes("a"), count)).claims
         assert len(claims) == count
         return claims
+
+    async def letters(self, wanted: DeadLetterFilter | None = None) -> list[DeadLetter]:
+        """The dead letters that match, oldest first."""
+        page = await self.views.dead_page(wanted or DeadLetterFilter(), None, 10_000)
+        found: list[DeadLetter] = page.letters
+        return found[: wanted.limit] if wanted else found
+
+    async def died(self, me: str, times_ms: Sequence[int], **changes: Any) -> list[str]:
+        """One dead letter for each time; their ids."""
+        claims = await self.claimed(me, len(times_ms), **changes)
+        for claim, at_ms in zip(claims, times_ms, strict=True):
+            assert await self.store.apply(me, [(claim, dead())], at_ms) == ["OK"]
+        return [claim.notification.id for claim in claims]
 
     async def state(self, nid: str) -> str:
         view = await self.views.trigger(nid.rpartition(".")[0])

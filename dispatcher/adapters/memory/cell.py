@@ -90,6 +90,7 @@ class Cell:
         self.delayed: dict[str, int] = {}
         self.held: dict[str, int] = {}
         self.dead: dict[str, int] = {}
+        self.budgets: dict[str, float] = {}
         self.actors: dict[str, str] = {}
         self.singled: dict[str, str] = {}  # incarnation → the suspect that it sends with nothing beside it
         self.incarnations = 0

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from dispatcher.adapters.memory.cell import Cell
 from dispatcher.core.notification import (
     DeadLetter,
     DeadLetterFilter,
+    DeadPosition,
     NotificationView,
     TriggerView,
     notification_id,
 )
+from dispatcher.ports import DeadPage, Redriven
 
 
 class MemoryViews:
@@ -41,43 +44,55 @@ class MemoryViews:
         )
         return TriggerView(t.id, t.tenant, t.event, t.accepted_ms, record.expires_ms, t.body_hash, notifications)
 
-    async def dead_letters(self, wanted: DeadLetterFilter) -> list[DeadLetter]:
-        found = []
-        for nid, at_ms in sorted(self._cell.dead.items(), key=lambda row: (row[1], row[0])):
-            record, note = self._cell.found(nid)
-            new = record.trigger.notifications[int(nid.rpartition(".")[2])]
-            letter = DeadLetter(
-                nid,
-                record.trigger.tenant,
-                record.trigger.event,
-                new.channel,
-                note.vendor,
-                note.reason or "",
-                at_ms,
-                tuple(note.history),
-            )
-            if _matches(letter, wanted):
-                found.append(letter)
-        return found[: wanted.limit]
+    async def dead_page(self, wanted: DeadLetterFilter, after: DeadPosition | None, examine: int) -> DeadPage:
+        rows = sorted(DeadPosition(at_ms, nid) for nid, at_ms in self._cell.dead.items())
+        if wanted.ids:
+            rows, examine = [at for at in rows if at.id in wanted.ids], len(rows) + 1
+        start = DeadPosition(wanted.since_ms or 0, "") if after is None else after
+        until_ms = wanted.until_ms
+        rows = [at for at in rows if at > start and (until_ms is None or at.dead_ms <= until_ms)][:examine]
+        letters = [letter for letter in map(self._letter, rows) if _matches(letter, wanted)]
+        return DeadPage(letters, rows[-1] if len(rows) == examine else None)
 
-    async def redrive(self, chosen: Sequence[tuple[DeadLetter, str, str, int]]) -> int:
+    def _letter(self, at: DeadPosition) -> DeadLetter:
+        record, note = self._cell.found(at.id)
+        new = record.trigger.notifications[int(at.id.rpartition(".")[2])]
+        reason, history = note.reason or "", tuple(note.history)
+        t = record.trigger
+        return DeadLetter(at.id, t.tenant, t.event, new.channel, note.vendor, reason, at.dead_ms, history)
+
+    async def last_death(self) -> int:
+        return max(self._cell.dead.values(), default=0)
+
+    async def budget(self, mailbox: str, want: int, per_s: float) -> tuple[int, int]:
+        now_ms, each = self._cell.clock.wall_ms(), 1000 / per_s
+        span = max(1000.0, each)
+        paid = min(max(self._cell.budgets.get(mailbox, 0.0), now_ms), now_ms + span)
+        granted = min(want, int((now_ms + span - paid) / each + 1e-6))
+        paid = self._cell.budgets[mailbox] = paid + granted * each
+        left = min(want - granted, int(span / each + 1e-6))
+        return granted, max(1, math.ceil(paid + left * each - now_ms - span)) if left else 0
+
+    async def redrive(self, chosen: Sequence[Redriven]) -> int:
         done = 0
-        for letter, mailbox, _, expires_ms in chosen:
-            if self._cell.dead.pop(letter.id, None) is None:
+        for r in chosen:
+            if self._cell.dead.get(r.letter.id) != r.letter.dead_ms:
                 continue
-            record, note = self._cell.found(letter.id)
-            record.expires_ms = expires_ms
+            del self._cell.dead[r.letter.id]
+            record, note = self._cell.found(r.letter.id)
+            record.expires_ms = r.expires_ms
             note.attempts, note.tried, note.reason, note.crashes, note.epoch = 0, (), None, 0, 0
             note.generation += 1
-            self._cell.enqueue(letter.id, mailbox)
+            self._cell.enqueue(r.letter.id, r.mailbox)
             done += 1
         return done
 
     async def discard(self, letters: Sequence[DeadLetter]) -> int:
         done = 0
         for letter in letters:
-            if self._cell.dead.pop(letter.id, None) is None:
+            if self._cell.dead.get(letter.id) != letter.dead_ms:
                 continue
+            del self._cell.dead[letter.id]
             record, note = self._cell.found(letter.id)
             note.state, note.reason = "cancelled", "discarded"
             self._cell.finish(record, self._retention_ms)
@@ -96,9 +111,4 @@ class MemoryViews:
 
 def _matches(letter: DeadLetter, wanted: DeadLetterFilter) -> bool:
     fields = ("tenant", "vendor", "channel", "reason")
-    return (
-        (not wanted.ids or letter.id in wanted.ids)
-        and all(getattr(wanted, name) in (None, getattr(letter, name)) for name in fields)
-        and (wanted.since_ms is None or letter.dead_ms >= wanted.since_ms)
-        and (wanted.until_ms is None or letter.dead_ms <= wanted.until_ms)
-    )
+    return all(getattr(wanted, name) in (None, getattr(letter, name)) for name in fields)

@@ -12,6 +12,7 @@
 | `{nd:0}:ledger` | `life`, random, and `n`, how many triggers were accepted in it (hash): see core/continuity.py |
 | `{nd:0}:breakers` | vendor → when, and what its breaker was at its last change (hash) |
 | `{nd:0}:overrides` | vendor → operator's word (hash) |
+| `{nd:0}:redrive:<vendor>` | when the redrive budget of a mailbox is used up, ms (string, gone after 2 s) |
 | `{nd:0}:nil` | never exists: deleting it opens a full Redis for the rest of a script |
 """
 
@@ -51,6 +52,9 @@ class Keys:
 
     def record(self, trigger_id: str) -> str:
         return self.record_prefix + trigger_id
+
+    def redrive_budget(self, mailbox: str) -> str:
+        return f"{self.prefix}redrive:{mailbox}"
 
     def lane(self, lane: Lane) -> str:
         key = self._lane_keys.get(lane)

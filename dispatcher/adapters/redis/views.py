@@ -9,10 +9,11 @@ from typing import Any
 import redis.asyncio as redis
 
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.adapters.redis.scripts import UNAVAILABLE, Call, run
+from dispatcher.adapters.redis.scripts import UNAVAILABLE, Call, run, run_one
 from dispatcher.core.notification import (
     DeadLetter,
     DeadLetterFilter,
+    DeadPosition,
     Lane,
     NotificationView,
     TriggerView,
@@ -20,9 +21,8 @@ from dispatcher.core.notification import (
     trigger_of,
 )
 from dispatcher.errors import UnavailableError
+from dispatcher.ports import DeadPage, Redriven
 from dispatcher.wire import records
-
-PAGE = 200
 
 
 class RedisViews:
@@ -61,40 +61,51 @@ class RedisViews:
             ),
         )
 
-    async def dead_letters(self, wanted: DeadLetterFilter) -> list[DeadLetter]:
-        """Dead letters that match, oldest first, at most `limit`."""
-        found: list[DeadLetter] = []
-        offset = 0
-        while len(found) < wanted.limit:
-            page = await self._page(wanted, offset)
-            if not page:
-                break
-            found += [letter for letter in await self._load(page) if _matches(letter, wanted)]
-            if wanted.ids:
-                break
-            offset += PAGE
-        return found[: wanted.limit]
+    async def dead_page(self, wanted: DeadLetterFilter, after: DeadPosition | None, examine: int) -> DeadPage:
+        """The dead letters that match among the next `examine` after a position, oldest first, whatever its `limit`.
 
-    async def redrive(self, chosen: Sequence[tuple[DeadLetter, str, str, int]]) -> int:
-        """Try each again: (letter, mailbox, priority, new expiry ms). Answers how many left the dead letters."""
+        Positions survive removals: whatever is redriven or discarded meanwhile, nothing is skipped or met twice.
+        """
+        if wanted.ids:
+            page, last = await self._named(wanted.ids, after), None
+        else:
+            page = await self._page(wanted, after, examine)
+            nid, dead_ms = page[-1] if len(page) == examine else ("", 0)
+            last = DeadPosition(dead_ms, nid) if nid else None
+        return DeadPage([letter for letter in await self._load(page) if _matches(letter, wanted)], last)
+
+    async def last_death(self) -> int:
+        """The time of the latest death, ms; 0: nothing is dead."""
+        last = await self._read(self._redis.zrevrange(self._keys.dead, 0, 0, withscores=True))
+        return int(last[0][1]) if last else 0
+
+    async def budget(self, mailbox: str, want: int, per_s: float) -> tuple[int, int]:
+        """How many redrives into a mailbox may go now, and the wait (ms) until more may, 0 when all may."""
+        keys = [self._keys.redrive_budget(mailbox), self._keys.nil]
+        granted, wait_ms = await run_one(self._redis, "budget", keys, [want, per_s])
+        return int(granted), int(wait_ms)
+
+    async def redrive(self, chosen: Sequence[Redriven]) -> int:
+        """Try each again, once for this death of it. Answers how many left the dead letters."""
         k = self._keys
         calls = [
             Call(
                 "redrive",
-                [k.dead, k.record(trigger_of(letter.id)), k.nil, k.lane(Lane(mailbox, priority)), k.mailboxes],
-                [letter.id, letter.id.rpartition(".")[2], mailbox, expires_ms],
+                [k.dead, k.record(trigger_of(r.letter.id)), k.nil, k.lane(Lane(r.mailbox, r.priority)), k.mailboxes],
+                [r.letter.id, r.letter.id.rpartition(".")[2], r.mailbox, r.expires_ms, r.letter.dead_ms],
             )
-            for letter, mailbox, priority, expires_ms in chosen
+            for r in chosen
         ]
         return await self._count(calls)
 
     async def discard(self, letters: Sequence[DeadLetter]) -> int:
+        """Give each up for good, if it died no second time. Answers how many left the dead letters."""
         k = self._keys
         calls = [
             Call(
                 "discard",
                 [k.dead, k.record(trigger_of(letter.id)), k.nil],
-                [letter.id, letter.id.rpartition(".")[2], self._retention_ms],
+                [letter.id, letter.id.rpartition(".")[2], self._retention_ms, letter.dead_ms],
             )
             for letter in letters
         ]
@@ -106,26 +117,31 @@ class RedisViews:
         for nid in ids:
             pipeline.hmget(self._keys.record(trigger_of(nid)), ["m", "x"])
         rows = await self._read(pipeline.execute())
-        result = []
+        result: list[tuple[tuple[str, ...], str, int]] = []
         for nid, (text, expires) in zip(ids, rows, strict=True):
+            if text is None:  # discarded meanwhile, and forgotten
+                result.append(((), "normal", 60_000))
+                continue
             meta = json.loads(text)
             chain = tuple(meta["n"][int(nid.rpartition(".")[2])]["ch"])
             result.append((chain, str(meta["p"]), max(60_000, int(expires) - int(meta["a"]))))
         return result
 
-    async def _page(self, wanted: DeadLetterFilter, offset: int) -> list[tuple[str, float]]:
-        key = self._keys.dead
-        if wanted.ids:
-            scores = await self._read(self._redis.zmscore(key, list(wanted.ids)))
-            return [(nid, score) for nid, score in zip(wanted.ids, scores, strict=True) if score is not None]
-        low = wanted.since_ms if wanted.since_ms is not None else "-inf"
-        high = wanted.until_ms if wanted.until_ms is not None else "+inf"
-        page: list[tuple[str, float]] = await self._read(
-            self._redis.zrangebyscore(key, low, high, start=offset, num=PAGE, withscores=True)
-        )
-        return page
+    async def _named(self, ids: Sequence[str], after: DeadPosition | None) -> list[tuple[str, int]]:
+        scores = await self._read(self._redis.zmscore(self._keys.dead, list(ids)))
+        found = {DeadPosition(int(score), nid) for nid, score in zip(ids, scores, strict=True) if score is not None}
+        return [(at.id, at.dead_ms) for at in sorted(found) if after is None or at > after]
 
-    async def _load(self, page: Sequence[tuple[str, float]]) -> list[DeadLetter]:
+    async def _page(self, wanted: DeadLetterFilter, after: DeadPosition | None, count: int) -> list[tuple[str, int]]:
+        since = "-inf" if wanted.since_ms is None else wanted.since_ms
+        start = (since, "") if after is None else after
+        until = "+inf" if wanted.until_ms is None else wanted.until_ms
+        row = await run_one(self._redis, "dead_page", [self._keys.dead], [*start, until, count])
+        return [(nid, int(score)) for nid, score in zip(row[::2], row[1::2], strict=True)]
+
+    async def _load(self, page: Sequence[tuple[str, int]]) -> list[DeadLetter]:
+        if not page:
+            return []
         pipeline = self._redis.pipeline(transaction=False)
         for nid, _ in page:
             i = nid.rpartition(".")[2]
@@ -144,7 +160,7 @@ class RedisViews:
                     channel,
                     vendor or "",
                     reason or "",
-                    int(score),
+                    score,
                     records.decode_history(history),
                 )
             )
@@ -164,12 +180,18 @@ class RedisViews:
 
 
 def _matches(letter: DeadLetter, wanted: DeadLetterFilter) -> bool:
-    return all(
-        expected is None or expected == found
-        for expected, found in (
-            (wanted.tenant, letter.tenant),
-            (wanted.vendor, letter.vendor),
-            (wanted.channel, letter.channel),
-            (wanted.reason, letter.reason),
+    """Times are bounds of the reading, but for those named by id."""
+    since_ms, until_ms = wanted.since_ms or 0, wanted.until_ms
+    return (
+        since_ms <= letter.dead_ms
+        and (until_ms is None or letter.dead_ms <= until_ms)
+        and all(
+            expected is None or expected == found
+            for expected, found in (
+                (wanted.tenant, letter.tenant),
+                (wanted.vendor, letter.vendor),
+                (wanted.channel, letter.channel),
+                (wanted.reason, letter.reason),
+            )
         )
     )

@@ -1,8 +1,8 @@
 -- Try a dead letter again: a new generation with fresh attempts, tried list and time to live.
 -- KEYS[1] dead letters  [2] record  [3] never exists  [4] lane  [5] set of mailboxes
--- ARGV[1] notification id  [2] index  [3] mailbox  [4] new expiry, ms
--- Reply OK or GONE: it is no dead letter, so a second redrive changes nothing.
-if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 'GONE' end
+-- ARGV[1] notification id  [2] index  [3] mailbox  [4] new expiry, ms  [5] time of death it was read with
+-- Reply OK or GONE: it is no dead letter, or died again meanwhile, so a second redrive of one death changes nothing.
+if tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or -1) ~= tonumber(ARGV[5]) then return 'GONE' end
 local i = ARGV[2]
 redis.call('DEL', KEYS[3])
 if redis.call('SISMEMBER', KEYS[5], ARGV[3]) == 0 then redis.call('SADD', KEYS[5], ARGV[3]) end

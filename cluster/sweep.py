@@ -1,0 +1,107 @@
+"""A redrive or discard of every dead letter that matches: counted first, then call by call, shown, resumable."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dispatcher.errors import DispatcherError
+
+CALL_LIMIT = 1_000
+"""Letters of one call: seconds at most, so that an interrupted sweep has hardly anything to repeat."""
+
+LINE_S = 2.0
+"""Without a terminal, a line this often."""
+
+Call = Callable[[str, Mapping[str, Any]], Any]
+
+
+class SweepError(DispatcherError):
+    """The sweep stopped before its end; the message says how to go on."""
+
+
+def sweep(call: Call, verb: str, body: Mapping[str, Any], cursor: str | None, yes: bool, dry_run: bool) -> None:
+    """Count what matches, ask, then `verb` it to the end.
+
+    Raises SweepError with the cursor to go on from when the service stops answering; nothing is done twice then.
+    """
+    expected, refused = _total(_answers(call, verb, {**body, "dry_run": True}, cursor, wait=False))
+    click.echo(f"{expected} to {verb}" + _because(refused))
+    if dry_run or expected == 0:
+        return
+    if not yes:
+        click.confirm(f"{verb} {expected} dead letters?", abort=True)
+    console = Console()
+    answers = _answers(call, verb, body, cursor, wait=True)
+    done, refused = (_bar if console.is_terminal else _lines)(console, verb, expected, answers)
+    click.echo(f"{verb}: {done} done" + _because(refused))
+
+
+def _answers(
+    call: Call, verb: str, body: Mapping[str, Any], cursor: str | None, *, wait: bool
+) -> Iterator[dict[str, Any]]:
+    while True:
+        try:
+            answer = call(f"/v1/dead-letters/{verb}", {**body, "limit": CALL_LIMIT, "cursor": cursor})
+        except (DispatcherError, KeyboardInterrupt) as error:
+            why = str(error) or "interrupted"
+            if cursor is None:
+                raise SweepError(why) from None
+            raise SweepError(f"{why}\ngo on with: --all --cursor {cursor}") from None
+        yield answer
+        cursor = answer["cursor"]
+        if cursor is None:
+            return
+        if wait and answer["wait_s"]:
+            time.sleep(answer["wait_s"])
+
+
+def _total(answers: Iterator[dict[str, Any]]) -> tuple[int, Counter[str]]:
+    done, refused = 0, Counter[str]()
+    for answer in answers:
+        done += answer["count"]
+        refused.update(answer["refused"])
+    return done, refused
+
+
+def _bar(console: Console, verb: str, expected: int, answers: Iterator[dict[str, Any]]) -> tuple[int, Counter[str]]:
+    shape = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(verb), *shape, TextColumn("{task.fields[why]}"))
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(verb, total=expected, why="")
+
+        def shown() -> Iterator[dict[str, Any]]:
+            for answer in answers:
+                progress.update(task, advance=answer["count"], why=_pace(answer))
+                yield answer
+
+        return _total(shown())
+
+
+def _lines(_: Console, verb: str, expected: int, answers: Iterator[dict[str, Any]]) -> tuple[int, Counter[str]]:
+    done, next_s = 0, time.monotonic() + LINE_S
+
+    def shown() -> Iterator[dict[str, Any]]:
+        nonlocal done, next_s
+        for answer in answers:
+            done += answer["count"]
+            if time.monotonic() >= next_s:
+                next_s = time.monotonic() + LINE_S
+                click.echo(f"{verb}: {done} of {expected} {_pace(answer)}".rstrip())
+            yield answer
+
+    return _total(shown())
+
+
+def _pace(answer: Mapping[str, Any]) -> str:
+    return "paced" if answer["wait_s"] else ""
+
+
+def _because(refused: Counter[str]) -> str:
+    return "".join(f"\n  {count} stay: {reason}" for reason, count in sorted(refused.items()))
