@@ -21,7 +21,7 @@ import uvloop
 
 from benchmarks import results
 from benchmarks.disk import Disk
-from benchmarks.whole_service import bodies, cpu_by_part, drained, fault_all, running
+from benchmarks.whole_service import CpuMeter, bodies, drained, fault_all, running
 from cluster.load import percentile, post_steadily
 from cluster.service import Service
 
@@ -46,13 +46,13 @@ class Condition:
 def one_round(service: Service, condition: Condition, start: int) -> dict[str, float]:
     if condition.vendors == "hanging":
         fault_all(service, mode="hang")
-    before, client_s = cpu_by_part(service), time.process_time()
+    meter, client_s = CpuMeter(service), time.process_time()
     with Disk(service.state.path) as disk:
         posted = uvloop.run(post_steadily(service.api, bodies(condition.count, start), condition.rate))
     client_s = time.process_time() - client_s
     fault_all(service, mode="none")
     verdict = drained(service, posted)
-    used = {part: cpu - before[part] for part, cpu in cpu_by_part(service).items()} | {"client": client_s}
+    used = meter.read() | {"client": client_s}
     latency = [(p.accepted_s - p.due_s) * 1000 for p in posted if p.accepted_s is not None]
     return {
         "accepted": verdict.accepted,

@@ -17,7 +17,7 @@ import uvloop
 
 from benchmarks import results
 from benchmarks.processes import until, workspace
-from benchmarks.whole_service import bodies, collect, cpu_by_part, drained, pss_mib
+from benchmarks.whole_service import CpuMeter, bodies, collect, drained, pss_mib
 from cluster.load import post_steadily
 from cluster.service import Service
 
@@ -55,9 +55,9 @@ def _load(service: Service, seconds: float) -> None:
 
 def footprint(service: Service, work: Any) -> dict[str, float]:
     """Processes, memory and cores used while `work` runs."""
-    before, began = sum(cpu_by_part(service).values()), time.monotonic()
+    meter, began = CpuMeter(service), time.monotonic()
     work()
-    cores = (sum(cpu_by_part(service).values()) - before) / (time.monotonic() - began)
+    cores = sum(meter.read().values()) / (time.monotonic() - began)
     pids = [*service.pids(""), *service.redis_pids()]
     return {"processes": len(pids), "pss_mib": pss_mib(pids), "cores": cores}
 

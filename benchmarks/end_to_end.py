@@ -19,7 +19,7 @@ import uvloop
 
 from benchmarks import results
 from benchmarks.processes import cpu_s
-from benchmarks.whole_service import bodies, cpu_by_part, drained, running
+from benchmarks.whole_service import CpuMeter, bodies, drained, running
 from cluster.load import percentile, post_steadily
 from cluster.service import Service
 
@@ -29,10 +29,11 @@ LATE_S = 2.0
 
 
 def one_rate(service: Service, rate: float, seconds: float, start: int) -> dict[str, Any]:
-    before = _cpu(service)
+    meter, outside = CpuMeter(service), _outside_s(service)
     posted = uvloop.run(post_steadily(service.api, bodies(int(rate * seconds), start), rate))
     verdict = drained(service, posted)
-    used = {part: (cpu - before[part]) * 1000 / len(posted) for part, cpu in _cpu(service).items()}
+    spent = meter.read() | {part: cpu - outside[part] for part, cpu in _outside_s(service).items()}
+    used = {part: cpu * 1000 / len(posted) for part, cpu in spent.items()}
     first_try = sum(p.first_status == 202 for p in posted) / len(posted)
     late_s = max(verdict.delivered_at.values(), default=0.0) - posted[-1].due_s
     accept_ms = [(p.accepted_s - p.due_s) * 1000 for p in posted if p.accepted_s is not None]
@@ -54,9 +55,9 @@ def one_rate(service: Service, rate: float, seconds: float, start: int) -> dict[
     }
 
 
-def _cpu(service: Service) -> dict[str, float]:
-    """The service by its parts, and what stands for the rest of the world: vendors, and the client (this process)."""
-    return cpu_by_part(service) | {"vendors' sandbox": cpu_s([service.sandbox_pid]), "client": cpu_s([os.getpid()])}
+def _outside_s(service: Service) -> dict[str, float]:
+    """CPU seconds of what stands for the rest of the world: the vendors, and the client (this process)."""
+    return {"sandbox vendors": cpu_s([service.sandbox_pid]), "client": cpu_s([os.getpid()])}
 
 
 @click.command(help=__doc__)

@@ -23,7 +23,7 @@ import uvloop
 
 from benchmarks import results
 from benchmarks.processes import until
-from benchmarks.whole_service import CHANNELS, bodies, cpu_by_part, running, vendors
+from benchmarks.whole_service import CHANNELS, CpuMeter, bodies, running, vendors
 from cluster.load import post_steadily
 from cluster.service import Service
 
@@ -55,13 +55,13 @@ def drain(actors: int, count: int) -> dict[str, float]:
         hold_all(service)
         messages = [(key, body | {"notifications": [SMS]}) for key, body in bodies(count)]
         uvloop.run(post_steadily(service.api, messages, FILL_PER_S))
-        before, done = cpu_by_part(service), _attempts(service)
+        meter, done = CpuMeter(service), _attempts(service)
         override(service, "sms-a", "auto")
         until(lambda: _attempts(service) > done, 20.0, every_s=0.01)
         began = time.monotonic()
         until(lambda: _attempts(service) - done >= count, 120.0, every_s=0.02)
         took_s = time.monotonic() - began
-        used_s = sum(cpu_by_part(service).values()) - sum(before.values())
+        used_s = sum(meter.read().values())
         return {"per_s": count / took_s, "cpu_ms": used_s * 1000 / count}
 
 
@@ -77,9 +77,9 @@ def accept(replicas: int, seconds: float) -> dict[str, float]:
     """Triggers a second accepted from clients that wait for each answer, and CPU ms of each."""
     with running({"intake": {"replicas_min": replicas, "replicas_max": replicas}}) as (service, _):
         hold_all(service)
-        before = cpu_by_part(service)
+        meter = CpuMeter(service)
         count = uvloop.run(_hammer(service, seconds))
-        used = {part: cpu - before[part] for part, cpu in cpu_by_part(service).items()}
+        used = meter.read()
         return {
             "per_s": count / seconds,
             "cpu_ms": sum(used.values()) * 1000 / count,

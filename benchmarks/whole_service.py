@@ -88,14 +88,32 @@ PARTS = {
 """Which processes make up a part: a word of their command lines. The rest of Ray is "ray", and Redis is Redis."""
 
 
-def cpu_by_part(service: Service) -> dict[str, float]:
-    """CPU seconds used so far by each part of the service."""
-    pids = {part: set(service.pids(word)) for part, word in PARTS.items()}
-    pids["haproxy"] = {pid for pid in pids["haproxy"] if pid not in pids["intake"]}
-    known = set().union(*pids.values())
-    pids["ray"] = set(service.pids("")) - known
-    pids["redis"] = set(service.redis_pids())
-    return {part: cpu_s(found) for part, found in pids.items()}
+class CpuMeter:
+    """CPU seconds of each part of a service, since the meter was made.
+
+    What has ended in between counts as it was when last looked at, so a sum never falls.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._seen: dict[str, dict[int, float]] = {}
+        self._began = self._total()
+
+    def read(self) -> dict[str, float]:
+        return {part: cpu - self._began.get(part, 0.0) for part, cpu in self._total().items()}
+
+    def _total(self) -> dict[str, float]:
+        for part, pids in self._pids().items():
+            self._seen.setdefault(part, {}).update({pid: cpu_s([pid]) for pid in pids})
+        return {part: sum(found.values()) for part, found in self._seen.items()}
+
+    def _pids(self) -> dict[str, set[int]]:
+        pids = {part: set(self._service.pids(word)) for part, word in PARTS.items()}
+        pids["haproxy"] = {pid for pid in pids["haproxy"] if pid not in pids["intake"]}
+        known = set().union(*pids.values())
+        pids["ray"] = set(self._service.pids("")) - known
+        pids["redis"] = set(self._service.redis_pids())
+        return pids
 
 
 def pss_mib(pids: Iterable[int]) -> float:

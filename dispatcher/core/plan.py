@@ -264,7 +264,7 @@ def _vendor_plan(
         takes_new=state == CLOSED,
         drains=tuple(mine),
         prober=prober,
-        replicas=_pool_size(vendor, backlog, reports),
+        replicas=_pool_size(vendor, state, backlog, reports),
         override=override.state if override else None,
         reason=override.why if override else next((r.reason for r in reports if r.reason), ""),
     )
@@ -282,7 +282,14 @@ def _shares(
     return divide(vendor.rate_per_s, sorted(holders | {r.incarnation for r in reports}), before, confirmed)
 
 
-def _pool_size(vendor: VendorConfig, backlog: int, reports: list[Report]) -> int:
+def _pool_size(vendor: VendorConfig, state: str, backlog: int, reports: list[Report]) -> int:
+    """As the work asks; a vendor that recovers keeps what it has, one that is down the least.
+
+    Calls that hang for their whole time-out would look like a need for more actors.
+    """
+    if state != CLOSED:
+        live = len(reports) if state == HALF_OPEN else 0
+        return max(vendor.replicas_min, min(live, vendor.replicas_max))
     calls_per_s = sum(report.calls_per_s for report in reports)
     busy = [report for report in reports if report.calls_per_s > 0]
     latency_s = sum(r.latency_s * r.calls_per_s for r in busy) / calls_per_s if busy else 0.0

@@ -194,6 +194,14 @@ def test_pools_follow_their_work() -> None:
     assert [later.vendors[name].replicas for name in ("a", "b")] == [1, 1]
 
 
+@pytest.mark.parametrize(("state", "live", "expected"), [("half_open", 1, 1), ("half_open", 3, 3), ("open", 3, 1)])
+def test_a_vendor_that_hangs_gets_no_more_actors(state: str, live: int, expected: int) -> None:
+    """Its calls last their whole time-out: at 10 s each, sixty-four at once would be six a second for an actor."""
+    reports = [report("a", state, number=n, calls_per_s=20.0, latency_s=10.0) for n in range(live)]
+    plan = planned(*reports, config=config("a"), mailboxes={"a": 5000})
+    assert plan.vendors["a"].replicas == expected
+
+
 def test_before_the_first_plan_every_vendor_may_be_tried() -> None:
     """Afterwards only those that take new work; an unknown one never."""
     assert Plan().usable("anything")
