@@ -28,7 +28,7 @@ from dispatcher.telemetry.metrics import Gauge, Metrics, render
 from dispatcher.templates.cache import TemplateCache
 from dispatcher.templates.source import TemplateSource
 
-STATES = ("closed", "half_open", "open", "forced_open", "absent")
+STATES = ("closed", "half_open", "open", "forced_open", "absent", "quarantined")
 
 
 class IntakeActor:

@@ -44,6 +44,7 @@ QUESTIONS = (
     Question("checkout_before_after", "What does a checkout wait, sending inside it and through us?", 900, 180),
     Question("accept_latency", "How long does a checkout wait for its 202, everything else running?", 300, 150),
     Question("end_to_end", "How many triggers a second does the whole machine carry?", 600, 120),
+    Question("backlog", "Does a code pass a bulk run, and how soon does the fallback drain a backlog?", 900, 120),
     Question("dispatch_cost", "What does sending one notification cost, beside a bare loop and peers?", 1200, 240),
     Question("growth", "Do bytes and cost per notification grow with backlog and vendors?", 600, 90),
     Question("scaling", "What do more actors and replicas bring, and cost?", 900, 180),

@@ -15,7 +15,7 @@ from typing import Any
 
 from dispatcher.core.notification import MailboxDepth
 from dispatcher.core.plan import Beat, Override, Plan, PlanConfig, Report, decide
-from dispatcher.core.supervision import SilenceWatch
+from dispatcher.core.supervision import RestartIntensity, SilenceWatch
 from dispatcher.errors import StaleTermError, UnavailableError
 from dispatcher.outbox import rung
 from dispatcher.ports import Clock, Control, Heard
@@ -46,6 +46,7 @@ class Supervisor:
         self._control, self._clock, self._config = control, clock, config
         self._beat_s, self._decide_s = beat_s, decide_s
         self._watch = SilenceWatch(silence_ms, echo_gap_ms_max=int(beat_s * 2000))
+        self._intensity = RestartIntensity()
         self._reports: dict[str, Report] = {}
         self._totals = Totals()
         self._told_s: dict[str, float] = {}  # process → when it last sent its metrics
@@ -157,6 +158,11 @@ class Supervisor:
         if not dead:
             return
         await self._control.bury(dead, self._term)
+        now_s = self._clock.now_s()
+        before = self._intensity.quarantined(now_s)
+        self._intensity.on_deaths(map(_vendor_of, dead), now_s)
+        for vendor in sorted(self._intensity.quarantined(now_s) - before):
+            logger().error("vendor_quarantined", vendor=vendor, seconds=self._intensity.quarantine_s)
         for incarnation in dead:
             logger().warning("incarnation_declared_dead", incarnation=incarnation)
             self._reports.pop(incarnation, None)
@@ -172,7 +178,17 @@ class Supervisor:
         depths = {name: depth.total for name, depth in self._depths.items()}
         before = replace(self.plan, epoch=max(self.plan.epoch, self._doubtful))
         now_ms = self._clock.wall_ms()
-        plan = decide(reports, self._config, depths, self._overrides, before, now_ms, self._absent(), self._live)
+        plan = decide(
+            reports,
+            self._config,
+            depths,
+            self._overrides,
+            before,
+            now_ms,
+            self._absent(),
+            self._live,
+            self._intensity.quarantined(self._clock.now_s()),
+        )
         if plan.same_assignment(self.plan) and self._doubtful <= self.plan.epoch:
             return
         try:

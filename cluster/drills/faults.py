@@ -86,7 +86,7 @@ DRILLS = {
         Drill("vendor-error", f"{FIRST} answers 500 to everything", 8, _fault("error", FIRST), _heal, (FIRST,)),
         Drill("vendor-hang", f"{FIRST} takes calls and never answers", 20, _fault("hang", FIRST), _heal, (FIRST,)),
         Drill(
-            "vendor-half", f"{FIRST} fails every second call", 30, _fault("error", FIRST, ratio=0.5), _heal, (FIRST,)
+            "vendor-half", f"{FIRST} fails every second call", 60, _fault("error", FIRST, ratio=0.5), _heal, (FIRST,)
         ),
         Drill("vendor-flap", f"{FIRST} fails and recovers every 2 s", 16, _flap.begin, _flap.end, (FIRST,)),
         Drill(

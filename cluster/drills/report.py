@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ FIELDS = {
     "availability %": "share of triggers acknowledged at the first try",
     "failover s": "first failed call of the sick vendor to its last call that is not a probe",
     "probes": "calls on it after that, until it was mended",
+    "switches a minute": "the most often that new work was led away from or back to one vendor within any minute",
     "gap s": "longest time without any delivery on the channel, from the fault on",
     "back s": "from the fault until deliveries are no later than a second again",
     "recovered s": "from mending until the vendor delivers again",
@@ -52,6 +53,7 @@ def figures(service: Service, run: Run) -> dict[str, Any]:
         "availability %": round(100 * sum(p.first_status == 202 for p in run.posted) / len(run.posted), 3),
         "failover s": None,
         "probes": None,
+        "switches a minute": switches_a_minute(service.get("/v1/plan?limit=1000")["history"], run.began_s),
         "recovered s": None,
         "gap s": _gap_s(service, run),
         "back s": _back_s(run),
@@ -103,6 +105,17 @@ def _gap_s(service: Service, run: Run) -> float:
     )
     last_s = max((p.due_s for p in run.posted), default=0.0)
     return round(max((b - a for a, b in pairwise(times) if a < last_s), default=0.0), 2)
+
+
+def switches_a_minute(history: Sequence[Mapping[str, Any]], since_s: float) -> int:
+    """`history`: plans, newest first. The vendor that was switched most, and its worst minute since `since_s`."""
+    switched: dict[str, list[float]] = {}
+    for before, after in pairwise(reversed(history)):
+        for name, entry in after["vendors"].items():
+            was = before["vendors"].get(name)
+            if was is not None and was["takes_new"] != entry["takes_new"] and after["at_ms"] / 1000 >= since_s:
+                switched.setdefault(name, []).append(after["at_ms"] / 1000)
+    return max((sum(at <= t < at + 60 for t in times) for times in switched.values() for at in times), default=0)
 
 
 def _back_s(run: Run) -> float:
@@ -172,4 +185,4 @@ def plot(path: Path, title: str, run: Run) -> None:
     pyplot.close(figure)
 
 
-__all__ = ["FIELDS", "FIRST", "figures", "plot", "summary", "table", "wrong"]
+__all__ = ["FIELDS", "FIRST", "figures", "plot", "summary", "switches_a_minute", "table", "wrong"]

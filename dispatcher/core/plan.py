@@ -15,6 +15,8 @@ Rules:
    threshold, their windows together still open it.
 8. A vendor whose last actor is dead is `absent` until a new one reports: its fallback drains for it meanwhile.
 9. A contract rate is divided among the live actors by `sharing`.
+10. A vendor whose actors die again and again is `quarantined`: no work, as each death may repeat what was in flight.
+    Only where nobody healthy or recovering is left does it drain: slowly with repeats is better than not at all.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from dispatcher.core.sharing import Share, divide
 from dispatcher.core.sizing import pool_size
 
 CLOSED, HALF_OPEN, OPEN, FORCED_OPEN, ABSENT = "closed", "half_open", "open", "forced_open", "absent"
+QUARANTINED = "quarantined"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +166,13 @@ def decide(
     now_ms: int,
     absent: Collection[str] = (),
     live: Collection[str] = (),
+    quarantined: Collection[str] = (),
 ) -> Plan:
     """The next plan.
 
     `reports`: the latest of each live incarnation; `mailboxes`: each existing one and its depth; `absent`: vendors that
-    had an actor and have none now; `live`: incarnations that are not dead, also those that have not reported yet.
+    had an actor and have none now; `live`: incarnations that are not dead, also those that have not reported yet;
+    `quarantined`: vendors whose actors die too often.
     """
     by_vendor: dict[str, list[Report]] = {}
     for report in sorted(reports, key=lambda r: r.incarnation):
@@ -176,6 +181,8 @@ def decide(
         name: _state(vendor, by_vendor.get(name, []), overrides.get(name), previous, now_ms, name in absent)
         for name, vendor in config.vendors.items()
     }
+    suspended = {name for name, state in states.items() if state == CLOSED and _suspended(name, quarantined, overrides)}
+    states.update(dict.fromkeys(suspended, QUARANTINED))
     healthy = {name for name, state in states.items() if state == CLOSED}
     recovering = {name for name, state in states.items() if state == HALF_OPEN}
     drains: dict[str, list[str]] = {name: [] for name in config.vendors}
@@ -184,6 +191,8 @@ def decide(
         drainer = mailbox if mailbox in healthy else _adopter(mailbox, config, healthy)
         if drainer is None:
             drainer = mailbox if mailbox in recovering else _adopter(mailbox, config, recovering)
+        if drainer is None:
+            drainer = mailbox if mailbox in suspended else _adopter(mailbox, config, suspended)
         if drainer is not None:
             drains[drainer].append(mailbox)
         elif mailbox not in config.vendors:
@@ -212,12 +221,17 @@ def _state(
         return ABSENT
     if not reports:
         before = previous.vendors.get(vendor.name)
-        return CLOSED if before is None or before.state == FORCED_OPEN else before.state
+        return CLOSED if before is None or before.state in (FORCED_OPEN, QUARANTINED) else before.state
     states = {report.breaker for report in reports}
     if states & {CLOSED, "disabled", "metrics_only"}:
         # One open replica among healthy ones only stops itself.
         return OPEN if _together_bad(vendor, reports) else CLOSED
     return HALF_OPEN if HALF_OPEN in states else OPEN
+
+
+def _suspended(vendor: str, quarantined: Collection[str], overrides: Mapping[str, Override]) -> bool:
+    """An operator who says `close` has looked at it."""
+    return vendor in quarantined and vendor not in overrides
 
 
 def _together_bad(vendor: VendorConfig, reports: list[Report]) -> bool:

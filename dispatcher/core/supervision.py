@@ -1,6 +1,6 @@
-"""Who is dead: silence, counted only while the listener itself was listening.
+"""Who is dead, and whose actors die too often.
 
-Rules:
+Rules of silence, counted only while the listener itself was listening:
 
 1. Silence grows only over an interval between two of the supervisor's own echoes at most `echo_gap_ms_max` apart: when
    Redis stalls or the supervisor is starved, its own echo is late too, and nobody is judged for it.
@@ -11,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 
 class SilenceWatch:
@@ -43,3 +44,31 @@ class SilenceWatch:
         silent = [name for name, ms in self._silence.items() if ms >= self._silence_ms]
         patience = self._silence_ms * 3 if len(self._silence) > 2 and 2 * len(silent) > len(self._silence) else 0
         return sorted(name for name in silent if self._silence[name] >= patience)
+
+
+@dataclass(slots=True)
+class RestartIntensity:
+    """Whose actors die more often than `deaths_max` within `period_s`: the pool is quarantined for `quarantine_s`.
+
+    After OTP's supervisors: so many deaths within the period are tolerated, the next one is not, and one exactly as old
+    as the period still counts. Giving up differs: vendors are independent, so only this one's pool gets no work, and it
+    gets a new chance. Deaths at the same time count once: a machine that dies takes several actors with it and is no
+    sign of a pool that cannot live.
+    """
+
+    deaths_max: int = 5
+    period_s: float = 60.0
+    quarantine_s: float = 60.0
+    _deaths_s: dict[str, list[float]] = field(default_factory=dict)
+    _until_s: dict[str, float] = field(default_factory=dict)
+
+    def on_deaths(self, vendors: Iterable[str], now_s: float) -> None:
+        for vendor in set(vendors):
+            recent = [at for at in self._deaths_s.get(vendor, ()) if now_s - at <= self.period_s]
+            self._deaths_s[vendor] = [*recent, now_s]
+            if len(recent) >= self.deaths_max:
+                self._until_s[vendor] = now_s + self.quarantine_s
+                self._deaths_s[vendor] = []
+
+    def quarantined(self, now_s: float) -> set[str]:
+        return {vendor for vendor, until_s in self._until_s.items() if now_s < until_s}

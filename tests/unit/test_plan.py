@@ -269,3 +269,41 @@ def test_the_evidence_of_many_replicas_is_summed() -> None:
 def test_one_replica_is_judged_by_its_own_breaker_alone() -> None:
     plan = planned(report("a", window={"n": 100, "failed": 100}), report("b"), config=config("a", "b"))
     assert plan.vendors["a"].state == "closed"
+
+
+def quarantine(*reports: Report, names: tuple[str, ...] = ("a", "b"), **changes: Any) -> Plan:
+    words = {"overrides": {}, "previous": Plan(), "quarantined": {"a"}, **changes}
+    return decide(reports, config(*names), {}, now_ms=1000, **words)
+
+
+def test_a_quarantined_pool_gets_no_work_while_another_can_do_it() -> None:
+    """Its mailbox too goes to the fallback, and comes back with the end of the quarantine."""
+    reports = (report("a"), report("b"))
+    plan = quarantine(*reports)
+    assert (plan.vendors["a"].state, plan.vendors["a"].takes_new, plan.vendors["a"].drains) == (
+        "quarantined",
+        False,
+        (),
+    )
+    assert set(plan.vendors["b"].drains) == {"a", "b"}
+    for after in (quarantine(*reports, previous=plan, quarantined=()), quarantine(previous=plan, quarantined=())):
+        assert after.vendors["a"].takes_new
+        assert after.vendors["a"].drains == ("a",)
+
+
+def test_a_quarantined_pool_drains_where_nobody_else_is_left() -> None:
+    """Slowly and with repeats is better than not at all; a vendor that recovers comes first."""
+    plan = quarantine(report("a"), report("b", "open"))
+    assert set(plan.vendors["a"].drains) == {"a", "b"}
+    assert not plan.held
+    assert plan.vendors["a"].takes_new is False
+    plan = quarantine(report("a"), report("b", "half_open"))
+    assert plan.vendors["a"].drains == ()
+
+
+def test_an_operator_ends_a_quarantine() -> None:
+    """Who says `close` has looked at it; `open` stays `open`."""
+    plan = quarantine(report("a"), report("b"), overrides={"a": Override("a", "close")})
+    assert plan.vendors["a"].drains == ("a",)
+    plan = quarantine(report("a"), report("b"), overrides={"a": Override("a", "open")})
+    assert plan.vendors["a"].state == "forced_open"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.core.supervision import SilenceWatch
+from dispatcher.core.supervision import RestartIntensity, SilenceWatch
 
 BEAT_MS = 250
 
@@ -123,3 +123,35 @@ def test_the_living_are_never_condemned(steps: list[tuple[float, bool, bool]]) -
         assert "a/1" not in watch.dead()
         if listened_ms < 2000:
             assert watch.dead() == []
+
+
+def test_five_deaths_in_a_minute_are_borne_the_sixth_is_not() -> None:
+    """A death exactly as old as the period still counts; the pool gets a new chance after its quarantine."""
+    intensity = RestartIntensity(deaths_max=5, period_s=60.0, quarantine_s=60.0)
+    for at_s in (0.0, 10.0, 20.0, 30.0, 40.0):
+        intensity.on_deaths(["a"], at_s)
+    assert intensity.quarantined(50.0) == set()
+    intensity.on_deaths(["a"], 60.0)
+    assert intensity.quarantined(60.0) == {"a"}
+    assert intensity.quarantined(119.9) == {"a"}
+    assert intensity.quarantined(120.0) == set()
+    intensity.on_deaths(["a"], 121.0)
+    assert intensity.quarantined(121.0) == set()
+
+
+def test_a_machine_that_takes_many_actors_with_it_is_one_death() -> None:
+    """And what one pool suffers is not held against another."""
+    intensity = RestartIntensity(deaths_max=2)
+    intensity.on_deaths(["a", "a", "a", "a", "b"], 0.0)
+    assert intensity.quarantined(0.0) == set()
+    for at_s in (1.0, 2.0):
+        intensity.on_deaths(["a"], at_s)
+    assert intensity.quarantined(2.0) == {"a"}
+
+
+def test_old_deaths_are_forgotten() -> None:
+    """One death every 13 s is borne for ever: never more than five within a minute."""
+    intensity = RestartIntensity(deaths_max=5, period_s=60.0)
+    for n in range(100):
+        intensity.on_deaths(["a"], 13.0 * n)
+        assert intensity.quarantined(13.0 * n) == set()

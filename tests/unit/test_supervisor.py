@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dispatcher.core.plan import Plan, PlanConfig, VendorConfig
+from dispatcher.core.plan import Beat, Plan, PlanConfig, VendorConfig
 from dispatcher.errors import UnavailableError
 from dispatcher.supervisor import Supervisor
 from tests.unit.stage import Stage
@@ -68,3 +68,32 @@ async def test_a_publication_without_an_answer_is_said_again(when: str, then: st
     await asyncio.sleep(1.0)
     assert stage.cell.plan == supervisor.plan
     assert supervisor.plan.vendors["a"].state == then
+
+
+@virtual
+async def test_a_pool_that_dies_again_and_again_is_quarantined() -> None:
+    """Six deaths within a minute: its fallback takes the mailbox although the seventh actor says that all is well."""
+    stage = Stage()
+    supervisor = Supervisor(stage.control, stage.clock, CONFIG)
+    stage.cell.actors = {"b/0": "live"}
+    stage.start(supervisor.run())
+
+    async def beat(names: list[str], seconds: float) -> None:
+        for _ in range(int(seconds / 0.25)):
+            for name in names:
+                await stage.control.beat(Beat(name, name[0], "", 0, ""))
+                await stage.control.report({"incarnation": name, "vendor": name[0], "breaker": "closed"})
+            await asyncio.sleep(0.25)
+
+    for n in range(1, 7):
+        stage.cell.actors[f"a/{n}"] = "live"
+        await beat([f"a/{n}", "b/0"], 1.5)
+        assert supervisor.plan.vendors["a"].state == "closed"
+        await beat(["b/0"], 3.5)  # silence, and the verdict
+    stage.cell.actors["a/7"] = "live"
+    await beat(["a/7", "b/0"], 2.0)
+    assert stage.cell.plan is not None
+    assert stage.cell.plan.vendors["a"].state == "quarantined"
+    assert set(stage.cell.plan.vendors["b"].drains) == {"a", "b"}
+    await beat(["a/7", "b/0"], 61.0)
+    assert stage.cell.plan.vendors["a"].drains == ("a",)

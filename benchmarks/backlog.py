@@ -1,0 +1,151 @@
+"""Does a code pass a long bulk run, and how soon does the fallback drain a long backlog?
+
+    python -m benchmarks.backlog [--messages 100000] [--rounds 5]
+
+The first SMS vendor has a contract of 100 a second. Checkouts of priority `high` come at 10 a second, and the delay of
+their SMS, from due time to the vendor's answer, is read in three situations: nothing else to do; a bulk run waiting in
+the same mailbox; the vendor failing, and its fallback draining what is left as fast as it can. Between the last two:
+the time from the vendor's first failure to the fallback's first delivery of a message of that backlog. What the
+vendors received must not hold an SMS twice; the fallback's own mailbox shows that nothing was copied there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+import uvloop
+
+from benchmarks import results
+from benchmarks.whole_service import bodies, drained, running, vendors
+from cluster.demo import outage_of
+from cluster.load import percentile, post_steadily
+from cluster.service import Service
+from cluster.witness import ORDER
+from dispatcher.adapters.redis.scripts import client
+from dispatcher.adapters.redis.store import RedisStore
+from dispatcher.core.notification import NewNotification, NewTrigger
+from dispatcher.errors import DispatcherError
+
+SICK, FALLBACK = "sms-a", "sms-b"
+CONTRACT_PER_S = 100.0
+URGENT_PER_S = 10.0
+GROUP = 64
+FIRST_BULK = 5_000_000
+"""Order numbers from here on are of the bulk run."""
+
+
+def bulk(n: int, now_ms: int) -> NewTrigger:
+    """One SMS of the run, as intake would have expanded it."""
+    order = f"N{FIRST_BULK + n}"
+    return NewTrigger(
+        id=f"0-{n:026d}",
+        tenant="default",
+        event="checkout.completed",
+        body_hash=f"{n:064x}",
+        accepted_ms=now_ms,
+        expires_ms=now_ms + 86_400_000,
+        priority="bulk",
+        on_unknown="resend",
+        data={"order": order, "total": "9.90", "currency": "EUR", "name": f"Ada {n}"},
+        notifications=(
+            NewNotification(
+                "sms", f"+49151{10_000_000 + n}", (SICK, FALLBACK), SICK, template="paid-sms", template_version=1
+            ),
+        ),
+        idempotency_key=order,
+    )
+
+
+async def fill(service: Service, first: int, count: int) -> None:
+    connection = client(f"unix://{service.state.runtime_dir() / 'redis.sock'}", timeout_s=30.0)
+    store = RedisStore(connection)
+    try:
+        for start in range(first, first + count, GROUP):
+            now_ms = int(time.time() * 1000)
+            replies = await store.accept([bulk(n, now_ms) for n in range(start, min(start + GROUP, first + count))])
+            assert set(replies) == {"OK"}, replies
+    finally:
+        await connection.aclose()
+
+
+def urgent_ms(service: Service, first: int, seconds: float) -> list[float]:
+    """Milliseconds from due time to the vendor's answer, of each urgent SMS posted within `seconds`."""
+    checkouts = bodies(int(URGENT_PER_S * seconds), first)
+    posted = uvloop.run(
+        post_steadily(service.api, [(key, {**body, "priority": "high"}) for key, body in checkouts], URGENT_PER_S)
+    )
+    found = drained(service, posted)
+    assert not found.lost, found.lost
+    return [1000 * (found.delivered_at[f"{p.key}/sms"] - p.due_s) for p in posted]
+
+
+def failover_s(service: Service, failing_s: float) -> float:
+    """First failure of the sick vendor to the fallback's first delivery out of the backlog."""
+    while True:
+        first_s = outage_of(service.received(SICK)["call_log"], failing_s, time.time()).first_failure_s
+        arrived = [float(d["t"]) for d in service.received(FALLBACK)["received"] if _is_bulk(d["text"])]
+        if first_s is not None and arrived:
+            return min(arrived) - first_s
+        if time.time() - failing_s > 60:
+            raise DispatcherError(f"{FALLBACK} delivered nothing of the backlog within a minute")
+        time.sleep(0.2)
+
+
+def _is_bulk(text: str) -> bool:
+    match = ORDER.search(text)
+    return match is not None and int(match.group(1)[1:]) >= FIRST_BULK
+
+
+def repeated(service: Service) -> int:
+    times = Counter(d["text"] for vendor in (SICK, FALLBACK) for d in service.received(vendor)["received"])
+    return sum(n - 1 for n in times.values())
+
+
+def one_round(messages: int, seconds: float) -> dict[str, Any]:
+    with running({"vendors": {SICK: {"rate_per_s": CONTRACT_PER_S}}}) as (service, _):
+        idle = urgent_ms(service, 0, seconds)
+        uvloop.run(fill(service, 0, messages))
+        waiting = vendors(service)[SICK]["queued"]
+        during = urgent_ms(service, 100_000, seconds)
+        service.fault(SICK, mode="error")
+        failing_s = time.time()
+        first_s = failover_s(service, failing_s)
+        own = vendors(service)[FALLBACK]["lanes"].get("bulk", 0)
+        draining = urgent_ms(service, 200_000, seconds)
+        left = vendors(service)[SICK]["queued"]
+        return {
+            "queued": waiting,
+            "urgent_idle_p50_ms": percentile(idle, 0.5),
+            "urgent_idle_p99_ms": percentile(idle, 0.99),
+            "urgent_behind_bulk_p50_ms": percentile(during, 0.5),
+            "urgent_behind_bulk_p99_ms": percentile(during, 0.99),
+            "urgent_while_fallback_drains_p50_ms": percentile(draining, 0.5),
+            "urgent_while_fallback_drains_p99_ms": percentile(draining, 0.99),
+            "fallback_first_delivery_s": first_s,
+            "moved_to_the_fallbacks_mailbox": own,
+            "left": left,
+            "repeated": repeated(service),
+        }
+
+
+@click.command(help=__doc__)
+@click.option("--messages", default=100_000, show_default=True, help="of the bulk run")
+@click.option("--rounds", default=5, show_default=True)
+@click.option("--seconds", default=15.0, show_default=True, help="of urgent messages in each situation")
+@results.options
+def main(messages: int, rounds: int, seconds: float, quick: bool, results_: Path | None) -> None:
+    if quick:
+        messages, rounds, seconds = 2_000, 1, 2.0
+    rows = [one_round(messages, seconds) for _ in range(rounds)]
+    figures = {name: results.spread([row[name] for row in rows], 3) for name in rows[0]}
+    shown = ([name, found["median"], found["min"], found["max"]] for name, found in figures.items())
+    results.table([["", "median", "least", "most"], *shown])
+    results.report("backlog", figures, results_, quick)
+
+
+if __name__ == "__main__":
+    main()
