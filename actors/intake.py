@@ -263,6 +263,12 @@ class IntakeActor:
                 ("place",),
                 [((place,), n) for place, n in counts.items()],
             ),
+            Gauge(
+                "dispatcher_own_network_suspected",
+                "1 while more than half of the vendors fail before they are reached",
+                (),
+                [((), float(bool(plan.unreached)))],
+            ),
             Gauge("dispatcher_plan_epoch", "Epoch of the plan in force", (), [((), plan.epoch)]),
             Gauge("dispatcher_store_memory_bytes", "Memory Redis uses", (), [((), used)]),
             Gauge("dispatcher_store_memory_bytes_max", "Memory Redis may use; 0: no limit", (), [((), most)]),

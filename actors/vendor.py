@@ -264,6 +264,7 @@ class VendorActor:
             "attempts": metrics.attempts,
             "reason": "" if breaker.state is BreakerState.CLOSED else self._reason,
             "window": {"n": metrics.buffered, "failed": metrics.failed, "slow": metrics.slow},
+            "unreached": courier.unreached,
             "in_flight": courier.in_flight,
             "concurrency": courier.concurrency.value,
             "calls_per_s": round(calls_per_s, 2),

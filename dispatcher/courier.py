@@ -110,6 +110,7 @@ class Courier:
         self._calls: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
         self._turn = 0
+        self.unreached = 0  # failures in a row that ended before the vendor was reached
         self.stopping = False
         self.audit_wanted = False
         self.begun: set[tuple[Lane, str]] = set()  # since the audit last asked; it clears it
@@ -439,6 +440,8 @@ class Courier:
         now_ns = self._now_ns()
         if outcome is not None and permit.generation == self.breaker.generation:
             self._learn(outcome.kind, took_s)
+        if outcome is not None:
+            self.unreached = self.unreached + 1 if outcome.local_origin else 0
         result = BreakerResult.LOCAL if outcome is None else _RESULTS[outcome.kind]
         self.breaker.record(permit, result, int(took_s * 1e9), now_ns)
         if outcome is not None and outcome.scope is Scope.ACCOUNT and outcome.kind is OutcomeKind.FAILED:

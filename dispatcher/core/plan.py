@@ -17,6 +17,9 @@ Rules:
 9. A contract rate is divided among the live actors by `sharing`.
 10. A vendor whose actors die again and again is `quarantined`: no work, as each death may repeat what was in flight.
     Only where nobody healthy or recovering is left does it drain: slowly with repeats is better than not at all.
+11. When more than half of all vendors, at least two, are down without having been reached, the plan says that our own
+    network is suspect. It holds nothing back for that: breakers leave such vendors their probes, and a vendor that is
+    reached all the same goes on draining.
 """
 
 from __future__ import annotations
@@ -61,6 +64,8 @@ class Report:
     calls_per_s: float = 0.0
     latency_s: float = 0.0
     reason: str = ""
+    unreached: int = 0
+    """Failures in a row that ended before the vendor was reached: DNS, connect, TLS."""
     epoch: int = 0
     """Of the plan it works by."""
 
@@ -116,13 +121,17 @@ class VendorPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The assignment in force. `held` maps each mailbox without a drainer to its reason."""
+    """The assignment in force. `held` maps each mailbox without a drainer to its reason.
+
+    `unreached`: the vendors that make our own network suspect; empty when it is not.
+    """
 
     epoch: int = 0
     at_ms: int = 0
     vendors: Mapping[str, VendorPlan] = field(default_factory=dict)
     held: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
+    unreached: tuple[str, ...] = ()
 
     def usable(self, vendor: str) -> bool:
         """May new work go to this vendor? Before the first plan every vendor may be tried."""
@@ -137,7 +146,7 @@ class Plan:
         return entry is not None and entry.state == HALF_OPEN
 
     def same_assignment(self, other: Plan) -> bool:
-        return self.vendors == other.vendors and self.held == other.held
+        return (self.vendors, self.held, self.unreached) == (other.vendors, other.held, other.unreached)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -150,7 +159,8 @@ class Plan:
             )
             for name, entry in data["vendors"].items()
         }
-        return cls(data["epoch"], data["at_ms"], vendors, dict(data["held"]), data.get("reason", ""))
+        unreached = tuple(data.get("unreached", ()))
+        return cls(data["epoch"], data["at_ms"], vendors, dict(data["held"]), data.get("reason", ""), unreached)
 
 
 def _shares_from(data: Mapping[str, Any] | None) -> dict[str, Share] | None:
@@ -207,8 +217,17 @@ def decide(
         name: replace(entry, shares=_shares(config.vendors[name], by_vendor.get(name, []), previous, live))
         for name, entry in vendors.items()
     }
-    plan = Plan(previous.epoch + 1, now_ms, vendors, held)
-    return Plan(plan.epoch, now_ms, vendors, held, _why(previous, plan))
+    plan = Plan(previous.epoch + 1, now_ms, vendors, held, unreached=_unreached(states, by_vendor))
+    return replace(plan, reason=_why(previous, plan))
+
+
+def _unreached(states: Mapping[str, str], by_vendor: Mapping[str, list[Report]]) -> tuple[str, ...]:
+    found = tuple(
+        name
+        for name, state in states.items()
+        if state in (OPEN, HALF_OPEN) and name in by_vendor and all(r.unreached for r in by_vendor[name])
+    )
+    return found if len(found) >= 2 and 2 * len(found) > len(states) else ()
 
 
 def _state(
@@ -334,4 +353,8 @@ def _why(previous: Plan, plan: Plan) -> str:
         elif before.replicas != entry.replicas:
             changes.append(f"{name} {before.replicas} → {entry.replicas} actors")
     changes += [f"{name} removed" for name in previous.vendors if name not in plan.vendors]
+    if plan.unreached and not previous.unreached:
+        changes.append(f"own network suspected: {', '.join(plan.unreached)} fail before they are reached")
+    elif previous.unreached and not plan.unreached:
+        changes.append("own network no longer suspected")
     return "; ".join(changes)

@@ -80,6 +80,19 @@ async def test_a_failure_moves_to_the_next_vendor(outcome: Outcome) -> None:
 
 
 @virtual
+async def test_failures_before_the_vendor_is_reached_are_counted_in_a_row() -> None:
+    """They speak against our own network; any word of the vendor itself, even a refusal, ends the row."""
+    away = Outcome.failed("connect", local_origin=True)
+    stage, a = Stage(), ScriptedVendor("a", [away, away, Outcome.failed("http_500")])
+    courier = await stage.courier(a, limits=CourierLimits(concurrency_max=1))
+    for expected in (1, 2, 0):
+        before = len(a.sent)
+        await stage.accept()
+        await until(lambda before=before: len(a.sent) > before and not courier.in_flight)  # type: ignore[misc]
+        assert courier.unreached == expected
+
+
+@virtual
 async def test_a_rejection_is_a_dead_letter() -> None:
     """The recipient's fault: no other vendor is asked, and the breaker does not hear of it."""
     stage, a = Stage(), ScriptedVendor("a", [Outcome.rejected("bad_number")] * 4)

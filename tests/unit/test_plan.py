@@ -307,3 +307,39 @@ def test_an_operator_ends_a_quarantine() -> None:
     assert plan.vendors["a"].drains == ("a",)
     plan = quarantine(report("a"), report("b"), overrides={"a": Override("a", "open")})
     assert plan.vendors["a"].state == "forced_open"
+
+
+@pytest.mark.parametrize(
+    ("unreached", "suspects"),
+    [
+        pytest.param({"a": 3, "b": 9, "c": 1}, ("a", "b", "c"), id="three of four"),
+        pytest.param({"a": 3, "b": 9}, (), id="half is not more than half"),
+        pytest.param({"a": 3, "b": 9, "c": 0}, (), id="one of the three that are down was reached"),
+    ],
+)
+def test_our_own_network_is_suspect_when_most_vendors_are_not_reached(
+    unreached: dict[str, int], suspects: tuple[str, ...]
+) -> None:
+    """Said in the plan and its reason, over any wire; who is reached goes on draining."""
+    reports = [report(v, "open" if v in unreached else "closed", unreached=unreached.get(v, 0)) for v in NAMES]
+    before = planned(*(report(v) for v in NAMES), config=config(*NAMES))
+    plan = planned(*reports, config=config(*NAMES), previous=before)
+    assert plan.unreached == suspects
+    assert ("own network" in plan.reason) == bool(suspects)
+    assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
+    assert "d" in plan.vendors["d"].drains
+    reached = planned(*(report(v) for v in NAMES), config=config(*NAMES), previous=plan)
+    assert reached.unreached == ()
+    assert ("no longer" in reached.reason) == bool(suspects)
+
+
+def test_one_vendor_alone_does_not_make_our_network_suspect() -> None:
+    """One of one is more than half, and proves nothing."""
+    assert planned(report("a", "open", unreached=20), config=config("a")).unreached == ()
+
+
+def test_a_suspicion_is_published_though_nothing_else_changes() -> None:
+    """The reports that tell it may come after those that opened the breakers."""
+    opened = planned(report("a", "open"), report("b", "open"), config=config("a", "b"))
+    told = (report("a", "open", unreached=1), report("b", "open", unreached=1))
+    assert not planned(*told, config=config("a", "b"), previous=opened).same_assignment(opened)
