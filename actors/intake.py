@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from actors.runtime import VERSION, Tasks, open_redis
+from actors.runtime import VERSION, Tasks, open_redis, receipt_links
 from dispatcher.adapters.clock import SystemClock
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.store import RedisStore
@@ -22,6 +22,7 @@ from dispatcher.core.plan import Plan
 from dispatcher.deadletters import DeadLetters
 from dispatcher.errors import UnavailableError
 from dispatcher.intake import Headroom, Intake
+from dispatcher.receipts import Receipts
 from dispatcher.settings import Settings, parse_settings
 from dispatcher.telemetry.log import configure, logger
 from dispatcher.telemetry.metrics import Gauge, Metrics, render
@@ -64,6 +65,10 @@ class IntakeActor:
         self.intake = Intake(s, self.store, self.templates, clock, self.metrics, self.views.trigger)
         self.dead_letters = DeadLetters(
             self.views, s.vendors.__contains__, lambda: self.intake.plan, s.redrive.per_s, s.redrive.slow_per_s
+        )
+        links = receipt_links(s)
+        self.receipts = (
+            None if links is None else Receipts(links, self.store.withdraw, self.views.trigger, self.metrics)
         )
         self._tasks.start("group commit", self.intake.run())
         self._tasks.start("templates", self._refresh_templates())

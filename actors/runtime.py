@@ -10,8 +10,9 @@ from typing import Any
 import redis.asyncio as redis
 
 from dispatcher.adapters.redis.scripts import client
+from dispatcher.core.receipt import ReceiptLinks
 from dispatcher.errors import UnavailableError
-from dispatcher.settings import resolve
+from dispatcher.settings import Settings, resolve
 from dispatcher.telemetry.log import logger
 
 VERSION = "0.1.0"
@@ -20,6 +21,14 @@ VERSION = "0.1.0"
 def open_redis(runtime: dict[str, str], **options: Any) -> redis.Redis:
     """A data-path client. The URL is a reference (`file:`): Ray stores and shows constructor arguments."""
     return client(resolve(runtime["redis_url"]), **options)
+
+
+def receipt_links(settings: Settings) -> ReceiptLinks | None:
+    """None: vendors are not asked for receipts."""
+    found = settings.receipts
+    if found.public_url is None or found.secret is None:
+        return None
+    return ReceiptLinks(found.public_url, resolve(found.secret))
 
 
 async def until_available(step: Callable[[], Awaitable[Any]]) -> Any:

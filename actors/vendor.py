@@ -12,7 +12,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from actors.runtime import VERSION, Tasks, open_redis, until_available
+from actors.runtime import VERSION, Tasks, open_redis, receipt_links, until_available
 from dispatcher.adapters.clock import SystemClock
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.store import RedisStore
@@ -72,6 +72,7 @@ class VendorActor:
             RetryPolicy(s.retry.attempts_max, s.retry.base_s, s.retry.cap_s),
             self._chance,
             self._changed.set,
+            receipt_links(s),
         )
         periods = CaretakerPeriods(take_s=s.courier.take_s, audit_s=s.courier.audit_s)
         self._caretaker = Caretaker(self._courier, self._store, clock, frozenset(s.vendors), periods, self._chance)

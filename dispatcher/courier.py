@@ -31,6 +31,7 @@ from dispatcher.core.message import Message
 from dispatcher.core.notification import PRIORITIES, Attempt, Claim, Lane, Notification
 from dispatcher.core.outcome import Outcome, OutcomeKind, Scope
 from dispatcher.core.plan import Plan
+from dispatcher.core.receipt import ReceiptLinks
 from dispatcher.core.retry import RetryPolicy
 from dispatcher.errors import FencedError, TemplateError, UnavailableError
 from dispatcher.outbox import Item, Outbox, rung
@@ -89,6 +90,7 @@ class Courier:
         retry: RetryPolicy,
         chance: Callable[[], float],
         on_change: Callable[[], None] = lambda: None,
+        links: ReceiptLinks | None = None,
     ) -> None:
         self.vendor, self.breaker, self.metrics = vendor, breaker, metrics
         self.me = ""
@@ -104,6 +106,7 @@ class Courier:
         self.time = StoreTime(clock)
         self._store, self._templates, self._clock = store, templates, clock
         self._limits, self._retry, self._chance, self._on_change = limits, retry, chance, on_change
+        self._links = links
         self._known: dict[tuple[Lane, str], Claim] = {}
         self._waiting: list[tuple[str, Claim]] = []  # known, not begun: while a suspect is sent alone
         self._isolation: asyncio.Task[None] | None = None
@@ -424,7 +427,8 @@ class Courier:
             compiled = await self._templates.get(n.template, n.template_version)
             rendered = compiled.render(n.data, n.locale)
             text, subject, html = rendered.text, rendered.subject, rendered.html
-        return Message(n.id, key, n.channel, n.to, text, subject, html)
+        receipt = None if self._links is None else self._links.link(self.vendor.name, n.id)
+        return Message(n.id, key, n.channel, n.to, text, subject, html, receipt)
 
     def _usable_elsewhere(self, vendor: str) -> bool:
         return vendor != self.vendor.name and self.plan.usable(vendor)

@@ -150,6 +150,13 @@ class RedriveSettings(_Section):
     slow_per_s: PositiveS = 5.0  # while a vendor of the chain is open or recovering: about as many as its probes
 
 
+class ReceiptSettings(_Section):
+    """Call-backs of vendors. Both or neither; without them no vendor is asked for any."""
+
+    public_url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$")] | None = None  # as vendors reach us; /v1/receipts
+    secret: str | None = Field(default=None, repr=False)  # a reference; who has it can say that a message arrived
+
+
 class CourierSettings(_Section):
     """How a vendor actor claims and settles."""
 
@@ -188,6 +195,7 @@ class Settings(_Section):
     retry: RetrySettings = RetrySettings()
     retention: RetentionSettings = RetentionSettings()
     redrive: RedriveSettings = RedriveSettings()
+    receipts: ReceiptSettings = ReceiptSettings()
     courier: CourierSettings = CourierSettings()
     supervision: SupervisionSettings = SupervisionSettings()
     intake: IntakeSettings = IntakeSettings()
@@ -276,6 +284,10 @@ def _fault(error: dict[str, Any]) -> str:
 def _cross_faults(settings: Settings) -> Iterator[str]:
     """What no single field can tell: names that must exist, pairs that must be in order."""
     yield from _order_faults(settings)
+    receipts = settings.receipts
+    for name, other in (("public_url", "secret"), ("secret", "public_url")):
+        if getattr(receipts, name) is None and getattr(receipts, other) is not None:
+            yield f"receipts.{name}: missing, {other} is there"
     routed = {route.channel for route in settings.routes}
     for name, vendor in settings.vendors.items():
         channels = ADAPTER_CHANNELS[vendor.adapter]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import asdict
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from actors.intake import IntakeActor
 from actors.runtime import VERSION
+from dispatcher.adapters.vendors.receipts import read_receipts
 from dispatcher.core.notification import DeadLetter, DeadLetterFilter, NotificationView, TriggerView
 from dispatcher.core.plan import Override
 from dispatcher.errors import CallerError, TemplateError, UnavailableError
@@ -21,6 +23,8 @@ from dispatcher.templates.compile import compile_template
 from dispatcher.templates.source import TemplateSource
 from dispatcher.wire.responses import AcceptedResponse, Problem
 from dispatcher.wire.trigger import TriggerRequest
+
+RECEIPT_DEADLINE_S = 5.0
 
 
 class _Body(BaseModel):
@@ -68,6 +72,7 @@ def operations(actor: IntakeActor) -> FastAPI:
     _document_hot_paths(app)
     _triggers(app, actor)
     _vendors(app, actor)
+    _receipts(app, actor)
     _dead_letters(app, actor)
     _templates(app, actor)
     _probes(app, actor)
@@ -171,6 +176,31 @@ def _vendors(app: FastAPI, actor: IntakeActor) -> None:
     async def plan(limit: int = 100) -> dict[str, Any]:
         """The plan in force, and what came before, newest first, each with its reason."""
         return {"plan": actor.plan(), "history": await actor.control.plan_history(min(max(limit, 1), 1000))}
+
+
+def _receipts(app: FastAPI, actor: IntakeActor) -> None:
+    async def body_of(request: Request) -> bytes:
+        """Bounded in bytes and time: anybody may call this."""
+        most, found = actor.settings.limits.body_bytes_max, b""
+        async for part in request.stream():
+            found += part
+            if len(found) > most:
+                raise CallerError("body", f"must be at most {most} bytes", 413)
+        return found
+
+    @app.get("/v1/receipts/{vendor}", include_in_schema=False)
+    @app.post("/v1/receipts/{vendor}")
+    async def receipts(request: Request, vendor: str) -> dict[str, Any]:
+        """A vendor's call-back: what became of a message. Needs the token that went out with it, no API key."""
+        config = actor.settings.vendors.get(vendor)
+        if actor.receipts is None or config is None:
+            raise CallerError("vendor", "no such vendor, or receipts are not configured", 404)
+        try:
+            body = await asyncio.wait_for(body_of(request), RECEIPT_DEADLINE_S)
+        except asyncio.TimeoutError:
+            raise CallerError("body", f"must come within {RECEIPT_DEADLINE_S:g} s", 408) from None
+        told = read_receipts(config.adapter, request.query_params, body)
+        return {"results": await actor.receipts.hear(vendor, told)}
 
 
 def _dead_letters(app: FastAPI, actor: IntakeActor) -> None:

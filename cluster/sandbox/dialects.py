@@ -27,6 +27,7 @@ class Asked(NamedTuple):
     text: str = ""
     subject: str | None = None
     error: Reply | None = None
+    receipt_url: str | None = None
 
 
 class Dialect:
@@ -41,6 +42,10 @@ class Dialect:
         raise NotImplementedError
 
     def rejected(self) -> Reply:
+        raise NotImplementedError
+
+    def receipt(self, message_id: str) -> dict[str, str]:
+        """The form of a call-back that says `delivered`."""
         raise NotImplementedError
 
     def broken(self) -> Reply:
@@ -63,11 +68,14 @@ class TwilioDialect(Dialect):
             return Asked(error=_twilio(400, 21603, "A 'From' phone number is required."))
         if not form.get("Body"):
             return Asked(error=_twilio(400, 21602, "Message body is required."))
-        return Asked(form["To"], form["Body"])
+        return Asked(form["To"], form["Body"], receipt_url=form.get("StatusCallback"))
 
     def accepted(self) -> tuple[Reply, str]:
         sid = "SM" + secrets.token_hex(16)
         return Reply(201, json.dumps({"sid": sid, "status": "queued", "error_code": None}).encode()), sid
+
+    def receipt(self, message_id: str) -> dict[str, str]:
+        return {"MessageSid": message_id, "MessageStatus": "delivered"}
 
     def rejected(self) -> Reply:
         return _twilio(400, 21610, "Attempt to send to unsubscribed recipient")
@@ -91,12 +99,15 @@ class VonageDialect(Dialect):
                 return Asked(error=_vonage("2", f"Missing {name} param"))
         if not E164.match(form["to"]):
             return Asked(error=_vonage("3", "Invalid value for param: to"))
-        return Asked("+" + form["to"].lstrip("+"), form["text"])
+        return Asked("+" + form["to"].lstrip("+"), form["text"], receipt_url=form.get("callback"))
 
     def accepted(self) -> tuple[Reply, str]:
         number = secrets.token_hex(8).upper()
         part = {"to": "", "message-id": number, "status": "0", "remaining-balance": "3.14", "message-price": "0.03"}
         return Reply(200, json.dumps({"message-count": "1", "messages": [part]}).encode()), number
+
+    def receipt(self, message_id: str) -> dict[str, str]:
+        return {"messageId": message_id, "status": "delivered", "err-code": "0"}
 
     def rejected(self) -> Reply:
         return _vonage("7", "Number barred")

@@ -7,6 +7,7 @@ import contextlib
 import json
 from typing import Any
 
+import aiohttp
 from aiohttp import web
 
 from cluster.sandbox.dialects import Dialect, Reply, find
@@ -20,6 +21,7 @@ class HttpSandbox:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self._telling: set[asyncio.Task[None]] = set()
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path.startswith("/_sandbox"):
@@ -41,6 +43,10 @@ class HttpSandbox:
             await asyncio.sleep((fault.latency_ms if mode == "slow" else self._latency_ms(fault)) / 1000)
             reply, message_id = dialect.accepted()
             vendor.deliver(asked.to, asked.text, message_id, asked.subject)
+            if asked.receipt_url is not None:
+                task = asyncio.ensure_future(_tell(asked.receipt_url, dialect.receipt(message_id)))
+                self._telling.add(task)
+                task.add_done_callback(self._telling.discard)
             return _reply(reply)
         vendor.note(mode)
         return await self._misbehave(request, mode, fault, dialect)
@@ -85,6 +91,13 @@ class HttpSandbox:
                 self._ledger.vendor(name).set_fault(fault)
                 return _json({"vendor": name, "mode": fault.mode})
         return _json({"error": "no such control"}, 404)
+
+
+async def _tell(url: str, form: dict[str, str]) -> None:
+    """One call-back, once: who does not answer does not get it again."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
+        with contextlib.suppress(aiohttp.ClientError, asyncio.TimeoutError):
+            await session.post(url, data=form)
 
 
 async def _drip(request: web.BaseRequest) -> web.StreamResponse:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dispatcher.core.receipt import ReceiptLink
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -17,6 +19,7 @@ class Message:
         text: the plain text body.
         subject: e-mail only.
         html: e-mail only, already escaped; None when the template has no HTML part.
+        receipt: where the vendor may tell what became of it; None: receipts are not configured.
     """
 
     notification_id: str
@@ -26,3 +29,4 @@ class Message:
     text: str
     subject: str | None = None
     html: str | None = None
+    receipt: ReceiptLink | None = None

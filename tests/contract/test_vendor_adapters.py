@@ -6,6 +6,7 @@ The rule (dispatcher/core/outcome.py): not sent, accepted, or unknown, by bytes 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -13,14 +14,17 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from aiosmtpd.controller import Controller
 
 from cluster.sandbox.__main__ import serve
 from cluster.state import free_port
 from dispatcher.adapters.vendors import build
 from dispatcher.adapters.vendors.http import retry_after_s
+from dispatcher.adapters.vendors.receipts import read_receipts
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import Outcome, OutcomeKind, Scope
+from dispatcher.core.receipt import ReceiptLinks, Told
 from dispatcher.errors import ConfigError
 from dispatcher.ports import Vendor
 
@@ -87,6 +91,30 @@ async def test_an_accepted_message_arrives_as_it_was_meant(sandbox: Sandbox, ada
     assert outcome.vendor_message_id
     received = (await sandbox.received(adapter))["received"]
     assert [(r["to"], r["text"].strip()) for r in received] == [(message.to, message.text.strip())]
+
+
+@pytest.mark.parametrize("adapter", ["twilio", "vonage"])
+async def test_a_vendor_that_is_asked_tells_what_became_of_it(sandbox: Sandbox, adapter: str) -> None:
+    """The address of the receipt goes out with the message; the call-back is read as a yes about this notification."""
+    heard: asyncio.Queue[list[Told]] = asyncio.Queue()
+
+    async def hear(request: web.BaseRequest) -> web.Response:
+        heard.put_nowait(read_receipts(adapter, request.query, await request.read()))
+        return web.Response()
+
+    runner = web.ServerRunner(web.Server(hear))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        links = ReceiptLinks(f"http://127.0.0.1:{runner.addresses[0][1]}", "secret")
+        message = dataclasses.replace(SMS, receipt=links.link(adapter, SMS.notification_id))
+        assert (await send(sandbox.vendor(adapter), message)).kind is OutcomeKind.ACCEPTED
+        (told,) = await asyncio.wait_for(heard.get(), 5.0)
+        assert (told.notification_id, told.taken) == (SMS.notification_id, True)
+        assert links.verified(adapter, told)
+    finally:
+        await runner.cleanup()
 
 
 EXPECTED = {

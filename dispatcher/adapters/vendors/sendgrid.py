@@ -30,8 +30,11 @@ class SendGrid:
         content = [{"type": "text/plain", "value": message.text}]
         if message.html is not None:
             content.append({"type": "text/html", "value": message.html})
+        marks = {"nid": message.notification_id}
+        if message.receipt is not None:
+            marks["ntoken"] = message.receipt.token
         body = {
-            "personalizations": [{"to": [{"email": message.to}], "custom_args": {"nid": message.notification_id}}],
+            "personalizations": [{"to": [{"email": message.to}], "custom_args": marks}],
             "from": {"email": self._sender},
             "subject": message.subject or "",
             "content": content,

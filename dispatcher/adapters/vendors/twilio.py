@@ -40,6 +40,8 @@ class Twilio:
 
     async def send(self, message: Message, timeout_s: float) -> Outcome:
         form = {"To": message.to, "From": self._sender, "Body": message.text}
+        if message.receipt is not None:
+            form["StatusCallback"] = message.receipt.url
         answer = await self._http.post_form(self._url, timeout_s, form, self._headers)
         return answer if isinstance(answer, Outcome) else classify(answer)
 

@@ -42,6 +42,8 @@ class Vonage:
         }
         if not message.text.isascii():
             form["type"] = "unicode"
+        if message.receipt is not None:
+            form |= {"status-report-req": "1", "callback": message.receipt.url}
         answer = await self._http.post_form(self._url, timeout_s, form)
         return answer if isinstance(answer, Outcome) else classify(answer)
 

@@ -1,0 +1,69 @@
+"""A receipt against the store, and over the wire of a provider."""
+
+from __future__ import annotations
+
+import pytest
+
+from dispatcher.core.receipt import ReceiptLinks, Told
+from dispatcher.errors import CallerError, UnavailableError
+from dispatcher.receipts import Receipts
+from dispatcher.telemetry.metrics import Metrics
+from tests.contract.worlds import World, hold, retry
+
+LINKS = ReceiptLinks("http://127.0.0.1:1", "secret")
+
+
+def hearing(world: World) -> Receipts:
+    return Receipts(LINKS, world.store.withdraw, world.views.trigger, Metrics())
+
+
+def told(nid: str, taken: bool | None = True) -> Told:
+    return Told(nid, LINKS.link("a", nid).token, taken)
+
+
+@pytest.mark.parametrize(("taken", "state"), [(True, "settled"), (False, "dead"), (None, "held")])
+async def test_a_held_notification_ends_with_the_vendors_word(world: World, taken: bool | None, state: str) -> None:
+    """A yes settles it, a no makes it a dead letter, anything else leaves it; and saying it twice changes nothing."""
+    me = await world.actor()
+    (claim,) = await world.claimed(me)
+    nid = claim.notification.id
+    await world.store.apply(me, [(claim, hold(world.now_ms() + 60_000))], world.now_ms())
+    for _ in range(2):
+        await hearing(world).hear("a", [told(nid, taken)])
+        assert await world.state(nid) == state
+
+
+async def test_a_late_yes_stops_a_retry(world: World) -> None:
+    """What waits after an unknown outcome is not sent again; a no is not about the attempt to come."""
+    me = await world.actor()
+    (claim,) = await world.claimed(me)
+    nid = claim.notification.id
+    await world.store.apply(me, [(claim, retry(world.now_ms() - 5))], world.now_ms())
+    assert await hearing(world).hear("a", [told(nid, False)]) == {"undelivered": 1}
+    assert await world.state(nid) == "due"
+    assert await hearing(world).hear("a", [told(nid)]) == {"settled": 1}
+    assert (await world.store.due())[1] == []
+
+
+async def test_one_that_is_being_sent_is_to_be_told_again(world: World) -> None:
+    """Its claim is somebody's; the others of the same call-back are heard all the same."""
+    me = await world.actor()
+    one, other = await world.claimed(me), await world.claimed(me)
+    await world.store.apply(me, [(other[0], hold(world.now_ms() + 60_000))], world.now_ms())
+    ids = [one[0].notification.id, other[0].notification.id]
+    with pytest.raises(UnavailableError):
+        await hearing(world).hear("a", [told(nid) for nid in ids])
+    assert [await world.state(nid) for nid in ids] == ["queued", "settled"]
+
+
+async def test_a_forged_receipt_changes_nothing(world: World) -> None:
+    """Not even what stands beside it in the same call-back; and an unknown notification is no error."""
+    me = await world.actor()
+    (claim,) = await world.claimed(me)
+    nid = claim.notification.id
+    await world.store.apply(me, [(claim, hold(world.now_ms() + 60_000))], world.now_ms())
+    with pytest.raises(CallerError) as caught:
+        await hearing(world).hear("a", [told(nid), Told(nid, "0" * 32, True)])
+    assert caught.value.status == 403
+    assert await world.state(nid) == "held"
+    assert await hearing(world).hear("a", [told("0-nobody.0")]) == {"unknown": 1}
