@@ -15,16 +15,18 @@ import secrets
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import time
 from typing import Any
 
 from dispatcher.core.expansion import Draft, expand
 from dispatcher.core.life import decide_mailbox
 from dispatcher.core.notification import NewNotification, NewTrigger, TriggerView, notification_id
 from dispatcher.core.plan import Plan
+from dispatcher.core.quiet import after_quiet, zone
 from dispatcher.core.routing import choose_chain
 from dispatcher.errors import CallerError, UnavailableError
 from dispatcher.ports import Clock, Store
-from dispatcher.settings import Settings
+from dispatcher.settings import QuietHours, Settings
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
 from dispatcher.wire.trigger import TriggerRequest, body_hash, parse_trigger, phone_region
@@ -168,21 +170,21 @@ class Intake:
         notifications = tuple(self._route(tenant, request, draft, priority) for draft in drafts)
         self._check_headroom(notifications)
         expires_s = request.expires_in_s or (event.expires_in_s if event else 86_400)
-        send_at_ms = request.send_at_ms
+        send_at_ms = _send_at_ms(request, event.quiet_hours if event else None, priority, now_ms)
         return NewTrigger(
             id=trigger_id(tenant, key),
             tenant=tenant,
             event=request.event,
             body_hash=body_hash(request),
             accepted_ms=now_ms,
-            expires_ms=max(now_ms, send_at_ms or 0) + expires_s * 1000,
+            expires_ms=send_at_ms + expires_s * 1000,
             priority=priority,
             on_unknown=request.on_unknown or (event.on_unknown if event else "resend"),
             data=request.data,
             notifications=notifications,
             recipient_id=request.recipient.id,
             locale=request.recipient.locale,
-            send_at_ms=send_at_ms if send_at_ms is not None and send_at_ms > now_ms else None,
+            send_at_ms=send_at_ms if send_at_ms > now_ms else None,
             idempotency_key=key,
         )
 
@@ -209,6 +211,20 @@ class Intake:
         for n in notifications:
             if n.vendor in self.headroom.full_vendors:
                 raise UnavailableError(f"the mailbox of {n.vendor} ({n.channel}) is full", 5.0)
+
+
+def _send_at_ms(request: TriggerRequest, quiet: QuietHours | None, priority: str, now_ms: int) -> int:
+    """When it may go out: now, or when it was meant to, or when the recipient is not to be woken any more."""
+    name = request.recipient.time_zone
+    try:
+        own = None if name is None else zone(name)
+    except ValueError as error:
+        raise CallerError("recipient.time_zone", str(error)) from None
+    at_ms = max(now_ms, request.send_at_ms or 0)
+    if quiet is None or priority == "high":
+        return at_ms
+    begin, end = time.fromisoformat(quiet.begin), time.fromisoformat(quiet.end)
+    return after_quiet(at_ms, begin, end, own or zone(quiet.time_zone))
 
 
 def trigger_id(tenant: str, key: str | None) -> str:

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from dispatcher.core.quiet import zone
 from dispatcher.errors import ConfigError
 
 Channel = Literal["sms", "email", "push", "webhook", "chat"]
@@ -27,6 +28,8 @@ VendorName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
 EventName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$")]
 TemplateName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,80}$")]
 CountryCode = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
+
+ClockTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveS = Annotated[float, Field(gt=0)]
@@ -40,6 +43,11 @@ ADAPTER_CHANNELS: dict[str, tuple[str, ...]] = {
     "sendgrid": ("email",),
     "smtp": ("email",),
 }
+
+
+def _known_zone(name: str) -> str:
+    zone(name)
+    return name
 
 
 class _Section(BaseModel):
@@ -101,6 +109,18 @@ class EventNotification(_Section):
     template: TemplateName
 
 
+class QuietHours(_Section):
+    """Clock times, quoted as "21:00", where the recipient is: `recipient.time_zone` of a request, else `time_zone`.
+
+    A trigger that is accepted within them is sent at their end, and its `expires_in_s` counts from there. Priority
+    `high` is sent at once: somebody waits for it.
+    """
+
+    begin: ClockTime
+    end: ClockTime
+    time_zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"  # of recipients that name none
+
+
 class EventSettings(_Section):
     """What a trigger of this event expands into. A request may override the last three."""
 
@@ -108,6 +128,7 @@ class EventSettings(_Section):
     on_unknown: OnUnknown = "resend"  # at least once: for a receipt, a rare repeat is better than none
     expires_in_s: Annotated[int, Field(ge=1, le=604_800)] = 86_400  # a day: longer outages make old news
     priority: Priority = "normal"  # high is for codes people wait for
+    quiet_hours: QuietHours | None = None  # None: at any time, as for what somebody has just done
 
 
 class TemplateSettings(_Section):

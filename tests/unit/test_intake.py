@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -271,3 +272,37 @@ async def test_a_stop_amid_the_answer_is_not_swallowed() -> None:
     await asyncio.wait({desk.loop, post}, timeout=5.0)
     assert desk.loop.cancelled()
     post.cancel()
+
+
+HOUR_MS = 3_600_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "later_ms"),
+    [
+        pytest.param({}, HOUR_MS, id="until their end"),
+        pytest.param({"priority": "high"}, 0, id="somebody waits for it"),
+        pytest.param({"recipient": {"phone": "+4915112345000", "time_zone": "Etc/GMT-6"}}, 0, id="day, over there"),
+        pytest.param({"event": "order.shipped"}, 0, id="another event"),
+    ],
+)
+@virtual
+async def test_nobody_is_woken(changes: dict[str, Any], later_ms: int) -> None:
+    """Within the event's quiet hours it is stored for their end, and its time to live counts from there."""
+    wall = datetime.fromtimestamp(Desk().stage.clock.wall_ms() / 1000, timezone.utc)
+    quiet = {name: f"{wall + timedelta(hours=h):%H:%M}" for name, h in (("begin", -1), ("end", 1))}
+    meant = {"notifications": [{"channel": "sms", "template": "t"}], "quiet_hours": quiet}
+    desk = Desk(events={"checkout.completed": meant}, templates={"t": {"text": "Hi"}})
+    accepted = await desk.post(**{"expires_in_s": 60, **changes})
+    view = await desk.stage.views.trigger(accepted.id)
+    assert view is not None
+    assert (view.notifications[0].state == "delayed") == (later_ms > 0)
+    waits_ms = view.expires_ms - 60_000 - view.accepted_ms
+    assert waits_ms == pytest.approx(later_ms, abs=60_000)  # the hours have whole minutes
+
+
+@virtual
+async def test_an_unknown_time_zone_is_named() -> None:
+    """Also of an event without quiet hours: else it is found out on the day they are configured."""
+    with pytest.raises(CallerError, match=r"recipient\.time_zone"):
+        await Desk().post(recipient={"phone": "+4915112345000", "time_zone": "Europe/Berlim"})

@@ -64,6 +64,10 @@ def test_settings_survive_the_way_to_another_process() -> None:
     assert dumped["vendors"]["sms-a"]["options"] == {"auth_token": "${TOKEN}"}
 
 
+NOTE = {"channel": "sms", "template": "paid"}
+QUIET = {"begin": "21:00", "end": "08:00"}
+
+
 @pytest.mark.parametrize(
     ("path", "value", "field", "allowed"),
     [
@@ -84,6 +88,26 @@ def test_settings_survive_the_way_to_another_process() -> None:
         ("routes/0/match/country/0", "Norway", "routes.0.match.country.0: 'Norway'", "[A-Z]{2}"),
         ("events/x", {"notifications": [{"channel": "push", "template": "paid"}]}, "channel: 'push'", "sms"),
         ("events/x", {"notifications": [{"channel": "sms", "template": "no"}]}, "template: 'no'", "paid"),
+        (
+            "events/x",
+            {"notifications": [NOTE], "quiet_hours": QUIET | {"begin": 1260}},
+            "quiet_hours.begin: 1260",
+            "string",
+        ),
+        (
+            "events/x",
+            {"notifications": [NOTE], "quiet_hours": QUIET | {"end": "24:00"}},
+            "quiet_hours.end: '24:00'",
+            "[0-5]",
+        ),
+        (
+            "events/x",
+            {"notifications": [NOTE], "quiet_hours": QUIET | {"time_zone": "Moon"}},
+            "time_zone: 'Moon'",
+            "Berlin",
+        ),
+        ("receipts/secret", "${SECRET}", "receipts.public_url: missing", "secret is there"),
+        ("receipts/public_url", "shop.example", "receipts.public_url: 'shop.example'", "https?"),
         ("templates/paid", {"text": "Paid."}, "templates.paid.subject: missing", "by email"),
         ("templates/paid", {"subject": "x"}, "templates.paid.text: missing", "required"),
         ("limits/memory_ratio_max", 1, "limits.memory_ratio_max: 1", "less than 1"),

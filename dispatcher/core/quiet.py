@@ -1,0 +1,45 @@
+"""Quiet hours: from when on a message may go to somebody who sleeps.
+
+Rules:
+
+1. They are clock times where the recipient is; they may span midnight. `begin` is quiet, `end` is not.
+2. What falls into them waits for their end on that night; nothing is sent earlier than it was meant.
+3. On nights with a changed clock the instant counts: an end that does not exist is the instant at which it would have
+   come, and of an end that comes twice the next one is taken.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, time, timedelta, timezone, tzinfo
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+
+def after_quiet(at_ms: int, begin: time, end: time, zone: tzinfo) -> int:
+    """`at_ms` itself, or the end of the quiet hours that it falls into. Wall milliseconds; at most 25 h later."""
+    at = datetime.fromtimestamp(at_ms / 1000, zone)
+    if not is_quiet(at.time(), begin, end):
+        return at_ms
+    day = at.date() + timedelta(days=int(begin > end and at.time() >= begin))
+    for fold in (0, 1):
+        over = datetime.combine(day, end, zone).replace(fold=fold)
+        over_ms = int(over.astimezone(timezone.utc).timestamp() * 1000)
+        if over_ms > at_ms:
+            return over_ms
+    return at_ms
+
+
+@lru_cache(maxsize=1024)
+def zone(name: str) -> ZoneInfo:
+    """The time zone of this IANA name, from the system's data. ValueError when there is none."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, OSError, ValueError):  # unknown; a folder such as "Europe"; no name at all
+        raise ValueError("must be a time zone's name, such as Europe/Berlin") from None
+
+
+def is_quiet(clock: time, begin: time, end: time) -> bool:
+    """Equal times mean no quiet hours at all."""
+    if begin <= end:
+        return begin <= clock < end
+    return clock >= begin or clock < end
