@@ -77,6 +77,10 @@ class Flap:
         service.fault(self._vendor, mode="none")
 
 
+def _start_again(service: Service) -> None:
+    service.start()
+
+
 _flap = Flap(FIRST)
 _heal = _fault("none", FIRST, SECOND)
 
@@ -104,10 +108,19 @@ DRILLS = {
         Drill("supervisor-kill", "the supervisor is killed", 6, _signal("ServeReplica:supervisor")),
         Drill("intake-kill", "one of two intake replicas is killed", 6, _signal("ServeReplica:intake")),
         Drill("redis-restart", "Redis is killed and started again", 6, _kill_redis, kills=True, stops_intake=True),
+        Drill(
+            "stack-kill",
+            "everything is killed at once, and `up` is called again",
+            0,
+            Service.kill_everything,
+            _start_again,
+            kills=True,
+            stops_intake=True,
+        ),
         Drill("proxy-kill", "haproxy is killed", 8, _signal("bin/haproxy", most=9), stops_intake=True),
     )
 }
-STORM = tuple(name for name in DRILLS if name not in ("proxy-kill", "vendor-half"))
+STORM = tuple(name for name in DRILLS if name not in ("proxy-kill", "stack-kill", "vendor-half"))
 """What the storm draws from. Without proxy-kill: one machine has one haproxy, so its death is an outage by itself."""
 
 
