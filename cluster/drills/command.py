@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import platform
 import shutil
@@ -32,7 +33,12 @@ TABLE_WIDTH = 170
 @click.option("--rate", default=100.0, show_default=True, help="triggers a second, an SMS and an e-mail each")
 @click.option("--minutes", default=10.0, show_default=True, help="length of the storm")
 @click.option("--seed", default=1, show_default=True, help="of the storm's dice")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="also write every figure of every run there")
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path),
+    help="also write every figure of every run there; what it holds of other drills stays",
+)
 @click.option(
     "--plots", type=click.Path(file_okay=False, path_type=Path), help="write a PNG for each drill's last run there"
 )
@@ -61,10 +67,11 @@ def drill(
     unknown = [name for name in chosen if name not in DRILLS and name != STORM]
     if unknown:
         raise click.BadParameter(f"{unknown[0]}: is no drill; `dispatcher drill` lists them")
+    before = _drills_in(json_file)
     results, failed = _perform(console, chosen, runs, rate, minutes, seed, plots)
     Console(width=max(console.width, TABLE_WIDTH)).print(table(results))
     if json_file is not None:
-        json_file.write_text(json.dumps(_document(results, rate, minutes, seed), indent=1) + "\n")
+        json_file.write_text(json.dumps(_document(results, rate, minutes, seed, before), indent=1) + "\n")
     console.print(f"[red]FAILED: {'; '.join(failed)}[/]" if failed else "[green]nothing lost, no unexplained repeat[/]")
     sys.exit(1 if failed else 0)
 
@@ -117,14 +124,31 @@ def _settle(service: Service, rate: float) -> None:
         perform(service, min(rate, 50.0), 3.0, lambda faults: None)
 
 
-def _document(results: dict[str, list[dict[str, Any]]], rate: float, minutes: float, seed: int) -> dict[str, Any]:
+def _drills_in(file: Path | None) -> dict[str, Any]:
+    """Read before an hour of drills, so that a mistake in the name does not cost it."""
+    if file is None or not file.exists():
+        return {}
+    try:
+        found: dict[str, Any] = json.loads(file.read_text())["drills"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise click.BadParameter(f"{file}: is there, and holds no drills", param_hint="--json") from None
+    return found
+
+
+def _document(
+    results: dict[str, list[dict[str, Any]]], rate: float, minutes: float, seed: int, before: dict[str, Any]
+) -> dict[str, Any]:
+    at = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     return {
         "version": VERSION,
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
         "rate_per_s": rate,
         "storm": {"minutes": minutes, "seed": seed},
         "fields": FIELDS,
-        "drills": {name: {"summary": summary(runs), "runs": runs} for name, runs in results.items()},
+        "drills": {
+            **before,
+            **{name: {"at": at, "summary": summary(runs), "runs": runs} for name, runs in results.items()},
+        },
     }
 
 

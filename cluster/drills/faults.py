@@ -27,7 +27,6 @@ class Drill:
     end: Callable[[Service], None] = lambda service: None
     sick: tuple[str, ...] = ()
     kills: bool = False
-    stops_intake: bool = False
 
 
 def _fault(mode: str, *vendors: str, ratio: float = 1.0) -> Callable[[Service], None]:
@@ -107,7 +106,7 @@ DRILLS = {
         ),
         Drill("supervisor-kill", "the supervisor is killed", 6, _signal("ServeReplica:supervisor")),
         Drill("intake-kill", "one of two intake replicas is killed", 6, _signal("ServeReplica:intake")),
-        Drill("redis-restart", "Redis is killed and started again", 6, _kill_redis, kills=True, stops_intake=True),
+        Drill("redis-restart", "Redis is killed and started again", 6, _kill_redis, kills=True),
         Drill(
             "stack-kill",
             "everything is killed at once, and `up` is called again",
@@ -115,9 +114,8 @@ DRILLS = {
             Service.kill_everything,
             _start_again,
             kills=True,
-            stops_intake=True,
         ),
-        Drill("proxy-kill", "haproxy is killed", 8, _signal("bin/haproxy", most=9), stops_intake=True),
+        Drill("proxy-kill", "haproxy is killed", 8, _signal("bin/haproxy", most=9)),
     )
 }
 STORM = tuple(name for name in DRILLS if name not in ("proxy-kill", "stack-kill", "vendor-half"))
