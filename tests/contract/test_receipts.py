@@ -57,13 +57,14 @@ async def test_one_that_is_being_sent_is_to_be_told_again(world: World) -> None:
 
 
 async def test_a_forged_receipt_changes_nothing(world: World) -> None:
-    """Not even what stands beside it in the same call-back; and an unknown notification is no error."""
+    """What stands beside it in the same call-back is heard; and an unknown notification is no error."""
     me = await world.actor()
     (claim,) = await world.claimed(me)
     nid = claim.notification.id
     await world.store.apply(me, [(claim, hold(world.now_ms() + 60_000))], world.now_ms())
+    forged = Told(nid, "0" * 32, True)
     with pytest.raises(CallerError) as caught:
-        await hearing(world).hear("a", [told(nid), Told(nid, "0" * 32, True)])
+        await hearing(world).hear("a", [forged])
     assert caught.value.status == 403
+    assert await hearing(world).hear("a", [forged, told("0-nobody.0")]) == {"unknown": 1}
     assert await world.state(nid) == "held"
-    assert await hearing(world).hear("a", [told("0-nobody.0")]) == {"unknown": 1}
