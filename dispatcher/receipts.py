@@ -29,8 +29,8 @@ class Receipts:
         """Counts by result. Repeating it is safe.
 
         One with a wrong token is passed over: beside others it is from before the secret was changed.
-        CallerError 403: all have a wrong token. UnavailableError: at least one is being sent right now, or the store did
-        not answer; the rest was done.
+        CallerError 403: all have a wrong token. UnavailableError: at least one is being sent right now, or the store
+        did not answer; the rest was done.
         """
         believed = [one for one in told if self._links.verified(vendor, one)]
         if len(believed) < len(told):
