@@ -26,6 +26,7 @@ from tests.contract.worlds import trigger
 pytestmark = pytest.mark.chaos
 
 LOAD_S = 0.6
+CUTS = 8
 
 
 @pytest.fixture
@@ -88,13 +89,19 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(server: RedisServer) ->
 
 
 def test_the_power_cut_is_one(server: RedisServer) -> None:
-    """The same under `appendfsync everysec` loses acknowledged triggers: the test above can fail."""
+    """The same under `appendfsync everysec` loses acknowledged triggers: the test above can fail.
+
+    A cut just after the sync of that second finds the file clean and costs nothing, so one of a few cuts has to.
+    """
     if not can_tell(server.folder):
         pytest.skip("this kernel or file system does not say which pages are on disk")
-    server.client().config_set("appendfsync", "everysec")
+    assert any(loses_under_everysec(server) for _ in range(CUTS))
+
+
+def loses_under_everysec(server: RedisServer) -> bool:
+    server.client().config_set("appendfsync", "everysec")  # a start reads the file of settings again
     acknowledged, lost_bytes = cut_the_power_under_load(server, append_only_file(server.folder))
-    assert lost_bytes > 0
-    assert set(acknowledged) - stored(server)
+    return lost_bytes > 0 and not set(acknowledged) <= stored(server)
 
 
 @pytest.mark.parametrize("torn", [1, 20, 200])
