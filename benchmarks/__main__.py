@@ -49,6 +49,7 @@ QUESTIONS = (
     Question("growth", "Do bytes and cost per notification grow with backlog and vendors?", 600, 90),
     Question("scaling", "What do more actors and replicas bring, and cost?", 900, 180),
     Question("elastic", "Do the pools follow a tenfold step, and is anything lost on the way?", 400, 120),
+    Question("hotspots", "Whose code do the processes spend their CPU time in?", 200, 120),
     Question("cold_start", "How long from `up` to the first delivery, and what does it occupy?", 400, 120),
     Question("soak", "Does anything grow, or slow down, with time?", 900, 120),
     Question("profile", "The figures above as one profile for `dispatcher capacity`", 30, 30),

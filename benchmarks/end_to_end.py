@@ -5,6 +5,7 @@
 Everything runs on this machine, client and sandbox vendors included. Each rate is posted open-loop to one running
 service, lowest first, until two in a row are not sustained. Sustained: every trigger acknowledged at its first try,
 nothing lost, and the last notification delivered within 2 s of the last due time, so no backlog was left to grow.
+The pools stay at their floors, which is what two cores carry; `--elastic` lets them grow.
 Prints delivery latency beyond the vendors' own 50 ms, and the CPU time of each part per trigger.
 """
 
@@ -19,13 +20,15 @@ import uvloop
 
 from benchmarks import results
 from benchmarks.processes import cpu_s
-from benchmarks.whole_service import CpuMeter, bodies, drained, running
+from benchmarks.whole_service import CHANNELS, CpuMeter, bodies, drained, running
 from cluster.load import percentile, post_steadily
 from cluster.service import Service
 
 RATES = (116.0, 200.0, 250.0, 300.0, 350.0, 400.0, 500.0, 700.0, 1157.0)
 VENDOR_MS = 50.0
 LATE_S = 2.0
+FIXED = {"vendors": {name: {"replicas_max": 1} for name in CHANNELS}, "intake": {"replicas_max": 2}}
+"""The pools at their floors. A new actor takes 3 s of a core to start, exactly when there is none to spare."""
 
 
 def one_rate(service: Service, rate: float, seconds: float, start: int) -> dict[str, Any]:
@@ -63,13 +66,14 @@ def _outside_s(service: Service) -> dict[str, float]:
 @click.command(help=__doc__)
 @click.option("--rate", "rates", multiple=True, type=float, help=f"triggers a second  [default: {RATES}]")
 @click.option("--seconds", default=15.0, show_default=True, help="of each rate")
+@click.option("--elastic", is_flag=True, help="let the pools grow, as they would where there are cores for it")
 @results.options
-def main(rates: tuple[float, ...], seconds: float, quick: bool, results_: Path | None) -> None:
+def main(rates: tuple[float, ...], seconds: float, elastic: bool, quick: bool, results_: Path | None) -> None:
     rates = tuple(sorted(rates or RATES))
     if quick:
         rates, seconds = (20.0, 40.0), 3.0
     found: list[dict[str, Any]] = []
-    with running() as (service, _):
+    with running(None if elastic else FIXED) as (service, _):
         start = 0
         for rate in rates:
             found.append(one_rate(service, rate, seconds, start))
