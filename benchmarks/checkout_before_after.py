@@ -169,7 +169,6 @@ def measure(subject: Subject, rate: float, seconds: float, rounds: int) -> dict[
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--threads", default=200, show_default=True, help="of the checkout server; Tomcat's default")
 @click.option("--timeout-s", default=5.0, show_default=True, help="of a vendor call inside the checkout")
-@click.option("--chart", "chart_only", is_flag=True, help="measure nothing, draw the figures of the last run")
 @results.options
 def main(
     rate: float,
@@ -177,14 +176,9 @@ def main(
     rounds: int,
     threads: int,
     timeout_s: float,
-    chart_only: bool,
     quick: bool,
     results_: Path | None,
 ) -> None:
-    if chart_only:
-        figures = results.read("checkout_before_after", results_)["figures"]
-        chart(figures, (results_ or results.FOLDER) / "checkout_before_after.png")
-        return
     if quick:
         rate, seconds, rounds = 20.0, 2.0, 1
     with workspace() as folder:
@@ -208,10 +202,7 @@ def main(
     }
     show(figures)
     packages = (*results.PACKAGES, "starlette", "urllib3")
-    path = results.report("checkout_before_after", figures, results_, quick, packages)
-    if path is not None:
-        with contextlib.suppress(click.ClickException):
-            chart(figures, path.with_suffix(".png"))
+    results.report("checkout_before_after", figures, results_, quick, packages)
 
 
 def _change(was: dict[str, Any], now: dict[str, Any]) -> float:
@@ -228,30 +219,6 @@ def show(figures: dict[str, Any]) -> None:
         change = figures["change_percent"][name]
         rows.append([name, "change", f"{change['p50_ms']:+.1f} %", f"{change['p99_ms']:+.1f} %", "", ""])
     results.table(rows)
-
-
-def chart(figures: dict[str, Any], path: Path) -> None:
-    """p50 as bars, p99 as whiskers, logarithmic: the two sides are decades apart."""
-    plot = results.plotter()
-    drawing, axes = plot.subplots(figsize=(7, 3.5))
-    for offset, side, colour in ((-0.2, "before", "#c44e52"), (0.2, "after", "#4c72b0")):
-        p50 = [figures[side][name]["p50_ms"]["median"] for name in CONDITIONS]
-        p99 = [figures[side][name]["p99_ms"]["median"] for name in CONDITIONS]
-        places = [n + offset for n in range(len(CONDITIONS))]
-        above = [[0.0] * len(p50), [max(0.0, b - a) for a, b in zip(p50, p99, strict=True)]]
-        axes.bar(places, p50, 0.36, label=side, color=colour, yerr=above, capsize=4)
-        for place, value in zip(places, p50, strict=True):
-            label = {"xytext": (0, -11), "textcoords": "offset points", "ha": "center", "color": "white", "fontsize": 8}
-            axes.annotate(f"{value:.0f}", (place, value), **label)
-    axes.set_yscale("log")
-    axes.set_ylim(bottom=1)
-    axes.set_xticks(range(len(CONDITIONS)), [f"vendors {name}" for name in CONDITIONS])
-    axes.set_ylabel("checkout, ms (bar p50, whisker p99)")
-    axes.set_title(f"{figures['rate_per_s']:g} checkouts/s, open-loop: sending inside the request, and through us")
-    axes.legend()
-    drawing.tight_layout()
-    drawing.savefig(path, dpi=120)
-    click.echo(f"written: {path}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Vendors that take 200 ms and eight calls at once: an actor makes 40 a second. 10
 e-mail each), then 100, then 10 again; meanwhile the pools grow and shrink on a real Serve, and late in the quiet a
 vendor's configuration is changed, which replaces its actors. Samples load, actors and backlog age twice a second;
 prints how long after the step the pool had grown, when the oldest waiting message was younger than a second again,
-when it had shrunk, lost and duplicated. Also draws them, with the extra `bench`.
+when it had shrunk, lost and duplicated.
 """
 
 from __future__ import annotations
@@ -90,6 +90,8 @@ def measure(service: Service, config: Path, phases: tuple[float, float, float], 
         "unacknowledged": verdict.unacknowledged,
         "lost": len(verdict.lost),
         "duplicated": verdict.repeats,
+        "watched": list(WATCHED),
+        "load": [{"per_s": rate, "until_s": sum(phases[: n + 1])} for n, rate in enumerate((LOW, HIGH, LOW))],
         "samples": [{**s, "at_s": round(s["at_s"] - began_s, 1)} for s in watch.samples],
     }
 
@@ -123,26 +125,6 @@ def _first(samples: list[dict[str, Any]], since_s: float, holds: Any) -> float |
     return next((round(s["at_s"] - since_s, 1) for s in samples if holds(s)), None)
 
 
-def chart(figures: dict[str, Any], phases: tuple[float, float, float], path: Path) -> None:
-    plot = results.plotter()
-    drawing, (load, actors, age) = plot.subplots(3, 1, sharex=True, figsize=(8, 6))
-    edges = [0.0, phases[0], phases[0] + phases[1], sum(phases)]
-    load.stairs([LOW, HIGH, LOW], edges, color="#555555", baseline=None)
-    load.set_ylabel("triggers/s")
-    at = [s["at_s"] for s in figures["samples"]]
-    for vendor in WATCHED:
-        actors.step(at, [s[f"{vendor}_actors"] for s in figures["samples"]], where="post", label=vendor)
-        age.plot(at, [s[f"{vendor}_age_s"] for s in figures["samples"]], label=vendor)
-    actors.set_ylabel("actors")
-    actors.legend()
-    age.set_ylabel("oldest waiting, s")
-    age.set_xlabel("seconds")
-    load.set_title("A tenfold step: load, pool size, age of the oldest waiting message")
-    drawing.tight_layout()
-    drawing.savefig(path, dpi=120)
-    click.echo(f"written: {path}")
-
-
 @click.command(help=__doc__)
 @results.options
 def main(quick: bool, results_: Path | None) -> None:
@@ -156,9 +138,7 @@ def main(quick: bool, results_: Path | None) -> None:
         for name, value in figures[vendor].items():
             click.echo(f"{vendor:8} {name:28} {value}")
     click.echo(f"accepted {figures['accepted']}, lost {figures['lost']}, duplicated {figures['duplicated']}")
-    path = results.report("elastic", figures, results_, quick)
-    if path is not None:
-        chart(figures, phases, path.with_suffix(".png"))
+    results.report("elastic", figures, results_, quick)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 
 import click
 
+from benchmarks import plots
+
 ROOT = Path(__file__).parents[1]
 FOLDER = Path(__file__).parent / "results"
 PACKAGES = ("aiohttp", "hiredis", "jinja2", "ray", "redis", "uvloop")
@@ -77,7 +79,10 @@ def spread(values: Sequence[float], digits: int = 3) -> dict[str, Any]:
 def report(
     name: str, figures: Mapping[str, Any], folder: Path | None, quick: bool, packages: Sequence[str] = PACKAGES
 ) -> Path | None:
-    """Write `{name}.json`; a quick run's figures mean nothing, so they are written only where a folder is named."""
+    """Write `{name}.json`, and its chart where matplotlib is installed.
+
+    A quick run's figures mean nothing, so they are written only where a folder is named.
+    """
     if folder is None and quick:
         return None
     folder = folder or FOLDER
@@ -86,6 +91,8 @@ def report(
     body = {"benchmark": name, "quick": quick, "environment": environment(packages), "figures": figures}
     path.write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n")
     click.echo(f"written: {path}")
+    if plots.can_draw() and (chart := plots.draw(path)) is not None:
+        click.echo(f"written: {chart}")
     return path
 
 
@@ -101,18 +108,6 @@ def table(rows: Sequence[Sequence[Any]]) -> None:
     widths = [max(len(row[n]) for row in texts) for n in range(len(texts[0]))]
     for row in texts:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def plotter() -> Any:
-    """`matplotlib.pyplot` drawing to files; ClickException with the remedy when it is not installed."""
-    try:
-        import matplotlib
-
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
-    except ImportError:
-        raise click.ClickException("no chart: matplotlib is not installed; pip install -e '.[bench]'") from None
-    return pyplot
 
 
 def _cpu() -> str:

@@ -1,0 +1,27 @@
+"""Every benchmark that writes figures has a chart, and each committed result can be drawn."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import QUESTIONS
+from benchmarks.plots import CHARTS, FOLDER, can_draw, draw
+
+WITHOUT = {"replay_breaker", "profile"}
+"""A yes or a no, and figures of the others."""
+
+
+def test_every_benchmark_with_figures_has_a_chart() -> None:
+    assert set(CHARTS) == {question.name for question in QUESTIONS} - WITHOUT
+
+
+@pytest.mark.skipif(not can_draw(), reason="matplotlib is an extra")
+@pytest.mark.parametrize("name", [name for name in CHARTS if (FOLDER / f"{name}.json").exists()])
+def test_a_committed_result_can_be_drawn(name: str, tmp_path: Path) -> None:
+    file = Path(shutil.copy(FOLDER / f"{name}.json", tmp_path))
+    drawn = draw(file)
+    assert drawn is not None
+    assert drawn.stat().st_size > 1000
