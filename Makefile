@@ -35,8 +35,8 @@ check: $(READY) ## lint, format and types
 	$(BIN)/ruff format --no-cache --check .
 	$(BIN)/mypy
 
-bench: $(READY) ## all benchmarks, some 40 minutes; make bench NAME=growth for one
-	$(BIN)/python -m benchmarks $(NAME)
+bench: $(READY) ## all benchmarks in brief, within 20 minutes; in full: FULL=1, one: NAME=growth
+	$(BIN)/python -m benchmarks $(NAME) $(if $(NAME)$(FULL),,--brief)
 
 bench-quick: $(READY) ## a smoke of each benchmark, with small sizes
 	$(BIN)/python -m benchmarks --quick $(NAME)

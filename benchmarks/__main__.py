@@ -1,7 +1,9 @@
 """The benchmarks, one file per question: `python -m benchmarks` lists and runs them, each as a process of its own.
 
 python -m benchmarks --list
-python -m benchmarks [NAME] [--quick] [--results DIR]
+python -m benchmarks [NAME] [--brief] [--quick] [--results DIR]
+
+`--brief` takes fewer rounds, sizes and rates, so that all together end within 20 minutes on two cores.
 """
 
 from __future__ import annotations
@@ -10,9 +12,13 @@ import importlib.util
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import click
 
@@ -22,59 +28,100 @@ STOP_S = 90.0
 """After SIGINT a benchmark ends what it started; a running service drains for some seconds of that."""
 
 
+SMOKES_AT_ONCE = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One benchmark: what it asks, the seconds it may take (plain, quick), arguments it needs."""
+    """One benchmark: what it asks, the seconds it may take (in full, quick), its arguments, those of a brief run."""
 
     name: str
     asks: str
     seconds_max: float
     quick_s_max: float
     arguments: tuple[str, ...] = ()
+    brief: tuple[str, ...] = ()
 
 
+VECTORS = (str(ROOT / "tests" / "data" / "breaker_vectors.jsonl.gz"),)
 QUESTIONS = (
+    Question("replay_breaker", "Does our breaker do what resilience4j's was recorded to do?", 60, 60, VECTORS),
     Question(
-        "replay_breaker",
-        "Does our breaker do what resilience4j's was recorded to do?",
-        60,
-        60,
-        (str(ROOT / "tests" / "data" / "breaker_vectors.jsonl.gz"),),
+        "checkout_before_after",
+        "What does a checkout wait, sending inside it and through us?",
+        *(900, 180),
+        brief=("--rounds", "1"),
     ),
-    Question("checkout_before_after", "What does a checkout wait, sending inside it and through us?", 900, 180),
-    Question("accept_latency", "How long does a checkout wait for its 202, everything else running?", 300, 150),
-    Question("end_to_end", "How many triggers a second does the whole machine carry?", 600, 120),
-    Question("backlog", "Does a code pass a bulk run, and how soon does the fallback drain a backlog?", 900, 120),
-    Question("dispatch_cost", "What does sending one notification cost, beside a bare loop and peers?", 1200, 240),
-    Question("growth", "Do bytes and cost per notification grow with backlog and vendors?", 600, 90),
-    Question("scaling", "What do more actors and replicas bring, and cost?", 900, 180),
+    Question(
+        "accept_latency",
+        "How long does a checkout wait for its 202, everything else running?",
+        *(900, 150),
+        brief=("--seconds", "12"),
+    ),
+    Question(
+        "end_to_end",
+        "How many triggers a second does the whole machine carry?",
+        *(600, 120),
+        brief=("--rate", "116", "--rate", "300", "--rate", "500", "--rate", "700", "--seconds", "10"),
+    ),
+    Question(
+        "backlog",
+        "Does a code pass a bulk run, and how soon does the fallback drain a backlog?",
+        *(1200, 120),
+        brief=("--rounds", "1"),
+    ),
+    Question(
+        "dispatch_cost",
+        "What does sending one notification cost, beside a bare loop and peers?",
+        *(1200, 240),
+        brief=("--rounds", "3", "--peers", "none"),
+    ),
+    Question(
+        "growth",
+        "Do bytes and cost per notification grow with backlog and vendors?",
+        *(1800, 90),
+        brief=("--backlogs", "1000,100000", "--rounds", "2"),
+    ),
+    Question(
+        "scaling", "What do more actors and replicas bring, and cost?", 900, 180, brief=("--size", "1", "--size", "2")
+    ),
     Question("elastic", "Do the pools follow a tenfold step, and is anything lost on the way?", 400, 120),
     Question("hotspots", "Whose code do the processes spend their CPU time in?", 200, 120),
-    Question("cold_start", "How long from `up` to the first delivery, and what does it occupy?", 400, 120),
-    Question("soak", "Does anything grow, or slow down, with time?", 900, 120),
+    Question(
+        "cold_start",
+        "How long from `up` to the first delivery, and what does it occupy?",
+        *(400, 120),
+        brief=("--rounds", "1"),
+    ),
+    Question("soak", "Does anything grow, or slow down, with time?", 2400, 120, brief=("--minutes", "2")),
     Question("profile", "The figures above as one profile for `dispatcher capacity`", 30, 30),
+    Question("model_check", "How far is that model off, at loads it was not taken from?", 30, 30),
 )
 
 
 @click.command(help=__doc__)
 @click.argument("name", required=False)
 @click.option("--list", "list_only", is_flag=True, help="only say what there is")
+@click.option("--brief", is_flag=True, help="all within 20 minutes, with fewer rounds, sizes and rates")
 @click.option("--quick", is_flag=True, help="a smoke of each, with small sizes; the figures mean nothing")
 @click.option("--results", type=click.Path(file_okay=False, path_type=Path), help="folder for the JSON files")
-def main(name: str | None, list_only: bool, quick: bool, results: Path | None) -> None:
+def main(name: str | None, list_only: bool, brief: bool, quick: bool, results: Path | None) -> None:
     chosen = [question for question in QUESTIONS if name in (None, question.name) and _exists(question)]
     if not chosen:
         names = ", ".join(question.name for question in QUESTIONS)
         raise click.BadParameter(f"{name} is none of {names}", param_hint="NAME")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would ours
-    failed = []
-    for question in chosen:
-        click.echo(f"{question.name:22} {question.asks}")
-        if not list_only and not _run(question, quick, results):
-            failed.append(question.name)
+    if list_only:
+        for question in chosen:
+            click.echo(f"{question.name:22} {question.asks}")
+        return
+    began = time.monotonic()
+    done = _smoke(chosen, results) if quick else {question: _run(question, brief, results) for question in chosen}
+    click.echo(f"{len(chosen)} in {time.monotonic() - began:.0f} s")
+    failed = [question.name for question, well in done.items() if not well]
     if failed:
         raise click.ClickException(f"failed: {', '.join(failed)}")
-    if not list_only and not quick:
+    if not quick:
         click.echo(f"results are in {results or FOLDER}")
 
 
@@ -82,15 +129,30 @@ def _exists(question: Question) -> bool:
     return importlib.util.find_spec(f"benchmarks.{question.name}") is not None
 
 
-def _run(question: Question, quick: bool, results: Path | None) -> bool:
-    """Run one to its end or its bound; a run that is cut off may tidy up first."""
+def _smoke(questions: Sequence[Question], results: Path | None) -> dict[Question, bool]:
+    """Two at a time, for their figures mean nothing; what one prints is shown when it has ended."""
+
+    def one(question: Question) -> bool:
+        with tempfile.TemporaryFile("w+") as output:
+            well = _run(question, False, results, output)
+            output.seek(0)
+            click.echo(output.read(), nl=False)
+        return well
+
+    with ThreadPoolExecutor(SMOKES_AT_ONCE) as pool:
+        return dict(zip(questions, pool.map(one, questions), strict=True))
+
+
+def _run(question: Question, brief: bool, results: Path | None, output: IO[str] | None = None) -> bool:
+    """Run one to its end or its bound; a run that is cut off may tidy up first. With `output` it is a quick run."""
     words = [sys.executable, "-m", f"benchmarks.{question.name}", *question.arguments]
     if question.name != "replay_breaker":  # a yes or a no, not figures
-        words += ["--quick"] if quick else []
+        words += ["--quick"] if output else question.brief if brief else []
         words += ["--results", str(results)] if results else []
-    bound_s = question.quick_s_max if quick else question.seconds_max
+    bound_s = question.quick_s_max if output else question.seconds_max
+    click.echo(f"{question.name:22} {question.asks}", output)
     began = time.monotonic()
-    process = subprocess.Popen(words, cwd=ROOT)
+    process = subprocess.Popen(words, cwd=ROOT, stdout=output, stderr=output)
     try:
         code = process.wait(bound_s)
     except KeyboardInterrupt:  # the terminal told the child too
@@ -103,9 +165,10 @@ def _run(question: Question, quick: bool, results: Path | None) -> bool:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        click.echo(f"{question.name}: cut off after {time.monotonic() - began:.0f} s")
+        click.echo(f"{question.name}: cut off after {time.monotonic() - began:.0f} s", output)
         return False
-    click.echo(f"{question.name}: {'done' if code == 0 else f'exit code {code}'}, {time.monotonic() - began:.0f} s\n")
+    ended = "done" if code == 0 else f"exit code {code}"
+    click.echo(f"{question.name}: {ended}, {time.monotonic() - began:.0f} s\n", output)
     return code == 0
 
 

@@ -205,7 +205,7 @@ async def costs(server: RedisServer, backlog: int, vendors: int, rounds: int) ->
 
 
 @click.command(help=__doc__)
-@click.option("--backlogs", default="1000,100000", show_default=True)
+@click.option("--backlogs", default="1000,100000,1000000", show_default=True)
 @click.option("--vendors", default="2,8,20", show_default=True)
 @click.option("--rounds", default=5, show_default=True)
 @results.options

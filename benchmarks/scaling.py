@@ -23,29 +23,13 @@ import uvloop
 
 from benchmarks import results
 from benchmarks.processes import until
-from benchmarks.whole_service import CHANNELS, CpuMeter, bodies, running, vendors
+from benchmarks.whole_service import CpuMeter, bodies, hold_all, override, running
 from cluster.load import post_steadily
 from cluster.service import Service
 
 SIZES = (1, 2, 4)
 CLIENTS = 64
 FILL_PER_S = 250.0
-
-
-def override(service: Service, vendor: str, state: str) -> None:
-    """An operator's word: `open` sends nothing there, `auto` takes it back."""
-    request = urllib.request.Request(
-        f"{service.api}/v1/vendors/{vendor}/override",
-        json.dumps({"state": state, "why": "benchmark"}).encode(),
-        {"Content-Type": "application/json"},
-    )
-    urllib.request.urlopen(request, timeout=5).close()
-
-
-def hold_all(service: Service) -> None:
-    for vendor in CHANNELS:
-        override(service, vendor, "open")
-    until(lambda: all(v["state"] == "forced_open" for v in vendors(service).values()), 20.0)
 
 
 def drain(actors: int, count: int) -> dict[str, float]:
@@ -104,11 +88,11 @@ async def _hammer(service: Service, seconds: float) -> int:
 
 
 @click.command(help=__doc__)
+@click.option("--size", "sizes", multiple=True, type=int, default=SIZES, show_default=True, help="actors, replicas")
 @click.option("--seconds", default=10.0, show_default=True, help="of accepting")
 @click.option("--count", default=3000, show_default=True, help="notifications to drain")
 @results.options
-def main(seconds: float, count: int, quick: bool, results_: Path | None) -> None:
-    sizes: tuple[int, ...] = SIZES
+def main(sizes: tuple[int, ...], seconds: float, count: int, quick: bool, results_: Path | None) -> None:
     if quick:
         sizes, seconds, count = (1,), 2.0, 100
     figures: dict[str, Any] = {"drain": {}, "accept": {}}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
+import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import yaml
 
 import cluster
-from benchmarks.processes import cpu_s, workspace
+from benchmarks.processes import cpu_s, until, workspace
 from cluster.load import Posted, post_steadily
 from cluster.service import Service
 from cluster.witness import ORDER, Verdict, judge
@@ -134,6 +136,28 @@ def vendors(service: Service) -> dict[str, dict[str, Any]]:
 def fault_all(service: Service, **fault: Any) -> None:
     for vendor in CHANNELS:
         service.fault(vendor, **fault)
+
+
+def override(service: Service, vendor: str, state: str) -> None:
+    """An operator's word: `open` sends nothing there, `auto` takes it back."""
+    request = urllib.request.Request(
+        f"{service.api}/v1/vendors/{vendor}/override",
+        json.dumps({"state": state, "why": "benchmark"}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    urllib.request.urlopen(request, timeout=5).close()
+
+
+def hold_all(service: Service) -> None:
+    """From here on nothing is dispatched; what comes waits."""
+    for vendor in CHANNELS:
+        override(service, vendor, "open")
+    until(lambda: all(v["state"] == "forced_open" for v in vendors(service).values()), 20.0)
+
+
+def release_all(service: Service) -> None:
+    for vendor in CHANNELS:
+        override(service, vendor, "auto")
 
 
 def drained(service: Service, posted: Sequence[Posted]) -> Verdict:

@@ -1,8 +1,9 @@
 """How much of everything a load needs: a pure model over measured costs, each figure with its assumption.
 
 The costs come from a profile that `python -m benchmarks.profile` writes from this repository's benchmarks. The model is
-linear on purpose: `benchmarks.growth` measures that cost per notification does not grow with backlog or vendors. What
-is not linear is stated: one Redis thread carries one cell, and this version has one cell.
+linear on purpose: `benchmarks.growth` measures that cost per notification does not grow with backlog or vendors, and
+`benchmarks.model_check` compares it with loads it was not fitted on. What is not linear is stated: one Redis thread
+carries one cell, and this version has one cell.
 """
 
 from __future__ import annotations
@@ -37,14 +38,20 @@ REDIS_MEMORY_GIB_MAX = 64
 """Of one Redis: more takes minutes to load, and that long nothing is accepted."""
 
 
+OURS = ("intake", "haproxy", "vendors")
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Measured costs. CPU in milliseconds, sizes in bytes."""
+    """Measured costs. CPU in milliseconds, sizes in bytes; `_cores_idle`: of each process, at any rate."""
 
+    intake_cores_idle: float
     intake_cpu_ms_per_trigger: float
+    ingress_cores_idle: float
     ingress_cpu_ms_per_trigger: float
+    vendor_cores_idle: float
     dispatch_cpu_ms_per_notification: float
-    dispatch_per_s_per_actor: float
+    redis_cores_idle: float
     redis_cpu_ms_per_trigger_accepted: float
     redis_cpu_ms_per_notification_delivered: float
     queued_bytes_per_notification: float
@@ -62,6 +69,10 @@ class Profile:
             value = found.get(name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
                 raise ConfigError(f"profile: {name}: {value!r} is not a number of 0 or more")
+            if name.endswith("_cores_idle") and value >= BUSY:
+                raise ConfigError(
+                    f"profile: {name}: {value!r} is not below {BUSY:g}, all that is planned for of a core"
+                )
             values[name] = float(value)
         return cls(**values)
 
@@ -103,24 +114,25 @@ class Need:
 
 def needs(load: Load, profile: Profile) -> list[Need]:
     """Everything `load` needs, most visible first."""
-    p, peak, peak_messages = profile, load.peak_per_s, load.peak_per_s * load.messages
-    intake = _replicas(peak, p.intake_cpu_ms_per_trigger)
-    ingress = peak * p.ingress_cpu_ms_per_trigger / 1000 / BUSY
-    dispatch = peak_messages * p.dispatch_cpu_ms_per_notification / 1000 / BUSY
+    p, peak = profile, load.peak_per_s
+    replicas = max(INTAKE_MIN, _processes(peak, p.intake_cpu_ms_per_trigger, p.intake_cores_idle))
+    pools = [_actors(channel, peak * share, load, p) for channel, share in load.channels.items()]
+    actors = 2 * sum(int(pool.value) for pool in pools)
+    cores = cores_used(peak, load.messages, replicas, actors, p)
     return [
         Need("triggers, mean", load.mean_per_s, "/s", f"{load.per_day:,.0f} a day, evenly"),
         Need("triggers, peak", peak, "/s", f"{load.peak_factor:g} times the mean"),
-        Need("notifications, peak", peak_messages, "/s", f"{load.messages:g} per trigger"),
+        Need("notifications, peak", peak * load.messages, "/s", f"{load.messages:g} per trigger"),
         Need(
             "intake replicas",
-            max(INTAKE_MIN, intake),
+            replicas,
             "",
             f"{p.intake_cpu_ms_per_trigger:.2f} ms CPU a trigger, {BUSY:.0%} of a core; at least {INTAKE_MIN}",
         ),
-        *(_actors(channel, peak * share, load, p) for channel, share in load.channels.items()),
+        *pools,
         Need(
             "CPU cores, ours",
-            peak * p.intake_cpu_ms_per_trigger / 1000 / BUSY + ingress + dispatch,
+            sum(cores[part] for part in OURS) / BUSY,
             "cores",
             f"intake, HAProxy {p.ingress_cpu_ms_per_trigger:.2f} ms a trigger, "
             f"dispatch {p.dispatch_cpu_ms_per_notification:.2f} ms a notification, {BUSY:.0%} full",
@@ -133,14 +145,28 @@ def needs(load: Load, profile: Profile) -> list[Need]:
     ]
 
 
-def _replicas(per_s: float, cpu_ms: float) -> int:
+def cores_used(per_s: float, messages: float, replicas: int, actors: int, p: Profile) -> dict[str, float]:
+    """Cores kept busy at `per_s` triggers of `messages` notifications each, by part.
+
+    `replicas` of intake and `actors` of vendors, those of idle fallbacks too, each have their idle cost.
+    """
+    redis_ms = p.redis_cpu_ms_per_trigger_accepted + messages * p.redis_cpu_ms_per_notification_delivered
+    return {
+        "intake": replicas * p.intake_cores_idle + per_s * p.intake_cpu_ms_per_trigger / 1000,
+        "haproxy": p.ingress_cores_idle + per_s * p.ingress_cpu_ms_per_trigger / 1000,
+        "vendors": actors * p.vendor_cores_idle + per_s * messages * p.dispatch_cpu_ms_per_notification / 1000,
+        "redis": p.redis_cores_idle + per_s * redis_ms / 1000,
+    }
+
+
+def _processes(per_s: float, cpu_ms: float, cores_idle: float) -> int:
     """Processes of one core each that carry `per_s`."""
-    return math.ceil(per_s * cpu_ms / 1000 / BUSY)
+    return math.ceil(per_s * cpu_ms / 1000 / (BUSY - cores_idle))
 
 
 def _actors(channel: str, per_s: float, load: Load, p: Profile) -> Need:
     """One actor is bounded by its core and by the calls it may have in flight."""
-    by_cpu = _replicas(per_s, p.dispatch_cpu_ms_per_notification)
+    by_cpu = _processes(per_s, p.dispatch_cpu_ms_per_notification, p.vendor_cores_idle)
     by_calls = math.ceil(per_s * load.vendor_ms / 1000 / load.concurrency)
     why = (
         f"{load.vendor_ms:g} ms a call, {load.concurrency} at once"
@@ -152,7 +178,7 @@ def _actors(channel: str, per_s: float, load: Load, p: Profile) -> Need:
 
 def _redis(load: Load, p: Profile) -> list[Need]:
     cpu_ms = p.redis_cpu_ms_per_trigger_accepted + load.messages * p.redis_cpu_ms_per_notification_delivered
-    busy = load.peak_per_s * cpu_ms / 1000
+    busy = p.redis_cores_idle + load.peak_per_s * cpu_ms / 1000
     queued = load.mean_per_s * load.outage_s * load.messages
     retained = load.mean_per_s * load.retention_s * load.messages
     memory = (queued * p.queued_bytes_per_notification + retained * p.retained_bytes_per_notification) / MEMORY_RATIO

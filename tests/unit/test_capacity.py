@@ -15,10 +15,13 @@ from cluster.capacity import DAY_S, GIB, Load, Profile, capacity, needs, parse_c
 from dispatcher.errors import ConfigError
 
 PROFILE = Profile(
+    intake_cores_idle=0.0,
     intake_cpu_ms_per_trigger=1.0,
     ingress_cpu_ms_per_trigger=0.1,
+    ingress_cores_idle=0.0,
+    vendor_cores_idle=0.0,
     dispatch_cpu_ms_per_notification=0.6,
-    dispatch_per_s_per_actor=1000.0,
+    redis_cores_idle=0.0,
     redis_cpu_ms_per_trigger_accepted=0.1,
     redis_cpu_ms_per_notification_delivered=0.1,
     queued_bytes_per_notification=800.0,
@@ -50,6 +53,13 @@ def test_ten_million_a_day_by_hand() -> None:
     assert found["disk writes, peak"] == pytest.approx(2000 * 2048 / 2**20)
     assert found["contract rate, email"] == 1000
     assert found["Redis cells"] == 1
+
+
+def test_an_idle_process_costs_too() -> None:
+    """Two replicas at 0.05 and two pools of two actors with as many for the fallback at 0.02, on top of the work."""
+    found = answer(Load(DAY_S * 100, BOTH), replace(PROFILE, intake_cores_idle=0.05, vendor_cores_idle=0.02))
+    assert found["intake replicas"] == 2  # 1 core of work, 0.55 of each replica's
+    assert found["CPU cores, ours"] == pytest.approx((2.3 + 2 * 0.05 + 8 * 0.02) / 0.6)
 
 
 def test_a_small_load_still_survives_a_kill() -> None:
@@ -107,6 +117,12 @@ def test_bad_channels_are_refused(text: str) -> None:
 def test_a_bad_profile_names_the_figure(value: object) -> None:
     with pytest.raises(ConfigError, match="queued_bytes_per_notification"):
         Profile.parse({**asdict(PROFILE), "queued_bytes_per_notification": value})
+
+
+def test_an_idle_cost_of_a_whole_core_is_refused() -> None:
+    """Nothing would be left of it to work with."""
+    with pytest.raises(ConfigError, match="vendor_cores_idle"):
+        Profile.parse({**asdict(PROFILE), "vendor_cores_idle": 0.6})
 
 
 def test_the_command_prints_a_table(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.__main__ import QUESTIONS
 from benchmarks.plots import CHARTS, FOLDER, can_draw, draw
 
-WITHOUT = {"replay_breaker", "profile"}
+WITHOUT = {"replay_breaker", "profile", "model_check"}
 """A yes or a no, and figures of the others."""
 
 
