@@ -7,9 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import redis.asyncio as redis
-
-from dispatcher.adapters.redis.scripts import client
+from dispatcher.adapters.redis.scripts import Client, client
 from dispatcher.core.receipt import ReceiptLinks
 from dispatcher.errors import UnavailableError
 from dispatcher.settings import Settings, resolve
@@ -18,7 +16,7 @@ from dispatcher.telemetry.log import logger
 VERSION = "0.1.0"
 
 
-def open_redis(runtime: dict[str, str], **options: Any) -> redis.Redis:
+def open_redis(runtime: dict[str, str], **options: Any) -> Client:
     """A data-path client. The URL is a reference (`file:`): Ray stores and shows constructor arguments."""
     return client(resolve(runtime["redis_url"]), **options)
 

@@ -14,11 +14,10 @@ from unittest import mock
 
 import pytest
 import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from dispatcher.adapters.redis import scripts
 from dispatcher.adapters.redis.scripts import Call, Script, script
+from dispatcher.adapters.redis.shared import Command, SharedConnection
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.core.notification import Lane
 from dispatcher.errors import UnavailableError
@@ -74,15 +73,16 @@ def swept_once() -> contextlib.AbstractContextManager[Any]:
 
 
 def client_that_repeats() -> contextlib.AbstractContextManager[Any]:
-    """redis-py's own retries: it re-sends what was not answered."""
+    """As redis-py would by default: what was not answered is sent again."""
+    ask = SharedConnection.ask
 
-    def eager(url: str, *, timeout_s: float = 2.0) -> redis.asyncio.Redis:
-        retry = Retry(NoBackoff(), 10)
-        return redis.asyncio.Redis.from_url(
-            url, decode_responses=True, protocol=2, socket_timeout=timeout_s, retry=retry
-        )
+    async def eager(self: SharedConnection, commands: Sequence[Command]) -> list[Any]:
+        for _ in range(10):
+            with contextlib.suppress(*scripts.UNAVAILABLE):
+                return await ask(self, commands)
+        return await ask(self, commands)
 
-    return mock.patch.object(test_store_redis, "client", eager)
+    return mock.patch.object(SharedConnection, "ask", eager)
 
 
 def no_self_audit() -> contextlib.AbstractContextManager[Any]:

@@ -11,10 +11,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import redis.asyncio as redis
-
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.adapters.redis.scripts import UNAVAILABLE, run_one
+from dispatcher.adapters.redis.scripts import UNAVAILABLE, Client, run_one
 from dispatcher.core.continuity import Mark
 from dispatcher.core.notification import PRIORITIES, MailboxDepth
 from dispatcher.core.plan import Beat, Override, Plan
@@ -27,7 +25,7 @@ PLANS_KEPT = 1000
 class RedisControl:
     """One process's end of the control channel."""
 
-    def __init__(self, connection: redis.Redis, keys: Keys | None = None) -> None:
+    def __init__(self, connection: Client, keys: Keys | None = None) -> None:
         self._redis = connection
         self._keys = keys or Keys()
 

@@ -14,6 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
+from dispatcher.adapters.redis.shared import SharedConnection
 from dispatcher.errors import UnavailableError
 
 _FOLDER = Path(__file__).parent / "scripts"
@@ -43,12 +44,21 @@ def script(name: str) -> Script:
     return Script(hashlib.sha1(body.encode()).hexdigest(), body)
 
 
-def client(
-    url: str, *, timeout_s: float = 2.0, connections_max: int = 32, queues_s: float | None = None
-) -> redis.Redis:
+class Client(redis.Redis):
+    """redis-py's client for single commands, and beside its pool the one connection that all scripts share."""
+
+    shared: SharedConnection
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        await self.shared.close()
+        await super().aclose(close_connection_pool)
+
+
+def client(url: str, *, timeout_s: float = 2.0, connections_max: int = 32, queues_s: float | None = None) -> Client:
     """A client of the data path. It never re-sends by itself: redis-py would, and so claim or accept twice.
 
-    Beyond `connections_max` commands at once the next is an error at once, or waits up to `queues_s` for its turn.
+    Scripts share one connection, whatever their number. Of single commands, beyond `connections_max` at once the next
+    is an error at once, or waits up to `queues_s` for its turn.
     """
     options: dict[str, Any] = {
         "decode_responses": True,
@@ -61,12 +71,16 @@ def client(
         "health_check_interval": 0,
     }
     if queues_s is None:
-        return redis.Redis.from_url(url, **options)
-    pool = redis.BlockingConnectionPool.from_url(url, timeout=queues_s, **options)
-    return redis.Redis.from_pool(pool)
+        pool = redis.ConnectionPool.from_url(url, **options)
+    else:
+        pool = redis.BlockingConnectionPool.from_url(url, timeout=queues_s, **options)
+    made = Client(connection_pool=pool)
+    made.auto_close_connection_pool = True
+    made.shared = SharedConnection(pool.make_connection, timeout_s)
+    return made
 
 
-async def run(connection: redis.Redis, calls: Sequence[Call]) -> list[Any]:
+async def run(connection: Client, calls: Sequence[Call]) -> list[Any]:
     """Run `calls` in one round trip; the answer holds a reply or the exception of each, in order.
 
     A Redis that restarted has forgotten the scripts: only what it answered NOSCRIPT is sent again.
@@ -86,7 +100,7 @@ async def run(connection: redis.Redis, calls: Sequence[Call]) -> list[Any]:
         raise UnavailableError(f"redis: {type(error).__name__}") from error
 
 
-async def run_one(connection: redis.Redis, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+async def run_one(connection: Client, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
     """Run one script; raises UnavailableError also for an error reply of the script."""
     (reply,) = await run(connection, [Call(name, keys, args)])
     if isinstance(reply, Exception):
@@ -94,9 +108,7 @@ async def run_one(connection: redis.Redis, name: str, keys: Sequence[str], args:
     return reply
 
 
-async def _send(connection: redis.Redis, calls: Sequence[Call]) -> list[Any]:
-    pipeline = connection.pipeline(transaction=False)
-    for name, keys, args in calls:
-        pipeline.execute_command("EVALSHA", script(name).sha, len(keys), *keys, *args)
-    replies: list[Any] = await pipeline.execute(raise_on_error=False)
-    return replies
+async def _send(connection: Client, calls: Sequence[Call]) -> list[Any]:
+    return await connection.shared.ask(
+        [("EVALSHA", script(name).sha, len(keys), *keys, *args) for name, keys, args in calls]
+    )

@@ -12,11 +12,10 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-import redis.asyncio as redis
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.adapters.redis.scripts import UNAVAILABLE, Call, run, run_one
+from dispatcher.adapters.redis.scripts import UNAVAILABLE, Call, Client, run, run_one
 from dispatcher.core.continuity import Break, Continuity, Mark
 from dispatcher.core.life import Dead, Decision, Drop, Hold, Move, Retry, Settle
 from dispatcher.core.notification import Claim, Lane, NewTrigger, trigger_of
@@ -30,8 +29,8 @@ class RedisStore:
 
     def __init__(
         self,
-        connection: redis.Redis,
-        waiting: redis.Redis | None = None,
+        connection: Client,
+        waiting: Client | None = None,
         keys: Keys | None = None,
         retention_ms: int = 86_400_000,
         hold_ms: int = 3_600_000,

@@ -6,10 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import redis.asyncio as redis
-
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.adapters.redis.scripts import UNAVAILABLE, Call, run, run_one
+from dispatcher.adapters.redis.scripts import UNAVAILABLE, Call, Client, run, run_one
 from dispatcher.core.notification import (
     DeadLetter,
     DeadLetterFilter,
@@ -28,7 +26,7 @@ from dispatcher.wire import records
 class RedisViews:
     """Read access for people, and the two changes they make to dead letters."""
 
-    def __init__(self, connection: redis.Redis, keys: Keys | None = None, retention_ms: int = 86_400_000) -> None:
+    def __init__(self, connection: Client, keys: Keys | None = None, retention_ms: int = 86_400_000) -> None:
         self._redis = connection
         self._keys = keys or Keys()
         self._retention_ms = retention_ms
