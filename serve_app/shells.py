@@ -34,15 +34,15 @@ def identity() -> dict[str, Any]:
 
 
 class _Shell:
-    """Life cycle common to all three."""
+    """Life cycle common to all three. All of it `async`: Serve starts a thread for each call of what is not."""
 
     drain_s = 5.0
     _actor: Any
 
-    def check_health(self) -> None:
+    async def check_health(self) -> None:
         self._actor.check()
 
-    def record_autoscaling_stats(self) -> dict[str, float]:
+    async def record_autoscaling_stats(self) -> dict[str, float]:
         return dict(self._actor.statistics())
 
     async def __del__(self) -> None:
