@@ -29,6 +29,9 @@ from dispatcher.telemetry.metrics import Gauge, Metrics, render
 from dispatcher.templates.cache import TemplateCache
 from dispatcher.templates.source import TemplateSource
 
+REPORT_HOLDS_S = 1.0
+"""A report comes ten times a second; whoever has sent none for so long is not shown as an actor any more."""
+
 STATES = ("closed", "half_open", "open", "forced_open", "absent", "quarantined")
 
 
@@ -196,7 +199,9 @@ class IntakeActor:
 
     def _vendor(self, name: str, depth: MailboxDepth) -> dict[str, Any]:
         entry = self.intake.plan.vendors.get(name)
-        live = sorted((r for r in self.reports.values() if r["vendor"] == name), key=lambda r: r["incarnation"])
+        now_s = time.monotonic()
+        heard = [r for r in self.reports.values() if r["vendor"] == name and now_s - r["heard_s"] < REPORT_HOLDS_S]
+        live = sorted(heard, key=lambda r: r["incarnation"])
         attempts = {labels[1]: n for metric, labels, n in self._totals["c"] if _is(metric, labels, name)}
         return {
             "name": name,

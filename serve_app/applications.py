@@ -86,7 +86,7 @@ def _vendor(settings: Settings, data: dict[str, Any], name: str, runtime: dict[s
             max_replicas=max(vendor.replicas_min, vendor.replicas_max),
             metrics_interval_s=0.5,
             look_back_period_s=1.0,
-            upscale_delay_s=1.0,
+            upscale_delay_s=0.0,  # the plan has thought about it
             downscale_delay_s=30.0,
             policy=AutoscalingPolicy(policy_function="serve_app.autoscaling:forward"),
         ),

@@ -6,7 +6,9 @@ Rules:
    the arrivals, so nothing else needs to be measured.
 2. Never for more than the vendor's contract rate: actors beyond it would only wait for permits.
 3. One actor makes `concurrency ÷ latency` calls a second, and `CALLS_MAX_PER_S` at most, which is what a core carries.
-4. A pool grows when it is busy for more than `BUSY`, and shrinks when fewer would do at `IDLE`. Between, it stays as it
+4. It at most doubles: processes that start together share the cores that each of them needs to start, and the first
+   to be there may be all that was missing. What is still missing then is asked for a moment later.
+5. A pool grows when it is busy for more than `BUSY`, and shrinks when fewer would do at `IDLE`. Between, it stays as it
    is, for each change is a new plan and a new process.
 """
 
@@ -39,4 +41,4 @@ def pool_size(
         needed_per_s = min(needed_per_s, rate_per_s)
     each_per_s = min(CALLS_MAX_PER_S, concurrency / (latency_s or LATENCY_UNKNOWN_S))
     grown, kept = (math.ceil(needed_per_s / (each_per_s * share)) for share in (BUSY, IDLE))
-    return max(least, min(most, max(grown, min(kept, live))))
+    return max(least, min(most, max(grown, min(kept, live)), 2 * max(live, 1)))

@@ -21,7 +21,11 @@ DEFAULTS: dict[str, Any] = {"concurrency": 8, "rate_per_s": None, "live": 1, "le
         pytest.param(65, 0.1, 0, {}, 2, id="busier"),
         pytest.param(60, 0.1, 20, {}, 2, id="cannot catch up in time"),
         pytest.param(60, 0.1, 20, {"rate_per_s": 50.0}, 1, id="nothing to gain beyond the contract"),
-        pytest.param(0, 0, 10**9, {}, 4, id="never past the most"),
+        pytest.param(0, 0, 10**9, {"live": 3}, 4, id="never past the most"),
+        pytest.param(0, 0, 10**9, {"most": 9}, 2, id="doubled at most"),
+        pytest.param(0, 0, 10**9, {"most": 9, "live": 2}, 4, id="and again"),
+        pytest.param(0, 0, 10**9, {"live": 0}, 2, id="nobody heard of yet"),
+        pytest.param(0, 0, 10**9, {"least": 3}, 3, id="the least at once"),
         pytest.param(0, 0.1, 1000, {"rate_per_s": 100.0}, 2, id="what the contract can use"),
         pytest.param(65, 0.1, 0, {"live": 3}, 2, id="fewer would do"),
         pytest.param(45, 0.1, 0, {"live": 2}, 2, id="fewer would be busy: stays"),
@@ -39,7 +43,9 @@ def test_a_pool_fits_its_work(
 
 @given(st.floats(0, 1e4), st.floats(0, 10), st.integers(0, 10**6), st.integers(1, 8))
 def test_a_pool_comes_to_rest(calls_per_s: float, latency_s: float, backlog: int, live: int) -> None:
-    """The size that it was given it keeps, as long as nothing else changes."""
-    size = pool_size(calls_per_s, latency_s, backlog, **{**DEFAULTS, "live": live, "most": 8})
-    assert 1 <= size <= 8
+    """After a few steps the size that it was given it keeps, as long as nothing else changes."""
+    size = live
+    for _ in range(4):
+        size = pool_size(calls_per_s, latency_s, backlog, **{**DEFAULTS, "live": size, "most": 8})
+        assert 1 <= size <= 8
     assert pool_size(calls_per_s, latency_s, backlog, **{**DEFAULTS, "live": size, "most": 8}) == size
