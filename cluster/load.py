@@ -11,11 +11,11 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiohttp
+from cluster.load_connection import Pool
 
 RETRIED = {408, 429, 500, 502, 503, 504}
 TRY_S = 3.0
@@ -46,71 +46,105 @@ async def post_steadily(
     api_key: str | None = None,
 ) -> list[Posted]:
     """Post each (key, body) at a steady rate; answers when each was acknowledged, refused or given up."""
-    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=TRY_S), headers=headers
-    ) as session:
-        began_s = time.time() + 0.05
-        dues_s = [began_s + n / rate_per_s for n in range(len(bodies))]
-        tasks = []
-        async for n in _when_due(dues_s):
-            key, body = bodies[n]
-            tasks.append(asyncio.ensure_future(_post(session, api, key, body, dues_s[n], on_done)))
-        return list(await asyncio.gather(*tasks))
+    pool = Pool(api)
+    head = _head(pool, api_key)
+    requests = [_request(head, key, body) for key, body in bodies]  # beforehand: it costs as much as the sending
+    began_s = time.time() + 0.05
+    dues_s = [began_s + n / rate_per_s for n in range(len(bodies))]
+    posted = [
+        Posted(key, due_s, recipient=body["recipient"]) for (key, body), due_s in zip(bodies, dues_s, strict=True)
+    ]
+    open_calls = _Countdown(len(posted))
+
+    def done(one: Posted) -> None:
+        on_done(one)
+        open_calls.less()
+
+    try:
+        with _when_due(dues_s, lambda n: _Call(pool, requests[n], posted[n], done).begin()):
+            await open_calls.over.wait()
+    finally:
+        pool.close()
+    return posted
 
 
-async def _when_due(dues_s: Sequence[float]) -> AsyncIterator[int]:
-    """Each index at its time. A thread waits for it: the loop's own timers are rounded up to whole milliseconds."""
-    loop, ticks, stop = asyncio.get_running_loop(), asyncio.Queue[int](), threading.Event()
+class _Countdown:
+    """`over` is set when as many have ended as there are."""
+
+    def __init__(self, count: int) -> None:
+        self._left, self.over = count, asyncio.Event()
+        if not count:
+            self.over.set()
+
+    def less(self) -> None:
+        self._left -= 1
+        if not self._left:
+            self.over.set()
+
+
+def _head(pool: Pool, api_key: str | None) -> bytes:
+    authorization = f"Authorization: Bearer {api_key}\r\n" if api_key else ""
+    lines = ("POST /v1/triggers HTTP/1.1", f"Host: {pool.host}:{pool.port}", "Content-Type: application/json")
+    return ("\r\n".join(lines) + "\r\n" + authorization).encode()
+
+
+def _request(head: bytes, key: str, body: dict[str, Any]) -> bytes:
+    data = json.dumps(body).encode()
+    return b"%sIdempotency-Key: %s\r\nContent-Length: %d\r\n\r\n%s" % (head, key.encode(), len(data), data)
+
+
+@contextlib.contextmanager
+def _when_due(dues_s: Sequence[float], begin: Callable[[int], None]) -> Iterator[None]:
+    """`begin` each index at its time. A thread waits for it: the loop's own timers are rounded up to milliseconds."""
+    loop, stop = asyncio.get_running_loop(), threading.Event()
 
     def tick() -> None:
         for n, due_s in enumerate(dues_s):
             if stop.wait(max(0.0, due_s - time.time())):
                 return
             with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
-                loop.call_soon_threadsafe(ticks.put_nowait, n)
+                loop.call_soon_threadsafe(begin, n)
 
-    thread = threading.Thread(target=tick, name="due", daemon=True)
-    thread.start()
+    threading.Thread(target=tick, name="due", daemon=True).start()
     try:
-        for _ in dues_s:
-            yield await ticks.get()
+        yield
     finally:
         stop.set()
 
 
-async def _post(
-    session: aiohttp.ClientSession,
-    api: str,
-    key: str,
-    body: dict[str, Any],
-    due_s: float,
-    on_done: Callable[[Posted], None],
-) -> Posted:
-    posted, data = Posted(key, due_s, sent_s=time.time(), recipient=body["recipient"]), json.dumps(body).encode()
-    while time.time() - due_s < GIVE_UP_S:
-        posted.tries += 1
-        await _try(session, api, data, posted)
-        if posted.tries == 1:
-            posted.first_status = posted.status
-        if posted.status not in RETRIED and posted.status != 0:
-            break
-        await asyncio.sleep(min(1.0, 0.1 * posted.tries))
-    on_done(posted)
-    return posted
+class _Call:
+    """One trigger on its way: tried until it is acknowledged, refused, or nobody would wait any more."""
 
+    __slots__ = ("_done", "_pool", "_posted", "_request")
 
-async def _try(session: aiohttp.ClientSession, api: str, data: bytes, posted: Posted) -> None:
-    try:
-        async with session.post(f"{api}/v1/triggers", data=data, headers={"Idempotency-Key": posted.key}) as answer:
-            found = await answer.json(content_type=None)
-            posted.status = answer.status
-            if answer.status == 202:
-                posted.accepted_s, posted.trigger_id = time.time(), found["id"]
+    def __init__(self, pool: Pool, request: bytes, posted: Posted, done: Callable[[Posted], None]) -> None:
+        self._pool, self._request, self._posted, self._done = pool, request, posted, done
+
+    def begin(self) -> None:
+        self._posted.sent_s = time.time()
+        self._try()
+
+    def _try(self) -> None:
+        self._posted.tries += 1
+        self._pool.post(self._request, TRY_S, self._answered)
+
+    def _answered(self, status: int, body: bytes) -> None:
+        posted, now_s = self._posted, time.time()
+        posted.status = status
+        try:
+            found: Any = json.loads(body) if body else None
+            if status == 202:
+                posted.accepted_s, posted.trigger_id = now_s, found["id"]
             elif isinstance(found, dict):
                 posted.problem = found
-    except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError):
-        posted.status = 0
+        except (ValueError, TypeError, KeyError):  # HAProxy's own pages are no JSON; a 202 without an id is no 202
+            posted.status = 0 if status == 202 else status
+        if posted.tries == 1:
+            posted.first_status = posted.status
+        if (posted.status in RETRIED or posted.status == 0) and now_s - posted.due_s < GIVE_UP_S:
+            asyncio.get_running_loop().call_later(min(1.0, 0.1 * posted.tries), self._try)
+        else:
+            self._done(posted)
 
 
 def percentile(values: Sequence[float], share: float) -> float:

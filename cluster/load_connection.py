@@ -1,0 +1,116 @@
+"""The load client's side of HTTP: keep-alive connections, one request on each at a time, no task per request.
+
+A general client spends more CPU on a request than the service under load; on two cores that share decides what the
+service can show. Only what the load needs is here: POST, an answer with a status and a body, lost connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import httptools
+
+Answered = Callable[[int, bytes], None]
+"""Status and body; status 0: no answer came, whether or not the request was sent."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection of a pool. `post` only when it is idle; `answered` is called exactly once for each."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._transport: asyncio.Transport
+        self._answered: Answered | None = None
+        self._timer: asyncio.TimerHandle
+        self._body: list[bytes] = []
+        self._parser = httptools.HttpResponseParser(self)
+
+    def post(self, request: bytes, timeout_s: float, answered: Answered) -> None:
+        self._answered = answered
+        self._timer = asyncio.get_running_loop().call_later(timeout_s, self._transport.abort)
+        self._transport.write(request)
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    # ---- asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._transport.abort()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._pool.forget(self)
+        self._answer(0, b"")
+
+    # ---- httptools
+
+    def on_message_begin(self) -> None:
+        self._body.clear()
+
+    def on_body(self, part: bytes) -> None:
+        self._body.append(part)
+
+    def on_message_complete(self) -> None:
+        stays = self._parser.should_keep_alive()
+        status = self._parser.get_status_code()
+        if stays:
+            self._pool.give_back(self)
+        else:
+            self._transport.close()
+        self._answer(status, b"".join(self._body))
+
+    def _answer(self, status: int, body: bytes) -> None:
+        answered, self._answered = self._answered, None
+        if answered is not None:
+            self._timer.cancel()
+            answered(status, body)
+
+
+class Pool:
+    """Connections to one address, as many as there are requests at once. Those used last are used first."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self.host, self.port = parts.hostname or "127.0.0.1", parts.port or 80
+        self._idle: list[Connection] = []
+        self._all: set[Connection] = set()
+        self._opening: set[asyncio.Task[None]] = set()
+
+    def post(self, request: bytes, timeout_s: float, answered: Answered) -> None:
+        if self._idle:
+            self._idle.pop().post(request, timeout_s, answered)
+            return
+        task = asyncio.get_running_loop().create_task(self._open(request, timeout_s, answered))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    async def _open(self, request: bytes, timeout_s: float, answered: Answered) -> None:
+        opening = asyncio.get_running_loop().create_connection(lambda: Connection(self), self.host, self.port)
+        try:
+            _, connection = await asyncio.wait_for(opening, timeout_s)
+        except (OSError, asyncio.TimeoutError):
+            answered(0, b"")
+            return
+        self._all.add(connection)
+        connection.post(request, timeout_s, answered)
+
+    def give_back(self, connection: Connection) -> None:
+        self._idle.append(connection)
+
+    def forget(self, connection: Connection) -> None:
+        self._all.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def close(self) -> None:
+        for connection in list(self._all):
+            connection.abort()

@@ -1,0 +1,109 @@
+"""The load client: each trigger its own request, none given up for another's misfortune."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable
+from unittest import mock
+
+from cluster.load import Posted, post_steadily
+
+
+class Server:
+    """Answers each request by `script(key, how often it came)`; None: the connection is cut without an answer."""
+
+    def __init__(self, script: Callable[[str, int], bytes | None]) -> None:
+        self._script, self.came, self.connections = script, Counter[str](), 0
+
+    async def __aenter__(self) -> Server:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
+                body = json.loads(await reader.readexactly(int(fields["Content-Length"])))
+                key = fields["Idempotency-Key"]
+                assert body["recipient"]["id"] == key
+                self.came[key] += 1
+                answer = self._script(key, self.came[key])
+                if answer is None:
+                    break
+                for part in (answer[:20], answer[20:]):
+                    writer.write(part)
+                    await asyncio.sleep(0)
+        except asyncio.IncompleteReadError:
+            pass
+        writer.close()
+
+
+def answer(status: int, body: bytes, more: str = "") -> bytes:
+    return f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n{more}\r\n".encode() + body
+
+
+def accepted(key: str, times: int) -> bytes:
+    return answer(202, json.dumps({"id": f"t-{key}"}).encode())
+
+
+async def post(server: Server, count: int = 20, rate: float = 500) -> list[Posted]:
+    bodies = [(f"k{n}", {"recipient": {"id": f"k{n}"}}) for n in range(count)]
+    return await post_steadily(server.url, bodies, rate)
+
+
+async def test_every_trigger_is_posted_once_on_connections_that_are_kept() -> None:
+    """And told with its id, its times and its status."""
+    async with Server(accepted) as server:
+        posted = await post(server)
+    assert [(p.key, p.trigger_id, p.status, p.tries) for p in posted] == [
+        (f"k{n}", f"t-k{n}", 202, 1) for n in range(20)
+    ]
+    assert all(p.accepted_s is not None and p.accepted_s >= p.sent_s >= p.due_s for p in posted)
+    assert server.connections < 10
+
+
+async def test_what_was_cut_off_or_refused_for_now_is_tried_again_with_its_key() -> None:
+    """Lost connections, a 503 in HTML, a connection that the server ends: each comes through at the second try."""
+
+    def script(key: str, times: int) -> bytes | None:
+        if times == 1 and key == "k1":
+            return None
+        if times == 1 and key == "k2":
+            return answer(503, b"<html>no server</html>", "Connection: close\r\n")
+        return accepted(key, times)
+
+    async with Server(script) as server:
+        posted = await post(server, 5)
+    assert [p.tries for p in posted] == [1, 2, 2, 1, 1]
+    assert [p.first_status for p in posted] == [202, 0, 503, 202, 202]
+    assert {p.status for p in posted} == {202}
+
+
+async def test_what_is_refused_for_good_is_not_tried_again() -> None:
+    """With the problem it was refused for."""
+    async with Server(lambda key, times: answer(422, b'{"field": "x"}')) as server:
+        posted = await post(server, 2)
+    assert [(p.tries, p.status, p.problem, p.accepted_s) for p in posted] == [(1, 422, {"field": "x"}, None)] * 2
+
+
+async def test_a_late_answer_holds_up_nobody_who_is_due() -> None:
+    """Open loop: the others are posted at their time while one waits."""
+
+    def script(key: str, times: int) -> bytes | None:
+        return b"" if (key, times) == ("k0", 1) else accepted(key, times)
+
+    async with Server(script) as server:
+        tries_s, began = 0.3, asyncio.get_running_loop().time()
+        with mock.patch("cluster.load.TRY_S", tries_s):
+            posted = await post(server, 10)
+    assert posted[0].tries == 2 and all(p.tries == 1 for p in posted[1:])
+    assert max(p.accepted_s - p.due_s for p in posted[1:] if p.accepted_s) < tries_s
+    assert asyncio.get_running_loop().time() - began < 2
