@@ -16,6 +16,7 @@ class Server:
 
     def __init__(self, script: Callable[[str, int], bytes | None]) -> None:
         self._script, self.came, self.connections = script, Counter[str](), 0
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Server:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -24,9 +25,11 @@ class Server:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        await asyncio.wait(self._serving, timeout=1)  # each ends with its connection, which the client has closed
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._serving.add(asyncio.current_task())  # type: ignore[arg-type]
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -41,7 +44,7 @@ class Server:
                 for part in (answer[:20], answer[20:]):
                     writer.write(part)
                     await asyncio.sleep(0)
-        except asyncio.IncompleteReadError:
+        except (asyncio.IncompleteReadError, ConnectionError):
             pass
         writer.close()
 
