@@ -25,7 +25,8 @@ CATALOGUE: dict[str, tuple[str, str, tuple[str, ...]]] = {
     # name: (kind, help, labels)
     "dispatcher_accepts": ("counter", "Triggers by answer", ("answer",)),
     "dispatcher_accept_seconds": ("histogram", "From request parsed to durable answer", ()),
-    "dispatcher_accepted_notifications": ("counter", "Notifications stored, by channel", ("channel",)),
+    "dispatcher_accepted_notifications": ("counter", "Notifications stored to be sent, by channel", ("channel",)),
+    "dispatcher_suppressed": ("counter", "Notifications stored and not to be sent", ("channel", "reason")),
     "dispatcher_attempts": ("counter", "Calls to a vendor, by outcome", ("vendor", "outcome")),
     "dispatcher_attempt_seconds": ("histogram", "Time of one call to a vendor", ("vendor",)),
     "dispatcher_dispatch_seconds": ("histogram", "From claim to outcome", ("vendor",)),

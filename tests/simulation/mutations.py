@@ -121,6 +121,17 @@ def key_that_means_nothing(tenant: str, key: str | None) -> str:
     return f"0-{secrets.token_hex(8)}"
 
 
+@mutation(MemoryStore, "_let_through")
+def cap_of_a_clocks_window(self: Any, caps: Any) -> bool:
+    """Counts begin anew with each window of the clock, not with what was sent."""
+    (cap,) = caps
+    window = self._cell.clock.wall_ms() // cap.per_ms
+    counts = self._cell.caps
+    counts[cap.key] = [then for then in counts.get(cap.key, []) if then == window]
+    counts[cap.key].append(window)
+    return len(counts[cap.key]) <= cap.most
+
+
 @mutation(MemoryStore, "claim")
 async def claim_by_the_dead(self: MemoryStore, me: str, lanes: Sequence[Lane], want: int) -> Claims:
     """An incarnation that was declared dead works on."""

@@ -91,6 +91,7 @@ class Cell:
         self.held: dict[str, int] = {}
         self.dead: dict[str, int] = {}
         self.budgets: dict[str, float] = {}
+        self.caps: dict[str, list[int]] = {}
         self.actors: dict[str, str] = {}
         self.singled: dict[str, str] = {}  # incarnation → the suspect that it sends with nothing beside it
         self.incarnations = 0

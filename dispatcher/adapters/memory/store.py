@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from dispatcher.adapters.memory.cell import Cell, LaneState, Note, Record, page, rang, sequence
+from dispatcher.core.caps import Cap, has_room
 from dispatcher.core.life import Dead, Decision, Drop, Hold, Move, Retry, Settle
 from dispatcher.core.notification import Claim, Lane, NewTrigger, notification_id
 from dispatcher.errors import FencedError
@@ -31,14 +32,29 @@ class MemoryStore:
         if self._cell.full:
             return "FULL"
         notes = [Note("delayed", new.vendor) for new in trigger.notifications]
-        self._cell.records[trigger.id] = Record(trigger, trigger.expires_ms, notes, len(notes))
+        record = Record(trigger, trigger.expires_ms, notes, len(notes))
+        self._cell.records[trigger.id] = record
+        suppressed: list[str] = []
         for i, new in enumerate(trigger.notifications):
             nid = notification_id(trigger.id, i)
-            if trigger.send_at_ms is not None:
+            if not self._let_through(new.caps):
+                notes[i].state, notes[i].reason = "suppressed", "recipient_cap"
+                suppressed.append(str(i))
+                self._cell.finish(record, self._retention_ms)
+            elif trigger.send_at_ms is not None:
                 self._cell.delayed[nid] = trigger.send_at_ms
             else:
                 self._cell.enqueue(nid, new.vendor)
-        return "OK"
+        return " ".join(["OK", *suppressed])
+
+    def _let_through(self, caps: Sequence[Cap]) -> bool:
+        """Whether there is room under each cap; then it is counted under each."""
+        now_ms, counts = self._cell.clock.wall_ms(), self._cell.caps
+        if not all(has_room(counts.get(cap.key, ()), cap.most, cap.per_ms, now_ms) for cap in caps):
+            return False
+        for cap in caps:
+            counts[cap.key] = [*counts.get(cap.key, ()), now_ms][-cap.most :]
+        return True
 
     # ---- claim
 

@@ -51,12 +51,13 @@ class RedisStore:
     async def accept(self, triggers: Sequence[NewTrigger]) -> list[str]:
         """Store each; answers OK, REPLAY, CONFLICT, FULL or ERROR (not stored) in order.
 
+        OK is followed by the indices of those notifications that a recipient cap made `suppressed`: "OK 0 2".
         Raises UnavailableError: each is maybe stored.
         """
         before = self._continuity.mark
         replies = await run(self._redis, [self._accept_call(trigger) for trigger in triggers])
-        for _, life, accepted in (reply for reply in replies if isinstance(reply, list)):
-            found = self._continuity.judge(before, Mark(life, accepted))
+        for reply in (reply for reply in replies if isinstance(reply, list)):
+            found = self._continuity.judge(before, Mark(reply[1], reply[2]))
             if found is not None:
                 self._on_break(found)
         return [_accept_word(reply) for reply in replies]
@@ -64,21 +65,23 @@ class RedisStore:
     def _accept_call(self, trigger: NewTrigger) -> Call:
         k = self._keys
         lanes = [k.lane(Lane(n.vendor, trigger.priority)) for n in trigger.notifications]
-        return Call(
-            "accept",
-            [k.record(trigger.id), k.mailboxes, k.delayed, k.ledger, *lanes],
-            [
-                trigger.id,
-                trigger.body_hash,
-                records.encode_meta(trigger),
-                records.encode_data(trigger),
-                "" if trigger.send_at_ms is None else trigger.send_at_ms,
-                trigger.on_unknown,
-                trigger.expires_ms,
-                secrets.token_hex(8),
-                *(n.vendor for n in trigger.notifications),
-            ],
-        )
+        keys = [k.record(trigger.id), k.mailboxes, k.delayed, k.ledger, *lanes]
+        args: list[Any] = [
+            trigger.id,
+            trigger.body_hash,
+            records.encode_meta(trigger),
+            records.encode_data(trigger),
+            "" if trigger.send_at_ms is None else trigger.send_at_ms,
+            trigger.on_unknown,
+            trigger.expires_ms,
+            secrets.token_hex(8),
+            *(n.vendor for n in trigger.notifications),
+        ]
+        caps = [(i, cap) for i, n in enumerate(trigger.notifications) for cap in n.caps]
+        if caps:
+            keys += [k.cap(cap.key) for _, cap in caps]
+            args += [self._retention_ms, *(word for i, cap in caps for word in (i, cap.most, cap.per_ms))]
+        return Call("accept", keys, args)
 
     # ---- claim
 
@@ -370,7 +373,10 @@ def _accept_word(reply: Any) -> str:
         if isinstance(reply, OutOfMemoryError) or "OOM" in str(reply):
             return "FULL"
         return "ERROR"
-    return str(reply[0] if isinstance(reply, list) else reply)
+    if isinstance(reply, list):
+        word, _, _, *suppressed = reply
+        return f"{word} {' '.join(map(str, suppressed))}" if suppressed else str(word)
+    return str(reply)
 
 
 def _due_entry(nid: str, score: str, delayed: bool, row: Any) -> DueEntry:
