@@ -204,6 +204,7 @@ class CourierSettings(_Section):
     audit_s: PositiveS = 5.0  # reads its own pending list; a lost answer is rare
     claim_pace_ms: Annotated[int, Field(ge=0, le=1_000)] = 15  # each claim is an fsync that accepts wait for
     claim_block_ms: Annotated[int, Field(ge=1, le=1_000)] = 200  # wakes a paused claim often enough to stop quickly
+    look_ups_per_s: PositiveS = 5.0  # of what is held, per actor; 100 held are asked about within 20 s
     normal_share: Ratio = 0.2  # of the permits, kept for the normal lane however long the high one is
     bulk_share: Ratio = 0.05  # the bulk lane moves, however busy the others are
 

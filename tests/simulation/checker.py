@@ -32,7 +32,9 @@ PLAN_S_MAX = 4.0
 RECALL_S = 12.0
 """How far back a trouble may lie that explains a send by one who does not hold the entry: a call and a drain."""
 
-LOGGED_BUGS = frozenset(("caretaker_failed", "delivery_failed", "loop_ended", "entries_deleted_while_pending"))
+LOGGED_BUGS = frozenset(
+    ("caretaker_failed", "delivery_failed", "look_up_failed", "loop_ended", "entries_deleted_while_pending")
+)
 
 
 class Checker:
@@ -245,6 +247,9 @@ class Checker:
                 else ""
             )
             self.violate(f"{nid} does not come to rest: {note.state} {where}")
+        elif note.state == "settled" and note.reason:
+            if not any(s.delivered and note.reason == f"look_up: {s.message_id}" for s in sent):
+                self.violate(f"{nid} is settled by {note.reason}, and that is not its message")
         elif note.state == "settled" and not any(s.kind == "accepted" and s.answered for s in sent):
             self.violate(f"{nid} is settled, and no vendor accepted it")
         elif note.state == "suppressed" and sent:
@@ -302,6 +307,7 @@ class Checker:
     def counts(self) -> Counter[str]:
         """What happened, for the summary."""
         counts = Counter(note.state for _, _, note in self._notes())
+        counts["looked_up"] = sum((note.reason or "").startswith("look_up") for _, _, note in self._notes())
         counts["triggers"] = len(self.world.cell.records)
         counts["sends"] = len(self.world.sent)
         seen: Counter[str] = Counter(s.nid for s in self.world.sent if s.delivered)

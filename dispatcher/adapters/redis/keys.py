@@ -14,6 +14,7 @@
 | `{nd:0}:overrides` | vendor → operator's word (hash) |
 | `{nd:0}:redrive:<vendor>` | when the redrive budget of a mailbox is used up, ms (string, gone after 2 s) |
 | `{nd:0}:cap:<hash>` | when the last messages of a kind to one recipient were let through, ms (list, expires) |
+| `{nd:0}:twin:<hash>` | the last `hold` notification with this text and recipient (string, gone after a call's time) |
 | `{nd:0}:nil` | never exists: deleting it opens a full Redis for the rest of a script |
 """
 
@@ -59,6 +60,9 @@ class Keys:
 
     def cap(self, key: str) -> str:
         return f"{self.prefix}cap:{key}"
+
+    def twin(self, key: str) -> str:
+        return f"{self.prefix}twin:{key}"
 
     def lane(self, lane: Lane) -> str:
         key = self._lane_keys.get(lane)
