@@ -26,8 +26,9 @@ from dispatcher.core.plan import Beat, Plan
 from dispatcher.core.retry import RetryPolicy
 from dispatcher.courier import Courier, CourierLimits
 from dispatcher.errors import FencedError, UnavailableError
+from dispatcher.look_ups import LookUps
 from dispatcher.outbox import rung
-from dispatcher.ports import Clock, Control, Store, Vendor
+from dispatcher.ports import Clock, Control, LooksUp, Store, Vendor
 from dispatcher.settings import BreakerSettings, Settings, VendorSettings, parse_settings, resolve_options
 from dispatcher.telemetry.log import configure, logger
 from dispatcher.telemetry.metrics import Metrics
@@ -79,6 +80,12 @@ class VendorActor:
         self._tasks.start("courier", self._deliver())
         self._tasks.start("outbox", self._courier.outbox.run())
         self._tasks.start("caretaker", self._caretaker.run())
+        if isinstance(self._vendor, LooksUp):
+            look_ups = LookUps(
+                *(self._courier, self._vendor, self._store, clock),
+                *(self._config.timeout_s, s.courier.look_ups_per_s, self._chance),
+            )
+            self._tasks.start("look-ups", look_ups.run())
         self._tasks.start("plan", self._follow_plan())
         self._tasks.start("beat", self._beat())
         self._tasks.start("report", self._report())

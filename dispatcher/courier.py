@@ -27,6 +27,7 @@ from dispatcher.core.life import (
     goes_alone,
 )
 from dispatcher.core.limits import RecentRate, Throughput, TokenBucket
+from dispatcher.core.look_up import Fingerprint, fingerprint
 from dispatcher.core.message import Message
 from dispatcher.core.notification import PRIORITIES, Attempt, Claim, Lane, Notification
 from dispatcher.core.outcome import Outcome, OutcomeKind, Scope
@@ -35,7 +36,7 @@ from dispatcher.core.receipt import ReceiptLinks
 from dispatcher.core.retry import RetryPolicy
 from dispatcher.errors import FencedError, TemplateError, UnavailableError
 from dispatcher.outbox import Item, Outbox, rung
-from dispatcher.ports import Claims, Clock, Store, Vendor
+from dispatcher.ports import Claims, Clock, LooksUp, Store, Vendor
 from dispatcher.storetime import StoreTime
 from dispatcher.telemetry.log import logger
 from dispatcher.telemetry.metrics import Metrics
@@ -375,7 +376,7 @@ class Courier:
         if decision is not None:
             return decision
         try:
-            message = await self._render(n)
+            message = await self.render(n)
         except TemplateError as error:
             return Dead(f"template: {error}", None, n.attempts)
         permit = self.breaker.acquire(self._now_ns())
@@ -390,7 +391,7 @@ class Courier:
         try:
             if self.stale():
                 return None  # maybe declared dead: somebody else may send it now
-            if n.on_unknown == "hold" and not await self._store.start(me, claim):
+            if n.on_unknown == "hold" and not await self._store.start(me, claim, self._print(message)):
                 return None
             began_s = self._clock.now_s()
             outcome = await self._call(message)
@@ -418,7 +419,13 @@ class Courier:
             logger().error("adapter_failed", notification=message.notification_id, error=type(error).__name__)
             return Outcome.unknown("our_bug")
 
-    async def _render(self, n: Notification) -> Message:
+    def _print(self, message: Message) -> Fingerprint | None:
+        """Where nobody can be asked about it later, no twin matters."""
+        asks = isinstance(self.vendor, LooksUp)
+        return fingerprint(message.to, message.text, self._limits.timeout_s) if asks else None
+
+    async def render(self, n: Notification) -> Message:
+        """What this vendor is, or was, asked to carry. Raises TemplateError."""
         key = f"{n.id}-{n.generation}-{self.vendor.name}"
         if n.template is None or n.template_version is None:
             content = n.content or {}

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from datetime import time
 from typing import Any
 
+from dispatcher.core.caps import caps_of
 from dispatcher.core.expansion import Draft, expand
 from dispatcher.core.life import decide_mailbox
-from dispatcher.core.notification import NewNotification, NewTrigger, TriggerView, notification_id
+from dispatcher.core.notification import NewNotification, NewTrigger, State, TriggerView, notification_id
 from dispatcher.core.plan import Plan
 from dispatcher.core.quiet import after_quiet, zone
 from dispatcher.core.routing import choose_chain
@@ -38,11 +39,12 @@ WAITING_MAX = 4096
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The answer to one trigger. `notifications`: (id, channel, vendor)."""
+    """The answer to one trigger. `notifications`: (id, channel, vendor); `suppressed`: ids of those never sent."""
 
     id: str
     notifications: tuple[tuple[str, str, str], ...]
     replayed: bool
+    suppressed: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -89,8 +91,11 @@ class Intake:
             raise
         self._metrics.count("dispatcher_accepts", "replayed" if accepted.replayed else "accepted")
         self._metrics.observe("dispatcher_accept_seconds", self._clock.now_s() - began_s)
-        for _, channel, _ in accepted.notifications:
-            self._metrics.count("dispatcher_accepted_notifications", channel)
+        for nid, channel, _ in accepted.notifications:
+            if nid not in accepted.suppressed:
+                self._metrics.count("dispatcher_accepted_notifications", channel)
+            elif not accepted.replayed:
+                self._metrics.count("dispatcher_suppressed", channel, "recipient_cap")
         return accepted
 
     async def run(self) -> None:
@@ -140,8 +145,8 @@ class Intake:
             reply = await asyncio.wait_for(future, self._settings.limits.accept_deadline_s)
         except asyncio.TimeoutError:
             raise UnavailableError("the store is too slow") from None
-        if reply == "OK":
-            return _accepted(trigger)
+        if reply.startswith("OK"):
+            return _accepted(trigger, reply)
         if reply == "REPLAY":
             return await self._first_answer(trigger)
         if reply == "CONFLICT":
@@ -152,7 +157,8 @@ class Intake:
         view: TriggerView | None = await self._find(trigger.id)
         if view is None:
             raise UnavailableError("the first answer has just expired")
-        return Accepted(view.id, tuple((n.id, n.channel, n.vendor) for n in view.notifications), True)
+        suppressed = frozenset(n.id for n in view.notifications if n.state == State.SUPPRESSED)
+        return Accepted(view.id, tuple((n.id, n.channel, n.vendor) for n in view.notifications), True, suppressed)
 
     # ---- expand, route
 
@@ -195,6 +201,7 @@ class Intake:
         if draft.channel == "sms" and allowed is not None and country not in allowed:
             raise CallerError("recipient.phone", f"country {country or 'unknown'} is not among limits.sms_countries")
         chain = choose_chain(self._settings.routes, draft.channel, country, tenant, priority)
+        caps = self._settings.limits.recipient_caps
         return NewNotification(
             channel=draft.channel,
             to=draft.to,
@@ -203,6 +210,7 @@ class Intake:
             template=draft.template,
             template_version=draft.template_version,
             content=draft.content,
+            caps=caps_of(caps, tenant, request.event, draft.channel, priority, draft.to) if caps else (),
         )
 
     def _check_headroom(self, notifications: Sequence[NewNotification]) -> None:
@@ -233,11 +241,13 @@ def trigger_id(tenant: str, key: str | None) -> str:
     return f"{CELL}-{base64.b32encode(raw).decode().rstrip('=').lower()}"
 
 
-def _accepted(trigger: NewTrigger) -> Accepted:
+def _accepted(trigger: NewTrigger, reply: str = "OK") -> Accepted:
+    """What `reply` of the store says: OK, and the indices of those that are suppressed."""
     return Accepted(
         trigger.id,
         tuple((notification_id(trigger.id, i), n.channel, n.vendor) for i, n in enumerate(trigger.notifications)),
         False,
+        frozenset(notification_id(trigger.id, int(i)) for i in reply.split()[1:]),
     )
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from dispatcher.core.life import Decision
+from dispatcher.core.look_up import Fingerprint, Listing
 from dispatcher.core.message import Message
 from dispatcher.core.notification import (
     Claim,
@@ -20,6 +21,7 @@ from dispatcher.core.notification import (
     Lane,
     MailboxDepth,
     NewTrigger,
+    Notification,
 )
 from dispatcher.core.outcome import Outcome
 from dispatcher.core.plan import Beat, Override, Plan
@@ -50,6 +52,18 @@ class Vendor(Protocol):
     async def close(self) -> None: ...
 
 
+@runtime_checkable
+class LooksUp(Protocol):
+    """A vendor that can be asked what it has of a message whose outcome is unknown. Most cannot.
+
+    `look_up` tells all that the vendor has for the message's recipient since `since_ms` (wall milliseconds; earlier
+    ones do no harm); what it means is decided by `core.look_up`. None: no answer, or none to rely on. It never raises
+    for something the vendor or the network did.
+    """
+
+    async def look_up(self, message: Message, since_ms: int, timeout_s: float) -> Listing | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Claims:
     """What a claim gave: store time, claims, and entries to drop (no record, or not the record's entry)."""
@@ -71,6 +85,16 @@ class DueEntry:
     tried: tuple[str, ...]
     priority: str
     expires_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A held notification, and its start mark: who was about to send it, and when. `twin`: see `core.look_up`."""
+
+    notification: Notification
+    vendor: str
+    started_ms: int
+    twin: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +124,7 @@ class Store(Protocol):
 
     async def drop(self, me: str, orphans: Sequence[tuple[Lane, str, str]]) -> None: ...
 
-    async def start(self, me: str, claim: Claim) -> bool: ...
+    async def start(self, me: str, claim: Claim, print_: Fingerprint | None = None) -> bool: ...
 
     async def single_out(self, me: str, nid: str | None) -> bool: ...
 
@@ -109,6 +133,10 @@ class Store(Protocol):
     async def promote(self, chosen: Sequence[tuple[DueEntry, str]]) -> list[str]: ...
 
     async def overdue_held(self, limit: int = 100) -> list[str]: ...
+
+    async def held_ids(self, begin: int, count: int) -> list[tuple[str, int]]: ...
+
+    async def held(self, ids: Sequence[str]) -> list[Held]: ...
 
     async def expired(self, lane: Lane, cursor: str, page: int = 200) -> tuple[str, list[str]]: ...
 

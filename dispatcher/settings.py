@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from dispatcher.core.caps import identity
 from dispatcher.core.quiet import zone
 from dispatcher.errors import ConfigError
 
@@ -139,6 +140,19 @@ class TemplateSettings(_Section):
     html: str | None = None
 
 
+class RecipientCap(_Section):
+    """At most `max` messages of a channel to one recipient in any `per_s` seconds; what is more is `suppressed`.
+
+    Each tenant's are counted for themselves. Empty lists mean all: also `high`, unless it has a cap of its own.
+    """
+
+    channel: Channel
+    max: Annotated[int, Field(ge=1, le=1_000)]  # so many times are kept of each recipient, ten bytes each
+    per_s: Annotated[int, Field(ge=1, le=2_678_400)]  # up to 31 days
+    priority: list[Priority] = []
+    event: list[EventName] = []
+
+
 class LimitsSettings(_Section):
     """What intake refuses, and when."""
 
@@ -150,6 +164,9 @@ class LimitsSettings(_Section):
     queued_max_per_vendor: PositiveInt = 400_000  # an hour of 116/s: a dead vendor refuses its own channel first
     memory_ratio_max: Annotated[float, Field(gt=0, lt=1)] = 0.8  # of maxmemory; the rest lets draining always work
     sms_countries: list[CountryCode] | None = None  # None: all; a list stops premium-rate and foreign-number fraud
+    recipient_caps: Annotated[
+        list[RecipientCap], Field(max_length=20)
+    ] = []  # none: who is sent how much is yours to see
 
 
 class RetrySettings(_Section):
@@ -187,6 +204,7 @@ class CourierSettings(_Section):
     audit_s: PositiveS = 5.0  # reads its own pending list; a lost answer is rare
     claim_pace_ms: Annotated[int, Field(ge=0, le=1_000)] = 15  # each claim is an fsync that accepts wait for
     claim_block_ms: Annotated[int, Field(ge=1, le=1_000)] = 200  # wakes a paused claim often enough to stop quickly
+    look_ups_per_s: PositiveS = 5.0  # of what is held, per actor; 100 held are asked about within 20 s
     normal_share: Ratio = 0.2  # of the permits, kept for the normal lane however long the high one is
     bulk_share: Ratio = 0.05  # the bulk lane moves, however busy the others are
 
@@ -321,6 +339,10 @@ def _cross_faults(settings: Settings) -> Iterator[str]:
                 yield f"routes.{index}.chain.{place}: {name!r} is not allowed: {route.channel} has {_list(able)}"
             if name in route.chain[:place]:
                 yield f"routes.{index}.chain.{place}: {name!r} is not allowed: it is in this chain already"
+    caps = [identity(cap) for cap in settings.limits.recipient_caps]
+    for index, cap in enumerate(caps):
+        if cap in caps[:index]:
+            yield f"limits.recipient_caps.{index}: counts the same as entry {caps.index(cap)}, one of them is enough"
     for event, definition in settings.events.items():
         for index, wanted in enumerate(definition.notifications):
             at = f"events.{event}.notifications.{index}"

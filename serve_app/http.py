@@ -163,11 +163,11 @@ def _header(scope: Scope, name: bytes) -> str | None:
 
 
 def _accepted(accepted: Accepted) -> dict[str, Any]:
-    return {
-        "id": accepted.id,
-        "notifications": [{"id": i, "channel": c, "vendor": v} for i, c, v in accepted.notifications],
-        "replayed": accepted.replayed,
-    }
+    notifications: list[dict[str, str]] = [{"id": i, "channel": c, "vendor": v} for i, c, v in accepted.notifications]
+    for shown in notifications:
+        if shown["id"] in accepted.suppressed:
+            shown["state"] = "suppressed"
+    return {"id": accepted.id, "notifications": notifications, "replayed": accepted.replayed}
 
 
 _UNAUTHORISED = Problem(

@@ -108,7 +108,10 @@ def _document_hot_paths(app: FastAPI) -> None:
 
     @app.post("/v1/triggers", status_code=202, responses=responses)
     async def post_trigger(body: TriggerRequest) -> AcceptedResponse:
-        """Answers 202 when every notification named in it is on disk. Header `Idempotency-Key`, or the body's field."""
+        """Answers 202 when every notification named in it is on disk. Header `Idempotency-Key`, or the body's field.
+
+        One whose recipient has got enough (`limits.recipient_caps`) has the state `suppressed` and is not sent.
+        """
         raise AssertionError("served by serve_app.http")
 
     @app.post("/v1/triggers/batch", status_code=207, responses=responses)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
@@ -28,6 +29,7 @@ class Asked(NamedTuple):
     subject: str | None = None
     error: Reply | None = None
     receipt_url: str | None = None
+    sender: str = ""
 
 
 class Dialect:
@@ -47,6 +49,12 @@ class Dialect:
     def receipt(self, message_id: str) -> dict[str, str]:
         """The form of a call-back that says `delivered`."""
         raise NotImplementedError
+
+    def listing(
+        self, headers: Mapping[str, str], query: Mapping[str, str], deliveries: Sequence[Mapping[str, Any]]
+    ) -> Reply:
+        """What the vendor has, as its status look-up tells it."""
+        return Reply(404, b'{"error": "this provider has no status look-up"}')
 
     def broken(self) -> Reply:
         return Reply(500, b'{"message": "Internal Server Error"}')
@@ -68,7 +76,38 @@ class TwilioDialect(Dialect):
             return Asked(error=_twilio(400, 21603, "A 'From' phone number is required."))
         if not form.get("Body"):
             return Asked(error=_twilio(400, 21602, "Message body is required."))
-        return Asked(form["To"], form["Body"], receipt_url=form.get("StatusCallback"))
+        sender = form.get("From", "")
+        return Asked(form["To"], form["Body"], receipt_url=form.get("StatusCallback"), sender=sender)
+
+    def listing(
+        self, headers: Mapping[str, str], query: Mapping[str, str], deliveries: Sequence[Mapping[str, Any]]
+    ) -> Reply:
+        if not headers.get("Authorization", "").startswith("Basic "):
+            return _twilio(401, 20003, "Authenticate")
+        found = [
+            d
+            for d in reversed(deliveries)
+            if query.get("To", d["to"]) == d["to"]
+            and query.get("From", d["from"]) == d["from"]
+            and query.get("DateSent>", "") <= time.strftime("%Y-%m-%d", time.gmtime(d["t"]))
+        ]
+        size = int(query.get("PageSize", "50"))
+        rows = [
+            {
+                "sid": d["id"],
+                "to": d["to"],
+                "from": d["from"],
+                "body": d["text"],
+                "status": "delivered",
+                **dict.fromkeys(("date_created", "date_sent", "date_updated"), _rfc_2822(d["t"])),
+                "direction": "outbound-api",
+                "error_code": None,
+                "error_message": None,
+            }
+            for d in found[:size]
+        ]
+        more = "/2010-04-01/Accounts/AC/Messages.json?Page=1" if len(found) > size else None
+        return Reply(200, json.dumps({"messages": rows, "page_size": size, "next_page_uri": more}).encode())
 
     def accepted(self) -> tuple[Reply, str]:
         sid = "SM" + secrets.token_hex(16)
@@ -157,6 +196,11 @@ def find(path: str) -> tuple[str, Dialect] | None:
 
 
 TWILIO, VONAGE, SENDGRID = TwilioDialect(), VonageDialect(), SendGridDialect()
+
+
+def _rfc_2822(epoch_s: float) -> str:
+    """In whole seconds."""
+    return time.strftime("%a, %d %b %Y %H:%M:%S +0000", time.gmtime(epoch_s))
 
 
 def _form(body: bytes) -> dict[str, str]:

@@ -27,8 +27,11 @@ class HttpSandbox:
         if request.path.startswith("/_sandbox"):
             return await self._control(request)
         found = find(request.path)
-        if found is None or request.method != "POST":
+        if found is None or request.method not in ("GET", "POST"):
             return _json({"error": "no provider speaks on this path"}, 404)
+        if request.method == "GET":  # well at all times: faults befall those who send
+            vendor = self._ledger.vendor(found[0])
+            return _reply(found[1].listing(request.headers, request.query, vendor.deliveries))
         return await self._vendor_call(request, self._ledger.vendor(found[0]), found[1])
 
     async def _vendor_call(self, request: web.BaseRequest, vendor: Vendor, dialect: Dialect) -> web.StreamResponse:
@@ -42,13 +45,15 @@ class HttpSandbox:
         if mode in ("none", "slow"):
             await asyncio.sleep((fault.latency_ms if mode == "slow" else self._latency_ms(fault)) / 1000)
             reply, message_id = dialect.accepted()
-            vendor.deliver(asked.to, asked.text, message_id, asked.subject)
+            vendor.deliver(asked.to, asked.text, message_id, asked.subject, asked.sender)
             if asked.receipt_url is not None:
                 task = asyncio.ensure_future(_tell(asked.receipt_url, dialect.receipt(message_id)))
                 self._telling.add(task)
                 task.add_done_callback(self._telling.discard)
             return _reply(reply)
         vendor.note(mode)
+        if fault.received:
+            vendor.take(asked.to, asked.text, dialect.accepted()[1], asked.subject, asked.sender)
         return await self._misbehave(request, mode, fault, dialect)
 
     def _latency_ms(self, fault: Fault) -> float:

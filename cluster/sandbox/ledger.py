@@ -7,6 +7,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+TAKING = ("error", "hang", "reset", "garbage", "drip")
+"""Modes in which a vendor may have the message all the same: what it answers is no yes."""
+
 MODES = ("none", "error", "hang", "slow", "throttle", "reset", "garbage", "drip", "reject")
 
 
@@ -16,18 +19,19 @@ class FaultError(ValueError):
 
 @dataclass(slots=True)
 class Fault:
-    """How a vendor misbehaves: `mode` for `ratio` of the calls."""
+    """How a vendor misbehaves: `mode` for `ratio` of the calls. `received`: it takes the message all the same."""
 
     mode: str = "none"
     ratio: float = 1.0
     latency_ms: float = 50.0
     retry_after_s: float = 1.0
+    received: bool = False
 
     @classmethod
     def parse(cls, body: Any, latency_ms: float) -> Fault:
         if not isinstance(body, dict):
             raise FaultError("body: must be a JSON object")
-        unknown = set(body) - {"mode", "ratio", "latency_ms", "retry_after_s"}
+        unknown = set(body) - {"mode", "ratio", "latency_ms", "retry_after_s", "received"}
         if unknown:
             raise FaultError(f"{min(unknown)}: is no field of a fault")
         fault = cls(latency_ms=latency_ms)
@@ -39,6 +43,9 @@ class Fault:
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
                 raise FaultError(f"{name}: must be a number from {low} to {high}")
             setattr(fault, name, float(value))
+        fault.received = body.get("received", False)
+        if not isinstance(fault.received, bool) or (fault.received and fault.mode not in TAKING):
+            raise FaultError(f"received: must be true or false, and goes with {', '.join(TAKING)}")
         return fault
 
     def now(self) -> str:
@@ -59,10 +66,15 @@ class Vendor:
     def note(self, outcome: str) -> None:
         self.calls.append((time.time(), outcome))
 
-    def deliver(self, to: str, text: str, message_id: str, subject: str | None = None) -> None:
-        now = time.time()
-        self.calls.append((now, "accepted"))
-        self.deliveries.append({"t": now, "to": to, "text": text, "subject": subject, "id": message_id})
+    def deliver(self, to: str, text: str, message_id: str, subject: str | None = None, sender: str = "") -> None:
+        self.note("accepted")
+        self.take(to, text, message_id, subject, sender)
+
+    def take(self, to: str, text: str, message_id: str, subject: str | None = None, sender: str = "") -> None:
+        """It has the message, whatever the caller was told."""
+        self.deliveries.append(
+            {"t": time.time(), "to": to, "text": text, "subject": subject, "id": message_id, "from": sender}
+        )
 
     def set_fault(self, fault: Fault) -> None:
         self.fault = fault

@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
+from dispatcher.core.caps import Cap
+
 PRIORITIES = ("high", "normal", "bulk")
 
 
 class State(str, Enum):
-    """Where a notification is. `dead` is a resting place (redrive leaves it), the last two are ends."""
+    """Where a notification is. `dead` is a resting place (redrive leaves it), the last three are ends."""
 
     QUEUED = "queued"  # in a mailbox, claimed or not
     STARTED = "started"  # as queued, and a `hold` send may have begun
@@ -28,6 +30,7 @@ class State(str, Enum):
     DEAD = "dead"
     SETTLED = "settled"
     CANCELLED = "cancelled"
+    SUPPRESSED = "suppressed"  # from the start: a limit stopped it, it was never queued
 
 
 class Lane(NamedTuple):
@@ -39,7 +42,10 @@ class Lane(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NewNotification:
-    """One notification to be stored. `vendor` names the mailbox, `chain` the vendors allowed, in order."""
+    """One notification to be stored. `vendor` names the mailbox, `chain` the vendors allowed, in order.
+
+    `caps`: what its recipient must have room under, else it is stored as suppressed.
+    """
 
     channel: str
     to: str
@@ -48,6 +54,7 @@ class NewNotification:
     template: str | None = None
     template_version: int | None = None
     content: Mapping[str, str] | None = None  # subject, text, html: given by the request instead of a template
+    caps: tuple[Cap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ CATALOGUE: dict[str, tuple[str, str, tuple[str, ...]]] = {
     # name: (kind, help, labels)
     "dispatcher_accepts": ("counter", "Triggers by answer", ("answer",)),
     "dispatcher_accept_seconds": ("histogram", "From request parsed to durable answer", ()),
-    "dispatcher_accepted_notifications": ("counter", "Notifications stored, by channel", ("channel",)),
+    "dispatcher_accepted_notifications": ("counter", "Notifications stored to be sent, by channel", ("channel",)),
+    "dispatcher_suppressed": ("counter", "Notifications stored and not to be sent", ("channel", "reason")),
     "dispatcher_attempts": ("counter", "Calls to a vendor, by outcome", ("vendor", "outcome")),
     "dispatcher_attempt_seconds": ("histogram", "Time of one call to a vendor", ("vendor",)),
     "dispatcher_dispatch_seconds": ("histogram", "From claim to outcome", ("vendor",)),
@@ -41,6 +42,7 @@ CATALOGUE: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "dispatcher_data_loss_alarms": ("counter", "Entries deleted while pending; must be 0", ()),
     "dispatcher_store_breaks": ("counter", "The store lost what it had accepted; must be 0", ("reason",)),
     "dispatcher_receipts": ("counter", "Receipts of a vendor, by what they changed", ("vendor", "outcome")),
+    "dispatcher_look_ups": ("counter", "Questions to a vendor about held ones, by answer", ("vendor", "answer")),
     "dispatcher_transitions": ("counter", "Breaker transitions", ("vendor", "to")),
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from dispatcher.errors import CallerError, UnavailableError
 
@@ -15,6 +15,7 @@ class AcceptedNotification(_Answer):
     id: str
     channel: str
     vendor: str
+    state: str | None = Field(default=None, description='"suppressed": not sent, a limit stopped it; else absent')
 
 
 class AcceptedResponse(_Answer):

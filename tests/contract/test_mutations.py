@@ -22,7 +22,7 @@ from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.core.notification import Lane
 from dispatcher.errors import UnavailableError
 from dispatcher.ports import Claims
-from tests.contract import test_claims, test_endings, test_store_redis, test_takes, test_waiting
+from tests.contract import test_caps, test_claims, test_endings, test_held, test_store_redis, test_takes, test_waiting
 from tests.contract.worlds import ENDINGS, World
 
 FENCE = "if mine.err or #mine == 0 then return 'LOST' end"
@@ -129,12 +129,38 @@ MUTATIONS: dict[str, tuple[Mutation, Test]] = {
         lambda world, connection, url: test_takes.test_only_who_was_singled_out_is_suspected(world),
     ),
     "start: no mark": (
-        edited("start", ("redis.call('HSET', KEYS[2], ARGV[3] .. '.st', 'started')", "")),
+        edited("start", ("ARGV[3] .. '.st', 'started', ", "")),
         lambda world, connection, url: test_takes.test_hold_and_started_becomes_held(world),
     ),
     "start: no fence": (
         edited("start", ("if mine.err or #mine == 0 then return 'LOST' end", "")),
         lambda world, connection, url: test_endings.test_the_start_mark_needs_a_live_owner(world),
+    ),
+    "start: only the later twin is marked": (
+        edited("start", ("redis.call('HSET', other, i .. '.tw', 1)", "")),
+        lambda world, connection, url: test_held.test_twins_know_each_other(world),
+    ),
+    "accept: a window of the clock": (
+        edited("accept", ("tonumber(oldest) > now - per", "tonumber(oldest) >= now - now % per")),
+        lambda world, connection, url: test_caps.test_the_window_slides(world),
+    ),
+    "accept: what is suppressed counts": (
+        edited("accept", ("if not stopped[tonumber(ARGV[at + 3 * n])] then", "if true then")),
+        lambda world, connection, url: test_caps.test_a_suppressed_one_counts_nowhere(world),
+    ),
+    "accept: siblings do not see each other": (
+        edited("accept", ("added[key] or 0", "0")),
+        lambda world, connection, url: test_caps.test_siblings_to_one_recipient_see_each_other(world),
+    ),
+    "accept: a full Redis is opened by a cap": (
+        edited("accept", ("local t = redis.call('TIME')", "local t = redis.call('TIME') redis.call('DEL', KEYS[1])")),
+        lambda world, connection, url: test_caps.test_a_refused_trigger_counts_nothing(world, connection),
+    ),
+    "accept: all suppressed, and kept for ever": (
+        edited("accept", ("if open == 0 then redis.call('PEXPIRE', KEYS[1], ARGV[9 + count]) end", "")),
+        lambda world, connection, url: test_caps.test_a_trigger_that_is_all_suppressed_is_compact_and_expires(
+            world, connection
+        ),
     ),
     "take: swept once": (
         swept_once,

@@ -52,9 +52,9 @@ def show_all(first: int, count: int, jobs: int) -> int:
             print(f"{done:6} of {count} seeds, {len(failed)} failed, {told_s - began_s:.0f} s", flush=True)
     print(
         f"{counts['triggers']} triggers over {seconds / 3600:.1f} simulated hours in {steps} steps: "
-        f"{counts['settled']} settled, {counts['dead']} dead, {counts['held']} held; {counts['sends']} sends, "
-        f"{counts['repeats']} repeats; {counts['deaths']} deaths, {counts['takes']} takes, "
-        f"{counts['recovered']} recovered claims"
+        f"{counts['settled']} settled, {counts['dead']} dead, {counts['held']} held, {counts['looked_up']} looked "
+        f"up, {counts['suppressed']} suppressed; {counts['sends']} sends, {counts['repeats']} repeats; "
+        f"{counts['deaths']} deaths, {counts['takes']} takes, {counts['recovered']} recovered claims"
     )
     print("ok" if not failed else f"FAILED: {sorted(result.seed for result in failed)[:50]}")
     return 1 if failed else 0

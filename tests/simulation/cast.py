@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.vendor import VendorActor
 from dispatcher.adapters.memory.control import MemoryControl
+from dispatcher.core.look_up import Listing, Sighting
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import Outcome, Scope
 from dispatcher.core.plan import Plan
@@ -36,13 +37,21 @@ FLAKY = ((0.3, "failed"), (0.5, "unknown"), (0.55, "rejected"), (0.6, "account")
 class Sent:
     """One call as the vendor saw it. `delivered` is the truth, whatever was answered."""
 
-    nid: str
+    message: Message
     vendor: str
     process: Process
     at_s: float
     kind: str
     delivered: bool
     answered: bool = False
+
+    @property
+    def nid(self) -> str:
+        return self.message.notification_id
+
+    @property
+    def message_id(self) -> str:
+        return f"{self.vendor}-{self.nid}"
 
 
 class Peer:
@@ -52,12 +61,14 @@ class Peer:
         self.world, self.name = world, name
         self.mode = "ok"
         self.took_s = 0.02
+        self.ahead_ms = world.dice.choice((0, 0, 3_600_000, -90_000))  # its clock
+        self.shows_s = world.dice.choice((0.0, 0.0, 2.0))  # until a message is in its list
 
-    async def answer(self, process: Process, nid: str, timeout_s: float) -> Outcome:
-        world, dice = self.world, self.world.dice
+    async def answer(self, process: Process, message: Message, timeout_s: float) -> Outcome:
+        world, dice, nid = self.world, self.world.dice, message.notification_id
         kind = self._kind()
         delivered = kind == "accepted" or (kind in ("unknown", "hang", "raise") and dice.random() < 0.5)
-        sent = Sent(nid, self.name, process, world.loop.time(), kind, delivered)
+        sent = Sent(message, self.name, process, world.loop.time(), kind, delivered)
         world.sent.append(sent)
         world.note(process.name, "sends", nid, kind, "delivered" if delivered else "")
         world.checker.on_send(sent)
@@ -66,7 +77,7 @@ class Peer:
         sent.answered = True
         match kind:
             case "accepted":
-                return Outcome.accepted(f"{self.name}-{nid}")
+                return Outcome.accepted(sent.message_id)
             case "failed":
                 return Outcome.failed("http_503")
             case "account":
@@ -78,6 +89,21 @@ class Peer:
             case "raise":
                 raise RuntimeError("a bug of the adapter")
         return Outcome.unknown("timeout_read" if kind == "hang" else "http_500")
+
+    async def listing(self, to: str) -> Listing | None:
+        """Its messages to this recipient, whoever sent them; None when it does not answer."""
+        world, now_s = self.world, self.world.loop.time()
+        await asyncio.sleep(self.took_s)
+        if self.mode in ("down", "hang") or world.dice.random() < 0.1:
+            return None
+        now_ms = world.cell.clock.wall_ms() + self.ahead_ms
+        rows = [
+            Sighting(sent.message_id, sent.message.text, now_ms - int((world.loop.time() - sent.at_s) * 1000), True)
+            for sent in world.sent
+            if sent.vendor == self.name and sent.delivered and sent.message.to == to
+            if now_s - sent.at_s > self.shows_s
+        ]
+        return Listing(rows, now_ms, False)
 
     def _kind(self) -> str:
         draw = self.world.dice.random()
@@ -104,7 +130,10 @@ class VendorEnd:
         self.name, self._peer, self._process = peer.name, peer, process
 
     async def send(self, message: Message, timeout_s: float) -> Outcome:
-        return await self._peer.answer(self._process, message.notification_id, timeout_s)
+        return await self._peer.answer(self._process, message, timeout_s)
+
+    async def look_up(self, message: Message, since_ms: int, timeout_s: float) -> Listing | None:
+        return await self._peer.listing(message.to)
 
     async def close(self) -> None:
         return None

@@ -21,7 +21,8 @@ from tests.simulation.cast import NOT_SENT, Sent
 if TYPE_CHECKING:
     from tests.simulation.scene import World
 
-FINAL = frozenset(("settled", "dead", "held", "cancelled"))
+ENDS = frozenset(("settled", "cancelled", "suppressed"))
+FINAL = ENDS | {"dead", "held"}
 UNKNOWN_CLAIM_S_MAX = 1.5
 """A claim whose reply was lost is audited after 0.5 s; one that nobody knows for longer was lost without a sign."""
 
@@ -31,7 +32,9 @@ PLAN_S_MAX = 4.0
 RECALL_S = 12.0
 """How far back a trouble may lie that explains a send by one who does not hold the entry: a call and a drain."""
 
-LOGGED_BUGS = frozenset(("caretaker_failed", "delivery_failed", "loop_ended", "entries_deleted_while_pending"))
+LOGGED_BUGS = frozenset(
+    ("caretaker_failed", "delivery_failed", "look_up_failed", "loop_ended", "entries_deleted_while_pending")
+)
 
 
 class Checker:
@@ -40,7 +43,8 @@ class Checker:
     def __init__(self, world: World) -> None:
         self.world = world
         self.violations: list[str] = []
-        self._settled: set[str] = set()
+        self._ended: dict[str, str] = {}
+        self._stored_ms: dict[str, int] = {}
         self._plan_wrong_since = world.loop.time()
         self._unknown_since: dict[tuple[Any, str], float] = {}
         world.network.on_decided = self.on_decided
@@ -66,6 +70,8 @@ class Checker:
             self.violate(f"{me} was allowed to {word} {claim.notification.id}, which {owner} holds")
 
     def on_change(self) -> None:
+        for trigger_id in self.world.cell.records:
+            self._stored_ms.setdefault(trigger_id, self.world.cell.clock.wall_ms())
         if not self.violations:
             for sentence in self._misplaced():
                 self.violate(sentence)
@@ -94,10 +100,10 @@ class Checker:
             places = (nid in cell.due) + (nid in cell.delayed) + (nid in cell.held) + (nid in cell.dead)
             places += queued.get(nid, 0)
             state_is = note.state
-            if nid in self._settled and state_is != "settled":
-                yield f"{nid} was settled and is {state_is}"
-            if state_is in ("settled", "cancelled"):
-                self._settled.add(nid)
+            if self._ended.get(nid, state_is) != state_is:
+                yield f"{nid} was {self._ended[nid]} and is {state_is}"
+            if state_is in ENDS:
+                self._ended[nid] = state_is
                 if places:
                     yield f"{nid} is {state_is} and still in {places} places"
                 continue
@@ -196,6 +202,7 @@ class Checker:
         for nid, record, note in self._notes():
             self._judge_end(nid, record, note, by_nid.get(nid, []))
             self._judge_repeats(nid, record, by_nid.get(nid, []))
+        self._judge_caps()
         if self.world.faultless:
             for name in ("dispatcher_lost_settles", "dispatcher_recovered_claims", "dispatcher_takes"):
                 if self.world.counted[name]:
@@ -240,15 +247,20 @@ class Checker:
                 else ""
             )
             self.violate(f"{nid} does not come to rest: {note.state} {where}")
+        elif note.state == "settled" and note.reason:
+            if not any(s.delivered and note.reason == f"look_up: {s.message_id}" for s in sent):
+                self.violate(f"{nid} is settled by {note.reason}, and that is not its message")
         elif note.state == "settled" and not any(s.kind == "accepted" and s.answered for s in sent):
             self.violate(f"{nid} is settled, and no vendor accepted it")
+        elif note.state == "suppressed" and sent:
+            self.violate(f"{nid} is suppressed, and was sent")
         elif note.state == "held" and record.trigger.on_unknown != "hold":
             self.violate(f"{nid} is held, and its policy is resend")
         elif note.state == "dead" and not self._is_true(note, record, nid, sent):
             self.violate(f"{nid} is dead, {note.reason} is not true")
         if note.attempts > 8:
             self.violate(f"{nid} was tried {note.attempts} times")
-        if self.world.faultless and (len(sent) != 1 or note.state != "settled"):
+        if self.world.faultless and (len(sent), note.state) not in ((1, "settled"), (0, "suppressed")):
             self.violate(f"without a fault, {nid} is {note.state} after {len(sent)} sends")
 
     def _is_true(self, note: Note, record: Record, nid: str, sent: list[Sent]) -> bool:
@@ -278,9 +290,24 @@ class Checker:
             ):
                 self.violate(f"{nid} was delivered by {earlier.vendor} and again by {later.vendor}, without a cause")
 
+    def _judge_caps(self) -> None:
+        """In no stretch of a cap's length does a recipient get more than it allows; who was stopped had got as many."""
+        (cap,) = self.world.parsed.limits.recipient_caps
+        per_ms = cap.per_s * 1000
+        through: dict[str, list[int]] = {}
+        for nid, record, note in self._notes():  # in the order in which they were stored
+            at_ms = self._stored_ms[record.trigger.id]
+            times = through.setdefault(record.trigger.notifications[0].to, [])
+            recent = sum(at_ms - then_ms < per_ms for then_ms in times)
+            if (recent >= cap.max) != (note.state == "suppressed"):
+                self.violate(f"{nid} is {note.state}, after {recent} to its recipient within {cap.per_s} s")
+            if note.state != "suppressed":
+                times.append(at_ms)
+
     def counts(self) -> Counter[str]:
         """What happened, for the summary."""
         counts = Counter(note.state for _, _, note in self._notes())
+        counts["looked_up"] = sum((note.reason or "").startswith("look_up") for _, _, note in self._notes())
         counts["triggers"] = len(self.world.cell.records)
         counts["sends"] = len(self.world.sent)
         seen: Counter[str] = Counter(s.nid for s in self.world.sent if s.delivered)

@@ -35,6 +35,7 @@ def mutation(target: Any, name: str) -> Callable[[Callable[..., Any]], Callable[
 
 
 _decide, _take, _call, _commit = MemoryStore._decide, MemoryStore.take, Network.call, Intake._commit
+_start = MemoryStore.start
 _adopt_plan, _admit, _publish = Courier.adopt_plan, Courier.admit, Supervisor._publish
 
 
@@ -72,13 +73,19 @@ async def swept_once(self: MemoryStore, me: str, lanes: Sequence[Lane], at_most:
 
 
 @mutation(MemoryStore, "start")
-async def no_start_mark(self: MemoryStore, me: str, claim: Claim) -> bool:
+async def no_start_mark(self: MemoryStore, me: str, claim: Claim, print_: Any = None) -> bool:
     """`hold` asks whether it may send, and leaves no mark."""
     return self._cell.actors.get(me) == "live" and self._mine(me, claim.lane, claim.entry_id)
 
 
 @mutation(MemoryStore, "start")
-async def start_without_a_fence(self: MemoryStore, me: str, claim: Claim) -> bool:
+async def twins_that_are_strangers(self: MemoryStore, me: str, claim: Claim, print_: Any = None) -> bool:
+    """What is found at the vendor is taken for either of two that are alike."""
+    return await _start(self, me, claim)
+
+
+@mutation(MemoryStore, "start")
+async def start_without_a_fence(self: MemoryStore, me: str, claim: Claim, print_: Any = None) -> bool:
     """A sleeper may send what another has taken."""
     note = self._cell.found(claim.notification.id)[1]
     note.state = "started" if note.state == "queued" else note.state
@@ -119,6 +126,17 @@ async def accepted_before_it_is_stored(self: Intake, trigger: Any) -> Any:
 def key_that_means_nothing(tenant: str, key: str | None) -> str:
     """The idempotency key does not make the id."""
     return f"0-{secrets.token_hex(8)}"
+
+
+@mutation(MemoryStore, "_let_through")
+def cap_of_a_clocks_window(self: Any, caps: Any) -> bool:
+    """Counts begin anew with each window of the clock, not with what was sent."""
+    (cap,) = caps
+    window = self._cell.clock.wall_ms() // cap.per_ms
+    counts = self._cell.caps
+    counts[cap.key] = [then for then in counts.get(cap.key, []) if then == window]
+    counts[cap.key].append(window)
+    return len(counts[cap.key]) <= cap.most
 
 
 @mutation(MemoryStore, "claim")

@@ -57,6 +57,7 @@ SETTINGS: dict[str, Any] = {
         {"channel": "sms", "chain": ["c"], "match": {"priority": ["bulk"]}},
         {"channel": "sms", "chain": ["a", "b", "c"]},
     ],
+    "limits": {"recipient_caps": [{"channel": "sms", "max": 3, "per_s": 2}]},
     "retry": {"attempts_max": 8, "base_s": 0.3, "cap_s": 1.0},
     "courier": {"claim_block_ms": 800},
     "supervision": {"beat_ms": 300, "silence_ms": 2000, "report_ms": 800},
@@ -170,17 +171,19 @@ class World:
 
     def _write_orders(self) -> None:
         dice = self.dice
+        crowd = dice.choice((1, 100, 100, 100))  # sometimes all are for one recipient, whom a cap protects
         for n in range(dice.randrange(4, 9)):
+            policy = dice.choice(("resend", "hold"))  # in the text as well: a look-up knows no twins of `resend`
             body: dict[str, Any] = {
                 "event": "paid",
-                "recipient": {"phone": f"+4915112345{n:03}"},
+                "recipient": {"phone": f"+4915112345{n % crowd:03}"},
                 "priority": dice.choice(("high", "normal", "normal", "bulk")),
-                "on_unknown": dice.choice(("resend", "hold")),
-                "data": {"name": "Ada"},
+                "on_unknown": policy,
+                "data": {"name": f"Ada, {policy}"},
                 "notifications": [
                     {"channel": "sms", "template": "receipt"}
                     if dice.random() < 0.3
-                    else {"channel": "sms", "content": {"text": "Hi"}}
+                    else {"channel": "sms", "content": {"text": policy}}
                     for _ in range(dice.choice((1, 1, 2)))
                 ],
             }

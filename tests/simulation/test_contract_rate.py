@@ -31,6 +31,7 @@ class Overload(World):
         **SETTINGS,
         "vendors": {"a": {**SETTINGS["vendors"]["a"], "rate_per_s": RATE}},
         "routes": [{"channel": "sms", "chain": ["a"]}],
+        "limits": {},
     }
 
     async def play(self) -> None:

@@ -306,3 +306,46 @@ async def test_an_unknown_time_zone_is_named() -> None:
     """Also of an event without quiet hours: else it is found out on the day they are configured."""
     with pytest.raises(CallerError, match=r"recipient\.time_zone"):
         await Desk().post(recipient={"phone": "+4915112345000", "time_zone": "Europe/Berlim"})
+
+
+CAPS = {"accept_deadline_s": 1.0, "recipient_caps": [{"channel": "sms", "max": 2, "per_s": 60}]}
+
+
+@virtual
+async def test_a_capped_recipient_gets_the_rest_of_the_trigger() -> None:
+    """The SMS is suppressed and said to be, the e-mail goes out; both are counted for what they are."""
+    desk = Desk(limits=CAPS)
+    listed = [{"channel": c, "content": {"text": "Hi", "subject": "Hi"}} for c in ("sms", "email")]
+    both = {"recipient": {"phone": "+4915112345000", "email": "ada@example.com"}, "notifications": listed}
+    answers = [await desk.post(key=f"order-{n}", **both) for n in range(3)]
+    assert [answer.suppressed for answer in answers] == [set(), set(), {f"{answers[2].id}.0"}]
+    assert sorted(desk.stage.states()) == [*["queued"] * 5, "suppressed"]
+    counted = desk.stage.counted
+    assert counted("dispatcher_suppressed", "sms", "recipient_cap") == 1
+    assert (
+        counted("dispatcher_accepted_notifications", "sms"),
+        counted("dispatcher_accepted_notifications", "email"),
+    ) == (2, 3)
+
+
+@virtual
+async def test_a_repeat_tells_again_what_was_suppressed() -> None:
+    """The first answer, also when there would be room by now; the metric counts it once."""
+    desk = Desk(limits=CAPS)
+    first = [await desk.post(key=f"order-{n}") for n in range(3)][2]
+    await asyncio.sleep(61)
+    again = await desk.post(key="order-2")
+    assert (again.replayed, again.suppressed) == (True, first.suppressed)
+    assert first.suppressed == {f"{first.id}.0"}
+    assert desk.stage.counted("dispatcher_suppressed", "sms", "recipient_cap") == 1
+    assert not (await desk.post(key="order-3")).suppressed
+
+
+@virtual
+async def test_caps_belong_to_a_tenant() -> None:
+    """What one has sent does not silence another."""
+    desk = Desk(limits=CAPS)
+    for _ in range(3):
+        await desk.post()
+    other = await desk.intake.accept("other", body(), None)
+    assert not other.suppressed

@@ -65,6 +65,7 @@ def test_settings_survive_the_way_to_another_process() -> None:
 
 
 NOTE = {"channel": "sms", "template": "paid"}
+CAP = {"channel": "sms", "max": 5, "per_s": 3600}
 QUIET = {"begin": "21:00", "end": "08:00"}
 
 
@@ -87,6 +88,9 @@ QUIET = {"begin": "21:00", "end": "08:00"}
         ("routes/0/chain", [], "routes.0.chain: a list", "at least 1 item"),
         ("routes/0/match/country/0", "Norway", "routes.0.match.country.0: 'Norway'", "[A-Z]{2}"),
         ("events/x", {"notifications": [{"channel": "push", "template": "paid"}]}, "channel: 'push'", "sms"),
+        ("limits", {"recipient_caps": [CAP | {"max": 0}]}, "limits.recipient_caps.0.max: 0", "greater than or equal"),
+        ("limits", {"recipient_caps": [CAP | {"priority": ["vip"]}]}, "recipient_caps.0.priority.0: 'vip'", "'high'"),
+        ("limits", {"recipient_caps": [CAP, CAP | {"max": 9}]}, "limits.recipient_caps.1: counts the same", "entry 0"),
         ("events/x", {"notifications": [{"channel": "sms", "template": "no"}]}, "template: 'no'", "paid"),
         (
             "events/x",

@@ -28,6 +28,8 @@ class Note:
     tried: tuple[str, ...] = ()
     epoch: int = 0
     reason: str | None = None
+    started: tuple[int, str] | None = None  # when, and by whom
+    twin: bool = False
     history: list[Attempt] = field(default_factory=list)
 
 
@@ -91,6 +93,8 @@ class Cell:
         self.held: dict[str, int] = {}
         self.dead: dict[str, int] = {}
         self.budgets: dict[str, float] = {}
+        self.caps: dict[str, list[int]] = {}
+        self.twins: dict[str, tuple[str, int]] = {}  # fingerprint → the last one, until when
         self.actors: dict[str, str] = {}
         self.singled: dict[str, str] = {}  # incarnation → the suspect that it sends with nothing beside it
         self.incarnations = 0

@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Sequence
 
 from dispatcher.adapters.memory.cell import Cell, LaneState, Note, Record, page, rang, sequence
+from dispatcher.core.caps import Cap, has_room
 from dispatcher.core.life import Dead, Decision, Drop, Hold, Move, Retry, Settle
+from dispatcher.core.look_up import Fingerprint
 from dispatcher.core.notification import Claim, Lane, NewTrigger, notification_id
 from dispatcher.errors import FencedError
-from dispatcher.ports import Claims, DueEntry
+from dispatcher.ports import Claims, DueEntry, Held
 
 
 class MemoryStore:
@@ -31,14 +33,29 @@ class MemoryStore:
         if self._cell.full:
             return "FULL"
         notes = [Note("delayed", new.vendor) for new in trigger.notifications]
-        self._cell.records[trigger.id] = Record(trigger, trigger.expires_ms, notes, len(notes))
+        record = Record(trigger, trigger.expires_ms, notes, len(notes))
+        self._cell.records[trigger.id] = record
+        suppressed: list[str] = []
         for i, new in enumerate(trigger.notifications):
             nid = notification_id(trigger.id, i)
-            if trigger.send_at_ms is not None:
+            if not self._let_through(new.caps):
+                notes[i].state, notes[i].reason = "suppressed", "recipient_cap"
+                suppressed.append(str(i))
+                self._cell.finish(record, self._retention_ms)
+            elif trigger.send_at_ms is not None:
                 self._cell.delayed[nid] = trigger.send_at_ms
             else:
                 self._cell.enqueue(nid, new.vendor)
-        return "OK"
+        return " ".join(["OK", *suppressed])
+
+    def _let_through(self, caps: Sequence[Cap]) -> bool:
+        """Whether there is room under each cap; then it is counted under each."""
+        now_ms, counts = self._cell.clock.wall_ms(), self._cell.caps
+        if not all(has_room(counts.get(cap.key, ()), cap.most, cap.per_ms, now_ms) for cap in caps):
+            return False
+        for cap in caps:
+            counts[cap.key] = [*counts.get(cap.key, ()), now_ms][-cap.most :]
+        return True
 
     # ---- claim
 
@@ -186,10 +203,19 @@ class MemoryStore:
             if self._mine(me, lane, entry_id):
                 self._cell.lane(lane).remove(entry_id)
 
-    async def start(self, me: str, claim: Claim) -> bool:
-        if self._cell.actors.get(me) != "live" or not self._mine(me, claim.lane, claim.entry_id):
+    async def start(self, me: str, claim: Claim, print_: Fingerprint | None = None) -> bool:
+        cell, nid = self._cell, claim.notification.id
+        if cell.actors.get(me) != "live" or not self._mine(me, claim.lane, claim.entry_id):
             return False
-        self._cell.found(claim.notification.id)[1].state = "started"
+        note, now_ms = cell.found(nid)[1], cell.clock.wall_ms()
+        if print_ is not None:
+            other, until_ms = cell.twins.get(print_.key, (nid, 0))
+            if other != nid and now_ms < until_ms:
+                note.twin = True
+                if (found := cell.find(other)) is not None:
+                    found[1].twin = True
+            cell.twins[print_.key] = nid, now_ms + print_.ttl_ms
+        note.state, note.started = "started", (now_ms, me)
         return True
 
     async def single_out(self, me: str, nid: str | None) -> bool:
@@ -231,6 +257,21 @@ class MemoryStore:
 
     async def overdue_held(self, limit: int = 100) -> list[str]:
         return [nid for nid, _ in page(self._cell.held, self._cell.clock.wall_ms(), limit)]
+
+    async def held_ids(self, begin: int, count: int) -> list[tuple[str, int]]:
+        return page(self._cell.held, max(self._cell.held.values(), default=0), begin + count)[begin:]
+
+    async def held(self, ids: Sequence[str]) -> list[Held]:
+        result = []
+        for nid in ids:
+            found = self._cell.find(nid)
+            if found is None or found[1].state != "held" or found[1].started is None:
+                continue
+            notification = self._cell.notification(nid, found[1].entry_id)
+            assert notification is not None
+            started_ms, me = found[1].started
+            result.append(Held(notification, me.partition("/")[0], started_ms, found[1].twin))
+        return result
 
     async def expired(self, lane: Lane, cursor: str, page: int = 200) -> tuple[str, list[str]]:
         now_ms, after = self._cell.clock.wall_ms(), sequence(cursor) if cursor else -1

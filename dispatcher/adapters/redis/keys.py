@@ -13,6 +13,8 @@
 | `{nd:0}:breakers` | vendor → when, and what its breaker was at its last change (hash) |
 | `{nd:0}:overrides` | vendor → operator's word (hash) |
 | `{nd:0}:redrive:<vendor>` | when the redrive budget of a mailbox is used up, ms (string, gone after 2 s) |
+| `{nd:0}:cap:<hash>` | when the last messages of a kind to one recipient were let through, ms (list, expires) |
+| `{nd:0}:twin:<hash>` | the last `hold` notification with this text and recipient (string, gone after a call's time) |
 | `{nd:0}:nil` | never exists: deleting it opens a full Redis for the rest of a script |
 """
 
@@ -55,6 +57,12 @@ class Keys:
 
     def redrive_budget(self, mailbox: str) -> str:
         return f"{self.prefix}redrive:{mailbox}"
+
+    def cap(self, key: str) -> str:
+        return f"{self.prefix}cap:{key}"
+
+    def twin(self, key: str) -> str:
+        return f"{self.prefix}twin:{key}"
 
     def lane(self, lane: Lane) -> str:
         key = self._lane_keys.get(lane)

@@ -18,9 +18,12 @@ from dispatcher.adapters.redis.shared import SharedConnection
 from dispatcher.errors import UnavailableError
 
 _FOLDER = Path(__file__).parent / "scripts"
-_FENCED = {"settle": ("_fence", "_finish"), "withdraw": ("_finish",), "discard": ("_finish",)} | dict.fromkeys(
-    ("dead", "move", "retry", "hold", "drop"), ("_fence",)
-)
+_PROLOGUES = {
+    "accept": ("_caps",),
+    "settle": ("_fence", "_finish"),
+    "withdraw": ("_finish",),
+    "discard": ("_finish",),
+} | dict.fromkeys(("dead", "move", "retry", "hold", "drop"), ("_fence",))
 UNAVAILABLE = (RedisError, OSError, asyncio.TimeoutError)
 """What a Redis that does not answer looks like. The change is maybe made."""
 
@@ -40,7 +43,7 @@ class Call(NamedTuple):
 
 @cache
 def script(name: str) -> Script:
-    body = "".join((_FOLDER / f"{part}.lua").read_text() for part in (*_FENCED.get(name, ()), name))
+    body = "".join((_FOLDER / f"{part}.lua").read_text() for part in (*_PROLOGUES.get(name, ()), name))
     return Script(hashlib.sha1(body.encode()).hexdigest(), body)
 
 

@@ -18,9 +18,10 @@ from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.scripts import UNAVAILABLE, Call, Client, run, run_one
 from dispatcher.core.continuity import Break, Continuity, Mark
 from dispatcher.core.life import Dead, Decision, Drop, Hold, Move, Retry, Settle
-from dispatcher.core.notification import Claim, Lane, NewTrigger, trigger_of
+from dispatcher.core.look_up import Fingerprint
+from dispatcher.core.notification import Claim, Lane, NewTrigger, State, trigger_of
 from dispatcher.errors import FencedError, UnavailableError
-from dispatcher.ports import Claims, DueEntry
+from dispatcher.ports import Claims, DueEntry, Held
 from dispatcher.wire import records
 
 
@@ -51,12 +52,13 @@ class RedisStore:
     async def accept(self, triggers: Sequence[NewTrigger]) -> list[str]:
         """Store each; answers OK, REPLAY, CONFLICT, FULL or ERROR (not stored) in order.
 
+        OK is followed by the indices of those notifications that a recipient cap made `suppressed`: "OK 0 2".
         Raises UnavailableError: each is maybe stored.
         """
         before = self._continuity.mark
         replies = await run(self._redis, [self._accept_call(trigger) for trigger in triggers])
-        for _, life, accepted in (reply for reply in replies if isinstance(reply, list)):
-            found = self._continuity.judge(before, Mark(life, accepted))
+        for reply in (reply for reply in replies if isinstance(reply, list)):
+            found = self._continuity.judge(before, Mark(reply[1], reply[2]))
             if found is not None:
                 self._on_break(found)
         return [_accept_word(reply) for reply in replies]
@@ -64,21 +66,23 @@ class RedisStore:
     def _accept_call(self, trigger: NewTrigger) -> Call:
         k = self._keys
         lanes = [k.lane(Lane(n.vendor, trigger.priority)) for n in trigger.notifications]
-        return Call(
-            "accept",
-            [k.record(trigger.id), k.mailboxes, k.delayed, k.ledger, *lanes],
-            [
-                trigger.id,
-                trigger.body_hash,
-                records.encode_meta(trigger),
-                records.encode_data(trigger),
-                "" if trigger.send_at_ms is None else trigger.send_at_ms,
-                trigger.on_unknown,
-                trigger.expires_ms,
-                secrets.token_hex(8),
-                *(n.vendor for n in trigger.notifications),
-            ],
-        )
+        keys = [k.record(trigger.id), k.mailboxes, k.delayed, k.ledger, *lanes]
+        args: list[Any] = [
+            trigger.id,
+            trigger.body_hash,
+            records.encode_meta(trigger),
+            records.encode_data(trigger),
+            "" if trigger.send_at_ms is None else trigger.send_at_ms,
+            trigger.on_unknown,
+            trigger.expires_ms,
+            secrets.token_hex(8),
+            *(n.vendor for n in trigger.notifications),
+        ]
+        caps = [(i, cap) for i, n in enumerate(trigger.notifications) for cap in n.caps]
+        if caps:
+            keys += [k.cap(cap.key) for _, cap in caps]
+            args += [self._retention_ms, *(word for i, cap in caps for word in (i, cap.most, cap.per_ms))]
+        return Call("accept", keys, args)
 
     # ---- claim
 
@@ -266,12 +270,18 @@ class RedisStore:
             ],
         )
 
-    async def start(self, me: str, claim: Claim) -> bool:
-        """Set the durable start mark of a `hold` notification; False: it is not mine, send nothing."""
+    async def start(self, me: str, claim: Claim, print_: Fingerprint | None = None) -> bool:
+        """Set the durable start mark of a `hold` notification; False: it is not mine, send nothing.
+
+        `print_`, where the vendor can be asked about it later: notifications with the same one are marked as twins.
+        """
         k, n = self._keys, claim.notification
         keys = [k.lane(claim.lane), k.record(trigger_of(n.id)), k.nil, k.actors]
-        reply = await run_one(self._redis, "start", keys, [claim.entry_id, me, n.id.rpartition(".")[2]])
-        return bool(reply == "OK")
+        args: list[Any] = [claim.entry_id, me, n.id.rpartition(".")[2]]
+        if print_ is not None:
+            keys.append(k.twin(print_.key))
+            args += [n.id, print_.ttl_ms, k.record_prefix]
+        return bool(await run_one(self._redis, "start", keys, args) == "OK")
 
     async def single_out(self, me: str, nid: str | None) -> bool:
         """From here on, should `me` die, only `nid` is suspected of it; None: all that it holds, as usual.
@@ -338,6 +348,27 @@ class RedisStore:
         except UNAVAILABLE as error:
             raise UnavailableError(f"redis: {type(error).__name__}") from error
 
+    async def held_ids(self, begin: int, count: int) -> list[tuple[str, int]]:
+        """Held notifications and their deadlines, the earliest first, from the `begin`-th on."""
+        try:
+            page: Any = await self._redis.zrange(self._keys.held, begin, begin + count - 1, withscores=True)
+        except UNAVAILABLE as error:
+            raise UnavailableError(f"redis: {type(error).__name__}") from error
+        return [(nid, int(score)) for nid, score in page]
+
+    async def held(self, ids: Sequence[str]) -> list[Held]:
+        """Those of them that are held and have a start mark, as accepted."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for nid in ids:
+            i = nid.rpartition(".")[2]
+            names = [name if name in ("m", "d", "x") else f"{i}.{name}" for name in (*records.FIELDS, "s", "tw")]
+            pipeline.hmget(self._keys.record(trigger_of(nid)), names)
+        try:
+            rows = await pipeline.execute()
+        except UNAVAILABLE as error:
+            raise UnavailableError(f"redis: {type(error).__name__}") from error
+        return [found for nid, row in zip(ids, rows, strict=True) if (found := _held(nid, row)) is not None]
+
     async def expired(self, lane: Lane, cursor: str, page: int = 200) -> tuple[str, list[str]]:
         """One page of a lane nobody drains: the next cursor ('' at the end) and the notifications past their time."""
         reply = await run_one(
@@ -370,7 +401,19 @@ def _accept_word(reply: Any) -> str:
         if isinstance(reply, OutOfMemoryError) or "OOM" in str(reply):
             return "FULL"
         return "ERROR"
-    return str(reply[0] if isinstance(reply, list) else reply)
+    if isinstance(reply, list):
+        word, _, _, *suppressed = reply
+        return f"{word} {' '.join(map(str, suppressed))}" if suppressed else str(word)
+    return str(reply)
+
+
+def _held(nid: str, row: Any) -> Held | None:
+    *fields, started, twin = row
+    notification = records.decode_notification(nid, fields)
+    if notification is None or notification.state is not State.HELD or not started:
+        return None  # `started` is absent where an earlier version set the mark
+    started_ms, _, me = started.partition(" ")
+    return Held(notification, me.partition("/")[0], int(started_ms), twin is not None)
 
 
 def _due_entry(nid: str, score: str, delayed: bool, row: Any) -> DueEntry:

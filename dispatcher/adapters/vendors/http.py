@@ -84,6 +84,18 @@ class HttpClient:
                 return Outcome.unknown("connection_lost")
             return Outcome.failed(_not_sent(error), local_origin=True)
 
+    async def get(self, url: str, timeout_s: float, headers: Mapping[str, str]) -> Answer | None:
+        """GET once, of something that may be asked for again. None: no answer, whatever the reason."""
+        session = self._session or self._open()
+        try:
+            async with session.get(
+                url, timeout=aiohttp.ClientTimeout(total=timeout_s), allow_redirects=False, headers=headers
+            ) as response:
+                body = await _read(response)
+                return None if body is None else Answer(response.status, response.headers, body)
+        except (asyncio.TimeoutError, aiohttp.ClientError, OSError, ValueError):
+            return None
+
     async def post_form(
         self, url: str, timeout_s: float, form: Mapping[str, str], headers: Mapping[str, str] | None = None
     ) -> Answer | Outcome:

@@ -1,4 +1,8 @@
-"""SendGrid v3: POST /v3/mail/send, JSON, bearer key. Accepted is 202 with X-Message-Id; the body is empty."""
+"""SendGrid v3: POST /v3/mail/send, JSON, bearer key. Accepted is 202 with X-Message-Id; the body is empty.
+
+No status look-up: the Email Activity API, which could find our `nid`, is an add-on with keys of its own. A held message
+waits for its receipt.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,10 @@
 
 Accepted is 201 with a message sid and a status that is not `failed`. A 429 was never processed. A 5xx may have been
 (Twilio's own word: the customer may get it twice), so it is unknown.
+
+Such a message is looked up in the list of messages, GET of the same address: by recipient, sender and day (the filter
+knows days only), newest first, with its body and when it was made, in whole seconds. The list tells no word of ours but
+the body. A trial account, which puts a sentence before each body, is never matched.
 """
 
 from __future__ import annotations
@@ -11,16 +15,29 @@ import re
 import time
 from base64 import b64encode
 from collections.abc import Mapping
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from dispatcher.adapters.vendors.http import Answer, HttpClient, retry_after_s
 from dispatcher.adapters.vendors.options import Options
+from dispatcher.core.look_up import Listing, Sighting
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import Outcome, Scope
 
 SID = re.compile(r"^(SM|MM)[0-9a-f]{32}$")
 RECIPIENT_CODES = {21211, 21610, 21614, 21408, 21612}  # bad number, opted out, no mobile, region not allowed, no route
 ACCOUNT_CODES = {20003, 21606, 20005}  # credentials, sender not ours, account not active
+TAKEN = dict.fromkeys(
+    ("accepted", "scheduled", "queued", "sending", "sent", "delivered", "read"), True
+) | dict.fromkeys(("undelivered", "failed", "canceled"), False)
+PAGE = 20
+"""Messages of one look-up: some 20 KiB, and more than one recipient is sent in the seconds that matter."""
+
+CLOCK_S_MAX = 3600.0
+"""The day is asked for by our clock; around midnight an hour's error would hide the message."""
+
 NOT_SENT_CODES = {20429, 21611}  # too many requests, queue full
 
 
@@ -44,6 +61,12 @@ class Twilio:
             form["StatusCallback"] = message.receipt.url
         answer = await self._http.post_form(self._url, timeout_s, form, self._headers)
         return answer if isinstance(answer, Outcome) else classify(answer)
+
+    async def look_up(self, message: Message, since_ms: int, timeout_s: float) -> Listing | None:
+        day = datetime.fromtimestamp(since_ms / 1000 - CLOCK_S_MAX, timezone.utc).strftime("%Y-%m-%d")
+        query = {"To": message.to, "From": self._sender, "DateSent>": day, "PageSize": str(PAGE)}
+        answer = await self._http.get(f"{self._url}?{urlencode(query)}", timeout_s, self._headers)
+        return None if answer is None else read_list(answer)
 
     async def close(self) -> None:
         await self._http.close()
@@ -69,6 +92,27 @@ def classify(answer: Answer) -> Outcome:
         return Outcome.rejected(f"twilio_{code}", Scope.MESSAGE)
     # A 4xx without Twilio's own code is not Twilio speaking: a proxy, a wrong base_url.
     return Outcome.failed(f"http_{answer.status}")
+
+
+def read_list(answer: Answer) -> Listing | None:
+    """The messages of one page; None when it is none, or holds one that cannot be read."""
+    body = _json(answer.body)
+    rows = body.get("messages")
+    if answer.status != 200 or not isinstance(rows, list):
+        return None
+    try:
+        sightings = [
+            Sighting(str(row["sid"]), str(row["body"]), _ms(row["date_created"]), TAKEN.get(str(row["status"])))
+            for row in rows
+        ]
+        date = answer.headers.get("Date")
+        return Listing(sightings, None if date is None else _ms(date), body.get("next_page_uri") is not None)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _ms(date: str) -> int:
+    return int(parsedate_to_datetime(date).timestamp() * 1000)
 
 
 def _json(body: bytes) -> dict[str, Any]:

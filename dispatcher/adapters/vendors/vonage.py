@@ -2,6 +2,9 @@
 
 Accepted is status "0" with a message-id for every part. Parts can differ: when some were taken, the message is
 unknown, since a repeat would send those again.
+
+No status look-up: only the Reports API finds a message by recipient, and that is a product to be paid for. A held
+message waits for its receipt.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from cluster.witness import Verdict, judge
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.core.notification import PRIORITIES, trigger_of
 
-ENDS = ("settled", "cancelled")
+ENDS = ("settled", "cancelled", "suppressed")
 RESTS = ("dead", "held", *ENDS)
 PLACES = ("due", "delayed", "held", "dead")
 
@@ -54,7 +54,7 @@ def examine(
     verdict = judge(posted, received, channels)
     records = _records(store)
     state_of = {name: state for name, (_, state, _) in _named(posted, records).items()}
-    lost = [name for name in verdict.lost if state_of.get(name) not in ("dead", "held", "cancelled")]
+    lost = [name for name in verdict.lost if state_of.get(name) not in ("dead", "held", "cancelled", "suppressed")]
     found = Findings(verdict, lost, list(_contradictions(store, records)))
     delivered = set(verdict.delivered_at)
     for name, (nid, state, reason) in _named(posted, records).items():

@@ -1,37 +1,61 @@
 -- Store one trigger: its mailbox entries, then its record. The record is also the idempotency record: a keyed
--- trigger's id is derived from tenant and key.
+-- trigger's id is derived from tenant and key. (Prologue: _caps.lua)
 -- KEYS[1] record   KEYS[2] set of mailboxes   KEYS[3] delayed   KEYS[4] ledger   KEYS[5..] one lane per notification
 -- ARGV[1] trigger id  [2] body hash  [3] meta JSON  [4] data JSON  [5] send_at ms or ''  [6] policy  [7] time to expire ms
 -- ARGV[8] name of the store's life, should it begin here   ARGV[9..] mailbox name per notification
--- Reply {'OK', life, triggers accepted in it}: stored. REPLAY: the same id and body are there already. CONFLICT: the same id, another body.
+-- Under recipient caps also: KEYS one list per cap; ARGV retention ms, then index, most, window ms per cap. So there are
+-- 2 × caps + 1 more arguments than keys beyond the eight and four, and none more where there is no cap.
+-- Reply {'OK', life, triggers accepted in it, indices of suppressed ones…}: stored. REPLAY: the same id and body are
+-- there already. CONFLICT: the same id, another body.
 -- An error (a full Redis refuses the first write, for there is no DEL in front) leaves at most entries without a
--- record, which claim drops and counts: the caller was not told 202.
+-- record, which claim drops and counts: the caller was not told 202. A cap is counted after the entries, with the record.
 local known = redis.call('HGET', KEYS[1], 'hash')
 if known then
   if known == ARGV[2] then return 'REPLAY' end
   return 'CONFLICT'
 end
-local count = #KEYS - 4
-local record = {'hash', ARGV[2], 'm', ARGV[3], 'd', ARGV[4], 'open', count, 'x', ARGV[7], 'v', 1}
+local caps = math.floor((#ARGV - #KEYS - 4) / 2)
+local count = #KEYS - 4 - caps
+local stopped, now = {}, nil
+if caps > 0 then
+  local t = redis.call('TIME')
+  now = t[1] * 1000 + math.floor(t[2] / 1000)
+  stopped = without_room(caps, 5 + count, 10 + count, now)
+end
+local open, suppressed, record = 0, {}, {'hash', ARGV[2], 'm', ARGV[3], 'x', ARGV[7], 'v', 1}
+local function add(name, value)
+  record[#record + 1] = name
+  record[#record + 1] = value
+end
 for n = 1, count do
   local i, lane, mailbox = n - 1, KEYS[4 + n], ARGV[8 + n]
-  local nid, eid, state = ARGV[1] .. '.' .. i, '', 'queued'
-  if ARGV[5] ~= '' then
-    redis.call('ZADD', KEYS[3], ARGV[5], nid)
-    state = 'delayed'
+  local nid = ARGV[1] .. '.' .. i
+  if stopped[i] then
+    suppressed[#suppressed + 1] = i
+    add(i .. '.st', 'suppressed')
+    add(i .. '.r', 'recipient_cap')
   else
-    if redis.call('SISMEMBER', KEYS[2], mailbox) == 0 then redis.call('SADD', KEYS[2], mailbox) end
-    eid = redis.call('XADD', lane, '*', 'n', nid)
+    local eid, state = '', 'queued'
+    if ARGV[5] ~= '' then
+      redis.call('ZADD', KEYS[3], ARGV[5], nid)
+      state = 'delayed'
+    else
+      if redis.call('SISMEMBER', KEYS[2], mailbox) == 0 then redis.call('SADD', KEYS[2], mailbox) end
+      eid = redis.call('XADD', lane, '*', 'n', nid)
+    end
+    open = open + 1
+    add(i .. '.st', state)
+    add(i .. '.lane', lane)
+    add(i .. '.eid', eid)
   end
-  for _, value in ipairs({i .. '.st', state, i .. '.lane', lane, i .. '.eid', eid, i .. '.vendor', mailbox}) do
-    record[#record + 1] = value
-  end
-  if ARGV[6] == 'hold' then
-    record[#record + 1] = i .. '.pol'
-    record[#record + 1] = 'hold'
-  end
+  add(i .. '.vendor', mailbox)
+  if ARGV[6] == 'hold' then add(i .. '.pol', 'hold') end
 end
+add('open', open)
+if open > 0 then add('d', ARGV[4]) end
 local accepted = redis.call('HINCRBY', KEYS[4], 'n', 1)
 if accepted == 1 then redis.call('HSET', KEYS[4], 'life', ARGV[8]) end
+if caps > 0 then count_caps(caps, 5 + count, 10 + count, now, stopped) end
 redis.call('HSET', KEYS[1], unpack(record))
-return {'OK', redis.call('HGET', KEYS[4], 'life'), accepted}
+if open == 0 then redis.call('PEXPIRE', KEYS[1], ARGV[9 + count]) end -- nothing will finish it
+return {'OK', redis.call('HGET', KEYS[4], 'life'), accepted, unpack(suppressed)}

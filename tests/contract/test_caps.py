@@ -1,0 +1,173 @@
+"""Recipient caps in the store: exact, atomic, and counted once for what is accepted once."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import random
+
+import pytest
+import redis.asyncio
+
+from dispatcher.adapters.redis.keys import Keys
+from dispatcher.core.caps import Cap
+from dispatcher.core.notification import Lane, NewTrigger
+from tests.contract.conftest import RETENTION_MS
+from tests.contract.test_store_redis import full
+from tests.contract.worlds import World, lanes, settle, trigger
+
+HOUR_MS = 3_600_000
+
+
+def capped(*caps: Cap, channels: int = 1, on: int | None = None, **changes: object) -> NewTrigger:
+    """A trigger whose notifications (or only number `on`) are under these caps."""
+    made = trigger(channels=channels, **changes)
+    parts = tuple(
+        dataclasses.replace(part, caps=caps) if on in (None, i) else part for i, part in enumerate(made.notifications)
+    )
+    return dataclasses.replace(made, notifications=parts)
+
+
+def two(key: str = "k", per_ms: int = HOUR_MS) -> Cap:
+    return Cap(key, 2, per_ms)
+
+
+async def test_what_is_over_the_cap_is_suppressed_and_never_claimed(world: World) -> None:
+    """It is an end from the start: with a reason, in no place, and nothing that is done to it later changes it."""
+    me = await world.actor()
+    sent = [capped(two()) for _ in range(3)]
+    assert await world.store.accept(sent) == ["OK", "OK", "OK 0"]
+    assert len((await world.store.claim(me, lanes("a"), 9)).claims) == 2
+    (note,) = (await world.views.trigger(sent[2].id)).notifications
+    assert (note.state, note.reason, note.vendor, note.attempts) == ("suppressed", "recipient_cap", "a", ())
+    for to in ("cancelled", "settled", "dead"):
+        assert await world.store.withdraw(note.id, to, "x") == "suppressed"
+    assert await world.state(note.id) == "suppressed"
+    assert set((await world.control.counts()).values()) == {0}
+
+
+async def test_a_sibling_that_is_not_capped_goes_out(world: World) -> None:
+    """Each notification of a trigger is judged alone; the record ends with the last that was let through."""
+    me = await world.actor()
+    assert await world.store.accept([capped(two()), capped(two())]) == ["OK", "OK"]
+    await world.store.claim(me, lanes("a"), 9)
+    both = capped(two(), channels=2, on=0)
+    assert await world.store.accept([both]) == ["OK 0"]
+    (claim,) = (await world.store.claim(me, lanes("a"), 9)).claims
+    assert claim.notification.id == f"{both.id}.1"
+    assert await world.store.apply(me, [(claim, settle())], world.now_ms()) == ["OK"]
+    assert [n.state for n in (await world.views.trigger(both.id)).notifications] == ["suppressed", "settled"]
+
+
+async def test_siblings_to_one_recipient_see_each_other(world: World) -> None:
+    """Three messages of one trigger under a cap of two: the third is too many."""
+    assert await world.store.accept([capped(two(), channels=3)]) == ["OK 2"]
+
+
+async def test_a_repeat_counts_once_and_a_conflict_not_at_all(world: World) -> None:
+    """Whatever answer is lost and asked for again; a suppressed one is answered as it was, also when there is room."""
+    first = capped(two())
+    assert await world.store.accept([first, first, first]) == ["OK", "REPLAY", "REPLAY"]
+    assert await world.store.accept([dataclasses.replace(first, body_hash="other")]) == ["CONFLICT"]
+    over = capped(two())
+    assert await world.store.accept([capped(two()), over, over]) == ["OK", "OK 0", "REPLAY"]
+
+
+async def test_a_suppressed_one_counts_nowhere(world: World) -> None:
+    """Every rule must have room; one that has none keeps it out of the others' counts."""
+    wide, narrow = Cap("wide", 3, HOUR_MS), Cap("narrow", 1, HOUR_MS)
+    assert await world.store.accept([capped(wide, narrow) for _ in range(9)]) == ["OK", *["OK 0"] * 8]
+    assert await world.store.accept([capped(wide) for _ in range(3)]) == ["OK", "OK", "OK 0"]
+    assert await world.store.accept([capped(Cap("someone else", 1, HOUR_MS))]) == ["OK"]
+
+
+async def test_the_window_slides(world: World) -> None:
+    """Two in any half second, wherever it begins: no fresh start when a window of the clock ends."""
+    half = two(per_ms=500)
+    assert await world.store.accept([capped(half)]) == ["OK"]
+    await asyncio.sleep(0.3)
+    assert await world.store.accept([capped(half), capped(half)]) == ["OK", "OK 0"]
+    await asyncio.sleep(0.25)  # 0.55 s after the first, 0.25 s after the second
+    assert await world.store.accept([capped(half), capped(half)]) == ["OK", "OK 0"]
+    await asyncio.sleep(0.55)
+    assert await world.store.accept([capped(half), capped(half), capped(half)]) == ["OK", "OK", "OK 0"]
+
+
+async def test_a_changed_maximum_counts_what_was(world: World) -> None:
+    """Raised, it gives what is missing and no more; lowered, it holds at once."""
+    assert await world.store.accept([capped(Cap("k", n, HOUR_MS)) for n in (2, 2, 3, 3)]) == ["OK", "OK", "OK", "OK 0"]
+    assert await world.store.accept([capped(Cap("k", 1, HOUR_MS))]) == ["OK 0"]
+
+
+async def test_one_that_is_to_wait_is_stopped_as_well(world: World) -> None:
+    """It counts when it is accepted, and a suppressed one is not among those that wait for their time."""
+    later_ms = world.now_ms() + 50
+    sent = [capped(two(), send_at_ms=later_ms) for _ in range(3)]
+    assert await world.store.accept(sent) == ["OK", "OK", "OK 0"]
+    await asyncio.sleep(0.1)
+    assert {entry.id for entry in (await world.store.due())[1]} == {f"{t.id}.0" for t in sent[:2]}
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_both_stores_answer_alike(redis_world: World, memory_world: World, seed: int) -> None:
+    """The script and its model, over a generated history of triggers, repeats and overlapping caps."""
+    dice = random.Random(seed)
+    caps = [Cap(f"k{n}", dice.randrange(1, 4), dice.choice((500, HOUR_MS))) for n in range(4)]
+    known: list[NewTrigger] = []
+    for _ in range(40):
+        if known and dice.random() < 0.2:
+            batch = [dice.choice(known)]
+        else:
+            batch = [
+                capped(*dice.sample(caps, dice.randrange(4)), channels=dice.randrange(1, 4), on=dice.choice((None, 0)))
+                for _ in range(dice.randrange(1, 4))
+            ]
+            known += batch
+        assert await redis_world.store.accept(batch) == await memory_world.store.accept(batch)
+        if dice.random() < 0.1:
+            await asyncio.sleep(0.6)  # far from the window's length: the two clocks are not the same
+
+
+# ---- Redis alone
+
+
+async def test_a_trigger_that_is_all_suppressed_is_compact_and_expires(
+    redis_world: World, redis_client: redis.asyncio.Redis
+) -> None:
+    """No address, no data, and its retention runs from the start; one that has something open does not expire."""
+    sent = [capped(two()) for _ in range(3)]
+    await redis_world.store.accept(sent)
+    record = Keys().record(sent[2].id)
+    assert not await redis_client.hexists(record, "d")
+    assert 0 < await redis_client.pttl(record) <= RETENTION_MS
+    assert await redis_client.pttl(Keys().record(sent[0].id)) == -1
+
+
+async def test_counts_expire_with_their_window(redis_world: World, redis_client: redis.asyncio.Redis) -> None:
+    """A count holds as many times as its cap allows, and is gone when the last of them is too old to matter."""
+    for _ in range(4):
+        assert await redis_world.store.accept([capped(two(per_ms=500))]) == ["OK"]
+        await asyncio.sleep(0.3)
+    assert await redis_client.llen(Keys().cap("k")) == 2
+    assert 0 < await redis_client.pttl(Keys().cap("k")) <= 500
+
+
+async def test_a_refused_trigger_counts_nothing(redis_world: World, redis_client: redis.asyncio.Redis) -> None:
+    """Not on a full Redis, also where all would be suppressed, and not when an entry could not be written."""
+    once = Cap("once", 1, HOUR_MS)
+    async with full(redis_client):
+        assert await redis_world.store.accept([capped(once)]) == ["FULL"]
+        assert await redis_client.keys("*") == []
+    wrong = capped(once)
+    part = dataclasses.replace(wrong.notifications[0], vendor="wrong")
+    await redis_client.set(Keys().lane(Lane("wrong", "normal")), "no stream")
+    assert await redis_world.store.accept([dataclasses.replace(wrong, notifications=(part,))]) == ["ERROR"]
+    assert await redis_world.store.accept([capped(once), capped(once)]) == ["OK", "OK 0"]
+    async with full(redis_client):
+        assert await redis_world.store.accept([capped(once)]) == ["FULL"]
+
+
+async def test_without_caps_an_accept_is_what_it_was(redis_world: World) -> None:
+    """No key and no argument more."""
+    call = redis_world.store._accept_call(trigger(channels=2))
+    assert (len(call.keys), len(call.args)) == (4 + 2, 8 + 2)

@@ -1,0 +1,154 @@
+"""Twilio's status look-up over the wire: against the sandbox, and against answers that are not to be relied on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from dispatcher.core.look_up import Listing, judge, window_of
+from dispatcher.core.message import Message
+from dispatcher.core.outcome import OutcomeKind
+from dispatcher.ports import LooksUp, Vendor
+from tests.contract.test_vendor_adapters import SMS, Sandbox, make, sandbox
+
+__all__ = ["sandbox"]  # the fixture
+
+Answering = Callable[[Any], Awaitable[Any]]
+
+
+def wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def look_up(vendor: Vendor, message: Message = SMS, timeout_s: float = 2.0) -> Listing | None:
+    assert isinstance(vendor, LooksUp)
+    try:
+        return await vendor.look_up(message, wall_ms() - 60_000, timeout_s)
+    finally:
+        await vendor.close()
+
+
+@pytest.mark.parametrize("mode", ["hang", "reset", "error", "garbage", "drip"])
+async def test_what_arrived_and_was_not_answered_is_found(sandbox: Sandbox, mode: str) -> None:
+    """The outcome of the call is unknown, and the list knows; what did not arrive is not in it."""
+    vendor, began_ms = sandbox.vendor("twilio"), wall_ms()
+    await sandbox.fault("twilio", mode=mode, received=True)
+    assert (await vendor.send(SMS, 0.4)).kind is OutcomeKind.UNKNOWN
+    (delivery,) = (await sandbox.received("twilio"))["received"]
+    listing = await look_up(vendor)
+    assert listing is not None and not listing.more
+    verdict = judge(listing, SMS.text, window_of(began_ms, 0.4), wall_ms())
+    assert verdict == ("found", delivery["id"])
+    assert judge(listing, "another text", window_of(began_ms, 0.4), wall_ms()).word == "not_found"
+
+
+async def test_what_did_not_arrive_is_not_found(sandbox: Sandbox) -> None:
+    """Without the flag a hanging vendor never had it."""
+    vendor = sandbox.vendor("twilio")
+    await sandbox.fault("twilio", mode="hang")
+    assert (await vendor.send(SMS, 0.2)).kind is OutcomeKind.UNKNOWN
+    listing = await look_up(vendor)
+    assert listing is not None
+    assert judge(listing, SMS.text, window_of(wall_ms() - 500, 0.4), wall_ms()).word == "not_found"
+
+
+async def test_other_recipients_are_not_in_the_list(sandbox: Sandbox) -> None:
+    """A plus sign and a umlaut survive the way; more than a page says that there is more, newest first."""
+    vendor = sandbox.vendor("twilio")
+    other = Message("0-b.0", "k", "sms", "+4915112345679", SMS.text)
+    for message in [other, *[SMS] * 25]:
+        await vendor.send(message, 2.0)
+    ids = [r["id"] for r in (await sandbox.received("twilio"))["received"]]
+    listing = await look_up(vendor)
+    assert listing is not None and listing.more
+    assert [one.message_id for one in listing.sightings] == ids[:5:-1]
+    assert {one.text for one in listing.sightings} == {SMS.text}
+    assert listing.vendor_ms is not None
+    assert all(abs(one.at_ms - wall_ms()) < 5000 for one in listing.sightings)
+
+
+async def test_only_twilio_can_be_asked() -> None:
+    """The others' held messages wait for receipt, late result or deadline; nobody pretends otherwise."""
+    able = {name for name in ("twilio", "vonage", "sendgrid", "smtp") if isinstance(make(name, "http://x"), LooksUp)}
+    assert able == {"twilio"}
+
+
+# ---- answers
+
+
+@pytest.fixture
+async def answering() -> AsyncIterator[Answering]:
+    """The look-up at a server that answers as it is told; the query it got is checked too."""
+    given: dict[str, Any] = {}
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        assert request.method == "GET"
+        assert set(request.query) == {"To", "From", "DateSent>", "PageSize"}
+        assert request.headers["Authorization"].startswith("Basic ")
+        return web.Response(**given)
+
+    runner = web.ServerRunner(web.Server(answer))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+
+    async def ask(**response: Any) -> Listing | None:
+        given.clear()
+        given.update(response)
+        return await look_up(make("twilio", f"http://127.0.0.1:{runner.addresses[0][1]}"))
+
+    yield ask
+    await runner.cleanup()
+
+
+ROW = {"sid": "SM1", "body": "Hi", "status": "sent", "date_created": "Mon, 20 Nov 2023 05:01:45 +0000"}
+
+
+def page(**changes: Any) -> str:
+    return web.json_response({"messages": [{**ROW, **changes}], "next_page_uri": None}).text or ""
+
+
+@pytest.mark.parametrize(
+    ("status", "taken"),
+    [("queued", True), ("delivered", True), ("undelivered", False), ("failed", False), ("received", None)],
+)
+async def test_each_status_is_a_yes_a_no_or_nothing(answering: Answering, status: str, taken: bool | None) -> None:
+    """What Twilio carries or has delivered is a yes, as its 201 was; a word we do not know proves nothing."""
+    listing = await answering(text=page(status=status))
+    (one,) = listing.sightings
+    assert (one.message_id, one.text, one.at_ms, one.taken) == ("SM1", "Hi", 1_700_456_505_000, taken)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"status": 500, "text": page()},
+        {"status": 429, "text": page()},
+        {"status": 401, "text": '{"code": 20003}'},
+        {"status": 302, "headers": {"Location": "/elsewhere"}},
+        {"text": "<html>"},
+        {"text": "[]"},
+        {"text": '{"messages": {}}'},
+        {"text": '{"messages": [null]}'},
+        {"text": page(date_created="yesterday")},
+        {"text": page(date_created=None)},
+        {"text": page(body="x" * 70_000)},
+    ],
+)
+async def test_an_answer_that_cannot_be_read_is_none(answering: Answering, response: dict[str, Any]) -> None:
+    """Rather no verdict than one from half a list."""
+    assert await answering(**response) is None
+
+
+async def test_no_answer_is_none() -> None:
+    """Nobody there, or too slow: asked again later."""
+    assert await look_up(make("twilio", "http://127.0.0.1:1")) is None
+
+
+async def test_the_sandbox_refuses_a_fault_that_cannot_be(sandbox: Sandbox) -> None:
+    """A vendor that says no, or waits, has not taken the message."""
+    assert await sandbox.fault("twilio", mode="reject", received=True) == 422
+    assert await sandbox.fault("twilio", mode="hang", received="yes") == 422
