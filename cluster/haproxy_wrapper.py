@@ -1,19 +1,33 @@
-"""Run haproxy with what Ray's template has no setting for. Started by Serve in haproxy's place; standard library only.
+"""Run haproxy with what Ray's template has no setting for, and run it again when it dies. Standard library only.
 
     haproxy_wrapper.py REAL_BINARY ARGUMENTS…
 
-It edits a copy of the generated configuration beside the original and becomes haproxy (same pid, as Serve expects):
-metrics and statistics on loopback, a deadline for slow headers, 503 instead of 404 while no route exists, 503 kept 503.
-It dies with its parent: an orphan would hold the port and stop the next start. A pattern that does not match is skipped
-with a word, except those that keep ports off other people's network: without them it refuses to start. A test renders
-Ray's template and asserts each one.
+Serve starts it in haproxy's place and takes it for haproxy. It edits a copy of the generated configuration beside the
+original: metrics and statistics on loopback, a deadline for slow headers, 503 instead of 404 while no route exists, 503
+kept 503. A pattern that does not match is skipped with a word, except those that keep ports off other people's network:
+without them it refuses to start. A test renders Ray's template and asserts each one.
+
+Then it stays as the parent of haproxy. No request passes through it.
+
+- haproxy died unasked: it is started again with the same copy, at most `DEATHS_MAX` times in `DEATHS_S`; after that,
+  or when it never served at all, the wrapper ends with haproxy's exit code and Serve sees it.
+- Signals are passed on. After one that ends haproxy (`ENDING`; the next haproxy's `-sf` sends one) its death is wanted.
+- Serve accepts a haproxy only if `show info` on the admin socket names the pid it started, which is ours. So haproxy's
+  own socket lies beside that path, and the wrapper answers on it: haproxy's answer, the wrapper's pid.
+- haproxy dies with the wrapper, the wrapper with its parent: an orphan would hold the port and stop the next start.
 """
 
+from __future__ import annotations
+
+import contextlib
 import ctypes
 import os
 import re
+import select
 import signal
+import socket
 import sys
+import time
 
 EDITS = (
     ("metrics on loopback", r"bind :(\d+)", r"bind 127.0.0.1:\1"),
@@ -22,9 +36,19 @@ EDITS = (
     ("no route yet is 503", r"http-request return status 404 ", r"http-request return status 503 "),
     ("503 stays 503", r" *errorfile 50[234] .*\n", r""),
 )
-
-
 VITAL = ("metrics on loopback", "statistics on loopback")
+ADMIN = re.compile(r"^( *stats socket )(\S+)", re.MULTILINE)
+PID = re.compile(rb"^Pid: \d+$", re.MULTILINE)
+
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+PASSED_ON = (*ENDING, signal.SIGTTOU, signal.SIGTTIN, signal.SIGHUP, signal.SIGQUIT)
+
+DEATHS_MAX = 5
+DEATHS_S = 10.0
+PAUSE_S = 0.1
+"""More before each start within DEATHS_S, none before the first: what killed it, a port not free say, may pass."""
+ANSWER_S = 1.0
+"""An exchange on the admin socket takes milliseconds. While one lasts, nothing else is done here."""
 
 
 def edited(text: str) -> tuple[str, list[str]]:
@@ -37,23 +61,204 @@ def edited(text: str) -> tuple[str, list[str]]:
     return text, missed
 
 
-def main(arguments: list[str]) -> None:
+def beside(path: str, pid: int | str | None = None) -> str:
+    """Where the wrapper `pid` (this one) keeps its own version of what Serve calls `path`."""
+    return f"{path}.{pid or os.getpid()}"
+
+
+def answering(path: str) -> bool:
+    """Whether somebody accepts connections on this Unix socket."""
+    with socket.socket(socket.AF_UNIX) as s:
+        try:
+            s.connect(path)
+        except OSError:
+            return False
+        return True
+
+
+def sweep(path: str) -> None:
+    """Remove what wrappers that were killed have left beside `path`."""
+    folder, name = os.path.split(path)
+    for entry in os.listdir(folder or "."):
+        stem, _, pid = entry.rpartition(".")
+        if stem == name and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(folder, entry))
+
+
+def die_with_parent(number: signal.Signals) -> None:
+    ctypes.CDLL(None).prctl(1, number)  # PR_SET_PDEATHSIG
+
+
+class Wrapper:
+    """One haproxy, from its start until its end is wanted or it will not stay alive."""
+
+    def __init__(self, binary: str, arguments: list[str], files: list[str], admin: str) -> None:
+        self._binary = binary
+        self._first, self._again = takeover(arguments, admin)
+        self._files = files
+        self._public, self._private = admin, beside(admin)
+        self._child = 0
+        self._served = self._ending = False
+        self._deaths: list[float] = []
+        self._listener: socket.socket | None = None
+
+    def run(self) -> int:
+        """The exit code for Serve: haproxy's own, 128 + n for a signal."""
+        signals = self._listen_to_signals()
+        self._start(self._first)
+        while True:
+            ears: list[int | socket.socket] = [signals] if self._listener is None else [signals, self._listener]
+            ready, _, _ = select.select(ears, [], [], None if self._listener else 0.01)
+            if self._listener is None and answering(self._private):
+                self._answer_for_it()
+            if self._listener in ready and self._listener is not None:
+                self._pass_question(self._listener)
+            for number in os.read(signals, 64) if signals in ready else b"":
+                if number != signal.SIGCHLD:
+                    self._pass_on(number)
+                elif (code := self._died()) is not None:
+                    return self._ended(code)
+
+    def _listen_to_signals(self) -> int:
+        """Signals as bytes in a pipe. A child that gets one before its exec writes it there too: passed on again."""
+        out, into = os.pipe()
+        os.set_blocking(into, False)
+        for number in (signal.SIGCHLD, *PASSED_ON):
+            signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(into)
+        return out
+
+    def _start(self, arguments: list[str]) -> None:
+        wrapper = os.getpid()
+        self._child = os.fork()
+        if self._child == 0:
+            try:
+                die_with_parent(signal.SIGKILL)
+                if os.getppid() == wrapper:
+                    os.execv(self._binary, [self._binary, *arguments])
+            finally:
+                os._exit(127)
+
+    def _answer_for_it(self) -> None:
+        """haproxy serves: only now take the admin socket from the one before, which served until now."""
+        self._served = True
+        self._listener = socket.socket(socket.AF_UNIX)
+        draft = f"{self._private}.w"
+        self._listener.bind(draft)
+        self._listener.listen(16)
+        os.rename(draft, self._public)
+
+    def _pass_question(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError), listener.accept()[0] as caller, socket.socket(socket.AF_UNIX) as admin:
+            caller.settimeout(ANSWER_S)
+            admin.settimeout(ANSWER_S)
+            admin.connect(self._private)  # refused while haproxy is being started again: Serve asks again
+            question = b""
+            while not question.endswith(b"\n"):
+                part = caller.recv(65536)
+                if not part:
+                    return
+                question += part
+            admin.sendall(question)
+            answer = b"".join(iter(lambda: admin.recv(65536), b""))
+            caller.sendall(PID.sub(b"Pid: %d" % os.getpid(), answer))
+
+    def _pass_on(self, number: int) -> None:
+        self._ending = self._ending or number in ENDING
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._child, number)
+
+    def _died(self) -> int | None:
+        """Start it again if that is due (None), else answer its exit code."""
+        pid, status = os.waitpid(self._child, os.WNOHANG)
+        if pid == 0:
+            return None
+        code = os.waitstatus_to_exitcode(status)
+        code = code if code >= 0 else 128 - code
+        now_s = time.monotonic()
+        recent = [at_s for at_s in self._deaths if now_s - at_s < DEATHS_S]
+        if self._ending or not self._served or len(recent) >= DEATHS_MAX:
+            return code
+        sys.stderr.write(f"haproxy wrapper: haproxy ended unasked, code {code}; starting it again\n")
+        sys.stderr.flush()
+        time.sleep(PAUSE_S * len(recent))
+        self._deaths = [*recent, now_s]
+        self._start(self._again)
+        return None
+
+    def _ended(self, code: int) -> int:
+        for path in (*self._files, self._private):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        return code
+
+
+def takeover(arguments: list[str], admin: str) -> tuple[list[str], list[str]]:
+    """Arguments of the first start, and of those after a death.
+
+    At a reload Serve says `-sf PID… -x SOCKET`: the pids are wrappers, who pass the signals on; the listening sockets
+    come from the haproxy behind the first of them. After a death there is nobody to take over from.
+    """
+    again = list(arguments)
+    for word in ("-sf", "-st", "-x"):
+        if word in again:
+            at = end = again.index(word)
+            while end + 1 < len(again) and not again[end + 1].startswith("-"):
+                end += 1
+            del again[at : end + 1]
+    first = list(arguments)
+    if "-x" in first:
+        at = first.index("-x")
+        old = first[first.index("-sf") + 1] if "-sf" in first else None
+        behind = beside(admin, old)
+        if old is not None and answering(behind):
+            first[at + 1] = behind
+        else:  # haproxy would not start without it; without -x it asks the old one to let go of the port
+            del first[at : at + 2]
+    return first, again
+
+
+def moved_aside(text: str) -> tuple[str, str] | None:
+    """The configuration with haproxy's admin socket beside the path Serve asks, and that path; None: it has none."""
+    found = ADMIN.search(text)
+    return None if found is None else (ADMIN.sub(lambda m: m[1] + beside(m[2]), text), found[2])
+
+
+def rewritten(path: str) -> tuple[str, str | None]:
+    """Write our version of Serve's configuration; where it is, and the admin socket's path (None: it has none)."""
+    with open(path) as file:
+        text, missed = edited(file.read())
+    for name in missed:
+        sys.stderr.write(f"haproxy wrapper: EDIT NOT MADE: {name}\n")
+    if set(missed) & set(VITAL):
+        sys.exit("haproxy wrapper: refusing to listen on every interface")
+    admin = None
+    if moved := moved_aside(text):
+        text, admin = moved
+        sweep(admin)
+    else:
+        sys.stderr.write("haproxy wrapper: no admin socket: haproxy will not be started again if it dies\n")
+    sweep(path)
+    with open(beside(path), "w") as file:
+        file.write(text)
+    return beside(path), admin
+
+
+def main(arguments: list[str]) -> int:
+    """The exit code. Becomes haproxy where there is nothing to stay for: no configuration, or no admin socket in it."""
     binary, arguments = arguments[0], arguments[1:]
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    die_with_parent(signal.SIGTERM)
+    admin = None
+    files = []
     for at, word in enumerate(arguments[:-1]):
-        path = arguments[at + 1]
-        if word == "-f" and os.path.isfile(path):
-            with open(path) as file:
-                text, missed = edited(file.read())
-            for name in missed:
-                sys.stderr.write(f"haproxy wrapper: EDIT NOT MADE: {name}\n")
-            if set(missed) & set(VITAL):
-                sys.exit("haproxy wrapper: refusing to listen on every interface")
-            with open(path + ".nd", "w") as file:
-                file.write(text)
-            arguments[at + 1] = path + ".nd"
-    os.execv(binary, [binary, *arguments])
+        if word == "-f" and os.path.isfile(arguments[at + 1]):
+            arguments[at + 1], admin = rewritten(arguments[at + 1])
+            files.append(arguments[at + 1])
+    if admin is None:
+        os.execv(binary, [binary, *arguments])
+    return Wrapper(binary, arguments, files, admin).run()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -25,7 +25,7 @@ SERVE_SETTINGS = {
     "RAY_SERVE_HAPROXY_TIMEOUT_CONNECT_S": "2",
     "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
     "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "10",
-    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",  # a killed haproxy is back in 4.7 s instead of 30.7
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "0.1",  # each second turn of the control loop; three in a row are a death
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2",
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
     "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "2",
@@ -36,6 +36,7 @@ RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_enable_metrics_collection": "0",
     "RAY_event_stats": "0",
+    "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # a log line per request, parsed in Python, collected by nobody
 }
 
 

@@ -143,6 +143,11 @@ class Service:
         """Processes of this installation whose command line holds `word`, e.g. `ServeReplica:vendor-sms-a`."""
         return [pid for pid, command in processes_of(self.state.marker).items() if word in command]
 
+    def haproxy_pids(self) -> list[int]:
+        """As `pidof haproxy` finds them: not their wrappers, whose command lines name the binary too."""
+        commands = processes_of(self.state.marker).items()
+        return [pid for pid, command in commands if command.split(" ", 1)[0].endswith("bin/haproxy")]
+
     def get(self, path: str) -> Any:
         with urllib.request.urlopen(f"{self.api}{path}", timeout=5) as answer:
             return json.load(answer)

