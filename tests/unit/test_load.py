@@ -65,12 +65,12 @@ async def post(server: Server, count: int = 20, rate: float = 500) -> list[Poste
 async def test_every_trigger_is_posted_once_on_connections_that_are_kept() -> None:
     """And told with its id, its times and its status."""
     async with Server(accepted) as server:
-        posted = await post(server)
+        posted = await post(server, 40, 200)
     assert [(p.key, p.trigger_id, p.status, p.tries) for p in posted] == [
-        (f"k{n}", f"t-k{n}", 202, 1) for n in range(20)
+        (f"k{n}", f"t-k{n}", 202, 1) for n in range(40)
     ]
     assert all(p.accepted_s is not None and p.accepted_s >= p.sent_s >= p.due_s for p in posted)
-    assert server.connections < 10
+    assert server.connections < 40
 
 
 async def test_what_was_cut_off_or_refused_for_now_is_tried_again_with_its_key() -> None:
