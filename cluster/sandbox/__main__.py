@@ -10,38 +10,34 @@ import sys
 
 import click
 import uvloop
-from aiohttp import web
 
-from cluster.sandbox.http import HttpSandbox
+from cluster.sandbox.http import HttpServer
 from cluster.sandbox.ledger import Ledger
 from cluster.sandbox.smtp import DATA_BYTES_MAX, SmtpSandbox
 
 
 async def serve(
     host: str, port: int, smtp_port: int, smtp_name: str, latency_ms: float
-) -> tuple[web.ServerRunner, asyncio.Server, int, int]:
-    """Start both servers; answers with what to stop and the ports they have."""
+) -> tuple[HttpServer, asyncio.Server, int]:
+    """Start both servers; answers with what to close and the port of the second."""
     ledger = Ledger(latency_ms)
-    runner = web.ServerRunner(web.Server(HttpSandbox(ledger), access_log=None), shutdown_timeout=0.2)
-    await runner.setup()
-    site = web.TCPSite(runner, host, port, backlog=1024)
-    await site.start()
+    http = await HttpServer.start(ledger, host, port)
     smtp = await asyncio.start_server(
         SmtpSandbox(ledger, smtp_name).handle, host, smtp_port, limit=DATA_BYTES_MAX, backlog=1024
     )
-    return runner, smtp, runner.addresses[0][1], smtp.sockets[0].getsockname()[1]
+    return http, smtp, smtp.sockets[0].getsockname()[1]
 
 
 async def _run(host: str, port: int, smtp_port: int, smtp_name: str, latency_ms: float) -> None:
-    runner, smtp, http, mail = await serve(host, port, smtp_port, smtp_name, latency_ms)
-    click.echo(json.dumps({"http_port": http, "smtp_port": mail}))
+    http, smtp, mail = await serve(host, port, smtp_port, smtp_name, latency_ms)
+    click.echo(json.dumps({"http_port": http.port, "smtp_port": mail}))
     sys.stdout.flush()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await stop.wait()
     smtp.close()
-    await asyncio.wait_for(runner.cleanup(), 2.0)
+    http.close()
 
 
 @click.command()

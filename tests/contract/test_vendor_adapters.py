@@ -68,11 +68,11 @@ class Sandbox:
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    runner, smtp, http_port, smtp_port = await serve("127.0.0.1", 0, 0, "smtp", 1.0)
+    http, smtp, smtp_port = await serve("127.0.0.1", 0, 0, "smtp", 1.0)
     async with aiohttp.ClientSession() as session:
-        yield Sandbox(f"http://127.0.0.1:{http_port}", smtp_port, session)
+        yield Sandbox(f"http://127.0.0.1:{http.port}", smtp_port, session)
     smtp.close()
-    await runner.cleanup()
+    http.close()
 
 
 async def send(vendor: Vendor, message: Message, timeout_s: float = 2.0) -> Outcome:
