@@ -201,8 +201,8 @@ def drained(service: Service, posted: Sequence[Posted]) -> Verdict:
     """Judge when all has arrived, or nothing more for `DRAIN_S`; deliveries of other rounds are not looked at."""
     keys = {p.key for p in posted}
     seen, judged, most = -1, -1, -1
-    changed_s = next_s = time.monotonic()
-    until_s = changed_s + DRAIN_S
+    changed_s = time.monotonic()
+    next_s, until_s = changed_s + 1.0, changed_s + DRAIN_S
     verdict = Verdict()
     while True:
         count, now_s = arrived(service), time.monotonic()
