@@ -212,16 +212,19 @@ def _replicas_because(p: Profile) -> str:
 
 def _actors(per_s: float, load: Load, p: Profile) -> int:
     """As many as the supervisor would give the pool when there is no backlog, and at least what their CPU needs."""
-    planned = pool_size(
-        per_s,
-        load.vendor_ms / 1000,
-        backlog=0,
-        concurrency=load.concurrency,
-        rate_per_s=None,
-        live=0,
-        least=1,
-        most=ACTORS_MOST,
-    )
+    planned, live = 1, 0
+    while planned != live:  # it grows step by step, as the supervisor lets it
+        live = planned
+        planned = pool_size(
+            per_s,
+            load.vendor_ms / 1000,
+            backlog=0,
+            concurrency=load.concurrency,
+            rate_per_s=None,
+            live=live,
+            least=1,
+            most=ACTORS_MOST,
+        )
     return max(planned, _processes(per_s, p.dispatch_cpu_ms_per_notification, p.vendor_cores_idle))
 
 

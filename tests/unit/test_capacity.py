@@ -36,6 +36,7 @@ PROFILE = Profile(
     aof_kept_bytes_per_notification_retained=250.0,
     machine="a test",
 )
+CHEAP = replace(PROFILE, redis_cpu_ms_per_notification_delivered=0.0, redis_cpu_ms_per_trigger_accepted=0.0)
 BOTH = {"sms": 1.0, "email": 1.0}
 
 
@@ -105,14 +106,16 @@ def test_each_cell_has_its_own_floors() -> None:
     assert (found["intake replicas"], found["vendor actors, sms"]) == (10, 5)
 
 
-def test_the_pools_are_those_that_the_supervisor_would_plan() -> None:
-    """Whatever dispatcher/core/sizing.py decides for a pool without backlog."""
-    for per_s in (10, 500, 640, 1000, 5000):
-        planned = pool_size(float(per_s), 0.1, 0, concurrency=64, rate_per_s=None, live=0, least=1, most=10**9)
-        load = Load(DAY_S * per_s, BOTH, peak_factor=1.0, retention_s=1.0)
-        assert (
-            answer(load, replace(PROFILE, redis_cpu_ms_per_notification_delivered=0.0))["vendor actors, sms"] == planned
-        )
+@pytest.mark.parametrize("per_s", [10, 500, 640, 1000, 5000])
+def test_the_pools_are_those_that_the_supervisor_would_keep(per_s: int) -> None:
+    """By dispatcher/core/sizing.py: it leaves a pool of that size as it is, and makes a smaller one grow."""
+
+    def planned(live: int) -> int:
+        return pool_size(float(per_s), 0.1, 0, concurrency=64, rate_per_s=None, live=live, least=1, most=10**9)
+
+    size = int(answer(Load(DAY_S * per_s, BOTH, peak_factor=1.0, retention_s=1.0), CHEAP)["vendor actors, sms"])
+    assert planned(size) == size
+    assert size == 1 or planned(size - 1) > size - 1
 
 
 def test_the_assumptions_do_not_depend_on_the_load() -> None:
