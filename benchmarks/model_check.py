@@ -107,6 +107,8 @@ def main(markdown: bool, quick: bool, results_: Path | None) -> None:
         "intake_replicas": INTAKE_REPLICAS,
     }
     results.report("model_check", figures, results_, quick)
+    if results_ is None:
+        click.echo("docs/capacity.md has the figures of before until you call: python -m benchmarks.document")
 
 
 if __name__ == "__main__":

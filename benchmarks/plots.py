@@ -89,7 +89,7 @@ def _two_sided(axes: Any, names: Sequence[str], sides: Mapping[str, tuple[str, S
         axes.bar(places, p50, width * 0.9, label=label, color=colour, yerr=above, capsize=3)
         for place, value in zip(places, p50, strict=True):
             text = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-            axes.annotate(text, (place, value), xytext=(0, 2), textcoords="offset points", fontsize=8)
+            axes.annotate(text, (place, value), xytext=(4, 2), textcoords="offset points", fontsize=8)
     _logarithmic(axes)
     axes.set_xticks(range(len(names)), names)
 
@@ -165,7 +165,8 @@ def _end_to_end(figures: Figures) -> Drawing:
     cpu.set_ylabel("CPU ms a trigger")
     for axes in (latency, cpu):
         axes.set_xlabel("triggers/s, two notifications each")
-        axes.legend(fontsize=7)
+    latency.legend(fontsize=7)
+    cpu.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0.0)
     return drawing
 
 
