@@ -35,7 +35,7 @@ check: $(READY) ## lint, format and types
 	$(BIN)/ruff format --no-cache --check .
 	$(BIN)/mypy
 
-bench: $(READY) ## all benchmarks in brief, within 20 minutes; in full: FULL=1, one: NAME=growth
+bench: $(READY) ## all benchmarks in brief, within 20 minutes; in full: FULL=1; one, in full: NAME=growth
 	$(BIN)/python -m benchmarks $(NAME) $(if $(NAME)$(FULL),,--brief)
 
 bench-quick: $(READY) ## a smoke of each benchmark, with small sizes

@@ -2,35 +2,58 @@
 
     python -m benchmarks.accept_latency [--rate 116 --rate 1157] [--vendors healthy --vendors hanging] [--rounds 3]
 
-Starts the whole service with the sandbox vendors, posts triggers (SMS + e-mail each) open-loop and counts latency from
-the due time. Each condition (a rate, and whether the vendors work, take every call and never answer, or are held by
-an operator so that nothing is dispatched) prints accept p50, p99, p99.9, what a bare fdatasync on the same disk took
-meanwhile, delivery latency, lost and duplicated, judged by what the vendors received, and the CPU time of each part per
-trigger. Vendors are healed, or released, after the last post, and all that waited for them must arrive. Figures are
-medians of rounds in one running service.
+Starts the whole service with the sandbox vendors and its pools at their floors, posts triggers (SMS + e-mail each)
+open-loop and counts latency from the due time. Each condition (a rate, and whether the vendors work, take every call
+and never answer, or are held by an operator so that nothing is dispatched) prints accept p50, p99, p99.9, what a bare
+fdatasync on the same disk took meanwhile, delivery latency, what was lost and repeated by the vendors' own records, and
+the CPU time of each part per trigger. Vendors are healed, or released, after the last post; all that waited for them
+must arrive, and every breaker be closed, before the next condition begins.
+
+250/s is measured with healthy vendors only, as a second rate that small machines carry: `benchmarks.profile` draws its
+lines through those that were sustained. Last comes a bisection, healthy vendors too: between the highest rate whose p99
+is within 10 ms and the lowest above it whose is not. Figures are medians of rounds in one running service.
 """
 
 from __future__ import annotations
 
-import time
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
-import uvloop
 
 from benchmarks import results
 from benchmarks.disk import Disk
-from benchmarks.whole_service import CpuMeter, bodies, drained, fault_all, hold_all, release_all, running
-from cluster.load import percentile, post_steadily
+from benchmarks.whole_service import (
+    FIXED,
+    fault_all,
+    forget,
+    hold_all,
+    load,
+    merged,
+    recovered,
+    release_all,
+    running,
+)
+from cluster.load import percentile
 from cluster.service import Service
 
-RATES = (116.0, 200.0, 500.0)
-"""10 M a day is 116 a second."""
+RATES = (116.0, 500.0, 1157.0)
+"""10 M a day is 116 a second, its peak ten times that."""
 
+HEALTHY_ONLY = (250.0,)
 STATES = ("healthy", "hanging", "held")
 P99_MAX_MS = 10.0
+STEPS, NEAR = 3, 1.15
+"""Of the bisection, which also ends when the two rates are this close."""
+
+TRIGGERS_MAX = 5000
+"""Of a round: an overload leaves a backlog that must be worked off."""
+
+QUICK = {"vendors": {name: {"breaker": {"open_wait_s": 2, "open_wait_s_max": 8}} for name in ("email-a", "email-b")}}
+"""The e-mail vendors come back as soon as the SMS vendors of the sandbox do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,113 +70,158 @@ class Condition:
 
     @property
     def count(self) -> int:
-        return int(self.rate * self.seconds)
+        return min(TRIGGERS_MAX, int(self.rate * self.seconds))
 
 
 def one_round(service: Service, condition: Condition, start: int) -> dict[str, float]:
+    disk = Disk(service.state.path)
+    forget(service)
     if condition.vendors == "hanging":
         fault_all(service, mode="hang")
     elif condition.vendors == "held":
         hold_all(service)
-    meter, client_s = CpuMeter(service), time.process_time()
-    with Disk(service.state.path) as disk:
-        posted = uvloop.run(post_steadily(service.api, bodies(condition.count, start), condition.rate))
-    client_s = time.process_time() - client_s
-    fault_all(service, mode="none")
-    release_all(service)
-    verdict = drained(service, posted)
-    used = meter.read() | {"client": client_s}
-    latency = [(p.accepted_s - p.due_s) * 1000 for p in posted if p.accepted_s is not None]
+
+    def heal() -> None:
+        if condition.vendors == "hanging":
+            fault_all(service, mode="none")
+        elif condition.vendors == "held":
+            release_all(service)
+
+    run = load(service, condition.rate, condition.count, start, heal, beside=disk)
+    accept_ms, deliver_s = run.accept_ms, run.verdict.delivery_s
+    dead = len(service.get("/v1/dead-letters?limit=1000")["dead_letters"])
+    recovered(service)
     return {
-        "accepted": verdict.accepted,
-        "accept_ms_p50": percentile(latency, 0.5),
-        "accept_ms_p99": percentile(latency, 0.99),
-        "accept_ms_p999": percentile(latency, 0.999),
+        "accepted": run.verdict.accepted,
+        "sustained": float(run.sustained),
+        "accept_ms_p50": percentile(accept_ms, 0.5),
+        "accept_ms_p99": percentile(accept_ms, 0.99),
+        "accept_ms_p999": percentile(accept_ms, 0.999),
+        "first_try_percent": 100 * run.first_try,
         "fdatasync_ms_p50": percentile(disk.took_ms, 0.5),
         "fdatasync_ms_p99": percentile(disk.took_ms, 0.99),
         "fdatasync_ms_max": max(disk.took_ms, default=float("nan")),
-        "delivery_ms_p50": percentile(verdict.delivery_s, 0.5) * 1000,
-        "delivery_ms_p99": percentile(verdict.delivery_s, 0.99) * 1000,
-        "delivered": verdict.delivered,
-        "lost": len(verdict.lost),
-        "dead_letters": len(service.get("/v1/dead-letters?limit=1000")["dead_letters"]),
-        "duplicated": verdict.repeats,
-        **{f"cpu_ms_per_trigger_{part}": cpu * 1000 / len(posted) for part, cpu in used.items()},
+        "delivery_ms_p50": percentile(deliver_s, 0.5) * 1000,
+        "delivery_ms_p99": percentile(deliver_s, 0.99) * 1000,
+        "delivered": run.verdict.delivered,
+        "dead_letters": dead,
+        **run.losses,
+        "metered_s": run.seconds,
+        **{f"cpu_ms_per_trigger_{part}": ms for part, ms in run.cpu_ms_per_trigger().items()},
     }
+
+
+class Measuring:
+    """Rounds in one running service, and what each condition showed."""
+
+    def __init__(self, service: Service) -> None:
+        self._service, self._start = service, 0
+        self._rows: dict[Condition, list[dict[str, float]]] = {}
+
+    def round(self, condition: Condition) -> None:
+        self._rows.setdefault(condition, []).append(one_round(self._service, condition, self._start))
+        self._start += condition.count
+        row = self._rows[condition][-1]
+        click.echo(f"{condition.name}: accept p99 {row['accept_ms_p99']:.1f} ms")
+
+    def conditions(self) -> dict[str, dict[str, Any]]:
+        """By rate, then by state of the vendors."""
+        return {
+            condition.name: {
+                "rate_per_s": condition.rate,
+                "vendors": condition.vendors,
+                "triggers": condition.count,
+                **results.spreads(found),
+            }
+            for condition, found in sorted(self._rows.items(), key=lambda item: (item[0].rate, item[0].vendors))
+        }
 
 
 @click.command(help=__doc__)
-@click.option("--rate", "rates", multiple=True, type=float, default=RATES, show_default=True, help="triggers a second")
+@click.option("--rate", "rates", multiple=True, type=float, help=f"triggers a second, instead of {RATES} and 250")
 @click.option("--vendors", "vendors", multiple=True, type=click.Choice(STATES), default=STATES, show_default=True)
-@click.option("--seconds", default=30.0, show_default=True, help="of each round")
-@click.option("--rounds", default=1, show_default=True)
+@click.option("--seconds", default=20.0, show_default=True, help=f"of each round, up to {TRIGGERS_MAX} triggers")
+@click.option("--rounds", default=1, show_default=True, help="of each condition that is named; the bisection has one")
+@click.option("--steps", default=STEPS, show_default=True, help="of the bisection, at most")
 @results.options
 def main(
-    rates: tuple[float, ...], vendors: tuple[str, ...], seconds: float, rounds: int, quick: bool, results_: Path | None
+    rates: tuple[float, ...],
+    vendors: tuple[str, ...],
+    seconds: float,
+    rounds: int,
+    steps: int,
+    quick: bool,
+    results_: Path | None,
 ) -> None:
+    more = () if rates or "healthy" not in vendors else HEALTHY_ONLY
+    rates = rates or RATES
     if quick:
-        rates, seconds = (20.0,), 3.0
-    conditions = [Condition(rate, state, seconds) for rate in rates for state in vendors]
-    rows: dict[str, list[dict[str, float]]] = {condition.name: [] for condition in conditions}
-    with running() as (service, ready_s):
-        start = 0
+        rates, more, seconds, steps = (20.0,), (), 3.0, 0
+    named = [Condition(rate, state, seconds) for rate in rates for state in vendors]
+    named += [Condition(rate, "healthy", seconds) for rate in more]
+    with running(merged(FIXED, QUICK)) as (service, ready_s):
+        measuring = Measuring(service)
         for _ in range(rounds):
-            for condition in conditions:  # taking turns: what the machine does meanwhile befalls all alike
-                rows[condition.name].append(one_round(service, condition, start))
-                start += condition.count
-    measured: dict[str, dict[str, Any]] = {
-        condition.name: {
-            "rate_per_s": condition.rate,
-            "vendors": condition.vendors,
-            "triggers": condition.count,
-            **{name: results.spread([run[name] for run in found]) for name in found[0]},
-        }
-        for condition in conditions
-        for found in [rows[condition.name]]
+            for condition in named:  # taking turns: what the machine does meanwhile befalls all alike
+                measuring.round(condition)
+        for _ in range(steps if "healthy" in vendors else 0):
+            rate = between(p99_of(measuring.conditions().values(), "healthy"), P99_MAX_MS)
+            if rate is None:
+                break
+            measuring.round(Condition(rate, "healthy", seconds))
+        measured = measuring.conditions()
+    figures = {
+        "ready_s": round(ready_s, 1),
+        "conditions": measured,
+        "hanging_over_healthy": decoupling(measured),
+        "highest_rate_with_p99_of_10_ms": highest_within(measured, P99_MAX_MS),
     }
-    for name, found in measured.items():
+    show(figures)
+    results.report("accept_latency", figures, results_, quick)
+    results.convict(measured.values())
+
+
+def show(figures: Mapping[str, Any]) -> None:
+    for name, found in figures["conditions"].items():
         click.echo(name)
         for figure, value in found.items():
             shown = f"{value['median']:g}  ({value['min']:g} to {value['max']:g})" if isinstance(value, dict) else value
             click.echo(f"  {figure:32} {shown}")
-    ratios = decoupling(measured)
-    for at, ratio in ratios.items():
+    for at, ratio in figures["hanging_over_healthy"].items():
         click.echo(f"accept p99 at {at}, vendors hanging ÷ healthy: {ratio:g}")
-    highest = highest_within(measured, P99_MAX_MS)
-    for state, rate in highest.items():
+    for state, rate in figures["highest_rate_with_p99_of_10_ms"].items():
         click.echo(
-            f"highest of these rates with an accept p99 of at most {P99_MAX_MS:g} ms, vendors {state}: {rate:g}/s"
+            f"highest rate measured with an accept p99 of at most {P99_MAX_MS:g} ms, vendors {state}: {rate:g}/s"
         )
-    figures = {
-        "ready_s": round(ready_s, 1),
-        "conditions": measured,
-        "hanging_over_healthy": ratios,
-        "highest_rate_with_p99_of_10_ms": highest,
-    }
-    results.report("accept_latency", figures, results_, quick)
+
+
+def p99_of(conditions: Iterable[Mapping[str, Any]], vendors: str) -> dict[float, float]:
+    """Accept p99 by rate, in one state of the vendors."""
+    return {c["rate_per_s"]: c["accept_ms_p99"]["median"] for c in conditions if c["vendors"] == vendors}
+
+
+def between(p99_ms: Mapping[float, float], most_ms: float) -> float | None:
+    """The next rate to try: between the highest within `most_ms` and the lowest above it that is not.
+
+    None: there are no two such rates, or they are near enough.
+    """
+    low = max((rate for rate, p99 in p99_ms.items() if p99 <= most_ms), default=None)
+    high = min((rate for rate in p99_ms if low is not None and rate > low), default=None)
+    if low is None or high is None or high / low <= NEAR:
+        return None
+    return float(round(math.sqrt(low * high)))
 
 
 def decoupling(conditions: dict[str, dict[str, Any]]) -> dict[str, float]:
     """Of each rate measured both ways: accept p99 with hanging vendors ÷ with healthy ones."""
-    p99 = {(c["rate_per_s"], c["vendors"]): c["accept_ms_p99"]["median"] for c in conditions.values()}
-    return {
-        f"{rate:g}/s": round(p99[rate, "hanging"] / p99[rate, "healthy"], 2)
-        for rate in sorted({rate for rate, _ in p99})
-        if (rate, "hanging") in p99 and (rate, "healthy") in p99
-    }
+    healthy, hanging = p99_of(conditions.values(), "healthy"), p99_of(conditions.values(), "hanging")
+    return {f"{rate:g}/s": round(hanging[rate] / healthy[rate], 2) for rate in sorted(healthy) if rate in hanging}
 
 
 def highest_within(conditions: dict[str, dict[str, Any]], most_ms: float) -> dict[str, float]:
     """Of each state of the vendors: the highest rate measured whose accept p99 is within `most_ms`; 0: none."""
     return {
-        state: max(
-            (
-                c["rate_per_s"]
-                for c in conditions.values()
-                if c["vendors"] == state and c["accept_ms_p99"]["median"] <= most_ms
-            ),
-            default=0.0,
-        )
+        state: max((r for r, p99 in p99_of(conditions.values(), state).items() if p99 <= most_ms), default=0.0)
         for state in dict.fromkeys(c["vendors"] for c in conditions.values())
     }
 

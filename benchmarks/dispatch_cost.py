@@ -1,11 +1,14 @@
 """What does sending one notification cost in CPU time, and how fast does one process drain a backlog?
 
-    python -m benchmarks.dispatch_cost [--count 2000] [--rounds 5] [--peers all] [--against DIR]
+    python -m benchmarks.dispatch_cost [--count 2000] [--rounds 3] [--peers all] [--against DIR]
 
 A backlog is sent through a sandbox vendor that answers after 50 ms, at most 64 calls at once, from a Redis with
 append-only and fsync always, as `dispatcher up` starts it. Subjects: our vendor actor with its full duty, the bare
 asyncio loop under it (`benchmarks/dispatch_workers.py`), and peers (`benchmarks/peers`) where they are installed
 (`pip install -e '.[peers]'`). Rounds interleave the subjects, so that a noisy minute hits all of them.
+
+Ours has a contract rate that is never reached, so that the limiter is asked as it is in production. Every
+subject's Redis, vendor and template are the same.
 
 CPU is of all the worker's processes, user and system, read from the kernel, from the 500th delivery to the last
 acknowledgement. Redis and the vendor are processes of their own; Redis's CPU time is told apart. Every delivery is
@@ -181,7 +184,7 @@ def chosen_peers(wanted: str) -> list[Subject]:
 
 @click.command(help=__doc__)
 @click.option("--count", default=2000, show_default=True, help="notifications measured, after 500 to warm up")
-@click.option("--rounds", default=5, show_default=True)
+@click.option("--rounds", default=3, show_default=True)
 @click.option("--peers", "wanted", default="all", show_default=True, help="names with commas between, all or none")
 @click.option("--against", type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path))
 @results.options
@@ -206,8 +209,7 @@ def main(count: int, rounds: int, wanted: str, against: Path | None, quick: bool
     figures = summary(found, count, rounds)
     show(figures)
     results.report("dispatch_cost", figures, results_, quick, (*results.PACKAGES, *VERSIONED))
-    if any(run["missing"] or run["repeated"] for run in found["ours"]):
-        raise click.ClickException("ours lost or repeated a delivery")
+    results.convict({"lost": run["missing"], "unexplained": run["repeated"]} for run in found["ours"])
 
 
 def summary(found: dict[str, list[dict[str, float]]], count: int, rounds: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import click
 import uvloop
 
 from benchmarks import results
-from benchmarks.whole_service import bodies, drained, fault_all, running, vendors
+from benchmarks.whole_service import bodies, drained, fault_all, losses, running, vendors
 from cluster.load import Posted, post_steadily
 from cluster.service import Service
 
@@ -88,8 +88,7 @@ def measure(service: Service, config: Path, phases: tuple[float, float, float], 
         **reading(watch.samples, began_s + phases[0], began_s + phases[0] + phases[1]),
         "accepted": verdict.accepted,
         "unacknowledged": verdict.unacknowledged,
-        "lost": len(verdict.lost),
-        "duplicated": verdict.repeats,
+        **losses(service, verdict),
         "watched": list(WATCHED),
         "load": [{"per_s": rate, "until_s": sum(phases[: n + 1])} for n, rate in enumerate((LOW, HIGH, LOW))],
         "samples": [{**s, "at_s": round(s["at_s"] - began_s, 1)} for s in watch.samples],
@@ -139,6 +138,7 @@ def main(quick: bool, results_: Path | None) -> None:
             click.echo(f"{vendor:8} {name:28} {value}")
     click.echo(f"accepted {figures['accepted']}, lost {figures['lost']}, duplicated {figures['duplicated']}")
     results.report("elastic", figures, results_, quick)
+    results.convict([figures])
 
 
 if __name__ == "__main__":

@@ -1,37 +1,44 @@
 """Do bytes and cost per notification grow with what is queued, what is retained and how many vendors there are?
 
-    python -m benchmarks.growth [--backlogs 1000,100000] [--vendors 2,8,20] [--rounds 5]
+    python -m benchmarks.growth [--backlogs 1000,100000,1000000] [--retained 0,1000000] [--vendors 2,8,20] [--rounds 15]
 
-Straight on the store, against a Redis as `dispatcher up` starts it: no vendor calls. A trigger means two notifications.
+Straight on the store, against a Redis as `dispatcher up` starts it, one for each size: no vendor calls. A trigger means
+two notifications. Large stores are filled by copying what the store wrote (`benchmarks/filling.py`).
 
-* memory: Redis's own count per notification while queued, and while retained after it was settled; and the append-only
-  file's growth, as written (accept, claim, settle) and after a rewrite.
-* backlog: with so many notifications queued beforehand, milliseconds per trigger accepted (64 in a round trip, as the
-  group commit does) and per notification claimed and settled, wall time and Redis's CPU time.
+* bytes: Redis's own count per notification while queued, and while retained after it was settled; and the append-only
+  file's growth, as written (accept, claim, settle) and after a rewrite. Of the largest sizes only the first two.
+* backlog, retained: with so many notifications queued, or finished and kept, beforehand: milliseconds per trigger
+  accepted (64 in a round trip, as the group commit does) and per notification claimed and settled, wall time and
+  Redis's CPU time.
 * vendors: the same with the notifications spread over so many mailboxes, each drained in turn.
+
+The sizes of one question take turns within each round, so that a noisy minute hits all of them. Each cost should stay
+within 10 % of its smallest; where it does not, that is said.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import uvloop
 
-from benchmarks import results
+from benchmarks import filling, results
 from benchmarks.processes import cpu_s, private_redis, until, workspace
+from benchmarks.triggers import checkout
 from cluster.redis_server import RedisServer
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.keys import lanes_of
 from dispatcher.adapters.redis.scripts import client
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.core.life import Settle
-from dispatcher.core.notification import Attempt, NewNotification, NewTrigger
+from dispatcher.core.notification import Attempt, Lane, NewNotification, NewTrigger
 from dispatcher.ports import Claims
 
 GROUP = 64
@@ -43,53 +50,88 @@ MEASURED = 40
 EACH = 2
 """Notifications of a trigger."""
 
+COPIED_FROM = 10_000
+"""Notifications: a larger store is filled by copying."""
 
-def trigger(n: int, vendors: list[str], now_ms: int) -> NewTrigger:
+WITHIN = 1.10
+QUEUED_MAX, RETAINED_MAX = 1024, 600
+"""Bytes in Redis."""
+
+ID = "0-%026d"
+FIRST_COPY = 10_000_000
+MEMORY_MAX = 4 << 30
+WRITTEN_MAX = 100_000
+"""Notifications of which every byte is measured by really accepting and settling them."""
+
+
+def trigger(n: int, vendors: Sequence[str], now_ms: int) -> NewTrigger:
     """A checkout's SMS and e-mail; the pair of vendors moves on with each trigger."""
-    sms = vendors[n * EACH % len(vendors)]
-    email = vendors[(n * EACH + 1) % len(vendors)]
-    return NewTrigger(
-        id=f"0-{n:026d}",
-        tenant="public",
-        event="checkout.completed",
-        body_hash=f"{n:064x}",
-        accepted_ms=now_ms,
-        expires_ms=now_ms + 86_400_000,
-        priority="normal",
-        on_unknown="resend",
-        data={"order": f"N{n:08d}", "total": f"{n % 90 + 9}.90", "currency": "EUR", "name": f"Ada {n}"},
-        notifications=(
-            NewNotification("sms", f"+49151{10_000_000 + n}", (sms, "sms-z"), sms, "paid-sms", 1),
-            NewNotification("email", f"customer-{n}@example.com", (email, "email-z"), email, "paid-email", 1),
-        ),
-        recipient_id=f"cust-{n}",
+    sms, email = vendors_of(n, vendors)
+    return checkout(
+        n,
+        now_ms,
+        NewNotification("sms", f"+49151{10_000_000 + n}", (sms, "sms-z"), sms, "paid-sms", 1),
+        NewNotification("email", f"customer-{n:08d}@example.com", (email, "email-z"), email, "paid-email", 1),
+        id=ID % n,
+        recipient_id=f"cust-{n:08d}",
         locale="de-DE",
-        idempotency_key=f"N{n:08d}",
     )
+
+
+def vendors_of(n: int, vendors: Sequence[str]) -> tuple[str, str]:
+    return vendors[n * EACH % len(vendors)], vendors[(n * EACH + 1) % len(vendors)]
 
 
 class Stand:
     """A store, a number of vendors with a live incarnation each, and what was measured on them."""
 
     def __init__(self, server: RedisServer, vendors: int) -> None:
-        self._server = server
         pid = server.pid()
         assert pid is not None
         self._pid = pid
-        self._connection = client(server.url, timeout_s=30.0)
+        self._connection = client(server.url, timeout_s=60.0)
         self._store = RedisStore(self._connection)
         self.vendors = [f"vendor-{n:02d}" for n in range(vendors)]
         self._me: dict[str, str] = {}
-        self._numbers = itertools.count()
+        self._numbers, self._copies = itertools.count(), itertools.count(FIRST_COPY)
 
     async def open(self) -> None:
         await self._connection.flushall()
+        await self._connection.config_set("auto-aof-rewrite-percentage", 0)  # amid a measurement it would weigh on it
         control = RedisControl(self._connection)
         for vendor in self.vendors:
             self._me[vendor] = await control.register(vendor)
 
     async def close(self) -> None:
         await self._connection.aclose()
+
+    # ---- filling
+
+    async def queue(self, notifications: int) -> None:
+        """So many more wait, evenly over the vendors' mailboxes."""
+        if notifications <= COPIED_FROM:
+            await self.accept(notifications)
+            return
+        pairs = len(self.vendors) // EACH
+        await self.accept(pairs * EACH)
+        count, first = notifications // EACH - pairs, next(self._numbers)  # that number is not used
+        for n in range(pairs):
+            lanes = [Lane(vendor, "normal") for vendor in vendors_of(n, self.vendors)]
+            await self._copy(ID % (first - pairs + n), lanes, count // pairs + (n < count % pairs))
+
+    async def retain(self, notifications: int) -> None:
+        """So many more are finished and kept."""
+        if not notifications:
+            return
+        first = next(self._numbers) + 1
+        await self.accept(EACH)
+        assert await self.deliver(EACH) == EACH
+        await self._copy(ID % first, (), notifications // EACH - 1)
+
+    async def _copy(self, trigger_id: str, lanes: Sequence[Lane], count: int) -> None:
+        await filling.copy(self._connection, trigger_id, lanes, next(self._copies), count, ID)
+        for _ in range(count - 1):
+            next(self._copies)
 
     # ---- doing
 
@@ -102,13 +144,13 @@ class Stand:
 
     async def deliver(self, notifications: int) -> int:
         """Claim and settle as a courier does, without a call between; vendors in turn. Answers how many it were."""
-        done = 0
+        done = idle = 0
         for vendor in itertools.cycle(self.vendors):
-            if done >= notifications:
+            if done >= notifications or idle > len(self.vendors):
                 return done
             got = await self._store.claim(self._me[vendor], lanes_of(vendor), min(GROUP, notifications - done))
-            if not got.claims and done == 0 and vendor == self.vendors[-1]:
-                return done
+            assert not got.orphans, got.orphans
+            idle = 0 if got.claims else idle + 1
             done += len(got.claims)
             await self._settle(vendor, got)
         return done
@@ -129,9 +171,9 @@ class Stand:
         wall = time.perf_counter() - began
         return {"wall_ms": wall * 1000 / units, "redis_cpu_ms": (cpu_s([self._pid]) - cpu) * 1000 / units}
 
-    async def stretch(self) -> dict[str, float]:
+    async def stretch(self, trips: int = MEASURED) -> dict[str, float]:
         """Accept as much as is then claimed and settled, so that the backlog stays as it is."""
-        triggers = GROUP * MEASURED
+        triggers = GROUP * trips
         accept = await self.cost(self.accept(triggers * EACH), triggers)
         deliver = await self.cost(self.deliver(triggers * EACH), triggers * EACH)
         return {
@@ -147,10 +189,6 @@ class Stand:
     async def aof(self) -> int:
         """Bytes of the append-only file."""
         return int((await self._connection.info("persistence"))["aof_current_size"])
-
-    async def rewrite_by_itself(self, yes: bool) -> None:
-        """A rewrite in the middle would hide what was written."""
-        await self._connection.config_set("auto-aof-rewrite-percentage", 100 if yes else 0)
 
     async def rewrite(self) -> int:
         """Bytes of the append-only file after a rewrite."""
@@ -171,7 +209,6 @@ async def bytes_each(server: RedisServer, notifications: int) -> dict[str, float
     """Bytes per notification: queued, retained, written to disk, kept on disk."""
     stand = Stand(server, 2)
     await stand.open()
-    await stand.rewrite_by_itself(False)
     empty, empty_aof = await stand.memory(), await stand.rewrite()
     began_aof = await stand.aof()
     await stand.accept(notifications)
@@ -182,65 +219,147 @@ async def bytes_each(server: RedisServer, notifications: int) -> dict[str, float
     assert done == notifications, done
     retained, delivered_aof = await stand.memory(), await stand.aof()
     retained_disk = await stand.rewrite()
-    await stand.rewrite_by_itself(True)
     await stand.close()
-    each = 1 / notifications
+    found = {
+        "queued": queued - empty,
+        "retained": retained - empty,
+        "aof_written": accepted_aof - began_aof + delivered_aof - before_aof,
+        "aof_kept_queued": queued_disk - empty_aof,
+        "aof_kept_retained": retained_disk - empty_aof,
+    }
+    return {name: round(size / notifications, 1) for name, size in found.items()}
+
+
+Fill = Callable[[Stand, int], Awaitable[None]]
+
+
+async def nothing(stand: Stand, size: int) -> None:
+    """For what differs from stand to stand in another way."""
+
+
+async def costs(
+    stands: Mapping[int, Stand], fill: Fill, queued: int, rounds: int, trips: int
+) -> tuple[dict[str, Any], dict[int, float]]:
+    """What stretches cost on each stand, filled to its size and then with `queued` more in its mailboxes.
+
+    The stands take turns within each round. Answers also the bytes that each filled notification takes.
+    """
+    filled: dict[int, float] = {}
+    runs: dict[int, list[dict[str, float]]] = {size: [] for size in stands}
+    for size, stand in stands.items():
+        await stand.open()
+        empty = await stand.memory()
+        await fill(stand, size)
+        filled[size] = round((await stand.memory() - empty) / size, 1) if size else 0.0
+        await stand.queue(queued)
+        await stand.stretch(trips)  # warm
+    for _ in range(rounds):
+        for size, stand in stands.items():
+            runs[size].append(await stand.stretch(trips))
+    for stand in stands.values():
+        await stand.close()
+    return {str(size): results.spreads(found, 4) for size, found in runs.items()}, filled
+
+
+def over_least(by_size: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Of each cost: its greatest median over its smallest."""
+    names = next(iter(by_size.values()))
+    medians = {name: [found[name]["median"] for found in by_size.values()] for name in names}
+    return {name: round(max(values) / min(values), 3) for name, values in medians.items()}
+
+
+class Servers:
+    """As many private Redis as are asked for, each used again by the next question."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._servers, self._stack = folder, list[RedisServer](), contextlib.ExitStack()
+
+    def __enter__(self) -> Servers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def get(self, n: int) -> RedisServer:
+        while n >= len(self._servers):
+            folder = self._folder / str(len(self._servers))
+            folder.mkdir()
+            self._servers.append(self._stack.enter_context(private_redis(folder, MEMORY_MAX)))
+            assert until(self._servers[-1].client().ping, 10.0)
+        return self._servers[n]
+
+    def stands(self, sizes: Sequence[int], vendors: Callable[[int], int] = lambda size: EACH) -> dict[int, Stand]:
+        return {size: Stand(self.get(n), vendors(size)) for n, size in enumerate(sizes)}
+
+
+async def measure(
+    servers: Servers, sizes: Sequence[int], kept: Sequence[int], counts: Sequence[int], rounds: int, trips: int
+) -> dict[str, Any]:
+    few = min(sizes)
+    of_each = {size: await bytes_each(servers.get(0), size) for size in sizes if size <= WRITTEN_MAX}
+    backlog, queued = await costs(servers.stands(sizes), Stand.queue, 0, rounds, trips)
+    retained, finished = await costs(servers.stands(kept), Stand.retain, few, rounds, trips)
+    vendors, _ = await costs(servers.stands(counts, lambda count: count), nothing, few, rounds, trips)
+    for kind, filled in (("queued", queued), ("retained", finished)):
+        for size in (size for size in filled if size > WRITTEN_MAX):
+            of_each.setdefault(size, {})[kind] = filled[size]
+    found = {"backlog": backlog, "retained": retained, "vendors": vendors}
     return {
-        "queued": (queued - empty) * each,
-        "retained": (retained - empty) * each,
-        "aof_written": (accepted_aof - began_aof + delivered_aof - before_aof) * each,
-        "aof_kept_queued": (queued_disk - empty_aof) * each,
-        "aof_kept_retained": (retained_disk - empty_aof) * each,
+        "bytes": {str(size): values for size, values in of_each.items()},
+        **found,
+        "most_over_least": {by: over_least(by_size) for by, by_size in found.items()},
     }
 
 
-async def costs(server: RedisServer, backlog: int, vendors: int, rounds: int) -> dict[str, Any]:
-    stand = Stand(server, vendors)
-    await stand.open()
-    await stand.accept(backlog)
-    await stand.stretch()  # warm
-    runs = [await stand.stretch() for _ in range(rounds)]
-    await stand.close()
-    return {name: results.spread([run[name] for run in runs], 4) for name in runs[0]}
+def verdicts(figures: Mapping[str, Any]) -> list[str]:
+    """What is missed of: each cost within 10 % of its smallest, 1 KiB queued, 600 B retained."""
+    missed = [
+        f"{cost} by {by}: × {ratio:.2f}, more than {WITHIN:.2f}"
+        for by, ratios in figures["most_over_least"].items()
+        for cost, ratio in ratios.items()
+        if ratio > WITHIN
+    ]
+    for kind, most in (("queued", QUEUED_MAX), ("retained", RETAINED_MAX)):
+        for size, values in figures["bytes"].items():
+            if values.get(kind, 0) > most:
+                missed.append(f"bytes {kind} of {int(size):,}: {values[kind]:.0f}, more than {most}")
+    return missed
 
 
 @click.command(help=__doc__)
 @click.option("--backlogs", default="1000,100000,1000000", show_default=True)
+@click.option("--retained", "kept", default="0,1000000", show_default=True)
 @click.option("--vendors", default="2,8,20", show_default=True)
-@click.option("--rounds", default=5, show_default=True)
+@click.option("--rounds", default=15, show_default=True)
 @results.options
-def main(backlogs: str, vendors: str, rounds: int, quick: bool, results_: Path | None) -> None:
-    sizes, counts = [int(text) for text in backlogs.split(",")], [int(text) for text in vendors.split(",")]
+def main(backlogs: str, kept: str, vendors: str, rounds: int, quick: bool, results_: Path | None) -> None:
+    sizes, many, counts = ([int(text) for text in texts.split(",")] for texts in (backlogs, kept, vendors))
+    trips = MEASURED
     if quick:
-        sizes, counts, rounds = [200, 2000], [2, 8], 1
-    with workspace() as folder, private_redis(folder, 4 << 30) as server:
-        assert until(lambda: server.client().ping(), 10.0)
-        figures = {
-            "bytes": {str(size): uvloop.run(bytes_each(server, size)) for size in sizes},
-            "backlog": {str(size): uvloop.run(costs(server, size, 2, rounds)) for size in sizes},
-            "vendors": {str(count): uvloop.run(costs(server, sizes[0], count, rounds)) for count in counts},
-        }
-    for values in figures["bytes"].values():
-        values.update({name: round(value, 1) for name, value in values.items()})
+        sizes, many, counts, rounds, trips = [200, 20_000], [0, 20_000], [2, 8], 1, 8
+    with workspace() as folder, Servers(folder) as servers:
+        figures = uvloop.run(measure(servers, sizes, many, counts, rounds, trips))
+    figures["missed"] = verdicts(figures)
     show(figures)
     results.report("growth", figures, results_, quick)
 
 
-def show(figures: dict[str, Any]) -> None:
-    rows: list[list[Any]] = [["bytes per notification", *figures["bytes"]]]
+def show(figures: Mapping[str, Any]) -> None:
     names = next(iter(figures["bytes"].values()))
-    rows += [[name, *(f"{values[name]:.0f}" for values in figures["bytes"].values())] for name in names]
+    rows = [["bytes a notification", *(f"{int(size):,}" for size in figures["bytes"])]]
+    rows += [[n, *(f"{v[n]:.0f}" if n in v else "" for v in figures["bytes"].values())] for n in names]
     results.table(rows)
-    for heading, unit in (("backlog", "queued"), ("vendors", "vendors")):
+    for by, unit in (("backlog", "queued"), ("retained", "retained"), ("vendors", "vendors")):
+        ratios = figures["most_over_least"][by]
+        rows = [[f"ms, by {by}", *(f"{int(size):,} {unit}" for size in figures[by]), "most ÷ least", ""]]
+        for cost, ratio in ratios.items():
+            medians = [f"{found[cost]['median']:.4f}" for found in figures[by].values()]
+            rows.append([cost, *medians, f"{ratio:.2f}", "within 10 %" if ratio <= WITHIN else "MISSED"])
         click.echo()
-        rows = [[f"ms, by {heading}", *(f"{size} {unit}" for size in figures[heading])]]
-        for name in next(iter(figures[heading].values())):
-            rows.append([name, *(f"{values[name]['median']:.4f}" for values in figures[heading].values())])
         results.table(rows)
-    last = list(figures["backlog"].values())
     click.echo()
-    for name in last[0]:
-        click.echo(f"{name}: × {last[-1][name]['median'] / last[0][name]['median']:.2f} from least to most backlog")
+    for line in figures["missed"] or ["every cost is within 10 % of its smallest, every size within its bound"]:
+        click.echo(f"MISSED: {line}" if figures["missed"] else line)
 
 
 if __name__ == "__main__":

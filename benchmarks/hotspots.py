@@ -23,7 +23,7 @@ import uvloop
 
 from benchmarks import results
 from benchmarks.processes import workspace
-from benchmarks.whole_service import bodies, drained, running
+from benchmarks.whole_service import bodies, drained, losses, running
 from cluster.load import post_steadily
 
 SUBJECTS = {"intake": "ServeReplica:intake", "vendor": "ServeReplica:vendor-sms-a"}
@@ -92,7 +92,7 @@ def main(rate: float, seconds: float, quick: bool, results_: Path | None) -> Non
         for name, word in SUBJECTS.items():
             watching[name] = watch(service.pids(word)[0], seconds - SETTLE_S, folder / name)
         posted = uvloop.run(post_steadily(service.api, bodies(int(rate * seconds)), rate))
-        drained(service, posted)
+        lost = losses(service, drained(service, posted))
         found: dict[str, Any] = {}
         for name, process in watching.items():
             if process.wait(30) != 0:
@@ -105,6 +105,7 @@ def main(rate: float, seconds: float, quick: bool, results_: Path | None) -> Non
         results.table([("package", "%"), *list(figures["percent_by_package"].items())[:8]])
         results.table([("innermost function", "%"), *figures["innermost_percent"]])
     results.report("hotspots", {"rate_per_s": rate, "seconds": seconds, "subjects": found}, results_, quick)
+    results.convict([lost])
 
 
 if __name__ == "__main__":

@@ -28,12 +28,19 @@ def can_draw() -> bool:
 
 
 def draw(file: Path) -> Path | None:
-    """Draw the result file `NAME.json` to `NAME.png` beside it; None for a benchmark without a chart."""
+    """Draw the result file `NAME.json` to `NAME.png` beside it.
+
+    None for a benchmark without a chart, and, said aloud, for figures of an older shape than its chart.
+    """
     body = json.loads(file.read_text())
     chart = CHARTS.get(str(body.get("benchmark")))
     if chart is None:
         return None
-    drawing = chart(body["figures"])
+    try:
+        drawing = chart(body["figures"])
+    except KeyError as missing:
+        click.echo(f"{file.name}: not drawn, its figures are of an older shape without {missing}")
+        return None
     drawing.tight_layout()
     path = file.with_suffix(".png")
     drawing.savefig(path, dpi=DOTS_PER_INCH, metadata={"Software": None})
@@ -53,6 +60,11 @@ def _pyplot() -> Any:
 def _panels(count: int, width: float = 4.5, height: float = 3.5, **options: Any) -> tuple[Drawing, Sequence[Any]]:
     drawing, axes = _pyplot().subplots(1, count, figsize=(width * count, height), squeeze=False, **options)
     return drawing, axes[0]
+
+
+def _from_nothing(axes: Any, values: Sequence[float]) -> None:
+    """An axis from 0 to a little above the greatest value: a flat line is not cut in half by its frame."""
+    axes.set_ylim(0, 1.15 * max(values, default=0.0) or 1.0)
 
 
 def _bars(axes: Any, names: Sequence[str], spreads: Sequence[Figures], colour: str = BLUE) -> None:
@@ -77,14 +89,13 @@ def _two_sided(axes: Any, names: Sequence[str], sides: Mapping[str, tuple[str, S
         axes.bar(places, p50, width * 0.9, label=label, color=colour, yerr=above, capsize=3)
         for place, value in zip(places, p50, strict=True):
             text = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-            axes.annotate(text, (place, value), xytext=(0, 2), textcoords="offset points", fontsize=8)
-    axes.set_yscale("log")
-    axes.set_ylim(bottom=1)
+            axes.annotate(text, (place, value), xytext=(4, 2), textcoords="offset points", fontsize=8)
+    _logarithmic(axes)
     axes.set_xticks(range(len(names)), names)
 
 
 def _checkout(figures: Figures) -> Drawing:
-    drawing, (axes,) = _panels(1, 7)
+    drawing, (axes, arrived) = _panels(2, 6)
     names = list(figures["after"])
 
     def values(side: str) -> list[Figures]:
@@ -93,24 +104,48 @@ def _checkout(figures: Figures) -> Drawing:
     sides = {side: (colour, values(side)) for side, colour in (("before", RED), ("after", BLUE))}
     _two_sided(axes, [f"vendors {name}" for name in names], sides)
     axes.set_ylabel("checkout, ms (bar p50, whisker p99)")
-    axes.set_title(f"{figures['rate_per_s']:g} checkouts/s, open-loop: sending inside the request, and through us")
+    axes.set_title(f"{figures['rate_per_s']:g} checkouts/s: sending inside the request, and through us", fontsize=9)
     axes.legend()
+    for n, (side, (colour, _)) in enumerate(sides.items()):
+        for late, share in enumerate(("delivered_at_last_answer", "delivered")):
+            places = [place + (n - 0.5) * 0.4 + (late - 0.5) * 0.18 for place in range(len(names))]
+            heights = [100 * figures[side][name][share]["median"] for name in names]
+            label = f"{side}, {'in the end' if late else 'by the last answer'}"
+            arrived.bar(places, heights, 0.16, label=label, color=colour, alpha=1.0 if late else 0.5)
+    arrived.set_xticks(range(len(names)), [f"vendors {name}" for name in names])
+    arrived.set_ylabel("% of the messages delivered")
+    arrived.set_ylim(0, 135)
+    arrived.set_yticks(range(0, 101, 20))
+    arrived.legend(fontsize=7, ncols=2, loc="upper center")
     return drawing
 
 
 def _accept(figures: Figures) -> Drawing:
-    drawing, (axes,) = _panels(1, 8)
-    conditions = figures["conditions"]
-    names = [name.replace(", vendors ", "\n") for name in conditions]
-
-    def values(what: str) -> list[Figures]:
-        return [{p: c[f"{what}_ms_{p}"]["median"] for p in ("p50", "p99")} for c in conditions.values()]
-
-    _two_sided(axes, names, {"202 to the checkout": (BLUE, values("accept"))})
-    axes.set_ylabel("ms from due time (bar p50, whisker p99)")
-    axes.set_title("What a checkout waits for its 202")
+    drawing, (axes,) = _panels(1, 8, 4)
+    conditions = list(figures["conditions"].values())
+    rates = sorted({c["rate_per_s"] for c in conditions})
+    for state, colour in (("healthy", BLUE), ("hanging", RED), ("held", GREEN)):
+        found = sorted((c for c in conditions if c["vendors"] == state), key=lambda c: float(c["rate_per_s"]))
+        at = [rates.index(c["rate_per_s"]) for c in found]
+        for p, style in (("p99", "-"), ("p50", ":")):
+            values = [c[f"accept_ms_{p}"]["median"] for c in found]
+            axes.plot(at, values, style, marker="o", color=colour, label=f"{p}, vendors {state}")
     axes.axhline(10, color=GREY, linewidth=0.8, linestyle="--")
+    _logarithmic(axes)
+    axes.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates])
+    axes.set_xlabel("triggers/s, two notifications each")
+    axes.set_ylabel("ms from due time to 202")
+    axes.set_title("What a checkout waits for its 202")
+    axes.legend(fontsize=7)
     return drawing
+
+
+def _logarithmic(axes: Any) -> None:
+    """From 1 to above 10, with plain numbers beside it."""
+    axes.set_yscale("log")
+    axes.set_ylim(1, max(20.0, 1.5 * axes.get_ylim()[1]))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.yaxis.set_minor_formatter(lambda value, _: "")
 
 
 def _end_to_end(figures: Figures) -> Drawing:
@@ -130,7 +165,8 @@ def _end_to_end(figures: Figures) -> Drawing:
     cpu.set_ylabel("CPU ms a trigger")
     for axes in (latency, cpu):
         axes.set_xlabel("triggers/s, two notifications each")
-        axes.legend(fontsize=7)
+    latency.legend(fontsize=7)
+    cpu.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0.0)
     return drawing
 
 
@@ -155,25 +191,41 @@ def _dispatch(figures: Figures) -> Drawing:
     return drawing
 
 
+COSTS = {
+    "accept_wall_ms": ("accept a trigger, wall time", BLUE, "-"),
+    "accept_redis_cpu_ms": ("accept a trigger, Redis CPU", BLUE, "--"),
+    "deliver_wall_ms": ("claim and settle a notification, wall time", GREEN, "-"),
+    "deliver_redis_cpu_ms": ("claim and settle a notification, Redis CPU", GREEN, "--"),
+}
+
+
 def _growth(figures: Figures) -> Drawing:
-    drawing, (size, backlog, vendors) = _panels(3)
-    kinds = ("queued", "retained")
-    for n, (backlog_size, values) in enumerate(figures["bytes"].items()):
-        places = [place + (n - 0.5) * 0.38 for place in range(len(kinds))]
-        size.bar(places, [values[kind] for kind in kinds], 0.36, label=f"of {int(backlog_size):,}")
+    questions = {by: title for by, title in GROWTH.items() if by in figures}
+    drawing, (size, *others) = _panels(1 + len(questions), 4, 4)
+    kinds, sizes = ("queued", "retained"), figures["bytes"]
+    for n, (count, values) in enumerate(sizes.items()):
+        places = [place + (n - (len(sizes) - 1) / 2) * 0.8 / len(sizes) for place in range(len(kinds))]
+        heights = [values.get(kind, 0.0) for kind in kinds]
+        size.bar(places, heights, 0.7 / len(sizes), label=f"of {int(count):,}")
     size.set_xticks(range(len(kinds)), kinds)
     size.set_ylabel("bytes a notification in Redis")
-    size.legend(fontsize=7)
-    for axes, by in ((backlog, "backlog"), (vendors, "vendors")):
-        sizes = [int(n) for n in figures[by]]
-        for name in next(iter(figures[by].values())):
-            axes.plot(sizes, [v[name]["median"] for v in figures[by].values()], marker="o", label=name)
-        axes.set_xscale("log")
-        axes.set_ylim(bottom=0)
-        axes.set_xlabel(by)
-        axes.set_ylabel("ms a notification")
-        axes.legend(fontsize=7)
+    size.set_ylim(0, 1.4 * max(values.get(kind, 0.0) for values in sizes.values() for kind in kinds))
+    size.legend(fontsize=7, loc="upper right")
+    for axes, (by, title) in zip(others, questions.items(), strict=True):
+        names, everything = [f"{int(count):,}" for count in figures[by]], [0.0]
+        for cost, (label, colour, style) in COSTS.items():
+            values = [found[cost]["median"] for found in figures[by].values()]
+            axes.plot(names, values, marker="o", label=label, color=colour, linestyle=style)
+            everything += values
+        _from_nothing(axes, everything)
+        axes.set_xlabel(title)
+        axes.set_ylabel("ms")
+    drawing.legend(*others[0].get_legend_handles_labels(), fontsize=7, ncols=4, loc="upper center", handlelength=4)
+    drawing.suptitle(" ")  # room for the legend
     return drawing
+
+
+GROWTH = {"backlog": "notifications queued", "retained": "notifications retained", "vendors": "vendors"}
 
 
 def _scaling(figures: Figures) -> Drawing:
@@ -185,22 +237,23 @@ def _scaling(figures: Figures) -> Drawing:
         axes.set_xlabel(unit.split(",")[0])
         axes.set_ylabel(f"{unit.split(', ')[1]} a second")
         cost = axes.twinx()
-        cost.plot(sizes, [row["cpu_ms"] for row in figures[what].values()], color=RED, marker="o")
-        cost.set_ylim(bottom=0)
+        costs = [row["cpu_ms"] for row in figures[what].values()]
+        cost.plot(sizes, costs, color=RED, marker="o")
+        _from_nothing(cost, costs)
         cost.set_ylabel("CPU ms each, all processes", color=RED)
     return drawing
 
 
 def _elastic(figures: Figures) -> Drawing:
     drawing, (load, actors, age) = _pyplot().subplots(3, 1, sharex=True, figsize=(8, 6))
-    steps = figures["load"]
-    load.stairs(
-        [step["per_s"] for step in steps], [0.0, *(step["until_s"] for step in steps)], color=GREY, baseline=None
-    )
+    steps = figures.get("load", [])  # not in the oldest files
+    if steps:
+        ends = [0.0, *(step["until_s"] for step in steps)]
+        load.stairs([step["per_s"] for step in steps], ends, color=GREY, baseline=None)
     load.set_ylabel("triggers/s")
     samples = figures["samples"]
     at = [s["at_s"] for s in samples]
-    for vendor in figures["watched"]:
+    for vendor in figures.get("watched", ("sms-a", "email-a")):
         actors.step(at, [s[f"{vendor}_actors"] for s in samples], where="post", label=vendor)
         age.plot(at, [s[f"{vendor}_age_s"] for s in samples], label=vendor)
     actors.set_ylabel("actors")
@@ -211,9 +264,16 @@ def _elastic(figures: Figures) -> Drawing:
     return drawing
 
 
+FIRST_TRIGGER = "delivery_of_the_first_trigger_s"
+
+
 def _cold_start(figures: Figures) -> Drawing:
     drawing, (start, memory, cores) = _panels(3, 4, 2.5)
-    _bars(start, ["ready", "first delivery"], [figures["ready_s"], figures["first_delivery_s"]])
+    _bars(
+        start,
+        ["ready", "first message", "both messages"],
+        [figures[name] for name in ("ready_s", f"first_{FIRST_TRIGGER}", f"last_{FIRST_TRIGGER}")],
+    )
     start.set_xlabel("seconds after `up`")
     for axes, what, unit in ((memory, "pss_mib", "MiB (PSS), all processes"), (cores, "cores", "cores used")):
         _bars(axes, ["idle", "116/s"], [figures[f"idle_{what}"], figures[f"at_116_per_s_{what}"]], GREEN)
@@ -225,15 +285,17 @@ def _soak(figures: Figures) -> Drawing:
     names = ("accept_ms_p99", "actors_pss_mib", "actors_descriptors", "redis_bytes")
     drawing, panels = _panels(len(names), 3.5, 3)
     for axes, name in zip(panels, names, strict=True):
-        axes.plot([minute[name] for minute in figures["minutes"]], marker="o", markersize=3)
-        axes.set_ylim(bottom=0)
+        values = [minute[name] for minute in figures["minutes"]]
+        axes.plot(values, marker="o", markersize=3)
+        _from_nothing(axes, values)
         axes.set_xlabel("minute")
-        axes.set_title(f"{name}: {figures['slope_per_hour'][name]:+g} an hour", fontsize=8)
+        slope = figures["slope_per_hour"][name]  # none of a run too short for one
+        axes.set_title(name if slope is None or slope != slope else f"{name}: {slope:+g} an hour", fontsize=8)
     return drawing
 
 
 def _hotspots(figures: Figures) -> Drawing:
-    drawing, (axes,) = _panels(1, 8, 2.5)
+    drawing, (axes,) = _panels(1, 10, 3)
     subjects = figures["subjects"]
     names = list(dict.fromkeys(name for s in subjects.values() for name in s["percent_by_package"]))
     left, colours = [0.0] * len(subjects), _pyplot().get_cmap("tab20")
@@ -243,7 +305,7 @@ def _hotspots(figures: Figures) -> Drawing:
         left = [a + b for a, b in zip(left, widths, strict=True)]
     axes.set_yticks(range(len(subjects)), list(subjects))
     axes.set_xlabel("% of CPU time, by the package that asked for it")
-    axes.legend(fontsize=6, ncols=6, loc="upper center", bbox_to_anchor=(0.5, 1.35))
+    axes.legend(fontsize=7, ncols=2, loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0.0)
     return drawing
 
 

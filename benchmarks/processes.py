@@ -57,7 +57,6 @@ class Sandbox:
         ports = json.loads(self._process.stdout.readline())
         self.url = f"http://127.0.0.1:{ports['http_port']}"
         self.smtp_port: int = ports["smtp_port"]
-        self.pid = self._process.pid
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
@@ -67,9 +66,6 @@ class Sandbox:
 
     def accepted(self, vendor: str) -> int:
         return int(self._call("GET", f"/{vendor}/received")["accepted"])
-
-    def calls(self, vendor: str) -> int:
-        return int(self._call("GET", f"/{vendor}/received")["calls"])
 
     def received(self, vendor: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._call("GET", f"/{vendor}/received?full=1")["received"]

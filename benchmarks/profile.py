@@ -2,83 +2,126 @@
 
     python -m benchmarks.profile
 
-Measures nothing; it reads what accept_latency and growth wrote, and says from which commit each comes.
+Measures nothing; it reads what accept_latency and growth wrote, and says from which commit each comes. CPU is a line
+per part, cores at any rate and CPU time a trigger on top, fitted by least squares to the rates that accept_latency
+sustained with healthy vendors and pools at their floors. What a line misses its own points by is in the profile too.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
 from benchmarks import results
+from benchmarks.whole_service import INTAKE_REPLICAS, MESSAGES, VENDOR_ACTORS
 
 SOURCES = ("accept_latency", "growth")
+PARTS = ("intake", "haproxy", "vendors", "supervisor", "ray", "redis")
 
 
-INTAKE_REPLICAS, VENDOR_ACTORS = 2, 4
-"""Of the service that accept_latency runs."""
+@dataclass(frozen=True, slots=True)
+class Line:
+    """`cores` at any rate and `ms` of CPU a trigger on top; `error_percent`: the most by which it misses a point."""
 
-MESSAGES = 2
-"""Notifications of each of its triggers."""
+    cores: float
+    ms: float
+    error_percent: float
 
 
-def profile(sources: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def profile(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Costs per trigger and per notification, and of each process at any rate.
 
     CPU comes from the whole service under load. Of the sizes the larger is taken: it is nearer to what is planned for.
     """
     accepts, growth = (sources[name]["figures"] for name in SOURCES)
-    healthy = [c for c in accepts["conditions"].values() if c["vendors"] == "healthy"]
-    line = {part: cpu_line(healthy, part) for part in ("intake", "haproxy", "vendors", "redis")}
-    largest = growth["bytes"][max(growth["bytes"], key=int)]
+    fitted = sustained(accepts["conditions"].values())
+    line = {part: fit([point(c, part) for c in fitted]) for part in PARTS}
     accepted_ms = growth["backlog"][max(growth["backlog"], key=int)]["accept_redis_cpu_ms"]["median"]
+    accepted_ms = min(accepted_ms, line["redis"].ms)  # a part, measured in another run, is no more than the whole
     return {
-        "intake_cores_idle": round(line["intake"][0] / INTAKE_REPLICAS, 4),
-        "intake_cpu_ms_per_trigger": line["intake"][1],
-        "ingress_cores_idle": line["haproxy"][0],
-        "ingress_cpu_ms_per_trigger": line["haproxy"][1],
-        "vendor_cores_idle": round(line["vendors"][0] / VENDOR_ACTORS, 4),
-        "dispatch_cpu_ms_per_notification": round(line["vendors"][1] / MESSAGES, 3),
-        "redis_cores_idle": line["redis"][0],
-        "redis_cpu_ms_per_trigger_accepted": accepted_ms,
-        "redis_cpu_ms_per_notification_delivered": round(max(0.0, line["redis"][1] - accepted_ms) / MESSAGES, 4),
-        "queued_bytes_per_notification": largest["queued"],
-        "retained_bytes_per_notification": largest["retained"],
-        "aof_written_bytes_per_notification": largest["aof_written"],
-        "aof_kept_bytes_per_notification_queued": largest["aof_kept_queued"],
-        "aof_kept_bytes_per_notification_retained": largest["aof_kept_retained"],
+        "intake_cores_idle": round(line["intake"].cores / INTAKE_REPLICAS, 4),
+        "intake_cpu_ms_per_trigger": line["intake"].ms,
+        "ingress_cores_idle": line["haproxy"].cores,
+        "ingress_cpu_ms_per_trigger": line["haproxy"].ms,
+        "vendor_cores_idle": round(line["vendors"].cores / VENDOR_ACTORS, 4),
+        "dispatch_cpu_ms_per_notification": round(line["vendors"].ms / MESSAGES, 4),
+        "supervisor_cores_idle": line["supervisor"].cores,
+        "supervisor_cpu_ms_per_trigger": line["supervisor"].ms,
+        "ray_cores_idle": line["ray"].cores,
+        "ray_cpu_ms_per_trigger": line["ray"].ms,
+        "redis_cores_idle": line["redis"].cores,
+        "redis_cpu_ms_per_trigger_accepted": round(accepted_ms, 4),
+        "redis_cpu_ms_per_notification_delivered": round((line["redis"].ms - accepted_ms) / MESSAGES, 4),
+        **sizes(growth["bytes"]),
+        "fitted_per_s": sorted(float(c["rate_per_s"]) for c in fitted),
+        "fit_error_percent": {part: line[part].error_percent for part in PARTS},
         "machine": sources["accept_latency"]["environment"]["machine"],
         "python": sources["accept_latency"]["environment"]["python"],
         "commits": {name: sources[name]["environment"]["commit"] for name in SOURCES},
     }
 
 
-def cpu_line(conditions: Sequence[Mapping[str, Any]], part: str) -> tuple[float, float]:
-    """Cores at any rate, and CPU ms a trigger on top: the line through the least and the greatest rate measured.
+def sizes(measured: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Bytes of a notification, each at the largest number for which it was measured. `measured`: by how many."""
 
-    The cost per trigger falls with the rate, since more of them share a round trip; that at one rate would mislead.
-    """
-    by_rate = {
-        rate: rate * float(c[f"cpu_ms_per_trigger_{part}"]["median"]) / 1000
-        for c in conditions
-        for rate in [float(c["rate_per_s"])]
+    def largest(name: str) -> float:
+        return measured[max((n for n in measured if name in measured[n]), key=int)][name]
+
+    return {
+        "queued_bytes_per_notification": largest("queued"),
+        "retained_bytes_per_notification": largest("retained"),
+        "aof_written_bytes_per_notification": largest("aof_written"),
+        "aof_kept_bytes_per_notification_queued": largest("aof_kept_queued"),
+        "aof_kept_bytes_per_notification_retained": largest("aof_kept_retained"),
     }
-    low, high = min(by_rate), max(by_rate)
-    if low == high:
-        return 0.0, round(1000 * by_rate[low] / low, 3)
-    each = (by_rate[high] - by_rate[low]) / (high - low)
-    return round(max(0.0, by_rate[low] - each * low), 4), round(each * 1000, 3)
+
+
+def sustained(conditions: Any) -> list[Mapping[str, Any]]:
+    """Healthy vendors, and every round could have gone on: what an overloaded machine spends is not a cost."""
+    found = [c for c in conditions if c["vendors"] == "healthy" and c["sustained"]["min"] == 1.0]
+    if len({c["rate_per_s"] for c in found}) < 2:
+        rates = ", ".join(f"{c['rate_per_s']:g}" for c in found) or "none"
+        raise click.ClickException(
+            f"accept_latency: a line needs two rates that were sustained, and it has {rates}; "
+            "measure lower ones too: python -m benchmarks.accept_latency --rate 58 --rate 116"
+        )
+    return found
+
+
+def point(condition: Mapping[str, Any], part: str) -> tuple[float, float]:
+    """Triggers a second and cores used, over the time for which CPU was counted."""
+    seconds = float(condition["metered_s"]["median"])
+    triggers = float(condition["triggers"])
+    return triggers / seconds, triggers * float(condition[f"cpu_ms_per_trigger_{part}"]["median"]) / 1000 / seconds
+
+
+def fit(points: Sequence[tuple[float, float]]) -> Line:
+    """The line of least squares, neither of whose costs is below nothing.
+
+    Where the best line has a negative cost, the best one without it is taken, not that line with the cost struck out.
+    """
+    count = len(points)
+    rate_mean, cores_mean = (sum(values) / count for values in zip(*points, strict=True))
+    each = sum((r - rate_mean) * (c - cores_mean) for r, c in points) / sum((r - rate_mean) ** 2 for r, _ in points)
+    idle = cores_mean - each * rate_mean
+    if idle < 0:
+        idle, each = 0.0, sum(r * c for r, c in points) / sum(r * r for r, _ in points)
+    elif each < 0:
+        idle, each = cores_mean, 0.0
+    missed = max((abs(idle + each * r - c) / c for r, c in points if c), default=0.0)
+    return Line(round(idle, 4), round(each * 1000, 4), round(100 * missed, 1))
 
 
 @click.command(help=__doc__)
 @results.options
 def main(quick: bool, results_: Path | None) -> None:
-    if quick and results_ is None:
-        click.echo("nothing was written, so there is nothing to read")
+    if quick:
+        click.echo("figures of a quick run mean nothing, so there is no profile of them")
         return
     folder = results_ or results.FOLDER
     missing = [name for name in SOURCES if not (folder / f"{name}.json").exists()]

@@ -12,7 +12,8 @@ import os
 import platform
 import statistics
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +23,13 @@ import click
 from benchmarks import plots
 
 ROOT = Path(__file__).parents[1]
-FOLDER = Path(__file__).parent / "results"
+FOLDER = plots.FOLDER
+BRIEF = FOLDER / "brief"
+"""Of `make bench` without FULL=1; not in the repository, so that a brief run never takes a full one's place."""
+
+DOCUMENTS = (":(exclude)benchmarks/results", ":(exclude)docs", ":(exclude)*.md")
+"""Files whose changes do not change what is measured, as git's path specifications."""
+
 PACKAGES = ("aiohttp", "hiredis", "jinja2", "ray", "redis", "uvloop")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -37,12 +44,15 @@ def options(function: Function) -> Function:
 
 
 def commit() -> str:
-    """The commit the code was run from, marked when files differ from it."""
+    """The commit the code was run from, marked when files differ from it; those that a run writes do not count."""
+    git = ["git", "-C", str(ROOT)]
     try:
-        words = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
-        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+        words = [*git, "describe", "--always", "--abbrev=10", "--exclude=*"]
+        found = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", ".", *DOCUMENTS], check=False).returncode
     except (OSError, subprocess.CalledProcessError):
         return "unknown"  # an installed wheel
+    return f"{found}-dirty" if changed else found
 
 
 COMMIT = commit()
@@ -88,7 +98,13 @@ def report(
     folder = folder or FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    body = {"benchmark": name, "quick": quick, "environment": environment(packages), "figures": figures}
+    body = {
+        "benchmark": name,
+        "quick": quick,
+        "arguments": sys.argv[1:],
+        "environment": environment(packages),
+        "figures": figures,
+    }
     path.write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n")
     click.echo(f"written: {path}")
     if plots.can_draw() and (chart := plots.draw(path)) is not None:
@@ -100,6 +116,32 @@ def read(name: str, folder: Path | None = None) -> dict[str, Any]:
     """A result file of before, whole."""
     found: dict[str, Any] = json.loads(((folder or FOLDER) / f"{name}.json").read_text())
     return found
+
+
+def convict(rows: Iterable[Mapping[str, Any]]) -> None:
+    """End with exit code 1 when anything was lost, or repeated without an unknown outcome that explains it.
+
+    `rows` hold `lost` and `unexplained`, as numbers or spreads. Call it last: the figures are written even so.
+    """
+    found = {"lost": 0, "unexplained": 0}
+    for row in rows:
+        for name in found:
+            value = row.get(name, 0)
+            found[name] += round(sum(value["all"]) if isinstance(value, Mapping) else value)
+    if any(found.values()):
+        raise click.ClickException(
+            f"lost {found['lost']}, repeated without an unknown outcome that explains it {found['unexplained']}"
+        )
+
+
+def spreads(rows: Sequence[Mapping[str, float]], digits: int = 3) -> dict[str, dict[str, Any]]:
+    """Each figure of repeated runs as its spread."""
+    return {name: spread([row[name] for row in rows], digits) for name in rows[0]}
+
+
+def spread_table(figures: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print median, least and greatest of each figure."""
+    table([["", "median", "least", "most"], *([n, f["median"], f["min"], f["max"]] for n, f in figures.items())])
 
 
 def table(rows: Sequence[Sequence[Any]]) -> None:

@@ -1,11 +1,12 @@
 """What do more vendor actors and more intake replicas bring, and what do they cost?
 
-    python -m benchmarks.scaling [--seconds 10]
+    python -m benchmarks.scaling [--seconds 6]
 
 For 1, 2 and 4 actors of the first SMS vendor: its mailbox is filled while an operator holds the vendor back, then the
 notifications a second to drain it, and the CPU time of each. For 1, 2 and 4 intake replicas: triggers a second accepted
-from 64 clients that post one after the other, and CPU time per trigger, e-mail and SMS vendors held back. Everything
-shares this machine's cores, so on two of them more replicas can hardly be faster; what they cost is the point.
+from 64 clients that post one after the other, and CPU time per trigger, e-mail and SMS vendors held back. In the end
+all vendors are released: what was accepted must arrive, and none of it twice. Everything shares this machine's cores,
+so on two of them more replicas can hardly be faster; what they cost is the point.
 """
 
 from __future__ import annotations
@@ -23,9 +24,19 @@ import uvloop
 
 from benchmarks import results
 from benchmarks.processes import until
-from benchmarks.whole_service import CpuMeter, bodies, hold_all, override, running
-from cluster.load import post_steadily
+from benchmarks.whole_service import (
+    CpuMeter,
+    bodies,
+    drained,
+    hold_all,
+    losses,
+    override,
+    release_all,
+    running,
+)
+from cluster.load import Posted, post_steadily
 from cluster.service import Service
+from cluster.witness import judge
 
 SIZES = (1, 2, 4)
 CLIENTS = 64
@@ -37,8 +48,8 @@ def drain(actors: int, count: int) -> dict[str, float]:
     pool = {"replicas_min": actors, "replicas_max": actors, "concurrency_min": 64}
     with running({"vendors": {"sms-a": pool}}) as (service, _):
         hold_all(service)
-        messages = [(key, body | {"notifications": [SMS]}) for key, body in bodies(count)]
-        uvloop.run(post_steadily(service.api, messages, FILL_PER_S))
+        messages = [(key, body | {"notifications": [_sms(key)]}) for key, body in bodies(count)]
+        posted = uvloop.run(post_steadily(service.api, messages, FILL_PER_S))
         meter, done = CpuMeter(service), _attempts(service)
         override(service, "sms-a", "auto")
         until(lambda: _attempts(service) > done, 20.0, every_s=0.01)
@@ -46,10 +57,17 @@ def drain(actors: int, count: int) -> dict[str, float]:
         until(lambda: _attempts(service) - done >= count, 120.0, every_s=0.02)
         took_s = time.monotonic() - began
         used_s = sum(meter.read().values())
-        return {"per_s": count / took_s, "cpu_ms": used_s * 1000 / count}
+        received = {vendor: service.received(vendor)["received"] for vendor in ("sms-a", "sms-b")}
+        verdict = judge(posted, received, {"sms-a": "sms", "sms-b": "sms"})
+        return {"per_s": count / took_s, "cpu_ms": used_s * 1000 / count, **_whole(losses(service, verdict))}
 
 
-SMS = {"channel": "sms", "content": {"text": "Your order is on its way."}}
+def _sms(order: str) -> dict[str, Any]:
+    return {"channel": "sms", "content": {"text": f"Your order {order} is on its way."}}
+
+
+def _whole(found: dict[str, int]) -> dict[str, float]:
+    return {"lost": found["lost"], "unexplained": found["unexplained"]}
 
 
 def _attempts(service: Service) -> int:
@@ -62,35 +80,38 @@ def accept(replicas: int, seconds: float) -> dict[str, float]:
     with running({"intake": {"replicas_min": replicas, "replicas_max": replicas}}) as (service, _):
         hold_all(service)
         meter = CpuMeter(service)
-        count = uvloop.run(_hammer(service, seconds))
-        used = meter.read()
+        posted = uvloop.run(_hammer(service, seconds))
+        used, count = meter.read(), sum(p.accepted_s is not None for p in posted)
+        release_all(service)
         return {
             "per_s": count / seconds,
             "cpu_ms": sum(used.values()) * 1000 / count,
             "intake_cpu_ms": used["intake"] * 1000 / count,
+            **_whole(losses(service, drained(service, posted))),
         }
 
 
-async def _hammer(service: Service, seconds: float) -> int:
-    until_s, todo, done = time.monotonic() + seconds, iter(bodies(200_000)), 0
+async def _hammer(service: Service, seconds: float) -> list[Posted]:
+    """Each client posts when its last was answered; what is due is what is sent."""
+    until_s, todo, posted = time.monotonic() + seconds, iter(bodies(200_000)), list[Posted]()
     async with aiohttp.ClientSession(headers={"Content-Type": "application/json"}) as session:
 
         async def client() -> None:
-            nonlocal done
             while time.monotonic() < until_s:
                 key, body = next(todo)
                 data, headers = json.dumps(body).encode(), {"Idempotency-Key": key}
+                posted.append(one := Posted(key, time.time()))
                 async with session.post(f"{service.api}/v1/triggers", data=data, headers=headers) as answer:
-                    done += answer.status == 202
+                    one.accepted_s = time.time() if answer.status == 202 else None
 
         await asyncio.gather(*(client() for _ in range(CLIENTS)))
-    return done
+    return posted
 
 
 @click.command(help=__doc__)
 @click.option("--size", "sizes", multiple=True, type=int, default=SIZES, show_default=True, help="actors, replicas")
-@click.option("--seconds", default=10.0, show_default=True, help="of accepting")
-@click.option("--count", default=3000, show_default=True, help="notifications to drain")
+@click.option("--seconds", default=6.0, show_default=True, help="of accepting")
+@click.option("--count", default=2000, show_default=True, help="notifications to drain")
 @results.options
 def main(sizes: tuple[int, ...], seconds: float, count: int, quick: bool, results_: Path | None) -> None:
     if quick:
@@ -104,6 +125,7 @@ def main(sizes: tuple[int, ...], seconds: float, count: int, quick: bool, result
         names = list(next(iter(rows.values())))
         results.table([[unit, *names], *([size, *(row[name] for name in names)] for size, row in rows.items())])
     results.report("scaling", figures, results_, quick)
+    results.convict([*figures["drain"].values(), *figures["accept"].values()])
 
 
 if __name__ == "__main__":

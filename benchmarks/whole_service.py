@@ -6,26 +6,41 @@ import asyncio
 import contextlib
 import json
 import time
+import urllib.parse
 import urllib.request
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import uvloop
 import yaml
 
 import cluster
 from benchmarks.processes import cpu_s, until, workspace
-from cluster.load import Posted, post_steadily
+from cluster.demo import CHANNELS
+from cluster.load import Posted, percentile, post_steadily
 from cluster.service import Service
 from cluster.witness import ORDER, Verdict, judge
 
-CHANNELS = {"sms-a": "sms", "sms-b": "sms", "email-a": "email", "email-b": "email"}
 DRAIN_S = 70.0
 """The longest wait of a retry (2**6 s) and some: whoever is not there then is not on the way."""
-FIRST_WARM = 900_000
 
+QUIET_S = 0.3
+"""Without a delivery, before what arrived is judged."""
 
-WARM = 100
+WARM, FIRST_WARM = 100, 900_000
+
+FIXED = {"vendors": {name: {"replicas_max": 1} for name in CHANNELS}, "intake": {"replicas_max": 2}}
+"""The pools at their floors. A new actor takes 3 s of a core to start, exactly when there is none to spare."""
+
+INTAKE_REPLICAS, VENDOR_ACTORS, MESSAGES = 2, len(CHANNELS), 2
+"""Of a service with pools at their floors; notifications of each trigger that `bodies` makes."""
+
+VENDOR_MS = 50.0
+LATE_S = 2.0
+P99_SANE_MS = 100.0
+"""`Run.sustained`: the last delivery is no later, and accepts do not queue."""
 
 
 @contextlib.contextmanager
@@ -100,6 +115,11 @@ class CpuMeter:
         self._service = service
         self._seen: dict[str, dict[int, float]] = {}
         self._began = self._total()
+        self._began_s = time.monotonic()
+
+    def seconds(self) -> float:
+        """Since it was made."""
+        return time.monotonic() - self._began_s
 
     def read(self) -> dict[str, float]:
         return {part: cpu - self._began.get(part, 0.0) for part, cpu in self._total().items()}
@@ -160,18 +180,123 @@ def release_all(service: Service) -> None:
         override(service, vendor, "auto")
 
 
+def recovered(service: Service, seconds: float = 60.0) -> None:
+    """Nothing waits any more and every breaker is closed, so that one condition does not weigh on the next."""
+    until(lambda: all(v["state"] == "closed" and not v["queued"] for v in vendors(service).values()), seconds, 0.2)
+
+
+def forget(service: Service) -> None:
+    """The vendors forget what they received, and are well: what is judged next is only what comes next."""
+    request = urllib.request.Request(f"{service.sandbox}/_sandbox", method="DELETE")
+    urllib.request.urlopen(request, timeout=5).close()
+
+
+def arrived(service: Service) -> int:
+    """Deliveries that the vendors hold, all together."""
+    with urllib.request.urlopen(f"{service.sandbox}/_sandbox", timeout=5) as answer:
+        return sum(int(vendor["accepted"]) for vendor in json.load(answer)["vendors"])
+
+
 def drained(service: Service, posted: Sequence[Posted]) -> Verdict:
     """Judge when all has arrived, or nothing more for `DRAIN_S`; deliveries of other rounds are not looked at."""
     keys = {p.key for p in posted}
-    most, until_s = -1, 0.0
+    seen, judged, most = -1, -1, -1
+    changed_s = time.monotonic()
+    next_s, until_s = changed_s + 1.0, changed_s + DRAIN_S
+    verdict = Verdict()
     while True:
-        received = {
-            vendor: [d for d in found if (m := ORDER.search(str(d["text"]))) and m.group(1) in keys]
-            for vendor, found in collect(service).items()
-        }
-        verdict = judge(posted, received, CHANNELS)
-        if verdict.delivered > most:
-            most, until_s = verdict.delivered, time.monotonic() + DRAIN_S
-        if not verdict.lost or time.monotonic() > until_s:
+        count, now_s = arrived(service), time.monotonic()
+        if count != seen:
+            seen, changed_s = count, now_s
+        # To judge is to read everything, so not at each look; but others' deliveries may go on for ever.
+        if count != judged and (now_s - changed_s >= QUIET_S or now_s >= next_s):
+            verdict, judged = _judge(service, posted, keys), count
+            next_s = now_s + max(1.0, 5 * (time.monotonic() - now_s))
+            if not verdict.lost:
+                return verdict
+            if verdict.delivered > most:
+                most, until_s = verdict.delivered, time.monotonic() + DRAIN_S
+        if now_s > until_s:
             return verdict
-        time.sleep(0.5)
+        time.sleep(0.1)
+
+
+def _judge(service: Service, posted: Sequence[Posted], keys: set[str]) -> Verdict:
+    received = {
+        vendor: [d for d in found if (m := ORDER.search(str(d["text"]))) and m.group(1) in keys]
+        for vendor, found in collect(service).items()
+    }
+    return judge(posted, received, CHANNELS)
+
+
+def losses(service: Service, verdict: Verdict) -> dict[str, int]:
+    """What may not be: acknowledged and never delivered; and delivered again, of these without an explanation.
+
+    An attempt with an unknown outcome explains a repeat: the vendor may have had it, and by `resend` the next gets it.
+    """
+    unexplained = [name for name in verdict.duplicated if not _has_unknown(service, *name.split("/"))]
+    return {"lost": len(verdict.lost), "duplicated": verdict.repeats, "unexplained": len(unexplained)}
+
+
+def _has_unknown(service: Service, key: str, channel: str) -> bool:
+    found = service.get(f"/v1/triggers?idempotency_key={urllib.parse.quote(key)}")
+    attempts = [a for n in found["notifications"] if n["channel"] == channel for a in n["attempts"]]
+    return any(attempt["outcome"] == "unknown" for attempt in attempts)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A stretch of steady posting, judged when all of it had arrived. CPU seconds by part, over `seconds`."""
+
+    posted: Sequence[Posted]
+    verdict: Verdict
+    cpu_s: Mapping[str, float]
+    seconds: float
+    losses: Mapping[str, int]
+
+    @property
+    def accept_ms(self) -> list[float]:
+        return [ms for p in self.posted if (ms := p.accept_ms) is not None]
+
+    @property
+    def first_try(self) -> float:
+        """Share of the triggers acknowledged at their first try."""
+        return sum(p.first_status == 202 for p in self.posted) / len(self.posted)
+
+    @property
+    def late_s(self) -> float:
+        """From the last due time to the last delivery."""
+        return max(self.verdict.delivered_at.values(), default=0.0) - self.posted[-1].due_s
+
+    @property
+    def sustained(self) -> bool:
+        """Could this have gone on: all accepted at once, none lost or repeated, and no backlog left to grow."""
+        return (
+            self.first_try == 1.0
+            and not self.verdict.lost
+            and not self.verdict.repeats
+            and self.late_s <= LATE_S
+            and percentile(self.accept_ms, 0.99) <= P99_SANE_MS
+        )
+
+    def cpu_ms_per_trigger(self) -> dict[str, float]:
+        return {part: cpu * 1000 / len(self.posted) for part, cpu in self.cpu_s.items()}
+
+
+def load(
+    service: Service,
+    rate: float,
+    count: int,
+    start: int,
+    after: Callable[[], None] = lambda: None,
+    beside: contextlib.AbstractContextManager[Any] | None = None,
+) -> Run:
+    """Post `count` triggers at `rate`, with `beside` open; then call `after`, and wait until all has arrived."""
+    meter, began_s = CpuMeter(service), time.process_time()
+    with beside or contextlib.nullcontext():
+        posted = uvloop.run(post_steadily(service.api, bodies(count, start), rate))
+    client_s = time.process_time() - began_s
+    after()
+    verdict = drained(service, posted)
+    seconds, used = meter.seconds(), meter.read() | {"client": client_s}
+    return Run(posted, verdict, used, seconds, losses(service, verdict))

@@ -1,9 +1,10 @@
 """How much of everything a load needs: a pure model over measured costs, each figure with its assumption.
 
 The costs come from a profile that `python -m benchmarks.profile` writes from this repository's benchmarks. The model is
-linear on purpose: `benchmarks.growth` measures that cost per notification does not grow with backlog or vendors, and
-`benchmarks.model_check` compares it with loads it was not fitted on. What is not linear is stated: one Redis thread
-carries one cell, and this version has one cell.
+linear on purpose: `benchmarks.growth` measures whether cost per notification grows with backlog, vendors or what is
+retained, and `benchmarks.model_check` compares the model with rates its costs were not fitted to; docs/capacity.md
+holds what it found. What is not linear is stated: one Redis thread carries one cell, and a cell is an installation of
+its own with its own floors. So everything is counted for one cell, and multiplied by their number.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 import click
 
+from dispatcher.core.sizing import pool_size
 from dispatcher.errors import ConfigError
 
 DAY_S = 86_400
@@ -37,8 +39,11 @@ INTAKE_MIN = 2
 REDIS_MEMORY_GIB_MAX = 64
 """Of one Redis: more takes minutes to load, and that long nothing is accepted."""
 
+NODE_CORES = 8
+"""Of a machine: Ray's own processes run once on each."""
 
-OURS = ("intake", "haproxy", "vendors")
+OURS, BESIDE = ("intake", "haproxy", "vendors"), ("supervisor", "redis")
+ACTORS_MOST = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,10 @@ class Profile:
     ingress_cpu_ms_per_trigger: float
     vendor_cores_idle: float
     dispatch_cpu_ms_per_notification: float
+    supervisor_cores_idle: float
+    supervisor_cpu_ms_per_trigger: float
+    ray_cores_idle: float
+    ray_cpu_ms_per_trigger: float
     redis_cores_idle: float
     redis_cpu_ms_per_trigger_accepted: float
     redis_cpu_ms_per_notification_delivered: float
@@ -75,6 +84,10 @@ class Profile:
                 )
             values[name] = float(value)
         return cls(**values)
+
+    def redis_cpu_ms(self, messages: float) -> float:
+        """Of a trigger and its messages, from accept to the last settle."""
+        return self.redis_cpu_ms_per_trigger_accepted + messages * self.redis_cpu_ms_per_notification_delivered
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,31 +126,36 @@ class Need:
 
 
 def needs(load: Load, profile: Profile) -> list[Need]:
-    """Everything `load` needs, most visible first."""
+    """Everything `load` needs, most visible first. The `because` of each line is the same whatever the load."""
     p, peak = profile, load.peak_per_s
-    replicas = max(INTAKE_MIN, _processes(peak, p.intake_cpu_ms_per_trigger, p.intake_cores_idle))
-    pools = [_actors(channel, peak * share, load, p) for channel, share in load.channels.items()]
-    actors = 2 * sum(int(pool.value) for pool in pools)
-    cores = cores_used(peak, load.messages, replicas, actors, p)
+    memory, disk = _kept_bytes(load, p)
+    cells = max(
+        1,
+        _processes(peak, p.redis_cpu_ms(load.messages), p.redis_cores_idle),
+        math.ceil(memory / GIB / REDIS_MEMORY_GIB_MAX),
+    )
+    each = peak / cells
+    replicas = max(INTAKE_MIN, _processes(each, p.intake_cpu_ms_per_trigger, p.intake_cores_idle))
+    pools = {channel: _actors(each * share, load, p) for channel, share in load.channels.items()}
+    used = cores_used(each, load.messages, replicas, 2 * sum(pools.values()), p)
+    cores = {part: cells * busy for part, busy in used.items()}
     return [
-        Need("triggers, mean", load.mean_per_s, "/s", f"{load.per_day:,.0f} a day, evenly"),
+        Need("triggers, mean", load.mean_per_s, "/s", "evenly over the day"),
         Need("triggers, peak", peak, "/s", f"{load.peak_factor:g} times the mean"),
         Need("notifications, peak", peak * load.messages, "/s", f"{load.messages:g} per trigger"),
+        Need("cells", cells, "", f"installations; Redis {BUSY:.0%} of a thread and {REDIS_MEMORY_GIB_MAX} GiB in each"),
         Need(
             "intake replicas",
-            replicas,
+            cells * replicas,
             "",
-            f"{p.intake_cpu_ms_per_trigger:.2f} ms CPU a trigger, {BUSY:.0%} of a core; at least {INTAKE_MIN}",
+            f"{p.intake_cpu_ms_per_trigger:.2f} ms CPU a trigger, {BUSY:.0%} of a core; at least {INTAKE_MIN} a cell",
         ),
-        *pools,
-        Need(
-            "CPU cores, ours",
-            sum(cores[part] for part in OURS) / BUSY,
-            "cores",
-            f"intake, HAProxy {p.ingress_cpu_ms_per_trigger:.2f} ms a trigger, "
-            f"dispatch {p.dispatch_cpu_ms_per_notification:.2f} ms a notification, {BUSY:.0%} full",
+        *(
+            Need(f"vendor actors, {channel}", cells * actors, "", _actors_because(load, p))
+            for channel, actors in pools.items()
         ),
-        *_redis(load, p),
+        *_cpu(load, p, cores),
+        *_redis(load, p, cores["redis"], memory, disk),
         *(
             Need(f"contract rate, {channel}", peak * share, "/s", "of the first vendor, and of each that takes over")
             for channel, share in load.channels.items()
@@ -145,17 +163,41 @@ def needs(load: Load, profile: Profile) -> list[Need]:
     ]
 
 
+def _cpu(load: Load, p: Profile, cores: Mapping[str, float]) -> list[Need]:
+    """`cores`: busy at the peak, over all cells."""
+    ours = sum(cores[part] for part in OURS) / BUSY
+    installed = ours + sum(cores[part] for part in BESIDE) / BUSY
+    nodes = max(1, math.ceil(installed / NODE_CORES))
+    ray = (nodes * p.ray_cores_idle + load.peak_per_s * p.ray_cpu_ms_per_trigger / 1000) / BUSY
+    return [
+        Need(
+            "CPU cores, ours",
+            ours,
+            "cores",
+            f"intake, HAProxy {p.ingress_cpu_ms_per_trigger:.2f} ms a trigger, "
+            f"dispatch {p.dispatch_cpu_ms_per_notification:.2f} ms a notification, {BUSY:.0%} full",
+        ),
+        Need(
+            "CPU cores, all",
+            installed + ray,
+            "cores",
+            f"those, supervisor, Redis, and Ray's own {p.ray_cores_idle:.2f} on each {NODE_CORES}, {BUSY:.0%} full",
+        ),
+    ]
+
+
 def cores_used(per_s: float, messages: float, replicas: int, actors: int, p: Profile) -> dict[str, float]:
-    """Cores kept busy at `per_s` triggers of `messages` notifications each, by part.
+    """Cores kept busy by one installation at `per_s` triggers of `messages` notifications each, by part.
 
     `replicas` of intake and `actors` of vendors, those of idle fallbacks too, each have their idle cost.
     """
-    redis_ms = p.redis_cpu_ms_per_trigger_accepted + messages * p.redis_cpu_ms_per_notification_delivered
     return {
         "intake": replicas * p.intake_cores_idle + per_s * p.intake_cpu_ms_per_trigger / 1000,
         "haproxy": p.ingress_cores_idle + per_s * p.ingress_cpu_ms_per_trigger / 1000,
         "vendors": actors * p.vendor_cores_idle + per_s * messages * p.dispatch_cpu_ms_per_notification / 1000,
-        "redis": p.redis_cores_idle + per_s * redis_ms / 1000,
+        "supervisor": p.supervisor_cores_idle + per_s * p.supervisor_cpu_ms_per_trigger / 1000,
+        "ray": p.ray_cores_idle + per_s * p.ray_cpu_ms_per_trigger / 1000,
+        "redis": p.redis_cores_idle + per_s * p.redis_cpu_ms(messages) / 1000,
     }
 
 
@@ -164,49 +206,62 @@ def _processes(per_s: float, cpu_ms: float, cores_idle: float) -> int:
     return math.ceil(per_s * cpu_ms / 1000 / (BUSY - cores_idle))
 
 
-def _actors(channel: str, per_s: float, load: Load, p: Profile) -> Need:
-    """One actor is bounded by its core and by the calls it may have in flight."""
-    by_cpu = _processes(per_s, p.dispatch_cpu_ms_per_notification, p.vendor_cores_idle)
-    by_calls = math.ceil(per_s * load.vendor_ms / 1000 / load.concurrency)
-    why = (
-        f"{load.vendor_ms:g} ms a call, {load.concurrency} at once"
-        if by_calls > by_cpu
-        else f"{p.dispatch_cpu_ms_per_notification:.2f} ms CPU each, {BUSY:.0%} full"
+def _replicas_because(p: Profile) -> str:
+    return f"{p.intake_cpu_ms_per_trigger:.2f} ms CPU a trigger, {BUSY:.0%} of a core; at least {INTAKE_MIN} a cell"
+
+
+def _actors(per_s: float, load: Load, p: Profile) -> int:
+    """As many as the supervisor would give the pool when there is no backlog, and at least what their CPU needs."""
+    planned, live = 1, 0
+    while planned != live:  # it grows step by step, as the supervisor lets it
+        live = planned
+        planned = pool_size(
+            per_s,
+            load.vendor_ms / 1000,
+            backlog=0,
+            concurrency=load.concurrency,
+            rate_per_s=None,
+            live=live,
+            least=1,
+            most=ACTORS_MOST,
+        )
+    return max(planned, _processes(per_s, p.dispatch_cpu_ms_per_notification, p.vendor_cores_idle))
+
+
+def _actors_because(load: Load, p: Profile) -> str:
+    return (
+        f"the supervisor's rule at {load.vendor_ms:g} ms a call, {load.concurrency} at once; "
+        f"{p.dispatch_cpu_ms_per_notification:.2f} ms CPU each; as many again for its fallback"
     )
-    return Need(f"vendor actors, {channel}", max(1, by_cpu, by_calls), "", f"{why}; as many again for its fallback")
 
 
-def _redis(load: Load, p: Profile) -> list[Need]:
-    cpu_ms = p.redis_cpu_ms_per_trigger_accepted + load.messages * p.redis_cpu_ms_per_notification_delivered
-    busy = p.redis_cores_idle + load.peak_per_s * cpu_ms / 1000
+def _kept_bytes(load: Load, p: Profile) -> tuple[float, float]:
+    """Memory that Redis must be given, and its append-only file with the copies that a rewrite needs."""
     queued = load.mean_per_s * load.outage_s * load.messages
     retained = load.mean_per_s * load.retention_s * load.messages
-    memory = (queued * p.queued_bytes_per_notification + retained * p.retained_bytes_per_notification) / MEMORY_RATIO
+    memory = queued * p.queued_bytes_per_notification + retained * p.retained_bytes_per_notification
     kept = queued * p.aof_kept_bytes_per_notification_queued + retained * p.aof_kept_bytes_per_notification_retained
-    cells = max(1, math.ceil(busy / BUSY), math.ceil(memory / GIB / REDIS_MEMORY_GIB_MAX))
+    return memory / MEMORY_RATIO, kept * AOF_COPIES
+
+
+def _redis(load: Load, p: Profile, busy: float, memory: float, disk: float) -> list[Need]:
+    cpu_ms = p.redis_cpu_ms(load.messages)
     return [
-        Need("Redis CPU, peak", busy, "cores", f"{cpu_ms:.2f} ms a trigger with its notifications, on one thread"),
+        Need("Redis CPU, peak", busy, "cores", f"{cpu_ms:.2f} ms a trigger with its notifications, one thread a cell"),
         Need(
             "Redis memory",
             memory / GIB,
             "GiB",
-            f"{retained:,.0f} retained ({load.retention_s:g} s) at {p.retained_bytes_per_notification:.0f} B, "
-            f"{queued:,.0f} queued (an outage of {load.outage_s:g} s) at {p.queued_bytes_per_notification:.0f} B, "
+            f"finished ones {load.retention_s:,.0f} s at {p.retained_bytes_per_notification:.0f} B a notification, "
+            f"an outage of {load.outage_s:,.0f} s queued at {p.queued_bytes_per_notification:.0f} B, "
             f"{MEMORY_RATIO:.0%} of maxmemory",
         ),
-        Need("Redis disk", kept * AOF_COPIES / GIB, "GiB", f"the rewritten file × {AOF_COPIES}"),
+        Need("Redis disk", disk / GIB, "GiB", f"the rewritten file × {AOF_COPIES}"),
         Need(
             "disk writes, peak",
             load.peak_per_s * load.messages * p.aof_written_bytes_per_notification / 2**20,
             "MiB/s",
             f"{p.aof_written_bytes_per_notification:.0f} B a notification, fsynced",
-        ),
-        Need(
-            "Redis cells",
-            cells,
-            "",
-            f"a thread {BUSY:.0%} full and {REDIS_MEMORY_GIB_MAX} GiB each"
-            + ("; this version has one: run so many installations" if cells > 1 else ""),
         ),
     ]
 
@@ -249,12 +304,13 @@ def as_text(need: Sequence[Need]) -> str:
 
 
 def as_markdown(answers: Mapping[float, Sequence[Need]]) -> str:
-    """One column per load; the assumptions are those of the first."""
+    """One column per load, and the assumption behind each line, which is the same for all of them."""
     first = next(iter(answers.values()))
-    lines = ["| | " + " | ".join(f"{per_day:,.0f} a day" for per_day in answers) + " |"]
-    lines.append("|---|" + "---:|" * len(answers))
+    lines = ["| | " + " | ".join(f"{per_day:,.0f} a day" for per_day in answers) + " | because |"]
+    lines.append("|---|" + "---:|" * len(answers) + "---|")
     for n, need in enumerate(first):
-        lines.append(f"| {need.what} | " + " | ".join(shown(answer[n]) for answer in answers.values()) + " |")
+        values = " | ".join(shown(answer[n]) for answer in answers.values())
+        lines.append(f"| {need.what} | {values} | {need.because} |")
     return "\n".join(lines)
 
 

@@ -64,9 +64,9 @@ class Progress:
 
     def note(self, posted: Posted) -> None:
         self.done += 1
-        if posted.accepted_s is not None:
+        if posted.accept_ms is not None:
             self.accepted += 1
-            self.latency_ms.append((posted.accepted_s - posted.due_s) * 1000)
+            self.latency_ms.append(posted.accept_ms)
 
 
 def outage_of(calls: list[tuple[float, str]], failing_s: float, healed_s: float) -> Outage:
@@ -153,7 +153,7 @@ def view(progress: Progress) -> Table:
 
 def figures(posted: list[Posted], verdict: Verdict, outage: Outage, ready_s: float) -> dict[str, Any]:
     """The summary as plain values; milliseconds and seconds as named."""
-    latency = [(p.accepted_s - p.due_s) * 1000 for p in posted if p.accepted_s is not None]
+    latency = [ms for p in posted if (ms := p.accept_ms) is not None]
 
     def rounded(value: float, digits: int | None = None) -> float | None:
         return None if math.isnan(value) else round(value, digits)  # nothing was accepted or delivered

@@ -37,6 +37,11 @@ class Posted:
     problem: dict[str, Any] = field(default_factory=dict)
     recipient: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def accept_ms(self) -> float | None:
+        """From due time to the 202; None: never acknowledged."""
+        return None if self.accepted_s is None else (self.accepted_s - self.due_s) * 1000
+
 
 async def post_steadily(
     api: str,

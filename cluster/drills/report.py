@@ -96,7 +96,7 @@ def wrong(found: dict[str, Any]) -> str | None:
 
 
 def _ms(posted: Sequence[Any]) -> float | None:
-    latency = [(p.accepted_s - p.due_s) * 1000 for p in posted if p.accepted_s is not None]
+    latency = [p.accept_ms for p in posted if p.accept_ms is not None]
     return round(percentile(latency, 0.99), 1) if latency else None
 
 

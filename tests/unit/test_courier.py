@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.caretaker import Caretaker, CaretakerPeriods
 from dispatcher.core.breaker import BreakerState
 from dispatcher.core.breaker_config import BreakerConfig
@@ -27,8 +28,6 @@ FRAGILE = BreakerConfig(window_type="COUNT", window_size=4, min_calls=4, consecu
 
 
 def tend(stage: Stage, courier: Courier, store: Any = None, **periods: float) -> Caretaker:
-    from dispatcher.adapters.memory.store import MemoryStore
-
     return Caretaker(
         courier,
         store or MemoryStore(stage.cell),
@@ -63,6 +62,23 @@ async def test_a_lone_message_is_sent_at_once() -> None:
     await until(lambda: stage.states() == ["settled"])
     assert vendor.times_s[0] - began_s < 0.001
     assert stage.clock.now_s() - began_s < 0.05
+
+
+@pytest.mark.parametrize(("pace_s", "least", "most"), [(0.015, 30, 70), (0.0, 150, 10_000)], ids=["paced", "unpaced"])
+@virtual
+async def test_claims_are_paced_while_there_is_little_work(pace_s: float, least: int, most: int) -> None:
+    """200 a second for one second, one by one: at most one claim in 15 ms, as ADR 0004 has it, and all is sent."""
+    stage, vendor = Stage(), ScriptedVendor("a")
+    store = FaultyStore(MemoryStore(stage.cell))
+    await stage.courier(vendor, store=store, limits=CourierLimits(claim_pace_s=pace_s))
+    await asyncio.sleep(0.5)
+    began = len(store.calls)
+    for _ in range(200):
+        await stage.accept()
+        await asyncio.sleep(0.005)
+    during = store.calls[began:]
+    await until(lambda: stage.states() == ["settled"] * 200)
+    assert least <= during.count("claim") <= most
 
 
 @pytest.mark.parametrize("outcome", [Outcome.failed("http_500"), Outcome.unknown("timeout_read")])
@@ -515,8 +531,6 @@ async def test_draining_finishes_what_was_begun() -> None:
 
 
 def courier_store(stage: Stage) -> Any:
-    from dispatcher.adapters.memory.store import MemoryStore
-
     return MemoryStore(stage.cell)
 
 

@@ -1,4 +1,4 @@
-"""The capacity model against loads it was not fitted on: arithmetic that can be followed by hand."""
+"""The capacity model against rates it was not fitted to: arithmetic that can be followed by hand."""
 
 from __future__ import annotations
 
@@ -6,53 +6,70 @@ from typing import Any
 
 import pytest
 
-from benchmarks.model_check import points
-from benchmarks.profile import cpu_line
-from cluster.capacity import Profile
+from benchmarks.model_check import as_markdown, points
 
-PROFILE = Profile(
-    intake_cores_idle=0.02,
-    intake_cpu_ms_per_trigger=1.0,
-    ingress_cores_idle=0.0,
-    ingress_cpu_ms_per_trigger=0.2,
-    vendor_cores_idle=0.04,
-    dispatch_cpu_ms_per_notification=0.5,
-    redis_cores_idle=0.01,
-    redis_cpu_ms_per_trigger_accepted=0.1,
-    redis_cpu_ms_per_notification_delivered=0.1,
-    queued_bytes_per_notification=500.0,
-    retained_bytes_per_notification=400.0,
-    aof_written_bytes_per_notification=1.0,
-    aof_kept_bytes_per_notification_queued=1.0,
-    aof_kept_bytes_per_notification_retained=1.0,
-)
-
-
-def condition(rate: float, ms: float) -> dict[str, Any]:
-    return {"rate_per_s": rate, "cpu_ms_per_trigger_intake": {"median": ms}}
-
-
-def test_the_line_goes_through_the_least_and_the_greatest_rate() -> None:
-    """0.2 cores at 100/s and 0.6 at 500/s: 0.1 at rest, and 1 ms a trigger."""
-    assert cpu_line([condition(500, 1.2), condition(200, 9.0), condition(100, 2.0)], "intake") == (0.1, 1.0)
+PROFILE: dict[str, Any] = {
+    "intake_cores_idle": 0.02,
+    "intake_cpu_ms_per_trigger": 1.0,
+    "ingress_cores_idle": 0.0,
+    "ingress_cpu_ms_per_trigger": 0.2,
+    "vendor_cores_idle": 0.04,
+    "dispatch_cpu_ms_per_notification": 0.5,
+    "supervisor_cores_idle": 0.01,
+    "supervisor_cpu_ms_per_trigger": 0.1,
+    "ray_cores_idle": 0.1,
+    "ray_cpu_ms_per_trigger": 0.0,
+    "redis_cores_idle": 0.01,
+    "redis_cpu_ms_per_trigger_accepted": 0.1,
+    "redis_cpu_ms_per_notification_delivered": 0.1,
+    "queued_bytes_per_notification": 500.0,
+    "retained_bytes_per_notification": 400.0,
+    "aof_written_bytes_per_notification": 1.0,
+    "aof_kept_bytes_per_notification_queued": 1.0,
+    "aof_kept_bytes_per_notification_retained": 1.0,
+    "fitted_per_s": [50.0, 300.0],
+}
+USED = {"intake": 1.5, "haproxy": 0.2, "vendors": 2.5, "supervisor": 0.2, "ray": 1.0, "redis": 0.4, "client": 9.0}
+SOAK = {"redis_bytes_per_trigger": 1000.0}
 
 
-def test_one_rate_gives_no_idle_cost() -> None:
-    assert cpu_line([condition(100, 2.0)], "intake") == (0.0, 2.0)
+def row(rate: float, sustained: bool = True) -> dict[str, Any]:
+    """Ten seconds, for which CPU was counted."""
+    used = {"rate_per_s": rate, "triggers": rate * 10, "metered_s": 10.0, "cpu_ms_per_trigger": USED}
+    return {**used, "sustained": sustained}
 
 
-def test_no_cost_at_rest_is_below_nothing() -> None:
-    assert cpu_line([condition(100, 1.0), condition(500, 2.0)], "intake") == (0.0, 2.25)
-
-
-def test_the_model_is_compared_at_every_rate_that_was_sustained() -> None:
-    """At 100/s: 0.04 + 0.1 intake, 0.02 HAProxy, 0.16 + 0.1 vendors; Redis 0.01 + 100 × 0.3 ms."""
-    used = {"intake": 1.5, "haproxy": 0.2, "vendors": 2.5, "redis": 0.4, "client": 9.0}
-    rates = [
-        {"rate_per_s": 100.0, "sustained": True, "cpu_ms_per_trigger": used},
-        {"rate_per_s": 900.0, "sustained": False, "cpu_ms_per_trigger": used},
-    ]
-    ours, redis, memory = points(PROFILE, {"rates": rates}, {"redis_bytes_per_trigger": 1000.0})
+def test_the_model_is_compared_part_by_part() -> None:
+    """At 100/s: 0.04 + 0.1 intake, 0.02 HAProxy, 0.16 + 0.1 vendors; Redis 0.01 + 100 × 0.3 ms; 0.12 for the rest."""
+    ours, redis, everything, memory = points(PROFILE, {"rates": [row(100.0)]}, SOAK)
     assert (ours["modelled"], ours["measured"], ours["error_percent"]) == (0.42, 0.42, pytest.approx(0.0))
     assert (redis["modelled"], redis["measured"], redis["error_percent"]) == (0.04, 0.04, pytest.approx(0.0))
+    assert (everything["modelled"], everything["measured"]) == (0.58, 0.58)
     assert (memory["modelled"], memory["measured"], memory["error_percent"]) == (800.0, 1000.0, -20.0)
+
+
+def test_a_rate_that_the_lines_were_fitted_to_is_no_check() -> None:
+    """Nor one that is nearly it, nor one that was not sustained."""
+    found = points(PROFILE, {"rates": [row(50.0), row(100.0), row(299.0), row(900.0, sustained=False)]}, SOAK)
+    assert {point["where"] for point in found} == {"end_to_end, 100/s", "soak"}
+
+
+def test_the_rate_is_of_the_time_for_which_cpu_was_counted() -> None:
+    """1,000 triggers in 20 s are 50 a second: 0.21 + 0.2 cores where 100 a second would be 0.42."""
+    slow = {**row(100.0), "metered_s": 20.0}
+    ours, *_ = points(PROFILE, {"rates": [slow]}, SOAK)
+    assert (ours["modelled"], ours["measured"]) == (0.31, 0.21)
+
+
+def test_the_document_tells_the_worst_error_and_where_it_holds() -> None:
+    figures = {
+        "points": points(PROFILE, {"rates": [row(100.0)]}, SOAK),
+        "fitted_per_s": [50.0, 300.0],
+        "fit_error_percent": {"intake": 3.0, "redis": 12.5},
+        "intake_replicas": 2,
+    }
+    text = as_markdown(figures)
+    assert "| soak | Redis bytes a trigger | 800 | 1000 | -20 % |" in text
+    assert "Largest error: -20 %, Redis bytes a trigger at soak." in text
+    assert "miss these by up to 12.5 %" in text
+    assert "from 25 to 150 triggers/s for each intake replica" in text

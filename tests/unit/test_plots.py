@@ -25,3 +25,12 @@ def test_a_committed_result_can_be_drawn(name: str, tmp_path: Path) -> None:
     drawn = draw(file)
     assert drawn is not None
     assert drawn.stat().st_size > 1000
+
+
+@pytest.mark.skipif(not can_draw(), reason="matplotlib is an extra")
+def test_figures_of_an_older_shape_are_not_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is said what is missing; a benchmark that has just written its figures does not fail by them."""
+    file = tmp_path / "soak.json"
+    file.write_text('{"benchmark": "soak", "figures": {"minutes": [{}]}}')
+    assert draw(file) is None
+    assert "soak.json: not drawn" in capsys.readouterr().out

@@ -1,0 +1,53 @@
+"""Puts what commands print into docs/capacity.md, so that the document holds what was measured.
+
+    python -m benchmarks.document
+
+A block of the document begins with `<!-- printed by: COMMAND -->` and ends with `<!-- end -->`; what is between them is
+replaced by what the command prints. A test fails while a block is not that.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+
+import click
+from click.testing import CliRunner
+
+from benchmarks import model_check
+from benchmarks.results import ROOT
+from cluster.capacity import capacity
+
+DOCUMENT = ROOT / "docs" / "capacity.md"
+COMMANDS = {"dispatcher capacity": capacity, "python -m benchmarks.model_check": model_check.main}
+BLOCK = re.compile(
+    r"(?P<begin><!-- printed by: (?P<command>[^\n]*) -->\n)(?P<text>.*?)(?P<end>\n<!-- end -->)", re.DOTALL
+)
+
+
+def printed(command: str) -> str:
+    """What `command` prints, in a code block unless it is markdown."""
+    name = next((name for name in COMMANDS if command.startswith(name)), None)
+    if name is None:
+        raise click.ClickException(f"{DOCUMENT.name}: {command!r} is none of {', '.join(COMMANDS)}")
+    done = CliRunner().invoke(COMMANDS[name], shlex.split(command.removeprefix(name)))
+    if done.exit_code != 0:
+        raise click.ClickException(f"{command}: {done.exception or done.output}")
+    text = done.output.strip()
+    return text if "--markdown" in command else f"```console\n$ {command}\n{text}\n```"
+
+
+def renewed(document: str, answer: Callable[[str], str] = printed) -> str:
+    """The document with every block as its command prints it now."""
+    return BLOCK.sub(lambda block: block["begin"] + answer(block["command"]) + block["end"], document)
+
+
+@click.command(help=__doc__)
+def main() -> None:
+    DOCUMENT.write_text(renewed(DOCUMENT.read_text()))
+    click.echo(f"written: {DOCUMENT}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""Triggers as intake would hand them to the store: for benchmarks that fill it without going through HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dispatcher.core.notification import NewNotification, NewTrigger
+
+DAY_MS = 86_400_000
+
+
+def checkout(
+    n: int,
+    now_ms: int,
+    *notifications: NewNotification,
+    order: str | None = None,
+    data: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> NewTrigger:
+    """The checkout number `n`; `order` is its order number and idempotency key, any other field may be given."""
+    order = order or f"N{n:08d}"
+    fields: dict[str, Any] = {
+        "id": f"0-{n:026d}",
+        "tenant": "default",
+        "event": "checkout.completed",
+        "body_hash": f"{n:064x}",
+        "accepted_ms": now_ms,
+        "expires_ms": now_ms + DAY_MS,
+        "priority": "normal",
+        "on_unknown": "resend",
+        "data": data or {"order": order, "total": f"{n % 90 + 9}.90", "currency": "EUR", "name": f"Ada {n}"},
+        "notifications": notifications,
+        "idempotency_key": order,
+    }
+    return NewTrigger(**{**fields, **changes})

@@ -1,0 +1,237 @@
+"""What one notification takes of others, as counts that no busy machine changes: bytes, round trips, connections."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+import redis.asyncio
+
+from benchmarks import filling
+from benchmarks.growth import EACH, ID, QUEUED_MAX, RETAINED_MAX, trigger, vendors_of
+from cluster.sandbox.__main__ import serve
+from dispatcher.adapters.clock import SystemClock
+from dispatcher.adapters.redis.control import RedisControl
+from dispatcher.adapters.redis.keys import Keys, lanes_of
+from dispatcher.adapters.redis.scripts import Client
+from dispatcher.adapters.redis.store import RedisStore
+from dispatcher.core.breaker import Breaker
+from dispatcher.core.breaker_config import BreakerConfig
+from dispatcher.core.life import Settle
+from dispatcher.core.notification import Attempt, Lane
+from dispatcher.core.retry import RetryPolicy
+from dispatcher.courier import Courier, CourierLimits
+from dispatcher.ports import Vendor
+from dispatcher.telemetry.metrics import Metrics
+from dispatcher.templates.cache import TemplateCache
+from dispatcher.templates.store import MemoryTemplateStore
+from tests.contract.test_vendor_adapters import HTTP_ADAPTERS, make, message_for
+from tests.contract.worlds import World
+from tests.contract.worlds import trigger as lone
+from tests.unit.stage import FaultyStore, ScriptedVendor
+
+VENDORS = ("a", "b")
+NOTIFICATIONS = 4000
+GROUP = 64
+
+
+async def accept(store: RedisStore, triggers: int) -> None:
+    """So many checkouts of two notifications each, by the store's own script."""
+    for first in range(0, triggers, GROUP):
+        numbers = range(first, min(first + GROUP, triggers))
+        assert set(await store.accept([trigger(n, VENDORS, 1_700_000_000_000) for n in numbers])) == {"OK"}
+
+
+async def deliver(store: RedisStore, control: RedisControl) -> int:
+    done = 0
+    for vendor in VENDORS:
+        me = await control.register(vendor)
+        while (got := await store.claim(me, lanes_of(vendor), GROUP)).claims:
+            assert not got.orphans
+            attempt = Attempt(got.now_ms, vendor, "accepted", "accepted", 53, "SM0123456789abcdef0123456789abcdef")
+            decided = [(claim, Settle(attempt, 1)) for claim in got.claims]
+            assert set(await store.apply(me, decided, got.now_ms)) == {"OK"}
+            done += len(decided)
+    return done
+
+
+async def memory(connection: redis.asyncio.Redis) -> int:
+    info = await connection.info("memory")
+    return int(info["used_memory"] - info["mem_clients_normal"] - info["mem_aof_buffer"])
+
+
+# ---- bytes
+
+
+async def test_a_notification_takes_a_bounded_number_of_bytes(redis_client: Client) -> None:
+    """A checkout's SMS and e-mail: at most 1,024 B each while queued, 600 B each while kept after delivery."""
+    store, control = RedisStore(redis_client), RedisControl(redis_client)
+    empty = await memory(redis_client)
+    await accept(store, NOTIFICATIONS // EACH)
+    queued = (await memory(redis_client) - empty) / NOTIFICATIONS
+    assert await deliver(store, control) == NOTIFICATIONS
+    retained = (await memory(redis_client) - empty) / NOTIFICATIONS
+    assert 100 < queued <= QUEUED_MAX
+    assert 100 < retained <= RETAINED_MAX
+
+
+# ---- the benchmark's copies
+
+
+async def fields(connection: Client, trigger_id: str) -> dict[str, str]:
+    found: dict[str, str] = await connection.hgetall(Keys().record(trigger_id))
+    return found
+
+
+async def test_copies_are_what_the_store_would_have_written(redis_client: Client) -> None:
+    """Queued: the same record but for its entries, each of which can be claimed and settled."""
+    store = RedisStore(redis_client)
+    await accept(store, 1)
+    lanes = [Lane(vendor, "normal") for vendor in vendors_of(0, VENDORS)]
+    await filling.copy(redis_client, ID % 0, lanes, 100, 50, ID)
+    original, copied = await fields(redis_client, ID % 0), await fields(redis_client, ID % 149)
+    assert {name for name in original if original[name] != copied[name]} == {"0.eid", "1.eid"}
+    assert await deliver(store, RedisControl(redis_client)) == 51 * EACH
+    assert (await redis_client.config_get("appendfsync"))["appendfsync"] == "always"
+
+
+async def test_finished_copies_expire_as_finished_ones_do(redis_client: Client) -> None:
+    store = RedisStore(redis_client, retention_ms=60_000)
+    await accept(store, 1)
+    await deliver(store, RedisControl(redis_client))
+    await filling.copy(redis_client, ID % 0, (), 100, 5, ID)
+    assert await fields(redis_client, ID % 0) == await fields(redis_client, ID % 104)
+    assert 0 < await redis_client.pttl(Keys().record(ID % 104)) <= 60_000
+
+
+# ---- round trips
+
+
+@contextlib.contextmanager
+def counted(connection: Client, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Each round trip of the scripts' connection: how many script calls shared it."""
+    found: list[int] = []
+    ask = connection.shared.ask
+
+    async def counting(commands: Sequence[Any]) -> list[Any]:
+        found.append(len(commands))
+        return list(await ask(commands))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(connection.shared, "ask", counting)
+        yield found
+
+
+async def test_a_group_is_one_round_trip(redis_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixty-four triggers accepted, then claimed, then settled: three round trips, however many scripts they are."""
+    store, control = RedisStore(redis_client), RedisControl(redis_client)
+    await store.accept([lone()])  # the scripts are loaded
+    me = await control.register("a")
+    got = await store.claim(me, lanes_of("a"), 1)
+    attempt = Attempt(got.now_ms, "a", "accepted", "accepted", 5, "m")
+    await store.apply(me, [(got.claims[0], Settle(attempt, 1))], got.now_ms)
+    with counted(redis_client, monkeypatch) as trips:
+        await store.accept([lone() for _ in range(GROUP)])
+        got = await store.claim(me, lanes_of("a"), GROUP)
+        await store.apply(me, [(claim, Settle(attempt, 1)) for claim in got.claims], got.now_ms)
+    assert trips == [GROUP, 1, GROUP]
+
+
+async def test_a_courier_shares_its_round_trips(redis_world: World, redis_client: Client) -> None:
+    """A backlog of 640 through a vendor of 20 ms: at most one round trip for eight notifications, settling included."""
+    store, clock = FaultyStore(redis_world.store), SystemClock()
+    courier = Courier(
+        ScriptedVendor("a", took_s=0.02),
+        Breaker(BreakerConfig(), int(clock.now_s() * 1e9)),
+        store,
+        TemplateCache(MemoryTemplateStore()),
+        clock,
+        Metrics(),
+        CourierLimits(concurrency_min=GROUP),
+        RetryPolicy(),
+        lambda: 0.5,
+    )
+    content = {"text": "Hi"}
+    made = [lone() for _ in range(640)]
+    for each in made:
+        note = each.notifications[0]
+        object.__setattr__(note, "template", None)
+        object.__setattr__(note, "content", content)
+    assert set(await redis_world.store.accept(made)) == {"OK"}
+    courier.begin(await redis_world.actor())
+    running = [asyncio.ensure_future(courier.run()), asyncio.ensure_future(courier.outbox.run())]
+    try:
+        for _ in range(3000):
+            if not await redis_client.xlen(Keys().lane(Lane("a", "normal"))):
+                break
+            await asyncio.sleep(0.01)
+        else:
+            pytest.fail("not delivered within 30 s")
+    finally:
+        courier.stopping = True
+        for task in running:
+            task.cancel()
+    trips = [name for name in store.calls if name in ("claim", "wait", "apply")]
+    assert trips.count("apply") >= 1
+    assert len(trips) <= 640 / 8
+
+
+# ---- connections
+
+
+@contextlib.asynccontextmanager
+async def relay(port: int) -> AsyncIterator[tuple[int, list[int]]]:
+    """A port that passes everything on to `port`, and the connections made through it."""
+    made: list[int] = []
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        made.append(len(made))
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+        for task in (asyncio.ensure_future(copy(reader, back)), asyncio.ensure_future(copy(there, writer))):
+            tasks.add(task)
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1], made
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+
+
+async def sent(vendor: Vendor, adapter: str, count: int, at_once: int) -> None:
+    numbers = itertools.count()
+
+    async def one_after_the_other() -> None:
+        while next(numbers) < count:
+            assert (await vendor.send(message_for(adapter), 5.0)).kind.value == "accepted"
+
+    await asyncio.gather(*(one_after_the_other() for _ in range(at_once)))
+
+
+@pytest.mark.parametrize("at_once", [1, 8])
+@pytest.mark.parametrize("adapter", [*HTTP_ADAPTERS, "smtp"])
+async def test_connections_to_a_vendor_are_used_again(adapter: str, at_once: int) -> None:
+    """Forty messages take no more connections than are sent at once."""
+    runner, smtp, http_port, smtp_port = await serve("127.0.0.1", 0, 0, "smtp", 1.0)
+    try:
+        async with relay(smtp_port if adapter == "smtp" else http_port) as (port, made):
+            vendor = make(adapter, f"http://127.0.0.1:{port}/{adapter}", port)
+            await sent(vendor, adapter, 40, at_once)
+            await vendor.close()
+            assert 1 <= len(made) <= at_once
+    finally:
+        smtp.close()
+        await runner.cleanup()
