@@ -197,21 +197,31 @@ class VendorActor:
     def _adopt(self, plan: Plan) -> None:
         before = self._courier.plan.epoch
         self._courier.adopt_plan(plan)
+        self._obey_operator()
         if self._courier.plan.epoch == before:
             return
         entry = plan.vendors.get(self._name)
         if entry is not None:
             self._wish = entry.replicas
-            now_ns = self._now_ns()
             if entry.state == "open" and self._courier.breaker.state is BreakerState.CLOSED:
                 # Judged by all replicas' evidence together; mine alone was not enough.
                 wait_ns = int(self._config.breaker.open_wait_s * 1e9)
-                self._courier.breaker.force_open_for(wait_ns, now_ns, "the evidence of all replicas")
+                self._courier.breaker.force_open_for(wait_ns, self._now_ns(), "the evidence of all replicas")
                 self._changed.set()
-            if entry.override == "close" and self._courier.breaker.state.value in ("open", "half_open"):
-                self._courier.breaker.force(BreakerState.CLOSED, now_ns)
         # Wake the blocked claim: it waits on the lanes of the plan before.
         self._waking = asyncio.ensure_future(self._wake())
+
+    def _obey_operator(self) -> None:
+        """While `close` holds, the breaker counts and judges nothing; when it ends, it begins anew, closed.
+
+        Looked at again and again, not only with a new plan: a breaker restored from before the word would open again.
+        """
+        entry, breaker = self._courier.plan.vendors.get(self._name), self._courier.breaker
+        told = entry is not None and entry.override == "close"
+        if told == (breaker.state is BreakerState.METRICS_ONLY):
+            return
+        breaker.force(BreakerState.METRICS_ONLY if told else BreakerState.CLOSED, self._now_ns())
+        self._changed.set()
 
     async def _wake(self) -> None:
         with contextlib.suppress(UnavailableError):
@@ -239,6 +249,7 @@ class VendorActor:
         while True:
             await rung(self._changed, period_s)
             self._changed.clear()
+            self._obey_operator()
             self._count_transitions()
             if self._courier.me:
                 with contextlib.suppress(UnavailableError):

@@ -8,7 +8,7 @@ Rules:
 3. An adopter is healthy in the same plan, so adoption cannot run in a circle.
 4. A half-open vendor probes: one incarnation pulls from its own mailbox and from the one that took over. What no
    healthy vendor can drain, it drains as well: within its probes and shares it is the best there is.
-5. An operator's override wins over every report.
+5. An operator's override wins over every report, until its time is over; then it is as if it had never been said.
 6. Nobody is judged by silence here: an incarnation is dead only when `supervision` said so. A vendor of which nobody
    has reported yet keeps the state of the previous plan.
 7. Evidence is summed: when the replicas of a vendor are each below their minimum of calls, or each just below the
@@ -92,13 +92,19 @@ class PlanConfig:
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """An operator's word: `open` (send nothing there) or `close` (send, whatever the breaker says)."""
+    """An operator's word: `open` (send nothing there) or `close` (send, whatever the breaker says).
+
+    Under `close` the vendor's actors keep their breakers from opening: they count on and judge nothing.
+    """
 
     vendor: str
     state: str
     who: str = ""
     why: str = ""
     until_ms: int | None = None
+
+    def holds(self, now_ms: int) -> bool:
+        return self.until_ms is None or self.until_ms > now_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +190,12 @@ def decide(
     had an actor and have none now; `live`: incarnations that are not dead, also those that have not reported yet;
     `quarantined`: vendors whose actors die too often.
     """
+    overrides = {name: word for name, word in overrides.items() if word.holds(now_ms)}
     by_vendor: dict[str, list[Report]] = {}
     for report in sorted(reports, key=lambda r: r.incarnation):
         by_vendor.setdefault(report.vendor, []).append(report)
     states = {
-        name: _state(vendor, by_vendor.get(name, []), overrides.get(name), previous, now_ms, name in absent)
+        name: _state(vendor, by_vendor.get(name, []), overrides.get(name), previous, name in absent)
         for name, vendor in config.vendors.items()
     }
     suspended = {name for name, state in states.items() if state == CLOSED and _suspended(name, quarantined, overrides)}
@@ -230,11 +237,9 @@ def _unreached(states: Mapping[str, str], by_vendor: Mapping[str, list[Report]])
     return found if len(found) >= 2 and 2 * len(found) > len(states) else ()
 
 
-def _state(
-    vendor: VendorConfig, reports: list[Report], override: Override | None, previous: Plan, now_ms: int, absent: bool
-) -> str:
+def _state(vendor: VendorConfig, reports: list[Report], override: Override | None, previous: Plan, absent: bool) -> str:
     absent = absent and not reports
-    if override is not None and (override.until_ms is None or override.until_ms > now_ms):
+    if override is not None:
         return FORCED_OPEN if override.state == "open" else ABSENT if absent else CLOSED
     if absent:
         return ABSENT

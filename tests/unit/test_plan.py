@@ -307,6 +307,8 @@ def test_an_operator_ends_a_quarantine() -> None:
     assert plan.vendors["a"].drains == ("a",)
     plan = quarantine(report("a"), report("b"), overrides={"a": Override("a", "open")})
     assert plan.vendors["a"].state == "forced_open"
+    plan = quarantine(report("a"), report("b"), overrides={"a": Override("a", "close", until_ms=1)})
+    assert plan.vendors["a"].state == "quarantined"
 
 
 @pytest.mark.parametrize(
