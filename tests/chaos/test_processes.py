@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tests.chaos.bench.installation import Bench, paid
+from tests.chaos.bench.installation import VENDORS, Bench, paid
 from tests.chaos.conftest import MakeBench
 
 pytestmark = pytest.mark.chaos
@@ -54,7 +54,12 @@ def test_where_an_actor_dies_decides_what_repeats(make_bench: MakeBench, at: str
 def test_an_actor_dead_after_the_send_under_hold_repeats_nothing(make_bench: MakeBench) -> None:
     """Row 36 under `hold`: nobody here can know whether it was sent, so it is held; the vendor knows."""
     bench = make_bench().start(crashes={"sms-a": {"at": "after_send", "nth": 3}})
-    posted = [post for body in paid(5, on_unknown="hold") for post in bench.post([body], RATE)]
+    posted = []
+    for n, body in enumerate(paid(5, on_unknown="hold"), 1):
+        posted += bench.post([body], RATE)
+        # One at a time: what has its start mark when its actor dies and was not sent yet is held too, and never found.
+        bench.until(lambda n=n: sum(len(bench.sandbox.received(v)["received"]) for v in VENDORS) == n, 15)  # type: ignore[misc]
+        bench.until(lambda n=n: bench.deaths == int(n >= 3), 15)  # type: ignore[misc]
     bench.until(lambda: bench.judge(posted, settled=False).states == {"settled": 5}, 15)
     found = bench.judge(posted)
     assert found.all_well(), found
