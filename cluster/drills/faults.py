@@ -18,7 +18,8 @@ FIRST, SECOND = "sms-a", "sms-b"
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """One fault. `sick` are vendors whose own call log tells the failover; `kills`: calls in flight may be repeated."""
+    """One fault. `sick` are vendors whose own call log tells the failover; `kills`: calls in flight may be repeated.
+    `settles_late`: so may what is sent while it lasts, for it is not settled before."""
 
     name: str
     about: str
@@ -27,6 +28,7 @@ class Drill:
     end: Callable[[Service], None] = lambda service: None
     sick: tuple[str, ...] = ()
     kills: bool = False
+    settles_late: bool = False
 
 
 def _fault(mode: str, *vendors: str, ratio: float = 1.0) -> Callable[[Service], None]:
@@ -109,10 +111,11 @@ DRILLS = {
             _signal(f"ServeReplica:vendor-{FIRST}", signal.SIGSTOP),
             _signal(f"ServeReplica:vendor-{FIRST}", signal.SIGCONT),
             kills=True,
+            settles_late=True,
         ),
         Drill("supervisor-kill", "the supervisor is killed", 6, _signal("ServeReplica:supervisor")),
         Drill("intake-kill", "one of two intake replicas is killed", 6, _signal("ServeReplica:intake")),
-        Drill("redis-restart", "Redis is killed and started again", 6, _kill_redis, kills=True),
+        Drill("redis-restart", "Redis is killed and started again", 6, _kill_redis, kills=True, settles_late=True),
         Drill(
             "stack-kill",
             "everything is killed at once, and `up` is called again",

@@ -64,12 +64,18 @@ class Run:
         return self.faults[0].began_s
 
     def repeats_outside(self, before_s: float, after_s: float = 0.3) -> list[str]:
-        """Repeated notifications first delivered outside `before_s` before to `after_s` after every fault's begin."""
+        """Repeated notifications that no kill explains: first delivered neither within `before_s` before one, nor until
+        `after_s` after it; of what sleeps or is away, after its end, since nothing is settled meanwhile."""
         first = self.verdict.delivered_at
+        spans = [
+            (w.began_s - before_s, (w.ended_s if w.drill.settles_late else w.began_s) + after_s)
+            for w in self.faults
+            if w.drill.kills
+        ]
         return [
             name
             for name in self.verdict.duplicated
-            if not any(-before_s <= first.get(name, 0.0) - w.began_s <= after_s for w in self.faults)
+            if not any(begin <= first.get(name, 0.0) <= end for begin, end in spans)
         ]
 
 

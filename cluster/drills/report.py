@@ -45,9 +45,7 @@ FIELDS = {
 def figures(service: Service, run: Run) -> dict[str, Any]:
     """The figures of one run, by the names in FIELDS; None where one does not apply."""
     v, fault_s = run.verdict, run.fault_s
-    outside = (
-        run.repeats_outside(IN_FLIGHT_S, _after_s(run)) if any(w.drill.kills for w in run.faults) else v.duplicated
-    )
+    outside = run.repeats_outside(IN_FLIGHT_S)
     found: dict[str, Any] = {
         "steady p99 ms": _ms([p for p in run.posted if p.due_s < fault_s]),
         "fault p99 ms": _ms([p for p in run.posted if p.due_s >= fault_s]),
@@ -75,11 +73,6 @@ def figures(service: Service, run: Run) -> dict[str, Any]:
         found["probes"] = outage.probes
         found["recovered s"] = None if outage.recovered_s is None else round(outage.recovered_s - window.ended_s, 2)
     return found
-
-
-def _after_s(run: Run) -> float:
-    """A frozen actor settles nothing while it is frozen: what it sent just before is repeated when it wakes."""
-    return max(w.ended_s - w.began_s for w in run.faults) + 0.3
 
 
 def wrong(found: dict[str, Any]) -> str | None:

@@ -22,7 +22,7 @@ def under_load(
     def script(faults: list[Window]) -> None:
         time.sleep(3.0)
         began_s = time.time()
-        faults.append(Window(Drill("test", "", 0, lambda _: None), began_s, began_s))
+        faults.append(Window(Drill("test", "", 0, lambda _: None, kills=True), began_s, began_s))
         fault()
 
     return perform(service, rate, seconds, script, drain_s)
