@@ -20,6 +20,7 @@ from dispatcher.core.life import (
     Drop,
     Move,
     Retry,
+    Settle,
     decide_adopted,
     decide_after,
     decide_before,
@@ -51,8 +52,13 @@ ACCOUNT_OPEN_S = 60.0
 HINT_OPENS_S = 2.0
 """A vendor that asks for at least this much patience is left to its fallback; for less, this actor only pauses."""
 
+OUR_BUG = "our_bug"
+"""Reason of an outcome that an adapter's own failure left unknown: no evidence against the vendor."""
+
 RAMP_LEAST_PER_S = 2.0
 """Of a vendor that had hardly any traffic: a recovery by shares of nothing would never end."""
+
+LATE_TRIES = 5
 
 TAKES_MAX = 50
 
@@ -112,6 +118,7 @@ class Courier:
         self._waiting: list[tuple[str, Claim]] = []  # known, not begun: while a suspect is sent alone
         self._isolation: asyncio.Task[None] | None = None
         self._calls: set[asyncio.Task[None]] = set()
+        self._aside: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
         self._turn = 0
         self.unreached = 0  # failures in a row that ended before the vendor was reached
@@ -408,8 +415,9 @@ class Courier:
             outcome.vendor_message_id,
         )
         self._count_attempt(n, outcome, took_s, now_ms)
+        probe = not self.plan.usable(self.vendor.name)
         return decide_after(
-            n, self.vendor.name, outcome, attempt, self._usable_elsewhere, self._retry, now_ms, self._chance()
+            n, self.vendor.name, outcome, attempt, self._usable_elsewhere, self._retry, now_ms, self._chance(), probe
         )
 
     async def _call(self, message: Message) -> Outcome:
@@ -417,7 +425,7 @@ class Courier:
             return await self.vendor.send(message, self._limits.timeout_s)
         except Exception as error:  # an adapter's bug proves nothing about what was sent before it
             logger().error("adapter_failed", notification=message.notification_id, error=type(error).__name__)
-            return Outcome.unknown("our_bug")
+            return Outcome.unknown(OUR_BUG)
 
     def _print(self, message: Message) -> Fingerprint | None:
         """Where nobody can be asked about it later, no twin matters."""
@@ -447,18 +455,17 @@ class Courier:
 
     def _record(self, permit: Permit, outcome: Outcome | None, took_s: float) -> None:
         """Tell the breaker before anyone can see the failure. No outcome: the call was not made or was cancelled."""
-        before = self.breaker.state
-        now_ns = self._now_ns()
-        if outcome is not None and permit.generation == self.breaker.generation:
-            self._learn(outcome.kind, took_s)
-        if outcome is not None:
-            self.unreached = self.unreached + 1 if outcome.local_origin else 0
-        result = BreakerResult.LOCAL if outcome is None else _RESULTS[outcome.kind]
+        before, now_ns = self.breaker.state, self._now_ns()
+        late = permit.generation != self.breaker.generation
+        result = BreakerResult.LOCAL if outcome is None or outcome.reason == OUR_BUG else _RESULTS[outcome.kind]
         self.breaker.record(permit, result, int(took_s * 1e9), now_ns)
-        if outcome is not None and outcome.scope is Scope.ACCOUNT and outcome.kind is OutcomeKind.FAILED:
-            self.breaker.open_for(int(ACCOUNT_OPEN_S * 1e9), now_ns)
-        elif outcome is not None and outcome.retry_after_s is not None:
-            self._heed(outcome.retry_after_s, now_ns)
+        if outcome is not None and not late:  # what began in another state of the breaker says nothing of this one
+            self._learn(outcome.kind, took_s)
+            self.unreached = self.unreached + 1 if outcome.local_origin else 0
+            if outcome.scope is Scope.ACCOUNT and outcome.kind is OutcomeKind.FAILED:
+                self.breaker.open_for(int(ACCOUNT_OPEN_S * 1e9), now_ns)
+            elif outcome.retry_after_s is not None:
+                self._heed(outcome.retry_after_s, now_ns)
         if self.breaker.state is not before:
             self._on_change()
 
@@ -496,6 +503,8 @@ class Courier:
         if reply == "LOST":
             self.audit_wanted = True  # taken, and perhaps by me under my next name, who thought it known
             self.metrics.count("dispatcher_lost_settles", vendor)
+            if isinstance(decision, Settle):
+                self._start_aside(self._tell_late(claim.notification.id, decision.attempt))
             return
         match decision:
             case Move(vendor=to):
@@ -508,6 +517,24 @@ class Courier:
                 logger().warning("notification_dead", notification=claim.notification.id, reason=reason, vendor=vendor)
             case Drop():
                 self.metrics.count("dispatcher_orphans", vendor)
+
+    async def _tell_late(self, nid: str, attempt: Attempt | None) -> None:
+        """The vendor took what others have taken over meanwhile: where it is held, or waits unclaimed, it ends there.
+
+        Whoever has claimed it is not stopped: CLAIMED, and it is sent twice, as a kill's repeat is.
+        """
+        reason = f"late: {attempt.vendor_message_id if attempt else ''}"
+        for _ in range(LATE_TRIES):
+            try:
+                await self._store.withdraw(nid, "settled", reason)
+                return
+            except UnavailableError:
+                await self._clock.sleep(0.5 + self._chance())
+
+    def _start_aside(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._aside.add(task)
+        task.add_done_callback(self._aside.discard)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._calls.discard(task)

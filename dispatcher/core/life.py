@@ -3,7 +3,9 @@
 Rules:
 
 1. Every decision puts the notification in exactly one place: settled, dead, another mailbox, `due`, or held.
-2. A refusal (open breaker, no permit, throttled by the vendor) costs no attempt.
+2. A refusal (open breaker, no permit, throttled by the vendor) costs no attempt. Nor does a call that ended before the
+   vendor was reached, or that surely failed while its vendor was being probed: through an outage of everything, what
+   ends a message is its time, not its luck as a probe. An unknown outcome always costs one, for it may be a repeat.
 3. A vendor is tried once per round; a round ends when each of the chain was tried. When no usable vendor is untried,
    the message waits, longer each time, and then goes to a usable one again: waiting for one that is down would bind it
    to that return. With all down, the untried come first: else the first vendor's probes would eat all attempts.
@@ -127,8 +129,9 @@ def decide_after(
     policy: RetryPolicy,
     now_ms: int,
     chance: float,
+    probe: bool = False,
 ) -> Decision:
-    """Where a notification goes after one call to `vendor` ended with `outcome`."""
+    """Where a notification goes after one call to `vendor` ended with `outcome`. `probe`: it is not usable yet."""
     n = notification
     match outcome.kind:
         case OutcomeKind.ACCEPTED:
@@ -141,7 +144,7 @@ def decide_after(
         case OutcomeKind.UNKNOWN if n.on_unknown == "hold":
             return _held(n, attempt, n.attempts + 1, policy, now_ms)
         case _:
-            return _after_failure(n, vendor, outcome, attempt, usable, policy, now_ms, chance)
+            return _after_failure(n, vendor, outcome, attempt, usable, policy, now_ms, chance, probe)
 
 
 def _after_failure(
@@ -153,9 +156,11 @@ def _after_failure(
     policy: RetryPolicy,
     now_ms: int,
     chance: float,
+    probe: bool,
 ) -> Decision:
-    # An account-scope failure (bad key, no credit) says nothing about this message: it burns no attempt.
-    attempts = n.attempts + (0 if outcome.scope is Scope.ACCOUNT else 1)
+    # An account-scope failure (bad key, no credit) says nothing about this message either.
+    free = outcome.scope is Scope.ACCOUNT or outcome.local_origin or (probe and outcome.kind is OutcomeKind.FAILED)
+    attempts = n.attempts + (0 if free else 1)
     if attempts >= policy.attempts_max:
         return Dead("attempts_exhausted", attempt, attempts)
     tried = n.tried if vendor in n.tried else (*n.tried, vendor)

@@ -248,7 +248,9 @@ class Checker:
             )
             self.violate(f"{nid} does not come to rest: {note.state} {where}")
         elif note.state == "settled" and note.reason:
-            if not any(s.delivered and note.reason == f"look_up: {s.message_id}" for s in sent):
+            if not any(
+                s.delivered and note.reason in (f"look_up: {s.message_id}", f"late: {s.message_id}") for s in sent
+            ):
                 self.violate(f"{nid} is settled by {note.reason}, and that is not its message")
         elif note.state == "settled" and not any(s.kind == "accepted" and s.answered for s in sent):
             self.violate(f"{nid} is settled, and no vendor accepted it")

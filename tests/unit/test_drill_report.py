@@ -52,7 +52,9 @@ def fault(began_s: float, *, kills: bool = True, settles_late: bool = False) -> 
         pytest.param(99.9, [fault(50, settles_late=True), fault(100, kills=False)], False, id="nor a kill elsewhere"),
     ],
 )
-def test_a_repeat_is_explained_by_a_kill_that_covered_it(first_s: float, windows: list[Window], explained: bool) -> None:
+def test_a_repeat_is_explained_by_a_kill_that_covered_it(
+    first_s: float, windows: list[Window], explained: bool
+) -> None:
     """By when the vendors had it first."""
     verdict = Verdict(delivered_at={"N1/sms": first_s}, duplicated={"N1/sms": 2})
     assert (Run([], windows, verdict).repeats_outside(0.5) == []) is explained
