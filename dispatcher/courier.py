@@ -55,6 +55,9 @@ HINT_OPENS_S = 2.0
 OUR_BUG = "our_bug"
 """Reason of an outcome that an adapter's own failure left unknown: no evidence against the vendor."""
 
+THROTTLES_OPEN = 10
+"""Throttled so often in a row, a vendor is left to its fallback even if it never says for how long."""
+
 RAMP_LEAST_PER_S = 2.0
 """Of a vendor that had hardly any traffic: a recovery by shares of nothing would never end."""
 
@@ -121,6 +124,7 @@ class Courier:
         self._aside: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
         self._turn = 0
+        self._throttles = 0  # in a row, over all messages
         self.unreached = 0  # failures in a row that ended before the vendor was reached
         self.stopping = False
         self.audit_wanted = False
@@ -464,8 +468,11 @@ class Courier:
             self.unreached = self.unreached + 1 if outcome.local_origin else 0
             if outcome.scope is Scope.ACCOUNT and outcome.kind is OutcomeKind.FAILED:
                 self.breaker.open_for(int(ACCOUNT_OPEN_S * 1e9), now_ns)
-            elif outcome.retry_after_s is not None:
-                self._heed(outcome.retry_after_s, now_ns)
+            else:
+                self._count_throttles(outcome.kind)
+                wait_s = self._asked_wait_s(outcome)
+                if wait_s is not None:
+                    self._heed(wait_s, now_ns)
         if self.breaker.state is not before:
             self._on_change()
 
@@ -479,6 +486,21 @@ class Courier:
                 self.concurrency.throttled(now_s)
             case OutcomeKind.UNKNOWN:
                 self.concurrency.unanswered(now_s)
+
+    def _count_throttles(self, kind: OutcomeKind) -> None:
+        if kind is OutcomeKind.THROTTLED:
+            self._throttles += 1
+        elif kind in (OutcomeKind.ACCEPTED, OutcomeKind.REJECTED):
+            self._throttles = 0
+
+    def _asked_wait_s(self, outcome: Outcome) -> float | None:
+        """The vendor's own word, and more than that from one that throttles again and again."""
+        if outcome.kind is not OutcomeKind.THROTTLED:
+            return outcome.retry_after_s
+        over = self._throttles - THROTTLES_OPEN
+        # In a row and over the limit: 2, 4, 8 … s. Before that a short pause for all: it said no to the account.
+        grown_s = min(HINT_OPENS_S * 2.0 ** min(over, 10), 60.0) if over >= 0 else min(0.02 * 2.0**self._throttles, 1.0)
+        return max(outcome.retry_after_s or 0.0, grown_s)
 
     def _heed(self, wait_s: float, now_ns: int) -> None:
         """The vendor said when to come back."""

@@ -160,7 +160,7 @@ class Breaker:
         if self.state is S.OPEN:
             self._enter(to, due_ns, "wait over")
         elif self._stage:
-            self._next_stage(due_ns)
+            self._judge_stage(due_ns)
         elif self.config.idle_half_open_stays and self._permits == self.config.half_open_calls:
             self._enter(S.HALF_OPEN, due_ns, "")  # no call counted: nothing failed, and the next stay begins
         else:
@@ -351,6 +351,21 @@ class Breaker:
         stage = self._stage + 1
         self._enter(S.HALF_OPEN, now_ns, "")
         self._begin_stage(stage, now_ns)
+
+    def _judge_stage(self, now_ns: int) -> None:
+        """A stage's time is over: it is judged by the results it has, with overdue calls as slow ones. One without any
+        result passes only if nobody waits for one; else it goes on waiting, for a vendor that hangs gives none."""
+        c, config = self._window.counts(now_ns), self.config
+        overdue = sum(now_ns - granted_ns > config.slow_ns for granted_ns in self._flying.values())
+        n = c.n + overdue
+        if n == 0 and self._flying:
+            self._timer = (now_ns + config.ramp_max_wait_ms * MS_NS, S.CLOSED)
+        elif n > 0 and c.failed * 100 >= config.failure_rate * n:
+            self._enter(S.OPEN, now_ns, "probes failed")
+        elif n > 0 and (c.slow + overdue) * 100 >= config.slow_rate * n:
+            self._enter(S.OPEN, now_ns, "probes slow")
+        else:
+            self._next_stage(now_ns)
 
     def _begin_stage(self, stage: int, now_ns: int) -> None:
         self._stage = stage

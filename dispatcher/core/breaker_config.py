@@ -58,7 +58,7 @@ class BreakerConfig:
     idle_half_open_stays: bool = True  # no call was made, so none failed: an idle night must not grow the wait
     ramp: tuple[float, ...] = (0.05, 0.25, 0.5)  # shares of the former rate between the probes and closed; (): none
     ramp_calls: int = 10  # results a ramp stage is judged by
-    ramp_max_wait_ms: int = 3_000  # a stage with too little traffic for that passes on the results it has
+    ramp_max_wait_ms: int = 3_000  # a stage with too little traffic for that is judged by the results it has
 
     def __post_init__(self) -> None:
         for name in ("window_size", "min_calls", "half_open_calls", "open_wait_ms", "slow_ns"):

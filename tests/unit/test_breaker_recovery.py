@@ -163,6 +163,33 @@ def test_a_stage_with_little_traffic_passes_by_time() -> None:
     assert scene.breaker.state is S.CLOSED
 
 
+def test_a_stage_of_which_nothing_is_heard_waits() -> None:
+    """A vendor that answers its probes and then hangs does not become healthy by time; overdue calls are slow ones."""
+    scene = Scene()
+    scene.half_open()
+    scene.call(*[OK] * 4)
+    hanging = [scene.permit() for _ in range(2)]
+    scene.pass_s(2.0)
+    assert scene.breaker.share == 0.1, "not yet overdue"
+    scene.pass_s(2.0)
+    assert scene.breaker.state is S.OPEN
+    assert scene.reasons()[-1] == "probes slow"
+    for permit in hanging:
+        scene.end(permit, FAIL, 4.0)
+    assert scene.breaker.metrics(scene.now_ns).failed == 0
+
+
+def test_a_stage_with_little_traffic_that_fails_does_not_pass() -> None:
+    """One failure in the whole stage is all that is known."""
+    scene = Scene()
+    scene.half_open()
+    scene.call(*[OK] * 4)
+    scene.call(FAIL)
+    scene.pass_s(2.0)
+    assert scene.breaker.state is S.OPEN
+    assert scene.reasons()[-1] == "probes failed"
+
+
 def test_probes_end_as_soon_as_the_verdict_is_certain() -> None:
     """Two of four failed: half or more fail whatever the other two do, so no further message is spent."""
     scene = Scene()

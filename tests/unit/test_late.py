@@ -107,3 +107,35 @@ async def test_probes_of_a_long_outage_do_not_use_up_their_message(outcome: Outc
     await asyncio.sleep(600)
     assert len(vendor.sent) >= 8
     assert stage.state(nid) in states
+
+
+@pytest.mark.parametrize("hint_s", [None, 0.0, 1.0, 1.9])
+@virtual
+async def test_a_vendor_that_throttles_and_names_no_time_is_left_to_its_fallback(hint_s: float | None) -> None:
+    """However short the wait it asks for: after ten in a row its breaker opens, for longer each time, at no attempt."""
+    stage, a, b = Stage(), ScriptedVendor("a"), ScriptedVendor("b")
+    a.then = Outcome.throttled("429", hint_s)
+    first, second = await stage.courier(a), await stage.courier(b)
+    first._on_change = lambda: [c.adopt_plan(plan_of(9, a=first.breaker.state.value, b="closed")) for c in couriers]  # type: ignore[assignment, return-value]
+    couriers = [first, second]
+    for courier in couriers:
+        stage.start(tend(stage, courier).run())
+    await stage.accept(200)
+    await until(lambda: stage.states() == ["settled"] * 200, 30)
+    assert len(b.sent) == 200
+    assert len(a.sent) < 120
+    assert stage.counted("dispatcher_dead", "a", "attempts_exhausted") == 0
+
+
+@virtual
+async def test_a_throttle_now_and_then_opens_nothing() -> None:
+    """Accepted calls between them: the limit of calls follows, the breaker stays closed."""
+    stage, a = (
+        Stage(),
+        ScriptedVendor("a", [Outcome.throttled("429") if n % 3 else Outcome.accepted("x") for n in range(60)]),
+    )
+    courier = await stage.courier(a)
+    stage.start(tend(stage, courier).run())
+    await stage.accept(60, chain=("a",))
+    await until(lambda: stage.states() == ["settled"] * 60, 60)
+    assert courier.breaker.state is BreakerState.CLOSED
