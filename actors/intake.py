@@ -130,14 +130,15 @@ class IntakeActor:
             await asyncio.sleep(0.2)
 
     async def _read_plan(self) -> None:
+        asked_with = self.intake.plan
         plan = await self.control.plan()
         if plan is not None:
-            self._adopt(plan)
+            self._adopt(plan, asked_with)
         now_s = time.monotonic()
         self.reports = {name: r for name, r in self.reports.items() if now_s - r["heard_s"] < 5.0}
 
-    def _adopt(self, plan: Plan) -> None:
-        if plan.epoch > self.intake.plan.epoch or not self.intake.plan.vendors:
+    def _adopt(self, plan: Plan, asked_with: Plan | None = None) -> None:
+        if plan.replaces(self.intake.plan, asked_with):
             self.intake.plan = plan
 
     async def _watch_headroom(self) -> None:

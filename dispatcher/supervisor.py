@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -53,13 +54,14 @@ class Supervisor:
         self._term = 0
         self.plan = Plan()
         self._doubtful = 0  # epoch of the last publication that was not answered: in force now, or later, or never
+        self._plan_lost = False  # the store has an earlier plan than mine, or none: it is not the store it was
         self._live: set[str] = set()
         self._surveyed = False
         self._manned: set[str] = set()  # vendors that had a live actor in this term
         self._depths: dict[str, MailboxDepth] = {}
         self._overrides: dict[str, Override] = {}
         self._urgent = asyncio.Event()
-        self._me = f"{ECHO}/{id(self):x}"
+        self._me = f"{ECHO}/{secrets.token_hex(4)}"
         self._office_s = 0.0
         self.turns = 0
 
@@ -136,9 +138,18 @@ class Supervisor:
                     self._overrides = overrides
                     self._urgent.set()
                 await self._control.forget(await self._control.ended())
+                await self._look_for_plan()
             except UnavailableError:
                 pass
             await self._clock.sleep(0.5)
+
+    async def _look_for_plan(self) -> None:
+        """Would whoever begins now find the plan in force? A store that was emptied has none, and nobody says so."""
+        mine = self.plan
+        stored = await self._control.plan()
+        if mine.vendors and mine is self.plan and (stored is None or stored.epoch < mine.epoch):
+            self._plan_lost = True
+            self._urgent.set()
 
     # ---- decide, publish
 
@@ -188,15 +199,16 @@ class Supervisor:
             self._absent(),
             self._live,
             self._intensity.quarantined(self._clock.now_s()),
+            self._me,
         )
-        if plan.same_assignment(self.plan) and self._doubtful <= self.plan.epoch:
+        if plan.same_assignment(self.plan) and self._doubtful <= self.plan.epoch and not self._plan_lost:
             return
         try:
             await self._control.publish(plan, self._term)
         except UnavailableError:
             self._doubtful = plan.epoch
             raise
-        self.plan = plan
+        self.plan, self._plan_lost = plan, False
         logger().info("plan_published", epoch=plan.epoch, reason=plan.reason)
 
     def _absent(self) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 import redis.asyncio
@@ -149,3 +150,22 @@ async def test_an_accept_notices_that_the_store_went_back(redis_client: redis.as
     assert [b.kind for b in told] == [{"an older copy": "went_back", "emptied": "replaced"}[how]]
     await store.accept([trigger()])
     assert len(told) == 1
+
+
+async def test_the_plan_of_an_emptied_store_replaces_the_one_before(
+    redis_world: World, redis_client: redis.asyncio.Redis
+) -> None:
+    """Terms and epochs begin anew: the supervisor before is not in office any more, and who asks gets the new plan."""
+    control = redis_world.control
+    term, _ = await control.begin_term()
+    await control.publish(plan(50), term)
+    held = await control.plan()
+    await redis_client.flushall()
+    with pytest.raises(StaleTermError):
+        await control.publish(plan(51), term)
+    term, found = await control.begin_term()
+    assert found == Plan()
+    await control.publish(replace(plan(1), office="supervisor/2"), term)
+    asked = await control.plan()
+    assert (asked.epoch, asked.office) == (1, "supervisor/2")
+    assert asked.replaces(held, asked_with=held)
