@@ -27,6 +27,9 @@ ECHO = "supervisor"
 FORGET_S = 600.0
 """A process silent for this long has ended: its sums stay, its own numbers are let go."""
 
+ECHOES_MISSED_MAX = 8
+"""Of my own beats that the store has taken, two seconds' worth: then it is not me that is deaf but my subscription."""
+
 SETTLING_S = 1.5
 """After taking office: time for every actor to report three times, before states are inferred from who is missing."""
 
@@ -63,6 +66,7 @@ class Supervisor:
         self._urgent = asyncio.Event()
         self._me = f"{ECHO}/{secrets.token_hex(4)}"
         self._office_s = 0.0
+        self._unheard = 0  # own beats since the last that came back
         self.turns = 0
 
     async def run(self) -> None:
@@ -90,15 +94,21 @@ class Supervisor:
 
     async def _listen(self) -> None:
         while True:
+            self._unheard = 0
             with contextlib.suppress(UnavailableError):
-                async for heard in self._control.listen(("beat", "report")):
-                    if heard is not None:
-                        self._hear(heard)
+                async with contextlib.aclosing(self._control.listen(("beat", "report"))) as messages:
+                    async for heard in messages:
+                        if heard is not None:
+                            self._hear(heard)
+                        if self._unheard >= ECHOES_MISSED_MAX:
+                            logger().warning("subscription_deaf", unheard=self._unheard)
+                            break
             await self._clock.sleep(0.2)
 
     def _hear(self, heard: Heard) -> None:
         if heard.kind == "beat":
             if heard.body["incarnation"] == self._me:
+                self._unheard = 0
                 self._watch.on_echo(self._clock.now_s() * 1000)
             else:
                 self._watch.on_beat(heard.body["incarnation"])
@@ -119,6 +129,7 @@ class Supervisor:
         while True:
             with contextlib.suppress(UnavailableError):
                 await self._control.beat(Beat(self._me, ECHO, "", 0, ""))
+                self._unheard += 1
             await self._clock.sleep(self._beat_s)
 
     async def _survey(self) -> None:
