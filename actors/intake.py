@@ -20,7 +20,7 @@ from dispatcher.core.continuity import Break, Continuity, Mark
 from dispatcher.core.notification import MailboxDepth
 from dispatcher.core.plan import Plan
 from dispatcher.deadletters import DeadLetters
-from dispatcher.errors import UnavailableError
+from dispatcher.errors import TemplateError, UnavailableError
 from dispatcher.intake import Headroom, Intake
 from dispatcher.receipts import Receipts
 from dispatcher.settings import Settings, parse_settings
@@ -48,6 +48,7 @@ class IntakeActor:
         self._store_ok_s = 0.0
         self.continuity = Continuity()
         self._broken: list[str] = []
+        self._refused: set[str] = set()  # templates of the file that do not compile
         path = runtime.get("api_keys", "")
         self.keys = ApiKeys.load(Path(path), bool(runtime.get("keys_required"))) if path else None
 
@@ -105,8 +106,14 @@ class IntakeActor:
         """Store the configuration's templates that Redis does not know; one changed over the API is left alone."""
         await self.templates.refresh()
         for name, t in self.settings.templates.items():
-            if name not in self.templates.latest:
+            if name in self.templates.latest:
+                continue
+            try:
                 await self.templates.put(TemplateSource(name, t.text, t.subject, t.html))
+            except TemplateError as error:  # refused when the file was read, by this version's rules at least
+                if name not in self._refused:
+                    self._refused.add(name)
+                    logger().error("template_refused", template=name, reason=str(error))
 
     async def _follow(self) -> None:
         while True:

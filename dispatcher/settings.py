@@ -18,6 +18,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from dispatcher.core.quiet import zone
 from dispatcher.errors import ConfigError
+from dispatcher.templates.compile import faults
+from dispatcher.templates.source import TemplateSource
 
 Channel = Literal["sms", "email", "push", "webhook", "chat"]
 Adapter = Literal["twilio", "vonage", "sendgrid", "smtp"]
@@ -256,9 +258,9 @@ def parse_settings(data: Mapping[str, Any]) -> Settings:
         settings = Settings.model_validate(dict(data))
     except ValidationError as error:
         raise ConfigError("\n".join(_fault(dict(item)) for item in error.errors(include_url=False))) from None
-    faults = list(_cross_faults(settings))
-    if faults:
-        raise ConfigError("\n".join(faults))
+    crossed = list(_cross_faults(settings))
+    if crossed:
+        raise ConfigError("\n".join(crossed))
     return settings
 
 
@@ -321,6 +323,9 @@ def _cross_faults(settings: Settings) -> Iterator[str]:
                 yield f"routes.{index}.chain.{place}: {name!r} is not allowed: {route.channel} has {_list(able)}"
             if name in route.chain[:place]:
                 yield f"routes.{index}.chain.{place}: {name!r} is not allowed: it is in this chain already"
+    for name, given in settings.templates.items():
+        for part, why in faults(TemplateSource(name, given.text, given.subject, given.html)):
+            yield f"templates.{name}.{part}: it does not compile: {why}"
     for event, definition in settings.events.items():
         for index, wanted in enumerate(definition.notifications):
             at = f"events.{event}.notifications.{index}"
