@@ -134,7 +134,10 @@ class EventSettings(_Section):
 
 
 class TemplateSettings(_Section):
-    """A template given by the file; stored as a new version when it differs from the latest one."""
+    """A template given by the file; stored as a new version when the file's own text has changed since it last was.
+
+    One that was changed over the API stays as it is until then.
+    """
 
     subject: str | None = None
     text: Annotated[str, Field(min_length=1)]
