@@ -20,7 +20,7 @@ from dispatcher.core.continuity import Break, Continuity, Mark
 from dispatcher.core.notification import MailboxDepth
 from dispatcher.core.plan import Plan
 from dispatcher.deadletters import DeadLetters
-from dispatcher.errors import UnavailableError
+from dispatcher.errors import TemplateError, UnavailableError
 from dispatcher.intake import Headroom, Intake
 from dispatcher.receipts import Receipts
 from dispatcher.settings import Settings, parse_settings
@@ -48,6 +48,8 @@ class IntakeActor:
         self._store_ok_s = 0.0
         self.continuity = Continuity()
         self._broken: list[str] = []
+        self._given: set[str] = set()  # templates of the file that are in the store
+        self._refused: set[str] = set()  # templates of the file that do not compile
         path = runtime.get("api_keys", "")
         self.keys = ApiKeys.load(Path(path), bool(runtime.get("keys_required"))) if path else None
 
@@ -102,11 +104,21 @@ class IntakeActor:
             await asyncio.sleep(0.5 if self.templates.loaded else 0.1)
 
     async def _seed_templates(self) -> None:
-        """Store the configuration's templates that Redis does not know; one changed over the API is left alone."""
+        """Store the configuration's templates once, and again what the store has lost.
+
+        Once: while a changed file is being applied, replicas of before and after it would take turns for ever.
+        """
         await self.templates.refresh()
         for name, t in self.settings.templates.items():
-            if name not in self.templates.latest:
-                await self.templates.put(TemplateSource(name, t.text, t.subject, t.html))
+            if name in self._given and name in self.templates.latest:
+                continue
+            try:
+                await self.templates.put(TemplateSource(name, t.text, t.subject, t.html), by_file=True)
+                self._given.add(name)
+            except TemplateError as error:  # refused when the file was read, by this version's rules at least
+                if name not in self._refused:
+                    self._refused.add(name)
+                    logger().error("template_refused", template=name, reason=str(error))
 
     async def _follow(self) -> None:
         while True:
@@ -130,14 +142,15 @@ class IntakeActor:
             await asyncio.sleep(0.2)
 
     async def _read_plan(self) -> None:
+        asked_with = self.intake.plan
         plan = await self.control.plan()
         if plan is not None:
-            self._adopt(plan)
+            self._adopt(plan, asked_with)
         now_s = time.monotonic()
         self.reports = {name: r for name, r in self.reports.items() if now_s - r["heard_s"] < 5.0}
 
-    def _adopt(self, plan: Plan) -> None:
-        if plan.epoch > self.intake.plan.epoch or not self.intake.plan.vendors:
+    def _adopt(self, plan: Plan, asked_with: Plan | None = None) -> None:
+        if plan.replaces(self.intake.plan, asked_with):
             self.intake.plan = plan
 
     async def _watch_headroom(self) -> None:
@@ -162,6 +175,7 @@ class IntakeActor:
 
     def _store_broke(self, found: Break) -> None:
         """What was acknowledged may be gone: nobody but an operator can tell which; callers repeat with their keys."""
+        self._given.clear()  # an older copy holds the file's templates of then
         self.metrics.count("dispatcher_store_breaks", found.kind)
         logger().error("store_broke", kind=found.kind, known=found.known.accepted, life=found.known.life)
         moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -180,25 +180,27 @@ class VendorActor:
     async def _follow_plan(self) -> None:
         while True:
             with contextlib.suppress(UnavailableError):
-                plan = await self._control.plan()
-                if plan is not None:
-                    self._adopt(plan)
+                await self._read_plan()
                 read_s = self._clock.now_s()
                 async for heard in self._control.listen(("plan",)):
                     if heard is not None:
                         self._adopt(Plan.from_dict(heard.body))
-                    elif self._clock.now_s() - read_s > 2.0:  # pub/sub forgets; the key does not
+                    if self._clock.now_s() - read_s > 2.0:  # pub/sub forgets; the key does not
                         read_s = self._clock.now_s()
-                        plan = await self._control.plan()
-                        if plan is not None:
-                            self._adopt(plan)
+                        await self._read_plan()
             await asyncio.sleep(0.2)
 
-    def _adopt(self, plan: Plan) -> None:
-        before = self._courier.plan.epoch
-        self._courier.adopt_plan(plan)
+    async def _read_plan(self) -> None:
+        asked_with = self._courier.plan
+        plan = await self._control.plan()
+        if plan is not None:
+            self._adopt(plan, asked_with)
+
+    def _adopt(self, plan: Plan, asked_with: Plan | None = None) -> None:
+        before = self._courier.plan
+        self._courier.adopt_plan(plan, asked_with)
         self._obey_operator()
-        if self._courier.plan.epoch == before:
+        if self._courier.plan is before:
             return
         entry = plan.vendors.get(self._name)
         if entry is not None:
@@ -278,6 +280,7 @@ class VendorActor:
             "incarnation": courier.me,
             "vendor": self._name,
             "epoch": courier.plan.epoch,
+            "office": courier.plan.office,
             "breaker": breaker.state.value,
             "retry_after_s": round(metrics.retry_after_ns / 1e9, 3),
             "attempts": metrics.attempts,

@@ -165,9 +165,9 @@ class Courier:
         """Most urgent first over all mailboxes: an adopted high lane comes before the own bulk lane."""
         return [Lane(mailbox, priority) for priority in PRIORITIES for mailbox in self.mailboxes()]
 
-    def adopt_plan(self, plan: Plan) -> None:
-        """Work on by this plan, unless a newer one is here already."""
-        if plan.epoch <= self.plan.epoch and self.plan.vendors:
+    def adopt_plan(self, plan: Plan, asked_with: Plan | None = None) -> None:
+        """Work on by this plan, if it replaces the one that is here. `asked_with`: see `Plan.replaces`."""
+        if not plan.replaces(self.plan, asked_with):
             return
         self.plan = plan
         self.drained.update(dict.fromkeys(self.lanes()))

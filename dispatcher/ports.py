@@ -6,7 +6,7 @@ the same call is safe.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -202,7 +202,7 @@ class Control(Protocol):
 
     async def totals(self, totals: dict[str, Any]) -> None: ...
 
-    def listen(self, kinds: Sequence[str]) -> AsyncIterator[Heard | None]: ...
+    def listen(self, kinds: Sequence[str]) -> AsyncGenerator[Heard | None, None]: ...
 
     async def begin_term(self) -> tuple[int, Plan]: ...
 

@@ -19,6 +19,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from dispatcher.core.caps import identity
 from dispatcher.core.quiet import zone
 from dispatcher.errors import ConfigError
+from dispatcher.templates.compile import faults
+from dispatcher.templates.source import TemplateSource
 
 Channel = Literal["sms", "email", "push", "webhook", "chat"]
 Adapter = Literal["twilio", "vonage", "sendgrid", "smtp"]
@@ -133,7 +135,10 @@ class EventSettings(_Section):
 
 
 class TemplateSettings(_Section):
-    """A template given by the file; stored as a new version when it differs from the latest one."""
+    """A template given by the file; stored as a new version when the file's own text has changed since it last was.
+
+    One that was changed over the API stays as it is until then.
+    """
 
     subject: str | None = None
     text: Annotated[str, Field(min_length=1)]
@@ -274,9 +279,9 @@ def parse_settings(data: Mapping[str, Any]) -> Settings:
         settings = Settings.model_validate(dict(data))
     except ValidationError as error:
         raise ConfigError("\n".join(_fault(dict(item)) for item in error.errors(include_url=False))) from None
-    faults = list(_cross_faults(settings))
-    if faults:
-        raise ConfigError("\n".join(faults))
+    crossed = list(_cross_faults(settings))
+    if crossed:
+        raise ConfigError("\n".join(crossed))
     return settings
 
 
@@ -343,6 +348,9 @@ def _cross_faults(settings: Settings) -> Iterator[str]:
     for index, cap in enumerate(caps):
         if cap in caps[:index]:
             yield f"limits.recipient_caps.{index}: counts the same as entry {caps.index(cap)}, one of them is enough"
+    for name, given in settings.templates.items():
+        for part, why in faults(TemplateSource(name, given.text, given.subject, given.html)):
+            yield f"templates.{name}.{part}: it does not compile: {why}"
     for event, definition in settings.events.items():
         for index, wanted in enumerate(definition.notifications):
             at = f"events.{event}.notifications.{index}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -25,6 +26,9 @@ from dispatcher.telemetry.metrics import Totals
 ECHO = "supervisor"
 FORGET_S = 600.0
 """A process silent for this long has ended: its sums stay, its own numbers are let go."""
+
+ECHOES_MISSED_MAX = 8
+"""Of my own beats that the store has taken, two seconds' worth: then it is not me that is deaf but my subscription."""
 
 SETTLING_S = 1.5
 """After taking office: time for every actor to report three times, before states are inferred from who is missing."""
@@ -53,14 +57,16 @@ class Supervisor:
         self._term = 0
         self.plan = Plan()
         self._doubtful = 0  # epoch of the last publication that was not answered: in force now, or later, or never
+        self._plan_lost = False  # the store has an earlier plan than mine, or none: it is not the store it was
         self._live: set[str] = set()
         self._surveyed = False
         self._manned: set[str] = set()  # vendors that had a live actor in this term
         self._depths: dict[str, MailboxDepth] = {}
         self._overrides: dict[str, Override] = {}
         self._urgent = asyncio.Event()
-        self._me = f"{ECHO}/{id(self):x}"
+        self._me = f"{ECHO}/{secrets.token_hex(4)}"
         self._office_s = 0.0
+        self._unheard = 0  # own beats since the last that came back
         self.turns = 0
 
     async def run(self) -> None:
@@ -88,15 +94,21 @@ class Supervisor:
 
     async def _listen(self) -> None:
         while True:
+            self._unheard = 0
             with contextlib.suppress(UnavailableError):
-                async for heard in self._control.listen(("beat", "report")):
-                    if heard is not None:
-                        self._hear(heard)
+                async with contextlib.aclosing(self._control.listen(("beat", "report"))) as messages:
+                    async for heard in messages:
+                        if heard is not None:
+                            self._hear(heard)
+                        if self._unheard >= ECHOES_MISSED_MAX:
+                            logger().warning("subscription_deaf", unheard=self._unheard)
+                            break
             await self._clock.sleep(0.2)
 
     def _hear(self, heard: Heard) -> None:
         if heard.kind == "beat":
             if heard.body["incarnation"] == self._me:
+                self._unheard = 0
                 self._watch.on_echo(self._clock.now_s() * 1000)
             else:
                 self._watch.on_beat(heard.body["incarnation"])
@@ -117,6 +129,7 @@ class Supervisor:
         while True:
             with contextlib.suppress(UnavailableError):
                 await self._control.beat(Beat(self._me, ECHO, "", 0, ""))
+                self._unheard += 1
             await self._clock.sleep(self._beat_s)
 
     async def _survey(self) -> None:
@@ -136,9 +149,18 @@ class Supervisor:
                     self._overrides = overrides
                     self._urgent.set()
                 await self._control.forget(await self._control.ended())
+                await self._look_for_plan()
             except UnavailableError:
                 pass
             await self._clock.sleep(0.5)
+
+    async def _look_for_plan(self) -> None:
+        """Would whoever begins now find the plan in force? A store that was emptied has none, and nobody says so."""
+        mine = self.plan
+        stored = await self._control.plan()
+        if mine.vendors and mine is self.plan and (stored is None or stored.epoch < mine.epoch):
+            self._plan_lost = True
+            self._urgent.set()
 
     # ---- decide, publish
 
@@ -188,15 +210,16 @@ class Supervisor:
             self._absent(),
             self._live,
             self._intensity.quarantined(self._clock.now_s()),
+            self._me,
         )
-        if plan.same_assignment(self.plan) and self._doubtful <= self.plan.epoch:
+        if plan.same_assignment(self.plan) and self._doubtful <= self.plan.epoch and not self._plan_lost:
             return
         try:
             await self._control.publish(plan, self._term)
         except UnavailableError:
             self._doubtful = plan.epoch
             raise
-        self.plan = plan
+        self.plan, self._plan_lost = plan, False
         logger().info("plan_published", epoch=plan.epoch, reason=plan.reason)
 
     def _absent(self) -> set[str]:

@@ -137,7 +137,7 @@ def fingerprints(settings: Settings, runtime: dict[str, str]) -> dict[str, str]:
     data = settings.model_dump(mode="json")
     vendors = data.pop("vendors")
     code = _code()
-    shared = {name: data[name] for name in ("retry", "retention", "courier", "supervision")}
+    shared = {name: data[name] for name in ("retry", "retention", "courier", "supervision", "receipts")}
     names = sorted(vendors)
     result = {f"vendor-{name}": _hash(vendors[name], names, shared, runtime, code) for name in names}
     shapes = {name: {**vendor, "options": None} for name, vendor in vendors.items()}

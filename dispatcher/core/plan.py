@@ -67,7 +67,8 @@ class Report:
     unreached: int = 0
     """Failures in a row that ended before the vendor was reached: DNS, connect, TLS."""
     epoch: int = 0
-    """Of the plan it works by."""
+    office: str = ""
+    """Epoch and office of the plan it works by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,8 @@ class VendorPlan:
 class Plan:
     """The assignment in force. `held` maps each mailbox without a drainer to its reason.
 
-    `unreached`: the vendors that make our own network suspect; empty when it is not.
+    `unreached`: the vendors that make our own network suspect; empty when it is not. `office`: a random name of the
+    supervisor's term. A store that was emptied or went back counts terms and epochs again, names never.
     """
 
     epoch: int = 0
@@ -138,6 +140,18 @@ class Plan:
     held: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
     unreached: tuple[str, ...] = ()
+    office: str = ""
+
+    def replaces(self, held: Plan, asked_with: Plan | None = None) -> bool:
+        """Is this the plan to work by for one who holds `held`? `asked_with`: what he held when he asked the store for
+        it; None: it was told, and news overtake each other, so that only a later epoch counts.
+
+        An answer to a question counts whatever its epoch, unless news came while it was on its way: the store had what
+        he held then, and has an earlier one now, so it is not the store it was.
+        """
+        if held is asked_with:
+            return (self.office, self.epoch) != (held.office, held.epoch)
+        return self.epoch > held.epoch or not held.vendors
 
     def usable(self, vendor: str) -> bool:
         """May new work go to this vendor? Before the first plan every vendor may be tried."""
@@ -166,7 +180,8 @@ class Plan:
             for name, entry in data["vendors"].items()
         }
         unreached = tuple(data.get("unreached", ()))
-        return cls(data["epoch"], data["at_ms"], vendors, dict(data["held"]), data.get("reason", ""), unreached)
+        reason, office = data.get("reason", ""), data.get("office", "")
+        return cls(data["epoch"], data["at_ms"], vendors, dict(data["held"]), reason, unreached, office)
 
 
 def _shares_from(data: Mapping[str, Any] | None) -> dict[str, Share] | None:
@@ -183,12 +198,13 @@ def decide(
     absent: Collection[str] = (),
     live: Collection[str] = (),
     quarantined: Collection[str] = (),
+    office: str = "",
 ) -> Plan:
     """The next plan.
 
     `reports`: the latest of each live incarnation; `mailboxes`: each existing one and its depth; `absent`: vendors that
     had an actor and have none now; `live`: incarnations that are not dead, also those that have not reported yet;
-    `quarantined`: vendors whose actors die too often.
+    `quarantined`: vendors whose actors die too often; `office`: of the supervisor that decides.
     """
     overrides = {name: word for name, word in overrides.items() if word.holds(now_ms)}
     by_vendor: dict[str, list[Report]] = {}
@@ -221,10 +237,10 @@ def decide(
         for name in config.vendors
     }
     vendors = {
-        name: replace(entry, shares=_shares(config.vendors[name], by_vendor.get(name, []), previous, live))
+        name: replace(entry, shares=_shares(config.vendors[name], by_vendor.get(name, []), previous, live, office))
         for name, entry in vendors.items()
     }
-    plan = Plan(previous.epoch + 1, now_ms, vendors, held, unreached=_unreached(states, by_vendor))
+    plan = Plan(previous.epoch + 1, now_ms, vendors, held, unreached=_unreached(states, by_vendor), office=office)
     return replace(plan, reason=_why(previous, plan))
 
 
@@ -309,15 +325,26 @@ def _vendor_plan(
 
 
 def _shares(
-    vendor: VendorConfig, reports: list[Report], previous: Plan, live: Collection[str]
+    vendor: VendorConfig, reports: list[Report], previous: Plan, live: Collection[str], office: str
 ) -> dict[str, Share] | None:
     if vendor.rate_per_s is None:
         return None
     entry = previous.vendors.get(vendor.name)
-    before = (entry.shares if entry is not None else None) or {}
+    before = dict((entry.shares if entry is not None else None) or {})
     holders = {name for name in before if name in live}
     confirmed = {report.incarnation for report in reports if report.epoch >= previous.epoch}
+    for name in {report.incarnation for report in reports if _ahead(report, previous, office)}:
+        # What it has by a plan that the store has lost is not known: nobody gets more until it works by one of ours.
+        before[name] = Share(before[name].per_s if name in before else 0.0, vendor.rate_per_s)
+        confirmed.discard(name)
     return divide(vendor.rate_per_s, sorted(holders | {r.incarnation for r in reports}), before, confirmed)
+
+
+def _ahead(report: Report, previous: Plan, office: str) -> bool:
+    """Does it work by a plan that comes after the one in force, and is none of this supervisor's?"""
+    if report.office in ("", office):
+        return False
+    return report.epoch > previous.epoch or (report.epoch == previous.epoch and report.office != previous.office)
 
 
 def _pool_size(vendor: VendorConfig, state: str, backlog: int, reports: list[Report]) -> int:

@@ -54,10 +54,10 @@ class TemplateCache:
             raise TemplateError(f"template {name} has no version {version}")
         return self._keep(key, compile_template(source))
 
-    async def put(self, source: TemplateSource) -> int:
+    async def put(self, source: TemplateSource, *, by_file: bool = False) -> int:
         """Stores what compiles. Errors: `TemplateError`, nothing was stored; `UnavailableError`, repeat it."""
         compile_template(source)
-        version = await self._store.put(source)
+        version = await self._store.put(source, by_file=by_file)
         self._latest = {**self._latest, source.name: max(version, self._latest.get(source.name, 0))}
         return version
 

@@ -7,7 +7,7 @@ template, the part, and a variable or a line of the template; never a value, whi
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +89,16 @@ def compile_template(source: TemplateSource) -> CompiledTemplate:
     return CompiledTemplate(
         source, {part: _compiled(source, part, text) for part, text in source.parts().items() if text is not None}
     )
+
+
+def faults(source: TemplateSource) -> Iterator[tuple[str, str]]:
+    """What keeps each part from compiling: its name, and why, with the line of the template."""
+    for part, text in source.parts().items():
+        if text is not None:
+            try:
+                _compiled(source, part, text)
+            except TemplateError as error:
+                yield part, str(error).removeprefix(f"{_label(source, part)}: ")
 
 
 def check_plain(data: Mapping[str, Any]) -> dict[str, Any]:

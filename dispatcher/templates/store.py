@@ -11,8 +11,12 @@ from dispatcher.templates.source import TemplateSource
 class TemplateStore(Protocol):
     """Versions count from 1 and never change. Errors: `UnavailableError` when the store did not answer."""
 
-    async def put(self, source: TemplateSource) -> int:
-        """The version that now holds this content: the latest one when it is equal, else a new one."""
+    async def put(self, source: TemplateSource, *, by_file: bool = False) -> int:
+        """The version that now holds this content: the latest one when it is equal, else a new one.
+
+        `by_file`: the configuration file gives it. What the file gave last is remembered, and given again it changes
+        nothing, so that a template which somebody has changed since stays changed until the file itself changes.
+        """
         ...
 
     async def get(self, name: str, version: int) -> TemplateSource | None:
@@ -29,9 +33,14 @@ class MemoryTemplateStore:
 
     def __init__(self) -> None:
         self._versions: dict[str, list[TemplateSource]] = {}
+        self._by_file: dict[str, TemplateSource] = {}
 
-    async def put(self, source: TemplateSource) -> int:
+    async def put(self, source: TemplateSource, *, by_file: bool = False) -> int:
         versions = self._versions.setdefault(source.name, [])
+        if by_file and versions and self._by_file.get(source.name) == source:
+            return len(versions)
+        if by_file:
+            self._by_file[source.name] = source
         if not versions or versions[-1].parts() != source.parts():
             versions.append(replace(source, version=len(versions) + 1))
         return len(versions)

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import redis.asyncio
 
+from dispatcher.adapters.redis.control import DEAF_S, RedisControl
 from dispatcher.adapters.redis.keys import Keys
+from dispatcher.adapters.redis.scripts import client
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.core.continuity import Break, Continuity
 from dispatcher.core.plan import Beat, Override, Plan
 from dispatcher.errors import StaleTermError, UnavailableError
 from dispatcher.ports import Heard
+from tests.chaos.bench.link import Link
 from tests.contract.worlds import World, dead, hold, plan, retry, trigger
 
 KEYS = Keys()
@@ -149,3 +156,46 @@ async def test_an_accept_notices_that_the_store_went_back(redis_client: redis.as
     assert [b.kind for b in told] == [{"an older copy": "went_back", "emptied": "replaced"}[how]]
     await store.accept([trigger()])
     assert len(told) == 1
+
+
+async def test_the_plan_of_an_emptied_store_replaces_the_one_before(
+    redis_world: World, redis_client: redis.asyncio.Redis
+) -> None:
+    """Terms and epochs begin anew: the supervisor before is not in office any more, and who asks gets the new plan."""
+    control = redis_world.control
+    term, _ = await control.begin_term()
+    await control.publish(plan(50), term)
+    held = await control.plan()
+    await redis_client.flushall()
+    with pytest.raises(StaleTermError):
+        await control.publish(plan(51), term)
+    term, found = await control.begin_term()
+    assert found == Plan()
+    await control.publish(replace(plan(1), office="supervisor/2"), term)
+    asked = await control.plan()
+    assert (asked.epoch, asked.office) == (1, "supervisor/2")
+    assert asked.replaces(held, asked_with=held)
+
+
+async def test_a_subscription_that_went_silent_is_noticed(redis_url: str) -> None:
+    """Half-open: nothing comes and nothing breaks. Quiet alone is no reason, and the next subscription hears again."""
+    link = Link(Path(urlsplit(redis_url).path))
+    connection = client(link.url)
+    control = RedisControl(connection)
+    try:
+        messages = control.listen(("beat",))
+        began_s = time.monotonic()
+        while time.monotonic() - began_s < DEAF_S + 1.0:
+            assert await anext(messages) is None
+        assert link.mute_subscribers() == 1
+        with pytest.raises(UnavailableError):
+            while time.monotonic() - began_s < 3 * DEAF_S + 1.0:
+                await anext(messages)
+        again = control.listen(("beat",))
+        await anext(again)
+        await control.beat(Beat("a/1", "a", "r", 7, "n"))
+        assert (await anext(again)).kind == "beat"  # type: ignore[union-attr]
+        await again.aclose()  # type: ignore[attr-defined]
+    finally:
+        await connection.aclose()
+        link.close()

@@ -51,9 +51,9 @@ async def no_self_audit(self: Caretaker) -> None:
 
 
 @mutation(Courier, "adopt_plan")
-def audit_of_todays_lanes_alone(self: Courier, plan: Any) -> None:
+def audit_of_todays_lanes_alone(self: Courier, plan: Any, asked_with: Any = None) -> None:
     """A claim whose reply was lost is looked for where the plan points now."""
-    _adopt_plan(self, plan)
+    _adopt_plan(self, plan, asked_with)
     self.drained = dict.fromkeys(self.lanes())
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 from dispatcher.adapters.memory.cell import Cell, Note, Record
@@ -233,7 +233,7 @@ class Link:
 class ControlLink(Link):
     """The same for the control channel, whose messages are pushed."""
 
-    async def listen(self, kinds: Sequence[str]) -> AsyncIterator[Heard | None]:
+    async def listen(self, kinds: Sequence[str]) -> AsyncGenerator[Heard | None, None]:
         network, cell, since_s = self._network, self._network.cell, self._network.loop.time()
         messages = MemoryControl(cell).listen(kinds)
         yield await anext(messages)

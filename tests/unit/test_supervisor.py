@@ -97,3 +97,49 @@ async def test_a_pool_that_dies_again_and_again_is_quarantined() -> None:
     assert set(stage.cell.plan.vendors["b"].drains) == {"a", "b"}
     await beat(["a/7", "b/0"], 61.0)
     assert stage.cell.plan.vendors["a"].drains == ("a",)
+
+
+class HalfDeaf:
+    """A control channel whose first subscription hears nothing from some moment on, as if nobody said anything."""
+
+    def __init__(self, control: Any) -> None:
+        self._control = control
+        self.deaf: list[int] = []
+        self.subscriptions = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._control, name)
+
+    async def listen(self, kinds: Any) -> Any:
+        me = self.subscriptions = self.subscriptions + 1
+        async with contextlib.aclosing(self._control.listen(kinds)) as messages:
+            async for heard in messages:
+                yield None if me in self.deaf else heard
+
+
+@virtual
+async def test_a_deaf_supervisor_listens_anew() -> None:
+    """Its own beats are taken and do not come back: what others said meanwhile is heard within three seconds."""
+    stage = Stage()
+    control = HalfDeaf(stage.control)
+    supervisor = Supervisor(control, stage.clock, CONFIG)  # type: ignore[arg-type]
+    stage.cell.actors = {"a/1": "live", "b/1": "live"}
+    stage.start(supervisor.run())
+    a = "closed"
+
+    async def live_on() -> None:
+        while True:
+            for name in "ab":
+                await stage.control.beat(Beat(f"{name}/1", name, "", 0, ""))
+            await report(stage, a)
+            await asyncio.sleep(0.25)
+
+    stage.start(live_on())
+    await asyncio.sleep(10.0)
+    assert control.subscriptions == 1
+    control.deaf.append(1)
+    a = "open"
+    await asyncio.sleep(3.0)
+    assert supervisor.plan.vendors["a"].state == "open"
+    assert control.subscriptions == 2
+    assert stage.cell.actors == {"a/1": "live", "b/1": "live"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -71,7 +71,7 @@ class MemoryControl:
     async def totals(self, totals: dict[str, Any]) -> None:
         self._cell.tell("totals", totals)
 
-    async def listen(self, kinds: Sequence[str]) -> AsyncIterator[Heard | None]:
+    async def listen(self, kinds: Sequence[str]) -> AsyncGenerator[Heard | None, None]:
         listener = Listener(frozenset(kinds))
         self._cell.listeners.append(listener)
         try:

@@ -7,7 +7,8 @@ totals are PUBLISHed: no fsync, and they work when Redis is full. The plan is al
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -20,6 +21,9 @@ from dispatcher.errors import StaleTermError, UnavailableError
 from dispatcher.ports import Heard
 
 PLANS_KEPT = 1000
+
+PING_S, DEAF_S = 1.0, 3.0
+"""A subscription that was quiet for so long is asked whether it is there; without any answer it is given up."""
 
 
 class RedisControl:
@@ -99,8 +103,11 @@ class RedisControl:
     async def totals(self, totals: dict[str, Any]) -> None:
         await self._publish(self._keys.totals_channel, totals)
 
-    async def listen(self, kinds: Sequence[str]) -> AsyncIterator[Heard | None]:
-        """Messages of these kinds as they come; None each quiet 0.2 s. Raises UnavailableError when the link breaks."""
+    async def listen(self, kinds: Sequence[str]) -> AsyncGenerator[Heard | None, None]:
+        """Messages of these kinds as they come; None each quiet 0.2 s. Raises UnavailableError when the link breaks.
+
+        Also when it broke without a word: a half-open connection would be quiet for ever.
+        """
         names = {
             {
                 "beat": self._keys.beat_channel,
@@ -113,9 +120,21 @@ class RedisControl:
         pubsub = self._redis.pubsub(ignore_subscribe_messages=True)
         try:
             await pubsub.subscribe(*names)
+            heard_s, asked = time.monotonic(), False
             while True:
                 message = await pubsub.get_message(timeout=0.2)
-                yield None if message is None else Heard(names[message["channel"]], json.loads(message["data"]))
+                quiet_s = time.monotonic() - heard_s
+                if message is not None:
+                    heard_s, asked = time.monotonic(), False
+                elif quiet_s > DEAF_S:
+                    raise UnavailableError("redis: a subscription does not answer")
+                elif quiet_s > PING_S and not asked:
+                    asked = True
+                    await pubsub.ping()
+                if message is None or message["type"] == "pong":
+                    yield None
+                else:
+                    yield Heard(names[message["channel"]], json.loads(message["data"]))
         except UNAVAILABLE as error:
             raise UnavailableError(f"redis: {type(error).__name__}") from error
         finally:

@@ -11,6 +11,8 @@
 | `{nd:0}:plan`, `:plan:history` | term, epoch and plan (hash); the last 1,000 plans (list) |
 | `{nd:0}:ledger` | `life`, random, and `n`, how many triggers were accepted in it (hash): see core/continuity.py |
 | `{nd:0}:breakers` | vendor → when, and what its breaker was at its last change (hash) |
+| `{nd:0}:templates`, `:template:<name>` | name → latest version; version → content (hashes) |
+| `{nd:0}:templates:file` | name → hash of the content that the configuration file gave last (hash) |
 | `{nd:0}:overrides` | vendor → operator's word (hash) |
 | `{nd:0}:redrive:<vendor>` | when the redrive budget of a mailbox is used up, ms (string, gone after 2 s) |
 | `{nd:0}:cap:<hash>` | when the last messages of a kind to one recipient were let through, ms (list, expires) |

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,11 +33,12 @@ class RedisTemplateStore:
         self._prefix = prefix
         self._put = client.register_script(_PUT)
 
-    async def put(self, source: TemplateSource) -> int:
+    async def put(self, source: TemplateSource, *, by_file: bool = False) -> int:
         content = json.dumps(source.parts(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        keys = [self._key(source.name), f"{self._prefix}templates"]
+        keys = [self._key(source.name), f"{self._prefix}templates", f"{self._prefix}templates:file"]
+        digest = hashlib.sha256(content.encode()).hexdigest() if by_file else ""
         with _unavailable():
-            return int(await self._put(keys=keys, args=[source.name, content]))
+            return int(await self._put(keys=keys, args=[source.name, content, digest]))
 
     async def get(self, name: str, version: int) -> TemplateSource | None:
         with _unavailable():

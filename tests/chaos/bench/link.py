@@ -36,6 +36,9 @@ class Link:
         self.swallow: Swallow | None = None
         self._cut_after: int | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._subscribers: list[
+            asyncio.Event
+        ] = []  # of each connection that subscribed: set when it is to hear nothing
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -52,6 +55,12 @@ class Link:
     def cut_amid_a_request(self, after: int) -> None:
         """Of the next request only `after` bytes go through; then its connection is reset."""
         self._cut_after = after
+
+    def mute_subscribers(self) -> int:
+        """Half-open from here on: who subscribed hears nothing more, though his connection stays. How many they are."""
+        for muted in self._subscribers:
+            self._loop.call_soon_threadsafe(muted.set)
+        return len(self._subscribers)
 
     def close(self) -> None:
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(5)
@@ -86,11 +95,11 @@ class Link:
         far = None
         try:
             answers, far = await asyncio.open_unix_connection(self._behind)
-            hidden = asyncio.Event()
+            hidden, muted = asyncio.Event(), asyncio.Event()
             await asyncio.wait(
                 {
-                    asyncio.ensure_future(self._requests(reader, far, hidden)),
-                    asyncio.ensure_future(self._answers(answers, writer, hidden)),
+                    asyncio.ensure_future(self._requests(reader, far, hidden, muted)),
+                    asyncio.ensure_future(self._answers(answers, writer, hidden, muted)),
                 },
                 return_when=asyncio.FIRST_COMPLETED,
             )
@@ -102,10 +111,14 @@ class Link:
             if far is not None:
                 far.close()
 
-    async def _requests(self, reader: asyncio.StreamReader, far: asyncio.StreamWriter, hidden: asyncio.Event) -> None:
+    async def _requests(
+        self, reader: asyncio.StreamReader, far: asyncio.StreamWriter, hidden: asyncio.Event, muted: asyncio.Event
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(1 << 16):
                 await self._while_stalled()
+                if b"SUBSCRIBE" in data and muted not in self._subscribers:
+                    self._subscribers.append(muted)
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
                 if self._cut_after is not None:
@@ -125,13 +138,15 @@ class Link:
             await asyncio.sleep(0.01)
 
     async def _answers(
-        self, answers: asyncio.StreamReader, writer: asyncio.StreamWriter, hidden: asyncio.Event
+        self, answers: asyncio.StreamReader, writer: asyncio.StreamWriter, hidden: asyncio.Event, muted: asyncio.Event
     ) -> None:
         with contextlib.suppress(OSError):
             while data := await answers.read(1 << 16):
                 await self._while_stalled()
                 if hidden.is_set():
                     return  # the request was carried out: its answer is what gets lost
+                if muted.is_set():
+                    continue
                 writer.write(data)
                 await writer.drain()
 

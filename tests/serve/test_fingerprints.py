@@ -1,0 +1,32 @@
+"""What a changed configuration restarts: every pool that reads it, and no other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dispatcher.settings import parse_settings
+from serve_app.applications import fingerprints
+
+WHOLE: dict[str, Any] = {
+    "vendors": {"a": {"adapter": "twilio", "channel": "sms"}, "b": {"adapter": "vonage", "channel": "sms"}},
+    "routes": [{"channel": "sms", "chain": ["a", "b"]}],
+    "templates": {"paid": {"text": "Paid."}},
+}
+RECEIPTS = {"receipts": {"public_url": "https://shop.example", "secret": "${SECRET}"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "restarts"),
+    [
+        pytest.param({}, set(), id="nothing"),
+        pytest.param(RECEIPTS, {"intake", "vendor-a", "vendor-b"}, id="receipts: vendors send the links"),
+        pytest.param({"templates": {"paid": {"text": "Thanks."}}}, {"intake"}, id="a template's text"),
+        pytest.param({"courier": {"take_s": 2.0}}, {"intake", "vendor-a", "vendor-b"}, id="couriers"),
+    ],
+)
+def test_a_change_restarts_who_reads_it(changes: dict[str, Any], restarts: set[str]) -> None:
+    """SIGHUP and `deploy` compare these."""
+    before, after = fingerprints(parse_settings(WHOLE), {}), fingerprints(parse_settings({**WHOLE, **changes}), {})
+    assert {name for name in after if after[name] != before[name]} == restarts
