@@ -99,7 +99,12 @@ class VendorActor:
         self._chance: Callable[[], float] = random.random
         connection = open_redis(self._runtime)
         waiting = open_redis(self._runtime, timeout_s=s.courier.claim_block_ms / 1000 + 2.0, connections_max=2)
-        self._store: Store = RedisStore(connection, waiting, retention_ms=s.retention.finished_s * 1000)
+        self._store: Store = RedisStore(
+            connection,
+            waiting,
+            retention_ms=s.retention.finished_s * 1000,
+            on_set_back=lambda by_ms: logger().error("store_clock_set_back", by_ms=by_ms, vendor=self._name),
+        )
         self._control: Control = RedisControl(connection)
         self._templates = TemplateCache(RedisTemplateStore(connection))
         self._close: Callable[[], Awaitable[None]] = connection.aclose

@@ -453,7 +453,7 @@ class Courier:
         return vendor != self.vendor.name and self.plan.usable(vendor)
 
     def _put_off(self, n: Notification) -> Decision:
-        return Retry(self.time.now_ms() + 1000 + int(1000 * self._chance()), n.tried, None, n.attempts)
+        return Retry(1000 + int(1000 * self._chance()), n.tried, None, n.attempts)
 
     # ---- afterwards
 

@@ -71,9 +71,9 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Look again at `at_ms`."""
+    """Look again in `wait_ms`: a duration, which the store dates, so that no clock that jumps can stretch it."""
 
-    at_ms: int
+    wait_ms: int
     tried: tuple[str, ...]
     attempt: Attempt | None
     attempts: int
@@ -82,9 +82,9 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Maybe sent: wait for proof until `deadline_ms`."""
+    """Maybe sent: wait for proof for `wait_ms`; none is left when it is 0 or less."""
 
-    deadline_ms: int
+    wait_ms: int
     attempt: Attempt | None
     attempts: int
     urgent = True
@@ -210,13 +210,13 @@ def decide_mailbox(
 
 
 def _held(n: Notification, attempt: Attempt | None, attempts: int, policy: RetryPolicy, now_ms: int) -> Hold:
-    return Hold(min(n.expires_ms, now_ms + int(policy.hold_s * 1000)), attempt, attempts)
+    return Hold(min(n.expires_ms - now_ms, int(policy.hold_s * 1000)), attempt, attempts)
 
 
 def _later(
     n: Notification, wait_s: float, tried: tuple[str, ...], attempt: Attempt | None, attempts: int, now_ms: int
 ) -> Decision:
-    at_ms = now_ms + max(1, int(wait_s * 1000))
-    if at_ms >= n.expires_ms:
+    wait_ms = max(1, int(wait_s * 1000))
+    if now_ms + wait_ms >= n.expires_ms:
         return Dead("expired", attempt, attempts)
-    return Retry(at_ms, tried, attempt, attempts)
+    return Retry(wait_ms, tried, attempt, attempts)

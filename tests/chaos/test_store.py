@@ -14,8 +14,8 @@ import pytest
 from dispatcher.adapters.redis.scripts import script
 from tests.chaos.bench.installation import Bench, paid
 from tests.chaos.bench.link import PASS, REFUSE, STALL, Swallow
-from tests.chaos.bench.worker import SKEW
 from tests.chaos.conftest import MakeBench
+from tests.skew import SKEW
 
 pytestmark = pytest.mark.chaos
 
@@ -240,6 +240,33 @@ def test_a_clock_that_jumps_takes_nothing_from_the_living(make_bench: MakeBench,
     again = bench.post(bodies[:30], RATE)
     assert [p.trigger_id for p in again] == [p.trigger_id for p in posted[:30]]
     assert bench.judge(posted).all_well()
+
+
+@pytest.mark.parametrize("meanwhile", ["all live", pytest.param("all restarted", marks=pytest.mark.long)])
+def test_a_clock_set_back_does_not_hold_up_what_waits(make_bench: MakeBench, meanwhile: str) -> None:
+    """Row 30b: an hour back while 60 wait for their retry, seen by living actors or by nobody: all are delivered."""
+    bench = make_bench().start(skewed=True, keep=False)
+    store = bench.store()
+    for vendor in ("sms-a", "sms-b"):
+        bench.sandbox.fault(vendor, "throttle", retry_after_s=2)
+
+    def jump() -> None:
+        bench.until(lambda: store.zcard("{nd:0}:due") > 0, 5)
+        if meanwhile == "all restarted":
+            for worker in bench.workers.values():
+                worker.kill()
+            bench.until(lambda: not any(worker.alive() for worker in bench.workers.values()), 5)
+        store.set(SKEW, -3600)
+        if meanwhile == "all restarted":
+            bench.start(skewed=True, keep=False)
+        bench.sandbox.fault("sms-a")
+        bench.sandbox.fault("sms-b")
+
+    posted = bench.post(paid(60), RATE, (1.5, jump))
+    found = bench.judge(posted, drain_s=20.0)
+    assert found.states == {"settled": 60}
+    assert found.all_well(), found
+    assert meanwhile == "all restarted" or "store_clock_set_back" in bench.logs()
 
 
 @pytest.mark.parametrize("fault", ["an older copy", "emptied"])

@@ -128,10 +128,11 @@ async def test_a_woken_wait_leaves_what_comes_next_unclaimed(world: World) -> No
     """`wake` ends a wait without claiming; the next entry goes to whoever claims it."""
     me = await world.actor()
     await world.store.claim(me, lanes("a"), 1)
-    waiting = asyncio.ensure_future(world.store.wait(me, lanes("a"), 5, 5000))
-    await asyncio.sleep(0.02)
-    await world.store.wake()
-    assert (await asyncio.wait_for(waiting, 0.5)).claims == []
+    waiting = asyncio.ensure_future(world.store.wait(me, lanes("a"), 5, 60_000))
+    while not waiting.done():  # it may not have begun to block yet
+        await asyncio.sleep(0.02)
+        await world.store.wake()
+    assert waiting.result().claims == []
     (nid,) = await world.queued(1)
     other = await world.actor()
     assert [c.notification.id for c in (await world.store.claim(other, lanes("a"), 5)).claims] == [nid]

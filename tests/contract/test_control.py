@@ -90,7 +90,7 @@ async def test_depths_and_counts_name_every_place(world: World) -> None:
     _, one, two, three = await world.claimed(me, 4)
     await asyncio.sleep(0.005)
     now_ms = world.now_ms()
-    await world.store.apply(me, [(one, retry(now_ms)), (two, dead()), (three, hold(now_ms))], now_ms)
+    await world.store.apply(me, [(one, retry(0)), (two, dead()), (three, hold(0))], now_ms)
     depths = await world.control.depths()
     assert sorted(depths) == ["a", "b"]
     assert depths["a"].queued == {"high": 0, "normal": 1, "bulk": 0}

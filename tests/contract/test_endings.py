@@ -77,7 +77,7 @@ async def test_a_retry_waits_for_its_time(world: World) -> None:
     me = await world.actor()
     sooner, later = await world.claimed(me, 2)
     now_ms = world.now_ms()
-    decided = [(sooner, retry(now_ms - 5, ("a",))), (later, retry(now_ms + 60_000))]
+    decided = [(sooner, retry(-5, ("a",))), (later, retry(60_000))]
     assert await world.store.apply(me, decided, now_ms) == ["OK", "OK"]
     assert await world.state(sooner.notification.id) == "due"
     at_ms, (entry,) = await world.store.due()
@@ -106,7 +106,7 @@ async def test_a_held_notification_is_in_no_mailbox(world: World) -> None:
     me = await world.actor()
     over, waiting = await world.claimed(me, 2, on_unknown="hold")
     now_ms = world.now_ms()
-    await world.store.apply(me, [(over, hold(now_ms - 2000)), (waiting, hold(now_ms + 60_000))], now_ms)
+    await world.store.apply(me, [(over, hold(-2000)), (waiting, hold(60_000))], now_ms)
     assert (await world.store.claim(me, lanes("a"), 5)).claims == []
     assert await world.store.overdue_held() == [over.notification.id]
     assert (await world.control.counts())["held"] == 2
@@ -142,6 +142,6 @@ async def test_siblings_of_a_trigger_end_on_their_own(world: World) -> None:
     await world.store.accept([sent])
     first, second, third = (await world.store.claim(me, lanes("a"), 5)).claims
     now_ms = world.now_ms()
-    await world.store.apply(me, [(first, settle()), (second, dead()), (third, retry(now_ms - 1))], now_ms)
+    await world.store.apply(me, [(first, settle()), (second, dead()), (third, retry(-1))], now_ms)
     view = await world.views.trigger(sent.id)
     assert [n.state for n in view.notifications] == ["settled", "dead", "due"]

@@ -25,7 +25,7 @@ async def started(world: World, me: str, print_: Fingerprint | None = PRINT) -> 
 async def held(world: World, me: str, print_: Fingerprint | None = PRINT, wait_ms: int = 60_000) -> str:
     """One that was started and is maybe sent; its id."""
     claim = await started(world, me, print_)
-    await world.store.apply(me, [(claim, hold(world.now_ms() + wait_ms))], world.now_ms())
+    await world.store.apply(me, [(claim, hold(wait_ms))], world.now_ms())
     return claim.notification.id
 
 
@@ -78,7 +78,7 @@ async def test_the_mark_is_of_the_last_start(world: World) -> None:
     await world.store.apply(me, [(claim, move())], world.now_ms())
     (again,) = (await world.store.claim(other, lanes("b"), 1)).claims
     assert await world.store.start(other, again, PRINT)
-    await world.store.apply(other, [(again, hold(world.now_ms() + 60_000))], world.now_ms())
+    await world.store.apply(other, [(again, hold(60_000))], world.now_ms())
     (found,) = await world.store.held([claim.notification.id])
     assert (found.vendor, found.twin) == ("b", False)
 
@@ -114,12 +114,12 @@ async def test_to_start_again_makes_no_twin_of_itself(world: World) -> None:
     me = await world.actor()
     claim = await started(world, me)
     assert await world.store.start(me, claim, PRINT)
-    await world.store.apply(me, [(claim, retry(world.now_ms() - 5))], world.now_ms())
+    await world.store.apply(me, [(claim, retry(-5))], world.now_ms())
     (entry,) = (await world.store.due())[1]
     await world.store.promote([(entry, "a")])
     (again,) = (await world.store.claim(me, lanes("a"), 1)).claims
     assert await world.store.start(me, again, PRINT)
-    await world.store.apply(me, [(again, hold(world.now_ms() + 60_000))], world.now_ms())
+    await world.store.apply(me, [(again, hold(60_000))], world.now_ms())
     (found,) = await world.store.held([claim.notification.id])
     assert not found.twin
 

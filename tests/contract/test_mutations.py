@@ -211,7 +211,7 @@ async def takes_from_the_living(world: World) -> None:
     await world.claimed(owner)
     keys = test_store_redis.KEYS
     lane = test_store_redis.LANE
-    where = [lane, keys.actors, keys.held, keys.nil, keys.singled]
+    where = [lane, keys.actors, keys.held, keys.nil, keys.singled, keys.clock]
     call = Call("take", where, [owner, me, keys.record_prefix, 1, 9])
     ((_, _, got),) = await scripts.run(world.store._redis, [call])
     assert got == []

@@ -27,7 +27,7 @@ async def test_a_held_notification_ends_with_the_vendors_word(world: World, take
     me = await world.actor()
     (claim,) = await world.claimed(me)
     nid = claim.notification.id
-    await world.store.apply(me, [(claim, hold(world.now_ms() + 60_000))], world.now_ms())
+    await world.store.apply(me, [(claim, hold(60_000))], world.now_ms())
     for _ in range(2):
         await hearing(world).hear("a", [told(nid, taken)])
         assert await world.state(nid) == state
@@ -38,7 +38,7 @@ async def test_a_late_yes_stops_a_retry(world: World) -> None:
     me = await world.actor()
     (claim,) = await world.claimed(me)
     nid = claim.notification.id
-    await world.store.apply(me, [(claim, retry(world.now_ms() - 5))], world.now_ms())
+    await world.store.apply(me, [(claim, retry(-5))], world.now_ms())
     assert await hearing(world).hear("a", [told(nid, False)]) == {"undelivered": 1}
     assert await world.state(nid) == "due"
     assert await hearing(world).hear("a", [told(nid)]) == {"settled": 1}
@@ -49,7 +49,7 @@ async def test_one_that_is_being_sent_is_to_be_told_again(world: World) -> None:
     """Its claim is somebody's; the others of the same call-back are heard all the same."""
     me = await world.actor()
     one, other = await world.claimed(me), await world.claimed(me)
-    await world.store.apply(me, [(other[0], hold(world.now_ms() + 60_000))], world.now_ms())
+    await world.store.apply(me, [(other[0], hold(60_000))], world.now_ms())
     ids = [one[0].notification.id, other[0].notification.id]
     with pytest.raises(UnavailableError):
         await hearing(world).hear("a", [told(nid) for nid in ids])
@@ -61,7 +61,7 @@ async def test_a_forged_receipt_changes_nothing(world: World) -> None:
     me = await world.actor()
     (claim,) = await world.claimed(me)
     nid = claim.notification.id
-    await world.store.apply(me, [(claim, hold(world.now_ms() + 60_000))], world.now_ms())
+    await world.store.apply(me, [(claim, hold(60_000))], world.now_ms())
     forged = Told(nid, "0" * 32, True)
     with pytest.raises(CallerError) as caught:
         await hearing(world).hear("a", [forged])

@@ -121,7 +121,7 @@ async def test_draining_and_failover_work_on_a_full_redis(world: World, redis_cl
     """Claim, take, start, promote, withdraw, register, plan: all go on while nothing new is accepted."""
     dying = await world.actor()
     one, two = await world.claimed(dying, 2, on_unknown="hold")
-    await world.store.apply(dying, [(one, retry(world.now_ms() - 5))], world.now_ms())
+    await world.store.apply(dying, [(one, retry(-5))], world.now_ms())
     await world.claimed(dying)
     async with full(redis_client):
         me = await world.actor()

@@ -28,7 +28,7 @@ async def test_a_promotion_happens_once(world: World) -> None:
     """Two actors promote the same entry: the second is told GONE, and there is one entry."""
     me = await world.actor()
     (claim,) = await world.claimed(me)
-    await world.store.apply(me, [(claim, retry(world.now_ms() - 5))], world.now_ms())
+    await world.store.apply(me, [(claim, retry(-5))], world.now_ms())
     _, (entry,) = await world.store.due()
     assert await world.store.promote([(entry, "a"), (entry, "b")]) == ["OK", "GONE"]
     assert await world.store.promote([(entry, "a")]) == ["GONE"]
@@ -39,11 +39,11 @@ async def test_a_promotion_read_before_another_retry_is_gone(world: World) -> No
     """The score it was read with is the key: a later retry of the same notification is not promoted early."""
     me = await world.actor()
     (claim,) = await world.claimed(me)
-    await world.store.apply(me, [(claim, retry(world.now_ms() - 5))], world.now_ms())
+    await world.store.apply(me, [(claim, retry(-5))], world.now_ms())
     _, (stale,) = await world.store.due()
     await world.store.promote([(stale, "a")])
     (again,) = (await world.store.claim(me, lanes("a"), 5)).claims
-    await world.store.apply(me, [(again, retry(world.now_ms() + 60_000))], world.now_ms())
+    await world.store.apply(me, [(again, retry(60_000))], world.now_ms())
     assert await world.store.promote([(stale, "a")]) == ["GONE"]
     assert await world.state(claim.notification.id) == "due"
 
@@ -61,7 +61,7 @@ async def test_what_nobody_has_claimed_can_be_withdrawn(world: World, place: str
         (nid,) = await world.queued()
     else:
         (claim,) = await world.claimed(me)
-        decision = retry(world.now_ms() - 5) if place == "due" else hold(world.now_ms() - 5)
+        decision = retry(-5) if place == "due" else hold(-5)
         await world.store.apply(me, [(claim, decision)], world.now_ms())
         nid = claim.notification.id
     _, entries = await world.store.due()

@@ -116,12 +116,12 @@ def move(to: str = "b", tried: tuple[str, ...] = ("a",), epoch: int = 0) -> Move
     return Move(to, tried, attempt(outcome="failed", message_id=None), 1, epoch)
 
 
-def retry(at_ms: int, tried: tuple[str, ...] = ()) -> Retry:
-    return Retry(at_ms, tried, attempt(outcome="failed", message_id=None), 1)
+def retry(wait_ms: int, tried: tuple[str, ...] = ()) -> Retry:
+    return Retry(wait_ms, tried, attempt(outcome="failed", message_id=None), 1)
 
 
-def hold(deadline_ms: int) -> Hold:
-    return Hold(deadline_ms, attempt(outcome="unknown", message_id=None), 1)
+def hold(wait_ms: int) -> Hold:
+    return Hold(wait_ms, attempt(outcome="unknown", message_id=None), 1)
 
 
 ENDINGS = {

@@ -83,9 +83,7 @@ chances = st.floats(0, 1, exclude_max=True)
         pytest.param(Outcome.rejected("bad_number"), Dead("bad_number", ATTEMPT, 1), id="rejected is dead"),
         pytest.param(Outcome.failed("http_500"), Move("b", ("a",), ATTEMPT, 1), id="failed moves to the next"),
         pytest.param(Outcome.unknown("timeout"), Move("b", ("a",), ATTEMPT, 1), id="unknown goes on as failed"),
-        pytest.param(
-            Outcome.throttled("http_429", 7.0), Retry(NOW_MS + 7000, (), ATTEMPT, 0), id="throttled burns no attempt"
-        ),
+        pytest.param(Outcome.throttled("http_429", 7.0), Retry(7000, (), ATTEMPT, 0), id="throttled burns no attempt"),
         pytest.param(
             Outcome.failed("http_401", scope=Scope.ACCOUNT),
             Move("b", ("a",), ATTEMPT, 0),
@@ -110,11 +108,11 @@ def test_every_decision_is_exactly_one_place(
             assert decision.vendor in usable - {vendor, *n.tried}
             assert vendor in decision.tried
         case Retry():
-            assert NOW_MS < decision.at_ms < n.expires_ms
+            assert 0 < decision.wait_ms < n.expires_ms - NOW_MS
         case Dead():
             assert decision.reason
         case Hold():
-            assert decision.deadline_ms <= n.expires_ms
+            assert decision.wait_ms <= n.expires_ms - NOW_MS
         case _:
             assert isinstance(decision, Settle)
     assert n.attempts <= decision.attempts <= n.attempts + 1
@@ -155,7 +153,7 @@ def test_a_round_ends_when_all_were_tried() -> None:
     first = after(notification(tried=("a", "b"), attempts=2), Outcome.failed("x"), set(CHAIN), 0.999, "c")
     later = after(notification(tried=("a", "b"), attempts=5), Outcome.failed("x"), set(CHAIN), 0.999, "c")
     assert (first.tried, later.tried) == ((), ())
-    assert later.at_ms - NOW_MS > 4 * (first.at_ms - NOW_MS)
+    assert later.wait_ms > 4 * first.wait_ms
 
 
 def test_a_round_does_not_wait_for_a_vendor_that_is_down() -> None:
@@ -182,12 +180,12 @@ def test_a_round_does_not_wait_for_a_vendor_that_is_down() -> None:
         pytest.param({"crashes": CRASHES_MAX - 1}, None, id="a bystander"),
         pytest.param(
             {"state": State.STARTED, "on_unknown": "hold", "attempts": 2},
-            Hold(NOW_MS + 3_600_000, None, 2),
+            Hold(3_600_000, None, 2),
             id="started under hold and found again: maybe sent",
         ),
         pytest.param(
             {"state": State.STARTED, "on_unknown": "hold", "expires_ms": NOW_MS - 1},
-            Hold(NOW_MS - 1, None, 0),
+            Hold(-1, None, 0),
             id="maybe sent is not merely expired",
         ),
     ],

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from dispatcher.core.delay import DelayTime
 from dispatcher.core.notification import Attempt, Lane, NewTrigger, Notification, State, notification_id
 from dispatcher.core.plan import Override, Plan
 from dispatcher.ports import Clock, Heard
@@ -104,7 +105,16 @@ class Cell:
         self.overrides: dict[str, Override] = {}
         self.bells: dict[asyncio.Future[bool], None] = {}  # in order of arrival, else no run could be repeated
         self.listeners: list[Listener] = []
+        self._delay_time, self._ahead_ms = DelayTime(), 0
         self._sequence = 0
+
+    def delay_ms(self) -> int:
+        """Delay time: core/delay.py."""
+        now_s, wall_ms = self.clock.now_s(), self.clock.wall_ms()
+        least_ms = self._delay_time.judge(wall_ms + self._ahead_ms, 0, now_s, now_s)
+        if least_ms is not None:
+            self._ahead_ms = least_ms - wall_ms
+        return wall_ms + self._ahead_ms
 
     def lane(self, lane: Lane) -> LaneState:
         return self.lanes.setdefault(lane, LaneState())

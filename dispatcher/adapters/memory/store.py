@@ -146,7 +146,7 @@ class MemoryStore:
         if found is not None:
             record, note = found
             if record.trigger.on_unknown == "hold" and note.state == "started":
-                self._cell.held[nid] = self._cell.clock.wall_ms() + self._hold_ms
+                self._cell.held[nid] = self._cell.delay_ms() + self._hold_ms
                 note.state = "held"
                 state.remove(entry_id)
                 return False
@@ -191,12 +191,12 @@ class MemoryStore:
             case Move(vendor=vendor, tried=tried, epoch=epoch):
                 note.tried, note.epoch = tried, epoch
                 self._cell.enqueue(nid, vendor)
-            case Retry(at_ms=at_ms, tried=tried):
+            case Retry(wait_ms=wait_ms, tried=tried):
                 note.state, note.tried = "due", tried
-                self._cell.due[nid] = at_ms
-            case Hold(deadline_ms=deadline_ms):
+                self._cell.due[nid] = self._cell.delay_ms() + wait_ms
+            case Hold(wait_ms=wait_ms):
                 note.state = "held"
-                self._cell.held[nid] = deadline_ms
+                self._cell.held[nid] = self._cell.delay_ms() + wait_ms
 
     async def drop(self, me: str, orphans: Sequence[tuple[Lane, str, str]]) -> None:
         for lane, entry_id, _ in orphans:
@@ -232,8 +232,8 @@ class MemoryStore:
     async def due(self, limit: int = 100) -> tuple[int, list[DueEntry]]:
         now_ms = self._cell.clock.wall_ms()
         entries = []
-        for scores in (self._cell.due, self._cell.delayed):
-            for nid, score in page(scores, now_ms, limit):
+        for scores, until_ms in ((self._cell.due, self._cell.delay_ms()), (self._cell.delayed, now_ms)):
+            for nid, score in page(scores, until_ms, limit):
                 found, delayed = self._cell.find(nid), scores is self._cell.delayed
                 if found is None:
                     entries.append(DueEntry(nid, str(score), delayed, (), (), "normal", 0))
@@ -256,7 +256,7 @@ class MemoryStore:
         return "OK"
 
     async def overdue_held(self, limit: int = 100) -> list[str]:
-        return [nid for nid, _ in page(self._cell.held, self._cell.clock.wall_ms(), limit)]
+        return [nid for nid, _ in page(self._cell.held, self._cell.delay_ms(), limit)]
 
     async def held_ids(self, begin: int, count: int) -> list[tuple[str, int]]:
         return page(self._cell.held, max(self._cell.held.values(), default=0), begin + count)[begin:]

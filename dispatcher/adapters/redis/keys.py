@@ -10,6 +10,7 @@
 | `{nd:0}:singled` | incarnation → the suspect that it sends with nothing beside it (hash) |
 | `{nd:0}:plan`, `:plan:history` | term, epoch and plan (hash); the last 1,000 plans (list) |
 | `{nd:0}:ledger` | `life`, random, and `n`, how many triggers were accepted in it (hash): see core/continuity.py |
+| `{nd:0}:clock` | delay time: how far `ahead` of TIME, when it last `dated` a wait (hash): see core/delay.py |
 | `{nd:0}:breakers` | vendor → when, and what its breaker was at its last change (hash) |
 | `{nd:0}:templates`, `:template:<name>` | name → latest version; version → content (hashes) |
 | `{nd:0}:templates:file` | name → hash of the content that the configuration file gave last (hash) |
@@ -44,6 +45,7 @@ class Keys:
         self.plan = self.prefix + "plan"
         self.plan_history = self.prefix + "plan:history"
         self.ledger = self.prefix + "ledger"
+        self.clock = self.prefix + "clock"
         self.breakers = self.prefix + "breakers"
         self.overrides = self.prefix + "overrides"
         self.nil = self.prefix + "nil"

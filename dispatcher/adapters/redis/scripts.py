@@ -23,7 +23,11 @@ _PROLOGUES = {
     "settle": ("_fence", "_finish"),
     "withdraw": ("_finish",),
     "discard": ("_finish",),
-} | dict.fromkeys(("dead", "move", "retry", "hold", "drop"), ("_fence",))
+    "retry": ("_delay", "_fence"),
+    "hold": ("_delay", "_fence"),
+    "take": ("_delay",),
+    "keep_time": ("_delay",),
+} | dict.fromkeys(("dead", "move", "drop"), ("_fence",))
 UNAVAILABLE = (RedisError, OSError, asyncio.TimeoutError)
 """What a Redis that does not answer looks like. The change is maybe made."""
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import time
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.scripts import UNAVAILABLE, Call, Client, run, run_one
 from dispatcher.core.continuity import Break, Continuity, Mark
+from dispatcher.core.delay import DelayTime
 from dispatcher.core.life import Dead, Decision, Drop, Hold, Move, Retry, Settle
 from dispatcher.core.look_up import Fingerprint
 from dispatcher.core.notification import Claim, Lane, NewTrigger, State, trigger_of
@@ -37,8 +39,13 @@ class RedisStore:
         hold_ms: int = 3_600_000,
         continuity: Continuity | None = None,
         on_break: Callable[[Break], None] = lambda found: None,
+        on_set_back: Callable[[int], None] = lambda by_ms: None,
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`continuity` learns from each accept what the store has taken; `on_break` is told when it took less."""
+        """`continuity` learns from each accept what the store has taken; `on_break` is told when it took less.
+
+        `on_set_back` is told by how many ms waits were kept from becoming longer: the store's clock went back by that.
+        """
         self._redis = connection
         self._waiting = waiting
         self._keys = keys or Keys()
@@ -46,6 +53,8 @@ class RedisStore:
         self._hold_ms = hold_ms
         self._continuity, self._on_break = continuity or Continuity(), on_break
         self._blocked_id: int | None = None
+        self._on_set_back, self._monotonic_s = on_set_back, monotonic_s
+        self._delay_time = DelayTime()
 
     # ---- accept
 
@@ -208,7 +217,7 @@ class RedisStore:
         calls = [
             Call(
                 "take",
-                [k.lane(lane), k.actors, k.held, k.nil, k.singled],
+                [k.lane(lane), k.actors, k.held, k.nil, k.singled, k.clock],
                 [name, me, k.record_prefix, self._hold_ms, at_most],
             )
             for lane, answer in zip(lanes, answers, strict=True)
@@ -254,10 +263,10 @@ class RedisStore:
             case Move(vendor=vendor, tried=tried, epoch=epoch):
                 lane = k.lane(Lane(vendor, n.priority))
                 return Call("move", [*keys, lane, k.mailboxes], [*args, n.id, vendor, " ".join(tried), epoch])
-            case Retry(at_ms=at_ms, tried=tried):
-                return Call("retry", [*keys, k.due], [*args, n.id, at_ms, " ".join(tried)])
-            case Hold(deadline_ms=deadline_ms):
-                return Call("hold", [*keys, k.held], [*args, n.id, deadline_ms])
+            case Retry(wait_ms=wait_ms, tried=tried):
+                return Call("retry", [*keys, k.due, k.clock], [*args, n.id, wait_ms, " ".join(tried)])
+            case Hold(wait_ms=wait_ms):
+                return Call("hold", [*keys, k.held, k.clock], [*args, n.id, wait_ms])
         raise AssertionError(decision)
 
     async def drop(self, me: str, orphans: Sequence[tuple[Lane, str, str]]) -> None:
@@ -295,30 +304,18 @@ class RedisStore:
     # ---- what waits for its time
 
     async def due(self, limit: int = 100) -> tuple[int, list[DueEntry]]:
-        """What is due now: store time and entries. Reads only."""
+        """What is due now: store time and entries. Reads only, but for a clock that it finds set back."""
         k = self._keys
-        try:
-            seconds, micros = await self._redis.time()
-            now_ms = seconds * 1000 + micros // 1000
-            pipeline = self._redis.pipeline(transaction=False)
-            for key in (k.due, k.delayed):
-                pipeline.execute_command("ZRANGEBYSCORE", key, "-inf", now_ms, "WITHSCORES", "LIMIT", 0, limit)
-            pages = await pipeline.execute()
-            found = [
-                (nid, score, key == k.delayed)
-                for key, page in zip((k.due, k.delayed), pages, strict=True)
-                for nid, score in zip(page[::2], page[1::2], strict=True)
-            ]
-            if not found:
-                return now_ms, []
-            pipeline = self._redis.pipeline(transaction=False)
-            for nid, _, _ in found:
-                i = nid.rpartition(".")[2]
-                pipeline.hmget(self._keys.record(trigger_of(nid)), ["m", "x", f"{i}.tr"])
-            rows = cast(list[list[Any]], await pipeline.execute())
-        except UNAVAILABLE as error:
-            raise UnavailableError(f"redis: {type(error).__name__}") from error
-        return now_ms, [_due_entry(*item, row) for item, row in zip(found, rows, strict=True)]
+        for _ in range(2):
+            asked_s = self._monotonic_s()
+            reply = await run_one(self._redis, "due", [k.due, k.delayed, k.clock], [limit, k.record_prefix])
+            now_ms, delay_ms, dated_ms, rows = reply
+            least_ms = self._delay_time.judge(int(delay_ms), int(dated_ms), asked_s, self._monotonic_s())
+            if least_ms is None:
+                break
+            if by_ms := int(await run_one(self._redis, "keep_time", [k.clock, k.nil], [least_ms])):
+                self._on_set_back(by_ms)
+        return int(now_ms), [_due_entry(*row) for row in rows]
 
     async def promote(self, chosen: Sequence[tuple[DueEntry, str]]) -> list[str]:
         """Put each due entry into the mailbox named beside it; OK, or GONE when another did or it was withdrawn."""
@@ -341,12 +338,7 @@ class RedisStore:
 
     async def overdue_held(self, limit: int = 100) -> list[str]:
         """Held notifications whose deadline has passed."""
-        try:
-            seconds, _ = await self._redis.time()
-            page: Any = await self._redis.zrangebyscore(self._keys.held, "-inf", seconds * 1000, start=0, num=limit)
-            return list(page)
-        except UNAVAILABLE as error:
-            raise UnavailableError(f"redis: {type(error).__name__}") from error
+        return list(await run_one(self._redis, "overdue_held", [self._keys.held, self._keys.clock], [limit]))
 
     async def held_ids(self, begin: int, count: int) -> list[tuple[str, int]]:
         """Held notifications and their deadlines, the earliest first, from the `begin`-th on."""
@@ -416,9 +408,8 @@ def _held(nid: str, row: Any) -> Held | None:
     return Held(notification, me.partition("/")[0], int(started_ms), twin is not None)
 
 
-def _due_entry(nid: str, score: str, delayed: bool, row: Any) -> DueEntry:
-    meta: dict[str, Any] = json.loads(row[0]) if row[0] else {"n": [], "p": "normal"}
+def _due_entry(nid: str, score: str, delayed: int, text: str, expires: str, tried: str) -> DueEntry:
+    meta: dict[str, Any] = json.loads(text) if text else {"n": [], "p": "normal"}
     index = int(nid.rpartition(".")[2])
     chain = tuple(meta["n"][index]["ch"]) if index < len(meta["n"]) else ()
-    tried = tuple(row[2].split(" ")) if row[2] else ()
-    return DueEntry(nid, score, delayed, chain, tried, meta["p"], int(row[1] or 0))
+    return DueEntry(nid, score, bool(delayed), chain, tuple(tried.split()), meta["p"], int(expires or 0))

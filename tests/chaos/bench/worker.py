@@ -29,9 +29,7 @@ from dispatcher.adapters.redis import scripts
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import Outcome
 from serve_app.http import application
-
-SKEW = "{nd:0}:skew"
-"""Seconds by which the store's clock is wrong, for processes that are `skewed`. No libfaketime is needed for it."""
+from tests import skew
 
 KILLED = 137
 
@@ -130,19 +128,8 @@ def _die_accepting(actor: IntakeActor, nth: int) -> None:
 
 def _skew_the_clock() -> None:
     """Wherever this process or its scripts read the store's time, add the skew."""
-    prologue = (
-        "local function store_time() local t = redis.call('TIME')"
-        f" return {{t[1] + tonumber(redis.call('GET', '{SKEW}') or '0'), tonumber(t[2])}} end\n"
-    )
-    honest = scripts.script
-
-    def skewed(name: str) -> scripts.Script:
-        body = prologue + honest(name).body.replace("redis.call('TIME')", "store_time()")
-        return scripts.Script(scripts.hashlib.sha1(body.encode()).hexdigest(), body)
-
-    scripts.script = skewed  # type: ignore[assignment]
-    asked = prologue + "return store_time()"
-    redis.asyncio.Redis.time = lambda self: self.execute_command("EVAL", asked, 0)  # type: ignore[method-assign]
+    scripts.script = skew.skewed(scripts.script)  # type: ignore[assignment]
+    redis.asyncio.Redis.time = skew.time  # type: ignore[method-assign,assignment]
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 -- Claim what is pending for an incarnation that is not live, in my own name. Level-triggered: run each second by every
 -- drainer of the mailbox, so what is delivered to the dead after the verdict is found too.
 -- A crash counts against all that the dead held, or against the one it had singled out; after a clean stop none counts.
--- KEYS[1] lane  [2] actors  [3] held  [4] never exists  [5] singled out
--- ARGV[1] the dead  [2] me  [3] prefix of records  [4] deadline of held, ms  [5] at most
+-- KEYS[1] lane  [2] actors  [3] held  [4] never exists  [5] singled out  [6] clock   (Prologue: _delay.lua)
+-- ARGV[1] the dead  [2] me  [3] prefix of records  [4] deadline of held in, ms  [5] at most
 -- Reply {now ms, lost bodies, {lane, entry id, notification id, record fields}…}; empty when I am not live or it lives.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -27,7 +27,7 @@ for _, p in ipairs(pending) do
     local rec = ARGV[3] .. trigger
     local state = redis.call('HMGET', rec, i .. '.st', i .. '.pol')
     if state[2] == 'hold' and state[1] == 'started' then
-      redis.call('ZADD', KEYS[3], now + ARGV[4], nid)
+      redis.call('ZADD', KEYS[3], delay_time(KEYS[6], 0) + ARGV[4], nid)
       redis.call('HSET', rec, i .. '.st', 'held')
       redis.call('XACK', KEYS[1], 'g', id)
       redis.call('XDEL', KEYS[1], id)

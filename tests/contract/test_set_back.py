@@ -1,0 +1,200 @@
+"""The store's wall clock jumps: what waits keeps its waits (dispatcher/core/delay.py)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+from unittest import mock
+
+import pytest
+import redis.asyncio
+
+from dispatcher.adapters.clock import SystemClock
+from dispatcher.adapters.memory.cell import Cell
+from dispatcher.adapters.memory.control import MemoryControl
+from dispatcher.adapters.memory.store import MemoryStore
+from dispatcher.adapters.memory.views import MemoryViews
+from dispatcher.adapters.redis import scripts
+from dispatcher.adapters.redis.control import RedisControl
+from dispatcher.adapters.redis.store import RedisStore
+from dispatcher.adapters.redis.views import RedisViews
+from dispatcher.core.delay import DelayTime
+from tests import skew
+from tests.contract.worlds import World, hold, lanes, retry, trigger
+
+WAIT_MS = 300
+HOUR_S = 3600
+
+
+class WrongClock(SystemClock):
+    """Monotonic time is true, wall time is what somebody set."""
+
+    wrong_s = 0
+
+    def wall_ms(self) -> int:
+        return super().wall_ms() + self.wrong_s * 1000
+
+
+@dataclass
+class Place:
+    """A world whose wall clock can be set; `told`: by how much it was found set back. `anew`: a process of its own."""
+
+    world: World
+    set: Callable[[int], Awaitable[Any]]
+    anew: Callable[[], Any]
+    told: list[int] = field(default_factory=list)
+
+    async def waiting(self, decision: Any) -> str:
+        """One that was put off, read once before its time by somebody who knows the time."""
+        me = await self.world.actor()
+        (claim,) = await self.world.claimed(me)
+        assert await self.world.store.apply(me, [(claim, decision)], self.world.now_ms()) == ["OK"]
+        assert (await self.world.store.due())[1] == []
+        return claim.notification.id
+
+    async def due(self) -> list[str]:
+        return [entry.id for entry in (await self.world.store.due())[1]]
+
+
+def on_redis(connection: redis.asyncio.Redis) -> Place:
+    told: list[int] = []
+    store = RedisStore(connection, on_set_back=told.append)
+    world = World(store, RedisControl(connection), RedisViews(connection))
+    return Place(world, lambda s: connection.set(skew.SKEW, s), lambda: RedisStore(connection), told)
+
+
+def in_memory() -> Place:
+    clock = WrongClock()
+    cell = Cell(clock)
+    store = MemoryStore(cell, 60_000)
+
+    async def set_(seconds: int) -> None:
+        clock.wrong_s = seconds
+
+    return Place(World(store, MemoryControl(cell), MemoryViews(cell, 60_000)), set_, lambda: store)
+
+
+@pytest.fixture
+def skewed_scripts() -> Any:
+    with (
+        mock.patch.object(scripts, "script", skew.skewed(scripts.script)),
+        mock.patch.object(redis.asyncio.Redis, "time", skew.time),
+    ):
+        yield
+
+
+@pytest.fixture(params=["redis", "memory"])
+def place(request: pytest.FixtureRequest, skewed_scripts: None) -> Place:
+    return on_redis(request.getfixturevalue("redis_client")) if request.param == "redis" else in_memory()
+
+
+@pytest.fixture
+def redis_place(redis_client: redis.asyncio.Redis, skewed_scripts: None) -> Place:
+    return on_redis(redis_client)
+
+
+async def test_a_retry_waits_no_longer(place: Place) -> None:
+    """An hour back while it waits: it is due when it would have been, and can be promoted once."""
+    nid = await place.waiting(retry(WAIT_MS))
+    await place.set(-HOUR_S)
+    assert await place.due() == []
+    await asyncio.sleep(WAIT_MS / 1000)
+    _, entries = await place.world.store.due()
+    assert [entry.id for entry in entries] == [nid]
+    (entry,) = entries
+    assert await place.world.store.promote([(entry, "a"), (entry, "a")]) == ["OK", "GONE"]
+    assert len((await place.world.store.claim(await place.world.actor(), lanes("a"), 5)).claims) == 1
+
+
+async def test_what_is_held_waits_no_longer(place: Place) -> None:
+    """The deadline of a held one comes when it would have come."""
+    nid = await place.waiting(hold(WAIT_MS))
+    await place.set(-HOUR_S)
+    await place.due()
+    assert await place.world.store.overdue_held() == []
+    await asyncio.sleep(WAIT_MS / 1000)
+    assert await place.world.store.overdue_held() == [nid]
+
+
+async def test_who_comes_later_agrees(place: Place) -> None:
+    """A wait begun after the jump is as long as it should be, for who saw it and for a process that began since."""
+    await place.waiting(retry(60_000))
+    await place.set(-HOUR_S)
+    await place.due()
+    nid = await place.waiting(retry(WAIT_MS))
+    later = place.anew()
+    assert (await later.due())[1] == []
+    await asyncio.sleep(WAIT_MS / 1000)
+    assert [entry.id for entry in (await later.due())[1]] == [nid]
+    assert await place.due() == [nid]
+
+
+async def test_a_clock_put_right_again_holds_nothing_up(place: Place) -> None:
+    """An hour forward and back: what was put off meanwhile is due in its time, not an hour later."""
+    await place.due()
+    await place.set(HOUR_S)
+    nid = await place.waiting(retry(WAIT_MS))
+    await place.set(0)
+    await asyncio.sleep(WAIT_MS / 1000)
+    assert await place.due() == [nid]
+
+
+async def test_what_has_a_date_follows_the_wall_clock(place: Place) -> None:
+    """`send_at` is a time of day: set back, the clock has not come to it."""
+    sent = trigger(send_at_ms=time.time_ns() // 1_000_000 + WAIT_MS)
+    assert await place.world.store.accept([sent]) == ["OK"]
+    await place.due()
+    await place.set(-HOUR_S)
+    await asyncio.sleep(WAIT_MS / 1000)
+    assert await place.due() == []
+    await place.set(0)
+    assert await place.due() == [f"{sent.id}.0"]
+
+
+async def test_a_step_is_told_once(redis_place: Place) -> None:
+    """By the one who found it first, with how much it was; the others find it mended."""
+    await redis_place.waiting(retry(60_000))
+    other_told: list[int] = []
+    other = RedisStore(redis_place.world.store._redis, on_set_back=other_told.append)
+    await other.due()
+    await redis_place.set(-HOUR_S)
+    await redis_place.due()
+    await other.due()
+    (by_ms,) = redis_place.told
+    assert abs(by_ms - HOUR_S * 1000) < 1000
+    assert other_told == []
+
+
+async def test_a_restart_of_everything_keeps_the_waits(redis_place: Place) -> None:
+    """Nobody knows the time any more: the wait is counted from when the last one was dated, not an hour later."""
+    nid = await redis_place.waiting(retry(WAIT_MS))
+    await redis_place.set(-HOUR_S)
+    alone = redis_place.anew()
+    assert (await alone.due())[1] == []
+    await asyncio.sleep(WAIT_MS / 1000)
+    assert [entry.id for entry in (await alone.due())[1]] == [nid]
+
+
+JUDGE = DelayTime.judge
+
+
+@pytest.mark.parametrize(
+    ("instead", "test"),
+    [
+        pytest.param(lambda *reading: None, test_a_retry_waits_no_longer, id="no rule: the wall clock"),
+        pytest.param(lambda *reading: None, test_what_is_held_waits_no_longer, id="no rule: the deadline"),
+        pytest.param(lambda *reading: None, test_a_clock_put_right_again_holds_nothing_up, id="no rule: put right"),
+        pytest.param(
+            lambda self, at_ms, dated_ms, *asked: JUDGE(self, at_ms, 0, *asked),
+            test_a_restart_of_everything_keeps_the_waits,
+            id="nothing remembered over a restart",
+        ),
+    ],
+)
+async def test_without_the_rule_it_waits_an_hour(redis_place: Place, instead: Any, test: Any) -> None:
+    """The tests above can fail."""
+    with mock.patch.object(DelayTime, "judge", instead), pytest.raises(AssertionError):
+        await test(redis_place)

@@ -1,0 +1,34 @@
+"""A store whose clock is wrong, at whose word it is: no libfaketime is needed for it, and no other server."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import redis.asyncio
+
+from dispatcher.adapters.redis.scripts import Script
+
+SKEW = "{nd:0}:skew"
+"""Seconds by which the store's clock is wrong, for processes that are skewed."""
+
+_PROLOGUE = (
+    "local function store_time() local t = redis.call('TIME')"
+    f" return {{t[1] + tonumber(redis.call('GET', '{SKEW}') or '0'), tonumber(t[2])}} end\n"
+)
+
+
+def skewed(honest: Callable[[str], Script]) -> Callable[[str], Script]:
+    """The scripts, reading the store's time with the skew."""
+
+    def script(name: str) -> Script:
+        body = _PROLOGUE + honest(name).body.replace("redis.call('TIME')", "store_time()")
+        return Script(hashlib.sha1(body.encode()).hexdigest(), body)
+
+    return script
+
+
+def time(connection: redis.asyncio.Redis) -> Any:
+    """What takes the place of the client's own `time`."""
+    return connection.execute_command("EVAL", _PROLOGUE + "return store_time()", 0)
