@@ -225,13 +225,13 @@ async def sent(vendor: Vendor, adapter: str, count: int, at_once: int) -> None:
 @pytest.mark.parametrize("adapter", [*HTTP_ADAPTERS, "smtp"])
 async def test_connections_to_a_vendor_are_used_again(adapter: str, at_once: int) -> None:
     """Forty messages take no more connections than are sent at once."""
-    runner, smtp, http_port, smtp_port = await serve("127.0.0.1", 0, 0, "smtp", 1.0)
+    http, smtp, smtp_port = await serve("127.0.0.1", 0, 0, "smtp", 1.0)
     try:
-        async with relay(smtp_port if adapter == "smtp" else http_port) as (port, made):
+        async with relay(smtp_port if adapter == "smtp" else http.port) as (port, made):
             vendor = make(adapter, f"http://127.0.0.1:{port}/{adapter}", port)
             await sent(vendor, adapter, 40, at_once)
             await vendor.close()
             assert 1 <= len(made) <= at_once
     finally:
         smtp.close()
-        await runner.cleanup()
+        http.close()
