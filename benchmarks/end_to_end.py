@@ -4,10 +4,11 @@
 
 Everything runs on this machine, client and sandbox vendors included. Each rate is posted open-loop to one running
 service, lowest first. After two in a row that were not sustained only 700 and 1,157/s are still tried, what is wanted
-and ten times 10 M a day. Sustained: every trigger acknowledged at its first try, accept p99 at most 100 ms, nothing
-lost, nothing repeated, and the last notification delivered within 2 s of the last due time, so no backlog was left to
-grow. The pools stay at their floors, which is what two cores carry; `--elastic` lets them grow.
-Prints delivery latency beyond the vendors' own 50 ms, and the CPU time of each part per trigger.
+and ten times 10 M a day. Sustained: every trigger acknowledged at its first try, accept p99 at most 500 ms, nothing
+lost, nothing repeated, the last notification delivered within 2 s of the last due time, and those of the last quarter
+no more than 0.25 s later than those of the second (medians), so that no backlog grew. The pools stay at their floors,
+which is what two cores carry; `--elastic` lets them grow. Prints delivery latency beyond the vendors' own 50 ms, and
+the CPU time of each part per trigger.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def one_rate(service: Service, rate: float, seconds: float, start: int) -> dict[
         "delivery_beyond_vendor_ms_p50": round(percentile(beyond_ms, 0.5), 1),
         "delivery_beyond_vendor_ms_p99": round(percentile(beyond_ms, 0.99), 1),
         "last_delivery_after_s": round(run.late_s, 2),
+        "later_by_s": round(run.growth_s, 3),
         **run.losses,
         "metered_s": round(run.seconds, 2),
         "cpu_ms_per_trigger": {part: round(ms, 3) for part, ms in used.items()},

@@ -72,16 +72,23 @@ def test_a_rate_is_sustained_when_it_could_have_gone_on() -> None:
     assert run().sustained
 
 
+def test_one_stall_is_no_overload() -> None:
+    """Deliveries of a tenth of the time came a second late, and then all was well again."""
+    stalled = {f"N{n:06d}/sms": n + (1.0 if 40 <= n < 50 else 0.05) for n in range(100)}
+    assert run(verdict=Verdict(delivered_at=stalled)).sustained
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {"posted": [Posted("N000000", 0.0, accepted_s=0.01, first_status=503)]},
-        {"posted": [Posted("N000000", 99.0, accepted_s=99.2, first_status=202)]},
+        {"posted": [Posted("N000000", 99.0, accepted_s=99.6, first_status=202)]},
         {"verdict": Verdict(lost=["N000001/sms"])},
         {"verdict": Verdict(duplicated={"N000001/sms": 1})},
         {"verdict": Verdict(delivered_at={"N000099/sms": 102.0})},
+        {"verdict": Verdict(delivered_at={f"N{n:06d}/sms": n + 0.05 + 0.006 * n for n in range(100)})},
     ],
-    ids=["a second try", "slow to accept", "lost", "repeated", "late"],
+    ids=["a second try", "slow to accept", "lost", "repeated", "late", "later and later"],
 )
 def test_else_it_is_not(changes: dict[str, Any]) -> None:
     assert not run(**changes).sustained

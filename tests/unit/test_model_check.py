@@ -61,6 +61,13 @@ def test_the_rate_is_of_the_time_for_which_cpu_was_counted() -> None:
     assert (ours["modelled"], ours["measured"]) == (0.31, 0.21)
 
 
+def test_a_check_without_cpu_says_so() -> None:
+    """Memory alone is half a model."""
+    figures = {"fitted_per_s": [50.0], "fit_error_percent": {"intake": 0.0}, "intake_replicas": 2}
+    assert "UNCHECKED" in as_markdown({**figures, "points": points(PROFILE, {"rates": [row(50.0)]}, SOAK)})
+    assert "UNCHECKED" not in as_markdown({**figures, "points": points(PROFILE, {"rates": [row(99.0)]}, SOAK)})
+
+
 def test_the_document_tells_the_worst_error_and_where_it_holds() -> None:
     figures = {
         "points": points(PROFILE, {"rates": [row(100.0)]}, SOAK),
