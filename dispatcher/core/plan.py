@@ -107,6 +107,10 @@ class Override:
     def holds(self, now_ms: int) -> bool:
         return self.until_ms is None or self.until_ms > now_ms
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Override:
+        return cls(**_known(cls, data))
+
 
 @dataclass(frozen=True, slots=True)
 class VendorPlan:
@@ -175,7 +179,10 @@ class Plan:
     def from_dict(cls, data: Mapping[str, Any]) -> Plan:
         vendors = {
             name: VendorPlan(
-                **{**entry, "drains": tuple(entry["drains"]), "shares": _shares_from(entry.get("shares"))},
+                **_known(
+                    VendorPlan,
+                    {**entry, "drains": tuple(entry["drains"]), "shares": _shares_from(entry.get("shares"))},
+                ),
             )
             for name, entry in data["vendors"].items()
         }
@@ -185,7 +192,12 @@ class Plan:
 
 
 def _shares_from(data: Mapping[str, Any] | None) -> dict[str, Share] | None:
-    return None if data is None else {name: Share(**share) for name, share in data.items()}
+    return None if data is None else {name: Share(**_known(Share, share)) for name, share in data.items()}
+
+
+def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what a later version added: after a roll-back everybody still reads its plan."""
+    return {name: data[name] for name in kind.__dataclass_fields__ if name in data}  # type: ignore[attr-defined]
 
 
 def decide(

@@ -108,6 +108,15 @@ def test_an_override_wins(reports: list[Report], config: PlanConfig, word: str) 
     assert late.vendors[name].state == decide(reports, config, {}, {}, Plan(), 1000).vendors[name].state
 
 
+def test_after_a_roll_back_the_plan_is_still_read() -> None:
+    """What a later version added to it, at any depth, is ignored; likewise of an operator's word."""
+    plan = decide([report("a")], config("a", rate_per_s=10.0), {}, {}, Plan(), 1, live={"a/1"})
+    later = plan.to_dict()
+    later["colour"] = later["vendors"]["a"]["colour"] = later["vendors"]["a"]["shares"]["a/1"]["colour"] = "blue"
+    assert Plan.from_dict(later) == plan
+    assert Override.from_dict({"vendor": "a", "state": "open", "colour": "blue"}) == Override("a", "open")
+
+
 @given(report_lists, configs, box_maps, override_maps)
 def test_a_plan_travels(
     reports: list[Report], config: PlanConfig, mailboxes: dict[str, int], overrides: dict[str, Override]

@@ -176,7 +176,7 @@ class RedisControl:
 
     async def overrides(self) -> dict[str, Override]:
         rows = await self._read(self._redis.hgetall(self._keys.overrides))
-        return {vendor: Override(**json.loads(text)) for vendor, text in rows.items()}
+        return {vendor: Override.from_dict(json.loads(text)) for vendor, text in rows.items()}
 
     async def set_override(self, vendor: str, override: Override | None) -> None:
         if override is None:

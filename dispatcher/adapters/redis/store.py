@@ -19,7 +19,7 @@ from dispatcher.adapters.redis.scripts import UNAVAILABLE, Call, Client, run, ru
 from dispatcher.core.continuity import Break, Continuity, Mark
 from dispatcher.core.life import Dead, Decision, Drop, Hold, Move, Retry, Settle
 from dispatcher.core.notification import Claim, Lane, NewTrigger, trigger_of
-from dispatcher.errors import FencedError, UnavailableError
+from dispatcher.errors import FencedError, UnavailableError, UnreadableError
 from dispatcher.ports import Claims, DueEntry
 from dispatcher.wire import records
 
@@ -169,7 +169,7 @@ class RedisStore:
             i = nid.rpartition(".")[2]
             pipeline.hmget(
                 self._keys.record(trigger_of(nid)),
-                [name if name in ("m", "d", "x") else f"{i}.{name}" for name in records.FIELDS],
+                [name if name in records.WHOLE else f"{i}.{name}" for name in records.FIELDS],
             )
         pipeline.time()
         *fields, (seconds, micros) = await pipeline.execute()
@@ -179,14 +179,19 @@ class RedisStore:
     def _claims(self, now_ms: int, rows: Sequence[Sequence[Any]], lost: int = 0) -> Claims:
         claims: list[Claim] = []
         orphans: list[tuple[Lane, str, str]] = []
+        unreadable: list[Claim] = []
         for lane_key, entry_id, nid, fields in rows:
             lane = self._keys.lane_of(lane_key)
-            notification = records.decode_notification(nid, fields)
+            try:
+                notification = records.decode_notification(nid, fields)
+            except UnreadableError:
+                unreadable.append(Claim(lane, entry_id, records.stub(nid, fields)))
+                continue
             if notification is None or fields[9] != entry_id:
                 orphans.append((lane, entry_id, nid))
             else:
                 claims.append(Claim(lane, entry_id, notification))
-        return Claims(now_ms, claims, orphans, lost)
+        return Claims(now_ms, claims, orphans, lost, unreadable)
 
     # ---- take
 
@@ -329,6 +334,14 @@ class RedisStore:
         ]
         return ["ERROR" if isinstance(reply, Exception) else reply for reply in await run(self._redis, calls)]
 
+    async def postpone(self, entries: Sequence[DueEntry], wait_ms: int) -> None:
+        """Look at these again after `wait_ms`; what another promoted or withdrew meanwhile stays so."""
+        k = self._keys
+        calls = [
+            Call("postpone", [k.delayed if e.delayed else k.due, k.nil], [e.id, e.score, wait_ms]) for e in entries
+        ]
+        await run(self._redis, calls)
+
     async def overdue_held(self, limit: int = 100) -> list[str]:
         """Held notifications whose deadline has passed."""
         try:
@@ -374,8 +387,12 @@ def _accept_word(reply: Any) -> str:
 
 
 def _due_entry(nid: str, score: str, delayed: bool, row: Any) -> DueEntry:
-    meta: dict[str, Any] = json.loads(row[0]) if row[0] else {"n": [], "p": "normal"}
-    index = int(nid.rpartition(".")[2])
-    chain = tuple(meta["n"][index]["ch"]) if index < len(meta["n"]) else ()
+    try:
+        meta: dict[str, Any] = json.loads(row[0]) if row[0] else {"n": [], "p": "normal"}
+        index = int(nid.rpartition(".")[2])
+        chain = tuple(meta["n"][index]["ch"]) if index < len(meta["n"]) else ()
+        priority = str(meta["p"])
+    except (LookupError, TypeError, ValueError):
+        return DueEntry(nid, score, delayed, (), (), "", 0, readable=False)
     tried = tuple(row[2].split(" ")) if row[2] else ()
-    return DueEntry(nid, score, delayed, chain, tried, meta["p"], int(row[1] or 0))
+    return DueEntry(nid, score, delayed, chain, tried, priority, int(row[1] or 0))
