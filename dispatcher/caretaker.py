@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from dispatcher.core.life import decide_mailbox
 from dispatcher.core.notification import PRIORITIES, Lane
-from dispatcher.courier import Courier
+from dispatcher.courier import UNREADABLE_WAIT_MS, Courier
 from dispatcher.errors import UnavailableError
-from dispatcher.ports import Clock, Store
+from dispatcher.ports import Clock, DueEntry, Store
 from dispatcher.telemetry.log import logger
 
 
@@ -114,8 +114,14 @@ class Caretaker:
         c.replied()
         if now_ms:
             c.time.sync(now_ms)
-        chosen = []
+        chosen: list[tuple[DueEntry, str]] = []
+        unreadable = [entry for entry in entries if not entry.readable]
+        if unreadable:
+            c.metrics.count("dispatcher_unreadable", c.vendor.name, by=len(unreadable))
+            await self._store.postpone(unreadable, UNREADABLE_WAIT_MS)
         for entry in entries:
+            if not entry.readable:
+                continue
             if entry.expires_ms <= now_ms:
                 await self._store.withdraw(entry.id, "dead", "expired")
                 continue

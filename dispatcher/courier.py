@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
 from dispatcher.core.breaker import Breaker, BreakerResult, BreakerState, Permit
@@ -30,7 +30,7 @@ from dispatcher.core.life import (
 from dispatcher.core.limits import RecentRate, Throughput, TokenBucket
 from dispatcher.core.look_up import Fingerprint, fingerprint
 from dispatcher.core.message import Message
-from dispatcher.core.notification import PRIORITIES, Attempt, Claim, Lane, Notification
+from dispatcher.core.notification import PRIORITIES, Attempt, Claim, Lane, Notification, State
 from dispatcher.core.outcome import Outcome, OutcomeKind, Scope
 from dispatcher.core.plan import Plan
 from dispatcher.core.receipt import ReceiptLinks
@@ -64,6 +64,9 @@ RAMP_LEAST_PER_S = 2.0
 LATE_TRIES = 5
 
 TAKES_MAX = 50
+
+UNREADABLE_WAIT_MS = 30_000
+"""Of a record that this version cannot read: about as long as a roll-back lasts."""
 
 LOWER_LANES_EVERY = 8
 """One claim in eight goes from the bottom lane up, so that bulk moves however busy the others are."""
@@ -237,6 +240,8 @@ class Courier:
             self.metrics.count("dispatcher_orphans", self.vendor.name, by=len(got.orphans))
             with contextlib.suppress(UnavailableError):
                 await self._store.drop(me, got.orphans)
+        if got.unreadable:
+            await self._put_aside(me, got.unreadable)
         if self.stopping or me != self.me:
             return
         fresh = [claim for claim in got.claims if (claim.lane, claim.entry_id) not in self._known]
@@ -249,6 +254,24 @@ class Courier:
             self.begun.add((claim.lane, claim.entry_id))
         self._waiting += [(me, claim) for claim in fresh]
         self._begin_waiting()
+
+    async def _put_aside(self, me: str, unreadable: Sequence[Claim]) -> None:
+        """A later version wrote them, or they are damaged: nobody may send or drop them, and none stops the others.
+
+        They wait in `due`, where a version that can read them finds them. What a send was begun of stays pending: from
+        there it becomes held.
+        """
+        self.metrics.count("dispatcher_unreadable", self.vendor.name, by=len(unreadable))
+        ids = [claim.notification.id for claim in unreadable]
+        logger().error("records_unreadable", count=len(ids), vendor=self.vendor.name, notification=ids[0])
+        now_ms = self.time.now_ms()
+        waits = [
+            (claim, Retry(now_ms + UNREADABLE_WAIT_MS, claim.notification.tried, None, claim.notification.attempts))
+            for claim in unreadable
+            if claim.notification.state is not State.STARTED
+        ]
+        with contextlib.suppress(UnavailableError):
+            await self._store.apply(me, waits, now_ms)
 
     def _begin_waiting(self) -> None:
         if self._isolation is not None:

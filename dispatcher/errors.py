@@ -37,6 +37,10 @@ class TemplateError(DispatcherError):
     """This template or its data can never render; permanent for the notification that asked. `args[0]` says why."""
 
 
+class UnreadableError(DispatcherError):
+    """A stored record says nothing to this version: a later one wrote it, or it is damaged. Leave it be."""
+
+
 class InvariantError(DispatcherError):
     """Our bug."""
 

@@ -66,12 +66,17 @@ class LooksUp(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a claim gave: store time, claims, and entries to drop (no record, or not the record's entry)."""
+    """What a claim gave: store time, claims, and entries to drop (no record, or not the record's entry).
+
+    `unreadable`: claimed as well, but their records say nothing to this version; of their notifications only `id`,
+    `attempts`, `tried` and whether a send was started are true.
+    """
 
     now_ms: int
     claims: list[Claim]
     orphans: list[tuple[Lane, str, str]]
     lost: int = 0
+    unreadable: Sequence[Claim] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,7 @@ class DueEntry:
     tried: tuple[str, ...]
     priority: str
     expires_ms: int
+    readable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +137,8 @@ class Store(Protocol):
     async def due(self, limit: int = 100) -> tuple[int, list[DueEntry]]: ...
 
     async def promote(self, chosen: Sequence[tuple[DueEntry, str]]) -> list[str]: ...
+
+    async def postpone(self, entries: Sequence[DueEntry], wait_ms: int) -> None: ...
 
     async def overdue_held(self, limit: int = 100) -> list[str]: ...
 

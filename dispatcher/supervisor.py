@@ -214,6 +214,9 @@ class Supervisor:
         )
         if plan.same_assignment(self.plan) and self._doubtful <= self.plan.epoch and not self._plan_lost:
             return
+        if not plan.reason:
+            again = "the store had lost it" if self._plan_lost else "its publication was not answered"
+            plan = replace(plan, reason=f"said again: {again}")
         try:
             await self._control.publish(plan, self._term)
         except UnavailableError:

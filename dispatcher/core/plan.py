@@ -28,6 +28,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from dispatcher.core.plan_changes import changes
 from dispatcher.core.sharing import Share, divide
 from dispatcher.core.sizing import pool_size
 
@@ -107,6 +108,10 @@ class Override:
     def holds(self, now_ms: int) -> bool:
         return self.until_ms is None or self.until_ms > now_ms
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Override:
+        return cls(**_known(cls, data))
+
 
 @dataclass(frozen=True, slots=True)
 class VendorPlan:
@@ -175,7 +180,10 @@ class Plan:
     def from_dict(cls, data: Mapping[str, Any]) -> Plan:
         vendors = {
             name: VendorPlan(
-                **{**entry, "drains": tuple(entry["drains"]), "shares": _shares_from(entry.get("shares"))},
+                **_known(
+                    VendorPlan,
+                    {**entry, "drains": tuple(entry["drains"]), "shares": _shares_from(entry.get("shares"))},
+                ),
             )
             for name, entry in data["vendors"].items()
         }
@@ -185,7 +193,12 @@ class Plan:
 
 
 def _shares_from(data: Mapping[str, Any] | None) -> dict[str, Share] | None:
-    return None if data is None else {name: Share(**share) for name, share in data.items()}
+    return None if data is None else {name: Share(**_known(Share, share)) for name, share in data.items()}
+
+
+def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what a later version added: after a roll-back everybody still reads its plan."""
+    return {name: data[name] for name in kind.__dataclass_fields__ if name in data}  # type: ignore[attr-defined]
 
 
 def decide(
@@ -241,7 +254,7 @@ def decide(
         for name, entry in vendors.items()
     }
     plan = Plan(previous.epoch + 1, now_ms, vendors, held, unreached=_unreached(states, by_vendor), office=office)
-    return replace(plan, reason=_why(previous, plan))
+    return replace(plan, reason="; ".join(changes(previous, plan)))
 
 
 def _unreached(states: Mapping[str, str], by_vendor: Mapping[str, list[Report]]) -> tuple[str, ...]:
@@ -368,25 +381,3 @@ def _pool_size(vendor: VendorConfig, state: str, backlog: int, reports: list[Rep
         least=vendor.replicas_min,
         most=vendor.replicas_max,
     )
-
-
-def _why(previous: Plan, plan: Plan) -> str:
-    if not previous.vendors:
-        return "first plan"
-    changes = []
-    for name, entry in plan.vendors.items():
-        before = previous.vendors.get(name)
-        if before is None:
-            changes.append(f"{name} added")
-        elif before.state != entry.state:
-            changes.append(f"{name} {before.state} → {entry.state}" + (f" ({entry.reason})" if entry.reason else ""))
-        elif before.drains != entry.drains:
-            changes.append(f"{name} drains {', '.join(entry.drains) or 'nothing'}")
-        elif before.replicas != entry.replicas:
-            changes.append(f"{name} {before.replicas} → {entry.replicas} actors")
-    changes += [f"{name} removed" for name in previous.vendors if name not in plan.vendors]
-    if plan.unreached and not previous.unreached:
-        changes.append(f"own network suspected: {', '.join(plan.unreached)} fail before they are reached")
-    elif previous.unreached and not plan.unreached:
-        changes.append("own network no longer suspected")
-    return "; ".join(changes)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dispatcher.core.notification import Attempt, NewTrigger, Notification, State
+from dispatcher.errors import UnreadableError
 
 VERSION = 1
 
@@ -48,15 +49,51 @@ def encode_data(trigger: NewTrigger) -> str:
     )
 
 
-FIELDS = ("m", "d", "x", "st", "n", "gen", "cr", "tr", "ep", "eid")
+FIELDS = ("m", "d", "x", "st", "n", "gen", "cr", "tr", "ep", "eid", "v")
 """The order in which claim and take return a record's fields."""
+
+WHOLE = ("m", "d", "x", "v")
+"""Those of the record; the others are of one notification, `<index>.<field>`."""
 
 
 def decode_notification(notification_id: str, fields: Sequence[str | None]) -> Notification | None:
-    """The notification of a claimed entry; None when its record or data is gone."""
-    meta_text, data_text, expires, state, attempts, generation, crashes, tried, epoch, _ = fields
+    """The notification of a claimed entry; None when its record or data is gone.
+
+    Raises UnreadableError for what a later version wrote, or what is damaged.
+    """
+    try:
+        return _decode(notification_id, fields)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UnreadableError(f"{notification_id}: {type(error).__name__}") from error
+
+
+def stub(notification_id: str, fields: Sequence[str | None]) -> Notification:
+    """Of an unreadable record, what putting it off needs: the rest is empty and not to be used."""
+    state, attempts, tried = fields[3], fields[4] or "", fields[7]
+    return Notification(
+        id=notification_id,
+        tenant="",
+        event="",
+        channel="",
+        to="",
+        chain=(),
+        priority="",
+        accepted_ms=0,
+        expires_ms=0,
+        on_unknown="",
+        data={},
+        attempts=int(attempts) if attempts.isdecimal() else 0,
+        tried=tuple(tried.split(" ")) if tried else (),
+        state=State.STARTED if state == "started" else State.QUEUED,
+    )
+
+
+def _decode(notification_id: str, fields: Sequence[str | None]) -> Notification | None:
+    meta_text, data_text, expires, state, attempts, generation, crashes, tried, epoch, _, version = fields
     if meta_text is None or data_text is None:
         return None
+    if version not in (None, str(VERSION)):
+        raise ValueError(f"a record of version {version}")
     index = int(notification_id.rpartition(".")[2])
     meta, data = json.loads(meta_text), json.loads(data_text)
     part = meta["n"][index]
@@ -101,4 +138,5 @@ def encode_attempt(attempt: Attempt | None) -> str:
 
 
 def decode_history(text: str | None) -> tuple[Attempt, ...]:
-    return tuple(Attempt(*line) for line in json.loads(f"[{text or ''}]"))
+    """The lines of a history; what a later version put behind their known fields is left out."""
+    return tuple(Attempt(*line[:6]) for line in json.loads(f"[{text or ''}]"))

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import redis.asyncio
 
-from dispatcher.adapters.redis.control import DEAF_S, RedisControl
+from dispatcher.adapters.redis.control import DEAF_S, PLANS_KEPT, RedisControl
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.scripts import client
 from dispatcher.adapters.redis.store import RedisStore
@@ -60,6 +60,18 @@ async def test_a_plan_that_comes_late_does_not_replace_a_later_one(world: World,
     with pytest.raises(UnavailableError):
         await world.control.publish(plan(epoch, reason="late"), term)
     assert await world.control.plan() == plan(4)
+
+
+async def test_the_last_thousand_plans_are_kept(redis_world: World) -> None:
+    """Newest first, each as it was, with its reason; what is older goes."""
+    control = redis_world.control
+    term, _ = await control.begin_term()
+    for epoch in range(1, PLANS_KEPT + 6):
+        await control.publish(replace(plan(epoch), reason=f"reason {epoch}"), term)
+    kept = await control.plan_history(2 * PLANS_KEPT)
+    assert PLANS_KEPT == 1000
+    assert [(p["epoch"], p["reason"]) for p in kept] == [(n, f"reason {n}") for n in range(1005, 5, -1)]
+    assert [p["epoch"] for p in await control.plan_history(2)] == [1005, 1004]
 
 
 async def test_overrides_are_kept_until_taken_back(world: World) -> None:

@@ -15,6 +15,7 @@ from dispatcher.adapters.redis.scripts import Call, client, run, run_one, script
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.core.life import Decision
 from dispatcher.core.notification import DeadLetterFilter, Lane
+from dispatcher.core.plan import Override
 from dispatcher.errors import UnavailableError
 from dispatcher.ports import Redriven
 from tests.contract.conftest import RETENTION_MS
@@ -115,6 +116,16 @@ async def test_every_ending_works_on_a_full_redis(
     (claim,) = await world.claimed(me)
     async with full(redis_client):
         assert await world.store.apply(me, [(claim, decision)], world.now_ms()) == ["OK"]
+
+
+async def test_an_operator_is_heard_on_a_full_redis(world: World, redis_client: redis.asyncio.Redis) -> None:
+    """A vendor that is down is a reason for a full one, and for an override."""
+    word = Override("a", "open", "ada", "why", 17)
+    async with full(redis_client):
+        await world.control.set_override("a", word)
+        assert await world.control.overrides() == {"a": word}
+        await world.control.set_override("a", None)
+        assert await world.control.overrides() == {}
 
 
 async def test_draining_and_failover_work_on_a_full_redis(world: World, redis_client: redis.asyncio.Redis) -> None:

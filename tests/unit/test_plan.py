@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -106,6 +107,70 @@ def test_an_override_wins(reports: list[Report], config: PlanConfig, word: str) 
     assert (plan.vendors[name].override, plan.vendors[name].reason) == (word, "why")
     late = decide(reports, config, {}, {name: Override(name, word, until_ms=1000)}, Plan(), 1000)
     assert late.vendors[name].state == decide(reports, config, {}, {}, Plan(), 1000).vendors[name].state
+
+
+@given(report_lists, report_lists, configs, box_maps, box_maps, override_maps, override_maps, st.booleans())
+def test_every_change_of_a_plan_has_a_reason(
+    reports: list[Report],
+    later: list[Report],
+    config: PlanConfig,
+    mailboxes: dict[str, int],
+    more: dict[str, int],
+    overrides: dict[str, Override],
+    words: dict[str, Override],
+    limited: bool,
+) -> None:
+    """Whatever changed between two plans."""
+    if limited:
+        config = PlanConfig({n: replace(v, rate_per_s=10.0) for n, v in config.vendors.items()}, config.chains)
+    live = {r.incarnation for r in (*reports, *later)}
+    before = decide(reports, config, mailboxes, overrides, Plan(), 1, live=live)
+    plan = decide(later, config, more, words, before, 1, live=live)
+    assert bool(plan.reason) == (not plan.same_assignment(before))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"overrides": {"a": Override("a", "close", "ada", "looked at it")}}, "a operator says close (looked at it)"),
+        ({"mailboxes": {"old": 3}}, "a drains a, old"),
+        ({"reports": (report("a"), report("a", number=2))}, "a rate a/1 5/s, a/2 0/s"),
+        ({"reports": (report("a", "open", reason="slow rate"), report("b"))}, "a closed → open (slow rate)"),
+        (
+            {
+                "before": (report("a", "half_open"), report("a", "half_open", number=2), report("b")),
+                "reports": (report("a", "half_open", number=2), report("b")),
+            },
+            "a probed by a/2",
+        ),
+        (
+            {
+                "before": (report("a", "open", reason="slow rate"), report("b")),
+                "reports": (report("a", "open", reason="stalled"), report("b")),
+            },
+            "a open: stalled",
+        ),
+        ({"reports": (report("a", "open"), report("b", "open"))}, "a held: open, no healthy fallback"),
+    ],
+)
+def test_a_reason_says_what_changed(changes: dict[str, Any], reason: str) -> None:
+    """In the words of the one who reads the history."""
+    well = (report("a"), report("b"))
+    words: dict[str, Any] = {"before": well, "reports": well, "mailboxes": {}, "overrides": {}, **changes}
+    names = config("a", "b", rate_per_s=10.0)
+    live = {"a/1", "a/2", "b/1"}
+    before = decide(words["before"], names, {}, {}, Plan(), 1, live=live)
+    plan = decide(words["reports"], names, words["mailboxes"], words["overrides"], before, 1, live=live)
+    assert reason in plan.reason.split("; ")
+
+
+def test_after_a_roll_back_the_plan_is_still_read() -> None:
+    """What a later version added to it, at any depth, is ignored; likewise of an operator's word."""
+    plan = decide([report("a")], config("a", rate_per_s=10.0), {}, {}, Plan(), 1, live={"a/1"})
+    later = plan.to_dict()
+    later["colour"] = later["vendors"]["a"]["colour"] = later["vendors"]["a"]["shares"]["a/1"]["colour"] = "blue"
+    assert Plan.from_dict(later) == plan
+    assert Override.from_dict({"vendor": "a", "state": "open", "colour": "blue"}) == Override("a", "open")
 
 
 @given(report_lists, configs, box_maps, override_maps)

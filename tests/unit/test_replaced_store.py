@@ -88,6 +88,7 @@ async def test_a_supervisor_notices_that_its_plan_is_gone() -> None:
     stage.cell.plan = plan_of(0, a="open")
     await asyncio.sleep(1.0)
     assert stage.cell.plan.vendors["a"].state == "closed"
+    assert stage.cell.plan.reason == "said again: the store had lost it"
     stage.cell.plan, stage.cell.term = None, 0
     await until(office.done, 2.0)
     assert isinstance(office.exception(), StaleTermError)

@@ -67,6 +67,7 @@ async def test_a_publication_without_an_answer_is_said_again(when: str, then: st
     await report(stage, then)
     await asyncio.sleep(1.0)
     assert stage.cell.plan == supervisor.plan
+    assert supervisor.plan.reason
     assert supervisor.plan.vendors["a"].state == then
 
 

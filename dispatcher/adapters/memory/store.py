@@ -255,6 +255,12 @@ class MemoryStore:
         del scores[entry.id]
         return "OK"
 
+    async def postpone(self, entries: Sequence[DueEntry], wait_ms: int) -> None:
+        for entry in entries:
+            scores = self._cell.delayed if entry.delayed else self._cell.due
+            if str(scores.get(entry.id, "")) == entry.score:
+                scores[entry.id] = max(scores[entry.id], self._cell.clock.wall_ms()) + wait_ms
+
     async def overdue_held(self, limit: int = 100) -> list[str]:
         return [nid for nid, _ in page(self._cell.held, self._cell.delay_ms(), limit)]
 

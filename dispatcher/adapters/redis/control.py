@@ -176,13 +176,12 @@ class RedisControl:
 
     async def overrides(self) -> dict[str, Override]:
         rows = await self._read(self._redis.hgetall(self._keys.overrides))
-        return {vendor: Override(**json.loads(text)) for vendor, text in rows.items()}
+        return {vendor: Override.from_dict(json.loads(text)) for vendor, text in rows.items()}
 
     async def set_override(self, vendor: str, override: Override | None) -> None:
-        if override is None:
-            await self._read(self._redis.hdel(self._keys.overrides, vendor))
-        else:
-            await self._read(self._redis.hset(self._keys.overrides, vendor, json.dumps(asdict(override))))
+        """Keep an operator's word; it works on a full Redis too, when it may be needed most. None: take it back."""
+        text = "" if override is None else json.dumps(asdict(override), separators=(",", ":"))
+        await run_one(self._redis, "override", [self._keys.overrides, self._keys.nil], [vendor, text])
 
     # ---- mailboxes
 

@@ -22,7 +22,7 @@ from dispatcher.core.delay import DelayTime
 from dispatcher.core.life import Dead, Decision, Drop, Hold, Move, Retry, Settle
 from dispatcher.core.look_up import Fingerprint
 from dispatcher.core.notification import Claim, Lane, NewTrigger, State, trigger_of
-from dispatcher.errors import FencedError, UnavailableError
+from dispatcher.errors import FencedError, UnavailableError, UnreadableError
 from dispatcher.ports import Claims, DueEntry, Held
 from dispatcher.wire import records
 
@@ -182,7 +182,7 @@ class RedisStore:
             i = nid.rpartition(".")[2]
             pipeline.hmget(
                 self._keys.record(trigger_of(nid)),
-                [name if name in ("m", "d", "x") else f"{i}.{name}" for name in records.FIELDS],
+                [name if name in records.WHOLE else f"{i}.{name}" for name in records.FIELDS],
             )
         pipeline.time()
         *fields, (seconds, micros) = await pipeline.execute()
@@ -192,14 +192,19 @@ class RedisStore:
     def _claims(self, now_ms: int, rows: Sequence[Sequence[Any]], lost: int = 0) -> Claims:
         claims: list[Claim] = []
         orphans: list[tuple[Lane, str, str]] = []
+        unreadable: list[Claim] = []
         for lane_key, entry_id, nid, fields in rows:
             lane = self._keys.lane_of(lane_key)
-            notification = records.decode_notification(nid, fields)
+            try:
+                notification = records.decode_notification(nid, fields)
+            except UnreadableError:
+                unreadable.append(Claim(lane, entry_id, records.stub(nid, fields)))
+                continue
             if notification is None or fields[9] != entry_id:
                 orphans.append((lane, entry_id, nid))
             else:
                 claims.append(Claim(lane, entry_id, notification))
-        return Claims(now_ms, claims, orphans, lost)
+        return Claims(now_ms, claims, orphans, lost, unreadable)
 
     # ---- take
 
@@ -336,6 +341,14 @@ class RedisStore:
         ]
         return ["ERROR" if isinstance(reply, Exception) else reply for reply in await run(self._redis, calls)]
 
+    async def postpone(self, entries: Sequence[DueEntry], wait_ms: int) -> None:
+        """Look at these again after `wait_ms`; what another promoted or withdrew meanwhile stays so."""
+        k = self._keys
+        calls = [
+            Call("postpone", [k.delayed if e.delayed else k.due, k.nil], [e.id, e.score, wait_ms]) for e in entries
+        ]
+        await run(self._redis, calls)
+
     async def overdue_held(self, limit: int = 100) -> list[str]:
         """Held notifications whose deadline has passed."""
         return list(await run_one(self._redis, "overdue_held", [self._keys.held, self._keys.clock], [limit]))
@@ -401,7 +414,10 @@ def _accept_word(reply: Any) -> str:
 
 def _held(nid: str, row: Any) -> Held | None:
     *fields, started, twin = row
-    notification = records.decode_notification(nid, fields)
+    try:
+        notification = records.decode_notification(nid, fields)
+    except UnreadableError:
+        return None
     if notification is None or notification.state is not State.HELD or not started:
         return None  # `started` is absent where an earlier version set the mark
     started_ms, _, me = started.partition(" ")
@@ -409,7 +425,11 @@ def _held(nid: str, row: Any) -> Held | None:
 
 
 def _due_entry(nid: str, score: str, delayed: int, text: str, expires: str, tried: str) -> DueEntry:
-    meta: dict[str, Any] = json.loads(text) if text else {"n": [], "p": "normal"}
-    index = int(nid.rpartition(".")[2])
-    chain = tuple(meta["n"][index]["ch"]) if index < len(meta["n"]) else ()
-    return DueEntry(nid, score, bool(delayed), chain, tuple(tried.split()), meta["p"], int(expires or 0))
+    try:
+        meta: dict[str, Any] = json.loads(text) if text else {"n": [], "p": "normal"}
+        index = int(nid.rpartition(".")[2])
+        chain = tuple(meta["n"][index]["ch"]) if index < len(meta["n"]) else ()
+        priority = str(meta["p"])
+    except (LookupError, TypeError, ValueError):
+        return DueEntry(nid, score, bool(delayed), (), (), "", 0, readable=False)
+    return DueEntry(nid, score, bool(delayed), chain, tuple(tried.split()), priority, int(expires or 0))

@@ -120,9 +120,12 @@ class RedisViews:
             if text is None:  # discarded meanwhile, and forgotten
                 result.append(((), "normal", 60_000))
                 continue
-            meta = json.loads(text)
-            chain = tuple(meta["n"][int(nid.rpartition(".")[2])]["ch"])
-            result.append((chain, str(meta["p"]), max(60_000, int(expires) - int(meta["a"]))))
+            try:
+                meta = json.loads(text)
+                chain = tuple(meta["n"][int(nid.rpartition(".")[2])]["ch"])
+                result.append((chain, str(meta["p"]), max(60_000, int(expires) - int(meta["a"]))))
+            except (LookupError, TypeError, ValueError):  # of a later version, or damaged: it has no chain for us
+                result.append(((), "normal", 60_000))
         return result
 
     async def _named(self, ids: Sequence[str], after: DeadPosition | None) -> list[tuple[str, int]]:
@@ -147,21 +150,14 @@ class RedisViews:
         rows: list[list[Any]] = await self._read(pipeline.execute())
         letters = []
         for (nid, score), (text, vendor, reason, history) in zip(page, rows, strict=True):
-            meta: dict[str, Any] = json.loads(text) if text else {"t": "", "e": "", "n": []}
-            index = int(nid.rpartition(".")[2])
-            channel = meta["n"][index]["c"] if index < len(meta["n"]) else ""
-            letters.append(
-                DeadLetter(
-                    nid,
-                    meta["t"],
-                    meta["e"],
-                    channel,
-                    vendor or "",
-                    reason or "",
-                    score,
-                    records.decode_history(history),
-                )
-            )
+            try:
+                meta: dict[str, Any] = json.loads(text) if text else {"t": "", "e": "", "n": []}
+                index = int(nid.rpartition(".")[2])
+                channel = meta["n"][index]["c"] if index < len(meta["n"]) else ""
+                named, attempts = (meta["t"], meta["e"], channel), records.decode_history(history)
+            except (LookupError, TypeError, ValueError):  # of a later version, or damaged: its neighbours are shown
+                named, attempts = ("", "", ""), ()
+            letters.append(DeadLetter(nid, *named, vendor or "", reason or "", score, attempts))
         return letters
 
     async def _count(self, calls: Sequence[Call]) -> int:
