@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
+import tracemalloc
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +22,7 @@ from aiosmtpd.controller import Controller
 from cluster.sandbox.__main__ import serve
 from cluster.state import free_port
 from dispatcher.adapters.vendors import build
-from dispatcher.adapters.vendors.http import retry_after_s
+from dispatcher.adapters.vendors.http import ANSWER_BYTES_MAX, retry_after_s
 from dispatcher.adapters.vendors.receipts import read_receipts
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import Outcome, OutcomeKind, Scope
@@ -162,11 +164,13 @@ async def test_a_throttle_is_no_failure(sandbox: Sandbox, adapter: str) -> None:
 Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-async def against(adapter: str, answer: bytes, timeout_s: float = 0.5) -> Outcome:
-    """Send to a peer that reads the whole request, answers these bytes and closes."""
+async def against(adapter: str, answer: bytes, timeout_s: float = 0.5, heads: list[bytes] | None = None) -> Outcome:
+    """Send to a peer that reads the whole request, answers these bytes and closes. `heads`: what it was asked."""
 
     async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
+        if heads is not None:
+            heads.append(head)
         length = next(int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
         await reader.readexactly(length)
         writer.write(answer)
@@ -215,6 +219,41 @@ SID = b"SM" + b"0" * 32
 async def test_only_a_valid_answer_counts_as_accepted(adapter: str, answer: bytes, kind: str) -> None:
     """HTML, empty, cut, oversized or id-less answers are never accepted."""
     assert (await against(adapter, answer)).kind.value == kind
+
+
+def gzipped(content: bytes, times: int = 1) -> bytes:
+    packer = zlib.compressobj(9, wbits=31)
+    return b"".join(packer.compress(content) for _ in range(times)) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(lambda: gzipped(b'{"sid": "' + SID + b'"}'), id="a yes"),
+        pytest.param(lambda: gzipped(bytes(1 << 20), times=60), id="a bomb: 60 MiB in 60 KiB"),
+        pytest.param(lambda: gzipped(gzipped(bytes(1 << 20), times=1000)), id="a bomb in a bomb"),
+    ],
+)
+async def test_a_packed_answer_is_not_unpacked(body: Callable[[], bytes]) -> None:
+    """None was offered to be taken: it is no valid answer, whatever is in it, and memory stays flat."""
+    packed = body()
+    assert len(packed) < ANSWER_BYTES_MAX, "within the cap, as it travels"
+    tracemalloc.start()
+    try:
+        outcome = await against("twilio", http("201 Created", packed, b"Content-Encoding: gzip"), 2.0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert outcome.kind is OutcomeKind.UNKNOWN
+    assert peak < (1 << 20)
+
+
+@pytest.mark.parametrize("adapter", HTTP_ADAPTERS)
+async def test_no_packing_is_offered(adapter: str) -> None:
+    """A vendor that asks first sends plain bytes, of which the cap counts each."""
+    heads: list[bytes] = []
+    await against(adapter, b"", heads=heads)
+    assert b"accept-encoding: identity" in heads[0].lower()
 
 
 @pytest.mark.parametrize("adapter", HTTP_ADAPTERS)

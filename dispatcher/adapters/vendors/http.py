@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -17,7 +18,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
-from aiohttp.abc import AbstractStreamWriter
+from aiohttp.abc import AbstractStreamWriter, ResolveResult
 from aiohttp.payload import BytesPayload
 
 from dispatcher.core.outcome import Outcome
@@ -52,6 +53,18 @@ class _Body(BytesPayload):
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         self.written = True
         await super().write_with_length(writer, content_length)
+
+
+class _Resolver(aiohttp.ThreadedResolver):
+    """The system's, for which a name without an address is an error: aiohttp would stumble over the empty list."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await super().resolve(host, port, family)
+        if not found:
+            raise OSError(None, "the name has no address")
+        return found
 
 
 class HttpClient:
@@ -115,7 +128,9 @@ class HttpClient:
 
     def _open(self) -> aiohttp.ClientSession:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, ttl_dns_cache=300, keepalive_timeout=KEEPALIVE_S),
+            connector=aiohttp.TCPConnector(
+                limit=CONNECTIONS_MAX, ttl_dns_cache=300, keepalive_timeout=KEEPALIVE_S, resolver=_Resolver()
+            ),
             headers={"Accept-Encoding": "identity"},
             auto_decompress=False,
             trust_env=False,

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import socket
+import ssl
 from collections.abc import Mapping
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
@@ -54,10 +56,10 @@ class Smtp:
             return (
                 Outcome.unknown("timeout") if step.dotted else Outcome.failed("timeout", local_origin=not step.greeted)
             )
-        except (aiosmtplib.SMTPConnectError, aiosmtplib.SMTPServerDisconnected, OSError):
+        except (aiosmtplib.SMTPConnectError, aiosmtplib.SMTPServerDisconnected, OSError) as error:
             if step.dotted:
                 return Outcome.unknown("connection_lost")
-            return Outcome.failed("connect", local_origin=not step.greeted)
+            return Outcome.failed(_not_sent(error), local_origin=not step.greeted)
         except aiosmtplib.SMTPAuthenticationError as error:
             return Outcome.failed(f"smtp_{error.code}", scope=Scope.ACCOUNT)
         except aiosmtplib.SMTPResponseException as error:
@@ -143,6 +145,17 @@ def _refused(code: int) -> Outcome:
     if 400 <= code < 500:
         return Outcome.failed(f"smtp_{code}")
     return Outcome.rejected(f"smtp_{code}", Scope.RECIPIENT)
+
+
+def _not_sent(error: BaseException | None) -> str:
+    """By what lies under the client's own error."""
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return "tls"
+        if isinstance(error, socket.gaierror):
+            return "dns"
+        error = error.__cause__ or error.__context__
+    return "connect"
 
 
 def _has_control(text: str) -> bool:

@@ -1,0 +1,205 @@
+"""Vendors that are not reached: TLS and DNS. No byte of the message was written, so it is not sent, never unknown."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp.connector
+import pytest
+
+from dispatcher.adapters.vendors import build
+from dispatcher.core.outcome import Outcome, OutcomeKind
+from dispatcher.ports import Vendor
+from tests.contract.certificates import Authority
+from tests.contract.test_vendor_adapters import HTTP_ADAPTERS, SID, http, make, message_for, send
+
+ADAPTERS = (*HTTP_ADAPTERS, "smtp")
+TIMEOUT_S = 1.0
+YES = {
+    "twilio": http("201 Created", b'{"sid": "' + SID + b'"}'),
+    "vonage": http("200 OK", b'{"messages": [{"status": "0", "message-id": "0A0000000123ABCD1"}]}'),
+    "sendgrid": http("202 Accepted", b"", b"X-Message-Id: abcdefgh"),
+}
+
+
+def vendor_at(adapter: str, host: str, port: int, starttls: bool = False) -> Vendor:
+    if adapter != "smtp":
+        return make(adapter, f"{'https' if starttls else 'http'}://{host}:{port}")
+    options = {"host": host, "port": port, "starttls": starttls, "sender": "shop@example.com"}
+    return build("smtp", "smtp", "email", options)
+
+
+class Peer:
+    """A vendor behind TLS that says yes to everything, and keeps what reached it in plain."""
+
+    def __init__(self, adapter: str, context: ssl.SSLContext | None, stalls: bool, resets: bool) -> None:
+        self.heard = b""
+        self._adapter, self._context, self._stalls, self._resets = adapter, context, stalls, resets
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[int]:
+        self._over = asyncio.Event()
+        at_once = self._adapter != "smtp" and not self._stalls and not self._resets
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._context if at_once else None)
+        yield server.sockets[0].getsockname()[1]
+        self._over.set()
+        server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await (self._smtp if self._adapter == "smtp" else self._http)(reader, writer)
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    async def _http(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._stalls or self._resets:
+            await self._break(reader, writer)
+            return
+        self.heard += await reader.readuntil(b"\r\n\r\n")
+        writer.write(YES[self._adapter])
+        await writer.drain()
+
+    async def _smtp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 here\r\n")
+        while line := await reader.readline():
+            word = line.split()[0].upper()
+            if word == b"EHLO":
+                writer.write(b"250-here\r\n250 STARTTLS\r\n")
+            elif word == b"STARTTLS":
+                writer.write(b"220 go on\r\n")
+                if self._stalls or self._resets:
+                    await self._break(reader, writer)
+                    return
+                assert self._context is not None
+                await writer.start_tls(self._context)
+            elif word == b"DATA":
+                writer.write(b"354 go on\r\n")
+                self.heard += await reader.readuntil(b"\r\n.\r\n")
+                writer.write(b"250 OK\r\n")
+            else:
+                writer.write(b"250 OK\r\n")
+
+    async def _break(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """The handshake begins, and comes to nothing."""
+        await reader.read(1)
+        if self._stalls:
+            await self._over.wait()
+        writer.transport.abort()
+
+
+@pytest.fixture
+def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Authority:
+    """One that the vendors' clients trust, as they trust the machine's."""
+    found = Authority(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(found.file))
+    trusting = ssl.create_default_context()
+    monkeypatch.setattr(aiohttp.connector, "_SSL_CONTEXT_VERIFIED", trusting)
+    return found
+
+
+async def call(adapter: str, context: ssl.SSLContext | None, **broken: bool) -> tuple[Outcome, Peer]:
+    peer = Peer(adapter, context, broken.get("stalls", False), broken.get("resets", False))
+    async with peer.open() as port:
+        outcome = await send(vendor_at(adapter, "127.0.0.1", port, starttls=True), message_for(adapter), TIMEOUT_S)
+    return outcome, peer
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+async def test_a_good_certificate_is_believed(authority: Authority, adapter: str) -> None:
+    """What the other tests take away one by one."""
+    outcome, peer = await call(adapter, authority.server())
+    assert outcome.kind is OutcomeKind.ACCEPTED
+    assert peer.heard
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+@pytest.mark.parametrize("fault", ["expired", "not yet valid", "of another host", "of nobody known"])
+async def test_a_bad_certificate_gets_no_byte(authority: Authority, tmp_path: Path, adapter: str, fault: str) -> None:
+    """Not sent, of local origin, by the name of tls; and the peer read nothing of the message."""
+    context = {
+        "expired": lambda: authority.server(age_days=9),
+        "not yet valid": lambda: authority.server(age_days=-1),
+        "of another host": lambda: authority.server("127.0.0.2"),
+        "of nobody known": lambda: Authority(tmp_path, "stranger").server(),
+    }[fault]()
+    outcome, peer = await call(adapter, context)
+    assert (outcome.kind, outcome.local_origin, outcome.reason) == (OutcomeKind.FAILED, True, "tls")
+    assert peer.heard == b""
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+async def test_a_handshake_that_stalls_costs_the_deadline(authority: Authority, adapter: str) -> None:
+    """Silence in the handshake: not sent, after the deadline and no later."""
+    began = time.monotonic()
+    outcome, _ = await call(adapter, None, stalls=True)
+    assert (outcome.kind, outcome.local_origin) == (OutcomeKind.FAILED, True)
+    assert time.monotonic() - began < TIMEOUT_S + 0.7
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+async def test_a_handshake_that_breaks_off_is_not_sent(authority: Authority, adapter: str) -> None:
+    """A reset amid the handshake."""
+    outcome, _ = await call(adapter, None, resets=True)
+    assert (outcome.kind, outcome.local_origin) == (OutcomeKind.FAILED, True)
+
+
+# ---- names
+
+
+async def no_such_name(*args: Any, **kwargs: Any) -> Any:
+    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+
+async def no_answer_now(*args: Any, **kwargs: Any) -> Any:
+    raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+
+async def nothing(*args: Any, **kwargs: Any) -> Any:
+    return []
+
+
+async def silence(*args: Any, **kwargs: Any) -> Any:
+    await asyncio.sleep(60)
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+@pytest.mark.parametrize("resolver", [no_such_name, no_answer_now, nothing, silence], ids=lambda f: f.__name__)
+async def test_a_name_without_an_address_is_not_sent(
+    monkeypatch: pytest.MonkeyPatch, adapter: str, resolver: Callable[..., Any]
+) -> None:
+    """NXDOMAIN, a time-out of the resolver, an empty answer, silence: not sent, of local origin, by the deadline."""
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolver)
+    began = time.monotonic()
+    outcome = await send(vendor_at(adapter, "vendor.test", 80), message_for(adapter), TIMEOUT_S)
+    assert (outcome.kind, outcome.local_origin) == (OutcomeKind.FAILED, True)
+    if resolver in (no_such_name, no_answer_now) or (resolver is nothing and adapter != "smtp"):
+        assert outcome.reason == "dns"
+    assert time.monotonic() - began < TIMEOUT_S + 0.5
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+async def test_a_name_that_comes_back_is_used_at_once(monkeypatch: pytest.MonkeyPatch, adapter: str) -> None:
+    """A resolver that flaps: a failure is not remembered."""
+    loop = asyncio.get_running_loop()
+    honest = loop.getaddrinfo
+    peer = Peer(adapter, None, False, False)
+    async with peer.open() as port:
+        vendor = vendor_at(adapter, "vendor.test", port)
+        monkeypatch.setattr(loop, "getaddrinfo", no_such_name)
+        assert (await vendor.send(message_for(adapter), TIMEOUT_S)).kind is OutcomeKind.FAILED
+
+        async def there(host: Any, *args: Any, **kwargs: Any) -> Any:
+            return await honest("127.0.0.1" if host == "vendor.test" else host, *args, **kwargs)
+
+        monkeypatch.setattr(loop, "getaddrinfo", there)
+        assert (await vendor.send(message_for(adapter), TIMEOUT_S)).kind is OutcomeKind.ACCEPTED
+        await vendor.close()
