@@ -388,6 +388,9 @@ class Courier:
         decision: Decision | None = None
         try:
             decision = await self._life(me, claim)
+            if decision is not None and getattr(decision, "attempt", None) is None:
+                self.bucket.give_back()  # expired, moved or refused: no call was made
+                self._ramp.give_back()
         except UnavailableError:
             decision = self._put_off(claim.notification)
         except Exception as error:

@@ -42,6 +42,11 @@ class TokenBucket:
         if self._rate is not None:
             self._tokens -= count
 
+    def give_back(self) -> None:
+        """A permit was spent, and nothing was sent for it. No more than a burst is ever there."""
+        if self._rate is not None:
+            self._tokens = min(_burst(self._rate), self._tokens + 1)
+
     def wait_s(self) -> float:
         """Seconds until the next whole permit."""
         if self._rate is None or self._tokens >= 1:

@@ -418,6 +418,21 @@ async def test_the_rate_is_kept() -> None:
 
 
 @virtual
+async def test_what_is_not_sent_costs_no_permit_of_the_contract() -> None:
+    """Six hundred that are expired do not keep the next one waiting for a minute at ten a second."""
+    stage, vendor = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(vendor, limits=CourierLimits(rate_per_s=10.0))
+    courier.adopt_plan(plan_of(a="closed"))
+    courier.bucket.set_rate(10.0, stage.clock.now_s())
+    await stage.accept(600, expires_ms=stage.clock.wall_ms() - 1)
+    (fresh,) = await stage.accept()
+    began_s = stage.clock.now_s()
+    await until(lambda: stage.state(fresh) == "settled", 70)
+    assert stage.clock.now_s() - began_s < 5
+    assert vendor.ids == [fresh]
+
+
+@virtual
 async def test_who_has_no_share_sends_nothing() -> None:
     """With a contract rate: not before a plan, not when it names others only; with a share, at once."""
     stage, a = Stage(), ScriptedVendor("a")
