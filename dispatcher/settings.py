@@ -210,8 +210,6 @@ class CourierSettings(_Section):
     claim_pace_ms: Annotated[int, Field(ge=0, le=1_000)] = 15  # each claim is an fsync that accepts wait for
     claim_block_ms: Annotated[int, Field(ge=1, le=1_000)] = 200  # wakes a paused claim often enough to stop quickly
     look_ups_per_s: PositiveS = 5.0  # of what is held, per actor; 100 held are asked about within 20 s
-    normal_share: Ratio = 0.2  # of the permits, kept for the normal lane however long the high one is
-    bulk_share: Ratio = 0.05  # the bulk lane moves, however busy the others are
 
 
 class SupervisionSettings(_Section):
@@ -379,9 +377,6 @@ def _order_faults(settings: Settings) -> Iterator[str]:
         least, given = getattr(section, low), getattr(section, high)
         if given < least:
             yield f"{at}.{high}: {given} is not allowed: at least {low}, {least}"
-    shares = settings.courier.normal_share + settings.courier.bulk_share
-    if shares >= 1:
-        yield f"courier.bulk_share: {settings.courier.bulk_share} is not allowed: below 1 with normal_share"
 
 
 def _model_at(loc: tuple[str | int, ...]) -> type[BaseModel] | None:

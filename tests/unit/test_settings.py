@@ -119,7 +119,6 @@ QUIET = {"begin": "21:00", "end": "08:00"}
         ("templates/paid/html", "<a href='{{ x", "templates.paid.html: it does not compile", "line 1"),
         ("limits/memory_ratio_max", 1, "limits.memory_ratio_max: 1", "less than 1"),
         ("intake/replicas_max", 1, "intake.replicas_max: 1", "at least replicas_min, 2"),
-        ("courier/normal_share", 0.99, "courier.bulk_share: 0.05", "below 1"),
         ("colour", "blue", "colour: not a known field", "vendors, routes, events"),
     ],
 )
