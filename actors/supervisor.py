@@ -29,7 +29,8 @@ def plan_config(settings: Settings) -> PlanConfig:
         )
         for name, v in settings.vendors.items()
     }
-    return PlanConfig(vendors, tuple(tuple(route.chain) for route in settings.routes))
+    chains = tuple(tuple(route.chain) for route in settings.routes)
+    return PlanConfig(vendors, chains, int(settings.supervision.dwell_s * 1000))
 
 
 class SupervisorActor:

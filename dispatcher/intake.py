@@ -202,11 +202,13 @@ class Intake:
             raise CallerError("recipient.phone", f"country {country or 'unknown'} is not among limits.sms_countries")
         chain = choose_chain(self._settings.routes, draft.channel, country, tenant, priority)
         caps = self._settings.limits.recipient_caps
+        plan = self.plan
+        fits = plan.takes_new if any(plan.takes_new(name) for name in chain) else plan.usable
         return NewNotification(
             channel=draft.channel,
             to=draft.to,
             chain=tuple(chain),
-            vendor=decide_mailbox(chain, (), self.plan.usable, self.plan.recovering, _any) or chain[0],
+            vendor=decide_mailbox(chain, (), fits, plan.recovering, _any) or chain[0],
             template=draft.template,
             template_version=draft.template_version,
             content=draft.content,

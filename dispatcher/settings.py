@@ -213,11 +213,12 @@ class CourierSettings(_Section):
 
 
 class SupervisionSettings(_Section):
-    """Beats and silence, milliseconds."""
+    """Beats and silence, milliseconds; when new work comes back to a vendor."""
 
     beat_ms: PositiveInt = 250  # eight chances within the silence
     silence_ms: PositiveInt = 2_000  # longer than a pause of the loop, short enough for a take within three seconds
     report_ms: PositiveInt = 500  # evidence spread over replicas is summed this often
+    dwell_s: Annotated[float, Field(ge=0)] = 60.0  # of a vendor that comes and goes: two switches a minute; 0: none
 
 
 class IntakeSettings(_Section):

@@ -17,7 +17,8 @@ Rules:
 9. A contract rate is divided among the live actors by `sharing`.
 10. A vendor whose actors die again and again is `quarantined`: no work, as each death may repeat what was in flight.
     Only where nobody healthy or recovering is left does it drain: slowly with repeats is better than not at all.
-11. When more than half of all vendors, at least two, are down without having been reached, the plan says that our own
+11. A vendor that comes and goes gets new work back only after a minimum dwell (`dwell`); it is usable all the while.
+12. When more than half of all vendors, at least two, are down without having been reached, the plan says that our own
     network is suspect. It holds nothing back for that: breakers leave such vendors their probes, and a vendor that is
     reached all the same goes on draining.
 """
@@ -28,6 +29,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from dispatcher.core.dwell import decide_turns
 from dispatcher.core.plan_changes import changes
 from dispatcher.core.sharing import Share, divide
 from dispatcher.core.sizing import pool_size
@@ -90,6 +92,7 @@ class VendorConfig:
 class PlanConfig:
     vendors: Mapping[str, VendorConfig]
     chains: tuple[tuple[str, ...], ...]
+    dwell_ms: int = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,9 @@ class VendorPlan:
     replicas: int = 1
     override: str | None = None
     reason: str = ""
+    switched_ms: int = 0
+    unsteady: bool = False
+    """See `core.dwell`: when it last began or ceased to take new work, and whether it comes and goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +164,19 @@ class Plan:
             return (self.office, self.epoch) != (held.office, held.epoch)
         return self.epoch > held.epoch or not held.vendors
 
-    def usable(self, vendor: str) -> bool:
-        """May new work go to this vendor? Before the first plan every vendor may be tried."""
+    def takes_new(self, vendor: str) -> bool:
+        """Should new work go to this vendor? Before the first plan every vendor may be tried."""
         if not self.vendors:
             return True
         entry = self.vendors.get(vendor)
         return entry is not None and entry.takes_new
+
+    def usable(self, vendor: str) -> bool:
+        """May a message that failed elsewhere go to this vendor? Also to one that has new work led past it."""
+        if not self.vendors:
+            return True
+        entry = self.vendors.get(vendor)
+        return entry is not None and entry.state == CLOSED
 
     def recovering(self, vendor: str) -> bool:
         """Does it take probes and growing shares of what is there?"""
@@ -179,12 +192,7 @@ class Plan:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Plan:
         vendors = {
-            name: VendorPlan(
-                **_known(
-                    VendorPlan,
-                    {**entry, "drains": tuple(entry["drains"]), "shares": _shares_from(entry.get("shares"))},
-                ),
-            )
+            name: VendorPlan(**_known(VendorPlan, {**entry, **_drains_and_shares(entry)}))
             for name, entry in data["vendors"].items()
         }
         unreached = tuple(data.get("unreached", ()))
@@ -192,8 +200,10 @@ class Plan:
         return cls(data["epoch"], data["at_ms"], vendors, dict(data["held"]), reason, unreached, office)
 
 
-def _shares_from(data: Mapping[str, Any] | None) -> dict[str, Share] | None:
-    return None if data is None else {name: Share(**_known(Share, share)) for name, share in data.items()}
+def _drains_and_shares(data: Mapping[str, Any]) -> dict[str, Any]:
+    shares = data.get("shares")
+    found = None if shares is None else {name: Share(**_known(Share, share)) for name, share in shares.items()}
+    return {"drains": tuple(data["drains"]), "shares": found}
 
 
 def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -245,12 +255,17 @@ def decide(
             held[mailbox] = "vendor removed, no healthy vendor left"
         else:
             held[mailbox] = f"{states[mailbox]}, no healthy fallback"
+    turns = decide_turns(healthy, config.vendors, config.chains, previous.vendors, overrides, now_ms, config.dwell_ms)
     vendors = {
         name: _vendor_plan(name, config, states[name], drains, by_vendor.get(name, []), overrides.get(name), mailboxes)
         for name in config.vendors
     }
     vendors = {
-        name: replace(entry, shares=_shares(config.vendors[name], by_vendor.get(name, []), previous, live, office))
+        name: replace(
+            entry,
+            **turns[name]._asdict(),
+            shares=_shares(config.vendors[name], by_vendor.get(name, []), previous, live, office),
+        )
         for name, entry in vendors.items()
     }
     plan = Plan(previous.epoch + 1, now_ms, vendors, held, unreached=_unreached(states, by_vendor), office=office)

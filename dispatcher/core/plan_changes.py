@@ -36,6 +36,10 @@ def _of_vendor(before: VendorPlan, entry: VendorPlan) -> Iterator[str]:
     if before.override != entry.override:
         said = f"operator says {entry.override}" if entry.override else f"operator's {before.override} ended"
         yield f"{name} {said}" + (f" ({entry.reason})" if entry.override and entry.reason else "")
+    if before.takes_new != entry.takes_new and (entry.takes_new or entry.state == before.state):
+        yield f"{name} takes new work" if entry.takes_new else f"{name} takes no new work"
+    elif entry.unsteady and not before.unsteady:
+        yield f"{name} comes and goes: no new work for a while"
     if before.state != entry.state:
         yield f"{name} {before.state} → {entry.state}" + (f" ({entry.reason})" if entry.reason else "")
         return
