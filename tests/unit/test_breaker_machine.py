@@ -428,6 +428,6 @@ def row_forgotten(self: Breaker, now_ns: int) -> BreakerSnapshot:
 )
 def test_a_broken_breaker_is_found(name: str, instead: Callable[..., Any]) -> None:
     """Each of these mistakes breaks an invariant within the same number of lives."""
-    hasty = settings(BUDGET, max_examples=300, derandomize=True, database=None, phases=[Phase.generate])
+    hasty = settings(BUDGET, max_examples=3000, derandomize=True, database=None, phases=[Phase.generate])
     with mock.patch.object(Breaker, name, instead), pytest.raises(AssertionError):
         run_state_machine_as_test(Life, settings=hasty)  # type: ignore[no-untyped-call]
