@@ -59,7 +59,7 @@ QUESTIONS = (
     Question(
         "accept_latency",
         "How long does a checkout wait for its 202, everything else running?",
-        *(900, 150),
+        *(900, 300),
         brief=("--seconds", "6", "--rate", "116", "--rate", "200", "--steps", "1"),
     ),
     Question(

@@ -52,8 +52,12 @@ STEPS, NEAR = 3, 1.15
 TRIGGERS_MAX = 5000
 """Of a round: an overload leaves a backlog that must be worked off."""
 
-QUICK = {"vendors": {name: {"breaker": {"open_wait_s": 2, "open_wait_s_max": 8}} for name in ("email-a", "email-b")}}
-"""The e-mail vendors come back as soon as the SMS vendors of the sandbox do."""
+QUICK = {
+    "vendors": {name: {"breaker": {"open_wait_s": 2, "open_wait_s_max": 8}} for name in ("email-a", "email-b")},
+    "supervision": {"dwell_s": 0.0},
+}
+"""The e-mail vendors come back as soon as the SMS vendors of the sandbox do, and get new work at once: each condition
+begins with all vendors well, however often they were ill before."""
 
 
 @dataclass(frozen=True, slots=True)
