@@ -264,14 +264,13 @@ class Courier:
         self.metrics.count("dispatcher_unreadable", self.vendor.name, by=len(unreadable))
         ids = [claim.notification.id for claim in unreadable]
         logger().error("records_unreadable", count=len(ids), vendor=self.vendor.name, notification=ids[0])
-        now_ms = self.time.now_ms()
         waits = [
-            (claim, Retry(now_ms + UNREADABLE_WAIT_MS, claim.notification.tried, None, claim.notification.attempts))
+            (claim, Retry(UNREADABLE_WAIT_MS, claim.notification.tried, None, claim.notification.attempts))
             for claim in unreadable
             if claim.notification.state is not State.STARTED
         ]
         with contextlib.suppress(UnavailableError):
-            await self._store.apply(me, waits, now_ms)
+            await self._store.apply(me, waits, self.time.now_ms())
 
     def _begin_waiting(self) -> None:
         if self._isolation is not None:

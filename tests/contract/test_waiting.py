@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+import redis.asyncio
 
 from dispatcher.core.notification import DeadLetterFilter, Lane
 from dispatcher.ports import Redriven
@@ -178,3 +181,33 @@ async def test_a_claimed_one_is_not_swept(world: World) -> None:
     _, found = await world.store.expired(Lane("a", "normal"), "")
     assert [await world.store.withdraw(nid, "dead", "expired") for nid in found] == ["CLAIMED"]
     assert await world.state(claim.notification.id) == "queued"
+
+
+async def test_what_is_postponed_is_looked_at_later(world: World) -> None:
+    """Whatever it waits for; who asks by what he read before changes nothing."""
+    me = await world.actor()
+    (claim,) = await world.claimed(me)
+    await world.store.apply(me, [(claim, retry(0))], world.now_ms())
+    assert await world.store.accept([trigger(send_at_ms=world.now_ms() - 5)]) == ["OK"]
+    await asyncio.sleep(0.01)
+    _, entries = await world.store.due()
+    assert sorted(entry.delayed for entry in entries) == [False, True]
+    await world.store.postpone(entries, 300)
+    await world.store.postpone(entries, 3_600_000)
+    assert (await world.store.due())[1] == []
+    await asyncio.sleep(0.35)
+    assert {entry.id for entry in (await world.store.due())[1]} == {entry.id for entry in entries}
+
+
+async def test_a_retry_is_postponed_by_the_clock_that_dates_it(
+    redis_world: World, redis_client: redis.asyncio.Redis
+) -> None:
+    """After the store's clock was set back by an hour: else it would be due again at once."""
+    me = await redis_world.actor()
+    (claim,) = await redis_world.claimed(me)
+    await redis_client.hset("{nd:0}:clock", mapping={"ahead": 3_600_000})
+    await redis_world.store.apply(me, [(claim, retry(0))], redis_world.now_ms())
+    await redis_client.zadd("{nd:0}:due", {claim.notification.id: 1})
+    _, (entry,) = await redis_world.store.due()
+    await redis_world.store.postpone([entry], 10_000)
+    assert (await redis_world.store.due())[1] == []

@@ -259,7 +259,8 @@ class MemoryStore:
         for entry in entries:
             scores = self._cell.delayed if entry.delayed else self._cell.due
             if str(scores.get(entry.id, "")) == entry.score:
-                scores[entry.id] = max(scores[entry.id], self._cell.clock.wall_ms()) + wait_ms
+                now_ms = self._cell.clock.wall_ms() if entry.delayed else self._cell.delay_ms()
+                scores[entry.id] = max(scores[entry.id], now_ms) + wait_ms
 
     async def overdue_held(self, limit: int = 100) -> list[str]:
         return [nid for nid, _ in page(self._cell.held, self._cell.delay_ms(), limit)]

@@ -27,6 +27,7 @@ _PROLOGUES = {
     "hold": ("_delay", "_fence"),
     "take": ("_delay",),
     "keep_time": ("_delay",),
+    "postpone": ("_delay",),
 } | dict.fromkeys(("dead", "move", "drop"), ("_fence",))
 UNAVAILABLE = (RedisError, OSError, asyncio.TimeoutError)
 """What a Redis that does not answer looks like. The change is maybe made."""

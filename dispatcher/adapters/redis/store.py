@@ -344,8 +344,10 @@ class RedisStore:
     async def postpone(self, entries: Sequence[DueEntry], wait_ms: int) -> None:
         """Look at these again after `wait_ms`; what another promoted or withdrew meanwhile stays so."""
         k = self._keys
+        places = [(k.delayed, "delayed") if entry.delayed else (k.due, "due") for entry in entries]
         calls = [
-            Call("postpone", [k.delayed if e.delayed else k.due, k.nil], [e.id, e.score, wait_ms]) for e in entries
+            Call("postpone", [key, k.nil, k.clock], [entry.id, entry.score, wait_ms, name])
+            for entry, (key, name) in zip(entries, places, strict=True)
         ]
         await run(self._redis, calls)
 
