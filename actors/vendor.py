@@ -23,6 +23,7 @@ from dispatcher.core.beginning import decide_beginning
 from dispatcher.core.breaker import Breaker, BreakerConfig, BreakerSnapshot, BreakerState
 from dispatcher.core.breaker_config import MS_NS
 from dispatcher.core.plan import Beat, Plan
+from dispatcher.core.progress import Progress
 from dispatcher.core.retry import RetryPolicy
 from dispatcher.courier import Courier, CourierLimits
 from dispatcher.errors import FencedError, UnavailableError
@@ -55,6 +56,7 @@ class VendorActor:
         self._wish: float = self._config.replicas_min
         self._stopping = False
         self._remembered = 0  # the generation of the breaker that was written last
+        self._stuck = ""  # why this actor has to be replaced, though all its loops run
         self._reason = ""  # of the breaker's last change
 
     # ---- life cycle
@@ -89,6 +91,7 @@ class VendorActor:
         self._tasks.start("plan", self._follow_plan())
         self._tasks.start("beat", self._beat())
         self._tasks.start("report", self._report())
+        self._tasks.start("watchdog", self._watch_progress())
         await asyncio.sleep(0)
 
     def _open(self) -> None:
@@ -110,7 +113,10 @@ class VendorActor:
         self._close: Callable[[], Awaitable[None]] = connection.aclose
 
     def check(self) -> None:
+        """Raises when this actor has to be replaced: a loop has ended, or does nothing though there is work."""
         self._tasks.check()
+        if self._stuck:
+            raise RuntimeError(self._stuck)
 
     def statistics(self) -> dict[str, float]:
         """The pool's size as the plan wants it; Serve's autoscaler forwards it."""
@@ -250,6 +256,21 @@ class VendorActor:
                     )
                     self._courier.replied()
             await asyncio.sleep(period_s)
+
+    async def _watch_progress(self) -> None:
+        """Beats come from a loop of their own: a courier that is stuck would look alive for ever."""
+        courier, patience_s = self._courier, self._settings.courier.stuck_s
+        progress = Progress(patience_s)
+        while True:
+            await self._clock.sleep(patience_s / 6)
+            waits = False
+            if courier.me and not courier.stopping and courier.could_work():
+                with contextlib.suppress(UnavailableError):
+                    depths = await self._control.depths()
+                    waits = any(depths[box].unclaimed for box in courier.mailboxes() if box in depths)
+            if progress.look(courier.done, waits and courier.could_work(), self._clock.now_s()) and not self._stuck:
+                self._stuck = f"{courier.me}: work waits, and none of it was begun for {patience_s:g} s"
+                logger().error("courier_stuck", incarnation=courier.me, vendor=self._name, seconds=patience_s)
 
     async def _report(self) -> None:
         period_s = self._settings.supervision.report_ms / 1000

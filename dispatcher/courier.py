@@ -129,6 +129,7 @@ class Courier:
         self._turn = 0
         self._throttles = 0  # in a row, over all messages
         self.unreached = 0  # failures in a row that ended before the vendor was reached
+        self.done = 0  # entries claimed and settled, ever: what a watchdog looks at
         self.stopping = False
         self.audit_wanted = False
         self.begun: set[tuple[Lane, str]] = set()  # since the audit last asked; it clears it
@@ -148,6 +149,10 @@ class Courier:
     def stale(self) -> bool:
         """Has the store been silent so long that this incarnation may be declared dead?"""
         return self._clock.now_s() - self.last_reply_s > LINK_STALE_S
+
+    def could_work(self) -> bool:
+        """Does nothing but a lack of work keep it from claiming, were its loop to look now?"""
+        return self.breaker.state in (BreakerState.CLOSED, BreakerState.METRICS_ONLY) and self._want() > 0
 
     def replied(self) -> None:
         self.last_reply_s = self._clock.now_s()
@@ -231,6 +236,7 @@ class Courier:
         A reply may come when this incarnation is being ended, or has been. Nothing begins then: the goodbye would hand
         it to another amid the call. It stays pending, and is taken right after the goodbye.
         """
+        self.done += len(got.claims) + len(got.orphans) + len(got.unreadable)
         if got.now_ms:
             self.time.sync(got.now_ms)
         if got.lost:
@@ -545,6 +551,7 @@ class Courier:
     def _settled(self, item: Item, reply: str) -> None:
         _, claim, decision = item
         self._known.pop((claim.lane, claim.entry_id), None)
+        self.done += 1
         self.replied()
         vendor = self.vendor.name
         if reply == "LOST":

@@ -205,6 +205,7 @@ class CourierSettings(_Section):
 
     settle_interval_ms: Annotated[int, Field(ge=1, le=1_000)] = 100  # a kill may repeat this much; 10 ms slowed accepts
     settle_stall_s: PositiveS = 1.0  # nothing starts while an outcome is unsettled for this long
+    stuck_s: PositiveS = 30.0  # work waits and nothing is done for so long: the actor is replaced
     take_s: PositiveS = 0.5  # takes from dead incarnations; with 2 s of silence, within three seconds after a kill
     audit_s: PositiveS = 5.0  # reads its own pending list; a lost answer is rare
     claim_pace_ms: Annotated[int, Field(ge=0, le=1_000)] = 15  # each claim is an fsync that accepts wait for

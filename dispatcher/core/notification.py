@@ -214,3 +214,7 @@ class MailboxDepth:
     @property
     def total(self) -> int:
         return sum(self.queued.values())
+
+    @property
+    def unclaimed(self) -> int:
+        return max(0, self.total - self.claimed)
