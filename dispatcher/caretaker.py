@@ -16,6 +16,9 @@ from dispatcher.errors import UnavailableError
 from dispatcher.ports import Clock, DueEntry, Store
 from dispatcher.telemetry.log import logger
 
+NO_PLAN_WAIT_MS = 5_000
+"""Of something due whose vendors I do not know, before the first plan: it may be my configuration that is old."""
+
 
 @dataclass(frozen=True, slots=True)
 class CaretakerPeriods:
@@ -125,15 +128,19 @@ class Caretaker:
             if entry.expires_ms <= now_ms:
                 await self._store.withdraw(entry.id, "dead", "expired")
                 continue
-            mailbox = decide_mailbox(
-                entry.chain, entry.tried, c.plan.usable, c.plan.recovering, self._vendors.__contains__
-            )
-            if mailbox is None:
+            mailbox = decide_mailbox(entry.chain, entry.tried, c.plan.usable, c.plan.recovering, self._known)
+            if mailbox is not None:
+                chosen.append((entry, mailbox))
+            elif c.plan.vendors:
                 await self._store.withdraw(entry.id, "dead", "no_vendor")
             else:
-                chosen.append((entry, mailbox))
+                await self._store.postpone([entry], NO_PLAN_WAIT_MS)
         if chosen:
             await self._store.promote(chosen)
+
+    def _known(self, vendor: str) -> bool:
+        """By my configuration or by the plan: while a changed one is applied, either may be the newer."""
+        return vendor in self._vendors or vendor in self._courier.plan.vendors
 
     async def sweep(self) -> None:
         """End what is held past its deadline, and what expired in a mailbox that nobody drains."""
