@@ -20,6 +20,13 @@ NO_PLAN_WAIT_MS = 5_000
 """Of something due whose vendors I do not know, before the first plan: it may be my configuration that is old."""
 
 
+SWEEP_PAGES_MAX = 10
+"""Of 200 entries each, for one lane and sweep, where entries have expired; else one: it is a glance each second."""
+
+SWEEP_TOGETHER = 16
+"""Withdrawals at once: they share an fsync, and leave the other half of the connections alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class CaretakerPeriods:
     """How often each loop looks, seconds."""
@@ -45,6 +52,7 @@ class Caretaker:
         self._courier, self._store, self._clock = courier, store, clock
         self._vendors, self._periods, self._chance = vendors, periods or CaretakerPeriods(), chance
         self._cursors: dict[Lane, str] = {}
+        self._turn = 0
         self._auditing = asyncio.Lock()
 
     async def run(self) -> None:
@@ -143,15 +151,30 @@ class Caretaker:
         return vendor in self._vendors or vendor in self._courier.plan.vendors
 
     async def sweep(self) -> None:
-        """End what is held past its deadline, and what expired in a mailbox that nobody drains."""
+        """End what is held past its deadline, and what expired in mailboxes that nobody drains."""
         for nid in await self._store.overdue_held():
             await self._store.withdraw(nid, "dead", "unknown")
-        c = self._courier
-        mailbox = c.vendor.name
-        if mailbox not in c.plan.held and c.plan.vendors:
-            return
-        for lane in (Lane(mailbox, priority) for priority in PRIORITIES):
+        for mailbox in self._undrained():
+            for priority in PRIORITIES:
+                await self._sweep_lane(Lane(mailbox, priority))
+
+    def _undrained(self) -> list[str]:
+        """My own if nobody drains it, and one of the others in turn: their actors may all be gone."""
+        own, plan = self._courier.vendor.name, self._courier.plan
+        if not plan.vendors:
+            return [own]
+        others = sorted(name for name in plan.held if name != own)
+        self._turn += 1
+        chosen = [others[self._turn % len(others)]] if others else []
+        return [own, *chosen] if own in plan.held else chosen
+
+    async def _sweep_lane(self, lane: Lane) -> None:
+        """One page; where something has expired the next one too, for there is likely more."""
+        for _ in range(SWEEP_PAGES_MAX):
             cursor, expired = await self._store.expired(lane, self._cursors.get(lane, ""))
             self._cursors[lane] = cursor
-            for nid in expired:
-                await self._store.withdraw(nid, "dead", "expired")
+            for start in range(0, len(expired), SWEEP_TOGETHER):
+                together = expired[start : start + SWEEP_TOGETHER]
+                await asyncio.gather(*(self._store.withdraw(nid, "dead", "expired") for nid in together))
+            if not cursor or not expired:
+                return

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.caretaker import NO_PLAN_WAIT_MS, Caretaker
 from dispatcher.core.plan import Plan
@@ -43,3 +47,38 @@ async def test_a_chain_that_nobody_knows_is_dead() -> None:
     stage.cell.delayed[nid] = stage.clock.wall_ms()
     await (await caretaker(stage, plan_of(a="closed"))).promote()
     assert (stage.state(nid), stage.cell.found(nid)[1].reason) == ("dead", "no_vendor")
+
+
+def held(*names: str) -> Plan:
+    """A plan in which nobody drains the mailboxes of these; vendor a drains its own."""
+    return replace(plan_of(a="closed"), held=dict.fromkeys(names, "vendor removed, no healthy vendor left"))
+
+
+@pytest.mark.parametrize("mailbox", ["removed", "a"])
+@virtual
+async def test_what_expires_where_nobody_drains_is_ended(mailbox: str) -> None:
+    """Also in the mailbox of a vendor that was removed, or whose actors are all gone; what has time left stays."""
+    stage = Stage()
+    over = stage.clock.wall_ms() - 1
+    expired = await stage.accept(600, vendor=mailbox, chain=(mailbox,), expires_ms=over)
+    (bulk,) = await stage.accept(1, vendor=mailbox, chain=(mailbox,), expires_ms=over, priority="bulk")
+    (fresh,) = await stage.accept(1, vendor=mailbox, chain=(mailbox,))
+    await (await caretaker(stage, held(mailbox))).sweep()
+    assert {stage.state(nid) for nid in (*expired, bulk)} == {"dead"}
+    assert stage.cell.found(bulk)[1].reason == "expired"
+    assert stage.state(fresh) == "queued"
+
+
+@virtual
+async def test_many_mailboxes_are_swept_in_turn() -> None:
+    """One beside its own in each sweep; and none that somebody drains, who finds what expired when he claims it."""
+    stage = Stage()
+    over = stage.clock.wall_ms() - 1
+    ids = [(await stage.accept(1, vendor=name, chain=(name,), expires_ms=over))[0] for name in ("x", "y", "z", "a")]
+    one = await caretaker(stage, held("x", "y", "z"))
+    dead = []
+    for _ in range(3):
+        await one.sweep()
+        dead.append(sum(stage.state(nid) == "dead" for nid in ids))
+    assert dead == [1, 2, 3]
+    assert stage.state(ids[3]) == "queued"
