@@ -69,7 +69,12 @@ class IntakeActor:
         self.templates = TemplateCache(self.template_store)
         self.intake = Intake(s, self.store, self.templates, clock, self.metrics, self.views.trigger)
         self.dead_letters = DeadLetters(
-            self.views, s.vendors.__contains__, lambda: self.intake.plan, s.redrive.per_s, s.redrive.slow_per_s
+            self.views,
+            s.vendors.__contains__,
+            lambda: self.intake.plan,
+            s.redrive.per_s,
+            s.redrive.slow_per_s,
+            self.intake.time.now_ms,
         )
         links = receipt_links(s)
         self.receipts = (
@@ -160,6 +165,7 @@ class IntakeActor:
                 found = self.continuity.judge(known, await self.control.ledger())
                 if found is not None:
                     self._store_broke(found)
+                self.intake.time.sync(await self.control.now_ms())
                 used, most = await self.control.memory()
                 depths = await self.control.depths()
                 self._store_ok_s = time.monotonic()

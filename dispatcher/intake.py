@@ -28,6 +28,7 @@ from dispatcher.core.routing import choose_chain
 from dispatcher.errors import CallerError, UnavailableError
 from dispatcher.ports import Clock, Store
 from dispatcher.settings import QuietHours, Settings
+from dispatcher.storetime import StoreTime
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
 from dispatcher.wire.trigger import TriggerRequest, body_hash, parse_trigger, phone_region
@@ -69,6 +70,7 @@ class Intake:
     ) -> None:
         self._settings, self._store, self._templates = settings, store, templates
         self._clock, self._metrics, self._find = clock, metrics, find
+        self.time = StoreTime(clock)  # a background loop of its owner asks the store; an accept never does
         self.plan = Plan()
         self.headroom = Headroom()
         self._waiting: deque[tuple[NewTrigger, asyncio.Future[str]]] = deque()
@@ -163,7 +165,7 @@ class Intake:
     # ---- expand, route
 
     def _expand(self, tenant: str, body: Any, header_key: str | None) -> NewTrigger:
-        now_ms = self._clock.wall_ms()
+        now_ms = self.time.now_ms()
         request = parse_trigger(body, now_ms)
         key = header_key or request.idempotency_key
         if header_key is not None:

@@ -211,3 +211,8 @@ async def test_a_subscription_that_went_silent_is_noticed(redis_url: str) -> Non
     finally:
         await connection.aclose()
         link.close()
+
+
+async def test_the_stores_clock_is_told(redis_world: World) -> None:
+    """In wall milliseconds."""
+    assert abs(await redis_world.control.now_ms() - redis_world.now_ms()) < 5000

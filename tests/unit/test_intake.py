@@ -349,3 +349,16 @@ async def test_caps_belong_to_a_tenant() -> None:
         await desk.post()
     other = await desk.intake.accept("other", body(), None)
     assert not other.suppressed
+
+
+@virtual
+async def test_times_are_the_stores() -> None:
+    """A host whose clock is a minute behind: a code that lives for 60 s would be dead on arrival."""
+    desk = Desk()
+    store_ms = desk.stage.clock.wall_ms() + 60_000
+    desk.intake.time.sync(store_ms)
+    await asyncio.sleep(1.0)
+    accepted = await desk.post(expires_in_s=60)
+    record = desk.stage.cell.records[accepted.id]
+    assert record.trigger.accepted_ms == store_ms + 1000
+    assert record.expires_ms == store_ms + 61_000
