@@ -61,6 +61,7 @@ class Up:
         self._options = options
         self._state = State(options.state_dir)
         self._redis: RedisServer | None = None
+        self._redis_again_s, self._redis_wait_s = 0.0, 1.0
         self._sandbox: subprocess.Popen[str] | None = None
         self._sandbox_url = ""
         self._running: dict[str, str] = {}
@@ -194,9 +195,23 @@ class Up:
             if signal.SIGHUP in self._wanted:
                 self._wanted.clear()
                 self._reload()
-            if self._redis is not None and not self._redis.alive():
-                click.echo(f"redis died; started again, pid {self._redis.start()}", err=True)
+            self._mend_redis(time.monotonic())
             time.sleep(0.1)
+
+    def _mend_redis(self, now_s: float) -> None:
+        """Start one that died again; one that cannot start (disk full, file torn) is tried again ever less often.
+
+        Giving up would end Ray and every actor too, which wait for it and go on by themselves.
+        """
+        if self._redis is None or now_s < self._redis_again_s or self._redis.alive():
+            return
+        try:
+            click.echo(f"redis died; started again, pid {self._redis.start()}", err=True)
+            self._redis_wait_s = 1.0
+        except (ConfigError, OSError) as error:
+            click.echo(f"redis died and does not start: {error}; again in {self._redis_wait_s:g} s", err=True)
+            self._redis_again_s = now_s + self._redis_wait_s
+            self._redis_wait_s = min(30.0, 2 * self._redis_wait_s)
 
     def _reload(self) -> None:
         try:
