@@ -49,7 +49,7 @@ def encode_data(trigger: NewTrigger) -> str:
     )
 
 
-FIELDS = ("m", "d", "x", "st", "n", "gen", "cr", "tr", "ep", "eid", "v")
+FIELDS = ("m", "d", "x", "st", "n", "gen", "cr", "tr", "ep", "eid", "v", "ex")
 """The order in which claim and take return a record's fields."""
 
 WHOLE = ("m", "d", "x", "v")
@@ -89,7 +89,7 @@ def stub(notification_id: str, fields: Sequence[str | None]) -> Notification:
 
 
 def _decode(notification_id: str, fields: Sequence[str | None]) -> Notification | None:
-    meta_text, data_text, expires, state, attempts, generation, crashes, tried, epoch, _, version = fields
+    meta_text, data_text, expires, state, attempts, generation, crashes, tried, epoch, _, version, own_expiry = fields
     if meta_text is None or data_text is None:
         return None
     if version not in (None, str(VERSION)):
@@ -106,7 +106,7 @@ def _decode(notification_id: str, fields: Sequence[str | None]) -> Notification 
         chain=tuple(part["ch"]),
         priority=meta["p"],
         accepted_ms=meta["a"],
-        expires_ms=int(expires or 0),
+        expires_ms=int(own_expiry or expires or 0),
         on_unknown=meta["u"],
         data=data["data"],
         template=part["t"],

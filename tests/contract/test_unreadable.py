@@ -19,7 +19,7 @@ from dispatcher.courier import UNREADABLE_WAIT_MS, Courier, CourierLimits
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
 from dispatcher.templates.store import MemoryTemplateStore
-from tests.contract.worlds import World, dead, lanes
+from tests.contract.worlds import World, dead, hold, lanes
 from tests.unit.stage import ScriptedVendor
 
 KEYS = Keys()
@@ -131,3 +131,16 @@ async def test_a_dead_letter_that_cannot_be_read_is_listed(
     assert found[two.notification.id].event
     routes = await redis_world.views.routing_of([one.notification.id, two.notification.id])
     assert [chain for chain, _, _ in routes] == [(), two.notification.chain]
+
+
+async def test_what_is_held_and_cannot_be_read_is_not_looked_up(
+    redis_world: World, redis_client: redis.asyncio.Redis, how: str
+) -> None:
+    """By what this version takes it for, another message might be found."""
+    me = await redis_world.actor()
+    (claim,) = await redis_world.claimed(me, 1, on_unknown="hold")
+    assert await redis_world.store.start(me, claim)
+    await redis_world.store.apply(me, [(claim, hold(60_000))], redis_world.now_ms())
+    assert len(await redis_world.store.held([claim.notification.id])) == 1
+    await spoil(redis_client, claim.notification.id, how)
+    assert await redis_world.store.held([claim.notification.id]) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 import redis.asyncio
@@ -211,3 +212,37 @@ async def test_a_retry_is_postponed_by_the_clock_that_dates_it(
     _, (entry,) = await redis_world.store.due()
     await redis_world.store.postpone([entry], 10_000)
     assert (await redis_world.store.due())[1] == []
+
+
+async def test_a_redrive_gives_time_to_nobody_else(world: World) -> None:
+    """A sibling that waits keeps the time that its caller gave; the letter has its own, each time anew."""
+    me = await world.actor()
+    expires_ms = world.now_ms() + 60_000
+    two = trigger(expires_ms=expires_ms)
+    two = replace(two, notifications=two.notifications * 2)
+    assert await world.store.accept([two]) == ["OK"]
+    first, second = (await world.store.claim(me, lanes("a"), 2)).claims
+    await world.store.apply(me, [(first, dead()), (second, retry(0))], world.now_ms())
+    (letter,) = await world.letters()
+    lived_ms = (await world.views.routing_of([letter.id]))[0][2]
+    later_ms = expires_ms + 3_600_000
+    assert await world.views.redrive([Redriven(letter, "a", "normal", later_ms)]) == 1
+    await asyncio.sleep(0.01)
+    _, (entry,) = await world.store.due()
+    assert (entry.id, entry.expires_ms) == (second.notification.id, expires_ms)
+    (claim,) = (await world.store.claim(me, lanes("a"), 2)).claims
+    assert (claim.notification.id, claim.notification.expires_ms) == (letter.id, later_ms)
+    await world.store.apply(me, [(claim, retry(0))], world.now_ms())
+    await asyncio.sleep(0.01)
+    assert {e.id: e.expires_ms for e in (await world.store.due())[1]}[letter.id] == later_ms
+    assert (await world.views.routing_of([letter.id]))[0][2] == lived_ms
+
+
+async def test_a_letter_that_was_redriven_expires_by_its_own_time(world: World) -> None:
+    """In a mailbox that nobody drains."""
+    me = await world.actor()
+    (claim,) = await world.claimed(me, expires_ms=world.now_ms() - 1)
+    await world.store.apply(me, [(claim, dead())], world.now_ms())
+    (letter,) = await world.letters()
+    assert await world.views.redrive([Redriven(letter, "a", "normal", world.now_ms() + 60_000)]) == 1
+    assert (await world.store.expired(Lane("a", "normal"), ""))[1] == []

@@ -29,6 +29,7 @@ class Note:
     tried: tuple[str, ...] = ()
     epoch: int = 0
     reason: str | None = None
+    expires_ms: int | None = None  # its own since a redrive; else the trigger's
     started: tuple[int, str] | None = None  # when, and by whom
     twin: bool = False
     history: list[Attempt] = field(default_factory=list)
@@ -180,7 +181,7 @@ class Cell:
             chain=new.chain,
             priority=trigger.priority,
             accepted_ms=trigger.accepted_ms,
-            expires_ms=record.expires_ms,
+            expires_ms=note.expires_ms or record.expires_ms,
             on_unknown=trigger.on_unknown,
             data=trigger.data,
             template=new.template,

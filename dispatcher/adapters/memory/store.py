@@ -240,7 +240,7 @@ class MemoryStore:
                     continue
                 record, note = found
                 chain = record.trigger.notifications[int(nid.rpartition(".")[2])].chain
-                priority, expires_ms = record.trigger.priority, record.expires_ms
+                priority, expires_ms = record.trigger.priority, note.expires_ms or record.expires_ms
                 entries.append(DueEntry(nid, str(score), delayed, chain, note.tried, priority, expires_ms))
         return now_ms, entries
 
@@ -283,7 +283,8 @@ class MemoryStore:
     async def expired(self, lane: Lane, cursor: str, page: int = 200) -> tuple[str, list[str]]:
         now_ms, after = self._cell.clock.wall_ms(), sequence(cursor) if cursor else -1
         entries = [(e, nid) for e, nid in self._cell.lane(lane).entries.items() if sequence(e) > after][:page]
-        over = [nid for _, nid in entries if (found := self._cell.find(nid)) and found[0].expires_ms <= now_ms]
+        known = [(nid, found) for _, nid in entries if (found := self._cell.find(nid))]
+        over = [nid for nid, (record, note) in known if (note.expires_ms or record.expires_ms) <= now_ms]
         return (entries[-1][0] if len(entries) == page else ""), over
 
     async def withdraw(self, nid: str, to: str, reason: str) -> str:

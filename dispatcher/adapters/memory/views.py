@@ -79,8 +79,8 @@ class MemoryViews:
             if self._cell.dead.get(r.letter.id) != r.letter.dead_ms:
                 continue
             del self._cell.dead[r.letter.id]
-            record, note = self._cell.found(r.letter.id)
-            record.expires_ms = r.expires_ms
+            _, note = self._cell.found(r.letter.id)
+            note.expires_ms = r.expires_ms
             note.attempts, note.tried, note.reason, note.crashes, note.epoch = 0, (), None, 0, 0
             note.generation += 1
             self._cell.enqueue(r.letter.id, r.mailbox)

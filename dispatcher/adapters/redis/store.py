@@ -368,7 +368,7 @@ class RedisStore:
         pipeline = self._redis.pipeline(transaction=False)
         for nid in ids:
             i = nid.rpartition(".")[2]
-            names = [name if name in ("m", "d", "x") else f"{i}.{name}" for name in (*records.FIELDS, "s", "tw")]
+            names = [n if n in records.WHOLE else f"{i}.{n}" for n in (*records.FIELDS, "s", "tw")]
             pipeline.hmget(self._keys.record(trigger_of(nid)), names)
         try:
             rows = await pipeline.execute()

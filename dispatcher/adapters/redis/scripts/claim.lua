@@ -22,7 +22,7 @@ end
 for _, e in ipairs(out) do
   local trigger, i = string.match(e[3], '^(.*)%.(%d+)$')
   e[4] = redis.call('HMGET', ARGV[3] .. trigger, 'm', 'd', 'x', i .. '.st', i .. '.n', i .. '.gen', i .. '.cr', i .. '.tr',
-    i .. '.ep', i .. '.eid', 'v')
+    i .. '.ep', i .. '.eid', 'v', i .. '.ex')
 end
 local t = redis.call('TIME')
 return {'OK', t[1] * 1000 + math.floor(t[2] / 1000), out}

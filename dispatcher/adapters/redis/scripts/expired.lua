@@ -6,7 +6,9 @@ local page = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', ARGV[2])
 local out, last = {}, ''
 for _, e in ipairs(page) do
   last = e[1]
-  local x = redis.call('HGET', ARGV[3] .. string.match(e[2][2], '^(.*)%.%d+$'), 'x')
+  local trigger, i = string.match(e[2][2], '^(.*)%.(%d+)$')
+  local f = redis.call('HMGET', ARGV[3] .. trigger, 'x', i .. '.ex') -- its own since a redrive, else the trigger's
+  local x = f[2] or f[1]
   if x and tonumber(x) <= now then out[#out + 1] = e[2][2] end
 end
 if #page < tonumber(ARGV[2]) then last = '' end

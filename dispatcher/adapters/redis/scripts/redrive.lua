@@ -8,7 +8,7 @@ redis.call('DEL', KEYS[3])
 if redis.call('SISMEMBER', KEYS[5], ARGV[3]) == 0 then redis.call('SADD', KEYS[5], ARGV[3]) end
 local eid = redis.call('XADD', KEYS[4], '*', 'n', ARGV[1])
 redis.call('HSET', KEYS[2], i .. '.st', 'queued', i .. '.lane', KEYS[4], i .. '.eid', eid, i .. '.vendor', ARGV[3],
-  i .. '.n', 0, 'x', ARGV[4])
+  i .. '.n', 0, i .. '.ex', ARGV[4]) -- not `x`: siblings that wait keep their time
 redis.call('HDEL', KEYS[2], i .. '.tr', i .. '.r', i .. '.cr', i .. '.ep')
 redis.call('HINCRBY', KEYS[2], i .. '.gen', 1)
 redis.call('PERSIST', KEYS[2])

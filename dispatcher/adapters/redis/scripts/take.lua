@@ -37,7 +37,7 @@ for _, p in ipairs(pending) do
       end
       redis.call('XCLAIM', KEYS[1], 'g', ARGV[2], 0, id, 'JUSTID')
       got[#got + 1] = {KEYS[1], id, nid, redis.call('HMGET', rec, 'm', 'd', 'x', i .. '.st', i .. '.n', i .. '.gen',
-        i .. '.cr', i .. '.tr', i .. '.ep', i .. '.eid', 'v')}
+        i .. '.cr', i .. '.tr', i .. '.ep', i .. '.eid', 'v', i .. '.ex')}
     end
   end
 end
