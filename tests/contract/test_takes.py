@@ -137,3 +137,20 @@ async def test_incarnations_are_never_used_twice(world: World) -> None:
     names = [await world.actor(vendor) for vendor in ("a", "b", "a")]
     assert len({name.partition("/")[2] for name in names}) == 3
     assert sorted(await world.control.live()) == sorted(names)
+
+
+async def test_what_a_dead_actor_had_begun_is_held_no_longer_than_it_lives(world: World) -> None:
+    """Under `hold`: till its time is over, or an hour; and its history says what happened."""
+    me = await world.actor()
+    short_ms, long_ms = world.now_ms() + 60_000, world.now_ms() + 86_400_000
+    claims = [(await world.claimed(me, 1, on_unknown="hold", expires_ms=at_ms))[0] for at_ms in (short_ms, long_ms)]
+    for claim in claims:
+        assert await world.store.start(me, claim)
+    await world.bury(me)
+    assert (await world.store.take(await world.actor(), lanes("a"))).claims == []
+    until_ms = dict(await world.store.held_ids(0, 10))
+    for claim, expected_ms in zip(claims, (short_ms, world.now_ms() + 3_600_000), strict=True):
+        nid = claim.notification.id
+        assert abs(until_ms[nid] - expected_ms) < 5000
+        (attempt,) = (await world.views.trigger(nid.rpartition(".")[0])).notifications[0].attempts
+        assert (attempt.vendor, attempt.outcome, attempt.reason) == ("a", "unknown", "actor_ended")

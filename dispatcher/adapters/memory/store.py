@@ -9,7 +9,7 @@ from dispatcher.adapters.memory.cell import Cell, LaneState, Note, Record, page,
 from dispatcher.core.caps import Cap, has_room
 from dispatcher.core.life import Dead, Decision, Drop, Hold, Move, Retry, Settle
 from dispatcher.core.look_up import Fingerprint
-from dispatcher.core.notification import Claim, Lane, NewTrigger, notification_id
+from dispatcher.core.notification import Attempt, Claim, Lane, NewTrigger, notification_id
 from dispatcher.errors import FencedError
 from dispatcher.ports import Claims, DueEntry, Held
 
@@ -146,7 +146,10 @@ class MemoryStore:
         if found is not None:
             record, note = found
             if record.trigger.on_unknown == "hold" and note.state == "started":
-                self._cell.held[nid] = self._cell.delay_ms() + self._hold_ms
+                now_ms = self._cell.clock.wall_ms()
+                left_ms = max(0, (note.expires_ms or record.expires_ms) - now_ms)
+                self._cell.held[nid] = self._cell.delay_ms() + min(self._hold_ms, left_ms)
+                note.history.append(Attempt(now_ms, gone.rpartition("/")[0], "unknown", "actor_ended", 0))
                 note.state = "held"
                 state.remove(entry_id)
                 return False

@@ -2,7 +2,7 @@
 -- drainer of the mailbox, so what is delivered to the dead after the verdict is found too.
 -- A crash counts against all that the dead held, or against the one it had singled out; after a clean stop none counts.
 -- KEYS[1] lane  [2] actors  [3] held  [4] never exists  [5] singled out  [6] clock   (Prologue: _delay.lua)
--- ARGV[1] the dead  [2] me  [3] prefix of records  [4] deadline of held in, ms  [5] at most
+-- ARGV[1] the dead  [2] me  [3] prefix of records  [4] held at most, ms  [5] at most
 -- Reply {now ms, lost bodies, {lane, entry id, notification id, record fields}…}; empty when I am not live or it lives.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -25,10 +25,13 @@ for _, p in ipairs(pending) do
     local nid = entry[1][2][2]
     local trigger, i = string.match(nid, '^(.*)%.(%d+)$')
     local rec = ARGV[3] .. trigger
-    local state = redis.call('HMGET', rec, i .. '.st', i .. '.pol')
+    local state = redis.call('HMGET', rec, i .. '.st', i .. '.pol', 'x', i .. '.ex', i .. '.h')
     if state[2] == 'hold' and state[1] == 'started' then
-      redis.call('ZADD', KEYS[3], delay_time(KEYS[6], 0) + ARGV[4], nid)
-      redis.call('HSET', rec, i .. '.st', 'held')
+      local left = math.max(0, (tonumber(state[4] or state[3]) or now) - now) -- of its time to live
+      local line = string.format('[%.0f,"%s","unknown","actor_ended",0,null]', now, string.match(ARGV[1], '^(.*)/'))
+      if (state[5] or '') ~= '' then line = state[5] .. ',' .. line end
+      redis.call('ZADD', KEYS[3], delay_time(KEYS[6], 0) + math.min(ARGV[4], left), nid)
+      redis.call('HSET', rec, i .. '.st', 'held', i .. '.h', line)
       redis.call('XACK', KEYS[1], 'g', id)
       redis.call('XDEL', KEYS[1], id)
     else
