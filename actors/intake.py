@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +20,7 @@ from dispatcher.auth import ApiKeys
 from dispatcher.core.continuity import Break, Continuity, Mark
 from dispatcher.core.notification import MailboxDepth
 from dispatcher.core.plan import Plan
+from dispatcher.core.retry import relisten_s
 from dispatcher.deadletters import DeadLetters
 from dispatcher.errors import TemplateError, UnavailableError
 from dispatcher.intake import Headroom, Intake
@@ -144,7 +146,7 @@ class IntakeActor:
                         self.continuity.hear(Mark(*heard.body["ledger"]))
                     elif "incarnation" in heard.body:
                         self.reports[heard.body["incarnation"]] = {**heard.body, "heard_s": time.monotonic()}
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(relisten_s(random.random()))
 
     async def _read_plan(self) -> None:
         asked_with = self.intake.plan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Any
 
 from actors.runtime import Tasks, open_redis
@@ -46,7 +47,12 @@ class SupervisorActor:
         s = self._settings.supervision
         control = RedisControl(open_redis(self._runtime))
         supervisor = Supervisor(
-            control, SystemClock(), plan_config(self._settings), beat_s=s.beat_ms / 1000, silence_ms=s.silence_ms
+            control,
+            SystemClock(),
+            plan_config(self._settings),
+            beat_s=s.beat_ms / 1000,
+            silence_ms=s.silence_ms,
+            chance=random.random,
         )
         self._tasks.start("supervisor", supervisor.run())
         await asyncio.sleep(0)

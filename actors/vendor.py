@@ -24,7 +24,7 @@ from dispatcher.core.breaker import Breaker, BreakerConfig, BreakerSnapshot, Bre
 from dispatcher.core.breaker_config import MS_NS
 from dispatcher.core.plan import Beat, Plan
 from dispatcher.core.progress import Progress
-from dispatcher.core.retry import RetryPolicy
+from dispatcher.core.retry import RetryPolicy, relisten_s
 from dispatcher.courier import Courier, CourierLimits
 from dispatcher.errors import FencedError, UnavailableError
 from dispatcher.look_ups import LookUps
@@ -199,7 +199,7 @@ class VendorActor:
                     if self._clock.now_s() - read_s > 2.0:  # pub/sub forgets; the key does not
                         read_s = self._clock.now_s()
                         await self._read_plan()
-            await asyncio.sleep(0.2)
+            await self._clock.sleep(relisten_s(self._chance()))
 
     async def _read_plan(self) -> None:
         asked_with = self._courier.plan

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from dispatcher.core.notification import MailboxDepth
 from dispatcher.core.plan import Beat, Override, Plan, PlanConfig, Report, decide
+from dispatcher.core.retry import relisten_s
 from dispatcher.core.supervision import RestartIntensity, SilenceWatch
 from dispatcher.errors import StaleTermError, UnavailableError
 from dispatcher.outbox import rung
@@ -46,7 +47,9 @@ class Supervisor:
         beat_s: float = 0.25,
         silence_ms: int = 2000,
         decide_s: float = 0.25,
+        chance: Callable[[], float] = lambda: 0.5,
     ) -> None:
+        self._chance = chance
         self._control, self._clock, self._config = control, clock, config
         self._beat_s, self._decide_s = beat_s, decide_s
         self._watch = SilenceWatch(silence_ms, echo_gap_ms_max=int(beat_s * 2000))
@@ -103,7 +106,7 @@ class Supervisor:
                         if self._unheard >= ECHOES_MISSED_MAX:
                             logger().warning("subscription_deaf", unheard=self._unheard)
                             break
-            await self._clock.sleep(0.2)
+            await self._clock.sleep(relisten_s(self._chance()))
 
     def _hear(self, heard: Heard) -> None:
         if heard.kind == "beat":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import random
 from typing import Any
 
 import pytest
@@ -11,7 +13,8 @@ import pytest
 from dispatcher.core.plan import Beat, Plan, PlanConfig, VendorConfig
 from dispatcher.errors import UnavailableError
 from dispatcher.supervisor import Supervisor
-from tests.unit.stage import Stage
+from tests.unit.stage import ScriptedVendor, Stage
+from tests.unit.test_beginning import OneActor
 from tests.virtual import until, virtual
 
 CONFIG = PlanConfig({name: VendorConfig(name, "sms") for name in "ab"}, (("a", "b"),))
@@ -144,3 +147,32 @@ async def test_a_deaf_supervisor_listens_anew() -> None:
     assert supervisor.plan.vendors["a"].state == "open"
     assert control.subscriptions == 2
     assert stage.cell.actors == {"a/1": "live", "b/1": "live"}
+
+
+class Broken(HalfDeaf):
+    """Every subscription breaks at once."""
+
+    def __init__(self, control: Any, clock: Any) -> None:
+        super().__init__(control)
+        self._clock, self.tried_s = clock, list[float]()
+
+    async def listen(self, kinds: Any) -> Any:
+        self.tried_s.append(self._clock.now_s())
+        raise UnavailableError("the link broke")
+        yield None
+
+
+@virtual
+async def test_who_lost_his_subscription_does_not_come_back_in_step() -> None:
+    """A Redis that comes back meets everybody at once: the pauses differ."""
+    stage, dice = Stage(), random.Random(1)
+    control = Broken(stage.control, stage.clock)
+    stage.start(Supervisor(control, stage.clock, CONFIG, chance=dice.random).run())  # type: ignore[arg-type]
+    followed = stage.control = Broken(stage.control, stage.clock)  # type: ignore[assignment]
+    await OneActor(stage, ScriptedVendor("a")).start()
+    await asyncio.sleep(5.0)
+    for tried_s in (control.tried_s, followed.tried_s):
+        pauses = [after - before for before, after in itertools.pairwise(tried_s)]
+        assert len(pauses) > 10
+        assert all(0.09 < pause < 0.31 for pause in pauses)
+        assert max(pauses) - min(pauses) > 0.05
