@@ -12,8 +12,7 @@ import contextlib
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
-from dispatcher.core.breaker import Breaker, BreakerResult, BreakerState, Permit
-from dispatcher.core.concurrency import AdaptiveLimit
+from dispatcher.core.breaker import Breaker, BreakerState, Permit
 from dispatcher.core.life import (
     Dead,
     Decision,
@@ -27,15 +26,16 @@ from dispatcher.core.life import (
     decide_refused,
     goes_alone,
 )
-from dispatcher.core.limits import RecentRate, Throughput, TokenBucket
+from dispatcher.core.limits import Throughput
 from dispatcher.core.look_up import Fingerprint, fingerprint
 from dispatcher.core.message import Message
 from dispatcher.core.notification import PRIORITIES, Attempt, Claim, Lane, Notification, State
-from dispatcher.core.outcome import Outcome, OutcomeKind, Scope
-from dispatcher.core.plan import Plan
+from dispatcher.core.outcome import OUR_BUG, Outcome, OutcomeKind
+from dispatcher.core.plan import Plan, VendorPlan
 from dispatcher.core.receipt import ReceiptLinks
 from dispatcher.core.retry import RetryPolicy
-from dispatcher.errors import FencedError, TemplateError, UnavailableError
+from dispatcher.errors import TemplateError, UnavailableError
+from dispatcher.gate import Gate, GateLimits
 from dispatcher.outbox import Item, Outbox, rung
 from dispatcher.ports import Claims, Clock, LooksUp, Store, Vendor
 from dispatcher.storetime import StoreTime
@@ -46,24 +46,7 @@ from dispatcher.templates.cache import TemplateCache
 LINK_STALE_S = 1.0
 """Longer without an answer of the store, and I may have been declared dead: send nothing more in this name."""
 
-ACCOUNT_OPEN_S = 60.0
-"""A bad key or an empty account does not heal in seconds."""
-
-HINT_OPENS_S = 2.0
-"""A vendor that asks for at least this much patience is left to its fallback; for less, this actor only pauses."""
-
-OUR_BUG = "our_bug"
-"""Reason of an outcome that an adapter's own failure left unknown: no evidence against the vendor."""
-
-THROTTLES_OPEN = 10
-"""Throttled so often in a row, a vendor is left to its fallback even if it never says for how long."""
-
-RAMP_LEAST_PER_S = 2.0
-"""Of a vendor that had hardly any traffic: a recovery by shares of nothing would never end."""
-
 LATE_TRIES = 5
-
-TAKES_MAX = 50
 
 UNREADABLE_WAIT_MS = 30_000
 """Of a record that this version cannot read: about as long as a roll-back lasts."""
@@ -73,15 +56,10 @@ LOWER_LANES_EVERY = 8
 
 
 @dataclass(frozen=True, slots=True)
-class CourierLimits:
+class CourierLimits(GateLimits):
     """Bounds of one courier. Units are in the names."""
 
     timeout_s: float = 10.0
-    rate_per_s: float | None = None
-    """The contract's; this actor's share of it comes with the plan."""
-    concurrency_min: int = 8
-    concurrency_max: int = 64
-    half_open_calls: int = 5
     settle_interval_s: float = 0.1
     settle_stall_s: float = 1.0
     claim_block_ms: int = 200
@@ -105,20 +83,14 @@ class Courier:
         on_change: Callable[[], None] = lambda: None,
         links: ReceiptLinks | None = None,
     ) -> None:
-        self.vendor, self.breaker, self.metrics = vendor, breaker, metrics
+        self.vendor, self.metrics = vendor, metrics
+        self.breaker, self.gate = breaker, Gate(breaker, limits, clock, on_change)
         self.me = ""
         self.plan = Plan()
-        self.bucket = TokenBucket(None, clock.now_s())
-        self._ramp = TokenBucket(None, clock.now_s())
-        self.concurrency = AdaptiveLimit(
-            min(limits.concurrency_min, limits.concurrency_max), limits.concurrency_max, clock.now_s()
-        )
-        self._former = RecentRate(clock.now_s())
         self.throughput = Throughput(clock.now_s())
-        self._pause_until_s = 0.0
         self.time = StoreTime(clock)
         self._store, self._templates, self._clock = store, templates, clock
-        self._limits, self._retry, self._chance, self._on_change = limits, retry, chance, on_change
+        self._limits, self._retry, self._chance = limits, retry, chance
         self._links = links
         self._known: dict[tuple[Lane, str], Claim] = {}
         self._waiting: list[tuple[str, Claim]] = []  # known, not begun: while a suspect is sent alone
@@ -127,8 +99,6 @@ class Courier:
         self._aside: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
         self._turn = 0
-        self._throttles = 0  # in a row, over all messages
-        self.unreached = 0  # failures in a row that ended before the vendor was reached
         self.done = 0  # entries claimed and settled, ever: what a watchdog looks at
         self.stopping = False
         self.audit_wanted = False
@@ -158,16 +128,15 @@ class Courier:
         self.last_reply_s = self._clock.now_s()
 
     def takes_max(self) -> int:
-        """How many claims of the dead may be taken at once. They are paid for afterwards, so that waiting for permits
-        behind all that is queued does not keep them back; a burst's worth at most, so that the contract holds."""
-        if self._isolation is not None:
-            return 0
-        burst = self.bucket.burst
-        return TAKES_MAX if burst is None else min(TAKES_MAX, burst)
+        """How many claims of the dead may be taken at once."""
+        return 0 if self._isolation is not None else self.gate.takes_max()
 
     def mailboxes(self) -> tuple[str, ...]:
-        entry = self.plan.vendors.get(self.vendor.name)
+        entry = self._entry()
         return entry.drains if entry is not None else (self.vendor.name,)
+
+    def _entry(self) -> VendorPlan | None:
+        return self.plan.vendors.get(self.vendor.name)
 
     def lanes(self) -> list[Lane]:
         """Most urgent first over all mailboxes: an adopted high lane comes before the own bulk lane."""
@@ -179,23 +148,14 @@ class Courier:
             return
         self.plan = plan
         self.drained.update(dict.fromkeys(self.lanes()))
-        self._take_share()
+        self.gate.follow(self._entry(), self.me)
         self._room.set()
 
     def begin(self, me: str) -> None:
         """Work under this incarnation from now on."""
         self.me = me
         self.replied()
-        self._take_share()
-
-    def _take_share(self) -> None:
-        """My part of the contract rate. Whoever no plan names yet sends nothing: the others may be using all of it."""
-        entry = self.plan.vendors.get(self.vendor.name)
-        if entry is None:
-            rate = None if self._limits.rate_per_s is None else 0.0
-        else:
-            rate = None if entry.shares is None else entry.shares[self.me].per_s if self.me in entry.shares else 0.0
-        self.bucket.set_rate(rate, self._clock.now_s())
+        self.gate.follow(self._entry(), self.me)
 
     # ---- claim
 
@@ -203,7 +163,7 @@ class Courier:
         """Claim and deliver until `stopping`. Raises FencedError when this incarnation is not live any more."""
         me = self.me
         while not self.stopping:
-            self._tick()
+            self.gate.tick()
             want, lanes = self._want(), self.lanes()
             if want <= 0 or not lanes:
                 await self._wait_for_room()
@@ -251,10 +211,7 @@ class Courier:
         if self.stopping or me != self.me:
             return
         fresh = [claim for claim in got.claims if (claim.lane, claim.entry_id) not in self._known]
-        self.bucket.spend(len(fresh))
-        self._ramp.spend(len(fresh))
-        if self.breaker.state is BreakerState.CLOSED:
-            self._former.note(len(fresh), self._clock.now_s())
+        self.gate.spend(len(fresh))
         for claim in fresh:
             self._known[claim.lane, claim.entry_id] = claim
             self.begun.add((claim.lane, claim.entry_id))
@@ -343,47 +300,19 @@ class Courier:
         self._waiting.clear()
 
     def _want(self) -> int:
-        """How many entries may be claimed now: free permits, the rate's share, probes only while half-open."""
-        now_s = self._clock.now_s()
+        """How many entries may be claimed now."""
         if (
             self.stopping
             or self._isolation is not None
-            or now_s < self._pause_until_s
             or self.stale()
             or self.outbox.oldest_age_s() > self._limits.settle_stall_s
         ):
             return 0
-        free = self.concurrency.value - len(self._calls)
-        match self.breaker.state:
-            case BreakerState.OPEN | BreakerState.FORCED_OPEN:
-                return 0
-            case BreakerState.HALF_OPEN:
-                entry = self.plan.vendors.get(self.vendor.name)
-                if entry is not None and entry.prober not in (None, self.me):
-                    return 0
-                if self.breaker.share is None:
-                    free = min(free, self._limits.half_open_calls - len(self._calls))
-        for bucket in (self.bucket, self._ramp):
-            tokens = bucket.available(now_s)
-            free = free if tokens is None else min(free, tokens)
-        return free
-
-    def _tick(self) -> None:
-        """Let time pass for the breaker; a verdict that falls by it is reported at once."""
-        before = self.breaker.state
-        self.breaker.tick(self._now_ns())
-        share = self.breaker.share
-        rate = None if share is None else max(RAMP_LEAST_PER_S, share * self._former.per_s())
-        if rate != self._ramp.rate_per_s:
-            self._ramp.set_rate(rate, self._clock.now_s())
-        if self.breaker.state is not before:
-            self._on_change()
+        return self.gate.free(len(self._calls), self._entry(), self.me)
 
     async def _wait_for_room(self) -> None:
         self._room.clear()
-        waits = [b.wait_s() for b in (self.bucket, self._ramp) if b.rate_per_s is not None]
-        wait_s = min(0.05, max([0.001, *waits])) if waits else 0.05
-        await rung(self._room, wait_s)
+        await rung(self._room, self.gate.wait_s())
 
     # ---- prepare, permit, send
 
@@ -394,8 +323,7 @@ class Courier:
         try:
             decision = await self._life(me, claim)
             if decision is not None and getattr(decision, "attempt", None) is None:
-                self.bucket.give_back()  # expired, moved or refused: no call was made
-                self._ramp.give_back()
+                self.gate.give_back()  # expired, moved or refused: no call was made
         except UnavailableError:
             decision = self._put_off(claim.notification)
         except Exception as error:
@@ -421,8 +349,8 @@ class Courier:
             message = await self.render(n)
         except TemplateError as error:
             return Dead(f"template: {error}", None, n.attempts)
-        permit = self.breaker.acquire(self._now_ns())
-        if not isinstance(permit, Permit):
+        permit = self.gate.acquire()
+        if permit is None:
             self.metrics.count("dispatcher_refusals", self.vendor.name, "breaker")
             return decide_refused(n, self.vendor.name, self.plan.usable, self.plan.epoch, now_ms, self._chance())
         return await self._send(me, claim, message, permit)
@@ -438,7 +366,7 @@ class Courier:
             began_s = self._clock.now_s()
             outcome = await self._call(message)
         finally:
-            self._record(permit, outcome, self._clock.now_s() - began_s)
+            self.gate.record(permit, outcome, self._clock.now_s() - began_s, len(self._calls))
         took_s = self._clock.now_s() - began_s
         now_ms = self.time.now_ms()
         attempt = Attempt(
@@ -487,58 +415,6 @@ class Courier:
         return Retry(1000 + int(1000 * self._chance()), n.tried, None, n.attempts)
 
     # ---- afterwards
-
-    def _record(self, permit: Permit, outcome: Outcome | None, took_s: float) -> None:
-        """Tell the breaker before anyone can see the failure. No outcome: the call was not made or was cancelled."""
-        before, now_ns = self.breaker.state, self._now_ns()
-        late = permit.generation != self.breaker.generation
-        result = BreakerResult.LOCAL if outcome is None or outcome.reason == OUR_BUG else _RESULTS[outcome.kind]
-        self.breaker.record(permit, result, int(took_s * 1e9), now_ns)
-        if outcome is not None and not late:  # what began in another state of the breaker says nothing of this one
-            self._learn(outcome.kind, took_s)
-            self.unreached = self.unreached + 1 if outcome.local_origin else 0
-            if outcome.scope is Scope.ACCOUNT and outcome.kind is OutcomeKind.FAILED:
-                self.breaker.open_for(int(ACCOUNT_OPEN_S * 1e9), now_ns)
-            else:
-                self._count_throttles(outcome.kind)
-                wait_s = self._asked_wait_s(outcome)
-                if wait_s is not None:
-                    self._heed(wait_s, now_ns)
-        if self.breaker.state is not before:
-            self._on_change()
-
-    def _learn(self, kind: OutcomeKind, took_s: float) -> None:
-        """How much the vendor carries; of this state of the breaker only, for a recovering vendor is another one."""
-        now_s = self._clock.now_s()
-        match kind:
-            case OutcomeKind.ACCEPTED | OutcomeKind.REJECTED:
-                self.concurrency.answered(took_s, len(self._calls), now_s)
-            case OutcomeKind.THROTTLED:
-                self.concurrency.throttled(now_s)
-            case OutcomeKind.UNKNOWN:
-                self.concurrency.unanswered(now_s)
-
-    def _count_throttles(self, kind: OutcomeKind) -> None:
-        if kind is OutcomeKind.THROTTLED:
-            self._throttles += 1
-        elif kind in (OutcomeKind.ACCEPTED, OutcomeKind.REJECTED):
-            self._throttles = 0
-
-    def _asked_wait_s(self, outcome: Outcome) -> float | None:
-        """The vendor's own word, and more than that from one that throttles again and again."""
-        if outcome.kind is not OutcomeKind.THROTTLED:
-            return outcome.retry_after_s
-        over = self._throttles - THROTTLES_OPEN
-        # In a row and over the limit: 2, 4, 8 … s. Before that a short pause for all: it said no to the account.
-        grown_s = min(HINT_OPENS_S * 2.0 ** min(over, 10), 60.0) if over >= 0 else min(0.02 * 2.0**self._throttles, 1.0)
-        return max(outcome.retry_after_s or 0.0, grown_s)
-
-    def _heed(self, wait_s: float, now_ns: int) -> None:
-        """The vendor said when to come back."""
-        if wait_s >= HINT_OPENS_S:
-            self.breaker.open_for(int(wait_s * 1e9), now_ns, "retry after")
-        else:
-            self._pause_until_s = max(self._pause_until_s, self._clock.now_s() + wait_s)
 
     def _count_attempt(self, n: Notification, outcome: Outcome, took_s: float, now_ms: int) -> None:
         m, vendor = self.metrics, self.vendor.name
@@ -598,9 +474,6 @@ class Courier:
     def _idle(self) -> bool:
         return not self._calls
 
-    def _now_ns(self) -> int:
-        return int(self._clock.now_s() * 1e9)
-
     async def finish(self, deadline_s: float) -> None:
         """Wait for the calls in flight, then settle what is decided; gives up at the deadline, losing nothing."""
         self.stopping = True
@@ -611,15 +484,3 @@ class Courier:
         while len(self.outbox) and self._clock.now_s() < until_s:
             if not await self.outbox.flush():
                 await self._clock.sleep(0.05)
-
-
-_RESULTS = {
-    OutcomeKind.ACCEPTED: BreakerResult.SUCCESS,
-    OutcomeKind.REJECTED: BreakerResult.IGNORED,
-    OutcomeKind.THROTTLED: BreakerResult.THROTTLED,
-    OutcomeKind.FAILED: BreakerResult.FAILURE,
-    OutcomeKind.UNKNOWN: BreakerResult.FAILURE,
-    OutcomeKind.NOT_PERMITTED: BreakerResult.LOCAL,
-}
-
-__all__ = ["Courier", "CourierLimits", "FencedError"]

@@ -16,6 +16,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+OUR_BUG = "our_bug"
+"""Reason of an outcome that an adapter's own failure left unknown: no evidence against the vendor."""
+
 
 class OutcomeKind(str, Enum):
     """One word for how an attempt ended (DESIGN: the words)."""

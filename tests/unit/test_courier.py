@@ -105,7 +105,7 @@ async def test_failures_before_the_vendor_is_reached_are_counted_in_a_row() -> N
         before = len(a.sent)
         await stage.accept()
         await until(lambda before=before: len(a.sent) > before and not courier.in_flight)  # type: ignore[misc]
-        assert courier.unreached == expected
+        assert courier.gate.unreached == expected
 
 
 @virtual
@@ -410,7 +410,7 @@ async def test_the_rate_is_kept() -> None:
     """Ten a second, with a burst of one: no second sees twelve."""
     stage, a = Stage(), ScriptedVendor("a")
     courier = await stage.courier(a)
-    courier.bucket.set_rate(10.0, stage.clock.now_s())
+    courier.gate.bucket.set_rate(10.0, stage.clock.now_s())
     await stage.accept(50)
     await until(lambda: len(a.sent) == 50)
     for n, first_s in enumerate(a.times_s):
@@ -423,7 +423,7 @@ async def test_what_is_not_sent_costs_no_permit_of_the_contract() -> None:
     stage, vendor = Stage(), ScriptedVendor("a")
     courier = await stage.courier(vendor, limits=CourierLimits(rate_per_s=10.0))
     courier.adopt_plan(plan_of(a="closed"))
-    courier.bucket.set_rate(10.0, stage.clock.now_s())
+    courier.gate.bucket.set_rate(10.0, stage.clock.now_s())
     await stage.accept(600, expires_ms=stage.clock.wall_ms() - 1)
     (fresh,) = await stage.accept()
     began_s = stage.clock.now_s()
@@ -458,9 +458,9 @@ async def test_a_share_belongs_to_one_incarnation() -> None:
     plan = plan_of(1, a="closed")
     mine = dataclasses.replace(plan.vendors["a"], shares={courier.me: Share(10.0, 10.0)})
     courier.adopt_plan(dataclasses.replace(plan, vendors={"a": mine}))
-    assert courier.bucket.rate_per_s == 10.0
+    assert courier.gate.bucket.rate_per_s == 10.0
     courier.begin(await stage.control.register("a"))
-    assert (courier.bucket.rate_per_s, courier.takes_max()) == (0.0, 0)
+    assert (courier.gate.bucket.rate_per_s, courier.takes_max()) == (0.0, 0)
 
 
 @virtual
@@ -579,7 +579,7 @@ async def test_a_vendor_that_slows_down_under_load_is_not_crowded() -> None:
     a.crowd.clear()
     await until(lambda: len(a.sent) > 4000, 60.0)
     assert 10 <= max(a.crowd) <= 24
-    assert courier.concurrency.value <= 24
+    assert courier.gate.concurrency.value <= 24
 
 
 @virtual
@@ -589,4 +589,4 @@ async def test_a_throttle_lowers_the_limit_and_spends_no_attempt() -> None:
     courier = await stage.courier(a)
     (nid,) = await stage.accept()
     await until(lambda: stage.state(nid) == "due")
-    assert (courier.concurrency.value, stage.cell.found(nid)[1].attempts) == (44, 0)
+    assert (courier.gate.concurrency.value, stage.cell.found(nid)[1].attempts) == (44, 0)

@@ -1,0 +1,198 @@
+"""How much a vendor actor may send now, and what each answer teaches it of that.
+
+The state between a vendor and its calls: breaker, contract rate, a recovering vendor's ramp, concurrency and the
+vendor's own word on when to come back. Soft state of one actor; nothing here waits or reaches out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dispatcher.core.breaker import Breaker, BreakerResult, BreakerState, Permit
+from dispatcher.core.concurrency import AdaptiveLimit
+from dispatcher.core.limits import RecentRate, TokenBucket
+from dispatcher.core.outcome import OUR_BUG, Outcome, OutcomeKind, Scope
+from dispatcher.core.plan import VendorPlan
+from dispatcher.ports import Clock
+
+ACCOUNT_OPEN_S = 60.0
+"""A bad key or an empty account does not heal in seconds."""
+
+HINT_OPENS_S = 2.0
+"""A vendor that asks for at least this much patience is left to its fallback; for less, this actor only pauses."""
+
+THROTTLES_OPEN = 10
+"""Throttled so often in a row, a vendor is left to its fallback even if it never says for how long."""
+
+RAMP_LEAST_PER_S = 2.0
+"""Of a vendor that had hardly any traffic: a recovery by shares of nothing would never end."""
+
+TAKES_MAX = 50
+
+
+@dataclass(frozen=True, slots=True)
+class GateLimits:
+    """Bounds of one actor's calls."""
+
+    rate_per_s: float | None = None
+    """The contract's; this actor's share of it comes with the plan."""
+    concurrency_min: int = 8
+    concurrency_max: int = 64
+    half_open_calls: int = 5
+
+
+class Gate:
+    """What one vendor actor may send now."""
+
+    def __init__(
+        self, breaker: Breaker, limits: GateLimits, clock: Clock, on_change: Callable[[], None] = lambda: None
+    ) -> None:
+        """`on_change` is called at once when the breaker's state has changed."""
+        self.breaker = breaker
+        self.bucket = TokenBucket(None, clock.now_s())
+        self.concurrency = AdaptiveLimit(
+            min(limits.concurrency_min, limits.concurrency_max), limits.concurrency_max, clock.now_s()
+        )
+        self.unreached = 0  # failures in a row that ended before the vendor was reached
+        self._ramp = TokenBucket(None, clock.now_s())
+        self._former = RecentRate(clock.now_s())
+        self._pause_until_s = 0.0
+        self._throttles = 0  # in a row, over all messages
+        self._limits, self._clock, self._on_change = limits, clock, on_change
+
+    # ---- before a call
+
+    def follow(self, entry: VendorPlan | None, me: str) -> None:
+        """My part of the contract rate. Whoever no plan names yet sends nothing: the others may be using all of it."""
+        if entry is None:
+            rate = None if self._limits.rate_per_s is None else 0.0
+        else:
+            rate = None if entry.shares is None else entry.shares[me].per_s if me in entry.shares else 0.0
+        self.bucket.set_rate(rate, self._clock.now_s())
+
+    def tick(self) -> None:
+        """Let time pass for the breaker; a verdict that falls by it is reported at once."""
+        before = self.breaker.state
+        self.breaker.tick(self._now_ns())
+        share = self.breaker.share
+        rate = None if share is None else max(RAMP_LEAST_PER_S, share * self._former.per_s())
+        if rate != self._ramp.rate_per_s:
+            self._ramp.set_rate(rate, self._clock.now_s())
+        self._tell(before)
+
+    def free(self, in_flight: int, entry: VendorPlan | None, me: str) -> int:
+        """How many calls may begin now: free permits, the rate's share, probes only while half-open, from one actor."""
+        now_s = self._clock.now_s()
+        if now_s < self._pause_until_s:
+            return 0
+        free = self.concurrency.value - in_flight
+        match self.breaker.state:
+            case BreakerState.OPEN | BreakerState.FORCED_OPEN:
+                return 0
+            case BreakerState.HALF_OPEN:
+                if entry is not None and entry.prober not in (None, me):
+                    return 0
+                if self.breaker.share is None:
+                    free = min(free, self._limits.half_open_calls - in_flight)
+        for bucket in (self.bucket, self._ramp):
+            tokens = bucket.available(now_s)
+            free = free if tokens is None else min(free, tokens)
+        return free
+
+    def wait_s(self) -> float:
+        """When it is worth asking again, at most 50 ms."""
+        waits = [b.wait_s() for b in (self.bucket, self._ramp) if b.rate_per_s is not None]
+        return min(0.05, max([0.001, *waits])) if waits else 0.05
+
+    def takes_max(self) -> int:
+        """How many claims of the dead may be taken at once. They are paid for afterwards, so that waiting for permits
+        behind all that is queued does not keep them back; a burst's worth at most, so that the contract holds."""
+        burst = self.bucket.burst
+        return TAKES_MAX if burst is None else min(TAKES_MAX, burst)
+
+    def spend(self, calls: int) -> None:
+        """So many calls begin."""
+        self.bucket.spend(calls)
+        self._ramp.spend(calls)
+        if self.breaker.state is BreakerState.CLOSED:
+            self._former.note(calls, self._clock.now_s())
+
+    def give_back(self) -> None:
+        """One of them was not made after all."""
+        self.bucket.give_back()
+        self._ramp.give_back()
+
+    def acquire(self) -> Permit | None:
+        permit = self.breaker.acquire(self._now_ns())
+        return permit if isinstance(permit, Permit) else None
+
+    # ---- after it
+
+    def record(self, permit: Permit, outcome: Outcome | None, took_s: float, in_flight: int) -> None:
+        """Tell the breaker before anyone can see the failure. No outcome: the call was not made or was cancelled."""
+        before, now_ns = self.breaker.state, self._now_ns()
+        late = permit.generation != self.breaker.generation
+        result = BreakerResult.LOCAL if outcome is None or outcome.reason == OUR_BUG else _RESULTS[outcome.kind]
+        self.breaker.record(permit, result, int(took_s * 1e9), now_ns)
+        if outcome is not None and not late:  # what began in another state of the breaker says nothing of this one
+            self._learn(outcome.kind, took_s, in_flight)
+            self.unreached = self.unreached + 1 if outcome.local_origin else 0
+            if outcome.scope is Scope.ACCOUNT and outcome.kind is OutcomeKind.FAILED:
+                self.breaker.open_for(int(ACCOUNT_OPEN_S * 1e9), now_ns)
+            else:
+                self._count_throttles(outcome.kind)
+                wait_s = self._asked_wait_s(outcome)
+                if wait_s is not None:
+                    self._heed(wait_s, now_ns)
+        self._tell(before)
+
+    def _learn(self, kind: OutcomeKind, took_s: float, in_flight: int) -> None:
+        """How much the vendor carries; of this state of the breaker only, for a recovering vendor is another one."""
+        now_s = self._clock.now_s()
+        match kind:
+            case OutcomeKind.ACCEPTED | OutcomeKind.REJECTED:
+                self.concurrency.answered(took_s, in_flight, now_s)
+            case OutcomeKind.THROTTLED:
+                self.concurrency.throttled(now_s)
+            case OutcomeKind.UNKNOWN:
+                self.concurrency.unanswered(now_s)
+
+    def _count_throttles(self, kind: OutcomeKind) -> None:
+        if kind is OutcomeKind.THROTTLED:
+            self._throttles += 1
+        elif kind in (OutcomeKind.ACCEPTED, OutcomeKind.REJECTED):
+            self._throttles = 0
+
+    def _asked_wait_s(self, outcome: Outcome) -> float | None:
+        """The vendor's own word, and more than that from one that throttles again and again."""
+        if outcome.kind is not OutcomeKind.THROTTLED:
+            return outcome.retry_after_s
+        over = self._throttles - THROTTLES_OPEN
+        # In a row and over the limit: 2, 4, 8 … s. Before that a short pause for all: it said no to the account.
+        grown_s = min(HINT_OPENS_S * 2.0 ** min(over, 10), 60.0) if over >= 0 else min(0.02 * 2.0**self._throttles, 1.0)
+        return max(outcome.retry_after_s or 0.0, grown_s)
+
+    def _heed(self, wait_s: float, now_ns: int) -> None:
+        """The vendor said when to come back."""
+        if wait_s >= HINT_OPENS_S:
+            self.breaker.open_for(int(wait_s * 1e9), now_ns, "retry after")
+        else:
+            self._pause_until_s = max(self._pause_until_s, self._clock.now_s() + wait_s)
+
+    def _tell(self, before: BreakerState) -> None:
+        if self.breaker.state is not before:
+            self._on_change()
+
+    def _now_ns(self) -> int:
+        return int(self._clock.now_s() * 1e9)
+
+
+_RESULTS = {
+    OutcomeKind.ACCEPTED: BreakerResult.SUCCESS,
+    OutcomeKind.REJECTED: BreakerResult.IGNORED,
+    OutcomeKind.THROTTLED: BreakerResult.THROTTLED,
+    OutcomeKind.FAILED: BreakerResult.FAILURE,
+    OutcomeKind.UNKNOWN: BreakerResult.FAILURE,
+    OutcomeKind.NOT_PERMITTED: BreakerResult.LOCAL,
+}
