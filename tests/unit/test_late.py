@@ -116,7 +116,12 @@ async def test_a_vendor_that_throttles_and_names_no_time_is_left_to_its_fallback
     stage, a, b = Stage(), ScriptedVendor("a"), ScriptedVendor("b")
     a.then = Outcome.throttled("429", hint_s)
     first, second = await stage.courier(a), await stage.courier(b)
-    first.gate._on_change = lambda: [c.adopt_plan(plan_of(9, a=first.breaker.state.value, b="closed")) for c in couriers]  # type: ignore[assignment, return-value]
+
+    def tell() -> None:
+        for courier in couriers:
+            courier.adopt_plan(plan_of(9, a=first.breaker.state.value, b="closed"))
+
+    first.gate._on_change = tell
     couriers = [first, second]
     for courier in couriers:
         stage.start(tend(stage, courier).run())
