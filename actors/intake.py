@@ -242,6 +242,7 @@ class IntakeActor:
                     "window": r["window"],
                     "in_flight": r["in_flight"],
                     "concurrency": r.get("concurrency"),
+                    "cut_off": r.get("cut_off") or {},
                     "replica": r["replica"],
                     "pid": r["pid"],
                 }
@@ -287,6 +288,18 @@ class IntakeActor:
                     ((name, which), sum(r.get(field) or 0 for r in self.reports.values() if r["vendor"] == name))
                     for name in plan.vendors
                     for which, field in (("in_flight", "in_flight"), ("limit", "concurrency"))
+                ],
+            ),
+            Gauge(
+                "dispatcher_countries_cut_off",
+                "Countries that a vendor does not reach though it reaches others; with breaker.per: country",
+                ("vendor",),
+                [
+                    (
+                        (name,),
+                        len({c for r in self.reports.values() if r["vendor"] == name for c in r.get("cut_off") or ()}),
+                    )
+                    for name in plan.vendors
                 ],
             ),
             Gauge(

@@ -22,6 +22,7 @@ from dispatcher.caretaker import Caretaker, CaretakerPeriods
 from dispatcher.core.beginning import decide_beginning
 from dispatcher.core.breaker import Breaker, BreakerConfig, BreakerSnapshot, BreakerState
 from dispatcher.core.breaker_config import MS_NS
+from dispatcher.core.keyed import KeyedBreakers
 from dispatcher.core.plan import Beat, Plan
 from dispatcher.core.progress import Progress
 from dispatcher.core.retry import RetryPolicy, relisten_s
@@ -64,9 +65,10 @@ class VendorActor:
     async def start(self) -> None:
         self._open()
         s, clock = self._settings, self._clock
+        breaker = self._breaker()
         self._courier = Courier(
             self._vendor,
-            self._breaker(),
+            breaker,
             self._store,
             self._templates,
             clock,
@@ -76,6 +78,7 @@ class VendorActor:
             self._chance,
             self._changed.set,
             receipt_links(s),
+            KeyedBreakers(breaker, self._chance) if self._config.breaker.per == "country" else None,
         )
         periods = CaretakerPeriods(take_s=s.courier.take_s, audit_s=s.courier.audit_s)
         self._caretaker = Caretaker(self._courier, self._store, clock, frozenset(s.vendors), periods, self._chance)
@@ -313,6 +316,7 @@ class VendorActor:
             "reason": "" if breaker.state is BreakerState.CLOSED else self._reason,
             "window": {"n": metrics.buffered, "failed": metrics.failed, "slow": metrics.slow},
             "unreached": courier.gate.unreached,
+            "cut_off": courier.gate.cut_off(),
             "in_flight": courier.in_flight,
             "concurrency": courier.gate.concurrency.value,
             "calls_per_s": round(calls_per_s, 2),
@@ -330,6 +334,11 @@ class VendorActor:
                 self._reason = event.reason
                 self._metrics.count("dispatcher_transitions", self._name, event.to.value)
                 logger().warning("breaker_changed", vendor=self._name, state=event.to.value, reason=event.reason)
+
+        keys = self._courier.gate.keys
+        for change in keys.drain_changes() if keys is not None else ():
+            log = logger().warning if change.to is BreakerState.OPEN else logger().info
+            log("country_changed", vendor=self._name, country=change.key, state=change.to.value, reason=change.reason)
 
     def _limits(self) -> CourierLimits:
         v, c = self._config, self._settings.courier

@@ -141,7 +141,7 @@ def view(progress: Progress) -> Table:
         table.add_row(
             v["name"],
             f"[{colour}]{v['state']}[/]",
-            ", ".join(b["state"] for b in v["breaker"]),
+            ", ".join(" without ".join([b["state"], *sorted(b["cut_off"])]) for b in v["breaker"]),
             ", ".join(v["drains"]) or "–",
             str(v["queued"]),
             f"{v['oldest_age_ms'] / 1000:.1f} s",

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
 from dispatcher.core.breaker import Breaker, BreakerState, Permit
+from dispatcher.core.keyed import KeyedBreakers
 from dispatcher.core.life import (
     Dead,
     Decision,
@@ -23,6 +24,7 @@ from dispatcher.core.life import (
     decide_adopted,
     decide_after,
     decide_before,
+    decide_cut_off,
     decide_refused,
     goes_alone,
 )
@@ -42,6 +44,7 @@ from dispatcher.storetime import StoreTime
 from dispatcher.telemetry.log import logger
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
+from dispatcher.wire.trigger import phone_region
 
 LINK_STALE_S = 1.0
 """Longer without an answer of the store, and I may have been declared dead: send nothing more in this name."""
@@ -82,9 +85,10 @@ class Courier:
         chance: Callable[[], float],
         on_change: Callable[[], None] = lambda: None,
         links: ReceiptLinks | None = None,
+        keys: KeyedBreakers | None = None,
     ) -> None:
         self.vendor, self.metrics = vendor, metrics
-        self.breaker, self.gate = breaker, Gate(breaker, limits, clock, on_change)
+        self.breaker, self.gate = breaker, Gate(breaker, limits, clock, on_change, keys)
         self.me = ""
         self.plan = Plan()
         self.throughput = Throughput(clock.now_s())
@@ -349,9 +353,13 @@ class Courier:
             message = await self.render(n)
         except TemplateError as error:
             return Dead(f"template: {error}", None, n.attempts)
-        permit = self.gate.acquire()
+        country = phone_region(n.to) if self.gate.keys is not None else None
+        permit = self.gate.acquire(country)
         if permit is None:
-            self.metrics.count("dispatcher_refusals", self.vendor.name, "breaker")
+            cut_off_s = self.gate.cut_off_for_s(country)
+            self.metrics.count("dispatcher_refusals", self.vendor.name, "breaker" if cut_off_s is None else "country")
+            if cut_off_s is not None:
+                return decide_cut_off(n, self.vendor.name, self._usable_elsewhere, cut_off_s, now_ms, self._chance())
             return decide_refused(n, self.vendor.name, self.plan.usable, self.plan.epoch, now_ms, self._chance())
         return await self._send(me, claim, message, permit)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from dispatcher.core.breaker import Breaker, BreakerResult, BreakerState, Permit
 from dispatcher.core.concurrency import AdaptiveLimit
+from dispatcher.core.keyed import KeyedBreakers
 from dispatcher.core.limits import RecentRate, TokenBucket
 from dispatcher.core.outcome import OUR_BUG, Outcome, OutcomeKind, Scope
 from dispatcher.core.plan import VendorPlan
@@ -46,10 +47,15 @@ class Gate:
     """What one vendor actor may send now."""
 
     def __init__(
-        self, breaker: Breaker, limits: GateLimits, clock: Clock, on_change: Callable[[], None] = lambda: None
+        self,
+        breaker: Breaker,
+        limits: GateLimits,
+        clock: Clock,
+        on_change: Callable[[], None] = lambda: None,
+        keys: KeyedBreakers | None = None,
     ) -> None:
-        """`on_change` is called at once when the breaker's state has changed."""
-        self.breaker = breaker
+        """`on_change` is called at once when the breaker's state has changed. `keys`: those of countries below it."""
+        self.breaker, self.keys = breaker, keys
         self.bucket = TokenBucket(None, clock.now_s())
         self.concurrency = AdaptiveLimit(
             min(limits.concurrency_min, limits.concurrency_max), limits.concurrency_max, clock.now_s()
@@ -74,7 +80,7 @@ class Gate:
     def tick(self) -> None:
         """Let time pass for the breaker; a verdict that falls by it is reported at once."""
         before = self.breaker.state
-        self.breaker.tick(self._now_ns())
+        (self.keys or self.breaker).tick(self._now_ns())
         share = self.breaker.share
         rate = None if share is None else max(RAMP_LEAST_PER_S, share * self._former.per_s())
         if rate != self._ramp.rate_per_s:
@@ -123,9 +129,25 @@ class Gate:
         self.bucket.give_back()
         self._ramp.give_back()
 
-    def acquire(self) -> Permit | None:
-        permit = self.breaker.acquire(self._now_ns())
+    def acquire(self, key: str | None = None) -> Permit | None:
+        """Leave to make one call, to `key` where calls have one."""
+        now_ns = self._now_ns()
+        if self.keys is not None and key is not None:
+            permit = self.keys.acquire(key, now_ns)
+        else:
+            permit = self.breaker.acquire(now_ns)
         return permit if isinstance(permit, Permit) else None
+
+    def cut_off_for_s(self, key: str | None) -> float | None:
+        """For how long only calls to `key` may not begin; None: it is not refused, or everything is."""
+        if self.keys is None or key is None:
+            return None
+        wait_ns = self.keys.cut_off_for_ns(key, self._now_ns())
+        return None if wait_ns is None else wait_ns / 1e9
+
+    def cut_off(self) -> dict[str, str]:
+        """Countries that this vendor does not reach though it reaches others: the state of each one's breaker."""
+        return {} if self.keys is None else self.keys.cut_off(self._now_ns())
 
     # ---- after it
 
@@ -134,7 +156,7 @@ class Gate:
         before, now_ns = self.breaker.state, self._now_ns()
         late = permit.generation != self.breaker.generation
         result = BreakerResult.LOCAL if outcome is None or outcome.reason == OUR_BUG else _RESULTS[outcome.kind]
-        self.breaker.record(permit, result, int(took_s * 1e9), now_ns)
+        (self.keys or self.breaker).record(permit, result, int(took_s * 1e9), now_ns)
         if outcome is not None and not late:  # what began in another state of the breaker says nothing of this one
             self._learn(outcome.kind, took_s, in_flight)
             self.unreached = self.unreached + 1 if outcome.local_origin else 0

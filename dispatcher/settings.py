@@ -74,6 +74,7 @@ class BreakerSettings(_Section):
     open_wait_jitter: Ratio = 0.5  # replicas must not probe together; applied downward, so the maximum holds
     half_open_calls: PositiveInt = 5  # enough to tell luck from health, few enough to lose
     half_open_max_wait_s: Annotated[float, Field(ge=0)] = 30.0  # a lost probe must not hold it; 0: wait for ever
+    per: Literal["vendor", "country"] = "vendor"  # country: one that fails alone is cut off alone; sms only
 
 
 class VendorSettings(_Section):
@@ -337,6 +338,8 @@ def _cross_faults(settings: Settings) -> Iterator[str]:
         channels = ADAPTER_CHANNELS[vendor.adapter]
         if vendor.channel not in channels:
             yield f"vendors.{name}.channel: {vendor.channel!r} is not allowed: {vendor.adapter} has {_list(channels)}"
+        if vendor.breaker.per == "country" and vendor.channel != "sms":
+            yield f"vendors.{name}.breaker.per: 'country' is not allowed: only sms has one, this is {vendor.channel}"
     for index, route in enumerate(settings.routes):
         able = [name for name, vendor in settings.vendors.items() if vendor.channel == route.channel]
         for place, name in enumerate(route.chain):

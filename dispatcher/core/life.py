@@ -26,6 +26,9 @@ from dispatcher.core.retry import RetryPolicy, backoff_s
 
 Usable = Callable[[str], bool]
 
+CUT_OFF_WAIT_S_MAX = 10.0
+"""Another vendor may be back by then."""
+
 REFUSED_WAIT_S = 1.0
 """A refused notification with nowhere to go looks again after 1 to 2 s: probes are seconds apart anyway."""
 
@@ -182,6 +185,23 @@ def decide_refused(
             if name != vendor and name not in n.tried and usable(name):
                 return Move(name, n.tried, None, n.attempts, epoch)
     return _later(n, REFUSED_WAIT_S * (1 + chance), n.tried, None, n.attempts, now_ms)
+
+
+def decide_cut_off(
+    n: Notification, vendor: str, usable: Usable, cut_off_s: float, now_ms: int, chance: float
+) -> Decision:
+    """Where a notification goes whose recipient's country `vendor` does not reach, though it reaches others.
+
+    It counts as tried there, at no attempt: the plan does not know of it, and would lead it back here. With nowhere
+    else to go it waits for about as long as the country is `cut_off_s`, so that many of them are no hot loop.
+    """
+    tried = n.tried if vendor in n.tried else (*n.tried, vendor)
+    for name in n.chain:
+        if name not in tried and usable(name):
+            return Move(name, tried, None, n.attempts)
+    round_over = all(name in tried for name in n.chain)
+    wait_s = min(CUT_OFF_WAIT_S_MAX, max(REFUSED_WAIT_S, cut_off_s)) * (1 + chance)
+    return _later(n, wait_s, () if round_over else tried, None, n.attempts, now_ms)
 
 
 def decide_adopted(

@@ -66,7 +66,7 @@ class Peer:
 
     async def answer(self, process: Process, message: Message, timeout_s: float) -> Outcome:
         world, dice, nid = self.world, self.world.dice, message.notification_id
-        kind = self._kind()
+        kind = self._kind(message.to)
         delivered = kind == "accepted" or (kind in ("unknown", "hang", "raise") and dice.random() < 0.5)
         sent = Sent(message, self.name, process, world.loop.time(), kind, delivered)
         world.sent.append(sent)
@@ -105,9 +105,11 @@ class Peer:
         ]
         return Listing(rows, now_ms, False)
 
-    def _kind(self) -> str:
+    def _kind(self, to: str) -> str:
         draw = self.world.dice.random()
         match self.mode:
+            case "abroad":
+                return "failed" if to.startswith("+33") else "accepted"
             case "down":
                 return "failed"
             case "hang":

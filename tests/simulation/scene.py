@@ -48,6 +48,7 @@ SETTINGS: dict[str, Any] = {
                 "open_wait_s_max": 2.0,
                 "half_open_calls": 2,
                 "half_open_max_wait_s": 3.0,
+                "per": "country",
             },
         }
         for name in VENDORS
@@ -176,7 +177,7 @@ class World:
             policy = dice.choice(("resend", "hold"))  # in the text as well: a look-up knows no twins of `resend`
             body: dict[str, Any] = {
                 "event": "paid",
-                "recipient": {"phone": f"+4915112345{n % crowd:03}"},
+                "recipient": {"phone": f"{dice.choice(('+4915112345', '+33612345'))}{n % crowd:03}"},
                 "priority": dice.choice(("high", "normal", "normal", "bulk")),
                 "on_unknown": policy,
                 "data": {"name": f"Ada, {policy}"},
@@ -224,7 +225,7 @@ class World:
         network.script_errors = dice.choice((0.0, 0.0, 0.1))
         for peer in self.peers.values():
             for _ in range(dice.choice((0, 0, 1, 1, 2))):
-                mode = dice.choice(("down", "hang", "unsure", "throttle", "flaky", "ok"))
+                mode = dice.choice(("down", "hang", "unsure", "throttle", "flaky", "abroad", "ok"))
                 self._at(FAULTS_S * dice.random(), self._set_mode, peer, mode)
         acts = (
             *(self._kill, self._kill, self._freeze, self._freeze, self._replace, self._replace),

@@ -12,6 +12,7 @@ from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.adapters.memory.views import MemoryViews
 from dispatcher.core.breaker import Breaker
 from dispatcher.core.breaker_config import BreakerConfig
+from dispatcher.core.keyed import KeyedBreakers
 from dispatcher.core.message import Message
 from dispatcher.core.notification import NewNotification, NewTrigger
 from dispatcher.core.outcome import Outcome
@@ -106,10 +107,12 @@ class Stage:
         breaker: BreakerConfig | None = None,
         retry: RetryPolicy | None = None,
         run: bool = True,
+        per_country: bool = False,
     ) -> Courier:
+        parent = Breaker(breaker or BreakerConfig(), int(self.clock.now_s() * 1e9))
         courier = Courier(
             vendor,
-            Breaker(breaker or BreakerConfig(), int(self.clock.now_s() * 1e9)),
+            parent,
             store or MemoryStore(self.cell),
             TemplateCache(self.template_store),
             self.clock,
@@ -117,6 +120,7 @@ class Stage:
             limits or CourierLimits(),
             retry or RetryPolicy(),
             lambda: 0.5,
+            keys=KeyedBreakers(parent) if per_country else None,
         )
         courier.begin(await self.control.register(vendor.name))
         if run:

@@ -1,0 +1,189 @@
+"""Breakers by key (a recipient's country) beneath a vendor's own: one bad route is cut off, the others go on.
+
+Rules:
+
+1. A call needs a permit of its key's breaker (the child) and of the vendor's (the parent).
+2. A child says something only beside a key that works: one whose breaker is closed and that had a success within
+   `ALIVE_S`. Without one the vendor itself is the suspect: the parent alone decides, by all results, as without keys.
+3. Results of a child that is not closed stay away from the parent, and so do calls in flight of a child that opens: a
+   single bad key never opens the vendor. A child needs the fewer calls for its verdict, so it always falls first.
+4. Only under a closed parent are there children. Whatever else it becomes, they are forgotten.
+5. At most `KEYS_MAX` children. Room is made by the closed one without calls in flight that was used longest ago; where
+   there is none, a further key has the parent alone.
+
+Children live and die with their process: after a crash each key is found out again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from dispatcher.core.breaker import Breaker, BreakerConfig, BreakerResult, BreakerState, Permit, Refused
+from dispatcher.core.breaker_config import SECOND_NS
+
+KEYS_MAX = 64
+ALIVE_S = 10
+
+
+@dataclass(slots=True)
+class _Child:
+    breaker: Breaker
+    alive_ns: int | None = None  # its last success
+    flying: dict[Permit, Permit | None] = field(default_factory=dict)  # the parent's → the child's
+    told: BreakerState = BreakerState.CLOSED
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChange:
+    """A key's breaker has changed."""
+
+    key: str
+    to: BreakerState
+    reason: str
+
+
+def child_config(parent: BreakerConfig) -> BreakerConfig:
+    """As the vendor's, with its own minimum of calls: a key that alone could make the parent's rates has that many.
+
+    No ramp, for its former rate is not known; half-open lasts until enough of its few calls were answered.
+    """
+    least = min(parent.failure_rate, parent.slow_rate) / 100 * parent.min_calls
+    return replace(parent, min_calls=max(1, math.floor(least)), ramp=(), half_open_max_wait_ms=0)
+
+
+class KeyedBreakers:
+    """The children of one breaker. As that, they are owned by one actor, and time is an argument."""
+
+    def __init__(self, parent: Breaker, chance: Callable[[], float] = lambda: 0.0) -> None:
+        self.parent = parent
+        self._config, self._chance = child_config(parent.config), chance
+        self._children: dict[str, _Child] = {}  # the one used longest ago first
+        self._key_of: dict[Permit, str] = {}
+        self._changes: list[KeyChange] = []
+
+    def acquire(self, key: str, now_ns: int) -> Permit | Refused:
+        """The parent's permit, which stands for the child's as well; `cut_off_for_ns` tells whose refusal it was."""
+        if not self._apply():
+            return self.parent.acquire(now_ns)
+        child = self._child(key, now_ns)
+        own = child.breaker.acquire(now_ns) if child is not None else None
+        if child is not None:
+            self._note(key, child)
+        if isinstance(own, Refused):
+            if self._any_works(now_ns):
+                return own
+            own = None
+        permit = self.parent.acquire(now_ns)  # granted: it is closed
+        if child is not None and isinstance(permit, Permit):
+            child.flying[permit] = own
+            self._key_of[permit] = key
+        return permit
+
+    def cut_off_for_ns(self, key: str, now_ns: int) -> int | None:
+        """How long until this key is probed again, which alone is cut off; None: it is not, or the vendor as well."""
+        child = self._children.get(key) if self._apply() else None
+        if child is None or child.breaker.state is BreakerState.CLOSED or not self._any_works(now_ns):
+            return None
+        return child.breaker.retry_after_ns(now_ns)
+
+    def record(self, permit: Permit, result: BreakerResult, duration_ns: int, now_ns: int) -> None:
+        """As the breaker's own, told to both where both count."""
+        self._tick_children(now_ns)
+        key = self._key_of.pop(permit, None)
+        child = self._children.get(key) if key is not None else None
+        if key is None or child is None:
+            self.parent.record(permit, result, duration_ns, now_ns)
+            return
+        own = child.flying.pop(permit, None)
+        if own is not None:
+            child.breaker.record(own, result, duration_ns, now_ns)
+        if result is BreakerResult.SUCCESS and child.breaker.state is BreakerState.CLOSED:
+            child.alive_ns = now_ns
+        self._note(key, child)
+        if child.breaker.state is not BreakerState.CLOSED and self._any_works(now_ns):
+            self.parent.release(permit)
+            self._shield(child)
+        else:
+            self.parent.record(permit, result, duration_ns, now_ns)
+        self._apply()
+
+    def tick(self, now_ns: int) -> None:
+        """Let time pass for the children and then for the parent, whose verdict must not forestall theirs."""
+        self._tick_children(now_ns)
+        self.parent.tick(now_ns)
+        self._apply()
+
+    def cut_off(self, now_ns: int) -> dict[str, str]:
+        """The keys that are refused or probed beside others that work, and the state of each."""
+        if not self._apply() or not self._any_works(now_ns):
+            return {}
+        return {
+            key: child.breaker.state.value
+            for key, child in self._children.items()
+            if child.breaker.state is not BreakerState.CLOSED
+        }
+
+    def drain_changes(self) -> list[KeyChange]:
+        """What happened since the last call, in order."""
+        changes, self._changes = self._changes, []
+        return changes
+
+    @property
+    def known(self) -> int:
+        return len(self._children)
+
+    # ---- inside
+
+    def _apply(self) -> bool:
+        """Are there children at all? What the parent was in another state is no evidence of any key."""
+        if self.parent.state is BreakerState.CLOSED:
+            return True
+        self._children.clear()
+        self._key_of.clear()
+        return False
+
+    def _tick_children(self, now_ns: int) -> None:
+        if not self._apply():
+            return
+        for key, child in self._children.items():
+            if child.flying or child.breaker.state is not BreakerState.CLOSED:
+                child.breaker.tick(now_ns)
+                self._note(key, child)
+                if child.breaker.state is not BreakerState.CLOSED and self._any_works(now_ns):
+                    self._shield(child)
+
+    def _child(self, key: str, now_ns: int) -> _Child | None:
+        child = self._children.pop(key, None)
+        if child is None:
+            if len(self._children) >= KEYS_MAX and not self._evict():
+                return None
+            child = _Child(Breaker(self._config, now_ns, self._chance))
+        self._children[key] = child
+        return child
+
+    def _evict(self) -> bool:
+        for key, child in self._children.items():
+            if child.breaker.state is BreakerState.CLOSED and not child.flying:
+                del self._children[key]
+                return True
+        return False
+
+    def _any_works(self, now_ns: int) -> bool:
+        since_ns = now_ns - ALIVE_S * SECOND_NS
+        return any(
+            child.alive_ns is not None and child.alive_ns >= since_ns and child.breaker.state is BreakerState.CLOSED
+            for child in self._children.values()
+        )
+
+    def _shield(self, child: _Child) -> None:
+        """What of it is in flight is no evidence against the vendor any more."""
+        for permit in child.flying:
+            self.parent.release(permit)
+
+    def _note(self, key: str, child: _Child) -> None:
+        for event in child.breaker.drain_events():
+            if event.to is not None and event.to is not child.told:
+                child.told = event.to
+                self._changes.append(KeyChange(key, event.to, event.reason))

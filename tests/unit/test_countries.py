@@ -1,0 +1,127 @@
+"""A vendor that does not reach one country: its messages go elsewhere, all others stay, and it comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from dispatcher.core.breaker import BreakerConfig, BreakerState
+from dispatcher.core.life import Move, Retry, decide_cut_off
+from dispatcher.core.message import Message
+from dispatcher.core.notification import NewNotification, Notification
+from dispatcher.core.outcome import Outcome
+from dispatcher.errors import ConfigError
+from dispatcher.settings import parse_settings
+from tests.unit.stage import ScriptedVendor, Stage, plan_of
+from tests.unit.test_courier import tend
+from tests.virtual import until, virtual
+
+GERMANY, FRANCE = "+4915112345678", "+33612345678"
+QUICK = BreakerConfig(open_wait_ms=2_000, open_wait_jitter=0.0)
+
+
+class Abroad(ScriptedVendor):
+    """Fails for France while `broken`."""
+
+    broken = True
+
+    async def send(self, message: Message, timeout_s: float) -> Outcome:
+        answer = await super().send(message, timeout_s)
+        return Outcome.failed("http_503") if self.broken and message.to == FRANCE else answer
+
+
+def to(country: str, chain: Sequence[str]) -> dict[str, tuple[NewNotification, ...]]:
+    return {"notifications": (NewNotification("sms", country, tuple(chain), "a", content={"text": "Hi"}),)}
+
+
+def note(chain: tuple[str, ...], **changes: Any) -> Notification:
+    return Notification("0-t.0", "shop", "e", "sms", FRANCE, chain, "normal", 0, 10**9, "resend", data={}, **changes)
+
+
+async def post(stage: Stage, rounds: int, chain: Sequence[str] = ("a", "b")) -> None:
+    for _ in range(rounds):
+        for country in (GERMANY, FRANCE):
+            await stage.accept(1, **to(country, chain))
+        await asyncio.sleep(0.05)
+
+
+@virtual
+async def test_one_country_fails_and_only_its_messages_go_elsewhere() -> None:
+    """After ten failures none is sent there but probes; the vendor stays closed for all others. Mended, it is used."""
+    stage, a, b = Stage(), Abroad("a"), ScriptedVendor("b")
+    first, second = await stage.courier(a, breaker=QUICK, per_country=True), await stage.courier(b)
+    for courier in (first, second):
+        courier.adopt_plan(plan_of(a="closed", b="closed"))
+        stage.start(tend(stage, courier).run())
+    await post(stage, 200)
+    await until(lambda: stage.states() == ["settled"] * 400)
+    assert {message.to for message in b.sent} == {FRANCE}
+    assert sum(message.to == GERMANY for message in a.sent) == 200
+    assert 10 <= sum(message.to == FRANCE for message in a.sent) <= 10 + 3 * QUICK.half_open_calls + 2
+    assert first.breaker.state is BreakerState.CLOSED
+    assert stage.counted("dispatcher_refusals", "a", "country") > 150
+    assert set(first.gate.cut_off()) == {"FR"}
+    a.broken = False
+    await asyncio.sleep(20)
+    await post(stage, 10)
+    before = len(b.sent)
+    await post(stage, 50)
+    await until(lambda: stage.states() == ["settled"] * 520)
+    assert len(b.sent) == before
+    assert first.gate.cut_off() == {}
+
+
+@virtual
+async def test_with_nowhere_else_to_go_they_wait_and_use_up_nothing() -> None:
+    """No attempt but the probes', no hot loop; delivered when the country is reached again."""
+    stage, a = Stage(), Abroad("a")
+    courier = await stage.courier(a, breaker=QUICK, per_country=True)
+    courier.adopt_plan(plan_of(a="closed"))
+    stage.start(tend(stage, courier).run())
+    await post(stage, 30, ("a",))
+    for _ in range(60):
+        await stage.accept(1, **to(GERMANY, ("a",)))
+        await asyncio.sleep(0.5)
+    assert stage.counted("dispatcher_retries", "a") < 30 * 30
+    a.broken = False
+    for _ in range(60):
+        await stage.accept(1, **to(GERMANY, ("a",)))
+        await asyncio.sleep(1)
+    assert set(stage.states()) == {"settled"}
+
+
+@virtual
+async def test_without_the_setting_the_vendor_opens_as_a_whole() -> None:
+    """The other half of the test above: what is shown there comes from the setting."""
+    stage, a, b = Stage(), Abroad("a"), ScriptedVendor("b")
+    first, second = await stage.courier(a, breaker=QUICK), await stage.courier(b)
+    for courier in (first, second):
+        courier.adopt_plan(plan_of(a="closed", b="closed"))
+    await post(stage, 60)
+    assert first.breaker.state is not BreakerState.CLOSED
+
+
+def test_cut_off_counts_as_tried_and_costs_no_attempt() -> None:
+    n = note(("a", "b", "c"), tried=("c",), attempts=3)
+    move = decide_cut_off(n, "a", lambda name: True, 4.0, 0, 0.5)
+    assert move == Move("b", ("c", "a"), None, 3)
+    wait = decide_cut_off(n, "a", lambda name: False, 4.0, 0, 0.5)
+    assert wait == Retry(6_000, ("c", "a"), None, 3)
+
+
+def test_nobody_left_begins_a_new_round_after_a_wait_that_is_bounded() -> None:
+    n = note(("a", "b"), tried=("b",))
+    assert decide_cut_off(n, "a", lambda name: True, 300.0, 0, 1.0) == Retry(20_000, (), None, 0)
+    assert decide_cut_off(n, "a", lambda name: True, 0.0, 0, 0.0) == Retry(1_000, (), None, 0)
+
+
+def test_only_sms_has_countries() -> None:
+    """A vendor of another channel is refused by name; `per` itself by what it may be."""
+    mail = {"adapter": "smtp", "channel": "email", "breaker": {"per": "country"}}
+    with pytest.raises(ConfigError, match=r"vendors\.m\.breaker\.per: 'country' is not allowed: only sms has one"):
+        parse_settings({"vendors": {"m": mail}})
+    with pytest.raises(ConfigError, match=r"vendors\.m\.breaker\.per: 'town' is not allowed"):
+        parse_settings({"vendors": {"m": {**mail, "breaker": {"per": "town"}}}})

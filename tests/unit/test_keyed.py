@@ -1,0 +1,256 @@
+"""Breakers by country: one bad route is cut off alone, and never opens the vendor."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dispatcher.core.breaker import Breaker, BreakerConfig, BreakerResult, BreakerState, Permit
+from dispatcher.core.breaker_config import SECOND_NS
+from dispatcher.core.keyed import KEYS_MAX, KeyedBreakers
+
+MS = 1_000_000
+CONFIG = BreakerConfig()
+OK, FAIL, LOCAL = BreakerResult.SUCCESS, BreakerResult.FAILURE, BreakerResult.LOCAL
+
+
+class Calls:
+    """Makes calls on a clock of its own, 10 ms each, and counts those that were let through."""
+
+    def __init__(self, config: BreakerConfig = CONFIG) -> None:
+        self.now_ns = SECOND_NS
+        self.parent = Breaker(config, self.now_ns)
+        self.keys = KeyedBreakers(self.parent)
+
+    def call(self, key: str, result: BreakerResult) -> bool:
+        permit = self.keys.acquire(key, self.now_ns)
+        self.now_ns += 10 * MS
+        if not isinstance(permit, Permit):
+            return False
+        self.keys.record(permit, result, 10 * MS, self.now_ns)
+        self.keys.tick(self.now_ns)
+        return True
+
+    def wait(self, seconds: float) -> None:
+        self.now_ns += int(seconds * SECOND_NS)
+        self.keys.tick(self.now_ns)
+
+    def until_open(
+        self, key_of: Callable[[int], str], result_of: Callable[[str], BreakerResult], most: int = 500
+    ) -> int:
+        """Calls until the vendor's own breaker opens."""
+        for n in range(most):
+            if self.parent.state is not BreakerState.CLOSED:
+                return n
+            self.call(key_of(n), result_of(key_of(n)))
+        raise AssertionError("it never opened")
+
+
+def test_one_bad_country_is_cut_off_alone() -> None:
+    """It is refused from its tenth failure on; the vendor stays closed and the other countries go on."""
+    calls = Calls()
+    for _ in range(20):
+        calls.call("DE", OK)
+    let_through = sum(calls.call("FR", FAIL) for _ in range(40) if calls.call("DE", OK))
+    assert let_through == CONFIG.consecutive_failures
+    assert calls.parent.state is BreakerState.CLOSED
+    assert calls.keys.cut_off(calls.now_ns) == {"FR": "open"}
+    assert (calls.keys.cut_off_for_ns("FR", calls.now_ns) or 0) > 0
+    assert calls.keys.cut_off_for_ns("DE", calls.now_ns) is None
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.7, 0.9])
+@pytest.mark.parametrize("failing", [0.6, 0.9, 1.0])
+def test_a_single_bad_country_never_opens_the_vendor(share: float, failing: float) -> None:
+    """However much of the traffic it is, as long as another works."""
+    chance = random.Random(7)
+    calls = Calls()
+    calls.call("DE", OK)
+    for _ in range(2000):
+        if chance.random() < share:
+            calls.call("FR", FAIL if chance.random() < failing else OK)
+        else:
+            calls.call("DE", OK)
+        assert calls.parent.state is BreakerState.CLOSED
+
+
+def test_a_vendor_that_fails_everywhere_opens_as_without_keys() -> None:
+    """Failures spread over countries count together; so do those of a vendor that has but one country."""
+    bare = Breaker(CONFIG, SECOND_NS)
+    n = 0
+    while bare.state is BreakerState.CLOSED:
+        permit = bare.acquire(SECOND_NS)
+        assert isinstance(permit, Permit)
+        bare.record(permit, FAIL, 10 * MS, SECOND_NS)
+        n += 1
+    for countries in (("DE",), ("DE", "FR"), ("DE", "FR", "IT", "ES", "PT")):
+        calls = Calls()
+        for key in countries:
+            calls.call(key, OK)
+        calls.wait(1.0)
+        assert calls.until_open(lambda i, among=countries: among[i % len(among)], lambda key: FAIL) == n, countries  # type: ignore[misc]
+        assert calls.keys.known == 0
+        assert calls.keys.cut_off(calls.now_ns) == {}
+
+
+def test_a_cut_off_country_comes_back_by_its_own_probes() -> None:
+    """After its wait as many calls as probes are let through; when they succeed it is as before."""
+    calls = Calls()
+    calls.call("DE", OK)
+    while calls.call("FR", FAIL):
+        calls.call("DE", OK)
+    calls.wait(CONFIG.open_wait_ms / 1000)
+    calls.call("DE", OK)
+    assert [calls.call("FR", OK) for _ in range(CONFIG.half_open_calls)] == [True] * CONFIG.half_open_calls
+    assert calls.keys.cut_off(calls.now_ns) == {}
+    assert calls.call("FR", OK)
+    changes = [(change.key, change.to.value) for change in calls.keys.drain_changes()]
+    assert changes == [("FR", "open"), ("FR", "half_open"), ("FR", "closed")]
+
+
+def test_failed_probes_cut_it_off_again_and_the_vendor_hears_nothing_of_them() -> None:
+    calls = Calls()
+    calls.call("DE", OK)
+    while calls.call("FR", FAIL):
+        calls.call("DE", OK)
+    failed = calls.parent.metrics(calls.now_ns).failed
+    for _ in range(3):
+        calls.wait(CONFIG.open_wait_ms_max / 1000)
+        calls.call("DE", OK)
+        for _ in range(CONFIG.half_open_calls):
+            calls.call("FR", FAIL)
+        assert calls.keys.cut_off(calls.now_ns) == {"FR": "open"}
+        assert calls.parent.metrics(calls.now_ns).failed <= failed
+    assert calls.parent.state is BreakerState.CLOSED
+
+
+@pytest.mark.parametrize("ticked", [True, False])
+def test_a_country_that_hangs_is_cut_off_before_its_calls_end(ticked: bool) -> None:
+    """Its calls in flight, most of all, are taken from the vendor's evidence; also when nobody looked before."""
+    calls = Calls()
+    calls.call("DE", OK)
+    hanging = [calls.keys.acquire("FR", calls.now_ns) for _ in range(30)]
+    assert all(isinstance(permit, Permit) for permit in hanging)
+    for _ in range(7):
+        calls.wait(1.0) if ticked else _let_pass(calls, 1.0)
+        calls.call("DE", OK)
+    assert calls.keys.cut_off(calls.now_ns) == {"FR": "open"}
+    assert calls.parent.state is BreakerState.CLOSED
+    for permit in hanging:
+        assert isinstance(permit, Permit)
+        calls.keys.record(permit, FAIL, 10 * SECOND_NS, calls.now_ns)
+    assert calls.parent.state is BreakerState.CLOSED
+
+
+def test_without_a_country_that_works_its_word_does_not_count() -> None:
+    """The others were not heard for a while: it may be the vendor, so the vendor's breaker decides, on all results."""
+    calls = Calls()
+    calls.call("DE", OK)
+    while calls.call("FR", FAIL):
+        calls.call("DE", OK)
+    calls.wait(11.0)
+    assert calls.keys.cut_off(calls.now_ns) == {}
+    assert calls.until_open(lambda _: "FR", lambda _: FAIL) > 0
+
+
+def test_an_operator_s_close_silences_the_countries_too() -> None:
+    calls = Calls()
+    calls.call("DE", OK)
+    while calls.call("FR", FAIL):
+        calls.call("DE", OK)
+    calls.parent.force(BreakerState.METRICS_ONLY, calls.now_ns)
+    assert all(calls.call("FR", FAIL) for _ in range(30))
+    calls.parent.force(BreakerState.CLOSED, calls.now_ns)
+    assert calls.call("FR", OK)
+
+
+def test_a_vendor_opened_from_outside_has_no_countries() -> None:
+    """By the evidence of all replicas, or an operator: asked before any call is, as a report does."""
+    calls = Calls()
+    calls.call("DE", OK)
+    while calls.call("FR", FAIL):
+        calls.call("DE", OK)
+    calls.parent.force_open_for(SECOND_NS, calls.now_ns)
+    assert calls.keys.cut_off(calls.now_ns) == {}
+    assert calls.keys.cut_off_for_ns("FR", calls.now_ns) is None
+
+
+def test_keys_are_bounded_and_only_idle_closed_ones_make_room() -> None:
+    """One that is cut off, or has a call in flight, is not forgotten; what finds no room has the vendor's breaker."""
+    calls = Calls()
+    calls.call("DE", OK)
+    while calls.call("FR", FAIL):
+        calls.call("DE", OK)
+    for n in range(3 * KEYS_MAX):
+        calls.call("DE", OK)
+        calls.call(f"X{n}", OK)
+        assert calls.keys.known <= KEYS_MAX
+    assert calls.keys.cut_off(calls.now_ns) == {"FR": "open"}
+    for n in range(KEYS_MAX):
+        calls.keys.acquire(f"Y{n}", calls.now_ns)
+    known = set(calls.keys._children)
+    assert calls.call("ZZ", FAIL)
+    assert set(calls.keys._children) == known == {"FR", *(f"Y{n}" for n in range(KEYS_MAX - 1))}
+
+
+EVENT = st.tuples(
+    st.sampled_from(["DE", "FR", "IT", "ES"]),
+    st.sampled_from([OK, OK, FAIL, FAIL, LOCAL, BreakerResult.IGNORED, BreakerResult.THROTTLED]),
+    st.sampled_from([0, 1, 20, 300, 6_000]),  # ms the call takes
+    st.sampled_from([0, 0, 1, 50, 2_000]),  # ms until the next begins
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(EVENT, max_size=150))
+def test_whatever_comes_no_permit_is_lost_and_good_countries_make_no_trouble(
+    events: list[tuple[str, BreakerResult, int, int]],
+) -> None:
+    """FR alone fails: no vendor opens while another is heard, nobody else is refused, nothing stays in flight."""
+    calls = Calls()
+    flying: list[tuple[int, int, Permit, BreakerResult, int, str]] = []
+    for n, (key, result, takes_ms, pause_ms) in enumerate(events):
+        if key != "FR" and result is FAIL:
+            result = OK
+        takes_ms = takes_ms if key == "FR" else min(takes_ms, 300)
+        permit = calls.keys.acquire(key, calls.now_ns)
+        if isinstance(permit, Permit):
+            flying.append((calls.now_ns + takes_ms * MS, n, permit, result, takes_ms, key))
+        else:
+            assert key == "FR"
+        calls.now_ns += pause_ms * MS
+        _end_due(calls, flying, calls.now_ns)
+        calls.keys.tick(calls.now_ns)
+        if calls.parent.state is not BreakerState.CLOSED:
+            assert not _heard_lately(events[: n + 1], calls)
+            return
+    _end_due(calls, flying, calls.now_ns + 10 * SECOND_NS)
+    assert not any(child.flying for child in calls.keys._children.values())
+    assert calls.keys._key_of == {}
+
+
+def _let_pass(calls: Calls, seconds: float) -> None:
+    calls.now_ns += int(seconds * SECOND_NS)
+
+
+def _end_due(calls: Calls, flying: list[tuple[int, int, Permit, BreakerResult, int, str]], until_ns: int) -> None:
+    for call in sorted(c for c in flying if c[0] <= until_ns):
+        flying.remove(call)
+        at_ns, _, permit, result, takes_ms, _ = call
+        calls.keys.record(permit, result, takes_ms * MS, max(at_ns, calls.now_ns - 2 * SECOND_NS))
+
+
+def _heard_lately(events: list[tuple[str, BreakerResult, int, int]], calls: Calls) -> bool:
+    """Did a good country answer within the last second, while the vendor was still closed?"""
+    at_ms = 0
+    for key, result, takes_ms, pause_ms in reversed(events):
+        at_ms += pause_ms
+        if at_ms > 1_000:
+            return False
+        if key != "FR" and result in (OK, FAIL) and min(takes_ms, 300) <= at_ms:
+            return True
+    return False
