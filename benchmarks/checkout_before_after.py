@@ -32,6 +32,7 @@ import click
 
 from benchmarks import results
 from benchmarks.processes import Sandbox, Worker, until, workspace
+from cluster import provenance
 from cluster.demo import CHANNELS
 from cluster.load import percentile
 from cluster.people import checkouts
@@ -166,7 +167,7 @@ def after(folder: Path, threads: int) -> Iterator[Subject]:
 def _server(folder: Path, mode: str, url: str, *extra: str) -> Iterator[str]:
     port = free_port()
     words = [sys.executable, "-m", "benchmarks.checkout_server", mode, "--url", url, "--port", str(port), *extra]
-    worker = Worker(words, {}, folder / f"{mode}.log", results.ROOT)
+    worker = Worker(words, {}, folder / f"{mode}.log", provenance.ROOT)
 
     def answers() -> bool:
         return asyncio.run(shop(f"http://127.0.0.1:{port}", orders(1, 900_000), 10.0))[0].paid
@@ -227,7 +228,7 @@ def main(
         },
     }
     show(figures)
-    packages = (*results.PACKAGES, "starlette", "urllib3")
+    packages = (*provenance.PACKAGES, "starlette", "urllib3")
     results.report("checkout_before_after", figures, results_, quick, packages)
     results.convict(figures_after.values())
 

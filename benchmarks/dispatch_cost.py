@@ -31,6 +31,7 @@ import click
 from benchmarks import results
 from benchmarks.peers.job import CONCURRENCY
 from benchmarks.processes import Sandbox, Worker, cpu_s, private_redis, until, workspace
+from cluster import provenance
 from cluster.redis_server import RedisServer
 
 VENDOR = "sms-a"
@@ -49,7 +50,7 @@ class Subject:
     fill: tuple[str, ...]
     needs: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()  # runs too and is not counted
-    root: Path = results.ROOT
+    root: Path = provenance.ROOT
 
     def missing(self) -> list[str]:
         return [module for module in self.needs if importlib.util.find_spec(module) is None]
@@ -208,7 +209,7 @@ def main(count: int, rounds: int, wanted: str, against: Path | None, quick: bool
             sandbox.stop()
     figures = summary(found, count, rounds)
     show(figures)
-    results.report("dispatch_cost", figures, results_, quick, (*results.PACKAGES, *VERSIONED))
+    results.report("dispatch_cost", figures, results_, quick, (*provenance.PACKAGES, *VERSIONED))
     results.convict({"lost": run["missing"], "unexplained": run["repeated"]} for run in found["ours"])
 
 

@@ -16,8 +16,8 @@ import click
 from click.testing import CliRunner
 
 from benchmarks import model_check
-from benchmarks.results import ROOT
 from cluster.capacity import capacity
+from cluster.provenance import ROOT
 
 DOCUMENT = ROOT / "docs" / "capacity.md"
 COMMANDS = {"dispatcher capacity": capacity, "python -m benchmarks.model_check": model_check.main}

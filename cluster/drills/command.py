@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
 import json
-import platform
 import shutil
 import sys
 import tempfile
@@ -18,6 +16,7 @@ from actors.runtime import VERSION
 from cluster.drills.faults import DRILLS, FIRST, SECOND
 from cluster.drills.play import Run, perform, play, storm
 from cluster.drills.report import FIELDS, figures, plot, summary, table, wrong
+from cluster.provenance import environment
 from cluster.service import Service
 
 STORM = "storm"
@@ -32,6 +31,13 @@ TABLE_WIDTH = 170
 )
 @click.option("--rate", default=100.0, show_default=True, help="triggers a second, an SMS and an e-mail each")
 @click.option("--minutes", default=10.0, show_default=True, help="length of the storm")
+@click.option(
+    "--on-unknown",
+    type=click.Choice(["resend", "hold"]),
+    default="resend",
+    show_default=True,
+    help="what the triggers say of an unknown outcome; under hold nothing may be repeated",
+)
 @click.option("--seed", default=1, show_default=True, help="of the storm's dice")
 @click.option(
     "--json",
@@ -47,6 +53,7 @@ def drill(
     runs: int,
     rate: float,
     minutes: float,
+    on_unknown: str,
     seed: int,
     json_file: Path | None,
     plots: Path | None,
@@ -57,7 +64,7 @@ def drill(
 
     Each NAME starts a steady load on a private installation with the sandbox vendors, breaks one thing, mends it, waits
     for the backlog, and counts against what the vendors received. Exit 1 when anything acknowledged was lost, or
-    repeated without a kill that explains it.
+    repeated without a kill that explains it; under `--on-unknown hold`, repeated at all.
     """
     console = Console()
     if not names:
@@ -68,10 +75,10 @@ def drill(
     if unknown:
         raise click.BadParameter(f"{unknown[0]}: is no drill; `dispatcher drill` lists them")
     before = _drills_in(json_file)
-    results, failed = _perform(console, chosen, runs, rate, minutes, seed, plots)
+    results, failed = _perform(console, chosen, runs, rate, minutes, on_unknown, seed, plots)
     Console(width=max(console.width, TABLE_WIDTH)).print(table(results))
     if json_file is not None:
-        json_file.write_text(json.dumps(_document(results, rate, minutes, seed, before), indent=1) + "\n")
+        json_file.write_text(json.dumps(_document(results, rate, minutes, on_unknown, seed, before), indent=1) + "\n")
     console.print(f"[red]FAILED: {'; '.join(failed)}[/]" if failed else "[green]nothing lost, no unexplained repeat[/]")
     sys.exit(1 if failed else 0)
 
@@ -83,7 +90,14 @@ def _list(console: Console) -> None:
 
 
 def _perform(
-    console: Console, chosen: list[str], runs: int, rate: float, minutes: float, seed: int, plots: Path | None
+    console: Console,
+    chosen: list[str],
+    runs: int,
+    rate: float,
+    minutes: float,
+    on_unknown: str,
+    seed: int,
+    plots: Path | None,
 ) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
     folder = Path(tempfile.mkdtemp(prefix="nd-drill-"))
     service = Service(folder / "state")
@@ -94,9 +108,9 @@ def _perform(
         for name in chosen:
             for number in range(runs):
                 run = (
-                    storm(service, rate, minutes, 20.0, seed + number)
+                    storm(service, rate, minutes, 20.0, seed + number, on_unknown)
                     if name == STORM
-                    else play(service, DRILLS[name], rate)
+                    else play(service, DRILLS[name], rate, on_unknown)
                 )
                 found = figures(service, run)
                 results.setdefault(name, []).append(found)
@@ -136,20 +150,25 @@ def _drills_in(file: Path | None) -> dict[str, Any]:
 
 
 def _document(
-    results: dict[str, list[dict[str, Any]]], rate: float, minutes: float, seed: int, before: dict[str, Any]
+    results: dict[str, list[dict[str, Any]]],
+    rate: float,
+    minutes: float,
+    on_unknown: str,
+    seed: int,
+    before: dict[str, Any],
 ) -> dict[str, Any]:
-    at = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    return {
-        "version": VERSION,
-        "machine": f"{platform.machine()}, Python {platform.python_version()}",
-        "rate_per_s": rate,
-        "storm": {"minutes": minutes, "seed": seed},
-        "fields": FIELDS,
-        "drills": {
-            **before,
-            **{name: {"at": at, "summary": summary(runs), "runs": runs} for name, runs in results.items()},
-        },
+    """Each drill with the commit and the machine it was done on: a set is made in pieces."""
+    about = {**environment(), "version": VERSION, "rate_per_s": rate, "on_unknown": on_unknown}
+    storms = {STORM: {"minutes": minutes, "seed": seed}}
+    done = {
+        _entry(name, on_unknown): {**about, **storms.get(name, {}), "summary": summary(runs), "runs": runs}
+        for name, runs in results.items()
     }
+    return {"fields": FIELDS, "drills": {**before, **done}}
+
+
+def _entry(name: str, on_unknown: str) -> str:
+    return name if on_unknown == "resend" else f"{name}, {on_unknown}"
 
 
 __all__ = ["Run", "drill"]

@@ -25,11 +25,11 @@ _given: set[str] = set()
 """Every order number given out: what a vendor received beside these, nobody posted."""
 
 
-def fresh_checkouts(count: int) -> list[tuple[str, dict[str, Any]]]:
-    """Checkouts with order numbers that this process has not used before; `count` up to 100,000."""
+def fresh_checkouts(count: int, **fields: str) -> list[tuple[str, dict[str, Any]]]:
+    """Checkouts with order numbers that this process has not used before, and `fields`; `count` up to 100,000."""
     found = checkouts(count, start=next(_start))
     _given.update(key for key, _ in found)
-    return found
+    return [(key, {**body, **fields}) for key, body in found]
 
 
 def judged(service: Service, posted: list[Posted], drain_s: float = DRAIN_S) -> Verdict:
@@ -57,6 +57,8 @@ class Run:
     posted: list[Posted]
     faults: list[Window]
     verdict: Verdict
+    on_unknown: str = "resend"
+    held: list[str] = field(default_factory=list)  # never received, and the service says so: maybe sent, never again
     began_s: float = field(default_factory=time.time)
 
     @property
@@ -80,10 +82,15 @@ class Run:
 
 
 def perform(
-    service: Service, rate: float, seconds: float, script: Callable[[list[Window]], None], drain_s: float = DRAIN_S
+    service: Service,
+    rate: float,
+    seconds: float,
+    script: Callable[[list[Window]], None],
+    drain_s: float = DRAIN_S,
+    on_unknown: str = "resend",
 ) -> Run:
     """Post `rate` triggers a second (an SMS and an e-mail each) for `seconds` while `script` breaks and mends."""
-    bodies = fresh_checkouts(int(rate * seconds))
+    bodies = fresh_checkouts(int(rate * seconds), on_unknown=on_unknown)
     faults: list[Window] = []
     began_s = time.time()
 
@@ -94,20 +101,35 @@ def perform(
         return posted
 
     posted = asyncio.run(run())
-    return Run(posted, faults, judged(service, posted, drain_s), began_s)
+    verdict, held = judged(service, posted, drain_s), list[str]()
+    if on_unknown == "hold":
+        held = [name for name in verdict.lost if _is_held(service, name)]
+        verdict.lost = [name for name in verdict.lost if name not in held]
+    return Run(posted, faults, verdict, on_unknown, held, began_s)
 
 
-def play(service: Service, drill: Drill, rate: float) -> Run:
+def _is_held(service: Service, name: str) -> bool:
+    key, _, channel = name.partition("/")
+    found = service.get(f"/v1/triggers?idempotency_key={key}")
+    return any(n["channel"] == channel and n["state"] == "held" for n in found["notifications"])
+
+
+def play(service: Service, drill: Drill, rate: float, on_unknown: str = "resend") -> Run:
     """One drill: a steady state, the fault, and the time after it."""
 
     def script(faults: list[Window]) -> None:
         time.sleep(STEADY_S)
         _break(service, drill, drill.seconds, faults)
 
-    return perform(service, rate, STEADY_S + drill.seconds + AFTER_S, script)
+    return perform(service, rate, STEADY_S + drill.seconds + AFTER_S, script, _patience_s(on_unknown), on_unknown)
 
 
-def storm(service: Service, rate: float, minutes: float, every_s: float, seed: int) -> Run:
+def _patience_s(on_unknown: str) -> float:
+    """What is held never comes: do not wait for it as long as for what is late."""
+    return DRAIN_S if on_unknown == "resend" else DRAIN_S / 3
+
+
+def storm(service: Service, rate: float, minutes: float, every_s: float, seed: int, on_unknown: str) -> Run:
     """A random fault every `every_s`; each is mended after at most half of that."""
     chance = random.Random(seed)
 
@@ -119,7 +141,7 @@ def storm(service: Service, rate: float, minutes: float, every_s: float, seed: i
             _break(service, drill, min(drill.seconds, every_s / 2), faults)
             time.sleep(max(0.0, every_s - (time.time() - began_s)))
 
-    return perform(service, rate, minutes * 60, script)
+    return perform(service, rate, minutes * 60, script, _patience_s(on_unknown), on_unknown)
 
 
 def _break(service: Service, drill: Drill, seconds: float, faults: list[Window]) -> None:

@@ -20,6 +20,8 @@ from dispatcher.errors import DispatcherError
 IN_FLIGHT_S = 0.5
 """What a kill may repeat was sent within it: settle interval 0.1 s, a call's 0.05 s, the clocks of a busy machine."""
 
+KEEP_UP_S = 5.0
+
 LATE_S = 1.0
 """A notification that took longer than this from its due time counts as delayed by the fault."""
 
@@ -32,11 +34,14 @@ FIELDS = {
     "probes": "calls on it after that, until it was mended",
     "switches a minute": "the most often that new work was led away from or back to one vendor within any minute",
     "gap s": "longest time without any delivery on the channel, from the fault on",
+    "begun before, done after s": "from the fault until the last notification of triggers due before it was delivered",
+    "kept up %": "of what came in, the least that was delivered in any five seconds while the fault lasted",
     "back s": "from the fault until deliveries are no later than a second again",
     "recovered s": "from mending until the vendor delivers again",
     "accepted": "triggers acknowledged",
     "delivered": "notifications received by vendors",
-    "lost": "acknowledged and never received",
+    "held": "under `hold`: maybe sent, never received, and kept back by the service instead of sent again",
+    "lost": "acknowledged, never received and not held",
     "repeated in flight": "received twice, first within the window before a kill",
     "repeated": "received twice, otherwise",
 }
@@ -56,15 +61,18 @@ def figures(service: Service, run: Run) -> dict[str, Any]:
         "switches a minute": switches_a_minute(service.get("/v1/plan?limit=1000")["history"], run.began_s),
         "recovered s": None,
         "gap s": _gap_s(service, run),
+        "begun before, done after s": begun_before_s(run),
+        "kept up %": kept_up(run),
         "back s": _back_s(run),
         "accepted": v.accepted,
         "unacknowledged": v.unacknowledged,
         "expected": v.expected,
         "delivered": v.delivered,
+        "held": len(run.held) if run.on_unknown == "hold" else None,
         "lost": len(v.lost),
         "misdirected": len(v.misdirected) + len(v.unexpected),
-        "repeated in flight": len(v.duplicated) - len(outside),
-        "repeated": len(outside),
+        "repeated in flight": len(v.duplicated) - len(outside) if run.on_unknown == "resend" else 0,
+        "repeated": len(outside) if run.on_unknown == "resend" else len(v.duplicated),
     }
     if len(run.faults) == 1 and run.faults[0].drill.sick:
         window = run.faults[0]
@@ -84,7 +92,8 @@ def wrong(found: dict[str, Any]) -> str | None:
     if found["misdirected"]:
         return f"{found['misdirected']} to somebody else, or never posted"
     if found["repeated"]:
-        return f"{found['repeated']} repeated without a kill to explain it"
+        excuse = "without a kill to explain it" if found["held"] is None else "under `hold`, where nothing may be"
+        return f"{found['repeated']} repeated {excuse}"
     return None
 
 
@@ -120,6 +129,28 @@ def refusing_s(run: Run) -> float:
     return round(max(late, default=0.0), 3)
 
 
+def begun_before_s(run: Run) -> float | None:
+    """What was under way at the (first) fault: when the last of it was elsewhere and done."""
+    began_s = run.fault_s
+    before = {p.key for p in run.posted if p.due_s < began_s}
+    late = [at - began_s for name, at in run.verdict.delivered_at.items() if name.split("/")[0] in before]
+    return round(max(0.0, *late), 2) if late else None
+
+
+def kept_up(run: Run) -> float | None:
+    """Of SMS, which all drills touch; None for a fault shorter than the window."""
+    window = run.faults[0]
+    due = [p.due_s for p in run.posted]
+    done = [at for name, at in run.verdict.delivered_at.items() if name.endswith("/sms")]
+    begins = [window.began_s + s for s in range(int(window.ended_s - window.began_s - KEEP_UP_S) + 1)]
+    shares = [
+        sum(b <= at < b + KEEP_UP_S for at in done) / came
+        for b in begins
+        if (came := sum(b <= at < b + KEEP_UP_S for at in due))
+    ]
+    return round(100 * min(1.0, *shares), 1) if shares else None
+
+
 def _back_s(run: Run) -> float:
     """From the (last) fault until the last notification that came later than `LATE_S`; 0: none did."""
     due = {p.key: p.due_s for p in run.posted}
@@ -138,7 +169,7 @@ def summary(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     for name in FIELDS:
         values = [run[name] for run in runs if run[name] is not None]
         if values:
-            worst = min(values) if name in ("availability %", "accepted", "delivered") else max(values)
+            worst = min(values) if name in ("availability %", "kept up %", "accepted", "delivered") else max(values)
             found[name] = {"median": statistics.median(values), "worst": worst}
     return found
 

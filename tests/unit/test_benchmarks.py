@@ -16,6 +16,7 @@ from benchmarks import results, whole_service
 from benchmarks.__main__ import QUESTIONS, Question
 from benchmarks.end_to_end import worth_trying
 from benchmarks.growth import over_least, verdicts
+from cluster import provenance
 from cluster.load import Posted
 from cluster.witness import Verdict
 
@@ -232,10 +233,10 @@ def test_only_code_makes_a_commit_dirty(monkeypatch: pytest.MonkeyPatch, tmp_pat
     git("init")
     git("add", ".")
     git("commit", "-m", "all")
-    monkeypatch.setattr(results, "ROOT", tmp_path)
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
     for file in files[:3]:
         file.write_text("after")
-    clean = results.commit()
+    clean = provenance.commit()
     assert not clean.endswith("-dirty")
     files[3].write_text("after")
-    assert results.commit() == f"{clean}-dirty"
+    assert provenance.commit() == f"{clean}-dirty"

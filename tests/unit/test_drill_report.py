@@ -8,7 +8,8 @@ import pytest
 
 from cluster.drills.faults import Drill
 from cluster.drills.play import Run, Window
-from cluster.drills.report import switches_a_minute
+from cluster.drills.report import begun_before_s, kept_up, switches_a_minute, wrong
+from cluster.load import Posted
 from cluster.witness import Verdict
 
 
@@ -58,3 +59,53 @@ def test_a_repeat_is_explained_by_a_kill_that_covered_it(
     """By when the vendors had it first."""
     verdict = Verdict(delivered_at={"N1/sms": first_s}, duplicated={"N1/sms": 2})
     assert (Run([], windows, verdict).repeats_outside(0.5) == []) is explained
+
+
+def posts(due_s: list[float]) -> list[Posted]:
+    return [Posted(f"N{n}", due, {}) for n, due in enumerate(due_s)]
+
+
+def run_of(due_s: list[float], delivered_s: list[float | None], window: Window, **fields: Any) -> Run:
+    """One SMS for each trigger; None: it never came."""
+    at = {f"N{n}/sms": at_s for n, at_s in enumerate(delivered_s) if at_s is not None}
+    return Run(posts(due_s), [window], Verdict(delivered_at=at), **fields)
+
+
+@pytest.mark.parametrize(
+    ("late_s", "share"),
+    [
+        pytest.param({}, 100.0, id="all at once"),
+        pytest.param(dict.fromkeys(range(100, 150), 6.0), 0.0, id="nothing for five seconds, all later"),
+        pytest.param(dict.fromkeys(range(100, 200, 2), 20.0), 50.0, id="every second one"),
+        pytest.param(dict.fromkeys(range(95), 20.0), 100.0, id="before the fault"),
+    ],
+)
+def test_kept_up_is_the_worst_five_seconds_of_the_fault(late_s: dict[int, float], share: float) -> None:
+    """Ten triggers a second, broken from second 10 to 20."""
+    due = [n / 10 for n in range(300)]
+    drill = Drill("x", "", 10, lambda service: None)
+    run = run_of(due, [at + late_s.get(n, 0.0) for n, at in enumerate(due)], Window(drill, 10.0, 20.0))
+    assert kept_up(run) == share
+
+
+def test_what_was_begun_before_a_fault_is_done_when_its_last_is() -> None:
+    """What came after it does not count, however late; nothing begun before it is no figure."""
+    run = run_of([1.0, 2.0, 11.0], [1.1, 12.5, 30.0], fault(10.0))
+    assert begun_before_s(run) == 2.5
+    assert begun_before_s(run_of([1.0], [1.1], fault(10.0))) == 0.0
+    assert begun_before_s(run_of([11.0], [11.1], fault(10.0))) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({}, None),
+        ({"held": 3}, None),
+        ({"lost": 1}, "1 lost"),
+        ({"repeated": 2}, "2 repeated without a kill to explain it"),
+        ({"held": 0, "repeated": 2}, "2 repeated under `hold`, where nothing may be"),
+    ],
+)
+def test_what_is_held_is_not_lost_and_hold_knows_no_excuse(changes: dict[str, Any], why: str | None) -> None:
+    found = {"unacknowledged": 0, "lost": 0, "misdirected": 0, "repeated": 0, "held": None}
+    assert wrong({**found, **changes}) == why
