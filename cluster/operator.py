@@ -106,7 +106,9 @@ def _vendor_table(rows: list[dict[str, Any]]) -> None:
     for v in rows:
         outcomes = ", ".join(f"{n:.0f} {word}" for word, n in sorted(v["attempts"].items()))
         why = v["held"] or v["reason"] or ""
-        cells = (v["name"], v["channel"], v["state"], ", ".join(v["drains"]) or "–", str(v["queued"]))
+        cut_off = sorted({country for breaker in v["breaker"] for country in breaker["cut_off"]})
+        state = f"{v['state']} without {', '.join(cut_off)}" if cut_off else v["state"]
+        cells = (v["name"], v["channel"], state, ", ".join(v["drains"]) or "–", str(v["queued"]))
         table.add_row(*cells, f"{v['oldest_age_ms'] / 1000:.1f} s", str(v["replicas"]), outcomes, why)
     Console().print(table)
 
@@ -203,7 +205,8 @@ def dead_list(api: Api, **arguments: Any) -> None:
         query = urllib.parse.urlencode({name: value for name, value in chosen.items() if value != ""})
         answer = api.call("GET", f"/v1/dead-letters?{query}")
         for letter in answer["dead_letters"]:
-            tried = f"{len(letter['attempts'])} attempts"
+            lines = (int(a["reason"]) if a["outcome"] == "left_out" else 1 for a in letter["attempts"])
+            tried = f"{sum(lines)} attempts"
             click.echo(f"{letter['id']}  {letter['vendor']:12} {letter['reason']:24} {tried}")
         left -= len(answer["dead_letters"])
         chosen["cursor"] = answer["cursor"]

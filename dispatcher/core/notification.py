@@ -131,7 +131,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One line of a notification's history."""
+    """One line of a notification's history. With `outcome` left_out: so many (`reason`) older lines are not kept."""
 
     at_ms: int
     vendor: str

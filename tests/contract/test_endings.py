@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
-from dispatcher.core.life import Decision, Settle
+from dispatcher.core.life import Decision, Move, Settle
 from dispatcher.core.notification import DeadLetterFilter, Lane
 from tests.contract.worlds import ENDINGS, World, attempt, dead, hold, lanes, move, retry, settle, trigger
 
@@ -145,3 +147,23 @@ async def test_siblings_of_a_trigger_end_on_their_own(world: World) -> None:
     await world.store.apply(me, [(first, settle()), (second, dead()), (third, retry(-1))], now_ms)
     view = await world.views.trigger(sent.id)
     assert [n.state for n in view.notifications] == ["settled", "dead", "due"]
+
+
+async def test_a_long_history_keeps_its_newest_lines_and_the_number_of_the_others(world: World) -> None:
+    """Throttled a thousand times it is some kilobytes long, and says what it left out; nothing else is touched."""
+    me = await world.actor()
+    (claim,) = await world.claimed(me)
+    nid, times = claim.notification.id, 1000
+    for n in range(times):
+        line = dataclasses.replace(attempt(), at_ms=n, outcome="throttled", reason="http_429")
+        assert await world.store.apply(me, [(claim, Move("a", (), line, 0))], world.now_ms()) == ["OK"]
+        (claim,) = (await world.store.claim(me, lanes("a"), 1)).claims
+    view = (await world.views.trigger(nid[:-2])).notifications[0]
+    first, *kept = view.attempts
+    assert (first.outcome, first.vendor) == ("left_out", "")
+    assert int(first.reason) + len(kept) == times
+    assert [line.at_ms for line in kept] == list(range(times - len(kept), times))
+    assert 25 <= len(kept) <= 80
+    assert claim.notification.attempts == 0
+    assert await world.store.apply(me, [(claim, settle())], world.now_ms()) == ["OK"]
+    assert (await world.views.trigger(nid[:-2])).notifications[0].attempts[-1] == attempt()

@@ -220,3 +220,15 @@ def page(scores: dict[str, int], until_ms: int, limit: int) -> list[tuple[str, i
 
 def sequence(entry_id: str) -> int:
     return int(entry_id.rpartition("-")[2])
+
+
+LINES_MAX = 60
+
+
+def shortened(history: list[Attempt], now_ms: int) -> list[Attempt]:
+    """As the scripts do it by bytes: of a long history the older half gives way to the number of its lines."""
+    if len(history) <= LINES_MAX:
+        return history
+    older, newer = history[: -LINES_MAX // 2], history[-LINES_MAX // 2 :]
+    lines = sum(int(line.reason) if line.outcome == "left_out" else 1 for line in older)
+    return [Attempt(now_ms, "", "left_out", str(lines), 0), *newer]

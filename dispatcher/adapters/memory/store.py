@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from dispatcher.adapters.memory.cell import Cell, LaneState, Note, Record, page, rang, sequence
+from dispatcher.adapters.memory.cell import Cell, LaneState, Note, Record, page, rang, sequence, shortened
 from dispatcher.core.caps import Cap, has_room
 from dispatcher.core.life import Dead, Decision, Drop, Hold, Move, Retry, Settle
 from dispatcher.core.look_up import Fingerprint
@@ -172,7 +172,7 @@ class MemoryStore:
             record, note = self._cell.found(nid)
             note.attempts = decision.attempts
             if decision.attempt is not None:
-                note.history.append(decision.attempt)
+                note.history = shortened([*note.history, decision.attempt], now_ms)
             if isinstance(decision, (Settle, Dead)):
                 note.vendor = decision.attempt.vendor if decision.attempt else claim.lane.mailbox
             self._place(nid, record, note, decision, now_ms)
