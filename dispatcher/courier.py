@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from dispatcher.core.breaker import Breaker, BreakerState, Permit
 from dispatcher.core.keyed import KeyedBreakers
+from dispatcher.core.lanes import BULK, claimable
 from dispatcher.core.life import (
     Dead,
     Decision,
@@ -100,6 +101,7 @@ class Courier:
         self._waiting: list[tuple[str, Claim]] = []  # known, not begun: while a suspect is sent alone
         self._isolation: asyncio.Task[None] | None = None
         self._calls: set[asyncio.Task[None]] = set()
+        self._bulk: set[asyncio.Task[None]] = set()  # those of them that are of a bulk lane
         self._aside: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
         self._turn = 0
@@ -172,6 +174,7 @@ class Courier:
             if want <= 0 or not lanes:
                 await self._wait_for_room()
                 continue
+            lanes, want = claimable(lanes, want, self.gate.concurrency.value, len(self._bulk))
             try:
                 got = await self._claim(me, lanes, want)
             except UnavailableError:
@@ -190,6 +193,9 @@ class Courier:
         got = await self._store.claim(me, ordered, want)
         self.replied()
         if not got.claims and not got.orphans:
+            if all(lane.priority != BULK for lane in lanes):
+                await self._wait_for_room()  # a bulk call that ends makes room: nothing tells a claim that blocks
+                return got
             got = await self._store.wait(me, lanes, want, self._limits.claim_block_ms)
             self.replied()
         return got
@@ -246,7 +252,9 @@ class Courier:
             self._isolation = self._start(self._send_suspects(set(self._calls)))
             return
         for me, claim in self._waiting:
-            self._start(self._deliver(me, claim))
+            task = self._start(self._deliver(me, claim))
+            if claim.lane.priority == BULK:
+                self._bulk.add(task)
         self._waiting.clear()
 
     def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
@@ -476,6 +484,7 @@ class Courier:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._calls.discard(task)
+        self._bulk.discard(task)
         self._room.set()
         self.outbox.nudge()
 
