@@ -203,7 +203,7 @@ def cores_used(per_s: float, messages: float, replicas: int, actors: int, p: Pro
 
 def _processes(per_s: float, cpu_ms: float, cores_idle: float) -> int:
     """Processes of one core each that carry `per_s`."""
-    return math.ceil(per_s * cpu_ms / 1000 / (BUSY - cores_idle))
+    return math.ceil(round(per_s * cpu_ms / 1000 / (BUSY - cores_idle), 9))  # exactly full is not one more
 
 
 def _replicas_because(p: Profile) -> str:

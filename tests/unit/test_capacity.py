@@ -71,6 +71,15 @@ def test_an_idle_process_costs_too() -> None:
     assert found["CPU cores, ours"] == pytest.approx((2.3 + 2 * 0.05 + 8 * 0.02) / 0.6)
 
 
+def test_cells_share_the_load() -> None:
+    """What one installation gets is its part of the peak: the sum of all is not five times as much."""
+    found = answer(Load(DAY_S * 1000, BOTH, retention_s=1.0))
+    assert found["cells"] == 5
+    assert found["intake replicas"] == 5 * 4
+    assert found["vendor actors, sms"] == 5 * 4
+    assert found["CPU cores, ours"] == pytest.approx((10 + 1 + 12) / 0.6)
+
+
 def test_a_small_load_still_survives_a_kill() -> None:
     """Two intake replicas and an actor per channel, however little there is to do."""
     found = answer(Load(1, BOTH))
