@@ -6,7 +6,7 @@ Each loop is level-triggered: it looks at what is, not at what happened, so noth
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from dispatcher.core.life import decide_mailbox
@@ -54,6 +54,7 @@ class Caretaker:
         self._cursors: dict[Lane, str] = {}
         self._turn = 0
         self._auditing = asyncio.Lock()
+        self._take_refused: Sequence[str] = ()  # what was told last
 
     async def run(self) -> None:
         p = self._periods
@@ -84,6 +85,9 @@ class Caretaker:
         me = c.me
         got = await self._store.take(me, c.lanes(), at_most)
         c.replied()
+        if got.refused and got.refused != self._take_refused:
+            logger().error("take_refused", vendor=c.vendor.name, lanes=list(got.refused))
+        self._take_refused = got.refused
         if got.claims:
             c.metrics.count("dispatcher_takes", c.vendor.name, by=len(got.claims))
             logger().info("entries_taken", count=len(got.claims), vendor=c.vendor.name, incarnation=me)

@@ -111,7 +111,9 @@ class Courier:
         self.begun: set[tuple[Lane, str]] = set()  # since the audit last asked; it clears it
         self.drained: dict[Lane, None] = dict.fromkeys(self.lanes())  # ever, also by earlier plans
         self.last_reply_s = clock.now_s()
-        self.outbox = Outbox(store, clock, self.time.now_ms, limits.settle_interval_s, self._idle, self._settled)
+        self.outbox = Outbox(
+            store, clock, self.time.now_ms, limits.settle_interval_s, self._idle, self._settled, self._refused
+        )
 
     # ---- what others ask
 
@@ -439,6 +441,12 @@ class Courier:
         m.observe("dispatcher_attempt_seconds", took_s, vendor)
         if outcome.kind is OutcomeKind.ACCEPTED:
             m.observe("dispatcher_age_seconds", max(0, now_ms - n.accepted_ms) / 1000, n.channel)
+
+    def _refused(self, item: Item) -> None:
+        _, claim, decision = item
+        self.metrics.count("dispatcher_refused_outcomes", self.vendor.name)
+        word = type(decision).__name__.lower()
+        logger().error("outcome_refused", notification=claim.notification.id, outcome=word, vendor=self.vendor.name)
 
     def _settled(self, item: Item, reply: str) -> None:
         _, claim, decision = item

@@ -3,6 +3,9 @@
 With fsync always each settling round trip costs an fsync on Redis's one thread and delays accepts, so plain successes
 wait up to `interval_s` for company; a kill can repeat what was sent in that interval. Urgent decisions (moves, dead
 letters, held) go at once, and so does everything when nothing else is in flight: a lone message is not delayed.
+
+What the store refuses for its own sake (a record or a key of another type) must not stop its neighbours, nor be sent
+again: it stands aside, known and pending, and is tried again now and then. Should the actor die, it ends as poison.
 """
 
 from __future__ import annotations
@@ -20,6 +23,10 @@ Item = tuple[str, Claim, Decision]
 
 BATCH_MAX = 256
 
+REFUSED_AGAIN_S = 5.0
+REFUSED_MAX = 100
+"""More than this, and it is not a few broken ones: outcomes are unsettled, and nothing new may begin."""
+
 
 async def rung(bell: asyncio.Event, seconds: float) -> None:
     """`bell` is set, or `seconds` have passed. A cancellation always ends it.
@@ -35,7 +42,8 @@ async def rung(bell: asyncio.Event, seconds: float) -> None:
 
 
 class Outbox:
-    """Holds decisions until the store has them. `on_done(item, reply)` is called once per item: OK or LOST."""
+    """Holds decisions until the store has them. `on_done(item, reply)` is called once per item: OK or LOST; before
+    that `on_refused(item)` once, if the store says that this one will not do."""
 
     def __init__(
         self,
@@ -45,10 +53,13 @@ class Outbox:
         interval_s: float,
         idle: Callable[[], bool],
         on_done: Callable[[Item, str], None],
+        on_refused: Callable[[Item], None] = lambda item: None,
     ) -> None:
         self._store, self._clock, self._now_ms = store, clock, now_ms
-        self._interval_s, self._idle, self._on_done = interval_s, idle, on_done
+        self._interval_s, self._idle, self._on_done, self._on_refused = interval_s, idle, on_done, on_refused
         self._items: list[tuple[float, Item]] = []
+        self._refused: list[tuple[float, Item]] = []  # since when, and not before this again
+        self._told: set[int] = set()  # refused ones that were told of: each is held by one of the lists
         self._changed = asyncio.Event()
         self._urgent = False
         self._flushing = asyncio.Lock()
@@ -67,14 +78,17 @@ class Outbox:
         return len(self._items)
 
     def oldest_age_s(self) -> float:
-        return self._clock.now_s() - self._items[0][0] if self._items else 0.0
+        """Of what is unsettled, without a few that were refused."""
+        waiting = self._items + self._refused if len(self._refused) > REFUSED_MAX else self._items
+        return self._clock.now_s() - min(since_s for since_s, _ in waiting) if waiting else 0.0
 
     async def run(self) -> None:
         """Flush for ever; ends by cancellation only, and loses nothing then: unflushed items stay here."""
         while True:
+            self._try_refused_again()
             if not self._items:
                 self._changed.clear()
-                await self._changed.wait()
+                await rung(self._changed, REFUSED_AGAIN_S) if self._refused else await self._changed.wait()
                 continue
             wait_s = self._interval_s - self.oldest_age_s()
             if wait_s > 0 and not self._urgent and not self._idle():
@@ -108,5 +122,22 @@ class Outbox:
             gone = {id(item) for item, _ in answered}
             self._items = [pair for pair in self._items if id(pair[1]) not in gone]
             for item, reply in answered:
-                self._on_done(item, reply)
+                if reply == "REFUSED":
+                    self._stand_aside(item)
+                else:
+                    self._told.discard(id(item))
+                    self._on_done(item, reply)
         return all_applied
+
+    def _stand_aside(self, item: Item) -> None:
+        self._refused.append((self._clock.now_s(), item))
+        if id(item) not in self._told:
+            self._told.add(id(item))
+            self._on_refused(item)
+
+    def _try_refused_again(self) -> None:
+        due_s = self._clock.now_s() - REFUSED_AGAIN_S
+        again = [pair for pair in self._refused if pair[0] <= due_s]
+        if again:
+            self._refused = [pair for pair in self._refused if pair[0] > due_s]
+            self._items += [(self._clock.now_s(), item) for _, item in again]

@@ -77,6 +77,8 @@ class Claims:
     orphans: list[tuple[Lane, str, str]]
     lost: int = 0
     unreadable: Sequence[Claim] = ()
+    refused: Sequence[str] = ()
+    """What the store said where it could not do it; the rest is done."""
 
 
 @dataclass(frozen=True, slots=True)

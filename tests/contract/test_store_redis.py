@@ -217,12 +217,12 @@ DESTINATIONS = {"retry": KEYS.due, "dead": KEYS.dead, "hold": KEYS.held, "move":
 
 @pytest.mark.parametrize("ending", DESTINATIONS)
 async def test_an_error_repeats_and_cannot_lose(world: World, redis_client: redis.asyncio.Redis, ending: str) -> None:
-    """A decision that meets an error is ERROR; the entry is still pending and a repeat carries it out."""
+    """A decision that meets a key of another type is REFUSED; it is still pending and a repeat carries it out."""
     me = await world.actor()
     (claim,) = await world.claimed(me)
     decision = ENDINGS[ending]
     await redis_client.set(DESTINATIONS[ending], "of another type")
-    assert await world.store.apply(me, [(claim, decision)], world.now_ms()) == ["ERROR"]
+    assert await world.store.apply(me, [(claim, decision)], world.now_ms()) == ["REFUSED"]
     assert len((await world.store.own(me, lanes("a"), set())).claims) == 1
     await redis_client.delete(DESTINATIONS[ending])
     assert await world.store.apply(me, [(claim, decision)], world.now_ms()) == ["OK"]
@@ -385,3 +385,25 @@ def _in_mailbox(notification: Any, vendor: str) -> Any:
     import dataclasses
 
     return dataclasses.replace(notification, vendor=vendor)
+
+
+async def test_a_take_that_the_store_refuses_is_told_and_stops_no_other(
+    world: World, redis_client: redis.asyncio.Redis
+) -> None:
+    """Of what was begun under `hold` the next place is the held ones: with that key broken it stays pending."""
+    dying = await world.actor()
+    (begun,) = await world.claimed(dying, 1, on_unknown="hold")
+    assert await world.store.start(dying, begun)
+    await world.queued(1, priority="bulk")
+    assert len((await world.store.claim(dying, [Lane("a", "bulk")], 1)).claims) == 1
+    await world.bury(dying)
+    await redis_client.set(KEYS.held, "of another type")
+    me = await world.actor()
+    got = await world.store.take(me, lanes("a"))
+    assert [claim.lane.priority for claim in got.claims] == ["bulk"]
+    (told,) = got.refused
+    assert told.startswith(f"{KEYS.lane(Lane('a', 'normal'))}: ") and "WRONGTYPE" in told
+    await redis_client.delete(KEYS.held)
+    got = await world.store.take(me, lanes("a"))
+    assert got.refused == []
+    assert await world.state(begun.notification.id) == "held"

@@ -23,6 +23,7 @@ class Ledger:
         self.away = 0
         self.lose = 0
         self.refuse: set[str] = set()
+        self.word = "ERROR"
 
     async def apply(self, me: str, decided: Sequence[tuple[Claim, Decision]], now_ms: int) -> list[str]:
         await asyncio.sleep(self.took_s)
@@ -33,7 +34,7 @@ class Ledger:
         replies = []
         for claim, _ in decided:
             if claim.entry_id in self.refuse:
-                replies.append("ERROR")
+                replies.append(self.word)
                 continue
             replies.append("LOST" if claim.entry_id in self.applied else "OK")
             self.applied.add(claim.entry_id)
@@ -48,6 +49,7 @@ class Scene:
         self.ledger = Ledger(took_s)
         self.busy = busy
         self.done: list[tuple[str, str]] = []
+        self.refused: list[str] = []
         self.began_s = asyncio.get_running_loop().time()
         self.outbox = Outbox(
             self.ledger,  # type: ignore[arg-type]
@@ -56,6 +58,7 @@ class Scene:
             interval_s,
             lambda: not self.busy,
             lambda item, reply: self.done.append((item[1].entry_id, reply)),
+            lambda item: self.refused.append(item[1].entry_id),
         )
         self.task = asyncio.ensure_future(self.outbox.run())
 
@@ -182,3 +185,42 @@ async def test_a_round_trip_speaks_for_one_incarnation() -> None:
     assert [len(trip) for trip in scene.ledger.trips] == [256, 44, 1]
     assert scene.ledger.trips[-1] == ["a/2:y"]
     assert len(scene.done) == 301
+
+
+@virtual
+async def test_what_the_store_will_not_take_stands_aside() -> None:
+    """Its neighbours settle, new work may begin, it is told of once and tried again every five seconds."""
+    scene = Scene()
+    scene.ledger.refuse, scene.ledger.word = {"bad"}, "REFUSED"
+    scene.put("a", "bad", "b")
+    await scene.pass_s(12.0)
+    assert sorted(scene.done) == [("a", "OK"), ("b", "OK")]
+    assert scene.refused == ["bad"]
+    assert sum("a/1:bad" in trip for trip in scene.ledger.trips) == 3
+    assert scene.outbox.oldest_age_s() < 1.0
+    scene.ledger.refuse = set()
+    await scene.pass_s(6.0)
+    assert ("bad", "OK") in scene.done
+    await scene.pass_s(60.0)
+    assert len(scene.done) == 3
+
+
+@virtual
+async def test_an_error_of_the_store_holds_everything_up() -> None:
+    """It is not one message's fault: what is unsettled grows older, and nothing new begins."""
+    scene = Scene()
+    scene.ledger.refuse = {"bad"}
+    scene.put("a", "bad", "b")
+    await scene.pass_s(3.0)
+    assert scene.outbox.oldest_age_s() > 2.5
+    assert scene.refused == []
+
+
+@virtual
+async def test_too_many_refused_are_the_stores_fault_after_all() -> None:
+    scene = Scene()
+    names = [f"bad{n}" for n in range(101)]
+    scene.ledger.refuse, scene.ledger.word = set(names), "REFUSED"
+    scene.put(*names)
+    await scene.pass_s(3.0)
+    assert scene.outbox.oldest_age_s() > 2.0

@@ -11,6 +11,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from redis.exceptions import OutOfMemoryError, ResponseError
@@ -232,17 +233,23 @@ class RedisStore:
         ]
         if not calls:
             return Claims(0, [], [])
-        replies = [reply for reply in await run(self._redis, calls) if not isinstance(reply, Exception)]
+        answers = await run(self._redis, calls)
+        replies = [reply for reply in answers if not isinstance(reply, Exception)]
+        refused = [
+            f"{call.keys[0]}: {it}" for call, it in zip(calls, answers, strict=True) if isinstance(it, Exception)
+        ]
         rows = [row for reply in replies for row in reply[2]]
         lost = sum(int(reply[1]) for reply in replies)
-        return self._claims(max((int(reply[0]) for reply in replies), default=0), rows, lost)
+        got = self._claims(max((int(reply[0]) for reply in replies), default=0), rows, lost)
+        return replace(got, refused=refused)
 
     # ---- the final word
 
     async def apply(self, me: str, decided: Sequence[tuple[Claim, Decision]], now_ms: int) -> list[str]:
-        """Carry out each decision; OK or LOST in order (LOST on a repeat: done, or taken over). ERROR: not done."""
+        """Carry out each decision; OK or LOST in order (LOST on a repeat: done, or taken over). Not done is ERROR where
+        the store is to blame, REFUSED where it is the record or a key: the same again would be."""
         replies = await run(self._redis, [self._decision_call(me, claim, d, now_ms) for claim, d in decided])
-        return ["ERROR" if isinstance(reply, Exception) else reply for reply in replies]
+        return [_decision_word(reply) for reply in replies]
 
     def _decision_call(self, me: str, claim: Claim, decision: Decision, now_ms: int) -> Call:
         k, n = self._keys, claim.notification
@@ -400,6 +407,16 @@ class RedisStore:
             [nid, i, to, reason, self._retention_ms, seconds * 1000 + micros // 1000],
         )
         return str(reply[1] if reply[0] == "STATE" else reply[0])
+
+
+OF_THE_STORE = ("OOM", "MISCONF", "READONLY", "LOADING", "NOREPLICAS", "MASTERDOWN", "BUSY", "NOSCRIPT")
+"""Redis's words for what has nothing to do with the keys of a script; within a script's error as well."""
+
+
+def _decision_word(reply: Any) -> str:
+    if not isinstance(reply, Exception):
+        return str(reply)
+    return "ERROR" if any(word in f"{type(reply).__name__} {reply}" for word in OF_THE_STORE) else "REFUSED"
 
 
 def _accept_word(reply: Any) -> str:
