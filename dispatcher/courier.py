@@ -55,6 +55,10 @@ LATE_TRIES = 5
 UNREADABLE_WAIT_MS = 30_000
 """Of a record that this version cannot read: about as long as a roll-back lasts."""
 
+FOREIGN_PAUSE_S = 0.25
+"""A recovering vendor looks for probes in its fallback's mailbox. What is not for it goes back, behind all the others: so
+where one was not, it does not look again at once, or it would turn a whole backlog over."""
+
 LOWER_LANES_EVERY = 8
 """One claim in eight goes from the bottom lane up, so that bulk moves however busy the others are."""
 
@@ -105,6 +109,7 @@ class Courier:
         self._aside: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
         self._turn = 0
+        self._own_only_until_s = 0.0
         self.done = 0  # entries claimed and settled, ever: what a watchdog looks at
         self.stopping = False
         self.audit_wanted = False
@@ -172,7 +177,7 @@ class Courier:
         me = self.me
         while not self.stopping:
             self.gate.tick()
-            want, lanes = self._want(), self.lanes()
+            want, lanes = self._want(), self._lanes_now()
             if want <= 0 or not lanes:
                 await self._wait_for_room()
                 continue
@@ -188,6 +193,11 @@ class Courier:
                 # There is little work: let some gather, so that a claim (an fsync) serves several. A lone message is
                 # not delayed by it, since the first claim after a pause waits for nothing.
                 await self._clock.sleep(self._limits.claim_pace_s)
+
+    def _lanes_now(self) -> list[Lane]:
+        if self._clock.now_s() < self._own_only_until_s:
+            return [lane for lane in self.lanes() if lane.mailbox == self.vendor.name]
+        return self.lanes()
 
     async def _claim(self, me: str, lanes: list[Lane], want: int) -> Claims:
         self._turn += 1
@@ -357,6 +367,8 @@ class Courier:
         decision = decide_before(n, now_ms, self._retry)
         if decision is None and claim.lane.mailbox != self.vendor.name:
             decision = decide_adopted(n, self.vendor.name, self.plan.usable, self.plan.epoch, now_ms, self._chance())
+            if decision is not None and self.breaker.state is BreakerState.HALF_OPEN:
+                self._own_only_until_s = self._clock.now_s() + FOREIGN_PAUSE_S
         if decision is not None:
             return decision
         try:

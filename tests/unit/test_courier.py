@@ -10,7 +10,7 @@ import pytest
 
 from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.caretaker import Caretaker, CaretakerPeriods
-from dispatcher.core.breaker import BreakerState
+from dispatcher.core.breaker import BreakerSnapshot, BreakerState
 from dispatcher.core.breaker_config import BreakerConfig
 from dispatcher.core.message import Message
 from dispatcher.core.notification import Lane, NewNotification
@@ -590,3 +590,23 @@ async def test_a_throttle_lowers_the_limit_and_spends_no_attempt() -> None:
     (nid,) = await stage.accept()
     await until(lambda: stage.state(nid) == "due")
     assert (courier.gate.concurrency.value, stage.cell.found(nid)[1].attempts) == (44, 0)
+
+
+@virtual
+async def test_a_prober_does_not_turn_its_fallbacks_backlog_over() -> None:
+    """Of a backlog that is not for it a recovering vendor disturbs some dozens a second, and finds what is."""
+    stage, a, b = Stage(), ScriptedVendor("a"), ScriptedVendor("b", took_s=1.0)
+    first = await stage.courier(a, breaker=FRAGILE)
+    second = await stage.courier(b, limits=CourierLimits(concurrency_min=2, concurrency_max=2))
+    first.breaker.restore(BreakerSnapshot(BreakerState.HALF_OPEN), 0, int(stage.clock.now_s() * 1e9))
+    plan = plan_of(a="half_open", b="closed")
+    entries = {"a": dataclasses.replace(plan.vendors["a"], drains=("a", "b"), prober=first.me), "b": plan.vendors["b"]}
+    for courier in (first, second):
+        courier.adopt_plan(dataclasses.replace(plan, vendors=entries))
+        stage.start(tend(stage, courier).run())
+    await stage.accept(2000, vendor="b", chain=("b",))
+    await asyncio.sleep(5)
+    disturbed = stage.counted("dispatcher_moves", "a", "b") + stage.counted("dispatcher_retries", "a")
+    assert 20 <= disturbed <= 5 * 5 * 5
+    await stage.accept(500, vendor="b", chain=("a", "b"), priority="high")
+    await until(lambda: len(a.sent) >= 2, 2.0)
