@@ -56,7 +56,7 @@ UNREADABLE_WAIT_MS = 30_000
 """Of a record that this version cannot read: about as long as a roll-back lasts."""
 
 FOREIGN_PAUSE_S = 0.25
-"""A recovering vendor looks for probes in its fallback's mailbox. What is not for it goes back, behind all the others: so
+"""A recovering vendor looks for probes in its fallback's mailbox. What is not for it goes back, behind all the others:
 where one was not, it does not look again at once, or it would turn a whole backlog over."""
 
 LOWER_LANES_EVERY = 8
