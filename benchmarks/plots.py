@@ -264,6 +264,14 @@ def _elastic(figures: Figures) -> Drawing:
     return drawing
 
 
+def _intake_elastic(figures: Figures) -> Drawing:
+    drawing, axes = _pyplot().subplots(figsize=(8, 3))
+    samples = figures["samples"]
+    axes.step([s["at_s"] for s in samples], [s["replicas"] for s in samples], where="post")
+    axes.set(xlabel="seconds", ylabel="intake replicas", title="Intake follows the requests in hand")
+    return drawing
+
+
 FIRST_TRIGGER = "delivery_of_the_first_trigger_s"
 
 
@@ -318,6 +326,7 @@ CHARTS: Mapping[str, Callable[[Figures], Drawing]] = {
     "growth": _growth,
     "scaling": _scaling,
     "elastic": _elastic,
+    "intake_elastic": _intake_elastic,
     "cold_start": _cold_start,
     "soak": _soak,
     "hotspots": _hotspots,

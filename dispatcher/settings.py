@@ -226,6 +226,7 @@ class SupervisionSettings(_Section):
 class IntakeSettings(_Section):
     replicas_min: PositiveInt = 2  # killing one of two cost 3 of 7,500 requests, the only one 117
     replicas_max: Annotated[int, Field(ge=1)] = 4  # beyond this Redis's fsync is the limit
+    ongoing_target: PositiveInt = 200  # requests in hand of each; a healthy one has ten at 1,157/s
     group_commit_max: PositiveInt = 64  # one pipelined round trip; more only lengthens the first one's wait
 
 

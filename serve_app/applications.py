@@ -64,8 +64,10 @@ def _intake(settings: Settings, data: dict[str, Any], runtime: dict[str, str]) -
         autoscaling_config=AutoscalingConfig(
             min_replicas=settings.intake.replicas_min,
             max_replicas=max(settings.intake.replicas_min, settings.intake.replicas_max),
-            target_ongoing_requests=200,
-            upscale_delay_s=3.0,
+            target_ongoing_requests=settings.intake.ongoing_target,
+            metrics_interval_s=1.0,
+            look_back_period_s=3.0,
+            upscale_delay_s=1.0,
             downscale_delay_s=60.0,
         ),
     )(serve.ingress(Door())(IntakeShell))

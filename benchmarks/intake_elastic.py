@@ -1,0 +1,109 @@
+"""Does intake follow the requests in hand, up and down, and does anything get lost on the way?
+
+    python -m benchmarks.intake_elastic
+
+50 triggers a second all the time, an SMS and an e-mail each. For 30 seconds the store answers late: Redis is stopped
+for 0.4 s of each half second, so that accepts pile up within their deadline (0.8 s). With `intake.ongoing_target: 2`
+that is a need for more replicas on a real Serve; afterwards they go again. Samples the replicas twice a second; prints
+how long after the store grew slow there were more and most, when they were gone again, first tries, lost, duplicated.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import uvloop
+
+from benchmarks import results
+from benchmarks.whole_service import bodies, drained, losses, running
+from cluster.load import percentile, post_steadily
+from cluster.service import Service
+
+RATE, TARGET, LEAST, MOST = 50.0, 2, 2, 4
+STOPPED_S, EVERY_S = 0.4, 0.5
+BEFORE_S, SLOW_S, AFTER_S = 10.0, 30.0, 110.0
+"""After it Serve waits for a minute, and drains what it ends."""
+
+
+def slow_down(service: Service, seconds: float) -> None:
+    """Stop Redis again and again; it always runs at the end."""
+    (pid,) = service.redis_pids()
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(STOPPED_S)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        time.sleep(EVERY_S - STOPPED_S)
+
+
+def measure(service: Service, phases: tuple[float, float, float]) -> dict[str, Any]:
+    before_s, slow_s, _ = phases
+    samples: list[tuple[float, int]] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.5):
+            samples.append((time.time(), len(service.pids("ServeReplica:intake"))))
+
+    watching = threading.Thread(target=watch, daemon=True)
+    slowing = threading.Timer(before_s, slow_down, (service, slow_s))
+    began_s = time.time()
+    watching.start()
+    slowing.start()
+    posted = uvloop.run(post_steadily(service.api, bodies(int(RATE * sum(phases))), RATE))
+    slowing.join()
+    verdict = drained(service, posted)
+    over.set()
+    watching.join()
+    slow_at_s, healed_s = began_s + before_s, began_s + before_s + slow_s
+    healthy_ms = [ms for p in posted if p.due_s < slow_at_s and (ms := p.accept_ms) is not None]
+    return {
+        **reading(samples, slow_at_s, healed_s),
+        "accepted": verdict.accepted,
+        "first_try_percent": round(100 * sum(p.first_status == 202 for p in posted) / len(posted), 2),
+        "accept_ms_p99_before": round(percentile(healthy_ms, 0.99), 1),
+        **losses(service, verdict),
+        "samples": [{"at_s": round(at_s - began_s, 1), "replicas": replicas} for at_s, replicas in samples],
+    }
+
+
+def reading(samples: list[tuple[float, int]], slow_at_s: float, healed_s: float) -> dict[str, Any]:
+    """Seconds after the store grew slow, and after it was well again; None: never."""
+
+    def first(since_s: float, least: int, most: int) -> float | None:
+        found = (at_s for at_s, replicas in samples if at_s >= since_s and least <= replicas <= most)
+        return next((round(at_s - since_s, 1) for at_s in found), None)
+
+    highest = max((replicas for _, replicas in samples), default=0)
+    return {
+        "replicas_most": highest,
+        "first_more_after_s": first(slow_at_s, LEAST + 1, highest),
+        "most_after_s": first(slow_at_s, highest, highest),
+        "least_again_after_s": first(healed_s, 0, LEAST),
+    }
+
+
+@click.command(help=__doc__)
+@results.options
+def main(quick: bool, results_: Path | None) -> None:
+    phases = (1.0, 2.0, 2.0) if quick else (BEFORE_S, SLOW_S, AFTER_S)
+    intake = {"replicas_min": LEAST, "replicas_max": MOST, "ongoing_target": TARGET}
+    with running({"intake": intake}) as (service, _):
+        figures = measure(service, phases)
+    for name, value in figures.items():
+        if name != "samples":
+            click.echo(f"{name:22} {value}")
+    results.report("intake_elastic", figures, results_, quick)
+    results.convict([figures])
+
+
+if __name__ == "__main__":
+    main()
