@@ -118,6 +118,9 @@ class Smtp:
             await connection.connect()
             if self._username is not None and self._password is not None:
                 await connection.login(self._username, self._password.reveal())
+        except RuntimeError as error:  # no thread to be had for the look-up of its name
+            connection.close()
+            raise OSError(None, str(error)) from error
         except BaseException:
             connection.close()
             raise
