@@ -7,6 +7,7 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import aiohttp.connector
 import pytest
 
+from cluster.state import free_port
 from dispatcher.adapters.vendors import build
 from dispatcher.core.outcome import Outcome, OutcomeKind
 from dispatcher.ports import Vendor
@@ -184,6 +186,24 @@ async def test_a_name_without_an_address_is_not_sent(
     if resolver in (no_such_name, no_answer_now) or (resolver is nothing and adapter != "smtp"):
         assert outcome.reason == "dns"
     assert time.monotonic() - began < TIMEOUT_S + 0.5
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+async def test_without_a_thread_to_resolve_in_it_is_not_sent(adapter: str) -> None:
+    """Threads used up (fault row 39): not sent, of local origin; with threads again the name is found."""
+
+    class NoThread(ThreadPoolExecutor):
+        def submit(self, *args: Any, **kwargs: Any) -> Any:
+            raise RuntimeError("can't start new thread")
+
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(NoThread())
+    vendor = vendor_at(adapter, "localhost", free_port())
+    outcome = await vendor.send(message_for(adapter), TIMEOUT_S)
+    assert (outcome.kind, outcome.local_origin) == (OutcomeKind.FAILED, True)
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    outcome = await send(vendor, message_for(adapter), TIMEOUT_S)
+    assert (outcome.kind, outcome.local_origin, outcome.reason) == (OutcomeKind.FAILED, True, "connect")
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)

@@ -56,12 +56,19 @@ class _Body(BytesPayload):
 
 
 class _Resolver(aiohttp.ThreadedResolver):
-    """The system's, for which a name without an address is an error: aiohttp would stumble over the empty list."""
+    """The system's, for which a name without an address is an error: aiohttp would stumble over the empty list.
+
+    So is a name that no thread could be had for, which is a RuntimeError: as such it would be a bug of ours, outcome
+    unknown, though nothing was sent.
+    """
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        found = await super().resolve(host, port, family)
+        try:
+            found = await super().resolve(host, port, family)
+        except RuntimeError as error:
+            raise OSError(None, str(error)) from error
         if not found:
             raise OSError(None, "the name has no address")
         return found

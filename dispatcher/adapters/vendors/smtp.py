@@ -60,12 +60,14 @@ class Smtp:
             if step.dotted:
                 return Outcome.unknown("connection_lost")
             return Outcome.failed(_not_sent(error), local_origin=not step.greeted)
-        except aiosmtplib.SMTPAuthenticationError as error:
-            return Outcome.failed(f"smtp_{error.code}", scope=Scope.ACCOUNT)
         except aiosmtplib.SMTPResponseException as error:
+            if not _is_no(error.code):
+                return _no_answer(step)
+            if isinstance(error, aiosmtplib.SMTPAuthenticationError):
+                return Outcome.failed(f"smtp_{error.code}", scope=Scope.ACCOUNT)
             return _refused(error.code)
         except aiosmtplib.SMTPException:
-            return Outcome.unknown("smtp_protocol") if step.dotted else Outcome.failed("smtp_protocol")
+            return _no_answer(step)
 
     async def close(self) -> None:
         for connection in self._idle:
@@ -87,7 +89,9 @@ class Smtp:
             step.dotted = True  # from here on the final dot may have left
             response = await connection.data(content)
             kept = True
-        except aiosmtplib.SMTPResponseException:
+        except aiosmtplib.SMTPResponseException as error:
+            if not _is_no(error.code):
+                raise
             step.dotted = False  # the server answered: it did not take it
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(connection.rset(), 1.0)
@@ -114,6 +118,9 @@ class Smtp:
             await connection.connect()
             if self._username is not None and self._password is not None:
                 await connection.login(self._username, self._password.reveal())
+        except RuntimeError as error:  # no thread to be had for the look-up of its name
+            connection.close()
+            raise OSError(None, str(error)) from error
         except BaseException:
             connection.close()
             raise
@@ -137,6 +144,15 @@ class _Step:
     def __init__(self) -> None:
         self.greeted = False
         self.dotted = False
+
+
+def _is_no(code: int) -> bool:
+    """Whether a server said no. aiosmtplib raises the same, with code -1, of what is no SMTP reply or has no end."""
+    return 400 <= code < 600
+
+
+def _no_answer(step: _Step) -> Outcome:
+    return Outcome.unknown("smtp_protocol") if step.dotted else Outcome.failed("smtp_protocol")
 
 
 def _refused(code: int) -> Outcome:

@@ -128,6 +128,7 @@ class Bench:
         self.workers: dict[str, Worker] = {}
         self.deaths = 0
         self.ports = [free_port()]
+        self.log_to = ""  # where every process logs; empty: to files in `folder`
         self._links: list[Link] = []
         self._keeping: threading.Thread | None = None
         self._over = threading.Event()
@@ -161,7 +162,7 @@ class Bench:
             "vendor": name,
             "settings": self.settings,
             "runtime": {"redis_url": link.url if link else self.server.url, "warnings": ""},
-            "log": str(self.folder / f"{name}.log"),
+            "log": self.log_to or str(self.folder / f"{name}.log"),
             "port": self.ports[0],
             "crash": crash,
             "skewed": skewed,

@@ -1,0 +1,90 @@
+"""A Ray cluster that somebody else started: what `dispatcher deploy` is for. All its nodes are on this machine."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cluster.redis_server import RedisServer
+from cluster.state import MARKER, free_port, processes_of, reap
+
+FEW_BYTES = "--object-store-memory=78643200"  # the least: no message ever goes through it
+
+
+@dataclass
+class ForeignCluster:
+    """A cluster made by `ray start`, and a Redis of its own; every process carries its node's marker."""
+
+    folder: Path
+    marker: str = field(default_factory=lambda: secrets.token_hex(8))
+    gcs: int = field(default_factory=free_port)
+    port: int = field(default_factory=free_port)
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.redis = RedisServer(self.folder / "redis", self.folder / "r.sock")
+        self._nodes: list[str] = []
+        ports = {
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+            "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
+            "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+        }
+        self.environment = {
+            **os.environ,
+            **ports,
+            MARKER: self.marker,
+            "HOME": str(self.folder),
+            "RAY_AUTH_MODE": "disabled",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "SANDBOX_URL": "http://127.0.0.1:1",
+            "SANDBOX_SMTP_PORT": "1",
+            **self.variables,
+        }
+
+    def start(self) -> None:
+        """Redis and the head."""
+        self.redis.start()
+        self._ray("--head", f"--port={self.gcs}", "--include-dashboard=false", "--temp-dir", str(self.folder / "ray"))
+
+    def add_node(self) -> str:
+        """One more raylet on this machine; the marker that its processes carry, workers included."""
+        self._nodes.append(secrets.token_hex(8))
+        apart = [f"--dashboard-agent-listen-port={free_port()}", "--min-worker-port=0", "--max-worker-port=0"]
+        self._ray(f"--address=127.0.0.1:{self.gcs}", *apart, marker=self._nodes[-1])
+        return self._nodes[-1]
+
+    def _ray(self, *words: str, marker: str = "") -> None:
+        usual = ["--num-cpus=2", "--disable-usage-stats", "--node-ip-address=127.0.0.1", FEW_BYTES]
+        started = self.run("ray.scripts.scripts", "start", *words, *usual, marker=marker)
+        assert started.returncode == 0, started.stdout + started.stderr
+
+    def run(self, *words: str, marker: str = "") -> subprocess.CompletedProcess[str]:
+        return self._python("-m", *words, marker=marker)
+
+    def python(self, program: str, *words: str) -> subprocess.CompletedProcess[str]:
+        return self._python("-c", program, *words)
+
+    def _python(self, *words: str, marker: str = "") -> subprocess.CompletedProcess[str]:
+        environment = {**self.environment, MARKER: marker or self.marker}
+        command = [sys.executable, *words]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150, check=False)
+
+    def dispatcher(self, *words: str) -> subprocess.CompletedProcess[str]:
+        target = ("--ray-address", f"127.0.0.1:{self.gcs}", "--redis-url", self.redis.url)
+        return self.run("cluster.cli", *words, *target)
+
+    def replicas(self, marker: str = "") -> dict[int, str]:
+        """Serve replicas of ours, of all nodes or of one: pid → application."""
+        nodes = [marker] if marker else [self.marker, *self._nodes]
+        commands = [pair for node in nodes for pair in processes_of(node).items()]
+        return {pid: command.split(":")[3] for pid, command in commands if "ServeReplica:" in command}
+
+    def close(self) -> None:
+        for marker in (*self._nodes, self.marker):
+            reap(marker)
+        self.redis.stop()

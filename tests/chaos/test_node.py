@@ -1,0 +1,131 @@
+"""Fault matrix row 7: a node of a Ray cluster is lost, its raylet and all its workers at once.
+
+Two nodes of one cluster, both on this machine: addresses between machines are not tested here. Steady state: 40
+triggers/s, an SMS each, to a vendor that takes 0.4 s, so that each of its two actors has some 8 calls in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cluster.load import Posted, post_steadily
+from cluster.state import processes_of
+from tests.chaos.bench.checker import examine, waiting
+from tests.chaos.bench.foreign import ForeignCluster
+from tests.chaos.bench.installation import CHANNELS, VENDORS, Sandbox, paid, settings
+from tests.chaos.running import kill, wait_for
+
+pytestmark = [pytest.mark.chaos, pytest.mark.long]
+
+RATE = 40.0
+CALL_S = 0.4
+BUSY_S = 0.4
+"""Clocks, and turns, of a busy machine."""
+UNSETTLED_S = CALL_S + 0.1 + BUSY_S
+"""A call and the settle interval: what was delivered earlier had been settled."""
+
+QUICK = {
+    "RAY_health_check_initial_delay_ms": "1000",  # a killed raylet refuses connections: dead after four refusals;
+    "RAY_health_check_period_ms": "500",  # one that is merely slow has 20 s
+    "RAY_health_check_timeout_ms": "5000",
+    "RAY_health_check_failure_threshold": "4",
+}
+SERVE_ON_THE_HEAD = (
+    "import sys; from cluster.deploy import _connect;"
+    " _connect(sys.argv[1]).start(http_options={'host': '127.0.0.1', 'port': int(sys.argv[2])},"
+    " proxy_location='HeadOnly')"
+)
+"""The nodes share one address, so that a second haproxy would fight for the port."""
+
+
+@pytest.fixture
+def cluster() -> Iterator[ForeignCluster]:
+    found = ForeignCluster(Path(tempfile.mkdtemp(prefix="ndn-")), variables=QUICK)
+    try:
+        found.start()
+        yield found
+    finally:
+        found.close()
+        shutil.rmtree(found.folder, ignore_errors=True)
+
+
+def test_a_lost_node_loses_nothing_and_its_actors_move(cluster: ForeignCluster, sandbox: Sandbox) -> None:
+    """SIGKILL to a raylet and its workers: the rest takes their claims, and they start again on what is left."""
+    lost = cluster.add_node()
+    deploy(cluster, sandbox)
+    before = sorted(cluster.replicas().values())
+    assert "vendor-sms-a" in cluster.replicas(lost).values(), "nothing to lose: Serve put no actor there"
+    store = cluster.redis.client()
+    span: list[float] = []
+    claimed: dict[str, int] = {}
+
+    def fault() -> None:
+        time.sleep(3.0)
+        span.append(time.time())
+        kill(list(processes_of(lost)))  # one after the other
+        span.append(time.time())
+        for lane in store.scan_iter(match="{nd:0}:mb:*"):
+            claimed.update({c["name"]: c["pending"] for c in store.xinfo_consumers(lane, "g") if c["pending"]})
+
+    sandbox.reset()
+    sandbox.fault("sms-a", "slow", latency_ms=int(CALL_S * 1000))
+    posted = asyncio.run(load(cluster, 400, fault))
+    wait_for(lambda: waiting(store) == 0, 40)
+    found = examine(posted, {v: sandbox.received(v)["received"] for v in VENDORS}, CHANNELS, store)
+    assert found.verdict.accepted == len(posted)
+    assert (found.lost, found.contradictions, found.verdict.unexpected) == ([], [], [])
+    first, (began_s, ended_s) = found.verdict.delivered_at, span
+    outside = {n: first[n] - began_s for n in found.duplicated}
+    outside = {n: s for n, s in outside.items() if not -UNSETTLED_S <= s <= ended_s - began_s + CALL_S + BUSY_S}
+    assert outside == {}, "repeated, and not in flight at the kill"
+    assert found.verdict.repeats <= RATE * UNSETTLED_S
+    actors = store.hgetall("{nd:0}:actors")
+    died = [name for name in claimed if actors.get(name) != "live"]  # one of which nothing is left is forgotten
+    assert died, "the dead had claimed nothing"
+    wait_for(lambda: sorted(cluster.replicas().values()) == before, 40)
+    assert cluster.replicas(lost) == {}
+
+
+def deploy(cluster: ForeignCluster, sandbox: Sandbox) -> None:
+    """Two actors of `sms-a`, two intake replicas, spread by Serve over the nodes there are."""
+    several = settings(sandbox.url, {})
+    several["vendors"]["sms-a"]["replicas_min"] = 2
+    config = cluster.folder / "config.yaml"
+    config.write_text(yaml.safe_dump(several))
+    served = cluster.python(SERVE_ON_THE_HEAD, f"127.0.0.1:{cluster.gcs}", str(cluster.port))
+    assert served.returncode == 0, served.stdout + served.stderr
+    done = cluster.dispatcher("deploy", "--config", str(config), "--port", str(cluster.port))
+    assert done.returncode == 0, done.stdout + done.stderr
+    wait_for(lambda: ready(cluster), 30)
+
+
+async def load(cluster: ForeignCluster, count: int, fault: Callable[[], None]) -> list[Posted]:
+    breaking = asyncio.ensure_future(asyncio.to_thread(fault))
+    posted = await post_steadily(f"http://127.0.0.1:{cluster.port}", paid(count), RATE)
+    await breaking
+    return posted
+
+
+def ready(cluster: ForeignCluster) -> bool:
+    """Intake is ready, and every vendor has all its actors at work."""
+    try:
+        body = json.loads(ask(cluster, "/v1/vendors"))
+    except OSError:
+        return False
+    return sorted((v["name"], len(v["breaker"])) for v in body["vendors"]) == [("sms-a", 2), ("sms-b", 1)]
+
+
+def ask(cluster: ForeignCluster, path: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{cluster.port}{path}", timeout=3) as answer:
+        text: str = answer.read().decode()
+        return text
