@@ -130,8 +130,10 @@ def _perform(
 
 
 def _settle(service: Service, rate: float) -> None:
-    """Back to the steady state before the next drill. A recovering vendor is probed by live messages: give it some. One
-    that was switched twice gets new work a minute later (`supervision.dwell_s`): until then breaking it breaks nothing."""
+    """Back to the steady state before the next drill. A recovering vendor is probed by live messages: give it some.
+
+    One that comes and goes gets new work a minute later (`supervision.dwell_s`): until then breaking it breaks nothing.
+    """
     for _ in range(30):
         found = {v["name"]: v for v in service.get("/v1/vendors")["vendors"]}
         if all(found[name]["state"] == "closed" and found[name]["takes_new"] for name in (FIRST, SECOND)):

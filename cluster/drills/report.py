@@ -91,6 +91,8 @@ def wrong(found: dict[str, Any]) -> str | None:
         return f"{found['lost']} lost"
     if found["misdirected"]:
         return f"{found['misdirected']} to somebody else, or never posted"
+    if found["probes"] is not None and found["failover s"] is None:
+        return "the fault met no call: nothing was shown"
     if found["repeated"]:
         excuse = "without a kill to explain it" if found["held"] is None else "under `hold`, where nothing may be"
         return f"{found['repeated']} repeated {excuse}"

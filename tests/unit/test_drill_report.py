@@ -104,8 +104,18 @@ def test_what_was_begun_before_a_fault_is_done_when_its_last_is() -> None:
         ({"lost": 1}, "1 lost"),
         ({"repeated": 2}, "2 repeated without a kill to explain it"),
         ({"held": 0, "repeated": 2}, "2 repeated under `hold`, where nothing may be"),
+        ({"probes": 0}, "the fault met no call: nothing was shown"),
+        ({"probes": 4, "failover s": 0.1}, None),
     ],
 )
 def test_what_is_held_is_not_lost_and_hold_knows_no_excuse(changes: dict[str, Any], why: str | None) -> None:
-    found = {"unacknowledged": 0, "lost": 0, "misdirected": 0, "repeated": 0, "held": None}
+    found = {
+        "probes": None,
+        "failover s": None,
+        "unacknowledged": 0,
+        "lost": 0,
+        "misdirected": 0,
+        "repeated": 0,
+        "held": None,
+    }
     assert wrong({**found, **changes}) == why
