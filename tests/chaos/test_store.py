@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
+import subprocess
 
 import pytest
 
@@ -21,6 +23,8 @@ pytestmark = pytest.mark.chaos
 
 RATE = 60.0
 IN_FLIGHT = 30
+
+without_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not here")
 
 
 @pytest.mark.parametrize("seconds", [0.2, pytest.param(5.0, marks=pytest.mark.long)])
@@ -104,6 +108,54 @@ def test_a_disk_error_ends_redis_and_no_202_with_it(bench: Bench) -> None:
     assert (found.lost, found.contradictions) == ([], [])
     assert found.verdict.repeats <= IN_FLIGHT
     assert bench.redis_pid() != pid
+
+
+def inject(pid: int, fault: str) -> subprocess.Popen[bytes]:
+    """From now on each fdatasync of `pid` ends as strace is told, until that strace is ended."""
+    words = ["strace", "-f", "-qq", "-o", os.devnull, "-e", "trace=fdatasync", "-e", f"inject=fdatasync:{fault}"]
+    return subprocess.Popen([*words, "-p", str(pid)], stdin=subprocess.DEVNULL)
+
+
+@without_strace
+@pytest.mark.long
+def test_a_sync_that_fails_ends_redis_and_no_202_with_it(bench: Bench) -> None:
+    """Row 13: the disk answers EIO to a sync: Redis ends rather than acknowledge; started again, all is there."""
+    pid, store = bench.redis_pid(), bench.store()
+    strace: list[subprocess.Popen[bytes]] = []
+
+    def again() -> None:
+        bench.until(lambda: not bench.server.alive(), 5)
+        bench.server.start()
+
+    posted = bench.post(paid(300), RATE, (1.0, lambda: strace.append(inject(pid, "error=EIO"))), (1.0, again))
+    strace[0].wait(5)
+    found = bench.judge(posted)
+    assert found.verdict.accepted == 300
+    assert (found.lost, found.contradictions) == ([], [])
+    assert found.verdict.repeats <= IN_FLIGHT
+    assert store.info("server")["process_id"] != pid
+    assert "fsync" in (bench.folder / "redis" / "redis.log").read_text()
+
+
+@without_strace
+@pytest.mark.long
+def test_syncs_that_take_long_cost_nobody_his_claims(bench: Bench) -> None:
+    """Row 16: each sync takes 200 ms more for 3 s: slower, 503 at worst; nobody is declared dead or repeated."""
+    pid = bench.redis_pid()
+    strace: list[subprocess.Popen[bytes]] = []
+    posted = bench.post(
+        paid(300),
+        RATE,
+        (1.0, lambda: strace.append(inject(pid, "delay_enter=200000"))),
+        (4.0, lambda: strace[0].terminate()),
+    )
+    strace[0].wait(5)
+    found = bench.judge(posted)
+    assert found.verdict.accepted == 300
+    assert found.all_well(), found
+    assert "dead" not in bench.actors().values()
+    slow = [p for p in posted if (p.accept_ms or 0) >= 200]
+    assert slow, "nothing was slower: the delay did not take"
 
 
 # ---- the way to it
