@@ -1,4 +1,4 @@
-"""Puts what commands print into docs/capacity.md, so that the document holds what was measured.
+"""Puts what commands print into the README and docs/capacity.md, so that they hold what was measured.
 
     python -m benchmarks.document
 
@@ -15,12 +15,17 @@ from collections.abc import Callable
 import click
 from click.testing import CliRunner
 
-from benchmarks import model_check
+from benchmarks import drill_table, model_check
 from cluster.capacity import capacity
 from cluster.provenance import ROOT
 
-DOCUMENT = ROOT / "docs" / "capacity.md"
-COMMANDS = {"dispatcher capacity": capacity, "python -m benchmarks.model_check": model_check.main}
+DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "capacity.md")
+COMMANDS = {
+    "dispatcher capacity": capacity,
+    "python -m benchmarks.model_check": model_check.main,
+    "python -m benchmarks.drill_table": drill_table.main,
+}
+MARKDOWN = ("--markdown", "drill_table")
 BLOCK = re.compile(
     r"(?P<begin><!-- printed by: (?P<command>[^\n]*) -->\n)(?P<text>.*?)(?P<end>\n<!-- end -->)", re.DOTALL
 )
@@ -30,12 +35,12 @@ def printed(command: str) -> str:
     """What `command` prints, in a code block unless it is markdown."""
     name = next((name for name in COMMANDS if command.startswith(name)), None)
     if name is None:
-        raise click.ClickException(f"{DOCUMENT.name}: {command!r} is none of {', '.join(COMMANDS)}")
+        raise click.ClickException(f"{command!r} is none of {', '.join(COMMANDS)}")
     done = CliRunner().invoke(COMMANDS[name], shlex.split(command.removeprefix(name)))
     if done.exit_code != 0:
         raise click.ClickException(f"{command}: {done.exception or done.output}")
     text = done.output.strip()
-    return text if "--markdown" in command else f"```console\n$ {command}\n{text}\n```"
+    return text if any(word in command for word in MARKDOWN) else f"```console\n$ {command}\n{text}\n```"
 
 
 def renewed(document: str, answer: Callable[[str], str] = printed) -> str:
@@ -45,8 +50,9 @@ def renewed(document: str, answer: Callable[[str], str] = printed) -> str:
 
 @click.command(help=__doc__)
 def main() -> None:
-    DOCUMENT.write_text(renewed(DOCUMENT.read_text()))
-    click.echo(f"written: {DOCUMENT}")
+    for document in DOCUMENTS:
+        document.write_text(renewed(document.read_text()))
+        click.echo(f"written: {document}")
 
 
 if __name__ == "__main__":

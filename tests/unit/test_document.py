@@ -1,17 +1,18 @@
-"""docs/capacity.md holds what its commands print; whoever changes model, profile or document sees it here."""
+"""README and docs/capacity.md hold what their commands print; who changes model, results or document sees it here."""
 
 from __future__ import annotations
 
 import pytest
 
-from benchmarks.document import BLOCK, DOCUMENT, printed, renewed
+from benchmarks.document import BLOCK, DOCUMENTS, printed, renewed
 
-BLOCKS = [(block["command"], block["text"]) for block in BLOCK.finditer(DOCUMENT.read_text())]
+BLOCKS = [(block["command"], block["text"]) for text in DOCUMENTS for block in BLOCK.finditer(text.read_text())]
 
 
-def test_the_document_has_its_blocks() -> None:
-    """An answer, a table of three loads, and how far the model is off."""
+def test_the_documents_have_their_blocks() -> None:
+    """The drills; an answer, a table of three loads, and how far the model is off."""
     assert [command for command, _ in BLOCKS] == [
+        "python -m benchmarks.drill_table",
         "dispatcher capacity --per-day 10000000",
         "dispatcher capacity --per-day 1e7 --per-day 1e8 --per-day 1e9 --markdown",
         "python -m benchmarks.model_check --markdown",

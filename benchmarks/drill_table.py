@@ -1,0 +1,98 @@
+"""The drills of results/drills.json as the table of the README, with what each must reach.
+
+    python -m benchmarks.drill_table
+
+Medians, in brackets the worst of the runs. A bar that the worst run misses is marked so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from benchmarks import results
+
+SLOW_S = 2.0
+"""The sandbox's threshold of a slow call: a vendor that hangs is cut off that much later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is shown of a drill: its figure and unit, and the most that its worst run may have."""
+
+    drill: str
+    about: str
+    figure: str
+    words: str
+    must: float | None = None
+    unit: str = " s"
+    least: bool = False
+
+
+ROWS = (
+    Row("vendor-error", "a vendor answers 500", "failover s", "failover", 0.5),
+    Row("vendor-hang", f"a vendor hangs (slow threshold {SLOW_S:g} s)", "failover s", "failover", SLOW_S + 0.5),
+    Row("vendor-half", "a vendor fails every second call", "switches a minute", "switches a minute", 2, ""),
+    Row("vendor-half", "", "kept up %", "delivered of what came in, worst 5 s", None, " %"),
+    Row("vendor-flap", "a vendor fails and recovers every 2 s", "gap s", "longest gap in deliveries"),
+    Row("all-vendors-down", "all vendors of a channel down for 8 s", "back s", "late until"),
+    Row("actor-kill", "an actor killed", "begun before, done after s", "its claims done elsewhere", 3),
+    Row("actor-freeze", "an actor frozen", "begun before, done after s", "its claims done elsewhere", 4),
+    Row("supervisor-kill", "the supervisor killed", "gap s", "longest gap in deliveries"),
+    Row("intake-kill", "one of two intake replicas killed", "availability %", "accepted at first try", None, " %"),
+    Row("redis-restart", "Redis killed and started again", "refusing s", "refusing"),
+    Row("stack-kill", "everything killed, then `up`", "gap s", "first delivery", 20),
+    Row("proxy-kill", "haproxy killed", "refusing s", "refusing", 5),
+    Row("proxy-wrapper-kill", "haproxy killed with its wrapper", "refusing s", "refusing", 5),
+    Row(
+        "storm", "a random fault every 20 s for 10 minutes", "availability %", "accepted at first try", 99.9, " %", True
+    ),
+)
+
+
+def as_markdown(drills: Mapping[str, Any]) -> str:
+    lines = [
+        "| drill | what | must | measured | repeated in flight | lost, repeated otherwise | runs |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [_line(row, drills[row.drill]) for row in ROWS if row.drill in drills]
+    held = [name for name in drills if name.endswith(", hold")]
+    if held:
+        found = [drills[name]["summary"] for name in held]
+        counts = ", ".join(
+            f"{name.removesuffix(', hold')} {s['held']['worst']}" for name, s in zip(held, found, strict=True)
+        )
+        repeated, lost = (max(s[what]["worst"] for s in found) for what in ("repeated", "lost"))
+        lines.append(
+            f"| under `hold` | held back: {counts} | 0 repeated | {repeated} repeated | | {lost}, {repeated} | 1 |"
+        )
+    return "\n".join(lines)
+
+
+def _line(row: Row, drill: Mapping[str, Any]) -> str:
+    summary, runs = drill["summary"], len(drill["runs"])
+    found = summary.get(row.figure)
+    cell, must = "–", ""
+    if found is not None:
+        cell = (
+            f"{found['median']:.4g}{row.unit} ({found['worst']:.4g})" if runs > 1 else f"{found['worst']:.4g}{row.unit}"
+        )
+    if row.must is not None:
+        must = f"{row.must:g}{row.unit}"
+        if found is not None and (found["worst"] < row.must if row.least else found["worst"] > row.must):
+            cell = f"**{cell}: missed**"
+    flight, lost, repeated = (summary[name]["worst"] for name in ("repeated in flight", "lost", "repeated"))
+    about = f"{row.about}: {row.words}" if row.about else row.words
+    return f"| {row.drill} | {about} | {must} | {cell} | {flight} | {lost}, {repeated} | {runs} |"
+
+
+@click.command(help=__doc__)
+def main() -> None:
+    click.echo(as_markdown(results.read("drills", results.FOLDER)["drills"]))
+
+
+if __name__ == "__main__":
+    main()
