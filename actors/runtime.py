@@ -10,7 +10,8 @@ from typing import Any
 from dispatcher.adapters.redis.scripts import Client, client
 from dispatcher.core.receipt import ReceiptLinks
 from dispatcher.errors import UnavailableError
-from dispatcher.settings import Settings, resolve
+from dispatcher.references import resolve
+from dispatcher.settings import Settings
 from dispatcher.telemetry.log import logger
 
 VERSION = "0.1.0"

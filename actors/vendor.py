@@ -31,7 +31,8 @@ from dispatcher.errors import FencedError, UnavailableError
 from dispatcher.look_ups import LookUps
 from dispatcher.outbox import rung
 from dispatcher.ports import Clock, Control, LooksUp, Store, Vendor
-from dispatcher.settings import BreakerSettings, Settings, VendorSettings, parse_settings, resolve_options
+from dispatcher.references import resolve_options
+from dispatcher.settings import BreakerSettings, Settings, VendorSettings, parse_settings
 from dispatcher.telemetry.log import configure, logger
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache

@@ -29,7 +29,7 @@ from dispatcher.adapters.redis.scripts import client
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.templates import RedisTemplateStore
 from dispatcher.core.notification import NewNotification
-from dispatcher.settings import load_settings
+from dispatcher.settings_file import load_settings
 from dispatcher.templates.source import TemplateSource
 
 VENDOR = "sms-a"

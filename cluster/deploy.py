@@ -18,7 +18,8 @@ from cluster import redis_checks
 from cluster.ray_settings import SERVE_SETTINGS
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.errors import ConfigError
-from dispatcher.settings import load_settings, resolve
+from dispatcher.references import resolve
+from dispatcher.settings_file import load_settings
 
 URL_VARIABLE = "DISPATCHER_REDIS_URL"
 

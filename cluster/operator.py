@@ -18,7 +18,7 @@ from rich.table import Table
 from cluster import sweep
 from dispatcher.auth import new_key
 from dispatcher.errors import DispatcherError
-from dispatcher.settings import load_settings
+from dispatcher.settings_file import load_settings
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -29,7 +29,8 @@ from cluster.redis_server import RedisServer
 from cluster.state import State, free_port, give_way, reap
 from dispatcher.auth import ApiKeys
 from dispatcher.errors import ConfigError
-from dispatcher.settings import Settings, load_settings
+from dispatcher.settings import Settings
+from dispatcher.settings_file import load_settings
 
 READY_S = 120.0
 HOUSEKEEPERS = ("ray::ServeController", "ray::ProxyActor", "DashboardAgent", "RuntimeEnvAgent")

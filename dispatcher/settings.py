@@ -1,19 +1,15 @@
 """The one YAML file, validated; read once in a composition root and handed down whole, as a dict, to other processes.
 
 Secrets stay references (`${NAME}`, `file:/path`) in here, because Ray stores and shows what it is handed; the process
-that uses an option resolves it with `resolve_options`. Whatever is wrong becomes one `ConfigError` that names each
+that uses an option resolves it (`references`). Whatever is wrong becomes one `ConfigError` that names each
 dotted field, its value and what is allowed; values below `options` are never shown.
 """
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Hashable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from dispatcher.core.caps import identity
@@ -250,31 +246,6 @@ class Settings(_Section):
 # Reading -------------------------------------------------------------------------------------------------------------
 
 
-def load_settings(path: Path) -> Settings:
-    """Reads and validates the file.
-
-    Errors: `ConfigError` when it cannot be read, is not YAML (names the line), names a key twice, or is refused by
-    `parse_settings`.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
-    try:
-        data = yaml.load(text, Loader=_Loader)  # _Loader is a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
-        raise ConfigError(f"{path}: {where}: {error.problem or error.context}") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if data is None:
-        data = {}
-    if not isinstance(data, Mapping):
-        raise ConfigError(f"{path}: the file is {_shown(data)}, allowed is a mapping of {_names(Settings)}")
-    return parse_settings(data)
-
-
 def parse_settings(data: Mapping[str, Any]) -> Settings:
     """Validates one whole configuration; every fault found is a line of the `ConfigError`."""
     try:
@@ -287,30 +258,6 @@ def parse_settings(data: Mapping[str, Any]) -> Settings:
     return settings
 
 
-class _Loader(yaml.SafeLoader):
-    """A SafeLoader that refuses duplicate keys and reads `NO` as Norway: only true and false are booleans."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[object] = set()
-        for key_node, _ in node.value:
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else id(key_node)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} appears twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-
-
 # Faults --------------------------------------------------------------------------------------------------------------
 
 
@@ -318,10 +265,10 @@ def _fault(error: dict[str, Any]) -> str:
     """One line for one of pydantic's errors: field, value, what is allowed."""
     loc: tuple[str | int, ...] = error["loc"]
     if error["type"] == "extra_forbidden":  # the value is not shown: it may be a secret in the wrong place
-        return f"{_dotted(loc)}: not a known field, allowed: {_names(_model_at(loc[:-1]))}"
+        return f"{_dotted(loc)}: not a known field, allowed: {names(_model_at(loc[:-1]))}"
     if error["type"] == "missing":
         return f"{_dotted(loc)}: missing, it is required"
-    value = "a value not shown" if "options" in loc else _shown(error["input"])
+    value = "a value not shown" if "options" in loc else shown(error["input"])
     if loc[-1:] == ("[key]",):
         return f"{_dotted(loc[:-1])}: the name {value} is not allowed: {error['msg']}"
     return f"{_dotted(loc)}: {value} is not allowed: {error['msg']}"
@@ -401,7 +348,7 @@ def _dotted(loc: tuple[str | int, ...]) -> str:
     return ".".join(str(part) for part in loc) or "the file"
 
 
-def _names(model: type[BaseModel] | None) -> str:
+def names(model: type[BaseModel] | None) -> str:
     return _list(model.model_fields) if model else "none"
 
 
@@ -409,58 +356,10 @@ def _list(names: Mapping[str, Any] | list[str] | tuple[str, ...]) -> str:
     return ", ".join(names) or "none"
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, list):
         return "a list"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "…"
-
-
-# References ----------------------------------------------------------------------------------------------------------
-
-_ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-
-
-def resolve(value: str) -> str:
-    """Replaces `${NAME}` anywhere in the text, or reads the whole value from `file:/path` (one final newline dropped).
-
-    Errors: `ConfigError` naming the variable or the file, never a content. An empty one counts as missing: an empty
-    credential is a deployment mistake that a vendor would only report as 401.
-    """
-    if value.startswith("file:/"):
-        path = value[len("file:") :]
-        try:
-            content = Path(path).read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{value}: the file cannot be read: {type(error).__name__}") from None
-        content = content.removesuffix("\n").removesuffix("\r")
-        if not content:
-            raise ConfigError(f"{value}: the file is empty")
-        return content
-    if "${" in _ENV.sub("", value):
-        raise ConfigError("a value holds '${' without a name: allowed is ${NAME} of letters, digits and underscores")
-    return _ENV.sub(_variable, value)
-
-
-def _variable(match: re.Match[str]) -> str:
-    content = os.environ.get(match[1])
-    if not content:
-        raise ConfigError(f"${{{match[1]}}}: the environment variable {match[1]} is not set or empty")
-    return content
-
-
-def resolve_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """`options` with every string in it resolved, at any depth."""
-    return {key: _resolved(value) for key, value in options.items()}
-
-
-def _resolved(value: Any) -> Any:
-    if isinstance(value, str):
-        return resolve(value)
-    if isinstance(value, Mapping):
-        return resolve_options(value)
-    if isinstance(value, list):
-        return [_resolved(item) for item in value]
-    return value

@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
 from dispatcher.errors import ConfigError
-from dispatcher.settings import VendorName, load_settings
+from dispatcher.settings import VendorName
+from dispatcher.settings_file import load_settings
 from serve_app.applications import applications
 
 

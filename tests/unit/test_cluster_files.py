@@ -29,7 +29,8 @@ from dispatcher.core.notification import MailboxDepth
 from dispatcher.core.outcome import OutcomeKind
 from dispatcher.core.plan import Plan, VendorPlan
 from dispatcher.errors import ConfigError
-from dispatcher.settings import Settings, load_settings
+from dispatcher.settings import Settings
+from dispatcher.settings_file import load_settings
 from dispatcher.telemetry.metrics import CATALOGUE, Metrics
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own, by the hundred

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from dispatcher.errors import ConfigError
-from dispatcher.settings import load_settings, parse_settings, resolve, resolve_options
+from dispatcher.references import resolve, resolve_options
+from dispatcher.settings import parse_settings
+from dispatcher.settings_file import load_settings
 
 WHOLE: dict[str, Any] = {
     "vendors": {
