@@ -10,6 +10,7 @@ import pytest
 import redis.asyncio
 
 from dispatcher.adapters.redis.keys import Keys
+from dispatcher.adapters.redis.wording import accept_call
 from dispatcher.core.caps import Cap
 from dispatcher.core.notification import Lane, NewTrigger
 from tests.contract.conftest import RETENTION_MS
@@ -169,5 +170,5 @@ async def test_a_refused_trigger_counts_nothing(redis_world: World, redis_client
 
 async def test_without_caps_an_accept_is_what_it_was(redis_world: World) -> None:
     """No key and no argument more."""
-    call = redis_world.store._accept_call(trigger(channels=2))
+    call = accept_call(Keys(), RETENTION_MS, trigger(channels=2))
     assert (len(call.keys), len(call.args)) == (4 + 2, 8 + 2)

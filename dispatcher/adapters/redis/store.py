@@ -7,22 +7,28 @@ script checks owner, state or score first. `UnavailableError` means "maybe done"
 from __future__ import annotations
 
 import asyncio
-import json
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from redis.exceptions import OutOfMemoryError, ResponseError
+from redis.exceptions import ResponseError
 
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.scripts import UNAVAILABLE, Call, Client, run, run_one
+from dispatcher.adapters.redis.wording import (
+    accept_call,
+    accept_word,
+    decision_call,
+    decision_word,
+    due_entry,
+    held_of,
+)
 from dispatcher.core.continuity import Break, Continuity, Mark
 from dispatcher.core.delay import DelayTime
-from dispatcher.core.life import Dead, Decision, Drop, Hold, Move, Retry, Settle
+from dispatcher.core.life import Decision
 from dispatcher.core.look_up import Fingerprint
-from dispatcher.core.notification import Claim, Lane, NewTrigger, State, trigger_of
+from dispatcher.core.notification import Claim, Lane, NewTrigger, trigger_of
 from dispatcher.errors import FencedError, UnavailableError, UnreadableError
 from dispatcher.ports import Claims, DueEntry, Held
 from dispatcher.wire import records
@@ -66,33 +72,12 @@ class RedisStore:
         Raises UnavailableError: each is maybe stored.
         """
         before = self._continuity.mark
-        replies = await run(self._redis, [self._accept_call(trigger) for trigger in triggers])
+        replies = await run(self._redis, [accept_call(self._keys, self._retention_ms, trigger) for trigger in triggers])
         for reply in (reply for reply in replies if isinstance(reply, list)):
             found = self._continuity.judge(before, Mark(reply[1], reply[2]))
             if found is not None:
                 self._on_break(found)
-        return [_accept_word(reply) for reply in replies]
-
-    def _accept_call(self, trigger: NewTrigger) -> Call:
-        k = self._keys
-        lanes = [k.lane(Lane(n.vendor, trigger.priority)) for n in trigger.notifications]
-        keys = [k.record(trigger.id), k.mailboxes, k.delayed, k.ledger, *lanes]
-        args: list[Any] = [
-            trigger.id,
-            trigger.body_hash,
-            records.encode_meta(trigger),
-            records.encode_data(trigger),
-            "" if trigger.send_at_ms is None else trigger.send_at_ms,
-            trigger.on_unknown,
-            trigger.expires_ms,
-            secrets.token_hex(8),
-            *(n.vendor for n in trigger.notifications),
-        ]
-        caps = [(i, cap) for i, n in enumerate(trigger.notifications) for cap in n.caps]
-        if caps:
-            keys += [k.cap(cap.key) for _, cap in caps]
-            args += [self._retention_ms, *(word for i, cap in caps for word in (i, cap.most, cap.per_ms))]
-        return Call("accept", keys, args)
+        return [accept_word(reply) for reply in replies]
 
     # ---- claim
 
@@ -233,11 +218,9 @@ class RedisStore:
         ]
         if not calls:
             return Claims(0, [], [])
-        answers = await run(self._redis, calls)
-        replies = [reply for reply in answers if not isinstance(reply, Exception)]
-        refused = [
-            f"{call.keys[0]}: {it}" for call, it in zip(calls, answers, strict=True) if isinstance(it, Exception)
-        ]
+        taken = await run(self._redis, calls)
+        replies = [reply for reply in taken if not isinstance(reply, Exception)]
+        refused = [f"{call.keys[0]}: {it}" for call, it in zip(calls, taken, strict=False) if isinstance(it, Exception)]
         rows = [row for reply in replies for row in reply[2]]
         lost = sum(int(reply[1]) for reply in replies)
         got = self._claims(max((int(reply[0]) for reply in replies), default=0), rows, lost)
@@ -248,38 +231,10 @@ class RedisStore:
     async def apply(self, me: str, decided: Sequence[tuple[Claim, Decision]], now_ms: int) -> list[str]:
         """Carry out each decision; OK or LOST in order (LOST on a repeat: done, or taken over). Not done is ERROR where
         the store is to blame, REFUSED where it is the record or a key: the same again would be."""
-        replies = await run(self._redis, [self._decision_call(me, claim, d, now_ms) for claim, d in decided])
-        return [_decision_word(reply) for reply in replies]
-
-    def _decision_call(self, me: str, claim: Claim, decision: Decision, now_ms: int) -> Call:
-        k, n = self._keys, claim.notification
-        index = n.id.rpartition(".")[2]
-        keys = [k.lane(claim.lane), k.record(trigger_of(n.id)), k.nil]
-        if isinstance(decision, Drop):
-            return Call("drop", keys, [claim.entry_id, me, index, "", 0, now_ms])
-        args: list[Any] = [
-            claim.entry_id,
-            me,
-            index,
-            records.encode_attempt(decision.attempt),
-            decision.attempts,
-            now_ms,
-        ]
-        match decision:
-            case Settle(attempt=attempt):
-                vendor = attempt.vendor if attempt else claim.lane.mailbox
-                return Call("settle", keys, [*args, "settled", self._retention_ms, vendor])
-            case Dead(reason=reason, attempt=attempt):
-                vendor = attempt.vendor if attempt else claim.lane.mailbox
-                return Call("dead", [*keys, k.dead], [*args, n.id, reason, vendor])
-            case Move(vendor=vendor, tried=tried, epoch=epoch):
-                lane = k.lane(Lane(vendor, n.priority))
-                return Call("move", [*keys, lane, k.mailboxes], [*args, n.id, vendor, " ".join(tried), epoch])
-            case Retry(wait_ms=wait_ms, tried=tried):
-                return Call("retry", [*keys, k.due, k.clock], [*args, n.id, wait_ms, " ".join(tried)])
-            case Hold(wait_ms=wait_ms):
-                return Call("hold", [*keys, k.held, k.clock], [*args, n.id, wait_ms])
-        raise AssertionError(decision)
+        replies = await run(
+            self._redis, [decision_call(self._keys, self._retention_ms, me, claim, d, now_ms) for claim, d in decided]
+        )
+        return [decision_word(reply) for reply in replies]
 
     async def drop(self, me: str, orphans: Sequence[tuple[Lane, str, str]]) -> None:
         k = self._keys
@@ -327,7 +282,7 @@ class RedisStore:
                 break
             if by_ms := int(await run_one(self._redis, "keep_time", [k.clock, k.nil], [least_ms])):
                 self._on_set_back(by_ms)
-        return int(now_ms), [_due_entry(*row) for row in rows]
+        return int(now_ms), [due_entry(*row) for row in rows]
 
     async def promote(self, chosen: Sequence[tuple[DueEntry, str]]) -> list[str]:
         """Put each due entry into the mailbox named beside it; OK, or GONE when another did or it was withdrawn."""
@@ -381,7 +336,7 @@ class RedisStore:
             rows = await pipeline.execute()
         except UNAVAILABLE as error:
             raise UnavailableError(f"redis: {type(error).__name__}") from error
-        return [found for nid, row in zip(ids, rows, strict=True) if (found := _held(nid, row)) is not None]
+        return [found for nid, row in zip(ids, rows, strict=True) if (found := held_of(nid, row)) is not None]
 
     async def expired(self, lane: Lane, cursor: str, page: int = 200) -> tuple[str, list[str]]:
         """One page of a lane nobody drains: the next cursor ('' at the end) and the notifications past their time."""
@@ -407,48 +362,3 @@ class RedisStore:
             [nid, i, to, reason, self._retention_ms, seconds * 1000 + micros // 1000],
         )
         return str(reply[1] if reply[0] == "STATE" else reply[0])
-
-
-OF_THE_STORE = ("OOM", "MISCONF", "READONLY", "LOADING", "NOREPLICAS", "MASTERDOWN", "BUSY", "NOSCRIPT")
-"""Redis's words for what has nothing to do with the keys of a script; within a script's error as well."""
-
-
-def _decision_word(reply: Any) -> str:
-    if not isinstance(reply, Exception):
-        return str(reply)
-    return "ERROR" if any(word in f"{type(reply).__name__} {reply}" for word in OF_THE_STORE) else "REFUSED"
-
-
-def _accept_word(reply: Any) -> str:
-    if isinstance(reply, Exception):
-        # Redis 6 wraps a script's error, so that only its text tells; Redis 7 passes it on as it is.
-        if isinstance(reply, OutOfMemoryError) or "OOM" in str(reply):
-            return "FULL"
-        return "ERROR"
-    if isinstance(reply, list):
-        word, _, _, *suppressed = reply
-        return f"{word} {' '.join(map(str, suppressed))}" if suppressed else str(word)
-    return str(reply)
-
-
-def _held(nid: str, row: Any) -> Held | None:
-    *fields, started, twin = row
-    try:
-        notification = records.decode_notification(nid, fields)
-    except UnreadableError:
-        return None
-    if notification is None or notification.state is not State.HELD or not started:
-        return None  # `started` is absent where an earlier version set the mark
-    started_ms, _, me = started.partition(" ")
-    return Held(notification, me.partition("/")[0], int(started_ms), twin is not None)
-
-
-def _due_entry(nid: str, score: str, delayed: int, text: str, expires: str, tried: str) -> DueEntry:
-    try:
-        meta: dict[str, Any] = json.loads(text) if text else {"n": [], "p": "normal"}
-        index = int(nid.rpartition(".")[2])
-        chain = tuple(meta["n"][index]["ch"]) if index < len(meta["n"]) else ()
-        priority = str(meta["p"])
-    except (LookupError, TypeError, ValueError):
-        return DueEntry(nid, score, bool(delayed), (), (), "", 0, readable=False)
-    return DueEntry(nid, score, bool(delayed), chain, tuple(tried.split()), priority, int(expires or 0))
