@@ -47,7 +47,7 @@ def test_without_file_descriptors_it_refuses_and_comes_back(bench: Bench, name: 
     assert (found.lost, found.contradictions) == ([], [])
     assert found.verdict.repeats <= IN_FLIGHT
     assert bench.deaths == 0, "it died of it"
-    assert (len([p for p in posted if p.first_status != 202]) > RATE) == (name == "intake")
+    assert name != "intake" or any((p.accept_ms or 0) > 1000 for p in posted), "nobody was kept waiting"
 
 
 @pytest.mark.parametrize("how", ["no space", pytest.param("nobody reads", marks=pytest.mark.long)])

@@ -41,6 +41,24 @@ def test_redis_killed_comes_back_with_everything(bench: Bench, seconds: float) -
 
 
 @pytest.mark.long
+def test_redis_away_for_a_minute_comes_back_with_everything(bench: Bench) -> None:
+    """Row 10: 60 s without it: refused throughout, nobody dies of it or is declared dead, and what was queued arrives.
+
+    A caller of this test gives up after 60 s, as who asked in the first moments does: he was never told 202.
+    """
+    posted = bench.post(paid(330), 5.0, (1.0, lambda: bench.restart_redis(60.0)))
+    found = bench.judge(posted)
+    given_up = [p for p in posted if p.accepted_s is None]
+    assert all(p.due_s < posted[0].due_s + 4.0 and p.status == 503 for p in given_up), given_up
+    assert (found.lost, found.contradictions) == ([], [])
+    assert found.verdict.repeats <= IN_FLIGHT
+    assert "dead" not in bench.actors().values()
+    assert bench.deaths == 0
+    assert {p.first_status for p in posted} <= {0, 202, 503}, "0: a busy machine took longer than a caller waits"
+    assert any(p.first_status == 503 for p in posted)
+
+
+@pytest.mark.long
 def test_a_stall_of_redis_takes_nothing_from_the_living(bench: Bench) -> None:
     """Row 16: four seconds frozen: 503 within the accept deadline; on waking nobody is declared dead or repeated."""
     pid = bench.redis_pid()
