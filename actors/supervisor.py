@@ -9,6 +9,7 @@ from typing import Any
 from actors.runtime import Tasks, open_redis
 from dispatcher.adapters.clock import SystemClock
 from dispatcher.adapters.redis.control import RedisControl
+from dispatcher.adapters.run_queue import RunQueue
 from dispatcher.core.plan import PlanConfig, VendorConfig
 from dispatcher.settings import Settings, parse_settings
 from dispatcher.supervisor import Supervisor
@@ -39,7 +40,7 @@ class SupervisorActor:
 
     def __init__(self, settings: dict[str, Any], runtime: dict[str, str], identity: dict[str, Any]) -> None:
         self._settings = parse_settings(settings)
-        self._runtime = runtime
+        self._runtime, self._identity = runtime, identity
         self._tasks = Tasks()
 
     async def start(self) -> None:
@@ -53,6 +54,8 @@ class SupervisorActor:
             beat_s=s.beat_ms / 1000,
             silence_ms=s.silence_ms,
             chance=random.random,
+            node=self._identity.get("node", ""),
+            waited_ms=RunQueue().waited_ms,
         )
         self._tasks.start("supervisor", supervisor.run())
         await asyncio.sleep(0)

@@ -48,8 +48,13 @@ class Supervisor:
         silence_ms: int = 2000,
         decide_s: float = 0.25,
         chance: Callable[[], float] = lambda: 0.5,
+        node: str = "",
+        waited_ms: Callable[[int], float] = lambda pid: 0.0,
     ) -> None:
+        """`waited_ms`: how long a process of `node`, this machine, has waited for a core since the last question."""
         self._chance = chance
+        self._node, self._waited_ms = node, waited_ms
+        self._pids: dict[str, int] = {}  # of the incarnations on this machine
         self._control, self._clock, self._config = control, clock, config
         self._beat_s, self._decide_s = beat_s, decide_s
         self._watch = SilenceWatch(silence_ms, echo_gap_ms_max=int(beat_s * 2000))
@@ -112,9 +117,11 @@ class Supervisor:
         if heard.kind == "beat":
             if heard.body["incarnation"] == self._me:
                 self._unheard = 0
-                self._watch.on_echo(self._clock.now_s() * 1000)
+                self._watch.on_echo(self._clock.now_s() * 1000, self._starved_ms)
             else:
                 self._watch.on_beat(heard.body["incarnation"])
+                if self._node and heard.body.get("node") == self._node:
+                    self._pids[heard.body["incarnation"]] = int(heard.body.get("pid", 0))
             return
         process = heard.body.get("process", "")
         if "metrics" in heard.body:
@@ -127,6 +134,10 @@ class Supervisor:
             self._live.add(report.incarnation)
             if before is None or before.breaker != report.breaker:
                 self._urgent.set()
+
+    def _starved_ms(self, incarnation: str) -> float:
+        pid = self._pids.get(incarnation, 0)
+        return self._waited_ms(pid) if pid else 0.0
 
     async def _beat(self) -> None:
         while True:
@@ -143,6 +154,7 @@ class Supervisor:
                 self._watch.watch(live)
                 for gone in self._live - live:
                     self._reports.pop(gone, None)
+                    self._pids.pop(gone, None)
                 self._live = live
                 self._manned |= {_vendor_of(name) for name in live}
                 self._depths = await self._control.depths()
@@ -191,6 +203,7 @@ class Supervisor:
         for incarnation in dead:
             logger().warning("incarnation_declared_dead", incarnation=incarnation)
             self._reports.pop(incarnation, None)
+            self._pids.pop(incarnation, None)
             self._live.discard(incarnation)
         self._watch.watch(self._live)
 

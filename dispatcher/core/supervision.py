@@ -6,12 +6,20 @@ Rules of silence, counted only while the listener itself was listening:
    Redis stalls or the supervisor is starved, its own echo is late too, and nobody is judged for it.
 2. A new supervisor starts every silence at 0, so it condemns nobody for its own absence.
 3. More than half silent at once is more likely our ears than their deaths: then three times the patience.
+4. Time in which a process of this machine waited for a core is no silence, up to `STARVED_MS_MAX` of it: one that is
+   starved is not dead, and what it has in flight would be sent twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+
+STARVED_MS_MAX = 8_000.0
+"""One that does not get a core for ten seconds is no help either."""
+
+LOOK_MS = 500.0
+"""Only of those silent for two beats is it asked: it costs some reading."""
 
 
 class SilenceWatch:
@@ -21,23 +29,36 @@ class SilenceWatch:
         self._silence_ms = silence_ms
         self._gap_ms_max = echo_gap_ms_max
         self._silence: dict[str, float] = {}
+        self._starved: dict[str, float] = {}  # ms that were no silence, since its last beat
         self._last_echo_ms: float | None = None
 
     def on_beat(self, incarnation: str) -> None:
         self._silence[incarnation] = 0.0
+        self._starved.pop(incarnation, None)
 
-    def on_echo(self, now_ms: float) -> None:
-        """My own beat came back: everyone silent since the last one was silent that long."""
+    def on_echo(self, now_ms: float, waited_ms: Callable[[str], float] = lambda incarnation: 0.0) -> None:
+        """My own beat came back: everyone silent since the last one was silent that long.
+
+        `waited_ms`: how long an incarnation has waited for a core since it was asked about last.
+        """
         if self._last_echo_ms is not None:
             interval = now_ms - self._last_echo_ms
             if 0 < interval <= self._gap_ms_max:
-                for incarnation in self._silence:
-                    self._silence[incarnation] += interval
+                for incarnation, silence in self._silence.items():
+                    starved = self._starved_ms(incarnation, waited_ms, interval) if silence >= LOOK_MS else 0.0
+                    self._silence[incarnation] = silence + interval - starved
         self._last_echo_ms = now_ms
+
+    def _starved_ms(self, incarnation: str, waited_ms: Callable[[str], float], interval: float) -> float:
+        before = self._starved.get(incarnation, 0.0)
+        found = max(0.0, min(waited_ms(incarnation), interval, STARVED_MS_MAX - before))
+        self._starved[incarnation] = before + found
+        return found
 
     def watch(self, live: Iterable[str]) -> None:
         """Watch exactly these: the incarnations the store calls live, heard or not."""
         self._silence = {incarnation: self._silence.get(incarnation, 0.0) for incarnation in live}
+        self._starved = {name: ms for name, ms in self._starved.items() if name in self._silence}
 
     def dead(self) -> list[str]:
         """The incarnations to condemn now."""

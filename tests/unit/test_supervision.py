@@ -38,6 +38,33 @@ def test_the_silent_one_is_found_within_its_time() -> None:
     assert scene.watch.dead() == ["a/2"]
 
 
+def test_one_that_waits_for_a_core_is_not_dead_for_ten_seconds() -> None:
+    """What it waited is no silence, up to eight seconds; one that is frozen waits for none and is found as ever."""
+    watch = SilenceWatch(2000, 500)
+    watch.watch(["a/1", "a/2", "b/3", "b/4"])
+    waited = {"a/1": 240.0, "a/2": 0.0}
+    found: dict[str, float] = {}
+    for n in range(1, 60):
+        watch.on_beat("b/3")
+        watch.on_beat("b/4")
+        watch.on_echo(n * 250.0, lambda name: waited.get(name, 0.0))
+        for name in watch.dead():
+            found.setdefault(name, n * 250.0)
+        watch.watch({"a/1", "a/2", "b/3", "b/4"} - set(found))
+    assert found == {"a/2": 2000.0 + 250.0, "a/1": 10_250.0}
+
+
+def test_a_beat_gives_a_starved_one_its_patience_again() -> None:
+    """And waiting counts for no more than the interval, whatever is said."""
+    watch = SilenceWatch(2000, 500)
+    watch.watch(["a/1", "a/2", "b/3"])
+    for n in range(1, 200):
+        for name in ("a/2", "b/3", *(["a/1"] if n % 30 == 0 else [])):
+            watch.on_beat(name)
+        watch.on_echo(n * 250.0, lambda name: 10_000.0)
+        assert watch.dead() == []
+
+
 def test_a_stall_condemns_nobody() -> None:
     """Redis or the supervisor stands still: its own echo is late too, and the interval counts for nobody."""
     scene = Scene("a/1", "a/2", "b/3")

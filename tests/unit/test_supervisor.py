@@ -176,3 +176,21 @@ async def test_who_lost_his_subscription_does_not_come_back_in_step() -> None:
         assert len(pauses) > 10
         assert all(0.09 < pause < 0.31 for pause in pauses)
         assert max(pauses) - min(pauses) > 0.05
+
+
+@virtual
+async def test_a_starved_actor_of_this_machine_is_not_condemned() -> None:
+    """Silent for five seconds, and all of that in a queue for a core: nobody takes what it has in flight. Elsewhere
+    nobody can look, and silence is silence."""
+    for node, lives in (("here", True), ("there", False)):
+        stage = Stage()
+        supervisor = Supervisor(stage.control, stage.clock, CONFIG, node="here", waited_ms=lambda pid: 250.0)
+        stage.cell.actors = {"a/1": "live", "b/1": "live"}
+        work = stage.start(supervisor.run())
+        await asyncio.sleep(0.3)
+        await stage.control.beat(Beat("a/1", "a", "", 77, node))
+        for _ in range(20):
+            await stage.control.beat(Beat("b/1", "b", "", 78, "here"))
+            await asyncio.sleep(0.25)
+        assert (stage.cell.actors.get("a/1") == "live") is lives, node
+        work.cancel()

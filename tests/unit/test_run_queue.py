@@ -1,0 +1,53 @@
+"""What the machine says of a process that wants a core and gets none."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from dispatcher.adapters.run_queue import RunQueue
+
+BUSY = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])}); os.nice(int(sys.argv[2]))\nwhile True: pass"
+
+pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/schedstat"), reason="this system does not count it")
+
+
+@pytest.fixture
+def starved() -> Iterator[int]:
+    """A busy process of the lowest priority, on a core that two others want for themselves."""
+    core = str(min(os.sched_getaffinity(0)))
+    processes = [subprocess.Popen([sys.executable, "-c", BUSY, core, nice]) for nice in ("19", "0", "0")]
+    try:
+        time.sleep(0.5)
+        yield processes[0].pid
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def test_a_starved_process_waits_and_a_frozen_one_does_not(starved: int) -> None:
+    """Nearly all of the time, counted from the question before; a process that is stopped wants no core."""
+    queue = RunQueue()
+    assert queue.waited_ms(starved) == 0.0
+    began_s = time.monotonic()
+    time.sleep(1.0)
+    assert queue.waited_ms(starved) >= 500.0 * (time.monotonic() - began_s)
+    os.kill(starved, signal.SIGSTOP)
+    until = time.monotonic() + 20.0
+    while queue.waited_ms(starved) > 0.0:  # it needs a core once more to obey
+        assert time.monotonic() < until
+        time.sleep(0.5)
+
+
+def test_nothing_is_known_of_who_is_gone() -> None:
+    queue = RunQueue()
+    assert queue.waited_ms(2**22 + 1) == 0.0
+    assert queue.waited_ms(os.getpid()) == 0.0
+    assert 0.0 <= queue.waited_ms(os.getpid()) < 60_000.0
