@@ -45,6 +45,7 @@ ROWS = (
     Row("intake-kill", "one of two intake replicas killed", "availability %", "accepted at first try", None, " %"),
     Row("redis-restart", "Redis killed and started again", "refusing s", "refusing"),
     Row("stack-kill", "everything killed, then `up`", "gap s", "first delivery", 20),
+    Row("cores-taken", "others want every core for 10 s", "gap s", "longest gap in deliveries"),
     Row("proxy-kill", "haproxy killed", "refusing s", "refusing", 5),
     Row("proxy-wrapper-kill", "haproxy killed with its wrapper", "refusing s", "refusing", 5),
     Row(

@@ -6,6 +6,8 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -84,11 +86,27 @@ class Flap:
         service.fault(self._vendor, mode="none")
 
 
+class Hogs:
+    """Six busy processes for each core: nobody else gets one when he wants it."""
+
+    def __init__(self) -> None:
+        self._busy: list[subprocess.Popen[bytes]] = []
+
+    def begin(self, service: Service) -> None:
+        words = [sys.executable, "-c", "while True: pass"]
+        self._busy = [subprocess.Popen(words) for _ in range(6 * (os.cpu_count() or 2))]
+
+    def end(self, service: Service) -> None:
+        for process in self._busy:
+            process.kill()
+            process.wait()
+
+
 def _start_again(service: Service) -> None:
     service.start()
 
 
-_flap = Flap(FIRST)
+_flap, _hogs = Flap(FIRST), Hogs()
 _heal = _fault("none", FIRST, SECOND)
 
 DRILLS = {
@@ -124,11 +142,13 @@ DRILLS = {
             _start_again,
             kills=True,
         ),
+        Drill("cores-taken", "others want every core for 10 s", 10, _hogs.begin, _hogs.end),
         Drill("proxy-kill", "haproxy is killed", 8, _kill_haproxy),
         Drill("proxy-wrapper-kill", "haproxy is killed with its wrapper", 8, _signal("haproxy_wrapper.py", most=9)),
     )
 }
-STORM = tuple(name for name in DRILLS if not name.startswith("proxy-") and name not in ("stack-kill", "vendor-half"))
+NO_STORM = ("stack-kill", "vendor-half", "cores-taken")
+STORM = tuple(name for name in DRILLS if not name.startswith("proxy-") and name not in NO_STORM)
 """What the storm draws from. One machine has one ingress: killed with its wrapper it is an outage by itself."""
 
 
