@@ -94,7 +94,12 @@ QUESTIONS = (
         brief=("--size", "1", "--size", "2", "--seconds", "3", "--count", "1000"),
     ),
     Question("elastic", "Do the pools follow a tenfold step, and is anything lost on the way?", 400, 120),
-    Question("intake_elastic", "Does intake follow the requests in hand, and is anything lost on the way?", 400, 120),
+    Question(
+        "intake_elastic",
+        "Does intake follow the requests in hand, and is anything lost on the way?",
+        *(400, 120),
+        brief=("--after", "10"),
+    ),
     Question("hotspots", "Whose code do the processes spend their CPU time in?", 200, 120),
     Question(
         "cold_start",

@@ -92,9 +92,12 @@ def reading(samples: list[tuple[float, int]], slow_at_s: float, healed_s: float)
 
 
 @click.command(help=__doc__)
+@click.option(
+    "--after", default=AFTER_S, show_default=True, help="seconds to go on for; too few do not show the way down"
+)
 @results.options
-def main(quick: bool, results_: Path | None) -> None:
-    phases = (1.0, 2.0, 2.0) if quick else (BEFORE_S, SLOW_S, AFTER_S)
+def main(after: float, quick: bool, results_: Path | None) -> None:
+    phases = (1.0, 2.0, 2.0) if quick else (BEFORE_S, SLOW_S, after)
     intake = {"replicas_min": LEAST, "replicas_max": MOST, "ongoing_target": TARGET}
     with running({"intake": intake}) as (service, _):
         figures = measure(service, phases)
