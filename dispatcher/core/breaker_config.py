@@ -75,9 +75,9 @@ class BreakerConfig:
         _require(
             least is None or 1 <= least <= self.half_open_calls, "half_open_min_calls", "must be in 1..half_open_calls"
         )
-        for name in ("attempts_decay_ms", "ramp_max_wait_ms"):
-            _require(getattr(self, name) >= 0, name, "must be at least 0")
-        _require(self.ramp_calls >= 1, "ramp_calls", "must be at least 1")
+        _require(self.attempts_decay_ms >= 0, "attempts_decay_ms", "must be at least 0")
+        for name in ("ramp_max_wait_ms", "ramp_calls"):  # a stage that waits again for no time would do so for ever
+            _require(getattr(self, name) >= 1, name, "must be at least 1")
         _require(all(0 < share < 1 for share in self.ramp), "ramp", "must be shares between 0 and 1")
         to = self.half_open_max_wait_to
         _require(to in (BreakerState.OPEN, BreakerState.CLOSED), "half_open_max_wait_to", "must be open or closed")

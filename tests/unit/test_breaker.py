@@ -521,7 +521,7 @@ CONFIGS = st.builds(
     idle_half_open_stays=st.booleans(),
     ramp=st.sampled_from([(), (0.5,), (0.05, 0.5)]),
     ramp_calls=st.integers(1, 3),
-    ramp_max_wait_ms=st.sampled_from([0, 400]),
+    ramp_max_wait_ms=st.sampled_from([1, 400]),
 )
 RESULTS = st.sampled_from([OK, OK, FAIL, FAIL, BreakerResult.IGNORED, BreakerResult.THROTTLED, BreakerResult.LOCAL])
 STEPS = st.lists(
