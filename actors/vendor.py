@@ -316,6 +316,7 @@ class VendorActor:
             "attempts": metrics.attempts,
             "reason": "" if breaker.state is BreakerState.CLOSED else self._reason,
             "window": {"n": metrics.buffered, "failed": metrics.failed, "slow": metrics.slow},
+            "evidence": courier.gate.evidence(),
             "unreached": courier.gate.unreached,
             "cut_off": courier.gate.cut_off(),
             "in_flight": courier.in_flight,

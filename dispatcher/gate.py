@@ -149,6 +149,13 @@ class Gate:
         """Countries that this vendor does not reach though it reaches others: the state of each one's breaker."""
         return {} if self.keys is None else self.keys.cut_off(self._now_ns())
 
+    def evidence(self) -> dict[str, int] | None:
+        """What of the breaker's window may be summed with other replicas'; None: all of it."""
+        if self.keys is None:
+            return None
+        counts = self.keys.evidence(self._now_ns())
+        return {"n": counts.n, "failed": counts.failed}
+
     # ---- after it
 
     def record(self, permit: Permit, outcome: Outcome | None, took_s: float, in_flight: int) -> None:

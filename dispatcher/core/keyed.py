@@ -7,9 +7,11 @@ Rules:
    `ALIVE_S`. Without one the vendor itself is the suspect: the parent alone decides, by all results, as without keys.
 3. Results of a child that is not closed stay away from the parent, and so do calls in flight of a child that opens: a
    single bad key never opens the vendor. A child needs the fewer calls for its verdict, so it always falls first.
-4. Only under a closed parent are there children. Whatever else it becomes, they are forgotten.
+4. Only under a closed parent are there children. Whatever else it becomes, also closed anew, they are forgotten.
 5. At most `KEYS_MAX` children. Room is made by the closed one without calls in flight that was used longest ago; where
    there is none, a further key has the parent alone.
+6. Where the parent's results are summed with those of other replicas, one key's are left out that alone makes them bad:
+   below the verdict of each replica, but not of all together, a single bad key would open the vendor (`evidence`).
 
 Children live and die with their process: after a crash each key is found out again.
 """
@@ -22,6 +24,7 @@ from dataclasses import dataclass, field, replace
 
 from dispatcher.core.breaker import Breaker, BreakerConfig, BreakerResult, BreakerState, Permit, Refused
 from dispatcher.core.breaker_config import SECOND_NS
+from dispatcher.core.window import Counts, Rows, Window, window_of
 
 KEYS_MAX = 64
 ALIVE_S = 10
@@ -30,6 +33,7 @@ ALIVE_S = 10
 @dataclass(slots=True)
 class _Child:
     breaker: Breaker
+    told_parent: Window  # of the parent's results, those of this key
     alive_ns: int | None = None  # its last success
     flying: dict[Permit, Permit | None] = field(default_factory=dict)  # the parent's → the child's
     told: BreakerState = BreakerState.CLOSED
@@ -62,6 +66,7 @@ class KeyedBreakers:
         self._children: dict[str, _Child] = {}  # the one used longest ago first
         self._key_of: dict[Permit, str] = {}
         self._changes: list[KeyChange] = []
+        self._generation = parent.generation
 
     def acquire(self, key: str, now_ns: int) -> Permit | Refused:
         """The parent's permit, which stands for the child's as well; `cut_off_for_ns` tells whose refusal it was."""
@@ -106,7 +111,7 @@ class KeyedBreakers:
             self.parent.release(permit)
             self._shield(child)
         else:
-            self.parent.record(permit, result, duration_ns, now_ns)
+            self._tell_parent(child, permit, result, duration_ns, now_ns)
         self._apply()
 
     def tick(self, now_ns: int) -> None:
@@ -125,6 +130,27 @@ class KeyedBreakers:
             if child.breaker.state is not BreakerState.CLOSED
         }
 
+    def evidence(self, now_ns: int) -> Counts:
+        """What the parent's window says of the vendor, to be summed with other replicas' (rule 6).
+
+        The commonest failing key is left out only where the rest, without it, is well: failures that are spread over
+        keys, or a vendor that has but one, count in full.
+        """
+        metrics = self.parent.metrics(now_ns)
+        whole = Counts(metrics.buffered, metrics.failed, metrics.slow, metrics.slow_failed)
+        if not self._apply():
+            return whole
+        told = [(child, child.told_parent.counts(now_ns)) for child in self._children.values()]
+        if self._any_works(now_ns):
+            for child, counts in told:
+                if child.breaker.state is not BreakerState.CLOSED:
+                    whole.subtract(counts)
+        closed = (counts for child, counts in told if child.breaker.state is BreakerState.CLOSED)
+        rest = replace(whole)
+        rest.subtract(max(closed, key=lambda counts: counts.failed, default=Counts()))
+        well = rest.n > 0 and rest.failed * 100 < self.parent.config.failure_rate * rest.n
+        return rest if well else whole
+
     def drain_changes(self) -> list[KeyChange]:
         """What happened since the last call, in order."""
         changes, self._changes = self._changes, []
@@ -138,11 +164,11 @@ class KeyedBreakers:
 
     def _apply(self) -> bool:
         """Are there children at all? What the parent was in another state is no evidence of any key."""
-        if self.parent.state is BreakerState.CLOSED:
-            return True
-        self._children.clear()
-        self._key_of.clear()
-        return False
+        if self._generation != self.parent.generation:
+            self._generation = self.parent.generation
+            self._children.clear()
+            self._key_of.clear()
+        return self.parent.state is BreakerState.CLOSED
 
     def _tick_children(self, now_ns: int) -> None:
         if not self._apply():
@@ -159,7 +185,8 @@ class KeyedBreakers:
         if child is None:
             if len(self._children) >= KEYS_MAX and not self._evict():
                 return None
-            child = _Child(Breaker(self._config, now_ns, self._chance))
+            told = window_of(Rows(self._config.window_type, self._config.window_size), 0, now_ns)
+            child = _Child(Breaker(self._config, now_ns, self._chance), told)
         self._children[key] = child
         return child
 
@@ -176,6 +203,13 @@ class KeyedBreakers:
             child.alive_ns is not None and child.alive_ns >= since_ns and child.breaker.state is BreakerState.CLOSED
             for child in self._children.values()
         )
+
+    def _tell_parent(self, child: _Child, permit: Permit, result: BreakerResult, duration_ns: int, now_ns: int) -> None:
+        counts = result in (BreakerResult.SUCCESS, BreakerResult.FAILURE) and not permit.settled
+        if counts and permit.generation == self.parent.generation:
+            slow = duration_ns > self.parent.config.slow_ns
+            child.told_parent.record(now_ns, result is BreakerResult.FAILURE, slow)
+        self.parent.record(permit, result, duration_ns, now_ns)
 
     def _shield(self, child: _Child) -> None:
         """What of it is in flight is no evidence against the vendor any more."""

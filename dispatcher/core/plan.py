@@ -12,7 +12,7 @@ Rules:
 6. Nobody is judged by silence here: an incarnation is dead only when `supervision` said so. A vendor of which nobody
    has reported yet keeps the state of the previous plan.
 7. Evidence is summed: when the replicas of a vendor are each below their minimum of calls, or each just below the
-   threshold, their windows together still open it.
+   threshold, their windows together still open it. What one country alone made bad is left out (`evidence`).
 8. A vendor whose last actor is dead is `absent` until a new one reports: its fallback drains for it meanwhile.
 9. A contract rate is divided among the live actors by `sharing`.
 10. A vendor whose actors die again and again is `quarantined`: no work, as each death may repeat what was in flight.
@@ -59,6 +59,7 @@ class Report:
     retry_after_s: float = 0.0
     attempts: int = 0
     window: Mapping[str, int] = field(default_factory=dict)
+    evidence: Mapping[str, int] | None = None  # what of the window speaks of the vendor (`keyed`); None: all of it
     in_flight: int = 0
     replica: str = ""
     pid: int = 0
@@ -303,7 +304,7 @@ def _suspended(vendor: str, quarantined: Collection[str], overrides: Mapping[str
 
 
 def _together_bad(vendor: VendorConfig, reports: list[Report]) -> bool:
-    closed = [report.window for report in reports if report.breaker == CLOSED]
+    closed = [r.window if r.evidence is None else r.evidence for r in reports if r.breaker == CLOSED]
     calls, failed = (sum(int(window.get(name, 0)) for window in closed) for name in ("n", "failed"))
     return len(closed) > 1 and calls >= vendor.min_calls and failed * 100 >= vendor.failure_rate * calls
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from typing import Any
+from unittest import mock
 
 import pytest
 
+from actors.vendor import VendorActor
 from dispatcher.core.breaker import BreakerConfig, BreakerState
 from dispatcher.core.life import Move, Retry, decide_cut_off
 from dispatcher.core.message import Message
 from dispatcher.core.notification import NewNotification, Notification
 from dispatcher.core.outcome import Outcome
 from dispatcher.errors import ConfigError
+from dispatcher.gate import Gate
 from dispatcher.settings import parse_settings
+from dispatcher.supervisor import Supervisor
 from tests.unit.stage import ScriptedVendor, Stage, plan_of
 from tests.unit.test_courier import tend
+from tests.unit.test_overrides import CONFIG, SETTINGS, OneOfTwo
 from tests.virtual import until, virtual
 
 GERMANY, FRANCE = "+4915112345678", "+33612345678"
@@ -102,6 +107,51 @@ async def test_without_the_setting_the_vendor_opens_as_a_whole() -> None:
         courier.adopt_plan(plan_of(a="closed", b="closed"))
     await post(stage, 60)
     assert first.breaker.state is not BreakerState.CLOSED
+
+
+class Replica(OneOfTwo):
+    """One of two actors of vendor a, which has a breaker for each country."""
+
+    def __init__(self, stage: Stage, vendor: ScriptedVendor, number: int) -> None:
+        a = {"adapter": "twilio", "channel": "sms", "breaker": {"per": "country"}}
+        settings = {**SETTINGS, "vendors": {**SETTINGS["vendors"], "a": a}}
+        with mock.patch("actors.vendor.build", lambda *_: vendor):
+            VendorActor.__init__(self, settings, "a", {}, {"replica": str(number)})
+        self.stage = stage
+
+
+async def states_while_france_fails(monkeypatch: pytest.MonkeyPatch, shielded: bool) -> set[str]:
+    """Two actors of vendor a; each gets nine failures of France, and one message that it carries."""
+    if not shielded:
+        monkeypatch.setattr(Gate, "evidence", lambda _: None)
+    stage, seen = Stage(), set()
+    supervisor = Supervisor(stage.control, stage.clock, CONFIG)
+    stage.start(supervisor.run())
+    replicas = [Replica(stage, Abroad("a"), n) for n in range(2)]
+    for actor in (*replicas, OneOfTwo(stage, ScriptedVendor("b"))):
+        await actor.start()
+    await until(lambda: supervisor.plan.vendors, 5.0)
+    for n in range(20):
+        for replica in replicas:
+            gate = replica._courier.gate
+            permit = gate.acquire("DE" if n == 0 else "FR")
+            outcome = Outcome.accepted("id") if n == 0 else Outcome.failed("http_503")
+            if permit is not None:
+                gate.record(permit, outcome, 0.01, 1)
+        await asyncio.sleep(0.25)
+        seen.add(supervisor.plan.vendors["a"].state)
+    return seen
+
+
+@virtual
+async def test_two_replicas_do_not_give_a_vendor_up_for_one_country(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What each reports is summed by the plan: without the evidence kept apart, nine failures of each are enough."""
+    assert await states_while_france_fails(monkeypatch, shielded=True) == {"closed"}
+
+
+@virtual
+async def test_without_evidence_kept_apart_they_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "open" in await states_while_france_fails(monkeypatch, shielded=False)
 
 
 def test_cut_off_counts_as_tried_and_costs_no_attempt() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dispatcher.core.breaker import Breaker, BreakerConfig, BreakerResult, BreakerState, Permit
 from dispatcher.core.breaker_config import SECOND_NS
 from dispatcher.core.keyed import KEYS_MAX, KeyedBreakers
+from dispatcher.core.plan import Plan, PlanConfig, Report, VendorConfig, decide
 
 MS = 1_000_000
 CONFIG = BreakerConfig()
@@ -195,6 +196,91 @@ def test_keys_are_bounded_and_only_idle_closed_ones_make_room() -> None:
     known = set(calls.keys._children)
     assert calls.call("ZZ", FAIL)
     assert set(calls.keys._children) == known == {"FR", *(f"Y{n}" for n in range(KEYS_MAX - 1))}
+
+
+def test_a_vendor_s_breaker_begun_anew_has_no_countries_of_before() -> None:
+    """`close` said and taken back between two calls, or a reset: nobody looked while it was something else."""
+    for anew in (
+        lambda calls: calls.parent.reset(calls.now_ns),
+        lambda calls: [calls.parent.force(to, calls.now_ns) for to in (BreakerState.METRICS_ONLY, BreakerState.CLOSED)],
+    ):
+        calls = Calls()
+        calls.call("DE", OK)
+        while calls.call("FR", FAIL):
+            calls.call("DE", OK)
+        anew(calls)
+        assert calls.keys.cut_off(calls.now_ns) == {}
+        assert calls.call("FR", OK)
+
+
+def test_what_the_parent_was_not_told_is_not_left_out_of_its_evidence() -> None:
+    """Calls that hung when their country was cut off end when no other is heard any more, and count nowhere."""
+    calls = Calls()
+    calls.call("DE", OK)
+    hanging = [calls.keys.acquire("FR", calls.now_ns) for _ in range(30)]
+    for _ in range(7):
+        calls.wait(1.0)
+        calls.call("DE", OK)
+    assert calls.keys.cut_off(calls.now_ns) == {"FR": "open"}
+    calls.wait(11.0)
+    for permit in hanging:
+        assert isinstance(permit, Permit)
+        calls.keys.record(permit, FAIL, 10 * SECOND_NS, calls.now_ns)
+    calls.call("DE", OK)
+    evidence = calls.keys.evidence(calls.now_ns)
+    assert (evidence.n, evidence.failed) == (1, 0)
+
+
+def replicas(count: int, evidence: bool = True) -> tuple[list[Calls], Callable[[], str]]:
+    """Replicas of a vendor, and the state that the plan gives it by all of their reports."""
+    pool = [Calls() for _ in range(count)]
+    config = PlanConfig({"a": VendorConfig("a", "sms")}, (("a",),))
+
+    def state() -> str:
+        reports = []
+        for n, calls in enumerate(pool):
+            read, counts = calls.parent.metrics(calls.now_ns), calls.keys.evidence(calls.now_ns)
+            window = {"n": read.buffered, "failed": read.failed}
+            told = {"n": counts.n, "failed": counts.failed} if evidence else None
+            reports.append(Report(f"a/{n}", "a", calls.parent.state.value, window=window, evidence=told))
+        return decide(reports, config, {}, {}, Plan(), 1000).vendors["a"].state
+
+    return pool, state
+
+
+@pytest.mark.parametrize("evidence", [True, False])
+def test_a_single_bad_country_does_not_open_the_vendor_by_all_replicas_together(evidence: bool) -> None:
+    """Nine failures in each of two: before it is cut off, while it is, and in its probes. False: the control."""
+    pool, state = replicas(2, evidence)
+    for calls in pool:
+        calls.call("DE", OK)
+    for _ in range(9):
+        for calls in pool:
+            calls.call("FR", FAIL)
+        if evidence:
+            assert state() == "closed"
+    assert state() == ("closed" if evidence else "open")
+    for _ in range(20):
+        for calls in pool:
+            calls.call("DE", OK)
+            calls.call("FR", FAIL)
+            calls.wait(0.7)
+        if evidence:
+            assert state() == "closed"
+
+
+@pytest.mark.parametrize("countries", [("DE",), ("DE", "FR"), ("DE", "FR", "IT", "ES", "PT")])
+def test_replicas_that_fail_everywhere_open_the_vendor_together_as_without_keys(countries: tuple[str, ...]) -> None:
+    """Each below its own minimum; at the same call."""
+    opened = []
+    for evidence in (True, False):
+        pool, state = replicas(4, evidence)
+        n = 0
+        while state() == "closed":
+            pool[n % 4].call(countries[n // 4 % len(countries)], FAIL)
+            n += 1
+        opened.append(n)
+    assert opened[0] == opened[1] == CONFIG.min_calls
 
 
 EVENT = st.tuples(
