@@ -24,6 +24,7 @@ from dispatcher.core.retry import relisten_s
 from dispatcher.deadletters import DeadLetters
 from dispatcher.errors import TemplateError, UnavailableError
 from dispatcher.intake import Headroom, Intake
+from dispatcher.ports import Heard
 from dispatcher.receipts import Receipts
 from dispatcher.settings import Settings, parse_settings
 from dispatcher.telemetry.log import configure, logger
@@ -132,21 +133,24 @@ class IntakeActor:
             with contextlib.suppress(UnavailableError):
                 await self._read_plan()
                 read_s = time.monotonic()
-                async for heard in self.control.listen(("plan", "totals", "report")):
-                    if time.monotonic() - read_s > 2.0:
-                        read_s = time.monotonic()
-                        await self._read_plan()
-                    if heard is None:
-                        continue
-                    if heard.kind == "plan":
-                        self._adopt(Plan.from_dict(heard.body))
-                    elif heard.kind == "totals":
-                        self._totals = heard.body["totals"]
-                    elif "ledger" in heard.body:
-                        self.continuity.hear(Mark(*heard.body["ledger"]))
-                    elif "incarnation" in heard.body:
-                        self.reports[heard.body["incarnation"]] = {**heard.body, "heard_s": time.monotonic()}
+                async with contextlib.aclosing(self.control.listen(("plan", "totals", "report"))) as messages:
+                    async for heard in messages:
+                        if time.monotonic() - read_s > 2.0:
+                            read_s = time.monotonic()
+                            await self._read_plan()
+                        if heard is not None:
+                            self._hear(heard)
             await asyncio.sleep(relisten_s(random.random()))
+
+    def _hear(self, heard: Heard) -> None:
+        if heard.kind == "plan":
+            self._adopt(Plan.from_dict(heard.body))
+        elif heard.kind == "totals":
+            self._totals = heard.body["totals"]
+        elif "ledger" in heard.body:
+            self.continuity.hear(Mark(*heard.body["ledger"]))
+        elif "incarnation" in heard.body:
+            self.reports[heard.body["incarnation"]] = {**heard.body, "heard_s": time.monotonic()}
 
     async def _read_plan(self) -> None:
         asked_with = self.intake.plan

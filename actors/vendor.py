@@ -149,7 +149,7 @@ class VendorActor:
         courier = self._courier
         await self._begin_where_it_was_left()
         while not self._stopping:
-            courier.begin(await until_available(lambda: self._control.register(self._name)))
+            courier.begin(await until_available(self._register))
             logger().info("incarnation_begun", incarnation=courier.me, vendor=self._name)
             self._changed.set()
             watch = asyncio.ensure_future(self._watch_link())
@@ -186,23 +186,36 @@ class VendorActor:
         await until_available(lambda: self._control.stopped(old))
         courier.stopping = self._stopping
 
+    async def _register(self) -> str:
+        return await self._control.register(self._name, self._identity.get("pid", 0), self._identity.get("node", ""))
+
     async def _watch_link(self) -> None:
-        """Return when the store was silent too long for this incarnation to go on, and answers again."""
-        while not self._courier.stale():
-            await self._clock.sleep(0.1)
-        await until_available(self._control.live)
+        """Return when this incarnation is found dead. It asks after each silence of the store, or of its own.
+
+        Most often it lives: the store was away for everybody, or this process got no core. Then it goes on.
+        """
+        courier = self._courier
+        while True:
+            await self._clock.sleep(0.1 + 0.1 * self._chance())
+            if courier.stale():
+                asked_s = self._clock.now_s()
+                with contextlib.suppress(UnavailableError):
+                    if not await self._control.renew(courier.me):
+                        return
+                    courier.renewed(asked_s)
 
     async def _follow_plan(self) -> None:
         while True:
             with contextlib.suppress(UnavailableError):
                 await self._read_plan()
                 read_s = self._clock.now_s()
-                async for heard in self._control.listen(("plan",)):
-                    if heard is not None:
-                        self._adopt(Plan.from_dict(heard.body))
-                    if self._clock.now_s() - read_s > 2.0:  # pub/sub forgets; the key does not
-                        read_s = self._clock.now_s()
-                        await self._read_plan()
+                async with contextlib.aclosing(self._control.listen(("plan",))) as messages:
+                    async for heard in messages:
+                        if heard is not None:
+                            self._adopt(Plan.from_dict(heard.body))
+                        if self._clock.now_s() - read_s > 2.0:  # pub/sub forgets; the key does not
+                            read_s = self._clock.now_s()
+                            await self._read_plan()
             await self._clock.sleep(relisten_s(self._chance()))
 
     async def _read_plan(self) -> None:

@@ -48,7 +48,7 @@ from dispatcher.templates.cache import TemplateCache
 from dispatcher.wire.trigger import phone_region
 
 LINK_STALE_S = 1.0
-"""Longer without an answer of the store, and I may have been declared dead: send nothing more in this name."""
+"""Longer without an answer of the store, and I may have been declared dead: send nothing until it says I was not."""
 
 LATE_TRIES = 5
 
@@ -116,6 +116,7 @@ class Courier:
         self.begun: set[tuple[Lane, str]] = set()  # since the audit last asked; it clears it
         self.drained: dict[Lane, None] = dict.fromkeys(self.lanes())  # ever, also by earlier plans
         self.last_reply_s = clock.now_s()
+        self._doubted = False  # an answer came, but after so long that I may be dead all the same
         self.outbox = Outbox(
             store, clock, self.time.now_ms, limits.settle_interval_s, self._idle, self._settled, self._refused
         )
@@ -130,15 +131,23 @@ class Courier:
         return set(self._known)
 
     def stale(self) -> bool:
-        """Has the store been silent so long that this incarnation may be declared dead?"""
-        return self._clock.now_s() - self.last_reply_s > LINK_STALE_S
+        """Was the store silent so long that this incarnation may be declared dead, and has it not been renewed?"""
+        return self._doubted or self._clock.now_s() - self.last_reply_s > LINK_STALE_S
 
     def could_work(self) -> bool:
         """Does nothing but a lack of work keep it from claiming, were its loop to look now?"""
         return self.breaker.state in (BreakerState.CLOSED, BreakerState.METRICS_ONLY) and self._want() > 0
 
     def replied(self) -> None:
-        self.last_reply_s = self._clock.now_s()
+        """The store answered. One that slept finds the answer in its socket when it wakes: that proves nothing."""
+        now_s = self._clock.now_s()
+        self._doubted = self._doubted or now_s - self.last_reply_s > LINK_STALE_S
+        self.last_reply_s = now_s
+
+    def renewed(self, asked_s: float) -> None:
+        """The store was asked, then, whether this incarnation is live, and it is."""
+        self._doubted, self.last_reply_s = False, asked_s
+        self._room.set()
 
     def takes_max(self) -> int:
         """How many claims of the dead may be taken at once."""
@@ -167,7 +176,7 @@ class Courier:
     def begin(self, me: str) -> None:
         """Work under this incarnation from now on."""
         self.me = me
-        self.replied()
+        self.renewed(self._clock.now_s())
         self.gate.follow(self._entry(), self.me)
 
     # ---- claim

@@ -6,7 +6,7 @@ the same call is safe.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -113,6 +113,15 @@ class Heard:
     body: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What the store knows of a live incarnation: how often it was renewed, its process and that one's machine."""
+
+    renewed: int = 0
+    pid: int = 0
+    node: str = ""
+
+
 class Store(Protocol):
     """The durable mailboxes; the method docstrings of `adapters.redis.store` are the contract."""
 
@@ -190,9 +199,11 @@ class Graveyard(Protocol):
 class Control(Protocol):
     """Incarnations, beats, reports, the plan; the docstrings of `adapters.redis.control` are the contract."""
 
-    async def register(self, vendor: str) -> str: ...
+    async def register(self, vendor: str, pid: int = 0, node: str = "") -> str: ...
 
-    async def bury(self, incarnations: Sequence[str], term: int) -> None: ...
+    async def renew(self, incarnation: str) -> bool: ...
+
+    async def bury(self, verdicts: Mapping[str, int], term: int) -> list[str]: ...
 
     async def stopped(self, incarnation: str) -> None: ...
 
@@ -200,7 +211,7 @@ class Control(Protocol):
 
     async def recall(self, vendor: str) -> tuple[dict[str, Any], int] | None: ...
 
-    async def live(self) -> list[str]: ...
+    async def live(self) -> dict[str, Life]: ...
 
     async def ended(self) -> list[str]: ...
 

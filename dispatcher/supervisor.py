@@ -20,7 +20,7 @@ from dispatcher.core.retry import relisten_s
 from dispatcher.core.supervision import RestartIntensity, SilenceWatch
 from dispatcher.errors import StaleTermError, UnavailableError
 from dispatcher.outbox import rung
-from dispatcher.ports import Clock, Control, Heard
+from dispatcher.ports import Clock, Control, Heard, Life
 from dispatcher.telemetry.log import logger
 from dispatcher.telemetry.metrics import Totals
 
@@ -54,7 +54,6 @@ class Supervisor:
         """`waited_ms`: how long a process of `node`, this machine, has waited for a core since the last question."""
         self._chance = chance
         self._node, self._waited_ms = node, waited_ms
-        self._pids: dict[str, int] = {}  # of the incarnations on this machine
         self._control, self._clock, self._config = control, clock, config
         self._beat_s, self._decide_s = beat_s, decide_s
         self._watch = SilenceWatch(silence_ms, echo_gap_ms_max=int(beat_s * 2000))
@@ -66,7 +65,7 @@ class Supervisor:
         self.plan = Plan()
         self._doubtful = 0  # epoch of the last publication that was not answered: in force now, or later, or never
         self._plan_lost = False  # the store has an earlier plan than mine, or none: it is not the store it was
-        self._live: set[str] = set()
+        self._live: dict[str, Life] = {}
         self._surveyed = False
         self._manned: set[str] = set()  # vendors that had a live actor in this term
         self._depths: dict[str, MailboxDepth] = {}
@@ -120,8 +119,6 @@ class Supervisor:
                 self._watch.on_echo(self._clock.now_s() * 1000, self._starved_ms)
             else:
                 self._watch.on_beat(heard.body["incarnation"])
-                if self._node and heard.body.get("node") == self._node:
-                    self._pids[heard.body["incarnation"]] = int(heard.body.get("pid", 0))
             return
         process = heard.body.get("process", "")
         if "metrics" in heard.body:
@@ -131,13 +128,13 @@ class Supervisor:
             report = _report_from(heard.body)
             before = self._reports.get(report.incarnation)
             self._reports[report.incarnation] = report
-            self._live.add(report.incarnation)
+            self._live.setdefault(report.incarnation, Life())
             if before is None or before.breaker != report.breaker:
                 self._urgent.set()
 
     def _starved_ms(self, incarnation: str) -> float:
-        pid = self._pids.get(incarnation, 0)
-        return self._waited_ms(pid) if pid else 0.0
+        life = self._live.get(incarnation)
+        return self._waited_ms(life.pid) if life and life.pid and life.node == self._node else 0.0
 
     async def _beat(self) -> None:
         while True:
@@ -150,11 +147,13 @@ class Supervisor:
         """What only the store knows: who is listed as live, what mailboxes exist, what an operator said."""
         while True:
             try:
-                live = set(await self._control.live())
+                live = await self._control.live()
                 self._watch.watch(live)
-                for gone in self._live - live:
+                for name, life in live.items():
+                    if life.renewed != self._live.get(name, life).renewed:
+                        self._watch.on_beat(name)
+                for gone in self._live.keys() - live:
                     self._reports.pop(gone, None)
-                    self._pids.pop(gone, None)
                 self._live = live
                 self._manned |= {_vendor_of(name) for name in live}
                 self._depths = await self._control.depths()
@@ -191,10 +190,12 @@ class Supervisor:
                 await self._clock.sleep(0.2)
 
     async def _bury_silent(self) -> None:
-        dead = self._watch.dead()
-        if not dead:
+        silent = self._watch.dead()
+        if not silent:
             return
-        await self._control.bury(dead, self._term)
+        dead = await self._control.bury({name: self._live.get(name, Life()).renewed for name in silent}, self._term)
+        for name in set(silent) - set(dead):
+            self._watch.on_beat(name)  # it has renewed itself since the last survey
         now_s = self._clock.now_s()
         before = self._intensity.quarantined(now_s)
         self._intensity.on_deaths(map(_vendor_of, dead), now_s)
@@ -203,8 +204,7 @@ class Supervisor:
         for incarnation in dead:
             logger().warning("incarnation_declared_dead", incarnation=incarnation)
             self._reports.pop(incarnation, None)
-            self._pids.pop(incarnation, None)
-            self._live.discard(incarnation)
+            self._live.pop(incarnation, None)
         self._watch.watch(self._live)
 
     async def _publish(self) -> None:
@@ -224,7 +224,7 @@ class Supervisor:
             before,
             now_ms,
             self._absent(),
-            self._live,
+            set(self._live),
             self._intensity.quarantined(self._clock.now_s()),
             self._me,
         )

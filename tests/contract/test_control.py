@@ -18,7 +18,7 @@ from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.core.continuity import Break, Continuity
 from dispatcher.core.plan import Beat, Override, Plan
 from dispatcher.errors import StaleTermError, UnavailableError
-from dispatcher.ports import Heard
+from dispatcher.ports import Heard, Life
 from tests.chaos.bench.link import Link
 from tests.contract.worlds import World, dead, hold, plan, retry, trigger
 
@@ -45,11 +45,39 @@ async def test_a_later_term_fences_the_earlier(world: World) -> None:
     with pytest.raises(StaleTermError):
         await world.control.publish(plan(1), old)
     with pytest.raises(StaleTermError):
-        await world.control.bury([me], old)
-    assert await world.control.live() == [me]
+        await world.control.bury({me: 0}, old)
+    assert list(await world.control.live()) == [me]
     assert await world.control.plan() is None
-    await world.control.bury([me], new)
-    assert await world.control.live() == []
+    await world.control.bury({me: 0}, new)
+    assert list(await world.control.live()) == []
+
+
+async def test_a_verdict_on_one_that_has_renewed_itself_since_is_void(world: World) -> None:
+    """Whoever is renewed may send again: only a verdict that knows of it counts. The dead are not renewed."""
+    term, _ = await world.control.begin_term()
+    me: str = await world.control.register("a", 77, "here, or there")
+    other = await world.actor()
+    assert (await world.control.live())[me] == Life(0, 77, "here, or there")
+    assert await world.control.renew(me)
+    assert await world.control.bury({me: 0, other: 0}, term) == [other]
+    assert await world.control.live() == {me: Life(1, 77, "here, or there")}
+    assert await world.control.bury({me: 1}, term) == [me]
+    assert not await world.control.renew(me)
+    assert not await world.control.renew("a/99")
+    assert await world.control.live() == {}
+
+
+async def test_one_of_a_version_that_did_not_renew_can_be_buried_and_renewed(
+    world: World, redis_client: redis.asyncio.Redis
+) -> None:
+    """Nothing is known of its process; it counts as never renewed."""
+    me, old = await world.actor(), await world.actor()
+    await redis_client.hdel(KEYS.processes, me, old)
+    assert await world.control.live() == {me: Life(), old: Life()}
+    assert await world.control.renew(me)
+    assert await world.control.live() == {me: Life(1, 0, ""), old: Life()}
+    term, _ = await world.control.begin_term()
+    assert await world.control.bury({me: 0, old: 0}, term) == [old]
 
 
 @pytest.mark.parametrize("epoch", [3, 4])

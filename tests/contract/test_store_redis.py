@@ -71,7 +71,9 @@ async def test_a_lost_reply_is_not_asked_for_again(redis_client: redis.asyncio.R
     await impatient.ping()
     await redis_client.execute_command("CLIENT", "PAUSE", "300")
     with pytest.raises(UnavailableError):
-        await run(impatient, [Call("register", [KEYS.actors, KEYS.incarnations, KEYS.nil], ["a"])])
+        await run(
+            impatient, [Call("register", [KEYS.actors, KEYS.incarnations, KEYS.nil, KEYS.processes], ["a", 0, ""])]
+        )
     await asyncio.sleep(0.4)
     assert int(await redis_client.get(KEYS.incarnations) or 0) <= 1
     await impatient.aclose()
@@ -139,7 +141,8 @@ async def test_draining_and_failover_work_on_a_full_redis(world: World, redis_cl
         term, _ = await world.control.begin_term()
         await world.control.publish(plan(1), term)
         assert await world.store.start(dying, two)
-        await world.control.bury([dying], term)
+        assert await world.control.renew(dying)
+        await world.control.bury({dying: 1}, term)
         (taken,) = (await world.store.take(me, lanes("a"))).claims
         assert await world.state(two.notification.id) == "held"
         assert await world.store.apply(me, [(taken, dead())], world.now_ms()) == ["OK"]
@@ -186,13 +189,13 @@ async def test_only_the_forgotten_half_of_a_pipeline_is_sent_again(
     """A pipeline that met NOSCRIPT half-way has run its other half once."""
     await redis_client.script_flush()
     await redis_client.script_load(script("register").body)
-    keys = [KEYS.actors, KEYS.incarnations, KEYS.nil]
+    keys = [KEYS.actors, KEYS.incarnations, KEYS.nil, KEYS.processes]
     first, term, second = await run(
         redis_client,
         [
-            Call("register", keys, ["a"]),
+            Call("register", keys, ["a", 0, ""]),
             Call("begin_term", [KEYS.plan, KEYS.nil], []),
-            Call("register", keys, ["a"]),
+            Call("register", keys, ["a", 0, ""]),
         ],
     )
     assert (first, second, term[0]) == ("a/1", "a/2", 1)

@@ -129,7 +129,7 @@ async def test_an_incarnation_is_forgotten_when_no_mailbox_lists_it(world: World
     assert await world.control.ended() == [dying]
     await world.control.forget([dying])
     assert await world.control.ended() == []
-    assert await world.control.live() == [me]
+    assert list(await world.control.live()) == [me]
 
 
 async def test_incarnations_are_never_used_twice(world: World) -> None:

@@ -42,7 +42,7 @@ class World:
 
     async def bury(self, *incarnations: str) -> None:
         term, _ = await self.control.begin_term()
-        await self.control.bury(incarnations, term)
+        await self.control.bury(dict.fromkeys(incarnations, 0), term)
 
     async def queued(self, count: int = 1, **changes: Any) -> list[str]:
         """Accept `count` triggers of one notification each; their notification ids."""

@@ -163,8 +163,8 @@ class NamedControl(MemoryControl):
         super().__init__(world.cell)
         self._world, self._names = world, names
 
-    async def register(self, vendor: str) -> str:
-        me = await super().register(vendor)
+    async def register(self, vendor: str, pid: int = 0, node: str = "") -> str:
+        me = await super().register(vendor, pid, node)
         self._names.add(me)
         return me
 

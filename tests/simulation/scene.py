@@ -73,7 +73,7 @@ CONVERSATIONS = (
     ("publish", "bury", "begin_term"),
     ("publish",),
     ("beat", "report"),
-    ("register", "stopped"),
+    ("register", "renew", "stopped"),
 )
 FAULTS_S = 3.0
 """How long the plot goes on; after it everything is healed and must come to rest."""

@@ -17,6 +17,7 @@ from dispatcher.core.beginning import UNKNOWN, decide_beginning
 from dispatcher.core.breaker import BreakerSnapshot, BreakerState
 from dispatcher.core.outcome import Outcome
 from dispatcher.core.window import Rows
+from dispatcher.errors import UnavailableError
 from dispatcher.templates.cache import TemplateCache
 from tests.unit.stage import ScriptedVendor, Stage, plan_of
 from tests.virtual import until, virtual
@@ -77,11 +78,55 @@ class OneActor(VendorActor):
             task.cancel()
 
 
-async def actor(stage: Stage, outcomes: Iterable[Outcome] = ()) -> OneActor:
-    one = OneActor(stage, ScriptedVendor("a", outcomes))
+async def actor(stage: Stage, outcomes: Iterable[Outcome] | ScriptedVendor = ()) -> OneActor:
+    one = OneActor(stage, outcomes if isinstance(outcomes, ScriptedVendor) else ScriptedVendor("a", outcomes))
     await one.start()
     await until(lambda: one._courier.me, 2.0)
     return one
+
+
+class Absent:
+    """The way to the store: while it is `away`, nothing arrives."""
+
+    def __init__(self, there: Any) -> None:
+        self._there, self.away = there, False
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._there, name)
+        if not asyncio.iscoroutinefunction(found):
+            return found
+
+        async def call(*args: Any) -> Any:
+            if self.away:
+                raise UnavailableError("away")
+            return await found(*args)
+
+        return call
+
+
+@pytest.mark.parametrize("verdict", [False, True])
+@virtual
+async def test_after_an_outage_of_the_store_an_actor_goes_on_unless_it_was_declared_dead(verdict: bool) -> None:
+    """Under its name, if that lives: nobody took what it has. Else under a new one. Meanwhile it sends nothing."""
+    stage, vendor = Stage(), ScriptedVendor("a")
+    control = stage.control
+    way, way_to_store = Absent(control), Absent(MemoryStore(stage.cell))
+    stage.control = way  # type: ignore[assignment]
+    with mock.patch("tests.unit.test_beginning.MemoryStore", lambda cell: way_to_store):
+        one = await actor(stage, vendor)
+    me = one._courier.me
+    way.away = way_to_store.away = True
+    await stage.accept(3, vendor="a", chain=("a",))
+    await asyncio.sleep(3.0)
+    assert one._courier.stale()
+    assert vendor.sent == []
+    if verdict:
+        term, _ = await control.begin_term()
+        await control.bury({me: 0}, term)
+    way.away = way_to_store.away = False
+    await until(lambda: stage.states() == ["settled"] * 3, 5.0)
+    assert (one._courier.me != me) is verdict
+    one.kill()
 
 
 @virtual

@@ -327,7 +327,7 @@ async def test_the_claims_of_the_dead_are_delivered_by_the_living() -> None:
     for task in (*stage.tasks, *first._calls):
         task.cancel()
     term, _ = await stage.control.begin_term()
-    await stage.control.bury([first.me], term)
+    await stage.control.bury({first.me: 0}, term)
     second = await stage.courier(a)
     stage.start(tend(stage, second).run())
     await until(lambda: stage.states() == ["settled"] * 3, 3.0)
@@ -348,9 +348,27 @@ async def test_a_store_outage_is_waited_out() -> None:
     assert len(a.sent) <= 4
     assert courier.stale()
     store.away = False
-    courier.replied()
+    courier.renewed(asyncio.get_running_loop().time())
     await until(lambda: stage.states() == ["settled"] * 10)
     assert sorted(a.ids) == sorted(ids)
+
+
+@virtual
+async def test_an_answer_that_waited_for_a_sleeper_to_wake_does_not_wake_his_trust() -> None:
+    """Frozen for three seconds, what it reads first is an old answer: only the word that it lives counts."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a, run=False)
+    await stage.accept()
+    got = await courier_store(stage).claim(courier.me, courier.lanes(), 1)
+    await asyncio.sleep(3.0)
+    courier.replied()
+    await courier.admit(courier.me, got)
+    await asyncio.sleep(0.1)
+    courier.replied()
+    assert courier.stale()
+    assert a.sent == []
+    courier.renewed(stage.clock.now_s())
+    assert not courier.stale()
 
 
 @virtual
@@ -359,7 +377,7 @@ async def test_a_fenced_courier_stops() -> None:
     stage, a = Stage(), ScriptedVendor("a")
     courier = await stage.courier(a, run=False)
     term, _ = await stage.control.begin_term()
-    await stage.control.bury([courier.me], term)
+    await stage.control.bury({courier.me: 0}, term)
     await stage.accept()
     with pytest.raises(FencedError):
         await courier.run()
@@ -375,7 +393,7 @@ async def test_a_start_mark_that_is_refused_means_no_send(policy: str, calls: in
     await stage.accept(on_unknown=policy)
     got = await courier_store(stage).claim(courier.me, courier.lanes(), 1)
     term, _ = await stage.control.begin_term()
-    await stage.control.bury([courier.me], term)
+    await stage.control.bury({courier.me: 0}, term)
     await courier.admit(courier.me, got)
     await asyncio.sleep(0.2)
     assert len(a.sent) == calls
@@ -527,7 +545,7 @@ async def test_what_was_not_sent_after_a_short_sleep_is_sent_soon() -> None:
     await courier.admit(courier.me, got)
     await asyncio.sleep(0)
     assert a.sent == []
-    courier.replied()
+    courier.renewed(asyncio.get_running_loop().time())
     stage.start(caretaker.run())
     stage.start(courier.outbox.run())
     await until(lambda: stage.state(nid) == "settled", 1.0)

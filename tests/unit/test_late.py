@@ -21,7 +21,7 @@ QUICK = BreakerConfig(
 
 async def buried(stage: Stage, incarnation: str) -> None:
     term, _ = await stage.control.begin_term()
-    await stage.control.bury([incarnation], term)
+    await stage.control.bury({incarnation: 0}, term)
 
 
 @virtual

@@ -12,6 +12,7 @@ import pytest
 
 from dispatcher.core.plan import Beat, Plan, PlanConfig, VendorConfig
 from dispatcher.errors import UnavailableError
+from dispatcher.ports import Life
 from dispatcher.supervisor import Supervisor
 from tests.unit.stage import ScriptedVendor, Stage
 from tests.unit.test_beginning import OneActor
@@ -180,17 +181,50 @@ async def test_who_lost_his_subscription_does_not_come_back_in_step() -> None:
 
 @virtual
 async def test_a_starved_actor_of_this_machine_is_not_condemned() -> None:
-    """Silent for five seconds, and all of that in a queue for a core: nobody takes what it has in flight. Elsewhere
-    nobody can look, and silence is silence."""
+    """Silent for five seconds, and all of that in a queue for a core: nobody takes what it has in flight, though this
+    supervisor has never heard it. Elsewhere nobody can look, and silence is silence."""
     for node, lives in (("here", True), ("there", False)):
         stage = Stage()
         supervisor = Supervisor(stage.control, stage.clock, CONFIG, node="here", waited_ms=lambda pid: 250.0)
-        stage.cell.actors = {"a/1": "live", "b/1": "live"}
+        for name, at in (("a/1", node), ("b/1", "here")):
+            stage.cell.actors[name], stage.cell.processes[name] = "live", Life(0, 77, at)
         work = stage.start(supervisor.run())
         await asyncio.sleep(0.3)
-        await stage.control.beat(Beat("a/1", "a", "", 77, node))
         for _ in range(20):
             await stage.control.beat(Beat("b/1", "b", "", 78, "here"))
             await asyncio.sleep(0.25)
         assert (stage.cell.actors.get("a/1") == "live") is lives, node
         work.cancel()
+
+
+class Renewing:
+    """A control channel on which a silent actor renews itself just before a verdict on it is carried out."""
+
+    def __init__(self, control: Any, times: int) -> None:
+        self._control, self.times = control, times
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._control, name)
+
+    async def bury(self, verdicts: Any, term: int) -> Any:
+        if self.times:
+            self.times -= 1
+            assert await self._control.renew("a/1")
+        return await self._control.bury(verdicts, term)
+
+
+@virtual
+async def test_who_renews_himself_before_the_verdict_lives_for_another_patience() -> None:
+    """He may be sending again by then. Silent from there on, he is dead two seconds later."""
+    stage = Stage()
+    stage.cell.actors = {"a/1": "live", "b/1": "live"}
+    control = Renewing(stage.control, 1)
+    stage.start(Supervisor(control, stage.clock, CONFIG).run())  # type: ignore[arg-type]
+    states: dict[float, str] = {}
+    for n in range(24):
+        await stage.control.beat(Beat("b/1", "b", "", 0, ""))
+        states[n * 0.25] = stage.cell.actors.get("a/1", "")
+        await asyncio.sleep(0.25)
+    assert control.times == 0
+    assert states[3.75] == "live"
+    assert states[5.5] != "live"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import asdict
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from dispatcher.adapters.memory.cell import Cell, Listener, rang
 from dispatcher.core.notification import PRIORITIES, Lane, MailboxDepth
 from dispatcher.core.plan import Beat, Override, Plan
 from dispatcher.errors import StaleTermError, UnavailableError
-from dispatcher.ports import Heard
+from dispatcher.ports import Heard, Life
 
 QUIET_S = 0.2
 
@@ -25,16 +25,27 @@ class MemoryControl:
 
     # ---- actors
 
-    async def register(self, vendor: str) -> str:
+    async def register(self, vendor: str, pid: int = 0, node: str = "") -> str:
         self._cell.incarnations += 1
         me = f"{vendor}/{self._cell.incarnations}"
         self._cell.actors[me] = "live"
+        self._cell.processes[me] = Life(0, pid, node)
         return me
 
-    async def bury(self, incarnations: Sequence[str], term: int) -> None:
+    async def renew(self, incarnation: str) -> bool:
+        if self._cell.actors.get(incarnation) != "live":
+            return False
+        life = self._cell.processes.get(incarnation, Life())
+        self._cell.processes[incarnation] = replace(life, renewed=life.renewed + 1)
+        return True
+
+    async def bury(self, verdicts: Mapping[str, int], term: int) -> list[str]:
         if term != self._cell.term:
             raise StaleTermError
-        self._cell.actors.update(dict.fromkeys(incarnations, "dead"))
+        known = self._cell.processes
+        dead = [name for name, renewed in verdicts.items() if known.get(name, Life()).renewed == renewed]
+        self._cell.actors.update(dict.fromkeys(dead, "dead"))
+        return dead
 
     async def stopped(self, incarnation: str) -> None:
         self._cell.actors[incarnation] = "stopped"
@@ -48,8 +59,9 @@ class MemoryControl:
         at_ms, text = self._cell.breakers[vendor]
         return json.loads(text), max(0, self._cell.clock.wall_ms() - at_ms)
 
-    async def live(self) -> list[str]:
-        return [name for name, state in self._cell.actors.items() if state == "live"]
+    async def live(self) -> dict[str, Life]:
+        lives = self._cell.processes
+        return {name: lives.get(name, Life()) for name, state in self._cell.actors.items() if state == "live"}
 
     async def ended(self) -> list[str]:
         gone = {name for name, state in self._cell.actors.items() if state != "live"}
@@ -58,6 +70,7 @@ class MemoryControl:
     async def forget(self, incarnations: Sequence[str]) -> None:
         for name in incarnations:
             self._cell.actors.pop(name, None)
+            self._cell.processes.pop(name, None)
             self._cell.singled.pop(name, None)
 
     # ---- messages

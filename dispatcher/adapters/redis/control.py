@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -18,7 +18,7 @@ from dispatcher.core.continuity import Mark
 from dispatcher.core.notification import PRIORITIES, MailboxDepth
 from dispatcher.core.plan import Beat, Override, Plan
 from dispatcher.errors import StaleTermError, UnavailableError
-from dispatcher.ports import Heard
+from dispatcher.ports import Heard, Life
 
 PLANS_KEPT = 1000
 
@@ -35,21 +35,32 @@ class RedisControl:
 
     # ---- actors
 
-    async def register(self, vendor: str) -> str:
+    async def register(self, vendor: str, pid: int = 0, node: str = "") -> str:
         """A new live incarnation, `vendor/number`; the number is never used again."""
         k = self._keys
-        return str(await run_one(self._redis, "register", [k.actors, k.incarnations, k.nil], [vendor]))
+        keys = [k.actors, k.incarnations, k.nil, k.processes]
+        return str(await run_one(self._redis, "register", keys, [vendor, pid, node]))
 
-    async def bury(self, incarnations: Sequence[str], term: int) -> None:
-        """Mark incarnations dead; raises StaleTermError when this supervisor is no longer in office."""
+    async def renew(self, incarnation: str) -> bool:
+        """Is it live? If so, no verdict counts that is based on what the store said of it before."""
         k = self._keys
-        if await run_one(self._redis, "bury", [k.actors, k.plan, k.nil], [term, "dead", *incarnations]) == "STALE":
+        return str(await run_one(self._redis, "renew", [k.actors, k.processes, k.nil], [incarnation])) == "OK"
+
+    async def bury(self, verdicts: Mapping[str, int], term: int) -> list[str]:
+        """Mark incarnations dead that have renewed themselves just so often; those that now are.
+
+        Raises StaleTermError when this supervisor is no longer in office.
+        """
+        k = self._keys
+        words = [word for verdict in verdicts.items() for word in verdict]
+        reply = await run_one(self._redis, "bury", [k.actors, k.plan, k.nil, k.processes], [term, *words])
+        if reply == "STALE":
             raise StaleTermError
+        return list(reply)
 
     async def stopped(self, incarnation: str) -> None:
         """My own clean end: what I left pending is taken at once, and nobody suspects it."""
-        k = self._keys
-        await run_one(self._redis, "bury", [k.actors, k.plan, k.nil], ["", "stopped", incarnation])
+        await run_one(self._redis, "stopped", [self._keys.actors, self._keys.nil], [incarnation])
 
     async def remember(self, vendor: str, breaker: dict[str, Any]) -> None:
         """Keep what a breaker of this vendor is; the last word stays, whoever said it."""
@@ -68,14 +79,19 @@ class RedisControl:
         at_ms, _, body = text.partition(" ")
         return json.loads(body), max(0, seconds * 1000 + micros // 1000 - int(at_ms))
 
-    async def live(self) -> list[str]:
-        actors = await self._read(self._redis.hgetall(self._keys.actors))
-        return [name for name, state in actors.items() if state == "live"]
+    async def live(self) -> dict[str, Life]:
+        """The incarnations that are live, and what is known of each."""
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.hgetall(self._keys.actors)
+        pipeline.hgetall(self._keys.processes)
+        actors, processes = await self._read(pipeline.execute())
+        return {name: _life(processes.get(name, "")) for name, state in actors.items() if state == "live"}
 
     async def forget(self, incarnations: Sequence[str]) -> None:
         """Drop ended incarnations from the list: those for which no mailbox has a consumer any more."""
         if incarnations:
             await self._read(self._redis.hdel(self._keys.singled, *incarnations))
+            await self._read(self._redis.hdel(self._keys.processes, *incarnations))
             await self._read(self._redis.hdel(self._keys.actors, *incarnations))
 
     async def ended(self) -> list[str]:
@@ -243,3 +259,9 @@ class RedisControl:
             return await awaitable
         except UNAVAILABLE as error:
             raise UnavailableError(f"redis: {type(error).__name__}") from error
+
+
+def _life(text: str) -> Life:
+    """One of a version that told nothing of its process is live too."""
+    renewed, pid, node = (*text.split(" ", 2), "", "")[:3] if text else ("0", "0", "")
+    return Life(int(renewed), int(pid or 0), node)

@@ -7,6 +7,7 @@
 | `{nd:0}:mailboxes` | every mailbox that exists (set) |
 | `{nd:0}:due`, `:delayed`, `:held`, `:dead` | notifications out of a mailbox, by time (sorted sets) |
 | `{nd:0}:actors`, `:incarnations` | incarnation → live, stopped or dead (hash); their counter |
+| `{nd:0}:processes` | incarnation → how often it renewed itself, its pid and node (hash) |
 | `{nd:0}:singled` | incarnation → the suspect that it sends with nothing beside it (hash) |
 | `{nd:0}:plan`, `:plan:history` | term, epoch and plan (hash); the last 1,000 plans (list) |
 | `{nd:0}:ledger` | `life`, random, and `n`, how many triggers were accepted in it (hash): see core/continuity.py |
@@ -41,6 +42,7 @@ class Keys:
         self.dead = self.prefix + "dead"
         self.actors = self.prefix + "actors"
         self.incarnations = self.prefix + "incarnations"
+        self.processes = self.prefix + "processes"
         self.singled = self.prefix + "singled"
         self.plan = self.prefix + "plan"
         self.plan_history = self.prefix + "plan:history"

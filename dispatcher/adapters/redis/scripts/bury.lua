@@ -1,8 +1,16 @@
--- Mark incarnations dead, by the supervisor (its term is checked), or stopped, by an actor of itself (term '').
--- KEYS[1] actors   KEYS[2] plan   KEYS[3] never exists
--- ARGV[1] supervisor's term or ''   ARGV[2] dead | stopped   ARGV[3..] incarnations
--- Reply STALE when another supervisor has begun a later term; else OK. A dead one stays listed until `take` finds nothing.
-if ARGV[1] ~= '' and redis.call('HGET', KEYS[2], 'term') ~= ARGV[1] then return 'STALE' end
+-- Mark incarnations dead, by the supervisor: one that has renewed itself since the supervisor looked is left alone.
+-- KEYS[1] actors   KEYS[2] plan   KEYS[3] never exists   KEYS[4] processes
+-- ARGV[1] supervisor's term   ARGV[2], ARGV[3].. an incarnation, and how often it had renewed itself
+-- Reply STALE when another supervisor has begun a later term; else those that are dead now. They stay listed until
+-- `take` finds nothing of theirs.
+if redis.call('HGET', KEYS[2], 'term') ~= ARGV[1] then return 'STALE' end
 redis.call('DEL', KEYS[3])
-for n = 3, #ARGV do redis.call('HSET', KEYS[1], ARGV[n], ARGV[2]) end
-return 'OK'
+local dead = {}
+for n = 2, #ARGV, 2 do
+  local renewed = string.match(redis.call('HGET', KEYS[4], ARGV[n]) or '', '^%d+') or '0'
+  if renewed == ARGV[n + 1] then
+    redis.call('HSET', KEYS[1], ARGV[n], 'dead')
+    dead[#dead + 1] = ARGV[n]
+  end
+end
+return dead
