@@ -14,7 +14,7 @@ from actors.supervisor import SupervisorActor
 from actors.vendor import VendorActor
 from serve_app.http import Asgi, Receive, Scope, Send, application
 
-DISPATCH_NICENESS = 5
+DISPATCH_NICENESS = 10
 """Dispatch gives way to accepting: a checkout waits for intake, nobody waits for a courier within milliseconds."""
 
 
