@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
 import pytest
 
 from cluster.load import Posted
+from dispatcher.settings import RedriveSettings
 from tests.chaos.bench.installation import VENDORS, Bench, paid
 from tests.chaos.conftest import MakeBench
 
@@ -17,6 +19,8 @@ pytestmark = pytest.mark.chaos
 
 RATE = 60.0
 PROBES = 5
+DEAD_LETTERS = 10_000
+SLOWLY_S = 6.0
 
 
 @pytest.mark.long
@@ -171,6 +175,43 @@ def test_dead_letters_redriven_twice_are_sent_once(bench: Bench) -> None:
     assert found.all_well(), found
     _, calls = _faulty_calls(bench, "sms-a")
     assert len(calls) <= 64 + 3 * PROBES, "what is in flight when it opens, and probes"
+
+
+@pytest.mark.long
+def test_two_sweeps_over_ten_thousand_dead_letters_redrive_each_once(bench: Bench) -> None:
+    """Row 40: two operators sweep at once. While a vendor of the chain is down they have the slow pace between them;
+    when it is back all go, each once, whoever took it."""
+    for vendor in VENDORS:
+        bench.sandbox.fault(vendor, "reject")
+    posted = bench.post(paid(DEAD_LETTERS), 400.0)
+    bench.until(lambda: bench.store().zcard("{nd:0}:dead") == DEAD_LETTERS, 60)
+    bench.sandbox.fault("sms-b")
+    bench.sandbox.fault("sms-a", "error")
+    seed = bench.post(paid(60), RATE)
+    bench.until(lambda: bench.plan()["sms-a"]["state"] != "closed", 10)
+    with ThreadPoolExecutor(2) as pool:
+        sweeps = [pool.submit(_sweep, bench) for _ in range(2)]
+        time.sleep(SLOWLY_S)
+        slowly = DEAD_LETTERS - bench.store().zcard("{nd:0}:dead")
+        bench.sandbox.fault("sms-a")
+        counts = [sweep.result(120) for sweep in sweeps]
+    found = bench.judge([*posted, *seed], drain_s=60)
+    assert 0 < slowly <= (SLOWLY_S + 1) * RedriveSettings().slow_per_s
+    assert sum(counts) == DEAD_LETTERS
+    assert bench.tell("/v1/dead-letters/redrive", {"limit": 1000})["count"] == 0
+    assert found.states == {"settled": DEAD_LETTERS + 60}
+    assert found.all_well(), found
+
+
+def _sweep(bench: Bench) -> int:
+    """As `dispatcher dead redrive` does: call by call from where the last one stopped, waiting as long as it says."""
+    count, cursor = 0, None
+    while True:
+        answer = bench.tell("/v1/dead-letters/redrive", {"limit": 1000, "cursor": cursor})
+        count, cursor = count + answer["count"], answer["cursor"]
+        if cursor is None:
+            return count
+        time.sleep(answer["wait_s"])
 
 
 def _reasons(bench: Bench, posted: list[Posted]) -> Counter[str]:
