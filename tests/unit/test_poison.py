@@ -142,6 +142,13 @@ async def test_little_is_claimed_meanwhile() -> None:
     vendor.took_s = 2.0
     suspected(stage, await stage.accept(1))
     courier = await stage.courier(vendor, limits=CourierLimits(concurrency_max=8))
+
+    async def beats() -> None:  # the actor's: while a suspect is alone in flight, nothing else is asked of the store
+        while True:
+            courier.replied()
+            await asyncio.sleep(0.25)
+
+    stage.start(beats())
     await until(lambda: len(vendor.in_flight) == 1)
     await stage.accept(100)
     await asyncio.sleep(1.0)
