@@ -203,6 +203,7 @@ class VendorActor:
                     if not await self._control.renew(courier.me):
                         return
                     courier.renewed(asked_s)
+                    logger().warning("incarnation_renewed", incarnation=courier.me, vendor=self._name)
 
     async def _follow_plan(self) -> None:
         while True:

@@ -114,7 +114,7 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class Incarnation:
     """What the store knows of a live incarnation: how often it was renewed, its process and that one's machine."""
 
     renewed: int = 0
@@ -211,7 +211,7 @@ class Control(Protocol):
 
     async def recall(self, vendor: str) -> tuple[dict[str, Any], int] | None: ...
 
-    async def live(self) -> dict[str, Life]: ...
+    async def live(self) -> dict[str, Incarnation]: ...
 
     async def ended(self) -> list[str]: ...
 

@@ -20,7 +20,7 @@ from dispatcher.core.retry import relisten_s
 from dispatcher.core.supervision import RestartIntensity, SilenceWatch
 from dispatcher.errors import StaleTermError, UnavailableError
 from dispatcher.outbox import rung
-from dispatcher.ports import Clock, Control, Heard, Life
+from dispatcher.ports import Clock, Control, Heard, Incarnation
 from dispatcher.telemetry.log import logger
 from dispatcher.telemetry.metrics import Totals
 
@@ -65,7 +65,7 @@ class Supervisor:
         self.plan = Plan()
         self._doubtful = 0  # epoch of the last publication that was not answered: in force now, or later, or never
         self._plan_lost = False  # the store has an earlier plan than mine, or none: it is not the store it was
-        self._live: dict[str, Life] = {}
+        self._live: dict[str, Incarnation] = {}
         self._surveyed = False
         self._manned: set[str] = set()  # vendors that had a live actor in this term
         self._depths: dict[str, MailboxDepth] = {}
@@ -128,13 +128,13 @@ class Supervisor:
             report = _report_from(heard.body)
             before = self._reports.get(report.incarnation)
             self._reports[report.incarnation] = report
-            self._live.setdefault(report.incarnation, Life())
+            self._live.setdefault(report.incarnation, Incarnation())
             if before is None or before.breaker != report.breaker:
                 self._urgent.set()
 
     def _starved_ms(self, incarnation: str) -> float:
-        life = self._live.get(incarnation)
-        return self._waited_ms(life.pid) if life and life.pid and life.node == self._node else 0.0
+        found = self._live.get(incarnation)
+        return self._waited_ms(found.pid) if found and found.pid and found.node == self._node else 0.0
 
     async def _beat(self) -> None:
         while True:
@@ -149,8 +149,8 @@ class Supervisor:
             try:
                 live = await self._control.live()
                 self._watch.watch(live)
-                for name, life in live.items():
-                    if life.renewed != self._live.get(name, life).renewed:
+                for name, found in live.items():
+                    if found.renewed != self._live.get(name, found).renewed:
                         self._watch.on_beat(name)
                 for gone in self._live.keys() - live:
                     self._reports.pop(gone, None)
@@ -193,9 +193,10 @@ class Supervisor:
         silent = self._watch.dead()
         if not silent:
             return
-        dead = await self._control.bury({name: self._live.get(name, Life()).renewed for name in silent}, self._term)
-        for name in set(silent) - set(dead):
-            self._watch.on_beat(name)  # it has renewed itself since the last survey
+        # Who has renewed himself since the last survey stays, and the next survey sees it.
+        dead = await self._control.bury(
+            {name: self._live.get(name, Incarnation()).renewed for name in silent}, self._term
+        )
         now_s = self._clock.now_s()
         before = self._intensity.quarantined(now_s)
         self._intensity.on_deaths(map(_vendor_of, dead), now_s)

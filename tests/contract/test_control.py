@@ -18,7 +18,7 @@ from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.core.continuity import Break, Continuity
 from dispatcher.core.plan import Beat, Override, Plan
 from dispatcher.errors import StaleTermError, UnavailableError
-from dispatcher.ports import Heard, Life
+from dispatcher.ports import Heard, Incarnation
 from tests.chaos.bench.link import Link
 from tests.contract.worlds import World, dead, hold, plan, retry, trigger
 
@@ -57,27 +57,32 @@ async def test_a_verdict_on_one_that_has_renewed_itself_since_is_void(world: Wor
     term, _ = await world.control.begin_term()
     me: str = await world.control.register("a", 77, "here, or there")
     other = await world.actor()
-    assert (await world.control.live())[me] == Life(0, 77, "here, or there")
+    assert (await world.control.live())[me] == Incarnation(0, 77, "here, or there")
     assert await world.control.renew(me)
     assert await world.control.bury({me: 0, other: 0}, term) == [other]
-    assert await world.control.live() == {me: Life(1, 77, "here, or there")}
+    assert await world.control.live() == {me: Incarnation(1, 77, "here, or there")}
     assert await world.control.bury({me: 1}, term) == [me]
     assert not await world.control.renew(me)
     assert not await world.control.renew("a/99")
     assert await world.control.live() == {}
 
 
-async def test_one_of_a_version_that_did_not_renew_can_be_buried_and_renewed(
-    world: World, redis_client: redis.asyncio.Redis
+@pytest.mark.parametrize("found", [None, "", " ", "damaged", "007", "3 four five", "\n"])
+async def test_whatever_is_known_of_its_process_one_can_be_buried_and_renewed(
+    world: World, redis_client: redis.asyncio.Redis, found: str | None
 ) -> None:
-    """Nothing is known of its process; it counts as never renewed."""
+    """Nothing, of a version that did not tell; or what nobody can read: it stops no supervisor, and no verdict."""
     me, old = await world.actor(), await world.actor()
-    await redis_client.hdel(KEYS.processes, me, old)
-    assert await world.control.live() == {me: Life(), old: Life()}
+    for name in (me, old):
+        await redis_client.hdel(KEYS.processes, name)
+        if found is not None:
+            await redis_client.hset(KEYS.processes, name, found)
+    before = {name: one.renewed for name, one in (await world.control.live()).items()}
     assert await world.control.renew(me)
-    assert await world.control.live() == {me: Life(1, 0, ""), old: Life()}
+    assert (await world.control.live())[me].renewed == before[me] + 1
     term, _ = await world.control.begin_term()
-    assert await world.control.bury({me: 0, old: 0}, term) == [old]
+    assert await world.control.bury(before, term) == [old]
+    assert await world.control.bury({me: before[me] + 1}, term) == [me]
 
 
 @pytest.mark.parametrize("epoch", [3, 4])

@@ -114,18 +114,26 @@ async def test_after_an_outage_of_the_store_an_actor_goes_on_unless_it_was_decla
     stage.control = way  # type: ignore[assignment]
     with mock.patch("tests.unit.test_beginning.MemoryStore", lambda cell: way_to_store):
         one = await actor(stage, vendor)
-    me = one._courier.me
+    courier = one._courier
+    me, renewed, renew = courier.me, list[str](), courier.renewed
+
+    def note(asked_s: float) -> None:
+        renewed.append(courier.me)
+        renew(asked_s)
+
+    courier.renewed = note  # type: ignore[method-assign]
     way.away = way_to_store.away = True
     await stage.accept(3, vendor="a", chain=("a",))
     await asyncio.sleep(3.0)
-    assert one._courier.stale()
+    assert courier.stale()
     assert vendor.sent == []
     if verdict:
         term, _ = await control.begin_term()
         await control.bury({me: 0}, term)
     way.away = way_to_store.away = False
     await until(lambda: stage.states() == ["settled"] * 3, 5.0)
-    assert (one._courier.me != me) is verdict
+    assert (courier.me != me) is verdict
+    assert (me in renewed) is not verdict, "the dead is never trusted again"
     one.kill()
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from dispatcher.core.plan import Beat, Plan, PlanConfig, VendorConfig
 from dispatcher.errors import UnavailableError
-from dispatcher.ports import Life
+from dispatcher.ports import Incarnation
 from dispatcher.supervisor import Supervisor
 from tests.unit.stage import ScriptedVendor, Stage
 from tests.unit.test_beginning import OneActor
@@ -187,7 +187,7 @@ async def test_a_starved_actor_of_this_machine_is_not_condemned() -> None:
         stage = Stage()
         supervisor = Supervisor(stage.control, stage.clock, CONFIG, node="here", waited_ms=lambda pid: 250.0)
         for name, at in (("a/1", node), ("b/1", "here")):
-            stage.cell.actors[name], stage.cell.processes[name] = "live", Life(0, 77, at)
+            stage.cell.actors[name], stage.cell.processes[name] = "live", Incarnation(0, 77, at)
         work = stage.start(supervisor.run())
         await asyncio.sleep(0.3)
         for _ in range(20):

@@ -12,7 +12,7 @@ from typing import Any
 from dispatcher.core.delay import DelayTime
 from dispatcher.core.notification import Attempt, Lane, NewTrigger, Notification, State, notification_id
 from dispatcher.core.plan import Override, Plan
-from dispatcher.ports import Clock, Heard, Life
+from dispatcher.ports import Clock, Heard, Incarnation
 
 
 @dataclass(slots=True)
@@ -98,7 +98,7 @@ class Cell:
         self.caps: dict[str, list[int]] = {}
         self.twins: dict[str, tuple[str, int]] = {}  # fingerprint → the last one, until when
         self.actors: dict[str, str] = {}
-        self.processes: dict[str, Life] = {}
+        self.processes: dict[str, Incarnation] = {}
         self.singled: dict[str, str] = {}  # incarnation → the suspect that it sends with nothing beside it
         self.incarnations = 0
         self.term = 0

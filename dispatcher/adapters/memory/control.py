@@ -12,7 +12,7 @@ from dispatcher.adapters.memory.cell import Cell, Listener, rang
 from dispatcher.core.notification import PRIORITIES, Lane, MailboxDepth
 from dispatcher.core.plan import Beat, Override, Plan
 from dispatcher.errors import StaleTermError, UnavailableError
-from dispatcher.ports import Heard, Life
+from dispatcher.ports import Heard, Incarnation
 
 QUIET_S = 0.2
 
@@ -29,21 +29,21 @@ class MemoryControl:
         self._cell.incarnations += 1
         me = f"{vendor}/{self._cell.incarnations}"
         self._cell.actors[me] = "live"
-        self._cell.processes[me] = Life(0, pid, node)
+        self._cell.processes[me] = Incarnation(0, pid, node)
         return me
 
     async def renew(self, incarnation: str) -> bool:
         if self._cell.actors.get(incarnation) != "live":
             return False
-        life = self._cell.processes.get(incarnation, Life())
-        self._cell.processes[incarnation] = replace(life, renewed=life.renewed + 1)
+        before = self._cell.processes.get(incarnation, Incarnation())
+        self._cell.processes[incarnation] = replace(before, renewed=before.renewed + 1)
         return True
 
     async def bury(self, verdicts: Mapping[str, int], term: int) -> list[str]:
         if term != self._cell.term:
             raise StaleTermError
         known = self._cell.processes
-        dead = [name for name, renewed in verdicts.items() if known.get(name, Life()).renewed == renewed]
+        dead = [name for name, renewed in verdicts.items() if known.get(name, Incarnation()).renewed == renewed]
         self._cell.actors.update(dict.fromkeys(dead, "dead"))
         return dead
 
@@ -59,9 +59,9 @@ class MemoryControl:
         at_ms, text = self._cell.breakers[vendor]
         return json.loads(text), max(0, self._cell.clock.wall_ms() - at_ms)
 
-    async def live(self) -> dict[str, Life]:
-        lives = self._cell.processes
-        return {name: lives.get(name, Life()) for name, state in self._cell.actors.items() if state == "live"}
+    async def live(self) -> dict[str, Incarnation]:
+        known = self._cell.processes
+        return {name: known.get(name, Incarnation()) for name, state in self._cell.actors.items() if state == "live"}
 
     async def ended(self) -> list[str]:
         gone = {name for name, state in self._cell.actors.items() if state != "live"}

@@ -7,6 +7,7 @@ totals are PUBLISHed: no fsync, and they work when Redis is full. The plan is al
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import asdict
@@ -18,9 +19,10 @@ from dispatcher.core.continuity import Mark
 from dispatcher.core.notification import PRIORITIES, MailboxDepth
 from dispatcher.core.plan import Beat, Override, Plan
 from dispatcher.errors import StaleTermError, UnavailableError
-from dispatcher.ports import Heard, Life
+from dispatcher.ports import Heard, Incarnation
 
 PLANS_KEPT = 1000
+_PROCESS = re.compile("([0-9]{0,15}) ?([0-9]{0,15}) ?(.*)", re.DOTALL)
 
 PING_S, DEAF_S = 1.0, 3.0
 """A subscription that was quiet for so long is asked whether it is there; without any answer it is given up."""
@@ -79,13 +81,13 @@ class RedisControl:
         at_ms, _, body = text.partition(" ")
         return json.loads(body), max(0, seconds * 1000 + micros // 1000 - int(at_ms))
 
-    async def live(self) -> dict[str, Life]:
+    async def live(self) -> dict[str, Incarnation]:
         """The incarnations that are live, and what is known of each."""
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.hgetall(self._keys.actors)
         pipeline.hgetall(self._keys.processes)
         actors, processes = await self._read(pipeline.execute())
-        return {name: _life(processes.get(name, "")) for name, state in actors.items() if state == "live"}
+        return {name: _incarnation(processes.get(name, "")) for name, state in actors.items() if state == "live"}
 
     async def forget(self, incarnations: Sequence[str]) -> None:
         """Drop ended incarnations from the list: those for which no mailbox has a consumer any more."""
@@ -261,7 +263,7 @@ class RedisControl:
             raise UnavailableError(f"redis: {type(error).__name__}") from error
 
 
-def _life(text: str) -> Life:
-    """One of a version that told nothing of its process is live too."""
-    renewed, pid, node = (*text.split(" ", 2), "", "")[:3] if text else ("0", "0", "")
-    return Life(int(renewed), int(pid or 0), node)
+def _incarnation(text: str) -> Incarnation:
+    """Any text is one: of a version that told nothing of its process, or damaged, it is live too, and can be buried."""
+    renewed, pid, node = _PROCESS.fullmatch(text).groups()  # type: ignore[union-attr]  # it matches everything
+    return Incarnation(int(renewed or 0), int(pid or 0), node)

@@ -7,8 +7,8 @@ if redis.call('HGET', KEYS[2], 'term') ~= ARGV[1] then return 'STALE' end
 redis.call('DEL', KEYS[3])
 local dead = {}
 for n = 2, #ARGV, 2 do
-  local renewed = string.match(redis.call('HGET', KEYS[4], ARGV[n]) or '', '^%d+') or '0'
-  if renewed == ARGV[n + 1] then
+  local renewed = string.match(redis.call('HGET', KEYS[4], ARGV[n]) or '', '^%d+') or 0
+  if tonumber(renewed) == tonumber(ARGV[n + 1]) then
     redis.call('HSET', KEYS[1], ARGV[n], 'dead')
     dead[#dead + 1] = ARGV[n]
   end
