@@ -15,7 +15,7 @@ from collections.abc import Callable
 import click
 from click.testing import CliRunner
 
-from benchmarks import drill_table, model_check
+from benchmarks import drill_table, measured_table, model_check
 from cluster.capacity import capacity
 from cluster.provenance import ROOT
 
@@ -24,8 +24,9 @@ COMMANDS = {
     "dispatcher capacity": capacity,
     "python -m benchmarks.model_check": model_check.main,
     "python -m benchmarks.drill_table": drill_table.main,
+    "python -m benchmarks.measured_table": measured_table.main,
 }
-MARKDOWN = ("--markdown", "drill_table")
+MARKDOWN = ("--markdown", "drill_table", "measured_table")
 BLOCK = re.compile(
     r"(?P<begin><!-- printed by: (?P<command>[^\n]*) -->\n)(?P<text>.*?)(?P<end>\n<!-- end -->)", re.DOTALL
 )

@@ -20,6 +20,8 @@ from cluster.witness import Verdict
 STEADY_S = 4.0
 AFTER_S = 8.0
 DRAIN_S = 60.0
+AROUND_S = 10.0
+"""What draining, judging and the way back to the steady state take in most drills."""
 _start = itertools.count(1, 100_000)
 _given: set[str] = set()
 """Every order number given out: what a vendor received beside these, nobody posted."""
@@ -122,6 +124,11 @@ def play(service: Service, drill: Drill, rate: float, on_unknown: str = "resend"
         _break(service, drill, drill.seconds, faults)
 
     return perform(service, rate, STEADY_S + drill.seconds + AFTER_S, script, _patience_s(on_unknown), on_unknown)
+
+
+def takes_s(drill: Drill) -> float:
+    """How long one run takes, about."""
+    return STEADY_S + drill.seconds + AFTER_S + AROUND_S
 
 
 def _patience_s(on_unknown: str) -> float:

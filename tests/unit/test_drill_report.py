@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from cluster.drills.faults import Drill
+from cluster.drills.bars import BARS, Bar, bar_of, judged
+from cluster.drills.command import STORM
+from cluster.drills.faults import DRILLS, Drill
 from cluster.drills.play import Run, Window
-from cluster.drills.report import begun_before_s, kept_up, switches_a_minute, wrong
+from cluster.drills.report import FIELDS, begun_before_s, kept_up, summary, switches_a_minute, wrong
 from cluster.load import Posted
 from cluster.witness import Verdict
 
@@ -119,3 +121,38 @@ def test_what_is_held_is_not_lost_and_hold_knows_no_excuse(changes: dict[str, An
         "held": None,
     }
     assert wrong({**found, **changes}) == why
+
+
+def test_every_bar_is_of_a_drill_and_a_figure_there_is() -> None:
+    """Otherwise nothing would ever be held to it."""
+    assert {bar.drill for bar in BARS} <= {*DRILLS, STORM}
+    assert {bar.figure for bar in BARS} <= FIELDS.keys()
+    assert len({(bar.drill, bar.figure) for bar in BARS}) == len(BARS)
+
+
+@pytest.mark.parametrize(
+    ("bar", "worst", "words"),
+    [
+        (Bar("x", "gap s", 3), 3.0, "x: gap s 3, at most 3: met"),
+        (Bar("x", "gap s", 3), 3.1, "x: gap s 3.1, at most 3: MISSED"),
+        (Bar("x", "availability %", 99.9, least=True), 99.9, "x: availability % 99.9, at least 99.9: met"),
+        (Bar("x", "availability %", 99.9, least=True), 99.89, "x: availability % 99.89, at least 99.9: MISSED"),
+    ],
+)
+def test_a_bar_says_whether_the_worst_run_met_it(bar: Bar, worst: float, words: str) -> None:
+    assert bar.words(worst) == words
+
+
+def test_the_worst_of_all_runs_is_held_to_the_bars() -> None:
+    """A share's worst is its least; a figure that no run has is not judged."""
+    runs = [
+        {**dict.fromkeys(FIELDS), "switches a minute": 1, "kept up %": 93.0},
+        {**dict.fromkeys(FIELDS), "switches a minute": 3, "kept up %": 99.0},
+    ]
+    found = judged("vendor-half", summary(runs))
+    assert [(bar.figure, worst, bar.met(worst)) for bar, worst in found] == [
+        ("switches a minute", 3, False),
+        ("kept up %", 93.0, False),
+    ]
+    assert judged("vendor-error", summary(runs)) == []
+    assert bar_of("vendor-error", "gap s") is None
