@@ -332,7 +332,10 @@ class VendorActor:
             "window": {"n": metrics.buffered, "failed": metrics.failed, "slow": metrics.slow},
             "evidence": courier.gate.evidence(),
             "unreached": courier.gate.unreached,
-            "cut_off": courier.gate.cut_off(),
+            "cut_off": {
+                country: {"state": found.state.value, "for_s": round(found.for_s, 1)}
+                for country, found in courier.gate.cut_off().items()
+            },
             "in_flight": courier.in_flight,
             "concurrency": courier.gate.concurrency.value,
             "calls_per_s": round(calls_per_s, 2),

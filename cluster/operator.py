@@ -106,11 +106,19 @@ def _vendor_table(rows: list[dict[str, Any]]) -> None:
     for v in rows:
         outcomes = ", ".join(f"{n:.0f} {word}" for word, n in sorted(v["attempts"].items()))
         why = v["held"] or v["reason"] or ""
-        cut_off = sorted({country for breaker in v["breaker"] for country in breaker["cut_off"]})
-        state = f"{v['state']} without {', '.join(cut_off)}" if cut_off else v["state"]
-        cells = (v["name"], v["channel"], state, ", ".join(v["drains"]) or "–", str(v["queued"]))
+        cells = (v["name"], v["channel"], _state_of(v), ", ".join(v["drains"]) or "–", str(v["queued"]))
         table.add_row(*cells, f"{v['oldest_age_ms'] / 1000:.1f} s", str(v["replicas"]), outcomes, why)
     Console().print(table)
+
+
+def _state_of(vendor: dict[str, Any]) -> str:
+    """With the countries it is cut off from, and for how long; of several actors', the one that found out first."""
+    for_s: dict[str, float] = {}
+    for breaker in vendor["breaker"]:
+        for country, found in breaker["cut_off"].items():
+            for_s[country] = max(for_s.get(country, 0.0), found["for_s"])
+    countries = ", ".join(f"{country} (for {seconds:.0f} s)" for country, seconds in sorted(for_s.items()))
+    return f"{vendor['state']} without {countries}" if for_s else str(vendor["state"])
 
 
 @click.command()

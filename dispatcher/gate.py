@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from dispatcher.core.breaker import Breaker, BreakerResult, BreakerState, Permit
 from dispatcher.core.concurrency import AdaptiveLimit
-from dispatcher.core.keyed import KeyedBreakers
+from dispatcher.core.keyed import CutOff, KeyedBreakers
 from dispatcher.core.limits import RecentRate, TokenBucket
 from dispatcher.core.outcome import OUR_BUG, Outcome, OutcomeKind, Scope
 from dispatcher.core.plan import VendorPlan
@@ -145,8 +145,8 @@ class Gate:
         wait_ns = self.keys.cut_off_for_ns(key, self._now_ns())
         return None if wait_ns is None else wait_ns / 1e9
 
-    def cut_off(self) -> dict[str, str]:
-        """Countries that this vendor does not reach though it reaches others: the state of each one's breaker."""
+    def cut_off(self) -> dict[str, CutOff]:
+        """Countries that this vendor does not reach though it reaches others."""
         return {} if self.keys is None else self.keys.cut_off(self._now_ns())
 
     def evidence(self) -> dict[str, int] | None:

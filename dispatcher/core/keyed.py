@@ -37,6 +37,7 @@ class _Child:
     alive_ns: int | None = None  # its last success
     flying: dict[Permit, Permit | None] = field(default_factory=dict)  # the parent's → the child's
     told: BreakerState = BreakerState.CLOSED
+    left_closed_ns: int | None = None  # None: it is closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,15 @@ class KeyChange:
     key: str
     to: BreakerState
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CutOff:
+    """A key that is refused or probed beside others that work."""
+
+    state: BreakerState
+    for_s: float
+    """Since its breaker was last closed."""
 
 
 def child_config(parent: BreakerConfig) -> BreakerConfig:
@@ -75,7 +85,7 @@ class KeyedBreakers:
         child = self._child(key, now_ns)
         own = child.breaker.acquire(now_ns) if child is not None else None
         if child is not None:
-            self._note(key, child)
+            self._note(key, child, now_ns)
         if isinstance(own, Refused):
             if self._any_works(now_ns):
                 return own
@@ -106,7 +116,7 @@ class KeyedBreakers:
             child.breaker.record(own, result, duration_ns, now_ns)
         if result is BreakerResult.SUCCESS and child.breaker.state is BreakerState.CLOSED:
             child.alive_ns = now_ns
-        self._note(key, child)
+        self._note(key, child, now_ns)
         if child.breaker.state is not BreakerState.CLOSED and self._any_works(now_ns):
             self.parent.release(permit)
             self._shield(child)
@@ -120,14 +130,14 @@ class KeyedBreakers:
         self.parent.tick(now_ns)
         self._apply()
 
-    def cut_off(self, now_ns: int) -> dict[str, str]:
-        """The keys that are refused or probed beside others that work, and the state of each."""
+    def cut_off(self, now_ns: int) -> dict[str, CutOff]:
+        """The keys that are refused or probed beside others that work."""
         if not self._apply() or not self._any_works(now_ns):
             return {}
         return {
-            key: child.breaker.state.value
+            key: CutOff(child.breaker.state, (now_ns - child.left_closed_ns) / SECOND_NS)
             for key, child in self._children.items()
-            if child.breaker.state is not BreakerState.CLOSED
+            if child.breaker.state is not BreakerState.CLOSED and child.left_closed_ns is not None
         }
 
     def evidence(self, now_ns: int) -> Counts:
@@ -176,7 +186,7 @@ class KeyedBreakers:
         for key, child in self._children.items():
             if child.flying or child.breaker.state is not BreakerState.CLOSED:
                 child.breaker.tick(now_ns)
-                self._note(key, child)
+                self._note(key, child, now_ns)
                 if child.breaker.state is not BreakerState.CLOSED and self._any_works(now_ns):
                     self._shield(child)
 
@@ -216,8 +226,10 @@ class KeyedBreakers:
         for permit in child.flying:
             self.parent.release(permit)
 
-    def _note(self, key: str, child: _Child) -> None:
+    def _note(self, key: str, child: _Child, now_ns: int) -> None:
         for event in child.breaker.drain_events():
             if event.to is not None and event.to is not child.told:
+                if BreakerState.CLOSED in (child.told, event.to):
+                    child.left_closed_ns = None if event.to is BreakerState.CLOSED else now_ns
                 child.told = event.to
                 self._changes.append(KeyChange(key, event.to, event.reason))

@@ -40,6 +40,10 @@ class Calls:
         self.now_ns += int(seconds * SECOND_NS)
         self.keys.tick(self.now_ns)
 
+    def cut_off(self) -> dict[str, str]:
+        """Which keys, in which state."""
+        return {key: found.state.value for key, found in self.keys.cut_off(self.now_ns).items()}
+
     def until_open(
         self, key_of: Callable[[int], str], result_of: Callable[[str], BreakerResult], most: int = 500
     ) -> int:
@@ -59,7 +63,7 @@ def test_one_bad_country_is_cut_off_alone() -> None:
     let_through = sum(calls.call("FR", FAIL) for _ in range(40) if calls.call("DE", OK))
     assert let_through == CONFIG.consecutive_failures
     assert calls.parent.state is BreakerState.CLOSED
-    assert calls.keys.cut_off(calls.now_ns) == {"FR": "open"}
+    assert calls.cut_off() == {"FR": "open"}
     assert (calls.keys.cut_off_for_ns("FR", calls.now_ns) or 0) > 0
     assert calls.keys.cut_off_for_ns("DE", calls.now_ns) is None
 
@@ -95,7 +99,7 @@ def test_a_vendor_that_fails_everywhere_opens_as_without_keys() -> None:
         calls.wait(1.0)
         assert calls.until_open(lambda i, among=countries: among[i % len(among)], lambda key: FAIL) == n, countries  # type: ignore[misc]
         assert calls.keys.known == 0
-        assert calls.keys.cut_off(calls.now_ns) == {}
+        assert calls.cut_off() == {}
 
 
 def test_a_cut_off_country_comes_back_by_its_own_probes() -> None:
@@ -107,7 +111,7 @@ def test_a_cut_off_country_comes_back_by_its_own_probes() -> None:
     calls.wait(CONFIG.open_wait_ms / 1000)
     calls.call("DE", OK)
     assert [calls.call("FR", OK) for _ in range(CONFIG.half_open_calls)] == [True] * CONFIG.half_open_calls
-    assert calls.keys.cut_off(calls.now_ns) == {}
+    assert calls.cut_off() == {}
     assert calls.call("FR", OK)
     changes = [(change.key, change.to.value) for change in calls.keys.drain_changes()]
     assert changes == [("FR", "open"), ("FR", "half_open"), ("FR", "closed")]
@@ -124,7 +128,7 @@ def test_failed_probes_cut_it_off_again_and_the_vendor_hears_nothing_of_them() -
         calls.call("DE", OK)
         for _ in range(CONFIG.half_open_calls):
             calls.call("FR", FAIL)
-        assert calls.keys.cut_off(calls.now_ns) == {"FR": "open"}
+        assert calls.cut_off() == {"FR": "open"}
         assert calls.parent.metrics(calls.now_ns).failed <= failed
     assert calls.parent.state is BreakerState.CLOSED
 
@@ -139,7 +143,7 @@ def test_a_country_that_hangs_is_cut_off_before_its_calls_end(ticked: bool) -> N
     for _ in range(7):
         calls.wait(1.0) if ticked else _let_pass(calls, 1.0)
         calls.call("DE", OK)
-    assert calls.keys.cut_off(calls.now_ns) == {"FR": "open"}
+    assert calls.cut_off() == {"FR": "open"}
     assert calls.parent.state is BreakerState.CLOSED
     for permit in hanging:
         assert isinstance(permit, Permit)
@@ -154,7 +158,7 @@ def test_without_a_country_that_works_its_word_does_not_count() -> None:
     while calls.call("FR", FAIL):
         calls.call("DE", OK)
     calls.wait(11.0)
-    assert calls.keys.cut_off(calls.now_ns) == {}
+    assert calls.cut_off() == {}
     assert calls.until_open(lambda _: "FR", lambda _: FAIL) > 0
 
 
@@ -176,7 +180,7 @@ def test_a_vendor_opened_from_outside_has_no_countries() -> None:
     while calls.call("FR", FAIL):
         calls.call("DE", OK)
     calls.parent.force_open_for(SECOND_NS, calls.now_ns)
-    assert calls.keys.cut_off(calls.now_ns) == {}
+    assert calls.cut_off() == {}
     assert calls.keys.cut_off_for_ns("FR", calls.now_ns) is None
 
 
@@ -190,7 +194,7 @@ def test_keys_are_bounded_and_only_idle_closed_ones_make_room() -> None:
         calls.call("DE", OK)
         calls.call(f"X{n}", OK)
         assert calls.keys.known <= KEYS_MAX
-    assert calls.keys.cut_off(calls.now_ns) == {"FR": "open"}
+    assert calls.cut_off() == {"FR": "open"}
     for n in range(KEYS_MAX):
         calls.keys.acquire(f"Y{n}", calls.now_ns)
     known = set(calls.keys._children)
@@ -209,7 +213,7 @@ def test_a_vendor_s_breaker_begun_anew_has_no_countries_of_before() -> None:
         while calls.call("FR", FAIL):
             calls.call("DE", OK)
         anew(calls)
-        assert calls.keys.cut_off(calls.now_ns) == {}
+        assert calls.cut_off() == {}
         assert calls.call("FR", OK)
 
 
@@ -221,7 +225,7 @@ def test_what_the_parent_was_not_told_is_not_left_out_of_its_evidence() -> None:
     for _ in range(7):
         calls.wait(1.0)
         calls.call("DE", OK)
-    assert calls.keys.cut_off(calls.now_ns) == {"FR": "open"}
+    assert calls.cut_off() == {"FR": "open"}
     calls.wait(11.0)
     for permit in hanging:
         assert isinstance(permit, Permit)
@@ -340,3 +344,26 @@ def _heard_lately(events: list[tuple[str, BreakerResult, int, int]], calls: Call
         if key != "FR" and result in (OK, FAIL) and min(takes_ms, 300) <= at_ms:
             return True
     return False
+
+
+def test_how_long_a_country_is_cut_off_counts_from_its_last_closed_moment() -> None:
+    """Probes that fail do not begin it anew; one that was well again in between does."""
+    calls = Calls()
+    calls.call("DE", OK)
+    while calls.call("FR", FAIL):
+        calls.call("DE", OK)
+    began_ns = calls.now_ns
+    for _ in range(3):
+        calls.wait(CONFIG.open_wait_ms_max / 1000)
+        calls.call("DE", OK)
+        while calls.call("FR", FAIL):
+            pass
+    since_s = (calls.now_ns - began_ns) / SECOND_NS
+    assert calls.keys.cut_off(calls.now_ns)["FR"].for_s == pytest.approx(since_s, abs=0.1)
+    calls.wait(CONFIG.open_wait_ms_max / 1000)
+    calls.call("DE", OK)
+    while calls.cut_off():
+        assert calls.call("FR", OK)
+    while calls.call("FR", FAIL):
+        calls.call("DE", OK)
+    assert calls.keys.cut_off(calls.now_ns)["FR"].for_s < 1.0
