@@ -318,7 +318,7 @@ class VendorActor:
     def _statement(self) -> dict[str, Any]:
         courier, breaker = self._courier, self._courier.breaker
         metrics = breaker.metrics(self._now_ns())
-        calls_per_s, latency_s = courier.throughput.read(self._clock.now_s())
+        calls_per_s, latency_s = courier.delivery.throughput.read(self._clock.now_s())
         return {
             "process": f"{self._name}-{self._identity.get('replica', '')}",
             "incarnation": courier.me,

@@ -1,4 +1,4 @@
-"""A vendor actor's work: claim → prepare → permit → send → settle.
+"""A vendor actor's work: claim → prepare, permit, send (`delivery`) → settle.
 
 Where an entry is at any instant: pending in the store for the incarnation that claimed it, and known here in `_known`
 until the store has its outcome. Whatever ends early (a crash, a cancellation, a lost reply) leaves it pending, where
@@ -12,52 +12,36 @@ import contextlib
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
-from dispatcher.core.breaker import Breaker, BreakerState, Permit
+from dispatcher.core.breaker import Breaker, BreakerState
 from dispatcher.core.keyed import KeyedBreakers
 from dispatcher.core.lanes import BULK, claimable
 from dispatcher.core.life import (
-    Dead,
     Decision,
-    Drop,
-    Move,
     Retry,
     Settle,
-    decide_adopted,
-    decide_after,
-    decide_before,
-    decide_cut_off,
-    decide_refused,
     goes_alone,
 )
-from dispatcher.core.limits import Throughput
-from dispatcher.core.look_up import Fingerprint, fingerprint
-from dispatcher.core.message import Message
-from dispatcher.core.notification import PRIORITIES, Attempt, Claim, Lane, Notification, State
-from dispatcher.core.outcome import OUR_BUG, Outcome, OutcomeKind
+from dispatcher.core.notification import PRIORITIES, Claim, Lane, State
 from dispatcher.core.plan import Plan, VendorPlan
 from dispatcher.core.receipt import ReceiptLinks
 from dispatcher.core.retry import RetryPolicy
-from dispatcher.errors import TemplateError, UnavailableError
+from dispatcher.delivery import Delivery
+from dispatcher.errors import UnavailableError
 from dispatcher.gate import Gate, GateLimits
+from dispatcher.late import LateSuccesses
 from dispatcher.outbox import Item, Outbox, rung
-from dispatcher.ports import Claims, Clock, LooksUp, Store, Vendor
+from dispatcher.ports import Claims, Clock, Store, Vendor
 from dispatcher.storetime import StoreTime
+from dispatcher.telemetry.decisions import count, count_refused
 from dispatcher.telemetry.log import logger
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
-from dispatcher.wire.trigger import phone_region
 
 LINK_STALE_S = 1.0
 """Longer without an answer of the store, and I may have been declared dead: send nothing until it says I was not."""
 
-LATE_TRIES = 5
-
 UNREADABLE_WAIT_MS = 30_000
 """Of a record that this version cannot read: about as long as a roll-back lasts."""
-
-FOREIGN_PAUSE_S = 0.25
-"""A recovering vendor looks for probes in its fallback's mailbox. What is not for it goes back, behind all the others:
-where one was not, it does not look again at once, or it would turn a whole backlog over."""
 
 LOWER_LANES_EVERY = 8
 """One claim in eight goes from the bottom lane up, so that bulk moves however busy the others are."""
@@ -95,28 +79,38 @@ class Courier:
         self.vendor, self.metrics = vendor, metrics
         self.breaker, self.gate = breaker, Gate(breaker, limits, clock, on_change, keys)
         self.me = ""
-        self.plan = Plan()
-        self.throughput = Throughput(clock.now_s())
         self.time = StoreTime(clock)
-        self._store, self._templates, self._clock = store, templates, clock
-        self._limits, self._retry, self._chance = limits, retry, chance
-        self._links = links
+        self._store, self._clock, self._limits, self._chance = store, clock, limits, chance
         self._known: dict[tuple[Lane, str], Claim] = {}
         self._waiting: list[tuple[str, Claim]] = []  # known, not begun: while a suspect is sent alone
         self._isolation: asyncio.Task[None] | None = None
         self._calls: set[asyncio.Task[None]] = set()
         self._bulk: set[asyncio.Task[None]] = set()  # those of them that are of a bulk lane
-        self._aside: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
         self._turn = 0
-        self._own_only_until_s = 0.0
         self.done = 0  # entries claimed and settled, ever: what a watchdog looks at
         self.stopping = False
+        self.delivery = Delivery(
+            vendor,
+            self.gate,
+            store,
+            templates,
+            clock,
+            self.time,
+            metrics,
+            limits.timeout_s,
+            retry,
+            chance,
+            links,
+            stale=self.stale,
+            in_flight=lambda: len(self._calls),
+        )
         self.audit_wanted = False
         self.begun: set[tuple[Lane, str]] = set()  # since the audit last asked; it clears it
         self.drained: dict[Lane, None] = dict.fromkeys(self.lanes())  # ever, also by earlier plans
         self.last_reply_s = clock.now_s()
         self._doubted = False  # an answer came, but after so long that I may be dead all the same
+        self._late = LateSuccesses(store, clock, chance)
         self.outbox = Outbox(
             store, clock, self.time.now_ms, limits.settle_interval_s, self._idle, self._settled, self._refused
         )
@@ -126,6 +120,10 @@ class Courier:
     @property
     def in_flight(self) -> int:
         return len(self._calls)
+
+    @property
+    def plan(self) -> Plan:
+        return self.delivery.plan
 
     def known(self) -> set[tuple[Lane, str]]:
         return set(self._known)
@@ -168,7 +166,7 @@ class Courier:
         """Work on by this plan, if it replaces the one that is here. `asked_with`: see `Plan.replaces`."""
         if not plan.replaces(self.plan, asked_with):
             return
-        self.plan = plan
+        self.delivery.plan = plan
         self.drained.update(dict.fromkeys(self.lanes()))
         self.gate.follow(self._entry(), self.me)
         self._room.set()
@@ -204,7 +202,7 @@ class Courier:
                 await self._clock.sleep(self._limits.claim_pace_s)
 
     def _lanes_now(self) -> list[Lane]:
-        if self._clock.now_s() < self._own_only_until_s:
+        if self._clock.now_s() < self.delivery.own_only_until_s:
             return [lane for lane in self.lanes() if lane.mailbox == self.vendor.name]
         return self.lanes()
 
@@ -347,22 +345,12 @@ class Courier:
         self._room.clear()
         await rung(self._room, self.gate.wait_s())
 
-    # ---- prepare, permit, send
-
     async def _deliver(self, me: str, claim: Claim) -> None:
-        """One claim to its decision. Without a decision it stays pending for `me`, and the audit finds it."""
+        """One claim to its decision, and that to the outbox."""
         began_s = self._clock.now_s()
         decision: Decision | None = None
         try:
-            decision = await self._life(me, claim)
-            if decision is not None and getattr(decision, "attempt", None) is None:
-                self.gate.give_back()  # expired, moved or refused: no call was made
-        except UnavailableError:
-            decision = self._put_off(claim.notification)
-        except Exception as error:
-            logger().error("delivery_failed", notification=claim.notification.id, error=type(error).__name__)
-            self.metrics.count("dispatcher_refusals", self.vendor.name, "our_bug")
-            decision = self._put_off(claim.notification)
+            decision = await self.delivery.decide(me, claim)
         finally:
             if decision is None:
                 self._leave(claim)
@@ -370,104 +358,10 @@ class Courier:
                 self.metrics.observe("dispatcher_dispatch_seconds", self._clock.now_s() - began_s, self.vendor.name)
                 self.outbox.put((me, claim, decision))
 
-    async def _life(self, me: str, claim: Claim) -> Decision | None:
-        n = claim.notification
-        now_ms = self.time.now_ms()
-        decision = decide_before(n, now_ms, self._retry)
-        if decision is None and claim.lane.mailbox != self.vendor.name:
-            decision = decide_adopted(n, self.vendor.name, self.plan.usable, self.plan.epoch, now_ms, self._chance())
-            if decision is not None and self.breaker.state is BreakerState.HALF_OPEN:
-                self._own_only_until_s = self._clock.now_s() + FOREIGN_PAUSE_S
-        if decision is not None:
-            return decision
-        try:
-            message = await self.render(n)
-        except TemplateError as error:
-            return Dead(f"template: {error}", None, n.attempts)
-        country = phone_region(n.to) if self.gate.keys is not None else None
-        permit = self.gate.acquire(country)
-        if permit is None:
-            cut_off_s = self.gate.cut_off_for_s(country)
-            self.metrics.count("dispatcher_refusals", self.vendor.name, "breaker" if cut_off_s is None else "country")
-            if cut_off_s is not None:
-                return decide_cut_off(n, self.vendor.name, self._usable_elsewhere, cut_off_s, now_ms, self._chance())
-            return decide_refused(n, self.vendor.name, self.plan.usable, self.plan.epoch, now_ms, self._chance())
-        return await self._send(me, claim, message, permit)
-
-    async def _send(self, me: str, claim: Claim, message: Message, permit: Permit) -> Decision | None:
-        n, began_s = claim.notification, self._clock.now_s()
-        outcome: Outcome | None = None
-        try:
-            if self.stale():
-                return None  # maybe declared dead: somebody else may send it now
-            if n.on_unknown == "hold" and not await self._store.start(me, claim, self._print(message)):
-                return None
-            began_s = self._clock.now_s()
-            outcome = await self._call(message)
-        finally:
-            self.gate.record(permit, outcome, self._clock.now_s() - began_s, len(self._calls))
-        took_s = self._clock.now_s() - began_s
-        now_ms = self.time.now_ms()
-        attempt = Attempt(
-            now_ms - int(took_s * 1000),
-            self.vendor.name,
-            outcome.kind.value,
-            outcome.reason,
-            int(took_s * 1000),
-            outcome.vendor_message_id,
-        )
-        self._count_attempt(n, outcome, took_s, now_ms)
-        probe = not self.plan.usable(self.vendor.name)
-        return decide_after(
-            n, self.vendor.name, outcome, attempt, self._usable_elsewhere, self._retry, now_ms, self._chance(), probe
-        )
-
-    async def _call(self, message: Message) -> Outcome:
-        try:
-            return await self.vendor.send(message, self._limits.timeout_s)
-        except Exception as error:  # an adapter's bug proves nothing about what was sent before it
-            logger().error("adapter_failed", notification=message.notification_id, error=type(error).__name__)
-            return Outcome.unknown(OUR_BUG)
-
-    def _print(self, message: Message) -> Fingerprint | None:
-        """Where nobody can be asked about it later, no twin matters."""
-        asks = isinstance(self.vendor, LooksUp)
-        return fingerprint(message.to, message.text, self._limits.timeout_s) if asks else None
-
-    async def render(self, n: Notification) -> Message:
-        """What this vendor is, or was, asked to carry. Raises TemplateError."""
-        key = f"{n.id}-{n.generation}-{self.vendor.name}"
-        if n.template is None or n.template_version is None:
-            content = n.content or {}
-            text, subject, html = content.get("text") or "", content.get("subject"), content.get("html")
-        else:
-            compiled = await self._templates.get(n.template, n.template_version)
-            rendered = compiled.render(n.data, n.locale)
-            text, subject, html = rendered.text, rendered.subject, rendered.html
-        receipt = None if self._links is None else self._links.link(self.vendor.name, n.id)
-        return Message(n.id, key, n.channel, n.to, text, subject, html, receipt)
-
-    def _usable_elsewhere(self, vendor: str) -> bool:
-        return vendor != self.vendor.name and self.plan.usable(vendor)
-
-    def _put_off(self, n: Notification) -> Decision:
-        return Retry(1000 + int(1000 * self._chance()), n.tried, None, n.attempts)
-
     # ---- afterwards
 
-    def _count_attempt(self, n: Notification, outcome: Outcome, took_s: float, now_ms: int) -> None:
-        m, vendor = self.metrics, self.vendor.name
-        self.throughput.note(took_s)
-        m.count("dispatcher_attempts", vendor, outcome.kind.value)
-        m.observe("dispatcher_attempt_seconds", took_s, vendor)
-        if outcome.kind is OutcomeKind.ACCEPTED:
-            m.observe("dispatcher_age_seconds", max(0, now_ms - n.accepted_ms) / 1000, n.channel)
-
     def _refused(self, item: Item) -> None:
-        _, claim, decision = item
-        self.metrics.count("dispatcher_refused_outcomes", self.vendor.name)
-        word = type(decision).__name__.lower()
-        logger().error("outcome_refused", notification=claim.notification.id, outcome=word, vendor=self.vendor.name)
+        count_refused(self.metrics, self.vendor.name, item[1], item[2])
 
     def _settled(self, item: Item, reply: str) -> None:
         _, claim, decision = item
@@ -479,37 +373,9 @@ class Courier:
             self.audit_wanted = True  # taken, and perhaps by me under my next name, who thought it known
             self.metrics.count("dispatcher_lost_settles", vendor)
             if isinstance(decision, Settle):
-                self._start_aside(self._tell_late(claim.notification.id, decision.attempt))
+                self._late.tell(claim.notification.id, decision.attempt)
             return
-        match decision:
-            case Move(vendor=to):
-                self.metrics.count("dispatcher_moves", vendor, to)
-            case Retry():
-                self.metrics.count("dispatcher_retries", vendor)
-            case Dead(reason=reason):
-                # Free text after a colon (a variable's name) is for the record, not for a label.
-                self.metrics.count("dispatcher_dead", vendor, reason.split(":")[0])
-                logger().warning("notification_dead", notification=claim.notification.id, reason=reason, vendor=vendor)
-            case Drop():
-                self.metrics.count("dispatcher_orphans", vendor)
-
-    async def _tell_late(self, nid: str, attempt: Attempt | None) -> None:
-        """The vendor took what others have taken over meanwhile: where it is held, or waits unclaimed, it ends there.
-
-        Whoever has claimed it is not stopped: CLAIMED, and it is sent twice, as a kill's repeat is.
-        """
-        reason = f"late: {attempt.vendor_message_id if attempt else ''}"
-        for _ in range(LATE_TRIES):
-            try:
-                await self._store.withdraw(nid, "settled", reason)
-                return
-            except UnavailableError:
-                await self._clock.sleep(0.5 + self._chance())
-
-    def _start_aside(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._aside.add(task)
-        task.add_done_callback(self._aside.discard)
+        count(self.metrics, vendor, claim, decision)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._calls.discard(task)

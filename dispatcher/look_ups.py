@@ -109,7 +109,7 @@ class LookUps:
     async def _ask(self, held: Held) -> Verdict | None:
         window = window_of(held.started_ms, self._timeout_s)
         try:
-            message = await self._courier.render(held.notification)
+            message = await self._courier.delivery.render(held.notification)
         except TemplateError:
             return Verdict("unknown")  # it was sent, so it could be rendered then
         listing = await self._vendor.look_up(message, window.from_ms, self._timeout_s)

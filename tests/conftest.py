@@ -13,12 +13,16 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis.asyncio
 
 from dispatcher.adapters.redis.scripts import client
 
 pytest_plugins = ["tests.installation"]
+
+hypothesis.settings.register_profile("no timings", deadline=None)  # a busy machine fails no test
+hypothesis.settings.load_profile("no timings")
 
 SERVER_OPTIONS = {
     "port": "0",

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest import mock
 
+from dispatcher import delivery
 from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.caretaker import Caretaker
 from dispatcher.core.life import Decision, decide_after
@@ -154,7 +155,7 @@ def promoted_twice(self: MemoryStore, entry: DueEntry, mailbox: str) -> str:
     return "OK"
 
 
-@mutation(__import__("dispatcher.courier", fromlist=["courier"]), "decide_after")
+@mutation(delivery, "decide_after")
 def hold_that_resends(notification: Any, *args: Any) -> Decision:
     """An unknown outcome goes to the next vendor, whatever the policy."""
     return decide_after(dataclasses.replace(notification, on_unknown="resend"), *args)

@@ -619,7 +619,7 @@ class Watch:
         return len(kept), sum(failed for _, failed, _ in kept), sum(slow for _, _, slow in kept), both
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(CONFIGS, STEPS, st.integers(0, 99))
 def test_no_history_breaks_the_invariants(
     config: BreakerConfig, steps: list[tuple[str, int, BreakerResult, int]], seed: int

@@ -359,7 +359,7 @@ def future(breaker: Breaker, now_ns: int) -> list[Any]:
     return seen
 
 
-BUDGET = settings(max_examples=60, stateful_step_count=30, deadline=None)
+BUDGET = settings(max_examples=60, stateful_step_count=30)
 
 
 def test_no_life_breaks_an_invariant() -> None:

@@ -201,7 +201,7 @@ class _Silent:
         return None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.sampled_from(["ab", "a", "b"]), st.sampled_from(["late", "unknown"])), max_size=60),
     st.integers(1, 30),

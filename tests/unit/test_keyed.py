@@ -295,7 +295,7 @@ EVENT = st.tuples(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(EVENT, max_size=150))
 def test_whatever_comes_no_permit_is_lost_and_good_countries_make_no_trouble(
     events: list[tuple[str, BreakerResult, int, int]],

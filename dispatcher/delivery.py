@@ -1,0 +1,174 @@
+"""One claim to its decision: prepare → permit → send.
+
+What it decides is not done here: `courier` hands it to the store. Without a decision the claim stays pending.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dispatcher.core.breaker import BreakerState, Permit
+from dispatcher.core.life import (
+    Dead,
+    Decision,
+    Retry,
+    decide_adopted,
+    decide_after,
+    decide_before,
+    decide_cut_off,
+    decide_refused,
+)
+from dispatcher.core.limits import Throughput
+from dispatcher.core.look_up import Fingerprint, fingerprint
+from dispatcher.core.message import Message
+from dispatcher.core.notification import Attempt, Claim, Notification
+from dispatcher.core.outcome import OUR_BUG, Outcome, OutcomeKind
+from dispatcher.core.plan import Plan
+from dispatcher.core.receipt import ReceiptLinks
+from dispatcher.core.retry import RetryPolicy
+from dispatcher.errors import TemplateError, UnavailableError
+from dispatcher.gate import Gate
+from dispatcher.ports import Clock, LooksUp, Store, Vendor
+from dispatcher.storetime import StoreTime
+from dispatcher.telemetry.log import logger
+from dispatcher.telemetry.metrics import Metrics
+from dispatcher.templates.cache import TemplateCache
+from dispatcher.wire.trigger import phone_region
+
+FOREIGN_PAUSE_S = 0.25
+"""A recovering vendor looks for probes in its fallback's mailbox. What is not for it goes back, behind all the others:
+where one was not, it does not look again at once, or it would turn a whole backlog over."""
+
+
+class Delivery:
+    """What a vendor actor does with one claim. Holds nothing of it: many run at once."""
+
+    def __init__(
+        self,
+        vendor: Vendor,
+        gate: Gate,
+        store: Store,
+        templates: TemplateCache,
+        clock: Clock,
+        time: StoreTime,
+        metrics: Metrics,
+        timeout_s: float,
+        retry: RetryPolicy,
+        chance: Callable[[], float],
+        links: ReceiptLinks | None,
+        stale: Callable[[], bool],
+        in_flight: Callable[[], int],
+    ) -> None:
+        """`stale`: may this incarnation be declared dead? `in_flight`: calls that are, this one with them."""
+        self.plan = Plan()
+        self.own_only_until_s = 0.0
+        self.throughput = Throughput(clock.now_s())
+        self._vendor, self._gate, self._store, self._templates = vendor, gate, store, templates
+        self._clock, self._time, self._metrics = clock, time, metrics
+        self._timeout_s, self._retry, self._chance, self._links = timeout_s, retry, chance, links
+        self._stale, self._in_flight = stale, in_flight
+
+    async def decide(self, me: str, claim: Claim) -> Decision | None:
+        """What becomes of it. None: it stays pending for `me`, and the audit finds it. Raises only its cancellation."""
+        try:
+            decision = await self._life(me, claim)
+        except UnavailableError:
+            return self._put_off(claim.notification)
+        except Exception as error:
+            logger().error("delivery_failed", notification=claim.notification.id, error=type(error).__name__)
+            self._metrics.count("dispatcher_refusals", self._vendor.name, "our_bug")
+            return self._put_off(claim.notification)
+        if decision is not None and getattr(decision, "attempt", None) is None:
+            self._gate.give_back()  # expired, moved or refused: no call was made
+        return decision
+
+    async def _life(self, me: str, claim: Claim) -> Decision | None:
+        n = claim.notification
+        now_ms = self._time.now_ms()
+        decision = decide_before(n, now_ms, self._retry)
+        if decision is None and claim.lane.mailbox != self._vendor.name:
+            decision = decide_adopted(n, self._vendor.name, self.plan.usable, self.plan.epoch, now_ms, self._chance())
+            if decision is not None and self._gate.breaker.state is BreakerState.HALF_OPEN:
+                self.own_only_until_s = self._clock.now_s() + FOREIGN_PAUSE_S
+        if decision is not None:
+            return decision
+        try:
+            message = await self.render(n)
+        except TemplateError as error:
+            return Dead(f"template: {error}", None, n.attempts)
+        country = phone_region(n.to) if self._gate.keys is not None else None
+        permit = self._gate.acquire(country)
+        if permit is None:
+            cut_off_s = self._gate.cut_off_for_s(country)
+            self._metrics.count("dispatcher_refusals", self._vendor.name, "breaker" if cut_off_s is None else "country")
+            if cut_off_s is not None:
+                return decide_cut_off(n, self._vendor.name, self._usable_elsewhere, cut_off_s, now_ms, self._chance())
+            return decide_refused(n, self._vendor.name, self.plan.usable, self.plan.epoch, now_ms, self._chance())
+        return await self._send(me, claim, message, permit)
+
+    async def _send(self, me: str, claim: Claim, message: Message, permit: Permit) -> Decision | None:
+        n, began_s = claim.notification, self._clock.now_s()
+        outcome: Outcome | None = None
+        try:
+            if self._stale():
+                return None  # maybe declared dead: somebody else may send it now
+            if n.on_unknown == "hold" and not await self._store.start(me, claim, self._print(message)):
+                return None
+            began_s = self._clock.now_s()
+            outcome = await self._call(message)
+        finally:
+            self._gate.record(permit, outcome, self._clock.now_s() - began_s, self._in_flight())
+        took_s = self._clock.now_s() - began_s
+        now_ms = self._time.now_ms()
+        attempt = Attempt(
+            now_ms - int(took_s * 1000),
+            self._vendor.name,
+            outcome.kind.value,
+            outcome.reason,
+            int(took_s * 1000),
+            outcome.vendor_message_id,
+        )
+        self._count_attempt(n, outcome, took_s, now_ms)
+        probe = not self.plan.usable(self._vendor.name)
+        return decide_after(
+            n, self._vendor.name, outcome, attempt, self._usable_elsewhere, self._retry, now_ms, self._chance(), probe
+        )
+
+    async def _call(self, message: Message) -> Outcome:
+        try:
+            return await self._vendor.send(message, self._timeout_s)
+        except Exception as error:  # an adapter's bug proves nothing about what was sent before it
+            logger().error("adapter_failed", notification=message.notification_id, error=type(error).__name__)
+            return Outcome.unknown(OUR_BUG)
+
+    def _print(self, message: Message) -> Fingerprint | None:
+        """Where nobody can be asked about it later, no twin matters."""
+        asks = isinstance(self._vendor, LooksUp)
+        return fingerprint(message.to, message.text, self._timeout_s) if asks else None
+
+    async def render(self, n: Notification) -> Message:
+        """What this vendor is, or was, asked to carry. Raises TemplateError."""
+        key = f"{n.id}-{n.generation}-{self._vendor.name}"
+        if n.template is None or n.template_version is None:
+            content = n.content or {}
+            text, subject, html = content.get("text") or "", content.get("subject"), content.get("html")
+        else:
+            compiled = await self._templates.get(n.template, n.template_version)
+            rendered = compiled.render(n.data, n.locale)
+            text, subject, html = rendered.text, rendered.subject, rendered.html
+        receipt = None if self._links is None else self._links.link(self._vendor.name, n.id)
+        return Message(n.id, key, n.channel, n.to, text, subject, html, receipt)
+
+    def _usable_elsewhere(self, vendor: str) -> bool:
+        return vendor != self._vendor.name and self.plan.usable(vendor)
+
+    def _put_off(self, n: Notification) -> Decision:
+        return Retry(1000 + int(1000 * self._chance()), n.tried, None, n.attempts)
+
+    def _count_attempt(self, n: Notification, outcome: Outcome, took_s: float, now_ms: int) -> None:
+        m, vendor = self._metrics, self._vendor.name
+        self.throughput.note(took_s)
+        m.count("dispatcher_attempts", vendor, outcome.kind.value)
+        m.observe("dispatcher_attempt_seconds", took_s, vendor)
+        if outcome.kind is OutcomeKind.ACCEPTED:
+            m.observe("dispatcher_age_seconds", max(0, now_ms - n.accepted_ms) / 1000, n.channel)

@@ -1,0 +1,30 @@
+"""What is counted, and logged, of a notification's decision once the store has it or will not take it."""
+
+from __future__ import annotations
+
+from dispatcher.core.life import Dead, Decision, Drop, Move, Retry
+from dispatcher.core.notification import Claim
+from dispatcher.telemetry.log import logger
+from dispatcher.telemetry.metrics import Metrics
+
+
+def count(metrics: Metrics, vendor: str, claim: Claim, decision: Decision) -> None:
+    """Of what the store took."""
+    match decision:
+        case Move(vendor=to):
+            metrics.count("dispatcher_moves", vendor, to)
+        case Retry():
+            metrics.count("dispatcher_retries", vendor)
+        case Dead(reason=reason):
+            # Free text after a colon (a variable's name) is for the record, not for a label.
+            metrics.count("dispatcher_dead", vendor, reason.split(":")[0])
+            logger().warning("notification_dead", notification=claim.notification.id, reason=reason, vendor=vendor)
+        case Drop():
+            metrics.count("dispatcher_orphans", vendor)
+
+
+def count_refused(metrics: Metrics, vendor: str, claim: Claim, decision: Decision) -> None:
+    """Of what it will not take: a record or key of another type."""
+    metrics.count("dispatcher_refused_outcomes", vendor)
+    word = type(decision).__name__.lower()
+    logger().error("outcome_refused", notification=claim.notification.id, outcome=word, vendor=vendor)
