@@ -45,6 +45,7 @@ from dispatcher.core.breaker_values import (
     Permit,
     Refused,
 )
+from dispatcher.core.in_flight import InFlight
 from dispatcher.core.window import CountWindow, EmptyWindow, TimeWindow, Window, window_of
 
 __all__ = [
@@ -82,10 +83,9 @@ class Breaker:
         self._granted = 0  # in this half-open stay, those given back included
         self._deadline_ns: int | None = None  # of the open wait
         self._timer: tuple[int, BreakerState] | None = None
-        self._leases: set[Permit] = set()
         self._announced: set[EventKind] = set()
         self._in_a_row = 0
-        self._flying: dict[Permit, int] = {}  # of this generation, oldest first: when each was granted
+        self._in_flight = InFlight(config.slow_ns)
         self._answered_ns = now_ns  # the last success
         self._looked_ns = now_ns  # until when the calls in flight were judged
         self._closed_ns = now_ns
@@ -113,10 +113,9 @@ class Breaker:
             return Refused(self.state, self.retry_after_ns(now_ns))
         permit = Permit(self.generation)
         if self.config.stall_detection:
-            self._flying[permit] = now_ns
+            self._in_flight.watch(permit, now_ns)
         if self.state is S.HALF_OPEN and self.config.probe_lease_ms:
-            permit.lease_until_ns = now_ns + self.config.probe_lease_ms * MS_NS
-            self._leases.add(permit)
+            self._in_flight.lease(permit, now_ns + self.config.probe_lease_ms * MS_NS)
         return permit
 
     def record(self, permit: Permit, result: BreakerResult, duration_ns: int, now_ns: int) -> None:
@@ -142,17 +141,15 @@ class Breaker:
     def tick(self, now_ns: int) -> None:
         """Fire due timers in due order, each as if the clock stood at its due time, and end overdue leases."""
         while True:
-            lease = min((p for p in self._leases), key=_lease_end, default=None)
-            due_lease = _lease_end(lease) if lease is not None else None
-            due_timer = self._timer[0] if self._timer is not None else None
-            due = min((t for t in (due_lease, due_timer) if t is not None), default=None)
+            due = self.next_deadline_ns()
             if due is None or due > now_ns:
                 if self._judge_stalled(now_ns):
                     continue  # its wait may be over by now
                 return
-            if due == due_timer and self._timer is not None:
+            lease = self._in_flight.next_lease()
+            if self._timer is not None and self._timer[0] == due:
                 self._on_timer(self._timer[1], due)
-            elif lease is not None and self._settle(lease):
+            elif lease is not None and self._settle(lease[0]):
                 self._emit(EventKind.ERROR)
                 self._add(True, False, due)
 
@@ -168,10 +165,9 @@ class Breaker:
 
     def next_deadline_ns(self) -> int | None:
         """When a timer or a lease will be due. Calls in flight are judged at every `tick` besides."""
-        times = [_lease_end(permit) for permit in self._leases]
-        if self._timer is not None:
-            times.append(self._timer[0])
-        return min(times, default=None)
+        lease = self._in_flight.next_lease()
+        times = (None if lease is None else lease[1], None if self._timer is None else self._timer[0])
+        return min((time for time in times if time is not None), default=None)
 
     # ---- operators and hints
 
@@ -316,14 +312,12 @@ class Breaker:
         often anybody looks.
         """
         since_ns, self._looked_ns = self._looked_ns, now_ns
-        if self.state is not S.CLOSED or not self._flying:
-            return False
-        overdue = [granted_ns + self.config.slow_ns + 1 for granted_ns in self._flying.values()]
-        if overdue[0] > now_ns:
+        overdue = list(self._in_flight.became_overdue(now_ns)) if self.state is S.CLOSED else []
+        if not overdue:
             return False
         first_ns = max(overdue[0], since_ns)
         moments = {first_ns, now_ns, *self._window.expiries(first_ns, now_ns)}
-        moments.update(at_ns for at_ns in overdue if first_ns < at_ns < now_ns)
+        moments.update(at_ns for at_ns in overdue if at_ns > first_ns)
         for at_ns in sorted(moments):
             if self._stalled(at_ns):
                 self._enter(S.OPEN, at_ns, "stalled")
@@ -332,12 +326,7 @@ class Breaker:
 
     def _stalled(self, at_ns: int) -> bool:
         """Overdue calls count as slow, and as failures in a row when nothing succeeded since they began."""
-        overdue = silent = 0
-        for granted_ns in self._flying.values():
-            if at_ns - granted_ns <= self.config.slow_ns:
-                break
-            overdue += 1
-            silent += granted_ns >= self._answered_ns
+        overdue, silent = self._in_flight.overdue(at_ns, self._answered_ns)
         c = self._window.counts(at_ns)
         enough = overdue > 0 and c.n + overdue >= self._min
         too_slow = enough and (c.slow + overdue) * 100 >= self.config.slow_rate * (c.n + overdue)
@@ -356,9 +345,9 @@ class Breaker:
         """A stage's time is over: it is judged by the results it has, with overdue calls as slow ones. One without any
         result passes only if nobody waits for one; else it goes on waiting, for a vendor that hangs gives none."""
         c, config = self._window.counts(now_ns), self.config
-        overdue = sum(now_ns - granted_ns > config.slow_ns for granted_ns in self._flying.values())
+        overdue, _ = self._in_flight.overdue(now_ns)
         n = c.n + overdue
-        if n == 0 and self._flying:
+        if n == 0 and self._in_flight:
             self._timer = (now_ns + config.ramp_max_wait_ms * MS_NS, S.CLOSED)
         elif n > 0 and c.failed * 100 >= config.failure_rate * n:
             self._enter(S.OPEN, now_ns, "probes failed")
@@ -392,8 +381,7 @@ class Breaker:
         self.state = to
         self.generation += 1
         self._timer = self._deadline_ns = None
-        self._leases.clear()
-        self._flying.clear()
+        self._in_flight.clear()
         self._announced.clear()
         self._in_a_row = self._stage = 0
         self._answered_ns = self._looked_ns = now_ns
@@ -429,8 +417,7 @@ class Breaker:
         if permit.settled:
             return False
         permit.settled = True
-        self._leases.discard(permit)
-        self._flying.pop(permit, None)
+        self._in_flight.end(permit)
         return permit.generation == self.generation or self.config.late is Late.COUNT
 
     def _probe_left(self) -> bool:
@@ -446,7 +433,3 @@ class Breaker:
     def _emit(self, kind: EventKind) -> None:
         if self.state not in (S.DISABLED, S.FORCED_OPEN):
             self._events.append(BreakerEvent(kind))
-
-
-def _lease_end(permit: Permit) -> int:
-    return permit.lease_until_ns or 0

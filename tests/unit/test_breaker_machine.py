@@ -305,7 +305,7 @@ class Life(RuleBasedStateMachine):
             return
         assert replace(theirs, generation=0) == replace(ours, generation=0)
         original = copy.deepcopy(self.breaker)
-        original._flying.clear()  # what is in flight is not inherited
+        original._in_flight.clear()  # what is in flight is not inherited
         assert future(twin, self.now_ns) == future(original, self.now_ns)
 
     @invariant()
