@@ -137,7 +137,7 @@ class HttpSandbox:
             client.answer(asked.error)
             return
         fault = vendor.fault
-        mode = fault.now()
+        mode = fault.now(asked.to)
         if mode not in ("none", "slow"):
             vendor.note(mode)
             if fault.received:

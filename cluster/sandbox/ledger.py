@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
 TAKING = ("error", "hang", "reset", "garbage", "drip")
 """Modes in which a vendor may have the message all the same: what it answers is no yes."""
+
+TO = re.compile(r"\+[1-9]\d{0,14}|[^\s<>+\d][^\s<>]{0,99}", re.ASCII)
+"""How a recipient begins: a number or an address. Digits alone would befall nobody: every number begins with +."""
 
 MODES = ("none", "error", "hang", "slow", "throttle", "reset", "garbage", "drip", "reject")
 
@@ -19,19 +23,23 @@ class FaultError(ValueError):
 
 @dataclass(slots=True)
 class Fault:
-    """How a vendor misbehaves: `mode` for `ratio` of the calls. `received`: it takes the message all the same."""
+    """How a vendor misbehaves: `mode` for `ratio` of the calls. `received`: it takes the message all the same.
+
+    `to`: how the recipients begin whom it befalls, as +49 for a country; empty: all.
+    """
 
     mode: str = "none"
     ratio: float = 1.0
     latency_ms: float = 50.0
     retry_after_s: float = 1.0
     received: bool = False
+    to: str = ""
 
     @classmethod
     def parse(cls, body: Any, latency_ms: float) -> Fault:
         if not isinstance(body, dict):
             raise FaultError("body: must be a JSON object")
-        unknown = set(body) - {"mode", "ratio", "latency_ms", "retry_after_s", "received"}
+        unknown = set(body) - {"mode", "ratio", "latency_ms", "retry_after_s", "received", "to"}
         if unknown:
             raise FaultError(f"{min(unknown)}: is no field of a fault")
         fault = cls(latency_ms=latency_ms)
@@ -46,11 +54,18 @@ class Fault:
         fault.received = body.get("received", False)
         if not isinstance(fault.received, bool) or (fault.received and fault.mode not in TAKING):
             raise FaultError(f"received: must be true or false, and goes with {', '.join(TAKING)}")
+        fault.to = body.get("to", "")
+        if "to" in body and not (isinstance(fault.to, str) and TO.fullmatch(fault.to)):
+            raise FaultError("to: must be how recipients begin: + and digits, as +49, or letters of an address")
+        if fault.to and fault.mode == "none":
+            raise FaultError("to: goes with a mode other than none")
         return fault
 
-    def now(self) -> str:
-        """What happens to the call at hand."""
-        return self.mode if self.mode != "none" and random.random() < self.ratio else "none"
+    def now(self, *recipients: str) -> str:
+        """What happens to the call at hand, which is to these."""
+        if self.mode == "none" or not any(to.startswith(self.to) for to in recipients):
+            return "none"
+        return self.mode if random.random() < self.ratio else "none"
 
 
 @dataclass(slots=True)

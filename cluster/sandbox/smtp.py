@@ -77,12 +77,13 @@ class _Session:
         if not found or b"@" not in found.group(1):
             await self._say(501, "syntax")
             return
-        mode = self._vendor.fault.now()
+        address = found.group(1).decode()
+        mode = self._vendor.fault.now(address)
         if mode in ("reject", "throttle"):
             self._vendor.note(mode)
             await self._say(*((550, "no such user") if mode == "reject" else (421, "try later")))
             return
-        self._to.append(found.group(1).decode())
+        self._to.append(address)
         await self._say(250, "ok")
 
     async def _data(self) -> bool:
@@ -93,7 +94,7 @@ class _Session:
         await self._say(354, "go ahead")
         raw = await self._reader.readuntil(b"\r\n.\r\n")
         vendor, fault = self._vendor, self._vendor.fault
-        mode = fault.now()
+        mode = fault.now(*self._to)
         if mode == "hang":
             vendor.note(mode)
             await asyncio.sleep(3600)

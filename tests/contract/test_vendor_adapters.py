@@ -353,10 +353,23 @@ def test_options_name_the_field_and_hide_secrets() -> None:
     assert "hidden-1" not in repr(vars(vendor))
 
 
+@pytest.mark.parametrize("mode", ["error", "reject"])
+@pytest.mark.parametrize("adapter", [*HTTP_ADAPTERS, "smtp"])
+async def test_the_sandbox_fails_for_some_recipients_alone(sandbox: Sandbox, adapter: str, mode: str) -> None:
+    """With `to` the fault befalls whoever begins so, as the provider's own wire format names him; others get a yes."""
+    message = message_for(adapter)
+    await sandbox.fault(adapter, mode=mode, to=message.to[:3])
+    assert (await send(sandbox.vendor(adapter), message)).kind is not OutcomeKind.ACCEPTED
+    await sandbox.fault(adapter, mode=mode, to="+999" if message.to.startswith("+") else "nobody")
+    assert (await send(sandbox.vendor(adapter), message)).kind is OutcomeKind.ACCEPTED
+    assert (await sandbox.received(adapter))["accepted"] == 1
+
+
 async def test_the_sandbox_refuses_a_wrong_fault(sandbox: Sandbox) -> None:
     """A fault with an unknown mode or a wrong number is refused and changes nothing."""
     assert await sandbox.fault("twilio", mode="explode") == 422
     assert await sandbox.fault("twilio", mode="error", ratio=2) == 422
+    assert await sandbox.fault("twilio", mode="error", to="49") == 422
     assert (await sandbox.received("twilio"))["mode"] == "none"
 
 
