@@ -18,7 +18,8 @@ ALLOWED = frozenset(
     (
         *("event", "level", "timestamp", "exception", "trigger", "notification", "vendor", "channel", "mailbox", "to"),
         *("incarnation", "replica", "pid", "node", "version", "term", "epoch", "state", "outcome", "reason", "attempt"),
-        *("count", "took_ms", "age_ms", "seconds", "error", "port", "path", "url", "name", "value"),
+        *("count", "took_ms", "age_ms", "by_ms", "seconds", "error", "port", "path", "url", "name", "value"),
+        *("country", "template", "lanes", "unheard", "kind", "known", "life"),
     )
 )
 
