@@ -75,6 +75,8 @@ class CompiledTemplate:
                 pieces.append(piece)
         except (SecurityError, UndefinedError) as error:  # the message is ours: sandbox.py, html.py
             raise TemplateError(f"{_label(self.source, part)}: {error.message}") from None
+        except MemoryError:  # this process has none; bounds keep a template from using it up
+            raise
         except Exception as error:  # a filter met a value it cannot take; its message could show it
             raise TemplateError(f"{_label(self.source, part)}: {type(error).__name__}") from None
         return "".join(pieces)
@@ -140,6 +142,8 @@ def _compiled(source: TemplateSource, part: str, text: str) -> jinja2.Template:
         raise TemplateError(f"{_label(source, part)}: line {error.lineno}: {error.message}") from None
     except SecurityError as error:
         raise TemplateError(f"{_label(source, part)}: {error.message}") from None
+    except MemoryError:
+        raise
     except Exception as error:  # nested beyond what the parser or Python's compiler can hold
         raise TemplateError(f"{_label(source, part)}: does not compile: {type(error).__name__}") from None
 
