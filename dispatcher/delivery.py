@@ -5,6 +5,7 @@ What it decides is not done here: `courier` hands it to the store. Without a dec
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from dispatcher.core.breaker import BreakerState, Permit
@@ -75,8 +76,7 @@ class Delivery:
         except UnavailableError:
             return self._put_off(claim.notification)
         except Exception as error:
-            logger().error("delivery_failed", notification=claim.notification.id, error=type(error).__name__)
-            self._metrics.count("dispatcher_refusals", self._vendor.name, "our_bug")
+            self._broke(claim.notification, error)
             return self._put_off(claim.notification)
         if decision is not None and getattr(decision, "attempt", None) is None:
             self._gate.give_back()  # expired, moved or refused: no call was made
@@ -107,14 +107,30 @@ class Delivery:
         return await self._send(me, claim, message, permit)
 
     async def _send(self, me: str, claim: Claim, message: Message, permit: Permit) -> Decision | None:
-        n, began_s = claim.notification, self._clock.now_s()
+        n, may = claim.notification, False
+        try:
+            # Maybe declared dead: somebody else may send it now.
+            may = not self._stale() and (
+                n.on_unknown != "hold" or await self._store.start(me, claim, self._print(message))
+            )
+        finally:
+            if not may:
+                self._gate.record(permit, None, 0.0, self._in_flight())
+        if not may:
+            return None
+        try:
+            return await self._attempt(n, message, permit)
+        except Exception as error:
+            if n.on_unknown != "hold":
+                raise
+            self._broke(n, error)
+            return None  # the vendor may have it: by its start mark the audit holds it
+
+    async def _attempt(self, n: Notification, message: Message, permit: Permit) -> Decision:
+        """Raises what is our bug, or no memory: the call may have been made by then."""
+        began_s = self._clock.now_s()
         outcome: Outcome | None = None
         try:
-            if self._stale():
-                return None  # maybe declared dead: somebody else may send it now
-            if n.on_unknown == "hold" and not await self._store.start(me, claim, self._print(message)):
-                return None
-            began_s = self._clock.now_s()
             outcome = await self._call(message)
         finally:
             self._gate.record(permit, outcome, self._clock.now_s() - began_s, self._in_flight())
@@ -164,6 +180,11 @@ class Delivery:
 
     def _put_off(self, n: Notification) -> Decision:
         return Retry(1000 + int(1000 * self._chance()), n.tried, None, n.attempts)
+
+    def _broke(self, n: Notification, error: Exception) -> None:
+        with contextlib.suppress(MemoryError):  # where there is none, the decision must stand all the same
+            logger().error("delivery_failed", notification=n.id, error=type(error).__name__)
+            self._metrics.count("dispatcher_refusals", self._vendor.name, "our_bug")
 
     def _count_attempt(self, n: Notification, outcome: Outcome, took_s: float, now_ms: int) -> None:
         m, vendor = self._metrics, self._vendor.name
