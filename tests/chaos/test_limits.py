@@ -1,13 +1,18 @@
-"""Fault matrix rows 39 and 41: a process has no more file descriptors; nothing that it logs can be written.
+"""Fault matrix rows 39 and 41: a process has no more file descriptors, or memory; nothing that it logs can be written.
 
 Steady state: 60 triggers/s, an SMS each, 50 ms vendors. What Ray's own processes do on a full disk is not shown.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import resource
+from collections import Counter
+from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.chaos.bench.installation import Bench, paid
@@ -19,6 +24,9 @@ RATE = 60.0
 IN_FLIGHT = 30
 NONE_MORE = 3
 """As a limit of descriptors: those of the standard streams are taken, so that no new one can be had."""
+NO_ANSWER, MALFORMED = "none", "400 Invalid HTTP request received."
+CALLS_MAX = 64
+"""Of a vendor actor, in flight."""
 
 
 @pytest.mark.parametrize(
@@ -48,6 +56,44 @@ def test_without_file_descriptors_it_refuses_and_comes_back(bench: Bench, name: 
     assert found.verdict.repeats <= IN_FLIGHT
     assert bench.deaths == 0, "it died of it"
     assert name != "intake" or any((p.accept_ms or 0) > 1000 for p in posted), "nobody was kept waiting"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "policy"), [("intake", "resend"), ("sms-a", "resend"), ("sms-a", "hold")])
+def test_without_memory_it_refuses_or_ends_and_all_is_well(bench: Bench, name: str, policy: str) -> None:
+    """Row 39: not a page more for 2 s, when it needs many: what it cannot do it does not acknowledge, and whose loop
+    found none ends and is replaced. Repeated is what was in flight then; under `hold` nothing, and it is held."""
+    pid = bench.workers[name].pid
+    before = resource.prlimit(pid, resource.RLIMIT_AS)
+    flooded: Counter[str] = Counter()
+
+    def use_up() -> None:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
+        resource.prlimit(pid, resource.RLIMIT_AS, (pages * resource.getpagesize(), before[1]))
+        if name == "intake":
+            flooded.update(asyncio.run(flood(bench.api)))
+        else:
+            bench.sandbox.fault("sms-a", "slow", latency_ms=1500)  # calls pile up
+
+    def give_back() -> None:
+        with contextlib.suppress(ProcessLookupError):  # its successor has no limit
+            resource.prlimit(pid, resource.RLIMIT_AS, before)
+        bench.sandbox.fault("sms-a")
+
+    posted = bench.post(paid(210, on_unknown=policy), RATE, (0.5, use_up), (2.5, give_back))
+    posted += bench.post(paid(60, on_unknown=policy), RATE)
+    found = bench.judge(posted)
+    assert "MemoryError" in (bench.folder / f"{name}.log").read_text(), "it had enough"
+    # A web server that finds no memory amid a request calls it malformed, with a 400: nothing of it was taken.
+    assert set(flooded) <= {NO_ANSWER, MALFORMED}
+    malformed = sum(post.status == 400 for post in posted)
+    assert found.verdict.accepted == 270 - malformed
+    assert (found.lost, found.contradictions) == ([], [])
+    assert found.states["settled"] + found.states["held"] == 270 - malformed
+    in_flight = CALLS_MAX if name == "sms-a" else 0
+    assert found.verdict.repeats <= (in_flight if policy == "resend" else 0)
+    assert found.states["held"] <= (in_flight if policy == "hold" else 0)
+    assert bench.deaths <= 1, "its successor died too"
 
 
 @pytest.mark.parametrize("how", ["no space", pytest.param("nobody reads", marks=pytest.mark.long)])
@@ -82,3 +128,21 @@ def test_logs_that_cannot_be_written_stop_nothing(make_bench: MakeBench, how: st
     assert 30 <= dead <= 40
     assert found.reasons == {"vonage_7": dead}
     assert bench.deaths == 1
+
+
+async def flood(api: str) -> Counter[str]:
+    """Forty requests at once, of a megabyte each: how many were answered how."""
+    body, seen = b" " * 1_000_000 + b"{}", Counter[str]()
+
+    async def one(session: aiohttp.ClientSession) -> None:
+        headers = {"Content-Type": "application/json"}
+        try:
+            async with session.post(f"{api}/v1/triggers/batch", data=body, headers=headers) as answer:
+                seen[f"{answer.status} {await answer.text()}"] += 1
+        except (aiohttp.ClientError, asyncio.TimeoutError):
+            seen[NO_ANSWER] += 1
+
+    connector, patience = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(total=1.5)
+    async with aiohttp.ClientSession(connector=connector, timeout=patience) as session:
+        await asyncio.gather(*(one(session) for _ in range(40)))
+    return seen
