@@ -106,9 +106,24 @@ class Intake:
             await self._wanted.wait()
             self._wanted.clear()
             while self._waiting:
-                count = min(len(self._waiting), self._settings.intake.group_commit_max)
-                batch = [self._waiting.popleft() for _ in range(count)]
-                await self._round_trip([pair for pair in batch if not pair[1].done()])
+                await self._round_trip(self._next_batch())
+
+    def _next_batch(self) -> list[tuple[NewTrigger, asyncio.Future[str]]]:
+        """The latest of those whose client still waits, in the order they came.
+
+        Only when more wait than a round trip holds is there a difference: the first would be answered so late that
+        their deadline passes amid the round trip, and then everybody's does, though each is stored. So some are
+        answered in time, and the others have their 503.
+        """
+        while self._waiting and self._waiting[0][1].done():  # the first to give up came first: this keeps it short
+            self._waiting.popleft()
+        batch: list[tuple[NewTrigger, asyncio.Future[str]]] = []
+        while self._waiting and len(batch) < self._settings.intake.group_commit_max:
+            pair = self._waiting.pop()
+            if not pair[1].done():
+                batch.append(pair)
+        batch.reverse()
+        return batch
 
     async def _round_trip(self, batch: Sequence[tuple[NewTrigger, asyncio.Future[str]]]) -> None:
         if not batch:
