@@ -49,8 +49,12 @@ async def post_steadily(
     rate_per_s: float,
     on_done: Callable[[Posted], None] = lambda posted: None,
     api_key: str | None = None,
+    give_up_s: float = GIVE_UP_S,
 ) -> list[Posted]:
-    """Post each (key, body) at a steady rate; answers when each was acknowledged, refused or given up."""
+    """Post each (key, body) at a steady rate; answers when each was acknowledged, refused or given up.
+
+    give_up_s: no other try when it was due so long ago; 0: one try each, so that an overload does not grow by repeats.
+    """
     pool = Pool(api)
     head = _head(pool, api_key)
     requests = [_request(head, key, body) for key, body in bodies]  # beforehand: it costs as much as the sending
@@ -66,7 +70,7 @@ async def post_steadily(
         open_calls.less()
 
     try:
-        with _when_due(dues_s, lambda n: _Call(pool, requests[n], posted[n], done).begin()):
+        with _when_due(dues_s, lambda n: _Call(pool, requests[n], posted[n], done, give_up_s).begin()):
             await open_calls.over.wait()
     finally:
         pool.close()
@@ -120,10 +124,13 @@ def _when_due(dues_s: Sequence[float], begin: Callable[[int], None]) -> Iterator
 class _Call:
     """One trigger on its way: tried until it is acknowledged, refused, or nobody would wait any more."""
 
-    __slots__ = ("_done", "_pool", "_posted", "_request")
+    __slots__ = ("_done", "_give_up_s", "_pool", "_posted", "_request")
 
-    def __init__(self, pool: Pool, request: bytes, posted: Posted, done: Callable[[Posted], None]) -> None:
+    def __init__(
+        self, pool: Pool, request: bytes, posted: Posted, done: Callable[[Posted], None], give_up_s: float
+    ) -> None:
         self._pool, self._request, self._posted, self._done = pool, request, posted, done
+        self._give_up_s = give_up_s
 
     def begin(self) -> None:
         self._posted.sent_s = time.time()
@@ -146,7 +153,7 @@ class _Call:
             posted.status = 0 if status == 202 else status
         if posted.tries == 1:
             posted.first_status = posted.status
-        if (posted.status in RETRIED or posted.status == 0) and now_s - posted.due_s < GIVE_UP_S:
+        if (posted.status in RETRIED or posted.status == 0) and now_s - posted.due_s < self._give_up_s:
             asyncio.get_running_loop().call_later(min(1.0, 0.1 * posted.tries), self._try)
         else:
             self._done(posted)

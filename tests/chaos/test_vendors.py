@@ -143,7 +143,7 @@ def test_one_key_posted_a_hundred_times_at_once_is_one_trigger(bench: Bench) -> 
 
 @pytest.mark.long
 def test_more_than_it_can_take_is_refused_and_what_is_taken_arrives(make_bench: MakeBench) -> None:
-    """Row 37, shortened: a slow store and five times its rate: 503 with Retry-After, no request waits for ever."""
+    """Row 37, clients that repeat: a slow store and five times its rate, for five seconds: in the end all are taken."""
     bench = make_bench({"intake": {"group_commit_max": 2}, "limits": {"accept_deadline_s": 0.3}})
     way = bench.link()
     bench.start(links={"intake": way})

@@ -266,8 +266,10 @@ class Bench:
 
     # ---- act
 
-    def post(self, bodies: Sequence[Body], rate: float, *steps: tuple[float, Callable[[], Any]]) -> list[Posted]:
-        """Post at a steady rate; `steps` are (seconds from the start, what to do then), in order."""
+    def post(
+        self, bodies: Sequence[Body], rate: float, *steps: tuple[float, Callable[[], Any]], **more: Any
+    ) -> list[Posted]:
+        """Post at a steady rate; `steps`: (seconds from the start, what to do then), in order; `more` goes to the load."""
 
         def act() -> None:
             began_s = time.monotonic()
@@ -277,7 +279,7 @@ class Bench:
 
         async def run() -> list[Posted]:
             acting = asyncio.ensure_future(asyncio.to_thread(act))
-            posted = await post_steadily(self.api, bodies, rate)
+            posted = await post_steadily(self.api, bodies, rate, **more)
             await acting
             return posted
 
