@@ -269,7 +269,7 @@ class Bench:
     def post(
         self, bodies: Sequence[Body], rate: float, *steps: tuple[float, Callable[[], Any]], **more: Any
     ) -> list[Posted]:
-        """Post at a steady rate; `steps`: (seconds from the start, what to do then), in order; `more` goes to the load."""
+        """Post at a steady rate; `steps`: (seconds from the start, what to do then), in order. `more`: to the load."""
 
         def act() -> None:
             began_s = time.monotonic()
