@@ -60,14 +60,14 @@ QUESTIONS = (
     Question(
         "accept_latency",
         "How long does a checkout wait for its 202, everything else running?",
-        *(900, 300),
-        brief=("--seconds", "6", "--rate", "116", "--rate", "200", "--steps", "1"),
+        *(1500, 300),
+        brief=("--rounds", "1", "--seconds", "6", "--rate", "116", "--rate", "200", "--steps", "1"),
     ),
     Question(
         "end_to_end",
         "How many triggers a second does the whole machine carry?",
-        *(600, 120),
-        brief=("--rate", "150", "--rate", "300", "--rate", "500", "--seconds", "8"),
+        *(1200, 120),
+        brief=("--rounds", "1", "--rate", "150", "--rate", "300", "--rate", "500", "--seconds", "8"),
     ),
     Question(
         "backlog",

@@ -10,8 +10,9 @@ the CPU time of each part per trigger. Vendors are healed, or released, after th
 must arrive, and every breaker be closed, before the next condition begins.
 
 250/s is measured with healthy vendors only, as a second rate that small machines carry: `benchmarks.profile` draws its
-lines through those that were sustained. Last comes a bisection, healthy vendors too: between the highest rate whose p99
-is within 10 ms and the lowest above it whose is not. Figures are medians of rounds in one running service.
+lines through those that were sustained. Last come bisections, with healthy vendors and with held ones: between the
+highest rate whose p99 is within 10 ms and the lowest above it whose is not. Figures are medians of rounds in one
+running service; a rate of a bisection has one round.
 """
 
 from __future__ import annotations
@@ -45,11 +46,12 @@ RATES = (116.0, 500.0, 1157.0)
 
 HEALTHY_ONLY = (250.0,)
 STATES = ("healthy", "hanging", "held")
+BISECTED = ("healthy", "held")
 P99_MAX_MS = 10.0
 STEPS, NEAR = 3, 1.15
 """Of the bisection, which also ends when the two rates are this close."""
 
-TRIGGERS_MAX = 5000
+TRIGGERS_MAX = 12_000
 """Of a round: an overload leaves a backlog that must be worked off."""
 
 QUICK = {
@@ -105,6 +107,7 @@ def one_round(service: Service, condition: Condition, start: int) -> dict[str, f
         "fdatasync_ms_p50": percentile(disk.took_ms, 0.5),
         "fdatasync_ms_p99": percentile(disk.took_ms, 0.99),
         "fdatasync_ms_max": max(disk.took_ms, default=float("nan")),
+        "fdatasyncs": len(disk.took_ms),
         "delivery_ms_p50": percentile(deliver_s, 0.5) * 1000,
         "delivery_ms_p99": percentile(deliver_s, 0.99) * 1000,
         "delivered": run.verdict.delivered,
@@ -144,8 +147,8 @@ class Measuring:
 @click.command(help=__doc__)
 @click.option("--rate", "rates", multiple=True, type=float, help=f"triggers a second, instead of {RATES} and 250")
 @click.option("--vendors", "vendors", multiple=True, type=click.Choice(STATES), default=STATES, show_default=True)
-@click.option("--seconds", default=20.0, show_default=True, help=f"of each round, up to {TRIGGERS_MAX} triggers")
-@click.option("--rounds", default=1, show_default=True, help="of each condition that is named; the bisection has one")
+@click.option("--seconds", default=10.0, show_default=True, help=f"of each round, up to {TRIGGERS_MAX} triggers")
+@click.option("--rounds", default=3, show_default=True, help="of each condition that is named; the bisection has one")
 @click.option("--steps", default=STEPS, show_default=True, help="of the bisection, at most")
 @results.options
 def main(
@@ -160,7 +163,7 @@ def main(
     more = () if rates or "healthy" not in vendors else HEALTHY_ONLY
     rates = rates or RATES
     if quick:
-        rates, more, seconds, steps = (20.0,), (), 3.0, 0
+        rates, more, seconds, rounds, steps = (20.0,), (), 3.0, 1, 0
     named = [Condition(rate, state, seconds) for rate in rates for state in vendors]
     named += [Condition(rate, "healthy", seconds) for rate in more]
     with running(merged(FIXED, QUICK)) as (service, ready_s):
@@ -168,11 +171,12 @@ def main(
         for _ in range(rounds):
             for condition in named:  # taking turns: what the machine does meanwhile befalls all alike
                 measuring.round(condition)
-        for _ in range(steps if "healthy" in vendors else 0):
-            rate = between(p99_of(measuring.conditions().values(), "healthy"), P99_MAX_MS)
-            if rate is None:
-                break
-            measuring.round(Condition(rate, "healthy", seconds))
+        for state in (state for state in BISECTED if state in vendors):
+            for _ in range(steps):
+                rate = between(p99_of(measuring.conditions().values(), state), P99_MAX_MS)
+                if rate is None:
+                    break
+                measuring.round(Condition(rate, state, seconds))
         measured = measuring.conditions()
     figures = {
         "ready_s": round(ready_s, 1),

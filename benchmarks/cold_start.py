@@ -66,7 +66,7 @@ def footprint(service: Service, seconds: float, work: Callable[[], None]) -> dic
     meter, began_s = CpuMeter(service), time.monotonic()
 
     def look() -> None:
-        pids = [*service.pids(""), *service.redis_pids()]
+        pids = service.all_pids()
         found.update(processes=len(pids), pss_mib=pss_mib(pids))
 
     looking = threading.Timer(seconds / 2, look)

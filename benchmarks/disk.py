@@ -1,44 +1,66 @@
 """How long the disk itself takes: a small append and its fdatasync, beside whatever else is measured.
 
+    python -m benchmarks.disk FILE
+
 An accept cannot be faster than the write it rests on. A tail of accepts that comes with the same tail here is the
-disk's, or of whoever else writes to it.
+disk's, or of whoever else writes to it. A process of its own waits for nobody's lock but the disk's; the cores it
+shares with all others.
 """
 
 from __future__ import annotations
 
 import os
-import threading
+import subprocess
+import sys
 import time
 from pathlib import Path
+
+from cluster.provenance import ROOT
 
 PERIOD_S = 0.05
 BYTES = b"x" * 1000
 
 
 class Disk:
-    """Within `with`: one append of 1,000 bytes every 50 ms, to a file in `folder`. `took_ms` holds what each took."""
+    """Within `with`: one append of 1,000 bytes every 50 ms, to a file in `folder`. `took_ms`: of each, afterwards."""
 
     def __init__(self, folder: Path) -> None:
         self.took_ms: list[float] = []
-        self._path = folder / "fdatasync"
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="disk", daemon=True)
+        self._words = [sys.executable, "-m", "benchmarks.disk", str(folder / "fdatasync")]
 
     def __enter__(self) -> Disk:
-        self._thread.start()
+        self._process = subprocess.Popen(
+            self._words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout is not None
+        self._process.stdout.readline()  # it has begun
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
+        answer, _error = self._process.communicate()  # the end of its input ends it
+        self.took_ms = [float(line) for line in answer.splitlines()]
 
-    def _run(self) -> None:
-        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            while not self._stop.wait(PERIOD_S):
-                began_s = time.perf_counter()
-                os.write(fd, BYTES)
-                os.fdatasync(fd)
-                self.took_ms.append((time.perf_counter() - began_s) * 1000)
-        finally:
-            os.close(fd)
+
+def main(path: str) -> None:
+    os.set_blocking(sys.stdin.fileno(), False)
+    took_ms: list[float] = []
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    print("ready", flush=True)
+    while _is_open(sys.stdin.fileno()):
+        time.sleep(PERIOD_S)
+        began_s = time.perf_counter()
+        os.write(fd, BYTES)
+        os.fdatasync(fd)
+        took_ms.append((time.perf_counter() - began_s) * 1000)
+    print("\n".join(f"{ms:.4f}" for ms in took_ms))
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        return os.read(fd, 1) != b""
+    except BlockingIOError:
+        return True
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

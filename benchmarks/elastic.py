@@ -78,12 +78,16 @@ def measure(service: Service, config: Path, phases: tuple[float, float, float], 
     fault_all(service, mode="none", latency_ms=LATENCY_MS)
     watch = Watch(service)
     began_s = time.time()
+    before = _incarnations(service)
     update = threading.Timer(sum(phases) - update_s, lambda: _change(service, config))
     update.start()
     posted = uvloop.run(_post(service.api, LOW, HIGH, phases))
     update.join()
     verdict = drained(service, posted)
     watch.close()
+    left = before & _incarnations(service)
+    if left:
+        raise click.ClickException(f"the change of the configuration replaced nobody: {', '.join(sorted(left))}")
     return {
         **reading(watch.samples, began_s + phases[0], began_s + phases[0] + phases[1]),
         "accepted": verdict.accepted,
@@ -95,8 +99,13 @@ def measure(service: Service, config: Path, phases: tuple[float, float, float], 
     }
 
 
+def _incarnations(service: Service) -> set[str]:
+    """Of the actors whose configuration is changed."""
+    return {breaker["incarnation"] for name in WATCHED for breaker in vendors(service)[name]["breaker"]}
+
+
 def _change(service: Service, config: Path) -> None:
-    """Another time-out for the first SMS vendor, and SIGHUP: its actors are replaced."""
+    """Another time-out for the vendors that are watched, and SIGHUP: their actors are replaced."""
     config.write_text(config.read_text().replace("timeout_s: 10.0", "timeout_s: 9.0"))
     service.reload()
 

@@ -103,7 +103,7 @@ PARTS = {
     "vendors": "ServeReplica:vendor-",
     "supervisor": "ServeReplica:supervisor",
 }
-"""Which processes make up a part: a word of their command lines. The rest of Ray is "ray", and Redis is Redis."""
+"""Which processes make up a part: a word of their command lines. The rest is "ray", `up` as its driver too."""
 
 
 class CpuMeter:
@@ -134,8 +134,8 @@ class CpuMeter:
         pids = {part: set(self._service.pids(word)) for part, word in PARTS.items()}
         pids["haproxy"] = {pid for pid in pids["haproxy"] if pid not in pids["intake"]}
         known = set().union(*pids.values())
-        pids["ray"] = set(self._service.pids("")) - known
         pids["redis"] = set(self._service.redis_pids())
+        pids["ray"] = set(self._service.all_pids()) - known - pids["redis"]
         return pids
 
 

@@ -77,6 +77,33 @@ async def post_steadily(
     return posted
 
 
+async def post_in_turn(
+    api: str, bodies: Iterator[tuple[str, dict[str, Any]]], clients: int, seconds: float
+) -> list[Posted]:
+    """For `seconds` each client posts the next of `bodies` when its last was answered: what a service takes, at most.
+
+    Latencies found so mean nothing, for what is slow is asked for less.
+    """
+    pool, posted, until_s = Pool(api), list[Posted](), time.time() + seconds
+    head, open_clients = _head(pool, None), _Countdown(clients)
+
+    def next_one(_: Posted | None = None) -> None:
+        if time.time() >= until_s:
+            open_clients.less()
+            return
+        key, body = next(bodies)
+        posted.append(Posted(key, time.time(), recipient=body["recipient"]))
+        _Call(pool, _request(head, key, body), posted[-1], next_one).begin()
+
+    try:
+        for _ in range(clients):
+            next_one()
+        await open_clients.over.wait()
+    finally:
+        pool.close()
+    return posted
+
+
 class _Countdown:
     """`over` is set when as many have ended as there are."""
 

@@ -101,16 +101,18 @@ class Service:
 
     def kill_everything(self) -> None:
         """SIGKILL to every process with the run marker, `up` and Redis included."""
-        pids = [*processes_of(self.state.marker), *self.redis_pids()]
-        if self._process is not None:
-            pids.append(self._process.pid)
-        for pid in pids:
+        for pid in self.all_pids():
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
         if self._process is not None:
             self._process.wait()
+
+    def all_pids(self) -> list[int]:
+        """Every process of the installation: `up`, Ray and its workers, HAProxy, Redis; the sandbox is none."""
+        own = [] if self._process is None or self._process.poll() is not None else [self._process.pid]
+        return [*own, *(pid for pid in processes_of(self.state.marker) if pid not in own), *self.redis_pids()]
 
     def clean_up(self) -> list[str]:
         """End whatever is left, remove Ray's logs; answers the command lines of it (empty: `up` left nothing)."""

@@ -6,11 +6,13 @@ import asyncio
 from typing import Any
 
 import aiohttp
+import uvloop
 from arq import create_pool
 from arq.connections import RedisSettings
 
 from benchmarks.peers import job
 
+asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # as taskiq does by itself, and as ours and the floor do
 REDIS = RedisSettings(unix_socket_path=job.socket())
 
 

@@ -37,8 +37,7 @@ def pool_size(
 ) -> int:
     """Actors for a pool, from `least` to `most`. `calls_per_s`: of all its actors now; `latency_s` 0: not known yet."""
     needed_per_s = calls_per_s + backlog / CATCH_UP_S
-    if rate_per_s is not None:
-        needed_per_s = min(needed_per_s, rate_per_s)
     each_per_s = min(CALLS_MAX_PER_S, concurrency / (latency_s or LATENCY_UNKNOWN_S))
     grown, kept = (math.ceil(needed_per_s / (each_per_s * share)) for share in (BUSY, IDLE))
-    return max(least, min(most, max(grown, min(kept, live)), 2 * max(live, 1)))
+    usable = most if rate_per_s is None else math.ceil(rate_per_s / (each_per_s * BUSY))
+    return max(least, min(most, usable, max(grown, min(kept, live)), 2 * max(live, 1)))

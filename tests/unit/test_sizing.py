@@ -27,6 +27,7 @@ DEFAULTS: dict[str, Any] = {"concurrency": 8, "rate_per_s": None, "live": 1, "le
         pytest.param(0, 0, 10**9, {"live": 0}, 2, id="nobody heard of yet"),
         pytest.param(0, 0, 10**9, {"least": 3}, 3, id="the least at once"),
         pytest.param(0, 0.1, 1000, {"rate_per_s": 100.0}, 2, id="what the contract can use"),
+        pytest.param(0, 0.1, 1000, {"rate_per_s": 100.0, "live": 4}, 2, id="nor kept for more than it can use"),
         pytest.param(65, 0.1, 0, {"live": 3}, 2, id="fewer would do"),
         pytest.param(45, 0.1, 0, {"live": 2}, 2, id="fewer would be busy: stays"),
         pytest.param(39, 0.1, 0, {"live": 2}, 1, id="fewer would be idle enough"),
@@ -39,6 +40,13 @@ def test_a_pool_fits_its_work(
 ) -> None:
     """Eight calls of 0.1 s at once are 80 a second, of which 64 are busy and 40 idle."""
     assert pool_size(calls_per_s, latency_s, backlog, **{**DEFAULTS, **changes}) == expected
+
+
+@given(st.floats(0, 1e4), st.integers(0, 10**6), st.integers(1, 8), st.floats(1, 1000))
+def test_no_actor_is_there_only_to_wait_for_permits(calls: float, backlog: int, live: int, rate_per_s: float) -> None:
+    """However many there are, whatever waits: one less could not use the contract up without being too busy."""
+    size = pool_size(calls, 0.1, backlog, **{**DEFAULTS, "live": live, "most": 8, "rate_per_s": rate_per_s})
+    assert size == 1 or (size - 1) * 80 * 0.8 < rate_per_s
 
 
 @given(st.floats(0, 1e4), st.floats(0, 10), st.integers(0, 10**6), st.integers(1, 8))
