@@ -93,7 +93,7 @@ async def post_in_turn(
             return
         key, body = next(bodies)
         posted.append(Posted(key, time.time(), recipient=body["recipient"]))
-        _Call(pool, _request(head, key, body), posted[-1], next_one).begin()
+        _Call(pool, _request(head, key, body), posted[-1], next_one, GIVE_UP_S).begin()
 
     try:
         for _ in range(clients):

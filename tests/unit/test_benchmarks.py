@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from benchmarks import __main__ as command
 from benchmarks import results, whole_service
 from benchmarks.__main__ import QUESTIONS, Question
-from benchmarks.end_to_end import worth_trying
+from benchmarks.end_to_end import together, worth_trying
 from benchmarks.growth import over_least, verdicts
 from cluster import provenance
 from cluster.load import Posted
@@ -159,6 +159,18 @@ def test_what_is_asked_about_is_always_tried() -> None:
     assert not worth_trying(400, [True, False, False])
     assert worth_trying(700, [False, False])
     assert worth_trying(1157, [False, False])
+
+
+def test_rounds_become_medians_and_no_loss_is_averaged_away() -> None:
+    """A rate that one round could not carry is not sustained."""
+
+    def row(sustained: bool, p99_ms: float, lost: int, intake_ms: float) -> dict[str, Any]:
+        more = {"accept_ms_p99": p99_ms, "lost": lost, "cpu_ms_per_trigger": {"intake": intake_ms}}
+        return {"rate_per_s": 116.0, "sustained": sustained, **more}
+
+    rows = [row(True, 5.0, 0, 0.4), row(False, 9.0, 1, 0.6), row(True, 4.0, 0, 0.5)]
+    assert together(rows) == {**row(False, 5.0, 1, 0.5), "rounds": rows}
+    assert together([rows[0], rows[2]])["sustained"]
 
 
 def test_growth_says_what_is_missed() -> None:

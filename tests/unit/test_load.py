@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable
 from unittest import mock
 
-from cluster.load import Posted, post_steadily
+from cluster.load import Posted, post_in_turn, post_steadily
 
 
 class Server:
@@ -27,6 +28,9 @@ class Server:
         self._server.close()
         await asyncio.wait(self._serving, timeout=1)  # each ends with its connection, which the client has closed
 
+    async def answered(self, key: str, times: int) -> bytes | None:
+        return self._script(key, times)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self._serving.add(asyncio.current_task())  # type: ignore[arg-type]
@@ -38,7 +42,7 @@ class Server:
                 key = fields["Idempotency-Key"]
                 assert body["recipient"]["id"] == key
                 self.came[key] += 1
-                answer = self._script(key, self.came[key])
+                answer = await self.answered(key, self.came[key])
                 if answer is None:
                     break
                 for part in (answer[:20], answer[20:]):
@@ -110,3 +114,25 @@ async def test_a_late_answer_holds_up_nobody_who_is_due() -> None:
     assert posted[0].tries == 2 and all(p.tries == 1 for p in posted[1:])
     assert max(p.accepted_s - p.due_s for p in posted[1:] if p.accepted_s) < tries_s
     assert asyncio.get_running_loop().time() - began < 2
+
+
+async def test_each_client_posts_when_its_last_was_answered() -> None:
+    """Never more at once than there are clients; each body goes once, and what is amid when time is up is awaited."""
+    at_once = most = 0
+
+    class Slow(Server):
+        async def answered(self, key: str, times: int) -> bytes | None:
+            nonlocal at_once, most
+            at_once += 1
+            most = max(most, at_once)
+            await asyncio.sleep(0.05)
+            at_once -= 1
+            return accepted(key, times)
+
+    endless = ((f"k{n}", {"recipient": {"id": f"k{n}"}}) for n in itertools.count())
+    async with Slow(accepted) as server:
+        posted = await post_in_turn(server.url, endless, 3, 0.3)
+    assert most == 3
+    assert 9 <= len(posted) <= 24
+    assert {(p.status, p.tries) for p in posted} == {(202, 1)}
+    assert list(server.came.values()) == [1] * len(posted)
