@@ -20,6 +20,7 @@ import click
 import uvloop
 
 from benchmarks import results
+from benchmarks.processes import until
 from benchmarks.whole_service import bodies, drained, fault_all, losses, running, vendors
 from cluster.load import Posted, post_steadily
 from cluster.service import Service
@@ -30,6 +31,9 @@ LOW, HIGH = 10.0, 100.0
 BEFORE_S, STEP_S, AFTER_S = 10.0, 40.0, 80.0
 UPDATE_S = 15.0
 """Before the end: the configuration changes."""
+
+REPLACED_S_MAX = 20.0
+"""After all has arrived: the old actors are gone."""
 
 WATCHED = ("sms-a", "email-a")
 YOUNG_S = 1.0
@@ -85,9 +89,9 @@ def measure(service: Service, config: Path, phases: tuple[float, float, float], 
     update.join()
     verdict = drained(service, posted)
     watch.close()
-    left = before & _incarnations(service)
-    if left:
-        raise click.ClickException(f"the change of the configuration replaced nobody: {', '.join(sorted(left))}")
+    if not until(lambda: not before & _incarnations(service), REPLACED_S_MAX):
+        left = ", ".join(sorted(before & _incarnations(service)))
+        raise click.ClickException(f"the change of the configuration did not replace {left}")
     return {
         **reading(watch.samples, began_s + phases[0], began_s + phases[0] + phases[1]),
         "accepted": verdict.accepted,
