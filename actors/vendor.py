@@ -276,11 +276,18 @@ class VendorActor:
             await asyncio.sleep(period_s)
 
     async def _watch_progress(self) -> None:
-        """Beats come from a loop of their own: a courier that is stuck would look alive for ever."""
+        """Beats come from a loop of their own: a courier that is stuck would look alive for ever.
+
+        One that cannot settle is only told of: a successor would not know the outcomes, and send again.
+        """
         courier, patience_s = self._courier, self._settings.courier.stuck_s
-        progress = Progress(patience_s)
+        progress, settling, told = Progress(patience_s), Progress(patience_s), False
         while True:
             await self._clock.sleep(patience_s / 6)
+            unsettled = settling.look(courier.settled, courier.is_unsettled(), self._clock.now_s())
+            if unsettled and not told:
+                logger().error("outcomes_unsettled", count=len(courier.outbox), vendor=self._name, seconds=patience_s)
+            told = unsettled
             waits = False
             if courier.me and not courier.stopping and courier.could_work():
                 with contextlib.suppress(UnavailableError):

@@ -32,6 +32,7 @@ from dispatcher.late import LateSuccesses
 from dispatcher.outbox import Item, Outbox, rung
 from dispatcher.ports import Claims, Clock, Store, Vendor
 from dispatcher.storetime import StoreTime
+from dispatcher.suspects import Suspects, next_suspect
 from dispatcher.telemetry.decisions import count, count_refused
 from dispatcher.telemetry.log import logger
 from dispatcher.telemetry.metrics import Metrics
@@ -88,7 +89,7 @@ class Courier:
         self._bulk: set[asyncio.Task[None]] = set()  # those of them that are of a bulk lane
         self._room = asyncio.Event()
         self._turn = 0
-        self.done = 0  # entries claimed and settled, ever: what a watchdog looks at
+        self.done = self.settled = 0  # entries claimed and settled, and settled, ever: what a watchdog looks at
         self.stopping = False
         self.delivery = Delivery(
             vendor,
@@ -111,6 +112,7 @@ class Courier:
         self.last_reply_s = clock.now_s()
         self._doubted = False  # an answer came, but after so long that I may be dead all the same
         self._late = LateSuccesses(store, clock, chance)
+        self._suspects = Suspects(store, clock, chance, lambda me: me == self.me and not self.stopping, self.replied)
         self.outbox = Outbox(
             store, clock, self.time.now_ms, limits.settle_interval_s, self._idle, self._settled, self._refused
         )
@@ -135,6 +137,10 @@ class Courier:
     def could_work(self) -> bool:
         """Does nothing but a lack of work keep it from claiming, were its loop to look now?"""
         return self.breaker.state in (BreakerState.CLOSED, BreakerState.METRICS_ONLY) and self._want() > 0
+
+    def is_unsettled(self) -> bool:
+        """Do outcomes wait for a store that answers otherwise?"""
+        return not self.stale() and self.outbox.oldest_age_s() > self._limits.settle_stall_s
 
     def replied(self) -> None:
         """The store answered. One that slept finds the answer in its socket when it wakes: that proves nothing."""
@@ -240,11 +246,15 @@ class Courier:
         if self.stopping or me != self.me:
             return
         fresh = [claim for claim in got.claims if (claim.lane, claim.entry_id) not in self._known]
-        self.gate.spend(len(fresh))
         for claim in fresh:
             self._known[claim.lane, claim.entry_id] = claim
             self.begun.add((claim.lane, claim.entry_id))
-        self._waiting += [(me, claim) for claim in fresh]
+            settle = self._late.known(claim.notification)
+            if settle is not None:  # the vendor said yes to me under my last name
+                self.outbox.put((me, claim, settle))
+            else:
+                self.gate.spend(1)
+                self._waiting.append((me, claim))
         self._begin_waiting()
 
     async def _put_aside(self, me: str, unreadable: Sequence[Claim]) -> None:
@@ -287,38 +297,20 @@ class Courier:
         try:
             if in_flight:
                 await asyncio.wait(in_flight)
-            while (found := self._next_suspect()) is not None:
+            while (found := next_suspect(self._waiting)) is not None:
                 me, claim = found
-                if await self._single_out(me, claim.notification.id):
+                if await self._suspects.single_out(me, claim.notification.id):
                     await self._deliver(me, claim)
                 else:
                     self._leave(claim)
             # Before others begin: the next crash could be of one of them.
-            cleared = await self._single_out(self.me, None)
+            cleared = await self._suspects.single_out(self.me, None)
         finally:
             self._isolation = None
         if cleared:
             self._begin_waiting()
         else:
             self._leave_waiting()
-
-    def _next_suspect(self) -> tuple[str, Claim] | None:
-        for n, (_, claim) in enumerate(self._waiting):
-            if goes_alone(claim.notification):
-                return self._waiting.pop(n)
-        return None
-
-    async def _single_out(self, me: str, nid: str | None) -> bool:
-        """Set or end the mark, however long the store is away; False: this incarnation ends, send nothing."""
-        while not self.stopping and me == self.me:
-            try:
-                done = await self._store.single_out(me, nid)
-            except UnavailableError:
-                await self._clock.sleep(0.1 + 0.2 * self._chance())
-                continue
-            self.replied()
-            return done
-        return False
 
     def _leave(self, claim: Claim) -> None:
         """It stays pending, where the audit or another actor finds it."""
@@ -355,8 +347,9 @@ class Courier:
             if decision is None:
                 self._leave(claim)
             else:
-                self.metrics.observe("dispatcher_dispatch_seconds", self._clock.now_s() - began_s, self.vendor.name)
                 self.outbox.put((me, claim, decision))
+                with contextlib.suppress(Exception):  # no memory to note it undoes nothing, and stops no suspects' turn
+                    self.metrics.observe("dispatcher_dispatch_seconds", self._clock.now_s() - began_s, self.vendor.name)
 
     # ---- afterwards
 
@@ -367,13 +360,14 @@ class Courier:
         _, claim, decision = item
         self._known.pop((claim.lane, claim.entry_id), None)
         self.done += 1
+        self.settled += 1
         self.replied()
         vendor = self.vendor.name
         if reply == "LOST":
             self.audit_wanted = True  # taken, and perhaps by me under my next name, who thought it known
             self.metrics.count("dispatcher_lost_settles", vendor)
             if isinstance(decision, Settle):
-                self._late.tell(claim.notification.id, decision.attempt)
+                self._late.tell(claim.notification, decision)
             return
         count(self.metrics, vendor, claim, decision)
 

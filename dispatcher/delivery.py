@@ -5,8 +5,10 @@ What it decides is not done here: `courier` hands it to the store. Without a dec
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from dispatcher.core.breaker import BreakerState, Permit
 from dispatcher.core.life import (
@@ -16,6 +18,7 @@ from dispatcher.core.life import (
     decide_adopted,
     decide_after,
     decide_before,
+    decide_broken,
     decide_cut_off,
     decide_refused,
 )
@@ -39,6 +42,18 @@ from dispatcher.wire.trigger import phone_region
 FOREIGN_PAUSE_S = 0.25
 """A recovering vendor looks for probes in its fallback's mailbox. What is not for it goes back, behind all the others:
 where one was not, it does not look again at once, or it would turn a whole backlog over."""
+
+
+OVERDUE_S = 2.0
+"""After its deadline an adapter's call is ended from outside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A message that may be sent now. The permit is the breaker's to get back."""
+
+    message: Message
+    permit: Permit
 
 
 class Delivery:
@@ -71,18 +86,21 @@ class Delivery:
 
     async def decide(self, me: str, claim: Claim) -> Decision | None:
         """What becomes of it. None: it stays pending for `me`, and the audit finds it. Raises only its cancellation."""
+        n, ready = claim.notification, None
         try:
-            decision = await self._life(me, claim)
+            ready = await self._prepare(me, claim)
         except UnavailableError:
-            return self._put_off(claim.notification)
+            ready = self._put_off(n)
         except Exception as error:
-            self._broke(claim.notification, error)
-            return self._put_off(claim.notification)
-        if decision is not None and getattr(decision, "attempt", None) is None:
-            self._gate.give_back()  # expired, moved or refused: no call was made
-        return decision
+            self._broke(n, error)
+            ready = self._put_off(n)
+        finally:
+            if not isinstance(ready, Ready):
+                self._gate.give_back()  # no call is made
+        return await self._attempt(n, ready) if isinstance(ready, Ready) else ready
 
-    async def _life(self, me: str, claim: Claim) -> Decision | None:
+    async def _prepare(self, me: str, claim: Claim) -> Ready | Decision | None:
+        """All that comes before the call, which is to be made right after a `Ready`."""
         n = claim.notification
         now_ms = self._time.now_ms()
         decision = decide_before(n, now_ms, self._retry)
@@ -104,38 +122,40 @@ class Delivery:
             if cut_off_s is not None:
                 return decide_cut_off(n, self._vendor.name, self._usable_elsewhere, cut_off_s, now_ms, self._chance())
             return decide_refused(n, self._vendor.name, self.plan.usable, self.plan.epoch, now_ms, self._chance())
-        return await self._send(me, claim, message, permit)
-
-    async def _send(self, me: str, claim: Claim, message: Message, permit: Permit) -> Decision | None:
-        n, may = claim.notification, False
+        may = False
         try:
-            # Maybe declared dead: somebody else may send it now.
+            # Stale: maybe declared dead, and somebody else may send it now.
             may = not self._stale() and (
                 n.on_unknown != "hold" or await self._store.start(me, claim, self._print(message))
             )
         finally:
             if not may:
                 self._gate.record(permit, None, 0.0, self._in_flight())
-        if not may:
-            return None
-        try:
-            return await self._attempt(n, message, permit)
-        except Exception as error:
-            if n.on_unknown != "hold":
-                raise
-            self._broke(n, error)
-            return None  # the vendor may have it: by its start mark the audit holds it
+        return Ready(message, permit) if may else None
 
-    async def _attempt(self, n: Notification, message: Message, permit: Permit) -> Decision:
-        """Raises what is our bug, or no memory: the call may have been made by then."""
+    async def _attempt(self, n: Notification, ready: Ready) -> Decision:
+        """The call and what it makes of the notification.
+
+        From here on the vendor may have it, so whatever of ours breaks costs an attempt or holds it; and what only
+        watches (breaker, metrics) undoes no yes by breaking.
+        """
         began_s = self._clock.now_s()
         outcome: Outcome | None = None
         try:
-            outcome = await self._call(message)
+            outcome = await self._call(ready.message)
         finally:
-            self._gate.record(permit, outcome, self._clock.now_s() - began_s, self._in_flight())
-        took_s = self._clock.now_s() - began_s
+            took_s = self._clock.now_s() - began_s
+            self._watched(n, lambda: self._gate.record(ready.permit, outcome, took_s, self._in_flight()))
         now_ms = self._time.now_ms()
+        try:
+            decision = self._after(n, outcome, took_s, now_ms)
+        except Exception as error:
+            self._broke(n, error)
+            decision = decide_broken(n, self._retry, now_ms, self._chance())
+        self._watched(n, lambda: self._count_attempt(n, outcome, took_s, now_ms))
+        return decision
+
+    def _after(self, n: Notification, outcome: Outcome, took_s: float, now_ms: int) -> Decision:
         attempt = Attempt(
             now_ms - int(took_s * 1000),
             self._vendor.name,
@@ -144,16 +164,23 @@ class Delivery:
             int(took_s * 1000),
             outcome.vendor_message_id,
         )
-        self._count_attempt(n, outcome, took_s, now_ms)
         probe = not self.plan.usable(self._vendor.name)
         return decide_after(
             n, self._vendor.name, outcome, attempt, self._usable_elsewhere, self._retry, now_ms, self._chance(), probe
         )
 
     async def _call(self, message: Message) -> Outcome:
+        """An adapter's bug proves nothing about what was sent before it. One that outlasts its deadline is ended."""
         try:
-            return await self._vendor.send(message, self._timeout_s)
-        except Exception as error:  # an adapter's bug proves nothing about what was sent before it
+            async with asyncio.timeout(self._timeout_s + OVERDUE_S):
+                outcome = await self._vendor.send(message, self._timeout_s)
+            if not isinstance(outcome, Outcome):
+                raise TypeError("an adapter answers with an Outcome")
+            return outcome
+        except TimeoutError:
+            logger().error("adapter_overdue", notification=message.notification_id, seconds=self._timeout_s)
+            return Outcome.unknown("overdue")
+        except Exception as error:
             logger().error("adapter_failed", notification=message.notification_id, error=type(error).__name__)
             return Outcome.unknown(OUR_BUG)
 
@@ -180,6 +207,12 @@ class Delivery:
 
     def _put_off(self, n: Notification) -> Decision:
         return Retry(1000 + int(1000 * self._chance()), n.tried, None, n.attempts)
+
+    def _watched(self, n: Notification, note: Callable[[], None]) -> None:
+        try:
+            note()
+        except Exception as error:
+            self._broke(n, error)
 
     def _broke(self, n: Notification, error: Exception) -> None:
         with contextlib.suppress(MemoryError):  # where there is none, the decision must stand all the same

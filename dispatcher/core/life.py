@@ -175,6 +175,16 @@ def _after_failure(
     return _later(n, wait, () if round_over else tried, attempt, attempts, now_ms)
 
 
+def decide_broken(n: Notification, policy: RetryPolicy, now_ms: int, chance: float) -> Decision:
+    """Where a notification goes whose call was made, and something of ours broke right after it: maybe sent."""
+    attempts = n.attempts + 1
+    if n.on_unknown == "hold":
+        return _held(n, None, attempts, policy, now_ms)
+    if attempts >= policy.attempts_max:
+        return Dead("attempts_exhausted", None, attempts)
+    return _later(n, backoff_s(attempts, policy, chance), n.tried, None, attempts, now_ms)
+
+
 def decide_refused(
     notification: Notification, vendor: str, usable: Usable, epoch: int, now_ms: int, chance: float
 ) -> Decision:

@@ -517,7 +517,7 @@ async def test_a_claim_that_comes_too_late_is_left_to_the_next(ended: str) -> No
 
 @virtual
 async def test_what_was_taken_from_my_last_name_is_not_forgotten() -> None:
-    """Its outcome could not be settled in time, and I took it under my next name, thinking it known: sent soon."""
+    """Its outcome could not be settled in time, and I took it under my next name: settled soon, and not sent again."""
     stage, a = Stage(), ScriptedVendor("a")
     courier = await stage.courier(a, run=False)
     caretaker = tend(stage, courier, audit_s=5.0)
@@ -531,6 +531,7 @@ async def test_what_was_taken_from_my_last_name_is_not_forgotten() -> None:
     stage.start(courier.outbox.run())
     stage.start(caretaker.run())
     await until(lambda: stage.state(nid) == "settled", 1.0)
+    assert a.ids == [nid]
 
 
 @virtual

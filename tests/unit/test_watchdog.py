@@ -29,11 +29,15 @@ class StuckStore(MemoryStore):
     """Claims hang for ever when told to."""
 
     hangs = False
+    settles = True
 
     async def claim(self, me: str, lanes: Any, want: int) -> Claims:
         if self.hangs:
             await asyncio.Event().wait()
         return await super().claim(me, lanes, want)
+
+    async def apply(self, me: str, pairs: Any, now_ms: int) -> Any:
+        return await super().apply(me, pairs, now_ms) if self.settles else ["ERROR"] * len(pairs)
 
 
 class Watched(OneActor):
@@ -88,3 +92,20 @@ async def test_a_courier_that_may_not_work_is_not_stuck(why: str) -> None:
     await stage.accept(200, chain=("a",))
     await asyncio.sleep(120.0)
     actor.check()
+
+
+@virtual
+async def test_outcomes_that_do_not_settle_are_told_of_and_the_actor_stays() -> None:
+    """A successor would not know them, and send again. Told once; again only after some were settled."""
+    stage, vendor = Stage(), ScriptedVendor("a")
+    actor = await begun(stage, vendor)
+    with capture_logs() as logs:
+        for _ in range(2):
+            actor._store.settles = False
+            await stage.accept(3, chain=("a",))
+            await asyncio.sleep(120.0)
+            actor.check()
+            actor._store.settles = True
+            await asyncio.sleep(10.0)
+    assert [log["event"] for log in logs].count("outcomes_unsettled") == 2
+    assert (len(vendor.sent), stage.states()) == (6, ["settled"] * 6)
