@@ -155,3 +155,4 @@ async def test_no_memory_to_note_a_suspect_s_turn_stops_no_other_turn(monkeypatc
     stage.start(courier.outbox.run())
     await asyncio.sleep(2.0)
     assert (sorted(a.ids), stage.states()) == (sorted(ids), ["settled"] * 3)
+    assert stage.cell.singled == {}, "the next crash would be blamed on it"
