@@ -174,7 +174,7 @@ def real(folder: Path) -> Iterator[Stand]:
 
 
 def await_that(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 5.0
+    until = time.monotonic() + 20.0
     while not condition():
         assert time.monotonic() < until, "it never came true"
         time.sleep(0.01)
