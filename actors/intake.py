@@ -18,7 +18,8 @@ from dispatcher.adapters.redis.templates import RedisTemplateStore
 from dispatcher.adapters.redis.views import RedisViews
 from dispatcher.auth import ApiKeys
 from dispatcher.core.continuity import Break, Continuity, Mark
-from dispatcher.core.notification import MailboxDepth
+from dispatcher.core.lanes import full_lanes
+from dispatcher.core.notification import Lane, MailboxDepth
 from dispatcher.core.plan import Plan
 from dispatcher.core.retry import relisten_s
 from dispatcher.deadletters import DeadLetters
@@ -175,8 +176,9 @@ class IntakeActor:
                 used, most = await self.control.memory()
                 depths = await self.control.depths()
                 self._store_ok_s = time.monotonic()
-                full = {n for n, d in depths.items() if d.total >= self.settings.limits.queued_max_per_vendor}
-                self.intake.headroom = Headroom(used / most if most else 0.0, frozenset(full))
+                bound = self.settings.limits.queued_max_per_vendor
+                lanes = frozenset[Lane]().union(*(full_lanes(name, d.queued, bound) for name, d in depths.items()))
+                self.intake.headroom = Headroom(used / most if most else 0.0, lanes)
             await asyncio.sleep(1.0)
 
     async def _report(self) -> None:

@@ -73,7 +73,7 @@ QUESTIONS = (
         "backlog",
         "Does a code pass a bulk run, and how soon does the fallback drain a backlog?",
         *(1200, 120),
-        brief=("--rounds", "1", "--messages", "20000", "--seconds", "8"),
+        brief=("--rounds", "1", "--messages", "100000", "--seconds", "8"),
     ),
     Question(
         "dispatch_cost",

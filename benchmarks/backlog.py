@@ -1,6 +1,6 @@
 """Does a code pass a long bulk run, and how soon does the fallback drain a long backlog?
 
-    python -m benchmarks.backlog [--messages 100000] [--rounds 2]
+    python -m benchmarks.backlog [--messages 1000000] [--rounds 5]
 
 The first SMS vendor has a contract of 100 a second. Checkouts of priority `high` come at 10 a second, and the delay of
 their SMS, from due time to the vendor's answer, is read in three situations: nothing else to do; a bulk run waiting in
@@ -19,22 +19,26 @@ from typing import Any
 import click
 import uvloop
 
-from benchmarks import results
-from benchmarks.triggers import checkout
-from benchmarks.whole_service import bodies, drained, running, vendors
+from benchmarks import filling, results
+from benchmarks.processes import until
+from benchmarks.triggers import TRIGGER_ID, checkout
+from benchmarks.whole_service import bodies, drained, hold_all, release_all, running, vendors
 from cluster.demo import outage_of
 from cluster.load import percentile, post_steadily
 from cluster.service import Service
 from cluster.witness import ORDER
 from dispatcher.adapters.redis.scripts import client
 from dispatcher.adapters.redis.store import RedisStore
-from dispatcher.core.notification import NewNotification, NewTrigger
+from dispatcher.core.notification import Lane, NewNotification, NewTrigger
 from dispatcher.errors import DispatcherError
 
 SICK, FALLBACK = "sms-a", "sms-b"
 CONTRACT_PER_S = 100.0
 URGENT_PER_S = 10.0
-GROUP = 64
+MEMORY_MAX = 4 << 30
+"""Bytes in Redis: more than what `up` gives its own."""
+
+ORDER_OF = "N%07d"
 FIRST_BULK = 5_000_000
 """Order numbers from here on are of the bulk run."""
 
@@ -42,17 +46,17 @@ FIRST_BULK = 5_000_000
 def bulk(n: int, now_ms: int) -> NewTrigger:
     """One SMS of the run, as intake would have expanded it."""
     sms = NewNotification("sms", f"+49151{10_000_000 + n}", (SICK, FALLBACK), SICK, "paid-sms", 1)
-    return checkout(n, now_ms, sms, order=f"N{FIRST_BULK + n}", priority="bulk")
+    return checkout(n, now_ms, sms, order=ORDER_OF % n, priority="bulk")
 
 
-async def fill(service: Service, first: int, count: int) -> None:
+async def fill(service: Service, count: int) -> None:
     connection = client(f"unix://{service.state.runtime_dir() / 'redis.sock'}", timeout_s=30.0)
-    store = RedisStore(connection)
     try:
-        for start in range(first, first + count, GROUP):
-            now_ms = int(time.time() * 1000)
-            replies = await store.accept([bulk(n, now_ms) for n in range(start, min(start + GROUP, first + count))])
-            assert set(replies) == {"OK"}, replies
+        await connection.config_set("maxmemory", MEMORY_MAX)
+        trigger = bulk(FIRST_BULK, int(time.time() * 1000))
+        assert await RedisStore(connection).accept([trigger]) == ["OK"]
+        lane, word = Lane(SICK, "bulk"), (ORDER_OF % FIRST_BULK, ORDER_OF)
+        await filling.copy(connection, trigger.id, [lane], FIRST_BULK + 1, count - 1, TRIGGER_ID, word)
     finally:
         await connection.aclose()
 
@@ -64,7 +68,7 @@ def urgent_ms(service: Service, first: int, seconds: float) -> list[float]:
         post_steadily(service.api, [(key, {**body, "priority": "high"}) for key, body in checkouts], URGENT_PER_S)
     )
     found = drained(service, posted)
-    assert not found.lost, found.lost
+    assert not found.lost and all(p.accepted_s is not None for p in posted), (found, posted[0])
     return [1000 * (found.delivered_at[f"{p.key}/sms"] - p.due_s) for p in posted]
 
 
@@ -93,7 +97,10 @@ def repeated(service: Service) -> int:
 def one_round(messages: int, seconds: float) -> dict[str, Any]:
     with running({"vendors": {SICK: {"rate_per_s": CONTRACT_PER_S}}}) as (service, _):
         idle = urgent_ms(service, 0, seconds)
-        uvloop.run(fill(service, 0, messages))
+        hold_all(service)
+        uvloop.run(fill(service, messages))
+        release_all(service)
+        assert until(lambda: all(v["state"] == "closed" for v in vendors(service).values()), 60.0), "no way back"
         waiting = vendors(service)[SICK]["queued"]
         during = urgent_ms(service, 100_000, seconds)
         service.fault(SICK, mode="error")
@@ -119,8 +126,8 @@ def one_round(messages: int, seconds: float) -> dict[str, Any]:
 
 
 @click.command(help=__doc__)
-@click.option("--messages", default=100_000, show_default=True, help="of the bulk run")
-@click.option("--rounds", default=2, show_default=True)
+@click.option("--messages", default=1_000_000, show_default=True, help="of the bulk run")
+@click.option("--rounds", default=5, show_default=True)
 @click.option("--seconds", default=15.0, show_default=True, help="of urgent messages in each situation")
 @results.options
 def main(messages: int, rounds: int, seconds: float, quick: bool, results_: Path | None) -> None:

@@ -31,7 +31,7 @@ import uvloop
 
 from benchmarks import filling, results
 from benchmarks.processes import cpu_s, private_redis, until, workspace
-from benchmarks.triggers import checkout
+from benchmarks.triggers import TRIGGER_ID, checkout
 from cluster.redis_server import RedisServer
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.keys import lanes_of
@@ -57,7 +57,6 @@ WITHIN = 1.10
 QUEUED_MAX, RETAINED_MAX = 1024, 600
 """Bytes in Redis."""
 
-ID = "0-%026d"
 FIRST_COPY = 10_000_000
 MEMORY_MAX = 4 << 30
 WRITTEN_MAX = 100_000
@@ -72,7 +71,7 @@ def trigger(n: int, vendors: Sequence[str], now_ms: int) -> NewTrigger:
         now_ms,
         NewNotification("sms", f"+49151{10_000_000 + n}", (sms, "sms-z"), sms, "paid-sms", 1),
         NewNotification("email", f"customer-{n:08d}@example.com", (email, "email-z"), email, "paid-email", 1),
-        id=ID % n,
+        id=TRIGGER_ID % n,
         recipient_id=f"cust-{n:08d}",
         locale="de-DE",
     )
@@ -117,7 +116,7 @@ class Stand:
         count, first = notifications // EACH - pairs, next(self._numbers)  # that number is not used
         for n in range(pairs):
             lanes = [Lane(vendor, "normal") for vendor in vendors_of(n, self.vendors)]
-            await self._copy(ID % (first - pairs + n), lanes, count // pairs + (n < count % pairs))
+            await self._copy(TRIGGER_ID % (first - pairs + n), lanes, count // pairs + (n < count % pairs))
 
     async def retain(self, notifications: int) -> None:
         """So many more are finished and kept."""
@@ -126,10 +125,10 @@ class Stand:
         first = next(self._numbers) + 1
         await self.accept(EACH)
         assert await self.deliver(EACH) == EACH
-        await self._copy(ID % first, (), notifications // EACH - 1)
+        await self._copy(TRIGGER_ID % first, (), notifications // EACH - 1)
 
     async def _copy(self, trigger_id: str, lanes: Sequence[Lane], count: int) -> None:
-        await filling.copy(self._connection, trigger_id, lanes, next(self._copies), count, ID)
+        await filling.copy(self._connection, trigger_id, lanes, next(self._copies), count, TRIGGER_ID)
         for _ in range(count - 1):
             next(self._copies)
 

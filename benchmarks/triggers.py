@@ -8,6 +8,7 @@ from typing import Any
 from dispatcher.core.notification import NewNotification, NewTrigger
 
 DAY_MS = 86_400_000
+TRIGGER_ID = "0-%026d"
 
 
 def checkout(
@@ -21,7 +22,7 @@ def checkout(
     """The checkout number `n`; `order` is its order number and idempotency key, any other field may be given."""
     order = order or f"N{n:08d}"
     fields: dict[str, Any] = {
-        "id": f"0-{n:026d}",
+        "id": TRIGGER_ID % n,
         "tenant": "default",
         "event": "checkout.completed",
         "body_hash": f"{n:064x}",

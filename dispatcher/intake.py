@@ -21,7 +21,7 @@ from typing import Any
 from dispatcher.core.caps import caps_of
 from dispatcher.core.expansion import Draft, expand
 from dispatcher.core.life import decide_mailbox
-from dispatcher.core.notification import NewNotification, NewTrigger, State, TriggerView, notification_id
+from dispatcher.core.notification import Lane, NewNotification, NewTrigger, State, TriggerView, notification_id
 from dispatcher.core.plan import Plan
 from dispatcher.core.quiet import after_quiet, zone
 from dispatcher.core.routing import choose_chain
@@ -53,7 +53,7 @@ class Headroom:
     """What may be taken in, kept up to date by a background loop."""
 
     memory_ratio: float = 0.0
-    full_vendors: frozenset[str] = frozenset()
+    full: frozenset[Lane] = frozenset()
 
 
 class Intake:
@@ -191,7 +191,7 @@ class Intake:
         drafts = expand(request, self._settings.events, self._templates.latest)
         priority = request.priority or (event.priority if event else "normal")
         notifications = tuple(self._route(tenant, request, draft, priority) for draft in drafts)
-        self._check_headroom(notifications)
+        self._check_headroom(notifications, priority)
         expires_s = request.expires_in_s or (event.expires_in_s if event else 86_400)
         send_at_ms = _send_at_ms(request, event.quiet_hours if event else None, priority, now_ms)
         return NewTrigger(
@@ -232,12 +232,12 @@ class Intake:
             caps=caps_of(caps, tenant, request.event, draft.channel, priority, draft.to) if caps else (),
         )
 
-    def _check_headroom(self, notifications: Sequence[NewNotification]) -> None:
+    def _check_headroom(self, notifications: Sequence[NewNotification], priority: str) -> None:
         if self.headroom.memory_ratio >= self._settings.limits.memory_ratio_max:
             raise UnavailableError("the store is nearly full", 5.0)
         for n in notifications:
-            if n.vendor in self.headroom.full_vendors:
-                raise UnavailableError(f"the mailbox of {n.vendor} ({n.channel}) is full", 5.0)
+            if Lane(n.vendor, priority) in self.headroom.full:
+                raise UnavailableError(f"the mailbox of {n.vendor} ({n.channel}) is full for priority {priority}", 5.0)
 
 
 def _send_at_ms(request: TriggerRequest, quiet: QuietHours | None, priority: str, now_ms: int) -> int:

@@ -163,7 +163,8 @@ class LimitsSettings(_Section):
     batch_items_max: PositiveInt = 1_000  # one item's share of a batch stays worth a status of its own
     json_depth_max: Annotated[int, Field(ge=3, le=64)] = 16  # a request itself needs four
     accept_deadline_s: PositiveS = 0.8  # a durable write later than this is 503, so that a caller has it within 1 s
-    queued_max_per_vendor: PositiveInt = 400_000  # an hour of 116/s: a dead vendor refuses its own channel first
+    # An hour of 116/s: a dead vendor refuses its own channel first. Of a priority and all above it: see core/lanes.py.
+    queued_max_per_vendor: PositiveInt = 400_000
     memory_ratio_max: Annotated[float, Field(gt=0, lt=1)] = 0.8  # of maxmemory; the rest lets draining always work
     sms_countries: list[CountryCode] | None = None  # None: all; a list stops premium-rate and foreign-number fraud
     recipient_caps: Annotated[

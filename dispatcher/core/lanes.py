@@ -1,4 +1,4 @@
-"""Which lanes may claim, so that what is under way leaves room for what is urgent.
+"""Which lanes may claim, and which are full, so that there is always room for what is urgent.
 
 Lanes order what is claimed. Behind a vendor that takes seconds for a call that is not enough: bulk calls in flight
 would hold every permit, and a code would wait for the first of them to end. So bulk leaves a quarter of the permits
@@ -7,9 +7,9 @@ alone, at least one of two; high and normal may have all. A bulk run is slower b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from dispatcher.core.notification import Lane
+from dispatcher.core.notification import PRIORITIES, Lane
 
 BULK = "bulk"
 
@@ -29,3 +29,16 @@ def claimable(lanes: Sequence[Lane], free: int, limit: int, bulk_in_flight: int)
     if room > 0:
         return list(lanes), min(free, room)
     return [lane for lane in lanes if lane.priority != BULK], free
+
+
+def full_lanes(mailbox: str, queued: Mapping[str, int], most: int) -> set[Lane]:
+    """The lanes of a mailbox that take nothing more: `most` wait there that are as urgent or more so.
+
+    A bulk run fills its own lane only: codes behind it are still accepted, for they pass it.
+    """
+    found, waiting = set(), 0
+    for priority in PRIORITIES:  # the most urgent first
+        waiting += queued.get(priority, 0)
+        if waiting >= most:
+            found.add(Lane(mailbox, priority))
+    return found

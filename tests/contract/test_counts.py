@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 import redis.asyncio
 
 from benchmarks import filling
-from benchmarks.growth import EACH, ID, QUEUED_MAX, RETAINED_MAX, trigger, vendors_of
+from benchmarks.growth import EACH, QUEUED_MAX, RETAINED_MAX, trigger, vendors_of
+from benchmarks.triggers import TRIGGER_ID
 from cluster.sandbox.__main__ import serve
 from dispatcher.adapters.clock import SystemClock
 from dispatcher.adapters.redis.control import RedisControl
@@ -92,20 +94,36 @@ async def test_copies_are_what_the_store_would_have_written(redis_client: Client
     store = RedisStore(redis_client)
     await accept(store, 1)
     lanes = [Lane(vendor, "normal") for vendor in vendors_of(0, VENDORS)]
-    await filling.copy(redis_client, ID % 0, lanes, 100, 50, ID)
-    original, copied = await fields(redis_client, ID % 0), await fields(redis_client, ID % 149)
+    await filling.copy(redis_client, TRIGGER_ID % 0, lanes, 100, 50, TRIGGER_ID)
+    original, copied = await fields(redis_client, TRIGGER_ID % 0), await fields(redis_client, TRIGGER_ID % 149)
     assert {name for name in original if original[name] != copied[name]} == {"0.eid", "1.eid"}
     assert await deliver(store, RedisControl(redis_client)) == 51 * EACH
     assert (await redis_client.config_get("appendfsync"))["appendfsync"] == "always"
+
+
+async def test_copies_may_differ_in_a_word(redis_client: Client) -> None:
+    """As an order number, so that each is known again when it was delivered."""
+    store = RedisStore(redis_client)
+    await accept(store, 1)
+    lanes = [Lane(vendor, "normal") for vendor in vendors_of(0, VENDORS)]
+    original = await fields(redis_client, TRIGGER_ID % 0)
+    order = next(word for value in original.values() for word in re.findall(r"N\d{8}", value))
+    await filling.copy(redis_client, TRIGGER_ID % 0, lanes, 100, 5, TRIGGER_ID, (order, "N%08d"))
+    copied = await fields(redis_client, TRIGGER_ID % 104)
+    assert {n: v.replace("N00000104", order) for n, v in copied.items() if not n.endswith("eid")} == {
+        n: v for n, v in original.items() if not n.endswith("eid")
+    }
+    assert order not in "".join(copied.values())
+    assert await deliver(store, RedisControl(redis_client)) == 6 * EACH
 
 
 async def test_finished_copies_expire_as_finished_ones_do(redis_client: Client) -> None:
     store = RedisStore(redis_client, retention_ms=60_000)
     await accept(store, 1)
     await deliver(store, RedisControl(redis_client))
-    await filling.copy(redis_client, ID % 0, (), 100, 5, ID)
-    assert await fields(redis_client, ID % 0) == await fields(redis_client, ID % 104)
-    assert 0 < await redis_client.pttl(Keys().record(ID % 104)) <= 60_000
+    await filling.copy(redis_client, TRIGGER_ID % 0, (), 100, 5, TRIGGER_ID)
+    assert await fields(redis_client, TRIGGER_ID % 0) == await fields(redis_client, TRIGGER_ID % 104)
+    assert 0 < await redis_client.pttl(Keys().record(TRIGGER_ID % 104)) <= 60_000
 
 
 # ---- round trips

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dispatcher.adapters.memory.store import MemoryStore
-from dispatcher.core.notification import NewTrigger
+from dispatcher.core.notification import Lane, NewTrigger
 from dispatcher.errors import CallerError, UnavailableError
 from dispatcher.intake import Intake, trigger_id
 from dispatcher.settings import parse_settings
@@ -222,12 +222,13 @@ async def test_new_work_goes_to_the_first_usable_vendor() -> None:
 async def test_head_room_is_kept_per_vendor_and_for_all() -> None:
     """A full mailbox refuses only triggers that need it; a nearly full store refuses all."""
     desk = Desk()
-    desk.intake.headroom.full_vendors = frozenset({"mail"})
+    desk.intake.headroom.full = frozenset({Lane("mail", "normal")})
     assert (await desk.post()).notifications
     mail = {"recipient": {"email": "ada@example.com"}}
     notifications = [{"channel": "email", "content": {"subject": "S", "text": "T"}}]
-    with pytest.raises(UnavailableError, match="mailbox of mail"):
+    with pytest.raises(UnavailableError, match=r"mailbox of mail \(email\) is full for priority normal"):
         await desk.post(**mail, notifications=notifications)
+    assert (await desk.post(**mail, notifications=notifications, priority="high")).notifications
     desk.intake.headroom.memory_ratio = 0.8
     with pytest.raises(UnavailableError, match="nearly full"):
         await desk.post()

@@ -9,6 +9,7 @@ from unittest import mock
 
 from actors.intake import IntakeActor
 from dispatcher.core.continuity import Mark
+from dispatcher.core.notification import Lane, MailboxDepth
 from dispatcher.intake import Headroom
 from dispatcher.storetime import StoreTime
 from tests.virtual import VirtualClock, virtual
@@ -30,12 +31,13 @@ class Skewed:
         return 1, 100
 
     async def depths(self) -> dict[str, Any]:
-        return {}
+        queued = {"high": 5, "normal": 0, "bulk": 400_000}
+        return {"a": MailboxDepth("a", queued=queued)}
 
 
 @virtual
-async def test_a_replica_follows_the_stores_clock() -> None:
-    """Within a second of its start, and before it says that it is ready."""
+async def test_a_replica_knows_the_stores_clock_and_what_is_full() -> None:
+    """Within a second of its start, and before it says that it is ready. A long bulk run is in nobody's way."""
     clock = VirtualClock()
     actor = IntakeActor({}, {}, {})
     actor.intake = SimpleNamespace(time=StoreTime(clock), headroom=Headroom())  # type: ignore[assignment]
@@ -44,5 +46,6 @@ async def test_a_replica_follows_the_stores_clock() -> None:
         watching = asyncio.ensure_future(actor._watch_headroom())
         await asyncio.sleep(0.5)
         assert actor._store_ok_s > 0
+        assert actor.intake.headroom.full == {Lane("a", "bulk")}
         assert abs(actor.intake.time.now_ms() - clock.wall_ms() - 60_000) <= 1
         watching.cancel()

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from dispatcher.core.lanes import bulk_calls_max, claimable
+from dispatcher.core.lanes import bulk_calls_max, claimable, full_lanes
 from dispatcher.core.notification import PRIORITIES, Lane
 from dispatcher.courier import CourierLimits
 from tests.unit.stage import ScriptedVendor, Stage
@@ -64,3 +64,18 @@ async def test_normal_work_may_have_all() -> None:
     await stage.courier(a, limits=CourierLimits(concurrency_min=8, concurrency_max=8, timeout_s=10.0))
     await stage.accept(100, priority="normal")
     await until(lambda: len(a.sent) == 8, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("high", "normal", "bulk", "expected"),
+    [
+        pytest.param(0, 0, 99, [], id="room for all"),
+        pytest.param(0, 0, 100, ["bulk"], id="a bulk run fills its own lane"),
+        pytest.param(0, 0, 1_000_000, ["bulk"], id="however long it is"),
+        pytest.param(40, 60, 0, ["normal", "bulk"], id="what is more urgent counts with it"),
+        pytest.param(100, 0, 0, ["high", "normal", "bulk"], id="nothing is more urgent than high"),
+    ],
+)
+def test_a_lane_is_full_by_what_is_as_urgent(high: int, normal: int, bulk: int, expected: list[str]) -> None:
+    queued = {"high": high, "normal": normal, "bulk": bulk}
+    assert full_lanes("a", queued, 100) == {Lane("a", priority) for priority in expected}
