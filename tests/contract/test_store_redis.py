@@ -72,7 +72,7 @@ async def test_a_lost_reply_is_not_asked_for_again(redis_client: redis.asyncio.R
     await redis_client.execute_command("CLIENT", "PAUSE", "300")
     with pytest.raises(UnavailableError):
         await run(
-            impatient, [Call("register", [KEYS.actors, KEYS.incarnations, KEYS.nil, KEYS.processes], ["a", 0, ""])]
+            impatient, [Call("register", [KEYS.actors, KEYS.incarnations, KEYS.nil, KEYS.processes], ["a", 0, "", "t"])]
         )
     await asyncio.sleep(0.4)
     assert int(await redis_client.get(KEYS.incarnations) or 0) <= 1
@@ -193,12 +193,12 @@ async def test_only_the_forgotten_half_of_a_pipeline_is_sent_again(
     first, term, second = await run(
         redis_client,
         [
-            Call("register", keys, ["a", 0, ""]),
+            Call("register", keys, ["a", 0, "", "t"]),
             Call("begin_term", [KEYS.plan, KEYS.nil], []),
-            Call("register", keys, ["a", 0, ""]),
+            Call("register", keys, ["a", 0, "", "t"]),
         ],
     )
-    assert (first, second, term[0]) == ("a/1", "a/2", 1)
+    assert (first, second, term[0]) == ("a/1-t", "a/2-t", 1)
 
 
 async def test_a_mailbox_that_was_lost_does_not_stall_its_courier(

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from dispatcher.adapters.memory.control import MemoryControl
+from dispatcher.adapters.redis.keys import Keys
+from dispatcher.errors import FencedError
 from tests.contract.worlds import World, lanes, settle
+
+KEYS = Keys()
 
 
 async def test_the_claims_of_the_dead_are_taken(world: World) -> None:
@@ -135,8 +140,32 @@ async def test_an_incarnation_is_forgotten_when_no_mailbox_lists_it(world: World
 async def test_incarnations_are_never_used_twice(world: World) -> None:
     """Each start has a number of its own, over all vendors."""
     names = [await world.actor(vendor) for vendor in ("a", "b", "a")]
-    assert len({name.partition("/")[2] for name in names}) == 3
+    assert [name.partition("-")[0] for name in names] == ["a/1", "b/2", "a/3"]
     assert sorted(await world.control.live()) == sorted(names)
+
+
+async def forget_actors(world: World) -> None:
+    """A store that was emptied, or went back to a copy from before anybody registered."""
+    if isinstance(world.control, MemoryControl):
+        cell = world.control._cell
+        cell.actors.clear()
+        cell.processes.clear()
+        cell.incarnations = 0
+    else:
+        await world.control._redis.delete(KEYS.actors, KEYS.processes, KEYS.incarnations)
+
+
+async def test_a_store_that_counts_anew_gives_no_name_twice(world: World) -> None:
+    """Two of a pool still work under their names when it does: whoever comes now is neither of them to any fence."""
+    before = [await world.actor(), await world.actor()]
+    await forget_actors(world)
+    after = [await world.actor(), await world.actor()]
+    assert not set(before) & set(after)
+    assert [name.partition("-")[0] for name in after] == ["a/1", "a/2"], "it did not count anew"
+    await world.queued(1)
+    for me in before:
+        with pytest.raises(FencedError):
+            await world.store.claim(me, lanes("a"), 1)
 
 
 async def test_what_a_dead_actor_had_begun_is_held_no_longer_than_it_lives(world: World) -> None:

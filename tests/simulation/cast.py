@@ -160,7 +160,7 @@ class NamedControl(MemoryControl):
     """The control channel of one process, which notes the incarnations it was given and those it ended."""
 
     def __init__(self, world: World, names: set[str]) -> None:
-        super().__init__(world.cell)
+        super().__init__(world.cell, world.tail)
         self._world, self._names = world, names
 
     async def register(self, vendor: str, pid: int = 0, node: str = "") -> str:

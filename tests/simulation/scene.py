@@ -110,7 +110,10 @@ class World:
         self.settings, self.parsed = self.SETTINGS, parse_settings(self.SETTINGS)
         self.plan_config = plan_config(self.parsed)
         self.cell = Cell(VirtualClock())
-        self.control = MemoryControl(self.cell)
+        # Dice of their own for the tails of names: the draws of a seed's plot do not depend on how many register.
+        names = random.Random(seed)
+        self.tail: Callable[[], str] = lambda: f"{names.getrandbits(32):08x}"
+        self.control = MemoryControl(self.cell, self.tail)
         self.views = MemoryViews(self.cell)
         self.template_store = MemoryTemplateStore()
         self.network = Network(loop, self.cell, self.dice, self.note)

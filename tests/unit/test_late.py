@@ -28,10 +28,10 @@ async def buried(stage: Stage, incarnation: str) -> None:
 async def test_a_yes_that_comes_after_the_takeover_ends_what_is_held() -> None:
     """Under `hold` a taken message waits for proof: its first owner's late yes is proof, and nothing is sent again."""
     stage, slow, other = Stage(), ScriptedVendor("a", took_s=3.0), ScriptedVendor("a")
-    await stage.courier(slow)
+    owner = await stage.courier(slow)
     (nid,) = await stage.accept(on_unknown="hold")
     await until(lambda: len(slow.sent) == 1)
-    await buried(stage, "a/1")
+    await buried(stage, owner.me)
     heir = await stage.courier(other)
     stage.start(tend(stage, heir).run())
     await until(lambda: stage.state(nid) == "held")
@@ -44,10 +44,10 @@ async def test_a_yes_that_comes_after_the_takeover_ends_what_waits() -> None:
     """Under `resend` what was taken and waits for another try is not sent again."""
     stage, slow = Stage(), ScriptedVendor("a", took_s=3.0)
     other = ScriptedVendor("a", [Outcome.failed("x", retry_after_s=30.0)])
-    await stage.courier(slow)
+    owner = await stage.courier(slow)
     (nid,) = await stage.accept(chain=("a",))
     await until(lambda: len(slow.sent) == 1)
-    await buried(stage, "a/1")
+    await buried(stage, owner.me)
     heir = await stage.courier(other)
     stage.start(tend(stage, heir).run())
     await until(lambda: stage.state(nid) == "due")

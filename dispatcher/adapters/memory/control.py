@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import secrets
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -18,16 +19,16 @@ QUIET_S = 0.2
 
 
 class MemoryControl:
-    """One process's end of the control channel of a cell."""
+    """One process's end of the control channel of a cell. `tail`: what makes a name one that was never used before."""
 
-    def __init__(self, cell: Cell) -> None:
-        self._cell = cell
+    def __init__(self, cell: Cell, tail: Callable[[], str] = lambda: secrets.token_hex(4)) -> None:
+        self._cell, self._tail = cell, tail
 
     # ---- actors
 
     async def register(self, vendor: str, pid: int = 0, node: str = "") -> str:
         self._cell.incarnations += 1
-        me = f"{vendor}/{self._cell.incarnations}"
+        me = f"{vendor}/{self._cell.incarnations}-{self._tail()}"
         self._cell.actors[me] = "live"
         self._cell.processes[me] = Incarnation(0, pid, node)
         return me

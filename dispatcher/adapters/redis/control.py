@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import asdict
@@ -38,10 +39,10 @@ class RedisControl:
     # ---- actors
 
     async def register(self, vendor: str, pid: int = 0, node: str = "") -> str:
-        """A new live incarnation, `vendor/number`; the number is never used again."""
+        """A new live incarnation, `vendor/number-tail`. The tail is random: a store that was emptied counts anew."""
         k = self._keys
         keys = [k.actors, k.incarnations, k.nil, k.processes]
-        return str(await run_one(self._redis, "register", keys, [vendor, pid, node]))
+        return str(await run_one(self._redis, "register", keys, [vendor, pid, node, secrets.token_hex(4)]))
 
     async def renew(self, incarnation: str) -> bool:
         """Is it live? If so, no verdict counts that is based on what the store said of it before."""

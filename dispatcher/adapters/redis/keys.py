@@ -6,7 +6,7 @@
 | `{nd:0}:mb:<vendor>:<lane>` | one lane of a mailbox (stream, group `g`, entries `n` = notification id) |
 | `{nd:0}:mailboxes` | every mailbox that exists (set) |
 | `{nd:0}:due`, `:delayed`, `:held`, `:dead` | notifications out of a mailbox, by time (sorted sets) |
-| `{nd:0}:actors`, `:incarnations` | incarnation → live, stopped or dead (hash); their counter |
+| `{nd:0}:actors`, `:incarnations` | incarnation, `vendor/number-tail` → live, stopped or dead (hash); the last number |
 | `{nd:0}:processes` | incarnation → how often it renewed itself, its pid and node (hash) |
 | `{nd:0}:singled` | incarnation → the suspect that it sends with nothing beside it (hash) |
 | `{nd:0}:plan`, `:plan:history` | term, epoch and plan (hash); the last 1,000 plans (list) |

@@ -169,6 +169,12 @@ class Bench:
         }
         return self._fork(name, order)
 
+    def second(self, name: str) -> Worker:
+        """One more actor beside a vendor's first; it has begun when it is back."""
+        worker = self._fork(f"{name} 2", {**self.workers[name].order, "log": str(self.folder / f"{name}-2.log")})
+        self.until(lambda: any(v["name"] == name and len(v["breaker"]) == 2 for v in self.vendors()), READY_S)
+        return worker
+
     def _fork(self, name: str, order: dict[str, Any]) -> Worker:
         self.workers[name] = Worker(name, self._nursery.fork(order), order)
         return self.workers[name]
