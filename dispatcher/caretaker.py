@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from dispatcher.core.life import decide_mailbox
 from dispatcher.core.notification import PRIORITIES, Lane
 from dispatcher.courier import UNREADABLE_WAIT_MS, Courier
-from dispatcher.errors import UnavailableError
+from dispatcher.errors import RefusedError, UnavailableError
 from dispatcher.ports import Clock, DueEntry, Store
 from dispatcher.telemetry.log import logger
 
@@ -25,6 +25,8 @@ SWEEP_PAGES_MAX = 10
 
 SWEEP_TOGETHER = 16
 """Withdrawals at once: they share an fsync, and leave the other half of the connections alone."""
+
+TOLD_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Caretaker:
         self._turn = 0
         self._auditing = asyncio.Lock()
         self._take_refused: Sequence[str] = ()  # what was told last
+        self._told: set[str] = set()  # broken records that were logged: a held one is met each second
 
     async def run(self) -> None:
         p = self._periods
@@ -130,25 +133,44 @@ class Caretaker:
         if now_ms:
             c.time.sync(now_ms)
         chosen: list[tuple[DueEntry, str]] = []
+        over: list[tuple[DueEntry, str]] = []
+        early: list[DueEntry] = []
         unreadable = [entry for entry in entries if not entry.readable]
         if unreadable:
             c.metrics.count("dispatcher_unreadable", c.vendor.name, by=len(unreadable))
-            await self._store.postpone(unreadable, UNREADABLE_WAIT_MS)
-        for entry in entries:
-            if not entry.readable:
-                continue
+        for entry in (entry for entry in entries if entry.readable):
             if entry.expires_ms <= now_ms:
-                await self._store.withdraw(entry.id, "dead", "expired")
+                over.append((entry, "expired"))
                 continue
             mailbox = decide_mailbox(entry.chain, entry.tried, c.plan.usable, c.plan.recovering, self._known)
             if mailbox is not None:
                 chosen.append((entry, mailbox))
             elif c.plan.vendors:
-                await self._store.withdraw(entry.id, "dead", "no_vendor")
+                over.append((entry, "no_vendor"))
             else:
-                await self._store.postpone([entry], NO_PLAN_WAIT_MS)
+                early.append(entry)
         if chosen:
             await self._store.promote(chosen)
+        if early:
+            await self._store.postpone(early, NO_PLAN_WAIT_MS)
+        unreadable += [entry for entry, reason in over if not await self._end(entry.id, reason)]
+        if unreadable:  # else they come first in each page to come
+            await self._store.postpone(unreadable, UNREADABLE_WAIT_MS)
+
+    async def _end(self, nid: str, reason: str) -> bool:
+        """Make a dead letter of it, unless it is somebody's or has ended; False: its record is broken. Others go on."""
+        c = self._courier
+        try:
+            await self._store.withdraw(nid, "dead", reason)
+        except RefusedError:
+            c.metrics.count("dispatcher_unreadable", c.vendor.name)
+            if len(self._told) >= TOLD_MAX:
+                self._told.clear()
+            if nid not in self._told:
+                self._told.add(nid)
+                logger().error("records_unreadable", count=1, vendor=c.vendor.name, notification=nid)
+            return False
+        return True
 
     def _known(self, vendor: str) -> bool:
         """By my configuration or by the plan: while a changed one is applied, either may be the newer."""
@@ -157,7 +179,7 @@ class Caretaker:
     async def sweep(self) -> None:
         """End what is held past its deadline, and what expired in mailboxes that nobody drains."""
         for nid in await self._store.overdue_held():
-            await self._store.withdraw(nid, "dead", "unknown")
+            await self._end(nid, "unknown")
         for mailbox in self._undrained():
             for priority in PRIORITIES:
                 await self._sweep_lane(Lane(mailbox, priority))
@@ -179,6 +201,6 @@ class Caretaker:
             self._cursors[lane] = cursor
             for start in range(0, len(expired), SWEEP_TOGETHER):
                 together = expired[start : start + SWEEP_TOGETHER]
-                await asyncio.gather(*(self._store.withdraw(nid, "dead", "expired") for nid in together))
+                await asyncio.gather(*(self._end(nid, "expired") for nid in together))
             if not cursor or not expired:
                 return

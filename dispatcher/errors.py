@@ -33,6 +33,10 @@ class UnavailableError(DispatcherError):
         self.retry_after_s = retry_after_s
 
 
+class RefusedError(UnavailableError):
+    """Not done for what it is about, a broken record or key: the store is well, and others are not concerned."""
+
+
 class TemplateError(DispatcherError):
     """This template or its data can never render; permanent for the notification that asked. `args[0]` says why."""
 

@@ -55,6 +55,9 @@ FIELDS = ("m", "d", "x", "st", "n", "gen", "cr", "tr", "ep", "eid", "v", "ex")
 WHOLE = ("m", "d", "x", "v")
 """Those of the record; the others are of one notification, `<index>.<field>`."""
 
+BROKEN: tuple[str | None, ...] = ("", "", None, None, None, None, None, None, None, None, "0", None)
+"""In place of the fields where a record's key is no hash. No version wrote it, so it decodes as unreadable."""
+
 
 def decode_notification(notification_id: str, fields: Sequence[str | None]) -> Notification | None:
     """The notification of a claimed entry; None when its record or data is gone.

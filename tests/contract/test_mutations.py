@@ -137,7 +137,7 @@ MUTATIONS: dict[str, tuple[Mutation, Test]] = {
         lambda world, connection, url: test_endings.test_the_start_mark_needs_a_live_owner(world),
     ),
     "start: only the later twin is marked": (
-        edited("start", ("redis.call('HSET', other, i .. '.tw', 1)", "")),
+        edited("start", ("redis.pcall('HSET', other, i .. '.tw', 1)", "")),
         lambda world, connection, url: test_held.test_twins_know_each_other(world),
     ),
     "accept: a window of the clock": (

@@ -11,11 +11,13 @@ import redis.asyncio
 
 from dispatcher.adapters.clock import SystemClock
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.caretaker import Caretaker
+from dispatcher.caretaker import SWEEP_TOGETHER, Caretaker
 from dispatcher.core.breaker import Breaker, BreakerConfig
+from dispatcher.core.look_up import Fingerprint
 from dispatcher.core.notification import trigger_of
 from dispatcher.core.retry import RetryPolicy
 from dispatcher.courier import UNREADABLE_WAIT_MS, Courier, CourierLimits
+from dispatcher.errors import RefusedError
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
 from dispatcher.templates.store import MemoryTemplateStore
@@ -30,14 +32,42 @@ async def spoil(client: redis.asyncio.Redis, nid: str, how: str) -> None:
     if how == "another shape":
         meta = json.loads(await client.hget(record, "m"))  # type: ignore[arg-type]
         await client.hset(record, "m", json.dumps({**meta, "n": "of version 2"}))
-    elif how == "another version":
-        await client.hset(record, "v", "2")
+    elif how == "another type":
+        await client.rename(record, f"{record} aside")
+        await client.set(record, "what nobody wrote")
     else:
-        await client.hset(record, "d", '{"to": [')
+        await client.hset(record, *DAMAGED[how])
 
 
-@pytest.fixture(params=["another shape", "another version", "cut off"])
+async def mend(client: redis.asyncio.Redis, nid: str, before: dict[str, str]) -> None:
+    """Readable again, with what was written since it was spoilt."""
+    record = KEYS.record(trigger_of(nid))
+    if await client.exists(f"{record} aside"):
+        await client.rename(f"{record} aside", record)
+    await client.hdel(record, "0.ex", "0.cr")
+    await client.hset(record, mapping={name: before[name] for name in ("m", "d", "v", "x")})
+
+
+DAMAGED = {
+    "another version": ("v", "2"),
+    "cut off": ("d", '{"to": ['),
+    "x is no number": ("x", "tomorrow"),
+    "ex is no number": ("0.ex", "tomorrow"),
+    "a count is no number": ("0.cr", "many"),
+}
+
+SILENT = ("another shape", "another type", "x is no number", "ex is no number")
+"""They do not say where it may go, or until when."""
+
+
+@pytest.fixture(params=["another shape", "another type", *DAMAGED])
 def how(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=["another shape", *DAMAGED])
+def how_inside(request: pytest.FixtureRequest) -> str:
+    """A record whose state can still be read and written."""
     return str(request.param)
 
 
@@ -69,13 +99,13 @@ def courier_of(world: World, vendor: ScriptedVendor, metrics: Metrics) -> Courie
 
 
 async def test_what_cannot_be_read_waits_until_it_can(
-    redis_world: World, redis_client: redis.asyncio.Redis, how: str
+    redis_world: World, redis_client: redis.asyncio.Redis, how_inside: str
 ) -> None:
     """In `due`, with what was counted of it so far, however often a version looks that cannot read it."""
     (nid,) = await redis_world.queued(1)
     record = KEYS.record(trigger_of(nid))
     before: Any = await redis_client.hgetall(record)
-    await spoil(redis_client, nid, how)
+    await spoil(redis_client, nid, how_inside)
     await redis_client.hset(record, mapping={"0.n": 3, "0.tr": "b c"})
     metrics, vendor = Metrics(), ScriptedVendor("a")
     courier = courier_of(redis_world, vendor, metrics)
@@ -88,11 +118,11 @@ async def test_what_cannot_be_read_waits_until_it_can(
     await redis_client.zadd(KEYS.due, {nid: 1})
     caretaker = Caretaker(courier, redis_world.store, SystemClock(), frozenset("a"))
     await caretaker.promote()
-    if how == "another shape":  # its chain is not known: it is looked at again later, and the next page is not it
+    if how_inside in SILENT:  # it is looked at again later, and the next page is not it
         waits_ms = await redis_client.zscore(KEYS.due, nid) - redis_world.now_ms()  # type: ignore[operator]
         assert abs(waits_ms - UNREADABLE_WAIT_MS) < 5000
         await redis_client.zadd(KEYS.due, {nid: 1})
-    await redis_client.hset(record, mapping={name: before[name] for name in ("m", "d", "v")})
+    await mend(redis_client, nid, before)
     await caretaker.promote()
     (claim,) = (await redis_world.store.claim(courier.me, lanes("a"), 10)).claims
     assert (claim.notification.attempts, claim.notification.tried) == (3, ("b", "c"))
@@ -100,34 +130,150 @@ async def test_what_cannot_be_read_waits_until_it_can(
 
 
 async def test_a_started_send_of_what_cannot_be_read_is_not_put_off(
-    redis_world: World, redis_client: redis.asyncio.Redis, how: str
+    redis_world: World, redis_client: redis.asyncio.Redis, how_inside: str
 ) -> None:
     """Under `hold` it is maybe sent: it stays pending, and is held when its actor has ended."""
     me = await redis_world.actor()
     (claim,) = await redis_world.claimed(me, 1, on_unknown="hold")
     nid = claim.notification.id
     assert await redis_world.store.start(me, claim)
-    await spoil(redis_client, nid, how)
+    await spoil(redis_client, nid, how_inside)
     courier = courier_of(redis_world, ScriptedVendor("a"), Metrics())
     courier.begin(me)
     await courier.admit(me, await redis_world.store.own(me, lanes("a"), set()))
     assert await redis_client.hget(KEYS.record(trigger_of(nid)), "0.st") == "started"
     await redis_world.bury(me)
     await redis_world.store.take(await redis_world.actor(), lanes("a"))
-    assert await redis_client.zscore(KEYS.held, nid) is not None
+    assert await redis_client.zscore(KEYS.held, nid) > await redis_world.control.now_ms()  # type: ignore[operator]
 
 
-async def test_a_dead_letter_that_cannot_be_read_is_listed(
+@pytest.mark.parametrize("policy", ["resend", "hold"])
+async def test_a_record_of_another_type_stays_with_who_claimed_it_until_it_is_mended(
+    redis_world: World, redis_client: redis.asyncio.Redis, policy: str
+) -> None:
+    """It can be written nowhere else. Its owner's audit and who takes from him meet it again; nothing is lost of it."""
+    store, owner = redis_world.store, await redis_world.actor()
+    (claim,) = await redis_world.claimed(owner, 1, on_unknown=policy)
+    assert await store.start(owner, claim)
+    nid = claim.notification.id
+    before: Any = await redis_client.hgetall(KEYS.record(trigger_of(nid)))
+    await spoil(redis_client, nid, "another type")
+    vendor = ScriptedVendor("a")
+    courier = courier_of(redis_world, vendor, Metrics())
+    await redis_world.bury(owner)
+    courier.begin(await redis_world.actor())
+    await courier.admit(courier.me, await store.take(courier.me, lanes("a")))
+    await courier.admit(courier.me, await store.own(courier.me, lanes("a"), courier.known()))
+    assert [c.notification.id for c in (await store.own(courier.me, lanes("a"), set())).unreadable] == [nid]
+    await mend(redis_client, nid, before)
+    (found,) = (await store.own(courier.me, lanes("a"), courier.known())).claims
+    assert (found.notification.id, found.notification.state.value) == (nid, "started")
+    assert vendor.sent == []
+
+
+async def test_what_is_due_and_broken_holds_up_nobody(
+    redis_world: World, redis_client: redis.asyncio.Redis, how: str
+) -> None:
+    """Of three whose time has come two go on at once; the one that says nothing of itself is put off, not lost."""
+    courier = courier_of(redis_world, ScriptedVendor("a"), Metrics())
+    courier.begin(await redis_world.actor())
+    ids = await redis_world.queued(3, send_at_ms=redis_world.now_ms() - 1)
+    for n, nid in enumerate(ids):
+        await redis_client.zadd(KEYS.delayed, {nid: n + 1})
+    await spoil(redis_client, ids[0], how)
+    await Caretaker(courier, redis_world.store, SystemClock(), frozenset("a")).promote()
+    left = await redis_client.zrange(KEYS.delayed, 0, -1, withscores=True)
+    assert [nid for nid, _ in left] == (ids[:1] if how in SILENT else [])
+    assert all(abs(at_ms - redis_world.now_ms() - UNREADABLE_WAIT_MS) < 5000 for _, at_ms in left)
+    assert [await redis_world.state(nid) for nid in ids[1:]] == ["queued"] * 2
+
+
+async def test_what_has_expired_beside_a_broken_one_ends(
+    redis_world: World, redis_client: redis.asyncio.Redis, how: str
+) -> None:
+    """In a mailbox that nobody drains, and held: whatever the first of them is."""
+    me, at_ms = await redis_world.actor(), redis_world.now_ms()
+    held = await redis_world.claimed(me, 2, on_unknown="hold")
+    for claim in held:
+        assert await redis_world.store.start(me, claim)
+        await redis_world.store.apply(me, [(claim, hold(0))], at_ms)
+        await redis_client.zadd(KEYS.held, {claim.notification.id: 1})
+    ids = await redis_world.queued(3, expires_ms=at_ms - 1)
+    for nid in (held[0].notification.id, ids[0]):
+        await spoil(redis_client, nid, how)
+    courier = courier_of(redis_world, ScriptedVendor("a"), Metrics())
+    courier.begin(me)
+    await Caretaker(courier, redis_world.store, SystemClock(), frozenset("a")).sweep()
+    assert [await redis_world.state(nid) for nid in (*ids[1:], held[1].notification.id)] == ["dead"] * 3
+    if how == "another type":  # the others' states can be written
+        assert await redis_client.zrange(KEYS.held, 0, -1) == [held[0].notification.id]
+
+
+class Refusing:
+    """The store, which finds one record broken when it is to end."""
+
+    def __init__(self, store: Any, nid: str) -> None:
+        self._store, self._nid = store, nid
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def withdraw(self, nid: str, to: str, reason: str) -> str:
+        if nid == self._nid:
+            raise RefusedError("broken")
+        return str(await self._store.withdraw(nid, to, reason))
+
+
+async def test_what_cannot_be_ended_holds_up_nobody(world: World) -> None:
+    """It is put off as what is unreadable; those that came with it end or go on, and a dead letter is made of none."""
+    metrics = Metrics()
+    courier = courier_of(world, ScriptedVendor("a"), metrics)
+    courier.begin(await world.actor())
+    past_ms = world.now_ms() - 1
+    ids = await world.queued(2, send_at_ms=past_ms - 10, expires_ms=past_ms)
+    (well,) = await world.queued(1, send_at_ms=past_ms)
+    store = Refusing(world.store, ids[0])
+    await Caretaker(courier, store, SystemClock(), frozenset("a")).promote()  # type: ignore[arg-type]
+    assert [await world.state(nid) for nid in (*ids, well)] == ["delayed", "dead", "queued"]
+    assert (await world.store.due())[1] == []
+    assert ["dispatcher_unreadable", ("a",), 1.0] in metrics.snapshot()["c"]
+
+
+async def test_a_sweep_goes_on_past_what_it_cannot_end(world: World) -> None:
+    """Of a page that has expired the rest ends, however many are ended at once."""
+    courier = courier_of(world, ScriptedVendor("a"), Metrics())
+    courier.begin(await world.actor())
+    ids = await world.queued(2 * SWEEP_TOGETHER, expires_ms=world.now_ms() - 1)
+    store = Refusing(world.store, ids[0])
+    await Caretaker(courier, store, SystemClock(), frozenset("a")).sweep()  # type: ignore[arg-type]
+    assert [await world.state(nid) for nid in ids] == ["queued", *["dead"] * (len(ids) - 1)]
+
+
+async def test_a_twin_that_is_broken_does_not_stop_the_other(
     redis_world: World, redis_client: redis.asyncio.Redis
+) -> None:
+    """It cannot be marked; the other is, and may be sent."""
+    me, print_ = await redis_world.actor(), Fingerprint("same text", 60_000)
+    one, two = await redis_world.claimed(me, 2, on_unknown="hold")
+    assert await redis_world.store.start(me, one, print_)
+    await spoil(redis_client, one.notification.id, "another type")
+    assert await redis_world.store.start(me, two, print_)
+    assert await redis_client.hget(KEYS.record(trigger_of(two.notification.id)), "0.tw") == "1"
+
+
+@pytest.mark.parametrize("how", ["another shape", "another type"])
+async def test_a_dead_letter_that_cannot_be_read_is_listed(
+    redis_world: World, redis_client: redis.asyncio.Redis, how: str
 ) -> None:
     """Without what is not known of it; its neighbours whole."""
     me = await redis_world.actor()
     one, two = await redis_world.claimed(me, 2)
     for claim in (one, two):
         await redis_world.store.apply(me, [(claim, replace(dead(), reason="poison"))], redis_world.now_ms())
-    await spoil(redis_client, one.notification.id, "another shape")
+    await spoil(redis_client, one.notification.id, how)
     found = {letter.id: letter for letter in await redis_world.letters()}
-    assert (found[one.notification.id].event, found[one.notification.id].reason) == ("", "poison")
+    assert found[one.notification.id].event == ""
+    assert found[one.notification.id].reason == ("poison" if how == "another shape" else "")
     assert found[two.notification.id].event
     routes = await redis_world.views.routing_of([one.notification.id, two.notification.id])
     assert [chain for chain, _, _ in routes] == [(), two.notification.chain]

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from dispatcher.adapters.redis.shared import SharedConnection
-from dispatcher.errors import UnavailableError
+from dispatcher.errors import RefusedError, UnavailableError
 
 _FOLDER = Path(__file__).parent / "scripts"
 _PROLOGUES = {
@@ -25,7 +25,8 @@ _PROLOGUES = {
     "discard": ("_finish",),
     "retry": ("_delay", "_fence"),
     "hold": ("_delay", "_fence"),
-    "take": ("_delay",),
+    "claim": ("_record",),
+    "take": ("_delay", "_record"),
     "keep_time": ("_delay",),
     "postpone": ("_delay",),
 } | dict.fromkeys(("dead", "move", "drop"), ("_fence",))
@@ -109,11 +110,28 @@ async def run(connection: Client, calls: Sequence[Call]) -> list[Any]:
 
 
 async def run_one(connection: Client, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
-    """Run one script; raises UnavailableError also for an error reply of the script."""
+    """Run one script; raises UnavailableError also for an error reply of it: RefusedError where a key is to blame."""
     (reply,) = await run(connection, [Call(name, keys, args)])
-    if isinstance(reply, Exception):
-        raise UnavailableError(f"redis: {name}: {reply}") from reply
-    return reply
+    return answered(reply, name)
+
+
+OF_THE_STORE = ("OOM", "MISCONF", "READONLY", "LOADING", "NOREPLICAS", "MASTERDOWN", "BUSY", "NOSCRIPT")
+"""Redis's words for what has nothing to do with the keys of a command; within a script's error as well."""
+
+
+def of_a_key(reply: Any) -> bool:
+    """Is it an error of the keys that were named, so that others are not concerned and the same again would be one?
+
+    Most of what is the store's has a class of its own in redis-py, which then takes the word out of the text.
+    """
+    return type(reply) is ResponseError and not any(word in str(reply) for word in OF_THE_STORE)
+
+
+def answered(reply: Any, asked: str) -> Any:
+    """The reply, if it is none of an error."""
+    if not isinstance(reply, Exception):
+        return reply
+    raise (RefusedError if of_a_key(reply) else UnavailableError)(f"redis: {asked}: {reply}") from reply
 
 
 async def _send(connection: Client, calls: Sequence[Call]) -> list[Any]:

@@ -15,7 +15,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.adapters.redis.scripts import UNAVAILABLE, Call, Client, run, run_one
+from dispatcher.adapters.redis.scripts import UNAVAILABLE, Call, Client, answered, of_a_key, run, run_one
 from dispatcher.adapters.redis.wording import (
     accept_call,
     accept_word,
@@ -171,9 +171,10 @@ class RedisStore:
                 [name if name in records.WHOLE else f"{i}.{name}" for name in records.FIELDS],
             )
         pipeline.time()
-        *fields, (seconds, micros) = await pipeline.execute()
+        *fields, clock = await pipeline.execute(raise_on_error=False)
+        seconds, micros = answered(clock, "time")
         now_ms = seconds * 1000 + micros // 1000
-        return self._claims(now_ms, [[*row, field] for row, field in zip(rows, fields, strict=True)])
+        return self._claims(now_ms, [[*row, _readable(field)] for row, field in zip(rows, fields, strict=True)])
 
     def _claims(self, now_ms: int, rows: Sequence[Sequence[Any]], lost: int = 0) -> Claims:
         claims: list[Claim] = []
@@ -333,10 +334,11 @@ class RedisStore:
             names = [n if n in records.WHOLE else f"{i}.{n}" for n in (*records.FIELDS, "s", "tw")]
             pipeline.hmget(self._keys.record(trigger_of(nid)), names)
         try:
-            rows = await pipeline.execute()
+            rows = await pipeline.execute(raise_on_error=False)
         except UNAVAILABLE as error:
             raise UnavailableError(f"redis: {type(error).__name__}") from error
-        return [found for nid, row in zip(ids, rows, strict=True) if (found := held_of(nid, row)) is not None]
+        readable = ((nid, answered(row, "held")) for nid, row in zip(ids, rows, strict=True) if not of_a_key(row))
+        return [found for nid, row in readable if (found := held_of(nid, row)) is not None]
 
     async def expired(self, lane: Lane, cursor: str, page: int = 200) -> tuple[str, list[str]]:
         """One page of a lane nobody drains: the next cursor ('' at the end) and the notifications past their time."""
@@ -346,15 +348,21 @@ class RedisStore:
         return ("(" + reply[1] if reply[1] else ""), list(reply[2])
 
     async def withdraw(self, nid: str, to: str, reason: str) -> str:
-        """Remove what nobody has claimed: OK, CLAIMED (too late), or the state it is in."""
+        """Remove what nobody has claimed: OK, CLAIMED (too late), or the state it is in.
+
+        RefusedError: its record is broken, and it stays where it is.
+        """
         k = self._keys
         i = nid.rpartition(".")[2]
         record = k.record(trigger_of(nid))
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.hget(record, f"{i}.lane")
+        pipeline.time()
         try:
-            lane: Any = await self._redis.hget(record, f"{i}.lane")
-            seconds, micros = await self._redis.time()
+            found = await pipeline.execute(raise_on_error=False)
         except UNAVAILABLE as error:
             raise UnavailableError(f"redis: {type(error).__name__}") from error
+        lane, (seconds, micros) = (answered(it, "withdraw") for it in found)
         reply = await run_one(
             self._redis,
             "withdraw",
@@ -362,3 +370,8 @@ class RedisStore:
             [nid, i, to, reason, self._retention_ms, seconds * 1000 + micros // 1000],
         )
         return str(reply[1] if reply[0] == "STATE" else reply[0])
+
+
+def _readable(fields: Any) -> Any:
+    """A record's fields; those of an unreadable one where its key is no hash."""
+    return records.BROKEN if of_a_key(fields) else answered(fields, "record")

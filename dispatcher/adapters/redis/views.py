@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.adapters.redis.scripts import UNAVAILABLE, Call, Client, run, run_one
+from dispatcher.adapters.redis.scripts import UNAVAILABLE, Call, Client, answered, of_a_key, run, run_one
 from dispatcher.core.notification import (
     DeadLetter,
     DeadLetterFilter,
@@ -114,9 +114,10 @@ class RedisViews:
         pipeline = self._redis.pipeline(transaction=False)
         for nid in ids:
             pipeline.hmget(self._keys.record(trigger_of(nid)), ["m", "x"])
-        rows = await self._read(pipeline.execute())
+        rows = await self._read(pipeline.execute(raise_on_error=False))
         result: list[tuple[tuple[str, ...], str, int]] = []
-        for nid, (text, expires) in zip(ids, rows, strict=True):
+        for nid, row in zip(ids, rows, strict=True):
+            text, expires = ("?", "") if of_a_key(row) else answered(row, "routing")
             if text is None:  # discarded meanwhile, and forgotten
                 result.append(((), "normal", 60_000))
                 continue
@@ -147,9 +148,10 @@ class RedisViews:
         for nid, _ in page:
             i = nid.rpartition(".")[2]
             pipeline.hmget(self._keys.record(trigger_of(nid)), ["m", f"{i}.vendor", f"{i}.r", f"{i}.h"])
-        rows: list[list[Any]] = await self._read(pipeline.execute())
+        rows: list[Any] = await self._read(pipeline.execute(raise_on_error=False))
         letters = []
-        for (nid, score), (text, vendor, reason, history) in zip(page, rows, strict=True):
+        for (nid, score), row in zip(page, rows, strict=True):
+            text, vendor, reason, history = ("?", "", "", "") if of_a_key(row) else answered(row, "dead")
             try:
                 meta: dict[str, Any] = json.loads(text) if text else {"t": "", "e": "", "n": []}
                 index = int(nid.rpartition(".")[2])

@@ -9,7 +9,7 @@ from typing import Any
 from redis.exceptions import OutOfMemoryError
 
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.adapters.redis.scripts import Call
+from dispatcher.adapters.redis.scripts import Call, of_a_key
 from dispatcher.core.life import Dead, Decision, Drop, Hold, Move, Retry, Settle
 from dispatcher.core.notification import Claim, Lane, NewTrigger, State, trigger_of
 from dispatcher.errors import UnreadableError
@@ -69,14 +69,10 @@ def decision_call(k: Keys, retention_ms: int, me: str, claim: Claim, decision: D
     raise AssertionError(decision)
 
 
-OF_THE_STORE = ("OOM", "MISCONF", "READONLY", "LOADING", "NOREPLICAS", "MASTERDOWN", "BUSY", "NOSCRIPT")
-"""Redis's words for what has nothing to do with the keys of a script; within a script's error as well."""
-
-
 def decision_word(reply: Any) -> str:
     if not isinstance(reply, Exception):
         return str(reply)
-    return "ERROR" if any(word in f"{type(reply).__name__} {reply}" for word in OF_THE_STORE) else "REFUSED"
+    return "REFUSED" if of_a_key(reply) else "ERROR"
 
 
 def accept_word(reply: Any) -> str:
@@ -108,7 +104,7 @@ def due_entry(nid: str, score: str, delayed: int, text: str, expires: str, tried
         meta: dict[str, Any] = json.loads(text) if text else {"n": [], "p": "normal"}
         index = int(nid.rpartition(".")[2])
         chain = tuple(meta["n"][index]["ch"]) if index < len(meta["n"]) else ()
-        priority = str(meta["p"])
+        priority, expires_ms = str(meta["p"]), int(expires or 0)
     except (LookupError, TypeError, ValueError):
         return DueEntry(nid, score, bool(delayed), (), (), "", 0, readable=False)
-    return DueEntry(nid, score, bool(delayed), chain, tuple(tried.split()), priority, int(expires or 0))
+    return DueEntry(nid, score, bool(delayed), chain, tuple(tried.split()), priority, expires_ms)

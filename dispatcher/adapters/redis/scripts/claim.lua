@@ -1,6 +1,6 @@
--- Take up to `want` entries under one incarnation, lanes in the order given, with their records.
+-- Take up to `want` entries under one incarnation, lanes in the order given, with their records. (Prologue: _record.lua)
 -- KEYS[1] actors   KEYS[2..] lanes, most urgent first   ARGV[1] me   ARGV[2] want   ARGV[3] prefix of records
--- Reply {'FENCED'} when I am not live; else {'OK', now ms, {lane, entry id, notification id, record fields or ''}…}.
+-- Reply {'FENCED'} when I am not live; else {'OK', now ms, {lane, entry id, notification id, record fields}…}.
 -- COUNT is per stream, hence the running remainder; a lane without a group answers by an error of its own, which must
 -- not strand what an earlier lane already gave, hence pcall. Groups begin at 0, so nothing is ever skipped.
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= 'live' then return {'FENCED'} end
@@ -21,8 +21,7 @@ for k = 2, #KEYS do
 end
 for _, e in ipairs(out) do
   local trigger, i = string.match(e[3], '^(.*)%.(%d+)$')
-  e[4] = redis.call('HMGET', ARGV[3] .. trigger, 'm', 'd', 'x', i .. '.st', i .. '.n', i .. '.gen', i .. '.cr', i .. '.tr',
-    i .. '.ep', i .. '.eid', 'v', i .. '.ex')
+  e[4] = fields_of(ARGV[3] .. trigger, i)
 end
 local t = redis.call('TIME')
 return {'OK', t[1] * 1000 + math.floor(t[2] / 1000), out}

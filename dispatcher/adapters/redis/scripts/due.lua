@@ -9,7 +9,8 @@ for k, until_ms in ipairs({delay, now}) do
   local page = redis.call('ZRANGEBYSCORE', KEYS[k], '-inf', until_ms, 'WITHSCORES', 'LIMIT', 0, ARGV[1])
   for n = 1, #page, 2 do
     local trigger, i = string.match(page[n], '^(.*)%.(%d+)$')
-    local f = redis.call('HMGET', ARGV[2] .. trigger, 'm', 'x', i .. '.tr', i .. '.ex')
+    local f = redis.pcall('HMGET', ARGV[2] .. trigger, 'm', 'x', i .. '.tr', i .. '.ex')
+    if f.err then f = {'?'} end -- no hash: what nobody can read
     out[#out + 1] = {page[n], page[n + 1], k - 1, f[1] or '', f[4] or f[2] or '', f[3] or ''}
   end
 end

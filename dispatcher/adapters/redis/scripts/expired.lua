@@ -7,9 +7,9 @@ local out, last = {}, ''
 for _, e in ipairs(page) do
   last = e[1]
   local trigger, i = string.match(e[2][2], '^(.*)%.(%d+)$')
-  local f = redis.call('HMGET', ARGV[3] .. trigger, 'x', i .. '.ex') -- its own since a redrive, else the trigger's
-  local x = f[2] or f[1]
-  if x and tonumber(x) <= now then out[#out + 1] = e[2][2] end
+  local f = redis.pcall('HMGET', ARGV[3] .. trigger, 'x', i .. '.ex') -- its own since a redrive, else the trigger's
+  local x = not f.err and tonumber(f[2] or f[1] or '') -- of a broken record nobody knows when
+  if x and x <= now then out[#out + 1] = e[2][2] end
 end
 if #page < tonumber(ARGV[2]) then last = '' end
 return {now, last, out}

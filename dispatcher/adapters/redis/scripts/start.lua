@@ -15,7 +15,7 @@ redis.call('DEL', KEYS[3])
 if twin and twin ~= ARGV[4] then
   local trigger, i = string.match(twin, '^(.*)%.(%d+)$')
   local other = ARGV[6] .. trigger
-  if redis.call('EXISTS', other) == 1 then redis.call('HSET', other, i .. '.tw', 1) end
+  if redis.call('EXISTS', other) == 1 then redis.pcall('HSET', other, i .. '.tw', 1) end
   redis.call('HSET', KEYS[2], ARGV[3] .. '.tw', 1)
 end
 if KEYS[5] then redis.call('SET', KEYS[5], ARGV[4], 'PX', ARGV[5]) end

@@ -1,7 +1,7 @@
 -- Claim what is pending for an incarnation that is not live, in my own name. Level-triggered: run each second by every
 -- drainer of the mailbox, so what is delivered to the dead after the verdict is found too.
 -- A crash counts against all that the dead held, or against the one it had singled out; after a clean stop none counts.
--- KEYS[1] lane  [2] actors  [3] held  [4] never exists  [5] singled out  [6] clock   (Prologue: _delay.lua)
+-- KEYS[1] lane  [2] actors  [3] held  [4] never exists  [5] singled out  [6] clock   (Prologue: _delay.lua, _record.lua)
 -- ARGV[1] the dead  [2] me  [3] prefix of records  [4] held at most, ms  [5] at most
 -- Reply {now ms, lost bodies, {lane, entry id, notification id, record fields}…}; empty when I am not live or it lives.
 local t = redis.call('TIME')
@@ -25,9 +25,10 @@ for _, p in ipairs(pending) do
     local nid = entry[1][2][2]
     local trigger, i = string.match(nid, '^(.*)%.(%d+)$')
     local rec = ARGV[3] .. trigger
-    local state = redis.call('HMGET', rec, i .. '.st', i .. '.pol', 'x', i .. '.ex', i .. '.h')
+    local state = redis.pcall('HMGET', rec, i .. '.st', i .. '.pol', 'x', i .. '.ex', i .. '.h') -- err: it is no hash
     if state[2] == 'hold' and state[1] == 'started' then
-      local left = math.max(0, (tonumber(state[4] or state[3]) or now) - now) -- of its time to live
+      local expires = state[4] or state[3] or now
+      local left = math.max(0, (tonumber(expires) or math.huge) - now) -- of its time to live; damaged: as long as it may
       local line = string.format('[%.0f,"%s","unknown","actor_ended",0,null]', now, string.match(ARGV[1], '^(.*)/'))
       if (state[5] or '') ~= '' then line = state[5] .. ',' .. line end
       redis.call('ZADD', KEYS[3], delay_time(KEYS[6], 0) + math.min(ARGV[4], left), nid)
@@ -36,11 +37,10 @@ for _, p in ipairs(pending) do
       redis.call('XDEL', KEYS[1], id)
     else
       if not clean and (not suspect or suspect == nid) and redis.call('EXISTS', rec) == 1 then
-        redis.call('HINCRBY', rec, i .. '.cr', 1)
+        redis.pcall('HINCRBY', rec, i .. '.cr', 1) -- a damaged count is no reason to stop here
       end
       redis.call('XCLAIM', KEYS[1], 'g', ARGV[2], 0, id, 'JUSTID')
-      got[#got + 1] = {KEYS[1], id, nid, redis.call('HMGET', rec, 'm', 'd', 'x', i .. '.st', i .. '.n', i .. '.gen',
-        i .. '.cr', i .. '.tr', i .. '.ep', i .. '.eid', 'v', i .. '.ex')}
+      got[#got + 1] = {KEYS[1], id, nid, fields_of(rec, i)}
     end
   end
 end
