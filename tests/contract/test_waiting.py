@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
+from unittest import mock
 
 import pytest
 import redis.asyncio
 
+from dispatcher.adapters.redis import store as store_module
+from dispatcher.adapters.redis.store import MOVES_FOLLOWED
 from dispatcher.core.notification import DeadLetterFilter, Lane
 from dispatcher.ports import Redriven
 from tests.contract.worlds import World, dead, hold, lanes, move, retry, settle, trigger
@@ -98,6 +102,37 @@ async def test_a_moved_one_is_withdrawn_from_where_it_is(world: World) -> None:
     await world.store.apply(me, [(claim, move("b"))], world.now_ms())
     assert await world.store.withdraw(claim.notification.id, "cancelled", "cancelled") == "OK"
     assert (await world.store.claim(await world.actor("b"), lanes("b"), 5)).claims == []
+
+
+async def withdrawn_amid_moves(world: World, moves: int) -> tuple[str, str]:
+    """What a withdrawal answers, and the state then, if the message moves each time between its look and its script."""
+    store, me = world.store, await world.actor()
+    (nid,) = await world.queued(1)
+    run_one, asked = store_module.run_one, 0
+
+    async def moving(connection: Any, name: str, *rest: Any) -> Any:
+        nonlocal asked
+        asked += name == "withdraw"
+        if name == "withdraw" and asked <= moves:
+            (claim,) = (await store.claim(me, lanes("a", "b"), 1)).claims
+            to = "b" if claim.lane.mailbox == "a" else "a"
+            assert await store.apply(me, [(claim, move(to))], world.now_ms()) == ["OK"]
+        return await run_one(connection, name, *rest)
+
+    with mock.patch.object(store_module, "run_one", moving):
+        word = await store.withdraw(nid, "settled", "late: v-1")
+    return word, await world.state(nid)
+
+
+@pytest.mark.parametrize("moves", [1, 2, MOVES_FOLLOWED - 1])
+async def test_one_that_moves_meanwhile_is_followed(redis_world: World, moves: int) -> None:
+    """A late yes, a receipt or a cancellation ends it in its new mailbox: nobody takes "moved" for done."""
+    assert await withdrawn_amid_moves(redis_world, moves) == ("OK", "settled")
+
+
+async def test_one_that_never_stays_is_as_good_as_claimed(redis_world: World) -> None:
+    """Whoever asked hears that it was too late, and asks again where that may help."""
+    assert await withdrawn_amid_moves(redis_world, 100) == ("CLAIMED", "queued")
 
 
 async def test_a_redrive_happens_once_and_begins_anew(world: World) -> None:

@@ -33,6 +33,9 @@ from dispatcher.errors import FencedError, UnavailableError, UnreadableError
 from dispatcher.ports import Claims, DueEntry, Held
 from dispatcher.wire import records
 
+MOVES_FOLLOWED = 5
+"""By one withdrawal: what moves between the look for its mailbox and the script is looked for again."""
+
 
 class RedisStore:
     """Mailboxes and records of one cell. `waiting` is a client of its own, for the one blocking read of a courier."""
@@ -350,8 +353,15 @@ class RedisStore:
     async def withdraw(self, nid: str, to: str, reason: str) -> str:
         """Remove what nobody has claimed: OK, CLAIMED (too late), or the state it is in.
 
-        RefusedError: its record is broken, and it stays where it is.
+        One that moves meanwhile is followed to its new mailbox. RefusedError: its record is broken, and it stays.
         """
+        for _ in range(MOVES_FOLLOWED):
+            word = await self._withdraw(nid, to, reason)
+            if word != "moved":
+                return word
+        return "CLAIMED"  # who moves it so fast has it
+
+    async def _withdraw(self, nid: str, to: str, reason: str) -> str:
         k = self._keys
         i = nid.rpartition(".")[2]
         record = k.record(trigger_of(nid))
