@@ -14,7 +14,7 @@ import subprocess
 import pytest
 
 from dispatcher.adapters.redis.scripts import script
-from tests.chaos.bench.installation import Bench, paid
+from tests.chaos.bench.installation import VENDORS, Bench, paid
 from tests.chaos.bench.link import PASS, REFUSE, STALL, Swallow
 from tests.chaos.conftest import MakeBench
 from tests.skew import SKEW
@@ -292,6 +292,42 @@ def test_a_deleted_mailbox_costs_what_it_held_and_no_more(bench: Bench) -> None:
     bench.until(lambda: not bench.judge(after, settled=False).lost, 10)
     assert found.verdict.accepted == 60
     assert len(bench.judge(first, settled=False).lost) <= IN_FLIGHT
+    assert bench.deaths == 0
+
+
+@pytest.mark.long
+def test_broken_records_cost_nobody_else_anything(make_bench: MakeBench) -> None:
+    """Rows 31, 31b: of what waits for its retry one has no readable time, and one is no record any more: all others go.
+
+    While these two are there, and afterwards too, what is accepted is delivered, once; mended they are as well.
+    """
+    bench = make_bench().start()
+    store = bench.store()
+    for vendor in VENDORS:
+        bench.sandbox.fault(vendor, "throttle", retry_after_s=3)
+
+    def spoil() -> None:
+        bench.until(lambda: store.zcard("{nd:0}:due") >= 10, 5)
+        for vendor in VENDORS:
+            bench.sandbox.fault(vendor)
+        one, two = (f"{{nd:0}}:t:{nid.rpartition('.')[0]}" for nid in store.zrange("{nd:0}:due", 0, 1))
+        store.hset(one, "x", "tomorrow")
+        store.rename(two, f"aside {two}")
+        store.set(two, "what nobody wrote")
+        spoilt.extend((one, two))
+
+    spoilt: list[str] = []
+    posted = bench.post(paid(60), RATE, (0.5, spoil))
+    bench.until(lambda: store.zcard("{nd:0}:due") == 2, 20)
+    later = bench.post(paid(60), RATE)
+    bench.until(lambda: sum(len(bench.sandbox.received(vendor)["received"]) for vendor in VENDORS) == 118, 10)
+    assert bench.metric("dispatcher_unreadable_total") >= 2
+    one, two = spoilt
+    store.hset(one, "x", store.time()[0] * 1000 + 600_000)
+    store.rename(f"aside {two}", two)
+    found = bench.judge(posted + later, drain_s=40.0)
+    assert found.states == {"settled": 120}
+    assert found.all_well(), found
     assert bench.deaths == 0
 
 
