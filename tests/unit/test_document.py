@@ -10,10 +10,11 @@ BLOCKS = [(block["command"], block["text"]) for text in DOCUMENTS for block in B
 
 
 def test_the_documents_have_their_blocks() -> None:
-    """The drills, the benchmarks; an answer, a table of three loads, and how far the model is off."""
+    """The drills, the benchmarks, what limits them; an answer, a table of three loads, and how far the model is off."""
     assert [command for command, _ in BLOCKS] == [
         "python -m benchmarks.drill_table",
         "python -m benchmarks.measured_table",
+        "python -m benchmarks.measured_table --limits",
         "dispatcher capacity --per-day 10000000",
         "dispatcher capacity --per-day 1e7 --per-day 1e8 --per-day 1e9 --markdown",
         "python -m benchmarks.model_check --markdown",

@@ -1,0 +1,289 @@
+"""What a result file says of a number to reach: the value held to its bar, the words of its cell, and what else misses.
+
+Each reading is a function of one file's figures. What was not measured is infinitely far from its bar, so that it is
+never taken for reached. The bars of `measured_table` are about the value; a reading states its other rules here.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Figures = Mapping[str, Any]
+DECOUPLED_TO = 500.0
+"""Triggers a second up to which hanging ÷ healthy is judged: beyond it two cores are full, whatever the vendors do."""
+
+COUNTED_ELSEWHERE = ("rounds", "minutes", "before")
+"""The parts of a sum, and what the monolith did."""
+
+GROWTH = 1.10
+OVERLOAD, CALM = 1157.0, 116.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The value held to the bars, what the cell says, and what misses beside the value."""
+
+    value: float
+    words: str
+    misses: tuple[str, ...] = ()
+
+
+def losses(figures: Any) -> int:
+    """What a file has of lost notifications, and of repeats without an unknown outcome that explains them."""
+    if isinstance(figures, Mapping):
+        own = sum(_total(figures[name]) for name in ("lost", "unexplained") if name in figures)
+        return own + sum(losses(value) for name, value in figures.items() if name not in COUNTED_ELSEWHERE)
+    return sum(map(losses, figures)) if isinstance(figures, list) else 0
+
+
+def _total(value: Any) -> int:
+    return round(sum(value["all"]) if isinstance(value, Mapping) else value)
+
+
+# ---- accepting
+
+
+def accept_p99(rate: str) -> Callable[[Figures], Found]:
+    def read(figures: Figures) -> Found:
+        found = figures["conditions"][f"{rate}/s, vendors healthy"]
+        p50, p99, disk = (found[name] for name in ("accept_ms_p50", "accept_ms_p99", "fdatasync_ms_p99"))
+        return Found(
+            p99["median"],
+            f"{_ms(p99)} (p50 {p50['median']:.2g}); a bare fdatasync meanwhile: p99 {disk['median']:.2g} ms",
+        )
+
+    return read
+
+
+def decoupling(figures: Figures) -> Found:
+    """The largest ratio of the rates that are judged."""
+    ratios = figures["hanging_over_healthy"]
+    judged = [ratio for rate, ratio in ratios.items() if float(rate.removesuffix("/s")) <= DECOUPLED_TO]
+    return Found(max(judged, default=math.inf), ", ".join(f"{ratio:g} at {rate}" for rate, ratio in ratios.items()))
+
+
+def within_10_ms(figures: Figures) -> Found:
+    rate = figures["highest_rate_with_p99_of_10_ms"]["healthy"]
+    return Found(rate, f"{rate:g}/s")
+
+
+# ---- end to end
+
+
+def sustained(figures: Figures) -> Found:
+    highest = figures["highest_sustained_per_s"]
+    words = f"{highest:g}/s (accept p99 {at(figures, highest)['accept_ms_p99']:.2g} ms there)" if highest else "none"
+    if rounds := rounds_of(at(figures, OVERLOAD)) if highest < OVERLOAD else []:
+        first_try, late_s = ([each[name] for each in rounds] for name in ("first_try_percent", "last_delivery_after_s"))
+        words += f"; at {OVERLOAD:,.0f}/s {min(first_try):g} % accepted at the first try"
+        words += f", the last delivered {max(late_s):.2g} s late" + (" (worst round)" if len(rounds) > 1 else "")
+    return Found(highest, words)
+
+
+def delivery_p99(figures: Figures) -> Found:
+    low, high = at(figures, CALM), at(figures, figures["highest_sustained_per_s"])
+    if not low:
+        return Found(math.inf, f"not measured at {CALM:g}/s")
+    p50, p99 = (low[f"delivery_beyond_vendor_ms_{p}"] for p in ("p50", "p99"))
+    spread = _between([each["delivery_beyond_vendor_ms_p99"] for each in rounds_of(low)])
+    words = f"{p99:g} ms{spread} (p50 {p50:g})"
+    if high:
+        words += f"; {high['delivery_beyond_vendor_ms_p99']:g} ms at {high['rate_per_s']:g}/s"
+    return Found(p99, words)
+
+
+def vendor_cpu(figures: Figures) -> Found:
+    """Of a notification, two to a trigger, at the highest rate sustained."""
+    high = at(figures, figures["highest_sustained_per_s"])
+    if not high:
+        return Found(math.inf, "no rate was sustained")
+    rows = {row["rate_per_s"]: row["cpu_ms_per_trigger"]["vendors"] / 2 for row in (at(figures, CALM), high) if row}
+    words = ", ".join(f"{ms:.2g} ms at {rate:g}/s" for rate, ms in sorted(rows.items(), reverse=True))
+    return Found(rows[high["rate_per_s"]], words)
+
+
+# ---- checkout, dispatch, start
+
+
+def checkout(vendors: str) -> Callable[[Figures], Found]:
+    """The lesser of two improvements is held to the bar."""
+
+    def read(figures: Figures) -> Found:
+        found = figures["change_percent"][vendors]
+        before, after = (figures[when][vendors]["p99_ms"]["median"] for when in ("before", "after"))
+        words = f"p50 {found['p50_ms']:g} %, p99 {found['p99_ms']:g} % ({before:,.0f} → {after:.0f} ms)"
+        return Found(max(found.values()), words)
+
+    return read
+
+
+def dispatch_cost(figures: Figures) -> Found:
+    """Below every peer is a rule of its own, and without peers it is not shown."""
+    cost = {name: subject["cpu_ms"]["median"] for name, subject in figures["subjects"].items()}
+    ours, floor = cost.pop("ours"), cost.pop("floor")
+    cost.pop("against", None)  # ours too, of another commit
+    spread = figures["subjects"]["ours"]["cpu_ms"]
+    words = f"{ours:.2g} ms ({spread['min']:.2g} to {spread['max']:.2g}), a bare loop {floor:.2g}; "
+    words += ", ".join(f"{name} {ms:.2g}" for name, ms in sorted(cost.items(), key=lambda peer: peer[1])) or "no peer"
+    above = tuple(f"not below {name}" for name, ms in cost.items() if ours >= ms)
+    return Found(ours, words, above if cost else ("no peer measured",))
+
+
+def cold_start(figures: Figures) -> Found:
+    first = figures["first_delivery_of_the_first_trigger_s"]
+    processes, mib, cores = (figures[f"idle_{what}"]["median"] for what in ("processes", "pss_mib", "cores"))
+    return Found(
+        first["median"],
+        f"{first['median']:.1f} s ({first['min']:.1f} to {first['max']:.1f}); "
+        f"idle {processes:g} processes, {mib / 1024:.1f} GiB, {cores:g} of a core",
+    )
+
+
+# ---- growth, scaling
+
+
+def bytes_of(what: str) -> Callable[[Figures], Found]:
+    def read(figures: Figures) -> Found:
+        found = {size: figures["bytes"][size][what] for size in figures["bytes"]}
+        most = max(found.values())
+        return Found(most, f"{most:.0f} B, the most of " + ", ".join(f"{int(size):,}" for size in found))
+
+    return read
+
+
+def growth(cost: str) -> Callable[[Figures], Found]:
+    """Every cost that is above the bar is named."""
+
+    def read(figures: Figures) -> Found:
+        found = {
+            f"{name.removesuffix(f'_{cost}')} by {question}": ratio
+            for question, ratios in figures["most_over_least"].items()
+            for name, ratio in ratios.items()
+            if name.endswith(cost)
+        }
+        named = [name for name in found if found[name] > GROWTH] or [max(found, key=lambda name: found[name])]
+        words = ", ".join(f"{found[name]:.2f} {name}" for name in sorted(named, key=lambda name: -found[name]))
+        return Found(max(found.values()), f"{words}; the least of {len(found)} is {min(found.values()):.2f}")
+
+    return read
+
+
+def scaling(what: str) -> Callable[[Figures], Found]:
+    """`what`: drain or accept."""
+
+    def read(figures: Figures) -> Found:
+        rows = figures[what]
+        return Found(
+            max(row["per_s"] for row in rows.values()), ", ".join(f"{n}: {_rate(row)}" for n, row in rows.items())
+        )
+
+    return read
+
+
+def _rate(row: Mapping[str, Any]) -> str:
+    client = f" (its client {row['client_cpu_ms']:.2g})" if "client_cpu_ms" in row else ""
+    return f"{row['per_s']:,.0f}/s at {row['cpu_ms']:.2g} ms{client}"
+
+
+# ---- elastic
+
+
+def elastic(figures: Figures) -> Found:
+    """A pool that never came down again, or anything lost or repeated on the way, misses too."""
+    pools = [figures[name] for name in figures["watched"]]
+    first, down = (_latest(pools, name) for name in ("first_more_after_s", "one_again_after_s"))
+    words = f"{_seconds(first)}; down again after {_seconds(down)}; {_said(figures)}"
+    return Found(first, words, (*_lossless(figures), *(("never down again",) if math.isinf(down) else ())))
+
+
+def elastic_age(figures: Figures) -> Found:
+    pools = [figures[name] for name in figures["watched"]]
+    age, most = (_latest(pools, name) for name in ("age_under_1_s_again_after_s", "age_most_s"))
+    return Found(age, f"{_seconds(age)}, and {most:.2g} s old at most", _lossless(figures))
+
+
+def intake_elastic(figures: Figures) -> Found:
+    first, least = (_latest([figures], name) for name in ("first_more_after_s", "least_again_after_s"))
+    words = f"{_seconds(first)}; down again {_seconds(least)} after it is well"
+    words += f"; {figures['first_try_percent']:g} % at first try; {_said(figures)}"
+    return Found(first, words, (*_lossless(figures), *(("never down again",) if math.isinf(least) else ())))
+
+
+def _latest(pools: Iterable[Figures], name: str) -> float:
+    """Of what never happened: never."""
+    return max(math.inf if pool[name] is None else float(pool[name]) for pool in pools)
+
+
+def _seconds(value: float) -> str:
+    return "never" if math.isinf(value) else f"{value:.3g} s"
+
+
+# ---- backlog, soak
+
+
+def urgent(figures: Figures) -> Found:
+    idle, behind, drains = (
+        figures[f"urgent_{when}_p99_ms"]["median"] for when in ("idle", "behind_bulk", "while_fallback_drains")
+    )
+    return Found(
+        behind / idle, f"{behind / idle:.2f} ({idle:.0f} → {behind:.0f} ms; {drains:.0f} while the fallback drains)"
+    )
+
+
+def fallback(figures: Figures) -> Found:
+    first, moved = figures["fallback_first_delivery_s"], figures["moved_to_the_fallbacks_mailbox"]
+    return Found(first["max"], f"{first['max']:.2g} s, {moved['max']:g} messages moved")
+
+
+def soak(figures: Figures) -> Found:
+    """First against last: of five minutes each, of a short soak its halves."""
+    minutes = figures["minutes"]
+    part = max(1, min(5, len(minutes) // 2))
+    p50, p99 = (
+        " → ".join(f"{statistics.median(m[f'accept_ms_{p}'] for m in some):.2g}" for some in _ends(minutes, part))
+        for p in ("p50", "p99")
+    )
+    messages = 2 * sum(minute["triggers"] for minute in minutes)
+    return Found(
+        figures["lost"] + figures["duplicated"],
+        f"{_said(figures)} of {messages:,.0f} messages in {len(minutes)} minutes; first {part} to last {part} minutes: "
+        f"accept p50 {p50} ms, p99 {p99} ms; memory of the actors "
+        f"{figures['slope_per_hour']['actors_pss_mib']:+.0f} MiB an hour",
+    )
+
+
+def _ends(minutes: list[Any], part: int) -> tuple[list[Any], list[Any]]:
+    return minutes[:part], minutes[-part:]
+
+
+# ---- words
+
+
+def at(figures: Figures, rate: float) -> Mapping[str, Any]:
+    """The row of a rate of end_to_end; empty: it was not measured."""
+    return next((row for row in figures["rates"] if row["rate_per_s"] == rate), {})
+
+
+def rounds_of(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Of a row of end_to_end; one that has no rounds is its own, and of an empty one there is none."""
+    return list(row.get("rounds", [row] if row else []))
+
+
+def _ms(spread: Mapping[str, Any]) -> str:
+    return f"{spread['median']:.2g} ms{_between(spread['all'], '.2g')}"
+
+
+def _between(values: list[float], digits: str = "g") -> str:
+    return f" ({min(values):{digits}} to {max(values):{digits}})" if len(values) > 1 else ""
+
+
+def _said(figures: Figures) -> str:
+    return f"lost {figures['lost']:g}, repeated {figures['duplicated']:g}"
+
+
+def _lossless(figures: Figures) -> tuple[str, ...]:
+    return ("lost or repeated, whatever the reason",) if figures["lost"] or figures["duplicated"] else ()
