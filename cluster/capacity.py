@@ -9,24 +9,19 @@ its own with its own floors. So everything is counted for one cell, and multipli
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from importlib import resources
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
+from cluster.capacity_profile import BUSY, Profile, load_profile
 from dispatcher.core.sizing import pool_size
 from dispatcher.errors import ConfigError
 
 DAY_S = 86_400
 GIB = 2**30
-BUSY = 0.6
-"""Share of a core that is planned for: queueing beyond it doubles the waiting."""
-
 MEMORY_RATIO = 0.8
 """Intake refuses above this share of maxmemory (`limits.memory_ratio_max`)."""
 
@@ -44,50 +39,11 @@ NODE_CORES = 8
 
 OURS, BESIDE = ("intake", "haproxy", "vendors"), ("supervisor", "redis")
 ACTORS_MOST = 10**9
+SAME = 1.02
+"""Rates within it are one."""
 
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """Measured costs. CPU in milliseconds, sizes in bytes; `_cores_idle`: of each process, at any rate."""
-
-    intake_cores_idle: float
-    intake_cpu_ms_per_trigger: float
-    ingress_cores_idle: float
-    ingress_cpu_ms_per_trigger: float
-    vendor_cores_idle: float
-    dispatch_cpu_ms_per_notification: float
-    supervisor_cores_idle: float
-    supervisor_cpu_ms_per_trigger: float
-    ray_cores_idle: float
-    ray_cpu_ms_per_trigger: float
-    redis_cores_idle: float
-    redis_cpu_ms_per_trigger_accepted: float
-    redis_cpu_ms_per_notification_delivered: float
-    queued_bytes_per_notification: float
-    retained_bytes_per_notification: float
-    aof_written_bytes_per_notification: float
-    aof_kept_bytes_per_notification_queued: float
-    aof_kept_bytes_per_notification_retained: float
-    machine: str = ""
-
-    @classmethod
-    def parse(cls, found: Mapping[str, Any]) -> Profile:
-        """ConfigError names a figure that is missing or no number; what it does not know is ignored."""
-        values: dict[str, Any] = {"machine": str(found.get("machine", ""))}
-        for name in (field.name for field in fields(cls) if field.name != "machine"):
-            value = found.get(name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-                raise ConfigError(f"profile: {name}: {value!r} is not a number of 0 or more")
-            if name.endswith("_cores_idle") and value >= BUSY:
-                raise ConfigError(
-                    f"profile: {name}: {value!r} is not below {BUSY:g}, all that is planned for of a core"
-                )
-            values[name] = float(value)
-        return cls(**values)
-
-    def redis_cpu_ms(self, messages: float) -> float:
-        """Of a trigger and its messages, from accept to the last settle."""
-        return self.redis_cpu_ms_per_trigger_accepted + messages * self.redis_cpu_ms_per_notification_delivered
+REPLICAS_MAX = 4
+"""`vendors.NAME.replicas_max` and `intake.replicas_max` where the configuration does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,34 +81,53 @@ class Need:
     because: str
 
 
-def needs(load: Load, profile: Profile) -> list[Need]:
-    """Everything `load` needs, most visible first. The `because` of each line is the same whatever the load."""
-    p, peak = profile, load.peak_per_s
-    memory, disk = _kept_bytes(load, p)
-    cells = max(
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One of `number` installations: its part of the peak, its replicas, and actors of each channel's first vendor."""
+
+    number: int
+    peak_per_s: float
+    replicas: int
+    actors: Mapping[str, int]
+
+
+def cell_of(load: Load, p: Profile) -> Cell:
+    memory, _ = _kept_bytes(load, p)
+    number = max(
         1,
-        _processes(peak, p.redis_cpu_ms(load.messages), p.redis_cores_idle),
+        _processes(load.peak_per_s, p.redis_cpu_ms(load.messages), p.redis_cores_idle),
         math.ceil(memory / GIB / REDIS_MEMORY_GIB_MAX),
     )
-    each = peak / cells
+    each = load.peak_per_s / number
     replicas = max(INTAKE_MIN, _processes(each, p.intake_cpu_ms_per_trigger, p.intake_cores_idle))
-    pools = {channel: _actors(each * share, load, p) for channel, share in load.channels.items()}
-    used = cores_used(each, load.messages, replicas, 2 * sum(pools.values()), p)
-    cores = {part: cells * busy for part, busy in used.items()}
+    return Cell(number, each, replicas, {name: _actors(each * share, load, p) for name, share in load.channels.items()})
+
+
+def needs(load: Load, profile: Profile) -> list[Need]:
+    """Everything `load` needs, most visible first. The `because` of each line is the same whatever the load."""
+    p, peak, cell = profile, load.peak_per_s, cell_of(load, profile)
+    memory, disk = _kept_bytes(load, p)
+    used = cores_used(cell.peak_per_s, load.messages, cell.replicas, 2 * sum(cell.actors.values()), p)
+    cores = {part: cell.number * busy for part, busy in used.items()}
     return [
         Need("triggers, mean", load.mean_per_s, "/s", "evenly over the day"),
         Need("triggers, peak", peak, "/s", f"{load.peak_factor:g} times the mean"),
         Need("notifications, peak", peak * load.messages, "/s", f"{load.messages:g} per trigger"),
-        Need("cells", cells, "", f"installations; Redis {BUSY:.0%} of a thread and {REDIS_MEMORY_GIB_MAX} GiB in each"),
+        Need(
+            "cells",
+            cell.number,
+            "",
+            f"installations; Redis {BUSY:.0%} of a thread and {REDIS_MEMORY_GIB_MAX} GiB in each",
+        ),
         Need(
             "intake replicas",
-            cells * replicas,
+            cell.number * cell.replicas,
             "",
             f"{p.intake_cpu_ms_per_trigger:.2f} ms CPU a trigger, {BUSY:.0%} of a core; at least {INTAKE_MIN} a cell",
         ),
         *(
-            Need(f"vendor actors, {channel}", cells * actors, "", _actors_because(load, p))
-            for channel, actors in pools.items()
+            Need(f"vendor actors, {channel}", cell.number * actors, "", _actors_because(load, p))
+            for channel, actors in cell.actors.items()
         ),
         *_cpu(load, p, cores),
         *_redis(load, p, cores["redis"], memory, disk),
@@ -161,6 +136,42 @@ def needs(load: Load, profile: Profile) -> list[Need]:
             for channel, share in load.channels.items()
         ),
     ]
+
+
+def settings_of(load: Load, profile: Profile) -> list[Need]:
+    """What the configuration of each cell must say, or its pools do not become what `needs` counts."""
+    cell = cell_of(load, profile)
+    return [
+        Need(
+            "set intake.replicas_min",
+            cell.replicas,
+            "",
+            f"in each cell: intake grows only when requests pile up; replicas_max, {REPLICAS_MAX} unless set, no less",
+        ),
+        *(
+            Need(
+                f"set replicas_max, {channel}",
+                actors,
+                "",
+                f"in each cell, vendors.NAME.replicas_max of each vendor of the channel; {REPLICAS_MAX} unless set",
+            )
+            for channel, actors in cell.actors.items()
+        ),
+    ]
+
+
+def reach(load: Load, profile: Profile) -> Need:
+    """Whether the CPU of a cell at its peak lies within the rates that were measured, or is extrapolated."""
+    rate, fitted, error = cell_of(load, profile).peak_per_s, profile.fitted_per_s, profile.error_percent
+    within = bool(fitted) and min(fitted) / SAME <= rate <= max(fitted) * SAME
+    rates = f"were fitted to {min(fitted):,.0f} to {max(fitted):,.0f} /s" if fitted else "do not say where they hold"
+    off = "never checked" if error is None else f"by model_check off by up to {error:g}%"
+    return Need(
+        "peak of a cell",
+        rate,
+        "/s, within" if within else "/s, BEYOND",
+        f"the CPU lines {rates} of one installation, and beyond that are EXTRAPOLATED; at other rates {off}",
+    )
 
 
 def _cpu(load: Load, p: Profile, cores: Mapping[str, float]) -> list[Need]:
@@ -206,10 +217,6 @@ def _processes(per_s: float, cpu_ms: float, cores_idle: float) -> int:
     return math.ceil(round(per_s * cpu_ms / 1000 / (BUSY - cores_idle), 9))  # exactly full is not one more
 
 
-def _replicas_because(p: Profile) -> str:
-    return f"{p.intake_cpu_ms_per_trigger:.2f} ms CPU a trigger, {BUSY:.0%} of a core; at least {INTAKE_MIN} a cell"
-
-
 def _actors(per_s: float, load: Load, p: Profile) -> int:
     """As many as the supervisor would give the pool when there is no backlog, and at least what their CPU needs."""
     planned, live = 1, 0
@@ -253,7 +260,7 @@ def _redis(load: Load, p: Profile, busy: float, memory: float, disk: float) -> l
             memory / GIB,
             "GiB",
             f"finished ones {load.retention_s:,.0f} s at {p.retained_bytes_per_notification:.0f} B a notification, "
-            f"an outage of {load.outage_s:,.0f} s queued at {p.queued_bytes_per_notification:.0f} B, "
+            f"an outage of {load.outage_s:,.0f} s at the mean rate queued at {p.queued_bytes_per_notification:.0f} B, "
             f"{MEMORY_RATIO:.0%} of maxmemory",
         ),
         Need("Redis disk", disk / GIB, "GiB", f"the rewritten file × {AOF_COPIES}"),
@@ -266,16 +273,12 @@ def _redis(load: Load, p: Profile, busy: float, memory: float, disk: float) -> l
     ]
 
 
+def whole(load: Load, profile: Profile) -> list[Need]:
+    """What is needed, what the configuration must say, and how far the answer reaches."""
+    return [*needs(load, profile), *settings_of(load, profile), reach(load, profile)]
+
+
 # ---- command
-
-
-def load_profile(path: Path | None) -> Profile:
-    """The profile of a file, else the one that was measured for this version."""
-    try:
-        place = path or Path(str(resources.files("benchmarks") / "results" / "profile.json"))
-        return Profile.parse(json.loads(place.read_text()))
-    except (OSError, ValueError, ModuleNotFoundError) as error:
-        raise ConfigError(f"profile: cannot be read: {error}") from None
 
 
 def parse_channels(text: str) -> dict[str, float]:
@@ -319,7 +322,9 @@ def as_markdown(answers: Mapping[float, Sequence[Need]]) -> str:
 @click.option("--peak-factor", default=10.0, show_default=True, type=click.FloatRange(min=1), help="peak over mean")
 @click.option("--channels", default="sms,email", show_default=True, help="NAME or NAME=MESSAGES per trigger")
 @click.option("--retention", "retention_s", default=float(DAY_S), show_default=True, help="seconds kept when finished")
-@click.option("--outage", "outage_s", default=3600.0, show_default=True, help="seconds of backlog to hold")
+@click.option(
+    "--outage", "outage_s", default=3600.0, show_default=True, help="seconds of backlog to hold, at the mean rate"
+)
 @click.option("--vendor-ms", default=100.0, show_default=True, help="a vendor's usual answer")
 @click.option("--profile", "file", type=click.Path(path_type=Path), help="costs measured on your machine")
 @click.option("--markdown", is_flag=True, help="a table, one column per load")
@@ -336,7 +341,7 @@ def capacity(
     """CPU, actors, Redis memory and disk for a load, from measured costs; each figure says what it assumes."""
     profile, parsed = load_profile(file), parse_channels(channels)
     answers = {
-        count: needs(Load(count, parsed, peak_factor, retention_s, outage_s, vendor_ms), profile) for count in per_day
+        count: whole(Load(count, parsed, peak_factor, retention_s, outage_s, vendor_ms), profile) for count in per_day
     }
     if markdown:
         click.echo(as_markdown(answers))

@@ -11,9 +11,11 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.capacity import DAY_S, GIB, Load, Profile, capacity, needs, parse_channels
+from cluster.capacity import DAY_S, GIB, REPLICAS_MAX, Load, capacity, needs, parse_channels, reach, settings_of
+from cluster.capacity_profile import Profile, load_profile
 from dispatcher.core.sizing import pool_size
 from dispatcher.errors import ConfigError
+from dispatcher.settings import IntakeSettings, VendorSettings
 
 PROFILE = Profile(
     intake_cores_idle=0.0,
@@ -127,10 +129,81 @@ def test_the_pools_are_those_that_the_supervisor_would_keep(per_s: int) -> None:
     assert size == 1 or planned(size - 1) > size - 1
 
 
+def test_an_outage_is_queued_at_the_mean_rate() -> None:
+    """And the line says so: what comes in at the peak, ten times that, is not what an hour of outage is sized for."""
+    low, high = (needs(Load(DAY_S * 100, BOTH, peak_factor=factor), CHEAP) for factor in (1.0, 2.0))
+    (memory,), (same,) = ([need for need in each if need.what == "Redis memory"] for each in (low, high))
+    assert memory.value == same.value
+    assert "an outage of 3,600 s at the mean rate queued" in memory.because
+
+
+def test_what_the_configuration_must_say_is_named() -> None:
+    """Of each cell, so that times the cells it is what is counted."""
+    load = Load(DAY_S * 1000, {"sms": 2.0, "email": 1.0})
+    counted = answer(load)
+    told = {need.what: need.value * counted["cells"] for need in settings_of(load, PROFILE)}
+    assert told == {
+        "set intake.replicas_min": counted["intake replicas"],
+        "set replicas_max, sms": counted["vendor actors, sms"],
+        "set replicas_max, email": counted["vendor actors, email"],
+    }
+    assert told["set replicas_max, sms"] > told["set replicas_max, email"]
+
+
+def test_the_default_that_is_named_is_the_settings() -> None:
+    fields = (VendorSettings.model_fields["replicas_max"], IntakeSettings.model_fields["replicas_max"])
+    assert [field.default for field in fields] == [REPLICAS_MAX, REPLICAS_MAX]
+
+
+@pytest.mark.parametrize(
+    ("per_s", "unit"), [(49, "/s, BEYOND"), (50, "/s, within"), (200, "/s, within"), (210, "/s, BEYOND")]
+)
+def test_a_peak_beyond_the_rates_measured_is_marked(per_s: float, unit: str) -> None:
+    """Of a cell: the lines were fitted to one installation."""
+    fitted = replace(CHEAP, fitted_per_s=(100.0, 200.0, 50.0), error_percent=32.1)
+    load = Load(DAY_S * per_s, BOTH, peak_factor=1.0, retention_s=1.0)
+    assert reach(load, fitted).unit == unit
+    assert "fitted to 50 to 200 /s" in reach(load, fitted).because
+    assert "off by up to 32.1%" in reach(load, fitted).because
+
+
+def test_more_cells_come_back_within_reach() -> None:
+    """A peak of 10,000/s are five cells of 2,000/s each; one cell of 3,000/s is beyond."""
+    load = Load(DAY_S * 1000, BOTH, retention_s=1.0)
+    fitted = {"fitted_per_s": (50.0, 2000.0)}
+    assert reach(load, replace(PROFILE, **fitted)).unit == "/s, within"
+    assert reach(replace(load, per_day=DAY_S * 300), replace(CHEAP, **fitted)).unit == "/s, BEYOND"
+
+
+def test_a_profile_that_does_not_say_where_it_holds_holds_nowhere() -> None:
+    found = reach(Load(DAY_S, BOTH), PROFILE)
+    assert found.unit == "/s, BEYOND"
+    assert "do not say where they hold" in found.because
+    assert "never checked" in found.because
+
+
+def test_the_check_beside_a_profile_tells_its_error(tmp_path: Path) -> None:
+    """The largest of the CPU's, whichever way; what is kept in Redis is another matter."""
+    file = tmp_path / "profile.json"
+    file.write_text(json.dumps({**asdict(PROFILE), "fitted_per_s": [116, 250]}))
+    assert (load_profile(file).fitted_per_s, load_profile(file).error_percent) == ((116.0, 250.0), None)
+    errors = {"cores, ours": -12.5, "cores, all": 3.0, "Redis bytes a trigger": 40.0}
+    points = [{"what": what, "error_percent": error} for what, error in errors.items()]
+    (tmp_path / "model_check.json").write_text(json.dumps({"figures": {"points": points}}))
+    assert load_profile(file).error_percent == 12.5
+
+
+@pytest.mark.parametrize("rates", [7, ["x"], [None]])
+def test_rates_that_are_none_are_refused(rates: object) -> None:
+    with pytest.raises(ConfigError, match="fitted_per_s"):
+        Profile.parse({**asdict(PROFILE), "fitted_per_s": rates})
+
+
 def test_the_assumptions_do_not_depend_on_the_load() -> None:
     """So that a table of several loads can say each of them once."""
     small, large = (needs(Load(per_day, BOTH), PROFILE) for per_day in (1e3, 1e9))
     assert [need.because for need in small] == [need.because for need in large]
+    assert reach(Load(1e3, BOTH), PROFILE).because == reach(Load(1e9, BOTH), PROFILE).because
 
 
 @given(st.floats(1, 1e10), st.floats(1, 100), st.floats(1, 1e7))
@@ -177,5 +250,7 @@ def test_the_command_prints_a_table(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "| | 10,000,000 a day | 100,000,000 a day | because |" in done.output
     assert "| triggers, peak | 1,157 /s | 11,574 /s | 10 times the mean |" in done.output
+    assert "| set intake.replicas_min | 2 |" in done.output
+    assert "| peak of a cell | 1,157 /s, BEYOND |" in done.output
     done = CliRunner().invoke(capacity, words)
     assert "costs measured on a test" in done.output

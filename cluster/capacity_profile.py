@@ -1,0 +1,91 @@
+"""The measured costs that `dispatcher capacity` multiplies, and how far they were seen to be off."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from dispatcher.errors import ConfigError
+
+BUSY = 0.6
+"""Share of a core that is planned for: queueing beyond it doubles the waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Measured costs. CPU in milliseconds, sizes in bytes; `_cores_idle`: of each process, at any rate."""
+
+    intake_cores_idle: float
+    intake_cpu_ms_per_trigger: float
+    ingress_cores_idle: float
+    ingress_cpu_ms_per_trigger: float
+    vendor_cores_idle: float
+    dispatch_cpu_ms_per_notification: float
+    supervisor_cores_idle: float
+    supervisor_cpu_ms_per_trigger: float
+    ray_cores_idle: float
+    ray_cpu_ms_per_trigger: float
+    redis_cores_idle: float
+    redis_cpu_ms_per_trigger_accepted: float
+    redis_cpu_ms_per_notification_delivered: float
+    queued_bytes_per_notification: float
+    retained_bytes_per_notification: float
+    aof_written_bytes_per_notification: float
+    aof_kept_bytes_per_notification_queued: float
+    aof_kept_bytes_per_notification_retained: float
+    machine: str = ""
+    fitted_per_s: tuple[float, ...] = ()
+    """Triggers a second of one installation, to which the CPU lines were fitted."""
+
+    error_percent: float | None = None
+    """The most by which model_check found its CPU off at other rates; None: nobody looked."""
+
+    @classmethod
+    def parse(cls, found: Mapping[str, Any]) -> Profile:
+        """ConfigError names a figure that is missing or no number; what it does not know is ignored."""
+        values: dict[str, Any] = {"machine": str(found.get("machine", "")), "fitted_per_s": _fitted(found)}
+        for name in (field.name for field in fields(cls) if field.name not in (*values, "error_percent")):
+            value = found.get(name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+                raise ConfigError(f"profile: {name}: {value!r} is not a number of 0 or more")
+            if name.endswith("_cores_idle") and value >= BUSY:
+                raise ConfigError(
+                    f"profile: {name}: {value!r} is not below {BUSY:g}, all that is planned for of a core"
+                )
+            values[name] = float(value)
+        return cls(**values)
+
+    def redis_cpu_ms(self, messages: float) -> float:
+        """Of a trigger and its messages, from accept to the last settle."""
+        return self.redis_cpu_ms_per_trigger_accepted + messages * self.redis_cpu_ms_per_notification_delivered
+
+
+def _fitted(found: Mapping[str, Any]) -> tuple[float, ...]:
+    rates = found.get("fitted_per_s", ())
+    try:
+        return tuple(float(rate) for rate in rates)
+    except (TypeError, ValueError):
+        raise ConfigError(f"profile: fitted_per_s: {rates!r} is no list of rates") from None
+
+
+def load_profile(path: Path | None) -> Profile:
+    """The profile of a file, else the one that was measured for this version."""
+    try:
+        place = path or Path(str(resources.files("benchmarks") / "results" / "profile.json"))
+        profile = Profile.parse(json.loads(place.read_text()))
+        return replace(profile, error_percent=error_of(place.with_name("model_check.json")))
+    except (OSError, ValueError, ModuleNotFoundError) as error:
+        raise ConfigError(f"profile: cannot be read: {error}") from None
+
+
+def error_of(check: Path) -> float | None:
+    """The largest error of the CPU in a file of `benchmarks.model_check`; None: there is none, or no CPU in it."""
+    if not check.exists():
+        return None
+    points = json.loads(check.read_text())["figures"]["points"]
+    return max((abs(p["error_percent"]) for p in points if p["what"].startswith("cores")), default=None)
