@@ -1,0 +1,93 @@
+"""Fault matrix row 31: a vendor's configuration is changed while it sends.
+
+Steady state: 60 triggers/s (an SMS and an e-mail each); two actors of `sms-a`, whose calls take 0.3 s, so that each has
+some nine of them in flight at any moment. Intake reads the whole file, so that its replicas are replaced as well.
+Recovery budget: others in their places within a minute. No repeat is allowed: nothing was killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib import resources
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cluster.drills.play import fresh_checkouts, judged
+from cluster.load import Posted, post_steadily
+from cluster.service import Service
+from tests.chaos.running import wait_for
+
+pytestmark = [pytest.mark.chaos, pytest.mark.long]
+
+RATE, STEADY_S = 60, 3.0
+CHANGED, CALL_S = "sms-a", 0.3
+REPLACED_S_MAX, SECONDS_MAX = 60.0, 130
+
+
+@pytest.fixture
+def own() -> Iterator[Service]:
+    """An installation whose configuration file may be changed."""
+    folder = Path(tempfile.mkdtemp(prefix="ndu-"))
+    found = Service(folder / "state", folder / "config.yaml")
+    write(found, timeout_s=10.0)
+    try:
+        found.start()
+        yield found
+        found.stop()
+    finally:
+        found.clean_up()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_changed_vendor_is_replaced_under_load_and_nothing_is_lost_or_repeated(own: Service) -> None:
+    """SIGHUP with another time-out: every actor of that vendor is another, of no other vendor; each accept succeeds."""
+    own.fault(CHANGED, mode="none", latency_ms=CALL_S * 1000)
+    wait_for(lambda: len(incarnations(own, CHANGED)) == 2, 30)
+    before, others, intake = incarnations(own, CHANGED), incarnations(own), set(own.pids("ServeReplica:intake"))
+
+    def update() -> None:
+        time.sleep(STEADY_S)
+        write(own, timeout_s=9.0)
+        own.reload()
+        wait_for(lambda: len(now := incarnations(own, CHANGED)) == 2 and not now & before, REPLACED_S_MAX)
+        wait_for(lambda: not intake & set(own.pids("ServeReplica:intake")), REPLACED_S_MAX)
+
+    posted = asyncio.run(load(own, update))
+    wait_for(lambda: all(v["queued"] == 0 for v in own.get("/v1/vendors")["vendors"]), 60)  # none can be sent again
+    verdict = judged(own, posted)
+    assert [p.key for p in posted if p.first_status != 202] == []
+    assert (verdict.lost, verdict.duplicated, verdict.unexpected) == ([], {}, [])
+    assert incarnations(own) == others
+
+
+async def load(service: Service, update: Callable[[], None]) -> list[Posted]:
+    """Second after second until `update` has returned, however long it takes."""
+    updating = asyncio.ensure_future(asyncio.to_thread(update))
+    bodies, posted = fresh_checkouts(RATE * SECONDS_MAX), list[Posted]()
+    while not updating.done() and len(posted) < len(bodies):
+        posted += await post_steadily(service.api, bodies[len(posted) : len(posted) + RATE], RATE)
+    await updating
+    return posted
+
+
+def write(service: Service, timeout_s: float) -> None:
+    """The sandbox's configuration, with two actors of the vendor that is changed."""
+    found = yaml.safe_load((resources.files("cluster") / "sandbox.yaml").read_text())
+    found["vendors"][CHANGED] |= {"replicas_min": 2, "replicas_max": 2, "timeout_s": timeout_s}
+    service.config.write_text(yaml.safe_dump(found))
+
+
+def incarnations(service: Service, *names: str) -> set[str]:
+    """Of the actors of these vendors; of all but the changed one where none is named."""
+    return {
+        breaker["incarnation"]
+        for vendor in service.get("/v1/vendors")["vendors"]
+        for breaker in vendor["breaker"]
+        if vendor["name"] in (names or {vendor["name"]} - {CHANGED})
+    }
