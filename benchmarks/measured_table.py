@@ -96,7 +96,7 @@ ROWS = (
         "store slow for 30 s, 2 requests in hand wanted: first more intake replica",
         *("intake_elastic", readings.intake_elastic, 10, None, " s"),
     ),
-    Row("a code behind 100,000 bulk messages, p99 ÷ idle", "backlog", readings.urgent, 2),
+    Row("a code behind a bulk run, p99 ÷ idle", "backlog", readings.urgent, 2),
     Row("first delivery by the fallback of that backlog", "backlog", readings.fallback, 1, None, " s"),
     Row("soak: lost or repeated", "soak", readings.soak, 0),
 )

@@ -229,9 +229,8 @@ def urgent(figures: Figures) -> Found:
     idle, behind, drains = (
         figures[f"urgent_{when}_p99_ms"]["median"] for when in ("idle", "behind_bulk", "while_fallback_drains")
     )
-    return Found(
-        behind / idle, f"{behind / idle:.2f} ({idle:.0f} → {behind:.0f} ms; {drains:.0f} while the fallback drains)"
-    )
+    words = f"{behind / idle:.2f} ({idle:.0f} → {behind:.0f} ms; {drains:.0f} while the fallback drains)"
+    return Found(behind / idle, f"{words}, {figures['queued']['median']:,.0f} queued")
 
 
 def fallback(figures: Figures) -> Found:

@@ -190,6 +190,14 @@ def test_a_soak_tells_its_slopes_and_misses_by_one_repeat() -> None:
     assert "first 1 to last 1 minutes" in cell_of("soak", {**figures, "minutes": minutes[:2]})
 
 
+def test_a_bulk_run_is_as_long_as_it_was() -> None:
+    times = {"idle": 50, "behind_bulk": 60, "while_fallback_drains": 300}
+    figures = {f"urgent_{when}_p99_ms": spread(ms) for when, ms in times.items()} | {"queued": spread(990_000)}
+    found = cell_of("a code behind a bulk run", figures)
+    assert found == "1.20 (50 → 60 ms; 300 while the fallback drains), 990,000 queued"
+    assert "MISSED" in cell_of("a code behind a bulk run", {**figures, "urgent_behind_bulk_p99_ms": spread(101)})
+
+
 def test_scaling_shows_every_size() -> None:
     sizes = {"1": {"per_s": 1064.3, "cpu_ms": 0.58, "client_cpu_ms": 0.2}, "2": {"per_s": 1989.2, "cpu_ms": 0.55}}
     assert cell_of("vendor actors", {"drain": sizes}) == "1: 1,064/s at 0.58 ms (its client 0.2), 2: 1,989/s at 0.55 ms"
