@@ -151,7 +151,7 @@ STEP = {"watched": ["a", "b"], "a": POOL, "b": POOL, "lost": 0, "duplicated": 0,
         ("tenfold step: first", {"b": {**POOL, "first_more_after_s": None}}),
         ("tenfold step: first", {"b": {**POOL, "one_again_after_s": None}}),
         ("tenfold step: first", {"duplicated": 1}),
-        ("tenfold step: oldest", {"b": {**POOL, "age_under_1_s_again_after_s": 10.5}}),
+        ("tenfold step: oldest", {"b": {**POOL, "age_under_1_s_again_after_s": 40.5}}),
         ("tenfold step: oldest", {"lost": 1}),
     ],
 )
