@@ -3,6 +3,10 @@
 Whether the server may have the message turns on the final dot: before it nothing was taken (`failed`); a connection
 lost after it, before the answer, is unknown. The Message-ID is ours and kept over retries, so that a receiving server
 that removes repeats can.
+
+Whom a permanent no is about turns on when it came. Before the sender was taken (greeting, EHLO, AUTH, MAIL) it is the
+account: no recipient has been named. So it is at RCPT where the reply says so, for some servers (Postfix, by default)
+keep what they have against client or sender until then. Else it is the recipient's, and after RCPT the message's.
 """
 
 from __future__ import annotations
@@ -27,6 +31,13 @@ from dispatcher.core.outcome import Outcome, Scope
 CONNECTIONS_MAX = 16
 ADDRESS = re.compile(r"^[^\s,;:<>()\[\]\\\"\x00-\x1f\x7f@]{1,64}@[A-Za-z0-9.-]{1,255}$")
 """One bare address: anything that could become a second recipient, a header or an envelope parameter is refused."""
+
+UNAUTHENTICATED = (530, 534, 535, 538)
+"""RFC 4954, section 6: about our credentials, at whatever command."""
+OUR_SENDER = re.compile(r"5\.1\.[78]\b|5\.7\.8\b")
+"""RFC 3463 and 4954: the sender's address, our credentials."""
+POLICY = re.compile(r"5\.7\.\d")
+"""RFC 3463: not permitted. Of RCPT mostly "relay access denied", which is ours, but it may be this recipient's."""
 
 
 class Smtp:
@@ -56,16 +67,12 @@ class Smtp:
             return (
                 Outcome.unknown("timeout") if step.dotted else Outcome.failed("timeout", local_origin=not step.greeted)
             )
+        except aiosmtplib.SMTPResponseException as error:  # before OSError: a greeting that is a no is both
+            return _refused(error.code, error.message, step) if _is_no(error.code) else _no_answer(step)
         except (aiosmtplib.SMTPConnectError, aiosmtplib.SMTPServerDisconnected, OSError) as error:
             if step.dotted:
                 return Outcome.unknown("connection_lost")
             return Outcome.failed(_not_sent(error), local_origin=not step.greeted)
-        except aiosmtplib.SMTPResponseException as error:
-            if not _is_no(error.code):
-                return _no_answer(step)
-            if isinstance(error, aiosmtplib.SMTPAuthenticationError):
-                return Outcome.failed(f"smtp_{error.code}", scope=Scope.ACCOUNT)
-            return _refused(error.code)
         except aiosmtplib.SMTPException:
             return _no_answer(step)
 
@@ -84,7 +91,9 @@ class Smtp:
         kept = False
         try:
             await connection.mail(self._sender)
+            step.mailed = True
             await connection.rcpt(message.to)
+            step.named = True
             content = self._content(message)
             step.dotted = True  # from here on the final dot may have left
             response = await connection.data(content)
@@ -93,6 +102,8 @@ class Smtp:
             if not _is_no(error.code):
                 raise
             step.dotted = False  # the server answered: it did not take it
+            if not step.mailed:
+                raise  # what it has against us may be this connection's
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(connection.rset(), 1.0)
                 kept = connection.is_connected
@@ -105,7 +116,7 @@ class Smtp:
         return (
             Outcome.accepted(f"{message.notification_id}@{self._domain}")
             if response.code == 250
-            else _refused(response.code)
+            else _refused(response.code, response.message, step)
         )
 
     async def _connection(self) -> aiosmtplib.SMTP:
@@ -143,6 +154,8 @@ class _Step:
 
     def __init__(self) -> None:
         self.greeted = False
+        self.mailed = False  # it took the sender
+        self.named = False  # it took the recipient
         self.dotted = False
 
 
@@ -155,12 +168,20 @@ def _no_answer(step: _Step) -> Outcome:
     return Outcome.unknown("smtp_protocol") if step.dotted else Outcome.failed("smtp_protocol")
 
 
-def _refused(code: int) -> Outcome:
+def _refused(code: int, text: str, step: _Step) -> Outcome:
+    """What a no of the server means. An account's sends this message elsewhere and opens the breaker."""
+    reason = f"smtp_{code}"
     if code == 421:
-        return Outcome.throttled("smtp_421")
+        return Outcome.throttled(reason)
     if 400 <= code < 500:
-        return Outcome.failed(f"smtp_{code}")
-    return Outcome.rejected(f"smtp_{code}", Scope.RECIPIENT)
+        return Outcome.failed(reason)
+    if not step.mailed or code in UNAUTHENTICATED:
+        return Outcome.failed(reason, scope=Scope.ACCOUNT)
+    if step.named:
+        return Outcome.rejected(reason, Scope.MESSAGE)
+    if OUR_SENDER.match(text):
+        return Outcome.failed(reason, scope=Scope.ACCOUNT)
+    return Outcome.failed(reason) if POLICY.match(text) else Outcome.rejected(reason, Scope.RECIPIENT)
 
 
 def _not_sent(error: BaseException | None) -> str:

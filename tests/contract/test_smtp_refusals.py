@@ -1,0 +1,108 @@
+"""Whom a permanent no of an SMTP server is about: our account, the recipient, or the message."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+from dispatcher.adapters.vendors import build
+from dispatcher.core.outcome import Outcome, Scope
+from dispatcher.ports import Vendor
+from tests.contract.test_vendor_adapters import EMAIL, send
+
+YES = {"": "220 up", "EHLO": "250-up\r\n250 AUTH PLAIN", "AUTH": "235 welcome", "DATA": "354 go on", ".": "250 taken"}
+
+
+class Relay:
+    """A server that says `no` to the commands named, and yes to others. `connections`: how many it was asked for."""
+
+    def __init__(self, **no: str) -> None:
+        self.no = {{"GREETING": "", "DOT": "."}.get(verb, verb): reply for verb, reply in no.items()}
+        self.connections = 0
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        verb = ""
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while verb != "QUIT":
+                writer.write(f"{self.no.get(verb) or YES.get(verb, '250 ok')}\r\n".encode())
+                if verb == "DATA" and verb not in self.no:
+                    await reader.readuntil(b"\r\n.\r\n")
+                    verb = "."
+                    continue
+                verb = (await reader.readuntil(b"\n")).split()[0].decode().upper()
+        writer.close()
+
+
+def vendor(port: int, username: str | None = None) -> Vendor:
+    options = {"host": "127.0.0.1", "port": port, "starttls": False, "sender": "shop@example.com"}
+    login = {} if username is None else {"username": username, "password": "p"}
+    return build("smtp", "relay", "email", {**options, **login})
+
+
+async def refused(no: dict[str, str], username: str | None = None) -> Outcome:
+    server = await asyncio.start_server(Relay(**no), "127.0.0.1", 0)
+    async with server:
+        return await send(vendor(server.sockets[0].getsockname()[1], username), EMAIL)
+
+
+@pytest.mark.parametrize(
+    "no",
+    [
+        pytest.param({"GREETING": "554 5.7.1 your address is blocked"}, id="the greeting"),
+        pytest.param({"EHLO": "550 who are you", "HELO": "550 who are you"}, id="EHLO and HELO"),
+        pytest.param({"AUTH": "535 5.7.8 no such user or password"}, id="AUTH"),
+        pytest.param({"MAIL": "530 5.7.0 authentication required"}, id="MAIL, not logged in"),
+        pytest.param({"MAIL": "550 sender not allowed"}, id="MAIL, 550"),
+        pytest.param({"MAIL": "553 5.7.1 not owned by you"}, id="MAIL, 553"),
+        pytest.param({"MAIL": "554 blocked"}, id="MAIL, 554"),
+        pytest.param({"RCPT": "530 5.7.0 authentication required"}, id="RCPT, not logged in"),
+        pytest.param({"RCPT": "550 5.1.8 <shop@example.com>: domain not found"}, id="RCPT, the sender's domain"),
+        pytest.param({"DATA": "530 authentication required"}, id="DATA, not logged in"),
+    ],
+)
+async def test_a_no_to_the_account_is_no_word_about_the_recipient(no: dict[str, str]) -> None:
+    """Not sent, of account scope: the message goes to the next vendor, and the breaker opens."""
+    outcome = await refused(no, "shop")
+    (reply,) = set(no.values())
+    assert outcome == Outcome.failed(f"smtp_{reply[:3]}", scope=Scope.ACCOUNT)
+
+
+async def test_relaying_denied_goes_elsewhere() -> None:
+    """It may be this recipient alone: so it costs an attempt, and the breaker counts it, but it is no dead letter."""
+    assert await refused({"RCPT": "554 5.7.1 relay access denied"}) == Outcome.failed("smtp_554")
+
+
+@pytest.mark.parametrize("reply", ["550 5.1.1 no such user", "550 no such user", "552 5.2.2 full", "553 5.1.3 syntax"])
+async def test_a_no_to_the_recipient_is_final(reply: str) -> None:
+    assert await refused({"RCPT": reply}) == Outcome.rejected(f"smtp_{reply[:3]}", Scope.RECIPIENT)
+
+
+@pytest.mark.parametrize("verb", ["DATA", "DOT"])
+async def test_a_no_to_the_message_is_final(verb: str) -> None:
+    """Also for a policy: the same text would be refused again."""
+    assert await refused({verb: "554 5.7.1 spam"}) == Outcome.rejected("smtp_554", Scope.MESSAGE)
+
+
+@pytest.mark.parametrize("verb", ["GREETING", "AUTH", "MAIL", "RCPT", "DOT"])
+async def test_a_no_for_now_is_none_of_them(verb: str) -> None:
+    """4xx is tried again or elsewhere, and 421 is a throttle, whatever it answers."""
+    assert await refused({verb: "451 4.3.0 later"}, "shop") == Outcome.failed("smtp_451")
+    assert await refused({verb: "421 too many"}, "shop") == Outcome.throttled("smtp_421")
+
+
+async def test_a_connection_that_was_refused_the_sender_is_not_kept() -> None:
+    """What the server has against it may be over with a new log-in; one refused a recipient goes on."""
+    relay = Relay(RCPT="550 no such user")
+    server = await asyncio.start_server(relay, "127.0.0.1", 0)
+    async with server:
+        v = vendor(server.sockets[0].getsockname()[1], "shop")
+        await v.send(EMAIL, 2.0)
+        relay.no = {"MAIL": "530 5.7.0 authentication required"}
+        assert (await v.send(EMAIL, 2.0)).scope is Scope.ACCOUNT
+        assert relay.connections == 1
+        relay.no = {}
+        assert (await send(v, EMAIL)).reason == "accepted"
+        assert relay.connections == 2
