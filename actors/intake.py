@@ -17,7 +17,7 @@ from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.templates import RedisTemplateStore
 from dispatcher.adapters.redis.views import RedisViews
 from dispatcher.auth import ApiKeys
-from dispatcher.core.continuity import Break, Continuity, Mark
+from dispatcher.core.continuity import Break, Continuity, Mark, Undone
 from dispatcher.core.lanes import full_lanes
 from dispatcher.core.notification import Lane, MailboxDepth
 from dispatcher.core.plan import Plan
@@ -35,6 +35,9 @@ from dispatcher.templates.source import TemplateSource
 
 REPORT_HOLDS_S = 1.0
 """A report comes ten times a second; whoever has sent none for so long is not shown as an actor any more."""
+
+LINEAGE_S = 0.1
+"""A store with replicas is asked so often whose writes it has. Of what it wrote since, a loss cannot be noticed."""
 
 STATES = ("closed", "half_open", "open", "forced_open", "absent", "quarantined")
 
@@ -88,6 +91,7 @@ class IntakeActor:
         self._tasks.start("templates", self._refresh_templates())
         self._tasks.start("control", self._follow())
         self._tasks.start("headroom", self._watch_headroom())
+        self._tasks.start("lineage", self._watch_lineage())
         self._tasks.start("report", self._report())
         await asyncio.sleep(0)
 
@@ -181,19 +185,38 @@ class IntakeActor:
                 self.intake.headroom = Headroom(used / most if most else 0.0, lanes)
             await asyncio.sleep(1.0)
 
+    async def _watch_lineage(self) -> None:
+        while True:
+            found = None
+            with contextlib.suppress(UnavailableError):
+                found = await self.control.lineage()
+                undone = self.continuity.follow(found) if found is not None else None
+                if undone is not None:
+                    self._store_broke(undone)
+            # Without a replica nobody can be promoted, but one that was cut off from its primary a moment ago.
+            await asyncio.sleep(LINEAGE_S if found is not None and found.replicas else 1.0)
+
     async def _report(self) -> None:
         while True:
             await asyncio.sleep(self.settings.supervision.report_ms / 1000)
             with contextlib.suppress(UnavailableError):
                 await self.control.report(self._statement())
 
-    def _store_broke(self, found: Break) -> None:
-        """What was acknowledged may be gone: nobody but an operator can tell which; callers repeat with their keys."""
+    def _store_broke(self, found: Break | Undone) -> None:
+        """What was acknowledged may be gone: nobody but an operator can tell which; callers repeat with their keys.
+
+        Or only what was done with it: then it is done again, also what was marked as begun under `hold`.
+        """
         self._given.clear()  # an older copy holds the file's templates of then
         self.metrics.count("dispatcher_store_breaks", found.kind)
-        logger().error("store_broke", kind=found.kind, known=found.known.accepted, life=found.known.life)
+        if isinstance(found, Break):
+            logger().error("store_broke", kind=found.kind, known=found.known.accepted, life=found.known.life)
+            lost = "what was accepted since its copy is lost"
+        else:
+            logger().error("store_broke", kind=found.kind, known=found.known_to, life=found.stream)
+            lost = "what was settled in them may be sent again"
         moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self._broken = [*self._broken[-4:], f"{moment}: {found}; what was accepted since its copy is lost"]
+        self._broken = [*self._broken[-4:], f"{moment}: {found}; {lost}"]
 
     def _statement(self) -> dict[str, Any]:
         mark = self.continuity.mark

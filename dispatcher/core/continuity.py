@@ -4,13 +4,20 @@ A replica that was promoted, a backup that was restored, a Redis that was emptie
 happened, and triggers that were acknowledged are gone. The store therefore counts what it accepts, under a random name
 (its life) given with the first. Whoever accepts remembers the highest count it was told.
 
+A promoted replica may have every accept and lack what came after: settles, moves, the marks of `hold`. Of that Redis
+itself keeps account: it names a primary's stream of writes at random and counts its bytes, and a replica that is
+promoted tells which stream it followed, and how far it had come.
+
 Rules:
 
 1. Within one life the count never falls. Of an answer only what was known *before it was asked for* may be expected:
    answers overtake each other.
 2. Another life, a lower count, or none at all is a break. It is told once; what was found is the new expectation.
-3. Who has known nothing yet, believes. So a break is seen only by a process that outlives it: intake has two or more,
-   which tell each other.
+3. A stream that was followed not as far as it is known to have come is a break: writes are lost. A stream that followed
+   none is no word either way, for a Redis that read its file again begins with a new one as well.
+4. Who has known nothing yet, believes. So a break is seen only by a process that outlives it: intake has two or more,
+   which tell each other of accepts; of the stream each asks for itself.
+5. What was written since a process last asked it cannot miss.
 """
 
 from __future__ import annotations
@@ -40,11 +47,39 @@ class Break:
         return f"the store was {self.kind}: it had accepted {self.known.accepted} triggers"
 
 
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """The stream of writes of a primary, and how far it has come (bytes).
+
+    `followed`: another's, which it had up to `followed_to` when it was promoted; None: no replica, or none any more.
+    """
+
+    stream: str
+    come_to: int
+    replicas: int = 0
+    followed: str | None = None
+    followed_to: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """A replica was promoted that had less of its primary's `stream` than is known to have been written."""
+
+    stream: str
+    known_to: int
+    followed_to: int
+    kind: str = "lost_writes"
+
+    def __str__(self) -> str:
+        return f"the store lost the last {self.known_to - self.followed_to} bytes that it wrote"
+
+
 class Continuity:
     """What one process knows of the store's life."""
 
     def __init__(self) -> None:
         self.mark: Mark | None = None
+        self.lineage: Lineage | None = None
 
     def hear(self, mark: Mark) -> None:
         """Another process was told so; of another life it is no news, for one of the two is about to notice."""
@@ -60,6 +95,16 @@ class Continuity:
             return None
         self.mark = found
         return Break(_kind(before, found), before, found)
+
+    def follow(self, found: Lineage) -> Undone | None:
+        """Compare what the primary says with what was known when it was asked: by one who asks one time after another.
+
+        Told once, for what was found is known then.
+        """
+        known, self.lineage = self.lineage, found
+        if known is None or found.followed != known.stream or found.followed_to >= known.come_to:
+            return None
+        return Undone(known.stream, known.come_to, found.followed_to)
 
 
 def _follows(known: Mark, found: Mark | None) -> bool:

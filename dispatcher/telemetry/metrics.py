@@ -42,7 +42,7 @@ CATALOGUE: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "dispatcher_refused_outcomes": ("counter", "Outcomes that the store will not take; tried again", ("vendor",)),
     "dispatcher_lost_settles": ("counter", "Outcomes whose entry was taken over meanwhile", ("vendor",)),
     "dispatcher_data_loss_alarms": ("counter", "Entries deleted while pending; must be 0", ()),
-    "dispatcher_store_breaks": ("counter", "The store lost what it had accepted; must be 0", ("reason",)),
+    "dispatcher_store_breaks": ("counter", "The store lost accepted triggers or later writes; must be 0", ("reason",)),
     "dispatcher_receipts": ("counter", "Receipts of a vendor, by what they changed", ("vendor", "outcome")),
     "dispatcher_look_ups": ("counter", "Questions to a vendor about held ones, by answer", ("vendor", "answer")),
     "dispatcher_transitions": ("counter", "Breaker transitions", ("vendor", "to")),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.core.continuity import Continuity, Mark
+from dispatcher.core.continuity import Continuity, Lineage, Mark, Undone
 
 
 def knowing(mark: Mark | None) -> Continuity:
@@ -78,3 +78,36 @@ def test_a_store_that_only_counts_up_never_breaks(steps: list[int], data: st.Dat
         while under_way and data.draw(st.booleans()):
             asked, found = under_way.pop(data.draw(st.integers(0, len(under_way) - 1)))
             assert c.judge(asked, found) is None
+
+
+KNOWN = Lineage("a", 1000, replicas=1)
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        pytest.param(Lineage("a", 1200), None, id="the same primary"),
+        pytest.param(Lineage("b", 1100, 0, "a", 1100), None, id="a replica that had all, and more"),
+        pytest.param(Lineage("b", 1000, 0, "a", 1000), None, id="just what was known"),
+        pytest.param(Lineage("b", 999, 0, "a", 999), Undone("a", 1000, 999), id="a byte less"),
+        pytest.param(Lineage("b", 5000, 0, "a", 400), Undone("a", 1000, 400), id="less, and it has written since"),
+        pytest.param(Lineage("b", 0), None, id="read its file again"),
+        pytest.param(Lineage("b", 90, 0, "c", 90), None, id="another's replica"),
+    ],
+)
+def test_only_a_replica_that_left_its_primary_too_early_is_a_break(found: Lineage, told: Undone | None) -> None:
+    """Told once; afterwards what was found is what is known."""
+    c = Continuity()
+    assert c.follow(KNOWN) is None
+    assert c.follow(found) == told
+    assert c.lineage == found
+    assert c.follow(found) is None
+
+
+def test_who_knew_no_stream_believes() -> None:
+    c = Continuity()
+    assert c.follow(Lineage("b", 90, 0, "a", 90)) is None
+
+
+def test_what_is_undone_is_told_in_bytes() -> None:
+    assert str(Undone("a", 1000, 400)) == "the store lost the last 600 bytes that it wrote"

@@ -16,7 +16,7 @@ from typing import Any
 
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.scripts import UNAVAILABLE, Client, run_one
-from dispatcher.core.continuity import Mark
+from dispatcher.core.continuity import Lineage, Mark
 from dispatcher.core.notification import PRIORITIES, MailboxDepth
 from dispatcher.core.plan import Beat, Override, Plan
 from dispatcher.errors import StaleTermError, UnavailableError
@@ -253,6 +253,21 @@ class RedisControl:
         """What the store has accepted in its life; None: nothing yet, or nothing any more."""
         life, accepted = await self._read(self._redis.hmget(self._keys.ledger, ["life", "n"]))
         return Mark(life, int(accepted)) if life and accepted else None
+
+    async def lineage(self) -> Lineage | None:
+        """Whose writes the store has; None: it is no primary, or does not tell."""
+        info = await self._read(self._redis.info("replication"))
+        if info.get("role") != "master" or "master_replid" not in info:
+            return None
+        # The first byte that it did not have of the stream that it followed; -1: it has followed none since its start.
+        first_missed = int(info.get("second_repl_offset", -1))
+        return Lineage(
+            str(info["master_replid"]),
+            int(info["master_repl_offset"]),
+            int(info.get("connected_slaves", 0)),
+            str(info["master_replid2"]) if first_missed >= 0 else None,
+            max(0, first_missed - 1),
+        )
 
     async def _publish(self, channel: str, body: dict[str, Any]) -> None:
         await self._read(self._redis.publish(channel, json.dumps(body, separators=(",", ":"))))

