@@ -35,7 +35,7 @@ from dispatcher.wire.trigger import TriggerRequest, body_hash, parse_trigger, ph
 
 CELL = "0"
 WAITING_MAX = 4096
-"""Requests that may wait for a round trip; beyond it the answer is 503 at once, not a timeout later."""
+"""Requests that may wait for a round trip; one more, and the oldest, whom none would reach, has its 503 at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ class Intake:
 
     async def _commit(self, trigger: NewTrigger) -> Accepted:
         if len(self._waiting) >= WAITING_MAX:
-            raise UnavailableError("too many requests wait")
+            _fail([self._waiting.popleft()], UnavailableError("too many requests wait"))
         future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._waiting.append((trigger, future))
         self._wanted.set()

@@ -40,7 +40,7 @@ def body(n: int = 0, **changes: Any) -> dict[str, Any]:
 
 
 class SlowStore(MemoryStore):
-    """Takes its time, and notes the size of each round trip."""
+    """Takes its time, and notes the size of each round trip, and the order of what it was given."""
 
     took_s = 0.01
     away = False
@@ -48,12 +48,14 @@ class SlowStore(MemoryStore):
     def __init__(self, stage: Stage) -> None:
         super().__init__(stage.cell)
         self.trips: list[int] = []
+        self.stored: list[str] = []
 
     async def accept(self, triggers: Sequence[NewTrigger]) -> list[str]:
         self.trips.append(len(triggers))
         await asyncio.sleep(self.took_s)
         if self.away:
             raise UnavailableError("away")
+        self.stored += [trigger.id for trigger in triggers]
         return await super().accept(triggers)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from unittest import mock
 
 import pytest
 
@@ -80,4 +81,27 @@ async def test_a_queue_that_one_round_trip_holds_keeps_its_order() -> None:
     desk.store.took_s = 0.01
     answers = await asyncio.gather(first, *rest)
     assert desk.store.trips == [1, 40]
-    assert len({answer.id for answer in answers}) == 41
+    assert desk.store.stored == [answer.id for answer in answers]
+
+
+@virtual
+async def test_beyond_the_bound_the_oldest_goes() -> None:
+    """No round trip would reach it, but the latest in its place. Where the oldest has left, nobody is refused."""
+    desk = Desk(intake={"group_commit_max": GROUP})
+    desk.store.took_s = TRIP_S
+    with mock.patch("dispatcher.intake.WAITING_MAX", 4):
+        under_way = desk.post(0)
+        await asyncio.sleep(0.01)
+        oldest, left, third, fourth = (desk.post(n) for n in range(1, 5))
+        await asyncio.sleep(0.01)
+        left.cancel()
+        first_of_more = desk.post(5)
+        await asyncio.sleep(0.01)
+        assert "too many requests wait" in str(oldest.exception())
+        more = [first_of_more, desk.post(6), desk.post(7)]
+        await asyncio.sleep(0.01)
+        assert [post.done() for post in (third, fourth, *more)] == [True, False, False, False, False]
+        assert "too many requests wait" in str(third.exception())
+        assert len(desk.intake._waiting) == 4
+    answers = await asyncio.gather(under_way, fourth, *more)
+    assert desk.store.stored == [answers[n].id for n in (0, 3, 4, 1, 2)]
