@@ -30,14 +30,17 @@ def receipt_links(settings: Settings) -> ReceiptLinks | None:
     return ReceiptLinks(found.public_url, resolve(found.secret))
 
 
-async def until_available(step: Callable[[], Awaitable[Any]]) -> Any:
-    """Repeat `step` until the store answers: a Redis that still loads must not fail a deployment."""
+async def until_available(step: Callable[[], Awaitable[Any]], chance: Callable[[], float]) -> Any:
+    """Repeat `step` until the store answers: a Redis that still loads must not fail a deployment.
+
+    After 0.1, 0.2 … 1 s, each half as long or up to half as long again: all new actors wait for the same Redis.
+    """
     wait_s = 0.1
     while True:
         try:
             return await step()
         except UnavailableError:
-            await asyncio.sleep(wait_s)
+            await asyncio.sleep(wait_s * (0.5 + chance()))
             wait_s = min(1.0, wait_s * 2)
 
 

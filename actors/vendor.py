@@ -149,7 +149,7 @@ class VendorActor:
         courier = self._courier
         await self._begin_where_it_was_left()
         while not self._stopping:
-            courier.begin(await until_available(self._register))
+            courier.begin(await until_available(self._register, self._chance))
             logger().info("incarnation_begun", incarnation=courier.me, vendor=self._name)
             self._changed.set()
             watch = asyncio.ensure_future(self._watch_link())
@@ -164,14 +164,14 @@ class VendorActor:
 
     async def _begin_where_it_was_left(self) -> None:
         """Start in the state that the vendor is known to be in: a new actor must not stampede one that is down."""
-        plan = await until_available(self._control.plan)
+        plan = await until_available(self._control.plan, self._chance)
         entry = None if plan is None else plan.vendors.get(self._name)
         written, age_ms, lives = None, 0, False
-        found = await until_available(lambda: self._control.recall(self._name))
+        found = await until_available(lambda: self._control.recall(self._name), self._chance)
         if found is not None:
             with contextlib.suppress(KeyError, TypeError, ValueError):  # of another version: as if nothing were there
                 written, age_ms = BreakerSnapshot.from_dict(found[0]["breaker"]), found[1]
-                lives = found[0]["incarnation"] in await until_available(self._control.live)
+                lives = found[0]["incarnation"] in await until_available(self._control.live, self._chance)
         was = decide_beginning(written, lives, None if entry is None else entry.state)
         if was is not None:
             self._courier.breaker.restore(was, age_ms * MS_NS, self._now_ns())
@@ -183,7 +183,7 @@ class VendorActor:
         courier, old = self._courier, self._courier.me
         logger().warning("incarnation_ended", incarnation=old, vendor=self._name)
         await courier.finish(self._config.timeout_s + 2.0)
-        await until_available(lambda: self._control.stopped(old))
+        await until_available(lambda: self._control.stopped(old), self._chance)
         courier.stopping = self._stopping
 
     async def _register(self) -> str:
