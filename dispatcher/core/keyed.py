@@ -8,8 +8,9 @@ Rules:
 3. Results of a child that is not closed stay away from the parent, and so do calls in flight of a child that opens: a
    single bad key never opens the vendor. A child needs the fewer calls for its verdict, so it always falls first.
 4. Only under a closed parent are there children. Whatever else it becomes, also closed anew, they are forgotten.
-5. At most `KEYS_MAX` children. Room is made by the closed one without calls in flight that was used longest ago; where
-   there is none, a further key has the parent alone.
+5. At most `KEYS_MAX` children. Room is made by one that is as good as new, the one used longest ago of them: closed, no
+   call in flight, nothing failed or slow in its window, its openings forgotten. Where there is none, a further key has
+   the parent alone: many keys in turn must not wipe out what is known of a bad one before its verdict.
 6. Where the parent's results are summed with those of other replicas, one key's are left out that alone makes them bad:
    below the verdict of each replica, but not of all together, a single bad key would open the vendor (`evidence`).
 
@@ -23,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from dispatcher.core.breaker import Breaker, BreakerConfig, BreakerResult, BreakerState, Permit, Refused
-from dispatcher.core.breaker_config import SECOND_NS
+from dispatcher.core.breaker_config import MS_NS, SECOND_NS
 from dispatcher.core.window import Counts, Rows, Window, window_of
 
 KEYS_MAX = 64
@@ -38,6 +39,7 @@ class _Child:
     flying: dict[Permit, Permit | None] = field(default_factory=dict)  # the parent's → the child's
     told: BreakerState = BreakerState.CLOSED
     left_closed_ns: int | None = None  # None: it is closed
+    closed_ns: int = 0  # since when, if ever it was not
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,19 +195,27 @@ class KeyedBreakers:
     def _child(self, key: str, now_ns: int) -> _Child | None:
         child = self._children.pop(key, None)
         if child is None:
-            if len(self._children) >= KEYS_MAX and not self._evict():
+            if len(self._children) >= KEYS_MAX and not self._evict(now_ns):
                 return None
             told = window_of(Rows(self._config.window_type, self._config.window_size), 0, now_ns)
             child = _Child(Breaker(self._config, now_ns, self._chance), told)
         self._children[key] = child
         return child
 
-    def _evict(self) -> bool:
+    def _evict(self, now_ns: int) -> bool:
         for key, child in self._children.items():
-            if child.breaker.state is BreakerState.CLOSED and not child.flying:
+            if self._is_as_new(child, now_ns):
                 del self._children[key]
                 return True
         return False
+
+    def _is_as_new(self, child: _Child, now_ns: int) -> bool:
+        if child.flying or child.breaker.state is not BreakerState.CLOSED:
+            return False
+        found = child.breaker.metrics(now_ns)
+        # Without a decay closing forgets the openings; else the breaker itself does so only when it opens again.
+        forgets_ns = found.attempts * self._config.attempts_decay_ms * MS_NS
+        return not found.failed and not found.slow and now_ns - child.closed_ns >= forgets_ns
 
     def _any_works(self, now_ns: int) -> bool:
         since_ns = now_ns - ALIVE_S * SECOND_NS
@@ -231,5 +241,6 @@ class KeyedBreakers:
             if event.to is not None and event.to is not child.told:
                 if BreakerState.CLOSED in (child.told, event.to):
                     child.left_closed_ns = None if event.to is BreakerState.CLOSED else now_ns
+                    child.closed_ns = now_ns
                 child.told = event.to
                 self._changes.append(KeyChange(key, event.to, event.reason))

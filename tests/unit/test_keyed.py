@@ -202,6 +202,68 @@ def test_keys_are_bounded_and_only_idle_closed_ones_make_room() -> None:
     assert set(calls.keys._children) == known == {"FR", *(f"Y{n}" for n in range(KEYS_MAX - 1))}
 
 
+def test_a_bad_country_among_very_many_is_found() -> None:
+    """Each time between two of its failures more others are called than there is room for: it is not begun anew."""
+    calls = Calls()
+    n = 0
+    for _ in range(CONFIG.consecutive_failures):
+        for _ in range(2 * KEYS_MAX):
+            n += 1
+            calls.now_ns -= 9 * MS  # a thousand calls a second
+            calls.call(f"X{n}", OK)
+        assert calls.call("FR", FAIL)
+    assert calls.cut_off() == {"FR": "open"}
+    assert calls.parent.state is BreakerState.CLOSED
+
+
+def test_a_country_with_little_traffic_is_judged_by_failures_in_a_row() -> None:
+    """A call a minute is below every minimum: its rate is never known, but the tenth failure in a row is."""
+    calls = Calls()
+    for n in range(CONFIG.consecutive_failures):
+        assert calls.cut_off() == {}, n
+        calls.wait(60.0)
+        calls.call("DE", OK)
+        assert calls.call("FR", FAIL)
+    assert calls.cut_off() == {"FR": "open"}
+
+
+def full_of(calls: Calls, result: BreakerResult, took_ms: int = 10) -> set[str]:
+    """Every place is one's whose last call ended so."""
+    for n in range(KEYS_MAX):
+        permit = calls.keys.acquire(f"X{n}", calls.now_ns)
+        assert isinstance(permit, Permit)
+        calls.keys.record(permit, result, took_ms * MS, calls.now_ns)
+    return set(calls.keys._children)
+
+
+@pytest.mark.parametrize(("result", "took_ms"), [(FAIL, 10), (OK, 6_000)], ids=["failed", "slow"])
+def test_where_nobody_is_as_new_a_further_country_shares_the_vendors(result: BreakerResult, took_ms: int) -> None:
+    """Until what failed is out of its window."""
+    calls = Calls(BreakerConfig(min_calls=1000, consecutive_failures=0))
+    known = full_of(calls, result, took_ms)
+    assert calls.call("DE", OK)
+    assert set(calls.keys._children) == known
+    calls.wait(float(CONFIG.window_size + 1))
+    assert calls.call("DE", OK)
+    assert set(calls.keys._children) == (known | {"DE"}) - {"X0"}
+
+
+def test_one_that_was_cut_off_keeps_its_place_until_its_opening_is_forgotten() -> None:
+    """The next wait of one that fails again soon is longer, whoever else was called in between."""
+    calls = Calls()
+    calls.call("DE", OK)
+    while calls.call("FR", FAIL):
+        calls.call("DE", OK)
+    calls.wait(CONFIG.open_wait_ms / 1000)
+    calls.call("DE", OK)
+    while calls.cut_off():
+        assert calls.call("FR", OK)
+    for seconds, kept in ((CONFIG.attempts_decay_ms / 1000 - 1.0, True), (3.0, False)):
+        calls.wait(seconds)
+        full_of(calls, OK)
+        assert ("FR" in calls.keys._children) is kept
+
+
 def test_a_vendor_s_breaker_begun_anew_has_no_countries_of_before() -> None:
     """`close` said and taken back between two calls, or a reset: nobody looked while it was something else."""
     for anew in (
