@@ -92,7 +92,10 @@ ROWS = (
         "intake replicas accepting from 64 clients, CPU of the service a trigger", "scaling", readings.scaling("accept")
     ),
     Row("tenfold step: first more vendor actor", "elastic", readings.elastic, 10, None, " s"),
-    Row("tenfold step: oldest waiting under 1 s again, amid the step", "elastic", readings.elastic_age, STEP_S, None, " s"),
+    Row(
+        "tenfold step: oldest waiting under 1 s again, amid the step",
+        *("elastic", readings.elastic_age, STEP_S, None, " s"),
+    ),
     Row(
         "store slow for 30 s, 2 requests in hand wanted: first more intake replica",
         *("intake_elastic", readings.intake_elastic, 10, None, " s"),
