@@ -7,7 +7,6 @@ posted; misdirected: received by somebody else. Matching is by the order number 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +35,7 @@ class Verdict:
     by_vendor: dict[str, int] = field(default_factory=dict)
     delivery_s: list[float] = field(default_factory=list)
     delivered_at: dict[str, float] = field(default_factory=dict)
+    copies: dict[str, list[tuple[float, str]]] = field(default_factory=dict)  # of what is duplicated: when, by whom
 
     @property
     def clean(self) -> bool:
@@ -51,8 +51,7 @@ def judge(
 ) -> Verdict:
     """`received`: vendor → its deliveries; `channels`: vendor → channel, of the channels each trigger means."""
     verdict = Verdict()
-    found: Counter[str] = Counter()
-    first: dict[str, float] = {}
+    copies: dict[str, list[tuple[float, str]]] = {}
     sent_to: dict[str, set[str]] = {}
     for vendor, deliveries in received.items():
         count = 0
@@ -61,23 +60,23 @@ def judge(
             if match is None:
                 continue
             name = f"{match.group(1)}/{channels[vendor]}"
-            found[name] += 1
+            copies.setdefault(name, []).append((delivery["t"], vendor))
             sent_to.setdefault(name, set()).add(_plain(delivery["to"]))
-            first[name] = min(first.get(name, delivery["t"]), delivery["t"])
             count += 1
         verdict.by_vendor[vendor] = count
+    first = {name: min(times)[0] for name, times in copies.items()}
     known: set[str] = set()
     for post in posted:
         names = [f"{post.key}/{channel}" for channel in sorted(set(channels.values()))]
         known.update(names)
         if post.accepted_s is None:
             verdict.unacknowledged += 1
-            verdict.recovered += any(name in found for name in names)
+            verdict.recovered += any(name in copies for name in names)
             continue
         verdict.accepted += 1
         verdict.expected += len(names)
         for name in names:
-            if name in found:
+            if name in copies:
                 verdict.delivered += 1
                 verdict.delivery_s.append(first[name] - post.due_s)
                 verdict.delivered_at[name] = first[name]
@@ -86,8 +85,9 @@ def judge(
                     verdict.misdirected.append(name)
             else:
                 verdict.lost.append(name)
-    verdict.duplicated = {name: count - 1 for name, count in found.items() if count > 1}
-    verdict.unexpected = sorted(set(found) - known)
+    verdict.copies = {name: sorted(times) for name, times in copies.items() if len(times) > 1}
+    verdict.duplicated = {name: len(times) - 1 for name, times in verdict.copies.items()}
+    verdict.unexpected = sorted(set(copies) - known)
     return verdict
 
 

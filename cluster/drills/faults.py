@@ -16,12 +16,13 @@ from cluster.service import Service
 
 FIRST, SECOND = "sms-a", "sms-b"
 """The SMS chain of the sandbox's configuration: drills break its first vendor."""
+EVERY = (FIRST, SECOND, "email-a", "email-b")
 
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """One fault. `sick` are vendors whose own call log tells the failover; `kills`: calls in flight may be repeated.
-    `settles_late`: so may what is sent while it lasts, for it is not settled before."""
+    """One fault. `sick` are vendors whose own call log tells the failover. `repeats`: vendors of which may be repeated
+    what is in flight or unsettled when it begins. `wakes`: who makes those calls sleeps, and goes on at its end."""
 
     name: str
     about: str
@@ -29,8 +30,8 @@ class Drill:
     begin: Callable[[Service], None]
     end: Callable[[Service], None] = lambda service: None
     sick: tuple[str, ...] = ()
-    kills: bool = False
-    settles_late: bool = False
+    repeats: tuple[str, ...] = ()
+    wakes: bool = False
 
 
 def _fault(mode: str, *vendors: str, ratio: float = 1.0) -> Callable[[Service], None]:
@@ -121,26 +122,32 @@ DRILLS = {
         Drill(
             "all-vendors-down", "both SMS vendors answer 500", 8, _fault("error", FIRST, SECOND), _heal, (FIRST, SECOND)
         ),
-        Drill("actor-kill", f"the actor of {FIRST} is killed", 6, _signal(f"ServeReplica:vendor-{FIRST}"), kills=True),
+        Drill(
+            "actor-kill",
+            f"the actor of {FIRST} is killed",
+            6,
+            _signal(f"ServeReplica:vendor-{FIRST}"),
+            repeats=(FIRST,),
+        ),
         Drill(
             "actor-freeze",
             f"the actor of {FIRST} stops for 5 s (SIGSTOP) and wakes",
             5,
             _signal(f"ServeReplica:vendor-{FIRST}", signal.SIGSTOP),
             _signal(f"ServeReplica:vendor-{FIRST}", signal.SIGCONT),
-            kills=True,
-            settles_late=True,
+            repeats=(FIRST,),
+            wakes=True,
         ),
         Drill("supervisor-kill", "the supervisor is killed", 6, _signal("ServeReplica:supervisor")),
         Drill("intake-kill", "one of two intake replicas is killed", 6, _signal("ServeReplica:intake")),
-        Drill("redis-restart", "Redis is killed and started again", 6, _kill_redis, kills=True, settles_late=True),
+        Drill("redis-restart", "Redis is killed and started again", 6, _kill_redis, repeats=EVERY),
         Drill(
             "stack-kill",
             "everything is killed at once, and `up` is called again",
             0,
             Service.kill_everything,
             _start_again,
-            kills=True,
+            repeats=EVERY,
         ),
         Drill("cores-taken", "others want every core for 10 s", 10, _hogs.begin, _hogs.end),
         Drill("proxy-kill", "haproxy is killed", 8, _kill_haproxy),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +22,10 @@ from cluster.witness import Verdict
 STEADY_S = 4.0
 AFTER_S = 8.0
 DRAIN_S = 60.0
+CALL_S, SETTLE_S, BUSY_S = 0.05, 0.1, 0.35
+"""A sandbox vendor's call, the settle interval, and the share of a busy machine: its clocks, and whose turn it is."""
+WAKES_MAX = 1
+"""Who wakes asks no vendor before he knows that he lives. Asleep just after he knew: one call, for one was his turn."""
 AROUND_S = 10.0
 """What draining, judging and the way back to the steady state take in most drills."""
 _start = itertools.count(1, 100_000)
@@ -40,15 +46,17 @@ def judged(service: Service, posted: list[Posted], drain_s: float = DRAIN_S) -> 
     keys = {p.key for p in posted}
     verdict.unexpected = [name for name in verdict.unexpected if name.split("/")[0] not in _given]
     verdict.duplicated = {n: c for n, c in verdict.duplicated.items() if n.split("/")[0] in keys}
+    verdict.copies = {n: c for n, c in verdict.copies.items() if n in verdict.duplicated}
     return verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """When a fault was there. Epoch seconds."""
+    """When a fault was there. Epoch seconds; `hit_s`: what it kills, stops or breaks is so by then."""
 
     drill: Drill
     began_s: float
+    hit_s: float
     ended_s: float
 
 
@@ -62,24 +70,49 @@ class Run:
     on_unknown: str = "resend"
     held: list[str] = field(default_factory=list)  # never received, and the service says so: maybe sent, never again
     began_s: float = field(default_factory=time.time)
+    rate_per_s: float = 100.0  # of triggers: as many notifications on each channel
 
     @property
     def fault_s(self) -> float:
         return self.faults[0].began_s
 
-    def repeats_outside(self, before_s: float, after_s: float = 0.3) -> list[str]:
-        """Repeated notifications that no kill explains: first delivered neither within `before_s` before one, nor until
-        `after_s` after it; of what sleeps or is away, after its end, since nothing is settled meanwhile."""
-        first = self.verdict.delivered_at
-        spans = [
-            (w.began_s - before_s, (w.ended_s if w.drill.settles_late else w.began_s) + after_s)
-            for w in self.faults
-            if w.drill.kills
-        ]
+    def unexplained(self) -> list[str]:
+        """Repeated notifications, each as often as no fault explains it.
+
+        A fault explains one repeat of a notification, if a vendor that it befell (`Drill.repeats`) had it
+        - just before: within a call, the settle interval and `BUSY_S` it may have been unsettled;
+        - on its way then: received a call and `BUSY_S` later at most;
+        - on its way while the caller slept: received once more on waking, `WAKES_MAX` of them.
+        Of no channel more than came in so long: what is beyond that was not in flight.
+        """
+        left = {name: len(copies) - 1 for name, copies in self.verdict.copies.items()}
+        for window in self.faults:
+            for names, most in self._excuses(window):
+                used: Counter[str] = Counter()
+                for name in names:
+                    channel = name.rpartition("/")[2]
+                    if left[name] and used[channel] < most:
+                        used[channel] += 1
+                        left[name] -= 1
+        return [name for name, count in left.items() for _ in range(count)]
+
+    def _excuses(self, window: Window) -> list[tuple[list[str], int]]:
+        """Of each reason: what was repeated for it, and the most that may have been."""
+        most = math.ceil(self.rate_per_s * (CALL_S + SETTLE_S + BUSY_S))
+        unsettled_s = window.began_s - CALL_S - SETTLE_S - BUSY_S
+        found = [(self._copied(window, unsettled_s, window.hit_s, slice(None, -1)), most)]
+        if window.drill.wakes:
+            found.append((self._copied(window, window.ended_s - BUSY_S, window.ended_s, slice(1, None)), WAKES_MAX))
+        return found
+
+    def _copied(self, window: Window, from_s: float, to_s: float, which: slice) -> list[str]:
+        """What a vendor of the fault received then, or a call later, as one of the copies that are meant."""
+        to_s += CALL_S + BUSY_S
+        vendors = window.drill.repeats
         return [
             name
-            for name in self.verdict.duplicated
-            if not any(begin <= first.get(name, 0.0) <= end for begin, end in spans)
+            for name, copies in self.verdict.copies.items()
+            if any(vendor in vendors and from_s <= at_s <= to_s for at_s, vendor in copies[which])
         ]
 
 
@@ -107,7 +140,7 @@ def perform(
     if on_unknown == "hold":
         held = [name for name in verdict.lost if _is_held(service, name)]
         verdict.lost = [name for name in verdict.lost if name not in held]
-    return Run(posted, faults, verdict, on_unknown, held, began_s)
+    return Run(posted, faults, verdict, on_unknown, held, began_s, rate)
 
 
 def _is_held(service: Service, name: str) -> bool:
@@ -154,8 +187,9 @@ def storm(service: Service, rate: float, minutes: float, every_s: float, seed: i
 def _break(service: Service, drill: Drill, seconds: float, faults: list[Window]) -> None:
     began_s = time.time()
     drill.begin(service)
+    hit_s = time.time()
     try:
         time.sleep(seconds)
     finally:
         drill.end(service)
-        faults.append(Window(drill, began_s, time.time()))
+        faults.append(Window(drill, began_s, hit_s, time.time()))

@@ -17,9 +17,6 @@ from cluster.load import percentile
 from cluster.service import Service
 from dispatcher.errors import DispatcherError
 
-IN_FLIGHT_S = 0.5
-"""What a kill may repeat was sent within it: settle interval 0.1 s, a call's 0.05 s, the clocks of a busy machine."""
-
 KEEP_UP_S = 5.0
 
 LATE_S = 1.0
@@ -42,7 +39,7 @@ FIELDS = {
     "delivered": "notifications received by vendors",
     "held": "under `hold`: maybe sent, never received, and kept back by the service instead of sent again",
     "lost": "acknowledged, never received and not held",
-    "repeated in flight": "received twice, first within the window before a kill",
+    "repeated in flight": "received twice, and in flight or unsettled when its vendor's actor was killed or stopped",
     "repeated": "received twice, otherwise",
 }
 
@@ -50,7 +47,7 @@ FIELDS = {
 def figures(service: Service, run: Run) -> dict[str, Any]:
     """The figures of one run, by the names in FIELDS; None where one does not apply."""
     v, fault_s = run.verdict, run.fault_s
-    outside = run.repeats_outside(IN_FLIGHT_S)
+    unexplained = len(run.unexplained())
     found: dict[str, Any] = {
         "steady p99 ms": _ms([p for p in run.posted if p.due_s < fault_s]),
         "fault p99 ms": _ms([p for p in run.posted if p.due_s >= fault_s]),
@@ -71,8 +68,8 @@ def figures(service: Service, run: Run) -> dict[str, Any]:
         "held": len(run.held) if run.on_unknown == "hold" else None,
         "lost": len(v.lost),
         "misdirected": len(v.misdirected) + len(v.unexpected),
-        "repeated in flight": len(v.duplicated) - len(outside) if run.on_unknown == "resend" else 0,
-        "repeated": len(outside) if run.on_unknown == "resend" else len(v.duplicated),
+        "repeated in flight": v.repeats - unexplained if run.on_unknown == "resend" else 0,
+        "repeated": unexplained if run.on_unknown == "resend" else v.repeats,
     }
     if len(run.faults) == 1 and run.faults[0].drill.sick:
         window = run.faults[0]

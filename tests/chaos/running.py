@@ -15,17 +15,29 @@ RATE = 50.0
 
 
 def under_load(
-    service: Service, fault: Callable[[], None], seconds: float = 8.0, drain_s: float = 40.0, rate: float = RATE
+    service: Service,
+    fault: Callable[[], None],
+    seconds: float = 8.0,
+    drain_s: float = 40.0,
+    rate: float = RATE,
+    repeats: tuple[str, ...] = (),
+    wakes: bool = False,
+    on_unknown: str = "resend",
 ) -> Run:
-    """Post `rate` triggers a second, call `fault` after 3 s, wait until everything acknowledged is delivered; judge."""
+    """Post `rate` triggers a second, call `fault` after 3 s, wait until everything acknowledged is delivered; judge.
+
+    `repeats`, `wakes`: as in `Drill`. Who sleeps is awake again when `fault` returns. Under `hold` some never comes.
+    """
 
     def script(faults: list[Window]) -> None:
         time.sleep(3.0)
         began_s = time.time()
-        faults.append(Window(Drill("test", "", 0, lambda _: None, kills=True), began_s, began_s))
+        drill = Drill("test", "", 0, lambda _: None, repeats=repeats, wakes=wakes)
         fault()
+        ended_s = time.time()
+        faults.append(Window(drill, began_s, began_s if wakes else ended_s, ended_s))
 
-    return perform(service, rate, seconds, script, drain_s)
+    return perform(service, rate, seconds, script, drain_s if on_unknown == "resend" else drain_s / 3, on_unknown)
 
 
 def kill(pids: list[int], number: signal.Signals = signal.SIGKILL) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from cluster.demo import CHANNELS
 from cluster.drills.bars import BARS, Bar, bar_of, judged
 from cluster.drills.command import STORM
-from cluster.drills.faults import DRILLS, Drill
+from cluster.drills.faults import DRILLS, EVERY, FIRST, Drill
 from cluster.drills.play import Run, Window
 from cluster.drills.report import FIELDS, begun_before_s, kept_up, summary, switches_a_minute, wrong
 from cluster.load import Posted
@@ -38,29 +39,79 @@ def test_switches_are_counted_in_the_worst_minute(switches_s: list[float], most:
     assert switches_a_minute(history[::-1], 100.0) == most
 
 
-def fault(began_s: float, *, kills: bool = True, settles_late: bool = False) -> Window:
-    drill = Drill("x", "", 5, lambda service: None, kills=kills, settles_late=settles_late)
-    return Window(drill, began_s, began_s + 5)
+def fault(began_s: float, *repeats: str, wakes: bool = False) -> Window:
+    """It took 0.1 s to befall, and lasted for 5."""
+    return Window(
+        Drill("x", "", 5, lambda service: None, repeats=repeats, wakes=wakes), began_s, began_s + 0.1, began_s + 5
+    )
+
+
+KILL, NODE, FREEZE = fault(100, "a"), fault(100, "a", "b"), fault(100, "a", wakes=True)
 
 
 @pytest.mark.parametrize(
-    ("first_s", "windows", "explained"),
+    ("copies", "windows", "unexplained"),
     [
-        pytest.param(99.7, [fault(100)], True, id="in flight at the kill"),
-        pytest.param(99.0, [fault(100)], False, id="long before it"),
-        pytest.param(104.0, [fault(100)], False, id="long after it"),
-        pytest.param(104.0, [fault(100, settles_late=True)], True, id="sent while nothing is settled"),
-        pytest.param(106.0, [fault(100, settles_late=True)], False, id="sent when it is over"),
-        pytest.param(99.9, [fault(100, kills=False)], False, id="a vendor's outage explains nothing"),
-        pytest.param(99.9, [fault(50, settles_late=True), fault(100, kills=False)], False, id="nor a kill elsewhere"),
+        pytest.param([(99.7, "a"), (102.5, "a")], [KILL], 0, id="in flight at the kill"),
+        pytest.param([(99.7, "a"), (102.5, "b")], [KILL], 0, id="and sent by the fallback"),
+        pytest.param([(100.45, "a"), (102.5, "a")], [KILL], 0, id="received when its caller was dead"),
+        pytest.param([(99.4, "a"), (102.5, "a")], [KILL], 1, id="long settled"),
+        pytest.param([(100.6, "a"), (102.5, "a")], [KILL], 1, id="sent after it"),
+        pytest.param([(99.7, "b"), (102.5, "a")], [KILL], 1, id="of another vendor, which was well"),
+        pytest.param([(99.7, "b"), (102.5, "a")], [NODE], 0, id="of another vendor, which was killed too"),
+        pytest.param([(60.0, "a"), (99.7, "a")], [KILL], 1, id="the repeat itself was in flight"),
+        pytest.param([(99.7, "a"), (102.0, "a"), (103.0, "a")], [KILL], 1, id="twice more, and one kill"),
+        pytest.param([(49.7, "a"), (99.7, "a"), (103.0, "a")], [fault(50, "a"), KILL], 0, id="twice more, two kills"),
+        pytest.param([(99.7, "a"), (102.5, "a")], [FREEZE], 0, id="in flight at the freeze"),
+        pytest.param([(102.5, "b"), (105.1, "a")], [FREEZE], 0, id="begun before the freeze, sent on waking"),
+        pytest.param([(102.5, "b"), (105.1, "b")], [FREEZE], 1, id="not by him who woke"),
+        pytest.param([(102.5, "b"), (105.1, "a")], [KILL], 1, id="the dead do not wake"),
+        pytest.param([(101.0, "b"), (102.5, "b")], [FREEZE], 1, id="by others while he slept"),
+        pytest.param([(104.8, "a"), (105.2, "a")], [NODE], 1, id="while Redis is away"),
+        pytest.param([(99.9, "a"), (102.5, "a")], [fault(100)], 1, id="a vendor's outage explains nothing"),
+        pytest.param([(99.9, "a"), (102.5, "a")], [fault(50, "a"), fault(100)], 1, id="nor a kill long ago"),
     ],
 )
-def test_a_repeat_is_explained_by_a_kill_that_covered_it(
-    first_s: float, windows: list[Window], explained: bool
+def test_a_repeat_is_explained_by_a_fault_that_covered_it(
+    copies: list[tuple[float, str]], windows: list[Window], unexplained: int
 ) -> None:
-    """By when the vendors had it first."""
-    verdict = Verdict(delivered_at={"N1/sms": first_s}, duplicated={"N1/sms": 2})
-    assert (Run([], windows, verdict).repeats_outside(0.5) == []) is explained
+    """By when its vendor had it, and which that was."""
+    verdict = Verdict(copies={"N1/sms": copies})
+    assert Run([], windows, verdict).unexplained() == ["N1/sms"] * unexplained
+
+
+@pytest.mark.parametrize(
+    ("windows", "sent", "unexplained"),
+    [
+        pytest.param([KILL], 50, 0, id="what comes in half a second"),
+        pytest.param([KILL], 53, 3, id="more"),
+        pytest.param([FREEZE], 50, 0, id="who sleeps had no more"),
+        pytest.param([FREEZE], 53, 3, id="more than a sleeper had"),
+    ],
+)
+def test_a_fault_explains_no_more_than_was_in_flight(windows: list[Window], sent: int, unexplained: int) -> None:
+    """At a hundred a second on each of two channels; each has its own bound."""
+    copies = {f"N{n}/sms": [(99.9, "a"), (103.0, "a")] for n in range(sent)}
+    copies |= {f"M{n}/email": [(99.9, "a"), (103.0, "a")] for n in range(50)}
+    assert len(Run([], windows, Verdict(copies=copies), rate_per_s=100.0).unexplained()) == unexplained
+
+
+def test_of_those_on_waking_one_is_explained() -> None:
+    """Others would have been sent by one who did not ask whether he lives."""
+    copies = {f"N{n}/sms": [(102.5, "b"), (105.05, "a")] for n in range(3)}
+    assert len(Run([], [FREEZE], Verdict(copies=copies)).unexplained()) == 2
+
+
+def test_every_fault_that_kills_says_whose_calls() -> None:
+    """Of a vendor there is; what kills no vendor actor and no Redis explains nothing."""
+    said = {name: drill.repeats for name, drill in DRILLS.items() if drill.repeats}
+    assert said == {
+        "actor-kill": (FIRST,),
+        "actor-freeze": (FIRST,),
+        "redis-restart": EVERY,
+        "stack-kill": EVERY,
+    }
+    assert set(EVERY) == CHANNELS.keys()
 
 
 def posts(due_s: list[float]) -> list[Posted]:
@@ -86,7 +137,7 @@ def test_kept_up_is_the_worst_five_seconds_of_the_fault(late_s: dict[int, float]
     """Ten triggers a second, broken from second 10 to 20."""
     due = [n / 10 for n in range(300)]
     drill = Drill("x", "", 10, lambda service: None)
-    run = run_of(due, [at + late_s.get(n, 0.0) for n, at in enumerate(due)], Window(drill, 10.0, 20.0))
+    run = run_of(due, [at + late_s.get(n, 0.0) for n, at in enumerate(due)], Window(drill, 10.0, 10.0, 20.0))
     assert kept_up(run) == share
 
 
