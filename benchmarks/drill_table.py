@@ -30,7 +30,9 @@ class Row:
 
 ROWS = (
     Row("vendor-error", "a vendor answers 500", "failover s", "failover"),
+    Row("vendor-error", "", "probes", "open breaker: probes only", ""),
     Row("vendor-hang", f"a vendor hangs (slow threshold {SLOW_S:g} s)", "failover s", "failover"),
+    Row("vendor-hang", "", "probes", "open breaker: probes only", ""),
     Row("vendor-half", "a vendor fails every second call", "switches a minute", "switches a minute", ""),
     Row("vendor-half", "", "kept up %", "delivered of what came in, worst 5 s", " %"),
     Row("vendor-flap", "a vendor fails and recovers every 2 s", "gap s", "longest gap in deliveries"),

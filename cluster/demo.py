@@ -24,13 +24,20 @@ from cluster.load import Posted, percentile, post_steadily
 from cluster.people import checkouts
 from cluster.service import Service
 from cluster.witness import Verdict, judge
+from dispatcher.core.breaker_config import SECOND_NS, BreakerConfig
 
 CHANNELS = {"sms-a": "sms", "sms-b": "sms", "email-a": "email", "email-b": "email"}
 SICK = "sms-a"
 DRAIN_S = 30.0
 QUIET_S = 0.7
-"""A gap this long in the sick vendor's calls ends the first burst: what comes after it are probes, of which the first
-is at least a second later in the sandbox's configuration."""
+"""A gap this long in the sick vendor's failed calls ends a burst: an open breaker waits for a second at least in the
+sandbox's configuration."""
+BREAKER = BreakerConfig(open_wait_ms=2_000, open_wait_ms_max=8_000, slow_ns=2 * SECOND_NS, half_open_min_calls=5)
+"""Of the sandbox's SMS vendors; a test compares it with the file."""
+PROBES_MAX = BREAKER.half_open_calls
+"""The most failed calls of one way back on which nothing succeeded."""
+RAMP_MAX = PROBES_MAX + BREAKER.ramp_calls * len(BREAKER.ramp)
+"""Of one on which something did, so that it came to the stages after the probes."""
 
 
 @dataclass(slots=True)
@@ -70,19 +77,35 @@ class Progress:
 
 
 def outage_of(calls: list[tuple[float, str]], failing_s: float, healed_s: float) -> Outage:
-    """Read the outage from the sick vendor's own call log."""
+    """Read the outage from the sick vendor's own call log.
+
+    The burst ends with the first failed call that a gap follows; but not before a later one that has more calls than a
+    way back of the breaker: those are no probes, and it was not left.
+    """
     outage = Outage(failing_s, healed_s)
     during = [t for t, outcome in calls if outcome != "accepted" and t >= failing_s]
     if during:
-        outage.first_failure_s = outage.last_burst_s = during[0]
-        for t in during[1:]:
-            assert outage.last_burst_s is not None
-            if t - outage.last_burst_s >= QUIET_S:
-                break
-            outage.last_burst_s = t
-        outage.probes = sum(1 for t in during if t > outage.last_burst_s)
+        bursts = _bursts(during)
+        yes = [t for t, outcome in calls if outcome == "accepted"]
+        last = max(n for n, burst in enumerate(bursts) if n == 0 or _no_probes(burst, bursts[n - 1][-1], yes))
+        outage.first_failure_s, outage.last_burst_s = during[0], bursts[last][-1]
+        outage.probes = sum(map(len, bursts[last + 1 :]))
     outage.recovered_s = next((t for t, outcome in calls if outcome == "accepted" and t > healed_s), None)
     return outage
+
+
+def _bursts(times: list[float]) -> list[list[float]]:
+    found = [[times[0]]]
+    for t in times[1:]:
+        if t - found[-1][-1] >= QUIET_S:
+            found.append([])
+        found[-1].append(t)
+    return found
+
+
+def _no_probes(burst: list[float], since_s: float, yes: list[float]) -> bool:
+    ramped = any(since_s < t <= burst[-1] for t in yes)
+    return len(burst) > (RAMP_MAX if ramped else PROBES_MAX)
 
 
 async def play(service: Service, count: int, rate: float, progress: Progress) -> tuple[list[Posted], float, float]:

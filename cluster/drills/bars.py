@@ -9,8 +9,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-SLOW_S = 2.0
+from cluster.demo import BREAKER
+from cluster.drills.faults import DRILLS
+from dispatcher.core.breaker_config import SECOND_NS
+
+SLOW_S = BREAKER.slow_ns / SECOND_NS
 """The sandbox's threshold of a slow call: a vendor that hangs is cut off that much later."""
+
+
+def probes_most(seconds: float, answers_s: float = 0.0) -> int:
+    """The most calls that an open breaker may let through to a vendor that fails for so long, after `answers_s` each.
+
+    It opens when the first calls have failed. Then the shortest wait that the settings allow and all of its probes, of
+    which three are enough for a verdict when they do not come at once; and again, after a longer wait.
+    """
+    at_s, opened = answers_s, 0
+    while True:
+        opened += 1
+        at_s += BREAKER.open_wait_ns(opened, 1.0) / SECOND_NS
+        if at_s >= seconds:
+            return (opened - 1) * BREAKER.half_open_calls
+        at_s += answers_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +52,9 @@ class Bar:
 
 BARS = (
     Bar("vendor-error", "failover s", 0.5),
+    Bar("vendor-error", "probes", probes_most(DRILLS["vendor-error"].seconds)),
     Bar("vendor-hang", "failover s", SLOW_S + 0.5),
+    Bar("vendor-hang", "probes", probes_most(DRILLS["vendor-hang"].seconds, SLOW_S)),
     Bar("vendor-half", "switches a minute", 2),
     # Half of the calls fail and are repeated elsewhere within half a second: so much of five seconds comes in the next.
     Bar("vendor-half", "kept up %", 95, least=True),

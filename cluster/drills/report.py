@@ -28,7 +28,7 @@ FIELDS = {
     "availability %": "share of triggers acknowledged at the first try",
     "refusing s": "from the fault until the last trigger was due that was not acknowledged at its first try",
     "failover s": "first failed call of the sick vendor to its last call that is not a probe",
-    "probes": "calls on it after that, until it was mended",
+    "probes": "failed calls on it after that: as few at a time as its breaker's way back allows",
     "switches a minute": "the most often that new work was led away from or back to one vendor within any minute",
     "gap s": "longest time without any delivery on the channel, from the fault on",
     "begun before, done after s": "from the fault until the last notification of triggers due before it was delivered",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cluster.demo import CHANNELS
-from cluster.drills.bars import BARS, Bar, bar_of, judged
+from cluster.drills.bars import BARS, Bar, bar_of, judged, probes_most
 from cluster.drills.command import STORM
 from cluster.drills.faults import DRILLS, EVERY, FIRST, Drill
 from cluster.drills.play import Run, Window
@@ -172,6 +172,23 @@ def test_what_is_held_is_not_lost_and_hold_knows_no_excuse(changes: dict[str, An
         "held": None,
     }
     assert wrong({**found, **changes}) == why
+
+
+@pytest.mark.parametrize(
+    ("seconds", "answers_s", "most"),
+    [
+        pytest.param(0.9, 0.0, 0, id="mended before the first wait is over"),
+        pytest.param(1.1, 0.0, 5, id="half of the wait of 2 s is the shortest"),
+        pytest.param(2.9, 0.0, 5, id="the second wait is twice as long"),
+        pytest.param(3.1, 0.0, 10, id="and then it may probe again"),
+        pytest.param(8.0, 0.0, 15, id="after 1, 3 and 7 s"),
+        pytest.param(15.5, 0.0, 25, id="from there every 4 s, the half of the longest"),
+        pytest.param(20.0, 2.0, 20, id="a vendor that hangs: after 3, 7, 13 and 19 s"),
+    ],
+)
+def test_an_open_breaker_lets_so_many_probes_through(seconds: float, answers_s: float, most: int) -> None:
+    """By the sandbox's settings, at their worst."""
+    assert probes_most(seconds, answers_s) == most
 
 
 def test_every_bar_is_of_a_drill_and_a_figure_there_is() -> None:

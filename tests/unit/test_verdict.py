@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
+from actors.vendor import breaker_config
 from cluster import demo as demo_module
 from cluster.cli import main
-from cluster.demo import QUIET_S, Outage, figures, outage_of, verdict_sentence
+from cluster.demo import BREAKER, QUIET_S, SICK, Outage, figures, outage_of, verdict_sentence
 from cluster.load import Posted, percentile
 from cluster.people import checkouts
 from cluster.witness import ORDER, Verdict, judge
 from dispatcher.errors import DispatcherError
+from dispatcher.settings import BreakerSettings
 
 CHANNELS = {"sms-a": "sms", "sms-b": "sms", "email-a": "email", "email-b": "email"}
 FIRST, SECOND = "N000001", "N000002"
@@ -169,6 +173,39 @@ def test_a_quiet_time_ends_the_burst(gap_s: float, probes: int) -> None:
     outage = outage_of([(100.0, "http_500"), (100.0 + gap_s, "http_500")], 100.0, 110.0)
     assert outage.probes == probes
     assert outage.cut_off_s == pytest.approx(0.0 if probes else gap_s)
+
+
+def failures(at_s: float, count: int) -> list[tuple[float, str]]:
+    return [(at_s + n / 100, "http_500") for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("later", "cut_off_s", "probes"),
+    [
+        pytest.param(failures(101, 5), 0.09, 5, id="as many as half-open lets through"),
+        pytest.param(failures(101, 6), 1.05, 0, id="one more is traffic"),
+        pytest.param(failures(101, 300), 3.99, 0, id="called at full rate again after a second"),
+        pytest.param([*failures(101, 5), *failures(104, 6), *failures(108, 5)], 4.05, 5, id="left, and called again"),
+        pytest.param([(100.9, "accepted"), *failures(101, 35)], 0.09, 35, id="a yes: the stages after the probes"),
+        pytest.param([(100.9, "accepted"), *failures(101, 36)], 1.35, 0, id="more than the stages judge"),
+        pytest.param([*failures(101, 6), (101.06, "accepted")], 1.05, 0, id="a yes that came after them"),
+        pytest.param([(100.05, "accepted"), *failures(101, 6)], 1.05, 0, id="a yes from before"),
+    ],
+)
+def test_later_calls_are_probes_only_if_they_are_few(
+    later: list[tuple[float, str]], cut_off_s: float, probes: int
+) -> None:
+    """As few as the breaker's way back allows; else the vendor was not left before them."""
+    outage = outage_of(sorted([*failures(100, 10), *later]), 99.9, 130.0)
+    assert (outage.cut_off_s, outage.probes) == (pytest.approx(cut_off_s), probes)
+
+
+def test_the_judge_knows_the_sandboxes_breaker() -> None:
+    """The settings that probes are counted by are those of the file."""
+    text = (resources.files("cluster") / "sandbox.yaml").read_text()
+    for vendor in (SICK, "sms-b"):
+        said = BreakerSettings(**yaml.safe_load(text)["vendors"][vendor]["breaker"])
+        assert breaker_config(said, BREAKER.probe_lease_ms / 1500) == BREAKER
 
 
 def test_a_success_before_it_was_healed_is_no_recovery() -> None:
