@@ -24,11 +24,15 @@ class Connection(asyncio.Protocol):
         self._pool = pool
         self._transport: asyncio.Transport
         self._answered: Answered | None = None
+        self._lost = False
         self._timer: asyncio.TimerHandle
         self._body: list[bytes] = []
         self._parser = httptools.HttpResponseParser(self)
 
     def post(self, request: bytes, timeout_s: float, answered: Answered) -> None:
+        if self._lost:  # as soon as it was there, before whoever opened it had his turn: nothing more comes of it
+            asyncio.get_running_loop().call_soon(answered, 0, b"")
+            return
         self._answered = answered
         self._timer = asyncio.get_running_loop().call_later(timeout_s, self._transport.abort)
         self._transport.write(request)
@@ -48,6 +52,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._lost = True
         self._pool.forget(self)
         self._answer(0, b"")
 

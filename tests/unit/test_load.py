@@ -10,6 +10,7 @@ from collections.abc import Callable
 from unittest import mock
 
 from cluster.load import Posted, post_in_turn, post_steadily
+from cluster.load_connection import Connection, Pool
 
 
 class Server:
@@ -99,6 +100,16 @@ async def test_what_is_refused_for_good_is_not_tried_again() -> None:
     async with Server(lambda key, times: answer(422, b'{"field": "x"}')) as server:
         posted = await post(server, 2)
     assert [(p.tries, p.status, p.problem, p.accepted_s) for p in posted] == [(1, 422, {"field": "x"}, None)] * 2
+
+
+async def test_a_connection_lost_before_its_request_is_an_answer_too() -> None:
+    """The other side resets it as soon as it is open: whoever waits is told, or the whole load would wait for him."""
+    told = asyncio.get_running_loop().create_future()
+    connection = Connection(Pool("http://127.0.0.1:1"))
+    connection.connection_made(mock.Mock(spec=asyncio.Transport))
+    connection.connection_lost(ConnectionResetError())
+    connection.post(b"", 3.0, lambda status, body: told.set_result((status, body)))
+    assert await asyncio.wait_for(told, 1) == (0, b"")
 
 
 async def test_a_late_answer_holds_up_nobody_who_is_due() -> None:
