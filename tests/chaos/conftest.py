@@ -11,6 +11,9 @@ from tests.chaos.bench.installation import Bench, Nursery, Sandbox
 
 MakeBench = Callable[..., Bench]
 
+policies = pytest.mark.parametrize("policy", ["resend", pytest.param("hold", marks=pytest.mark.long)])
+"""What the triggers say of an unknown outcome."""
+
 
 @pytest.fixture(scope="session")
 def nursery() -> Iterator[Nursery]:

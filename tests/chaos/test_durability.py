@@ -20,13 +20,16 @@ from dispatcher.adapters.redis.scripts import client
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.errors import ConfigError, UnavailableError
 from tests.chaos.bench.disk import PowerCut, can_tell
-from tests.chaos.bench.installation import append_only_file
+from tests.chaos.bench.installation import Bench, append_only_file, paid
+from tests.chaos.conftest import policies
 from tests.contract.worlds import trigger
 
 pytestmark = pytest.mark.chaos
 
 LOAD_S = 0.6
 CUTS = 8
+RATE = 60.0
+IN_FLIGHT = 30
 
 
 @pytest.fixture
@@ -86,6 +89,29 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(server: RedisServer) ->
     acknowledged, _ = cut_the_power_under_load(server, append_only_file(server.folder))
     assert len(acknowledged) > 20
     assert set(acknowledged) <= stored(server)
+
+
+@policies
+@pytest.mark.long
+def test_a_power_cut_amid_deliveries_leaves_what_was_sent_marked(bench: Bench, policy: str) -> None:
+    """Row 11: all processes are gone, of the file what was on disk: only what was in flight repeats, or is held."""
+    pid, file = bench.redis_pid(), bench.append_only_file()
+    if not can_tell(bench.folder):
+        pytest.skip("this kernel or file system does not say which pages are on disk")
+    power = PowerCut(file, pid)
+
+    def cut() -> None:
+        power.look()
+        power.cut()
+        for worker in list(bench.workers.values()):
+            worker.kill()
+        bench.server.start()
+
+    posted = bench.post(paid(180, on_unknown=policy), RATE, (1.0, cut))
+    found = bench.judge(posted)
+    assert found.verdict.accepted == 180
+    assert found.kept(policy, IN_FLIGHT), found
+    assert bench.deaths == 4
 
 
 def test_the_power_cut_is_one(server: RedisServer) -> None:

@@ -22,6 +22,7 @@ from cluster.drills.faults import EVERY
 from cluster.drills.play import BUSY_S, CALL_S, SETTLE_S, Run
 from cluster.drills.report import refusing_s
 from cluster.service import Service
+from tests.chaos.conftest import policies
 from tests.chaos.running import RATE, kill, under_load, wait_for
 
 pytestmark = pytest.mark.chaos
@@ -45,9 +46,6 @@ def test_an_intake_replica_killed_loses_and_repeats_nothing(service: Service) ->
     wait_for(lambda: len(service.pids("ServeReplica:intake")) == 2, 20)
 
 
-POLICIES = ("resend", pytest.param("hold", marks=pytest.mark.long))
-
-
 def in_flight_at_most(run: Run, policy: str) -> None:
     """All accepted, none lost; repeated is what `unexplained` allows, and nothing under `hold`, which may hold that."""
     assert run.verdict.accepted == len(run.posted)
@@ -60,7 +58,7 @@ def in_flight_at_most(run: Run, policy: str) -> None:
         assert max(held.values(), default=0) <= IN_FLIGHT
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@policies
 def test_a_vendor_actor_killed_loses_nothing(service: Service, policy: str) -> None:
     """A vendor actor dies: its claims are taken by its successor; only what it had in flight may repeat."""
     run = under_load(
@@ -73,7 +71,7 @@ def test_a_vendor_actor_killed_loses_nothing(service: Service, policy: str) -> N
     wait_for(lambda: len(service.pids("ServeReplica:vendor-sms-a")) == 1, 20)
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@policies
 def test_a_frozen_vendor_actor_loses_nothing(service: Service, policy: str) -> None:
     """A vendor actor freezes and wakes: others took its claims, and its late outcomes are refused."""
     pids = service.pids("ServeReplica:vendor-email-a")[:1]
@@ -133,7 +131,7 @@ def test_haproxys_keeper_killed_is_back_within_seconds(service: Service, word: s
     assert not set(killed) & set(service.haproxy_pids())
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@policies
 def test_redis_killed_is_started_again_with_its_data(service: Service, policy: str) -> None:
     """Redis dies: `up` starts it again, what was acknowledged is there, nothing is lost."""
     run = under_load(service, lambda: kill(service.redis_pids()), repeats=EVERY, on_unknown=policy)

@@ -13,10 +13,11 @@ import subprocess
 
 import pytest
 
+from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.scripts import script
 from tests.chaos.bench.installation import VENDORS, Bench, paid
 from tests.chaos.bench.link import PASS, REFUSE, STALL, Swallow
-from tests.chaos.conftest import MakeBench
+from tests.chaos.conftest import MakeBench, policies
 from tests.skew import SKEW
 
 pytestmark = pytest.mark.chaos
@@ -27,14 +28,15 @@ IN_FLIGHT = 30
 without_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not here")
 
 
+@policies
 @pytest.mark.parametrize("seconds", [0.2, pytest.param(5.0, marks=pytest.mark.long)])
-def test_redis_killed_comes_back_with_everything(bench: Bench, seconds: float) -> None:
+def test_redis_killed_comes_back_with_everything(bench: Bench, seconds: float, policy: str) -> None:
     """Row 10: 503 and never 202 meanwhile; back, everybody goes on by himself, and nobody was declared dead."""
-    posted = bench.post(paid(int(RATE * (seconds + 3))), RATE, (1.0, lambda: bench.restart_redis(seconds)))
+    bodies = paid(int(RATE * (seconds + 3)), on_unknown=policy)
+    posted = bench.post(bodies, RATE, (1.0, lambda: bench.restart_redis(seconds)))
     found = bench.judge(posted)
     assert found.verdict.accepted == len(posted)
-    assert (found.lost, found.contradictions) == ([], [])
-    assert found.verdict.repeats <= IN_FLIGHT
+    assert found.kept(policy, IN_FLIGHT), found
     assert "dead" not in bench.actors().values()
     assert bench.deaths == 0
     assert {p.first_status for p in posted} <= {202, 503}
@@ -58,16 +60,20 @@ def test_redis_away_for_a_minute_comes_back_with_everything(bench: Bench) -> Non
     assert any(p.first_status == 503 for p in posted)
 
 
+@policies
 @pytest.mark.long
-def test_a_stall_of_redis_takes_nothing_from_the_living(bench: Bench) -> None:
+def test_a_stall_of_redis_takes_nothing_from_the_living(bench: Bench, policy: str) -> None:
     """Row 16: four seconds frozen: 503 within the accept deadline; on waking nobody is declared dead or repeated."""
     pid = bench.redis_pid()
     posted = bench.post(
-        paid(420), RATE, (1.0, lambda: os.kill(pid, signal.SIGSTOP)), (5.0, lambda: os.kill(pid, signal.SIGCONT))
+        paid(420, on_unknown=policy),
+        RATE,
+        (1.0, lambda: os.kill(pid, signal.SIGSTOP)),
+        (5.0, lambda: os.kill(pid, signal.SIGCONT)),
     )
     found = bench.judge(posted)
     assert found.verdict.accepted == 420
-    assert found.all_well(), found
+    assert found.kept(policy, IN_FLIGHT, repeats=0), found
     assert "dead" not in bench.actors().values()
     assert any(p.first_status == 503 for p in posted)
 
@@ -100,15 +106,22 @@ def test_new_work_is_refused_before_redis_is_full(make_bench: MakeBench) -> None
     used = store.info("memory")["used_memory"]
     store.config_set("maxmemory", int(used / 0.85))
     bench.until(lambda: bench.ask("/readyz")[0] == 503, 5)
-    before = store.dbsize()
-    posted = bench.post(paid(1), 1.0, (2.0, lambda: store.config_set("maxmemory", 1 << 28)))
+    records = Keys().record_prefix + "*"
+    stored: list[int] = []
+
+    def room() -> None:
+        stored.append(len(list(store.scan_iter(match=records))))
+        store.config_set("maxmemory", 1 << 28)
+
+    posted = bench.post(paid(1), 1.0, (2.0, room))
     assert posted[0].first_status == 503
-    assert store.dbsize() >= before
+    assert stored == [0], "what was refused was stored"
     assert bench.judge(posted).all_well()
 
 
+@policies
 @pytest.mark.long
-def test_a_disk_error_ends_redis_and_no_202_with_it(bench: Bench) -> None:
+def test_a_disk_error_ends_redis_and_no_202_with_it(bench: Bench, policy: str) -> None:
     """Row 13: the append-only file cannot grow: Redis ends rather than acknowledge; with room again all is there."""
     pid = bench.redis_pid()
 
@@ -120,11 +133,10 @@ def test_a_disk_error_ends_redis_and_no_202_with_it(bench: Bench) -> None:
         bench.until(lambda: not bench.server.alive(), 5)
         bench.server.start()
 
-    posted = bench.post(paid(300), RATE, (1.0, fill), (1.0, again))
+    posted = bench.post(paid(300, on_unknown=policy), RATE, (1.0, fill), (1.0, again))
     found = bench.judge(posted)
     assert found.verdict.accepted == 300
-    assert (found.lost, found.contradictions) == ([], [])
-    assert found.verdict.repeats <= IN_FLIGHT
+    assert found.kept(policy, IN_FLIGHT), found
     assert bench.redis_pid() != pid
 
 
@@ -134,9 +146,10 @@ def inject(pid: int, fault: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*words, "-p", str(pid)], stdin=subprocess.DEVNULL)
 
 
+@policies
 @without_strace
 @pytest.mark.long
-def test_a_sync_that_fails_ends_redis_and_no_202_with_it(bench: Bench) -> None:
+def test_a_sync_that_fails_ends_redis_and_no_202_with_it(bench: Bench, policy: str) -> None:
     """Row 13: the disk answers EIO to a sync: Redis ends rather than acknowledge; started again, all is there."""
     pid, store = bench.redis_pid(), bench.store()
     strace: list[subprocess.Popen[bytes]] = []
@@ -145,24 +158,25 @@ def test_a_sync_that_fails_ends_redis_and_no_202_with_it(bench: Bench) -> None:
         bench.until(lambda: not bench.server.alive(), 5)
         bench.server.start()
 
-    posted = bench.post(paid(300), RATE, (1.0, lambda: strace.append(inject(pid, "error=EIO"))), (1.0, again))
+    bodies = paid(300, on_unknown=policy)
+    posted = bench.post(bodies, RATE, (1.0, lambda: strace.append(inject(pid, "error=EIO"))), (1.0, again))
     strace[0].wait(5)
     found = bench.judge(posted)
     assert found.verdict.accepted == 300
-    assert (found.lost, found.contradictions) == ([], [])
-    assert found.verdict.repeats <= IN_FLIGHT
+    assert found.kept(policy, IN_FLIGHT), found
     assert store.info("server")["process_id"] != pid
     assert "fsync" in (bench.folder / "redis" / "redis.log").read_text()
 
 
+@policies
 @without_strace
 @pytest.mark.long
-def test_syncs_that_take_long_cost_nobody_his_claims(bench: Bench) -> None:
+def test_syncs_that_take_long_cost_nobody_his_claims(bench: Bench, policy: str) -> None:
     """Row 16: each sync takes 200 ms more for 3 s: slower, 503 at worst; nobody is declared dead or repeated."""
     pid = bench.redis_pid()
     strace: list[subprocess.Popen[bytes]] = []
     posted = bench.post(
-        paid(300),
+        paid(300, on_unknown=policy),
         RATE,
         (1.0, lambda: strace.append(inject(pid, "delay_enter=200000"))),
         (4.0, lambda: strace[0].terminate()),
@@ -170,7 +184,7 @@ def test_syncs_that_take_long_cost_nobody_his_claims(bench: Bench) -> None:
     strace[0].wait(5)
     found = bench.judge(posted)
     assert found.verdict.accepted == 300
-    assert found.all_well(), found
+    assert found.kept(policy, IN_FLIGHT, repeats=0), found
     assert "dead" not in bench.actors().values()
     slow = [p for p in posted if (p.accept_ms or 0) >= 200]
     assert slow, "nothing was slower: the delay did not take"
@@ -179,43 +193,61 @@ def test_syncs_that_take_long_cost_nobody_his_claims(bench: Bench) -> None:
 # ---- the way to it
 
 
-def test_an_answer_lost_after_the_accept_is_one_trigger(make_bench: MakeBench) -> None:
+@policies
+def test_an_answer_lost_after_the_accept_is_one_trigger(make_bench: MakeBench, policy: str) -> None:
     """Row 17: stored, the connection reset before the reply: 503, and the same key finds the one trigger."""
     bench = make_bench()
     way = bench.link()
     bench.start(links={"intake": way})
     way.swallow = Swallow(script("accept").sha.encode(), times=5)
-    posted = bench.post(paid(90), RATE)
+    posted = bench.post(paid(90, on_unknown=policy), RATE)
     found = bench.judge(posted)
     assert way.swallow.done == 5
     assert any(p.first_status == 503 for p in posted)
     assert found.verdict.accepted == 90
-    assert found.all_well(), found
+    assert found.kept(policy, 0), found
 
 
+@policies
 @pytest.mark.long
-def test_a_connection_cut_amid_an_accept_stores_all_or_nothing(make_bench: MakeBench) -> None:
+def test_a_connection_cut_amid_an_accept_stores_all_or_nothing(make_bench: MakeBench, policy: str) -> None:
     """Row 17: half a command arrives: nobody is told 202 for it, and the repeat stores it once."""
     bench = make_bench()
     way = bench.link()
     bench.start(links={"intake": way})
     steps = [(0.2 * n, lambda n=n: way.cut_amid_a_request(100 * n)) for n in range(1, 7)]
-    posted = bench.post(paid(120), RATE, *steps)
+    posted = bench.post(paid(120, on_unknown=policy), RATE, *steps)
     found = bench.judge(posted)
     assert found.verdict.accepted == 120
-    assert found.all_well(), found
+    assert found.kept(policy, 0), found
 
 
-@pytest.mark.parametrize("word", ["claim", "settle", pytest.param("XREADGROUP", marks=pytest.mark.long)])
-def test_a_couriers_lost_answers_lose_and_repeat_nothing(make_bench: MakeBench, word: str) -> None:
-    """Row 17: carried out, and the reply lost: claims are found by the audit, settles are said again."""
+@pytest.mark.parametrize(
+    ("word", "policy"),
+    [
+        ("claim", "resend"),
+        ("settle", "resend"),
+        *(
+            pytest.param(word, policy, marks=pytest.mark.long)
+            for word, policy in (
+                ("XREADGROUP", "resend"),
+                ("claim", "hold"),
+                ("settle", "hold"),
+                ("start", "hold"),
+                ("XREADGROUP", "hold"),
+            )
+        ),
+    ],
+)
+def test_a_couriers_lost_answers_lose_and_repeat_nothing(make_bench: MakeBench, word: str, policy: str) -> None:
+    """Row 17: carried out, and the reply lost: claims are found by the audit, settles and start marks said again."""
     bench = make_bench()
     ways = {name: bench.link() for name in ("sms-a", "sms-b")}
     bench.start(links=ways)
     wanted = word.encode() if word.isupper() else script(word).sha.encode()
     for way in ways.values():
         way.swallow = Swallow(wanted, times=4)
-    posted = bench.post(paid(120), RATE if word != "XREADGROUP" else 15.0)
+    posted = bench.post(paid(120, on_unknown=policy), RATE if word != "XREADGROUP" else 15.0)
     found = bench.judge(posted)
     assert ways["sms-a"].swallow is not None
     assert ways["sms-a"].swallow.done == 4
@@ -223,8 +255,9 @@ def test_a_couriers_lost_answers_lose_and_repeat_nothing(make_bench: MakeBench, 
     assert found.all_well(), found
 
 
+@policies
 @pytest.mark.long
-def test_connections_reset_all_at_once_come_back_apart(make_bench: MakeBench) -> None:
+def test_connections_reset_all_at_once_come_back_apart(make_bench: MakeBench, policy: str) -> None:
     """Row 17: RST on every connection, three times: all is delivered once, and nobody is declared dead."""
     bench = make_bench()
     ways = {name: bench.link() for name in ("intake", "supervisor", "sms-a", "sms-b")}
@@ -234,16 +267,17 @@ def test_connections_reset_all_at_once_come_back_apart(make_bench: MakeBench) ->
         for way in ways.values():
             way.reset_all()
 
-    posted = bench.post(paid(180), RATE, (0.7, cut), (1.4, cut), (2.1, cut))
+    posted = bench.post(paid(180, on_unknown=policy), RATE, (0.7, cut), (1.4, cut), (2.1, cut))
     found = bench.judge(posted)
     assert found.verdict.accepted == 180
-    assert found.all_well(), found
+    assert found.kept(policy, IN_FLIGHT, repeats=0), found
     assert "dead" not in bench.actors().values()
 
 
+@policies
 @pytest.mark.parametrize("mode", [STALL, REFUSE])
 @pytest.mark.long
-def test_an_actor_cut_off_from_redis_is_replaced_and_fenced(make_bench: MakeBench, mode: str) -> None:
+def test_an_actor_cut_off_from_redis_is_replaced_and_fenced(make_bench: MakeBench, mode: str, policy: str) -> None:
     """Row 17: only this actor's way is dead, half-open or refused, past the verdict: others take its work."""
     bench = make_bench()
     way = bench.link()
@@ -254,11 +288,11 @@ def test_an_actor_cut_off_from_redis_is_replaced_and_fenced(make_bench: MakeBenc
         if mode == REFUSE:
             way.reset_all()
 
-    posted = bench.post(paid(420), RATE, (1.0, cut), (5.5, lambda: setattr(way, "mode", PASS)))
+    bodies = paid(420, on_unknown=policy)
+    posted = bench.post(bodies, RATE, (1.0, cut), (5.5, lambda: setattr(way, "mode", PASS)))
     found = bench.judge(posted)
     assert found.verdict.accepted == 420
-    assert (found.lost, found.contradictions) == ([], [])
-    assert found.verdict.repeats <= IN_FLIGHT
+    assert found.kept(policy, IN_FLIGHT), found
     assert bench.workers["sms-a"].alive()
     bench.until(lambda: all(len(v["breaker"]) == 1 for v in bench.vendors()), 5)
 
@@ -266,19 +300,19 @@ def test_an_actor_cut_off_from_redis_is_replaced_and_fenced(make_bench: MakeBenc
 # ---- what it holds
 
 
-def test_a_destroyed_group_is_made_again(bench: Bench) -> None:
-    """XGROUP DESTROY: the group is made again from 0, nothing is skipped, what was claimed may repeat."""
+@policies
+def test_a_destroyed_group_is_made_again(bench: Bench, policy: str) -> None:
+    """XGROUP DESTROY: the group is made again from 0, nothing is skipped, what was claimed may repeat, or is held."""
     store = bench.store()
 
     def destroy() -> None:
         for vendor in ("sms-a", "sms-b"):
             store.xgroup_destroy(f"{{nd:0}}:mb:{vendor}:normal", "g")
 
-    posted = bench.post(paid(180), RATE, (1.0, destroy), (2.0, destroy))
+    posted = bench.post(paid(180, on_unknown=policy), RATE, (1.0, destroy), (2.0, destroy))
     found = bench.judge(posted)
     assert found.verdict.accepted == 180
-    assert (found.lost, found.contradictions) == ([], [])
-    assert found.verdict.repeats <= 2 * IN_FLIGHT
+    assert found.kept(policy, 2 * IN_FLIGHT), found
     assert bench.deaths == 0
 
 
@@ -331,17 +365,18 @@ def test_broken_records_cost_nobody_else_anything(make_bench: MakeBench) -> None
     assert bench.deaths == 0
 
 
+@policies
 @pytest.mark.parametrize("hours", [1, -1])
 @pytest.mark.long
-def test_a_clock_that_jumps_takes_nothing_from_the_living(make_bench: MakeBench, hours: int) -> None:
+def test_a_clock_that_jumps_takes_nothing_from_the_living(make_bench: MakeBench, hours: int, policy: str) -> None:
     """Row 30: the store's clock is an hour off at once: nobody is declared dead, nothing repeats, keys hold."""
     bench = make_bench().start(skewed=True)
     store = bench.store()
-    bodies = paid(180)
+    bodies = paid(180, on_unknown=policy)
     posted = bench.post(bodies, RATE, (1.0, lambda: store.set(SKEW, hours * 3600)))
     found = bench.judge(posted)
     assert found.verdict.accepted == 180
-    assert found.all_well(), found
+    assert found.kept(policy, 0), found
     assert "dead" not in bench.actors().values()
     again = bench.post(bodies[:30], RATE)
     assert [p.trigger_id for p in again] == [p.trigger_id for p in posted[:30]]

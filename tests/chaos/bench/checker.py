@@ -43,6 +43,19 @@ class Findings:
         """Nothing lost, repeated, misdirected or contradictory. Whoever allows a repeat asks for the parts."""
         return self.verdict.clean and not self.lost and not self.contradictions
 
+    def kept(self, policy: str, in_flight: int, repeats: int | None = None) -> bool:
+        """Nothing lost, contradictory or astray, whatever broke amid `in_flight` messages that nobody can know of.
+
+        By `resend` at most these (or `repeats`) came again. By `hold` none; each is settled, or held: at most these.
+        """
+        verdict, states = self.verdict, self.states
+        if self.lost or self.contradictions or verdict.unexpected or verdict.misdirected:
+            return False
+        if policy == "resend":
+            return verdict.repeats <= (in_flight if repeats is None else repeats)
+        ended = states["settled"] + states["held"] == verdict.expected
+        return verdict.repeats == 0 and ended and states["held"] <= in_flight
+
 
 def examine(
     posted: Sequence[Posted],
