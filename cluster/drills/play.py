@@ -138,12 +138,12 @@ def perform(
     posted = asyncio.run(run())
     verdict, held = judged(service, posted, drain_s), list[str]()
     if on_unknown == "hold":
-        held = [name for name in verdict.lost if _is_held(service, name)]
+        held = [name for name in verdict.lost if is_held(service, name)]
         verdict.lost = [name for name in verdict.lost if name not in held]
     return Run(posted, faults, verdict, on_unknown, held, began_s, rate)
 
 
-def _is_held(service: Service, name: str) -> bool:
+def is_held(service: Service, name: str) -> bool:
     key, _, channel = name.partition("/")
     found = service.get(f"/v1/triggers?idempotency_key={key}")
     return any(n["channel"] == channel and n["state"] == "held" for n in found["notifications"])

@@ -9,10 +9,11 @@ from collections.abc import Callable
 
 import pytest
 
-from cluster.drills.play import fresh_checkouts, judged
+from cluster.drills.play import DRAIN_S, fresh_checkouts, is_held, judged
 from cluster.load import Posted, post_steadily
 from cluster.service import Service
 from cluster.witness import Verdict
+from tests.chaos.conftest import policies
 
 pytestmark = pytest.mark.chaos
 
@@ -20,16 +21,19 @@ IN_FLIGHT = 60
 """50/s on each of two vendors × (a call of up to 0.45 s + the settle interval of 0.1 s), rounded up."""
 
 
-def test_everything_killed_at_once_then_up_again_drains(service: Service) -> None:
-    """Every process dies with work queued: `up` again delivers all of it; repeats only from what was in flight."""
+@policies
+def test_everything_killed_at_once_then_up_again_drains(service: Service, policy: str) -> None:
+    """Every process dies with work queued: `up` again delivers it; only what was in flight repeats, or is held."""
     service.fault("sms-a", mode="slow", latency_ms=400)  # so that much is in flight at the kill
     try:
-        verdict = _killed_in_the_middle(service, service.kill_everything)
+        verdict = _killed_in_the_middle(service, service.kill_everything, policy)
     finally:
         service.fault("sms-a", mode="none")
     assert verdict.accepted > 100
-    assert verdict.lost == []
-    assert verdict.repeats <= IN_FLIGHT
+    held = [name for name in verdict.lost if policy == "hold" and is_held(service, name)]
+    assert verdict.lost == held
+    assert len(held) <= IN_FLIGHT
+    assert verdict.repeats <= (IN_FLIGHT if policy == "resend" else 0)
 
 
 def test_up_alone_killed_then_up_again_drains(service: Service) -> None:
@@ -50,12 +54,14 @@ def test_a_second_up_is_refused_by_name(service: Service) -> None:
     assert service.get("/readyz")["status"] == "ready"
 
 
-def _killed_in_the_middle(service: Service, kill: Callable[[], None]) -> Verdict:
+def _killed_in_the_middle(service: Service, kill: Callable[[], None], policy: str = "resend") -> Verdict:
     """Post for 3 s, kill, start again, wait for the drain; the judgement of what had been acknowledged."""
     posted: list[Posted] = []
 
     async def run() -> None:
-        task = asyncio.ensure_future(post_steadily(service.api, fresh_checkouts(200), 50, posted.append))
+        task = asyncio.ensure_future(
+            post_steadily(service.api, fresh_checkouts(200, on_unknown=policy), 50, posted.append)
+        )
         await asyncio.sleep(3.0)
         await asyncio.to_thread(kill)
         task.cancel()
@@ -63,4 +69,4 @@ def _killed_in_the_middle(service: Service, kill: Callable[[], None]) -> Verdict
 
     asyncio.run(run())
     service.start()
-    return judged(service, posted)
+    return judged(service, posted, DRAIN_S if policy == "resend" else DRAIN_S / 3)
