@@ -1,15 +1,20 @@
-"""A vendor's contract rate under ten times its load, while actors come and go: never above, hardly below."""
+"""A vendor's contract rate under ten times its load, while actors come and go: never above, hardly below.
+
+Steadily: within 2 % in any ten seconds that begin a second after an event. Of a killed actor the event is its verdict:
+until it is fenced, two seconds later, it might send, so that nobody else may use its share.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any, ClassVar
 from unittest import mock
 
 import pytest
 
-from dispatcher.core import plan
+from dispatcher.core import plan, sharing
 from dispatcher.core.sharing import Share
 from dispatcher.templates.source import TemplateSource
 from tests.simulation.cast import Desk, Office, Order, Slot, buy
@@ -73,6 +78,85 @@ class Overload(World):
             self.checker.violate(f"took {times[-1] - times[0]:.1f} s: the contract was not used")
 
 
+FULL_RATE = 400.0
+PART_S, WINDOW_S, STEP_S = 15.0, 10.0, 0.25
+ERROR, SETTLING_S, VERDICT_S, DIP = 0.02, 1.0, 2.6, 0.1
+
+
+class Steady(World):
+    """One vendor of 400 calls/s, eleven times as many messages for six seconds; every 15 s an actor comes or is killed.
+
+    `on_change` is off: it looks at every record after every step.
+    """
+
+    ACTS: ClassVar[tuple[str, ...]] = ("add", "kill", "add")
+    SETTINGS: ClassVar[dict[str, Any]] = {
+        **Overload.SETTINGS,
+        "vendors": {"a": {**SETTINGS["vendors"]["a"], "rate_per_s": FULL_RATE, "concurrency_max": 64}},
+    }
+
+    async def play(self) -> None:
+        self.network.on_change = lambda: None
+        self.peers = {"a": self.peers["a"]}
+        self.office, self.desks = Office(self), [Desk(self, 0)]
+        self.slots = [Slot(self, "a", n) for n in range(2)]
+        await self.template_store.put(TemplateSource("receipt", "Hi"))
+        await asyncio.sleep(3.0)
+        self._post(int(FULL_RATE * PART_S * (len(self.ACTS) + 1) * 1.1))
+        await asyncio.sleep(PART_S)
+        for act in self.ACTS:
+            self._judge(self.loop.time())
+            if act == "add":
+                self.slots.append(Slot(self, "a", len(self.slots)))
+            else:
+                await self._kill_one()
+            await asyncio.sleep(PART_S)
+        self._judge(self.loop.time())
+
+    def _post(self, count: int) -> None:
+        note = {"channel": "sms", "content": {"text": "Hi"}}
+        body = {"event": "paid", "recipient": {"phone": "+4915112345678"}, "notifications": [note] * 2 * EACH}
+        self.orders = [Order(n, body, f"order-{n}", 3) for n in range(count // (2 * EACH))]
+        for n, order in enumerate(self.orders):
+            self.loop.start_outside(buy(self, order, 6.0 * n / len(self.orders)))
+        self.judged_s = self.loop.time()
+
+    async def _kill_one(self) -> None:
+        """Until the verdict the others use their shares, and no more; a little less when its successor comes in that
+        time, for that is an event by itself: shares shrink before they grow."""
+        slot, killed_s = self.dice.choice(self.slots), self.loop.time()
+        names, others = set(slot.actor.names), len(self.slots) - 1
+        slot.process.kill()
+        while any(self.cell.actors.get(name) == "live" for name in names):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        self.judged_s = self.loop.time()
+        took_s = self.judged_s - killed_s
+        sent = sum(killed_s <= sent.at_s < self.judged_s for sent in self.sent)
+        wanted = FULL_RATE * others / len(self.slots) * took_s
+        if took_s > VERDICT_S or not wanted * (1 - DIP) <= sent <= wanted * (1 + ERROR):
+            self.checker.violate(f"{sent} calls in {took_s:.2f} s until the verdict, not {wanted:.0f}")
+
+    def _judge(self, until_s: float) -> None:
+        """Every ten seconds since a second after the last event; and since any moment of it, not more."""
+        times = sorted(sent.at_s for sent in self.sent)
+        from_s = self.judged_s + SETTLING_S
+        begins = [from_s + STEP_S * n for n in range(int((until_s - from_s - WINDOW_S) / STEP_S) + 1)]
+        assert begins
+        for begin_s in begins:
+            count = bisect_left(times, begin_s + WINDOW_S) - bisect_left(times, begin_s)
+            if abs(count - FULL_RATE * WINDOW_S) > ERROR * FULL_RATE * WINDOW_S:
+                self.checker.violate(f"{count} calls in {WINDOW_S:g} s from {begin_s - 1000:.2f}")
+        for n, begin_s in enumerate(times):
+            count = bisect_left(times, begin_s + WINDOW_S) - n
+            if count > FULL_RATE * WINDOW_S * (1 + ERROR):
+                self.checker.violate(f"{count} calls in {WINDOW_S:g} s from {begin_s - 1000:.2f}")
+        self.judged_s = until_s
+
+
+class Brief(Steady):
+    ACTS: ClassVar[tuple[str, ...]] = ()
+
+
 @pytest.fixture(autouse=True)
 def staged() -> Iterator[None]:
     with stage():
@@ -87,8 +171,24 @@ def test_the_contract_is_kept_and_used() -> None:
     assert failed == {}
 
 
+def test_the_contract_is_exact_while_actors_come_and_are_killed() -> None:
+    """At most 2 % more or less for a minute, by what the vendor saw."""
+    assert run(0, world_type=Steady).violations == []
+
+
+@pytest.mark.parametrize("share", [1.05, 0.95])
+def test_a_twentieth_more_or_less_is_found(share: float) -> None:
+    """Shares that are a little too large or too small."""
+
+    def divide(rate_per_s: float, *others: Any) -> dict[str, Share]:
+        return sharing.divide(rate_per_s * share, *others)
+
+    with mock.patch.object(plan, "divide", divide):
+        assert run(0, world_type=Brief).violations
+
+
 def test_careless_sharing_is_found() -> None:
-    """Each actor may use the whole contract: the vendor sees more. (Finer mistakes: `tests/unit/test_sharing.py`.)"""
+    """Each actor may use the whole contract: the vendor sees more."""
 
     def careless(rate_per_s: float, live: Any, before: Any, confirmed: Any) -> dict[str, Share]:
         return {name: Share(rate_per_s, rate_per_s) for name in live}
