@@ -14,7 +14,7 @@ from rich.console import Console
 
 from actors.runtime import VERSION
 from cluster.drills.bars import judged
-from cluster.drills.faults import DRILLS, FIRST, SECOND
+from cluster.drills.faults import DRILLS, FIRST, NO_STORM, SECOND
 from cluster.drills.play import Run, perform, play, storm, takes_s
 from cluster.drills.report import FIELDS, figures, plot, summary, table, wrong
 from cluster.provenance import environment
@@ -63,7 +63,8 @@ def drill(
 ) -> None:
     """Break things on purpose under load and print what it cost.
 
-    Without NAME it lists the drills, and how long each takes; `all` means every one but the storm.
+    Without NAME it lists the drills, and how long each takes; `all` means every one but the storm, which draws from
+    those of vendors, actors, supervisor, intake and Redis, and leaves out what the list says.
 
     Each NAME starts a steady load on a private installation with the sandbox vendors, breaks one thing, mends it, waits
     for the backlog, and counts against what the vendors received. Exit 1 when anything acknowledged was lost, or
@@ -91,7 +92,11 @@ def drill(
 def _list(console: Console) -> None:
     for found in DRILLS.values():
         console.print(f"{found.name:18} {takes_s(found) / 60:4.1f} min  {found.about}", soft_wrap=True)
-    console.print(f"{STORM:18} 10.0 min  one random fault every 20 s; shorter or longer: --minutes", soft_wrap=True)
+    console.print(
+        f"{STORM:18} 10.0 min  one of these at random every 20 s; shorter or longer: --minutes", soft_wrap=True
+    )
+    for name, why in NO_STORM.items():
+        console.print(f"{'':29}without {name}: {why}", soft_wrap=True)
     console.print("for each run; and half a minute once, to start and stop the installation")
 
 

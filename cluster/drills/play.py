@@ -170,7 +170,10 @@ def _patience_s(on_unknown: str) -> float:
 
 
 def storm(service: Service, rate: float, minutes: float, every_s: float, seed: int, on_unknown: str) -> Run:
-    """A random fault every `every_s`; each is mended after at most half of that."""
+    """A random fault of `faults.STORM` every `every_s`; each is mended after at most half of that.
+
+    Left out are what ends everything or the one ingress, and what cannot show in so short a time (`faults.NO_STORM`).
+    """
     chance = random.Random(seed)
 
     def script(faults: list[Window]) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from cluster.demo import CHANNELS
 from cluster.drills.bars import BARS, Bar, bar_of, judged, probes_most
-from cluster.drills.command import STORM
-from cluster.drills.faults import DRILLS, EVERY, FIRST, Drill
+from cluster.drills.command import STORM, drill
+from cluster.drills.faults import DRILLS, EVERY, FIRST, NO_STORM, Drill
+from cluster.drills.faults import STORM as STORM_OF
 from cluster.drills.play import Run, Window
 from cluster.drills.report import FIELDS, begun_before_s, kept_up, summary, switches_a_minute, wrong
 from cluster.load import Posted
@@ -189,6 +191,17 @@ def test_what_is_held_is_not_lost_and_hold_knows_no_excuse(changes: dict[str, An
 def test_an_open_breaker_lets_so_many_probes_through(seconds: float, answers_s: float, most: int) -> None:
     """By the sandbox's settings, at their worst."""
     assert probes_most(seconds, answers_s) == most
+
+
+def test_the_storm_leaves_out_what_it_says() -> None:
+    """And draws from all the others."""
+    assert NO_STORM.keys() <= DRILLS.keys()
+    assert {*STORM_OF} == {
+        *("vendor-error", "vendor-hang", "vendor-flap", "all-vendors-down"),
+        *("actor-kill", "actor-freeze", "supervisor-kill", "intake-kill", "redis-restart"),
+    }
+    listed = CliRunner().invoke(drill).output
+    assert all(f"without {name}: {why}" in listed for name, why in NO_STORM.items())
 
 
 def test_every_bar_is_of_a_drill_and_a_figure_there_is() -> None:
