@@ -118,7 +118,11 @@ class Service:
         """End whatever is left, remove Ray's logs; answers the command lines of it (empty: `up` left nothing)."""
         if self._sandbox is not None:
             self._sandbox.terminate()
-            self._sandbox.wait(10)
+            try:
+                self._sandbox.wait(10)
+            except subprocess.TimeoutExpired:  # on an overloaded machine; what is left must be reaped all the same
+                self._sandbox.kill()
+                self._sandbox.wait()
             self._sandbox = None
         left = list(processes_of(self.state.marker).values())
         reap(self.state.marker)
