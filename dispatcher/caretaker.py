@@ -16,8 +16,11 @@ from dispatcher.errors import RefusedError, UnavailableError
 from dispatcher.ports import Clock, DueEntry, Store
 from dispatcher.telemetry.log import logger
 
-NO_PLAN_WAIT_MS = 5_000
-"""Of something due whose vendors I do not know, before the first plan: it may be my configuration that is old."""
+UNKNOWN_WAIT_MS = 5_000
+"""Of something due whose vendors I do not know: it may be my configuration and my plan that are old."""
+
+UNKNOWN_MS_MAX = 30_000
+"""After so long a plan that has them would be here, were there one."""
 
 
 SWEEP_PAGES_MAX = 10
@@ -57,6 +60,7 @@ class Caretaker:
         self._turn = 0
         self._auditing = asyncio.Lock()
         self._take_refused: Sequence[str] = ()  # what was told last
+        self._unknown: dict[tuple[str, ...], tuple[int, int]] = {}  # chain → first and last time that it was due here
         self._told: set[str] = set()  # broken records that were logged: a held one is met each second
 
     async def run(self) -> None:
@@ -145,14 +149,14 @@ class Caretaker:
             mailbox = decide_mailbox(entry.chain, entry.tried, c.plan.usable, c.plan.recovering, self._known)
             if mailbox is not None:
                 chosen.append((entry, mailbox))
-            elif c.plan.vendors:
+            elif self._are_gone(entry.chain, now_ms):
                 over.append((entry, "no_vendor"))
             else:
                 early.append(entry)
         if chosen:
             await self._store.promote(chosen)
         if early:
-            await self._store.postpone(early, NO_PLAN_WAIT_MS)
+            await self._store.postpone(early, UNKNOWN_WAIT_MS)
         unreadable += [entry for entry, reason in over if not await self._end(entry.id, reason)]
         if unreadable:  # else they come first in each page to come
             await self._store.postpone(unreadable, UNREADABLE_WAIT_MS)
@@ -171,6 +175,16 @@ class Caretaker:
                 logger().error("records_unreadable", count=1, vendor=c.vendor.name, notification=nid)
             return False
         return True
+
+    def _are_gone(self, chain: tuple[str, ...], now_ms: int) -> bool:
+        """Was nothing known of any of its vendors for `UNKNOWN_MS_MAX`, whenever something due was for them?"""
+        if not self._courier.plan.vendors:
+            return False  # nobody has said yet which there are
+        since_ms, last_ms = self._unknown.get(chain, (now_ms, now_ms))
+        if now_ms - last_ms > 2 * UNKNOWN_MS_MAX:
+            since_ms = now_ms
+        self._unknown[chain] = since_ms, now_ms
+        return now_ms - since_ms >= UNKNOWN_MS_MAX
 
     def _known(self, vendor: str) -> bool:
         """By my configuration or by the plan: while a changed one is applied, either may be the newer."""

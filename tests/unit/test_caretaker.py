@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
 from dispatcher.adapters.memory.store import MemoryStore
-from dispatcher.caretaker import NO_PLAN_WAIT_MS, Caretaker
+from dispatcher.caretaker import UNKNOWN_MS_MAX, UNKNOWN_WAIT_MS, Caretaker
 from dispatcher.core.plan import Plan
 from tests.unit.stage import ScriptedVendor, Stage, plan_of
 from tests.virtual import virtual
@@ -37,16 +38,49 @@ async def test_an_actor_of_before_a_change_condemns_nothing_that_the_plan_knows(
 
 
 @virtual
-async def test_a_chain_that_nobody_knows_is_dead() -> None:
+async def test_a_chain_that_nobody_knows_is_dead_after_half_a_minute() -> None:
     """Removed from plan and file: redrive it when there is a vendor again. Without a plan nothing is decided."""
     stage = Stage()
     nid = await due(stage, "n")
-    await (await caretaker(stage)).promote()
-    assert stage.state(nid) == "delayed"
-    assert stage.cell.delayed[nid] == stage.clock.wall_ms() + NO_PLAN_WAIT_MS
-    stage.cell.delayed[nid] = stage.clock.wall_ms()
-    await (await caretaker(stage, plan_of(a="closed"))).promote()
+    tender = await caretaker(stage)
+    for plan in (None, plan_of(a="closed")):
+        if plan is not None:
+            tender._courier.adopt_plan(plan)
+        for _ in range(UNKNOWN_MS_MAX // UNKNOWN_WAIT_MS):
+            await tender.promote()
+            assert stage.state(nid) == "delayed"
+            assert stage.cell.delayed[nid] == stage.clock.wall_ms() + UNKNOWN_WAIT_MS
+            await asyncio.sleep(UNKNOWN_WAIT_MS / 1000)
+    await tender.promote()
     assert (stage.state(nid), stage.cell.found(nid)[1].reason) == ("dead", "no_vendor")
+
+
+@virtual
+async def test_a_plan_that_comes_within_half_a_minute_saves_it() -> None:
+    """The trigger came while the actors still had the plan and the file of before."""
+    stage = Stage()
+    tender = await caretaker(stage, plan_of(a="closed"))
+    nid = await due(stage, "n")
+    await tender.promote()
+    await asyncio.sleep(20.0)
+    await tender.promote()
+    await asyncio.sleep(20.0)
+    tender._courier.adopt_plan(plan_of(2, a="closed", n="closed"))
+    await tender.promote()
+    assert (stage.state(nid), stage.cell.found(nid)[1].vendor) == ("queued", "n")
+
+
+@virtual
+async def test_a_vendor_s_absence_of_long_ago_condemns_nothing() -> None:
+    """It was unknown once, was there meanwhile, and is unknown to an actor of before its next change."""
+    stage = Stage()
+    tender = await caretaker(stage, plan_of(a="closed"))
+    await due(stage, "n")
+    await tender.promote()
+    await asyncio.sleep(UNKNOWN_MS_MAX * 3 / 1000)
+    nid = await due(stage, "n")
+    await tender.promote()
+    assert stage.state(nid) == "delayed"
 
 
 def held(*names: str) -> Plan:
