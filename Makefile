@@ -24,7 +24,7 @@ up: $(READY) ## start everything with the sandbox vendors and leave it running
 test: $(READY) ## all tests but the long ones of chaos: unit, properties, simulation, contract, serve
 	$(BIN)/python -m pytest
 
-chaos: $(READY) ## the faults of docs/faults.md that need processes, Redis or vendors of their own, more than 10 minutes
+chaos: $(READY) ## the faults of docs/faults.md that need processes, Redis or vendors of their own, some 20 minutes
 	$(BIN)/python -m pytest -m chaos tests/chaos
 
 sim: $(READY) ## 10,000 seeds of the whole dispatcher in one process, with random faults; make sim SEED=42 replays one
