@@ -12,7 +12,9 @@ from arq.connections import RedisSettings
 
 from benchmarks.peers import job
 
-asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # as taskiq does by itself, and as ours and the floor do
+# As taskiq does by itself, and as ours and the floor do. arq asks for a loop that is there; uvloop makes none unasked.
+asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+asyncio.set_event_loop(asyncio.new_event_loop())
 REDIS = RedisSettings(unix_socket_path=job.socket())
 
 
