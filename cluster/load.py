@@ -20,6 +20,8 @@ from cluster.load_connection import Pool
 RETRIED = {408, 429, 500, 502, 503, 504}
 TRY_S = 3.0
 GIVE_UP_S = 60.0
+RETRY_S_MAX = 3.0
+"""Between two tries: 0.1, 0.2, 0.4 … s. Hundreds that try again each second take the cores that `up` needs to start."""
 
 
 @dataclass(slots=True)
@@ -181,7 +183,7 @@ class _Call:
         if posted.tries == 1:
             posted.first_status = posted.status
         if (posted.status in RETRIED or posted.status == 0) and now_s - posted.due_s < self._give_up_s:
-            asyncio.get_running_loop().call_later(min(1.0, 0.1 * posted.tries), self._try)
+            asyncio.get_running_loop().call_later(min(RETRY_S_MAX, 0.1 * 2 ** (posted.tries - 1)), self._try)
         else:
             self._done(posted)
 
