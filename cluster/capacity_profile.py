@@ -79,7 +79,7 @@ def load_profile(path: Path | None) -> Profile:
         place = path or Path(str(resources.files("benchmarks") / "results" / "profile.json"))
         profile = Profile.parse(json.loads(place.read_text()))
         return replace(profile, error_percent=error_of(place.with_name("model_check.json")))
-    except (OSError, ValueError, ModuleNotFoundError) as error:
+    except (OSError, LookupError, TypeError, ValueError, ModuleNotFoundError) as error:
         raise ConfigError(f"profile: cannot be read: {error}") from None
 
 

@@ -82,7 +82,7 @@ async def post_steadily(
 async def post_in_turn(
     api: str, bodies: Iterator[tuple[str, dict[str, Any]]], clients: int, seconds: float
 ) -> list[Posted]:
-    """For `seconds` each client posts the next of `bodies` when its last was answered: what a service takes, at most.
+    """For `seconds`, or while there are any, each client posts the next of `bodies` when its last was answered.
 
     Latencies found so mean nothing, for what is slow is asked for less.
     """
@@ -90,10 +90,11 @@ async def post_in_turn(
     head, open_clients = _head(pool, None), _Countdown(clients)
 
     def next_one(_: Posted | None = None) -> None:
-        if time.time() >= until_s:
+        sent = next(bodies, None) if time.time() < until_s else None
+        if sent is None:
             open_clients.less()
             return
-        key, body = next(bodies)
+        key, body = sent
         posted.append(Posted(key, time.time(), recipient=body["recipient"]))
         _Call(pool, _request(head, key, body), posted[-1], next_one, GIVE_UP_S).begin()
 

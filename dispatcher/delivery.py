@@ -171,18 +171,19 @@ class Delivery:
 
     async def _call(self, message: Message) -> Outcome:
         """An adapter's bug proves nothing about what was sent before it. One that outlasts its deadline is ended."""
+        deadline = asyncio.timeout(self._timeout_s + OVERDUE_S)
         try:
-            async with asyncio.timeout(self._timeout_s + OVERDUE_S):
+            async with deadline:
                 outcome = await self._vendor.send(message, self._timeout_s)
             if not isinstance(outcome, Outcome):
                 raise TypeError("an adapter answers with an Outcome")
             return outcome
-        except TimeoutError:
-            logger().error("adapter_overdue", notification=message.notification_id, seconds=self._timeout_s)
-            return Outcome.unknown("overdue")
         except Exception as error:
-            logger().error("adapter_failed", notification=message.notification_id, error=type(error).__name__)
-            return Outcome.unknown(OUR_BUG)
+            overdue = deadline.expired()
+            with contextlib.suppress(Exception):  # the vendor may have it: no memory to say so must not undo that
+                event = "adapter_overdue" if overdue else "adapter_failed"
+                logger().error(event, notification=message.notification_id, error=type(error).__name__)
+            return Outcome.unknown("overdue" if overdue else OUR_BUG)
 
     def _print(self, message: Message) -> Fingerprint | None:
         """Where nobody can be asked about it later, no twin matters."""
@@ -215,7 +216,7 @@ class Delivery:
             self._broke(n, error)
 
     def _broke(self, n: Notification, error: Exception) -> None:
-        with contextlib.suppress(MemoryError):  # where there is none, the decision must stand all the same
+        with contextlib.suppress(Exception):  # also where there is no memory to say so the decision must stand
             logger().error("delivery_failed", notification=n.id, error=type(error).__name__)
             self._metrics.count("dispatcher_refusals", self._vendor.name, "our_bug")
 

@@ -84,7 +84,7 @@ async def test_what_only_watches_undoes_no_yes(
     assert (len(a.sent), stage.state(nid)) == (1, "settled")
 
 
-@pytest.mark.parametrize("broken", ["decision", "adapter", "no memory to say so"])
+@pytest.mark.parametrize("broken", ["decision", "adapter", "no memory to say so", "adapter and no memory"])
 @pytest.mark.parametrize(("policy", "sent", "state"), [("resend", 3, "dead"), ("hold", 1, "held")])
 @virtual
 async def test_a_lasting_bug_after_the_call_has_its_attempts_and_no_more(
@@ -92,7 +92,7 @@ async def test_a_lasting_bug_after_the_call_has_its_attempts_and_no_more(
 ) -> None:
     """The vendor may have it each time. Under `hold` it is never sent again."""
     stage, a = Stage(), ScriptedVendor("a")
-    if broken == "adapter":
+    if broken.startswith("adapter"):
 
         async def none(message: Any, timeout_s: float) -> None:
             a.sent.append(message)
@@ -100,7 +100,7 @@ async def test_a_lasting_bug_after_the_call_has_its_attempts_and_no_more(
         monkeypatch.setattr(a, "send", none)
     else:
         monkeypatch.setattr(delivery, "decide_after", always_raises(RuntimeError("bug")))
-    if broken == "no memory to say so":
+    if "no memory" in broken:
         monkeypatch.setattr(delivery, "logger", always_raises(MemoryError()))
     courier = await stage.courier(a, retry=RetryPolicy(attempts_max=3))
     courier.adopt_plan(plan_of(a="closed"))
@@ -108,6 +108,19 @@ async def test_a_lasting_bug_after_the_call_has_its_attempts_and_no_more(
     (nid,) = await stage.accept(chain=("a",), on_unknown=policy)
     await asyncio.sleep(120.0)
     assert (len(a.sent), stage.state(nid)) == (sent, state)
+
+
+@virtual
+async def test_a_timeout_that_an_adapter_raises_is_its_bug() -> None:
+    """Long before its deadline: it says nothing against the vendor."""
+    stage, a = Stage(), ScriptedVendor("a", [TimeoutError()])
+    courier = await stage.courier(a)
+    courier.adopt_plan(plan_of(a="closed"))
+    stage.start(tend(stage, courier).run())
+    await stage.accept(chain=("a",))
+    await until(lambda: stage.states() == ["settled"], 30.0)
+    assert len(a.sent) == 2
+    assert courier.breaker.metrics(int(stage.clock.now_s() * 1e9)).failed == 0
 
 
 @virtual

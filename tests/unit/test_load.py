@@ -147,3 +147,10 @@ async def test_each_client_posts_when_its_last_was_answered() -> None:
     assert 9 <= len(posted) <= 24
     assert {(p.status, p.tries) for p in posted} == {(202, 1)}
     assert list(server.came.values()) == [1] * len(posted)
+
+
+async def test_clients_end_when_there_is_nothing_more_to_post() -> None:
+    bodies = iter([(f"k{n}", {"recipient": {"id": f"k{n}"}}) for n in range(5)])
+    async with Server(accepted) as server:
+        posted = await asyncio.wait_for(post_in_turn(server.url, bodies, 3, 60.0), 5.0)
+    assert [p.status for p in posted] == [202] * 5
