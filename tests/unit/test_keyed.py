@@ -102,14 +102,20 @@ def test_a_vendor_that_fails_everywhere_opens_as_without_keys() -> None:
         assert calls.cut_off() == {}
 
 
-def test_a_cut_off_country_comes_back_by_its_own_probes() -> None:
-    """After its wait as many calls as probes are let through; when they succeed it is as before."""
+def cut_off_and_waited() -> Calls:
+    """France was cut off, Germany was not, and the wait is over."""
     calls = Calls()
     calls.call("DE", OK)
     while calls.call("FR", FAIL):
         calls.call("DE", OK)
     calls.wait(CONFIG.open_wait_ms / 1000)
     calls.call("DE", OK)
+    return calls
+
+
+def test_a_cut_off_country_comes_back_by_its_own_probes() -> None:
+    """After its wait as many calls as probes are let through; when they succeed it is as before."""
+    calls = cut_off_and_waited()
     assert [calls.call("FR", OK) for _ in range(CONFIG.half_open_calls)] == [True] * CONFIG.half_open_calls
     assert calls.cut_off() == {}
     assert calls.call("FR", OK)
@@ -250,12 +256,7 @@ def test_where_nobody_is_as_new_a_further_country_shares_the_vendors(result: Bre
 
 def test_one_that_was_cut_off_keeps_its_place_until_its_opening_is_forgotten() -> None:
     """The next wait of one that fails again soon is longer, whoever else was called in between."""
-    calls = Calls()
-    calls.call("DE", OK)
-    while calls.call("FR", FAIL):
-        calls.call("DE", OK)
-    calls.wait(CONFIG.open_wait_ms / 1000)
-    calls.call("DE", OK)
+    calls = cut_off_and_waited()
     while calls.cut_off():
         assert calls.call("FR", OK)
     for seconds, kept in ((CONFIG.attempts_decay_ms / 1000 - 1.0, True), (3.0, False)):
