@@ -32,7 +32,7 @@ from dispatcher.look_ups import LookUps
 from dispatcher.outbox import rung
 from dispatcher.ports import Clock, Control, LooksUp, Store, Vendor
 from dispatcher.references import resolve_options
-from dispatcher.settings import BreakerSettings, Settings, VendorSettings, parse_settings
+from dispatcher.settings import BreakerSettings, Settings, VendorSettings, parse_settings, read_rules
 from dispatcher.telemetry.log import configure, logger
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
@@ -75,11 +75,17 @@ class VendorActor:
             clock,
             self._metrics,
             self._limits(),
-            RetryPolicy(s.retry.attempts_max, s.retry.base_s, s.retry.cap_s),
+            RetryPolicy(
+                s.retry.attempts_max,
+                s.retry.base_s,
+                s.retry.cap_s,
+                refused_waits_s=tuple(s.retry.refused_waits_s),
+            ),
             self._chance,
             self._changed.set,
             receipt_links(s),
             KeyedBreakers(breaker, self._chance) if self._config.breaker.per == "country" else None,
+            read_rules(self._config.rules),
         )
         periods = CaretakerPeriods(take_s=s.courier.take_s, audit_s=s.courier.audit_s)
         self._caretaker = Caretaker(self._courier, self._store, clock, frozenset(s.vendors), periods, self._chance)
@@ -236,8 +242,7 @@ class VendorActor:
             self._wish = entry.replicas
             if entry.state == "open" and self._courier.breaker.state is BreakerState.CLOSED:
                 # Judged by all replicas' evidence together; mine alone was not enough.
-                wait_ns = int(self._config.breaker.open_wait_s * 1e9)
-                self._courier.breaker.force_open_for(wait_ns, self._now_ns(), "the evidence of all replicas")
+                self._courier.gate.open_by_plan(self._config.breaker.open_wait_s)
                 self._changed.set()
         # Wake the blocked claim: it waits on the lanes of the plan before.
         self._waking = asyncio.ensure_future(self._wake())
@@ -338,6 +343,7 @@ class VendorActor:
             "reason": "" if breaker.state is BreakerState.CLOSED else self._reason,
             "window": {"n": metrics.buffered, "failed": metrics.failed, "slow": metrics.slow},
             "evidence": courier.gate.evidence(),
+            "contradicted": courier.delivery.contradictions.counts(self._now_ns()),
             "unreached": courier.gate.unreached,
             "cut_off": {
                 country: {"state": found.state.value, "for_s": round(found.for_s, 1)}

@@ -22,6 +22,7 @@ from dispatcher.core.life import (
     goes_alone,
 )
 from dispatcher.core.notification import PRIORITIES, Claim, Lane, State
+from dispatcher.core.outcome import Rule
 from dispatcher.core.plan import Plan, VendorPlan
 from dispatcher.core.receipt import ReceiptLinks
 from dispatcher.core.retry import RetryPolicy
@@ -76,6 +77,7 @@ class Courier:
         on_change: Callable[[], None] = lambda: None,
         links: ReceiptLinks | None = None,
         keys: KeyedBreakers | None = None,
+        rules: Sequence[Rule] = (),
     ) -> None:
         self.vendor, self.metrics = vendor, metrics
         self.breaker, self.gate = breaker, Gate(breaker, limits, clock, on_change, keys)
@@ -105,6 +107,7 @@ class Courier:
             links,
             stale=self.stale,
             in_flight=lambda: len(self._calls),
+            rules=rules,
         )
         self.audit_wanted = False
         self.begun: set[tuple[Lane, str]] = set()  # since the audit last asked; it clears it
@@ -267,7 +270,7 @@ class Courier:
         ids = [claim.notification.id for claim in unreadable]
         logger().error("records_unreadable", count=len(ids), vendor=self.vendor.name, notification=ids[0])
         waits = [
-            (claim, Retry(UNREADABLE_WAIT_MS, claim.notification.tried, None, claim.notification.attempts))
+            (claim, Retry(UNREADABLE_WAIT_MS, claim.notification.trail, None, claim.notification.attempts))
             for claim in unreadable
             if claim.notification.state is not State.STARTED
         ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dispatcher.core.breaker import BreakerState, Permit
@@ -15,6 +15,7 @@ from dispatcher.core.life import (
     Dead,
     Decision,
     Retry,
+    Situation,
     decide_adopted,
     decide_after,
     decide_before,
@@ -26,9 +27,10 @@ from dispatcher.core.limits import Throughput
 from dispatcher.core.look_up import Fingerprint, fingerprint
 from dispatcher.core.message import Message
 from dispatcher.core.notification import Attempt, Claim, Notification
-from dispatcher.core.outcome import OUR_BUG, Outcome, OutcomeKind
+from dispatcher.core.outcome import OUR_BUG, Outcome, OutcomeKind, Rule, Scope, apply_rules
 from dispatcher.core.plan import Plan
 from dispatcher.core.receipt import ReceiptLinks
+from dispatcher.core.refusals import Contradictions
 from dispatcher.core.retry import RetryPolicy
 from dispatcher.errors import TemplateError, UnavailableError
 from dispatcher.gate import Gate
@@ -43,6 +45,12 @@ FOREIGN_PAUSE_S = 0.25
 """A recovering vendor looks for probes in its fallback's mailbox. What is not for it goes back, behind all the others:
 where one was not, it does not look again at once, or it would turn a whole backlog over."""
 
+
+CONTRADICTIONS_NS = 10_000_000_000
+"""As long as a breaker's window, by default."""
+
+TELL_AGAIN_S = 60.0
+"""An account that is refused is told of again after so long, not for every message."""
 
 OVERDUE_S = 2.0
 """After its deadline an adapter's call is ended from outside."""
@@ -74,6 +82,7 @@ class Delivery:
         links: ReceiptLinks | None,
         stale: Callable[[], bool],
         in_flight: Callable[[], int],
+        rules: Sequence[Rule] = (),
     ) -> None:
         """`stale`: may this incarnation be declared dead? `in_flight`: calls that are, this one with them."""
         self.plan = Plan()
@@ -82,7 +91,9 @@ class Delivery:
         self._vendor, self._gate, self._store, self._templates = vendor, gate, store, templates
         self._clock, self._time, self._metrics = clock, time, metrics
         self._timeout_s, self._retry, self._chance, self._links = timeout_s, retry, chance, links
-        self._stale, self._in_flight = stale, in_flight
+        self._stale, self._in_flight, self._rules = stale, in_flight, tuple(rules)
+        self.contradictions = Contradictions(CONTRADICTIONS_NS)
+        self._told_s: dict[str, float] = {}  # reason → when operators were last told of it
 
     async def decide(self, me: str, claim: Claim) -> Decision | None:
         """What becomes of it. None: it stays pending for `me`, and the audit finds it. Raises only its cancellation."""
@@ -105,7 +116,7 @@ class Delivery:
         now_ms = self._time.now_ms()
         decision = decide_before(n, now_ms, self._retry)
         if decision is None and claim.lane.mailbox != self._vendor.name:
-            decision = decide_adopted(n, self._vendor.name, self.plan.usable, self.plan.epoch, now_ms, self._chance())
+            decision = decide_adopted(n, self._situation(now_ms))
             if decision is not None and self._gate.breaker.state is BreakerState.HALF_OPEN:
                 self.own_only_until_s = self._clock.now_s() + FOREIGN_PAUSE_S
         if decision is not None:
@@ -120,8 +131,8 @@ class Delivery:
             cut_off_s = self._gate.cut_off_for_s(country)
             self._metrics.count("dispatcher_refusals", self._vendor.name, "breaker" if cut_off_s is None else "country")
             if cut_off_s is not None:
-                return decide_cut_off(n, self._vendor.name, self._usable_elsewhere, cut_off_s, now_ms, self._chance())
-            return decide_refused(n, self._vendor.name, self.plan.usable, self.plan.epoch, now_ms, self._chance())
+                return decide_cut_off(n, cut_off_s, self._situation(now_ms))
+            return decide_refused(n, self._situation(now_ms))
         may = False
         try:
             # Stale: maybe declared dead, and somebody else may send it now.
@@ -145,13 +156,14 @@ class Delivery:
             outcome = await self._call(ready.message)
         finally:
             took_s = self._clock.now_s() - began_s
-            self._watched(n, lambda: self._gate.record(ready.permit, outcome, took_s, self._in_flight()))
+            first_to = n.to if n.trail.is_new else None
+            self._watched(n, lambda: self._gate.record(ready.permit, outcome, took_s, self._in_flight(), first_to))
         now_ms = self._time.now_ms()
         try:
             decision = self._after(n, outcome, took_s, now_ms)
         except Exception as error:
             self._broke(n, error)
-            decision = decide_broken(n, self._retry, now_ms, self._chance())
+            decision = decide_broken(n, self._situation(now_ms))
         self._watched(n, lambda: self._count_attempt(n, outcome, took_s, now_ms))
         return decision
 
@@ -164,9 +176,11 @@ class Delivery:
             int(took_s * 1000),
             outcome.vendor_message_id,
         )
-        probe = not self.plan.usable(self._vendor.name)
-        return decide_after(
-            n, self._vendor.name, outcome, attempt, self._usable_elsewhere, self._retry, now_ms, self._chance(), probe
+        return decide_after(n, outcome, attempt, self._situation(now_ms))
+
+    def _situation(self, now_ms: int) -> Situation:
+        return Situation(
+            self._vendor.name, self.plan.usable, self._retry, now_ms, self._chance(), epoch=self.plan.epoch
         )
 
     async def _call(self, message: Message) -> Outcome:
@@ -177,7 +191,7 @@ class Delivery:
                 outcome = await self._vendor.send(message, self._timeout_s)
             if not isinstance(outcome, Outcome):
                 raise TypeError("an adapter answers with an Outcome")
-            return outcome
+            return apply_rules(outcome, self._rules)
         except Exception as error:
             overdue = deadline.expired()
             with contextlib.suppress(Exception):  # the vendor may have it: no memory to say so must not undo that
@@ -203,11 +217,8 @@ class Delivery:
         receipt = None if self._links is None else self._links.link(self._vendor.name, n.id)
         return Message(n.id, key, n.channel, n.to, text, subject, html, receipt)
 
-    def _usable_elsewhere(self, vendor: str) -> bool:
-        return vendor != self._vendor.name and self.plan.usable(vendor)
-
     def _put_off(self, n: Notification) -> Decision:
-        return Retry(1000 + int(1000 * self._chance()), n.tried, None, n.attempts)
+        return Retry(1000 + int(1000 * self._chance()), n.trail, None, n.attempts)
 
     def _watched(self, n: Notification, note: Callable[[], None]) -> None:
         try:
@@ -225,5 +236,16 @@ class Delivery:
         self.throughput.note(took_s)
         m.count("dispatcher_attempts", vendor, outcome.kind.value)
         m.observe("dispatcher_attempt_seconds", took_s, vendor)
+        if outcome.scope is Scope.ACCOUNT:
+            self._tell_account_refused(outcome)
         if outcome.kind is OutcomeKind.ACCEPTED:
+            self.contradictions.note(n.trail.doubted, int(self._clock.now_s() * 1e9))
             m.observe("dispatcher_age_seconds", max(0, now_ms - n.accepted_ms) / 1000, n.channel)
+
+    def _tell_account_refused(self, outcome: Outcome) -> None:
+        """An operator has to act: the vendor refused our credentials, sender, quota or account."""
+        vendor, now_s = self._vendor.name, self._clock.now_s()
+        self._metrics.count("dispatcher_account_refusals", vendor, outcome.reason)
+        if now_s - self._told_s.get(outcome.reason, -TELL_AGAIN_S) >= TELL_AGAIN_S:
+            self._told_s[outcome.reason] = now_s
+            logger().error("vendor_account_refused", vendor=vendor, reason=outcome.reason)

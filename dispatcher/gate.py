@@ -15,10 +15,11 @@ from dispatcher.core.keyed import CutOff, KeyedBreakers
 from dispatcher.core.limits import RecentRate, TokenBucket
 from dispatcher.core.outcome import OUR_BUG, Outcome, OutcomeKind, Scope
 from dispatcher.core.plan import VendorPlan
+from dispatcher.core.refusals import RefusedRecipients
 from dispatcher.ports import Clock
 
 ACCOUNT_OPEN_S = 60.0
-"""A bad key or an empty account does not heal in seconds."""
+"""A bad key or an empty account does not heal in seconds. A probe a minute finds one that was mended."""
 
 HINT_OPENS_S = 2.0
 """A vendor that asks for at least this much patience is left to its fallback; for less, this actor only pauses."""
@@ -65,6 +66,11 @@ class Gate:
         self._former = RecentRate(clock.now_s())
         self._pause_until_s = 0.0
         self._throttles = 0  # in a row, over all messages
+        self._refused = RefusedRecipients(
+            breaker.config.window_size * 1_000_000_000 if breaker.config.window_type == "TIME" else 10_000_000_000,
+            int(clock.now_s() * 1e9),
+        )
+        self._opened_by_refusals = False  # then a refused probe is a failed one
         self._limits, self._clock, self._on_change = limits, clock, on_change
 
     # ---- before a call
@@ -158,17 +164,28 @@ class Gate:
 
     # ---- after it
 
-    def record(self, permit: Permit, outcome: Outcome | None, took_s: float, in_flight: int) -> None:
-        """Tell the breaker before anyone can see the failure. No outcome: the call was not made or was cancelled."""
+    def record(
+        self, permit: Permit, outcome: Outcome | None, took_s: float, in_flight: int, first_to: str | None = None
+    ) -> None:
+        """Tell the breaker before anyone can see the failure. No outcome: the call was not made or was cancelled.
+
+        `first_to` is the recipient of a message that no vendor was asked for before; see `core.refusals`.
+        """
         before, now_ns = self.breaker.state, self._now_ns()
         late = permit.generation != self.breaker.generation
-        result = BreakerResult.LOCAL if outcome is None or outcome.reason == OUR_BUG else _RESULTS[outcome.kind]
-        (self.keys or self.breaker).record(permit, result, int(took_s * 1e9), now_ns)
+        result, took_ns = self._result(outcome), int(took_s * 1e9)
+        if self.keys is not None:
+            of_key = outcome is not None and outcome.scope is Scope.ROUTE
+            self.keys.record(permit, BreakerResult.FAILURE if of_key else result, took_ns, now_ns, of_key)
+        else:
+            self.breaker.record(permit, result, took_ns, now_ns)
+        if outcome is not None and not late:
+            self._weigh_refusal(outcome, first_to, now_ns)
         if outcome is not None and not late:  # what began in another state of the breaker says nothing of this one
             self._learn(outcome.kind, took_s, in_flight)
             self.unreached = self.unreached + 1 if outcome.local_origin else 0
             if outcome.scope is Scope.ACCOUNT and outcome.kind is OutcomeKind.FAILED:
-                self.breaker.open_for(int(ACCOUNT_OPEN_S * 1e9), now_ns)
+                self._open_for_account(outcome.retry_after_s, now_ns)
             else:
                 self._count_throttles(outcome.kind)
                 wait_s = self._asked_wait_s(outcome)
@@ -176,11 +193,44 @@ class Gate:
                     self._heed(wait_s, now_ns)
         self._tell(before)
 
+    def _result(self, outcome: Outcome | None) -> BreakerResult:
+        if outcome is None or outcome.reason == OUR_BUG:
+            return BreakerResult.LOCAL
+        if outcome.kind is OutcomeKind.FAILED and outcome.scope in (Scope.ROUTE, Scope.UNLISTED):
+            probe_failed = self._opened_by_refusals and self.breaker.state is BreakerState.HALF_OPEN
+            return BreakerResult.FAILURE if probe_failed and outcome.scope is Scope.UNLISTED else BreakerResult.IGNORED
+        return _RESULTS[outcome.kind]
+
+    def _weigh_refusal(self, outcome: Outcome, first_to: str | None, now_ns: int) -> None:
+        if outcome.kind is OutcomeKind.ACCEPTED:
+            self._refused.on_success(now_ns)
+            if self.breaker.state is BreakerState.CLOSED:
+                self._opened_by_refusals = False
+        elif outcome.scope is Scope.UNLISTED and first_to is not None and self._refused.on_refusal(first_to, now_ns):
+            self.refuse_all("refuses every recipient", now_ns)
+
+    def refuse_all(self, reason: str, now_ns: int) -> None:
+        """Open: what this vendor refuses is not the messages' fault. Probes that it refuses keep it open."""
+        self._opened_by_refusals = True
+        self.breaker.trip(now_ns, reason)
+
+    def open_by_plan(self, wait_s: float) -> None:
+        """The evidence of all replicas, and of other vendors, was enough where this one's alone was not."""
+        refused_by_words = self._refused.seen
+        self._opened_by_refusals = self._opened_by_refusals or refused_by_words
+        self.breaker.force_open_for(int(wait_s * 1e9), self._now_ns(), "the evidence of all replicas")
+
+    def _open_for_account(self, listed_s: float | None, now_ns: int) -> None:
+        """The vendor said no to our account. The wait of its word may be longer than the breaker's own longest."""
+        wait_s = max(min(ACCOUNT_OPEN_S, self.breaker.config.open_wait_ms_max / 1000), listed_s or 0.0)
+        if self.breaker.state in (BreakerState.CLOSED, BreakerState.HALF_OPEN):
+            self.breaker.force_open_for(int(wait_s * 1e9), now_ns, "account refused")
+
     def _learn(self, kind: OutcomeKind, took_s: float, in_flight: int) -> None:
         """How much the vendor carries; of this state of the breaker only, for a recovering vendor is another one."""
         now_s = self._clock.now_s()
         match kind:
-            case OutcomeKind.ACCEPTED | OutcomeKind.REJECTED:
+            case OutcomeKind.ACCEPTED | OutcomeKind.REJECTED | OutcomeKind.DEFERRED:
                 self.concurrency.answered(took_s, in_flight, now_s)
             case OutcomeKind.THROTTLED:
                 self.concurrency.throttled(now_s)
@@ -190,7 +240,7 @@ class Gate:
     def _count_throttles(self, kind: OutcomeKind) -> None:
         if kind is OutcomeKind.THROTTLED:
             self._throttles += 1
-        elif kind in (OutcomeKind.ACCEPTED, OutcomeKind.REJECTED):
+        elif kind in (OutcomeKind.ACCEPTED, OutcomeKind.REJECTED, OutcomeKind.DEFERRED):
             self._throttles = 0
 
     def _asked_wait_s(self, outcome: Outcome) -> float | None:
@@ -220,6 +270,7 @@ class Gate:
 _RESULTS = {
     OutcomeKind.ACCEPTED: BreakerResult.SUCCESS,
     OutcomeKind.REJECTED: BreakerResult.IGNORED,
+    OutcomeKind.DEFERRED: BreakerResult.IGNORED,
     OutcomeKind.THROTTLED: BreakerResult.THROTTLED,
     OutcomeKind.FAILED: BreakerResult.FAILURE,
     OutcomeKind.UNKNOWN: BreakerResult.FAILURE,

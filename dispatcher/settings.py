@@ -7,13 +7,16 @@ dotted field, its value and what is allowed; values below `options` are never sh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from dispatcher.core.caps import identity
+from dispatcher.core.outcome import Meaning, Rule
 from dispatcher.core.quiet import zone
+from dispatcher.core.retry import REFUSED_WAITS_S
 from dispatcher.errors import ConfigError
 from dispatcher.templates.compile import faults
 from dispatcher.templates.source import TemplateSource
@@ -73,6 +76,25 @@ class BreakerSettings(_Section):
     per: Literal["vendor", "country"] = "vendor"  # country: one that fails alone is cut off alone; sms only
 
 
+def _regex(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"must be a regular expression: {error}") from None
+    return text
+
+
+class RuleSettings(_Section):
+    """An operator's own reading of a vendor's words, searched in `reason: text`. The first rule that fits wins.
+
+    The vendor's text reaches rules only; it is never stored or logged.
+    """
+
+    match: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_regex)]
+    means: Literal["final", "deferred", "route", "account", "unlisted", "rate", "vendor", "unknown"]
+    wait_s: Annotated[float, Field(gt=0, le=86_400)] | None = None  # for account and rate; None: the usual wait
+
+
 class VendorSettings(_Section):
     """One account at a provider. `options` are the adapter's own (base_url, credentials…), still unresolved."""
 
@@ -86,6 +108,7 @@ class VendorSettings(_Section):
     replicas_min: PositiveInt = 1  # with none, nobody drains the mailbox
     replicas_max: PositiveInt = 4  # one actor carries most accounts; more than this is a decision about cost
     breaker: BreakerSettings = BreakerSettings()
+    rules: Annotated[list[RuleSettings], Field(max_length=100)] = []  # what this vendor's own words mean, see docs
 
 
 class RouteMatch(_Section):
@@ -173,11 +196,13 @@ class LimitsSettings(_Section):
 
 
 class RetrySettings(_Section):
-    """The schedule after every vendor of a chain was tried: exponential, full jitter, seconds."""
+    """When to try again, until the time to live: exponential with full jitter, seconds."""
 
-    attempts_max: PositiveInt = 8  # waits of at most 127 s in sum (1 + 2 + … + 64)
-    base_s: PositiveS = 1.0  # the first wait's upper bound; it doubles with each attempt
+    attempts_max: PositiveInt = 8  # tries that may have arrived: each could be a repeat for the recipient
+    base_s: PositiveS = 1.0  # the first wait's upper bound; it doubles with each wait
     cap_s: PositiveS = 300.0  # the longest open wait of a breaker, so that a closed one is met
+    # After every vendor refused the message itself: minutes for greylisting, then hours; the last one repeats.
+    refused_waits_s: Annotated[list[PositiveS], Field(min_length=1, max_length=20)] = list(REFUSED_WAITS_S)
 
 
 class RetentionSettings(_Section):
@@ -257,6 +282,11 @@ def parse_settings(data: Mapping[str, Any]) -> Settings:
     if crossed:
         raise ConfigError("\n".join(crossed))
     return settings
+
+
+def read_rules(rules: Sequence[RuleSettings]) -> tuple[Rule, ...]:
+    """Return the operator's rules, compiled."""
+    return tuple(Rule(re.compile(rule.match, re.IGNORECASE), Meaning(rule.means), rule.wait_s) for rule in rules)
 
 
 # Faults --------------------------------------------------------------------------------------------------------------

@@ -81,7 +81,7 @@ class _Session:
         mode = self._vendor.fault.now(address)
         if mode in ("reject", "throttle"):
             self._vendor.note(mode)
-            await self._say(*((550, "no such user") if mode == "reject" else (421, "try later")))
+            await self._say(*((550, "5.1.1 no such user") if mode == "reject" else (421, "try later")))
             return
         self._to.append(address)
         await self._say(250, "ok")

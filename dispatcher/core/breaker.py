@@ -188,6 +188,11 @@ class Breaker:
         if self.state in (S.CLOSED, S.HALF_OPEN):
             self.force_open_for(min(duration_ns, self.config.open_wait_ms_max * MS_NS), now_ns, reason)
 
+    def trip(self, now_ns: int, reason: str) -> None:
+        """Open as after a bad verdict, on evidence from outside the window. Acts from closed only."""
+        if self.state is S.CLOSED:
+            self._enter(S.OPEN, now_ns, reason)
+
     def reset(self, now_ns: int) -> None:
         """Closed and fresh, from anywhere."""
         self._enter(S.CLOSED, now_ns, "reset")

@@ -105,13 +105,15 @@ class KeyedBreakers:
             return None
         return child.breaker.retry_after_ns(now_ns)
 
-    def record(self, permit: Permit, result: BreakerResult, duration_ns: int, now_ns: int) -> None:
-        """As the breaker's own, told to both where both count."""
+    def record(
+        self, permit: Permit, result: BreakerResult, duration_ns: int, now_ns: int, of_key: bool = False
+    ) -> None:
+        """As the breaker's own, told to both where both count. `of_key`: a failure that speaks of this key alone."""
         self._tick_children(now_ns)
         key = self._key_of.pop(permit, None)
         child = self._children.get(key) if key is not None else None
         if key is None or child is None:
-            self.parent.record(permit, result, duration_ns, now_ns)
+            self.parent.record(permit, BreakerResult.IGNORED if of_key else result, duration_ns, now_ns)
             return
         own = child.flying.pop(permit, None)
         if own is not None:
@@ -122,6 +124,8 @@ class KeyedBreakers:
         if child.breaker.state is not BreakerState.CLOSED and self._any_works(now_ns):
             self.parent.release(permit)
             self._shield(child)
+        elif of_key:
+            self.parent.record(permit, BreakerResult.IGNORED, duration_ns, now_ns)
         else:
             self._tell_parent(child, permit, result, duration_ns, now_ns)
         self._apply()

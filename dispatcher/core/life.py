@@ -3,15 +3,17 @@
 Rules:
 
 1. Every decision puts the notification in exactly one place: settled, dead, another mailbox, `due`, or held.
-2. A refusal (open breaker, no permit, throttled by the vendor) costs no attempt. Nor does a call that ended before the
-   vendor was reached, or that surely failed while its vendor was being probed: through an outage of everything, what
-   ends a message is its time, not its luck as a probe. An unknown outcome always costs one, for it may be a repeat.
+2. A notification is ended by its time to live. A budget counts only tries that may have arrived (`unknown`), for each
+   of those may be a repeat; whatever surely sent nothing costs no attempt.
 3. A vendor is tried once per round; a round ends when each of the chain was tried. When no usable vendor is untried,
    the message waits, longer each time, and then goes to a usable one again: waiting for one that is down would bind it
-   to that return. With all down, the untried come first: else the first vendor's probes would eat all attempts.
-4. `unknown` under `hold` never leads to another send: it is held until proof or its deadline.
-5. Nothing is scheduled past its time to live; it is a dead letter `expired` instead.
-6. A move without an attempt happens once per plan epoch; the next goes to `due`, so two sick vendors cannot play
+   to that return. With all down, the untried come first.
+4. A refusal is final only as `rejected`. Any other moves the message on. When every vendor of the chain has refused
+   the message itself, it waits on the schedule of `refused_wait_s`, minutes and then hours.
+5. `unknown` under `hold` never leads to another send: it is held until proof or its deadline.
+6. Nothing is scheduled past its time to live. The last wait is shortened, so that one more try fits in; after that it
+   is a dead letter `expired`, or `refused_by_all`.
+7. A move without an attempt happens once per plan epoch; the next goes to `due`, so two sick vendors cannot play
    tennis with a mailbox.
 """
 
@@ -20,11 +22,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dispatcher.core.notification import Attempt, Notification, State
+from dispatcher.core.notification import Attempt, Notification, State, Trail
 from dispatcher.core.outcome import Outcome, OutcomeKind, Scope
-from dispatcher.core.retry import RetryPolicy, backoff_s
+from dispatcher.core.retry import RetryPolicy, backoff_s, refused_wait_s, within_life_ms
 
 Usable = Callable[[str], bool]
+
+REFUSED_BY_ALL = "refused_by_all"
+"""Every vendor of the chain refused the message: the reason of its wait, and of its death if its time ends so."""
 
 CUT_OFF_WAIT_S_MAX = 10.0
 """Another vendor may be back by then."""
@@ -65,7 +70,7 @@ class Move:
     """Hand it to the mailbox of `vendor`. `epoch` is set for a move that cost no attempt."""
 
     vendor: str
-    tried: tuple[str, ...]
+    trail: Trail
     attempt: Attempt | None
     attempts: int
     epoch: int = 0
@@ -77,9 +82,10 @@ class Retry:
     """Look again in `wait_ms`: a duration, which the store dates, so that no clock that jumps can stretch it."""
 
     wait_ms: int
-    tried: tuple[str, ...]
+    trail: Trail
     attempt: Attempt | None
     attempts: int
+    reason: str = ""
     urgent = False
 
 
@@ -104,123 +110,131 @@ class Drop:
 Decision = Settle | Dead | Move | Retry | Hold | Drop
 
 
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What an actor of `vendor` knows when it decides.
+
+    `usable` tells whether another vendor works; `chance` in [0, 1) is the caller's randomness; `epoch` is the plan's.
+    """
+
+    vendor: str
+    usable: Usable
+    policy: RetryPolicy
+    now_ms: int
+    chance: float
+    epoch: int = 0
+
+    def next_of(self, n: Notification, tried: tuple[str, ...]) -> str | None:
+        """Return the first usable vendor of the chain that is not in `tried` and not this one."""
+        others = (name for name in n.chain if name != self.vendor and name not in tried)
+        return next((name for name in others if self.usable(name)), None)
+
+
 def goes_alone(notification: Notification) -> bool:
-    """Is it suspected of killing its actors, so that nothing may be in flight beside it?"""
+    """Return True if it is suspected of killing its actors, so that nothing may be in flight beside it."""
     return ALONE_FROM <= notification.crashes < CRASHES_MAX
 
 
 def decide_before(notification: Notification, now_ms: int, policy: RetryPolicy) -> Decision | None:
-    """What ends a notification before any call: its time is over, or it kills its actors. None: go on.
+    """Return what ends a notification before any call: its time is over, or it kills its actors. None: go on.
 
     A claim that comes with the start mark of `hold` was found by the audit: its send was cut off, so it is maybe sent.
     """
     if notification.on_unknown == "hold" and notification.state is State.STARTED:
         return _held(notification, None, notification.attempts, policy, now_ms)
     if now_ms >= notification.expires_ms:
-        return Dead("expired", None, notification.attempts)
+        return Dead(_expiry_reason(notification.trail), None, notification.attempts)
     if notification.crashes >= CRASHES_MAX:
         return Dead("poison", None, notification.attempts)
     return None
 
 
-def decide_after(
-    notification: Notification,
-    vendor: str,
-    outcome: Outcome,
-    attempt: Attempt,
-    usable: Usable,
-    policy: RetryPolicy,
-    now_ms: int,
-    chance: float,
-    probe: bool = False,
-) -> Decision:
-    """Where a notification goes after one call to `vendor` ended with `outcome`. `probe`: it is not usable yet."""
-    n = notification
+def decide_after(n: Notification, outcome: Outcome, attempt: Attempt, at: Situation) -> Decision:
+    """Return where a notification goes after one call to the vendor ended with `outcome`."""
     match outcome.kind:
         case OutcomeKind.ACCEPTED:
             return Settle(attempt, n.attempts + 1)
         case OutcomeKind.REJECTED:
-            return Dead(outcome.reason, attempt, n.attempts + 1)
+            return Dead(outcome.reason, attempt, n.attempts)
         case OutcomeKind.THROTTLED:
-            wait = backoff_s(1, policy, chance, outcome.retry_after_s)
-            return _later(n, wait, n.tried, attempt, n.attempts, now_ms)
+            return _after_throttle(n, outcome, attempt, at)
         case OutcomeKind.UNKNOWN if n.on_unknown == "hold":
-            return _held(n, attempt, n.attempts + 1, policy, now_ms)
+            return _held(n, attempt, n.attempts + 1, at.policy, at.now_ms)
         case _:
-            return _after_failure(n, vendor, outcome, attempt, usable, policy, now_ms, chance, probe)
+            return _after_failure(n, outcome, attempt, at)
 
 
-def _after_failure(
-    n: Notification,
-    vendor: str,
-    outcome: Outcome,
-    attempt: Attempt,
-    usable: Usable,
-    policy: RetryPolicy,
-    now_ms: int,
-    chance: float,
-    probe: bool,
-) -> Decision:
-    # An account-scope failure (bad key, no credit) says nothing about this message either.
-    free = outcome.scope is Scope.ACCOUNT or outcome.local_origin or (probe and outcome.kind is OutcomeKind.FAILED)
-    attempts = n.attempts + (0 if free else 1)
-    if attempts >= policy.attempts_max:
+def _after_throttle(n: Notification, outcome: Outcome, attempt: Attempt, at: Situation) -> Decision:
+    """Later, as the vendor asked; elsewhere, if its time to live ends before that."""
+    wait_s = backoff_s(1, at.policy, at.chance, outcome.retry_after_s)
+    if at.now_ms + wait_s * 1000 >= n.expires_ms:
+        trail = n.trail.after(at.vendor)
+        name = at.next_of(n, trail.tried)
+        if name is not None:
+            return Move(name, trail, attempt, n.attempts)
+    return _later(n, wait_s, n.trail, attempt, n.attempts, at.now_ms)
+
+
+def _after_failure(n: Notification, outcome: Outcome, attempt: Attempt, at: Situation) -> Decision:
+    attempts = n.attempts + (outcome.kind is OutcomeKind.UNKNOWN)
+    if attempts >= at.policy.attempts_max:
         return Dead("attempts_exhausted", attempt, attempts)
-    tried = n.tried if vendor in n.tried else (*n.tried, vendor)
-    for name in n.chain:
-        if name not in tried and usable(name):
-            return Move(name, tried, attempt, attempts)
-    wait = backoff_s(max(attempts, 1), policy, chance, outcome.retry_after_s)
-    round_over = all(name in tried for name in n.chain)
-    return _later(n, wait, () if round_over else tried, attempt, attempts, now_ms)
+    trail = n.trail.after(at.vendor, outcome.refuses_message, outcome.scope is Scope.UNLISTED)
+    name = at.next_of(n, trail.tried)
+    if name is not None:
+        return Move(name, trail, attempt, attempts)
+    if trail.refused and all(name in trail.refused for name in n.chain):
+        wait_s = refused_wait_s(trail.refusals, at.policy, at.chance)
+        return _later(n, wait_s, trail.next_round(refusals=1), attempt, attempts, at.now_ms, REFUSED_BY_ALL)
+    wait_s = backoff_s(trail.waits + 1, at.policy, at.chance, outcome.retry_after_s)
+    return _later(n, wait_s, trail.after_wait(n.chain), attempt, attempts, at.now_ms)
 
 
-def decide_broken(n: Notification, policy: RetryPolicy, now_ms: int, chance: float) -> Decision:
-    """Where a notification goes whose call was made, and something of ours broke right after it: maybe sent."""
+def decide_broken(n: Notification, at: Situation) -> Decision:
+    """Return where a notification goes whose call was made, and something of ours broke right after it: maybe sent."""
     attempts = n.attempts + 1
     if n.on_unknown == "hold":
-        return _held(n, None, attempts, policy, now_ms)
-    if attempts >= policy.attempts_max:
+        return _held(n, None, attempts, at.policy, at.now_ms)
+    if attempts >= at.policy.attempts_max:
         return Dead("attempts_exhausted", None, attempts)
-    return _later(n, backoff_s(attempts, policy, chance), n.tried, None, attempts, now_ms)
+    return _later(n, backoff_s(attempts, at.policy, at.chance), n.trail, None, attempts, at.now_ms)
 
 
-def decide_refused(
-    notification: Notification, vendor: str, usable: Usable, epoch: int, now_ms: int, chance: float
-) -> Decision:
-    """Where a notification goes that `vendor` may not send now. Costs no attempt."""
-    n = notification
-    if n.moved_epoch != epoch:
-        for name in n.chain:
-            if name != vendor and name not in n.tried and usable(name):
-                return Move(name, n.tried, None, n.attempts, epoch)
-    return _later(n, REFUSED_WAIT_S * (1 + chance), n.tried, None, n.attempts, now_ms)
+def decide_refused(n: Notification, at: Situation) -> Decision:
+    """Return where a notification goes that the vendor may not be sent now. It costs no attempt."""
+    if n.moved_epoch != at.epoch:
+        name = at.next_of(n, n.tried)
+        if name is not None:
+            return Move(name, n.trail, None, n.attempts, at.epoch)
+    return _later(n, REFUSED_WAIT_S * (1 + at.chance), n.trail, None, n.attempts, at.now_ms)
 
 
-def decide_cut_off(
-    n: Notification, vendor: str, usable: Usable, cut_off_s: float, now_ms: int, chance: float
-) -> Decision:
-    """Where a notification goes whose recipient's country `vendor` does not reach, though it reaches others.
+def decide_cut_off(n: Notification, cut_off_s: float, at: Situation) -> Decision:
+    """Return where a notification goes whose recipient's country this vendor does not reach, though it reaches others.
 
     It counts as tried there, at no attempt: the plan does not know of it, and would lead it back here. With nowhere
     else to go it waits for about as long as the country is `cut_off_s`, so that many of them are no hot loop.
     """
-    tried = n.tried if vendor in n.tried else (*n.tried, vendor)
-    for name in n.chain:
-        if name not in tried and usable(name):
-            return Move(name, tried, None, n.attempts)
-    round_over = all(name in tried for name in n.chain)
-    wait_s = min(CUT_OFF_WAIT_S_MAX, max(REFUSED_WAIT_S, cut_off_s)) * (1 + chance)
-    return _later(n, wait_s, () if round_over else tried, None, n.attempts, now_ms)
+    trail = n.trail.after(at.vendor)
+    name = at.next_of(n, trail.tried)
+    if name is not None:
+        return Move(name, trail, None, n.attempts)
+    if all(name in trail.tried for name in n.chain):
+        trail = trail.next_round()
+    wait_s = min(CUT_OFF_WAIT_S_MAX, max(REFUSED_WAIT_S, cut_off_s)) * (1 + at.chance)
+    return _later(n, wait_s, trail, None, n.attempts, at.now_ms)
 
 
-def decide_adopted(
-    notification: Notification, vendor: str, usable: Usable, epoch: int, now_ms: int, chance: float
-) -> Decision | None:
+def decide_adopted(n: Notification, at: Situation) -> Decision | None:
     """None: an adopter may send it. It sends only what names it in its chain and is untried; it moves the rest."""
-    if vendor in notification.chain and vendor not in notification.tried:
+    if at.vendor in n.chain and at.vendor not in n.tried:
         return None
-    return decide_refused(notification, vendor, usable, epoch, now_ms, chance)
+    return decide_refused(n, at)
+
+
+def waiting_reason(trail: Trail) -> str | None:
+    """Return why a notification in `due` waits, where that is known."""
+    return REFUSED_BY_ALL if trail.refusals and not trail.tried else None
 
 
 def decide_mailbox(
@@ -243,10 +257,14 @@ def _held(n: Notification, attempt: Attempt | None, attempts: int, policy: Retry
     return Hold(min(n.expires_ms - now_ms, int(policy.hold_s * 1000)), attempt, attempts)
 
 
+def _expiry_reason(trail: Trail) -> str:
+    return waiting_reason(trail) or "expired"
+
+
 def _later(
-    n: Notification, wait_s: float, tried: tuple[str, ...], attempt: Attempt | None, attempts: int, now_ms: int
+    n: Notification, wait_s: float, trail: Trail, attempt: Attempt | None, attempts: int, now_ms: int, reason: str = ""
 ) -> Decision:
-    wait_ms = max(1, int(wait_s * 1000))
-    if now_ms + wait_ms >= n.expires_ms:
-        return Dead("expired", attempt, attempts)
-    return Retry(wait_ms, tried, attempt, attempts)
+    wait_ms = within_life_ms(max(1, int(wait_s * 1000)), n.expires_ms - now_ms)
+    if wait_ms is None:
+        return Dead(_expiry_reason(trail), attempt, attempts)
+    return Retry(wait_ms, trail, attempt, attempts, reason)

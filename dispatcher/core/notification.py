@@ -10,7 +10,7 @@ record, and its cell, follow from its id alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -77,6 +77,55 @@ class NewTrigger:
     idempotency_key: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """How far a notification came along its chain in this generation.
+
+    Attributes:
+        tried: the vendors tried in this round; emptied when a round ends, else every later round is "all tried".
+        refused: those of them that refused the message itself.
+        doubted: those of `refused` whose word is not listed: if another vendor accepts it, they were wrong.
+        waits: how often it has waited after failures; the next wait is longer.
+        refusals: how often every vendor of the chain had refused it; the next such wait is longer.
+    """
+
+    tried: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    doubted: tuple[str, ...] = ()
+    waits: int = 0
+    refusals: int = 0
+
+    @property
+    def is_new(self) -> bool:
+        """Return True before the first call, when a refusal is not known to be the message's own fault."""
+        return self == Trail()
+
+    def after(self, vendor: str, refused: bool = False, doubted: bool = False) -> Trail:
+        """Return the trail once `vendor` was tried, and whether it refused the message."""
+        return Trail(
+            _with(self.tried, vendor),
+            _with(self.refused, vendor) if refused else _without(self.refused, vendor),
+            _with(self.doubted, vendor) if refused and doubted else _without(self.doubted, vendor),
+            self.waits,
+            self.refusals,
+        )
+
+    def after_wait(self, chain: tuple[str, ...]) -> Trail:
+        """Return the trail for the try after a wait; a round that is over is forgotten."""
+        return self.next_round(waits=1) if all(v in self.tried for v in chain) else replace(self, waits=self.waits + 1)
+
+    def next_round(self, waits: int = 0, refusals: int = 0) -> Trail:
+        return Trail(waits=self.waits + waits, refusals=self.refusals + refusals)
+
+
+def _with(names: tuple[str, ...], name: str) -> tuple[str, ...]:
+    return names if name in names else (*names, name)
+
+
+def _without(names: tuple[str, ...], name: str) -> tuple[str, ...]:
+    return tuple(other for other in names if other != name)
+
+
 def notification_id(trigger_id: str, index: int) -> str:
     return f"{trigger_id}.{index}"
 
@@ -90,8 +139,7 @@ class Notification:
     """A notification as its courier sees it: what was accepted, and what happened so far.
 
     Attributes:
-        tried: vendors tried in this round; emptied when a round ends, else every later round is "all tried".
-        attempts: calls made that count against the budget, over all vendors and rounds of this generation.
+        attempts: calls of this generation that may have arrived, over all vendors and rounds; these have a budget.
         generation: raised by each redrive; part of the vendor's idempotency key.
         crashes: times an actor died while it held this entry; kept across moves, so that poison is found.
         moved_epoch: plan epoch of the last move that cost no attempt; one such move per epoch.
@@ -115,9 +163,13 @@ class Notification:
     attempts: int = 0
     generation: int = 0
     crashes: int = 0
-    tried: tuple[str, ...] = ()
+    trail: Trail = Trail()
     moved_epoch: int = 0
     state: State = State.QUEUED
+
+    @property
+    def tried(self) -> tuple[str, ...]:
+        return self.trail.tried
 
 
 @dataclass(frozen=True, slots=True)

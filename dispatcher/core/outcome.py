@@ -3,18 +3,24 @@
 Expected endings are values, not exceptions. An adapter answers with one `Outcome` per call and never raises for
 something a vendor or the network did; the courier turns the outcome into the notification's next place.
 
-The rule for all adapters (three endings, decided by bytes written, status and a valid vendor id):
+Rules for all adapters, decided by bytes written, status and a valid vendor id:
 
-* not sent: no request byte reached the vendor, or the vendor's documented word is "not processed" → `REJECTED`,
-  `THROTTLED` or `FAILED`; safe to try elsewhere.
-* accepted: 2xx and a valid vendor id in the documented place → `ACCEPTED`.
-* unknown: bytes were written and no valid answer came (time-out, reset, 5xx, 2xx without an id) → `UNKNOWN`.
+1. *Accepted* is a 2xx with a valid vendor id in the documented place.
+2. *Unknown* is a time-out, a reset, a 5xx or a 2xx without an id, after bytes were written: the vendor may have it.
+3. Everything else is a refusal or was not sent, and is safe to try elsewhere.
+4. A refusal ends a notification only if its word stands in the provider's list of final words, with a source.
+   Every unlisted refusal goes to the next vendor: a vendor's no is not always the message's fault.
+
+What a refusal means for the notification and for the vendor's breaker is its `Meaning`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from re import Pattern
 
 OUR_BUG = "our_bug"
 """Reason of an outcome that an adapter's own failure left unknown: no evidence against the vendor."""
@@ -24,20 +30,94 @@ class OutcomeKind(str, Enum):
     """One word for how an attempt ended (DESIGN: the words)."""
 
     ACCEPTED = "accepted"
-    REJECTED = "rejected"
+    REJECTED = "rejected"  # final: a dead letter
     THROTTLED = "throttled"
+    DEFERRED = "deferred"  # this recipient, for now
     FAILED = "failed"
     UNKNOWN = "unknown"
     NOT_PERMITTED = "not_permitted"
 
 
 class Scope(str, Enum):
-    """Whose fault a refusal is. Account scope opens the breaker and costs the notification no attempt."""
+    """Whom a refusal or a failure speaks about, and so whom it is evidence against."""
 
-    MESSAGE = "message"
-    RECIPIENT = "recipient"
-    ACCOUNT = "account"
-    VENDOR = "vendor"
+    MESSAGE = "message"  # no evidence: the message or the recipient is at fault
+    RECIPIENT = "recipient"  # no evidence
+    ROUTE = "route"  # evidence against the recipient's country alone
+    ACCOUNT = "account"  # opens the vendor's breaker at once, for a long wait
+    UNLISTED = "unlisted"  # evidence only once another vendor accepts the same message, or it befalls many recipients
+    VENDOR = "vendor"  # evidence against the vendor
+
+    @property
+    def spends_nothing(self) -> bool:
+        """Return True if a failure of this scope surely sent nothing and says nothing about the message."""
+        return self in (Scope.ROUTE, Scope.ACCOUNT, Scope.UNLISTED)
+
+
+class Meaning(str, Enum):
+    """What a provider's word means. Operators use the same names in `vendors.NAME.rules`."""
+
+    FINAL = "final"  # dead letter
+    DEFERRED = "deferred"  # the other vendors, then minutes and hours until the time to live
+    ROUTE = "route"  # next vendor; evidence against this country
+    ACCOUNT = "account"  # next vendor; the breaker opens at once for a long wait; operators are told
+    UNLISTED = "unlisted"  # next vendor; see `Scope.UNLISTED`
+    RATE = "rate"  # later; the actor slows down
+    VENDOR = "vendor"  # next vendor; a failure in the breaker's window
+    UNKNOWN = "unknown"  # the vendor may have it
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One documented word of a provider.
+
+    Attributes:
+        means: what it means, which may differ from what its number suggests.
+        source: where the provider says so.
+        wait_s: how long the vendor is left alone, for `account` and `rate`; None: the usual wait.
+    """
+
+    means: Meaning
+    source: str
+    wait_s: float | None = None
+
+
+def listed(means: Meaning, source: str, *codes: str, wait_s: float | None = None) -> dict[str, Word]:
+    """Return one word for each code. `{code}` in the source is replaced by it."""
+    return {code: Word(means, source.format(code=code), wait_s) for code in codes}
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """A sentence that a provider says where it has no code. It is searched in the answer's text, in any case."""
+
+    pattern: Pattern[str]
+    word: Word
+
+
+def phrase(pattern: str, means: Meaning, source: str, wait_s: float | None = None) -> Phrase:
+    return Phrase(re.compile(pattern, re.IGNORECASE), Word(means, source, wait_s))
+
+
+def find_phrase(text: str, phrases: Iterable[Phrase]) -> Word | None:
+    """Return the word of the first phrase that is found in `text`."""
+    return next((phrase.word for phrase in phrases if phrase.pattern.search(text)), None)
+
+
+DAILY_S = 900.0
+"""How long a vendor is left alone that names a limit of a day: a probe every quarter of an hour finds the new day."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """An operator's own reading of a vendor's words: the first rule whose pattern is found wins over our list.
+
+    The pattern is searched in `reason: text`, such as `twilio_30410: Provider timed out`.
+    """
+
+    match: Pattern[str]
+    means: Meaning
+    wait_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +128,10 @@ class Outcome:
         kind: what happened.
         reason: a short stable token such as `http_500`, `timeout_read`, `twilio_21211`; never an address or a body.
         vendor_message_id: the vendor's id, set exactly when `kind` is accepted.
-        retry_after_s: the vendor's own wait, seconds >= 0, already capped by the adapter; None when it said nothing.
-        scope: whose fault it is, for refusals and failures.
+        retry_after_s: the wait that the vendor asked for, seconds >= 0, capped by the adapter; None if it named none.
+        scope: whom a refusal or a failure speaks about.
         local_origin: the failure happened before the vendor was reached (DNS, connect, TLS).
+        text: the vendor's own sentence, for operators' rules. It is never stored or logged: it may hold an address.
     """
 
     kind: OutcomeKind
@@ -59,6 +140,19 @@ class Outcome:
     retry_after_s: float | None = None
     scope: Scope = Scope.VENDOR
     local_origin: bool = False
+    text: str = field(default="", repr=False, compare=False)
+
+    @property
+    def answered(self) -> bool:
+        """Return True if the vendor spoke, so that its words can be read."""
+        return bool(self.text)
+
+    @property
+    def refuses_message(self) -> bool:
+        """Return True if the vendor works and will not carry this message, at least for now."""
+        return self.kind is OutcomeKind.DEFERRED or (
+            self.kind is OutcomeKind.FAILED and self.scope in (Scope.ROUTE, Scope.UNLISTED)
+        )
 
     @classmethod
     def accepted(cls, vendor_message_id: str) -> Outcome:
@@ -73,6 +167,10 @@ class Outcome:
         return cls(OutcomeKind.THROTTLED, reason, retry_after_s=retry_after_s)
 
     @classmethod
+    def deferred(cls, reason: str) -> Outcome:
+        return cls(OutcomeKind.DEFERRED, reason, scope=Scope.RECIPIENT)
+
+    @classmethod
     def failed(
         cls, reason: str, *, scope: Scope = Scope.VENDOR, local_origin: bool = False, retry_after_s: float | None = None
     ) -> Outcome:
@@ -81,3 +179,57 @@ class Outcome:
     @classmethod
     def unknown(cls, reason: str) -> Outcome:
         return cls(OutcomeKind.UNKNOWN, reason)
+
+
+def outcome_of(reason: str, means: Meaning, wait_s: float | None = None) -> Outcome:
+    """Return the outcome of a refusal that means `means`. `wait_s` is the wait that the vendor or the list names."""
+    match means:
+        case Meaning.FINAL:
+            return Outcome.rejected(reason, Scope.RECIPIENT)
+        case Meaning.DEFERRED:
+            return Outcome.deferred(reason)
+        case Meaning.RATE:
+            return Outcome.throttled(reason, wait_s)
+        case Meaning.ROUTE:
+            return Outcome.failed(reason, scope=Scope.ROUTE)
+        case Meaning.ACCOUNT:
+            return Outcome.failed(reason, scope=Scope.ACCOUNT, retry_after_s=wait_s)
+        case Meaning.UNLISTED:
+            return Outcome.failed(reason, scope=Scope.UNLISTED)
+        case Meaning.VENDOR:
+            return Outcome.failed(reason, retry_after_s=wait_s)
+        case Meaning.UNKNOWN:
+            return Outcome.unknown(reason)
+
+
+CODE = re.compile(r"(?!.*\d{8})[A-Za-z0-9._-]{1,24}", re.ASCII)
+
+
+def read_refusal(
+    provider: str, code: str | int, words: Mapping[str, Word], *, text: str = "", asked_s: float | None = None
+) -> Outcome:
+    """Return the outcome of a refusal by its code: the listed meaning, or `unlisted` for a code that is not listed.
+
+    `asked_s` is the wait that the answer itself names. The reason is `PROVIDER_CODE`, or `PROVIDER_unlisted` for a code
+    that looks like text or a telephone number.
+    """
+    token = str(code)
+    word = words.get(token)
+    reason = f"{provider}_{token if CODE.fullmatch(token) else 'unlisted'}"
+    if word is None:
+        found = outcome_of(reason, Meaning.UNLISTED)
+    else:
+        found = outcome_of(reason, word.means, asked_s if asked_s is not None else word.wait_s)
+    return replace(found, text=text or reason)
+
+
+def apply_rules(outcome: Outcome, rules: Iterable[Rule]) -> Outcome:
+    """Return the outcome as the operator's rules read it. Only an answer of the vendor that is no yes has words."""
+    if outcome.kind is OutcomeKind.ACCEPTED or not outcome.answered:
+        return outcome
+    said = f"{outcome.reason}: {outcome.text}"
+    for rule in rules:
+        if rule.match.search(said):
+            asked_s = outcome.retry_after_s if rule.wait_s is None else rule.wait_s
+            return replace(outcome_of(outcome.reason, rule.means, asked_s), text=outcome.text)
+    return outcome

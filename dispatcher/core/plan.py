@@ -12,7 +12,8 @@ Rules:
 6. Nobody is judged by silence here: an incarnation is dead only when `supervision` said so. A vendor of which nobody
    has reported yet keeps the state of the previous plan.
 7. Evidence is summed: when the replicas of a vendor are each below their minimum of calls, or each just below the
-   threshold, their windows together still open it. What one country alone made bad is left out (`evidence`).
+   threshold, their windows together still open it. What one country alone made bad is left out (`evidence`). What a
+   vendor refused by an unlisted word and another accepted counts as its failure (`refusals`).
 8. A vendor whose last actor is dead is `absent` until a new one reports: its fallback drains for it meanwhile.
 9. A contract rate is divided among the live actors by `sharing`.
 10. A vendor whose actors die again and again is `quarantined`: no work, as each death may repeat what was in flight.
@@ -31,6 +32,7 @@ from typing import Any
 
 from dispatcher.core.dwell import decide_turns
 from dispatcher.core.plan_changes import changes
+from dispatcher.core.refusals import RECIPIENTS_MIN
 from dispatcher.core.sharing import Share, divide
 from dispatcher.core.sizing import pool_size
 
@@ -68,6 +70,8 @@ class Report:
     calls_per_s: float = 0.0
     latency_s: float = 0.0
     reason: str = ""
+    contradicted: Mapping[str, int] = field(default_factory=dict)
+    """Vendor → messages that it refused by an unlisted word and this one accepted, in the last window."""
     unreached: int = 0
     """Failures in a row that ended before the vendor was reached: DNS, connect, TLS."""
     epoch: int = 0
@@ -234,8 +238,10 @@ def decide(
     by_vendor: dict[str, list[Report]] = {}
     for report in sorted(reports, key=lambda r: r.incarnation):
         by_vendor.setdefault(report.vendor, []).append(report)
+    told = [report.contradicted for reports_of in by_vendor.values() for report in reports_of]
+    refuted = {name: sum(int(counts.get(name, 0)) for counts in told) for name in config.vendors}
     states = {
-        name: _state(vendor, by_vendor.get(name, []), overrides.get(name), previous, name in absent)
+        name: _state(vendor, by_vendor.get(name, []), overrides.get(name), previous, name in absent, refuted[name])
         for name, vendor in config.vendors.items()
     }
     suspended = {name for name, state in states.items() if state == CLOSED and _suspended(name, quarantined, overrides)}
@@ -282,7 +288,14 @@ def _unreached(states: Mapping[str, str], by_vendor: Mapping[str, list[Report]])
     return found if len(found) >= 2 and 2 * len(found) > len(states) else ()
 
 
-def _state(vendor: VendorConfig, reports: list[Report], override: Override | None, previous: Plan, absent: bool) -> str:
+def _state(
+    vendor: VendorConfig,
+    reports: list[Report],
+    override: Override | None,
+    previous: Plan,
+    absent: bool,
+    refuted: int,
+) -> str:
     absent = absent and not reports
     if override is not None:
         return FORCED_OPEN if override.state == "open" else ABSENT if absent else CLOSED
@@ -294,7 +307,7 @@ def _state(vendor: VendorConfig, reports: list[Report], override: Override | Non
     states = {report.breaker for report in reports}
     if states & {CLOSED, "disabled", "metrics_only"}:
         # One open replica among healthy ones only stops itself.
-        return OPEN if _together_bad(vendor, reports) else CLOSED
+        return OPEN if _together_bad(vendor, reports, refuted) else CLOSED
     return HALF_OPEN if HALF_OPEN in states else OPEN
 
 
@@ -303,10 +316,12 @@ def _suspended(vendor: str, quarantined: Collection[str], overrides: Mapping[str
     return vendor in quarantined and vendor not in overrides
 
 
-def _together_bad(vendor: VendorConfig, reports: list[Report]) -> bool:
+def _together_bad(vendor: VendorConfig, reports: list[Report], refuted: int) -> bool:
+    """`refuted`: its refusals of messages that other vendors accepted. Those are in no window of its own."""
     closed = [r.window if r.evidence is None else r.evidence for r in reports if r.breaker == CLOSED]
-    calls, failed = (sum(int(window.get(name, 0)) for window in closed) for name in ("n", "failed"))
-    return len(closed) > 1 and calls >= vendor.min_calls and failed * 100 >= vendor.failure_rate * calls
+    calls, failed = (sum(int(window.get(name, 0)) for window in closed) + refuted for name in ("n", "failed"))
+    enough = calls >= vendor.min_calls or refuted >= RECIPIENTS_MIN
+    return (len(closed) > 1 or refuted > 0) and enough and failed * 100 >= vendor.failure_rate * calls
 
 
 def _adopter(mailbox: str, config: PlanConfig, healthy: set[str]) -> str | None:

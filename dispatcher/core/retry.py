@@ -1,22 +1,42 @@
-"""When to try again: exponential, full jitter, capped, never sooner than the vendor asked.
+"""When to try again.
 
-wait = max(U * min(cap, base * 2^(round - 1)), retry_after), U uniform in [0, 1): "full jitter" of the AWS architecture
-note on exponential backoff. The power saturates, so that round 10,000 does not overflow.
+After failures: exponential, full jitter, capped, never sooner than the vendor asked.
+
+    wait = max(U * min(cap, base * 2^waits), retry_after), U uniform in [0, 1)
+
+That is "full jitter" of the AWS architecture note on exponential backoff. The power saturates, so that wait number
+10,000 does not overflow.
+
+After every vendor of the chain refused the message: minutes, then hours. A greylisting relay wants minutes (RFC 6647),
+and RFC 5321 section 4.5.4.1 asks for at least 30 minutes between tries once the first ones failed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+REFUSED_WAITS_S = (60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0)
+
+LAST_TRY_S = 2.0
+"""With less than this left of its time to live, a notification is not tried again."""
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how long. `attempts_max` counts calls over all vendors; `hold_s` is how long `held` waits."""
+    """How often and how long.
+
+    Attributes:
+        attempts_max: the tries over all vendors that may have arrived: each could be a repeat for the recipient.
+        base_s, cap_s: the first and the longest wait after failures.
+        hold_s: how long `held` waits for proof.
+        refused_waits_s: the waits after the first, second, … time that every vendor refused it; the last one repeats.
+    """
 
     attempts_max: int = 8
     base_s: float = 1.0
     cap_s: float = 300.0
     hold_s: float = 3600.0
+    refused_waits_s: tuple[float, ...] = REFUSED_WAITS_S
 
 
 def backoff_s(attempt: int, policy: RetryPolicy, chance: float, retry_after_s: float | None = None) -> float:
@@ -26,6 +46,23 @@ def backoff_s(attempt: int, policy: RetryPolicy, chance: float, retry_after_s: f
     if retry_after_s is not None:
         wait = max(wait, min(retry_after_s, policy.cap_s))
     return wait
+
+
+def refused_wait_s(times: int, policy: RetryPolicy, chance: float) -> float:
+    """Return the seconds until a message that every vendor refused `times` (>= 0) times before is tried again.
+
+    The wait is up to a fifth longer, so that many of them do not come back together. Never shorter: greylisting
+    counts from the first try.
+    """
+    waits_s = policy.refused_waits_s
+    return waits_s[min(times, len(waits_s) - 1)] * (1 + 0.2 * chance)
+
+
+def within_life_ms(wait_ms: int, left_ms: int) -> int | None:
+    """Return the wait, shortened so that one more try fits into the time to live; None if there is no time for one."""
+    if wait_ms < left_ms:
+        return wait_ms
+    return None if left_ms < LAST_TRY_S * 1000 else int(left_ms * 0.9)
 
 
 def relisten_s(chance: float) -> float:

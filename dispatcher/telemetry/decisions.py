@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dispatcher.core.life import Dead, Decision, Drop, Move, Retry
+from dispatcher.core.life import REFUSED_BY_ALL, Dead, Decision, Drop, Move, Retry
 from dispatcher.core.notification import Claim
 from dispatcher.telemetry.log import logger
 from dispatcher.telemetry.metrics import Metrics
@@ -13,7 +13,10 @@ def count(metrics: Metrics, vendor: str, claim: Claim, decision: Decision) -> No
     match decision:
         case Move(vendor=to):
             metrics.count("dispatcher_moves", vendor, to)
-        case Retry():
+        case Retry(reason=reason):
+            if reason == REFUSED_BY_ALL:
+                metrics.count("dispatcher_refused_by_all", claim.notification.channel)
+                logger().warning("notification_refused_by_all", notification=claim.notification.id, vendor=vendor)
             metrics.count("dispatcher_retries", vendor)
         case Dead(reason=reason):
             # Free text after a colon (a variable's name) is for the record, not for a label.

@@ -32,6 +32,8 @@ CATALOGUE: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "dispatcher_dispatch_seconds": ("histogram", "From claim to outcome", ("vendor",)),
     "dispatcher_age_seconds": ("histogram", "From accept to the vendor's yes", ("channel",)),
     "dispatcher_refusals": ("counter", "Claims that might not be sent, by reason", ("vendor", "reason")),
+    "dispatcher_account_refusals": ("counter", "Vendor refused our account: act", ("vendor", "reason")),
+    "dispatcher_refused_by_all": ("counter", "Waits of what each vendor of its chain refused", ("channel",)),
     "dispatcher_retries": ("counter", "Notifications put off", ("vendor",)),
     "dispatcher_moves": ("counter", "Failovers: notifications handed to another vendor", ("vendor", "to")),
     "dispatcher_dead": ("counter", "Dead letters made", ("vendor", "reason")),

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from dispatcher.core.notification import Attempt, NewTrigger, Notification, State
+from dispatcher.core.notification import Attempt, NewTrigger, Notification, State, Trail
 from dispatcher.errors import UnreadableError
 
 VERSION = 1
@@ -86,7 +86,7 @@ def stub(notification_id: str, fields: Sequence[str | None]) -> Notification:
         on_unknown="",
         data={},
         attempts=int(attempts) if attempts.isdecimal() else 0,
-        tried=tuple(tried.split(" ")) if tried else (),
+        trail=decode_trail(tried),
         state=State.STARTED if state == "started" else State.QUEUED,
     )
 
@@ -119,9 +119,36 @@ def _decode(notification_id: str, fields: Sequence[str | None]) -> Notification 
         attempts=int(attempts or 0),
         generation=int(generation or 0),
         crashes=int(crashes or 0),
-        tried=tuple(tried.split(" ")) if tried else (),
+        trail=decode_trail(tried),
         moved_epoch=int(epoch or 0),
         state=State(state or "queued"),
+    )
+
+
+DOUBTED, REFUSED, WAITS, REFUSALS = "!", "~", "#", "%"
+"""Marks of a trail: behind a vendor's name, and before a count. No vendor's name holds one of them."""
+
+
+def encode_trail(trail: Trail) -> str:
+    """Return the trail as words: `sms-a! sms-b~ #2 %1`. An earlier version reads unknown names."""
+    words = [
+        name + (DOUBTED if name in trail.doubted else REFUSED if name in trail.refused else "") for name in trail.tried
+    ]
+    counts = ((WAITS, trail.waits), (REFUSALS, trail.refusals))
+    return " ".join([*words, *(f"{mark}{count}" for mark, count in counts if count)])
+
+
+def decode_trail(text: str | None) -> Trail:
+    """Read what `encode_trail` wrote; of a damaged count nothing is taken."""
+    words = (text or "").split()
+    names = [word for word in words if word[0] not in (WAITS, REFUSALS)]
+    counts = {word[0]: int(word[1:]) for word in words if word[0] in (WAITS, REFUSALS) and word[1:].isdecimal()}
+    return Trail(
+        tuple(name.rstrip(DOUBTED + REFUSED) for name in names),
+        tuple(name[:-1] for name in names if name[-1] in (DOUBTED, REFUSED)),
+        tuple(name[:-1] for name in names if name[-1] == DOUBTED),
+        counts.get(WAITS, 0),
+        counts.get(REFUSALS, 0),
     )
 
 

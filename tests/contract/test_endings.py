@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from dispatcher.core.life import Decision, Move, Settle
-from dispatcher.core.notification import DeadLetterFilter, Lane
+from dispatcher.core.notification import DeadLetterFilter, Lane, Trail
 from tests.contract.worlds import ENDINGS, World, attempt, dead, hold, lanes, move, retry, settle, trigger
 
 
@@ -156,7 +156,7 @@ async def test_a_long_history_keeps_its_newest_lines_and_the_number_of_the_other
     nid, times = claim.notification.id, 1000
     for n in range(times):
         line = dataclasses.replace(attempt(), at_ms=n, outcome="throttled", reason="http_429")
-        assert await world.store.apply(me, [(claim, Move("a", (), line, 0))], world.now_ms()) == ["OK"]
+        assert await world.store.apply(me, [(claim, Move("a", Trail(), line, 0))], world.now_ms()) == ["OK"]
         (claim,) = (await world.store.claim(me, lanes("a"), 1)).claims
     view = (await world.views.trigger(nid[:-2])).notifications[0]
     first, *kept = view.attempts

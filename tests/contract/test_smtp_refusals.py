@@ -71,19 +71,30 @@ async def test_a_no_to_the_account_is_no_word_about_the_recipient(no: dict[str, 
 
 
 async def test_relaying_denied_goes_elsewhere() -> None:
-    """It may be this recipient alone: so it costs an attempt, and the breaker counts it, but it is no dead letter."""
-    assert await refused({"RCPT": "554 5.7.1 relay access denied"}) == Outcome.failed("smtp_554")
+    """It may be this recipient alone: no list names it, so it is no dead letter, nor evidence against the relay."""
+    assert await refused({"RCPT": "554 5.7.1 relay access denied"}) == Outcome.failed("smtp_554", scope=Scope.UNLISTED)
 
 
-@pytest.mark.parametrize("reply", ["550 5.1.1 no such user", "550 no such user", "552 5.2.2 full", "553 5.1.3 syntax"])
+@pytest.mark.parametrize("reply", ["550 no such user", "554 no", "550 5.4.1 Recipient address rejected: Access denied"])
+async def test_a_plain_no_to_the_recipient_proves_nothing(reply: str) -> None:
+    """Gmail and SES say there that our quota is used up: only an enhanced code is final."""
+    assert await refused({"RCPT": reply}) == Outcome.failed(f"smtp_{reply[:3]}", scope=Scope.UNLISTED)
+
+
+@pytest.mark.parametrize("reply", ["450 4.2.0 Greylisted", "451 try again", "452 4.2.2 full", "552 5.2.2 full"])
+async def test_a_no_for_now_to_the_recipient_is_its_own(reply: str) -> None:
+    assert await refused({"RCPT": reply}) == Outcome.deferred(f"smtp_{reply[:3]}")
+
+
+@pytest.mark.parametrize("reply", ["550 5.1.1 no such user", "550 5.2.1 disabled", "553 5.1.3 syntax"])
 async def test_a_no_to_the_recipient_is_final(reply: str) -> None:
     assert await refused({"RCPT": reply}) == Outcome.rejected(f"smtp_{reply[:3]}", Scope.RECIPIENT)
 
 
 @pytest.mark.parametrize("verb", ["DATA", "DOT"])
-async def test_a_no_to_the_message_is_final(verb: str) -> None:
-    """Also for a policy: the same text would be refused again."""
-    assert await refused({verb: "554 5.7.1 spam"}) == Outcome.rejected("smtp_554", Scope.MESSAGE)
+async def test_a_no_to_the_message_goes_elsewhere(verb: str) -> None:
+    """Another relay has another policy."""
+    assert await refused({verb: "554 5.7.1 spam"}) == Outcome.failed("smtp_554", scope=Scope.UNLISTED)
 
 
 @pytest.mark.parametrize("verb", ["GREETING", "AUTH", "MAIL", "RCPT", "DOT"])

@@ -17,6 +17,7 @@ from dispatcher.core.notification import (
     Lane,
     NewNotification,
     NewTrigger,
+    Trail,
 )
 from dispatcher.core.plan import Plan, VendorPlan
 from dispatcher.core.sharing import Share
@@ -113,11 +114,11 @@ def dead(reason: str = "rejected") -> Dead:
 
 
 def move(to: str = "b", tried: tuple[str, ...] = ("a",), epoch: int = 0) -> Move:
-    return Move(to, tried, attempt(outcome="failed", message_id=None), 1, epoch)
+    return Move(to, Trail(tried), attempt(outcome="failed", message_id=None), 1, epoch)
 
 
 def retry(wait_ms: int, tried: tuple[str, ...] = ()) -> Retry:
-    return Retry(wait_ms, tried, attempt(outcome="failed", message_id=None), 1)
+    return Retry(wait_ms, Trail(tried), attempt(outcome="failed", message_id=None), 1)
 
 
 def hold(wait_ms: int) -> Hold:

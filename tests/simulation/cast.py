@@ -11,7 +11,7 @@ from actors.vendor import VendorActor
 from dispatcher.adapters.memory.control import MemoryControl
 from dispatcher.core.look_up import Listing, Sighting
 from dispatcher.core.message import Message
-from dispatcher.core.outcome import Outcome, Scope
+from dispatcher.core.outcome import Meaning, Outcome, Scope, outcome_of
 from dispatcher.core.plan import Plan
 from dispatcher.courier import Courier
 from dispatcher.errors import CallerError, StaleTermError, UnavailableError
@@ -26,10 +26,13 @@ from tests.virtual import VirtualClock
 if TYPE_CHECKING:
     from tests.simulation.scene import World
 
-NOT_SENT = frozenset(("failed", "throttled", "account"))
+NOT_SENT = frozenset(("failed", "throttled", "account", "refused", "deferred"))
 """Answers by which a vendor certainly did not deliver: the message may go elsewhere, also under `hold`."""
 
-FLAKY = ((0.3, "failed"), (0.5, "unknown"), (0.55, "rejected"), (0.6, "account"), (0.65, "raise"))
+FLAKY = (
+    *((0.3, "failed"), (0.5, "unknown"), (0.55, "rejected"), (0.6, "account"), (0.65, "raise")),
+    *((0.7, "refused"), (0.73, "deferred")),
+)
 """How a vendor answers that does a little of everything; the rest is accepted."""
 
 
@@ -82,6 +85,10 @@ class Peer:
                 return Outcome.failed("http_503")
             case "account":
                 return Outcome.failed("http_401", scope=Scope.ACCOUNT)
+            case "refused":
+                return outcome_of("x_1", Meaning.UNLISTED)
+            case "deferred":
+                return Outcome.deferred("x_2")
             case "throttled":
                 return Outcome.throttled("http_429", dice.choice((None, 0.3, 1.0)))
             case "rejected":

@@ -267,7 +267,7 @@ class Checker:
 
     def _is_true(self, note: Note, record: Record, nid: str, sent: list[Sent]) -> bool:
         match note.reason:
-            case "expired":
+            case "expired" | "refused_by_all":
                 return record.expires_ms - record.trigger.accepted_ms <= 3000
             case "attempts_exhausted":
                 return note.attempts >= 8

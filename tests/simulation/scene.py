@@ -59,7 +59,7 @@ SETTINGS: dict[str, Any] = {
         {"channel": "sms", "chain": ["a", "b", "c"]},
     ],
     "limits": {"recipient_caps": [{"channel": "sms", "max": 3, "per_s": 2}]},
-    "retry": {"attempts_max": 8, "base_s": 0.3, "cap_s": 1.0},
+    "retry": {"attempts_max": 8, "base_s": 0.3, "cap_s": 1.0, "refused_waits_s": [0.5, 2.0]},
     "courier": {"claim_block_ms": 800},
     "supervision": {"beat_ms": 300, "silence_ms": 2000, "report_ms": 800},
 }

@@ -329,6 +329,7 @@ KNOWN = {"answer": ANSWERS, "outcome": {kind.value for kind in OutcomeKind}, "st
 """Values that labels may have; those of other labels are names of vendors, channels and reasons."""
 
 WORDS = {
+    "offset",
     *("absent", "and", "by", "count", "deriv", "histogram_quantile", "increase"),
     *("max", "on", "or", "rate", "sum", "unless", "vector"),
 }

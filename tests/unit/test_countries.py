@@ -11,10 +11,11 @@ import pytest
 
 from actors.vendor import VendorActor
 from dispatcher.core.breaker import BreakerConfig, BreakerState
-from dispatcher.core.life import Move, Retry, decide_cut_off
+from dispatcher.core.life import Move, Retry, Situation, decide_cut_off
 from dispatcher.core.message import Message
-from dispatcher.core.notification import NewNotification, Notification
+from dispatcher.core.notification import NewNotification, Notification, Trail
 from dispatcher.core.outcome import Outcome
+from dispatcher.core.retry import RetryPolicy
 from dispatcher.errors import ConfigError
 from dispatcher.gate import Gate
 from dispatcher.settings import parse_settings
@@ -43,7 +44,9 @@ def to(country: str, chain: Sequence[str]) -> dict[str, tuple[NewNotification, .
 
 
 def note(chain: tuple[str, ...], **changes: Any) -> Notification:
-    return Notification("0-t.0", "shop", "e", "sms", FRANCE, chain, "normal", 0, 10**9, "resend", data={}, **changes)
+    trail = Trail(changes.pop("tried", ()))
+    fields = {"data": {}, "trail": trail, **changes}
+    return Notification("0-t.0", "shop", "e", "sms", FRANCE, chain, "normal", 0, 10**9, "resend", **fields)
 
 
 async def post(stage: Stage, rounds: int, chain: Sequence[str] = ("a", "b")) -> None:
@@ -156,16 +159,20 @@ async def test_without_evidence_kept_apart_they_would(monkeypatch: pytest.Monkey
 
 def test_cut_off_counts_as_tried_and_costs_no_attempt() -> None:
     n = note(("a", "b", "c"), tried=("c",), attempts=3)
-    move = decide_cut_off(n, "a", lambda name: True, 4.0, 0, 0.5)
-    assert move == Move("b", ("c", "a"), None, 3)
-    wait = decide_cut_off(n, "a", lambda name: False, 4.0, 0, 0.5)
-    assert wait == Retry(6_000, ("c", "a"), None, 3)
+    move = decide_cut_off(n, 4.0, Situation("a", lambda name: True, RetryPolicy(), 0, 0.5))
+    assert move == Move("b", Trail(("c", "a")), None, 3)
+    wait = decide_cut_off(n, 4.0, Situation("a", lambda name: False, RetryPolicy(), 0, 0.5))
+    assert wait == Retry(6_000, Trail(("c", "a")), None, 3)
 
 
 def test_nobody_left_begins_a_new_round_after_a_wait_that_is_bounded() -> None:
     n = note(("a", "b"), tried=("b",))
-    assert decide_cut_off(n, "a", lambda name: True, 300.0, 0, 1.0) == Retry(20_000, (), None, 0)
-    assert decide_cut_off(n, "a", lambda name: True, 0.0, 0, 0.0) == Retry(1_000, (), None, 0)
+    assert decide_cut_off(n, 300.0, Situation("a", lambda name: True, RetryPolicy(), 0, 1.0)) == Retry(
+        20_000, Trail(), None, 0
+    )
+    assert decide_cut_off(n, 0.0, Situation("a", lambda name: True, RetryPolicy(), 0, 0.0)) == Retry(
+        1_000, Trail(), None, 0
+    )
 
 
 def test_only_sms_has_countries() -> None:

@@ -16,14 +16,15 @@ from dispatcher.core.life import (
     Move,
     Retry,
     Settle,
+    Situation,
     decide_adopted,
     decide_after,
     decide_before,
     decide_mailbox,
     decide_refused,
 )
-from dispatcher.core.notification import Attempt, Notification, State
-from dispatcher.core.outcome import Outcome, OutcomeKind, Scope
+from dispatcher.core.notification import Attempt, Notification, State, Trail
+from dispatcher.core.outcome import Meaning, Outcome, OutcomeKind, Scope, outcome_of
 from dispatcher.core.retry import RetryPolicy, backoff_s
 
 NOW_MS = 1_700_000_000_000
@@ -32,7 +33,7 @@ ATTEMPT = Attempt(NOW_MS, "a", "failed", "http_500", 12)
 CHAIN = ("a", "b", "c")
 
 
-def notification(**changes: Any) -> Notification:
+def notification(tried: tuple[str, ...] = (), **changes: Any) -> Notification:
     fields: dict[str, Any] = {
         "id": "0-x.0",
         "tenant": "shop",
@@ -45,12 +46,17 @@ def notification(**changes: Any) -> Notification:
         "expires_ms": NOW_MS + 86_400_000,
         "on_unknown": "resend",
         "data": {},
+        "trail": Trail(tried),
     }
     return Notification(**{**fields, **changes})
 
 
 def after(n: Notification, outcome: Outcome, usable: set[str], chance: float = 0.5, vendor: str = "a") -> Any:
-    return decide_after(n, vendor, outcome, ATTEMPT, usable.__contains__, POLICY, NOW_MS, chance)
+    return decide_after(n, outcome, ATTEMPT, situation(vendor, usable, chance))
+
+
+def situation(vendor: str, usable: set[str], chance: float = 0.5, epoch: int = 0) -> Situation:
+    return Situation(vendor, usable.__contains__, POLICY, NOW_MS, chance, epoch)
 
 
 names = st.lists(st.sampled_from("abcd"), unique=True, min_size=1).map(tuple)
@@ -64,7 +70,13 @@ outcomes = st.builds(
 notifications = st.builds(
     notification,
     chain=names,
-    tried=st.lists(st.sampled_from("abcd"), unique=True).map(tuple),
+    trail=st.builds(
+        Trail,
+        tried=st.lists(st.sampled_from("abcd"), unique=True).map(tuple),
+        refused=st.lists(st.sampled_from("abcd"), unique=True).map(tuple),
+        waits=st.integers(0, 10_000),
+        refusals=st.integers(0, 10_000),
+    ),
     attempts=st.integers(0, 10_000),
     crashes=st.integers(0, 5),
     generation=st.integers(0, 3),
@@ -80,13 +92,28 @@ chances = st.floats(0, 1, exclude_max=True)
     ("outcome", "expected"),
     [
         pytest.param(Outcome.accepted("v-1"), Settle(ATTEMPT, 1), id="accepted is settled"),
-        pytest.param(Outcome.rejected("bad_number"), Dead("bad_number", ATTEMPT, 1), id="rejected is dead"),
-        pytest.param(Outcome.failed("http_500"), Move("b", ("a",), ATTEMPT, 1), id="failed moves to the next"),
-        pytest.param(Outcome.unknown("timeout"), Move("b", ("a",), ATTEMPT, 1), id="unknown goes on as failed"),
-        pytest.param(Outcome.throttled("http_429", 7.0), Retry(7000, (), ATTEMPT, 0), id="throttled burns no attempt"),
+        pytest.param(Outcome.rejected("bad_number"), Dead("bad_number", ATTEMPT, 0), id="rejected is dead"),
+        pytest.param(
+            Outcome.failed("http_502"), Move("b", Trail(("a",)), ATTEMPT, 0), id="failed moves on, and cannot repeat"
+        ),
+        pytest.param(
+            outcome_of("x", Meaning.UNLISTED),
+            Move("b", Trail(("a",), ("a",), ("a",)), ATTEMPT, 0),
+            id="an unlisted refusal moves on, in doubt",
+        ),
+        pytest.param(
+            Outcome.deferred("smtp_451"), Move("b", Trail(("a",), ("a",)), ATTEMPT, 0), id="deferred goes elsewhere"
+        ),
+        pytest.param(
+            outcome_of("x", Meaning.ROUTE), Move("b", Trail(("a",), ("a",)), ATTEMPT, 0), id="a route refused moves on"
+        ),
+        pytest.param(Outcome.unknown("timeout"), Move("b", Trail(("a",)), ATTEMPT, 1), id="unknown goes on as failed"),
+        pytest.param(
+            Outcome.throttled("http_429", 7.0), Retry(7000, Trail(), ATTEMPT, 0), id="throttled burns no attempt"
+        ),
         pytest.param(
             Outcome.failed("http_401", scope=Scope.ACCOUNT),
-            Move("b", ("a",), ATTEMPT, 0),
+            Move("b", Trail(("a",)), ATTEMPT, 0),
             id="an account's failure burns no attempt",
         ),
     ],
@@ -106,7 +133,7 @@ def test_every_decision_is_exactly_one_place(
         case Move():
             assert decision.vendor in n.chain
             assert decision.vendor in usable - {vendor, *n.tried}
-            assert vendor in decision.tried
+            assert vendor in decision.trail.tried
         case Retry():
             assert 0 < decision.wait_ms < n.expires_ms - NOW_MS
         case Dead():
@@ -130,29 +157,85 @@ def test_unknown_under_hold_is_never_sent_again(n: Notification, usable: set[str
 @example(notification(attempts=10_000), Outcome.failed("x"), set(), 0.9)
 def test_the_budget_of_attempts_is_kept(n: Notification, outcome: Outcome, usable: set[str], chance: float) -> None:
     """No move or retry leaves with the budget spent, however large the number is."""
-    assume(outcome.scope is not Scope.ACCOUNT and n.attempts < POLICY.attempts_max)
+    assume(n.attempts < POLICY.attempts_max)
     decision = after(n, outcome, usable, chance)
     if isinstance(decision, Move):
         assert decision.attempts < POLICY.attempts_max
 
 
 def test_the_last_attempt_is_a_dead_letter() -> None:
-    """The eighth failure of eight ends it."""
-    decision = after(notification(attempts=7), Outcome.failed("http_500"), set(CHAIN))
+    """The eighth try of eight that may have arrived ends it: each could be a repeat."""
+    decision = after(notification(attempts=7), Outcome.unknown("http_500"), set(CHAIN))
     assert decision == Dead("attempts_exhausted", ATTEMPT, 8)
 
 
-def test_a_wait_past_its_time_is_expired() -> None:
-    """Nothing is scheduled past its time to live."""
+@given(notifications, outcomes, usables, chances)
+def test_what_surely_sent_nothing_spends_no_attempt(
+    n: Notification, outcome: Outcome, usable: set[str], chance: float
+) -> None:
+    """Only `unknown` and the vendor's yes count against the budget."""
+    spent = after(n, outcome, usable, chance).attempts - n.attempts
+    assert spent == (outcome.kind in (OutcomeKind.UNKNOWN, OutcomeKind.ACCEPTED))
+
+
+@given(notifications, outcomes, usables, chances)
+def test_a_refusal_that_is_not_final_is_no_dead_letter_before_its_time(
+    n: Notification, outcome: Outcome, usable: set[str], chance: float
+) -> None:
+    """Only `rejected`, the budget of possible repeats and the time to live make a dead letter."""
+    assume(n.expires_ms - NOW_MS >= 2000)
+    n = dataclasses.replace(n, attempts=n.attempts % (POLICY.attempts_max - 1))
+    decision = after(n, outcome, usable, chance)
+    assert not isinstance(decision, Dead) or outcome.kind is OutcomeKind.REJECTED
+
+
+@pytest.mark.parametrize("outcome", [Outcome.throttled("http_429", 60.0), Outcome.failed("x"), Outcome.deferred("x")])
+def test_the_last_wait_leaves_time_for_one_more_try(outcome: Outcome) -> None:
+    """A wait past the time to live is shortened; with less than two seconds left it is a dead letter."""
+    n = notification(chain=("a",), trail=Trail(waits=9), expires_ms=NOW_MS + 5000)
+    assert after(n, outcome, set(), 0.9).wait_ms == 4500
+    late = notification(chain=("a",), trail=Trail(waits=9), expires_ms=NOW_MS + 1900)
+    assert isinstance(after(late, outcome, set(), 0.9), Dead)
+
+
+def test_a_throttled_message_goes_elsewhere_when_its_time_would_end_first() -> None:
+    """The vendor asked for more patience than the message has."""
     n = notification(expires_ms=NOW_MS + 5000)
-    assert after(n, Outcome.throttled("http_429", 60.0), set()) == Dead("expired", ATTEMPT, 0)
+    assert after(n, Outcome.throttled("http_429", 60.0), set(CHAIN)) == Move("b", Trail(("a",)), ATTEMPT, 0)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.deferred("smtp_451"), outcome_of("x", Meaning.UNLISTED)])
+def test_refused_by_all_waits_minutes_then_hours(outcome: Outcome) -> None:
+    """The schedule that greylisting and RFC 5321 ask for, whatever it waited for failures before."""
+    waits = []
+    for times in range(9):
+        trail = Trail(("b", "c"), ("b", "c"), waits=4, refusals=times)
+        decision = after(notification(trail=trail), outcome, set(CHAIN), 0.0)
+        assert (decision.reason, decision.trail) == ("refused_by_all", Trail(waits=4, refusals=times + 1))
+        waits.append(decision.wait_ms // 1000)
+    assert waits == [60, 120, 300, 600, 1200, 1800, 3600, 3600, 3600]
+
+
+def test_refused_by_some_and_failed_at_others_is_no_refusal_by_all() -> None:
+    """A vendor that is down may still carry it: seconds, not minutes."""
+    n = notification(trail=Trail(("b", "c"), ("b",)))
+    decision = after(n, Outcome.deferred("smtp_451"), set(CHAIN), 0.9)
+    assert (decision.reason, decision.wait_ms) == ("", 900)
+
+
+def test_its_death_says_that_all_refused_it() -> None:
+    """An operator filters dead letters by this reason."""
+    trail = Trail(refusals=3)
+    assert decide_before(notification(trail=trail, expires_ms=NOW_MS), NOW_MS, POLICY) == Dead(
+        "refused_by_all", None, 0
+    )
 
 
 def test_a_round_ends_when_all_were_tried() -> None:
     """The last vendor of the chain failed: the next round begins with nothing tried, later and later."""
-    first = after(notification(tried=("a", "b"), attempts=2), Outcome.failed("x"), set(CHAIN), 0.999, "c")
-    later = after(notification(tried=("a", "b"), attempts=5), Outcome.failed("x"), set(CHAIN), 0.999, "c")
-    assert (first.tried, later.tried) == ((), ())
+    first = after(notification(trail=Trail(("a", "b"), waits=2)), Outcome.failed("x"), set(CHAIN), 0.999, "c")
+    later = after(notification(trail=Trail(("a", "b"), waits=5)), Outcome.failed("x"), set(CHAIN), 0.999, "c")
+    assert (first.trail, later.trail) == (Trail(waits=3), Trail(waits=6))
     assert later.wait_ms > 4 * first.wait_ms
 
 
@@ -161,14 +244,11 @@ def test_a_round_does_not_wait_for_a_vendor_that_is_down() -> None:
     n = notification(chain=("a", "b"))
     decision = after(n, Outcome.failed("http_500"), set())
     assert isinstance(decision, Retry)
-    assert (
-        decide_mailbox(n.chain, decision.tried, {"a"}.__contains__, set().__contains__, set(CHAIN).__contains__) == "a"
-    )
-    refused = decide_refused(notification(chain=("a", "b"), tried=("a",)), "b", {"a"}.__contains__, 1, NOW_MS, 0.5)
+    a, none, known = {"a"}.__contains__, set().__contains__, set(CHAIN).__contains__
+    assert decide_mailbox(n.chain, decision.trail.tried, a, none, known) == "a"
+    refused = decide_refused(notification(chain=("a", "b"), tried=("a",)), situation("b", {"a"}, epoch=1))
     assert isinstance(refused, Retry)
-    assert (
-        decide_mailbox(n.chain, refused.tried, {"a"}.__contains__, set().__contains__, set(CHAIN).__contains__) == "a"
-    )
+    assert decide_mailbox(n.chain, refused.trail.tried, a, none, known) == "a"
 
 
 @pytest.mark.parametrize(
@@ -198,13 +278,13 @@ def test_what_ends_it_before_a_call(changes: dict[str, Any], expected: Any) -> N
 @given(notifications, usables, st.integers(0, 3), chances)
 def test_a_refusal_costs_no_attempt(n: Notification, usable: set[str], epoch: int, chance: float) -> None:
     """Open breaker, foreign mailbox: moved at most once per plan epoch, else later, with all attempts left."""
-    decision = decide_refused(n, "a", usable.__contains__, epoch, NOW_MS, chance)
+    decision = decide_refused(n, situation("a", usable, chance, epoch))
     assert decision is not None
     assert decision.attempts == n.attempts
     if isinstance(decision, Move):
         assert n.moved_epoch != epoch == decision.epoch
         assert decision.vendor != "a"
-        assert decision.tried == n.tried
+        assert decision.trail == n.trail
     else:
         assert isinstance(decision, (Retry, Dead))
 
@@ -220,7 +300,7 @@ def test_a_refusal_costs_no_attempt(n: Notification, usable: set[str], epoch: in
 def test_an_adopter_sends_only_what_names_it(chain: tuple[str, ...], tried: tuple[str, ...], sends: bool) -> None:
     """The rest is moved on or put off."""
     n = notification(chain=chain, tried=tried)
-    assert (decide_adopted(n, "a", {"c"}.__contains__, 1, NOW_MS, 0.5) is None) is sends
+    assert (decide_adopted(n, situation("a", {"c"}, epoch=1)) is None) is sends
 
 
 @pytest.mark.parametrize(

@@ -273,16 +273,18 @@ def test_no_text_at_all_brings_an_address_in(text: str) -> None:
 
 @virtual
 async def test_a_vendor_that_answers_with_an_address_does_not_bring_it_into_the_metrics() -> None:
-    """Its reason is stored with the dead letter, and counted as `other`."""
+    """Its reason is counted as `other`; a code that looks like a number is not even stored."""
     stage = Stage()
     vendor = ScriptedVendor("a", [Outcome.rejected("no such number: +4915112345678"), _of_twilio()])
     await stage.courier(vendor)
-    await stage.accept(2)
-    await until(lambda: stage.states() == ["dead", "dead"])
+    first, second = await stage.accept(2, chain=("a",))
+    await until(lambda: stage.states() == ["dead", "due"])
+    assert [attempt.reason for attempt in stage.cell.found(second)[1].history] == ["twilio_unlisted"]
     text = render(stage.metrics.snapshot(), []).decode()
     assert "15112345678" not in text
     assert "no such number" not in text
-    assert stage.counted("dispatcher_dead", "a", "other") == 2
+    assert stage.state(first) == "dead"
+    assert stage.counted("dispatcher_dead", "a", "other") == 1
 
 
 def _of_twilio() -> Outcome:

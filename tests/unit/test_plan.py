@@ -410,3 +410,21 @@ def test_a_suspicion_is_published_though_nothing_else_changes() -> None:
     opened = planned(report("a", "open"), report("b", "open"), config=config("a", "b"))
     told = (report("a", "open", unreached=1), report("b", "open", unreached=1))
     assert not planned(*told, config=config("a", "b"), previous=opened).same_assignment(opened)
+
+
+@pytest.mark.parametrize(
+    ("window", "refuted", "state"),
+    [
+        pytest.param({"n": 0, "failed": 0}, 10, "open", id="ten that another accepted, and nothing else"),
+        pytest.param({"n": 0, "failed": 0}, 9, "closed", id="nine are no verdict yet"),
+        pytest.param({"n": 30, "failed": 0}, 20, "closed", id="most of its calls succeed"),
+        pytest.param({"n": 20, "failed": 0}, 20, "open", id="half of its calls"),
+    ],
+)
+def test_what_another_vendor_accepted_is_evidence_against_who_refused_it(
+    window: dict[str, int], refuted: int, state: str
+) -> None:
+    """An unlisted refusal is in no window of the vendor's own; the one that accepted the message tells of it."""
+    refusing, accepting = report("a", window=window), report("b", contradicted={"a": refuted})
+    plan = planned(refusing, accepting, config=config("a", "b"))
+    assert (plan.vendors["a"].state, plan.vendors["b"].state) == (state, "closed")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dispatcher.core.delay import DelayTime
-from dispatcher.core.notification import Attempt, Lane, NewTrigger, Notification, State, notification_id
+from dispatcher.core.notification import Attempt, Lane, NewTrigger, Notification, State, Trail, notification_id
 from dispatcher.core.plan import Override, Plan
 from dispatcher.ports import Clock, Heard, Incarnation
 
@@ -26,7 +26,7 @@ class Note:
     attempts: int = 0
     generation: int = 0
     crashes: int = 0
-    tried: tuple[str, ...] = ()
+    trail: Trail = field(default_factory=Trail)
     epoch: int = 0
     reason: str | None = None
     expires_ms: int | None = None  # its own since a redrive; else the trigger's
@@ -192,7 +192,7 @@ class Cell:
             attempts=note.attempts,
             generation=note.generation,
             crashes=note.crashes,
-            tried=note.tried,
+            trail=note.trail,
             moved_epoch=note.epoch,
             state=State(note.state),
         )

@@ -9,7 +9,7 @@ from dispatcher.adapters.memory.cell import Cell, LaneState, Note, Record, page,
 from dispatcher.core.caps import Cap, has_room
 from dispatcher.core.life import Dead, Decision, Drop, Hold, Move, Retry, Settle
 from dispatcher.core.look_up import Fingerprint
-from dispatcher.core.notification import Attempt, Claim, Lane, NewTrigger, notification_id
+from dispatcher.core.notification import Attempt, Claim, Lane, NewTrigger, Trail, notification_id
 from dispatcher.errors import FencedError
 from dispatcher.ports import Claims, DueEntry, Held
 
@@ -186,16 +186,16 @@ class MemoryStore:
     def _place(self, nid: str, record: Record, note: Note, decision: Decision, now_ms: int) -> None:
         match decision:
             case Settle():
-                note.state, note.lane, note.entry_id, note.tried, note.epoch = "settled", None, "", (), 0
+                note.state, note.lane, note.entry_id, note.trail, note.epoch = "settled", None, "", Trail(), 0
                 self._cell.finish(record, self._retention_ms)
             case Dead(reason=reason):
                 note.state, note.reason = "dead", reason
                 self._cell.dead[nid] = now_ms
-            case Move(vendor=vendor, tried=tried, epoch=epoch):
-                note.tried, note.epoch = tried, epoch
+            case Move(vendor=vendor, trail=trail, epoch=epoch):
+                note.trail, note.epoch = trail, epoch
                 self._cell.enqueue(nid, vendor)
-            case Retry(wait_ms=wait_ms, tried=tried):
-                note.state, note.tried = "due", tried
+            case Retry(wait_ms=wait_ms, trail=trail):
+                note.state, note.trail = "due", trail
                 self._cell.due[nid] = self._cell.delay_ms() + wait_ms
             case Hold(wait_ms=wait_ms):
                 note.state = "held"
@@ -244,7 +244,7 @@ class MemoryStore:
                 record, note = found
                 chain = record.trigger.notifications[int(nid.rpartition(".")[2])].chain
                 priority, expires_ms = record.trigger.priority, note.expires_ms or record.expires_ms
-                entries.append(DueEntry(nid, str(score), delayed, chain, note.tried, priority, expires_ms))
+                entries.append(DueEntry(nid, str(score), delayed, chain, note.trail.tried, priority, expires_ms))
         return now_ms, entries
 
     async def promote(self, chosen: Sequence[tuple[DueEntry, str]]) -> list[str]:

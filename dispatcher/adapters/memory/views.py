@@ -6,11 +6,13 @@ import math
 from collections.abc import Sequence
 
 from dispatcher.adapters.memory.cell import Cell
+from dispatcher.core.life import waiting_reason
 from dispatcher.core.notification import (
     DeadLetter,
     DeadLetterFilter,
     DeadPosition,
     NotificationView,
+    Trail,
     TriggerView,
     notification_id,
 )
@@ -34,7 +36,7 @@ class MemoryViews:
                 channel=new.channel,
                 vendor=note.vendor,
                 state=note.state,
-                reason=note.reason,
+                reason=note.reason or (waiting_reason(note.trail) if note.state == "due" else None),
                 attempts=tuple(note.history),
                 generation=note.generation,
                 template=new.template,
@@ -81,7 +83,7 @@ class MemoryViews:
             del self._cell.dead[r.letter.id]
             _, note = self._cell.found(r.letter.id)
             note.expires_ms = r.expires_ms
-            note.attempts, note.tried, note.reason, note.crashes, note.epoch = 0, (), None, 0, 0
+            note.attempts, note.trail, note.reason, note.crashes, note.epoch = 0, Trail(), None, 0, 0
             note.generation += 1
             self._cell.enqueue(r.letter.id, r.mailbox)
             done += 1

@@ -8,6 +8,7 @@ from typing import Any
 
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.scripts import UNAVAILABLE, Call, Client, answered, of_a_key, run, run_one
+from dispatcher.core.life import waiting_reason
 from dispatcher.core.notification import (
     DeadLetter,
     DeadLetterFilter,
@@ -49,7 +50,7 @@ class RedisViews:
                     channel=part["c"],
                     vendor=record.get(f"{i}.vendor", ""),
                     state=record.get(f"{i}.st", ""),
-                    reason=record.get(f"{i}.r"),
+                    reason=_reason(record, i),
                     attempts=records.decode_history(record.get(f"{i}.h")),
                     generation=int(record.get(f"{i}.gen", 0)),
                     template=part["t"],
@@ -191,3 +192,9 @@ def _matches(letter: DeadLetter, wanted: DeadLetterFilter) -> bool:
             )
         )
     )
+
+
+def _reason(record: dict[str, str], i: int) -> str | None:
+    """Return why a notification ended as it did, or why it waits."""
+    waits = record.get(f"{i}.st") == "due"
+    return record.get(f"{i}.r") or (waiting_reason(records.decode_trail(record.get(f"{i}.tr"))) if waits else None)

@@ -59,11 +59,11 @@ def decision_call(k: Keys, retention_ms: int, me: str, claim: Claim, decision: D
         case Dead(reason=reason, attempt=attempt):
             vendor = attempt.vendor if attempt else claim.lane.mailbox
             return Call("dead", [*keys, k.dead], [*args, n.id, reason, vendor])
-        case Move(vendor=vendor, tried=tried, epoch=epoch):
+        case Move(vendor=vendor, trail=trail, epoch=epoch):
             lane = k.lane(Lane(vendor, n.priority))
-            return Call("move", [*keys, lane, k.mailboxes], [*args, n.id, vendor, " ".join(tried), epoch])
-        case Retry(wait_ms=wait_ms, tried=tried):
-            return Call("retry", [*keys, k.due, k.clock], [*args, n.id, wait_ms, " ".join(tried)])
+            return Call("move", [*keys, lane, k.mailboxes], [*args, n.id, vendor, records.encode_trail(trail), epoch])
+        case Retry(wait_ms=wait_ms, trail=trail):
+            return Call("retry", [*keys, k.due, k.clock], [*args, n.id, wait_ms, records.encode_trail(trail)])
         case Hold(wait_ms=wait_ms):
             return Call("hold", [*keys, k.held, k.clock], [*args, n.id, wait_ms])
     raise AssertionError(decision)
@@ -107,4 +107,4 @@ def due_entry(nid: str, score: str, delayed: int, text: str, expires: str, tried
         priority, expires_ms = str(meta["p"]), int(expires or 0)
     except (LookupError, TypeError, ValueError):
         return DueEntry(nid, score, bool(delayed), (), (), "", 0, readable=False)
-    return DueEntry(nid, score, bool(delayed), chain, tuple(tried.split()), priority, expires_ms)
+    return DueEntry(nid, score, bool(delayed), chain, records.decode_trail(tried).tried, priority, expires_ms)

@@ -24,6 +24,8 @@ from aiohttp.payload import BytesPayload
 from dispatcher.core.outcome import Outcome
 
 ANSWER_BYTES_MAX = 64 * 1024
+TEXT_MAX = 500
+"""How much of a vendor's own sentence operators' rules can see."""
 RETRY_AFTER_S_MAX = 300.0
 CONNECTIONS_MAX = 256
 KEEPALIVE_S = 15.0  # below the idle time-out of common servers, so that a reused connection is rarely a dead one

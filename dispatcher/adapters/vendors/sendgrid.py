@@ -6,15 +6,25 @@ waits for its receipt.
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from dispatcher.adapters.vendors.http import Answer, HttpClient, retry_after_s
+from dispatcher.adapters.vendors.http import TEXT_MAX, Answer, HttpClient, retry_after_s
 from dispatcher.adapters.vendors.options import Options
 from dispatcher.core.message import Message
-from dispatcher.core.outcome import Outcome, Scope
+from dispatcher.core.outcome import DAILY_S, Meaning, Outcome, find_phrase, outcome_of, phrase
+
+DOCS = "https://www.twilio.com/docs/sendgrid/api-reference/mail-send/errors"
+PHRASES = (
+    phrase(r"^personalizations\.\d+\.to\b.*: Does not contain a valid address", Meaning.FINAL, DOCS),
+    phrase(r"does not match a verified Sender Identity", Meaning.ACCOUNT, DOCS),
+    phrase(r"Maximum credits exceeded", Meaning.ACCOUNT, DOCS, DAILY_S),
+)
+"""What SendGrid's sentences mean. Every other refusal goes to the next vendor."""
 
 MESSAGE_ID = re.compile(r"^[\w.@-]{8,128}$")
 
@@ -56,13 +66,34 @@ def classify(answer: Answer) -> Outcome:
         case 202:
             found = answer.headers.get("X-Message-Id", "")
             return Outcome.accepted(found) if MESSAGE_ID.match(found) else Outcome.unknown("no_message_id")
-        case 429:
-            return Outcome.throttled("http_429", retry_after_s(answer.headers, time.time()))
-        case 401 | 403:
-            return Outcome.failed(f"http_{answer.status}", scope=Scope.ACCOUNT)
-        case 400 | 413 | 422:
-            return Outcome.rejected(f"http_{answer.status}")
-        case status if 300 <= status < 500:
+        case status if 400 <= status < 500:
+            return _refused(answer)
+        case status if 300 <= status < 400:
             return Outcome.failed(f"http_{status}")
         case status:
             return Outcome.unknown(f"http_{status}")
+
+
+def _refused(answer: Answer) -> Outcome:
+    """Return what a 4xx means: by SendGrid's own sentence if it is listed, else by the status."""
+    text, reason = _text(answer.body), f"http_{answer.status}"
+    word = find_phrase(text, PHRASES)
+    if word is not None:
+        outcome = outcome_of(reason, word.means, word.wait_s)
+    elif answer.status == 429:
+        outcome = Outcome.throttled(reason, retry_after_s(answer.headers, time.time()))
+    elif answer.status in (401, 403):
+        outcome = outcome_of(reason, Meaning.ACCOUNT)
+    else:
+        # Without `errors` it is not SendGrid speaking: a proxy, a wrong base_url.
+        outcome = outcome_of(reason, Meaning.UNLISTED if text else Meaning.VENDOR)
+    return replace(outcome, text=text or reason)
+
+
+def _text(body: bytes) -> str:
+    """Return SendGrid's errors as `field: message` lines; empty when the answer is not SendGrid's."""
+    try:
+        errors = json.loads(body)["errors"]
+        return "\n".join(f"{error.get('field')}: {error['message']}" for error in errors)[:TEXT_MAX]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return ""

@@ -4,9 +4,10 @@ Whether the server may have the message turns on the final dot: before it nothin
 lost after it, before the answer, is unknown. The Message-ID is ours and kept over retries, so that a receiving server
 that removes repeats can.
 
-Whom a permanent no is about turns on when it came. Before the sender was taken (greeting, EHLO, AUTH, MAIL) it is the
-account: no recipient has been named. So it is at RCPT where the reply says so, for some servers (Postfix, by default)
-keep what they have against client or sender until then. Else it is the recipient's, and after RCPT the message's.
+What a no means is decided by `meaning_of`, in this order: a listed phrase; the enhanced code (RFC 3463); the moment.
+Before the sender was taken (greeting, EHLO, AUTH, MAIL) a 5xx is about our account, for no recipient has been named.
+After that a 5xx alone proves nothing: Postfix, by default, keeps what it has against client or sender until RCPT, and
+Gmail and SES say there that a quota is used up. A 4xx to RCPT is this recipient's, for now: greylisting, a full box.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import re
 import socket
 import ssl
 from collections.abc import Mapping
+from dataclasses import replace
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
 from email.utils import formatdate
@@ -24,9 +26,10 @@ from typing import Any
 
 import aiosmtplib
 
+from dispatcher.adapters.vendors.http import TEXT_MAX
 from dispatcher.adapters.vendors.options import Options
 from dispatcher.core.message import Message
-from dispatcher.core.outcome import Outcome, Scope
+from dispatcher.core.outcome import DAILY_S, Meaning, Outcome, Scope, Word, find_phrase, listed, outcome_of, phrase
 
 CONNECTIONS_MAX = 16
 ADDRESS = re.compile(r"^[^\s,;:<>()\[\]\\\"\x00-\x1f\x7f@]{1,64}@[A-Za-z0-9.-]{1,255}$")
@@ -34,10 +37,33 @@ ADDRESS = re.compile(r"^[^\s,;:<>()\[\]\\\"\x00-\x1f\x7f@]{1,64}@[A-Za-z0-9.-]{1
 
 UNAUTHENTICATED = (530, 534, 535, 538)
 """RFC 4954, section 6: about our credentials, at whatever command."""
-OUR_SENDER = re.compile(r"5\.1\.[78]\b|5\.7\.8\b")
-"""RFC 3463 and 4954: the sender's address, our credentials."""
-POLICY = re.compile(r"5\.7\.\d")
-"""RFC 3463: not permitted. Of RCPT mostly "relay access denied", which is ours, but it may be this recipient's."""
+
+RFC_3463 = "RFC 3463, section 3"
+GMAIL = "https://support.google.com/a/answer/3726730"
+SES = "https://docs.aws.amazon.com/ses/latest/dg/troubleshoot-smtp.html"
+POSTFIX = "https://www.postfix.org/postconf.5.html"
+PHRASES = (
+    phrase(r"receiving mail (too quickly|at a rate)", Meaning.DEFERRED, GMAIL),  # also said with a final code
+    phrase(r"(daily|hourly)[\w ]*(quota|limit)", Meaning.ACCOUNT, GMAIL, DAILY_S),
+    phrase(r"Daily message quota exceeded|sending paused|Sending suspended", Meaning.ACCOUNT, SES, DAILY_S),
+    phrase(r"Maximum credits exceeded", Meaning.ACCOUNT, "https://www.twilio.com/docs/sendgrid", DAILY_S),
+    phrase(r"Maximum sending rate exceeded|Throttling failure", Meaning.RATE, SES),
+    phrase(r"too much mail", Meaning.RATE, POSTFIX),  # anvil's limits of a client
+    phrase(r"Helo command rejected", Meaning.ACCOUNT, POSTFIX),
+    phrase(r"Sender address rejected|not owned by user", Meaning.ACCOUNT, POSTFIX),
+    phrase(r"SendAsDenied|permissions to send as this sender", Meaning.ACCOUNT, "Exchange Online NDR 5.7.60"),
+)
+"""Sentences of relays that decide before any code does, because their codes say something else."""
+
+ENHANCED = (
+    listed(Meaning.FINAL, RFC_3463, "5.1.1", "5.1.3", "5.1.6", "5.2.1")  # no such mailbox, syntax, moved, disabled
+    | listed(Meaning.FINAL, "RFC 7505, section 4.3", "5.1.10")  # a domain that accepts no mail
+    | listed(Meaning.DEFERRED, RFC_3463, "5.2.2")  # a full mailbox
+    | listed(Meaning.ACCOUNT, RFC_3463, "5.1.7", "5.1.8", "4.1.7", "4.1.8", "5.7.8")  # our sender, our credentials
+    | listed(Meaning.ACCOUNT, GMAIL, "5.4.5", wait_s=DAILY_S)  # the daily sending quota
+)
+"""What enhanced status codes mean once a recipient was named. Every other 5xx goes to the next vendor."""
+ENHANCED_CODE = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
 
 
 class Smtp:
@@ -169,19 +195,33 @@ def _no_answer(step: _Step) -> Outcome:
 
 
 def _refused(code: int, text: str, step: _Step) -> Outcome:
-    """What a no of the server means. An account's sends this message elsewhere and opens the breaker."""
-    reason = f"smtp_{code}"
+    word = meaning_of(code, text, mailed=step.mailed, named=step.named)
+    outcome = outcome_of(f"smtp_{code}", word.means, word.wait_s)
+    return replace(outcome, text=f"{code} {text}"[:TEXT_MAX])
+
+
+def meaning_of(code: int, text: str, *, mailed: bool, named: bool) -> Word:
+    """Return what a 4xx or 5xx means. `mailed`: the sender was taken; `named`: the recipient too."""
+    spoken = find_phrase(text, PHRASES)
+    if spoken is not None:
+        return spoken
     if code == 421:
-        return Outcome.throttled(reason)
-    if 400 <= code < 500:
-        return Outcome.failed(reason)
-    if not step.mailed or code in UNAUTHENTICATED:
-        return Outcome.failed(reason, scope=Scope.ACCOUNT)
-    if step.named:
-        return Outcome.rejected(reason, Scope.MESSAGE)
-    if OUR_SENDER.match(text):
-        return Outcome.failed(reason, scope=Scope.ACCOUNT)
-    return Outcome.failed(reason) if POLICY.match(text) else Outcome.rejected(reason, Scope.RECIPIENT)
+        return Word(Meaning.RATE, "RFC 5321, section 3.8")
+    if code in UNAUTHENTICATED:
+        return Word(Meaning.ACCOUNT, "RFC 4954, section 6")
+    if not mailed:
+        return Word(Meaning.ACCOUNT if code >= 500 else Meaning.VENDOR, "RFC 5321, section 4.2.1")
+    found = ENHANCED_CODE.search(text)
+    enhanced = found[1] if found else ""
+    if enhanced in ENHANCED:
+        return ENHANCED[enhanced]
+    if code >= 500:
+        return Word(Meaning.UNLISTED, "no list names it")
+    if named and not enhanced.startswith(("4.2.", "4.7.")):
+        return Word(Meaning.VENDOR, "RFC 5321, section 4.2.1")
+    # RFC 3463: 4.3.x is the mail system's own trouble. Any other 4xx to RCPT is this recipient's, such as greylisting.
+    own_trouble = enhanced.startswith("4.3.")
+    return Word(Meaning.VENDOR if own_trouble else Meaning.DEFERRED, "RFC 5321, section 4.5.4.1; RFC 6647")
 
 
 def _not_sent(error: BaseException | None) -> str:

@@ -15,20 +15,35 @@ import re
 import time
 from base64 import b64encode
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from dispatcher.adapters.vendors.http import Answer, HttpClient, retry_after_s
+from dispatcher.adapters.vendors.http import TEXT_MAX, Answer, HttpClient, retry_after_s
 from dispatcher.adapters.vendors.options import Options
 from dispatcher.core.look_up import Listing, Sighting
 from dispatcher.core.message import Message
-from dispatcher.core.outcome import Outcome, Scope
+from dispatcher.core.outcome import DAILY_S, Meaning, Outcome, Scope, listed, read_refusal
 
 SID = re.compile(r"^(SM|MM)[0-9a-f]{32}$")
-RECIPIENT_CODES = {21211, 21610, 21614, 21408, 21612}  # bad number, opted out, no mobile, region not allowed, no route
-ACCOUNT_CODES = {20003, 21606, 20005}  # credentials, sender not ours, account not active
+DOCS = "https://www.twilio.com/docs/api/errors/{code}"
+WORDS = (
+    # A recipient that is invalid, missing, not mobile, a short code, ourselves or opted out.
+    listed(Meaning.FINAL, DOCS, "21211", "21217", "21265", "21266", "21604", "21610", "21614", "21635")
+    | listed(Meaning.FINAL, DOCS, "21602", "21617")  # a body that is missing or too long
+    # This account may not, or cannot, reach that country or carrier.
+    | listed(Meaning.ROUTE, DOCS, "21408", "21612")
+    # Credentials; an account that is closed or not found; a sender that is missing, invalid or not ours.
+    | listed(Meaning.ACCOUNT, DOCS, "20003", "20005", "20404", "21212", "21603", "21606", "21659", "21660")
+    | listed(Meaning.ACCOUNT, DOCS, "21701", "21703")  # a Messaging Service that does not exist or has no sender
+    | listed(Meaning.ACCOUNT, DOCS, "63038", wait_s=DAILY_S)  # the daily limit of messages
+    | listed(Meaning.RATE, DOCS, "20429", "21611")  # too many requests; the sender's queue is full
+)
+"""What Twilio's codes mean. Every other code goes to the next vendor: 21608, a trial account's unverified recipient,
+depends on the recipient and says nothing about others."""
+
 TAKEN = dict.fromkeys(
     ("accepted", "scheduled", "queued", "sending", "sent", "delivered", "read"), True
 ) | dict.fromkeys(("undelivered", "failed", "canceled"), False)
@@ -37,8 +52,6 @@ PAGE = 20
 
 CLOCK_S_MAX = 3600.0
 """The day is asked for by our clock; around midnight an hour's error would hide the message."""
-
-NOT_SENT_CODES = {20429, 21611}  # too many requests, queue full
 
 
 class Twilio:
@@ -74,24 +87,23 @@ class Twilio:
 
 def classify(answer: Answer) -> Outcome:
     body = _json(answer.body)
-    code = body.get("code") if isinstance(body.get("code"), int) else None
+    code = str(body["code"]) if isinstance(body.get("code"), int) else ""
+    text = f"{body.get('message', '')}"[:TEXT_MAX]
     if 200 <= answer.status < 300:
         sid = body.get("sid")
         if isinstance(sid, str) and SID.match(sid) and body.get("status") != "failed":
             return Outcome.accepted(sid)
         return Outcome.unknown("no_message_id")
-    if answer.status == 429 or code in NOT_SENT_CODES:
-        return Outcome.throttled(f"twilio_{code or 429}", retry_after_s(answer.headers, time.time()))
     if answer.status >= 500:
-        return Outcome.unknown(f"http_{answer.status}")
-    if answer.status in (401, 403) or code in ACCOUNT_CODES:
-        return Outcome.failed(f"twilio_{code or answer.status}", scope=Scope.ACCOUNT)
-    if code in RECIPIENT_CODES:
-        return Outcome.rejected(f"twilio_{code}", Scope.RECIPIENT)
-    if 400 <= answer.status < 500 and code is not None:
-        return Outcome.rejected(f"twilio_{code}", Scope.MESSAGE)
-    # A 4xx without Twilio's own code is not Twilio speaking: a proxy, a wrong base_url.
-    return Outcome.failed(f"http_{answer.status}")
+        return replace(Outcome.unknown(f"http_{answer.status}"), text=text)
+    asked_s = retry_after_s(answer.headers, time.time())
+    if answer.status == 429 and code not in WORDS:
+        return replace(Outcome.throttled(f"twilio_{code or 429}", asked_s), text=text)
+    if code and 400 <= answer.status < 500:
+        return read_refusal("twilio", code, WORDS, text=text, asked_s=asked_s)
+    # A 4xx without Twilio's own code is not Twilio speaking: a proxy, a wrong base_url, or credentials refused early.
+    scope = Scope.ACCOUNT if answer.status in (401, 403) else Scope.VENDOR
+    return replace(Outcome.failed(f"http_{answer.status}", scope=scope), text=text)
 
 
 def read_list(answer: Answer) -> Listing | None:

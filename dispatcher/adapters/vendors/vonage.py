@@ -11,16 +11,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from dispatcher.adapters.vendors.http import Answer, HttpClient
+from dispatcher.adapters.vendors.http import TEXT_MAX, Answer, HttpClient
 from dispatcher.adapters.vendors.options import Options
 from dispatcher.core.message import Message
-from dispatcher.core.outcome import Outcome, Scope
+from dispatcher.core.outcome import Meaning, Outcome, Scope, listed, read_refusal
 
-MESSAGE_STATUS = {"2", "3", "6", "7", "12", "15", "22", "33"}
-ACCOUNT_STATUS = {"4", "8", "9", "11", "14", "29", "32"}
-THROTTLED_STATUS = {"1", "10"}
+DOCS = "https://developer.vonage.com/en/messaging/sms/guides/troubleshooting-sms"
+WORDS = (
+    listed(Meaning.FINAL, DOCS, "7", "12", "33")  # number barred, message too long, number de-activated
+    | listed(Meaning.ROUTE, DOCS, "6", "15")  # a prefix that cannot be routed, a sender not allowed in that country
+    # Credentials, a barred account, its quota, HTTP not enabled, signature wrong or not wanted.
+    | listed(Meaning.ACCOUNT, DOCS, "4", "8", "9", "11", "14", "32")
+    | listed(Meaning.RATE, DOCS, "1", "10")  # throttled, too many binds
+    | listed(Meaning.UNKNOWN, DOCS, "5", "13")  # an internal error, a communication that failed
+)
+"""What Vonage's status numbers mean. Every other number goes to the next vendor: 29, a demo account's recipient that
+is not on its list, depends on the recipient; 2 and 3 may be about our sender or our request."""
 
 
 class Vonage:
@@ -58,11 +67,11 @@ def classify(answer: Answer) -> Outcome:
     if answer.status == 429:
         return Outcome.throttled("http_429")
     if answer.status in (401, 403):
-        return Outcome.failed(f"http_{answer.status}", scope=Scope.ACCOUNT)
+        return replace(Outcome.failed(f"http_{answer.status}", scope=Scope.ACCOUNT), text=_text(answer.body))
     if 400 <= answer.status < 500:
-        return Outcome.failed(f"http_{answer.status}")
+        return replace(Outcome.failed(f"http_{answer.status}"), text=_text(answer.body))
     if answer.status != 200:
-        return Outcome.unknown(f"http_{answer.status}")
+        return replace(Outcome.unknown(f"http_{answer.status}"), text=_text(answer.body))
     parts = _parts(answer.body)
     if not parts:
         return Outcome.unknown("no_message_id")
@@ -71,19 +80,20 @@ def classify(answer: Answer) -> Outcome:
         return Outcome.accepted(parts[0][1]) if all(part[1] for part in parts) else Outcome.unknown("no_message_id")
     if taken:
         return Outcome.unknown("parts_differ")
-    status = parts[0][0]
-    if status in THROTTLED_STATUS:
-        return Outcome.throttled(f"vonage_{status}")
-    if status in ACCOUNT_STATUS:
-        return Outcome.failed(f"vonage_{status}", scope=Scope.ACCOUNT)
-    if status in MESSAGE_STATUS:
-        return Outcome.rejected(f"vonage_{status}")
-    return Outcome.unknown(f"vonage_{status}")
+    return read_refusal("vonage", parts[0][0], WORDS, text=parts[0][2])
 
 
-def _parts(body: bytes) -> list[tuple[str, str]]:
+def _text(body: bytes) -> str:
+    return body[:TEXT_MAX].decode("utf-8", "replace")
+
+
+def _parts(body: bytes) -> list[tuple[str, str, str]]:
+    """Status, id and error text of each part; empty when the answer is not Vonage's."""
     try:
         messages = json.loads(body)["messages"]
-        return [(str(part["status"])[:4], str(part.get("message-id") or "")) for part in messages]
+        return [
+            (str(part["status"])[:4], str(part.get("message-id") or ""), str(part.get("error-text", ""))[:TEXT_MAX])
+            for part in messages
+        ]
     except (ValueError, KeyError, TypeError, AttributeError):
         return []
