@@ -32,7 +32,7 @@ from dispatcher.look_ups import LookUps
 from dispatcher.outbox import rung
 from dispatcher.ports import Clock, Control, LooksUp, Store, Vendor
 from dispatcher.references import resolve_options
-from dispatcher.settings import BreakerSettings, Settings, VendorSettings, parse_settings
+from dispatcher.settings import BreakerSettings, CourierSettings, Settings, VendorSettings, parse_settings
 from dispatcher.telemetry.log import configure, logger
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
@@ -74,8 +74,8 @@ class VendorActor:
             self._templates,
             clock,
             self._metrics,
-            self._limits(),
-            RetryPolicy(s.retry.attempts_max, s.retry.base_s, s.retry.cap_s),
+            courier_limits(self._config, s.courier),
+            retry_policy(s),
             self._chance,
             self._changed.set,
             receipt_links(s),
@@ -366,23 +366,30 @@ class VendorActor:
             log = logger().warning if change.to is BreakerState.OPEN else logger().info
             log("country_changed", vendor=self._name, country=change.key, state=change.to.value, reason=change.reason)
 
-    def _limits(self) -> CourierLimits:
-        v, c = self._config, self._settings.courier
-        return CourierLimits(
-            timeout_s=v.timeout_s,
-            rate_per_s=v.rate_per_s,
-            concurrency_min=v.concurrency_min,
-            concurrency_max=v.concurrency_max,
-            half_open_calls=v.breaker.half_open_calls,
-            settle_interval_s=c.settle_interval_ms / 1000,
-            settle_stall_s=c.settle_stall_s,
-            claim_block_ms=c.claim_block_ms,
-            claim_pace_s=c.claim_pace_ms / 1000,
-        )
-
     def _breaker(self) -> Breaker:
         config = breaker_config(self._config.breaker, self._config.timeout_s)
         return Breaker(config, self._now_ns(), self._chance)
+
+
+def courier_limits(v: VendorSettings, c: CourierSettings) -> CourierLimits:
+    """What a vendor's courier may do at once, and when it settles."""
+    return CourierLimits(
+        timeout_s=v.timeout_s,
+        rate_per_s=v.rate_per_s,
+        concurrency_min=v.concurrency_min,
+        concurrency_max=v.concurrency_max,
+        half_open_calls=v.breaker.half_open_calls,
+        settle_interval_s=c.settle_interval_ms / 1000,
+        settle_stall_s=c.settle_stall_s,
+        claim_block_ms=c.claim_block_ms,
+        claim_pace_s=c.claim_pace_ms / 1000,
+    )
+
+
+def retry_policy(settings: Settings) -> RetryPolicy:
+    """When a notification is tried again after every vendor of its chain was tried."""
+    r = settings.retry
+    return RetryPolicy(r.attempts_max, r.base_s, r.cap_s)
 
 
 def breaker_config(b: BreakerSettings, timeout_s: float) -> BreakerConfig:

@@ -17,14 +17,19 @@ from base64 import b64encode
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
+from pydantic import Field, SecretStr
+
+from dispatcher.adapters.vendors.call_backs import form_of, told_in
+from dispatcher.adapters.vendors.fields import Options, Secret, SmsFrom, Text, Url
 from dispatcher.adapters.vendors.http import Answer, HttpClient, retry_after_s
-from dispatcher.adapters.vendors.options import Options
+from dispatcher.adapters.vendors.provider import Provider
 from dispatcher.core.look_up import Listing, Sighting
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import Outcome, Scope
+from dispatcher.core.receipt import Told
 
 SID = re.compile(r"^(SM|MM)[0-9a-f]{32}$")
 RECIPIENT_CODES = {21211, 21610, 21614, 21408, 21612}  # bad number, opted out, no mobile, region not allowed, no route
@@ -41,35 +46,47 @@ CLOCK_S_MAX = 3600.0
 NOT_SENT_CODES = {20429, 21611}  # too many requests, queue full
 
 
+class TwilioOptions(Options):
+    """An account, its secret, and a number, short code, name or messaging service (`MG…`) to send from."""
+
+    base_url: Url = "https://api.twilio.com"
+    account_sid: Annotated[Text, Field(pattern=r"^\s*AC[A-Za-z0-9]+\s*$")]
+    auth_token: Secret
+    sender: Annotated[str, Field(pattern=r"^\s*MG[0-9a-f]{32}\s*$")] | SmsFrom
+
+
 class Twilio:
     """One Twilio account and sender."""
 
-    def __init__(self, name: str, channel: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, channel: str, options: TwilioOptions) -> None:
         self.name, self.channel = name, channel
-        o = Options(name, options)
-        base, sid = o.text("base_url", "https://api.twilio.com").rstrip("/"), o.text("account_sid")
-        self._url = f"{base}/2010-04-01/Accounts/{sid}/Messages.json"
-        credentials = b64encode(f"{sid}:{o.secret('auth_token').reveal()}".encode()).decode()
-        self._headers = {"Authorization": f"Basic {credentials}"}
-        self._sender = o.text("sender")
-        o.end()
+        sid = options.account_sid
+        self._url = f"{options.base_url}/2010-04-01/Accounts/{sid}/Messages.json"
+        credentials = b64encode(f"{sid}:{options.auth_token.get_secret_value()}".encode()).decode()
+        self._authorization = SecretStr(f"Basic {credentials}")
+        self._sender = _sender_field(options.sender)
         self._http = HttpClient()
 
     async def send(self, message: Message, timeout_s: float) -> Outcome:
-        form = {"To": message.to, "From": self._sender, "Body": message.text}
+        form = {"To": message.to, **self._sender, "Body": message.text}
         if message.receipt is not None:
             form["StatusCallback"] = message.receipt.url
-        answer = await self._http.post_form(self._url, timeout_s, form, self._headers)
+        answer = await self._http.post_form(self._url, timeout_s, form, self._headers())
         return answer if isinstance(answer, Outcome) else classify(answer)
 
     async def look_up(self, message: Message, since_ms: int, timeout_s: float) -> Listing | None:
         day = datetime.fromtimestamp(since_ms / 1000 - CLOCK_S_MAX, timezone.utc).strftime("%Y-%m-%d")
-        query = {"To": message.to, "From": self._sender, "DateSent>": day, "PageSize": str(PAGE)}
-        answer = await self._http.get(f"{self._url}?{urlencode(query)}", timeout_s, self._headers)
+        # A messaging service sends from any number of its own, so only a sender can be asked for.
+        sender = {name: value for name, value in self._sender.items() if name == "From"}
+        query = {"To": message.to, **sender, "DateSent>": day, "PageSize": str(PAGE)}
+        answer = await self._http.get(f"{self._url}?{urlencode(query)}", timeout_s, self._headers())
         return None if answer is None else read_list(answer)
 
     async def close(self) -> None:
         await self._http.close()
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": self._authorization.get_secret_value()}
 
 
 def classify(answer: Answer) -> Outcome:
@@ -121,3 +138,20 @@ def _json(body: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
+
+
+RECEIPT_WORDS = {
+    **dict.fromkeys(("sent", "delivered", "read"), True),
+    **dict.fromkeys(("undelivered", "failed", "canceled"), False),
+}
+
+
+def read_call_back(query: Mapping[str, str], body: bytes) -> list[Told]:
+    return [told_in(query, RECEIPT_WORDS.get(form_of(body).get("MessageStatus", "")))]
+
+
+def _sender_field(sender: str) -> dict[str, str]:
+    return {"MessagingServiceSid" if sender.startswith("MG") and len(sender) == 34 else "From": sender}
+
+
+TWILIO = Provider("twilio", ("sms",), TwilioOptions, Twilio, read_call_back)
