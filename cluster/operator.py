@@ -20,6 +20,7 @@ from cluster import sweep
 from dispatcher.auth import new_key
 from dispatcher.errors import DispatcherError
 from dispatcher.settings_file import load_settings
+from dispatcher.settings_schema import settings_schema
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -348,6 +349,12 @@ def config_check(file: Path, secrets_elsewhere: bool) -> None:
     for unresolved in prove(settings, secrets_elsewhere):
         click.echo(f"not checked here: {unresolved}", err=True)
     click.echo(f"{file}: right; {len(settings.vendors)} vendors, {len(settings.events)} events")
+
+
+@config.command("schema")
+def config_schema() -> None:
+    """Print the JSON Schema of the file, the options of every installed provider included, for editors."""
+    _show(settings_schema())
 
 
 def register(group: click.Group) -> None:

@@ -79,10 +79,7 @@ class Up:
             self._load()
         self._prepare()
         try:
-            if self._options.sandbox:
-                self._start_sandbox()
-            settings = self._load()
-            self._start_store()
+            settings = self._start_parts()
             self._start_ray()
             self._catch_signals()
             self._apply(settings)
@@ -104,11 +101,18 @@ class Up:
         left = reap(state.marker)
         if left:
             click.echo(f"ended {left} processes left by an earlier run", err=True)
-        os.environ.update(ray_settings.environment(state, state.runtime_dir()))
 
-    def _start_store(self) -> None:
+    def _start_parts(self) -> Settings:
+        """Start what is ours beside Ray, the store last: it starts only for a configuration that is proven."""
+        os.environ.update(ray_settings.environment(self._state, self._state.runtime_dir()))
+        if self._options.sandbox:
+            self._start_sandbox()
+        settings = self._load()
+        self._start_store(self._state.runtime_dir())
+        return settings
+
+    def _start_store(self, runtime_dir: Path) -> None:
         o, state = self._options, self._state
-        runtime_dir = state.runtime_dir()
         if o.redis_url is None:
             self._redis = RedisServer(state.path / "redis", runtime_dir / "redis.sock")
             pid = self._redis.start()

@@ -61,7 +61,7 @@ def _word_as_flag(value: Any) -> Any:
     return value
 
 
-Port = Annotated[int, BeforeValidator(_word_as_number), Field(ge=1, le=65535)]
+Port = Annotated[int, Field(ge=1, le=65535), BeforeValidator(_word_as_number)]
 """A reference gives text, so digits as text are a number here."""
 Flag = Annotated[bool, BeforeValidator(_word_as_flag)]
 
@@ -131,7 +131,7 @@ def _host(value: str) -> str:
     return value
 
 
-Url = Annotated[str, AfterValidator(_url), WithJsonSchema({"type": "string", "format": "uri"})]
+Url = Annotated[str, AfterValidator(_url)]
 Host = Annotated[str, AfterValidator(_host)]
 
 

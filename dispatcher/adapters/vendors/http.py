@@ -164,8 +164,9 @@ def _not_writable(error: Exception) -> bool:
 
     That is a fault of the vendor's configuration, never of the network. Errors of certificates are ValueErrors too.
     """
-    network = isinstance(error, (aiohttp.ClientError, OSError)) and not isinstance(error, aiohttp.InvalidURL)
-    return isinstance(error, ValueError) and not network
+    if isinstance(error, (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)):
+        return True
+    return isinstance(error, ValueError) and not isinstance(error, (aiohttp.ClientError, OSError))
 
 
 def _not_sent(error: Exception) -> str:

@@ -20,10 +20,10 @@ from email.utils import parsedate_to_datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, SecretStr
 
 from dispatcher.adapters.vendors.call_backs import form_of, told_in
-from dispatcher.adapters.vendors.fields import Options, Secret, SmsFrom, Text, Url
+from dispatcher.adapters.vendors.fields import Options, Secret, Text, Url, parse_sms_sender
 from dispatcher.adapters.vendors.http import Answer, HttpClient, retry_after_s
 from dispatcher.adapters.vendors.provider import Provider
 from dispatcher.core.look_up import Listing, Sighting
@@ -32,6 +32,7 @@ from dispatcher.core.outcome import Outcome, Scope
 from dispatcher.core.receipt import Told
 
 SID = re.compile(r"^(SM|MM)[0-9a-f]{32}$")
+SERVICE = re.compile(r"^MG[0-9a-f]{32}$")
 RECIPIENT_CODES = {21211, 21610, 21614, 21408, 21612}  # bad number, opted out, no mobile, region not allowed, no route
 ACCOUNT_CODES = {20003, 21606, 20005}  # credentials, sender not ours, account not active
 TAKEN = dict.fromkeys(
@@ -46,13 +47,23 @@ CLOCK_S_MAX = 3600.0
 NOT_SENT_CODES = {20429, 21611}  # too many requests, queue full
 
 
+def _account_sid(value: str) -> str:
+    if not re.fullmatch("AC[A-Za-z0-9]+", value):
+        raise ValueError("must be an account sid: AC and letters or digits")
+    return value
+
+
+def _sender(value: str) -> str:
+    return value.strip() if SERVICE.match(value.strip()) else parse_sms_sender(value)
+
+
 class TwilioOptions(Options):
     """An account, its secret, and a number, short code, name or messaging service (`MG…`) to send from."""
 
     base_url: Url = "https://api.twilio.com"
-    account_sid: Annotated[Text, Field(pattern=r"^\s*AC[A-Za-z0-9]+\s*$")]
+    account_sid: Annotated[Text, AfterValidator(_account_sid)]
     auth_token: Secret
-    sender: Annotated[str, Field(pattern=r"^\s*MG[0-9a-f]{32}\s*$")] | SmsFrom
+    sender: Annotated[str, AfterValidator(_sender)]
 
 
 class Twilio:
@@ -151,7 +162,7 @@ def read_call_back(query: Mapping[str, str], body: bytes) -> list[Told]:
 
 
 def _sender_field(sender: str) -> dict[str, str]:
-    return {"MessagingServiceSid" if sender.startswith("MG") and len(sender) == 34 else "From": sender}
+    return {"MessagingServiceSid" if SERVICE.match(sender) else "From": sender}
 
 
 TWILIO = Provider("twilio", ("sms",), TwilioOptions, Twilio, read_call_back)
