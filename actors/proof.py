@@ -15,9 +15,9 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
+from actors.assembly import breaker_config, courier_limits, retry_policy
 from actors.runtime import receipt_links
 from actors.supervisor import plan_config
-from actors.vendor import breaker_config, courier_limits, retry_policy
 from dispatcher.adapters.clock import SystemClock
 from dispatcher.adapters.vendors import provider
 from dispatcher.adapters.vendors.fields import reachable_from_outside

@@ -12,6 +12,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from actors.assembly import breaker_config, courier_limits, retry_policy
 from actors.runtime import VERSION, Tasks, open_redis, receipt_links, until_available
 from dispatcher.adapters.clock import SystemClock
 from dispatcher.adapters.redis.control import RedisControl
@@ -20,19 +21,19 @@ from dispatcher.adapters.redis.templates import RedisTemplateStore
 from dispatcher.adapters.vendors import build
 from dispatcher.caretaker import Caretaker, CaretakerPeriods
 from dispatcher.core.beginning import decide_beginning
-from dispatcher.core.breaker import Breaker, BreakerConfig, BreakerSnapshot, BreakerState
+from dispatcher.core.breaker import Breaker, BreakerSnapshot, BreakerState
 from dispatcher.core.breaker_config import MS_NS
 from dispatcher.core.keyed import KeyedBreakers
 from dispatcher.core.plan import Beat, Plan
 from dispatcher.core.progress import Progress
-from dispatcher.core.retry import RetryPolicy, relisten_s
-from dispatcher.courier import Courier, CourierLimits
+from dispatcher.core.retry import relisten_s
+from dispatcher.courier import Courier
 from dispatcher.errors import FencedError, UnavailableError
 from dispatcher.look_ups import LookUps
 from dispatcher.outbox import rung
 from dispatcher.ports import Clock, Control, LooksUp, Store, Vendor
 from dispatcher.references import resolve_options
-from dispatcher.settings import BreakerSettings, CourierSettings, Settings, VendorSettings, parse_settings
+from dispatcher.settings import Settings, VendorSettings, parse_settings
 from dispatcher.telemetry.log import configure, logger
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
@@ -369,44 +370,3 @@ class VendorActor:
     def _breaker(self) -> Breaker:
         config = breaker_config(self._config.breaker, self._config.timeout_s)
         return Breaker(config, self._now_ns(), self._chance)
-
-
-def courier_limits(v: VendorSettings, c: CourierSettings) -> CourierLimits:
-    """What a vendor's courier may do at once, and when it settles."""
-    return CourierLimits(
-        timeout_s=v.timeout_s,
-        rate_per_s=v.rate_per_s,
-        concurrency_min=v.concurrency_min,
-        concurrency_max=v.concurrency_max,
-        half_open_calls=v.breaker.half_open_calls,
-        settle_interval_s=c.settle_interval_ms / 1000,
-        settle_stall_s=c.settle_stall_s,
-        claim_block_ms=c.claim_block_ms,
-        claim_pace_s=c.claim_pace_ms / 1000,
-    )
-
-
-def retry_policy(settings: Settings) -> RetryPolicy:
-    """When a notification is tried again after every vendor of its chain was tried."""
-    r = settings.retry
-    return RetryPolicy(r.attempts_max, r.base_s, r.cap_s)
-
-
-def breaker_config(b: BreakerSettings, timeout_s: float) -> BreakerConfig:
-    """The breaker of a vendor: what the settings say, and the extras in force."""
-    return BreakerConfig(
-        window_size=b.window_s,
-        min_calls=b.min_calls,
-        failure_rate=b.failure_rate,
-        slow_rate=b.slow_rate,
-        slow_ns=int(b.slow_duration_s * 1e9),
-        open_wait_ms=int(b.open_wait_s * 1000),
-        open_wait_multiplier=b.open_wait_multiplier,
-        open_wait_ms_max=int(b.open_wait_s_max * 1000),
-        open_wait_jitter=b.open_wait_jitter,
-        half_open_calls=b.half_open_calls,
-        half_open_min_calls=b.half_open_calls,
-        half_open_max_wait_ms=int(b.half_open_max_wait_s * 1000),
-        consecutive_failures=b.consecutive_failures,
-        probe_lease_ms=int(timeout_s * 1500),
-    )
