@@ -12,6 +12,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from actors.assembly import breaker_config, courier_limits, retry_policy
 from actors.runtime import VERSION, Tasks, open_redis, receipt_links, until_available
 from dispatcher.adapters.clock import SystemClock
 from dispatcher.adapters.redis.control import RedisControl
@@ -20,19 +21,19 @@ from dispatcher.adapters.redis.templates import RedisTemplateStore
 from dispatcher.adapters.vendors import build
 from dispatcher.caretaker import Caretaker, CaretakerPeriods
 from dispatcher.core.beginning import decide_beginning
-from dispatcher.core.breaker import Breaker, BreakerConfig, BreakerSnapshot, BreakerState
+from dispatcher.core.breaker import Breaker, BreakerSnapshot, BreakerState
 from dispatcher.core.breaker_config import MS_NS
 from dispatcher.core.keyed import KeyedBreakers
 from dispatcher.core.plan import Beat, Plan
 from dispatcher.core.progress import Progress
-from dispatcher.core.retry import RetryPolicy, relisten_s
-from dispatcher.courier import Courier, CourierLimits
+from dispatcher.core.retry import relisten_s
+from dispatcher.courier import Courier
 from dispatcher.errors import FencedError, UnavailableError
 from dispatcher.look_ups import LookUps
 from dispatcher.outbox import rung
 from dispatcher.ports import Clock, Control, LooksUp, Store, Vendor
 from dispatcher.references import resolve_options
-from dispatcher.settings import BreakerSettings, Settings, VendorSettings, parse_settings, read_rules
+from dispatcher.settings import Settings, VendorSettings, parse_settings, read_rules
 from dispatcher.telemetry.log import configure, logger
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
@@ -74,13 +75,8 @@ class VendorActor:
             self._templates,
             clock,
             self._metrics,
-            self._limits(),
-            RetryPolicy(
-                s.retry.attempts_max,
-                s.retry.base_s,
-                s.retry.cap_s,
-                refused_waits_s=tuple(s.retry.refused_waits_s),
-            ),
+            courier_limits(self._config, s.courier),
+            retry_policy(s),
             self._chance,
             self._changed.set,
             receipt_links(s),
@@ -372,40 +368,6 @@ class VendorActor:
             log = logger().warning if change.to is BreakerState.OPEN else logger().info
             log("country_changed", vendor=self._name, country=change.key, state=change.to.value, reason=change.reason)
 
-    def _limits(self) -> CourierLimits:
-        v, c = self._config, self._settings.courier
-        return CourierLimits(
-            timeout_s=v.timeout_s,
-            rate_per_s=v.rate_per_s,
-            concurrency_min=v.concurrency_min,
-            concurrency_max=v.concurrency_max,
-            half_open_calls=v.breaker.half_open_calls,
-            settle_interval_s=c.settle_interval_ms / 1000,
-            settle_stall_s=c.settle_stall_s,
-            claim_block_ms=c.claim_block_ms,
-            claim_pace_s=c.claim_pace_ms / 1000,
-        )
-
     def _breaker(self) -> Breaker:
         config = breaker_config(self._config.breaker, self._config.timeout_s)
         return Breaker(config, self._now_ns(), self._chance)
-
-
-def breaker_config(b: BreakerSettings, timeout_s: float) -> BreakerConfig:
-    """The breaker of a vendor: what the settings say, and the extras in force."""
-    return BreakerConfig(
-        window_size=b.window_s,
-        min_calls=b.min_calls,
-        failure_rate=b.failure_rate,
-        slow_rate=b.slow_rate,
-        slow_ns=int(b.slow_duration_s * 1e9),
-        open_wait_ms=int(b.open_wait_s * 1000),
-        open_wait_multiplier=b.open_wait_multiplier,
-        open_wait_ms_max=int(b.open_wait_s_max * 1000),
-        open_wait_jitter=b.open_wait_jitter,
-        half_open_calls=b.half_open_calls,
-        half_open_min_calls=b.half_open_calls,
-        half_open_max_wait_ms=int(b.half_open_max_wait_s * 1000),
-        consecutive_failures=b.consecutive_failures,
-        probe_lease_ms=int(timeout_s * 1500),
-    )

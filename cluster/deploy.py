@@ -14,11 +14,11 @@ from typing import Any
 import click
 import redis
 
+from actors.proof import prove
 from cluster import redis_checks
 from cluster.ray_settings import SERVE_SETTINGS
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.errors import ConfigError
-from dispatcher.references import resolve
 from dispatcher.settings_file import load_settings
 
 URL_VARIABLE = "DISPATCHER_REDIS_URL"
@@ -31,7 +31,9 @@ def deploy(address: str, redis_url: str, config: Path, host: str, port: int, uns
     arguments, so a password belongs in a reference.
     """
     settings = load_settings(config)
-    client = redis.Redis.from_url(resolve(redis_url), decode_responses=True)
+    for unresolved in prove(settings, secrets_elsewhere=True):
+        click.echo(f"not checked here, each node resolves it: {unresolved}", err=True)
+    client = redis_checks.connect(redis_url)
     for warning in redis_checks.check(client, unsafe_redis):
         click.echo(f"WARNING: unsafe redis: {warning}", err=True)
     serve = _connect(address)
@@ -47,7 +49,7 @@ def deploy(address: str, redis_url: str, config: Path, host: str, port: int, uns
 
 def undeploy(address: str, redis_url: str) -> list[str]:
     """Stop the service's applications in order, drained; what is queued stays in Redis."""
-    client = redis.Redis.from_url(resolve(redis_url), decode_responses=True)
+    client = redis_checks.connect(redis_url)
     serve = _connect(address)
     names = sorted(_running(client, set(serve.status().applications)))
     from serve_app.applications import delete_all

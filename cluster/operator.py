@@ -15,10 +15,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from actors.proof import prove
 from cluster import sweep
 from dispatcher.auth import new_key
 from dispatcher.errors import DispatcherError
 from dispatcher.settings_file import load_settings
+from dispatcher.settings_schema import settings_schema
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -337,10 +339,22 @@ def config() -> None:
 
 @config.command("check")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def config_check(file: Path) -> None:
-    """Validate FILE; names the line or the field of a mistake."""
+@click.option("--secrets-elsewhere", is_flag=True, help="references that lead to nothing here are only listed")
+def config_check(file: Path, secrets_elsewhere: bool) -> None:
+    """Validate FILE and build all it configures, connecting to nothing; names each field or line at fault.
+
+    Run it where the service runs: secrets that are not there are faults too.
+    """
     settings = load_settings(file)
+    for unresolved in prove(settings, secrets_elsewhere):
+        click.echo(f"not checked here: {unresolved}", err=True)
     click.echo(f"{file}: right; {len(settings.vendors)} vendors, {len(settings.events)} events")
+
+
+@config.command("schema")
+def config_schema() -> None:
+    """Print the JSON Schema of the file, the options of every installed provider included, for editors."""
+    _show(settings_schema())
 
 
 def register(group: click.Group) -> None:

@@ -22,15 +22,15 @@ from pathlib import Path
 from typing import Any
 
 import click
-import redis
 
+from actors.proof import load_proven, secrets_digest
 from cluster import ray_settings, redis_checks
 from cluster.redis_server import RedisServer
 from cluster.state import State, free_port, give_way, reap
 from dispatcher.auth import ApiKeys
 from dispatcher.errors import ConfigError
+from dispatcher.references import resolve
 from dispatcher.settings import Settings
-from dispatcher.settings_file import load_settings
 
 READY_S = 120.0
 HOUSEKEEPERS = ("ray::ServeController", "ray::ProxyActor", "DashboardAgent", "RuntimeEnvAgent")
@@ -66,6 +66,8 @@ class Up:
         self._sandbox: subprocess.Popen[str] | None = None
         self._sandbox_url = ""
         self._running: dict[str, str] = {}
+        self._settings: Settings | None = None
+        self._digest_key = os.urandom(32)
         self._runtime: dict[str, str] = {}
         self._wanted: list[int] = []
         self._url = f"http://{'127.0.0.1' if options.host in ('0.0.0.0', '::') else options.host}:{options.port}"
@@ -73,10 +75,11 @@ class Up:
     def run(self) -> None:
         """Start, serve until SIGTERM or SIGINT, drain, stop."""
         began = time.monotonic()
+        if not self._options.sandbox:  # a sandbox tells its own ports, so with one the file is proven after its start
+            self._load()
         self._prepare()
         try:
-            self._start_parts()
-            settings = self._load()
+            settings = self._start_parts()
             self._start_ray()
             self._catch_signals()
             self._apply(settings)
@@ -99,17 +102,24 @@ class Up:
         if left:
             click.echo(f"ended {left} processes left by an earlier run", err=True)
 
-    def _start_parts(self) -> None:
+    def _start_parts(self) -> Settings:
+        """Start what is ours beside Ray, the store last: it starts only for a configuration that is proven."""
+        os.environ.update(ray_settings.environment(self._state, self._state.runtime_dir()))
+        if self._options.sandbox:
+            self._start_sandbox()
+        settings = self._load()
+        self._start_store(self._state.runtime_dir())
+        return settings
+
+    def _start_store(self, runtime_dir: Path) -> None:
         o, state = self._options, self._state
-        runtime_dir = state.runtime_dir()
-        os.environ.update(ray_settings.environment(state, runtime_dir))
         if o.redis_url is None:
             self._redis = RedisServer(state.path / "redis", runtime_dir / "redis.sock")
             pid = self._redis.start()
             word = "adopted" if self._redis.adopted else "started"
             click.echo(f"redis: {word}, pid {pid}, data in {state.path / 'redis'}", err=True)
-        url = o.redis_url or (self._redis.url if self._redis else "")
-        warnings = redis_checks.check(redis.Redis.from_url(url, decode_responses=True), o.unsafe_redis)
+        url = resolve(o.redis_url) if o.redis_url is not None else self._redis.url if self._redis else ""
+        warnings = redis_checks.check(redis_checks.connect(o.redis_url or url), o.unsafe_redis)
         for warning in warnings:
             click.echo(f"WARNING: unsafe redis: {warning}", err=True)
         state.write_secret(state.redis_url_file, url)
@@ -119,8 +129,6 @@ class Up:
             "keys_required": "" if o.host in LOOPBACK else "yes",
             "warnings": "\n".join(f"unsafe redis: {warning}" for warning in warnings),
         }
-        if o.sandbox:
-            self._start_sandbox()
 
     def _start_sandbox(self) -> None:
         words = [sys.executable, "-m", "cluster.sandbox", "--port", "0", "--smtp-port", "0", "--die-with-parent"]
@@ -135,11 +143,13 @@ class Up:
         os.environ["SANDBOX_SMTP_PORT"] = str(ports["smtp_port"])
 
     def _load(self) -> Settings:
+        if self._options.redis_url is not None:
+            redis_checks.connect(self._options.redis_url).close()  # opens nothing: a URL that cannot be read ends here
         if self._options.config is not None:
-            return load_settings(self._options.config)
+            return load_proven(self._options.config)
         if not self._options.sandbox:
             raise ConfigError("--config FILE is needed (or --sandbox for the built-in one)")
-        return load_settings(Path(str(resources.files("cluster") / "sandbox.yaml")))
+        return load_proven(Path(str(resources.files("cluster") / "sandbox.yaml")))
 
     def _start_ray(self) -> None:
         import ray  # after the environment is set: Serve reads it at import
@@ -158,7 +168,9 @@ class Up:
     def _apply(self, settings: Settings) -> None:
         from serve_app.applications import apply
 
-        self._running = apply(settings, self._runtime, self._running)
+        secrets = secrets_digest(settings, self._digest_key)
+        self._running = apply(settings, self._runtime, self._running, secrets)
+        self._settings = settings
 
     def _await_ready(self) -> None:
         until = time.monotonic() + READY_S
@@ -215,11 +227,31 @@ class Up:
             self._redis_wait_s = min(30.0, 2 * self._redis_wait_s)
 
     def _reload(self) -> None:
+        """Apply the changed file. Whatever fails, the service goes on with the configuration before."""
         try:
-            self._apply(self._load())
+            settings = self._load()
+        except Exception as error:  # a fault of ours in reading a file must not end what runs
+            click.echo(f"configuration refused, the one before stays: {_sentence(error)}", err=True)
+            return
+        try:
+            self._apply(settings)
             click.echo("configuration applied", err=True)
-        except ConfigError as error:
-            click.echo(f"configuration refused, the one before stays: {error}", err=True)
+        except Exception as error:
+            click.echo(f"configuration not applied, the one before is put back: {_sentence(error)}", err=True)
+            self._put_back(settings)
+
+    def _put_back(self, refused: Settings) -> None:
+        """Run the former configuration again in every application that the refused one may have touched."""
+        from serve_app.applications import fingerprints, restore
+
+        assert self._settings is not None, "a reload comes after a start"
+        try:
+            touched = fingerprints(refused, self._runtime, secrets_digest(refused, self._digest_key))
+            restore(self._settings, self._runtime, self._running, touched)
+            click.echo("the configuration before runs", err=True)
+        except Exception as error:
+            self._running = dict.fromkeys(self._running, "")  # unknown: the next SIGHUP runs them all again
+            click.echo(f"the configuration before could not be put back everywhere: {_sentence(error)}", err=True)
 
     def _stop(self) -> None:
         if "ray" in sys.modules:
@@ -239,6 +271,12 @@ class Up:
             self._redis.stop()
         self._state.urls.unlink(missing_ok=True)
         reap(self._state.marker)
+
+
+def _sentence(error: Exception) -> str:
+    """One line: the faults that our own errors list, or the first lines of somebody else's."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return "; ".join(lines if isinstance(error, ConfigError) else [type(error).__name__, *lines[:2]])
 
 
 __all__ = ["Options", "Up", "free_port"]

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from dispatcher.adapters.vendors import provider
+from dispatcher.adapters.vendors.fields import url_fault
 from dispatcher.core.caps import identity
 from dispatcher.core.outcome import Meaning, Rule
 from dispatcher.core.quiet import zone
@@ -22,7 +24,6 @@ from dispatcher.templates.compile import faults
 from dispatcher.templates.source import TemplateSource
 
 Channel = Literal["sms", "email", "push", "webhook", "chat"]
-Adapter = Literal["twilio", "vonage", "sendgrid", "smtp"]
 Priority = Literal["high", "normal", "bulk"]
 OnUnknown = Literal["resend", "hold"]
 
@@ -38,18 +39,28 @@ PositiveS = Annotated[float, Field(gt=0)]
 Percent = Annotated[float, Field(gt=0, le=100)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 
-# What an adapter can carry; a vendor of another channel would be handed addresses it cannot read.
-ADAPTER_CHANNELS: dict[str, tuple[str, ...]] = {
-    "twilio": ("sms",),
-    "vonage": ("sms",),
-    "sendgrid": ("email",),
-    "smtp": ("email",),
-}
-
 
 def _known_zone(name: str) -> str:
     zone(name)
     return name
+
+
+def _known_adapter(name: str) -> str:
+    try:
+        provider(name)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    return name
+
+
+def _callable_url(url: str) -> str:
+    fault = url_fault(url)
+    if fault is not None:
+        raise ValueError(fault)
+    return url
+
+
+Adapter = Annotated[str, AfterValidator(_known_adapter)]
 
 
 class _Section(BaseModel):
@@ -219,7 +230,9 @@ class RedriveSettings(_Section):
 class ReceiptSettings(_Section):
     """Call-backs of vendors. Both or neither; without them no vendor is asked for any."""
 
-    public_url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$")] | None = None  # as vendors reach us; /v1/receipts
+    public_url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$"), AfterValidator(_callable_url)] | None = (
+        None  # as vendors reach us, without /v1/receipts
+    )
     secret: str | None = Field(default=None, repr=False)  # a reference; who has it can say that a message arrived
 
 
@@ -314,9 +327,9 @@ def _cross_faults(settings: Settings) -> Iterator[str]:
             yield f"receipts.{name}: missing, {other} is there"
     routed = {route.channel for route in settings.routes}
     for name, vendor in settings.vendors.items():
-        channels = ADAPTER_CHANNELS[vendor.adapter]
-        if vendor.channel not in channels:
-            yield f"vendors.{name}.channel: {vendor.channel!r} is not allowed: {vendor.adapter} has {_list(channels)}"
+        refused = provider(vendor.adapter).refuse_channel(name, vendor.channel)
+        if refused is not None:
+            yield refused
         if vendor.breaker.per == "country" and vendor.channel != "sms":
             yield f"vendors.{name}.breaker.per: 'country' is not allowed: only sms has one, this is {vendor.channel}"
     for index, route in enumerate(settings.routes):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +97,17 @@ def _vendor(settings: Settings, data: dict[str, Any], name: str, runtime: dict[s
     return deployment.bind(data, name, runtime, drain_s)
 
 
-def apply(settings: Settings, runtime: dict[str, str], running: dict[str, str]) -> dict[str, str]:
+def apply(
+    settings: Settings,
+    runtime: dict[str, str],
+    running: dict[str, str],
+    secrets: Mapping[str, str] | None = None,
+) -> dict[str, str]:
     """Run what differs from `running` (name → fingerprint), remove what is gone; answers what runs now.
 
     The supervisor goes first and intake last, so that a plan exists when the first trigger comes.
     """
-    wanted = fingerprints(settings, runtime)
+    wanted = fingerprints(settings, runtime, secrets)
     apps = applications(settings, runtime)
     targets = [
         RunTarget(app, name=name, route_prefix="/" if name == "intake" else None)
@@ -114,6 +120,24 @@ def apply(settings: Settings, runtime: dict[str, str], running: dict[str, str]) 
         if name not in wanted:
             serve.delete(name)
     return wanted
+
+
+def restore(settings: Settings, runtime: dict[str, str], running: dict[str, str], touched: Mapping[str, str]) -> None:
+    """Run `settings` again in each application whose fingerprint in `touched` differs from the one in `running`.
+
+    `touched` is what was tried after `running` and failed; an application that only it has is removed. Serve keeps the
+    replicas of the version before until those of a new one are healthy, so this mostly takes the failed one away.
+    """
+    apps = applications(settings, runtime)
+    targets = [
+        RunTarget(apps[name], name=name, route_prefix="/" if name == "intake" else None)
+        for name, fingerprint in running.items()
+        if touched.get(name) != fingerprint and name in apps
+    ]
+    for name in sorted(set(touched) - set(running)):
+        serve.delete(name)
+    if targets:
+        serve.run_many(targets, wait_for_ingress_deployment_creation=True, wait_for_applications_running=True)
 
 
 def delete_all(names: list[str]) -> None:
@@ -134,17 +158,28 @@ def _await_gone(names: list[str]) -> None:
         time.sleep(0.1)
 
 
-def fingerprints(settings: Settings, runtime: dict[str, str]) -> dict[str, str]:
-    """What each application is made of: its section, what all share, and the code."""
+def fingerprints(
+    settings: Settings, runtime: dict[str, str], secrets: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """What each application is made of: its section, what all share, and the code.
+
+    `secrets` are digests of what references lead to, see `actors.proof.secrets_digest`: a file with another content
+    restarts those who read it. Without them only a reference that is written differently does.
+    """
+    secrets = secrets or {}
+    receipts = secrets.get("receipts", "")
     data = settings.model_dump(mode="json")
     vendors = data.pop("vendors")
     code = _code()
     shared = {name: data[name] for name in ("retry", "retention", "courier", "supervision", "receipts")}
     names = sorted(vendors)
-    result = {f"vendor-{name}": _hash(vendors[name], names, shared, runtime, code) for name in names}
+    result = {
+        f"vendor-{name}": _hash(vendors[name], names, shared, runtime, code, secrets.get(name, ""), receipts)
+        for name in names
+    }
     shapes = {name: {**vendor, "options": None} for name, vendor in vendors.items()}
     result["supervisor"] = _hash(shapes, data["routes"], data["supervision"], runtime, code)
-    result["intake"] = _hash(shapes, data, runtime, code)
+    result["intake"] = _hash(shapes, data, runtime, code, receipts)
     return result
 
 

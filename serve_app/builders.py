@@ -14,6 +14,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
+from actors.proof import prove
 from dispatcher.errors import ConfigError
 from dispatcher.settings import VendorName
 from dispatcher.settings_file import load_settings
@@ -56,7 +57,9 @@ def vendor(args: VendorArguments) -> serve.Application:
 
 def _application(name: str, args: Arguments, api_keys: str = "") -> serve.Application:
     runtime = {"redis_url": args.redis_url, "api_keys": api_keys, "keys_required": "yes", "warnings": ""}
-    found = applications(load_settings(args.config), runtime)
+    settings = load_settings(args.config)
+    prove(settings, secrets_elsewhere=True)  # a builder runs on any node, the secrets are where the replicas run
+    found = applications(settings, runtime)
     if name not in found:
         raise ConfigError(f"{name}: {args.config} has only {', '.join(sorted(found))}")
     return found[name]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import yaml
 
 from cluster import redis_checks
 from cluster.deploy import URL_VARIABLE
+from cluster.state import free_port
 from dispatcher.errors import ConfigError
 from tests.conftest import START_S_MAX, redis_binary
 
@@ -98,3 +100,65 @@ def test_the_pods_check_the_server_before_they_start(client: redis.Redis, socket
     done = run()
     assert done.returncode != 0
     assert "appendfsync is everysec" in done.stderr
+
+
+# One write of our own kind --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., redis.Redis]]:
+    """Starts further servers with words of their own."""
+    running, folders = list[subprocess.Popen[bytes]](), list[Path]()
+
+    def started(*words: str) -> redis.Redis:
+        folder = Path(tempfile.mkdtemp(prefix="ndk-"))
+        folders.append(folder)
+        path = folder / "s"
+        options = ["--port", "0", "--unixsocket", str(path), "--dir", str(folder), "--save", ""]
+        running.append(subprocess.Popen([str(redis_binary()), *options, *words], stdout=subprocess.DEVNULL, cwd=folder))
+        client = redis.Redis(unix_socket_path=str(path), decode_responses=True)
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            with contextlib.suppress(redis.RedisError, OSError):
+                client.ping()
+                break
+            time.sleep(0.02)
+        return client
+
+    yield started
+    for one in running:
+        one.kill()
+        one.wait()
+    for folder in folders:
+        shutil.rmtree(folder)
+
+
+def test_a_node_of_a_cluster_is_refused(start: Callable[..., redis.Redis]) -> None:
+    """Its slots may move away; the override does not help, for nothing would work."""
+    port = free_port()
+    client = start("--cluster-enabled", "yes", "--port", str(port))
+    with pytest.raises(ConfigError, match="is a node of a Redis Cluster"):
+        redis_checks.check(client, unsafe=True)
+
+
+def test_a_read_only_replica_is_refused(start: Callable[..., redis.Redis]) -> None:
+    """Reading works there, and the first accept would fail."""
+    client = start("--replicaof", "127.0.0.1", "1")
+    with pytest.raises(ConfigError, match=r"read-only replica|primary"):
+        redis_checks.check(client, unsafe=True)
+
+
+@pytest.mark.parametrize("rules", ["~* +@all -eval", "~other:* +@all", "~* +@all -@write", "~* +@all -set"])
+def test_a_user_who_may_not_do_our_work_is_refused(client: redis.Redis, socket: Path, rules: str) -> None:
+    """Without scripts, without our keys or without writes; nothing is left behind."""
+    client.execute_command("ACL", "SETUSER", "guest", "reset", "on", ">word", *rules.split())
+    guest = redis.Redis(unix_socket_path=str(socket), username="guest", password="word", decode_responses=True)
+    with pytest.raises(ConfigError, match=r"may not do what the service does|refuses a script"):
+        redis_checks.check(guest, unsafe=True)
+    client.execute_command("ACL", "DELUSER", "guest")
+
+
+def test_the_write_of_the_check_leaves_nothing(client: redis.Redis) -> None:
+    """The key that was written is gone."""
+    redis_checks.check(client, unsafe=False)
+    assert client.keys("{nd:0}:probe*") == []

@@ -35,7 +35,7 @@ EMAIL = Message("0-a.1", "k", "email", "ada@example.com", "Hello\n", "Paid", "<p
 HTTP_ADAPTERS = ("twilio", "vonage", "sendgrid")
 
 
-def make(adapter: str, base_url: str = "", port: int = 0) -> Vendor:
+def make(adapter: str, base_url: str = "http://127.0.0.1:1", port: int = 25) -> Vendor:
     options: dict[str, Any] = {
         "twilio": {"base_url": base_url, "account_sid": "AC1", "auth_token": "t", "sender": "+4915112345678"},
         "vonage": {"base_url": base_url, "api_key": "a", "api_secret": "s", "sender": "Shop"},

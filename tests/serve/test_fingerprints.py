@@ -30,3 +30,14 @@ def test_a_change_restarts_who_reads_it(changes: dict[str, Any], restarts: set[s
     """SIGHUP and `deploy` compare these."""
     before, after = fingerprints(parse_settings(WHOLE), {}), fingerprints(parse_settings({**WHOLE, **changes}), {})
     assert {name for name in after if after[name] != before[name]} == restarts
+
+
+@pytest.mark.parametrize(
+    ("secrets", "restarts"),
+    [({"a": "1"}, {"vendor-a"}), ({"receipts": "1"}, {"intake", "vendor-a", "vendor-b"}), ({}, set[str]())],
+)
+def test_a_changed_secret_restarts_who_reads_it(secrets: dict[str, str], restarts: set[str]) -> None:
+    """The reference is the same, what it leads to is not: digests of that are given beside the file."""
+    settings = parse_settings(WHOLE)
+    before, after = fingerprints(settings, {}), fingerprints(settings, {}, secrets)
+    assert {name for name in after if after[name] != before[name]} == restarts

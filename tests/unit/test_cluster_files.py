@@ -307,8 +307,18 @@ def test_the_unit_runs_up_and_waits_for_its_drain(pools: dict[str, Any]) -> None
 
 
 def test_the_configuration_is_valid() -> None:
-    """By the command that the README names."""
-    done = CliRunner().invoke(main, ["config", "check", str(FILES / "config-1.yaml")])
+    """By the command that the README names, where the secrets are; elsewhere it names each variable by its field."""
+    words = ["config", "check", str(FILES / "config-1.yaml")]
+    there = {"TWILIO_ACCOUNT_SID": "AC1", "SMS_SENDER": "+4915112345678", "SMTP_HOST": "smtp.example.com"}
+    there |= {"EMAIL_SENDER": "Shop <shop@example.com>", "SMTP_USERNAME": "u", "SMTP_PASSWORD": "p\n"}
+    there |= dict.fromkeys(("TWILIO_AUTH_TOKEN", "VONAGE_API_KEY", "VONAGE_API_SECRET", "SENDGRID_API_KEY"), "s\n")
+    done = CliRunner().invoke(main, words, env=there)
+    assert done.exit_code == 0, done.output
+    done = CliRunner().invoke(main, words, env=dict.fromkeys(there))
+    assert done.exit_code == 2
+    assert all(f"the environment variable {name} is not set" in done.output for name in there)
+    assert "vendors.email-b.options.host: ${SMTP_HOST}" in done.output
+    done = CliRunner().invoke(main, [*words, "--secrets-elsewhere"], env=dict.fromkeys(there))
     assert done.exit_code == 0, done.output
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -31,8 +33,11 @@ class FakeRedis:
             self._settings = {name: value for name, value in changed.items() if value is not None}
 
     def info(self, section: str) -> dict[str, Any]:
-        assert section == "server"
-        return {"redis_version": self._version}
+        return {"server": {"redis_version": self._version}, "cluster": {"cluster_enabled": 0}}[section]
+
+    def eval(self, script: str, keys: int, key: str, word: str) -> str:
+        assert keys == 1 and key.startswith("{nd:0}:")
+        return word
 
     def config_get(self, pattern: str) -> dict[str, str]:
         assert pattern == "*"
@@ -102,3 +107,40 @@ def test_all_faults_are_named_at_once() -> None:
         check(fake)
     for name in (*redis_checks.NEEDED, "maxmemory", "version"):
         assert f"{name} is" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("localhost:6379", "must begin with redis://"),
+        ("redis:localhost", "must begin with redis://"),
+        ("http://localhost:6379", "must begin with redis://"),
+        ("redis://:p#ss@localhost:6379/0", "percent-encoded"),
+        ("redis://:p[ss@localhost:6379/0", "percent-encoded"),
+        ("redis://:p/ss@localhost:6379/0", "percent-encoded"),
+        ("redis://:p@ss@localhost:6379/0", "percent-encoded"),
+        ("redis://:p?ss@localhost:6379/0", "percent-encoded"),
+        ("redis://localhost:66379", "percent-encoded"),
+        ("redis://", "must have a host"),
+        ("redis://localhost/queue", "number of a database"),
+        ("unix://", "must name a socket"),
+        ("${ABSENT_URL}", "the environment variable ABSENT_URL is not set"),
+        ("file:/absent/url", "the file cannot be read"),
+    ],
+)
+def test_a_url_that_cannot_be_read_is_refused_in_one_sentence(url: str, words: str) -> None:
+    """Each is refused by the option's name; no piece of a password is repeated (celery 3327, redis-py 799)."""
+    with pytest.raises(ConfigError, match="--redis-url: ") as refused:
+        redis_checks.connect(url)
+    assert words in str(refused.value)
+    shown = "".join(traceback.format_exception(refused.value))
+    assert "\n" not in str(refused.value) and "ss@" not in shown and "'p" not in shown
+
+
+@pytest.mark.parametrize("form", ["${REDIS_FOR_US}", "file:{file}", "redis://u:p%23ss@shop.test:6390/2"])
+def test_a_url_may_be_a_reference(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment, a file with a line end, or the URL itself lead to the same place."""
+    monkeypatch.setenv("REDIS_FOR_US", "redis://u:p%23ss@shop.test:6390/2\n")
+    (tmp_path / "url").write_text("redis://u:p%23ss@shop.test:6390/2\n")
+    found = redis_checks.connect(form.replace("{file}", str(tmp_path / "url"))).connection_pool.connection_kwargs
+    assert (found["host"], found["port"], found["db"], found["password"]) == ("shop.test", 6390, 2, "p#ss")

@@ -1,31 +1,71 @@
-"""Vendor adapters, one file per provider. `build` makes one from its configuration, connecting to nothing.
+"""Providers, one file each, and the registry of their records. `build` makes a vendor and connects to nothing.
 
-A provider's table of error codes is documented, not verified against an account of ours: each file cites its words.
+A package of somebody else adds a provider by an entry point of the group `dispatcher.providers`, which names its
+`Provider`. A provider's table of error codes is documented, not verified against an account of ours: each file cites
+its words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
 from typing import Any
 
-from dispatcher.adapters.vendors.sendgrid import SendGrid
-from dispatcher.adapters.vendors.smtp import Smtp
-from dispatcher.adapters.vendors.twilio import Twilio
-from dispatcher.adapters.vendors.vonage import Vonage
+from dispatcher.adapters.vendors.provider import Provider
+from dispatcher.adapters.vendors.sendgrid import SENDGRID
+from dispatcher.adapters.vendors.smtp import SMTP
+from dispatcher.adapters.vendors.twilio import TWILIO
+from dispatcher.adapters.vendors.vonage import VONAGE
 from dispatcher.errors import ConfigError
 from dispatcher.ports import Vendor
 
-ADAPTERS: dict[str, Callable[[str, str, Mapping[str, Any]], Vendor]] = {
-    "twilio": Twilio,
-    "vonage": Vonage,
-    "sendgrid": SendGrid,
-    "smtp": Smtp,
-}
+GROUP = "dispatcher.providers"
+PROVIDERS: Mapping[str, Provider] = MappingProxyType({one.name: one for one in (TWILIO, VONAGE, SENDGRID, SMTP)})
+"""The providers of this package. An installed package cannot replace one of them."""
+
+
+@cache
+def all_providers() -> Mapping[str, Provider | str]:
+    """Every provider by name, those of installed packages included; a text says why one cannot be used."""
+    found: dict[str, Provider | str] = {}
+    for entry in entry_points(group=GROUP):
+        usable = _load(entry)
+        if entry.name in found and found[entry.name] != usable:
+            usable = "two installed packages offer it, remove one of them"
+        found[entry.name] = usable
+    return MappingProxyType({**found, **PROVIDERS})
+
+
+def _load(entry: EntryPoint) -> Provider | str:
+    try:
+        loaded = entry.load()
+    except Exception as error:  # somebody else's code: a broken package must stop only those that use it
+        return f"its package cannot be loaded: {type(error).__name__}: {error}"
+    if not isinstance(loaded, Provider) or loaded.name != entry.name:
+        return f"its entry point {entry.value} must lead to a Provider of this name"
+    return loaded
+
+
+def provider(name: str) -> Provider:
+    """The provider of this name. Raises ConfigError that lists the names there are."""
+    found = all_providers().get(name)
+    if found is None:
+        known = ", ".join(repr(one) for one in sorted(all_providers()))
+        raise ConfigError(f"must be one of {known}")
+    if isinstance(found, str):
+        raise ConfigError(f"{name} cannot be used: {found}")
+    return found
 
 
 def build(adapter: str, name: str, channel: str, options: Mapping[str, Any]) -> Vendor:
-    """The adapter for one configured vendor. `options` are resolved. Raises ConfigError naming the field."""
-    make = ADAPTERS.get(adapter)
-    if make is None:
-        raise ConfigError(f"vendors.{name}.adapter: must be one of {', '.join(sorted(ADAPTERS))}")
-    return make(name, channel, options)
+    """Make the vendor `name`. `options` are resolved. Raises ConfigError that names each field at fault."""
+    try:
+        found = provider(adapter)
+    except ConfigError as error:
+        raise ConfigError(f"vendors.{name}.adapter: {error}") from None
+    refused = found.refuse_channel(name, channel)
+    if refused is not None:
+        raise ConfigError(refused)
+    return found.build(name, channel, found.check(name, options))

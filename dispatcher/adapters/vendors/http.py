@@ -21,7 +21,7 @@ import aiohttp
 from aiohttp.abc import AbstractStreamWriter, ResolveResult
 from aiohttp.payload import BytesPayload
 
-from dispatcher.core.outcome import Outcome
+from dispatcher.core.outcome import Outcome, Scope
 
 ANSWER_BYTES_MAX = 64 * 1024
 TEXT_MAX = 500
@@ -104,6 +104,8 @@ class HttpClient:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             if sent.written:
                 return Outcome.unknown("connection_lost")
+            if _not_writable(error):
+                return Outcome.failed("not_writable", scope=Scope.ACCOUNT)
             return Outcome.failed(_not_sent(error), local_origin=True)
 
     async def get(self, url: str, timeout_s: float, headers: Mapping[str, str]) -> Answer | None:
@@ -157,6 +159,16 @@ async def _read(response: aiohttp.ClientResponse) -> bytes | None:
             return None
         parts.append(part)
     return b"".join(parts)
+
+
+def _not_writable(error: Exception) -> bool:
+    """Return True if no request could be made of what we gave: an address that is none, a line end in a header.
+
+    That is a fault of the vendor's configuration, never of the network. Errors of certificates are ValueErrors too.
+    """
+    if isinstance(error, (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)):
+        return True
+    return isinstance(error, ValueError) and not isinstance(error, (aiohttp.ClientError, OSError))
 
 
 def _not_sent(error: Exception) -> str:

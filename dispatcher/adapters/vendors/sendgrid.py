@@ -11,12 +11,14 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
+from dispatcher.adapters.vendors.fields import EmailFrom, Options, Secret, Url
 from dispatcher.adapters.vendors.http import TEXT_MAX, Answer, HttpClient, retry_after_s
-from dispatcher.adapters.vendors.options import Options
+from dispatcher.adapters.vendors.provider import Provider
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import DAILY_S, Meaning, Outcome, find_phrase, outcome_of, phrase
+from dispatcher.core.receipt import Told
+from dispatcher.errors import CallerError
 
 DOCS = "https://www.twilio.com/docs/sendgrid/api-reference/mail-send/errors"
 PHRASES = (
@@ -26,18 +28,26 @@ PHRASES = (
 )
 """What SendGrid's sentences mean. Every other refusal goes to the next vendor."""
 
+
 MESSAGE_ID = re.compile(r"^[\w.@-]{8,128}$")
+
+
+class SendGridOptions(Options):
+    """A key, and the address to send from, with a display name or without."""
+
+    base_url: Url = "https://api.sendgrid.com"
+    api_key: Secret
+    sender: EmailFrom
 
 
 class SendGrid:
     """One SendGrid account and sender."""
 
-    def __init__(self, name: str, channel: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, channel: str, options: SendGridOptions) -> None:
         self.name, self.channel = name, channel
-        o = Options(name, options)
-        self._url = o.text("base_url", "https://api.sendgrid.com").rstrip("/") + "/v3/mail/send"
-        self._key, self._sender = o.secret("api_key"), o.text("sender")
-        o.end()
+        self._url = options.base_url + "/v3/mail/send"
+        self._key, sender = options.api_key, options.sender
+        self._from = {"email": sender.address, **({"name": sender.name} if sender.name else {})}
         self._http = HttpClient()
 
     async def send(self, message: Message, timeout_s: float) -> Outcome:
@@ -49,11 +59,11 @@ class SendGrid:
             marks["ntoken"] = message.receipt.token
         body = {
             "personalizations": [{"to": [{"email": message.to}], "custom_args": marks}],
-            "from": {"email": self._sender},
+            "from": self._from,
             "subject": message.subject or "",
             "content": content,
         }
-        headers = {"Authorization": f"Bearer {self._key.reveal()}"}
+        headers = {"Authorization": f"Bearer {self._key.get_secret_value()}"}
         answer = await self._http.post_json(self._url, timeout_s, body, headers)
         return answer if isinstance(answer, Outcome) else classify(answer)
 
@@ -97,3 +107,28 @@ def _text(body: bytes) -> str:
         return "\n".join(f"{error.get('field')}: {error['message']}" for error in errors)[:TEXT_MAX]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ""
+
+
+RECEIPT_WORDS = {
+    **dict.fromkeys(("processed", "delivered", "open", "click"), True),
+    **dict.fromkeys(("bounce", "dropped"), False),
+}
+EVENTS_MAX = 10_000
+"""One call-back may hold a few hundred times as many events as the provider sends at once."""
+
+
+def read_call_back(query: Mapping[str, str], body: bytes) -> list[Told]:
+    try:
+        events = json.loads(body)
+    except (ValueError, RecursionError):
+        raise CallerError("body", "must be JSON", 400) from None
+    if not isinstance(events, list) or len(events) > EVENTS_MAX:
+        raise CallerError("body", f"must be a list of at most {EVENTS_MAX} events", 400)
+    return [
+        Told(str(event["nid"]), str(event.get("ntoken", "")), RECEIPT_WORDS.get(str(event.get("event"))))
+        for event in events
+        if isinstance(event, dict) and "nid" in event
+    ]
+
+
+SENDGRID = Provider("sendgrid", ("email",), SendGridOptions, SendGrid, read_call_back, phrases=PHRASES)

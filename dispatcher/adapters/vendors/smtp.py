@@ -17,23 +17,22 @@ import contextlib
 import re
 import socket
 import ssl
-from collections.abc import Mapping
 from dataclasses import replace
+from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
 from email.utils import formatdate
-from typing import Any
 
 import aiosmtplib
+from pydantic import model_validator
 
+from dispatcher.adapters.vendors.fields import ADDRESS, EmailFrom, Flag, Host, Options, Port, Secret, Text
 from dispatcher.adapters.vendors.http import TEXT_MAX
-from dispatcher.adapters.vendors.options import Options
+from dispatcher.adapters.vendors.provider import Provider
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import DAILY_S, Meaning, Outcome, Scope, Word, find_phrase, listed, outcome_of, phrase
 
 CONNECTIONS_MAX = 16
-ADDRESS = re.compile(r"^[^\s,;:<>()\[\]\\\"\x00-\x1f\x7f@]{1,64}@[A-Za-z0-9.-]{1,255}$")
-"""One bare address: anything that could become a second recipient, a header or an envelope parameter is refused."""
 
 UNAUTHENTICATED = (530, 534, 535, 538)
 """RFC 4954, section 6: about our credentials, at whatever command."""
@@ -66,20 +65,33 @@ ENHANCED = (
 ENHANCED_CODE = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
 
 
+class SmtpOptions(Options):
+    """A relay, a login or none, and the address to send from, with a display name or without."""
+
+    host: Host
+    port: Port = 587
+    username: Text | None = None
+    password: Secret | None = None
+    starttls: Flag = True
+    sender: EmailFrom
+
+    @model_validator(mode="after")
+    def _login_is_whole(self) -> SmtpOptions:
+        for name, other in (("username", "password"), ("password", "username")):
+            if getattr(self, name) is None and getattr(self, other) is not None:
+                raise ValueError(f"{name}: is needed, {other} is there")
+        return self
+
+
 class Smtp:
     """One SMTP relay and sender."""
 
-    def __init__(self, name: str, channel: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, channel: str, options: SmtpOptions) -> None:
         self.name, self.channel = name, channel
-        o = Options(name, options)
-        self._host, self._port = o.text("host"), o.number("port", 587)
-        self._username = o.maybe("username")
-        self._password = o.secret("password") if self._username is not None else None
-        o.maybe("password")
-        self._starttls = o.flag("starttls", True)
-        self._sender = o.text("sender")
-        o.end()
-        self._domain = self._sender.rpartition("@")[2]
+        self._host, self._port, self._starttls = options.host, options.port, options.starttls
+        self._username, self._password = options.username, options.password
+        self._sender, self._domain = options.sender.address, options.sender.domain
+        self._from = Address(options.sender.name, addr_spec=options.sender.address)
         self._idle: list[aiosmtplib.SMTP] = []
         self._slots = asyncio.Semaphore(CONNECTIONS_MAX)
 
@@ -101,6 +113,8 @@ class Smtp:
             return Outcome.failed(_not_sent(error), local_origin=not step.greeted)
         except aiosmtplib.SMTPException:
             return _no_answer(step)
+        except ValueError:  # what cannot be put on the wire: before MAIL it is our configuration
+            return _not_writable(step)
 
     async def close(self) -> None:
         for connection in self._idle:
@@ -154,7 +168,7 @@ class Smtp:
         try:
             await connection.connect()
             if self._username is not None and self._password is not None:
-                await connection.login(self._username, self._password.reveal())
+                await connection.login(self._username, self._password.get_secret_value())
         except RuntimeError as error:  # no thread to be had for the look-up of its name
             connection.close()
             raise OSError(None, str(error)) from error
@@ -165,7 +179,7 @@ class Smtp:
 
     def _content(self, message: Message) -> bytes:
         mail = EmailMessage(policy=SMTP_POLICY)
-        mail["From"], mail["To"] = self._sender, message.to
+        mail["From"], mail["To"] = self._from, message.to
         mail["Subject"] = message.subject or ""
         mail["Date"] = formatdate()
         mail["Message-ID"] = f"<{message.notification_id}@{self._domain}>"
@@ -188,6 +202,14 @@ class _Step:
 def _is_no(code: int) -> bool:
     """Whether a server said no. aiosmtplib raises the same, with code -1, of what is no SMTP reply or has no end."""
     return 400 <= code < 600
+
+
+def _not_writable(step: _Step) -> Outcome:
+    if step.dotted:
+        return Outcome.unknown("not_writable")
+    if not step.mailed:
+        return Outcome.failed("not_writable", scope=Scope.ACCOUNT)
+    return Outcome.rejected("not_writable", Scope.MESSAGE if step.named else Scope.RECIPIENT)
 
 
 def _no_answer(step: _Step) -> Outcome:
@@ -237,3 +259,6 @@ def _not_sent(error: BaseException | None) -> str:
 
 def _has_control(text: str) -> bool:
     return any(ord(character) < 32 or ord(character) == 127 for character in text)
+
+
+SMTP = Provider("smtp", ("email",), SmtpOptions, Smtp, words=ENHANCED, phrases=PHRASES)

@@ -18,14 +18,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
+from pydantic import AfterValidator, SecretStr
+
+from dispatcher.adapters.vendors.call_backs import form_of, told_in
+from dispatcher.adapters.vendors.fields import Options, Secret, Text, Url, parse_sms_sender
 from dispatcher.adapters.vendors.http import TEXT_MAX, Answer, HttpClient, retry_after_s
-from dispatcher.adapters.vendors.options import Options
+from dispatcher.adapters.vendors.provider import Provider
 from dispatcher.core.look_up import Listing, Sighting
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import DAILY_S, Meaning, Outcome, Scope, listed, read_refusal
+from dispatcher.core.receipt import Told
 
 SID = re.compile(r"^(SM|MM)[0-9a-f]{32}$")
 DOCS = "https://www.twilio.com/docs/api/errors/{code}"
@@ -44,6 +49,9 @@ WORDS = (
 """What Twilio's codes mean. Every other code goes to the next vendor: 21608, a trial account's unverified recipient,
 depends on the recipient and says nothing about others."""
 
+
+SID = re.compile(r"^(SM|MM)[0-9a-f]{32}$")
+SERVICE = re.compile(r"^MG[0-9a-f]{32}$")
 TAKEN = dict.fromkeys(
     ("accepted", "scheduled", "queued", "sending", "sent", "delivered", "read"), True
 ) | dict.fromkeys(("undelivered", "failed", "canceled"), False)
@@ -54,35 +62,57 @@ CLOCK_S_MAX = 3600.0
 """The day is asked for by our clock; around midnight an hour's error would hide the message."""
 
 
+def _account_sid(value: str) -> str:
+    if not re.fullmatch("AC[A-Za-z0-9]+", value):
+        raise ValueError("must be an account sid: AC and letters or digits")
+    return value
+
+
+def _sender(value: str) -> str:
+    return value.strip() if SERVICE.match(value.strip()) else parse_sms_sender(value)
+
+
+class TwilioOptions(Options):
+    """An account, its secret, and a number, short code, name or messaging service (`MG…`) to send from."""
+
+    base_url: Url = "https://api.twilio.com"
+    account_sid: Annotated[Text, AfterValidator(_account_sid)]
+    auth_token: Secret
+    sender: Annotated[str, AfterValidator(_sender)]
+
+
 class Twilio:
     """One Twilio account and sender."""
 
-    def __init__(self, name: str, channel: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, channel: str, options: TwilioOptions) -> None:
         self.name, self.channel = name, channel
-        o = Options(name, options)
-        base, sid = o.text("base_url", "https://api.twilio.com").rstrip("/"), o.text("account_sid")
-        self._url = f"{base}/2010-04-01/Accounts/{sid}/Messages.json"
-        credentials = b64encode(f"{sid}:{o.secret('auth_token').reveal()}".encode()).decode()
-        self._headers = {"Authorization": f"Basic {credentials}"}
-        self._sender = o.text("sender")
-        o.end()
+        sid = options.account_sid
+        self._url = f"{options.base_url}/2010-04-01/Accounts/{sid}/Messages.json"
+        credentials = b64encode(f"{sid}:{options.auth_token.get_secret_value()}".encode()).decode()
+        self._authorization = SecretStr(f"Basic {credentials}")
+        self._sender = _sender_field(options.sender)
         self._http = HttpClient()
 
     async def send(self, message: Message, timeout_s: float) -> Outcome:
-        form = {"To": message.to, "From": self._sender, "Body": message.text}
+        form = {"To": message.to, **self._sender, "Body": message.text}
         if message.receipt is not None:
             form["StatusCallback"] = message.receipt.url
-        answer = await self._http.post_form(self._url, timeout_s, form, self._headers)
+        answer = await self._http.post_form(self._url, timeout_s, form, self._headers())
         return answer if isinstance(answer, Outcome) else classify(answer)
 
     async def look_up(self, message: Message, since_ms: int, timeout_s: float) -> Listing | None:
         day = datetime.fromtimestamp(since_ms / 1000 - CLOCK_S_MAX, timezone.utc).strftime("%Y-%m-%d")
-        query = {"To": message.to, "From": self._sender, "DateSent>": day, "PageSize": str(PAGE)}
-        answer = await self._http.get(f"{self._url}?{urlencode(query)}", timeout_s, self._headers)
+        # A messaging service sends from any number of its own, so only a sender can be asked for.
+        sender = {name: value for name, value in self._sender.items() if name == "From"}
+        query = {"To": message.to, **sender, "DateSent>": day, "PageSize": str(PAGE)}
+        answer = await self._http.get(f"{self._url}?{urlencode(query)}", timeout_s, self._headers())
         return None if answer is None else read_list(answer)
 
     async def close(self) -> None:
         await self._http.close()
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": self._authorization.get_secret_value()}
 
 
 def classify(answer: Answer) -> Outcome:
@@ -133,3 +163,20 @@ def _json(body: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
+
+
+RECEIPT_WORDS = {
+    **dict.fromkeys(("sent", "delivered", "read"), True),
+    **dict.fromkeys(("undelivered", "failed", "canceled"), False),
+}
+
+
+def read_call_back(query: Mapping[str, str], body: bytes) -> list[Told]:
+    return [told_in(query, RECEIPT_WORDS.get(form_of(body).get("MessageStatus", "")))]
+
+
+def _sender_field(sender: str) -> dict[str, str]:
+    return {"MessagingServiceSid" if SERVICE.match(sender) else "From": sender}
+
+
+TWILIO = Provider("twilio", ("sms",), TwilioOptions, Twilio, read_call_back, words=WORDS)

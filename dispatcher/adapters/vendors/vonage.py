@@ -12,12 +12,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
+from dispatcher.adapters.vendors.call_backs import form_of, object_of, told_in
+from dispatcher.adapters.vendors.fields import Options, Secret, SmsFrom, Text, Url
 from dispatcher.adapters.vendors.http import TEXT_MAX, Answer, HttpClient
-from dispatcher.adapters.vendors.options import Options
+from dispatcher.adapters.vendors.provider import Provider
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import Meaning, Outcome, Scope, listed, read_refusal
+from dispatcher.core.receipt import Told
 
 DOCS = "https://developer.vonage.com/en/messaging/sms/guides/troubleshooting-sms"
 WORDS = (
@@ -32,22 +34,29 @@ WORDS = (
 is not on its list, depends on the recipient; 2 and 3 may be about our sender or our request."""
 
 
+class VonageOptions(Options):
+    """A key, its secret, and a number, short code or name to send from."""
+
+    base_url: Url = "https://rest.nexmo.com"
+    api_key: Text
+    api_secret: Secret
+    sender: SmsFrom
+
+
 class Vonage:
     """One Vonage account and sender."""
 
-    def __init__(self, name: str, channel: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, channel: str, options: VonageOptions) -> None:
         self.name, self.channel = name, channel
-        o = Options(name, options)
-        self._url = o.text("base_url", "https://rest.nexmo.com").rstrip("/") + "/sms/json"
-        self._key, self._secret = o.text("api_key"), o.secret("api_secret")
-        self._sender = o.text("sender")
-        o.end()
+        self._url = options.base_url + "/sms/json"
+        self._key, self._secret = options.api_key, options.api_secret
+        self._sender = options.sender
         self._http = HttpClient()
 
     async def send(self, message: Message, timeout_s: float) -> Outcome:
         form = {
             "api_key": self._key,
-            "api_secret": self._secret.reveal(),
+            "api_secret": self._secret.get_secret_value(),
             "from": self._sender,
             "to": message.to.lstrip("+"),
             "text": message.text,
@@ -97,3 +106,18 @@ def _parts(body: bytes) -> list[tuple[str, str, str]]:
         ]
     except (ValueError, KeyError, TypeError, AttributeError):
         return []
+
+
+RECEIPT_WORDS = {
+    **dict.fromkeys(("accepted", "delivered"), True),
+    **dict.fromkeys(("expired", "failed", "rejected"), False),
+}
+
+
+def read_call_back(query: Mapping[str, str], body: bytes) -> list[Told]:
+    """GET with everything in the query, or POST as form or JSON: a setting of the account."""
+    told = {**query, **(object_of(body) if body.lstrip().startswith(b"{") else form_of(body))}
+    return [told_in(query, RECEIPT_WORDS.get(str(told.get("status", ""))))]
+
+
+VONAGE = Provider("vonage", ("sms",), VonageOptions, Vonage, read_call_back, words=WORDS)

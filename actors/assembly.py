@@ -1,0 +1,49 @@
+"""The parts of a vendor actor as the settings describe them; the proof of a configuration makes the same."""
+
+from __future__ import annotations
+
+from dispatcher.core.breaker import BreakerConfig
+from dispatcher.core.retry import RetryPolicy
+from dispatcher.courier import CourierLimits
+from dispatcher.settings import BreakerSettings, CourierSettings, Settings, VendorSettings
+
+
+def courier_limits(v: VendorSettings, c: CourierSettings) -> CourierLimits:
+    """What a vendor's courier may do at once, and when it settles."""
+    return CourierLimits(
+        timeout_s=v.timeout_s,
+        rate_per_s=v.rate_per_s,
+        concurrency_min=v.concurrency_min,
+        concurrency_max=v.concurrency_max,
+        half_open_calls=v.breaker.half_open_calls,
+        settle_interval_s=c.settle_interval_ms / 1000,
+        settle_stall_s=c.settle_stall_s,
+        claim_block_ms=c.claim_block_ms,
+        claim_pace_s=c.claim_pace_ms / 1000,
+    )
+
+
+def retry_policy(settings: Settings) -> RetryPolicy:
+    """When a notification is tried again after every vendor of its chain was tried."""
+    r = settings.retry
+    return RetryPolicy(r.attempts_max, r.base_s, r.cap_s, refused_waits_s=tuple(r.refused_waits_s))
+
+
+def breaker_config(b: BreakerSettings, timeout_s: float) -> BreakerConfig:
+    """The breaker of a vendor: what the settings say, and the extras in force."""
+    return BreakerConfig(
+        window_size=b.window_s,
+        min_calls=b.min_calls,
+        failure_rate=b.failure_rate,
+        slow_rate=b.slow_rate,
+        slow_ns=int(b.slow_duration_s * 1e9),
+        open_wait_ms=int(b.open_wait_s * 1000),
+        open_wait_multiplier=b.open_wait_multiplier,
+        open_wait_ms_max=int(b.open_wait_s_max * 1000),
+        open_wait_jitter=b.open_wait_jitter,
+        half_open_calls=b.half_open_calls,
+        half_open_min_calls=b.half_open_calls,
+        half_open_max_wait_ms=int(b.half_open_max_wait_s * 1000),
+        consecutive_failures=b.consecutive_failures,
+        probe_lease_ms=int(timeout_s * 1500),
+    )

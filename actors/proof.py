@@ -1,0 +1,118 @@
+"""Everything that a configuration makes, made once without a connection: what a constructor can find is found here.
+
+`config check`, `up`, SIGHUP and `deploy` call `prove` before they touch anything. An actor that starts later with a
+proven configuration can fail only for what has changed since, or differs where it runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import BaseModel
+
+from actors.assembly import breaker_config, courier_limits, retry_policy
+from actors.runtime import receipt_links
+from actors.supervisor import plan_config
+from dispatcher.adapters.clock import SystemClock
+from dispatcher.adapters.vendors import provider
+from dispatcher.adapters.vendors.fields import reachable_from_outside
+from dispatcher.errors import ConfigError
+from dispatcher.intake import Intake
+from dispatcher.references import resolve, resolve_each
+from dispatcher.settings import Settings
+from dispatcher.settings_file import load_settings
+from dispatcher.telemetry.metrics import Metrics
+
+
+def load_proven(path: Path) -> Settings:
+    """Read, validate and prove the file. Raises ConfigError with one line for each fault."""
+    settings = load_settings(path)
+    prove(settings)
+    return settings
+
+
+def prove(settings: Settings, secrets_elsewhere: bool = False) -> list[str]:
+    """Return if every actor of this configuration can be made here. Raises ConfigError with one line for each fault.
+
+    `secrets_elsewhere`: a reference that leads to nothing here is no fault, for another machine resolves it. Each of
+    them is in the answer, as what could not be checked.
+    """
+    found = list(_faults(settings))
+    unresolved = list(_unresolved(settings)) if secrets_elsewhere else []
+    faults = [fault for fault in found if fault not in unresolved]
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return unresolved
+
+
+def _unresolved(settings: Settings) -> Iterator[str]:
+    """The faults that are about a reference without anything behind it."""
+    for name, vendor in settings.vendors.items():
+        for option, reason in resolve_each(vendor.options)[1].items():
+            yield f"vendors.{name}.options.{option}: {reason}"
+    yield from _attempt("receipts.secret", lambda: receipt_links(settings))
+
+
+def _faults(settings: Settings) -> Iterator[str]:
+    outside, nothing = False, cast(Any, None)
+    for name, vendor in settings.vendors.items():
+        options = yield from _vendor_faults(settings, name)
+        base_url = getattr(options, "base_url", None)
+        if provider(vendor.adapter).read_receipts is not None and isinstance(base_url, str):
+            outside = outside or reachable_from_outside(base_url)
+    receipts = settings.receipts
+    yield from _attempt("receipts.secret", lambda: receipt_links(settings))
+    if receipts.public_url is not None and outside and not reachable_from_outside(receipts.public_url):
+        yield f"receipts.public_url: {receipts.public_url!r} is not allowed: no provider can call it from outside"
+    yield from _attempt("supervision", lambda: plan_config(settings))
+    yield from _attempt("retry", lambda: retry_policy(settings))
+    yield from _attempt("limits", lambda: Intake(settings, nothing, nothing, SystemClock(), Metrics(), nothing))
+
+
+def _vendor_faults(settings: Settings, name: str) -> Generator[str, None, BaseModel | None]:
+    """Yield the faults of one vendor and return its options, or None where they are not right."""
+    vendor = settings.vendors[name]
+    found, options = provider(vendor.adapter), None
+    resolved, unresolved = resolve_each(vendor.options)
+    try:
+        options = found.check(name, resolved, unresolved)
+    except ConfigError as error:
+        yield from str(error).split("\n")
+    if options is not None:
+        yield from _attempt(f"vendors.{name}.options", lambda: found.build(name, vendor.channel, options))
+    yield from _attempt(f"vendors.{name}.breaker", lambda: breaker_config(vendor.breaker, vendor.timeout_s))
+    yield from _attempt(f"vendors.{name}", lambda: courier_limits(vendor, settings.courier))
+    return options
+
+
+def _attempt(field: str, make: Callable[[], Any]) -> Iterator[str]:
+    """Yield the fault of what cannot be made. Errors of our own name their field; a bare ValueError gets `field`."""
+    try:
+        make()
+    except ConfigError as error:
+        text = str(error)
+        yield text if text.startswith("vendors.") else f"{field}: {text}"
+    except Exception as error:  # a constructor may be somebody else's, and whatever it raises must not end a service
+        yield f"{field}: {error if isinstance(error, ValueError) else type(error).__name__}"
+
+
+def secrets_digest(settings: Settings, key: bytes) -> dict[str, str]:
+    """A keyed digest of what each vendor's references lead to now, and of the receipts' secret as `receipts`.
+
+    A changed secret changes its digest, so that a reload replaces those who use it. With a key that never leaves the
+    process nobody can tell from a digest what it is of.
+    """
+
+    def digest(value: Any) -> str:
+        return hmac.new(key, json.dumps(value, sort_keys=True, default=str).encode(), hashlib.sha256).hexdigest()[:16]
+
+    found = {name: digest(resolve_each(vendor.options)) for name, vendor in settings.vendors.items()}
+    secret = settings.receipts.secret
+    if secret is not None:
+        found["receipts"] = digest(resolve(secret))
+    return found

@@ -1,0 +1,185 @@
+"""The kinds of values that options of providers have: text, secret, address of a service, port, sender.
+
+Each kind validates a resolved value. Its JSON Schema says the same to an editor, as far as a schema can.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
+
+ADDRESS = re.compile(r"^[^\s,;:<>()\[\]\\\"\x00-\x1f\x7f@]{1,64}@[A-Za-z0-9.-]{1,255}$")
+"""One bare address: anything that could become a second recipient, a header or an envelope parameter is refused."""
+
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST_NAME = re.compile(rf"^{_LABEL}(?:\.{_LABEL})*\.?$")
+_NAMED = re.compile(r"^(?P<name>.*?)\s*<\s*(?P<address>[^<>]*?)\s*>$")
+_PRIVATE_SUFFIXES = ("localhost", "local", "internal", "lan", "home.arpa", "invalid")
+
+
+class Options(BaseModel):
+    """The base of a provider's options: an unknown option is an error, and an error never shows a value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+
+def _text(value: str) -> str:
+    value = value.strip()
+    if not value:
+        raise ValueError("must not be empty")
+    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+        raise ValueError("must not hold a line end or another control character")
+    return value
+
+
+def _secret(value: SecretStr) -> SecretStr:
+    return SecretStr(_text(value.get_secret_value()))
+
+
+Text = Annotated[str, AfterValidator(_text)]
+Secret = Annotated[SecretStr, AfterValidator(_secret)]
+
+
+def _word_as_number(value: Any) -> Any:
+    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError("must be a whole number")
+    return value
+
+
+def _word_as_flag(value: Any) -> Any:
+    if isinstance(value, str):
+        value = {"true": True, "false": False}.get(value.strip().lower(), value)
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
+Port = Annotated[int, Field(ge=1, le=65535), BeforeValidator(_word_as_number)]
+"""A reference gives text, so digits as text are a number here."""
+Flag = Annotated[bool, BeforeValidator(_word_as_flag)]
+
+
+# Places in a network --------------------------------------------------------------------------------------------------
+
+
+def host_fault(host: str) -> str | None:
+    """Say why `host` is neither a host name nor an IP address; None when it is one."""
+    try:
+        ipaddress.ip_address(host)
+        return None
+    except ValueError:
+        pass
+    last = host.rstrip(".").rpartition(".")[2]
+    if len(host) > 253 or not _HOST_NAME.match(host) or last.isdigit():
+        return "must have a host name or an IP address"
+    return None
+
+
+def url_fault(url: str) -> str | None:
+    """Say why `url` is no address of a service: scheme http or https, a host, a port that exists, nothing behind."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "is no URL: its port or its host cannot be read"
+    if parts.scheme not in ("http", "https"):
+        return "must begin with http:// or https://"
+    if not parts.hostname:
+        return "must have a host"
+    if parts.username is not None or parts.password is not None:
+        return "must not hold a user or a password"
+    if "?" in url or "#" in url or not url.isascii() or not url.isprintable() or " " in url:
+        return "must not hold a query, a fragment, a space or anything but ASCII"
+    return "must have a port from 1 to 65535" if port == 0 else host_fault(parts.hostname)
+
+
+def reachable_from_outside(url: str) -> bool:
+    """Return False if no provider on the Internet can call `url`: loopback, a private address, a name without a dot."""
+    host = (urlsplit(url).hostname or "").rstrip(".").lower()
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return "." in host and not any(host.endswith("." + suffix) for suffix in _PRIVATE_SUFFIXES)
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_global and not address.is_multicast
+
+
+def _url(value: str) -> str:
+    value = _text(value)
+    fault = url_fault(value)
+    if fault is not None:
+        raise ValueError(fault)
+    return value.rstrip("/")
+
+
+def _host(value: str) -> str:
+    value = _text(value)
+    if "://" in value:
+        raise ValueError("must be a host name without a scheme")
+    if host_fault(value) is not None and host_fault(value.rpartition(":")[0]) is None:
+        raise ValueError("must be a host name alone; the port is an option of its own")
+    fault = host_fault(value)
+    if fault is not None:
+        raise ValueError("must be a host name or an IP address")
+    return value
+
+
+Url = Annotated[str, AfterValidator(_url)]
+Host = Annotated[str, AfterValidator(_host)]
+
+
+# Senders --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EmailSender:
+    """Who a mail is from: the bare address for the envelope, and a display name that may be empty."""
+
+    address: str
+    name: str = ""
+
+    @property
+    def domain(self) -> str:
+        return self.address.rpartition("@")[2]
+
+
+def parse_email_sender(value: Any) -> EmailSender:
+    """Read `shop@example.com`, `Shop <shop@example.com>` or `"Shop, Inc." <shop@example.com>`. Raises ValueError."""
+    if isinstance(value, EmailSender):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("must be a text")
+    text = _text(value)
+    named = _NAMED.match(text)
+    name, address = (named["name"], named["address"]) if named else ("", text)
+    if len(name) >= 2 and name[0] == name[-1] == '"':
+        name = re.sub(r"\\(.)", r"\1", name[1:-1])
+    elif any(character in name for character in ',;:@"<>()[]\\'):
+        raise ValueError("a display name with , ; : @ or brackets must be in double quotes")
+    if not address.isascii() or not ADDRESS.match(address) or host_fault(address.rpartition("@")[2]) is not None:
+        raise ValueError("must be one e-mail address, alone or as: Shop <shop@example.com>")
+    return EmailSender(address, name.strip())
+
+
+_NUMBER = re.compile(r"^\+?[1-9][0-9]{6,14}$")
+_SHORT_CODE = re.compile(r"^[0-9]{3,8}$")
+_ALPHANUMERIC = re.compile(r"^(?=.*[A-Za-z])[A-Za-z0-9 &+_.-]{1,11}$")
+
+
+def parse_sms_sender(value: str) -> str:
+    """Return a number (E.164), a short code, or up to 11 letters and digits. Raises ValueError for anything else."""
+    text = _text(value)
+    if _NUMBER.match(text) or _SHORT_CODE.match(text) or _ALPHANUMERIC.match(text):
+        return text
+    raise ValueError("must be a number like +4915112345678, a short code, or 1 to 11 letters and digits")
+
+
+EmailFrom = Annotated[EmailSender, BeforeValidator(parse_email_sender), WithJsonSchema({"type": "string"})]
+SmsFrom = Annotated[str, AfterValidator(parse_sms_sender)]

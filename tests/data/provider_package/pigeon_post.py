@@ -1,0 +1,27 @@
+"""A provider for the channel `push`, which the dispatcher has none of its own for."""
+
+from __future__ import annotations
+
+from dispatcher.adapters.vendors.fields import Options, Secret, Text
+from dispatcher.adapters.vendors.provider import Provider
+from dispatcher.core.message import Message
+from dispatcher.core.outcome import Outcome
+
+
+class PigeonOptions(Options):
+    loft: Text
+    ring: Secret
+
+
+class Pigeon:
+    def __init__(self, name: str, channel: str, options: PigeonOptions) -> None:
+        self.name, self.channel, self._loft = name, channel, options.loft
+
+    async def send(self, message: Message, timeout_s: float) -> Outcome:
+        return Outcome.accepted(f"{self._loft}-{message.notification_id}")
+
+    async def close(self) -> None:
+        return
+
+
+PIGEON = Provider("pigeon", ("push",), PigeonOptions, Pigeon)

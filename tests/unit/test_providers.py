@@ -1,0 +1,209 @@
+"""Providers' records and options: each mistake is named by its field, and no value is ever shown."""
+
+from __future__ import annotations
+
+import traceback
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.adapters import vendors
+from dispatcher.adapters.vendors import PROVIDERS, all_providers, build, provider
+from dispatcher.adapters.vendors.fields import parse_email_sender, parse_sms_sender, reachable_from_outside, url_fault
+from dispatcher.adapters.vendors.provider import Provider
+from dispatcher.errors import ConfigError
+
+RIGHT: dict[str, dict[str, Any]] = {
+    "twilio": {"account_sid": "AC1", "auth_token": "hidden-1", "sender": "+4915112345678"},
+    "vonage": {"api_key": "a", "api_secret": "hidden-1", "sender": "Shop"},
+    "sendgrid": {"api_key": "hidden-1", "sender": "shop@example.com"},
+    "smtp": {"host": "mail.example.com", "username": "u", "password": "hidden-1", "sender": "shop@example.com"},
+}
+
+
+def make(adapter: str, **options: Any) -> Any:
+    return build(adapter, "v", PROVIDERS[adapter].channels[0], {**RIGHT[adapter], **options})
+
+
+@pytest.mark.parametrize("adapter", RIGHT)
+def test_right_options_make_a_vendor_without_a_connection(adapter: str) -> None:
+    """No loop runs here, so nothing could be opened."""
+    assert make(adapter).name == "v"
+    assert set(RIGHT) == set(PROVIDERS)
+
+
+WRONG = [
+    *[(name, {"sendr": "Shop"}, "sendr: is no option of this adapter, allowed: ") for name in RIGHT],
+    *[(name, {"sender": None}, "sender: is needed") for name in RIGHT],
+    *[(name, {"sender": ""}, "sender: must") for name in RIGHT],
+    *[(name, {"sender": 49151}, "sender: must be a text") for name in RIGHT],
+    *[(name, {"base_url": "example.com"}, "base_url: must begin with http://") for name in RIGHT if name != "smtp"],
+    ("twilio", {"base_url": "https://api.twilio.com:twilio"}, "base_url: is no URL"),
+    ("twilio", {"base_url": "https://api.twilio.com:99999"}, "base_url: is no URL"),
+    ("twilio", {"base_url": "https://"}, "base_url: must have a host"),
+    ("twilio", {"base_url": "https://user:word@api.twilio.com"}, "base_url: must not hold a user"),
+    ("twilio", {"base_url": "https://api.twilio.com?a=b"}, "base_url: must not hold a query"),
+    ("twilio", {"account_sid": "SK/../x"}, "account_sid: "),
+    ("twilio", {"auth_token": "hid\nden-1"}, "auth_token: must not hold a line end"),
+    ("twilio", {"auth_token": ["hidden-1"]}, "auth_token: "),
+    ("twilio", {"sender": "A name that is too long"}, "sender: must be a number"),
+    ("vonage", {"sender": "+49 151 1234"}, "sender: must be a number"),
+    ("vonage", {"sender": "Ümlaut"}, "sender: must be a number"),
+    ("sendgrid", {"sender": "Shop"}, "sender: must be one e-mail address"),
+    ("sendgrid", {"sender": "a@example.com, b@example.com"}, "sender: must be one e-mail address"),
+    ("smtp", {"sender": "shop@"}, "sender: must be one e-mail address"),
+    ("smtp", {"sender": "Shop, Inc. <shop@example.com>"}, "sender: a display name with ,"),
+    ("smtp", {"port": 0}, "port: "),
+    ("smtp", {"port": 65536}, "port: "),
+    ("smtp", {"port": "smtp"}, "port: must be a whole number"),
+    ("smtp", {"port": True}, "port: must be a whole number"),
+    ("smtp", {"port": 25.5}, "port: must be a whole number"),
+    ("smtp", {"starttls": "perhaps"}, "starttls: must be true or false"),
+    ("smtp", {"starttls": 1}, "starttls: must be true or false"),
+    ("smtp", {"host": "smtp://mail.example.com"}, "host: must be a host name without a scheme"),
+    ("smtp", {"host": "mail.example.com:587"}, "host: must be a host name alone"),
+    ("smtp", {"host": "mail example.com"}, "host: must be a host name or an IP address"),
+    ("smtp", {"password": None}, "password: is needed, username is there"),
+    ("smtp", {"username": None}, "username: is needed, password is there"),
+]
+
+
+@pytest.mark.parametrize(("adapter", "change", "says"), WRONG)
+def test_a_wrong_option_is_named_with_its_rule(adapter: str, change: dict[str, Any], says: str) -> None:
+    """The sentence begins with the field; neither it nor the traceback holds a value."""
+    with pytest.raises(ConfigError) as refused:
+        make(adapter, **change)
+    assert f"vendors.v.options.{says}" in str(refused.value)
+    assert str(refused.value).count("\n") == 0
+    assert "hid" not in "".join(traceback.format_exception(refused.value))
+
+
+def test_every_fault_is_told_at_once() -> None:
+    """Nobody has to start three times to find three mistakes."""
+    with pytest.raises(ConfigError) as refused:
+        build("smtp", "v", "email", {"hots": "x", "port": "no", "sender": "s"})
+    assert [line.split(": ")[0].rpartition(".")[2] for line in str(refused.value).split("\n")] == [
+        "host",
+        "port",
+        "sender",
+        "hots",
+    ]
+
+
+@pytest.mark.parametrize(("adapter", "channel"), [("twilio", "push"), ("smtp", "sms"), ("sendgrid", "webhook")])
+def test_a_channel_that_the_provider_cannot_carry_is_refused(adapter: str, channel: str) -> None:
+    """One sentence names vendor and channel."""
+    with pytest.raises(ConfigError, match=rf"^vendors\.v\.channel: '{channel}' is not allowed: {adapter} has \w+$"):
+        build(adapter, "v", channel, RIGHT[adapter])
+
+
+@pytest.mark.parametrize("adapter", RIGHT)
+def test_no_vendor_or_option_shows_its_secret(adapter: str) -> None:
+    """Neither in its repr nor in any attribute's, which is what a traceback with locals shows."""
+    vendor = make(adapter)
+    options = PROVIDERS[adapter].check("v", RIGHT[adapter])
+    for text in (repr(vars(vendor)), repr(options), str(options), options.model_dump_json()):
+        assert "hidden-1" not in text and "QUMxOmhpZGRlbi0x" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "name"),
+    [
+        ("shop@example.com", "shop@example.com", ""),
+        (" <shop@example.com> ", "shop@example.com", ""),
+        ("Shop <shop@example.com>", "shop@example.com", "Shop"),
+        ('"Shop, Inc." <shop@example.com>', "shop@example.com", "Shop, Inc."),
+        (r'"The \"Shop\"" <shop@example.com>', "shop@example.com", 'The "Shop"'),
+        ("Müller & Söhne < shop+eu@example.com >", "shop+eu@example.com", "Müller & Söhne"),
+    ],
+)
+def test_a_sender_has_a_name_and_an_address(text: str, address: str, name: str) -> None:
+    """Both are parsed once (keepalived 2365, zerobyte 339: the envelope had the name in it)."""
+    found = parse_email_sender(text)
+    assert (found.address, found.name) == (address, name)
+
+
+@given(st.text(max_size=30))
+def test_whatever_is_a_sender_is_one_address(text: str) -> None:
+    """Any text is refused with a ValueError, or gives an address without space, bracket or second at sign."""
+    try:
+        found = parse_email_sender(text + "<a@b.example>")
+    except ValueError:
+        return
+    assert (found.address == "a@b.example" and found.name.isprintable()) or not found.name.isascii()
+
+
+@pytest.mark.parametrize("text", ["+4915112345678", "4915112345678", "12345", "Shop", "Shop & Co", " Shop\n", "1A"])
+def test_numbers_short_codes_and_names_send_sms(text: str) -> None:
+    """White space around them is dropped."""
+    assert parse_sms_sender(text) == text.strip()
+
+
+def test_a_messaging_service_may_send() -> None:
+    """Twilio's MG… goes out as the service and not as a number."""
+    service = "MG" + "0" * 32
+    assert make("twilio", sender=service)._sender == {"MessagingServiceSid": service}
+    assert make("twilio")._sender == {"From": "+4915112345678"}
+
+
+OUTSIDE = ["https://shop.example.com", "http://8.8.8.8:8080/x", "https://[2001:4860:4860::8888]/"]
+INSIDE = ["http://localhost:8000", "http://127.0.0.1", "http://10.1.2.3", "http://192.168.1.1", "http://[::1]:80"]
+INSIDE += ["http://app", "http://app.local", "http://169.254.1.1", "http://[::ffff:10.0.0.1]", "http://x.localhost."]
+INSIDE += ["http://0.0.0.0", "http://100.64.0.1", "http://a.internal", "http://224.0.0.1"]
+
+
+@pytest.mark.parametrize("url", [*OUTSIDE, *INSIDE])
+def test_what_a_provider_can_call(url: str) -> None:
+    """Names with a dot and public addresses; everything else exists on our side only."""
+    assert url_fault(url) is None
+    assert reachable_from_outside(url) is (url in OUTSIDE)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://2130706433", "http://127.1", "http://a..b", "http://-a", "ftp://a.b", "http://"]
+)
+def test_what_is_no_address(url: str) -> None:
+    """Spellings of numbers that only some programs read are no host names."""
+    assert url_fault(url) is not None
+
+
+# Other people's providers ---------------------------------------------------------------------------------------------
+
+ECHO = Provider("echo", ("sms",), PROVIDERS["vonage"].options, PROVIDERS["vonage"].build)
+NOT_A_PROVIDER = object()
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Sets the entry points that installed packages have."""
+
+    def install(**named: str) -> None:
+        entries = [EntryPoint(name, f"{__name__}:{value}", vendors.GROUP) for name, value in named.items()]
+        monkeypatch.setattr(vendors, "entry_points", lambda group: entries if group == vendors.GROUP else [])
+        all_providers.cache_clear()
+
+    yield install
+    all_providers.cache_clear()
+
+
+def test_an_installed_package_adds_a_provider(installed: Any) -> None:
+    """It is found by its entry point, validated and built like any other."""
+    installed(echo="ECHO")
+    assert provider("echo") is ECHO
+    with pytest.raises(ConfigError, match=r"vendors\.v\.options\.api_key: is needed"):
+        build("echo", "v", "sms", {})
+
+
+def test_a_broken_package_stops_only_those_who_use_it(installed: Any) -> None:
+    """Its name is refused with the reason, every other provider works, and none of ours can be replaced."""
+    installed(broken="ABSENT", odd="NOT_A_PROVIDER", twilio="ECHO")
+    with pytest.raises(ConfigError, match="broken cannot be used: its package cannot be loaded: AttributeError"):
+        provider("broken")
+    with pytest.raises(ConfigError, match="must lead to a Provider"):
+        provider("odd")
+    assert provider("twilio") is PROVIDERS["twilio"]
+    with pytest.raises(ConfigError, match=r"^must be one of 'broken', 'odd', 'sendgrid', 'smtp', 'twilio', 'vonage'$"):
+        provider("carrier-pigeon")
