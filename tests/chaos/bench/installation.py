@@ -310,6 +310,10 @@ class Bench:
         raise AssertionError(f"did not hold within {seconds} s\n{self.logs()[-4000:]}")
 
 
+MakeBench = Callable[..., Bench]
+"""The fixture `make_bench` makes a bench with changed settings; the bench is not started yet."""
+
+
 def append_only_file(folder: Path) -> Path:
     """The file that Redis appends to: the only one up to 6.2, the newest increment from 7 on."""
     found = sorted(folder.glob("**/appendonly.aof*"), key=lambda path: path.stat().st_mtime)
