@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import subprocess
-import sys
 from collections import Counter
 
 import pytest
@@ -19,16 +17,6 @@ from tests.virtual import run_virtual, until, virtual
 def test_an_outage_loses_nothing() -> None:
     """Each trigger is delivered once: by the fallback while its vendor fails, by the vendor once it is back."""
     run_virtual(outage())
-
-
-def test_no_part_of_it_needs_ray() -> None:
-    """The dispatcher package runs the same play in a process that has never imported Ray."""
-    code = (
-        "import sys; from tests.unit.play import outage; from tests.virtual import run_virtual; run_virtual(outage()); "
-        "sys.exit('ray' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @virtual

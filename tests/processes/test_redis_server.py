@@ -38,11 +38,6 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-@pytest.fixture(autouse=True)
-def no_outside_world() -> None:
-    """Redis may be opened here: it is what is tested."""
-
-
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A directory with a short name (the path of a unix socket holds 107 bytes); no server is left in it."""
