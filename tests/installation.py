@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from cluster.service import Service
+from tests.leftovers import short_folder
 
 
 @pytest.fixture(scope="session")
 def service() -> Iterator[Service]:
     """A running installation with the sandbox vendors."""
-    folder = Path(tempfile.mkdtemp(prefix="nd-test-"))
+    folder = short_folder("nd-test-")
     found = Service(folder / "state")
     try:
         found.start()

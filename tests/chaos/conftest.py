@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.chaos.bench.installation import Bench, Nursery, Sandbox
-
-MakeBench = Callable[..., Bench]
-
-policies = pytest.mark.parametrize("policy", ["resend", pytest.param("hold", marks=pytest.mark.long)])
-"""What the triggers say of an unknown outcome."""
+from tests.chaos.bench.installation import Bench, MakeBench, Nursery, Sandbox
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 import urllib.request
 from collections.abc import Iterator
 from importlib import resources
@@ -14,13 +13,14 @@ import pytest
 
 from tests.chaos.bench.foreign import ForeignCluster
 from tests.chaos.running import wait_for
+from tests.leftovers import short_folder
 
 pytestmark = pytest.mark.chaos
 
 
 @pytest.fixture
 def cluster() -> Iterator[ForeignCluster]:
-    found = ForeignCluster(Path(tempfile.mkdtemp(prefix="ndc-")))
+    found = ForeignCluster(short_folder("ndc-"))
     try:
         found.start()
         yield found

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -21,8 +20,9 @@ from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.errors import ConfigError, UnavailableError
 from tests.chaos.bench.disk import PowerCut, can_tell
 from tests.chaos.bench.installation import Bench, append_only_file, paid
-from tests.chaos.conftest import policies
+from tests.chaos.policies import policies
 from tests.contract.worlds import trigger
+from tests.leftovers import short_folder
 
 pytestmark = pytest.mark.chaos
 
@@ -34,7 +34,7 @@ IN_FLIGHT = 30
 
 @pytest.fixture
 def server() -> Iterator[RedisServer]:
-    folder = Path(tempfile.mkdtemp(prefix="ndd"))
+    folder = short_folder("ndd")
     found = RedisServer(folder / "redis", folder / "s")
     found.start()
     yield found

@@ -22,7 +22,7 @@ from cluster.drills.faults import EVERY
 from cluster.drills.play import BUSY_S, CALL_S, SETTLE_S, Run
 from cluster.drills.report import refusing_s
 from cluster.service import Service
-from tests.chaos.conftest import policies
+from tests.chaos.policies import policies
 from tests.chaos.running import RATE, kill, under_load, wait_for
 
 pytestmark = pytest.mark.chaos

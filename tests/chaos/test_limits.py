@@ -15,8 +15,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.chaos.bench.installation import Bench, paid
-from tests.chaos.conftest import MakeBench, policies
+from tests.chaos.bench.installation import Bench, MakeBench, paid
+from tests.chaos.policies import policies
 
 pytestmark = pytest.mark.chaos
 

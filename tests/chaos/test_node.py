@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import yaml
@@ -23,8 +21,9 @@ from cluster.state import processes_of
 from tests.chaos.bench.checker import examine, waiting
 from tests.chaos.bench.foreign import ForeignCluster
 from tests.chaos.bench.installation import CHANNELS, VENDORS, Sandbox, paid, settings
-from tests.chaos.conftest import policies
+from tests.chaos.policies import policies
 from tests.chaos.running import kill, wait_for
+from tests.leftovers import short_folder
 
 pytestmark = [pytest.mark.chaos, pytest.mark.long]
 
@@ -51,7 +50,7 @@ SERVE_ON_THE_HEAD = (
 
 @pytest.fixture
 def cluster() -> Iterator[ForeignCluster]:
-    found = ForeignCluster(Path(tempfile.mkdtemp(prefix="ndn-")), variables=QUICK)
+    found = ForeignCluster(short_folder("ndn-"), variables=QUICK)
     try:
         found.start()
         yield found

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from cluster.witness import ORDER
-from tests.chaos.bench.installation import VENDORS, Bench, Body, paid
-from tests.chaos.conftest import MakeBench
+from tests.chaos.bench.installation import VENDORS, Bench, Body, MakeBench, paid
 
 pytestmark = pytest.mark.chaos
 

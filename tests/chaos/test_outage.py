@@ -7,8 +7,9 @@ import time
 import pytest
 
 from cluster.demo import outage_of
+from cluster.drills.play import perform
 from cluster.service import Service
-from tests.chaos.running import under_load, wait_for
+from tests.chaos.running import RATE, under_load, wait_for
 
 pytestmark = pytest.mark.chaos
 
@@ -53,8 +54,8 @@ def test_the_fallback_takes_over_the_backlog(service: Service) -> None:
 
 def _use_until_closed(service: Service, vendor: str) -> None:
     """Its probes are messages like any other: give it some until its breaker has closed."""
-    for _ in range(10):
-        under_load(service, lambda: None, seconds=4)
+    for _ in range(40):
+        perform(service, RATE, 1.0, lambda _: None)
         if service.get(f"/v1/vendors/{vendor}")["state"] == "closed":
             return
     wait_for(lambda: service.get(f"/v1/vendors/{vendor}")["state"] == "closed", 1)

@@ -18,8 +18,7 @@ from typing import Any
 import pytest
 
 from cluster.load import Posted, percentile
-from tests.chaos.bench.installation import Bench, Body, paid
-from tests.chaos.conftest import MakeBench
+from tests.chaos.bench.installation import Bench, Body, MakeBench, paid
 
 pytestmark = pytest.mark.chaos
 

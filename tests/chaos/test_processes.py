@@ -10,8 +10,8 @@ import signal
 
 import pytest
 
-from tests.chaos.bench.installation import VENDORS, Bench, paid
-from tests.chaos.conftest import MakeBench, policies
+from tests.chaos.bench.installation import VENDORS, Bench, MakeBench, paid
+from tests.chaos.policies import policies
 
 pytestmark = pytest.mark.chaos
 

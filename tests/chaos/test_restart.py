@@ -13,7 +13,7 @@ from cluster.drills.play import DRAIN_S, fresh_checkouts, is_held, judged
 from cluster.load import Posted, post_steadily
 from cluster.service import Service
 from cluster.witness import Verdict
-from tests.chaos.conftest import policies
+from tests.chaos.policies import policies
 
 pytestmark = pytest.mark.chaos
 

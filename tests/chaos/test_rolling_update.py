@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from importlib import resources
-from pathlib import Path
 
 import pytest
 import yaml
@@ -22,6 +20,7 @@ from cluster.drills.play import fresh_checkouts, judged
 from cluster.load import Posted, post_steadily
 from cluster.service import Service
 from tests.chaos.running import wait_for
+from tests.leftovers import short_folder
 
 pytestmark = [pytest.mark.chaos, pytest.mark.long]
 
@@ -33,7 +32,7 @@ REPLACED_S_MAX, SECONDS_MAX = 60.0, 130
 @pytest.fixture
 def own() -> Iterator[Service]:
     """An installation whose configuration file may be changed."""
-    folder = Path(tempfile.mkdtemp(prefix="ndu-"))
+    folder = short_folder("ndu-")
     found = Service(folder / "state", folder / "config.yaml")
     write(found, timeout_s=10.0)
     try:

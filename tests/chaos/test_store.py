@@ -14,8 +14,8 @@ import subprocess
 import pytest
 
 from dispatcher.adapters.redis.keys import Keys
-from tests.chaos.bench.installation import VENDORS, Bench, paid
-from tests.chaos.conftest import MakeBench, policies
+from tests.chaos.bench.installation import VENDORS, Bench, MakeBench, paid
+from tests.chaos.policies import policies
 from tests.skew import SKEW
 
 pytestmark = pytest.mark.chaos

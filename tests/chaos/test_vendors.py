@@ -12,8 +12,7 @@ import pytest
 
 from cluster.load import Posted
 from dispatcher.settings import RedriveSettings
-from tests.chaos.bench.installation import VENDORS, Bench, paid
-from tests.chaos.conftest import MakeBench
+from tests.chaos.bench.installation import VENDORS, Bench, MakeBench, paid
 
 pytestmark = pytest.mark.chaos
 

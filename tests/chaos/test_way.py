@@ -8,9 +8,9 @@ from __future__ import annotations
 import pytest
 
 from dispatcher.adapters.redis.scripts import script
-from tests.chaos.bench.installation import paid
+from tests.chaos.bench.installation import MakeBench, paid
 from tests.chaos.bench.link import PASS, REFUSE, STALL, Swallow
-from tests.chaos.conftest import MakeBench, policies
+from tests.chaos.policies import policies
 
 pytestmark = pytest.mark.chaos
 

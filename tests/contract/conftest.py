@@ -1,12 +1,14 @@
-"""The two worlds: every contract test that asks for `world` runs on Redis and in memory."""
+"""The two worlds: every contract test that asks for `world` runs on Redis and in memory. And the sandbox vendors."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import aiohttp
 import pytest
 import redis.asyncio
 
+from cluster.sandbox.__main__ import serve
 from dispatcher.adapters.clock import SystemClock
 from dispatcher.adapters.memory.cell import Cell
 from dispatcher.adapters.memory.control import MemoryControl
@@ -16,9 +18,8 @@ from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.scripts import client
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.views import RedisViews
-from tests.contract.worlds import World
-
-RETENTION_MS = 60_000
+from tests.contract.vendors import Sandbox
+from tests.contract.worlds import RETENTION_MS, World
 
 
 @pytest.fixture
@@ -42,3 +43,13 @@ def memory_world() -> World:
 def world(request: pytest.FixtureRequest) -> World:
     found: World = request.getfixturevalue(f"{request.param}_world")
     return found
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    """The sandbox vendors, in this process, with no fault set."""
+    http, smtp, smtp_port = await serve("127.0.0.1", 0, 0, "smtp", 1.0)
+    async with aiohttp.ClientSession() as session:
+        yield Sandbox(f"http://127.0.0.1:{http.port}", smtp_port, session)
+    smtp.close()
+    http.close()

@@ -13,9 +13,7 @@ from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.wording import accept_call
 from dispatcher.core.caps import Cap
 from dispatcher.core.notification import Lane, NewTrigger
-from tests.contract.conftest import RETENTION_MS
-from tests.contract.test_store_redis import full
-from tests.contract.worlds import World, lanes, settle, trigger
+from tests.contract.worlds import RETENTION_MS, World, full, lanes, settle, trigger
 
 HOUR_MS = 3_600_000
 

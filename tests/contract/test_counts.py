@@ -31,7 +31,7 @@ from dispatcher.ports import Vendor
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
 from dispatcher.templates.store import MemoryTemplateStore
-from tests.contract.test_vendor_adapters import HTTP_ADAPTERS, make, message_for
+from tests.contract.vendors import HTTP_ADAPTERS, make, message_for
 from tests.contract.worlds import World
 from tests.contract.worlds import trigger as lone
 from tests.unit.stage import FaultyStore, ScriptedVendor

@@ -10,8 +10,7 @@ import redis.asyncio
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.core.look_up import Fingerprint
 from dispatcher.core.notification import Claim, State
-from tests.contract.test_store_redis import full
-from tests.contract.worlds import World, hold, lanes, move, retry
+from tests.contract.worlds import World, full, hold, lanes, move, retry
 
 PRINT = Fingerprint("p", 60_000)
 

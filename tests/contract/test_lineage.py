@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -19,7 +18,8 @@ from cluster.state import free_port
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.scripts import client
 from dispatcher.core.continuity import Continuity, Undone
-from tests.conftest import SERVER_OPTIONS, START_S_MAX, redis_binary
+from tests.leftovers import short_folder
+from tests.private_redis import SERVER_OPTIONS, START_S_MAX, redis_binary
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -77,7 +77,7 @@ class Server:
 @pytest.fixture
 async def pair() -> AsyncIterator[tuple[Server, Server]]:
     """A primary and the replica that has what it wrote."""
-    folder = Path(tempfile.mkdtemp(prefix="nd"))
+    folder = short_folder()
     servers = [Server(folder, name) for name in ("primary", "replica")]
     primary, replica = servers
     try:

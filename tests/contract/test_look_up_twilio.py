@@ -13,9 +13,7 @@ from dispatcher.core.look_up import Listing, judge, window_of
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import OutcomeKind
 from dispatcher.ports import LooksUp, Vendor
-from tests.contract.test_vendor_adapters import SMS, Sandbox, make, sandbox
-
-__all__ = ["sandbox"]  # the fixture
+from tests.contract.vendors import SMS, Sandbox, make
 
 Answering = Callable[[Any], Awaitable[Any]]
 

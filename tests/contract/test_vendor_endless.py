@@ -11,7 +11,7 @@ import pytest
 
 from dispatcher.adapters.vendors.http import HttpClient
 from dispatcher.core.outcome import Outcome
-from tests.contract.test_vendor_adapters import HTTP_ADAPTERS, make, message_for, send
+from tests.contract.vendors import HTTP_ADAPTERS, make, message_for, send
 
 DEADLINE_S = 20.0
 MEMORY_MAX = 4 << 20

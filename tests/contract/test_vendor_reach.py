@@ -23,7 +23,7 @@ from dispatcher.adapters.vendors.http import HttpClient
 from dispatcher.core.outcome import Outcome, OutcomeKind, Scope
 from dispatcher.ports import Vendor
 from tests.contract.certificates import Authority
-from tests.contract.test_vendor_adapters import HTTP_ADAPTERS, SID, http, make, message_for, send
+from tests.contract.vendors import HTTP_ADAPTERS, SID, http, make, message_for, send
 
 ADAPTERS = (*HTTP_ADAPTERS, "smtp")
 TIMEOUT_S = 1.0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import redis.asyncio
 
 from dispatcher.core.life import Dead, Drop, Hold, Move, Retry, Settle
 from dispatcher.core.notification import (
@@ -23,6 +26,7 @@ from dispatcher.core.plan import Plan, VendorPlan
 from dispatcher.core.sharing import Share
 
 DAY_MS = 86_400_000
+RETENTION_MS = 60_000
 _ids = itertools.count(1)
 
 
@@ -141,3 +145,13 @@ def plan(epoch: int, **changes: Any) -> Plan:
         "b": VendorPlan("b", "half_open", False, ("b",), "b/7", None, 1, "open", "Störung"),
     }
     return Plan(**{"epoch": epoch, "at_ms": 5, "vendors": vendors, "held": {"c": "removed"}, "reason": "t", **changes})
+
+
+@contextlib.asynccontextmanager
+async def full(connection: redis.asyncio.Redis) -> AsyncIterator[None]:
+    """A Redis that already uses more than it may."""
+    await connection.config_set("maxmemory", "1")
+    try:
+        yield
+    finally:
+        await connection.config_set("maxmemory", "256mb")

@@ -1,30 +1,37 @@
-"""A unit test that starts Ray or opens Redis is no unit test: both raise here."""
+"""A unit test that starts Ray, a process or a server, or opens Redis, is no unit test: all of them raise here."""
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import redis.asyncio.connection
 import redis.connection
 
-WORDS = "a unit test may not {}; move it to tests/contract, tests/serve or tests/chaos"
+WORDS = "a unit test may not {}; see tests/README.md for where it may"
 
 
 @pytest.fixture(autouse=True)
 def no_outside_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Opening a Redis connection raises at once; a Ray that runs afterwards fails the test that started it."""
+    """Opening Redis, a process, a server or Ray raises at once."""
 
-    def refuse(*_: Any, **__: Any) -> None:
-        raise AssertionError(WORDS.format("open Redis"))
+    def refused(what: str) -> Callable[..., None]:
+        def refuse(*_: Any, **__: Any) -> None:
+            raise AssertionError(WORDS.format(what))
 
-    monkeypatch.setattr(redis.connection.AbstractConnection, "connect", refuse)
-    monkeypatch.setattr(redis.asyncio.connection.AbstractConnection, "connect", refuse)
+        return refuse
+
+    monkeypatch.setattr(redis.connection.AbstractConnection, "connect", refused("open Redis"))
+    monkeypatch.setattr(redis.asyncio.connection.AbstractConnection, "connect", refused("open Redis"))
+    monkeypatch.setattr(subprocess.Popen, "__init__", refused("start a process"))
+    monkeypatch.setattr(os, "fork", refused("start a process"))
+    monkeypatch.setattr(socket.socket, "listen", refused("start a server"))
     ray = sys.modules.get("ray")
     if ray is not None:  # pragma: no cover - only in a run that also holds Serve tests
-        monkeypatch.setattr(
-            ray, "init", lambda *_, **__: (_ for _ in ()).throw(AssertionError(WORDS.format("start Ray")))
-        )
+        monkeypatch.setattr(ray, "init", refused("start Ray"))
     yield

@@ -10,9 +10,11 @@ from dispatcher.adapters.memory.cell import Cell
 from dispatcher.adapters.memory.control import MemoryControl
 from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.adapters.memory.views import MemoryViews
+from dispatcher.caretaker import Caretaker, CaretakerPeriods
 from dispatcher.core.breaker import Breaker
 from dispatcher.core.breaker_config import BreakerConfig
 from dispatcher.core.keyed import KeyedBreakers
+from dispatcher.core.life import ALONE_FROM
 from dispatcher.core.message import Message
 from dispatcher.core.notification import NewNotification, NewTrigger
 from dispatcher.core.outcome import Outcome
@@ -177,3 +179,18 @@ def plan_of(epoch: int = 1, **states: str) -> Plan:
     vendors = {n: VendorPlan(n, s, s == "closed", tuple(drains[n])) for n, s in states.items()}
     held = {} if healthy else dict.fromkeys(states, "all down")
     return Plan(epoch, 0, vendors, held)
+
+
+def tend(stage: Stage, courier: Courier, store: Any = None, **periods: float) -> Caretaker:
+    return Caretaker(
+        courier,
+        store or MemoryStore(stage.cell),
+        stage.clock,
+        frozenset("ab"),
+        CaretakerPeriods(**{"take_s": 0.2, "audit_s": 0.5, "due_s": 0.1, "sweep_s": 0.2, **periods}),
+    )
+
+
+def suspected(stage: Stage, ids: list[str], crashes: int = ALONE_FROM) -> None:
+    for nid in ids:
+        stage.cell.found(nid)[1].crashes = crashes

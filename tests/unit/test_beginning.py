@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -11,15 +10,14 @@ from unittest import mock
 
 import pytest
 
-from actors.vendor import VendorActor
 from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.core.beginning import UNKNOWN, decide_beginning
 from dispatcher.core.breaker import BreakerSnapshot, BreakerState
 from dispatcher.core.outcome import Outcome
 from dispatcher.core.window import Rows
 from dispatcher.errors import UnavailableError
-from dispatcher.templates.cache import TemplateCache
 from tests.unit.stage import ScriptedVendor, Stage, plan_of
+from tests.unit.vendor_actors import OneActor
 from tests.virtual import until, virtual
 
 S = BreakerState
@@ -50,32 +48,6 @@ def test_where_a_breaker_begins(
     written: BreakerSnapshot | None, lives: bool, planned: str | None, expected: BreakerSnapshot | None
 ) -> None:
     assert decide_beginning(written, lives, planned) == expected
-
-
-class OneActor(VendorActor):
-    """A vendor actor on a stage."""
-
-    def __init__(self, stage: Stage, vendor: ScriptedVendor) -> None:
-        one = {"adapter": "twilio", "channel": "sms", "breaker": {"consecutive_failures": 3, "open_wait_jitter": 0.0}}
-        with mock.patch("actors.vendor.build", lambda *_: vendor):
-            super().__init__({"vendors": {"a": one}, "routes": [{"channel": "sms", "chain": ["a"]}]}, "a", {}, {})
-        self.stage = stage
-
-    def _open(self) -> None:
-        self._clock, self._chance = self.stage.clock, random.Random(1).random
-        self._store: Any = MemoryStore(self.stage.cell)
-        self._control: Any = self.stage.control
-        self._templates = TemplateCache(self.stage.template_store)
-        self._close = self._vendor.close
-
-    @property
-    def breaker(self) -> Any:
-        return self._courier.breaker
-
-    def kill(self) -> None:
-        """As by SIGKILL: it says nothing more."""
-        for task in (*self._tasks._tasks, *self._courier._calls):
-            task.cancel()
 
 
 async def actor(stage: Stage, outcomes: Iterable[Outcome] | ScriptedVendor = ()) -> OneActor:
@@ -112,7 +84,7 @@ async def test_after_an_outage_of_the_store_an_actor_goes_on_unless_it_was_decla
     control = stage.control
     way, way_to_store = Absent(control), Absent(MemoryStore(stage.cell))
     stage.control = way  # type: ignore[assignment]
-    with mock.patch("tests.unit.test_beginning.MemoryStore", lambda cell: way_to_store):
+    with mock.patch("tests.unit.vendor_actors.MemoryStore", lambda cell: way_to_store):
         one = await actor(stage, vendor)
     courier = one._courier
     me, renewed, renew = courier.me, list[str](), courier.renewed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from benchmarks import results, whole_service
 from benchmarks.__main__ import QUESTIONS, Question
 from benchmarks.end_to_end import together, worth_trying
 from benchmarks.growth import over_least, verdicts
-from cluster import provenance
 from cluster.load import Posted
 from cluster.witness import Verdict
 
@@ -229,26 +227,3 @@ def test_a_smoke_reads_when_all_is_measured(monkeypatch: pytest.MonkeyPatch) -> 
     assert CliRunner().invoke(command.main, ["--quick"]).exit_code == 0
     assert order[-2:] == ["profile", "model_check"]
     assert sorted(order) == sorted(question.name for question in QUESTIONS)
-
-
-def test_only_code_makes_a_commit_dirty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What a run itself writes, and documents, do not change what is measured."""
-
-    def git(*words: str) -> None:
-        who = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
-        subprocess.run(["git", "-C", str(tmp_path), *who, *words], check=True, capture_output=True)
-
-    files = [tmp_path / name for name in ("benchmarks/results/a.json", "docs/capacity.md", "README.md", "code.py")]
-    for file in files:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("before")
-    git("init")
-    git("add", ".")
-    git("commit", "-m", "all")
-    monkeypatch.setattr(provenance, "ROOT", tmp_path)
-    for file in files[:3]:
-        file.write_text("after")
-    clean = provenance.commit()
-    assert not clean.endswith("-dirty")
-    files[3].write_text("after")
-    assert provenance.commit() == f"{clean}-dirty"

@@ -20,9 +20,8 @@ from dispatcher.errors import ConfigError
 from dispatcher.gate import Gate
 from dispatcher.settings import parse_settings
 from dispatcher.supervisor import Supervisor
-from tests.unit.stage import ScriptedVendor, Stage, plan_of
-from tests.unit.test_courier import tend
-from tests.unit.test_overrides import CONFIG, SETTINGS, OneOfTwo
+from tests.unit.stage import ScriptedVendor, Stage, plan_of, tend
+from tests.unit.vendor_actors import CONFIG, SETTINGS, OneOfTwo
 from tests.virtual import until, virtual
 
 GERMANY, FRANCE = "+4915112345678", "+33612345678"

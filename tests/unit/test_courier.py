@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from dispatcher.adapters.memory.store import MemoryStore
-from dispatcher.caretaker import Caretaker, CaretakerPeriods
 from dispatcher.core.breaker import BreakerSnapshot, BreakerState
 from dispatcher.core.breaker_config import BreakerConfig
 from dispatcher.core.message import Message
@@ -17,24 +16,14 @@ from dispatcher.core.notification import Lane, NewNotification
 from dispatcher.core.outcome import Outcome, Scope
 from dispatcher.core.retry import RetryPolicy
 from dispatcher.core.sharing import Share
-from dispatcher.courier import Courier, CourierLimits
+from dispatcher.courier import CourierLimits
 from dispatcher.errors import FencedError, UnavailableError
 from dispatcher.ports import Claims
 from dispatcher.templates.source import TemplateSource
-from tests.unit.stage import FaultyStore, ScriptedVendor, Stage, plan_of
+from tests.unit.stage import FaultyStore, ScriptedVendor, Stage, plan_of, tend
 from tests.virtual import until, virtual
 
 FRAGILE = BreakerConfig(window_type="COUNT", window_size=4, min_calls=4, consecutive_failures=0, open_wait_jitter=0.0)
-
-
-def tend(stage: Stage, courier: Courier, store: Any = None, **periods: float) -> Caretaker:
-    return Caretaker(
-        courier,
-        store or MemoryStore(stage.cell),
-        stage.clock,
-        frozenset("ab"),
-        CaretakerPeriods(**{"take_s": 0.2, "audit_s": 0.5, "due_s": 0.1, "sweep_s": 0.2, **periods}),
-    )
 
 
 @virtual

@@ -19,9 +19,7 @@ from dispatcher.gate import Gate
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates import compile as compiling
 from dispatcher.templates.source import TemplateSource
-from tests.unit.stage import ScriptedVendor, Stage, plan_of
-from tests.unit.test_courier import tend
-from tests.unit.test_poison import suspected
+from tests.unit.stage import ScriptedVendor, Stage, plan_of, suspected, tend
 from tests.virtual import until, virtual
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from dispatcher.core.outcome import Outcome
 from dispatcher.core.plan import Override, Plan, PlanConfig, Report, VendorConfig, decide
-from tests.unit.test_overrides import Outage
+from tests.unit.vendor_actors import Outage
 from tests.virtual import virtual
 
 MINUTE = 60_000

@@ -2,35 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-LAYERS = ("dispatcher", "actors", "serve_app", "cluster")
-FILES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
-
-
-def imports(path: Path) -> Iterator[str]:
-    """Every module a file imports, also inside functions, by its full name."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are absolute"
-            yield node.module or ""
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def module(path: Path) -> str:
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-
-
-def below(name: str, *packages: str) -> bool:
-    return any(name == package or name.startswith(package + ".") for package in packages)
+from tests.unit.sources import FILES, LAYERS, ROOT, below, imports, module
 
 
 @pytest.fixture(params=FILES, ids=module)

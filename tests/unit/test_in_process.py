@@ -4,153 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-import subprocess
-import sys
 from collections import Counter
-from typing import Any
 
 import pytest
 
-from dispatcher.adapters.memory.store import MemoryStore
-from dispatcher.caretaker import Caretaker
 from dispatcher.core.breaker import BreakerState
-from dispatcher.core.breaker_config import BreakerConfig
 from dispatcher.core.outcome import Outcome
-from dispatcher.core.plan import Beat, Plan, PlanConfig, VendorConfig
-from dispatcher.courier import Courier
-from dispatcher.intake import Intake
-from dispatcher.settings import parse_settings
-from dispatcher.supervisor import Supervisor
-from dispatcher.templates.cache import TemplateCache
-from tests.unit.stage import ScriptedVendor, Stage
-from tests.unit.test_intake import SETTINGS, body
+from tests.unit.play import Actor, Play, outage
 from tests.virtual import run_virtual, until, virtual
-
-BREAKER = BreakerConfig(window_size=10, min_calls=5, consecutive_failures=5, open_wait_ms=2000, open_wait_ms_max=4000)
-
-
-class Actor:
-    """What a vendor actor runs: courier, caretaker, beats, reports, and the plan as it comes."""
-
-    def __init__(self, play: Play, vendor: ScriptedVendor) -> None:
-        self.play, self.vendor = play, vendor
-        self.tasks: list[asyncio.Task[Any]] = []
-        self.courier: Courier
-
-    async def start(self) -> Actor:
-        stage = self.play.stage
-        c = self.courier = await stage.courier(self.vendor, breaker=BREAKER, run=False)
-        caretaker = Caretaker(c, MemoryStore(stage.cell), stage.clock, frozenset("ab"))
-        loops = (c.run(), c.outbox.run(), caretaker.run(), self._beat(), self._report(), self._follow())
-        self.tasks = [stage.start(loop) for loop in loops]
-        return self
-
-    def kill(self) -> None:
-        """As by SIGKILL: nothing is finished, settled or said."""
-        for task in (*self.tasks, *self.courier._calls):
-            task.cancel()
-
-    async def _beat(self) -> None:
-        while True:
-            await self.play.stage.control.beat(Beat(self.courier.me, self.vendor.name, "", 0, ""))
-            await asyncio.sleep(0.25)
-
-    async def _report(self) -> None:
-        while True:
-            report = {"incarnation": self.courier.me, "vendor": self.vendor.name, "process": self.courier.me}
-            await self.play.stage.control.report({**report, "breaker": self.courier.breaker.state.value})
-            await asyncio.sleep(0.1)
-
-    async def _follow(self) -> None:
-        async for heard in self.play.stage.control.listen(("plan",)):
-            if heard is not None:
-                self.courier.adopt_plan(Plan.from_dict(heard.body))
-
-
-class Play:
-    """Intake, supervisor and an actor per vendor."""
-
-    def __init__(self) -> None:
-        self.stage = Stage()
-        self.a, self.b = ScriptedVendor("a"), ScriptedVendor("b")
-        control, clock = self.stage.control, self.stage.clock
-        vendors = {name: VendorConfig(name, "sms") for name in "ab"}
-        self.supervisor = Supervisor(control, clock, PlanConfig(vendors, (("a", "b"),)))
-        self.intake = Intake(
-            parse_settings(SETTINGS),
-            MemoryStore(self.stage.cell),
-            TemplateCache(self.stage.template_store),
-            clock,
-            self.stage.metrics,
-            self.stage.views.trigger,
-        )
-
-    async def start(self) -> None:
-        self.stage.start(self.intake.run())
-        self.stage.start(self.supervisor.run())
-        self.actors = {vendor.name: await Actor(self, vendor).start() for vendor in (self.a, self.b)}
-        await until(lambda: self.supervisor.plan.vendors)
-
-    async def post(self, count: int, gap_s: float = 0.02, **changes: Any) -> list[str]:
-        ids = []
-        for n in range(count):
-            self.intake.plan = self.supervisor.plan
-            accepted = await self.intake.accept("shop", body(n, **changes), f"order-{n}")
-            ids += [nid for nid, _, _ in accepted.notifications]
-            await asyncio.sleep(gap_s)
-        return ids
-
-    def accepted_by(self) -> Counter[str]:
-        """How often each notification was accepted by a vendor, as its history tells."""
-        records = self.stage.cell.records.values()
-        return Counter(
-            f"{record.trigger.id}.{i}"
-            for record in records
-            for i, note in enumerate(record.notes)
-            for attempt in note.history
-            if attempt.outcome == "accepted"
-        )
-
-    async def all_settled(self, count: int, most_s: float = 120.0) -> None:
-        await until(lambda: self.stage.states() == ["settled"] * count, most_s)
-
-
-async def outage() -> None:
-    """Fifty triggers while the first vendor fails, then recovers."""
-    play = Play()
-    await play.start()
-    ids = await play.post(10)
-    play.a.then = Outcome.failed("http_503")
-    ids += (await play.post(50))[10:]
-    await play.all_settled(50)
-    assert play.accepted_by() == Counter(ids)
-    calls = len(play.a.sent)
-    assert play.supervisor.plan.vendors["b"].drains == ("b", "a")
-    play.a.then = None
-    count = 50
-    while play.supervisor.plan.vendors["a"].state != "closed":  # its probes are messages like any other
-        count += 10
-        assert count < 2000, "it never closed"
-        await play.post(count)
-    await play.post(count + 20)
-    await play.all_settled(count + 20)
-    assert len(play.a.sent) > calls
-    assert set(play.accepted_by().values()) == {1}
 
 
 def test_an_outage_loses_nothing() -> None:
     """Each trigger is delivered once: by the fallback while its vendor fails, by the vendor once it is back."""
     run_virtual(outage())
-
-
-def test_no_part_of_it_needs_ray() -> None:
-    """The dispatcher package runs the same play in a process that has never imported Ray."""
-    code = (
-        "import sys; from tests.unit.test_in_process import outage, run_virtual; run_virtual(outage()); "
-        "sys.exit('ray' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @virtual

@@ -9,74 +9,12 @@ from typing import Any
 
 import pytest
 
-from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.core.notification import Lane, NewTrigger
 from dispatcher.errors import CallerError, UnavailableError
-from dispatcher.intake import Intake, trigger_id
-from dispatcher.settings import parse_settings
-from dispatcher.templates.cache import TemplateCache
-from tests.unit.stage import Stage, plan_of
+from dispatcher.intake import trigger_id
+from tests.unit.desk import Desk, body
+from tests.unit.stage import plan_of
 from tests.virtual import virtual
-
-SETTINGS = {
-    "vendors": {
-        "a": {"adapter": "twilio", "channel": "sms"},
-        "b": {"adapter": "vonage", "channel": "sms"},
-        "mail": {"adapter": "smtp", "channel": "email"},
-    },
-    "routes": [{"channel": "sms", "chain": ["a", "b"]}, {"channel": "email", "chain": ["mail"]}],
-    "limits": {"accept_deadline_s": 1.0},
-    "intake": {"group_commit_max": 64},
-}
-
-
-def body(n: int = 0, **changes: Any) -> dict[str, Any]:
-    return {
-        "event": "checkout.completed",
-        "recipient": {"phone": f"+4915112345{n:03}"},
-        "notifications": [{"channel": "sms", "content": {"text": "Hi"}}],
-        **changes,
-    }
-
-
-class SlowStore(MemoryStore):
-    """Takes its time, and notes the size of each round trip, and the order of what it was given."""
-
-    took_s = 0.01
-    away = False
-
-    def __init__(self, stage: Stage) -> None:
-        super().__init__(stage.cell)
-        self.trips: list[int] = []
-        self.stored: list[str] = []
-
-    async def accept(self, triggers: Sequence[NewTrigger]) -> list[str]:
-        self.trips.append(len(triggers))
-        await asyncio.sleep(self.took_s)
-        if self.away:
-            raise UnavailableError("away")
-        self.stored += [trigger.id for trigger in triggers]
-        return await super().accept(triggers)
-
-
-class Desk:
-    """An intake with its loop running."""
-
-    def __init__(self, **settings: Any) -> None:
-        self.stage = Stage()
-        self.store = SlowStore(self.stage)
-        self.intake = Intake(
-            parse_settings({**SETTINGS, **settings}),
-            self.store,
-            TemplateCache(self.stage.template_store),
-            self.stage.clock,
-            self.stage.metrics,
-            self.stage.views.trigger,
-        )
-        self.loop = self.stage.start(self.intake.run())
-
-    def post(self, n: int = 0, key: str | None = None, **changes: Any) -> asyncio.Task[Any]:
-        return asyncio.ensure_future(self.intake.accept("shop", body(n, **changes), key))
 
 
 @virtual

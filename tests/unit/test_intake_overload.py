@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 
 from dispatcher.errors import UnavailableError
-from tests.unit.test_intake import Desk
+from tests.unit.desk import Desk
 from tests.virtual import virtual
 
 TRIP_S, GROUP, DEADLINE_S = 0.2, 2, 1.0

@@ -10,8 +10,7 @@ from dispatcher.core.breaker import BreakerState
 from dispatcher.core.breaker_config import BreakerConfig
 from dispatcher.core.outcome import Outcome, Scope
 from dispatcher.core.retry import RetryPolicy
-from tests.unit.stage import ScriptedVendor, Stage, plan_of
-from tests.unit.test_courier import tend
+from tests.unit.stage import ScriptedVendor, Stage, plan_of, tend
 from tests.virtual import until, virtual
 
 QUICK = BreakerConfig(

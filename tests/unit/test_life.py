@@ -26,29 +26,10 @@ from dispatcher.core.life import (
 from dispatcher.core.notification import Attempt, Notification, State, Trail
 from dispatcher.core.outcome import Meaning, Outcome, OutcomeKind, Scope, outcome_of
 from dispatcher.core.retry import RetryPolicy, backoff_s
+from tests.unit.notifications import CHAIN, NOW_MS, notification
 
-NOW_MS = 1_700_000_000_000
 POLICY = RetryPolicy(attempts_max=8, base_s=1.0, cap_s=300.0, hold_s=3600.0)
 ATTEMPT = Attempt(NOW_MS, "a", "failed", "http_500", 12)
-CHAIN = ("a", "b", "c")
-
-
-def notification(tried: tuple[str, ...] = (), **changes: Any) -> Notification:
-    fields: dict[str, Any] = {
-        "id": "0-x.0",
-        "tenant": "shop",
-        "event": "e",
-        "channel": "sms",
-        "to": "+4915112345678",
-        "chain": CHAIN,
-        "priority": "normal",
-        "accepted_ms": NOW_MS,
-        "expires_ms": NOW_MS + 86_400_000,
-        "on_unknown": "resend",
-        "data": {},
-        "trail": Trail(tried),
-    }
-    return Notification(**{**fields, **changes})
 
 
 def after(n: Notification, outcome: Outcome, usable: set[str], chance: float = 0.5, vendor: str = "a") -> Any:

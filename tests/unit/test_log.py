@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.telemetry.log import ALLOWED
-from tests.unit.test_imports import FILES, ROOT
+from tests.unit.sources import FILES, ROOT
 
 
 def fields(path: Path) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ from dispatcher.core.life import Dead, Decision, Settle
 from dispatcher.core.notification import Claim, Lane
 from dispatcher.errors import UnavailableError
 from dispatcher.outbox import Item, Outbox
-from tests.unit.test_life import notification
+from tests.unit.notifications import notification
 from tests.virtual import VirtualClock, virtual
 
 

@@ -4,60 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import Any
-from unittest import mock
 
-from actors.vendor import VendorActor
 from dispatcher.core.breaker import BreakerSnapshot, BreakerState
-from dispatcher.core.outcome import Outcome
-from dispatcher.core.plan import Override, PlanConfig, VendorConfig
-from dispatcher.supervisor import Supervisor
-from tests.unit.stage import ScriptedVendor, Stage
-from tests.unit.test_beginning import OneActor
+from tests.unit.vendor_actors import OneOfTwo, Outage
 from tests.virtual import until, virtual
-
-CONFIG = PlanConfig({name: VendorConfig(name, "sms") for name in "ab"}, (("a", "b"),))
-BREAKER = {"consecutive_failures": 3, "open_wait_jitter": 0.0, "open_wait_s": 5.0}
-SETTINGS: dict[str, Any] = {
-    "vendors": {name: {"adapter": "twilio", "channel": "sms", "breaker": BREAKER} for name in "ab"},
-    "routes": [{"channel": "sms", "chain": ["a", "b"]}],
-}
-
-
-class OneOfTwo(OneActor):
-    """The only actor of one of two vendors."""
-
-    def __init__(self, stage: Stage, vendor: ScriptedVendor) -> None:
-        with mock.patch("actors.vendor.build", lambda *_: vendor):
-            VendorActor.__init__(self, SETTINGS, vendor.name, {}, {"replica": vendor.name})
-        self.stage = stage
-
-
-class Outage:
-    """Vendor a fails whatever it is sent, b is well; 20 messages a second go where the plan says."""
-
-    def __init__(self) -> None:
-        self.stage = Stage()
-        self.a, self.b = ScriptedVendor("a"), ScriptedVendor("b")
-        self.a.then = Outcome.failed("http_503")
-        self.supervisor = Supervisor(self.stage.control, self.stage.clock, CONFIG)
-        self.actors = [OneOfTwo(self.stage, vendor) for vendor in (self.a, self.b)]
-
-    def say(self, word: str, for_s: float | None) -> None:
-        until_ms = None if for_s is None else self.stage.clock.wall_ms() + int(for_s * 1000)
-        self.stage.cell.overrides["a"] = Override("a", word, "ada", "looked at it", until_ms)
-
-    async def begin(self) -> None:
-        self.stage.start(self.supervisor.run())
-        for actor in self.actors:
-            await actor.start()
-        await until(lambda: self.supervisor.plan.vendors, 5.0)
-
-    async def post(self, seconds: float) -> None:
-        for _ in range(int(seconds * 20)):
-            vendor = "a" if self.supervisor.plan.usable("a") else "b"
-            await self.stage.accept(1, vendor=vendor)
-            await asyncio.sleep(0.05)
 
 
 @virtual

@@ -12,7 +12,7 @@ from dispatcher.core.life import ALONE_FROM
 from dispatcher.core.message import Message
 from dispatcher.core.outcome import Outcome
 from dispatcher.courier import Courier, CourierLimits
-from tests.unit.stage import FaultyStore, ScriptedVendor, Stage
+from tests.unit.stage import FaultyStore, ScriptedVendor, Stage, suspected
 from tests.virtual import until, virtual
 
 
@@ -71,11 +71,6 @@ async def test_a_poison_ends_alone() -> None:
     assert lives == 4
     await until(lambda: stage.states().count("settled") == 19)
     assert stage.cell.found(poison)[1].reason == "poison"
-
-
-def suspected(stage: Stage, ids: list[str], crashes: int = ALONE_FROM) -> None:
-    for nid in ids:
-        stage.cell.found(nid)[1].crashes = crashes
 
 
 @virtual

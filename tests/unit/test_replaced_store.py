@@ -14,7 +14,7 @@ from dispatcher.core.plan import Beat, Plan, PlanConfig, Report, VendorConfig, d
 from dispatcher.errors import StaleTermError
 from dispatcher.supervisor import Supervisor
 from tests.unit.stage import ScriptedVendor, Stage, plan_of
-from tests.unit.test_beginning import OneActor
+from tests.unit.vendor_actors import OneActor
 from tests.virtual import until, virtual
 
 A = {"adapter": "twilio", "channel": "sms", "rate_per_s": 10}

@@ -15,7 +15,7 @@ from dispatcher.errors import UnavailableError
 from dispatcher.ports import Incarnation
 from dispatcher.supervisor import Supervisor
 from tests.unit.stage import ScriptedVendor, Stage
-from tests.unit.test_beginning import OneActor
+from tests.unit.vendor_actors import OneActor
 from tests.virtual import until, virtual
 
 CONFIG = PlanConfig({name: VendorConfig(name, "sms") for name in "ab"}, (("a", "b"),))

@@ -13,7 +13,7 @@ from dispatcher.core.outcome import Outcome
 from dispatcher.core.progress import Progress
 from dispatcher.ports import Claims
 from tests.unit.stage import ScriptedVendor, Stage, plan_of
-from tests.unit.test_beginning import OneActor
+from tests.unit.vendor_actors import OneActor
 from tests.virtual import until, virtual
 
 

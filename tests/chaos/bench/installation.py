@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.error
@@ -30,6 +29,7 @@ from cluster.redis_server import RedisServer
 from cluster.state import free_port
 from tests.chaos.bench.checker import Findings, examine, waiting
 from tests.chaos.bench.link import Link
+from tests.leftovers import short_folder
 
 VENDORS = ("sms-a", "sms-b")
 CHANNELS = dict.fromkeys(VENDORS, "sms")
@@ -121,7 +121,7 @@ class Bench:
 
     def __init__(self, nursery: Nursery, sandbox: Sandbox, changes: dict[str, Any] | None = None) -> None:
         self._nursery, self.sandbox = nursery, sandbox
-        self.folder = Path(tempfile.mkdtemp(prefix="ndb"))  # short: a unix socket's path holds 107 bytes
+        self.folder = short_folder("ndb")  # short: a unix socket's path holds 107 bytes
         self.server = RedisServer(self.folder / "redis", self.folder / "s")
         self.server.start()
         self.settings = settings(sandbox.url, changes or {})
@@ -308,6 +308,10 @@ class Bench:
                     return time.monotonic() - began
             time.sleep(0.05)
         raise AssertionError(f"did not hold within {seconds} s\n{self.logs()[-4000:]}")
+
+
+MakeBench = Callable[..., Bench]
+"""The fixture `make_bench` makes a bench with changed settings; the bench is not started yet."""
 
 
 def append_only_file(folder: Path) -> Path:

