@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dispatcher.core.breaker import BreakerConfig
-from dispatcher.core.retry import RetryPolicy
-from dispatcher.courier import CourierLimits
-from dispatcher.settings import BreakerSettings, CourierSettings, Settings, VendorSettings
+from dispatcher.config.settings import BreakerSettings, CourierSettings, Settings, VendorSettings
+from dispatcher.core.breaker.breaker import BreakerConfig
+from dispatcher.core.life.retry import RetryPolicy
+from dispatcher.deliver.courier import CourierLimits
 
 
 def courier_limits(v: VendorSettings, c: CourierSettings) -> CourierLimits:

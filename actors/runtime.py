@@ -7,11 +7,11 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from dispatcher.adapters.redis.scripts import Client, client
-from dispatcher.core.receipt import ReceiptLinks
+from dispatcher.adapters.redis.script_calls import Client, client
+from dispatcher.config.secret_references import resolve
+from dispatcher.config.settings import Settings
+from dispatcher.core.life.receipt import ReceiptLinks
 from dispatcher.errors import UnavailableError
-from dispatcher.references import resolve
-from dispatcher.settings import Settings
 from dispatcher.telemetry.log import logger
 
 VERSION = "0.1.0"

@@ -14,26 +14,26 @@ from typing import Any
 
 from actors.assembly import breaker_config, courier_limits, retry_policy
 from actors.runtime import VERSION, Tasks, open_redis, receipt_links, until_available
-from dispatcher.adapters.clock import SystemClock
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.templates import RedisTemplateStore
+from dispatcher.adapters.system_clock import SystemClock
 from dispatcher.adapters.vendors import build
-from dispatcher.caretaker import Caretaker, CaretakerPeriods
-from dispatcher.core.beginning import decide_beginning
-from dispatcher.core.breaker import Breaker, BreakerSnapshot, BreakerState
-from dispatcher.core.breaker_config import MS_NS
-from dispatcher.core.keyed import KeyedBreakers
-from dispatcher.core.plan import Beat, Plan
-from dispatcher.core.progress import Progress
-from dispatcher.core.retry import relisten_s
-from dispatcher.courier import Courier
+from dispatcher.config.secret_references import resolve_options
+from dispatcher.config.settings import Settings, VendorSettings, parse_settings, read_rules
+from dispatcher.core.breaker.breaker import Breaker, BreakerSnapshot, BreakerState
+from dispatcher.core.breaker.config import MS_NS
+from dispatcher.core.breaker.initial_state import decide_beginning
+from dispatcher.core.breaker.per_country import KeyedBreakers
+from dispatcher.core.life.retry import relisten_s
+from dispatcher.core.plan.decide import Beat, Plan
+from dispatcher.core.plan.progress import Progress
+from dispatcher.deliver.courier import Courier
+from dispatcher.deliver.maintenance import Caretaker, CaretakerPeriods
+from dispatcher.deliver.outbox import rung
+from dispatcher.deliver.status_lookups import LookUps
 from dispatcher.errors import FencedError, UnavailableError
-from dispatcher.look_ups import LookUps
-from dispatcher.outbox import rung
 from dispatcher.ports import Clock, Control, LooksUp, Store, Vendor
-from dispatcher.references import resolve_options
-from dispatcher.settings import Settings, VendorSettings, parse_settings, read_rules
 from dispatcher.telemetry.log import configure, logger
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache

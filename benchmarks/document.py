@@ -16,8 +16,8 @@ import click
 from click.testing import CliRunner
 
 from benchmarks import drill_table, measured_table, model_check
-from cluster.capacity import capacity
-from cluster.provenance import ROOT
+from cluster.capacity.estimate import capacity
+from cluster.rehearsal.provenance import ROOT
 
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "capacity.md")
 COMMANDS = {
