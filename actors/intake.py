@@ -22,7 +22,7 @@ from dispatcher.config.settings import Settings, parse_settings
 from dispatcher.core.life.notification import Lane, MailboxDepth
 from dispatcher.core.life.retry import relisten_s
 from dispatcher.core.limits.lanes import full_lanes
-from dispatcher.core.plan.decide import Plan
+from dispatcher.core.plan.values import Plan
 from dispatcher.core.store.continuity import Break, Continuity, Mark, Undone
 from dispatcher.errors import TemplateError, UnavailableError
 from dispatcher.operate.dead_letters import DeadLetters

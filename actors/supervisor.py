@@ -11,7 +11,7 @@ from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.run_queue import RunQueue
 from dispatcher.adapters.system_clock import SystemClock
 from dispatcher.config.settings import Settings, parse_settings
-from dispatcher.core.plan.decide import PlanConfig, VendorConfig
+from dispatcher.core.plan.values import PlanConfig, VendorConfig
 from dispatcher.supervise.supervisor import Supervisor
 from dispatcher.telemetry.log import configure
 

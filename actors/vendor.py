@@ -26,8 +26,8 @@ from dispatcher.core.breaker.config import MS_NS
 from dispatcher.core.breaker.initial_state import decide_beginning
 from dispatcher.core.breaker.per_country import KeyedBreakers
 from dispatcher.core.life.retry import relisten_s
-from dispatcher.core.plan.decide import Beat, Plan
 from dispatcher.core.plan.progress import Progress
+from dispatcher.core.plan.values import Beat, Plan
 from dispatcher.deliver.courier import Courier
 from dispatcher.deliver.maintenance import Caretaker, CaretakerPeriods
 from dispatcher.deliver.outbox import rung

@@ -24,7 +24,7 @@ from dispatcher.core.life.notification import (
     Notification,
 )
 from dispatcher.core.life.outcome import Outcome
-from dispatcher.core.plan.decide import Beat, Override, Plan
+from dispatcher.core.plan.values import Beat, Override, Plan
 
 
 class Clock(Protocol):

@@ -17,7 +17,7 @@ from actors.runtime import VERSION
 from dispatcher.accept.intake import trigger_id
 from dispatcher.adapters.vendors.receipts import read_receipts
 from dispatcher.core.life.notification import DeadLetter, DeadLetterFilter, NotificationView, TriggerView
-from dispatcher.core.plan.decide import Override
+from dispatcher.core.plan.values import Override
 from dispatcher.errors import CallerError, TemplateError, UnavailableError
 from dispatcher.templates.compile import compile_template
 from dispatcher.templates.source import TemplateSource

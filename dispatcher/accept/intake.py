@@ -25,7 +25,7 @@ from dispatcher.core.accepting.quiet_hours import after_quiet, zone
 from dispatcher.core.accepting.routing import choose_chain
 from dispatcher.core.life.decide import decide_mailbox
 from dispatcher.core.life.notification import Lane, NewNotification, NewTrigger, State, TriggerView, notification_id
-from dispatcher.core.plan.decide import Plan
+from dispatcher.core.plan.values import Plan
 from dispatcher.errors import CallerError, UnavailableError
 from dispatcher.ports import Clock, Store
 from dispatcher.store_clock import StoreTime

@@ -31,7 +31,7 @@ from dispatcher.core.life.outcome import OUR_BUG, Outcome, OutcomeKind, Rule, Sc
 from dispatcher.core.life.receipt import ReceiptLinks
 from dispatcher.core.life.retry import RetryPolicy
 from dispatcher.core.limits.token_bucket import Throughput
-from dispatcher.core.plan.decide import Plan
+from dispatcher.core.plan.values import Plan
 from dispatcher.deliver.permits import Gate
 from dispatcher.errors import TemplateError, UnavailableError
 from dispatcher.ports import Clock, LooksUp, Store, Vendor

@@ -25,7 +25,7 @@ from dispatcher.core.life.outcome import Rule
 from dispatcher.core.life.receipt import ReceiptLinks
 from dispatcher.core.life.retry import RetryPolicy
 from dispatcher.core.limits.lanes import BULK, claimable
-from dispatcher.core.plan.decide import Plan, VendorPlan
+from dispatcher.core.plan.values import Plan, VendorPlan
 from dispatcher.deliver.attempt import Delivery
 from dispatcher.deliver.late_successes import LateSuccesses
 from dispatcher.deliver.outbox import Item, Outbox, rung

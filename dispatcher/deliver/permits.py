@@ -15,7 +15,7 @@ from dispatcher.core.breaker.refusals import RefusedRecipients
 from dispatcher.core.life.outcome import OUR_BUG, Outcome, OutcomeKind, Scope
 from dispatcher.core.limits.concurrency import AdaptiveLimit
 from dispatcher.core.limits.token_bucket import RecentRate, TokenBucket
-from dispatcher.core.plan.decide import VendorPlan
+from dispatcher.core.plan.values import VendorPlan
 from dispatcher.ports import Clock
 
 ACCOUNT_OPEN_S = 60.0

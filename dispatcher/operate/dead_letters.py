@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from dispatcher.core.life.notification import DeadLetter, DeadLetterFilter, DeadPosition
 from dispatcher.core.life.redrive import Cursor, Go, Refused, decide_redrive, is_named
-from dispatcher.core.plan.decide import Plan
+from dispatcher.core.plan.values import Plan
 from dispatcher.errors import CallerError
 from dispatcher.ports import Graveyard, Redriven
 

@@ -16,8 +16,9 @@ from typing import Any
 
 from dispatcher.core.life.notification import MailboxDepth
 from dispatcher.core.life.retry import relisten_s
-from dispatcher.core.plan.decide import Beat, Override, Plan, PlanConfig, Report, decide
+from dispatcher.core.plan.decide import decide
 from dispatcher.core.plan.liveness import RestartIntensity, SilenceWatch
+from dispatcher.core.plan.values import Beat, Override, Plan, PlanConfig, Report
 from dispatcher.deliver.outbox import rung
 from dispatcher.errors import StaleTermError, UnavailableError
 from dispatcher.ports import Clock, Control, Heard, Incarnation

@@ -13,7 +13,7 @@ from dispatcher.adapters.redis.script_calls import Call, client, run, run_one, s
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.core.life.decide import Decision
 from dispatcher.core.life.notification import DeadLetterFilter, Lane
-from dispatcher.core.plan.decide import Override
+from dispatcher.core.plan.values import Override
 from dispatcher.errors import UnavailableError
 from dispatcher.ports import Redriven
 from tests.contract.worlds import ENDINGS, RETENTION_MS, World, dead, full, lanes, plan, retry, settle, trigger

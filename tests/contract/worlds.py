@@ -22,8 +22,8 @@ from dispatcher.core.life.notification import (
     NewTrigger,
     Trail,
 )
-from dispatcher.core.plan.decide import Plan, VendorPlan
 from dispatcher.core.plan.sharing import Share
+from dispatcher.core.plan.values import Plan, VendorPlan
 
 DAY_MS = 86_400_000
 RETENTION_MS = 60_000

@@ -13,7 +13,7 @@ from dispatcher.adapters.memory.control import MemoryControl
 from dispatcher.core.life.look_up import Listing, Sighting
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import Meaning, Outcome, Scope, outcome_of
-from dispatcher.core.plan.decide import Plan
+from dispatcher.core.plan.values import Plan
 from dispatcher.deliver.courier import Courier
 from dispatcher.errors import CallerError, StaleTermError, UnavailableError
 from dispatcher.supervise.supervisor import Supervisor

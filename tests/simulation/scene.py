@@ -24,7 +24,7 @@ from dispatcher.adapters.memory.cell import Cell
 from dispatcher.adapters.memory.control import MemoryControl
 from dispatcher.adapters.memory.views import MemoryViews
 from dispatcher.config.settings import parse_settings
-from dispatcher.core.plan.decide import Override
+from dispatcher.core.plan.values import Override
 from dispatcher.templates.source import TemplateSource
 from dispatcher.templates.store import MemoryTemplateStore
 from tests.simulation.cast import Desk, Office, Order, Peer, Sent, SimulatedVendorActor, Slot, buy

@@ -11,7 +11,7 @@ from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.config.settings import parse_settings
 from dispatcher.core.breaker.config import BreakerConfig
 from dispatcher.core.life.outcome import Outcome
-from dispatcher.core.plan.decide import Beat, Plan, PlanConfig, VendorConfig
+from dispatcher.core.plan.values import Beat, Plan, PlanConfig, VendorConfig
 from dispatcher.deliver.courier import Courier
 from dispatcher.deliver.maintenance import Caretaker
 from dispatcher.supervise.supervisor import Supervisor

@@ -18,7 +18,7 @@ from dispatcher.core.life.message import Message
 from dispatcher.core.life.notification import NewNotification, NewTrigger
 from dispatcher.core.life.outcome import Outcome
 from dispatcher.core.life.retry import RetryPolicy
-from dispatcher.core.plan.decide import Plan, VendorPlan
+from dispatcher.core.plan.values import Plan, VendorPlan
 from dispatcher.deliver.courier import Courier, CourierLimits
 from dispatcher.deliver.maintenance import Caretaker, CaretakerPeriods
 from dispatcher.errors import UnavailableError

@@ -10,7 +10,7 @@ from unittest import mock
 from actors.vendor import VendorActor
 from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.core.life.outcome import Outcome
-from dispatcher.core.plan.decide import Override, PlanConfig, VendorConfig
+from dispatcher.core.plan.values import Override, PlanConfig, VendorConfig
 from dispatcher.supervise.supervisor import Supervisor
 from dispatcher.templates.cache import TemplateCache
 from tests.unit.stage import ScriptedVendor, Stage

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dispatcher.core.life.notification import Attempt, Lane, NewTrigger, Notification, State, Trail, notification_id
-from dispatcher.core.plan.decide import Override, Plan
+from dispatcher.core.plan.values import Override, Plan
 from dispatcher.core.store.delay_time import DelayTime
 from dispatcher.ports import Clock, Heard, Incarnation
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from dispatcher.adapters.memory.cell import Cell, Listener, rang
 from dispatcher.core.life.notification import PRIORITIES, Lane, MailboxDepth
-from dispatcher.core.plan.decide import Beat, Override, Plan
+from dispatcher.core.plan.values import Beat, Override, Plan
 from dispatcher.errors import StaleTermError, UnavailableError
 from dispatcher.ports import Heard, Incarnation
 

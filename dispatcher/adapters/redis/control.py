@@ -17,7 +17,7 @@ from typing import Any
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.script_calls import UNAVAILABLE, Client, run_one
 from dispatcher.core.life.notification import PRIORITIES, MailboxDepth
-from dispatcher.core.plan.decide import Beat, Override, Plan
+from dispatcher.core.plan.values import Beat, Override, Plan
 from dispatcher.core.store.continuity import Lineage, Mark
 from dispatcher.errors import StaleTermError, UnavailableError
 from dispatcher.ports import Heard, Incarnation

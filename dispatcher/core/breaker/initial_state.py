@@ -17,7 +17,7 @@ from dataclasses import replace
 from dispatcher.core.breaker.config import BreakerState
 from dispatcher.core.breaker.values import BreakerSnapshot
 from dispatcher.core.breaker.window import Rows
-from dispatcher.core.plan.decide import CLOSED, FORCED_OPEN, HALF_OPEN, OPEN
+from dispatcher.core.plan.values import CLOSED, FORCED_OPEN, HALF_OPEN, OPEN
 
 UNKNOWN = BreakerSnapshot(BreakerState.HALF_OPEN, attempts=1)
 

@@ -6,10 +6,8 @@ Two plans that differ in what they assign differ in something named here.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from dispatcher.core.plan.decide import Plan, VendorPlan
+from dispatcher.core.plan.values import Plan, VendorPlan
 
 
 def changes(previous: Plan, plan: Plan) -> list[str]:

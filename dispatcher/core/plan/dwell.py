@@ -17,10 +17,9 @@ for 2 s of every 20 was switched 5 times in one minute.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from dispatcher.core.plan.decide import VendorPlan
+from dispatcher.core.plan.values import VendorPlan
 
 CALM = 10
 """Of this many dwells without a loss, and it is steady again."""

@@ -29,7 +29,7 @@ from dispatcher.config.settings import Settings
 from dispatcher.config.yaml_file import load_settings
 from dispatcher.core.life.notification import MailboxDepth
 from dispatcher.core.life.outcome import OutcomeKind
-from dispatcher.core.plan.decide import Plan, VendorPlan
+from dispatcher.core.plan.values import Plan, VendorPlan
 from dispatcher.errors import ConfigError
 from dispatcher.telemetry.metrics import CATALOGUE, Metrics
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from dispatcher.adapters.memory.store import MemoryStore
-from dispatcher.core.plan.decide import Plan
+from dispatcher.core.plan.values import Plan
 from dispatcher.deliver.maintenance import UNKNOWN_MS_MAX, UNKNOWN_WAIT_MS, Caretaker
 from tests.unit.stage import ScriptedVendor, Stage, plan_of
 from tests.virtual import virtual

@@ -10,7 +10,8 @@ import pytest
 
 from actors.intake import IntakeActor
 from actors.vendor import VendorActor
-from dispatcher.core.plan.decide import Beat, Plan, PlanConfig, Report, VendorConfig, decide
+from dispatcher.core.plan.decide import decide
+from dispatcher.core.plan.values import Beat, Plan, PlanConfig, Report, VendorConfig
 from dispatcher.errors import StaleTermError
 from dispatcher.supervise.supervisor import Supervisor
 from tests.unit.stage import ScriptedVendor, Stage, plan_of

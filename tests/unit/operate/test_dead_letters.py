@@ -13,7 +13,7 @@ from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.core.life.decide import Dead
 from dispatcher.core.life.notification import DeadLetterFilter, DeadPosition
 from dispatcher.core.life.redrive import Cursor, Go, Refused, decide_redrive
-from dispatcher.core.plan.decide import Plan
+from dispatcher.core.plan.values import Plan
 from dispatcher.errors import CallerError
 from dispatcher.operate.dead_letters import EXAMINED_MAX, DeadLetters, Swept
 from tests.unit.stage import Stage, plan_of

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dispatcher.core.plan.decide import Beat, Plan, PlanConfig, VendorConfig
+from dispatcher.core.plan.values import Beat, Plan, PlanConfig, VendorConfig
 from dispatcher.errors import UnavailableError
 from dispatcher.ports import Incarnation
 from dispatcher.supervise.supervisor import Supervisor

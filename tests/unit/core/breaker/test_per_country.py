@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from dispatcher.core.breaker.breaker import Breaker, BreakerConfig, BreakerResult, BreakerState, Permit
 from dispatcher.core.breaker.config import SECOND_NS
 from dispatcher.core.breaker.per_country import KEYS_MAX, KeyedBreakers
-from dispatcher.core.plan.decide import Plan, PlanConfig, Report, VendorConfig, decide
+from dispatcher.core.plan.decide import decide
+from dispatcher.core.plan.values import Plan, PlanConfig, Report, VendorConfig
 
 MS = 1_000_000
 CONFIG = BreakerConfig()

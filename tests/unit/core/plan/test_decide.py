@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.core.plan.decide import Override, Plan, PlanConfig, Report, VendorConfig, VendorPlan, decide
+from dispatcher.core.plan.decide import decide
 from dispatcher.core.plan.sharing import Share
+from dispatcher.core.plan.values import Override, Plan, PlanConfig, Report, VendorConfig, VendorPlan
 
 NAMES = ("a", "b", "c", "d")
 STATES = ("closed", "open", "half_open", "forced_open", "disabled", "metrics_only")

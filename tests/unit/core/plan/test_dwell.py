@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import pytest
 
 from dispatcher.core.life.outcome import Outcome
-from dispatcher.core.plan.decide import Override, Plan, PlanConfig, Report, VendorConfig, decide
+from dispatcher.core.plan.decide import decide
+from dispatcher.core.plan.values import Override, Plan, PlanConfig, Report, VendorConfig
 from tests.unit.vendor_actors import Outage
 from tests.virtual import virtual
 
