@@ -28,7 +28,7 @@ from dispatcher.core.limits.lanes import BULK, claimable
 from dispatcher.core.plan.values import Plan, VendorPlan
 from dispatcher.deliver.attempt import Delivery
 from dispatcher.deliver.late_successes import LateSuccesses
-from dispatcher.deliver.outbox import Item, Outbox, rung
+from dispatcher.deliver.outbox import Item, Outbox
 from dispatcher.deliver.permits import Gate, GateLimits
 from dispatcher.deliver.poison import Suspects, next_suspect
 from dispatcher.errors import UnavailableError
@@ -38,6 +38,7 @@ from dispatcher.telemetry.decisions import count, count_refused
 from dispatcher.telemetry.log import logger
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
+from dispatcher.waiting import rung
 
 LINK_STALE_S = 1.0
 """Longer without an answer of the store, and I may have been declared dead: send nothing until it says I was not."""

@@ -17,6 +17,7 @@ from dispatcher.core.life.decide import Decision
 from dispatcher.core.life.notification import Claim
 from dispatcher.errors import UnavailableError
 from dispatcher.ports import Clock, Store
+from dispatcher.waiting import rung
 
 Item = tuple[str, Claim, Decision]
 """Incarnation that claimed it, the claim, its decision."""
@@ -26,19 +27,6 @@ BATCH_MAX = 256
 REFUSED_AGAIN_S = 5.0
 REFUSED_MAX = 100
 """More than this, and it is not a few broken ones: outcomes are unsettled, and nothing new may begin."""
-
-
-async def rung(bell: asyncio.Event, seconds: float) -> None:
-    """`bell` is set, or `seconds` have passed. A cancellation always ends it.
-
-    Not `wait_for`: before Python 3.12 that one swallows a cancellation which comes together with what it waits for, and
-    a loop that is told to stop just when its last work is done would never end.
-    """
-    waiting = asyncio.ensure_future(bell.wait())
-    try:
-        await asyncio.wait({waiting}, timeout=seconds)
-    finally:
-        waiting.cancel()
 
 
 class Outbox:

@@ -10,20 +10,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from dispatcher.core.life.notification import MailboxDepth
 from dispatcher.core.life.retry import relisten_s
 from dispatcher.core.plan.decide import decide
 from dispatcher.core.plan.liveness import RestartIntensity, SilenceWatch
 from dispatcher.core.plan.values import Beat, Override, Plan, PlanConfig, Report
-from dispatcher.deliver.outbox import rung
 from dispatcher.errors import StaleTermError, UnavailableError
 from dispatcher.ports import Clock, Control, Heard, Incarnation
 from dispatcher.telemetry.log import logger
 from dispatcher.telemetry.metrics import Totals
+from dispatcher.waiting import rung
 
 ECHO = "supervisor"
 FORGET_S = 600.0
@@ -126,7 +125,7 @@ class Supervisor:
             self._totals.hear(process, heard.body["metrics"])
             self._told_s[process] = self._clock.now_s()
         if "incarnation" in heard.body:
-            report = _report_from(heard.body)
+            report = Report.from_dict(heard.body)
             before = self._reports.get(report.incarnation)
             self._reports[report.incarnation] = report
             self._live.setdefault(report.incarnation, Incarnation())
@@ -261,12 +260,6 @@ class Supervisor:
 
 def _vendor_of(incarnation: str) -> str:
     return incarnation.rpartition("/")[0]
-
-
-def _report_from(body: Mapping[str, Any]) -> Report:
-    """A report as heard; unknown fields of a newer version are ignored."""
-    names = Report.__dataclass_fields__
-    return Report(**{name: value for name, value in body.items() if name in names})
 
 
 __all__ = ["StaleTermError", "Supervisor"]

@@ -24,8 +24,16 @@ class Beat:
 
 
 @dataclass(frozen=True, slots=True)
+class CountryCutOff:
+    """A country that a vendor does not reach, the state of its breaker, and for how long it was not closed."""
+
+    state: str
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """What one vendor actor says of itself, twice a second and at once when its breaker changes."""
+    """What one vendor actor says of itself, ten times a second and at once when its breaker changes."""
 
     incarnation: str
     vendor: str
@@ -34,7 +42,9 @@ class Report:
     attempts: int = 0
     window: Mapping[str, int] = field(default_factory=dict)
     evidence: Mapping[str, int] | None = None  # what of the window speaks of the vendor (`keyed`); None: all of it
+    cut_off: Mapping[str, CountryCutOff] = field(default_factory=dict)
     in_flight: int = 0
+    concurrency: int = 0  # how many calls the actor allows itself
     replica: str = ""
     pid: int = 0
     node: str = ""
@@ -49,6 +59,17 @@ class Report:
     epoch: int = 0
     office: str = ""
     """Epoch and office of the plan it works by."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Report:
+        """Read a report as it was heard; what a newer version added is left out."""
+        cut_off = {
+            name: CountryCutOff(**_known(CountryCutOff, found)) for name, found in (data.get("cut_off") or {}).items()
+        }
+        return cls(**{**_known(cls, data), "cut_off": cut_off})
 
 
 @dataclass(frozen=True, slots=True)

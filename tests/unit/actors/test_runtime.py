@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import pytest
 
-from actors.runtime import until_available
 from dispatcher.errors import UnavailableError
+from dispatcher.waiting import until_available
 from tests.virtual import virtual
 
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from actors.vendor import breaker_config
+from actors.assembly import breaker_config
 from cluster.cli.main import main
 from cluster.rehearsal import demo as demo_module
 from cluster.rehearsal.checkouts import checkouts

@@ -28,7 +28,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from actors.vendor import breaker_config
+from actors.assembly import breaker_config
 from dispatcher.config.settings import BreakerSettings
 from dispatcher.core.breaker.breaker import (
     Breaker,

@@ -87,7 +87,7 @@ async def test_a_courier_that_may_not_work_is_not_stuck(why: str) -> None:
     if why == "open":
         vendor.then = Outcome.failed("http_503")
     elif why == "another's":
-        actor._adopt(plan_of(b="closed", a="open"))
+        actor._duties.adopt(plan_of(b="closed", a="open"))
         await asyncio.sleep(0.5)
     await stage.accept(200, chain=("a",))
     await asyncio.sleep(120.0)
