@@ -5,7 +5,6 @@ What it decides is not done here: `courier` hands it to the store. Without a dec
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from dispatcher.core.outcome import OUR_BUG, Outcome, OutcomeKind
 from dispatcher.core.plan import Plan
 from dispatcher.core.receipt import ReceiptLinks
 from dispatcher.core.retry import RetryPolicy
+from dispatcher.deadline import expired, timeout
 from dispatcher.errors import TemplateError, UnavailableError
 from dispatcher.gate import Gate
 from dispatcher.ports import Clock, LooksUp, Store, Vendor
@@ -171,7 +171,7 @@ class Delivery:
 
     async def _call(self, message: Message) -> Outcome:
         """An adapter's bug proves nothing about what was sent before it. One that outlasts its deadline is ended."""
-        deadline = asyncio.timeout(self._timeout_s + OVERDUE_S)
+        deadline = timeout(self._timeout_s + OVERDUE_S)
         try:
             async with deadline:
                 outcome = await self._vendor.send(message, self._timeout_s)
@@ -179,7 +179,7 @@ class Delivery:
                 raise TypeError("an adapter answers with an Outcome")
             return outcome
         except Exception as error:
-            overdue = deadline.expired()
+            overdue = expired(deadline)
             with contextlib.suppress(Exception):  # the vendor may have it: no memory to say so must not undo that
                 event = "adapter_overdue" if overdue else "adapter_failed"
                 logger().error(event, notification=message.notification_id, error=type(error).__name__)
