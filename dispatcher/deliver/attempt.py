@@ -5,7 +5,6 @@ What it decides is not done here: `courier` hands it to the store. Without a dec
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from dispatcher.core.life.receipt import ReceiptLinks
 from dispatcher.core.life.retry import RetryPolicy
 from dispatcher.core.limits.token_bucket import Throughput
 from dispatcher.core.plan.values import Plan
+from dispatcher.deadline import expired, timeout
 from dispatcher.deliver.permits import Gate
 from dispatcher.errors import TemplateError, UnavailableError
 from dispatcher.ports import Clock, LooksUp, Store, Vendor
@@ -185,7 +185,7 @@ class Delivery:
 
     async def _call(self, message: Message) -> Outcome:
         """An adapter's bug proves nothing about what was sent before it. One that outlasts its deadline is ended."""
-        deadline = asyncio.timeout(self._timeout_s + OVERDUE_S)
+        deadline = timeout(self._timeout_s + OVERDUE_S)
         try:
             async with deadline:
                 outcome = await self._vendor.send(message, self._timeout_s)
@@ -193,7 +193,7 @@ class Delivery:
                 raise TypeError("an adapter answers with an Outcome")
             return apply_rules(outcome, self._rules)
         except Exception as error:
-            overdue = deadline.expired()
+            overdue = expired(deadline)
             with contextlib.suppress(Exception):  # the vendor may have it: no memory to say so must not undo that
                 event = "adapter_overdue" if overdue else "adapter_failed"
                 logger().error(event, notification=message.notification_id, error=type(error).__name__)

@@ -7,11 +7,11 @@ notification once. One question at a time and `per_s` at most, so that a vendor 
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable
 
 from dispatcher.core.life.look_up import Verdict, again_s, decide_look_up, judge, window_of
+from dispatcher.deadline import timeout
 from dispatcher.deliver.attempt import OVERDUE_S
 from dispatcher.deliver.courier import Courier
 from dispatcher.errors import TemplateError, UnavailableError
@@ -114,6 +114,6 @@ class LookUps:
             message = await self._courier.delivery.render(held.notification)
         except TemplateError:
             return Verdict("unknown")  # it was sent, so it could be rendered then
-        async with asyncio.timeout(self._timeout_s + OVERDUE_S):
+        async with timeout(self._timeout_s + OVERDUE_S):
             listing = await self._vendor.look_up(message, window.from_ms, self._timeout_s)
         return None if listing is None else judge(listing, message.text, window, self._courier.time.now_ms())

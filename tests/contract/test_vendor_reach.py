@@ -41,6 +41,16 @@ def vendor_at(adapter: str, host: str, port: int, starttls: bool = False) -> Ven
     return build("smtp", "smtp", "email", options)
 
 
+async def secured(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, context: ssl.SSLContext
+) -> asyncio.StreamWriter:
+    """The writer of this connection once it is encrypted. (CPython 3.10 has no `StreamWriter.start_tls`.)"""
+    loop, protocol = asyncio.get_running_loop(), writer.transport.get_protocol()
+    await writer.drain()
+    transport = await loop.start_tls(writer.transport, protocol, context, server_side=True)
+    return asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
 class Peer:
     """A vendor behind TLS that says yes to everything, and keeps what reached it in plain."""
 
@@ -85,7 +95,7 @@ class Peer:
                     await self._break(reader, writer)
                     return
                 assert self._context is not None
-                await writer.start_tls(self._context)
+                writer = await secured(reader, writer, self._context)
             elif word == b"DATA":
                 writer.write(b"354 go on\r\n")
                 self.heard += await reader.readuntil(b"\r\n.\r\n")

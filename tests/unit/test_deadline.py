@@ -1,0 +1,47 @@
+"""A deadline that passed is told from a TimeoutError of somebody else, on every CPython that we promise."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from dispatcher.deadline import expired, timeout
+from tests.virtual import virtual
+
+
+@virtual
+async def test_a_block_that_outlasts_its_deadline_is_ended() -> None:
+    """The block ends with asyncio's TimeoutError at the deadline, which has expired."""
+    began_s = asyncio.get_running_loop().time()
+    deadline = timeout(2.0)
+    with pytest.raises(asyncio.TimeoutError):
+        async with deadline:
+            await asyncio.sleep(60.0)
+    assert asyncio.get_running_loop().time() - began_s == pytest.approx(2.0)
+    assert expired(deadline)
+
+
+@pytest.mark.parametrize("error", [TimeoutError, asyncio.TimeoutError, ValueError])
+def test_an_error_of_the_block_is_not_its_deadline(error: type[Exception]) -> None:
+    """Whatever the block raises in time comes out of it as it is, and the deadline has not expired."""
+
+    @virtual
+    async def scene() -> None:
+        deadline = timeout(2.0)
+        with pytest.raises(error):
+            async with deadline:
+                await asyncio.sleep(1.0)
+                raise error
+        assert not expired(deadline)
+
+    scene()
+
+
+@virtual
+async def test_a_block_that_ends_in_time_leaves_nothing_behind() -> None:
+    """After the block its deadline passes without a trace."""
+    async with timeout(2.0) as deadline:
+        await asyncio.sleep(1.0)
+    await asyncio.sleep(5.0)
+    assert not expired(deadline)
