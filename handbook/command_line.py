@@ -1,6 +1,6 @@
 """The reference of the command line, as Markdown, from click's own commands.
 
-    python -m handbook.command_line
+python -m handbook.command_line
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Links of the repository's Markdown files: every relative path and every anchor must exist. It asks no network.
 
-    python -m handbook.links
+python -m handbook.links
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CODE = re.compile(r"(`+).+?\1", re.DOTALL)
 LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(\s*<?([^()\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
 HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*\s*$", re.MULTILINE)
 MARKS = re.compile(r"!?\[([^\]]*)\]\([^)]*\)|[`*]")
-LEFT_OUT = {".venv", ".git", "site", "node_modules", "state"}
+LEFT_OUT = {".venv", ".venv-docs", ".git", "site", "node_modules", "state"}
 
 
 def documents(root: Path = ROOT) -> list[Path]:
