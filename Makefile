@@ -22,7 +22,7 @@ up: $(READY) ## start everything with the sandbox vendors and leave it running
 	$(BIN)/dispatcher up --sandbox
 
 test: $(READY) ## all tests but the long ones of chaos, in four workers: unit, properties, simulation, contract, serve
-	$(BIN)/python -m pytest -n 4 --dist loadgroup
+	$(BIN)/python -m pytest -n 4
 
 chaos: $(READY) ## the faults of docs/faults.md that need processes, Redis or vendors of their own, some 20 minutes
 	$(BIN)/python -m pytest -m chaos tests/chaos

@@ -2,10 +2,41 @@
 
 from __future__ import annotations
 
-from dispatcher.core.breaker import BreakerConfig
-from dispatcher.core.retry import RetryPolicy
-from dispatcher.courier import CourierLimits
-from dispatcher.settings import BreakerSettings, CourierSettings, Settings, VendorSettings
+from collections.abc import Callable
+
+from actors.runtime import receipt_links
+from dispatcher.config.settings import BreakerSettings, CourierSettings, Settings, VendorSettings, read_rules
+from dispatcher.core.breaker.breaker import Breaker
+from dispatcher.core.breaker.config import BreakerConfig
+from dispatcher.core.breaker.per_country import KeyedBreakers
+from dispatcher.core.life.retry import RetryPolicy
+from dispatcher.deliver.courier import Courier, CourierLimits
+from dispatcher.ports import Clock, Store, Vendor
+from dispatcher.telemetry.metrics import Metrics
+from dispatcher.templates.cache import TemplateCache
+
+
+def make_courier(
+    settings: Settings,
+    vendor: Vendor,
+    *,
+    store: Store,
+    templates: TemplateCache,
+    clock: Clock,
+    metrics: Metrics,
+    chance: Callable[[], float],
+    changed: Callable[[], None],
+) -> Courier:
+    """Return the courier of one vendor with its breaker, limits and rules. It connects to nothing."""
+    config = settings.vendors[vendor.name]
+    breaker = Breaker(breaker_config(config.breaker, config.timeout_s), int(clock.now_s() * 1e9), chance)
+    return Courier(
+        *(vendor, breaker, store, templates, clock, metrics),
+        *(courier_limits(config, settings.courier), retry_policy(settings), chance, changed),
+        receipt_links(settings),
+        KeyedBreakers(breaker, chance) if config.breaker.per == "country" else None,
+        read_rules(config.rules),
+    )
 
 
 def courier_limits(v: VendorSettings, c: CourierSettings) -> CourierLimits:

@@ -1,4 +1,4 @@
-"""The intake actor: binds `dispatcher.intake` and what operators ask to start, stop and health."""
+"""The intake actor: binds `dispatcher.accept.intake` and what operators ask to start, stop and health."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from actors.runtime import VERSION, Tasks, open_redis, receipt_links
-from dispatcher.adapters.clock import SystemClock
+from dispatcher.accept.intake import Headroom, Intake
+from dispatcher.adapters.api_keys import ApiKeys
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.templates import RedisTemplateStore
 from dispatcher.adapters.redis.views import RedisViews
-from dispatcher.auth import ApiKeys
-from dispatcher.core.continuity import Break, Continuity, Mark, Undone
-from dispatcher.core.lanes import full_lanes
-from dispatcher.core.notification import Lane, MailboxDepth
-from dispatcher.core.plan import Plan
-from dispatcher.core.retry import relisten_s
-from dispatcher.deadletters import DeadLetters
+from dispatcher.adapters.system_clock import SystemClock
+from dispatcher.config.settings import Settings, parse_settings
+from dispatcher.core.life.notification import Lane, MailboxDepth
+from dispatcher.core.life.retry import relisten_s
+from dispatcher.core.limits.lanes import full_lanes
+from dispatcher.core.plan.values import Plan
+from dispatcher.core.store.continuity import Break, Continuity, Mark, Undone
 from dispatcher.errors import TemplateError, UnavailableError
-from dispatcher.intake import Headroom, Intake
+from dispatcher.operate.dead_letters import DeadLetters
+from dispatcher.operate.receipts import Receipts
 from dispatcher.ports import Heard
-from dispatcher.receipts import Receipts
-from dispatcher.settings import Settings, parse_settings
 from dispatcher.telemetry.log import configure, logger
 from dispatcher.telemetry.metrics import Gauge, Metrics, render
 from dispatcher.templates.cache import TemplateCache

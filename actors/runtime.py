@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any
 
-from dispatcher.adapters.redis.scripts import Client, client
-from dispatcher.core.receipt import ReceiptLinks
-from dispatcher.errors import UnavailableError
-from dispatcher.references import resolve
-from dispatcher.settings import Settings
+from dispatcher.adapters.redis.script_calls import Client, client
+from dispatcher.config.secret_references import resolve
+from dispatcher.config.settings import Settings
+from dispatcher.core.life.receipt import ReceiptLinks
 from dispatcher.telemetry.log import logger
 
 VERSION = "0.1.0"
@@ -28,20 +27,6 @@ def receipt_links(settings: Settings) -> ReceiptLinks | None:
     if found.public_url is None or found.secret is None:
         return None
     return ReceiptLinks(found.public_url, resolve(found.secret))
-
-
-async def until_available(step: Callable[[], Awaitable[Any]], chance: Callable[[], float]) -> Any:
-    """Repeat `step` until the store answers: a Redis that still loads must not fail a deployment.
-
-    After 0.1, 0.2 … 1 s, each half as long or up to half as long again: all new actors wait for the same Redis.
-    """
-    wait_s = 0.1
-    while True:
-        try:
-            return await step()
-        except UnavailableError:
-            await asyncio.sleep(wait_s * (0.5 + chance()))
-            wait_s = min(1.0, wait_s * 2)
 
 
 class Tasks:

@@ -1,4 +1,4 @@
-"""The supervisor actor: binds `dispatcher.supervisor` to start, stop and health."""
+"""The supervisor actor: binds `dispatcher.supervise.supervisor` to start, stop and health."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import random
 from typing import Any
 
 from actors.runtime import Tasks, open_redis
-from dispatcher.adapters.clock import SystemClock
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.run_queue import RunQueue
-from dispatcher.core.plan import PlanConfig, VendorConfig
-from dispatcher.settings import Settings, parse_settings
-from dispatcher.supervisor import Supervisor
+from dispatcher.adapters.system_clock import SystemClock
+from dispatcher.config.settings import Settings, parse_settings
+from dispatcher.core.plan.values import PlanConfig, VendorConfig
+from dispatcher.supervise.supervisor import Supervisor
 from dispatcher.telemetry.log import configure
 
 

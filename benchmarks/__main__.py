@@ -23,7 +23,7 @@ from typing import IO
 import click
 
 from benchmarks.results import BRIEF, FOLDER
-from cluster.provenance import ROOT
+from cluster.rehearsal.provenance import ROOT
 
 STOP_S = 90.0
 """After SIGINT a benchmark ends what it started; a running service drains for some seconds of that."""

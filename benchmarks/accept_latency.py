@@ -38,8 +38,8 @@ from benchmarks.whole_service import (
     release_all,
     running,
 )
-from cluster.load import percentile
-from cluster.service import Service
+from cluster.local.service import Service
+from cluster.rehearsal.load import percentile
 
 RATES = (116.0, 500.0, 1157.0)
 """10 M a day is 116 a second, its peak ten times that."""

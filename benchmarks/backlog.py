@@ -23,13 +23,13 @@ from benchmarks import filling, results
 from benchmarks.processes import until
 from benchmarks.triggers import TRIGGER_ID, checkout
 from benchmarks.whole_service import bodies, drained, hold_all, release_all, running, vendors
-from cluster.demo import outage_of
-from cluster.load import percentile, post_steadily
-from cluster.service import Service
-from cluster.witness import ORDER
-from dispatcher.adapters.redis.scripts import client
+from cluster.local.service import Service
+from cluster.rehearsal.demo import outage_of
+from cluster.rehearsal.load import percentile, post_steadily
+from cluster.rehearsal.verdict import ORDER
+from dispatcher.adapters.redis.script_calls import client
 from dispatcher.adapters.redis.store import RedisStore
-from dispatcher.core.notification import Lane, NewNotification, NewTrigger
+from dispatcher.core.life.notification import Lane, NewNotification, NewTrigger
 from dispatcher.errors import DispatcherError
 
 SICK, FALLBACK = "sms-a", "sms-b"

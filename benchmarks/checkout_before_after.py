@@ -32,13 +32,13 @@ import click
 
 from benchmarks import results
 from benchmarks.processes import Sandbox, Worker, until, workspace
-from cluster import provenance
-from cluster.demo import CHANNELS
-from cluster.load import percentile
-from cluster.people import checkouts
-from cluster.service import Service
-from cluster.state import free_port
-from cluster.witness import ORDER
+from cluster.local.service import Service
+from cluster.local.state import free_port
+from cluster.rehearsal import provenance
+from cluster.rehearsal.checkouts import checkouts
+from cluster.rehearsal.demo import CHANNELS
+from cluster.rehearsal.load import percentile
+from cluster.rehearsal.verdict import ORDER
 
 CLIENT_S = 10.0
 DRAIN_S = 60.0

@@ -21,8 +21,8 @@ import uvloop
 from benchmarks import results
 from benchmarks.processes import workspace
 from benchmarks.whole_service import CpuMeter, bodies, drained, losses, pss_mib
-from cluster.load import post_steadily
-from cluster.service import Service
+from cluster.local.service import Service
+from cluster.rehearsal.load import post_steadily
 
 RATE = 116.0
 IDLE_S = 10.0

@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from cluster.provenance import ROOT
+from cluster.rehearsal.provenance import ROOT
 
 PERIOD_S = 0.05
 BYTES = b"x" * 1000

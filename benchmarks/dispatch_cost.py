@@ -31,8 +31,8 @@ import click
 from benchmarks import results
 from benchmarks.peers.job import CONCURRENCY
 from benchmarks.processes import Sandbox, Worker, cpu_s, private_redis, until, workspace
-from cluster import provenance
-from cluster.redis_server import RedisServer
+from cluster.local.redis_server import RedisServer
+from cluster.rehearsal import provenance
 
 VENDOR = "sms-a"
 PREFORK = 16  # processes; each holds one call, so 16 × 20 calls/s is its most

@@ -25,11 +25,11 @@ from actors.supervisor import SupervisorActor
 from actors.vendor import VendorActor
 from benchmarks.peers import job
 from benchmarks.triggers import checkout
-from dispatcher.adapters.redis.scripts import client
+from dispatcher.adapters.redis.script_calls import client
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.templates import RedisTemplateStore
-from dispatcher.core.notification import NewNotification
-from dispatcher.settings_file import load_settings
+from dispatcher.config.yaml_file import load_settings
+from dispatcher.core.life.notification import NewNotification
 from dispatcher.templates.source import TemplateSource
 
 VENDOR = "sms-a"

@@ -16,8 +16,8 @@ import click
 from click.testing import CliRunner
 
 from benchmarks import drill_table, measured_table, model_check
-from cluster.capacity import capacity
-from cluster.provenance import ROOT
+from cluster.capacity.estimate import capacity
+from cluster.rehearsal.provenance import ROOT
 from handbook import command_line, configuration
 
 DOCUMENTS = tuple(ROOT / "docs" / f"{name}.md" for name in ("benchmarks", "drills", "capacity", "configuration", "cli"))

@@ -14,12 +14,12 @@ from typing import Any
 import click
 
 from benchmarks import results
-from cluster.drills.bars import SLOW_S, bar_of
+from cluster.rehearsal.drills.bars import SLOW_S, bar_of
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is shown of a drill: its figure and unit. What it must reach is `cluster.drills.bars`'."""
+    """What is shown of a drill: its figure and unit. What it must reach is `cluster.rehearsal.drills.bars`'."""
 
     drill: str
     about: str

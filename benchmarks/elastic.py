@@ -22,8 +22,8 @@ import uvloop
 from benchmarks import results
 from benchmarks.processes import until
 from benchmarks.whole_service import bodies, drained, fault_all, losses, running, vendors
-from cluster.load import Posted, post_steadily
-from cluster.service import Service
+from cluster.local.service import Service
+from cluster.rehearsal.load import Posted, post_steadily
 
 POOL = {"concurrency_min": 8, "concurrency_max": 8, "replicas_max": 4}
 LATENCY_MS = 200.0

@@ -25,8 +25,8 @@ import click
 from benchmarks import results
 from benchmarks.processes import cpu_s
 from benchmarks.whole_service import FIXED, VENDOR_MS, forget, load, recovered, running
-from cluster.load import percentile
-from cluster.service import Service
+from cluster.local.service import Service
+from cluster.rehearsal.load import percentile
 
 RATES = (116.0, 200.0, 300.0, 400.0, 550.0, 700.0, 850.0, 1000.0, 1157.0)
 WANTED = (700.0, 1157.0)

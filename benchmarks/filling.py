@@ -11,8 +11,8 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.adapters.redis.scripts import Client
-from dispatcher.core.notification import Lane
+from dispatcher.adapters.redis.script_calls import Client
+from dispatcher.core.life.notification import Lane
 
 PAGE = 2000
 

@@ -32,13 +32,13 @@ import uvloop
 from benchmarks import filling, results
 from benchmarks.processes import cpu_s, private_redis, until, workspace
 from benchmarks.triggers import TRIGGER_ID, checkout
-from cluster.redis_server import RedisServer
+from cluster.local.redis_server import RedisServer
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.keys import lanes_of
-from dispatcher.adapters.redis.scripts import client
+from dispatcher.adapters.redis.script_calls import client
 from dispatcher.adapters.redis.store import RedisStore
-from dispatcher.core.life import Settle
-from dispatcher.core.notification import Attempt, Lane, NewNotification, NewTrigger
+from dispatcher.core.life.decide import Settle
+from dispatcher.core.life.notification import Attempt, Lane, NewNotification, NewTrigger
 from dispatcher.ports import Claims
 
 GROUP = 64

@@ -24,7 +24,7 @@ import uvloop
 from benchmarks import results
 from benchmarks.processes import workspace
 from benchmarks.whole_service import bodies, drained, losses, running
-from cluster.load import post_steadily
+from cluster.rehearsal.load import post_steadily
 
 SUBJECTS = {"intake": "ServeReplica:intake", "vendor": "ServeReplica:vendor-sms-a"}
 OWN = ("dispatcher", "actors", "serve_app")

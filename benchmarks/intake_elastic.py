@@ -22,8 +22,8 @@ import uvloop
 
 from benchmarks import results
 from benchmarks.whole_service import bodies, drained, losses, running
-from cluster.load import percentile, post_steadily
-from cluster.service import Service
+from cluster.local.service import Service
+from cluster.rehearsal.load import percentile, post_steadily
 
 RATE, TARGET, LEAST, MOST = 50.0, 2, 2, 4
 STOPPED_S, EVERY_S = 0.4, 0.5

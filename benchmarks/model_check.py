@@ -19,8 +19,8 @@ import click
 
 from benchmarks import results
 from benchmarks.whole_service import INTAKE_REPLICAS, MESSAGES, VENDOR_ACTORS
-from cluster.capacity import OURS, cores_used
-from cluster.capacity_profile import Profile
+from cluster.capacity.estimate import OURS, cores_used
+from cluster.capacity.profile import Profile
 
 SOURCES = ("end_to_end", "soak")
 SAME = 0.02

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cluster.redis_server import RedisServer
+from cluster.local.redis_server import RedisServer
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
@@ -50,7 +50,16 @@ class Sandbox:
     """The sandbox vendors in a process of their own."""
 
     def __init__(self, latency_ms: float = 50.0) -> None:
-        words = [sys.executable, "-m", "cluster.sandbox", "--port", "0", "--smtp-port", "0", "--die-with-parent"]
+        words = [
+            sys.executable,
+            "-m",
+            "cluster.rehearsal.sandbox",
+            "--port",
+            "0",
+            "--smtp-port",
+            "0",
+            "--die-with-parent",
+        ]
         words += ["--latency-ms", str(latency_ms)]
         self._process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
         assert self._process.stdout is not None

@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 
-from dispatcher.core.breaker import (
+from dispatcher.core.breaker.breaker import (
     Breaker,
     BreakerConfig,
     BreakerEvent,

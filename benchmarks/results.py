@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import click
 
 from benchmarks import plots
-from cluster.provenance import PACKAGES, environment
+from cluster.rehearsal.provenance import PACKAGES, environment
 
 FOLDER = plots.FOLDER
 BRIEF = FOLDER / "brief"

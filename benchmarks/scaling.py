@@ -32,9 +32,9 @@ from benchmarks.whole_service import (
     release_all,
     running,
 )
-from cluster.load import post_in_turn, post_steadily
-from cluster.service import Service
-from cluster.witness import judge
+from cluster.local.service import Service
+from cluster.rehearsal.load import post_in_turn, post_steadily
+from cluster.rehearsal.verdict import judge
 
 SIZES = (1, 2, 4)
 CLIENTS, MOST = 64, 100_000

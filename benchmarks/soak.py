@@ -20,8 +20,8 @@ import uvloop
 
 from benchmarks import results
 from benchmarks.whole_service import bodies, collect, drained, forget, losses, pss_mib, running
-from cluster.load import percentile, post_steadily
-from cluster.service import Service
+from cluster.local.service import Service
+from cluster.rehearsal.load import percentile, post_steadily
 
 RATE = 116.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dispatcher.core.notification import NewNotification, NewTrigger
+from dispatcher.core.life.notification import NewNotification, NewTrigger
 
 DAY_MS = 86_400_000
 TRIGGER_ID = "0-%026d"

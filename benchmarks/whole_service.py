@@ -19,10 +19,10 @@ import yaml
 
 import cluster
 from benchmarks.processes import cpu_s, until, workspace
-from cluster.demo import CHANNELS
-from cluster.load import Posted, percentile, post_steadily
-from cluster.service import Service
-from cluster.witness import ORDER, Verdict, judge
+from cluster.local.service import Service
+from cluster.rehearsal.demo import CHANNELS
+from cluster.rehearsal.load import Posted, percentile, post_steadily
+from cluster.rehearsal.verdict import ORDER, Verdict, judge
 
 DRAIN_S = 70.0
 """The longest wait of a retry (2**6 s) and some: whoever is not there then is not on the way."""

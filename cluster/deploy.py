@@ -15,11 +15,11 @@ import click
 import redis
 
 from actors.proof import prove
-from cluster import redis_checks
-from cluster.ray_settings import SERVE_SETTINGS
+from cluster.local import redis_checks
+from cluster.local.ray_settings import SERVE_SETTINGS
 from dispatcher.adapters.redis.keys import Keys
+from dispatcher.config.yaml_file import load_settings
 from dispatcher.errors import ConfigError
-from dispatcher.settings_file import load_settings
 
 URL_VARIABLE = "DISPATCHER_REDIS_URL"
 

@@ -10,10 +10,10 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from dispatcher.core.life import Decision
-from dispatcher.core.look_up import Fingerprint, Listing
-from dispatcher.core.message import Message
-from dispatcher.core.notification import (
+from dispatcher.core.life.decide import Decision
+from dispatcher.core.life.look_up import Fingerprint, Listing
+from dispatcher.core.life.message import Message
+from dispatcher.core.life.notification import (
     Claim,
     DeadLetter,
     DeadLetterFilter,
@@ -23,8 +23,8 @@ from dispatcher.core.notification import (
     NewTrigger,
     Notification,
 )
-from dispatcher.core.outcome import Outcome
-from dispatcher.core.plan import Beat, Override, Plan
+from dispatcher.core.life.outcome import Outcome
+from dispatcher.core.plan.values import Beat, Override, Plan
 
 
 class Clock(Protocol):
@@ -57,8 +57,8 @@ class LooksUp(Protocol):
     """A vendor that can be asked what it has of a message whose outcome is unknown. Most cannot.
 
     `look_up` tells all that the vendor has for the message's recipient since `since_ms` (wall milliseconds; earlier
-    ones do no harm); what it means is decided by `core.look_up`. None: no answer, or none to rely on. It never raises
-    for something the vendor or the network did.
+    ones do no harm); what it means is decided by `core.life.look_up`. None: no answer, or none to rely on. It never
+    raises for something the vendor or the network did.
     """
 
     async def look_up(self, message: Message, since_ms: int, timeout_s: float) -> Listing | None: ...
@@ -97,7 +97,7 @@ class DueEntry:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A held notification, and its start mark: who was about to send it, and when. `twin`: see `core.look_up`."""
+    """A held notification, and its start mark: who was about to send it, and when. `twin`: see `core.life.look_up`."""
 
     notification: Notification
     vendor: str

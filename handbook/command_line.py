@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from cluster.cli import main as program
+from cluster.cli.main import main as program
 
 
 def reference(name: str, command: click.Command) -> str:

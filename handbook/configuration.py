@@ -15,8 +15,8 @@ from typing import Any
 import click
 
 from dispatcher.adapters.vendors import PROVIDERS
-from dispatcher.settings import Settings
-from dispatcher.settings_meanings import add_all_meanings
+from dispatcher.config.meanings import add_all_meanings
+from dispatcher.config.settings import Settings
 
 Schema = Mapping[str, Any]
 

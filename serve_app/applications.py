@@ -18,7 +18,7 @@ from ray.serve.api import RunTarget
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 from ray.serve.schema import LoggingConfig
 
-from dispatcher.settings import Settings
+from dispatcher.config.settings import Settings
 from serve_app.shells import Door, IntakeShell, SupervisorShell, VendorShell
 
 ORDER = ("intake", "vendor-", "supervisor")

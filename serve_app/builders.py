@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
 from actors.proof import prove
+from dispatcher.config.settings import VendorName
+from dispatcher.config.yaml_file import load_settings
 from dispatcher.errors import ConfigError
-from dispatcher.settings import VendorName
-from dispatcher.settings_file import load_settings
 from serve_app.applications import applications
 
 

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from actors.intake import IntakeActor
+from dispatcher.accept.intake import Accepted
 from dispatcher.errors import CallerError, UnavailableError
-from dispatcher.intake import Accepted
 from dispatcher.wire.json import parse_json
 from dispatcher.wire.responses import Problem
 from serve_app.operations import operations

@@ -14,11 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from actors.intake import IntakeActor
 from actors.runtime import VERSION
+from dispatcher.accept.intake import trigger_id
 from dispatcher.adapters.vendors.receipts import read_receipts
-from dispatcher.core.notification import DeadLetter, DeadLetterFilter, NotificationView, TriggerView
-from dispatcher.core.plan import Override
+from dispatcher.core.life.notification import DeadLetter, DeadLetterFilter, NotificationView, TriggerView
+from dispatcher.core.plan.values import Override
 from dispatcher.errors import CallerError, TemplateError, UnavailableError
-from dispatcher.intake import trigger_id
 from dispatcher.templates.compile import compile_template
 from dispatcher.templates.source import TemplateSource
 from dispatcher.wire.responses import AcceptedResponse, Problem

@@ -16,7 +16,7 @@ import hypothesis
 import pytest
 import redis.asyncio
 
-from dispatcher.adapters.redis.scripts import client
+from dispatcher.adapters.redis.script_calls import client
 from tests.leftovers import RUN, end, short_folder
 from tests.private_redis import SERVER_OPTIONS, START_S_MAX, redis_binary
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster.service import Service
+from cluster.local.service import Service
 from tests.leftovers import short_folder
 
 

@@ -7,42 +7,59 @@ the others leave of the cores. A worker that has come to them never returns to t
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 
-KILLS, LIVES = "service, parts of it killed", "service, whole lives of it"
-"""Each group runs in one worker, on one running service: starting Ray takes longer than most tests on it."""
+ON_THE_SERVICE = {
+    "tests/chaos/test_kills.py": "kills",
+    "tests/chaos/test_outage.py": "lives",
+    "tests/chaos/test_restart.py": "lives",
+    "tests/serve/test_http.py": "lives",
+}
+"""File: group. A group runs in one worker on one service: starting Ray takes longer than most tests on it."""
 ORDER = ("chaos", "contract", "processes", "simulation", "serve", "unit")
 COMPUTE = ("simulation", "unit")
 NICENESS = 10
 
 
-def folder(item: pytest.Item) -> str:
-    return item.path.relative_to(item.config.rootpath / "tests").parts[0]
+def file(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
 
 
-def group(item: pytest.Item) -> str | None:
-    if "service" not in getattr(item, "fixturenames", ()):
-        return None
-    return KILLS if item.path.name == "test_kills.py" else LIVES
+def folder(nodeid: str) -> str:
+    return nodeid.split("/")[1]
 
 
 def rank(item: pytest.Item) -> tuple[bool, int, bool]:
-    """The service first, since its groups take longest; the other installation of Ray when these have started."""
-    return group(item) is None, ORDER.index(folder(item)), item.path.name == "test_deploy.py"
+    """The service first, since its groups take longest; within a folder the other Ray after what is short."""
+    name = file(item.nodeid)
+    return name not in ON_THE_SERVICE, ORDER.index(folder(name)), name.endswith("test_deploy.py")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Give out single tests and the groups above.
+
+    xdist's own `loadgroup` puts a group's name into the test's id, which pytest 9.2 ignores (pytest-xdist #1386).
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return ON_THE_SERVICE.get(file(nodeid), nodeid)
+
+    return Groups(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not hasattr(config, "workerinput"):
-        return
-    items.sort(key=rank)
     for item in items:
-        name = group(item)
-        if name is not None:
-            item.add_marker(pytest.mark.xdist_group(name))
+        if "service" in getattr(item, "fixturenames", ()) and file(item.nodeid) not in ON_THE_SERVICE:
+            raise pytest.UsageError(f"{file(item.nodeid)}: uses the service; give it a group in {__name__}")
+    if hasattr(config, "workerinput"):
+        items.sort(key=rank)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if hasattr(item.config, "workerinput") and folder(item) in COMPUTE and os.nice(0) < NICENESS:
+    if hasattr(item.config, "workerinput") and folder(item.nodeid) in COMPUTE and os.nice(0) < NICENESS:
         os.nice(NICENESS)

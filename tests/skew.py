@@ -8,7 +8,7 @@ from typing import Any
 
 import redis.asyncio
 
-from dispatcher.adapters.redis.scripts import Script
+from dispatcher.adapters.redis.script_calls import Script
 
 SKEW = "{nd:0}:skew"
 """Seconds by which the store's clock is wrong, for processes that are skewed."""

@@ -1,0 +1,1 @@
+"""Pure decisions, standard library only: state, event, time and chance are arguments; effects are values."""

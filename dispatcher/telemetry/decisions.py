@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dispatcher.core.life import REFUSED_BY_ALL, Dead, Decision, Drop, Move, Retry
-from dispatcher.core.notification import Claim
+from dispatcher.core.life.decide import REFUSED_BY_ALL, Dead, Decision, Drop, Move, Retry
+from dispatcher.core.life.notification import Claim
 from dispatcher.telemetry.log import logger
 from dispatcher.telemetry.metrics import Metrics
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from dispatcher.core.notification import Attempt, NewTrigger, Notification, State, Trail
+from dispatcher.core.life.notification import Attempt, NewTrigger, Notification, State, Trail
 from dispatcher.errors import UnreadableError
 
 VERSION = 1

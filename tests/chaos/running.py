@@ -7,9 +7,9 @@ import signal
 import time
 from collections.abc import Callable
 
-from cluster.drills.faults import Drill
-from cluster.drills.play import Run, Window, perform
-from cluster.service import Service
+from cluster.local.service import Service
+from cluster.rehearsal.drills.faults import Drill
+from cluster.rehearsal.drills.play import Run, Window, perform
 
 RATE = 50.0
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster.redis_server import RedisServer
+from cluster.local.redis_server import RedisServer
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.adapters.redis.scripts import client
+from dispatcher.adapters.redis.script_calls import client
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.errors import ConfigError, UnavailableError
 from tests.chaos.bench.disk import PowerCut, can_tell

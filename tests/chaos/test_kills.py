@@ -2,7 +2,7 @@
 
 Steady state: 50 triggers/s (an SMS and an e-mail each), 50 ms vendors. Recovery budget: everything delivered 40 s after
 the last post. A repeat is allowed only for the calls of whoever was killed or frozen, in flight then or finished within
-the settle interval (0.1 s) before it (`cluster.drills.play.Run.unexplained`); under `hold` none is.
+the settle interval (0.1 s) before it (`cluster.rehearsal.drills.play.Run.unexplained`); under `hold` none is.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from itertools import pairwise
 
 import pytest
 
-from cluster.drills.faults import EVERY
-from cluster.drills.play import BUSY_S, CALL_S, SETTLE_S, Run
-from cluster.drills.report import refusing_s
-from cluster.service import Service
+from cluster.local.service import Service
+from cluster.rehearsal.drills.faults import EVERY
+from cluster.rehearsal.drills.play import BUSY_S, CALL_S, SETTLE_S, Run
+from cluster.rehearsal.drills.report import refusing_s
 from tests.chaos.policies import policies
 from tests.chaos.running import RATE, kill, under_load, wait_for
 

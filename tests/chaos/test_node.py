@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import yaml
 
-from cluster.load import Posted, post_steadily
-from cluster.state import processes_of
+from cluster.local.state import processes_of
+from cluster.rehearsal.load import Posted, post_steadily
 from tests.chaos.bench.checker import examine, waiting
 from tests.chaos.bench.foreign import ForeignCluster
 from tests.chaos.bench.installation import CHANNELS, VENDORS, Sandbox, paid, settings

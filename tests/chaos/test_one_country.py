@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cluster.witness import ORDER
+from cluster.rehearsal.verdict import ORDER
 from tests.chaos.bench.installation import VENDORS, Bench, Body, MakeBench, paid
 
 pytestmark = pytest.mark.chaos

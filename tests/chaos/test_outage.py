@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from cluster.demo import outage_of
-from cluster.drills.play import perform
-from cluster.service import Service
+from cluster.local.service import Service
+from cluster.rehearsal.demo import outage_of
+from cluster.rehearsal.drills.play import perform
 from tests.chaos.running import RATE, under_load, wait_for
 
 pytestmark = pytest.mark.chaos

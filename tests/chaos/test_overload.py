@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from cluster.load import Posted, percentile
+from cluster.rehearsal.load import Posted, percentile
 from tests.chaos.bench.installation import Bench, Body, MakeBench, paid
 
 pytestmark = pytest.mark.chaos

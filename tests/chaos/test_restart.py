@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 import pytest
 
-from cluster.drills.play import DRAIN_S, fresh_checkouts, is_held, judged
-from cluster.load import Posted, post_steadily
-from cluster.service import Service
-from cluster.witness import Verdict
+from cluster.local.service import Service
+from cluster.rehearsal.drills.play import DRAIN_S, fresh_checkouts, is_held, judged
+from cluster.rehearsal.load import Posted, post_steadily
+from cluster.rehearsal.verdict import Verdict
 from tests.chaos.policies import policies
 
 pytestmark = pytest.mark.chaos
@@ -47,7 +47,7 @@ def test_up_alone_killed_then_up_again_drains(service: Service) -> None:
 
 def test_a_second_up_is_refused_by_name(service: Service) -> None:
     """`up` on a directory that is in use says which process has it and changes nothing."""
-    words = [sys.executable, "-m", "cluster.cli", "up", "--sandbox", "--state-dir", str(service.state.path)]
+    words = [sys.executable, "-m", "cluster.cli.main", "up", "--sandbox", "--state-dir", str(service.state.path)]
     result = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 2
     assert "already running" in result.stderr

@@ -16,9 +16,9 @@ from importlib import resources
 import pytest
 import yaml
 
-from cluster.drills.play import fresh_checkouts, judged
-from cluster.load import Posted, post_steadily
-from cluster.service import Service
+from cluster.local.service import Service
+from cluster.rehearsal.drills.play import fresh_checkouts, judged
+from cluster.rehearsal.load import Posted, post_steadily
 from tests.chaos.running import wait_for
 from tests.leftovers import short_folder
 

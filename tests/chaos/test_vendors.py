@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import aiohttp
 import pytest
 
-from cluster.load import Posted
-from dispatcher.settings import RedriveSettings
+from cluster.rehearsal.load import Posted
+from dispatcher.config.settings import RedriveSettings
 from tests.chaos.bench.installation import VENDORS, Bench, MakeBench, paid
 
 pytestmark = pytest.mark.chaos

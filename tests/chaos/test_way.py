@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.adapters.redis.scripts import script
+from dispatcher.adapters.redis.script_calls import script
 from tests.chaos.bench.installation import MakeBench, paid
 from tests.chaos.bench.link import PASS, REFUSE, STALL, Swallow
 from tests.chaos.policies import policies

@@ -8,16 +8,16 @@ import aiohttp
 import pytest
 import redis.asyncio
 
-from cluster.sandbox.__main__ import serve
-from dispatcher.adapters.clock import SystemClock
+from cluster.rehearsal.sandbox.__main__ import serve
 from dispatcher.adapters.memory.cell import Cell
 from dispatcher.adapters.memory.control import MemoryControl
 from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.adapters.memory.views import MemoryViews
 from dispatcher.adapters.redis.control import RedisControl
-from dispatcher.adapters.redis.scripts import client
+from dispatcher.adapters.redis.script_calls import client
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.views import RedisViews
+from dispatcher.adapters.system_clock import SystemClock
 from tests.contract.vendors import Sandbox
 from tests.contract.worlds import RETENTION_MS, World
 

@@ -10,9 +10,9 @@ import pytest
 import redis.asyncio
 
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.adapters.redis.wording import accept_call
-from dispatcher.core.caps import Cap
-from dispatcher.core.notification import Lane, NewTrigger
+from dispatcher.adapters.redis.script_values import accept_call
+from dispatcher.core.accepting.caps import Cap
+from dispatcher.core.life.notification import Lane, NewTrigger
 from tests.contract.worlds import RETENTION_MS, World, full, lanes, settle, trigger
 
 HOUR_MS = 3_600_000

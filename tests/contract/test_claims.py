@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from dispatcher.core.notification import Lane, NewNotification, State
+from dispatcher.core.life.notification import Lane, NewNotification, State
 from dispatcher.errors import FencedError
 from tests.contract.worlds import World, lanes, settle, trigger
 

@@ -13,10 +13,10 @@ import redis.asyncio
 
 from dispatcher.adapters.redis.control import DEAF_S, PLANS_KEPT, RedisControl
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.adapters.redis.scripts import client
+from dispatcher.adapters.redis.script_calls import client
 from dispatcher.adapters.redis.store import RedisStore
-from dispatcher.core.continuity import Break, Continuity
-from dispatcher.core.plan import Beat, Override, Plan
+from dispatcher.core.plan.values import Beat, Override, Plan
+from dispatcher.core.store.continuity import Break, Continuity
 from dispatcher.errors import StaleTermError, UnavailableError
 from dispatcher.ports import Heard, Incarnation
 from tests.chaos.bench.link import Link

@@ -15,18 +15,18 @@ import redis.asyncio
 from benchmarks import filling
 from benchmarks.growth import EACH, QUEUED_MAX, RETAINED_MAX, trigger, vendors_of
 from benchmarks.triggers import TRIGGER_ID
-from cluster.sandbox.__main__ import serve
-from dispatcher.adapters.clock import SystemClock
+from cluster.rehearsal.sandbox.__main__ import serve
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.keys import Keys, lanes_of
-from dispatcher.adapters.redis.scripts import Client
+from dispatcher.adapters.redis.script_calls import Client
 from dispatcher.adapters.redis.store import RedisStore
-from dispatcher.core.breaker import Breaker
-from dispatcher.core.breaker_config import BreakerConfig
-from dispatcher.core.life import Settle
-from dispatcher.core.notification import Attempt, Lane
-from dispatcher.core.retry import RetryPolicy
-from dispatcher.courier import Courier, CourierLimits
+from dispatcher.adapters.system_clock import SystemClock
+from dispatcher.core.breaker.breaker import Breaker
+from dispatcher.core.breaker.config import BreakerConfig
+from dispatcher.core.life.decide import Settle
+from dispatcher.core.life.notification import Attempt, Lane
+from dispatcher.core.life.retry import RetryPolicy
+from dispatcher.deliver.courier import Courier, CourierLimits
 from dispatcher.ports import Vendor
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache

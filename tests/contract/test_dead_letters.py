@@ -9,9 +9,9 @@ import pytest
 import redis.asyncio
 
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.core.notification import DeadLetter, DeadLetterFilter, DeadPosition
-from dispatcher.core.plan import Plan, VendorPlan
-from dispatcher.deadletters import DeadLetters
+from dispatcher.core.life.notification import DeadLetter, DeadLetterFilter, DeadPosition
+from dispatcher.core.plan.values import Plan, VendorPlan
+from dispatcher.operate.dead_letters import DeadLetters
 from dispatcher.ports import Redriven
 from tests.contract.worlds import World, dead, lanes
 

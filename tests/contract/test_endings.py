@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from dispatcher.core.life import Decision, Move, Settle
-from dispatcher.core.notification import DeadLetterFilter, Lane, Trail
+from dispatcher.core.life.decide import Decision, Move, Settle
+from dispatcher.core.life.notification import DeadLetterFilter, Lane, Trail
 from tests.contract.worlds import ENDINGS, World, attempt, dead, hold, lanes, move, retry, settle, trigger
 
 

@@ -8,7 +8,6 @@ import time
 import pytest
 import redis.asyncio
 
-from dispatcher.adapters.clock import SystemClock
 from dispatcher.adapters.memory.cell import Cell
 from dispatcher.adapters.memory.control import MemoryControl
 from dispatcher.adapters.memory.store import MemoryStore
@@ -16,6 +15,7 @@ from dispatcher.adapters.memory.views import MemoryViews
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.views import RedisViews
+from dispatcher.adapters.system_clock import SystemClock
 from tests.contract.worlds import World, dead, lanes, settle, trigger
 
 BRIEF_MS = 150

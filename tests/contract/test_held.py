@@ -8,8 +8,8 @@ import pytest
 import redis.asyncio
 
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.core.look_up import Fingerprint
-from dispatcher.core.notification import Claim, State
+from dispatcher.core.life.look_up import Fingerprint
+from dispatcher.core.life.notification import Claim, State
 from tests.contract.worlds import World, full, hold, lanes, move, retry
 
 PRINT = Fingerprint("p", 60_000)

@@ -14,10 +14,10 @@ import pytest
 import redis
 
 from actors.intake import IntakeActor
-from cluster.state import free_port
+from cluster.local.state import free_port
 from dispatcher.adapters.redis.control import RedisControl
-from dispatcher.adapters.redis.scripts import client
-from dispatcher.core.continuity import Continuity, Undone
+from dispatcher.adapters.redis.script_calls import client
+from dispatcher.core.store.continuity import Continuity, Undone
 from tests.leftovers import short_folder
 from tests.private_redis import SERVER_OPTIONS, START_S_MAX, redis_binary
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from dispatcher.core.look_up import Listing, judge, window_of
-from dispatcher.core.message import Message
-from dispatcher.core.outcome import OutcomeKind
+from dispatcher.core.life.look_up import Listing, judge, window_of
+from dispatcher.core.life.message import Message
+from dispatcher.core.life.outcome import OutcomeKind
 from dispatcher.ports import LooksUp, Vendor
 from tests.contract.vendors import SMS, Sandbox, make
 

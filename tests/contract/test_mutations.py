@@ -15,11 +15,11 @@ from unittest import mock
 import pytest
 import redis.asyncio
 
-from dispatcher.adapters.redis import scripts
-from dispatcher.adapters.redis.scripts import Call, Script, script
-from dispatcher.adapters.redis.shared import Command, SharedConnection
+from dispatcher.adapters.redis import script_calls as scripts
+from dispatcher.adapters.redis.connection import Command, SharedConnection
+from dispatcher.adapters.redis.script_calls import Call, Script, script
 from dispatcher.adapters.redis.store import RedisStore
-from dispatcher.core.notification import Lane
+from dispatcher.core.life.notification import Lane
 from dispatcher.errors import UnavailableError
 from dispatcher.ports import Claims
 from tests.contract import test_caps, test_claims, test_endings, test_held, test_store_redis, test_takes, test_waiting

@@ -15,9 +15,9 @@ PACKAGE = Path(__file__).parents[1] / "data" / "provider_package"
 SCRIPT = """
 import asyncio, json, pathlib, sys
 from click.testing import CliRunner
-from cluster.cli import main
+from cluster.cli.main import main
 from dispatcher.adapters.vendors import build
-from dispatcher.core.message import Message
+from dispatcher.core.life.message import Message
 
 def run(*words):
     done = CliRunner().invoke(main, ["config", *words], env={"RING": "r\\n"})

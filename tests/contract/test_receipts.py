@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.core.receipt import ReceiptLinks, Told
+from dispatcher.core.life.receipt import ReceiptLinks, Told
 from dispatcher.errors import CallerError, UnavailableError
-from dispatcher.receipts import Receipts
+from dispatcher.operate.receipts import Receipts
 from dispatcher.telemetry.metrics import Metrics
 from tests.contract.worlds import World, hold, retry
 

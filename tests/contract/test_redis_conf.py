@@ -17,9 +17,9 @@ import pytest
 import redis
 import yaml
 
-from cluster import redis_checks
 from cluster.deploy import URL_VARIABLE
-from cluster.state import free_port
+from cluster.local import redis_checks
+from cluster.local.state import free_port
 from dispatcher.errors import ConfigError
 from tests.leftovers import short_folder
 from tests.private_redis import START_S_MAX, redis_binary

@@ -1,4 +1,4 @@
-"""The store's wall clock jumps: what waits keeps its waits (dispatcher/core/delay.py)."""
+"""The store's wall clock jumps: what waits keeps its waits (dispatcher/core/store/delay_time.py)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from unittest import mock
 import pytest
 import redis.asyncio
 
-from dispatcher.adapters.clock import SystemClock
 from dispatcher.adapters.memory.cell import Cell
 from dispatcher.adapters.memory.control import MemoryControl
 from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.adapters.memory.views import MemoryViews
-from dispatcher.adapters.redis import scripts
+from dispatcher.adapters.redis import script_calls as scripts
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.views import RedisViews
-from dispatcher.core.delay import DelayTime
+from dispatcher.adapters.system_clock import SystemClock
+from dispatcher.core.store.delay_time import DelayTime
 from tests import skew
 from tests.contract.worlds import World, hold, lanes, retry, trigger
 

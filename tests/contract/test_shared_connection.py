@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 
-from dispatcher.adapters.redis.scripts import Client, client
+from dispatcher.adapters.redis.script_calls import Client, client
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -8,7 +8,7 @@ import contextlib
 import pytest
 
 from dispatcher.adapters.vendors import build
-from dispatcher.core.outcome import Outcome, Scope
+from dispatcher.core.life.outcome import Outcome, Scope
 from dispatcher.ports import Vendor
 from tests.contract.vendors import EMAIL, send
 

@@ -9,11 +9,11 @@ import pytest
 import redis.asyncio
 
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.adapters.redis.scripts import Call, client, run, run_one, script
+from dispatcher.adapters.redis.script_calls import Call, client, run, run_one, script
 from dispatcher.adapters.redis.store import RedisStore
-from dispatcher.core.life import Decision
-from dispatcher.core.notification import DeadLetterFilter, Lane
-from dispatcher.core.plan import Override
+from dispatcher.core.life.decide import Decision
+from dispatcher.core.life.notification import DeadLetterFilter, Lane
+from dispatcher.core.plan.values import Override
 from dispatcher.errors import UnavailableError
 from dispatcher.ports import Redriven
 from tests.contract.worlds import ENDINGS, RETENTION_MS, World, dead, full, lanes, plan, retry, settle, trigger

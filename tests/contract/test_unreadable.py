@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from dispatcher.adapters.clock import SystemClock
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.caretaker import SWEEP_TOGETHER, Caretaker
-from dispatcher.core.breaker import Breaker, BreakerConfig
-from dispatcher.core.look_up import Fingerprint
-from dispatcher.core.notification import trigger_of
-from dispatcher.core.retry import RetryPolicy
-from dispatcher.courier import UNREADABLE_WAIT_MS, Courier, CourierLimits
+from dispatcher.adapters.system_clock import SystemClock
+from dispatcher.core.breaker.breaker import Breaker, BreakerConfig
+from dispatcher.core.life.look_up import Fingerprint
+from dispatcher.core.life.notification import trigger_of
+from dispatcher.core.life.retry import RetryPolicy
+from dispatcher.deliver.courier import UNREADABLE_WAIT_MS, Courier, CourierLimits
+from dispatcher.deliver.maintenance import SWEEP_TOGETHER, Caretaker
 from dispatcher.errors import RefusedError
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache

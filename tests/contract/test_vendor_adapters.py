@@ -1,6 +1,6 @@
 """Each adapter against the sandbox's real wire formats, and against peers that break off at a chosen byte.
 
-The rule (dispatcher/core/outcome.py): not sent, accepted, or unknown, by bytes written, status and a valid vendor id.
+The rule (core/life/outcome.py): not sent, accepted, or unknown, by bytes written, status and a valid vendor id.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import pytest
 from aiohttp import web
 from aiosmtpd.controller import Controller
 
-from cluster.state import free_port
+from cluster.local.state import free_port
 from dispatcher.adapters.vendors import build
 from dispatcher.adapters.vendors.http import ANSWER_BYTES_MAX, retry_after_s
 from dispatcher.adapters.vendors.receipts import read_receipts
-from dispatcher.core.message import Message
-from dispatcher.core.outcome import Outcome, OutcomeKind, Scope
-from dispatcher.core.receipt import ReceiptLinks, Told
+from dispatcher.core.life.message import Message
+from dispatcher.core.life.outcome import Outcome, OutcomeKind, Scope
+from dispatcher.core.life.receipt import ReceiptLinks, Told
 from dispatcher.errors import ConfigError
 from tests.contract.vendors import EMAIL, HTTP_ADAPTERS, SID, SMS, Sandbox, http, make, message_for, send
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from dispatcher.adapters.vendors.http import HttpClient
-from dispatcher.core.outcome import Outcome
+from dispatcher.core.life.outcome import Outcome
 from tests.contract.vendors import HTTP_ADAPTERS, make, message_for, send
 
 DEADLINE_S = 20.0

@@ -17,10 +17,10 @@ from typing import Any
 import aiohttp.connector
 import pytest
 
-from cluster.state import free_port
+from cluster.local.state import free_port
 from dispatcher.adapters.vendors import build
 from dispatcher.adapters.vendors.http import HttpClient
-from dispatcher.core.outcome import Outcome, OutcomeKind, Scope
+from dispatcher.core.life.outcome import Outcome, OutcomeKind, Scope
 from dispatcher.ports import Vendor
 from tests.contract.certificates import Authority
 from tests.contract.vendors import HTTP_ADAPTERS, SID, http, make, message_for, send

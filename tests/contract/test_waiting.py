@@ -12,7 +12,7 @@ import redis.asyncio
 
 from dispatcher.adapters.redis import store as store_module
 from dispatcher.adapters.redis.store import MOVES_FOLLOWED
-from dispatcher.core.notification import DeadLetterFilter, Lane
+from dispatcher.core.life.notification import DeadLetterFilter, Lane
 from dispatcher.ports import Redriven
 from tests.contract.worlds import World, dead, hold, lanes, move, retry, settle, trigger
 

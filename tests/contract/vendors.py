@@ -8,8 +8,8 @@ from typing import Any
 import aiohttp
 
 from dispatcher.adapters.vendors import build
-from dispatcher.core.message import Message
-from dispatcher.core.outcome import Outcome
+from dispatcher.core.life.message import Message
+from dispatcher.core.life.outcome import Outcome
 from dispatcher.ports import Vendor
 
 SMS = Message("0-a.0", "k", "sms", "+4915112345678", "Grüße, order N000001")

@@ -11,8 +11,8 @@ from typing import Any
 
 import redis.asyncio
 
-from dispatcher.core.life import Dead, Drop, Hold, Move, Retry, Settle
-from dispatcher.core.notification import (
+from dispatcher.core.life.decide import Dead, Drop, Hold, Move, Retry, Settle
+from dispatcher.core.life.notification import (
     Attempt,
     Claim,
     DeadLetter,
@@ -22,8 +22,8 @@ from dispatcher.core.notification import (
     NewTrigger,
     Trail,
 )
-from dispatcher.core.plan import Plan, VendorPlan
-from dispatcher.core.sharing import Share
+from dispatcher.core.plan.sharing import Share
+from dispatcher.core.plan.values import Plan, VendorPlan
 
 DAY_MS = 86_400_000
 RETENTION_MS = 60_000

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster import haproxy_wrapper
-from cluster.haproxy_wrapper import DEATHS_MAX
-from cluster.state import free_port
+from cluster.local import haproxy as haproxy_wrapper
+from cluster.local.haproxy import DEATHS_MAX
+from cluster.local.state import free_port
 from tests.leftovers import short_folder
 
 FAKE = """#!{python} -IS

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Callable
 from unittest import mock
 
-from cluster.load import Posted, post_in_turn, post_steadily
-from cluster.load_connection import Connection, Pool
+from cluster.rehearsal.load import Posted, post_in_turn, post_steadily
+from cluster.rehearsal.load_connection import Connection, Pool
 
 
 class Server:
@@ -120,7 +120,7 @@ async def test_a_late_answer_holds_up_nobody_who_is_due() -> None:
 
     async with Server(script) as server:
         tries_s, began = 0.3, asyncio.get_running_loop().time()
-        with mock.patch("cluster.load.TRY_S", tries_s):
+        with mock.patch("cluster.rehearsal.load.TRY_S", tries_s):
             posted = await post(server, 10)
     assert posted[0].tries == 2 and all(p.tries == 1 for p in posted[1:])
     assert max(p.accepted_s - p.due_s for p in posted[1:] if p.accepted_s) < tries_s

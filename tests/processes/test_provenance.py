@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import provenance
+from cluster.rehearsal import provenance
 
 
 def test_only_code_makes_a_commit_dirty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 import redis
 
-from cluster import redis_checks, redis_server
-from cluster.redis_server import RedisServer
-from cluster.state import MARKER
+from cluster.local import redis_checks, redis_server
+from cluster.local.redis_server import RedisServer
+from cluster.local.state import MARKER
 from dispatcher.errors import ConfigError
 from tests.leftovers import short_folder
 from tests.private_redis import redis_binary
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(redis_binary() is None, reason="no redis-server 
 STARTER = """
 import os, signal, sys
 from pathlib import Path
-from cluster.redis_server import RedisServer
+from cluster.local.redis_server import RedisServer
 server = RedisServer(Path(sys.argv[1]), Path(sys.argv[2]))
 print(server.start(), flush=True)
 server.client().set("order", "1234")

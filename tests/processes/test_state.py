@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from cluster import up
-from cluster.cli import main
-from cluster.state import MARKER, State, free_port, give_way, processes_of, reap
+from cluster.cli.main import main
+from cluster.local import up
+from cluster.local.state import MARKER, State, free_port, give_way, processes_of, reap
 from dispatcher.errors import ConfigError
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from cluster.state import State
+from cluster.local.state import State
 state = State(Path(sys.argv[1]))
 state.prepare()
 state.lock()

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from cluster import sweep
-from cluster.cli import main
+from cluster.cli import sweep
+from cluster.cli.main import main
 
 
 class Stub:

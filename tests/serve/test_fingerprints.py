@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dispatcher.settings import parse_settings
+from dispatcher.config.settings import parse_settings
 from serve_app.applications import fingerprints
 
 WHOLE: dict[str, Any] = {

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from cluster.service import Service
+from cluster.local.service import Service
 from tests.chaos.running import wait_for
 
 pytestmark = pytest.mark.serve

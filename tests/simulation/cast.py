@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from actors.vendor import VendorActor
+from dispatcher.accept.intake import Intake
 from dispatcher.adapters.memory.control import MemoryControl
-from dispatcher.core.look_up import Listing, Sighting
-from dispatcher.core.message import Message
-from dispatcher.core.outcome import Meaning, Outcome, Scope, outcome_of
-from dispatcher.core.plan import Plan
-from dispatcher.courier import Courier
+from dispatcher.core.life.look_up import Listing, Sighting
+from dispatcher.core.life.message import Message
+from dispatcher.core.life.outcome import Meaning, Outcome, Scope, outcome_of
+from dispatcher.core.plan.values import Plan
+from dispatcher.deliver.courier import Courier
 from dispatcher.errors import CallerError, StaleTermError, UnavailableError
-from dispatcher.intake import Intake
-from dispatcher.supervisor import Supervisor
+from dispatcher.supervise.supervisor import Supervisor
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
 from tests.simulation.network import ControlLink, Link, SimulatedStore

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dispatcher.adapters.memory.cell import Note, Record
-from dispatcher.core.life import CRASHES_MAX, Decision
-from dispatcher.core.notification import Claim, notification_id
+from dispatcher.core.life.decide import CRASHES_MAX, Decision
+from dispatcher.core.life.notification import Claim, notification_id
 from tests.simulation.cast import NOT_SENT, Sent
 
 if TYPE_CHECKING:

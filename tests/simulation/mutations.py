@@ -9,16 +9,16 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest import mock
 
-from dispatcher import delivery
+from dispatcher.accept.intake import Intake, _accepted
 from dispatcher.adapters.memory.store import MemoryStore
-from dispatcher.caretaker import Caretaker
-from dispatcher.core.life import Decision, decide_after
-from dispatcher.core.notification import Claim, Lane
-from dispatcher.courier import Courier
+from dispatcher.core.life.decide import Decision, decide_after
+from dispatcher.core.life.notification import Claim, Lane
+from dispatcher.deliver import attempt as delivery
+from dispatcher.deliver.courier import Courier
+from dispatcher.deliver.maintenance import Caretaker
 from dispatcher.errors import UnavailableError
-from dispatcher.intake import Intake, _accepted
 from dispatcher.ports import Claims, DueEntry
-from dispatcher.supervisor import Supervisor
+from dispatcher.supervise.supervisor import Supervisor
 from tests.simulation.network import Network
 
 Mutation = Callable[[], AbstractContextManager[Any]]
@@ -123,7 +123,7 @@ async def accepted_before_it_is_stored(self: Intake, trigger: Any) -> Any:
         return _accepted(trigger)
 
 
-@mutation(__import__("dispatcher.intake", fromlist=["intake"]), "trigger_id")
+@mutation(__import__("dispatcher.accept.intake", fromlist=["intake"]), "trigger_id")
 def key_that_means_nothing(tenant: str, key: str | None) -> str:
     """The idempotency key does not make the id."""
     return f"0-{secrets.token_hex(8)}"

@@ -14,8 +14,8 @@ from typing import Any
 from dispatcher.adapters.memory.cell import Cell, Note, Record
 from dispatcher.adapters.memory.control import MemoryControl
 from dispatcher.adapters.memory.store import MemoryStore
-from dispatcher.core.life import Decision
-from dispatcher.core.notification import Claim
+from dispatcher.core.life.decide import Decision
+from dispatcher.core.life.notification import Claim
 from dispatcher.errors import DispatcherError, UnavailableError
 from dispatcher.ports import Claims, Heard
 from tests.simulation.process import Process, SimulatedLoop

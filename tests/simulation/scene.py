@@ -23,8 +23,8 @@ from actors.supervisor import plan_config
 from dispatcher.adapters.memory.cell import Cell
 from dispatcher.adapters.memory.control import MemoryControl
 from dispatcher.adapters.memory.views import MemoryViews
-from dispatcher.core.plan import Override
-from dispatcher.settings import parse_settings
+from dispatcher.config.settings import parse_settings
+from dispatcher.core.plan.values import Override
 from dispatcher.templates.source import TemplateSource
 from dispatcher.templates.store import MemoryTemplateStore
 from tests.simulation.cast import Desk, Office, Order, Peer, Sent, SimulatedVendorActor, Slot, buy
@@ -382,7 +382,7 @@ def stage() -> Iterator[None]:
     )
     unraisable = sys.unraisablehook
     sys.unraisablehook = lambda _: None  # the dead are collected at the end, and their `finally` blocks complain
-    with mock.patch("dispatcher.intake.secrets", _secrets), mock.patch("actors.vendor.build", lambda *_: None):
+    with mock.patch("dispatcher.accept.intake.secrets", _secrets), mock.patch("actors.vendor.build", lambda *_: None):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)  # and so do coroutines they never came to begin

@@ -14,8 +14,9 @@ from unittest import mock
 
 import pytest
 
-from dispatcher.core import plan, sharing
-from dispatcher.core.sharing import Share
+from dispatcher.core.plan import decide as plan
+from dispatcher.core.plan import sharing
+from dispatcher.core.plan.sharing import Share
 from dispatcher.templates.source import TemplateSource
 from tests.simulation.cast import Desk, Office, Order, Slot, buy
 from tests.simulation.scene import SETTINGS, World, run, stage

@@ -12,7 +12,7 @@ from unittest import mock
 
 import pytest
 
-from dispatcher.courier import Courier
+from dispatcher.deliver.courier import Courier
 from tests.simulation.__main__ import show, show_all
 from tests.simulation.mutations import MUTATIONS
 from tests.simulation.scene import Plot, run, stage

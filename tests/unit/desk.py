@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from dispatcher.accept.intake import Intake
 from dispatcher.adapters.memory.store import MemoryStore
-from dispatcher.core.notification import NewTrigger
+from dispatcher.config.settings import parse_settings
+from dispatcher.core.life.notification import NewTrigger
 from dispatcher.errors import UnavailableError
-from dispatcher.intake import Intake
-from dispatcher.settings import parse_settings
 from dispatcher.templates.cache import TemplateCache
 from tests.unit.stage import Stage
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dispatcher.core.notification import Notification, Trail
+from dispatcher.core.life.notification import Notification, Trail
 
 NOW_MS = 1_700_000_000_000
 CHAIN = ("a", "b", "c")

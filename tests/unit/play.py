@@ -6,15 +6,15 @@ import asyncio
 from collections import Counter
 from typing import Any
 
+from dispatcher.accept.intake import Intake
 from dispatcher.adapters.memory.store import MemoryStore
-from dispatcher.caretaker import Caretaker
-from dispatcher.core.breaker_config import BreakerConfig
-from dispatcher.core.outcome import Outcome
-from dispatcher.core.plan import Beat, Plan, PlanConfig, VendorConfig
-from dispatcher.courier import Courier
-from dispatcher.intake import Intake
-from dispatcher.settings import parse_settings
-from dispatcher.supervisor import Supervisor
+from dispatcher.config.settings import parse_settings
+from dispatcher.core.breaker.config import BreakerConfig
+from dispatcher.core.life.outcome import Outcome
+from dispatcher.core.plan.values import Beat, Plan, PlanConfig, VendorConfig
+from dispatcher.deliver.courier import Courier
+from dispatcher.deliver.maintenance import Caretaker
+from dispatcher.supervise.supervisor import Supervisor
 from dispatcher.templates.cache import TemplateCache
 from tests.unit.desk import SETTINGS, body
 from tests.unit.stage import ScriptedVendor, Stage

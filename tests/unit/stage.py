@@ -10,17 +10,17 @@ from dispatcher.adapters.memory.cell import Cell
 from dispatcher.adapters.memory.control import MemoryControl
 from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.adapters.memory.views import MemoryViews
-from dispatcher.caretaker import Caretaker, CaretakerPeriods
-from dispatcher.core.breaker import Breaker
-from dispatcher.core.breaker_config import BreakerConfig
-from dispatcher.core.keyed import KeyedBreakers
-from dispatcher.core.life import ALONE_FROM
-from dispatcher.core.message import Message
-from dispatcher.core.notification import NewNotification, NewTrigger
-from dispatcher.core.outcome import Outcome
-from dispatcher.core.plan import Plan, VendorPlan
-from dispatcher.core.retry import RetryPolicy
-from dispatcher.courier import Courier, CourierLimits
+from dispatcher.core.breaker.breaker import Breaker
+from dispatcher.core.breaker.config import BreakerConfig
+from dispatcher.core.breaker.per_country import KeyedBreakers
+from dispatcher.core.life.decide import ALONE_FROM
+from dispatcher.core.life.message import Message
+from dispatcher.core.life.notification import NewNotification, NewTrigger
+from dispatcher.core.life.outcome import Outcome
+from dispatcher.core.life.retry import RetryPolicy
+from dispatcher.core.plan.values import Plan, VendorPlan
+from dispatcher.deliver.courier import Courier, CourierLimits
+from dispatcher.deliver.maintenance import Caretaker, CaretakerPeriods
 from dispatcher.errors import UnavailableError
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache

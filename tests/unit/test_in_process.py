@@ -8,8 +8,8 @@ from collections import Counter
 
 import pytest
 
-from dispatcher.core.breaker import BreakerState
-from dispatcher.core.outcome import Outcome
+from dispatcher.core.breaker.breaker import BreakerState
+from dispatcher.core.life.outcome import Outcome
 from tests.unit.play import Actor, Play, outage
 from tests.virtual import run_virtual, until, virtual
 

@@ -9,9 +9,9 @@ from unittest import mock
 
 from actors.vendor import VendorActor
 from dispatcher.adapters.memory.store import MemoryStore
-from dispatcher.core.outcome import Outcome
-from dispatcher.core.plan import Override, PlanConfig, VendorConfig
-from dispatcher.supervisor import Supervisor
+from dispatcher.core.life.outcome import Outcome
+from dispatcher.core.plan.values import Override, PlanConfig, VendorConfig
+from dispatcher.supervise.supervisor import Supervisor
 from dispatcher.templates.cache import TemplateCache
 from tests.unit.stage import ScriptedVendor, Stage
 from tests.virtual import until

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from dispatcher.core.delay import DelayTime
-from dispatcher.core.notification import Attempt, Lane, NewTrigger, Notification, State, Trail, notification_id
-from dispatcher.core.plan import Override, Plan
+from dispatcher.core.life.notification import Attempt, Lane, NewTrigger, Notification, State, Trail, notification_id
+from dispatcher.core.plan.values import Override, Plan
+from dispatcher.core.store.delay_time import DelayTime
 from dispatcher.ports import Clock, Heard, Incarnation
 
 
@@ -111,7 +111,7 @@ class Cell:
         self._sequence = 0
 
     def delay_ms(self) -> int:
-        """Delay time: core/delay.py."""
+        """Delay time: core/store/delay_time.py."""
         now_s, wall_ms = self.clock.now_s(), self.clock.wall_ms()
         least_ms = self._delay_time.judge(wall_ms + self._ahead_ms, 0, now_s, now_s)
         if least_ms is not None:

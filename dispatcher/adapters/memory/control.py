@@ -10,8 +10,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from dispatcher.adapters.memory.cell import Cell, Listener, rang
-from dispatcher.core.notification import PRIORITIES, Lane, MailboxDepth
-from dispatcher.core.plan import Beat, Override, Plan
+from dispatcher.core.life.notification import PRIORITIES, Lane, MailboxDepth
+from dispatcher.core.plan.values import Beat, Override, Plan
 from dispatcher.errors import StaleTermError, UnavailableError
 from dispatcher.ports import Heard, Incarnation
 

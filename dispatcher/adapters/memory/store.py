@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Sequence
 
 from dispatcher.adapters.memory.cell import Cell, LaneState, Note, Record, page, rang, sequence, shortened
-from dispatcher.core.caps import Cap, has_room
-from dispatcher.core.life import Dead, Decision, Drop, Hold, Move, Retry, Settle
-from dispatcher.core.look_up import Fingerprint
-from dispatcher.core.notification import Attempt, Claim, Lane, NewTrigger, Trail, notification_id
+from dispatcher.core.accepting.caps import Cap, has_room
+from dispatcher.core.life.decide import Dead, Decision, Drop, Hold, Move, Retry, Settle
+from dispatcher.core.life.look_up import Fingerprint
+from dispatcher.core.life.notification import Attempt, Claim, Lane, NewTrigger, Trail, notification_id
 from dispatcher.errors import FencedError
 from dispatcher.ports import Claims, DueEntry, Held
 

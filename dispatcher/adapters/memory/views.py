@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from dispatcher.adapters.memory.cell import Cell
-from dispatcher.core.life import waiting_reason
-from dispatcher.core.notification import (
+from dispatcher.core.life.decide import waiting_reason
+from dispatcher.core.life.notification import (
     DeadLetter,
     DeadLetterFilter,
     DeadPosition,

@@ -15,10 +15,10 @@ from dataclasses import asdict
 from typing import Any
 
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.adapters.redis.scripts import UNAVAILABLE, Client, run_one
-from dispatcher.core.continuity import Lineage, Mark
-from dispatcher.core.notification import PRIORITIES, MailboxDepth
-from dispatcher.core.plan import Beat, Override, Plan
+from dispatcher.adapters.redis.script_calls import UNAVAILABLE, Client, run_one
+from dispatcher.core.life.notification import PRIORITIES, MailboxDepth
+from dispatcher.core.plan.values import Beat, Override, Plan
+from dispatcher.core.store.continuity import Lineage, Mark
 from dispatcher.errors import StaleTermError, UnavailableError
 from dispatcher.ports import Heard, Incarnation
 

@@ -10,8 +10,8 @@
 | `{nd:0}:processes` | incarnation → how often it renewed itself, its pid and node (hash) |
 | `{nd:0}:singled` | incarnation → the suspect that it sends with nothing beside it (hash) |
 | `{nd:0}:plan`, `:plan:history` | term, epoch and plan (hash); the last 1,000 plans (list) |
-| `{nd:0}:ledger` | `life`, random, and `n`, how many triggers were accepted in it (hash): see core/continuity.py |
-| `{nd:0}:clock` | delay time: how far `ahead` of TIME, when it last `dated` a wait (hash): see core/delay.py |
+| `{nd:0}:ledger` | `life`, random, and `n`, how many triggers were accepted in it (hash), core/store/continuity.py |
+| `{nd:0}:clock` | delay time: how far `ahead` of TIME, when it last `dated` a wait (hash), core/store/delay_time.py |
 | `{nd:0}:breakers` | vendor → when, and what its breaker was at its last change (hash) |
 | `{nd:0}:templates`, `:template:<name>` | name → latest version; version → content (hashes) |
 | `{nd:0}:templates:file` | name → hash of the content that the configuration file gave last (hash) |
@@ -24,7 +24,7 @@
 
 from __future__ import annotations
 
-from dispatcher.core.notification import PRIORITIES, Lane
+from dispatcher.core.life.notification import PRIORITIES, Lane
 
 CELL = "0"
 

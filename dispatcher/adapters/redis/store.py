@@ -15,8 +15,8 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.adapters.redis.scripts import UNAVAILABLE, Call, Client, answered, of_a_key, run, run_one
-from dispatcher.adapters.redis.wording import (
+from dispatcher.adapters.redis.script_calls import UNAVAILABLE, Call, Client, answered, of_a_key, run, run_one
+from dispatcher.adapters.redis.script_values import (
     accept_call,
     accept_word,
     decision_call,
@@ -24,11 +24,11 @@ from dispatcher.adapters.redis.wording import (
     due_entry,
     held_of,
 )
-from dispatcher.core.continuity import Break, Continuity, Mark
-from dispatcher.core.delay import DelayTime
-from dispatcher.core.life import Decision
-from dispatcher.core.look_up import Fingerprint
-from dispatcher.core.notification import Claim, Lane, NewTrigger, trigger_of
+from dispatcher.core.life.decide import Decision
+from dispatcher.core.life.look_up import Fingerprint
+from dispatcher.core.life.notification import Claim, Lane, NewTrigger, trigger_of
+from dispatcher.core.store.continuity import Break, Continuity, Mark
+from dispatcher.core.store.delay_time import DelayTime
 from dispatcher.errors import FencedError, UnavailableError, UnreadableError
 from dispatcher.ports import Claims, DueEntry, Held
 from dispatcher.wire import records

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.adapters.redis.scripts import UNAVAILABLE, Call, Client, answered, of_a_key, run, run_one
-from dispatcher.core.life import waiting_reason
-from dispatcher.core.notification import (
+from dispatcher.adapters.redis.script_calls import UNAVAILABLE, Call, Client, answered, of_a_key, run, run_one
+from dispatcher.core.life.decide import waiting_reason
+from dispatcher.core.life.notification import (
     DeadLetter,
     DeadLetterFilter,
     DeadPosition,

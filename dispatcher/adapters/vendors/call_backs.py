@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
-from dispatcher.core.receipt import Told
+from dispatcher.core.life.receipt import Told
 from dispatcher.errors import CallerError
 
 

@@ -21,7 +21,7 @@ import aiohttp
 from aiohttp.abc import AbstractStreamWriter, ResolveResult
 from aiohttp.payload import BytesPayload
 
-from dispatcher.core.outcome import Outcome, Scope
+from dispatcher.core.life.outcome import Outcome, Scope
 
 ANSWER_BYTES_MAX = 64 * 1024
 TEXT_MAX = 500

@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from dispatcher.core.outcome import Phrase, Word
-from dispatcher.core.receipt import Told
+from dispatcher.core.life.outcome import Phrase, Word
+from dispatcher.core.life.receipt import Told
 from dispatcher.errors import ConfigError
 from dispatcher.ports import Vendor
 

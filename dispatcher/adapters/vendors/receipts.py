@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dispatcher.adapters.vendors import provider
-from dispatcher.core.receipt import Told
+from dispatcher.core.life.receipt import Told
 from dispatcher.errors import CallerError
 
 

@@ -15,9 +15,9 @@ from dataclasses import replace
 from dispatcher.adapters.vendors.fields import EmailFrom, Options, Secret, Url
 from dispatcher.adapters.vendors.http import TEXT_MAX, Answer, HttpClient, retry_after_s
 from dispatcher.adapters.vendors.provider import Provider
-from dispatcher.core.message import Message
-from dispatcher.core.outcome import DAILY_S, Meaning, Outcome, find_phrase, outcome_of, phrase
-from dispatcher.core.receipt import Told
+from dispatcher.core.life.message import Message
+from dispatcher.core.life.outcome import DAILY_S, Meaning, Outcome, find_phrase, outcome_of, phrase
+from dispatcher.core.life.receipt import Told
 from dispatcher.errors import CallerError
 
 DOCS = "https://www.twilio.com/docs/sendgrid/api-reference/mail-send/errors"

@@ -29,8 +29,8 @@ from pydantic import model_validator
 from dispatcher.adapters.vendors.fields import ADDRESS, EmailFrom, Flag, Host, Options, Port, Secret, Text
 from dispatcher.adapters.vendors.http import TEXT_MAX
 from dispatcher.adapters.vendors.provider import Provider
-from dispatcher.core.message import Message
-from dispatcher.core.outcome import DAILY_S, Meaning, Outcome, Scope, Word, find_phrase, listed, outcome_of, phrase
+from dispatcher.core.life.message import Message
+from dispatcher.core.life.outcome import DAILY_S, Meaning, Outcome, Scope, Word, find_phrase, listed, outcome_of, phrase
 
 CONNECTIONS_MAX = 16
 

@@ -27,10 +27,10 @@ from dispatcher.adapters.vendors.call_backs import form_of, told_in
 from dispatcher.adapters.vendors.fields import Options, Secret, Text, Url, parse_sms_sender
 from dispatcher.adapters.vendors.http import TEXT_MAX, Answer, HttpClient, retry_after_s
 from dispatcher.adapters.vendors.provider import Provider
-from dispatcher.core.look_up import Listing, Sighting
-from dispatcher.core.message import Message
-from dispatcher.core.outcome import DAILY_S, Meaning, Outcome, Scope, listed, read_refusal
-from dispatcher.core.receipt import Told
+from dispatcher.core.life.look_up import Listing, Sighting
+from dispatcher.core.life.message import Message
+from dispatcher.core.life.outcome import DAILY_S, Meaning, Outcome, Scope, listed, read_refusal
+from dispatcher.core.life.receipt import Told
 
 SID = re.compile(r"^(SM|MM)[0-9a-f]{32}$")
 DOCS = "https://www.twilio.com/docs/api/errors/{code}"

@@ -17,9 +17,9 @@ from dispatcher.adapters.vendors.call_backs import form_of, object_of, told_in
 from dispatcher.adapters.vendors.fields import Options, Secret, SmsFrom, Text, Url
 from dispatcher.adapters.vendors.http import TEXT_MAX, Answer, HttpClient
 from dispatcher.adapters.vendors.provider import Provider
-from dispatcher.core.message import Message
-from dispatcher.core.outcome import Meaning, Outcome, Scope, listed, read_refusal
-from dispatcher.core.receipt import Told
+from dispatcher.core.life.message import Message
+from dispatcher.core.life.outcome import Meaning, Outcome, Scope, listed, read_refusal
+from dispatcher.core.life.receipt import Told
 
 DOCS = "https://developer.vonage.com/en/messaging/sms/guides/troubleshooting-sms"
 WORDS = (

@@ -15,10 +15,10 @@ from typing import Any
 
 import redis
 
-from cluster.load import Posted
-from cluster.witness import Verdict, judge
+from cluster.rehearsal.load import Posted
+from cluster.rehearsal.verdict import Verdict, judge
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.core.notification import PRIORITIES, trigger_of
+from dispatcher.core.life.notification import PRIORITIES, trigger_of
 
 ENDS = ("settled", "cancelled", "suppressed")
 RESTS = ("dead", "held", *ENDS)

@@ -9,8 +9,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cluster.redis_server import RedisServer
-from cluster.state import MARKER, free_port, processes_of, reap
+from cluster.local.redis_server import RedisServer
+from cluster.local.state import MARKER, free_port, processes_of, reap
 
 FEW_BYTES = "--object-store-memory=78643200"  # the least: no message ever goes through it
 
@@ -76,7 +76,7 @@ class ForeignCluster:
 
     def dispatcher(self, *words: str) -> subprocess.CompletedProcess[str]:
         target = ("--ray-address", f"127.0.0.1:{self.gcs}", "--redis-url", self.redis.url)
-        return self.run("cluster.cli", *words, *target)
+        return self.run("cluster.cli.main", *words, *target)
 
     def replicas(self, marker: str = "") -> dict[int, str]:
         """Serve replicas of ours, of all nodes or of one: pid → application."""

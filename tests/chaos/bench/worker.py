@@ -25,9 +25,9 @@ import uvicorn
 from actors.intake import IntakeActor
 from actors.supervisor import SupervisorActor
 from actors.vendor import VendorActor
-from dispatcher.adapters.redis import scripts
-from dispatcher.core.message import Message
-from dispatcher.core.outcome import Outcome
+from dispatcher.adapters.redis import script_calls as scripts
+from dispatcher.core.life.message import Message
+from dispatcher.core.life.outcome import Outcome
 from serve_app.http import application
 from tests import skew
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dispatcher.adapters.vendors.fields import Options, Secret, Text
 from dispatcher.adapters.vendors.provider import Provider
-from dispatcher.core.message import Message
-from dispatcher.core.outcome import Outcome
+from dispatcher.core.life.message import Message
+from dispatcher.core.life.outcome import Outcome
 
 
 class PigeonOptions(Options):

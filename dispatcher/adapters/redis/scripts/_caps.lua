@@ -1,5 +1,5 @@
 -- Prologue of accept: recipient caps. A count is a list of the times at which the last ones were let through, newest
--- last; the rule is `has_room` of core/caps.py. The caps of one notification follow each other.
+-- last; the rule is `has_room` of core/accepting/caps.py. The caps of one notification follow each other.
 -- KEYS[first + n] a cap's list   ARGV[at + 3n] index of its notification, [+ 1] most, [+ 2] window ms; n from 0
 
 -- Which notifications have no room: {[index] = true}. Reads only; siblings to one recipient see each other.

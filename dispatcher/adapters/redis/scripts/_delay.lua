@@ -1,5 +1,5 @@
 -- Prologue of each script that dates a wait: delay time, in ms, is Redis TIME plus what it was ever set back by. It is at
--- least `at_least`, and never before the last one given. The rules: core/delay.py.
+-- least `at_least`, and never before the last one given. The rules: core/store/delay_time.py.
 -- `clock`: hash of `ahead` (what is added to TIME) and `dated` (the last one given). Writes: call it after the DEL.
 local function delay_time(clock, at_least)
   local t = redis.call('TIME')

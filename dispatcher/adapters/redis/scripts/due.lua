@@ -1,4 +1,4 @@
--- Read only: what is due. `due` is dated by delay time (core/delay.py), `delayed` by the wall clock.
+-- Read only: what is due. `due` is dated by delay time (core/store/delay_time.py), `delayed` by the wall clock.
 -- KEYS[1] due  [2] delayed  [3] clock   ARGV[1] at most of each  [2] prefix of records
 -- Reply {now ms, delay time ms, when the last wait was dated, {id, score, 1 if delayed, meta, expiry, tried}…}.
 local t = redis.call('TIME')

@@ -1,0 +1,351 @@
+"""How much of everything a load needs: a pure model over measured costs, each figure with its assumption.
+
+The costs come from a profile that `python -m benchmarks.profile` writes from this repository's benchmarks. The model is
+linear on purpose: `benchmarks.growth` measures whether cost per notification grows with backlog, vendors or what is
+retained, and `benchmarks.model_check` compares the model with rates its costs were not fitted to; docs/capacity.md
+holds what it found. What is not linear is stated: one Redis thread carries one cell, and a cell is an installation of
+its own with its own floors. So everything is counted for one cell, and multiplied by their number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from cluster.capacity.profile import BUSY, Profile, load_profile
+from dispatcher.core.plan.sizing import pool_size
+from dispatcher.errors import ConfigError
+
+DAY_S = 86_400
+GIB = 2**30
+MEMORY_RATIO = 0.8
+"""Intake refuses above this share of maxmemory (`limits.memory_ratio_max`)."""
+
+AOF_COPIES = 3
+"""The file may double before Redis rewrites it, and the rewrite is a third copy beside it."""
+
+INTAKE_MIN = 2
+"""Killing one of two intake replicas cost 3 of 7,500 requests, the only one 117."""
+
+REDIS_MEMORY_GIB_MAX = 64
+"""Of one Redis: more takes minutes to load, and that long nothing is accepted."""
+
+NODE_CORES = 8
+"""Of a machine: Ray's own processes run once on each."""
+
+OURS, BESIDE = ("intake", "haproxy", "vendors"), ("supervisor", "redis")
+ACTORS_MOST = 10**9
+SAME = 1.02
+"""Rates within it are one."""
+
+REPLICAS_MAX = 4
+"""`vendors.NAME.replicas_max` and `intake.replicas_max` where the configuration does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is asked. `channels`: messages of each channel per trigger."""
+
+    per_day: float
+    channels: Mapping[str, float]
+    peak_factor: float = 10.0
+    retention_s: float = DAY_S
+    outage_s: float = 3600.0
+    vendor_ms: float = 100.0
+    concurrency: int = 64
+
+    @property
+    def messages(self) -> float:
+        return sum(self.channels.values())
+
+    @property
+    def mean_per_s(self) -> float:
+        return self.per_day / DAY_S
+
+    @property
+    def peak_per_s(self) -> float:
+        return self.mean_per_s * self.peak_factor
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One line of the answer."""
+
+    what: str
+    value: float
+    unit: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One of `number` installations: its part of the peak, its replicas, and actors of each channel's first vendor."""
+
+    number: int
+    peak_per_s: float
+    replicas: int
+    actors: Mapping[str, int]
+
+
+def cell_of(load: Load, p: Profile) -> Cell:
+    memory, _ = _kept_bytes(load, p)
+    number = max(
+        1,
+        _processes(load.peak_per_s, p.redis_cpu_ms(load.messages), p.redis_cores_idle),
+        math.ceil(memory / GIB / REDIS_MEMORY_GIB_MAX),
+    )
+    each = load.peak_per_s / number
+    replicas = max(INTAKE_MIN, _processes(each, p.intake_cpu_ms_per_trigger, p.intake_cores_idle))
+    return Cell(number, each, replicas, {name: _actors(each * share, load, p) for name, share in load.channels.items()})
+
+
+def needs(load: Load, profile: Profile) -> list[Need]:
+    """Everything `load` needs, most visible first. The `because` of each line is the same whatever the load."""
+    p, peak, cell = profile, load.peak_per_s, cell_of(load, profile)
+    memory, disk = _kept_bytes(load, p)
+    used = cores_used(cell.peak_per_s, load.messages, cell.replicas, 2 * sum(cell.actors.values()), p)
+    cores = {part: cell.number * busy for part, busy in used.items()}
+    return [
+        Need("triggers, mean", load.mean_per_s, "/s", "evenly over the day"),
+        Need("triggers, peak", peak, "/s", f"{load.peak_factor:g} times the mean"),
+        Need("notifications, peak", peak * load.messages, "/s", f"{load.messages:g} per trigger"),
+        Need(
+            "cells",
+            cell.number,
+            "",
+            f"installations; Redis {BUSY:.0%} of a thread and {REDIS_MEMORY_GIB_MAX} GiB in each",
+        ),
+        Need(
+            "intake replicas",
+            cell.number * cell.replicas,
+            "",
+            f"{p.intake_cpu_ms_per_trigger:.2f} ms CPU a trigger, {BUSY:.0%} of a core; at least {INTAKE_MIN} a cell",
+        ),
+        *(
+            Need(f"vendor actors, {channel}", cell.number * actors, "", _actors_because(load, p))
+            for channel, actors in cell.actors.items()
+        ),
+        *_cpu(load, p, cores),
+        *_redis(load, p, cores["redis"], memory, disk),
+        *(
+            Need(f"contract rate, {channel}", peak * share, "/s", "of the first vendor, and of each that takes over")
+            for channel, share in load.channels.items()
+        ),
+    ]
+
+
+def settings_of(load: Load, profile: Profile) -> list[Need]:
+    """What the configuration of each cell must say, or its pools do not become what `needs` counts."""
+    cell = cell_of(load, profile)
+    return [
+        Need(
+            "set intake.replicas_min",
+            cell.replicas,
+            "",
+            f"in each cell: intake grows only when requests pile up; replicas_max, {REPLICAS_MAX} unless set, no less",
+        ),
+        *(
+            Need(
+                f"set replicas_max, {channel}",
+                actors,
+                "",
+                f"in each cell, vendors.NAME.replicas_max of each vendor of the channel; {REPLICAS_MAX} unless set",
+            )
+            for channel, actors in cell.actors.items()
+        ),
+    ]
+
+
+def reach(load: Load, profile: Profile) -> Need:
+    """Whether the CPU of a cell at its peak lies within the rates that were measured, or is extrapolated."""
+    rate, fitted, error = cell_of(load, profile).peak_per_s, profile.fitted_per_s, profile.error_percent
+    within = bool(fitted) and min(fitted) / SAME <= rate <= max(fitted) * SAME
+    rates = f"were fitted to {min(fitted):,.0f} to {max(fitted):,.0f} /s" if fitted else "do not say where they hold"
+    off = "never checked" if error is None else f"by model_check off by up to {error:g}%"
+    return Need(
+        "peak of a cell",
+        rate,
+        "/s, within" if within else "/s, BEYOND",
+        f"the CPU lines {rates} of one installation, and beyond that are EXTRAPOLATED; at other rates {off}",
+    )
+
+
+def _cpu(load: Load, p: Profile, cores: Mapping[str, float]) -> list[Need]:
+    """`cores`: busy at the peak, over all cells."""
+    ours = sum(cores[part] for part in OURS) / BUSY
+    installed = ours + sum(cores[part] for part in BESIDE) / BUSY
+    nodes = max(1, math.ceil(installed / NODE_CORES))
+    ray = (nodes * p.ray_cores_idle + load.peak_per_s * p.ray_cpu_ms_per_trigger / 1000) / BUSY
+    return [
+        Need(
+            "CPU cores, ours",
+            ours,
+            "cores",
+            f"intake, HAProxy {p.ingress_cpu_ms_per_trigger:.2f} ms a trigger, "
+            f"dispatch {p.dispatch_cpu_ms_per_notification:.2f} ms a notification, {BUSY:.0%} full",
+        ),
+        Need(
+            "CPU cores, all",
+            installed + ray,
+            "cores",
+            f"those, supervisor, Redis, and Ray's own {p.ray_cores_idle:.2f} on each {NODE_CORES}, {BUSY:.0%} full",
+        ),
+    ]
+
+
+def cores_used(per_s: float, messages: float, replicas: int, actors: int, p: Profile) -> dict[str, float]:
+    """Cores kept busy by one installation at `per_s` triggers of `messages` notifications each, by part.
+
+    `replicas` of intake and `actors` of vendors, those of idle fallbacks too, each have their idle cost.
+    """
+    return {
+        "intake": replicas * p.intake_cores_idle + per_s * p.intake_cpu_ms_per_trigger / 1000,
+        "haproxy": p.ingress_cores_idle + per_s * p.ingress_cpu_ms_per_trigger / 1000,
+        "vendors": actors * p.vendor_cores_idle + per_s * messages * p.dispatch_cpu_ms_per_notification / 1000,
+        "supervisor": p.supervisor_cores_idle + per_s * p.supervisor_cpu_ms_per_trigger / 1000,
+        "ray": p.ray_cores_idle + per_s * p.ray_cpu_ms_per_trigger / 1000,
+        "redis": p.redis_cores_idle + per_s * p.redis_cpu_ms(messages) / 1000,
+    }
+
+
+def _processes(per_s: float, cpu_ms: float, cores_idle: float) -> int:
+    """Processes of one core each that carry `per_s`."""
+    return math.ceil(round(per_s * cpu_ms / 1000 / (BUSY - cores_idle), 9))  # exactly full is not one more
+
+
+def _actors(per_s: float, load: Load, p: Profile) -> int:
+    """As many as the supervisor would give the pool when there is no backlog, and at least what their CPU needs."""
+    planned, live = 1, 0
+    while planned != live:  # it grows step by step, as the supervisor lets it
+        live = planned
+        planned = pool_size(
+            per_s,
+            load.vendor_ms / 1000,
+            backlog=0,
+            concurrency=load.concurrency,
+            rate_per_s=None,
+            live=live,
+            least=1,
+            most=ACTORS_MOST,
+        )
+    return max(planned, _processes(per_s, p.dispatch_cpu_ms_per_notification, p.vendor_cores_idle))
+
+
+def _actors_because(load: Load, p: Profile) -> str:
+    return (
+        f"the supervisor's rule at {load.vendor_ms:g} ms a call, {load.concurrency} at once; "
+        f"{p.dispatch_cpu_ms_per_notification:.2f} ms CPU each; as many again for its fallback"
+    )
+
+
+def _kept_bytes(load: Load, p: Profile) -> tuple[float, float]:
+    """Memory that Redis must be given, and its append-only file with the copies that a rewrite needs."""
+    queued = load.mean_per_s * load.outage_s * load.messages
+    retained = load.mean_per_s * load.retention_s * load.messages
+    memory = queued * p.queued_bytes_per_notification + retained * p.retained_bytes_per_notification
+    kept = queued * p.aof_kept_bytes_per_notification_queued + retained * p.aof_kept_bytes_per_notification_retained
+    return memory / MEMORY_RATIO, kept * AOF_COPIES
+
+
+def _redis(load: Load, p: Profile, busy: float, memory: float, disk: float) -> list[Need]:
+    cpu_ms = p.redis_cpu_ms(load.messages)
+    return [
+        Need("Redis CPU, peak", busy, "cores", f"{cpu_ms:.2f} ms a trigger with its notifications, one thread a cell"),
+        Need(
+            "Redis memory",
+            memory / GIB,
+            "GiB",
+            f"finished ones {load.retention_s:,.0f} s at {p.retained_bytes_per_notification:.0f} B a notification, "
+            f"an outage of {load.outage_s:,.0f} s at the mean rate queued at {p.queued_bytes_per_notification:.0f} B, "
+            f"{MEMORY_RATIO:.0%} of maxmemory",
+        ),
+        Need("Redis disk", disk / GIB, "GiB", f"the rewritten file × {AOF_COPIES}"),
+        Need(
+            "disk writes, peak",
+            load.peak_per_s * load.messages * p.aof_written_bytes_per_notification / 2**20,
+            "MiB/s",
+            f"{p.aof_written_bytes_per_notification:.0f} B a notification, fsynced",
+        ),
+    ]
+
+
+def whole(load: Load, profile: Profile) -> list[Need]:
+    """What is needed, what the configuration must say, and how far the answer reaches."""
+    return [*needs(load, profile), *settings_of(load, profile), reach(load, profile)]
+
+
+# ---- command
+
+
+def parse_channels(text: str) -> dict[str, float]:
+    """`sms,email=0.5`: messages per trigger, 1 unless said."""
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, share = part.strip().partition("=")
+        try:
+            found[name] = float(share or 1)
+        except ValueError:
+            found[name] = -1.0
+        if not name or not 0 < found[name] < math.inf:
+            raise ConfigError(f"--channels: {part!r} is not allowed: NAME or NAME=MESSAGES, above 0")
+    return found
+
+
+def shown(need: Need) -> str:
+    digits = 0 if not need.unit or need.value >= 100 else 1 if need.value >= 10 else 2
+    return f"{need.value:,.{digits}f} {need.unit}".strip()
+
+
+def as_text(need: Sequence[Need]) -> str:
+    width, values = max(len(n.what) for n in need), [shown(n) for n in need]
+    most = max(map(len, values))
+    return "\n".join(f"{n.what:{width}}  {value:>{most}}  {n.because}" for n, value in zip(need, values, strict=True))
+
+
+def as_markdown(answers: Mapping[float, Sequence[Need]]) -> str:
+    """One column per load, and the assumption behind each line, which is the same for all of them."""
+    first = next(iter(answers.values()))
+    lines = ["| | " + " | ".join(f"{per_day:,.0f} a day" for per_day in answers) + " | because |"]
+    lines.append("|---|" + "---:|" * len(answers) + "---|")
+    for n, need in enumerate(first):
+        values = " | ".join(shown(answer[n]) for answer in answers.values())
+        lines.append(f"| {need.what} | {values} | {need.because} |")
+    return "\n".join(lines)
+
+
+@click.command()
+@click.option("--per-day", multiple=True, required=True, type=click.FloatRange(min=1), help="triggers; may be repeated")
+@click.option("--peak-factor", default=10.0, show_default=True, type=click.FloatRange(min=1), help="peak over mean")
+@click.option("--channels", default="sms,email", show_default=True, help="NAME or NAME=MESSAGES per trigger")
+@click.option("--retention", "retention_s", default=float(DAY_S), show_default=True, help="seconds kept when finished")
+@click.option(
+    "--outage", "outage_s", default=3600.0, show_default=True, help="seconds of backlog to hold, at the mean rate"
+)
+@click.option("--vendor-ms", default=100.0, show_default=True, help="a vendor's usual answer")
+@click.option("--profile", "file", type=click.Path(path_type=Path), help="costs measured on your machine")
+@click.option("--markdown", is_flag=True, help="a table, one column per load")
+def capacity(
+    per_day: tuple[float, ...],
+    peak_factor: float,
+    channels: str,
+    retention_s: float,
+    outage_s: float,
+    vendor_ms: float,
+    file: Path | None,
+    markdown: bool,
+) -> None:
+    """CPU, actors, Redis memory and disk for a load, from measured costs; each figure says what it assumes."""
+    profile, parsed = load_profile(file), parse_channels(channels)
+    answers = {
+        count: whole(Load(count, parsed, peak_factor, retention_s, outage_s, vendor_ms), profile) for count in per_day
+    }
+    if markdown:
+        click.echo(as_markdown(answers))
+        return
+    for answer in answers.values():
+        click.echo(as_text(answer))
+        click.echo(f"costs measured on {profile.machine}\n")

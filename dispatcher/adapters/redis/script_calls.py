@@ -1,0 +1,140 @@
+"""The Lua scripts: loaded from files, each with the prologue it needs, run in one pipelined round trip."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import redis.asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from dispatcher.adapters.redis.connection import SharedConnection
+from dispatcher.errors import RefusedError, UnavailableError
+
+_FOLDER = Path(__file__).parent / "scripts"
+_PROLOGUES = {
+    "accept": ("_caps",),
+    "settle": ("_fence", "_finish"),
+    "withdraw": ("_finish",),
+    "discard": ("_finish",),
+    "retry": ("_delay", "_fence"),
+    "hold": ("_delay", "_fence"),
+    "claim": ("_record",),
+    "take": ("_delay", "_record"),
+    "keep_time": ("_delay",),
+    "postpone": ("_delay",),
+} | dict.fromkeys(("dead", "move", "drop"), ("_fence",))
+UNAVAILABLE = (RedisError, OSError, asyncio.TimeoutError)
+"""What a Redis that does not answer looks like. The change is maybe made."""
+
+
+class Script(NamedTuple):
+    sha: str
+    body: str
+
+
+class Call(NamedTuple):
+    """One script call of a pipeline."""
+
+    script: str
+    keys: Sequence[str]
+    args: Sequence[Any]
+
+
+@cache
+def script(name: str) -> Script:
+    body = "".join((_FOLDER / f"{part}.lua").read_text() for part in (*_PROLOGUES.get(name, ()), name))
+    return Script(hashlib.sha1(body.encode()).hexdigest(), body)
+
+
+class Client(redis.Redis):
+    """redis-py's client for single commands, and beside its pool the one connection that all scripts share."""
+
+    shared: SharedConnection
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        await self.shared.close()
+        await super().aclose(close_connection_pool)
+
+
+def client(url: str, *, timeout_s: float = 2.0, connections_max: int = 32, queues_s: float | None = None) -> Client:
+    """A client of the data path. It never re-sends by itself: redis-py would, and so claim or accept twice.
+
+    Scripts share one connection, whatever their number. Of single commands, beyond `connections_max` at once the next
+    is an error at once, or waits up to `queues_s` for its turn.
+    """
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "protocol": 2,  # the shapes of replies below are RESP2's
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_error": [],
+        "max_connections": connections_max,
+        "health_check_interval": 0,
+    }
+    if queues_s is None:
+        pool = redis.ConnectionPool.from_url(url, **options)
+    else:
+        pool = redis.BlockingConnectionPool.from_url(url, timeout=queues_s, **options)
+    made = Client(connection_pool=pool)
+    made.auto_close_connection_pool = True
+    made.shared = SharedConnection(pool.make_connection, timeout_s)
+    return made
+
+
+async def run(connection: Client, calls: Sequence[Call]) -> list[Any]:
+    """Run `calls` in one round trip; the answer holds a reply or the exception of each, in order.
+
+    A Redis that restarted has forgotten the scripts: only what it answered NOSCRIPT is sent again.
+    Raises UnavailableError when the connection broke: each call is maybe done.
+    """
+    try:
+        replies = await _send(connection, calls)
+        missing = [n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if missing:
+            for name in {calls[n].script for n in missing}:
+                await connection.script_load(script(name).body)
+            again = await _send(connection, [calls[n] for n in missing])
+            for n, reply in zip(missing, again, strict=True):
+                replies[n] = reply
+        return replies
+    except UNAVAILABLE as error:
+        raise UnavailableError(f"redis: {type(error).__name__}") from error
+
+
+async def run_one(connection: Client, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+    """Run one script; raises UnavailableError also for an error reply of it: RefusedError where a key is to blame."""
+    (reply,) = await run(connection, [Call(name, keys, args)])
+    return answered(reply, name)
+
+
+OF_THE_STORE = ("OOM", "MISCONF", "READONLY", "LOADING", "NOREPLICAS", "MASTERDOWN", "BUSY", "NOSCRIPT")
+"""Redis's words for what has nothing to do with the keys of a command; within a script's error as well."""
+
+
+def of_a_key(reply: Any) -> bool:
+    """Is it an error of the keys that were named, so that others are not concerned and the same again would be one?
+
+    Most of what is the store's has a class of its own in redis-py, which then takes the word out of the text.
+    """
+    return type(reply) is ResponseError and not any(word in str(reply) for word in OF_THE_STORE)
+
+
+def answered(reply: Any, asked: str) -> Any:
+    """The reply, if it is none of an error."""
+    if not isinstance(reply, Exception):
+        return reply
+    raise (RefusedError if of_a_key(reply) else UnavailableError)(f"redis: {asked}: {reply}") from reply
+
+
+async def _send(connection: Client, calls: Sequence[Call]) -> list[Any]:
+    return await connection.shared.ask(
+        [("EVALSHA", script(name).sha, len(keys), *keys, *args) for name, keys, args in calls]
+    )

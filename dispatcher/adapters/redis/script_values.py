@@ -1,0 +1,110 @@
+"""What is said to the scripts, and what their answers mean."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import Any
+
+from redis.exceptions import OutOfMemoryError
+
+from dispatcher.adapters.redis.keys import Keys
+from dispatcher.adapters.redis.script_calls import Call, of_a_key
+from dispatcher.core.life.decide import Dead, Decision, Drop, Hold, Move, Retry, Settle
+from dispatcher.core.life.notification import Claim, Lane, NewTrigger, State, trigger_of
+from dispatcher.errors import UnreadableError
+from dispatcher.ports import DueEntry, Held
+from dispatcher.wire import records
+
+
+def accept_call(k: Keys, retention_ms: int, trigger: NewTrigger) -> Call:
+    lanes = [k.lane(Lane(n.vendor, trigger.priority)) for n in trigger.notifications]
+    keys = [k.record(trigger.id), k.mailboxes, k.delayed, k.ledger, *lanes]
+    args: list[Any] = [
+        trigger.id,
+        trigger.body_hash,
+        records.encode_meta(trigger),
+        records.encode_data(trigger),
+        "" if trigger.send_at_ms is None else trigger.send_at_ms,
+        trigger.on_unknown,
+        trigger.expires_ms,
+        secrets.token_hex(8),
+        *(n.vendor for n in trigger.notifications),
+    ]
+    caps = [(i, cap) for i, n in enumerate(trigger.notifications) for cap in n.caps]
+    if caps:
+        keys += [k.cap(cap.key) for _, cap in caps]
+        args += [retention_ms, *(word for i, cap in caps for word in (i, cap.most, cap.per_ms))]
+    return Call("accept", keys, args)
+
+
+def decision_call(k: Keys, retention_ms: int, me: str, claim: Claim, decision: Decision, now_ms: int) -> Call:
+    n = claim.notification
+    index = n.id.rpartition(".")[2]
+    keys = [k.lane(claim.lane), k.record(trigger_of(n.id)), k.nil]
+    if isinstance(decision, Drop):
+        return Call("drop", keys, [claim.entry_id, me, index, "", 0, now_ms])
+    args: list[Any] = [
+        claim.entry_id,
+        me,
+        index,
+        records.encode_attempt(decision.attempt),
+        decision.attempts,
+        now_ms,
+    ]
+    match decision:
+        case Settle(attempt=attempt):
+            vendor = attempt.vendor if attempt else claim.lane.mailbox
+            return Call("settle", keys, [*args, "settled", retention_ms, vendor])
+        case Dead(reason=reason, attempt=attempt):
+            vendor = attempt.vendor if attempt else claim.lane.mailbox
+            return Call("dead", [*keys, k.dead], [*args, n.id, reason, vendor])
+        case Move(vendor=vendor, trail=trail, epoch=epoch):
+            lane = k.lane(Lane(vendor, n.priority))
+            return Call("move", [*keys, lane, k.mailboxes], [*args, n.id, vendor, records.encode_trail(trail), epoch])
+        case Retry(wait_ms=wait_ms, trail=trail):
+            return Call("retry", [*keys, k.due, k.clock], [*args, n.id, wait_ms, records.encode_trail(trail)])
+        case Hold(wait_ms=wait_ms):
+            return Call("hold", [*keys, k.held, k.clock], [*args, n.id, wait_ms])
+    raise AssertionError(decision)
+
+
+def decision_word(reply: Any) -> str:
+    if not isinstance(reply, Exception):
+        return str(reply)
+    return "REFUSED" if of_a_key(reply) else "ERROR"
+
+
+def accept_word(reply: Any) -> str:
+    if isinstance(reply, Exception):
+        # Redis 6 wraps a script's error, so that only its text tells; Redis 7 passes it on as it is.
+        if isinstance(reply, OutOfMemoryError) or "OOM" in str(reply):
+            return "FULL"
+        return "ERROR"
+    if isinstance(reply, list):
+        word, _, _, *suppressed = reply
+        return f"{word} {' '.join(map(str, suppressed))}" if suppressed else str(word)
+    return str(reply)
+
+
+def held_of(nid: str, row: Any) -> Held | None:
+    *fields, started, twin = row
+    try:
+        notification = records.decode_notification(nid, fields)
+    except UnreadableError:
+        return None
+    if notification is None or notification.state is not State.HELD or not started:
+        return None  # `started` is absent where an earlier version set the mark
+    started_ms, _, me = started.partition(" ")
+    return Held(notification, me.partition("/")[0], int(started_ms), twin is not None)
+
+
+def due_entry(nid: str, score: str, delayed: int, text: str, expires: str, tried: str) -> DueEntry:
+    try:
+        meta: dict[str, Any] = json.loads(text) if text else {"n": [], "p": "normal"}
+        index = int(nid.rpartition(".")[2])
+        chain = tuple(meta["n"][index]["ch"]) if index < len(meta["n"]) else ()
+        priority, expires_ms = str(meta["p"]), int(expires or 0)
+    except (LookupError, TypeError, ValueError):
+        return DueEntry(nid, score, bool(delayed), (), (), "", 0, readable=False)
+    return DueEntry(nid, score, bool(delayed), chain, records.decode_trail(tried).tried, priority, expires_ms)

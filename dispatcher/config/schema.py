@@ -1,0 +1,55 @@
+"""The JSON Schema of the configuration file, for editors, with the options of every registered provider."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dispatcher.adapters.vendors import all_providers
+from dispatcher.adapters.vendors.provider import Provider
+from dispatcher.config.meanings import add_all_meanings, add_meanings
+from dispatcher.config.settings import Settings, VendorSettings
+
+REFERENCE = {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*\}|^file:/", "description": "a reference"}
+
+
+def settings_schema() -> dict[str, Any]:
+    """Return the schema. Any option may be a reference instead of its value, and an absent option may be null.
+
+    A vendor is one of as many shapes as there are providers; `adapter` tells them apart.
+    """
+    schema = add_all_meanings(Settings.model_json_schema(), Settings.__name__)
+    providers = [one for _, one in sorted(all_providers().items()) if isinstance(one, Provider)]
+    common = schema["$defs"].pop(VendorSettings.__name__)
+    for one in providers:
+        schema["$defs"][f"vendor_{one.name}"] = _vendor(common, one)
+    shapes = [{"$ref": f"#/$defs/vendor_{one.name}"} for one in providers]
+    mapping = {one.name: f"#/$defs/vendor_{one.name}" for one in providers}
+    vendors = schema["properties"]["vendors"]
+    for place in ("patternProperties", "additionalProperties"):
+        if place in vendors:
+            shape = {"oneOf": shapes, "discriminator": {"propertyName": "adapter", "mapping": mapping}}
+            vendors[place] = dict.fromkeys(vendors[place], shape) if place == "patternProperties" else shape
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Dispatcher configuration"}
+
+
+def _vendor(common: dict[str, Any], one: Provider) -> dict[str, Any]:
+    options = add_meanings(one.options.model_json_schema(), one.options.__name__)
+    options["properties"] = {name: _or_reference(field) for name, field in options["properties"].items()}
+    definitions = options.pop("$defs", {})
+    assert not definitions, f"{one.name}: options are flat, so that references can stand for each"
+    properties = {
+        **common["properties"],
+        "adapter": {"const": one.name, "type": "string"},
+        "channel": {"enum": list(one.channels), "type": "string"},
+        "options": options,
+    }
+    required = [*common.get("required", []), *(["options"] if options.get("required") else [])]
+    return {**common, "title": f"A vendor of {one.name}", "properties": properties, "required": required}
+
+
+def _or_reference(field: dict[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {name: field[name] for name in ("title", "default", "description") if name in field}
+    value = {name: part for name, part in field.items() if name not in kept}
+    if value.get("type") == "string" and not set(value) & {"pattern", "enum", "const", "maxLength"}:
+        return {**kept, **value}  # a reference is a text already
+    return {**kept, "anyOf": [*value.get("anyOf", [value]), REFERENCE]}

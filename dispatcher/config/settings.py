@@ -1,0 +1,409 @@
+"""The one YAML file, validated; read once in a composition root and handed down whole, as a dict, to other processes.
+
+Secrets stay references (`${NAME}`, `file:/path`) in here, because Ray stores and shows what it is handed; the process
+that uses an option resolves it (`references`). Whatever is wrong becomes one `ConfigError` that names each
+dotted field, its value and what is allowed; values below `options` are never shown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from dispatcher.adapters.vendors import provider
+from dispatcher.adapters.vendors.fields import url_fault
+from dispatcher.core.accepting.caps import identity
+from dispatcher.core.accepting.quiet_hours import zone
+from dispatcher.core.life.outcome import Meaning, Rule
+from dispatcher.core.life.retry import REFUSED_WAITS_S
+from dispatcher.errors import ConfigError
+from dispatcher.templates.compile import faults
+from dispatcher.templates.source import TemplateSource
+
+Channel = Literal["sms", "email", "push", "webhook", "chat"]
+Priority = Literal["high", "normal", "bulk"]
+OnUnknown = Literal["resend", "hold"]
+
+VendorName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
+EventName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$")]
+TemplateName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,80}$")]
+CountryCode = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
+
+ClockTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveS = Annotated[float, Field(gt=0)]
+Percent = Annotated[float, Field(gt=0, le=100)]
+Ratio = Annotated[float, Field(ge=0, le=1)]
+
+
+def _known_zone(name: str) -> str:
+    zone(name)
+    return name
+
+
+def _known_adapter(name: str) -> str:
+    try:
+        provider(name)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    return name
+
+
+def _callable_url(url: str) -> str:
+    fault = url_fault(url)
+    if fault is not None:
+        raise ValueError(fault)
+    return url
+
+
+Adapter = Annotated[str, AfterValidator(_known_adapter)]
+
+
+class _Section(BaseModel):
+    """Strict: `"10"` is no number, an unknown field is an error, and nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class BreakerSettings(_Section):
+    """When a vendor's breaker opens, for how long, and how it probes. Rates are percent of the window's calls."""
+
+    window_s: PositiveInt = 10  # long enough for 20 calls at 2/s, short enough to forget the outage before
+    min_calls: PositiveInt = 20  # a rate over fewer calls is noise
+    failure_rate: Percent = 50.0  # half failing: the next vendor is better
+    slow_rate: Percent = 80.0  # slow is worse than down only when nearly all calls are
+    slow_duration_s: PositiveS = 5.0  # half the default time-out; no healthy vendor answers later
+    consecutive_failures: PositiveInt = 10  # opens at once under load, before the window has its minimum
+    open_wait_s: PositiveS = 5.0  # most vendor hiccups are over by then
+    open_wait_multiplier: Annotated[float, Field(ge=1)] = 2.0  # each further opening waits twice as long
+    open_wait_s_max: PositiveS = 300.0  # a vendor that is back is found within five minutes
+    open_wait_jitter: Ratio = 0.5  # replicas must not probe together; applied downward, so the maximum holds
+    half_open_calls: PositiveInt = 5  # enough to tell luck from health, few enough to lose
+    half_open_max_wait_s: Annotated[float, Field(ge=0)] = 30.0  # a lost probe must not hold it; 0: wait for ever
+    per: Literal["vendor", "country"] = "vendor"  # country: one that fails alone is cut off alone; sms only
+
+
+def _regex(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"must be a regular expression: {error}") from None
+    return text
+
+
+class RuleSettings(_Section):
+    """An operator's own reading of a vendor's words, searched in `reason: text`. The first rule that fits wins.
+
+    The vendor's text reaches rules only; it is never stored or logged.
+    """
+
+    match: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_regex)]
+    means: Literal["final", "deferred", "route", "account", "unlisted", "rate", "vendor", "unknown"]
+    wait_s: Annotated[float, Field(gt=0, le=86_400)] | None = None  # for account and rate; None: the usual wait
+
+
+class VendorSettings(_Section):
+    """One account at a provider. `options` are the adapter's own (base_url, credentials…), still unresolved."""
+
+    adapter: Adapter
+    channel: Channel
+    options: dict[str, Any] = Field(default_factory=dict, repr=False)
+    timeout_s: PositiveS = 10.0  # total deadline of one call: past it the answer is worth less than another vendor's
+    concurrency_min: PositiveInt = 8  # per actor: what a vendor that grows slow under load still gets at once
+    concurrency_max: PositiveInt = 64  # per actor: 640 calls/s at 100 ms, and few enough sockets for any vendor
+    rate_per_s: PositiveS | None = None  # over all actors; None: the contract names no limit
+    replicas_min: PositiveInt = 1  # with none, nobody drains the mailbox
+    replicas_max: PositiveInt = 4  # one actor carries most accounts; more than this is a decision about cost
+    breaker: BreakerSettings = BreakerSettings()
+    rules: Annotated[list[RuleSettings], Field(max_length=100)] = []  # what this vendor's own words mean, see docs
+
+
+class RouteMatch(_Section):
+    """What a route applies to. An empty list matches all; an unknown country matches only an empty list."""
+
+    country: list[CountryCode] = []
+    tenant: list[str] = []
+    priority: list[Priority] = []
+
+
+class RouteSettings(_Section):
+    """The ordered chain of vendors for a channel and a match. Routes are tried in order, the first match wins."""
+
+    channel: Channel
+    chain: Annotated[list[VendorName], Field(min_length=1)]
+    match: RouteMatch = RouteMatch()
+
+
+class EventNotification(_Section):
+    channel: Channel
+    template: TemplateName
+
+
+class QuietHours(_Section):
+    """Clock times, quoted as "21:00", where the recipient is: `recipient.time_zone` of a request, else `time_zone`.
+
+    A trigger that is accepted within them is sent at their end, and its `expires_in_s` counts from there. Priority
+    `high` is sent at once: somebody waits for it.
+    """
+
+    begin: ClockTime
+    end: ClockTime
+    time_zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"  # of recipients that name none
+
+
+class EventSettings(_Section):
+    """What a trigger of this event expands into. A request may override the last three."""
+
+    notifications: Annotated[list[EventNotification], Field(min_length=1, max_length=20)]
+    on_unknown: OnUnknown = "resend"  # at least once: for a receipt, a rare repeat is better than none
+    expires_in_s: Annotated[int, Field(ge=1, le=604_800)] = 86_400  # a day: longer outages make old news
+    priority: Priority = "normal"  # high is for codes people wait for
+    quiet_hours: QuietHours | None = None  # None: at any time, as for what somebody has just done
+
+
+class TemplateSettings(_Section):
+    """A template given by the file; stored as a new version when the file's own text has changed since it last was.
+
+    One that was changed over the API stays as it is until then.
+    """
+
+    subject: str | None = None
+    text: Annotated[str, Field(min_length=1)]
+    html: str | None = None
+
+
+class RecipientCap(_Section):
+    """At most `max` messages of a channel to one recipient in any `per_s` seconds; what is more is `suppressed`.
+
+    Each tenant's are counted for themselves. Empty lists mean all: also `high`, unless it has a cap of its own.
+    """
+
+    channel: Channel
+    max: Annotated[int, Field(ge=1, le=1_000)]  # so many times are kept of each recipient, ten bytes each
+    per_s: Annotated[int, Field(ge=1, le=2_678_400)]  # up to 31 days
+    priority: list[Priority] = []
+    event: list[EventName] = []
+
+
+class LimitsSettings(_Section):
+    """What intake refuses, and when."""
+
+    body_bytes_max: PositiveInt = 262_144  # 256 KiB: hundreds of times a checkout's body, and one parse stays short
+    batch_bytes_max: PositiveInt = 4_194_304  # 1,000 items of 4 KiB
+    batch_items_max: PositiveInt = 1_000  # one item's share of a batch stays worth a status of its own
+    json_depth_max: Annotated[int, Field(ge=3, le=64)] = 16  # a request itself needs four
+    accept_deadline_s: PositiveS = 0.8  # a durable write later than this is 503, so that a caller has it within 1 s
+    # An hour of 116/s: a dead vendor refuses its own channel first. Of a priority and all above it (core/limits/lanes).
+    queued_max_per_vendor: PositiveInt = 400_000
+    memory_ratio_max: Annotated[float, Field(gt=0, lt=1)] = 0.8  # of maxmemory; the rest lets draining always work
+    sms_countries: list[CountryCode] | None = None  # None: all; a list stops premium-rate and foreign-number fraud
+    recipient_caps: Annotated[
+        list[RecipientCap], Field(max_length=20)
+    ] = []  # none: who is sent how much is yours to see
+
+
+class RetrySettings(_Section):
+    """When to try again, until the time to live: exponential with full jitter, seconds."""
+
+    attempts_max: PositiveInt = 8  # tries that may have arrived: each could be a repeat for the recipient
+    base_s: PositiveS = 1.0  # the first wait's upper bound; it doubles with each wait
+    cap_s: PositiveS = 300.0  # the longest open wait of a breaker, so that a closed one is met
+    # After every vendor refused the message itself: minutes for greylisting, then hours; the last one repeats.
+    refused_waits_s: Annotated[list[PositiveS], Field(min_length=1, max_length=20)] = list(REFUSED_WAITS_S)
+
+
+class RetentionSettings(_Section):
+    finished_s: PositiveInt = 86_400  # a day of look-ups and repeated keys; 10 M/day × this is the memory bill
+
+
+class RedriveSettings(_Section):
+    """How fast dead letters go back into one mailbox, over all replicas and operators."""
+
+    per_s: PositiveS = 500.0  # a million in 34 minutes; more would make checkouts wait for its fsyncs
+    slow_per_s: PositiveS = 5.0  # while a vendor of the chain is open or recovering: about as many as its probes
+
+
+class ReceiptSettings(_Section):
+    """Call-backs of vendors. Both or neither; without them no vendor is asked for any."""
+
+    public_url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$"), AfterValidator(_callable_url)] | None = (
+        None  # as vendors reach us, without /v1/receipts
+    )
+    secret: str | None = Field(default=None, repr=False)  # a reference; who has it can say that a message arrived
+
+
+class CourierSettings(_Section):
+    """How a vendor actor claims and settles."""
+
+    settle_interval_ms: Annotated[int, Field(ge=1, le=1_000)] = 100  # a kill may repeat this much; 10 ms slowed accepts
+    settle_stall_s: PositiveS = 1.0  # nothing starts while an outcome is unsettled for this long
+    stuck_s: PositiveS = 30.0  # work waits and nothing is done for so long: the actor is replaced
+    take_s: PositiveS = 0.5  # takes from dead incarnations; with 2 s of silence, within three seconds after a kill
+    audit_s: PositiveS = 5.0  # reads its own pending list; a lost answer is rare
+    claim_pace_ms: Annotated[int, Field(ge=0, le=1_000)] = 15  # each claim is an fsync that accepts wait for
+    claim_block_ms: Annotated[int, Field(ge=1, le=1_000)] = 200  # wakes a paused claim often enough to stop quickly
+    look_ups_per_s: PositiveS = 5.0  # of what is held, per actor; 100 held are asked about within 20 s
+
+
+class SupervisionSettings(_Section):
+    """Beats and silence, milliseconds; when new work comes back to a vendor."""
+
+    beat_ms: PositiveInt = 250  # eight chances within the silence
+    silence_ms: PositiveInt = 2_000  # longer than a pause of the loop, short enough for a take within three seconds
+    report_ms: PositiveInt = 500  # evidence spread over replicas is summed this often
+    dwell_s: Annotated[float, Field(ge=0)] = 60.0  # of a vendor that comes and goes: two switches a minute; 0: none
+
+
+class IntakeSettings(_Section):
+    replicas_min: PositiveInt = 2  # killing one of two cost 3 of 7,500 requests, the only one 117
+    replicas_max: Annotated[int, Field(ge=1)] = 4  # beyond this Redis's fsync is the limit
+    ongoing_target: PositiveInt = 200  # requests in hand of each; a healthy one has ten at 1,157/s
+    group_commit_max: PositiveInt = 64  # one pipelined round trip; more only lengthens the first one's wait
+
+
+class Settings(_Section):
+    """The whole file. `parse_settings(settings.model_dump(mode="json"))` gives an equal value."""
+
+    vendors: dict[VendorName, VendorSettings] = {}
+    routes: list[RouteSettings] = []
+    events: dict[EventName, EventSettings] = {}
+    templates: dict[TemplateName, TemplateSettings] = {}
+    limits: LimitsSettings = LimitsSettings()
+    retry: RetrySettings = RetrySettings()
+    retention: RetentionSettings = RetentionSettings()
+    redrive: RedriveSettings = RedriveSettings()
+    receipts: ReceiptSettings = ReceiptSettings()
+    courier: CourierSettings = CourierSettings()
+    supervision: SupervisionSettings = SupervisionSettings()
+    intake: IntakeSettings = IntakeSettings()
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+
+
+def parse_settings(data: Mapping[str, Any]) -> Settings:
+    """Validates one whole configuration; every fault found is a line of the `ConfigError`."""
+    try:
+        settings = Settings.model_validate(dict(data))
+    except ValidationError as error:
+        raise ConfigError("\n".join(_fault(dict(item)) for item in error.errors(include_url=False))) from None
+    crossed = list(_cross_faults(settings))
+    if crossed:
+        raise ConfigError("\n".join(crossed))
+    return settings
+
+
+def read_rules(rules: Sequence[RuleSettings]) -> tuple[Rule, ...]:
+    """Return the operator's rules, compiled."""
+    return tuple(Rule(re.compile(rule.match, re.IGNORECASE), Meaning(rule.means), rule.wait_s) for rule in rules)
+
+
+# Faults --------------------------------------------------------------------------------------------------------------
+
+
+def _fault(error: dict[str, Any]) -> str:
+    """One line for one of pydantic's errors: field, value, what is allowed."""
+    loc: tuple[str | int, ...] = error["loc"]
+    if error["type"] == "extra_forbidden":  # the value is not shown: it may be a secret in the wrong place
+        return f"{_dotted(loc)}: not a known field, allowed: {names(_model_at(loc[:-1]))}"
+    if error["type"] == "missing":
+        return f"{_dotted(loc)}: missing, it is required"
+    value = "a value not shown" if "options" in loc else shown(error["input"])
+    if loc[-1:] == ("[key]",):
+        return f"{_dotted(loc[:-1])}: the name {value} is not allowed: {error['msg']}"
+    return f"{_dotted(loc)}: {value} is not allowed: {error['msg']}"
+
+
+def _cross_faults(settings: Settings) -> Iterator[str]:
+    """What no single field can tell: names that must exist, pairs that must be in order."""
+    yield from _order_faults(settings)
+    receipts = settings.receipts
+    for name, other in (("public_url", "secret"), ("secret", "public_url")):
+        if getattr(receipts, name) is None and getattr(receipts, other) is not None:
+            yield f"receipts.{name}: missing, {other} is there"
+    routed = {route.channel for route in settings.routes}
+    for name, vendor in settings.vendors.items():
+        refused = provider(vendor.adapter).refuse_channel(name, vendor.channel)
+        if refused is not None:
+            yield refused
+        if vendor.breaker.per == "country" and vendor.channel != "sms":
+            yield f"vendors.{name}.breaker.per: 'country' is not allowed: only sms has one, this is {vendor.channel}"
+    for index, route in enumerate(settings.routes):
+        able = [name for name, vendor in settings.vendors.items() if vendor.channel == route.channel]
+        for place, name in enumerate(route.chain):
+            if name not in able:
+                yield f"routes.{index}.chain.{place}: {name!r} is not allowed: {route.channel} has {_list(able)}"
+            if name in route.chain[:place]:
+                yield f"routes.{index}.chain.{place}: {name!r} is not allowed: it is in this chain already"
+    caps = [identity(cap) for cap in settings.limits.recipient_caps]
+    for index, cap in enumerate(caps):
+        if cap in caps[:index]:
+            yield f"limits.recipient_caps.{index}: counts the same as entry {caps.index(cap)}, one of them is enough"
+    for name, given in settings.templates.items():
+        for part, why in faults(TemplateSource(name, given.text, given.subject, given.html)):
+            yield f"templates.{name}.{part}: it does not compile: {why}"
+    for event, definition in settings.events.items():
+        for index, wanted in enumerate(definition.notifications):
+            at = f"events.{event}.notifications.{index}"
+            template = settings.templates.get(wanted.template)
+            if wanted.channel not in routed:
+                yield f"{at}.channel: {wanted.channel!r} is not allowed: routes carry {_list(sorted(routed))}"
+            if template is None:
+                yield f"{at}.template: {wanted.template!r} is not allowed: templates are {_list(settings.templates)}"
+            elif wanted.channel == "email" and not template.subject:
+                yield f"templates.{wanted.template}.subject: missing, {at} sends it by email"
+
+
+def _order_faults(settings: Settings) -> Iterator[str]:
+    """Pairs of bounds: the second may not be below the first."""
+    pairs: list[tuple[str, _Section, str, str]] = [
+        ("intake", settings.intake, "replicas_min", "replicas_max"),
+        ("retry", settings.retry, "base_s", "cap_s"),
+        ("supervision", settings.supervision, "beat_ms", "silence_ms"),
+        ("limits", settings.limits, "body_bytes_max", "batch_bytes_max"),
+        ("redrive", settings.redrive, "slow_per_s", "per_s"),
+    ]
+    for name, vendor in settings.vendors.items():
+        pairs.append((f"vendors.{name}", vendor, "replicas_min", "replicas_max"))
+        pairs.append((f"vendors.{name}.breaker", vendor.breaker, "open_wait_s", "open_wait_s_max"))
+    for at, section, low, high in pairs:
+        least, given = getattr(section, low), getattr(section, high)
+        if given < least:
+            yield f"{at}.{high}: {given} is not allowed: at least {low}, {least}"
+
+
+def _model_at(loc: tuple[str | int, ...]) -> type[BaseModel] | None:
+    """The model that describes the field at `loc`, walking annotations through dicts and lists."""
+    model: Any = Settings
+    for part in loc:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            field = model.model_fields.get(str(part))
+            model = field.annotation if field else None
+        else:  # dict[name, X] or list[X]: the key or index leads to X
+            model = (get_args(model) or (None,))[-1]
+    return model if isinstance(model, type) and issubclass(model, BaseModel) else None
+
+
+def _dotted(loc: tuple[str | int, ...]) -> str:
+    return ".".join(str(part) for part in loc) or "the file"
+
+
+def names(model: type[BaseModel] | None) -> str:
+    return _list(model.model_fields) if model else "none"
+
+
+def _list(names: Mapping[str, Any] | list[str] | tuple[str, ...]) -> str:
+    return ", ".join(names) or "none"
+
+
+def shown(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"

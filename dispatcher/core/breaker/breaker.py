@@ -1,0 +1,440 @@
+"""The circuit breaker: a synchronous state machine without lock, IO, timer, clock or random source of its own.
+
+Rules:
+
+1. Time (`now_ns`, monotonic) is an argument; what happened comes back as events (`drain_events`).
+2. `generation` rises by exactly one for each new state object: every transition, same-kind ones and reset included.
+3. A permit carries the generation that granted it. A later result is *late*: counted by nobody, no transition.
+4. A verdict falls only when a result is recorded, on successes as well as failures. Passing time opens nothing, except
+   that calls in flight for too long count as what they will be (stall detection).
+5. Leaving a state cancels its timer, also by reset.
+6. From half-open the way back is staged: probes, then growing shares of the former traffic, each a generation with a
+   verdict of its own. The state stays `half_open`; `share` says how much; any bad verdict opens.
+7. A stay of probes ends: by its verdict, or its timer. Permits given back are handed out again, but a stay hands out at
+   most `probe_grants` times its permits; when nothing was counted by its end, the next stay begins.
+8. A process may die: `snapshot` and `restore` carry on in another one, in durations, without the permits.
+
+| state | acquire | result recorded, judged | leaves by itself |
+|---|---|---|---|
+| closed | granted | yes → open | no |
+| open | refused until the wait is over | no (`late=COUNT`: recorded, not judged) | acquire after it, timer at it |
+| half_open | while permits last | yes → open or closed | verdict, timer |
+| disabled | granted | no | no |
+| metrics_only | granted | yes, events only | no |
+| forced_open | refused | no | no |
+
+Semantics of resilience4j 2.4.0, to the bit, with `late=COUNT` and the extras off; recorded vectors are the gate
+(`tests/data`). Extras, each with a switch in `BreakerConfig`: consecutive failures, jitter, half-open minimum of its
+own, probe leases (a lost probe counts as failed when its lease ends), stall detection, early verdict, memory of former
+openings, staged recovery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from dispatcher.core.breaker.config import MS_NS, BreakerConfig, BreakerState, Late
+from dispatcher.core.breaker.in_flight import InFlight
+from dispatcher.core.breaker.values import (
+    BreakerEvent,
+    BreakerMetrics,
+    BreakerResult,
+    BreakerSnapshot,
+    EventKind,
+    IllegalTransitionError,
+    Permit,
+    Refused,
+)
+from dispatcher.core.breaker.window import CountWindow, EmptyWindow, TimeWindow, Window, window_of
+
+__all__ = [
+    "Breaker",
+    "BreakerConfig",
+    "BreakerEvent",
+    "BreakerMetrics",
+    "BreakerResult",
+    "BreakerSnapshot",
+    "BreakerState",
+    "EventKind",
+    "IllegalTransitionError",
+    "Late",
+    "Permit",
+    "Refused",
+]
+
+S = BreakerState
+ILLEGAL = {(S.CLOSED, S.HALF_OPEN), (S.METRICS_ONLY, S.OPEN), (S.METRICS_ONLY, S.HALF_OPEN)}
+"""The operator transitions that raise and change nothing; every other is legal, self-transitions included."""
+
+
+class Breaker:
+    """One breaker, owned by one actor. No await may stand between `acquire` and what it permits being noted."""
+
+    def __init__(self, config: BreakerConfig, now_ns: int, chance: Callable[[], float] = lambda: 0.0) -> None:
+        self.config, self._chance = config, chance
+        self.state = S.CLOSED
+        self.generation = 0
+        self._attempts = 0
+        self._window: Window = EmptyWindow()
+        self._min = config.min_calls_effective
+        self._not_permitted = 0
+        self._permits = 0
+        self._granted = 0  # in this half-open stay, those given back included
+        self._deadline_ns: int | None = None  # of the open wait
+        self._timer: tuple[int, BreakerState] | None = None
+        self._announced: set[EventKind] = set()
+        self._in_a_row = 0
+        self._in_flight = InFlight(config.slow_ns)
+        self._answered_ns = now_ns  # the last success
+        self._looked_ns = now_ns  # until when the calls in flight were judged
+        self._closed_ns = now_ns
+        self._stage = 0
+        self._events: list[BreakerEvent] = []
+        if config.initial in (S.OPEN, S.FORCED_OPEN, S.HALF_OPEN):
+            self._attempts = 1
+        self._fresh_window()
+        self._begin(config.initial, now_ns, None)
+
+    # ---- calls
+
+    def acquire(self, now_ns: int) -> Permit | Refused:
+        """A permit, or a refusal with the time until trying makes sense."""
+        if self.state is S.OPEN and self._deadline_ns is not None and now_ns > self._deadline_ns:
+            self._enter(S.HALF_OPEN, now_ns, "wait over")
+        granted = self.state in (S.CLOSED, S.DISABLED, S.METRICS_ONLY)
+        if self.state is S.HALF_OPEN and (self._stage or self._probe_left()):
+            self._permits -= 1
+            self._granted += 1
+            granted = True
+        if not granted:
+            self._not_permitted += 1
+            self._emit(EventKind.NOT_PERMITTED)
+            return Refused(self.state, self.retry_after_ns(now_ns))
+        permit = Permit(self.generation)
+        if self.config.stall_detection:
+            self._in_flight.watch(permit, now_ns)
+        if self.state is S.HALF_OPEN and self.config.probe_lease_ms:
+            self._in_flight.lease(permit, now_ns + self.config.probe_lease_ms * MS_NS)
+        return permit
+
+    def record(self, permit: Permit, result: BreakerResult, duration_ns: int, now_ns: int) -> None:
+        """Tell how the call of `permit` ended. A second report, or a late one, changes nothing."""
+        if not self._settle(permit):
+            return
+        if result not in (BreakerResult.SUCCESS, BreakerResult.FAILURE):
+            self._give_back()
+            if result is BreakerResult.IGNORED:
+                self._emit(EventKind.IGNORED)
+            return
+        failed = result is BreakerResult.FAILURE
+        if not failed:
+            self._answered_ns = now_ns
+        self._emit(EventKind.ERROR if failed else EventKind.SUCCESS)
+        self._add(failed, duration_ns > self.config.slow_ns, now_ns)
+
+    def release(self, permit: Permit) -> None:
+        """The call was never made: give its permit back."""
+        if self._settle(permit):
+            self._give_back()
+
+    def tick(self, now_ns: int) -> None:
+        """Fire due timers in due order, each as if the clock stood at its due time, and end overdue leases."""
+        while True:
+            due = self.next_deadline_ns()
+            if due is None or due > now_ns:
+                if self._judge_stalled(now_ns):
+                    continue  # its wait may be over by now
+                return
+            lease = self._in_flight.next_lease()
+            if self._timer is not None and self._timer[0] == due:
+                self._on_timer(self._timer[1], due)
+            elif lease is not None and self._settle(lease[0]):
+                self._emit(EventKind.ERROR)
+                self._add(True, False, due)
+
+    def _on_timer(self, to: BreakerState, due_ns: int) -> None:
+        if self.state is S.OPEN:
+            self._enter(to, due_ns, "wait over")
+        elif self._stage:
+            self._judge_stage(due_ns)
+        elif self.config.idle_half_open_stays and self._permits == self.config.half_open_calls:
+            self._enter(S.HALF_OPEN, due_ns, "")  # no call counted: nothing failed, and the next stay begins
+        else:
+            self._enter(to, due_ns, "no verdict in time")
+
+    def next_deadline_ns(self) -> int | None:
+        """When a timer or a lease will be due. Calls in flight are judged at every `tick` besides."""
+        lease = self._in_flight.next_lease()
+        times = (None if lease is None else lease[1], None if self._timer is None else self._timer[0])
+        return min((time for time in times if time is not None), default=None)
+
+    # ---- operators and hints
+
+    def force(self, to: BreakerState, now_ns: int) -> None:
+        """An operator's transition. Raises IllegalTransitionError and changes nothing where there is none."""
+        if (self.state, to) in ILLEGAL:
+            raise IllegalTransitionError(f"{self.state.value} → {to.value}")
+        self._enter(to, now_ns, "operator")
+
+    def force_open_for(self, duration_ns: int, now_ns: int, reason: str = "operator") -> None:
+        """Open for exactly `duration_ns`; attempts are not raised."""
+        if self.state is S.METRICS_ONLY:
+            raise IllegalTransitionError("metrics_only → open")
+        self._enter(S.OPEN, now_ns, reason, duration_ns)
+
+    def open_for(self, duration_ns: int, now_ns: int, reason: str = "hint") -> None:
+        """A vendor's own word (Retry-After, bad account): acts from closed and half-open; the longest wait caps it."""
+        if self.state in (S.CLOSED, S.HALF_OPEN):
+            self.force_open_for(min(duration_ns, self.config.open_wait_ms_max * MS_NS), now_ns, reason)
+
+    def trip(self, now_ns: int, reason: str) -> None:
+        """Open as after a bad verdict, on evidence from outside the window. Acts from closed only."""
+        if self.state is S.CLOSED:
+            self._enter(S.OPEN, now_ns, reason)
+
+    def reset(self, now_ns: int) -> None:
+        """Closed and fresh, from anywhere."""
+        self._enter(S.CLOSED, now_ns, "reset")
+        self._events.append(BreakerEvent(EventKind.RESET))
+
+    # ---- across a restart
+
+    def snapshot(self, now_ns: int) -> BreakerSnapshot:
+        """What a successor needs to go on where this one is."""
+        return BreakerSnapshot(
+            state=self.state,
+            attempts=self._attempts,
+            wait_ns=self.retry_after_ns(now_ns),
+            stage=self._stage,
+            closed_ns=now_ns - self._closed_ns,
+            in_a_row=self._in_a_row,
+            not_permitted=self._not_permitted,
+            rows=self._window.rows(now_ns),
+            least=self._min,
+        )
+
+    def restore(self, was: BreakerSnapshot, age_ns: int, now_ns: int) -> None:
+        """Go on where `was` stood, taken `age_ns` ago: a generation of its own, late for all permits before it.
+
+        An open wait goes on with what is left of it; half-open begins its stage again, with all of its permits.
+        """
+        before, config = self.state, self.config
+        self._attempts = was.attempts
+        self._closed_ns = now_ns - was.closed_ns - age_ns
+        self._begin(was.state, now_ns, max(0, was.wait_ns - age_ns))
+        stage = min(was.stage, len(config.ramp))
+        if was.state is S.HALF_OPEN and stage:
+            self._begin_stage(stage, now_ns)
+        elif was.state is S.OPEN:
+            self._window, self._min = window_of(was.rows, age_ns, now_ns), was.least
+            self._not_permitted = was.not_permitted
+        elif was.state is S.CLOSED and was.rows.kind == config.window_type:
+            self._window = window_of(replace(was.rows, size=config.window_size), age_ns, now_ns)
+            self._in_a_row = was.in_a_row
+        if before is not was.state:
+            self._events.append(BreakerEvent(EventKind.TRANSITION, before, was.state, "restored"))
+
+    # ---- readings
+
+    def metrics(self, now_ns: int) -> BreakerMetrics:
+        c = self._window.counts(now_ns)
+        known = c.n > 0 and c.n >= self._min
+        return BreakerMetrics(
+            state=self.state,
+            failure_rate=c.failed * 100 / c.n if known else -1.0,
+            slow_rate=c.slow * 100 / c.n if known else -1.0,
+            buffered=c.n,
+            failed=c.failed,
+            slow=c.slow,
+            slow_failed=c.slow_failed,
+            not_permitted=self._not_permitted,
+            generation=self.generation,
+            attempts=self._attempts,
+            retry_after_ns=self.retry_after_ns(now_ns),
+        )
+
+    def retry_after_ns(self, now_ns: int) -> int:
+        if self.state is S.OPEN and self._deadline_ns is not None:
+            return max(0, self._deadline_ns - now_ns)
+        return 0
+
+    @property
+    def share(self) -> float | None:
+        """Of its former rate, what a recovering vendor may have now; None: not in a stage of recovery."""
+        return self.config.ramp[self._stage - 1] if self._stage else None
+
+    def drain_events(self) -> list[BreakerEvent]:
+        """What happened since the last call, in order."""
+        events, self._events = self._events, []
+        return events
+
+    # ---- inside
+
+    def _add(self, failed: bool, slow: bool, now_ns: int) -> None:
+        if self.state in (S.DISABLED, S.FORCED_OPEN):
+            return
+        self._window.record(now_ns, failed, slow)
+        self._in_a_row = self._in_a_row + 1 if failed else 0
+        if self.state is not S.OPEN:
+            self._judge(now_ns)
+
+    def _judge(self, now_ns: int) -> None:
+        c, config = self._window.counts(now_ns), self.config
+        enough = c.n > 0 and c.n >= self._min
+        # Integer arithmetic as the rule is written; the original's 32-bit floats agree for three decimals.
+        too_failed = enough and c.failed * 100 >= config.failure_rate * c.n
+        too_slow = enough and c.slow * 100 >= config.slow_rate * c.n
+        if self.state is S.HALF_OPEN:
+            if self.config.early_verdict:  # judged as if all that is still to come went well
+                too_failed = too_failed or c.failed * 100 >= config.failure_rate * max(c.n, self._min)
+                too_slow = too_slow or c.slow * 100 >= config.slow_rate * max(c.n, self._min)
+            if too_failed or too_slow:
+                self._enter(S.OPEN, now_ns, "probes failed" if too_failed else "probes slow")
+            elif enough:
+                self._next_stage(now_ns)
+            return
+        for exceeded, kind in (
+            (too_failed, EventKind.FAILURE_RATE_EXCEEDED),
+            (too_slow, EventKind.SLOW_RATE_EXCEEDED),
+        ):
+            if exceeded and kind not in self._announced:
+                self._emit(kind)
+                self._announced.add(kind)
+        if self.state is not S.CLOSED:
+            return
+        in_a_row = 0 < config.consecutive_failures <= self._in_a_row
+        if too_failed or too_slow or in_a_row:
+            reason = "failure rate" if too_failed else "slow rate" if too_slow else "consecutive failures"
+            self._enter(S.OPEN, now_ns, reason)
+        elif self._stalled(now_ns):
+            self._enter(S.OPEN, now_ns, "stalled")
+
+    def _judge_stalled(self, now_ns: int) -> bool:
+        """Closed, and calls hang: open as of the first moment since the last look at which they were an outage.
+
+        The moments are those at which a call became overdue or the window lost content, so that it does not matter how
+        often anybody looks.
+        """
+        since_ns, self._looked_ns = self._looked_ns, now_ns
+        overdue = list(self._in_flight.became_overdue(now_ns)) if self.state is S.CLOSED else []
+        if not overdue:
+            return False
+        first_ns = max(overdue[0], since_ns)
+        moments = {first_ns, now_ns, *self._window.expiries(first_ns, now_ns)}
+        moments.update(at_ns for at_ns in overdue if at_ns > first_ns)
+        for at_ns in sorted(moments):
+            if self._stalled(at_ns):
+                self._enter(S.OPEN, at_ns, "stalled")
+                return True
+        return False
+
+    def _stalled(self, at_ns: int) -> bool:
+        """Overdue calls count as slow, and as failures in a row when nothing succeeded since they began."""
+        overdue, silent = self._in_flight.overdue(at_ns, self._answered_ns)
+        c = self._window.counts(at_ns)
+        enough = overdue > 0 and c.n + overdue >= self._min
+        too_slow = enough and (c.slow + overdue) * 100 >= self.config.slow_rate * (c.n + overdue)
+        return too_slow or (silent > 0 and 0 < self.config.consecutive_failures <= self._in_a_row + silent)
+
+    def _next_stage(self, now_ns: int) -> None:
+        """The next larger share of traffic, or closed after the last."""
+        if self._stage >= len(self.config.ramp):
+            self._enter(S.CLOSED, now_ns, "recovered" if self._stage else "probes succeeded")
+            return
+        stage = self._stage + 1
+        self._enter(S.HALF_OPEN, now_ns, "")
+        self._begin_stage(stage, now_ns)
+
+    def _judge_stage(self, now_ns: int) -> None:
+        """A stage's time is over: it is judged by the results it has, with overdue calls as slow ones. One without any
+        result passes only if nobody waits for one; else it goes on waiting, for a vendor that hangs gives none."""
+        c, config = self._window.counts(now_ns), self.config
+        overdue, _ = self._in_flight.overdue(now_ns)
+        n = c.n + overdue
+        if n == 0 and self._in_flight:
+            self._timer = (now_ns + config.ramp_max_wait_ms * MS_NS, S.CLOSED)
+        elif n > 0 and c.failed * 100 >= config.failure_rate * n:
+            self._enter(S.OPEN, now_ns, "probes failed")
+        elif n > 0 and (c.slow + overdue) * 100 >= config.slow_rate * n:
+            self._enter(S.OPEN, now_ns, "probes slow")
+        else:
+            self._next_stage(now_ns)
+
+    def _begin_stage(self, stage: int, now_ns: int) -> None:
+        self._stage = stage
+        self._window, self._min = CountWindow(self.config.ramp_calls), self.config.ramp_calls
+        self._timer = (now_ns + self.config.ramp_max_wait_ms * MS_NS, S.CLOSED)
+
+    def _enter(self, to: BreakerState, now_ns: int, reason: str, duration_ns: int | None = None) -> None:
+        before = self.state
+        decay_ns = self.config.attempts_decay_ms * MS_NS
+        if before is S.CLOSED and decay_ns:
+            self._attempts = max(0, self._attempts - (now_ns - self._closed_ns) // decay_ns)
+        if to is S.CLOSED and decay_ns and reason != "reset":
+            self._closed_ns = now_ns
+        elif to in (S.CLOSED, S.METRICS_ONLY, S.DISABLED):
+            self._attempts = 0
+        elif to is S.FORCED_OPEN or (to is S.OPEN and duration_ns is None):
+            self._attempts += 1
+        self._begin(to, now_ns, duration_ns)
+        if before is not to:
+            self._events.append(BreakerEvent(EventKind.TRANSITION, before, to, reason))
+
+    def _begin(self, to: BreakerState, now_ns: int, duration_ns: int | None) -> None:
+        """A new state object: fresh window except in open, which keeps the one that opened it."""
+        self.state = to
+        self.generation += 1
+        self._timer = self._deadline_ns = None
+        self._in_flight.clear()
+        self._announced.clear()
+        self._in_a_row = self._stage = 0
+        self._answered_ns = self._looked_ns = now_ns
+        self._granted = 0
+        if to is S.OPEN:
+            wait_ns = duration_ns
+            if wait_ns is None:
+                wait_ns = self.config.open_wait_ns(max(1, self._attempts), self._chance())
+            self._deadline_ns = now_ns + wait_ns
+            if self.config.auto_half_open:
+                self._timer = (self._deadline_ns, S.HALF_OPEN)
+            return
+        self._not_permitted = 0
+        if to is S.HALF_OPEN:
+            self._permits = self.config.half_open_calls
+            self._window = CountWindow(self.config.half_open_calls)
+            self._min = self.config.half_open_min_effective
+            if self.config.half_open_max_wait_ms:
+                due_ns = now_ns + self.config.half_open_max_wait_ms * MS_NS
+                self._timer = (due_ns, self.config.half_open_max_wait_to)
+        elif to in (S.DISABLED, S.FORCED_OPEN):
+            self._window = EmptyWindow()
+        else:
+            self._fresh_window()
+
+    def _fresh_window(self) -> None:
+        size = self.config.window_size
+        self._window = CountWindow(size) if self.config.window_type == "COUNT" else TimeWindow(size)
+        self._min = self.config.min_calls_effective
+
+    def _settle(self, permit: Permit) -> bool:
+        """True when this report counts: the first one for the permit, and of this generation (or late is counted)."""
+        if permit.settled:
+            return False
+        permit.settled = True
+        self._in_flight.end(permit)
+        return permit.generation == self.generation or self.config.late is Late.COUNT
+
+    def _probe_left(self) -> bool:
+        """Ignored probes give their permit back; a stay without end is not to probe without end."""
+        c = self.config
+        bounded = c.probe_grants > 0 and c.half_open_max_wait_ms > 0
+        return self._permits > 0 and not (bounded and self._granted >= c.probe_grants * c.half_open_calls)
+
+    def _give_back(self) -> None:
+        if self.state is S.HALF_OPEN:
+            self._permits += 1
+
+    def _emit(self, kind: EventKind) -> None:
+        if self.state not in (S.DISABLED, S.FORCED_OPEN):
+            self._events.append(BreakerEvent(kind))

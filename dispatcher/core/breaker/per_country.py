@@ -1,0 +1,250 @@
+"""Breakers by key (a recipient's country) beneath a vendor's own: one bad route is cut off, the others go on.
+
+Rules:
+
+1. A call needs a permit of its key's breaker (the child) and of the vendor's (the parent).
+2. A child says something only beside a key that works: one whose breaker is closed and that had a success within
+   `ALIVE_S`. Without one the vendor itself is the suspect: the parent alone decides, by all results, as without keys.
+3. Results of a child that is not closed stay away from the parent, and so do calls in flight of a child that opens: a
+   single bad key never opens the vendor. A child needs the fewer calls for its verdict, so it always falls first.
+4. Only under a closed parent are there children. Whatever else it becomes, also closed anew, they are forgotten.
+5. At most `KEYS_MAX` children. Room is made by one that is as good as new, the one used longest ago of them: closed, no
+   call in flight, nothing failed or slow in its window, its openings forgotten. Where there is none, a further key has
+   the parent alone: many keys in turn must not wipe out what is known of a bad one before its verdict.
+6. Where the parent's results are summed with those of other replicas, one key's are left out that alone makes them bad:
+   below the verdict of each replica, but not of all together, a single bad key would open the vendor (`evidence`).
+
+Children live and die with their process: after a crash each key is found out again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from dispatcher.core.breaker.breaker import Breaker, BreakerConfig, BreakerResult, BreakerState, Permit, Refused
+from dispatcher.core.breaker.config import MS_NS, SECOND_NS
+from dispatcher.core.breaker.window import Counts, Rows, Window, window_of
+
+KEYS_MAX = 64
+ALIVE_S = 10
+
+
+@dataclass(slots=True)
+class _Child:
+    breaker: Breaker
+    told_parent: Window  # of the parent's results, those of this key
+    alive_ns: int | None = None  # its last success
+    flying: dict[Permit, Permit | None] = field(default_factory=dict)  # the parent's → the child's
+    told: BreakerState = BreakerState.CLOSED
+    left_closed_ns: int | None = None  # None: it is closed
+    closed_ns: int = 0  # since when, if ever it was not
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChange:
+    """A key's breaker has changed."""
+
+    key: str
+    to: BreakerState
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CutOff:
+    """A key that is refused or probed beside others that work."""
+
+    state: BreakerState
+    for_s: float
+    """Since its breaker was last closed."""
+
+
+def child_config(parent: BreakerConfig) -> BreakerConfig:
+    """As the vendor's, with its own minimum of calls: a key that alone could make the parent's rates has that many.
+
+    No ramp, for its former rate is not known; half-open lasts until enough of its few calls were answered.
+    """
+    least = min(parent.failure_rate, parent.slow_rate) / 100 * parent.min_calls
+    return replace(parent, min_calls=max(1, math.floor(least)), ramp=(), half_open_max_wait_ms=0)
+
+
+class KeyedBreakers:
+    """The children of one breaker. As that, they are owned by one actor, and time is an argument."""
+
+    def __init__(self, parent: Breaker, chance: Callable[[], float] = lambda: 0.0) -> None:
+        self.parent = parent
+        self._config, self._chance = child_config(parent.config), chance
+        self._children: dict[str, _Child] = {}  # the one used longest ago first
+        self._key_of: dict[Permit, str] = {}
+        self._changes: list[KeyChange] = []
+        self._generation = parent.generation
+
+    def acquire(self, key: str, now_ns: int) -> Permit | Refused:
+        """The parent's permit, which stands for the child's as well; `cut_off_for_ns` tells whose refusal it was."""
+        if not self._apply():
+            return self.parent.acquire(now_ns)
+        child = self._child(key, now_ns)
+        own = child.breaker.acquire(now_ns) if child is not None else None
+        if child is not None:
+            self._note(key, child, now_ns)
+        if isinstance(own, Refused):
+            if self._any_works(now_ns):
+                return own
+            own = None
+        permit = self.parent.acquire(now_ns)  # granted: it is closed
+        if child is not None and isinstance(permit, Permit):
+            child.flying[permit] = own
+            self._key_of[permit] = key
+        return permit
+
+    def cut_off_for_ns(self, key: str, now_ns: int) -> int | None:
+        """How long until this key is probed again, which alone is cut off; None: it is not, or the vendor as well."""
+        child = self._children.get(key) if self._apply() else None
+        if child is None or child.breaker.state is BreakerState.CLOSED or not self._any_works(now_ns):
+            return None
+        return child.breaker.retry_after_ns(now_ns)
+
+    def record(
+        self, permit: Permit, result: BreakerResult, duration_ns: int, now_ns: int, of_key: bool = False
+    ) -> None:
+        """As the breaker's own, told to both where both count. `of_key`: a failure that speaks of this key alone."""
+        self._tick_children(now_ns)
+        key = self._key_of.pop(permit, None)
+        child = self._children.get(key) if key is not None else None
+        if key is None or child is None:
+            self.parent.record(permit, BreakerResult.IGNORED if of_key else result, duration_ns, now_ns)
+            return
+        own = child.flying.pop(permit, None)
+        if own is not None:
+            child.breaker.record(own, result, duration_ns, now_ns)
+        if result is BreakerResult.SUCCESS and child.breaker.state is BreakerState.CLOSED:
+            child.alive_ns = now_ns
+        self._note(key, child, now_ns)
+        if child.breaker.state is not BreakerState.CLOSED and self._any_works(now_ns):
+            self.parent.release(permit)
+            self._shield(child)
+        elif of_key:
+            self.parent.record(permit, BreakerResult.IGNORED, duration_ns, now_ns)
+        else:
+            self._tell_parent(child, permit, result, duration_ns, now_ns)
+        self._apply()
+
+    def tick(self, now_ns: int) -> None:
+        """Let time pass for the children and then for the parent, whose verdict must not forestall theirs."""
+        self._tick_children(now_ns)
+        self.parent.tick(now_ns)
+        self._apply()
+
+    def cut_off(self, now_ns: int) -> dict[str, CutOff]:
+        """The keys that are refused or probed beside others that work."""
+        if not self._apply() or not self._any_works(now_ns):
+            return {}
+        return {
+            key: CutOff(child.breaker.state, (now_ns - child.left_closed_ns) / SECOND_NS)
+            for key, child in self._children.items()
+            if child.breaker.state is not BreakerState.CLOSED and child.left_closed_ns is not None
+        }
+
+    def evidence(self, now_ns: int) -> Counts:
+        """What the parent's window says of the vendor, to be summed with other replicas' (rule 6).
+
+        The commonest failing key is left out only where the rest, without it, is well: failures that are spread over
+        keys, or a vendor that has but one, count in full.
+        """
+        metrics = self.parent.metrics(now_ns)
+        whole = Counts(metrics.buffered, metrics.failed, metrics.slow, metrics.slow_failed)
+        if not self._apply():
+            return whole
+        told = [(child, child.told_parent.counts(now_ns)) for child in self._children.values()]
+        if self._any_works(now_ns):
+            for child, counts in told:
+                if child.breaker.state is not BreakerState.CLOSED:
+                    whole.subtract(counts)
+        closed = (counts for child, counts in told if child.breaker.state is BreakerState.CLOSED)
+        rest = replace(whole)
+        rest.subtract(max(closed, key=lambda counts: counts.failed, default=Counts()))
+        well = rest.n > 0 and rest.failed * 100 < self.parent.config.failure_rate * rest.n
+        return rest if well else whole
+
+    def drain_changes(self) -> list[KeyChange]:
+        """What happened since the last call, in order."""
+        changes, self._changes = self._changes, []
+        return changes
+
+    @property
+    def known(self) -> int:
+        return len(self._children)
+
+    # ---- inside
+
+    def _apply(self) -> bool:
+        """Are there children at all? What the parent was in another state is no evidence of any key."""
+        if self._generation != self.parent.generation:
+            self._generation = self.parent.generation
+            self._children.clear()
+            self._key_of.clear()
+        return self.parent.state is BreakerState.CLOSED
+
+    def _tick_children(self, now_ns: int) -> None:
+        if not self._apply():
+            return
+        for key, child in self._children.items():
+            if child.flying or child.breaker.state is not BreakerState.CLOSED:
+                child.breaker.tick(now_ns)
+                self._note(key, child, now_ns)
+                if child.breaker.state is not BreakerState.CLOSED and self._any_works(now_ns):
+                    self._shield(child)
+
+    def _child(self, key: str, now_ns: int) -> _Child | None:
+        child = self._children.pop(key, None)
+        if child is None:
+            if len(self._children) >= KEYS_MAX and not self._evict(now_ns):
+                return None
+            told = window_of(Rows(self._config.window_type, self._config.window_size), 0, now_ns)
+            child = _Child(Breaker(self._config, now_ns, self._chance), told)
+        self._children[key] = child
+        return child
+
+    def _evict(self, now_ns: int) -> bool:
+        for key, child in self._children.items():
+            if self._is_as_new(child, now_ns):
+                del self._children[key]
+                return True
+        return False
+
+    def _is_as_new(self, child: _Child, now_ns: int) -> bool:
+        if child.flying or child.breaker.state is not BreakerState.CLOSED:
+            return False
+        found = child.breaker.metrics(now_ns)
+        # Without a decay closing forgets the openings; else the breaker itself does so only when it opens again.
+        forgets_ns = found.attempts * self._config.attempts_decay_ms * MS_NS
+        return not found.failed and not found.slow and now_ns - child.closed_ns >= forgets_ns
+
+    def _any_works(self, now_ns: int) -> bool:
+        since_ns = now_ns - ALIVE_S * SECOND_NS
+        return any(
+            child.alive_ns is not None and child.alive_ns >= since_ns and child.breaker.state is BreakerState.CLOSED
+            for child in self._children.values()
+        )
+
+    def _tell_parent(self, child: _Child, permit: Permit, result: BreakerResult, duration_ns: int, now_ns: int) -> None:
+        counts = result in (BreakerResult.SUCCESS, BreakerResult.FAILURE) and not permit.settled
+        if counts and permit.generation == self.parent.generation:
+            slow = duration_ns > self.parent.config.slow_ns
+            child.told_parent.record(now_ns, result is BreakerResult.FAILURE, slow)
+        self.parent.record(permit, result, duration_ns, now_ns)
+
+    def _shield(self, child: _Child) -> None:
+        """What of it is in flight is no evidence against the vendor any more."""
+        for permit in child.flying:
+            self.parent.release(permit)
+
+    def _note(self, key: str, child: _Child, now_ns: int) -> None:
+        for event in child.breaker.drain_events():
+            if event.to is not None and event.to is not child.told:
+                if BreakerState.CLOSED in (child.told, event.to):
+                    child.left_closed_ns = None if event.to is BreakerState.CLOSED else now_ns
+                    child.closed_ns = now_ns
+                child.told = event.to
+                self._changes.append(KeyChange(key, event.to, event.reason))

@@ -1,0 +1,272 @@
+"""The nouns of a notification's life: what is accepted, what is claimed, what is remembered.
+
+Values only. Where a notification is (its `State`) is decided by the store's scripts; where it goes next is decided by
+`core.life.decide`.
+
+Ids: a trigger's id is `<cell>-<26 letters>`; a notification's id is `<trigger id>.<index>`, so that the key of its
+record, and its cell, follow from its id alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any, NamedTuple
+
+from dispatcher.core.accepting.caps import Cap
+
+PRIORITIES = ("high", "normal", "bulk")
+
+
+class State(str, Enum):
+    """Where a notification is. `dead` is a resting place (redrive leaves it), the last three are ends."""
+
+    QUEUED = "queued"  # in a mailbox, claimed or not
+    STARTED = "started"  # as queued, and a `hold` send may have begun
+    DUE = "due"  # waiting for a retry's time
+    DELAYED = "delayed"  # waiting for `send_at`
+    HELD = "held"  # maybe sent: waiting for proof or its deadline
+    DEAD = "dead"
+    SETTLED = "settled"
+    CANCELLED = "cancelled"
+    SUPPRESSED = "suppressed"  # from the start: a limit stopped it, it was never queued
+
+
+class Lane(NamedTuple):
+    """One stream: a vendor's mailbox, split by priority."""
+
+    mailbox: str
+    priority: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewNotification:
+    """One notification to be stored. `vendor` names the mailbox, `chain` the vendors allowed, in order.
+
+    `caps`: what its recipient must have room under, else it is stored as suppressed.
+    """
+
+    channel: str
+    to: str
+    chain: tuple[str, ...]
+    vendor: str
+    template: str | None = None
+    template_version: int | None = None
+    content: Mapping[str, str] | None = None  # subject, text, html: given by the request instead of a template
+    caps: tuple[Cap, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewTrigger:
+    """One trigger to be stored, expanded and routed. Times are wall milliseconds of the store's clock."""
+
+    id: str
+    tenant: str
+    event: str
+    body_hash: str
+    accepted_ms: int
+    expires_ms: int
+    priority: str
+    on_unknown: str  # resend | hold
+    data: Mapping[str, Any]
+    notifications: tuple[NewNotification, ...]
+    recipient_id: str | None = None
+    locale: str | None = None
+    send_at_ms: int | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """How far a notification came along its chain in this generation.
+
+    Attributes:
+        tried: the vendors tried in this round; emptied when a round ends, else every later round is "all tried".
+        refused: those of them that refused the message itself.
+        doubted: those of `refused` whose word is not listed: if another vendor accepts it, they were wrong.
+        waits: how often it has waited after failures; the next wait is longer.
+        refusals: how often every vendor of the chain had refused it; the next such wait is longer.
+    """
+
+    tried: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    doubted: tuple[str, ...] = ()
+    waits: int = 0
+    refusals: int = 0
+
+    @property
+    def is_new(self) -> bool:
+        """Return True before the first call, when a refusal is not known to be the message's own fault."""
+        return self == Trail()
+
+    def after(self, vendor: str, refused: bool = False, doubted: bool = False) -> Trail:
+        """Return the trail once `vendor` was tried, and whether it refused the message."""
+        return Trail(
+            _with(self.tried, vendor),
+            _with(self.refused, vendor) if refused else _without(self.refused, vendor),
+            _with(self.doubted, vendor) if refused and doubted else _without(self.doubted, vendor),
+            self.waits,
+            self.refusals,
+        )
+
+    def after_wait(self, chain: tuple[str, ...]) -> Trail:
+        """Return the trail for the try after a wait; a round that is over is forgotten."""
+        return self.next_round(waits=1) if all(v in self.tried for v in chain) else replace(self, waits=self.waits + 1)
+
+    def next_round(self, waits: int = 0, refusals: int = 0) -> Trail:
+        return Trail(waits=self.waits + waits, refusals=self.refusals + refusals)
+
+
+def _with(names: tuple[str, ...], name: str) -> tuple[str, ...]:
+    return names if name in names else (*names, name)
+
+
+def _without(names: tuple[str, ...], name: str) -> tuple[str, ...]:
+    return tuple(other for other in names if other != name)
+
+
+def notification_id(trigger_id: str, index: int) -> str:
+    return f"{trigger_id}.{index}"
+
+
+def trigger_of(notification: str) -> str:
+    return notification.rpartition(".")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """A notification as its courier sees it: what was accepted, and what happened so far.
+
+    Attributes:
+        attempts: calls of this generation that may have arrived, over all vendors and rounds; these have a budget.
+        generation: raised by each redrive; part of the vendor's idempotency key.
+        crashes: times an actor died while it held this entry; kept across moves, so that poison is found.
+        moved_epoch: plan epoch of the last move that cost no attempt; one such move per epoch.
+    """
+
+    id: str
+    tenant: str
+    event: str
+    channel: str
+    to: str
+    chain: tuple[str, ...]
+    priority: str
+    accepted_ms: int
+    expires_ms: int
+    on_unknown: str
+    data: Mapping[str, Any]
+    template: str | None = None
+    template_version: int | None = None
+    content: Mapping[str, str] | None = None
+    locale: str | None = None
+    attempts: int = 0
+    generation: int = 0
+    crashes: int = 0
+    trail: Trail = Trail()
+    moved_epoch: int = 0
+    state: State = State.QUEUED
+
+    @property
+    def tried(self) -> tuple[str, ...]:
+        return self.trail.tried
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One entry claimed by one incarnation."""
+
+    lane: Lane
+    entry_id: str
+    notification: Notification
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One line of a notification's history. With `outcome` left_out: so many (`reason`) older lines are not kept."""
+
+    at_ms: int
+    vendor: str
+    outcome: str
+    reason: str
+    took_ms: int
+    vendor_message_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationView:
+    """What `GET /v1/triggers/{id}` tells of one notification. Never the recipient's address."""
+
+    id: str
+    channel: str
+    vendor: str
+    state: str
+    reason: str | None
+    attempts: tuple[Attempt, ...]
+    generation: int = 0
+    template: str | None = None
+    template_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerView:
+    id: str
+    tenant: str
+    event: str
+    accepted_ms: int
+    expires_ms: int
+    body_hash: str
+    notifications: tuple[NotificationView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A notification we stopped trying, with its reason and history."""
+
+    id: str
+    tenant: str
+    event: str
+    channel: str
+    vendor: str
+    reason: str
+    dead_ms: int
+    attempts: tuple[Attempt, ...]
+
+
+class DeadPosition(NamedTuple):
+    """A place in the order of dead letters: by time of death, then id. `id` '' comes before all others of that time."""
+
+    dead_ms: int
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterFilter:
+    """Which dead letters an operator means. Empty fields match all; times are wall milliseconds."""
+
+    ids: tuple[str, ...] = ()
+    tenant: str | None = None
+    vendor: str | None = None
+    channel: str | None = None
+    reason: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+    limit: int = 100
+
+
+@dataclass(slots=True)
+class MailboxDepth:
+    """Entries of one mailbox, by lane, and the age of its oldest, milliseconds."""
+
+    mailbox: str
+    queued: dict[str, int] = field(default_factory=dict)
+    claimed: int = 0
+    oldest_age_ms: int = 0
+
+    @property
+    def total(self) -> int:
+        return sum(self.queued.values())
+
+    @property
+    def unclaimed(self) -> int:
+        return max(0, self.total - self.claimed)

@@ -1,0 +1,54 @@
+"""Why there is a new plan, in words: what a history of plans is read for.
+
+Two plans that differ in what they assign differ in something named here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dispatcher.core.plan.values import Plan, VendorPlan
+
+
+def changes(previous: Plan, plan: Plan) -> list[str]:
+    """What changed, most important first within each vendor."""
+    if not previous.vendors:
+        return ["first plan"]
+    found: list[str] = []
+    for name, entry in plan.vendors.items():
+        before = previous.vendors.get(name)
+        found += [f"{name} added"] if before is None else _of_vendor(before, entry)
+    found += [f"{name} removed" for name in previous.vendors if name not in plan.vendors]
+    found += [f"{box} held: {why}" for box, why in plan.held.items() if previous.held.get(box) != why]
+    found += [f"{box} no longer held" for box in previous.held if box not in plan.held]
+    if plan.unreached != previous.unreached:
+        if plan.unreached:
+            found.append(f"own network suspected: {', '.join(plan.unreached)} fail before they are reached")
+        else:
+            found.append("own network no longer suspected")
+    return found
+
+
+def _of_vendor(before: VendorPlan, entry: VendorPlan) -> Iterator[str]:
+    name = entry.name
+    if before.override != entry.override:
+        said = f"operator says {entry.override}" if entry.override else f"operator's {before.override} ended"
+        yield f"{name} {said}" + (f" ({entry.reason})" if entry.override and entry.reason else "")
+    if before.takes_new != entry.takes_new and (entry.takes_new or entry.state == before.state):
+        yield f"{name} takes new work" if entry.takes_new else f"{name} takes no new work"
+    elif entry.unsteady and not before.unsteady:
+        yield f"{name} comes and goes: no new work for a while"
+    if before.state != entry.state:
+        yield f"{name} {before.state} → {entry.state}" + (f" ({entry.reason})" if entry.reason else "")
+        return
+    if before.drains != entry.drains:
+        yield f"{name} drains {', '.join(entry.drains) or 'nothing'}"
+    if before.replicas != entry.replicas:
+        yield f"{name} {before.replicas} → {entry.replicas} actors"
+    if before.prober != entry.prober:
+        yield f"{name} probed by {entry.prober or 'nobody'}"
+    if before.shares != entry.shares:
+        shares = (entry.shares or {}).items()
+        yield f"{name} rate " + (", ".join(f"{who} {share.per_s:g}/s" for who, share in shares) or "without shares")
+    if before.reason != entry.reason and before.override == entry.override:
+        yield f"{name} {entry.state}: {entry.reason or 'for no reason any more'}"

@@ -1,0 +1,67 @@
+"""When new work comes back to a vendor: not before it has stayed away for a while, if it comes and goes.
+
+Rules:
+
+1. Losing new work knows no delay: a vendor that is not closed takes none from the same plan on.
+2. The first time, only its breaker's staged recovery stands before the return: who was well for long is believed.
+3. Who loses new work within `CALM` dwells of having got it back is unsteady: it gets it back `dwell_ms` after the loss
+   at the earliest. So of one vendor no minute has more than two switches (with a dwell of a minute), except the first
+   minute of such a time, which may have three: away, back, away.
+4. An unsteady vendor waits only while another takes the new work of each chain that names it.
+5. An operator's word is obeyed at once, and what it switches makes nobody unsteady.
+
+The breaker alone does not give this: its open wait begins at 5 s again after a quiet minute, and a vendor that failed
+for 2 s of every 20 was switched 5 times in one minute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from dispatcher.core.plan.values import VendorPlan
+
+CALM = 10
+"""Of this many dwells without a loss, and it is steady again."""
+
+
+class Turn(NamedTuple):
+    """Does a vendor take new work, since when (ms; 0: always), and did it lose it as one that comes and goes?"""
+
+    takes_new: bool
+    switched_ms: int = 0
+    unsteady: bool = False
+
+
+def decide_turns(
+    able: Collection[str],
+    vendors: Collection[str],
+    chains: Sequence[Sequence[str]],
+    before: Mapping[str, VendorPlan],
+    told: Collection[str],
+    now_ms: int,
+    dwell_ms: int,
+) -> dict[str, Turn]:
+    """The turn of each of `vendors`. `able`: those that are closed; `told`: those that an operator spoke of."""
+    takers = {name for name in able if name in told or not _dwells(before.get(name), now_ms, dwell_ms)}
+    for chain in chains:
+        waiting = [name for name in chain if name in able]
+        if waiting and takers.isdisjoint(chain):
+            takers.add(waiting[0])
+    return {name: _turn(before.get(name), name in takers, name in told, now_ms, dwell_ms) for name in vendors}
+
+
+def _dwells(was: VendorPlan | None, now_ms: int, dwell_ms: int) -> bool:
+    if was is None or was.takes_new or not was.unsteady:
+        return False
+    return 0 <= now_ms - was.switched_ms < dwell_ms
+
+
+def _turn(was: VendorPlan | None, takes: bool, told: bool, now_ms: int, dwell_ms: int) -> Turn:
+    if was is None:
+        return Turn(takes)
+    told = told or was.override is not None
+    if takes == was.takes_new:
+        return Turn(takes, was.switched_ms, was.unsteady)
+    soon = was.switched_ms > 0 and 0 <= now_ms - was.switched_ms < CALM * dwell_ms
+    return Turn(takes, 0 if told else now_ms, unsteady=not takes and soon and not told)

@@ -1,0 +1,209 @@
+"""What the supervisor hears, knows and publishes: beats, reports, overrides and the plan. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dispatcher.core.plan.sharing import Share
+
+CLOSED, HALF_OPEN, OPEN, FORCED_OPEN, ABSENT = "closed", "half_open", "open", "forced_open", "absent"
+QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """I am alive. Published every 250 ms; costs Redis no fsync."""
+
+    incarnation: str
+    vendor: str
+    replica: str
+    pid: int
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class CountryCutOff:
+    """A country that a vendor does not reach, the state of its breaker, and for how long it was not closed."""
+
+    state: str
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one vendor actor says of itself, ten times a second and at once when its breaker changes."""
+
+    incarnation: str
+    vendor: str
+    breaker: str
+    retry_after_s: float = 0.0
+    attempts: int = 0
+    window: Mapping[str, int] = field(default_factory=dict)
+    evidence: Mapping[str, int] | None = None  # what of the window speaks of the vendor (`keyed`); None: all of it
+    cut_off: Mapping[str, CountryCutOff] = field(default_factory=dict)
+    in_flight: int = 0
+    concurrency: int = 0  # how many calls the actor allows itself
+    replica: str = ""
+    pid: int = 0
+    node: str = ""
+    version: str = ""
+    calls_per_s: float = 0.0
+    latency_s: float = 0.0
+    reason: str = ""
+    contradicted: Mapping[str, int] = field(default_factory=dict)
+    """Vendor → messages that it refused by an unlisted word and this one accepted, in the last window."""
+    unreached: int = 0
+    """Failures in a row that ended before the vendor was reached: DNS, connect, TLS."""
+    epoch: int = 0
+    office: str = ""
+    """Epoch and office of the plan it works by."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Report:
+        """Read a report as it was heard; what a newer version added is left out."""
+        cut_off = {
+            name: CountryCutOff(**_known(CountryCutOff, found)) for name, found in (data.get("cut_off") or {}).items()
+        }
+        return cls(**{**_known(cls, data), "cut_off": cut_off})
+
+
+@dataclass(frozen=True, slots=True)
+class VendorConfig:
+    """What deciding needs to know of a configured vendor."""
+
+    name: str
+    channel: str
+    rate_per_s: float | None = None
+    replicas_min: int = 1
+    replicas_max: int = 4
+    concurrency_max: int = 64
+    min_calls: int = 20
+    failure_rate: float = 50.0
+
+
+@dataclass(frozen=True, slots=True)
+class PlanConfig:
+    vendors: Mapping[str, VendorConfig]
+    chains: tuple[tuple[str, ...], ...]
+    dwell_ms: int = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """An operator's word: `open` (send nothing there) or `close` (send, whatever the breaker says).
+
+    Under `close` the vendor's actors keep their breakers from opening: they count on and judge nothing.
+    """
+
+    vendor: str
+    state: str
+    who: str = ""
+    why: str = ""
+    until_ms: int | None = None
+
+    def holds(self, now_ms: int) -> bool:
+        return self.until_ms is None or self.until_ms > now_ms
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Override:
+        return cls(**_known(cls, data))
+
+
+@dataclass(frozen=True, slots=True)
+class VendorPlan:
+    """One vendor's part: may new work go there, whose mailboxes does it drain, who probes, what shares of the rate.
+
+    `shares`: incarnation → its part of the contract rate; None without one.
+    """
+
+    name: str
+    state: str
+    takes_new: bool
+    drains: tuple[str, ...]
+    prober: str | None = None
+    shares: Mapping[str, Share] | None = None
+    replicas: int = 1
+    override: str | None = None
+    reason: str = ""
+    switched_ms: int = 0
+    unsteady: bool = False
+    """See `core.plan.dwell`: when it last began or ceased to take new work, and whether it comes and goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The assignment in force. `held` maps each mailbox without a drainer to its reason.
+
+    `unreached`: the vendors that make our own network suspect; empty when it is not. `office`: a random name of the
+    supervisor's term. A store that was emptied or went back counts terms and epochs again, names never.
+    """
+
+    epoch: int = 0
+    at_ms: int = 0
+    vendors: Mapping[str, VendorPlan] = field(default_factory=dict)
+    held: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
+    unreached: tuple[str, ...] = ()
+    office: str = ""
+
+    def replaces(self, held: Plan, asked_with: Plan | None = None) -> bool:
+        """Is this the plan to work by for one who holds `held`? `asked_with`: what he held when he asked the store for
+        it; None: it was told, and news overtake each other, so that only a later epoch counts.
+
+        An answer to a question counts whatever its epoch, unless news came while it was on its way: the store had what
+        he held then, and has an earlier one now, so it is not the store it was.
+        """
+        if held is asked_with:
+            return (self.office, self.epoch) != (held.office, held.epoch)
+        return self.epoch > held.epoch or not held.vendors
+
+    def takes_new(self, vendor: str) -> bool:
+        """Should new work go to this vendor? Before the first plan every vendor may be tried."""
+        if not self.vendors:
+            return True
+        entry = self.vendors.get(vendor)
+        return entry is not None and entry.takes_new
+
+    def usable(self, vendor: str) -> bool:
+        """May a message that failed elsewhere go to this vendor? Also to one that has new work led past it."""
+        if not self.vendors:
+            return True
+        entry = self.vendors.get(vendor)
+        return entry is not None and entry.state == CLOSED
+
+    def recovering(self, vendor: str) -> bool:
+        """Does it take probes and growing shares of what is there?"""
+        entry = self.vendors.get(vendor)
+        return entry is not None and entry.state == HALF_OPEN
+
+    def same_assignment(self, other: Plan) -> bool:
+        return (self.vendors, self.held, self.unreached) == (other.vendors, other.held, other.unreached)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Plan:
+        vendors = {
+            name: VendorPlan(**_known(VendorPlan, {**entry, **_drains_and_shares(entry)}))
+            for name, entry in data["vendors"].items()
+        }
+        unreached = tuple(data.get("unreached", ()))
+        reason, office = data.get("reason", ""), data.get("office", "")
+        return cls(data["epoch"], data["at_ms"], vendors, dict(data["held"]), reason, unreached, office)
+
+
+def _drains_and_shares(data: Mapping[str, Any]) -> dict[str, Any]:
+    shares = data.get("shares")
+    found = None if shares is None else {name: Share(**_known(Share, share)) for name, share in shares.items()}
+    return {"drains": tuple(data["drains"]), "shares": found}
+
+
+def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what a later version added: after a roll-back everybody still reads its plan."""
+    return {name: data[name] for name in kind.__dataclass_fields__ if name in data}  # type: ignore[attr-defined]

@@ -1,0 +1,251 @@
+"""One claim to its decision: prepare → permit → send.
+
+What it decides is not done here: `courier` hands it to the store. Without a decision the claim stays pending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from dispatcher.core.breaker.breaker import BreakerState, Permit
+from dispatcher.core.breaker.refusals import Contradictions
+from dispatcher.core.life.decide import (
+    Dead,
+    Decision,
+    Retry,
+    Situation,
+    decide_adopted,
+    decide_after,
+    decide_before,
+    decide_broken,
+    decide_cut_off,
+    decide_refused,
+)
+from dispatcher.core.life.look_up import Fingerprint, fingerprint
+from dispatcher.core.life.message import Message
+from dispatcher.core.life.notification import Attempt, Claim, Notification
+from dispatcher.core.life.outcome import OUR_BUG, Outcome, OutcomeKind, Rule, Scope, apply_rules
+from dispatcher.core.life.receipt import ReceiptLinks
+from dispatcher.core.life.retry import RetryPolicy
+from dispatcher.core.limits.token_bucket import Throughput
+from dispatcher.core.plan.values import Plan
+from dispatcher.deliver.permits import Gate
+from dispatcher.errors import TemplateError, UnavailableError
+from dispatcher.ports import Clock, LooksUp, Store, Vendor
+from dispatcher.store_clock import StoreTime
+from dispatcher.telemetry.log import logger
+from dispatcher.telemetry.metrics import Metrics
+from dispatcher.templates.cache import TemplateCache
+from dispatcher.wire.trigger import phone_region
+
+FOREIGN_PAUSE_S = 0.25
+"""A recovering vendor looks for probes in its fallback's mailbox. What is not for it goes back, behind all the others:
+where one was not, it does not look again at once, or it would turn a whole backlog over."""
+
+
+CONTRADICTIONS_NS = 10_000_000_000
+"""As long as a breaker's window, by default."""
+
+TELL_AGAIN_S = 60.0
+"""An account that is refused is told of again after so long, not for every message."""
+
+OVERDUE_S = 2.0
+"""After its deadline an adapter's call is ended from outside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A message that may be sent now. The permit is the breaker's to get back."""
+
+    message: Message
+    permit: Permit
+
+
+class Delivery:
+    """What a vendor actor does with one claim. Holds nothing of it: many run at once."""
+
+    def __init__(
+        self,
+        vendor: Vendor,
+        gate: Gate,
+        store: Store,
+        templates: TemplateCache,
+        clock: Clock,
+        time: StoreTime,
+        metrics: Metrics,
+        timeout_s: float,
+        retry: RetryPolicy,
+        chance: Callable[[], float],
+        links: ReceiptLinks | None,
+        stale: Callable[[], bool],
+        in_flight: Callable[[], int],
+        rules: Sequence[Rule] = (),
+    ) -> None:
+        """`stale`: may this incarnation be declared dead? `in_flight`: calls that are, this one with them."""
+        self.plan = Plan()
+        self.own_only_until_s = 0.0
+        self.throughput = Throughput(clock.now_s())
+        self._vendor, self._gate, self._store, self._templates = vendor, gate, store, templates
+        self._clock, self._time, self._metrics = clock, time, metrics
+        self._timeout_s, self._retry, self._chance, self._links = timeout_s, retry, chance, links
+        self._stale, self._in_flight, self._rules = stale, in_flight, tuple(rules)
+        self.contradictions = Contradictions(CONTRADICTIONS_NS)
+        self._told_s: dict[str, float] = {}  # reason → when operators were last told of it
+
+    async def decide(self, me: str, claim: Claim) -> Decision | None:
+        """What becomes of it. None: it stays pending for `me`, and the audit finds it. Raises only its cancellation."""
+        n, ready = claim.notification, None
+        try:
+            ready = await self._prepare(me, claim)
+        except UnavailableError:
+            ready = self._put_off(n)
+        except Exception as error:
+            self._broke(n, error)
+            ready = self._put_off(n)
+        finally:
+            if not isinstance(ready, Ready):
+                self._gate.give_back()  # no call is made
+        return await self._attempt(n, ready) if isinstance(ready, Ready) else ready
+
+    async def _prepare(self, me: str, claim: Claim) -> Ready | Decision | None:
+        """All that comes before the call, which is to be made right after a `Ready`."""
+        n = claim.notification
+        now_ms = self._time.now_ms()
+        decision = decide_before(n, now_ms, self._retry)
+        if decision is None and claim.lane.mailbox != self._vendor.name:
+            decision = decide_adopted(n, self._situation(now_ms))
+            if decision is not None and self._gate.breaker.state is BreakerState.HALF_OPEN:
+                self.own_only_until_s = self._clock.now_s() + FOREIGN_PAUSE_S
+        if decision is not None:
+            return decision
+        try:
+            message = await self.render(n)
+        except TemplateError as error:
+            return Dead(f"template: {error}", None, n.attempts)
+        country = phone_region(n.to) if self._gate.keys is not None else None
+        permit = self._gate.acquire(country)
+        if permit is None:
+            cut_off_s = self._gate.cut_off_for_s(country)
+            self._metrics.count("dispatcher_refusals", self._vendor.name, "breaker" if cut_off_s is None else "country")
+            if cut_off_s is not None:
+                return decide_cut_off(n, cut_off_s, self._situation(now_ms))
+            return decide_refused(n, self._situation(now_ms))
+        may = False
+        try:
+            # Stale: maybe declared dead, and somebody else may send it now.
+            may = not self._stale() and (
+                n.on_unknown != "hold" or await self._store.start(me, claim, self._print(message))
+            )
+        finally:
+            if not may:
+                self._gate.record(permit, None, 0.0, self._in_flight())
+        return Ready(message, permit) if may else None
+
+    async def _attempt(self, n: Notification, ready: Ready) -> Decision:
+        """The call and what it makes of the notification.
+
+        From here on the vendor may have it, so whatever of ours breaks costs an attempt or holds it; and what only
+        watches (breaker, metrics) undoes no yes by breaking.
+        """
+        began_s = self._clock.now_s()
+        outcome: Outcome | None = None
+        try:
+            outcome = await self._call(ready.message)
+        finally:
+            took_s = self._clock.now_s() - began_s
+            first_to = n.to if n.trail.is_new else None
+            self._watched(n, lambda: self._gate.record(ready.permit, outcome, took_s, self._in_flight(), first_to))
+        now_ms = self._time.now_ms()
+        try:
+            decision = self._after(n, outcome, took_s, now_ms)
+        except Exception as error:
+            self._broke(n, error)
+            decision = decide_broken(n, self._situation(now_ms))
+        self._watched(n, lambda: self._count_attempt(n, outcome, took_s, now_ms))
+        return decision
+
+    def _after(self, n: Notification, outcome: Outcome, took_s: float, now_ms: int) -> Decision:
+        attempt = Attempt(
+            now_ms - int(took_s * 1000),
+            self._vendor.name,
+            outcome.kind.value,
+            outcome.reason,
+            int(took_s * 1000),
+            outcome.vendor_message_id,
+        )
+        return decide_after(n, outcome, attempt, self._situation(now_ms))
+
+    def _situation(self, now_ms: int) -> Situation:
+        return Situation(
+            self._vendor.name, self.plan.usable, self._retry, now_ms, self._chance(), epoch=self.plan.epoch
+        )
+
+    async def _call(self, message: Message) -> Outcome:
+        """An adapter's bug proves nothing about what was sent before it. One that outlasts its deadline is ended."""
+        deadline = asyncio.timeout(self._timeout_s + OVERDUE_S)
+        try:
+            async with deadline:
+                outcome = await self._vendor.send(message, self._timeout_s)
+            if not isinstance(outcome, Outcome):
+                raise TypeError("an adapter answers with an Outcome")
+            return apply_rules(outcome, self._rules)
+        except Exception as error:
+            overdue = deadline.expired()
+            with contextlib.suppress(Exception):  # the vendor may have it: no memory to say so must not undo that
+                event = "adapter_overdue" if overdue else "adapter_failed"
+                logger().error(event, notification=message.notification_id, error=type(error).__name__)
+            return Outcome.unknown("overdue" if overdue else OUR_BUG)
+
+    def _print(self, message: Message) -> Fingerprint | None:
+        """Where nobody can be asked about it later, no twin matters."""
+        asks = isinstance(self._vendor, LooksUp)
+        return fingerprint(message.to, message.text, self._timeout_s) if asks else None
+
+    async def render(self, n: Notification) -> Message:
+        """What this vendor is, or was, asked to carry. Raises TemplateError."""
+        key = f"{n.id}-{n.generation}-{self._vendor.name}"
+        if n.template is None or n.template_version is None:
+            content = n.content or {}
+            text, subject, html = content.get("text") or "", content.get("subject"), content.get("html")
+        else:
+            compiled = await self._templates.get(n.template, n.template_version)
+            rendered = compiled.render(n.data, n.locale)
+            text, subject, html = rendered.text, rendered.subject, rendered.html
+        receipt = None if self._links is None else self._links.link(self._vendor.name, n.id)
+        return Message(n.id, key, n.channel, n.to, text, subject, html, receipt)
+
+    def _put_off(self, n: Notification) -> Decision:
+        return Retry(1000 + int(1000 * self._chance()), n.trail, None, n.attempts)
+
+    def _watched(self, n: Notification, note: Callable[[], None]) -> None:
+        try:
+            note()
+        except Exception as error:
+            self._broke(n, error)
+
+    def _broke(self, n: Notification, error: Exception) -> None:
+        with contextlib.suppress(Exception):  # also where there is no memory to say so the decision must stand
+            logger().error("delivery_failed", notification=n.id, error=type(error).__name__)
+            self._metrics.count("dispatcher_refusals", self._vendor.name, "our_bug")
+
+    def _count_attempt(self, n: Notification, outcome: Outcome, took_s: float, now_ms: int) -> None:
+        m, vendor = self._metrics, self._vendor.name
+        self.throughput.note(took_s)
+        m.count("dispatcher_attempts", vendor, outcome.kind.value)
+        m.observe("dispatcher_attempt_seconds", took_s, vendor)
+        if outcome.scope is Scope.ACCOUNT:
+            self._tell_account_refused(outcome)
+        if outcome.kind is OutcomeKind.ACCEPTED:
+            self.contradictions.note(n.trail.doubted, int(self._clock.now_s() * 1e9))
+            m.observe("dispatcher_age_seconds", max(0, now_ms - n.accepted_ms) / 1000, n.channel)
+
+    def _tell_account_refused(self, outcome: Outcome) -> None:
+        """An operator has to act: the vendor refused our credentials, sender, quota or account."""
+        vendor, now_s = self._vendor.name, self._clock.now_s()
+        self._metrics.count("dispatcher_account_refusals", vendor, outcome.reason)
+        if now_s - self._told_s.get(outcome.reason, -TELL_AGAIN_S) >= TELL_AGAIN_S:
+            self._told_s[outcome.reason] = now_s
+            logger().error("vendor_account_refused", vendor=vendor, reason=outcome.reason)

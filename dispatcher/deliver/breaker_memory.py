@@ -1,0 +1,47 @@
+"""What a vendor's breaker was, kept in the store: a new actor must not stampede a vendor that is down."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+from dispatcher.core.breaker.breaker import Breaker, BreakerSnapshot
+from dispatcher.core.breaker.config import MS_NS
+from dispatcher.core.breaker.initial_state import decide_beginning
+from dispatcher.ports import Clock, Control
+from dispatcher.waiting import until_available
+
+
+class BreakerMemory:
+    """Restores the breaker of the vendor's previous actor, and writes this one's at each change."""
+
+    def __init__(
+        self, vendor: str, breaker: Breaker, control: Control, clock: Clock, chance: Callable[[], float]
+    ) -> None:
+        self._vendor, self._breaker, self._control = vendor, breaker, control
+        self._clock, self._chance = clock, chance
+        self._written = 0  # the generation that was written last
+
+    async def restore(self, planned: str | None) -> None:
+        """Start in the state that the vendor is known to be in. `planned` is its state in the plan, if it has one."""
+        written, age_ms, lives = None, 0, False
+        found = await until_available(lambda: self._control.recall(self._vendor), self._chance)
+        if found is not None:
+            with contextlib.suppress(KeyError, TypeError, ValueError):  # of another version: as if nothing were there
+                written, age_ms = BreakerSnapshot.from_dict(found[0]["breaker"]), found[1]
+                lives = found[0]["incarnation"] in await until_available(self._control.live, self._chance)
+        was = decide_beginning(written, lives, planned)
+        if was is not None:
+            self._breaker.restore(was, age_ms * MS_NS, self._now_ns())
+
+    async def remember(self, incarnation: str, always: bool = False) -> None:
+        """Write the breaker if it has changed, as a write with every report slows accepts. Raises UnavailableError."""
+        generation = self._breaker.generation
+        if generation == self._written and not always:
+            return
+        snapshot = self._breaker.snapshot(self._now_ns()).to_dict()
+        await self._control.remember(self._vendor, {"incarnation": incarnation, "breaker": snapshot})
+        self._written = generation
+
+    def _now_ns(self) -> int:
+        return int(self._clock.now_s() * 1e9)

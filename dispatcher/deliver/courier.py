@@ -1,0 +1,396 @@
+"""A vendor actor's work: claim → prepare, permit, send (`delivery`) → settle.
+
+Where an entry is at any instant: pending in the store for the incarnation that claimed it, and known here in `_known`
+until the store has its outcome. Whatever ends early (a crash, a cancellation, a lost reply) leaves it pending, where
+`caretaker` of a living actor finds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+
+from dispatcher.core.breaker.breaker import Breaker, BreakerState
+from dispatcher.core.breaker.per_country import KeyedBreakers
+from dispatcher.core.life.decide import (
+    Decision,
+    Retry,
+    Settle,
+    goes_alone,
+)
+from dispatcher.core.life.notification import PRIORITIES, Claim, Lane, State
+from dispatcher.core.life.outcome import Rule
+from dispatcher.core.life.receipt import ReceiptLinks
+from dispatcher.core.life.retry import RetryPolicy
+from dispatcher.core.limits.lanes import BULK, claimable
+from dispatcher.core.plan.values import Plan, VendorPlan
+from dispatcher.deliver.attempt import Delivery
+from dispatcher.deliver.late_successes import LateSuccesses
+from dispatcher.deliver.outbox import Item, Outbox
+from dispatcher.deliver.permits import Gate, GateLimits
+from dispatcher.deliver.poison import Suspects, next_suspect
+from dispatcher.errors import UnavailableError
+from dispatcher.ports import Claims, Clock, Store, Vendor
+from dispatcher.store_clock import StoreTime
+from dispatcher.telemetry.decisions import count, count_refused
+from dispatcher.telemetry.log import logger
+from dispatcher.telemetry.metrics import Metrics
+from dispatcher.templates.cache import TemplateCache
+from dispatcher.waiting import rung
+
+LINK_STALE_S = 1.0
+"""Longer without an answer of the store, and I may have been declared dead: send nothing until it says I was not."""
+
+UNREADABLE_WAIT_MS = 30_000
+"""Of a record that this version cannot read: about as long as a roll-back lasts."""
+
+LOWER_LANES_EVERY = 8
+"""One claim in eight goes from the bottom lane up, so that bulk moves however busy the others are."""
+
+
+@dataclass(frozen=True, slots=True)
+class CourierLimits(GateLimits):
+    """Bounds of one courier. Units are in the names."""
+
+    timeout_s: float = 10.0
+    settle_interval_s: float = 0.1
+    settle_stall_s: float = 1.0
+    claim_block_ms: int = 200
+    claim_pace_s: float = 0.015
+
+
+class Courier:
+    """Drains the mailboxes that the plan gives its vendor, under one incarnation at a time."""
+
+    def __init__(
+        self,
+        vendor: Vendor,
+        breaker: Breaker,
+        store: Store,
+        templates: TemplateCache,
+        clock: Clock,
+        metrics: Metrics,
+        limits: CourierLimits,
+        retry: RetryPolicy,
+        chance: Callable[[], float],
+        on_change: Callable[[], None] = lambda: None,
+        links: ReceiptLinks | None = None,
+        keys: KeyedBreakers | None = None,
+        rules: Sequence[Rule] = (),
+    ) -> None:
+        self.vendor, self.metrics = vendor, metrics
+        self.breaker, self.gate = breaker, Gate(breaker, limits, clock, on_change, keys)
+        self.me = ""
+        self.time = StoreTime(clock)
+        self._store, self._clock, self._limits, self._chance = store, clock, limits, chance
+        self._known: dict[tuple[Lane, str], Claim] = {}
+        self._waiting: list[tuple[str, Claim]] = []  # known, not begun: while a suspect is sent alone
+        self._isolation: asyncio.Task[None] | None = None
+        self._calls: set[asyncio.Task[None]] = set()
+        self._bulk: set[asyncio.Task[None]] = set()  # those of them that are of a bulk lane
+        self._room = asyncio.Event()
+        self._turn = 0
+        self.done = self.settled = 0  # entries claimed and settled, and settled, ever: what a watchdog looks at
+        self.stopping = False
+        self.delivery = Delivery(
+            vendor,
+            self.gate,
+            store,
+            templates,
+            clock,
+            self.time,
+            metrics,
+            limits.timeout_s,
+            retry,
+            chance,
+            links,
+            stale=self.stale,
+            in_flight=lambda: len(self._calls),
+            rules=rules,
+        )
+        self.audit_wanted = False
+        self.begun: set[tuple[Lane, str]] = set()  # since the audit last asked; it clears it
+        self.drained: dict[Lane, None] = dict.fromkeys(self.lanes())  # ever, also by earlier plans
+        self.last_reply_s = clock.now_s()
+        self._doubted = False  # an answer came, but after so long that I may be dead all the same
+        self._late = LateSuccesses(store, clock, chance)
+        self._suspects = Suspects(store, clock, chance, lambda me: me == self.me and not self.stopping, self.replied)
+        self.outbox = Outbox(
+            store, clock, self.time.now_ms, limits.settle_interval_s, self._idle, self._settled, self._refused
+        )
+
+    # ---- what others ask
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._calls)
+
+    @property
+    def plan(self) -> Plan:
+        return self.delivery.plan
+
+    def known(self) -> set[tuple[Lane, str]]:
+        return set(self._known)
+
+    def stale(self) -> bool:
+        """Was the store silent so long that this incarnation may be declared dead, and has it not been renewed?"""
+        return self._doubted or self._clock.now_s() - self.last_reply_s > LINK_STALE_S
+
+    def could_work(self) -> bool:
+        """Does nothing but a lack of work keep it from claiming, were its loop to look now?"""
+        return self.breaker.state in (BreakerState.CLOSED, BreakerState.METRICS_ONLY) and self._want() > 0
+
+    def is_unsettled(self) -> bool:
+        """Do outcomes wait for a store that answers otherwise?"""
+        return not self.stale() and self.outbox.oldest_age_s() > self._limits.settle_stall_s
+
+    def replied(self) -> None:
+        """The store answered. One that slept finds the answer in its socket when it wakes: that proves nothing."""
+        now_s = self._clock.now_s()
+        self._doubted = self._doubted or now_s - self.last_reply_s > LINK_STALE_S
+        self.last_reply_s = now_s
+
+    def renewed(self, asked_s: float) -> None:
+        """The store was asked, then, whether this incarnation is live, and it is."""
+        self._doubted, self.last_reply_s = False, asked_s
+        self._room.set()
+
+    def takes_max(self) -> int:
+        """How many claims of the dead may be taken at once."""
+        return 0 if self._isolation is not None else self.gate.takes_max()
+
+    def mailboxes(self) -> tuple[str, ...]:
+        entry = self._entry()
+        return entry.drains if entry is not None else (self.vendor.name,)
+
+    def _entry(self) -> VendorPlan | None:
+        return self.plan.vendors.get(self.vendor.name)
+
+    def lanes(self) -> list[Lane]:
+        """Most urgent first over all mailboxes: an adopted high lane comes before the own bulk lane."""
+        return [Lane(mailbox, priority) for priority in PRIORITIES for mailbox in self.mailboxes()]
+
+    def adopt_plan(self, plan: Plan, asked_with: Plan | None = None) -> None:
+        """Work on by this plan, if it replaces the one that is here. `asked_with`: see `Plan.replaces`."""
+        if not plan.replaces(self.plan, asked_with):
+            return
+        self.delivery.plan = plan
+        self.drained.update(dict.fromkeys(self.lanes()))
+        self.gate.follow(self._entry(), self.me)
+        self._room.set()
+
+    def begin(self, me: str) -> None:
+        """Work under this incarnation from now on."""
+        self.me = me
+        self.renewed(self._clock.now_s())
+        self.gate.follow(self._entry(), self.me)
+
+    # ---- claim
+
+    async def run(self) -> None:
+        """Claim and deliver until `stopping`. Raises FencedError when this incarnation is not live any more."""
+        me = self.me
+        while not self.stopping:
+            self.gate.tick()
+            want, lanes = self._want(), self._lanes_now()
+            if want <= 0 or not lanes:
+                await self._wait_for_room()
+                continue
+            lanes, want = claimable(lanes, want, self.gate.concurrency.value, len(self._bulk))
+            try:
+                got = await self._claim(me, lanes, want)
+            except UnavailableError:
+                self.audit_wanted = True  # the reply may be lost and the entries ours
+                await self._clock.sleep(0.1 + 0.2 * self._chance())
+                continue
+            await self.admit(me, got)
+            if 0 < len(got.claims) < want:
+                # There is little work: let some gather, so that a claim (an fsync) serves several. A lone message is
+                # not delayed by it, since the first claim after a pause waits for nothing.
+                await self._clock.sleep(self._limits.claim_pace_s)
+
+    def _lanes_now(self) -> list[Lane]:
+        if self._clock.now_s() < self.delivery.own_only_until_s:
+            return [lane for lane in self.lanes() if lane.mailbox == self.vendor.name]
+        return self.lanes()
+
+    async def _claim(self, me: str, lanes: list[Lane], want: int) -> Claims:
+        self._turn += 1
+        ordered = lanes[::-1] if self._turn % LOWER_LANES_EVERY == 0 else lanes
+        got = await self._store.claim(me, ordered, want)
+        self.replied()
+        if not got.claims and not got.orphans:
+            if all(lane.priority != BULK for lane in lanes):
+                await self._wait_for_room()  # a bulk call that ends makes room: nothing tells a claim that blocks
+                return got
+            got = await self._store.wait(me, lanes, want, self._limits.claim_block_ms)
+            self.replied()
+        return got
+
+    async def admit(self, me: str, got: Claims) -> None:
+        """Begin the delivery of each claim of `me` that is not known yet; drop what has no notification.
+
+        A reply may come when this incarnation is being ended, or has been. Nothing begins then: the goodbye would hand
+        it to another amid the call. It stays pending, and is taken right after the goodbye.
+        """
+        self.done += len(got.claims) + len(got.orphans) + len(got.unreadable)
+        if got.now_ms:
+            self.time.sync(got.now_ms)
+        if got.lost:
+            self.metrics.count("dispatcher_data_loss_alarms", by=got.lost)
+            logger().error("entries_deleted_while_pending", count=got.lost, vendor=self.vendor.name)
+        if got.orphans:
+            self.metrics.count("dispatcher_orphans", self.vendor.name, by=len(got.orphans))
+            with contextlib.suppress(UnavailableError):
+                await self._store.drop(me, got.orphans)
+        if got.unreadable:
+            await self._put_aside(me, got.unreadable)
+        if self.stopping or me != self.me:
+            return
+        fresh = [claim for claim in got.claims if (claim.lane, claim.entry_id) not in self._known]
+        for claim in fresh:
+            self._known[claim.lane, claim.entry_id] = claim
+            self.begun.add((claim.lane, claim.entry_id))
+            settle = self._late.known(claim.notification)
+            if settle is not None:  # the vendor said yes to me under my last name
+                self.outbox.put((me, claim, settle))
+            else:
+                self.gate.spend(1)
+                self._waiting.append((me, claim))
+        self._begin_waiting()
+
+    async def _put_aside(self, me: str, unreadable: Sequence[Claim]) -> None:
+        """A later version wrote them, or they are damaged: nobody may send or drop them, and none stops the others.
+
+        They wait in `due`, where a version that can read them finds them. What a send was begun of stays pending: from
+        there it becomes held.
+        """
+        self.metrics.count("dispatcher_unreadable", self.vendor.name, by=len(unreadable))
+        ids = [claim.notification.id for claim in unreadable]
+        logger().error("records_unreadable", count=len(ids), vendor=self.vendor.name, notification=ids[0])
+        waits = [
+            (claim, Retry(UNREADABLE_WAIT_MS, claim.notification.trail, None, claim.notification.attempts))
+            for claim in unreadable
+            if claim.notification.state is not State.STARTED
+        ]
+        with contextlib.suppress(UnavailableError):
+            await self._store.apply(me, waits, self.time.now_ms())
+
+    def _begin_waiting(self) -> None:
+        if self._isolation is not None:
+            return
+        if any(goes_alone(claim.notification) for _, claim in self._waiting):
+            self._isolation = self._start(self._send_suspects(set(self._calls)))
+            return
+        for me, claim in self._waiting:
+            task = self._start(self._deliver(me, claim))
+            if claim.lane.priority == BULK:
+                self._bulk.add(task)
+        self._waiting.clear()
+
+    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(work)
+        self._calls.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def _send_suspects(self, in_flight: set[asyncio.Task[None]]) -> None:
+        """Each suspect with nothing beside it, under a durable mark; then what came meanwhile begins together."""
+        try:
+            if in_flight:
+                await asyncio.wait(in_flight)
+            while (found := next_suspect(self._waiting)) is not None:
+                me, claim = found
+                if await self._suspects.single_out(me, claim.notification.id):
+                    await self._deliver(me, claim)
+                else:
+                    self._leave(claim)
+            # Before others begin: the next crash could be of one of them.
+            cleared = await self._suspects.single_out(self.me, None)
+        finally:
+            self._isolation = None
+        if cleared:
+            self._begin_waiting()
+        else:
+            self._leave_waiting()
+
+    def _leave(self, claim: Claim) -> None:
+        """It stays pending, where the audit or another actor finds it."""
+        self._known.pop((claim.lane, claim.entry_id), None)
+        self.audit_wanted = True
+
+    def _leave_waiting(self) -> None:
+        for _, claim in self._waiting:
+            self._leave(claim)
+        self._waiting.clear()
+
+    def _want(self) -> int:
+        """How many entries may be claimed now."""
+        if (
+            self.stopping
+            or self._isolation is not None
+            or self.stale()
+            or self.outbox.oldest_age_s() > self._limits.settle_stall_s
+        ):
+            return 0
+        return self.gate.free(len(self._calls), self._entry(), self.me)
+
+    async def _wait_for_room(self) -> None:
+        self._room.clear()
+        await rung(self._room, self.gate.wait_s())
+
+    async def _deliver(self, me: str, claim: Claim) -> None:
+        """One claim to its decision, and that to the outbox."""
+        began_s = self._clock.now_s()
+        decision: Decision | None = None
+        try:
+            decision = await self.delivery.decide(me, claim)
+        finally:
+            if decision is None:
+                self._leave(claim)
+            else:
+                self.outbox.put((me, claim, decision))
+                with contextlib.suppress(Exception):  # no memory to note it undoes nothing, and stops no suspects' turn
+                    self.metrics.observe("dispatcher_dispatch_seconds", self._clock.now_s() - began_s, self.vendor.name)
+
+    # ---- afterwards
+
+    def _refused(self, item: Item) -> None:
+        count_refused(self.metrics, self.vendor.name, item[1], item[2])
+
+    def _settled(self, item: Item, reply: str) -> None:
+        _, claim, decision = item
+        self._known.pop((claim.lane, claim.entry_id), None)
+        self.done += 1
+        self.settled += 1
+        self.replied()
+        vendor = self.vendor.name
+        if reply == "LOST":
+            self.audit_wanted = True  # taken, and perhaps by me under my next name, who thought it known
+            self.metrics.count("dispatcher_lost_settles", vendor)
+            if isinstance(decision, Settle):
+                self._late.tell(claim.notification, decision)
+            return
+        count(self.metrics, vendor, claim, decision)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._calls.discard(task)
+        self._bulk.discard(task)
+        self._room.set()
+        self.outbox.nudge()
+
+    def _idle(self) -> bool:
+        return not self._calls
+
+    async def finish(self, deadline_s: float) -> None:
+        """Wait for the calls in flight, then settle what is decided; gives up at the deadline, losing nothing."""
+        self.stopping = True
+        self._leave_waiting()
+        until_s = self._clock.now_s() + deadline_s
+        if self._calls:
+            await asyncio.wait(set(self._calls), timeout=deadline_s)
+        while len(self.outbox) and self._clock.now_s() < until_s:
+            if not await self.outbox.flush():
+                await self._clock.sleep(0.05)

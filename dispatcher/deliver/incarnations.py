@@ -1,0 +1,73 @@
+"""One courier's incarnations, one after the other: register, claim, and begin anew once it was declared dead."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+from dispatcher.deliver.courier import Courier
+from dispatcher.errors import FencedError, UnavailableError
+from dispatcher.ports import Clock, Control
+from dispatcher.telemetry.log import logger
+from dispatcher.waiting import until_available
+
+
+class Incarnations:
+    """Runs the courier under a live incarnation. `goodbye_s` is how long calls in flight may take at its end."""
+
+    def __init__(
+        self,
+        courier: Courier,
+        control: Control,
+        clock: Clock,
+        chance: Callable[[], float],
+        register: Callable[[], Awaitable[str]],
+        *,
+        goodbye_s: float,
+        begun: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._courier, self._control, self._clock, self._chance = courier, control, clock, chance
+        self._register, self._goodbye_s, self._begun = register, goodbye_s, begun
+        self.stopping = False
+
+    async def run(self) -> None:
+        """Claim until `stopping`; when this incarnation is not live any more, end it and begin a new one."""
+        courier = self._courier
+        while not self.stopping:
+            courier.begin(await until_available(self._register, self._chance))
+            logger().info("incarnation_begun", incarnation=courier.me, vendor=courier.vendor.name)
+            self._begun()
+            watch = asyncio.ensure_future(self._watch_link())
+            claims = asyncio.ensure_future(courier.run())
+            await asyncio.wait({watch, claims}, return_when=asyncio.FIRST_COMPLETED)
+            watch.cancel()
+            courier.stopping = True  # the claim loop ends by itself: a blocked read is never cancelled
+            with contextlib.suppress(FencedError):
+                await claims
+            if not self.stopping:
+                await self._end()
+
+    async def _end(self) -> None:
+        """Calls in flight end and settle under the old name; what was not sent is taken from it, unsuspected."""
+        courier, old = self._courier, self._courier.me
+        logger().warning("incarnation_ended", incarnation=old, vendor=courier.vendor.name)
+        await courier.finish(self._goodbye_s)
+        await until_available(lambda: self._control.stopped(old), self._chance)
+        courier.stopping = self.stopping
+
+    async def _watch_link(self) -> None:
+        """Return when this incarnation is found dead. It asks after each silence of the store, or of its own.
+
+        Most often it lives: the store was away for everybody, or this process got no core. Then it goes on.
+        """
+        courier = self._courier
+        while True:
+            await self._clock.sleep(0.1 + 0.1 * self._chance())
+            if courier.stale():
+                asked_s = self._clock.now_s()
+                with contextlib.suppress(UnavailableError):
+                    if not await self._control.renew(courier.me):
+                        return
+                    courier.renewed(asked_s)
+                    logger().warning("incarnation_renewed", incarnation=courier.me, vendor=courier.vendor.name)

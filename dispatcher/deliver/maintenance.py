@@ -1,0 +1,220 @@
+"""What a vendor actor does beside delivering: find what was left, wake what is due, end what is over.
+
+Each loop is level-triggered: it looks at what is, not at what happened, so nothing depends on an event that was missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+
+from dispatcher.core.life.decide import decide_mailbox
+from dispatcher.core.life.notification import PRIORITIES, Lane
+from dispatcher.deliver.courier import UNREADABLE_WAIT_MS, Courier
+from dispatcher.errors import RefusedError, UnavailableError
+from dispatcher.ports import Clock, DueEntry, Store
+from dispatcher.telemetry.log import logger
+
+UNKNOWN_WAIT_MS = 5_000
+"""Of something due whose vendors I do not know: it may be my configuration and my plan that are old."""
+
+UNKNOWN_MS_MAX = 30_000
+"""After so long a plan that has them would be here, were there one."""
+
+
+SWEEP_PAGES_MAX = 10
+"""Of 200 entries each, for one lane and sweep, where entries have expired; else one: it is a glance each second."""
+
+SWEEP_TOGETHER = 16
+"""Withdrawals at once: they share an fsync, and leave the other half of the connections alone."""
+
+TOLD_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class CaretakerPeriods:
+    """How often each loop looks, seconds."""
+
+    take_s: float = 1.0
+    audit_s: float = 5.0
+    due_s: float = 0.25
+    sweep_s: float = 1.0
+
+
+class Caretaker:
+    """The background loops of one courier."""
+
+    def __init__(
+        self,
+        courier: Courier,
+        store: Store,
+        clock: Clock,
+        vendors: frozenset[str],
+        periods: CaretakerPeriods | None = None,
+        chance: Callable[[], float] = lambda: 0.5,
+    ) -> None:
+        self._courier, self._store, self._clock = courier, store, clock
+        self._vendors, self._periods, self._chance = vendors, periods or CaretakerPeriods(), chance
+        self._cursors: dict[Lane, str] = {}
+        self._turn = 0
+        self._auditing = asyncio.Lock()
+        self._take_refused: Sequence[str] = ()  # what was told last
+        self._unknown: dict[tuple[str, ...], tuple[int, int]] = {}  # chain → first and last time that it was due here
+        self._told: set[str] = set()  # broken records that were logged: a held one is met each second
+
+    async def run(self) -> None:
+        p = self._periods
+        await asyncio.gather(
+            self._every(p.take_s, self.take),
+            self._every(min(p.audit_s, 0.5), self._audit_if_wanted),
+            self._every(p.audit_s, self.audit),
+            self._every(p.due_s, self.promote),
+            self._every(p.sweep_s, self.sweep),
+        )
+
+    async def _every(self, period_s: float, step: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await self._clock.sleep(period_s * (0.9 + 0.2 * self._chance()))
+            try:
+                await step()
+            except UnavailableError:
+                continue
+            except Exception as error:  # a bug in one loop must not silence the others
+                logger().error("caretaker_failed", name=step.__name__, error=type(error).__name__)
+
+    async def take(self) -> None:
+        """Claim what is pending for ended incarnations in every mailbox this courier drains."""
+        c = self._courier
+        at_most = c.takes_max()
+        if c.stopping or not c.me or at_most == 0:
+            return
+        me = c.me
+        got = await self._store.take(me, c.lanes(), at_most)
+        c.replied()
+        if got.refused and got.refused != self._take_refused:
+            logger().error("take_refused", vendor=c.vendor.name, lanes=list(got.refused))
+        self._take_refused = got.refused
+        if got.claims:
+            c.metrics.count("dispatcher_takes", c.vendor.name, by=len(got.claims))
+            logger().info("entries_taken", count=len(got.claims), vendor=c.vendor.name, incarnation=me)
+        await c.admit(me, got)
+
+    async def audit(self) -> None:
+        """Find claims of mine whose reply was lost. One at a time: a second would wipe what the first must compare."""
+        async with self._auditing:
+            await self._audit()
+
+    async def _audit(self) -> None:
+        c = self._courier
+        if c.stopping or not c.me:
+            return
+        me = c.me
+        c.begun.clear()
+        c.audit_wanted = False
+        try:
+            # Every lane ever drained: the plan may have changed since the claim whose reply was lost.
+            got = await self._store.own(me, list(c.drained), c.known())
+        except UnavailableError:
+            c.audit_wanted = True
+            raise
+        c.replied()
+        # What was begun meanwhile was pending when the store looked and may be settled by now: not lost, and not again.
+        lost = [claim for claim in got.claims if (claim.lane, claim.entry_id) not in c.begun]
+        if lost:
+            c.metrics.count("dispatcher_recovered_claims", c.vendor.name, by=len(lost))
+        await c.admit(me, replace(got, claims=lost))
+
+    async def _audit_if_wanted(self) -> None:
+        if self._courier.audit_wanted:
+            await self.audit()
+
+    async def promote(self) -> None:
+        """Put what is due into the mailbox that today's plan would choose."""
+        c = self._courier
+        now_ms, entries = await self._store.due()
+        c.replied()
+        if now_ms:
+            c.time.sync(now_ms)
+        chosen: list[tuple[DueEntry, str]] = []
+        over: list[tuple[DueEntry, str]] = []
+        early: list[DueEntry] = []
+        unreadable = [entry for entry in entries if not entry.readable]
+        if unreadable:
+            c.metrics.count("dispatcher_unreadable", c.vendor.name, by=len(unreadable))
+        for entry in (entry for entry in entries if entry.readable):
+            if entry.expires_ms <= now_ms:
+                over.append((entry, "expired"))
+                continue
+            mailbox = decide_mailbox(entry.chain, entry.tried, c.plan.usable, c.plan.recovering, self._known)
+            if mailbox is not None:
+                chosen.append((entry, mailbox))
+            elif self._are_gone(entry.chain, now_ms):
+                over.append((entry, "no_vendor"))
+            else:
+                early.append(entry)
+        if chosen:
+            await self._store.promote(chosen)
+        if early:
+            await self._store.postpone(early, UNKNOWN_WAIT_MS)
+        unreadable += [entry for entry, reason in over if not await self._end(entry.id, reason)]
+        if unreadable:  # else they come first in each page to come
+            await self._store.postpone(unreadable, UNREADABLE_WAIT_MS)
+
+    async def _end(self, nid: str, reason: str) -> bool:
+        """Make a dead letter of it, unless it is somebody's or has ended; False: its record is broken. Others go on."""
+        c = self._courier
+        try:
+            await self._store.withdraw(nid, "dead", reason)
+        except RefusedError:
+            c.metrics.count("dispatcher_unreadable", c.vendor.name)
+            if len(self._told) >= TOLD_MAX:
+                self._told.clear()
+            if nid not in self._told:
+                self._told.add(nid)
+                logger().error("records_unreadable", count=1, vendor=c.vendor.name, notification=nid)
+            return False
+        return True
+
+    def _are_gone(self, chain: tuple[str, ...], now_ms: int) -> bool:
+        """Was nothing known of any of its vendors for `UNKNOWN_MS_MAX`, whenever something due was for them?"""
+        if not self._courier.plan.vendors:
+            return False  # nobody has said yet which there are
+        since_ms, last_ms = self._unknown.get(chain, (now_ms, now_ms))
+        if now_ms - last_ms > 2 * UNKNOWN_MS_MAX:
+            since_ms = now_ms
+        self._unknown[chain] = since_ms, now_ms
+        return now_ms - since_ms >= UNKNOWN_MS_MAX
+
+    def _known(self, vendor: str) -> bool:
+        """By my configuration or by the plan: while a changed one is applied, either may be the newer."""
+        return vendor in self._vendors or vendor in self._courier.plan.vendors
+
+    async def sweep(self) -> None:
+        """End what is held past its deadline, and what expired in mailboxes that nobody drains."""
+        for nid in await self._store.overdue_held():
+            await self._end(nid, "unknown")
+        for mailbox in self._undrained():
+            for priority in PRIORITIES:
+                await self._sweep_lane(Lane(mailbox, priority))
+
+    def _undrained(self) -> list[str]:
+        """My own if nobody drains it, and one of the others in turn: their actors may all be gone."""
+        own, plan = self._courier.vendor.name, self._courier.plan
+        if not plan.vendors:
+            return [own]
+        others = sorted(name for name in plan.held if name != own)
+        self._turn += 1
+        chosen = [others[self._turn % len(others)]] if others else []
+        return [own, *chosen] if own in plan.held else chosen
+
+    async def _sweep_lane(self, lane: Lane) -> None:
+        """One page; where something has expired the next one too, for there is likely more."""
+        for _ in range(SWEEP_PAGES_MAX):
+            cursor, expired = await self._store.expired(lane, self._cursors.get(lane, ""))
+            self._cursors[lane] = cursor
+            for start in range(0, len(expired), SWEEP_TOGETHER):
+                together = expired[start : start + SWEEP_TOGETHER]
+                await asyncio.gather(*(self._end(nid, "expired") for nid in together))
+            if not cursor or not expired:
+                return

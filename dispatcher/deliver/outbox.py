@@ -1,0 +1,131 @@
+"""Outcomes on their way to the store: many in one round trip, each exactly once per claim.
+
+With fsync always each settling round trip costs an fsync on Redis's one thread and delays accepts, so plain successes
+wait up to `interval_s` for company; a kill can repeat what was sent in that interval. Urgent decisions (moves, dead
+letters, held) go at once, and so does everything when nothing else is in flight: a lone message is not delayed.
+
+What the store refuses for its own sake (a record or a key of another type) must not stop its neighbours, nor be sent
+again: it stands aside, known and pending, and is tried again now and then. Should the actor die, it ends as poison.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from dispatcher.core.life.decide import Decision
+from dispatcher.core.life.notification import Claim
+from dispatcher.errors import UnavailableError
+from dispatcher.ports import Clock, Store
+from dispatcher.waiting import rung
+
+Item = tuple[str, Claim, Decision]
+"""Incarnation that claimed it, the claim, its decision."""
+
+BATCH_MAX = 256
+
+REFUSED_AGAIN_S = 5.0
+REFUSED_MAX = 100
+"""More than this, and it is not a few broken ones: outcomes are unsettled, and nothing new may begin."""
+
+
+class Outbox:
+    """Holds decisions until the store has them. `on_done(item, reply)` is called once per item: OK or LOST; before
+    that `on_refused(item)` once, if the store says that this one will not do."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        now_ms: Callable[[], int],
+        interval_s: float,
+        idle: Callable[[], bool],
+        on_done: Callable[[Item, str], None],
+        on_refused: Callable[[Item], None] = lambda item: None,
+    ) -> None:
+        self._store, self._clock, self._now_ms = store, clock, now_ms
+        self._interval_s, self._idle, self._on_done, self._on_refused = interval_s, idle, on_done, on_refused
+        self._items: list[tuple[float, Item]] = []
+        self._refused: list[tuple[float, Item]] = []  # since when, and not before this again
+        self._told: set[int] = set()  # refused ones that were told of: each is held by one of the lists
+        self._changed = asyncio.Event()
+        self._urgent = False
+        self._flushing = asyncio.Lock()
+
+    def put(self, item: Item) -> None:
+        self._items.append((self._clock.now_s(), item))
+        if item[2].urgent:
+            self._urgent = True
+        self._changed.set()
+
+    def nudge(self) -> None:
+        """Something that may make it idle has happened."""
+        self._changed.set()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def oldest_age_s(self) -> float:
+        """Of what is unsettled, without a few that were refused."""
+        waiting = self._items + self._refused if len(self._refused) > REFUSED_MAX else self._items
+        return self._clock.now_s() - min(since_s for since_s, _ in waiting) if waiting else 0.0
+
+    async def run(self) -> None:
+        """Flush for ever; ends by cancellation only, and loses nothing then: unflushed items stay here."""
+        while True:
+            self._try_refused_again()
+            if not self._items:
+                self._changed.clear()
+                await rung(self._changed, REFUSED_AGAIN_S) if self._refused else await self._changed.wait()
+                continue
+            wait_s = self._interval_s - self.oldest_age_s()
+            if wait_s > 0 and not self._urgent and not self._idle():
+                self._changed.clear()
+                await rung(self._changed, wait_s)
+                continue
+            if not await self.flush():
+                await self._clock.sleep(0.1)
+
+    async def flush(self) -> bool:
+        """One round trip for up to `BATCH_MAX`; False when the store did not answer (all stay) or refused some.
+
+        One at a time: `run` and a draining courier may both ask, and an item must not be sent, and told, twice.
+        """
+        async with self._flushing:
+            return await self._flush()
+
+    async def _flush(self) -> bool:
+        batch = [item for _, item in self._items[:BATCH_MAX]]
+        self._urgent = False
+        all_applied = True
+        for me in dict.fromkeys(item[0] for item in batch):
+            mine = [item for item in batch if item[0] == me]
+            try:
+                replies = await self._store.apply(me, [item[1:] for item in mine], self._now_ms())
+            except UnavailableError:
+                # Maybe done: the repeat answers LOST for what was, which means "done or taken".
+                return False
+            answered = [(item, reply) for item, reply in zip(mine, replies, strict=True) if reply != "ERROR"]
+            all_applied = all_applied and len(answered) == len(mine)
+            gone = {id(item) for item, _ in answered}
+            self._items = [pair for pair in self._items if id(pair[1]) not in gone]
+            for item, reply in answered:
+                if reply == "REFUSED":
+                    self._stand_aside(item)
+                else:
+                    self._told.discard(id(item))
+                    self._on_done(item, reply)
+        return all_applied
+
+    def _stand_aside(self, item: Item) -> None:
+        self._refused.append((self._clock.now_s(), item))
+        if id(item) not in self._told:
+            self._told.add(id(item))
+            self._on_refused(item)
+
+    def _try_refused_again(self) -> None:
+        due_s = self._clock.now_s() - REFUSED_AGAIN_S
+        again = [pair for pair in self._refused if pair[0] <= due_s]
+        if again:
+            self._refused = [pair for pair in self._refused if pair[0] > due_s]
+            self._items += [(self._clock.now_s(), item) for _, item in again]

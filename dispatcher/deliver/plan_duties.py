@@ -1,0 +1,60 @@
+"""What a plan asks of one vendor actor, beyond whose mailboxes it drains."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from dispatcher.core.breaker.breaker import BreakerState
+from dispatcher.core.plan.values import Plan
+from dispatcher.deliver.courier import Courier
+from dispatcher.errors import UnavailableError
+from dispatcher.ports import Clock, Store
+
+
+class PlanDuties:
+    """Adopts plans for a courier. `wish` is how many actors the plan wants in this pool.
+
+    `open_wait_s` is how long the breaker stays open on the evidence of all replicas; `changed` is called when it opens
+    or an operator's word changes it.
+    """
+
+    def __init__(
+        self, courier: Courier, store: Store, clock: Clock, wish: int, open_wait_s: float, changed: Callable[[], None]
+    ) -> None:
+        self._courier, self._store, self._clock = courier, store, clock
+        self._open_wait_s, self._changed = open_wait_s, changed
+        self.wish: float = wish
+
+    def adopt(self, plan: Plan, asked_with: Plan | None = None) -> None:
+        """Work by `plan` if it replaces the current one, see `Plan.replaces`."""
+        before = self._courier.plan
+        self._courier.adopt_plan(plan, asked_with)
+        self.obey_operator()
+        if self._courier.plan is before:
+            return
+        entry = plan.vendors.get(self._courier.vendor.name)
+        if entry is not None:
+            self.wish = entry.replicas
+            if entry.state == "open" and self._courier.breaker.state is BreakerState.CLOSED:
+                self._courier.gate.open_by_plan(self._open_wait_s)
+                self._changed()
+        # Wake the blocked claim: it waits on the lanes of the plan before.
+        self._waking = asyncio.ensure_future(self._wake())
+
+    def obey_operator(self) -> None:
+        """While `close` holds, the breaker counts and judges nothing; when it ends, it begins anew, closed.
+
+        Looked at again and again, not only with a new plan: a breaker restored from before the word would open again.
+        """
+        entry, breaker = self._courier.plan.vendors.get(self._courier.vendor.name), self._courier.breaker
+        told = entry is not None and entry.override == "close"
+        if told == (breaker.state is BreakerState.METRICS_ONLY):
+            return
+        breaker.force(BreakerState.METRICS_ONLY if told else BreakerState.CLOSED, int(self._clock.now_s() * 1e9))
+        self._changed()
+
+    async def _wake(self) -> None:
+        with contextlib.suppress(UnavailableError):
+            await self._store.wake()

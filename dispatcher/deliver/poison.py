@@ -1,0 +1,45 @@
+"""Notifications suspected of killing their actors: found among what waits, and marked before they are sent alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dispatcher.core.life.decide import goes_alone
+from dispatcher.core.life.notification import Claim
+from dispatcher.errors import UnavailableError
+from dispatcher.ports import Clock, Store
+
+
+def next_suspect(waiting: list[tuple[str, Claim]]) -> tuple[str, Claim] | None:
+    """Take the first one out of what waits."""
+    for n, (_, claim) in enumerate(waiting):
+        if goes_alone(claim.notification):
+            return waiting.pop(n)
+    return None
+
+
+class Suspects:
+    """Tells the store who is sent alone, so that the next crash is blamed on nobody else."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        chance: Callable[[], float],
+        works: Callable[[str], bool],
+        replied: Callable[[], None],
+    ) -> None:
+        """`works`: does this incarnation go on? `replied`: told of each answer of the store."""
+        self._store, self._clock, self._chance, self._works, self._replied = store, clock, chance, works, replied
+
+    async def single_out(self, me: str, nid: str | None) -> bool:
+        """Set or end the mark, however long the store is away; False: this incarnation ends, send nothing."""
+        while self._works(me):
+            try:
+                done = await self._store.single_out(me, nid)
+            except UnavailableError:
+                await self._clock.sleep(0.1 + 0.2 * self._chance())
+                continue
+            self._replied()
+            return done
+        return False

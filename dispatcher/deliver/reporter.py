@@ -1,0 +1,100 @@
+"""What a vendor actor says of itself to the supervisor, to intake and to its metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dispatcher.core.breaker.breaker import BreakerState
+from dispatcher.core.plan.values import CountryCutOff, Report
+from dispatcher.deliver.breaker_memory import BreakerMemory
+from dispatcher.deliver.courier import Courier
+from dispatcher.errors import UnavailableError
+from dispatcher.ports import Clock, Control
+from dispatcher.telemetry.log import logger
+from dispatcher.telemetry.metrics import Metrics
+from dispatcher.waiting import rung
+
+
+class Reporter:
+    """Sends a report each period, and at once when `changed` rings. `identity` names replica, process and node."""
+
+    def __init__(
+        self,
+        courier: Courier,
+        control: Control,
+        clock: Clock,
+        metrics: Metrics,
+        memory: BreakerMemory,
+        identity: Mapping[str, Any],
+        *,
+        changed: asyncio.Event,
+        period_s: float,
+        version: str,
+        before: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._courier, self._control, self._clock, self._metrics = courier, control, clock, metrics
+        self._memory, self._identity, self._version = memory, identity, version
+        self._changed, self._period_s, self._before = changed, period_s, before
+        self._reason = ""  # of the breaker's last change
+
+    async def run(self) -> None:
+        """Report until cancelled. A report that the store does not take is made good by the next."""
+        while True:
+            await rung(self._changed, self._period_s)
+            self._changed.clear()
+            self._before()
+            self._count_transitions()
+            if self._courier.me:
+                with contextlib.suppress(UnavailableError):
+                    await self.send()
+                    await self._memory.remember(self._courier.me)
+
+    async def send(self) -> None:
+        """Report now. Raises UnavailableError."""
+        vendor, replica = self._courier.vendor.name, self._identity.get("replica", "")
+        envelope = {"process": f"{vendor}-{replica}", "metrics": self._metrics.snapshot()}
+        await self._control.report({**self.report().to_dict(), **envelope})
+
+    def report(self) -> Report:
+        courier, breaker, gate = self._courier, self._courier.breaker, self._courier.gate
+        now_s = self._clock.now_s()
+        metrics = breaker.metrics(int(now_s * 1e9))
+        calls_per_s, latency_s = courier.delivery.throughput.read(now_s)
+        return Report(
+            incarnation=courier.me,
+            vendor=courier.vendor.name,
+            epoch=courier.plan.epoch,
+            office=courier.plan.office,
+            breaker=breaker.state.value,
+            retry_after_s=round(metrics.retry_after_ns / 1e9, 3),
+            attempts=metrics.attempts,
+            reason="" if breaker.state is BreakerState.CLOSED else self._reason,
+            window={"n": metrics.buffered, "failed": metrics.failed, "slow": metrics.slow},
+            evidence=gate.evidence(),
+            contradicted=courier.delivery.contradictions.counts(int(now_s * 1e9)),
+            unreached=gate.unreached,
+            cut_off={name: CountryCutOff(f.state.value, round(f.for_s, 1)) for name, f in gate.cut_off().items()},
+            in_flight=courier.in_flight,
+            concurrency=gate.concurrency.value,
+            calls_per_s=round(calls_per_s, 2),
+            latency_s=round(latency_s, 4),
+            replica=self._identity.get("replica", ""),
+            pid=self._identity.get("pid", 0),
+            node=self._identity.get("node", ""),
+            version=self._version,
+        )
+
+    def _count_transitions(self) -> None:
+        vendor = self._courier.vendor.name
+        for event in self._courier.breaker.drain_events():
+            if event.to is not None:
+                self._reason = event.reason
+                self._metrics.count("dispatcher_transitions", vendor, event.to.value)
+                logger().warning("breaker_changed", vendor=vendor, state=event.to.value, reason=event.reason)
+        keys = self._courier.gate.keys
+        for change in keys.drain_changes() if keys is not None else ():
+            log = logger().warning if change.to is BreakerState.OPEN else logger().info
+            log("country_changed", vendor=vendor, country=change.key, state=change.to.value, reason=change.reason)

@@ -1,0 +1,119 @@
+"""Asks the vendor about what is held (`core.life.look_up` has the rules).
+
+Level-triggered, as all that a caretaker does: each turn looks at what is held, and asks about what has its turn. When
+to ask again is remembered here only; a successor, or a sibling, begins anew. Asking twice is safe: the store ends a
+notification once. One question at a time and `per_s` at most, so that a vendor which hangs costs one connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+
+from dispatcher.core.life.look_up import Verdict, again_s, decide_look_up, judge, window_of
+from dispatcher.deliver.attempt import OVERDUE_S
+from dispatcher.deliver.courier import Courier
+from dispatcher.errors import TemplateError, UnavailableError
+from dispatcher.ports import Clock, Held, LooksUp, Store
+from dispatcher.telemetry.log import logger
+
+PERIOD_S = 1.0
+PAGE = 200
+BATCH = 20
+"""Of one turn; what is held meanwhile is seen in the next."""
+
+PATIENCE_S_MAX = 60.0
+"""A vendor that does not answer is asked nothing for a second, then two, … then this long."""
+
+
+class LookUps:
+    """The look-ups of one courier, at its own vendor."""
+
+    def __init__(
+        self,
+        courier: Courier,
+        vendor: LooksUp,
+        store: Store,
+        clock: Clock,
+        timeout_s: float,
+        per_s: float,
+        chance: Callable[[], float] = lambda: 0.5,
+    ) -> None:
+        self._courier, self._vendor, self._store, self._clock = courier, vendor, store, clock
+        self._timeout_s, self._pace_s, self._chance = timeout_s, 1 / per_s, chance
+        self._turns: dict[tuple[str, int], tuple[int, float]] = {}  # id, deadline → looks so far, when the next one is
+        self._seen: set[tuple[str, int]] = set()
+        self._cursor = 0
+        self._patience_s = 0.0
+
+    async def run(self) -> None:
+        while True:
+            await self._clock.sleep(PERIOD_S * (0.9 + 0.2 * self._chance()) + self._patience_s)
+            try:
+                await self.turn()
+            except UnavailableError:
+                continue
+            except Exception as error:  # as in the caretaker: the next one may be fine
+                logger().error("look_up_failed", vendor=self._courier.vendor.name, error=type(error).__name__)
+
+    async def turn(self) -> None:
+        """Look at the next page of what is held, and ask about what has its turn there."""
+        c = self._courier
+        if c.stopping or not c.me:
+            return
+        page = await self._store.held_ids(self._cursor, PAGE)
+        c.replied()
+        self._remember(page)
+        now_s, now_ms = self._clock.now_s(), c.time.now_ms()
+        due = [key for key in page if key[1] > now_ms and self._turns.get(key, (0, 0.0))[1] <= now_s][:BATCH]
+        if not due:
+            return
+        found = {held.notification.id: held for held in await self._store.held([nid for nid, _ in due])}
+        for key in due:
+            held = found.get(key[0])
+            if c.stopping:
+                return
+            if held is None or held.vendor != c.vendor.name or held.twin:
+                self._turns[key] = 0, math.inf  # ended meanwhile, another's to ask about, or nobody's
+                continue
+            if not await self._look(key, held):
+                return
+            await self._clock.sleep(self._pace_s)
+
+    def _remember(self, page: list[tuple[str, int]]) -> None:
+        """Move on; after the last page, forget what is not held any more."""
+        self._seen.update(page)
+        self._cursor += len(page)
+        if len(page) < PAGE:
+            self._turns = {key: turn for key, turn in self._turns.items() if key in self._seen}
+            self._seen.clear()
+            self._cursor = 0
+
+    async def _look(self, key: tuple[str, int], held: Held) -> bool:
+        """Ask once. False: the vendor did not answer; nothing else is asked for a while."""
+        c = self._courier
+        verdict = await self._ask(held)
+        c.metrics.count("dispatcher_look_ups", c.vendor.name, verdict.word if verdict else "unanswered")
+        if verdict is None:
+            self._patience_s = min(PATIENCE_S_MAX, max(1.0, 2 * self._patience_s))
+            return False
+        self._patience_s = 0.0
+        looks = self._turns.get(key, (0, 0.0))[0] + 1
+        self._turns[key] = looks, self._clock.now_s() + again_s(looks) * (0.9 + 0.2 * self._chance())
+        end = decide_look_up(verdict)
+        if end is not None and await self._store.held([key[0]]) == [held]:
+            # As it was before the question: a twin that was started meanwhile may be what was found.
+            reply = await self._store.withdraw(key[0], *end)
+            logger().info("looked_up", notification=key[0], vendor=c.vendor.name, reason=verdict.word, state=reply)
+        return True
+
+    async def _ask(self, held: Held) -> Verdict | None:
+        window = window_of(held.started_ms, self._timeout_s)
+        try:
+            message = await self._courier.delivery.render(held.notification)
+        except TemplateError:
+            return Verdict("unknown")  # it was sent, so it could be rendered then
+        async with asyncio.timeout(self._timeout_s + OVERDUE_S):
+            listing = await self._vendor.look_up(message, window.from_ms, self._timeout_s)
+        return None if listing is None else judge(listing, message.text, window, self._courier.time.now_ms())

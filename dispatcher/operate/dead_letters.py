@@ -1,0 +1,195 @@
+"""What operators do to dead letters: list, redrive and discard, a bounded stretch at a time.
+
+A call looks at no more than `EXAMINED_MAX` letters and changes no more than it was asked to; its answer says where the
+next one goes on. So no call holds the store or a connection for long, an interrupted sweep is resumed by its last
+cursor, and a repeated call changes nothing twice: every change is refused unless the letter is still dead of the very
+death it was read with.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from dispatcher.core.life.notification import DeadLetter, DeadLetterFilter, DeadPosition
+from dispatcher.core.life.redrive import Cursor, Go, Refused, decide_redrive, is_named
+from dispatcher.core.plan.values import Plan
+from dispatcher.errors import CallerError
+from dispatcher.ports import Graveyard, Redriven
+
+PAGE = 200
+"""Letters read in one round trip: some milliseconds of Redis, between which accepts are served."""
+
+EXAMINED_MAX = 5_000
+"""Letters one call looks at: a filter that matches nothing answers within a second, and is called again."""
+
+
+EVER_MS = 10**15 - 1
+
+
+@dataclass(slots=True)
+class Swept:
+    """What one call did. `cursor`: where the next one goes on; None: the end.
+
+    Attributes:
+        count: letters that were changed (with `dry_run`: that would be).
+        refused: letters left as they are, by reason.
+        wait_s: the pace allows no more before that; 0: at once.
+    """
+
+    count: int = 0
+    matched: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+    cursor: str | None = None
+    wait_s: float = 0.0
+
+
+@dataclass(slots=True)
+class _Stretch:
+    """Letters in order, with the position before each, to go back to."""
+
+    letters: list[DeadLetter]
+    start: DeadPosition
+
+    def before(self, index: int) -> DeadPosition:
+        return _position(self.letters[index - 1]) if index else self.start
+
+
+class DeadLetters:
+    """The operations over one graveyard. `plan`: the plan in force, asked anew for each page."""
+
+    def __init__(
+        self,
+        graveyard: Graveyard,
+        known: Callable[[str], bool],
+        plan: Callable[[], Plan],
+        per_s: float,
+        slow_per_s: float,
+        wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._graveyard, self._known, self._plan, self._wall_ms = graveyard, known, plan, wall_ms
+        self._per_s, self._slow_per_s = per_s, slow_per_s
+
+    async def listing(self, wanted: DeadLetterFilter, cursor: str | None) -> tuple[list[DeadLetter], str | None]:
+        """The next `limit` letters that match, oldest first, and the cursor behind them."""
+        letters: list[DeadLetter] = []
+
+        async def keep(stretch: _Stretch, _: Swept) -> DeadPosition | None:
+            letters.extend(stretch.letters)
+            return None
+
+        wanted = replace(wanted, until_ms=wanted.until_ms or EVER_MS)
+        swept = await self._sweep(wanted, cursor, keep)
+        return letters, swept.cursor
+
+    async def discard(self, wanted: DeadLetterFilter, cursor: str | None, dry_run: bool) -> Swept:
+        """Give the next `limit` letters that match up for good."""
+
+        async def discard(stretch: _Stretch, swept: Swept) -> DeadPosition | None:
+            swept.matched += len(stretch.letters)
+            swept.count += len(stretch.letters) if dry_run else await self._graveyard.discard(stretch.letters)
+            return None
+
+        return await self._sweep(wanted, cursor, discard)
+
+    async def redrive(self, wanted: DeadLetterFilter, cursor: str | None, dry_run: bool) -> Swept:
+        """Try the next `limit` letters that match again, as a new generation, at the pace of `core.life.redrive`.
+
+        It stops where the pace allows no more: `cursor` is then before the first letter that has to wait.
+        """
+
+        async def redrive(stretch: _Stretch, swept: Swept) -> DeadPosition | None:
+            return await self._redrive(stretch, wanted, dry_run, swept)
+
+        return await self._sweep(wanted, cursor, redrive)
+
+    async def _sweep(
+        self,
+        wanted: DeadLetterFilter,
+        cursor: str | None,
+        act: Callable[[_Stretch, Swept], Awaitable[DeadPosition | None]],
+    ) -> Swept:
+        """Page by page to the limit. `act` answers None, or the position to stop and go on from later."""
+        until_ms, after = await self._bounds(wanted, cursor)
+        wanted, swept, left = replace(wanted, until_ms=until_ms), Swept(), wanted.limit
+        for _ in range(EXAMINED_MAX // PAGE):
+            page = await self._graveyard.dead_page(wanted, after, PAGE)
+            stretch = _Stretch(page.letters[:left], after or DeadPosition(0, ""))
+            stop = await act(stretch, swept)
+            left -= len(stretch.letters)
+            cut = len(stretch.letters) < len(page.letters)
+            if stop is None and not cut and page.last is None:
+                return swept
+            after = stop or (_position(stretch.letters[-1]) if cut else page.last)
+            if stop is not None or left <= 0:
+                break
+        assert after is not None
+        swept.cursor = str(Cursor(until_ms, after))
+        return swept
+
+    async def _bounds(self, wanted: DeadLetterFilter, cursor: str | None) -> tuple[int, DeadPosition | None]:
+        if cursor is None:
+            # The last death by the store's own order, not by a clock here: clocks differ.
+            return (await self._graveyard.last_death() if wanted.until_ms is None else wanted.until_ms), None
+        found = Cursor.parse(cursor)
+        if found is None:
+            raise CallerError("cursor", "must be one that an earlier answer gave")
+        return found.until_ms, found.after
+
+    async def _redrive(
+        self, stretch: _Stretch, wanted: DeadLetterFilter, dry_run: bool, swept: Swept
+    ) -> DeadPosition | None:
+        verdicts = await self._verdicts(stretch.letters, wanted)
+        waiting, wait_ms = (len(verdicts), 0) if dry_run else await self._paced(verdicts)
+        now_ms, chosen = self._wall_ms(), []
+        for letter, (verdict, priority, ttl_ms) in zip(stretch.letters[:waiting], verdicts, strict=False):
+            swept.matched += 1
+            if isinstance(verdict, Refused):
+                swept.refused[verdict.reason] = swept.refused.get(verdict.reason, 0) + 1
+            else:
+                chosen.append(Redriven(letter, verdict.mailbox, priority, now_ms + ttl_ms))
+        swept.count += len(chosen) if dry_run else await self._graveyard.redrive(chosen)
+        if waiting == len(verdicts):
+            return None
+        swept.wait_s = wait_ms / 1000
+        return stretch.before(waiting)
+
+    async def _verdicts(
+        self, letters: Sequence[DeadLetter], wanted: DeadLetterFilter
+    ) -> list[tuple[Go | Refused, str, int]]:
+        plan = self._plan()
+        routes = await self._graveyard.routing_of([letter.id for letter in letters]) if letters else []
+        return [
+            (
+                decide_redrive(chain, plan, self._known)
+                if is_named(letter, wanted)
+                else Refused("unknown: maybe sent, and a repeat is forbidden; name it by id or reason"),
+                priority,
+                ttl_ms,
+            )
+            for letter, (chain, priority, ttl_ms) in zip(letters, routes, strict=True)
+        ]
+
+    async def _paced(self, verdicts: Sequence[tuple[Go | Refused, str, int]]) -> tuple[int, int]:
+        """How many of them, from the first on, may be acted on now; and the wait until the next may, ms.
+
+        Each mailbox has its budget. What was granted beyond the first that must wait is not used, and not given back:
+        that makes a sweep over several mailboxes somewhat slower than allowed, never faster.
+        """
+        places: dict[Go, list[int]] = defaultdict(list)
+        for index, (verdict, _, _) in enumerate(verdicts):
+            if isinstance(verdict, Go):
+                places[verdict].append(index)
+        first, wait_ms = len(verdicts), 0
+        for go, indexes in places.items():
+            per_s = self._slow_per_s if go.slowly else self._per_s
+            granted, wait = await self._graveyard.budget(go.mailbox, len(indexes), per_s)
+            if granted < len(indexes) and indexes[granted] < first:
+                first, wait_ms = indexes[granted], wait
+        return first, wait_ms
+
+
+def _position(letter: DeadLetter) -> DeadPosition:
+    return DeadPosition(letter.dead_ms, letter.id)

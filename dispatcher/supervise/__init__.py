@@ -1,0 +1,1 @@
+"""The supervisor's loop: hear beats and reports, decide, publish the plan."""

@@ -1,0 +1,64 @@
+"""Keeps a process on the plan in force, for vendor actors and for intake."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+from dispatcher.core.life.retry import relisten_s
+from dispatcher.core.plan.values import Plan
+from dispatcher.errors import UnavailableError
+from dispatcher.ports import Clock, Control, Heard
+
+READ_AGAIN_S = 2.0
+"""Publications can be lost, the key cannot: the plan is read again so often."""
+
+
+class PlanFollower:
+    """Hears publications, and reads the stored plan at the start and every two seconds. Outages are waited out.
+
+    `adopt(plan, asked_with)` decides whether a plan replaces the current one; see `Plan.replaces`. `asked_with` is the
+    plan that was current when the store was asked, or None for a publication. Messages of `others` go to `hear`.
+    """
+
+    def __init__(
+        self,
+        control: Control,
+        clock: Clock,
+        chance: Callable[[], float],
+        *,
+        current: Callable[[], Plan],
+        adopt: Callable[[Plan, Plan | None], None],
+        others: tuple[str, ...] = (),
+        hear: Callable[[Heard], None] = lambda heard: None,
+    ) -> None:
+        self._control, self._clock, self._chance = control, clock, chance
+        self._current, self._adopt = current, adopt
+        self._kinds, self._hear = ("plan", *others), hear
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        while True:
+            with contextlib.suppress(UnavailableError):
+                await self._listen()
+            await self._clock.sleep(relisten_s(self._chance()))
+
+    async def _listen(self) -> None:
+        await self.read()
+        read_s = self._clock.now_s()
+        async with contextlib.aclosing(self._control.listen(self._kinds)) as messages:
+            async for heard in messages:
+                if heard is not None and heard.kind == "plan":
+                    self._adopt(Plan.from_dict(heard.body), None)
+                elif heard is not None:
+                    self._hear(heard)
+                if self._clock.now_s() - read_s > READ_AGAIN_S:
+                    read_s = self._clock.now_s()
+                    await self.read()
+
+    async def read(self) -> None:
+        """Ask the store for its plan once. Raises UnavailableError."""
+        asked_with = self._current()
+        plan = await self._control.plan()
+        if plan is not None:
+            self._adopt(plan, asked_with)

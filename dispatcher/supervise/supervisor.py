@@ -1,0 +1,265 @@
+"""Hear, decide, publish: who is dead, who drains what.
+
+Soft state: killed, it comes back, takes a new term (which fences the one before), rebuilds from the next reports and
+condemns nobody for its own absence. Meanwhile everyone works on by the last plan in the store. It carries no message
+and is asked nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+
+from dispatcher.core.life.notification import MailboxDepth
+from dispatcher.core.life.retry import relisten_s
+from dispatcher.core.plan.decide import decide
+from dispatcher.core.plan.liveness import RestartIntensity, SilenceWatch
+from dispatcher.core.plan.values import Beat, Override, Plan, PlanConfig, Report
+from dispatcher.errors import StaleTermError, UnavailableError
+from dispatcher.ports import Clock, Control, Heard, Incarnation
+from dispatcher.telemetry.log import logger
+from dispatcher.telemetry.metrics import Totals
+from dispatcher.waiting import rung
+
+ECHO = "supervisor"
+FORGET_S = 600.0
+"""A process silent for this long has ended: its sums stay, its own numbers are let go."""
+
+ECHOES_MISSED_MAX = 8
+"""Of my own beats that the store has taken, two seconds' worth: then it is not me that is deaf but my subscription."""
+
+SETTLING_S = 1.5
+"""After taking office: time for every actor to report three times, before states are inferred from who is missing."""
+
+
+class Supervisor:
+    """The one supervisor in office. `run` ends with StaleTermError when another has taken over."""
+
+    def __init__(
+        self,
+        control: Control,
+        clock: Clock,
+        config: PlanConfig,
+        *,
+        beat_s: float = 0.25,
+        silence_ms: int = 2000,
+        decide_s: float = 0.25,
+        chance: Callable[[], float] = lambda: 0.5,
+        node: str = "",
+        waited_ms: Callable[[int], float] = lambda pid: 0.0,
+    ) -> None:
+        """`waited_ms`: how long a process of `node`, this machine, has waited for a core since the last question."""
+        self._chance = chance
+        self._node, self._waited_ms = node, waited_ms
+        self._control, self._clock, self._config = control, clock, config
+        self._beat_s, self._decide_s = beat_s, decide_s
+        self._watch = SilenceWatch(silence_ms, echo_gap_ms_max=int(beat_s * 2000))
+        self._intensity = RestartIntensity()
+        self._reports: dict[str, Report] = {}
+        self._totals = Totals()
+        self._told_s: dict[str, float] = {}  # process → when it last sent its metrics
+        self._term = 0
+        self.plan = Plan()
+        self._doubtful = 0  # epoch of the last publication that was not answered: in force now, or later, or never
+        self._plan_lost = False  # the store has an earlier plan than mine, or none: it is not the store it was
+        self._live: dict[str, Incarnation] = {}
+        self._surveyed = False
+        self._manned: set[str] = set()  # vendors that had a live actor in this term
+        self._depths: dict[str, MailboxDepth] = {}
+        self._overrides: dict[str, Override] = {}
+        self._urgent = asyncio.Event()
+        self._me = f"{ECHO}/{secrets.token_hex(4)}"
+        self._office_s = 0.0
+        self._unheard = 0  # own beats since the last that came back
+        self.turns = 0
+
+    async def run(self) -> None:
+        """Take office and serve until a later term; outages of the store are waited out."""
+        while True:
+            try:
+                self._term, self.plan = await self._control.begin_term()
+                break
+            except UnavailableError:
+                await self._clock.sleep(0.5)
+        self._office_s = self._clock.now_s()
+        logger().info("term_begun", term=self._term, epoch=self.plan.epoch)
+        loops = (self._listen, self._beat, self._survey, self._decide, self._add_up)
+        tasks = [asyncio.ensure_future(loop()) for loop in loops]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    # ---- hear
+
+    async def _listen(self) -> None:
+        while True:
+            self._unheard = 0
+            with contextlib.suppress(UnavailableError):
+                async with contextlib.aclosing(self._control.listen(("beat", "report"))) as messages:
+                    async for heard in messages:
+                        if heard is not None:
+                            self._hear(heard)
+                        if self._unheard >= ECHOES_MISSED_MAX:
+                            logger().warning("subscription_deaf", unheard=self._unheard)
+                            break
+            await self._clock.sleep(relisten_s(self._chance()))
+
+    def _hear(self, heard: Heard) -> None:
+        if heard.kind == "beat":
+            if heard.body["incarnation"] == self._me:
+                self._unheard = 0
+                self._watch.on_echo(self._clock.now_s() * 1000, self._starved_ms)
+            else:
+                self._watch.on_beat(heard.body["incarnation"])
+            return
+        process = heard.body.get("process", "")
+        if "metrics" in heard.body:
+            self._totals.hear(process, heard.body["metrics"])
+            self._told_s[process] = self._clock.now_s()
+        if "incarnation" in heard.body:
+            report = Report.from_dict(heard.body)
+            before = self._reports.get(report.incarnation)
+            self._reports[report.incarnation] = report
+            self._live.setdefault(report.incarnation, Incarnation())
+            if before is None or before.breaker != report.breaker:
+                self._urgent.set()
+
+    def _starved_ms(self, incarnation: str) -> float:
+        found = self._live.get(incarnation)
+        return self._waited_ms(found.pid) if found and found.pid and found.node == self._node else 0.0
+
+    async def _beat(self) -> None:
+        while True:
+            with contextlib.suppress(UnavailableError):
+                await self._control.beat(Beat(self._me, ECHO, "", 0, ""))
+                self._unheard += 1
+            await self._clock.sleep(self._beat_s)
+
+    async def _survey(self) -> None:
+        """What only the store knows: who is listed as live, what mailboxes exist, what an operator said."""
+        while True:
+            try:
+                live = await self._control.live()
+                self._watch.watch(live)
+                for name, found in live.items():
+                    if found.renewed != self._live.get(name, found).renewed:
+                        self._watch.on_beat(name)
+                for gone in self._live.keys() - live:
+                    self._reports.pop(gone, None)
+                self._live = live
+                self._manned |= {_vendor_of(name) for name in live}
+                self._depths = await self._control.depths()
+                self._surveyed = True
+                overrides = await self._control.overrides()
+                if overrides != self._overrides:
+                    self._overrides = overrides
+                    self._urgent.set()
+                await self._control.forget(await self._control.ended())
+                await self._look_for_plan()
+            except UnavailableError:
+                pass
+            await self._clock.sleep(0.5)
+
+    async def _look_for_plan(self) -> None:
+        """Would whoever begins now find the plan in force? A store that was emptied has none, and nobody says so."""
+        mine = self.plan
+        stored = await self._control.plan()
+        if mine.vendors and mine is self.plan and (stored is None or stored.epoch < mine.epoch):
+            self._plan_lost = True
+            self._urgent.set()
+
+    # ---- decide, publish
+
+    async def _decide(self) -> None:
+        while True:
+            await rung(self._urgent, self._decide_s)
+            self._urgent.clear()
+            self.turns += 1
+            try:
+                await self._bury_silent()
+                await self._publish()
+            except UnavailableError:
+                await self._clock.sleep(0.2)
+
+    async def _bury_silent(self) -> None:
+        silent = self._watch.dead()
+        if not silent:
+            return
+        # Who has renewed himself since the last survey stays, and the next survey sees it.
+        dead = await self._control.bury(
+            {name: self._live.get(name, Incarnation()).renewed for name in silent}, self._term
+        )
+        now_s = self._clock.now_s()
+        before = self._intensity.quarantined(now_s)
+        self._intensity.on_deaths(map(_vendor_of, dead), now_s)
+        for vendor in sorted(self._intensity.quarantined(now_s) - before):
+            logger().error("vendor_quarantined", vendor=vendor, seconds=self._intensity.quarantine_s)
+        for incarnation in dead:
+            logger().warning("incarnation_declared_dead", incarnation=incarnation)
+            self._reports.pop(incarnation, None)
+            self._live.pop(incarnation, None)
+        self._watch.watch(self._live)
+
+    async def _publish(self) -> None:
+        if not self._surveyed:
+            return  # who holds a share of a contract rate is not known yet
+        if not self.plan.vendors and self._clock.now_s() - self._office_s < SETTLING_S and not self._reports:
+            return  # a first plan made before anyone could report would say nothing
+        reports = [report for name, report in self._reports.items() if name in self._live]
+        depths = {name: depth.total for name, depth in self._depths.items()}
+        before = replace(self.plan, epoch=max(self.plan.epoch, self._doubtful))
+        now_ms = self._clock.wall_ms()
+        plan = decide(
+            reports,
+            self._config,
+            depths,
+            self._overrides,
+            before,
+            now_ms,
+            self._absent(),
+            set(self._live),
+            self._intensity.quarantined(self._clock.now_s()),
+            self._me,
+        )
+        if plan.same_assignment(self.plan) and self._doubtful <= self.plan.epoch and not self._plan_lost:
+            return
+        if not plan.reason:
+            again = "the store had lost it" if self._plan_lost else "its publication was not answered"
+            plan = replace(plan, reason=f"said again: {again}")
+        try:
+            await self._control.publish(plan, self._term)
+        except UnavailableError:
+            self._doubtful = plan.epoch
+            raise
+        self.plan, self._plan_lost = plan, False
+        logger().info("plan_published", epoch=plan.epoch, reason=plan.reason)
+
+    def _absent(self) -> set[str]:
+        """Vendors with an actor earlier in this term and none now. Before that nobody is missed: they are starting."""
+        return self._manned - {_vendor_of(name) for name in self._live}
+
+    async def _add_up(self) -> None:
+        while True:
+            await self._clock.sleep(1.0)
+            before_s = self._clock.now_s() - FORGET_S
+            ended = [process for process, told_s in self._told_s.items() if told_s < before_s]
+            self._totals.end(ended)
+            for process in ended:
+                del self._told_s[process]
+            with contextlib.suppress(UnavailableError):
+                await self._control.totals({"totals": self._totals.snapshot(), "term": self._term})
+
+
+def _vendor_of(incarnation: str) -> str:
+    return incarnation.rpartition("/")[0]
+
+
+__all__ = ["StaleTermError", "Supervisor"]

@@ -1,0 +1,305 @@
+"""The accept path: one round trip for many, an answer only for what is stored, and nobody waits for another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from dispatcher.accept.intake import trigger_id
+from dispatcher.core.life.notification import Lane, NewTrigger
+from dispatcher.errors import CallerError, UnavailableError
+from tests.unit.desk import Desk, body
+from tests.unit.stage import plan_of
+from tests.virtual import virtual
+
+
+@virtual
+async def test_what_is_answered_is_stored() -> None:
+    """The answer names each notification and the mailbox it is in."""
+    desk = Desk()
+    accepted = await desk.post()
+    assert accepted.notifications == ((f"{accepted.id}.0", "sms", "a"),)
+    assert not accepted.replayed
+    assert desk.stage.states() == ["queued"]
+    assert desk.stage.counted("dispatcher_accepts", "accepted") == 1
+    assert desk.stage.counted("dispatcher_accepted_notifications", "sms") == 1
+
+
+@virtual
+async def test_concurrent_requests_share_a_round_trip() -> None:
+    """What arrives while one is under way goes with the next, all together and bounded."""
+    desk = Desk()
+    first = desk.post(0)
+    await asyncio.sleep(0.005)
+    rest = [desk.post(n) for n in range(1, 101)]
+    answers = await asyncio.gather(first, *rest)
+    assert desk.store.trips == [1, 64, 36]
+    assert len({answer.id for answer in answers}) == 101
+
+
+@virtual
+async def test_a_cancelled_client_does_not_stall_the_others() -> None:
+    """Whether it leaves before or amid the round trip, its neighbours get their answers."""
+    desk = Desk()
+    posts = [desk.post(n) for n in range(5)]
+    await asyncio.sleep(0.005)
+    waiting = [desk.post(n) for n in range(5, 10)]
+    await asyncio.sleep(0.001)
+    posts[0].cancel()
+    waiting[0].cancel()
+    answers = await asyncio.gather(*posts, *waiting, return_exceptions=True)
+    assert sum(isinstance(answer, asyncio.CancelledError) for answer in answers) == 2
+    assert desk.store.trips == [5, 4]
+    assert len(desk.stage.states()) == 9
+
+
+@virtual
+async def test_a_slow_store_is_unavailable() -> None:
+    """The deadline passes: the answer is "later", never a yes that is not on disk; and the next one works."""
+    desk = Desk()
+    desk.store.took_s = 60.0
+    began_s = desk.stage.clock.now_s()
+    with pytest.raises(UnavailableError, match="too slow"):
+        await desk.post()
+    assert desk.stage.clock.now_s() - began_s == pytest.approx(1.0, abs=0.001)
+    desk.store.took_s = 0.01
+    await asyncio.sleep(1.0)
+    assert (await desk.post(1)).notifications
+    assert desk.stage.counted("dispatcher_accepts", "unavailable") == 1
+
+
+@virtual
+async def test_a_store_that_is_away_is_unavailable_for_each() -> None:
+    """Everyone of the round trip is told, and nothing is stored."""
+    desk = Desk()
+    desk.store.away = True
+    answers = await asyncio.gather(*(desk.post(n) for n in range(3)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [UnavailableError] * 3
+    assert desk.stage.states() == []
+
+
+@virtual
+async def test_a_full_store_is_unavailable() -> None:
+    """It says so, and asks to come back later."""
+    desk = Desk()
+    desk.stage.cell.full = True
+    with pytest.raises(UnavailableError, match="full") as caught:
+        await desk.post()
+    assert caught.value.retry_after_s == 5.0
+
+
+@virtual
+async def test_a_repeated_key_gives_the_first_answer() -> None:
+    """Same tenant, key and body: one trigger, the same ids, marked as replayed."""
+    desk = Desk()
+    first, second = await desk.post(key="order-1"), await desk.post(key="order-1")
+    assert (second.id, second.notifications, second.replayed) == (first.id, first.notifications, True)
+    assert desk.stage.states() == ["queued"]
+
+
+@virtual
+async def test_a_key_with_another_body_is_a_conflict() -> None:
+    """The caller's mistake, by its field, with 409; nothing is stored."""
+    desk = Desk()
+    await desk.post(0, key="order-1")
+    with pytest.raises(CallerError) as caught:
+        await desk.post(1, key="order-1")
+    assert (caught.value.field, caught.value.status) == ("idempotency_key", 409)
+    assert len(desk.stage.states()) == 1
+    assert desk.stage.counted("dispatcher_accepts", "refused") == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "in_body", "expected"),
+    [
+        pytest.param("k1", None, "k1", id="header alone"),
+        pytest.param(None, "k1", "k1", id="body alone"),
+        pytest.param("k1", "k1", "k1", id="both agree"),
+        pytest.param("k1", "k2", "idempotency_key", id="they differ"),
+        pytest.param("", None, "Idempotency-Key", id="an empty header"),
+        pytest.param("x" * 256, None, "Idempotency-Key", id="a header too long"),
+        pytest.param("ä", None, "Idempotency-Key", id="not ASCII"),
+    ],
+)
+@virtual
+async def test_the_key_of_the_header_and_that_of_the_body(
+    header: str | None, in_body: str | None, expected: str
+) -> None:
+    """Either gives the trigger its id; two different ones are the caller's mistake."""
+    desk = Desk()
+    changes = {} if in_body is None else {"idempotency_key": in_body}
+    if expected == "k1":
+        assert (await desk.post(key=header, **changes)).id == trigger_id("shop", "k1")
+    else:
+        with pytest.raises(CallerError) as caught:
+            await desk.post(key=header, **changes)
+        assert caught.value.field == expected
+
+
+def test_ids_are_of_the_tenant_and_its_key() -> None:
+    """Another tenant's key is another trigger; without a key no two are alike."""
+    assert trigger_id("shop", "k") == trigger_id("shop", "k")
+    assert trigger_id("shop", "k") != trigger_id("pos", "k")
+    assert trigger_id("shop", None) != trigger_id("shop", None)
+    assert len(trigger_id("shop", None)) == len("0-") + 26
+
+
+@virtual
+async def test_new_work_goes_to_the_first_usable_vendor() -> None:
+    """By the plan in force; with none usable the first one's mailbox keeps it."""
+    desk = Desk()
+    desk.intake.plan = plan_of(a="open", b="closed")
+    assert (await desk.post(1)).notifications[0][2] == "b"
+    desk.intake.plan = plan_of(a="open", b="open")
+    assert (await desk.post(2)).notifications[0][2] == "a"
+
+
+@virtual
+async def test_head_room_is_kept_per_vendor_and_for_all() -> None:
+    """A full mailbox refuses only triggers that need it; a nearly full store refuses all."""
+    desk = Desk()
+    desk.intake.headroom.full = frozenset({Lane("mail", "normal")})
+    assert (await desk.post()).notifications
+    mail = {"recipient": {"email": "ada@example.com"}}
+    notifications = [{"channel": "email", "content": {"subject": "S", "text": "T"}}]
+    with pytest.raises(UnavailableError, match=r"mailbox of mail \(email\) is full for priority normal"):
+        await desk.post(**mail, notifications=notifications)
+    assert (await desk.post(**mail, notifications=notifications, priority="high")).notifications
+    desk.intake.headroom.memory_ratio = 0.8
+    with pytest.raises(UnavailableError, match="nearly full"):
+        await desk.post()
+
+
+@virtual
+async def test_countries_can_be_bounded() -> None:
+    """A number of a country that is not listed is refused before anything is stored."""
+    desk = Desk(limits={"sms_countries": ["AT"]})
+    with pytest.raises(CallerError, match="country DE"):
+        await desk.post()
+    assert desk.stage.states() == []
+
+
+@virtual
+async def test_stopping_answers_whoever_waits() -> None:
+    """A round trip that is cut off is maybe stored, and its clients are told to ask again; the loop ends."""
+    desk = Desk()
+    posts = [desk.post(n) for n in range(3)]
+    await asyncio.sleep(0.005)
+    desk.loop.cancel()
+    answers = await asyncio.gather(*posts, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [UnavailableError] * 3
+    assert desk.loop.cancelled()
+
+
+@virtual
+async def test_a_stop_amid_the_answer_is_not_swallowed() -> None:
+    """Cancelled in the very turn in which the store answers, the loop ends all the same."""
+    desk = Desk()
+    gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def gated(triggers: Sequence[NewTrigger]) -> list[str]:
+        await gate
+        desk.loop.cancel()
+        return ["OK"] * len(triggers)
+
+    desk.store.accept = gated  # type: ignore[method-assign]
+    post = desk.post()
+    await asyncio.sleep(0.001)
+    gate.set_result(None)
+    await asyncio.wait({desk.loop, post}, timeout=5.0)
+    assert desk.loop.cancelled()
+    post.cancel()
+
+
+HOUR_MS = 3_600_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "later_ms"),
+    [
+        pytest.param({}, HOUR_MS, id="until their end"),
+        pytest.param({"priority": "high"}, 0, id="somebody waits for it"),
+        pytest.param({"recipient": {"phone": "+4915112345000", "time_zone": "Etc/GMT-6"}}, 0, id="day, over there"),
+        pytest.param({"event": "order.shipped"}, 0, id="another event"),
+    ],
+)
+@virtual
+async def test_nobody_is_woken(changes: dict[str, Any], later_ms: int) -> None:
+    """Within the event's quiet hours it is stored for their end, and its time to live counts from there."""
+    wall = datetime.fromtimestamp(Desk().stage.clock.wall_ms() / 1000, timezone.utc)
+    quiet = {name: f"{wall + timedelta(hours=h):%H:%M}" for name, h in (("begin", -1), ("end", 1))}
+    meant = {"notifications": [{"channel": "sms", "template": "t"}], "quiet_hours": quiet}
+    desk = Desk(events={"checkout.completed": meant}, templates={"t": {"text": "Hi"}})
+    accepted = await desk.post(**{"expires_in_s": 60, **changes})
+    view = await desk.stage.views.trigger(accepted.id)
+    assert view is not None
+    assert (view.notifications[0].state == "delayed") == (later_ms > 0)
+    waits_ms = view.expires_ms - 60_000 - view.accepted_ms
+    assert waits_ms == pytest.approx(later_ms, abs=60_000)  # the hours have whole minutes
+
+
+@virtual
+async def test_an_unknown_time_zone_is_named() -> None:
+    """Also of an event without quiet hours: else it is found out on the day they are configured."""
+    with pytest.raises(CallerError, match=r"recipient\.time_zone"):
+        await Desk().post(recipient={"phone": "+4915112345000", "time_zone": "Europe/Berlim"})
+
+
+CAPS = {"accept_deadline_s": 1.0, "recipient_caps": [{"channel": "sms", "max": 2, "per_s": 60}]}
+
+
+@virtual
+async def test_a_capped_recipient_gets_the_rest_of_the_trigger() -> None:
+    """The SMS is suppressed and said to be, the e-mail goes out; both are counted for what they are."""
+    desk = Desk(limits=CAPS)
+    listed = [{"channel": c, "content": {"text": "Hi", "subject": "Hi"}} for c in ("sms", "email")]
+    both = {"recipient": {"phone": "+4915112345000", "email": "ada@example.com"}, "notifications": listed}
+    answers = [await desk.post(key=f"order-{n}", **both) for n in range(3)]
+    assert [answer.suppressed for answer in answers] == [set(), set(), {f"{answers[2].id}.0"}]
+    assert sorted(desk.stage.states()) == [*["queued"] * 5, "suppressed"]
+    counted = desk.stage.counted
+    assert counted("dispatcher_suppressed", "sms", "recipient_cap") == 1
+    assert (
+        counted("dispatcher_accepted_notifications", "sms"),
+        counted("dispatcher_accepted_notifications", "email"),
+    ) == (2, 3)
+
+
+@virtual
+async def test_a_repeat_tells_again_what_was_suppressed() -> None:
+    """The first answer, also when there would be room by now; the metric counts it once."""
+    desk = Desk(limits=CAPS)
+    first = [await desk.post(key=f"order-{n}") for n in range(3)][2]
+    await asyncio.sleep(61)
+    again = await desk.post(key="order-2")
+    assert (again.replayed, again.suppressed) == (True, first.suppressed)
+    assert first.suppressed == {f"{first.id}.0"}
+    assert desk.stage.counted("dispatcher_suppressed", "sms", "recipient_cap") == 1
+    assert not (await desk.post(key="order-3")).suppressed
+
+
+@virtual
+async def test_caps_belong_to_a_tenant() -> None:
+    """What one has sent does not silence another."""
+    desk = Desk(limits=CAPS)
+    for _ in range(3):
+        await desk.post()
+    other = await desk.intake.accept("other", body(), None)
+    assert not other.suppressed
+
+
+@virtual
+async def test_times_are_the_stores() -> None:
+    """A host whose clock is a minute behind: a code that lives for 60 s would be dead on arrival."""
+    desk = Desk()
+    store_ms = desk.stage.clock.wall_ms() + 60_000
+    desk.intake.time.sync(store_ms)
+    await asyncio.sleep(1.0)
+    accepted = await desk.post(expires_in_s=60)
+    record = desk.stage.cell.records[accepted.id]
+    assert record.trigger.accepted_ms == store_ms + 1000
+    assert record.expires_ms == store_ms + 61_000

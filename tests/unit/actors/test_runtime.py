@@ -1,0 +1,38 @@
+"""What actors share: how they wait for a store that is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+
+from dispatcher.errors import UnavailableError
+from dispatcher.waiting import until_available
+from tests.virtual import virtual
+
+
+async def asked_at(chance: Callable[[], float], until_s: float) -> list[float]:
+    """When a store was asked that answers from `until_s` on."""
+    clock = asyncio.get_running_loop().time
+    began_s, asked = clock(), []
+
+    async def step() -> str:
+        asked.append(clock() - began_s)
+        if asked[-1] < until_s:
+            raise UnavailableError("redis: away")
+        return "here"
+
+    assert await until_available(step, chance) == "here"
+    return asked
+
+
+@pytest.mark.parametrize(("chance", "factor"), [(0.0, 0.5), (0.5, 1.0), (0.999, 1.499)])
+@virtual
+async def test_waits_grow_to_a_second_each_as_long_as_chance_has_it(chance: float, factor: float) -> None:
+    """Actors that began together do not ask together: a Redis that comes back meets all of them at once."""
+    asked = await asked_at(lambda: chance, 10.0)
+    waits = [after - before for before, after in pairwise(asked)]
+    assert waits[:6] == pytest.approx([factor * s for s in (0.1, 0.2, 0.4, 0.8, 1.0, 1.0)])
+    assert len({round(wait, 6) for wait in waits[4:]}) == 1

@@ -1,0 +1,242 @@
+"""API keys: shown once, kept as digests, compared in constant time; the open network needs one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+
+from cluster.cli.main import main
+from cluster.local import up
+from dispatcher.adapters import api_keys as auth
+from dispatcher.adapters.api_keys import ApiKeys, new_key
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "api_keys.json"
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time that decides when the file is looked at again; its one element may be changed."""
+    now_s = [1000.0]
+    monkeypatch.setattr(auth, "time", SimpleNamespace(monotonic=lambda: now_s[0], time_ns=time.time_ns))
+    return now_s
+
+
+def bearer(key: str) -> str:
+    return f"Bearer {key}"
+
+
+def test_a_key_has_its_prefix_and_256_random_bits(path: Path) -> None:
+    """`nd_<8 hex>_<43>`, another one each time; 43 characters of base64 are 32 bytes."""
+    keys = {new_key(path, "shop") for _ in range(50)}
+    assert len(keys) == 50
+    assert all(re.fullmatch(r"nd_[0-9a-f]{8}_[A-Za-z0-9_-]{43}", key) for key in keys)
+
+
+def test_only_the_digest_is_stored(path: Path) -> None:
+    """The file holds SHA-256 of the key, its public prefix and the tenant, for its owner only; the secret nowhere."""
+    key = new_key(path, "shop")
+    (row,) = json.loads(path.read_text())["keys"]
+    assert row.keys() == {"prefix", "digest", "tenant", "created_ms"}
+    assert row["digest"] == hashlib.sha256(key.encode()).hexdigest()
+    assert (row["prefix"], row["tenant"]) == (key[3:11], "shop")
+    assert key[12:] not in path.read_text()
+    assert [stat.S_IMODE(p.stat().st_mode) for p in (path, path.parent)] == [0o600, 0o700]
+
+
+def test_a_key_opens_its_tenant(path: Path) -> None:
+    """Each key its own; the scheme's case does not matter."""
+    keys = {tenant: new_key(path, tenant) for tenant in ("shop", "bank")}
+    found = ApiKeys.load(path)
+    assert found.required
+    assert {tenant: found.verify(bearer(key)) for tenant, key in keys.items()} == {"shop": "shop", "bank": "bank"}
+    assert found.verify(f"bearer {keys['bank']}") == "bank"
+
+
+WRONG = {
+    "missing": lambda key: None,
+    "empty": lambda key: "",
+    "no scheme": lambda key: key,
+    "another scheme": lambda key: f"Basic {key}",
+    "only the scheme": lambda key: "Bearer",
+    "only the prefix": lambda key: bearer(key[:11]),
+    "right prefix, wrong secret": lambda key: bearer(key[:12] + "A" * 43),
+    "last character changed": lambda key: bearer(key[:-1] + ("A" if key[-1] != "A" else "B")),
+    "cut short": lambda key: bearer(key[:-1]),
+    "longer": lambda key: bearer(key + "A"),
+    "unknown prefix": lambda key: bearer("nd_00000000_" + key[12:]),
+    "the digest itself": lambda key: bearer(hashlib.sha256(key.encode()).hexdigest()),
+    "a space before": lambda key: f"Bearer  {key}",
+    "not ASCII": lambda key: bearer(key[:12] + "ü" * 43),
+    "no underscore": lambda key: bearer("nd"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_key_opens_nothing(path: Path, name: str) -> None:
+    """None instead of a tenant, whatever was sent."""
+    key = new_key(path, "shop")
+    assert ApiKeys.load(path).verify(WRONG[name](key)) is None
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_every_answer_costs_one_comparison_in_constant_time(
+    path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two digests through hmac.compare_digest, exactly once, also for an unknown prefix: time tells nothing."""
+    key = new_key(path, "shop")
+    compared: list[tuple[str, str]] = []
+    real = auth.hmac.compare_digest
+
+    def spy(a: str, b: str) -> bool:
+        compared.append((a, b))
+        return real(a, b)
+
+    monkeypatch.setattr(auth.hmac, "compare_digest", spy)
+    keys = ApiKeys.load(path)
+    keys.verify(WRONG[name](key))
+    keys.verify(bearer(key))
+    assert len(compared) == 2
+    assert all(re.fullmatch(r"[0-9a-f]{64}", text) for pair in compared for text in pair)
+
+
+def test_an_open_address_needs_a_key_whatever_becomes_of_the_file(path: Path) -> None:
+    """A replica that starts after the file was lost lets nobody in."""
+    keys = ApiKeys.load(path, required=True)
+    assert (keys.required, keys.verify(None)) == (True, None)
+
+
+def test_without_a_file_no_key_is_required(path: Path) -> None:
+    """The loopback case; still nothing verifies."""
+    keys = ApiKeys.load(path)
+    assert (keys.required, keys.usable, keys.verify(bearer("nd_00000000_x"))) == (False, False, None)
+
+
+def test_a_key_made_while_we_run_is_known_in_two_seconds(path: Path, clock: list[float]) -> None:
+    """The file is looked at again after RELOAD_S, not at every call."""
+    keys = ApiKeys.load(path)
+    key = new_key(path, "shop")
+    clock[0] += auth.RELOAD_S / 2
+    assert keys.verify(bearer(key)) is None
+    clock[0] += auth.RELOAD_S / 2
+    assert keys.verify(bearer(key)) == "shop"
+
+
+def test_a_removed_key_opens_nothing_any_more(path: Path, clock: list[float]) -> None:
+    """Revoking is deleting its row; removing the last one does not open the door to everybody."""
+    key = new_key(path, "shop")
+    keys = ApiKeys.load(path)
+    path.write_text('{"keys": []}')
+    os.utime(path, ns=(1, 1))
+    clock[0] += auth.RELOAD_S
+    assert (keys.verify(bearer(key)), keys.required) == (None, True)
+
+
+@pytest.mark.parametrize("damage", ["lost", "cut", "[]", '{"keys": [{}]}', "null", "folder"])
+def test_a_damaged_file_does_not_open_the_door(path: Path, clock: list[float], damage: str) -> None:
+    """What was required stays required, and the keys known before go on."""
+    key = new_key(path, "shop")
+    keys = ApiKeys.load(path)
+    text = path.read_text()
+    path.unlink()
+    if damage == "folder":
+        path.mkdir()
+    elif damage != "lost":
+        path.write_text(text[:-9] if damage == "cut" else damage)
+    clock[0] += auth.RELOAD_S
+    assert (keys.required, keys.verify(bearer(key)), keys.verify(None)) == (True, "shop", None)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"keys": [{}]}', '{"keys": "abc"}'])
+def test_a_file_unreadable_from_the_start_lets_nobody_in(path: Path, text: str) -> None:
+    """There is a file, so keys were wanted: better nobody than everybody."""
+    path.parent.mkdir()
+    path.write_text(text)
+    keys = ApiKeys.load(path)
+    assert (keys.required, keys.usable, keys.verify(None)) == (True, False, None)
+
+
+# ---- the program
+
+
+def invoke_up(path: Path, host: str, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, list[str]]:
+    """Exit code, output, and what `up` began to do; nothing really starts."""
+    began: list[str] = []
+
+    def reap(marker: str) -> int:
+        began.append("reap")
+        return 0
+
+    def start(self: up.Up) -> None:
+        began.append("start")
+        raise SystemExit(0)
+
+    monkeypatch.setattr(up, "reap", reap)
+    monkeypatch.setattr(up.Up, "_start_parts", start)
+    words = ["up", "--sandbox", "--state-dir", str(path.parent), "--host", host]
+    result = CliRunner().invoke(main, words)
+    return result.exit_code, result.output, began
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "dispatcher.example.com", "127.0.0.1.example.com", ""])
+@pytest.mark.parametrize("text", [None, '{"keys": []}', "{"], ids=["no file", "no key", "broken file"])
+def test_an_open_address_without_a_key_is_refused(
+    path: Path, host: str, text: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit 2 before anything is started; the message names the host and the command that makes a key."""
+    if text is not None:
+        path.parent.mkdir()
+        path.write_text(text)
+    code, output, began = invoke_up(path, host, monkeypatch)
+    assert (code, began) == (2, [])
+    assert f"--host {host} is not loopback" in output
+    assert "`dispatcher key new NAME`" in output
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_loopback_needs_no_key(path: Path, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on to start its parts."""
+    code, _, began = invoke_up(path, host, monkeypatch)
+    assert code == 0
+    assert began[:2] == ["reap", "start"]
+
+
+def test_the_command_makes_a_key_that_opens_the_address(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`dispatcher key new` prints it alone on a line; with it `up` goes on with an open address."""
+    made = CliRunner().invoke(main, ["key", "new", "shop", "--state-dir", str(path.parent)])
+    assert made.exit_code == 0
+    assert ApiKeys.load(path).verify(bearer(made.output.strip())) == "shop"
+    code, _, began = invoke_up(path, "0.0.0.0", monkeypatch)
+    assert code == 0
+    assert "start" in began
+
+
+def test_deploy_refuses_an_open_address(tmp_path: Path) -> None:
+    """Keys do not reach clusters yet: any address but loopback is refused before anything is asked of one."""
+    config = tmp_path / "config.yaml"
+    config.write_text("{}")
+    words = [
+        "deploy",
+        "--ray-address",
+        "auto",
+        "--redis-url",
+        "redis://x",
+        "--config",
+        str(config),
+        "--host",
+        "0.0.0.0",
+    ]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 2
+    assert "--host 0.0.0.0" in result.output

@@ -1,0 +1,56 @@
+"""Which of Redis's errors are of one key, so that others go on, and which say that nothing can be done now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from redis._parsers.base import BaseParser
+
+from dispatcher.adapters.redis.script_calls import answered, of_a_key
+from dispatcher.errors import RefusedError, UnavailableError
+
+WRONGTYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
+READONLY = "READONLY You can't write against a read only replica."
+
+
+def error(text: str) -> Any:
+    """As redis-py makes it of what came: of some, by a class of their own, and without the word."""
+    return BaseParser.parse_error(text)
+
+
+@pytest.mark.parametrize("text", [WRONGTYPE, f"ERR Error running script (call to f_1): @user_script:3: {WRONGTYPE}"])
+def test_a_key_of_another_type_concerns_no_other(text: str) -> None:
+    """Within a script's error too, as Redis 6 passes it on."""
+    assert of_a_key(error(text))
+    with pytest.raises(RefusedError, match="redis: claim: "):
+        answered(error(text), "claim")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        READONLY,
+        f"ERR Error running script (call to f_1): @user_script:3: {READONLY}",
+        "OOM command not allowed when used memory > 'maxmemory'.",
+        "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+        "NOREPLICAS Not enough good replicas to write.",
+        "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+        "LOADING Redis is loading the dataset in memory",
+        "BUSY Redis is busy running a script.",
+        "NOSCRIPT No matching script. Please use EVAL.",
+        "NOPERM this user has no permissions to run the 'hmget' command",
+    ],
+)
+def test_what_the_store_says_of_itself_condemns_no_record(text: str) -> None:
+    """A fail-over must not make every record an unreadable one, nor an outcome one that stands aside."""
+    assert not of_a_key(error(text))
+    with pytest.raises(UnavailableError) as raised:
+        answered(error(text), "claim")
+    assert not isinstance(raised.value, RefusedError)
+
+
+def test_a_reply_is_a_reply() -> None:
+    """Whatever it holds."""
+    assert answered(["x", None], "claim") == ["x", None]
+    assert not of_a_key(None)

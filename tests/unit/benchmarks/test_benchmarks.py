@@ -1,0 +1,229 @@
+"""How benchmarks are run, judged and written: who loses fails, and a brief run takes nobody's place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import __main__ as command
+from benchmarks import results, whole_service
+from benchmarks.__main__ import QUESTIONS, Question
+from benchmarks.end_to_end import together, worth_trying
+from benchmarks.growth import over_least, verdicts
+from cluster.rehearsal.load import Posted
+from cluster.rehearsal.verdict import Verdict
+
+# ---- judged
+
+
+def spread(*values: float) -> dict[str, Any]:
+    return {"median": values[0], "all": list(values)}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param([{"lost": 1, "unexplained": 0}], id="lost"),
+        pytest.param([{"lost": 0, "unexplained": 0}, {"lost": 0, "unexplained": 2}], id="repeated, in one row"),
+        pytest.param([{"lost": spread(0, 0, 1)}], id="lost, in one round, which no median shows"),
+    ],
+)
+def test_who_loses_fails(rows: list[dict[str, Any]]) -> None:
+    with pytest.raises(click.ClickException) as failed:
+        results.convict(rows)
+    assert failed.value.exit_code == 1
+
+
+def test_an_explained_repeat_is_forgiven() -> None:
+    results.convict([{"lost": 0, "duplicated": 5, "unexplained": 0}, {"unexplained": spread(0, 0)}])
+
+
+class Told:
+    """A service that knows one trigger: its SMS had an unknown outcome, its e-mail did not."""
+
+    def get(self, path: str) -> Any:
+        assert path == "/v1/triggers?idempotency_key=N000001"
+        sms = {"channel": "sms", "attempts": [{"outcome": "unknown"}, {"outcome": "accepted"}]}
+        return {"notifications": [sms, {"channel": "email", "attempts": [{"outcome": "accepted"}]}]}
+
+
+@pytest.mark.parametrize(("name", "unexplained"), [("N000001/sms", 0), ("N000001/email", 1)])
+def test_a_repeat_is_explained_by_an_unknown_outcome_of_that_message(name: str, unexplained: int) -> None:
+    """Not by one of another message of the same trigger."""
+    verdict = Verdict(lost=["N000002/sms"], duplicated={name: 2})
+    found = whole_service.losses(Told(), verdict)  # type: ignore[arg-type]
+    assert found == {"lost": 1, "duplicated": 2, "unexplained": unexplained}
+
+
+def run(**changes: Any) -> whole_service.Run:
+    """100 triggers, each accepted after 5 ms at its first try; the last delivered half a second after it was due."""
+    posted = [Posted(f"N{n:06d}", float(n), accepted_s=n + 0.005, first_status=202) for n in range(100)]
+    verdict = Verdict(delivered_at={"N000099/sms": 99.5})
+    return whole_service.Run(changes.pop("posted", posted), changes.pop("verdict", verdict), {}, 1.0, {})
+
+
+def test_a_rate_is_sustained_when_it_could_have_gone_on() -> None:
+    assert run().sustained
+
+
+def test_one_stall_is_no_overload() -> None:
+    """Deliveries of a tenth of the time came a second late, and then all was well again."""
+    stalled = {f"N{n:06d}/sms": n + (1.0 if 40 <= n < 50 else 0.05) for n in range(100)}
+    assert run(verdict=Verdict(delivered_at=stalled)).sustained
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"posted": [Posted("N000000", 0.0, accepted_s=0.01, first_status=503)]},
+        {"posted": [Posted("N000000", 99.0, accepted_s=99.6, first_status=202)]},
+        {"verdict": Verdict(lost=["N000001/sms"])},
+        {"verdict": Verdict(duplicated={"N000001/sms": 1})},
+        {"verdict": Verdict(delivered_at={"N000099/sms": 102.0})},
+        {"verdict": Verdict(delivered_at={f"N{n:06d}/sms": n + 0.05 + 0.006 * n for n in range(100)})},
+    ],
+    ids=["a second try", "slow to accept", "lost", "repeated", "late", "later and later"],
+)
+def test_else_it_is_not(changes: dict[str, Any]) -> None:
+    assert not run(**changes).sustained
+
+
+# ---- waiting for the last of them
+
+
+def arriving(monkeypatch: pytest.MonkeyPatch, looks: Sequence[int], others: bool = False) -> list[int]:
+    """At each look so many SMS of ten have arrived; `others`: and ever more of somebody else's. Answers the reads."""
+    now, found, readings = [0.0], [0], list[int]()
+
+    def arrived(_: Any) -> int:
+        now[0] += 0.1
+        found[0] += 1
+        mine = looks[min(found[0], len(looks)) - 1]
+        return mine + (found[0] if others else 0)
+
+    def collect(_: Any) -> dict[str, list[dict[str, Any]]]:
+        mine = looks[min(found[0], len(looks)) - 1]
+        readings.append(mine)
+        sms = [{"text": f"order N{n:06d}", "to": "", "t": 1.0} for n in range(mine)]
+        email = [{"text": f"order N{n:06d}", "to": "", "t": 1.0} for n in range(10)]
+        return {"sms-a": sms, "sms-b": [], "email-a": email, "email-b": []}
+
+    monkeypatch.setattr(whole_service, "arrived", arrived)
+    monkeypatch.setattr(whole_service, "collect", collect)
+    monkeypatch.setattr(whole_service.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(whole_service.time, "sleep", lambda seconds: None)
+    return readings
+
+
+TEN = [Posted(f"N{n:06d}", 0.0, accepted_s=0.1) for n in range(10)]
+
+
+def test_all_is_read_when_no_more_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not at each look: reading everything costs the machine that is measured."""
+    readings = arriving(monkeypatch, [1, 3, 5, 7, 10])
+    assert not whole_service.drained(None, TEN).lost  # type: ignore[arg-type]
+    assert readings == [10]
+
+
+def test_what_comes_late_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pause of half a minute, as a retry makes it, is not the end."""
+    readings = arriving(monkeypatch, [9] * 300 + [10])
+    assert not whole_service.drained(None, TEN).lost  # type: ignore[arg-type]
+    assert readings == [9, 10]
+
+
+def test_deliveries_of_others_do_not_delay_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    arriving(monkeypatch, [10], others=True)
+    assert not whole_service.drained(None, TEN).lost  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_what_never_comes_is_lost(monkeypatch: pytest.MonkeyPatch, others: bool) -> None:
+    arriving(monkeypatch, [9], others)
+    assert whole_service.drained(None, TEN).lost == ["N000009/sms"]  # type: ignore[arg-type]
+
+
+# ---- chosen
+
+
+def test_what_is_asked_about_is_always_tried() -> None:
+    """After two rates that were not sustained only 700 and 1,157/s are worth the time."""
+    assert worth_trying(300, [True, False])
+    assert not worth_trying(400, [True, False, False])
+    assert worth_trying(700, [False, False])
+    assert worth_trying(1157, [False, False])
+
+
+def test_rounds_become_medians_and_no_loss_is_averaged_away() -> None:
+    """A rate that one round could not carry is not sustained."""
+
+    def row(sustained: bool, p99_ms: float, lost: int, intake_ms: float) -> dict[str, Any]:
+        more = {"accept_ms_p99": p99_ms, "lost": lost, "cpu_ms_per_trigger": {"intake": intake_ms}}
+        return {"rate_per_s": 116.0, "sustained": sustained, **more}
+
+    rows = [row(True, 5.0, 0, 0.4), row(False, 9.0, 1, 0.6), row(True, 4.0, 0, 0.5)]
+    assert together(rows) == {**row(False, 5.0, 1, 0.5), "rounds": rows}
+    assert together([rows[0], rows[2]])["sustained"]
+
+
+def test_growth_says_what_is_missed() -> None:
+    """Beyond 10 % of the smallest, whichever size that is; and beyond its bytes."""
+    by_size = {"1": {"a": {"median": 1.1}, "b": {"median": 1.0}}, "2": {"a": {"median": 1.0}, "b": {"median": 1.11}}}
+    ratios = over_least(by_size)
+    assert ratios == {"a": 1.1, "b": 1.11}
+    missed = verdicts(
+        {
+            "most_over_least": {"backlog": ratios},
+            "bytes": {"1000": {"queued": 1024.0, "retained": 600.0}, "100000": {"queued": 1025.0, "retained": 601.0}},
+        }
+    )
+    assert missed == [
+        "b by backlog: × 1.11, more than 1.10",
+        "bytes queued of 100,000: 1025, more than 1024",
+        "bytes retained of 100,000: 601, more than 600",
+    ]
+
+
+# ---- run and written
+
+
+@pytest.mark.parametrize(
+    ("words", "folder"),
+    [
+        (["--brief"], results.BRIEF),
+        ([], None),
+        (["growth"], None),
+        (["--brief", "--results", "elsewhere"], Path("elsewhere")),
+    ],
+)
+def test_a_brief_run_writes_elsewhere(monkeypatch: pytest.MonkeyPatch, words: list[str], folder: Path | None) -> None:
+    """None is the committed folder."""
+    asked: list[Path | None] = []
+
+    def noted(question: Question, brief: bool, to: Path | None) -> bool:
+        asked.append(to)
+        return True
+
+    monkeypatch.setattr(command, "_run", noted)
+    done = CliRunner().invoke(command.main, words)
+    assert done.exit_code == 0, done.output
+    assert set(asked) == {folder}
+
+
+def test_a_smoke_reads_when_all_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """profile and model_check come last, in order, whatever runs beside each other before."""
+    order: list[str] = []
+
+    def noted(question: Question, brief: bool, to: Path | None, output: Any = None) -> bool:
+        order.append(question.name)
+        return True
+
+    monkeypatch.setattr(command, "_run", noted)
+    assert CliRunner().invoke(command.main, ["--quick"]).exit_code == 0
+    assert order[-2:] == ["profile", "model_check"]
+    assert sorted(order) == sorted(question.name for question in QUESTIONS)

@@ -1,0 +1,266 @@
+"""The capacity model: arithmetic that can be followed by hand, and answers that say what they assume."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.capacity.estimate import (
+    DAY_S,
+    GIB,
+    REPLICAS_MAX,
+    Load,
+    capacity,
+    needs,
+    parse_channels,
+    reach,
+    settings_of,
+)
+from cluster.capacity.profile import Profile, load_profile
+from dispatcher.config.settings import IntakeSettings, VendorSettings
+from dispatcher.core.plan.sizing import pool_size
+from dispatcher.errors import ConfigError
+
+PROFILE = Profile(
+    intake_cores_idle=0.0,
+    intake_cpu_ms_per_trigger=1.0,
+    ingress_cpu_ms_per_trigger=0.1,
+    ingress_cores_idle=0.0,
+    vendor_cores_idle=0.0,
+    dispatch_cpu_ms_per_notification=0.6,
+    supervisor_cores_idle=0.0,
+    supervisor_cpu_ms_per_trigger=0.05,
+    ray_cores_idle=0.3,
+    ray_cpu_ms_per_trigger=0.0,
+    redis_cores_idle=0.0,
+    redis_cpu_ms_per_trigger_accepted=0.1,
+    redis_cpu_ms_per_notification_delivered=0.1,
+    queued_bytes_per_notification=800.0,
+    retained_bytes_per_notification=400.0,
+    aof_written_bytes_per_notification=2048.0,
+    aof_kept_bytes_per_notification_queued=500.0,
+    aof_kept_bytes_per_notification_retained=250.0,
+    machine="a test",
+)
+CHEAP = replace(PROFILE, redis_cpu_ms_per_notification_delivered=0.0, redis_cpu_ms_per_trigger_accepted=0.0)
+BOTH = {"sms": 1.0, "email": 1.0}
+
+
+def answer(load: Load, profile: Profile = PROFILE) -> dict[str, float]:
+    return {need.what: need.value for need in needs(load, profile)}
+
+
+def test_ten_million_a_day_by_hand() -> None:
+    """Each line is its cost times its rate, over what a core is planned for."""
+    found = answer(Load(DAY_S * 100, BOTH))
+    assert found["triggers, mean"] == 100
+    assert found["triggers, peak"] == 1000
+    assert found["notifications, peak"] == 2000
+    assert found["intake replicas"] == 2  # 1000 × 1 ms = 1 core, 60 % full
+    assert found["vendor actors, sms"] == 2  # 1000 × 100 ms = 100 calls at once, 64 per actor, 80 % busy
+    assert found["CPU cores, ours"] == pytest.approx((1.0 + 0.1 + 1.2) / 0.6)
+    assert found["CPU cores, all"] == pytest.approx(
+        (2.3 + 0.05 + 0.3 + 0.3) / 0.6
+    )  # supervisor, Redis, Ray of one node
+    assert found["Redis CPU, peak"] == pytest.approx(0.3)
+    retained, queued = 100 * 2 * DAY_S * 400, 100 * 2 * 3600 * 800
+    assert found["Redis memory"] == pytest.approx((retained + queued) / 0.8 / GIB)
+    assert found["disk writes, peak"] == pytest.approx(2000 * 2048 / 2**20)
+    assert found["contract rate, email"] == 1000
+    assert found["cells"] == 1
+
+
+def test_an_idle_process_costs_too() -> None:
+    """Two replicas at 0.05 and two pools of two actors with as many for the fallback at 0.02, on top of the work."""
+    found = answer(Load(DAY_S * 100, BOTH), replace(PROFILE, intake_cores_idle=0.05, vendor_cores_idle=0.02))
+    assert found["intake replicas"] == 2  # 1 core of work, 0.55 of each replica's
+    assert found["CPU cores, ours"] == pytest.approx((2.3 + 2 * 0.05 + 8 * 0.02) / 0.6)
+
+
+def test_cells_share_the_load() -> None:
+    """What one installation gets is its part of the peak: the sum of all is not five times as much."""
+    found = answer(Load(DAY_S * 1000, BOTH, retention_s=1.0))
+    assert found["cells"] == 5
+    assert found["intake replicas"] == 5 * 4
+    assert found["vendor actors, sms"] == 5 * 4
+    assert found["CPU cores, ours"] == pytest.approx((10 + 1 + 12) / 0.6)
+
+
+def test_a_small_load_still_survives_a_kill() -> None:
+    """Two intake replicas and an actor per channel, however little there is to do."""
+    found = answer(Load(1, BOTH))
+    assert (found["intake replicas"], found["vendor actors, sms"], found["cells"]) == (2, 1, 1)
+
+
+def test_a_slow_vendor_needs_actors_not_cores() -> None:
+    """Calls in flight are the bound: ten times the latency, ten times the actors, the same CPU."""
+    quick, slow = Load(DAY_S * 100, BOTH, vendor_ms=100), Load(DAY_S * 100, BOTH, vendor_ms=1000)
+    assert answer(slow)["vendor actors, sms"] == 20  # 1000 calls at once, 64 per actor, 80 % busy
+    assert answer(slow)["CPU cores, ours"] == answer(quick)["CPU cores, ours"]
+
+
+@pytest.mark.parametrize(
+    ("load", "profile"),
+    [
+        (Load(DAY_S * 1000, BOTH), PROFILE),
+        (Load(DAY_S * 100, BOTH, retention_s=30 * DAY_S), PROFILE),
+    ],
+    ids=["one thread is not enough", "one memory is not enough"],
+)
+def test_more_than_one_redis_is_said(load: Load, profile: Profile) -> None:
+    """Beyond one thread or one memory the answer is more cells, and that this version has one."""
+    (cells,) = [need for need in needs(load, profile) if need.what == "cells"]
+    assert cells.value > 1
+    assert "installations" in cells.because
+
+
+def test_each_cell_has_its_own_floors() -> None:
+    """Ten years of records need five memories: five installations, each with two replicas and an actor per channel."""
+    found = answer(Load(DAY_S, BOTH, retention_s=3600 * DAY_S))
+    assert found["cells"] == 5  # 3,600 days × 86,400 × 2 × 400 B, of which 80 % may be used, 64 GiB each
+    assert (found["intake replicas"], found["vendor actors, sms"]) == (10, 5)
+
+
+@pytest.mark.parametrize("per_s", [10, 500, 640, 1000, 5000])
+def test_the_pools_are_those_that_the_supervisor_would_keep(per_s: int) -> None:
+    """By dispatcher/core/plan/sizing.py: it leaves a pool of that size as it is, and makes a smaller one grow."""
+
+    def planned(live: int) -> int:
+        return pool_size(float(per_s), 0.1, 0, concurrency=64, rate_per_s=None, live=live, least=1, most=10**9)
+
+    size = int(answer(Load(DAY_S * per_s, BOTH, peak_factor=1.0, retention_s=1.0), CHEAP)["vendor actors, sms"])
+    assert planned(size) == size
+    assert size == 1 or planned(size - 1) > size - 1
+
+
+def test_an_outage_is_queued_at_the_mean_rate() -> None:
+    """And the line says so: what comes in at the peak, ten times that, is not what an hour of outage is sized for."""
+    low, high = (needs(Load(DAY_S * 100, BOTH, peak_factor=factor), CHEAP) for factor in (1.0, 2.0))
+    (memory,), (same,) = ([need for need in each if need.what == "Redis memory"] for each in (low, high))
+    assert memory.value == same.value
+    assert "an outage of 3,600 s at the mean rate queued" in memory.because
+
+
+def test_what_the_configuration_must_say_is_named() -> None:
+    """Of each cell, so that times the cells it is what is counted."""
+    load = Load(DAY_S * 1000, {"sms": 2.0, "email": 1.0})
+    counted = answer(load)
+    told = {need.what: need.value * counted["cells"] for need in settings_of(load, PROFILE)}
+    assert told == {
+        "set intake.replicas_min": counted["intake replicas"],
+        "set replicas_max, sms": counted["vendor actors, sms"],
+        "set replicas_max, email": counted["vendor actors, email"],
+    }
+    assert told["set replicas_max, sms"] > told["set replicas_max, email"]
+
+
+def test_the_default_that_is_named_is_the_settings() -> None:
+    fields = (VendorSettings.model_fields["replicas_max"], IntakeSettings.model_fields["replicas_max"])
+    assert [field.default for field in fields] == [REPLICAS_MAX, REPLICAS_MAX]
+
+
+@pytest.mark.parametrize(
+    ("per_s", "unit"), [(49, "/s, BEYOND"), (50, "/s, within"), (200, "/s, within"), (210, "/s, BEYOND")]
+)
+def test_a_peak_beyond_the_rates_measured_is_marked(per_s: float, unit: str) -> None:
+    """Of a cell: the lines were fitted to one installation."""
+    fitted = replace(CHEAP, fitted_per_s=(100.0, 200.0, 50.0), error_percent=32.1)
+    load = Load(DAY_S * per_s, BOTH, peak_factor=1.0, retention_s=1.0)
+    assert reach(load, fitted).unit == unit
+    assert "fitted to 50 to 200 /s" in reach(load, fitted).because
+    assert "off by up to 32.1%" in reach(load, fitted).because
+
+
+def test_more_cells_come_back_within_reach() -> None:
+    """A peak of 10,000/s are five cells of 2,000/s each; one cell of 3,000/s is beyond."""
+    load = Load(DAY_S * 1000, BOTH, retention_s=1.0)
+    fitted = {"fitted_per_s": (50.0, 2000.0)}
+    assert reach(load, replace(PROFILE, **fitted)).unit == "/s, within"
+    assert reach(replace(load, per_day=DAY_S * 300), replace(CHEAP, **fitted)).unit == "/s, BEYOND"
+
+
+def test_a_profile_that_does_not_say_where_it_holds_holds_nowhere() -> None:
+    found = reach(Load(DAY_S, BOTH), PROFILE)
+    assert found.unit == "/s, BEYOND"
+    assert "do not say where they hold" in found.because
+    assert "never checked" in found.because
+
+
+def test_the_check_beside_a_profile_tells_its_error(tmp_path: Path) -> None:
+    """The largest of the CPU's, whichever way; what is kept in Redis is another matter."""
+    file = tmp_path / "profile.json"
+    file.write_text(json.dumps({**asdict(PROFILE), "fitted_per_s": [116, 250]}))
+    assert (load_profile(file).fitted_per_s, load_profile(file).error_percent) == ((116.0, 250.0), None)
+    errors = {"cores, ours": -12.5, "cores, all": 3.0, "Redis bytes a trigger": 40.0}
+    points = [{"what": what, "error_percent": error} for what, error in errors.items()]
+    (tmp_path / "model_check.json").write_text(json.dumps({"figures": {"points": points}}))
+    assert load_profile(file).error_percent == 12.5
+
+
+@pytest.mark.parametrize("rates", [7, ["x"], [None]])
+def test_rates_that_are_none_are_refused(rates: object) -> None:
+    with pytest.raises(ConfigError, match="fitted_per_s"):
+        Profile.parse({**asdict(PROFILE), "fitted_per_s": rates})
+
+
+def test_the_assumptions_do_not_depend_on_the_load() -> None:
+    """So that a table of several loads can say each of them once."""
+    small, large = (needs(Load(per_day, BOTH), PROFILE) for per_day in (1e3, 1e9))
+    assert [need.because for need in small] == [need.because for need in large]
+    assert reach(Load(1e3, BOTH), PROFILE).because == reach(Load(1e9, BOTH), PROFILE).because
+
+
+@given(st.floats(1, 1e10), st.floats(1, 100), st.floats(1, 1e7))
+def test_more_load_never_needs_less(per_day: float, peak_factor: float, retention_s: float) -> None:
+    """Twice the triggers need at least as much of everything."""
+    load = Load(per_day, BOTH, peak_factor, retention_s)
+    one, two = answer(load), answer(replace(load, per_day=per_day * 2))
+    assert all(two[what] >= value for what, value in one.items())
+
+
+def test_every_need_says_why() -> None:
+    assert all(need.because for need in needs(Load(1e7, BOTH), PROFILE))
+
+
+def test_channels_are_read() -> None:
+    """A name means one message; a share may be less than one."""
+    assert parse_channels("sms,email=0.5") == {"sms": 1.0, "email": 0.5}
+
+
+@pytest.mark.parametrize("text", ["", "sms=0", "sms=-1", "sms=x", "=1", "sms=nan", "sms=inf"])
+def test_bad_channels_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="--channels"):
+        parse_channels(text)
+
+
+@pytest.mark.parametrize("value", [None, "1", True, -1.0, float("nan")])
+def test_a_bad_profile_names_the_figure(value: object) -> None:
+    with pytest.raises(ConfigError, match="queued_bytes_per_notification"):
+        Profile.parse({**asdict(PROFILE), "queued_bytes_per_notification": value})
+
+
+def test_an_idle_cost_of_a_whole_core_is_refused() -> None:
+    """Nothing would be left of it to work with."""
+    with pytest.raises(ConfigError, match="vendor_cores_idle"):
+        Profile.parse({**asdict(PROFILE), "vendor_cores_idle": 0.6})
+
+
+def test_the_command_prints_a_table(tmp_path: Path) -> None:
+    """One column per load."""
+    file = tmp_path / "profile.json"
+    file.write_text(json.dumps(asdict(PROFILE)))
+    words = ["--per-day", "1e7", "--per-day", "1e8", "--profile", str(file)]
+    done = CliRunner().invoke(capacity, [*words, "--markdown"])
+    assert done.exit_code == 0, done.output
+    assert "| | 10,000,000 a day | 100,000,000 a day | because |" in done.output
+    assert "| triggers, peak | 1,157 /s | 11,574 /s | 10 times the mean |" in done.output
+    assert "| set intake.replicas_min | 2 |" in done.output
+    assert "| peak of a cell | 1,157 /s, BEYOND |" in done.output
+    done = CliRunner().invoke(capacity, words)
+    assert "costs measured on a test" in done.output

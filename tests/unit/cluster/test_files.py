@@ -1,0 +1,445 @@
+"""The files in cluster/files say what the code says, and the tools that read them accept them."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import json
+import re
+import shlex
+from importlib import resources
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from prometheus_client.parser import text_string_to_metric_families
+from pydantic import ValidationError
+
+from actors.intake import STATES, IntakeActor
+from cluster.cli.main import main
+from cluster.deploy import URL_VARIABLE
+from cluster.local.ray_settings import RAY_SETTINGS, SERVE_SETTINGS
+from dispatcher.adapters.memory.cell import Cell
+from dispatcher.adapters.memory.control import MemoryControl
+from dispatcher.adapters.system_clock import SystemClock
+from dispatcher.config.settings import Settings
+from dispatcher.config.yaml_file import load_settings
+from dispatcher.core.life.notification import MailboxDepth
+from dispatcher.core.life.outcome import OutcomeKind
+from dispatcher.core.plan.values import Plan, VendorPlan
+from dispatcher.errors import ConfigError
+from dispatcher.telemetry.metrics import CATALOGUE, Metrics
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own, by the hundred
+
+FILES = Path(str(resources.files("cluster") / "files"))
+ROOT = Path(__file__).parents[3]
+CONFIG = "/etc/dispatcher/config-1.yaml"
+KEYS = "/etc/dispatcher-keys/api_keys.json"
+REFERENCE = "${" + URL_VARIABLE + "}"
+BOTH = {**SERVE_SETTINGS, **RAY_SETTINGS}
+
+
+def text(name: str) -> str:
+    return (FILES / name).read_text(encoding="utf-8")
+
+
+def loaded(name: str) -> Any:
+    return yaml.safe_load(text(name))
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    return load_settings(FILES / "config-1.yaml")
+
+
+# Serve and KubeRay ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def kubernetes() -> dict[str, Any]:
+    """The documents of rayservice.yaml by name."""
+    return {document["metadata"]["name"]: document for document in yaml.safe_load_all(text("rayservice.yaml"))}
+
+
+@pytest.fixture(scope="module")
+def spec(kubernetes: dict[str, Any]) -> Any:
+    return kubernetes["dispatcher"]["spec"]["rayClusterConfig"]
+
+
+@pytest.fixture(scope="module")
+def groups(spec: Any) -> dict[str, Any]:
+    """The pods of the head and of each worker group."""
+    workers = {group["groupName"]: group["template"]["spec"] for group in spec["workerGroupSpecs"]}
+    return {"head": spec["headGroupSpec"]["template"]["spec"], **workers}
+
+
+@pytest.fixture(scope="module")
+def entries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The applications of serve.yaml as Ray reads them, their files being here."""
+    from ray.serve.schema import ServeDeploySchema
+
+    keys = tmp_path_factory.mktemp("keys") / "api_keys.json"
+    keys.write_text('{"keys": []}')
+    moved = text("serve.yaml").replace(CONFIG, str(FILES / "config-1.yaml")).replace(KEYS, str(keys))
+    read = ServeDeploySchema.model_validate(yaml.safe_load(moved)).applications
+    return {entry.name: entry for entry in read}
+
+
+@pytest.fixture(scope="module")
+def pools(entries: dict[str, Any]) -> dict[str, Any]:
+    """The deployment that each entry makes."""
+    return {name: built(entry) for name, entry in entries.items()}
+
+
+def built(entry: Any) -> Any:
+    """What Serve does with an entry: import, turn `args` into the builder's model, call it."""
+    from ray._common.utils import import_attr
+    from ray.serve._private.api import call_user_app_builder_with_args_if_necessary
+
+    application = call_user_app_builder_with_args_if_necessary(import_attr(entry.import_path), entry.args)
+    return application._bound_deployment
+
+
+def test_serve_yaml_makes_the_applications_that_the_code_makes(
+    entries: dict[str, Any], pools: dict[str, Any], settings: Settings
+) -> None:
+    """Name by name the same deployment: options, arguments, class."""
+    from serve_app.applications import applications
+
+    runtime = {"redis_url": REFERENCE, "api_keys": "", "keys_required": "yes", "warnings": ""}
+    wanted = {
+        **applications(settings, runtime),
+        "intake": applications(settings, {**runtime, "api_keys": entries["intake"].args["api_keys"]})["intake"],
+    }
+    assert set(pools) == set(wanted)
+    for name, found in pools.items():
+        expected = wanted[name]._bound_deployment
+        assert found == expected, name
+        assert found.func_or_class.__name__ == expected.func_or_class.__name__
+        assert entries[name].route_prefix == ("/" if name == "intake" else None)
+
+
+def test_an_entry_overrides_nothing_but_logical_cpus(entries: dict[str, Any], pools: dict[str, Any]) -> None:
+    """Options stand in the code once; a deployment's name that does not exist would fail the whole entry."""
+    for name, entry in entries.items():
+        (override,) = entry.model_dump(exclude_unset=True)["deployments"]
+        assert override["name"] == pools[name].name
+        assert set(override) == {"name", "ray_actor_options"}
+        assert set(override["ray_actor_options"]) == {"num_cpus"}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "word"),
+    [
+        ("intake", {"api_keys": "/nonexistent/keys.json"}, "anybody may post"),
+        ("vendor-sms-a", {"vendor": "sms-z"}, "has only intake, supervisor, vendor-email-a"),
+        ("vendor-sms-a", {"vendors": "sms-a"}, "Extra inputs are not permitted"),
+        ("supervisor", {"config": "/nonexistent/config-2.yaml"}, "cannot be read"),
+    ],
+)
+def test_a_builder_refuses_what_it_cannot_build(
+    entries: dict[str, Any], name: str, change: dict[str, str], word: str
+) -> None:
+    """A wrong entry fails with the reason, and a missing key file does not open the door."""
+    entry = entries[name].model_copy(update={"args": {**entries[name].args, **change}})
+    with pytest.raises((ConfigError, ValidationError), match=word):
+        built(entry)
+
+
+def test_kuberay_serves_the_same_file(kubernetes: dict[str, Any]) -> None:
+    """One list of applications, however they are deployed."""
+    assert yaml.safe_load(kubernetes["dispatcher"]["spec"]["serveConfigV2"]) == loaded("serve.yaml")
+    assert yaml.safe_load(kubernetes["dispatcher-config"]["data"]["config-1.yaml"]) == loaded("config-1.yaml")
+
+
+def test_no_environment_of_serve_in_the_serve_file() -> None:
+    """A runtime_env reaches replicas only: half the service would run in another mode."""
+    assert "runtime_env" not in json.dumps(loaded("serve.yaml"))
+
+
+def test_every_pod_has_the_settings_the_secrets_and_the_files(
+    kubernetes: dict[str, Any], groups: dict[str, Any]
+) -> None:
+    """A builder or a replica may run on any of them."""
+    assert kubernetes["dispatcher-ray-settings"]["data"] == BOTH
+    for name, pod in groups.items():
+        (container,) = pod["containers"]
+        sources = [next(iter(source.values()))["name"] for source in container["envFrom"]]
+        assert sources == ["dispatcher-ray-settings", "dispatcher-vendors"], name
+        (url,) = container["env"]
+        assert url == {
+            "name": URL_VARIABLE,
+            "valueFrom": {"secretKeyRef": {"name": "dispatcher-redis", "key": "url"}},
+        }
+        mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        assert set(mounts) == set(volumes)
+        assert volumes["config"]["configMap"]["name"] in kubernetes
+        assert f"{mounts['config']}/config-1.yaml" == CONFIG
+        (item,) = volumes["keys"]["secret"]["items"]  # named: else a secret without it starts a pod without keys
+        assert f"{mounts['keys']}/{item['path']}" == KEYS
+        assert pod["securityContext"]["runAsNonRoot"] is True
+
+
+def test_secrets_are_references(kubernetes: dict[str, Any]) -> None:
+    """No file holds a password: each option that needs one is a ${} name, and no Secret is written out."""
+    assert all(document["kind"] != "Secret" for document in kubernetes.values())
+    for vendor in loaded("config-1.yaml")["vendors"].values():
+        assert all(re.fullmatch(r"\$\{[A-Z_]+\}", value) for value in vendor["options"].values())
+    urls = {application["args"]["redis_url"] for application in loaded("serve.yaml")["applications"]}
+    assert urls == {REFERENCE}
+
+
+def test_the_gcs_has_a_redis_of_its_own(spec: Any) -> None:
+    """Losing Ray's Redis must not touch what was accepted, and the other way round."""
+    gcs = spec["gcsFaultToleranceOptions"]
+    assert gcs["redisAddress"]
+    assert gcs["redisPassword"]["valueFrom"]["secretKeyRef"]["name"] != "dispatcher-redis"
+
+
+def test_the_pods_hold_what_the_pools_may_grow_to(spec: Any, entries: dict[str, Any], pools: dict[str, Any]) -> None:
+    """The smallest cluster holds every pool at its least, the largest every pool at its most, twice while replaced."""
+    assert spec["enableInTreeAutoscaling"] is True
+    assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    least = most = 0.0
+    for name, entry in entries.items():
+        cpus = entry.model_dump(exclude_unset=True)["deployments"][0]["ray_actor_options"]["num_cpus"]
+        pool = pools[name]._deployment_config.autoscaling_config
+        least += cpus * (pool.min_replicas if pool else 1)
+        most += cpus * (pool.max_replicas if pool else 1)
+    (group,) = spec["workerGroupSpecs"]
+    each = float(group["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"])
+    assert 2 <= group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
+    assert least <= each * group["minReplicas"]
+    assert 2 * most <= each * group["maxReplicas"]
+
+
+def test_a_pod_may_take_as_long_as_a_drain(groups: dict[str, Any], pools: dict[str, Any]) -> None:
+    """Kubernetes kills only after every replica had its time."""
+    drain_s = max(pool._deployment_config.graceful_shutdown_timeout_s for pool in pools.values())
+    assert groups["actors"]["terminationGracePeriodSeconds"] > drain_s
+
+
+def test_the_versions_are_one(spec: Any, groups: dict[str, Any]) -> None:
+    """The image that is built is the one that is run, with the Ray that is locked."""
+    locked = re.search(r"^ray==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    assert locked and spec["rayVersion"] == locked[1]
+    named = {container["image"] for pod in groups.values() for container in pod["containers"]}
+    image = {loaded("ray-up.yaml")["docker"]["image"], *named, groups["head"]["initContainers"][0]["image"]}
+    assert image == {"dispatcher:0.1.0"}
+    assert "-t dispatcher:0.1.0 ." in text("Dockerfile")
+
+
+# The other ways to run it ---------------------------------------------------------------------------------------------
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile's instructions, continued lines joined, comments dropped."""
+    lines = [line for line in text("Dockerfile").splitlines() if line and not line.startswith("#")]
+    joined = "\n".join(lines).replace("\\\n", " ")
+    return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in joined.splitlines())]
+
+
+def test_the_image_has_the_settings() -> None:
+    """Its environment is what cluster/local/ray_settings.py says, and the launcher of our HAProxy."""
+    found = [word.partition("=")[::2] for kind, rest in instructions() if kind == "ENV" for word in shlex.split(rest)]
+    launcher = {"RAY_SERVE_HAPROXY_BINARY_PATH": "/home/dispatcher/haproxy"}
+    assert dict(found) == {**BOTH, **launcher}
+    assert len(found) == len(BOTH) + 1
+
+
+def test_the_image_is_pinned_and_not_root() -> None:
+    """A pinned base, hashed requirements, what is copied exists and passes the ignore file, a numeric user."""
+    found = instructions()
+    base = dict(found)["FROM"]
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+(@sha256:[0-9a-f]{64})?", base)
+    assert any(kind == "RUN" and "--require-hashes -r /tmp/requirements.lock" in rest for kind, rest in found)
+    assert dict(found)["USER"] == "1000:1000"
+    copied = {name for kind, rest in found if kind == "COPY" for name in rest.split()[:-1]}
+    allowed = {line[1:] for line in text("Dockerfile.dockerignore").splitlines() if line.startswith("!")}
+    assert copied == allowed
+    assert all((ROOT / name).exists() for name in copied)
+    codes = [words[2] for words in (shlex.split(rest) for _, rest in found) if words[:2] == ["python", "-c"]]
+    assert len(codes) == 1
+    ast.parse(codes[0])
+
+
+def test_ray_up_is_accepted_by_ray() -> None:
+    """Ray's launcher fills in its defaults and finds the file valid."""
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    prepared = prepare_config(loaded("ray-up.yaml"))
+    validate_config({"cluster_synced_files": [], **prepared})
+    (node,) = prepared["available_node_types"].values()
+    assert (node["min_workers"], node["max_workers"]) == (2, 2)
+
+
+def test_ray_up_uses_ray_as_the_pods_do(spec: Any) -> None:
+    """No replica on the head, the least object store, a token: by each way to start it."""
+    found = loaded("ray-up.yaml")
+    head, worker = found["head_start_ray_commands"][-1], found["worker_start_ray_commands"][-1]
+    for name, command in (("headGroupSpec", head), ("workerGroupSpecs", worker)):
+        group = spec[name] if name == "headGroupSpec" else spec[name][0]
+        assert all(f"--{option}={value}" in command for option, value in group["rayStartParams"].items())
+    assert f"--env=RAY_AUTH_MODE={spec['authOptions']['mode']}" in found["docker"]["run_options"]
+
+
+def test_the_unit_runs_up_and_waits_for_its_drain(pools: dict[str, Any]) -> None:
+    """systemd signals only the program and waits longer than it drains; `up` knows every word of the command line."""
+    unit = configparser.ConfigParser(interpolation=None, strict=True)
+    unit.optionxform = str  # type: ignore[assignment, method-assign]
+    unit.read_string(text("dispatcher.service"))
+    service = unit["Service"]
+    assert service["KillMode"] == "mixed"
+    single = [pools[name]._deployment_config.graceful_shutdown_timeout_s for name in ("intake", "supervisor")]
+    drain_s = sum(single) + 30.0  # serve_app.applications waits no longer for all vendors together
+    assert float(service["TimeoutStopSec"]) >= drain_s + 20.0  # Ray, the sandbox, Redis, leftovers
+    program, command, *options = shlex.split(service["ExecStart"])
+    assert program.endswith("/bin/dispatcher") and command == "up"
+    known = {option for parameter in main.commands["up"].params for option in parameter.opts}
+    assert {option for option in options if option.startswith("--")} <= known
+    assert options[options.index("--state-dir") + 1] == f"/var/lib/{service['StateDirectory']}"
+    assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
+
+
+def test_the_configuration_is_valid() -> None:
+    """By the command that the README names, where the secrets are; elsewhere it names each variable by its field."""
+    words = ["config", "check", str(FILES / "config-1.yaml")]
+    there = {"TWILIO_ACCOUNT_SID": "AC1", "SMS_SENDER": "+4915112345678", "SMTP_HOST": "smtp.example.com"}
+    there |= {"EMAIL_SENDER": "Shop <shop@example.com>", "SMTP_USERNAME": "u", "SMTP_PASSWORD": "p\n"}
+    there |= dict.fromkeys(("TWILIO_AUTH_TOKEN", "VONAGE_API_KEY", "VONAGE_API_SECRET", "SENDGRID_API_KEY"), "s\n")
+    done = CliRunner().invoke(main, words, env=there)
+    assert done.exit_code == 0, done.output
+    done = CliRunner().invoke(main, words, env=dict.fromkeys(there))
+    assert done.exit_code == 2
+    assert all(f"the environment variable {name} is not set" in done.output for name in there)
+    assert "vendors.email-b.options.host: ${SMTP_HOST}" in done.output
+    done = CliRunner().invoke(main, [*words, "--secrets-elsewhere"], env=dict.fromkeys(there))
+    assert done.exit_code == 0, done.output
+
+
+def test_the_readme_names_every_file() -> None:
+    """And no other."""
+    named = {name for name in re.findall(r"`([\w.-]+)`", text("README.md")) if (FILES / name).is_file()}
+    there = {path.name for path in FILES.iterdir()} - {"README.md", "Dockerfile.dockerignore"}
+    assert named == there
+    assert set(re.findall(r"cluster/files/([\w.-]+)", text("README.md"))) <= there
+
+
+# What is watched ------------------------------------------------------------------------------------------------------
+
+Series = dict[str, dict[str, set[str]]]
+
+ANSWERS = {"accepted", "replayed", "refused", "unavailable"}
+KNOWN = {"answer": ANSWERS, "outcome": {kind.value for kind in OutcomeKind}, "state": set(STATES)}
+"""Values that labels may have; those of other labels are names of vendors, channels and reasons."""
+
+WORDS = {
+    "offset",
+    *("absent", "and", "by", "count", "deriv", "histogram_quantile", "increase"),
+    *("max", "on", "or", "rate", "sum", "unless", "vector"),
+}
+"""What may stand in an expression besides metrics."""
+
+
+class _Control(MemoryControl):
+    """One mailbox with an entry, and a memory: what only Redis has."""
+
+    async def depths(self) -> dict[str, MailboxDepth]:
+        return {"sms-a": MailboxDepth("sms-a", {"normal": 1}, 0, 1000)}
+
+    async def memory(self) -> tuple[int, int]:
+        return 1, 2
+
+
+@pytest.fixture
+async def series() -> Series:
+    """Every series /metrics can show: sample name → label → values. Rendered by the code that serves it."""
+    metrics = Metrics()
+    for name, (kind, _, labels) in CATALOGUE.items():
+        if kind == "counter":
+            metrics.count(name, *labels)
+        else:
+            metrics.observe(name, 0.5, *labels)
+    actor = object.__new__(IntakeActor)
+    actor.control = _Control(Cell(SystemClock()))  # type: ignore[assignment]
+    plan = Plan(1, 0, {"sms-a": VendorPlan("sms-a", "closed", True, ("sms-a",))})
+    actor.intake = SimpleNamespace(plan=plan)  # type: ignore[assignment]
+    actor._totals = metrics.snapshot()
+    actor.reports = {"sms-a/1": {"vendor": "sms-a", "in_flight": 3, "concurrency": 64}}
+    found: Series = {}
+    for family in text_string_to_metric_families((await actor.metrics_text()).decode()):
+        for sample in family.samples:
+            labels_of = found.setdefault(sample.name, {})
+            for label, value in sample.labels.items():
+                labels_of.setdefault(label, set()).add(value)
+    return found
+
+
+def rules() -> list[dict[str, Any]]:
+    return [rule for group in loaded("alerts.yml")["groups"] for rule in group["rules"]]
+
+
+def panels() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(text("grafana-dashboard.json"))["panels"]
+    return found
+
+
+EXPRESSIONS = [(rule["alert"], rule["expr"]) for rule in rules()]
+EXPRESSIONS += [(panel["title"], target["expr"]) for panel in panels() for target in panel["targets"]]
+
+
+@pytest.mark.parametrize(("name", "expression"), EXPRESSIONS)
+def test_only_our_metrics_are_asked_for(series: Series, name: str, expression: str) -> None:
+    """Each metric, with its suffix, each label and each known value is one that /metrics can show."""
+    bare = re.sub(r"\[[^]]*\]", "", expression)  # ranges
+    grouped = {label for found in re.findall(r"\bby \(([^)]*)\)", bare) for label in found.replace(" ", "").split(",")}
+    matched = re.findall(r'(\w+)\s*(=~|=)\s*"([^"]*)"', bare)
+    words = re.sub(r"\{[^}]*\}|\bby \([^)]*\)", "", bare)
+    names = set(re.findall(r"\b[a-zA-Z_]\w*", words)) - WORDS
+    assert names, "an expression without a metric"
+    assert names <= set(series), "not a metric of ours"
+    labels = set().union(*(series[metric] for metric in names))
+    assert grouped | {label for label, _, _ in matched} <= labels
+    for label, operator, value in matched:
+        assert set(value.split("|") if operator == "=~" else [value]) <= KNOWN[label]
+
+
+def test_every_alert_says_what_and_what_to_do(series: Series) -> None:
+    """Unique names, a severity, a summary, an action; labels in a summary are labels of the expression's metrics."""
+    names = [rule["alert"] for rule in rules()]
+    assert len(set(names)) == len(names)
+    for rule in rules():
+        assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
+        assert rule["labels"]["severity"] in ("critical", "warning")
+        assert set(rule["annotations"]) == {"summary", "action"}
+        assert re.fullmatch(r"\d+[sm]", rule.get("for", "0s"))
+        metrics = re.findall(r"\bdispatcher_\w+", rule["expr"])
+        labels = {label for metric in metrics for label in series[metric]}
+        assert set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"])) <= labels
+
+
+def test_prometheus_reads_the_rules_and_scrapes_the_service() -> None:
+    """One target: every replica answers with the sum over all, so two targets would count twice."""
+    found = loaded("prometheus.yml")
+    assert all((FILES / name).is_file() for name in found["rule_files"])
+    (job,) = found["scrape_configs"]
+    assert job["metrics_path"] == "/metrics"
+    assert [target for group in job["static_configs"] for target in group["targets"]] == ["127.0.0.1:8000"]
+
+
+def test_the_panels_do_not_overlap() -> None:
+    """Each has an id, a place of its own, and lines with letters of their own."""
+    cells: set[tuple[int, int]] = set()
+    for panel in panels():
+        place = panel["gridPos"]
+        mine = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
+        assert not mine & cells and max(x for x, _ in mine) < 24, panel["title"]
+        cells |= mine
+        letters = [target["refId"] for target in panel["targets"]]
+        assert len(set(letters)) == len(letters)
+    assert len({panel["id"] for panel in panels()}) == len(panels())

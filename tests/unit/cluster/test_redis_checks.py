@@ -1,0 +1,146 @@
+"""A Redis that can lose what was acknowledged is refused, and the message says which setting to change."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import redis
+
+from cluster.local import redis_checks
+from dispatcher.errors import ConfigError
+
+SAFE = {
+    "appendonly": "yes",
+    "appendfsync": "always",
+    "no-appendfsync-on-rewrite": "no",
+    "maxmemory": "1073741824",
+    "maxmemory-policy": "noeviction",
+    "save": "",
+}
+
+
+class FakeRedis:
+    """Answers INFO and CONFIG GET; None instead of settings: CONFIG is forbidden, as hosted Redis often has it."""
+
+    def __init__(self, version: str = "7.2.4", settings: dict[str, str] | None = SAFE, **changes: str | None) -> None:
+        self._version = version
+        self._settings = settings
+        if settings is not None:
+            changed = {**settings, **{name.replace("_", "-"): value for name, value in changes.items()}}
+            self._settings = {name: value for name, value in changed.items() if value is not None}
+
+    def info(self, section: str) -> dict[str, Any]:
+        return {"server": {"redis_version": self._version}, "cluster": {"cluster_enabled": 0}}[section]
+
+    def eval(self, script: str, keys: int, key: str, word: str) -> str:
+        assert keys == 1 and key.startswith("{nd:0}:")
+        return word
+
+    def config_get(self, pattern: str) -> dict[str, str]:
+        assert pattern == "*"
+        if self._settings is None:
+            raise redis.ResponseError("unknown command 'CONFIG'")
+        return self._settings
+
+
+def check(fake: FakeRedis, unsafe: bool = False) -> list[str]:
+    return redis_checks.check(cast(redis.Redis, fake), unsafe)
+
+
+UNSAFE = {
+    "no append-only file": (FakeRedis(appendonly="no"), "appendonly is no, needed is yes"),
+    "fsync each second": (FakeRedis(appendfsync="everysec"), "appendfsync is everysec, needed is always"),
+    "fsync never": (FakeRedis(appendfsync="no"), "appendfsync is no, needed is always"),
+    "no fsync while rewriting": (
+        FakeRedis(no_appendfsync_on_rewrite="yes"),
+        "no-appendfsync-on-rewrite is yes, needed is no",
+    ),
+    "eviction of any key": (
+        FakeRedis(maxmemory_policy="allkeys-lru"),
+        "maxmemory-policy is allkeys-lru, needed is noeviction",
+    ),
+    "eviction of keys that expire": (
+        FakeRedis(maxmemory_policy="volatile-ttl"),
+        "maxmemory-policy is volatile-ttl, needed is noeviction",
+    ),
+    "no memory limit": (FakeRedis(maxmemory="0"), "maxmemory is 0 (no limit)"),
+    "unknown memory limit": (FakeRedis(maxmemory=None), "maxmemory is 0 (no limit)"),
+    "setting not shown": (FakeRedis(appendfsync=None), "appendfsync is None, needed is always"),
+    "version 6.0": (FakeRedis("6.0.16"), "version is 6.0.16, needed is 6.2 or newer"),
+    "version 5": (FakeRedis("5.0.14"), "version is 5.0.14, needed is 6.2 or newer"),
+    "settings not readable": (FakeRedis(settings=None), "settings cannot be read"),
+}
+
+
+@pytest.mark.parametrize("version", ["6.2.0", "6.2.14", "7.0.0", "8.10.1"])
+def test_a_safe_redis_passes_without_a_word(version: str) -> None:
+    """Each needed setting right and the version new enough: no error, no warning."""
+    assert check(FakeRedis(version)) == []
+    assert check(FakeRedis(version), unsafe=True) == []
+
+
+@pytest.mark.parametrize(("fake", "words"), UNSAFE.values(), ids=UNSAFE)
+def test_an_unsafe_setting_is_refused_by_name(fake: FakeRedis, words: str) -> None:
+    """ConfigError names the setting, its value, what is needed, and the way to go on all the same."""
+    with pytest.raises(ConfigError) as refused:
+        check(fake)
+    assert words in str(refused.value)
+    assert "--unsafe-redis overrides" in str(refused.value)
+    assert str(refused.value).count(";") == 0, "one fault is one sentence"
+
+
+@pytest.mark.parametrize(("fake", "words"), UNSAFE.values(), ids=UNSAFE)
+def test_the_override_makes_it_a_warning(fake: FakeRedis, words: str) -> None:
+    """With --unsafe-redis the same sentence is answered instead of raised."""
+    (warning,) = check(fake, unsafe=True)
+    assert warning.startswith(words)
+
+
+def test_all_faults_are_named_at_once() -> None:
+    """Nobody has to start five times to find five mistakes."""
+    fake = FakeRedis("6.0.0", {}, maxmemory="0", appendonly="no", appendfsync="everysec")
+    assert len(check(fake, unsafe=True)) == len(redis_checks.NEEDED) + 2
+    with pytest.raises(ConfigError) as refused:
+        check(fake)
+    for name in (*redis_checks.NEEDED, "maxmemory", "version"):
+        assert f"{name} is" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("localhost:6379", "must begin with redis://"),
+        ("redis:localhost", "must begin with redis://"),
+        ("http://localhost:6379", "must begin with redis://"),
+        ("redis://:p#ss@localhost:6379/0", "percent-encoded"),
+        ("redis://:p[ss@localhost:6379/0", "percent-encoded"),
+        ("redis://:p/ss@localhost:6379/0", "percent-encoded"),
+        ("redis://:p@ss@localhost:6379/0", "percent-encoded"),
+        ("redis://:p?ss@localhost:6379/0", "percent-encoded"),
+        ("redis://localhost:66379", "percent-encoded"),
+        ("redis://", "must have a host"),
+        ("redis://localhost/queue", "number of a database"),
+        ("unix://", "must name a socket"),
+        ("${ABSENT_URL}", "the environment variable ABSENT_URL is not set"),
+        ("file:/absent/url", "the file cannot be read"),
+    ],
+)
+def test_a_url_that_cannot_be_read_is_refused_in_one_sentence(url: str, words: str) -> None:
+    """Each is refused by the option's name; no piece of a password is repeated (celery 3327, redis-py 799)."""
+    with pytest.raises(ConfigError, match="--redis-url: ") as refused:
+        redis_checks.connect(url)
+    assert words in str(refused.value)
+    shown = "".join(traceback.format_exception(refused.value))
+    assert "\n" not in str(refused.value) and "ss@" not in shown and "'p" not in shown
+
+
+@pytest.mark.parametrize("form", ["${REDIS_FOR_US}", "file:{file}", "redis://u:p%23ss@shop.test:6390/2"])
+def test_a_url_may_be_a_reference(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment, a file with a line end, or the URL itself lead to the same place."""
+    monkeypatch.setenv("REDIS_FOR_US", "redis://u:p%23ss@shop.test:6390/2\n")
+    (tmp_path / "url").write_text("redis://u:p%23ss@shop.test:6390/2\n")
+    found = redis_checks.connect(form.replace("{file}", str(tmp_path / "url"))).connection_pool.connection_kwargs
+    assert (found["host"], found["port"], found["db"], found["password"]) == ("shop.test", 6390, 2, "p#ss")

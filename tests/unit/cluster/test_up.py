@@ -1,0 +1,148 @@
+"""`dispatcher up`, without starting anything: what it does when a part of it dies."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from cluster.local.up import Options, Up
+from dispatcher.config.settings import Settings, parse_settings
+from dispatcher.errors import ConfigError
+
+
+class Redis:
+    """A server that is dead and starts at the n-th try."""
+
+    def __init__(self, starts_at: int) -> None:
+        self._starts_at = starts_at
+        self.tries = 0
+
+    def alive(self) -> bool:
+        return self.tries >= self._starts_at
+
+    def start(self) -> int:
+        self.tries += 1
+        if not self.alive():
+            raise ConfigError("redis-server ended at once")
+        return 7
+
+
+def test_a_redis_that_cannot_start_is_tried_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """After 1, 2, 4 … at most 30 seconds; everything else waits for it and is left alone."""
+    up, dead = Up(Options(tmp_path)), Redis(9)
+    up._redis = dead  # type: ignore[assignment]
+    tried_s = []
+    for now_s in range(1000, 1200):
+        before = dead.tries
+        up._mend_redis(now_s)
+        if dead.tries > before:
+            tried_s.append(now_s - 1000)
+    assert tried_s == [0, 1, 3, 7, 15, 31, 61, 91, 121]
+    said = capsys.readouterr().err
+    assert "redis died and does not start: redis-server ended at once; again in 30 s" in said
+    assert said.endswith("redis died; started again, pid 7\n")
+
+
+RUNNING = {"vendor-a": "1", "vendor-b": "2", "intake": "3"}
+
+
+class Applications:
+    """Stands for `serve_app.applications`: notes what is asked for, and fails where it is told to."""
+
+    def __init__(self, *fails: str) -> None:
+        self.fails, self.restored = fails, list[dict[str, str]]()
+
+    def apply(self, settings: object, runtime: object, running: object, secrets: object) -> dict[str, str]:
+        if "apply" in self.fails:
+            raise RuntimeError("Deploying application vendor-a failed:\nlong\nlonger\n")
+        return {"vendor-a": "9"}
+
+    def fingerprints(self, settings: object, runtime: object, secrets: object) -> dict[str, str]:
+        return {"vendor-a": "9", "vendor-b": "2", "intake": "3"}
+
+    def restore(self, settings: object, runtime: object, running: object, touched: dict[str, str]) -> None:
+        if "restore" in self.fails:
+            raise RuntimeError("no cluster")
+        self.restored.append(touched)
+
+
+def reloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, *fails: str
+) -> tuple[Up, Applications, Settings]:
+    """A program that runs an empty configuration and has reloaded `text`."""
+    fake = Applications(*fails)
+    monkeypatch.setitem(sys.modules, "serve_app.applications", fake)  # type: ignore[arg-type]
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    up, before = Up(Options(tmp_path, path)), parse_settings({})
+    up._settings, up._running = before, dict(RUNNING)
+    up._reload()
+    return up, fake, before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "vendors: {a: {adapter: smtp, channel: email, options: {sendr: Shop}}}",
+        "vendors: {a: {adapter: smtp, channel: email, options: {host: '${NO_SUCH}', sender: a@b.example}}}",
+        "vendors: [",
+        "\x00",
+    ],
+)
+def test_a_wrong_file_changes_nothing(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line says why; nothing is applied (lavinmq 2080: a typing mistake ended the broker)."""
+    up, fake, before = reloaded(tmp_path, monkeypatch, text)
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("configuration refused, the one before stays: ")
+    assert (up._settings, up._running, fake.restored) == (before, RUNNING, [])
+
+
+def test_an_error_of_our_own_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is raised while the file is read, the service goes on."""
+
+    def broken(path: Path) -> Settings:
+        raise RecursionError("maximum recursion depth exceeded")
+
+    monkeypatch.setattr("cluster.local.up.load_proven", broken)
+    up, _, before = reloaded(tmp_path, monkeypatch, "")
+    assert "RecursionError; maximum recursion depth exceeded" in capsys.readouterr().err
+    assert (up._settings, up._running) == (before, RUNNING)
+
+
+def test_what_fails_while_it_is_applied_is_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The configuration before runs again where the refused one was tried."""
+    up, fake, before = reloaded(tmp_path, monkeypatch, "", "apply")
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("configuration not applied, the one before is put back: RuntimeError; Deploying")
+    assert second == "the configuration before runs"
+    assert (up._settings, up._running) == (before, RUNNING)
+    assert fake.restored == [{"vendor-a": "9", "vendor-b": "2", "intake": "3"}]
+
+
+def test_what_cannot_be_put_back_is_run_with_the_next_reload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Then nobody knows what runs, so every application counts as changed; the program goes on."""
+    up, _, _ = reloaded(tmp_path, monkeypatch, "", "apply", "restore")
+    assert "could not be put back everywhere: RuntimeError; no cluster" in capsys.readouterr().err
+    assert up._running == dict.fromkeys(RUNNING, "")
+
+
+def test_a_wrong_file_is_found_before_anything_is_touched(tmp_path: Path) -> None:
+    """Neither the state directory nor a process is there afterwards."""
+    (tmp_path / "c.yaml").write_text("vendors: {a: {adapter: smtp, channel: email}}")
+    for options in (
+        Options(tmp_path / "state", tmp_path / "c.yaml"),
+        Options(tmp_path / "state", tmp_path / "c.yaml", redis_url="localhost:6379"),
+    ):
+        with pytest.raises(ConfigError, match=r"vendors\.a\.options\.host: is needed|--redis-url: must begin"):
+            Up(options).run()
+    assert not (tmp_path / "state").exists()

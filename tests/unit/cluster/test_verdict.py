@@ -1,0 +1,397 @@
+"""The judge is right: small ledgers with one thing wrong each, and a demo that fails when anything is."""
+
+from __future__ import annotations
+
+import json
+import math
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from actors.assembly import breaker_config
+from cluster.cli.main import main
+from cluster.rehearsal import demo as demo_module
+from cluster.rehearsal.checkouts import checkouts
+from cluster.rehearsal.demo import BREAKER, QUIET_S, SICK, Outage, figures, outage_of, verdict_sentence
+from cluster.rehearsal.load import Posted, percentile
+from cluster.rehearsal.verdict import ORDER, Verdict, judge
+from dispatcher.config.settings import BreakerSettings
+from dispatcher.errors import DispatcherError
+
+CHANNELS = {"sms-a": "sms", "sms-b": "sms", "email-a": "email", "email-b": "email"}
+FIRST, SECOND = "N000001", "N000002"
+
+
+def posted(*keys: str, accepted: bool = True) -> list[Posted]:
+    """Each due at second 100, acknowledged 5 ms later."""
+    return [
+        Posted(key, 100.0, sent_s=100.0, accepted_s=100.005 if accepted else None, status=202 if accepted else 503)
+        for key in keys
+    ]
+
+
+def said(key: str, at_s: float = 101.0, text: str = "Your order {} is paid.") -> dict[str, Any]:
+    return {"t": at_s, "to": "+4915112345678", "text": text.format(key), "subject": None, "id": "v-1"}
+
+
+def ledger(**changes: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """What the vendors received: both orders on both channels, once; a vendor's list can be given otherwise."""
+    whole: dict[str, list[dict[str, Any]]] = {
+        "sms-a": [said(FIRST), said(SECOND)],
+        "sms-b": [],
+        "email-a": [said(FIRST, 103.0), said(SECOND, 103.0)],
+        "email-b": [],
+    }
+    return {**whole, **{name.replace("_", "-"): value for name, value in changes.items()}}
+
+
+def verdict_of(**changes: list[dict[str, Any]]) -> Verdict:
+    return judge(posted(FIRST, SECOND), ledger(**changes), CHANNELS)
+
+
+# ---- the witness
+
+
+def test_a_whole_ledger_is_clean() -> None:
+    """Everything acknowledged was received once: nothing to say, and the times count from when it was due."""
+    verdict = verdict_of()
+    assert verdict.clean
+    assert (verdict.accepted, verdict.expected, verdict.delivered, verdict.repeats) == (2, 4, 4, 0)
+    assert verdict.by_vendor == {"sms-a": 2, "sms-b": 0, "email-a": 2, "email-b": 0}
+    assert sorted(verdict.delivery_s) == [1.0, 1.0, 3.0, 3.0]
+
+
+def test_what_was_acknowledged_and_never_received_is_lost() -> None:
+    """Named as order and channel; the other channel of the same order is delivered."""
+    verdict = verdict_of(sms_a=[said(SECOND)])
+    assert (verdict.lost, verdict.delivered, verdict.clean) == ([f"{FIRST}/sms"], 3, False)
+
+
+def test_received_twice_by_one_vendor_is_duplicated() -> None:
+    """Counted as what is above one; the first delivery gives the time."""
+    verdict = verdict_of(sms_a=[said(FIRST, 104.0), said(FIRST, 101.0), said(FIRST, 105.0), said(SECOND)])
+    assert (verdict.duplicated, verdict.repeats, verdict.clean) == ({f"{FIRST}/sms": 2}, 2, False)
+    assert (verdict.delivered, verdict.delivered_at[f"{FIRST}/sms"]) == (4, 101.0)
+
+
+def test_received_once_by_each_of_two_vendors_is_duplicated() -> None:
+    """The customer has two messages, whoever brought them."""
+    verdict = verdict_of(sms_b=[said(FIRST, 100.5)])
+    assert (verdict.duplicated, verdict.clean) == ({f"{FIRST}/sms": 1}, False)
+    assert verdict.delivered_at[f"{FIRST}/sms"] == 100.5
+
+
+def test_the_same_order_on_two_channels_is_no_duplicate() -> None:
+    """An SMS and an e-mail are meant."""
+    assert verdict_of().duplicated == {}
+
+
+def test_a_message_by_the_fallback_is_delivered() -> None:
+    """Which vendor of the channel brought it does not matter."""
+    verdict = verdict_of(sms_a=[said(SECOND)], sms_b=[said(FIRST)])
+    assert verdict.clean
+    assert verdict.by_vendor["sms-b"] == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Your order is paid.", "Your order {}", "Your order N1 is paid.", "Your order M000001 is paid."]
+)
+def test_a_wrong_text_delivers_nothing(text: str) -> None:
+    """A text without an order number, or with one that is none, is no proof: the order is lost."""
+    wrong = {**said(FIRST), "text": text}
+    verdict = verdict_of(sms_a=[wrong, said(SECOND)])
+    assert (verdict.lost, verdict.by_vendor["sms-a"], verdict.clean) == ([f"{FIRST}/sms"], 1, False)
+
+
+def test_the_text_of_another_order_is_both_a_loss_and_a_repeat() -> None:
+    """Sent with the neighbour's text: its own is lost, the neighbour's came twice."""
+    verdict = verdict_of(sms_a=[said(SECOND), said(SECOND)])
+    assert (verdict.lost, verdict.duplicated) == ([f"{FIRST}/sms"], {f"{SECOND}/sms": 1})
+
+
+def test_the_wrong_channel_is_no_delivery() -> None:
+    """An SMS text that went out as e-mail: the SMS is lost, the e-mail came twice."""
+    verdict = verdict_of(sms_a=[said(SECOND)], email_b=[said(FIRST)])
+    assert (verdict.lost, verdict.duplicated) == ([f"{FIRST}/sms"], {f"{FIRST}/email": 1})
+
+
+def test_what_nobody_posted_is_unexpected() -> None:
+    """Not lost, not repeated, and still not clean."""
+    verdict = verdict_of(email_b=[said("N000777")])
+    assert (verdict.unexpected, verdict.lost, verdict.duplicated) == (["N000777/email"], [], {})
+    assert not verdict.clean
+
+
+def test_what_was_never_acknowledged_cannot_be_lost() -> None:
+    """No promise was made; that it arrived all the same is counted, and neither lost nor unexpected."""
+    posts = [*posted(FIRST), *posted(SECOND, accepted=False), *posted("N000003", accepted=False)]
+    verdict = judge(posts, ledger(), CHANNELS)
+    assert (verdict.accepted, verdict.unacknowledged, verdict.recovered) == (1, 2, 1)
+    assert verdict.clean
+    assert verdict.expected == 2
+
+
+def test_the_demos_own_order_numbers_are_found() -> None:
+    """What the demo posts is what the judge looks for, up to the longest number."""
+    for key, body in (*checkouts(2), *checkouts(1, start=1_234_567)):
+        found = ORDER.search(f"Your order {body['data']['order']} is paid.")
+        assert found is not None
+        assert found.group(1) == key
+
+
+# ---- the outage
+
+
+def test_an_outage_is_read_from_the_sick_vendors_calls() -> None:
+    """First failure to last call of the burst, the probes after it, and the first yes after it was healed."""
+    calls = [(99.0, "accepted"), (100.0, "accepted"), (100.2, "http_500"), (100.4, "http_500"), (100.9, "http_500")]
+    calls += [(104.0, "http_500"), (109.0, "http_500"), (115.0, "accepted"), (116.0, "accepted")]
+    outage = outage_of(calls, failing_s=100.1, healed_s=112.0)
+    assert (outage.first_failure_s, outage.last_burst_s, outage.cut_off_s) == (100.2, 100.9, pytest.approx(0.7))
+    assert (outage.probes, outage.recovered_s) == (2, 115.0)
+
+
+def test_one_failure_alone_is_a_cut_off_of_nothing() -> None:
+    """First and last are the same call."""
+    outage = outage_of([(100.2, "http_500")], 100.0, 110.0)
+    assert (outage.cut_off_s, outage.probes, outage.recovered_s) == (0.0, 0, None)
+
+
+def test_a_vendor_that_saw_no_failure_had_no_outage() -> None:
+    """Failures before the fault do not count; nothing is made up."""
+    outage = outage_of([(50.0, "http_500"), (100.0, "accepted")], 99.0, 110.0)
+    assert (outage.first_failure_s, outage.cut_off_s, outage.recovered_s) == (None, None, None)
+
+
+@pytest.mark.parametrize(("gap_s", "probes"), [(QUIET_S - 0.01, 0), (QUIET_S, 1)])
+def test_a_quiet_time_ends_the_burst(gap_s: float, probes: int) -> None:
+    """What comes after QUIET_S of silence is a probe; sooner, it still is the burst and counts against us."""
+    outage = outage_of([(100.0, "http_500"), (100.0 + gap_s, "http_500")], 100.0, 110.0)
+    assert outage.probes == probes
+    assert outage.cut_off_s == pytest.approx(0.0 if probes else gap_s)
+
+
+def failures(at_s: float, count: int) -> list[tuple[float, str]]:
+    return [(at_s + n / 100, "http_500") for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("later", "cut_off_s", "probes"),
+    [
+        pytest.param(failures(101, 5), 0.09, 5, id="as many as half-open lets through"),
+        pytest.param(failures(101, 6), 1.05, 0, id="one more is traffic"),
+        pytest.param(failures(101, 300), 3.99, 0, id="called at full rate again after a second"),
+        pytest.param([*failures(101, 5), *failures(104, 6), *failures(108, 5)], 4.05, 5, id="left, and called again"),
+        pytest.param([(100.9, "accepted"), *failures(101, 35)], 0.09, 35, id="a yes: the stages after the probes"),
+        pytest.param([(100.9, "accepted"), *failures(101, 36)], 1.35, 0, id="more than the stages judge"),
+        pytest.param([*failures(101, 6), (101.06, "accepted")], 1.05, 0, id="a yes that came after them"),
+        pytest.param([(100.05, "accepted"), *failures(101, 6)], 1.05, 0, id="a yes from before"),
+    ],
+)
+def test_later_calls_are_probes_only_if_they_are_few(
+    later: list[tuple[float, str]], cut_off_s: float, probes: int
+) -> None:
+    """As few as the breaker's way back allows; else the vendor was not left before them."""
+    outage = outage_of(sorted([*failures(100, 10), *later]), 99.9, 130.0)
+    assert (outage.cut_off_s, outage.probes) == (pytest.approx(cut_off_s), probes)
+
+
+def test_the_judge_knows_the_sandboxes_breaker() -> None:
+    """The settings that probes are counted by are those of the file."""
+    text = (resources.files("cluster") / "sandbox.yaml").read_text()
+    for vendor in (SICK, "sms-b"):
+        said = BreakerSettings(**yaml.safe_load(text)["vendors"][vendor]["breaker"])
+        assert breaker_config(said, BREAKER.probe_lease_ms / 1500) == BREAKER
+
+
+def test_a_success_before_it_was_healed_is_no_recovery() -> None:
+    """Calls that were on their way when the fault began do not count."""
+    outage = outage_of([(100.05, "accepted"), (100.2, "http_500"), (120.0, "accepted")], 100.0, 110.0)
+    assert outage.recovered_s == 120.0
+
+
+def test_the_right_text_to_the_wrong_customer_is_seen() -> None:
+    """However the vendor writes a number; two addresses for one message are one too many."""
+    posts = posted(FIRST, SECOND)
+    for post in posts:
+        post.recipient = {"phone": "+4915112345678", "email": "Ada@example.com"}
+    mail = {"email_a": [{**said(key), "to": "<ada@example.com>"} for key in (FIRST, SECOND)]}
+    right = ledger(sms_b=[], sms_a=[said(FIRST), {**said(SECOND), "to": "4915112345678"}], **mail)
+    assert judge(posts, right, CHANNELS).clean
+    wrong = ledger(sms_a=[said(FIRST), {**said(SECOND), "to": "+4915112345679"}], **mail)
+    assert judge(posts, wrong, CHANNELS).misdirected == [f"{SECOND}/sms"]
+    assert not judge(posts, wrong, CHANNELS).clean
+
+
+# ---- the report
+
+
+def summary_of(posts: list[Posted], **changes: list[dict[str, Any]]) -> dict[str, Any]:
+    return figures(posts, judge(posts, ledger(**changes), CHANNELS), Outage(100.0, 110.0), 20.04)
+
+
+def test_the_figures_are_those_of_the_ledger() -> None:
+    """Milliseconds from due to acknowledged and to delivered, counts as judged."""
+    posts = posted(FIRST, SECOND)
+    outage = Outage(100.0, 110.0, first_failure_s=100.2, last_burst_s=100.55, probes=3, recovered_s=114.25)
+    summary = figures(posts, judge(posts, ledger(), CHANNELS), outage, 20.04)
+    assert summary == {
+        "posted": 2,
+        "accepted": 2,
+        "expected notifications": 4,
+        "delivered": 4,
+        "delivered per vendor": {"sms-a": 2, "sms-b": 0, "email-a": 2, "email-b": 0},
+        "lost": 0,
+        "duplicates": 0,
+        "to somebody else, or never posted": 0,
+        "accept p50 ms": 5.0,
+        "accept p99 ms": 5.0,
+        "delivery p50 ms": 1000,
+        "delivery p99 ms": 3000,
+        "first failure to last call on the dead vendor s": 0.35,
+        "probes while it was dead": 3,
+        "recovered after s": 4.25,
+        "start to ready s": 20.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "share", "expected"),
+    [([1.0], 0.99, 1.0), ([3.0, 1.0, 2.0], 0.5, 2.0), (list(range(1, 101)), 0.99, 99), (list(range(1, 101)), 1.0, 100)],
+)
+def test_a_percentile_is_the_smallest_value_that_covers_the_share(
+    values: list[float], share: float, expected: float
+) -> None:
+    """Never an average of two, never beyond the largest."""
+    assert percentile(values, share) == expected
+
+
+def test_a_percentile_of_nothing_is_not_a_number() -> None:
+    """So that nobody takes it for a fast one."""
+    assert math.isnan(percentile([], 0.5))
+
+
+# ---- the demo
+
+
+class FakeService:
+    """Stands in for a running installation: what its vendors received is given."""
+
+    def __init__(self, received: dict[str, list[dict[str, Any]]], code: int, left: list[str]) -> None:
+        self._received, self._code, self._left = received, code, left
+        self.api = "http://127.0.0.1:1"
+        self.cleaned = 0
+
+    def start(self) -> float:
+        return 20.0
+
+    def received(self, vendor: str) -> dict[str, Any]:
+        return {"received": self._received[vendor], "call_log": [[101.0, "accepted"]]}
+
+    def stop(self) -> int:
+        return self._code
+
+    def clean_up(self) -> list[str]:
+        self.cleaned += 1
+        return self._left
+
+
+def run_demo(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    posts: list[Posted],
+    received: dict[str, list[dict[str, Any]]],
+    code: int = 0,
+    left: tuple[str, ...] = (),
+) -> tuple[int, str, dict[str, Any]]:
+    """The demo on a fake service: exit status, output, the summary it wrote."""
+    service = FakeService(received, code, list(left))
+    drained = demo_module.drained
+    monkeypatch.setattr(demo_module, "Service", lambda state_dir: service)
+    monkeypatch.setattr(demo_module, "_run_shown", lambda *_: (posts, 100.0, 110.0))
+    monkeypatch.setattr(demo_module, "drained", lambda service, posted: drained(service, posted, -1.0))
+    file = tmp_path / "summary.json"
+    result = CliRunner().invoke(main, ["demo", "--triggers", str(len(posts)), "--json", str(file)])
+    assert service.cleaned == 1
+    return result.exit_code, " ".join(result.output.split()), json.loads(file.read_text())
+
+
+def test_the_demo_succeeds_when_all_is_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Exit 0, and the sentence says so."""
+    code, output, summary = run_demo(monkeypatch, tmp_path, posted(FIRST, SECOND), ledger())
+    assert code == 0
+    assert "nothing lost, nothing repeated, all delivered" in output
+    assert summary["delivered"] == summary["expected notifications"] == 4
+    assert verdict_sentence(summary) is None
+
+
+FAILURES: dict[str, tuple[dict[str, Any], str]] = {
+    "lost": (
+        {"received": ledger(sms_a=[said(FIRST)])},
+        "1 acknowledged notifications were not delivered",
+    ),
+    "repeated by one vendor": (
+        {"received": ledger(sms_a=[said(FIRST), said(FIRST), said(SECOND)])},
+        "1 notifications were delivered more than once",
+    ),
+    "repeated by two vendors": (
+        {"received": ledger(sms_b=[said(FIRST), said(SECOND)])},
+        "2 notifications were delivered more than once",
+    ),
+    "wrong text": (
+        {"received": ledger(sms_a=[said(FIRST), {**said(SECOND), "text": "Hello"}])},
+        "1 acknowledged notifications were not delivered",
+    ),
+    "nothing delivered": (
+        {"received": {name: [] for name in CHANNELS}},
+        "4 acknowledged notifications were not delivered",
+    ),
+    "nothing acknowledged": (
+        {"posts": posted(FIRST, SECOND, accepted=False), "received": {name: [] for name in CHANNELS}},
+        "2 triggers were never acknowledged",
+    ),
+    "never acknowledged": (
+        {"posts": [*posted(FIRST), *posted(SECOND, accepted=False)]},
+        "1 triggers were never acknowledged",
+    ),
+    "a bad end": ({"code": -9}, "`up` exited with -9"),
+    "processes left": ({"left": ("redis 4711",)}, "processes were left"),
+}
+
+
+@pytest.mark.parametrize(("changes", "sentence"), FAILURES.values(), ids=FAILURES)
+def test_the_demo_fails_when_anything_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, changes: dict[str, Any], sentence: str
+) -> None:
+    """Exit 1 and one sentence that says what; never the sentence of success."""
+    arguments = {"posts": posted(FIRST, SECOND), "received": ledger(), **changes}
+    code, output, _ = run_demo(monkeypatch, tmp_path, **arguments)
+    assert code == 1
+    assert f"FAILED: {sentence}" in output
+    assert "nothing lost" not in output
+
+
+def test_the_demo_fails_when_it_cannot_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Exit 1 with the reason, and what was started is cleaned up."""
+
+    class Broken(FakeService):
+        def start(self) -> float:
+            raise DispatcherError("`dispatcher up` did not become ready")
+
+    service = Broken(ledger(), 0, [])
+    monkeypatch.setattr(demo_module, "Service", lambda state_dir: service)
+    result = CliRunner().invoke(main, ["demo"])
+    assert (result.exit_code, service.cleaned) == (1, 1)
+    assert "did not become ready" in result.output
+
+
+def test_the_judge_waits_for_what_is_still_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as something is missing it asks again, until all is there."""
+    late = ledger(sms_a=[said(FIRST)])
+    monkeypatch.setattr(demo_module.time, "sleep", lambda _: late["sms-a"].append(said(SECOND)))
+    verdict = demo_module.drained(FakeService(late, 0, []), posted(FIRST, SECOND))  # type: ignore[arg-type]
+    assert verdict.clean

@@ -1,0 +1,198 @@
+"""The configuration file: what it may say, and what its errors name."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dispatcher.config.secret_references import resolve, resolve_options
+from dispatcher.config.settings import parse_settings
+from dispatcher.config.yaml_file import load_settings
+from dispatcher.errors import ConfigError
+
+WHOLE: dict[str, Any] = {
+    "vendors": {
+        "sms-a": {"adapter": "twilio", "channel": "sms", "rate_per_s": 10, "options": {"auth_token": "${TOKEN}"}},
+        "sms-b": {"adapter": "vonage", "channel": "sms", "breaker": {"min_calls": 5}},
+        "email-a": {"adapter": "smtp", "channel": "email"},
+    },
+    "routes": [
+        {"channel": "sms", "chain": ["sms-b"], "match": {"country": ["NO"]}},
+        {"channel": "sms", "chain": ["sms-a", "sms-b"]},
+        {"channel": "email", "chain": ["email-a"]},
+    ],
+    "events": {
+        "checkout.completed": {
+            "notifications": [{"channel": "sms", "template": "paid"}, {"channel": "email", "template": "paid"}]
+        }
+    },
+    "templates": {"paid": {"subject": "Order {{ order }}", "text": "Paid."}},
+}
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    data: Any = copy.deepcopy(WHOLE)
+    *parents, last = path.split("/")
+    at = data
+    for part in parents:
+        at = at[int(part)] if isinstance(at, list) else at.setdefault(part, {})
+    at[int(last) if isinstance(at, list) else last] = value
+    return data  # type: ignore[no-any-return]
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "dispatcher.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_an_empty_file_gives_every_default(tmp_path: Path) -> None:
+    """Nothing in the file has to be there."""
+    settings = load_settings(write(tmp_path, ""))
+    assert settings.vendors == {}
+    assert settings.limits.body_bytes_max == 262_144
+    assert settings.courier.settle_interval_ms == 100
+
+
+def test_settings_survive_the_way_to_another_process() -> None:
+    """A dump as JSON is a configuration equal to the one it came from, references and all."""
+    settings = parse_settings(WHOLE)
+    dumped = json.loads(json.dumps(settings.model_dump(mode="json")))
+    assert parse_settings(dumped) == settings
+    assert dumped["vendors"]["sms-a"]["options"] == {"auth_token": "${TOKEN}"}
+
+
+NOTE = {"channel": "sms", "template": "paid"}
+CAP = {"channel": "sms", "max": 5, "per_s": 3600}
+QUIET = {"begin": "21:00", "end": "08:00"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "field", "allowed"),
+    [
+        ("vendors/sms-a/adapter", "carrier-pigeon", "vendors.sms-a.adapter: 'carrier-pigeon'", "'twilio', 'vonage'"),
+        ("vendors/sms-a/replicas_min", 0, "vendors.sms-a.replicas_min: 0", "greater than or equal to 1"),
+        ("vendors/sms-a/replicas_min", 5, "vendors.sms-a.replicas_max: 4", "at least replicas_min, 5"),
+        ("vendors/sms-a/rate_per_s", "10", "vendors.sms-a.rate_per_s: '10'", "valid number"),
+        ("vendors/sms-a/rate_per_s", float("nan"), "vendors.sms-a.rate_per_s: nan", "finite number"),
+        ("vendors/sms-a/channel", "email", "vendors.sms-a.channel: 'email'", "twilio has sms"),
+        ("vendors/sms-a/token", "s3cret", "vendors.sms-a.token: not a known field", "adapter, channel, options"),
+        ("vendors/sms-b/breaker/open_wait_s_max", 1, "vendors.sms-b.breaker.open_wait_s_max: 1.0", "open_wait_s, 5"),
+        ("vendors/sms-b/breaker/open_wait_jitter", 2, "vendors.sms-b.breaker.open_wait_jitter: 2", "less than or"),
+        ("vendors/Bad_Name", {"adapter": "smtp", "channel": "email"}, "vendors.Bad_Name: the name", "[a-z0-9]"),
+        ("routes/0/chain/0", "sms-z", "routes.0.chain.0: 'sms-z'", "sms has sms-a, sms-b"),
+        ("routes/0/chain/0", "email-a", "routes.0.chain.0: 'email-a'", "sms has sms-a, sms-b"),
+        ("routes/1/chain/1", "sms-a", "routes.1.chain.1: 'sms-a'", "already"),
+        ("routes/0/chain", [], "routes.0.chain: a list", "at least 1 item"),
+        ("routes/0/match/country/0", "Norway", "routes.0.match.country.0: 'Norway'", "[A-Z]{2}"),
+        ("events/x", {"notifications": [{"channel": "push", "template": "paid"}]}, "channel: 'push'", "sms"),
+        ("limits", {"recipient_caps": [CAP | {"max": 0}]}, "limits.recipient_caps.0.max: 0", "greater than or equal"),
+        ("limits", {"recipient_caps": [CAP | {"priority": ["vip"]}]}, "recipient_caps.0.priority.0: 'vip'", "'high'"),
+        ("limits", {"recipient_caps": [CAP, CAP | {"max": 9}]}, "limits.recipient_caps.1: counts the same", "entry 0"),
+        ("events/x", {"notifications": [{"channel": "sms", "template": "no"}]}, "template: 'no'", "paid"),
+        (
+            "events/x",
+            {"notifications": [NOTE], "quiet_hours": QUIET | {"begin": 1260}},
+            "quiet_hours.begin: 1260",
+            "string",
+        ),
+        (
+            "events/x",
+            {"notifications": [NOTE], "quiet_hours": QUIET | {"end": "24:00"}},
+            "quiet_hours.end: '24:00'",
+            "[0-5]",
+        ),
+        (
+            "events/x",
+            {"notifications": [NOTE], "quiet_hours": QUIET | {"time_zone": "Moon"}},
+            "time_zone: 'Moon'",
+            "Berlin",
+        ),
+        ("receipts/secret", "${SECRET}", "receipts.public_url: missing", "secret is there"),
+        ("receipts/public_url", "shop.example", "receipts.public_url: 'shop.example'", "https?"),
+        ("templates/paid", {"text": "Paid."}, "templates.paid.subject: missing", "by email"),
+        ("templates/paid", {"subject": "x"}, "templates.paid.text: missing", "required"),
+        ("templates/paid/text", "Hi\n{{ name", "templates.paid.text: it does not compile", "line 2: unexpected end"),
+        ("templates/paid/subject", "{{ range(9) }}", "templates.paid.subject: it does not compile", "Call"),
+        ("templates/paid/html", "<a href='{{ x", "templates.paid.html: it does not compile", "line 1"),
+        ("limits/memory_ratio_max", 1, "limits.memory_ratio_max: 1", "less than 1"),
+        ("intake/replicas_max", 1, "intake.replicas_max: 1", "at least replicas_min, 2"),
+        ("colour", "blue", "colour: not a known field", "vendors, routes, events"),
+    ],
+)
+def test_a_bad_value_is_named_with_what_is_allowed(path: str, value: Any, field: str, allowed: str) -> None:
+    """The error names the dotted field, the value, and what would be right."""
+    with pytest.raises(ConfigError) as caught:
+        parse_settings(changed(path, value))
+    assert field in str(caught.value)
+    assert allowed in str(caught.value)
+
+
+def test_no_error_shows_what_may_be_a_secret() -> None:
+    """Neither an option nor a field in the wrong place is repeated."""
+    for path in ("vendors/sms-a/options", "vendors/sms-a/token"):
+        with pytest.raises(ConfigError) as caught:
+            parse_settings(changed(path, "s3cret"))
+        assert "s3cret" not in str(caught.value)
+    assert "TOKEN" not in repr(parse_settings(WHOLE))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: 1\nb: [1\nc: 2\n", "line 3"),
+        ("limits: {}\nretry: {}\nlimits: {}\n", "line 3, column 1: the key 'limits' appears twice"),
+        ("vendors:\n  a: {adapter: smtp, adapter: twilio}\n", "line 2, column 22: the key 'adapter' appears twice"),
+        ("- 1\n", "the file is a list"),
+        ("x: !!python/object/apply:os.system [true]\n", "line 1"),
+        ("a: \x00", "not YAML"),
+    ],
+)
+def test_a_file_that_is_not_a_mapping_names_its_line(tmp_path: Path, text: str, says: str) -> None:
+    """A syntax error or a duplicate key is refused with its place."""
+    with pytest.raises(ConfigError, match=r"dispatcher\.yaml") as caught:
+        load_settings(write(tmp_path, text))
+    assert says in str(caught.value)
+
+
+def test_a_missing_file_is_a_configuration_error(tmp_path: Path) -> None:
+    """The message names the path."""
+    with pytest.raises(ConfigError, match=r"absent\.yaml"):
+        load_settings(tmp_path / "absent.yaml")
+
+
+def test_norway_is_a_country(tmp_path: Path) -> None:
+    """YAML's older booleans (no, on, y) are words here."""
+    text = "vendors: {a: {adapter: twilio, channel: sms}}\nroutes: [{channel: sms, chain: [a], match: {country: [NO]}}]"
+    assert load_settings(write(tmp_path, text)).routes[0].match.country == ["NO"]
+
+
+def test_references_are_resolved_where_they_are_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Variables and files are read at any depth of the options; everything else stays as it is."""
+    monkeypatch.setenv("HOST", "vendor.test")
+    (tmp_path / "key").write_text("s3cret\n", encoding="utf-8")
+    options = {"base_url": "https://${HOST}/v1", "keys": [{"key": f"file:{tmp_path}/key"}], "port": 25, "from": "$5"}
+    assert resolve_options(options) == {
+        "base_url": "https://vendor.test/v1",
+        "keys": [{"key": "s3cret"}],
+        "port": 25,
+        "from": "$5",
+    }
+
+
+@pytest.mark.parametrize("value", ["${ABSENT_VARIABLE}", "file:/absent/secret", "${EMPTY_VARIABLE}", "${no-name}"])
+def test_a_reference_to_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """The error names the variable or the file."""
+    monkeypatch.setenv("EMPTY_VARIABLE", "")
+    with pytest.raises(ConfigError, match=r"ABSENT_VARIABLE|EMPTY_VARIABLE|/absent/secret|\$\{NAME\}"):
+        resolve(value)
+
+
+def test_a_resolved_value_is_not_resolved_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret that looks like a reference stays the secret it is."""
+    monkeypatch.setenv("TOKEN", "a${B}c")
+    assert resolve("${TOKEN}") == "a${B}c"

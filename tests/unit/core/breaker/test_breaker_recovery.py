@@ -1,0 +1,227 @@
+"""How the breaker finds a vendor that hangs, and how it lets one come back: by probes, then by growing shares."""
+
+from __future__ import annotations
+
+from dispatcher.core.breaker.breaker import Breaker, BreakerConfig, BreakerResult, BreakerState, EventKind, Permit
+
+S = BreakerState
+OK, FAIL = BreakerResult.SUCCESS, BreakerResult.FAILURE
+MS, SECOND = 1_000_000, 1_000_000_000
+BASE = {
+    "min_calls": 10,
+    "slow_ns": 2 * SECOND,
+    "consecutive_failures": 5,
+    "open_wait_ms": 1000,
+    "open_wait_jitter": 0.0,
+    "half_open_calls": 4,
+    "half_open_max_wait_ms": 5000,
+    "ramp": (0.1, 0.5),
+    "ramp_calls": 3,
+    "ramp_max_wait_ms": 2000,
+    "attempts_decay_ms": 60_000,
+}
+
+
+class Scene:
+    """A breaker and its time."""
+
+    def __init__(self, **changes: object) -> None:
+        self.now_ns = 1000 * SECOND
+        self.breaker = Breaker(BreakerConfig(**{**BASE, **changes}), self.now_ns)  # type: ignore[arg-type]
+
+    def pass_s(self, seconds: float) -> None:
+        self.now_ns += int(seconds * SECOND)
+        self.breaker.tick(self.now_ns)
+
+    def permit(self) -> Permit:
+        permit = self.breaker.acquire(self.now_ns)
+        assert isinstance(permit, Permit), permit
+        return permit
+
+    def end(self, permit: Permit, result: BreakerResult, took_s: float = 0.01) -> None:
+        self.breaker.record(permit, result, int(took_s * SECOND), self.now_ns)
+
+    def call(self, *results: BreakerResult) -> None:
+        for result in results:
+            self.end(self.permit(), result)
+
+    def half_open(self) -> None:
+        self.call(*[FAIL] * 5)
+        self.pass_s(self.breaker.retry_after_ns(self.now_ns) / SECOND)
+        assert self.breaker.state is S.HALF_OPEN
+
+    def reasons(self) -> list[str]:
+        return [event.reason for event in self.breaker.drain_events() if event.kind is EventKind.TRANSITION]
+
+
+# ---- calls that hang
+
+
+def test_hanging_calls_open_it_before_they_time_out() -> None:
+    """Five calls and no answer since: open when the fifth is past the slow threshold, however good it was before."""
+    scene = Scene()
+    scene.call(*[OK] * 100)
+    scene.pass_s(0.1)
+    for _ in range(5):
+        scene.permit()
+        scene.pass_s(0.1)
+    scene.pass_s(1.8)
+    assert scene.breaker.state is S.CLOSED
+    scene.pass_s(0.2)
+    assert scene.breaker.state is S.OPEN
+    assert scene.reasons() == ["stalled"]
+
+
+def test_answers_between_hanging_calls_keep_it_closed() -> None:
+    """A few calls that hang among many that do not are no outage."""
+    scene = Scene()
+    for _ in range(9):
+        scene.permit()
+        scene.pass_s(0.3)
+        scene.call(*[OK] * 20)
+    scene.pass_s(1.0)
+    assert scene.breaker.state is S.CLOSED
+
+
+def test_a_share_of_hanging_calls_as_large_as_the_slow_rate_opens_it() -> None:
+    """Counted with the slow ones of the window, also when now and then one succeeds."""
+    scene = Scene(consecutive_failures=0, slow_rate=80.0)
+    for _ in range(8):
+        scene.permit()
+    scene.pass_s(2.1)
+    scene.call(OK)
+    assert scene.breaker.state is S.CLOSED
+    scene.permit()
+    scene.pass_s(2.1)
+    assert scene.breaker.state is S.OPEN
+
+
+def test_the_late_end_of_a_hanging_call_changes_nothing() -> None:
+    """It was counted when it opened the breaker; its time-out belongs to a generation that is over."""
+    scene = Scene()
+    hanging = [scene.permit() for _ in range(5)]
+    scene.pass_s(2.1)
+    scene.pass_s(1.0)
+    assert scene.breaker.state is S.HALF_OPEN
+    for permit in hanging:
+        scene.end(permit, FAIL, 10.0)
+    assert scene.breaker.state is S.HALF_OPEN
+    assert scene.breaker.metrics(scene.now_ns).buffered == 0
+
+
+# ---- the way back
+
+
+def test_it_comes_back_by_probes_then_by_growing_shares() -> None:
+    """Each stage has its own results, and closed comes after the last."""
+    scene = Scene()
+    scene.half_open()
+    assert scene.breaker.share is None
+    shares = []
+    scene.call(*[OK] * 4)
+    for _ in range(2):
+        shares.append(scene.breaker.share)
+        assert scene.breaker.state is S.HALF_OPEN
+        scene.call(*[OK] * 3)
+    assert shares == [0.1, 0.5]
+    assert scene.breaker.state is S.CLOSED
+    assert scene.breaker.share is None
+    assert scene.reasons() == ["consecutive failures", "wait over", "recovered"]
+
+
+def test_a_bad_stage_opens_it_again_for_longer() -> None:
+    scene = Scene()
+    scene.half_open()
+    scene.call(*[OK] * 4, FAIL, FAIL)
+    assert scene.breaker.state is S.OPEN
+    assert scene.breaker.share is None
+    assert scene.breaker.retry_after_ns(scene.now_ns) == 2 * SECOND
+
+
+def test_a_result_of_an_earlier_stage_does_not_count() -> None:
+    """Each stage is a generation."""
+    scene = Scene()
+    scene.half_open()
+    scene.call(*[OK] * 3)
+    last, late = scene.permit(), None
+    scene.end(last, OK)
+    late = scene.permit()
+    scene.call(*[OK] * 3)
+    scene.end(late, FAIL)
+    assert scene.breaker.share == 0.5
+    assert scene.breaker.metrics(scene.now_ns).failed == 0
+
+
+def test_a_stage_with_little_traffic_passes_by_time() -> None:
+    """No vendor stays half-open because nobody buys at night."""
+    scene = Scene()
+    scene.half_open()
+    scene.call(*[OK] * 4)
+    scene.pass_s(2.0)
+    assert scene.breaker.share == 0.5
+    scene.pass_s(2.0)
+    assert scene.breaker.state is S.CLOSED
+
+
+def test_a_stage_of_which_nothing_is_heard_waits() -> None:
+    """A vendor that answers its probes and then hangs does not become healthy by time; overdue calls are slow ones."""
+    scene = Scene()
+    scene.half_open()
+    scene.call(*[OK] * 4)
+    hanging = [scene.permit() for _ in range(2)]
+    scene.pass_s(2.0)
+    assert scene.breaker.share == 0.1, "not yet overdue"
+    scene.pass_s(2.0)
+    assert scene.breaker.state is S.OPEN
+    assert scene.reasons()[-1] == "probes slow"
+    for permit in hanging:
+        scene.end(permit, FAIL, 4.0)
+    assert scene.breaker.metrics(scene.now_ns).failed == 0
+
+
+def test_a_stage_with_little_traffic_that_fails_does_not_pass() -> None:
+    """One failure in the whole stage is all that is known."""
+    scene = Scene()
+    scene.half_open()
+    scene.call(*[OK] * 4)
+    scene.call(FAIL)
+    scene.pass_s(2.0)
+    assert scene.breaker.state is S.OPEN
+    assert scene.reasons()[-1] == "probes failed"
+
+
+def test_probes_end_as_soon_as_the_verdict_is_certain() -> None:
+    """Two of four failed: half or more fail whatever the other two do, so no further message is spent."""
+    scene = Scene()
+    scene.half_open()
+    scene.call(FAIL)
+    assert scene.breaker.state is S.HALF_OPEN
+    scene.call(FAIL)
+    assert scene.breaker.state is S.OPEN
+
+
+def test_half_open_without_a_call_stays_so() -> None:
+    """Nothing was tried, so nothing failed: it neither opens nor waits longer the next time."""
+    scene = Scene()
+    scene.half_open()
+    for _ in range(20):
+        scene.pass_s(5.0)
+    assert scene.breaker.state is S.HALF_OPEN
+    assert scene.breaker.metrics(scene.now_ns).attempts == 1
+    scene.permit()
+    scene.pass_s(5.1)
+    assert scene.breaker.state is S.OPEN
+
+
+def test_a_flapping_vendor_meets_longer_waits_and_a_steady_one_is_forgiven() -> None:
+    """An opening is forgotten by a minute of closed, not by closing."""
+    scene = Scene(ramp=())
+    waits = []
+    for closed_s in (0, 0, 60, 600):
+        scene.pass_s(closed_s)
+        scene.call(*[FAIL] * 5)
+        waits.append(scene.breaker.retry_after_ns(scene.now_ns) // SECOND)
+        scene.pass_s(waits[-1])
+        scene.call(*[OK] * 4)
+        assert scene.breaker.state is S.CLOSED
+    assert waits == [1, 2, 2, 1]

@@ -1,0 +1,99 @@
+"""What a vendor's list says about a message of which nobody knows: rather nothing than something wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.core.life.look_up import (
+    AGAIN_S_MAX,
+    MARGIN_MS,
+    Listing,
+    Sighting,
+    Verdict,
+    again_s,
+    decide_look_up,
+    fingerprint,
+    judge,
+    window_of,
+)
+
+START_MS = 1_700_000_000_000
+NOW_MS = START_MS + 60_000
+WINDOW = window_of(START_MS, 10.0)
+OURS = Sighting("SM1", "code 1234", START_MS + 500, True)
+OTHER = Sighting("SM2", "code 9999", START_MS + 500, True)
+
+
+def listing(*sightings: Sighting, more: bool = False, ahead_ms: int = 0) -> Listing:
+    """By a vendor whose clock is ahead of ours."""
+    shifted = [dataclasses.replace(one, at_ms=one.at_ms + ahead_ms) for one in sightings]
+    return Listing(shifted, NOW_MS + ahead_ms, more)
+
+
+def at(ms: int, **changes: object) -> Sighting:
+    return dataclasses.replace(OURS, at_ms=START_MS + ms, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("seen", "word"),
+    [
+        (listing(OTHER, OURS), "found"),
+        (listing(at(500, taken=False)), "undelivered"),
+        (listing(at(500, taken=None)), "unknown"),
+        (listing(), "not_found"),
+        (listing(OTHER), "not_found"),
+        (listing(at(-MARGIN_MS)), "found"),
+        (listing(at(-MARGIN_MS - 1)), "not_found"),
+        (listing(at(10_000 + MARGIN_MS)), "found"),
+        (listing(at(10_001 + MARGIN_MS)), "not_found"),
+        (listing(OURS, at(900, message_id="SM3")), "ambiguous"),
+        (listing(OURS, at(900, message_id="SM3", taken=False)), "ambiguous"),
+        (listing(OURS, at(60_000, message_id="SM3")), "found"),
+        (listing(OURS, more=True), "unknown"),
+        (listing(OURS, at(-60_000, text="old"), more=True), "found"),
+        (listing(OTHER, more=True), "unknown"),
+    ],
+)
+def test_only_one_of_its_text_and_time_is_it(seen: Listing, word: str) -> None:
+    """Two are none; and where older ones are not shown, the page must reach back behind the window."""
+    verdict = judge(seen, OURS.text, WINDOW, NOW_MS)
+    assert verdict.word == word
+    assert verdict.message_id == ("SM1" if word in ("found", "undelivered") else "")
+
+
+@given(st.integers(-86_400_000, 86_400_000), st.integers(-30_000, 30_000))
+def test_a_vendors_clock_may_be_wrong(ahead_ms: int, made_ms: int) -> None:
+    """It says what time it is, so an hour's error changes no verdict."""
+    right, wrong = listing(at(made_ms)), listing(at(made_ms), ahead_ms=ahead_ms)
+    assert judge(wrong, OURS.text, WINDOW, NOW_MS) == judge(right, OURS.text, WINDOW, NOW_MS)
+
+
+def test_a_vendor_that_tells_no_time_is_taken_at_its_word() -> None:
+    """Its clock is then thought to be right."""
+    assert judge(Listing([OURS], None, False), OURS.text, WINDOW, NOW_MS).word == "found"
+
+
+def test_not_found_is_no_reason_to_do_anything() -> None:
+    """Only the vendor's yes or no ends a held notification; anything else leaves it."""
+    assert decide_look_up(Verdict("found", "SM1")) == ("settled", "look_up: SM1")
+    assert decide_look_up(Verdict("undelivered", "SM1")) == ("dead", "undelivered")
+    assert {decide_look_up(Verdict(word)) for word in ("not_found", "ambiguous", "unknown")} == {None}
+
+
+def test_twins_are_those_whose_windows_overlap() -> None:
+    """Same text and recipient, whatever the vendor; the mark lasts as long as a window is."""
+    mine = fingerprint("+491", "code", 10.0)
+    assert mine.ttl_ms == WINDOW.to_ms - WINDOW.from_ms
+    assert fingerprint("+491", "code", 10.0) == mine
+    assert len({mine.key, fingerprint("+492", "code", 10.0).key, fingerprint("+491", "c", 10.0).key}) == 3
+    assert "491" not in mine.key
+
+
+@given(st.integers(1, 10_000))
+def test_looks_become_rarer_and_never_stop(looks: int) -> None:
+    """Two seconds, doubled each time, five minutes at most."""
+    assert 2.0 <= again_s(looks) <= again_s(looks + 1) <= AGAIN_S_MAX

@@ -1,0 +1,95 @@
+"""What a vendor tells later: whom it is about, whether to believe it, what it changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.adapters.vendors.receipts import read_receipts
+from dispatcher.core.life.notification import State
+from dispatcher.core.life.receipt import ReceiptLinks, Told, decide_receipt
+from dispatcher.errors import CallerError
+
+LINKS = ReceiptLinks("https://shop.example/notify/", "secret")
+QUERY = {"n": "0-abc.0", "t": "token"}
+
+
+def test_a_link_leads_back_to_its_notification() -> None:
+    """Below the public address, with id and token in the query; the token verifies."""
+    link = LINKS.link("sms-a", "0-abc.0")
+    parts = urlsplit(link.url)
+    assert f"{parts.scheme}://{parts.netloc}{parts.path}" == "https://shop.example/notify/v1/receipts/sms-a"
+    query = dict(parse_qsl(parts.query))
+    assert query == {"n": "0-abc.0", "t": link.token}
+    assert LINKS.verified("sms-a", Told(query["n"], query["t"], True))
+
+
+@given(st.text(max_size=40), st.text(max_size=40), st.text(max_size=40))
+def test_a_token_is_good_for_one_notification_of_one_vendor(vendor: str, nid: str, token: str) -> None:
+    """A guess, another notification's, another vendor's or another secret's is refused, whatever the text."""
+    good = LINKS.link("sms-a", "0-abc.0").token
+    assert not LINKS.verified("sms-a", Told("0-abc.0", token, True)) or token == good
+    if nid != "0-abc.0":
+        assert not LINKS.verified("sms-a", Told(nid, good, True))
+    if vendor != "sms-a":
+        assert not LINKS.verified(vendor, Told("0-abc.0", good, True))
+    assert not ReceiptLinks("https://shop.example", "other").verified("sms-a", Told("0-abc.0", good, True))
+
+
+@pytest.mark.parametrize(
+    ("adapter", "query", "body", "taken"),
+    [
+        ("twilio", QUERY, b"MessageSid=SM1&MessageStatus=delivered", True),
+        ("twilio", QUERY, b"MessageSid=SM1&MessageStatus=undelivered&ErrorCode=30003", False),
+        ("twilio", QUERY, b"MessageSid=SM1&MessageStatus=queued", None),
+        ("twilio", QUERY, b"", None),
+        ("vonage", QUERY, b'{"messageId": "0A", "status": "delivered"}', True),
+        ("vonage", QUERY, b"messageId=0A&status=expired", False),
+        ("vonage", {**QUERY, "status": "failed"}, b"", False),
+        ("vonage", QUERY, b'{"status": "buffered"}', None),
+        ("sendgrid", {}, b'[{"event": "delivered", "nid": "0-abc.0", "ntoken": "token"}]', True),
+        ("sendgrid", {}, b'[{"event": "bounce", "nid": "0-abc.0", "ntoken": "token"}]', False),
+        ("sendgrid", {}, b'[{"event": "deferred", "nid": "0-abc.0", "ntoken": "token"}]', None),
+    ],
+)
+def test_each_providers_word_is_read(adapter: str, query: Mapping[str, str], body: bytes, taken: bool | None) -> None:
+    """Delivered, not delivered, or nothing final."""
+    assert read_receipts(adapter, query, body) == [Told("0-abc.0", "token", taken)]
+
+
+def test_events_of_other_messages_of_the_account_are_passed_over() -> None:
+    """SendGrid's address is the account's: what others sent with it carries no mark of ours."""
+    events = [{"event": "delivered", "email": "x@example.com"}, "noise", {"event": "open", "nid": "0-a.1"}]
+    assert read_receipts("sendgrid", {}, json.dumps(events).encode()) == [Told("0-a.1", "", True)]
+
+
+@pytest.mark.parametrize(
+    ("adapter", "query", "body", "field"),
+    [
+        ("twilio", {"n": "0-abc.0"}, b"MessageStatus=delivered", "t"),
+        ("vonage", {"t": "token"}, b"status=delivered", "n"),
+        ("vonage", QUERY, b"{nonsense", "body"),
+        ("sendgrid", {}, b"nonsense", "body"),
+        ("sendgrid", {}, b'{"event": "delivered"}', "body"),
+        ("smtp", QUERY, b"", "vendor"),
+    ],
+)
+def test_what_is_no_receipt_is_refused_by_name(adapter: str, query: Mapping[str, str], body: bytes, field: str) -> None:
+    """The error names what is wrong with it."""
+    with pytest.raises(CallerError) as caught:
+        read_receipts(adapter, query, body)
+    assert caught.value.field == field
+
+
+def test_a_no_ends_only_what_is_held() -> None:
+    """And a yes everything that still waits for a send; what has ended stays as it is."""
+    yes = {state for state in State if decide_receipt(True, state) == ("settled", "receipt")}
+    no = {state for state in State if decide_receipt(False, state) == ("dead", "undelivered")}
+    assert yes == {State.QUEUED, State.STARTED, State.DUE, State.HELD}
+    assert no == {State.HELD}
+    assert all(decide_receipt(None, state) is None for state in State)

@@ -1,0 +1,125 @@
+"""The adaptive limit against vendors of known capacity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.core.limits.concurrency import AdaptiveLimit
+
+FLOOR, CAP = 4, 64
+
+
+class Load:
+    """Keeps as many calls in flight as the limit allows and `demand` asks; `latency_s` is what each then takes."""
+
+    def __init__(self, latency_s: Callable[[int], float], demand: int = 1000) -> None:
+        self.limit = AdaptiveLimit(FLOOR, CAP, 0.0)
+        self.latency_s, self.demand, self.now_s = latency_s, demand, 0.0
+
+    def run(self, seconds: float) -> int:
+        until_s = self.now_s + seconds
+        while self.now_s < until_s:
+            in_flight = min(self.limit.value, self.demand)
+            took_s = self.latency_s(in_flight)
+            self.now_s += took_s
+            for _ in range(in_flight):
+                self.limit.answered(took_s, in_flight, self.now_s)
+        return self.limit.value
+
+
+def carries(calls: int, base_s: float = 0.05) -> Callable[[int], float]:
+    """A vendor that works on so many at once and lets the others wait."""
+    return lambda in_flight: base_s * max(1.0, in_flight / calls)
+
+
+def test_a_vendor_that_never_slows_down_is_never_held_back() -> None:
+    """Nor is one that is used little."""
+    assert Load(carries(1000)).run(60) == CAP
+    assert Load(carries(1000), demand=3).run(60) == CAP
+
+
+def test_a_vendor_that_queues_is_given_what_it_carries() -> None:
+    """Its capacity and a short queue, no less, and for as long as it lasts."""
+    load = Load(carries(1000))
+    load.run(10)
+    load.latency_s = carries(12)
+    assert 12 <= load.run(8) <= 24
+    assert 12 <= load.run(3600) <= 24
+
+
+def test_the_limit_comes_back_with_the_capacity() -> None:
+    """Within a minute all of it."""
+    load = Load(carries(1000))
+    load.run(10)
+    load.latency_s = carries(10)
+    assert load.run(5) < 24
+    load.latency_s = carries(1000)
+    assert load.run(60) == CAP
+
+
+def test_slowness_that_has_nothing_to_do_with_us_becomes_the_usual() -> None:
+    """Three times slower for good: held back for seconds, not for ever."""
+    load = Load(lambda in_flight: 0.05)
+    load.run(10)
+    load.latency_s = lambda in_flight: 0.15
+    assert load.run(1) < CAP
+    assert load.run(60) == CAP
+
+
+def test_a_limit_that_is_not_used_does_not_grow() -> None:
+    """What was never tried is not known to be carried."""
+    load = Load(carries(1000), demand=5)
+    for n in range(20):
+        load.limit.throttled(float(n))
+    assert load.run(60) <= 2 * 5 + 1
+
+
+def test_a_throttle_cuts_at_once_and_once() -> None:
+    """All calls that were in flight together are told the same."""
+    limit = AdaptiveLimit(FLOOR, CAP, 0.0)
+    for _ in range(64):
+        limit.throttled(10.0)
+    assert limit.value == int(CAP * 0.7)
+    limit.throttled(11.0)
+    assert limit.value == int(CAP * 0.7 * 0.7)
+
+
+def test_calls_without_an_answer_cut_a_little() -> None:
+    """They took the time-out, which is no latency."""
+    limit = AdaptiveLimit(FLOOR, CAP, 0.0)
+    limit.unanswered(1.0)
+    limit.unanswered(1.1)
+    assert limit.value == int(CAP * 0.9)
+
+
+@pytest.mark.parametrize("fixed", [1, 7])
+def test_a_floor_that_is_the_cap_is_a_fixed_limit(fixed: int) -> None:
+    """That is how to switch it off."""
+    limit = AdaptiveLimit(fixed, fixed, 0.0)
+    for n in range(100):
+        limit.answered(n * 0.1, fixed, n * 0.1)
+        limit.throttled(n * 0.1)
+    assert limit.value == fixed
+
+
+EVENTS = st.lists(
+    st.tuples(st.sampled_from(["answered", "throttled", "unanswered"]), st.floats(0, 100), st.integers(1, 500)),
+    max_size=200,
+)
+
+
+@given(EVENTS)
+def test_the_limit_stays_between_floor_and_cap(events: list[tuple[str, float, int]]) -> None:
+    """Whatever happens, also with clocks that stand still."""
+    limit, now_s = AdaptiveLimit(FLOOR, CAP, 0.0), 0.0
+    for what, took_s, in_flight in events:
+        now_s += took_s / 10
+        if what == "answered":
+            limit.answered(took_s, in_flight, now_s)
+        else:
+            getattr(limit, what)(now_s)
+        assert FLOOR <= limit.value <= CAP

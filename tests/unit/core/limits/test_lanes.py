@@ -1,0 +1,81 @@
+"""What is under way leaves room for what is urgent."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from dispatcher.core.life.notification import PRIORITIES, Lane
+from dispatcher.core.limits.lanes import bulk_calls_max, claimable, full_lanes
+from dispatcher.deliver.courier import CourierLimits
+from tests.unit.stage import ScriptedVendor, Stage
+from tests.virtual import until, virtual
+
+LANES = [Lane(mailbox, priority) for priority in PRIORITIES for mailbox in ("a", "b")]
+
+
+@pytest.mark.parametrize(("limit", "most"), [(1, 1), (2, 1), (3, 2), (4, 3), (8, 6), (64, 48)])
+def test_bulk_leaves_a_quarter_and_at_least_one(limit: int, most: int) -> None:
+    assert bulk_calls_max(limit) == most
+
+
+def test_with_room_for_bulk_all_lanes_claim_and_never_more_than_it_may_have() -> None:
+    assert claimable(LANES, 8, 8, 0) == (LANES, 6)
+    assert claimable(LANES, 2, 8, 3) == (LANES, 2)
+    assert claimable(LANES, 8, 8, 5) == (LANES, 1)
+
+
+def test_without_it_the_others_claim_whatever_is_free() -> None:
+    assert claimable(LANES, 2, 8, 6) == ([lane for lane in LANES if lane.priority != "bulk"], 2)
+    assert claimable(LANES, 1, 1, 0) == (LANES, 1)
+
+
+@virtual
+async def test_a_code_begins_at_once_while_bulk_holds_what_it_may() -> None:
+    """Calls of five seconds: bulk has six of eight, and the code does not wait for one of them."""
+    stage, a = Stage(), ScriptedVendor("a", took_s=5.0)
+    await stage.courier(a, limits=CourierLimits(concurrency_min=8, concurrency_max=8, timeout_s=10.0))
+    await stage.accept(100, priority="bulk")
+    await until(lambda: len(a.sent) == 6)
+    await asyncio.sleep(1.0)
+    assert len(a.sent) == 6
+    (nid,) = await stage.accept(priority="high")
+    await until(lambda: a.ids[-1] == nid, 0.1)
+    await stage.accept(1, priority="normal")
+    await until(lambda: len(a.sent) == 8, 0.1)
+
+
+@virtual
+async def test_bulk_goes_on_as_soon_as_one_of_its_calls_ends() -> None:
+    """Its room is not asked about now and then only: a hundred calls of 0.1 s, six at once, take 1.7 s."""
+    stage, a = Stage(), ScriptedVendor("a", took_s=0.1)
+    await stage.courier(a, limits=CourierLimits(concurrency_min=8, concurrency_max=8))
+    began_s = stage.clock.now_s()
+    await stage.accept(100, priority="bulk")
+    await until(lambda: stage.states() == ["settled"] * 100)
+    assert stage.clock.now_s() - began_s < 2.2
+
+
+@virtual
+async def test_normal_work_may_have_all() -> None:
+    """Nothing is kept free for nobody: what most vendors carry is normal."""
+    stage, a = Stage(), ScriptedVendor("a", took_s=5.0)
+    await stage.courier(a, limits=CourierLimits(concurrency_min=8, concurrency_max=8, timeout_s=10.0))
+    await stage.accept(100, priority="normal")
+    await until(lambda: len(a.sent) == 8, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("high", "normal", "bulk", "expected"),
+    [
+        pytest.param(0, 0, 99, [], id="room for all"),
+        pytest.param(0, 0, 100, ["bulk"], id="a bulk run fills its own lane"),
+        pytest.param(0, 0, 1_000_000, ["bulk"], id="however long it is"),
+        pytest.param(40, 60, 0, ["normal", "bulk"], id="what is more urgent counts with it"),
+        pytest.param(100, 0, 0, ["high", "normal", "bulk"], id="nothing is more urgent than high"),
+    ],
+)
+def test_a_lane_is_full_by_what_is_as_urgent(high: int, normal: int, bulk: int, expected: list[str]) -> None:
+    queued = {"high": high, "normal": normal, "bulk": bulk}
+    assert full_lanes("a", queued, 100) == {Lane("a", priority) for priority in expected}

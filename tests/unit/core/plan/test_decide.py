@@ -1,0 +1,431 @@
+"""Who drains what: every mailbox, by somebody healthy, and never in a circle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.core.plan.decide import decide
+from dispatcher.core.plan.sharing import Share
+from dispatcher.core.plan.values import Override, Plan, PlanConfig, Report, VendorConfig, VendorPlan
+
+NAMES = ("a", "b", "c", "d")
+STATES = ("closed", "open", "half_open", "forced_open", "disabled", "metrics_only")
+
+
+def config(*names: str, chains: tuple[tuple[str, ...], ...] | None = None, **changes: Any) -> PlanConfig:
+    vendors = {name: VendorConfig(name, "sms", **changes) for name in names}
+    return PlanConfig(vendors, (names,) if chains is None else chains)
+
+
+def report(vendor: str, breaker: str = "closed", number: int = 1, **changes: Any) -> Report:
+    return Report(f"{vendor}/{number}", vendor, breaker, **changes)
+
+
+def planned(
+    *reports: Report,
+    config: PlanConfig,
+    mailboxes: Mapping[str, int] | None = None,
+    overrides: Mapping[str, Override] | None = None,
+    previous: Plan | None = None,
+    now_ms: int = 1000,
+) -> Plan:
+    return decide(reports, config, mailboxes or {}, overrides or {}, previous or Plan(), now_ms)
+
+
+configs = st.builds(
+    lambda names, chains: config(*names, chains=tuple(tuple(n for n in c if n in names) for c in chains)),
+    names=st.lists(st.sampled_from(NAMES), unique=True, min_size=1),
+    chains=st.lists(st.permutations(NAMES), max_size=3),
+)
+report_lists = st.lists(
+    st.builds(report, st.sampled_from(NAMES), st.sampled_from(STATES), st.integers(1, 3)),
+    unique_by=lambda r: r.incarnation,
+)
+override_maps = st.dictionaries(
+    st.sampled_from(NAMES),
+    st.builds(
+        lambda s, u: Override("x", s, until_ms=u), st.sampled_from(["open", "close"]), st.sampled_from([None, 5])
+    ),
+)
+box_maps = st.dictionaries(st.sampled_from((*NAMES, "removed")), st.integers(0, 10_000))
+
+
+@given(report_lists, configs, box_maps, override_maps)
+def test_every_mailbox_has_a_drainer_or_a_stated_hold(
+    reports: list[Report], config: PlanConfig, mailboxes: dict[str, int], overrides: dict[str, Override]
+) -> None:
+    """Also those of vendors nobody configured any more; and never two drainers who are both healthy."""
+    plan = decide(reports, config, mailboxes, overrides, Plan(), 1000)
+    for mailbox in {*mailboxes, *config.vendors}:
+        drainers = [v.name for v in plan.vendors.values() if v.state == "closed" and mailbox in v.drains]
+        recovering = [v.name for v in plan.vendors.values() if v.state == "half_open" and mailbox in v.drains]
+        assert len(drainers) <= 1
+        assert bool(drainers or recovering) == (mailbox not in plan.held)
+        assert plan.held.get(mailbox, "a reason")
+
+
+@given(report_lists, configs, box_maps, override_maps)
+def test_an_adopter_is_healthy_in_the_same_plan(
+    reports: list[Report], config: PlanConfig, mailboxes: dict[str, int], overrides: dict[str, Override]
+) -> None:
+    """Who drains another's mailbox is closed; a prober reaches into its adopter's, and into what nobody else can."""
+    plan = decide(reports, config, mailboxes, overrides, Plan(), 1000)
+    for entry in plan.vendors.values():
+        if entry.state in ("open", "forced_open"):
+            assert entry.drains == ()
+        if entry.state == "half_open":
+            assert entry.drains[0] == entry.name
+            for box in entry.drains[1:]:
+                adopts_mine = box in plan.vendors and entry.name in plan.vendors[box].drains
+                assert adopts_mine or not any(v.state == "closed" and box in v.drains for v in plan.vendors.values())
+        assert entry.takes_new == (entry.state == "closed")
+
+
+@given(report_lists, configs, box_maps, override_maps)
+def test_adoption_has_no_circle(
+    reports: list[Report], config: PlanConfig, mailboxes: dict[str, int], overrides: dict[str, Override]
+) -> None:
+    """A vendor whose mailbox was adopted adopts nobody's."""
+    plan = decide(reports, config, mailboxes, overrides, Plan(), 1000)
+    healthy = [entry for entry in plan.vendors.values() if entry.state == "closed"]
+    adopted = {box for entry in healthy for box in entry.drains if box != entry.name}
+    assert adopted.isdisjoint(entry.name for entry in healthy)
+
+
+@given(report_lists, configs, st.sampled_from(["open", "close"]))
+def test_an_override_wins(reports: list[Report], config: PlanConfig, word: str) -> None:
+    """Whatever the breakers report, until its time is over."""
+    name = next(iter(config.vendors))
+    plan = decide(reports, config, {}, {name: Override(name, word, "ada", "why")}, Plan(), 1000)
+    assert plan.vendors[name].state == ("forced_open" if word == "open" else "closed")
+    assert (plan.vendors[name].override, plan.vendors[name].reason) == (word, "why")
+    late = decide(reports, config, {}, {name: Override(name, word, until_ms=1000)}, Plan(), 1000)
+    assert late.vendors[name].state == decide(reports, config, {}, {}, Plan(), 1000).vendors[name].state
+
+
+@given(report_lists, report_lists, configs, box_maps, box_maps, override_maps, override_maps, st.booleans())
+def test_every_change_of_a_plan_has_a_reason(
+    reports: list[Report],
+    later: list[Report],
+    config: PlanConfig,
+    mailboxes: dict[str, int],
+    more: dict[str, int],
+    overrides: dict[str, Override],
+    words: dict[str, Override],
+    limited: bool,
+) -> None:
+    """Whatever changed between two plans."""
+    if limited:
+        config = PlanConfig({n: replace(v, rate_per_s=10.0) for n, v in config.vendors.items()}, config.chains)
+    live = {r.incarnation for r in (*reports, *later)}
+    before = decide(reports, config, mailboxes, overrides, Plan(), 1, live=live)
+    plan = decide(later, config, more, words, before, 1, live=live)
+    assert bool(plan.reason) == (not plan.same_assignment(before))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"overrides": {"a": Override("a", "close", "ada", "looked at it")}}, "a operator says close (looked at it)"),
+        ({"mailboxes": {"old": 3}}, "a drains a, old"),
+        ({"reports": (report("a"), report("a", number=2))}, "a rate a/1 5/s, a/2 0/s"),
+        ({"reports": (report("a", "open", reason="slow rate"), report("b"))}, "a closed → open (slow rate)"),
+        (
+            {
+                "before": (report("a", "half_open"), report("a", "half_open", number=2), report("b")),
+                "reports": (report("a", "half_open", number=2), report("b")),
+            },
+            "a probed by a/2",
+        ),
+        (
+            {
+                "before": (report("a", "open", reason="slow rate"), report("b")),
+                "reports": (report("a", "open", reason="stalled"), report("b")),
+            },
+            "a open: stalled",
+        ),
+        ({"reports": (report("a", "open"), report("b", "open"))}, "a held: open, no healthy fallback"),
+    ],
+)
+def test_a_reason_says_what_changed(changes: dict[str, Any], reason: str) -> None:
+    """In the words of the one who reads the history."""
+    well = (report("a"), report("b"))
+    words: dict[str, Any] = {"before": well, "reports": well, "mailboxes": {}, "overrides": {}, **changes}
+    names = config("a", "b", rate_per_s=10.0)
+    live = {"a/1", "a/2", "b/1"}
+    before = decide(words["before"], names, {}, {}, Plan(), 1, live=live)
+    plan = decide(words["reports"], names, words["mailboxes"], words["overrides"], before, 1, live=live)
+    assert reason in plan.reason.split("; ")
+
+
+def test_after_a_roll_back_the_plan_is_still_read() -> None:
+    """What a later version added to it, at any depth, is ignored; likewise of an operator's word."""
+    plan = decide([report("a")], config("a", rate_per_s=10.0), {}, {}, Plan(), 1, live={"a/1"})
+    later = plan.to_dict()
+    later["colour"] = later["vendors"]["a"]["colour"] = later["vendors"]["a"]["shares"]["a/1"]["colour"] = "blue"
+    assert Plan.from_dict(later) == plan
+    assert Override.from_dict({"vendor": "a", "state": "open", "colour": "blue"}) == Override("a", "open")
+
+
+@given(report_lists, configs, box_maps, override_maps)
+def test_a_plan_travels(
+    reports: list[Report], config: PlanConfig, mailboxes: dict[str, int], overrides: dict[str, Override]
+) -> None:
+    """What is published is what was decided; deciding again from the same facts changes no assignment."""
+    plan = decide(reports, config, mailboxes, overrides, Plan(), 1000)
+    assert Plan.from_dict(plan.to_dict()) == plan
+    again = decide(reversed(reports), config, mailboxes, overrides, plan, 1000)
+    assert again.same_assignment(plan)
+    assert again.epoch == plan.epoch + 1
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        pytest.param(["closed", "open"], "closed", id="one open replica among healthy ones only stops itself"),
+        pytest.param(["open", "open"], "open", id="all open"),
+        pytest.param(["open", "half_open"], "half_open", id="one probes"),
+        pytest.param(["forced_open"], "open", id="forced"),
+        pytest.param(["disabled"], "closed", id="without a breaker"),
+    ],
+)
+def test_a_vendor_is_judged_by_all_its_replicas(states: list[str], expected: str) -> None:
+    """The state of a pool from those of its actors."""
+    reports = [report("a", state, n) for n, state in enumerate(states)]
+    assert planned(*reports, config=config("a")).vendors["a"].state == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [("open", "open"), ("half_open", "half_open"), ("closed", "closed"), ("forced_open", "closed"), (None, "closed")],
+)
+def test_nobody_is_judged_by_silence(before: str | None, expected: str) -> None:
+    """A vendor of which nobody has reported keeps its state; a withdrawn override leaves no trace."""
+    previous = Plan() if before is None else Plan(3, 0, {"a": VendorPlan("a", before, before == "closed", ("a",))}, {})
+    assert planned(config=config("a"), previous=previous).vendors["a"].state == expected
+
+
+def test_the_next_in_the_chain_adopts() -> None:
+    """First the vendors behind it, then those before it, then nobody; another chain's vendor never."""
+    pair = config("a", "b", "c", "x", chains=(("a", "b", "c"), ("x",)))
+    assert planned(report("b", "open"), config=pair).vendors["c"].drains == ("c", "b")
+    assert planned(report("b", "open"), report("c", "open"), config=pair).vendors["a"].drains == ("a", "b", "c")
+    downs = [report(name, "open") for name in "abc"]
+    plan = planned(*downs, config=pair)
+    assert sorted(plan.held) == ["a", "b", "c"]
+    assert plan.vendors["x"].drains == ("x",)
+
+
+def test_the_mailbox_of_a_removed_vendor_is_drained() -> None:
+    """Somebody healthy empties it, whoever it is; with nobody healthy it is held, and says so."""
+    assert planned(config=config("b", "a"), mailboxes={"old": 3}).vendors["a"].drains == ("a", "old")
+    assert "removed" in planned(report("a", "open"), config=config("a"), mailboxes={"old": 3}).held["old"]
+
+
+def test_one_replica_probes() -> None:
+    """Half-open: one incarnation is named, and it may pull from the mailbox that took over."""
+    plan = planned(report("a", "half_open", 1), report("a", "half_open", 2), config=config("a", "b"))
+    assert plan.vendors["a"].prober == "a/1"
+    assert plan.vendors["a"].drains == ("a", "b")
+    assert plan.vendors["b"].drains == ("b", "a")
+
+
+def test_the_rate_is_shared_out() -> None:
+    """The contract's rate over all live replicas, never more."""
+    plan = planned(report("a", number=1), report("a", number=2), config=config("a", rate_per_s=10.0))
+    assert plan.vendors["a"].shares == {"a/1": Share(5.0, 5.0), "a/2": Share(5.0, 5.0)}
+    assert planned(config=config("a", rate_per_s=10.0)).vendors["a"].shares == {}
+    assert planned(report("a"), config=config("a")).vendors["a"].shares is None
+
+
+def test_a_share_survives_the_wire() -> None:
+    """As every field of the plan."""
+    plan = planned(report("a"), config=config("a", "b", rate_per_s=10.0))
+    assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
+
+
+def test_pools_follow_their_work() -> None:
+    """That of the mailboxes they drain: the adopter grows, not the vendor that is down."""
+    busy = [report("a", "open"), report("b", number=1, calls_per_s=500.0, latency_s=0.1)]
+    plan = planned(*busy, config=config("a", "b"), mailboxes={"a": 2000, "b": 0})
+    assert [plan.vendors[name].replicas for name in ("a", "b")] == [1, 2]
+    later = planned(*busy, config=config("a", "b"), mailboxes={"a": 0, "b": 0})
+    assert [later.vendors[name].replicas for name in ("a", "b")] == [1, 1]
+
+
+@pytest.mark.parametrize(("state", "live", "expected"), [("half_open", 1, 1), ("half_open", 3, 3), ("open", 3, 1)])
+def test_a_vendor_that_hangs_gets_no_more_actors(state: str, live: int, expected: int) -> None:
+    """Its calls last their whole time-out: at 10 s each, sixty-four at once would be six a second for an actor."""
+    reports = [report("a", state, number=n, calls_per_s=20.0, latency_s=10.0) for n in range(live)]
+    plan = planned(*reports, config=config("a"), mailboxes={"a": 5000})
+    assert plan.vendors["a"].replicas == expected
+
+
+def test_before_the_first_plan_every_vendor_may_be_tried() -> None:
+    """Afterwards only those that take new work; an unknown one never."""
+    assert Plan().usable("anything")
+    plan = planned(report("a", "open"), config=config("a", "b"))
+    assert [plan.usable(name) for name in ("a", "b", "unknown")] == [False, True, False]
+
+
+def test_a_plan_says_what_changed() -> None:
+    """The reason in words, for the people who read the history."""
+    first = planned(config=config("a", "b"))
+    second = planned(report("a", "open", reason="http_500"), config=config("a", "b"), previous=first)
+    assert first.reason == "first plan"
+    assert "a closed → open (http_500)" in second.reason
+    assert "b drains b, a" in second.reason
+
+
+def test_a_vendor_without_an_actor_is_drained_by_its_fallback() -> None:
+    """Its last actor is dead: nothing new goes there and the fallback has its mailbox, until a new actor reports."""
+    both = planned(report("a"), report("b"), config=config("a", "b"))
+    gone = decide([report("b")], config("a", "b"), {}, {}, both, 2000, {"a"})
+    assert gone.vendors["a"].state == "absent"
+    assert not gone.usable("a")
+    assert gone.vendors["b"].drains == ("b", "a")
+    back = decide([report("a", number=2), report("b")], config("a", "b"), {}, {}, gone, 3000, set())
+    assert back.vendors["a"].state == "closed"
+    assert back.vendors["b"].drains == ("b",)
+
+
+def test_an_operator_cannot_close_a_vendor_that_has_no_actor() -> None:
+    """`close` means "send whatever the breaker says", and nobody is there to send; `open` stays open."""
+    both = planned(report("a"), report("b"), config=config("a", "b"))
+    for word, state in (("close", "absent"), ("open", "forced_open")):
+        plan = decide([report("b")], config("a", "b"), {}, {"a": Override("a", word)}, both, 2000, {"a"})
+        assert plan.vendors["a"].state == state
+
+
+def test_before_its_first_report_a_vendor_keeps_its_state() -> None:
+    """Registered and not heard yet, or nobody seen in this term: no verdict from silence."""
+    both = planned(report("a"), report("b"), config=config("a", "b"))
+    assert decide([report("b")], config("a", "b"), {}, {}, both, 2000).vendors["a"].state == "closed"
+
+
+def test_what_no_healthy_vendor_can_drain_one_that_recovers_does() -> None:
+    """With one open and one half-open, the half-open one drains both mailboxes; nothing is held."""
+    plan = planned(report("a", "half_open"), report("b", "open"), config=config("a", "b"))
+    assert plan.vendors["a"].drains == ("a", "b")
+    assert plan.held == {}
+    assert plan.recovering("a")
+    assert not plan.usable("a")
+
+
+def test_the_evidence_of_many_replicas_is_summed() -> None:
+    """Four replicas of nine calls each, half of them failed: too few for each of them, enough for all together."""
+    window = {"n": 9, "failed": 5, "slow": 0}
+    many = [report("a", number=n, window=window) for n in range(4)]
+    plan = planned(*many, report("b"), config=config("a", "b"))
+    assert plan.vendors["a"].state == "open"
+    assert plan.vendors["b"].drains == ("b", "a")
+    few = planned(*many[:2], report("b"), config=config("a", "b"))
+    assert few.vendors["a"].state == "closed"
+    good = [report("a", number=n, window={"n": 9, "failed": 4}) for n in range(4)]
+    assert planned(*good, report("b"), config=config("a", "b")).vendors["a"].state == "closed"
+
+
+def test_one_replica_is_judged_by_its_own_breaker_alone() -> None:
+    plan = planned(report("a", window={"n": 100, "failed": 100}), report("b"), config=config("a", "b"))
+    assert plan.vendors["a"].state == "closed"
+
+
+def quarantine(*reports: Report, names: tuple[str, ...] = ("a", "b"), **changes: Any) -> Plan:
+    words = {"overrides": {}, "previous": Plan(), "quarantined": {"a"}, **changes}
+    return decide(reports, config(*names), {}, now_ms=1000, **words)
+
+
+def test_a_quarantined_pool_gets_no_work_while_another_can_do_it() -> None:
+    """Its mailbox too goes to the fallback, and comes back with the end of the quarantine."""
+    reports = (report("a"), report("b"))
+    plan = quarantine(*reports)
+    assert (plan.vendors["a"].state, plan.vendors["a"].takes_new, plan.vendors["a"].drains) == (
+        "quarantined",
+        False,
+        (),
+    )
+    assert set(plan.vendors["b"].drains) == {"a", "b"}
+    for after in (quarantine(*reports, previous=plan, quarantined=()), quarantine(previous=plan, quarantined=())):
+        assert after.vendors["a"].takes_new
+        assert after.vendors["a"].drains == ("a",)
+
+
+def test_a_quarantined_pool_drains_where_nobody_else_is_left() -> None:
+    """Slowly and with repeats is better than not at all; a vendor that recovers comes first."""
+    plan = quarantine(report("a"), report("b", "open"))
+    assert set(plan.vendors["a"].drains) == {"a", "b"}
+    assert not plan.held
+    assert plan.vendors["a"].takes_new is False
+    plan = quarantine(report("a"), report("b", "half_open"))
+    assert plan.vendors["a"].drains == ()
+
+
+def test_an_operator_ends_a_quarantine() -> None:
+    """Who says `close` has looked at it; `open` stays `open`."""
+    plan = quarantine(report("a"), report("b"), overrides={"a": Override("a", "close")})
+    assert plan.vendors["a"].drains == ("a",)
+    plan = quarantine(report("a"), report("b"), overrides={"a": Override("a", "open")})
+    assert plan.vendors["a"].state == "forced_open"
+    plan = quarantine(report("a"), report("b"), overrides={"a": Override("a", "close", until_ms=1)})
+    assert plan.vendors["a"].state == "quarantined"
+
+
+@pytest.mark.parametrize(
+    ("unreached", "suspects"),
+    [
+        pytest.param({"a": 3, "b": 9, "c": 1}, ("a", "b", "c"), id="three of four"),
+        pytest.param({"a": 3, "b": 9}, (), id="half is not more than half"),
+        pytest.param({"a": 3, "b": 9, "c": 0}, (), id="one of the three that are down was reached"),
+    ],
+)
+def test_our_own_network_is_suspect_when_most_vendors_are_not_reached(
+    unreached: dict[str, int], suspects: tuple[str, ...]
+) -> None:
+    """Said in the plan and its reason, over any wire; who is reached goes on draining."""
+    reports = [report(v, "open" if v in unreached else "closed", unreached=unreached.get(v, 0)) for v in NAMES]
+    before = planned(*(report(v) for v in NAMES), config=config(*NAMES))
+    plan = planned(*reports, config=config(*NAMES), previous=before)
+    assert plan.unreached == suspects
+    assert ("own network" in plan.reason) == bool(suspects)
+    assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
+    assert "d" in plan.vendors["d"].drains
+    reached = planned(*(report(v) for v in NAMES), config=config(*NAMES), previous=plan)
+    assert reached.unreached == ()
+    assert ("no longer" in reached.reason) == bool(suspects)
+
+
+def test_one_vendor_alone_does_not_make_our_network_suspect() -> None:
+    """One of one is more than half, and proves nothing."""
+    assert planned(report("a", "open", unreached=20), config=config("a")).unreached == ()
+
+
+def test_a_suspicion_is_published_though_nothing_else_changes() -> None:
+    """The reports that tell it may come after those that opened the breakers."""
+    opened = planned(report("a", "open"), report("b", "open"), config=config("a", "b"))
+    told = (report("a", "open", unreached=1), report("b", "open", unreached=1))
+    assert not planned(*told, config=config("a", "b"), previous=opened).same_assignment(opened)
+
+
+@pytest.mark.parametrize(
+    ("window", "refuted", "state"),
+    [
+        pytest.param({"n": 0, "failed": 0}, 10, "open", id="ten that another accepted, and nothing else"),
+        pytest.param({"n": 0, "failed": 0}, 9, "closed", id="nine are no verdict yet"),
+        pytest.param({"n": 30, "failed": 0}, 20, "closed", id="most of its calls succeed"),
+        pytest.param({"n": 20, "failed": 0}, 20, "open", id="half of its calls"),
+    ],
+)
+def test_what_another_vendor_accepted_is_evidence_against_who_refused_it(
+    window: dict[str, int], refuted: int, state: str
+) -> None:
+    """An unlisted refusal is in no window of the vendor's own; the one that accepted the message tells of it."""
+    refusing, accepting = report("a", window=window), report("b", contradicted={"a": refuted})
+    plan = planned(refusing, accepting, config=config("a", "b"))
+    assert (plan.vendors["a"].state, plan.vendors["b"].state) == (state, "closed")

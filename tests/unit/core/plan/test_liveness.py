@@ -1,0 +1,184 @@
+"""Who is dead: only who is silent while everybody else is heard."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.core.plan.liveness import RestartIntensity, SilenceWatch
+
+BEAT_MS = 250
+
+
+class Scene:
+    """A supervisor's watch over actors that beat every 250 ms, and its own echo."""
+
+    def __init__(self, *actors: str) -> None:
+        self.watch = SilenceWatch(2000, 500)
+        self.watch.watch(actors)
+        self.now_ms = 0.0
+
+    def pass_ms(self, ms: float, beating: set[str], echo: bool = True) -> None:
+        for _ in range(int(ms / BEAT_MS)):
+            self.now_ms += BEAT_MS
+            for actor in sorted(beating):
+                self.watch.on_beat(actor)
+            if echo:
+                self.watch.on_echo(self.now_ms)
+
+
+def test_the_silent_one_is_found_within_its_time() -> None:
+    """Two seconds without a beat, counted between own echoes, and not sooner."""
+    scene = Scene("a/1", "a/2", "b/3")
+    scene.pass_ms(1000, {"a/1", "a/2", "b/3"})
+    scene.pass_ms(1500, {"a/1", "b/3"})
+    assert scene.watch.dead() == []
+    scene.pass_ms(500, {"a/1", "b/3"})
+    assert scene.watch.dead() == ["a/2"]
+
+
+def test_one_that_waits_for_a_core_is_not_dead_for_ten_seconds() -> None:
+    """What it waited is no silence, up to eight seconds; one that is frozen waits for none and is found as ever."""
+    watch = SilenceWatch(2000, 500)
+    watch.watch(["a/1", "a/2", "b/3", "b/4"])
+    waited = {"a/1": 240.0, "a/2": 0.0}
+    found: dict[str, float] = {}
+    for n in range(1, 60):
+        watch.on_beat("b/3")
+        watch.on_beat("b/4")
+        watch.on_echo(n * 250.0, lambda name: waited.get(name, 0.0))
+        for name in watch.dead():
+            found.setdefault(name, n * 250.0)
+        watch.watch({"a/1", "a/2", "b/3", "b/4"} - set(found))
+    assert found == {"a/2": 2000.0 + 250.0, "a/1": 10_250.0}
+
+
+def test_a_beat_gives_a_starved_one_its_patience_again() -> None:
+    """And waiting counts for no more than the interval, whatever is said."""
+    watch = SilenceWatch(2000, 500)
+    watch.watch(["a/1", "a/2", "b/3"])
+    for n in range(1, 200):
+        for name in ("a/2", "b/3", *(["a/1"] if n % 30 == 0 else [])):
+            watch.on_beat(name)
+        watch.on_echo(n * 250.0, lambda name: 10_000.0)
+        assert watch.dead() == []
+
+
+def test_a_stall_condemns_nobody() -> None:
+    """Redis or the supervisor stands still: its own echo is late too, and the interval counts for nobody."""
+    scene = Scene("a/1", "a/2", "b/3")
+    scene.pass_ms(1000, {"a/1", "a/2", "b/3"})
+    scene.now_ms += 30_000
+    scene.watch.on_echo(scene.now_ms)
+    assert scene.watch.dead() == []
+
+
+def test_a_stall_of_three_seconds_finds_only_the_dead() -> None:
+    """The dead one is found after the stall, by the time that was really listened to."""
+    scene = Scene("a/1", "a/2", "a/3", "b/4")
+    scene.pass_ms(1000, {"a/1", "a/2", "b/4"})
+    scene.now_ms += 3000
+    scene.pass_ms(750, {"a/1", "a/2", "b/4"})
+    assert scene.watch.dead() == []
+    scene.pass_ms(750, {"a/1", "a/2", "b/4"})
+    assert scene.watch.dead() == ["a/3"]
+
+
+def test_a_new_supervisor_condemns_nobody_for_its_own_absence() -> None:
+    """All silences start at nothing."""
+    watch = SilenceWatch()
+    watch.watch(["a/1", "b/2"])
+    watch.on_echo(1_000_000.0)
+    assert watch.dead() == []
+
+
+def test_more_than_half_silent_means_patience() -> None:
+    """Most of them at once is more likely our ears: three times the wait, then they are dead all the same."""
+    scene = Scene("a/1", "a/2", "b/3")
+    scene.pass_ms(5500, {"a/1"})
+    assert scene.watch.dead() == []
+    scene.pass_ms(750, {"a/1"})
+    assert scene.watch.dead() == ["a/2", "b/3"]
+
+
+@pytest.mark.parametrize("actors", [("a/1",), ("a/1", "b/2")])
+def test_a_pair_is_too_few_for_patience(actors: tuple[str, ...]) -> None:
+    """Of two, one is already half; they are found in the ordinary time."""
+    scene = Scene(*actors)
+    scene.pass_ms(2250, set())
+    assert scene.watch.dead() == list(actors)
+
+
+def test_a_beat_starts_the_count_again() -> None:
+    """A pause just short of the limit is forgiven."""
+    scene = Scene("a/1", "a/2", "b/3")
+    for _ in range(4):
+        scene.pass_ms(1500, {"a/1", "b/3"})
+        assert scene.watch.dead() == []
+        scene.pass_ms(250, {"a/1", "a/2", "b/3"})
+
+
+def test_who_is_not_watched_is_not_judged() -> None:
+    """An incarnation that the store no longer lists is dropped; a new one starts at nothing."""
+    scene = Scene("a/1")
+    scene.pass_ms(1900, set())
+    scene.watch.watch(["a/1", "a/2"])
+    scene.pass_ms(500, set())
+    assert scene.watch.dead() == ["a/1"]
+    scene.watch.watch(["a/2"])
+    assert scene.watch.dead() == []
+
+
+@given(st.lists(st.tuples(st.floats(0, 60_000), st.booleans(), st.booleans()), max_size=60))
+def test_the_living_are_never_condemned(steps: list[tuple[float, bool, bool]]) -> None:
+    """Whoever is heard between any two echoes lives, however time jumps; nobody dies in gaps alone."""
+    watch = SilenceWatch(2000, 500)
+    watch.watch(["a/1", "a/2", "a/3"])
+    now_ms = listened_ms = 0.0
+    last: float | None = None
+    for gap_ms, beats, echo in steps:
+        now_ms += gap_ms
+        watch.on_beat("a/1")
+        if beats:
+            watch.on_beat("a/2")
+        if echo:
+            watch.on_echo(now_ms)
+            if last is not None and now_ms - last <= 500:
+                listened_ms += now_ms - last
+            last = now_ms
+        assert "a/1" not in watch.dead()
+        if listened_ms < 2000:
+            assert watch.dead() == []
+
+
+def test_five_deaths_in_a_minute_are_borne_the_sixth_is_not() -> None:
+    """A death exactly as old as the period still counts; the pool gets a new chance after its quarantine."""
+    intensity = RestartIntensity(deaths_max=5, period_s=60.0, quarantine_s=60.0)
+    for at_s in (0.0, 10.0, 20.0, 30.0, 40.0):
+        intensity.on_deaths(["a"], at_s)
+    assert intensity.quarantined(50.0) == set()
+    intensity.on_deaths(["a"], 60.0)
+    assert intensity.quarantined(60.0) == {"a"}
+    assert intensity.quarantined(119.9) == {"a"}
+    assert intensity.quarantined(120.0) == set()
+    intensity.on_deaths(["a"], 121.0)
+    assert intensity.quarantined(121.0) == set()
+
+
+def test_a_machine_that_takes_many_actors_with_it_is_one_death() -> None:
+    """And what one pool suffers is not held against another."""
+    intensity = RestartIntensity(deaths_max=2)
+    intensity.on_deaths(["a", "a", "a", "a", "b"], 0.0)
+    assert intensity.quarantined(0.0) == set()
+    for at_s in (1.0, 2.0):
+        intensity.on_deaths(["a"], at_s)
+    assert intensity.quarantined(2.0) == {"a"}
+
+
+def test_old_deaths_are_forgotten() -> None:
+    """One death every 13 s is borne for ever: never more than five within a minute."""
+    intensity = RestartIntensity(deaths_max=5, period_s=60.0)
+    for n in range(100):
+        intensity.on_deaths(["a"], 13.0 * n)
+        assert intensity.quarantined(13.0 * n) == set()

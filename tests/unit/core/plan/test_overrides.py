@@ -1,0 +1,83 @@
+"""An operator's word, by the actors it is about: `close` keeps sending, and ends when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from dispatcher.core.breaker.breaker import BreakerSnapshot, BreakerState
+from tests.unit.vendor_actors import OneOfTwo, Outage
+from tests.virtual import until, virtual
+
+
+@virtual
+async def test_close_sends_whatever_the_breaker_says() -> None:
+    """Every message is tried at the vendor that fails, goes on to the next, and none waits."""
+    outage = Outage()
+    outage.say("close", None)
+    await outage.begin()
+    await outage.post(30.0)
+    await asyncio.sleep(3.0)
+    assert Counter(outage.stage.states()) == {"settled": 600}
+    assert len(outage.a.sent) == 600
+    assert len(outage.b.sent) == 600
+
+
+@virtual
+async def test_an_open_breaker_closes_at_an_operators_word() -> None:
+    """And the vendor has work again at once, not when its wait is over."""
+    outage = Outage()
+    await outage.begin()
+    await outage.post(2.0)
+    assert outage.actors[0].breaker.state is BreakerState.OPEN
+    outage.a.then = None
+    outage.say("close", None)
+    before = len(outage.a.sent)
+    await outage.post(2.0)
+    assert len(outage.a.sent) - before > 20
+
+
+@virtual
+async def test_when_close_ends_the_breaker_judges_again() -> None:
+    """As with nothing said: a few calls and probes."""
+    outage = Outage()
+    outage.say("close", 10.0)
+    await outage.begin()
+    await outage.post(9.0)
+    assert outage.actors[0].breaker.state is BreakerState.METRICS_ONLY
+    await outage.post(2.0)
+    before, epoch = len(outage.a.sent), outage.supervisor.plan.epoch
+    await outage.post(30.0)
+    assert outage.supervisor.plan.vendors["a"].override is None
+    assert len(outage.a.sent) - before <= 10
+    assert outage.supervisor.plan.epoch - epoch <= 20
+
+
+@virtual
+async def test_an_expired_close_is_as_if_never_said() -> None:
+    """It used to close the breaker again with every plan: 141 calls of a dead vendor instead of 9, and 94 plans."""
+    outage = Outage()
+    outage.say("close", -1.0)
+    await outage.begin()
+    epoch = outage.supervisor.plan.epoch
+    await outage.post(30.0)
+    assert outage.supervisor.plan.vendors["a"].override is None
+    assert len(outage.a.sent) <= 15
+    assert outage.supervisor.plan.epoch - epoch <= 20
+
+
+@virtual
+async def test_close_holds_for_an_actor_that_begins_meanwhile() -> None:
+    """Its predecessor's breaker was open, and is what it would go on with."""
+    outage = Outage()
+    outage.say("close", None)
+    await outage.begin()
+    first = outage.actors[0]
+    first.kill()
+    down = BreakerSnapshot(BreakerState.OPEN, attempts=3, wait_ns=60_000_000_000)
+    await outage.stage.control.remember("a", {"incarnation": first._courier.me, "breaker": down.to_dict()})
+    second = OneOfTwo(outage.stage, outage.a)
+    await second.start()
+    await until(lambda: second._courier.me, 2.0)
+    await asyncio.sleep(0.2)
+    assert second.breaker.state is BreakerState.METRICS_ONLY

@@ -1,0 +1,101 @@
+"""A contract rate divided among actors that hear late, say nothing, and die: never above it in sum."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from dispatcher.core.plan.sharing import Share, divide
+
+RATE = 60.0
+
+
+def shares(**per_s: float) -> dict[str, Share]:
+    return {name: Share(value, value) for name, value in per_s.items()}
+
+
+def test_one_actor_has_it_all() -> None:
+    """And nobody alone has nothing."""
+    assert divide(RATE, ["a"], {}, []) == shares(a=60.0)
+    assert divide(RATE, [], shares(a=60.0), ["a"]) == {}
+
+
+def test_a_new_actor_waits_until_the_others_have_shrunk() -> None:
+    """First the old share shrinks; when that is confirmed, the new one grows."""
+    first = divide(RATE, ["a", "b"], shares(a=60.0), [])
+    assert first == {"a": Share(30.0, 60.0), "b": Share(0.0, 0.0)}
+    assert divide(RATE, ["a", "b"], first, ["b"]) == first
+    assert divide(RATE, ["a", "b"], first, ["a"]) == shares(a=30.0, b=30.0)
+
+
+def test_the_share_of_the_dead_is_free_at_once() -> None:
+    """They are fenced before they leave the list."""
+    assert divide(RATE, ["b"], shares(a=30.0, b=30.0), []) == shares(b=60.0)
+
+
+def test_who_was_to_shrink_and_may_not_have_grows_back_for_nothing() -> None:
+    """Up to what it may be using anyway."""
+    assert divide(RATE, ["a"], {"a": Share(30.0, 60.0)}, []) == shares(a=60.0)
+
+
+def test_a_lower_contract_takes_effect_before_anybody_confirms() -> None:
+    """Nobody grows until the sum of what may be in use is below it."""
+    lower = divide(20.0, ["a", "b"], shares(a=30.0, b=30.0), [])
+    assert lower == {"a": Share(10.0, 30.0), "b": Share(10.0, 30.0)}
+    assert divide(20.0, ["a", "b"], lower, ["a", "b"]) == shares(a=10.0, b=10.0)
+
+
+STEPS = ("join", "plan", "plan", "hear", "hear", "report", "report", "die", "restart")
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_the_sum_in_use_is_never_above_the_rate(block: int) -> None:
+    """Actors adopt any plan not older than theirs, whenever they hear of one; reports come late or never."""
+    for seed in range(100 * block, 100 * (block + 1)):
+        dice = random.Random(seed)
+        steps = [(dice.choice(STEPS), dice.randrange(6)) for _ in range(60)]
+        play(steps, rate=dice.choice([0.5, 7.0, 60.0, 5000.0]))
+
+
+def play(steps: list[tuple[str, int]], rate: float) -> None:
+    """Check the sum after each step, and that everyone comes to an equal part in the quiet afterwards."""
+    plans: list[dict[str, Share]] = [{}]
+    works_by: dict[str, int] = {}
+    reported: dict[str, int] = {}
+    born = 0
+
+    def plan() -> None:
+        confirmed = [name for name, epoch in reported.items() if epoch >= len(plans) - 1]
+        members = sorted(set(reported) | {name for name in plans[-1] if name in works_by})
+        plans.append(divide(rate, members, plans[-1], confirmed))
+
+    def in_use(name: str) -> float:
+        share = plans[works_by[name]].get(name)
+        return 0.0 if share is None else share.per_s
+
+    for what, pick in steps:
+        names = sorted(works_by)
+        chosen = names[pick % len(names)] if names else ""
+        if what == "join":
+            born += 1
+            works_by[f"v/{born:03}"] = len(plans) - 1
+        elif what == "plan":
+            plan()
+        elif what == "restart":
+            reported.clear()
+        elif chosen and what == "hear":
+            works_by[chosen] = min(len(plans) - 1, works_by[chosen] + 1 + pick)
+        elif chosen and what == "report":
+            reported[chosen] = works_by[chosen]
+        elif chosen and what == "die":
+            del works_by[chosen]
+            reported.pop(chosen, None)
+        assert sum(map(in_use, works_by)) <= rate * (1 + 1e-9)
+
+    for _ in range(3):
+        for name in works_by:
+            works_by[name] = reported[name] = len(plans) - 1
+        plan()
+    for name in works_by:
+        assert plans[-1][name].per_s == pytest.approx(rate / len(works_by), rel=1e-5)

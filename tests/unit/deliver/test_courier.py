@@ -1,0 +1,620 @@
+"""A courier at work: claim, prepare, permit, send, settle; and what becomes of whatever is cut off."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from typing import Any
+
+import pytest
+
+from dispatcher.adapters.memory.store import MemoryStore
+from dispatcher.core.breaker.breaker import BreakerSnapshot, BreakerState
+from dispatcher.core.breaker.config import BreakerConfig
+from dispatcher.core.life.message import Message
+from dispatcher.core.life.notification import Lane, NewNotification
+from dispatcher.core.life.outcome import Outcome, Scope
+from dispatcher.core.life.retry import RetryPolicy
+from dispatcher.core.plan.sharing import Share
+from dispatcher.deliver.courier import CourierLimits
+from dispatcher.errors import FencedError, UnavailableError
+from dispatcher.ports import Claims
+from dispatcher.templates.source import TemplateSource
+from tests.unit.stage import FaultyStore, ScriptedVendor, Stage, plan_of, tend
+from tests.virtual import until, virtual
+
+FRAGILE = BreakerConfig(window_type="COUNT", window_size=4, min_calls=4, consecutive_failures=0, open_wait_jitter=0.0)
+
+
+@virtual
+async def test_a_notification_is_delivered_once() -> None:
+    """Claimed, rendered, sent, settled; its history names the vendor's id."""
+    stage, vendor = Stage(), ScriptedVendor("a")
+    await stage.courier(vendor)
+    ids = await stage.accept(20)
+    await until(lambda: stage.states() == ["settled"] * 20)
+    assert sorted(vendor.ids) == sorted(ids)
+    message = vendor.sent[0]
+    assert (message.to, message.text, message.idempotency_key) == ("+4915112345678", "Hi", f"{ids[0]}-0-a")
+    assert stage.history(ids[0]) == [("a", "accepted")]
+    assert stage.counted("dispatcher_attempts", "a", "accepted") == 20
+
+
+@virtual
+async def test_a_lone_message_is_sent_at_once() -> None:
+    """An idle courier starts the call within a millisecond of the accept and settles right after it."""
+    stage, vendor = Stage(), ScriptedVendor("a", took_s=0.02)
+    await stage.courier(vendor)
+    await asyncio.sleep(0.5)
+    began_s = stage.clock.now_s()
+    await stage.accept()
+    await until(lambda: stage.states() == ["settled"])
+    assert vendor.times_s[0] - began_s < 0.001
+    assert stage.clock.now_s() - began_s < 0.05
+
+
+@pytest.mark.parametrize(("pace_s", "least", "most"), [(0.015, 30, 70), (0.0, 150, 10_000)], ids=["paced", "unpaced"])
+@virtual
+async def test_claims_are_paced_while_there_is_little_work(pace_s: float, least: int, most: int) -> None:
+    """200 a second for one second, one by one: at most one claim in 15 ms, as ADR 0004 has it, and all is sent."""
+    stage, vendor = Stage(), ScriptedVendor("a")
+    store = FaultyStore(MemoryStore(stage.cell))
+    await stage.courier(vendor, store=store, limits=CourierLimits(claim_pace_s=pace_s))
+    await asyncio.sleep(0.5)
+    began = len(store.calls)
+    for _ in range(200):
+        await stage.accept()
+        await asyncio.sleep(0.005)
+    during = store.calls[began:]
+    await until(lambda: stage.states() == ["settled"] * 200)
+    assert least <= during.count("claim") <= most
+
+
+@pytest.mark.parametrize("outcome", [Outcome.failed("http_500"), Outcome.unknown("timeout_read")])
+@virtual
+async def test_a_failure_moves_to_the_next_vendor(outcome: Outcome) -> None:
+    """The other vendor of the chain delivers it, knowing the first attempt."""
+    stage = Stage()
+    a, b = ScriptedVendor("a", [outcome]), ScriptedVendor("b")
+    await stage.courier(a)
+    await stage.courier(b)
+    (nid,) = await stage.accept()
+    await until(lambda: stage.state(nid) == "settled")
+    assert stage.history(nid) == [("a", outcome.kind.value), ("b", "accepted")]
+    assert stage.counted("dispatcher_moves", "a", "b") == 1
+
+
+@virtual
+async def test_failures_before_the_vendor_is_reached_are_counted_in_a_row() -> None:
+    """They speak against our own network; any word of the vendor itself, even a refusal, ends the row."""
+    away = Outcome.failed("connect", local_origin=True)
+    stage, a = Stage(), ScriptedVendor("a", [away, away, Outcome.failed("http_500")])
+    courier = await stage.courier(a, limits=CourierLimits(concurrency_max=1))
+    for expected in (1, 2, 0):
+        before = len(a.sent)
+        await stage.accept()
+        await until(lambda before=before: len(a.sent) > before and not courier.in_flight)  # type: ignore[misc]
+        assert courier.gate.unreached == expected
+
+
+@virtual
+async def test_a_rejection_is_a_dead_letter() -> None:
+    """The recipient's fault: no other vendor is asked, and the breaker does not hear of it."""
+    stage, a = Stage(), ScriptedVendor("a", [Outcome.rejected("bad_number")] * 4)
+    courier = await stage.courier(a, breaker=FRAGILE)
+    (nid, *_) = await stage.accept(4)
+    await until(lambda: stage.states() == ["dead"] * 4)
+    assert stage.cell.found(nid)[1].reason == "bad_number"
+    assert courier.breaker.state is BreakerState.CLOSED
+
+
+@virtual
+async def test_throttled_burns_no_attempt() -> None:
+    """It is due again after the vendor's own wait, with all its attempts left."""
+    stage, a = Stage(), ScriptedVendor("a", [Outcome.throttled("http_429", 3.0)])
+    courier = await stage.courier(a, retry=RetryPolicy(attempts_max=1))
+    stage.start(tend(stage, courier).run())
+    (nid,) = await stage.accept()
+    await until(lambda: stage.state(nid) == "settled")
+    assert stage.history(nid) == [("a", "throttled"), ("a", "accepted")]
+    assert a.times_s[1] - a.times_s[0] >= 3.0
+    assert stage.cell.found(nid)[1].attempts == 1
+
+
+@virtual
+async def test_an_open_breaker_moves_what_was_claimed_and_not_sent() -> None:
+    """After the verdict nothing more reaches the vendor; what it had claimed goes on elsewhere without an attempt."""
+    stage = Stage()
+    a, b = ScriptedVendor("a", took_s=0.05), ScriptedVendor("b")
+    a.then = Outcome.failed("http_500")
+    slow_store = FaultyStore(courier_store(stage))
+    one = await stage.courier(a, breaker=FRAGILE, limits=CourierLimits(concurrency_max=4), store=slow_store)
+    one.adopt_plan(plan_of(a="closed", b="closed"))
+    await stage.courier(b)
+    ids = await stage.accept(40)
+    await until(lambda: stage.states() == ["settled"] * 40 or one.breaker.state is BreakerState.OPEN)
+    calls = len(a.sent)
+    assert calls == 4
+    # A claim that was on its way when the breaker opened:
+    await one.admit(one.me, await slow_store.claim(one.me, one.lanes(), 6))
+    one.adopt_plan(plan_of(2, a="open", b="closed"))
+    two = plan_of(2, b="closed", a="open")
+    await asyncio.sleep(0)
+    b_courier = await stage.courier(b)
+    b_courier.adopt_plan(two)
+    await until(lambda: stage.states() == ["settled"] * 40)
+    assert len(a.sent) == calls
+    assert sorted(b.ids) == sorted(ids)
+    refused = [nid for nid in ids if len(stage.history(nid)) == 1]
+    assert len(refused) == 36
+    assert stage.counted("dispatcher_refusals", "a", "breaker") == 6
+
+
+@virtual
+async def test_an_accounts_failure_opens_at_once() -> None:
+    """A wrong key fails for everyone: one answer is enough, and it costs the notification no attempt."""
+    stage, a = Stage(), ScriptedVendor("a", [Outcome.failed("http_401", scope=Scope.ACCOUNT)])
+    courier = await stage.courier(a)
+    (nid,) = await stage.accept()
+    await until(lambda: courier.breaker.state is BreakerState.OPEN)
+    await asyncio.sleep(0.2)
+    assert (len(a.sent), stage.cell.found(nid)[1].attempts) == (1, 0)
+
+
+@virtual
+async def test_a_template_error_is_dead_with_the_variables_name() -> None:
+    """One notification's missing variable is its own end; its neighbours are delivered."""
+    stage, a = Stage(), ScriptedVendor("a")
+    await stage.template_store.put(TemplateSource("receipt", "Hi {{ name }}, order {{ order }}"))
+    await stage.courier(a)
+    new = NewNotification("sms", "+4915112345678", ("a", "b"), "a", "receipt", 1)
+    bad = await stage.accept(1, notifications=(new,), data={"name": "Ada"})
+    good = await stage.accept(3, notifications=(new,), data={"name": "Ada", "order": "1"})
+    missing = await stage.accept(1, notifications=(dataclasses.replace(new, template_version=9),))
+    await until(lambda: "queued" not in stage.states())
+    assert [stage.state(nid) for nid in (*bad, *good, *missing)] == ["dead", "settled", "settled", "settled", "dead"]
+    assert "order" in (stage.cell.found(bad[0])[1].reason or "")
+    assert {message.text for message in a.sent} == {"Hi Ada, order 1"}
+    assert stage.counted("dispatcher_dead", "a", "template") == 2
+
+
+@virtual
+async def test_a_cancelled_delivery_stays_pending_and_the_audit_finds_it() -> None:
+    """Cut off amid the call: the entry is still mine, and the next audit delivers it."""
+    stage, a = Stage(), ScriptedVendor("a", took_s=5.0)
+    courier = await stage.courier(a)
+    stage.start(tend(stage, courier).run())
+    (nid,) = await stage.accept()
+    await until(lambda: a.sent)
+    a.took_s = 0.01
+    for call in set(courier._calls):
+        call.cancel()
+    await until(lambda: stage.state(nid) == "settled", 2.0)
+    assert a.ids == [nid, nid]
+    assert stage.counted("dispatcher_recovered_claims", "a") == 1
+
+
+@virtual
+async def test_a_cancelled_delivery_under_hold_is_not_sent_again() -> None:
+    """Its start mark says "maybe sent": found by the audit, it is held."""
+    stage, a = Stage(), ScriptedVendor("a", took_s=5.0)
+    courier = await stage.courier(a)
+    stage.start(tend(stage, courier).run())
+    (nid,) = await stage.accept(on_unknown="hold")
+    await until(lambda: a.sent)
+    for call in set(courier._calls):
+        call.cancel()
+    await until(lambda: stage.state(nid) == "held", 2.0)
+    assert a.ids == [nid]
+
+
+@pytest.mark.parametrize(("policy", "sent", "state"), [("resend", 2, "settled"), ("hold", 1, "held")])
+@virtual
+async def test_a_broken_adapter_may_have_sent(policy: str, sent: int, state: str) -> None:
+    """An exception out of an adapter is our bug and proves nothing: under `hold` it is never sent again."""
+    stage, a = Stage(), ScriptedVendor("a", [RuntimeError("bug")])
+    courier = await stage.courier(a)
+    courier.adopt_plan(plan_of(a="closed"))
+    stage.start(tend(stage, courier).run())
+    (nid,) = await stage.accept(on_unknown=policy)
+    await until(lambda: stage.state(nid) == state, 10.0)
+    await asyncio.sleep(5.0)
+    assert (len(a.sent), stage.state(nid)) == (sent, state)
+
+
+@virtual
+async def test_unknown_under_hold_is_held() -> None:
+    """No other vendor gets it; it waits for proof."""
+    stage, a, b = Stage(), ScriptedVendor("a", [Outcome.unknown("timeout_read")]), ScriptedVendor("b")
+    await stage.courier(a)
+    await stage.courier(b)
+    (nid,) = await stage.accept(on_unknown="hold")
+    await until(lambda: stage.state(nid) == "held")
+    await asyncio.sleep(5.0)
+    assert (a.ids, b.ids) == ([nid], [])
+
+
+@virtual
+async def test_held_past_its_deadline_is_a_dead_letter() -> None:
+    """No proof came: an operator decides, for a repeat would be a decision."""
+    stage, a = Stage(), ScriptedVendor("a", [Outcome.unknown("timeout_read")])
+    courier = await stage.courier(a, retry=RetryPolicy(hold_s=30.0))
+    stage.start(tend(stage, courier).run())
+    (nid,) = await stage.accept(on_unknown="hold")
+    await until(lambda: stage.state(nid) == "dead")
+    assert stage.cell.found(nid)[1].reason == "unknown"
+
+
+@virtual
+async def test_a_lost_claim_reply_is_found_by_the_audit() -> None:
+    """Its entries are pending for an actor that never saw them; it looks at its own list and delivers them."""
+    stage, a = Stage(), ScriptedVendor("a")
+    store = FaultyStore(courier_store(stage))
+    store.lose = ["claim", "wait"]
+    courier = await stage.courier(a, store=store)
+    stage.start(tend(stage, courier, store).run())
+    ids = await stage.accept(3)
+    await until(lambda: stage.states() == ["settled"] * 3, 3.0)
+    assert sorted(a.ids) == sorted(ids)
+
+
+@virtual
+async def test_a_lost_claim_is_found_after_the_mailbox_went_to_another() -> None:
+    """The plan took the mailbox away between the claim whose reply was lost and the audit: still mine, still sent."""
+    stage, b = Stage(), ScriptedVendor("b")
+    store = FaultyStore(courier_store(stage))
+    courier = await stage.courier(b, store=store, run=False)
+    courier.adopt_plan(plan_of(1, b="closed", a="open"))
+    (nid,) = await stage.accept()
+    store.lose = ["claim"]
+    with pytest.raises(UnavailableError):
+        await store.claim(courier.me, courier.lanes(), 1)
+    courier.adopt_plan(plan_of(2, b="closed", a="closed"))
+    assert Lane("a", "normal") not in courier.lanes()
+    await tend(stage, courier, store).audit()
+    stage.start(courier.outbox.run())
+    await until(lambda: stage.state(nid) == "settled", 1.0)
+    assert b.ids == [nid]
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["alone", "and another begins meanwhile"])
+@virtual
+async def test_a_late_audit_sends_nothing_twice(again: bool) -> None:
+    """What was claimed, sent and settled while the audit's reply was on its way is not sent again."""
+    stage, a = Stage(), ScriptedVendor("a", took_s=0.01)
+    store = courier_store(stage)
+
+    class LateOwn(FaultyStore):
+        async def own(self, me: str, lanes: list[Lane], known: set[tuple[Lane, str]]) -> Claims:
+            await asyncio.sleep(0.005)
+            seen = await store.own(me, lanes, known)
+            await asyncio.sleep(0.5)
+            return seen
+
+    late = LateOwn(store)
+    courier = await stage.courier(a, store=late)
+    await asyncio.sleep(0.1)
+    caretaker = tend(stage, courier, late)
+    audit = asyncio.ensure_future(caretaker.audit())
+    await asyncio.sleep(0.001)
+    (nid,) = await stage.accept()
+    if again:
+        await asyncio.sleep(0.1)
+        await caretaker.audit()
+    await audit
+    await asyncio.sleep(0.5)
+    assert (stage.state(nid), a.ids) == ("settled", [nid])
+
+
+@virtual
+async def test_the_claims_of_the_dead_are_delivered_by_the_living() -> None:
+    """A drainer of the same mailbox takes and sends them."""
+    stage, dying, a = Stage(), ScriptedVendor("a", took_s=60.0), ScriptedVendor("a")
+    first = await stage.courier(dying, limits=CourierLimits(timeout_s=60.0))
+    ids = await stage.accept(3)
+    await until(lambda: len(dying.sent) == 3)
+    for task in (*stage.tasks, *first._calls):
+        task.cancel()
+    term, _ = await stage.control.begin_term()
+    await stage.control.bury({first.me: 0}, term)
+    second = await stage.courier(a)
+    stage.start(tend(stage, second).run())
+    await until(lambda: stage.states() == ["settled"] * 3, 3.0)
+    assert sorted(a.ids) == sorted(ids)
+
+
+@virtual
+async def test_a_store_outage_is_waited_out() -> None:
+    """Nothing is lost or sent while outcomes cannot be settled; afterwards everything goes on."""
+    stage, a = Stage(), ScriptedVendor("a", took_s=0.05)
+    store = FaultyStore(courier_store(stage))
+    courier = await stage.courier(a, store=store, limits=CourierLimits(concurrency_max=2))
+    stage.start(tend(stage, courier, store).run())
+    ids = await stage.accept(10)
+    await until(lambda: len(a.sent) >= 2)
+    store.away = True
+    await asyncio.sleep(30.0)
+    assert len(a.sent) <= 4
+    assert courier.stale()
+    store.away = False
+    courier.renewed(asyncio.get_running_loop().time())
+    await until(lambda: stage.states() == ["settled"] * 10)
+    assert sorted(a.ids) == sorted(ids)
+
+
+@virtual
+async def test_an_answer_that_waited_for_a_sleeper_to_wake_does_not_wake_his_trust() -> None:
+    """Frozen for three seconds, what it reads first is an old answer: only the word that it lives counts."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a, run=False)
+    await stage.accept()
+    got = await courier_store(stage).claim(courier.me, courier.lanes(), 1)
+    await asyncio.sleep(3.0)
+    courier.replied()
+    await courier.admit(courier.me, got)
+    await asyncio.sleep(0.1)
+    courier.replied()
+    assert courier.stale()
+    assert a.sent == []
+    courier.renewed(stage.clock.now_s())
+    assert not courier.stale()
+
+
+@virtual
+async def test_a_fenced_courier_stops() -> None:
+    """Declared dead, its claim loop ends instead of working on in a dead name."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a, run=False)
+    term, _ = await stage.control.begin_term()
+    await stage.control.bury({courier.me: 0}, term)
+    await stage.accept()
+    with pytest.raises(FencedError):
+        await courier.run()
+    assert a.sent == []
+
+
+@pytest.mark.parametrize(("policy", "calls"), [("hold", 0), ("resend", 1)])
+@virtual
+async def test_a_start_mark_that_is_refused_means_no_send(policy: str, calls: int) -> None:
+    """Under `hold` a sleeper that was declared dead meanwhile sends nothing."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a, run=False)
+    await stage.accept(on_unknown=policy)
+    got = await courier_store(stage).claim(courier.me, courier.lanes(), 1)
+    term, _ = await stage.control.begin_term()
+    await stage.control.bury({courier.me: 0}, term)
+    await courier.admit(courier.me, got)
+    await asyncio.sleep(0.2)
+    assert len(a.sent) == calls
+
+
+@virtual
+async def test_expired_ones_are_not_sent() -> None:
+    """Its time was over before the call: a dead letter, without an attempt."""
+    stage, a = Stage(), ScriptedVendor("a")
+    await stage.courier(a)
+    (nid,) = await stage.accept(expires_ms=stage.clock.wall_ms())
+    await until(lambda: stage.state(nid) == "dead")
+    assert (a.sent, stage.cell.found(nid)[1].reason) == ([], "expired")
+
+
+@virtual
+async def test_a_held_mailbox_expires_without_claiming() -> None:
+    """All vendors down: nobody claims, yet what is over becomes a dead letter."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a)
+    courier.breaker.force(BreakerState.FORCED_OPEN, 0)
+    courier.adopt_plan(plan_of(a="open"))
+    stage.start(tend(stage, courier).run())
+    (nid,) = await stage.accept(expires_ms=stage.clock.wall_ms() + 5000)
+    (later,) = await stage.accept()
+    await until(lambda: stage.state(nid) == "dead", 10.0)
+    assert (stage.state(later), a.sent) == ("queued", [])
+
+
+@virtual
+async def test_the_rate_is_kept() -> None:
+    """Ten a second, with a burst of one: no second sees twelve."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a)
+    courier.gate.bucket.set_rate(10.0, stage.clock.now_s())
+    await stage.accept(50)
+    await until(lambda: len(a.sent) == 50)
+    for n, first_s in enumerate(a.times_s):
+        assert sum(first_s <= at_s < first_s + 1.0 for at_s in a.times_s[n:]) <= 11
+
+
+@virtual
+async def test_what_is_not_sent_costs_no_permit_of_the_contract() -> None:
+    """Six hundred that are expired do not keep the next one waiting for a minute at ten a second."""
+    stage, vendor = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(vendor, limits=CourierLimits(rate_per_s=10.0))
+    courier.adopt_plan(plan_of(a="closed"))
+    courier.gate.bucket.set_rate(10.0, stage.clock.now_s())
+    await stage.accept(600, expires_ms=stage.clock.wall_ms() - 1)
+    (fresh,) = await stage.accept()
+    began_s = stage.clock.now_s()
+    await until(lambda: stage.state(fresh) == "settled", 70)
+    assert stage.clock.now_s() - began_s < 5
+    assert vendor.ids == [fresh]
+
+
+@virtual
+async def test_who_has_no_share_sends_nothing() -> None:
+    """With a contract rate: not before a plan, not when it names others only; with a share, at once."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a, limits=CourierLimits(rate_per_s=10.0))
+    stage.start(tend(stage, courier).run())
+    await stage.accept(5)
+    await asyncio.sleep(3.0)
+    plan = plan_of(1, a="closed")
+    others = dataclasses.replace(plan.vendors["a"], shares={"a/other": Share(10.0, 10.0)})
+    courier.adopt_plan(dataclasses.replace(plan, vendors={"a": others}))
+    await asyncio.sleep(3.0)
+    assert a.sent == []
+    mine = dataclasses.replace(plan.vendors["a"], shares={courier.me: Share(10.0, 10.0)})
+    courier.adopt_plan(dataclasses.replace(plan, epoch=2, vendors={"a": mine}))
+    await until(lambda: len(a.sent) == 5, 1.0)
+
+
+@virtual
+async def test_a_share_belongs_to_one_incarnation() -> None:
+    """A new name has none until a plan says so."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a, limits=CourierLimits(rate_per_s=10.0))
+    plan = plan_of(1, a="closed")
+    mine = dataclasses.replace(plan.vendors["a"], shares={courier.me: Share(10.0, 10.0)})
+    courier.adopt_plan(dataclasses.replace(plan, vendors={"a": mine}))
+    assert courier.gate.bucket.rate_per_s == 10.0
+    courier.begin(await stage.control.register("a"))
+    assert (courier.gate.bucket.rate_per_s, courier.takes_max()) == (0.0, 0)
+
+
+@virtual
+async def test_bulk_moves_however_busy_the_others_are() -> None:
+    """One claim in eight goes from the bottom lane up."""
+    stage, a = Stage(), ScriptedVendor("a", took_s=0.01)
+    await stage.accept(400, priority="high")
+    (bulk,) = await stage.accept(1, priority="bulk")
+    await stage.courier(a, limits=CourierLimits(concurrency_max=4))
+    await until(lambda: stage.state(bulk) == "settled")
+    assert stage.states().count("settled") < 200
+
+
+@pytest.mark.parametrize("ended", ["stopping", "renamed"])
+@virtual
+async def test_a_claim_that_comes_too_late_is_left_to_the_next(ended: str) -> None:
+    """Its reply arrives when the incarnation is being ended, or after: it is not sent, for another may take it now."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a, run=False)
+    (nid,) = await stage.accept()
+    me = courier.me
+    got = await courier_store(stage).claim(me, courier.lanes(), 1)
+    if ended == "stopping":
+        courier.stopping = True
+    else:
+        courier.begin(await stage.control.register("a"))
+    await courier.admit(me, got)
+    await asyncio.sleep(1.0)
+    assert (a.sent, courier.known()) == ([], set())
+    await stage.control.stopped(me)
+    other = await stage.courier(a)
+    await tend(stage, other).take()
+    await until(lambda: stage.state(nid) == "settled", 1.0)
+    assert (a.ids, stage.cell.found(nid)[1].crashes) == ([nid], 0)
+
+
+@virtual
+async def test_what_was_taken_from_my_last_name_is_not_forgotten() -> None:
+    """Its outcome could not be settled in time, and I took it under my next name: settled soon, and not sent again."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a, run=False)
+    caretaker = tend(stage, courier, audit_s=5.0)
+    (nid,) = await stage.accept()
+    old = courier.me
+    await courier.admit(old, await courier_store(stage).claim(old, courier.lanes(), 1))
+    await asyncio.sleep(0.5)
+    courier.begin(await stage.control.register("a"))
+    await stage.control.stopped(old)
+    await caretaker.take()
+    stage.start(courier.outbox.run())
+    stage.start(caretaker.run())
+    await until(lambda: stage.state(nid) == "settled", 1.0)
+    assert a.ids == [nid]
+
+
+@virtual
+async def test_what_was_not_sent_after_a_short_sleep_is_sent_soon() -> None:
+    """Awake again, it did not dare to send; but nobody had declared it dead, and the entry is still its own."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a, run=False)
+    caretaker = tend(stage, courier, audit_s=5.0)
+    (nid,) = await stage.accept()
+    got = await courier_store(stage).claim(courier.me, courier.lanes(), 1)
+    await asyncio.sleep(1.5)
+    await courier.admit(courier.me, got)
+    await asyncio.sleep(0)
+    assert a.sent == []
+    courier.renewed(asyncio.get_running_loop().time())
+    stage.start(caretaker.run())
+    stage.start(courier.outbox.run())
+    await until(lambda: stage.state(nid) == "settled", 1.0)
+
+
+@virtual
+async def test_draining_finishes_what_was_begun() -> None:
+    """Told to stop: no new claim, the calls end, their outcomes are settled."""
+    stage, a = Stage(), ScriptedVendor("a", took_s=0.3)
+    courier = await stage.courier(a, limits=CourierLimits(concurrency_max=3))
+    await stage.accept(9)
+    await until(lambda: len(a.sent) == 3)
+    await courier.finish(5.0)
+    assert (len(a.sent), len(courier.outbox), courier.known()) == (3, 0, set())
+    assert stage.states().count("settled") == 3
+
+
+def courier_store(stage: Stage) -> Any:
+    return MemoryStore(stage.cell)
+
+
+class CrowdedVendor(ScriptedVendor):
+    """Works on so many calls at once; the others wait there."""
+
+    def __init__(self, name: str, carries: int) -> None:
+        super().__init__(name)
+        self.carries, self.in_flight, self.crowd = carries, 0, [0]
+
+    async def send(self, message: Message, timeout_s: float) -> Outcome:
+        self.in_flight += 1
+        self.crowd.append(self.in_flight)
+        self.took_s = 0.05 * max(1.0, self.in_flight / self.carries)
+        try:
+            return await super().send(message, timeout_s)
+        finally:
+            self.in_flight -= 1
+
+
+@virtual
+async def test_a_vendor_that_slows_down_under_load_is_not_crowded() -> None:
+    """As many calls as it carries, and a short queue; before that it is found out in seconds."""
+    stage, a = Stage(), CrowdedVendor("a", carries=1000)
+    limits = CourierLimits(concurrency_min=4, concurrency_max=64)
+    courier = await stage.courier(a, limits=limits)
+    await stage.accept(6000)
+    await until(lambda: len(a.sent) > 2000, 60.0)
+    a.carries = 10
+    await until(lambda: len(a.sent) > 3000, 60.0)
+    a.crowd.clear()
+    await until(lambda: len(a.sent) > 4000, 60.0)
+    assert 10 <= max(a.crowd) <= 24
+    assert courier.gate.concurrency.value <= 24
+
+
+@virtual
+async def test_a_throttle_lowers_the_limit_and_spends_no_attempt() -> None:
+    """Before the breaker has a reason to open."""
+    stage, a = Stage(), ScriptedVendor("a", [Outcome.throttled("busy", 0.05)])
+    courier = await stage.courier(a)
+    (nid,) = await stage.accept()
+    await until(lambda: stage.state(nid) == "due")
+    assert (courier.gate.concurrency.value, stage.cell.found(nid)[1].attempts) == (44, 0)
+
+
+@virtual
+async def test_a_prober_does_not_turn_its_fallbacks_backlog_over() -> None:
+    """Of a backlog that is not for it a recovering vendor disturbs some dozens a second, and finds what is."""
+    stage, a, b = Stage(), ScriptedVendor("a"), ScriptedVendor("b", took_s=1.0)
+    first = await stage.courier(a, breaker=FRAGILE)
+    second = await stage.courier(b, limits=CourierLimits(concurrency_min=2, concurrency_max=2))
+    first.breaker.restore(BreakerSnapshot(BreakerState.HALF_OPEN), 0, int(stage.clock.now_s() * 1e9))
+    plan = plan_of(a="half_open", b="closed")
+    entries = {"a": dataclasses.replace(plan.vendors["a"], drains=("a", "b"), prober=first.me), "b": plan.vendors["b"]}
+    for courier in (first, second):
+        courier.adopt_plan(dataclasses.replace(plan, vendors=entries))
+        stage.start(tend(stage, courier).run())
+    await stage.accept(2000, vendor="b", chain=("b",))
+    await asyncio.sleep(5)
+    disturbed = stage.counted("dispatcher_moves", "a", "b") + stage.counted("dispatcher_retries", "a")
+    assert 20 <= disturbed <= 5 * 5 * 5
+    await stage.accept(500, vendor="b", chain=("a", "b"), priority="high")
+    await until(lambda: len(a.sent) >= 2, 2.0)

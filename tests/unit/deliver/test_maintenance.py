@@ -1,0 +1,118 @@
+"""What an actor does for those who have nobody: what is due, what has expired."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from dispatcher.adapters.memory.store import MemoryStore
+from dispatcher.core.plan.values import Plan
+from dispatcher.deliver.maintenance import UNKNOWN_MS_MAX, UNKNOWN_WAIT_MS, Caretaker
+from tests.unit.stage import ScriptedVendor, Stage, plan_of
+from tests.virtual import virtual
+
+
+async def caretaker(stage: Stage, plan: Plan | None = None, vendors: str = "a") -> Caretaker:
+    """Of an actor of vendor a that is configured with `vendors`, and does nothing of itself."""
+    courier = await stage.courier(ScriptedVendor("a"), run=False)
+    if plan is not None:
+        courier.adopt_plan(plan)
+    return Caretaker(courier, MemoryStore(stage.cell), stage.clock, frozenset(vendors))
+
+
+async def due(stage: Stage, chain: str) -> str:
+    """Something that waits in `due`, and whose time has come."""
+    (nid,) = await stage.accept(1, vendor=chain[0], chain=tuple(chain), send_at_ms=stage.clock.wall_ms() - 1)
+    return nid
+
+
+@virtual
+async def test_an_actor_of_before_a_change_condemns_nothing_that_the_plan_knows() -> None:
+    """A vendor was added: triggers for it come while actors of the file before still look after what is due."""
+    stage = Stage()
+    nid = await due(stage, "n")
+    await (await caretaker(stage, plan_of(a="closed", n="closed"))).promote()
+    assert (stage.state(nid), stage.cell.found(nid)[1].vendor) == ("queued", "n")
+
+
+@virtual
+async def test_a_chain_that_nobody_knows_is_dead_after_half_a_minute() -> None:
+    """Removed from plan and file: redrive it when there is a vendor again. Without a plan nothing is decided."""
+    stage = Stage()
+    nid = await due(stage, "n")
+    tender = await caretaker(stage)
+    for plan in (None, plan_of(a="closed")):
+        if plan is not None:
+            tender._courier.adopt_plan(plan)
+        for _ in range(UNKNOWN_MS_MAX // UNKNOWN_WAIT_MS):
+            await tender.promote()
+            assert stage.state(nid) == "delayed"
+            assert stage.cell.delayed[nid] == stage.clock.wall_ms() + UNKNOWN_WAIT_MS
+            await asyncio.sleep(UNKNOWN_WAIT_MS / 1000)
+    await tender.promote()
+    assert (stage.state(nid), stage.cell.found(nid)[1].reason) == ("dead", "no_vendor")
+
+
+@virtual
+async def test_a_plan_that_comes_within_half_a_minute_saves_it() -> None:
+    """The trigger came while the actors still had the plan and the file of before."""
+    stage = Stage()
+    tender = await caretaker(stage, plan_of(a="closed"))
+    nid = await due(stage, "n")
+    await tender.promote()
+    await asyncio.sleep(20.0)
+    await tender.promote()
+    await asyncio.sleep(20.0)
+    tender._courier.adopt_plan(plan_of(2, a="closed", n="closed"))
+    await tender.promote()
+    assert (stage.state(nid), stage.cell.found(nid)[1].vendor) == ("queued", "n")
+
+
+@virtual
+async def test_a_vendor_s_absence_of_long_ago_condemns_nothing() -> None:
+    """It was unknown once, was there meanwhile, and is unknown to an actor of before its next change."""
+    stage = Stage()
+    tender = await caretaker(stage, plan_of(a="closed"))
+    await due(stage, "n")
+    await tender.promote()
+    await asyncio.sleep(UNKNOWN_MS_MAX * 3 / 1000)
+    nid = await due(stage, "n")
+    await tender.promote()
+    assert stage.state(nid) == "delayed"
+
+
+def held(*names: str) -> Plan:
+    """A plan in which nobody drains the mailboxes of these; vendor a drains its own."""
+    return replace(plan_of(a="closed"), held=dict.fromkeys(names, "vendor removed, no healthy vendor left"))
+
+
+@pytest.mark.parametrize("mailbox", ["removed", "a"])
+@virtual
+async def test_what_expires_where_nobody_drains_is_ended(mailbox: str) -> None:
+    """Also in the mailbox of a vendor that was removed, or whose actors are all gone; what has time left stays."""
+    stage = Stage()
+    over = stage.clock.wall_ms() - 1
+    expired = await stage.accept(600, vendor=mailbox, chain=(mailbox,), expires_ms=over)
+    (bulk,) = await stage.accept(1, vendor=mailbox, chain=(mailbox,), expires_ms=over, priority="bulk")
+    (fresh,) = await stage.accept(1, vendor=mailbox, chain=(mailbox,))
+    await (await caretaker(stage, held(mailbox))).sweep()
+    assert {stage.state(nid) for nid in (*expired, bulk)} == {"dead"}
+    assert stage.cell.found(bulk)[1].reason == "expired"
+    assert stage.state(fresh) == "queued"
+
+
+@virtual
+async def test_many_mailboxes_are_swept_in_turn() -> None:
+    """One beside its own in each sweep; and none that somebody drains, who finds what expired when he claims it."""
+    stage = Stage()
+    over = stage.clock.wall_ms() - 1
+    ids = [(await stage.accept(1, vendor=name, chain=(name,), expires_ms=over))[0] for name in ("x", "y", "z", "a")]
+    one = await caretaker(stage, held("x", "y", "z"))
+    dead = []
+    for _ in range(3):
+        await one.sweep()
+        dead.append(sum(stage.state(nid) == "dead" for nid in ids))
+    assert dead == [1, 2, 3]
+    assert stage.state(ids[3]) == "queued"

@@ -1,0 +1,226 @@
+"""Outcomes on their way: many in one round trip, urgent ones at once, none lost and none told twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from dispatcher.core.life.decide import Dead, Decision, Settle
+from dispatcher.core.life.notification import Claim, Lane
+from dispatcher.deliver.outbox import Item, Outbox
+from dispatcher.errors import UnavailableError
+from tests.unit.notifications import notification
+from tests.virtual import VirtualClock, virtual
+
+
+class Ledger:
+    """A store that only applies, takes its time, and can be away or lose a reply."""
+
+    def __init__(self, took_s: float = 0.01) -> None:
+        self.took_s = took_s
+        self.trips: list[list[str]] = []
+        self.applied: set[str] = set()
+        self.away = 0
+        self.lose = 0
+        self.refuse: set[str] = set()
+        self.word = "ERROR"
+
+    async def apply(self, me: str, decided: Sequence[tuple[Claim, Decision]], now_ms: int) -> list[str]:
+        await asyncio.sleep(self.took_s)
+        if self.away > 0:
+            self.away -= 1
+            raise UnavailableError("away")
+        self.trips.append([f"{me}:{claim.entry_id}" for claim, _ in decided])
+        replies = []
+        for claim, _ in decided:
+            if claim.entry_id in self.refuse:
+                replies.append(self.word)
+                continue
+            replies.append("LOST" if claim.entry_id in self.applied else "OK")
+            self.applied.add(claim.entry_id)
+        if self.lose > 0:
+            self.lose -= 1
+            raise UnavailableError("lost")
+        return replies
+
+
+class Scene:
+    def __init__(self, busy: bool = True, took_s: float = 0.01, interval_s: float = 0.1) -> None:
+        self.ledger = Ledger(took_s)
+        self.busy = busy
+        self.done: list[tuple[str, str]] = []
+        self.refused: list[str] = []
+        self.began_s = asyncio.get_running_loop().time()
+        self.outbox = Outbox(
+            self.ledger,  # type: ignore[arg-type]
+            VirtualClock(),
+            lambda: 0,
+            interval_s,
+            lambda: not self.busy,
+            lambda item, reply: self.done.append((item[1].entry_id, reply)),
+            lambda item: self.refused.append(item[1].entry_id),
+        )
+        self.task = asyncio.ensure_future(self.outbox.run())
+
+    def put(self, *names: str, urgent: bool = False, me: str = "a/1") -> None:
+        for name in names:
+            decision: Decision = Dead("rejected", None, 1) if urgent else Settle(None, 1)
+            item: Item = (me, Claim(Lane("a", "normal"), name, notification()), decision)
+            self.outbox.put(item)
+
+    async def pass_s(self, seconds: float) -> list[int]:
+        """The sizes of the round trips so far."""
+        await asyncio.sleep(seconds)
+        return [len(trip) for trip in self.ledger.trips]
+
+
+@virtual
+async def test_successes_wait_for_company() -> None:
+    """What comes within the interval shares one round trip, and nothing waits longer than that."""
+    scene = Scene()
+    for name in "abcd":
+        scene.put(name)
+        assert await scene.pass_s(0.02) == []
+    assert await scene.pass_s(0.035) == [4]
+    assert scene.done == [(name, "OK") for name in "abcd"]
+
+
+@virtual
+async def test_an_urgent_one_goes_at_once_and_takes_the_others_along() -> None:
+    """A move, a dead letter or a held one does not wait for the interval."""
+    scene = Scene()
+    scene.put("a", "b")
+    await scene.pass_s(0.01)
+    scene.put("c", urgent=True)
+    assert await scene.pass_s(0.011) == [3]
+
+
+@virtual
+async def test_a_lone_message_is_not_delayed() -> None:
+    """With nothing else in flight there is no company to wait for."""
+    scene = Scene(busy=False)
+    scene.put("a")
+    assert await scene.pass_s(0.011) == [1]
+
+
+@virtual
+async def test_the_last_call_in_flight_ends_the_wait() -> None:
+    """When everything else has ended meanwhile, a nudge sends what waits."""
+    scene = Scene()
+    scene.put("a")
+    assert await scene.pass_s(0.02) == []
+    scene.busy = False
+    scene.outbox.nudge()
+    assert await scene.pass_s(0.011) == [1]
+
+
+@virtual
+async def test_nothing_is_lost_while_the_store_is_away() -> None:
+    """Everything stays, in order, and its age is told, until the store answers again."""
+    scene = Scene()
+    scene.ledger.away = 20
+    scene.put("a", "b")
+    await scene.pass_s(1.0)
+    scene.put("c", urgent=True)
+    assert (len(scene.outbox), scene.done) == (3, [])
+    assert scene.outbox.oldest_age_s() >= 1.0
+    await scene.pass_s(3.0)
+    assert [name for name, _ in scene.done] == ["a", "b", "c"]
+    assert (len(scene.outbox), scene.outbox.oldest_age_s()) == (0, 0.0)
+
+
+@virtual
+async def test_a_lost_reply_is_told_once_and_as_lost() -> None:
+    """Maybe done: the repeat says LOST, which means done or taken, and ends it."""
+    scene = Scene(busy=False)
+    scene.ledger.lose = 1
+    scene.put("a")
+    await scene.pass_s(1.0)
+    assert scene.done == [("a", "LOST")]
+
+
+@virtual
+async def test_a_cancelled_flush_loses_nothing() -> None:
+    """The loop is cancelled amid a round trip: its items stay, and the next flush settles them."""
+    scene = Scene(busy=False, took_s=0.05)
+    scene.put("a", "b")
+    await scene.pass_s(0.02)
+    scene.task.cancel()
+    await asyncio.gather(scene.task, return_exceptions=True)
+    assert len(scene.outbox) == 2
+    assert await scene.outbox.flush()
+    assert [name for name, _ in scene.done] == ["a", "b"]
+
+
+@virtual
+async def test_two_flushes_at_once_tell_each_item_once() -> None:
+    """Draining flushes beside the loop; nobody is told OK and then LOST."""
+    scene = Scene(busy=False, took_s=0.05)
+    scene.put("a", "b")
+    await scene.pass_s(0.01)
+    await asyncio.gather(scene.outbox.flush(), scene.outbox.flush())
+    assert scene.done == [("a", "OK"), ("b", "OK")]
+
+
+@virtual
+async def test_a_refused_item_stays_and_its_neighbours_go() -> None:
+    """An error is not done: it is tried again, and delays nobody else."""
+    scene = Scene(busy=False)
+    scene.ledger.refuse = {"b"}
+    scene.put("a", "b", "c")
+    await scene.pass_s(0.5)
+    assert [name for name, _ in scene.done] == ["a", "c"]
+    scene.ledger.refuse = set()
+    await scene.pass_s(0.5)
+    assert scene.done[-1] == ("b", "OK")
+
+
+@virtual
+async def test_a_round_trip_speaks_for_one_incarnation() -> None:
+    """What an earlier incarnation claimed is settled in its name, and round trips are bounded."""
+    scene = Scene()
+    scene.put(*(f"x{n}" for n in range(300)), me="a/1")
+    scene.put("y", me="a/2", urgent=True)
+    await scene.pass_s(1.0)
+    assert [len(trip) for trip in scene.ledger.trips] == [256, 44, 1]
+    assert scene.ledger.trips[-1] == ["a/2:y"]
+    assert len(scene.done) == 301
+
+
+@virtual
+async def test_what_the_store_will_not_take_stands_aside() -> None:
+    """Its neighbours settle, new work may begin, it is told of once and tried again every five seconds."""
+    scene = Scene()
+    scene.ledger.refuse, scene.ledger.word = {"bad"}, "REFUSED"
+    scene.put("a", "bad", "b")
+    await scene.pass_s(12.0)
+    assert sorted(scene.done) == [("a", "OK"), ("b", "OK")]
+    assert scene.refused == ["bad"]
+    assert sum("a/1:bad" in trip for trip in scene.ledger.trips) == 3
+    assert scene.outbox.oldest_age_s() < 1.0
+    scene.ledger.refuse = set()
+    await scene.pass_s(6.0)
+    assert ("bad", "OK") in scene.done
+    await scene.pass_s(60.0)
+    assert len(scene.done) == 3
+
+
+@virtual
+async def test_an_error_of_the_store_holds_everything_up() -> None:
+    """It is not one message's fault: what is unsettled grows older, and nothing new begins."""
+    scene = Scene()
+    scene.ledger.refuse = {"bad"}
+    scene.put("a", "bad", "b")
+    await scene.pass_s(3.0)
+    assert scene.outbox.oldest_age_s() > 2.5
+    assert scene.refused == []
+
+
+@virtual
+async def test_too_many_refused_are_the_stores_fault_after_all() -> None:
+    scene = Scene()
+    names = [f"bad{n}" for n in range(101)]
+    scene.ledger.refuse, scene.ledger.word = set(names), "REFUSED"
+    scene.put(*names)
+    await scene.pass_s(3.0)
+    assert scene.outbox.oldest_age_s() > 2.0

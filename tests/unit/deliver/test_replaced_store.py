@@ -1,0 +1,130 @@
+"""A store that was emptied or went back counts plans again: they are followed, and no contract is exceeded by it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from actors.intake import IntakeActor
+from actors.vendor import VendorActor
+from dispatcher.core.plan.decide import decide
+from dispatcher.core.plan.values import Beat, Plan, PlanConfig, Report, VendorConfig
+from dispatcher.errors import StaleTermError
+from dispatcher.supervise.supervisor import Supervisor
+from tests.unit.stage import ScriptedVendor, Stage, plan_of
+from tests.unit.vendor_actors import OneActor
+from tests.virtual import until, virtual
+
+A = {"adapter": "twilio", "channel": "sms", "rate_per_s": 10}
+SETTINGS: dict[str, Any] = {"vendors": {"a": A}, "routes": [{"channel": "sms", "chain": ["a"]}]}
+CONFIG = PlanConfig({"a": VendorConfig("a", "sms", rate_per_s=10.0)}, (("a",),))
+
+HELD, LATER, EARLIER = plan_of(50, a="open"), plan_of(51, a="closed"), plan_of(1, a="closed")
+
+
+@pytest.mark.parametrize(
+    ("plan", "asked_with", "replaces"),
+    [
+        pytest.param(LATER, None, True, id="news"),
+        pytest.param(EARLIER, None, False, id="old news"),
+        pytest.param(LATER, HELD, True, id="an answer with a later one"),
+        pytest.param(EARLIER, HELD, True, id="an answer with an earlier one: the store went back"),
+        pytest.param(plan_of(50, a="open"), HELD, False, id="an answer with the same"),
+        pytest.param(EARLIER, plan_of(49, a="open"), False, id="an answer overtaken by news"),
+    ],
+)
+def test_which_plan_to_work_by(plan: Plan, asked_with: Plan | None, replaces: bool) -> None:
+    """News by epoch; the store's own answer whatever its epoch, unless news came meanwhile."""
+    assert plan.replaces(HELD, asked_with) is replaces
+    assert plan.replaces(Plan())
+
+
+class Limited(OneActor):
+    """The only actor of a vendor with a contract rate."""
+
+    def __init__(self, stage: Stage, vendor: ScriptedVendor) -> None:
+        with mock.patch("actors.vendor.build", lambda *_: vendor):
+            VendorActor.__init__(self, SETTINGS, "a", {}, {})
+        self.stage = stage
+
+
+@virtual
+async def test_an_actor_works_on_after_the_store_was_emptied() -> None:
+    """Its new incarnation is in no share of the plan it held, at epoch 50; the new store begins at 1."""
+    stage, vendor = Stage(), ScriptedVendor("a")
+    stage.cell.plan = plan_of(50, a="closed")
+    office = stage.start(Supervisor(stage.control, stage.clock, CONFIG).run())
+    one = Limited(stage, vendor)
+    await one.start()
+    await stage.accept(5, chain=("a",))
+    await until(lambda: len(vendor.sent) == 5, 10.0)
+    assert one._courier.plan.epoch > 50
+    stage.cell.plan, stage.cell.term, stage.cell.actors = None, 0, {}
+    office.cancel()  # its next plan is STALE, and another takes office
+    stage.start(Supervisor(stage.control, stage.clock, CONFIG).run())
+    await until(lambda: stage.cell.actors, 5.0)
+    await stage.accept(5, chain=("a",))
+    await until(lambda: len(vendor.sent) == 10, 6.0)
+    assert one._courier.plan.epoch < 50
+
+
+@virtual
+async def test_a_supervisor_notices_that_its_plan_is_gone() -> None:
+    """Also when nothing else changes: an older copy gets it again; an emptied store is in nobody's term."""
+    stage = Stage()
+    office = stage.start(Supervisor(stage.control, stage.clock, CONFIG).run())
+    stage.cell.actors = {"a/1": "live"}
+
+    async def live_on() -> None:
+        while True:
+            await stage.control.beat(Beat("a/1", "a", "", 0, ""))
+            await stage.control.report({"incarnation": "a/1", "vendor": "a", "breaker": "closed"})
+            await asyncio.sleep(0.25)
+
+    stage.start(live_on())
+    await asyncio.sleep(5.0)
+    stage.cell.plan = plan_of(0, a="open")
+    await asyncio.sleep(1.0)
+    assert stage.cell.plan.vendors["a"].state == "closed"
+    assert stage.cell.plan.reason == "said again: the store had lost it"
+    stage.cell.plan, stage.cell.term = None, 0
+    await until(office.done, 2.0)
+    assert isinstance(office.exception(), StaleTermError)
+
+
+@virtual
+async def test_intake_routes_by_the_new_stores_plan() -> None:
+    """Within the two seconds after which it reads the plan anew."""
+    stage = Stage()
+    actor = IntakeActor(SETTINGS, {}, {})
+    actor.intake, actor.control = mock.Mock(plan=HELD), stage.control  # type: ignore[assignment]
+    stage.cell.plan = EARLIER
+    with mock.patch("actors.intake.time", mock.Mock(monotonic=stage.clock.now_s)):
+        stage.start(actor._follow())
+        await asyncio.sleep(0.1)
+        assert actor.intake.plan is EARLIER
+        stage.cell.plan = plan_of(0, a="open")
+        await asyncio.sleep(2.5)
+    assert actor.intake.plan.epoch == 0
+
+
+def shares(*reports: Report, live: set[str], previous: Plan) -> dict[str, float]:
+    plan = decide(reports, CONFIG, {}, {}, previous, 1, live=live, office="new")
+    found = plan.vendors["a"].shares
+    assert found is not None
+    return {name: share.per_s for name, share in found.items()}
+
+
+def test_nobody_gets_more_while_an_actor_works_by_a_lost_plan() -> None:
+    """What it has by that plan is not known: all of the contract, perhaps. Then it confirms one of ours."""
+    one = decide([Report("a/1", "a", "closed")], CONFIG, {}, {}, Plan(40), 1, live={"a/1"}, office="old")
+    lost = Report("a/1", "a", "closed", epoch=50, office="old")
+    both = {"a/1", "a/2"}
+    before = decide([lost, Report("a/2", "a", "closed")], CONFIG, {}, {}, one, 1, live=both, office="new")
+    assert before.epoch == 42
+    assert shares(lost, Report("a/2", "a", "closed", epoch=42, office="new"), live=both, previous=before)["a/2"] == 0
+    here = [Report(name, "a", "closed", epoch=42, office="new") for name in sorted(both)]
+    assert shares(*here, live=both, previous=before) == {"a/1": 5.0, "a/2": 5.0}

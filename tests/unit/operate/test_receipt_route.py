@@ -1,0 +1,109 @@
+"""`/v1/receipts/{vendor}` as a vendor meets it: without an API key, within bounds."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dispatcher.core.life.notification import NotificationView, TriggerView
+from dispatcher.core.life.receipt import ReceiptLinks
+from dispatcher.operate.receipts import Receipts
+from dispatcher.telemetry.metrics import Metrics
+from serve_app.http import application
+
+LINKS = ReceiptLinks("https://shop.example", "secret")
+NID = "0-abc.0"
+
+
+class Refusing:
+    """API keys of which nobody has one."""
+
+    required = True
+
+    def verify(self, header: str | None) -> str | None:
+        return None
+
+
+class Stage:
+    """One held notification behind the real HTTP application; `ended` is what was withdrawn."""
+
+    def __init__(self, configured: bool = True) -> None:
+        self.ended: list[tuple[str, str, str]] = []
+
+        async def withdraw(nid: str, to: str, reason: str) -> str:
+            self.ended.append((nid, to, reason))
+            return "OK"
+
+        async def view(tid: str) -> TriggerView | None:
+            found = NotificationView(NID, "sms", "sms-a", "held", None, ())
+            return TriggerView(tid, "default", "e", 0, 0, "h", (found,)) if tid == "0-abc" else None
+
+        vendors = {"sms-a": SimpleNamespace(adapter="twilio"), "email-b": SimpleNamespace(adapter="smtp")}
+        settings = SimpleNamespace(vendors=vendors, limits=SimpleNamespace(body_bytes_max=1000))
+        receipts = Receipts(LINKS, withdraw, view, Metrics()) if configured else None
+        self.app = application(SimpleNamespace(keys=Refusing(), settings=settings, receipts=receipts))  # type: ignore[arg-type]
+
+    async def call(self, path: str, query: str = "", body: bytes = b"", method: str = "POST") -> tuple[int, Any]:
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": method,
+            "path": path,
+            "raw_path": path.encode(),
+            "root_path": "",
+            "scheme": "http",
+            "query_string": query.encode(),
+            "headers": [(b"content-type", b"application/x-www-form-urlencoded")],
+        }
+        await self.app(scope, receive, send)
+        return sent[0]["status"], json.loads(b"".join(part.get("body", b"") for part in sent[1:]))
+
+
+def query() -> str:
+    return LINKS.link("sms-a", NID).url.partition("?")[2]
+
+
+async def test_a_receipt_needs_no_api_key_and_everything_else_does() -> None:
+    """The token that went out with the message is its key."""
+    stage = Stage()
+    assert await stage.call("/v1/receipts/sms-a", query(), b"MessageStatus=delivered") == (
+        200,
+        {"results": {"settled": 1}},
+    )
+    assert stage.ended == [(NID, "settled", "receipt")]
+    assert (await stage.call("/v1/vendors", method="GET"))[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "query_of", "body", "status"),
+    [
+        ("/v1/receipts/sms-a", "n=0-abc.0&t=guessed", b"MessageStatus=delivered", 403),
+        ("/v1/receipts/sms-a", "", b"MessageStatus=delivered", 400),
+        ("/v1/receipts/sms-a", None, b"x" * 1001, 413),
+        ("/v1/receipts/sms-z", None, b"MessageStatus=delivered", 404),
+        ("/v1/receipts/email-b", None, b"", 404),
+    ],
+)
+async def test_what_is_not_to_be_believed_changes_nothing(
+    path: str, query_of: str | None, body: bytes, status: int
+) -> None:
+    """Forged, without a token, too large, of no vendor, of one that sends none."""
+    stage = Stage()
+    assert (await stage.call(path, query() if query_of is None else query_of, body))[0] == status
+    assert stage.ended == []
+
+
+async def test_without_a_secret_there_are_no_receipts() -> None:
+    """Nobody was asked for any, so nobody is believed."""
+    assert (await Stage(configured=False).call("/v1/receipts/sms-a", query(), b"MessageStatus=delivered"))[0] == 404

@@ -1,0 +1,18 @@
+"""The 202 as a caller reads it."""
+
+from __future__ import annotations
+
+from dispatcher.accept.intake import Accepted
+from dispatcher.wire.responses import AcceptedResponse
+from serve_app.http import _accepted
+
+
+def test_only_a_suppressed_notification_has_a_state() -> None:
+    """Who knows nothing of caps reads what he always read; the documented model describes it."""
+    parts = (("0-a.0", "sms", "sms-a"), ("0-a.1", "email", "email-a"))
+    shown = _accepted(Accepted("0-a", parts, False, frozenset({"0-a.0"})))
+    assert shown["notifications"] == [
+        {"id": "0-a.0", "channel": "sms", "vendor": "sms-a", "state": "suppressed"},
+        {"id": "0-a.1", "channel": "email", "vendor": "email-a"},
+    ]
+    assert AcceptedResponse(**shown).model_dump(exclude_none=True) == shown

@@ -1,0 +1,230 @@
+"""The supervisor's loop: what it says is what is in force, also when nobody answers it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import random
+from typing import Any
+
+import pytest
+
+from dispatcher.core.plan.values import Beat, Plan, PlanConfig, VendorConfig
+from dispatcher.errors import UnavailableError
+from dispatcher.ports import Incarnation
+from dispatcher.supervise.supervisor import Supervisor
+from tests.unit.stage import ScriptedVendor, Stage
+from tests.unit.vendor_actors import OneActor
+from tests.virtual import until, virtual
+
+CONFIG = PlanConfig({name: VendorConfig(name, "sms") for name in "ab"}, (("a", "b"),))
+
+
+class Unanswered:
+    """A control channel that leaves one publication without an answer: done at once, or after the next one."""
+
+    def __init__(self, control: Any, when: str) -> None:
+        self._control, self._when = control, when
+        self.lose = False
+        self._late: Plan | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._control, name)
+
+    async def publish(self, plan: Plan, term: int) -> None:
+        if self.lose:
+            self.lose = False
+            if self._when == "done":
+                await self._control.publish(plan, term)
+            else:
+                self._late = plan
+            raise UnavailableError("lost")
+        await self._control.publish(plan, term)
+        if self._late is not None:
+            late, self._late = self._late, None
+            with contextlib.suppress(UnavailableError):
+                await self._control.publish(late, term)
+
+
+async def report(stage: Stage, a: str) -> None:
+    for name, breaker in (("a", a), ("b", "closed")):
+        await stage.control.report({"incarnation": f"{name}/1", "vendor": name, "breaker": breaker})
+
+
+@pytest.mark.parametrize("when", ["done", "later"])
+@pytest.mark.parametrize("then", ["open", "closed"])
+@virtual
+async def test_a_publication_without_an_answer_is_said_again(when: str, then: str) -> None:
+    """Maybe in force, maybe later: what holds by then is said under a later epoch, even if it is as before."""
+    stage = Stage()
+    control = Unanswered(stage.control, when)
+    supervisor = Supervisor(control, stage.clock, CONFIG)  # type: ignore[arg-type]
+    stage.cell.actors = {"a/1": "live", "b/1": "live"}
+    stage.start(supervisor.run())
+    await asyncio.sleep(0.1)
+    await report(stage, "closed")
+    await until(lambda: supervisor.plan.vendors, 3.0)
+    control.lose = True
+    await report(stage, "open")
+    await until(lambda: not control.lose, 1.0)
+    await report(stage, then)
+    await asyncio.sleep(1.0)
+    assert stage.cell.plan == supervisor.plan
+    assert supervisor.plan.reason
+    assert supervisor.plan.vendors["a"].state == then
+
+
+@virtual
+async def test_a_pool_that_dies_again_and_again_is_quarantined() -> None:
+    """Six deaths within a minute: its fallback takes the mailbox although the seventh actor says that all is well."""
+    stage = Stage()
+    supervisor = Supervisor(stage.control, stage.clock, CONFIG)
+    stage.cell.actors = {"b/0": "live"}
+    stage.start(supervisor.run())
+
+    async def beat(names: list[str], seconds: float) -> None:
+        for _ in range(int(seconds / 0.25)):
+            for name in names:
+                await stage.control.beat(Beat(name, name[0], "", 0, ""))
+                await stage.control.report({"incarnation": name, "vendor": name[0], "breaker": "closed"})
+            await asyncio.sleep(0.25)
+
+    for n in range(1, 7):
+        stage.cell.actors[f"a/{n}"] = "live"
+        await beat([f"a/{n}", "b/0"], 1.5)
+        assert supervisor.plan.vendors["a"].state == "closed"
+        await beat(["b/0"], 3.5)  # silence, and the verdict
+    stage.cell.actors["a/7"] = "live"
+    await beat(["a/7", "b/0"], 2.0)
+    assert stage.cell.plan is not None
+    assert stage.cell.plan.vendors["a"].state == "quarantined"
+    assert set(stage.cell.plan.vendors["b"].drains) == {"a", "b"}
+    await beat(["a/7", "b/0"], 61.0)
+    assert stage.cell.plan.vendors["a"].drains == ("a",)
+
+
+class HalfDeaf:
+    """A control channel whose first subscription hears nothing from some moment on, as if nobody said anything."""
+
+    def __init__(self, control: Any) -> None:
+        self._control = control
+        self.deaf: list[int] = []
+        self.subscriptions = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._control, name)
+
+    async def listen(self, kinds: Any) -> Any:
+        me = self.subscriptions = self.subscriptions + 1
+        async with contextlib.aclosing(self._control.listen(kinds)) as messages:
+            async for heard in messages:
+                yield None if me in self.deaf else heard
+
+
+@virtual
+async def test_a_deaf_supervisor_listens_anew() -> None:
+    """Its own beats are taken and do not come back: what others said meanwhile is heard within three seconds."""
+    stage = Stage()
+    control = HalfDeaf(stage.control)
+    supervisor = Supervisor(control, stage.clock, CONFIG)  # type: ignore[arg-type]
+    stage.cell.actors = {"a/1": "live", "b/1": "live"}
+    stage.start(supervisor.run())
+    a = "closed"
+
+    async def live_on() -> None:
+        while True:
+            for name in "ab":
+                await stage.control.beat(Beat(f"{name}/1", name, "", 0, ""))
+            await report(stage, a)
+            await asyncio.sleep(0.25)
+
+    stage.start(live_on())
+    await asyncio.sleep(10.0)
+    assert control.subscriptions == 1
+    control.deaf.append(1)
+    a = "open"
+    await asyncio.sleep(3.0)
+    assert supervisor.plan.vendors["a"].state == "open"
+    assert control.subscriptions == 2
+    assert stage.cell.actors == {"a/1": "live", "b/1": "live"}
+
+
+class Broken(HalfDeaf):
+    """Every subscription breaks at once."""
+
+    def __init__(self, control: Any, clock: Any) -> None:
+        super().__init__(control)
+        self._clock, self.tried_s = clock, list[float]()
+
+    async def listen(self, kinds: Any) -> Any:
+        self.tried_s.append(self._clock.now_s())
+        raise UnavailableError("the link broke")
+        yield None
+
+
+@virtual
+async def test_who_lost_his_subscription_does_not_come_back_in_step() -> None:
+    """A Redis that comes back meets everybody at once: the pauses differ."""
+    stage, dice = Stage(), random.Random(1)
+    control = Broken(stage.control, stage.clock)
+    stage.start(Supervisor(control, stage.clock, CONFIG, chance=dice.random).run())  # type: ignore[arg-type]
+    followed = stage.control = Broken(stage.control, stage.clock)  # type: ignore[assignment]
+    await OneActor(stage, ScriptedVendor("a")).start()
+    await asyncio.sleep(5.0)
+    for tried_s in (control.tried_s, followed.tried_s):
+        pauses = [after - before for before, after in itertools.pairwise(tried_s)]
+        assert len(pauses) > 10
+        assert all(0.09 < pause < 0.31 for pause in pauses)
+        assert max(pauses) - min(pauses) > 0.05
+
+
+@virtual
+async def test_a_starved_actor_of_this_machine_is_not_condemned() -> None:
+    """Silent for five seconds, and all of that in a queue for a core: nobody takes what it has in flight, though this
+    supervisor has never heard it. Elsewhere nobody can look, and silence is silence."""
+    for node, lives in (("here", True), ("there", False)):
+        stage = Stage()
+        supervisor = Supervisor(stage.control, stage.clock, CONFIG, node="here", waited_ms=lambda pid: 250.0)
+        for name, at in (("a/1", node), ("b/1", "here")):
+            stage.cell.actors[name], stage.cell.processes[name] = "live", Incarnation(0, 77, at)
+        work = stage.start(supervisor.run())
+        await asyncio.sleep(0.3)
+        for _ in range(20):
+            await stage.control.beat(Beat("b/1", "b", "", 78, "here"))
+            await asyncio.sleep(0.25)
+        assert (stage.cell.actors.get("a/1") == "live") is lives, node
+        work.cancel()
+
+
+class Renewing:
+    """A control channel on which a silent actor renews itself just before a verdict on it is carried out."""
+
+    def __init__(self, control: Any, times: int) -> None:
+        self._control, self.times = control, times
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._control, name)
+
+    async def bury(self, verdicts: Any, term: int) -> Any:
+        if self.times:
+            self.times -= 1
+            assert await self._control.renew("a/1")
+        return await self._control.bury(verdicts, term)
+
+
+@virtual
+async def test_who_renews_himself_before_the_verdict_lives_for_another_patience() -> None:
+    """He may be sending again by then. Silent from there on, he is dead two seconds later."""
+    stage = Stage()
+    stage.cell.actors = {"a/1": "live", "b/1": "live"}
+    control = Renewing(stage.control, 1)
+    stage.start(Supervisor(control, stage.clock, CONFIG).run())  # type: ignore[arg-type]
+    states: dict[float, str] = {}
+    for n in range(24):
+        await stage.control.beat(Beat("b/1", "b", "", 0, ""))
+        states[n * 0.25] = stage.cell.actors.get("a/1", "")
+        await asyncio.sleep(0.25)
+    assert control.times == 0
+    assert states[3.75] == "live"
+    assert states[5.5] != "live"

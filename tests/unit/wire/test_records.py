@@ -1,0 +1,38 @@
+"""The stored forms of what is not stored as it is."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.core.life.notification import Trail
+from dispatcher.wire.records import decode_trail, encode_trail
+
+names = st.lists(st.from_regex(r"[a-z0-9][a-z0-9-]{0,10}", fullmatch=True), unique=True, max_size=5)
+
+
+@st.composite
+def trails(draw: st.DrawFn) -> Trail:
+    tried = draw(names)
+    refused = [name for name in tried if draw(st.booleans())]
+    doubted = [name for name in refused if draw(st.booleans())]
+    waits, refusals = draw(st.integers(0, 10_000)), draw(st.integers(0, 10_000))
+    return Trail(tuple(tried), tuple(refused), tuple(doubted), waits, refusals)
+
+
+@given(trails())
+def test_a_trail_is_read_as_it_was_written(trail: Trail) -> None:
+    assert decode_trail(encode_trail(trail)) == trail
+
+
+def test_the_form_is_the_one_that_was_agreed() -> None:
+    """An earlier version reads the words as names, and knows those without a mark."""
+    trail = Trail(("sms-a", "sms-b", "sms-c"), ("sms-a", "sms-b"), ("sms-a",), 2, 1)
+    assert encode_trail(trail) == "sms-a! sms-b~ sms-c #2 %1"
+    assert encode_trail(Trail(("a", "b"))) == "a b"
+
+
+@given(st.text(max_size=40))
+def test_a_damaged_trail_is_read_as_far_as_it_goes(text: str) -> None:
+    """It never stops an actor."""
+    assert isinstance(decode_trail(text), Trail)
