@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test chaos sim check up bench bench-quick clean
+.PHONY: help setup demo test chaos sim check up bench bench-quick docs clean
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
@@ -41,5 +41,13 @@ bench: $(READY) ## all benchmarks in brief, within 20 minutes; in full: FULL=1; 
 bench-quick: $(READY) ## a smoke of each benchmark, with small sizes
 	$(BIN)/python -m benchmarks --quick $(NAME)
 
-clean: ## remove the virtual environment
-	rm -rf .venv
+docs: $(READY) .venv-docs/.ready ## build the documents as a site in site/, and check that its pages fetch nothing from elsewhere
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet
+	$(BIN)/python -m handbook.fetches site
+.venv-docs/.ready: docs/requirements.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	@touch $@
+
+clean: ## remove the virtual environments and the site
+	rm -rf .venv .venv-docs site

@@ -1,4 +1,4 @@
-"""Puts what commands print into the README and docs/capacity.md, so that they hold what was measured.
+"""Puts what commands print into the documents of docs/, so that they hold what was measured and what there is.
 
     python -m benchmarks.document
 
@@ -18,15 +18,18 @@ from click.testing import CliRunner
 from benchmarks import drill_table, measured_table, model_check
 from cluster.capacity.estimate import capacity
 from cluster.rehearsal.provenance import ROOT
+from handbook import command_line, configuration
 
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "capacity.md")
+DOCUMENTS = tuple(ROOT / "docs" / f"{name}.md" for name in ("benchmarks", "drills", "capacity", "configuration", "cli"))
 COMMANDS = {
     "dispatcher capacity": capacity,
     "python -m benchmarks.model_check": model_check.main,
     "python -m benchmarks.drill_table": drill_table.main,
     "python -m benchmarks.measured_table": measured_table.main,
+    "python -m handbook.configuration": configuration.main,
+    "python -m handbook.command_line": command_line.main,
 }
-MARKDOWN = ("--markdown", "drill_table", "measured_table")
+MARKDOWN = ("--markdown", "drill_table", "measured_table", "handbook.")
 BLOCK = re.compile(
     r"(?P<begin><!-- printed by: (?P<command>[^\n]*) -->\n)(?P<text>.*?)(?P<end>\n<!-- end -->)", re.DOTALL
 )

@@ -1,4 +1,4 @@
-"""The drills of results/drills.json as the table of the README, with what each must reach.
+"""The drills of results/drills.json as the table of docs/drills.md, with what each must reach.
 
     python -m benchmarks.drill_table
 

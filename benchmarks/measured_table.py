@@ -1,4 +1,4 @@
-"""The numbers to reach, and what benchmarks/results has of them, as the table of the README.
+"""The numbers to reach, and what benchmarks/results has of them, as the table of docs/benchmarks.md.
 
     python -m benchmarks.measured_table [--limits]
 

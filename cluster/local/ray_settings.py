@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cluster.local import haproxy as haproxy_wrapper
+from cluster.local import haproxy_wrapper
 from cluster.local.state import MARKER, State, free_port
 
 SERVE_SETTINGS = {

@@ -17,6 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from cluster.local.redis_server import NAMES
 from cluster.local.state import MARKER, State, free_port, processes_of, reap
 from dispatcher.errors import DispatcherError
 
@@ -148,7 +149,8 @@ class Service:
             if entry.name.isdigit():
                 try:
                     words = (entry / "cmdline").read_bytes().split(b"\0")
-                    if b"redis-server" in words[0] and os.readlink(entry / "cwd") == wanted:
+                    # Its title holds the socket behind the name.
+                    if Path(words[0].split(b" ")[0].decode()).name in NAMES and os.readlink(entry / "cwd") == wanted:
                         found.append(int(entry.name))
                 except OSError:
                     continue

@@ -6,6 +6,7 @@ from typing import Any
 
 from dispatcher.adapters.vendors import all_providers
 from dispatcher.adapters.vendors.provider import Provider
+from dispatcher.config.meanings import add_all_meanings, add_meanings
 from dispatcher.config.settings import Settings, VendorSettings
 
 REFERENCE = {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*\}|^file:/", "description": "a reference"}
@@ -16,7 +17,7 @@ def settings_schema() -> dict[str, Any]:
 
     A vendor is one of as many shapes as there are providers; `adapter` tells them apart.
     """
-    schema = Settings.model_json_schema()
+    schema = add_all_meanings(Settings.model_json_schema(), Settings.__name__)
     providers = [one for _, one in sorted(all_providers().items()) if isinstance(one, Provider)]
     common = schema["$defs"].pop(VendorSettings.__name__)
     for one in providers:
@@ -32,7 +33,7 @@ def settings_schema() -> dict[str, Any]:
 
 
 def _vendor(common: dict[str, Any], one: Provider) -> dict[str, Any]:
-    options = one.options.model_json_schema()
+    options = add_meanings(one.options.model_json_schema(), one.options.__name__)
     options["properties"] = {name: _or_reference(field) for name, field in options["properties"].items()}
     definitions = options.pop("$defs", {})
     assert not definitions, f"{one.name}: options are flat, so that references can stand for each"

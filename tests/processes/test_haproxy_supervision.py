@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.local import haproxy as haproxy_wrapper
-from cluster.local.haproxy import DEATHS_MAX
+from cluster.local import haproxy_wrapper
+from cluster.local.haproxy_wrapper import DEATHS_MAX
 from cluster.local.state import free_port
 from tests.leftovers import short_folder
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.local import haproxy as haproxy_wrapper
-from cluster.local.haproxy import EDITS, edited
+from cluster.local import haproxy_wrapper
+from cluster.local.haproxy_wrapper import EDITS, edited
 from tests.leftovers import short_folder
 
 METRICS, STATS, FRONT = 28_001, 28_002, 28_003

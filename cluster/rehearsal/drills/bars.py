@@ -1,4 +1,4 @@
-"""What each drill must reach, in one place: `dispatcher drill` holds its runs to it, the README's table shows it.
+"""What each drill must reach, in one place: `dispatcher drill` holds its runs to it, docs/drills.md shows it.
 
 The worst run counts. Bars are for two cores, 100 triggers a second and the sandbox's configuration.
 """

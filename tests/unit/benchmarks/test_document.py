@@ -1,4 +1,4 @@
-"""README and docs/capacity.md hold what their commands print; who changes model, results or document sees it here."""
+"""The documents hold what their commands print; whoever changes model, results, settings or commands sees it here."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ BLOCKS = [(block["command"], block["text"]) for text in DOCUMENTS for block in B
 
 
 def test_the_documents_have_their_blocks() -> None:
-    """The drills, the benchmarks, what limits them; an answer, a table of three loads, and how far the model is off."""
+    """Benchmarks, what limits them, drills; three answers about capacity; the references of settings and commands."""
     assert [command for command, _ in BLOCKS] == [
-        "python -m benchmarks.drill_table",
         "python -m benchmarks.measured_table",
         "python -m benchmarks.measured_table --limits",
+        "python -m benchmarks.drill_table",
         "dispatcher capacity --per-day 10000000",
         "dispatcher capacity --per-day 1e7 --per-day 1e8 --per-day 1e9 --markdown",
         "python -m benchmarks.model_check --markdown",
+        "python -m handbook.configuration",
+        "python -m handbook.command_line",
     ]
 
 
