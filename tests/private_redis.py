@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cluster.local import redis_server
+from cluster.local import redis_binary
 from dispatcher.errors import ConfigError
 
 SERVER_OPTIONS = {
@@ -17,9 +17,9 @@ SERVER_OPTIONS = {
 START_S_MAX = 10.0
 
 
-def redis_binary() -> str | None:
+def redis_path() -> str | None:
     """Return the server that `up` would start here; None where there is none."""
     try:
-        return redis_server.binary()
+        return redis_binary.binary().path
     except ConfigError:
         return None

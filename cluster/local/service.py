@@ -17,7 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from cluster.local.redis_server import NAMES
+from cluster.local.redis_binary import NAMES
 from cluster.local.state import MARKER, State, free_port, processes_of, reap
 from dispatcher.errors import DispatcherError
 

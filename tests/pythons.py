@@ -1,0 +1,127 @@
+"""Runs the unit tests with every CPython that we promise, side by side, and says which one is not on this machine.
+
+    python -m tests.pythons [FILE OR FOLDER OF TESTS ...]
+
+The promise is the list of versions in pyproject.toml. The version that runs this module is left out: `make test` ran
+it. A version of `UNPROMISED` is run where it is found, and its failures are told without failing the run. Interpreters
+are looked for on PATH, among pyenv's and among uv's; nothing is downloaded but the packages of requirements.lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "build" / "pythons"
+UNPROMISED = ("3.14",)
+QUERY = "import platform, sys; print(platform.python_implementation(), '%d.%d' % sys.version_info[:2])"
+RUN_S_MAX = 600.0
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the tests of one version ended: exit code 0 is well; `words` are what a reader wants to see."""
+
+    version: str
+    code: int
+    words: str
+
+
+def promised(pyproject: str) -> list[str]:
+    """The versions that the classifiers name, in their order."""
+    return re.findall(r'"Programming Language :: Python :: (3\.\d+)"', pyproject)
+
+
+def places(version: str, home: Path) -> Iterator[Path]:
+    """Every file that may be this version's interpreter, the most explicit place first."""
+    on_path = shutil.which(f"python{version}")
+    if on_path:
+        yield Path(on_path)
+    pyenv = Path(os.environ.get("PYENV_ROOT", home / ".pyenv")) / "versions"
+    uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR", home / ".local/share/uv/python"))
+    yield from sorted(pyenv.glob(f"{version}.*/bin/python"))
+    yield from sorted(uv.glob(f"cpython-{version}.*/bin/python{version}"))
+
+
+def first_that_runs(version: str, candidates: Iterable[Path]) -> Path | None:
+    """The first that says it is CPython of this version: pyenv's shims lie on PATH for versions that are not chosen."""
+    for path in candidates:
+        try:
+            told = subprocess.run([path, "-c", QUERY], capture_output=True, text=True, timeout=30.0, check=False).stdout
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+        if told.split() == ["CPython", version]:
+            return path
+    return None
+
+
+def ready(version: str, interpreter: Path) -> Path:
+    """The interpreter of an environment that holds what requirements.lock says. CalledProcessError when it cannot."""
+    environment = FOLDER / version
+    python, mark = environment / "bin" / "python", environment / ".ready"
+    lock = ROOT / "requirements.lock"
+    wanted = f"{interpreter} {hashlib.sha256(lock.read_bytes()).hexdigest()}"
+    if mark.exists() and mark.read_text() == wanted:
+        return python
+    uv = shutil.which("uv")
+    _say([interpreter, "-m", "venv", "--clear", environment, *(["--without-pip"] if uv else [])])
+    if uv:
+        _say([uv, "pip", "sync", "--quiet", "--require-hashes", "--python", python, lock])
+    else:
+        words = ["install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", lock]
+        _say([python, "-m", "pip", *words])
+    mark.write_text(wanted)
+    return python
+
+
+def run(version: str, interpreter: Path, tests: list[str]) -> Ending:
+    """The tests under one interpreter; the last line where they pass, all that was said where they fail."""
+    began_s = time.monotonic()
+    try:
+        python = ready(version, interpreter)
+        done = subprocess.run(
+            [python, "-m", "pytest", *tests], cwd=ROOT, capture_output=True, text=True, timeout=RUN_S_MAX, check=False
+        )
+    except subprocess.CalledProcessError as error:
+        return Ending(version, 1, f"cannot be set up:\n{error.stderr}")
+    except subprocess.TimeoutExpired:
+        return Ending(version, 1, f"was not done after {RUN_S_MAX:.0f} s")
+    said = done.stdout.strip()
+    words = said.rpartition("\n")[2] if done.returncode == 0 else f"{said}\n{done.stderr}"
+    return Ending(version, done.returncode, f"{words} ({time.monotonic() - began_s:.0f} s with set-up)")
+
+
+def _say(words: list[object]) -> None:
+    subprocess.run([str(word) for word in words], capture_output=True, text=True, check=True)
+
+
+def main(tests: list[str]) -> int:
+    own = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    promise = promised((ROOT / "pyproject.toml").read_text())
+    versions = [version for version in (*promise, *UNPROMISED) if version != own]
+    found = {version: first_that_runs(version, places(version, Path.home())) for version in versions}
+    there = {version: path for version, path in found.items() if path is not None}
+    print(f"CPython {own}: left out, it runs this", flush=True)
+    for version in versions:
+        if version not in there:
+            print(f"CPython {version}: no interpreter on this machine, not tested", flush=True)
+    failed = False
+    with ThreadPoolExecutor(max(1, len(there))) as pool:
+        for ending in pool.map(lambda one: run(*one, tests), there.items()):
+            print(f"CPython {ending.version}: {ending.words}", flush=True)
+            failed |= ending.code != 0 and ending.version in promise
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:] or ["tests/unit"]))
