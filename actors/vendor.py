@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from actors.assembly import breaker_config, courier_limits, retry_policy
-from actors.runtime import VERSION, Tasks, open_redis, receipt_links, until_available
+from actors.runtime import VERSION, Tasks, open_redis, receipt_links, told_cores, until_available
+from dispatcher.adapters.cores import Cores
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.templates import RedisTemplateStore
@@ -60,6 +61,7 @@ class VendorActor:
         self._stopping = False
         self._remembered = 0  # the generation of the breaker that was written last
         self._stuck = ""  # why this actor has to be replaced, though all its loops run
+        self._cores: Cores | None = None  # in a simulation nobody measures this machine
         self._reason = ""  # of the breaker's last change
 
     # ---- life cycle
@@ -105,6 +107,7 @@ class VendorActor:
         configure()
         s = self._settings
         self._clock: Clock = SystemClock()
+        self._cores = Cores()
         self._chance: Callable[[], float] = random.random
         connection = open_redis(self._runtime)
         waiting = open_redis(self._runtime, timeout_s=s.courier.claim_block_ms / 1000 + 2.0, connections_max=2)
@@ -353,6 +356,7 @@ class VendorActor:
             "pid": self._identity.get("pid", 0),
             "node": self._identity.get("node", ""),
             "version": VERSION,
+            **told_cores(self._cores, self._clock.now_s()),
             "metrics": self._metrics.snapshot(),
         }
 

@@ -70,6 +70,7 @@ def _intake(settings: Settings, data: dict[str, Any], runtime: dict[str, str]) -
             look_back_period_s=3.0,
             upscale_delay_s=1.0,
             downscale_delay_s=60.0,
+            policy=AutoscalingPolicy(policy_function="serve_app.autoscaling:intake_size"),
         ),
     )(serve.ingress(Door())(IntakeShell))
     return deployment.bind(data, runtime)

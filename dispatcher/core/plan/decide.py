@@ -22,6 +22,7 @@ Rules:
 12. When more than half of all vendors, at least two, are down without having been reached, the plan says that our own
     network is suspect. It holds nothing back for that: breakers leave such vendors their probes, and a vendor that is
     reached all the same goes on draining.
+13. A pool grows only where its actors are the limit and a core is free for another one (`room`).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from typing import Any
 from dispatcher.core.breaker.refusals import RECIPIENTS_MIN
 from dispatcher.core.plan.changes import changes
 from dispatcher.core.plan.dwell import decide_turns
+from dispatcher.core.plan.room import Pool, Sizes, allot, count_starting
 from dispatcher.core.plan.sharing import Share, divide
 from dispatcher.core.plan.sizing import pool_size
 
@@ -77,6 +79,10 @@ class Report:
     epoch: int = 0
     office: str = ""
     """Epoch and office of the plan it works by."""
+    cpu: float | None = None
+    """Cores that its process used in the last second; None: not measured."""
+    waiting: float = 0.0
+    """Seconds a second that it was ready to run and had no core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +146,16 @@ class VendorPlan:
     switched_ms: int = 0
     unsteady: bool = False
     """See `core.plan.dwell`: when it last began or ceased to take new work, and whether it comes and goes."""
+    sized_ms: int = 0
+    """When `replicas` last changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The assignment in force. `held` maps each mailbox without a drainer to its reason.
 
-    `unreached`: the vendors that make our own network suspect; empty when it is not. `office`: a random name of the
+    `unreached`: the vendors that make our own network suspect; empty when it is not. `full`: the vendors whose pools
+    would grow and find no free core; empty while the machine has room, or nobody needs it. `office`: a random name of the
     supervisor's term. A store that was emptied or went back counts terms and epochs again, names never.
     """
 
@@ -157,6 +166,7 @@ class Plan:
     reason: str = ""
     unreached: tuple[str, ...] = ()
     office: str = ""
+    full: tuple[str, ...] = ()
 
     def replaces(self, held: Plan, asked_with: Plan | None = None) -> bool:
         """Is this the plan to work by for one who holds `held`? `asked_with`: what he held when he asked the store for
@@ -189,7 +199,9 @@ class Plan:
         return entry is not None and entry.state == HALF_OPEN
 
     def same_assignment(self, other: Plan) -> bool:
-        return (self.vendors, self.held, self.unreached) == (other.vendors, other.held, other.unreached)
+        return (self.vendors, self.held, self.unreached, self.full) == (
+            *(other.vendors, other.held, other.unreached, other.full),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -200,9 +212,9 @@ class Plan:
             name: VendorPlan(**_known(VendorPlan, {**entry, **_drains_and_shares(entry)}))
             for name, entry in data["vendors"].items()
         }
-        unreached = tuple(data.get("unreached", ()))
+        unreached, full = tuple(data.get("unreached", ())), tuple(data.get("full", ()))
         reason, office = data.get("reason", ""), data.get("office", "")
-        return cls(data["epoch"], data["at_ms"], vendors, dict(data["held"]), reason, unreached, office)
+        return cls(data["epoch"], data["at_ms"], vendors, dict(data["held"]), reason, unreached, office, full)
 
 
 def _drains_and_shares(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -227,12 +239,14 @@ def decide(
     live: Collection[str] = (),
     quarantined: Collection[str] = (),
     office: str = "",
+    free_cores: Mapping[str, float] | None = None,
 ) -> Plan:
     """The next plan.
 
     `reports`: the latest of each live incarnation; `mailboxes`: each existing one and its depth; `absent`: vendors that
     had an actor and have none now; `live`: incarnations that are not dead, also those that have not reported yet;
-    `quarantined`: vendors whose actors die too often; `office`: of the supervisor that decides.
+    `quarantined`: vendors whose actors die too often; `office`: of the supervisor that decides;
+    `free_cores`: of each node, None where nobody measures them.
     """
     overrides = {name: word for name, word in overrides.items() if word.holds(now_ms)}
     by_vendor: dict[str, list[Report]] = {}
@@ -262,20 +276,24 @@ def decide(
             held[mailbox] = "vendor removed, no healthy vendor left"
         else:
             held[mailbox] = f"{states[mailbox]}, no healthy fallback"
+    sizes = _sizes(config, states, drains, by_vendor, mailboxes, previous, now_ms, free_cores or {})
     turns = decide_turns(healthy, config.vendors, config.chains, previous.vendors, overrides, now_ms, config.dwell_ms)
     vendors = {
-        name: _vendor_plan(name, config, states[name], drains, by_vendor.get(name, []), overrides.get(name), mailboxes)
+        name: _vendor_plan(name, config, states[name], drains, by_vendor.get(name, []), overrides.get(name))
         for name in config.vendors
     }
     vendors = {
         name: replace(
             entry,
             **turns[name]._asdict(),
+            replicas=sizes.actors[name],
+            sized_ms=_sized_ms(sizes.actors[name], previous.vendors.get(name), now_ms),
             shares=_shares(config.vendors[name], by_vendor.get(name, []), previous, live, office),
         )
         for name, entry in vendors.items()
     }
-    plan = Plan(previous.epoch + 1, now_ms, vendors, held, unreached=_unreached(states, by_vendor), office=office)
+    unreached = _unreached(states, by_vendor)
+    plan = Plan(previous.epoch + 1, now_ms, vendors, held, unreached=unreached, office=office, full=sizes.full)
     return replace(plan, reason="; ".join(changes(previous, plan)))
 
 
@@ -345,9 +363,7 @@ def _vendor_plan(
     drains: Mapping[str, list[str]],
     reports: list[Report],
     override: Override | None,
-    mailboxes: Mapping[str, int],
 ) -> VendorPlan:
-    vendor = config.vendors[name]
     mine = sorted(drains[name], key=lambda mailbox: (mailbox != name, mailbox))
     prober = None
     if state == HALF_OPEN:
@@ -355,14 +371,12 @@ def _vendor_plan(
         prober = probing[0] if probing else None
         took_over = [other for other, boxes in drains.items() if name in boxes]
         mine = list(dict.fromkeys([name, *took_over, *mine]))
-    backlog = sum(mailboxes.get(mailbox, 0) for mailbox in mine) if state == CLOSED else 0
     return VendorPlan(
         name=name,
         state=state,
         takes_new=state == CLOSED,
         drains=tuple(mine),
         prober=prober,
-        replicas=_pool_size(vendor, state, backlog, reports),
         override=override.state if override else None,
         reason=override.why if override else next((r.reason for r in reports if r.reason), ""),
     )
@@ -389,6 +403,49 @@ def _ahead(report: Report, previous: Plan, office: str) -> bool:
     if report.office in ("", office):
         return False
     return report.epoch > previous.epoch or (report.epoch == previous.epoch and report.office != previous.office)
+
+
+def _sizes(
+    config: PlanConfig,
+    states: Mapping[str, str],
+    drains: Mapping[str, list[str]],
+    by_vendor: Mapping[str, list[Report]],
+    mailboxes: Mapping[str, int],
+    previous: Plan,
+    now_ms: int,
+    free_cores: Mapping[str, float],
+) -> Sizes:
+    pools = [
+        _pool(
+            vendor,
+            states[name],
+            sum(mailboxes.get(mailbox, 0) for mailbox in drains[name]),
+            by_vendor.get(name, []),
+            previous.vendors.get(name),
+        )
+        for name, vendor in config.vendors.items()
+    ]
+    sized_ms = {name: entry.sized_ms for name, entry in previous.vendors.items()}
+    return allot(pools, free_cores, count_starting(pools, sized_ms, now_ms), previous.full)
+
+
+def _pool(vendor: VendorConfig, state: str, backlog: int, reports: list[Report], before: VendorPlan | None) -> Pool:
+    calls = max(sum(r.in_flight for r in reports), sum(r.calls_per_s * r.latency_s for r in reports))
+    return Pool(
+        vendor.name,
+        wanted=_pool_size(vendor, state, backlog, reports),
+        live=len(reports),
+        least=vendor.replicas_min,
+        planned=0 if before is None else before.replicas,
+        in_flight=calls,
+        concurrency=vendor.concurrency_max,
+        cpu=[r.cpu for r in reports if r.cpu is not None],
+        waiting=[r.waiting for r in reports if r.cpu is not None],
+    )
+
+
+def _sized_ms(replicas: int, before: VendorPlan | None, now_ms: int) -> int:
+    return now_ms if before is None or before.replicas != replicas else before.sized_ms
 
 
 def _pool_size(vendor: VendorConfig, state: str, backlog: int, reports: list[Report]) -> int:
