@@ -1,4 +1,4 @@
-"""How large Serve makes a pool. The policies run on the controller's own loop: they never block, and import nothing heavy.
+"""How large Serve makes a pool. The policies run on the controller's own loop: they never block and import little.
 
 The plan decides the size of a vendor pool; its actors repeat it, and `forward` hands it on. Nobody plans intake:
 `intake_size` follows the requests that are open, as Serve would, but grows only where it helps.

@@ -69,7 +69,7 @@ class Cores:
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def _waited(self) -> float:
-        """Seconds that this thread, the one with the actor's loop, was on a run queue, ever: others of Ray's wait too."""
+        """Seconds that this thread, the one with the actor's loop, waited for a core, ever; Ray has others."""
         try:
             found = (self._proc / "self" / "task" / str(threading.get_native_id()) / "schedstat").read_text()
             return int(found.split()[1]) / 1e9

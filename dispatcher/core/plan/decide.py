@@ -155,8 +155,8 @@ class Plan:
     """The assignment in force. `held` maps each mailbox without a drainer to its reason.
 
     `unreached`: the vendors that make our own network suspect; empty when it is not. `full`: the vendors whose pools
-    would grow and find no free core; empty while the machine has room, or nobody needs it. `office`: a random name of the
-    supervisor's term. A store that was emptied or went back counts terms and epochs again, names never.
+    would grow and find no free core; empty while the machine has room, or nobody needs it. `office`: a random name of
+    the supervisor's term. A store that was emptied or went back counts terms and epochs again, names never.
     """
 
     epoch: int = 0

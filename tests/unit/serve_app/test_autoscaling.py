@@ -44,7 +44,10 @@ def intake(requests: float, now: int = 2, live: int = 2, **told: float) -> Any:
     config = SimpleNamespace(get_target_ongoing_requests=lambda: 10.0)
     return SimpleNamespace(
         aggregated_metrics=metrics,
-        **{"target_num_replicas": now, "current_num_replicas": live, "total_num_requests": requests, "config": config},
+        target_num_replicas=now,
+        current_num_replicas=live,
+        total_num_requests=requests,
+        config=config,
     )
 
 
