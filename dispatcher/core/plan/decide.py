@@ -34,7 +34,7 @@ from typing import Any
 from dispatcher.core.breaker.refusals import RECIPIENTS_MIN
 from dispatcher.core.plan.changes import changes
 from dispatcher.core.plan.dwell import decide_turns
-from dispatcher.core.plan.room import Pool, Sizes, allot, count_starting
+from dispatcher.core.plan.room import FULL_MS, Pool, Sizes, allot, count_starting
 from dispatcher.core.plan.sharing import Share, divide
 from dispatcher.core.plan.sizing import pool_size
 
@@ -426,7 +426,11 @@ def _sizes(
         for name, vendor in config.vendors.items()
     ]
     sized_ms = {name: entry.sized_ms for name, entry in previous.vendors.items()}
-    return allot(pools, free_cores, count_starting(pools, sized_ms, now_ms), previous.full)
+    found = allot(pools, free_cores, count_starting(pools, sized_ms, now_ms), previous.full)
+    if now_ms - previous.at_ms < FULL_MS:
+        still = {*previous.full, *found.full} & config.vendors.keys()
+        return found._replace(full=tuple(sorted(still)))
+    return found
 
 
 def _pool(vendor: VendorConfig, state: str, backlog: int, reports: list[Report], before: VendorPlan | None) -> Pool:

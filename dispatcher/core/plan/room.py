@@ -34,6 +34,9 @@ FULL_CORES = 0.1
 AGAIN_CORES = 0.25
 """A full machine has room again only with so much more: else each small pause would be a new plan."""
 
+FULL_MS = 5000
+"""A machine that is called full stays so for this long after the last plan: each change is a plan that all hear."""
+
 LIMITED = 0.8
 """Share of the allowed calls that is in flight, or of a core that is used, when an actor is the limit."""
 

@@ -84,7 +84,9 @@ def test_a_full_machine_is_said_and_its_end_too() -> None:
     assert decide([busy], config, {}, {}, Plan(), 0, free_cores={"n": 1.0}).full == ()
     assert full.full == ("a",)
     assert Plan.from_dict(full.to_dict()).full == ("a",)
-    after = decide([replace(busy, in_flight=2, calls_per_s=20)], config, {}, {}, full, 500, free_cores={"n": 0.1})
+    calm = [replace(busy, in_flight=2, calls_per_s=20)]
+    assert decide(calm, config, {}, {}, full, 5249, free_cores={"n": 0.1}).same_assignment(full)
+    after = decide(calm, config, {}, {}, full, 5250, free_cores={"n": 0.1})
     assert after.full == ()
     assert after.reason == "machine no longer full"
 
