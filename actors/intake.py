@@ -10,9 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from actors.runtime import VERSION, Tasks, open_redis, receipt_links
+from actors.runtime import VERSION, Tasks, open_redis, receipt_links, told_cores
 from dispatcher.accept.intake import Headroom, Intake
 from dispatcher.adapters.api_keys import ApiKeys
+from dispatcher.adapters.cores import Cores
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.templates import RedisTemplateStore
@@ -36,6 +37,9 @@ from dispatcher.templates.source import TemplateSource
 REPORT_HOLDS_S = 1.0
 """A report comes ten times a second; whoever has sent none for so long is not shown as an actor any more."""
 
+START_S_MAX = 60.0
+"""A vendor whose actor has not come by then keeps intake from growing no longer."""
+
 LINEAGE_S = 0.1
 """A store with replicas is asked so often whose writes it has. Of what it wrote since, a loss cannot be noticed."""
 
@@ -53,6 +57,8 @@ class IntakeActor:
         self._totals: dict[str, Any] = {"c": [], "h": []}
         self.reports: dict[str, dict[str, Any]] = {}
         self._store_ok_s = 0.0
+        self._cores = Cores()
+        self._began_s = time.monotonic()
         self.continuity = Continuity()
         self._broken: list[str] = []
         self._given: set[str] = set()  # templates of the file that are in the store
@@ -99,7 +105,14 @@ class IntakeActor:
         self._tasks.check()
 
     def statistics(self) -> dict[str, float]:
-        return {}
+        """Return what the size of this pool is decided by (`serve_app.autoscaling.intake_size`)."""
+        found = told_cores(self._cores, time.monotonic())
+        return {**found, "start_complete": float(self._start_complete())} if found else {}
+
+    def _start_complete(self) -> bool:
+        """Return True when every vendor has had an actor, or when it has been waited for long enough."""
+        manned = {report["vendor"] for report in self.reports.values()}
+        return manned >= set(self.settings.vendors) or time.monotonic() - self._began_s > START_S_MAX
 
     async def stop(self, deadline_s: float) -> None:
         with contextlib.suppress(UnavailableError):
@@ -221,7 +234,13 @@ class IntakeActor:
     def _statement(self) -> dict[str, Any]:
         mark = self.continuity.mark
         told = {} if mark is None else {"ledger": [mark.life, mark.accepted]}
-        return {"process": f"intake-{self.identity.get('replica', '')}", "metrics": self.metrics.snapshot(), **told}
+        return {
+            "process": f"intake-{self.identity.get('replica', '')}",
+            "node": self.identity.get("node", ""),
+            **told_cores(self._cores, time.monotonic()),
+            "metrics": self.metrics.snapshot(),
+            **told,
+        }
 
     # ---- what is asked
 
@@ -239,6 +258,8 @@ class IntakeActor:
         warnings = [w for w in self.runtime.get("warnings", "").split("\n") if w] + self._broken
         if self.identity.get("ingress") != "haproxy":
             warnings.append("ingress is Serve's Python proxy: about 10 ms slower than HAProxy")
+        if self.intake.plan.full:
+            warnings.append(f"machine full: no free core for more actors of {', '.join(self.intake.plan.full)}")
         if self.identity.get("niceness", 0) > 0:
             warnings.append(f"replicas run at nice {self.identity['niceness']}")
         return {"status": "alive", "version": VERSION, **self.identity, "warnings": warnings}
@@ -342,6 +363,12 @@ class IntakeActor:
                 "1 while more than half of the vendors fail before they are reached",
                 (),
                 [((), float(bool(plan.unreached)))],
+            ),
+            Gauge(
+                "dispatcher_machine_full",
+                "1 for a vendor whose pool would grow and finds no free core",
+                ("vendor",),
+                [((name,), float(name in plan.full)) for name in plan.vendors],
             ),
             Gauge("dispatcher_plan_epoch", "Epoch of the plan in force", (), [((), plan.epoch)]),
             Gauge("dispatcher_store_memory_bytes", "Memory Redis uses", (), [((), used)]),

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Awaitable
 from typing import Any
 
+from dispatcher.adapters.cores import Cores
 from dispatcher.adapters.redis.script_calls import Client, client
 from dispatcher.config.secret_references import resolve
 from dispatcher.config.settings import Settings
@@ -27,6 +28,18 @@ def receipt_links(settings: Settings) -> ReceiptLinks | None:
     if found.public_url is None or found.secret is None:
         return None
     return ReceiptLinks(found.public_url, resolve(found.secret))
+
+
+def told_cores(cores: Cores | None, now_s: float) -> dict[str, float]:
+    """Return what a report says of CPU time and free cores; nothing where neither is measured."""
+    found = None if cores is None else cores.read(now_s)
+    if found is None:
+        return {}
+    return {
+        "cpu": round(found.cpu, 3),
+        "waiting": round(found.waiting, 3),
+        "free_cores": round(found.free_cores, 3),
+    }
 
 
 class Tasks:

@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from actors.assembly import make_courier
-from actors.runtime import VERSION, Tasks, open_redis
+from actors.runtime import VERSION, Tasks, open_redis, told_cores
+from dispatcher.adapters.cores import Cores
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.templates import RedisTemplateStore
@@ -55,6 +56,7 @@ class VendorActor:
         self._tasks = Tasks()
         self._metrics = Metrics()
         self._changed = asyncio.Event()
+        self._cores: Cores | None = None  # in a simulation nobody measures this machine
 
     # ---- life cycle
 
@@ -90,6 +92,7 @@ class VendorActor:
             period_s=s.supervision.report_ms / 1000,
             version=VERSION,
             before=duties.obey_operator,
+            told_cores=lambda: told_cores(self._cores, clock.now_s()),
         )
         periods = CaretakerPeriods(take_s=s.courier.take_s, audit_s=s.courier.audit_s)
         caretaker = Caretaker(courier, self._store, clock, frozenset(s.vendors), periods, chance)
@@ -113,6 +116,7 @@ class VendorActor:
         configure()
         s = self._settings
         self._clock: Clock = SystemClock()
+        self._cores = Cores()
         self._chance: Callable[[], float] = random.random
         connection = open_redis(self._runtime)
         waiting = open_redis(self._runtime, timeout_s=s.courier.claim_block_ms / 1000 + 2.0, connections_max=2)

@@ -93,6 +93,7 @@ QUESTIONS = (
         *(900, 180),
         brief=("--size", "1", "--size", "2", "--seconds", "3", "--count", "1000"),
     ),
+    Question("load_step", "What does a checkout wait when the load steps up sixfold, pools free and pinned?", 600, 180),
     Question("elastic", "Do the pools follow a tenfold step, and is anything lost on the way?", 400, 120),
     Question(
         "intake_elastic",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,16 @@ from ray.serve.schema import LoggingConfig
 
 from dispatcher.config.settings import Settings
 from serve_app.shells import Door, IntakeShell, SupervisorShell, VendorShell
+from serve_app.start_watch import Found
 
 ORDER = ("intake", "vendor-", "supervisor")
 """Order of stopping: first nothing new comes in, then what is in flight ends, last the one who plans."""
+
+PATIENCE_S = 10.0
+"""A replica that answers no health check for so long, three times in a row, is ended. Slow is not dead: with clients
+waiting outside, replicas that answered after 2 s were ended alive, and `up` with them. HAProxy passes by an intake
+replica that does not answer within a second, the supervisor gives a silent actor's work to others after two, and
+`up` ends a replica that was stopped (`cluster.local.frozen`)."""
 
 COMMON: dict[str, Any] = {
     "ray_actor_options": {"num_cpus": 0.01},  # 1 by default, which two cores cannot schedule
@@ -47,7 +54,7 @@ def _supervisor(data: dict[str, Any], runtime: dict[str, str]) -> serve.Applicat
         name="Supervisor",
         num_replicas=1,
         health_check_period_s=1.0,
-        health_check_timeout_s=2.0,
+        health_check_timeout_s=PATIENCE_S,
         graceful_shutdown_timeout_s=5.0,
     )(SupervisorShell)
     return deployment.bind(data, runtime)
@@ -60,7 +67,7 @@ def _intake(settings: Settings, data: dict[str, Any], runtime: dict[str, str]) -
         max_ongoing_requests=1000,
         max_queued_requests=1000,
         health_check_period_s=1.0,
-        health_check_timeout_s=2.0,
+        health_check_timeout_s=PATIENCE_S,
         graceful_shutdown_timeout_s=10.0,
         autoscaling_config=AutoscalingConfig(
             min_replicas=settings.intake.replicas_min,
@@ -70,6 +77,7 @@ def _intake(settings: Settings, data: dict[str, Any], runtime: dict[str, str]) -
             look_back_period_s=3.0,
             upscale_delay_s=1.0,
             downscale_delay_s=60.0,
+            policy=AutoscalingPolicy(policy_function="serve_app.autoscaling:intake_size"),
         ),
     )(serve.ingress(Door())(IntakeShell))
     return deployment.bind(data, runtime)
@@ -82,7 +90,7 @@ def _vendor(settings: Settings, data: dict[str, Any], name: str, runtime: dict[s
         **COMMON,
         name="Vendor",
         health_check_period_s=1.0,
-        health_check_timeout_s=3.0,
+        health_check_timeout_s=PATIENCE_S,
         graceful_shutdown_timeout_s=drain_s + 5.0,
         autoscaling_config=AutoscalingConfig(
             min_replicas=vendor.replicas_min,
@@ -120,6 +128,27 @@ def apply(
         if name not in wanted:
             serve.delete(name)
     return wanted
+
+
+def begin(settings: Settings, runtime: dict[str, str], names: Collection[str]) -> None:
+    """Run these applications, and wait for nothing: see `statuses`."""
+    targets = [
+        RunTarget(app, name=name, route_prefix="/" if name == "intake" else None)
+        for name, app in applications(settings, runtime).items()
+        if name in names
+    ]
+    serve.run_many(targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
+
+
+def statuses() -> dict[str, Found]:
+    """Return what Serve says of each application."""
+    found = {}
+    for name, app in serve.status().applications.items():
+        triggers = {deployment.status_trigger.value for deployment in app.deployments.values()}
+        word = (app.message or app.status.value).strip().splitlines()
+        given_up = app.status.value == "DEPLOY_FAILED" and "HEALTH_CHECK_FAILED" not in triggers
+        found[name] = Found(app.status.value == "RUNNING", given_up, word[-1][:200] if word else "")
+    return found
 
 
 def restore(settings: Settings, runtime: dict[str, str], running: dict[str, str], touched: Mapping[str, str]) -> None:

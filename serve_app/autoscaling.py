@@ -1,18 +1,51 @@
-"""The size of a vendor pool is decided in the plan; the actors repeat it, and this forwards it.
+"""How large Serve makes a pool. The policies run on the controller's own loop: they never block and import little.
 
-It runs on the Serve controller's own loop: it must never block, and imports nothing heavy.
+The plan decides the size of a vendor pool; its actors repeat it, and `forward` hands it on. Nobody plans intake:
+`intake_size` follows the requests that are open, as Serve would, but grows only where it helps.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+ROOM_CORES = 0.5
+"""An intake replica costs 3 s of a core to start, while checkouts wait for those at work."""
+
+OWN_CORE = 0.6
+"""Cores that a replica uses when its own loop is the limit, and not the store or the machine."""
 
 
 def forward(ctx: Any) -> tuple[int, dict[str, Any]]:
     """The largest wish of the running actors; hold when nobody reports: a crash must not scale a pool down."""
-    wishes = [_latest(value) for value in (ctx.aggregated_metrics or {}).get("replicas", {}).values()]
-    wanted = max((int(w) for w in wishes if w is not None), default=ctx.target_num_replicas)
-    return wanted, {}
+    wishes = _told(ctx, "replicas")
+    return max(map(int, wishes), default=ctx.target_num_replicas), {}
+
+
+def intake_size(ctx: Any) -> tuple[int, dict[str, Any]]:
+    """One replica more when requests pile up, the replicas' own cores are the limit, and a core is free; else hold.
+
+    Nothing grows before each vendor has had an actor: clients who waited for a start would make it last.
+    """
+    live, now = ctx.current_num_replicas, ctx.target_num_replicas
+    if not live:
+        return now, {}
+    wanted = math.ceil(ctx.total_num_requests / ctx.config.get_target_ongoing_requests())
+    if wanted <= now:
+        return wanted, {}
+    cpu, free = _told(ctx, "cpu"), _told(ctx, "free_cores")
+    if not cpu or not free:
+        return now, {}
+    helps = sum(cpu) / len(cpu) + max(_told(ctx, "waiting"), default=0.0) >= OWN_CORE
+    room = max(free) >= max(ROOM_CORES, sum(cpu) / len(cpu))
+    complete = min(_told(ctx, "start_complete"), default=0.0) > 0
+    return now + int(helps and room and complete and now <= live), {}
+
+
+def _told(ctx: Any, name: str) -> list[float]:
+    """The latest of what each running replica told under `name`."""
+    values = (_latest(value) for value in (ctx.aggregated_metrics or {}).get(name, {}).values())
+    return [value for value in values if value is not None]
 
 
 def _latest(value: Any) -> float | None:

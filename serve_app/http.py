@@ -17,6 +17,7 @@ from dispatcher.accept.intake import Accepted
 from dispatcher.errors import CallerError, UnavailableError
 from dispatcher.wire.json import parse_json
 from dispatcher.wire.responses import Problem
+from serve_app.body_deadline import read_within
 from serve_app.operations import operations
 
 Scope = MutableMapping[str, Any]
@@ -70,7 +71,7 @@ async def _post(actor: IntakeActor, scope: Scope, receive: Receive, send: Send, 
             raise UnavailableError("starting: the store was not read yet")
         limits = actor.settings.limits
         size_max = limits.batch_bytes_max if batch else limits.body_bytes_max
-        body = await asyncio.wait_for(_body(scope, receive, size_max), BODY_DEADLINE_S)
+        body = await read_within(_body(scope, receive, size_max), BODY_DEADLINE_S)
         parsed = parse_json(body, limits.json_depth_max)
         key = _header(scope, b"idempotency-key")
         if batch:

@@ -1,5 +1,9 @@
 """The Serve shells: each binds one plain actor to a replica's life. The only classes that know they run on Ray.
 
+The heavy imports are in `__init__`, not above: a new process must give way before it begins what costs the most. With
+`RAY_worker_niceness` at `DISPATCH_NICENESS` it has given way from its first instruction, and takes its rank when it
+has read all code, if it may: root may, and whoever has a limit of niceness 0 (systemd: `LimitNICE=+0`).
+
 Serve calls `__init__` → health checks → `__del__`. Only Serve's own stop calls `__del__`, which drains; a signal to a
 replica is a crash, and that is designed for.
 """
@@ -7,12 +11,12 @@ replica is a crash, and that is designed for.
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from actors.intake import IntakeActor
-from actors.supervisor import SupervisorActor
-from actors.vendor import VendorActor
-from serve_app.http import Asgi, Receive, Scope, Send, application
+from serve_app.priority import set_niceness
+
+if TYPE_CHECKING:
+    from serve_app.http import Asgi, Receive, Scope, Send
 
 DISPATCH_NICENESS = 10
 """Dispatch gives way to accepting: a checkout waits for intake, nobody waits for a courier within milliseconds."""
@@ -56,7 +60,9 @@ class VendorShell(_Shell):
         self, settings: dict[str, Any], vendor: str, runtime: dict[str, str], drain_s: float
     ) -> None:
         self.drain_s = drain_s
-        os.nice(DISPATCH_NICENESS)
+        set_niceness(DISPATCH_NICENESS)
+        from actors.vendor import VendorActor
+
         self._actor = VendorActor(settings, vendor, runtime, identity())
         await self._actor.start()
 
@@ -68,6 +74,9 @@ class SupervisorShell(_Shell):
     """The one supervisor."""
 
     async def __init__(self, settings: dict[str, Any], runtime: dict[str, str]) -> None:  # type: ignore[misc]
+        from actors.supervisor import SupervisorActor
+
+        set_niceness(0)
         self._actor = SupervisorActor(settings, runtime, identity())
         await self._actor.start()
 
@@ -105,6 +114,10 @@ class IntakeShell(_Shell):
     """One replica of the front door."""
 
     async def __init__(self, settings: dict[str, Any], runtime: dict[str, str]) -> None:  # type: ignore[misc]
+        from actors.intake import IntakeActor
+        from serve_app.http import application
+
+        set_niceness(0)
         self._actor = IntakeActor(settings, runtime, identity())
         Door._application = application(self._actor)
         await self._actor.start()

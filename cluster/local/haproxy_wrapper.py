@@ -248,6 +248,8 @@ def rewritten(path: str) -> tuple[str, str | None]:
 def main(arguments: list[str]) -> int:
     """The exit code. Becomes haproxy where there is nothing to stay for: no configuration, or no admin socket in it."""
     binary, arguments = arguments[0], arguments[1:]
+    with contextlib.suppress(OSError):  # it inherits that of a process that starts; every accept goes through it
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
     die_with_parent(signal.SIGTERM)
     admin = None
     files = []

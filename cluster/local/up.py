@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from importlib import resources
@@ -25,19 +24,28 @@ import click
 
 from actors.proof import load_proven, secrets_digest
 from cluster.local import ray_settings, redis_checks
+from cluster.local.frozen import STOPPED_S, Frozen, stopped
 from cluster.local.redis_server import RedisServer
-from cluster.local.state import State, free_port, give_way, reap
+from cluster.local.state import State, free_port, give_way, processes_of, reap
 from dispatcher.adapters.api_keys import ApiKeys
 from dispatcher.config.secret_references import resolve
 from dispatcher.config.settings import Settings
 from dispatcher.errors import ConfigError
+from serve_app.start_watch import SAY_EVERY_S, StartWatch
 
-READY_S = 120.0
+READY_S = 600.0
+"""A start with clients waiting, on a machine that others use too, is slow and no failure. It says what it waits for."""
+
+TRIES_MAX = 20
+"""Errors of Ray's in a row, a second apart, after which a start ends: a controller that died is back within seconds."""
+
 HOUSEKEEPERS = ("ray::ServeController", "ray::ProxyActor", "DashboardAgent", "RuntimeEnvAgent")
 """They compute for 20 ms at a time, twice a second, on cores that accepts wait for. Serve sets no niceness by actor.
 Not the HAProxyManager: every haproxy that it starts at a reload would inherit the niceness, and keep it."""
 HOUSEKEEPING_NICENESS = 15
 HOUSEKEEPING_S = 30.0
+
+LISTED_S = 10.0
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -70,6 +78,8 @@ class Up:
         self._digest_key = os.urandom(32)
         self._runtime: dict[str, str] = {}
         self._wanted: list[int] = []
+        self._frozen, self._replicas = Frozen(), set[int]()
+        self._looked_s = self._listed_s = 0.0
         self._url = f"http://{'127.0.0.1' if options.host in ('0.0.0.0', '::') else options.host}:{options.port}"
 
     def run(self) -> None:
@@ -82,7 +92,7 @@ class Up:
             settings = self._start_parts()
             self._start_ray()
             self._catch_signals()
-            self._apply(settings)
+            self._start_applications(settings)
             self._await_ready()
             self._announce(time.monotonic() - began)
             self._serve()
@@ -181,15 +191,51 @@ class Up:
         self._running = apply(settings, self._runtime, self._running, secrets)
         self._settings = settings
 
+    def _start_applications(self, settings: Settings) -> None:
+        """Run all, and go on until all run, whichever dies or is slow meanwhile; ConfigError when one cannot start."""
+        from serve_app.applications import begin, fingerprints, statuses
+
+        wanted = fingerprints(settings, self._runtime, secrets_digest(settings, self._digest_key))
+        watch, missing, failures = StartWatch(sorted(wanted)), set(wanted), 0
+        while not self._stopping():
+            try:
+                if missing:
+                    begin(settings, self._runtime, missing)
+                    self._running, self._settings, missing = wanted, settings, set()
+                step = watch.look(statuses(), time.monotonic())
+                failures = 0
+            except Exception as error:  # the controller died, or was too slow to answer: it comes back
+                failures += 1
+                if failures >= TRIES_MAX:
+                    raise ConfigError(f"Ray Serve does not answer: {_sentence(error)}") from error
+                click.echo(f"start: {_sentence(error)}; again in 1 s", err=True)
+                time.sleep(1.0)
+                continue
+            if step is None:
+                return
+            if step.end:
+                raise ConfigError(step.end)
+            if step.say:
+                click.echo(step.say, err=True)
+            missing = set(step.again)
+            self._mend(time.monotonic())
+            time.sleep(0.1)
+
     def _await_ready(self) -> None:
-        until = time.monotonic() + READY_S
-        while time.monotonic() < until and not self._stopping():
-            with (
-                contextlib.suppress(urllib.error.URLError, OSError),
-                urllib.request.urlopen(f"{self._url}/readyz", timeout=2) as answer,
-            ):
-                if answer.status == 200:
-                    return
+        began_s = said_s = time.monotonic()
+        while (now_s := time.monotonic()) < began_s + READY_S and not self._stopping():
+            word = "no answer"
+            try:
+                with urllib.request.urlopen(f"{self._url}/readyz", timeout=2) as answer:
+                    if answer.status == 200:
+                        return
+                    word = str(answer.status)
+            except OSError as error:
+                word = _sentence(error)
+            if now_s - said_s >= SAY_EVERY_S:
+                said_s = now_s
+                click.echo(f"not ready yet: {word}", err=True)
+            self._mend(now_s)
             time.sleep(0.1)
         if not self._stopping():
             raise ConfigError(f"not ready within {READY_S:g} s; logs are in {self._state.runtime_dir() / 'ray'}")
@@ -217,8 +263,27 @@ class Up:
             if signal.SIGHUP in self._wanted:
                 self._wanted.clear()
                 self._reload()
-            self._mend_redis(time.monotonic())
+            self._mend(time.monotonic())
             time.sleep(0.1)
+
+    def _mend(self, now_s: float) -> None:
+        self._mend_redis(now_s)
+        self._end_frozen(now_s)
+
+    def _end_frozen(self, now_s: float) -> None:
+        """End replicas that are stopped, looked at once a second: Serve is too patient to see soon that they are."""
+        if now_s - self._looked_s < 1.0:
+            return
+        self._looked_s = now_s
+        if now_s - self._listed_s >= LISTED_S:  # to list them reads the environment of every process
+            self._listed_s = now_s
+            found = processes_of(self._state.marker)
+            self._replicas = {pid for pid, command in found.items() if "ray::ServeReplica:" in command}
+        for pid in self._frozen.look(stopped(self._replicas), now_s):
+            self._replicas.discard(pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                click.echo(f"replica {pid} was stopped for {STOPPED_S:g} s; ended, Serve starts another", err=True)
 
     def _mend_redis(self, now_s: float) -> None:
         """Start one that died again; one that cannot start (disk full, file torn) is tried again ever less often.

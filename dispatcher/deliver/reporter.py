@@ -34,10 +34,13 @@ class Reporter:
         period_s: float,
         version: str,
         before: Callable[[], None] = lambda: None,
+        told_cores: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
+        """`told_cores` gives `cpu`, `waiting` and `free_cores` of the report, where they are measured."""
         self._courier, self._control, self._clock, self._metrics = courier, control, clock, metrics
         self._memory, self._identity, self._version = memory, identity, version
         self._changed, self._period_s, self._before = changed, period_s, before
+        self._told_cores = told_cores
         self._reason = ""  # of the breaker's last change
 
     async def run(self) -> None:
@@ -63,7 +66,11 @@ class Reporter:
         now_s = self._clock.now_s()
         metrics = breaker.metrics(int(now_s * 1e9))
         calls_per_s, latency_s = courier.delivery.throughput.read(now_s)
+        cores = self._told_cores()
         return Report(
+            cpu=cores.get("cpu"),
+            waiting=cores.get("waiting", 0.0),
+            free_cores=cores.get("free_cores"),
             incarnation=courier.me,
             vendor=courier.vendor.name,
             epoch=courier.plan.epoch,

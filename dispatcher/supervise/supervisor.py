@@ -31,6 +31,9 @@ FORGET_S = 600.0
 ECHOES_MISSED_MAX = 8
 """Of my own beats that the store has taken, two seconds' worth: then it is not me that is deaf but my subscription."""
 
+CORES_HOLD_S = 5.0
+"""A process that has told for so long nothing of its node's cores is not asked for any more."""
+
 SETTLING_S = 1.5
 """After taking office: time for every actor to report three times, before states are inferred from who is missing."""
 
@@ -61,6 +64,7 @@ class Supervisor:
         self._reports: dict[str, Report] = {}
         self._totals = Totals()
         self._told_s: dict[str, float] = {}  # process → when it last sent its metrics
+        self._cores: dict[str, tuple[str, float, float]] = {}  # process → its node, free cores there, when it said so
         self._term = 0
         self.plan = Plan()
         self._doubtful = 0  # epoch of the last publication that was not answered: in force now, or later, or never
@@ -124,6 +128,8 @@ class Supervisor:
         if "metrics" in heard.body:
             self._totals.hear(process, heard.body["metrics"])
             self._told_s[process] = self._clock.now_s()
+        if isinstance(heard.body.get("free_cores"), (int, float)):
+            self._cores[process] = heard.body.get("node", ""), float(heard.body["free_cores"]), self._clock.now_s()
         if "incarnation" in heard.body:
             report = Report.from_dict(heard.body)
             before = self._reports.get(report.incarnation)
@@ -228,6 +234,7 @@ class Supervisor:
             set(self._live),
             self._intensity.quarantined(self._clock.now_s()),
             self._me,
+            self._free_cores(),
         )
         if plan.same_assignment(self.plan) and self._doubtful <= self.plan.epoch and not self._plan_lost:
             return
@@ -241,6 +248,15 @@ class Supervisor:
             raise
         self.plan, self._plan_lost = plan, False
         logger().info("plan_published", epoch=plan.epoch, reason=plan.reason)
+
+    def _free_cores(self) -> dict[str, float]:
+        """Return the free cores of each node, by the most careful of those that told lately."""
+        before_s = self._clock.now_s() - CORES_HOLD_S
+        self._cores = {process: told for process, told in self._cores.items() if told[2] >= before_s}
+        found: dict[str, float] = {}
+        for node, free, _ in self._cores.values():
+            found[node] = min(free, found.get(node, free))
+        return found
 
     def _absent(self) -> set[str]:
         """Vendors with an actor earlier in this term and none now. Before that nobody is missed: they are starting."""

@@ -21,6 +21,11 @@ def changes(previous: Plan, plan: Plan) -> list[str]:
     found += [f"{name} removed" for name in previous.vendors if name not in plan.vendors]
     found += [f"{box} held: {why}" for box, why in plan.held.items() if previous.held.get(box) != why]
     found += [f"{box} no longer held" for box in previous.held if box not in plan.held]
+    if plan.full != previous.full:
+        if plan.full:
+            found.append(f"machine full: no free core for more actors of {', '.join(plan.full)}")
+        else:
+            found.append("machine no longer full")
     if plan.unreached != previous.unreached:
         if plan.unreached:
             found.append(f"own network suspected: {', '.join(plan.unreached)} fail before they are reached")

@@ -22,6 +22,7 @@ Rules:
 12. When more than half of all vendors, at least two, are down without having been reached, the plan says that our own
     network is suspect. It holds nothing back for that: breakers leave such vendors their probes, and a vendor that is
     reached all the same goes on draining.
+13. A pool grows only where its actors are the limit and a core is free for another one (`room`).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from dataclasses import replace
 from dispatcher.core.breaker.refusals import RECIPIENTS_MIN
 from dispatcher.core.plan.changes import changes
 from dispatcher.core.plan.dwell import decide_turns
+from dispatcher.core.plan.room import FULL_MS, Pool, Sizes, allot, count_starting
 from dispatcher.core.plan.sharing import Share, divide
 from dispatcher.core.plan.sizing import pool_size
 from dispatcher.core.plan.values import (
@@ -61,12 +63,14 @@ def decide(
     live: Collection[str] = (),
     quarantined: Collection[str] = (),
     office: str = "",
+    free_cores: Mapping[str, float] | None = None,
 ) -> Plan:
     """The next plan.
 
     `reports`: the latest of each live incarnation; `mailboxes`: each existing one and its depth; `absent`: vendors that
     had an actor and have none now; `live`: incarnations that are not dead, also those that have not reported yet;
-    `quarantined`: vendors whose actors die too often; `office`: of the supervisor that decides.
+    `quarantined`: vendors whose actors die too often; `office`: of the supervisor that decides;
+    `free_cores`: of each node, None where nobody measures them.
     """
     overrides = {name: word for name, word in overrides.items() if word.holds(now_ms)}
     by_vendor: dict[str, list[Report]] = {}
@@ -96,20 +100,24 @@ def decide(
             held[mailbox] = "vendor removed, no healthy vendor left"
         else:
             held[mailbox] = f"{states[mailbox]}, no healthy fallback"
+    sizes = _sizes(config, states, drains, by_vendor, mailboxes, previous, now_ms, free_cores or {})
     turns = decide_turns(healthy, config.vendors, config.chains, previous.vendors, overrides, now_ms, config.dwell_ms)
     vendors = {
-        name: _vendor_plan(name, config, states[name], drains, by_vendor.get(name, []), overrides.get(name), mailboxes)
+        name: _vendor_plan(name, config, states[name], drains, by_vendor.get(name, []), overrides.get(name))
         for name in config.vendors
     }
     vendors = {
         name: replace(
             entry,
             **turns[name]._asdict(),
+            replicas=sizes.actors[name],
+            sized_ms=_sized_ms(sizes.actors[name], previous.vendors.get(name), now_ms),
             shares=_shares(config.vendors[name], by_vendor.get(name, []), previous, live, office),
         )
         for name, entry in vendors.items()
     }
-    plan = Plan(previous.epoch + 1, now_ms, vendors, held, unreached=_unreached(states, by_vendor), office=office)
+    unreached = _unreached(states, by_vendor)
+    plan = Plan(previous.epoch + 1, now_ms, vendors, held, unreached=unreached, office=office, full=sizes.full)
     return replace(plan, reason="; ".join(changes(previous, plan)))
 
 
@@ -179,9 +187,7 @@ def _vendor_plan(
     drains: Mapping[str, list[str]],
     reports: list[Report],
     override: Override | None,
-    mailboxes: Mapping[str, int],
 ) -> VendorPlan:
-    vendor = config.vendors[name]
     mine = sorted(drains[name], key=lambda mailbox: (mailbox != name, mailbox))
     prober = None
     if state == HALF_OPEN:
@@ -189,14 +195,12 @@ def _vendor_plan(
         prober = probing[0] if probing else None
         took_over = [other for other, boxes in drains.items() if name in boxes]
         mine = list(dict.fromkeys([name, *took_over, *mine]))
-    backlog = sum(mailboxes.get(mailbox, 0) for mailbox in mine) if state == CLOSED else 0
     return VendorPlan(
         name=name,
         state=state,
         takes_new=state == CLOSED,
         drains=tuple(mine),
         prober=prober,
-        replicas=_pool_size(vendor, state, backlog, reports),
         override=override.state if override else None,
         reason=override.why if override else next((r.reason for r in reports if r.reason), ""),
     )
@@ -223,6 +227,53 @@ def _ahead(report: Report, previous: Plan, office: str) -> bool:
     if report.office in ("", office):
         return False
     return report.epoch > previous.epoch or (report.epoch == previous.epoch and report.office != previous.office)
+
+
+def _sizes(
+    config: PlanConfig,
+    states: Mapping[str, str],
+    drains: Mapping[str, list[str]],
+    by_vendor: Mapping[str, list[Report]],
+    mailboxes: Mapping[str, int],
+    previous: Plan,
+    now_ms: int,
+    free_cores: Mapping[str, float],
+) -> Sizes:
+    pools = [
+        _pool(
+            vendor,
+            states[name],
+            sum(mailboxes.get(mailbox, 0) for mailbox in drains[name]),
+            by_vendor.get(name, []),
+            previous.vendors.get(name),
+        )
+        for name, vendor in config.vendors.items()
+    ]
+    sized_ms = {name: entry.sized_ms for name, entry in previous.vendors.items()}
+    found = allot(pools, free_cores, count_starting(pools, sized_ms, now_ms), previous.full)
+    if now_ms - previous.at_ms < FULL_MS:
+        still = {*previous.full, *found.full} & config.vendors.keys()
+        return found._replace(full=tuple(sorted(still)))
+    return found
+
+
+def _pool(vendor: VendorConfig, state: str, backlog: int, reports: list[Report], before: VendorPlan | None) -> Pool:
+    calls = max(sum(r.in_flight for r in reports), sum(r.calls_per_s * r.latency_s for r in reports))
+    return Pool(
+        vendor.name,
+        wanted=_pool_size(vendor, state, backlog, reports),
+        live=len(reports),
+        least=vendor.replicas_min,
+        planned=0 if before is None else before.replicas,
+        in_flight=calls,
+        concurrency=vendor.concurrency_max,
+        cpu=[r.cpu for r in reports if r.cpu is not None],
+        waiting=[r.waiting for r in reports if r.cpu is not None],
+    )
+
+
+def _sized_ms(replicas: int, before: VendorPlan | None, now_ms: int) -> int:
+    return now_ms if before is None or before.replicas != replicas else before.sized_ms
 
 
 def _pool_size(vendor: VendorConfig, state: str, backlog: int, reports: list[Report]) -> int:

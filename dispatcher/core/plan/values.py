@@ -59,6 +59,12 @@ class Report:
     epoch: int = 0
     office: str = ""
     """Epoch and office of the plan it works by."""
+    cpu: float | None = None
+    """Cores that its process used in the last second; None: not measured."""
+    waiting: float = 0.0
+    """Seconds a second that it was ready to run and had no core."""
+    free_cores: float | None = None
+    """Cores of its node that nobody used in the last seconds; None: not measured."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -133,12 +139,15 @@ class VendorPlan:
     switched_ms: int = 0
     unsteady: bool = False
     """See `core.plan.dwell`: when it last began or ceased to take new work, and whether it comes and goes."""
+    sized_ms: int = 0
+    """When `replicas` last changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The assignment in force. `held` maps each mailbox without a drainer to its reason.
 
+    `full`: the vendors whose pools would grow and find no free core.
     `unreached`: the vendors that make our own network suspect; empty when it is not. `office`: a random name of the
     supervisor's term. A store that was emptied or went back counts terms and epochs again, names never.
     """
@@ -150,6 +159,7 @@ class Plan:
     reason: str = ""
     unreached: tuple[str, ...] = ()
     office: str = ""
+    full: tuple[str, ...] = ()
 
     def replaces(self, held: Plan, asked_with: Plan | None = None) -> bool:
         """Is this the plan to work by for one who holds `held`? `asked_with`: what he held when he asked the store for
@@ -182,7 +192,9 @@ class Plan:
         return entry is not None and entry.state == HALF_OPEN
 
     def same_assignment(self, other: Plan) -> bool:
-        return (self.vendors, self.held, self.unreached) == (other.vendors, other.held, other.unreached)
+        return (self.vendors, self.held, self.unreached, self.full) == (
+            *(other.vendors, other.held, other.unreached, other.full),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -193,9 +205,9 @@ class Plan:
             name: VendorPlan(**_known(VendorPlan, {**entry, **_drains_and_shares(entry)}))
             for name, entry in data["vendors"].items()
         }
-        unreached = tuple(data.get("unreached", ()))
+        unreached, full = tuple(data.get("unreached", ())), tuple(data.get("full", ()))
         reason, office = data.get("reason", ""), data.get("office", "")
-        return cls(data["epoch"], data["at_ms"], vendors, dict(data["held"]), reason, unreached, office)
+        return cls(data["epoch"], data["at_ms"], vendors, dict(data["held"]), reason, unreached, office, full)
 
 
 def _drains_and_shares(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cluster.local.up import Options, Up
 from dispatcher.config.settings import Settings, parse_settings
 from dispatcher.errors import ConfigError
+from serve_app.start_watch import Found
 
 
 class Redis:
@@ -146,3 +148,56 @@ def test_a_wrong_file_is_found_before_anything_is_touched(tmp_path: Path) -> Non
         with pytest.raises(ConfigError, match=r"vendors\.a\.options\.host: is needed|--redis-url: must begin"):
             Up(options).run()
     assert not (tmp_path / "state").exists()
+
+
+class Starting:
+    """Stands for `serve_app.applications` at a start: `turns` are what it says at each look, or an error it raises."""
+
+    def __init__(self, *turns: dict[str, Found] | Exception) -> None:
+        self.turns, self.begun = list(turns), list[set[str]]()
+
+    def fingerprints(self, settings: object, runtime: object, secrets: object) -> dict[str, str]:
+        return {"vendor-a": "1", "intake": "2"}
+
+    def begin(self, settings: object, runtime: object, names: set[str]) -> None:
+        self.begun.append(set(names))
+
+    def statuses(self) -> dict[str, Found]:
+        found = self.turns.pop(0) if len(self.turns) > 1 else self.turns[0]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *turns: dict[str, Found] | Exception) -> tuple[Up, Any]:
+    fake, up = Starting(*turns), Up(Options(tmp_path))
+    monkeypatch.setitem(sys.modules, "serve_app.applications", fake)  # type: ignore[arg-type]
+    monkeypatch.setattr("cluster.local.up.time.sleep", lambda seconds: None)
+    up._start_applications(parse_settings({}))
+    return up, fake
+
+
+UP, SLOW, GONE = Found(True), Found(False, word="failed its health check"), Found(False, True, "no such file")
+
+
+def test_a_start_goes_on_whoever_dies_or_is_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What runs is left alone; an error of Ray's is said and passes; what Serve gave up is run again, and only that."""
+    up, fake = started(
+        *(tmp_path, monkeypatch),
+        *({"vendor-a": UP, "intake": SLOW}, RuntimeError("the controller died"), {"vendor-a": UP, "intake": GONE}),
+        {"vendor-a": UP, "intake": UP},
+    )
+    assert fake.begun == [{"vendor-a", "intake"}, {"intake"}]
+    assert up._running == {"vendor-a": "1", "intake": "2"}
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["start: RuntimeError; the controller died; again in 1 s", "still starting: intake (no such file)"]
+
+
+def test_a_start_ends_for_what_cannot_mend_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one sentence."""
+    with pytest.raises(ConfigError, match=r"^intake did not start in 3 runs: no such file$"):
+        started(tmp_path, monkeypatch, {"vendor-a": UP, "intake": GONE})
+    with pytest.raises(ConfigError, match=r"^Ray Serve does not answer: RuntimeError; gone$"):
+        started(tmp_path, monkeypatch, RuntimeError("gone"))

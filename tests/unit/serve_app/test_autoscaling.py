@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serve_app.autoscaling import forward
+from serve_app.autoscaling import forward, intake_size
 
 
 def context(metrics: Any, now: int = 3) -> Any:
@@ -36,3 +36,40 @@ def series(*values: float) -> list[Any]:
 def test_the_wish_is_forwarded_and_silence_holds(metrics: Any, expected: int) -> None:
     """A crash of those who report must not scale a pool down."""
     assert forward(context(metrics)) == (expected, {})
+
+
+def intake(requests: float, now: int = 2, live: int = 2, **told: float) -> Any:
+    """Two replicas with ten requests each as their aim; each tells the same."""
+    metrics = {name: {"r1": value, "r2": value} for name, value in (BUSY | told).items()}
+    config = SimpleNamespace(get_target_ongoing_requests=lambda: 10.0)
+    return SimpleNamespace(
+        aggregated_metrics=metrics,
+        target_num_replicas=now,
+        current_num_replicas=live,
+        total_num_requests=requests,
+        config=config,
+    )
+
+
+BUSY = {"cpu": 0.8, "waiting": 0.0, "free_cores": 1.0, "start_complete": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("ctx", "expected"),
+    [
+        pytest.param(intake(90), 3, id="one more at a time"),
+        pytest.param(intake(90, now=3), 3, id="one is on its way"),
+        pytest.param(intake(90, free_cores=0.2), 2, id="the machine is full"),
+        pytest.param(intake(90, cpu=0.1), 2, id="they wait for the store"),
+        pytest.param(intake(90, cpu=0.2, waiting=0.9, free_cores=0.0), 2, id="they wait for a core"),
+        pytest.param(intake(900, start_complete=0.0), 2, id="clients wait for a start"),
+        pytest.param(intake(4, now=3, live=3), 1, id="idle"),
+        pytest.param(intake(0, live=0), 2, id="all are away"),
+        pytest.param(
+            SimpleNamespace(**{**vars(intake(90)), "aggregated_metrics": None}), 2, id="nobody has told anything"
+        ),
+    ],
+)
+def test_intake_grows_where_it_helps(ctx: Any, expected: int) -> None:
+    """Open requests alone are no reason: on a full machine they would start what makes more of them wait."""
+    assert intake_size(ctx) == (expected, {})

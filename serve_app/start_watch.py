@@ -1,0 +1,57 @@
+"""What a start does about an application that is not there yet: wait, run it again, or end.
+
+A replica that died or was slow is replaced by Serve; that only takes time. An application whose replicas could not
+start is given up by Serve, so it is run again. After `RUNS_MAX` runs, each of several replicas, it cannot mend itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+RUNS_MAX = 3
+SAY_EVERY_S = 10.0
+
+
+class Found(NamedTuple):
+    """What Serve says of an application. `given_up`: its replicas could not start, and Serve tries no more."""
+
+    runs: bool
+    given_up: bool = False
+    word: str = ""
+
+
+class Step(NamedTuple):
+    """Run these again; say this; end with this sentence."""
+
+    again: tuple[str, ...] = ()
+    say: str = ""
+    end: str = ""
+
+
+@dataclass
+class StartWatch:
+    """One start of `names`."""
+
+    names: Iterable[str]
+    runs: dict[str, int] = field(default_factory=dict)
+    _said_s: float | None = None
+
+    def look(self, found: Mapping[str, Found], now_s: float) -> Step | None:
+        """Return the next step; None when everything runs."""
+        missing = [name for name in self.names if not found.get(name, Found(False)).runs]
+        if not missing:
+            return None
+        again = [name for name in missing if name in found and found[name].given_up]
+        for name in again:
+            self.runs[name] = self.runs.get(name, 1) + 1
+            if self.runs[name] > RUNS_MAX:
+                return Step(end=f"{name} did not start in {RUNS_MAX} runs: {found[name].word}")
+        if self._said_s is None:
+            self._said_s = now_s
+        if not again and now_s - self._said_s < SAY_EVERY_S:
+            return Step()
+        self._said_s = now_s
+        words = [f"{name} ({found[name].word})" if name in found and found[name].word else name for name in missing]
+        return Step(tuple(again), f"still starting: {', '.join(words)}")

@@ -1,0 +1,18 @@
+"""How a load step is read: from the due time, and what was not accepted at its only try counts as 15 s."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.load_step import REFUSED_MS, figures, waited_ms
+from cluster.rehearsal.load import Posted
+
+
+def test_a_refusal_counts_as_fifteen_seconds() -> None:
+    """Else a service that refuses would look fast."""
+    step = [Posted(f"N{n}", due_s=float(n), accepted_s=n + 0.01 if n != 7 else None) for n in range(10)]
+    assert waited_ms(step)[6:8] == [pytest.approx(10.0), REFUSED_MS]
+    found = figures(step[:5], step)
+    assert found["before_p99_ms"] == pytest.approx(10.0)
+    assert found["step_p99_ms"] == found["second_half_p99_ms"] == REFUSED_MS
+    assert found["first_try"] == 0.9
