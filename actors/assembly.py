@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dispatcher.adapters.vendors import provider
 from dispatcher.config.settings import BreakerSettings, CourierSettings, Settings, VendorSettings
 from dispatcher.core.breaker.breaker import BreakerConfig
 from dispatcher.core.life.retry import RetryPolicy
@@ -14,7 +15,7 @@ def courier_limits(v: VendorSettings, c: CourierSettings) -> CourierLimits:
         timeout_s=v.timeout_s,
         rate_per_s=v.rate_per_s,
         concurrency_min=v.concurrency_min,
-        concurrency_max=v.concurrency_max,
+        concurrency_max=provider(v.adapter).calls_at_once(v.concurrency_max),
         half_open_calls=v.breaker.half_open_calls,
         settle_interval_s=c.settle_interval_ms / 1000,
         settle_stall_s=c.settle_stall_s,

@@ -68,6 +68,20 @@ WRONG = [
     ("smtp", {"host": "mail example.com"}, "host: must be a host name or an IP address"),
     ("smtp", {"password": None}, "password: is needed, username is there"),
     ("smtp", {"username": None}, "username: is needed, password is there"),
+    ("smtp", {"tls": "ssl"}, "tls: "),
+    ("smtp", {"tls": "implicit", "starttls": True}, "starttls: must be left out, tls says implicit"),
+    ("smtp", {"ca_file": "/nowhere.pem"}, "ca_file: must be a file of certificates"),
+    ("smtp", {"ca_file": __file__}, "ca_file: must be a file"),
+    ("smtp", {"helo_name": "localhost"}, "helo_name: must be a name by which others know this host"),
+    ("smtp", {"helo_name": "a b"}, "helo_name: must be a host name"),
+    ("smtp", {"reply_to": "help"}, "reply_to: must be one e-mail address"),
+    ("smtp", {"headers": {"bCC": "hid@x.org"}}, "headers: must not set bCC"),
+    ("smtp", {"headers": {"Content-Type": "text/hid"}}, "headers: must not set Content-Type"),
+    ("smtp", {"headers": {"X-A": "hid\r\nBcc: e@x.org"}}, "headers: must give X-A a text without a line end"),
+    ("smtp", {"headers": {"X A": "hid"}}, "headers: must name each header"),
+    ("smtp", {"headers": {"X-A": "hid", "x-a": "hid"}}, "headers: must name each header once"),
+    ("smtp", {"list_unsubscribe": "http://example.com"}, "list_unsubscribe: must be one address"),
+    ("smtp", {"list_unsubscribe": "https://example.com/{to}"}, "list_unsubscribe: must be one address"),
 ]
 
 
