@@ -215,7 +215,8 @@ class Delivery:
             rendered = compiled.render(n.data, n.locale)
             text, subject, html = rendered.text, rendered.subject, rendered.html
         receipt = None if self._links is None else self._links.link(self._vendor.name, n.id)
-        return Message(n.id, key, n.channel, n.to, text, subject, html, receipt)
+        left_s = (n.expires_ms - self._time.now_ms()) / 1000
+        return Message(n.id, key, n.channel, n.to, text, subject, html, receipt, left_s)
 
     def _put_off(self, n: Notification) -> Decision:
         return Retry(1000 + int(1000 * self._chance()), n.trail, None, n.attempts)
