@@ -17,6 +17,7 @@ def courier_limits(v: VendorSettings, c: CourierSettings) -> CourierLimits:
         concurrency_min=v.concurrency_min,
         concurrency_max=provider(v.adapter).calls_at_once(v.concurrency_max),
         half_open_calls=v.breaker.half_open_calls,
+        segments_max=v.segments_max,
         settle_interval_s=c.settle_interval_ms / 1000,
         settle_stall_s=c.settle_stall_s,
         claim_block_ms=c.claim_block_ms,

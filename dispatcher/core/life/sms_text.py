@@ -12,6 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+SEGMENTS_MAX = 10
+"""The default limit: 1,530 characters of GSM, or 670 of UCS-2. Twilio refuses more than 1,600 characters."""
+
 BASIC = frozenset(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
@@ -40,15 +43,10 @@ def measure(text: str) -> SmsSize:
     return SmsSize("ucs2", _segments((2 if ord(character) > 0xFFFF else 1 for character in text), 70, 67))
 
 
-def refuse(text: str) -> str | None:
-    """Return the rule that `text` breaks as an SMS, or None."""
+def refuse_sms(text: str, segments_max: int) -> str | None:
+    """Return the rule that `text` breaks as an SMS of at most `segments_max` segments, or None."""
     if _FORBIDDEN.search(text):
-        return "must not hold control characters or bidirectional overrides"
-    return None
-
-
-def refuse_length(text: str, segments_max: int) -> str | None:
-    """Return the rule that `text` breaks when it costs more than `segments_max` segments, or None."""
+        return "must not hold control characters or bidirectional overrides, being an SMS"
     size = measure(text)
     if size.segments <= segments_max:
         return None
