@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test chaos sim check up bench bench-quick docs clean
+.PHONY: help setup demo test test-peers chaos sim check up bench bench-quick docs clean
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
@@ -23,6 +23,10 @@ up: $(READY) ## start everything with the sandbox vendors and leave it running
 
 test: $(READY) ## all tests but the long ones of chaos, in four workers: unit, properties, simulation, contract, serve
 	$(BIN)/python -m pytest -n 4
+
+test-peers: $(READY) ## what leaves the process, judged by published descriptions; fetches them with pip and npm
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[peers-check]'
+	$(BIN)/python -m pytest -m peers tests/peers
 
 chaos: $(READY) ## the faults of docs/faults.md that need processes, Redis or vendors of their own, some 20 minutes
 	$(BIN)/python -m pytest -m chaos tests/chaos

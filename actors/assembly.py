@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from actors.runtime import receipt_links
+from dispatcher.adapters.vendors import provider
 from dispatcher.config.settings import BreakerSettings, CourierSettings, Settings, VendorSettings, read_rules
 from dispatcher.core.breaker.breaker import Breaker
 from dispatcher.core.breaker.config import BreakerConfig
@@ -45,8 +46,9 @@ def courier_limits(v: VendorSettings, c: CourierSettings) -> CourierLimits:
         timeout_s=v.timeout_s,
         rate_per_s=v.rate_per_s,
         concurrency_min=v.concurrency_min,
-        concurrency_max=v.concurrency_max,
+        concurrency_max=provider(v.adapter).calls_at_once(v.concurrency_max),
         half_open_calls=v.breaker.half_open_calls,
+        segments_max=v.segments_max,
         settle_interval_s=c.settle_interval_ms / 1000,
         settle_stall_s=c.settle_stall_s,
         claim_block_ms=c.claim_block_ms,

@@ -10,6 +10,7 @@ from actors.runtime import Tasks, open_redis
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.run_queue import RunQueue
 from dispatcher.adapters.system_clock import SystemClock
+from dispatcher.adapters.vendors import provider
 from dispatcher.config.settings import Settings, parse_settings
 from dispatcher.core.plan.values import PlanConfig, VendorConfig
 from dispatcher.supervise.supervisor import Supervisor
@@ -25,7 +26,7 @@ def plan_config(settings: Settings) -> PlanConfig:
             v.rate_per_s,
             v.replicas_min,
             v.replicas_max,
-            v.concurrency_max,
+            provider(v.adapter).calls_at_once(v.concurrency_max),
             v.breaker.min_calls,
             v.breaker.failure_rate,
         )

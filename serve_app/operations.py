@@ -17,6 +17,7 @@ from actors.runtime import VERSION
 from dispatcher.accept.intake import trigger_id
 from dispatcher.adapters.vendors.receipts import read_receipts
 from dispatcher.core.life.notification import DeadLetter, DeadLetterFilter, NotificationView, TriggerView
+from dispatcher.core.life.sms_text import measure
 from dispatcher.core.plan.values import Override
 from dispatcher.errors import CallerError, TemplateError, UnavailableError
 from dispatcher.templates.compile import compile_template
@@ -291,7 +292,8 @@ def _templates(app: FastAPI, actor: IntakeActor) -> None:
             rendered = compile_template(await source_of(name, body.version)).render(body.data, body.locale)
         except TemplateError as error:
             raise CallerError("data", str(error)) from None
-        return {"subject": rendered.subject, "text": rendered.text, "html": rendered.html}
+        shown = {"subject": rendered.subject, "text": rendered.text, "html": rendered.html}
+        return shown if rendered.subject is not None else {**shown, "sms": asdict(measure(rendered.text))}
 
 
 def _probes(app: FastAPI, actor: IntakeActor) -> None:

@@ -25,6 +25,7 @@ from dispatcher.core.accepting.quiet_hours import after_quiet, zone
 from dispatcher.core.accepting.routing import choose_chain
 from dispatcher.core.life.decide import decide_mailbox
 from dispatcher.core.life.notification import Lane, NewNotification, NewTrigger, State, TriggerView, notification_id
+from dispatcher.core.life.sms_text import refuse_sms
 from dispatcher.core.plan.values import Plan
 from dispatcher.errors import CallerError, UnavailableError
 from dispatcher.ports import Clock, Store
@@ -190,7 +191,10 @@ class Intake:
         event = self._settings.events.get(request.event)
         drafts = expand(request, self._settings.events, self._templates.latest)
         priority = request.priority or (event.priority if event else "normal")
-        notifications = tuple(self._route(tenant, request, draft, priority) for draft in drafts)
+        notifications = tuple(
+            self._route(tenant, request, draft, priority, f"notifications.{index}")
+            for index, draft in enumerate(drafts)
+        )
         self._check_headroom(notifications, priority)
         expires_s = request.expires_in_s or (event.expires_in_s if event else 86_400)
         send_at_ms = _send_at_ms(request, event.quiet_hours if event else None, priority, now_ms)
@@ -211,13 +215,19 @@ class Intake:
             idempotency_key=key,
         )
 
-    def _route(self, tenant: str, request: TriggerRequest, draft: Draft, priority: str) -> NewNotification:
+    def _route(self, tenant: str, request: TriggerRequest, draft: Draft, priority: str, at: str) -> NewNotification:
+        """`at` is the draft's place in the request, if the request lists it."""
         phone = request.recipient.phone
         country = phone_region(phone) if draft.channel == "sms" and phone else None
         allowed = self._settings.limits.sms_countries
         if draft.channel == "sms" and allowed is not None and country not in allowed:
             raise CallerError("recipient.phone", f"country {country or 'unknown'} is not among limits.sms_countries")
         chain = choose_chain(self._settings.routes, draft.channel, country, tenant, priority)
+        if draft.channel == "sms" and draft.content is not None:
+            segments_max = max(self._settings.vendors[name].segments_max for name in chain)
+            broken = refuse_sms(draft.content["text"], segments_max)
+            if broken is not None:
+                raise CallerError(f"{at}.content.text", broken)
         caps = self._settings.limits.recipient_caps
         plan = self.plan
         fits = plan.takes_new if any(plan.takes_new(name) for name in chain) else plan.usable

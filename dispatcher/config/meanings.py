@@ -31,6 +31,7 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "timeout_s": "The deadline of one call. A later answer is worth less than another vendor's.",
         "concurrency_min": "The calls in flight that an actor may always have, however slow the vendor is.",
         "concurrency_max": "The most calls in flight of one actor.",
+        "segments_max": "The most segments of one SMS. A longer text is refused before it is sent.",
         "rate_per_s": "The calls a second that your contract allows, over all actors. Without it there is no limit.",
         "replicas_min": "The fewest actors of this vendor.",
         "replicas_max": "The most actors of this vendor.",

@@ -115,6 +115,7 @@ class VendorSettings(_Section):
     timeout_s: PositiveS = 10.0  # total deadline of one call: past it the answer is worth less than another vendor's
     concurrency_min: PositiveInt = 8  # per actor: what a vendor that grows slow under load still gets at once
     concurrency_max: PositiveInt = 64  # per actor: 640 calls/s at 100 ms, and few enough sockets for any vendor
+    segments_max: PositiveInt = 10  # of one SMS: Twilio takes 1,600 characters, and each segment is paid for
     rate_per_s: PositiveS | None = None  # over all actors; None: the contract names no limit
     replicas_min: PositiveInt = 1  # with none, nobody drains the mailbox
     replicas_max: PositiveInt = 4  # one actor carries most accounts; more than this is a decision about cost

@@ -29,6 +29,7 @@ from dispatcher.core.life.notification import Attempt, Claim, Notification
 from dispatcher.core.life.outcome import OUR_BUG, Outcome, OutcomeKind, Rule, Scope, apply_rules
 from dispatcher.core.life.receipt import ReceiptLinks
 from dispatcher.core.life.retry import RetryPolicy
+from dispatcher.core.life.sms_text import SEGMENTS_MAX, refuse_sms
 from dispatcher.core.limits.token_bucket import Throughput
 from dispatcher.core.plan.values import Plan
 from dispatcher.deadline import expired, timeout
@@ -83,6 +84,7 @@ class Delivery:
         stale: Callable[[], bool],
         in_flight: Callable[[], int],
         rules: Sequence[Rule] = (),
+        segments_max: int = SEGMENTS_MAX,
     ) -> None:
         """`stale`: may this incarnation be declared dead? `in_flight`: calls that are, this one with them."""
         self.plan = Plan()
@@ -91,6 +93,7 @@ class Delivery:
         self._vendor, self._gate, self._store, self._templates = vendor, gate, store, templates
         self._clock, self._time, self._metrics = clock, time, metrics
         self._timeout_s, self._retry, self._chance, self._links = timeout_s, retry, chance, links
+        self._segments_max = segments_max
         self._stale, self._in_flight, self._rules = stale, in_flight, tuple(rules)
         self.contradictions = Contradictions(CONTRADICTIONS_NS)
         self._told_s: dict[str, float] = {}  # reason → when operators were last told of it
@@ -125,6 +128,9 @@ class Delivery:
             message = await self.render(n)
         except TemplateError as error:
             return Dead(f"template: {error}", None, n.attempts)
+        broken = refuse_sms(message.text, self._segments_max) if n.channel == "sms" else None
+        if broken is not None:
+            return Dead(f"text: {broken}", None, n.attempts)
         country = phone_region(n.to) if self._gate.keys is not None else None
         permit = self._gate.acquire(country)
         if permit is None:
@@ -215,7 +221,8 @@ class Delivery:
             rendered = compiled.render(n.data, n.locale)
             text, subject, html = rendered.text, rendered.subject, rendered.html
         receipt = None if self._links is None else self._links.link(self._vendor.name, n.id)
-        return Message(n.id, key, n.channel, n.to, text, subject, html, receipt)
+        left_s = (n.expires_ms - self._time.now_ms()) / 1000
+        return Message(n.id, key, n.channel, n.to, text, subject, html, receipt, left_s)
 
     def _put_off(self, n: Notification) -> Decision:
         return Retry(1000 + int(1000 * self._chance()), n.trail, None, n.attempts)

@@ -24,6 +24,7 @@ from dispatcher.core.life.notification import PRIORITIES, Claim, Lane, State
 from dispatcher.core.life.outcome import Rule
 from dispatcher.core.life.receipt import ReceiptLinks
 from dispatcher.core.life.retry import RetryPolicy
+from dispatcher.core.life.sms_text import SEGMENTS_MAX
 from dispatcher.core.limits.lanes import BULK, claimable
 from dispatcher.core.plan.values import Plan, VendorPlan
 from dispatcher.deliver.attempt import Delivery
@@ -55,6 +56,7 @@ class CourierLimits(GateLimits):
     """Bounds of one courier. Units are in the names."""
 
     timeout_s: float = 10.0
+    segments_max: int = SEGMENTS_MAX
     settle_interval_s: float = 0.1
     settle_stall_s: float = 1.0
     claim_block_ms: int = 200
@@ -109,6 +111,7 @@ class Courier:
             stale=self.stale,
             in_flight=lambda: len(self._calls),
             rules=rules,
+            segments_max=limits.segments_max,
         )
         self.audit_wanted = False
         self.begun: set[tuple[Lane, str]] = set()  # since the audit last asked; it clears it

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import ssl
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -131,6 +132,19 @@ def _host(value: str) -> str:
     return value
 
 
+def _ca_file(value: str) -> str:
+    value = _text(value)
+    try:
+        context = ssl.create_default_context(cafile=value)
+    except (OSError, ValueError):  # an SSLError is an OSError
+        raise ValueError("must be a file of certificates (PEM) that can be read") from None
+    if not context.get_ca_certs():
+        raise ValueError("must be a file with the certificate of an authority")
+    return value
+
+
+CaFile = Annotated[str, AfterValidator(_ca_file)]
+"""The authorities that a server's certificate must come from, instead of the machine's."""
 Url = Annotated[str, AfterValidator(_url)]
 Host = Annotated[str, AfterValidator(_host)]
 

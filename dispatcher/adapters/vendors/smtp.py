@@ -4,6 +4,9 @@ Whether the server may have the message turns on the final dot: before it nothin
 lost after it, before the answer, is unknown. The Message-ID is ours and kept over retries, so that a receiving server
 that removes repeats can.
 
+A kept connection may be dead without a sign of it. MAIL is its probe: unless the answer comes soon, the mail is sent
+over a fresh connection, once. Nothing of the mail was accepted before that.
+
 What a no means is decided by `meaning_of`, in this order: a listed phrase; the enhanced code (RFC 3463); the moment.
 Before the sender was taken (greeting, EHLO, AUTH, MAIL) a 5xx is about our account, for no recipient has been named.
 After that a 5xx alone proves nothing: Postfix, by default, keeps what it has against client or sender until RCPT, and
@@ -14,25 +17,50 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import re
 import socket
 import ssl
+import time
 from dataclasses import replace
-from email.headerregistry import Address
-from email.message import EmailMessage
-from email.policy import SMTP as SMTP_POLICY
 from email.utils import formatdate
+from typing import Annotated, Literal
 
 import aiosmtplib
-from pydantic import model_validator
+from aiohappyeyeballs import start_connection
+from pydantic import AfterValidator, model_validator
 
-from dispatcher.adapters.vendors.fields import ADDRESS, EmailFrom, Flag, Host, Options, Port, Secret, Text
+from dispatcher.adapters.vendors.fields import (
+    ADDRESS,
+    CaFile,
+    EmailFrom,
+    Flag,
+    Host,
+    Options,
+    Port,
+    Secret,
+    Text,
+)
 from dispatcher.adapters.vendors.http import TEXT_MAX
 from dispatcher.adapters.vendors.provider import Provider
+from dispatcher.core.life.mail import address_header, header, write_mail
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import DAILY_S, Meaning, Outcome, Scope, Word, find_phrase, listed, outcome_of, phrase
 
 CONNECTIONS_MAX = 16
+IDLE_S_MAX = 60.0
+"""Load balancers and servers forget a silent connection after minutes, often without a word."""
+
+PROBE_S_MAX = 2.0
+"""How long a kept connection may take to answer MAIL. A server that is merely slow costs a fresh connection."""
+
+HAPPY_EYEBALLS_S = 0.25
+"""RFC 8305, section 5: the next address is tried after this long, while the first one still may answer."""
+
+IMPLICIT_TLS_PORT = 465
+
+CLOSING = 421
+"""RFC 5321, section 3.8: the server closes this connection."""
 
 UNAUTHENTICATED = (530, 534, 535, 538)
 """RFC 4954, section 6: about our credentials, at whatever command."""
@@ -65,22 +93,79 @@ ENHANCED = (
 ENHANCED_CODE = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
 
 
+MARK = "{notification_id}"
+OWN_HEADERS = {"from", "to", "cc", "bcc", "sender", "reply-to", "subject", "date", "message-id", "mime-version"} | {
+    "auto-submitted",
+    "list-unsubscribe",
+    "list-unsubscribe-post",
+    "return-path",
+    "received",
+}
+_HEADER_NAME = re.compile(r"[!-9;-~]{1,60}")
+
+
+def _headers(value: dict[str, str]) -> dict[str, str]:
+    for name, text in value.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError("must name each header in printable ASCII without a colon or a space")
+        if name.lower() in OWN_HEADERS or name.lower().startswith(("content-", "resent-", "dkim-", "arc-")):
+            raise ValueError(f"must not set {name}: the dispatcher, another option or a relay writes this header")
+        if not text.strip() or not text.isprintable():
+            raise ValueError(f"must give {name} a text without a line end or another control character")
+    if len({name.lower() for name in value}) < len(value):
+        raise ValueError("must name each header once")
+    return value
+
+
+def _unsubscribe(value: str) -> str:
+    if not re.fullmatch(r"(https://|mailto:)[!-;=?-~]+", value) or re.search(r"[{}]", value.replace(MARK, "")):
+        raise ValueError(f"must be one address, https:// or mailto:, in which {MARK} may stand")
+    return value
+
+
+def _helo_name(value: str) -> str:
+    if value.rstrip(".").lower() in ("localhost", "localhost.localdomain"):
+        raise ValueError("must be a name by which others know this host, never localhost")
+    return value
+
+
 class SmtpOptions(Options):
-    """A relay, a login or none, and the address to send from, with a display name or without."""
+    """A relay, a login or none, and the address to send from, with a display name or without.
+
+    `tls` is implicit on port 465 and starttls elsewhere, unless it is given; `starttls` is its older spelling.
+    `helo_name` is the sender's domain unless it is given. `ca_file` replaces the machine's authorities.
+    """
 
     host: Host
     port: Port = 587
     username: Text | None = None
     password: Secret | None = None
-    starttls: Flag = True
+    tls: Literal["starttls", "implicit", "none"] | None = None
+    starttls: Flag | None = None
+    ca_file: CaFile | None = None
+    helo_name: Annotated[Host, AfterValidator(_helo_name)] | None = None
     sender: EmailFrom
+    reply_to: EmailFrom | None = None
+    headers: Annotated[dict[str, str], AfterValidator(_headers)] | None = None
+    list_unsubscribe: Annotated[Text, AfterValidator(_unsubscribe)] | None = None
 
     @model_validator(mode="after")
     def _login_is_whole(self) -> SmtpOptions:
         for name, other in (("username", "password"), ("password", "username")):
             if getattr(self, name) is None and getattr(self, other) is not None:
                 raise ValueError(f"{name}: is needed, {other} is there")
+        if self.tls is not None and self.starttls is not None and self.starttls != (self.tls == "starttls"):
+            raise ValueError(f"starttls: must be left out, tls says {self.tls}")
         return self
+
+    @property
+    def protection(self) -> str:
+        """How the connection is protected: starttls, implicit or none."""
+        if self.tls is not None:
+            return self.tls
+        if self.starttls is None:
+            return "implicit" if self.port == IMPLICIT_TLS_PORT else "starttls"
+        return "starttls" if self.starttls else "none"
 
 
 class Smtp:
@@ -88,19 +173,43 @@ class Smtp:
 
     def __init__(self, name: str, channel: str, options: SmtpOptions) -> None:
         self.name, self.channel = name, channel
-        self._host, self._port, self._starttls = options.host, options.port, options.starttls
+        self._host, self._port, self._protection = options.host, options.port, options.protection
         self._username, self._password = options.username, options.password
+        self._ca_file = options.ca_file
+        self._context: ssl.SSLContext | None = None
         self._sender, self._domain = options.sender.address, options.sender.domain
-        self._from = Address(options.sender.name, addr_spec=options.sender.address)
-        self._idle: list[aiosmtplib.SMTP] = []
+        self._helo_name = _spoken(options.helo_name or self._domain)
+        self._headers = _fixed_headers(options)
+        self._unsubscribe = options.list_unsubscribe
+        self._idle: list[tuple[aiosmtplib.SMTP, float]] = []  # each with the time at which it was last used
         self._slots = asyncio.Semaphore(CONNECTIONS_MAX)
 
     async def send(self, message: Message, timeout_s: float) -> Outcome:
-        if not ADDRESS.match(message.to) or _has_control(message.subject or ""):
+        """`timeout_s` counts from the moment at which a connection is free; that wait has the same limit."""
+        if not ADDRESS.match(message.to) or not message.to.isascii() or _has_control(message.subject or ""):
             return Outcome.rejected("bad_header", Scope.RECIPIENT)
+        try:
+            content = self._content(message)
+        except UnicodeEncodeError:  # a lone surrogate
+            return Outcome.rejected("not_writable", Scope.MESSAGE)
+        try:
+            await asyncio.wait_for(self._slots.acquire(), timeout_s)
+        except (asyncio.TimeoutError, TimeoutError):
+            return Outcome.throttled("no_free_connection")
+        try:
+            return await self._in_slot(message, content, timeout_s)
+        finally:
+            self._slots.release()
+
+    async def close(self) -> None:
+        for connection, _ in self._idle:
+            connection.close()
+        self._idle.clear()
+
+    async def _in_slot(self, message: Message, content: bytes, timeout_s: float) -> Outcome:
         step = _Step()
         try:
-            return await asyncio.wait_for(self._in_turn(message, step), timeout_s)
+            return await asyncio.wait_for(self._transaction(message, content, step, timeout_s), timeout_s)
         except (asyncio.TimeoutError, TimeoutError, aiosmtplib.SMTPTimeoutError):
             return (
                 Outcome.unknown("timeout") if step.dotted else Outcome.failed("timeout", local_origin=not step.greeted)
@@ -116,25 +225,33 @@ class Smtp:
         except ValueError:  # what cannot be put on the wire: before MAIL it is our configuration
             return _not_writable(step)
 
-    async def close(self) -> None:
-        for connection in self._idle:
-            connection.close()
-        self._idle.clear()
-
-    async def _in_turn(self, message: Message, step: _Step) -> Outcome:
-        async with self._slots:
-            return await self._transaction(message, step)
-
-    async def _transaction(self, message: Message, step: _Step) -> Outcome:
-        connection = await self._connection()
+    async def _transaction(self, message: Message, content: bytes, step: _Step, timeout_s: float) -> Outcome:
+        kept = self._kept()
+        if kept is not None:
+            step.greeted = True
+            try:
+                return await self._over(kept, message, content, step, min(PROBE_S_MAX, timeout_s / 4))
+            except (aiosmtplib.SMTPServerDisconnected, aiosmtplib.SMTPTimeoutError, ConnectionError):
+                if step.dotted:
+                    raise
+            except aiosmtplib.SMTPResponseException as error:
+                if step.dotted or step.named or error.code != CLOSING:  # 421: its last mail, or it is idle for too long
+                    raise
+            step.greeted = step.mailed = step.named = False
+        connection = await self._connect()
         step.greeted = True
+        return await self._over(connection, message, content, step, None)
+
+    async def _over(
+        self, connection: aiosmtplib.SMTP, message: Message, content: bytes, step: _Step, probe_s: float | None
+    ) -> Outcome:
+        """The mail over one connection, which is kept if the server may get another."""
         kept = False
         try:
-            await connection.mail(self._sender)
+            await connection.mail(self._sender, timeout=probe_s)
             step.mailed = True
             await connection.rcpt(message.to)
             step.named = True
-            content = self._content(message)
             step.dotted = True  # from here on the final dot may have left
             response = await connection.data(content)
             kept = True
@@ -150,7 +267,7 @@ class Smtp:
             raise
         finally:
             if kept:
-                self._idle.append(connection)
+                self._idle.append((connection, time.monotonic()))
             else:
                 connection.close()
         return (
@@ -159,34 +276,85 @@ class Smtp:
             else _refused(response.code, response.message, step)
         )
 
-    async def _connection(self) -> aiosmtplib.SMTP:
+    def _kept(self) -> aiosmtplib.SMTP | None:
+        """The connection that was used last, if it may still be alive. Older ones are closed."""
+        now_s = time.monotonic()
         while self._idle:
-            connection = self._idle.pop()
-            if connection.is_connected:
+            connection, since_s = self._idle.pop()
+            if connection.is_connected and now_s - since_s < IDLE_S_MAX:
                 return connection
-        connection = aiosmtplib.SMTP(hostname=self._host, port=self._port, start_tls=self._starttls)
+            connection.close()
+        return None
+
+    async def _connect(self) -> aiosmtplib.SMTP:
         try:
+            sock = await self._socket()
+        except RuntimeError as error:  # no thread to be had for the look-up of its name
+            raise OSError(None, str(error)) from error
+        connection: aiosmtplib.SMTP | None = None
+        try:
+            connection = aiosmtplib.SMTP(
+                hostname=self._host,
+                sock=sock,
+                local_hostname=self._helo_name,
+                use_tls=self._protection == "implicit",
+                start_tls=self._protection == "starttls",
+                tls_context=self._trust(),
+            )
             await connection.connect()
             if self._username is not None and self._password is not None:
                 await connection.login(self._username, self._password.get_secret_value())
-        except RuntimeError as error:  # no thread to be had for the look-up of its name
-            connection.close()
-            raise OSError(None, str(error)) from error
         except BaseException:
-            connection.close()
+            if connection is not None:
+                connection.close()
+            sock.close()
             raise
         return connection
 
+    async def _socket(self) -> socket.socket:
+        """A connected one. Addresses are tried side by side, so that a black hole among them costs little."""
+        found = await asyncio.get_running_loop().getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        if not found:
+            raise socket.gaierror(socket.EAI_NONAME, "the name has no address")
+        return await start_connection(found, happy_eyeballs_delay=HAPPY_EYEBALLS_S, interleave=1)
+
+    def _trust(self) -> ssl.SSLContext | None:
+        if self._context is None and self._protection != "none":
+            self._context = ssl.create_default_context(cafile=self._ca_file)
+        return self._context
+
     def _content(self, message: Message) -> bytes:
-        mail = EmailMessage(policy=SMTP_POLICY)
-        mail["From"], mail["To"] = self._from, message.to
-        mail["Subject"] = message.subject or ""
-        mail["Date"] = formatdate()
-        mail["Message-ID"] = f"<{message.notification_id}@{self._domain}>"
-        mail.set_content(message.text)
-        if message.html is not None:
-            mail.add_alternative(message.html, subtype="html")
-        return bytes(mail)
+        headers = [
+            *self._headers,
+            address_header("To", message.to),
+            header("Subject", message.subject or ""),
+            f"Date: {formatdate()}",
+            f"Message-ID: <{message.notification_id}@{self._domain}>",
+        ]
+        if self._unsubscribe is not None:
+            address = self._unsubscribe.replace(MARK, message.notification_id)
+            headers.append(f"List-Unsubscribe: <{address}>")
+        return write_mail(headers, message.notification_id, message.text, message.html)
+
+
+def _fixed_headers(options: SmtpOptions) -> list[str]:
+    """The headers that every mail has."""
+    fixed = [address_header("From", options.sender.address, options.sender.name)]
+    if options.reply_to is not None:
+        fixed.append(address_header("Reply-To", options.reply_to.address, options.reply_to.name))
+    fixed.append("Auto-Submitted: auto-generated")  # RFC 3834: no out-of-office answer to this
+    if (options.list_unsubscribe or "").startswith("https://"):
+        fixed.append("List-Unsubscribe-Post: List-Unsubscribe=One-Click")  # RFC 8058
+    return [*fixed, *(header(name, text) for name, text in (options.headers or {}).items())]
+
+
+def _spoken(host: str) -> str:
+    """A host as EHLO has it: an IP address is in brackets (RFC 5321, section 4.1.3)."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host.rstrip(".")
+    return f"[{'IPv6:' if address.version == 6 else ''}{address}]"
 
 
 class _Step:
@@ -261,4 +429,4 @@ def _has_control(text: str) -> bool:
     return any(ord(character) < 32 or ord(character) == 127 for character in text)
 
 
-SMTP = Provider("smtp", ("email",), SmtpOptions, Smtp, words=ENHANCED, phrases=PHRASES)
+SMTP = Provider("smtp", ("email",), SmtpOptions, Smtp, words=ENHANCED, phrases=PHRASES, calls_max=CONNECTIONS_MAX)

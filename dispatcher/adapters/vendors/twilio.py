@@ -21,7 +21,7 @@ from email.utils import parsedate_to_datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from pydantic import AfterValidator, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 
 from dispatcher.adapters.vendors.call_backs import form_of, told_in
 from dispatcher.adapters.vendors.fields import Options, Secret, Text, Url, parse_sms_sender
@@ -50,13 +50,15 @@ WORDS = (
 depends on the recipient and says nothing about others."""
 
 
-SID = re.compile(r"^(SM|MM)[0-9a-f]{32}$")
 SERVICE = re.compile(r"^MG[0-9a-f]{32}$")
 TAKEN = dict.fromkeys(
     ("accepted", "scheduled", "queued", "sending", "sent", "delivered", "read"), True
 ) | dict.fromkeys(("undelivered", "failed", "canceled"), False)
 PAGE = 20
 """Messages of one look-up: some 20 KiB, and more than one recipient is sent in the seconds that matter."""
+
+VALIDITY_S_MAX = 36_000
+"""Twilio's default and the longest that `ValidityPeriod` can be; the shortest is one second."""
 
 CLOCK_S_MAX = 3600.0
 """The day is asked for by our clock; around midnight an hour's error would hide the message."""
@@ -72,13 +74,45 @@ def _sender(value: str) -> str:
     return value.strip() if SERVICE.match(value.strip()) else parse_sms_sender(value)
 
 
+def _api_key(value: str) -> str:
+    if not re.fullmatch("SK[A-Za-z0-9]+", value):
+        raise ValueError("must be an API key's sid: SK and letters or digits")
+    return value
+
+
 class TwilioOptions(Options):
-    """An account, its secret, and a number, short code, name or messaging service (`MG…`) to send from."""
+    """An account, its secret, and a number, short code, name or messaging service (`MG…`) to send from.
+
+    The secret is the account's `auth_token`, or `api_key` (`SK…`) with `api_key_secret`, which can be revoked alone.
+    """
 
     base_url: Url = "https://api.twilio.com"
     account_sid: Annotated[Text, AfterValidator(_account_sid)]
-    auth_token: Secret
+    api_key: Annotated[Text, AfterValidator(_api_key)] | None = None
+    api_key_secret: Secret | None = Field(default=None, validate_default=True)
+    auth_token: Secret | None = Field(default=None, validate_default=True)
     sender: Annotated[str, AfterValidator(_sender)]
+
+    @field_validator("api_key_secret")
+    @classmethod
+    def _key_is_whole(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if "api_key" in info.data and (value is None) != (info.data["api_key"] is None):
+            raise ValueError("is needed, api_key is there" if value is None else "must be left out without api_key")
+        return value
+
+    @field_validator("auth_token")
+    @classmethod
+    def _one_login(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if "api_key" in info.data and (value is None) == (info.data["api_key"] is None):
+            raise ValueError("is needed, or api_key" if value is None else "must be left out, api_key is there")
+        return value
+
+    @property
+    def login(self) -> SecretStr:
+        """User and password of basic authentication."""
+        secret = self.auth_token if self.api_key_secret is None else self.api_key_secret
+        assert secret is not None, "the options were validated"
+        return SecretStr(f"{self.api_key or self.account_sid}:{secret.get_secret_value()}")
 
 
 class Twilio:
@@ -86,9 +120,8 @@ class Twilio:
 
     def __init__(self, name: str, channel: str, options: TwilioOptions) -> None:
         self.name, self.channel = name, channel
-        sid = options.account_sid
-        self._url = f"{options.base_url}/2010-04-01/Accounts/{sid}/Messages.json"
-        credentials = b64encode(f"{sid}:{options.auth_token.get_secret_value()}".encode()).decode()
+        self._url = f"{options.base_url}/2010-04-01/Accounts/{options.account_sid}/Messages.json"
+        credentials = b64encode(options.login.get_secret_value().encode()).decode()
         self._authorization = SecretStr(f"Basic {credentials}")
         self._sender = _sender_field(options.sender)
         self._http = HttpClient()
@@ -97,6 +130,8 @@ class Twilio:
         form = {"To": message.to, **self._sender, "Body": message.text}
         if message.receipt is not None:
             form["StatusCallback"] = message.receipt.url
+        if message.expires_in_s is not None and message.expires_in_s < VALIDITY_S_MAX:
+            form["ValidityPeriod"] = str(max(1, int(message.expires_in_s)))
         answer = await self._http.post_form(self._url, timeout_s, form, self._headers())
         return answer if isinstance(answer, Outcome) else classify(answer)
 

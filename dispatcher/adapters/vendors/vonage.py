@@ -20,6 +20,7 @@ from dispatcher.adapters.vendors.provider import Provider
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import Meaning, Outcome, Scope, listed, read_refusal
 from dispatcher.core.life.receipt import Told
+from dispatcher.core.life.sms_text import measure
 
 DOCS = "https://developer.vonage.com/en/messaging/sms/guides/troubleshooting-sms"
 WORDS = (
@@ -34,13 +35,22 @@ WORDS = (
 is not on its list, depends on the recipient; 2 and 3 may be about our sender or our request."""
 
 
+TTL_MS_MIN, TTL_MS_MAX = 20_000, 604_800_000
+"""What Vonage's description allows. A message with less time left may be delivered up to 20 s after its end."""
+
+
 class VonageOptions(Options):
-    """A key, its secret, and a number, short code or name to send from."""
+    """A key, its secret, and a number, short code or name to send from.
+
+    `entity_id` and `content_id` are what India's regulator wants to see (DLT).
+    """
 
     base_url: Url = "https://rest.nexmo.com"
     api_key: Text
     api_secret: Secret
     sender: SmsFrom
+    entity_id: Text | None = None
+    content_id: Text | None = None
 
 
 class Vonage:
@@ -51,6 +61,8 @@ class Vonage:
         self._url = options.base_url + "/sms/json"
         self._key, self._secret = options.api_key, options.api_secret
         self._sender = options.sender
+        ids = {"entity-id": options.entity_id, "content-id": options.content_id}
+        self._ids = {name: value for name, value in ids.items() if value is not None}
         self._http = HttpClient()
 
     async def send(self, message: Message, timeout_s: float) -> Outcome:
@@ -60,11 +72,15 @@ class Vonage:
             "from": self._sender,
             "to": message.to.lstrip("+"),
             "text": message.text,
+            "client-ref": message.notification_id,
+            **self._ids,
         }
-        if not message.text.isascii():
+        if measure(message.text).encoding == "ucs2":
             form["type"] = "unicode"
+        if message.expires_in_s is not None:
+            form["ttl"] = str(min(max(TTL_MS_MIN, int(message.expires_in_s * 1000)), TTL_MS_MAX))
         if message.receipt is not None:
-            form |= {"status-report-req": "1", "callback": message.receipt.url}
+            form |= {"status-report-req": "true", "callback": message.receipt.url}
         answer = await self._http.post_form(self._url, timeout_s, form)
         return answer if isinstance(answer, Outcome) else classify(answer)
 

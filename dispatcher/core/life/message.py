@@ -20,6 +20,7 @@ class Message:
         subject: e-mail only.
         html: e-mail only, already escaped; None when the template has no HTML part.
         receipt: where the vendor may tell what became of it; None: receipts are not configured.
+        expires_in_s: how long it is worth delivering, from now on; None: for as long as the vendor likes.
     """
 
     notification_id: str
@@ -30,3 +31,4 @@ class Message:
     subject: str | None = None
     html: str | None = None
     receipt: ReceiptLink | None = None
+    expires_in_s: float | None = None

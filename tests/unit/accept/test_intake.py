@@ -303,3 +303,23 @@ async def test_times_are_the_stores() -> None:
     record = desk.stage.cell.records[accepted.id]
     assert record.trigger.accepted_ms == store_ms + 1000
     assert record.expires_ms == store_ms + 61_000
+
+
+@virtual
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("a" * 2000, "must fit in 10 segments of an SMS; it needs 14 .gsm."),
+        ("Привет" * 120, "must fit in 10 segments of an SMS; it needs 11 .ucs2."),
+        ("caf\x85", "must not hold control characters"),
+        ("a\u202eb", "must not hold control characters"),
+    ],
+)
+async def test_a_text_that_no_sms_can_have_is_refused(text: str, rule: str) -> None:
+    """The caller is told before anything is stored; the same text is right in a mail."""
+    desk = Desk()
+    listed = [{"channel": c, "content": {"text": t, "subject": "S"}} for c, t in (("email", text), ("sms", text))]
+    both = {"phone": "+4915112345000", "email": "ada@example.com"}
+    with pytest.raises(CallerError, match=rf"notifications\.1\.content\.text.*{rule}"):
+        await desk.post(0, recipient=both, notifications=listed)
+    assert desk.stage.states() == []

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 from structlog.testing import capture_logs
 
 from actors.intake import LINEAGE_S, IntakeActor
+from dispatcher.core.plan.values import Plan
 from dispatcher.core.store.continuity import Lineage
 from dispatcher.errors import UnavailableError
 from tests.virtual import virtual
@@ -30,6 +32,7 @@ class Store:
 def replica(store: Store) -> IntakeActor:
     actor = IntakeActor({}, {}, {})
     actor.control = store  # type: ignore[assignment]
+    actor.intake = SimpleNamespace(plan=Plan())  # type: ignore[assignment]
     return actor
 
 

@@ -179,6 +179,29 @@ async def test_a_template_error_is_dead_with_the_variables_name() -> None:
 
 
 @virtual
+@pytest.mark.parametrize("text", ["{{ name }}" + "a" * 161, "{{ name }}\u202e"])
+async def test_a_text_that_no_sms_can_have_is_never_sent(text: str) -> None:
+    """More segments than the vendor's limit, or an override: a dead letter that says so."""
+    stage, a = Stage(), ScriptedVendor("a")
+    await stage.template_store.put(TemplateSource("receipt", text))
+    await stage.courier(a, limits=CourierLimits(segments_max=1))
+    new = NewNotification("sms", "+4915112345678", ("a",), "a", "receipt", 1)
+    (nid,) = await stage.accept(1, notifications=(new,), data={"name": "A"})
+    await until(lambda: stage.state(nid) == "dead")
+    assert (stage.cell.found(nid)[1].reason or "").startswith("text: must ") and not a.sent
+
+
+@virtual
+async def test_a_vendor_is_told_how_long_a_message_lives() -> None:
+    """What is left of it, when it is sent."""
+    stage, a = Stage(), ScriptedVendor("a")
+    await stage.accept(1, expires_ms=stage.clock.wall_ms() + 300_000)
+    await stage.courier(a)
+    await until(lambda: bool(a.sent))
+    assert 299.0 < (a.sent[0].expires_in_s or 0) <= 300.0
+
+
+@virtual
 async def test_a_cancelled_delivery_stays_pending_and_the_audit_finds_it() -> None:
     """Cut off amid the call: the entry is still mine, and the next audit delivers it."""
     stage, a = Stage(), ScriptedVendor("a", took_s=5.0)

@@ -1,0 +1,65 @@
+"""The text of an SMS: how phones encode it, how many segments it costs, and what may not be in it.
+
+A text whose characters all lie in the GSM 7-bit tables has 160 septets in one segment and 153 in each of several. One
+other character makes the whole text UCS-2, with 70 and 67 units. A character of the extension table costs two septets.
+No character is split between segments. Sources: 3GPP TS 23.038, section 6.2.1; TS 23.040, section 9.2.3.24.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+SEGMENTS_MAX = 10
+"""The default limit: 1,530 characters of GSM, or 670 of UCS-2. Twilio refuses more than 1,600 characters."""
+
+BASIC = frozenset(
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
+    "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+EXTENSION = frozenset("\f^{}\\[~]|€")
+
+_FORBIDDEN = re.compile("[\x80-\x9f\u202d\u202e]")
+"""C1 controls, which are mostly text read in a wrong encoding, and overrides, which show a text that is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class SmsSize:
+    """What a text costs. `segments` is at least 1: an empty message is one too."""
+
+    encoding: Literal["gsm", "ucs2"]
+    segments: int
+
+
+def measure(text: str) -> SmsSize:
+    """Return the encoding and the number of segments of `text`."""
+    characters = frozenset(text)
+    if characters <= BASIC:
+        return SmsSize("gsm", _segments([1] * len(text), 160, 153))
+    if characters <= BASIC | EXTENSION:
+        return SmsSize("gsm", _segments((2 if character in EXTENSION else 1 for character in text), 160, 153))
+    return SmsSize("ucs2", _segments((2 if ord(character) > 0xFFFF else 1 for character in text), 70, 67))
+
+
+def refuse_sms(text: str, segments_max: int) -> str | None:
+    """Return the rule that `text` breaks as an SMS of at most `segments_max` segments, or None."""
+    if _FORBIDDEN.search(text):
+        return "must not hold control characters or bidirectional overrides, being an SMS"
+    size = measure(text)
+    if size.segments <= segments_max:
+        return None
+    return f"must fit in {segments_max} segments of an SMS; it needs {size.segments} ({size.encoding})"
+
+
+def _segments(costs: Iterable[int], alone: int, each: int) -> int:
+    costs = list(costs)
+    if sum(costs) <= alone:
+        return 1
+    segments, used = 1, 0
+    for cost in costs:
+        if used + cost > each:
+            segments, used = segments + 1, 0
+        used += cost
+    return segments

