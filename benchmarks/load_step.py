@@ -37,7 +37,7 @@ async def _post(api: str, low: float, high: float, before_s: float, step_s: floa
 
 def waited_ms(posted: list[Posted]) -> list[float]:
     """Milliseconds from due time to 202 of each; a trigger that was not accepted at its only try counts as 15 s."""
-    return [0.0 if p.accept_ms is None else p.accept_ms for p in posted]
+    return [REFUSED_MS if p.accept_ms is None else p.accept_ms for p in posted]
 
 
 def figures(before: list[Posted], step: list[Posted]) -> dict[str, float]:
