@@ -258,8 +258,9 @@ class IntakeActor:
         warnings = [w for w in self.runtime.get("warnings", "").split("\n") if w] + self._broken
         if self.identity.get("ingress") != "haproxy":
             warnings.append("ingress is Serve's Python proxy: about 10 ms slower than HAProxy")
-        if self.intake.plan.full:
-            warnings.append(f"machine full: no free core for more actors of {', '.join(self.intake.plan.full)}")
+        full = self.intake.plan.full if hasattr(self, "intake") else ()  # asked before it has started
+        if full:
+            warnings.append(f"machine full: no free core for more actors of {', '.join(full)}")
         if self.identity.get("niceness", 0) > 0:
             warnings.append(f"replicas run at nice {self.identity['niceness']}")
         return {"status": "alive", "version": VERSION, **self.identity, "warnings": warnings}

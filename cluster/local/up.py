@@ -25,6 +25,7 @@ import click
 from actors.proof import load_proven, secrets_digest
 from cluster.local import ray_settings, redis_checks
 from cluster.local.frozen import STOPPED_S, Frozen, stopped
+from cluster.local.hurry import hurried
 from cluster.local.redis_server import RedisServer
 from cluster.local.state import State, free_port, give_way, processes_of, reap
 from dispatcher.adapters.api_keys import ApiKeys
@@ -90,10 +91,11 @@ class Up:
         self._prepare()
         try:
             settings = self._start_parts()
-            self._start_ray()
-            self._catch_signals()
-            self._start_applications(settings)
-            self._await_ready()
+            with hurried(self._state.marker, may=os.environ["RAY_worker_niceness"] != "0"):  # noqa: SIM112
+                self._start_ray()
+                self._catch_signals()
+                self._start_applications(settings)
+                self._await_ready()
             self._announce(time.monotonic() - began)
             self._serve()
         finally:

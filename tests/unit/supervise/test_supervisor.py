@@ -228,3 +228,29 @@ async def test_who_renews_himself_before_the_verdict_lives_for_another_patience(
     assert control.times == 0
     assert states[3.75] == "live"
     assert states[5.5] != "live"
+
+
+@virtual
+async def test_growth_waits_for_room_as_the_most_careful_of_a_node_tells_it() -> None:
+    """Intake tells of its node as well; what was told long ago, or by a process that is gone, counts no more."""
+    stage = Stage()
+    supervisor = Supervisor(stage.control, stage.clock, CONFIG, silence_ms=10**9)
+    stage.cell.actors = {"a/1": "live", "b/1": "live"}
+    stage.start(supervisor.run())
+    await asyncio.sleep(0.1)
+
+    async def tell(vendors_see: float, intake_sees: float | None) -> None:
+        busy = {"in_flight": 64, "calls_per_s": 600.0, "latency_s": 0.1, "cpu": 0.4}
+        for name, more in (("a", busy), ("b", {"cpu": 0.0})):
+            told = {"process": name, "incarnation": f"{name}/1", "vendor": name, "breaker": "closed", "node": "n"}
+            await stage.control.report({**told, **more, "free_cores": vendors_see})
+        if intake_sees is not None:
+            await stage.control.report({"process": "intake", "node": "n", "free_cores": intake_sees})
+        await asyncio.sleep(0.5)
+
+    for _ in range(4):
+        await tell(1.5, 0.1)
+    assert (supervisor.plan.vendors["a"].replicas, supervisor.plan.full) == (1, ("a",))
+    for _ in range(14):
+        await tell(1.5, None)
+    assert supervisor.plan.vendors["a"].replicas == 2
