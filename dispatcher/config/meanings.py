@@ -150,7 +150,9 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
     "TwilioOptions": {
         "base_url": "The address of the service. Change it for a test or a proxy.",
         "account_sid": "The account, `AC…`.",
-        "auth_token": "The account's secret.",
+        "auth_token": "The account's secret. Give this, or an API key.",
+        "api_key": "The sid of an API key, `SK…`. It needs `api_key_secret`.",
+        "api_key_secret": "The secret of that API key.",
         "sender": "A number, a short code, a name of up to 11 characters, or a messaging service `MG…`.",
     },
     "VonageOptions": {
@@ -158,6 +160,8 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "api_key": "The account's key.",
         "api_secret": "The account's secret.",
         "sender": "A number, a short code, or a name of up to 11 characters.",
+        "entity_id": "The id of your entity, for messages to India (DLT).",
+        "content_id": "The id of the registered template, for messages to India (DLT).",
     },
     "SendGridOptions": {
         "base_url": "The address of the service. Change it for a test or a proxy.",
@@ -166,10 +170,16 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
     },
     "SmtpOptions": {
         "host": "The relay's host name or IP address.",
-        "port": "The relay's port. The connection begins in plain text; port 465 is not supported.",
+        "port": "The relay's port.",
         "username": "The login's name. It needs `password`.",
         "password": "The login's secret. It needs `username`.",
-        "starttls": "`true` requires STARTTLS: without it nothing is sent.",
+        "tls": "`starttls`, `implicit` or `none`. On port 465 it is implicit, elsewhere starttls, unless you give it.",
+        "starttls": "The older spelling of `tls`: `true` requires STARTTLS.",
+        "ca_file": "A file with the authorities to trust, instead of the machine's.",
+        "helo_name": "The name that the relay is greeted with: the sender's domain, unless you give one.",
+        "reply_to": "The address that answers go to.",
+        "headers": "Further headers of every mail, by name.",
+        "list_unsubscribe": "The address or URL by which a reader unsubscribes.",
         "sender": "The address, alone or as `Shop <shop@example.com>`.",
     },
 }
