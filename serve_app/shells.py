@@ -12,7 +12,8 @@ from typing import Any
 from actors.intake import IntakeActor
 from actors.supervisor import SupervisorActor
 from actors.vendor import VendorActor
-from serve_app.http import Asgi, Receive, Scope, Send, application
+from serve_app.bodies import Asgi, Receive, Scope, Send
+from serve_app.http import application
 
 DISPATCH_NICENESS = 10
 """Dispatch gives way to accepting: a checkout waits for intake, nobody waits for a courier within milliseconds."""
