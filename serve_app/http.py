@@ -1,7 +1,7 @@
 """The HTTP interface: a raw ASGI path for what is hot, FastAPI for what people ask.
 
 `POST /v1/triggers` and `/batch` never enter FastAPI: reading, parsing and answering take tens of microseconds there.
-The limits that decide (bytes, body deadline, depth) live here, because a client's header can switch Serve's own off.
+Every request is admitted here (`admission`) and its body is read here (`bodies`), whoever answers it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+import re
+from collections.abc import MutableMapping
 from typing import Any
 
 from actors.intake import IntakeActor
@@ -17,78 +18,129 @@ from dispatcher.accept.intake import Accepted
 from dispatcher.errors import CallerError, UnavailableError
 from dispatcher.wire.json import parse_json
 from dispatcher.wire.responses import Problem
-from serve_app.body_deadline import read_within
+from serve_app.admission import WrongKeys, check_neighbour, scope_needed
+from serve_app.bodies import (
+    OTHER_BYTES_MAX,
+    Asgi,
+    ClientGoneError,
+    Receive,
+    Scope,
+    Send,
+    check_json,
+    only_header,
+    read_body,
+    replay,
+)
 from serve_app.operations import operations
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-BODY_DEADLINE_S = 5.0
-"""A body that drips in slower than this is answered 408: it holds a request slot of everybody."""
 
 BATCH_SLICE = 20
 """Items of a batch validated without a pause: a batch must be nobody's p99."""
 
 DEFAULT_TENANT = "default"
-
-
-class ClientGoneError(Exception):
-    """The client left while sending its body: nothing to answer."""
+HOT = ("/v1/triggers", "/v1/triggers/batch")
 
 
 def application(actor: IntakeActor) -> Asgi:
     """The ASGI callable of one intake replica."""
     others = operations(actor)
+    wrong = WrongKeys(lambda: actor.metrics.count("dispatcher_wrong_keys"))
 
     async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await others(scope, receive, send)
             return
-        path, method = scope["path"], scope["method"]
-        if method == "POST" and path in ("/v1/triggers", "/v1/triggers/batch"):
-            await _post(actor, scope, receive, send, batch=path.endswith("batch"))
+        if scope["method"] == "HEAD":
+            scope, send = {**scope, "method": "GET"}, _without_body(send)
+        try:
+            refused = await _admit(actor, wrong, scope)
+            if refused is not None:
+                await _problem(send, *refused)
+            elif scope["method"] == "POST" and scope["path"] in HOT:
+                await _post(actor, scope, receive, send, batch=scope["path"].endswith("batch"))
+            else:
+                await others(scope, await _bounded(actor, scope, receive), send)
+        except CallerError as error:
+            await _problem(send, Problem.of(error))
+        except UnavailableError as error:
+            retry_after = str(max(1, round(error.retry_after_s))).encode()
+            await _problem(send, Problem.of(error), (b"retry-after", retry_after))
+        except ClientGoneError:
             return
-        if path.startswith("/v1/") and not path.startswith("/v1/receipts/"):  # vendors have tokens instead of our keys
-            tenant = _tenant(actor, scope)
-            if tenant is None:
-                await _problem(send, _UNAUTHORISED)
-                return
-            scope.setdefault("state", {})["tenant"] = tenant
-        await others(scope, receive, send)
 
     return asgi
 
 
+async def _admit(
+    actor: IntakeActor, wrong: WrongKeys, scope: Scope
+) -> tuple[Problem] | tuple[Problem, tuple[bytes, bytes]] | None:
+    """Note the request's tenant in `scope`; answers the refusal and its header, or None."""
+    needed = scope_needed(scope["method"], scope["path"])
+    keys = actor.keys
+    if keys is None or not keys.required:
+        check_neighbour(scope)
+        scope.setdefault("state", {})["tenant"] = DEFAULT_TENANT
+        return None
+    if needed is None:
+        return None
+    given = only_header(scope, b"authorization")
+    grant = keys.grant(given)
+    if grant is None:
+        if given is not None:
+            await wrong.note()
+        return _UNAUTHORISED, (b"www-authenticate", b'Bearer realm="dispatcher"')
+    if needed not in grant.scopes:
+        detail = f"this key needs the scope {needed}; see `dispatcher key list` and `dispatcher key new --scope`"
+        challenge = f'Bearer realm="dispatcher", error="insufficient_scope", scope="{needed}"'
+        problem = Problem(title="The key does not reach so far", status=403, detail=detail)
+        return problem, (b"www-authenticate", challenge.encode())
+    scope.setdefault("state", {})["tenant"] = grant.tenant
+    return None
+
+
+async def _bounded(actor: IntakeActor, scope: Scope, receive: Receive) -> Receive:
+    """Read the body of a route that FastAPI serves, and judge it before FastAPI sees it.
+
+    A call-back is a form or JSON that somebody else's program wrote; its provider's reader judges it.
+    """
+    if scope["method"] in ("GET", "OPTIONS"):
+        return replay(b"", receive)
+    body = await read_body(scope, receive, OTHER_BYTES_MAX)
+    if body and not scope["path"].startswith("/v1/receipts/"):
+        check_json(scope)
+        parse_json(body, actor.settings.limits.json_depth_max)
+    return replay(body, receive)
+
+
 async def _post(actor: IntakeActor, scope: Scope, receive: Receive, send: Send, *, batch: bool) -> None:
-    try:
-        tenant = _tenant(actor, scope)
-        if tenant is None:
-            await _problem(send, _UNAUTHORISED)
-            return
-        if not actor.templates.loaded:
-            raise UnavailableError("starting: the store was not read yet")
-        limits = actor.settings.limits
-        size_max = limits.batch_bytes_max if batch else limits.body_bytes_max
-        body = await read_within(_body(scope, receive, size_max), BODY_DEADLINE_S)
-        parsed = parse_json(body, limits.json_depth_max)
-        key = _header(scope, b"idempotency-key")
-        if batch:
-            items = await _accept_batch(actor, tenant, parsed, key)
-            await _answer(send, 207, {"results": items})
-        else:
-            await _answer(send, 202, _accepted(await actor.intake.accept(tenant, parsed, key)))
-    except CallerError as error:
-        await _problem(send, Problem.of(error))
-    except UnavailableError as error:
-        await _problem(send, Problem.of(error), retry_after_s=error.retry_after_s)
-    except asyncio.TimeoutError:
-        await _problem(
-            send, Problem(title="The body came too slowly", status=408, detail=f"within {BODY_DEADLINE_S:g} s, please")
-        )
-    except ClientGoneError:
-        return
+    if not actor.templates.loaded:
+        raise UnavailableError("starting: the store was not read yet")
+    tenant, limits = scope["state"]["tenant"], actor.settings.limits
+    check_json(scope)
+    body = await read_body(scope, receive, limits.batch_bytes_max if batch else limits.body_bytes_max)
+    parsed = parse_json(body, limits.json_depth_max)
+    key = idempotency_key(only_header(scope, b"idempotency-key"))
+    if batch:
+        items = await _accept_batch(actor, tenant, parsed, key)
+        await _answer(send, 207, {"results": items})
+    else:
+        await _answer(send, 202, _accepted(await actor.intake.accept(tenant, parsed, key)))
+
+
+def idempotency_key(value: str | None) -> str | None:
+    """Return the key of an Idempotency-Key header: `"k"`, a quoted string as the IETF draft wants it, and `k` are one.
+
+    Errors: `CallerError` (400) for a quote that is not closed, or one inside that is not escaped.
+    """
+    if value is None or not value.startswith('"'):
+        return value
+    found = _QUOTED.fullmatch(value)
+    if found is None:
+        raise CallerError("Idempotency-Key", "must be a quoted string, or text that begins with no quote", 400)
+    return _ESCAPED.sub(r"\1", found[1])
+
+
+_QUOTED = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
+_ESCAPED = re.compile(r'\\(["\\])')
 
 
 async def _accept_batch(actor: IntakeActor, tenant: str, parsed: Any, key: str | None) -> list[dict[str, Any]]:
@@ -122,47 +174,6 @@ def _item_hash(item: Any) -> str:
     return hashlib.sha256(json.dumps(item, sort_keys=True).encode()).hexdigest()[:32]
 
 
-async def _body(scope: Scope, receive: Receive, size_max: int) -> bytes:
-    """The whole body, refused by its declared length first, then by counting."""
-    encoding = _header(scope, b"content-encoding")
-    if encoding and encoding.lower() != "identity":
-        raise CallerError("Content-Encoding", "compressed bodies are not taken", 415)
-    media = _header(scope, b"content-type")
-    if media and media.split(";")[0].strip().lower() != "application/json":
-        raise CallerError("Content-Type", "must be application/json", 415)
-    declared = _header(scope, b"content-length")
-    too_large = CallerError("body", f"must be at most {size_max} bytes", 413)
-    if declared and declared.isdigit() and int(declared) > size_max:
-        raise too_large
-    parts: list[bytes] = []
-    size, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        part = message.get("body", b"")
-        size += len(part)
-        if size > size_max:
-            raise too_large
-        parts.append(part)
-        more = message.get("more_body", False)
-    return b"".join(parts)
-
-
-def _tenant(actor: IntakeActor, scope: Scope) -> str | None:
-    """The tenant of the request's API key; None: refused. Without any key configured (loopback only): the default."""
-    if actor.keys is None or not actor.keys.required:
-        return DEFAULT_TENANT
-    return actor.keys.verify(_header(scope, b"authorization"))
-
-
-def _header(scope: Scope, name: bytes) -> str | None:
-    for key, value in scope["headers"]:
-        if key == name:
-            return str(value.decode("latin-1"))
-    return None
-
-
 def _accepted(accepted: Accepted) -> dict[str, Any]:
     notifications: list[dict[str, str]] = [{"id": i, "channel": c, "vendor": v} for i, c, v in accepted.notifications]
     for shown in notifications:
@@ -176,11 +187,17 @@ _UNAUTHORISED = Problem(
 )
 
 
-async def _problem(send: Send, problem: Problem, retry_after_s: float | None = None) -> None:
-    headers = [] if retry_after_s is None else [(b"retry-after", str(max(1, round(retry_after_s))).encode())]
-    await _answer(
-        send, problem.status, problem.model_dump(exclude_none=True), b"application/problem+json", tuple(headers)
-    )
+async def _problem(send: Send, problem: Problem, *headers: tuple[bytes, bytes]) -> None:
+    await _answer(send, problem.status, problem.model_dump(exclude_none=True), b"application/problem+json", headers)
+
+
+def _without_body(send: Send) -> Send:
+    """HEAD: the answer of GET, its length included, without its body."""
+
+    async def headers_only(message: MutableMapping[str, Any]) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return headers_only
 
 
 async def _answer(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.routing import Route
 
 from actors.intake import IntakeActor
 from actors.runtime import VERSION
@@ -22,10 +23,12 @@ from dispatcher.core.plan.values import Override
 from dispatcher.errors import CallerError, TemplateError, UnavailableError
 from dispatcher.templates.compile import compile_template
 from dispatcher.templates.source import TemplateSource
-from dispatcher.wire.responses import AcceptedResponse, Problem
+from dispatcher.wire.responses import TITLES, AcceptedResponse, Problem
 from dispatcher.wire.trigger import TriggerRequest
 
-RECEIPT_DEADLINE_S = 5.0
+IDS_MAX = 1_000
+Moment = Annotated[int, Field(ge=0, lt=2**53, description="wall milliseconds")]
+Version = Annotated[int, Field(ge=0, lt=2**53)]
 
 
 class _Body(BaseModel):
@@ -40,12 +43,12 @@ class OverrideBody(_Body):
 
 
 class DeadLetterBody(_Body):
-    ids: list[str] = Field(default_factory=list, max_length=1000)
+    ids: list[str] = Field(default_factory=list, max_length=IDS_MAX)
     vendor: str | None = None
     channel: str | None = None
     reason: str | None = None
-    since: int | None = Field(default=None, description="wall milliseconds")
-    until: int | None = Field(default=None, description="wall milliseconds")
+    since: Moment | None = None
+    until: Moment | None = None
     limit: int = Field(default=100, ge=1, le=1_000, description="of one call; `cursor` goes on")
     cursor: str | None = Field(default=None, max_length=200, description="of the answer before")
 
@@ -63,12 +66,14 @@ class TemplateBody(_Body):
 class PreviewBody(_Body):
     data: dict[str, Any] = Field(default_factory=dict)
     locale: str | None = None
-    version: int | None = None
+    version: Version | None = None
 
 
 def operations(actor: IntakeActor) -> FastAPI:
     """The FastAPI application of one intake replica; the hot POST paths are documented here and served in `http`."""
-    app = FastAPI(title="Resilient dispatcher", version=VERSION, docs_url="/docs", redoc_url=None)
+    app = FastAPI(
+        title="Resilient dispatcher", version=VERSION, docs_url="/docs", redoc_url=None, redirect_slashes=False
+    )
     _errors(app)
     _document_hot_paths(app)
     _triggers(app, actor)
@@ -93,6 +98,15 @@ def _errors(app: FastAPI) -> None:
     async def unavailable(_: Request, error: UnavailableError) -> JSONResponse:
         return shown(Problem.of(error), {"retry-after": str(max(1, round(error.retry_after_s)))})
 
+    @app.exception_handler(StarletteHTTPException)
+    async def not_served(request: Request, error: StarletteHTTPException) -> JSONResponse:
+        """A path or a method that is not there."""
+        allowed = _methods(app, request)
+        status = 405 if error.status_code == 404 and allowed else error.status_code
+        detail = {404: "there is no such path", 405: f"allowed: {allowed}"}.get(status, str(error.detail))
+        problem = Problem(title=TITLES.get(status, "The request is refused"), status=status, detail=detail)
+        return shown(problem, {"allow": allowed} if status == 405 else None)
+
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
@@ -100,6 +114,18 @@ def _errors(app: FastAPI) -> None:
         return shown(
             Problem(title="The request is not valid", status=422, detail=f"{field}: {first['msg']}", field=field)
         )
+
+
+def _methods(app: FastAPI, request: Request) -> str:
+    """Return the methods of this path as the Allow header lists them; empty when no route has it."""
+    path = request.scope["path"]
+    found = {
+        method
+        for route in app.routes
+        if isinstance(route, Route) and route.path_regex.match(path)
+        for method in route.methods or ()
+    }
+    return ", ".join(sorted(found | ({"HEAD"} if "GET" in found else set())))
 
 
 def _document_hot_paths(app: FastAPI) -> None:
@@ -183,15 +209,6 @@ def _vendors(app: FastAPI, actor: IntakeActor) -> None:
 
 
 def _receipts(app: FastAPI, actor: IntakeActor) -> None:
-    async def body_of(request: Request) -> bytes:
-        """Bounded in bytes and time: anybody may call this."""
-        most, found = actor.settings.limits.body_bytes_max, b""
-        async for part in request.stream():
-            found += part
-            if len(found) > most:
-                raise CallerError("body", f"must be at most {most} bytes", 413)
-        return found
-
     @app.get("/v1/receipts/{vendor}", include_in_schema=False)
     @app.post("/v1/receipts/{vendor}")
     async def receipts(request: Request, vendor: str) -> dict[str, Any]:
@@ -199,11 +216,7 @@ def _receipts(app: FastAPI, actor: IntakeActor) -> None:
         config = actor.settings.vendors.get(vendor)
         if actor.receipts is None or config is None:
             raise CallerError("vendor", "no such vendor, or receipts are not configured", 404)
-        try:
-            body = await asyncio.wait_for(body_of(request), RECEIPT_DEADLINE_S)
-        except asyncio.TimeoutError:
-            raise CallerError("body", f"must come within {RECEIPT_DEADLINE_S:g} s", 408) from None
-        told = read_receipts(config.adapter, request.query_params, body)
+        told = read_receipts(config.adapter, request.query_params, await request.body())
         return {"results": await actor.receipts.hear(vendor, told)}
 
 
@@ -226,15 +239,18 @@ def _dead_letters(app: FastAPI, actor: IntakeActor) -> None:
         vendor: str | None = None,
         channel: str | None = None,
         reason: str | None = None,
-        since: int | None = None,
-        until: int | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
         ids: str | None = None,
         limit: int = 100,
-        cursor: str | None = None,
+        cursor: Annotated[str | None, Field(max_length=200)] = None,
     ) -> dict[str, Any]:
         """Dead letters, oldest first. `ids` is comma separated; times are wall milliseconds; `cursor` goes on."""
+        named = ids.split(",") if ids else []
+        if len(named) > IDS_MAX:
+            raise CallerError("ids", f"must hold at most {IDS_MAX} ids")
         body = DeadLetterBody(
-            ids=ids.split(",") if ids else [],
+            ids=named,
             vendor=vendor,
             channel=channel,
             reason=reason,
@@ -273,7 +289,7 @@ def _templates(app: FastAPI, actor: IntakeActor) -> None:
         return {"templates": dict(actor.templates.latest)}
 
     @app.get("/v1/templates/{name}")
-    async def get(name: str, version: int | None = None) -> dict[str, Any]:
+    async def get(name: str, version: Version | None = None) -> dict[str, Any]:
         source = await source_of(name, version)
         return {**source.to_dict(), "name": source.name, "version": source.version}
 
@@ -304,10 +320,10 @@ def _probes(app: FastAPI, actor: IntakeActor) -> None:
 
     @app.get("/readyz")
     async def readyz() -> Response:
-        """200 when a trigger posted now would be made durable."""
+        """200 when a trigger posted now would be made durable. `installation` tells one installation from another."""
         why = actor.ready()
         if why is None:
-            return JSONResponse({"status": "ready"})
+            return JSONResponse({"status": "ready", "installation": actor.runtime.get("installation", "")})
         return JSONResponse({"status": "not ready", "reason": why}, 503, {"retry-after": "1"})
 
     @app.get("/metrics")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from serve_app.priority import set_niceness
 
 if TYPE_CHECKING:
-    from serve_app.http import Asgi, Receive, Scope, Send
+    from serve_app.bodies import Asgi, Receive, Scope, Send
 
 DISPATCH_NICENESS = 10
 """Dispatch gives way to accepting: a checkout waits for intake, nobody waits for a courier within milliseconds."""

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from actors.proof import prove
 from cluster.cli import sweep
-from dispatcher.adapters.api_keys import new_key
+from cluster.cli.keys import key
 from dispatcher.config.schema import settings_schema
 from dispatcher.config.yaml_file import load_settings
 from dispatcher.errors import DispatcherError
@@ -316,20 +316,6 @@ def templates_put(api: Api, name: str, file: Any) -> None:
 def templates_preview(api: Api, name: str, data: str) -> None:
     """What a message would look like."""
     _show(api.call("POST", f"/v1/templates/{urllib.parse.quote(name)}/preview", {"data": json.loads(data)}))
-
-
-@click.group()
-def key() -> None:
-    """API keys."""
-
-
-@key.command("new")
-@click.argument("name")
-@click.option("--state-dir", type=click.Path(file_okay=False, path_type=Path), default=Path("state"), show_default=True)
-def key_new(name: str, state_dir: Path) -> None:
-    """Make a key for tenant NAME; it is shown once, its digest is stored."""
-    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    click.echo(new_key(state_dir / "api_keys.json", name))
 
 
 @click.group()

@@ -32,6 +32,7 @@ class State:
         self.api_keys = self.path / "api_keys.json"
         self.urls = self.path / "urls.json"
         self.token = self.path / "ray_token"
+        self.identity = self.path / "installation_id"
         self._lock: int | None = None
 
     def prepare(self) -> None:
@@ -39,6 +40,8 @@ class State:
         self.path.chmod(0o700)
         if not self.token.exists():
             self.write_secret(self.token, secrets.token_hex(32))
+        if not self.identity.exists():
+            self.write_secret(self.identity, secrets.token_hex(8))
 
     def lock(self) -> None:
         """Take the directory for this process; ConfigError names the one that has it."""

@@ -8,6 +8,7 @@ only Serve's own stop drains.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -23,12 +24,13 @@ from typing import Any
 import click
 
 from actors.proof import load_proven, secrets_digest
+from cluster.cli.keys import made_before_scopes
 from cluster.local import ray_settings, redis_checks
 from cluster.local.frozen import STOPPED_S, Frozen, stopped
 from cluster.local.hurry import hurried
 from cluster.local.redis_server import RedisServer
 from cluster.local.state import State, free_port, give_way, processes_of, reap
-from dispatcher.adapters.api_keys import ApiKeys
+from dispatcher.adapters.api_keys import ApiKeys, list_keys
 from dispatcher.config.secret_references import resolve
 from dispatcher.config.settings import Settings
 from dispatcher.errors import ConfigError
@@ -81,7 +83,7 @@ class Up:
         self._wanted: list[int] = []
         self._frozen, self._replicas = Frozen(), set[int]()
         self._looked_s = self._listed_s = 0.0
-        self._url = f"http://{'127.0.0.1' if options.host in ('0.0.0.0', '::') else options.host}:{options.port}"
+        self._url = url_of(options.host, options.port)
 
     def run(self) -> None:
         """Start, serve until SIGTERM or SIGINT, drain, stop."""
@@ -109,6 +111,10 @@ class Up:
         state.lock()
         if o.host not in LOOPBACK and not ApiKeys.load(state.api_keys).usable:
             raise ConfigError(f"--host {o.host} is not loopback: make an API key first, `dispatcher key new NAME`")
+        with contextlib.suppress(ConfigError):  # a file that cannot be read lets nobody in, and the service starts
+            old_keys = made_before_scopes(list_keys(state.api_keys))
+            if old_keys:
+                click.echo(f"NOTE: {old_keys}", err=True)
         state.urls.unlink(missing_ok=True)
         left = reap(state.marker)
         if left:
@@ -139,6 +145,7 @@ class Up:
             "redis_url": f"file:{state.redis_url_file}",
             "api_keys": str(state.api_keys),
             "keys_required": "" if o.host in LOOPBACK else "yes",
+            "installation": state.identity.read_text(),
             "warnings": "\n".join(f"unsafe redis: {warning}" for warning in warnings),
         }
 
@@ -225,22 +232,21 @@ class Up:
 
     def _await_ready(self) -> None:
         began_s = said_s = time.monotonic()
+        stranger = ""
         while (now_s := time.monotonic()) < began_s + READY_S and not self._stopping():
-            word = "no answer"
-            try:
-                with urllib.request.urlopen(f"{self._url}/readyz", timeout=2) as answer:
-                    if answer.status == 200:
-                        return
-                    word = str(answer.status)
-            except OSError as error:
-                word = _sentence(error)
+            found = answering(self._url)
+            if found is not None and found == self._runtime["installation"]:
+                return
+            stranger = "" if found is None else f"; another installation answers at {self._url}"
+            word = stranger.removeprefix("; ") or "no answer"
             if now_s - said_s >= SAY_EVERY_S:
                 said_s = now_s
                 click.echo(f"not ready yet: {word}", err=True)
             self._mend(now_s)
             time.sleep(0.1)
         if not self._stopping():
-            raise ConfigError(f"not ready within {READY_S:g} s; logs are in {self._state.runtime_dir() / 'ray'}")
+            logs = self._state.runtime_dir() / "ray"
+            raise ConfigError(f"not ready within {READY_S:g} s{stranger}; logs are in {logs}")
 
     def _announce(self, seconds: float) -> None:
         urls = {"api": self._url, "sandbox": self._sandbox_url, "pid": os.getpid()}
@@ -347,6 +353,21 @@ class Up:
             self._redis.stop()
         self._state.urls.unlink(missing_ok=True)
         reap(self._state.marker)
+
+
+def url_of(host: str, port: int) -> str:
+    """Return the address at which this machine reaches a service that listens on `host`."""
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
+
+
+def answering(url: str) -> str | None:
+    """Return the id of the installation that is ready at `url`, empty for one that tells none; None: nobody is."""
+    faults = (urllib.error.URLError, OSError, ValueError, http.client.HTTPException)
+    with contextlib.suppress(*faults), urllib.request.urlopen(f"{url}/readyz", timeout=2) as answer:
+        told = json.load(answer)
+        return str(told.get("installation", "")) if isinstance(told, dict) else ""
+    return None
 
 
 def _sentence(error: Exception) -> str:

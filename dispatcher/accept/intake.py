@@ -32,7 +32,7 @@ from dispatcher.ports import Clock, Store
 from dispatcher.store_clock import StoreTime
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
-from dispatcher.wire.trigger import TriggerRequest, body_hash, parse_trigger, phone_region
+from dispatcher.wire.trigger import TriggerRequest, body_hash, check_send_at, phone_region, read_trigger
 
 CELL = "0"
 WAITING_MAX = 4096
@@ -84,8 +84,7 @@ class Intake:
         """
         began_s = self._clock.now_s()
         try:
-            trigger = self._expand(tenant, body, header_key)
-            accepted = await self._commit(trigger)
+            accepted = await self._accept_or_replay(tenant, body, header_key)
         except CallerError:
             self._metrics.count("dispatcher_accepts", "refused")
             raise
@@ -100,6 +99,26 @@ class Intake:
             elif not accepted.replayed:
                 self._metrics.count("dispatcher_suppressed", channel, "recipient_cap")
         return accepted
+
+    async def _accept_or_replay(self, tenant: str, body: Any, header_key: str | None) -> Accepted:
+        """Only the body's shape is judged before the key is looked up.
+
+        The store looks the key up itself when it is given a trigger. So an extra read is needed only for a trigger that
+        cannot be made today: its `send_at` has passed, an event is gone, a mailbox is full.
+        """
+        request = read_trigger(body)
+        key = _key(request, header_key)
+        digest = body_hash(request)
+        try:
+            trigger = self._expand(tenant, request, key, digest)
+        except (CallerError, UnavailableError):
+            first = await self._find(trigger_id(tenant, key)) if key else None
+            if first is None:
+                raise
+            if first.body_hash != digest:
+                raise _conflict() from None
+            return _replayed(first)
+        return await self._commit(trigger)
 
     async def run(self) -> None:
         """The group commit: for ever, one round trip after the other."""
@@ -168,26 +187,20 @@ class Intake:
         if reply == "REPLAY":
             return await self._first_answer(trigger)
         if reply == "CONFLICT":
-            raise CallerError("idempotency_key", "was used with another body", 409)
+            raise _conflict()
         raise UnavailableError("the store is full" if reply == "FULL" else "the store refused", 5.0)
 
     async def _first_answer(self, trigger: NewTrigger) -> Accepted:
         view: TriggerView | None = await self._find(trigger.id)
         if view is None:
             raise UnavailableError("the first answer has just expired")
-        suppressed = frozenset(n.id for n in view.notifications if n.state == State.SUPPRESSED)
-        return Accepted(view.id, tuple((n.id, n.channel, n.vendor) for n in view.notifications), True, suppressed)
+        return _replayed(view)
 
     # ---- expand, route
 
-    def _expand(self, tenant: str, body: Any, header_key: str | None) -> NewTrigger:
+    def _expand(self, tenant: str, request: TriggerRequest, key: str | None, digest: str) -> NewTrigger:
         now_ms = self.time.now_ms()
-        request = parse_trigger(body, now_ms)
-        key = header_key or request.idempotency_key
-        if header_key is not None:
-            _check_key(header_key)
-            if request.idempotency_key not in (None, header_key):
-                raise CallerError("idempotency_key", "differs from the Idempotency-Key header")
+        check_send_at(request, now_ms)
         event = self._settings.events.get(request.event)
         drafts = expand(request, self._settings.events, self._templates.latest)
         priority = request.priority or (event.priority if event else "normal")
@@ -202,7 +215,7 @@ class Intake:
             id=trigger_id(tenant, key),
             tenant=tenant,
             event=request.event,
-            body_hash=body_hash(request),
+            body_hash=digest,
             accepted_ms=now_ms,
             expires_ms=send_at_ms + expires_s * 1000,
             priority=priority,
@@ -278,6 +291,26 @@ def _accepted(trigger: NewTrigger, reply: str = "OK") -> Accepted:
         False,
         frozenset(notification_id(trigger.id, int(i)) for i in reply.split()[1:]),
     )
+
+
+def _replayed(view: TriggerView) -> Accepted:
+    """Return the first answer to a trigger that is stored."""
+    suppressed = frozenset(n.id for n in view.notifications if n.state == State.SUPPRESSED)
+    return Accepted(view.id, tuple((n.id, n.channel, n.vendor) for n in view.notifications), True, suppressed)
+
+
+def _conflict() -> CallerError:
+    return CallerError("idempotency_key", "was used with another body", 409)
+
+
+def _key(request: TriggerRequest, header_key: str | None) -> str | None:
+    """Return the idempotency key: the header's, or else the body's. Two that differ are an error."""
+    if header_key is None:
+        return request.idempotency_key
+    _check_key(header_key)
+    if request.idempotency_key not in (None, header_key):
+        raise CallerError("idempotency_key", "differs from the Idempotency-Key header")
+    return header_key
 
 
 def _check_key(key: str) -> None:

@@ -1,21 +1,55 @@
 """API keys: shown once, stored as SHA-256 digests under a prefix, compared in constant time.
 
-A key is `nd_<8 prefix>_<43 of 32 random bytes>`: high entropy, so a plain digest is enough. The file may change while
-we run; a changed one is read again within `RELOAD_S`.
+A key is `nd_<8 prefix>_<43 of 32 random bytes>`: high entropy, so a plain digest is enough. A row of the file is
+{"prefix", "digest", "tenant", "created_ms", "scopes", "expires_ms" or absent}; a row without scopes was written before
+there were any, and its key may send and read. The file may change while we run; a changed one is read again within
+`RELOAD_S`. Beside it lies a mark, from the first key on: while the mark is there, a key is needed, whatever becomes of
+the file.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import hmac
 import json
 import os
 import secrets
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from dispatcher.errors import ConfigError
 
 RELOAD_S = 2.0
+SCOPES = ("send", "read", "templates", "operate")
+BEFORE_SCOPES = ("send", "read")
+"""What a key may do that was made before keys had scopes, and a new one for which nothing else is said."""
 _ABSENT = hashlib.sha256(secrets.token_bytes(32)).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a key opens."""
+
+    tenant: str
+    scopes: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """One row of the file. `scoped`: its scopes were chosen; False for a key from before there were scopes."""
+
+    prefix: str
+    digest: str
+    tenant: str
+    created_ms: int
+    scopes: tuple[str, ...]
+    expires_ms: int | None
+    scoped: bool
 
 
 class ApiKeys:
@@ -23,39 +57,45 @@ class ApiKeys:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._by_prefix: dict[str, tuple[str, str]] = {}
+        self._by_prefix: dict[str, KeyRow] = {}
         self._required = False
         self._read_s = -RELOAD_S
-        self._mtime_ns = -1
+        self._version = (-1, -1, -1)
 
     @classmethod
     def load(cls, path: Path, required: bool = False) -> ApiKeys:
         """`required`: an address that others can reach needs a key whatever becomes of the file."""
         keys = cls(path)
-        keys._required = required
+        keys._required = required or _mark(path).exists()
         keys._refresh()
         return keys
 
     @property
     def required(self) -> bool:
-        """Whether calls need a key. Once true it stays so: losing or emptying the file must not open the door."""
+        """Return True if calls need a key. Once true it stays so: losing or emptying the file opens no door."""
         self._refresh()
         return self._required
 
     @property
     def usable(self) -> bool:
-        """Whether any key opens anything."""
+        """Return True if any key opens anything."""
         self._refresh()
-        return bool(self._by_prefix)
+        return any(_alive(row) for row in self._by_prefix.values())
 
-    def verify(self, header: str | None) -> str | None:
-        """The tenant of an `Authorization: Bearer KEY` header; None when it opens nothing."""
+    def grant(self, header: str | None) -> Grant | None:
+        """Return what an `Authorization: Bearer KEY` header opens; None when it opens nothing."""
         self._refresh()
         scheme, _, key = (header or "").partition(" ")
         prefix = key.split("_")[1] if scheme.lower() == "bearer" and key.count("_") >= 2 else ""
-        tenant, digest = self._by_prefix.get(prefix, ("", _ABSENT))  # the same work for an unknown prefix
+        row = self._by_prefix.get(prefix)
         given = hashlib.sha256(key.encode()).hexdigest()
-        return tenant if hmac.compare_digest(given, digest) and tenant else None
+        same = hmac.compare_digest(given, row.digest if row else _ABSENT)  # the same work for an unknown prefix
+        return Grant(row.tenant, frozenset(row.scopes)) if same and row and row.tenant and _alive(row) else None
+
+    def verify(self, header: str | None) -> str | None:
+        """Return the tenant of an `Authorization: Bearer KEY` header; None when it opens nothing."""
+        found = self.grant(header)
+        return found.tenant if found else None
 
     def _refresh(self) -> None:
         now_s = time.monotonic()
@@ -63,29 +103,154 @@ class ApiKeys:
             return
         self._read_s = now_s
         try:
-            mtime_ns = self._path.stat().st_mtime_ns
-            if mtime_ns != self._mtime_ns:
-                rows = json.loads(self._path.read_text())["keys"]
-                self._by_prefix = {row["prefix"]: (row["tenant"], row["digest"]) for row in rows}
-                self._required = self._required or bool(rows)
-                self._mtime_ns = mtime_ns
+            now = self._path.stat()
+            version = (now.st_mtime_ns, now.st_ino, now.st_size)  # two changes may share one tick of the clock
+            if version != self._version:
+                rows = [_row(row) for row in json.loads(self._path.read_text())["keys"]]
+                self._by_prefix = {row.prefix: row for row in rows}
+                self._version = version
+                if rows:
+                    self._required = True
+                    _leave_mark(self._path)
         except FileNotFoundError:
             return
-        except (ValueError, KeyError, TypeError, OSError):
+        except (ValueError, KeyError, TypeError, AttributeError, OSError):
             self._required = True  # there is a file: the keys known before go on, and without any nobody comes in
 
 
-def new_key(path: Path, tenant: str) -> str:
-    """A new key of `tenant`; its digest is appended to the file (0600). The key itself is only in the answer."""
+def new_key(path: Path, tenant: str, scopes: Sequence[str] = BEFORE_SCOPES, expires_ms: int | None = None) -> str:
+    """Return a new key of `tenant`; its digest is appended to the file (0600). The key itself is only in the answer.
+
+    Any number of processes may call this at once. Errors: `ConfigError`, nothing is changed.
+    """
+    with _changing(path) as rows:
+        key, row = _made(tenant, scopes, expires_ms)
+        rows.append(row)
+    return key
+
+
+def list_keys(path: Path) -> list[KeyRow]:
+    """Return every key's row, the oldest first. Errors: `ConfigError` for a file that cannot be read."""
+    return [_row(row) for row in _rows(path)]
+
+
+def revoke_key(path: Path, prefix: str) -> KeyRow:
+    """Remove a key. It opens nothing any more within `RELOAD_S`. Errors: `ConfigError` when there is none."""
+    with _changing(path) as rows:
+        found = _find(rows, prefix)
+        rows.remove(found)
+    return _row(found)
+
+
+def rotate_key(path: Path, prefix: str, keep_s: int) -> tuple[str, KeyRow]:
+    """Return a new key with the tenant, the scopes and the end of another, which opens nothing after `keep_s`.
+
+    Errors: `ConfigError` when there is no such key.
+    """
+    with _changing(path) as rows:
+        found = _find(rows, prefix)
+        old = _row(found)
+        if not _alive(old):
+            raise ConfigError(f"{prefix}: has expired; make a new key instead")
+        key, row = _made(old.tenant, old.scopes, old.expires_ms)
+        rows.append(row)
+        end_ms = _now_ms() + keep_s * 1000
+        found["expires_ms"] = min(end_ms, old.expires_ms or end_ms)
+    return key, _row(found)
+
+
+def _made(tenant: str, scopes: Sequence[str], expires_ms: int | None) -> tuple[str, dict[str, Any]]:
+    unknown = [scope for scope in scopes if scope not in SCOPES]
+    if unknown or not scopes:
+        raise ConfigError(f"scope: must be one or more of {', '.join(SCOPES)}")
+    if not tenant:
+        raise ConfigError("tenant: must have a name")
     prefix = secrets.token_hex(4)
     key = f"nd_{prefix}_{secrets.token_urlsafe(32)}"
-    rows = json.loads(path.read_text())["keys"] if path.exists() else []
-    digest = hashlib.sha256(key.encode()).hexdigest()
-    rows.append({"prefix": prefix, "digest": digest, "tenant": tenant, "created_ms": time.time_ns() // 1_000_000})
+    row: dict[str, Any] = {
+        "prefix": prefix,
+        "digest": hashlib.sha256(key.encode()).hexdigest(),
+        "tenant": tenant,
+        "created_ms": _now_ms(),
+        "scopes": [scope for scope in SCOPES if scope in scopes],
+    }
+    return key, row if expires_ms is None else {**row, "expires_ms": expires_ms}
+
+
+@contextlib.contextmanager
+def _changing(path: Path) -> Iterator[list[dict[str, Any]]]:
+    """Give out the file's rows to change, one process at a time; write them when the block ends without an error."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        rows = _rows(path)
+        yield rows
+        _leave_mark(path)
+        _write(path, json.dumps({"keys": rows}))
+    finally:
+        os.close(lock)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write the file for its owner only, whole or not at all."""
     draft = path.with_suffix(".new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        json.dump({"keys": rows}, file)
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     draft.rename(path)
-    return key
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        rows = json.loads(path.read_text())["keys"]
+        for row in rows:
+            _row(row)
+    except FileNotFoundError:
+        return []
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise ConfigError(f"{path}: cannot be read as a file of keys ({type(error).__name__})") from None
+    return list(rows)
+
+
+def _row(row: dict[str, Any]) -> KeyRow:
+    """Return a row as it is read. A scope that this version does not know opens nothing here."""
+    scopes = row.get("scopes")
+    expires_ms = row.get("expires_ms")
+    return KeyRow(
+        prefix=str(row["prefix"]),
+        digest=str(row["digest"]),
+        tenant=str(row["tenant"]),
+        created_ms=int(row.get("created_ms", 0)),
+        scopes=BEFORE_SCOPES if scopes is None else tuple(scope for scope in SCOPES if scope in scopes),
+        expires_ms=None if expires_ms is None else int(expires_ms),
+        scoped=scopes is not None,
+    )
+
+
+def _find(rows: list[dict[str, Any]], prefix: str) -> dict[str, Any]:
+    named = prefix.split("_")[1] if prefix.startswith("nd_") else prefix
+    for row in rows:
+        if row["prefix"] == named:
+            return row
+    raise ConfigError(f"{named}: no key has this prefix; see `dispatcher key list`")
+
+
+def _alive(row: KeyRow) -> bool:
+    return row.expires_ms is None or _now_ms() < row.expires_ms
+
+
+def _mark(path: Path) -> Path:
+    return path.with_suffix(".required")
+
+
+def _leave_mark(path: Path) -> None:
+    """Note beside the file that keys were wanted here. A file that is mounted read-only is never lost that way."""
+    with contextlib.suppress(OSError):
+        _mark(path).touch(mode=0o600)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -46,6 +46,7 @@ CATALOGUE: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "dispatcher_data_loss_alarms": ("counter", "Entries deleted while pending; must be 0", ()),
     "dispatcher_store_breaks": ("counter", "The store lost accepted triggers or later writes; must be 0", ("reason",)),
     "dispatcher_receipts": ("counter", "Receipts of a vendor, by what they changed", ("vendor", "outcome")),
+    "dispatcher_wrong_keys": ("counter", "Requests with an API key that opens nothing", ()),
     "dispatcher_look_ups": ("counter", "Questions to a vendor about held ones, by answer", ("vendor", "answer")),
     "dispatcher_transitions": ("counter", "Breaker transitions", ("vendor", "to")),
 }

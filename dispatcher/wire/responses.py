@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dispatcher.errors import CallerError, UnavailableError
 
+KEY_REUSED = "urn:resilient-dispatcher:problem:idempotency-key-reused"
+"""The problem type of a 409. The draft on idempotency keys says 422; see docs/adr/0021."""
+
 
 class _Answer(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,15 +42,22 @@ class Problem(_Answer):
     def of(cls, error: CallerError | UnavailableError) -> Problem:
         """The answer for one of our errors; its text is made by us and holds nothing of the request's values."""
         if isinstance(error, CallerError):
-            title = _TITLES.get(error.status, "The request is refused")
-            return cls(title=title, status=error.status, detail=str(error), field=error.field)
+            title = TITLES.get(error.status, "The request is refused")
+            kind = KEY_REUSED if error.status == 409 else "about:blank"
+            return cls(type=kind, title=title, status=error.status, detail=str(error), field=error.field)
         return cls(title="Try again with the same idempotency key", status=503, detail=error.reason)
 
 
-_TITLES = {
-    400: "The body is malformed",
+TITLES = {
+    400: "The request is malformed",
+    403: "The request is not allowed",
+    404: "There is no such thing",
+    405: "The method is not allowed here",
+    408: "The body came too slowly",
     409: "The idempotency key belongs to another body",
     413: "The body is too large",
     415: "The media type is not supported",
+    421: "The request is for another host",
     422: "The request is not valid",
+    429: "Too many wrong keys",
 }

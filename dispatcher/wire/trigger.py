@@ -27,6 +27,7 @@ Priority = Literal["high", "normal", "bulk"]
 OnUnknown = Literal["resend", "hold"]
 
 SEND_AT_PAST_S_MAX = 60  # clocks differ and requests are repeated; older than this is an instant nobody meant
+SEND_AT_AHEAD_DAYS_MAX = 36_525  # a hundred years: an instant past the calendar's end has no quiet hours
 DATA_KEY_CHARS_MAX = 128
 
 # Unicode's line ends count too: mail headers and logs break at them. A lone surrogate can be stored by nobody.
@@ -226,6 +227,16 @@ def parse_trigger(data: Any, now_ms: int | None = None) -> TriggerRequest:
 
     Errors: `CallerError` (422) for the first fault found.
     """
+    request = read_trigger(data)
+    check_send_at(request, time.time_ns() // 1_000_000 if now_ms is None else now_ms)
+    return request
+
+
+def read_trigger(data: Any) -> TriggerRequest:
+    """Return the request in `data`, judged by its shape alone: its answer is the same at any time.
+
+    Errors: `CallerError` (422) for the first fault found.
+    """
     if not isinstance(data, Mapping):
         raise CallerError("body", "must be a JSON object")
     try:
@@ -234,11 +245,17 @@ def parse_trigger(data: Any, now_ms: int | None = None) -> TriggerRequest:
         raise _caller_error(error) from None
     for index, wanted in enumerate(request.notifications or ()):
         _check_notification(wanted, f"notifications.{index}")
-    if request.send_at_ms is not None:
-        now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-        if request.send_at_ms < now_ms - SEND_AT_PAST_S_MAX * 1000:
-            raise CallerError("send_at", f"expired send_at: must not be more than {SEND_AT_PAST_S_MAX} s in the past")
     return request
+
+
+def check_send_at(request: TriggerRequest, now_ms: int) -> None:
+    """Errors: `CallerError` (422) when `send_at` is an instant that nobody can mean at `now_ms` (wall time)."""
+    if request.send_at_ms is None:
+        return
+    if request.send_at_ms < now_ms - SEND_AT_PAST_S_MAX * 1000:
+        raise CallerError("send_at", f"expired send_at: must not be more than {SEND_AT_PAST_S_MAX} s in the past")
+    if request.send_at_ms > now_ms + SEND_AT_AHEAD_DAYS_MAX * 86_400_000:
+        raise CallerError("send_at", f"must not be more than {SEND_AT_AHEAD_DAYS_MAX} days ahead")
 
 
 def _check_notification(wanted: NotificationRequest, at: str) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
 from dispatcher.core.life.receipt import Told
 from dispatcher.errors import CallerError
+from dispatcher.wire.json import parse_foreign_json
+
+DEPTH_MAX = 16
+FIELDS_MAX = 200
+"""A form of a call-back has some twenty fields. Reading thousands would hold everybody's loop."""
 
 
 def told_in(query: Mapping[str, str], taken: bool | None) -> Told:
@@ -20,12 +24,17 @@ def told_in(query: Mapping[str, str], taken: bool | None) -> Told:
 
 
 def form_of(body: bytes) -> dict[str, str]:
-    return dict(parse_qsl(body.decode("utf-8", "replace")))
+    try:
+        return dict(parse_qsl(body.decode("utf-8", "replace"), max_num_fields=FIELDS_MAX))
+    except ValueError:
+        raise CallerError("body", f"must be a form of at most {FIELDS_MAX} fields", 400) from None
+
+
+def json_of(body: bytes) -> Any:
+    """Return the JSON value in `body`. Errors: `CallerError` (400)."""
+    return parse_foreign_json(body, DEPTH_MAX)
 
 
 def object_of(body: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        raise CallerError("body", "must be JSON or a form", 400) from None
+    found = json_of(body)
     return found if isinstance(found, dict) else {}

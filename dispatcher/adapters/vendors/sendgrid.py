@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
+from dispatcher.adapters.vendors.call_backs import json_of
 from dispatcher.adapters.vendors.fields import EmailFrom, Options, Secret, Url
 from dispatcher.adapters.vendors.http import TEXT_MAX, Answer, HttpClient, retry_after_s
 from dispatcher.adapters.vendors.provider import Provider
@@ -118,10 +119,7 @@ EVENTS_MAX = 10_000
 
 
 def read_call_back(query: Mapping[str, str], body: bytes) -> list[Told]:
-    try:
-        events = json.loads(body)
-    except (ValueError, RecursionError):
-        raise CallerError("body", "must be JSON", 400) from None
+    events = json_of(body)
     if not isinstance(events, list) or len(events) > EVENTS_MAX:
         raise CallerError("body", f"must be a list of at most {EVENTS_MAX} events", 400)
     return [

@@ -47,7 +47,10 @@ class ReceiptLinks:
         return ReceiptLink(f"{self._base}/v1/receipts/{vendor}?{query}", token)
 
     def verified(self, vendor: str, told: Told) -> bool:
-        return hmac.compare_digest(self._token(vendor, told.notification_id).encode(), told.token.encode())
+        """Return True if the token is the notification's own. Ours are ASCII, so nothing else can be."""
+        if not (told.notification_id.isascii() and told.token.isascii()):
+            return False
+        return hmac.compare_digest(self._token(vendor, told.notification_id), told.token)
 
     def _token(self, vendor: str, notification_id: str) -> str:
         text = f"{vendor}|{notification_id}".encode()

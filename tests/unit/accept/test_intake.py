@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
-from dispatcher.accept.intake import trigger_id
+from dispatcher.accept.intake import Headroom, trigger_id
+from dispatcher.config.settings import parse_settings
 from dispatcher.core.life.notification import Lane, NewTrigger
 from dispatcher.errors import CallerError, UnavailableError
-from tests.unit.desk import Desk, body
+from dispatcher.templates.cache import TemplateCache
+from dispatcher.templates.source import TemplateSource
+from tests.unit.desk import SETTINGS, Desk, body
 from tests.unit.stage import plan_of
 from tests.virtual import virtual
 
@@ -323,3 +326,68 @@ async def test_a_text_that_no_sms_can_have_is_refused(text: str, rule: str) -> N
     with pytest.raises(CallerError, match=rf"notifications\.1\.content\.text.*{rule}"):
         await desk.post(0, recipient=both, notifications=listed)
     assert desk.stage.states() == []
+
+
+@virtual
+async def test_the_first_answer_is_given_again_after_its_time_has_passed() -> None:
+    """`send_at` lay ahead when the first was sent. Its repeat is the first answer, whatever the time is now."""
+    desk = Desk()
+    at = instant(desk, 2.0)
+    first = await desk.post(0, "k", send_at=at)
+    await asyncio.sleep(3_600.0)
+    again = await desk.post(0, "k", send_at=at)
+    assert (again.id, again.notifications, again.replayed) == (first.id, first.notifications, True)
+    assert desk.stage.counted("dispatcher_accepts", "replayed") == 1
+    with pytest.raises(CallerError, match="used with another body") as caught:
+        await desk.post(1, "k", send_at=at)
+    assert caught.value.status == 409
+    with pytest.raises(CallerError, match="expired send_at"):
+        await desk.post(0, "other", send_at=at)
+
+
+@virtual
+async def test_the_first_answer_is_given_again_while_there_is_no_room() -> None:
+    """A full mailbox and a full store refuse new triggers only."""
+    desk = Desk()
+    first = await desk.post(0, "k")
+    for headroom in (Headroom(full=frozenset({Lane("a", "normal")})), Headroom(memory_ratio=1.0)):
+        desk.intake.headroom = headroom
+        assert (await desk.post(0, "k")).id == first.id
+        with pytest.raises(UnavailableError):
+            await desk.post(0, "other")
+
+
+@virtual
+async def test_the_first_answer_is_given_again_under_another_configuration() -> None:
+    """The event, the template or the country may be gone since: what is stored was promised."""
+    desk = Desk(events={"e": {"notifications": [{"channel": "sms", "template": "t"}]}}, templates={"t": {"text": "Hi"}})
+    desk.intake._templates = TemplateCache(desk.stage.template_store)
+    await desk.intake._templates.put(TemplateSource("t", "Hi"))
+    changes = {"event": "e", "notifications": None}
+    first = await desk.post(0, "k", **changes)
+    desk.intake._settings = parse_settings({**SETTINGS, "limits": {"sms_countries": ["FR"]}})
+    again = await desk.post(0, "k", **changes)
+    assert (again.id, again.replayed) == (first.id, True)
+    with pytest.raises(CallerError, match="event"):
+        await desk.post(0, "other", **changes)
+
+
+@virtual
+async def test_a_repeat_that_cannot_be_looked_up_is_no_refusal() -> None:
+    """The store is away: nobody knows whether this is a repeat, so the answer is "later", never 422."""
+    desk = Desk()
+    at = instant(desk, 2.0)
+    await desk.post(0, "k", send_at=at)
+    await asyncio.sleep(3_600.0)
+
+    async def away(_: str) -> None:
+        raise UnavailableError("away")
+
+    desk.intake._find = away
+    with pytest.raises(UnavailableError):
+        await desk.post(0, "k", send_at=at)
+
+
+def instant(desk: Desk, ahead_s: float) -> str:
+    at = datetime.fromtimestamp(desk.stage.clock.wall_ms() / 1000, timezone.utc) + timedelta(seconds=ahead_s)
+    return at.isoformat()

@@ -48,7 +48,7 @@ def test_only_the_digest_is_stored(path: Path) -> None:
     """The file holds SHA-256 of the key, its public prefix and the tenant, for its owner only; the secret nowhere."""
     key = new_key(path, "shop")
     (row,) = json.loads(path.read_text())["keys"]
-    assert row.keys() == {"prefix", "digest", "tenant", "created_ms"}
+    assert row.keys() == {"prefix", "digest", "tenant", "created_ms", "scopes"}
     assert row["digest"] == hashlib.sha256(key.encode()).hexdigest()
     assert (row["prefix"], row["tenant"]) == (key[3:11], "shop")
     assert key[12:] not in path.read_text()

@@ -1,0 +1,97 @@
+"""Who may do what: the host and origin of a keyless service, the scope that each route needs, and wrong keys.
+
+Rules:
+
+1. While no key is needed, only this machine's own names are answered, and no foreign web page. Otherwise a page that a
+   developer visits could post here, or bind its own name to the loopback address and read.
+2. A route needs one scope. A route that this file does not know needs `operate`: deny by default.
+3. A receipt needs no key; its token is its key. The probes, the metrics and the documentation need none either.
+4. A wrong key is counted, and waits before it is told so. A right key never waits for wrong ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from dispatcher.errors import CallerError
+from serve_app.bodies import Scope, only_header
+
+SEND, READ, TEMPLATES, OPERATE = "send", "read", "templates", "operate"
+
+FREE_FAILURES = 10
+"""Wrong keys within `FAILURE_WINDOW_S` that are told at once: somebody is setting something up."""
+FAILURE_WINDOW_S = 60.0
+FAILURE_WAIT_S = 0.5
+WAITING_MAX = 20
+"""Wrong keys that may wait at once. One more is told to come later, because each holds a request slot."""
+
+
+def scope_needed(method: str, path: str) -> str | None:
+    """Return the scope that a request needs; None means that it needs no key."""
+    parts = path.strip("/").split("/")
+    if parts[0] != "v1":
+        return None
+    match (parts[1:], method):
+        case (["receipts", *_], _):
+            return None
+        case (["triggers", *_], "GET" | "HEAD"):
+            return READ
+        case (["triggers", *_], "POST"):
+            return SEND
+        case (["dead-letters"], "GET" | "HEAD"):
+            return READ
+        case (["templates", *_], _):
+            return TEMPLATES
+        case _:
+            return OPERATE
+
+
+def check_neighbour(scope: Scope) -> None:
+    """Judge a request to a service that asks for no key. Errors: `CallerError` 421 (host), 403 (origin)."""
+    host = only_header(scope, b"host")
+    if host is not None and not _is_local(host):
+        raise CallerError("Host", "must be localhost, 127.0.0.1 or [::1] while no API key is needed", 421)
+    origin = only_header(scope, b"origin")
+    if origin is not None and (host is None or _authority(origin) != host.lower()):
+        raise CallerError("Origin", "must be this service while no API key is needed", 403)
+
+
+def _is_local(host: str) -> bool:
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    return name in ("localhost", "127.0.0.1", "::1")
+
+
+def _authority(origin: str) -> str:
+    scheme, _, authority = origin.partition("://")
+    return authority.lower() if scheme.lower() in ("http", "https") else ""
+
+
+class WrongKeys:
+    """Slows those who try keys. `failed` counts for a metric."""
+
+    def __init__(self, failed: Callable[[], None]) -> None:
+        self._failed = failed
+        self._recent: deque[float] = deque(maxlen=FREE_FAILURES + 1)
+        self._waiting = 0
+
+    async def note(self) -> None:
+        """Count one wrong key and wait. Errors: `CallerError` (429) when too many wait already."""
+        self._failed()
+        now_s = time.monotonic()
+        self._recent.append(now_s)
+        if len(self._recent) <= FREE_FAILURES or now_s - self._recent[0] > FAILURE_WINDOW_S:
+            return
+        if self._waiting >= WAITING_MAX:
+            raise CallerError("Authorization", "too many wrong keys; come later", 429)
+        self._waiting += 1
+        try:
+            await asyncio.sleep(FAILURE_WAIT_S)
+        finally:
+            self._waiting -= 1

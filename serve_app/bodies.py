@@ -1,0 +1,107 @@
+"""The one reader of request bodies: bounded in bytes and time, and strict about what a body says it is.
+
+The limits live here, because a client's header can switch Serve's own off. A framework that reads bodies by itself has
+no limit at all, so it is handed a body that was read and judged here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from dispatcher.errors import CallerError
+from serve_app.body_deadline import read_within
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+BODY_DEADLINE_S = 5.0
+"""A body that drips in slower than this is answered 408: it holds a request slot of everybody."""
+
+OTHER_BYTES_MAX = 1_048_576
+"""The limit of every route but the two for triggers. SendGrid sends up to 768 KB of events at once."""
+
+
+class ClientGoneError(Exception):
+    """The client left while sending its body: nothing to answer."""
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """Return the first header of this (lower-case) name."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return str(value.decode("latin-1"))
+    return None
+
+
+def only_header(scope: Scope, name: bytes) -> str | None:
+    """Return the header of this name. Errors: `CallerError` (400) when there are two: nobody knows which is meant."""
+    found = [value for key, value in scope["headers"] if key == name]
+    if len(found) > 1:
+        raise CallerError(name.decode().title(), "must be given once", 400)
+    return found[0].decode("latin-1") if found else None
+
+
+async def read_body(scope: Scope, receive: Receive, size_max: int, deadline_s: float | None = None) -> bytes:
+    """Return the whole body, refused by its declared length first, then by counting.
+
+    Errors: `CallerError` 413 (too large), 415 (compressed), 408 (too slow); `ClientGoneError`.
+    """
+    encoding = header(scope, b"content-encoding")
+    if encoding and encoding.lower() != "identity":
+        raise CallerError("Content-Encoding", "compressed bodies are not taken", 415)
+    declared = header(scope, b"content-length")
+    if declared and declared.isdigit() and (len(declared) > 18 or int(declared) > size_max):
+        raise _too_large(size_max)
+    deadline_s = BODY_DEADLINE_S if deadline_s is None else deadline_s
+    try:
+        return await read_within(_whole(receive, size_max), deadline_s)
+    except asyncio.TimeoutError:
+        raise CallerError("body", f"must come within {deadline_s:g} s", 408) from None
+
+
+def check_json(scope: Scope) -> None:
+    """Errors: `CallerError` (415) unless the body is declared as JSON.
+
+    A web page can post a form or a text to any address without asking; JSON it cannot.
+    """
+    media = only_header(scope, b"content-type")
+    if media is None or media.split(";")[0].strip().lower() != "application/json":
+        raise CallerError("Content-Type", "must be application/json", 415)
+
+
+def replay(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that hands out `body` once, then what the client does."""
+    given = False
+
+    async def again() -> MutableMapping[str, Any]:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
+
+
+async def _whole(receive: Receive, size_max: int) -> bytes:
+    parts: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        part = message.get("body", b"")
+        size += len(part)
+        if size > size_max:
+            raise _too_large(size_max)
+        parts.append(part)
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def _too_large(size_max: int) -> CallerError:
+    return CallerError("body", f"must be at most {size_max} bytes", 413)

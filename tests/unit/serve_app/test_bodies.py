@@ -1,0 +1,229 @@
+"""Every route reads its body through one bounded, strict reader, and no input gives a 5xx."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from tests.unit.desk import body
+from tests.unit.serve_app.edge import JSON, LINKS, Edge
+from tests.virtual import virtual
+
+ROUTES = [
+    ("POST", "/v1/triggers"),
+    ("POST", "/v1/triggers/batch"),
+    ("POST", "/v1/triggers/0-abc/cancel"),
+    ("POST", "/v1/vendors/a/override"),
+    ("POST", "/v1/dead-letters/redrive"),
+    ("POST", "/v1/dead-letters/discard"),
+    ("PUT", "/v1/templates/t"),
+    ("POST", "/v1/templates/t/preview"),
+]
+STRANGE = {
+    "NaN": b'{"a": NaN}',
+    "Infinity": b'{"a": [-Infinity]}',
+    "beyond a double": b'{"a": 1e999}',
+    "a key twice": b'{"a": 1, "a": 2}',
+    "half a surrogate pair": b'{"a": "\\ud800"}',
+    "half a pair as a key": b'{"\\udfff": 1}',
+    "too deep": b"[" * 100_000,
+    "deep and closed": b'{"a": ' + b"[" * 50 + b"]" * 50 + b"}",
+    "no UTF-8": b'{"a": "\xff"}',
+    "thousands of digits": b'{"a": ' + b"9" * 5_000 + b"}",
+    "cut": b'{"a": ',
+}
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+@pytest.mark.parametrize("name", STRANGE)
+def test_a_strange_body_is_refused_alike_everywhere(method: str, path: str, name: str) -> None:
+    """One document has one meaning on every route; the answer is a 400 that names the body."""
+
+    @virtual
+    async def ask() -> None:
+        answer = await Edge().call(method, path, STRANGE[name])
+        assert (answer.status, answer.body["field"]) == (400, "body")
+        assert answer.headers["content-type"] == "application/problem+json"
+
+    ask()
+
+
+@pytest.mark.parametrize(("method", "path"), [*ROUTES, ("POST", "/v1/receipts/a")])
+def test_no_route_reads_without_a_limit(method: str, path: str) -> None:
+    """A body of twenty megabytes is refused after its first few, and one of a byte a second after five seconds."""
+
+    @virtual
+    async def ask() -> None:
+        read = 0
+
+        async def endless() -> dict[str, Any]:
+            nonlocal read
+            read += 65_536
+            assert read < 20_000_000, "the whole body was read"
+            return {"type": "http.request", "body": b" " * 65_536, "more_body": True}
+
+        async def dripping() -> dict[str, Any]:
+            await asyncio.sleep(1.0)
+            return {"type": "http.request", "body": b" ", "more_body": True}
+
+        assert (await Edge().call(method, path, receive=endless)).status == 413
+        began_s = asyncio.get_running_loop().time()
+        assert (await asyncio.wait_for(Edge().call(method, path, receive=dripping), 60)).status == 408
+        assert asyncio.get_running_loop().time() - began_s == pytest.approx(5.0)
+
+    ask()
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+@pytest.mark.parametrize("media", [None, "text/plain", "application/x-www-form-urlencoded", "application/jsonx"])
+def test_a_body_must_be_declared_as_json(method: str, path: str, media: str | None) -> None:
+    """A web page may post forms and texts to any address, but no JSON: everything else is 415."""
+
+    @virtual
+    async def ask() -> None:
+        edge = Edge()
+        answer = await edge.call(method, path, body(), {} if media is None else {"content-type": media})
+        assert (answer.status, answer.body["field"]) == (415, "Content-Type")
+        assert edge.desk.stage.states() == []
+
+    ask()
+
+
+@virtual
+async def test_json_may_name_its_charset() -> None:
+    """Parameters and case of the media type do not matter."""
+    answer = await Edge().call("POST", "/v1/triggers", body(), {"content-type": "Application/JSON; charset=utf-8"})
+    assert answer.status == 202
+
+
+@virtual
+async def test_a_batch_of_events_of_768_kilobytes_is_heard() -> None:
+    """SendGrid sends so much at once. One odd text among the events refuses none of the others."""
+    edge = Edge(vendors={**VENDORS, "grid": {"adapter": "sendgrid", "channel": "email"}})
+    token = LINKS.link("grid", "0-abc.0").token
+    events = [{"event": "delivered", "nid": "0-abc.0", "ntoken": token, "pad": "x" * 400} for _ in range(1_500)]
+    text = json.dumps(events).encode().replace(b'"pad": "x', b'"pad": "\\ud83d', 1)
+    assert 700_000 < len(text) < 786_432
+    answer = await edge.call("POST", "/v1/receipts/grid", text)
+    assert (answer.status, answer.body) == (200, {"results": {"unknown": 1_500}})
+
+
+VENDORS = {
+    "a": {"adapter": "twilio", "channel": "sms"},
+    "b": {"adapter": "vonage", "channel": "sms"},
+    "mail": {"adapter": "smtp", "channel": "email"},
+}
+
+
+@pytest.mark.parametrize(
+    ("vendor", "query", "text", "status"),
+    [
+        ("grid", "", b'[{"nid":"\\ud800"}]', 403),
+        ("grid", "", b'[{"nid":"0-abc.0","ntoken":"\\udfff"}]', 403),
+        ("grid", "", '[{"nid":"0-äbc.0","ntoken":"ä"}]'.encode(), 403),
+        ("grid", "", b'[{"nid":"\xff"}]', 403),
+        ("grid", "", b'[{"nid":{"a":[]}, "ntoken":NaN}]', 403),
+        ("grid", "", b"[" * 100_000, 400),
+        ("grid", "", b"[" + b"9" * 5_000 + b"]", 400),
+        ("grid", "", b"{}", 400),
+        ("b", "n=0-abc.0&t=%ED%A0%80", b"", 403),
+        ("b", "n=0-abc.0&t=x", b'{"status": ["a"]}', 403),
+        ("b", "n=0-abc.0&t=x", b'{"n": "\\ud800", "t": "\\ud800"}', 403),
+        ("b", "n=0-abc.0&t=x", b"{" * 100_000, 400),
+        ("a", "n=0-abc.0&t=x", b"&".join(b"a=b" for _ in range(100_000)), 400),
+        ("a", "n=%00&t=%FF", b"MessageStatus=%FF%ED%A0%80", 403),
+    ],
+)
+def test_no_call_back_gives_a_5xx(vendor: str, query: str, text: bytes, status: int) -> None:
+    """Anybody may call this without a key, with anything."""
+
+    @virtual
+    async def ask() -> None:
+        edge = Edge(vendors={**VENDORS, "grid": {"adapter": "sendgrid", "channel": "email"}})
+        answer = await edge.call("POST", f"/v1/receipts/{vendor}?{query}", text)
+        assert answer.status == status
+        assert answer.headers["content-type"] == "application/problem+json"
+
+    ask()
+
+
+HUGE = str(10**40)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "given", "field"),
+    [
+        ("GET", "/v1/dead-letters?ids=" + ",".join(str(n) for n in range(1_001)), None, "ids"),
+        ("POST", "/v1/dead-letters/redrive", {"ids": [str(n) for n in range(1_001)]}, "ids"),
+        ("GET", f"/v1/dead-letters?since={HUGE}", None, "since"),
+        ("GET", "/v1/dead-letters?until=-1", None, "until"),
+        ("GET", "/v1/dead-letters?cursor=%00", None, "cursor"),
+        ("GET", "/v1/dead-letters?cursor=" + "9" * 201, None, "cursor"),
+        ("POST", "/v1/dead-letters/redrive", {"since": int(HUGE)}, "since"),
+        ("GET", f"/v1/templates/t?version={HUGE}", None, "version"),
+        ("POST", "/v1/templates/t/preview", {"version": int(HUGE)}, "version"),
+        ("GET", "/v1/triggers", None, "idempotency_key"),
+        ("POST", "/v1/vendors/a/override", {"state": "open", "for_s": int(HUGE)}, "for_s"),
+        ("POST", "/v1/triggers", body(send_at="9999-12-31T23:59:59Z"), "send_at"),
+        ("POST", "/v1/triggers", body(expires_in_s=int(HUGE)), "expires_in_s"),
+    ],
+)
+def test_a_value_out_of_range_names_its_field(method: str, path: str, given: Any, field: str) -> None:
+    """The kind is a number or a list that nothing bounded: 422 with the field."""
+
+    @virtual
+    async def ask() -> None:
+        edge = Edge(events={"checkout.completed": {"quiet_hours": QUIET, "notifications": PARTS}}, templates=TEXTS)
+        answer = await edge.call(method, path, b"" if given is None else given)
+        assert (answer.status, answer.body["field"]) == (422, field)
+
+    ask()
+
+
+QUIET = {"begin": "22:00", "end": "07:00", "time_zone": "Europe/Berlin"}
+PARTS = [{"channel": "sms", "template": "t"}]
+TEXTS = {"t": {"text": "Hi"}}
+
+
+@virtual
+async def test_two_idempotency_keys_are_refused() -> None:
+    """Nobody knows which one is meant."""
+    edge = Edge()
+    two = [*JSON.items(), ("idempotency-key", "one"), ("idempotency-key", "two")]
+    answer = await edge.call("POST", "/v1/triggers", body(), two)
+    assert (answer.status, answer.body["field"]) == (400, "Idempotency-Key")
+    assert edge.desk.stage.states() == []
+
+
+@virtual
+async def test_a_quoted_key_and_a_bare_one_are_one_key() -> None:
+    """The IETF draft makes the header a quoted string; most callers send it bare."""
+    edge = Edge()
+    first = await edge.call("POST", "/v1/triggers", body(), {**JSON, "idempotency-key": "k\\1"})
+    again = await edge.call("POST", "/v1/triggers", body(), {**JSON, "idempotency-key": '"k\\\\1"'})
+    assert again.body == {**first.body, "replayed": True}
+
+
+@pytest.mark.parametrize("key", ['"', '"k', '"k"x', '"k\\x"', '"a", "b"', '""'])
+def test_a_malformed_quoted_key_is_refused(key: str) -> None:
+    """A quote that is not closed, text behind it, an unknown escape, a list, nothing inside."""
+
+    @virtual
+    async def ask() -> None:
+        answer = await Edge().call("POST", "/v1/triggers", body(), {**JSON, "idempotency-key": key})
+        assert (answer.status, answer.body["field"]) == (400, "Idempotency-Key")
+
+    ask()
+
+
+@virtual
+async def test_another_body_under_a_key_has_its_own_problem_type() -> None:
+    """409, which a program tells from every other problem by its type."""
+    edge, headers = Edge(), {**JSON, "idempotency-key": "k"}
+    assert (await edge.call("POST", "/v1/triggers", body(0), headers)).status == 202
+    answer = await edge.call("POST", "/v1/triggers", body(1), headers)
+    assert answer.status == 409
+    assert answer.body["type"] == "urn:resilient-dispatcher:problem:idempotency-key-reused"
