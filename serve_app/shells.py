@@ -10,8 +10,10 @@ import os
 from typing import Any
 
 from actors.intake import IntakeActor
+from actors.self_test import prove_courier
 from actors.supervisor import SupervisorActor
 from actors.vendor import VendorActor
+from dispatcher.config.settings import parse_settings
 from serve_app.http import Asgi, Receive, Scope, Send, application
 
 DISPATCH_NICENESS = 10
@@ -58,6 +60,7 @@ class VendorShell(_Shell):
         self.drain_s = drain_s
         os.nice(DISPATCH_NICENESS)
         self._actor = VendorActor(settings, vendor, runtime, identity())
+        await prove_courier(parse_settings(settings), vendor)
         await self._actor.start()
 
     async def __call__(self) -> str:

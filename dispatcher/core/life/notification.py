@@ -273,7 +273,7 @@ class MailboxDepth:
 
 
 PLACES = ("queued", "due", "held", "delayed")
-"""Where a notification may be that is accepted and not ended. `delayed` is apart: it waits because its caller said so."""
+"""Where a notification may be that is accepted and not ended. `delayed` is apart: its caller wants it to wait."""
 
 
 @dataclass(slots=True)
