@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from dispatcher.adapters.redis.templates import RedisTemplateStore
 from dispatcher.adapters.redis.views import RedisViews
 from dispatcher.adapters.system_clock import SystemClock
 from dispatcher.config.settings import Settings, parse_settings
-from dispatcher.core.life.notification import Lane, MailboxDepth
+from dispatcher.core.life.notification import PLACES, Backlog, Lane, MailboxDepth
 from dispatcher.core.life.retry import relisten_s
 from dispatcher.core.limits.lanes import full_lanes
+from dispatcher.core.plan.stall import Stall, StallWatch, working_vendors
 from dispatcher.core.plan.values import Plan
 from dispatcher.core.store.continuity import Break, Continuity, Mark, Undone
 from dispatcher.errors import TemplateError, UnavailableError
@@ -33,6 +35,7 @@ from dispatcher.telemetry.log import configure, logger
 from dispatcher.telemetry.metrics import Gauge, Metrics, render
 from dispatcher.templates.cache import TemplateCache
 from dispatcher.templates.source import TemplateSource
+from dispatcher.wire.moments import moment
 
 REPORT_HOLDS_S = 1.0
 """A report comes ten times a second; whoever has sent none for so long is not shown as an actor any more."""
@@ -61,6 +64,9 @@ class IntakeActor:
         self._began_s = time.monotonic()
         self.continuity = Continuity()
         self._broken: list[str] = []
+        self._channels = {name: v.channel for name, v in self.settings.vendors.items()}
+        self._stall_watch = StallWatch(self._channels, {n: v.rate_per_s for n, v in self.settings.vendors.items()})
+        self.stalled: list[Stall] = []
         self._given: set[str] = set()  # templates of the file that are in the store
         self._refused: set[str] = set()  # templates of the file that do not compile
         path = runtime.get("api_keys", "")
@@ -196,7 +202,19 @@ class IntakeActor:
                 bound = self.settings.limits.queued_max_per_vendor
                 lanes = frozenset[Lane]().union(*(full_lanes(name, d.queued, bound) for name, d in depths.items()))
                 self.intake.headroom = Headroom(used / most if most else 0.0, lanes)
+                self._look_for_stalls(await self.control.backlog(depths))
             await asyncio.sleep(1.0)
+
+    def _look_for_stalls(self, backlog: Mapping[str, Backlog]) -> None:
+        """Tell once of each vendor that is healthy and delivers nothing, and once when it does again."""
+        for report in self.reports.values():
+            self._stall_watch.delivered(report["vendor"], report["incarnation"], _delivered(report))
+        before, self.stalled = self.stalled, self._stall_watch.look(self.intake.plan, backlog, time.monotonic())
+        for stall in self.stalled:
+            if all(known.vendor != stall.vendor for known in before):
+                logger().error("delivery_stalled", vendor=stall.vendor, count=stall.waiting, seconds=stall.seconds)
+        for name in {stall.vendor for stall in before} - {stall.vendor for stall in self.stalled}:
+            logger().warning("delivery_resumed", vendor=name)
 
     async def _watch_lineage(self) -> None:
         while True:
@@ -263,14 +281,28 @@ class IntakeActor:
             warnings.append(f"machine full: no free core for more actors of {', '.join(full)}")
         if self.identity.get("niceness", 0) > 0:
             warnings.append(f"replicas run at nice {self.identity['niceness']}")
-        return {"status": "alive", "version": VERSION, **self.identity, "warnings": warnings}
+        warnings += map(str, self.stalled)
+        idle = sorted(name for name, count in working_vendors(self.intake.plan, self._channels).items() if not count)
+        warnings += [f"no vendor is left for {channel}: what is accepted for it waits" for channel in idle]
+        return {
+            "status": "alive",
+            "version": VERSION,
+            **self.identity,
+            "warnings": warnings,
+            "stalled": [asdict(stall) for stall in self.stalled],
+            "channels_without_vendor": idle,
+        }
 
     async def vendors(self) -> list[dict[str, Any]]:
         """Each vendor: plan, breakers, mailbox, outcomes."""
         depths = await self.control.depths()
-        return [self._vendor(name, depths.get(name, MailboxDepth(name))) for name in self.settings.vendors]
+        backlog = await self.control.backlog(depths)
+        return [
+            self._vendor(name, depths.get(name, MailboxDepth(name)), backlog.get(name, Backlog(name)))
+            for name in self.settings.vendors
+        ]
 
-    def _vendor(self, name: str, depth: MailboxDepth) -> dict[str, Any]:
+    def _vendor(self, name: str, depth: MailboxDepth, backlog: Backlog) -> dict[str, Any]:
         entry = self.intake.plan.vendors.get(name)
         now_s = time.monotonic()
         heard = [r for r in self.reports.values() if r["vendor"] == name and now_s - r["heard_s"] < REPORT_HOLDS_S]
@@ -303,15 +335,19 @@ class IntakeActor:
             "queued": depth.total,
             "lanes": dict(depth.queued),
             "claimed": depth.claimed,
-            "oldest_age_ms": depth.oldest_age_ms,
+            "waiting": backlog.waiting,
+            "places": dict(backlog.counts),
+            "oldest_age_ms": backlog.oldest_age_ms,
+            **moment("next_try", backlog.due_ms),
             "attempts": attempts,
         }
 
     async def metrics_text(self) -> bytes:
         depths = await self.control.depths()
+        backlog = await self.control.backlog(depths)
         counts = await self.control.counts()
         used, most = await self.control.memory()
-        plan = self.intake.plan
+        plan, names = self.intake.plan, list(self._channels)
         gauges = [
             Gauge(
                 "dispatcher_mailbox_depth",
@@ -321,9 +357,38 @@ class IntakeActor:
             ),
             Gauge(
                 "dispatcher_mailbox_oldest_age_seconds",
-                "Age of the oldest entry of a mailbox",
+                "Age of the oldest notification of a mailbox, wherever it waits",
                 ("mailbox",),
-                [((name,), d.oldest_age_ms / 1000) for name, d in depths.items()],
+                [((name,), box.oldest_age_ms / 1000) for name, box in backlog.items() if name],
+            ),
+            Gauge(
+                "dispatcher_backlog",
+                "Notifications of a mailbox that are accepted and not ended, by place",
+                ("mailbox", "place"),
+                [((name, place), n) for name, box in backlog.items() if name for place, n in box.counts.items()],
+            ),
+            Gauge(
+                "dispatcher_backlog_oldest_age_seconds",
+                "Age of the oldest notification of a mailbox, by place",
+                ("mailbox", "place"),
+                [
+                    ((name, place), box.ages_ms.get(place, 0) / 1000)
+                    for name, box in backlog.items()
+                    if name
+                    for place in PLACES
+                ],
+            ),
+            Gauge(
+                "dispatcher_stalled_seconds",
+                "How long the work of a healthy vendor has been ready that delivers nothing; 0: it is not stalled",
+                ("vendor",),
+                [((name,), max([s.seconds for s in self.stalled if s.vendor == name], default=0)) for name in names],
+            ),
+            Gauge(
+                "dispatcher_channel_vendors",
+                "Vendors of a channel that take messages",
+                ("channel",),
+                [((channel,), n) for channel, n in working_vendors(plan, self._channels).items()],
             ),
             Gauge(
                 "dispatcher_breaker_state",
@@ -379,6 +444,12 @@ class IntakeActor:
 
     def plan(self) -> dict[str, Any]:
         return asdict(self.intake.plan)
+
+
+def _delivered(report: Mapping[str, Any]) -> int:
+    """Return how many yeses the process of a report has had."""
+    rows = report.get("metrics", {}).get("c", [])
+    return int(sum(n for metric, labels, n in rows if metric == "dispatcher_attempts" and labels[1] == "accepted"))
 
 
 def _is(metric: str, labels: list[str], vendor: str) -> bool:

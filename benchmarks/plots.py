@@ -302,6 +302,19 @@ def _soak(figures: Figures) -> Drawing:
     return drawing
 
 
+def _load_step(figures: Figures) -> Drawing:
+    drawing, axes = _pyplot().subplots(figsize=(6, 4))
+    names = [name for name in ("as shipped", "pinned") if name in figures]
+    for offset, field in ((-0.2, "step_p50_ms"), (0.2, "step_p99_ms")):
+        heights = [figures[name][field] for name in names]
+        axes.bar([place + offset for place in range(len(names))], heights, 0.4, label=field.split("_")[1])
+    axes.set_xticks(range(len(names)), names)
+    axes.set_ylabel("accept, ms")
+    axes.legend()
+    axes.set_title("A step from 116 to 700 triggers/s")
+    return drawing
+
+
 def _hotspots(figures: Figures) -> Drawing:
     drawing, (axes,) = _panels(1, 10, 3)
     subjects = figures["subjects"]
@@ -330,6 +343,7 @@ CHARTS: Mapping[str, Callable[[Figures], Drawing]] = {
     "cold_start": _cold_start,
     "soak": _soak,
     "hotspots": _hotspots,
+    "load_step": _load_step,
 }
 
 

@@ -45,6 +45,14 @@ class UnreadableError(DispatcherError):
     """A stored record says nothing to this version: a later one wrote it, or it is damaged. Leave it be."""
 
 
+class StartError(DispatcherError):
+    """A part of the service did not start. The message says which, why, and where its log is."""
+
+
+class SelfTestError(DispatcherError):
+    """This process cannot deliver, for a reason of its own or of its machine. `args[0]` says why."""
+
+
 class InvariantError(DispatcherError):
     """Our bug."""
 

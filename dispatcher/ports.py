@@ -14,6 +14,7 @@ from dispatcher.core.life.decide import Decision
 from dispatcher.core.life.look_up import Fingerprint, Listing
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.notification import (
+    Backlog,
     Claim,
     DeadLetter,
     DeadLetterFilter,
@@ -234,3 +235,5 @@ class Control(Protocol):
     async def overrides(self) -> dict[str, Override]: ...
 
     async def depths(self) -> dict[str, MailboxDepth]: ...
+
+    async def backlog(self, depths: Mapping[str, MailboxDepth] | None = None) -> dict[str, Backlog]: ...

@@ -61,9 +61,12 @@ class VendorShell(_Shell):
     ) -> None:
         self.drain_s = drain_s
         set_niceness(DISPATCH_NICENESS)
+        from actors.self_test import prove_courier
         from actors.vendor import VendorActor
+        from dispatcher.config.settings import parse_settings
 
         self._actor = VendorActor(settings, vendor, runtime, identity())
+        await prove_courier(parse_settings(settings), vendor)
         await self._actor.start()
 
     async def __call__(self) -> str:

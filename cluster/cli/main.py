@@ -41,6 +41,9 @@ def main() -> None:
 @click.option("--redis-url", help="your own Redis instead of a private one")
 @click.option("--unsafe-redis", is_flag=True, help="go on with a Redis that can lose what was acknowledged")
 @click.option("--sandbox", is_flag=True, help="also start the sandbox vendors, and use them unless --config is given")
+@click.option(
+    "--log-dir", type=click.Path(file_okay=False, path_type=Path), help="default: logs in the state directory"
+)
 def up(
     config: Path | None,
     state_dir: Path,
@@ -49,11 +52,12 @@ def up(
     redis_url: str | None,
     unsafe_redis: bool,
     sandbox: bool,
+    log_dir: Path | None,
 ) -> None:
     """Start everything in the foreground on its own Ray; SIGTERM drains and stops, SIGHUP applies a changed file."""
     from cluster.local.up import Options, Up
 
-    Up(Options(state_dir, config, host, port, redis_url, unsafe_redis, sandbox)).run()
+    Up(Options(state_dir, config, host, port, redis_url, unsafe_redis, sandbox, log_dir)).run()
 
 
 main.add_command(sandbox_command, "sandbox")

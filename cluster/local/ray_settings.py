@@ -5,8 +5,11 @@ Each value was measured or read in the source of Ray 2.60; DESIGN notes are in d
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -85,13 +88,62 @@ def launcher(runtime_dir: Path) -> Path:
     return path
 
 
+SESSIONS_KEPT = 3
+"""Ray makes a folder for each session and removes none: an installation that is started daily filled its disk."""
+
+
+def remove_old_sessions(runtime_dir: Path, keep: int = SESSIONS_KEPT) -> None:
+    """Remove what Ray left of all sessions but the last ones. None of them runs: the caller has the lock."""
+    found = [path for path in (runtime_dir / "ray").glob("session_*") if path.is_dir() and not path.is_symlink()]
+    found.sort(key=lambda path: path.name)  # the names hold date and time
+    for path in found[: len(found) - keep] if keep else found:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def cpus(root: Path = Path("/sys/fs/cgroup"), counted: int | None = None) -> int:
+    """Return the cores that this process may use: those it is bound to, or less by the quota of its container.
+
+    `os.cpu_count` counts those of the machine. On 64 of them Ray starts as many idle workers, whatever the quota is.
+    """
+    if counted is None:
+        counted = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quotas = [_quota(folder) for folder in _groups(root)]
+    return max(1, min([counted, *(math.ceil(quota) for quota in quotas if quota)]))
+
+
+def _groups(root: Path) -> list[Path]:
+    """The control groups whose quota holds here: the root that is mounted, and this process's own with all above it."""
+    folders = [root, root / "cpu"]
+    try:
+        own = re.findall(r"^\d+:(?:[^:]*\bcpu\b[^:]*)?:/(.*)$", Path("/proc/self/cgroup").read_text(), re.MULTILINE)
+    except OSError:
+        own = []
+    for path in own:
+        below = root / path
+        folders += [below, *(parent for parent in below.parents if root in parent.parents)]
+    return folders
+
+
+def _quota(folder: Path) -> float | None:
+    """The cores that a control group may use, version 2 or 1; None: as many as there are."""
+    try:
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota = (folder / "cpu.cfs_quota_us").read_text()
+            period = (folder / "cpu.cfs_period_us").read_text()
+        return float(quota) / float(period) if float(quota) > 0 else None
+    except (OSError, ValueError):  # "max", or no such file
+        return None
+
+
 def init_arguments(runtime_dir: Path) -> dict[str, Any]:
     """Arguments of `ray.init` for a private cluster. `address="local"`: else it joins whatever it finds."""
     return {
         "address": "local",
         "include_dashboard": False,
         "object_store_memory": 78_643_200,  # the least: no message ever goes through it
-        "num_cpus": max(2, os.cpu_count() or 2),
+        "num_cpus": max(2, cpus()),
         "log_to_driver": False,
         "_temp_dir": str(runtime_dir / "ray"),
         "configure_logging": True,

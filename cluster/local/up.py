@@ -7,6 +7,7 @@ only Serve's own stop drains.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -14,8 +15,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -24,8 +27,10 @@ from typing import Any
 import click
 
 from actors.proof import load_proven, secrets_digest
+from actors.self_test import prove_channels
 from cluster.cli.keys import made_before_scopes
 from cluster.local import ray_settings, redis_checks
+from cluster.local.event_log import EventLog
 from cluster.local.frozen import STOPPED_S, Frozen, stopped
 from cluster.local.hurry import hurried
 from cluster.local.redis_server import RedisServer
@@ -33,7 +38,7 @@ from cluster.local.state import State, free_port, give_way, processes_of, reap
 from dispatcher.adapters.api_keys import ApiKeys, list_keys
 from dispatcher.config.secret_references import resolve
 from dispatcher.config.settings import Settings
-from dispatcher.errors import ConfigError
+from dispatcher.errors import ConfigError, StartError
 from serve_app.start_watch import SAY_EVERY_S, StartWatch
 
 READY_S = 600.0
@@ -49,6 +54,12 @@ HOUSEKEEPING_NICENESS = 15
 HOUSEKEEPING_S = 30.0
 
 LISTED_S = 10.0
+CORE_OF_RAY = ("gcs_server", "raylet")
+"""Without both of them nothing of Ray can be stopped cleanly: what would be asked never answers."""
+
+EVENTS_S = 0.5
+HEALTH_S = 5.0
+"""How often `up` asks for warnings that concern delivery."""
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -64,6 +75,11 @@ class Options:
     redis_url: str | None = None
     unsafe_redis: bool = False
     sandbox: bool = False
+    log_dir: Path | None = None
+
+
+class StopAskedError(BaseException):
+    """SIGTERM or SIGINT came while the service was starting."""
 
 
 class Up:
@@ -83,25 +99,41 @@ class Up:
         self._wanted: list[int] = []
         self._frozen, self._replicas = Frozen(), set[int]()
         self._looked_s = self._listed_s = 0.0
+        self._starting = True
+        self._ray_is_gone = False
+        self._log_dir = (options.log_dir or self._state.path / "logs").absolute()
+        self._events: EventLog | None = None
+        self._warned: set[str] = set()
         self._url = url_of(options.host, options.port)
 
     def run(self) -> None:
         """Start, serve until SIGTERM or SIGINT, drain, stop."""
         began = time.monotonic()
-        if not self._options.sandbox:  # a sandbox tells its own ports, so with one the file is proven after its start
-            self._load()
-        self._prepare()
+        self._catch_signals()  # before anything else: as PID 1 of a container a signal without a handler is lost
         try:
-            settings = self._start_parts()
-            with hurried(self._state.marker, may=os.environ["RAY_worker_niceness"] != "0"):  # noqa: SIM112
-                self._start_ray()
-                self._catch_signals()
-                self._start_applications(settings)
-                self._await_ready()
-            self._announce(time.monotonic() - began)
-            self._serve()
-        finally:
-            self._stop()
+            if not self._options.sandbox:  # a sandbox tells its own ports: with one the file is proven after its start
+                self._load()
+            self._prepare()
+            try:
+                settings = self._start_parts()
+                asyncio.run(prove_channels(settings))
+                with hurried(self._state.marker, may=os.environ["RAY_worker_niceness"] != "0"):  # noqa: SIM112
+                    self._start_ray()
+                    self._catch_signals()  # Ray has put its own in their place
+                    self._start_applications(settings)
+                    self._await_ready()
+                self._starting = False
+                self._announce(time.monotonic() - began)
+                self._serve()
+            finally:
+                self._starting = False
+                self._stop()
+        except StopAskedError:
+            click.echo("stopped before it was ready, as a signal asked", err=True)
+        if self._ray_is_gone:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)  # a thread still waits for a Ray that is gone, and would keep this process
 
     # ---- start
 
@@ -183,12 +215,23 @@ class Up:
         import ray  # after the environment is set: Serve reads it at import
         from ray import serve
 
-        ray.init(**ray_settings.init_arguments(self._state.runtime_dir()))
+        runtime_dir = self._state.runtime_dir()
+        ray_settings.remove_old_sessions(runtime_dir)
+        try:
+            ray.init(**ray_settings.init_arguments(runtime_dir))
+        except Exception as error:
+            raise StartError(f"Ray did not start: {_sentence(error)}; its logs are in {runtime_dir / 'ray'}") from error
+        self._events = EventLog(runtime_dir / "ray" / "session_latest" / "logs", self._log_dir)
         serve.start(http_options={"host": self._options.host, "port": self._options.port}, proxy_location="HeadOnly")
 
     def _catch_signals(self) -> None:
+        """Note signals while serving and stopping; end the start at once where one asks for it."""
+
         def note(number: int, _: Any) -> None:
+            asked_before = self._stopping()
             self._wanted.append(number)
+            if self._starting and self._stopping() and not asked_before:
+                raise StopAskedError
 
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, note)
@@ -255,6 +298,9 @@ class Up:
         click.echo(f"  API      {self._url}   (documentation: {self._url}/docs, metrics: {self._url}/metrics)")
         if self._sandbox_url:
             click.echo(f"  sandbox  {self._sandbox_url}")
+        click.echo(
+            f"  logs     {self._log_dir}   (warnings are shown here too; Ray's: {self._state.runtime_dir() / 'ray'})"
+        )
         sys.stdout.flush()
 
     # ---- serve, stop
@@ -263,7 +309,7 @@ class Up:
         return signal.SIGTERM in self._wanted or signal.SIGINT in self._wanted
 
     def _serve(self) -> None:
-        calmed_s = -HOUSEKEEPING_S
+        calmed_s, asked_s, read_s = -HOUSEKEEPING_S, time.monotonic(), 0.0
         while not self._stopping():
             if time.monotonic() - calmed_s >= HOUSEKEEPING_S:  # again: one that died came back at the usual priority
                 calmed_s = time.monotonic()
@@ -272,6 +318,12 @@ class Up:
                 self._wanted.clear()
                 self._reload()
             self._mend(time.monotonic())
+            if time.monotonic() - read_s >= EVENTS_S:
+                read_s = time.monotonic()
+                self._show_events()
+            if time.monotonic() - asked_s >= HEALTH_S:
+                asked_s = time.monotonic()
+                self._show_warnings()
             time.sleep(0.1)
 
     def _mend(self, now_s: float) -> None:
@@ -292,6 +344,28 @@ class Up:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 click.echo(f"replica {pid} was stopped for {STOPPED_S:g} s; ended, Serve starts another", err=True)
+
+    def _show_events(self) -> None:
+        """Show what the actors logged at level warning and above, and keep all of it where an operator finds it."""
+        if self._events is not None:
+            for line in self._events.read():
+                click.echo(line, err=True)
+
+    def _show_warnings(self) -> None:
+        """Tell of each stall, and of each channel without a vendor, when it begins and when it is over."""
+        try:
+            with urllib.request.urlopen(f"{self._url}/healthz", timeout=2) as answer:
+                health = json.load(answer)
+        except (urllib.error.URLError, OSError, ValueError):
+            return
+        stalled = {f"delivery by {s['vendor']} ({s['channel']}) is stalled" for s in health.get("stalled", ())}
+        idle = {f"no vendor is left for {channel}" for channel in health.get("channels_without_vendor", ())}
+        now = stalled | idle
+        for text in sorted(now - self._warned):
+            click.echo(f"WARNING: {text}; `dispatcher status` says more", err=True)
+        for text in sorted(self._warned - now):
+            click.echo(f"over: {text}", err=True)
+        self._warned = now
 
     def _mend_redis(self, now_s: float) -> None:
         """Start one that died again; one that cannot start (disk full, file torn) is tried again ever less often.
@@ -337,14 +411,8 @@ class Up:
 
     def _stop(self) -> None:
         if "ray" in sys.modules:
-            import ray
-
-            if ray.is_initialized():
-                if self._running:
-                    from serve_app.applications import delete_all
-
-                    delete_all(list(self._running))
-                ray.shutdown()
+            self._stop_ray()
+        self._show_events()
         if self._sandbox is not None:
             self._sandbox.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -353,6 +421,53 @@ class Up:
             self._redis.stop()
         self._state.urls.unlink(missing_ok=True)
         reap(self._state.marker)
+
+    def _stop_ray(self) -> None:
+        """Drain and stop Ray; without its core processes nothing of it would answer, and there is nothing to wait for.
+
+        That is so after a signal to the whole process group. Whatever was in flight stays in the store.
+        """
+        import ray
+
+        if not ray.is_initialized():
+            return
+
+        def stop() -> None:
+            if self._running:
+                from serve_app.applications import delete_all
+
+                delete_all(list(self._running))
+            ray.shutdown()
+
+        if not _finished(stop, self._core_of_ray_runs):
+            self._ray_is_gone = True
+            click.echo("Ray's own processes have ended already: stopped without a drain; nothing is lost", err=True)
+
+    def _core_of_ray_runs(self) -> bool:
+        commands = list(processes_of(self._state.marker).values())
+        return all(any(word in command.split(" ", 1)[0] for command in commands) for word in CORE_OF_RAY)
+
+
+def _finished(work: Callable[[], None], worth_waiting: Callable[[], bool], look_s: float = 0.5) -> bool:
+    """Run `work` in a thread; False when it is not done and there is no use in waiting any longer."""
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            failed.append(error)
+
+    worker = threading.Thread(target=run, daemon=True)
+    worker.start()
+    while worker.is_alive():
+        worker.join(look_s)
+        if worker.is_alive() and not worth_waiting():
+            worker.join(look_s)  # the end of Ray is a part of the work
+            return not worker.is_alive()
+    if failed and worth_waiting():
+        raise failed[0]
+    return True
 
 
 def url_of(host: str, port: int) -> str:

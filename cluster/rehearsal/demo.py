@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,7 @@ class Progress:
     accepted: int = 0
     latency_ms: list[float] = field(default_factory=list)
     vendors: list[dict[str, Any]] = field(default_factory=list)
+    stalled: set[str] = field(default_factory=set)
 
     def note(self, posted: Posted) -> None:
         self.done += 1
@@ -138,6 +140,8 @@ async def _watch(service: Service, progress: Progress) -> None:
             with contextlib.suppress(aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError):
                 async with session.get(f"{service.api}/v1/vendors") as answer:
                     progress.vendors = (await answer.json())["vendors"]
+                async with session.get(f"{service.api}/healthz") as answer:
+                    progress.stalled |= {stall["vendor"] for stall in (await answer.json())["stalled"]}
             await asyncio.sleep(0.5)
 
 
@@ -174,7 +178,9 @@ def view(progress: Progress) -> Table:
     return table
 
 
-def figures(posted: list[Posted], verdict: Verdict, outage: Outage, ready_s: float) -> dict[str, Any]:
+def figures(
+    posted: list[Posted], verdict: Verdict, outage: Outage, ready_s: float, stalled: Collection[str] = ()
+) -> dict[str, Any]:
     """The summary as plain values; milliseconds and seconds as named."""
     latency = [ms for p in posted if (ms := p.accept_ms) is not None]
 
@@ -203,6 +209,7 @@ def figures(posted: list[Posted], verdict: Verdict, outage: Outage, ready_s: flo
         "probes while it was dead": outage.probes,
         "recovered after s": after(outage.recovered_s, outage.healed_s),
         "start to ready s": round(ready_s, 1),
+        "stalled": sorted(stalled),
     }
 
 
@@ -210,6 +217,8 @@ def verdict_sentence(summary: dict[str, Any]) -> str | None:
     """What is wrong with the run; None when nothing is."""
     if summary["accepted"] != summary["posted"]:
         return f"{summary['posted'] - summary['accepted']} triggers were never acknowledged"
+    if summary["stalled"]:
+        return f"delivery was stalled though its vendor was healthy: {', '.join(summary['stalled'])}"
     if summary["lost"]:
         return f"{summary['lost']} acknowledged notifications were not delivered"
     if summary["duplicates"]:
@@ -238,12 +247,13 @@ def demo(triggers: int, rate: float, json_file: Path | None) -> None:
         posted, failing_s, healed_s = _run_shown(service, triggers, rate, progress, console)
         console.print("all posted; waiting until the vendors have everything …")
         verdict = drained(service, posted)
+        progress.stalled |= {stall["vendor"] for stall in service.get("/healthz")["stalled"]}
         outage = outage_of(service.received(SICK)["call_log"], failing_s, healed_s)
         code = service.stop()
     finally:
         left = service.clean_up()
         shutil.rmtree(folder, ignore_errors=True)
-    summary = figures(posted, verdict, outage, ready_s)
+    summary = figures(posted, verdict, outage, ready_s, progress.stalled)
     _show(console, summary)
     if json_file is not None:
         json_file.write_text(json.dumps(summary, indent=1) + "\n")

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from dispatcher.adapters.memory.cell import Cell, Listener, rang
-from dispatcher.core.life.notification import PRIORITIES, Lane, MailboxDepth
+from dispatcher.core.life.notification import PRIORITIES, Backlog, Lane, MailboxDepth
 from dispatcher.core.plan.values import Beat, Override, Plan
 from dispatcher.errors import StaleTermError, UnavailableError
 from dispatcher.ports import Heard, Incarnation
@@ -137,6 +137,33 @@ class MemoryControl:
                 for entry_id in list(lane.entries)[:1]:
                     depth.oldest_age_ms = max(depth.oldest_age_ms, now_ms - int(entry_id.split("-")[0]))
         return result
+
+    async def backlog(self, depths: Mapping[str, MailboxDepth] | None = None) -> dict[str, Backlog]:
+        c = self._cell
+        found: dict[str, Backlog] = {}
+        now_ms, delay_ms = c.clock.wall_ms(), c.delay_ms()
+        for name, depth in (await self.depths() if depths is None else depths).items():
+            box = found[name] = Backlog(name)
+            box.counts["queued"] = depth.total
+            for entries in (c.lane(Lane(name, priority)).entries for priority in PRIORITIES):
+                for entry_id, nid in list(entries.items())[:1]:
+                    came_ms = int(entry_id.split("-")[0])
+                    box.saw("queued", now_ms - self._called_ms(nid, came_ms))
+                    box.ready_ms = max(box.ready_ms, now_ms - came_ms)
+        for place, waiting in (("due", c.due), ("held", c.held), ("delayed", c.delayed)):
+            for nid, score in waiting.items():
+                record, note = c.found(nid)
+                box = found.setdefault(note.vendor, Backlog(note.vendor))
+                box.counts[place] += 1
+                box.saw(place, now_ms - self._called_ms(nid, record.trigger.accepted_ms))
+                if place == "due":
+                    box.wakes(score, now_ms, delay_ms)
+        return found
+
+    def _called_ms(self, nid: str, otherwise_ms: int) -> int:
+        """When a notification was first sent to a vendor."""
+        found = self._cell.find(nid)
+        return found[1].history[0].at_ms if found and found[1].history else otherwise_ms
 
     async def counts(self) -> dict[str, int]:
         c = self._cell

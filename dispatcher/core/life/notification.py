@@ -270,3 +270,55 @@ class MailboxDepth:
     @property
     def unclaimed(self) -> int:
         return max(0, self.total - self.claimed)
+
+
+PLACES = ("queued", "due", "held", "delayed")
+"""Where a notification may be that is accepted and not ended. `delayed` is apart: its caller wants it to wait."""
+
+
+@dataclass(slots=True)
+class Backlog:
+    """What is accepted and not ended of one mailbox, wherever it waits.
+
+    Attributes:
+        counts: place → notifications. Where many wait outside the mailboxes, their shares are estimated from a sample.
+        ages_ms: place → time since the first call, or the accept, of the oldest that was looked at.
+        ready_ms: how long the oldest that is to be sent now has waited: in the mailbox, or due past its time.
+        due_ms: when the first that is `due` is tried again, wall milliseconds; None: none is.
+    """
+
+    mailbox: str
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PLACES, 0))
+    ages_ms: dict[str, int] = field(default_factory=dict)
+    ready_ms: int = 0
+    due_ms: int | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many are to be sent as soon as it is possible."""
+        return sum(n for place, n in self.counts.items() if place != "delayed")
+
+    @property
+    def oldest_age_ms(self) -> int:
+        return max((age_ms for place, age_ms in self.ages_ms.items() if place != "delayed"), default=0)
+
+    def saw(self, place: str, age_ms: int) -> None:
+        """Note the age of one that waits in `place`."""
+        self.ages_ms[place] = max(self.ages_ms.get(place, 0), age_ms)
+
+    def wakes(self, score_ms: int, now_ms: int, delay_ms: int) -> None:
+        """Note when one that is due is tried again: `score_ms` by delay time, which is `delay_ms` now."""
+        at_ms = score_ms - delay_ms + now_ms
+        self.due_ms = at_ms if self.due_ms is None else min(self.due_ms, at_ms)
+        self.ready_ms = max(self.ready_ms, now_ms - at_ms)
+
+
+def portions(total: int, sample: Mapping[str, int]) -> dict[str, int]:
+    """Divide `total` as the sample is divided; together they are `total`, whatever is rounded."""
+    looked_at = sum(sample.values())
+    if not looked_at:
+        return {}
+    found = {name: total * count // looked_at for name, count in sample.items()}
+    for name in sorted(found, key=lambda name: -sample[name])[: total - sum(found.values())]:
+        found[name] += 1
+    return found

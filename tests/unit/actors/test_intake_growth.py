@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 from actors.intake import START_S_MAX, IntakeActor
-from dispatcher.core.plan.decide import Plan
+from dispatcher.core.plan.values import Plan
 
 SETTINGS = {
     "vendors": {name: {"adapter": "twilio", "channel": "sms"} for name in "ab"},

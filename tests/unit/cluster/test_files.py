@@ -27,7 +27,7 @@ from dispatcher.adapters.memory.control import MemoryControl
 from dispatcher.adapters.system_clock import SystemClock
 from dispatcher.config.settings import Settings
 from dispatcher.config.yaml_file import load_settings
-from dispatcher.core.life.notification import MailboxDepth
+from dispatcher.core.life.notification import PLACES, Backlog, MailboxDepth
 from dispatcher.core.life.outcome import OutcomeKind
 from dispatcher.core.plan.values import Plan, VendorPlan
 from dispatcher.errors import ConfigError
@@ -335,13 +335,18 @@ def test_the_readme_names_every_file() -> None:
 Series = dict[str, dict[str, set[str]]]
 
 ANSWERS = {"accepted", "replayed", "refused", "unavailable"}
-KNOWN = {"answer": ANSWERS, "outcome": {kind.value for kind in OutcomeKind}, "state": set(STATES)}
+KNOWN = {
+    "answer": ANSWERS,
+    "outcome": {kind.value for kind in OutcomeKind},
+    "state": set(STATES),
+    "place": {*PLACES, "dead"},
+}
 """Values that labels may have; those of other labels are names of vendors, channels and reasons."""
 
 WORDS = {
     "offset",
     *("absent", "and", "by", "count", "deriv", "histogram_quantile", "increase"),
-    *("max", "on", "or", "rate", "sum", "unless", "vector"),
+    *("max", "min", "on", "or", "rate", "sum", "unless", "vector"),
 }
 """What may stand in an expression besides metrics."""
 
@@ -351,6 +356,9 @@ class _Control(MemoryControl):
 
     async def depths(self) -> dict[str, MailboxDepth]:
         return {"sms-a": MailboxDepth("sms-a", {"normal": 1}, 0, 1000)}
+
+    async def backlog(self, depths: Any = None) -> dict[str, Backlog]:
+        return {"sms-a": Backlog("sms-a")}
 
     async def memory(self) -> tuple[int, int]:
         return 1, 2
@@ -369,6 +377,7 @@ async def series() -> Series:
     actor.control = _Control(Cell(SystemClock()))  # type: ignore[assignment]
     plan = Plan(1, 0, {"sms-a": VendorPlan("sms-a", "closed", True, ("sms-a",))})
     actor.intake = SimpleNamespace(plan=plan)  # type: ignore[assignment]
+    actor._channels, actor.stalled = {"sms-a": "sms"}, []
     actor._totals = metrics.snapshot()
     actor.reports = {"sms-a/1": {"vendor": "sms-a", "in_flight": 3, "concurrency": 64}}
     found: Series = {}

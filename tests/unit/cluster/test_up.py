@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import json
+import os
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cluster.local.up import Options, Up
+from cluster.local.up import Options, Up, _finished
 from dispatcher.config.settings import Settings, parse_settings
-from dispatcher.errors import ConfigError
+from dispatcher.errors import ConfigError, SelfTestError
 from serve_app.start_watch import Found
 
 
@@ -201,3 +207,92 @@ def test_a_start_ends_for_what_cannot_mend_itself(tmp_path: Path, monkeypatch: p
         started(tmp_path, monkeypatch, {"vendor-a": UP, "intake": GONE})
     with pytest.raises(ConfigError, match=r"^Ray Serve does not answer: RuntimeError; gone$"):
         started(tmp_path, monkeypatch, RuntimeError("gone"))
+
+
+def test_a_start_ends_where_a_signal_asks_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also in the first moments: as PID 1 of a container a signal without a handler is lost."""
+    up, done = Up(Options(tmp_path / "state", sandbox=True)), list[str]()
+
+    def start_parts() -> Settings:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+        return parse_settings({})
+
+    monkeypatch.setattr(up, "_start_parts", start_parts)
+    monkeypatch.setattr(up, "_start_ray", lambda: done.append("ray"))
+    monkeypatch.setattr(up, "_stop", lambda: done.append("stopped"))
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    began_s = time.monotonic()
+    try:
+        up.run()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert done == ["stopped"] and time.monotonic() - began_s < 4
+    assert "stopped before it was ready" in capsys.readouterr().err
+
+
+def test_a_process_that_cannot_deliver_is_found_before_ray_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error is one sentence, and everything that runs by then is stopped."""
+    up, done = Up(Options(tmp_path / "state", sandbox=True)), list[str]()
+
+    async def fails(_: Settings) -> None:
+        raise SelfTestError("no message can be delivered by sms here")
+
+    monkeypatch.setattr(up, "_start_parts", lambda: parse_settings({}))
+    monkeypatch.setattr(up, "_catch_signals", lambda: None)
+    monkeypatch.setattr(up, "_start_ray", lambda: done.append("ray"))
+    monkeypatch.setattr(up, "_stop", lambda: done.append("stopped"))
+    monkeypatch.setattr("cluster.local.up.prove_channels", fails)
+    with pytest.raises(SelfTestError):
+        up.run()
+    assert done == ["stopped"]
+
+
+def test_work_that_waits_for_what_is_gone_is_left() -> None:
+    """Ray whose core processes have ended answers nobody; a stop that is slow is waited for."""
+    forever, began_s = threading.Event(), time.monotonic()
+    assert _finished(forever.wait, lambda: False, 0.02) is False
+    assert time.monotonic() - began_s < 2
+    assert _finished(lambda: time.sleep(0.2), lambda: True, 0.02) is True
+    forever.set()
+
+
+def test_an_error_of_the_stop_is_told_unless_ray_is_gone() -> None:
+    """What fails because its other side has ended is no news."""
+
+    def fails() -> None:
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        _finished(fails, lambda: True, 0.02)
+    assert _finished(fails, lambda: False, 0.02) is True
+
+
+def test_the_foreground_tells_when_a_stall_begins_and_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once each, however often it is asked; a service that does not answer changes nothing."""
+    up = Up(Options(tmp_path))
+    stall = {"stalled": [{"vendor": "a", "channel": "sms"}], "channels_without_vendor": ["email"]}
+    answers = [{"stalled": [], "channels_without_vendor": []}, stall, stall, None, {}]
+
+    def urlopen(*_: object, **__: object) -> io.BytesIO:
+        answer = answers.pop(0)
+        if answer is None:
+            raise OSError("away")
+        return io.BytesIO(json.dumps(answer).encode())
+
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    for _ in range(5):
+        up._show_warnings()
+    assert capsys.readouterr().err.splitlines() == [
+        "WARNING: delivery by a (sms) is stalled; `dispatcher status` says more",
+        "WARNING: no vendor is left for email; `dispatcher status` says more",
+        "over: delivery by a (sms) is stalled",
+        "over: no vendor is left for email",
+    ]

@@ -256,6 +256,7 @@ def test_the_figures_are_those_of_the_ledger() -> None:
         "probes while it was dead": 3,
         "recovered after s": 4.25,
         "start to ready s": 20.0,
+        "stalled": [],
     }
 
 
@@ -285,6 +286,11 @@ class FakeService:
         self._received, self._code, self._left = received, code, left
         self.api = "http://127.0.0.1:1"
         self.cleaned = 0
+        self.stalled: list[dict[str, Any]] = []
+
+    def get(self, path: str) -> dict[str, Any]:
+        assert path == "/healthz"
+        return {"stalled": self.stalled}
 
     def start(self) -> float:
         return 20.0
@@ -307,9 +313,11 @@ def run_demo(
     received: dict[str, list[dict[str, Any]]],
     code: int = 0,
     left: tuple[str, ...] = (),
+    stalled: tuple[str, ...] = (),
 ) -> tuple[int, str, dict[str, Any]]:
     """The demo on a fake service: exit status, output, the summary it wrote."""
     service = FakeService(received, code, list(left))
+    service.stalled = [{"vendor": vendor} for vendor in stalled]
     drained = demo_module.drained
     monkeypatch.setattr(demo_module, "Service", lambda state_dir: service)
     monkeypatch.setattr(demo_module, "_run_shown", lambda *_: (posts, 100.0, 110.0))
@@ -358,6 +366,7 @@ FAILURES: dict[str, tuple[dict[str, Any], str]] = {
         {"posts": [*posted(FIRST), *posted(SECOND, accepted=False)]},
         "1 triggers were never acknowledged",
     ),
+    "a stall that ended": ({"stalled": ("sms-b",)}, "delivery was stalled though its vendor was healthy: sms-b"),
     "a bad end": ({"code": -9}, "`up` exited with -9"),
     "processes left": ({"left": ("redis 4711",)}, "processes were left"),
 }

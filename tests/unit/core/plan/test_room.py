@@ -9,8 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dispatcher.core.plan.decide import Plan, PlanConfig, Report, VendorConfig, decide
+from dispatcher.core.plan.decide import decide
 from dispatcher.core.plan.room import START_MS_MAX, Pool, allot, count_starting
+from dispatcher.core.plan.values import Plan, PlanConfig, Report, VendorConfig
 
 BUSY = Pool("a", wanted=4, live=2, least=1, planned=2, in_flight=128, cpu=(0.3, 0.3), waiting=(0.0, 0.0))
 

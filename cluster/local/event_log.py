@@ -1,0 +1,101 @@
+"""The events of all actors in one file that an operator finds, and those of level warning and above for the foreground.
+
+Each actor writes JSON lines to its stderr. Ray keeps these in files that are named by worker and process, below /tmp.
+What is read here is copied to `events.jsonl` in the log directory. That file is turned over at `BYTES_MAX`, and
+`FILES_MAX` older ones are kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+BYTES_MAX = 10_000_000
+FILES_MAX = 5
+READ_BYTES_MAX = 1_000_000
+"""What is read of one actor's file at once; the rest is read the next time."""
+
+SHOWN_MAX = 20
+"""Lines of one reading that are shown: what happens to ten thousand messages is not ten thousand lines."""
+
+SHOWN_LEVELS = ("warning", "error", "critical")
+
+
+class EventLog:
+    """Reads what actors have logged since the last look."""
+
+    def __init__(self, actors: Path, folder: Path) -> None:
+        """`actors`: where Ray keeps the stderr of its workers; `folder`: the log directory, made if it is not there."""
+        self._actors = actors
+        self.file = folder / "events.jsonl"
+        self._read: dict[Path, int] = {}
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def read(self) -> list[str]:
+        """Copy what is new; return what is worth a line in the foreground."""
+        found = [line for path in sorted(self._actors.glob("worker-*.err")) for line in self._lines(path)]
+        events = [(line, event) for line in found if (event := _event(line)) is not None]
+        with contextlib.suppress(OSError):  # a full disk must not end the service that logs
+            self._keep("".join(f"{line}\n" for line, _ in events))
+        shown = [text_of(event) for _, event in events if event.get("level") in SHOWN_LEVELS]
+        if len(shown) > SHOWN_MAX:
+            shown[SHOWN_MAX:] = [f"… and {len(shown) - SHOWN_MAX} more in {self.file}"]
+        return shown
+
+    def _lines(self, path: Path) -> list[str]:
+        """The whole lines that are new in one file."""
+        begin = self._read.get(path, 0)
+        try:
+            if path.stat().st_size <= begin:
+                return []
+            with path.open("rb") as file:
+                file.seek(begin)
+                data = file.read(READ_BYTES_MAX)
+        except OSError:
+            return []
+        end = data.rfind(b"\n") + 1
+        if not end and len(data) == READ_BYTES_MAX:
+            end = len(data)  # no event is so long
+        self._read[path] = begin + end
+        return data[:end].decode(errors="replace").splitlines()
+
+    def _keep(self, text: str) -> None:
+        if not text:
+            return
+        if self.file.exists() and self.file.stat().st_size + len(text) > BYTES_MAX:
+            for number in range(FILES_MAX - 1, 0, -1):
+                older = self.file.with_name(f"{self.file.name}.{number}")
+                if older.exists():
+                    older.replace(self.file.with_name(f"{self.file.name}.{number + 1}"))
+            self.file.replace(self.file.with_name(f"{self.file.name}.1"))
+        with self.file.open("a", encoding="utf-8") as file:
+            file.write(text)
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    """Return the event of a line; None for what others print."""
+    if not line.startswith("{"):
+        return None
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and "event" in found else None
+
+
+def text_of(event: dict[str, Any]) -> str:
+    """Return an event as one line for people: local time, level, name, fields."""
+    rest = {name: value for name, value in event.items() if name not in ("event", "level", "timestamp", "exception")}
+    moment = str(event.get("timestamp", ""))
+    with contextlib.suppress(ValueError):
+        moment = f"{datetime.fromisoformat(moment.replace('Z', '+00:00')).astimezone():%H:%M:%S}"
+    words = [
+        moment,
+        str(event.get("level", "")),
+        str(event["event"]),
+        *(f"{name}={value}" for name, value in rest.items()),
+    ]
+    return " ".join(word for word in words if word)

@@ -1,0 +1,102 @@
+"""Whatever is accepted and not ended counts, wherever it waits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from unittest import mock
+
+import redis.asyncio
+
+from dispatcher.adapters.redis import control as control_module
+from dispatcher.core.life.notification import Backlog
+from tests.contract.worlds import World, attempt, dead, hold, move, retry, settle, trigger
+
+MINUTE_MS = 60_000
+
+
+async def box(world: World, name: str = "a") -> Backlog:
+    found: Backlog = (await world.control.backlog())[name]
+    return found
+
+
+async def test_a_notification_counts_wherever_it_waits(world: World) -> None:
+    """In its mailbox, claimed, due after a failure, held, and apart: delayed by its caller."""
+    me = await world.actor()
+    _, due, held = await world.claimed(me, 3)
+    await world.store.apply(me, [(due, retry(MINUTE_MS)), (held, hold(MINUTE_MS))], world.now_ms())
+    assert await world.store.accept([trigger(send_at_ms=world.now_ms() + MINUTE_MS)]) == ["OK"]
+    await world.queued(2)
+    found = await box(world)
+    assert found.counts == {"queued": 3, "due": 1, "held": 1, "delayed": 1}
+    assert found.waiting == 5
+
+
+async def test_what_has_ended_does_not_count(world: World) -> None:
+    """Sent, dead and moved away: nothing of them is left in the mailbox."""
+    me = await world.actor()
+    sent, died, moved = await world.claimed(me, 3)
+    endings = [(sent, settle()), (died, dead()), (moved, move("b"))]
+    await world.store.apply(me, endings, world.now_ms())
+    assert (await box(world)).waiting == 0
+    assert (await box(world, "b")).counts["queued"] == 1
+
+
+async def test_age_counts_from_the_first_call_and_not_from_the_last_retry(world: World) -> None:
+    """An hour of failures is an hour of age, in the mailbox as well as between two tries."""
+    me = await world.actor()
+    (claim,) = await world.claimed(me)
+    first = replace(attempt(outcome="failed", message_id=None), at_ms=world.now_ms() - 60 * MINUTE_MS)
+    await world.store.apply(me, [(claim, replace(retry(-5), attempt=first))], world.now_ms())
+    found = await box(world)
+    assert 60 * MINUTE_MS <= found.ages_ms["due"] < 61 * MINUTE_MS
+    assert found.oldest_age_ms == found.ages_ms["due"]
+    _, entries = await world.store.due()
+    await world.store.promote([(entry, "a") for entry in entries])
+    found = await box(world)
+    assert found.counts["due"] == 0 and 60 * MINUTE_MS <= found.ages_ms["queued"] < 61 * MINUTE_MS
+    assert found.ready_ms < MINUTE_MS, "it became ready a moment ago"
+
+
+async def test_what_waits_by_its_callers_wish_is_not_old(world: World) -> None:
+    """A trigger for next week ages nobody's backlog."""
+    early = world.now_ms() - 60 * MINUTE_MS
+    assert await world.store.accept([trigger(accepted_ms=early, send_at_ms=world.now_ms() + MINUTE_MS)]) == ["OK"]
+    found = await box(world)
+    assert (found.waiting, found.oldest_age_ms, found.ready_ms, found.due_ms) == (0, 0, 0, None)
+
+
+async def test_what_waits_for_its_next_try_is_not_ready(world: World) -> None:
+    """Until then nobody has to send it; afterwards each moment counts."""
+    me = await world.actor()
+    later, now = await world.claimed(me, 2)
+    await world.store.apply(me, [(later, retry(MINUTE_MS))], world.now_ms())
+    found = await box(world)
+    assert found.due_ms is not None and MINUTE_MS - 5000 < found.due_ms - world.now_ms() <= MINUTE_MS
+    await world.store.apply(me, [(now, retry(-2 * MINUTE_MS))], world.now_ms())
+    found = await box(world)
+    assert 2 * MINUTE_MS <= found.ready_ms < 3 * MINUTE_MS
+
+
+async def test_a_large_backlog_is_counted_whole_and_read_in_part(
+    redis_world: World, redis_client: redis.asyncio.Redis
+) -> None:
+    """The total is exact, and both ends are looked at: whoever has failed most often comes last."""
+    me = await redis_world.actor()
+    claims = await redis_world.claimed(me, 40)
+    old = replace(attempt(outcome="failed", message_id=None), at_ms=redis_world.now_ms() - 9 * MINUTE_MS)
+    fresh = replace(old, at_ms=redis_world.now_ms())
+    waits = [(claim, replace(retry(n * 1000), attempt=fresh)) for n, claim in enumerate(claims[:-1])]
+    await redis_world.store.apply(me, [*waits, (claims[-1], replace(retry(99_000), attempt=old))], redis_world.now_ms())
+    with mock.patch.object(control_module, "LOOKED_AT", 6):
+        found = await box(redis_world)
+    assert found.counts["due"] == 40
+    assert found.ages_ms["due"] >= 9 * MINUTE_MS
+
+
+async def test_a_damaged_record_stops_no_count(redis_world: World, redis_client: redis.asyncio.Redis) -> None:
+    """Its key is no hash, or it has none at all: it is counted under no mailbox, and the others as ever."""
+    await redis_world.queued(1)
+    await redis_client.set("{nd:0}:t:0-broken", "text")
+    await redis_client.zadd("{nd:0}:due", {"0-broken.0": 1, "0-nobody.0": 1, "nonsense": 1})
+    found = await redis_world.control.backlog()
+    assert (found["a"].counts["queued"], found[""].counts["due"]) == (1, 3)

@@ -1,0 +1,122 @@
+"""The alert rules are judged by Prometheus's own promtool: what fires, when, and what does not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+RULES = Path(str(resources.files("cluster") / "files" / "alerts.yml"))
+
+
+@pytest.fixture(scope="module")
+def promtool() -> str:
+    found = shutil.which("promtool")
+    if found is None and os.environ.get("CI") == "true":
+        pytest.fail("promtool is missing: install the package `prometheus`")
+    if found is None:
+        pytest.skip("promtool is not installed (package `prometheus`)")
+    return found
+
+
+def fires(promtool: str, tmp_path: Path, series: dict[str, str], expected: dict[str, dict[str, set[str]]]) -> None:
+    """Play series (one value per 15 s) and compare: at each moment, the labels of each alert named that fires."""
+    rules = yaml.safe_load(RULES.read_text())
+    by_name = {rule["alert"]: rule for group in rules["groups"] for rule in group["rules"]}
+    for rule in by_name.values():  # words are not judged here, and promtool would compare them
+        del rule["annotations"]
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump(rules))
+    checks = [
+        {
+            "eval_time": moment,
+            "alertname": alert,
+            "exp_alerts": [{"exp_labels": {**_labels(row), **by_name[alert]["labels"]}} for row in sorted(rows)],
+        }
+        for moment, alerts in expected.items()
+        for alert, rows in alerts.items()
+    ]
+    test: dict[str, Any] = {
+        "interval": "15s",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "alert_rule_test": checks,
+    }
+    (tmp_path / "test.yml").write_text(
+        yaml.safe_dump({"rule_files": ["rules.yml"], "evaluation_interval": "15s", "tests": [test]})
+    )
+    done = subprocess.run(
+        [promtool, "test", "rules", "test.yml"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _labels(row: str) -> dict[str, str]:
+    return dict(pair.split("=") for pair in row.split(",") if pair)
+
+
+def test_the_rules_are_accepted(promtool: str) -> None:
+    """Syntax, templates in texts included."""
+    done = subprocess.run([promtool, "check", "rules", str(RULES)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_channel_without_a_vendor_wakes_somebody(promtool: str, tmp_path: Path) -> None:
+    """One of two vendors down is a warning; both are critical, of that channel alone."""
+    fires(
+        promtool,
+        tmp_path,
+        {
+            'dispatcher_channel_vendors{channel="sms"}': "2x7 1x7 0x20",
+            'dispatcher_channel_vendors{channel="email"}': "2x40",
+            'dispatcher_breaker_state{vendor="sms-a",state="open"}': "0x7 1x40",
+        },
+        {
+            "3m": {"DispatcherChannelCutOff": set()},
+            "4m15s": {"DispatcherChannelCutOff": set(), "DispatcherBreakerOpen": {"vendor=sms-a,state=open"}},
+            "6m": {"DispatcherChannelCutOff": {"channel=sms"}, "DispatcherBreakerOpen": {"vendor=sms-a,state=open"}},
+        },
+    )
+
+
+def test_a_stall_wakes_somebody_at_once(promtool: str, tmp_path: Path) -> None:
+    """The gauge has waited for 30 s already."""
+    fires(
+        promtool,
+        tmp_path,
+        {
+            'dispatcher_stalled_seconds{vendor="sms-a"}': "0x4 31 46 61 0x9",
+            'dispatcher_stalled_seconds{vendor="sms-b"}': "0x20",
+        },
+        {
+            "1m": {"DispatcherDeliveryStalled": set()},
+            "1m15s": {"DispatcherDeliveryStalled": {"vendor=sms-a"}},
+            "2m15s": {"DispatcherDeliveryStalled": set()},
+        },
+    )
+
+
+def test_one_message_that_waits_for_its_next_try_wakes_nobody(promtool: str, tmp_path: Path) -> None:
+    """In a quiet shop at night, refused by each vendor or held, it is old and nothing is wrong."""
+    quiet = {
+        'dispatcher_mailbox_oldest_age_seconds{mailbox="sms-a"}': "0+15x60",
+        'dispatcher_backlog_oldest_age_seconds{mailbox="sms-a",place="due"}': "0+15x60",
+        'dispatcher_backlog_oldest_age_seconds{mailbox="sms-a",place="held"}': "0+15x60",
+        'dispatcher_backlog_oldest_age_seconds{mailbox="sms-a",place="queued"}': "0x60",
+    }
+    silent: dict[str, set[str]] = {"DispatcherNothingSettles": set(), "DispatcherBacklogAges": set()}
+    fires(promtool, tmp_path, quiet, {"5m": silent, "14m": silent})
+
+
+def test_a_mailbox_that_ages_wakes_somebody(promtool: str, tmp_path: Path) -> None:
+    """What waits in a mailbox and is not delivered at all."""
+    aging = {'dispatcher_backlog_oldest_age_seconds{mailbox="sms-a",place="queued"}': "0+15x60"}
+    expected = {
+        "1m": {"DispatcherNothingSettles": set()},
+        "14m": {"DispatcherNothingSettles": {""}, "DispatcherBacklogAges": {"mailbox=sms-a,place=queued"}},
+    }
+    fires(promtool, tmp_path, aging, expected)

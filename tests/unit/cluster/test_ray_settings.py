@@ -1,0 +1,53 @@
+"""How Ray is started: as many cores as there are for us, and no more old sessions than anybody reads."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cluster.local.ray_settings import SESSIONS_KEPT, cpus, init_arguments, remove_old_sessions
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        pytest.param({}, 64, id="no control group"),
+        pytest.param({"cpu.max": "max 100000\n"}, 64, id="version 2, no quota"),
+        pytest.param({"cpu.max": "250000 100000\n"}, 3, id="version 2, two and a half cores"),
+        pytest.param({"cpu.max": "10000 100000\n"}, 1, id="version 2, a tenth of a core"),
+        pytest.param({"cpu/cpu.cfs_quota_us": "400000", "cpu/cpu.cfs_period_us": "100000"}, 4, id="version 1"),
+        pytest.param({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 64, id="version 1, no quota"),
+        pytest.param({"cpu.max": "a lot\n"}, 64, id="what nobody can read"),
+    ],
+)
+def test_a_containers_quota_counts(files: dict[str, str], expected: int, tmp_path: Path) -> None:
+    """64 cores of the machine meant 54 idle workers in a container of two."""
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert cpus(tmp_path, 64) == expected
+
+
+def test_the_cores_a_process_is_bound_to_count(tmp_path: Path) -> None:
+    """Ray gets them; never less than two, which its own actors need."""
+    assert cpus(tmp_path) == len(os.sched_getaffinity(0))
+    assert init_arguments(tmp_path)["num_cpus"] >= 2
+
+
+def test_old_sessions_are_removed_and_the_last_ones_stay(tmp_path: Path) -> None:
+    """Their logs may explain the last end; what is no session is left alone."""
+    for number in range(10):
+        (tmp_path / "ray" / f"session_2026-01-0{number}_00-00-00_1_7" / "logs").mkdir(parents=True)
+    (tmp_path / "ray" / "session_latest").symlink_to(tmp_path / "ray" / "session_2026-01-09_00-00-00_1_7")
+    (tmp_path / "ray" / "mine").mkdir()
+    remove_old_sessions(tmp_path)
+    left = sorted(path.name for path in (tmp_path / "ray").iterdir())
+    last = [f"session_2026-01-0{number}_00-00-00_1_7" for number in range(10 - SESSIONS_KEPT, 10)]
+    assert left == ["mine", *last, "session_latest"]
+
+
+def test_a_first_start_has_no_sessions(tmp_path: Path) -> None:
+    """There is nothing to remove, and that is no error."""
+    remove_old_sessions(tmp_path)

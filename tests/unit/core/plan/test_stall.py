@@ -1,0 +1,112 @@
+"""A healthy vendor that delivers nothing of what is ready is told of, and nothing else is."""
+
+from __future__ import annotations
+
+import pytest
+
+from dispatcher.core.life.notification import Backlog
+from dispatcher.core.plan.stall import Stall, StallWatch, patience_s, working_vendors
+from dispatcher.core.plan.values import Plan, VendorPlan
+
+CHANNELS = {"a": "sms", "b": "sms", "m": "email"}
+
+
+def plan(**states: str) -> Plan:
+    """Vendors by state; `b` drains the mailbox of an `a` that is down."""
+    vendors = {name: VendorPlan(name, state, state == "closed", (name,)) for name, state in states.items()}
+    if states.get("a") != "closed" and "b" in vendors:
+        vendors["b"] = VendorPlan("b", states["b"], True, ("b", "a"))
+    return Plan(1, 0, vendors)
+
+
+WELL = plan(a="closed", b="closed", m="closed")
+
+
+def backlog(ready_s: float, name: str = "a", count: int = 3) -> dict[str, Backlog]:
+    box = Backlog(name, ready_ms=int(ready_s * 1000))
+    box.counts["queued"] = count
+    return {name: box}
+
+
+class Watched:
+    """A watch that is asked each second."""
+
+    def __init__(self, **rates: float) -> None:
+        self.watch, self.now_s = StallWatch(CHANNELS, rates), 100.0
+
+    def wait(self, seconds: int, of: Plan = WELL, ready_s: float | None = None, box: str = "a") -> list[Stall]:
+        """Look each second for so long; the work becomes older, or stays `ready_s` old."""
+        found: list[Stall] = []
+        for second in range(seconds + 1):
+            age_s = second if ready_s is None else ready_s
+            found = self.watch.look(of, backlog(age_s, box) if age_s else {}, self.now_s)
+            self.now_s += 1
+        return found
+
+
+def test_work_that_nobody_delivers_is_a_stall_after_thirty_seconds() -> None:
+    """The case of an interpreter on which no courier could run: accepts went on, and all was green."""
+    assert Watched().wait(30) == []
+    assert Watched().wait(31) == [Stall("a", "sms", 3, 31.0)]
+
+
+def test_before_the_first_plan_a_vendor_is_presumed_healthy() -> None:
+    """A supervisor that never came is no reason for silence."""
+    assert [stall.vendor for stall in Watched().wait(31, Plan())] == ["a"]
+
+
+def test_one_delivery_is_enough() -> None:
+    """Slow is not stalled: a long backlog of a vendor that says yes now and then."""
+    watched = Watched()
+    assert watched.wait(31, ready_s=600)
+    watched.watch.delivered("a", "a-1", 1)
+    assert watched.wait(29, ready_s=600) == []
+    watched.watch.delivered("a", "a-1", 1)  # said again, and nothing new
+    assert watched.wait(3, ready_s=600)
+
+
+def test_a_process_that_ended_is_no_delivery() -> None:
+    """Actors that die without a yes come back, count from nothing, and deliver nothing."""
+    watched = Watched()
+    watched.watch.delivered("a", "a-1", 5)
+    for number in range(4):
+        watched.watch.delivered("a", f"a-{number + 2}", 0)
+        found = watched.wait(9, ready_s=60)
+    assert [stall.vendor for stall in found] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("of", "box", "ready_s"),
+    [
+        pytest.param(plan(a="open", b="open", m="closed"), "m", 0.0, id="no work"),
+        pytest.param(plan(a="open"), "a", 90.0, id="a vendor that is down"),
+        pytest.param(plan(a="half_open", b="open"), "a", 90.0, id="one that recovers"),
+        pytest.param(WELL, "gone", 90.0, id="a mailbox without a vendor"),
+        pytest.param(WELL, "a", 5.0, id="work that is always young: all of it ends otherwise"),
+    ],
+)
+def test_what_is_no_stall(of: Plan, box: str, ready_s: float) -> None:
+    """Nothing to do, nobody to do it, or done without a yes."""
+    assert Watched().wait(300, of, ready_s, box) == []
+
+
+def test_old_work_that_a_vendor_gets_now_gives_it_time() -> None:
+    """Adopted, or its own after an outage: the work is old already, the vendor had no chance yet."""
+    watched = Watched()
+    assert watched.wait(300, plan(a="open", b="open"), 600) == []
+    assert watched.wait(29, plan(a="open", b="closed"), 600) == []
+    assert [stall.vendor for stall in watched.wait(2, plan(a="open", b="closed"), 600)] == ["b"]
+
+
+def test_a_contract_of_one_call_a_minute_is_no_stall() -> None:
+    """Two calls fit into the patience."""
+    assert (patience_s(None), patience_s(0.0), patience_s(50), patience_s(1 / 60)) == (30, 30, 30, 120)
+    assert Watched(a=1 / 60).wait(119) == []
+    assert Watched(a=1 / 60).wait(121)
+
+
+def test_a_channel_without_a_vendor_is_counted() -> None:
+    """By channel: all that is left of e-mail says nothing about SMS."""
+    assert working_vendors(plan(a="open", b="forced_open", m="closed"), CHANNELS) == {"sms": 0, "email": 1}
+    assert working_vendors(plan(a="half_open", b="closed", m="absent"), CHANNELS) == {"sms": 1, "email": 0}
+    assert working_vendors(Plan(), CHANNELS) == {"sms": 2, "email": 1}
