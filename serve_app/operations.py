@@ -19,7 +19,7 @@ from dispatcher.adapters.vendors.receipts import read_receipts
 from dispatcher.core.life.notification import DeadLetter, DeadLetterFilter, NotificationView, TriggerView
 from dispatcher.core.plan.decide import Override
 from dispatcher.errors import CallerError, TemplateError, UnavailableError
-from dispatcher.templates.compile import compile_template
+from dispatcher.templates.compile import compile_gently
 from dispatcher.templates.source import TemplateSource
 from dispatcher.wire.responses import AcceptedResponse, Problem
 from dispatcher.wire.trigger import TriggerRequest
@@ -288,7 +288,7 @@ def _templates(app: FastAPI, actor: IntakeActor) -> None:
     @app.post("/v1/templates/{name}/preview")
     async def preview(name: str, body: PreviewBody) -> dict[str, Any]:
         try:
-            rendered = compile_template(await source_of(name, body.version)).render(body.data, body.locale)
+            rendered = (await compile_gently(await source_of(name, body.version))).render(body.data, body.locale)
         except TemplateError as error:
             raise CallerError("data", str(error)) from None
         return {"subject": rendered.subject, "text": rendered.text, "html": rendered.html}
