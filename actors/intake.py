@@ -133,6 +133,7 @@ class IntakeActor:
         while True:
             with contextlib.suppress(UnavailableError):
                 await self._seed_templates()  # each time: the store may have been emptied
+                await self.templates.warm()
             await asyncio.sleep(0.5 if self.templates.loaded else 0.1)
 
     async def _seed_templates(self) -> None:

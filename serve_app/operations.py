@@ -21,7 +21,7 @@ from dispatcher.core.life.notification import DeadLetter, DeadLetterFilter, Noti
 from dispatcher.core.life.sms_text import measure
 from dispatcher.core.plan.values import Override
 from dispatcher.errors import CallerError, TemplateError, UnavailableError
-from dispatcher.templates.compile import compile_template
+from dispatcher.templates.compile import compile_gently
 from dispatcher.templates.source import TemplateSource
 from dispatcher.wire.responses import TITLES, AcceptedResponse, Problem
 from dispatcher.wire.trigger import TriggerRequest
@@ -305,7 +305,7 @@ def _templates(app: FastAPI, actor: IntakeActor) -> None:
     @app.post("/v1/templates/{name}/preview")
     async def preview(name: str, body: PreviewBody) -> dict[str, Any]:
         try:
-            rendered = compile_template(await source_of(name, body.version)).render(body.data, body.locale)
+            rendered = (await compile_gently(await source_of(name, body.version))).render(body.data, body.locale)
         except TemplateError as error:
             raise CallerError("data", str(error)) from None
         shown = {"subject": rendered.subject, "text": rendered.text, "html": rendered.html}

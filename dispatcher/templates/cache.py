@@ -10,11 +10,12 @@ from collections import OrderedDict
 from collections.abc import Mapping
 
 from dispatcher.errors import TemplateError
-from dispatcher.templates.compile import CompiledTemplate, compile_template
+from dispatcher.templates.compile import CompiledTemplate, compile_gently
 from dispatcher.templates.source import TemplateSource
 from dispatcher.templates.store import TemplateStore
 
 COMPILED_MAX = 512  # versions; at tens of kilobytes each, some 20 MiB per process at most
+WARMED_MAX = 16  # compiled after one refresh
 
 
 class TemplateCache:
@@ -24,6 +25,7 @@ class TemplateCache:
         self._store = store
         self._compiled_max = compiled_max
         self._compiled: OrderedDict[tuple[str, int], CompiledTemplate] = OrderedDict()
+        self._unfit: set[tuple[str, int]] = set()  # do not compile; not tried again at every refresh
         self._latest: Mapping[str, int] = {}
         self.loaded = False  # before the first refresh, an empty map means "not known" rather than "none"
 
@@ -42,6 +44,18 @@ class TemplateCache:
         self.loaded = bool(latest) or not self._latest
         self._latest = latest
 
+    async def warm(self, most: int = WARMED_MAX) -> None:
+        """Compile latest versions that are not compiled yet, so that no accept waits for it.
+
+        A version that does not compile stays cold: whoever asks for it gets the error. Errors: `UnavailableError`.
+        """
+        cold = [key for key in self._latest.items() if key not in self._compiled and key not in self._unfit]
+        for name, version in cold[: min(most, self._compiled_max - len(self._compiled))]:
+            try:
+                await self.get(name, version)
+            except TemplateError:
+                self._unfit.add((name, version))
+
     async def get(self, name: str, version: int) -> CompiledTemplate:
         """Errors: `TemplateError` when there is no such version or it does not compile; `UnavailableError`."""
         key = (name, version)
@@ -52,11 +66,11 @@ class TemplateCache:
         source = await self._store.get(name, version)
         if source is None:
             raise TemplateError(f"template {name} has no version {version}")
-        return self._keep(key, compile_template(source))
+        return self._keep(key, await compile_gently(source))
 
     async def put(self, source: TemplateSource, *, by_file: bool = False) -> int:
         """Stores what compiles. Errors: `TemplateError`, nothing was stored; `UnavailableError`, repeat it."""
-        compile_template(source)
+        await compile_gently(source)
         version = await self._store.put(source, by_file=by_file)
         self._latest = {**self._latest, source.name: max(version, self._latest.get(source.name, 0))}
         return version

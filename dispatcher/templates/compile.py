@@ -6,18 +6,19 @@ template, the part, and a variable or a line of the template; never a value, whi
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jinja2
-from jinja2.exceptions import SecurityError, TemplateSyntaxError, UndefinedError
+import minijinja
 
 from dispatcher.errors import TemplateError
-from dispatcher.templates.html import guard_urls, safe_url
-from dispatcher.templates.sandbox import BUDGET_KEY, LOOP_BUDGET, Restrict, Sandbox
+from dispatcher.templates.engine import Engine, RenderFault
+from dispatcher.templates.html import guard
 from dispatcher.templates.source import TemplateSource
+from dispatcher.templates.syntax import SyntaxFault, parse
 
 SOURCE_CHARS_MAX = 262_144  # of one part; mail programs cut HTML at 100 KiB
 OUTPUT_BYTES_MAX = {"subject": 998, "text": 65_536, "html": 262_144}  # a header line's limit; then the wire's own
@@ -27,10 +28,6 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,80}")
 # Mail headers end at any of these somewhere on the way.
 _HEADER_BREAK = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SCALARS = frozenset((str, int, float, bool, type(None)))
-
-_TEXT = Sandbox(autoescape=False)
-_HTML = Sandbox(autoescape=True)
-_HTML.filters[" url"] = safe_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +44,7 @@ class CompiledTemplate:
     """One immutable version, ready to render."""
 
     source: TemplateSource
-    parts: Mapping[str, jinja2.Template]
+    parts: Mapping[str, Engine]
 
     def render(self, data: Mapping[str, Any], locale: str | None = None) -> Rendered:
         """The message for this data. Variables are the keys of `data`, and `locale` when there is one.
@@ -64,33 +61,50 @@ class CompiledTemplate:
             raise TemplateError(f"{_label(self.source, 'subject')}: a line end or control character in the subject")
         return Rendered(subject, done["text"], done.get("html"))
 
-    def _part(self, part: str, template: jinja2.Template, data: dict[str, Any]) -> str:
-        pieces: list[str] = []
-        left = OUTPUT_BYTES_MAX[part]
+    def _part(self, part: str, engine: Engine, data: dict[str, Any]) -> str:
         try:
-            for piece in template.generate({**data, BUDGET_KEY: [LOOP_BUDGET]}):
-                left -= len(piece) if piece.isascii() else len(piece.encode("utf-8"))
-                if left < 0:
-                    raise SecurityError(f"more than {OUTPUT_BYTES_MAX[part]} bytes")
-                pieces.append(piece)
-        except (SecurityError, UndefinedError) as error:  # the message is ours: sandbox.py, html.py
-            raise TemplateError(f"{_label(self.source, part)}: {error.message}") from None
-        except MemoryError:  # this process has none; bounds keep a template from using it up
-            raise
-        except Exception as error:  # a filter met a value it cannot take; its message could show it
-            raise TemplateError(f"{_label(self.source, part)}: {type(error).__name__}") from None
-        return "".join(pieces)
+            text = engine.render(data)
+        except RenderFault as fault:
+            raise TemplateError(f"{_label(self.source, part)}: {fault.rule}") from None
+        if (len(text) if text.isascii() else len(text.encode("utf-8"))) > OUTPUT_BYTES_MAX[part]:
+            raise TemplateError(f"{_label(self.source, part)}: more than {OUTPUT_BYTES_MAX[part]} bytes")
+        return text
 
 
 def compile_template(source: TemplateSource) -> CompiledTemplate:
-    """Errors: `TemplateError` naming the part and the line."""
+    """Compile in one go: for command lines and tests. Errors: `TemplateError` naming the part and the line."""
+    steps = _steps(source)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            compiled: CompiledTemplate = done.value
+            return compiled
+
+
+async def compile_gently(source: TemplateSource) -> CompiledTemplate:
+    """Compile, and let the loop run others every millisecond or so. Errors: `TemplateError`, as above."""
+    steps = _steps(source)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            compiled: CompiledTemplate = done.value
+            return compiled
+        await asyncio.sleep(0)
+
+
+def _steps(source: TemplateSource) -> Generator[None, None, CompiledTemplate]:
     if not _NAME.fullmatch(source.name):
         raise TemplateError("a template's name is 1 to 81 lower-case letters, digits, dots, dashes and underscores")
     if not source.text:
         raise TemplateError(f"{_label(source, 'text')}: is required")
-    return CompiledTemplate(
-        source, {part: _compiled(source, part, text) for part, text in source.parts().items() if text is not None}
-    )
+    parts: dict[str, Engine] = {}
+    for part, text in source.parts().items():
+        if text is not None:
+            parts[part] = yield from _compiled(source, part, text)
+            yield
+    return CompiledTemplate(source, parts)
 
 
 def faults(source: TemplateSource) -> Iterator[tuple[str, str]]:
@@ -98,7 +112,8 @@ def faults(source: TemplateSource) -> Iterator[tuple[str, str]]:
     for part, text in source.parts().items():
         if text is not None:
             try:
-                _compiled(source, part, text)
+                for _ in _compiled(source, part, text):
+                    pass
             except TemplateError as error:
                 yield part, str(error).removeprefix(f"{_label(source, part)}: ")
 
@@ -128,24 +143,21 @@ def _check_plain(key: Any, value: Any, depth: int) -> None:
         raise TemplateError(f"data: {kind.__name__} is not a plain JSON value")
 
 
-def _compiled(source: TemplateSource, part: str, text: str) -> jinja2.Template:
-    environment = _HTML if part == "html" else _TEXT
+def _compiled(source: TemplateSource, part: str, text: str) -> Generator[None, None, Engine]:
     if len(text) > SOURCE_CHARS_MAX:
         raise TemplateError(f"{_label(source, part)}: more than {SOURCE_CHARS_MAX} characters")
     try:
-        tree = Restrict().visit(environment.parse(text))
+        text.encode("utf-8")
+        tree = yield from parse(text)
         if part == "html":
-            guard_urls(tree)
-        tree.set_environment(environment)
-        return environment.from_string(tree)
-    except TemplateSyntaxError as error:
-        raise TemplateError(f"{_label(source, part)}: line {error.lineno}: {error.message}") from None
-    except SecurityError as error:
-        raise TemplateError(f"{_label(source, part)}: {error.message}") from None
-    except MemoryError:
-        raise
-    except Exception as error:  # nested beyond what the parser or Python's compiler can hold
-        raise TemplateError(f"{_label(source, part)}: does not compile: {type(error).__name__}") from None
+            yield from guard(tree.nodes)
+        return Engine(tree, html=part == "html")
+    except SyntaxFault as fault:
+        raise TemplateError(f"{_label(source, part)}: {fault}") from None
+    except UnicodeEncodeError:
+        raise TemplateError(f"{_label(source, part)}: is not valid Unicode") from None
+    except minijinja.TemplateError as error:
+        raise TemplateError(f"{_label(source, part)}: does not compile: {error.message}") from None
 
 
 def _label(source: TemplateSource, part: str) -> str:

@@ -1,110 +1,335 @@
 """Where in an HTML part an expression stands, and whether escaping is enough there.
 
-Escaping makes an expression safe in text and inside a quoted attribute. It is not enough at the start of a URL
-(`javascript:…`), in an unquoted attribute, in a tag's own text, in an event handler, a style, or a script: the first is
-checked when rendered, the others do not compile. The static text is read once, in the order in which it is written.
+Escaping makes an expression safe in text and inside of a quoted attribute. It is not enough at the start of a URL
+(`javascript:…`), in an unquoted attribute, in a tag's own text, in an event handler, a style, or a script. The first is
+checked when it is rendered; the others do not compile.
+
+Rules
+-----
+1. The reader follows the tokenizer of the HTML standard (13.2.5), as far as it decides where an expression stands.
+2. A template has branches, so a place is a *set* of states: each branch is read on its own, and what follows is read in
+   every state that a branch, or a loop run never or again, may leave. An expression must be safe in all of them.
+3. `<!--[if …]>` is HTML to some mail programs and a comment to others: it is both states. So is the text of a title.
 """
 
 from __future__ import annotations
 
+import html
 import re
-from typing import Any
+from collections.abc import Generator
+from dataclasses import dataclass, replace
 
-from jinja2 import nodes
-from jinja2.exceptions import SecurityError
+from dispatcher.templates.syntax import Block, Node, Print, SyntaxFault, Text
 
 URL_SCHEMES = ("http", "https", "mailto", "tel", "cid")
+STATES_MAX = 16  # ordinary templates need one or two
+STEPS_MAX = 18_000  # some 30 ms; 100 KB of ordinary HTML take 2,000
+STEP_PAUSE = 1_000  # some 2 ms
 # fmt: off
 _URL_ATTRIBUTES = frozenset((
-    "href", "src", "action", "formaction", "poster", "background", "cite", "data", "xlink:href",
+    "href", "src", "action", "formaction", "poster", "background", "cite", "data", "xlink:href", "longdesc", "usemap",
+    "codebase", "classid", "archive", "profile", "manifest", "dynsrc", "lowsrc", "ping", "srcset", "imagesrcset",
+    "to", "from", "by", "values", "icon",
 ))
 # fmt: on
-_STEP = re.compile(
-    r"""(?P<comment><!--.*?(?:-->|$))|(?P<open></?[A-Za-z][^\s/>"'=]*)|(?P<close>>)
-    |(?P<name>[^\s"'<>/=]+)(?P<equals>\s*=\s*)|(?P<quote>["'])|(?P<other>[^<>"'\s]+|\s+|.)""",
-    re.S | re.X,
-)
+_RAW_TEXT = frozenset(("script", "style", "xmp", "iframe", "noembed", "noframes", "plaintext"))
+_TITLES = frozenset(("title", "textarea"))
+_NO_EXPRESSION = ("style", "srcdoc", "attributename", "http-equiv")
 _SCHEME = re.compile(r"([^/?#:]*):")
+_EXPRESSION = "\x00"  # stands for an expression in the text of a URL; a template cannot hold this character
 
 
-def safe_url(value: Any) -> Any:
-    """`value` when it is relative or of an allowed scheme. Errors: `SecurityError`, without the value."""
-    text = "".join(str(value).split()).lower()  # browsers ignore white space inside of a scheme
+def safe_url(value: str) -> None:
+    """Errors: ValueError, without the value, when it is neither relative nor of an allowed scheme."""
+    text = "".join(c for c in value if c > " " and c != "\x7f").lower()  # browsers ignore these before and in a scheme
     scheme = _SCHEME.match(text)
     if scheme is not None and scheme[1] not in URL_SCHEMES:
-        raise SecurityError(f"a URL must be relative or of one of the schemes {', '.join(URL_SCHEMES)}")
-    return value
+        raise ValueError(f"a URL must be relative or of one of the schemes {', '.join(URL_SCHEMES)}")
 
 
-class HtmlScanner:
-    """Reads static text piece by piece; between two pieces, says what an expression there needs."""
+@dataclass(frozen=True, slots=True)
+class State:
+    """The tokenizer's state, and what it must remember of the tag it is in."""
+
+    kind: str = "data"
+    tag: str = ""  # the open tag's name; in raw text, the element's
+    attribute: str = ""
+    url: str = ""  # the text of a URL so far, "/" when its scheme is settled
+    meta: frozenset[str] = frozenset()  # of a meta tag: "refresh", "expression" in its content
+
+
+_DATA = State()
+# In each state: what may come next. The group's name, or the first character, decides.
+_IN_DATA = re.compile(
+    r"[^<]+|<(?P<comment>!--)|<(?P<bogus>[!?])|<(?P<end>/)(?=[A-Za-z])|<(?P<open>(?=[A-Za-z]))|<(?P<other>/?)"
+)
+# Up to 64 whole tags of the ordinary kind and the text behind them: read at once, they change nothing.
+_WHOLE_TAGS = re.compile(
+    r"(?:</?(?!script|style|xmp|iframe|noembed|noframes|plaintext|title|textarea|meta)[a-z][a-z0-9]*"
+    r"(?:\s+[a-z-]+=(?:\"[^\"]*\"|'[^']*'))*\s*/?>[^<]*){1,64}",
+    re.I,
+)
+_TAG_NAME = re.compile(r"[^\s/>]+")
+_BEFORE_NAME = re.compile(r"[\s/]+|(?P<close>>)|(?P<name>=?[^\s/>=]*)")
+_AFTER_NAME = re.compile(r"\s+|(?P<equals>=)|(?P<other>(?=[^\s=]))")
+_BEFORE_VALUE = re.compile(r"\s+|(?P<quote>[\"'])|(?P<close>>)|(?P<value>(?=[^\s\"'>]))")
+_UNQUOTED = re.compile(r"[^\s>]+|(?P<end>\s)|(?P<close>>)")
+_NAME_END = re.compile(r"[^\s/>=]+")
+_COMMENT_END = re.compile(r"--!?>|\A-?>")
+_CONDITION = re.compile(r"\[if[^\]>]*\]>", re.I)
+
+
+class HtmlReader:
+    """Reads static text, and says what an expression needs. `states` are all in which the place may be."""
 
     def __init__(self) -> None:
-        self._raw = ""  # "script" or "style" while inside
-        self._tag = ""  # the open tag's name ("/a" for a closing one), "" in text
-        self._attribute = ""  # the name before an equals sign
-        self._quote = ""
-        self._url = ""  # static text of the URL so far
-        self._half = False  # the text ends in "<": what follows would be a tag
+        self.states = frozenset((_DATA,))
+        self.steps = 0
 
-    def feed(self, text: str) -> None:
-        at = 0
-        while at < len(text):
-            at = self._in_quotes(text, at) if self._quote else self._step(text, at)
-        self._half = not self._quote and text.endswith(("<", "</"))
+    def feed(self, text: str, line: int) -> Generator[None, None, None]:
+        """Errors: `SyntaxFault` for a URL whose scheme an expression would make."""
+        after: set[State] = set()
+        # (state, where it goes on); one state may become two
+        pending = [(state, 0) for state in self.states]
+        while pending:
+            state, at = pending.pop()
+            while at < len(text):
+                self.steps += 1
+                if self.steps % STEP_PAUSE == 0:
+                    if self.steps > STEPS_MAX:
+                        raise SyntaxFault(line, f"more than {STEPS_MAX} tags and attributes")
+                    yield
+                state, at, also = _step(state, text, at)
+                if also is not None:
+                    pending.append((also, at))
+                if state.kind == "scheme":
+                    raise SyntaxFault(line, "an expression that makes a URL's scheme is not available in templates")
+                if state.kind == "refresh":
+                    raise SyntaxFault(line, "an expression in the content of a refresh is not available in templates")
+            after.add(state)
+            if len(after) > STATES_MAX or len(pending) > STATES_MAX:
+                raise SyntaxFault(line, "its branches leave the HTML in too many different places")
+        self.states = frozenset(after)
 
     def expression(self, line: int) -> bool:
-        """Whether the expression here must be a safe URL. Errors: `SecurityError` where nothing makes it safe."""
-        if self._raw:
-            raise SecurityError(f"line {line}: an expression inside of <{self._raw}> is not available in templates")
-        if self._half:
-            raise SecurityError(f"line {line}: an expression that names a tag is not available in templates")
-        if not self._tag:
-            return False
-        if not self._quote:
-            raise SecurityError(f"line {line}: an expression inside of a tag must be in a quoted attribute")
-        if self._attribute.startswith("on") or self._attribute in ("style", "srcdoc"):
-            raise SecurityError(f"line {line}: an expression in the attribute {self._attribute} is not available")
-        return self._attribute in _URL_ATTRIBUTES and not re.search(r"[/?#:]", self._url)
+        """Whether the expression here must be a safe URL. Errors: `SyntaxFault` where nothing makes it safe."""
+        guarded = [self._expression(state, line) for state in self.states]
+        self.states = frozenset(state for state, _ in guarded)
+        return any(guard for _, guard in guarded)
 
-    def _in_quotes(self, text: str, at: int) -> int:
-        end = text.find(self._quote, at)
-        self._url += text[at:] if end < 0 else text[at:end]
-        if end < 0:
-            return len(text)
-        self._quote = self._attribute = self._url = ""
-        return end + 1
-
-    def _step(self, text: str, at: int) -> int:
-        if self._raw:
-            end = text.lower().find(f"</{self._raw}", at)
-            if end < 0:
-                return len(text)
-            self._raw = ""
-            at = end
-        step = _STEP.match(text, at)
-        if step is None:
-            return len(text)
-        if not self._tag:
-            if step["open"]:
-                self._tag = step["open"][1:].lower()
-            return step.end() if step["open"] or step["comment"] else at + 1
-        if step["close"]:
-            self._raw = self._tag if self._tag in ("script", "style") else ""
-            self._tag = self._attribute = ""
-        elif step["name"]:
-            self._attribute = step["name"].lower()
-        elif step["quote"]:
-            self._quote = step["quote"]
-        return step.end()
+    def _expression(self, state: State, line: int) -> tuple[State, bool]:
+        kind = state.kind
+        if kind in ("data", "title", "bogus"):
+            return state, False
+        if kind == "comment":
+            if not state.url or state.url.endswith(("-", "-!")):
+                raise SyntaxFault(line, "an expression at the dashes of a comment is not available in templates")
+            return state, False
+        if kind == "raw":
+            raise SyntaxFault(line, f"an expression inside of <{state.tag}> is not available in templates")
+        if kind in ("less", "tagname"):
+            raise SyntaxFault(line, "an expression that names a tag is not available in templates")
+        if kind not in ("'", '"'):
+            raise SyntaxFault(line, "an expression inside of a tag must be in a quoted attribute")
+        attribute = state.attribute
+        if attribute.startswith("on") or attribute in _NO_EXPRESSION or state.tag == "script":
+            raise SyntaxFault(line, f"an expression in the attribute {attribute} is not available in templates")
+        if state.tag == "meta" and attribute == "content":
+            if "refresh" in state.meta:
+                raise SyntaxFault(line, "an expression in the content of a refresh is not available in templates")
+            return replace(state, meta=state.meta | {"expression"}), False
+        if attribute not in _URL_ATTRIBUTES or state.url == "/":
+            return state, False
+        if _settled(state.url) == "bad":
+            raise SyntaxFault(line, "an expression in a URL of that scheme is not available in templates")
+        return replace(state, url=state.url.rstrip(_EXPRESSION) + _EXPRESSION), True
 
 
-def guard_urls(tree: nodes.Template) -> None:
-    """Wraps each expression that starts a URL into the filter ` url`."""
-    scanner = HtmlScanner()
-    for output in tree.find_all(nodes.Output):
-        for index, node in enumerate(output.nodes):
-            if isinstance(node, nodes.TemplateData):
-                scanner.feed(node.data)
-            elif scanner.expression(node.lineno):
-                output.nodes[index] = nodes.Filter(node, " url", [], [], None, None, lineno=node.lineno)
+def _step(state: State, text: str, at: int) -> tuple[State, int, State | None]:
+    """One step of the tokenizer: the state after it, where it goes on, and a second state that is possible too."""
+    kind = state.kind
+    if kind == "data":
+        return _data(state, text, at)
+    if kind in ("'", '"'):
+        return _quoted(state, text, at)
+    if kind == "name":
+        match = _BEFORE_NAME.match(text, at)
+        assert match is not None
+        if match["close"]:
+            return _closed(state, match.end())
+        if match["name"]:
+            return replace(state, kind="attribute", attribute=match["name"].lower()), match.end(), None
+        return state, match.end(), None
+    if kind == "attribute":  # more of the name may follow in the next piece
+        more = _NAME_END.match(text, at)
+        if more is not None:
+            return replace(state, attribute=state.attribute + more[0].lower()), more.end(), None
+        return replace(state, kind="named"), at, None
+    if kind == "named":
+        match = _AFTER_NAME.match(text, at)
+        assert match is not None
+        if match["equals"]:
+            return replace(state, kind="value", url=""), match.end(), None
+        return (replace(state, kind="name") if match["other"] is not None else state), match.end(), None
+    if kind == "value":
+        match = _BEFORE_VALUE.match(text, at)
+        assert match is not None
+        if match["quote"]:
+            return replace(state, kind=match["quote"]), match.end(), None
+        if match["close"]:
+            return _closed(state, match.end())
+        return (replace(state, kind="unquoted") if match["value"] is not None else state), match.end(), None
+    if kind == "unquoted":
+        return _unquoted(state, text, at)
+    if kind == "tagname":
+        more = _TAG_NAME.match(text, at)
+        if more is not None:
+            return replace(state, tag=state.tag + more[0].lower()), more.end(), None
+        return replace(state, kind="name"), at, None
+    return _outside(state, text, at)
+
+
+def _data(state: State, text: str, at: int) -> tuple[State, int, State | None]:
+    whole = _WHOLE_TAGS.match(text, at)
+    if whole is not None:
+        return state, whole.end(), None
+    match = _IN_DATA.match(text, at)
+    assert match is not None
+    end = match.end()
+    if match["comment"]:
+        condition = _CONDITION.match(text, end)
+        return State("comment"), end, (_DATA if condition else None)
+    if match["bogus"]:
+        return State("bogus" if end < len(text) or match["bogus"] == "?" else "less", "!"), end, None
+    if match["end"]:
+        return State("tagname", "/"), end, None
+    if match["open"] is not None:
+        return State("tagname"), end, None
+    if match["other"] is not None and end == len(text):
+        return State("less", match["other"]), end, None
+    return state, end, None
+
+
+def _quoted(state: State, text: str, at: int) -> tuple[State, int, State | None]:
+    end = text.find(state.kind, at)
+    value = text[at:] if end < 0 else text[at:end]
+    if state.attribute in _URL_ATTRIBUTES and state.url != "/":
+        url = state.url + value
+        settled = _settled(url)
+        if settled == "made":
+            return State("scheme"), at, None
+        state = replace(state, url="/" if settled == "good" else url[:64])
+    elif state.tag == "meta" and state.attribute == "http-equiv":
+        state = replace(state, url=(state.url + value)[:64])
+    if end < 0:
+        return state, len(text), None
+    meta = state.meta
+    if state.tag == "meta" and state.attribute == "http-equiv" and "refresh" in html.unescape(state.url).lower():
+        meta = meta | {"refresh"}
+        if "expression" in meta:
+            return State("refresh"), at, None
+    return State("name", state.tag, meta=meta), end + 1, None
+
+
+def _unquoted(state: State, text: str, at: int) -> tuple[State, int, State | None]:
+    match = _UNQUOTED.match(text, at)
+    assert match is not None
+    if match["close"]:
+        return _closed(state, match.end())
+    if match["end"]:
+        return State("name", state.tag, meta=state.meta), match.end(), None
+    if state.tag == "meta" and state.attribute == "http-equiv":
+        if "expression" in state.meta:
+            return State("refresh"), at, None
+        return replace(state, meta=state.meta | {"refresh"}), match.end(), None
+    return state, match.end(), None
+
+
+def _closed(state: State, at: int) -> tuple[State, int, State | None]:
+    """The tag's end, and with it the beginning of what its element holds."""
+    if state.tag in _RAW_TEXT:
+        return State("raw", state.tag), at, None
+    if state.tag in _TITLES:
+        return State("title", state.tag), at, _DATA
+    return _DATA, at, None
+
+
+def _outside(state: State, text: str, at: int) -> tuple[State, int, State | None]:
+    """Comments, raw text, and a `<` at the end of the piece before."""
+    if state.kind in ("raw", "title"):
+        # What was read of the end tag in the piece before is in `url`.
+        whole = state.url + text[at:]
+        found = re.compile(rf"</{state.tag}(?=[\s/>])", re.I).search(whole)
+        if found is None:
+            return replace(state, url=whole[-len(state.tag) - 2 :]), len(text), None
+        return State("name", f"/{state.tag}"), at + found.end() - len(state.url), None
+    if state.kind == "comment":
+        whole = state.url + text[at:]
+        found = _COMMENT_END.search(whole)
+        if found is None:
+            # The dot keeps the next piece from reading `->` as the comment's beginning.
+            return replace(state, url=whole if len(whole) < 4 else f".{whole[-3:]}"), len(text), None
+        return _DATA, at + max(found.end() - len(state.url), 0), None
+    if state.kind == "less":
+        return _less(state, text, at)
+    end = text.find(">", at)  # a bogus comment, or a doctype
+    return (state, len(text), None) if end < 0 else (_DATA, end + 1, None)
+
+
+def _less(state: State, text: str, at: int) -> tuple[State, int, State | None]:
+    """The piece before ended in `<`, `</` or `<!`: this one goes on from there."""
+    first = text[at]
+    if state.tag == "!":
+        if first == "-":
+            return State("comment" if text.startswith("--", at) else "bogus"), at + 1, None
+        return State("bogus"), at, None
+    if first.isascii() and first.isalpha():
+        return State("tagname", state.tag), at, None
+    if state.tag == "/":
+        return (_DATA, at + 1, None) if first == ">" else (State("bogus"), at, None)
+    if first in "!?":
+        return State("less", "!") if first == "!" else State("bogus"), at + 1, None
+    return (State("less", "/"), at + 1, None) if first == "/" else (_DATA, at, None)
+
+
+def _settled(url: str) -> str:
+    """Return `good` for no scheme or an allowed one, `bad` for another, `made` when an expression makes it, else ""."""
+    text = "".join(c for c in html.unescape(url) if c > " " or c == _EXPRESSION).lower()
+    scheme = _SCHEME.match(text)
+    if scheme is not None:
+        if _EXPRESSION in scheme[1]:
+            return "made"
+        return "good" if scheme[1] in URL_SCHEMES else "bad"
+    return "good" if re.search(r"[/?#]", text) else ""
+
+
+def guard(nodes: list[Node], reader: HtmlReader | None = None) -> Generator[None, None, None]:
+    """Mark each expression that may start a URL. Errors: `SyntaxFault`."""
+    reader = reader or HtmlReader()
+    for node in nodes:
+        if isinstance(node, Text):
+            yield from reader.feed(node.text, node.line)
+        elif isinstance(node, Print):
+            node.url = reader.expression(node.line) or node.url
+        elif isinstance(node, Block):
+            yield from _guard_block(node, reader)
+
+
+def _guard_block(block: Block, reader: HtmlReader) -> Generator[None, None, None]:
+    before = reader.states
+    after: frozenset[State] = frozenset() if block.always else before
+    for opening, body in block.branches:
+        reader.states = before
+        while True:
+            yield from guard(body, reader)
+            after |= reader.states
+            again = reader.states - before
+            if not opening.startswith("for") or not again:
+                break
+            before |= again  # a loop goes on from where its body ended
+            reader.states = before
+            if len(before) > STATES_MAX:
+                raise SyntaxFault(block.line, "its loop leaves the HTML in too many different places")
+        if len(after) > STATES_MAX:
+            raise SyntaxFault(block.line, "its branches leave the HTML in too many different places")
+    reader.states = after

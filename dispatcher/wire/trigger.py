@@ -151,17 +151,33 @@ def _data_item(item: Any) -> None:
 
 HeaderText = Annotated[str, AfterValidator(_header_text)]
 BodyText = Annotated[str, AfterValidator(_body_text)]
-_LOCALE = r"^[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8}){0,3}$"
+# A well-formed tag of RFC 5646, section 2.1: language, script, region, variants, extensions, private use. Phones and
+# older systems write underscores.
+_LOCALE = re.compile(
+    r"(?:[a-z]{2,3}(?:-[a-z]{3}){0,3}|[a-z]{4,8})(?:-[a-z]{4})?(?:-(?:[a-z]{2}|[0-9]{3}))?"
+    r"(?:-(?:[a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*(?:-[0-9a-wyz](?:-[a-z0-9]{2,8})+)*(?:-x(?:-[a-z0-9]{1,8})+)?"
+    r"|x(?:-[a-z0-9]{1,8})+",
+    re.I,
+)
+_LOCALE_CHARS_MAX = 100
+
+
+def _locale(value: Any) -> Any:
+    """A tag as it was given. One that is not well-formed counts as none: an order confirmation is worth more."""
+    if not isinstance(value, str):
+        return value
+    fits = len(value) <= _LOCALE_CHARS_MAX and _LOCALE.fullmatch(value.replace("_", "-"))
+    return value if fits else None
+
+
 _TIME_ZONE = r"^[A-Za-z][A-Za-z0-9_+/-]{0,63}$"
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$"
 _KEY = r"^[\x20-\x7e]{1,255}$"
 _PATTERN_RULES = {
-    _LOCALE: "must be a language tag, such as de-DE",
     _TIME_ZONE: "must be a time zone's name, such as Europe/Berlin",
     _NAME: "must be 1 to 81 letters, digits, dots, dashes and underscores, the first a letter or digit",
     _KEY: "must be 1 to 255 printable ASCII characters",
 }
-Locale = Annotated[str, Field(pattern=_LOCALE)]
 TimeZone = Annotated[str, Field(pattern=_TIME_ZONE)]
 Name = Annotated[str, Field(pattern=_NAME)]
 IdempotencyKey = Annotated[str, Field(pattern=_KEY)]
@@ -180,7 +196,7 @@ class Recipient(_Part):
     id: Annotated[HeaderText, Field(min_length=1, max_length=128)] | None = None
     email: Annotated[str, AfterValidator(_email)] | None = Field(default=None, repr=False)
     phone: Annotated[str, AfterValidator(_phone)] | None = Field(default=None, repr=False)
-    locale: Locale | None = None
+    locale: Annotated[str | None, BeforeValidator(_locale)] = None
     time_zone: TimeZone | None = None
 
 

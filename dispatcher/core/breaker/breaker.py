@@ -436,7 +436,7 @@ class Breaker:
         return permit.generation == self.generation or self.config.late is Late.COUNT
 
     def _probe_left(self) -> bool:
-        """Return True if the stage may grant another probe. Grants have a limit, as ignored probes give permits back."""
+        """Return True if the stage may grant another probe. Grants are limited: ignored probes give permits back."""
         c = self.config
         bounded = c.probe_grants > 0 and c.half_open_max_wait_ms > 0
         return self._permits > 0 and not (bounded and self._granted >= c.probe_grants * c.half_open_calls)

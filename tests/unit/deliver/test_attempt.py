@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import jinja2
 import pytest
 
 from dispatcher.core.life.notification import NewNotification
@@ -18,6 +17,7 @@ from dispatcher.deliver.permits import Gate
 from dispatcher.errors import UnavailableError
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates import compile as compiling
+from dispatcher.templates.engine import Engine
 from dispatcher.templates.source import TemplateSource
 from tests.unit.stage import ScriptedVendor, Stage, plan_of, suspected, tend
 from tests.virtual import until, virtual
@@ -35,11 +35,9 @@ def first_raises(inner: Callable[..., Any], error: Exception) -> Callable[..., A
     return call
 
 
-@pytest.mark.parametrize(
-    ("of", "name"), [(jinja2.Template, "generate"), (compiling.Restrict, "visit")], ids=["rendering", "compiling"]
-)
+@pytest.mark.parametrize(("of", "name"), [(Engine, "render"), (compiling, "parse")], ids=["rendering", "compiling"])
 @virtual
-async def test_without_memory_to_render_it_waits(monkeypatch: pytest.MonkeyPatch, of: type, name: str) -> None:
+async def test_without_memory_to_render_it_waits(monkeypatch: pytest.MonkeyPatch, of: Any, name: str) -> None:
     """That says nothing of the message: it is sent a second or two later, and is no dead letter of its template."""
     stage, a = Stage(), ScriptedVendor("a")
     await stage.template_store.put(TemplateSource("receipt", "Hi {{ name }}"))

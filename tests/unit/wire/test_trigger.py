@@ -64,7 +64,7 @@ LISTED = {"channel": "sms", "template": "paid"}
         ("recipient/fax", "1", "recipient.fax", "not a known field"),
         ("recipient/id", "a\nb", "recipient.id", "control characters"),
         ("recipient/id", "x" * 129, "recipient.id", "at most 128"),
-        ("recipient/locale", "de-DE\r\nX: y", "recipient.locale", "language tag"),
+        ("recipient/locale", 7, "recipient.locale", "must be a string"),
         ("recipient/time_zone", "../../etc/passwd", "recipient.time_zone", "time zone"),
         ("data", [], "data", "JSON object"),
         ("data/a", {"b": ["\x00"]}, "data", "control characters"),
@@ -291,3 +291,23 @@ def test_answers_have_the_documented_shape() -> None:
     }
     problem = Problem.of(CallerError("recipient.phone", "must be E.164"))
     assert (problem.status, problem.field, problem.type) == (422, "recipient.phone", "about:blank")
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("en-US-u-fw-mon-mu-celsius", "en-US-u-fw-mon-mu-celsius"),
+        ("de_AT", "de_AT"),
+        ("zh-Hant-TW", "zh-Hant-TW"),
+        ("sl-rozaj-biske-1994", "sl-rozaj-biske-1994"),
+        ("x-shop", "x-shop"),
+        ("de-DE\r\nX: y", None),
+        ("en-US-u", None),
+        ("", None),
+        ("e" * 200, None),
+    ],
+)
+def test_a_locale_never_refuses_a_trigger(given: str, taken: str | None) -> None:
+    """A well-formed tag of RFC 5646 is taken as it is; another counts as none."""
+    body = {"event": "paid", "recipient": {"email": "ada@example.com", "locale": given}}
+    assert parse_trigger(body).recipient.locale == taken

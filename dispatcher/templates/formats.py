@@ -1,0 +1,101 @@
+"""How values are written into a message: plain numbers, money and dates by locale.
+
+The table is small on purpose (decision record 0021): separators and the order of a date by language, and the ISO code
+in place of a currency's sign. A thin space is written as an ordinary one, because a single foreign character makes an
+SMS up to three times as expensive.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import date, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Any
+
+NUMBER_MAX = 10**18
+
+# (grouping, decimal) of the languages that do not write 1,234.5; source: CLDR 46, numbers, symbols.
+_DOT_COMMA, _SPACE_COMMA = (".", ","), (" ", ",")
+_SEPARATORS = dict.fromkeys(
+    ("da", "de", "el", "es", "hr", "id", "is", "it", "nl", "pt", "ro", "sl", "sr", "tr", "vi"), _DOT_COMMA
+)
+_SEPARATORS |= dict.fromkeys(
+    ("bg", "cs", "et", "fi", "fr", "hu", "lt", "lv", "nb", "no", "pl", "ru", "sk", "sv", "uk"), _SPACE_COMMA
+)
+_SEPARATORS_OF_REGION = {
+    "de-CH": ("'", "."),
+    "de-LI": ("'", "."),
+    "de-AT": (" ", ","),
+    "pt-PT": (" ", ","),
+    "es-MX": (",", "."),
+}
+# Minor units; source: ISO 4217.
+_PLACES = dict.fromkeys(
+    ("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV", "XAF", "XOF", "XPF"), 0
+)
+_PLACES |= dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3)
+# The short date; a language that is not here gets the ISO form, which nobody misreads. Source: CLDR 46, dates.
+_DATES = dict.fromkeys(
+    ("bg", "cs", "da", "de", "et", "fi", "hr", "is", "lv", "nb", "no", "pl", "ro", "ru", "sk", "sl", "sr", "tr", "uk"),
+    "%d.%m.%Y",
+)
+_DATES |= dict.fromkeys(("el", "es", "fr", "id", "it", "pt", "vi"), "%d/%m/%Y")
+_DATES |= {"nl": "%d-%m-%Y"}
+_DATES_OF_REGION = {"en-US": "%m/%d/%Y", "en-GB": "%d/%m/%Y", "en-AU": "%d/%m/%Y", "en-IE": "%d/%m/%Y"}
+_CURRENCY = re.compile(r"[A-Z]{3}")
+_INSTANT = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[Tt ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:[Zz]|[+-]\d{2}:\d{2})?)?")
+
+
+def plain_number(value: float) -> str:
+    """`value` without an exponent: 0.00000012, never 1.2e-07. Errors: ValueError for what is no finite number."""
+    if isinstance(value, int):
+        if abs(value) > NUMBER_MAX:
+            raise ValueError("a number beyond 10^18 cannot be printed")
+        return str(value)
+    if not math.isfinite(value):
+        raise ValueError("a number that is not finite cannot be printed")
+    if abs(value) > NUMBER_MAX:
+        raise ValueError("a number beyond 10^18 cannot be printed")
+    text = repr(value)
+    return text if "e" not in text else format(Decimal(text), "f")
+
+
+def money(value: Any, currency: Any, locale: str | None) -> str:
+    """`49.9` in `EUR` as `49,90 EUR` for German, `EUR 49.90` for English. Errors: ValueError."""
+    if not isinstance(currency, str) or not _CURRENCY.fullmatch(currency):
+        raise ValueError("money takes a currency of three capital letters, such as 'EUR'")
+    amount = _decimal(value, "money")
+    places = _PLACES.get(currency, 2)
+    rounded = amount.quantize(Decimal(1).scaleb(-places), ROUND_HALF_EVEN)
+    group, point = _of_locale(locale, _SEPARATORS_OF_REGION, _SEPARATORS) or (",", ".")
+    text = f"{rounded:,f}".translate({ord(","): group, ord("."): point})
+    return f"{text} {currency}" if point == "," else f"{currency} {text}"
+
+
+def short_date(value: Any, locale: str | None) -> str:
+    """The day of an ISO 8601 date or instant, in the offset that it was given in. Errors: ValueError."""
+    match = _INSTANT.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("date takes an ISO 8601 date or instant, such as 2030-01-31")
+    try:
+        day = date.fromisoformat(match[1])
+    except ValueError:
+        raise ValueError("date takes a day that exists") from None
+    form = _of_locale(locale, _DATES_OF_REGION, _DATES) or "%Y-%m-%d"
+    return datetime(day.year, day.month, day.day).strftime(form) if day.year >= 1000 else day.isoformat()
+
+
+def _decimal(value: Any, what: str) -> Decimal:
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}(\.\d{1,10})?", value):
+        return Decimal(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= NUMBER_MAX:
+        raise ValueError(f"{what} takes a number up to 10^18")
+    return Decimal(repr(value))
+
+
+def _of_locale(locale: str | None, of_region: dict[str, Any], of_language: dict[str, Any]) -> Any:
+    parts = (locale or "").replace("_", "-").split("-")
+    language = parts[0].lower()
+    region = next((part.upper() for part in parts[1:] if len(part) == 2 and part.isalpha()), "")
+    return of_region.get(f"{language}-{region}", of_language.get(language))

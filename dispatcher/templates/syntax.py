@@ -1,0 +1,503 @@
+"""The template language: what compiles, and how it is handed to the engine.
+
+The engine knows more of Jinja than a template here may use, and a long expression overflows its native stack. So each
+tag is read here, checked against the lists below, and written again in one canonical form. The engine therefore never
+sees a tag that this module has not understood, and text can never turn into a tag.
+
+Rules
+-----
+1. Only `if`, `for`, `set`, the filters and the tests below compile. There are no calls, macros, imports or blocks.
+2. A tag has at most `TAG_TOKENS_MAX` tokens, and blocks nest at most `DEPTH_MAX` deep: the engine recurses over both.
+3. An order comparison takes two numbers or two texts; a loop runs over a list. The engine alone would accept anything.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Generator
+from dataclasses import dataclass, field
+
+TAG_TOKENS_MAX = 400  # the engine's stack holds some 5,000 on a thread with 8 MiB
+TOKENS_MAX = 12_000  # in all tags of a part: some 25 ms
+DEPTH_MAX = 60
+BRANCHES_MAX = 200  # `elif` nests in the engine, so it counts as depth there
+DIGITS_MAX = 18
+STEP_TAGS = 64  # read between two pauses: some 1 ms
+
+# fmt: off
+FILTERS = frozenset((
+    "abs", "capitalize", "count", "d", "date", "decimals", "default", "dictsort", "e", "escape", "first", "float",
+    "int", "items", "join", "last", "length", "lower", "money", "replace", "round", "string", "title", "trim",
+    "truncate", "upper", "urlencode",
+))
+TESTS = frozenset((
+    "defined", "undefined", "none", "string", "number", "mapping", "sequence", "boolean", "true", "false", "in",
+    "eq", "ne", "lt", "le", "gt", "ge", "odd", "even",
+))
+# fmt: on
+_OPEN = re.compile(r"\{[{%#]")
+_TOKEN = re.compile(
+    r"""\s+|(?P<name>[^\W\d]\w*)|(?P<number>\d[\d_]*(?:\.\d+)?(?:[eE][+-]?\d+)?)
+    |(?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(?P<end>[-+]?(?:\}\}|%\}))
+    |(?P<op>//|\*\*|==|!=|>=|<=|[-+*/%~|.,:()\[\]<>=])""",
+    re.S | re.X,
+)
+_RAW = re.compile(r"\{%[-+]?\s*raw\s*(-?)%\}(.*?)\{%(-?)\+?\s*endraw\s*([-+]?)%\}", re.S)
+_COMMENT = re.compile(r"\{#(-?)(.*?)(-?)#\}", re.S)
+_LIKE_A_TAG = re.compile(r"\{(?=[{%#]|\Z)")
+_WORDS = frozenset(("and", "or", "not", "if", "else", "in", "is"))
+_CONSTANTS = frozenset(("true", "false", "none", "True", "False", "None"))
+_SHORT = re.compile(r"[\d.]+|\"[^\"]{0,64}\"|true|false|none", re.I)
+_ORDERS = ("<", ">", "<=", ">=")
+
+Item = tuple[str, str]
+"""A token's kind and its canonical text. Kind `group` is something in brackets that is already written again."""
+
+
+class SyntaxFault(Exception):
+    """Why a template does not compile. It is shown to the author."""
+
+    def __init__(self, line: int, rule: str) -> None:
+        super().__init__(line, rule)
+        self.line, self.rule = line, rule
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.rule}"
+
+
+@dataclass(slots=True)
+class Text:
+    """Static text, as it will be sent."""
+
+    text: str
+    line: int
+
+
+@dataclass(slots=True)
+class Print:
+    """One `{{ … }}`. `shown` is the expression as the author wrote it; `url` makes the engine check its scheme."""
+
+    shown: str
+    code: str
+    line: int
+    url: bool = False
+
+
+@dataclass(slots=True)
+class Statement:
+    """A tag that neither prints nor branches (`set`)."""
+
+    code: str
+    line: int
+
+
+@dataclass(slots=True)
+class Block:
+    """An `if` or a `for`: each branch is the tag that opens it and what follows. `always`: one branch always runs."""
+
+    kind: str
+    line: int
+    branches: list[tuple[str, list[Node]]] = field(default_factory=list)
+    always: bool = False
+
+
+Node = Text | Print | Statement | Block
+
+
+@dataclass(slots=True)
+class Tree:
+    """A parsed part, and the loop expressions by the number that the engine tells when one is no list."""
+
+    nodes: list[Node]
+    loops: list[str]
+
+
+def parse(source: str) -> Generator[None, None, Tree]:
+    """Return the tree. It pauses often, so that the caller can let others run. Errors: `SyntaxFault`."""
+    reader = _Reader(source.removesuffix("\n"))
+    tags = 0
+    while reader.next():
+        tags += 1
+        if tags % STEP_TAGS == 0:
+            yield
+    return reader.tree()
+
+
+def written(nodes: list[Node], *, numbered: list[str] | None = None) -> str:
+    """The engine's source. With `numbered`, each tag first tells its place, which is its index in that list."""
+    pieces: list[str] = []
+    _write(nodes, pieces, numbered)
+    return "".join(pieces)
+
+
+def _write(nodes: list[Node], pieces: list[str], numbered: list[str] | None) -> None:
+    for node in nodes:
+        if isinstance(node, Text):
+            pieces.append(_LIKE_A_TAG.sub('{{"{"}}', node.text))
+            continue
+        if numbered is not None:
+            numbered.append(node.shown if isinstance(node, Print) else "")
+            pieces.append(f"{{{{{len(numbered) - 1}|_at}}}}")
+        if isinstance(node, Print):
+            pieces.append(f"{{{{ ({node.code})|_url }}}}" if node.url else f"{{{{ {node.code} }}}}")
+        elif isinstance(node, Statement):
+            pieces.append(f"{{%{node.code}%}}")
+        else:
+            for opening, body in node.branches:
+                pieces.append(f"{{%{opening}%}}")
+                _write(body, pieces, numbered)
+            pieces.append(f"{{%end{node.kind}%}}")
+
+
+class _Reader:
+    """Reads tag after tag. `_open` are the blocks not yet closed, and `_into` the list that the next node joins."""
+
+    def __init__(self, source: str) -> None:
+        self._source, self._at, self._line, self._counted = source, 0, 1, 0
+        self._root: list[Node] = []
+        self._open: list[Block] = []
+        self._into = self._root
+        self._strip = False  # the tag before ended in a dash
+        self._tokens = 0
+        self._loops: list[str] = []
+
+    def tree(self) -> Tree:
+        if self._open:
+            raise SyntaxFault(self._open[-1].line, f"{self._open[-1].kind} is never closed")
+        return Tree(self._root, self._loops)
+
+    def next(self) -> bool:
+        opening = _OPEN.search(self._source, self._at)
+        if opening is None:
+            self._text(self._source[self._at :], False)
+            return False
+        at = opening.start()
+        self._text(self._source[self._at : at], self._source.startswith("-", at + 2))
+        self._line += self._source.count("\n", self._counted, at)
+        self._counted = at
+        if opening[0] == "{#":
+            self._comment(at)
+        elif opening[0] == "{%" and (raw := _RAW.match(self._source, at)) is not None:
+            self._strip = bool(raw[1])
+            self._text(raw[2], bool(raw[3]))
+            self._strip, self._at = raw[4] == "-", raw.end()
+        else:
+            self._tag(at, "}}" if opening[0] == "{{" else "%}")
+        return True
+
+    def _text(self, text: str, strip_end: bool) -> None:
+        if self._strip:
+            text = text.lstrip()
+        if strip_end:
+            text = text.rstrip()
+        self._strip = False
+        if not text:
+            return
+        last = self._into[-1] if self._into else None
+        if isinstance(last, Text):
+            last.text += text
+        else:
+            self._into.append(Text(text, self._line))
+
+    def _comment(self, at: int) -> None:
+        found = _COMMENT.match(self._source, at)
+        if found is None:
+            raise SyntaxFault(self._line, "a comment is never closed")
+        self._strip, self._at = bool(found[3]), found.end()
+
+    def _tag(self, at: int, closing: str) -> None:
+        begin = at + 2
+        if self._source[begin : begin + 1] in ("-", "+") and self._source[begin : begin + 1]:
+            begin += 1
+        tokens: list[Item] = []
+        where = begin
+        while True:
+            found = _TOKEN.match(self._source, where)
+            if where >= len(self._source):
+                raise SyntaxFault(self._line, "unexpected end of the template inside of a tag")
+            if found is None:
+                raise SyntaxFault(
+                    self._line, "a text is never closed, or a tag holds a character that means nothing there"
+                )
+            kind, where = found.lastgroup, found.end()
+            if kind == "end":
+                break
+            if kind is not None:
+                tokens.append((kind, found[0]))
+                if len(tokens) > TAG_TOKENS_MAX:
+                    raise SyntaxFault(self._line, f"more than {TAG_TOKENS_MAX} words and signs in one tag")
+        if not found[0].endswith(closing):
+            raise SyntaxFault(self._line, f"a tag ends in {found[0]} instead of {closing}")
+        self._tokens += len(tokens) + 1
+        if self._tokens > TOKENS_MAX:
+            raise SyntaxFault(self._line, f"more than {TOKENS_MAX} words and signs in all tags")
+        self._strip, self._at = found[0].startswith("-"), where
+        if closing == "}}":
+            shown = " ".join(self._source[begin : found.start()].split())
+            self._into.append(Print(shown, self._expression(tokens), self._line))
+        else:
+            self._statement(tokens)
+
+    def _statement(self, tokens: list[Item]) -> None:
+        word = tokens[0][1] if tokens else ""
+        rest = tokens[1:]
+        if word in ("if", "for"):
+            if len(self._open) >= DEPTH_MAX:
+                raise SyntaxFault(self._line, f"blocks nest more than {DEPTH_MAX} deep")
+            block = Block(word, self._line)
+            self._into.append(block)
+            self._open.append(block)
+            self._branch(f"if {self._expression(rest)}" if word == "if" else self._for(rest))
+        elif word == "elif" and self._open and self._open[-1].kind == "if" and not self._open[-1].always:
+            if len(self._open[-1].branches) >= BRANCHES_MAX:
+                raise SyntaxFault(self._line, f"more than {BRANCHES_MAX} branches in one if")
+            self._branch(f"elif {self._expression(rest)}")
+        elif word == "else" and not rest and self._open and not self._open[-1].always:
+            self._open[-1].always = True
+            self._branch("else")
+        elif self._open and word == f"end{self._open[-1].kind}" and not rest:
+            self._open.pop()
+            self._into = self._open[-1].branches[-1][1] if self._open else self._root
+        elif word == "set":
+            self._into.append(Statement(self._set(rest), self._line))
+        else:
+            raise self._refused(f"the tag {word or 'without a name'}")
+
+    def _branch(self, opening: str) -> None:
+        self._into = []
+        self._open[-1].branches.append((opening, self._into))
+
+    def _for(self, tokens: list[Item]) -> str:
+        at = next((i for i, token in enumerate(tokens) if token == ("name", "in")), 0)
+        targets = self._targets(tokens[:at])
+        rest, depth = tokens[at + 1 :], 0
+        condition = len(rest)
+        for i, (kind, text) in enumerate(rest):
+            depth += (kind == "op" and text in "([") - (kind == "op" and text in ")]")
+            if depth == 0 and (kind, text) == ("name", "if"):
+                condition = i
+                break
+        if rest and rest[-1] == ("name", "recursive"):
+            raise self._refused("a recursive loop")
+        if not rest[:condition]:
+            raise SyntaxFault(self._line, "a loop needs a list")
+        self._loops.append(" ".join(text for _, text in rest[:condition]).replace(" . ", "."))
+        code = f"for {targets} in ({self._expression(rest[:condition])})|_list({len(self._loops) - 1})"
+        return code if condition == len(rest) else f"{code} if {self._expression(rest[condition + 1 :])}"
+
+    def _set(self, tokens: list[Item]) -> str:
+        at = next((i for i, token in enumerate(tokens) if token == ("op", "=")), None)
+        if at is None:
+            raise self._refused("the tag set without an equals sign")
+        return f"set {self._targets(tokens[:at])} = {self._expression(tokens[at + 1 :])}"
+
+    def _targets(self, tokens: list[Item]) -> str:
+        names = tokens[0::2]
+        if not names or len(tokens) % 2 == 0 or any(token != ("op", ",") for token in tokens[1::2]):
+            raise SyntaxFault(self._line, "only plain names can be set")
+        if any(kind != "name" or text in _WORDS or text in _CONSTANTS or text == "loop" for kind, text in names):
+            raise SyntaxFault(self._line, "only plain names can be set")
+        return ", ".join(text for _, text in names)
+
+    # ---- expressions
+
+    def _expression(self, tokens: list[Item]) -> str:
+        """The expression in its canonical form, every bracket checked and every order comparison bounded."""
+        if not tokens:
+            raise SyntaxFault(self._line, "an expression is empty")
+        levels: list[tuple[str, list[Item]]] = [("", [])]
+        for kind, text in tokens:
+            items = levels[-1][1]
+            if kind == "op" and text in "([":
+                levels.append((self._bracket(text, items), []))
+            elif kind == "op" and text in ")]":
+                role, inside = levels.pop()
+                if not levels or (role in ("list", "index")) != (text == "]"):
+                    raise SyntaxFault(self._line, f"{text} closes nothing")
+                levels[-1][1].append(("group", self._group(role, inside)))
+            else:
+                self._plain(kind, text, items)
+        if len(levels) > 1:
+            raise SyntaxFault(self._line, "a bracket is never closed")
+        if any(item == ("op", ",") or item == ("op", "=") for item in levels[0][1]):
+            raise self._refused("a list of anything but constants")
+        return self._compared(levels[0][1])
+
+    def _bracket(self, text: str, items: list[Item]) -> str:
+        before = items[-1] if items else ("", "")
+        operand = before[0] in ("string", "number", "group", "attribute") or (
+            before[0] == "name" and before[1] not in _WORDS
+        )
+        if text == "[":
+            return "index" if operand or before[0] in ("filter", "test") else "list"
+        if before[0] in ("filter", "test"):
+            return "arguments"
+        if operand:
+            raise self._refused("Call")
+        return "parentheses"
+
+    def _group(self, role: str, items: list[Item]) -> str:
+        if role == "arguments":
+            return f"({self._separated(items, ',')})"
+        if role == "index":
+            if len(items) == 1 and items[0][0] in ("string", "number"):
+                return f"[{items[0][1]}]"
+            return f"[{self._separated(items, ':', '_index')}]"
+        tuple_like = role == "list" or not items or ("op", ",") in items
+        if tuple_like:
+            constant = all(
+                kind in ("string", "number") or text in _CONSTANTS or (kind, text) == ("op", ",")
+                for kind, text in items
+            )
+            if not constant:
+                raise self._refused("a list of anything but constants")
+            return f"[{''.join(text for _, text in items)}]"
+        return f"({self._compared(items)})"
+
+    def _separated(self, items: list[Item], separator: str, through: str = "") -> str:
+        parts: list[list[Item]] = [[]]
+        for item in items:
+            if item == ("op", separator):
+                parts.append([])
+            else:
+                parts[-1].append(item)
+        written = [self._compared(part) for part in parts]
+        return separator.join(f"({part})|{through}" if through and part else part for part in written)
+
+    def _plain(self, kind: str, text: str, items: list[Item]) -> None:
+        before = items[-1] if items else ("", "")
+        if before == ("op", "."):
+            if kind == "number":
+                items[-1:] = [("group", "".join(f"[{int(part)}]" for part in text.split(".")))]
+                return
+            if kind != "name":
+                raise SyntaxFault(self._line, "a name must follow a dot")
+            items.append(("attribute", text))
+        elif kind == "name":
+            items.append((self._name_kind(text, items), text))
+        elif kind == "number":
+            items.append((kind, self._number(text)))
+        elif kind == "string":
+            items.append((kind, self._string(text)))
+        elif text == "**":
+            raise self._refused("**")
+        else:
+            items.append((kind, text))
+
+    def _name_kind(self, text: str, items: list[Item]) -> str:
+        before = items[-1] if items else ("", "")
+        if before == ("op", "|"):
+            if text not in FILTERS:
+                raise self._refused(f"the filter {text}")
+            return "filter"
+        negated = before == ("name", "not") and items[-2:-1] == [("name", "is")]
+        if (before == ("name", "is") and text != "not") or negated:
+            if text not in TESTS and text not in _CONSTANTS:
+                raise self._refused(f"the test {text}")
+            return "test"
+        if text == "self" or text.startswith("_"):
+            raise self._refused(f"the name {text if text == 'self' else 'with an underscore at its start'}")
+        return "name"
+
+    def _number(self, text: str) -> str:
+        digits = text.replace("_", "")
+        if len(digits.split(".")[0].split("e")[0].split("E")[0]) > DIGITS_MAX or len(digits) > 40:
+            raise SyntaxFault(self._line, f"a number has more than {DIGITS_MAX} digits")
+        return digits
+
+    def _string(self, text: str) -> str:
+        try:
+            value = text[1:-1].encode("ascii", "backslashreplace").decode("unicode-escape")
+            value.encode("utf-8")
+        except ValueError:
+            raise SyntaxFault(self._line, "a text holds a broken escape") from None
+        return json.dumps(value, ensure_ascii=False)
+
+    def _compared(self, items: list[Item]) -> str:
+        """One bracket's content: comparisons end at `and`, `or`, `not`, `if`, `else` and `=`."""
+        pieces: list[str] = []
+        operands: list[list[str]] = [[]]
+        signs: list[str] = []
+
+        def close() -> None:
+            pieces.append(_chain([_concatenated(operand) for operand in operands], signs))
+            operands[:] = [[]]
+            signs.clear()
+
+        for i, (kind, text) in enumerate(items):
+            before = items[i - 1] if i else ("", "")
+            if (kind, text) == ("name", "not") and items[i + 1 : i + 2] == [("name", "in")]:
+                continue
+            if kind == "op" and text in ("<", ">", "<=", ">=", "==", "!="):
+                signs.append(text)
+                operands.append([])
+            elif (kind, text) == ("name", "in"):
+                signs.append("not in" if before == ("name", "not") else "in")
+                operands.append([])
+            elif kind == "name" and text in _WORDS and text != "is" and before != ("name", "is"):
+                close()
+                pieces.append(text)
+            elif (kind, text) == ("op", "="):
+                close()
+                pieces.append("=")
+            else:
+                operands[-1].append(text)
+        close()
+        lacking = pieces.count("if") - pieces.count("else")
+        return " ".join([piece for piece in pieces if piece] + ['else ""'] * lacking)
+
+    def _refused(self, what: str) -> SyntaxFault:
+        return SyntaxFault(self._line, f"{what} is not available in templates")
+
+
+def _concatenated(operand: list[str]) -> str:
+    """An operand of a comparison: `+` and `*` take texts and numbers only, and `~` joins them as they are printed."""
+    if not {"~", "+", "*"} & set(operand):
+        return " ".join(operand)
+    sums = _split(operand, ("~", "+", "-"))
+    pieces = [
+        piece if i % 2 else [_wrapped(_split(piece, ("*", "/", "//", "%")), "*", "_scalar")]
+        for i, piece in enumerate(sums)
+    ]
+    for sign, name in (("+", "_scalar"), ("~", "_text")):
+        pieces = [[_beside(pieces, i, sign, name)] for i in range(len(pieces))]
+    return " ".join(piece[0] for piece in pieces)
+
+
+def _split(items: list[str], signs: tuple[str, ...]) -> list[list[str]]:
+    """Operand, sign, operand, and so on. A minus that follows a sign belongs to its operand."""
+    pieces: list[list[str]] = [[]]
+    for text in items:
+        if text in signs and pieces[-1] and pieces[-1][-1] not in ("*", "/", "//", "%"):
+            pieces += [[text], []]
+        else:
+            pieces[-1].append(text)
+    return pieces
+
+
+def _wrapped(pieces: list[list[str]], sign: str, name: str) -> str:
+    return " ".join(_beside(pieces, i, sign, name) for i in range(len(pieces)))
+
+
+def _beside(pieces: list[list[str]], at: int, sign: str, name: str) -> str:
+    """The piece, through the filter `name` when it is an operand of `sign`."""
+    text = " ".join(pieces[at])
+    operand = at % 2 == 0 and (pieces[at - 1 : at] == [[sign]] or pieces[at + 1 : at + 2] == [[sign]])
+    return f"({text})|{name}" if operand else text
+
+
+def _chain(operands: list[str], signs: list[str]) -> str:
+    if not signs:
+        return operands[0]
+    pairs = [_pair(left, sign, right) for left, sign, right in zip(operands, signs, operands[1:], strict=False)]
+    return f"({' and '.join(pairs)})"
+
+
+def _pair(left: str, sign: str, right: str) -> str:
+    if sign in _ORDERS:
+        return f'({left})|_order("{sign}",({right}))'
+    if sign in ("==", "!=") and not any(_SHORT.fullmatch(side) for side in (left, right)):
+        # The engine does not charge for the length of what it compares; a filter sees an undefined value as a null.
+        return f'({left})|_same("{sign}",({right}),({left}) is defined,({right}) is defined)'
+    return f"({left}) {sign} ({right})"

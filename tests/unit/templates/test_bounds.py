@@ -1,0 +1,91 @@
+"""No template and no data take more than their share: CPU, the time between two pauses, and crashes of the engine."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from dispatcher.errors import TemplateError
+from dispatcher.templates.compile import _steps, compile_template
+from dispatcher.templates.source import TemplateSource
+
+LIST = list(range(8000))
+LONG = "ab " * 7000
+ROW = '<tr><td class="c" style="padding:4px">Hello there</td><td><a href="https://shop.test/x">x</a></td></tr>\n'
+HOSTILE = [
+    "{% for i in l %}{% set q = s|title %}{% endfor %}",
+    "{% for i in l %}{% set q = s|replace('a', 'b') %}{% endfor %}",
+    "{% for i in l %}{% set q = s|urlencode %}{% endfor %}",
+    "{% for i in l %}{% set q = s == t %}{% endfor %}",
+    "{% for i in l %}{% set q = s > t %}{% endfor %}",
+    "{% for i in l %}{% set q = s[i] %}{% endfor %}",
+    "{% for i in l %}{% set q = -1 in l %}{% endfor %}",
+    "{% for i in l %}{% set q = l|join %}{% endfor %}",
+    "{% for i in l %}{{ i|money('EUR') }}{% endfor %}",
+    "{% for i in l %}{{ s }}{% endfor %}",
+    "{% for i in l %}" + "x" * 50_000 + "{% endfor %}",
+    "{% for i in l %}{% for j in l %}{% endfor %}{% endfor %}",
+    "{% set a = l %}" + "{% set a = a + a %}" * 30 + "{{ a | length }}",
+    "{{ (l * 100000000) | length }}",
+    "{{ '%1000000000d' | format(1) }}",
+    "{{ " + "1+" * 100_000 + "1 }}",
+    "{{ " + "a~" * 100_000 + "a }}",
+    "{{ " + "not " * 60_000 + "a }}",
+    "{{ a" + ".b" * 100_000 + " }}",
+    "{% if a %}" + "{% elif a %}" * 20_000 + "{% endif %}",
+    "{{a}}" * 50_000,
+    "{{ " + '"' + "x" * 200_000,
+    "{{ 'a' ~ " * 20_000,
+    "x" * 20_000,
+]
+HTML = [
+    "<a>" * 80_000,
+    "<" * 200_000,
+    "<a b=c d " * 25_000,
+    "<!--" * 60_000,
+    "<a href='" + "x" * 200_000,
+    "</title" * 30_000,
+]
+
+
+@pytest.mark.parametrize("template", HOSTILE, ids=lambda template: template[:40])
+def test_a_rendering_is_bounded(template: str) -> None:
+    """50 ms of this thread's CPU are the limit for both, and the process survives."""
+    data: dict[str, Any] = {"l": LIST, "s": LONG, "t": LONG + "c", "a": 1}
+    began_s = time.thread_time()
+    with suppress(TemplateError):
+        compile_template(TemplateSource("t", template)).render(data)
+    assert time.thread_time() - began_s < 0.05
+
+
+@pytest.mark.parametrize("template", [*HTML, *HOSTILE], ids=lambda template: template[:40])
+def test_a_compilation_is_bounded(template: str) -> None:
+    """An HTML part is read as HTML too: 50 ms for it, with a pause in between wherever it takes long."""
+    began_s = time.thread_time()
+    with suppress(TemplateError):
+        compile_template(TemplateSource("t", "x", html=template))
+    assert time.thread_time() - began_s < 0.05
+
+
+def test_an_ordinary_mail_is_compiled_and_rendered() -> None:
+    """100 KB of HTML and 64 KB of data: bounds are not met by refusing what people send."""
+    rows = ROW.replace("Hello there", "{{ name }}") * 200 + ROW * 750
+    html = rows + "{% for i in items %}<p>{{ i.name }}: {{ i.price | money('EUR') }}</p>{% endfor %}"
+    data = {"name": "Ada", "note": "n" * 30_000, "items": [{"name": "pen" * 8, "price": 1.5}] * 500}
+    steps, longest_s = _steps(TemplateSource("t", "{{ note }}", html=html)), 0.0
+    while True:
+        began_s = time.thread_time()
+        try:
+            next(steps)
+        except StopIteration as done:
+            compiled = done.value
+            break
+        finally:
+            longest_s = max(longest_s, time.thread_time() - began_s)
+    began_s = time.thread_time()
+    assert len(compiled.render(data).html) > 100_000
+    assert time.thread_time() - began_s < 0.05
+    assert longest_s < 0.02  # 5 ms alone; this machine is shared
