@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.routing import Route
@@ -71,8 +72,13 @@ class PreviewBody(_Body):
 
 def operations(actor: IntakeActor) -> FastAPI:
     """The FastAPI application of one intake replica; the hot POST paths are documented here and served in `http`."""
-    app = FastAPI(
-        title="Resilient dispatcher", version=VERSION, docs_url="/docs", redoc_url=None, redirect_slashes=False
+    app = FastAPIOffline(  # /docs with its script and style from the package, not from a CDN
+        title="Resilient dispatcher",
+        version=VERSION,
+        docs_url="/docs",
+        redoc_url=None,
+        redirect_slashes=False,
+        swagger_ui_parameters={"validatorUrl": None},
     )
     _errors(app)
     _document_hot_paths(app)
@@ -105,7 +111,7 @@ def _errors(app: FastAPI) -> None:
         status = 405 if error.status_code == 404 and allowed else error.status_code
         detail = {404: "there is no such path", 405: f"allowed: {allowed}"}.get(status, str(error.detail))
         problem = Problem(title=TITLES.get(status, "The request is refused"), status=status, detail=detail)
-        return shown(problem, {"allow": allowed} if status == 405 else None)
+        return shown(problem, {"allow": allowed or "GET, HEAD"} if status == 405 else None)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -8,6 +8,7 @@ import os
 import re
 import stat
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -240,3 +241,81 @@ def test_deploy_refuses_an_open_address(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 2
     assert "--host 0.0.0.0" in result.output
+
+
+# ---- scopes, ends, and several at once
+
+
+def program(path: Path, *words: str) -> tuple[int, str]:
+    result = CliRunner().invoke(main, ["key", *words, "--state-dir", str(path.parent)])
+    return result.exit_code, result.output
+
+
+def test_keys_made_at_once_all_work(path: Path) -> None:
+    """Eight processes or threads make keys in one file at once; none of the keys is lost."""
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda n: new_key(path, f"shop-{n}"), range(64)))
+    keys = ApiKeys.load(path)
+    assert [keys.verify(bearer(key)) for key in made] == [f"shop-{n}" for n in range(64)]
+
+
+def test_a_key_ends(path: Path, clock: list[float]) -> None:
+    """From its end on it opens nothing, though its row is still there."""
+    key = new_key(path, "shop", expires_ms=time.time_ns() // 1_000_000 - 1)
+    other = new_key(path, "shop", expires_ms=time.time_ns() // 1_000_000 + 60_000)
+    keys = ApiKeys.load(path)
+    assert (keys.verify(bearer(key)), keys.verify(bearer(other))) == (None, "shop")
+
+
+def test_a_lost_file_opens_no_door_after_a_restart(path: Path) -> None:
+    """The mark beside the file says that keys were wanted; revoking the last key keeps it too."""
+    key = new_key(path, "shop")
+    path.unlink()
+    keys = ApiKeys.load(path)
+    assert (keys.required, keys.verify(bearer(key))) == (True, None)
+    assert program(path, "revoke", new_key(path, "shop"))[0] == 0
+    assert ApiKeys.load(path).required
+
+
+def test_the_program_lists_revokes_and_rotates(path: Path) -> None:
+    """A rotated key keeps tenant and scopes; the old one goes on for a while. The list holds no secret."""
+    code, output = program(path, "new", "shop", "--scope", "operate", "--scope", "send", "--expires", "90d")
+    key = output.strip()
+    assert (code, sorted(ApiKeys.load(path).grant(bearer(key)).scopes)) == (0, ["operate", "send"])  # type: ignore[union-attr]
+    code, output = program(path, "rotate", key[3:11], "--keep", "1h")
+    new = output.splitlines()[0]
+    keys = ApiKeys.load(path)
+    assert (code, keys.grant(bearer(new))) == (0, keys.grant(bearer(key)))
+    code, output = program(path, "list")
+    assert code == 0
+    assert all(word in output for word in (key[3:11], new[3:11], "shop", "send,operate"))
+    assert key[12:] not in output
+    assert program(path, "revoke", key[3:11])[0] == 0
+    keys = ApiKeys.load(path)
+    assert (keys.verify(bearer(key)), keys.verify(bearer(new))) == (None, "shop")
+
+
+def test_the_list_names_keys_from_before_scopes(path: Path) -> None:
+    """They send and read, and somebody has to know it."""
+    key = new_key(path, "shop")
+    (row,) = json.loads(path.read_text())["keys"]
+    path.write_text(json.dumps({"keys": [{name: row[name] for name in row if name != "scopes"}]}))
+    assert ApiKeys.load(path).grant(bearer(key)) == auth.Grant("shop", frozenset({"send", "read"}))
+    assert f"keys made before scopes may send and read, nothing else: {key[3:11]}" in program(path, "list")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "rule"),
+    [
+        (("new", "shop", "--scope", "admin"), "admin"),
+        (("new", "shop", "--expires", "soon"), "--expires"),
+        (("revoke", "00000000"), "no key has this prefix"),
+        (("rotate", "00000000"), "no key has this prefix"),
+    ],
+)
+def test_a_wrong_word_changes_nothing(path: Path, words: tuple[str, ...], rule: str) -> None:
+    """Exit 2, a sentence that names it, and the file as it was."""
+    new_key(path, "shop")
+    before = path.read_bytes()
+    code, output = program(path, *words)
+    assert (code, rule in output, path.read_bytes()) == (2, True, before)

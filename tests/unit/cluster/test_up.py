@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from cluster.local.up import Options, Up, _finished
+from cluster.local import up as module
+from cluster.local.up import Options, Up, _finished, url_of
 from dispatcher.config.settings import Settings, parse_settings
 from dispatcher.errors import ConfigError, SelfTestError
 from serve_app.start_watch import Found
@@ -296,3 +297,35 @@ def test_the_foreground_tells_when_a_stall_begins_and_ends(
         "over: delivery by a (sms) is stalled",
         "over: no vendor is left for email",
     ]
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("::", "http://[::1]:8000"),
+        ("::1", "http://[::1]:8000"),
+        ("localhost", "http://localhost:8000"),
+    ],
+)
+def test_an_address_is_written_as_a_url_wants_it(host: str, url: str) -> None:
+    """An IPv6 address has brackets; an address for all is reached by loopback of its own family."""
+    assert url_of(host, 8000) == url
+
+
+@pytest.mark.parametrize(("found", "ready"), [("ours", True), ("theirs", False), ("", False), (None, False)])
+def test_only_our_own_readiness_counts(
+    tmp_path: Path, found: str | None, ready: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another installation at the same address answered once, and `up` said ready."""
+    up = Up(Options(tmp_path))
+    up._runtime = {"installation": "ours"}
+    monkeypatch.setattr(module, "answering", lambda url: found)
+    monkeypatch.setattr(module, "READY_S", 0.15)
+    if ready:
+        up._await_ready()
+    else:
+        with pytest.raises(ConfigError, match="not ready") as caught:
+            up._await_ready()
+        assert ("another installation answers" in str(caught.value)) == (found is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -48,7 +49,7 @@ class Edge:
             template_store=stage.template_store,
             views=stage.views,
             store=self.desk.store,
-            control=stage.control,
+            control=SimpleNamespace(plan_history=self._plan_history, set_override=stage.control.set_override),
             intake=intake,
             dead_letters=DeadLetters(stage.views, found.vendors.__contains__, lambda: intake.plan, 100.0, 1.0),
             receipts=Receipts(LINKS, self.desk.store.withdraw, stage.views.trigger, stage.metrics),
@@ -62,6 +63,9 @@ class Edge:
 
     async def _vendors(self) -> list[dict[str, Any]]:
         return [{"name": name} for name in self.actor.settings.vendors]
+
+    async def _plan_history(self, limit: int) -> list[dict[str, Any]]:
+        return []
 
     async def _metrics_text(self) -> bytes:
         return b""
@@ -79,7 +83,13 @@ class Edge:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         given = list((headers if headers is not None else JSON).items()) if not isinstance(headers, list) else headers
 
+        given_once = False
+
         async def whole() -> dict[str, Any]:
+            nonlocal given_once
+            if given_once:  # as a server does: nothing more comes while the client waits for its answer
+                await asyncio.Event().wait()
+            given_once = True
             return {"type": "http.request", "body": data, "more_body": False}
 
         async def send(message: Any) -> None:

@@ -1,0 +1,297 @@
+"""Who may do what: hosts and origins of a keyless service, scopes, wrong keys, and answers that tools understand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from starlette.routing import Route
+
+from dispatcher.adapters.api_keys import SCOPES, new_key
+from serve_app import admission
+from serve_app.admission import scope_needed
+from tests.unit.desk import body
+from tests.unit.serve_app.edge import JSON, Edge
+from tests.virtual import virtual
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "api_keys.json"
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {**JSON, "authorization": f"Bearer {key}"}
+
+
+# ---- without keys
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 202),
+        ("LOCALHOST:8000", 202),
+        ("127.0.0.1:8000", 202),
+        ("[::1]:8000", 202),
+        ("evil.example", 421),
+        ("localhost.evil.example", 421),
+        ("127.0.0.1.nip.io", 421),
+        ("evil.example@localhost.evil", 421),
+        ("192.0.2.7", 421),
+        ("[::1", 421),
+        ("", 421),
+    ],
+)
+def test_a_keyless_service_answers_local_names_only(host: str, status: int) -> None:
+    """A page that binds its own name to the loopback address can neither post nor read."""
+
+    @virtual
+    async def ask() -> None:
+        edge = Edge()
+        answer = await edge.call("POST", "/v1/triggers", body(), {**JSON, "host": host})
+        assert answer.status == status
+        for path in ("/healthz", "/metrics", "/docs", "/v1/triggers?idempotency_key=k"):
+            assert ((await edge.call("GET", path, headers={"host": host})).status == 421) == (status == 421)
+
+    ask()
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://localhost:8000", 202),
+        ("https://localhost:8000", 202),
+        ("http://localhost:9000", 403),
+        ("https://evil.example", 403),
+        ("null", 403),
+        ("localhost:8000", 403),
+    ],
+)
+def test_a_keyless_service_refuses_a_foreign_page(origin: str, status: int) -> None:
+    """Our own documentation page may try a request; no other page may."""
+
+    @virtual
+    async def ask() -> None:
+        edge = Edge()
+        headers = {**JSON, "host": "localhost:8000", "origin": origin}
+        assert (await edge.call("POST", "/v1/triggers", body(), headers)).status == status
+        assert bool(edge.desk.stage.states()) == (status == 202)
+
+    ask()
+
+
+def test_with_keys_any_host_is_answered(path: Path) -> None:
+    """The key is the proof then, and the service has a name of its own."""
+    key = new_key(path, "shop")
+
+    @virtual
+    async def ask() -> None:
+        headers = {**bearer(key), "host": "dispatcher.example.com"}
+        assert (await Edge(path).call("POST", "/v1/triggers", body(), headers)).status == 202
+
+    ask()
+
+
+# ---- scopes
+
+NEEDS = [
+    ("POST", "/v1/triggers", "send"),
+    ("POST", "/v1/triggers/batch", "send"),
+    ("POST", "/v1/triggers/0-a/cancel", "send"),
+    ("GET", "/v1/triggers/0-a", "read"),
+    ("GET", "/v1/triggers?idempotency_key=k", "read"),
+    ("HEAD", "/v1/triggers/0-a", "read"),
+    ("GET", "/v1/dead-letters", "read"),
+    ("POST", "/v1/dead-letters/redrive", "operate"),
+    ("POST", "/v1/dead-letters/discard", "operate"),
+    ("GET", "/v1/vendors", "operate"),
+    ("GET", "/v1/vendors/a", "operate"),
+    ("POST", "/v1/vendors/a/override", "operate"),
+    ("GET", "/v1/plan", "operate"),
+    ("GET", "/v1/templates", "templates"),
+    ("GET", "/v1/templates/t", "templates"),
+    ("PUT", "/v1/templates/t", "templates"),
+    ("POST", "/v1/templates/t/preview", "templates"),
+    ("GET", "/v1/no-such-route", "operate"),
+    ("DELETE", "/v1/triggers/0-a", "operate"),
+]
+
+
+@pytest.mark.parametrize(("method", "where", "needed"), NEEDS)
+def test_each_route_needs_its_scope_and_no_other(path: Path, method: str, where: str, needed: str) -> None:
+    """A key with every other scope is 403 and told which scope it lacks; one with this scope alone comes in."""
+    others = new_key(path, "shop", [scope for scope in SCOPES if scope != needed])
+    right = new_key(path, "shop", [needed])
+
+    @virtual
+    async def ask() -> None:
+        edge = Edge(path)
+        refused = await edge.call(method, where, {}, bearer(others))
+        assert refused.status == 403
+        assert f'scope="{needed}"' in refused.headers["www-authenticate"]
+        assert (await edge.call(method, where, {}, bearer(right))).status not in (401, 403)
+
+    ask()
+
+
+@virtual
+async def test_every_route_is_listed_here() -> None:
+    """A new route below /v1/ needs `operate` until somebody decides otherwise."""
+    listed = {(method, where.partition("?")[0]) for method, where, _ in NEEDS}
+    served = {
+        (method, one.path.format(tid="0-a", name="a", vendor="a"))
+        for one in _routes()
+        for method in one.methods or ()
+        if one.path.startswith("/v1/") and not one.path.startswith("/v1/receipts/")
+    }
+    assert len(served) > 10
+    assert served - {(method, where.replace("templates/t", "templates/a")) for method, where in listed} == set()
+
+
+def _routes() -> list[Route]:
+    from serve_app.operations import operations
+
+    return [one for one in operations(Edge().actor).routes if isinstance(one, Route)]  # type: ignore[arg-type]
+
+
+def test_a_key_from_before_scopes_sends_and_reads(path: Path) -> None:
+    """Its row has no scopes; it keeps what every caller uses and loses what only operators should do."""
+    key = new_key(path, "shop")
+    rows = json.loads(path.read_text())["keys"]
+    path.write_text(json.dumps({"keys": [{k: v for k, v in row.items() if k != "scopes"} for row in rows]}))
+
+    @virtual
+    async def ask() -> None:
+        edge = Edge(path)
+        assert (await edge.call("POST", "/v1/triggers", body(), bearer(key))).status == 202
+        assert (await edge.call("GET", "/v1/dead-letters", headers=bearer(key))).status == 200
+        for where in ("/v1/plan", "/v1/templates", "/v1/vendors"):
+            assert (await edge.call("GET", where, headers=bearer(key))).status == 403
+
+    ask()
+
+
+def test_the_probes_need_no_key(path: Path) -> None:
+    """Nor do metrics, documentation and receipts."""
+    new_key(path, "shop")
+
+    @virtual
+    async def ask() -> None:
+        for where in ("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"):
+            assert (await Edge(path).call("GET", where, headers={})).status == 200
+        assert scope_needed("POST", "/v1/receipts/a") is None
+
+    ask()
+
+
+# ---- wrong keys
+
+
+def test_wrong_keys_are_counted_and_slowed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After ten each wrong key waits, and too many at once are told to come later. A right key never waits."""
+    key = new_key(path, "shop")
+
+    @virtual
+    async def ask() -> None:
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(admission, "time", SimpleNamespace(monotonic=loop.time))
+        edge = Edge(path)
+
+        async def wrong() -> int:
+            return (await edge.call("GET", "/v1/plan", headers=bearer("nd_00000000_x"))).status
+
+        began_s = loop.time()
+        assert [await wrong() for _ in range(admission.FREE_FAILURES)] == [401] * admission.FREE_FAILURES
+        assert loop.time() - began_s < 0.1
+        many = [asyncio.ensure_future(wrong()) for _ in range(100)]
+        await asyncio.sleep(0.01)
+        assert sum(task.done() for task in many) == 100 - admission.WAITING_MAX
+        began_s = loop.time()
+        assert (await edge.call("POST", "/v1/triggers", body(), bearer(key))).status == 202
+        assert loop.time() - began_s < 0.1
+        answers = await asyncio.gather(*many)
+        assert answers.count(429) == 100 - admission.WAITING_MAX
+        assert edge.desk.stage.counted("dispatcher_wrong_keys") == 100 + admission.FREE_FAILURES
+
+    ask()
+
+
+# ---- answers that tools understand
+
+
+def test_a_401_tells_how_to_authenticate(path: Path) -> None:
+    """RFC 9110 asks for WWW-Authenticate."""
+    new_key(path, "shop")
+
+    @virtual
+    async def ask() -> None:
+        answer = await Edge(path).call("POST", "/v1/triggers", body())
+        assert (answer.status, answer.headers["www-authenticate"]) == (401, 'Bearer realm="dispatcher"')
+
+    ask()
+
+
+@pytest.mark.parametrize(
+    ("method", "where", "status", "allow"),
+    [
+        ("GET", "/nothing", 404, None),
+        ("GET", "/healthz/", 404, None),
+        ("GET", "/v1/triggers/0-a/", 404, None),
+        ("POST", "/v1/triggers/", 404, None),
+        ("DELETE", "/v1/triggers", 405, "GET, HEAD, POST"),
+        ("GET", "/v1/triggers/batch/cancel", 405, "POST"),
+        ("POST", "/healthz", 405, "GET, HEAD"),
+        ("HEAD", "/v1/dead-letters/redrive", 405, "POST"),
+    ],
+)
+def test_what_is_not_served_is_a_problem(method: str, where: str, status: int, allow: str | None) -> None:
+    """404 and 405 are problem details; a trailing slash is another path and redirects nowhere."""
+
+    @virtual
+    async def ask() -> None:
+        answer = await Edge().call(method, where)
+        assert (answer.status, answer.headers.get("allow")) == (status, allow)
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert "location" not in answer.headers
+        if method != "HEAD":
+            assert answer.body["status"] == status
+
+    ask()
+
+
+@pytest.mark.parametrize("where", ["/healthz", "/readyz", "/metrics", "/v1/plan", "/openapi.json", "/docs"])
+def test_head_is_get_without_the_body(where: str) -> None:
+    """Load balancers and monitors ask with HEAD."""
+
+    @virtual
+    async def ask() -> None:
+        edge = Edge()
+        head, get = await edge.call("HEAD", where), await edge.call("GET", where)
+        assert (head.status, head.raw, head.headers) == (get.status, b"", get.headers)
+
+    ask()
+
+
+async def test_the_documentation_loads_nothing_from_elsewhere() -> None:
+    """Its script and its style come from this service: no network is needed, and nobody else's code runs."""
+    edge = Edge()
+    page = (await edge.call("GET", "/docs")).raw.decode()
+    loaded = re.findall(r"""(?:src|href)\s*=\s*["']([^"']+)["']""", page)
+    assert len(loaded) >= 3
+    assert [one for one in loaded if not one.startswith("/")] == []
+    assert "https:" not in page
+    assert '"validatorUrl": null' in page, "Swagger UI would send our description to its own server"
+    for one in loaded:
+        answer = await edge.call("GET", one)
+        assert (answer.status, len(answer.raw) > 1_000) == (200, True)
+
+
+@virtual
+async def test_readiness_tells_whose_it_is() -> None:
+    """`up` compares the id with its own: at one address another installation may answer."""
+    assert (await Edge().call("GET", "/readyz")).body == {"status": "ready", "installation": "0123456789abcdef"}
