@@ -231,6 +231,7 @@ class VendorActor:
         before = self._courier.plan
         self._courier.adopt_plan(plan, asked_with)
         self._obey_operator()
+        self._hurry()
         if self._courier.plan is before:
             return
         entry = plan.vendors.get(self._name)
@@ -254,6 +255,12 @@ class VendorActor:
             return
         breaker.force(BreakerState.METRICS_ONLY if told else BreakerState.CLOSED, self._now_ns())
         self._changed.set()
+
+    def _hurry(self) -> None:
+        """Try again soon while the plan says that work waits and nobody else can do it. Each new wait is shortened."""
+        entry = self._courier.plan.vendors.get(self._name)
+        if entry is not None and entry.probe_within_s is not None:
+            self._courier.breaker.hasten(int(entry.probe_within_s * 1e9), self._now_ns())
 
     async def _wake(self) -> None:
         with contextlib.suppress(UnavailableError):
@@ -304,6 +311,7 @@ class VendorActor:
             await rung(self._changed, period_s)
             self._changed.clear()
             self._obey_operator()
+            self._hurry()
             self._count_transitions()
             if self._courier.me:
                 with contextlib.suppress(UnavailableError):

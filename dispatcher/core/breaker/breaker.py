@@ -82,6 +82,7 @@ class Breaker:
         self._permits = 0
         self._granted = 0  # in this half-open stay, those given back included
         self._deadline_ns: int | None = None  # of the open wait
+        self._asked_to_wait = False  # the open wait is the vendor's own word
         self._timer: tuple[int, BreakerState] | None = None
         self._announced: set[EventKind] = set()
         self._in_a_row = 0
@@ -187,6 +188,18 @@ class Breaker:
         """A vendor's own word (Retry-After, bad account): acts from closed and half-open; the longest wait caps it."""
         if self.state in (S.CLOSED, S.HALF_OPEN):
             self.force_open_for(min(duration_ns, self.config.open_wait_ms_max * MS_NS), now_ns, reason)
+            self._asked_to_wait = True
+
+    def hasten(self, within_ns: int, now_ns: int) -> None:
+        """Shorten an open wait so that it ends within `within_ns`; it is never made longer.
+
+        Acts from open only. A wait that the vendor asked for stays: a call before its end would be refused, and counted
+        against us.
+        """
+        if self.state is S.OPEN and self._deadline_ns is not None and not self._asked_to_wait:
+            self._deadline_ns = min(self._deadline_ns, now_ns + within_ns)
+            if self._timer is not None:
+                self._timer = (self._deadline_ns, self._timer[1])
 
     def trip(self, now_ns: int, reason: str) -> None:
         """Open as after a bad verdict, on evidence from outside the window. Acts from closed only."""
@@ -386,6 +399,7 @@ class Breaker:
         self.state = to
         self.generation += 1
         self._timer = self._deadline_ns = None
+        self._asked_to_wait = False
         self._in_flight.clear()
         self._announced.clear()
         self._in_a_row = self._stage = 0

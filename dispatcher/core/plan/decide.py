@@ -22,6 +22,8 @@ Rules:
 12. When more than half of all vendors, at least two, are down without having been reached, the plan says that our own
     network is suspect. It holds nothing back for that: breakers leave such vendors their probes, and a vendor that is
     reached all the same goes on draining.
+13. While no vendor of a chain is healthy and work waits for one of them, those that are open probe within
+    `PROBE_WITHIN_S`. A breaker's own wait grows to minutes, which is right while other vendors carry the messages.
 """
 
 from __future__ import annotations
@@ -38,6 +40,9 @@ from dispatcher.core.plan.sizing import pool_size
 
 CLOSED, HALF_OPEN, OPEN, FORCED_OPEN, ABSENT = "closed", "half_open", "open", "forced_open", "absent"
 QUARANTINED = "quarantined"
+
+PROBE_WITHIN_S = 20.0
+"""A mended vendor has work within 30 s: this wait, the calls of the probe, a plan and a claim."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +145,8 @@ class VendorPlan:
     switched_ms: int = 0
     unsteady: bool = False
     """See `core.plan.dwell`: when it last began or ceased to take new work, and whether it comes and goes."""
+    probe_within_s: float | None = None
+    """Its open breaker tries again after so long at most; None: after its own wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,12 +234,14 @@ def decide(
     live: Collection[str] = (),
     quarantined: Collection[str] = (),
     office: str = "",
+    due: Mapping[str, int] | None = None,
 ) -> Plan:
     """The next plan.
 
     `reports`: the latest of each live incarnation; `mailboxes`: each existing one and its depth; `absent`: vendors that
     had an actor and have none now; `live`: incarnations that are not dead, also those that have not reported yet;
-    `quarantined`: vendors whose actors die too often; `office`: of the supervisor that decides.
+    `quarantined`: vendors whose actors die too often; `office`: of the supervisor that decides; `due`: vendor → what
+    waits for its next try outside the mailboxes.
     """
     overrides = {name: word for name, word in overrides.items() if word.holds(now_ms)}
     by_vendor: dict[str, list[Report]] = {}
@@ -262,6 +271,7 @@ def decide(
             held[mailbox] = "vendor removed, no healthy vendor left"
         else:
             held[mailbox] = f"{states[mailbox]}, no healthy fallback"
+    hurried = _hurried(config, states, {name: mailboxes.get(name, 0) + (due or {}).get(name, 0) for name in states})
     turns = decide_turns(healthy, config.vendors, config.chains, previous.vendors, overrides, now_ms, config.dwell_ms)
     vendors = {
         name: _vendor_plan(name, config, states[name], drains, by_vendor.get(name, []), overrides.get(name), mailboxes)
@@ -271,12 +281,23 @@ def decide(
         name: replace(
             entry,
             **turns[name]._asdict(),
+            probe_within_s=PROBE_WITHIN_S if name in hurried else None,
             shares=_shares(config.vendors[name], by_vendor.get(name, []), previous, live, office),
         )
         for name, entry in vendors.items()
     }
     plan = Plan(previous.epoch + 1, now_ms, vendors, held, unreached=_unreached(states, by_vendor), office=office)
     return replace(plan, reason="; ".join(changes(previous, plan)))
+
+
+def _hurried(config: PlanConfig, states: Mapping[str, str], waiting: Mapping[str, int]) -> set[str]:
+    """The open vendors of the chains on which work waits and nobody is healthy."""
+    found: set[str] = set()
+    for chain in config.chains:
+        known = [name for name in chain if name in states]
+        if any(waiting[name] for name in known) and all(states[name] != CLOSED for name in known):
+            found.update(name for name in known if states[name] == OPEN)
+    return found
 
 
 def _unreached(states: Mapping[str, str], by_vendor: Mapping[str, list[Report]]) -> tuple[str, ...]:
