@@ -91,7 +91,7 @@ class VendorActor:
             changed=self._changed,
             period_s=s.supervision.report_ms / 1000,
             version=VERSION,
-            before=duties.obey_operator,
+            before=duties.look_again,
             told_cores=lambda: told_cores(self._cores, clock.now_s()),
         )
         periods = CaretakerPeriods(take_s=s.courier.take_s, audit_s=s.courier.audit_s)

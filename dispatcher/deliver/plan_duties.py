@@ -31,7 +31,7 @@ class PlanDuties:
         """Work by `plan` if it replaces the current one, see `Plan.replaces`."""
         before = self._courier.plan
         self._courier.adopt_plan(plan, asked_with)
-        self.obey_operator()
+        self.look_again()
         if self._courier.plan is before:
             return
         entry = plan.vendors.get(self._courier.vendor.name)
@@ -42,6 +42,17 @@ class PlanDuties:
                 self._changed()
         # Wake the blocked claim: it waits on the lanes of the plan before.
         self._waking = asyncio.ensure_future(self._wake())
+
+    def look_again(self) -> None:
+        """Do what the plan in force asks for at any time, not only when it is new."""
+        self.obey_operator()
+        self._hasten_probes()
+
+    def _hasten_probes(self) -> None:
+        """Try again soon while the plan says that work waits and nobody else can do it. Each new wait is shortened."""
+        entry = self._courier.plan.vendors.get(self._courier.vendor.name)
+        if entry is not None and entry.probe_within_s is not None:
+            self._courier.breaker.hasten(int(entry.probe_within_s * 1e9), int(self._clock.now_s() * 1e9))
 
     def obey_operator(self) -> None:
         """While `close` holds, the breaker counts and judges nothing; when it ends, it begins anew, closed.

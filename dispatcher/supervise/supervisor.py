@@ -73,6 +73,7 @@ class Supervisor:
         self._surveyed = False
         self._manned: set[str] = set()  # vendors that had a live actor in this term
         self._depths: dict[str, MailboxDepth] = {}
+        self._due: dict[str, int] = {}
         self._overrides: dict[str, Override] = {}
         self._urgent = asyncio.Event()
         self._me = f"{ECHO}/{secrets.token_hex(4)}"
@@ -163,6 +164,8 @@ class Supervisor:
                 self._live = live
                 self._manned |= {_vendor_of(name) for name in live}
                 self._depths = await self._control.depths()
+                backlog = await self._control.backlog(self._depths)
+                self._due = {name: box.counts["due"] for name, box in backlog.items()}
                 self._surveyed = True
                 overrides = await self._control.overrides()
                 if overrides != self._overrides:
@@ -235,6 +238,7 @@ class Supervisor:
             self._intensity.quarantined(self._clock.now_s()),
             self._me,
             self._free_cores(),
+            self._due,
         )
         if plan.same_assignment(self.plan) and self._doubtful <= self.plan.epoch and not self._plan_lost:
             return

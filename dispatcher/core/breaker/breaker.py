@@ -83,6 +83,7 @@ class Breaker:
         self._permits = 0
         self._granted = 0  # permits granted in this half-open stage, including those given back
         self._deadline_ns: int | None = None  # the end of the open wait
+        self._asked_to_wait = False  # the vendor itself asked for the open wait
         self._timer: tuple[int, BreakerState] | None = None
         self._announced: set[EventKind] = set()
         self._in_a_row = 0
@@ -191,6 +192,18 @@ class Breaker:
         """
         if self.state in (S.CLOSED, S.HALF_OPEN):
             self.force_open_for(min(duration_ns, self.config.open_wait_ms_max * MS_NS), now_ns, reason)
+            self._asked_to_wait = True
+
+    def hasten(self, within_ns: int, now_ns: int) -> None:
+        """Shorten an open wait so that it ends within `within_ns`; it is never made longer.
+
+        Acts from open only. A wait that the vendor asked for stays: a call before its end would be refused, and counted
+        against us.
+        """
+        if self.state is S.OPEN and self._deadline_ns is not None and not self._asked_to_wait:
+            self._deadline_ns = min(self._deadline_ns, now_ns + within_ns)
+            if self._timer is not None:
+                self._timer = (self._deadline_ns, self._timer[1])
 
     def trip(self, now_ns: int, reason: str) -> None:
         """Open as after a bad verdict, because of evidence from outside the window. The call acts only in closed."""
@@ -396,6 +409,7 @@ class Breaker:
         self.state = to
         self.generation += 1
         self._timer = self._deadline_ns = None
+        self._asked_to_wait = False
         self._in_flight.clear()
         self._announced.clear()
         self._in_a_row = self._stage = 0

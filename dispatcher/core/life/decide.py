@@ -7,7 +7,7 @@ Rules:
    of those may be a repeat; whatever surely sent nothing costs no attempt.
 3. A vendor is tried once per round; a round ends when each of the chain was tried. When no usable vendor is untried,
    the message waits, longer each time, and then goes to a usable one again: waiting for one that is down would bind it
-   to that return. With all down, the untried come first.
+   to that return. With all down, the untried come first, and no wait is longer than `ALL_DOWN_CAP_S`.
 4. A refusal is final only as `rejected`. Any other moves the message on. When every vendor of the chain has refused
    the message itself, it waits on the schedule of `refused_wait_s`, minutes and then hours.
 5. `unknown` under `hold` never leads to another send: it is held until proof or its deadline.
@@ -20,11 +20,14 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dispatcher.core.life.notification import Attempt, Notification, State, Trail
 from dispatcher.core.life.outcome import Outcome, OutcomeKind, Scope
 from dispatcher.core.life.retry import RetryPolicy, backoff_s, refused_wait_s, within_life_ms
+
+ALL_DOWN_CAP_S = 15.0
+"""The longest wait while no vendor of the chain works: after it the message is in a mailbox, where a probe finds it."""
 
 Usable = Callable[[str], bool]
 
@@ -186,7 +189,10 @@ def _after_failure(n: Notification, outcome: Outcome, attempt: Attempt, at: Situ
     if trail.refused and all(name in trail.refused for name in n.chain):
         wait_s = refused_wait_s(trail.refusals, at.policy, at.chance)
         return _later(n, wait_s, trail.next_round(refusals=1), attempt, attempts, at.now_ms, REFUSED_BY_ALL)
-    wait_s = backoff_s(trail.waits + 1, at.policy, at.chance, outcome.retry_after_s)
+    policy = at.policy
+    if not any(at.usable(name) for name in n.chain):  # nobody is called too often: breakers are open
+        policy = replace(policy, cap_s=min(policy.cap_s, ALL_DOWN_CAP_S))
+    wait_s = backoff_s(trail.waits + 1, policy, at.chance, outcome.retry_after_s)
     return _later(n, wait_s, trail.after_wait(n.chain), attempt, attempts, at.now_ms)
 
 

@@ -48,6 +48,9 @@ def _of_vendor(before: VendorPlan, entry: VendorPlan) -> Iterator[str]:
         return
     if before.drains != entry.drains:
         yield f"{name} drains {', '.join(entry.drains) or 'nothing'}"
+    if before.probe_within_s != entry.probe_within_s:
+        within_s = entry.probe_within_s
+        yield f"{name} probes " + ("after its own wait" if within_s is None else f"within {within_s:g} s: work waits")
     if before.replicas != entry.replicas:
         yield f"{name} {before.replicas} → {entry.replicas} actors"
     if before.prober != entry.prober:

@@ -23,6 +23,8 @@ Rules:
     network is suspect. It holds nothing back for that: breakers leave such vendors their probes, and a vendor that is
     reached all the same goes on draining.
 13. A pool grows only where its actors are the limit and a core is free for another one (`room`).
+14. While no vendor of a chain is healthy and work waits for one of them, those that are open probe within
+    `PROBE_WITHIN_S`. A breaker's own wait grows to minutes, which is right while other vendors carry the messages.
 """
 
 from __future__ import annotations
@@ -51,6 +53,9 @@ from dispatcher.core.plan.values import (
     VendorPlan,
 )
 
+PROBE_WITHIN_S = 20.0
+"""A mended vendor has work within 30 s: this wait, the calls of the probe, a plan and a claim."""
+
 
 def decide(
     reports: Iterable[Report],
@@ -64,13 +69,14 @@ def decide(
     quarantined: Collection[str] = (),
     office: str = "",
     free_cores: Mapping[str, float] | None = None,
+    due: Mapping[str, int] | None = None,
 ) -> Plan:
     """The next plan.
 
     `reports`: the latest of each live incarnation; `mailboxes`: each existing one and its depth; `absent`: vendors that
     had an actor and have none now; `live`: incarnations that are not dead, also those that have not reported yet;
-    `quarantined`: vendors whose actors die too often; `office`: of the supervisor that decides;
-    `free_cores`: of each node, None where nobody measures them.
+    `quarantined`: vendors whose actors die too often; `office`: of the supervisor that decides; `free_cores`: of each
+    node, None where nobody measures them; `due`: vendor → what waits for its next try outside the mailboxes.
     """
     overrides = {name: word for name, word in overrides.items() if word.holds(now_ms)}
     by_vendor: dict[str, list[Report]] = {}
@@ -101,6 +107,7 @@ def decide(
         else:
             held[mailbox] = f"{states[mailbox]}, no healthy fallback"
     sizes = _sizes(config, states, drains, by_vendor, mailboxes, previous, now_ms, free_cores or {})
+    hurried = _hurried(config, states, {name: mailboxes.get(name, 0) + (due or {}).get(name, 0) for name in states})
     turns = decide_turns(healthy, config.vendors, config.chains, previous.vendors, overrides, now_ms, config.dwell_ms)
     vendors = {
         name: _vendor_plan(name, config, states[name], drains, by_vendor.get(name, []), overrides.get(name))
@@ -112,6 +119,7 @@ def decide(
             **turns[name]._asdict(),
             replicas=sizes.actors[name],
             sized_ms=_sized_ms(sizes.actors[name], previous.vendors.get(name), now_ms),
+            probe_within_s=PROBE_WITHIN_S if name in hurried else None,
             shares=_shares(config.vendors[name], by_vendor.get(name, []), previous, live, office),
         )
         for name, entry in vendors.items()
@@ -119,6 +127,16 @@ def decide(
     unreached = _unreached(states, by_vendor)
     plan = Plan(previous.epoch + 1, now_ms, vendors, held, unreached=unreached, office=office, full=sizes.full)
     return replace(plan, reason="; ".join(changes(previous, plan)))
+
+
+def _hurried(config: PlanConfig, states: Mapping[str, str], waiting: Mapping[str, int]) -> set[str]:
+    """The open vendors of the chains on which work waits and nobody is healthy."""
+    found: set[str] = set()
+    for chain in config.chains:
+        known = [name for name in chain if name in states]
+        if any(waiting[name] for name in known) and all(states[name] != CLOSED for name in known):
+            found.update(name for name in known if states[name] == OPEN)
+    return found
 
 
 def _unreached(states: Mapping[str, str], by_vendor: Mapping[str, list[Report]]) -> tuple[str, ...]:

@@ -141,6 +141,8 @@ class VendorPlan:
     """See `core.plan.dwell`: when it last began or ceased to take new work, and whether it comes and goes."""
     sized_ms: int = 0
     """When `replicas` last changed."""
+    probe_within_s: float | None = None
+    """Its open breaker tries again after so long at most; None: after its own wait."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -644,3 +644,39 @@ def test_no_history_breaks_the_invariants(
             permit = watch.permits[-1 - number % len(watch.permits)]
             watch.settle(permit, result if step == "record" else None, took_ms)
         watch.check(generation, slow=took_ms == 200)
+
+
+def test_an_open_wait_is_hastened_and_never_lengthened() -> None:
+    """Work waits and nobody else can do it: a minute becomes twenty seconds, three stay three."""
+    scene = Scene(open_wait_jitter=0.0, open_wait_ms=60_000)
+    scene.breaker.trip(scene.now_ns, "test")
+    scene.breaker.hasten(20 * SECOND, scene.now_ns)
+    assert scene.wait_ms() == 20_000
+    scene.pass_ms(17_000)
+    scene.breaker.hasten(20 * SECOND, scene.now_ns)
+    assert scene.wait_ms() == 3_000
+    scene.pass_ms(3_000)
+    assert scene.breaker.state is S.HALF_OPEN
+
+
+def test_a_wait_that_the_vendor_asked_for_is_not_hastened() -> None:
+    """And the next one, which is our own, is again."""
+    scene = Scene(open_wait_jitter=0.0, open_wait_ms=60_000)
+    scene.breaker.open_for(60 * SECOND, scene.now_ns)
+    scene.breaker.hasten(SECOND, scene.now_ns)
+    assert scene.wait_ms() == 60_000
+    scene.breaker.reset(scene.now_ns)
+    scene.breaker.force_open_for(60 * SECOND, scene.now_ns, "account refused")
+    scene.breaker.hasten(SECOND, scene.now_ns)
+    assert scene.wait_ms() == 1_000
+
+
+@pytest.mark.parametrize("state", [S.CLOSED, S.FORCED_OPEN, S.METRICS_ONLY, S.DISABLED])
+def test_only_an_open_breaker_is_hastened(state: BreakerState) -> None:
+    """An operator's word and a vendor that works are left alone."""
+    scene = Scene()
+    scene.breaker.force(state, scene.now_ns)
+    generation = scene.breaker.generation
+    scene.breaker.hasten(1, scene.now_ns)
+    scene.pass_ms(60_000)
+    assert (scene.breaker.state, scene.breaker.generation) == (state, generation)

@@ -323,3 +323,12 @@ def test_waits_double_up_to_the_cap(attempt: int, most_s: float) -> None:
     """The upper bound of the wait after each attempt."""
     assert backoff_s(attempt, POLICY, 0.999999) == pytest.approx(most_s, rel=1e-3)
     assert backoff_s(attempt, POLICY, 0.0) == 0.0
+
+
+def test_with_all_vendors_down_no_wait_is_long() -> None:
+    """A message that waits for minutes is nobody's probe: the vendor would be mended, and not found out."""
+    n = notification(chain=("a", "b"), trail=Trail(("b",), waits=20))
+    down = after(n, Outcome.failed("http_503"), set(), chance=0.999)
+    assert isinstance(down, Retry) and 14_000 < down.wait_ms <= 15_000
+    works = after(n, Outcome.failed("http_503"), {"b"}, chance=0.999)
+    assert isinstance(works, Retry) and works.wait_ms > 200_000

@@ -429,3 +429,39 @@ def test_what_another_vendor_accepted_is_evidence_against_who_refused_it(
     refusing, accepting = report("a", window=window), report("b", contradicted={"a": refuted})
     plan = planned(refusing, accepting, config=config("a", "b"))
     assert (plan.vendors["a"].state, plan.vendors["b"].state) == (state, "closed")
+
+
+def hurried(plan: Plan) -> set[str]:
+    return {name for name, entry in plan.vendors.items() if entry.probe_within_s is not None}
+
+
+@pytest.mark.parametrize(
+    ("states", "mailboxes", "due", "expected"),
+    [
+        pytest.param({"a": "open", "b": "open"}, {"a": 1}, {}, "ab", id="work in a mailbox"),
+        pytest.param({"a": "open", "b": "open"}, {}, {"b": 1}, "ab", id="work between two tries"),
+        pytest.param({"a": "open", "b": "open"}, {"c": 1}, {}, "", id="none of this chain"),
+        pytest.param({"a": "open", "b": "closed"}, {"a": 1}, {}, "", id="somebody works"),
+        pytest.param({"a": "open", "b": "half_open"}, {"a": 1}, {}, "a", id="one recovers already"),
+        pytest.param({"a": "open", "b": "forced_open"}, {"a": 1}, {}, "a", id="an operator's word stays"),
+    ],
+)
+def test_open_vendors_probe_soon_while_work_waits_for_them(
+    states: dict[str, str], mailboxes: dict[str, int], due: dict[str, int], expected: str
+) -> None:
+    """A breaker's own wait grows to minutes: right while another vendor carries the messages, and only then."""
+    of = config("a", "b", "c", chains=(("a", "b"), ("c",)))
+    overrides = {name: Override(name, "open") for name, state in states.items() if state == "forced_open"}
+    reports = [report(name, state) for name, state in states.items()]
+    plan = decide([*reports, report("c")], of, mailboxes, overrides, Plan(), 1000, due=due)
+    assert hurried(plan) == set(expected)
+    assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
+
+
+def test_a_plan_says_why_it_hurries() -> None:
+    """Each plan has a reason, also one that differs in nothing else."""
+    before = planned(report("a", "open"), config=config("a"))
+    plan = planned(report("a", "open"), config=config("a"), mailboxes={"a": 1}, previous=before)
+    assert plan.reason == "a probes within 20 s: work waits"
+    after = planned(report("a", "open"), config=config("a"), previous=plan)
+    assert after.reason == "a probes after its own wait"
