@@ -2,17 +2,18 @@
 
 Rules:
 
-1. Time (`now_ns`, monotonic) is an argument; what happened comes back as events (`drain_events`).
+1. Time (`now_ns`, monotonic) is an argument. The caller collects what happened as events (`drain_events`).
 2. `generation` rises by exactly one for each new state object: every transition, same-kind ones and reset included.
-3. A permit carries the generation that granted it. A later result is *late*: counted by nobody, no transition.
-4. A verdict falls only when a result is recorded, on successes as well as failures. Passing time opens nothing, except
-   that calls in flight for too long count as what they will be (stall detection).
+3. A permit carries the generation that granted it. A result for an older generation is *late*: it is not counted and
+   causes no transition.
+4. The breaker reaches a verdict only when a result is recorded, be it a success or a failure. Passing time opens
+   nothing, with one exception: calls in flight for too long already count as slow (stall detection).
 5. Leaving a state cancels its timer, also by reset.
-6. From half-open the way back is staged: probes, then growing shares of the former traffic, each a generation with a
-   verdict of its own. The state stays `half_open`; `share` says how much; any bad verdict opens.
-7. A stay of probes ends: by its verdict, or its timer. Permits given back are handed out again, but a stay hands out at
-   most `probe_grants` times its permits; when nothing was counted by its end, the next stay begins.
-8. A process may die: `snapshot` and `restore` carry on in another one, in durations, without the permits.
+6. Recovery from half-open has stages: probes first, then growing shares of the former traffic. Each stage is a
+   generation with its own verdict. The state stays `half_open`, `share` is the current share, a bad verdict opens.
+7. A probing stage ends by its verdict or by its timer. A permit that is given back is granted again, but a stage grants
+   at most `probe_grants` times its permits. If no result was counted by its end, the next probing stage begins.
+8. A process may die. `snapshot` and `restore` carry the state to another process, as durations and without permits.
 
 | state | acquire | result recorded, judged | leaves by itself |
 |---|---|---|---|
@@ -23,10 +24,10 @@ Rules:
 | metrics_only | granted | yes, events only | no |
 | forced_open | refused | no | no |
 
-Semantics of resilience4j 2.4.0, to the bit, with `late=COUNT` and the extras off; recorded vectors are the gate
-(`tests/data`). Extras, each with a switch in `BreakerConfig`: consecutive failures, jitter, half-open minimum of its
-own, probe leases (a lost probe counts as failed when its lease ends), stall detection, early verdict, memory of former
-openings, staged recovery.
+With `late=COUNT` and the extras off, the breaker behaves bit for bit as resilience4j 2.4.0 does. Recorded vectors
+check this (`tests/data`). Each extra has a switch in `BreakerConfig`: consecutive failures, jitter, a separate minimum
+for half-open, probe leases (a lost probe counts as failed when its lease ends), stall detection, early verdict, memory
+of former openings, staged recovery.
 """
 
 from __future__ import annotations
@@ -65,11 +66,11 @@ __all__ = [
 
 S = BreakerState
 ILLEGAL = {(S.CLOSED, S.HALF_OPEN), (S.METRICS_ONLY, S.OPEN), (S.METRICS_ONLY, S.HALF_OPEN)}
-"""The operator transitions that raise and change nothing; every other is legal, self-transitions included."""
+"""These operator transitions raise and change nothing. All others are legal, including those into the same state."""
 
 
 class Breaker:
-    """One breaker, owned by one actor. No await may stand between `acquire` and what it permits being noted."""
+    """A breaker belongs to one actor. The actor must not await between `acquire` and noting the permitted call."""
 
     def __init__(self, config: BreakerConfig, now_ns: int, chance: Callable[[], float] = lambda: 0.0) -> None:
         self.config, self._chance = config, chance
@@ -80,14 +81,14 @@ class Breaker:
         self._min = config.min_calls_effective
         self._not_permitted = 0
         self._permits = 0
-        self._granted = 0  # in this half-open stay, those given back included
-        self._deadline_ns: int | None = None  # of the open wait
+        self._granted = 0  # permits granted in this half-open stage, including those given back
+        self._deadline_ns: int | None = None  # the end of the open wait
         self._timer: tuple[int, BreakerState] | None = None
         self._announced: set[EventKind] = set()
         self._in_a_row = 0
         self._in_flight = InFlight(config.slow_ns)
-        self._answered_ns = now_ns  # the last success
-        self._looked_ns = now_ns  # until when the calls in flight were judged
+        self._answered_ns = now_ns  # the time of the last success
+        self._looked_ns = now_ns  # the calls in flight were checked for a stall up to here
         self._closed_ns = now_ns
         self._stage = 0
         self._events: list[BreakerEvent] = []
@@ -99,7 +100,7 @@ class Breaker:
     # ---- calls
 
     def acquire(self, now_ns: int) -> Permit | Refused:
-        """A permit, or a refusal with the time until trying makes sense."""
+        """Return a permit, or a refusal with the time after which another try makes sense."""
         if self.state is S.OPEN and self._deadline_ns is not None and now_ns > self._deadline_ns:
             self._enter(S.HALF_OPEN, now_ns, "wait over")
         granted = self.state in (S.CLOSED, S.DISABLED, S.METRICS_ONLY)
@@ -119,7 +120,7 @@ class Breaker:
         return permit
 
     def record(self, permit: Permit, result: BreakerResult, duration_ns: int, now_ns: int) -> None:
-        """Tell how the call of `permit` ended. A second report, or a late one, changes nothing."""
+        """Record how the call of `permit` ended. A second result for the permit, or a late one, changes nothing."""
         if not self._settle(permit):
             return
         if result not in (BreakerResult.SUCCESS, BreakerResult.FAILURE):
@@ -134,17 +135,17 @@ class Breaker:
         self._add(failed, duration_ns > self.config.slow_ns, now_ns)
 
     def release(self, permit: Permit) -> None:
-        """The call was never made: give its permit back."""
+        """Give back the permit of a call that was never made."""
         if self._settle(permit):
             self._give_back()
 
     def tick(self, now_ns: int) -> None:
-        """Fire due timers in due order, each as if the clock stood at its due time, and end overdue leases."""
+        """Fire the due timers in order, each as if the clock stood at its due time, and end the overdue leases."""
         while True:
             due = self.next_deadline_ns()
             if due is None or due > now_ns:
                 if self._judge_stalled(now_ns):
-                    continue  # its wait may be over by now
+                    continue  # the new open wait may be over by now
                 return
             lease = self._in_flight.next_lease()
             if self._timer is not None and self._timer[0] == due:
@@ -159,12 +160,12 @@ class Breaker:
         elif self._stage:
             self._judge_stage(due_ns)
         elif self.config.idle_half_open_stays and self._permits == self.config.half_open_calls:
-            self._enter(S.HALF_OPEN, due_ns, "")  # no call counted: nothing failed, and the next stay begins
+            self._enter(S.HALF_OPEN, due_ns, "")  # no result was counted, so nothing failed: the next stage begins
         else:
             self._enter(to, due_ns, "no verdict in time")
 
     def next_deadline_ns(self) -> int | None:
-        """When a timer or a lease will be due. Calls in flight are judged at every `tick` besides."""
+        """Return when the next timer or lease is due. Each `tick` also checks the calls in flight for a stall."""
         lease = self._in_flight.next_lease()
         times = (None if lease is None else lease[1], None if self._timer is None else self._timer[0])
         return min((time for time in times if time is not None), default=None)
@@ -172,36 +173,39 @@ class Breaker:
     # ---- operators and hints
 
     def force(self, to: BreakerState, now_ns: int) -> None:
-        """An operator's transition. Raises IllegalTransitionError and changes nothing where there is none."""
+        """Apply an operator's transition. Raises IllegalTransitionError, and changes nothing, if it does not exist."""
         if (self.state, to) in ILLEGAL:
             raise IllegalTransitionError(f"{self.state.value} → {to.value}")
         self._enter(to, now_ns, "operator")
 
     def force_open_for(self, duration_ns: int, now_ns: int, reason: str = "operator") -> None:
-        """Open for exactly `duration_ns`; attempts are not raised."""
+        """Open for exactly `duration_ns`. The number of openings (`attempts`) does not rise."""
         if self.state is S.METRICS_ONLY:
             raise IllegalTransitionError("metrics_only → open")
         self._enter(S.OPEN, now_ns, reason, duration_ns)
 
     def open_for(self, duration_ns: int, now_ns: int, reason: str = "hint") -> None:
-        """A vendor's own word (Retry-After, bad account): acts from closed and half-open; the longest wait caps it."""
+        """Open because the vendor asked for it (Retry-After, bad account), for at most the longest configured wait.
+
+        The call acts only in closed and half-open.
+        """
         if self.state in (S.CLOSED, S.HALF_OPEN):
             self.force_open_for(min(duration_ns, self.config.open_wait_ms_max * MS_NS), now_ns, reason)
 
     def trip(self, now_ns: int, reason: str) -> None:
-        """Open as after a bad verdict, on evidence from outside the window. Acts from closed only."""
+        """Open as after a bad verdict, because of evidence from outside the window. The call acts only in closed."""
         if self.state is S.CLOSED:
             self._enter(S.OPEN, now_ns, reason)
 
     def reset(self, now_ns: int) -> None:
-        """Closed and fresh, from anywhere."""
+        """Return to a fresh closed state from any state."""
         self._enter(S.CLOSED, now_ns, "reset")
         self._events.append(BreakerEvent(EventKind.RESET))
 
     # ---- across a restart
 
     def snapshot(self, now_ns: int) -> BreakerSnapshot:
-        """What a successor needs to go on where this one is."""
+        """Return what a successor needs to continue from the current state."""
         return BreakerSnapshot(
             state=self.state,
             attempts=self._attempts,
@@ -215,9 +219,9 @@ class Breaker:
         )
 
     def restore(self, was: BreakerSnapshot, age_ns: int, now_ns: int) -> None:
-        """Go on where `was` stood, taken `age_ns` ago: a generation of its own, late for all permits before it.
+        """Continue from the snapshot `was`, made `age_ns` ago, in a new generation. All earlier permits are late.
 
-        An open wait goes on with what is left of it; half-open begins its stage again, with all of its permits.
+        An open wait continues with the time that is left. A half-open stage begins again, with all of its permits.
         """
         before, config = self.state, self.config
         self._attempts = was.attempts
@@ -261,11 +265,11 @@ class Breaker:
 
     @property
     def share(self) -> float | None:
-        """Of its former rate, what a recovering vendor may have now; None: not in a stage of recovery."""
+        """Return the share of its former rate that a recovering vendor may have now, or None outside a ramp stage."""
         return self.config.ramp[self._stage - 1] if self._stage else None
 
     def drain_events(self) -> list[BreakerEvent]:
-        """What happened since the last call, in order."""
+        """Return the events since the previous call, in order."""
         events, self._events = self._events, []
         return events
 
@@ -286,7 +290,7 @@ class Breaker:
         too_failed = enough and c.failed * 100 >= config.failure_rate * c.n
         too_slow = enough and c.slow * 100 >= config.slow_rate * c.n
         if self.state is S.HALF_OPEN:
-            if self.config.early_verdict:  # judged as if all that is still to come went well
+            if self.config.early_verdict:  # the rates if all outstanding probes succeed
                 too_failed = too_failed or c.failed * 100 >= config.failure_rate * max(c.n, self._min)
                 too_slow = too_slow or c.slow * 100 >= config.slow_rate * max(c.n, self._min)
             if too_failed or too_slow:
@@ -311,10 +315,10 @@ class Breaker:
             self._enter(S.OPEN, now_ns, "stalled")
 
     def _judge_stalled(self, now_ns: int) -> bool:
-        """Closed, and calls hang: open as of the first moment since the last look at which they were an outage.
+        """Open a closed breaker whose calls hang, as of the first moment of the outage since the last check.
 
-        The moments are those at which a call became overdue or the window lost content, so that it does not matter how
-        often anybody looks.
+        The moments are those at which a call became overdue or the window lost content. So the result does not depend
+        on how often this check runs.
         """
         since_ns, self._looked_ns = self._looked_ns, now_ns
         overdue = list(self._in_flight.became_overdue(now_ns)) if self.state is S.CLOSED else []
@@ -330,7 +334,10 @@ class Breaker:
         return False
 
     def _stalled(self, at_ns: int) -> bool:
-        """Overdue calls count as slow, and as failures in a row when nothing succeeded since they began."""
+        """Return True if the overdue calls are an outage. Each counts as slow.
+
+        They also count as failures in a row if no call succeeded since they began.
+        """
         overdue, silent = self._in_flight.overdue(at_ns, self._answered_ns)
         c = self._window.counts(at_ns)
         enough = overdue > 0 and c.n + overdue >= self._min
@@ -338,7 +345,7 @@ class Breaker:
         return too_slow or (silent > 0 and 0 < self.config.consecutive_failures <= self._in_a_row + silent)
 
     def _next_stage(self, now_ns: int) -> None:
-        """The next larger share of traffic, or closed after the last."""
+        """Enter the stage with the next larger share of traffic, or close after the last stage."""
         if self._stage >= len(self.config.ramp):
             self._enter(S.CLOSED, now_ns, "recovered" if self._stage else "probes succeeded")
             return
@@ -347,8 +354,11 @@ class Breaker:
         self._begin_stage(stage, now_ns)
 
     def _judge_stage(self, now_ns: int) -> None:
-        """A stage's time is over: it is judged by the results it has, with overdue calls as slow ones. One without any
-        result passes only if nobody waits for one; else it goes on waiting, for a vendor that hangs gives none."""
+        """Decide on a stage whose time is over by its results so far. Overdue calls count as slow.
+
+        A stage without results passes only if no call is in flight. Otherwise it waits on: a vendor that hangs gives
+        no results.
+        """
         c, config = self._window.counts(now_ns), self.config
         overdue, _ = self._in_flight.overdue(now_ns)
         n = c.n + overdue
@@ -382,7 +392,7 @@ class Breaker:
             self._events.append(BreakerEvent(EventKind.TRANSITION, before, to, reason))
 
     def _begin(self, to: BreakerState, now_ns: int, duration_ns: int | None) -> None:
-        """A new state object: fresh window except in open, which keeps the one that opened it."""
+        """Begin a new state object with a fresh window. Only open keeps the window that opened it."""
         self.state = to
         self.generation += 1
         self._timer = self._deadline_ns = None
@@ -418,7 +428,7 @@ class Breaker:
         self._min = self.config.min_calls_effective
 
     def _settle(self, permit: Permit) -> bool:
-        """True when this report counts: the first one for the permit, and of this generation (or late is counted)."""
+        """Return True if the result counts: it is the first of its permit, and is not late (or late results count)."""
         if permit.settled:
             return False
         permit.settled = True
@@ -426,7 +436,7 @@ class Breaker:
         return permit.generation == self.generation or self.config.late is Late.COUNT
 
     def _probe_left(self) -> bool:
-        """Ignored probes give their permit back; a stay without end is not to probe without end."""
+        """Return True if the stage may grant another probe. Grants have a limit: ignored probes give permits back."""
         c = self.config
         bounded = c.probe_grants > 0 and c.half_open_max_wait_ms > 0
         return self._permits > 0 and not (bounded and self._granted >= c.probe_grants * c.half_open_calls)

@@ -1,4 +1,4 @@
-"""What a breaker may be told, validated where it is told, and the wait of an open one."""
+"""The settings of a breaker, which are validated here, and the length of an open wait."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class BreakerState(str, Enum):
 
 
 class Late(str, Enum):
-    """What a result does whose permit an earlier state object granted. COUNT is for replaying the original only."""
+    """The choices for a result whose permit is of an earlier state object. COUNT is only for replaying the original."""
 
     DROP = "drop"
     COUNT = "count"
@@ -27,9 +27,10 @@ class Late(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class BreakerConfig:
-    """Thresholds are percent and reached at `>=`; a call is slow when it took strictly longer than `slow_ns`.
+    """Thresholds are percent and are reached at `>=`. A call is slow if it took strictly longer than `slow_ns`.
 
-    The defaults are ours; `resilience4j` gives those semantics alone. Raises ValueError naming field and rule.
+    The defaults are ours; `resilience4j` returns the original's semantics alone. A wrong value raises a ValueError that
+    names field and rule.
     """
 
     window_type: str = "TIME"  # TIME: size in seconds; COUNT: size in calls
@@ -51,14 +52,14 @@ class BreakerConfig:
     late: Late = Late.DROP
     consecutive_failures: int = 10  # 0: off
     probe_lease_ms: int = 15_000  # 0: off; 1.5 × the default call time-out
-    stall_detection: bool = True  # calls in flight for longer than `slow_ns` count before they time out
-    early_verdict: bool = True  # half-open ends as soon as no further success can avoid it
-    attempts_decay_ms: int = 60_000  # closed this long forgets one opening; 0: closing forgets all at once
-    probe_grants: int = 4  # a stay may hand out its permits this often, counting those given back; 0: no limit
-    idle_half_open_stays: bool = True  # no call was made, so none failed: an idle night must not grow the wait
+    stall_detection: bool = True  # a call in flight for longer than `slow_ns` counts before its time-out
+    early_verdict: bool = True  # half-open opens as soon as further successes cannot prevent it
+    attempts_decay_ms: int = 60_000  # so long in closed forgets one opening; 0: closing forgets all at once
+    probe_grants: int = 4  # a stage grants its permits at most this often, given-back ones too; 0: no limit
+    idle_half_open_stays: bool = True  # without calls nothing failed: an idle night must not lengthen the wait
     ramp: tuple[float, ...] = (0.05, 0.25, 0.5)  # shares of the former rate between the probes and closed; (): none
-    ramp_calls: int = 10  # results a ramp stage is judged by
-    ramp_max_wait_ms: int = 3_000  # a stage with too little traffic for that is judged by the results it has
+    ramp_calls: int = 10  # results that a ramp stage needs for its verdict
+    ramp_max_wait_ms: int = 3_000  # after this time a ramp stage decides by the results it has
 
     def __post_init__(self) -> None:
         for name in ("window_size", "min_calls", "half_open_calls", "open_wait_ms", "slow_ns"):
@@ -76,7 +77,7 @@ class BreakerConfig:
             least is None or 1 <= least <= self.half_open_calls, "half_open_min_calls", "must be in 1..half_open_calls"
         )
         _require(self.attempts_decay_ms >= 0, "attempts_decay_ms", "must be at least 0")
-        for name in ("ramp_max_wait_ms", "ramp_calls"):  # a stage that waits again for no time would do so for ever
+        for name in ("ramp_max_wait_ms", "ramp_calls"):  # a stage that waits again for no time would never end
             _require(getattr(self, name) >= 1, name, "must be at least 1")
         _require(all(0 < share < 1 for share in self.ramp), "ramp", "must be shares between 0 and 1")
         to = self.half_open_max_wait_to
@@ -93,10 +94,10 @@ class BreakerConfig:
         return min(self.min_calls, self.half_open_calls)
 
     def open_wait_ns(self, attempts: int, chance: float) -> int:
-        """The wait of opening number `attempts` (>= 1), never above the maximum, jittered downward.
+        """Return the wait of opening number `attempts` (>= 1): at most the maximum, with jitter that only shortens it.
 
-        Truncated to whole milliseconds at each step, as the original does. It stops at the maximum or when it no longer
-        grows, so that attempt 10,000 costs what the tenth does.
+        Each step truncates to whole milliseconds, as the original does. The loop stops at the maximum or when the wait
+        no longer grows, so attempt 10,000 costs no more than the tenth.
         """
         wait = self.open_wait_ms
         for _ in range(attempts - 1):

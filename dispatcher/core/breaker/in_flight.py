@@ -1,4 +1,4 @@
-"""The calls of one breaker state that have not ended: since when each is under way, and until when its permit holds."""
+"""The calls of one breaker state that have not ended: when each began, and when the lease of its permit ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dispatcher.core.breaker.values import Permit
 
 
 class InFlight:
-    """Granted, and not yet told about. All of one generation: a new state begins with none."""
+    """The permits that were granted and have no result yet. All are of one generation: a new state begins with none."""
 
     def __init__(self, slow_ns: int) -> None:
         self._slow_ns = slow_ns
@@ -16,7 +16,7 @@ class InFlight:
         self._leased: set[Permit] = set()
 
     def __bool__(self) -> bool:
-        """Is any watched?"""
+        """Return True if any call is watched."""
         return bool(self._granted)
 
     def clear(self) -> None:
@@ -24,11 +24,11 @@ class InFlight:
         self._leased.clear()
 
     def watch(self, permit: Permit, now_ns: int) -> None:
-        """Count it as slow once it has taken that long."""
+        """Count the call as slow once it has taken longer than a slow call."""
         self._granted[permit] = now_ns
 
     def lease(self, permit: Permit, until_ns: int) -> None:
-        """Its call counts as lost at `until_ns`."""
+        """Count the call as lost at `until_ns`."""
         permit.lease_until_ns = until_ns
         self._leased.add(permit)
 
@@ -37,12 +37,12 @@ class InFlight:
         self._granted.pop(permit, None)
 
     def next_lease(self) -> tuple[Permit, int] | None:
-        """The permit whose lease ends first, and when."""
+        """Return the permit whose lease ends first, and the end of that lease."""
         ends = ((permit, permit.lease_until_ns or 0) for permit in self._leased)
         return min(ends, key=lambda end: end[1], default=None)
 
     def overdue(self, at_ns: int, since_ns: int = 0) -> tuple[int, int]:
-        """How many are under way for longer than a slow call; and of these, how many began at `since_ns` or later."""
+        """Return how many calls are slow and still in flight, and how many of these began at `since_ns` or later."""
         overdue = late = 0
         for granted_ns in self._granted.values():
             if at_ns - granted_ns <= self._slow_ns:
@@ -52,7 +52,7 @@ class InFlight:
         return overdue, late
 
     def became_overdue(self, until_ns: int) -> Iterable[int]:
-        """When each that is overdue by then became so, the first first."""
+        """Return the times at which calls became overdue, up to `until_ns`, the earliest first."""
         for granted_ns in self._granted.values():
             at_ns = granted_ns + self._slow_ns + 1
             if at_ns > until_ns:

@@ -1,20 +1,20 @@
-"""Breakers by key (a recipient's country) beneath a vendor's own: one bad route is cut off, the others go on.
+"""Breakers by key (a recipient's country) beneath a vendor's own: one bad route is cut off, the others work on.
 
 Rules:
 
 1. A call needs a permit of its key's breaker (the child) and of the vendor's (the parent).
-2. A child says something only beside a key that works: one whose breaker is closed and that had a success within
-   `ALIVE_S`. Without one the vendor itself is the suspect: the parent alone decides, by all results, as without keys.
-3. Results of a child that is not closed stay away from the parent, and so do calls in flight of a child that opens: a
-   single bad key never opens the vendor. A child needs the fewer calls for its verdict, so it always falls first.
-4. Only under a closed parent are there children. Whatever else it becomes, also closed anew, they are forgotten.
-5. At most `KEYS_MAX` children. Room is made by one that is as good as new, the one used longest ago of them: closed, no
-   call in flight, nothing failed or slow in its window, its openings forgotten. Where there is none, a further key has
-   the parent alone: many keys in turn must not wipe out what is known of a bad one before its verdict.
-6. Where the parent's results are summed with those of other replicas, one key's are left out that alone makes them bad:
-   below the verdict of each replica, but not of all together, a single bad key would open the vendor (`evidence`).
+2. A child counts only while another key works: its breaker is closed and it had a success within `ALIVE_S`. Without
+   such a key the vendor itself is the suspect. Then the parent alone decides, by all results, as without keys.
+3. The parent does not count results of a child that is not closed, nor the calls in flight of a child that opens. So a
+   single bad key never opens the vendor. A child needs fewer calls for its verdict, so it always opens first.
+4. Children exist only under a closed parent. Each transition of the parent forgets them, also one to closed again.
+5. There are at most `KEYS_MAX` children. A new key may replace a child that is as good as new: closed, no call in
+   flight, nothing failed or slow in its window, its openings forgotten. The child that was used longest ago goes. If
+   there is none, the new key has the parent alone. So many keys in turn cannot erase what is known of a bad key.
+6. The parent's results are summed with those of other replicas, without a key that alone makes them bad. Otherwise a
+   bad key could open the vendor in the sum, though no single replica has enough calls for a verdict (`evidence`).
 
-Children live and die with their process: after a crash each key is found out again.
+Children end with their process: after a crash each bad key has to be found again.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ ALIVE_S = 10
 @dataclass(slots=True)
 class _Child:
     breaker: Breaker
-    told_parent: Window  # of the parent's results, those of this key
-    alive_ns: int | None = None  # its last success
-    flying: dict[Permit, Permit | None] = field(default_factory=dict)  # the parent's → the child's
+    told_parent: Window  # the parent's results that came from this key
+    alive_ns: int | None = None  # the time of its last success
+    flying: dict[Permit, Permit | None] = field(default_factory=dict)  # the parent's permit → the child's permit
     told: BreakerState = BreakerState.CLOSED
     left_closed_ns: int | None = None  # None: it is closed
-    closed_ns: int = 0  # since when, if ever it was not
+    closed_ns: int = 0  # the time of its last closing, if it ever was not closed
 
 
 @dataclass(frozen=True, slots=True)
 class KeyChange:
-    """A key's breaker has changed."""
+    """A key's breaker has changed its state."""
 
     key: str
     to: BreakerState
@@ -53,35 +53,41 @@ class KeyChange:
 
 @dataclass(frozen=True, slots=True)
 class CutOff:
-    """A key that is refused or probed beside others that work."""
+    """A key that is refused or probed while other keys work."""
 
     state: BreakerState
     for_s: float
-    """Since its breaker was last closed."""
+    """Seconds since its breaker was last closed."""
 
 
 def child_config(parent: BreakerConfig) -> BreakerConfig:
-    """As the vendor's, with its own minimum of calls: a key that alone could make the parent's rates has that many.
+    """Return the vendor's settings with a smaller minimum of calls.
 
-    No ramp, for its former rate is not known; half-open lasts until enough of its few calls were answered.
+    The minimum is so small that a key which alone could make the parent's rates bad reaches it first.
+
+    There is no ramp, because the key's former rate is not known. Half-open lasts until enough of its few calls were
+    answered.
     """
     least = min(parent.failure_rate, parent.slow_rate) / 100 * parent.min_calls
     return replace(parent, min_calls=max(1, math.floor(least)), ramp=(), half_open_max_wait_ms=0)
 
 
 class KeyedBreakers:
-    """The children of one breaker. As that, they are owned by one actor, and time is an argument."""
+    """The children of one breaker. Like it, they belong to one actor, and time is an argument."""
 
     def __init__(self, parent: Breaker, chance: Callable[[], float] = lambda: 0.0) -> None:
         self.parent = parent
         self._config, self._chance = child_config(parent.config), chance
-        self._children: dict[str, _Child] = {}  # the one used longest ago first
+        self._children: dict[str, _Child] = {}  # ordered by last use, the oldest first
         self._key_of: dict[Permit, str] = {}
         self._changes: list[KeyChange] = []
         self._generation = parent.generation
 
     def acquire(self, key: str, now_ns: int) -> Permit | Refused:
-        """The parent's permit, which stands for the child's as well; `cut_off_for_ns` tells whose refusal it was."""
+        """Return the parent's permit, which also stands for the child's, or a refusal.
+
+        `cut_off_for_ns` says whether the child or the parent refused.
+        """
         if not self._apply():
             return self.parent.acquire(now_ns)
         child = self._child(key, now_ns)
@@ -92,14 +98,14 @@ class KeyedBreakers:
             if self._any_works(now_ns):
                 return own
             own = None
-        permit = self.parent.acquire(now_ns)  # granted: it is closed
+        permit = self.parent.acquire(now_ns)  # granted, as the parent is closed
         if child is not None and isinstance(permit, Permit):
             child.flying[permit] = own
             self._key_of[permit] = key
         return permit
 
     def cut_off_for_ns(self, key: str, now_ns: int) -> int | None:
-        """How long until this key is probed again, which alone is cut off; None: it is not, or the vendor as well."""
+        """Return the time until this key is probed again, or None if not this key alone is cut off."""
         child = self._children.get(key) if self._apply() else None
         if child is None or child.breaker.state is BreakerState.CLOSED or not self._any_works(now_ns):
             return None
@@ -108,7 +114,7 @@ class KeyedBreakers:
     def record(
         self, permit: Permit, result: BreakerResult, duration_ns: int, now_ns: int, of_key: bool = False
     ) -> None:
-        """As the breaker's own, told to both where both count. `of_key`: a failure that speaks of this key alone."""
+        """Record a result in child and parent, where they count it. `of_key` marks a failure of this key alone."""
         self._tick_children(now_ns)
         key = self._key_of.pop(permit, None)
         child = self._children.get(key) if key is not None else None
@@ -131,13 +137,13 @@ class KeyedBreakers:
         self._apply()
 
     def tick(self, now_ns: int) -> None:
-        """Let time pass for the children and then for the parent, whose verdict must not forestall theirs."""
+        """Let time pass for the children and then for the parent, whose verdict must not come before theirs."""
         self._tick_children(now_ns)
         self.parent.tick(now_ns)
         self._apply()
 
     def cut_off(self, now_ns: int) -> dict[str, CutOff]:
-        """The keys that are refused or probed beside others that work."""
+        """Return the keys that are refused or probed while other keys work."""
         if not self._apply() or not self._any_works(now_ns):
             return {}
         return {
@@ -147,10 +153,10 @@ class KeyedBreakers:
         }
 
     def evidence(self, now_ns: int) -> Counts:
-        """What the parent's window says of the vendor, to be summed with other replicas' (rule 6).
+        """Return the parent's results that may be summed with those of other replicas (rule 6).
 
-        The commonest failing key is left out only where the rest, without it, is well: failures that are spread over
-        keys, or a vendor that has but one, count in full.
+        The key with the most failures is left out only if the other keys are well. Failures that are spread over keys,
+        or all results of a vendor with a single key, count in full.
         """
         metrics = self.parent.metrics(now_ns)
         whole = Counts(metrics.buffered, metrics.failed, metrics.slow, metrics.slow_failed)
@@ -168,7 +174,7 @@ class KeyedBreakers:
         return rest if well else whole
 
     def drain_changes(self) -> list[KeyChange]:
-        """What happened since the last call, in order."""
+        """Return the changes since the previous call, in order."""
         changes, self._changes = self._changes, []
         return changes
 
@@ -179,7 +185,7 @@ class KeyedBreakers:
     # ---- inside
 
     def _apply(self) -> bool:
-        """Are there children at all? What the parent was in another state is no evidence of any key."""
+        """Return True if children exist now. Results from another state of the parent are no evidence about any key."""
         if self._generation != self.parent.generation:
             self._generation = self.parent.generation
             self._children.clear()
@@ -217,7 +223,7 @@ class KeyedBreakers:
         if child.flying or child.breaker.state is not BreakerState.CLOSED:
             return False
         found = child.breaker.metrics(now_ns)
-        # Without a decay closing forgets the openings; else the breaker itself does so only when it opens again.
+        # Without a decay, closing forgets the openings. With one, the breaker itself forgets only when it opens again.
         forgets_ns = found.attempts * self._config.attempts_decay_ms * MS_NS
         return not found.failed and not found.slow and now_ns - child.closed_ns >= forgets_ns
 
@@ -236,7 +242,7 @@ class KeyedBreakers:
         self.parent.record(permit, result, duration_ns, now_ns)
 
     def _shield(self, child: _Child) -> None:
-        """What of it is in flight is no evidence against the vendor any more."""
+        """Stop counting the child's calls in flight as evidence against the vendor."""
         for permit in child.flying:
             self.parent.release(permit)
 

@@ -1,14 +1,14 @@
-"""When refusals that no list names become evidence against the vendor that said them.
+"""The rules by which unlisted refusals become evidence against the vendor that refused.
 
 An unlisted refusal may be the message's fault or the vendor's. Counting each as a failure would let one tenant's
-invalid messages cut off every vendor for everybody, one after the other. Counting none would leave a vendor in charge
-that refuses everything. So:
+invalid messages cut off every vendor for everybody, one after the other. Counting none would keep a vendor in use that
+refuses everything. So:
 
-1. A refusal is evidence once another vendor accepted the same message (`Contradictions`). Whoever accepts it tells the
-   supervisor, which adds it to the failures of the vendor that refused.
-2. A refusal is evidence when, for a whole window, `RECIPIENTS_MIN` or more recipients were refused and nobody was
+1. A refusal is evidence once another vendor accepted the same message (`Contradictions`). The accepting vendor's actor
+   tells the supervisor, which adds it to the failures of the vendor that refused.
+2. A refusal is evidence when, for a whole window, `RECIPIENTS_MIN` or more recipients were refused and none was
    accepted (`RefusedRecipients`). One success starts the window again, so bad messages between good ones open nothing.
-3. Only a message's first refusal speaks: one that another vendor refused before is probably bad itself.
+3. Only a message's first refusal counts: a message that another vendor refused before is probably bad itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RECIPIENTS_MIN = 10
 
 @dataclass(slots=True)
 class RefusedRecipients:
-    """The recipients that one vendor refused by unlisted words since its last success. Holds at most `RECIPIENTS_MIN`.
+    """The recipients that one vendor refused with unlisted codes since its last success: at most `RECIPIENTS_MIN`.
 
     `began_ns` is when this vendor last accepted something, or when watching began.
     """
@@ -32,7 +32,7 @@ class RefusedRecipients:
 
     @property
     def seen(self) -> bool:
-        """Return True if anybody was refused since the last success."""
+        """Return True if any recipient was refused since the last success."""
         return bool(self._last_ns)
 
     def on_success(self, now_ns: int) -> None:
@@ -50,7 +50,7 @@ class RefusedRecipients:
 
 @dataclass(slots=True)
 class Contradictions:
-    """Messages that this vendor accepted and others had refused by an unlisted word, within a window."""
+    """The messages in a window that this vendor accepted after another had refused them with an unlisted code."""
 
     window_ns: int
     _noted: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=1000))

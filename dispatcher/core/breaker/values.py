@@ -1,4 +1,4 @@
-"""What a breaker is told, what it answers, and what it can say of itself."""
+"""The values that go into a breaker and come out of it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dispatcher.core.breaker.window import Rows
 
 
 class BreakerResult(Enum):
-    """How a call ended, as far as the breaker is concerned. Only the first two enter a window."""
+    """The end of a call as the breaker sees it. Only the first two enter a window."""
 
     SUCCESS = "success"
     FAILURE = "failure"
     IGNORED = "ignored"  # the request's fault
-    THROTTLED = "throttled"  # the vendor says slow down
+    THROTTLED = "throttled"  # the vendor asks to slow down
     LOCAL = "local"  # our fault: cancelled, not sent
 
 
@@ -42,7 +42,7 @@ class BreakerEvent:
 
 @dataclass(slots=True, eq=False)
 class Permit:
-    """Leave to make one call. Settled exactly once: recorded, released, expired or late."""
+    """A permit allows one call. It ends exactly once: recorded, released, expired or late."""
 
     generation: int
     lease_until_ns: int | None = None
@@ -57,7 +57,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class BreakerMetrics:
-    """A reading. Rates are percent, -1.0 while fewer than the minimum of results are in the window."""
+    """One reading of a breaker. Rates are percent, or -1.0 while the window has fewer results than the minimum."""
 
     state: BreakerState
     failure_rate: float
@@ -74,15 +74,17 @@ class BreakerMetrics:
 
 @dataclass(frozen=True, slots=True)
 class BreakerSnapshot:
-    """What of a breaker outlives its process. Durations only: monotonic times mean nothing to another process.
+    """The part of a breaker's state that outlives its process.
 
-    Permits are not in it: the calls they allowed died with the process, and a half-open stay begins again.
+    It has only durations, as monotonic times mean nothing to another process.
+
+    It has no permits: the calls that they allowed died with the process, and a half-open stage begins again.
 
     Attributes:
-        wait_ns: what is left of an open wait.
-        stage: of the staged recovery; 0 while probing.
-        closed_ns: how long ago it last closed: what the memory of former openings decays by.
-        rows, least: content of the window, and the results it needs for a verdict.
+        wait_ns: the rest of an open wait.
+        stage: the stage of recovery; 0 while probing.
+        closed_ns: the time since it last closed, by which the memory of former openings decays.
+        rows, least: the content of the window, and the number of results that a verdict needs.
     """
 
     state: BreakerState
@@ -100,7 +102,10 @@ class BreakerSnapshot:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> BreakerSnapshot:
-        """As written; what a newer version added is ignored. Raises KeyError, TypeError or ValueError otherwise."""
+        """Return the snapshot that `to_dict` wrote. Fields that a newer version added are ignored.
+
+        Raises KeyError, TypeError or ValueError for anything else.
+        """
         known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
         rows = Rows(data["rows"]["kind"], data["rows"]["size"], tuple(tuple(row) for row in data["rows"]["content"]))
         return cls(**{**known, "state": BreakerState(data["state"]), "rows": rows})

@@ -1,7 +1,7 @@
-"""Sliding windows of results: the last N calls, or the last N whole seconds. All operations O(1) amortised.
+"""Sliding windows of results: the last N calls, or the last N whole seconds. All operations are O(1) amortised.
 
-Four counters cover the content; a slow failure counts in `failed` and in `slow`. Reading or recording moves a time
-window on; nothing else does, so a breaker never changes because time passed.
+Four counters cover the content; a slow failure counts in `failed` and in `slow`. Only reading or recording moves a
+time window on, so a breaker never changes because time passed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SECOND_NS = 1_000_000_000
 
 @dataclass(slots=True)
 class Counts:
-    """What a window holds."""
+    """The counters of a window's content."""
 
     n: int = 0
     failed: int = 0
@@ -39,8 +39,8 @@ class Counts:
 class Rows:
     """A window's content on its way to another process.
 
-    `content`, oldest first: (age of the bucket's start in ns, n, failed, slow, slow_failed); a count window has one row
-    for each result, of age 0.
+    A row of `content` is (age of the bucket's start in ns, n, failed, slow, slow_failed), the oldest first. A count
+    window has one row for each result, with age 0.
     """
 
     kind: str = "NONE"
@@ -54,14 +54,14 @@ class Window(Protocol):
     def counts(self, now_ns: int) -> Counts: ...
 
     def expiries(self, after_ns: int, until_ns: int) -> list[int]:
-        """The moments in (after, until] at which content goes by itself."""
+        """Return the moments in (after, until] at which content leaves the window because of its age."""
         ...
 
     def rows(self, now_ns: int) -> Rows: ...
 
 
 def window_of(rows: Rows, age_ns: int, now_ns: int) -> Window:
-    """A window that holds what another one held `age_ns` ago."""
+    """Return a window with the content that another window had `age_ns` ago."""
     if rows.kind == "TIME":
         window = TimeWindow(rows.size)
         window.load(rows, now_ns - age_ns)
@@ -75,7 +75,7 @@ def window_of(rows: Rows, age_ns: int, now_ns: int) -> Window:
 
 
 class EmptyWindow:
-    """Of states that measure nothing."""
+    """A window for the states that measure nothing. It is always empty."""
 
     def record(self, now_ns: int, failed: bool, slow: bool) -> None:
         return
@@ -91,7 +91,7 @@ class EmptyWindow:
 
 
 class CountWindow:
-    """A ring of the last `size` results; nothing ages out."""
+    """A ring of the last `size` results. No result leaves because of its age."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -116,9 +116,9 @@ class CountWindow:
 
 
 class TimeWindow:
-    """Buckets of one whole second of the clock: at second s the window holds s - size + 1 … s.
+    """Buckets of one whole second each: at second s the window covers the seconds s - size + 1 … s.
 
-    A result goes to the second of its completion. A clock that steps back stays in the last second.
+    A result counts in the second of its completion. If the clock steps back, the window stays in its last second.
     """
 
     def __init__(self, size: int) -> None:
@@ -147,7 +147,7 @@ class TimeWindow:
         return Rows("TIME", self._size, content)
 
     def load(self, rows: Rows, now_ns: int) -> None:
-        """Fill an empty window with what another held at `now_ns`; what is too old goes with the next reading."""
+        """Fill an empty window with another window's content at `now_ns`. The next reading removes what is too old."""
         for age_ns, n, failed, slow, slow_failed in rows.content:
             counts = Counts(n, failed, slow, slow_failed)
             self._buckets.append(((now_ns - age_ns) // SECOND_NS, counts))
