@@ -1,4 +1,4 @@
-"""A rendered message: what a vendor adapter is asked to carry."""
+"""The rendered message that a vendor adapter is asked to send."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Message:
         text: the plain text body.
         subject: e-mail only.
         html: e-mail only, already escaped; None when the template has no HTML part.
-        receipt: where the vendor may tell what became of it; None: receipts are not configured.
+        receipt: the link by which the vendor may report the delivery; None if receipts are not configured.
     """
 
     notification_id: str
