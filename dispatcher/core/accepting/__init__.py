@@ -1,1 +1,1 @@
-"""What becomes of a trigger before it is stored: expansion, route, recipient caps and quiet hours."""
+"""The decisions about a trigger before it is stored: expansion, route, recipient caps and quiet hours."""

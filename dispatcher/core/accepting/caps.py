@@ -1,15 +1,15 @@
-"""Recipient caps: how many messages of a kind one recipient may be sent within a stretch of time.
+"""Recipient caps: the limit on messages of a kind to one recipient within a period.
 
 Rules:
 
-1. A rule is about one channel, and perhaps about some priorities and events only. A notification must have room under
-   every rule that applies to it; one that has not is stored as `suppressed`, an end, and never sent.
-2. The window slides: room is there when the `most`-th last that was let through is older than the window. So no stretch
-   of that length holds more than `most`, wherever it begins.
-3. What counts is what was accepted to be sent, at the time it was accepted: not what was suppressed, refused or
-   replayed. What is cancelled later has counted.
-4. Nobody is exempt. Priority `high` is what an SMS pump asks for, so it has a rule of its own or shares the others'.
-5. A count belongs to tenant, rule and address. Only a hash of these is stored, and for no longer than the window.
+1. A rule applies to one channel, and optionally only to some priorities and events. A notification must have room under
+   every rule that applies to it. Without room it is stored as `suppressed`, which is final, and is never sent.
+2. The window slides: there is room when the `most`-th last counted notification is older than the window. So no period
+   of that length has more than `most` notifications, wherever it begins.
+3. A notification counts when it is accepted to be sent, at that time. Suppressed, refused and replayed ones do not
+   count. A notification that is cancelled later still counts.
+4. No priority is exempt. SMS pumping fraud asks for priority `high`, so `high` has its own rule or shares one.
+5. A count belongs to tenant, rule and address. Only a hash of these is stored, for no longer than the window.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import NamedTuple, Protocol
 
 
 class CapRule(Protocol):
-    """One entry of `limits.recipient_caps`. An empty list applies to all."""
+    """One entry of `limits.recipient_caps`. A rule with an empty list applies to all."""
 
     @property
     def channel(self) -> str: ...
@@ -36,7 +36,7 @@ class CapRule(Protocol):
 
 
 class Cap(NamedTuple):
-    """A rule as it applies to one recipient: `key` names the count."""
+    """A rule applied to one recipient. `key` names the count."""
 
     key: str
     most: int
@@ -46,7 +46,7 @@ class Cap(NamedTuple):
 def caps_of(
     rules: Iterable[CapRule], tenant: str, event: str, channel: str, priority: str, address: str
 ) -> tuple[Cap, ...]:
-    """The caps that a notification must have room under. E-mail addresses differ in more than upper and lower case."""
+    """Return the caps under which a notification must have room. Addresses that differ only in case share a count."""
     return tuple(
         Cap(_key(rule, tenant, address.lower()), rule.max, rule.per_s * 1000)
         for rule in rules
@@ -57,12 +57,12 @@ def caps_of(
 
 
 def has_room(times_ms: Sequence[int], most: int, per_ms: int, now_ms: int) -> bool:
-    """Is there room for one more after those let through at `times_ms`, oldest first?"""
+    """Return True if there is room for one more after those accepted at `times_ms`, the oldest first."""
     return len(times_ms) < most or times_ms[-most] <= now_ms - per_ms
 
 
 def identity(rule: CapRule) -> tuple[str, tuple[str, ...], tuple[str, ...], int]:
-    """What makes two rules one count. Not `max`: raising it must not forgive what was sent."""
+    """Return the fields that make two rules share a count. Raising `max`, which is not one, must not reset a count."""
     return rule.channel, tuple(sorted(rule.priority)), tuple(sorted(rule.event)), rule.per_s
 
 

@@ -1,11 +1,11 @@
-"""What one trigger means: which notifications, to which addresses.
+"""The expansion of one trigger into its notifications and their addresses.
 
 Rules
 -----
-1. A request that lists its own notifications means exactly those; its event is then a label and need not be known.
-2. Otherwise the event's definition says which channels and templates it means, all of them: a recipient that lacks an
-   address for one of them is the caller's mistake. Sending only the rest would lose a notification silently.
-3. A stored template is pinned here to its latest version, so that a retry tomorrow sends what was accepted today.
+1. A request that lists its own notifications means exactly these. Its event is then only a label and need not be known.
+2. Otherwise the event's definition lists the channels and templates, and all of them are sent. If the recipient lacks
+   an address for a channel, that is the caller's mistake. Sending only the rest would lose a notification silently.
+3. A stored template is pinned here to its latest version, so that a retry tomorrow sends the text accepted today.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Content(Protocol):
 
 
 class Listed(Protocol):
-    """A notification the request lists: a template, or content."""
+    """A notification that the request lists, with a template or with content."""
 
     @property
     def channel(self) -> str: ...
@@ -57,7 +57,7 @@ class Request(Protocol):
 
 
 class Meant(Protocol):
-    """A notification the event means."""
+    """A notification that the event's definition lists."""
 
     @property
     def channel(self) -> str: ...
@@ -82,13 +82,13 @@ class Draft:
 
 
 def expand(request: Request, events: Mapping[str, EventDefinition], templates: Mapping[str, int]) -> list[Draft]:
-    """The drafts a validated request means, in order.
+    """Return the drafts for a validated request, in order.
 
     Args:
         events: the configured events, by name.
         templates: the latest version of each stored template, by name.
 
-    Errors: `CallerError` (422) for an unknown event or template and for an address the recipient lacks.
+    Errors: `CallerError` (422) for an unknown event or template, and for a missing address of the recipient.
     """
     if request.notifications is not None:
         return [_listed(request, item, f"notifications.{i}", templates) for i, item in enumerate(request.notifications)]

@@ -1,11 +1,11 @@
-"""Quiet hours: from when on a message may go to somebody who sleeps.
+"""Quiet hours: a message waits for the end of the recipient's night.
 
 Rules:
 
-1. They are clock times where the recipient is; they may span midnight. `begin` is quiet, `end` is not.
-2. What falls into them waits for their end on that night; nothing is sent earlier than it was meant.
-3. On nights with a changed clock the instant counts: an end that does not exist is the instant at which it would have
-   come, and of an end that comes twice the next one is taken.
+1. Quiet hours are clock times in the recipient's time zone, and may span midnight. `begin` is quiet, `end` is not.
+2. A message that falls into quiet hours waits for their end on that night. Nothing is sent earlier than intended.
+3. On nights with a clock change the instant counts. An end that does not exist is the instant at which it would have
+   come. Of an end that comes twice, the next one counts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 
 def after_quiet(at_ms: int, begin: time, end: time, zone: tzinfo) -> int:
-    """`at_ms` itself, or the end of the quiet hours that it falls into. Wall milliseconds; at most 25 h later."""
+    """Return `at_ms`, or the end of the quiet hours into which it falls: wall milliseconds, at most 25 h later."""
     at = datetime.fromtimestamp(at_ms / 1000, zone)
     if not is_quiet(at.time(), begin, end):
         return at_ms
@@ -31,7 +31,7 @@ def after_quiet(at_ms: int, begin: time, end: time, zone: tzinfo) -> int:
 
 @lru_cache(maxsize=1024)
 def zone(name: str) -> ZoneInfo:
-    """The time zone of this IANA name, from the system's data. ValueError when there is none."""
+    """Return the time zone of this IANA name, from the system's data. Raises ValueError if there is none."""
     try:
         return ZoneInfo(name)
     except (KeyError, OSError, ValueError):  # unknown; a folder such as "Europe"; no name at all
@@ -39,7 +39,7 @@ def zone(name: str) -> ZoneInfo:
 
 
 def is_quiet(clock: time, begin: time, end: time) -> bool:
-    """Equal times mean no quiet hours at all."""
+    """Return True if `clock` lies in the quiet hours. Equal `begin` and `end` mean no quiet hours at all."""
     if begin <= end:
         return begin <= clock < end
     return clock >= begin or clock < end

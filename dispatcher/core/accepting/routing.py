@@ -1,10 +1,10 @@
-"""Which vendors may carry a notification, and in which order.
+"""The choice of the vendors that may carry a notification, and of their order.
 
 Rules
 -----
-1. Routes are tried in the order of the configuration; the first whose channel and match fit gives the chain.
+1. Routes are checked in the order of the configuration. The first whose channel and match fit gives the chain.
 2. An empty match list fits all. An unknown country (None) fits only an empty country list: a list is a promise.
-3. Which of the chain gets it first is `life.decide_mailbox`, as for everything that looks for a mailbox.
+3. `life.decide_mailbox` chooses the first vendor of the chain, as it chooses every mailbox.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class Route(Protocol):
 def choose_chain(
     routes: Sequence[Route], channel: str, country: str | None, tenant: str, priority: str
 ) -> tuple[str, ...]:
-    """The vendors of the first route that fits, in order; never empty.
+    """Return the vendors of the first route that fits, in order. The result is never empty.
 
     Args:
-        country: ISO 3166 alpha-2 of the recipient's number; None when there is none.
+        country: ISO 3166 alpha-2 code of the recipient's number; None if it has none.
 
-    Errors: `CallerError` (422) when no route fits: this notification could never be sent.
+    Errors: `CallerError` (422) if no route fits, because this notification could never be sent.
     """
     for route in routes:
         if route.channel == channel and _fits(route.match, country, tenant, priority):

@@ -1,4 +1,4 @@
-"""A notification's life: what it is, how an attempt ended, and where it goes next.
+"""The life of a notification: its values, the outcome of an attempt, and its next place.
 
 Start at `decide`: its rules name every place that a notification can be in.
 """

@@ -1,4 +1,4 @@
-"""A notification's next place, decided from what is known and nothing else.
+"""Pure decisions about the next place of a notification.
 
 Rules:
 
@@ -11,10 +11,10 @@ Rules:
 4. A refusal is final only as `rejected`. Any other moves the message on. When every vendor of the chain has refused
    the message itself, it waits on the schedule of `refused_wait_s`, minutes and then hours.
 5. `unknown` under `hold` never leads to another send: it is held until proof or its deadline.
-6. Nothing is scheduled past its time to live. The last wait is shortened, so that one more try fits in; after that it
-   is a dead letter `expired`, or `refused_by_all`.
-7. A move without an attempt happens once per plan epoch; the next goes to `due`, so two sick vendors cannot play
-   tennis with a mailbox.
+6. No wait ends after the time to live. The last wait is shortened, so that one more try fits in. After that try the
+   notification is a dead letter `expired`, or `refused_by_all`.
+7. A move without an attempt happens once per plan epoch. Instead of a second one, the notification goes to `due`. So
+   two vendors that are down cannot send a notification back and forth.
 """
 
 from __future__ import annotations
@@ -32,26 +32,28 @@ ALL_DOWN_CAP_S = 15.0
 Usable = Callable[[str], bool]
 
 REFUSED_BY_ALL = "refused_by_all"
-"""Every vendor of the chain refused the message: the reason of its wait, and of its death if its time ends so."""
+"""The reason of a wait, and of an expiry during that wait, when every vendor of the chain refused the message."""
 
 CUT_OFF_WAIT_S_MAX = 10.0
-"""Another vendor may be back by then."""
+"""The longest wait for a country that is cut off, in seconds. By then another vendor may be back."""
 
 REFUSED_WAIT_S = 1.0
-"""A refused notification with nowhere to go looks again after 1 to 2 s: probes are seconds apart anyway."""
+"""A notification without a vendor that may be sent it waits 1 to 2 times this long: probes are seconds apart anyway."""
 
 CRASHES_MAX = 3
-"""Poison: an entry whose owner died this often."""
+"""An entry is poison when its owners have died this often."""
 
 ALONE_FROM = 2
-"""Of this many crashes on, it is sent with nothing else in flight, and only it is suspected of the next crash: so the
-bystanders of a poison are not condemned with it. Not from the first: every kill would make a slow procession of what
-was in flight, and most kills are nobody's fault."""
+"""After this many crashes a notification is sent alone, so only this notification is suspected of the next crash.
+
+So poison does not condemn the notifications beside it. The first crash is not enough: after every kill all calls in
+flight would be sent one by one, and most kills are no notification's fault.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """Done: the vendor has it."""
+    """End the notification: the vendor accepted it."""
 
     attempt: Attempt | None
     attempts: int
@@ -60,7 +62,7 @@ class Settle:
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """Stop trying, keep it for an operator."""
+    """Stop trying, and keep the notification as a dead letter for an operator."""
 
     reason: str
     attempt: Attempt | None
@@ -70,7 +72,7 @@ class Dead:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Hand it to the mailbox of `vendor`. `epoch` is set for a move that cost no attempt."""
+    """Move the notification to the mailbox of `vendor`. `epoch` is set for a move that cost no attempt."""
 
     vendor: str
     trail: Trail
@@ -82,7 +84,7 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Look again in `wait_ms`: a duration, which the store dates, so that no clock that jumps can stretch it."""
+    """Try again after `wait_ms`. The store turns this duration into a time, so no clock that jumps can lengthen it."""
 
     wait_ms: int
     trail: Trail
@@ -94,7 +96,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Maybe sent: wait for proof for `wait_ms`; none is left when it is 0 or less."""
+    """Hold a notification that was maybe sent for `wait_ms`, until there is proof. At 0 or less no time is left."""
 
     wait_ms: int
     attempt: Attempt | None
@@ -104,7 +106,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """An entry without a notification: remove it, count it."""
+    """Remove and count an entry that has no notification."""
 
     reason: str
     urgent = False
@@ -115,7 +117,7 @@ Decision = Settle | Dead | Move | Retry | Hold | Drop
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What an actor of `vendor` knows when it decides.
+    """The facts that an actor of `vendor` has when it decides.
 
     `usable` tells whether another vendor works; `chance` in [0, 1) is the caller's randomness; `epoch` is the plan's.
     """
@@ -134,14 +136,14 @@ class Situation:
 
 
 def goes_alone(notification: Notification) -> bool:
-    """Return True if it is suspected of killing its actors, so that nothing may be in flight beside it."""
+    """Return True if the notification is suspected of killing its actors, so that it must be sent alone."""
     return ALONE_FROM <= notification.crashes < CRASHES_MAX
 
 
 def decide_before(notification: Notification, now_ms: int, policy: RetryPolicy) -> Decision | None:
-    """Return what ends a notification before any call: its time is over, or it kills its actors. None: go on.
+    """Return the end of a notification whose time is over or that kills its actors. None means: go on to the call.
 
-    A claim that comes with the start mark of `hold` was found by the audit: its send was cut off, so it is maybe sent.
+    A claim with the start mark of `hold` was found by the audit. Its send was cut off, so it is maybe sent and is held.
     """
     if notification.on_unknown == "hold" and notification.state is State.STARTED:
         return _held(notification, None, notification.attempts, policy, now_ms)
@@ -168,7 +170,7 @@ def decide_after(n: Notification, outcome: Outcome, attempt: Attempt, at: Situat
 
 
 def _after_throttle(n: Notification, outcome: Outcome, attempt: Attempt, at: Situation) -> Decision:
-    """Later, as the vendor asked; elsewhere, if its time to live ends before that."""
+    """Return a retry after the wait that the vendor asked for, or a move if the time to live ends before that."""
     wait_s = backoff_s(1, at.policy, at.chance, outcome.retry_after_s)
     if at.now_ms + wait_s * 1000 >= n.expires_ms:
         trail = n.trail.after(at.vendor)
@@ -197,7 +199,7 @@ def _after_failure(n: Notification, outcome: Outcome, attempt: Attempt, at: Situ
 
 
 def decide_broken(n: Notification, at: Situation) -> Decision:
-    """Return where a notification goes whose call was made, and something of ours broke right after it: maybe sent."""
+    """Return where a notification goes if our own code failed right after its call: it was maybe sent."""
     attempts = n.attempts + 1
     if n.on_unknown == "hold":
         return _held(n, None, attempts, at.policy, at.now_ms)
@@ -207,7 +209,7 @@ def decide_broken(n: Notification, at: Situation) -> Decision:
 
 
 def decide_refused(n: Notification, at: Situation) -> Decision:
-    """Return where a notification goes that the vendor may not be sent now. It costs no attempt."""
+    """Return where a notification goes if this vendor must not be called now. It costs no attempt."""
     if n.moved_epoch != at.epoch:
         name = at.next_of(n, n.tried)
         if name is not None:
@@ -216,10 +218,11 @@ def decide_refused(n: Notification, at: Situation) -> Decision:
 
 
 def decide_cut_off(n: Notification, cut_off_s: float, at: Situation) -> Decision:
-    """Return where a notification goes whose recipient's country this vendor does not reach, though it reaches others.
+    """Return where a notification goes if this vendor does not reach its country but reaches others.
 
-    It counts as tried there, at no attempt: the plan does not know of it, and would lead it back here. With nowhere
-    else to go it waits for about as long as the country is `cut_off_s`, so that many of them are no hot loop.
+    The vendor counts as tried, but no attempt is spent. Otherwise the plan, which does not know of the cut-off, would
+    lead the notification back here. Without another vendor it waits for about `cut_off_s`, the time until the country
+    is probed again, so that many such notifications do not become a hot loop.
     """
     trail = n.trail.after(at.vendor)
     name = at.next_of(n, trail.tried)
@@ -232,24 +235,28 @@ def decide_cut_off(n: Notification, cut_off_s: float, at: Situation) -> Decision
 
 
 def decide_adopted(n: Notification, at: Situation) -> Decision | None:
-    """None: an adopter may send it. It sends only what names it in its chain and is untried; it moves the rest."""
+    """Return None if the adopter of a mailbox may send this notification, or where it goes otherwise.
+
+    An adopter sends only notifications that have its vendor in their chain, untried. It moves the others.
+    """
     if at.vendor in n.chain and at.vendor not in n.tried:
         return None
     return decide_refused(n, at)
 
 
 def waiting_reason(trail: Trail) -> str | None:
-    """Return why a notification in `due` waits, where that is known."""
+    """Return why a notification in `due` waits, or None if the reason is not known."""
     return REFUSED_BY_ALL if trail.refusals and not trail.tried else None
 
 
 def decide_mailbox(
     chain: tuple[str, ...], tried: tuple[str, ...], usable: Usable, recovering: Usable, known: Usable
 ) -> str | None:
-    """The mailbox for something due: of a usable vendor, else of one that recovers, else of any; None: none left.
+    """Return the mailbox for a due notification: of a usable vendor, else of a recovering one, else of any known one.
 
-    Among equals the untried come first. Usable comes before untried: in the mailbox of a vendor that is down it would
-    be refused by whoever adopted that mailbox and has tried it already, again and again until the vendor is back.
+    None means that no vendor of the chain is known. Among equals the untried vendors come first. Usable is more
+    important than untried. Otherwise the notification could lie with a vendor that is down, and the adopter of that
+    mailbox, which has tried it already, would refuse it again and again.
     """
     names = [name for name in chain if known(name)]
     for fits in (usable, recovering, known):

@@ -1,15 +1,16 @@
-"""Status look-up: asking a vendor whether it has a message of which nobody knows.
+"""Status look-up: a vendor is asked whether it has a message whose outcome is unknown.
 
 Rules:
 
-1. Only what is held is looked up, and only at the vendor that was being asked to send it: the start mark names it.
-2. A message is recognised by recipient, text and time. It was made at the vendor between the start mark and the end of
-   the call, give or take `MARGIN_MS`; the vendor's clock is corrected by what it says the time is.
-3. A wrong match is worse than none. Two alike in that time, a list that may not be whole, or a twin of ours (the same
-   text to the same recipient, started so near that their times overlap): no verdict.
-4. Found and taken: settled. Found and given up by the vendor: a dead letter, as with a receipt. Not found means
-   nothing, the vendor may be late: it stays held and is asked about again, ever more rarely, until its deadline.
-5. A look-up never touches the breaker.
+1. Only a held notification is looked up, and only at the vendor of its start mark: that vendor was being called.
+2. A message is recognised by recipient, text and time. The vendor created it between the start mark and the end of the
+   call, plus or minus `MARGIN_MS`. The vendor's clock is corrected by the time that the vendor tells.
+3. A wrong match is worse than none. There is no verdict if two messages match, if the list may not be whole, or if the
+   notification has a twin: the same text to the same recipient, started so near that their times overlap.
+4. If the vendor has delivered or carries the message, the notification is settled. If the vendor gave the message up,
+   it is a dead letter, as with a receipt. "Not found" proves nothing, as the vendor may be late. The notification
+   stays held, and the vendor is asked again, more and more rarely, until the deadline.
+5. A look-up never changes the breaker.
 """
 
 from __future__ import annotations
@@ -21,16 +22,19 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 MARGIN_MS = 3000
-"""Vendors tell whole seconds, twice (when it was made, and what time it is); the rest is the way there."""
+"""Vendors tell two times in whole seconds (creation and now), which explains 2 s. The rest is for the network."""
 
 AGAIN_S, AGAIN_S_MAX = 2.0, 300.0
-"""After the first look, and the most: some twenty looks within the hour of a hold."""
+"""The wait after the first look-up, and the longest wait. They give some twenty look-ups within a hold of an hour."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A message that the vendor has, of the one recipient asked about. `at_ms`: when it was made, by the vendor's
-    clock. `taken`: it has gone out or will; False: the vendor gave it up; None: a word we do not know."""
+    """A message that the vendor has for the recipient in question. `at_ms` is its creation by the vendor's clock.
+
+    `taken` is True if the message has gone out or will go out, and False if the vendor gave it up. None stands for a
+    status that we do not know.
+    """
 
     message_id: str
     text: str
@@ -40,7 +44,10 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a vendor answered. `vendor_ms`: its clock, None if it did not say. `more`: it has older ones, not shown."""
+    """The answer of a vendor. `more` is True if it has older messages that it did not list.
+
+    `vendor_ms` is the vendor's clock, or None if the vendor did not tell the time.
+    """
 
     sightings: Sequence[Sighting]
     vendor_ms: int | None
@@ -48,21 +55,21 @@ class Listing:
 
 
 class Window(NamedTuple):
-    """When the message can have been made, by the store's clock."""
+    """The time in which the vendor can have created the message, by the store's clock."""
 
     from_ms: int
     to_ms: int
 
 
 class Verdict(NamedTuple):
-    """`word`: found, undelivered, not_found, ambiguous or unknown."""
+    """The result of a look-up. `word` is found, undelivered, not_found, ambiguous or unknown."""
 
     word: str
     message_id: str = ""
 
 
 class Fingerprint(NamedTuple):
-    """Of a message: two notifications with the same one, started within `ttl_ms`, are twins."""
+    """The fingerprint of a message. Two notifications with the same one, started within `ttl_ms`, are twins."""
 
     key: str
     ttl_ms: int
@@ -73,14 +80,17 @@ def window_of(started_ms: int, timeout_s: float) -> Window:
 
 
 def fingerprint(to: str, text: str, timeout_s: float) -> Fingerprint:
-    """Two windows overlap when their starts are nearer than one window is long. No vendor: two may be one account."""
+    """Return the fingerprint of a message. Its time to live is the length of one window, as nearer starts overlap.
+
+    The vendor is not part of it: two configured vendors may be one account.
+    """
     window = window_of(0, timeout_s)
     text_hash = hashlib.sha256(json.dumps([to, text]).encode()).hexdigest()[:32]
     return Fingerprint(text_hash, window.to_ms - window.from_ms)
 
 
 def judge(listing: Listing, text: str, window: Window, now_ms: int) -> Verdict:
-    """What a vendor's list says about the message of this text. `now_ms`: when it answered, by the store's clock."""
+    """Return what a vendor's list says about the message `text`. `now_ms` is the answer's time by the store's clock."""
     ahead_ms = 0 if listing.vendor_ms is None else listing.vendor_ms - now_ms
     times = [one.at_ms - ahead_ms for one in listing.sightings]
     alike = [
@@ -101,7 +111,7 @@ def judge(listing: Listing, text: str, window: Window, now_ms: int) -> Verdict:
 
 
 def decide_look_up(verdict: Verdict) -> tuple[str, str] | None:
-    """The end of a held notification and its reason; None: it stays held."""
+    """Return the end of a held notification and its reason, or None if it stays held."""
     match verdict.word:
         case "found":
             return "settled", f"look_up: {verdict.message_id}"
@@ -111,5 +121,5 @@ def decide_look_up(verdict: Verdict) -> tuple[str, str] | None:
 
 
 def again_s(looks: int) -> float:
-    """Seconds from one look to the next, after so many (>= 1)."""
+    """Return the seconds until the next look-up, after `looks` (>= 1) look-ups."""
     return min(AGAIN_S_MAX, AGAIN_S * 2.0 ** min(looks - 1, 20))

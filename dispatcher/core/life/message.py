@@ -1,4 +1,4 @@
-"""A rendered message: what a vendor adapter is asked to carry."""
+"""The rendered message that a vendor adapter is asked to send."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The nouns of a notification's life: what is accepted, what is claimed, what is remembered.
+"""The nouns of a notification's life: triggers, notifications, claims, attempts, dead letters.
 
-Values only. Where a notification is (its `State`) is decided by the store's scripts; where it goes next is decided by
-`core.life.decide`.
+The module has values only. The store's scripts decide where a notification is (its `State`). `core.life.decide` decides
+where it goes next.
 
 Ids: a trigger's id is `<cell>-<26 letters>`; a notification's id is `<trigger id>.<index>`, so that the key of its
 record, and its cell, follow from its id alone.
@@ -20,21 +20,21 @@ PRIORITIES = ("high", "normal", "bulk")
 
 
 class State(str, Enum):
-    """Where a notification is. `dead` is a resting place (redrive leaves it), the last three are ends."""
+    """The place of a notification. `dead` can be left by a redrive; the last three are final."""
 
     QUEUED = "queued"  # in a mailbox, claimed or not
     STARTED = "started"  # as queued, and a `hold` send may have begun
     DUE = "due"  # waiting for a retry's time
     DELAYED = "delayed"  # waiting for `send_at`
-    HELD = "held"  # maybe sent: waiting for proof or its deadline
+    HELD = "held"  # maybe sent, waiting for proof or its deadline
     DEAD = "dead"
     SETTLED = "settled"
     CANCELLED = "cancelled"
-    SUPPRESSED = "suppressed"  # from the start: a limit stopped it, it was never queued
+    SUPPRESSED = "suppressed"  # stopped by a limit at accept, never queued
 
 
 class Lane(NamedTuple):
-    """One stream: a vendor's mailbox, split by priority."""
+    """One stream of a vendor's mailbox. A mailbox has one lane for each priority."""
 
     mailbox: str
     priority: str
@@ -44,7 +44,7 @@ class Lane(NamedTuple):
 class NewNotification:
     """One notification to be stored. `vendor` names the mailbox, `chain` the vendors allowed, in order.
 
-    `caps`: what its recipient must have room under, else it is stored as suppressed.
+    `caps` are the limits of its recipient. Without room under each of them it is stored as suppressed.
     """
 
     channel: str
@@ -53,7 +53,7 @@ class NewNotification:
     vendor: str
     template: str | None = None
     template_version: int | None = None
-    content: Mapping[str, str] | None = None  # subject, text, html: given by the request instead of a template
+    content: Mapping[str, str] | None = None  # subject, text, html, from the request instead of a template
     caps: tuple[Cap, ...] = ()
 
 
@@ -79,12 +79,12 @@ class NewTrigger:
 
 @dataclass(frozen=True, slots=True)
 class Trail:
-    """How far a notification came along its chain in this generation.
+    """The progress of a notification along its chain in this generation.
 
     Attributes:
-        tried: the vendors tried in this round; emptied when a round ends, else every later round is "all tried".
-        refused: those of them that refused the message itself.
-        doubted: those of `refused` whose word is not listed: if another vendor accepts it, they were wrong.
+        tried: the vendors tried in this round; emptied when a round ends, else every later round were "all tried".
+        refused: the tried vendors that refused the message itself.
+        doubted: the vendors of `refused` whose code is not listed: if another vendor accepts the message, they erred.
         waits: how often it has waited after failures; the next wait is longer.
         refusals: how often every vendor of the chain had refused it; the next such wait is longer.
     """
@@ -97,11 +97,11 @@ class Trail:
 
     @property
     def is_new(self) -> bool:
-        """Return True before the first call, when a refusal is not known to be the message's own fault."""
+        """Return True if no vendor was tried in this generation. Only a first refusal can be evidence."""
         return self == Trail()
 
     def after(self, vendor: str, refused: bool = False, doubted: bool = False) -> Trail:
-        """Return the trail once `vendor` was tried, and whether it refused the message."""
+        """Return the trail after `vendor` was tried. `refused` and `doubted` tell how the vendor answered."""
         return Trail(
             _with(self.tried, vendor),
             _with(self.refused, vendor) if refused else _without(self.refused, vendor),
@@ -111,7 +111,7 @@ class Trail:
         )
 
     def after_wait(self, chain: tuple[str, ...]) -> Trail:
-        """Return the trail for the try after a wait; a round that is over is forgotten."""
+        """Return the trail for the try after a wait. If the round is over, a new round begins."""
         return self.next_round(waits=1) if all(v in self.tried for v in chain) else replace(self, waits=self.waits + 1)
 
     def next_round(self, waits: int = 0, refusals: int = 0) -> Trail:
@@ -136,13 +136,13 @@ def trigger_of(notification: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A notification as its courier sees it: what was accepted, and what happened so far.
+    """A notification as its courier sees it: the accepted content and the progress so far.
 
     Attributes:
-        attempts: calls of this generation that may have arrived, over all vendors and rounds; these have a budget.
+        attempts: the calls of this generation that may have arrived, over all vendors and rounds; they have a budget.
         generation: raised by each redrive; part of the vendor's idempotency key.
-        crashes: times an actor died while it held this entry; kept across moves, so that poison is found.
-        moved_epoch: plan epoch of the last move that cost no attempt; one such move per epoch.
+        crashes: how often an actor died with this entry claimed; kept across moves, so that poison is found.
+        moved_epoch: the plan epoch of the last move that cost no attempt; each epoch allows one such move.
     """
 
     id: str
@@ -183,7 +183,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One line of a notification's history. With `outcome` left_out: so many (`reason`) older lines are not kept."""
+    """One line of a notification's history. `outcome` left_out means that `reason` older lines were not kept."""
 
     at_ms: int
     vendor: str
@@ -195,7 +195,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class NotificationView:
-    """What `GET /v1/triggers/{id}` tells of one notification. Never the recipient's address."""
+    """The answer of `GET /v1/triggers/{id}` about one notification. It never has the recipient's address."""
 
     id: str
     channel: str
@@ -221,7 +221,7 @@ class TriggerView:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A notification we stopped trying, with its reason and history."""
+    """A notification that is no longer tried, with its reason and history."""
 
     id: str
     tenant: str
@@ -234,7 +234,7 @@ class DeadLetter:
 
 
 class DeadPosition(NamedTuple):
-    """A place in the order of dead letters: by time of death, then id. `id` '' comes before all others of that time."""
+    """A position in the order of dead letters: by time of death, then id. The id '' comes first within its time."""
 
     dead_ms: int
     id: str
@@ -242,7 +242,7 @@ class DeadPosition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """Which dead letters an operator means. Empty fields match all; times are wall milliseconds."""
+    """An operator's selection of dead letters. Empty fields match all; times are wall milliseconds."""
 
     ids: tuple[str, ...] = ()
     tenant: str | None = None
@@ -256,7 +256,7 @@ class DeadLetterFilter:
 
 @dataclass(slots=True)
 class MailboxDepth:
-    """Entries of one mailbox, by lane, and the age of its oldest, milliseconds."""
+    """The number of entries in one mailbox, by lane, and the age of the oldest entry in milliseconds."""
 
     mailbox: str
     queued: dict[str, int] = field(default_factory=dict)

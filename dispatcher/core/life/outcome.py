@@ -1,17 +1,18 @@
-"""How one attempt ended.
+"""The outcome of one attempt.
 
 Expected endings are values, not exceptions. An adapter answers with one `Outcome` per call and never raises for
 something a vendor or the network did; the courier turns the outcome into the notification's next place.
 
-Rules for all adapters, decided by bytes written, status and a valid vendor id:
+An adapter decides by the bytes written, the status and a valid vendor id. Rules for all adapters:
 
 1. *Accepted* is a 2xx with a valid vendor id in the documented place.
-2. *Unknown* is a time-out, a reset, a 5xx or a 2xx without an id, after bytes were written: the vendor may have it.
-3. Everything else is a refusal or was not sent, and is safe to try elsewhere.
-4. A refusal ends a notification only if its word stands in the provider's list of final words, with a source.
-   Every unlisted refusal goes to the next vendor: a vendor's no is not always the message's fault.
+2. *Unknown* is a time-out, a reset, a 5xx or a 2xx without an id, after bytes were written. The vendor may have the
+   message.
+3. Everything else is a refusal or was not sent, and is safe to try at another vendor.
+4. A refusal ends a notification only if its code is listed as final for the provider, with a source. After every
+   unlisted refusal the next vendor is tried: a refusal is not always the message's fault.
 
-What a refusal means for the notification and for the vendor's breaker is its `Meaning`.
+The `Meaning` of a refusal says what follows for the notification and for the vendor's breaker.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from enum import Enum
 from re import Pattern
 
 OUR_BUG = "our_bug"
-"""Reason of an outcome that an adapter's own failure left unknown: no evidence against the vendor."""
+"""The reason of an outcome that is unknown because an adapter failed. It is no evidence against the vendor."""
 
 
 class OutcomeKind(str, Enum):
-    """One word for how an attempt ended (DESIGN: the words)."""
+    """The kinds of outcome, in the words of DESIGN."""
 
     ACCEPTED = "accepted"
     REJECTED = "rejected"  # final: a dead letter
@@ -39,13 +40,13 @@ class OutcomeKind(str, Enum):
 
 
 class Scope(str, Enum):
-    """Whom a refusal or a failure speaks about, and so whom it is evidence against."""
+    """The scope of a refusal or failure: what is at fault, and so what it is evidence against."""
 
     MESSAGE = "message"  # no evidence: the message or the recipient is at fault
     RECIPIENT = "recipient"  # no evidence
     ROUTE = "route"  # evidence against the recipient's country alone
     ACCOUNT = "account"  # opens the vendor's breaker at once, for a long wait
-    UNLISTED = "unlisted"  # evidence only once another vendor accepts the same message, or it befalls many recipients
+    UNLISTED = "unlisted"  # evidence only once another vendor accepts the same message, or many recipients are refused
     VENDOR = "vendor"  # evidence against the vendor
 
     @property
@@ -55,26 +56,26 @@ class Scope(str, Enum):
 
 
 class Meaning(str, Enum):
-    """What a provider's word means. Operators use the same names in `vendors.NAME.rules`."""
+    """The meanings of a provider's code. Operators use the same names in `vendors.NAME.rules`."""
 
     FINAL = "final"  # dead letter
     DEFERRED = "deferred"  # the other vendors, then minutes and hours until the time to live
     ROUTE = "route"  # next vendor; evidence against this country
     ACCOUNT = "account"  # next vendor; the breaker opens at once for a long wait; operators are told
     UNLISTED = "unlisted"  # next vendor; see `Scope.UNLISTED`
-    RATE = "rate"  # later; the actor slows down
+    RATE = "rate"  # try later; the actor slows down
     VENDOR = "vendor"  # next vendor; a failure in the breaker's window
     UNKNOWN = "unknown"  # the vendor may have it
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One documented word of a provider.
+    """One documented code of a provider.
 
     Attributes:
-        means: what it means, which may differ from what its number suggests.
-        source: where the provider says so.
-        wait_s: how long the vendor is left alone, for `account` and `rate`; None: the usual wait.
+        means: its meaning, which may differ from what its number suggests.
+        source: the place where the provider documents it.
+        wait_s: for `account` and `rate`, the seconds without calls to the vendor; None: the usual wait.
     """
 
     means: Meaning
@@ -83,13 +84,13 @@ class Word:
 
 
 def listed(means: Meaning, source: str, *codes: str, wait_s: float | None = None) -> dict[str, Word]:
-    """Return one word for each code. `{code}` in the source is replaced by it."""
+    """Return one `Word` for each code. `{code}` in the source is replaced by the code."""
     return {code: Word(means, source.format(code=code), wait_s) for code in codes}
 
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """A sentence that a provider says where it has no code. It is searched in the answer's text, in any case."""
+    """A sentence that a provider uses instead of a code. The answer's text is searched for it, ignoring case."""
 
     pattern: Pattern[str]
     word: Word
@@ -100,17 +101,17 @@ def phrase(pattern: str, means: Meaning, source: str, wait_s: float | None = Non
 
 
 def find_phrase(text: str, phrases: Iterable[Phrase]) -> Word | None:
-    """Return the word of the first phrase that is found in `text`."""
+    """Return the `Word` of the first phrase that is found in `text`, or None."""
     return next((phrase.word for phrase in phrases if phrase.pattern.search(text)), None)
 
 
 DAILY_S = 900.0
-"""How long a vendor is left alone that names a limit of a day: a probe every quarter of an hour finds the new day."""
+"""The wait after a vendor names a daily limit: a probe every quarter of an hour finds the new day."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """An operator's own reading of a vendor's words: the first rule whose pattern is found wins over our list.
+    """An operator's rule about a vendor's refusals. The first rule whose pattern is found wins over our list.
 
     The pattern is searched in `reason: text`, such as `twilio_30410: Provider timed out`.
     """
@@ -128,10 +129,10 @@ class Outcome:
         kind: what happened.
         reason: a short stable token such as `http_500`, `timeout_read`, `twilio_21211`; never an address or a body.
         vendor_message_id: the vendor's id, set exactly when `kind` is accepted.
-        retry_after_s: the wait that the vendor asked for, seconds >= 0, capped by the adapter; None if it named none.
-        scope: whom a refusal or a failure speaks about.
+        retry_after_s: the wait that the vendor asked for, seconds >= 0, capped by the adapter; None if there is none.
+        scope: what a refusal or a failure is evidence against.
         local_origin: the failure happened before the vendor was reached (DNS, connect, TLS).
-        text: the vendor's own sentence, for operators' rules. It is never stored or logged: it may hold an address.
+        text: the vendor's own sentence, for operators' rules. It is never stored or logged: it may contain an address.
     """
 
     kind: OutcomeKind
@@ -144,12 +145,12 @@ class Outcome:
 
     @property
     def answered(self) -> bool:
-        """Return True if the vendor spoke, so that its words can be read."""
+        """Return True if the vendor answered, so that its code or text can be read."""
         return bool(self.text)
 
     @property
     def refuses_message(self) -> bool:
-        """Return True if the vendor works and will not carry this message, at least for now."""
+        """Return True if the vendor works but refuses this message, at least for now."""
         return self.kind is OutcomeKind.DEFERRED or (
             self.kind is OutcomeKind.FAILED and self.scope in (Scope.ROUTE, Scope.UNLISTED)
         )
@@ -182,7 +183,7 @@ class Outcome:
 
 
 def outcome_of(reason: str, means: Meaning, wait_s: float | None = None) -> Outcome:
-    """Return the outcome of a refusal that means `means`. `wait_s` is the wait that the vendor or the list names."""
+    """Return the outcome of a refusal with the meaning `means`. `wait_s` is the wait of the vendor or of our list."""
     match means:
         case Meaning.FINAL:
             return Outcome.rejected(reason, Scope.RECIPIENT)
@@ -224,7 +225,7 @@ def read_refusal(
 
 
 def apply_rules(outcome: Outcome, rules: Iterable[Rule]) -> Outcome:
-    """Return the outcome as the operator's rules read it. Only an answer of the vendor that is no yes has words."""
+    """Return the outcome by the operator's rules. They apply only to answers of the vendor other than an acceptance."""
     if outcome.kind is OutcomeKind.ACCEPTED or not outcome.answered:
         return outcome
     said = f"{outcome.reason}: {outcome.text}"

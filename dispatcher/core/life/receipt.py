@@ -1,13 +1,14 @@
-"""Receipts: what a vendor tells later about a message that it took, or did not.
+"""Receipts: a vendor's later report about the delivery of a message.
 
 Rules:
 
-1. Who knows the token of a notification may speak about it: it is an HMAC over vendor and notification id, went out
-   with the message, and nobody can make one without the secret. So no provider's own signature scheme is needed, and a
-   receipt that was overheard says nothing about any other notification.
-2. A yes ends the notification wherever it waits: held, queued, or put off after an outcome that proved nothing.
-3. A no ends only what is held: anything else is on its way to another attempt, which this no is not about.
-4. A receipt never touches the breaker: it comes late, and the call it is about was counted.
+1. A receipt is believed if it carries the notification's token. The token is an HMAC over vendor and notification id,
+   and went out with the message. Nobody can make a token without the secret. So no provider's own signature scheme is
+   needed, and a token that leaks is of no use for any other notification.
+2. "Delivered" ends the notification wherever it waits: held, queued, or due after an outcome that proved nothing.
+3. "Not delivered" ends only a held notification. In any other state another attempt follows, which this receipt is not
+   about.
+4. A receipt never changes the breaker: it comes late, and its call was counted already.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from dispatcher.core.life.notification import State
 
 
 class ReceiptLink(NamedTuple):
-    """Where a vendor may tell about one notification, and the proof that it was asked to."""
+    """The link for receipts about one notification, and the token that proves that we gave the link out."""
 
     url: str
     token: str
 
 
 class Told(NamedTuple):
-    """One receipt as read. `taken`: the vendor has delivered or carries it; None: nothing final yet."""
+    """One parsed receipt. `taken` is True if the vendor delivered or carries the message, None if not known yet."""
 
     notification_id: str
     token: str
@@ -36,7 +37,7 @@ class Told(NamedTuple):
 
 
 class ReceiptLinks:
-    """Makes and checks links below `public_url`, which is this service as its vendors reach it."""
+    """Makes and checks links below `public_url`, the address at which vendors reach this service."""
 
     def __init__(self, public_url: str, secret: str) -> None:
         self._base, self._secret = public_url.rstrip("/"), secret.encode()
@@ -58,7 +59,7 @@ class ReceiptLinks:
 
 
 def decide_receipt(taken: bool | None, state: State) -> tuple[str, str] | None:
-    """The end of a notification in `state` and its reason; None: the receipt changes nothing."""
+    """Return the end of a notification in `state` and its reason, or None if the receipt changes nothing."""
     if taken and state in (State.QUEUED, State.STARTED, State.DUE, State.HELD):
         return "settled", "receipt"
     if taken is False and state is State.HELD:

@@ -1,15 +1,16 @@
-"""May a dead letter be tried again now, in which mailbox, and how fast?
+"""The decision whether a dead letter may be tried again now, in which mailbox, and how fast.
 
 Rules:
 
-1. While every known vendor of its chain takes new work: at full pace, into the mailbox that today's plan would choose.
-2. While one of them does not, but another one does or recovers: slowly. What is left carries the whole chain's traffic,
-   or is just being tried with probes; a bulk redrive on top would bring it down again.
-3. While none takes new work or recovers: refused, with the state of each. It would only wait and die again.
-4. The pace is kept per mailbox, over all intake replicas and operators, by a budget in the store.
-5. A dead letter `unknown` was maybe sent, under a policy that forbids a repeat: it is skipped unless it is named, by
-   its id or by that reason.
-6. A sweep ends with what was dead when it began: a letter that dies again meanwhile is not tried a second time by it.
+1. Every known vendor of its chain accepts new work: redrive at full pace, into the mailbox that today's plan chooses.
+2. Some vendor does not, but another accepts new work or recovers: redrive slowly. The remaining vendors carry the whole
+   chain's traffic or are being probed. A bulk redrive on top would bring them down again.
+3. No vendor accepts new work or recovers: refuse, with the state of each. The letter would only wait and die again.
+4. The pace holds per mailbox, over all intake replicas and operators, by a budget in the store.
+5. A dead letter `unknown` was maybe sent, under a policy that forbids a repeat. It is skipped unless the filter names
+   it, by its id or by that reason.
+6. A bulk redrive ends with the letters that were dead when it began. It does not try a letter a second time that died
+   again meanwhile.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _CURSOR = re.compile(r"(\d{1,15})\.(\d{1,15})\.([a-z0-9.-]{0,80})")
 
 @dataclass(frozen=True, slots=True)
 class Go:
-    """Redrive into `mailbox`; `slowly` when a vendor of the chain does not take new work."""
+    """Redrive the letter into `mailbox`. `slowly` is True if a vendor of the chain does not accept new work."""
 
     mailbox: str
     slowly: bool
@@ -35,13 +36,13 @@ class Go:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Leave it dead, and say why."""
+    """Leave the letter dead. `reason` says why."""
 
     reason: str
 
 
 def decide_redrive(chain: tuple[str, ...], plan: Plan, known: Callable[[str], bool]) -> Go | Refused:
-    """Rules 1 to 3. `known`: is this vendor configured?"""
+    """Return the decision of rules 1 to 3. `known` tells whether a vendor is configured."""
     names = [name for name in chain if known(name)]
     if not names:
         return Refused("no vendor of its chain is configured")
@@ -53,13 +54,16 @@ def decide_redrive(chain: tuple[str, ...], plan: Plan, known: Callable[[str], bo
 
 
 def is_named(letter: DeadLetter, wanted: DeadLetterFilter) -> bool:
-    """Rule 5: may this filter redrive this letter?"""
+    """Return True if this filter may redrive this letter (rule 5)."""
     return letter.reason != "unknown" or bool(wanted.ids) or wanted.reason == "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where a sweep goes on: `until_ms`, when it began, bounds it (rule 6); `after` is the last letter done."""
+    """The position at which a bulk redrive continues: behind `after`, the last letter done.
+
+    `until_ms` is the time at which it began, and bounds it (rule 6).
+    """
 
     until_ms: int
     after: DeadPosition
@@ -69,7 +73,7 @@ class Cursor:
 
     @classmethod
     def parse(cls, text: str) -> Cursor | None:
-        """None: this is no cursor of ours."""
+        """Return the cursor in `text`, or None if `text` is no cursor of ours."""
         match = _CURSOR.fullmatch(text)
         return cls(int(match[1]), DeadPosition(int(match[2]), match[3])) if match else None
 

@@ -1,1 +1,1 @@
-"""How many calls may begin: the contract's rate, the concurrency that a vendor carries, and the order of lanes."""
+"""Limits on beginning calls: the contract's rate, the concurrency that a vendor carries, and the order of lanes."""

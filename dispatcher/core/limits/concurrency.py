@@ -1,15 +1,16 @@
-"""How many calls of one actor may be in flight: as many as its vendor carries without becoming slower.
+"""The adaptive limit on calls in flight: as many as the vendor carries without becoming slower.
 
-After Netflix's Gradient2 (concurrency-limits), by windows of at least ten calls and a quarter of a second:
+It follows Netflix's Gradient2 (concurrency-limits), in windows of at least ten calls and a quarter of a second:
 
-1. `short` is the mean latency of the last window; `usual` a slow average of the windows that were not too slow.
-2. While `short` is not above 1.5 × `usual`, the limit grows by a little, provided that half of it was in use.
-3. Above that it shrinks towards its share `1.5 × usual / short`, by at most a tenth in one window.
-4. When it has been halved and the calls are hardly faster, the slowness is not ours: it becomes the usual. (Gradient2
-   has one average for all: it forgets what the vendor carries under a lasting load, and starves one that grew slow.)
-5. A throttled call shrinks it to 0.7, one without an answer in time to 0.9, at once and once in a window.
+1. `short` is the mean latency of the last window. `usual` is a slow average of the windows that were not too slow.
+2. While `short` is at most 1.5 × `usual`, the limit grows a little, provided that half of it was in use.
+3. Above that, the limit shrinks towards its share `1.5 × usual / short`, by at most a tenth in one window.
+4. If the limit was halved and the calls are hardly faster, our concurrency is not the cause: `short` becomes `usual`.
+   (Gradient2 has a single average. It forgets what the vendor carries under a lasting load, and it starves a vendor
+   that has become slow.)
+5. A throttled call shrinks the limit to 0.7, a call without an answer in time to 0.9: at once, and once per window.
 
-A failure that the vendor answered says nothing about its load; what it says about its health is the breaker's matter.
+A failure that the vendor answered says nothing about its load. The breaker decides what it says about its health.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ WINDOW_CALLS = 10
 TOLERANCE = 1.5
 SMOOTHING = 0.2
 QUEUE = 4.0
-"""Calls beyond the limit's share that may wait at the vendor: without them a limit never grows."""
+"""The calls beyond the limit's share that may wait at the vendor. Without them the limit would never grow."""
 
 USUAL_WEIGHT = 1 / 60
 HARDLY_FASTER = 0.75
@@ -28,13 +29,13 @@ UNANSWERED = 0.9
 
 
 class AdaptiveLimit:
-    """Between `floor` and `cap`, beginning at `cap`: a vendor that never slows down is never held back."""
+    """A limit between `floor` and `cap`. It begins at `cap`, so a vendor that never slows down is never limited."""
 
     def __init__(self, floor: int, cap: int, now_s: float) -> None:
         self._floor, self._cap = float(floor), float(cap)
         self._limit = self._cap
         self._usual_s = 0.0
-        self._slow_since: tuple[float, float] | None = None  # limit and latency when it began to shrink
+        self._slow_since: tuple[float, float] | None = None  # limit and latency at the first slow window
         self._sum_s, self._calls, self._most, self._since_s = 0.0, 0, 0, now_s
         self._cut_s = now_s - WINDOW_S
 
@@ -43,7 +44,7 @@ class AdaptiveLimit:
         return int(self._limit)
 
     def answered(self, took_s: float, in_flight: int, now_s: float) -> None:
-        """The vendor answered within `took_s`, with `in_flight` calls under way, this one included."""
+        """Note an answer after `took_s`, while `in_flight` calls, including this call, were in flight."""
         self._sum_s += took_s
         self._calls += 1
         self._most = max(self._most, in_flight)
@@ -57,7 +58,7 @@ class AdaptiveLimit:
         self._cut(UNANSWERED, now_s)
 
     def _cut(self, factor: float, now_s: float) -> None:
-        if now_s - self._cut_s >= WINDOW_S:  # what was in flight together is one event
+        if now_s - self._cut_s >= WINDOW_S:  # calls in flight together are one event
             self._cut_s = now_s
             self._set(self._limit * factor)
 
@@ -77,7 +78,7 @@ class AdaptiveLimit:
             self._set((1 - SMOOTHING) * self._limit + SMOOTHING * wanted)
 
     def _suspect(self, short_s: float) -> None:
-        """Is it our concurrency that makes the vendor slow? Half of it would tell."""
+        """Note a slow window. If half the concurrency does not make the vendor faster, accept this latency as usual."""
         if self._slow_since is None:
             self._slow_since = self._limit, short_s
         limit, slow_s = self._slow_since

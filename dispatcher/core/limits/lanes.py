@@ -1,8 +1,8 @@
-"""Which lanes may claim, and which are full, so that there is always room for what is urgent.
+"""The choice of lanes that may claim, and of lanes that are full, so that urgent messages always have room.
 
-Lanes order what is claimed. Behind a vendor that takes seconds for a call that is not enough: bulk calls in flight
-would hold every permit, and a code would wait for the first of them to end. So bulk leaves a quarter of the permits
-alone, at least one of two; high and normal may have all. A bulk run is slower by that, where permits limit it.
+Lanes order the claims. That is not enough if a vendor needs seconds for a call: bulk calls in flight would use every
+permit, and a login code would wait for the first of them to end. So bulk leaves a quarter of the permits free, and at
+least one of two. High and normal may use all permits. A bulk run is that much slower if permits limit it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ BULK = "bulk"
 
 
 def bulk_calls_max(limit: int) -> int:
-    """How many of `limit` calls in flight may be of bulk lanes. A limit of one is nobody's alone."""
+    """Return how many of `limit` calls in flight may be of bulk lanes. With a limit of one, bulk may use it."""
     return limit - max(1, limit // 4) if limit > 1 else limit
 
 
 def claimable(lanes: Sequence[Lane], free: int, limit: int, bulk_in_flight: int) -> tuple[list[Lane], int]:
-    """The lanes that may claim, and how many entries; `free`: calls that may begin at all.
+    """Return the lanes that may claim, and the number of entries. `free` is the number of calls that may begin at all.
 
-    As long as bulk has room, the lanes are all of them and the number is that room: an order of lanes claims the urgent
-    first, and nothing waits for a second claim. Without it they are the others, and the number is `free`.
+    While bulk has room, all lanes may claim, up to that room: the order of lanes claims the urgent entries first, and
+    nothing waits for a second claim. Without room for bulk, the other lanes may claim up to `free`.
     """
     room = bulk_calls_max(limit) - bulk_in_flight
     if room > 0:
@@ -32,9 +32,9 @@ def claimable(lanes: Sequence[Lane], free: int, limit: int, bulk_in_flight: int)
 
 
 def full_lanes(mailbox: str, queued: Mapping[str, int], most: int) -> set[Lane]:
-    """The lanes of a mailbox that take nothing more: `most` wait there that are as urgent or more so.
+    """Return the full lanes of a mailbox: at least `most` entries of the same or a more urgent priority wait there.
 
-    A bulk run fills its own lane only: codes behind it are still accepted, for they pass it.
+    A bulk run fills only its own lane. Login codes are still accepted, because they go first.
     """
     found, waiting = set(), 0
     for priority in PRIORITIES:  # the most urgent first

@@ -1,4 +1,4 @@
-"""How many calls may start: the vendor's contract rate, shared out by the plan, and a bulkhead."""
+"""Limits on the start of calls: the vendor's contract rate, of which the plan gives each actor a share."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import math
 
 
 class TokenBucket:
-    """Permits at `rate_per_s`, with a burst of a tenth of a second's worth, at least one. None: no limit; 0: none ever.
+    """Grants permits at `rate_per_s`, with a burst of a tenth of a second's permits, but at least one.
 
-    The burst is small on purpose: a contract rate is judged by the vendor over a second or less.
+    A rate of None means no limit; 0 means no permits at all.
+
+    The burst is small on purpose: vendors measure a contract rate over a second or less.
     """
 
     def __init__(self, rate_per_s: float | None, now_s: float) -> None:
@@ -22,17 +24,17 @@ class TokenBucket:
 
     @property
     def burst(self) -> int | None:
-        """The most permits that are ever there at once; None without a limit."""
+        """Return the largest number of permits that can exist at once, or None without a limit."""
         return None if self._rate is None else int(_burst(self._rate))
 
     def set_rate(self, rate_per_s: float | None, now_s: float) -> None:
         self._refill(now_s)
         self._rate = rate_per_s
-        if rate_per_s is not None:  # what was saved up under a larger share is not this one's
+        if rate_per_s is not None:  # permits saved under a larger share do not count
             self._tokens = min(self._tokens, _burst(rate_per_s))
 
     def available(self, now_s: float) -> int | None:
-        """Whole permits now; None without a limit."""
+        """Return the number of whole permits now, or None without a limit."""
         if self._rate is None:
             return None
         self._refill(now_s)
@@ -43,12 +45,12 @@ class TokenBucket:
             self._tokens -= count
 
     def give_back(self) -> None:
-        """A permit was spent, and nothing was sent for it. No more than a burst is ever there."""
+        """Give back a spent permit for which nothing was sent. The bucket has at most a burst of permits."""
         if self._rate is not None:
             self._tokens = min(_burst(self._rate), self._tokens + 1)
 
     def wait_s(self) -> float:
-        """Seconds until the next whole permit."""
+        """Return the seconds until the next whole permit."""
         if self._rate is None or self._tokens >= 1:
             return 0.0
         if self._rate == 0:
@@ -66,7 +68,7 @@ def _burst(rate_per_s: float) -> float:
 
 
 class Throughput:
-    """Calls per second and their mean duration over the last seconds, read by who reports them."""
+    """Calls per second and their mean duration over the last seconds, for the actor's report."""
 
     def __init__(self, now_s: float) -> None:
         self.per_s = self.latency_s = 0.0
@@ -77,7 +79,7 @@ class Throughput:
         self._took_s += took_s
 
     def read(self, now_s: float) -> tuple[float, float]:
-        """Calls per second, seconds a call; 0 s as long as there was none. A second's weight halves in the next."""
+        """Return calls per second and seconds per call (0 before the first). A value's weight halves each second."""
         passed_s = now_s - self._since_s
         if passed_s > 0:
             weight = 0.5 ** min(passed_s, 30.0)
@@ -89,7 +91,7 @@ class Throughput:
 
 
 class RecentRate:
-    """Calls per second of late, smoothed over a few seconds; reading costs nothing while nobody notes."""
+    """The recent calls per second, smoothed over a few seconds. Reading does not change it."""
 
     def __init__(self, now_s: float) -> None:
         self._per_s = 0.0

@@ -1,1 +1,1 @@
-"""What can be told of the store from its answers: whether it lost something, and how time passed there."""
+"""Conclusions from the store's answers: whether it lost something, and how time passed there."""

@@ -1,23 +1,23 @@
-"""Is the store still the one that took what we acknowledged?
+"""Continuity: the store must still have what we acknowledged.
 
-A replica that was promoted, a backup that was restored, a Redis that was emptied: each answers as if nothing had
-happened, and triggers that were acknowledged are gone. The store therefore counts what it accepts, under a random name
-(its life) given with the first. Whoever accepts remembers the highest count it was told.
+A promoted replica, a restored backup and an emptied Redis answer as if nothing had happened, though acknowledged
+triggers are gone. Therefore the store counts the triggers that it accepts, under a random name (its life) that it gets
+with the first trigger. A process that accepts triggers remembers the highest count that it was told.
 
-A promoted replica may have every accept and lack what came after: settles, moves, the marks of `hold`. Of that Redis
-itself keeps account: it names a primary's stream of writes at random and counts its bytes, and a replica that is
-promoted tells which stream it followed, and how far it had come.
+A promoted replica may have every accept and lack what came after: outcomes, moves, the start marks of `hold`. Redis
+itself keeps account of these. It gives the stream of writes of a primary a random name and counts its bytes. A promoted
+replica tells which stream it followed, and how many bytes of it it had.
 
 Rules:
 
-1. Within one life the count never falls. Of an answer only what was known *before it was asked for* may be expected:
+1. Within one life the count never falls. An answer is compared with what was known *before the question*, because
    answers overtake each other.
-2. Another life, a lower count, or none at all is a break. It is told once; what was found is the new expectation.
-3. A stream that was followed not as far as it is known to have come is a break: writes are lost. A stream that followed
-   none is no word either way, for a Redis that read its file again begins with a new one as well.
-4. Who has known nothing yet, believes. So a break is seen only by a process that outlives it: intake has two or more,
-   which tell each other of accepts; of the stream each asks for itself.
-5. What was written since a process last asked it cannot miss.
+2. Another life, a lower count, or no count at all is a break. It is reported once; the found state is expected next.
+3. It is a break, with lost writes, if the replica followed a stream less far than the stream is known to have come. A
+   stream that followed no other proves nothing: a Redis that loads its file again also begins a new stream.
+4. Before the first reading, accept any value. So only a process that outlives a break notices it. Intake has two or
+   more replicas, which tell each other of accepts. Each asks for the stream itself.
+5. Writes made after a process last asked cannot be missed by that process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """`accepted`: triggers that the store has taken in this `life`."""
+    """The number of triggers that the store has `accepted` in this `life`."""
 
     life: str
     accepted: int
@@ -35,7 +35,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """The store is not what it was. `kind`: emptied, replaced (another life) or went_back (a lower count)."""
+    """The store lost data. `kind` is emptied, replaced (another life) or went_back (a lower count)."""
 
     kind: str
     known: Mark
@@ -49,9 +49,10 @@ class Break:
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """The stream of writes of a primary, and how far it has come (bytes).
+    """The stream of writes of a primary, and its length in bytes.
 
-    `followed`: another's, which it had up to `followed_to` when it was promoted; None: no replica, or none any more.
+    `followed` is the stream that this Redis followed as a replica, up to `followed_to`, before it was promoted. None
+    means that it was no replica, or that the information is gone.
     """
 
     stream: str
@@ -63,7 +64,7 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True)
 class Undone:
-    """A replica was promoted that had less of its primary's `stream` than is known to have been written."""
+    """A promoted replica had less of its primary's `stream` than is known to have been written."""
 
     stream: str
     known_to: int
@@ -75,21 +76,21 @@ class Undone:
 
 
 class Continuity:
-    """What one process knows of the store's life."""
+    """One process's knowledge of the store's life."""
 
     def __init__(self) -> None:
         self.mark: Mark | None = None
         self.lineage: Lineage | None = None
 
     def hear(self, mark: Mark) -> None:
-        """Another process was told so; of another life it is no news, for one of the two is about to notice."""
+        """Note a mark that another process was told. A mark of another life changes nothing: an answer will show it."""
         if self.mark is None or (self.mark.life == mark.life and self.mark.accepted < mark.accepted):
             self.mark = mark
 
     def judge(self, before: Mark | None, found: Mark | None) -> Break | None:
-        """Compare an answer with `before`, the mark when it was asked for."""
+        """Return the break that an answer shows against `before`, the mark at the time of the question, or None."""
         if before is None or _follows(before, found) or self.mark is None or _follows(self.mark, found):
-            # The last two: another answer has told the break already, and what it found is the new expectation.
+            # The last two cases: another answer has reported the break already, and its mark is expected now.
             if found is not None:
                 self.hear(found)
             return None
@@ -97,9 +98,9 @@ class Continuity:
         return Break(_kind(before, found), before, found)
 
     def follow(self, found: Lineage) -> Undone | None:
-        """Compare what the primary says with what was known when it was asked: by one who asks one time after another.
+        """Return the lost writes that the primary's answer shows against the previous answer, or None.
 
-        Told once, for what was found is known then.
+        The caller asks one question at a time. A loss is reported once, as the answer is known from then on.
         """
         known, self.lineage = self.lineage, found
         if known is None or found.followed != known.stream or found.followed_to >= known.come_to:

@@ -1,20 +1,21 @@
-"""By what waits are dated: the store's clock, but never set back.
+"""Delay time, by which waits are dated: the store's clock, except that it is never set back.
 
-A store's wall clock may jump: an operator, NTP that steps, a fail-over to a machine with another time. What was to wait
-for a second would then wait for as long as the clock went back. So waits (retries, held) are dated by *delay time*: the
-store's wall clock plus what it was ever set back by, a number that the store keeps (scripts/_delay.lua).
+A store's wall clock may jump: an operator sets it, NTP steps, a fail-over leads to a machine with another time. A wait
+of a second would then last for as long as the clock went back. So waits (retries, held) are dated by *delay time*: the
+store's wall clock plus the sum of all steps back. The store keeps this sum (scripts/_delay.lua).
 
 Rules:
 
-1. Delay time goes on at least as fast as the monotonic clock of anyone who knows it. Whoever reads less has found a
-   step, and has delay time set forward to what it must be. All may say so: "at least" only ever raises it.
-2. What was read is counted from the moment the answer came, what is read next until the moment it was asked for: so
-   slowness, of the way or of the reader, can only hide a step, never invent one.
-3. `SLACK_MS` is no step: clocks that are slewed drift, and each reading is the new expectation.
-4. Who has known nothing yet (everybody, after a restart of everything) has the last moment at which a wait was dated.
-   Delay time then stands at it or later: no wait begins anew, none is longer than it was by more than the standstill.
-5. Forward steps are not undone: waits then end early. Nobody can tell a clock that was put right from a wrong one, and
-   a process that slept would hold everybody up.
+1. Delay time advances at least as fast as the monotonic clock of each reader. A reader that sees less has found a step,
+   and sets delay time forward to the least that it must be. Every reader may do so: delay time only rises by it.
+2. The expected advance is counted from the arrival of one answer to the sending of the next question. So a slow network
+   or reader can only hide a step, never invent one.
+3. A difference of up to `SLACK_MS` is no step, because slewed clocks drift. Each reading is the next expectation.
+4. A process without a reading knows the last time at which a wait was dated. After a restart of everything, no process
+   has a reading. Delay time is then that time or later: no wait begins again, and a wait gets longer by no more than
+   the standstill.
+5. Forward steps are not undone, so waits may end early. A corrected clock looks like a wrong one, and a process that
+   slept would delay every other process.
 
 Absolute times (`send_at`, expiry) follow the wall clock, whatever it says.
 """
@@ -25,18 +26,21 @@ SLACK_MS = 250
 
 
 class DelayTime:
-    """What one process knows of the store's delay time."""
+    """One process's knowledge of the store's delay time."""
 
     def __init__(self) -> None:
         self._known: tuple[int, float] | None = None
 
     def judge(self, at_ms: int, dated_ms: int, asked_s: float, answered_s: float) -> int | None:
-        """The least that delay time must be, when the store's is below it; None: it holds, and is the new expectation.
+        """Return the least value that delay time must have, if the store's is lower.
+
+        None means that the store's value is right. It is then the next expectation.
 
         Args:
             at_ms: delay time as the store has it.
-            dated_ms: when the last wait was dated, by delay time; 0: none ever.
-            asked_s: monotonic, before the store was asked. `answered_s`: after it.
+            dated_ms: the time at which the last wait was dated, by delay time; 0 if there never was a wait.
+            asked_s: monotonic time before the question.
+            answered_s: monotonic time after the answer.
         """
         least_ms = dated_ms
         if self._known is not None:
