@@ -97,7 +97,7 @@ class RedisViews:
         return DeadPage(await self._named_by([le for le in await self._load(page) if _matches(le, wanted)]), last)
 
     async def _named_by(self, letters: list[DeadLetter]) -> list[DeadLetter]:
-        """With the recipient's name of each, which lies with the trigger's data: only of those that match it is read."""
+        """Return them with their recipients' names. These lie with the data, which is read only of those that match."""
         found = []
         for start in range(0, len(letters), 100):
             some = letters[start : start + 100]
