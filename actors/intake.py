@@ -173,7 +173,7 @@ class IntakeActor:
         elif heard.kind == "totals":
             self._totals = heard.body["totals"]
         elif "ledger" in heard.body:
-            self.continuity.hear(Mark(*heard.body["ledger"]))
+            self.continuity.told(Mark(*heard.body["ledger"]))
         elif "incarnation" in heard.body:
             self.reports[heard.body["incarnation"]] = {**heard.body, "heard_s": time.monotonic()}
 
@@ -283,7 +283,9 @@ class IntakeActor:
         if self.identity.get("niceness", 0) > 0:
             warnings.append(f"replicas run at nice {self.identity['niceness']}")
         warnings += map(str, self.stalled)
-        idle = sorted(name for name, count in working_vendors(self.intake.plan, self._channels).items() if not count)
+        intake: Intake | None = getattr(self, "intake", None)  # asked before the start is over
+        plan = Plan() if intake is None else intake.plan
+        idle = sorted(name for name, count in working_vendors(plan, self._channels).items() if not count)
         warnings += [f"no vendor is left for {channel}: what is accepted for it waits" for channel in idle]
         return {
             "status": "alive",

@@ -18,12 +18,13 @@ from actors.intake import IntakeActor
 from actors.runtime import VERSION
 from dispatcher.accept.intake import trigger_id
 from dispatcher.adapters.vendors.receipts import read_receipts
-from dispatcher.core.life.notification import DeadLetter, DeadLetterFilter, NotificationView, TriggerView
+from dispatcher.core.life.notification import Attempt, DeadLetter, DeadLetterFilter, NotificationView, TriggerView
 from dispatcher.core.life.sms_text import measure
 from dispatcher.core.plan.values import Override
 from dispatcher.errors import CallerError, TemplateError, UnavailableError
 from dispatcher.templates.compile import compile_gently
 from dispatcher.templates.source import TemplateSource
+from dispatcher.wire.moments import moment
 from dispatcher.wire.responses import TITLES, AcceptedResponse, Problem
 from dispatcher.wire.trigger import TriggerRequest
 
@@ -341,15 +342,22 @@ def _shown_trigger(view: TriggerView) -> dict[str, Any]:
     return {
         "id": view.id,
         "event": view.event,
-        "accepted_ms": view.accepted_ms,
-        "expires_ms": view.expires_ms,
+        "idempotency_key": view.idempotency_key,
+        "recipient_id": view.recipient_id,
+        **moment("accepted", view.accepted_ms),
+        **moment("expires", view.expires_ms),
         "notifications": [_shown_notification(n) for n in view.notifications],
     }
 
 
 def _shown_notification(n: NotificationView) -> dict[str, Any]:
-    return {**asdict(n), "attempts": [asdict(attempt) for attempt in n.attempts]}
+    return {**asdict(n), **moment("until", n.until_ms), "attempts": [_shown_attempt(attempt) for attempt in n.attempts]}
+
+
+def _shown_attempt(attempt: Attempt) -> dict[str, Any]:
+    return {**asdict(attempt), **moment("at", attempt.at_ms)}
 
 
 def _shown_letter(letter: DeadLetter) -> dict[str, Any]:
-    return {**asdict(letter), "attempts": [asdict(attempt) for attempt in letter.attempts]}
+    attempts = [_shown_attempt(attempt) for attempt in letter.attempts]
+    return {**asdict(letter), **moment("dead", letter.dead_ms), "attempts": attempts}

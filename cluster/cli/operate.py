@@ -21,6 +21,7 @@ from cluster.cli.keys import key
 from dispatcher.config.schema import settings_schema
 from dispatcher.config.yaml_file import load_settings
 from dispatcher.errors import DispatcherError
+from dispatcher.wire.moments import local
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -103,13 +104,27 @@ def vendors(api: Api) -> None:
 
 def _vendor_table(rows: list[dict[str, Any]]) -> None:
     table = Table()
-    for name in ("vendor", "channel", "state", "drains", "queued", "oldest", "actors", "outcomes", "why"):
+    for name in (
+        "vendor",
+        "channel",
+        "state",
+        "drains",
+        "queued",
+        "waits",
+        "oldest",
+        "next try",
+        "actors",
+        "outcomes",
+        "why",
+    ):
         table.add_column(name)
     for v in rows:
         outcomes = ", ".join(f"{n:.0f} {word}" for word, n in sorted(v["attempts"].items()))
         why = v["held"] or v["reason"] or ""
         cells = (v["name"], v["channel"], _state_of(v), ", ".join(v["drains"]) or "–", str(v["queued"]))
-        table.add_row(*cells, f"{v['oldest_age_ms'] / 1000:.1f} s", str(v["replicas"]), outcomes, why)
+        waits = ", ".join(f"{n} {place}" for place, n in v.get("places", {}).items() if n and place != "queued")
+        times = (f"{v['oldest_age_ms'] / 1000:.1f} s", v.get("next_try") or "–")
+        table.add_row(*cells, waits or "–", *times, str(v["replicas"]), outcomes, why)
     Console().print(table)
 
 
@@ -129,8 +144,7 @@ def _state_of(vendor: dict[str, Any]) -> str:
 def show(api: Api, trigger_id: str) -> None:
     """A trigger with every attempt of its notifications; also by idempotency key, as `key:ORDER-1234`."""
     if trigger_id.startswith("key:"):
-        quoted = urllib.parse.quote(trigger_id.removeprefix("key:"), safe="")
-        _show(api.call("GET", f"/v1/triggers?idempotency_key={quoted}"))
+        _show(_by_key(api, trigger_id))
     else:
         _show(api.call("GET", f"/v1/triggers/{urllib.parse.quote(trigger_id)}"))
 
@@ -142,19 +156,31 @@ def show(api: Api, trigger_id: str) -> None:
 def send(api: Api, file: Any, idempotency_key: str | None) -> None:
     """Post the trigger in FILE (`-`: standard input)."""
     headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+    _show(api.call("POST", "/v1/triggers", _json(file.read(), file.name), headers))
+
+
+def _json(text: str, name: str) -> Any:
+    """Read JSON. Raises ApiError naming where it came from."""
     try:
-        body = json.load(file)
+        return json.loads(text)
     except ValueError as error:
-        raise ApiError(f"{file.name}: is not JSON: {error}") from None
-    _show(api.call("POST", "/v1/triggers", body, headers))
+        raise ApiError(f"{name}: is not JSON: {error}") from None
 
 
 @click.command()
 @click.argument("trigger_id")
 @remote
 def cancel(api: Api, trigger_id: str) -> None:
-    """Withdraw what nobody has claimed yet."""
+    """Withdraw what nobody has claimed yet; also by idempotency key, as `key:ORDER-1234`."""
+    if trigger_id.startswith("key:"):
+        trigger_id = str(_by_key(api, trigger_id)["id"])
     _show(api.call("POST", f"/v1/triggers/{urllib.parse.quote(trigger_id)}/cancel", {}))
+
+
+def _by_key(api: Api, word: str) -> Any:
+    """The trigger that was posted with the key behind `key:`."""
+    quoted = urllib.parse.quote(word.removeprefix("key:"), safe="")
+    return api.call("GET", f"/v1/triggers?idempotency_key={quoted}")
 
 
 @click.command()
@@ -175,7 +201,7 @@ def vendor(api: Api, name: str, state: str, why: str, for_s: int | None) -> None
 def plan(api: Api, limit: int) -> None:
     """The last plans, newest first, each with its reason."""
     for entry in api.call("GET", f"/v1/plan?limit={limit}")["history"]:
-        click.echo(f"{entry['epoch']:6} {entry['at_ms']} {entry['reason']}")
+        click.echo(f"{entry['epoch']:6} {local(entry['at_ms'])} {entry['reason']}")
 
 
 @click.group()
@@ -217,7 +243,8 @@ def dead_list(api: Api, **arguments: Any) -> None:
         for letter in answer["dead_letters"]:
             lines = (int(a["reason"]) if a["outcome"] == "left_out" else 1 for a in letter["attempts"])
             tried = f"{sum(lines)} attempts"
-            click.echo(f"{letter['id']}  {letter['vendor']:12} {letter['reason']:24} {tried}")
+            known = letter.get("idempotency_key") or "–"
+            click.echo(f"{letter['id']}  {known:16} {letter['vendor']:12} {letter['reason']:24} {tried}")
         left -= len(answer["dead_letters"])
         chosen["cursor"] = answer["cursor"]
         if chosen["cursor"] is None:
@@ -306,7 +333,7 @@ def templates_get(api: Api, name: str, version: int | None) -> None:
 @remote
 def templates_put(api: Api, name: str, file: Any) -> None:
     """Store FILE (JSON: subject, text, html) as the next version."""
-    _show(api.call("PUT", f"/v1/templates/{urllib.parse.quote(name)}", json.load(file)))
+    _show(api.call("PUT", f"/v1/templates/{urllib.parse.quote(name)}", _json(file.read(), file.name)))
 
 
 @templates.command("preview")
@@ -315,7 +342,7 @@ def templates_put(api: Api, name: str, file: Any) -> None:
 @remote
 def templates_preview(api: Api, name: str, data: str) -> None:
     """What a message would look like."""
-    _show(api.call("POST", f"/v1/templates/{urllib.parse.quote(name)}/preview", {"data": json.loads(data)}))
+    _show(api.call("POST", f"/v1/templates/{urllib.parse.quote(name)}/preview", {"data": _json(data, "--data")}))
 
 
 @click.group()

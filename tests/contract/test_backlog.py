@@ -100,3 +100,33 @@ async def test_a_damaged_record_stops_no_count(redis_world: World, redis_client:
     await redis_client.zadd("{nd:0}:due", {"0-broken.0": 1, "0-nobody.0": 1, "nonsense": 1})
     found = await redis_world.control.backlog()
     assert (found["a"].counts["queued"], found[""].counts["due"]) == (1, 3)
+
+
+async def test_a_view_says_by_which_names_its_caller_knows_it(world: World) -> None:
+    """An order's dead letter is found by the order's number, and by the recipient while the data is kept."""
+    me = await world.actor()
+    (claim,) = await world.claimed(me, idempotency_key="ORDER-1", recipient_id="cust-7")
+    trigger_id = claim.notification.id[:-2]
+    view = await world.views.trigger(trigger_id)
+    assert (view.idempotency_key, view.recipient_id) == ("ORDER-1", "cust-7")
+    await world.store.apply(me, [(claim, dead())], world.now_ms())
+    (letter,) = await world.letters()
+    assert (letter.idempotency_key, letter.recipient_id) == ("ORDER-1", "cust-7")
+    await world.views.discard([letter])
+    view = await world.views.trigger(trigger_id)
+    assert (view.idempotency_key, view.recipient_id) == ("ORDER-1", None)
+
+
+async def test_a_view_says_until_when_it_waits(world: World) -> None:
+    """Due, held and delayed wait for a time; what is queued is sent as soon as possible."""
+    me = await world.actor()
+    due, held = await world.claimed(me, 2)
+    await world.store.apply(me, [(due, retry(MINUTE_MS)), (held, hold(5 * MINUTE_MS))], world.now_ms())
+    later = trigger(send_at_ms=world.now_ms() + 9 * MINUTE_MS)
+    assert await world.store.accept([later]) == ["OK"]
+    (queued,) = await world.queued()
+    ids = (due.notification.id, held.notification.id, f"{later.id}.0")
+    for nid, minutes in zip(ids, (1, 5, 9), strict=True):
+        until_ms = (await world.views.trigger(nid[:-2])).notifications[0].until_ms
+        assert minutes * MINUTE_MS - 5000 < until_ms - world.now_ms() <= minutes * MINUTE_MS
+    assert (await world.views.trigger(queued[:-2])).notifications[0].until_ms is None

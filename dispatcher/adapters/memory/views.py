@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from dispatcher.adapters.memory.cell import Cell
+from dispatcher.adapters.memory.cell import Cell, Record
 from dispatcher.core.life.decide import waiting_reason
 from dispatcher.core.life.notification import (
     DeadLetter,
@@ -41,10 +41,20 @@ class MemoryViews:
                 generation=note.generation,
                 template=new.template,
                 template_version=new.template_version,
+                until_ms=self._until_ms(notification_id(trigger_id, i)),
             )
             for i, (new, note) in enumerate(zip(t.notifications, record.notes, strict=True))
         )
-        return TriggerView(t.id, t.tenant, t.event, t.accepted_ms, record.expires_ms, t.body_hash, notifications)
+        return TriggerView(
+            t.id, t.tenant, t.event, t.accepted_ms, record.expires_ms, t.body_hash, notifications, *_named(record)
+        )
+
+    def _until_ms(self, nid: str) -> int | None:
+        cell, ahead_ms = self._cell, self._cell.delay_ms() - self._cell.clock.wall_ms()
+        if nid in cell.delayed:
+            return cell.delayed[nid]
+        found = cell.due.get(nid, cell.held.get(nid))
+        return None if found is None else found - ahead_ms
 
     async def dead_page(self, wanted: DeadLetterFilter, after: DeadPosition | None, examine: int) -> DeadPage:
         rows = sorted(DeadPosition(at_ms, nid) for nid, at_ms in self._cell.dead.items())
@@ -61,7 +71,9 @@ class MemoryViews:
         new = record.trigger.notifications[int(at.id.rpartition(".")[2])]
         reason, history = note.reason or "", tuple(note.history)
         t = record.trigger
-        return DeadLetter(at.id, t.tenant, t.event, new.channel, note.vendor, reason, at.dead_ms, history)
+        return DeadLetter(
+            at.id, t.tenant, t.event, new.channel, note.vendor, reason, at.dead_ms, history, *_named(record)
+        )
 
     async def last_death(self) -> int:
         return max(self._cell.dead.values(), default=0)
@@ -109,6 +121,11 @@ class MemoryViews:
             chain = t.notifications[int(nid.rpartition(".")[2])].chain
             result.append((chain, t.priority, max(60_000, record.expires_ms - t.accepted_ms)))
         return result
+
+
+def _named(record: Record) -> tuple[str | None, str | None]:
+    """By which names a caller knows a trigger: its key, and the recipient's while the data is kept."""
+    return record.trigger.idempotency_key, record.trigger.recipient_id if record.has_data else None
 
 
 def _matches(letter: DeadLetter, wanted: DeadLetterFilter) -> bool:

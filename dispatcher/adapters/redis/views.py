@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from dispatcher.adapters.redis.keys import Keys
@@ -37,6 +38,7 @@ class RedisViews:
         if not record or "m" not in record:
             return None
         meta = json.loads(record["m"])
+        until_ms = await self._until(trigger_id, [record.get(f"{i}.st", "") for i in range(len(meta["n"]))])
         return TriggerView(
             id=trigger_id,
             tenant=meta["t"],
@@ -55,10 +57,31 @@ class RedisViews:
                     generation=int(record.get(f"{i}.gen", 0)),
                     template=part["t"],
                     template_version=part["v"],
+                    until_ms=until_ms.get(i),
                 )
                 for i, part in enumerate(meta["n"])
             ),
+            idempotency_key=meta.get("k"),
+            recipient_id=_recipient(record.get("d")),
         )
+
+    async def _until(self, trigger_id: str, states: Sequence[str]) -> dict[int, int]:
+        """Return until when each notification of a trigger waits that waits for a time, wall milliseconds."""
+        k = self._keys
+        sets = {"due": k.due, "held": k.held, "delayed": k.delayed}
+        waiting = [i for i, state in enumerate(states) if state in sets]
+        if not waiting:
+            return {}
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.hget(k.clock, "ahead")
+        for i in waiting:
+            pipeline.zscore(sets[states[i]], notification_id(trigger_id, i))
+        ahead, *scores = await self._read(pipeline.execute())
+        return {
+            i: int(score) - (0 if states[i] == "delayed" else int(float(ahead or 0)))
+            for i, score in zip(waiting, scores, strict=True)
+            if score is not None
+        }
 
     async def dead_page(self, wanted: DeadLetterFilter, after: DeadPosition | None, examine: int) -> DeadPage:
         """The dead letters that match among the next `examine` after a position, oldest first, whatever its `limit`.
@@ -71,7 +94,21 @@ class RedisViews:
             page = await self._page(wanted, after, examine)
             nid, dead_ms = page[-1] if len(page) == examine else ("", 0)
             last = DeadPosition(dead_ms, nid) if nid else None
-        return DeadPage([letter for letter in await self._load(page) if _matches(letter, wanted)], last)
+        return DeadPage(await self._named_by([le for le in await self._load(page) if _matches(le, wanted)]), last)
+
+    async def _named_by(self, letters: list[DeadLetter]) -> list[DeadLetter]:
+        """Return them with their recipients' names. These lie with the data, which is read only of those that match."""
+        found = []
+        for start in range(0, len(letters), 100):
+            some = letters[start : start + 100]
+            pipeline = self._redis.pipeline(transaction=False)
+            for letter in some:
+                pipeline.hget(self._keys.record(trigger_of(letter.id)), "d")
+            rows = await self._read(pipeline.execute(raise_on_error=False))
+            for letter, row in zip(some, rows, strict=True):
+                text = None if of_a_key(row) else answered(row, "dead")
+                found.append(replace(letter, recipient_id=_recipient(text)))
+        return found
 
     async def last_death(self) -> int:
         """The time of the latest death, ms; 0: nothing is dead."""
@@ -158,9 +195,10 @@ class RedisViews:
                 index = int(nid.rpartition(".")[2])
                 channel = meta["n"][index]["c"] if index < len(meta["n"]) else ""
                 named, attempts = (meta["t"], meta["e"], channel), records.decode_history(history)
+                key = meta.get("k")
             except (LookupError, TypeError, ValueError):  # of a later version, or damaged: its neighbours are shown
-                named, attempts = ("", "", ""), ()
-            letters.append(DeadLetter(nid, *named, vendor or "", reason or "", score, attempts))
+                named, attempts, key = ("", "", ""), (), None
+            letters.append(DeadLetter(nid, *named, vendor or "", reason or "", score, attempts, key))
         return letters
 
     async def _count(self, calls: Sequence[Call]) -> int:
@@ -192,6 +230,16 @@ def _matches(letter: DeadLetter, wanted: DeadLetterFilter) -> bool:
             )
         )
     )
+
+
+def _recipient(data: str | None) -> str | None:
+    """Return the caller's name for the recipient, from a trigger's data; None where that is gone or damaged."""
+    try:
+        found = json.loads(data or "null")
+    except ValueError:
+        return None
+    name = found.get("r") if isinstance(found, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def _reason(record: dict[str, str], i: int) -> str | None:

@@ -206,6 +206,8 @@ class NotificationView:
     generation: int = 0
     template: str | None = None
     template_version: int | None = None
+    until_ms: int | None = None
+    """When it is tried again, sent for the first time (`delayed`), or given up (`held`); None: as soon as possible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +219,9 @@ class TriggerView:
     expires_ms: int
     body_hash: str
     notifications: tuple[NotificationView, ...]
+    idempotency_key: str | None = None
+    recipient_id: str | None = None
+    """The caller's name for the recipient, as long as the trigger's data is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +236,8 @@ class DeadLetter:
     reason: str
     dead_ms: int
     attempts: tuple[Attempt, ...]
+    idempotency_key: str | None = None
+    recipient_id: str | None = None
 
 
 class DeadPosition(NamedTuple):

@@ -81,6 +81,19 @@ class Continuity:
     def __init__(self) -> None:
         self.mark: Mark | None = None
         self.lineage: Lineage | None = None
+        self._lost_to = 0  # what the store had accepted in this life before it went back
+
+    def told(self, mark: Mark) -> None:
+        """Another process says what it knows. It may not have noticed yet that the store went back.
+
+        So after a break nothing counts from others that the store had before it: it would be the same break again. What
+        they know beyond is their own old mark as well, if they had accepted more; then all of it is doubtful.
+        """
+        same_life = self.mark is not None and self.mark.life == mark.life
+        if same_life and self._lost_to and mark.accepted >= self._lost_to:
+            self._lost_to = max(self._lost_to, mark.accepted)
+        if not same_life or mark.accepted > self._lost_to:
+            self.hear(mark)
 
     def hear(self, mark: Mark) -> None:
         """Note a mark that another process was told. A mark of another life changes nothing: an answer will show it."""
@@ -95,6 +108,7 @@ class Continuity:
                 self.hear(found)
             return None
         self.mark = found
+        self._lost_to = max(self._lost_to, before.accepted) if found is not None and found.life == before.life else 0
         return Break(_kind(before, found), before, found)
 
     def follow(self, found: Lineage) -> Undone | None:

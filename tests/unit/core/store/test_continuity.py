@@ -111,3 +111,25 @@ def test_who_knew_no_stream_believes() -> None:
 
 def test_what_is_undone_is_told_in_bytes() -> None:
     assert str(Undone("a", 1000, 400)) == "the store lost the last 600 bytes that it wrote"
+
+
+@pytest.mark.parametrize("other", [990, 1000, 1007])
+def test_one_restore_is_counted_once(other: int) -> None:
+    """Another intake that has not noticed yet says its old mark again and again: 32 breaks in 16 s were counted."""
+    mine = Continuity()
+    mine.hear(Mark("life", 1000))
+    breaks = 0
+    for n in range(100):
+        asked_with = mine.mark
+        breaks += mine.judge(asked_with, Mark("life", 400 + n)) is not None
+        mine.told(Mark("life", other))
+    assert breaks == 1
+
+
+def test_what_others_know_counts_before_a_break_and_long_after_it() -> None:
+    """A process that accepts nothing itself notices what was lost of another's."""
+    mine = Continuity()
+    mine.told(Mark("life", 1000))
+    assert mine.judge(mine.mark, Mark("life", 400)) is not None
+    mine.hear(Mark("life", 1200))
+    assert mine.judge(mine.mark, Mark("life", 1100)) is not None
