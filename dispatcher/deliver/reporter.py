@@ -1,4 +1,4 @@
-"""What a vendor actor says of itself to the supervisor, to intake and to its metrics."""
+"""A vendor actor's reports about itself to the supervisor, to intake and to its metrics."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class Reporter:
         self._courier, self._control, self._clock, self._metrics = courier, control, clock, metrics
         self._memory, self._identity, self._version = memory, identity, version
         self._changed, self._period_s, self._before = changed, period_s, before
-        self._reason = ""  # of the breaker's last change
+        self._reason = ""  # the reason of the breaker's last change
 
     async def run(self) -> None:
-        """Report until cancelled. A report that the store does not take is made good by the next."""
+        """Report until cancelled. If the store is away, the next report replaces the lost one."""
         while True:
             await rung(self._changed, self._period_s)
             self._changed.clear()
