@@ -116,7 +116,7 @@ class Delivery:
         return await self._attempt(n, ready) if isinstance(ready, Ready) else ready
 
     async def _prepare(self, me: str, claim: Claim) -> Ready | Decision | None:
-        """Do everything before the call. The call must follow right after a `Ready`."""
+        """Check the claim, render the message and get the permits. The call must follow right after a `Ready`."""
         n = claim.notification
         now_ms = self._time.now_ms()
         decision = decide_before(n, now_ms, self._retry)
