@@ -1,14 +1,17 @@
-"""Errors, split by who can act. Each takes exactly what it passes up, so that it survives pickling across Ray."""
+"""The errors, divided by who can act on them.
+
+Each initialiser has exactly the parameters that it passes up, so that the error survives pickling across Ray.
+"""
 
 from __future__ import annotations
 
 
 class DispatcherError(Exception):
-    """Base of everything this package raises on purpose."""
+    """The base of all errors that this package raises on purpose."""
 
 
 class CallerError(DispatcherError):
-    """The request is wrong; nothing was stored. Fix `field` by `rule` and send again."""
+    """The request is wrong, and nothing was stored. The caller fixes `field` by `rule` and sends it again."""
 
     def __init__(self, field: str, rule: str, status: int = 422) -> None:
         super().__init__(field, rule, status)
@@ -21,11 +24,11 @@ class CallerError(DispatcherError):
 
 
 class ConfigError(DispatcherError):
-    """The configuration is wrong; nothing was started. The message names the line or the field."""
+    """The configuration is wrong, and nothing was started. The message names the line or the field."""
 
 
 class UnavailableError(DispatcherError):
-    """Not done, or not known to be done; try again after `retry_after_s` with the same idempotency key."""
+    """The call is not done, or not known to be done. Try again after `retry_after_s` with the same idempotency key."""
 
     def __init__(self, reason: str, retry_after_s: float = 1.0) -> None:
         super().__init__(reason, retry_after_s)
@@ -34,15 +37,15 @@ class UnavailableError(DispatcherError):
 
 
 class RefusedError(UnavailableError):
-    """Not done for what it is about, a broken record or key: the store is well, and others are not concerned."""
+    """The call is not done because its record or key is broken. The store works, and other calls are not affected."""
 
 
 class TemplateError(DispatcherError):
-    """This template or its data can never render; permanent for the notification that asked. `args[0]` says why."""
+    """The template can never be rendered with this data, so the notification fails for good. `args[0]` says why."""
 
 
 class UnreadableError(DispatcherError):
-    """A stored record says nothing to this version: a later one wrote it, or it is damaged. Leave it be."""
+    """This version cannot read a stored record: a later version wrote it, or it is damaged. Leave it unchanged."""
 
 
 class StartError(DispatcherError):
@@ -54,12 +57,12 @@ class SelfTestError(DispatcherError):
 
 
 class InvariantError(DispatcherError):
-    """Our bug."""
+    """This package has a bug."""
 
 
 class FencedError(DispatcherError):
-    """This incarnation is not live any more: stop, drop what was not started, begin a new one."""
+    """This incarnation is no longer live. Stop, drop what was not started, and begin a new incarnation."""
 
 
 class StaleTermError(DispatcherError):
-    """Another supervisor has begun a later term: this one exits."""
+    """Another supervisor has begun a later term, so this supervisor exits."""

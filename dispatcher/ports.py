@@ -1,7 +1,7 @@
-"""What the three loops need from the world: a clock, vendors, mailboxes, a control channel.
+"""The ports of the three loops to the outside: a clock, vendors, mailboxes, a control channel.
 
-Nothing here knows Redis, Ray or HTTP. `UnavailableError` from a store or control call means "maybe done"; repeating
-the same call is safe.
+This module does not depend on Redis, Ray or HTTP. `UnavailableError` from a store or control call means "maybe done".
+Repeating the same call is safe.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from dispatcher.core.plan.values import Beat, Override, Plan
 
 
 class Clock(Protocol):
-    """Local time: monotonic for every wait and threshold, wall only to show people."""
+    """Local time. Every wait and threshold uses the monotonic time; the wall time is only for people to read."""
 
     def now_s(self) -> float: ...
 
@@ -41,8 +41,9 @@ class Clock(Protocol):
 class Vendor(Protocol):
     """One configured account at a provider.
 
-    `send` never raises for something the vendor or the network did: it answers with an `Outcome`. It enforces
-    `timeout_s` as a total deadline itself and caps the answer it reads. Only cancellation leaves it as an exception.
+    `send` never raises for something that the vendor or the network did: it returns an `Outcome`. It enforces
+    `timeout_s` as a total deadline itself, and limits the size of the answer that it reads. Only a cancellation leaves
+    it as an exception.
     """
 
     name: str
@@ -55,11 +56,11 @@ class Vendor(Protocol):
 
 @runtime_checkable
 class LooksUp(Protocol):
-    """A vendor that can be asked what it has of a message whose outcome is unknown. Most cannot.
+    """A vendor that can be asked about a message whose outcome is unknown. Most vendors cannot.
 
-    `look_up` tells all that the vendor has for the message's recipient since `since_ms` (wall milliseconds; earlier
-    ones do no harm); what it means is decided by `core.life.look_up`. None: no answer, or none to rely on. It never
-    raises for something the vendor or the network did.
+    `look_up` returns all messages that the vendor has for the recipient since `since_ms` (wall milliseconds; earlier
+    ones do no harm). `core.life.look_up` decides what they mean. None means no answer, or an unreliable one. `look_up`
+    never raises for something that the vendor or the network did.
     """
 
     async def look_up(self, message: Message, since_ms: int, timeout_s: float) -> Listing | None: ...
@@ -67,10 +68,10 @@ class LooksUp(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a claim gave: store time, claims, and entries to drop (no record, or not the record's entry).
+    """The result of a claim: store time, claims, and entries to drop (without a record, or not the record's entry).
 
-    `unreadable`: claimed as well, but their records say nothing to this version; of their notifications only `id`,
-    `attempts`, `tried` and whether a send was started are true.
+    The `unreadable` claims have records that this version cannot read. Of their notifications only `id`, `attempts`,
+    `tried` and whether a send was started are true.
     """
 
     now_ms: int
@@ -79,12 +80,12 @@ class Claims:
     lost: int = 0
     unreadable: Sequence[Claim] = ()
     refused: Sequence[str] = ()
-    """What the store said where it could not do it; the rest is done."""
+    """The store's messages about the lanes at which it failed. The rest is done."""
 
 
 @dataclass(frozen=True, slots=True)
 class DueEntry:
-    """Something whose time has come. `score` is the string it was read with: the key to promoting it once."""
+    """A due notification. `score` is the string it was read with, by which it is promoted at most once."""
 
     id: str
     score: str
@@ -98,7 +99,7 @@ class DueEntry:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A held notification, and its start mark: who was about to send it, and when. `twin`: see `core.life.look_up`."""
+    """A held notification with its start mark: the vendor and the time of the call. `twin`: see `core.life.look_up`."""
 
     notification: Notification
     vendor: str
@@ -108,7 +109,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """One message of the control channel. `kind`: beat, report, plan or totals."""
+    """One message of the control channel. `kind` is beat, report, plan or totals."""
 
     kind: str
     body: dict[str, Any]
@@ -116,7 +117,7 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Incarnation:
-    """What the store knows of a live incarnation: how often it was renewed, its process and that one's machine."""
+    """The store's record of a live incarnation: how often it was renewed, its process and its machine."""
 
     renewed: int = 0
     pid: int = 0
@@ -124,7 +125,7 @@ class Incarnation:
 
 
 class Store(Protocol):
-    """The durable mailboxes; the method docstrings of `adapters.redis.store` are the contract."""
+    """The durable mailboxes. The method docstrings of `adapters.redis.store` are the contract."""
 
     async def accept(self, triggers: Sequence[NewTrigger]) -> list[str]: ...
 
@@ -165,7 +166,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DeadPage:
-    """A stretch of dead letters: those that match, and the last position looked at; None: nothing comes after it."""
+    """A page of dead letters that match. `last` is the last position that was read, None at the end."""
 
     letters: list[DeadLetter]
     last: DeadPosition | None
@@ -173,7 +174,7 @@ class DeadPage:
 
 @dataclass(frozen=True, slots=True)
 class Redriven:
-    """One dead letter on its way back: its mailbox, lane and new time to die."""
+    """One dead letter to be redriven, with its mailbox, lane and new expiry."""
 
     letter: DeadLetter
     mailbox: str
@@ -182,7 +183,7 @@ class Redriven:
 
 
 class Graveyard(Protocol):
-    """The dead letters; the docstrings of `adapters.redis.views` are the contract."""
+    """The dead letters. The docstrings of `adapters.redis.views` are the contract."""
 
     async def dead_page(self, wanted: DeadLetterFilter, after: DeadPosition | None, examine: int) -> DeadPage: ...
 
@@ -198,7 +199,7 @@ class Graveyard(Protocol):
 
 
 class Control(Protocol):
-    """Incarnations, beats, reports, the plan; the docstrings of `adapters.redis.control` are the contract."""
+    """Incarnations, beats, reports and the plan. The docstrings of `adapters.redis.control` are the contract."""
 
     async def register(self, vendor: str, pid: int = 0, node: str = "") -> str: ...
 

@@ -1,4 +1,4 @@
-"""Ways to wait: for a bell, and for a store that is away."""
+"""Functions that wait: for an event, and for a store that is away."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from dispatcher.errors import UnavailableError
 async def rung(bell: asyncio.Event, seconds: float) -> None:
     """Return once `bell` is set or `seconds` have passed. A cancellation always ends the wait.
 
-    Not `wait_for`: before Python 3.12 that one swallows a cancellation which comes together with what it waits for, and
-    a loop that is told to stop just when its last work is done would never end.
+    `wait_for` does not do: before Python 3.12 it swallows a cancellation that comes together with its result. A loop
+    that is told to stop just when its last work is done would never end.
     """
     waiting = asyncio.ensure_future(bell.wait())
     try:
@@ -23,9 +23,9 @@ async def rung(bell: asyncio.Event, seconds: float) -> None:
 
 
 async def until_available(step: Callable[[], Awaitable[Any]], chance: Callable[[], float]) -> Any:
-    """Repeat `step` until the store answers: a Redis that still loads must not fail a deployment.
+    """Repeat `step` until the store answers, because a Redis that still loads must not fail a deployment.
 
-    It waits 0.1, 0.2 … 1 s, each half as long or up to half as long again: all new actors wait for the same Redis.
+    The waits are 0.1, 0.2 … 1 s, each varied by up to a half, because all new actors wait for the same Redis.
     """
     wait_s = 0.1
     while True:

@@ -1,1 +1,1 @@
-"""Intake: from a validated trigger to a durable record, many requests in one round trip."""
+"""Intake turns triggers into durable records, many requests in one round trip."""

@@ -1,8 +1,8 @@
-"""The accept path: validate, expand, route, and answer only when the store has it on disk.
+"""The accept path: validate, expand and route a trigger, and answer only when the store has it on disk.
 
-Concurrent requests share one pipelined round trip (group commit) that runs in its own task: requests wait on futures,
-and one cancelled by its client cannot stall the others, whose futures are set only `if not done()`. What the cancelled
-one asked for is stored or not, as if its answer had been lost; the same key tells later.
+Concurrent requests share one pipelined round trip (group commit), which runs in a task of its own. The requests wait on
+futures, so a request that its client cancels cannot stall the others. A cancelled trigger is stored or not, as if the
+answer had been lost. The client finds out by sending the same key again.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from dispatcher.wire.trigger import TriggerRequest, body_hash, check_send_at, ph
 
 CELL = "0"
 WAITING_MAX = 4096
-"""Requests that may wait for a round trip; one more, and the oldest, whom none would reach, has its 503 at once."""
+"""The most requests that wait for a round trip. With one more, the oldest, which would come too late, gets a 503."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The answer to one trigger. `notifications`: (id, channel, vendor); `suppressed`: ids of those never sent."""
+    """The answer to one trigger. A notification is (id, channel, vendor); `suppressed` ids are never sent."""
 
     id: str
     notifications: tuple[tuple[str, str, str], ...]
@@ -51,7 +51,7 @@ class Accepted:
 
 @dataclass(slots=True)
 class Headroom:
-    """What may be taken in, kept up to date by a background loop."""
+    """The room for new triggers. A background loop keeps it up to date."""
 
     memory_ratio: float = 0.0
     full: frozenset[Lane] = frozenset()
@@ -71,7 +71,7 @@ class Intake:
     ) -> None:
         self._settings, self._store, self._templates = settings, store, templates
         self._clock, self._metrics, self._find = clock, metrics, find
-        self.time = StoreTime(clock)  # a background loop of its owner asks the store; an accept never does
+        self.time = StoreTime(clock)  # the owner's background loop asks the store, an accept never does
         self.plan = Plan()
         self.headroom = Headroom()
         self._waiting: deque[tuple[NewTrigger, asyncio.Future[str]]] = deque()
@@ -122,7 +122,7 @@ class Intake:
         return await self._commit(trigger)
 
     async def run(self) -> None:
-        """The group commit: for ever, one round trip after the other."""
+        """Run the group commit until cancelled, one round trip after the other."""
         while True:
             await self._wanted.wait()
             self._wanted.clear()
@@ -130,13 +130,13 @@ class Intake:
                 await self._round_trip(self._next_batch())
 
     def _next_batch(self) -> list[tuple[NewTrigger, asyncio.Future[str]]]:
-        """The latest of those whose client still waits, in the order they came.
+        """Return the latest requests whose client still waits, in the order of their arrival.
 
-        Only when more wait than a round trip holds is there a difference: the first would be answered so late that
-        their deadline passes amid the round trip, and then everybody's does, though each is stored. So some are
-        answered in time, and the others have their 503.
+        This choice matters only if more requests wait than fit into one round trip. If the oldest went first, their
+        deadline would pass during the round trip, and then that of all later ones, though each is stored. With the
+        latest first, some are answered in time and the others get a 503.
         """
-        while self._waiting and self._waiting[0][1].done():  # the first to give up came first: this keeps it short
+        while self._waiting and self._waiting[0][1].done():  # the oldest give up first, so this keeps the queue short
             self._waiting.popleft()
         batch: list[tuple[NewTrigger, asyncio.Future[str]]] = []
         while self._waiting and len(batch) < self._settings.intake.group_commit_max:
@@ -151,7 +151,7 @@ class Intake:
             return
         call = asyncio.get_running_loop().create_task(self._accept([trigger for trigger, _ in batch]))
         try:
-            # Not `wait_for`: before Python 3.12 it can swallow a cancellation, and this loop would never end.
+            # `wait_for` can swallow a cancellation before Python 3.12, and then this loop would never end.
             await asyncio.wait({call}, timeout=self._settings.limits.accept_deadline_s)
             if not call.done():
                 raise UnavailableError("the store is too slow")
@@ -161,7 +161,7 @@ class Intake:
             raise
         except UnavailableError as error:
             _fail(batch, error)
-        except Exception as error:  # whatever it is, the others in the batch must not wait for ever
+        except Exception as error:  # whatever failed, the requests of the batch must not wait forever
             _fail(batch, UnavailableError(f"accept failed: {type(error).__name__}"))
         else:
             for (_, future), reply in zip(batch, replies, strict=True):
@@ -280,7 +280,7 @@ class Intake:
 
 
 def _send_at_ms(request: TriggerRequest, quiet: QuietHours | None, priority: str, now_ms: int) -> int:
-    """When it may go out: now, or when it was meant to, or when the recipient is not to be woken any more."""
+    """Return the time from which the trigger may be sent: now, its `send_at`, or the end of the quiet hours."""
     name = request.recipient.time_zone
     try:
         own = None if name is None else zone(name)
@@ -294,13 +294,16 @@ def _send_at_ms(request: TriggerRequest, quiet: QuietHours | None, priority: str
 
 
 def trigger_id(tenant: str, key: str | None) -> str:
-    """`<cell>-<26 letters>`: derived from tenant and key, so that the record is the idempotency record; else random."""
+    """Return a trigger id, `<cell>-<26 letters>`: derived from tenant and key, or random without a key.
+
+    Because of the derivation a trigger's record is its idempotency record as well.
+    """
     raw = hashlib.sha256(f"{tenant}\0{key}".encode()).digest()[:16] if key else secrets.token_bytes(16)
     return f"{CELL}-{base64.b32encode(raw).decode().rstrip('=').lower()}"
 
 
 def _accepted(trigger: NewTrigger, reply: str = "OK") -> Accepted:
-    """What `reply` of the store says: OK, and the indices of those that are suppressed."""
+    """Return the answer for the store's `reply`: OK and the indices of the suppressed notifications."""
     return Accepted(
         trigger.id,
         tuple((notification_id(trigger.id, i), n.channel, n.vendor) for i, n in enumerate(trigger.notifications)),
@@ -339,9 +342,9 @@ def _fail(batch: Sequence[tuple[NewTrigger, asyncio.Future[str]]], error: Unavai
         if not future.done():
             future.set_exception(error)
         with contextlib.suppress(asyncio.CancelledError):
-            future.exception()  # a client that left does not make asyncio log "never retrieved"
+            future.exception()  # otherwise asyncio logs "never retrieved" for a client that left
 
 
 def _any(vendor: str) -> bool:
-    """Routes name configured vendors only; the settings saw to that."""
+    """Return True for every vendor: the settings allow only configured vendors in routes."""
     return True

@@ -1,6 +1,6 @@
-"""One claim to its decision: prepare → permit → send.
+"""The way of one claim to its decision: prepare → permit → send.
 
-What it decides is not done here: `courier` hands it to the store. Without a decision the claim stays pending.
+This module only decides: `courier` hands the decision to the store. Without a decision the claim stays pending.
 """
 
 from __future__ import annotations
@@ -43,30 +43,32 @@ from dispatcher.templates.cache import TemplateCache
 from dispatcher.wire.trigger import phone_region
 
 FOREIGN_PAUSE_S = 0.25
-"""A recovering vendor looks for probes in its fallback's mailbox. What is not for it goes back, behind all the others:
-where one was not, it does not look again at once, or it would turn a whole backlog over."""
+"""A recovering vendor looks for probes in its fallback's mailbox, and pauses this long after one that it may not send.
+
+Such a notification goes back to the end of the queue. Without the pause the vendor would turn a whole backlog over.
+"""
 
 
 CONTRADICTIONS_NS = 10_000_000_000
-"""As long as a breaker's window, by default."""
+"""The length of this window is that of a breaker's default window."""
 
 TELL_AGAIN_S = 60.0
-"""An account that is refused is told of again after so long, not for every message."""
+"""An account refusal is logged again after this time, not for every message."""
 
 OVERDUE_S = 2.0
-"""After its deadline an adapter's call is ended from outside."""
+"""An adapter's call is ended from outside when it outlasts its deadline by this much."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A message that may be sent now. The permit is the breaker's to get back."""
+    """A message that may be sent now. Its permit must be recorded at the breaker afterwards."""
 
     message: Message
     permit: Permit
 
 
 class Delivery:
-    """What a vendor actor does with one claim. Holds nothing of it: many run at once."""
+    """The handling of one claim by a vendor actor. It keeps no state of the claim, as many run at once."""
 
     def __init__(
         self,
@@ -86,7 +88,7 @@ class Delivery:
         rules: Sequence[Rule] = (),
         segments_max: int = SEGMENTS_MAX,
     ) -> None:
-        """`stale`: may this incarnation be declared dead? `in_flight`: calls that are, this one with them."""
+        """`stale` tells whether this incarnation may be declared dead. `in_flight` counts its calls in flight."""
         self.plan = Plan()
         self.own_only_until_s = 0.0
         self.throughput = Throughput(clock.now_s())
@@ -96,10 +98,13 @@ class Delivery:
         self._segments_max = segments_max
         self._stale, self._in_flight, self._rules = stale, in_flight, tuple(rules)
         self.contradictions = Contradictions(CONTRADICTIONS_NS)
-        self._told_s: dict[str, float] = {}  # reason → when operators were last told of it
+        self._told_s: dict[str, float] = {}  # reason → when it was last logged for operators
 
     async def decide(self, me: str, claim: Claim) -> Decision | None:
-        """What becomes of it. None: it stays pending for `me`, and the audit finds it. Raises only its cancellation."""
+        """Return where the notification goes next, or None: it stays pending for `me`, and the audit finds it.
+
+        Only a cancellation leaves this method as an exception.
+        """
         n, ready = claim.notification, None
         try:
             ready = await self._prepare(me, claim)
@@ -114,7 +119,7 @@ class Delivery:
         return await self._attempt(n, ready) if isinstance(ready, Ready) else ready
 
     async def _prepare(self, me: str, claim: Claim) -> Ready | Decision | None:
-        """All that comes before the call, which is to be made right after a `Ready`."""
+        """Check the claim, render the message and get the permits. The call must follow right after a `Ready`."""
         n = claim.notification
         now_ms = self._time.now_ms()
         decision = decide_before(n, now_ms, self._retry)
@@ -141,7 +146,7 @@ class Delivery:
             return decide_refused(n, self._situation(now_ms))
         may = False
         try:
-            # Stale: maybe declared dead, and somebody else may send it now.
+            # A stale incarnation is maybe declared dead, and another actor may send the notification now.
             may = not self._stale() and (
                 n.on_unknown != "hold" or await self._store.start(me, claim, self._print(message))
             )
@@ -151,10 +156,10 @@ class Delivery:
         return Ready(message, permit) if may else None
 
     async def _attempt(self, n: Notification, ready: Ready) -> Decision:
-        """The call and what it makes of the notification.
+        """Call the vendor and return the decision about the notification.
 
-        From here on the vendor may have it, so whatever of ours breaks costs an attempt or holds it; and what only
-        watches (breaker, metrics) undoes no yes by breaking.
+        From here on the vendor may have the message, so an error of ours costs an attempt or holds the notification.
+        An error in what only watches (breaker, metrics) must not undo an acceptance.
         """
         began_s = self._clock.now_s()
         outcome: Outcome | None = None
@@ -190,7 +195,10 @@ class Delivery:
         )
 
     async def _call(self, message: Message) -> Outcome:
-        """An adapter's bug proves nothing about what was sent before it. One that outlasts its deadline is ended."""
+        """Return the vendor's outcome. A call that outlasts its deadline is ended.
+
+        After an adapter's bug the outcome is unknown, as the bug proves nothing about what was sent before it.
+        """
         deadline = timeout(self._timeout_s + OVERDUE_S)
         try:
             async with deadline:
@@ -200,18 +208,18 @@ class Delivery:
             return apply_rules(outcome, self._rules)
         except Exception as error:
             overdue = expired(deadline)
-            with contextlib.suppress(Exception):  # the vendor may have it: no memory to say so must not undo that
+            with contextlib.suppress(Exception):  # the vendor may have the message: a failing log must not undo that
                 event = "adapter_overdue" if overdue else "adapter_failed"
                 logger().error(event, notification=message.notification_id, error=type(error).__name__)
             return Outcome.unknown("overdue" if overdue else OUR_BUG)
 
     def _print(self, message: Message) -> Fingerprint | None:
-        """Where nobody can be asked about it later, no twin matters."""
+        """Return the message's fingerprint, or None if the vendor has no look-up: then twins do not matter."""
         asks = isinstance(self._vendor, LooksUp)
         return fingerprint(message.to, message.text, self._timeout_s) if asks else None
 
     async def render(self, n: Notification) -> Message:
-        """What this vendor is, or was, asked to carry. Raises TemplateError."""
+        """Return the message that this vendor is, or was, asked to carry. Raises TemplateError."""
         key = f"{n.id}-{n.generation}-{self._vendor.name}"
         if n.template is None or n.template_version is None:
             content = n.content or {}
@@ -234,7 +242,7 @@ class Delivery:
             self._broke(n, error)
 
     def _broke(self, n: Notification, error: Exception) -> None:
-        with contextlib.suppress(Exception):  # also where there is no memory to say so the decision must stand
+        with contextlib.suppress(Exception):  # the decision must stand even if the log fails
             logger().error("delivery_failed", notification=n.id, error=type(error).__name__)
             self._metrics.count("dispatcher_refusals", self._vendor.name, "our_bug")
 
@@ -250,7 +258,7 @@ class Delivery:
             m.observe("dispatcher_age_seconds", max(0, now_ms - n.accepted_ms) / 1000, n.channel)
 
     def _tell_account_refused(self, outcome: Outcome) -> None:
-        """An operator has to act: the vendor refused our credentials, sender, quota or account."""
+        """Tell operators, who have to act, that the vendor refused our credentials, sender, quota or account."""
         vendor, now_s = self._vendor.name, self._clock.now_s()
         self._metrics.count("dispatcher_account_refusals", vendor, outcome.reason)
         if now_s - self._told_s.get(outcome.reason, -TELL_AGAIN_S) >= TELL_AGAIN_S:

@@ -1,4 +1,4 @@
-"""What a vendor's breaker was, kept in the store: a new actor must not stampede a vendor that is down."""
+"""Keeps a vendor's breaker state in the store, so that a new actor does not stampede a vendor that is down."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dispatcher.waiting import until_available
 
 
 class BreakerMemory:
-    """Restores the breaker of the vendor's previous actor, and writes this one's at each change."""
+    """Restores the breaker of the vendor's previous actor, and writes this actor's breaker at each change."""
 
     def __init__(
         self, vendor: str, breaker: Breaker, control: Control, clock: Clock, chance: Callable[[], float]
@@ -27,7 +27,7 @@ class BreakerMemory:
         written, age_ms, lives = None, 0, False
         found = await until_available(lambda: self._control.recall(self._vendor), self._chance)
         if found is not None:
-            with contextlib.suppress(KeyError, TypeError, ValueError):  # of another version: as if nothing were there
+            with contextlib.suppress(KeyError, TypeError, ValueError):  # another version wrote it: ignore it
                 written, age_ms = BreakerSnapshot.from_dict(found[0]["breaker"]), found[1]
                 lives = found[0]["incarnation"] in await until_available(self._control.live, self._chance)
         was = decide_beginning(written, lives, planned)

@@ -1,8 +1,8 @@
-"""A vendor actor's work: claim → prepare, permit, send (`delivery`) → settle.
+"""A vendor actor's work: claim → prepare, permit, send (`attempt`) → settle.
 
-Where an entry is at any instant: pending in the store for the incarnation that claimed it, and known here in `_known`
-until the store has its outcome. Whatever ends early (a crash, a cancellation, a lost reply) leaves it pending, where
-`caretaker` of a living actor finds it.
+At any instant a claimed entry is pending in the store for the incarnation that claimed it. The courier keeps it in
+`_known` until the store has its outcome. An early end (a crash, a cancellation, a lost reply) leaves the entry pending.
+There the `Caretaker` of a living actor finds it.
 """
 
 from __future__ import annotations
@@ -42,13 +42,16 @@ from dispatcher.templates.cache import TemplateCache
 from dispatcher.waiting import rung
 
 LINK_STALE_S = 1.0
-"""Longer without an answer of the store, and I may have been declared dead: send nothing until it says I was not."""
+"""After this long without an answer of the store, this incarnation may be declared dead.
+
+It sends nothing until the store confirms that it is live.
+"""
 
 UNREADABLE_WAIT_MS = 30_000
-"""Of a record that this version cannot read: about as long as a roll-back lasts."""
+"""The wait of a record that this version cannot read: about as long as a roll-back lasts."""
 
 LOWER_LANES_EVERY = 8
-"""One claim in eight goes from the bottom lane up, so that bulk moves however busy the others are."""
+"""One claim in eight goes from the bottom lane up, so that bulk moves even if the other lanes are busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +91,13 @@ class Courier:
         self.time = StoreTime(clock)
         self._store, self._clock, self._limits, self._chance = store, clock, limits, chance
         self._known: dict[tuple[Lane, str], Claim] = {}
-        self._waiting: list[tuple[str, Claim]] = []  # known, not begun: while a suspect is sent alone
+        self._waiting: list[tuple[str, Claim]] = []  # known and not begun, while a suspect is sent alone
         self._isolation: asyncio.Task[None] | None = None
         self._calls: set[asyncio.Task[None]] = set()
-        self._bulk: set[asyncio.Task[None]] = set()  # those of them that are of a bulk lane
+        self._bulk: set[asyncio.Task[None]] = set()  # the calls of a bulk lane
         self._room = asyncio.Event()
         self._turn = 0
-        self.done = self.settled = 0  # entries claimed and settled, and settled, ever: what a watchdog looks at
+        self.done = self.settled = 0  # entries claimed or settled so far, and settled so far, for the watchdog
         self.stopping = False
         self.delivery = Delivery(
             vendor,
@@ -114,10 +117,10 @@ class Courier:
             segments_max=limits.segments_max,
         )
         self.audit_wanted = False
-        self.begun: set[tuple[Lane, str]] = set()  # since the audit last asked; it clears it
-        self.drained: dict[Lane, None] = dict.fromkeys(self.lanes())  # ever, also by earlier plans
+        self.begun: set[tuple[Lane, str]] = set()  # begun since the last audit, which clears the set
+        self.drained: dict[Lane, None] = dict.fromkeys(self.lanes())  # all lanes so far, also of earlier plans
         self.last_reply_s = clock.now_s()
-        self._doubted = False  # an answer came, but after so long that I may be dead all the same
+        self._doubted = False  # an answer came so late that this incarnation may be dead anyway
         self._late = LateSuccesses(store, clock, chance)
         self._suspects = Suspects(store, clock, chance, lambda me: me == self.me and not self.stopping, self.replied)
         self.outbox = Outbox(
@@ -138,30 +141,33 @@ class Courier:
         return set(self._known)
 
     def stale(self) -> bool:
-        """Was the store silent so long that this incarnation may be declared dead, and has it not been renewed?"""
+        """Return True if the store was silent so long that this incarnation may be declared dead."""
         return self._doubted or self._clock.now_s() - self.last_reply_s > LINK_STALE_S
 
     def could_work(self) -> bool:
-        """Does nothing but a lack of work keep it from claiming, were its loop to look now?"""
+        """Return True if only a lack of work keeps the courier from claiming now."""
         return self.breaker.state in (BreakerState.CLOSED, BreakerState.METRICS_ONLY) and self._want() > 0
 
     def is_unsettled(self) -> bool:
-        """Do outcomes wait for a store that answers otherwise?"""
+        """Return True if outcomes wait too long although the store answers other calls."""
         return not self.stale() and self.outbox.oldest_age_s() > self._limits.settle_stall_s
 
     def replied(self) -> None:
-        """The store answered. One that slept finds the answer in its socket when it wakes: that proves nothing."""
+        """Note an answer of the store. After a long silence the answer proves nothing.
+
+        A process that slept finds an old answer in its socket when it wakes.
+        """
         now_s = self._clock.now_s()
         self._doubted = self._doubted or now_s - self.last_reply_s > LINK_STALE_S
         self.last_reply_s = now_s
 
     def renewed(self, asked_s: float) -> None:
-        """The store was asked, then, whether this incarnation is live, and it is."""
+        """Note that this incarnation is live, as the store answered to a question at `asked_s`."""
         self._doubted, self.last_reply_s = False, asked_s
         self._room.set()
 
     def takes_max(self) -> int:
-        """How many claims of the dead may be taken at once."""
+        """Return how many claims of dead incarnations may be taken at once."""
         return 0 if self._isolation is not None else self.gate.takes_max()
 
     def mailboxes(self) -> tuple[str, ...]:
@@ -172,11 +178,11 @@ class Courier:
         return self.plan.vendors.get(self.vendor.name)
 
     def lanes(self) -> list[Lane]:
-        """Most urgent first over all mailboxes: an adopted high lane comes before the own bulk lane."""
+        """Return the lanes of all drained mailboxes by urgency: an adopted high lane precedes the own bulk lane."""
         return [Lane(mailbox, priority) for priority in PRIORITIES for mailbox in self.mailboxes()]
 
     def adopt_plan(self, plan: Plan, asked_with: Plan | None = None) -> None:
-        """Work on by this plan, if it replaces the one that is here. `asked_with`: see `Plan.replaces`."""
+        """Work by `plan` if it replaces the current plan. `asked_with`: see `Plan.replaces`."""
         if not plan.replaces(self.plan, asked_with):
             return
         self.delivery.plan = plan
@@ -185,7 +191,7 @@ class Courier:
         self._room.set()
 
     def begin(self, me: str) -> None:
-        """Work under this incarnation from now on."""
+        """Work under the incarnation `me` from now on."""
         self.me = me
         self.renewed(self._clock.now_s())
         self.gate.follow(self._entry(), self.me)
@@ -193,7 +199,7 @@ class Courier:
     # ---- claim
 
     async def run(self) -> None:
-        """Claim and deliver until `stopping`. Raises FencedError when this incarnation is not live any more."""
+        """Claim and deliver until `stopping`. Raises FencedError when this incarnation is no longer live."""
         me = self.me
         while not self.stopping:
             self.gate.tick()
@@ -205,13 +211,13 @@ class Courier:
             try:
                 got = await self._claim(me, lanes, want)
             except UnavailableError:
-                self.audit_wanted = True  # the reply may be lost and the entries ours
+                self.audit_wanted = True  # the entries may be ours, with a lost reply
                 await self._clock.sleep(0.1 + 0.2 * self._chance())
                 continue
             await self.admit(me, got)
             if 0 < len(got.claims) < want:
-                # There is little work: let some gather, so that a claim (an fsync) serves several. A lone message is
-                # not delayed by it, since the first claim after a pause waits for nothing.
+                # There is little work: let some gather, so that one claim (an fsync) serves several entries. This does
+                # not delay a single message, because the first claim after a pause does not wait.
                 await self._clock.sleep(self._limits.claim_pace_s)
 
     def _lanes_now(self) -> list[Lane]:
@@ -226,17 +232,17 @@ class Courier:
         self.replied()
         if not got.claims and not got.orphans:
             if all(lane.priority != BULK for lane in lanes):
-                await self._wait_for_room()  # a bulk call that ends makes room: nothing tells a claim that blocks
+                await self._wait_for_room()  # a bulk call that ends makes room, which a blocking claim would not notice
                 return got
             got = await self._store.wait(me, lanes, want, self._limits.claim_block_ms)
             self.replied()
         return got
 
     async def admit(self, me: str, got: Claims) -> None:
-        """Begin the delivery of each claim of `me` that is not known yet; drop what has no notification.
+        """Begin the delivery of each new claim of `me`, and drop entries without a notification.
 
-        A reply may come when this incarnation is being ended, or has been. Nothing begins then: the goodbye would hand
-        it to another amid the call. It stays pending, and is taken right after the goodbye.
+        A reply may come while this incarnation ends, or after its end. Then no delivery begins, because the goodbye
+        would hand the claim to another actor during the call. The claim stays pending and is taken after the goodbye.
         """
         self.done += len(got.claims) + len(got.orphans) + len(got.unreadable)
         if got.now_ms:
@@ -257,7 +263,7 @@ class Courier:
             self._known[claim.lane, claim.entry_id] = claim
             self.begun.add((claim.lane, claim.entry_id))
             settle = self._late.known(claim.notification)
-            if settle is not None:  # the vendor said yes to me under my last name
+            if settle is not None:  # the vendor accepted it from this actor's previous incarnation
                 self.outbox.put((me, claim, settle))
             else:
                 self.gate.spend(1)
@@ -265,10 +271,10 @@ class Courier:
         self._begin_waiting()
 
     async def _put_aside(self, me: str, unreadable: Sequence[Claim]) -> None:
-        """A later version wrote them, or they are damaged: nobody may send or drop them, and none stops the others.
+        """Move unreadable records to `due`, where a version that can read them finds them.
 
-        They wait in `due`, where a version that can read them finds them. What a send was begun of stays pending: from
-        there it becomes held.
+        A later version wrote them, or they are damaged. They must not be sent, dropped, or stop the other entries. If
+        a send was begun, the entry stays pending: it becomes held from there.
         """
         self.metrics.count("dispatcher_unreadable", self.vendor.name, by=len(unreadable))
         ids = [claim.notification.id for claim in unreadable]
@@ -300,7 +306,7 @@ class Courier:
         return task
 
     async def _send_suspects(self, in_flight: set[asyncio.Task[None]]) -> None:
-        """Each suspect with nothing beside it, under a durable mark; then what came meanwhile begins together."""
+        """Send each suspect alone, under a durable mark. Then begin together all claims that came meanwhile."""
         try:
             if in_flight:
                 await asyncio.wait(in_flight)
@@ -310,7 +316,7 @@ class Courier:
                     await self._deliver(me, claim)
                 else:
                     self._leave(claim)
-            # Before others begin: the next crash could be of one of them.
+            # Clear the mark before other claims begin: one of these may cause the next crash.
             cleared = await self._suspects.single_out(self.me, None)
         finally:
             self._isolation = None
@@ -320,7 +326,7 @@ class Courier:
             self._leave_waiting()
 
     def _leave(self, claim: Claim) -> None:
-        """It stays pending, where the audit or another actor finds it."""
+        """Leave the claim pending, so that the audit or another actor finds it."""
         self._known.pop((claim.lane, claim.entry_id), None)
         self.audit_wanted = True
 
@@ -330,7 +336,7 @@ class Courier:
         self._waiting.clear()
 
     def _want(self) -> int:
-        """How many entries may be claimed now."""
+        """Return how many entries may be claimed now."""
         if (
             self.stopping
             or self._isolation is not None
@@ -345,7 +351,7 @@ class Courier:
         await rung(self._room, self.gate.wait_s())
 
     async def _deliver(self, me: str, claim: Claim) -> None:
-        """One claim to its decision, and that to the outbox."""
+        """Lead one claim to its decision, and put the decision into the outbox."""
         began_s = self._clock.now_s()
         decision: Decision | None = None
         try:
@@ -355,7 +361,7 @@ class Courier:
                 self._leave(claim)
             else:
                 self.outbox.put((me, claim, decision))
-                with contextlib.suppress(Exception):  # no memory to note it undoes nothing, and stops no suspects' turn
+                with contextlib.suppress(Exception):  # a failing metric must not stop the suspects' turn
                     self.metrics.observe("dispatcher_dispatch_seconds", self._clock.now_s() - began_s, self.vendor.name)
 
     # ---- afterwards
@@ -371,7 +377,7 @@ class Courier:
         self.replied()
         vendor = self.vendor.name
         if reply == "LOST":
-            self.audit_wanted = True  # taken, and perhaps by me under my next name, who thought it known
+            self.audit_wanted = True  # maybe this actor's next incarnation took it and skipped it as known
             self.metrics.count("dispatcher_lost_settles", vendor)
             if isinstance(decision, Settle):
                 self._late.tell(claim.notification, decision)
@@ -388,7 +394,7 @@ class Courier:
         return not self._calls
 
     async def finish(self, deadline_s: float) -> None:
-        """Wait for the calls in flight, then settle what is decided; gives up at the deadline, losing nothing."""
+        """Wait for the calls in flight, then settle the decisions. It gives up at the deadline and loses nothing."""
         self.stopping = True
         self._leave_waiting()
         until_s = self._clock.now_s() + deadline_s

@@ -1,4 +1,4 @@
-"""One courier's incarnations, one after the other: register, claim, and begin anew once it was declared dead."""
+"""One courier's incarnations, one after another: register, claim, and begin a new one after being declared dead."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dispatcher.waiting import until_available
 
 
 class Incarnations:
-    """Runs the courier under a live incarnation. `goodbye_s` is how long calls in flight may take at its end."""
+    """Runs the courier under a live incarnation. At its end, calls in flight have `goodbye_s` to finish."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Incarnations:
         self.stopping = False
 
     async def run(self) -> None:
-        """Claim until `stopping`; when this incarnation is not live any more, end it and begin a new one."""
+        """Claim until `stopping`. When an incarnation is no longer live, end it and begin a new one."""
         courier = self._courier
         while not self.stopping:
             courier.begin(await until_available(self._register, self._chance))
@@ -42,14 +42,17 @@ class Incarnations:
             claims = asyncio.ensure_future(courier.run())
             await asyncio.wait({watch, claims}, return_when=asyncio.FIRST_COMPLETED)
             watch.cancel()
-            courier.stopping = True  # the claim loop ends by itself: a blocked read is never cancelled
+            courier.stopping = True  # the claim loop ends by itself, as a blocked read must not be cancelled
             with contextlib.suppress(FencedError):
                 await claims
             if not self.stopping:
                 await self._end()
 
     async def _end(self) -> None:
-        """Calls in flight end and settle under the old name; what was not sent is taken from it, unsuspected."""
+        """Finish the calls in flight under the old incarnation, then stop it cleanly.
+
+        Its other claims are taken from it and are not suspected of a crash.
+        """
         courier, old = self._courier, self._courier.me
         logger().warning("incarnation_ended", incarnation=old, vendor=courier.vendor.name)
         await courier.finish(self._goodbye_s)
@@ -57,9 +60,10 @@ class Incarnations:
         courier.stopping = self.stopping
 
     async def _watch_link(self) -> None:
-        """Return when this incarnation is found dead. It asks after each silence of the store, or of its own.
+        """Return when the store says that this incarnation is dead. It asks after each silence of the store or its own.
 
-        Most often it lives: the store was away for everybody, or this process got no core. Then it goes on.
+        Usually the incarnation is live: the store was away for all processes, or this process got no CPU. Then the
+        courier works on.
         """
         courier = self._courier
         while True:

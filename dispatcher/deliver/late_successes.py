@@ -1,4 +1,4 @@
-"""A vendor's success that came when the claim was somebody else's already."""
+"""Successes of a vendor that came when another incarnation had the claim already."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from dispatcher.ports import Clock, Store
 TRIES = 5
 
 REMEMBERED = 1000
-"""As many as two seconds of a fast vendor."""
+"""The limit covers about two seconds of a fast vendor."""
 
 
 class LateSuccesses:
-    """Tells the store of each, beside the courier's work."""
+    """Tells the store about late successes, in parallel to the courier's work."""
 
     def __init__(self, store: Store, clock: Clock, chance: Callable[[], float]) -> None:
         self._store, self._clock, self._chance = store, clock, chance
@@ -25,11 +25,12 @@ class LateSuccesses:
         self._remembered: dict[tuple[str, int], Settle] = {}
 
     def tell(self, n: Notification, settle: Settle) -> None:
-        """The vendor took what others have taken over meanwhile: where it is held, or waits unclaimed, it ends there.
+        """End a notification that the vendor accepted, though another incarnation took the claim meanwhile.
 
-        Whoever has claimed it is not stopped: CLAIMED, and it is sent twice, as a kill's repeat is; unless that is this
-        actor under its next name, which asks for what is `known`. While the store is away it is asked again, for some
-        seconds; after that, or when the actor ends, it is as if it had not come.
+        The store ends it if it is held or waits unclaimed. If another actor has claimed it (CLAIMED), that actor is not
+        stopped and sends it twice, as after a kill. Only this actor's next incarnation avoids that: it asks `known`.
+        While the store is away, the call is repeated for some seconds. After that, or when the actor ends, the success
+        is forgotten.
         """
         self._remembered[n.id, n.generation] = settle
         if len(self._remembered) > REMEMBERED:
@@ -40,7 +41,7 @@ class LateSuccesses:
         task.add_done_callback(self._tasks.discard)
 
     def known(self, n: Notification) -> Settle | None:
-        """The end of it, where this actor heard the vendor's yes itself."""
+        """Return the outcome if this actor itself received the vendor's acceptance, else None."""
         return self._remembered.get((n.id, n.generation))
 
     async def _tell(self, nid: str, reason: str) -> None:

@@ -1,6 +1,6 @@
-"""What a vendor actor does beside delivering: find what was left, wake what is due, end what is over.
+"""A vendor actor's maintenance: take claims of the dead, promote due notifications, end expired ones.
 
-Each loop is level-triggered: it looks at what is, not at what happened, so nothing depends on an event that was missed.
+Each loop is level-triggered: it looks at the present state, not at events, so a missed event does no harm.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from dispatcher.ports import Clock, DueEntry, Store
 from dispatcher.telemetry.log import logger
 
 UNKNOWN_WAIT_MS = 5_000
-"""Of something due whose vendors I do not know: it may be my configuration and my plan that are old."""
+"""The wait of a due notification with unknown vendors: this actor's configuration and plan may be old."""
 
 UNKNOWN_MS_MAX = 30_000
-"""After so long a plan that has them would be here, were there one."""
+"""After this long with unknown vendors, a plan that has them would have arrived."""
 
 
 SWEEP_PAGES_MAX = 10
-"""Of 200 entries each, for one lane and sweep, where entries have expired; else one: it is a glance each second."""
+"""The most pages (200 entries each) for one lane and sweep. Without expired entries a sweep reads one page."""
 
 SWEEP_TOGETHER = 16
-"""Withdrawals at once: they share an fsync, and leave the other half of the connections alone."""
+"""The number of parallel withdrawals. They share an fsync and leave half of the connections free."""
 
 TOLD_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class CaretakerPeriods:
-    """How often each loop looks, seconds."""
+    """The period of each loop, in seconds."""
 
     take_s: float = 1.0
     audit_s: float = 5.0
@@ -59,9 +59,9 @@ class Caretaker:
         self._cursors: dict[Lane, str] = {}
         self._turn = 0
         self._auditing = asyncio.Lock()
-        self._take_refused: Sequence[str] = ()  # what was told last
-        self._unknown: dict[tuple[str, ...], tuple[int, int]] = {}  # chain → first and last time that it was due here
-        self._told: set[str] = set()  # broken records that were logged: a held one is met each second
+        self._take_refused: Sequence[str] = ()  # the refusal that was logged last
+        self._unknown: dict[tuple[str, ...], tuple[int, int]] = {}  # chain → first and last time that it was due
+        self._told: set[str] = set()  # broken records that were logged; a held one comes up each second
 
     async def run(self) -> None:
         p = self._periods
@@ -101,7 +101,10 @@ class Caretaker:
         await c.admit(me, got)
 
     async def audit(self) -> None:
-        """Find claims of mine whose reply was lost. One at a time: a second would wipe what the first must compare."""
+        """Find claims of this incarnation whose reply was lost.
+
+        Only one audit runs at a time, because a second one would clear `begun`, which the first one needs.
+        """
         async with self._auditing:
             await self._audit()
 
@@ -119,7 +122,7 @@ class Caretaker:
             c.audit_wanted = True
             raise
         c.replied()
-        # What was begun meanwhile was pending when the store looked and may be settled by now: not lost, and not again.
+        # A claim begun meanwhile was pending when the store looked, and may be settled now: it is not lost.
         lost = [claim for claim in got.claims if (claim.lane, claim.entry_id) not in c.begun]
         if lost:
             c.metrics.count("dispatcher_recovered_claims", c.vendor.name, by=len(lost))
@@ -130,7 +133,7 @@ class Caretaker:
             await self.audit()
 
     async def promote(self) -> None:
-        """Put what is due into the mailbox that today's plan would choose."""
+        """Put due notifications into the mailbox that the current plan chooses."""
         c = self._courier
         now_ms, entries = await self._store.due()
         c.replied()
@@ -158,11 +161,14 @@ class Caretaker:
         if early:
             await self._store.postpone(early, UNKNOWN_WAIT_MS)
         unreadable += [entry for entry, reason in over if not await self._end(entry.id, reason)]
-        if unreadable:  # else they come first in each page to come
+        if unreadable:  # otherwise they come first in each later page
             await self._store.postpone(unreadable, UNREADABLE_WAIT_MS)
 
     async def _end(self, nid: str, reason: str) -> bool:
-        """Make a dead letter of it, unless it is somebody's or has ended; False: its record is broken. Others go on."""
+        """Make a dead letter of a notification, unless it is claimed or has ended.
+
+        The result is False if its record is broken. The caller goes on with the others.
+        """
         c = self._courier
         try:
             await self._store.withdraw(nid, "dead", reason)
@@ -177,9 +183,9 @@ class Caretaker:
         return True
 
     def _are_gone(self, chain: tuple[str, ...], now_ms: int) -> bool:
-        """Was nothing known of any of its vendors for `UNKNOWN_MS_MAX`, whenever something due was for them?"""
+        """Return True if no vendor of `chain` was known for `UNKNOWN_MS_MAX`, each time that something was due."""
         if not self._courier.plan.vendors:
-            return False  # nobody has said yet which there are
+            return False  # no plan has named the vendors yet
         since_ms, last_ms = self._unknown.get(chain, (now_ms, now_ms))
         if now_ms - last_ms > 2 * UNKNOWN_MS_MAX:
             since_ms = now_ms
@@ -187,11 +193,11 @@ class Caretaker:
         return now_ms - since_ms >= UNKNOWN_MS_MAX
 
     def _known(self, vendor: str) -> bool:
-        """By my configuration or by the plan: while a changed one is applied, either may be the newer."""
+        """Return True if configuration or plan has the vendor. During a change of configuration either may be newer."""
         return vendor in self._vendors or vendor in self._courier.plan.vendors
 
     async def sweep(self) -> None:
-        """End what is held past its deadline, and what expired in mailboxes that nobody drains."""
+        """End held notifications past their deadline, and expired ones in mailboxes without a drainer."""
         for nid in await self._store.overdue_held():
             await self._end(nid, "unknown")
         for mailbox in self._undrained():
@@ -199,7 +205,10 @@ class Caretaker:
                 await self._sweep_lane(Lane(mailbox, priority))
 
     def _undrained(self) -> list[str]:
-        """My own if nobody drains it, and one of the others in turn: their actors may all be gone."""
+        """Return this vendor's mailbox if it has no drainer, and one other such mailbox in turn.
+
+        The actors of the other mailboxes may all be gone.
+        """
         own, plan = self._courier.vendor.name, self._courier.plan
         if not plan.vendors:
             return [own]
@@ -209,7 +218,7 @@ class Caretaker:
         return [own, *chosen] if own in plan.held else chosen
 
     async def _sweep_lane(self, lane: Lane) -> None:
-        """One page; where something has expired the next one too, for there is likely more."""
+        """End the expired entries of a page. If there were any, go on with the next page, which likely has more."""
         for _ in range(SWEEP_PAGES_MAX):
             cursor, expired = await self._store.expired(lane, self._cursors.get(lane, ""))
             self._cursors[lane] = cursor

@@ -1,11 +1,12 @@
-"""Outcomes on their way to the store: many in one round trip, each exactly once per claim.
+"""The outbox settles outcomes in the store: many in one round trip, each exactly once per claim.
 
-With fsync always each settling round trip costs an fsync on Redis's one thread and delays accepts, so plain successes
-wait up to `interval_s` for company; a kill can repeat what was sent in that interval. Urgent decisions (moves, dead
-letters, held) go at once, and so does everything when nothing else is in flight: a lone message is not delayed.
+With "fsync always" each such round trip costs an fsync on Redis's single thread and delays accepts. So plain successes
+wait up to `interval_s` for others; after a kill, sends of that interval may be repeated. Urgent decisions (moves, dead
+letters, held) go at once. So does everything when nothing else is in flight: a single message is not delayed.
 
-What the store refuses for its own sake (a record or a key of another type) must not stop its neighbours, nor be sent
-again: it stands aside, known and pending, and is tried again now and then. Should the actor die, it ends as poison.
+The store may refuse a single decision (a record or key of another type). This must not stop the others, and the
+message must not be sent again. The decision is set aside, known and pending, and is tried again every few seconds. If
+the actor dies, the notification ends as poison.
 """
 
 from __future__ import annotations
@@ -20,18 +21,21 @@ from dispatcher.ports import Clock, Store
 from dispatcher.waiting import rung
 
 Item = tuple[str, Claim, Decision]
-"""Incarnation that claimed it, the claim, its decision."""
+"""An item is the incarnation that claimed, the claim, and its decision."""
 
 BATCH_MAX = 256
 
 REFUSED_AGAIN_S = 5.0
 REFUSED_MAX = 100
-"""More than this, and it is not a few broken ones: outcomes are unsettled, and nothing new may begin."""
+"""With more refused decisions than this, not just a few records are broken: outcomes are unsettled, claiming stops."""
 
 
 class Outbox:
-    """Holds decisions until the store has them. `on_done(item, reply)` is called once per item: OK or LOST; before
-    that `on_refused(item)` once, if the store says that this one will not do."""
+    """Keeps decisions until the store has them.
+
+    It calls `on_done(item, reply)` once per item, with OK or LOST. If the store refuses the item for its own sake, it
+    calls `on_refused(item)` once before.
+    """
 
     def __init__(
         self,
@@ -46,8 +50,8 @@ class Outbox:
         self._store, self._clock, self._now_ms = store, clock, now_ms
         self._interval_s, self._idle, self._on_done, self._on_refused = interval_s, idle, on_done, on_refused
         self._items: list[tuple[float, Item]] = []
-        self._refused: list[tuple[float, Item]] = []  # since when, and not before this again
-        self._told: set[int] = set()  # refused ones that were told of: each is held by one of the lists
+        self._refused: list[tuple[float, Item]] = []  # with the time of the refusal, for the next try
+        self._told: set[int] = set()  # ids of refused items that `on_refused` got; each is in one of the lists
         self._changed = asyncio.Event()
         self._urgent = False
         self._flushing = asyncio.Lock()
@@ -59,19 +63,19 @@ class Outbox:
         self._changed.set()
 
     def nudge(self) -> None:
-        """Something that may make it idle has happened."""
+        """Check again whether nothing is in flight, so that waiting outcomes can go at once."""
         self._changed.set()
 
     def __len__(self) -> int:
         return len(self._items)
 
     def oldest_age_s(self) -> float:
-        """Of what is unsettled, without a few that were refused."""
+        """Return the age of the oldest unsettled outcome, not counting a few that were refused."""
         waiting = self._items + self._refused if len(self._refused) > REFUSED_MAX else self._items
         return self._clock.now_s() - min(since_s for since_s, _ in waiting) if waiting else 0.0
 
     async def run(self) -> None:
-        """Flush for ever; ends by cancellation only, and loses nothing then: unflushed items stay here."""
+        """Flush until cancelled. A cancellation loses nothing: unflushed items stay in the outbox."""
         while True:
             self._try_refused_again()
             if not self._items:
@@ -87,9 +91,10 @@ class Outbox:
                 await self._clock.sleep(0.1)
 
     async def flush(self) -> bool:
-        """One round trip for up to `BATCH_MAX`; False when the store did not answer (all stay) or refused some.
+        """Settle up to `BATCH_MAX` items in one round trip. Return False if some are still unsettled after it.
 
-        One at a time: `run` and a draining courier may both ask, and an item must not be sent, and told, twice.
+        Only one flush runs at a time: `run` and a draining courier may both ask, and no item may be settled and
+        reported twice.
         """
         async with self._flushing:
             return await self._flush()
@@ -103,7 +108,7 @@ class Outbox:
             try:
                 replies = await self._store.apply(me, [item[1:] for item in mine], self._now_ms())
             except UnavailableError:
-                # Maybe done: the repeat answers LOST for what was, which means "done or taken".
+                # Maybe done: if it was, the repeat answers LOST, which means "done or taken".
                 return False
             answered = [(item, reply) for item, reply in zip(mine, replies, strict=True) if reply != "ERROR"]
             all_applied = all_applied and len(answered) == len(mine)

@@ -1,7 +1,7 @@
-"""How much a vendor actor may send now, and what each answer teaches it of that.
+"""Permits: how much a vendor actor may send now, and how each answer changes that.
 
-The state between a vendor and its calls: breaker, contract rate, a recovering vendor's ramp, concurrency and the
-vendor's own word on when to come back. Soft state of one actor; nothing here waits or reaches out.
+This module keeps the state between a vendor and its calls: breaker, contract rate, a recovering vendor's ramp,
+concurrency and the wait that the vendor asked for. It is soft state of one actor. No code here waits or does IO.
 """
 
 from __future__ import annotations
@@ -19,33 +19,34 @@ from dispatcher.core.plan.values import VendorPlan
 from dispatcher.ports import Clock
 
 ACCOUNT_OPEN_S = 60.0
-"""A bad key or an empty account does not heal in seconds. A probe a minute finds one that was mended."""
+"""The breaker's open time after an account refusal. A bad key takes longer than seconds to mend; a probe a minute
+finds out."""
 
 HINT_OPENS_S = 2.0
-"""A vendor that asks for at least this much patience is left to its fallback; for less, this actor only pauses."""
+"""A vendor that asks for a wait of at least this much is replaced by its fallback. For less, this actor only pauses."""
 
 THROTTLES_OPEN = 10
-"""Throttled so often in a row, a vendor is left to its fallback even if it never says for how long."""
+"""After this many throttled calls in a row the fallback replaces the vendor, even if it never named a wait."""
 
 RAMP_LEAST_PER_S = 2.0
-"""Of a vendor that had hardly any traffic: a recovery by shares of nothing would never end."""
+"""The least rate of a ramp. With hardly any former traffic, a recovery by shares of it would never end."""
 
 TAKES_MAX = 50
 
 
 @dataclass(frozen=True, slots=True)
 class GateLimits:
-    """Bounds of one actor's calls."""
+    """The limits of one actor's calls."""
 
     rate_per_s: float | None = None
-    """The contract's; this actor's share of it comes with the plan."""
+    """The contract's rate. The plan gives this actor its share."""
     concurrency_min: int = 8
     concurrency_max: int = 64
     half_open_calls: int = 5
 
 
 class Gate:
-    """What one vendor actor may send now."""
+    """Decides how much one vendor actor may send now."""
 
     def __init__(
         self,
@@ -55,13 +56,13 @@ class Gate:
         on_change: Callable[[], None] = lambda: None,
         keys: KeyedBreakers | None = None,
     ) -> None:
-        """`on_change` is called at once when the breaker's state has changed. `keys`: those of countries below it."""
+        """`on_change` is called at once when the breaker's state has changed. `keys` are the breakers by country."""
         self.breaker, self.keys = breaker, keys
         self.bucket = TokenBucket(None, clock.now_s())
         self.concurrency = AdaptiveLimit(
             min(limits.concurrency_min, limits.concurrency_max), limits.concurrency_max, clock.now_s()
         )
-        self.unreached = 0  # failures in a row that ended before the vendor was reached
+        self.unreached = 0  # failures in a row before the vendor was reached
         self._ramp = TokenBucket(None, clock.now_s())
         self._former = RecentRate(clock.now_s())
         self._pause_until_s = 0.0
@@ -70,13 +71,16 @@ class Gate:
             breaker.config.window_size * 1_000_000_000 if breaker.config.window_type == "TIME" else 10_000_000_000,
             int(clock.now_s() * 1e9),
         )
-        self._opened_by_refusals = False  # then a refused probe is a failed one
+        self._opened_by_refusals = False  # if so, a refused probe is a failed probe
         self._limits, self._clock, self._on_change = limits, clock, on_change
 
     # ---- before a call
 
     def follow(self, entry: VendorPlan | None, me: str) -> None:
-        """My part of the contract rate. Whoever no plan names yet sends nothing: the others may be using all of it."""
+        """Adopt this actor's share of the contract rate.
+
+        An actor that no plan names yet sends nothing, as the others may use the whole rate.
+        """
         if entry is None:
             rate = None if self._limits.rate_per_s is None else 0.0
         else:
@@ -84,7 +88,7 @@ class Gate:
         self.bucket.set_rate(rate, self._clock.now_s())
 
     def tick(self) -> None:
-        """Let time pass for the breaker; a verdict that falls by it is reported at once."""
+        """Let time pass for the breaker. A change of its state is reported at once."""
         before = self.breaker.state
         (self.keys or self.breaker).tick(self._now_ns())
         share = self.breaker.share
@@ -94,7 +98,7 @@ class Gate:
         self._tell(before)
 
     def free(self, in_flight: int, entry: VendorPlan | None, me: str) -> int:
-        """How many calls may begin now: free permits, the rate's share, probes only while half-open, from one actor."""
+        """Return how many calls may begin now, by concurrency, breaker and rate. Only one actor probes in half-open."""
         now_s = self._clock.now_s()
         if now_s < self._pause_until_s:
             return 0
@@ -113,30 +117,33 @@ class Gate:
         return free
 
     def wait_s(self) -> float:
-        """When it is worth asking again, at most 50 ms."""
+        """Return the seconds after which another question makes sense, at most 50 ms."""
         waits = [b.wait_s() for b in (self.bucket, self._ramp) if b.rate_per_s is not None]
         return min(0.05, max([0.001, *waits])) if waits else 0.05
 
     def takes_max(self) -> int:
-        """How many claims of the dead may be taken at once. They are paid for afterwards, so that waiting for permits
-        behind all that is queued does not keep them back; a burst's worth at most, so that the contract holds."""
+        """Return how many claims of dead incarnations may be taken at once.
+
+        Their permits are paid afterwards, so these claims do not wait behind everything that is queued. A burst is the
+        most, so that the contract's rate is respected.
+        """
         burst = self.bucket.burst
         return TAKES_MAX if burst is None else min(TAKES_MAX, burst)
 
     def spend(self, calls: int) -> None:
-        """So many calls begin."""
+        """Note that `calls` calls begin."""
         self.bucket.spend(calls)
         self._ramp.spend(calls)
         if self.breaker.state is BreakerState.CLOSED:
             self._former.note(calls, self._clock.now_s())
 
     def give_back(self) -> None:
-        """One of them was not made after all."""
+        """Note that a call which was spent was not made after all."""
         self.bucket.give_back()
         self._ramp.give_back()
 
     def acquire(self, key: str | None = None) -> Permit | None:
-        """Leave to make one call, to `key` where calls have one."""
+        """Return a permit for one call (to `key`, if calls have keys), or None if it is refused."""
         now_ns = self._now_ns()
         if self.keys is not None and key is not None:
             permit = self.keys.acquire(key, now_ns)
@@ -145,18 +152,18 @@ class Gate:
         return permit if isinstance(permit, Permit) else None
 
     def cut_off_for_s(self, key: str | None) -> float | None:
-        """For how long only calls to `key` may not begin; None: it is not refused, or everything is."""
+        """Return for how long only calls to `key` are refused, or None if `key` is not refused or all calls are."""
         if self.keys is None or key is None:
             return None
         wait_ns = self.keys.cut_off_for_ns(key, self._now_ns())
         return None if wait_ns is None else wait_ns / 1e9
 
     def cut_off(self) -> dict[str, CutOff]:
-        """Countries that this vendor does not reach though it reaches others."""
+        """Return the countries that this vendor does not reach although it reaches others."""
         return {} if self.keys is None else self.keys.cut_off(self._now_ns())
 
     def evidence(self) -> dict[str, int] | None:
-        """What of the breaker's window may be summed with other replicas'; None: all of it."""
+        """Return the part of the breaker's window that may be summed with other replicas', or None for all of it."""
         if self.keys is None:
             return None
         counts = self.keys.evidence(self._now_ns())
@@ -167,9 +174,9 @@ class Gate:
     def record(
         self, permit: Permit, outcome: Outcome | None, took_s: float, in_flight: int, first_to: str | None = None
     ) -> None:
-        """Tell the breaker before anyone can see the failure. No outcome: the call was not made or was cancelled.
+        """Record the outcome at the breaker before anyone else sees it. None: the call was not made, or was cancelled.
 
-        `first_to` is the recipient of a message that no vendor was asked for before; see `core.breaker.refusals`.
+        `first_to` is the recipient if no vendor was asked before to send the message; see `core.breaker.refusals`.
         """
         before, now_ns = self.breaker.state, self._now_ns()
         late = permit.generation != self.breaker.generation
@@ -181,7 +188,7 @@ class Gate:
             self.breaker.record(permit, result, took_ns, now_ns)
         if outcome is not None and not late:
             self._weigh_refusal(outcome, first_to, now_ns)
-        if outcome is not None and not late:  # what began in another state of the breaker says nothing of this one
+        if outcome is not None and not late:  # a call from another breaker state says nothing now
             self._learn(outcome.kind, took_s, in_flight)
             self.unreached = self.unreached + 1 if outcome.local_origin else 0
             if outcome.scope is Scope.ACCOUNT and outcome.kind is OutcomeKind.FAILED:
@@ -210,24 +217,24 @@ class Gate:
             self.refuse_all("refuses every recipient", now_ns)
 
     def refuse_all(self, reason: str, now_ns: int) -> None:
-        """Open: what this vendor refuses is not the messages' fault. Probes that it refuses keep it open."""
+        """Open the breaker, because the vendor's refusals are not the messages' fault. Refused probes keep it open."""
         self._opened_by_refusals = True
         self.breaker.trip(now_ns, reason)
 
     def open_by_plan(self, wait_s: float) -> None:
-        """The evidence of all replicas, and of other vendors, was enough where this one's alone was not."""
+        """Open the breaker, as the evidence of all replicas and other vendors together is enough."""
         refused_by_words = self._refused.seen
         self._opened_by_refusals = self._opened_by_refusals or refused_by_words
         self.breaker.force_open_for(int(wait_s * 1e9), self._now_ns(), "the evidence of all replicas")
 
     def _open_for_account(self, listed_s: float | None, now_ns: int) -> None:
-        """The vendor said no to our account. The wait of its word may be longer than the breaker's own longest."""
+        """Open the breaker after an account refusal. The listed wait may exceed the breaker's longest wait."""
         wait_s = max(min(ACCOUNT_OPEN_S, self.breaker.config.open_wait_ms_max / 1000), listed_s or 0.0)
         if self.breaker.state in (BreakerState.CLOSED, BreakerState.HALF_OPEN):
             self.breaker.force_open_for(int(wait_s * 1e9), now_ns, "account refused")
 
     def _learn(self, kind: OutcomeKind, took_s: float, in_flight: int) -> None:
-        """How much the vendor carries; of this state of the breaker only, for a recovering vendor is another one."""
+        """Adapt the concurrency to an answer. Calls from an earlier breaker state do not count here."""
         now_s = self._clock.now_s()
         match kind:
             case OutcomeKind.ACCEPTED | OutcomeKind.REJECTED | OutcomeKind.DEFERRED:
@@ -244,16 +251,16 @@ class Gate:
             self._throttles = 0
 
     def _asked_wait_s(self, outcome: Outcome) -> float | None:
-        """The vendor's own word, and more than that from one that throttles again and again."""
+        """Return the wait that the vendor asked for, or more if the vendor throttles again and again."""
         if outcome.kind is not OutcomeKind.THROTTLED:
             return outcome.retry_after_s
         over = self._throttles - THROTTLES_OPEN
-        # In a row and over the limit: 2, 4, 8 … s. Before that a short pause for all: it said no to the account.
+        # Above the limit in a row the wait is 2, 4, 8 … s. Below, all calls pause briefly: the account is throttled.
         grown_s = min(HINT_OPENS_S * 2.0 ** min(over, 10), 60.0) if over >= 0 else min(0.02 * 2.0**self._throttles, 1.0)
         return max(outcome.retry_after_s or 0.0, grown_s)
 
     def _heed(self, wait_s: float, now_ns: int) -> None:
-        """The vendor said when to come back."""
+        """Obey the wait that the vendor asked for: open the breaker for a long wait, pause for a short one."""
         if wait_s >= HINT_OPENS_S:
             self.breaker.open_for(int(wait_s * 1e9), now_ns, "retry after")
         else:

@@ -1,4 +1,4 @@
-"""What a plan asks of one vendor actor, beyond whose mailboxes it drains."""
+"""The duties that a plan gives one vendor actor, besides the mailboxes to drain."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from dispatcher.ports import Clock, Store
 class PlanDuties:
     """Adopts plans for a courier. `wish` is how many actors the plan wants in this pool.
 
-    `open_wait_s` is how long the breaker stays open on the evidence of all replicas; `changed` is called when it opens
-    or an operator's word changes it.
+    `open_wait_s` is how long the breaker stays open on the evidence of all replicas. `changed` is called when the
+    breaker opens, or when an operator's override changes it.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class PlanDuties:
         self.wish: float = wish
 
     def adopt(self, plan: Plan, asked_with: Plan | None = None) -> None:
-        """Work by `plan` if it replaces the current one, see `Plan.replaces`."""
+        """Work by `plan` if it replaces the current plan, see `Plan.replaces`."""
         before = self._courier.plan
         self._courier.adopt_plan(plan, asked_with)
         self.look_again()
@@ -40,7 +40,7 @@ class PlanDuties:
             if entry.state == "open" and self._courier.breaker.state is BreakerState.CLOSED:
                 self._courier.gate.open_by_plan(self._open_wait_s)
                 self._changed()
-        # Wake the blocked claim: it waits on the lanes of the plan before.
+        # Wake the blocked claim: it waits on the lanes of the previous plan.
         self._waking = asyncio.ensure_future(self._wake())
 
     def look_again(self) -> None:
@@ -55,9 +55,9 @@ class PlanDuties:
             self._courier.breaker.hasten(int(entry.probe_within_s * 1e9), int(self._clock.now_s() * 1e9))
 
     def obey_operator(self) -> None:
-        """While `close` holds, the breaker counts and judges nothing; when it ends, it begins anew, closed.
+        """Apply the override `close`: while it lasts, the breaker cannot open. After it, the breaker begins closed.
 
-        Looked at again and again, not only with a new plan: a breaker restored from before the word would open again.
+        This check is repeated, not only made with a new plan: a breaker restored from before the override would open.
         """
         entry, breaker = self._courier.plan.vendors.get(self._courier.vendor.name), self._courier.breaker
         told = entry is not None and entry.override == "close"

@@ -1,4 +1,4 @@
-"""Notifications suspected of killing their actors: found among what waits, and marked before they are sent alone."""
+"""Finds waiting notifications that are suspected of killing their actors, and marks them before they are sent alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dispatcher.ports import Clock, Store
 
 
 def next_suspect(waiting: list[tuple[str, Claim]]) -> tuple[str, Claim] | None:
-    """Take the first one out of what waits."""
+    """Remove the first suspect from the waiting claims and return it, or None if there is none."""
     for n, (_, claim) in enumerate(waiting):
         if goes_alone(claim.notification):
             return waiting.pop(n)
@@ -19,7 +19,7 @@ def next_suspect(waiting: list[tuple[str, Claim]]) -> tuple[str, Claim] | None:
 
 
 class Suspects:
-    """Tells the store who is sent alone, so that the next crash is blamed on nobody else."""
+    """Tells the store which notification is sent alone, so that only that one is suspected of the next crash."""
 
     def __init__(
         self,
@@ -29,11 +29,14 @@ class Suspects:
         works: Callable[[str], bool],
         replied: Callable[[], None],
     ) -> None:
-        """`works`: does this incarnation go on? `replied`: told of each answer of the store."""
+        """`works` tells whether an incarnation goes on. `replied` is called for each answer of the store."""
         self._store, self._clock, self._chance, self._works, self._replied = store, clock, chance, works, replied
 
     async def single_out(self, me: str, nid: str | None) -> bool:
-        """Set or end the mark, however long the store is away; False: this incarnation ends, send nothing."""
+        """Set or clear the mark, and wait for the store as long as needed.
+
+        The result is False if this incarnation ends: the caller must send nothing.
+        """
         while self._works(me):
             try:
                 done = await self._store.single_out(me, nid)

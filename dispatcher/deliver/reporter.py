@@ -1,4 +1,4 @@
-"""What a vendor actor says of itself to the supervisor, to intake and to its metrics."""
+"""A vendor actor's reports about itself to the supervisor, to intake and to its metrics."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Reporter:
         self._reason = ""  # of the breaker's last change
 
     async def run(self) -> None:
-        """Report until cancelled. A report that the store does not take is made good by the next."""
+        """Report until cancelled. If the store is away, the next report replaces the lost one."""
         while True:
             await rung(self._changed, self._period_s)
             self._changed.clear()

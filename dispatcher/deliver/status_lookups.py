@@ -1,8 +1,9 @@
-"""Asks the vendor about what is held (`core.life.look_up` has the rules).
+"""Asks the vendor about held notifications (`core.life.look_up` has the rules).
 
-Level-triggered, as all that a caretaker does: each turn looks at what is held, and asks about what has its turn. When
-to ask again is remembered here only; a successor, or a sibling, begins anew. Asking twice is safe: the store ends a
-notification once. One question at a time and `per_s` at most, so that a vendor which hangs costs one connection.
+The loop is level-triggered, like all maintenance: each turn looks at a page of held notifications and asks about those
+that are due for a look-up. The time of the next look-up is remembered only here, so a successor or sibling starts over.
+Asking twice is safe, as the store ends a notification once. There is one question at a time, and at most `per_s` a
+second, so a vendor that hangs costs one connection.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from dispatcher.telemetry.log import logger
 PERIOD_S = 1.0
 PAGE = 200
 BATCH = 20
-"""Of one turn; what is held meanwhile is seen in the next."""
+"""The most questions of one turn. Notifications held meanwhile are seen in the next turn."""
 
 PATIENCE_S_MAX = 60.0
-"""A vendor that does not answer is asked nothing for a second, then two, … then this long."""
+"""After a vendor does not answer, the pauses between questions are 1 s, 2 s, … and at most this long."""
 
 
 class LookUps:
@@ -42,7 +43,7 @@ class LookUps:
     ) -> None:
         self._courier, self._vendor, self._store, self._clock = courier, vendor, store, clock
         self._timeout_s, self._pace_s, self._chance = timeout_s, 1 / per_s, chance
-        self._turns: dict[tuple[str, int], tuple[int, float]] = {}  # id, deadline → looks so far, when the next one is
+        self._turns: dict[tuple[str, int], tuple[int, float]] = {}  # id, deadline → look-ups so far, time of the next
         self._seen: set[tuple[str, int]] = set()
         self._cursor = 0
         self._patience_s = 0.0
@@ -54,11 +55,11 @@ class LookUps:
                 await self.turn()
             except UnavailableError:
                 continue
-            except Exception as error:  # as in the caretaker: the next one may be fine
+            except Exception as error:  # as in the caretaker: the next turn may succeed
                 logger().error("look_up_failed", vendor=self._courier.vendor.name, error=type(error).__name__)
 
     async def turn(self) -> None:
-        """Look at the next page of what is held, and ask about what has its turn there."""
+        """Look at the next page of held notifications, and ask about those that are due for a look-up."""
         c = self._courier
         if c.stopping or not c.me:
             return
@@ -75,14 +76,14 @@ class LookUps:
             if c.stopping:
                 return
             if held is None or held.vendor != c.vendor.name or held.twin:
-                self._turns[key] = 0, math.inf  # ended meanwhile, another's to ask about, or nobody's
+                self._turns[key] = 0, math.inf  # ended meanwhile, for another vendor to answer, or a twin
                 continue
             if not await self._look(key, held):
                 return
             await self._clock.sleep(self._pace_s)
 
     def _remember(self, page: list[tuple[str, int]]) -> None:
-        """Move on; after the last page, forget what is not held any more."""
+        """Advance to the next page. After the last page, forget notifications that are no longer held."""
         self._seen.update(page)
         self._cursor += len(page)
         if len(page) < PAGE:
@@ -91,7 +92,7 @@ class LookUps:
             self._cursor = 0
 
     async def _look(self, key: tuple[str, int], held: Held) -> bool:
-        """Ask once. False: the vendor did not answer; nothing else is asked for a while."""
+        """Ask once. The result is False if the vendor did not answer; then all questions pause for a while."""
         c = self._courier
         verdict = await self._ask(held)
         c.metrics.count("dispatcher_look_ups", c.vendor.name, verdict.word if verdict else "unanswered")
@@ -103,7 +104,7 @@ class LookUps:
         self._turns[key] = looks, self._clock.now_s() + again_s(looks) * (0.9 + 0.2 * self._chance())
         end = decide_look_up(verdict)
         if end is not None and await self._store.held([key[0]]) == [held]:
-            # As it was before the question: a twin that was started meanwhile may be what was found.
+            # Only if unchanged since the question: otherwise the vendor may have found a twin that started meanwhile.
             reply = await self._store.withdraw(key[0], *end)
             logger().info("looked_up", notification=key[0], vendor=c.vendor.name, reason=verdict.word, state=reply)
         return True
@@ -113,7 +114,7 @@ class LookUps:
         try:
             message = await self._courier.delivery.render(held.notification)
         except TemplateError:
-            return Verdict("unknown")  # it was sent, so it could be rendered then
+            return Verdict("unknown")  # rendering worked when it was sent, so this proves nothing
         async with timeout(self._timeout_s + OVERDUE_S):
             listing = await self._vendor.look_up(message, window.from_ms, self._timeout_s)
         return None if listing is None else judge(listing, message.text, window, self._courier.time.now_ms())

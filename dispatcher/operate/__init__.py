@@ -1,1 +1,1 @@
-"""What operators and vendors ask for from outside: dead letters, receipts, cancelling, and how things stand."""
+"""The operations that operators and vendors ask for: dead letters, receipts, cancelling and status."""

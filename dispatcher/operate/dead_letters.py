@@ -1,9 +1,9 @@
-"""What operators do to dead letters: list, redrive and discard, a bounded stretch at a time.
+"""Operators' work on dead letters: list, redrive and discard, a bounded number at a time.
 
-A call looks at no more than `EXAMINED_MAX` letters and changes no more than it was asked to; its answer says where the
-next one goes on. So no call holds the store or a connection for long, an interrupted sweep is resumed by its last
-cursor, and a repeated call changes nothing twice: every change is refused unless the letter is still dead of the very
-death it was read with.
+A call looks at most at `EXAMINED_MAX` letters and changes at most as many as it was asked to. Its cursor says where the
+next call continues. So no call occupies the store or a connection for long, and an interrupted bulk redrive continues
+from its last cursor. A repeated call changes nothing twice: the store refuses a change unless the letter is still dead
+of the same death as when it was read.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from dispatcher.errors import CallerError
 from dispatcher.ports import Graveyard, Redriven
 
 PAGE = 200
-"""Letters read in one round trip: some milliseconds of Redis, between which accepts are served."""
+"""The letters read in one round trip: some milliseconds of Redis time. Between these, accepts are served."""
 
 EXAMINED_MAX = 5_000
-"""Letters one call looks at: a filter that matches nothing answers within a second, and is called again."""
+"""The letters that one call looks at: even without a match it answers within a second, and is called again."""
 
 
 EVER_MS = 10**15 - 1
@@ -31,12 +31,12 @@ EVER_MS = 10**15 - 1
 
 @dataclass(slots=True)
 class Swept:
-    """What one call did. `cursor`: where the next one goes on; None: the end.
+    """The result of one call. `cursor` is where the next call continues, None at the end.
 
     Attributes:
-        count: letters that were changed (with `dry_run`: that would be).
+        count: letters that were changed (with `dry_run`: that would be changed).
         refused: letters left as they are, by reason.
-        wait_s: the pace allows no more before that; 0: at once.
+        wait_s: seconds until the pace allows more; 0 means at once.
     """
 
     count: int = 0
@@ -48,7 +48,7 @@ class Swept:
 
 @dataclass(slots=True)
 class _Stretch:
-    """Letters in order, with the position before each, to go back to."""
+    """Letters in order, with the position before each, so that a later call can continue there."""
 
     letters: list[DeadLetter]
     start: DeadPosition
@@ -58,7 +58,7 @@ class _Stretch:
 
 
 class DeadLetters:
-    """The operations over one graveyard. `plan`: the plan in force, asked anew for each page."""
+    """The operations over one graveyard. `plan` returns the current plan and is called for each page."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class DeadLetters:
         self._per_s, self._slow_per_s = per_s, slow_per_s
 
     async def listing(self, wanted: DeadLetterFilter, cursor: str | None) -> tuple[list[DeadLetter], str | None]:
-        """The next `limit` letters that match, oldest first, and the cursor behind them."""
+        """Return the next `limit` letters that match, the oldest first, and the cursor behind them."""
         letters: list[DeadLetter] = []
 
         async def keep(stretch: _Stretch, _: Swept) -> DeadPosition | None:
@@ -85,7 +85,7 @@ class DeadLetters:
         return letters, swept.cursor
 
     async def discard(self, wanted: DeadLetterFilter, cursor: str | None, dry_run: bool) -> Swept:
-        """Give the next `limit` letters that match up for good."""
+        """Discard the next `limit` letters that match, forever."""
 
         async def discard(stretch: _Stretch, swept: Swept) -> DeadPosition | None:
             swept.matched += len(stretch.letters)
@@ -95,9 +95,9 @@ class DeadLetters:
         return await self._sweep(wanted, cursor, discard)
 
     async def redrive(self, wanted: DeadLetterFilter, cursor: str | None, dry_run: bool) -> Swept:
-        """Try the next `limit` letters that match again, as a new generation, at the pace of `core.life.redrive`.
+        """Redrive the next `limit` letters that match, as a new generation, at the pace of `core.life.redrive`.
 
-        It stops where the pace allows no more: `cursor` is then before the first letter that has to wait.
+        The call stops where the pace allows no more. Then `cursor` is before the first letter that has to wait.
         """
 
         async def redrive(stretch: _Stretch, swept: Swept) -> DeadPosition | None:
@@ -111,7 +111,7 @@ class DeadLetters:
         cursor: str | None,
         act: Callable[[_Stretch, Swept], Awaitable[DeadPosition | None]],
     ) -> Swept:
-        """Page by page to the limit. `act` answers None, or the position to stop and go on from later."""
+        """Apply `act` page by page, up to the limit. `act` returns None, or the position at which to stop."""
         until_ms, after = await self._bounds(wanted, cursor)
         wanted, swept, left = replace(wanted, until_ms=until_ms), Swept(), wanted.limit
         for _ in range(EXAMINED_MAX // PAGE):
@@ -131,7 +131,7 @@ class DeadLetters:
 
     async def _bounds(self, wanted: DeadLetterFilter, cursor: str | None) -> tuple[int, DeadPosition | None]:
         if cursor is None:
-            # The last death by the store's own order, not by a clock here: clocks differ.
+            # The last death in the store's own order, not by a clock of this process: clocks differ.
             return (await self._graveyard.last_death() if wanted.until_ms is None else wanted.until_ms), None
         found = Cursor.parse(cursor)
         if found is None:
@@ -173,10 +173,10 @@ class DeadLetters:
         ]
 
     async def _paced(self, verdicts: Sequence[tuple[Go | Refused, str, int]]) -> tuple[int, int]:
-        """How many of them, from the first on, may be acted on now; and the wait until the next may, ms.
+        """Return how many letters, from the first on, may be redriven now, and the wait for the next one in ms.
 
-        Each mailbox has its budget. What was granted beyond the first that must wait is not used, and not given back:
-        that makes a sweep over several mailboxes somewhat slower than allowed, never faster.
+        Each mailbox has its budget. Grants behind the first letter that must wait are neither used nor given back. So a
+        bulk redrive over several mailboxes may be slower than allowed, never faster.
         """
         places: dict[Go, list[int]] = defaultdict(list)
         for index, (verdict, _, _) in enumerate(verdicts):

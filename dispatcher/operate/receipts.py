@@ -1,4 +1,4 @@
-"""What becomes of a notification when its vendor tells about it later (`core.life.receipt` has the rules)."""
+"""Applies a vendor's receipts to notifications (`core.life.receipt` has the rules)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dispatcher.errors import CallerError, UnavailableError
 from dispatcher.telemetry.metrics import Metrics
 
 AGAIN_S = 5.0
-"""Somebody is sending it at this moment: by then he has an outcome, and a provider that repeats can be heard."""
+"""The wait for a provider whose notification is being sent right now. By then that call has an outcome."""
 
 
 class Receipts:
-    """Hears the receipts of verified vendors. `withdraw` and `view` are the store's."""
+    """Applies receipts with a valid token. `withdraw` and `view` are the store's."""
 
     def __init__(
         self,
@@ -26,11 +26,13 @@ class Receipts:
         self._links, self._withdraw, self._view, self._metrics = links, withdraw, view, metrics
 
     async def hear(self, vendor: str, told: Sequence[Told]) -> dict[str, int]:
-        """Counts by result. Repeating it is safe.
+        """Apply the receipts and return their number by result. A repeated call is safe.
 
-        One with a wrong token is passed over: beside others it is from before the secret was changed.
-        CallerError 403: all have a wrong token. UnavailableError: at least one is being sent right now, or the store
-        did not answer; the rest was done.
+        A receipt with a wrong token among valid ones is skipped: it is from before the secret was changed.
+
+        Raises:
+            CallerError: all receipts have a wrong token (403).
+            UnavailableError: a notification is being sent right now, or the store did not answer. The rest was done.
         """
         believed = [one for one in told if self._links.verified(vendor, one)]
         if len(believed) < len(told):

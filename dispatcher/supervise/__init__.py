@@ -1,1 +1,1 @@
-"""The supervisor's loop: hear beats and reports, decide, publish the plan."""
+"""The supervisor's loop: receive beats and reports, decide, publish the plan."""

@@ -11,11 +11,11 @@ from dispatcher.errors import UnavailableError
 from dispatcher.ports import Clock, Control, Heard
 
 READ_AGAIN_S = 2.0
-"""Publications can be lost, the key cannot: the plan is read again so often."""
+"""The plan is read this often, because a publication can be lost while the stored plan remains."""
 
 
 class PlanFollower:
-    """Hears publications, and reads the stored plan at the start and every two seconds. Outages are waited out.
+    """Listens to publications, and reads the stored plan at the start and every two seconds. It waits out outages.
 
     `adopt(plan, asked_with)` decides whether a plan replaces the current one; see `Plan.replaces`. `asked_with` is the
     plan that was current when the store was asked, or None for a publication. Messages of `others` go to `hear`.

@@ -1,8 +1,8 @@
-"""Hear, decide, publish: who is dead, who drains what.
+"""The supervisor decides which incarnations are dead and which actor drains which mailboxes.
 
-Soft state: killed, it comes back, takes a new term (which fences the one before), rebuilds from the next reports and
-condemns nobody for its own absence. Meanwhile everyone works on by the last plan in the store. It carries no message
-and is asked nothing.
+Its state is soft. After a kill it starts again and begins a new term, which fences the previous supervisor. It rebuilds
+its state from the next reports, and declares no actor dead because of its own absence. Meanwhile all actors work by the
+last plan in the store. The supervisor carries no message, and no process needs its answer.
 """
 
 from __future__ import annotations
@@ -26,20 +26,21 @@ from dispatcher.waiting import rung
 
 ECHO = "supervisor"
 FORGET_S = 600.0
-"""A process silent for this long has ended: its sums stay, its own numbers are let go."""
+"""A process that is silent for this long has ended. Its sums stay, its own numbers are forgotten."""
 
 ECHOES_MISSED_MAX = 8
-"""Of my own beats that the store has taken, two seconds' worth: then it is not me that is deaf but my subscription."""
+"""After this many own beats (two seconds' worth) that the store got and that did not come back, the subscription is
+broken."""
 
 CORES_HOLD_S = 5.0
 """A process that has told for so long nothing of its node's cores is not asked for any more."""
 
 SETTLING_S = 1.5
-"""After taking office: time for every actor to report three times, before states are inferred from who is missing."""
+"""The time after the term begins in which every actor can report three times, before a missing report counts."""
 
 
 class Supervisor:
-    """The one supervisor in office. `run` ends with StaleTermError when another has taken over."""
+    """The one supervisor in office. `run` ends with StaleTermError when another supervisor has begun a later term."""
 
     def __init__(
         self,
@@ -54,7 +55,7 @@ class Supervisor:
         node: str = "",
         waited_ms: Callable[[int], float] = lambda pid: 0.0,
     ) -> None:
-        """`waited_ms`: how long a process of `node`, this machine, has waited for a core since the last question."""
+        """`waited_ms` returns how long a process of `node`, this machine, waited for a core since the last question."""
         self._chance = chance
         self._node, self._waited_ms = node, waited_ms
         self._control, self._clock, self._config = control, clock, config
@@ -67,8 +68,8 @@ class Supervisor:
         self._cores: dict[str, tuple[str, float, float]] = {}  # process → its node, free cores there, when it said so
         self._term = 0
         self.plan = Plan()
-        self._doubtful = 0  # epoch of the last publication that was not answered: in force now, or later, or never
-        self._plan_lost = False  # the store has an earlier plan than mine, or none: it is not the store it was
+        self._doubtful = 0  # epoch of the last unanswered publication, which may be in force now, later or never
+        self._plan_lost = False  # the store has an earlier plan than this supervisor, or none: it lost data
         self._live: dict[str, Incarnation] = {}
         self._surveyed = False
         self._manned: set[str] = set()  # vendors that had a live actor in this term
@@ -78,11 +79,11 @@ class Supervisor:
         self._urgent = asyncio.Event()
         self._me = f"{ECHO}/{secrets.token_hex(4)}"
         self._office_s = 0.0
-        self._unheard = 0  # own beats since the last that came back
+        self._unheard = 0  # own beats since the last one that came back
         self.turns = 0
 
     async def run(self) -> None:
-        """Take office and serve until a later term; outages of the store are waited out."""
+        """Begin a term and serve until a later term begins. It waits out outages of the store."""
         while True:
             try:
                 self._term, self.plan = await self._control.begin_term()
@@ -151,7 +152,7 @@ class Supervisor:
             await self._clock.sleep(self._beat_s)
 
     async def _survey(self) -> None:
-        """What only the store knows: who is listed as live, what mailboxes exist, what an operator said."""
+        """Read from the store which incarnations are live, which mailboxes exist, and the operators' overrides."""
         while True:
             try:
                 live = await self._control.live()
@@ -178,7 +179,7 @@ class Supervisor:
             await self._clock.sleep(0.5)
 
     async def _look_for_plan(self) -> None:
-        """Would whoever begins now find the plan in force? A store that was emptied has none, and nobody says so."""
+        """Have the plan published again if the store has lost it, as an emptied store does not report the loss."""
         mine = self.plan
         stored = await self._control.plan()
         if mine.vendors and mine is self.plan and (stored is None or stored.epoch < mine.epoch):
@@ -202,7 +203,7 @@ class Supervisor:
         silent = self._watch.dead()
         if not silent:
             return
-        # Who has renewed himself since the last survey stays, and the next survey sees it.
+        # An incarnation that has renewed itself since the last survey stays live; the next survey sees that.
         dead = await self._control.bury(
             {name: self._live.get(name, Incarnation()).renewed for name in silent}, self._term
         )
@@ -219,9 +220,9 @@ class Supervisor:
 
     async def _publish(self) -> None:
         if not self._surveyed:
-            return  # who holds a share of a contract rate is not known yet
+            return  # the shares of the contract rates are not known yet
         if not self.plan.vendors and self._clock.now_s() - self._office_s < SETTLING_S and not self._reports:
-            return  # a first plan made before anyone could report would say nothing
+            return  # a first plan before any report would say nothing
         reports = [report for name, report in self._reports.items() if name in self._live]
         depths = {name: depth.total for name, depth in self._depths.items()}
         before = replace(self.plan, epoch=max(self.plan.epoch, self._doubtful))
@@ -263,7 +264,7 @@ class Supervisor:
         return found
 
     def _absent(self) -> set[str]:
-        """Vendors with an actor earlier in this term and none now. Before that nobody is missed: they are starting."""
+        """Return the vendors that had an actor in this term and have none now. Others are still starting."""
         return self._manned - {_vendor_of(name) for name in self._live}
 
     async def _add_up(self) -> None:

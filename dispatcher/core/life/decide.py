@@ -222,7 +222,7 @@ def decide_cut_off(n: Notification, cut_off_s: float, at: Situation) -> Decision
 
     The vendor counts as tried, but no attempt is spent. Otherwise the plan, which does not know of the cut-off, would
     lead the notification back here. Without another vendor it waits for about `cut_off_s`, the time until the country
-    is probed again, so that many such notifications do not become a hot loop.
+    is probed again. So many such notifications do not become a hot loop.
     """
     trail = n.trail.after(at.vendor)
     name = at.next_of(n, trail.tried)
@@ -255,8 +255,8 @@ def decide_mailbox(
     """Return the mailbox for a due notification: of a usable vendor, else of a recovering one, else of any known one.
 
     None means that no vendor of the chain is known. Among equals the untried vendors come first. Usable is more
-    important than untried. Otherwise the notification could lie with a vendor that is down, and the adopter of that
-    mailbox, which has tried it already, would refuse it again and again.
+    important than untried. Otherwise the notification could go to the mailbox of a vendor that is down. If the adopter
+    of that mailbox has tried it already, it would refuse the notification again and again.
     """
     names = [name for name in chain if known(name)]
     for fits in (usable, recovering, known):
