@@ -42,7 +42,7 @@ PY_SPY = str(Path(sys.executable).with_name("py-spy"))
 
 
 def package(stack: Iterable[str]) -> str:
-    """Who pays for this look. `stack`: py-spy's frames `function (folder/file.py:line)`, outermost first."""
+    """Return who pays for this look. `stack`: py-spy's frames `function (folder/file.py:line)`, outermost first."""
     for frame in reversed(list(stack)):
         found = FRAME.match(frame)
         name = found["file"].split("/")[0] if found else ""

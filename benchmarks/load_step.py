@@ -1,4 +1,4 @@
-"""What does a checkout wait when the load steps up sixfold, with pools free to grow and with pools pinned?
+"""Measures the wait of a checkout when the load steps up sixfold, with pools free to grow and with pools pinned.
 
     python -m benchmarks.load_step
 

@@ -1,4 +1,4 @@
-"""Who may do what: the host and origin of a keyless service, the scope that each route needs, and wrong keys.
+"""Decides who may do what: host and origin of a keyless service, the scope that each route needs, and wrong keys.
 
 Rules:
 

@@ -22,7 +22,7 @@ from serve_app.applications import applications
 
 
 class Arguments(BaseModel):
-    """What every entry says under `args`. Ray stores and shows them: a password belongs in a reference."""
+    """The fields that every entry has under `args`. Ray stores and shows them: a password belongs in a reference."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 

@@ -1,4 +1,4 @@
-"""What people ask and order over HTTP: triggers, vendors, plan, dead letters, templates, health, metrics."""
+"""Serves what people ask and order over HTTP: triggers, vendors, plan, dead letters, templates, health, metrics."""
 
 from __future__ import annotations
 

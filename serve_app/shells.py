@@ -23,7 +23,7 @@ DISPATCH_NICENESS = 10
 
 
 def identity() -> dict[str, Any]:
-    """Who this replica is and how it really runs, for reports and /healthz."""
+    """Return who this replica is and how it really runs, for reports and /healthz."""
     import ray
     from ray import serve
     from ray.serve._private import constants

@@ -1,4 +1,4 @@
-"""What a start does about an application that is not there yet: wait, run it again, or end.
+"""Decides what a start does about an application that is not there yet: wait, run it again, or end.
 
 A replica that died or was slow is replaced by Serve; that only takes time. An application whose replicas could not
 start is given up by Serve, so it is run again. After `RUNS_MAX` runs, each of several replicas, it cannot mend itself.
@@ -15,7 +15,7 @@ SAY_EVERY_S = 10.0
 
 
 class Found(NamedTuple):
-    """What Serve says of an application. `given_up`: its replicas could not start, and Serve tries no more."""
+    """One application as Serve reports it. `given_up`: its replicas could not start, and Serve tries no more."""
 
     runs: bool
     given_up: bool = False

@@ -1,1 +1,1 @@
-"""What a machine or a cluster can carry, from measured profiles."""
+"""Estimates what a machine or a cluster can carry, from measured profiles."""

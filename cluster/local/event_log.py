@@ -16,7 +16,7 @@ from typing import Any
 BYTES_MAX = 10_000_000
 FILES_MAX = 5
 READ_BYTES_MAX = 1_000_000
-"""What is read of one actor's file at once; the rest is read the next time."""
+"""The most that is read of one actor's file at once; the rest is read the next time."""
 
 SHOWN_MAX = 20
 """Lines of one reading that are shown: what happens to ten thousand messages is not ten thousand lines."""

@@ -67,7 +67,7 @@ def beside(path: str, pid: int | str | None = None) -> str:
 
 
 def answering(path: str) -> bool:
-    """Whether somebody accepts connections on this Unix socket."""
+    """Return True if somebody accepts connections on this Unix socket."""
     with socket.socket(socket.AF_UNIX) as s:
         try:
             s.connect(path)

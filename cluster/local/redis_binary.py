@@ -93,7 +93,7 @@ def packaged() -> str | None:
 
 
 def ask(path: str) -> Server | None:
-    """What the program says of itself; None where it cannot be run or tells no version."""
+    """Return what the program says of itself; None where it cannot be run or tells no version."""
     try:
         told = subprocess.run([path, "--version"], capture_output=True, text=True, check=False, timeout=10.0).stdout
     except (OSError, subprocess.TimeoutExpired):

@@ -27,7 +27,7 @@ from dispatcher.errors import ConfigError
 RELOAD_S = 2.0
 SCOPES = ("send", "read", "templates", "operate")
 BEFORE_SCOPES = ("send", "read")
-"""What a key may do that was made before keys had scopes, and a new one for which nothing else is said."""
+"""The scopes of a key that was made before keys had scopes, and a new one for which nothing else is said."""
 _ABSENT = hashlib.sha256(secrets.token_bytes(32)).hexdigest()
 
 

@@ -44,7 +44,7 @@ class PlanDuties:
         self._waking = asyncio.ensure_future(self._wake())
 
     def look_again(self) -> None:
-        """Do what the plan in force asks for at any time, not only when it is new."""
+        """Obey what the plan in force asks for at any time, not only when it is new."""
         self.obey_operator()
         self._hasten_probes()
 

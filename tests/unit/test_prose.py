@@ -19,15 +19,15 @@ RETIRED = re.compile(r"\b(for ever|anew|amid)\b", re.IGNORECASE)
 # ---- when a room is rewritten, its line goes away and its limit is 0. The retired phrases are allowed only in these.
 OPEN_ROOMS = {
     "actors": 6,
-    "benchmarks": 37,
-    "cluster": 43,
+    "benchmarks": 36,
+    "cluster": 41,
     "dispatcher/adapters": 26,
     "dispatcher/config": 5,
     "dispatcher/core/plan": 13,
     "dispatcher/telemetry": 4,
     "dispatcher/templates": 6,
     "dispatcher/wire": 5,
-    "serve_app": 4,
+    "serve_app": 1,
 }
 
 

@@ -285,7 +285,7 @@ PLACES = ("queued", "due", "held", "delayed")
 
 @dataclass(slots=True)
 class Backlog:
-    """What is accepted and not ended of one mailbox, wherever it waits.
+    """Counts the notifications of one mailbox that are accepted and not ended, wherever they wait.
 
     Attributes:
         counts: place → notifications. Where many wait outside the mailboxes, their shares are estimated from a sample.

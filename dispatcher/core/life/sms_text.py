@@ -27,7 +27,7 @@ _FORBIDDEN = re.compile("[\x80-\x9f\u202d\u202e]")
 
 @dataclass(frozen=True, slots=True)
 class SmsSize:
-    """What a text costs. `segments` is at least 1: an empty message is one too."""
+    """The cost of a text. `segments` is at least 1: an empty message is one too."""
 
     encoding: Literal["gsm", "ucs2"]
     segments: int
