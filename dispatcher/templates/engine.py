@@ -21,7 +21,7 @@ from dispatcher.templates.html import safe_url
 from dispatcher.templates.syntax import Tree, written
 
 FUEL = 45_000  # a table of 500 rows of 10 cells takes 40,000; all of it is burnt in some 3 ms
-WORK = 12_000  # calls of our filters, each with its size: some 4 ms
+WORK = 5_000  # calls of our filters, each with its size: some 4 ms
 CHARS_PER_WORK = 256
 TEXT_CHARS_MAX = 65_536
 _NAMED = re.compile(r"`([^`]{1,200})` is undefined")

@@ -1,6 +1,6 @@
 """How values are written into a message: plain numbers, money and dates by locale.
 
-The table is small on purpose (decision record 0021): separators and the order of a date by language, and the ISO code
+The table is small on purpose (decision record 0023): separators and the order of a date by language, and the ISO code
 in place of a currency's sign. A thin space is written as an ordinary one, because a single foreign character makes an
 SMS up to three times as expensive.
 """

@@ -24,6 +24,7 @@ from dispatcher.templates.syntax import Block, Node, Print, SyntaxFault, Text
 URL_SCHEMES = ("http", "https", "mailto", "tel", "cid")
 STATES_MAX = 16  # ordinary templates need one or two
 STEPS_MAX = 18_000  # some 30 ms; 100 KB of ordinary HTML take 2,000
+WHOLE_STEPS = 8  # up to 64 tags at once
 STEP_PAUSE = 1_000  # some 2 ms
 # fmt: off
 _URL_ATTRIBUTES = frozenset((
@@ -89,13 +90,15 @@ class HtmlReader:
     def feed(self, text: str, line: int) -> Generator[None, None, None]:
         """Errors: `SyntaxFault` for a URL whose scheme an expression would make."""
         after: set[State] = set()
+        pause = self.steps + STEP_PAUSE
         # (state, where it goes on); one state may become two
         pending = [(state, 0) for state in self.states]
         while pending:
             state, at = pending.pop()
             while at < len(text):
-                self.steps += 1
-                if self.steps % STEP_PAUSE == 0:
+                self.steps += WHOLE_STEPS if state.kind == "data" else 1
+                if self.steps >= pause:
+                    pause = self.steps + STEP_PAUSE
                     if self.steps > STEPS_MAX:
                         raise SyntaxFault(line, f"more than {STEPS_MAX} tags and attributes")
                     yield
@@ -214,7 +217,7 @@ def _quoted(state: State, text: str, at: int) -> tuple[State, int, State | None]
     end = text.find(state.kind, at)
     value = text[at:] if end < 0 else text[at:end]
     if state.attribute in _URL_ATTRIBUTES and state.url != "/":
-        url = state.url + value
+        url = state.url + value[:256]  # undecided after that, it stays guarded
         settled = _settled(url)
         if settled == "made":
             return State("scheme"), at, None

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
 from actors.intake import IntakeActor
 from dispatcher.config.settings import TemplateSettings
 from dispatcher.core.store.continuity import Break, Mark
+from dispatcher.errors import CallerError
 from dispatcher.templates.cache import TemplateCache
 from dispatcher.templates.source import TemplateSource
 from dispatcher.templates.store import MemoryTemplateStore
+from tests.unit.desk import Desk
 from tests.virtual import virtual
 
 
@@ -86,3 +89,36 @@ async def test_what_the_store_lost_is_given_again() -> None:
     actor.templates = TemplateCache(emptied)
     await actor._seed_templates()
     assert await text_of(emptied, "paid") == "two"
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [({}, "missing variable name"), ({"name": None}, "name: a null"), ({"name": ["a"]}, "name: a list")],
+)
+@virtual
+async def test_data_that_does_not_fit_its_template_is_refused(data: dict[str, Any], says: str) -> None:
+    """The caller learns which variable, and nothing is stored: the same data would be a dead letter."""
+    desk = Desk()
+    await desk.intake._templates.put(TemplateSource("paid", "Hi {{ name }}"))
+    wanted = [{"channel": "sms", "template": "paid"}]
+    with pytest.raises(CallerError, match=says) as caught:
+        await desk.post(notifications=wanted, data=data)
+    assert (caught.value.status, caught.value.field, desk.stage.states()) == (422, "data", [])
+    await desk.post(notifications=wanted, data={"name": "Ada"})
+    assert desk.stage.states() == ["queued"]
+
+
+@virtual
+async def test_the_latest_versions_are_compiled_before_they_are_needed() -> None:
+    """No accept waits for the store or the compiler; a version that does not compile is tried once."""
+    store = MemoryTemplateStore()
+    await store.put(TemplateSource("paid", "Hi {{ name }}"))
+    await store.put(TemplateSource("bad", "{{"))
+    cache = TemplateCache(store)
+    await cache.refresh()
+    await cache.warm()
+    asked: list[str] = []
+    store.get = lambda name, version: asked.append(name)  # type: ignore[assignment, method-assign, return-value, func-returns-value]
+    await cache.warm()
+    await cache.get("paid", 1)
+    assert asked == []

