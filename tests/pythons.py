@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "build" / "pythons"
 UNPROMISED = ("3.14",)
 QUERY = "import platform, sys; print(platform.python_implementation(), '%d.%d' % sys.version_info[:2])"
-RUN_S_MAX = 600.0
+RUN_S_MAX = 900.0
 
 
 @dataclass(frozen=True)
