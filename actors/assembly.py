@@ -41,7 +41,7 @@ def make_courier(
 
 
 def courier_limits(v: VendorSettings, c: CourierSettings) -> CourierLimits:
-    """What a vendor's courier may do at once, and when it settles."""
+    """Return how much a vendor's courier may do at once, and when it settles."""
     return CourierLimits(
         timeout_s=v.timeout_s,
         rate_per_s=v.rate_per_s,

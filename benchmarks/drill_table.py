@@ -19,7 +19,7 @@ from cluster.rehearsal.drills.bars import SLOW_S, bar_of
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is shown of a drill: its figure and unit. What it must reach is `cluster.rehearsal.drills.bars`'."""
+    """One row of a drill: its figure and its unit. `cluster.rehearsal.drills.bars` says which value it must reach."""
 
     drill: str
     about: str

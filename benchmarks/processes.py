@@ -11,7 +11,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.local.redis_server import RedisServer
+from cluster.rehearsal.sandbox.process import start_sandbox
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
@@ -50,22 +50,7 @@ class Sandbox:
     """The sandbox vendors in a process of their own."""
 
     def __init__(self, latency_ms: float = 50.0) -> None:
-        words = [
-            sys.executable,
-            "-m",
-            "cluster.rehearsal.sandbox",
-            "--port",
-            "0",
-            "--smtp-port",
-            "0",
-            "--die-with-parent",
-        ]
-        words += ["--latency-ms", str(latency_ms)]
-        self._process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
-        assert self._process.stdout is not None
-        ports = json.loads(self._process.stdout.readline())
-        self.url = f"http://127.0.0.1:{ports['http_port']}"
-        self.smtp_port: int = ports["smtp_port"]
+        self._process, self.url, self.smtp_port = start_sandbox("--latency-ms", str(latency_ms))
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()

@@ -68,7 +68,7 @@ def _url_fault(url: str) -> str | None:
 
 
 def faults(client: redis.Redis) -> list[str]:
-    """What is unsafe, each with the setting, its value, the value needed and why."""
+    """Return everything that is unsafe, each with the setting, its value, the value needed and why."""
     found = []
     version = str(client.info("server")["redis_version"])
     if tuple(int(part) for part in version.split(".")[:2]) < (6, 2):

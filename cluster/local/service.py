@@ -19,6 +19,7 @@ from typing import Any
 
 from cluster.local.redis_binary import NAMES
 from cluster.local.state import MARKER, State, free_port, processes_of, reap
+from cluster.rehearsal.sandbox.process import start_sandbox
 from dispatcher.errors import DispatcherError
 
 START_S = 120.0
@@ -65,21 +66,9 @@ class Service:
     def _start_sandbox(self) -> None:
         if self._sandbox is not None:
             return
-        words = [
-            sys.executable,
-            "-m",
-            "cluster.rehearsal.sandbox",
-            "--port",
-            "0",
-            "--smtp-port",
-            "0",
-            "--die-with-parent",
-        ]
-        self._sandbox = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
-        assert self._sandbox.stdout is not None
-        ports = json.loads(self._sandbox.stdout.readline())
-        self.sandbox = f"http://127.0.0.1:{ports['http_port']}"
-        self._sandbox_variables = {"SANDBOX_URL": self.sandbox, "SANDBOX_SMTP_PORT": str(ports["smtp_port"])}
+        started = start_sandbox()
+        self._sandbox, self.sandbox = started.process, started.url
+        self._sandbox_variables = {"SANDBOX_URL": started.url, "SANDBOX_SMTP_PORT": str(started.smtp_port)}
 
     def stop(self) -> int:
         """SIGTERM, wait for the drain; the exit code, -9 when it had to be killed."""

@@ -35,6 +35,7 @@ from cluster.local.frozen import STOPPED_S, Frozen, stopped
 from cluster.local.hurry import hurried
 from cluster.local.redis_server import RedisServer
 from cluster.local.state import State, free_port, give_way, processes_of, reap
+from cluster.rehearsal.sandbox.process import start_sandbox
 from dispatcher.adapters.api_keys import ApiKeys, list_keys
 from dispatcher.config.secret_references import resolve
 from dispatcher.config.settings import Settings
@@ -66,7 +67,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line said."""
+    """The options that the command line gave."""
 
     state_dir: Path
     config: Path | None = None
@@ -182,25 +183,10 @@ class Up:
         }
 
     def _start_sandbox(self) -> None:
-        words = [
-            sys.executable,
-            "-m",
-            "cluster.rehearsal.sandbox",
-            "--port",
-            "0",
-            "--smtp-port",
-            "0",
-            "--die-with-parent",
-        ]
-        self._sandbox = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
-        assert self._sandbox.stdout is not None
-        line = self._sandbox.stdout.readline()
-        if not line:
-            raise ConfigError("the sandbox did not start")
-        ports = json.loads(line)
-        self._sandbox_url = f"http://127.0.0.1:{ports['http_port']}"
-        os.environ["SANDBOX_URL"] = self._sandbox_url
-        os.environ["SANDBOX_SMTP_PORT"] = str(ports["smtp_port"])
+        started = start_sandbox()
+        self._sandbox, self._sandbox_url = started.process, started.url
+        os.environ["SANDBOX_URL"] = started.url
+        os.environ["SANDBOX_SMTP_PORT"] = str(started.smtp_port)
 
     def _load(self) -> Settings:
         if self._options.redis_url is not None:

@@ -1,1 +1,1 @@
-"""What breaks and judges an installation on purpose: sandbox vendors, load, drills, the demo and its verdict."""
+"""Breaks an installation on purpose, and judges it: sandbox vendors, load, drills, the demo and its verdict."""

@@ -33,7 +33,7 @@ _ABSENT = hashlib.sha256(secrets.token_bytes(32)).hexdigest()
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a key opens."""
+    """The tenant and the scopes that a key opens."""
 
     tenant: str
     scopes: frozenset[str]

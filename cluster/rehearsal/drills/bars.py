@@ -1,4 +1,4 @@
-"""What each drill must reach, in one place: `dispatcher drill` holds its runs to it, docs/drills.md shows it.
+"""The value that each drill must reach, in one place: `dispatcher drill` and docs/drills.md read it here.
 
 The worst run counts. Bars are for two cores, 100 triggers a second and the sandbox's configuration.
 """

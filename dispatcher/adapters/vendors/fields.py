@@ -154,7 +154,7 @@ Host = Annotated[str, AfterValidator(_host)]
 
 @dataclass(frozen=True, slots=True)
 class EmailSender:
-    """Who a mail is from: the bare address for the envelope, and a display name that may be empty."""
+    """The sender of a mail: the bare address for the envelope, and a display name that may be empty."""
 
     address: str
     name: str = ""

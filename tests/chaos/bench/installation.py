@@ -27,6 +27,7 @@ from cluster.local.redis_server import RedisServer
 from cluster.local.state import free_port
 from cluster.rehearsal.drills.play import fresh_checkouts
 from cluster.rehearsal.load import Posted, post_steadily
+from cluster.rehearsal.sandbox.process import start_sandbox
 from tests.chaos.bench.checker import Findings, examine, waiting
 from tests.chaos.bench.link import Link
 from tests.leftovers import short_folder
@@ -67,19 +68,7 @@ class Sandbox:
     """The sandbox vendors, in a process that no test kills: the witness."""
 
     def __init__(self) -> None:
-        words = [
-            sys.executable,
-            "-m",
-            "cluster.rehearsal.sandbox",
-            "--port",
-            "0",
-            "--smtp-port",
-            "0",
-            "--die-with-parent",
-        ]
-        self._process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
-        assert self._process.stdout is not None
-        self.url = f"http://127.0.0.1:{json.loads(self._process.stdout.readline())['http_port']}"
+        self._process, self.url, _ = start_sandbox()
 
     def fault(self, vendor: str, mode: str = "none", **more: Any) -> None:
         """Misbehave from now on; "none" heals."""
