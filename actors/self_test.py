@@ -27,7 +27,8 @@ from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
 from dispatcher.templates.store import MemoryTemplateStore
 
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
+"""A delivery in memory takes milliseconds. On a machine whose cores others take, it must not look like a fault."""
 ADDRESSES = {"email": "self-test@dispatcher.invalid"}
 OTHER_ADDRESS = "+4915112345678"
 

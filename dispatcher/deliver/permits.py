@@ -186,9 +186,8 @@ class Gate:
             self.keys.record(permit, BreakerResult.FAILURE if of_key else result, took_ns, now_ns, of_key)
         else:
             self.breaker.record(permit, result, took_ns, now_ns)
-        if outcome is not None and not late:
-            self._weigh_refusal(outcome, first_to, now_ns)
         if outcome is not None and not late:  # a call from another breaker state says nothing now
+            self._weigh_refusal(outcome, first_to, now_ns)
             self._learn(outcome.kind, took_s, in_flight)
             self.unreached = self.unreached + 1 if outcome.local_origin else 0
             if outcome.scope is Scope.ACCOUNT and outcome.kind is OutcomeKind.FAILED:
