@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from actors.runtime import receipt_links
 from dispatcher.adapters.vendors import provider
+from dispatcher.adapters.vendors.receipts import read_receipts
 from dispatcher.config.settings import BreakerSettings, CourierSettings, Settings, VendorSettings, read_rules
 from dispatcher.core.breaker.breaker import Breaker
 from dispatcher.core.breaker.config import BreakerConfig
 from dispatcher.core.breaker.per_country import KeyedBreakers
 from dispatcher.core.life.retry import RetryPolicy
 from dispatcher.deliver.courier import Courier, CourierLimits
+from dispatcher.operate.receipts import Reader
 from dispatcher.ports import Clock, Store, Vendor
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
@@ -54,6 +57,11 @@ def courier_limits(v: VendorSettings, c: CourierSettings) -> CourierLimits:
         claim_block_ms=c.claim_block_ms,
         claim_pace_s=c.claim_pace_ms / 1000,
     )
+
+
+def receipt_readers(settings: Settings) -> dict[str, Reader]:
+    """Return a reader of call-backs for each configured vendor. Its provider may have none, which is a CallerError."""
+    return {name: partial(read_receipts, vendor.adapter) for name, vendor in settings.vendors.items()}
 
 
 def retry_policy(settings: Settings) -> RetryPolicy:

@@ -71,7 +71,9 @@ def _faults(settings: Settings) -> Iterator[str]:
         yield f"receipts.public_url: {receipts.public_url!r} is not allowed: no provider can call it from outside"
     yield from _attempt("supervision", lambda: plan_config(settings))
     yield from _attempt("retry", lambda: retry_policy(settings))
-    yield from _attempt("limits", lambda: Intake(settings, nothing, nothing, SystemClock(), Metrics(), nothing))
+    yield from _attempt(
+        "limits", lambda: Intake(settings, nothing, nothing, nothing, clock=SystemClock(), metrics=Metrics())
+    )
 
 
 def _vendor_faults(settings: Settings, name: str) -> Generator[str, None, BaseModel | None]:

@@ -22,8 +22,8 @@ from dispatcher.adapters.system_clock import SystemClock
 from dispatcher.adapters.vendors import build
 from dispatcher.config.secret_references import resolve_options
 from dispatcher.config.settings import Settings, VendorSettings, parse_settings
-from dispatcher.core.plan.values import Beat
 from dispatcher.deliver.breaker_memory import BreakerMemory
+from dispatcher.deliver.heartbeat import Heartbeat
 from dispatcher.deliver.incarnations import Incarnations
 from dispatcher.deliver.maintenance import Caretaker, CaretakerPeriods
 from dispatcher.deliver.plan_duties import PlanDuties
@@ -106,7 +106,7 @@ class VendorActor:
             )
             self._tasks.start("look-ups", look_ups.run())
         self._tasks.start("plan", follower.run())
-        self._tasks.start("beat", self._beat())
+        self._tasks.start("beat", Heartbeat(courier, control, clock, self._identity).run(s.supervision.beat_ms / 1000))
         self._tasks.start("report", self._reporter.run())
         self._tasks.start("watchdog", self._watchdog.run())
         await asyncio.sleep(0)
@@ -165,13 +165,3 @@ class VendorActor:
         if plan is not None:
             self._duties.adopt(plan)
         await self._incarnations.run()
-
-    async def _beat(self) -> None:
-        period_s, identity = self._settings.supervision.beat_ms / 1000, self._identity
-        place = (identity.get("replica", ""), identity.get("pid", 0), identity.get("node", ""))
-        while True:
-            if self._courier.me:
-                with contextlib.suppress(UnavailableError):
-                    await self._control.beat(Beat(self._courier.me, self._name, *place))
-                    self._courier.replied()
-            await asyncio.sleep(period_s)

@@ -23,9 +23,11 @@ from dispatcher.core.life.notification import (
     MailboxDepth,
     NewTrigger,
     Notification,
+    TriggerView,
 )
 from dispatcher.core.life.outcome import Outcome
 from dispatcher.core.plan.values import Beat, Override, Plan
+from dispatcher.core.store.continuity import Lineage, Mark
 
 
 class Clock(Protocol):
@@ -182,6 +184,12 @@ class Redriven:
     expires_ms: int
 
 
+class Views(Protocol):
+    """Read access for people. The docstrings of `adapters.redis.views` are the contract."""
+
+    async def trigger(self, trigger_id: str) -> TriggerView | None: ...
+
+
 class Graveyard(Protocol):
     """The dead letters. The docstrings of `adapters.redis.views` are the contract."""
 
@@ -233,8 +241,26 @@ class Control(Protocol):
 
     async def plan(self) -> Plan | None: ...
 
+    async def plan_history(self, limit: int = 100) -> list[dict[str, Any]]: ...
+
     async def overrides(self) -> dict[str, Override]: ...
+
+    async def set_override(self, vendor: str, override: Override | None) -> None: ...
+
+    async def counts(self) -> dict[str, int]: ...
 
     async def depths(self) -> dict[str, MailboxDepth]: ...
 
     async def backlog(self, depths: Mapping[str, MailboxDepth] | None = None) -> dict[str, Backlog]: ...
+
+
+class Vitals(Protocol):
+    """The store's clock, its memory, and what it tells of its own past (`core.store.continuity`)."""
+
+    async def now_ms(self) -> int: ...
+
+    async def memory(self) -> tuple[int, int]: ...
+
+    async def ledger(self) -> Mark | None: ...
+
+    async def lineage(self) -> Lineage | None: ...

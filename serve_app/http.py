@@ -10,12 +10,14 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 
-from actors.intake import IntakeActor
-from dispatcher.accept.intake import Accepted
+from dispatcher.accept.intake import Accepted, Intake
+from dispatcher.adapters.api_keys import ApiKeys
 from dispatcher.errors import CallerError, UnavailableError
+from dispatcher.operate.use_cases import UseCases
+from dispatcher.telemetry.metrics import Metrics
 from dispatcher.wire.json import parse_json
 from dispatcher.wire.responses import Problem
 from serve_app.admission import WrongKeys, check_neighbour, scope_needed
@@ -40,10 +42,12 @@ DEFAULT_TENANT = "default"
 HOT = ("/v1/triggers", "/v1/triggers/batch")
 
 
-def application(actor: IntakeActor) -> Asgi:
-    """The ASGI callable of one intake replica."""
-    others = operations(actor)
-    wrong = WrongKeys(lambda: actor.metrics.count("dispatcher_wrong_keys"))
+def application(use_cases: UseCases, keys: ApiKeys | None, metrics: Metrics) -> Asgi:
+    """Return the ASGI callable of one intake replica. Without `keys` no request needs one."""
+    needed = keys if keys is not None and keys.required else None
+    others = operations(use_cases, separate=needed is not None)
+    wrong = WrongKeys(lambda: metrics.count("dispatcher_wrong_keys"))
+    depth_max = use_cases.limits.json_depth_max
 
     async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -52,13 +56,13 @@ def application(actor: IntakeActor) -> Asgi:
         if scope["method"] == "HEAD":
             scope, send = {**scope, "method": "GET"}, _without_body(send)
         try:
-            refused = await _admit(actor, wrong, scope)
+            refused = await _admit(needed, wrong, scope)
             if refused is not None:
                 await _problem(send, *refused)
             elif scope["method"] == "POST" and scope["path"] in HOT:
-                await _post(actor, scope, receive, send, batch=scope["path"].endswith("batch"))
+                await _post(use_cases, scope, receive, send, batch=scope["path"].endswith("batch"))
             else:
-                await others(scope, await _bounded(actor, scope, receive), send)
+                await others(scope, await _bounded(depth_max, scope, receive), send)
         except CallerError as error:
             await _problem(send, Problem.of(error))
         except UnavailableError as error:
@@ -71,12 +75,11 @@ def application(actor: IntakeActor) -> Asgi:
 
 
 async def _admit(
-    actor: IntakeActor, wrong: WrongKeys, scope: Scope
+    keys: ApiKeys | None, wrong: WrongKeys, scope: Scope
 ) -> tuple[Problem] | tuple[Problem, tuple[bytes, bytes]] | None:
-    """Note the request's tenant in `scope`; answers the refusal and its header, or None."""
+    """Note the request's tenant in `scope`; return the refusal and its header, or None. No `keys`: none is needed."""
     needed = scope_needed(scope["method"], scope["path"])
-    keys = actor.keys
-    if keys is None or not keys.required:
+    if keys is None:
         check_neighbour(scope)
         scope.setdefault("state", {})["tenant"] = DEFAULT_TENANT
         return None
@@ -97,7 +100,7 @@ async def _admit(
     return None
 
 
-async def _bounded(actor: IntakeActor, scope: Scope, receive: Receive) -> Receive:
+async def _bounded(depth_max: int, scope: Scope, receive: Receive) -> Receive:
     """Read the body of a route that FastAPI serves, and judge it before FastAPI sees it.
 
     A call-back is a form or JSON that somebody else's program wrote; its provider's reader judges it.
@@ -107,23 +110,22 @@ async def _bounded(actor: IntakeActor, scope: Scope, receive: Receive) -> Receiv
     body = await read_body(scope, receive, OTHER_BYTES_MAX)
     if body and not scope["path"].startswith("/v1/receipts/"):
         check_json(scope)
-        parse_json(body, actor.settings.limits.json_depth_max)
+        parse_json(body, depth_max)
     return replay(body, receive)
 
 
-async def _post(actor: IntakeActor, scope: Scope, receive: Receive, send: Send, *, batch: bool) -> None:
-    if not actor.templates.loaded:
-        raise UnavailableError("starting: the store was not read yet")
-    tenant, limits = scope["state"]["tenant"], actor.settings.limits
+async def _post(use_cases: UseCases, scope: Scope, receive: Receive, send: Send, *, batch: bool) -> None:
+    intake, limits, tenant = use_cases.intake, use_cases.limits, scope["state"]["tenant"]
+    intake.check_started()
     check_json(scope)
     body = await read_body(scope, receive, limits.batch_bytes_max if batch else limits.body_bytes_max)
     parsed = parse_json(body, limits.json_depth_max)
     key = idempotency_key(only_header(scope, b"idempotency-key"))
     if batch:
-        items = await _accept_batch(actor, tenant, parsed, key)
+        items = await _accept_batch(intake, tenant, _batch(parsed, limits.batch_items_max), key)
         await _answer(send, 207, {"results": items})
     else:
-        await _answer(send, 202, _accepted(await actor.intake.accept(tenant, parsed, key)))
+        await _answer(send, 202, _accepted(await intake.accept(tenant, parsed, key)))
 
 
 def idempotency_key(value: str | None) -> str | None:
@@ -143,20 +145,24 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
 _ESCAPED = re.compile(r'\\(["\\])')
 
 
-async def _accept_batch(actor: IntakeActor, tenant: str, parsed: Any, key: str | None) -> list[dict[str, Any]]:
-    """Accept each item on its own; item results carry a status each. An item's key: its own, else header + hash."""
+def _batch(parsed: Any, most: int) -> list[Any]:
+    """Return the items of a batch. Raises CallerError."""
     if not isinstance(parsed, dict) or not isinstance(parsed.get("triggers"), list) or len(parsed) != 1:
         raise CallerError("body", 'must be {"triggers": [...]}')
-    triggers = parsed["triggers"]
-    most = actor.settings.limits.batch_items_max
+    triggers: list[Any] = parsed["triggers"]
     if not 1 <= len(triggers) <= most:
         raise CallerError("triggers", f"must hold 1 to {most} items")
+    return triggers
+
+
+async def _accept_batch(intake: Intake, tenant: str, triggers: Sequence[Any], key: str | None) -> list[dict[str, Any]]:
+    """Accept each item on its own; item results carry a status each. An item's key: its own, else header + hash."""
 
     async def one(item: Any) -> dict[str, Any]:
         try:
             own = item.get("idempotency_key") if isinstance(item, dict) else None
             item_key = None if own is not None or key is None else f"{key[:200]}:{_item_hash(item)}"
-            accepted = await actor.intake.accept(tenant, item, item_key)
+            accepted = await intake.accept(tenant, item, item_key)
             return {"status": 202, **_accepted(accepted)}
         except CallerError as error:
             return Problem.of(error).model_dump(exclude_none=True)

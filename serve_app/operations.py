@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
@@ -14,15 +13,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.routing import Route
 
-from actors.intake import IntakeActor
 from actors.runtime import VERSION
-from dispatcher.accept.intake import trigger_id
-from dispatcher.adapters.vendors.receipts import read_receipts
 from dispatcher.core.life.notification import Attempt, DeadLetter, DeadLetterFilter, NotificationView, TriggerView
 from dispatcher.core.life.sms_text import measure
 from dispatcher.core.plan.values import Override
-from dispatcher.errors import CallerError, TemplateError, UnavailableError
-from dispatcher.templates.compile import compile_gently
+from dispatcher.errors import CallerError, UnavailableError
+from dispatcher.operate.dead_letters import DeadLetters
+from dispatcher.operate.probes import Probes
+from dispatcher.operate.receipts import Receipts
+from dispatcher.operate.templates import Templates
+from dispatcher.operate.triggers import Triggers
+from dispatcher.operate.use_cases import UseCases
+from dispatcher.operate.vendors import Vendors, VendorView
 from dispatcher.templates.source import TemplateSource
 from dispatcher.wire.moments import moment
 from dispatcher.wire.responses import TITLES, AcceptedResponse, Problem
@@ -71,8 +73,11 @@ class PreviewBody(_Body):
     version: Version | None = None
 
 
-def operations(actor: IntakeActor) -> FastAPI:
-    """The FastAPI application of one intake replica; the hot POST paths are documented here and served in `http`."""
+def operations(use_cases: UseCases, *, separate: bool) -> FastAPI:
+    """Return the FastAPI application of one intake replica. The hot POST paths are served in `http`.
+
+    `separate`: each tenant sees only its own dead letters.
+    """
     app = FastAPIOffline(  # /docs with its script and style from the package, not from a CDN
         title="Resilient dispatcher",
         version=VERSION,
@@ -83,12 +88,12 @@ def operations(actor: IntakeActor) -> FastAPI:
     )
     _errors(app)
     _document_hot_paths(app)
-    _triggers(app, actor)
-    _vendors(app, actor)
-    _receipts(app, actor)
-    _dead_letters(app, actor)
-    _templates(app, actor)
-    _probes(app, actor)
+    _triggers(app, use_cases.triggers)
+    _vendors(app, use_cases.vendors)
+    _receipts(app, use_cases.receipts)
+    _dead_letters(app, use_cases.dead_letters, separate=separate)
+    _templates(app, use_cases.templates)
+    _probes(app, use_cases.probes)
     return app
 
 
@@ -158,80 +163,59 @@ def _tenant(request: Request) -> str:
     return str(request.scope.get("state", {}).get("tenant", "default"))
 
 
-def _triggers(app: FastAPI, actor: IntakeActor) -> None:
-    async def find(request: Request, tid: str) -> TriggerView:
-        view = await actor.views.trigger(tid)
-        if view is None or view.tenant != _tenant(request):
-            raise CallerError("id", "no such trigger", 404)
-        return view
-
+def _triggers(app: FastAPI, triggers: Triggers) -> None:
     @app.get("/v1/triggers/{tid}")
     async def get_trigger(request: Request, tid: str) -> dict[str, Any]:
         """The trigger, its notifications, each with its state and every attempt."""
-        return _shown_trigger(await find(request, tid))
+        return _shown_trigger(await triggers.find(_tenant(request), tid))
 
     @app.get("/v1/triggers")
     async def find_by_key(request: Request, idempotency_key: str) -> dict[str, Any]:
         """The trigger that was posted with this key."""
-        return _shown_trigger(await find(request, trigger_id(_tenant(request), idempotency_key)))
+        return _shown_trigger(await triggers.find_by_key(_tenant(request), idempotency_key))
 
     @app.post("/v1/triggers/{tid}/cancel")
     async def cancel(request: Request, tid: str) -> dict[str, Any]:
         """Withdraws what nobody has claimed; the rest is `too late`."""
-        view = await find(request, tid)
-        results = []
-        for n in view.notifications:
-            reply = await actor.store.withdraw(n.id, "cancelled", "cancelled")
-            word = {"OK": "cancelled", "CLAIMED": "too late"}.get(reply, reply)
-            results.append({"id": n.id, "result": word})
-        return {"id": tid, "notifications": results}
+        return {"id": tid, "notifications": [asdict(one) for one in await triggers.cancel(_tenant(request), tid)]}
 
 
-def _vendors(app: FastAPI, actor: IntakeActor) -> None:
+def _vendors(app: FastAPI, vendors: Vendors) -> None:
     @app.get("/v1/vendors")
-    async def vendors() -> dict[str, Any]:
-        return {"vendors": await actor.vendors()}
+    async def listing() -> dict[str, Any]:
+        return {"vendors": [_shown_vendor(view) for view in await vendors.all()]}
 
     @app.get("/v1/vendors/{name}")
     async def vendor(name: str) -> dict[str, Any]:
-        for entry in await actor.vendors():
-            if entry["name"] == name:
-                return entry
-        raise CallerError("name", "no such vendor", 404)
+        return _shown_vendor(await vendors.one(name))
 
     @app.post("/v1/vendors/{name}/override")
     async def override(name: str, body: OverrideBody) -> dict[str, Any]:
         """`open`: send nothing there; `close`: send, whatever the breaker says; `auto`: let the breaker decide."""
-        if name not in actor.settings.vendors:
-            raise CallerError("name", "no such vendor", 404)
-        until_ms = None if body.for_s is None else int(time.time() * 1000) + body.for_s * 1000
-        word = None if body.state == "auto" else Override(name, body.state, body.who, body.why, until_ms)
-        await actor.control.set_override(name, word)
-        return {"vendor": name, "state": body.state, "until_ms": until_ms}
+        kept = await vendors.override(Override(name, body.state, body.who, body.why), body.for_s)
+        return {"vendor": name, "state": kept.state, "until_ms": kept.until_ms}
 
     @app.get("/v1/plan")
     async def plan(limit: int = 100) -> dict[str, Any]:
         """The plan in force, and what came before, newest first, each with its reason."""
-        return {"plan": actor.plan(), "history": await actor.control.plan_history(min(max(limit, 1), 1000))}
+        return {"plan": vendors.plan().to_dict(), "history": await vendors.plan_history(limit)}
 
 
-def _receipts(app: FastAPI, actor: IntakeActor) -> None:
+def _receipts(app: FastAPI, receipts: Receipts | None) -> None:
     @app.get("/v1/receipts/{vendor}", include_in_schema=False)
     @app.post("/v1/receipts/{vendor}")
-    async def receipts(request: Request, vendor: str) -> dict[str, Any]:
+    async def call_back(request: Request, vendor: str) -> dict[str, Any]:
         """A vendor's call-back: what became of a message. Needs the token that went out with it, no API key."""
-        config = actor.settings.vendors.get(vendor)
-        if actor.receipts is None or config is None:
+        if receipts is None:
             raise CallerError("vendor", "no such vendor, or receipts are not configured", 404)
-        told = read_receipts(config.adapter, request.query_params, await request.body())
-        return {"results": await actor.receipts.hear(vendor, told)}
+        return {"results": await receipts.call_back(vendor, request.query_params, await request.body())}
 
 
-def _dead_letters(app: FastAPI, actor: IntakeActor) -> None:
+def _dead_letters(app: FastAPI, dead_letters: DeadLetters, *, separate: bool) -> None:
     def wanted(request: Request, body: DeadLetterBody) -> DeadLetterFilter:
         return DeadLetterFilter(
             tuple(body.ids),
-            _tenant(request) if actor.keys is not None and actor.keys.required else None,
+            _tenant(request) if separate else None,
             body.vendor,
             body.channel,
             body.reason,
@@ -265,7 +249,7 @@ def _dead_letters(app: FastAPI, actor: IntakeActor) -> None:
             until=until,
             limit=min(max(limit, 1), 1_000),
         )
-        letters, going_on = await actor.dead_letters.listing(wanted(request, body), cursor)
+        letters, going_on = await dead_letters.listing(wanted(request, body), cursor)
         return {"dead_letters": [_shown_letter(letter) for letter in letters], "cursor": going_on}
 
     @app.post("/v1/dead-letters/redrive")
@@ -275,67 +259,58 @@ def _dead_letters(app: FastAPI, actor: IntakeActor) -> None:
         Slowly while a vendor of a letter's chain does not take new work, and not at all while none does (`refused`).
         One dead as `unknown` is a repeat by decision: name it.
         """
-        return asdict(await actor.dead_letters.redrive(wanted(request, body), body.cursor, body.dry_run))
+        return asdict(await dead_letters.redrive(wanted(request, body), body.cursor, body.dry_run))
 
     @app.post("/v1/dead-letters/discard")
     async def discard(request: Request, body: DeadLetterOrder) -> dict[str, Any]:
         """Give those that match up for good; repeat with the answer's `cursor`."""
-        return asdict(await actor.dead_letters.discard(wanted(request, body), body.cursor, body.dry_run))
+        return asdict(await dead_letters.discard(wanted(request, body), body.cursor, body.dry_run))
 
 
-def _templates(app: FastAPI, actor: IntakeActor) -> None:
-    async def source_of(name: str, version: int | None) -> TemplateSource:
-        number = version if version is not None else actor.templates.latest.get(name)
-        source = None if number is None else await actor.template_store.get(name, number)
-        if source is None:
-            raise CallerError("name", "no such template or version", 404)
-        return source
-
+def _templates(app: FastAPI, templates: Templates) -> None:
     @app.get("/v1/templates")
     async def listing() -> dict[str, Any]:
-        return {"templates": dict(actor.templates.latest)}
+        return {"templates": dict(templates.latest())}
 
     @app.get("/v1/templates/{name}")
     async def get(name: str, version: Version | None = None) -> dict[str, Any]:
-        source = await source_of(name, version)
-        return {**source.to_dict(), "name": source.name, "version": source.version}
+        return (await templates.source(name, version)).to_dict()
 
     @app.put("/v1/templates/{name}")
     async def put(name: str, body: TemplateBody) -> dict[str, Any]:
         """Stores a new version when it compiles and differs; used by triggers accepted from now on, within 1 s."""
-        try:
-            version = await actor.templates.put(TemplateSource(name, body.text, body.subject, body.html))
-        except TemplateError as error:
-            raise CallerError("template", str(error)) from None
-        return {"name": name, "version": version}
+        return {"name": name, "version": await templates.put(TemplateSource(name, body.text, body.subject, body.html))}
 
     @app.post("/v1/templates/{name}/preview")
     async def preview(name: str, body: PreviewBody) -> dict[str, Any]:
-        try:
-            rendered = (await compile_gently(await source_of(name, body.version))).render(body.data, body.locale)
-        except TemplateError as error:
-            raise CallerError("data", str(error)) from None
+        rendered = await templates.preview(name, body.version, body.data, body.locale)
         shown = {"subject": rendered.subject, "text": rendered.text, "html": rendered.html}
         return shown if rendered.subject is not None else {**shown, "sms": asdict(measure(rendered.text))}
 
 
-def _probes(app: FastAPI, actor: IntakeActor) -> None:
+def _probes(app: FastAPI, probes: Probes) -> None:
     @app.get("/healthz")
     async def healthz() -> dict[str, Any]:
         """Alive, and how it really runs."""
-        return actor.health()
+        return probes.health()
 
     @app.get("/readyz")
     async def readyz() -> Response:
         """200 when a trigger posted now would be made durable. `installation` tells one installation from another."""
-        why = actor.ready()
+        why = probes.not_ready()
         if why is None:
-            return JSONResponse({"status": "ready", "installation": actor.runtime.get("installation", "")})
+            return JSONResponse({"status": "ready", "installation": probes.replica.installation})
         return JSONResponse({"status": "not ready", "reason": why}, 503, {"retry-after": "1"})
 
     @app.get("/metrics")
     async def metrics() -> Response:
-        return Response(await actor.metrics_text(), media_type="text/plain; version=0.0.4")
+        return Response(await probes.metrics_text(), media_type="text/plain; version=0.0.4")
+
+
+def _shown_vendor(view: VendorView) -> dict[str, Any]:
+    shown = {**asdict(view), **moment("next_try", view.next_try_ms)}
+    shown["held"] = shown.pop("undrained")  # as the interface has always called it
+    return shown
 
 
 def _shown_trigger(view: TriggerView) -> dict[str, Any]:

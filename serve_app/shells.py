@@ -122,5 +122,5 @@ class IntakeShell(_Shell):
 
         set_niceness(0)
         self._actor = IntakeActor(settings, runtime, identity())
-        Door._application = application(self._actor)
         await self._actor.start()
+        Door._application = application(self._actor.use_cases, self._actor.keys, self._actor.metrics)

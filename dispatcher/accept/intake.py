@@ -28,7 +28,7 @@ from dispatcher.core.life.notification import Lane, NewNotification, NewTrigger,
 from dispatcher.core.life.sms_text import refuse_sms
 from dispatcher.core.plan.values import Plan
 from dispatcher.errors import CallerError, TemplateError, UnavailableError
-from dispatcher.ports import Clock, Store
+from dispatcher.ports import Clock, Store, Views
 from dispatcher.store_clock import StoreTime
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
@@ -64,18 +64,39 @@ class Intake:
         self,
         settings: Settings,
         store: Store,
+        views: Views,
         templates: TemplateCache,
+        *,
         clock: Clock,
         metrics: Metrics,
-        find: Any,
     ) -> None:
-        self._settings, self._store, self._templates = settings, store, templates
-        self._clock, self._metrics, self._find = clock, metrics, find
+        self._settings, self._store, self._views, self._templates = settings, store, views, templates
+        self._clock, self._metrics = clock, metrics
         self.time = StoreTime(clock)  # the owner's background loop asks the store, an accept never does
         self.plan = Plan()
         self.headroom = Headroom()
         self._waiting: deque[tuple[NewTrigger, asyncio.Future[str]]] = deque()
         self._wanted = asyncio.Event()
+
+    @property
+    def started(self) -> bool:
+        """Return True if the store's templates were read. Before that, nothing can be accepted."""
+        return self._templates.loaded
+
+    @property
+    def nearly_full(self) -> bool:
+        """Return True if the store has no memory for new triggers."""
+        return self.headroom.memory_ratio >= self._settings.limits.memory_ratio_max
+
+    def adopt(self, plan: Plan, asked_with: Plan | None) -> None:
+        """Work by `plan` if it replaces the current one; see `Plan.replaces`."""
+        if plan.replaces(self.plan, asked_with):
+            self.plan = plan
+
+    def check_started(self) -> None:
+        """Raise UnavailableError if nothing can be accepted yet."""
+        if not self.started:
+            raise UnavailableError("starting: the store was not read yet")
 
     async def accept(self, tenant: str, body: Any, header_key: str | None = None) -> Accepted:
         """Store one trigger and answer when it is durable.
@@ -113,7 +134,7 @@ class Intake:
             trigger = self._expand(tenant, request, key, digest)
             await self._check_renders(trigger)
         except (CallerError, UnavailableError):
-            first = await self._find(trigger_id(tenant, key)) if key else None
+            first = await self._views.trigger(trigger_id(tenant, key)) if key else None
             if first is None:
                 raise
             if first.body_hash != digest:
@@ -192,7 +213,7 @@ class Intake:
         raise UnavailableError("the store is full" if reply == "FULL" else "the store refused", 5.0)
 
     async def _first_answer(self, trigger: NewTrigger) -> Accepted:
-        view: TriggerView | None = await self._find(trigger.id)
+        view = await self._views.trigger(trigger.id)
         if view is None:
             raise UnavailableError("the first answer has just expired")
         return _replayed(view)
@@ -272,7 +293,7 @@ class Intake:
         )
 
     def _check_headroom(self, notifications: Sequence[NewNotification], priority: str) -> None:
-        if self.headroom.memory_ratio >= self._settings.limits.memory_ratio_max:
+        if self.nearly_full:
             raise UnavailableError("the store is nearly full", 5.0)
         for n in notifications:
             if Lane(n.vendor, priority) in self.headroom.full:

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from dispatcher.core.life.notification import State, TriggerView, trigger_of
+from dispatcher.core.life.notification import State, trigger_of
 from dispatcher.core.life.receipt import ReceiptLinks, Told, decide_receipt
 from dispatcher.errors import CallerError, UnavailableError
+from dispatcher.ports import Store, Views
 from dispatcher.telemetry.metrics import Metrics
 
 AGAIN_S = 5.0
 """The wait for a provider whose notification is being sent right now. By then that call has an outcome."""
 
 
+Reader = Callable[[Mapping[str, str], bytes], "list[Told]"]
+"""Reads one call-back of a provider, from its query and body. Raises CallerError if it is not what that one sends."""
+
+
 class Receipts:
-    """Applies receipts with a valid token. `withdraw` and `view` are the store's."""
+    """Applies receipts with a valid token."""
 
     def __init__(
-        self,
-        links: ReceiptLinks,
-        withdraw: Callable[[str, str, str], Awaitable[str]],
-        view: Callable[[str], Awaitable[TriggerView | None]],
-        metrics: Metrics,
+        self, links: ReceiptLinks, store: Store, views: Views, metrics: Metrics, *, readers: Mapping[str, Reader]
     ) -> None:
-        self._links, self._withdraw, self._view, self._metrics = links, withdraw, view, metrics
+        """`readers`: configured vendor → reader."""
+        self._links, self._store, self._views, self._metrics = links, store, views, metrics
+        self._readers = readers
+
+    async def call_back(self, vendor: str, query: Mapping[str, str], body: bytes) -> dict[str, int]:
+        """Read one call-back and apply its receipts; see `hear`. Raises CallerError 404 for an unknown vendor."""
+        read = self._readers.get(vendor)
+        if read is None:
+            raise CallerError("vendor", "no such vendor, or receipts are not configured", 404)
+        return await self.hear(vendor, read(query, body))
 
     async def hear(self, vendor: str, told: Sequence[Told]) -> dict[str, int]:
         """Apply the receipts and return their number by result. A repeated call is safe.
@@ -51,12 +61,12 @@ class Receipts:
     async def _one(self, told: Told) -> str:
         if told.taken is None:
             return "not_final"
-        view = await self._view(trigger_of(told.notification_id))
+        view = await self._views.trigger(trigger_of(told.notification_id))
         found = next((n for n in view.notifications if n.id == told.notification_id), None) if view else None
         if found is None:
             return "unknown"  # its record has expired
         end = decide_receipt(told.taken, State(found.state))
         if end is None:
             return "taken" if told.taken else "undelivered"
-        reply = await self._withdraw(told.notification_id, *end)
+        reply = await self._store.withdraw(told.notification_id, *end)
         return {"OK": end[0], "CLAIMED": "being_sent"}.get(reply, "taken" if told.taken else "undelivered")

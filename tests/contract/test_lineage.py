@@ -158,15 +158,15 @@ async def test_an_intake_replica_tells_of_it(pair: tuple[Server, Server]) -> Non
     with mock.patch("actors.intake.configure"):
         await actor.start()
     try:
-        await until(lambda: actor.continuity.lineage is not None)
+        await until(lambda: actor._breaks.continuity.lineage is not None)
         replica.ask.replicaof("NO", "ONE")
         primary.ask.set("settled", 1)
         written = primary.offset()
-        await until(lambda: actor.continuity.lineage.come_to >= written)  # type: ignore[union-attr]
+        await until(lambda: actor._breaks.continuity.lineage.come_to >= written)  # type: ignore[union-attr]
         primary.kill()
         replica.socket.replace(primary.socket)
-        await until(lambda: len(actor.health()["warnings"]) > 1)
-        assert "the store lost the last" in actor.health()["warnings"][0]
+        await until(lambda: len(actor.use_cases.probes.health()["warnings"]) > 1)
+        assert "the store lost the last" in actor.use_cases.probes.health()["warnings"][0]
         actor.check()
     finally:
         await actor.stop(1.0)

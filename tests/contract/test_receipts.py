@@ -14,7 +14,7 @@ LINKS = ReceiptLinks("http://127.0.0.1:1", "secret")
 
 
 def hearing(world: World) -> Receipts:
-    return Receipts(LINKS, world.store.withdraw, world.views.trigger, Metrics())
+    return Receipts(LINKS, world.store, world.views, Metrics(), readers={})
 
 
 def told(nid: str, taken: bool | None = True) -> Told:

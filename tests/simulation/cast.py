@@ -292,10 +292,9 @@ class Desk:
         self.intake = Intake(
             world.parsed,
             Link(world.network, process, SimulatedStore(world.cell, world.network)),
-            self.templates,
-            VirtualClock(),
-            Noted(world, process),
-            views.trigger,
+            *(views, self.templates),
+            clock=VirtualClock(),
+            metrics=Noted(world, process),
         )
         self._open: set[asyncio.Future[Any]] = set()
         process.start(self.templates.refresh())

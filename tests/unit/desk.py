@@ -63,11 +63,9 @@ class Desk:
         self.store = SlowStore(self.stage)
         self.intake = Intake(
             parse_settings({**SETTINGS, **settings}),
-            self.store,
-            TemplateCache(self.stage.template_store),
-            self.stage.clock,
-            self.stage.metrics,
-            self.stage.views.trigger,
+            *(self.store, self.stage.views, TemplateCache(self.stage.template_store)),
+            clock=self.stage.clock,
+            metrics=self.stage.metrics,
         )
         self.loop = self.stage.start(self.intake.run())
 

@@ -72,11 +72,9 @@ class Play:
         self.supervisor = Supervisor(control, clock, PlanConfig(vendors, (("a", "b"),)))
         self.intake = Intake(
             parse_settings(SETTINGS),
-            MemoryStore(self.stage.cell),
-            TemplateCache(self.stage.template_store),
-            clock,
-            self.stage.metrics,
-            self.stage.views.trigger,
+            *(MemoryStore(self.stage.cell), self.stage.views, TemplateCache(self.stage.template_store)),
+            clock=clock,
+            metrics=self.stage.metrics,
         )
 
     async def start(self) -> None:

@@ -103,6 +103,7 @@ class Cell:
         self.incarnations = 0
         self.term = 0
         self.plan: Plan | None = None
+        self.plans: list[dict[str, Any]] = []  # every plan that was published, as it is stored
         self.breakers: dict[str, tuple[int, str]] = {}  # vendor → when, and what its breaker was
         self.overrides: dict[str, Override] = {}
         self.bells: dict[asyncio.Future[bool], None] = {}  # in order of arrival, else no run could be repeated

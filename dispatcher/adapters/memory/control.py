@@ -110,10 +110,14 @@ class MemoryControl:
         if self._cell.plan is not None and plan.epoch <= self._cell.plan.epoch:
             raise UnavailableError("a later plan is in force")
         self._cell.plan = plan
+        self._cell.plans.append(plan.to_dict())
         self._cell.tell("plan", plan.to_dict())
 
     async def plan(self) -> Plan | None:
         return self._cell.plan
+
+    async def plan_history(self, limit: int = 100) -> list[dict[str, Any]]:
+        return self._cell.plans[: -limit - 1 : -1]
 
     async def overrides(self) -> dict[str, Override]:
         return dict(self._cell.overrides)

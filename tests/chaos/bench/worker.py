@@ -80,7 +80,11 @@ async def _live(order: dict[str, Any]) -> None:
         if crash:
             _die_accepting(actor, crash["nth"])
         config = uvicorn.Config(
-            application(actor), port=order["port"], lifespan="off", log_level="warning", access_log=False
+            application(actor.use_cases, actor.keys, actor.metrics),
+            port=order["port"],
+            lifespan="off",
+            log_level="warning",
+            access_log=False,
         )
         config.load()
         door = uvicorn.Server(config)
@@ -113,7 +117,7 @@ def _die_sending(actor: VendorActor, at: str, nth: int = 0, text: str = "") -> N
 
 
 def _die_accepting(actor: IntakeActor, nth: int) -> None:
-    accept, calls = actor.store.accept, 0
+    accept, calls = actor._store.accept, 0
 
     async def dying(triggers: Any) -> list[str]:
         nonlocal calls
@@ -123,7 +127,7 @@ def _die_accepting(actor: IntakeActor, nth: int) -> None:
             os._exit(KILLED)
         return words
 
-    actor.store.accept = dying  # type: ignore[method-assign]
+    actor._store.accept = dying  # type: ignore[method-assign]
 
 
 def _skew_the_clock() -> None:

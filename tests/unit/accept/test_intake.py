@@ -383,7 +383,7 @@ async def test_a_repeat_that_cannot_be_looked_up_is_no_refusal() -> None:
     async def away(_: str) -> None:
         raise UnavailableError("away")
 
-    desk.intake._find = away
+    desk.stage.views.trigger = away
     with pytest.raises(UnavailableError):
         await desk.post(0, "k", send_at=at)
 

@@ -9,7 +9,6 @@ import re
 import shlex
 from importlib import resources
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +17,6 @@ from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import ValidationError
 
-from actors.intake import STATES, IntakeActor
 from cluster.cli.main import main
 from cluster.deploy import URL_VARIABLE
 from cluster.local.ray_settings import RAY_SETTINGS, SERVE_SETTINGS
@@ -29,9 +27,10 @@ from dispatcher.config.settings import Settings
 from dispatcher.config.yaml_file import load_settings
 from dispatcher.core.life.notification import PLACES, Backlog, MailboxDepth
 from dispatcher.core.life.outcome import OutcomeKind
-from dispatcher.core.plan.values import Plan, VendorPlan
+from dispatcher.core.plan.values import Plan, Report, VendorPlan
 from dispatcher.errors import ConfigError
-from dispatcher.telemetry.metrics import CATALOGUE, Metrics
+from dispatcher.operate.gauges import STATES, Reading, gauges
+from dispatcher.telemetry.metrics import CATALOGUE, Metrics, render
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own, by the hundred
 
@@ -373,15 +372,23 @@ async def series() -> Series:
             metrics.count(name, *labels)
         else:
             metrics.observe(name, 0.5, *labels)
-    actor = object.__new__(IntakeActor)
-    actor.control = _Control(Cell(SystemClock()))  # type: ignore[assignment]
-    plan = Plan(1, 0, {"sms-a": VendorPlan("sms-a", "closed", True, ("sms-a",))})
-    actor.intake = SimpleNamespace(plan=plan)  # type: ignore[assignment]
-    actor._channels, actor.stalled = {"sms-a": "sms"}, []
-    actor._totals = metrics.snapshot()
-    actor.reports = {"sms-a/1": {"vendor": "sms-a", "in_flight": 3, "concurrency": 64}}
+    control, plan = (
+        _Control(Cell(SystemClock())),
+        Plan(1, 0, {"sms-a": VendorPlan("sms-a", "closed", True, ("sms-a",))}),
+    )
+    depths = await control.depths()
+    reading = Reading(
+        depths=depths,
+        backlog=await control.backlog(depths),
+        counts=await control.counts(),
+        memory=await control.memory(),
+        plan=plan,
+        channels={"sms-a": "sms"},
+        stalled_s={"sms-a": 0.0},
+        reports=(Report("sms-a/1", "sms-a", "closed", in_flight=3, concurrency=64),),
+    )
     found: Series = {}
-    for family in text_string_to_metric_families((await actor.metrics_text()).decode()):
+    for family in text_string_to_metric_families(render(metrics.snapshot(), gauges(reading)).decode()):
         for sample in family.samples:
             labels_of = found.setdefault(sample.name, {})
             for label, value in sample.labels.items():

@@ -8,12 +8,13 @@ from unittest import mock
 
 import pytest
 
-from actors.intake import IntakeActor
 from actors.vendor import VendorActor
 from dispatcher.core.plan.decide import decide
 from dispatcher.core.plan.values import Beat, Plan, PlanConfig, Report, VendorConfig
 from dispatcher.errors import StaleTermError
+from dispatcher.supervise.plan_follower import PlanFollower
 from dispatcher.supervise.supervisor import Supervisor
+from tests.unit.desk import Desk
 from tests.unit.stage import ScriptedVendor, Stage, plan_of
 from tests.unit.vendor_actors import OneActor
 from tests.virtual import until, virtual
@@ -98,17 +99,17 @@ async def test_a_supervisor_notices_that_its_plan_is_gone() -> None:
 @virtual
 async def test_intake_routes_by_the_new_stores_plan() -> None:
     """Within the two seconds after which it reads the plan anew."""
-    stage = Stage()
-    actor = IntakeActor(SETTINGS, {}, {})
-    actor.intake, actor.control = mock.Mock(plan=HELD), stage.control  # type: ignore[assignment]
+    stage, desk = Stage(), Desk()
+    intake = desk.intake
+    intake.plan = HELD
+    follower = PlanFollower(*(stage.control, stage.clock, lambda: 0.5), current=lambda: intake.plan, adopt=intake.adopt)
     stage.cell.plan = EARLIER
-    with mock.patch("actors.intake.time", mock.Mock(monotonic=stage.clock.now_s)):
-        stage.start(actor._follow())
-        await asyncio.sleep(0.1)
-        assert actor.intake.plan is EARLIER
-        stage.cell.plan = plan_of(0, a="open")
-        await asyncio.sleep(2.5)
-    assert actor.intake.plan.epoch == 0
+    stage.start(follower.run())
+    await asyncio.sleep(0.1)
+    assert intake.plan is EARLIER
+    stage.cell.plan = plan_of(0, a="open")
+    await asyncio.sleep(2.5)
+    assert intake.plan.epoch == 0
 
 
 def shares(*reports: Report, live: set[str], previous: Plan) -> dict[str, float]:

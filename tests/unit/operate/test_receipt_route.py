@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from dispatcher.adapters.vendors.receipts import read_receipts
+from dispatcher.config.settings import LimitsSettings
 from dispatcher.core.life.notification import NotificationView, TriggerView
 from dispatcher.core.life.receipt import ReceiptLinks
 from dispatcher.operate.receipts import Receipts
+from dispatcher.operate.use_cases import UseCases
 from dispatcher.telemetry.metrics import Metrics
 from serve_app.http import application
 
@@ -41,10 +45,13 @@ class Stage:
             found = NotificationView(NID, "sms", "sms-a", "held", None, ())
             return TriggerView(tid, "default", "e", 0, 0, "h", (found,)) if tid == "0-abc" else None
 
-        vendors = {"sms-a": SimpleNamespace(adapter="twilio"), "email-b": SimpleNamespace(adapter="smtp")}
-        settings = SimpleNamespace(vendors=vendors, limits=SimpleNamespace(body_bytes_max=1000))
-        receipts = Receipts(LINKS, withdraw, view, Metrics()) if configured else None
-        self.app = application(SimpleNamespace(keys=Refusing(), settings=settings, receipts=receipts))  # type: ignore[arg-type]
+        readers = {"sms-a": partial(read_receipts, "twilio"), "email-b": partial(read_receipts, "smtp")}
+        store: Any = SimpleNamespace(withdraw=withdraw)
+        views: Any = SimpleNamespace(trigger=view)
+        receipts = Receipts(LINKS, store, views, Metrics(), readers=readers) if configured else None
+        asked: Any = SimpleNamespace(**{**dict.fromkeys(UseCases.__slots__), "limits": LimitsSettings()})
+        asked.receipts = receipts
+        self.app = application(asked, Refusing(), Metrics())  # type: ignore[arg-type]
 
     async def call(self, path: str, query: str = "", body: bytes = b"", method: str = "POST") -> tuple[int, Any]:
         sent: list[dict[str, Any]] = []

@@ -9,11 +9,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from actors.assembly import receipt_readers
 from dispatcher.adapters.api_keys import ApiKeys
 from dispatcher.core.life.receipt import ReceiptLinks
+from dispatcher.core.store.continuity import Continuity
 from dispatcher.operate.dead_letters import DeadLetters
+from dispatcher.operate.fleet import Fleet
+from dispatcher.operate.probes import Replica
 from dispatcher.operate.receipts import Receipts
-from dispatcher.templates.cache import TemplateCache
+from dispatcher.operate.templates import Templates
+from dispatcher.operate.triggers import Triggers
+from dispatcher.operate.use_cases import UseCases
+from dispatcher.operate.vendors import Vendors
 from serve_app.http import application
 from tests.unit.desk import Desk
 
@@ -37,35 +44,27 @@ class Edge:
     def __init__(self, keys: Path | None = None, **settings: Any) -> None:
         self.desk = Desk(**settings)
         stage, intake = self.desk.stage, self.desk.intake
-        templates = TemplateCache(stage.template_store)
-        templates.loaded = True
-        found = intake._settings
-        self.actor = SimpleNamespace(
-            settings=found,
-            keys=None if keys is None else ApiKeys.load(keys),
-            runtime={"installation": "0123456789abcdef"},
-            metrics=stage.metrics,
-            templates=templates,
-            template_store=stage.template_store,
-            views=stage.views,
-            store=self.desk.store,
-            control=SimpleNamespace(plan_history=self._plan_history, set_override=stage.control.set_override),
-            intake=intake,
-            dead_letters=DeadLetters(stage.views, found.vendors.__contains__, lambda: intake.plan, 100.0, 1.0),
-            receipts=Receipts(LINKS, self.desk.store.withdraw, stage.views.trigger, stage.metrics),
-            vendors=self._vendors,
-            plan=lambda: {"epoch": 0},
-            ready=lambda: None,
+        intake._templates.loaded = True
+        found, clock = intake._settings, stage.clock
+        fleet = Fleet(clock, Continuity())
+        readers = receipt_readers(found)
+        probes: Any = SimpleNamespace(
             health=lambda: {"status": "alive"},
+            not_ready=lambda: None,
             metrics_text=self._metrics_text,
+            replica=Replica("", installation="0123456789abcdef"),
         )
-        self.app = application(self.actor)  # type: ignore[arg-type]
-
-    async def _vendors(self) -> list[dict[str, Any]]:
-        return [{"name": name} for name in self.actor.settings.vendors]
-
-    async def _plan_history(self, limit: int) -> list[dict[str, Any]]:
-        return []
+        self.use_cases = UseCases(
+            intake=intake,
+            triggers=Triggers(stage.views, self.desk.store),
+            vendors=Vendors(found.vendors, stage.control, fleet, lambda: intake.plan, clock=clock),
+            dead_letters=DeadLetters(stage.views, found.vendors.__contains__, lambda: intake.plan, 100.0, 1.0),
+            templates=Templates(intake._templates, stage.template_store),
+            probes=probes,
+            receipts=Receipts(LINKS, self.desk.store, stage.views, stage.metrics, readers=readers),
+            limits=found.limits,
+        )
+        self.app = application(self.use_cases, None if keys is None else ApiKeys.load(keys), stage.metrics)
 
     async def _metrics_text(self) -> bytes:
         return b""

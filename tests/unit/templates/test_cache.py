@@ -153,3 +153,18 @@ async def test_an_emptied_store_is_not_one_without_templates() -> None:
     await cache.put(TemplateSource("paid", "text"))
     await cache.refresh()
     assert cache.loaded
+
+
+async def test_the_latest_versions_are_compiled_before_they_are_needed() -> None:
+    """No accept waits for the store or the compiler; a version that does not compile is tried once."""
+    store = MemoryTemplateStore()
+    await store.put(TemplateSource("paid", "Hi {{ name }}"))
+    await store.put(TemplateSource("bad", "{{"))
+    cache = TemplateCache(store)
+    await cache.refresh()
+    await cache.warm()
+    asked: list[str] = []
+    store.get = lambda name, version: asked.append(name)  # type: ignore[assignment, method-assign, return-value, func-returns-value]
+    await cache.warm()
+    await cache.get("paid", 1)
+    assert asked == []

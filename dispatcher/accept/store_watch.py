@@ -1,0 +1,114 @@
+"""Watches the store for an intake replica: its room, its clock, and whether it still has what was acknowledged."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+
+from dispatcher.accept.intake import Headroom, Intake
+from dispatcher.core.life.notification import Backlog, Lane
+from dispatcher.core.limits.lanes import full_lanes
+from dispatcher.core.store.continuity import Break, Continuity, Undone
+from dispatcher.errors import UnavailableError
+from dispatcher.ports import Clock, Control, Vitals
+from dispatcher.telemetry.log import logger
+from dispatcher.telemetry.metrics import Metrics
+
+LOOK_S = 1.0
+LINEAGE_S = 0.1
+"""A store with replicas is asked so often whose writes it has. Of what it wrote since, a loss cannot be noticed."""
+
+SILENT_S = 3.0
+"""A store that has not answered for so long is away: a trigger posted now would not become durable."""
+
+BREAKS_SHOWN = 5
+
+
+class StoreBreaks:
+    """Tells of accepted triggers or later writes that the store has lost: by log, metric and warning.
+
+    Nobody but an operator can tell which triggers are gone. Callers repeat them with their keys. After lost writes,
+    what was done is done again, and that includes what was marked as begun under `hold`.
+    """
+
+    def __init__(self, metrics: Metrics, clock: Clock, broke: Callable[[], None] = lambda: None) -> None:
+        """`broke` is called at each break."""
+        self._metrics, self._clock, self._broke = metrics, clock, broke
+        self.continuity = Continuity()
+        self.warnings: list[str] = []
+
+    def tell(self, found: Break | Undone) -> None:
+        self._broke()
+        self._metrics.count("dispatcher_store_breaks", found.kind)
+        if isinstance(found, Break):
+            logger().error("store_broke", kind=found.kind, known=found.known.accepted, life=found.known.life)
+            lost = "what was accepted since its copy is lost"
+        else:
+            logger().error("store_broke", kind=found.kind, known=found.known_to, life=found.stream)
+            lost = "what was settled in them may be sent again"
+        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._clock.wall_ms() / 1000))
+        self.warnings = [*self.warnings[1 - BREAKS_SHOWN :], f"{moment}: {found}; {lost}"]
+
+
+class StoreWatch:
+    """Keeps an intake's store time and headroom up to date, and looks for breaks of the store's continuity.
+
+    `looked` gets every reading of the backlog.
+    """
+
+    def __init__(
+        self,
+        control: Control,
+        vitals: Vitals,
+        intake: Intake,
+        breaks: StoreBreaks,
+        *,
+        clock: Clock,
+        queued_max: int,
+        looked: Callable[[Mapping[str, Backlog]], None] = lambda backlog: None,
+    ) -> None:
+        """`queued_max`: the entries that the mailbox of one vendor may have."""
+        self._control, self._vitals, self._intake, self._breaks = control, vitals, intake, breaks
+        self._clock, self._queued_max, self._looked = clock, queued_max, looked
+        self._answered_s: float | None = None
+
+    @property
+    def answers(self) -> bool:
+        """Return True if the store has answered within the last three seconds."""
+        return self._answered_s is not None and self._clock.now_s() - self._answered_s <= SILENT_S
+
+    async def run(self) -> None:
+        """Look each second until cancelled. It waits out outages of the store."""
+        while True:
+            with contextlib.suppress(UnavailableError):
+                await self._look()
+            await self._clock.sleep(LOOK_S)
+
+    async def _look(self) -> None:
+        continuity = self._breaks.continuity
+        known = continuity.mark
+        found = continuity.judge(known, await self._vitals.ledger())
+        if found is not None:
+            self._breaks.tell(found)
+        self._intake.time.sync(await self._vitals.now_ms())
+        used, most = await self._vitals.memory()
+        depths = await self._control.depths()
+        self._answered_s = self._clock.now_s()
+        lanes = frozenset[Lane]().union(
+            *(full_lanes(name, depth.queued, self._queued_max) for name, depth in depths.items())
+        )
+        self._intake.headroom = Headroom(used / most if most else 0.0, lanes)
+        self._looked(await self._control.backlog(depths))
+
+    async def follow_lineage(self) -> None:
+        """Ask whose writes the store has, until cancelled: often while it has replicas, else each second."""
+        while True:
+            found = None
+            with contextlib.suppress(UnavailableError):
+                found = await self._vitals.lineage()
+                undone = self._breaks.continuity.follow(found) if found is not None else None
+                if undone is not None:
+                    self._breaks.tell(undone)
+            # Without a replica nobody can be promoted, but one that was cut off from its primary a moment ago.
+            await self._clock.sleep(LINEAGE_S if found is not None and found.replicas else LOOK_S)

@@ -1,0 +1,29 @@
+"""A vendor actor's beats: the supervisor declares an actor dead whose beats stay away."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from dispatcher.core.plan.values import Beat
+from dispatcher.deliver.courier import Courier
+from dispatcher.errors import UnavailableError
+from dispatcher.ports import Clock, Control
+
+
+class Heartbeat:
+    """Beats in the name of the courier's incarnation. `identity` names replica, process and node."""
+
+    def __init__(self, courier: Courier, control: Control, clock: Clock, identity: Mapping[str, Any]) -> None:
+        self._courier, self._control, self._clock = courier, control, clock
+        self._place = (identity.get("replica", ""), identity.get("pid", 0), identity.get("node", ""))
+
+    async def run(self, period_s: float) -> None:
+        """Beat each period until cancelled. If the store is away, the next beat replaces the lost one."""
+        while True:
+            if self._courier.me:
+                with contextlib.suppress(UnavailableError):
+                    await self._control.beat(Beat(self._courier.me, self._courier.vendor.name, *self._place))
+                    self._courier.replied()
+            await self._clock.sleep(period_s)

@@ -1,0 +1,74 @@
+"""The vendor actors and the metrics of all processes, as one intake replica has heard of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dispatcher.core.plan.values import Report
+from dispatcher.core.store.continuity import Continuity, Mark
+from dispatcher.ports import Clock, Heard
+
+SHOWN_S = 1.0
+"""A report comes ten times a second. An actor that has sent none for so long is not shown any more."""
+
+KEPT_S = 5.0
+"""The gauges still count an actor's last report for so long."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeardReport:
+    """An actor's latest report, the number of messages that vendors accepted from its process, and its local time."""
+
+    report: Report
+    accepted: int
+    heard_s: float
+
+
+class Fleet:
+    """Keeps the latest report of each vendor actor and the latest sum of metrics. `hear` gets what was published."""
+
+    def __init__(self, clock: Clock, continuity: Continuity) -> None:
+        """`continuity` learns what other intake replicas know of the store."""
+        self._clock, self._continuity = clock, continuity
+        self._heard: dict[str, HeardReport] = {}
+        self.totals: Mapping[str, Any] = {"c": [], "h": []}
+
+    def hear(self, heard: Heard) -> None:
+        body = heard.body
+        if heard.kind == "totals":
+            self.totals = body["totals"]
+        elif "ledger" in body:
+            self._continuity.told(Mark(*body["ledger"]))
+        elif "incarnation" in body:
+            accepted = _accepted(body.get("metrics", {}))
+            self._heard[body["incarnation"]] = HeardReport(Report.from_dict(body), accepted, self._clock.now_s())
+
+    def heard(self) -> list[HeardReport]:
+        """Return the reports of the last five seconds."""
+        since_s = self._clock.now_s() - KEPT_S
+        self._heard = {name: one for name, one in self._heard.items() if one.heard_s > since_s}
+        return list(self._heard.values())
+
+    def of(self, vendor: str) -> list[Report]:
+        """Return the reports of a vendor's actors that live, by incarnation."""
+        since_s = self._clock.now_s() - SHOWN_S
+        live = [one.report for one in self.heard() if one.report.vendor == vendor and one.heard_s > since_s]
+        return sorted(live, key=lambda report: report.incarnation)
+
+    def manned(self) -> set[str]:
+        """Return the vendors that have an actor."""
+        return {one.report.vendor for one in self.heard()}
+
+    def attempts(self, vendor: str) -> dict[str, int]:
+        """Return how many calls to a vendor all processes have made, by outcome."""
+        return {labels[1]: count for labels, count in _attempts(self.totals) if labels[0] == vendor}
+
+
+def _attempts(snapshot: Mapping[str, Any]) -> Iterator[tuple[list[str], int]]:
+    return ((labels, n) for metric, labels, n in snapshot.get("c", []) if metric == "dispatcher_attempts")
+
+
+def _accepted(snapshot: Mapping[str, Any]) -> int:
+    return int(sum(count for labels, count in _attempts(snapshot) if labels[1] == "accepted"))

@@ -1,0 +1,136 @@
+"""The gauges of `/metrics`: what is true now of mailboxes, vendors, plan and store. Counters come with the reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from dispatcher.core.life.notification import PLACES, Backlog, MailboxDepth
+from dispatcher.core.plan.stall import working_vendors
+from dispatcher.core.plan.values import Plan, Report
+from dispatcher.telemetry.metrics import Gauge
+
+STATES = ("closed", "half_open", "open", "forced_open", "absent", "quarantined")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One reading of everything that the gauges show.
+
+    Attributes:
+        depths, backlog: by mailbox.
+        counts: place → notifications out of the mailboxes.
+        memory: bytes that the store uses and may use; 0 means no limit.
+        channels: configured vendor → its channel.
+        stalled_s: configured vendor → seconds of its stall, 0 without one.
+    """
+
+    depths: Mapping[str, MailboxDepth]
+    backlog: Mapping[str, Backlog]
+    counts: Mapping[str, int]
+    memory: tuple[int, int]
+    plan: Plan
+    channels: Mapping[str, str]
+    stalled_s: Mapping[str, float]
+    reports: tuple[Report, ...]
+
+
+def gauges(found: Reading) -> list[Gauge]:
+    """Return every gauge of one reading."""
+    return [*_mailboxes(found), *_vendors(found), *_store(found)]
+
+
+def _mailboxes(found: Reading) -> Iterator[Gauge]:
+    boxes = {name: box for name, box in found.backlog.items() if name}
+    yield Gauge(
+        "dispatcher_mailbox_depth",
+        "Entries of a mailbox lane, claimed ones included",
+        ("mailbox", "lane"),
+        [((name, lane), n) for name, depth in found.depths.items() for lane, n in depth.queued.items()],
+    )
+    yield Gauge(
+        "dispatcher_mailbox_oldest_age_seconds",
+        "Age of the oldest notification of a mailbox, wherever it waits",
+        ("mailbox",),
+        [((name,), box.oldest_age_ms / 1000) for name, box in boxes.items()],
+    )
+    yield Gauge(
+        "dispatcher_backlog",
+        "Notifications of a mailbox that are accepted and not ended, by place",
+        ("mailbox", "place"),
+        [((name, place), n) for name, box in boxes.items() for place, n in box.counts.items()],
+    )
+    yield Gauge(
+        "dispatcher_backlog_oldest_age_seconds",
+        "Age of the oldest notification of a mailbox, by place",
+        ("mailbox", "place"),
+        [((name, place), box.ages_ms.get(place, 0) / 1000) for name, box in boxes.items() for place in PLACES],
+    )
+
+
+def _vendors(found: Reading) -> Iterator[Gauge]:
+    plan = found.plan
+    reports = {name: [report for report in found.reports if report.vendor == name] for name in plan.vendors}
+    yield Gauge(
+        "dispatcher_stalled_seconds",
+        "How long the work of a healthy vendor has been ready that delivers nothing; 0: it is not stalled",
+        ("vendor",),
+        [((name,), seconds) for name, seconds in found.stalled_s.items()],
+    )
+    yield Gauge(
+        "dispatcher_channel_vendors",
+        "Vendors of a channel that take messages",
+        ("channel",),
+        [((channel,), n) for channel, n in working_vendors(plan, found.channels).items()],
+    )
+    yield Gauge(
+        "dispatcher_breaker_state",
+        "1 for the state a vendor is in, by the plan",
+        ("vendor", "state"),
+        [((name, state), float(v.state == state)) for name, v in plan.vendors.items() for state in STATES],
+    )
+    yield Gauge(
+        "dispatcher_calls",
+        "Calls of a vendor in flight, and how many its actors allow themselves",
+        ("vendor", "which"),
+        [
+            ((name, which), total)
+            for name, told in reports.items()
+            for which, total in (
+                ("in_flight", sum(r.in_flight for r in told)),
+                ("limit", sum(r.concurrency for r in told)),
+            )
+        ],
+    )
+    yield Gauge(
+        "dispatcher_countries_cut_off",
+        "Countries that a vendor does not reach though it reaches others; with breaker.per: country",
+        ("vendor",),
+        [((name,), len({country for report in told for country in report.cut_off})) for name, told in reports.items()],
+    )
+
+
+def _store(found: Reading) -> Iterator[Gauge]:
+    plan = found.plan
+    used, most = found.memory
+    yield Gauge(
+        "dispatcher_waiting",
+        "Notifications out of a mailbox, by place",
+        ("place",),
+        [((place,), n) for place, n in found.counts.items()],
+    )
+    yield Gauge(
+        "dispatcher_own_network_suspected",
+        "1 while more than half of the vendors fail before they are reached",
+        (),
+        [((), float(bool(plan.unreached)))],
+    )
+    yield Gauge(
+        "dispatcher_machine_full",
+        "1 for a vendor whose pool would grow and finds no free core",
+        ("vendor",),
+        [((name,), float(name in plan.full)) for name in plan.vendors],
+    )
+    yield Gauge("dispatcher_plan_epoch", "Epoch of the plan in force", (), [((), plan.epoch)])
+    yield Gauge("dispatcher_store_memory_bytes", "Memory Redis uses", (), [((), used)])
+    yield Gauge("dispatcher_store_memory_bytes_max", "Memory Redis may use; 0: no limit", (), [((), most)])

@@ -1,0 +1,107 @@
+"""The answers to probes: is this replica alive, is it ready, and what are its metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dispatcher.accept.intake import Intake
+from dispatcher.accept.store_watch import StoreBreaks, StoreWatch
+from dispatcher.core.plan.stall import working_vendors
+from dispatcher.operate.fleet import Fleet
+from dispatcher.operate.gauges import Reading, gauges
+from dispatcher.operate.stalls import Stalls
+from dispatcher.ports import Control, Vitals
+from dispatcher.telemetry.metrics import render
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """How this replica really runs.
+
+    Attributes:
+        identity: replica, process, node, ingress and niceness, as /healthz shows them.
+        warnings: what the start found wrong.
+        installation: tells one installation from another.
+    """
+
+    version: str
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    installation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Watches:
+    """The background watches of an intake replica, whose findings the probes show."""
+
+    store: StoreWatch
+    breaks: StoreBreaks
+    fleet: Fleet
+    stalls: Stalls
+
+
+class Probes:
+    """Answers /healthz, /readyz and /metrics from what the watches found. Only `metrics_text` asks the store."""
+
+    def __init__(
+        self,
+        intake: Intake,
+        watches: Watches,
+        control: Control,
+        vitals: Vitals,
+        *,
+        channels: Mapping[str, str],
+        replica: Replica,
+    ) -> None:
+        """`channels`: configured vendor → its channel."""
+        self._intake, self._control, self._vitals = intake, control, vitals
+        self._watches, self._channels, self.replica = watches, channels, replica
+
+    def not_ready(self) -> str | None:
+        """Return why a trigger posted now would not be made durable; None if it would be."""
+        if not self._intake.started:
+            return "templates are not loaded yet"
+        if not self._watches.store.answers:
+            return "the store does not answer"
+        if self._intake.nearly_full:
+            return "the store is nearly full"
+        return None
+
+    def health(self) -> dict[str, Any]:
+        """Return how this replica runs, with everything that an operator should be warned of."""
+        plan, stalled, identity = self._intake.plan, self._watches.stalls.now, self.replica.identity
+        idle = sorted(name for name, count in working_vendors(plan, self._channels).items() if not count)
+        warnings = [*self.replica.warnings, *self._watches.breaks.warnings]
+        if identity.get("ingress") != "haproxy":
+            warnings.append("ingress is Serve's Python proxy: about 10 ms slower than HAProxy")
+        if plan.full:
+            warnings.append(f"machine full: no free core for more actors of {', '.join(plan.full)}")
+        if identity.get("niceness", 0) > 0:
+            warnings.append(f"replicas run at nice {identity['niceness']}")
+        warnings += map(str, stalled)
+        warnings += [f"no vendor is left for {channel}: what is accepted for it waits" for channel in idle]
+        return {
+            "status": "alive",
+            "version": self.replica.version,
+            **identity,
+            "warnings": warnings,
+            "stalled": [asdict(stall) for stall in stalled],
+            "channels_without_vendor": idle,
+        }
+
+    async def metrics_text(self) -> bytes:
+        """Return the Prometheus text of the whole service. Raises UnavailableError."""
+        depths = await self._control.depths()
+        reading = Reading(
+            depths=depths,
+            backlog=await self._control.backlog(depths),
+            counts=await self._control.counts(),
+            memory=await self._vitals.memory(),
+            plan=self._intake.plan,
+            channels=self._channels,
+            stalled_s={name: self._watches.stalls.seconds(name) for name in self._channels},
+            reports=tuple(heard.report for heard in self._watches.fleet.heard()),
+        )
+        return render(self._watches.fleet.totals, gauges(reading))

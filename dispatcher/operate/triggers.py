@@ -1,0 +1,48 @@
+"""Callers find and cancel their triggers here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dispatcher.accept.intake import trigger_id
+from dispatcher.core.life.notification import TriggerView
+from dispatcher.errors import CallerError
+from dispatcher.ports import Store, Views
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The result for one notification: `cancelled`, `too late`, or the state that it had already."""
+
+    id: str
+    result: str
+
+
+class Triggers:
+    """Finds and cancels triggers of one tenant; other tenants' do not exist for it."""
+
+    def __init__(self, views: Views, store: Store) -> None:
+        self._views, self._store = views, store
+
+    async def find(self, tenant: str, tid: str) -> TriggerView:
+        """Return a trigger. Raises CallerError (404) and UnavailableError."""
+        view = await self._views.trigger(tid)
+        if view is None or view.tenant != tenant:
+            raise CallerError("id", "no such trigger", 404)
+        return view
+
+    async def find_by_key(self, tenant: str, key: str) -> TriggerView:
+        """Return the trigger that was posted with an idempotency key. Raises CallerError (404), UnavailableError."""
+        return await self.find(tenant, trigger_id(tenant, key))
+
+    async def cancel(self, tenant: str, tid: str) -> list[Cancelled]:
+        """Withdraw the notifications that nobody has claimed. Raises CallerError (404), UnavailableError (maybe done).
+
+        A repeated call is safe.
+        """
+        view = await self.find(tenant, tid)
+        return [Cancelled(n.id, await self._cancel(n.id)) for n in view.notifications]
+
+    async def _cancel(self, nid: str) -> str:
+        reply = await self._store.withdraw(nid, "cancelled", "cancelled")
+        return {"OK": "cancelled", "CLAIMED": "too late"}.get(reply, reply)

@@ -1,0 +1,28 @@
+"""All that callers, operators and vendors can ask of an intake replica. HTTP knows nothing else of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dispatcher.accept.intake import Intake
+from dispatcher.config.settings import LimitsSettings
+from dispatcher.operate.dead_letters import DeadLetters
+from dispatcher.operate.probes import Probes
+from dispatcher.operate.receipts import Receipts
+from dispatcher.operate.templates import Templates
+from dispatcher.operate.triggers import Triggers
+from dispatcher.operate.vendors import Vendors
+
+
+@dataclass(frozen=True, slots=True)
+class UseCases:
+    """The use cases, one object for each noun. `receipts` is None where vendors are not asked for receipts."""
+
+    intake: Intake
+    triggers: Triggers
+    vendors: Vendors
+    dead_letters: DeadLetters
+    templates: Templates
+    probes: Probes
+    receipts: Receipts | None
+    limits: LimitsSettings

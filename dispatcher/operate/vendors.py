@@ -1,0 +1,146 @@
+"""The view of vendors and of the plan for operators, and their overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dispatcher.config.settings import VendorSettings
+from dispatcher.core.life.notification import Backlog, MailboxDepth
+from dispatcher.core.plan.values import CountryCutOff, Override, Plan, Report, VendorPlan
+from dispatcher.errors import CallerError
+from dispatcher.operate.fleet import Fleet
+from dispatcher.ports import Clock, Control
+
+HISTORY_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerView:
+    """The breaker and the load of one actor, as its latest report has them."""
+
+    incarnation: str
+    state: str
+    window: Mapping[str, int]
+    in_flight: int
+    concurrency: int
+    cut_off: Mapping[str, CountryCutOff]
+    replica: str
+    pid: int
+
+    @classmethod
+    def of(cls, r: Report) -> BreakerView:
+        return cls(r.incarnation, r.breaker, r.window, r.in_flight, r.concurrency, r.cut_off, r.replica, r.pid)
+
+
+@dataclass(frozen=True, slots=True)
+class VendorView:
+    """The answer of `GET /v1/vendors/{name}`: plan, breakers, mailbox and outcomes of one vendor.
+
+    Attributes:
+        undrained: why nobody drains its mailbox; None if somebody does.
+        queued, lanes, claimed: entries of its mailbox, in all, by lane, and how many of them are claimed.
+        waiting, places, oldest_age_ms: its notifications that are to be sent, wherever they wait.
+        next_try_ms: when the first that waits for a retry is tried again, wall milliseconds; None without one.
+        attempts: calls by outcome, since the metrics began.
+    """
+
+    name: str
+    channel: str
+    adapter: str
+    state: str
+    takes_new: bool
+    drains: tuple[str, ...]
+    reason: str
+    override: str | None
+    undrained: str | None
+    breaker: tuple[BreakerView, ...]
+    replicas: int
+    queued: int
+    lanes: Mapping[str, int]
+    claimed: int
+    waiting: int
+    places: Mapping[str, int]
+    oldest_age_ms: int
+    next_try_ms: int | None
+    attempts: Mapping[str, int]
+
+
+class Vendors:
+    """Shows the configured vendors and the plan, and keeps operators' overrides."""
+
+    def __init__(
+        self,
+        configured: Mapping[str, VendorSettings],
+        control: Control,
+        fleet: Fleet,
+        plan: Callable[[], Plan],
+        *,
+        clock: Clock,
+    ) -> None:
+        self._configured, self._control, self._fleet, self._plan = configured, control, fleet, plan
+        self._clock = clock
+
+    async def all(self) -> list[VendorView]:
+        """Return every configured vendor, in the order of the configuration. Raises UnavailableError."""
+        depths = await self._control.depths()
+        backlog = await self._control.backlog(depths)
+        return [
+            self._view(name, depths.get(name, MailboxDepth(name)), backlog.get(name, Backlog(name)))
+            for name in self._configured
+        ]
+
+    async def one(self, name: str) -> VendorView:
+        """Return one vendor. Raises CallerError (404) and UnavailableError."""
+        self._check(name)
+        return next(view for view in await self.all() if view.name == name)
+
+    async def override(self, override: Override, for_s: int | None) -> Override:
+        """Keep an override for `for_s` seconds, or until it is changed, and return it with its end.
+
+        The state `auto` takes an override back. Raises CallerError (404) and UnavailableError (maybe kept).
+        """
+        self._check(override.vendor)
+        until_ms = None if for_s is None else self._clock.wall_ms() + for_s * 1000
+        kept = Override(override.vendor, override.state, override.who, override.why, until_ms)
+        await self._control.set_override(override.vendor, None if override.state == "auto" else kept)
+        return kept
+
+    def plan(self) -> Plan:
+        return self._plan()
+
+    async def plan_history(self, limit: int) -> list[dict[str, Any]]:
+        """Return the latest plans, newest first, as they were stored. Raises UnavailableError."""
+        return await self._control.plan_history(min(max(limit, 1), HISTORY_MAX))
+
+    def _check(self, name: str) -> None:
+        if name not in self._configured:
+            raise CallerError("name", "no such vendor", 404)
+
+    def _view(self, name: str, depth: MailboxDepth, backlog: Backlog) -> VendorView:
+        plan, settings = self._plan(), self._configured[name]
+        # Before the first plan a vendor drains its own mailbox and takes new work.
+        entry = plan.vendors.get(name, VendorPlan(name, "unknown", True, (name,)))
+        live = self._fleet.of(name)
+        return VendorView(
+            name=name,
+            channel=settings.channel,
+            adapter=settings.adapter,
+            state=entry.state,
+            takes_new=entry.takes_new,
+            drains=entry.drains,
+            reason=entry.reason,
+            override=entry.override,
+            undrained=plan.held.get(name),
+            breaker=tuple(BreakerView.of(report) for report in live),
+            replicas=len(live),
+            queued=depth.total,
+            lanes=dict(depth.queued),
+            claimed=depth.claimed,
+            waiting=backlog.waiting,
+            places=dict(backlog.counts),
+            oldest_age_ms=backlog.oldest_age_ms,
+            next_try_ms=backlog.due_ms,
+            attempts=self._fleet.attempts(name),
+        )

@@ -1,0 +1,167 @@
+"""What an intake replica tells of work that waits: /healthz, the vendors, the metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from unittest import mock
+
+from dispatcher.accept.store_watch import StoreBreaks
+from dispatcher.adapters.memory.cell import Cell
+from dispatcher.adapters.memory.control import MemoryControl
+from dispatcher.adapters.memory.store import MemoryStore
+from dispatcher.config.settings import parse_settings
+from dispatcher.core.life.notification import Backlog, Lane
+from dispatcher.core.plan.stall import StallWatch
+from dispatcher.core.plan.values import Plan, Report, VendorPlan
+from dispatcher.operate.fleet import Fleet
+from dispatcher.operate.probes import Probes, Replica, Watches
+from dispatcher.operate.stalls import Stalls
+from dispatcher.operate.vendors import Vendors
+from dispatcher.ports import Heard
+from dispatcher.telemetry.metrics import Metrics
+from tests.contract.worlds import retry, trigger
+from tests.virtual import VirtualClock, virtual
+
+SETTINGS = parse_settings(
+    {
+        "vendors": {
+            "a": {"adapter": "twilio", "channel": "sms"},
+            "m": {"adapter": "sendgrid", "channel": "email"},
+        },
+        "routes": [{"channel": "sms", "chain": ["a"]}, {"channel": "email", "chain": ["m"]}],
+    }
+)
+CHANNELS = {"a": "sms", "m": "email"}
+
+
+class _Vitals:
+    async def memory(self) -> tuple[int, int]:
+        return 1, 2
+
+
+def plan(state: str = "closed") -> Plan:
+    return Plan(1, 0, {name: VendorPlan(name, state, state == "closed", (name,)) for name in "am"})
+
+
+def beginning(name: str, **values: Any) -> Heard:
+    return Heard("report", {**Report(name, name[0], "closed").to_dict(), **values})
+
+
+class Replicas:
+    """The watches, probes and views of one replica, on a memory store."""
+
+    def __init__(self) -> None:
+        clock = VirtualClock()
+        self.cell = Cell(clock)
+        self.control = MemoryControl(self.cell)
+        self.intake: Any = mock.Mock(plan=plan(), started=True, nearly_full=False)
+        breaks = StoreBreaks(Metrics(), clock)
+        self.fleet = Fleet(clock, breaks.continuity)
+        self.stalls = Stalls(StallWatch(CHANNELS, {}), self.fleet, lambda: self.intake.plan, clock)
+        watches = Watches(mock.Mock(answers=True), breaks, self.fleet, self.stalls)
+        vitals: Any = _Vitals()
+        replica = Replica("0", {"ingress": "haproxy"})
+        self.probes = Probes(self.intake, watches, self.control, vitals, channels=CHANNELS, replica=replica)
+        self.vendors = Vendors(SETTINGS.vendors, self.control, self.fleet, lambda: self.intake.plan, clock=clock)
+
+    async def look(self, seconds: int) -> None:
+        """Look each second at one notification that nobody delivers."""
+        for second in range(seconds + 1):
+            box = Backlog("a", ready_ms=second * 1000)
+            box.counts["queued"] = 1
+            self.stalls.look({"a": box})
+            await asyncio.sleep(1.0)
+
+    async def metrics(self) -> str:
+        return (await self.probes.metrics_text()).decode()
+
+
+@virtual
+async def test_a_stall_is_a_field_a_warning_and_a_metric() -> None:
+    """And it ends with the first delivery, whichever actor says so."""
+    it = Replicas()
+    await it.look(29)
+    assert it.probes.health()["stalled"] == []
+    assert 'dispatcher_stalled_seconds{vendor="a"} 0.0' in await it.metrics()
+    it = Replicas()
+    await it.look(35)
+    health = it.probes.health()
+    assert health["stalled"] == [{"vendor": "a", "channel": "sms", "waiting": 1, "seconds": 35.0}]
+    assert any(warning.startswith("delivery is stalled: a is healthy") for warning in health["warnings"])
+    assert 'dispatcher_stalled_seconds{vendor="a"} 35.0' in await it.metrics()
+    it.fleet.hear(beginning("a/1", metrics={"c": [["dispatcher_attempts", ["a", "accepted"], 1]]}))
+    await it.look(0)
+    assert it.probes.health()["stalled"] == []
+
+
+@virtual
+async def test_readiness_says_nothing_of_a_stall() -> None:
+    """A stall must never make a load balancer refuse checkouts: what is posted is made durable."""
+    it = Replicas()
+    await it.look(35)
+    assert it.probes.health()["stalled"] and it.probes.not_ready() is None
+
+
+@virtual
+async def test_a_replica_that_would_not_make_a_trigger_durable_is_not_ready() -> None:
+    """Each reason has its own words."""
+    it = Replicas()
+    it.intake.nearly_full = True
+    assert it.probes.not_ready() == "the store is nearly full"
+    it.probes._watches.store.answers = False  # type: ignore[misc]
+    assert it.probes.not_ready() == "the store does not answer"
+    it.intake.started = False
+    assert it.probes.not_ready() == "templates are not loaded yet"
+
+
+@virtual
+async def test_a_channel_without_a_vendor_is_a_field_and_a_metric() -> None:
+    """Of each channel by itself."""
+    it = Replicas()
+    it.intake.plan = Plan(1, 0, {**plan().vendors, "m": plan("open").vendors["m"]})
+    assert it.probes.health()["channels_without_vendor"] == ["email"]
+    assert any("no vendor is left for email" in warning for warning in it.probes.health()["warnings"])
+    text = await it.metrics()
+    assert 'dispatcher_channel_vendors{channel="email"} 0.0' in text
+    assert 'dispatcher_channel_vendors{channel="sms"} 1.0' in text
+
+
+@virtual
+async def test_a_full_machine_is_a_warning() -> None:
+    """`dispatcher status` shows what /healthz warns of."""
+    it = Replicas()
+    it.intake.plan = Plan(1, 0, plan().vendors, full=("a",))
+    assert it.probes.health()["warnings"] == ["machine full: no free core for more actors of a"]
+
+
+@virtual
+async def test_what_is_due_is_seen_by_everybody() -> None:
+    """Sixty messages waited between two tries, and vendors, status and metrics said 0."""
+    it, clock = Replicas(), VirtualClock()
+    store, me = MemoryStore(it.cell), await it.control.register("a")
+    await store.accept([trigger() for _ in range(60)])
+    claims = (await store.claim(me, [Lane("a", "normal")], 60)).claims
+    await store.apply(me, [(claim, retry(300_000)) for claim in claims], 0)
+    await asyncio.sleep(1.0)
+    (row, other) = await it.vendors.all()
+    assert (row.queued, row.waiting, row.places["due"]) == (0, 60, 60)
+    assert row.oldest_age_ms > 0
+    assert row.next_try_ms is not None and row.next_try_ms - clock.wall_ms() > 290_000
+    assert (other.waiting, other.next_try_ms) == (0, None)
+    text = await it.metrics()
+    assert 'dispatcher_backlog{mailbox="a",place="due"} 60.0' in text
+    assert 'dispatcher_mailbox_oldest_age_seconds{mailbox="a"} 0.0' not in text
+
+
+@virtual
+async def test_an_actor_that_is_silent_for_a_second_is_not_shown() -> None:
+    """The gauges count it for five seconds, so that one lost report does not make them flicker."""
+    it = Replicas()
+    it.fleet.hear(beginning("a/1", in_flight=3))
+    assert [view.incarnation for view in (await it.vendors.one("a")).breaker] == ["a/1"]
+    await asyncio.sleep(1.5)
+    assert (await it.vendors.one("a")).replicas == 0
+    assert 'dispatcher_calls{vendor="a",which="in_flight"} 3.0' in await it.metrics()
+    await asyncio.sleep(4.0)
+    assert 'dispatcher_calls{vendor="a",which="in_flight"} 0.0' in await it.metrics()

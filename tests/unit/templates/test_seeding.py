@@ -1,0 +1,83 @@
+"""The file's templates, as an intake replica puts them into the store."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from structlog.testing import capture_logs
+
+from dispatcher.templates.cache import TemplateCache
+from dispatcher.templates.seeding import TemplateSeeding
+from dispatcher.templates.source import TemplateSource
+from dispatcher.templates.store import MemoryTemplateStore
+from tests.virtual import virtual
+
+
+def replica(store: MemoryTemplateStore, **texts: str) -> TemplateSeeding:
+    """The seeding of a replica with these templates in its file, on a store that others may have written to."""
+    return TemplateSeeding(TemplateCache(store), [TemplateSource(name, text) for name, text in texts.items()])
+
+
+async def text_of(store: MemoryTemplateStore, name: str) -> Any:
+    found = await store.get(name, (await store.latest())[name])
+    return None if found is None else found.text
+
+
+@virtual
+async def test_a_template_that_does_not_compile_stops_no_other() -> None:
+    """It was refused when the file was read; should it come through, it is logged once, and the front door stays up."""
+    store = MemoryTemplateStore()
+    seeding = replica(store, bad="Hi {{ name", good="Hi")
+    with capture_logs() as logs:
+        refreshing = asyncio.ensure_future(seeding.run())
+        await asyncio.sleep(3.0)
+    assert not refreshing.done()
+    assert await store.latest() == {"good": 1}
+    assert [(log["event"], log["template"]) for log in logs] == [("template_refused", "bad")]
+    refreshing.cancel()
+
+
+@virtual
+async def test_a_changed_file_makes_a_new_version() -> None:
+    """And the same file none, also not over what somebody has put since."""
+    store = MemoryTemplateStore()
+    await replica(store, paid="one").seed()
+    await replica(store, paid="two").seed()
+    assert (await store.latest(), await text_of(store, "paid")) == ({"paid": 2}, "two")
+    await TemplateCache(store).put(TemplateSource("paid", "over the API"))
+    again = replica(store, paid="two")
+    for _ in range(3):
+        await again.seed()
+    assert (await store.latest(), await text_of(store, "paid")) == ({"paid": 3}, "over the API")
+    await replica(store, paid="three").seed()
+    assert await text_of(store, "paid") == "three"
+
+
+@virtual
+async def test_replicas_of_two_files_do_not_take_turns() -> None:
+    """While a changed file is applied, those of the file before it still run."""
+    store = MemoryTemplateStore()
+    before, after = replica(store, paid="one"), replica(store, paid="two")
+    for seeding in (before, after, before, after, before):
+        await seeding.seed()
+    assert (await store.latest(), await text_of(store, "paid")) == ({"paid": 2}, "two")
+
+
+@virtual
+async def test_what_the_store_lost_is_given_again() -> None:
+    """An emptied store gets the file's text; an older copy too, as soon as it is known to be one."""
+    store = MemoryTemplateStore()
+    await replica(store, paid="one").seed()
+    seeding = replica(store, paid="two")
+    await seeding.seed()
+    older = MemoryTemplateStore()
+    await replica(older, paid="one").seed()
+    seeding.cache = TemplateCache(older)
+    seeding.store_broke()
+    await seeding.seed()
+    assert await text_of(older, "paid") == "two"
+    emptied = MemoryTemplateStore()
+    seeding.cache = TemplateCache(emptied)
+    await seeding.seed()
+    assert await text_of(emptied, "paid") == "two"
