@@ -60,7 +60,7 @@ def test_adapters_know_no_loop(file: Path) -> None:
     name = module(file)
     if not below(name, "dispatcher.adapters"):
         return
-    allowed = ("core", "ports", "errors", "wire", "templates", "telemetry.log")
+    allowed = ("core", "ports", "errors", "deadline", "wire", "templates", "telemetry.log")
     kind = ".".join(name.split(".")[:3])
     for found in imports(file):
         if below(found, "dispatcher"):

@@ -10,120 +10,56 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode
 
-import aiohttp
-from aiohttp.abc import AbstractStreamWriter, ResolveResult
-from aiohttp.payload import BytesPayload
-
+from dispatcher.adapters.vendors import exchange
+from dispatcher.adapters.vendors.exchange import ANSWER_BYTES_MAX, Answer
 from dispatcher.core.life.outcome import Outcome, Scope
+from dispatcher.deadline import timeout
 
-ANSWER_BYTES_MAX = 64 * 1024
+__all__ = ["ANSWER_BYTES_MAX", "CALLS_MAX", "TEXT_MAX", "Answer", "HttpClient", "retry_after_s"]
+
 TEXT_MAX = 500
 """How much of a vendor's own sentence operators' rules can see."""
 RETRY_AFTER_S_MAX = 300.0
-CONNECTIONS_MAX = 256
-KEEPALIVE_S = 15.0  # below the idle time-out of common servers, so that a reused connection is rarely a dead one
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a vendor answered. `body` is whole: a longer answer is no answer."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-class _Body(BytesPayload):
-    """A body that knows whether writing it has begun. Before that, a vendor has at most headers that promise a body.
-
-    aiohttp's own tracing tells the same, for a signal at every step of every request (ADR 0010).
-    """
-
-    written = False
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        self.written = True
-        await super().write(writer)
-
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        self.written = True
-        await super().write_with_length(writer, content_length)
-
-
-class _Resolver(aiohttp.ThreadedResolver):
-    """The system's, for which a name without an address is an error: aiohttp would stumble over the empty list.
-
-    So is a name that no thread could be had for, which is a RuntimeError: as such it would be a bug of ours, outcome
-    unknown, though nothing was sent.
-    """
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        try:
-            found = await super().resolve(host, port, family)
-        except RuntimeError as error:
-            raise OSError(None, str(error)) from error
-        if not found:
-            raise OSError(None, "the name has no address")
-        return found
+CALLS_MAX = 256
+"""How many calls one vendor actor makes at once: each has a connection, and a connection a descriptor."""
 
 
 class HttpClient:
-    """A shared keep-alive client; the session opens with the first call, in the loop that makes it."""
+    """A client of one vendor, with connections kept alive. Of one event loop."""
 
     def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
+        self._pool = exchange.Pool()
 
     async def post(self, url: str, timeout_s: float, content: bytes, headers: Mapping[str, str]) -> Answer | Outcome:
         """POST once. An `Answer`, or the `Outcome` when there was none: failed (not sent) or unknown."""
-        assert content, "without a body nothing would tell that the request was written"
-        session = self._session or self._open()
-        sent = _Body(content)
         try:
-            async with session.post(
-                url,
-                timeout=aiohttp.ClientTimeout(total=timeout_s),
-                allow_redirects=False,
-                data=sent,
-                headers=headers,
-            ) as response:
-                body = await _read(response)
-                if body is None:
-                    return Outcome.unknown("answer_too_large")
-                return Answer(response.status, response.headers, body)
-        except asyncio.TimeoutError:
-            return Outcome.unknown("timeout") if sent.written else Outcome.failed("timeout_connect", local_origin=True)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            if sent.written:
-                return Outcome.unknown("connection_lost")
-            if _not_writable(error):
-                return Outcome.failed("not_writable", scope=Scope.ACCOUNT)
-            return Outcome.failed(_not_sent(error), local_origin=True)
+            origin, head = exchange.target(url)
+            request = exchange.written("POST", head, headers, content)
+        except ValueError:  # a fault of the vendor's configuration, never of the network
+            return Outcome.failed("not_writable", scope=Scope.ACCOUNT)
+        try:
+            return await self._exchange(origin, request, timeout_s)
+        except exchange.NotSentError as error:
+            return Outcome.failed(str(error), local_origin=True)
+        except exchange.LostError as error:
+            return Outcome.unknown(str(error))
 
     async def get(self, url: str, timeout_s: float, headers: Mapping[str, str]) -> Answer | None:
         """GET once, of something that may be asked for again. None: no answer, whatever the reason."""
-        session = self._session or self._open()
         try:
-            async with session.get(
-                url, timeout=aiohttp.ClientTimeout(total=timeout_s), allow_redirects=False, headers=headers
-            ) as response:
-                body = await _read(response)
-                return None if body is None else Answer(response.status, response.headers, body)
-        except (asyncio.TimeoutError, aiohttp.ClientError, OSError, ValueError):
+            origin, head = exchange.target(url)
+            return await self._exchange(origin, exchange.written("GET", head, headers, b""), timeout_s)
+        except (exchange.NotSentError, exchange.LostError, ValueError):
             return None
 
     async def post_form(
         self, url: str, timeout_s: float, form: Mapping[str, str], headers: Mapping[str, str] | None = None
     ) -> Answer | Outcome:
-        """POST a form, encoded here: aiohttp's own FormData costs as much as the rest of the request."""
         typed = {"Content-Type": "application/x-www-form-urlencoded", **(headers or {})}
         return await self.post(url, timeout_s, urlencode(form).encode(), typed)
 
@@ -133,50 +69,26 @@ class HttpClient:
         )
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        self._pool.close()
 
-    def _open(self) -> aiohttp.ClientSession:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=CONNECTIONS_MAX, ttl_dns_cache=300, keepalive_timeout=KEEPALIVE_S, resolver=_Resolver()
-            ),
-            headers={"Accept-Encoding": "identity"},
-            auto_decompress=False,
-            trust_env=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
-        return self._session
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes | None:
-    parts, size = [], 0
-    async for part in response.content.iter_any():
-        size += len(part)
-        if size > ANSWER_BYTES_MAX:
-            response.close()
-            return None
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _not_writable(error: Exception) -> bool:
-    """Return True if no request could be made of what we gave: an address that is none, a line end in a header.
-
-    That is a fault of the vendor's configuration, never of the network. Errors of certificates are ValueErrors too.
-    """
-    if isinstance(error, (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)):
-        return True
-    return isinstance(error, ValueError) and not isinstance(error, (aiohttp.ClientError, OSError))
-
-
-def _not_sent(error: Exception) -> str:
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "dns"
-    if isinstance(error, (aiohttp.ClientConnectorSSLError, aiohttp.ClientConnectorCertificateError)):
-        return "tls"
-    return "connect"
+    async def _exchange(self, origin: exchange.Origin, request: bytes, timeout_s: float) -> Answer:
+        """One deadline for everything. Raises NotSentError before the first byte, LostError after it."""
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + timeout_s
+        connection = self._pool.take(origin, loop.time())
+        if connection is None:
+            try:
+                async with timeout(timeout_s):
+                    connection = await self._pool.connect(origin)
+            except (asyncio.TimeoutError, TimeoutError):
+                raise exchange.NotSentError("timeout_connect") from None
+        answer = connection.ask(request)
+        timer = loop.call_at(deadline_s, connection.lose, "timeout")
+        try:
+            return await answer
+        finally:
+            timer.cancel()
+            self._pool.give_back(origin, connection, loop.time())
 
 
 def retry_after_s(headers: Mapping[str, str], now_epoch_s: float) -> float | None:

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from dispatcher.adapters.vendors.call_backs import json_of
 from dispatcher.adapters.vendors.fields import EmailFrom, Options, Secret, Url
-from dispatcher.adapters.vendors.http import TEXT_MAX, Answer, HttpClient, retry_after_s
+from dispatcher.adapters.vendors.http import CALLS_MAX, TEXT_MAX, Answer, HttpClient, retry_after_s
 from dispatcher.adapters.vendors.provider import Provider
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import DAILY_S, Meaning, Outcome, find_phrase, outcome_of, phrase
@@ -129,4 +129,6 @@ def read_call_back(query: Mapping[str, str], body: bytes) -> list[Told]:
     ]
 
 
-SENDGRID = Provider("sendgrid", ("email",), SendGridOptions, SendGrid, read_call_back, phrases=PHRASES)
+SENDGRID = Provider(
+    "sendgrid", ("email",), SendGridOptions, SendGrid, read_call_back, phrases=PHRASES, calls_max=CALLS_MAX
+)

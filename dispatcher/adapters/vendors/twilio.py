@@ -25,7 +25,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_val
 
 from dispatcher.adapters.vendors.call_backs import form_of, told_in
 from dispatcher.adapters.vendors.fields import Options, Secret, Text, Url, parse_sms_sender
-from dispatcher.adapters.vendors.http import TEXT_MAX, Answer, HttpClient, retry_after_s
+from dispatcher.adapters.vendors.http import CALLS_MAX, TEXT_MAX, Answer, HttpClient, retry_after_s
 from dispatcher.adapters.vendors.provider import Provider
 from dispatcher.core.life.look_up import Listing, Sighting
 from dispatcher.core.life.message import Message
@@ -214,4 +214,4 @@ def _sender_field(sender: str) -> dict[str, str]:
     return {"MessagingServiceSid" if SERVICE.match(sender) else "From": sender}
 
 
-TWILIO = Provider("twilio", ("sms",), TwilioOptions, Twilio, read_call_back, words=WORDS)
+TWILIO = Provider("twilio", ("sms",), TwilioOptions, Twilio, read_call_back, WORDS, calls_max=CALLS_MAX)

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from dispatcher.adapters.vendors.call_backs import form_of, object_of, told_in
 from dispatcher.adapters.vendors.fields import Options, Secret, SmsFrom, Text, Url
-from dispatcher.adapters.vendors.http import TEXT_MAX, Answer, HttpClient
+from dispatcher.adapters.vendors.http import CALLS_MAX, TEXT_MAX, Answer, HttpClient
 from dispatcher.adapters.vendors.provider import Provider
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import Meaning, Outcome, Scope, listed, read_refusal
@@ -136,4 +136,4 @@ def read_call_back(query: Mapping[str, str], body: bytes) -> list[Told]:
     return [told_in(query, RECEIPT_WORDS.get(str(told.get("status", ""))))]
 
 
-VONAGE = Provider("vonage", ("sms",), VonageOptions, Vonage, read_call_back, words=WORDS)
+VONAGE = Provider("vonage", ("sms",), VonageOptions, Vonage, read_call_back, WORDS, calls_max=CALLS_MAX)

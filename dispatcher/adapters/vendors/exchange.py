@@ -1,0 +1,275 @@
+"""Keep-alive connections of HTTP/1.1 to vendors: one request, one answer, at a time.
+
+httptools parses the answers. Whether a vendor may have a request is known exactly: `Pool.connect` raises NotSent before
+any byte of it, and from `Connection.ask` on the vendor may have it. RFC 9112 says where an answer ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, cast
+from urllib.parse import quote, urlsplit
+
+import httptools
+from aiohappyeyeballs import start_connection
+
+from dispatcher.adapters.vendors.fields import host_fault
+
+HEAD_BYTES_MAX = 64 * 1024
+ANSWER_BYTES_MAX = 64 * 1024
+KEEPALIVE_S = 15.0
+"""Below the idle time-out of common servers, so that a reused connection is rarely a dead one."""
+HAPPY_EYEBALLS_S = 0.25
+USER_AGENT = "resilient-dispatcher"
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+class NotSentError(Exception):
+    """No byte of the request was written; the text is the reason: `dns`, `tls` or `connect`."""
+
+
+class LostError(Exception):
+    """The request was, or may have been, written, and the text says how its answer failed to come."""
+
+
+class Headers(Mapping[str, str]):
+    """Header fields by name in any case. Of a field that came twice the first counts."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        self._fields = {name.lower(): value for name, value in fields.items()}
+
+    def __getitem__(self, name: str) -> str:
+        return self._fields[name.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a vendor answered. `body` is whole: a longer answer is no answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A server: what a connection is made to, and for whom its certificate must be."""
+
+    host: str
+    port: int
+    tls: bool
+
+
+@lru_cache(maxsize=256)
+def target(url: str) -> tuple[Origin, str]:
+    """Split an absolute URL into its server and the fields that begin each request to it, without the method.
+
+    Raises ValueError for what is no address of a service: another scheme, a user, a host or port that cannot be.
+    """
+    parts = urlsplit(url)
+    tls, host, port = parts.scheme == "https", parts.hostname or "", parts.port
+    if parts.scheme not in ("http", "https") or "@" in parts.netloc or port == 0:
+        raise ValueError("no address of a service")
+    if host_fault(host) is not None:
+        raise ValueError(host_fault(host))
+    where = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~")
+    if parts.query:
+        where += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~?")
+    named = f"[{host}]" if ":" in host else host
+    head = (
+        f" {where} HTTP/1.1\r\nHost: {named}{'' if port is None else f':{port}'}\r\n"
+        f"User-Agent: {USER_AGENT}\r\nAccept: */*\r\nAccept-Encoding: identity\r\n"
+    )
+    return Origin(host, port or (443 if tls else 80), tls), head
+
+
+def written(method: str, head: str, headers: Mapping[str, str], content: bytes) -> bytes:
+    """Return the bytes of one request. Raises ValueError for a header that cannot be written, such as a line end."""
+    lines = [method, head]
+    for name, value in headers.items():
+        if not _TOKEN.fullmatch(name) or _CONTROL.search(value):
+            raise ValueError("a header that cannot be written")
+        lines.append(f"{name}: {value}\r\n")
+    if content or method == "POST":
+        lines.append(f"Content-Length: {len(content)}\r\n")
+    lines.append("\r\n")
+    return "".join(lines).encode() + content
+
+
+class Connection(asyncio.Protocol):
+    """One connection. After an answer it is `idle` if it may carry another request, and closed otherwise."""
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport: asyncio.Transport
+        self._framed = False  # the answer says itself where it ends
+        self._answer: asyncio.Future[Answer] | None = None
+        self.closed = False
+
+    @property
+    def idle(self) -> bool:
+        return self._answer is None and not self.closed
+
+    def ask(self, request: bytes) -> asyncio.Future[Answer]:
+        """Write the request. The future has the answer, or LostError. Only of an idle connection."""
+        self._answer = answer = asyncio.get_running_loop().create_future()
+        self._head_bytes = 0
+        self._begin()
+        self._transport.write(request)
+        return answer
+
+    def lose(self, reason: str) -> None:
+        """Close at once. A request whose answer has not come is lost for this reason."""
+        self.closed = True
+        self._transport.abort()
+        answer, self._answer = self._answer, None
+        if answer is not None and not answer.done():
+            answer.set_exception(LostError(reason))
+
+    # What the loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._answer is None:  # nobody asked: a goodbye, or the answer to nothing
+            self.lose("connection_lost")
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self.lose("connection_lost")
+            return
+        if not self._head_done:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES_MAX:
+                self.lose("connection_lost")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if error is None and self._answer is not None and self._head_done and not self._framed:
+            self._complete()  # its end is the connection's (RFC 9112, 6.3)
+        self.lose("connection_lost")
+
+    # What the parser calls
+
+    def on_message_begin(self) -> None:
+        if self._answer is None:  # a second answer behind the first: it must never be taken for the next one's
+            self.lose("connection_lost")
+        self._begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        field = name.decode("latin-1").lower()
+        self._fields.setdefault(field, value.decode("utf-8", "replace"))
+        self._framed = self._framed or field in ("content-length", "transfer-encoding")
+
+    def on_headers_complete(self) -> None:
+        self._head_done = True
+
+    def on_body(self, body: bytes) -> None:
+        self._size += len(body)
+        if self._size > ANSWER_BYTES_MAX:
+            self.lose("answer_too_large")
+        else:
+            self._parts.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._answer is None:
+            return
+        if self._parser.get_status_code() < 200:  # an interim answer (RFC 9110, 15.2): the real one follows
+            self._begin()
+            return
+        keep = self._parser.should_keep_alive() and not self._transport.get_write_buffer_size()
+        self._complete()
+        if not keep:
+            self.lose("connection_lost")
+
+    def _begin(self) -> None:
+        self._fields: dict[str, str] = {}
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._head_done = self._framed = False
+
+    def _complete(self) -> None:
+        answer, self._answer = self._answer, None
+        if answer is not None and not answer.done():
+            body = b"".join(self._parts)
+            answer.set_result(Answer(self._parser.get_status_code(), Headers(self._fields), body))
+
+
+class Pool:
+    """The idle connections of one client, the one used last taken first."""
+
+    def __init__(self) -> None:
+        self._idle: dict[Origin, list[tuple[Connection, float]]] = {}
+        self._context: ssl.SSLContext | None = None
+
+    def take(self, origin: Origin, now_s: float) -> Connection | None:
+        """Return an idle connection. Those that idled for longer than KEEPALIVE_S are closed."""
+        kept = self._idle.get(origin)
+        while kept:
+            connection, since_s = kept.pop()
+            if connection.idle and now_s - since_s < KEEPALIVE_S:
+                return connection
+            connection.lose("idle")
+        return None
+
+    def give_back(self, origin: Origin, connection: Connection, now_s: float) -> None:
+        """Keep a connection that is idle; close one that is in the middle of something."""
+        if connection.idle:
+            self._idle.setdefault(origin, []).append((connection, now_s))
+        elif not connection.closed:
+            connection.lose("given up")
+
+    async def connect(self, origin: Origin) -> Connection:
+        """Connect to the address that answers first (RFC 8305). Raises NotSentError, and has no deadline of its own."""
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+        except (OSError, RuntimeError, UnicodeError) as error:  # RuntimeError: no thread could be had to look it up
+            raise NotSentError("dns") from error
+        if not found:
+            raise NotSentError("dns")
+        tls: dict[str, Any] = {"ssl": self._tls(), "server_hostname": origin.host} if origin.tls else {}
+        sock: socket.socket | None = None
+        try:
+            sock = await start_connection(found, happy_eyeballs_delay=HAPPY_EYEBALLS_S, interleave=1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _, connection = await loop.create_connection(Connection, sock=sock, **tls)
+            return connection
+        except ssl.SSLError as error:
+            raise NotSentError("tls") from error
+        except (OSError, RuntimeError) as error:
+            raise NotSentError("connect") from error
+        except asyncio.CancelledError:
+            if sock is not None:
+                sock.close()
+            raise
+
+    def close(self) -> None:
+        for kept in self._idle.values():
+            for connection, _ in kept:
+                connection.lose("closed")
+        self._idle.clear()
+
+    def _tls(self) -> ssl.SSLContext:
+        """The machine's authorities; read from disk once."""
+        if self._context is None:
+            self._context = ssl.create_default_context()
+            self._context.set_alpn_protocols(["http/1.1"])
+        return self._context
