@@ -31,6 +31,7 @@ from dispatcher.adapters.redis.script_calls import client
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.core.life.notification import Lane, NewNotification, NewTrigger
 from dispatcher.errors import DispatcherError
+from dispatcher.ports import STORED
 
 SICK, FALLBACK = "sms-a", "sms-b"
 CONTRACT_PER_S = 100.0
@@ -54,7 +55,7 @@ async def fill(service: Service, count: int) -> None:
     try:
         await connection.config_set("maxmemory", MEMORY_MAX)
         trigger = bulk(FIRST_BULK, int(time.time() * 1000))
-        assert await RedisStore(connection).accept([trigger]) == ["OK"]
+        assert await RedisStore(connection).accept([trigger]) == [STORED]
         lane, word = Lane(SICK, "bulk"), (ORDER_OF % FIRST_BULK, ORDER_OF)
         await filling.copy(connection, trigger.id, [lane], FIRST_BULK + 1, count - 1, TRIGGER_ID, word)
     finally:

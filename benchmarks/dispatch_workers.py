@@ -30,6 +30,7 @@ from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.templates import RedisTemplateStore
 from dispatcher.config.yaml_file import load_settings
 from dispatcher.core.life.notification import NewNotification
+from dispatcher.ports import STORED
 from dispatcher.templates.source import TemplateSource
 
 VENDOR = "sms-a"
@@ -126,7 +127,7 @@ async def fill_ours(count: int) -> None:
         for n, (to, data) in enumerate(job.messages(count))
     ]
     for n in range(0, count, BATCH):
-        assert set(await store.accept(triggers[n : n + BATCH])) == {"OK"}
+        assert set(await store.accept(triggers[n : n + BATCH])) == {STORED}
     await connection.aclose()
 
 

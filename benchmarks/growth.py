@@ -39,7 +39,7 @@ from dispatcher.adapters.redis.script_calls import client
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.core.life.decide import Settle
 from dispatcher.core.life.notification import Attempt, Lane, NewNotification, NewTrigger
-from dispatcher.ports import Claims
+from dispatcher.ports import STORED, Applied, Claims
 
 GROUP = 64
 """Triggers in a group commit, and entries in a claim: `intake.group_commit_max`, `concurrency_max`."""
@@ -139,7 +139,7 @@ class Stand:
         for group in _groups(notifications // EACH, GROUP):
             triggers = [trigger(next(self._numbers), self.vendors, now_ms) for _ in range(group)]
             replies = await self._store.accept(triggers)
-            assert set(replies) == {"OK"}, replies
+            assert set(replies) == {STORED}, replies
 
     async def deliver(self, notifications: int) -> int:
         """Claim and settle as a courier does, without a call between; vendors in turn. Answers how many it were."""
@@ -159,7 +159,7 @@ class Stand:
             return
         attempt = Attempt(got.now_ms, vendor, "accepted", "accepted", 53, "SM0123456789abcdef0123456789abcdef")
         decided = [(claim, Settle(attempt, 1)) for claim in got.claims]
-        assert set(await self._store.apply(self._me[vendor], decided, got.now_ms)) == {"OK"}
+        assert set(await self._store.apply(self._me[vendor], decided, got.now_ms)) == {Applied.DONE}
 
     # ---- measuring
 

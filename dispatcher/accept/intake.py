@@ -28,7 +28,7 @@ from dispatcher.core.life.notification import Lane, NewNotification, NewTrigger,
 from dispatcher.core.life.sms_text import refuse_sms
 from dispatcher.core.plan.values import Plan
 from dispatcher.errors import CallerError, TemplateError, UnavailableError
-from dispatcher.ports import Clock, Store, Views
+from dispatcher.ports import AcceptReply, AcceptResult, Clock, Store, Views
 from dispatcher.store_clock import StoreTime
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
@@ -75,7 +75,7 @@ class Intake:
         self.time = StoreTime(clock)  # the owner's background loop asks the store, an accept never does
         self.plan = Plan()
         self.headroom = Headroom()
-        self._waiting: deque[tuple[NewTrigger, asyncio.Future[str]]] = deque()
+        self._waiting: deque[tuple[NewTrigger, asyncio.Future[AcceptReply]]] = deque()
         self._wanted = asyncio.Event()
 
     @property
@@ -150,7 +150,7 @@ class Intake:
             while self._waiting:
                 await self._round_trip(self._next_batch())
 
-    def _next_batch(self) -> list[tuple[NewTrigger, asyncio.Future[str]]]:
+    def _next_batch(self) -> list[tuple[NewTrigger, asyncio.Future[AcceptReply]]]:
         """Return the latest requests whose client still waits, in the order of their arrival.
 
         This choice matters only if more requests wait than fit into one round trip. If the oldest went first, their
@@ -159,7 +159,7 @@ class Intake:
         """
         while self._waiting and self._waiting[0][1].done():  # the oldest give up first, so this keeps the queue short
             self._waiting.popleft()
-        batch: list[tuple[NewTrigger, asyncio.Future[str]]] = []
+        batch: list[tuple[NewTrigger, asyncio.Future[AcceptReply]]] = []
         while self._waiting and len(batch) < self._settings.intake.group_commit_max:
             pair = self._waiting.pop()
             if not pair[1].done():
@@ -167,7 +167,7 @@ class Intake:
         batch.reverse()
         return batch
 
-    async def _round_trip(self, batch: Sequence[tuple[NewTrigger, asyncio.Future[str]]]) -> None:
+    async def _round_trip(self, batch: Sequence[tuple[NewTrigger, asyncio.Future[AcceptReply]]]) -> None:
         if not batch:
             return
         call = asyncio.get_running_loop().create_task(self._accept([trigger for trigger, _ in batch]))
@@ -191,26 +191,30 @@ class Intake:
         finally:
             call.cancel()
 
-    async def _accept(self, triggers: Sequence[NewTrigger]) -> list[str]:
+    async def _accept(self, triggers: Sequence[NewTrigger]) -> list[AcceptReply]:
         return await self._store.accept(triggers)
 
     async def _commit(self, trigger: NewTrigger) -> Accepted:
         if len(self._waiting) >= WAITING_MAX:
             _fail([self._waiting.popleft()], UnavailableError("too many requests wait"))
-        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[AcceptReply] = asyncio.get_running_loop().create_future()
         self._waiting.append((trigger, future))
         self._wanted.set()
         try:
             reply = await asyncio.wait_for(future, self._settings.limits.accept_deadline_s)
         except asyncio.TimeoutError:
             raise UnavailableError("the store is too slow") from None
-        if reply.startswith("OK"):
-            return _accepted(trigger, reply)
-        if reply == "REPLAY":
-            return await self._first_answer(trigger)
-        if reply == "CONFLICT":
-            raise _conflict()
-        raise UnavailableError("the store is full" if reply == "FULL" else "the store refused", 5.0)
+        match reply.result:
+            case AcceptResult.STORED:
+                return _accepted(trigger, reply.suppressed)
+            case AcceptResult.REPLAYED:
+                return await self._first_answer(trigger)
+            case AcceptResult.CONFLICT:
+                raise _conflict()
+            case AcceptResult.FULL:
+                raise UnavailableError("the store is full", 5.0)
+            case AcceptResult.ERROR:
+                raise UnavailableError("the store refused", 5.0)
 
     async def _first_answer(self, trigger: NewTrigger) -> Accepted:
         view = await self._views.trigger(trigger.id)
@@ -323,13 +327,13 @@ def trigger_id(tenant: str, key: str | None) -> str:
     return f"{CELL}-{base64.b32encode(raw).decode().rstrip('=').lower()}"
 
 
-def _accepted(trigger: NewTrigger, reply: str = "OK") -> Accepted:
-    """Return the answer for the store's `reply`: OK and the indices of the suppressed notifications."""
+def _accepted(trigger: NewTrigger, suppressed: tuple[int, ...]) -> Accepted:
+    """Return the answer to a stored trigger, some of whose notifications may be suppressed."""
     return Accepted(
         trigger.id,
         tuple((notification_id(trigger.id, i), n.channel, n.vendor) for i, n in enumerate(trigger.notifications)),
         False,
-        frozenset(notification_id(trigger.id, int(i)) for i in reply.split()[1:]),
+        frozenset(notification_id(trigger.id, i) for i in suppressed),
     )
 
 
@@ -358,7 +362,7 @@ def _check_key(key: str) -> None:
         raise CallerError("Idempotency-Key", "must be 1 to 255 printable ASCII characters", 400)
 
 
-def _fail(batch: Sequence[tuple[NewTrigger, asyncio.Future[str]]], error: UnavailableError) -> None:
+def _fail(batch: Sequence[tuple[NewTrigger, asyncio.Future[AcceptReply]]], error: UnavailableError) -> None:
     for _, future in batch:
         if not future.done():
             future.set_exception(error)

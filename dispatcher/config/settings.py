@@ -17,15 +17,12 @@ from dispatcher.adapters.vendors import provider
 from dispatcher.adapters.vendors.fields import url_fault
 from dispatcher.core.accepting.caps import identity
 from dispatcher.core.accepting.quiet_hours import zone
+from dispatcher.core.life.choices import Channel, OnUnknown, Priority
 from dispatcher.core.life.outcome import Meaning, Rule
 from dispatcher.core.life.retry import REFUSED_WAITS_S
 from dispatcher.errors import ConfigError
 from dispatcher.templates.compile import faults
 from dispatcher.templates.source import TemplateSource
-
-Channel = Literal["sms", "email", "push", "webhook", "chat"]
-Priority = Literal["high", "normal", "bulk"]
-OnUnknown = Literal["resend", "hold"]
 
 VendorName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
 EventName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$")]

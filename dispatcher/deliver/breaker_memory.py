@@ -28,8 +28,8 @@ class BreakerMemory:
         found = await until_available(lambda: self._control.recall(self._vendor), self._chance)
         if found is not None:
             with contextlib.suppress(KeyError, TypeError, ValueError):  # another version wrote it: ignore it
-                written, age_ms = BreakerSnapshot.from_dict(found[0]["breaker"]), found[1]
-                lives = found[0]["incarnation"] in await until_available(self._control.live, self._chance)
+                written, age_ms = BreakerSnapshot.from_dict(found.breaker["breaker"]), found.age_ms
+                lives = found.breaker["incarnation"] in await until_available(self._control.live, self._chance)
         was = decide_beginning(written, lives, planned)
         if was is not None:
             self._breaker.restore(was, age_ms * MS_NS, self._now_ns())

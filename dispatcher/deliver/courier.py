@@ -14,13 +14,14 @@ from dataclasses import dataclass
 
 from dispatcher.core.breaker.breaker import Breaker, BreakerState
 from dispatcher.core.breaker.per_country import KeyedBreakers
+from dispatcher.core.life.choices import PRIORITIES
 from dispatcher.core.life.decide import (
     Decision,
     Retry,
     Settle,
     goes_alone,
 )
-from dispatcher.core.life.notification import PRIORITIES, Claim, Lane, State
+from dispatcher.core.life.notification import Claim, Lane, State
 from dispatcher.core.life.outcome import Rule
 from dispatcher.core.life.receipt import ReceiptLinks
 from dispatcher.core.life.retry import RetryPolicy
@@ -33,7 +34,7 @@ from dispatcher.deliver.outbox import Item, Outbox
 from dispatcher.deliver.permits import Gate, GateLimits
 from dispatcher.deliver.poison import Suspects, next_suspect
 from dispatcher.errors import UnavailableError
-from dispatcher.ports import Claims, Clock, Store, Vendor
+from dispatcher.ports import Applied, Claims, Clock, Store, Vendor
 from dispatcher.store_clock import StoreTime
 from dispatcher.telemetry.decisions import count, count_refused
 from dispatcher.telemetry.log import logger
@@ -369,14 +370,14 @@ class Courier:
     def _refused(self, item: Item) -> None:
         count_refused(self.metrics, self.vendor.name, item[1], item[2])
 
-    def _settled(self, item: Item, reply: str) -> None:
+    def _settled(self, item: Item, reply: Applied) -> None:
         _, claim, decision = item
         self._known.pop((claim.lane, claim.entry_id), None)
         self.done += 1
         self.settled += 1
         self.replied()
         vendor = self.vendor.name
-        if reply == "LOST":
+        if reply is Applied.LOST:
             self.audit_wanted = True  # maybe this actor's next incarnation took it and skipped it as known
             self.metrics.count("dispatcher_lost_settles", vendor)
             if isinstance(decision, Settle):

@@ -9,8 +9,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
+from dispatcher.core.life.choices import PRIORITIES
 from dispatcher.core.life.decide import decide_mailbox
-from dispatcher.core.life.notification import PRIORITIES, Lane
+from dispatcher.core.life.notification import Lane
 from dispatcher.deliver.courier import UNREADABLE_WAIT_MS, Courier
 from dispatcher.errors import RefusedError, UnavailableError
 from dispatcher.ports import Clock, DueEntry, Store

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dispatcher.core.life.decide import Decision
 from dispatcher.core.life.notification import Claim
 from dispatcher.errors import UnavailableError
-from dispatcher.ports import Clock, Store
+from dispatcher.ports import Applied, Clock, Store
 from dispatcher.waiting import rung
 
 Item = tuple[str, Claim, Decision]
@@ -33,7 +33,7 @@ REFUSED_MAX = 100
 class Outbox:
     """Keeps decisions until the store has them.
 
-    It calls `on_done(item, reply)` once per item, with OK or LOST. If the store refuses the item for its own sake, it
+    It calls `on_done(item, reply)` once per item, with DONE or LOST. If the store refuses the item for its own sake, it
     calls `on_refused(item)` once before.
     """
 
@@ -44,7 +44,7 @@ class Outbox:
         now_ms: Callable[[], int],
         interval_s: float,
         idle: Callable[[], bool],
-        on_done: Callable[[Item, str], None],
+        on_done: Callable[[Item, Applied], None],
         on_refused: Callable[[Item], None] = lambda item: None,
     ) -> None:
         self._store, self._clock, self._now_ms = store, clock, now_ms
@@ -110,12 +110,12 @@ class Outbox:
             except UnavailableError:
                 # Maybe done: if it was, the repeat answers LOST, which means "done or taken".
                 return False
-            answered = [(item, reply) for item, reply in zip(mine, replies, strict=True) if reply != "ERROR"]
+            answered = [(item, reply) for item, reply in zip(mine, replies, strict=True) if reply is not Applied.ERROR]
             all_applied = all_applied and len(answered) == len(mine)
             gone = {id(item) for item, _ in answered}
             self._items = [pair for pair in self._items if id(pair[1]) not in gone]
             for item, reply in answered:
-                if reply == "REFUSED":
+                if reply is Applied.REFUSED:
                     self._stand_aside(item)
                 else:
                     self._told.discard(id(item))

@@ -9,14 +9,14 @@ second, so a vendor that hangs costs one connection.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from dispatcher.core.life.look_up import Verdict, again_s, decide_look_up, judge, window_of
 from dispatcher.deadline import timeout
 from dispatcher.deliver.attempt import OVERDUE_S
 from dispatcher.deliver.courier import Courier
 from dispatcher.errors import TemplateError, UnavailableError
-from dispatcher.ports import Clock, Held, LooksUp, Store
+from dispatcher.ports import Clock, Held, HeldUntil, LooksUp, Store
 from dispatcher.telemetry.log import logger
 
 PERIOD_S = 1.0
@@ -82,7 +82,7 @@ class LookUps:
                 return
             await self._clock.sleep(self._pace_s)
 
-    def _remember(self, page: list[tuple[str, int]]) -> None:
+    def _remember(self, page: Sequence[HeldUntil]) -> None:
         """Advance to the next page. After the last page, forget notifications that are no longer held."""
         self._seen.update(page)
         self._cursor += len(page)

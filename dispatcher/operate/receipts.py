@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dispatcher.core.life.notification import State, trigger_of
 from dispatcher.core.life.receipt import ReceiptLinks, Told, decide_receipt
 from dispatcher.errors import CallerError, UnavailableError
-from dispatcher.ports import Store, Views
+from dispatcher.ports import Store, Views, WithdrawResult
 from dispatcher.telemetry.metrics import Metrics
 
 AGAIN_S = 5.0
@@ -69,4 +69,10 @@ class Receipts:
         if end is None:
             return "taken" if told.taken else "undelivered"
         reply = await self._store.withdraw(told.notification_id, *end)
-        return {"OK": end[0], "CLAIMED": "being_sent"}.get(reply, "taken" if told.taken else "undelivered")
+        match reply.result:
+            case WithdrawResult.DONE:
+                return end[0]
+            case WithdrawResult.CLAIMED:
+                return "being_sent"
+            case WithdrawResult.ENDED:
+                return "taken" if told.taken else "undelivered"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dispatcher.accept.intake import trigger_id
 from dispatcher.core.life.notification import TriggerView
 from dispatcher.errors import CallerError
-from dispatcher.ports import Store, Views
+from dispatcher.ports import Store, Views, WithdrawResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,4 +45,4 @@ class Triggers:
 
     async def _cancel(self, nid: str) -> str:
         reply = await self._store.withdraw(nid, "cancelled", "cancelled")
-        return {"OK": "cancelled", "CLAIMED": "too late"}.get(reply, reply)
+        return {WithdrawResult.DONE: "cancelled", WithdrawResult.CLAIMED: "too late"}.get(reply.result, reply.state)

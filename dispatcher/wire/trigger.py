@@ -13,18 +13,15 @@ import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import phonenumbers
 from phonenumbers.phonenumberutil import COUNTRY_CODE_TO_REGION_CODE
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from dispatcher.core.life.choices import Channel, OnUnknown, Priority
 from dispatcher.errors import CallerError
-
-Channel = Literal["sms", "email", "push", "webhook", "chat"]
-Priority = Literal["high", "normal", "bulk"]
-OnUnknown = Literal["resend", "hold"]
 
 SEND_AT_PAST_S_MAX = 60  # clocks differ and requests are repeated; older than this is an instant nobody meant
 SEND_AT_AHEAD_DAYS_MAX = 36_525  # a hundred years: an instant past the calendar's end has no quiet hours

@@ -18,6 +18,7 @@ from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.script_calls import client
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.errors import ConfigError, UnavailableError
+from dispatcher.ports import STORED
 from tests.chaos.bench.disk import PowerCut, can_tell
 from tests.chaos.bench.installation import Bench, append_only_file, paid
 from tests.chaos.policies import policies
@@ -52,7 +53,7 @@ def accept_for(server: RedisServer, seconds: float) -> list[str]:
         while time.monotonic() < until:
             one = trigger()
             try:
-                if await store.accept([one]) == ["OK"]:
+                if await store.accept([one]) == [STORED]:
                     acknowledged.append(one.id)
             except UnavailableError:
                 return

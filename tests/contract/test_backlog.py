@@ -9,6 +9,7 @@ import redis.asyncio
 
 from dispatcher.adapters.redis import control as control_module
 from dispatcher.core.life.notification import Backlog
+from dispatcher.ports import STORED
 from tests.contract.worlds import World, attempt, dead, hold, move, retry, settle, trigger
 
 MINUTE_MS = 60_000
@@ -24,7 +25,7 @@ async def test_a_notification_counts_wherever_it_waits(world: World) -> None:
     me = await world.actor()
     _, due, held = await world.claimed(me, 3)
     await world.store.apply(me, [(due, retry(MINUTE_MS)), (held, hold(MINUTE_MS))], world.now_ms())
-    assert await world.store.accept([trigger(send_at_ms=world.now_ms() + MINUTE_MS)]) == ["OK"]
+    assert await world.store.accept([trigger(send_at_ms=world.now_ms() + MINUTE_MS)]) == [STORED]
     await world.queued(2)
     found = await box(world)
     assert found.counts == {"queued": 3, "due": 1, "held": 1, "delayed": 1}
@@ -60,7 +61,7 @@ async def test_age_counts_from_the_first_call_and_not_from_the_last_retry(world:
 async def test_what_waits_by_its_callers_wish_is_not_old(world: World) -> None:
     """A trigger for next week ages nobody's backlog."""
     early = world.now_ms() - 60 * MINUTE_MS
-    assert await world.store.accept([trigger(accepted_ms=early, send_at_ms=world.now_ms() + MINUTE_MS)]) == ["OK"]
+    assert await world.store.accept([trigger(accepted_ms=early, send_at_ms=world.now_ms() + MINUTE_MS)]) == [STORED]
     found = await box(world)
     assert (found.waiting, found.oldest_age_ms, found.ready_ms, found.due_ms) == (0, 0, 0, None)
 
@@ -123,7 +124,7 @@ async def test_a_view_says_until_when_it_waits(world: World) -> None:
     due, held = await world.claimed(me, 2)
     await world.store.apply(me, [(due, retry(MINUTE_MS)), (held, hold(5 * MINUTE_MS))], world.now_ms())
     later = trigger(send_at_ms=world.now_ms() + 9 * MINUTE_MS)
-    assert await world.store.accept([later]) == ["OK"]
+    assert await world.store.accept([later]) == [STORED]
     (queued,) = await world.queued()
     ids = (due.notification.id, held.notification.id, f"{later.id}.0")
     for nid, minutes in zip(ids, (1, 5, 9), strict=True):

@@ -13,7 +13,20 @@ from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.script_values import accept_call
 from dispatcher.core.accepting.caps import Cap
 from dispatcher.core.life.notification import Lane, NewTrigger
-from tests.contract.worlds import RETENTION_MS, World, full, lanes, settle, trigger
+from dispatcher.ports import STORED, AcceptReply, AcceptResult, Applied, Withdrawal, WithdrawResult
+from tests.contract.worlds import (
+    CAPPED,
+    CONFLICT,
+    FAILED,
+    FULL,
+    REPLAYED,
+    RETENTION_MS,
+    World,
+    full,
+    lanes,
+    settle,
+    trigger,
+)
 
 HOUR_MS = 3_600_000
 
@@ -35,12 +48,12 @@ async def test_what_is_over_the_cap_is_suppressed_and_never_claimed(world: World
     """It is an end from the start: with a reason, in no place, and nothing that is done to it later changes it."""
     me = await world.actor()
     sent = [capped(two()) for _ in range(3)]
-    assert await world.store.accept(sent) == ["OK", "OK", "OK 0"]
+    assert await world.store.accept(sent) == [STORED, STORED, CAPPED]
     assert len((await world.store.claim(me, lanes("a"), 9)).claims) == 2
     (note,) = (await world.views.trigger(sent[2].id)).notifications
     assert (note.state, note.reason, note.vendor, note.attempts) == ("suppressed", "recipient_cap", "a", ())
     for to in ("cancelled", "settled", "dead"):
-        assert await world.store.withdraw(note.id, to, "x") == "suppressed"
+        assert await world.store.withdraw(note.id, to, "x") == Withdrawal(WithdrawResult.ENDED, "suppressed")
     assert await world.state(note.id) == "suppressed"
     assert set((await world.control.counts()).values()) == {0}
 
@@ -48,61 +61,66 @@ async def test_what_is_over_the_cap_is_suppressed_and_never_claimed(world: World
 async def test_a_sibling_that_is_not_capped_goes_out(world: World) -> None:
     """Each notification of a trigger is judged alone; the record ends with the last that was let through."""
     me = await world.actor()
-    assert await world.store.accept([capped(two()), capped(two())]) == ["OK", "OK"]
+    assert await world.store.accept([capped(two()), capped(two())]) == [STORED, STORED]
     await world.store.claim(me, lanes("a"), 9)
     both = capped(two(), channels=2, on=0)
-    assert await world.store.accept([both]) == ["OK 0"]
+    assert await world.store.accept([both]) == [CAPPED]
     (claim,) = (await world.store.claim(me, lanes("a"), 9)).claims
     assert claim.notification.id == f"{both.id}.1"
-    assert await world.store.apply(me, [(claim, settle())], world.now_ms()) == ["OK"]
+    assert await world.store.apply(me, [(claim, settle())], world.now_ms()) == [Applied.DONE]
     assert [n.state for n in (await world.views.trigger(both.id)).notifications] == ["suppressed", "settled"]
 
 
 async def test_siblings_to_one_recipient_see_each_other(world: World) -> None:
     """Three messages of one trigger under a cap of two: the third is too many."""
-    assert await world.store.accept([capped(two(), channels=3)]) == ["OK 2"]
+    assert await world.store.accept([capped(two(), channels=3)]) == [AcceptReply(AcceptResult.STORED, (2,))]
 
 
 async def test_a_repeat_counts_once_and_a_conflict_not_at_all(world: World) -> None:
     """Whatever answer is lost and asked for again; a suppressed one is answered as it was, also when there is room."""
     first = capped(two())
-    assert await world.store.accept([first, first, first]) == ["OK", "REPLAY", "REPLAY"]
-    assert await world.store.accept([dataclasses.replace(first, body_hash="other")]) == ["CONFLICT"]
+    assert await world.store.accept([first, first, first]) == [STORED, REPLAYED, REPLAYED]
+    assert await world.store.accept([dataclasses.replace(first, body_hash="other")]) == [CONFLICT]
     over = capped(two())
-    assert await world.store.accept([capped(two()), over, over]) == ["OK", "OK 0", "REPLAY"]
+    assert await world.store.accept([capped(two()), over, over]) == [STORED, CAPPED, REPLAYED]
 
 
 async def test_a_suppressed_one_counts_nowhere(world: World) -> None:
     """Every rule must have room; one that has none keeps it out of the others' counts."""
     wide, narrow = Cap("wide", 3, HOUR_MS), Cap("narrow", 1, HOUR_MS)
-    assert await world.store.accept([capped(wide, narrow) for _ in range(9)]) == ["OK", *["OK 0"] * 8]
-    assert await world.store.accept([capped(wide) for _ in range(3)]) == ["OK", "OK", "OK 0"]
-    assert await world.store.accept([capped(Cap("someone else", 1, HOUR_MS))]) == ["OK"]
+    assert await world.store.accept([capped(wide, narrow) for _ in range(9)]) == [STORED, *[CAPPED] * 8]
+    assert await world.store.accept([capped(wide) for _ in range(3)]) == [STORED, STORED, CAPPED]
+    assert await world.store.accept([capped(Cap("someone else", 1, HOUR_MS))]) == [STORED]
 
 
 async def test_the_window_slides(world: World) -> None:
     """Two in any half second, wherever it begins: no fresh start when a window of the clock ends."""
     half = two(per_ms=500)
-    assert await world.store.accept([capped(half)]) == ["OK"]
+    assert await world.store.accept([capped(half)]) == [STORED]
     await asyncio.sleep(0.3)
-    assert await world.store.accept([capped(half), capped(half)]) == ["OK", "OK 0"]
+    assert await world.store.accept([capped(half), capped(half)]) == [STORED, CAPPED]
     await asyncio.sleep(0.25)  # 0.55 s after the first, 0.25 s after the second
-    assert await world.store.accept([capped(half), capped(half)]) == ["OK", "OK 0"]
+    assert await world.store.accept([capped(half), capped(half)]) == [STORED, CAPPED]
     await asyncio.sleep(0.55)
-    assert await world.store.accept([capped(half), capped(half), capped(half)]) == ["OK", "OK", "OK 0"]
+    assert await world.store.accept([capped(half), capped(half), capped(half)]) == [STORED, STORED, CAPPED]
 
 
 async def test_a_changed_maximum_counts_what_was(world: World) -> None:
     """Raised, it gives what is missing and no more; lowered, it holds at once."""
-    assert await world.store.accept([capped(Cap("k", n, HOUR_MS)) for n in (2, 2, 3, 3)]) == ["OK", "OK", "OK", "OK 0"]
-    assert await world.store.accept([capped(Cap("k", 1, HOUR_MS))]) == ["OK 0"]
+    assert await world.store.accept([capped(Cap("k", n, HOUR_MS)) for n in (2, 2, 3, 3)]) == [
+        STORED,
+        STORED,
+        STORED,
+        CAPPED,
+    ]
+    assert await world.store.accept([capped(Cap("k", 1, HOUR_MS))]) == [CAPPED]
 
 
 async def test_one_that_is_to_wait_is_stopped_as_well(world: World) -> None:
     """It counts when it is accepted, and a suppressed one is not among those that wait for their time."""
     later_ms = world.now_ms() + 50
     sent = [capped(two(), send_at_ms=later_ms) for _ in range(3)]
-    assert await world.store.accept(sent) == ["OK", "OK", "OK 0"]
+    assert await world.store.accept(sent) == [STORED, STORED, CAPPED]
     await asyncio.sleep(0.1)
     assert {entry.id for entry in (await world.store.due())[1]} == {f"{t.id}.0" for t in sent[:2]}
 
@@ -145,7 +163,7 @@ async def test_a_trigger_that_is_all_suppressed_is_compact_and_expires(
 async def test_counts_expire_with_their_window(redis_world: World, redis_client: redis.asyncio.Redis) -> None:
     """A count holds as many times as its cap allows, and is gone when the last of them is too old to matter."""
     for _ in range(4):
-        assert await redis_world.store.accept([capped(two(per_ms=500))]) == ["OK"]
+        assert await redis_world.store.accept([capped(two(per_ms=500))]) == [STORED]
         await asyncio.sleep(0.3)
     assert await redis_client.llen(Keys().cap("k")) == 2
     assert 0 < await redis_client.pttl(Keys().cap("k")) <= 500
@@ -155,15 +173,15 @@ async def test_a_refused_trigger_counts_nothing(redis_world: World, redis_client
     """Not on a full Redis, also where all would be suppressed, and not when an entry could not be written."""
     once = Cap("once", 1, HOUR_MS)
     async with full(redis_client):
-        assert await redis_world.store.accept([capped(once)]) == ["FULL"]
+        assert await redis_world.store.accept([capped(once)]) == [FULL]
         assert await redis_client.keys("*") == []
     wrong = capped(once)
     part = dataclasses.replace(wrong.notifications[0], vendor="wrong")
     await redis_client.set(Keys().lane(Lane("wrong", "normal")), "no stream")
-    assert await redis_world.store.accept([dataclasses.replace(wrong, notifications=(part,))]) == ["ERROR"]
-    assert await redis_world.store.accept([capped(once), capped(once)]) == ["OK", "OK 0"]
+    assert await redis_world.store.accept([dataclasses.replace(wrong, notifications=(part,))]) == [FAILED]
+    assert await redis_world.store.accept([capped(once), capped(once)]) == [STORED, CAPPED]
     async with full(redis_client):
-        assert await redis_world.store.accept([capped(once)]) == ["FULL"]
+        assert await redis_world.store.accept([capped(once)]) == [FULL]
 
 
 async def test_without_caps_an_accept_is_what_it_was(redis_world: World) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from dispatcher.core.life.notification import Lane, NewNotification, State
 from dispatcher.errors import FencedError
-from tests.contract.worlds import World, lanes, settle, trigger
+from dispatcher.ports import STORED
+from tests.contract.worlds import CONFLICT, REPLAYED, World, lanes, settle, trigger
 
 
 async def test_a_notification_comes_out_as_it_went_in(world: World) -> None:
@@ -37,8 +38,8 @@ async def test_the_same_trigger_is_stored_once(world: World) -> None:
     """A repeated id answers REPLAY for the same body and CONFLICT for another; nothing is stored twice."""
     first = trigger()
     other_body = trigger(id=first.id, body_hash="h2")
-    assert await world.store.accept([first, first, other_body]) == ["OK", "REPLAY", "CONFLICT"]
-    assert await world.store.accept([first]) == ["REPLAY"]
+    assert await world.store.accept([first, first, other_body]) == [STORED, REPLAYED, CONFLICT]
+    assert await world.store.accept([first]) == [REPLAYED]
     got = await world.store.claim(await world.actor(), lanes("a"), 10)
     assert len(got.claims) == 1
 
@@ -50,7 +51,7 @@ async def test_a_replay_is_answered_after_the_end(world: World) -> None:
     me = await world.actor()
     (claim,) = (await world.store.claim(me, lanes("a"), 1)).claims
     await world.store.apply(me, [(claim, settle())], world.now_ms())
-    assert await world.store.accept([first]) == ["REPLAY"]
+    assert await world.store.accept([first]) == [REPLAYED]
     assert (await world.store.claim(me, lanes("a"), 1)).claims == []
 
 

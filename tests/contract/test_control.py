@@ -18,9 +18,9 @@ from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.core.plan.values import Beat, Override, Plan
 from dispatcher.core.store.continuity import Break, Continuity
 from dispatcher.errors import StaleTermError, UnavailableError
-from dispatcher.ports import Heard, Incarnation
+from dispatcher.ports import STORED, Heard, Incarnation
 from tests.chaos.bench.link import Link
-from tests.contract.worlds import World, dead, hold, plan, retry, trigger
+from tests.contract.worlds import REPLAYED, World, dead, hold, plan, retry, trigger
 
 KEYS = Keys()
 
@@ -176,7 +176,7 @@ async def test_the_ledger_counts_what_was_accepted(redis_world: World, redis_cli
     again = trigger()
     await redis_world.store.accept([again])
     first = await redis_world.control.ledger()
-    assert await redis_world.store.accept([again, trigger(), trigger()]) == ["REPLAY", "OK", "OK"]
+    assert await redis_world.store.accept([again, trigger(), trigger()]) == [REPLAYED, STORED, STORED]
     second = await redis_world.control.ledger()
     assert (first.accepted, second.accepted, second.life) == (1, 3, first.life)
     await redis_client.flushall()
@@ -197,7 +197,7 @@ async def test_an_accept_notices_that_the_store_went_back(redis_client: redis.as
         await redis_client.hset(KEYS.ledger, "n", 1)
     else:
         await redis_client.flushall()
-    assert await store.accept([trigger(), trigger()]) == ["OK", "OK"]
+    assert await store.accept([trigger(), trigger()]) == [STORED, STORED]
     assert [b.kind for b in told] == [{"an older copy": "went_back", "emptied": "replaced"}[how]]
     await store.accept([trigger()])
     assert len(told) == 1

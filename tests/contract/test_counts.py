@@ -27,7 +27,7 @@ from dispatcher.core.life.decide import Settle
 from dispatcher.core.life.notification import Attempt, Lane
 from dispatcher.core.life.retry import RetryPolicy
 from dispatcher.deliver.courier import Courier, CourierLimits
-from dispatcher.ports import Vendor
+from dispatcher.ports import STORED, Applied, Vendor
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
 from dispatcher.templates.store import MemoryTemplateStore
@@ -47,7 +47,7 @@ async def accept(store: RedisStore, triggers: int) -> None:
     """So many checkouts of two notifications each, by the store's own script."""
     for first in range(0, triggers, GROUP):
         numbers = range(first, min(first + GROUP, triggers))
-        assert set(await store.accept([trigger(n, VENDORS, 1_700_000_000_000) for n in numbers])) == {"OK"}
+        assert set(await store.accept([trigger(n, VENDORS, 1_700_000_000_000) for n in numbers])) == {STORED}
 
 
 async def deliver(store: RedisStore, control: RedisControl) -> int:
@@ -58,7 +58,7 @@ async def deliver(store: RedisStore, control: RedisControl) -> int:
             assert not got.orphans
             attempt = Attempt(got.now_ms, vendor, "accepted", "accepted", 53, "SM0123456789abcdef0123456789abcdef")
             decided = [(claim, Settle(attempt, 1)) for claim in got.claims]
-            assert set(await store.apply(me, decided, got.now_ms)) == {"OK"}
+            assert set(await store.apply(me, decided, got.now_ms)) == {Applied.DONE}
             done += len(decided)
     return done
 
@@ -201,7 +201,7 @@ async def test_a_courier_shares_its_round_trips(redis_world: World, redis_client
         note = each.notifications[0]
         object.__setattr__(note, "template", None)
         object.__setattr__(note, "content", content)
-    assert set(await redis_world.store.accept(made)) == {"OK"}
+    assert set(await redis_world.store.accept(made)) == {STORED}
     courier.begin(await redis_world.actor())
     running = [asyncio.ensure_future(courier.run()), asyncio.ensure_future(courier.outbox.run())]
     try:

@@ -8,6 +8,7 @@ import pytest
 
 from dispatcher.core.life.decide import Decision, Move, Settle
 from dispatcher.core.life.notification import DeadLetterFilter, Lane, Trail
+from dispatcher.ports import Applied, Promoted
 from tests.contract.worlds import ENDINGS, World, attempt, dead, hold, lanes, move, retry, settle, trigger
 
 
@@ -16,9 +17,9 @@ async def test_a_decision_is_carried_out_once(world: World, decision: Decision) 
     """The first word is OK; the repeat after a lost reply is LOST and changes nothing."""
     me = await world.actor()
     (claim,) = await world.claimed(me)
-    assert await world.store.apply(me, [(claim, decision)], world.now_ms()) == ["OK"]
+    assert await world.store.apply(me, [(claim, decision)], world.now_ms()) == [Applied.DONE]
     before = (await world.control.depths(), await world.control.counts(), await world.state(claim.notification.id))
-    assert await world.store.apply(me, [(claim, decision)], world.now_ms()) == ["LOST"]
+    assert await world.store.apply(me, [(claim, decision)], world.now_ms()) == [Applied.LOST]
     after = (await world.control.depths(), await world.control.counts(), await world.state(claim.notification.id))
     assert {name: depth.total for name, depth in after[0].items()} == {n: d.total for n, d in before[0].items()}
     assert after[1:] == before[1:]
@@ -32,9 +33,9 @@ async def test_a_stale_owner_decides_nothing(world: World, decision: Decision) -
     (claim,) = await world.claimed(old)
     await world.bury(old)
     (taken,) = (await world.store.take(new, lanes("a"))).claims
-    assert await world.store.apply(old, [(claim, decision)], world.now_ms()) == ["LOST"]
+    assert await world.store.apply(old, [(claim, decision)], world.now_ms()) == [Applied.LOST]
     assert await world.state(claim.notification.id) == "queued"
-    assert await world.store.apply(new, [(taken, settle())], world.now_ms()) == ["OK"]
+    assert await world.store.apply(new, [(taken, settle())], world.now_ms()) == [Applied.DONE]
     assert await world.state(claim.notification.id) == "settled"
 
 
@@ -45,7 +46,12 @@ async def test_words_of_one_round_trip_do_not_depend_on_each_other(world: World)
     await world.store.apply(me, [(two, settle())], world.now_ms())
     (foreign,) = await world.claimed(other)
     decided = [(one, settle()), (two, settle()), (foreign, settle()), (three, dead())]
-    assert await world.store.apply(me, decided, world.now_ms()) == ["OK", "LOST", "LOST", "OK"]
+    assert await world.store.apply(me, decided, world.now_ms()) == [
+        Applied.DONE,
+        Applied.LOST,
+        Applied.LOST,
+        Applied.DONE,
+    ]
 
 
 async def test_settled_is_remembered_with_its_history(world: World) -> None:
@@ -62,13 +68,13 @@ async def test_a_move_reaches_the_other_mailbox(world: World) -> None:
     """What failed is claimable from the next vendor's mailbox, in its lane, knowing what was tried."""
     me, other = await world.actor(), await world.actor("b")
     (claim,) = await world.claimed(me, priority="high")
-    assert await world.store.apply(me, [(claim, move("b", ("a",), epoch=7))], world.now_ms()) == ["OK"]
+    assert await world.store.apply(me, [(claim, move("b", ("a",), epoch=7))], world.now_ms()) == [Applied.DONE]
     assert (await world.store.claim(me, lanes("a"), 5)).claims == []
     (moved,) = (await world.store.claim(other, lanes("b"), 5)).claims
     n = moved.notification
     assert (moved.lane, n.id, n.tried) == (Lane("b", "high"), claim.notification.id, ("a",))
     assert (n.attempts, n.moved_epoch) == (1, 7)
-    assert await world.store.apply(other, [(moved, Settle(attempt("b"), 2))], world.now_ms()) == ["OK"]
+    assert await world.store.apply(other, [(moved, Settle(attempt("b"), 2))], world.now_ms()) == [Applied.DONE]
     view = (await world.views.trigger(n.id[:-2])).notifications[0]
     assert [a.vendor for a in view.attempts] == ["a", "b"]
     assert view.vendor == "b"
@@ -80,13 +86,13 @@ async def test_a_retry_waits_for_its_time(world: World) -> None:
     sooner, later = await world.claimed(me, 2)
     now_ms = world.now_ms()
     decided = [(sooner, retry(-5, ("a",))), (later, retry(60_000))]
-    assert await world.store.apply(me, decided, now_ms) == ["OK", "OK"]
+    assert await world.store.apply(me, decided, now_ms) == [Applied.DONE, Applied.DONE]
     assert await world.state(sooner.notification.id) == "due"
     at_ms, (entry,) = await world.store.due()
     assert abs(at_ms - now_ms) < 1000
     assert (entry.id, entry.delayed, entry.chain, entry.tried) == (sooner.notification.id, False, ("a", "b"), ("a",))
     assert (entry.priority, entry.expires_ms) == ("normal", sooner.notification.expires_ms)
-    assert await world.store.promote([(entry, "a")]) == ["OK"]
+    assert await world.store.promote([(entry, "a")]) == [Promoted.DONE]
     (again,) = (await world.store.claim(me, lanes("a"), 5)).claims
     assert (again.notification.attempts, again.notification.tried) == (1, ("a",))
 
@@ -156,7 +162,7 @@ async def test_a_long_history_keeps_its_newest_lines_and_the_number_of_the_other
     nid, times = claim.notification.id, 1000
     for n in range(times):
         line = dataclasses.replace(attempt(), at_ms=n, outcome="throttled", reason="http_429")
-        assert await world.store.apply(me, [(claim, Move("a", Trail(), line, 0))], world.now_ms()) == ["OK"]
+        assert await world.store.apply(me, [(claim, Move("a", Trail(), line, 0))], world.now_ms()) == [Applied.DONE]
         (claim,) = (await world.store.claim(me, lanes("a"), 1)).claims
     view = (await world.views.trigger(nid[:-2])).notifications[0]
     first, *kept = view.attempts
@@ -165,5 +171,5 @@ async def test_a_long_history_keeps_its_newest_lines_and_the_number_of_the_other
     assert [line.at_ms for line in kept] == list(range(times - len(kept), times))
     assert 25 <= len(kept) <= 80
     assert claim.notification.attempts == 0
-    assert await world.store.apply(me, [(claim, settle())], world.now_ms()) == ["OK"]
+    assert await world.store.apply(me, [(claim, settle())], world.now_ms()) == [Applied.DONE]
     assert (await world.views.trigger(nid[:-2])).notifications[0].attempts[-1] == attempt()

@@ -16,7 +16,8 @@ from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.views import RedisViews
 from dispatcher.adapters.system_clock import SystemClock
-from tests.contract.worlds import World, dead, lanes, settle, trigger
+from dispatcher.ports import STORED, Applied
+from tests.contract.worlds import CONFLICT, REPLAYED, World, dead, lanes, settle, trigger
 
 BRIEF_MS = 150
 
@@ -54,7 +55,7 @@ async def test_a_key_is_known_after_its_trigger_has_ended(world: World) -> None:
     await world.store.apply(me, [(claim, settle())], world.now_ms())
     trigger_id = claim.notification.id.rpartition(".")[0]
     again = [trigger(id=trigger_id), trigger(id=trigger_id, body_hash="h2")]
-    assert await world.store.accept(again) == ["REPLAY", "CONFLICT"]
+    assert await world.store.accept(again) == [REPLAYED, CONFLICT]
     assert (await world.control.depths())["a"].total == 0
 
 
@@ -66,12 +67,12 @@ async def test_an_expired_key_makes_a_new_trigger(brief: World, body_hash: str) 
     trigger_id = old.notification.id.rpartition(".")[0]
     await brief.store.apply(me, [(old, settle())], brief.now_ms())
     await forgotten(brief, trigger_id)
-    assert await brief.store.accept([trigger(id=trigger_id, body_hash=body_hash)]) == ["OK"]
-    assert await brief.store.apply(me, [(old, settle())], brief.now_ms()) == ["LOST"]
+    assert await brief.store.accept([trigger(id=trigger_id, body_hash=body_hash)]) == [STORED]
+    assert await brief.store.apply(me, [(old, settle())], brief.now_ms()) == [Applied.LOST]
     assert await brief.state(f"{trigger_id}.0") == "queued"
     (new,) = (await brief.store.claim(me, lanes("a"), 5)).claims
     assert (new.notification.id, new.notification.attempts) == (f"{trigger_id}.0", 0)
-    assert await brief.store.apply(me, [(new, settle())], brief.now_ms()) == ["OK"]
+    assert await brief.store.apply(me, [(new, settle())], brief.now_ms()) == [Applied.DONE]
     await forgotten(brief, trigger_id)
 
 
@@ -84,5 +85,5 @@ async def test_a_key_of_something_open_does_not_expire(brief: World, rests: str)
         await brief.store.apply(me, [(claim, dead())], brief.now_ms())
     await asyncio.sleep(2 * BRIEF_MS / 1000)  # nothing to wait for: it must not happen
     trigger_id = claim.notification.id.rpartition(".")[0]
-    assert await brief.store.accept([trigger(id=trigger_id)]) == ["REPLAY"]
+    assert await brief.store.accept([trigger(id=trigger_id)]) == [REPLAYED]
     assert await brief.state(claim.notification.id) == rests

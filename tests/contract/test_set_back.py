@@ -22,6 +22,7 @@ from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.views import RedisViews
 from dispatcher.adapters.system_clock import SystemClock
 from dispatcher.core.store.delay_time import DelayTime
+from dispatcher.ports import STORED, Applied, Promoted
 from tests import skew
 from tests.contract.worlds import World, hold, lanes, retry, trigger
 
@@ -51,7 +52,7 @@ class Place:
         """One that was put off, read once before its time by somebody who knows the time."""
         me = await self.world.actor()
         (claim,) = await self.world.claimed(me)
-        assert await self.world.store.apply(me, [(claim, decision)], self.world.now_ms()) == ["OK"]
+        assert await self.world.store.apply(me, [(claim, decision)], self.world.now_ms()) == [Applied.DONE]
         assert (await self.world.store.due())[1] == []
         return claim.notification.id
 
@@ -105,7 +106,7 @@ async def test_a_retry_waits_no_longer(place: Place) -> None:
     _, entries = await place.world.store.due()
     assert [entry.id for entry in entries] == [nid]
     (entry,) = entries
-    assert await place.world.store.promote([(entry, "a"), (entry, "a")]) == ["OK", "GONE"]
+    assert await place.world.store.promote([(entry, "a"), (entry, "a")]) == [Promoted.DONE, Promoted.GONE]
     assert len((await place.world.store.claim(await place.world.actor(), lanes("a"), 5)).claims) == 1
 
 
@@ -145,7 +146,7 @@ async def test_a_clock_put_right_again_holds_nothing_up(place: Place) -> None:
 async def test_what_has_a_date_follows_the_wall_clock(place: Place) -> None:
     """`send_at` is a time of day: set back, the clock has not come to it."""
     sent = trigger(send_at_ms=time.time_ns() // 1_000_000 + WAIT_MS)
-    assert await place.world.store.accept([sent]) == ["OK"]
+    assert await place.world.store.accept([sent]) == [STORED]
     await place.due()
     await place.set(-HOUR_S)
     await asyncio.sleep(WAIT_MS / 1000)

@@ -15,8 +15,22 @@ from dispatcher.core.life.decide import Decision
 from dispatcher.core.life.notification import DeadLetterFilter, Lane
 from dispatcher.core.plan.values import Override
 from dispatcher.errors import UnavailableError
-from dispatcher.ports import Redriven
-from tests.contract.worlds import ENDINGS, RETENTION_MS, World, dead, full, lanes, plan, retry, settle, trigger
+from dispatcher.ports import STORED, Applied, Promoted, Redriven, Withdrawal, WithdrawResult
+from tests.contract.worlds import (
+    ENDINGS,
+    FAILED,
+    FULL,
+    RETENTION_MS,
+    WITHDRAWN,
+    World,
+    dead,
+    full,
+    lanes,
+    plan,
+    retry,
+    settle,
+    trigger,
+)
 
 KEYS = Keys()
 LANE = KEYS.lane(Lane("a", "normal"))
@@ -91,9 +105,9 @@ async def test_a_full_redis_refuses_new_work_cleanly(world: World, redis_client:
     """FULL leaves nothing behind, queued or delayed; the same trigger is OK when there is room."""
     sent, later = trigger(), trigger(send_at_ms=world.now_ms() + 1000)
     async with full(redis_client):
-        assert await world.store.accept([sent, later]) == ["FULL", "FULL"]
+        assert await world.store.accept([sent, later]) == [FULL, FULL]
         assert await redis_client.keys("*") == []
-    assert await world.store.accept([sent, later]) == ["OK", "OK"]
+    assert await world.store.accept([sent, later]) == [STORED, STORED]
 
 
 @pytest.mark.parametrize("decision", ENDINGS.values(), ids=ENDINGS.keys())
@@ -104,7 +118,7 @@ async def test_every_ending_works_on_a_full_redis(
     me = await world.actor()
     (claim,) = await world.claimed(me)
     async with full(redis_client):
-        assert await world.store.apply(me, [(claim, decision)], world.now_ms()) == ["OK"]
+        assert await world.store.apply(me, [(claim, decision)], world.now_ms()) == [Applied.DONE]
 
 
 async def test_an_operator_is_heard_on_a_full_redis(world: World, redis_client: redis.asyncio.Redis) -> None:
@@ -132,11 +146,11 @@ async def test_draining_and_failover_work_on_a_full_redis(world: World, redis_cl
         await world.control.bury({dying: 1}, term)
         (taken,) = (await world.store.take(me, lanes("a"))).claims
         assert await world.state(two.notification.id) == "held"
-        assert await world.store.apply(me, [(taken, dead())], world.now_ms()) == ["OK"]
+        assert await world.store.apply(me, [(taken, dead())], world.now_ms()) == [Applied.DONE]
         _, (entry,) = await world.store.due()
-        assert await world.store.promote([(entry, "b")]) == ["OK"]
+        assert await world.store.promote([(entry, "b")]) == [Promoted.DONE]
         assert len((await world.store.claim(me, lanes("a", "b"), 9)).claims) == 1
-        assert await world.store.withdraw(two.notification.id, "dead", "unknown") == "OK"
+        assert await world.store.withdraw(two.notification.id, "dead", "unknown") == WITHDRAWN
         letters = await world.letters(DeadLetterFilter())
         assert await world.views.redrive([Redriven(letters[0], "a", "normal", world.now_ms() + 1000)]) == 1
         assert await world.views.discard([letters[1]]) == 1
@@ -167,7 +181,7 @@ async def test_forgotten_scripts_are_loaded_again(world: World, redis_client: re
     one, two, three = await world.claimed(me, 3)
     await redis_client.script_flush()
     decided = [(one, settle()), (two, dead()), (three, settle())]
-    assert await world.store.apply(me, decided, world.now_ms()) == ["OK", "OK", "OK"]
+    assert await world.store.apply(me, decided, world.now_ms()) == [Applied.DONE, Applied.DONE, Applied.DONE]
 
 
 async def test_only_the_forgotten_half_of_a_pipeline_is_sent_again(
@@ -195,7 +209,7 @@ async def test_a_mailbox_that_was_lost_does_not_stall_its_courier(
     me = await world.actor()
     (claim,) = await world.claimed(me)
     await redis_client.delete(LANE)
-    assert await world.store.apply(me, [(claim, settle())], world.now_ms()) == ["LOST"]
+    assert await world.store.apply(me, [(claim, settle())], world.now_ms()) == [Applied.LOST]
     assert not await world.store.start(me, claim)
 
 
@@ -212,10 +226,10 @@ async def test_an_error_repeats_and_cannot_lose(world: World, redis_client: redi
     (claim,) = await world.claimed(me)
     decision = ENDINGS[ending]
     await redis_client.set(DESTINATIONS[ending], "of another type")
-    assert await world.store.apply(me, [(claim, decision)], world.now_ms()) == ["REFUSED"]
+    assert await world.store.apply(me, [(claim, decision)], world.now_ms()) == [Applied.REFUSED]
     assert len((await world.store.own(me, lanes("a"), set())).claims) == 1
     await redis_client.delete(DESTINATIONS[ending])
-    assert await world.store.apply(me, [(claim, decision)], world.now_ms()) == ["OK"]
+    assert await world.store.apply(me, [(claim, decision)], world.now_ms()) == [Applied.DONE]
 
 
 async def test_an_accept_that_fails_is_no_accept(world: World, redis_client: redis.asyncio.Redis) -> None:
@@ -224,13 +238,13 @@ async def test_an_accept_that_fails_is_no_accept(world: World, redis_client: red
     broken = trigger(channels=2, id=sent.id)
     broken_notifications = (broken.notifications[0], _in_mailbox(broken.notifications[1], "wrong"))
     await redis_client.set(KEYS.lane(Lane("wrong", "normal")), "not a stream")
-    assert await world.store.accept([trigger(id=sent.id, notifications=broken_notifications)]) == ["ERROR"]
+    assert await world.store.accept([trigger(id=sent.id, notifications=broken_notifications)]) == [FAILED]
     me = await world.actor()
     got = await world.store.claim(me, lanes("a"), 5)
     assert (got.claims, len(got.orphans)) == ([], 1)
     await world.store.drop(me, got.orphans)
     assert await redis_client.xlen(LANE) == 0
-    assert await world.store.accept([sent]) == ["OK"]
+    assert await world.store.accept([sent]) == [STORED]
 
 
 # ---- entries nobody can explain
@@ -269,7 +283,7 @@ async def test_a_second_entry_of_a_notification_is_never_sent(
     assert got.orphans == [(Lane("a", "normal"), second, nid)]
     await world.store.drop(me, got.orphans)
     assert await world.state(nid) == "queued"
-    assert await world.store.apply(me, [(got.claims[0], settle())], world.now_ms()) == ["OK"]
+    assert await world.store.apply(me, [(got.claims[0], settle())], world.now_ms()) == [Applied.DONE]
 
 
 async def test_an_entry_deleted_while_pending_is_counted(world: World, redis_client: redis.asyncio.Redis) -> None:
@@ -299,7 +313,7 @@ async def test_a_due_entry_without_a_record_leaves(world: World, redis_client: r
     await redis_client.zadd(KEYS.due, {"0-nobody.0": 1})
     _, (entry,) = await world.store.due()
     assert (entry.chain, entry.expires_ms) == ((), 0)
-    assert await world.store.withdraw(entry.id, "dead", "expired") == "absent"
+    assert await world.store.withdraw(entry.id, "dead", "expired") == Withdrawal(WithdrawResult.ENDED, "absent")
     assert (await world.store.due())[1] == []
 
 

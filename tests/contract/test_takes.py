@@ -7,6 +7,7 @@ import pytest
 from dispatcher.adapters.memory.control import MemoryControl
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.errors import FencedError
+from dispatcher.ports import Applied
 from tests.contract.worlds import World, lanes, settle
 
 KEYS = Keys()
@@ -22,7 +23,7 @@ async def test_the_claims_of_the_dead_are_taken(world: World) -> None:
     assert [c.entry_id for c in taken] == [c.entry_id for c in claims]
     assert [c.notification.crashes for c in taken] == [1, 1, 1]
     assert (await world.store.take(me, lanes("a"))).claims == []
-    assert await world.store.apply(me, [(c, settle()) for c in taken], world.now_ms()) == ["OK"] * 3
+    assert await world.store.apply(me, [(c, settle()) for c in taken], world.now_ms()) == [Applied.DONE] * 3
 
 
 async def test_a_clean_stop_makes_no_suspects(world: World) -> None:

@@ -13,21 +13,21 @@ import redis.asyncio
 from dispatcher.adapters.redis import store as store_module
 from dispatcher.adapters.redis.store import MOVES_FOLLOWED
 from dispatcher.core.life.notification import DeadLetterFilter, Lane
-from dispatcher.ports import Redriven
-from tests.contract.worlds import World, dead, hold, lanes, move, retry, settle, trigger
+from dispatcher.ports import STORED, Applied, Promoted, Redriven, Withdrawal, WithdrawResult
+from tests.contract.worlds import CLAIMED, WITHDRAWN, World, dead, hold, lanes, move, retry, settle, trigger
 
 
 async def test_a_delayed_trigger_waits(world: World) -> None:
     """`send_at`: in no mailbox before its time, claimable after its promotion."""
     now_ms = world.now_ms()
     past, future = trigger(send_at_ms=now_ms - 5), trigger(send_at_ms=now_ms + 60_000)
-    assert await world.store.accept([past, future]) == ["OK", "OK"]
+    assert await world.store.accept([past, future]) == [STORED, STORED]
     me = await world.actor()
     assert (await world.store.claim(me, lanes("a"), 5)).claims == []
     assert await world.state(f"{future.id}.0") == "delayed"
     _, (entry,) = await world.store.due()
     assert (entry.id, entry.delayed) == (f"{past.id}.0", True)
-    assert await world.store.promote([(entry, "b")]) == ["OK"]
+    assert await world.store.promote([(entry, "b")]) == [Promoted.DONE]
     (claim,) = (await world.store.claim(me, lanes("b"), 5)).claims
     assert claim.notification.id == entry.id
 
@@ -38,8 +38,8 @@ async def test_a_promotion_happens_once(world: World) -> None:
     (claim,) = await world.claimed(me)
     await world.store.apply(me, [(claim, retry(-5))], world.now_ms())
     _, (entry,) = await world.store.due()
-    assert await world.store.promote([(entry, "a"), (entry, "b")]) == ["OK", "GONE"]
-    assert await world.store.promote([(entry, "a")]) == ["GONE"]
+    assert await world.store.promote([(entry, "a"), (entry, "b")]) == [Promoted.DONE, Promoted.GONE]
+    assert await world.store.promote([(entry, "a")]) == [Promoted.GONE]
     assert len((await world.store.claim(me, lanes("a", "b"), 5)).claims) == 1
 
 
@@ -52,7 +52,7 @@ async def test_a_promotion_read_before_another_retry_is_gone(world: World) -> No
     await world.store.promote([(stale, "a")])
     (again,) = (await world.store.claim(me, lanes("a"), 5)).claims
     await world.store.apply(me, [(again, retry(60_000))], world.now_ms())
-    assert await world.store.promote([(stale, "a")]) == ["GONE"]
+    assert await world.store.promote([(stale, "a")]) == [Promoted.GONE]
     assert await world.state(claim.notification.id) == "due"
 
 
@@ -73,10 +73,10 @@ async def test_what_nobody_has_claimed_can_be_withdrawn(world: World, place: str
         await world.store.apply(me, [(claim, decision)], world.now_ms())
         nid = claim.notification.id
     _, entries = await world.store.due()
-    assert await world.store.withdraw(nid, to, "because") == "OK"
+    assert await world.store.withdraw(nid, to, "because") == WITHDRAWN
     assert await world.state(nid) == to
-    assert await world.store.withdraw(nid, to, "because") == to
-    assert await world.store.promote([(entry, "a") for entry in entries]) == ["GONE"] * len(entries)
+    assert await world.store.withdraw(nid, to, "because") == Withdrawal(WithdrawResult.ENDED, to)
+    assert await world.store.promote([(entry, "a") for entry in entries]) == [Promoted.GONE] * len(entries)
     assert (await world.store.claim(me, lanes("a"), 5)).claims == []
     counts = await world.control.counts()
     assert (counts["due"], counts["delayed"], counts["held"]) == (0, 0, 0)
@@ -89,10 +89,12 @@ async def test_a_claimed_one_cannot_be_withdrawn(world: World) -> None:
     me = await world.actor()
     (claim,) = await world.claimed(me)
     nid = claim.notification.id
-    assert await world.store.withdraw(nid, "cancelled", "cancelled") == "CLAIMED"
-    assert await world.store.apply(me, [(claim, settle())], world.now_ms()) == ["OK"]
-    assert await world.store.withdraw(nid, "cancelled", "cancelled") == "settled"
-    assert await world.store.withdraw("0-nobody.0", "cancelled", "cancelled") == "absent"
+    assert await world.store.withdraw(nid, "cancelled", "cancelled") == CLAIMED
+    assert await world.store.apply(me, [(claim, settle())], world.now_ms()) == [Applied.DONE]
+    assert await world.store.withdraw(nid, "cancelled", "cancelled") == Withdrawal(WithdrawResult.ENDED, "settled")
+    assert await world.store.withdraw("0-nobody.0", "cancelled", "cancelled") == Withdrawal(
+        WithdrawResult.ENDED, "absent"
+    )
 
 
 async def test_a_moved_one_is_withdrawn_from_where_it_is(world: World) -> None:
@@ -100,11 +102,11 @@ async def test_a_moved_one_is_withdrawn_from_where_it_is(world: World) -> None:
     me = await world.actor()
     (claim,) = await world.claimed(me)
     await world.store.apply(me, [(claim, move("b"))], world.now_ms())
-    assert await world.store.withdraw(claim.notification.id, "cancelled", "cancelled") == "OK"
+    assert await world.store.withdraw(claim.notification.id, "cancelled", "cancelled") == WITHDRAWN
     assert (await world.store.claim(await world.actor("b"), lanes("b"), 5)).claims == []
 
 
-async def withdrawn_amid_moves(world: World, moves: int) -> tuple[str, str]:
+async def withdrawn_amid_moves(world: World, moves: int) -> tuple[Withdrawal, str]:
     """What a withdrawal answers, and the state then, if the message moves each time between its look and its script."""
     store, me = world.store, await world.actor()
     (nid,) = await world.queued(1)
@@ -116,7 +118,7 @@ async def withdrawn_amid_moves(world: World, moves: int) -> tuple[str, str]:
         if name == "withdraw" and asked <= moves:
             (claim,) = (await store.claim(me, lanes("a", "b"), 1)).claims
             to = "b" if claim.lane.mailbox == "a" else "a"
-            assert await store.apply(me, [(claim, move(to))], world.now_ms()) == ["OK"]
+            assert await store.apply(me, [(claim, move(to))], world.now_ms()) == [Applied.DONE]
         return await run_one(connection, name, *rest)
 
     with mock.patch.object(store_module, "run_one", moving):
@@ -127,12 +129,12 @@ async def withdrawn_amid_moves(world: World, moves: int) -> tuple[str, str]:
 @pytest.mark.parametrize("moves", [1, 2, MOVES_FOLLOWED - 1])
 async def test_one_that_moves_meanwhile_is_followed(redis_world: World, moves: int) -> None:
     """A late yes, a receipt or a cancellation ends it in its new mailbox: nobody takes "moved" for done."""
-    assert await withdrawn_amid_moves(redis_world, moves) == ("OK", "settled")
+    assert await withdrawn_amid_moves(redis_world, moves) == (WITHDRAWN, "settled")
 
 
 async def test_one_that_never_stays_is_as_good_as_claimed(redis_world: World) -> None:
     """Whoever asked hears that it was too late, and asks again where that may help."""
-    assert await withdrawn_amid_moves(redis_world, 100) == ("CLAIMED", "queued")
+    assert await withdrawn_amid_moves(redis_world, 100) == (CLAIMED, "queued")
 
 
 async def test_a_redrive_happens_once_and_begins_anew(world: World) -> None:
@@ -204,7 +206,7 @@ async def test_expired_ones_are_found_without_claiming(world: World) -> None:
             break
     assert (found, pages) == (over, 3)
     for nid in found:
-        assert await world.store.withdraw(nid, "dead", "expired") == "OK"
+        assert await world.store.withdraw(nid, "dead", "expired") == WITHDRAWN
     me = await world.actor()
     assert [c.notification.id for c in (await world.store.claim(me, lanes("a"), 9)).claims] == fresh
     assert await world.store.expired(lane, "") == ("", [])
@@ -215,7 +217,7 @@ async def test_a_claimed_one_is_not_swept(world: World) -> None:
     me = await world.actor()
     (claim,) = await world.claimed(me, expires_ms=world.now_ms() - 1)
     _, found = await world.store.expired(Lane("a", "normal"), "")
-    assert [await world.store.withdraw(nid, "dead", "expired") for nid in found] == ["CLAIMED"]
+    assert [await world.store.withdraw(nid, "dead", "expired") for nid in found] == [CLAIMED]
     assert await world.state(claim.notification.id) == "queued"
 
 
@@ -224,7 +226,7 @@ async def test_what_is_postponed_is_looked_at_later(world: World) -> None:
     me = await world.actor()
     (claim,) = await world.claimed(me)
     await world.store.apply(me, [(claim, retry(0))], world.now_ms())
-    assert await world.store.accept([trigger(send_at_ms=world.now_ms() - 5)]) == ["OK"]
+    assert await world.store.accept([trigger(send_at_ms=world.now_ms() - 5)]) == [STORED]
     await asyncio.sleep(0.01)
     _, entries = await world.store.due()
     assert sorted(entry.delayed for entry in entries) == [False, True]
@@ -255,7 +257,7 @@ async def test_a_redrive_gives_time_to_nobody_else(world: World) -> None:
     expires_ms = world.now_ms() + 60_000
     two = trigger(expires_ms=expires_ms)
     two = replace(two, notifications=two.notifications * 2)
-    assert await world.store.accept([two]) == ["OK"]
+    assert await world.store.accept([two]) == [STORED]
     first, second = (await world.store.claim(me, lanes("a"), 2)).claims
     await world.store.apply(me, [(first, dead()), (second, retry(0))], world.now_ms())
     (letter,) = await world.letters()

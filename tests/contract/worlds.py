@@ -24,10 +24,17 @@ from dispatcher.core.life.notification import (
 )
 from dispatcher.core.plan.sharing import Share
 from dispatcher.core.plan.values import Plan, VendorPlan
+from dispatcher.ports import STORED, AcceptReply, AcceptResult, Applied, Withdrawal, WithdrawResult
 
 DAY_MS = 86_400_000
 RETENTION_MS = 60_000
 _ids = itertools.count(1)
+
+REPLAYED, CONFLICT = AcceptReply(AcceptResult.REPLAYED), AcceptReply(AcceptResult.CONFLICT)
+FULL, FAILED = AcceptReply(AcceptResult.FULL), AcceptReply(AcceptResult.ERROR)
+CAPPED = AcceptReply(AcceptResult.STORED, (0,))
+"""Stored, but a cap of its recipient suppressed the first notification."""
+WITHDRAWN, CLAIMED = Withdrawal(WithdrawResult.DONE), Withdrawal(WithdrawResult.CLAIMED)
 
 
 @dataclass
@@ -52,7 +59,7 @@ class World:
     async def queued(self, count: int = 1, **changes: Any) -> list[str]:
         """Accept `count` triggers of one notification each; their notification ids."""
         triggers = [trigger(**changes) for _ in range(count)]
-        assert await self.store.accept(triggers) == ["OK"] * count
+        assert await self.store.accept(triggers) == [STORED] * count
         return [f"{t.id}.0" for t in triggers]
 
     async def claimed(self, me: str, count: int = 1, **changes: Any) -> list[Claim]:
@@ -72,7 +79,7 @@ class World:
         """One dead letter for each time; their ids."""
         claims = await self.claimed(me, len(times_ms), **changes)
         for claim, at_ms in zip(claims, times_ms, strict=True):
-            assert await self.store.apply(me, [(claim, dead())], at_ms) == ["OK"]
+            assert await self.store.apply(me, [(claim, dead())], at_ms) == [Applied.DONE]
         return [claim.notification.id for claim in claims]
 
     async def state(self, nid: str) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dispatcher.adapters.memory.cell import Note, Record
 from dispatcher.core.life.decide import CRASHES_MAX, Decision
 from dispatcher.core.life.notification import Claim, notification_id
+from dispatcher.ports import Applied
 from tests.simulation.cast import NOT_SENT, Sent
 
 if TYPE_CHECKING:
@@ -63,10 +64,10 @@ class Checker:
     def on_error(self, context: Mapping[str, Any]) -> None:
         self.violate(f"{context.get('message')}: {context.get('exception')!r}")
 
-    def on_decided(self, me: str, owner: str | None, claim: Claim, decision: Decision, reply: str) -> None:
+    def on_decided(self, me: str, owner: str | None, claim: Claim, decision: Decision, reply: Applied) -> None:
         word = type(decision).__name__.lower()
-        self.world.note(me, word, claim.notification.id, reply)
-        if reply == "OK" and owner != me:
+        self.world.note(me, word, claim.notification.id, reply.name)
+        if reply is Applied.DONE and owner != me:
             self.violate(f"{me} was allowed to {word} {claim.notification.id}, which {owner} holds")
 
     def on_change(self) -> None:

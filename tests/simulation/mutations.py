@@ -17,7 +17,7 @@ from dispatcher.deliver import attempt as delivery
 from dispatcher.deliver.courier import Courier
 from dispatcher.deliver.maintenance import Caretaker
 from dispatcher.errors import UnavailableError
-from dispatcher.ports import Claims, DueEntry
+from dispatcher.ports import Applied, Claims, DueEntry, Promoted
 from dispatcher.supervise.supervisor import Supervisor
 from tests.simulation.network import Network
 
@@ -94,10 +94,10 @@ async def start_without_a_fence(self: MemoryStore, me: str, claim: Claim, print_
 
 
 @mutation(MemoryStore, "_decide")
-def removed_before_it_is_placed(self: Any, me: str, claim: Claim, decision: Decision, now_ms: int) -> str:
+def removed_before_it_is_placed(self: Any, me: str, claim: Claim, decision: Decision, now_ms: int) -> Applied:
     """ "Starts with XACK": an error between removal and destination."""
     if not self._mine(me, claim.lane, claim.entry_id):
-        return "LOST"
+        return Applied.LOST
     self._cell.lane(claim.lane).remove(claim.entry_id)
     with mock.patch.object(self, "_mine", lambda *_: True):
         return _decide(self, me, claim, decision, now_ms)
@@ -120,7 +120,7 @@ async def accepted_before_it_is_stored(self: Intake, trigger: Any) -> Any:
     try:
         return await _commit(self, trigger)
     except UnavailableError:
-        return _accepted(trigger)
+        return _accepted(trigger, ())
 
 
 @mutation(__import__("dispatcher.accept.intake", fromlist=["intake"]), "trigger_id")
@@ -148,11 +148,11 @@ async def claim_by_the_dead(self: MemoryStore, me: str, lanes: Sequence[Lane], w
 
 
 @mutation(MemoryStore, "_promote")
-def promoted_twice(self: MemoryStore, entry: DueEntry, mailbox: str) -> str:
+def promoted_twice(self: MemoryStore, entry: DueEntry, mailbox: str) -> Promoted:
     """Whoever read it as due moves it, whatever became of it since."""
     (self._cell.delayed if entry.delayed else self._cell.due).pop(entry.id, None)
     self._cell.enqueue(entry.id, mailbox)
-    return "OK"
+    return Promoted.DONE
 
 
 @mutation(delivery, "decide_after")

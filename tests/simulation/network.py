@@ -17,7 +17,7 @@ from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.core.life.decide import Decision
 from dispatcher.core.life.notification import Claim
 from dispatcher.errors import DispatcherError, UnavailableError
-from dispatcher.ports import Claims, Heard
+from dispatcher.ports import Applied, Claims, Heard
 from tests.simulation.process import Process, SimulatedLoop
 
 TIMEOUT_S = 2.0
@@ -47,12 +47,12 @@ class SimulatedStore(MemoryStore):
         super().__init__(cell)
         self._network = network
 
-    def _decide(self, me: str, claim: Claim, decision: Decision, now_ms: int) -> str:
+    def _decide(self, me: str, claim: Claim, decision: Decision, now_ms: int) -> Applied:
         owner = self._cell.lane(claim.lane).pending.get(claim.entry_id)
         try:
             reply = super()._decide(me, claim, decision, now_ms)
         except ScriptError:
-            reply = "ERROR"
+            reply = Applied.ERROR
         self._network.on_decided(me, owner, claim, decision, reply)
         return reply
 

@@ -22,6 +22,7 @@ from dispatcher.core.plan.values import Plan, VendorPlan
 from dispatcher.deliver.courier import Courier, CourierLimits
 from dispatcher.deliver.maintenance import Caretaker, CaretakerPeriods
 from dispatcher.errors import UnavailableError
+from dispatcher.ports import STORED
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
 from dispatcher.templates.store import MemoryTemplateStore
@@ -152,7 +153,7 @@ class Stage:
                 ),
             }
             made.append(NewTrigger(**{**fields, **changes}))
-        assert await MemoryStore(self.cell).accept(made) == ["OK"] * count
+        assert await MemoryStore(self.cell).accept(made) == [STORED] * count
         return [f"{trigger.id}.0" for trigger in made]
 
     def state(self, nid: str) -> str:

@@ -1,4 +1,4 @@
-"""The control channel, in memory. The docstrings of `adapters.redis.control` are the contract."""
+"""The control channel, in memory. `dispatcher.ports.control` is the contract."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from dispatcher.adapters.memory.cell import Cell, Listener, rang
-from dispatcher.core.life.notification import PRIORITIES, Backlog, Lane, MailboxDepth
+from dispatcher.core.life.choices import PRIORITIES
+from dispatcher.core.life.notification import Backlog, Lane, MailboxDepth
 from dispatcher.core.plan.values import Beat, Override, Plan
 from dispatcher.errors import StaleTermError, UnavailableError
-from dispatcher.ports import Heard, Incarnation
+from dispatcher.ports import Heard, Incarnation, Remembered, Term
 
 QUIET_S = 0.2
 
@@ -54,11 +55,11 @@ class MemoryControl:
     async def remember(self, vendor: str, breaker: dict[str, Any]) -> None:
         self._cell.breakers[vendor] = self._cell.clock.wall_ms(), json.dumps(breaker)
 
-    async def recall(self, vendor: str) -> tuple[dict[str, Any], int] | None:
+    async def recall(self, vendor: str) -> Remembered | None:
         if vendor not in self._cell.breakers:
             return None
         at_ms, text = self._cell.breakers[vendor]
-        return json.loads(text), max(0, self._cell.clock.wall_ms() - at_ms)
+        return Remembered(json.loads(text), max(0, self._cell.clock.wall_ms() - at_ms))
 
     async def live(self) -> dict[str, Incarnation]:
         known = self._cell.processes
@@ -100,9 +101,9 @@ class MemoryControl:
 
     # ---- plan
 
-    async def begin_term(self) -> tuple[int, Plan]:
+    async def begin_term(self) -> Term:
         self._cell.term += 1
-        return self._cell.term, self._cell.plan or Plan()
+        return Term(self._cell.term, self._cell.plan or Plan())
 
     async def publish(self, plan: Plan, term: int) -> None:
         if term != self._cell.term:

@@ -1,9 +1,9 @@
-"""The durable mailboxes, in memory. The method docstrings of `adapters.redis.store` are the contract."""
+"""The durable mailboxes, in memory. `dispatcher.ports.store` is the contract."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from dispatcher.adapters.memory.cell import Cell, LaneState, Note, Record, page, rang, sequence, shortened
 from dispatcher.core.accepting.caps import Cap, has_room
@@ -11,7 +11,21 @@ from dispatcher.core.life.decide import Dead, Decision, Drop, Hold, Move, Retry,
 from dispatcher.core.life.look_up import Fingerprint
 from dispatcher.core.life.notification import Attempt, Claim, Lane, NewTrigger, Trail, notification_id
 from dispatcher.errors import FencedError
-from dispatcher.ports import Claims, DueEntry, Held
+from dispatcher.ports import (
+    AcceptReply,
+    AcceptResult,
+    Applied,
+    Claims,
+    Due,
+    DueEntry,
+    ExpiredPage,
+    Held,
+    HeldUntil,
+    Orphan,
+    Promoted,
+    Withdrawal,
+    WithdrawResult,
+)
 
 
 class MemoryStore:
@@ -23,33 +37,34 @@ class MemoryStore:
 
     # ---- accept
 
-    async def accept(self, triggers: Sequence[NewTrigger]) -> list[str]:
+    async def accept(self, triggers: Sequence[NewTrigger]) -> list[AcceptReply]:
         return [self._accept(trigger) for trigger in triggers]
 
-    def _accept(self, trigger: NewTrigger) -> str:
+    def _accept(self, trigger: NewTrigger) -> AcceptReply:
         known = self._cell.record(trigger.id)
         if known is not None:
-            return "REPLAY" if known.trigger.body_hash == trigger.body_hash else "CONFLICT"
+            same = known.trigger.body_hash == trigger.body_hash
+            return AcceptReply(AcceptResult.REPLAYED if same else AcceptResult.CONFLICT)
         if self._cell.full:
-            return "FULL"
+            return AcceptReply(AcceptResult.FULL)
         notes = [Note("delayed", new.vendor) for new in trigger.notifications]
         record = Record(trigger, trigger.expires_ms, notes, len(notes))
         self._cell.records[trigger.id] = record
-        suppressed: list[str] = []
+        suppressed: list[int] = []
         for i, new in enumerate(trigger.notifications):
             nid = notification_id(trigger.id, i)
             if not self._let_through(new.caps):
                 notes[i].state, notes[i].reason = "suppressed", "recipient_cap"
-                suppressed.append(str(i))
+                suppressed.append(i)
                 self._cell.finish(record, self._retention_ms)
             elif trigger.send_at_ms is not None:
                 self._cell.delayed[nid] = trigger.send_at_ms
             else:
                 self._cell.enqueue(nid, new.vendor)
-        return " ".join(["OK", *suppressed])
+        return AcceptReply(AcceptResult.STORED, tuple(suppressed))
 
     def _let_through(self, caps: Sequence[Cap]) -> bool:
-        """Whether there is room under each cap; then it is counted under each."""
+        """Return True if there is room under each cap; then it is counted under each."""
         now_ms, counts = self._cell.clock.wall_ms(), self._cell.caps
         if not all(has_room(counts.get(cap.key, ()), cap.most, cap.per_ms, now_ms) for cap in caps):
             return False
@@ -93,7 +108,7 @@ class MemoryStore:
         if self._bell is not None and not self._bell.done():
             self._bell.set_result(False)
 
-    async def own(self, me: str, lanes: Sequence[Lane], known: set[tuple[Lane, str]]) -> Claims:
+    async def own(self, me: str, lanes: Sequence[Lane], known: Collection[tuple[Lane, str]]) -> Claims:
         return self._claims(
             [
                 (lane, entry_id)
@@ -109,12 +124,12 @@ class MemoryStore:
 
     def _claims(self, rows: Sequence[tuple[Lane, str]], lost: int = 0) -> Claims:
         claims: list[Claim] = []
-        orphans: list[tuple[Lane, str, str]] = []
+        orphans: list[Orphan] = []
         for lane, entry_id in rows:
             nid = self._cell.lane(lane).entries[entry_id]
             notification = self._cell.notification(nid, entry_id)
             if notification is None:
-                orphans.append((lane, entry_id, nid))
+                orphans.append(Orphan(lane, entry_id, nid))
             else:
                 claims.append(Claim(lane, entry_id, notification))
         return Claims(self._cell.clock.wall_ms(), claims, orphans, lost)
@@ -161,12 +176,12 @@ class MemoryStore:
 
     # ---- the final word
 
-    async def apply(self, me: str, decided: Sequence[tuple[Claim, Decision]], now_ms: int) -> list[str]:
+    async def apply(self, me: str, decided: Sequence[tuple[Claim, Decision]], now_ms: int) -> list[Applied]:
         return [self._decide(me, claim, decision, now_ms) for claim, decision in decided]
 
-    def _decide(self, me: str, claim: Claim, decision: Decision, now_ms: int) -> str:
+    def _decide(self, me: str, claim: Claim, decision: Decision, now_ms: int) -> Applied:
         if not self._mine(me, claim.lane, claim.entry_id):
-            return "LOST"
+            return Applied.LOST
         nid = claim.notification.id
         if not isinstance(decision, Drop):
             record, note = self._cell.found(nid)
@@ -177,7 +192,7 @@ class MemoryStore:
                 note.vendor = decision.attempt.vendor if decision.attempt else claim.lane.mailbox
             self._place(nid, record, note, decision, now_ms)
         self._cell.lane(claim.lane).remove(claim.entry_id)  # last, as in the scripts: an error before it loses nothing
-        return "OK"
+        return Applied.DONE
 
     def _mine(self, me: str, lane: Lane, entry_id: str) -> bool:
         """The fence: is the entry pending for this incarnation, and no other?"""
@@ -201,7 +216,7 @@ class MemoryStore:
                 note.state = "held"
                 self._cell.held[nid] = self._cell.delay_ms() + wait_ms
 
-    async def drop(self, me: str, orphans: Sequence[tuple[Lane, str, str]]) -> None:
+    async def drop(self, me: str, orphans: Sequence[Orphan]) -> None:
         for lane, entry_id, _ in orphans:
             if self._mine(me, lane, entry_id):
                 self._cell.lane(lane).remove(entry_id)
@@ -232,7 +247,7 @@ class MemoryStore:
 
     # ---- what waits for its time
 
-    async def due(self, limit: int = 100) -> tuple[int, list[DueEntry]]:
+    async def due(self, limit: int = 100) -> Due:
         now_ms = self._cell.clock.wall_ms()
         entries = []
         for scores, until_ms in ((self._cell.due, self._cell.delay_ms()), (self._cell.delayed, now_ms)):
@@ -245,18 +260,18 @@ class MemoryStore:
                 chain = record.trigger.notifications[int(nid.rpartition(".")[2])].chain
                 priority, expires_ms = record.trigger.priority, note.expires_ms or record.expires_ms
                 entries.append(DueEntry(nid, str(score), delayed, chain, note.trail.tried, priority, expires_ms))
-        return now_ms, entries
+        return Due(now_ms, entries)
 
-    async def promote(self, chosen: Sequence[tuple[DueEntry, str]]) -> list[str]:
+    async def promote(self, chosen: Sequence[tuple[DueEntry, str]]) -> list[Promoted]:
         return [self._promote(entry, mailbox) for entry, mailbox in chosen]
 
-    def _promote(self, entry: DueEntry, mailbox: str) -> str:
+    def _promote(self, entry: DueEntry, mailbox: str) -> Promoted:
         scores = self._cell.delayed if entry.delayed else self._cell.due
         if str(scores.get(entry.id, "")) != entry.score:
-            return "GONE"
+            return Promoted.GONE
         self._cell.enqueue(entry.id, mailbox)
         del scores[entry.id]
-        return "OK"
+        return Promoted.DONE
 
     async def postpone(self, entries: Sequence[DueEntry], wait_ms: int) -> None:
         for entry in entries:
@@ -268,8 +283,9 @@ class MemoryStore:
     async def overdue_held(self, limit: int = 100) -> list[str]:
         return [nid for nid, _ in page(self._cell.held, self._cell.delay_ms(), limit)]
 
-    async def held_ids(self, begin: int, count: int) -> list[tuple[str, int]]:
-        return page(self._cell.held, max(self._cell.held.values(), default=0), begin + count)[begin:]
+    async def held_ids(self, begin: int, count: int) -> list[HeldUntil]:
+        last_ms = max(self._cell.held.values(), default=0)
+        return [HeldUntil(*row) for row in page(self._cell.held, last_ms, begin + count)[begin:]]
 
     async def held(self, ids: Sequence[str]) -> list[Held]:
         result = []
@@ -283,28 +299,28 @@ class MemoryStore:
             result.append(Held(notification, me.partition("/")[0], started_ms, found[1].twin))
         return result
 
-    async def expired(self, lane: Lane, cursor: str, page: int = 200) -> tuple[str, list[str]]:
+    async def expired(self, lane: Lane, cursor: str, page: int = 200) -> ExpiredPage:
         now_ms, after = self._cell.clock.wall_ms(), sequence(cursor) if cursor else -1
         entries = [(e, nid) for e, nid in self._cell.lane(lane).entries.items() if sequence(e) > after][:page]
         known = [(nid, found) for _, nid in entries if (found := self._cell.find(nid))]
         over = [nid for nid, (record, note) in known if (note.expires_ms or record.expires_ms) <= now_ms]
-        return (entries[-1][0] if len(entries) == page else ""), over
+        return ExpiredPage(entries[-1][0] if len(entries) == page else "", over)
 
-    async def withdraw(self, nid: str, to: str, reason: str) -> str:
+    async def withdraw(self, nid: str, to: str, reason: str) -> Withdrawal:
         cell, found = self._cell, self._cell.find(nid)
         waiting = (cell.due, cell.delayed, cell.held)
         if found is None:
             for scores in waiting:
                 scores.pop(nid, None)
-            return "absent"
+            return Withdrawal(WithdrawResult.ENDED, "absent")
         record, note = found
         if note.state in ("queued", "started"):
             assert note.lane is not None
             if note.entry_id in cell.lane(note.lane).pending:
-                return "CLAIMED"
+                return Withdrawal(WithdrawResult.CLAIMED)
             cell.lane(note.lane).remove(note.entry_id)
         elif note.state not in ("due", "delayed", "held"):
-            return note.state
+            return Withdrawal(WithdrawResult.ENDED, note.state)
         note.state, note.reason = to, reason
         for scores in waiting:
             scores.pop(nid, None)
@@ -312,4 +328,4 @@ class MemoryStore:
             cell.dead[nid] = cell.clock.wall_ms()
         else:
             cell.finish(record, self._retention_ms)
-        return "OK"
+        return Withdrawal(WithdrawResult.DONE)

@@ -1,4 +1,4 @@
-"""What operators and callers see, in memory. The docstrings of `adapters.redis.views` are the contract."""
+"""The view of operators and callers, in memory. `dispatcher.ports.views` is the contract."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dispatcher.core.life.notification import (
     TriggerView,
     notification_id,
 )
-from dispatcher.ports import DeadPage, Redriven
+from dispatcher.ports import DeadPage, Grant, Redriven, Routing
 
 
 class MemoryViews:
@@ -78,14 +78,14 @@ class MemoryViews:
     async def last_death(self) -> int:
         return max(self._cell.dead.values(), default=0)
 
-    async def budget(self, mailbox: str, want: int, per_s: float) -> tuple[int, int]:
+    async def budget(self, mailbox: str, want: int, per_s: float) -> Grant:
         now_ms, each = self._cell.clock.wall_ms(), 1000 / per_s
         span = max(1000.0, each)
         paid = min(max(self._cell.budgets.get(mailbox, 0.0), now_ms), now_ms + span)
         granted = min(want, int((now_ms + span - paid) / each + 1e-6))
         paid = self._cell.budgets[mailbox] = paid + granted * each
         left = min(want - granted, int(span / each + 1e-6))
-        return granted, max(1, math.ceil(paid + left * each - now_ms - span)) if left else 0
+        return Grant(granted, max(1, math.ceil(paid + left * each - now_ms - span)) if left else 0)
 
     async def redrive(self, chosen: Sequence[Redriven]) -> int:
         done = 0
@@ -113,13 +113,13 @@ class MemoryViews:
             done += 1
         return done
 
-    async def routing_of(self, ids: Sequence[str]) -> list[tuple[tuple[str, ...], str, int]]:
+    async def routing_of(self, ids: Sequence[str]) -> list[Routing]:
         result = []
         for nid in ids:
             record, _ = self._cell.found(nid)
             t = record.trigger
             chain = t.notifications[int(nid.rpartition(".")[2])].chain
-            result.append((chain, t.priority, max(60_000, record.expires_ms - t.accepted_ms)))
+            result.append(Routing(chain, t.priority, max(60_000, record.expires_ms - t.accepted_ms)))
         return result
 
 

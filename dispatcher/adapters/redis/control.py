@@ -1,4 +1,4 @@
-"""The control channel on Redis: incarnations, beats, reports, the plan, overrides.
+"""The control channel on Redis. `dispatcher.ports.control` is the contract.
 
 Everything travels through Redis and nowhere else, so it works while Ray's control plane is away. Beats, reports and
 totals are PUBLISHed: no fsync, and they work when Redis is full. The plan is also a key, since pub/sub forgets.
@@ -17,11 +17,12 @@ from typing import Any
 
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.script_calls import UNAVAILABLE, Client, run_one
-from dispatcher.core.life.notification import PRIORITIES, Backlog, Lane, MailboxDepth, portions
+from dispatcher.core.life.choices import PRIORITIES
+from dispatcher.core.life.notification import Backlog, Lane, MailboxDepth, portions
 from dispatcher.core.plan.values import Beat, Override, Plan
 from dispatcher.core.store.continuity import Lineage, Mark
 from dispatcher.errors import StaleTermError, UnavailableError
-from dispatcher.ports import Heard, Incarnation
+from dispatcher.ports import Heard, Incarnation, Memory, Remembered, Term
 
 PLANS_KEPT = 1000
 LOOKED_AT = 100
@@ -42,21 +43,16 @@ class RedisControl:
     # ---- actors
 
     async def register(self, vendor: str, pid: int = 0, node: str = "") -> str:
-        """A new live incarnation, `vendor/number-tail`. The tail is random: a store that was emptied counts anew."""
+        # The tail is random, because a store that was emptied counts from the beginning again.
         k = self._keys
         keys = [k.actors, k.incarnations, k.nil, k.processes]
         return str(await run_one(self._redis, "register", keys, [vendor, pid, node, secrets.token_hex(4)]))
 
     async def renew(self, incarnation: str) -> bool:
-        """Is it live? If so, no verdict counts that is based on what the store said of it before."""
         k = self._keys
         return str(await run_one(self._redis, "renew", [k.actors, k.processes, k.nil], [incarnation])) == "OK"
 
     async def bury(self, verdicts: Mapping[str, int], term: int) -> list[str]:
-        """Mark incarnations dead that have renewed themselves just so often; those that now are.
-
-        Raises StaleTermError when this supervisor is no longer in office.
-        """
         k = self._keys
         words = [word for verdict in verdicts.items() for word in verdict]
         reply = await run_one(self._redis, "bury", [k.actors, k.plan, k.nil, k.processes], [term, *words])
@@ -65,17 +61,14 @@ class RedisControl:
         return list(reply)
 
     async def stopped(self, incarnation: str) -> None:
-        """My own clean end: what I left pending is taken at once, and nobody suspects it."""
         await run_one(self._redis, "stopped", [self._keys.actors, self._keys.nil], [incarnation])
 
     async def remember(self, vendor: str, breaker: dict[str, Any]) -> None:
-        """Keep what a breaker of this vendor is; the last word stays, whoever said it."""
         k = self._keys
         text = json.dumps(breaker, separators=(",", ":"))
         await run_one(self._redis, "remember", [k.breakers, k.nil], [vendor, text])
 
-    async def recall(self, vendor: str) -> tuple[dict[str, Any], int] | None:
-        """What was remembered last, and how many milliseconds ago; None: nothing."""
+    async def recall(self, vendor: str) -> Remembered | None:
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.time()
         pipeline.hget(self._keys.breakers, vendor)
@@ -83,10 +76,9 @@ class RedisControl:
         if text is None:
             return None
         at_ms, _, body = text.partition(" ")
-        return json.loads(body), max(0, seconds * 1000 + micros // 1000 - int(at_ms))
+        return Remembered(json.loads(body), max(0, seconds * 1000 + micros // 1000 - int(at_ms)))
 
     async def live(self) -> dict[str, Incarnation]:
-        """The incarnations that are live, and what is known of each."""
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.hgetall(self._keys.actors)
         pipeline.hgetall(self._keys.processes)
@@ -94,14 +86,12 @@ class RedisControl:
         return {name: _incarnation(processes.get(name, "")) for name, state in actors.items() if state == "live"}
 
     async def forget(self, incarnations: Sequence[str]) -> None:
-        """Drop ended incarnations from the list: those for which no mailbox has a consumer any more."""
         if incarnations:
             await self._read(self._redis.hdel(self._keys.singled, *incarnations))
             await self._read(self._redis.hdel(self._keys.processes, *incarnations))
             await self._read(self._redis.hdel(self._keys.actors, *incarnations))
 
     async def ended(self) -> list[str]:
-        """Incarnations that ended and that no lane of any mailbox lists as a consumer."""
         actors = await self._read(self._redis.hgetall(self._keys.actors))
         gone = {name for name, state in actors.items() if state != "live"}
         if not gone:
@@ -126,10 +116,6 @@ class RedisControl:
         await self._publish(self._keys.totals_channel, totals)
 
     async def listen(self, kinds: Sequence[str]) -> AsyncGenerator[Heard | None, None]:
-        """Messages of these kinds as they come; None each quiet 0.2 s. Raises UnavailableError when the link breaks.
-
-        Also when it broke without a word: a half-open connection would be quiet for ever.
-        """
         names = {
             {
                 "beat": self._keys.beat_channel,
@@ -164,16 +150,11 @@ class RedisControl:
 
     # ---- plan
 
-    async def begin_term(self) -> tuple[int, Plan]:
-        """Take office: the term, which fences every earlier supervisor, and the plan in force."""
+    async def begin_term(self) -> Term:
         term, epoch, text = await run_one(self._redis, "begin_term", [self._keys.plan, self._keys.nil], [])
-        return int(term), Plan.from_dict(json.loads(text)) if text else Plan(epoch=int(epoch))
+        return Term(int(term), Plan.from_dict(json.loads(text)) if text else Plan(epoch=int(epoch)))
 
     async def publish(self, plan: Plan, term: int) -> None:
-        """Put `plan` in force; raises StaleTermError when another supervisor is in office.
-
-        Without an answer it may come into force later, but never after a plan of a later epoch.
-        """
         k = self._keys
         text = json.dumps(plan.to_dict(), separators=(",", ":"))
         reply = await run_one(
@@ -201,14 +182,12 @@ class RedisControl:
         return {vendor: Override.from_dict(json.loads(text)) for vendor, text in rows.items()}
 
     async def set_override(self, vendor: str, override: Override | None) -> None:
-        """Keep an operator's word; it works on a full Redis too, when it may be needed most. None: take it back."""
         text = "" if override is None else json.dumps(asdict(override), separators=(",", ":"))
         await run_one(self._redis, "override", [self._keys.overrides, self._keys.nil], [vendor, text])
 
     # ---- mailboxes
 
     async def depths(self) -> dict[str, MailboxDepth]:
-        """Depth, claimed and age of the oldest entry of every existing mailbox."""
         k = self._keys
         names = sorted(await self._read(self._redis.smembers(k.mailboxes)))
         pipeline = self._redis.pipeline(transaction=False)
@@ -235,12 +214,6 @@ class RedisControl:
         return result
 
     async def backlog(self, depths: Mapping[str, MailboxDepth] | None = None) -> dict[str, Backlog]:
-        """Return what is accepted and not ended of every mailbox, wherever it waits. It costs one script call.
-
-        At most `LOOKED_AT` notifications of each place outside the mailboxes are read, so that a backlog of a million
-        costs no more than one of a thousand. More than that are divided among the mailboxes as those are. `depths`:
-        the answer of that call, if it was asked a moment ago.
-        """
         k = self._keys
         found: dict[str, Backlog] = {}
         if depths is None:
@@ -267,7 +240,6 @@ class RedisControl:
         return found
 
     async def counts(self) -> dict[str, int]:
-        """How many notifications are due, delayed, held and dead."""
         k = self._keys
         pipeline = self._redis.pipeline(transaction=False)
         for key in (k.due, k.delayed, k.held, k.dead):
@@ -275,22 +247,18 @@ class RedisControl:
         return dict(zip(("due", "delayed", "held", "dead"), await self._read(pipeline.execute()), strict=True))
 
     async def now_ms(self) -> int:
-        """The store's wall clock: the one that everybody stamps and judges by."""
         seconds, micros = await self._read(self._redis.time())
         return int(seconds) * 1000 + int(micros) // 1000
 
-    async def memory(self) -> tuple[int, int]:
-        """Bytes used and the most allowed (0: no limit)."""
+    async def memory(self) -> Memory:
         info = await self._read(self._redis.info("memory"))
-        return int(info["used_memory"]), int(info["maxmemory"])
+        return Memory(int(info["used_memory"]), int(info["maxmemory"]))
 
     async def ledger(self) -> Mark | None:
-        """What the store has accepted in its life; None: nothing yet, or nothing any more."""
         life, accepted = await self._read(self._redis.hmget(self._keys.ledger, ["life", "n"]))
         return Mark(life, int(accepted)) if life and accepted else None
 
     async def lineage(self) -> Lineage | None:
-        """Whose writes the store has; None: it is no primary, or does not tell."""
         info = await self._read(self._redis.info("replication"))
         if info.get("role") != "master" or "master_replid" not in info:
             return None

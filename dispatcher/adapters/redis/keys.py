@@ -24,7 +24,8 @@
 
 from __future__ import annotations
 
-from dispatcher.core.life.notification import PRIORITIES, Lane
+from dispatcher.core.life.choices import PRIORITIES
+from dispatcher.core.life.notification import Lane
 
 CELL = "0"
 

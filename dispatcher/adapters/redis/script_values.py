@@ -13,8 +13,10 @@ from dispatcher.adapters.redis.script_calls import Call, of_a_key
 from dispatcher.core.life.decide import Dead, Decision, Drop, Hold, Move, Retry, Settle
 from dispatcher.core.life.notification import Claim, Lane, NewTrigger, State, trigger_of
 from dispatcher.errors import UnreadableError
-from dispatcher.ports import DueEntry, Held
+from dispatcher.ports import AcceptReply, AcceptResult, Applied, DueEntry, Held, Promoted, Withdrawal, WithdrawResult
 from dispatcher.wire import records
+
+ACCEPTED = {"OK": AcceptResult.STORED, "REPLAY": AcceptResult.REPLAYED, "CONFLICT": AcceptResult.CONFLICT}
 
 
 def accept_call(k: Keys, retention_ms: int, trigger: NewTrigger) -> Call:
@@ -69,22 +71,33 @@ def decision_call(k: Keys, retention_ms: int, me: str, claim: Claim, decision: D
     raise AssertionError(decision)
 
 
-def decision_word(reply: Any) -> str:
-    if not isinstance(reply, Exception):
-        return str(reply)
-    return "REFUSED" if of_a_key(reply) else "ERROR"
+def applied(reply: Any) -> Applied:
+    if isinstance(reply, Exception):
+        return Applied.REFUSED if of_a_key(reply) else Applied.ERROR
+    return {"OK": Applied.DONE, "LOST": Applied.LOST}[reply]
 
 
-def accept_word(reply: Any) -> str:
+def promoted(reply: Any) -> Promoted:
+    if isinstance(reply, Exception):
+        return Promoted.ERROR
+    return {"OK": Promoted.DONE, "GONE": Promoted.GONE}[reply]
+
+
+def withdrawal(reply: Any) -> Withdrawal | None:
+    """Return the answer of the script; None if the notification has moved."""
+    word, *state = reply
+    if word == "STATE":
+        return None if state[0] == "moved" else Withdrawal(WithdrawResult.ENDED, str(state[0]))
+    return Withdrawal({"OK": WithdrawResult.DONE, "CLAIMED": WithdrawResult.CLAIMED}[word])
+
+
+def accept_reply(reply: Any) -> AcceptReply:
     if isinstance(reply, Exception):
         # Redis 6 wraps a script's error, so that only its text tells; Redis 7 passes it on as it is.
-        if isinstance(reply, OutOfMemoryError) or "OOM" in str(reply):
-            return "FULL"
-        return "ERROR"
-    if isinstance(reply, list):
-        word, _, _, *suppressed = reply
-        return f"{word} {' '.join(map(str, suppressed))}" if suppressed else str(word)
-    return str(reply)
+        full = isinstance(reply, OutOfMemoryError) or "OOM" in str(reply)
+        return AcceptReply(AcceptResult.FULL if full else AcceptResult.ERROR)
+    word, suppressed = (reply[0], reply[3:]) if isinstance(reply, list) else (reply, [])
+    return AcceptReply(ACCEPTED[word], tuple(map(int, suppressed)))
 
 
 def held_of(nid: str, row: Any) -> Held | None:

@@ -1,14 +1,13 @@
-"""The durable mailboxes on Redis: what couriers and intake do to a notification.
+"""The durable mailboxes on Redis, one script call for each change of a notification.
 
-Guarantee: each method is one atomic change per notification (one script call), and repeating it is safe, since each
-script checks owner, state or score first. `UnavailableError` means "maybe done".
+`dispatcher.ports.store` is the contract. A script is atomic, and checks owner, state or score before it writes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,11 +17,13 @@ from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.script_calls import UNAVAILABLE, Call, Client, answered, of_a_key, run, run_one
 from dispatcher.adapters.redis.script_values import (
     accept_call,
-    accept_word,
+    accept_reply,
+    applied,
     decision_call,
-    decision_word,
     due_entry,
     held_of,
+    promoted,
+    withdrawal,
 )
 from dispatcher.core.life.decide import Decision
 from dispatcher.core.life.look_up import Fingerprint
@@ -30,7 +31,20 @@ from dispatcher.core.life.notification import Claim, Lane, NewTrigger, trigger_o
 from dispatcher.core.store.continuity import Break, Continuity, Mark
 from dispatcher.core.store.delay_time import DelayTime
 from dispatcher.errors import FencedError, UnavailableError, UnreadableError
-from dispatcher.ports import Claims, DueEntry, Held
+from dispatcher.ports import (
+    AcceptReply,
+    Applied,
+    Claims,
+    Due,
+    DueEntry,
+    ExpiredPage,
+    Held,
+    HeldUntil,
+    Orphan,
+    Promoted,
+    Withdrawal,
+    WithdrawResult,
+)
 from dispatcher.wire import records
 
 MOVES_FOLLOWED = 5
@@ -68,24 +82,18 @@ class RedisStore:
 
     # ---- accept
 
-    async def accept(self, triggers: Sequence[NewTrigger]) -> list[str]:
-        """Store each; answers OK, REPLAY, CONFLICT, FULL or ERROR (not stored) in order.
-
-        OK is followed by the indices of those notifications that a recipient cap made `suppressed`: "OK 0 2".
-        Raises UnavailableError: each is maybe stored.
-        """
+    async def accept(self, triggers: Sequence[NewTrigger]) -> list[AcceptReply]:
         before = self._continuity.mark
         replies = await run(self._redis, [accept_call(self._keys, self._retention_ms, trigger) for trigger in triggers])
         for reply in (reply for reply in replies if isinstance(reply, list)):
             found = self._continuity.judge(before, Mark(reply[1], reply[2]))
             if found is not None:
                 self._on_break(found)
-        return [accept_word(reply) for reply in replies]
+        return [accept_reply(reply) for reply in replies]
 
     # ---- claim
 
     async def claim(self, me: str, lanes: Sequence[Lane], want: int) -> Claims:
-        """Take up to `want` entries under incarnation `me`, lanes in order. FencedError: `me` is not live."""
         k = self._keys
         keys = [k.actors, *(k.lane(lane) for lane in lanes)]
         reply = await run_one(self._redis, "claim", keys, [me, want, k.record_prefix])
@@ -94,10 +102,7 @@ class RedisStore:
         return self._claims(int(reply[1]), reply[2])
 
     async def wait(self, me: str, lanes: Sequence[Lane], want: int, timeout_ms: int) -> Claims:
-        """As `claim`, but wait up to `timeout_ms` for the first entry. COUNT is per lane, so it may give a few more.
-
-        Woken by `wake`, never by cancelling: a cancelled blocking read may have taken an entry that nobody then knows.
-        """
+        # COUNT is per lane, so the reply may have a few entries more than wanted.
         waiting = self._waiting or self._redis
         streams: Any = {self._keys.lane(lane): ">" for lane in lanes}
         try:
@@ -121,15 +126,13 @@ class RedisStore:
             raise
 
     async def wake(self) -> None:
-        """End a blocked `wait` early; what it would have read stays unclaimed."""
         if self._blocked_id is not None:
             try:
                 await self._redis.client_unblock(self._blocked_id)
             except UNAVAILABLE as error:
                 raise UnavailableError(f"redis: {type(error).__name__}") from error
 
-    async def own(self, me: str, lanes: Sequence[Lane], known: set[tuple[Lane, str]]) -> Claims:
-        """What is pending for `me` and not in `known`: a lost reply's entries. The self-audit of mailbox flaw 1."""
+    async def own(self, me: str, lanes: Sequence[Lane], known: Collection[tuple[Lane, str]]) -> Claims:
         try:
             pipeline = self._redis.pipeline(transaction=False)
             for lane in lanes:
@@ -181,7 +184,7 @@ class RedisStore:
 
     def _claims(self, now_ms: int, rows: Sequence[Sequence[Any]], lost: int = 0) -> Claims:
         claims: list[Claim] = []
-        orphans: list[tuple[Lane, str, str]] = []
+        orphans: list[Orphan] = []
         unreadable: list[Claim] = []
         for lane_key, entry_id, nid, fields in rows:
             lane = self._keys.lane_of(lane_key)
@@ -191,7 +194,7 @@ class RedisStore:
                 unreadable.append(Claim(lane, entry_id, records.stub(nid, fields)))
                 continue
             if notification is None or fields[9] != entry_id:
-                orphans.append((lane, entry_id, nid))
+                orphans.append(Orphan(lane, entry_id, nid))
             else:
                 claims.append(Claim(lane, entry_id, notification))
         return Claims(now_ms, claims, orphans, lost, unreadable)
@@ -199,7 +202,6 @@ class RedisStore:
     # ---- take
 
     async def take(self, me: str, lanes: Sequence[Lane], at_most: int = 50) -> Claims:
-        """Claim what is pending for incarnations that are not live, in the name of `me`."""
         k = self._keys
         try:
             live = {name for name, state in (await self._redis.hgetall(k.actors)).items() if state == "live"}
@@ -232,15 +234,13 @@ class RedisStore:
 
     # ---- the final word
 
-    async def apply(self, me: str, decided: Sequence[tuple[Claim, Decision]], now_ms: int) -> list[str]:
-        """Carry out each decision; OK or LOST in order (LOST on a repeat: done, or taken over). Not done is ERROR where
-        the store is to blame, REFUSED where it is the record or a key: the same again would be."""
+    async def apply(self, me: str, decided: Sequence[tuple[Claim, Decision]], now_ms: int) -> list[Applied]:
         replies = await run(
             self._redis, [decision_call(self._keys, self._retention_ms, me, claim, d, now_ms) for claim, d in decided]
         )
-        return [decision_word(reply) for reply in replies]
+        return [applied(reply) for reply in replies]
 
-    async def drop(self, me: str, orphans: Sequence[tuple[Lane, str, str]]) -> None:
+    async def drop(self, me: str, orphans: Sequence[Orphan]) -> None:
         k = self._keys
         await run(
             self._redis,
@@ -251,10 +251,6 @@ class RedisStore:
         )
 
     async def start(self, me: str, claim: Claim, print_: Fingerprint | None = None) -> bool:
-        """Set the durable start mark of a `hold` notification; False: it is not mine, send nothing.
-
-        `print_`, where the vendor can be asked about it later: notifications with the same one are marked as twins.
-        """
         k, n = self._keys, claim.notification
         keys = [k.lane(claim.lane), k.record(trigger_of(n.id)), k.nil, k.actors]
         args: list[Any] = [claim.entry_id, me, n.id.rpartition(".")[2]]
@@ -264,18 +260,13 @@ class RedisStore:
         return bool(await run_one(self._redis, "start", keys, args) == "OK")
 
     async def single_out(self, me: str, nid: str | None) -> bool:
-        """From here on, should `me` die, only `nid` is suspected of it; None: all that it holds, as usual.
-
-        False: this incarnation is not live, send nothing.
-        """
         k = self._keys
         reply = await run_one(self._redis, "single_out", [k.actors, k.singled, k.nil], [me, nid or ""])
         return bool(reply == "OK")
 
     # ---- what waits for its time
 
-    async def due(self, limit: int = 100) -> tuple[int, list[DueEntry]]:
-        """What is due now: store time and entries. Reads only, but for a clock that it finds set back."""
+    async def due(self, limit: int = 100) -> Due:
         k = self._keys
         for _ in range(2):
             asked_s = self._monotonic_s()
@@ -286,10 +277,9 @@ class RedisStore:
                 break
             if by_ms := int(await run_one(self._redis, "keep_time", [k.clock, k.nil], [least_ms])):
                 self._on_set_back(by_ms)
-        return int(now_ms), [due_entry(*row) for row in rows]
+        return Due(int(now_ms), [due_entry(*row) for row in rows])
 
-    async def promote(self, chosen: Sequence[tuple[DueEntry, str]]) -> list[str]:
-        """Put each due entry into the mailbox named beside it; OK, or GONE when another did or it was withdrawn."""
+    async def promote(self, chosen: Sequence[tuple[DueEntry, str]]) -> list[Promoted]:
         k = self._keys
         calls = [
             Call(
@@ -305,10 +295,9 @@ class RedisStore:
             )
             for entry, mailbox in chosen
         ]
-        return ["ERROR" if isinstance(reply, Exception) else reply for reply in await run(self._redis, calls)]
+        return [promoted(reply) for reply in await run(self._redis, calls)]
 
     async def postpone(self, entries: Sequence[DueEntry], wait_ms: int) -> None:
-        """Look at these again after `wait_ms`; what another promoted or withdrew meanwhile stays so."""
         k = self._keys
         places = [(k.delayed, "delayed") if entry.delayed else (k.due, "due") for entry in entries]
         calls = [
@@ -318,19 +307,16 @@ class RedisStore:
         await run(self._redis, calls)
 
     async def overdue_held(self, limit: int = 100) -> list[str]:
-        """Held notifications whose deadline has passed."""
         return list(await run_one(self._redis, "overdue_held", [self._keys.held, self._keys.clock], [limit]))
 
-    async def held_ids(self, begin: int, count: int) -> list[tuple[str, int]]:
-        """Held notifications and their deadlines, the earliest first, from the `begin`-th on."""
+    async def held_ids(self, begin: int, count: int) -> list[HeldUntil]:
         try:
             page: Any = await self._redis.zrange(self._keys.held, begin, begin + count - 1, withscores=True)
         except UNAVAILABLE as error:
             raise UnavailableError(f"redis: {type(error).__name__}") from error
-        return [(nid, int(score)) for nid, score in page]
+        return [HeldUntil(nid, int(score)) for nid, score in page]
 
     async def held(self, ids: Sequence[str]) -> list[Held]:
-        """Those of them that are held and have a start mark, as accepted."""
         pipeline = self._redis.pipeline(transaction=False)
         for nid in ids:
             i = nid.rpartition(".")[2]
@@ -343,25 +329,21 @@ class RedisStore:
         readable = ((nid, answered(row, "held")) for nid, row in zip(ids, rows, strict=True) if not of_a_key(row))
         return [found for nid, row in readable if (found := held_of(nid, row)) is not None]
 
-    async def expired(self, lane: Lane, cursor: str, page: int = 200) -> tuple[str, list[str]]:
-        """One page of a lane nobody drains: the next cursor ('' at the end) and the notifications past their time."""
+    async def expired(self, lane: Lane, cursor: str, page: int = 200) -> ExpiredPage:
         reply = await run_one(
             self._redis, "expired", [self._keys.lane(lane)], [cursor or "-", page, self._keys.record_prefix]
         )
-        return ("(" + reply[1] if reply[1] else ""), list(reply[2])
+        return ExpiredPage("(" + reply[1] if reply[1] else "", list(reply[2]))
 
-    async def withdraw(self, nid: str, to: str, reason: str) -> str:
-        """Remove what nobody has claimed: OK, CLAIMED (too late), or the state it is in.
-
-        One that moves meanwhile is followed to its new mailbox. RefusedError: its record is broken, and it stays.
-        """
+    async def withdraw(self, nid: str, to: str, reason: str) -> Withdrawal:
         for _ in range(MOVES_FOLLOWED):
-            word = await self._withdraw(nid, to, reason)
-            if word != "moved":
-                return word
-        return "CLAIMED"  # who moves it so fast has it
+            answer = await self._withdraw(nid, to, reason)
+            if answer is not None:
+                return answer
+        return Withdrawal(WithdrawResult.CLAIMED)  # the actor that moves it so fast has it
 
-    async def _withdraw(self, nid: str, to: str, reason: str) -> str:
+    async def _withdraw(self, nid: str, to: str, reason: str) -> Withdrawal | None:
+        """Return the answer, or None if it moved since its mailbox was looked up."""
         k = self._keys
         i = nid.rpartition(".")[2]
         record = k.record(trigger_of(nid))
@@ -379,7 +361,7 @@ class RedisStore:
             [record, lane or "", k.nil, k.due, k.delayed, k.held, k.dead],
             [nid, i, to, reason, self._retention_ms, seconds * 1000 + micros // 1000],
         )
-        return str(reply[1] if reply[0] == "STATE" else reply[0])
+        return withdrawal(reply)
 
 
 def _readable(fields: Any) -> Any:

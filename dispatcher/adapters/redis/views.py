@@ -1,4 +1,4 @@
-"""What operators and callers see: triggers, dead letters. Reads, redrive and discard."""
+"""The view of operators and callers on Redis: triggers and dead letters. `dispatcher.ports.views` is the contract."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ from dispatcher.core.life.notification import (
     trigger_of,
 )
 from dispatcher.errors import UnavailableError
-from dispatcher.ports import DeadPage, Redriven
+from dispatcher.ports import DeadPage, Grant, Redriven, Routing
 from dispatcher.wire import records
+
+NOWHERE = Routing((), "normal", 60_000)
+"""The routing of a dead letter whose record is gone, damaged or of a later version."""
 
 
 class RedisViews:
@@ -84,10 +87,6 @@ class RedisViews:
         }
 
     async def dead_page(self, wanted: DeadLetterFilter, after: DeadPosition | None, examine: int) -> DeadPage:
-        """The dead letters that match among the next `examine` after a position, oldest first, whatever its `limit`.
-
-        Positions survive removals: whatever is redriven or discarded meanwhile, nothing is skipped or met twice.
-        """
         if wanted.ids:
             page, last = await self._named(wanted.ids, after), None
         else:
@@ -111,18 +110,15 @@ class RedisViews:
         return found
 
     async def last_death(self) -> int:
-        """The time of the latest death, ms; 0: nothing is dead."""
         last = await self._read(self._redis.zrevrange(self._keys.dead, 0, 0, withscores=True))
         return int(last[0][1]) if last else 0
 
-    async def budget(self, mailbox: str, want: int, per_s: float) -> tuple[int, int]:
-        """How many redrives into a mailbox may go now, and the wait (ms) until more may, 0 when all may."""
+    async def budget(self, mailbox: str, want: int, per_s: float) -> Grant:
         keys = [self._keys.redrive_budget(mailbox), self._keys.nil]
         granted, wait_ms = await run_one(self._redis, "budget", keys, [want, per_s])
-        return int(granted), int(wait_ms)
+        return Grant(int(granted), int(wait_ms))
 
     async def redrive(self, chosen: Sequence[Redriven]) -> int:
-        """Try each again, once for this death of it. Answers how many left the dead letters."""
         k = self._keys
         calls = [
             Call(
@@ -135,7 +131,6 @@ class RedisViews:
         return await self._count(calls)
 
     async def discard(self, letters: Sequence[DeadLetter]) -> int:
-        """Give each up for good, if it died no second time. Answers how many left the dead letters."""
         k = self._keys
         calls = [
             Call(
@@ -147,24 +142,23 @@ class RedisViews:
         ]
         return await self._count(calls)
 
-    async def routing_of(self, ids: Sequence[str]) -> list[tuple[tuple[str, ...], str, int]]:
-        """For redrive: (chain, priority, time to live ms) of each notification."""
+    async def routing_of(self, ids: Sequence[str]) -> list[Routing]:
         pipeline = self._redis.pipeline(transaction=False)
         for nid in ids:
             pipeline.hmget(self._keys.record(trigger_of(nid)), ["m", "x"])
         rows = await self._read(pipeline.execute(raise_on_error=False))
-        result: list[tuple[tuple[str, ...], str, int]] = []
+        result: list[Routing] = []
         for nid, row in zip(ids, rows, strict=True):
             text, expires = ("?", "") if of_a_key(row) else answered(row, "routing")
             if text is None:  # discarded meanwhile, and forgotten
-                result.append(((), "normal", 60_000))
+                result.append(NOWHERE)
                 continue
             try:
                 meta = json.loads(text)
                 chain = tuple(meta["n"][int(nid.rpartition(".")[2])]["ch"])
-                result.append((chain, str(meta["p"]), max(60_000, int(expires) - int(meta["a"]))))
+                result.append(Routing(chain, str(meta["p"]), max(60_000, int(expires) - int(meta["a"]))))
             except (LookupError, TypeError, ValueError):  # of a later version, or damaged: it has no chain for us
-                result.append(((), "normal", 60_000))
+                result.append(NOWHERE)
         return result
 
     async def _named(self, ids: Sequence[str], after: DeadPosition | None) -> list[tuple[str, int]]:

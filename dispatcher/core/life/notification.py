@@ -16,8 +16,6 @@ from typing import Any, NamedTuple
 
 from dispatcher.core.accepting.caps import Cap
 
-PRIORITIES = ("high", "normal", "bulk")
-
 
 class State(str, Enum):
     """The place of a notification. `dead` can be left by a redrive; the last three are final."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dispatcher.core.life.notification import PRIORITIES, Lane
+from dispatcher.core.life.choices import PRIORITIES
+from dispatcher.core.life.notification import Lane
 
 BULK = "bulk"
 

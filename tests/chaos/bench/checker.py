@@ -18,7 +18,8 @@ import redis
 from cluster.rehearsal.load import Posted
 from cluster.rehearsal.verdict import Verdict, judge
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.core.life.notification import PRIORITIES, trigger_of
+from dispatcher.core.life.choices import PRIORITIES
+from dispatcher.core.life.notification import trigger_of
 
 ENDS = ("settled", "cancelled", "suppressed")
 RESTS = ("dead", "held", *ENDS)

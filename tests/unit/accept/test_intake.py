@@ -13,6 +13,7 @@ from dispatcher.accept.intake import Headroom, trigger_id
 from dispatcher.config.settings import parse_settings
 from dispatcher.core.life.notification import Lane, NewTrigger
 from dispatcher.errors import CallerError, UnavailableError
+from dispatcher.ports import STORED
 from dispatcher.templates.cache import TemplateCache
 from dispatcher.templates.source import TemplateSource
 from tests.unit.desk import SETTINGS, Desk, body
@@ -207,7 +208,7 @@ async def test_a_stop_amid_the_answer_is_not_swallowed() -> None:
     async def gated(triggers: Sequence[NewTrigger]) -> list[str]:
         await gate
         desk.loop.cancel()
-        return ["OK"] * len(triggers)
+        return [STORED] * len(triggers)
 
     desk.store.accept = gated  # type: ignore[method-assign]
     post = desk.post()

@@ -9,6 +9,7 @@ from dispatcher.core.life.decide import Dead, Decision, Settle
 from dispatcher.core.life.notification import Claim, Lane
 from dispatcher.deliver.outbox import Item, Outbox
 from dispatcher.errors import UnavailableError
+from dispatcher.ports import Applied
 from tests.unit.notifications import notification
 from tests.virtual import VirtualClock, virtual
 
@@ -23,7 +24,7 @@ class Ledger:
         self.away = 0
         self.lose = 0
         self.refuse: set[str] = set()
-        self.word = "ERROR"
+        self.word = Applied.ERROR
 
     async def apply(self, me: str, decided: Sequence[tuple[Claim, Decision]], now_ms: int) -> list[str]:
         await asyncio.sleep(self.took_s)
@@ -36,7 +37,7 @@ class Ledger:
             if claim.entry_id in self.refuse:
                 replies.append(self.word)
                 continue
-            replies.append("LOST" if claim.entry_id in self.applied else "OK")
+            replies.append(Applied.LOST if claim.entry_id in self.applied else Applied.DONE)
             self.applied.add(claim.entry_id)
         if self.lose > 0:
             self.lose -= 1
@@ -82,7 +83,7 @@ async def test_successes_wait_for_company() -> None:
         scene.put(name)
         assert await scene.pass_s(0.02) == []
     assert await scene.pass_s(0.035) == [4]
-    assert scene.done == [(name, "OK") for name in "abcd"]
+    assert scene.done == [(name, Applied.DONE) for name in "abcd"]
 
 
 @virtual
@@ -136,7 +137,7 @@ async def test_a_lost_reply_is_told_once_and_as_lost() -> None:
     scene.ledger.lose = 1
     scene.put("a")
     await scene.pass_s(1.0)
-    assert scene.done == [("a", "LOST")]
+    assert scene.done == [("a", Applied.LOST)]
 
 
 @virtual
@@ -159,7 +160,7 @@ async def test_two_flushes_at_once_tell_each_item_once() -> None:
     scene.put("a", "b")
     await scene.pass_s(0.01)
     await asyncio.gather(scene.outbox.flush(), scene.outbox.flush())
-    assert scene.done == [("a", "OK"), ("b", "OK")]
+    assert scene.done == [("a", Applied.DONE), ("b", Applied.DONE)]
 
 
 @virtual
@@ -172,7 +173,7 @@ async def test_a_refused_item_stays_and_its_neighbours_go() -> None:
     assert [name for name, _ in scene.done] == ["a", "c"]
     scene.ledger.refuse = set()
     await scene.pass_s(0.5)
-    assert scene.done[-1] == ("b", "OK")
+    assert scene.done[-1] == ("b", Applied.DONE)
 
 
 @virtual
@@ -191,16 +192,16 @@ async def test_a_round_trip_speaks_for_one_incarnation() -> None:
 async def test_what_the_store_will_not_take_stands_aside() -> None:
     """Its neighbours settle, new work may begin, it is told of once and tried again every five seconds."""
     scene = Scene()
-    scene.ledger.refuse, scene.ledger.word = {"bad"}, "REFUSED"
+    scene.ledger.refuse, scene.ledger.word = {"bad"}, Applied.REFUSED
     scene.put("a", "bad", "b")
     await scene.pass_s(12.0)
-    assert sorted(scene.done) == [("a", "OK"), ("b", "OK")]
+    assert sorted(scene.done, key=str) == [("a", Applied.DONE), ("b", Applied.DONE)]
     assert scene.refused == ["bad"]
     assert sum("a/1:bad" in trip for trip in scene.ledger.trips) == 3
     assert scene.outbox.oldest_age_s() < 1.0
     scene.ledger.refuse = set()
     await scene.pass_s(6.0)
-    assert ("bad", "OK") in scene.done
+    assert ("bad", Applied.DONE) in scene.done
     await scene.pass_s(60.0)
     assert len(scene.done) == 3
 
@@ -220,7 +221,7 @@ async def test_an_error_of_the_store_holds_everything_up() -> None:
 async def test_too_many_refused_are_the_stores_fault_after_all() -> None:
     scene = Scene()
     names = [f"bad{n}" for n in range(101)]
-    scene.ledger.refuse, scene.ledger.word = set(names), "REFUSED"
+    scene.ledger.refuse, scene.ledger.word = set(names), Applied.REFUSED
     scene.put(*names)
     await scene.pass_s(3.0)
     assert scene.outbox.oldest_age_s() > 2.0

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.core.life.outcome import Outcome
 from dispatcher.core.plan.progress import Progress
-from dispatcher.ports import Claims
+from dispatcher.ports import Applied, Claims
 from tests.unit.stage import ScriptedVendor, Stage, plan_of
 from tests.unit.vendor_actors import OneActor
 from tests.virtual import until, virtual
@@ -37,7 +37,7 @@ class StuckStore(MemoryStore):
         return await super().claim(me, lanes, want)
 
     async def apply(self, me: str, pairs: Any, now_ms: int) -> Any:
-        return await super().apply(me, pairs, now_ms) if self.settles else ["ERROR"] * len(pairs)
+        return await super().apply(me, pairs, now_ms) if self.settles else [Applied.ERROR] * len(pairs)
 
 
 class Watched(OneActor):

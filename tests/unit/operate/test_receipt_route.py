@@ -15,6 +15,7 @@ from dispatcher.core.life.notification import NotificationView, TriggerView
 from dispatcher.core.life.receipt import ReceiptLinks
 from dispatcher.operate.receipts import Receipts
 from dispatcher.operate.use_cases import UseCases
+from dispatcher.ports import Withdrawal, WithdrawResult
 from dispatcher.telemetry.metrics import Metrics
 from serve_app.http import application
 
@@ -37,9 +38,9 @@ class Stage:
     def __init__(self, configured: bool = True) -> None:
         self.ended: list[tuple[str, str, str]] = []
 
-        async def withdraw(nid: str, to: str, reason: str) -> str:
+        async def withdraw(nid: str, to: str, reason: str) -> Withdrawal:
             self.ended.append((nid, to, reason))
-            return "OK"
+            return Withdrawal(WithdrawResult.DONE)
 
         async def view(tid: str) -> TriggerView | None:
             found = NotificationView(NID, "sms", "sms-a", "held", None, ())

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from dispatcher.core.life.notification import PRIORITIES, Lane
+from dispatcher.core.life.choices import PRIORITIES
+from dispatcher.core.life.notification import Lane
 from dispatcher.core.limits.lanes import bulk_calls_max, claimable, full_lanes
 from dispatcher.deliver.courier import CourierLimits
 from tests.unit.stage import ScriptedVendor, Stage

@@ -1,0 +1,66 @@
+"""The ports: the contracts of the three loops with the outside. Every guarantee stands here, and no adapter adds one.
+
+This package does not depend on Redis, Ray or HTTP. A module each: `clock`, `vendors`, `store`, `views` (people),
+`control` (actors and the plan), and `replies`, the answers of them all.
+"""
+
+from dispatcher.ports.clock import Clock
+from dispatcher.ports.control import Control, Heard, Incarnation, Remembered, Term, Vitals
+from dispatcher.ports.replies import (
+    STORED,
+    AcceptReply,
+    AcceptResult,
+    Applied,
+    Claims,
+    DeadPage,
+    Due,
+    DueEntry,
+    ExpiredPage,
+    Grant,
+    Held,
+    HeldUntil,
+    Memory,
+    Orphan,
+    Promoted,
+    Redriven,
+    Routing,
+    Withdrawal,
+    WithdrawResult,
+)
+from dispatcher.ports.store import Store
+from dispatcher.ports.vendors import LooksUp, Vendor
+from dispatcher.ports.views import Graveyard, Views
+
+__all__ = [
+    "STORED",
+    "AcceptReply",
+    "AcceptResult",
+    "Applied",
+    "Claims",
+    "Clock",
+    "Control",
+    "DeadPage",
+    "Due",
+    "DueEntry",
+    "ExpiredPage",
+    "Grant",
+    "Graveyard",
+    "Heard",
+    "Held",
+    "HeldUntil",
+    "Incarnation",
+    "LooksUp",
+    "Memory",
+    "Orphan",
+    "Promoted",
+    "Redriven",
+    "Remembered",
+    "Routing",
+    "Store",
+    "Term",
+    "Vendor",
+    "Views",
+    "Vitals",
+    "WithdrawResult",
+    "Withdrawal",
+]

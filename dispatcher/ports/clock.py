@@ -1,0 +1,21 @@
+"""The port to time."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Local time. Every wait and threshold uses the monotonic time; the wall time is only for people to read."""
+
+    def now_s(self) -> float:
+        """Return the monotonic time in seconds. Only differences mean anything, and only within one process."""
+        ...
+
+    def wall_ms(self) -> int:
+        """Return this machine's wall time in milliseconds since 1970. It may jump, also backwards."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return when `seconds` of monotonic time have passed."""
+        ...

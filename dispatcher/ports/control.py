@@ -1,0 +1,179 @@
+"""The control channel: incarnations, beats, reports and the plan, and what the store tells of itself.
+
+Beats, reports and totals are news: a publication may be lost, the next one replaces it, and it works while the store is
+full. Everything else is durable when the method returns. `UnavailableError` means "maybe done"; repeating is safe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from dispatcher.core.life.notification import Backlog, MailboxDepth
+from dispatcher.core.plan.values import Beat, Override, Plan
+from dispatcher.core.store.continuity import Lineage, Mark
+from dispatcher.ports.replies import Memory
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One message of the control channel. `kind` is beat, report, plan or totals; `body` is its JSON object."""
+
+    kind: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Incarnation:
+    """The store's record of a live incarnation: how often it was renewed, its process and its machine."""
+
+    renewed: int = 0
+    pid: int = 0
+    node: str = ""
+
+
+class Remembered(NamedTuple):
+    """The breaker state that a vendor's actor wrote last, and its age in milliseconds."""
+
+    breaker: dict[str, Any]
+    age_ms: int
+
+
+class Term(NamedTuple):
+    """A supervisor's term, which fences all earlier ones, and the plan in force at its beginning."""
+
+    number: int
+    plan: Plan
+
+
+class Control(Protocol):
+    """One process's end of the control channel."""
+
+    # ---- actors
+
+    async def register(self, vendor: str, pid: int = 0, node: str = "") -> str:
+        """Return a new live incarnation, `vendor/number-tail`. Its name was never used before and never will be."""
+        ...
+
+    async def renew(self, incarnation: str) -> bool:
+        """Return True if the incarnation is live. Then no verdict counts that rests on an earlier reading of it."""
+        ...
+
+    async def bury(self, verdicts: Mapping[str, int], term: int) -> list[str]:
+        """Mark incarnations dead that were renewed just so often as `verdicts` says. Return those that now are dead.
+
+        Raises StaleTermError if the supervisor of this term is no longer in office.
+        """
+        ...
+
+    async def stopped(self, incarnation: str) -> None:
+        """End an incarnation cleanly: others take its claims at once, and nobody suspects them."""
+        ...
+
+    async def remember(self, vendor: str, breaker: dict[str, Any]) -> None:
+        """Keep the breaker state of a vendor. The latest call counts, whoever made it."""
+        ...
+
+    async def recall(self, vendor: str) -> Remembered | None:
+        """Return what was remembered last; None if nothing was."""
+        ...
+
+    async def live(self) -> dict[str, Incarnation]:
+        """Return the live incarnations by name."""
+        ...
+
+    async def ended(self) -> list[str]:
+        """Return the incarnations that ended and have nothing pending in any mailbox."""
+        ...
+
+    async def forget(self, incarnations: Sequence[str]) -> None:
+        """Remove ended incarnations from the records."""
+        ...
+
+    # ---- messages
+
+    async def beat(self, beat: Beat) -> None:
+        """Publish that an actor is alive."""
+        ...
+
+    async def report(self, report: dict[str, Any]) -> None:
+        """Publish a process's report: the keys of `Report`, or those of an intake replica, and its metrics."""
+        ...
+
+    async def totals(self, totals: dict[str, Any]) -> None:
+        """Publish the sum of all processes' metrics."""
+        ...
+
+    def listen(self, kinds: Sequence[str]) -> AsyncGenerator[Heard | None, None]:
+        """Yield the messages of these kinds as they come, and None after each quiet 0.2 s.
+
+        Raises UnavailableError when the link breaks, also when it breaks silently.
+        """
+        ...
+
+    # ---- plan
+
+    async def begin_term(self) -> Term:
+        """Take office. Whatever an earlier supervisor publishes or buries from now on is refused."""
+        ...
+
+    async def publish(self, plan: Plan, term: int) -> None:
+        """Put a plan in force. Raises StaleTermError if another supervisor is in office.
+
+        Raises UnavailableError: it may come into force later, but never after a plan of a later epoch.
+        """
+        ...
+
+    async def plan(self) -> Plan | None:
+        """Return the plan in force; None if there was none, or the store has lost it."""
+        ...
+
+    async def plan_history(self, limit: int = 100) -> list[dict[str, Any]]:
+        """Return the latest plans, the newest first, each as it was stored by its version."""
+        ...
+
+    async def overrides(self) -> dict[str, Override]:
+        """Return operators' overrides by vendor."""
+        ...
+
+    async def set_override(self, vendor: str, override: Override | None) -> None:
+        """Keep an override, or remove it with None. It works on a full store too, when it may be needed most."""
+        ...
+
+    # ---- mailboxes
+
+    async def depths(self) -> dict[str, MailboxDepth]:
+        """Return the depth, the claimed entries and the age of the oldest entry of every existing mailbox."""
+        ...
+
+    async def backlog(self, depths: Mapping[str, MailboxDepth] | None = None) -> dict[str, Backlog]:
+        """Return what is accepted and not ended of every mailbox, wherever it waits. Its cost is bounded.
+
+        `depths` is the answer of that call, if it was asked a moment ago.
+        """
+        ...
+
+    async def counts(self) -> dict[str, int]:
+        """Return how many notifications are due, delayed, held and dead."""
+        ...
+
+
+class Vitals(Protocol):
+    """The store's clock, its memory, and what it tells of its own past (`core.store.continuity`)."""
+
+    async def now_ms(self) -> int:
+        """Return the store's wall clock in milliseconds. Every process stamps and judges by it."""
+        ...
+
+    async def memory(self) -> Memory:
+        """Return how much memory the store uses and may use."""
+        ...
+
+    async def ledger(self) -> Mark | None:
+        """Return how much the store has accepted in its life; None if nothing, or nothing any more."""
+        ...
+
+    async def lineage(self) -> Lineage | None:
+        """Return whose writes the store has; None if it is no primary, or does not tell."""
+        ...
