@@ -205,7 +205,7 @@ async def test_an_early_answer_to_half_a_request_ends_the_connection() -> None:
 
 async def test_a_call_that_is_given_up_takes_its_connection_along() -> None:
     """Its answer may still come, and would be taken for that of the next request."""
-    begun = asyncio.Event()
+    begun, gone = asyncio.Event(), asyncio.Event()
 
     async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal connections
@@ -216,6 +216,7 @@ async def test_a_call_that_is_given_up_takes_its_connection_along() -> None:
             await asyncio.sleep(0.1 if connections == 1 else 0)
             writer.write(said("200 OK", b"%d" % connections))
             await reader.read()
+            gone.set()
         writer.close()
 
     connections = 0
@@ -227,6 +228,7 @@ async def test_a_call_that_is_given_up_takes_its_connection_along() -> None:
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
+        await asyncio.wait_for(gone.wait(), DEADLINE_S)
         answer = await client.post(url, DEADLINE_S, b"x", {})
         await client.close()
     assert isinstance(answer, Answer) and answer.body == b"2"

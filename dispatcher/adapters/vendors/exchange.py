@@ -148,9 +148,6 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._answer is None:  # nobody asked: a goodbye, or the answer to nothing
-            self.lose("connection_lost")
-            return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -169,7 +166,7 @@ class Connection(asyncio.Protocol):
     # What the parser calls
 
     def on_message_begin(self) -> None:
-        if self._answer is None:  # a second answer behind the first: it must never be taken for the next one's
+        if self._answer is None:  # unasked, or behind an answer: it must never be taken for the next request's
             self.lose("connection_lost")
         self._begin()
 
