@@ -19,7 +19,7 @@ from dispatcher.errors import CallerError, UnavailableError
 from dispatcher.operate.use_cases import UseCases
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.wire.json import parse_json
-from dispatcher.wire.responses import Problem
+from dispatcher.wire.responses import DryRunResponse, Problem
 from serve_app.admission import WrongKeys, check_neighbour, scope_needed
 from serve_app.bodies import (
     OTHER_BYTES_MAX,
@@ -125,7 +125,14 @@ async def _post(use_cases: UseCases, scope: Scope, receive: Receive, send: Send,
         items = await _accept_batch(intake, tenant, _batch(parsed, limits.batch_items_max), key)
         await _answer(send, 207, {"results": items})
     else:
-        await _answer(send, 202, _accepted(await intake.accept(tenant, parsed, key)))
+        await _answer(send, *await _accept(intake, tenant, parsed, key))
+
+
+async def _accept(intake: Intake, tenant: str, parsed: Any, key: str | None) -> tuple[int, dict[str, Any]]:
+    """Accept one trigger, or say what it would become. Returns the status and the answer."""
+    if isinstance(parsed, dict) and parsed.get("dry_run") is True:
+        return 200, DryRunResponse.of(await intake.dry_run(tenant, parsed, key)).model_dump(mode="json")
+    return 202, _accepted(await intake.accept(tenant, parsed, key))
 
 
 def idempotency_key(value: str | None) -> str | None:
@@ -162,8 +169,8 @@ async def _accept_batch(intake: Intake, tenant: str, triggers: Sequence[Any], ke
         try:
             own = item.get("idempotency_key") if isinstance(item, dict) else None
             item_key = None if own is not None or key is None else f"{key[:200]}:{_item_hash(item)}"
-            accepted = await intake.accept(tenant, item, item_key)
-            return {"status": 202, **_accepted(accepted)}
+            status, answer = await _accept(intake, tenant, item, item_key)
+            return {"status": status, **answer}
         except CallerError as error:
             return Problem.of(error).model_dump(exclude_none=True)
         except UnavailableError as error:

@@ -27,7 +27,7 @@ from dispatcher.operate.use_cases import UseCases
 from dispatcher.operate.vendors import Vendors, VendorView
 from dispatcher.templates.source import TemplateSource
 from dispatcher.wire.moments import moment
-from dispatcher.wire.responses import TITLES, AcceptedResponse, Problem
+from dispatcher.wire.responses import TITLES, AcceptedResponse, DryRunResponse, Problem
 from dispatcher.wire.trigger import TriggerRequest
 
 IDS_MAX = 1_000
@@ -145,11 +145,16 @@ def _document_hot_paths(app: FastAPI) -> None:
         code: {"model": Problem} for code in (400, 401, 408, 409, 413, 415, 422, 503)
     }
 
-    @app.post("/v1/triggers", status_code=202, responses=responses)
+    tried: dict[int | str, dict[str, Any]] = {
+        200: {"model": DryRunResponse, "description": "With `dry_run`: what would be sent; nothing was stored"}
+    }
+
+    @app.post("/v1/triggers", status_code=202, responses=tried | responses)
     async def post_trigger(body: TriggerRequest) -> AcceptedResponse:
         """Answers 202 when every notification named in it is on disk. Header `Idempotency-Key`, or the body's field.
 
-        One whose recipient has got enough (`limits.recipient_caps`) has the state `suppressed` and is not sent.
+        One whose recipient has got enough (`limits.recipient_caps`) has the state `suppressed` and is not sent. With
+        `dry_run` the answer is a 200 that tells route, time and text; nothing is stored, and no key or limit is used.
         """
         raise AssertionError("served by serve_app.http")
 

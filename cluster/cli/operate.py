@@ -152,11 +152,15 @@ def show(api: Api, trigger_id: str) -> None:
 @click.command()
 @click.argument("file", type=click.File())
 @click.option("--idempotency-key")
+@click.option("--dry-run", is_flag=True, help="show route, time and text; store and send nothing")
 @remote
-def send(api: Api, file: Any, idempotency_key: str | None) -> None:
+def send(api: Api, file: Any, idempotency_key: str | None, dry_run: bool) -> None:
     """Post the trigger in FILE (`-`: standard input)."""
     headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-    _show(api.call("POST", "/v1/triggers", _json(file.read(), file.name), headers))
+    body = _json(file.read(), file.name)
+    if dry_run and isinstance(body, dict):
+        body["dry_run"] = True
+    _show(api.call("POST", "/v1/triggers", body, headers))
 
 
 def _json(text: str, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The accept path: validate, expand and route a trigger, and answer only when the store has it on disk.
+"""The accept path: validate and prepare a trigger, and answer only when the store has it on disk.
 
 Concurrent requests share one pipelined round trip (group commit), which runs in a task of its own. The requests wait on
 futures, so a request that its client cancels cannot stall the others. A cancelled trigger is stored or not, as if the
@@ -15,24 +15,18 @@ import secrets
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import time
 from typing import Any
 
-from dispatcher.config.settings import QuietHours, Settings
-from dispatcher.core.accepting.caps import caps_of
-from dispatcher.core.accepting.expansion import Draft, expand
-from dispatcher.core.accepting.quiet_hours import after_quiet, zone
-from dispatcher.core.accepting.routing import choose_chain
-from dispatcher.core.life.decide import decide_mailbox
-from dispatcher.core.life.notification import Lane, NewNotification, NewTrigger, State, TriggerView, notification_id
-from dispatcher.core.life.sms_text import refuse_sms
+from dispatcher.accept.preparation import Posted, Preparation, Prepared
+from dispatcher.config.settings import Settings
+from dispatcher.core.life.notification import Lane, NewTrigger, State, TriggerView, notification_id
 from dispatcher.core.plan.values import Plan
-from dispatcher.errors import CallerError, TemplateError, UnavailableError
+from dispatcher.errors import CallerError, InvariantError, UnavailableError
 from dispatcher.ports import AcceptReply, AcceptResult, Clock, Store, Views
 from dispatcher.store_clock import StoreTime
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
-from dispatcher.wire.trigger import TriggerRequest, body_hash, check_send_at, phone_region, read_trigger
+from dispatcher.wire.trigger import TriggerRequest, body_hash, read_trigger
 
 CELL = "0"
 WAITING_MAX = 4096
@@ -128,11 +122,13 @@ class Intake:
         cannot be made today: its `send_at` has passed, an event is gone, a mailbox is full.
         """
         request = read_trigger(body)
+        if request.dry_run:
+            raise InvariantError("a dry run is not to be stored")
         key = _key(request, header_key)
         digest = body_hash(request)
         try:
-            trigger = self._expand(tenant, request, key, digest)
-            await self._check_renders(trigger)
+            trigger = (await self._prepare(tenant, request, key, digest)).trigger
+            self._check_headroom(trigger)
         except (CallerError, UnavailableError):
             first = await self._views.trigger(trigger_id(tenant, key)) if key else None
             if first is None:
@@ -141,6 +137,24 @@ class Intake:
                 raise _conflict() from None
             return _replayed(first)
         return await self._commit(trigger)
+
+    async def dry_run(self, tenant: str, body: Any, header_key: str | None = None) -> Prepared:
+        """Return what this body would become now. Nothing is stored, and no key, cap or mailbox is looked at.
+
+        Raises CallerError as `accept` does, and UnavailableError if a template cannot be read.
+        """
+        try:
+            request = read_trigger(body)
+            prepared = await self._prepare(tenant, request, _key(request, header_key), body_hash(request))
+        except CallerError:
+            self._metrics.count("dispatcher_accepts", "refused")
+            raise
+        self._metrics.count("dispatcher_accepts", "dry_run")
+        return prepared
+
+    async def _prepare(self, tenant: str, request: TriggerRequest, key: str | None, digest: str) -> Prepared:
+        posted = Posted(tenant, request, trigger_id(tenant, key), digest, key)
+        return await Preparation(self._settings, self._templates).prepare(posted, self.plan, self.time.now_ms())
 
     async def run(self) -> None:
         """Run the group commit until cancelled, one round trip after the other."""
@@ -222,100 +236,13 @@ class Intake:
             raise UnavailableError("the first answer has just expired")
         return _replayed(view)
 
-    # ---- expand, route
-
-    def _expand(self, tenant: str, request: TriggerRequest, key: str | None, digest: str) -> NewTrigger:
-        now_ms = self.time.now_ms()
-        check_send_at(request, now_ms)
-        event = self._settings.events.get(request.event)
-        drafts = expand(request, self._settings.events, self._templates.latest)
-        priority = request.priority or (event.priority if event else "normal")
-        notifications = tuple(
-            self._route(tenant, request, draft, priority, f"notifications.{index}")
-            for index, draft in enumerate(drafts)
-        )
-        self._check_headroom(notifications, priority)
-        expires_s = request.expires_in_s or (event.expires_in_s if event else 86_400)
-        send_at_ms = _send_at_ms(request, event.quiet_hours if event else None, priority, now_ms)
-        return NewTrigger(
-            id=trigger_id(tenant, key),
-            tenant=tenant,
-            event=request.event,
-            body_hash=digest,
-            accepted_ms=now_ms,
-            expires_ms=send_at_ms + expires_s * 1000,
-            priority=priority,
-            on_unknown=request.on_unknown or (event.on_unknown if event else "resend"),
-            data=request.data,
-            notifications=notifications,
-            recipient_id=request.recipient.id,
-            locale=request.recipient.locale,
-            send_at_ms=send_at_ms if send_at_ms > now_ms else None,
-            idempotency_key=key,
-        )
-
-    async def _check_renders(self, trigger: NewTrigger) -> None:
-        """Template version and data are both known now: what cannot render is refused, and nothing is stored.
-
-        A rendering takes some 20 us, and the version is compiled before it is needed. A store that does not answer
-        for a cold version would not take the trigger either. Errors: `CallerError`, `UnavailableError`.
-        """
-        for name, version in {(n.template, n.template_version) for n in trigger.notifications}:
-            if name is None or version is None:
-                continue
-            try:
-                compiled = await self._templates.get(name, version)
-                compiled.render(trigger.data, trigger.locale)
-            except TemplateError as error:
-                raise CallerError("data", str(error)) from None
-
-    def _route(self, tenant: str, request: TriggerRequest, draft: Draft, priority: str, at: str) -> NewNotification:
-        """`at` is the draft's place in the request, if the request lists it."""
-        phone = request.recipient.phone
-        country = phone_region(phone) if draft.channel == "sms" and phone else None
-        allowed = self._settings.limits.sms_countries
-        if draft.channel == "sms" and allowed is not None and country not in allowed:
-            raise CallerError("recipient.phone", f"country {country or 'unknown'} is not among limits.sms_countries")
-        chain = choose_chain(self._settings.routes, draft.channel, country, tenant, priority)
-        if draft.channel == "sms" and draft.content is not None:
-            segments_max = max(self._settings.vendors[name].segments_max for name in chain)
-            broken = refuse_sms(draft.content["text"], segments_max)
-            if broken is not None:
-                raise CallerError(f"{at}.content.text", broken)
-        caps = self._settings.limits.recipient_caps
-        plan = self.plan
-        fits = plan.takes_new if any(plan.takes_new(name) for name in chain) else plan.usable
-        return NewNotification(
-            channel=draft.channel,
-            to=draft.to,
-            chain=tuple(chain),
-            vendor=decide_mailbox(chain, (), fits, plan.recovering, _any) or chain[0],
-            template=draft.template,
-            template_version=draft.template_version,
-            content=draft.content,
-            caps=caps_of(caps, tenant, request.event, draft.channel, priority, draft.to) if caps else (),
-        )
-
-    def _check_headroom(self, notifications: Sequence[NewNotification], priority: str) -> None:
+    def _check_headroom(self, trigger: NewTrigger) -> None:
         if self.nearly_full:
             raise UnavailableError("the store is nearly full", 5.0)
-        for n in notifications:
-            if Lane(n.vendor, priority) in self.headroom.full:
-                raise UnavailableError(f"the mailbox of {n.vendor} ({n.channel}) is full for priority {priority}", 5.0)
-
-
-def _send_at_ms(request: TriggerRequest, quiet: QuietHours | None, priority: str, now_ms: int) -> int:
-    """Return the time from which the trigger may be sent: now, its `send_at`, or the end of the quiet hours."""
-    name = request.recipient.time_zone
-    try:
-        own = None if name is None else zone(name)
-    except ValueError as error:
-        raise CallerError("recipient.time_zone", str(error)) from None
-    at_ms = max(now_ms, request.send_at_ms or 0)
-    if quiet is None or priority == "high":
-        return at_ms
-    begin, end = time.fromisoformat(quiet.begin), time.fromisoformat(quiet.end)
-    return after_quiet(at_ms, begin, end, own or zone(quiet.time_zone))
+        for n in trigger.notifications:
+            if Lane(n.vendor, trigger.priority) in self.headroom.full:
+                full = f"the mailbox of {n.vendor} ({n.channel}) is full for priority {trigger.priority}"
+                raise UnavailableError(full, 5.0)
 
 
 def trigger_id(tenant: str, key: str | None) -> str:
@@ -368,8 +295,3 @@ def _fail(batch: Sequence[tuple[NewTrigger, asyncio.Future[AcceptReply]]], error
             future.set_exception(error)
         with contextlib.suppress(asyncio.CancelledError):
             future.exception()  # otherwise asyncio logs "never retrieved" for a client that left
-
-
-def _any(vendor: str) -> bool:
-    """Return True for every vendor: the settings allow only configured vendors in routes."""
-    return True

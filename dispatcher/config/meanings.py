@@ -74,6 +74,7 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "expires_in_s": "The time to live. Nothing is sent after it. A request may say otherwise.",
         "priority": "`high` is claimed first, `bulk` last. A request may say otherwise.",
         "quiet_hours": "Hours in which nobody is to be disturbed. Without it: none.",
+        "segments_max": "The most segments of one SMS of this event. Without it: what the vendors allow.",
     },
     "EventNotification": {
         "channel": "The channel of this message.",

@@ -161,6 +161,7 @@ class EventSettings(_Section):
     expires_in_s: Annotated[int, Field(ge=1, le=604_800)] = 86_400  # a day: longer outages make old news
     priority: Priority = "normal"  # high is for codes people wait for
     quiet_hours: QuietHours | None = None  # None: at any time, as for what somebody has just done
+    segments_max: PositiveInt | None = None  # of its SMS; None: what the vendors allow. A long name can double a price
 
 
 class TemplateSettings(_Section):

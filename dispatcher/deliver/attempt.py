@@ -29,7 +29,7 @@ from dispatcher.core.life.notification import Attempt, Claim, Notification
 from dispatcher.core.life.outcome import OUR_BUG, Outcome, OutcomeKind, Rule, Scope, apply_rules
 from dispatcher.core.life.receipt import ReceiptLinks
 from dispatcher.core.life.retry import RetryPolicy
-from dispatcher.core.life.sms_text import SEGMENTS_MAX, refuse_sms
+from dispatcher.core.life.sms_text import SEGMENTS_MAX, measure, refuse_sms
 from dispatcher.core.limits.token_bucket import Throughput
 from dispatcher.core.plan.values import Plan
 from dispatcher.deadline import expired, timeout
@@ -65,6 +65,8 @@ class Ready:
 
     message: Message
     permit: Permit
+    segments: int = 0
+    """The message costs so many segments as an SMS; 0 on another channel."""
 
 
 class Delivery:
@@ -133,7 +135,8 @@ class Delivery:
             message = await self.render(n)
         except TemplateError as error:
             return Dead(f"template: {error}", None, n.attempts)
-        broken = refuse_sms(message.text, self._segments_max) if n.channel == "sms" else None
+        size = measure(message.text) if n.channel == "sms" else None
+        broken = None if size is None else refuse_sms(message.text, size, self._segments_max)
         if broken is not None:
             return Dead(f"text: {broken}", None, n.attempts)
         country = phone_region(n.to) if self._gate.keys is not None else None
@@ -153,7 +156,7 @@ class Delivery:
         finally:
             if not may:
                 self._gate.record(permit, None, 0.0, self._in_flight())
-        return Ready(message, permit) if may else None
+        return Ready(message, permit, size.segments if size else 0) if may else None
 
     async def _attempt(self, n: Notification, ready: Ready) -> Decision:
         """Call the vendor and return the decision about the notification.
@@ -176,6 +179,8 @@ class Delivery:
             self._broke(n, error)
             decision = decide_broken(n, self._situation(now_ms))
         self._watched(n, lambda: self._count_attempt(n, outcome, took_s, now_ms))
+        if outcome.kind is OutcomeKind.ACCEPTED and ready.segments:
+            self._watched(n, lambda: self._count_segments(ready.segments))
         return decision
 
     def _after(self, n: Notification, outcome: Outcome, took_s: float, now_ms: int) -> Decision:
@@ -256,6 +261,9 @@ class Delivery:
         if outcome.kind is OutcomeKind.ACCEPTED:
             self.contradictions.note(n.trail.doubted, int(self._clock.now_s() * 1e9))
             m.observe("dispatcher_age_seconds", max(0, now_ms - n.accepted_ms) / 1000, n.channel)
+
+    def _count_segments(self, segments: int) -> None:
+        self._metrics.count("dispatcher_sms_segments", self._vendor.name, by=segments)
 
     def _tell_account_refused(self, outcome: Outcome) -> None:
         """Tell operators, who have to act, that the vendor refused our credentials, sender, quota or account."""

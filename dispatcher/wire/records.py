@@ -1,17 +1,18 @@
 """The stored form of a trigger, version 1: `m` (kept for retention) and `d` (personal data, gone when finished).
 
 m = {"t": tenant, "e": event, "a": accepted ms, "p": priority, "u": on_unknown, "k": key, "l": locale,
-     "n": [{"c": channel, "t": template, "v": version, "ch": [chain]}, …]}
+     "n": [{"c": channel, "t": template, "v": version, "ch": [chain], "s": [encoding, segments] of an SMS}, …]}
 d = {"to": [address, …], "data": {…}, "co": [content or null, …], "r": recipient id}
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dispatcher.core.life.notification import Attempt, NewTrigger, Notification, State, Trail
+from dispatcher.core.life.notification import Attempt, NewNotification, NewTrigger, Notification, State, Trail
+from dispatcher.core.life.sms_text import SmsSize
 from dispatcher.errors import UnreadableError
 
 VERSION = 1
@@ -31,11 +32,22 @@ def encode_meta(trigger: NewTrigger) -> str:
             "u": trigger.on_unknown,
             "k": trigger.idempotency_key,
             "l": trigger.locale,
-            "n": [
-                {"c": n.channel, "t": n.template, "v": n.template_version, "ch": n.chain} for n in trigger.notifications
-            ],
+            "n": [_part(n) for n in trigger.notifications],
         }
     )
+
+
+def _part(n: NewNotification) -> dict[str, Any]:
+    part: dict[str, Any] = {"c": n.channel, "t": n.template, "v": n.template_version, "ch": n.chain}
+    if n.sms is not None:
+        part["s"] = [n.sms.encoding, n.sms.segments]
+    return part
+
+
+def decode_sms(part: Mapping[str, Any]) -> SmsSize | None:
+    """Return the size of an SMS from its part of `m`; None for another channel, or a record of before it was kept."""
+    found = part.get("s")
+    return SmsSize(found[0], found[1]) if found else None
 
 
 def encode_data(trigger: NewTrigger) -> str:

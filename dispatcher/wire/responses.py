@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 from pydantic import BaseModel, ConfigDict, Field
 
+from dispatcher.core.life.notification import NewNotification, NewTrigger
 from dispatcher.errors import CallerError, UnavailableError
+from dispatcher.wire.moments import moment
 
 KEY_REUSED = "urn:resilient-dispatcher:problem:idempotency-key-reused"
 """The problem type of a 409. The draft on idempotency keys says 422; see docs/adr/0021."""
+
+
+class Text(Protocol):
+    """The parts of a rendered message."""
+
+    @property
+    def subject(self) -> str | None: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def html(self) -> str | None: ...
+
+
+class Prepared(Protocol):
+    """A trigger, and what each of its notifications says, in the same order."""
+
+    @property
+    def trigger(self) -> NewTrigger: ...
+    @property
+    def texts(self) -> Sequence[Text]: ...
 
 
 class _Answer(BaseModel):
@@ -27,6 +52,66 @@ class AcceptedResponse(_Answer):
     id: str
     notifications: list[AcceptedNotification]
     replayed: bool = False
+
+
+class SmsShown(_Answer):
+    encoding: str
+    segments: int
+
+
+class DryRunNotification(_Answer):
+    """One notification as it would be stored and sent now. `vendor` is where it would be queued."""
+
+    channel: str
+    vendor: str
+    chain: list[str]
+    template: str | None
+    template_version: int | None
+    subject: str | None
+    text: str
+    html: str | None
+    sms: SmsShown | None = Field(description="what the text costs; null on another channel")
+
+
+class DryRunResponse(_Answer):
+    """The 200 to a trigger with `dry_run`. Nothing was stored, and no key and no limit was used."""
+
+    dry_run: bool = True
+    event: str
+    priority: str
+    on_unknown: str
+    send_at_ms: int = Field(description="now, `send_at`, or the end of the quiet hours")
+    send_at: str
+    expires_ms: int
+    expires: str
+    notifications: list[DryRunNotification]
+
+    @classmethod
+    def of(cls, prepared: Prepared) -> DryRunResponse:
+        trigger = prepared.trigger
+        pairs = zip(trigger.notifications, prepared.texts, strict=True)
+        return cls(
+            event=trigger.event,
+            priority=trigger.priority,
+            on_unknown=trigger.on_unknown,
+            **moment("send_at", trigger.send_at_ms or trigger.accepted_ms),
+            **moment("expires", trigger.expires_ms),
+            notifications=[_would_be(notification, text) for notification, text in pairs],
+        )
+
+
+def _would_be(n: NewNotification, text: Text) -> DryRunNotification:
+    return DryRunNotification(
+        channel=n.channel,
+        vendor=n.vendor,
+        chain=list(n.chain),
+        template=n.template,
+        template_version=n.template_version,
+        subject=text.subject,
+        text=text.text,
+        html=text.html,
+        sms=None if n.sms is None else SmsShown(encoding=n.sms.encoding, segments=n.sms.segments),
+    )
 
 
 class Problem(_Answer):

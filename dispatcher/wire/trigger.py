@@ -225,6 +225,7 @@ class TriggerRequest(_Part):
     on_unknown: OnUnknown | None = None
     idempotency_key: IdempotencyKey | None = None
     notifications: Annotated[list[NotificationRequest], Field(min_length=1, max_length=20)] | None = None
+    dry_run: bool = Field(default=False, description="Answer what would be sent, and store nothing.")
 
     @property
     def send_at_ms(self) -> int | None:
@@ -283,7 +284,7 @@ def body_hash(request: TriggerRequest) -> str:
 
     Fields left at None are left out, so that a field added in a later version changes no hash already stored.
     """
-    meaning = request.model_dump(mode="json", exclude={"idempotency_key", "data"}, exclude_none=True)
+    meaning = request.model_dump(mode="json", exclude={"idempotency_key", "data", "dry_run"}, exclude_none=True)
     meaning["data"] = request.data  # as given: its nulls are content
     canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(canonical.encode("utf-8")).hexdigest()[:32]
@@ -300,6 +301,7 @@ _SENTENCES = {
     "model_type": "must be a JSON object",
     "list_type": "must be a list",
     "int_type": "must be a whole number",
+    "bool_type": "must be true or false",
     "literal_error": "must be {expected}",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",

@@ -7,8 +7,9 @@ import dataclasses
 import pytest
 
 from dispatcher.core.life.decide import Decision, Move, Settle
-from dispatcher.core.life.notification import DeadLetterFilter, Lane, Trail
-from dispatcher.ports import Applied, Promoted
+from dispatcher.core.life.notification import DeadLetterFilter, Lane, NewNotification, Trail
+from dispatcher.core.life.sms_text import SmsSize
+from dispatcher.ports import STORED, Applied, Promoted
 from tests.contract.worlds import ENDINGS, World, attempt, dead, hold, lanes, move, retry, settle, trigger
 
 
@@ -62,6 +63,14 @@ async def test_settled_is_remembered_with_its_history(world: World) -> None:
     view = (await world.views.trigger(claim.notification.id[:-2])).notifications[0]
     assert (view.state, view.vendor, view.attempts) == ("settled", "a", (attempt(),))
     assert (await world.control.depths())["a"].total == 0
+
+
+async def test_what_an_sms_costs_is_remembered(world: World) -> None:
+    """It was counted at accept, and is shown whatever becomes of the message; a mail has no size."""
+    sms = NewNotification("sms", "+4915112345678", ("a",), "a", "receipt", 3, sms=SmsSize("ucs2", 2))
+    posted = trigger(notifications=(sms, NewNotification("email", "ada@example.com", ("a",), "a", "mail", 1)))
+    assert await world.store.accept([posted]) == [STORED]
+    assert [n.sms for n in (await world.views.trigger(posted.id)).notifications] == [SmsSize("ucs2", 2), None]
 
 
 async def test_a_move_reaches_the_other_mailbox(world: World) -> None:

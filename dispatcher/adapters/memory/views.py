@@ -42,6 +42,7 @@ class MemoryViews:
                 template=new.template,
                 template_version=new.template_version,
                 until_ms=self._until_ms(notification_id(trigger_id, i)),
+                sms=new.sms,
             )
             for i, (new, note) in enumerate(zip(t.notifications, record.notes, strict=True))
         )

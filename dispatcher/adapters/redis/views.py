@@ -61,6 +61,7 @@ class RedisViews:
                     template=part["t"],
                     template_version=part["v"],
                     until_ms=until_ms.get(i),
+                    sms=records.decode_sms(part),
                 )
                 for i, part in enumerate(meta["n"])
             ),

@@ -11,7 +11,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from dispatcher.errors import CallerError
@@ -72,13 +72,17 @@ class EventDefinition(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One notification before routing. Either `template` and its version are set, or `content` is."""
+    """One notification before routing. Either `template` and its version are set, or `content` is.
+
+    `at` is its place in the request, such as `notifications.0`, if the request lists it.
+    """
 
     channel: str
     to: str
     template: str | None = None
     template_version: int | None = None
     content: Mapping[str, str] | None = None
+    at: str = field(default="", compare=False)
 
 
 def expand(request: Request, events: Mapping[str, EventDefinition], templates: Mapping[str, int]) -> list[Draft]:
@@ -106,18 +110,19 @@ def expand(request: Request, events: Mapping[str, EventDefinition], templates: M
 def _listed(request: Request, item: Listed, at: str, templates: Mapping[str, int]) -> Draft:
     to = _address(request.recipient, item.channel)
     if item.content is None:
-        return Draft(item.channel, to, item.template, _version(item, f"{at}.template", templates))
+        return Draft(item.channel, to, item.template, _version(item, f"{at}.template", templates), at=at)
     parts = {"subject": item.content.subject, "text": item.content.text, "html": item.content.html}
-    return Draft(item.channel, to, content={name: part for name, part in parts.items() if part is not None})
+    content = {name: part for name, part in parts.items() if part is not None}
+    return Draft(item.channel, to, content=content, at=at)
 
 
 def _address(recipient: Recipient, channel: str) -> str:
-    field = ADDRESS_FIELDS.get(channel)
-    if field is None:
+    name = ADDRESS_FIELDS.get(channel)
+    if name is None:
         raise CallerError("recipient", f"has no address for the channel {channel}")
-    address: str | None = getattr(recipient, field)
+    address: str | None = getattr(recipient, name)
     if address is None:
-        raise CallerError(f"recipient.{field}", f"is required, because this trigger sends {channel}")
+        raise CallerError(f"recipient.{name}", f"is required, because this trigger sends {channel}")
     return address
 
 

@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from dispatcher.core.accepting.caps import Cap
+from dispatcher.core.life.sms_text import SmsSize
 
 
 class State(str, Enum):
@@ -53,6 +54,7 @@ class NewNotification:
     template_version: int | None = None
     content: Mapping[str, str] | None = None  # subject, text, html, from the request instead of a template
     caps: tuple[Cap, ...] = ()
+    sms: SmsSize | None = None  # what its text costs; None: it is no SMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +208,7 @@ class NotificationView:
     template_version: int | None = None
     until_ms: int | None = None
     """When it is tried again, sent for the first time (`delayed`), or given up (`held`); None: as soon as possible."""
+    sms: SmsSize | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,14 +43,21 @@ def measure(text: str) -> SmsSize:
     return SmsSize("ucs2", _segments((2 if ord(character) > 0xFFFF else 1 for character in text), 70, 67))
 
 
-def refuse_sms(text: str, segments_max: int) -> str | None:
-    """Return the rule that `text` breaks as an SMS of at most `segments_max` segments, or None."""
+def forbidden(text: str) -> str | None:
+    """Return the rule about characters that `text` breaks as an SMS, or None."""
     if _FORBIDDEN.search(text):
         return "must not hold control characters or bidirectional overrides, being an SMS"
-    size = measure(text)
-    if size.segments <= segments_max:
-        return None
+    return None
+
+
+def needs(size: SmsSize, segments_max: int) -> str:
+    """Return the rule about length, for a text of this size."""
     return f"must fit in {segments_max} segments of an SMS; it needs {size.segments} ({size.encoding})"
+
+
+def refuse_sms(text: str, size: SmsSize, segments_max: int) -> str | None:
+    """Return the rule that `text`, of this size, breaks as an SMS of at most `segments_max` segments, or None."""
+    return forbidden(text) or (needs(size, segments_max) if size.segments > segments_max else None)
 
 
 def _segments(costs: Iterable[int], alone: int, each: int) -> int:

@@ -192,6 +192,19 @@ async def test_a_text_that_no_sms_can_have_is_never_sent(text: str) -> None:
 
 
 @virtual
+async def test_the_segments_that_a_vendor_accepted_are_counted() -> None:
+    """By the vendor that bills them; what it did not accept costs nothing."""
+    stage, a, b = Stage(), ScriptedVendor("a", [Outcome.failed("http_503")]), ScriptedVendor("b")
+    for vendor in (a, b):
+        await stage.courier(vendor)
+    new = NewNotification("sms", "+4915112345678", ("a", "b"), "a", content={"text": "я" * 71})
+    (nid,) = await stage.accept(1, notifications=(new,))
+    await until(lambda: stage.state(nid) == "settled")
+    counted = [stage.counted("dispatcher_sms_segments", name) for name in "ab"]
+    assert counted == [0, 2]
+
+
+@virtual
 async def test_a_vendor_is_told_how_long_a_message_lives() -> None:
     """What is left of it, when it is sent."""
     stage, a = Stage(), ScriptedVendor("a")

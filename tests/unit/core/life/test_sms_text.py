@@ -57,10 +57,10 @@ def test_more_text_never_costs_less(text: str, more: str) -> None:
 )
 def test_what_shows_another_text_is_refused(text: str, refused: bool) -> None:
     """Isolates and marks, which Arabic and Hebrew texts need, are not."""
-    assert (refuse_sms(text, 1) is not None) is refused
+    assert (refuse_sms(text, measure(text), 1) is not None) is refused
 
 
 def test_a_text_that_is_too_long_is_told_its_size() -> None:
     """The sentence names the limit, the need and the encoding that made it so."""
-    assert refuse_sms("a" * 306, 2) is None
-    assert refuse_sms("я" * 200, 2) == "must fit in 2 segments of an SMS; it needs 3 (ucs2)"
+    assert refuse_sms("a" * 306, measure("a" * 306), 2) is None
+    assert refuse_sms("я" * 200, measure("я" * 200), 2) == "must fit in 2 segments of an SMS; it needs 3 (ucs2)"

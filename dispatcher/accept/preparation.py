@@ -1,0 +1,163 @@
+"""Makes a posted trigger ready to be stored: expand, render, route. Nothing is stored or counted here.
+
+A dry run is this and nothing else, so its answer is what the same body would become.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import time
+
+from dispatcher.config.settings import EventSettings, QuietHours, Settings
+from dispatcher.core.accepting.caps import caps_of
+from dispatcher.core.accepting.expansion import Draft, expand
+from dispatcher.core.accepting.quiet_hours import after_quiet, zone
+from dispatcher.core.accepting.routing import choose_chain
+from dispatcher.core.accepting.segments import EventLimit, able_vendors
+from dispatcher.core.life.decide import decide_mailbox
+from dispatcher.core.life.notification import NewNotification, NewTrigger
+from dispatcher.core.life.sms_text import SmsSize, forbidden, measure
+from dispatcher.core.plan.values import Plan
+from dispatcher.errors import CallerError, TemplateError
+from dispatcher.templates.cache import TemplateCache
+from dispatcher.templates.compile import Rendered
+from dispatcher.wire.trigger import TriggerRequest, check_send_at, phone_region
+
+DEFAULT_EXPIRES_S = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A request whose shape is right, with the id that its trigger has."""
+
+    tenant: str
+    request: TriggerRequest
+    id: str
+    body_hash: str
+    key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A trigger, and what each of its notifications says now, in the same order."""
+
+    trigger: NewTrigger
+    texts: tuple[Rendered, ...]
+
+
+class Preparation:
+    """Turns requests into triggers by one configuration."""
+
+    def __init__(self, settings: Settings, templates: TemplateCache) -> None:
+        self._settings, self._templates = settings, templates
+
+    async def prepare(self, posted: Posted, plan: Plan, now_ms: int) -> Prepared:
+        """Return the trigger as it is stored at `now_ms` (wall time). `plan` chooses the mailboxes.
+
+        Template version and data are both known now: what cannot render is refused. A rendering takes some 20 us, and
+        the version is compiled before it is needed. Errors: `CallerError`; `UnavailableError` for a cold version.
+        """
+        request = posted.request
+        check_send_at(request, now_ms)
+        event = self._settings.events.get(request.event)
+        drafts = expand(request, self._settings.events, self._templates.latest)
+        priority = request.priority or (event.priority if event else "normal")
+        texts = await self._render(request, drafts)
+        notifications = tuple(
+            self._route(posted, draft, text, priority, plan) for draft, text in zip(drafts, texts, strict=True)
+        )
+        expires_s = request.expires_in_s or (event.expires_in_s if event else DEFAULT_EXPIRES_S)
+        send_at_ms = _send_at_ms(request, event.quiet_hours if event else None, priority, now_ms)
+        trigger = NewTrigger(
+            id=posted.id,
+            tenant=posted.tenant,
+            event=request.event,
+            body_hash=posted.body_hash,
+            accepted_ms=now_ms,
+            expires_ms=send_at_ms + expires_s * 1000,
+            priority=priority,
+            on_unknown=request.on_unknown or (event.on_unknown if event else "resend"),
+            data=request.data,
+            notifications=notifications,
+            recipient_id=request.recipient.id,
+            locale=request.recipient.locale,
+            send_at_ms=send_at_ms if send_at_ms > now_ms else None,
+            idempotency_key=posted.key,
+        )
+        return Prepared(trigger, texts)
+
+    async def _render(self, request: TriggerRequest, drafts: Sequence[Draft]) -> tuple[Rendered, ...]:
+        done: dict[tuple[str, int], Rendered] = {}
+        texts = []
+        for draft in drafts:
+            if draft.template is None or draft.template_version is None:
+                content = draft.content or {}
+                texts.append(Rendered(content.get("subject"), content.get("text", ""), content.get("html")))
+                continue
+            version = draft.template, draft.template_version
+            if version not in done:
+                try:
+                    compiled = await self._templates.get(*version)
+                    done[version] = compiled.render(request.data, request.recipient.locale)
+                except TemplateError as error:
+                    raise CallerError("data", str(error)) from None
+            texts.append(done[version])
+        return tuple(texts)
+
+    def _route(self, posted: Posted, draft: Draft, text: Rendered, priority: str, plan: Plan) -> NewNotification:
+        request, size = posted.request, None
+        country = phone_region(draft.to) if draft.channel == "sms" else None
+        allowed = self._settings.limits.sms_countries
+        if draft.channel == "sms" and allowed is not None and country not in allowed:
+            raise CallerError("recipient.phone", f"country {country or 'unknown'} is not among limits.sms_countries")
+        chain = choose_chain(self._settings.routes, draft.channel, country, posted.tenant, priority)
+        if draft.channel == "sms":
+            chain, size = self._judge_sms(request.event, draft, text.text, chain)
+        caps = self._settings.limits.recipient_caps
+        fits = plan.takes_new if any(plan.takes_new(name) for name in chain) else plan.usable
+        return NewNotification(
+            channel=draft.channel,
+            to=draft.to,
+            chain=chain,
+            vendor=decide_mailbox(chain, (), fits, plan.recovering, _any) or chain[0],
+            template=draft.template,
+            template_version=draft.template_version,
+            content=draft.content,
+            caps=caps_of(caps, posted.tenant, request.event, draft.channel, priority, draft.to) if caps else (),
+            sms=size,
+        )
+
+    def _judge_sms(
+        self, event: str, draft: Draft, text: str, chain: tuple[str, ...]
+    ) -> tuple[tuple[str, ...], SmsSize]:
+        """Return the vendors that may carry this text, and its size. Errors: `CallerError` names the text's field."""
+        field = f"{draft.at}.content.text" if draft.template is None else "data"
+        broken = forbidden(text)
+        if broken is not None:
+            raise CallerError(field, broken)
+        size = measure(text)
+        definition: EventSettings | None = self._settings.events.get(event)
+        most = None if definition is None else definition.segments_max
+        limit = None if most is None else EventLimit(event, most)
+        vendors_max = {name: self._settings.vendors[name].segments_max for name in chain}
+        return able_vendors(chain, size, vendors_max, limit, field=field), size
+
+
+def _send_at_ms(request: TriggerRequest, quiet: QuietHours | None, priority: str, now_ms: int) -> int:
+    """Return the time from which the trigger may be sent: now, its `send_at`, or the end of the quiet hours."""
+    name = request.recipient.time_zone
+    try:
+        own = None if name is None else zone(name)
+    except ValueError as error:
+        raise CallerError("recipient.time_zone", str(error)) from None
+    at_ms = max(now_ms, request.send_at_ms or 0)
+    if quiet is None or priority == "high":
+        return at_ms
+    begin, end = time.fromisoformat(quiet.begin), time.fromisoformat(quiet.end)
+    return after_quiet(at_ms, begin, end, own or zone(quiet.time_zone))
+
+
+def _any(vendor: str) -> bool:
+    """Return True for every vendor: the settings allow only configured vendors in routes."""
+    return True

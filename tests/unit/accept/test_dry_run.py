@@ -1,0 +1,125 @@
+"""A dry run: what a trigger would become, with nothing stored and nothing used up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dispatcher.accept.intake import Headroom
+from dispatcher.core.life.notification import Lane
+from dispatcher.core.life.sms_text import SmsSize
+from dispatcher.errors import CallerError, InvariantError
+from dispatcher.templates.source import TemplateSource
+from tests.unit.desk import Desk, body
+from tests.unit.stage import plan_of
+from tests.virtual import virtual
+
+PAID = [{"channel": "sms", "template": "paid"}]
+
+
+async def desk_with_template(**settings: Any) -> Desk:
+    desk = Desk(**settings)
+    await desk.intake._templates.put(TemplateSource("paid", "Hi {{ name }}, {{ total | money('EUR') }}"))
+    return desk
+
+
+def dry(**changes: Any) -> dict[str, Any]:
+    return body(dry_run=True, notifications=PAID, data={"name": "Ada", "total": 5}, **changes)
+
+
+@virtual
+async def test_it_tells_route_time_and_text() -> None:
+    """The chain, the mailbox by today's plan, the text as rendered, and what the text costs."""
+    desk = await desk_with_template()
+    desk.intake.plan = plan_of(a="open", b="closed")
+    prepared = await desk.intake.dry_run("shop", dry(recipient={"phone": "+4915112345000", "locale": "de-DE"}))
+    (note,), (text,) = prepared.trigger.notifications, prepared.texts
+    assert (note.chain, note.vendor, note.template_version) == (("a", "b"), "b", 1)
+    assert text.text.startswith("Hi Ada, 5,00")
+    assert note.sms == SmsSize("gsm", 1)
+
+
+@virtual
+async def test_it_stores_and_uses_nothing() -> None:
+    """The store is not asked at all; the key is free and the cap has room afterwards."""
+    cap = {"recipient_caps": [{"channel": "sms", "max": 1, "per_s": 60}]}
+    desk = await desk_with_template(limits=cap)
+    for _ in range(3):
+        await desk.intake.dry_run("shop", dry(), "k")
+    assert (desk.store.trips, desk.stage.cell.records, desk.stage.cell.caps) == ([], {}, {})
+    assert desk.stage.counted("dispatcher_accepts", "dry_run") == 3
+    accepted = await desk.post(key="k")
+    assert (accepted.replayed, accepted.suppressed) == (False, frozenset())
+
+
+@virtual
+async def test_it_is_answered_while_a_mailbox_is_full() -> None:
+    """It needs no room."""
+    desk = await desk_with_template()
+    desk.intake.headroom = Headroom(0.99, frozenset([Lane("a", "normal")]))
+    assert (await desk.intake.dry_run("shop", dry())).texts
+
+
+@virtual
+async def test_quiet_hours_put_its_time_off() -> None:
+    """The time told is the end of the quiet hours, and the time to live counts from there."""
+    quiet = {"begin": "00:00", "end": "23:59", "time_zone": "UTC"}
+    event = {"notifications": [{"channel": "sms", "template": "paid"}], "quiet_hours": quiet, "expires_in_s": 60}
+    desk = await desk_with_template(events={"e": event}, templates={"paid": {"text": "Hi"}})
+    request = {"event": "e", "recipient": {"phone": "+4915112345000"}, "data": {"name": "A", "total": 1}}
+    trigger = (await desk.intake.dry_run("shop", {**request, "dry_run": True})).trigger
+    assert trigger.send_at_ms is not None
+    assert trigger.send_at_ms > trigger.accepted_ms
+    assert trigger.expires_ms == trigger.send_at_ms + 60_000
+
+
+FAULTS = [
+    {"recipient": {"phone": "123"}},
+    {"recipient": {}},
+    {"event": "?"},
+    {"data": {"name": None}},
+    {"send_at": "1999-01-01T00:00:00Z"},
+    {"recipient": {"phone": "+4915112345000", "time_zone": "Mars/Olympus"}},
+    {"notifications": [{"channel": "email", "content": {"subject": "S", "text": "T"}}]},
+    {"notifications": [{"channel": "sms", "content": {"text": "a" * 2000}}]},
+    {"unknown": 1},
+]
+
+
+@virtual
+@pytest.mark.parametrize("fault", FAULTS, ids=[next(iter(fault)) for fault in FAULTS])
+async def test_bad_input_is_answered_as_without_it(fault: dict[str, Any]) -> None:
+    """The same field, rule and status, and nothing is stored either way."""
+    desk = await desk_with_template()
+    said = []
+    for ask, word in ((desk.intake.dry_run, True), (desk.intake.accept, False)):
+        with pytest.raises(CallerError) as caught:
+            await ask("shop", {**dry(), **fault, "dry_run": word})
+        said.append(caught.value.args)
+    assert said[0] == said[1]
+    assert desk.stage.states() == []
+
+
+@virtual
+async def test_a_dry_run_is_never_accepted() -> None:
+    """Whoever calls the wrong method stores nothing."""
+    desk = await desk_with_template()
+    with pytest.raises(InvariantError):
+        await desk.intake.accept("shop", dry())
+
+
+@virtual
+async def test_the_word_itself_is_judged() -> None:
+    """A text is no true or false."""
+    with pytest.raises(CallerError, match="dry_run: must be true or false"):
+        await Desk().intake.accept("shop", body(dry_run="yes"))
+
+
+@virtual
+async def test_it_is_no_part_of_what_the_body_means() -> None:
+    """A body that says `dry_run: false` is the same under its key as one that says nothing."""
+    desk = await desk_with_template()
+    first = await desk.post(key="k")
+    again = await desk.post(key="k", dry_run=False)
+    assert (again.id, again.replayed) == (first.id, True)

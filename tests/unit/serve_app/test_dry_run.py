@@ -1,0 +1,49 @@
+"""A dry run over HTTP."""
+
+from __future__ import annotations
+
+from tests.unit.desk import body
+from tests.unit.serve_app.edge import Edge
+from tests.virtual import virtual
+
+
+@virtual
+async def test_the_answer_is_a_200_without_an_address() -> None:
+    """It shows chain, mailbox, times, text and segments, and no id, for there is nothing to look up."""
+    edge = Edge()
+    answer = await edge.call("POST", "/v1/triggers", body(dry_run=True))
+    assert answer.status == 200
+    shown = answer.body
+    assert (shown["dry_run"], shown["priority"], shown["on_unknown"]) == (True, "normal", "resend")
+    assert shown["expires_ms"] - shown["send_at_ms"] == 86_400_000
+    (note,) = shown["notifications"]
+    assert (note["vendor"], note["chain"], note["text"]) == ("a", ["a", "b"], "Hi")
+    assert note["sms"] == {"encoding": "gsm", "segments": 1}
+    assert b"+49" not in answer.raw
+    assert edge.desk.stage.states() == []
+
+
+@virtual
+async def test_in_a_batch_only_the_others_are_stored() -> None:
+    """Each item has a status of its own."""
+    edge = Edge()
+    answer = await edge.call("POST", "/v1/triggers/batch", {"triggers": [body(1, dry_run=True), body(2)]})
+    assert [one["status"] for one in answer.body["results"]] == [200, 202]
+    assert edge.desk.stage.states() == ["queued"]
+
+
+@virtual
+async def test_a_fault_is_a_422() -> None:
+    """With the field, as without `dry_run`."""
+    answer = await Edge().call("POST", "/v1/triggers", body(dry_run=True, recipient={}))
+    assert (answer.status, answer.body["field"]) == (422, "recipient.phone")
+
+
+@virtual
+async def test_it_is_described() -> None:
+    """OpenAPI has the field and both answers."""
+    described = (await Edge().call("GET", "/openapi.json")).body
+    answers = described["paths"]["/v1/triggers"]["post"]["responses"]
+    assert answers["200"]["content"]["application/json"]["schema"]["$ref"].endswith("DryRunResponse")
+    assert "202" in answers
+    assert "dry_run" in described["components"]["schemas"]["TriggerRequest"]["properties"]
