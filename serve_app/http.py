@@ -188,10 +188,12 @@ def _item_hash(item: Any) -> str:
 
 
 def _accepted(accepted: Accepted) -> dict[str, Any]:
-    notifications: list[dict[str, str]] = [{"id": i, "channel": c, "vendor": v} for i, c, v in accepted.notifications]
+    notifications: list[dict[str, Any]] = [{"id": i, "channel": c, "vendor": v} for i, c, v in accepted.notifications]
     for shown in notifications:
         if shown["id"] in accepted.suppressed:
             shown["state"] = "suppressed"
+    for shown, recipient in zip(notifications, accepted.recipients, strict=False):  # only if there are several
+        shown["recipient"] = recipient
     return {"id": accepted.id, "notifications": notifications, "replayed": accepted.replayed}
 
 

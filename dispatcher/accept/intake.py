@@ -35,12 +35,16 @@ WAITING_MAX = 4096
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The answer to one trigger. A notification is (id, channel, vendor); `suppressed` ids are never sent."""
+    """The answer to one trigger. A notification is (id, channel, vendor); `suppressed` ids are never sent.
+
+    `recipients` holds for each notification which of several recipients it is for; it is empty if there is one.
+    """
 
     id: str
     notifications: tuple[tuple[str, str, str], ...]
     replayed: bool
     suppressed: frozenset[str] = frozenset()
+    recipients: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -261,13 +265,16 @@ def _accepted(trigger: NewTrigger, suppressed: tuple[int, ...]) -> Accepted:
         tuple((notification_id(trigger.id, i), n.channel, n.vendor) for i, n in enumerate(trigger.notifications)),
         False,
         frozenset(notification_id(trigger.id, i) for i in suppressed),
+        tuple(n.person for n in trigger.notifications) if trigger.people else (),
     )
 
 
 def _replayed(view: TriggerView) -> Accepted:
     """Return the first answer to a trigger that is stored."""
     suppressed = frozenset(n.id for n in view.notifications if n.state == State.SUPPRESSED)
-    return Accepted(view.id, tuple((n.id, n.channel, n.vendor) for n in view.notifications), True, suppressed)
+    recipients = tuple(n.recipient for n in view.notifications if n.recipient is not None)
+    notifications = tuple((n.id, n.channel, n.vendor) for n in view.notifications)
+    return Accepted(view.id, notifications, True, suppressed, recipients)
 
 
 def _conflict() -> CallerError:

@@ -5,8 +5,9 @@ A dry run is this and nothing else, so its answer is what the same body would be
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import time
 
 from dispatcher.config.settings import EventSettings, QuietHours, Settings
@@ -16,15 +17,20 @@ from dispatcher.core.accepting.quiet_hours import after_quiet, zone
 from dispatcher.core.accepting.routing import choose_chain
 from dispatcher.core.accepting.segments import EventLimit, able_vendors
 from dispatcher.core.life.decide import decide_mailbox
-from dispatcher.core.life.notification import NewNotification, NewTrigger
+from dispatcher.core.life.notification import NewNotification, NewTrigger, Person
 from dispatcher.core.life.sms_text import SmsSize, forbidden, measure
 from dispatcher.core.plan.values import Plan
 from dispatcher.errors import CallerError, TemplateError
 from dispatcher.templates.cache import TemplateCache
 from dispatcher.templates.compile import Rendered
-from dispatcher.wire.trigger import TriggerRequest, check_send_at, phone_region
+from dispatcher.wire.trigger import Recipient, TriggerRequest, check_send_at, phone_region
 
 DEFAULT_EXPIRES_S = 86_400
+NOTIFICATIONS_MAX = 500
+"""The most notifications of one trigger. One script stores them all, in some milliseconds of the store's time."""
+
+PAUSE_AFTER = 20
+"""So many notifications are routed without a pause: a large trigger must be nobody's p99."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,47 +67,62 @@ class Preparation:
         request = posted.request
         check_send_at(request, now_ms)
         event = self._settings.events.get(request.event)
+        people = request.addressed
         drafts = expand(request, self._settings.events, self._templates.latest)
         priority = request.priority or (event.priority if event else "normal")
+        if len(drafts) > NOTIFICATIONS_MAX:
+            raise CallerError("recipients", f"must mean at most {NOTIFICATIONS_MAX} notifications together")
         texts = await self._render(request, drafts)
-        notifications = tuple(
-            self._route(posted, draft, text, priority, plan) for draft, text in zip(drafts, texts, strict=True)
-        )
-        expires_s = request.expires_in_s or (event.expires_in_s if event else DEFAULT_EXPIRES_S)
-        send_at_ms = _send_at_ms(request, event.quiet_hours if event else None, priority, now_ms)
+        times_ms = [_send_at_ms(request, who, event.quiet_hours if event else None, priority, now_ms) for who in people]
+        expires_ms = 1000 * (request.expires_in_s or (event.expires_in_s if event else DEFAULT_EXPIRES_S))
+        notifications = []
+        for number, (draft, text) in enumerate(zip(drafts, texts, strict=True), 1):
+            notifications.append(self._route(posted, draft, text, priority, plan))
+            if number % PAUSE_AFTER == 0:
+                await asyncio.sleep(0)
+        own = len(set(times_ms)) > 1
+        if own:
+            notifications = [
+                replace(n, send_at_ms=at_ms if at_ms > now_ms else None, expires_ms=at_ms + expires_ms)
+                for n, at_ms in ((n, times_ms[n.person]) for n in notifications)
+            ]
+        several = request.recipients is not None
         trigger = NewTrigger(
             id=posted.id,
             tenant=posted.tenant,
             event=request.event,
             body_hash=posted.body_hash,
             accepted_ms=now_ms,
-            expires_ms=send_at_ms + expires_s * 1000,
+            expires_ms=max(times_ms) + expires_ms,
             priority=priority,
             on_unknown=request.on_unknown or (event.on_unknown if event else "resend"),
             data=request.data,
-            notifications=notifications,
-            recipient_id=request.recipient.id,
-            locale=request.recipient.locale,
-            send_at_ms=send_at_ms if send_at_ms > now_ms else None,
+            notifications=tuple(notifications),
+            recipient_id=None if several else people[0][1].id,
+            locale=None if several else people[0][1].locale,
+            send_at_ms=times_ms[0] if times_ms[0] > now_ms and not own else None,
             idempotency_key=posted.key,
+            people=tuple(Person(who.id, who.locale) for _, who in people) if several else (),
         )
         return Prepared(trigger, texts)
 
     async def _render(self, request: TriggerRequest, drafts: Sequence[Draft]) -> tuple[Rendered, ...]:
-        done: dict[tuple[str, int], Rendered] = {}
-        texts = []
+        done: dict[tuple[str, int, str | None], Rendered] = {}
+        texts, people = [], request.addressed
         for draft in drafts:
             if draft.template is None or draft.template_version is None:
                 content = draft.content or {}
                 texts.append(Rendered(content.get("subject"), content.get("text", ""), content.get("html")))
                 continue
-            version = draft.template, draft.template_version
+            version = draft.template, draft.template_version, people[draft.person][1].locale
             if version not in done:
                 try:
-                    compiled = await self._templates.get(*version)
-                    done[version] = compiled.render(request.data, request.recipient.locale)
+                    compiled = await self._templates.get(*version[:2])
+                    done[version] = compiled.render(request.data, version[2])
                 except TemplateError as error:
                     raise CallerError("data", str(error)) from None
+                if len(done) % PAUSE_AFTER == 0:
+                    await asyncio.sleep(0)
             texts.append(done[version])
         return tuple(texts)
 
@@ -110,8 +131,12 @@ class Preparation:
         country = phone_region(draft.to) if draft.channel == "sms" else None
         allowed = self._settings.limits.sms_countries
         if draft.channel == "sms" and allowed is not None and country not in allowed:
-            raise CallerError("recipient.phone", f"country {country or 'unknown'} is not among limits.sms_countries")
-        chain = choose_chain(self._settings.routes, draft.channel, country, posted.tenant, priority)
+            rule = f"country {country or 'unknown'} is not among limits.sms_countries"
+            raise CallerError(f"{draft.whose}.phone", rule)
+        try:
+            chain = choose_chain(self._settings.routes, draft.channel, country, posted.tenant, priority)
+        except CallerError as error:
+            raise CallerError(draft.whose, error.rule) from None
         if draft.channel == "sms":
             chain, size = self._judge_sms(request.event, draft, text.text, chain)
         caps = self._settings.limits.recipient_caps
@@ -126,6 +151,7 @@ class Preparation:
             content=draft.content,
             caps=caps_of(caps, posted.tenant, request.event, draft.channel, priority, draft.to) if caps else (),
             sms=size,
+            person=draft.person,
         )
 
     def _judge_sms(
@@ -144,13 +170,15 @@ class Preparation:
         return able_vendors(chain, size, vendors_max, limit, field=field), size
 
 
-def _send_at_ms(request: TriggerRequest, quiet: QuietHours | None, priority: str, now_ms: int) -> int:
-    """Return the time from which the trigger may be sent: now, its `send_at`, or the end of the quiet hours."""
-    name = request.recipient.time_zone
+def _send_at_ms(
+    request: TriggerRequest, who: tuple[str, Recipient], quiet: QuietHours | None, priority: str, now_ms: int
+) -> int:
+    """Return the time from which a recipient may be sent it: now, `send_at`, or the end of its quiet hours."""
+    whose, name = who[0], who[1].time_zone
     try:
         own = None if name is None else zone(name)
     except ValueError as error:
-        raise CallerError("recipient.time_zone", str(error)) from None
+        raise CallerError(f"{whose}.time_zone", str(error)) from None
     at_ms = max(now_ms, request.send_at_ms or 0)
     if quiet is None or priority == "high":
         return at_ms

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from dispatcher.accept.intake import trigger_id
 from dispatcher.core.life.notification import TriggerView
 from dispatcher.errors import CallerError
 from dispatcher.ports import Store, Views, WithdrawResult
+
+TOGETHER = 16
+"""So many withdrawals share a round trip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,12 @@ class Triggers:
         A repeated call is safe.
         """
         view = await self.find(tenant, tid)
-        return [Cancelled(n.id, await self._cancel(n.id)) for n in view.notifications]
+        done: list[Cancelled] = []
+        for start in range(0, len(view.notifications), TOGETHER):
+            ids = [n.id for n in view.notifications[start : start + TOGETHER]]
+            words = await asyncio.gather(*map(self._cancel, ids))
+            done += map(Cancelled, ids, words)
+        return done
 
     async def _cancel(self, nid: str) -> str:
         reply = await self._store.withdraw(nid, "cancelled", "cancelled")

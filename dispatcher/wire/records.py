@@ -3,6 +3,10 @@
 m = {"t": tenant, "e": event, "a": accepted ms, "p": priority, "u": on_unknown, "k": key, "l": locale,
      "n": [{"c": channel, "t": template, "v": version, "ch": [chain], "s": [encoding, segments] of an SMS}, …]}
 d = {"to": [address, …], "data": {…}, "co": [content or null, …], "r": recipient id}
+
+For several recipients m has "i": [place in "n" of each notification] and "ls": [locale of each recipient], and "n"
+holds each different part once. d has "rs": [recipient id, …] instead of "r", and "co" of one recipient. The
+notifications of one recipient follow each other, and every recipient has as many.
 """
 
 from __future__ import annotations
@@ -32,9 +36,38 @@ def encode_meta(trigger: NewTrigger) -> str:
             "u": trigger.on_unknown,
             "k": trigger.idempotency_key,
             "l": trigger.locale,
-            "n": [_part(n) for n in trigger.notifications],
+            **_parts(trigger),
         }
     )
+
+
+def _parts(trigger: NewTrigger) -> dict[str, Any]:
+    """Return `n`. For several recipients equal parts are kept once, because each claim reads the whole record."""
+    parts = [_part(n) for n in trigger.notifications]
+    if not trigger.people:
+        return {"n": parts}
+    known: dict[str, int] = {}
+    places = [known.setdefault(dumps(part), len(known)) for part in parts]
+    return {"n": [json.loads(text) for text in known], "i": places, "ls": [person.locale for person in trigger.people]}
+
+
+def part_of(meta: Mapping[str, Any], index: int) -> dict[str, Any]:
+    """Return the part of `m` about one notification. Raises LookupError if there is none."""
+    places = meta.get("i")
+    found: dict[str, Any] = meta["n"][index if places is None else places[index]]
+    return found
+
+
+def parts_of(meta: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the parts of `m` about all its notifications, in order."""
+    places = meta.get("i")
+    return list(meta["n"]) if places is None else [meta["n"][place] for place in places]
+
+
+def person_of(meta: Mapping[str, Any], index: int) -> int | None:
+    """Return which of several recipients a notification is for; None: the trigger has one."""
+    locales = meta.get("ls")
+    return None if locales is None else index * len(locales) // len(meta["i"])
 
 
 def _part(n: NewNotification) -> dict[str, Any]:
@@ -51,14 +84,25 @@ def decode_sms(part: Mapping[str, Any]) -> SmsSize | None:
 
 
 def encode_data(trigger: NewTrigger) -> str:
-    return dumps(
-        {
-            "to": [n.to for n in trigger.notifications],
-            "data": trigger.data,
-            "co": [n.content for n in trigger.notifications],
-            "r": trigger.recipient_id,
-        }
-    )
+    data: dict[str, Any] = {"to": [n.to for n in trigger.notifications], "data": trigger.data}
+    if trigger.people:  # each has the same contents in the same order
+        first = [n.content for n in trigger.notifications if n.person == 0]
+        return dumps({**data, "co": first, "rs": [person.id for person in trigger.people]})
+    return dumps({**data, "co": [n.content for n in trigger.notifications], "r": trigger.recipient_id})
+
+
+def recipient_of(data: str | None, index: int | None = None) -> str | None:
+    """Return the caller's name for a notification's recipient, from `d`; None where that is gone or damaged.
+
+    Without an `index` it is the recipient of a trigger that has one.
+    """
+    try:
+        found = json.loads(data or "{}")
+        several = index is not None and "rs" in found
+        name = found["rs"][index // len(found["co"])] if several and index is not None else found.get("r")
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return None
+    return name if isinstance(name, str) else None
 
 
 FIELDS = ("m", "d", "x", "st", "n", "gen", "cr", "tr", "ep", "eid", "v", "ex")
@@ -111,7 +155,7 @@ def _decode(notification_id: str, fields: Sequence[str | None]) -> Notification 
         raise ValueError(f"a record of version {version}")
     index = int(notification_id.rpartition(".")[2])
     meta, data = json.loads(meta_text), json.loads(data_text)
-    part = meta["n"][index]
+    part, person = part_of(meta, index), person_of(meta, index)
     return Notification(
         id=notification_id,
         tenant=meta["t"],
@@ -126,8 +170,8 @@ def _decode(notification_id: str, fields: Sequence[str | None]) -> Notification 
         data=data["data"],
         template=part["t"],
         template_version=part["v"],
-        content=data["co"][index],
-        locale=meta["l"],
+        content=data["co"][index % len(data["co"])],
+        locale=meta["l"] if person is None else meta["ls"][person],
         attempts=int(attempts or 0),
         generation=int(generation or 0),
         crashes=int(crashes or 0),

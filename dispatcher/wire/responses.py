@@ -44,6 +44,7 @@ class AcceptedNotification(_Answer):
     channel: str
     vendor: str
     state: str | None = Field(default=None, description='"suppressed": not sent, a limit stopped it; else absent')
+    recipient: int | None = Field(default=None, description="its place among `recipients`; else absent")
 
 
 class AcceptedResponse(_Answer):
@@ -62,6 +63,7 @@ class SmsShown(_Answer):
 class DryRunNotification(_Answer):
     """One notification as it would be stored and sent now. `vendor` is where it would be queued."""
 
+    recipient: int | None = Field(description="its place among `recipients`; null if there is one")
     channel: str
     vendor: str
     chain: list[str]
@@ -71,6 +73,8 @@ class DryRunNotification(_Answer):
     text: str
     html: str | None
     sms: SmsShown | None = Field(description="what the text costs; null on another channel")
+    send_at_ms: int = Field(description="now, `send_at`, or the end of the recipient's quiet hours")
+    send_at: str
 
 
 class DryRunResponse(_Answer):
@@ -80,8 +84,6 @@ class DryRunResponse(_Answer):
     event: str
     priority: str
     on_unknown: str
-    send_at_ms: int = Field(description="now, `send_at`, or the end of the quiet hours")
-    send_at: str
     expires_ms: int
     expires: str
     notifications: list[DryRunNotification]
@@ -94,14 +96,14 @@ class DryRunResponse(_Answer):
             event=trigger.event,
             priority=trigger.priority,
             on_unknown=trigger.on_unknown,
-            **moment("send_at", trigger.send_at_ms or trigger.accepted_ms),
             **moment("expires", trigger.expires_ms),
-            notifications=[_would_be(notification, text) for notification, text in pairs],
+            notifications=[_would_be(trigger, notification, text) for notification, text in pairs],
         )
 
 
-def _would_be(n: NewNotification, text: Text) -> DryRunNotification:
+def _would_be(trigger: NewTrigger, n: NewNotification, text: Text) -> DryRunNotification:
     return DryRunNotification(
+        recipient=n.person if trigger.people else None,
         channel=n.channel,
         vendor=n.vendor,
         chain=list(n.chain),
@@ -111,6 +113,7 @@ def _would_be(n: NewNotification, text: Text) -> DryRunNotification:
         text=text.text,
         html=text.html,
         sms=None if n.sms is None else SmsShown(encoding=n.sms.encoding, segments=n.sms.segments),
+        **moment("send_at", n.send_at_ms or trigger.send_at_ms or trigger.accepted_ms),
     )
 
 

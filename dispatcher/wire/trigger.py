@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from typing import Annotated, Any
@@ -26,6 +26,7 @@ from dispatcher.errors import CallerError
 SEND_AT_PAST_S_MAX = 60  # clocks differ and requests are repeated; older than this is an instant nobody meant
 SEND_AT_AHEAD_DAYS_MAX = 36_525  # a hundred years: an instant past the calendar's end has no quiet hours
 DATA_KEY_CHARS_MAX = 128
+RECIPIENTS_MAX = 100  # of one trigger: all are stored by one script, which must not hold up other accepts
 
 # Unicode's line ends count too: mail headers and logs break at them. A lone surrogate can be stored by nobody.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -214,10 +215,13 @@ class NotificationRequest(_Part):
 
 
 class TriggerRequest(_Part):
-    """One trigger. What is None is taken from the event's definition."""
+    """One trigger for one recipient or several. Other fields that are None are taken from the event's definition."""
 
     event: Name
-    recipient: Recipient
+    recipient: Recipient | None = Field(default=None, description="Required, unless there are `recipients`.")
+    recipients: Annotated[list[Recipient], Field(min_length=1, max_length=RECIPIENTS_MAX)] | None = Field(
+        default=None, description="Instead of `recipient`: each gets notifications of its own."
+    )
     data: Annotated[dict[str, Any], AfterValidator(_data)] = Field(default_factory=dict, repr=False)
     priority: Priority | None = None
     expires_in_s: Annotated[int, Field(ge=1, le=604_800)] | None = None
@@ -226,6 +230,13 @@ class TriggerRequest(_Part):
     idempotency_key: IdempotencyKey | None = None
     notifications: Annotated[list[NotificationRequest], Field(min_length=1, max_length=20)] | None = None
     dry_run: bool = Field(default=False, description="Answer what would be sent, and store nothing.")
+
+    @property
+    def addressed(self) -> list[tuple[str, Recipient]]:
+        """Return the recipients in order, each with its place in the request."""
+        if self.recipients is not None:
+            return [(f"recipients[{index}]", person) for index, person in enumerate(self.recipients)]
+        return [("recipient", self.recipient)] if self.recipient is not None else []
 
     @property
     def send_at_ms(self) -> int | None:
@@ -257,6 +268,10 @@ def read_trigger(data: Any) -> TriggerRequest:
         request = TriggerRequest.model_validate(data)
     except ValidationError as error:
         raise _caller_error(error) from None
+    if request.recipients is None and request.recipient is None:
+        raise CallerError("recipient", "must be a JSON object" if "recipient" in data else "is required")
+    if request.recipients is not None and request.recipient is not None:
+        raise CallerError("recipients", "must not be given beside recipient")
     for index, wanted in enumerate(request.notifications or ()):
         _check_notification(wanted, f"notifications.{index}")
     return request
@@ -312,10 +327,17 @@ _SENTENCES = {
 }
 
 
+def _parts(loc: Sequence[str | int]) -> list[str]:
+    """Return the parts of a path. One of several recipients is `recipients[3]`; other lists have a dot."""
+    if loc[:1] == ("recipients",) and len(loc) > 1:
+        return [f"recipients[{loc[1]}]", *(str(part) for part in loc[2:])]
+    return [str(part) for part in loc]
+
+
 def _caller_error(error: ValidationError) -> CallerError:
     """The first fault. A key the caller made up is named only when it looks like a name: it could be an address."""
     first = error.errors(include_url=False, include_input=False)[0]
-    parts = [str(part) for part in first["loc"]]
+    parts = _parts(first["loc"])
     if first["type"] == "extra_forbidden" and not _PATH_PART.fullmatch(parts[-1]):
         return CallerError(".".join(parts[:-1]) or "body", "must hold known fields only")
     context = first.get("ctx", {})

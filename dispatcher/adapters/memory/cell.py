@@ -189,7 +189,7 @@ class Cell:
             template=new.template,
             template_version=new.template_version,
             content=new.content,
-            locale=trigger.locale,
+            locale=trigger.person_of(new).locale,
             attempts=note.attempts,
             generation=note.generation,
             crashes=note.crashes,

@@ -47,7 +47,7 @@ class MemoryStore:
             return AcceptReply(AcceptResult.REPLAYED if same else AcceptResult.CONFLICT)
         if self._cell.full:
             return AcceptReply(AcceptResult.FULL)
-        notes = [Note("delayed", new.vendor) for new in trigger.notifications]
+        notes = [Note("delayed", new.vendor, expires_ms=new.expires_ms) for new in trigger.notifications]
         record = Record(trigger, trigger.expires_ms, notes, len(notes))
         self._cell.records[trigger.id] = record
         suppressed: list[int] = []
@@ -57,8 +57,8 @@ class MemoryStore:
                 notes[i].state, notes[i].reason = "suppressed", "recipient_cap"
                 suppressed.append(i)
                 self._cell.finish(record, self._retention_ms)
-            elif trigger.send_at_ms is not None:
-                self._cell.delayed[nid] = trigger.send_at_ms
+            elif (at_ms := new.send_at_ms or trigger.send_at_ms) is not None:
+                self._cell.delayed[nid] = at_ms
             else:
                 self._cell.enqueue(nid, new.vendor)
         return AcceptReply(AcceptResult.STORED, tuple(suppressed))

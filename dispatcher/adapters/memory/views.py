@@ -43,6 +43,8 @@ class MemoryViews:
                 template_version=new.template_version,
                 until_ms=self._until_ms(notification_id(trigger_id, i)),
                 sms=new.sms,
+                recipient=new.person if t.people else None,
+                recipient_id=t.person_of(new).id if record.has_data else None,
             )
             for i, (new, note) in enumerate(zip(t.notifications, record.notes, strict=True))
         )
@@ -71,10 +73,9 @@ class MemoryViews:
         record, note = self._cell.found(at.id)
         new = record.trigger.notifications[int(at.id.rpartition(".")[2])]
         reason, history = note.reason or "", tuple(note.history)
-        t = record.trigger
-        return DeadLetter(
-            at.id, t.tenant, t.event, new.channel, note.vendor, reason, at.dead_ms, history, *_named(record)
-        )
+        t, key = record.trigger, record.trigger.idempotency_key
+        whose = t.person_of(new).id if record.has_data else None
+        return DeadLetter(at.id, t.tenant, t.event, new.channel, note.vendor, reason, at.dead_ms, history, key, whose)
 
     async def last_death(self) -> int:
         return max(self._cell.dead.values(), default=0)

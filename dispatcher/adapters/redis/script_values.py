@@ -11,7 +11,7 @@ from redis.exceptions import OutOfMemoryError
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.script_calls import Call, of_a_key
 from dispatcher.core.life.decide import Dead, Decision, Drop, Hold, Move, Retry, Settle
-from dispatcher.core.life.notification import Claim, Lane, NewTrigger, State, trigger_of
+from dispatcher.core.life.notification import Claim, Lane, NewNotification, NewTrigger, State, trigger_of
 from dispatcher.errors import UnreadableError
 from dispatcher.ports import AcceptReply, AcceptResult, Applied, DueEntry, Held, Promoted, Withdrawal, WithdrawResult
 from dispatcher.wire import records
@@ -31,13 +31,18 @@ def accept_call(k: Keys, retention_ms: int, trigger: NewTrigger) -> Call:
         trigger.on_unknown,
         trigger.expires_ms,
         secrets.token_hex(8),
-        *(n.vendor for n in trigger.notifications),
+        *map(_words, trigger.notifications),
     ]
     caps = [(i, cap) for i, n in enumerate(trigger.notifications) for cap in n.caps]
     if caps:
         keys += [k.cap(cap.key) for _, cap in caps]
         args += [retention_ms, *(word for i, cap in caps for word in (i, cap.most, cap.per_ms))]
     return Call("accept", keys, args)
+
+
+def _words(n: NewNotification) -> str:
+    """Return what accept.lua is told of a notification: its mailbox, and its own times if it has any."""
+    return n.vendor if n.expires_ms is None else f"{n.vendor} {n.send_at_ms or 0} {n.expires_ms}"
 
 
 def decision_call(k: Keys, retention_ms: int, me: str, claim: Claim, decision: Decision, now_ms: int) -> Call:
@@ -116,7 +121,7 @@ def due_entry(nid: str, score: str, delayed: int, text: str, expires: str, tried
     try:
         meta: dict[str, Any] = json.loads(text) if text else {"n": [], "p": "normal"}
         index = int(nid.rpartition(".")[2])
-        chain = tuple(meta["n"][index]["ch"]) if index < len(meta["n"]) else ()
+        chain = tuple(records.part_of(meta, index)["ch"]) if text else ()
         priority, expires_ms = str(meta["p"]), int(expires or 0)
     except (LookupError, TypeError, ValueError):
         return DueEntry(nid, score, bool(delayed), (), (), "", 0, readable=False)

@@ -41,7 +41,8 @@ class RedisViews:
         if not record or "m" not in record:
             return None
         meta = json.loads(record["m"])
-        until_ms = await self._until(trigger_id, [record.get(f"{i}.st", "") for i in range(len(meta["n"]))])
+        parts, data = records.parts_of(meta), record.get("d")
+        until_ms = await self._until(trigger_id, [record.get(f"{i}.st", "") for i in range(len(parts))])
         return TriggerView(
             id=trigger_id,
             tenant=meta["t"],
@@ -62,11 +63,13 @@ class RedisViews:
                     template_version=part["v"],
                     until_ms=until_ms.get(i),
                     sms=records.decode_sms(part),
+                    recipient=records.person_of(meta, i),
+                    recipient_id=records.recipient_of(data, i),
                 )
-                for i, part in enumerate(meta["n"])
+                for i, part in enumerate(parts)
             ),
             idempotency_key=meta.get("k"),
-            recipient_id=_recipient(record.get("d")),
+            recipient_id=records.recipient_of(data),
         )
 
     async def _until(self, trigger_id: str, states: Sequence[str]) -> dict[int, int]:
@@ -107,7 +110,7 @@ class RedisViews:
             rows = await self._read(pipeline.execute(raise_on_error=False))
             for letter, row in zip(some, rows, strict=True):
                 text = None if of_a_key(row) else answered(row, "dead")
-                found.append(replace(letter, recipient_id=_recipient(text)))
+                found.append(replace(letter, recipient_id=records.recipient_of(text, _index(letter.id))))
         return found
 
     async def last_death(self) -> int:
@@ -156,7 +159,7 @@ class RedisViews:
                 continue
             try:
                 meta = json.loads(text)
-                chain = tuple(meta["n"][int(nid.rpartition(".")[2])]["ch"])
+                chain = tuple(records.part_of(meta, int(nid.rpartition(".")[2]))["ch"])
                 result.append(Routing(chain, str(meta["p"]), max(60_000, int(expires) - int(meta["a"]))))
             except (LookupError, TypeError, ValueError):  # of a later version, or damaged: it has no chain for us
                 result.append(NOWHERE)
@@ -188,7 +191,7 @@ class RedisViews:
             try:
                 meta: dict[str, Any] = json.loads(text) if text else {"t": "", "e": "", "n": []}
                 index = int(nid.rpartition(".")[2])
-                channel = meta["n"][index]["c"] if index < len(meta["n"]) else ""
+                channel = records.part_of(meta, index)["c"] if text else ""
                 named, attempts = (meta["t"], meta["e"], channel), records.decode_history(history)
                 key = meta.get("k")
             except (LookupError, TypeError, ValueError):  # of a later version, or damaged: its neighbours are shown
@@ -209,6 +212,11 @@ class RedisViews:
             raise UnavailableError(f"redis: {type(error).__name__}") from error
 
 
+def _index(nid: str) -> int | None:
+    tail = nid.rpartition(".")[2]
+    return int(tail) if tail.isdecimal() else None
+
+
 def _matches(letter: DeadLetter, wanted: DeadLetterFilter) -> bool:
     """Times are bounds of the reading, but for those named by id."""
     since_ms, until_ms = wanted.since_ms or 0, wanted.until_ms
@@ -225,16 +233,6 @@ def _matches(letter: DeadLetter, wanted: DeadLetterFilter) -> bool:
             )
         )
     )
-
-
-def _recipient(data: str | None) -> str | None:
-    """Return the caller's name for the recipient, from a trigger's data; None where that is gone or damaged."""
-    try:
-        found = json.loads(data or "null")
-    except ValueError:
-        return None
-    name = found.get("r") if isinstance(found, dict) else None
-    return name if isinstance(name, str) else None
 
 
 def _reason(record: dict[str, str], i: int) -> str | None:

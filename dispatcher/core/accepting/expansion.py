@@ -5,13 +5,15 @@ Rules
 1. A request that lists its own notifications means exactly these. Its event is then only a label and need not be known.
 2. Otherwise the event's definition lists the channels and templates, and all of them are sent. If the recipient lacks
    an address for a channel, that is the caller's mistake. Sending only the rest would lose a notification silently.
-3. A stored template is pinned here to its latest version, so that a retry tomorrow sends the text accepted today.
+3. Several recipients get the same, each at its own addresses, in the order of the request. One address gets each
+   notification once: a second recipient with it is the caller's mistake, for nobody can tell which of the two is meant.
+4. A stored template is pinned here to its latest version, so that a retry tomorrow sends the text accepted today.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from dispatcher.errors import CallerError
@@ -51,7 +53,7 @@ class Request(Protocol):
     @property
     def event(self) -> str: ...
     @property
-    def recipient(self) -> Recipient: ...
+    def addressed(self) -> Sequence[tuple[str, Recipient]]: ...
     @property
     def notifications(self) -> Sequence[Listed] | None: ...
 
@@ -74,7 +76,10 @@ class EventDefinition(Protocol):
 class Draft:
     """One notification before routing. Either `template` and its version are set, or `content` is.
 
-    `at` is its place in the request, such as `notifications.0`, if the request lists it.
+    Attributes:
+        at: its place in the request, such as `notifications.0`, if the request lists it.
+        person: which of the recipients it is for.
+        whose: that recipient's place in the request, `recipient` or `recipients[3]`.
     """
 
     channel: str
@@ -83,6 +88,8 @@ class Draft:
     template_version: int | None = None
     content: Mapping[str, str] | None = None
     at: str = field(default="", compare=False)
+    person: int = 0
+    whose: str = field(default="recipient", compare=False)
 
 
 def expand(request: Request, events: Mapping[str, EventDefinition], templates: Mapping[str, int]) -> list[Draft]:
@@ -92,38 +99,57 @@ def expand(request: Request, events: Mapping[str, EventDefinition], templates: M
         events: the configured events, by name.
         templates: the latest version of each stored template, by name.
 
-    Errors: `CallerError` (422) for an unknown event or template, and for a missing address of the recipient.
+    Errors: `CallerError` (422) for an unknown event or template, a missing address of a recipient, or one that is given
+    twice.
     """
+    wanted = _wanted(request, events, templates)
+    drafts = [
+        replace(draft, to=_address(person, draft.channel, whose), person=number, whose=whose)
+        for number, (whose, person) in enumerate(request.addressed)
+        for draft in wanted
+    ]
+    _refuse_repeats(drafts)
+    return drafts
+
+
+def _wanted(request: Request, events: Mapping[str, EventDefinition], templates: Mapping[str, int]) -> list[Draft]:
+    """Return what each recipient gets, without an address."""
     if request.notifications is not None:
-        return [_listed(request, item, f"notifications.{i}", templates) for i, item in enumerate(request.notifications)]
+        return [_listed(item, f"notifications.{i}", templates) for i, item in enumerate(request.notifications)]
     definition = events.get(request.event)
     if definition is None:
         raise CallerError("event", "must be a configured event, unless the request lists its own notifications")
     return [
-        Draft(
-            item.channel, _address(request.recipient, item.channel), item.template, _version(item, "event", templates)
-        )
-        for item in definition.notifications
+        Draft(item.channel, "", item.template, _version(item, "event", templates)) for item in definition.notifications
     ]
 
 
-def _listed(request: Request, item: Listed, at: str, templates: Mapping[str, int]) -> Draft:
-    to = _address(request.recipient, item.channel)
+def _listed(item: Listed, at: str, templates: Mapping[str, int]) -> Draft:
     if item.content is None:
-        return Draft(item.channel, to, item.template, _version(item, f"{at}.template", templates), at=at)
+        return Draft(item.channel, "", item.template, _version(item, f"{at}.template", templates), at=at)
     parts = {"subject": item.content.subject, "text": item.content.text, "html": item.content.html}
     content = {name: part for name, part in parts.items() if part is not None}
-    return Draft(item.channel, to, content=content, at=at)
+    return Draft(item.channel, "", content=content, at=at)
 
 
-def _address(recipient: Recipient, channel: str) -> str:
+def _address(recipient: Recipient, channel: str, whose: str) -> str:
     name = ADDRESS_FIELDS.get(channel)
     if name is None:
-        raise CallerError("recipient", f"has no address for the channel {channel}")
+        raise CallerError(whose, f"has no address for the channel {channel}")
     address: str | None = getattr(recipient, name)
     if address is None:
-        raise CallerError(f"recipient.{name}", f"is required, because this trigger sends {channel}")
+        raise CallerError(f"{whose}.{name}", f"is required, because this trigger sends {channel}")
     return address
+
+
+def _refuse_repeats(drafts: Sequence[Draft]) -> None:
+    """Addresses that differ only in case are one."""
+    seen: dict[tuple[str, str], Draft] = {}
+    for draft in drafts:
+        first = seen.setdefault((draft.channel, draft.to.lower()), draft)
+        if first.person != draft.person:
+            at = f"{draft.whose}.{ADDRESS_FIELDS[draft.channel]}"
+            raise CallerError(at, f"is also that of {first.whose}: one address gets each notification once")
 
 
 def _version(item: Listed | Meant, at: str, templates: Mapping[str, int]) -> int:

@@ -55,11 +55,24 @@ class NewNotification:
     content: Mapping[str, str] | None = None  # subject, text, html, from the request instead of a template
     caps: tuple[Cap, ...] = ()
     sms: SmsSize | None = None  # what its text costs; None: it is no SMS
+    person: int = 0  # which of the trigger's `people` it is for
+    expires_ms: int | None = None  # its own time to live's end, instead of the trigger's
+    send_at_ms: int | None = None  # beside an `expires_ms`: its own time as well; None: now
+
+
+class Person(NamedTuple):
+    """A recipient, without an address: the caller's name for it, and its language."""
+
+    id: str | None = None
+    locale: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NewTrigger:
-    """One trigger to be stored, expanded and routed. Times are wall milliseconds of the store's clock."""
+    """One trigger to be stored, expanded and routed. Times are wall milliseconds of the store's clock.
+
+    A trigger for one recipient has `recipient_id` and `locale`, one for several has `people` instead.
+    """
 
     id: str
     tenant: str
@@ -75,6 +88,11 @@ class NewTrigger:
     locale: str | None = None
     send_at_ms: int | None = None
     idempotency_key: str | None = None
+    people: tuple[Person, ...] = ()
+
+    def person_of(self, n: NewNotification) -> Person:
+        """Return the recipient of one of its notifications."""
+        return self.people[n.person] if self.people else Person(self.recipient_id, self.locale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +227,10 @@ class NotificationView:
     until_ms: int | None = None
     """When it is tried again, sent for the first time (`delayed`), or given up (`held`); None: as soon as possible."""
     sms: SmsSize | None = None
+    recipient: int | None = None
+    """The place of its recipient among several; None: the trigger has one recipient."""
+    recipient_id: str | None = None
+    """The caller's name for that recipient, as long as the trigger's data is kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,9 @@ async def test_the_answer_is_a_200_without_an_address() -> None:
     assert answer.status == 200
     shown = answer.body
     assert (shown["dry_run"], shown["priority"], shown["on_unknown"]) == (True, "normal", "resend")
-    assert shown["expires_ms"] - shown["send_at_ms"] == 86_400_000
     (note,) = shown["notifications"]
+    assert shown["expires_ms"] - note["send_at_ms"] == 86_400_000
+    assert note["recipient"] is None
     assert (note["vendor"], note["chain"], note["text"]) == ("a", ["a", "b"], "Hi")
     assert note["sms"] == {"encoding": "gsm", "segments": 1}
     assert b"+49" not in answer.raw
@@ -47,3 +48,18 @@ async def test_it_is_described() -> None:
     assert answers["200"]["content"]["application/json"]["schema"]["$ref"].endswith("DryRunResponse")
     assert "202" in answers
     assert "dry_run" in described["components"]["schemas"]["TriggerRequest"]["properties"]
+
+
+@virtual
+async def test_several_recipients_are_told_apart() -> None:
+    """In the 202, its repeat, the trigger as it is shown, and a dry run, each by its place in the list."""
+    edge = Edge()
+    posted = {**body(idempotency_key="k"), "recipients": [{"phone": f"+4915112300{n:03}"} for n in range(3)]}
+    del posted["recipient"]
+    first = await edge.call("POST", "/v1/triggers", posted)
+    again = await edge.call("POST", "/v1/triggers", posted)
+    tried = await edge.call("POST", "/v1/triggers", {**posted, "dry_run": True})
+    shown = await edge.call("GET", f"/v1/triggers/{first.body['id']}")
+    assert (first.status, again.status, tried.status) == (202, 202, 200)
+    for answer in (first, again, tried, shown):
+        assert [n["recipient"] for n in answer.body["notifications"]] == [0, 1, 2]

@@ -2,7 +2,8 @@
 -- trigger's id is derived from tenant and key. (Prologue: _caps.lua)
 -- KEYS[1] record   KEYS[2] set of mailboxes   KEYS[3] delayed   KEYS[4] ledger   KEYS[5..] one lane per notification
 -- ARGV[1] trigger id  [2] body hash  [3] meta JSON  [4] data JSON  [5] send_at ms or ''  [6] policy  [7] time to expire ms
--- ARGV[8] name of the store's life, should it begin here   ARGV[9..] mailbox name per notification
+-- ARGV[8] name of the store's life, should it begin here   ARGV[9..] words per notification: its mailbox, and where it has
+-- times of its own also when it is sent, ms (0: now), and when it expires, ms
 -- Under recipient caps also: KEYS one list per cap; ARGV retention ms, then index, most, window ms per cap. So there are
 -- 2 × caps + 1 more arguments than keys beyond the eight and four, and none more where there is no cap.
 -- Reply {'OK', life, triggers accepted in it, indices of suppressed ones…}: stored. REPLAY: the same id and body are
@@ -28,7 +29,8 @@ local function add(name, value)
   record[#record + 1] = value
 end
 for n = 1, count do
-  local i, lane, mailbox = n - 1, KEYS[4 + n], ARGV[8 + n]
+  local i, lane, mailbox, at, expires = n - 1, KEYS[4 + n], ARGV[8 + n], ARGV[5], nil
+  if string.find(mailbox, ' ', 1, true) then mailbox, at, expires = string.match(mailbox, '^(%S+) (%d+) (%d+)$') end
   local nid = ARGV[1] .. '.' .. i
   if stopped[i] then
     suppressed[#suppressed + 1] = i
@@ -36,8 +38,8 @@ for n = 1, count do
     add(i .. '.r', 'recipient_cap')
   else
     local eid, state = '', 'queued'
-    if ARGV[5] ~= '' then
-      redis.call('ZADD', KEYS[3], ARGV[5], nid)
+    if at ~= '' and at ~= '0' then
+      redis.call('ZADD', KEYS[3], at, nid)
       state = 'delayed'
     else
       if redis.call('SISMEMBER', KEYS[2], mailbox) == 0 then redis.call('SADD', KEYS[2], mailbox) end
@@ -49,6 +51,7 @@ for n = 1, count do
     add(i .. '.eid', eid)
   end
   add(i .. '.vendor', mailbox)
+  if expires then add(i .. '.ex', expires) end
   if ARGV[6] == 'hold' then add(i .. '.pol', 'hold') end
 end
 add('open', open)
@@ -56,6 +59,8 @@ if open > 0 then add('d', ARGV[4]) end
 local accepted = redis.call('HINCRBY', KEYS[4], 'n', 1)
 if accepted == 1 then redis.call('HSET', KEYS[4], 'life', ARGV[8]) end
 if caps > 0 then count_caps(caps, 5 + count, 10 + count, now, stopped) end
-redis.call('HSET', KEYS[1], unpack(record))
+for from = 1, #record, 4000 do -- Lua cannot pass more than some 8,000 values at once
+  redis.call('HSET', KEYS[1], unpack(record, from, math.min(from + 3999, #record)))
+end
 if open == 0 then redis.call('PEXPIRE', KEYS[1], ARGV[9 + count]) end -- nothing will finish it
 return {'OK', redis.call('HGET', KEYS[4], 'life'), accepted, unpack(suppressed)}
