@@ -141,6 +141,10 @@ class Control(Protocol):
         """Keep an override, or remove it with None. It works on a full store too, when it may be needed most."""
         ...
 
+    async def weigh(self, weights: Mapping[str, int]) -> None:
+        """Give these tenants these weights, and every other tenant the weight 1. What is so already is not written."""
+        ...
+
     # ---- mailboxes
 
     async def depths(self) -> dict[str, MailboxDepth]:

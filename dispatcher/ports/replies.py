@@ -103,6 +103,7 @@ class DueEntry:
     priority: str
     expires_ms: int
     readable: bool = True
+    tenant: str = ""
 
 
 class Due(NamedTuple):

@@ -47,11 +47,16 @@ class Store(Protocol):
     # ---- claim
 
     async def claim(self, me: str, lanes: Sequence[Lane], want: int) -> Claims:
-        """Claim up to `want` entries, the lanes in order. Raises FencedError if `me` is not live."""
+        """Claim up to `want` entries, the lanes in order; within a lane tenants take turns (`core.limits.turns`).
+
+        Raises FencedError if `me` is not live.
+        """
         ...
 
     async def wait(self, me: str, lanes: Sequence[Lane], want: int, timeout_ms: int) -> Claims:
         """Claim as `claim` does, but wait up to `timeout_ms` for the first entry. It may claim a few more than `want`.
+
+        It does not see what waits for its tenant's turn. Nothing does while fewer than `DIRECT` entries are unclaimed.
 
         It is woken by `wake`, never by cancelling: a cancelled read may have claimed an entry that nobody knows then.
         """

@@ -157,15 +157,3 @@ async def test_the_audit_sees_nobody_elses(world: World) -> None:
     one, two = await world.actor(), await world.actor()
     await world.claimed(one, 2)
     assert (await world.store.own(two, lanes("a", "unused"), set())).claims == []
-
-
-async def test_one_tenants_flood_is_passed_by_priority_or_in_another_mailbox_only(world: World) -> None:
-    """Fault row 38: in a lane whoever came first is first, whoever he is; a higher lane and a mailbox are apart."""
-    me, other = await world.actor("a"), await world.actor("b")
-    loud = await world.queued(95, tenant="loud")
-    (behind,) = await world.queued(tenant="quiet")
-    (urgent,) = await world.queued(tenant="quiet", priority="high")
-    (apart,) = await world.queued(tenant="quiet", vendor="b")
-    mine = [claim.notification.id for claim in (await world.store.claim(me, lanes("a"), 100)).claims]
-    assert mine == [urgent, *loud, behind]
-    assert [claim.notification.id for claim in (await world.store.claim(other, lanes("b"), 1)).claims] == [apart]

@@ -22,7 +22,16 @@ from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.core.life.notification import Lane
 from dispatcher.errors import UnavailableError
 from dispatcher.ports import Claims
-from tests.contract import test_caps, test_claims, test_endings, test_held, test_store_redis, test_takes, test_waiting
+from tests.contract import (
+    test_caps,
+    test_claims,
+    test_endings,
+    test_held,
+    test_store_redis,
+    test_takes,
+    test_turns,
+    test_waiting,
+)
 from tests.contract.worlds import ENDINGS, World
 
 FENCE = "if mine.err or #mine == 0 then return 'LOST' end"
@@ -157,7 +166,7 @@ MUTATIONS: dict[str, tuple[Mutation, Test]] = {
         lambda world, connection, url: test_caps.test_a_refused_trigger_counts_nothing(world, connection),
     ),
     "accept: all suppressed, and kept for ever": (
-        edited("accept", ("if open == 0 then redis.call('PEXPIRE', KEYS[1], ARGV[9 + count]) end", "")),
+        edited("accept", ("if open == 0 then redis.call('PEXPIRE', KEYS[1], ARGV[10 + count]) end", "")),
         lambda world, connection, url: test_caps.test_a_trigger_that_is_all_suppressed_is_compact_and_expires(
             world, connection
         ),
@@ -185,6 +194,46 @@ MUTATIONS: dict[str, tuple[Mutation, Test]] = {
     "withdraw: what is claimed": (
         edited("withdraw", ("return {'CLAIMED'}", "")),
         lambda world, connection, url: test_waiting.test_a_claimed_one_cannot_be_withdrawn(world),
+    ),
+    "accept: whoever comes first goes first": (
+        edited("accept", ("if unclaimed >= DIRECT then\n      redis", "if false then\n      redis")),
+        lambda world, connection, url: test_turns.test_a_flood_of_one_tenant_lets_the_others_pass(world),
+    ),
+    "accept: an idle lane makes queues": (
+        edited("accept", ("unclaimed = unclaimed - pending[1]", "unclaimed = unclaimed + 0")),
+        lambda world, connection, url: test_turns.test_without_a_backlog_entries_go_straight_to_the_lane(
+            world, connection
+        ),
+    ),
+    "claim: turns before what was there": (
+        edited("claim", ("owner and math.min(left, tonumber(old))", "owner and 0")),
+        lambda world, connection, url: test_turns.test_an_earlier_version_left_its_backlog_in_the_lane(
+            world, connection
+        ),
+    ),
+    "claim: an interrupted turn begins again": (
+        edited("claim", ("interrupted = string.format('%d', left) .. ' ' .. tenant", "interrupted = '0 ' .. tenant")),
+        lambda world, connection, url: test_turns.test_turns_follow_the_weights(world),
+    ),
+    "claim: the record is not told": (
+        edited("claim", ("if f[10] == item.eid then", "if false then")),
+        lambda world, connection, url: test_turns.test_a_claim_of_a_dead_actor_is_taken_from_its_turn(world),
+    ),
+    "claim: whoever has nothing left keeps the backlog": (
+        edited("claim", ("drained = #owned < of_owner or not last or last[1] == owned[#owned][1]", "drained = false")),
+        lambda world, connection, url: test_turns.test_an_empty_queue_leaves_no_key(world, connection),
+    ),
+    "claim: no turns on a full Redis": (
+        edited("claim", ("redis.call('DEL', c['nil'])", "")),
+        lambda world, connection, url: test_turns.test_a_full_redis_still_hands_out_turns(world, connection),
+    ),
+    "withdraw: what waits for its turn still counts": (
+        edited("withdraw", ("redis.call('DECR', lane .. ':waits')", "")),
+        lambda world, connection, url: test_turns.test_depth_and_backlog_count_what_waits_for_its_turn(world),
+    ),
+    "expired: the lane alone": (
+        edited("expired", ("at, from, left = at + 1, '-', left - #page - 1", "do break end")),
+        lambda world, connection, url: test_turns.test_the_expired_are_found_in_every_queue(world),
     ),
     "client: repeats by itself": (
         client_that_repeats,

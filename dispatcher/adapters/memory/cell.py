@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from dispatcher.core.life.notification import Attempt, Lane, NewTrigger, Notification, State, Trail, notification_id
+from dispatcher.core.limits.turns import DIRECT, Turn, serve
 from dispatcher.core.plan.values import Override, Plan
 from dispatcher.core.store.delay_time import DelayTime
 from dispatcher.ports import Clock, Heard, Incarnation
@@ -49,10 +50,13 @@ class Record:
 
 @dataclass(slots=True)
 class LaneState:
-    """One stream with its one group: entries in order, what nobody has read, who holds what."""
+    """One stream with its group: entries in order, what nobody has read, who holds what; and the tenants' queues."""
 
     entries: dict[str, str] = field(default_factory=dict)
     unread: deque[str] = field(default_factory=deque)
+    queues: dict[str, deque[str]] = field(default_factory=dict)  # tenant → what waits for its turn, withdrawn ones too
+    turns: tuple[Turn, ...] = ()
+    owner: tuple[int, str | None] | None = None  # of a backlog: how many were before it, whose the stream is
     pending: dict[str, str] = field(default_factory=dict)
     consumers: set[str] = field(default_factory=set)
 
@@ -66,6 +70,58 @@ class LaneState:
                 self.pending[entry_id] = consumer
                 got.append(entry_id)
         return got
+
+    def put(self, entry_id: str, nid: str, tenant: str) -> None:
+        """Add an entry: to the stream, or to its tenant's queue while another tenant owns the backlog."""
+        self.entries[entry_id] = nid
+        if self.owner is None:
+            unclaimed = self._unclaimed()
+            if unclaimed >= DIRECT:
+                self.owner, self.turns = (unclaimed, tenant), (Turn(tenant),)
+        elif self.owner[1] != tenant:
+            if tenant not in self.queues:
+                self.queues[tenant] = deque()
+                self.turns = (*self.turns, Turn(tenant))
+            self.queues[tenant].append(entry_id)
+            return
+        self.unread.append(entry_id)
+
+    def claim(self, consumer: str, want: int, weights: Mapping[str, int]) -> list[str]:
+        """Deliver up to `want` entries: without a backlog the stream's, else what was before it, then by turns."""
+        if self.owner is None:
+            return self.read(consumer, want)
+        old, owner = self.owner
+        count = want if owner is None else min(want, old)
+        got = self.read(consumer, count)
+        if owner is not None and count:
+            self.owner = (old - len(got) if len(got) == count else 0), owner
+        if len(got) < want:
+            got += self._take_turns(consumer, want - len(got), weights)
+        return got
+
+    def _take_turns(self, consumer: str, want: int, weights: Mapping[str, int]) -> list[str]:
+        assert self.owner is not None
+        self.consumers.add(consumer)
+        owner, got = self.owner[1], list[str]()
+        queues = {tenant: [e for e in queue if e in self.entries] for tenant, queue in self.queues.items()}
+        queued = {tenant: len(queue) for tenant, queue in queues.items()}
+        if owner is not None:
+            queued[owner] = self._unclaimed()
+        served, self.turns = serve(self.turns, queued, weights, want)
+        for tenant, count in served:
+            if tenant == owner:
+                got += self.read(consumer, count)
+            else:
+                now, queues[tenant] = queues[tenant][:count], queues[tenant][count:]
+                self.pending.update(dict.fromkeys(now, consumer))
+                got += now
+        waiting = {turn.tenant for turn in self.turns}
+        self.queues = {tenant: deque(queue) for tenant, queue in queues.items() if tenant in waiting}
+        self.owner = (self.owner[0], owner if owner in waiting else None) if waiting else None
+        return got
+
+    def _unclaimed(self) -> int:
+        return sum(entry_id in self.entries for entry_id in self.unread)
 
     def remove(self, entry_id: str) -> None:
         self.entries.pop(entry_id, None)
@@ -106,6 +162,7 @@ class Cell:
         self.plans: list[dict[str, Any]] = []  # every plan that was published, as it is stored
         self.breakers: dict[str, tuple[int, str]] = {}  # vendor → when, and what its breaker was
         self.overrides: dict[str, Override] = {}
+        self.weights: dict[str, int] = {}
         self.bells: dict[asyncio.Future[bool], None] = {}  # in order of arrival, else no run could be repeated
         self.listeners: list[Listener] = []
         self._delay_time, self._ahead_ms = DelayTime(), 0
@@ -122,13 +179,11 @@ class Cell:
     def lane(self, lane: Lane) -> LaneState:
         return self.lanes.setdefault(lane, LaneState())
 
-    def add(self, lane: Lane, nid: str) -> str:
-        """A new entry at the tail of a lane; wakes who waits."""
+    def add(self, lane: Lane, nid: str, tenant: str) -> str:
+        """A new entry at the tail of a lane, or of its tenant's queue there; wakes who waits."""
         self._sequence += 1
         entry_id = f"{self.clock.wall_ms()}-{self._sequence}"
-        state = self.lane(lane)
-        state.entries[entry_id] = nid
-        state.unread.append(entry_id)
+        self.lane(lane).put(entry_id, nid, tenant)
         self.mailboxes.add(lane.mailbox)
         for bell in self.bells:
             if not bell.done():
@@ -139,7 +194,8 @@ class Cell:
         """Put a notification into a mailbox, in its trigger's lane."""
         record, note = self.found(nid)
         lane = Lane(mailbox, record.trigger.priority)
-        note.state, note.vendor, note.lane, note.entry_id = "queued", mailbox, lane, self.add(lane, nid)
+        entry_id = self.add(lane, nid, record.trigger.tenant)
+        note.state, note.vendor, note.lane, note.entry_id = "queued", mailbox, lane, entry_id
 
     def record(self, trigger_id: str) -> Record | None:
         record = self.records.get(trigger_id)

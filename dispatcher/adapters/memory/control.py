@@ -129,6 +129,9 @@ class MemoryControl:
         else:
             self._cell.overrides[vendor] = override
 
+    async def weigh(self, weights: Mapping[str, int]) -> None:
+        self._cell.weights = {tenant: weight for tenant, weight in weights.items() if weight != 1}
+
     # ---- mailboxes
 
     async def depths(self) -> dict[str, MailboxDepth]:

@@ -81,7 +81,8 @@ class MemoryStore:
         for lane in lanes:
             if len(rows) >= want:
                 break
-            rows += [(lane, entry_id) for entry_id in self._cell.lane(lane).read(me, want - len(rows))]
+            got = self._cell.lane(lane).claim(me, want - len(rows), self._cell.weights)
+            rows += [(lane, entry_id) for entry_id in got]
         return self._claims(rows)
 
     async def wait(self, me: str, lanes: Sequence[Lane], want: int, timeout_ms: int) -> Claims:
@@ -259,7 +260,8 @@ class MemoryStore:
                 record, note = found
                 chain = record.trigger.notifications[int(nid.rpartition(".")[2])].chain
                 priority, expires_ms = record.trigger.priority, note.expires_ms or record.expires_ms
-                entries.append(DueEntry(nid, str(score), delayed, chain, note.trail.tried, priority, expires_ms))
+                tried, tenant = note.trail.tried, record.trigger.tenant
+                entries.append(DueEntry(nid, str(score), delayed, chain, tried, priority, expires_ms, True, tenant))
         return Due(now_ms, entries)
 
     async def promote(self, chosen: Sequence[tuple[DueEntry, str]]) -> list[Promoted]:

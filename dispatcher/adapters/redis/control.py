@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from dispatcher.adapters.redis.keys import Keys
+from dispatcher.adapters.redis.keys import FAIR, Keys, lanes_of, streams_of
 from dispatcher.adapters.redis.script_calls import UNAVAILABLE, Client, run_one
 from dispatcher.core.life.choices import PRIORITIES
 from dispatcher.core.life.notification import Backlog, Lane, MailboxDepth, portions
@@ -98,8 +98,8 @@ class RedisControl:
             return []
         pipeline = self._redis.pipeline(transaction=False)
         for mailbox in await self._read(self._redis.smembers(self._keys.mailboxes)):
-            for priority in PRIORITIES:
-                pipeline.xinfo_consumers(f"{self._keys.prefix}mb:{mailbox}:{priority}", "g")
+            for stream in streams_of(lanes_of(mailbox)):
+                pipeline.xinfo_consumers(self._keys.lane(stream), "g")
         answers = await self._read(pipeline.execute(raise_on_error=False))
         listed = {consumer["name"] for answer in answers if isinstance(answer, list) for consumer in answer}
         return sorted(gone - listed)
@@ -185,6 +185,13 @@ class RedisControl:
         text = "" if override is None else json.dumps(asdict(override), separators=(",", ":"))
         await run_one(self._redis, "override", [self._keys.overrides, self._keys.nil], [vendor, text])
 
+    async def weigh(self, weights: Mapping[str, int]) -> None:
+        """Give tenants these weights, and every other tenant the weight 1. What is so already is not written."""
+        k, wanted = self._keys, {tenant: str(weight) for tenant, weight in weights.items() if weight != 1}
+        if await self._read(self._redis.hgetall(k.weights)) != wanted:
+            words = [word for pair in sorted(wanted.items()) for word in pair]
+            await run_one(self._redis, "weigh", [k.weights, k.nil], words)
+
     # ---- mailboxes
 
     async def depths(self) -> dict[str, MailboxDepth]:
@@ -198,20 +205,35 @@ class RedisControl:
                 pipeline.xlen(key)
                 pipeline.execute_command("XRANGE", key, "-", "+", "COUNT", 1)
                 pipeline.xpending(key, "g")
+                pipeline.xlen(key + FAIR)
+                pipeline.xpending(key + FAIR, "g")
+                pipeline.get(key + ":waits")
         (seconds, micros), *rows = await self._read(pipeline.execute(raise_on_error=False))
         now_ms = seconds * 1000 + micros // 1000
-        result = {}
+        result, queued = {}, list[Lane]()
         for n, name in enumerate(names):
             depth = MailboxDepth(name)
             for m, priority in enumerate(PRIORITIES):
-                length, first, pending = rows[(n * len(PRIORITIES) + m) * 3 :][:3]
-                depth.queued[priority] = length
+                length, first, pending, fair, pending_fair, waits = rows[(n * len(PRIORITIES) + m) * 6 :][:6]
+                depth.queued[priority] = length + fair + int(waits or 0)
+                if waits:
+                    queued.append(Lane(name, priority))
                 if first:
                     depth.oldest_age_ms = max(depth.oldest_age_ms, now_ms - int(first[0][0].split("-")[0]))
-                if isinstance(pending, dict):
-                    depth.claimed += int(pending["pending"])
+                for found in (pending, pending_fair):
+                    if isinstance(found, dict):
+                        depth.claimed += int(found["pending"])
             result[name] = depth
+        for lane, came_ms in zip(queued, await self._oldest(queued), strict=True):
+            if came_ms:
+                result[lane.mailbox].oldest_age_ms = max(result[lane.mailbox].oldest_age_ms, now_ms - came_ms)
         return result
+
+    async def _oldest(self, lanes: Sequence[Lane]) -> list[int]:
+        """When the oldest that waits for its tenant's turn came into each lane, ms; 0: none waits."""
+        if not lanes:
+            return []
+        return list(await run_one(self._redis, "oldest", [self._keys.lane(lane) for lane in lanes], []))
 
     async def backlog(self, depths: Mapping[str, MailboxDepth] | None = None) -> dict[str, Backlog]:
         k = self._keys

@@ -4,6 +4,11 @@
 |---|---|
 | `{nd:0}:t:<trigger>` | a trigger's record (hash): meta, data, state of each notification, idempotency by its very id |
 | `{nd:0}:mb:<vendor>:<lane>` | one lane of a mailbox (stream, group `g`, entries `n` = notification id) |
+| `{nd:0}:mb:<vendor>:<lane>:of:<tenant>` | what waits in a lane for its tenant's turn (stream without a group) |
+| `{nd:0}:mb:<vendor>:<lane>:fair` | what was claimed from these (stream, group `g`, entries as in the lane) |
+| `{nd:0}:mb:<vendor>:<lane>:turns`, `:owner`, `:waits` | whose turn it is (list); whose the lane's own stream is; how \
+many wait in queues (strings): scripts/_enqueue.lua |
+| `{nd:0}:weights` | tenant → weight, where it is not 1 (hash) |
 | `{nd:0}:mailboxes` | every mailbox that exists (set) |
 | `{nd:0}:due`, `:delayed`, `:held`, `:dead` | notifications out of a mailbox, by time (sorted sets) |
 | `{nd:0}:actors`, `:incarnations` | incarnation, `vendor/number-tail` → live, stopped or dead (hash); the last number |
@@ -24,10 +29,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from dispatcher.core.life.choices import PRIORITIES
 from dispatcher.core.life.notification import Lane
 
 CELL = "0"
+FAIR = ":fair"
 
 
 class Keys:
@@ -52,6 +60,7 @@ class Keys:
         self.breakers = self.prefix + "breakers"
         self.overrides = self.prefix + "overrides"
         self.nil = self.prefix + "nil"
+        self.weights = self.prefix + "weights"
         self.beat_channel = self.prefix + "beat"
         self.report_channel = self.prefix + "report"
         self.plan_channel = self.prefix + "plan"
@@ -74,7 +83,7 @@ class Keys:
     def lane(self, lane: Lane) -> str:
         key = self._lane_keys.get(lane)
         if key is None:
-            key = f"{self.prefix}mb:{lane.mailbox}:{lane.priority}"
+            key = f"{self.prefix}mb:{lane.mailbox}:{lane.priority}{FAIR if lane.fair else ''}"
             self._lane_keys[lane] = key
             self._lanes[key] = lane
         return key
@@ -82,10 +91,15 @@ class Keys:
     def lane_of(self, key: str) -> Lane:
         lane = self._lanes.get(key)
         if lane is None:
-            mailbox, _, priority = key.removeprefix(self.prefix + "mb:").rpartition(":")
-            lane = Lane(mailbox, priority)
+            mailbox, _, priority = key.removeprefix(self.prefix + "mb:").removesuffix(FAIR).rpartition(":")
+            lane = Lane(mailbox, priority, key.endswith(FAIR))
             self._lanes[key] = lane
         return lane
+
+
+def streams_of(lanes: Iterable[Lane]) -> list[Lane]:
+    """Return the lanes, each followed by its fair stream: all streams that have claims of them."""
+    return [stream for lane in lanes for stream in (lane, lane._replace(fair=True))]
 
 
 def lanes_of(mailbox: str) -> list[Lane]:

@@ -19,17 +19,22 @@ from dispatcher.errors import RefusedError, UnavailableError
 
 _FOLDER = Path(__file__).parent / "scripts"
 _PROLOGUES = {
-    "accept": ("_caps",),
+    "accept": ("_caps", "_enqueue"),
+    "promote": ("_enqueue",),
+    "redrive": ("_enqueue",),
+    "move": ("_fence", "_enqueue"),
     "settle": ("_fence", "_finish"),
     "withdraw": ("_finish",),
     "discard": ("_finish",),
     "retry": ("_delay", "_fence"),
     "hold": ("_delay", "_fence"),
-    "claim": ("_record",),
+    "claim": ("_record", "_turns"),
+    "backlog": ("_oldest",),
+    "oldest": ("_oldest",),
     "take": ("_delay", "_record"),
     "keep_time": ("_delay",),
     "postpone": ("_delay",),
-} | dict.fromkeys(("dead", "move", "drop"), ("_fence",))
+} | dict.fromkeys(("dead", "drop"), ("_fence",))
 UNAVAILABLE = (RedisError, OSError, asyncio.TimeoutError)
 """What a Redis that does not answer looks like. The change is maybe made."""
 

@@ -31,6 +31,7 @@ def accept_call(k: Keys, retention_ms: int, trigger: NewTrigger) -> Call:
         trigger.on_unknown,
         trigger.expires_ms,
         secrets.token_hex(8),
+        trigger.tenant,
         *map(_words, trigger.notifications),
     ]
     caps = [(i, cap) for i, n in enumerate(trigger.notifications) for cap in n.caps]
@@ -67,8 +68,8 @@ def decision_call(k: Keys, retention_ms: int, me: str, claim: Claim, decision: D
             vendor = attempt.vendor if attempt else claim.lane.mailbox
             return Call("dead", [*keys, k.dead], [*args, n.id, reason, vendor])
         case Move(vendor=vendor, trail=trail, epoch=epoch):
-            lane = k.lane(Lane(vendor, n.priority))
-            return Call("move", [*keys, lane, k.mailboxes], [*args, n.id, vendor, records.encode_trail(trail), epoch])
+            lane, trail_text = k.lane(Lane(vendor, n.priority)), records.encode_trail(trail)
+            return Call("move", [*keys, lane, k.mailboxes], [*args, n.id, vendor, trail_text, epoch, n.tenant])
         case Retry(wait_ms=wait_ms, trail=trail):
             return Call("retry", [*keys, k.due, k.clock], [*args, n.id, wait_ms, records.encode_trail(trail)])
         case Hold(wait_ms=wait_ms):
@@ -119,10 +120,11 @@ def held_of(nid: str, row: Any) -> Held | None:
 
 def due_entry(nid: str, score: str, delayed: int, text: str, expires: str, tried: str) -> DueEntry:
     try:
-        meta: dict[str, Any] = json.loads(text) if text else {"n": [], "p": "normal"}
+        meta: dict[str, Any] = json.loads(text) if text else {"n": [], "p": "normal", "t": ""}
         index = int(nid.rpartition(".")[2])
         chain = tuple(records.part_of(meta, index)["ch"]) if text else ()
-        priority, expires_ms = str(meta["p"]), int(expires or 0)
+        priority, expires_ms, tenant = str(meta["p"]), int(expires or 0), str(meta["t"])
     except (LookupError, TypeError, ValueError):
         return DueEntry(nid, score, bool(delayed), (), (), "", 0, readable=False)
-    return DueEntry(nid, score, bool(delayed), chain, records.decode_trail(tried).tried, priority, expires_ms)
+    trail = records.decode_trail(tried)
+    return DueEntry(nid, score, bool(delayed), chain, trail.tried, priority, expires_ms, tenant=tenant)

@@ -13,7 +13,7 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from dispatcher.adapters.redis.keys import Keys
+from dispatcher.adapters.redis.keys import Keys, streams_of
 from dispatcher.adapters.redis.script_calls import UNAVAILABLE, Call, Client, answered, of_a_key, run, run_one
 from dispatcher.adapters.redis.script_values import (
     accept_call,
@@ -46,6 +46,9 @@ from dispatcher.ports import (
     WithdrawResult,
 )
 from dispatcher.wire import records
+
+UNREAD_MAX = 100
+"""Entries of a fair stream that one audit claims, if nobody has read them."""
 
 MOVES_FOLLOWED = 5
 """By one withdrawal: what moves between the look for its mailbox and the script is looked for again."""
@@ -95,7 +98,7 @@ class RedisStore:
 
     async def claim(self, me: str, lanes: Sequence[Lane], want: int) -> Claims:
         k = self._keys
-        keys = [k.actors, *(k.lane(lane) for lane in lanes)]
+        keys = [k.actors, k.nil, k.weights, *(k.lane(lane) for lane in lanes)]
         reply = await run_one(self._redis, "claim", keys, [me, want, k.record_prefix])
         if reply[0] == "FENCED":
             raise FencedError(me)
@@ -133,13 +136,20 @@ class RedisStore:
                 raise UnavailableError(f"redis: {type(error).__name__}") from error
 
     async def own(self, me: str, lanes: Sequence[Lane], known: Collection[tuple[Lane, str]]) -> Claims:
+        # Claims read a fair stream only with what they put there. What nobody has read in one (its group was destroyed
+        # and made again, say) is claimed here.
+        lanes = streams_of(lanes)
         try:
             pipeline = self._redis.pipeline(transaction=False)
+            for key in (self._keys.lane(lane) for lane in lanes if lane.fair):
+                pipeline.xgroup_create(key, "g", "0")  # an error where there is no such stream, or the group is there
+                pipeline.xreadgroup("g", me, {key: ">"}, count=UNREAD_MAX)
+            begin = len(pipeline.command_stack)
             for lane in lanes:
                 # Not as a raw XPENDING: redis-py would read the reply as the summary's, fail half-way through the
                 # pipeline and leave unread replies on the connection.
                 pipeline.xpending_range(self._keys.lane(lane), "g", "-", "+", 1000, me)
-            pages = await pipeline.execute(raise_on_error=False)
+            pages = (await pipeline.execute(raise_on_error=False))[begin:]
             missing = [
                 (lane, entry["message_id"])
                 for lane, page in zip(lanes, pages, strict=True)
@@ -202,7 +212,7 @@ class RedisStore:
     # ---- take
 
     async def take(self, me: str, lanes: Sequence[Lane], at_most: int = 50) -> Claims:
-        k = self._keys
+        k, lanes = self._keys, streams_of(lanes)
         try:
             live = {name for name, state in (await self._redis.hgetall(k.actors)).items() if state == "live"}
             pipeline = self._redis.pipeline(transaction=False)
@@ -291,7 +301,7 @@ class RedisStore:
                     k.lane(Lane(mailbox, entry.priority)),
                     k.mailboxes,
                 ],
-                [entry.id, entry.score, entry.id.rpartition(".")[2], mailbox],
+                [entry.id, entry.score, entry.id.rpartition(".")[2], mailbox, entry.tenant],
             )
             for entry, mailbox in chosen
         ]
@@ -330,10 +340,8 @@ class RedisStore:
         return [found for nid, row in readable if (found := held_of(nid, row)) is not None]
 
     async def expired(self, lane: Lane, cursor: str, page: int = 200) -> ExpiredPage:
-        reply = await run_one(
-            self._redis, "expired", [self._keys.lane(lane)], [cursor or "-", page, self._keys.record_prefix]
-        )
-        return ExpiredPage("(" + reply[1] if reply[1] else "", list(reply[2]))
+        reply = await run_one(self._redis, "expired", [self._keys.lane(lane)], [cursor, page, self._keys.record_prefix])
+        return ExpiredPage(str(reply[1]), list(reply[2]))
 
     async def withdraw(self, nid: str, to: str, reason: str) -> Withdrawal:
         for _ in range(MOVES_FOLLOWED):

@@ -127,10 +127,10 @@ class RedisViews:
         calls = [
             Call(
                 "redrive",
-                [k.dead, k.record(trigger_of(r.letter.id)), k.nil, k.lane(Lane(r.mailbox, r.priority)), k.mailboxes],
-                [r.letter.id, r.letter.id.rpartition(".")[2], r.mailbox, r.expires_ms, r.letter.dead_ms],
+                [k.dead, k.record(trigger_of(le.id)), k.nil, k.lane(Lane(r.mailbox, r.priority)), k.mailboxes],
+                [le.id, le.id.rpartition(".")[2], r.mailbox, r.expires_ms, le.dead_ms, le.tenant],
             )
-            for r in chosen
+            for r, le in ((r, r.letter) for r in chosen)
         ]
         return await self._count(calls)
 

@@ -33,10 +33,15 @@ class State(str, Enum):
 
 
 class Lane(NamedTuple):
-    """One stream of a vendor's mailbox. A mailbox has one lane for each priority."""
+    """One stream of a vendor's mailbox. A mailbox has one lane for each priority.
+
+    `fair` marks the stream beside a lane that holds what was claimed from its tenants' queues. Stores that have such a
+    stream name it in their claims. Otherwise it belongs to its lane, and nobody asks for it.
+    """
 
     mailbox: str
     priority: str
+    fair: bool = False
 
 
 @dataclass(frozen=True, slots=True)

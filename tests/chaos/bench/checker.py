@@ -18,7 +18,6 @@ import redis
 from cluster.rehearsal.load import Posted
 from cluster.rehearsal.verdict import Verdict, judge
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.core.life.choices import PRIORITIES
 from dispatcher.core.life.notification import trigger_of
 
 ENDS = ("settled", "cancelled", "suppressed")
@@ -83,7 +82,7 @@ def examine(
 def waiting(store: redis.Redis) -> int:
     """Notifications that are neither ended nor at rest."""
     keys = Keys()
-    lanes = list(store.scan_iter(match=keys.prefix + "mb:*", count=1000))
+    lanes = list(store.scan_iter(match=keys.prefix + "mb:*", count=1000, _type="stream"))
     return sum(store.xlen(lane) for lane in lanes) + store.zcard(keys.due) + store.zcard(keys.delayed)
 
 
@@ -117,11 +116,11 @@ def _contradictions(store: redis.Redis, records: Mapping[str, dict[str, str]]) -
         for nid in store.zrange(getattr(keys, place), 0, -1):
             places.setdefault(nid, []).append(place)
     entries: dict[str, str] = {}
-    for mailbox in store.smembers(keys.mailboxes):
-        for priority in PRIORITIES:
-            lane = f"{keys.prefix}mb:{mailbox}:{priority}"
-            for entry_id, body in store.xrange(lane):
-                places.setdefault(body["n"], []).append(lane)
+    mailboxes = store.smembers(keys.mailboxes)
+    for stream in store.scan_iter(match=keys.prefix + "mb:*", count=1000, _type="stream"):
+        if stream.removeprefix(keys.prefix + "mb:").partition(":")[0] in mailboxes:
+            for entry_id, body in store.xrange(stream):
+                places.setdefault(body["n"], []).append(stream)
                 entries[body["n"]] = entry_id
     for nid in places:
         if trigger_of(nid) not in records:

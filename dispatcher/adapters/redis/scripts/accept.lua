@@ -1,11 +1,11 @@
 -- Store one trigger: its mailbox entries, then its record. The record is also the idempotency record: a keyed
--- trigger's id is derived from tenant and key. (Prologue: _caps.lua)
+-- trigger's id is derived from tenant and key. (Prologue: _caps.lua, _enqueue.lua)
 -- KEYS[1] record   KEYS[2] set of mailboxes   KEYS[3] delayed   KEYS[4] ledger   KEYS[5..] one lane per notification
 -- ARGV[1] trigger id  [2] body hash  [3] meta JSON  [4] data JSON  [5] send_at ms or ''  [6] policy  [7] time to expire ms
--- ARGV[8] name of the store's life, should it begin here   ARGV[9..] words per notification: its mailbox, and where it has
--- times of its own also when it is sent, ms (0: now), and when it expires, ms
+-- ARGV[8] name of the store's life, should it begin here   ARGV[9] tenant   ARGV[10..] words per notification: its mailbox,
+-- and where it has times of its own also when it is sent, ms (0: now), and when it expires, ms
 -- Under recipient caps also: KEYS one list per cap; ARGV retention ms, then index, most, window ms per cap. So there are
--- 2 × caps + 1 more arguments than keys beyond the eight and four, and none more where there is no cap.
+-- 2 × caps + 1 more arguments than keys beyond the nine and four, and none more where there is no cap.
 -- Reply {'OK', life, triggers accepted in it, indices of suppressed ones…}: stored. REPLAY: the same id and body are
 -- there already. CONFLICT: the same id, another body.
 -- An error (a full Redis refuses the first write, for there is no DEL in front) leaves at most entries without a
@@ -15,13 +15,13 @@ if known then
   if known == ARGV[2] then return 'REPLAY' end
   return 'CONFLICT'
 end
-local caps = math.floor((#ARGV - #KEYS - 4) / 2)
+local caps = math.floor((#ARGV - #KEYS - 5) / 2)
 local count = #KEYS - 4 - caps
 local stopped, now = {}, nil
 if caps > 0 then
   local t = redis.call('TIME')
   now = t[1] * 1000 + math.floor(t[2] / 1000)
-  stopped = without_room(caps, 5 + count, 10 + count, now)
+  stopped = without_room(caps, 5 + count, 11 + count, now)
 end
 local open, suppressed, record = 0, {}, {'hash', ARGV[2], 'm', ARGV[3], 'x', ARGV[7], 'v', 1}
 local function add(name, value)
@@ -29,7 +29,7 @@ local function add(name, value)
   record[#record + 1] = value
 end
 for n = 1, count do
-  local i, lane, mailbox, at, expires = n - 1, KEYS[4 + n], ARGV[8 + n], ARGV[5], nil
+  local i, lane, mailbox, at, expires = n - 1, KEYS[4 + n], ARGV[9 + n], ARGV[5], nil
   if string.find(mailbox, ' ', 1, true) then mailbox, at, expires = string.match(mailbox, '^(%S+) (%d+) (%d+)$') end
   local nid = ARGV[1] .. '.' .. i
   if stopped[i] then
@@ -43,7 +43,7 @@ for n = 1, count do
       state = 'delayed'
     else
       if redis.call('SISMEMBER', KEYS[2], mailbox) == 0 then redis.call('SADD', KEYS[2], mailbox) end
-      eid = redis.call('XADD', lane, '*', 'n', nid)
+      lane, eid = enqueue(lane, ARGV[9], nid)
     end
     open = open + 1
     add(i .. '.st', state)
@@ -58,9 +58,9 @@ add('open', open)
 if open > 0 then add('d', ARGV[4]) end
 local accepted = redis.call('HINCRBY', KEYS[4], 'n', 1)
 if accepted == 1 then redis.call('HSET', KEYS[4], 'life', ARGV[8]) end
-if caps > 0 then count_caps(caps, 5 + count, 10 + count, now, stopped) end
+if caps > 0 then count_caps(caps, 5 + count, 11 + count, now, stopped) end
 for from = 1, #record, 4000 do -- Lua cannot pass more than some 8,000 values at once
   redis.call('HSET', KEYS[1], unpack(record, from, math.min(from + 3999, #record)))
 end
-if open == 0 then redis.call('PEXPIRE', KEYS[1], ARGV[9 + count]) end -- nothing will finish it
+if open == 0 then redis.call('PEXPIRE', KEYS[1], ARGV[10 + count]) end -- nothing will finish it
 return {'OK', redis.call('HGET', KEYS[4], 'life'), accepted, unpack(suppressed)}

@@ -1,4 +1,5 @@
--- Read only: what is accepted and not ended, out of the mailboxes, and the head of each lane.
+-- Read only: what is accepted and not ended, out of the mailboxes, and the oldest of each lane.
+-- (Prologue: _oldest.lua)
 -- KEYS[1] due  [2] held  [3] delayed  [4] clock  [5..] lanes
 -- ARGV[1] prefix of records  [2] how many of a place are looked at: half by their time, half from its end
 -- Reply {now ms, delay time ms, {{how many, {mailbox, since ms, score}…} of due, held, delayed}, {since ms, entry ms} or {}
@@ -26,15 +27,21 @@ for k = 1, 3 do
   end
   places[k] = out
 end
+local function earlier(a, b)
+  if a and tonumber(a) < tonumber(b) then return a end
+  return b
+end
 local heads = {}
 for k = 5, #KEYS do
   local first = redis.pcall('XRANGE', KEYS[k], '-', '+', 'COUNT', 1)
-  if first.err or #first == 0 then
-    heads[#heads + 1] = {}
-  else
-    local came = string.match(first[1][1], '^(%d+)')
-    local _, called = read(first[1][2][2])
-    heads[#heads + 1] = {called or came, came}
+  local head = {}
+  for _, e in ipairs({not first.err and first[1] or false, oldest_waiting(KEYS[k]) or false}) do
+    if e then
+      local came = string.match(e[1], '^(%d+)')
+      local _, called = read(e[2][2])
+      head = {earlier(head[1], called or came), earlier(head[2], came)}
+    end
   end
+  heads[#heads + 1] = head
 end
 return {now, now + (redis.call('HGET', KEYS[4], 'ahead') or 0), places, heads}
