@@ -90,6 +90,7 @@ class IntakeActor:
             *(control, control, intake, self._breaks),
             clock=clock,
             queued_max=s.limits.queued_max_per_vendor,
+            weights={tenant: share.weight for tenant, share in s.tenants.items()},
             looked=stalls.look,
         )
         follower = PlanFollower(

@@ -5,6 +5,8 @@ Each initialiser has exactly the parameters that it passes up, so that the error
 
 from __future__ import annotations
 
+from dispatcher.core.limits.accept_rate import AcceptRate, Quota
+
 
 class DispatcherError(Exception):
     """The base of all errors that this package raises on purpose."""
@@ -34,6 +36,16 @@ class UnavailableError(DispatcherError):
         super().__init__(reason, retry_after_s)
         self.reason = reason
         self.retry_after_s = retry_after_s
+
+
+class LimitedError(UnavailableError):
+    """The tenant sends faster than its accept rate, and nothing was stored. Try again after `retry_after_s`."""
+
+    def __init__(self, rate: AcceptRate, quota: Quota) -> None:
+        DispatcherError.__init__(self, rate, quota)
+        self.rate, self.quota = rate, quota
+        self.reason = f"the tenant's accept rate is {rate.per_s:g} a second, at most {rate.burst} at once"
+        self.retry_after_s = quota.next_ms / 1000
 
 
 class RefusedError(UnavailableError):

@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 import re
 from collections.abc import MutableMapping, Sequence
 from typing import Any
 
 from dispatcher.accept.intake import Accepted, Intake
 from dispatcher.adapters.api_keys import ApiKeys
-from dispatcher.errors import CallerError, UnavailableError
+from dispatcher.errors import CallerError, LimitedError, UnavailableError
 from dispatcher.operate.use_cases import UseCases
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.wire.json import parse_json
+from dispatcher.wire.rate_limit import Fields, rate_limit_fields
 from dispatcher.wire.responses import DryRunResponse, Problem
 from serve_app.admission import WrongKeys, check_neighbour, scope_needed
 from serve_app.bodies import (
@@ -66,8 +68,9 @@ def application(use_cases: UseCases, keys: ApiKeys | None, metrics: Metrics) -> 
         except CallerError as error:
             await _problem(send, Problem.of(error))
         except UnavailableError as error:
-            retry_after = str(max(1, round(error.retry_after_s))).encode()
-            await _problem(send, Problem.of(error), (b"retry-after", retry_after))
+            retry_after = str(max(1, math.ceil(error.retry_after_s))).encode()
+            limit = rate_limit_fields(error.rate, error.quota) if isinstance(error, LimitedError) else ()
+            await _problem(send, Problem.of(error), (b"retry-after", retry_after), *limit)
         except ClientGoneError:
             return
 
@@ -125,14 +128,17 @@ async def _post(use_cases: UseCases, scope: Scope, receive: Receive, send: Send,
         items = await _accept_batch(intake, tenant, _batch(parsed, limits.batch_items_max), key)
         await _answer(send, 207, {"results": items})
     else:
-        await _answer(send, *await _accept(intake, tenant, parsed, key))
+        status, answer, fields = await _accept(intake, tenant, parsed, key)
+        await _answer(send, status, answer, headers=fields)
 
 
-async def _accept(intake: Intake, tenant: str, parsed: Any, key: str | None) -> tuple[int, dict[str, Any]]:
-    """Accept one trigger, or say what it would become. Returns the status and the answer."""
+async def _accept(intake: Intake, tenant: str, parsed: Any, key: str | None) -> tuple[int, dict[str, Any], Fields]:
+    """Accept one trigger, or say what it would become. Returns the status, the answer and header fields."""
     if isinstance(parsed, dict) and parsed.get("dry_run") is True:
-        return 200, DryRunResponse.of(await intake.dry_run(tenant, parsed, key)).model_dump(mode="json")
-    return 202, _accepted(await intake.accept(tenant, parsed, key))
+        return 200, DryRunResponse.of(await intake.dry_run(tenant, parsed, key)).model_dump(mode="json"), ()
+    done = await intake.accept(tenant, parsed, key)
+    told = () if done.rate is None or done.quota is None else rate_limit_fields(done.rate, done.quota)
+    return 202, _accepted(done), told
 
 
 def idempotency_key(value: str | None) -> str | None:
@@ -169,12 +175,12 @@ async def _accept_batch(intake: Intake, tenant: str, triggers: Sequence[Any], ke
         try:
             own = item.get("idempotency_key") if isinstance(item, dict) else None
             item_key = None if own is not None or key is None else f"{key[:200]}:{_item_hash(item)}"
-            status, answer = await _accept(intake, tenant, item, item_key)
+            status, answer, _ = await _accept(intake, tenant, item, item_key)
             return {"status": status, **answer}
         except CallerError as error:
-            return Problem.of(error).model_dump(exclude_none=True)
+            return Problem.of(error).shown()
         except UnavailableError as error:
-            return {**Problem.of(error).model_dump(exclude_none=True), "retry_after_s": error.retry_after_s}
+            return {**Problem.of(error).shown(), "retry_after_s": error.retry_after_s}
 
     results: list[dict[str, Any]] = []
     for start in range(0, len(triggers), BATCH_SLICE):
@@ -203,7 +209,7 @@ _UNAUTHORISED = Problem(
 
 
 async def _problem(send: Send, problem: Problem, *headers: tuple[bytes, bytes]) -> None:
-    await _answer(send, problem.status, problem.model_dump(exclude_none=True), b"application/problem+json", headers)
+    await _answer(send, problem.status, problem.shown(), b"application/problem+json", headers)
 
 
 def _without_body(send: Send) -> Send:

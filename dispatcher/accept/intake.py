@@ -20,8 +20,9 @@ from typing import Any
 from dispatcher.accept.preparation import Posted, Preparation, Prepared
 from dispatcher.config.settings import Settings
 from dispatcher.core.life.notification import Lane, NewTrigger, State, TriggerView, notification_id
+from dispatcher.core.limits.accept_rate import AcceptRate, Quota
 from dispatcher.core.plan.values import Plan
-from dispatcher.errors import CallerError, InvariantError, UnavailableError
+from dispatcher.errors import CallerError, InvariantError, LimitedError, UnavailableError
 from dispatcher.ports import AcceptReply, AcceptResult, Clock, Store, Views
 from dispatcher.store_clock import StoreTime
 from dispatcher.telemetry.metrics import Metrics
@@ -29,6 +30,9 @@ from dispatcher.templates.cache import TemplateCache
 from dispatcher.wire.trigger import TriggerRequest, body_hash, read_trigger
 
 CELL = "0"
+TENANTS_NAMED_MAX = 100
+"""Tenants that metrics name, the first of the configuration; others count together. Each has up to three series."""
+
 WAITING_MAX = 4096
 """The most requests that wait for a round trip. With one more, the oldest, which would come too late, gets a 503."""
 
@@ -38,6 +42,7 @@ class Accepted:
     """The answer to one trigger. A notification is (id, channel, vendor); `suppressed` ids are never sent.
 
     `recipients` holds for each notification which of several recipients it is for; it is empty if there is one.
+    `quota` is what the tenant may still send, where it has an accept `rate` and this trigger counted.
     """
 
     id: str
@@ -45,6 +50,8 @@ class Accepted:
     replayed: bool
     suppressed: frozenset[str] = frozenset()
     recipients: tuple[int, ...] = ()
+    rate: AcceptRate | None = None
+    quota: Quota | None = None
 
 
 @dataclass(slots=True)
@@ -75,6 +82,7 @@ class Intake:
         self.headroom = Headroom()
         self._waiting: deque[tuple[NewTrigger, asyncio.Future[AcceptReply]]] = deque()
         self._wanted = asyncio.Event()
+        self._named = frozenset(list(settings.tenants)[:TENANTS_NAMED_MAX])
 
     @property
     def started(self) -> bool:
@@ -107,10 +115,13 @@ class Intake:
         except CallerError:
             self._metrics.count("dispatcher_accepts", "refused")
             raise
+        except LimitedError:
+            self._count(tenant, "limited")
+            raise
         except UnavailableError:
             self._metrics.count("dispatcher_accepts", "unavailable")
             raise
-        self._metrics.count("dispatcher_accepts", "replayed" if accepted.replayed else "accepted")
+        self._count(tenant, "replayed" if accepted.replayed else "accepted")
         self._metrics.observe("dispatcher_accept_seconds", self._clock.now_s() - began_s)
         for nid, channel, _ in accepted.notifications:
             if nid not in accepted.suppressed:
@@ -118,6 +129,12 @@ class Intake:
             elif not accepted.replayed:
                 self._metrics.count("dispatcher_suppressed", channel, "recipient_cap")
         return accepted
+
+    def _count(self, tenant: str, answer: str) -> None:
+        """Count an answer, also for the tenant. Only the first tenants of the file have a name: labels are bounded."""
+        self._metrics.count("dispatcher_accepts", answer)
+        if self._settings.tenants:
+            self._metrics.count("dispatcher_tenant_accepts", tenant if tenant in self._named else "other", answer)
 
     async def _accept_or_replay(self, tenant: str, body: Any, header_key: str | None) -> Accepted:
         """Only the body's shape is judged before the key is looked up.
@@ -224,11 +241,15 @@ class Intake:
             raise UnavailableError("the store is too slow") from None
         match reply.result:
             case AcceptResult.STORED:
-                return _accepted(trigger, reply.suppressed)
+                return _accepted(trigger, reply)
             case AcceptResult.REPLAYED:
                 return await self._first_answer(trigger)
             case AcceptResult.CONFLICT:
                 raise _conflict()
+            case AcceptResult.LIMITED:
+                if trigger.rate is None or reply.quota is None:
+                    raise InvariantError("limited without a rate")
+                raise LimitedError(trigger.rate, reply.quota)
             case AcceptResult.FULL:
                 raise UnavailableError("the store is full", 5.0)
             case AcceptResult.ERROR:
@@ -258,14 +279,16 @@ def trigger_id(tenant: str, key: str | None) -> str:
     return f"{CELL}-{base64.b32encode(raw).decode().rstrip('=').lower()}"
 
 
-def _accepted(trigger: NewTrigger, suppressed: tuple[int, ...]) -> Accepted:
+def _accepted(trigger: NewTrigger, reply: AcceptReply) -> Accepted:
     """Return the answer to a stored trigger, some of whose notifications may be suppressed."""
     return Accepted(
         trigger.id,
         tuple((notification_id(trigger.id, i), n.channel, n.vendor) for i, n in enumerate(trigger.notifications)),
         False,
-        frozenset(notification_id(trigger.id, i) for i in suppressed),
+        frozenset(notification_id(trigger.id, i) for i in reply.suppressed),
         tuple(n.person for n in trigger.notifications) if trigger.people else (),
+        trigger.rate,
+        reply.quota,
     )
 
 

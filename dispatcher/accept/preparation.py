@@ -103,6 +103,7 @@ class Preparation:
             send_at_ms=times_ms[0] if times_ms[0] > now_ms and not own else None,
             idempotency_key=posted.key,
             people=tuple(Person(who.id, who.locale) for _, who in people) if several else (),
+            rate=share.rate if (share := self._settings.tenants.get(posted.tenant)) else None,
         )
         return Prepared(trigger, texts)
 

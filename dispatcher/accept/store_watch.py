@@ -66,11 +66,12 @@ class StoreWatch:
         *,
         clock: Clock,
         queued_max: int,
+        weights: Mapping[str, int],
         looked: Callable[[Mapping[str, Backlog]], None] = lambda backlog: None,
     ) -> None:
-        """`queued_max`: the entries that the mailbox of one vendor may have."""
+        """`queued_max`: the entries that the mailbox of one vendor may have; `weights`: tenant → weight."""
         self._control, self._vitals, self._intake, self._breaks = control, vitals, intake, breaks
-        self._clock, self._queued_max, self._looked = clock, queued_max, looked
+        self._clock, self._queued_max, self._weights, self._looked = clock, queued_max, weights, looked
         self._answered_s: float | None = None
 
     @property
@@ -100,6 +101,8 @@ class StoreWatch:
         )
         self._intake.headroom = Headroom(used / most if most else 0.0, lanes)
         self._looked(await self._control.backlog(depths))
+        # Each time: the store may have been emptied, or a replica of before a changed file may have spoken last.
+        await self._control.weigh(self._weights)
 
     async def follow_lineage(self) -> None:
         """Ask whose writes the store has, until cancelled: often while it has replicas, else each second."""

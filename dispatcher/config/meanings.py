@@ -16,6 +16,7 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "events": "What each event sends, by the event's name.",
         "templates": "The texts, by name. The file stores them; the API may change them later.",
         "limits": "What is refused, and when.",
+        "tenants": "The share and accept rate of tenants, by the names of their API keys. Others have the defaults.",
         "retry": "When a notification is tried again.",
         "retention": "How long a finished trigger is remembered.",
         "redrive": "How fast dead letters are tried again.",
@@ -108,6 +109,11 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "per_s": "The length of the stretch of time.",
         "priority": "The priorities that are counted. Empty: all.",
         "event": "The events that are counted. Empty: all.",
+    },
+    "TenantSettings": {
+        "weight": "The share of a lane with a backlog: a tenant with weight 3 is sent three for each one of weight 1.",
+        "accept_per_s": "The triggers a second that are accepted, over all replicas. More are answered 429.",
+        "accept_burst": "How many triggers may come at once after a pause. Without it: one second's worth.",
     },
     "RetrySettings": {
         "attempts_max": "The most tries that may have arrived. Each of them could be a repeat for the recipient.",

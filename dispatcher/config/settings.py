@@ -20,6 +20,8 @@ from dispatcher.core.accepting.quiet_hours import zone
 from dispatcher.core.life.choices import Channel, OnUnknown, Priority
 from dispatcher.core.life.outcome import Meaning, Rule
 from dispatcher.core.life.retry import REFUSED_WAITS_S
+from dispatcher.core.limits.accept_rate import AcceptRate
+from dispatcher.core.limits.turns import WEIGHT_MAX
 from dispatcher.errors import ConfigError
 from dispatcher.templates.compile import faults
 from dispatcher.templates.source import TemplateSource
@@ -27,9 +29,13 @@ from dispatcher.templates.source import TemplateSource
 VendorName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
 EventName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$")]
 TemplateName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,80}$")]
+TenantName = Annotated[str, Field(min_length=1, max_length=255)]
 CountryCode = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
 
 ClockTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+
+TENANTS_MAX = 1_000
+"""Tenants that the file names: each intake replica knows them all."""
 
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveS = Annotated[float, Field(gt=0)]
@@ -205,6 +211,20 @@ class LimitsSettings(_Section):
     ] = []  # none: who is sent how much is yours to see
 
 
+class TenantSettings(_Section):
+    """The share of one tenant. A tenant is named by its API keys; where no key is needed it is `default`."""
+
+    weight: Annotated[int, Field(ge=1, le=WEIGHT_MAX)] = 1  # of two, one with 3 gets three times as much of a full lane
+    accept_per_s: Annotated[float, Field(ge=0.001, le=100_000)] | None = None  # None: nobody is refused for its rate
+    accept_burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = None  # None: one second's worth
+
+    @property
+    def rate(self) -> AcceptRate | None:
+        if self.accept_per_s is None:
+            return None
+        return AcceptRate(self.accept_per_s, self.accept_burst or max(1, int(self.accept_per_s)))
+
+
 class RetrySettings(_Section):
     """When to try again, until the time to live: exponential with full jitter, seconds."""
 
@@ -272,6 +292,7 @@ class Settings(_Section):
     events: dict[EventName, EventSettings] = {}
     templates: dict[TemplateName, TemplateSettings] = {}
     limits: LimitsSettings = LimitsSettings()
+    tenants: Annotated[dict[TenantName, TenantSettings], Field(max_length=TENANTS_MAX)] = {}
     retry: RetrySettings = RetrySettings()
     retention: RetentionSettings = RetentionSettings()
     redrive: RedriveSettings = RedriveSettings()
@@ -342,6 +363,9 @@ def _cross_faults(settings: Settings) -> Iterator[str]:
     for index, cap in enumerate(caps):
         if cap in caps[:index]:
             yield f"limits.recipient_caps.{index}: counts the same as entry {caps.index(cap)}, one of them is enough"
+    for tenant, share in settings.tenants.items():
+        if share.accept_burst is not None and share.accept_per_s is None:
+            yield f"tenants.{tenant}.accept_per_s: missing, accept_burst is there"
     for name, given in settings.templates.items():
         for part, why in faults(TemplateSource(name, given.text, given.subject, given.html)):
             yield f"templates.{name}.{part}: it does not compile: {why}"

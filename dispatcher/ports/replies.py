@@ -8,6 +8,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from dispatcher.core.life.notification import Claim, DeadLetter, DeadPosition, Lane, Notification
+from dispatcher.core.limits.accept_rate import Quota
 
 
 class AcceptResult(Enum):
@@ -16,15 +17,20 @@ class AcceptResult(Enum):
     STORED = auto()  # all of its notifications are on disk
     REPLAYED = auto()  # a trigger with this id and body is stored already
     CONFLICT = auto()  # a trigger with this id and another body is stored
+    LIMITED = auto()  # its tenant sends faster than its accept rate
     FULL = auto()  # the store has no memory left
     ERROR = auto()  # the store failed at this trigger
 
 
 class AcceptReply(NamedTuple):
-    """The answer to one trigger, and the indices of its notifications that a recipient cap made `suppressed`."""
+    """The answer to one trigger, and the indices of its notifications that a recipient cap made `suppressed`.
+
+    `quota` is what its tenant may still send, where the tenant has an accept rate and the store looked at it.
+    """
 
     result: AcceptResult
     suppressed: tuple[int, ...] = ()
+    quota: Quota | None = None
 
 
 STORED = AcceptReply(AcceptResult.STORED)

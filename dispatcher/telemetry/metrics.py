@@ -3,8 +3,8 @@
 Each process keeps cumulative counters and bucket counts and publishes them with its reports; the supervisor keeps the
 latest of each process, folds in those of processes that ended, and publishes the sum; intake serves that sum and adds
 gauges of Redis and of the plan. A lost report is made good by the next, and a supervisor's restart is an ordinary
-counter reset. Labels are vendors, outcomes and states: never a tenant, an id or an address; what does not look like a
-short name is counted as `other`.
+counter reset. Labels are vendors, outcomes, states and the first 100 tenants that the configuration names: never an id
+or an address; what does not look like a short name is counted as `other`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0
 CATALOGUE: dict[str, tuple[str, str, tuple[str, ...]]] = {
     # name: (kind, help, labels)
     "dispatcher_accepts": ("counter", "Triggers by answer", ("answer",)),
+    "dispatcher_tenant_accepts": ("counter", "Triggers of a configured tenant by answer", ("tenant", "answer")),
     "dispatcher_accept_seconds": ("histogram", "From request parsed to durable answer", ()),
     "dispatcher_accepted_notifications": ("counter", "Notifications stored to be sent, by channel", ("channel",)),
     "dispatcher_suppressed": ("counter", "Notifications stored and not to be sent", ("channel", "reason")),

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from dispatcher.core.life.notification import NewNotification, NewTrigger
-from dispatcher.errors import CallerError, UnavailableError
+from dispatcher.errors import CallerError, LimitedError, UnavailableError
 from dispatcher.wire.moments import moment
+from dispatcher.wire.rate_limit import POLICY
+
+QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+"""The problem type of a 429 for the accept rate, from the draft on RateLimit fields."""
 
 KEY_REUSED = "urn:resilient-dispatcher:problem:idempotency-key-reused"
 """The problem type of a 409. The draft on idempotency keys says 422; see docs/adr/0021."""
@@ -125,6 +129,10 @@ class Problem(_Answer):
     status: int
     detail: str
     field: str | None = None
+    violated_policies: list[str] | None = Field(default=None, serialization_alias="violated-policies")
+
+    def shown(self) -> dict[str, Any]:
+        return self.model_dump(exclude_none=True, by_alias=True)
 
     @classmethod
     def of(cls, error: CallerError | UnavailableError) -> Problem:
@@ -133,6 +141,9 @@ class Problem(_Answer):
             title = TITLES.get(error.status, "The request is refused")
             kind = KEY_REUSED if error.status == 409 else "about:blank"
             return cls(type=kind, title=title, status=error.status, detail=str(error), field=error.field)
+        if isinstance(error, LimitedError):
+            title = "The accept rate is used up"
+            return cls(type=QUOTA_EXCEEDED, title=title, status=429, detail=error.reason, violated_policies=[POLICY])
         return cls(title="Try again with the same idempotency key", status=503, detail=error.reason)
 
 

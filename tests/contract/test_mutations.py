@@ -23,6 +23,7 @@ from dispatcher.core.life.notification import Lane
 from dispatcher.errors import UnavailableError
 from dispatcher.ports import Claims
 from tests.contract import (
+    test_accept_rate,
     test_caps,
     test_claims,
     test_endings,
@@ -130,7 +131,7 @@ MUTATIONS: dict[str, tuple[Mutation, Test]] = {
         for name in ENDING_SCRIPTS
     },
     "accept: a full Redis is opened": (
-        edited("accept", ("local count = #KEYS - 4", "redis.call('DEL', '{nd:0}:nil') local count = #KEYS - 4")),
+        edited("accept", ("local count = #KEYS - 5", "redis.call('DEL', '{nd:0}:nil') local count = #KEYS - 5")),
         lambda world, connection, url: test_store_redis.test_a_full_redis_refuses_new_work_cleanly(world, connection),
     ),
     "take: who was singled out is not asked": (
@@ -166,7 +167,7 @@ MUTATIONS: dict[str, tuple[Mutation, Test]] = {
         lambda world, connection, url: test_caps.test_a_refused_trigger_counts_nothing(world, connection),
     ),
     "accept: all suppressed, and kept for ever": (
-        edited("accept", ("if open == 0 then redis.call('PEXPIRE', KEYS[1], ARGV[10 + count]) end", "")),
+        edited("accept", ("if open == 0 then redis.call('PEXPIRE', KEYS[1], ARGV[11 + count]) end", "")),
         lambda world, connection, url: test_caps.test_a_trigger_that_is_all_suppressed_is_compact_and_expires(
             world, connection
         ),
@@ -226,6 +227,18 @@ MUTATIONS: dict[str, tuple[Mutation, Test]] = {
     "claim: no turns on a full Redis": (
         edited("claim", ("redis.call('DEL', c['nil'])", "")),
         lambda world, connection, url: test_turns.test_a_full_redis_still_hands_out_turns(world, connection),
+    ),
+    "accept: the rate before the key": (
+        edited("accept", ("if known == ARGV[2] then", "if known == ARGV[2] and ARGV[10] == '' then")),
+        lambda world, connection, url: test_accept_rate.test_a_repeat_is_answered_first_and_uses_nothing(world),
+    ),
+    "accept: a rate that was slower locks out": (
+        edited("accept", ("local changed = granted or kept - now > span", "local changed = granted")),
+        lambda world, connection, url: test_accept_rate.test_a_changed_rate_counts_from_the_next_trigger_on(world),
+    ),
+    "accept: what is granted is not kept": (
+        edited("accept", ("return granted, changed and now + debt,", "return granted, nil,")),
+        lambda world, connection, url: test_accept_rate.test_replicas_share_one_bucket(world, url),
     ),
     "withdraw: what waits for its turn still counts": (
         edited("withdraw", ("redis.call('DECR', lane .. ':waits')", "")),

@@ -163,6 +163,7 @@ class Cell:
         self.breakers: dict[str, tuple[int, str]] = {}  # vendor → when, and what its breaker was
         self.overrides: dict[str, Override] = {}
         self.weights: dict[str, int] = {}
+        self.paid_ms: dict[str, float] = {}  # tenant → when all that it was granted is paid for
         self.bells: dict[asyncio.Future[bool], None] = {}  # in order of arrival, else no run could be repeated
         self.listeners: list[Listener] = []
         self._delay_time, self._ahead_ms = DelayTime(), 0

@@ -10,6 +10,7 @@ from dispatcher.core.accepting.caps import Cap, has_room
 from dispatcher.core.life.decide import Dead, Decision, Drop, Hold, Move, Retry, Settle
 from dispatcher.core.life.look_up import Fingerprint
 from dispatcher.core.life.notification import Attempt, Claim, Lane, NewTrigger, Trail, notification_id
+from dispatcher.core.limits.accept_rate import grant
 from dispatcher.errors import FencedError
 from dispatcher.ports import (
     AcceptReply,
@@ -47,6 +48,12 @@ class MemoryStore:
             return AcceptReply(AcceptResult.REPLAYED if same else AcceptResult.CONFLICT)
         if self._cell.full:
             return AcceptReply(AcceptResult.FULL)
+        quota = None
+        if trigger.rate is not None:
+            before_ms, now_ms = self._cell.paid_ms.get(trigger.tenant, 0.0), self._cell.clock.wall_ms()
+            granted, self._cell.paid_ms[trigger.tenant], quota = grant(trigger.rate, before_ms, now_ms)
+            if not granted:
+                return AcceptReply(AcceptResult.LIMITED, quota=quota)
         notes = [Note("delayed", new.vendor, expires_ms=new.expires_ms) for new in trigger.notifications]
         record = Record(trigger, trigger.expires_ms, notes, len(notes))
         self._cell.records[trigger.id] = record
@@ -61,7 +68,7 @@ class MemoryStore:
                 self._cell.delayed[nid] = at_ms
             else:
                 self._cell.enqueue(nid, new.vendor)
-        return AcceptReply(AcceptResult.STORED, tuple(suppressed))
+        return AcceptReply(AcceptResult.STORED, tuple(suppressed), quota)
 
     def _let_through(self, caps: Sequence[Cap]) -> bool:
         """Return True if there is room under each cap; then it is counted under each."""

@@ -8,6 +8,7 @@
 | `{nd:0}:mb:<vendor>:<lane>:fair` | what was claimed from these (stream, group `g`, entries as in the lane) |
 | `{nd:0}:mb:<vendor>:<lane>:turns`, `:owner`, `:waits` | whose turn it is (list); whose the lane's own stream is; how \
 many wait in queues (strings): scripts/_enqueue.lua |
+| `{nd:0}:rate:<tenant>` | when a tenant's accepted triggers are paid for, ms (string, expires) |
 | `{nd:0}:weights` | tenant → weight, where it is not 1 (hash) |
 | `{nd:0}:mailboxes` | every mailbox that exists (set) |
 | `{nd:0}:due`, `:delayed`, `:held`, `:dead` | notifications out of a mailbox, by time (sorted sets) |
@@ -73,6 +74,9 @@ class Keys:
 
     def redrive_budget(self, mailbox: str) -> str:
         return f"{self.prefix}redrive:{mailbox}"
+
+    def rate(self, tenant: str) -> str:
+        return f"{self.prefix}rate:{tenant}"
 
     def cap(self, key: str) -> str:
         return f"{self.prefix}cap:{key}"

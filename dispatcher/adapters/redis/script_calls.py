@@ -19,7 +19,7 @@ from dispatcher.errors import RefusedError, UnavailableError
 
 _FOLDER = Path(__file__).parent / "scripts"
 _PROLOGUES = {
-    "accept": ("_caps", "_enqueue"),
+    "accept": ("_caps", "_enqueue", "_rate"),
     "promote": ("_enqueue",),
     "redrive": ("_enqueue",),
     "move": ("_fence", "_enqueue"),

@@ -12,16 +12,22 @@ from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.script_calls import Call, of_a_key
 from dispatcher.core.life.decide import Dead, Decision, Drop, Hold, Move, Retry, Settle
 from dispatcher.core.life.notification import Claim, Lane, NewNotification, NewTrigger, State, trigger_of
+from dispatcher.core.limits.accept_rate import Quota
 from dispatcher.errors import UnreadableError
 from dispatcher.ports import AcceptReply, AcceptResult, Applied, DueEntry, Held, Promoted, Withdrawal, WithdrawResult
 from dispatcher.wire import records
 
-ACCEPTED = {"OK": AcceptResult.STORED, "REPLAY": AcceptResult.REPLAYED, "CONFLICT": AcceptResult.CONFLICT}
+ACCEPTED = {
+    "OK": AcceptResult.STORED,
+    "REPLAY": AcceptResult.REPLAYED,
+    "CONFLICT": AcceptResult.CONFLICT,
+    "LIMITED": AcceptResult.LIMITED,
+}
 
 
 def accept_call(k: Keys, retention_ms: int, trigger: NewTrigger) -> Call:
     lanes = [k.lane(Lane(n.vendor, trigger.priority)) for n in trigger.notifications]
-    keys = [k.record(trigger.id), k.mailboxes, k.delayed, k.ledger, *lanes]
+    keys = [k.record(trigger.id), k.mailboxes, k.delayed, k.ledger, k.rate(trigger.tenant), *lanes]
     args: list[Any] = [
         trigger.id,
         trigger.body_hash,
@@ -32,6 +38,7 @@ def accept_call(k: Keys, retention_ms: int, trigger: NewTrigger) -> Call:
         trigger.expires_ms,
         secrets.token_hex(8),
         trigger.tenant,
+        "" if trigger.rate is None else f"{trigger.rate.each_ms} {trigger.rate.burst}",
         *map(_words, trigger.notifications),
     ]
     caps = [(i, cap) for i, n in enumerate(trigger.notifications) for cap in n.caps]
@@ -102,8 +109,10 @@ def accept_reply(reply: Any) -> AcceptReply:
         # Redis 6 wraps a script's error, so that only its text tells; Redis 7 passes it on as it is.
         full = isinstance(reply, OutOfMemoryError) or "OOM" in str(reply)
         return AcceptReply(AcceptResult.FULL if full else AcceptResult.ERROR)
-    word, suppressed = (reply[0], reply[3:]) if isinstance(reply, list) else (reply, [])
-    return AcceptReply(ACCEPTED[word], tuple(map(int, suppressed)))
+    if not isinstance(reply, list):
+        return AcceptReply(ACCEPTED[reply])
+    quota, suppressed = (reply[1], []) if reply[0] == "LIMITED" else (reply[3], reply[4:])
+    return AcceptReply(ACCEPTED[reply[0]], tuple(map(int, suppressed)), Quota(*quota) if quota else None)
 
 
 def held_of(nid: str, row: Any) -> Held | None:

@@ -88,7 +88,7 @@ class RedisStore:
     async def accept(self, triggers: Sequence[NewTrigger]) -> list[AcceptReply]:
         before = self._continuity.mark
         replies = await run(self._redis, [accept_call(self._keys, self._retention_ms, trigger) for trigger in triggers])
-        for reply in (reply for reply in replies if isinstance(reply, list)):
+        for reply in (reply for reply in replies if isinstance(reply, list) and reply[0] == "OK"):
             found = self._continuity.judge(before, Mark(reply[1], reply[2]))
             if found is not None:
                 self._on_break(found)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from dispatcher.core.accepting.caps import Cap
 from dispatcher.core.life.sms_text import SmsSize
+from dispatcher.core.limits.accept_rate import AcceptRate
 
 
 class State(str, Enum):
@@ -94,6 +95,7 @@ class NewTrigger:
     send_at_ms: int | None = None
     idempotency_key: str | None = None
     people: tuple[Person, ...] = ()
+    rate: AcceptRate | None = None  # of its tenant; None: no limit
 
     def person_of(self, n: NewNotification) -> Person:
         """Return the recipient of one of its notifications."""

@@ -50,6 +50,9 @@ class Store:
     async def backlog(self, depths: Any) -> dict[str, Any]:
         return {}
 
+    async def weigh(self, weights: Any) -> None:
+        self.weights = weights
+
 
 class Watched:
     """The watch of one replica over a store."""
@@ -60,7 +63,7 @@ class Watched:
         self.given = 0
         self.intake: Any = SimpleNamespace(time=StoreTime(clock), headroom=Headroom())
         self.breaks = StoreBreaks(self.metrics, clock, self._give)
-        self.watch = StoreWatch(store, store, self.intake, self.breaks, clock=clock, queued_max=300_000)
+        self.watch = StoreWatch(store, store, self.intake, self.breaks, clock=clock, queued_max=300_000, weights={})
 
     def _give(self) -> None:
         self.given += 1

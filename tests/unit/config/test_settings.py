@@ -93,6 +93,12 @@ QUIET = {"begin": "21:00", "end": "08:00"}
         ("limits", {"recipient_caps": [CAP | {"max": 0}]}, "limits.recipient_caps.0.max: 0", "greater than or equal"),
         ("limits", {"recipient_caps": [CAP | {"priority": ["vip"]}]}, "recipient_caps.0.priority.0: 'vip'", "'high'"),
         ("limits", {"recipient_caps": [CAP, CAP | {"max": 9}]}, "limits.recipient_caps.1: counts the same", "entry 0"),
+        ("tenants", {"shop": {"weight": 0}}, "tenants.shop.weight: 0", "greater than or equal to 1"),
+        ("tenants", {"shop": {"weight": 2.5}}, "tenants.shop.weight: 2.5", "valid integer"),
+        ("tenants", {"shop": {"accept_per_s": 0}}, "tenants.shop.accept_per_s: 0", "greater than or equal to 0.001"),
+        ("tenants", {"shop": {"accept_burst": 5}}, "tenants.shop.accept_per_s: missing", "accept_burst is there"),
+        ("tenants", {"shop": {"rate": 5}}, "tenants.shop.rate: not a known field", "accept_per_s"),
+        ("tenants", {"": {"weight": 2}}, "tenants.: the name ''", "at least 1"),
         ("events/x", {"notifications": [{"channel": "sms", "template": "no"}]}, "template: 'no'", "paid"),
         (
             "events/x",

@@ -218,9 +218,9 @@ def test_no_history_of_reports_makes_a_total_fall_or_overcount(steps: list[tuple
 
 
 def test_labels_are_of_a_closed_set() -> None:
-    """Whose label it is decides what can be in it: vendors, channels and our own words; no tenant, id or recipient."""
+    """Whose label it is decides what can be in it: vendors, channels, named tenants, our words; no id or recipient."""
     names = {label for _, _, labels in CATALOGUE.values() for label in labels}
-    assert names == {"answer", "channel", "outcome", "reason", "to", "vendor"}
+    assert names == {"answer", "channel", "outcome", "reason", "tenant", "to", "vendor"}
 
 
 ADDRESSES = (

@@ -1,13 +1,16 @@
 -- Store one trigger: its mailbox entries, then its record. The record is also the idempotency record: a keyed
--- trigger's id is derived from tenant and key. (Prologue: _caps.lua, _enqueue.lua)
--- KEYS[1] record   KEYS[2] set of mailboxes   KEYS[3] delayed   KEYS[4] ledger   KEYS[5..] one lane per notification
+-- trigger's id is derived from tenant and key. (Prologue: _caps.lua, _enqueue.lua, _rate.lua)
+-- KEYS[1] record   KEYS[2] set of mailboxes   KEYS[3] delayed   KEYS[4] ledger   KEYS[5] tenant's accept rate
+-- KEYS[6..] one lane per notification
 -- ARGV[1] trigger id  [2] body hash  [3] meta JSON  [4] data JSON  [5] send_at ms or ''  [6] policy  [7] time to expire ms
--- ARGV[8] name of the store's life, should it begin here   ARGV[9] tenant   ARGV[10..] words per notification: its mailbox,
--- and where it has times of its own also when it is sent, ms (0: now), and when it expires, ms
+-- ARGV[8] name of the store's life, should it begin here   ARGV[9] tenant   ARGV[10] '' or its rate: ms each, burst
+-- ARGV[11..] words per notification: its mailbox, and where it has times of its own also when it is sent, ms (0: now), and
+-- when it expires, ms
 -- Under recipient caps also: KEYS one list per cap; ARGV retention ms, then index, most, window ms per cap. So there are
--- 2 × caps + 1 more arguments than keys beyond the nine and four, and none more where there is no cap.
--- Reply {'OK', life, triggers accepted in it, indices of suppressed ones…}: stored. REPLAY: the same id and body are
--- there already. CONFLICT: the same id, another body.
+-- 2 × caps + 1 more arguments than keys beyond the ten and five, and none more where there is no cap.
+-- Reply {'OK', life, triggers accepted in it, quota, indices of suppressed ones…}: stored. REPLAY: the same id and body are
+-- there already. CONFLICT: the same id, another body. {'LIMITED', quota}: beyond the tenant's rate. Quota: see _rate.lua,
+-- or {}. A repeat of what was accepted is answered before the rate is looked at, and uses none of it.
 -- An error (a full Redis refuses the first write, for there is no DEL in front) leaves at most entries without a
 -- record, which claim drops and counts: the caller was not told 202. A cap is counted after the entries, with the record.
 local known = redis.call('HGET', KEYS[1], 'hash')
@@ -16,20 +19,28 @@ if known then
   return 'CONFLICT'
 end
 local caps = math.floor((#ARGV - #KEYS - 5) / 2)
-local count = #KEYS - 4 - caps
-local stopped, now = {}, nil
-if caps > 0 then
+local count = #KEYS - 5 - caps
+local stopped, now, paid, quota = {}, nil, nil, {}
+if caps > 0 or ARGV[10] ~= '' then
   local t = redis.call('TIME')
   now = t[1] * 1000 + math.floor(t[2] / 1000)
-  stopped = without_room(caps, 5 + count, 11 + count, now)
 end
+if ARGV[10] ~= '' then
+  local granted
+  granted, paid, quota = grant(KEYS[5], ARGV[10], now)
+  if not granted then
+    if paid then redis.call('SET', KEYS[5], string.format('%.3f', paid), 'PX', quota[3] + 1000) end
+    return {'LIMITED', quota}
+  end
+end
+if caps > 0 then stopped = without_room(caps, 6 + count, 12 + count, now) end
 local open, suppressed, record = 0, {}, {'hash', ARGV[2], 'm', ARGV[3], 'x', ARGV[7], 'v', 1}
 local function add(name, value)
   record[#record + 1] = name
   record[#record + 1] = value
 end
 for n = 1, count do
-  local i, lane, mailbox, at, expires = n - 1, KEYS[4 + n], ARGV[9 + n], ARGV[5], nil
+  local i, lane, mailbox, at, expires = n - 1, KEYS[5 + n], ARGV[10 + n], ARGV[5], nil
   if string.find(mailbox, ' ', 1, true) then mailbox, at, expires = string.match(mailbox, '^(%S+) (%d+) (%d+)$') end
   local nid = ARGV[1] .. '.' .. i
   if stopped[i] then
@@ -58,9 +69,10 @@ add('open', open)
 if open > 0 then add('d', ARGV[4]) end
 local accepted = redis.call('HINCRBY', KEYS[4], 'n', 1)
 if accepted == 1 then redis.call('HSET', KEYS[4], 'life', ARGV[8]) end
-if caps > 0 then count_caps(caps, 5 + count, 11 + count, now, stopped) end
+if caps > 0 then count_caps(caps, 6 + count, 12 + count, now, stopped) end
+if paid then redis.call('SET', KEYS[5], string.format('%.3f', paid), 'PX', quota[3] + 1000) end
 for from = 1, #record, 4000 do -- Lua cannot pass more than some 8,000 values at once
   redis.call('HSET', KEYS[1], unpack(record, from, math.min(from + 3999, #record)))
 end
-if open == 0 then redis.call('PEXPIRE', KEYS[1], ARGV[10 + count]) end -- nothing will finish it
-return {'OK', redis.call('HGET', KEYS[4], 'life'), accepted, unpack(suppressed)}
+if open == 0 then redis.call('PEXPIRE', KEYS[1], ARGV[11 + count]) end -- nothing will finish it
+return {'OK', redis.call('HGET', KEYS[4], 'life'), accepted, quota, unpack(suppressed)}
