@@ -198,6 +198,8 @@ def _accepted(accepted: Accepted) -> dict[str, Any]:
     for shown in notifications:
         if shown["id"] in accepted.suppressed:
             shown["state"] = "suppressed"
+        if shown["id"] in accepted.fallbacks:
+            shown["fallback_for"] = accepted.fallbacks[shown["id"]]
     for shown, recipient in zip(notifications, accepted.recipients, strict=False):  # only if there are several
         shown["recipient"] = recipient
     return {"id": accepted.id, "notifications": notifications, "replayed": accepted.replayed}

@@ -13,8 +13,8 @@ import contextlib
 import hashlib
 import secrets
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from dispatcher.accept.preparation import Posted, Preparation, Prepared
@@ -43,6 +43,7 @@ class Accepted:
 
     `recipients` holds for each notification which of several recipients it is for; it is empty if there is one.
     `quota` is what the tenant may still send, where it has an accept `rate` and this trigger counted.
+    `fallbacks` holds for each fallback the id of the notification that it is for.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Accepted:
     recipients: tuple[int, ...] = ()
     rate: AcceptRate | None = None
     quota: Quota | None = None
+    fallbacks: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -124,6 +126,8 @@ class Intake:
         self._count(tenant, "replayed" if accepted.replayed else "accepted")
         self._metrics.observe("dispatcher_accept_seconds", self._clock.now_s() - began_s)
         for nid, channel, _ in accepted.notifications:
+            if nid in accepted.fallbacks:
+                continue  # counted when it begins
             if nid not in accepted.suppressed:
                 self._metrics.count("dispatcher_accepted_notifications", channel)
             elif not accepted.replayed:
@@ -264,8 +268,8 @@ class Intake:
     def _check_headroom(self, trigger: NewTrigger) -> None:
         if self.nearly_full:
             raise UnavailableError("the store is nearly full", 5.0)
-        for n in trigger.notifications:
-            if Lane(n.vendor, trigger.priority) in self.headroom.full:
+        for n in trigger.notifications:  # a fallback needs no room before it begins
+            if n.follows is None and Lane(n.vendor, trigger.priority) in self.headroom.full:
                 full = f"the mailbox of {n.vendor} ({n.channel}) is full for priority {trigger.priority}"
                 raise UnavailableError(full, 5.0)
 
@@ -289,6 +293,11 @@ def _accepted(trigger: NewTrigger, reply: AcceptReply) -> Accepted:
         tuple(n.person for n in trigger.notifications) if trigger.people else (),
         trigger.rate,
         reply.quota,
+        {
+            notification_id(trigger.id, i): notification_id(trigger.id, n.follows.first)
+            for i, n in enumerate(trigger.notifications)
+            if n.follows is not None
+        },
     )
 
 
@@ -297,7 +306,8 @@ def _replayed(view: TriggerView) -> Accepted:
     suppressed = frozenset(n.id for n in view.notifications if n.state == State.SUPPRESSED)
     recipients = tuple(n.recipient for n in view.notifications if n.recipient is not None)
     notifications = tuple((n.id, n.channel, n.vendor) for n in view.notifications)
-    return Accepted(view.id, notifications, True, suppressed, recipients)
+    fallbacks = {n.id: n.fallback_for for n in view.notifications if n.fallback_for is not None}
+    return Accepted(view.id, notifications, True, suppressed, recipients, fallbacks=fallbacks)
 
 
 def _conflict() -> CallerError:

@@ -12,12 +12,13 @@ from datetime import time
 
 from dispatcher.config.settings import EventSettings, QuietHours, Settings
 from dispatcher.core.accepting.caps import caps_of
-from dispatcher.core.accepting.expansion import Draft, expand
+from dispatcher.core.accepting.expansion import Draft, Fallback, expand
 from dispatcher.core.accepting.quiet_hours import after_quiet, zone
 from dispatcher.core.accepting.routing import choose_chain
 from dispatcher.core.accepting.segments import EventLimit, able_vendors
 from dispatcher.core.life.decide import decide_mailbox
-from dispatcher.core.life.notification import NewNotification, NewTrigger, Person
+from dispatcher.core.life.fallback import LOOK_AGAIN_MS
+from dispatcher.core.life.notification import Follows, NewNotification, NewTrigger, Person
 from dispatcher.core.life.sms_text import SmsSize, forbidden, measure
 from dispatcher.core.plan.values import Plan
 from dispatcher.errors import CallerError, TemplateError
@@ -52,6 +53,37 @@ class Prepared:
     texts: tuple[Rendered, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When each recipient may be sent it, and for how long it is worth sending: wall milliseconds."""
+
+    now_ms: int
+    sends_ms: tuple[int, ...]
+    ttl_ms: int
+
+    @property
+    def common_ms(self) -> int | None:
+        """Return the time of all recipients; None: now, or each has its own."""
+        first = self.sends_ms[0]
+        return first if first > self.now_ms and len(set(self.sends_ms)) == 1 else None
+
+    def of(self, n: NewNotification, place: int, fallback: Fallback | None) -> NewNotification:
+        """Return the notification at `place` of its trigger with the times that are its own.
+
+        A fallback without a time of its own is looked at when the first must have ended, if nothing happens before.
+        """
+        send_ms = self.sends_ms[n.person]
+        ends_ms = send_ms + self.ttl_ms
+        if fallback is not None:
+            begin_ms = None if fallback.after_s is None else send_ms + 1000 * fallback.after_s
+            follows = Follows(place - 1, fallback.wait_for, begin_ms, self.ttl_ms)
+            look_ms = begin_ms or ends_ms + LOOK_AGAIN_MS
+            return replace(n, send_at_ms=look_ms, expires_ms=ends_ms + self.ttl_ms, follows=follows)
+        if len(self.sends_ms) == 1 or len(set(self.sends_ms)) == 1:
+            return n
+        return replace(n, send_at_ms=send_ms if send_ms > self.now_ms else None, expires_ms=ends_ms)
+
+
 class Preparation:
     """Turns requests into triggers by one configuration."""
 
@@ -73,19 +105,20 @@ class Preparation:
         if len(drafts) > NOTIFICATIONS_MAX:
             raise CallerError("recipients", f"must mean at most {NOTIFICATIONS_MAX} notifications together")
         texts = await self._render(request, drafts)
-        times_ms = [_send_at_ms(request, who, event.quiet_hours if event else None, priority, now_ms) for who in people]
-        expires_ms = 1000 * (request.expires_in_s or (event.expires_in_s if event else DEFAULT_EXPIRES_S))
-        notifications = []
-        for number, (draft, text) in enumerate(zip(drafts, texts, strict=True), 1):
-            notifications.append(self._route(posted, draft, text, priority, plan))
-            if number % PAUSE_AFTER == 0:
+        quiet = event.quiet_hours if event else None
+        timing = Timing(
+            now_ms,
+            tuple(_send_at_ms(request, who, quiet, priority, now_ms) for who in people),
+            1000 * (request.expires_in_s or (event.expires_in_s if event else DEFAULT_EXPIRES_S)),
+        )
+        notifications: list[NewNotification] = []
+        for place, (draft, text) in enumerate(zip(drafts, texts, strict=True)):
+            routed = self._route(posted, draft, text, priority, plan)
+            if draft.fallback is not None and draft.fallback.wait_for == "delivered":
+                self._check_told(f"{draft.at}.wait_for" if draft.at else "event", notifications[-1].chain)
+            notifications.append(timing.of(routed, place, draft.fallback))
+            if place % PAUSE_AFTER == PAUSE_AFTER - 1:
                 await asyncio.sleep(0)
-        own = len(set(times_ms)) > 1
-        if own:
-            notifications = [
-                replace(n, send_at_ms=at_ms if at_ms > now_ms else None, expires_ms=at_ms + expires_ms)
-                for n, at_ms in ((n, times_ms[n.person]) for n in notifications)
-            ]
         several = request.recipients is not None
         trigger = NewTrigger(
             id=posted.id,
@@ -93,14 +126,14 @@ class Preparation:
             event=request.event,
             body_hash=posted.body_hash,
             accepted_ms=now_ms,
-            expires_ms=max(times_ms) + expires_ms,
+            expires_ms=max(timing.sends_ms) + timing.ttl_ms,
             priority=priority,
             on_unknown=request.on_unknown or (event.on_unknown if event else "resend"),
             data=request.data,
             notifications=tuple(notifications),
             recipient_id=None if several else people[0][1].id,
             locale=None if several else people[0][1].locale,
-            send_at_ms=times_ms[0] if times_ms[0] > now_ms and not own else None,
+            send_at_ms=timing.common_ms,
             idempotency_key=posted.key,
             people=tuple(Person(who.id, who.locale) for _, who in people) if several else (),
             rate=share.rate if (share := self._settings.tenants.get(posted.tenant)) else None,
@@ -154,6 +187,14 @@ class Preparation:
             sms=size,
             person=draft.person,
         )
+
+    def _check_told(self, field: str, chain: tuple[str, ...]) -> None:
+        """Errors: `CallerError` if a vendor of the first notification never tells what it delivered."""
+        if self._settings.receipts.public_url is None:
+            raise CallerError(field, "cannot be delivered: receipts are not configured, so no vendor tells it")
+        for name in chain:
+            if not self._settings.vendors[name].tells_delivery:
+                raise CallerError(field, f"cannot be delivered: the vendor {name} sends no receipts")
 
     def _judge_sms(
         self, event: str, draft: Draft, text: str, chain: tuple[str, ...]

@@ -77,9 +77,16 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "quiet_hours": "Hours in which nobody is to be disturbed. Without it: none.",
         "segments_max": "The most segments of one SMS of this event. Without it: what the vendors allow.",
     },
+    "EventFallback": {
+        "channel": "Another channel than that of the notification.",
+        "template": "The template, by its name.",
+        "after_s": "It also begins so many seconds after the notification was to be sent, if that had no success.",
+        "wait_for": "Success is `accepted` by a vendor, or `delivered` by a receipt, which needs `after_s`.",
+    },
     "EventNotification": {
         "channel": "The channel of this message.",
         "template": "The template of this message.",
+        "fallback": "Another channel, if this one fails. Without it: none.",
     },
     "QuietHours": {
         "begin": 'When the quiet begins, quoted, such as "21:00".',

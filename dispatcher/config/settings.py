@@ -8,7 +8,7 @@ dotted field, its value and what is allowed; values below `options` are never sh
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -16,8 +16,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from dispatcher.adapters.vendors import provider
 from dispatcher.adapters.vendors.fields import url_fault
 from dispatcher.core.accepting.caps import identity
+from dispatcher.core.accepting.expansion import fallback_fault
 from dispatcher.core.accepting.quiet_hours import zone
-from dispatcher.core.life.choices import Channel, OnUnknown, Priority
+from dispatcher.core.life.choices import Channel, OnUnknown, Priority, WaitFor
 from dispatcher.core.life.outcome import Meaning, Rule
 from dispatcher.core.life.retry import REFUSED_WAITS_S
 from dispatcher.core.limits.accept_rate import AcceptRate
@@ -125,6 +126,11 @@ class VendorSettings(_Section):
     breaker: BreakerSettings = BreakerSettings()
     rules: Annotated[list[RuleSettings], Field(max_length=100)] = []  # what this vendor's own words mean, see docs
 
+    @property
+    def tells_delivery(self) -> bool:
+        """Return True if the provider sends receipts."""
+        return provider(self.adapter).read_receipts is not None
+
 
 class RouteMatch(_Section):
     """What a route applies to. An empty list matches all; an unknown country matches only an empty list."""
@@ -142,9 +148,19 @@ class RouteSettings(_Section):
     match: RouteMatch = RouteMatch()
 
 
+class EventFallback(_Section):
+    """Another channel, if a notification of the event fails: it is dead, or `after_s` passed without success."""
+
+    channel: Channel
+    template: TemplateName
+    after_s: Annotated[int, Field(ge=1, le=604_800)] | None = None  # None: only when the first is dead or expired
+    wait_for: WaitFor = "accepted"  # delivered: by a receipt, which not every phone gives
+
+
 class EventNotification(_Section):
     channel: Channel
     template: TemplateName
+    fallback: EventFallback | None = None  # None: one that dies is for an operator to see
 
 
 class QuietHours(_Section):
@@ -379,6 +395,25 @@ def _cross_faults(settings: Settings) -> Iterator[str]:
                 yield f"{at}.template: {wanted.template!r} is not allowed: templates are {_list(settings.templates)}"
             elif wanted.channel == "email" and not template.subject:
                 yield f"templates.{wanted.template}.subject: missing, {at} sends it by email"
+            if wanted.fallback is not None:
+                yield from _fallback_faults(settings, wanted, f"{at}.fallback", routed)
+
+
+def _fallback_faults(settings: Settings, wanted: EventNotification, at: str, routed: Collection[str]) -> Iterator[str]:
+    f = wanted.fallback
+    assert f is not None
+    template = settings.templates.get(f.template)
+    fault = fallback_fault(wanted.channel, f)
+    if fault is not None:
+        yield f"{at}.{fault[0]}: {fault[1]}"
+    if f.channel not in routed:
+        yield f"{at}.channel: {f.channel!r} is not allowed: routes carry {_list(sorted(routed))}"
+    if template is None:
+        yield f"{at}.template: {f.template!r} is not allowed: templates are {_list(settings.templates)}"
+    elif f.channel == "email" and not template.subject:
+        yield f"templates.{f.template}.subject: missing, {at} sends it by email"
+    if f.wait_for == "delivered" and settings.receipts.public_url is None:
+        yield f"{at}.wait_for: 'delivered' is not allowed: receipts.public_url is missing, so no vendor tells it"
 
 
 def _order_faults(settings: Settings) -> Iterator[str]:

@@ -14,7 +14,7 @@ from dispatcher.core.life.decide import decide_mailbox
 from dispatcher.core.life.notification import Lane
 from dispatcher.deliver.courier import UNREADABLE_WAIT_MS, Courier
 from dispatcher.errors import RefusedError, UnavailableError
-from dispatcher.ports import Clock, DueEntry, Store
+from dispatcher.ports import Begun, Clock, DueEntry, Store
 from dispatcher.telemetry.log import logger
 
 UNKNOWN_WAIT_MS = 5_000
@@ -23,6 +23,10 @@ UNKNOWN_WAIT_MS = 5_000
 UNKNOWN_MS_MAX = 30_000
 """After this long with unknown vendors, a plan that has them would have arrived."""
 
+
+DUE_PAGE = 100
+DUE_PAGES_MAX = 20
+"""The most pages of one turn: at four turns a second an actor decides about 8,000 fallbacks a second."""
 
 SWEEP_PAGES_MAX = 10
 """The most pages (200 entries each) for one lane and sweep. Without expired entries a sweep reads one page."""
@@ -134,12 +138,35 @@ class Caretaker:
             await self.audit()
 
     async def promote(self) -> None:
-        """Put due notifications into the mailbox that the current plan chooses."""
+        """Put due notifications into the mailbox that the current plan chooses, and decide about fallbacks.
+
+        A page that fallbacks fill is followed by the next at once: most of them end here, one for each message that
+        was sent, and they must not hold up what comes after them.
+        """
+        for _ in range(DUE_PAGES_MAX):
+            if await self._promote_page() < DUE_PAGE // 2:
+                return
+
+    async def _begin(self, entries: Sequence[DueEntry]) -> None:
+        """Let the store decide about fallbacks that stand by. What begins is promoted in the next turn."""
         c = self._courier
-        now_ms, entries = await self._store.due()
+        for answer in await self._store.begin(entries):
+            if answer is Begun.BEGUN:
+                c.metrics.count("dispatcher_fallbacks", "begun")
+            elif answer is Begun.SKIPPED:
+                c.metrics.count("dispatcher_fallbacks", "skipped")
+
+    async def _promote_page(self) -> int:
+        """Promote one page, and return how many of it were fallbacks."""
+        c = self._courier
+        now_ms, found = await self._store.due(DUE_PAGE)
         c.replied()
         if now_ms:
             c.time.sync(now_ms)
+        fallbacks = [entry for entry in found if entry.readable and entry.stands_by]
+        entries = [entry for entry in found if not (entry.readable and entry.stands_by)]
+        if fallbacks:
+            await self._begin(fallbacks)
         chosen: list[tuple[DueEntry, str]] = []
         over: list[tuple[DueEntry, str]] = []
         early: list[DueEntry] = []
@@ -164,6 +191,7 @@ class Caretaker:
         unreadable += [entry for entry, reason in over if not await self._end(entry.id, reason)]
         if unreadable:  # otherwise they come first in each later page
             await self._store.postpone(unreadable, UNREADABLE_WAIT_MS)
+        return len(fallbacks)
 
     async def _end(self, nid: str, reason: str) -> bool:
         """Make a dead letter of a notification, unless it is claimed or has ended.

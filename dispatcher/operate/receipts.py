@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from dispatcher.core.life.notification import State, trigger_of
-from dispatcher.core.life.receipt import ReceiptLinks, Told, decide_receipt
+from dispatcher.core.life.receipt import ReceiptLinks, Told, decide_receipt, word_for_fallback
 from dispatcher.errors import CallerError, UnavailableError
 from dispatcher.ports import Store, Views, WithdrawResult
 from dispatcher.telemetry.metrics import Metrics
@@ -62,9 +62,13 @@ class Receipts:
         if told.taken is None:
             return "not_final"
         view = await self._views.trigger(trigger_of(told.notification_id))
-        found = next((n for n in view.notifications if n.id == told.notification_id), None) if view else None
+        notifications = view.notifications if view else ()
+        found = next((n for n in notifications if n.id == told.notification_id), None)
         if found is None:
             return "unknown"  # its record has expired
+        word = word_for_fallback(told)
+        if word is not None and any(n.fallback_for == told.notification_id for n in notifications):
+            await self._store.note_receipt(told.notification_id, word)
         end = decide_receipt(told.taken, State(found.state))
         if end is None:
             return "taken" if told.taken else "undelivered"

@@ -54,6 +54,16 @@ class Promoted(Enum):
     ERROR = auto()  # not done
 
 
+class Begun(Enum):
+    """The store's answer about one fallback (`core.life.fallback`)."""
+
+    BEGUN = auto()  # it is delayed until now, and is promoted like any other
+    SKIPPED = auto()  # it has ended
+    WAITS = auto()  # it is looked at again
+    GONE = auto()  # another actor decided about it, or it was withdrawn
+    ERROR = auto()  # not done
+
+
 class WithdrawResult(Enum):
     """The store's answer to a withdrawal."""
 
@@ -110,6 +120,7 @@ class DueEntry:
     expires_ms: int
     readable: bool = True
     tenant: str = ""
+    stands_by: bool = False  # a fallback: `begin` decides about it
 
 
 class Due(NamedTuple):

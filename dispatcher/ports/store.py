@@ -20,6 +20,7 @@ from dispatcher.core.life.notification import Claim, Lane, NewTrigger
 from dispatcher.ports.replies import (
     AcceptReply,
     Applied,
+    Begun,
     Claims,
     Due,
     DueEntry,
@@ -109,6 +110,17 @@ class Store(Protocol):
 
     async def promote(self, chosen: Sequence[tuple[DueEntry, str]]) -> list[Promoted]:
         """Put each due entry into the mailbox named beside it. The answers are in order."""
+        ...
+
+    async def begin(self, entries: Sequence[DueEntry]) -> list[Begun]:
+        """Decide about each fallback that stands by (`core.life.fallback`). The answers are in order."""
+        ...
+
+    async def note_receipt(self, nid: str, word: str) -> bool:
+        """Keep the receipt of a notification whose fallback waits for its delivery: `delivered` or `undelivered`.
+
+        If the answer is False, nobody waits for it, or it is about an earlier attempt.
+        """
         ...
 
     async def postpone(self, entries: Sequence[DueEntry], wait_ms: int) -> None:

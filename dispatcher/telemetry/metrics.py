@@ -28,6 +28,7 @@ CATALOGUE: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "dispatcher_accept_seconds": ("histogram", "From request parsed to durable answer", ()),
     "dispatcher_accepted_notifications": ("counter", "Notifications stored to be sent, by channel", ("channel",)),
     "dispatcher_suppressed": ("counter", "Notifications stored and not to be sent", ("channel", "reason")),
+    "dispatcher_fallbacks": ("counter", "Fallbacks to another channel, by what became of them", ("outcome",)),
     "dispatcher_attempts": ("counter", "Calls to a vendor, by outcome", ("vendor", "outcome")),
     "dispatcher_sms_segments": ("counter", "Segments of the SMS that a vendor accepted: what it bills", ("vendor",)),
     "dispatcher_attempt_seconds": ("histogram", "Time of one call to a vendor", ("vendor",)),

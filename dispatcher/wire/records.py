@@ -1,7 +1,8 @@
 """The stored form of a trigger, version 1: `m` (kept for retention) and `d` (personal data, gone when finished).
 
 m = {"t": tenant, "e": event, "a": accepted ms, "p": priority, "u": on_unknown, "k": key, "l": locale,
-     "n": [{"c": channel, "t": template, "v": version, "ch": [chain], "s": [encoding, segments] of an SMS}, …]}
+     "n": [{"c": channel, "t": template, "v": version, "ch": [chain], "s": [encoding, segments] of an SMS,
+            "f": how far before it the one is whose fallback it is}, …]}
 d = {"to": [address, …], "data": {…}, "co": [content or null, …], "r": recipient id}
 
 For several recipients m has "i": [place in "n" of each notification] and "ls": [locale of each recipient], and "n"
@@ -43,7 +44,7 @@ def encode_meta(trigger: NewTrigger) -> str:
 
 def _parts(trigger: NewTrigger) -> dict[str, Any]:
     """Return `n`. For several recipients equal parts are kept once, because each claim reads the whole record."""
-    parts = [_part(n) for n in trigger.notifications]
+    parts = [_part(n, i) for i, n in enumerate(trigger.notifications)]
     if not trigger.people:
         return {"n": parts}
     known: dict[str, int] = {}
@@ -70,10 +71,12 @@ def person_of(meta: Mapping[str, Any], index: int) -> int | None:
     return None if locales is None else index * len(locales) // len(meta["i"])
 
 
-def _part(n: NewNotification) -> dict[str, Any]:
+def _part(n: NewNotification, index: int) -> dict[str, Any]:
     part: dict[str, Any] = {"c": n.channel, "t": n.template, "v": n.template_version, "ch": n.chain}
     if n.sms is not None:
         part["s"] = [n.sms.encoding, n.sms.segments]
+    if n.follows is not None:
+        part["f"] = index - n.follows.first
     return part
 
 

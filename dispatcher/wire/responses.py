@@ -49,6 +49,7 @@ class AcceptedNotification(_Answer):
     vendor: str
     state: str | None = Field(default=None, description='"suppressed": not sent, a limit stopped it; else absent')
     recipient: int | None = Field(default=None, description="its place among `recipients`; else absent")
+    fallback_for: str | None = Field(default=None, description="the notification whose fallback it is; else absent")
 
 
 class AcceptedResponse(_Answer):
@@ -68,6 +69,7 @@ class DryRunNotification(_Answer):
     """One notification as it would be stored and sent now. `vendor` is where it would be queued."""
 
     recipient: int | None = Field(description="its place among `recipients`; null if there is one")
+    fallback_for: int | None = Field(description="the place in this list of the one whose fallback it is; else null")
     channel: str
     vendor: str
     chain: list[str]
@@ -77,7 +79,9 @@ class DryRunNotification(_Answer):
     text: str
     html: str | None
     sms: SmsShown | None = Field(description="what the text costs; null on another channel")
-    send_at_ms: int = Field(description="now, `send_at`, or the end of the recipient's quiet hours")
+    send_at_ms: int = Field(
+        description="now, `send_at`, or the end of quiet hours; of a fallback: its time at the latest"
+    )
     send_at: str
 
 
@@ -108,6 +112,7 @@ class DryRunResponse(_Answer):
 def _would_be(trigger: NewTrigger, n: NewNotification, text: Text) -> DryRunNotification:
     return DryRunNotification(
         recipient=n.person if trigger.people else None,
+        fallback_for=None if n.follows is None else n.follows.first,
         channel=n.channel,
         vendor=n.vendor,
         chain=list(n.chain),

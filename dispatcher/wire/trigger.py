@@ -20,7 +20,8 @@ from phonenumbers.phonenumberutil import COUNTRY_CODE_TO_REGION_CODE
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from dispatcher.core.life.choices import Channel, OnUnknown, Priority
+from dispatcher.core.accepting.expansion import fallback_fault
+from dispatcher.core.life.choices import Channel, OnUnknown, Priority, WaitFor
 from dispatcher.errors import CallerError
 
 SEND_AT_PAST_S_MAX = 60  # clocks differ and requests are repeated; older than this is an instant nobody meant
@@ -206,12 +207,23 @@ class Content(_Part):
     html: Annotated[BodyText, Field(min_length=1, max_length=262_144)] | None = Field(default=None, repr=False)
 
 
+class FallbackRequest(_Part):
+    """Another channel, if the notification fails: it is dead, or `after_s` passed without success."""
+
+    channel: Channel
+    template: Name | None = None
+    content: Content | None = None
+    after_s: Annotated[int, Field(ge=1, le=604_800)] | None = None
+    wait_for: WaitFor = "accepted"
+
+
 class NotificationRequest(_Part):
     """One notification the caller lists itself: a stored template, or content."""
 
     channel: Channel
     template: Name | None = None
     content: Content | None = None
+    fallback: FallbackRequest | None = None
 
 
 class TriggerRequest(_Part):
@@ -287,11 +299,16 @@ def check_send_at(request: TriggerRequest, now_ms: int) -> None:
         raise CallerError("send_at", f"must not be more than {SEND_AT_AHEAD_DAYS_MAX} days ahead")
 
 
-def _check_notification(wanted: NotificationRequest, at: str) -> None:
+def _check_notification(wanted: NotificationRequest | FallbackRequest, at: str) -> None:
     if (wanted.template is None) == (wanted.content is None):
         raise CallerError(at, "must have either template or content")
     if wanted.channel == "email" and wanted.content is not None and wanted.content.subject is None:
         raise CallerError(f"{at}.content.subject", "is required for an e-mail")
+    if isinstance(wanted, NotificationRequest) and wanted.fallback is not None:
+        _check_notification(wanted.fallback, f"{at}.fallback")
+        fault = fallback_fault(wanted.channel, wanted.fallback)
+        if fault is not None:
+            raise CallerError(f"{at}.fallback.{fault[0]}", fault[1])
 
 
 def body_hash(request: TriggerRequest) -> str:

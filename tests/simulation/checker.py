@@ -22,7 +22,7 @@ from tests.simulation.cast import NOT_SENT, Sent
 if TYPE_CHECKING:
     from tests.simulation.scene import World
 
-ENDS = frozenset(("settled", "cancelled", "suppressed"))
+ENDS = frozenset(("settled", "cancelled", "suppressed", "skipped"))
 FINAL = ENDS | {"dead", "held"}
 UNKNOWN_CLAIM_S_MAX = 1.5
 """A claim whose reply was lost is audited after 0.5 s; one that nobody knows for longer was lost without a sign."""
@@ -110,7 +110,8 @@ class Checker:
                 continue
             if places != 1:
                 yield f"{nid} is {state_is} and in {places} places"
-            here = {"due": cell.due, "delayed": cell.delayed, "held": cell.held, "dead": cell.dead}.get(state_is)
+            places_of = {"due": cell.due, "delayed": cell.delayed, "standby": cell.delayed, "held": cell.held}
+            here = {**places_of, "dead": cell.dead}.get(state_is)
             if here is not None:
                 if nid not in here:
                     yield f"{nid} is {state_is} and not among them"
@@ -209,6 +210,10 @@ class Checker:
                 if self.world.counted[name]:
                     self.violate(f"without a fault, {name} is {self.world.counted[name]}")
 
+    def notifications_of(self, body: Mapping[str, Any]) -> int:
+        """How many notifications a body means."""
+        return len(body["notifications"])
+
     def _judge_answers(self) -> None:
         cell = self.world.cell
         first: dict[str, str] = {}
@@ -222,7 +227,7 @@ class Checker:
                     continue
                 if status == "202":
                     record = cell.record(accepted.id)
-                    wanted = [f"{accepted.id}.{i}" for i in range(len(order.body["notifications"]))]
+                    wanted = [f"{accepted.id}.{i}" for i in range(self.notifications_of(order.body))]
                     if record is None or [nid for nid, _, _ in accepted.notifications] != wanted:
                         self.violate(f"order {order.number} was accepted as {accepted.id}, which is not stored")
                     if order.key is not None:
@@ -263,7 +268,7 @@ class Checker:
             self.violate(f"{nid} is dead, {note.reason} is not true")
         if note.attempts > 8:
             self.violate(f"{nid} was tried {note.attempts} times")
-        if self.world.faultless and (len(sent), note.state) not in ((1, "settled"), (0, "suppressed")):
+        if self.world.faultless and (len(sent), note.state) not in ((1, "settled"), (0, "suppressed"), (0, "skipped")):
             self.violate(f"without a fault, {nid} is {note.state} after {len(sent)} sends")
 
     def _is_true(self, note: Note, record: Record, nid: str, sent: list[Sent]) -> bool:

@@ -33,6 +33,8 @@ class Note:
     expires_ms: int | None = None  # its own since a redrive; else the trigger's
     started: tuple[int, str] | None = None  # when, and by whom
     twin: bool = False
+    fallback: str | None = None  # the notification that follows if it fails
+    receipt: str | None = None  # what a receipt said, if a fallback waits for it
     history: list[Attempt] = field(default_factory=list)
 
 

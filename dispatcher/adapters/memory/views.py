@@ -43,6 +43,7 @@ class MemoryViews:
                 template_version=new.template_version,
                 until_ms=self._until_ms(notification_id(trigger_id, i)),
                 sms=new.sms,
+                fallback_for=None if new.follows is None else notification_id(trigger_id, new.follows.first),
                 recipient=new.person if t.people else None,
                 recipient_id=t.person_of(new).id if record.has_data else None,
             )

@@ -26,6 +26,7 @@ _PROLOGUES = {
     "settle": ("_fence", "_finish"),
     "withdraw": ("_finish",),
     "discard": ("_finish",),
+    "begin": ("_finish",),
     "retry": ("_delay", "_fence"),
     "hold": ("_delay", "_fence"),
     "claim": ("_record", "_turns"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from dataclasses import replace
 from typing import Any
 
 from redis.exceptions import OutOfMemoryError
@@ -14,7 +15,17 @@ from dispatcher.core.life.decide import Dead, Decision, Drop, Hold, Move, Retry,
 from dispatcher.core.life.notification import Claim, Lane, NewNotification, NewTrigger, State, trigger_of
 from dispatcher.core.limits.accept_rate import Quota
 from dispatcher.errors import UnreadableError
-from dispatcher.ports import AcceptReply, AcceptResult, Applied, DueEntry, Held, Promoted, Withdrawal, WithdrawResult
+from dispatcher.ports import (
+    AcceptReply,
+    AcceptResult,
+    Applied,
+    Begun,
+    DueEntry,
+    Held,
+    Promoted,
+    Withdrawal,
+    WithdrawResult,
+)
 from dispatcher.wire import records
 
 ACCEPTED = {
@@ -50,7 +61,11 @@ def accept_call(k: Keys, retention_ms: int, trigger: NewTrigger) -> Call:
 
 def _words(n: NewNotification) -> str:
     """Return what accept.lua is told of a notification: its mailbox, and its own times if it has any."""
-    return n.vendor if n.expires_ms is None else f"{n.vendor} {n.send_at_ms or 0} {n.expires_ms}"
+    if n.expires_ms is None:
+        return n.vendor
+    timed = f"{n.vendor} {n.send_at_ms or 0} {n.expires_ms}"
+    f = n.follows
+    return timed if f is None else f"{timed} {f.first} {f.wait_for} {f.begin_ms or 0} {f.ttl_ms}"
 
 
 def decision_call(k: Keys, retention_ms: int, me: str, claim: Claim, decision: Decision, now_ms: int) -> Call:
@@ -70,10 +85,10 @@ def decision_call(k: Keys, retention_ms: int, me: str, claim: Claim, decision: D
     match decision:
         case Settle(attempt=attempt):
             vendor = attempt.vendor if attempt else claim.lane.mailbox
-            return Call("settle", keys, [*args, "settled", retention_ms, vendor])
+            return Call("settle", [*keys, k.delayed], [*args, "settled", retention_ms, vendor])
         case Dead(reason=reason, attempt=attempt):
             vendor = attempt.vendor if attempt else claim.lane.mailbox
-            return Call("dead", [*keys, k.dead], [*args, n.id, reason, vendor])
+            return Call("dead", [*keys, k.dead, k.delayed], [*args, n.id, reason, vendor])
         case Move(vendor=vendor, trail=trail, epoch=epoch):
             lane, trail_text = k.lane(Lane(vendor, n.priority)), records.encode_trail(trail)
             return Call("move", [*keys, lane, k.mailboxes], [*args, n.id, vendor, trail_text, epoch, n.tenant])
@@ -94,6 +109,10 @@ def promoted(reply: Any) -> Promoted:
     if isinstance(reply, Exception):
         return Promoted.ERROR
     return {"OK": Promoted.DONE, "GONE": Promoted.GONE}[reply]
+
+
+def begun(reply: Any) -> Begun:
+    return Begun.ERROR if isinstance(reply, Exception) else Begun[str(reply)]
 
 
 def withdrawal(reply: Any) -> Withdrawal | None:
@@ -127,7 +146,7 @@ def held_of(nid: str, row: Any) -> Held | None:
     return Held(notification, me.partition("/")[0], int(started_ms), twin is not None)
 
 
-def due_entry(nid: str, score: str, delayed: int, text: str, expires: str, tried: str) -> DueEntry:
+def due_entry(nid: str, score: str, delayed: int, text: str, expires: str, tried: str, stands_by: int) -> DueEntry:
     try:
         meta: dict[str, Any] = json.loads(text) if text else {"n": [], "p": "normal", "t": ""}
         index = int(nid.rpartition(".")[2])
@@ -135,5 +154,5 @@ def due_entry(nid: str, score: str, delayed: int, text: str, expires: str, tried
         priority, expires_ms, tenant = str(meta["p"]), int(expires or 0), str(meta["t"])
     except (LookupError, TypeError, ValueError):
         return DueEntry(nid, score, bool(delayed), (), (), "", 0, readable=False)
-    trail = records.decode_trail(tried)
-    return DueEntry(nid, score, bool(delayed), chain, trail.tried, priority, expires_ms, tenant=tenant)
+    entry = DueEntry(nid, score, bool(delayed), chain, records.decode_trail(tried).tried, priority, expires_ms)
+    return replace(entry, tenant=tenant, stands_by=bool(stands_by))

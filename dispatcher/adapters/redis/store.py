@@ -19,6 +19,7 @@ from dispatcher.adapters.redis.script_values import (
     accept_call,
     accept_reply,
     applied,
+    begun,
     decision_call,
     due_entry,
     held_of,
@@ -26,6 +27,7 @@ from dispatcher.adapters.redis.script_values import (
     withdrawal,
 )
 from dispatcher.core.life.decide import Decision
+from dispatcher.core.life.fallback import LOOK_AGAIN_MS, LOOK_AT_HELD_AGAIN_MS
 from dispatcher.core.life.look_up import Fingerprint
 from dispatcher.core.life.notification import Claim, Lane, NewTrigger, trigger_of
 from dispatcher.core.store.continuity import Break, Continuity, Mark
@@ -34,6 +36,7 @@ from dispatcher.errors import FencedError, UnavailableError, UnreadableError
 from dispatcher.ports import (
     AcceptReply,
     Applied,
+    Begun,
     Claims,
     Due,
     DueEntry,
@@ -306,6 +309,29 @@ class RedisStore:
             for entry, mailbox in chosen
         ]
         return [promoted(reply) for reply in await run(self._redis, calls)]
+
+    async def begin(self, entries: Sequence[DueEntry]) -> list[Begun]:
+        k = self._keys
+        waits = [self._retention_ms, LOOK_AGAIN_MS, LOOK_AT_HELD_AGAIN_MS]
+        calls = [
+            Call(
+                "begin",
+                [k.delayed, k.record(trigger_of(entry.id)), k.nil, k.due],
+                [entry.id, entry.score, entry.id.rpartition(".")[2], *waits],
+            )
+            for entry in entries
+        ]
+        return [begun(reply) for reply in await run(self._redis, calls)]
+
+    async def note_receipt(self, nid: str, word: str) -> bool:
+        k = self._keys
+        try:
+            seconds, micros = await self._redis.time()
+        except UNAVAILABLE as error:
+            raise UnavailableError(f"redis: {type(error).__name__}") from error
+        args = [nid.rpartition(".")[2], word, seconds * 1000 + micros // 1000]
+        reply = await run_one(self._redis, "receipt", [k.record(trigger_of(nid)), k.nil, k.delayed], args)
+        return bool(reply == "OK")
 
     async def postpone(self, entries: Sequence[DueEntry], wait_ms: int) -> None:
         k = self._keys

@@ -63,6 +63,7 @@ class RedisViews:
                     template_version=part["v"],
                     until_ms=until_ms.get(i),
                     sms=records.decode_sms(part),
+                    fallback_for=notification_id(trigger_id, i - part["f"]) if "f" in part else None,
                     recipient=records.person_of(meta, i),
                     recipient_id=records.recipient_of(data, i),
                 )
@@ -75,7 +76,7 @@ class RedisViews:
     async def _until(self, trigger_id: str, states: Sequence[str]) -> dict[int, int]:
         """Return until when each notification of a trigger waits that waits for a time, wall milliseconds."""
         k = self._keys
-        sets = {"due": k.due, "held": k.held, "delayed": k.delayed}
+        sets = {"due": k.due, "held": k.held, "delayed": k.delayed, "standby": k.delayed}
         waiting = [i for i, state in enumerate(states) if state in sets]
         if not waiting:
             return {}
@@ -85,7 +86,7 @@ class RedisViews:
             pipeline.zscore(sets[states[i]], notification_id(trigger_id, i))
         ahead, *scores = await self._read(pipeline.execute())
         return {
-            i: int(score) - (0 if states[i] == "delayed" else int(float(ahead or 0)))
+            i: int(score) - (0 if sets[states[i]] == k.delayed else int(float(ahead or 0)))
             for i, score in zip(waiting, scores, strict=True)
             if score is not None
         }

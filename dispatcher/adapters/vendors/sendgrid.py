@@ -118,12 +118,16 @@ EVENTS_MAX = 10_000
 """One call-back may hold a few hundred times as many events as the provider sends at once."""
 
 
+def _told(nid: str, token: str, word: str) -> Told:
+    return Told(nid, token, RECEIPT_WORDS.get(word), word in ("delivered", "open", "click"))
+
+
 def read_call_back(query: Mapping[str, str], body: bytes) -> list[Told]:
     events = json_of(body)
     if not isinstance(events, list) or len(events) > EVENTS_MAX:
         raise CallerError("body", f"must be a list of at most {EVENTS_MAX} events", 400)
     return [
-        Told(str(event["nid"]), str(event.get("ntoken", "")), RECEIPT_WORDS.get(str(event.get("event"))))
+        _told(str(event["nid"]), str(event.get("ntoken", "")), str(event.get("event")))
         for event in events
         if isinstance(event, dict) and "nid" in event
     ]

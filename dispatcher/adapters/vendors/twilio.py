@@ -207,7 +207,8 @@ RECEIPT_WORDS = {
 
 
 def read_call_back(query: Mapping[str, str], body: bytes) -> list[Told]:
-    return [told_in(query, RECEIPT_WORDS.get(form_of(body).get("MessageStatus", "")))]
+    word = form_of(body).get("MessageStatus", "")
+    return [told_in(query, RECEIPT_WORDS.get(word), word in ("delivered", "read"))]
 
 
 def _sender_field(sender: str) -> dict[str, str]:

@@ -133,7 +133,8 @@ RECEIPT_WORDS = {
 def read_call_back(query: Mapping[str, str], body: bytes) -> list[Told]:
     """GET with everything in the query, or POST as form or JSON: a setting of the account."""
     told = {**query, **(object_of(body) if body.lstrip().startswith(b"{") else form_of(body))}
-    return [told_in(query, RECEIPT_WORDS.get(str(told.get("status", ""))))]
+    word = str(told.get("status", ""))
+    return [told_in(query, RECEIPT_WORDS.get(word), word == "delivered")]
 
 
 VONAGE = Provider("vonage", ("sms",), VonageOptions, Vonage, read_call_back, WORDS, calls_max=CALLS_MAX)

@@ -7,7 +7,8 @@ Rules
    an address for a channel, that is the caller's mistake. Sending only the rest would lose a notification silently.
 3. Several recipients get the same, each at its own addresses, in the order of the request. One address gets each
    notification once: a second recipient with it is the caller's mistake, for nobody can tell which of the two is meant.
-4. A stored template is pinned here to its latest version, so that a retry tomorrow sends the text accepted today.
+4. A fallback is a notification as well. It follows the one that it is for, and needs its own address.
+5. A stored template is pinned here to its latest version, so that a retry tomorrow sends the text accepted today.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from dispatcher.core.life.choices import WaitFor
 from dispatcher.errors import CallerError
 
 # The recipient's field that holds a channel's address.
@@ -38,6 +40,26 @@ class Content(Protocol):
     def html(self) -> str | None: ...
 
 
+class Fallback(Protocol):
+    """The rule of a fallback, beside what it says."""
+
+    @property
+    def channel(self) -> str: ...
+    @property
+    def after_s(self) -> int | None: ...
+    @property
+    def wait_for(self) -> WaitFor: ...
+
+
+class ListedFallback(Fallback, Protocol):
+    """A fallback that the request lists."""
+
+    @property
+    def template(self) -> str | None: ...
+    @property
+    def content(self) -> Content | None: ...
+
+
 class Listed(Protocol):
     """A notification that the request lists, with a template or with content."""
 
@@ -47,6 +69,8 @@ class Listed(Protocol):
     def template(self) -> str | None: ...
     @property
     def content(self) -> Content | None: ...
+    @property
+    def fallback(self) -> ListedFallback | None: ...
 
 
 class Request(Protocol):
@@ -58,6 +82,13 @@ class Request(Protocol):
     def notifications(self) -> Sequence[Listed] | None: ...
 
 
+class MeantFallback(Fallback, Protocol):
+    """A fallback that the event's definition lists."""
+
+    @property
+    def template(self) -> str: ...
+
+
 class Meant(Protocol):
     """A notification that the event's definition lists."""
 
@@ -65,6 +96,8 @@ class Meant(Protocol):
     def channel(self) -> str: ...
     @property
     def template(self) -> str: ...
+    @property
+    def fallback(self) -> MeantFallback | None: ...
 
 
 class EventDefinition(Protocol):
@@ -80,6 +113,7 @@ class Draft:
         at: its place in the request, such as `notifications.0`, if the request lists it.
         person: which of the recipients it is for.
         whose: that recipient's place in the request, `recipient` or `recipients[3]`.
+        fallback: set if it is the fallback of the draft before it.
     """
 
     channel: str
@@ -90,6 +124,7 @@ class Draft:
     at: str = field(default="", compare=False)
     person: int = 0
     whose: str = field(default="recipient", compare=False)
+    fallback: Fallback | None = field(default=None, compare=False)
 
 
 def expand(request: Request, events: Mapping[str, EventDefinition], templates: Mapping[str, int]) -> list[Draft]:
@@ -115,16 +150,40 @@ def expand(request: Request, events: Mapping[str, EventDefinition], templates: M
 def _wanted(request: Request, events: Mapping[str, EventDefinition], templates: Mapping[str, int]) -> list[Draft]:
     """Return what each recipient gets, without an address."""
     if request.notifications is not None:
-        return [_listed(item, f"notifications.{i}", templates) for i, item in enumerate(request.notifications)]
+        return [
+            draft
+            for i, item in enumerate(request.notifications)
+            for draft in _with_fallback(item, f"notifications.{i}", templates)
+        ]
     definition = events.get(request.event)
     if definition is None:
         raise CallerError("event", "must be a configured event, unless the request lists its own notifications")
-    return [
-        Draft(item.channel, "", item.template, _version(item, "event", templates)) for item in definition.notifications
-    ]
+    drafts = []
+    for meant in definition.notifications:
+        drafts.append(Draft(meant.channel, "", meant.template, _version(meant, "event", templates)))
+        if meant.fallback is not None:
+            f = meant.fallback
+            drafts.append(Draft(f.channel, "", f.template, _version(f, "event", templates), fallback=f))
+    return drafts
 
 
-def _listed(item: Listed, at: str, templates: Mapping[str, int]) -> Draft:
+def _with_fallback(item: Listed, at: str, templates: Mapping[str, int]) -> list[Draft]:
+    first = _listed(item, at, templates)
+    if item.fallback is None:
+        return [first]
+    return [first, replace(_listed(item.fallback, f"{at}.fallback", templates), fallback=item.fallback)]
+
+
+def fallback_fault(channel: str, fallback: Fallback) -> tuple[str, str] | None:
+    """Return the field of a fallback that breaks a rule, and the rule, or None. `channel` is that of the first."""
+    if fallback.channel == channel:
+        return "channel", f"must be another channel than {channel}"
+    if fallback.wait_for == "delivered" and fallback.after_s is None:
+        return "after_s", "is required to wait for a delivery, of which nobody may ever hear"
+    return None
+
+
+def _listed(item: Listed | ListedFallback, at: str, templates: Mapping[str, int]) -> Draft:
     if item.content is None:
         return Draft(item.channel, "", item.template, _version(item, f"{at}.template", templates), at=at)
     parts = {"subject": item.content.subject, "text": item.content.text, "html": item.content.html}
@@ -152,7 +211,7 @@ def _refuse_repeats(drafts: Sequence[Draft]) -> None:
             raise CallerError(at, f"is also that of {first.whose}: one address gets each notification once")
 
 
-def _version(item: Listed | Meant, at: str, templates: Mapping[str, int]) -> int:
+def _version(item: Listed | ListedFallback | Meant | MeantFallback, at: str, templates: Mapping[str, int]) -> int:
     version = None if item.template is None else templates.get(item.template)
     if version is None:
         raise CallerError(at, f"the template {item.template} is not stored")

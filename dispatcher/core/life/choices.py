@@ -11,3 +11,4 @@ OnUnknown = Literal["resend", "hold"]
 
 PRIORITIES: tuple[Priority, ...] = ("high", "normal", "bulk")
 """The lanes of a mailbox, the most urgent first."""
+WaitFor = Literal["accepted", "delivered"]

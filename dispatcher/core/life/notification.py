@@ -20,17 +20,19 @@ from dispatcher.core.limits.accept_rate import AcceptRate
 
 
 class State(str, Enum):
-    """The place of a notification. `dead` can be left by a redrive; the last three are final."""
+    """The place of a notification. `dead` can be left by a redrive; the last four are final."""
 
     QUEUED = "queued"  # in a mailbox, claimed or not
     STARTED = "started"  # as queued, and a `hold` send may have begun
     DUE = "due"  # waiting for a retry's time
     DELAYED = "delayed"  # waiting for `send_at`
+    STANDBY = "standby"  # a fallback, waiting for the fate of the first
     HELD = "held"  # maybe sent, waiting for proof or its deadline
     DEAD = "dead"
     SETTLED = "settled"
     CANCELLED = "cancelled"
     SUPPRESSED = "suppressed"  # stopped by a limit at accept, never queued
+    SKIPPED = "skipped"  # a fallback that was not needed
 
 
 class Lane(NamedTuple):
@@ -43,6 +45,23 @@ class Lane(NamedTuple):
     mailbox: str
     priority: str
     fair: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Follows:
+    """A fallback's tie to the notification that it is for, of the same trigger (`core.life.fallback`).
+
+    Attributes:
+        first: the index of the other, which is stored before it.
+        wait_for: `accepted` or `delivered`.
+        begin_ms: when its time comes, wall milliseconds; None: only the end of the first begins it.
+        ttl_ms: its time to live, from its beginning on.
+    """
+
+    first: int
+    wait_for: str
+    begin_ms: int | None
+    ttl_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +83,7 @@ class NewNotification:
     person: int = 0  # which of the trigger's `people` it is for
     expires_ms: int | None = None  # its own time to live's end, instead of the trigger's
     send_at_ms: int | None = None  # beside an `expires_ms`: its own time as well; None: now
+    follows: Follows | None = None  # then `send_at_ms` is when it is looked at, if nothing happens before
 
 
 class Person(NamedTuple):
@@ -238,6 +258,8 @@ class NotificationView:
     """The place of its recipient among several; None: the trigger has one recipient."""
     recipient_id: str | None = None
     """The caller's name for that recipient, as long as the trigger's data is kept."""
+    fallback_for: str | None = None
+    """The id of the notification whose fallback it is."""
 
 
 @dataclass(frozen=True, slots=True)

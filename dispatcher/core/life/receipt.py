@@ -8,13 +8,16 @@ Rules:
 2. "Delivered" ends the notification wherever it waits: held, queued, or due after an outcome that proved nothing.
 3. "Not delivered" ends only a held notification. In any other state another attempt follows, which this receipt is not
    about.
-4. A receipt never changes the breaker: it comes late, and its call was counted already.
+4. A fallback may wait for delivery (`fallback`). Then "delivered" and "not delivered" are kept for it. A vendor that
+   only carries the message has not delivered it.
+5. A receipt never changes the breaker: it comes late, and its call was counted already.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -28,12 +31,18 @@ class ReceiptLink(NamedTuple):
     token: str
 
 
-class Told(NamedTuple):
-    """One parsed receipt. `taken` is True if the vendor delivered or carries the message, None if not known yet."""
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One parsed receipt.
+
+    `taken` is True if the vendor delivered or carries the message, None if not known yet. `delivered` is True only if
+    the message reached the recipient's device or mailbox.
+    """
 
     notification_id: str
     token: str
     taken: bool | None
+    delivered: bool = field(default=False, compare=False)
 
 
 class ReceiptLinks:
@@ -65,3 +74,10 @@ def decide_receipt(taken: bool | None, state: State) -> tuple[str, str] | None:
     if taken is False and state is State.HELD:
         return "dead", "undelivered"
     return None
+
+
+def word_for_fallback(told: Told) -> str | None:
+    """Return what a fallback that waits for delivery learns from a receipt, or None."""
+    if told.delivered:
+        return "delivered"
+    return "undelivered" if told.taken is False else None

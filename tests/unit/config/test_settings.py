@@ -34,6 +34,12 @@ WHOLE: dict[str, Any] = {
 }
 
 
+def fallback(**changes: Any) -> dict[str, Any]:
+    """An event whose SMS falls back to a mail."""
+    mail = {"channel": "email", "template": "paid", **changes}
+    return {"notifications": [{"channel": "sms", "template": "paid", "fallback": mail}]}
+
+
 def changed(path: str, value: Any) -> dict[str, Any]:
     data: Any = copy.deepcopy(WHOLE)
     *parents, last = path.split("/")
@@ -117,6 +123,17 @@ QUIET = {"begin": "21:00", "end": "08:00"}
             {"notifications": [NOTE], "quiet_hours": QUIET | {"time_zone": "Moon"}},
             "time_zone: 'Moon'",
             "Berlin",
+        ),
+        ("events/x", fallback(channel="sms"), "0.fallback.channel: must be another channel than sms", "sms"),
+        ("events/x", fallback(channel="push"), "0.fallback.channel: 'push'", "routes carry email, sms"),
+        ("events/x", fallback(template="no"), "0.fallback.template: 'no'", "paid"),
+        ("events/x", fallback(after_s=0), "0.fallback.after_s: 0", "greater than or equal to 1"),
+        ("events/x", fallback(wait_for="delivered"), "0.fallback.after_s: is required to wait for a delivery", "hear"),
+        (
+            "events/x",
+            fallback(wait_for="delivered", after_s=9),
+            "fallback.wait_for: 'delivered'",
+            "receipts.public_url",
         ),
         ("receipts/secret", "${SECRET}", "receipts.public_url: missing", "secret is there"),
         ("receipts/public_url", "shop.example", "receipts.public_url: 'shop.example'", "https?"),

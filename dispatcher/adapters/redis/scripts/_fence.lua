@@ -10,7 +10,7 @@ local mine = redis.pcall('XPENDING', lane, 'g', ARGV[1], ARGV[1], 1, ARGV[2])
 -- No stream or no group any more (a restored backup): nothing is pending for anybody. Another error is passed on.
 if mine.err and not string.find(mine.err, 'NOGROUP', 1, true) then return mine end
 if mine.err or #mine == 0 then return 'LOST' end
-local fields = redis.call('HMGET', rec, i .. '.h', i .. '.n')
+local fields = redis.call('HMGET', rec, i .. '.h', i .. '.n', i .. '.fb')
 local history = fields[1] or ''
 if ARGV[4] ~= '' then
   if history ~= '' then history = history .. ',' end
@@ -26,6 +26,10 @@ if #history > 4096 then
     local lines = select(2, string.gsub(head, line, '')) + (before == 0 and 1 or 0)
     history = '[' .. ARGV[6] .. ',"","left_out","' .. string.format('%d', before + lines) .. '",0,null]' .. string.sub(history, cut + 1)
   end
+end
+-- The end of a notification makes its fallback, if it has one, be looked at now; begin.lua decides about it.
+local function wake(delayed)
+  if fields[3] then redis.call('ZADD', delayed, 'XX', ARGV[6], fields[3]) end
 end
 local function leave()
   redis.call('XACK', lane, 'g', ARGV[1])

@@ -5,7 +5,8 @@
 -- ARGV[1] trigger id  [2] body hash  [3] meta JSON  [4] data JSON  [5] send_at ms or ''  [6] policy  [7] time to expire ms
 -- ARGV[8] name of the store's life, should it begin here   ARGV[9] tenant   ARGV[10] '' or its rate: ms each, burst
 -- ARGV[11..] words per notification: its mailbox, and where it has times of its own also when it is sent, ms (0: now), and
--- when it expires, ms
+-- when it expires, ms; a fallback (core/life/fallback.py) also the index of the first, what it waits for, when its time
+-- comes, ms (0: never), and its time to live, ms
 -- Under recipient caps also: KEYS one list per cap; ARGV retention ms, then index, most, window ms per cap. So there are
 -- 2 × caps + 1 more arguments than keys beyond the ten and five, and none more where there is no cap.
 -- Reply {'OK', life, triggers accepted in it, quota, indices of suppressed ones…}: stored. REPLAY: the same id and body are
@@ -40,18 +41,25 @@ local function add(name, value)
   record[#record + 1] = value
 end
 for n = 1, count do
-  local i, lane, mailbox, at, expires = n - 1, KEYS[5 + n], ARGV[10 + n], ARGV[5], nil
-  if string.find(mailbox, ' ', 1, true) then mailbox, at, expires = string.match(mailbox, '^(%S+) (%d+) (%d+)$') end
+  local i, lane, mailbox, at, expires, first = n - 1, KEYS[5 + n], ARGV[10 + n], ARGV[5], nil, nil
+  local words = {}
+  if string.find(mailbox, ' ', 1, true) then
+    for word in string.gmatch(mailbox, '%S+') do words[#words + 1] = word end
+    mailbox, at, expires, first = words[1], words[2], words[3], words[4]
+  end
   local nid = ARGV[1] .. '.' .. i
   if stopped[i] then
     suppressed[#suppressed + 1] = i
     add(i .. '.st', 'suppressed')
     add(i .. '.r', 'recipient_cap')
+  elseif first and stopped[tonumber(first)] then
+    add(i .. '.st', 'skipped')
+    add(i .. '.r', 'suppressed')
   else
     local eid, state = '', 'queued'
     if at ~= '' and at ~= '0' then
       redis.call('ZADD', KEYS[3], at, nid)
-      state = 'delayed'
+      state = first and 'standby' or 'delayed'
     else
       if redis.call('SISMEMBER', KEYS[2], mailbox) == 0 then redis.call('SADD', KEYS[2], mailbox) end
       lane, eid = enqueue(lane, ARGV[9], nid)
@@ -60,6 +68,13 @@ for n = 1, count do
     add(i .. '.st', state)
     add(i .. '.lane', lane)
     add(i .. '.eid', eid)
+    if first then
+      add(first .. '.fb', nid)
+      add(i .. '.fo', first)
+      add(i .. '.fw', words[5])
+      if words[6] ~= '0' then add(i .. '.fa', words[6]) end
+      add(i .. '.ft', words[7])
+    end
   end
   add(i .. '.vendor', mailbox)
   if expires then add(i .. '.ex', expires) end

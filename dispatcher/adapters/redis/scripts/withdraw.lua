@@ -4,7 +4,7 @@
 -- Reply {'OK'}, {'CLAIMED'}: too late, somebody has it; {'STATE', state}: ended; {'STATE', 'moved'}: to another lane
 -- since the caller looked.
 local rec, nid, i, to = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
-local f = redis.call('HMGET', rec, i .. '.st', i .. '.lane', i .. '.eid')
+local f = redis.call('HMGET', rec, i .. '.st', i .. '.lane', i .. '.eid', i .. '.fb')
 local st = f[1]
 if not st then
   for n = 4, 6 do redis.call('ZREM', KEYS[n], nid) end -- without a record it would be read as due for ever
@@ -14,7 +14,7 @@ if st == 'queued' or st == 'started' then
   if f[2] ~= KEYS[2] then return {'STATE', 'moved'} end
   local p = redis.pcall('XPENDING', KEYS[2], 'g', f[3], f[3], 1)
   if not p.err and #p > 0 then return {'CLAIMED'} end
-elseif st ~= 'due' and st ~= 'delayed' and st ~= 'held' then
+elseif st ~= 'due' and st ~= 'delayed' and st ~= 'held' and st ~= 'standby' then
   return {'STATE', st}
 end
 redis.call('DEL', KEYS[3])
@@ -25,6 +25,7 @@ else
   redis.call('HSET', rec, i .. '.st', to, i .. '.r', ARGV[4])
   finish(rec, ARGV[5])
 end
+if f[4] then redis.call('ZADD', KEYS[5], 'XX', ARGV[6], f[4]) end -- its fallback is looked at now
 if st == 'queued' or st == 'started' then
   local lane = string.match(KEYS[2], '^(.-):of:')
   if redis.call('XDEL', KEYS[2], f[3]) == 1 and lane then redis.call('DECR', lane .. ':waits') end
