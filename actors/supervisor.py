@@ -12,6 +12,7 @@ from dispatcher.adapters.run_queue import RunQueue
 from dispatcher.adapters.system_clock import SystemClock
 from dispatcher.adapters.vendors import provider
 from dispatcher.config.settings import Settings, parse_settings
+from dispatcher.core.accepting.routing import possible_chains
 from dispatcher.core.plan.values import PlanConfig, VendorConfig
 from dispatcher.supervise.supervisor import Supervisor
 from dispatcher.telemetry.log import configure
@@ -32,7 +33,7 @@ def plan_config(settings: Settings) -> PlanConfig:
         )
         for name, v in settings.vendors.items()
     }
-    chains = tuple(tuple(route.chain) for route in settings.routes)
+    chains = tuple(chain for route in settings.routes for chain in possible_chains(route))
     return PlanConfig(vendors, chains, int(settings.supervision.dwell_s * 1000))
 
 

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from actors.proof import prove
 from cluster.cli import sweep
+from cluster.cli.explain import explain
 from cluster.cli.keys import key
 from dispatcher.config.schema import settings_schema
 from dispatcher.config.yaml_file import load_settings
@@ -372,6 +373,9 @@ def config_check(file: Path, secrets_elsewhere: bool) -> None:
 def config_schema() -> None:
     """Print the JSON Schema of the file, the options of every installed provider included, for editors."""
     _show(settings_schema())
+
+
+config.add_command(explain)
 
 
 def register(group: click.Group) -> None:

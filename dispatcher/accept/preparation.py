@@ -14,11 +14,11 @@ from dispatcher.config.settings import EventSettings, QuietHours, Settings
 from dispatcher.core.accepting.caps import caps_of
 from dispatcher.core.accepting.expansion import Draft, Fallback, expand
 from dispatcher.core.accepting.quiet_hours import after_quiet, zone
-from dispatcher.core.accepting.routing import choose_chain
+from dispatcher.core.accepting.routing import Traffic, choose_chain
 from dispatcher.core.accepting.segments import EventLimit, able_vendors
 from dispatcher.core.life.decide import decide_mailbox
 from dispatcher.core.life.fallback import LOOK_AGAIN_MS
-from dispatcher.core.life.notification import Follows, NewNotification, NewTrigger, Person
+from dispatcher.core.life.notification import Follows, NewNotification, NewTrigger, Person, notification_id
 from dispatcher.core.life.sms_text import SmsSize, forbidden, measure
 from dispatcher.core.plan.values import Plan
 from dispatcher.errors import CallerError, TemplateError
@@ -113,7 +113,7 @@ class Preparation:
         )
         notifications: list[NewNotification] = []
         for place, (draft, text) in enumerate(zip(drafts, texts, strict=True)):
-            routed = self._route(posted, draft, text, priority, plan)
+            routed = self._route(posted, draft, text, plan, index=place, priority=priority)
             if draft.fallback is not None and draft.fallback.wait_for == "delivered":
                 self._check_told(f"{draft.at}.wait_for" if draft.at else "event", notifications[-1].chain)
             notifications.append(timing.of(routed, place, draft.fallback))
@@ -160,15 +160,18 @@ class Preparation:
             texts.append(done[version])
         return tuple(texts)
 
-    def _route(self, posted: Posted, draft: Draft, text: Rendered, priority: str, plan: Plan) -> NewNotification:
+    def _route(
+        self, posted: Posted, draft: Draft, text: Rendered, plan: Plan, *, index: int, priority: str
+    ) -> NewNotification:
         request, size = posted.request, None
         country = phone_region(draft.to) if draft.channel == "sms" else None
         allowed = self._settings.limits.sms_countries
         if draft.channel == "sms" and allowed is not None and country not in allowed:
             rule = f"country {country or 'unknown'} is not among limits.sms_countries"
             raise CallerError(f"{draft.whose}.phone", rule)
+        traffic = Traffic(draft.channel, request.event, posted.tenant, country, priority)
         try:
-            chain = choose_chain(self._settings.routes, draft.channel, country, posted.tenant, priority)
+            chain = choose_chain(self._settings.routes, traffic, notification_id(posted.id, index))
         except CallerError as error:
             raise CallerError(draft.whose, error.rule) from None
         if draft.channel == "sms":

@@ -12,7 +12,7 @@ from typing import Any
 MEANINGS: Mapping[str, Mapping[str, str]] = {
     "Settings": {
         "vendors": "The accounts at providers, by a name of your choice.",
-        "routes": "The chains of vendors. The first route that matches a notification is used.",
+        "routes": "The chains of vendors. Of the routes that match, one for the event wins, then tenant, then country.",
         "events": "What each event sends, by the event's name.",
         "templates": "The texts, by name. The file stores them; the API may change them later.",
         "limits": "What is refused, and when.",
@@ -62,11 +62,13 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
     "RouteSettings": {
         "channel": "The channel of the notifications that this route is for.",
         "chain": "The vendors, in the order in which they are tried.",
+        "split": "Weights of vendors of the chain that share its first place, such as {sms-a: 70, sms-b: 30}.",
         "match": "What the route applies to. Without it: everything of the channel.",
     },
     "RouteMatch": {
-        "country": "Countries of the telephone number, such as DE. Empty: all.",
+        "event": "Events, by the names that triggers give. Empty: all.",
         "tenant": "Tenants, by the names of their API keys. Empty: all.",
+        "country": "Countries of the telephone number, such as DE. Empty: all.",
         "priority": "Priorities. Empty: all.",
     },
     "EventSettings": {

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from dispatcher.adapters.vendors import provider
 from dispatcher.adapters.vendors.fields import url_fault
+from dispatcher.config.route_faults import channels_routed, route_faults
 from dispatcher.core.accepting.caps import identity
 from dispatcher.core.accepting.expansion import fallback_fault
 from dispatcher.core.accepting.quiet_hours import zone
@@ -135,16 +136,18 @@ class VendorSettings(_Section):
 class RouteMatch(_Section):
     """What a route applies to. An empty list matches all; an unknown country matches only an empty list."""
 
-    country: list[CountryCode] = []
+    event: list[EventName] = []
     tenant: list[str] = []
+    country: list[CountryCode] = []
     priority: list[Priority] = []
 
 
 class RouteSettings(_Section):
-    """The ordered chain of vendors for a channel and a match. Routes are tried in order, the first match wins."""
+    """The ordered chain of vendors for a channel and a match. `core.accepting.routing` says which route wins."""
 
     channel: Channel
     chain: Annotated[list[VendorName], Field(min_length=1)]
+    split: dict[VendorName, Annotated[int, Field(ge=1, le=10_000)]] = {}  # weights; empty: the chain's order alone
     match: RouteMatch = RouteMatch()
 
 
@@ -361,20 +364,13 @@ def _cross_faults(settings: Settings) -> Iterator[str]:
     for name, other in (("public_url", "secret"), ("secret", "public_url")):
         if getattr(receipts, name) is None and getattr(receipts, other) is not None:
             yield f"receipts.{name}: missing, {other} is there"
-    routed = {route.channel for route in settings.routes}
     for name, vendor in settings.vendors.items():
         refused = provider(vendor.adapter).refuse_channel(name, vendor.channel)
         if refused is not None:
             yield refused
         if vendor.breaker.per == "country" and vendor.channel != "sms":
             yield f"vendors.{name}.breaker.per: 'country' is not allowed: only sms has one, this is {vendor.channel}"
-    for index, route in enumerate(settings.routes):
-        able = [name for name, vendor in settings.vendors.items() if vendor.channel == route.channel]
-        for place, name in enumerate(route.chain):
-            if name not in able:
-                yield f"routes.{index}.chain.{place}: {name!r} is not allowed: {route.channel} has {_list(able)}"
-            if name in route.chain[:place]:
-                yield f"routes.{index}.chain.{place}: {name!r} is not allowed: it is in this chain already"
+    yield from route_faults(settings.routes, settings.vendors)
     caps = [identity(cap) for cap in settings.limits.recipient_caps]
     for index, cap in enumerate(caps):
         if cap in caps[:index]:
@@ -386,11 +382,12 @@ def _cross_faults(settings: Settings) -> Iterator[str]:
         for part, why in faults(TemplateSource(name, given.text, given.subject, given.html)):
             yield f"templates.{name}.{part}: it does not compile: {why}"
     for event, definition in settings.events.items():
+        routed = channels_routed(settings.routes, event)
         for index, wanted in enumerate(definition.notifications):
             at = f"events.{event}.notifications.{index}"
             template = settings.templates.get(wanted.template)
             if wanted.channel not in routed:
-                yield f"{at}.channel: {wanted.channel!r} is not allowed: routes carry {_list(sorted(routed))}"
+                yield f"{at}.channel: {wanted.channel!r} is not allowed: routes carry {_list(routed)}"
             if template is None:
                 yield f"{at}.template: {wanted.template!r} is not allowed: templates are {_list(settings.templates)}"
             elif wanted.channel == "email" and not template.subject:

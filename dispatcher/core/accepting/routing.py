@@ -2,24 +2,38 @@
 
 Rules
 -----
-1. Routes are checked in the order of the configuration. The first whose channel and match fit gives the chain.
-2. An empty match list fits all. An unknown country (None) fits only an empty country list: a list is a promise.
-3. `life.decide_mailbox` chooses the first vendor of the chain, as it chooses every mailbox.
+1. A route fits when its channel and every list of its match fit. An empty list fits all. An unknown country (None) fits
+   only an empty country list: a list is a promise.
+2. Among the routes that fit, one that names the event comes first, then one that names the tenant, then the country,
+   then the priority. Among equals the order of the configuration counts.
+3. The route's chain is the order of its vendors. The vendors of its `split` come first, in an order that is drawn by
+   weight from the notification's id: each is first in proportion to its weight. If the first is down, the others share
+   its part in proportion to their weights. The same id always gives the same order.
+4. `life.decide_mailbox` chooses the first usable vendor of the chain, as it chooses every mailbox.
+
+Rule 3 is weighted rendezvous hashing: the lowest `-ln(u) / weight` is first, with `u` uniform and independent for each
+vendor (Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006). Such draws, sorted, are a weighted
+sample without replacement, which gives the second half of the rule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Protocol
+import hashlib
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from dispatcher.errors import CallerError
 
 
 class RouteMatch(Protocol):
     @property
-    def country(self) -> Collection[str]: ...
+    def event(self) -> Collection[str]: ...
     @property
     def tenant(self) -> Collection[str]: ...
+    @property
+    def country(self) -> Collection[str]: ...
     @property
     def priority(self) -> Collection[str]: ...
 
@@ -30,28 +44,75 @@ class Route(Protocol):
     @property
     def chain(self) -> Sequence[str]: ...
     @property
+    def split(self) -> Mapping[str, int]: ...
+    @property
     def match(self) -> RouteMatch: ...
 
 
-def choose_chain(
-    routes: Sequence[Route], channel: str, country: str | None, tenant: str, priority: str
-) -> tuple[str, ...]:
-    """Return the vendors of the first route that fits, in order. The result is never empty.
+AnyRoute = TypeVar("AnyRoute", bound=Route)
 
-    Args:
-        country: ISO 3166 alpha-2 code of the recipient's number; None if it has none.
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """The facts by which routes tell notifications apart. `country` is ISO 3166 alpha-2, or None if unknown."""
+
+    channel: str
+    event: str
+    tenant: str
+    country: str | None
+    priority: str
+
+
+def rank_routes(routes: Sequence[AnyRoute], traffic: Traffic) -> list[AnyRoute]:
+    """Return the routes that fit, the one to be used first (rules 1 and 2)."""
+    return sorted((route for route in routes if _fits(route, traffic)), key=_named, reverse=True)
+
+
+def choose_chain(routes: Sequence[Route], traffic: Traffic, nid: str) -> tuple[str, ...]:
+    """Return the vendors that may carry the notification `nid`, in order. The result is never empty.
 
     Errors: `CallerError` (422) if no route fits, because this notification could never be sent.
     """
-    for route in routes:
-        if route.channel == channel and _fits(route.match, country, tenant, priority):
-            return tuple(route.chain)
-    raise CallerError("recipient", f"no route carries {channel} to this recipient")
+    fitting = rank_routes(routes, traffic)
+    if not fitting:
+        raise CallerError("recipient", f"no route carries {traffic.channel} to this recipient")
+    return order_chain(fitting[0], nid)
 
 
-def _fits(match: RouteMatch, country: str | None, tenant: str, priority: str) -> bool:
+def order_chain(route: Route, nid: str) -> tuple[str, ...]:
+    """Return the route's vendors in the order for the notification `nid` (rule 3)."""
+    if not route.split:
+        return tuple(route.chain)
+    drawn = sorted(route.split, key=lambda vendor: (_draw(nid, vendor) / route.split[vendor], vendor))
+    return (*drawn, *(name for name in route.chain if name not in route.split))
+
+
+def possible_chains(route: Route) -> tuple[tuple[str, ...], ...]:
+    """Return one chain for each vendor that may be first, with the others of the split by weight, then the rest."""
+    if not route.split:
+        return (tuple(route.chain),)
+    by_weight = sorted(route.split, key=lambda vendor: (-route.split[vendor], vendor))
+    rest = [name for name in route.chain if name not in route.split]
+    return tuple((first, *(name for name in by_weight if name != first), *rest) for first in by_weight)
+
+
+def _draw(nid: str, vendor: str) -> float:
+    """Return a positive number, exponentially distributed over ids, independent for each vendor."""
+    raw = hashlib.sha256(f"{nid}\0{vendor}".encode()).digest()
+    return -math.log((int.from_bytes(raw[:6], "big") + 0.5) / 2**48)
+
+
+def _fits(route: Route, traffic: Traffic) -> bool:
+    match = route.match
     return (
-        (not match.country or country in match.country)
-        and (not match.tenant or tenant in match.tenant)
-        and (not match.priority or priority in match.priority)
+        route.channel == traffic.channel
+        and (not match.event or traffic.event in match.event)
+        and (not match.tenant or traffic.tenant in match.tenant)
+        and (not match.country or traffic.country in match.country)
+        and (not match.priority or traffic.priority in match.priority)
     )
+
+
+def _named(route: Route) -> tuple[bool, ...]:
+    match = route.match
+    return bool(match.event), bool(match.tenant), bool(match.country), bool(match.priority)

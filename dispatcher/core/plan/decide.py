@@ -185,9 +185,14 @@ def _together_bad(vendor: VendorConfig, reports: list[Report], refuted: int) -> 
 
 
 def _adopter(mailbox: str, config: PlanConfig, healthy: set[str]) -> str | None:
-    """The first healthy vendor after `mailbox` in a chain that names it, else before it; for an unknown one, any."""
+    """Return the first healthy vendor after `mailbox` in a chain that names it, else before it.
+
+    Chains that begin with it are looked at first: most of its notifications have one of these. For an unknown mailbox,
+    any healthy vendor will do.
+    """
+    chains = sorted(config.chains, key=lambda chain: chain[:1] != (mailbox,))
     for after in (True, False):
-        for chain in config.chains:
+        for chain in chains:
             if mailbox in chain:
                 at = chain.index(mailbox)
                 for name in chain[at + 1 :] if after else chain[:at]:

@@ -2,44 +2,139 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dispatcher.config.settings import RouteSettings
-from dispatcher.core.accepting.routing import choose_chain
+from dispatcher.core.accepting.routing import Traffic, choose_chain, order_chain, possible_chains, rank_routes
+from dispatcher.core.life.decide import decide_mailbox
 from dispatcher.errors import CallerError
 
-ROUTES = [
-    RouteSettings.model_validate(route)
-    for route in (
-        {"channel": "sms", "chain": ["vip"], "match": {"tenant": ["gold"], "priority": ["high"]}},
-        {"channel": "sms", "chain": ["nordic", "b"], "match": {"country": ["NO", "SE"]}},
-        {"channel": "sms", "chain": ["a", "b"]},
-        {"channel": "sms", "chain": ["never"]},
-        {"channel": "email", "chain": ["mail"], "match": {"tenant": ["gold"]}},
+
+def route(*chain: str, split: dict[str, int] | None = None, channel: str = "sms", **match: list[str]) -> RouteSettings:
+    return RouteSettings.model_validate(
+        {"channel": channel, "chain": list(chain), "split": split or {}, "match": dict(match)}
     )
+
+
+ROUTES = [
+    route("a", "b"),
+    route("never"),
+    route("vip", tenant=["gold"], priority=["high"]),
+    route("nordic", "b", country=["NO", "SE"]),
+    route("codes", event=["login.code"]),
+    route("codes-no", event=["login.code"], country=["NO"]),
+    route("mail", channel="email", tenant=["gold"]),
 ]
 
 
+def traffic(channel: str = "sms", event: str = "e", tenant: str = "t", **more: Any) -> Traffic:
+    return Traffic(channel, event, tenant, more.get("country"), more.get("priority", "normal"))
+
+
 @pytest.mark.parametrize(
-    ("channel", "country", "tenant", "priority", "chain"),
+    ("found", "chain"),
     [
-        ("sms", "NO", "gold", "high", ("vip",)),
-        ("sms", "NO", "gold", "normal", ("nordic", "b")),
-        ("sms", "SE", "t", "high", ("nordic", "b")),
-        ("sms", "DE", "t", "high", ("a", "b")),
-        ("sms", None, "t", "bulk", ("a", "b")),
-        ("email", None, "gold", "normal", ("mail",)),
+        (traffic(tenant="gold", country="NO", priority="high"), ("vip",)),
+        (traffic(tenant="gold", country="NO"), ("nordic", "b")),
+        (traffic(country="SE", priority="high"), ("nordic", "b")),
+        (traffic(country="DE"), ("a", "b")),
+        (traffic(priority="bulk"), ("a", "b")),
+        (traffic("email", tenant="gold"), ("mail",)),
+        (traffic(event="login.code"), ("codes",)),
+        (traffic(event="login.code", country="SE"), ("codes",)),
+        (traffic(event="login.code", country="NO"), ("codes-no",)),
+        (traffic(event="login.code", tenant="gold", priority="high"), ("codes",)),
     ],
 )
-def test_the_first_route_that_fits_wins(
-    channel: str, country: str | None, tenant: str, priority: str, chain: tuple[str, ...]
-) -> None:
-    """Every list of a match must fit; empty lists fit all; an unknown country fits no list."""
-    assert choose_chain(ROUTES, channel, country, tenant, priority) == chain
+def test_event_counts_before_tenant_before_country(found: Traffic, chain: tuple[str, ...]) -> None:
+    """Every list of a match must fit; the route that names the more important thing wins, wherever it stands."""
+    assert choose_chain(ROUTES, found, "0-t.0") == chain
+
+
+@given(st.permutations(range(len(ROUTES))), st.sampled_from(["e", "login.code"]), st.sampled_from([None, "NO", "DE"]))
+def test_the_order_of_the_file_decides_only_among_equals(order: list[int], event: str, country: str | None) -> None:
+    """Routes with different matches may be written in any order; of two with the same, the first wins."""
+    found = traffic(event=event, country=country)
+    shuffled = [ROUTES[index] for index in order]
+    used = rank_routes(shuffled, found)[0]
+    same = [one for one in shuffled if one.channel == "sms" and one.match == used.match]
+    assert used is same[0]
+    assert used.match == rank_routes(ROUTES, found)[0].match
 
 
 @pytest.mark.parametrize(("channel", "tenant"), [("push", "t"), ("email", "t")])
 def test_without_a_route_the_request_is_refused(channel: str, tenant: str) -> None:
     """A notification that could never be sent is not accepted."""
     with pytest.raises(CallerError, match=f"no route carries {channel}"):
-        choose_chain(ROUTES, channel, None, tenant, "normal")
+        choose_chain(ROUTES, traffic(channel, tenant=tenant), "0-t.0")
+
+
+# Splits --------------------------------------------------------------------------------------------------------------
+
+WEIGHTS = st.lists(st.integers(1, 100), min_size=2, max_size=5).map(
+    lambda weights: {f"v{index}": weight for index, weight in enumerate(weights)}
+)
+
+
+def first_usable(chain: tuple[str, ...], down: set[str]) -> str:
+    found = decide_mailbox(chain, (), lambda name: name not in down, lambda _: False, lambda _: True)
+    assert found is not None
+    return found
+
+
+def shares(split: dict[str, int], down: set[str], seed: str) -> Counter[str]:
+    used = route(*split, "rest", split=split)
+    return Counter(first_usable(order_chain(used, f"0-{seed}{n}.0"), down) for n in range(10_000))
+
+
+@pytest.mark.parametrize(
+    ("split", "down", "expected"),
+    [
+        ({"a": 70, "b": 30}, set(), {"a": 70, "b": 30}),
+        ({"a": 70, "b": 30}, {"a"}, {"b": 100}),
+        ({"a": 50, "b": 30, "c": 20}, {"a"}, {"b": 60, "c": 40}),
+        ({"a": 1, "b": 1, "c": 2}, {"c"}, {"a": 50, "b": 50}),
+        ({"a": 70, "b": 30}, {"a", "b"}, {"rest": 100}),
+    ],
+)
+def test_a_split_is_met_within_two_percent(split: dict[str, int], down: set[str], expected: dict[str, float]) -> None:
+    """Of 10,000 notifications each vendor gets its part; a part of one that is down is shared by weight."""
+    counts = shares(split, down, "t")
+    assert set(counts) == set(expected)
+    assert all(abs(counts[name] - 100 * percent) <= 200 for name, percent in expected.items()), counts
+
+
+@given(WEIGHTS, st.integers(), st.text("abcdefgh234567", min_size=26, max_size=26))
+def test_a_split_moves_only_the_notifications_of_the_vendor_that_is_down(
+    split: dict[str, int], seed: int, tid: str
+) -> None:
+    """The order is the same each time, each vendor is in it once, and a healthy first vendor keeps what it has."""
+    used = route(*split, "rest", split=split)
+    chain = order_chain(used, f"0-{tid}.0")
+    assert chain == order_chain(used, f"0-{tid}.0")
+    assert sorted(chain) == sorted(used.chain) and chain[-1] == "rest"
+    down = random.Random(seed).choice(sorted(split))
+    assert first_usable(chain, {down}) == (chain[0] if chain[0] != down else chain[1])
+
+
+@given(WEIGHTS)
+def test_a_raised_weight_takes_from_others_only(split: dict[str, int]) -> None:
+    """With a higher weight a vendor keeps all that it had, and no other vendor gets anything from this."""
+    raised = {**split, "v0": split["v0"] * 2}
+    for n in range(200):
+        before = order_chain(route(*split, split=split), f"0-t{n}.0")[0]
+        after = order_chain(route(*split, split=raised), f"0-t{n}.0")[0]
+        assert after in (before, "v0")
+
+
+def test_the_plan_knows_who_shares_a_place() -> None:
+    """Each vendor of a split has a chain that it begins, in which the others of the split come before the rest."""
+    used = route("rest", "a", "b", "c", split={"a": 1, "b": 5, "c": 3})
+    assert possible_chains(used) == (("b", "c", "a", "rest"), ("c", "b", "a", "rest"), ("a", "b", "c", "rest"))
+    assert possible_chains(route("a", "b")) == (("a", "b"),)

@@ -223,6 +223,12 @@ def test_the_next_in_the_chain_adopts() -> None:
     assert plan.vendors["x"].drains == ("x",)
 
 
+def test_a_chain_that_begins_with_the_mailbox_names_its_adopter() -> None:
+    """Most notifications of a mailbox have the vendor first in their chain: two vendors of a split help each other."""
+    split = config("a", "b", "c", chains=(("a", "b", "c"), ("b", "a", "c")))
+    assert planned(report("b", "open"), config=split).vendors["a"].drains == ("a", "b")
+
+
 def test_the_mailbox_of_a_removed_vendor_is_drained() -> None:
     """Somebody healthy empties it, whoever it is; with nobody healthy it is held, and says so."""
     assert planned(config=config("b", "a"), mailboxes={"old": 3}).vendors["a"].drains == ("a", "old")

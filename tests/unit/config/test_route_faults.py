@@ -1,0 +1,56 @@
+"""A route or a split that cannot work is found in the file, by its field."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dispatcher.config.settings import parse_settings
+from dispatcher.errors import ConfigError
+
+FILE: dict[str, Any] = {
+    "vendors": {
+        "sms-a": {"adapter": "twilio", "channel": "sms"},
+        "sms-b": {"adapter": "vonage", "channel": "sms"},
+        "mail": {"adapter": "smtp", "channel": "email"},
+    },
+    "events": {"paid": {"notifications": [{"channel": "sms", "template": "paid"}]}},
+    "templates": {"paid": {"text": "Paid."}},
+}
+
+
+def parsed(*routes: dict[str, Any]) -> None:
+    parse_settings({**FILE, "routes": [{"channel": "sms", **route} for route in routes]})
+
+
+def test_a_whole_route_is_right() -> None:
+    """An event, a tenant, a country, a priority and a split may stand in one route, beside one for the rest."""
+    match = {"event": ["paid"], "tenant": ["gold"], "country": ["NO"], "priority": ["high"]}
+    parsed({"chain": ["sms-a", "sms-b"], "split": {"sms-a": 70, "sms-b": 30}, "match": match}, {"chain": ["sms-b"]})
+
+
+@pytest.mark.parametrize(
+    ("route", "fault"),
+    [
+        ({"chain": ["sms-z"]}, "routes.0.chain.0: 'sms-z' is not allowed: sms has sms-a, sms-b"),
+        ({"chain": ["sms-a", "mail"]}, "routes.0.chain.1: 'mail' is not allowed: sms has sms-a, sms-b"),
+        ({"chain": ["sms-a"], "split": {"sms-a": 1, "sms-z": 1}}, "routes.0.split.sms-z: is not allowed: the chain"),
+        ({"chain": ["sms-a", "sms-b"], "split": {"sms-a": 7}}, "routes.0.split: one vendor is not allowed"),
+        ({"chain": ["sms-a", "sms-b"], "split": {"sms-a": 0, "sms-b": 1}}, "routes.0.split.sms-a: 0 is not allowed"),
+        ({"chain": ["sms-a", "sms-b"], "split": {"sms-a": 0.7}}, "routes.0.split.sms-a: 0.7 is not allowed"),
+        ({"chain": ["sms-a"], "match": {"events": ["paid"]}}, "routes.0.match.events: not a known field, allowed"),
+        ({"chain": ["sms-a"], "match": {"event": ["pa id"]}}, "routes.0.match.event.0: 'pa id' is not allowed"),
+    ],
+)
+def test_each_fault_names_its_field(route: dict[str, Any], fault: str) -> None:
+    """Nothing of a file with a fault is used."""
+    with pytest.raises(ConfigError) as error:
+        parsed(route)
+    assert fault in str(error.value)
+
+
+def test_an_event_that_no_route_carries_is_found() -> None:
+    """A route for other events is none for this one."""
+    with pytest.raises(ConfigError, match=r"events\.paid\.notifications\.0\.channel: 'sms'.*routes carry none"):
+        parsed({"chain": ["sms-a"], "match": {"event": ["login.code"]}})
