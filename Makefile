@@ -4,14 +4,14 @@ BIN := .venv/bin
 READY := .venv/.ready
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test test-peers chaos sim check up bench bench-quick docs clean
+.PHONY: help setup demo test test-peers chaos sim check up bench bench-quick lock docs clean
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-setup: $(READY) ## create .venv from the lock file
-$(READY): requirements.lock pyproject.toml
+setup: $(READY) ## create .venv from the development lock
+$(READY): requirements-dev.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -48,6 +48,12 @@ bench: $(READY) ## all benchmarks in brief, within 20 minutes; in full: FULL=1; 
 
 bench-quick: $(READY) ## a smoke of each benchmark, with small sizes
 	$(BIN)/python -m benchmarks --quick $(NAME)
+
+# The development lock is the runtime lock and the tools: what is tested is what runs.
+COMPILE := uv pip compile --quiet --universal --generate-hashes --python-version 3.10 --no-header --no-annotate pyproject.toml
+lock: ## renew both lock files after a change in pyproject.toml; needs uv, and keeps every version that it may keep
+	$(COMPILE) --extra embedded -o requirements.lock
+	$(COMPILE) --extra embedded --extra dev -c requirements.lock -o requirements-dev.lock
 
 docs: $(READY) .venv-docs/.ready ## build the documents as a site in site/, and check that its pages fetch nothing from elsewhere
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet

@@ -11,6 +11,7 @@ as docs/capacity.md has it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import click
 from benchmarks import results
 from benchmarks.whole_service import INTAKE_REPLICAS, MESSAGES, VENDOR_ACTORS
 from cluster.capacity.estimate import OURS, cores_used
-from cluster.capacity.profile import Profile
+from cluster.capacity.profile import PACKAGED, Profile
 
 SOURCES = ("end_to_end", "soak")
 SAME = 0.02
@@ -69,6 +70,14 @@ def _has_cpu(found: Sequence[Point]) -> bool:
     return any(point["what"].startswith("cores") for point in found)
 
 
+def error_percent(profile: Mapping[str, Any], folder: Path) -> float | None:
+    """Return the largest error of the CPU lines, whichever its sign, or None without figures to compare with."""
+    if not all((folder / f"{name}.json").exists() for name in SOURCES):
+        return None
+    found = points(profile, *(results.read(name, folder)["figures"] for name in SOURCES))
+    return max((abs(point["error_percent"]) for point in found if point["what"].startswith("cores")), default=None)
+
+
 def as_markdown(figures: Mapping[str, Any]) -> str:
     """The points, and within which rates they hold."""
     lines = ["| where | what | modelled | measured | error |", "|---|---|---:|---:|---:|"]
@@ -102,11 +111,13 @@ def main(markdown: bool, quick: bool, results_: Path | None) -> None:
     if quick:
         click.echo("figures of a quick run mean nothing, so there is no profile to check")
         return
-    missing = [name for name in ("profile", *SOURCES) if not (folder / f"{name}.json").exists()]
+    place = PACKAGED if results_ is None else folder / PACKAGED.name
+    files = [place, *(folder / f"{name}.json" for name in SOURCES)]
+    missing = [file.stem for file in files if not file.exists()]
     if missing:
         raise click.ClickException(f"run first: {', '.join(missing)}")
     end_to_end, soak = (results.read(name, folder)["figures"] for name in SOURCES)
-    profile = results.read("profile", folder)
+    profile = json.loads(place.read_text())
     found = points(profile, end_to_end, soak)
     results.table([list(found[0]), *(list(point.values()) for point in found)])
     if not _has_cpu(found):

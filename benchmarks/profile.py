@@ -1,10 +1,11 @@
-"""The measured figures as one profile, which `dispatcher capacity` multiplies: results/profile.json.
+"""The measured figures as one profile, which `dispatcher capacity` multiplies: cluster/capacity/profile.json.
 
     python -m benchmarks.profile
 
 Measures nothing; it reads what accept_latency and growth wrote, and says from which commit each comes. CPU is a line
 per part, cores at any rate and CPU time a trigger on top, fitted by least squares to the rates that accept_latency
-sustained with healthy vendors and pools at their floors. What a line misses its own points by is in the profile too.
+sustained with healthy vendors and pools at their floors. The profile also holds what a line misses its own points by,
+and what `benchmarks.model_check` finds it off by at other rates. With `--results` the file is written to that folder.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from typing import Any
 
 import click
 
-from benchmarks import results
+from benchmarks import model_check, results
 from benchmarks.whole_service import INTAKE_REPLICAS, MESSAGES, VENDOR_ACTORS
+from cluster.capacity.profile import PACKAGED
 
 SOURCES = ("accept_latency", "growth")
 PARTS = ("intake", "haproxy", "vendors", "supervisor", "ray", "redis")
@@ -128,7 +130,9 @@ def main(quick: bool, results_: Path | None) -> None:
     if missing:
         raise click.ClickException(f"run first: {', '.join(missing)}")
     found = profile({name: results.read(name, folder) for name in SOURCES})
-    (folder / "profile.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    found["error_percent"] = model_check.error_percent(found, folder)
+    place = PACKAGED if results_ is None else folder / PACKAGED.name
+    place.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     for name, value in found.items():
         click.echo(f"{name:44} {value}")
 

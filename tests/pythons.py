@@ -4,7 +4,7 @@
 
 The promise is the list of versions in pyproject.toml. The version that runs this module is left out: `make test` ran
 it. A version of `UNPROMISED` is run where it is found, and its failures are told without failing the run. Interpreters
-are looked for on PATH, among pyenv's and among uv's; nothing is downloaded but the packages of requirements.lock.
+are looked for on PATH, among pyenv's and among uv's; nothing is downloaded but the packages of requirements-dev.lock.
 """
 
 from __future__ import annotations
@@ -66,10 +66,10 @@ def first_that_runs(version: str, candidates: Iterable[Path]) -> Path | None:
 
 
 def ready(version: str, interpreter: Path) -> Path:
-    """The interpreter of an environment that holds what requirements.lock says. CalledProcessError when it cannot."""
+    """Return the interpreter of an environment with the locked packages; CalledProcessError when it cannot be made."""
     environment = FOLDER / version
     python, mark = environment / "bin" / "python", environment / ".ready"
-    lock = ROOT / "requirements.lock"
+    lock = ROOT / "requirements-dev.lock"
     wanted = f"{interpreter} {hashlib.sha256(lock.read_bytes()).hexdigest()}"
     if mark.exists() and mark.read_text() == wanted:
         return python

@@ -1,16 +1,20 @@
-"""The measured costs that `dispatcher capacity` multiplies, and how far they were seen to be off."""
+"""The measured costs that `dispatcher capacity` multiplies, and how far they were seen to be off.
+
+`python -m benchmarks.profile` writes the packaged ones, profile.json beside this file.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from importlib import resources
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from dispatcher.errors import ConfigError
+
+PACKAGED = Path(__file__).with_name("profile.json")
 
 BUSY = 0.6
 """Share of a core that is planned for: queueing beyond it doubles the waiting."""
@@ -43,26 +47,36 @@ class Profile:
     """Triggers a second of one installation, to which the CPU lines were fitted."""
 
     error_percent: float | None = None
-    """The most by which model_check found its CPU off at other rates; None: nobody looked."""
+    """The largest error of the CPU lines that `benchmarks.model_check` finds at other rates, None if not checked."""
 
     @classmethod
     def parse(cls, found: Mapping[str, Any]) -> Profile:
-        """ConfigError names a figure that is missing or no number; what it does not know is ignored."""
+        """Read a profile and ignore keys that no field has.
+
+        Raises:
+            ConfigError: A figure is missing or no number. The message names it.
+        """
         values: dict[str, Any] = {"machine": str(found.get("machine", "")), "fitted_per_s": _fitted(found)}
-        for name in (field.name for field in fields(cls) if field.name not in (*values, "error_percent")):
-            value = found.get(name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-                raise ConfigError(f"profile: {name}: {value!r} is not a number of 0 or more")
+        values["error_percent"] = None if found.get("error_percent") is None else _figure(found, "error_percent")
+        for name in (field.name for field in fields(cls) if field.name not in values):
+            value = _figure(found, name)
             if name.endswith("_cores_idle") and value >= BUSY:
                 raise ConfigError(
                     f"profile: {name}: {value!r} is not below {BUSY:g}, all that is planned for of a core"
                 )
-            values[name] = float(value)
+            values[name] = value
         return cls(**values)
 
     def redis_cpu_ms(self, messages: float) -> float:
-        """Of a trigger and its messages, from accept to the last settle."""
+        """Return the CPU time of a trigger and its messages, from accept to the last settle."""
         return self.redis_cpu_ms_per_trigger_accepted + messages * self.redis_cpu_ms_per_notification_delivered
+
+
+def _figure(found: Mapping[str, Any], name: str) -> float:
+    value = found.get(name)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise ConfigError(f"profile: {name}: {value!r} is not a number of 0 or more")
+    return float(value)
 
 
 def _fitted(found: Mapping[str, Any]) -> tuple[float, ...]:
@@ -74,18 +88,8 @@ def _fitted(found: Mapping[str, Any]) -> tuple[float, ...]:
 
 
 def load_profile(path: Path | None) -> Profile:
-    """The profile of a file, else the one that was measured for this version."""
+    """Return the profile of a file, or without one the profile that was measured for this version."""
     try:
-        place = path or Path(str(resources.files("benchmarks") / "results" / "profile.json"))
-        profile = Profile.parse(json.loads(place.read_text()))
-        return replace(profile, error_percent=error_of(place.with_name("model_check.json")))
-    except (OSError, LookupError, TypeError, ValueError, ModuleNotFoundError) as error:
+        return Profile.parse(json.loads((path or PACKAGED).read_text()))
+    except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"profile: cannot be read: {error}") from None
-
-
-def error_of(check: Path) -> float | None:
-    """The largest error of the CPU in a file of `benchmarks.model_check`; None: there is none, or no CPU in it."""
-    if not check.exists():
-        return None
-    points = json.loads(check.read_text())["figures"]["points"]
-    return max((abs(p["error_percent"]) for p in points if p["what"].startswith("cores")), default=None)

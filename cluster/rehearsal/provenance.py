@@ -13,7 +13,9 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 
-DOCUMENTS = (":(exclude)benchmarks/results", ":(exclude)docs", ":(exclude)*.md")
+DOCUMENTS = tuple(
+    f":(exclude){path}" for path in ("benchmarks/results", "cluster/capacity/profile.json", "docs", "*.md")
+)
 """Files whose changes do not change what is measured, as git's path specifications."""
 
 PACKAGES = ("aiohttp", "hiredis", "jinja2", "ray", "redis", "uvloop")

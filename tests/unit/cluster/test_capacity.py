@@ -192,15 +192,25 @@ def test_a_profile_that_does_not_say_where_it_holds_holds_nowhere() -> None:
     assert "never checked" in found.because
 
 
-def test_the_check_beside_a_profile_tells_its_error(tmp_path: Path) -> None:
-    """The largest of the CPU's, whichever way; what is kept in Redis is another matter."""
+def test_a_profile_tells_where_it_holds_and_how_far_it_is_off(tmp_path: Path) -> None:
+    """A profile of before the check has no error, which is not an error of nothing."""
     file = tmp_path / "profile.json"
-    file.write_text(json.dumps({**asdict(PROFILE), "fitted_per_s": [116, 250]}))
+    unchecked = {**asdict(PROFILE), "fitted_per_s": [116, 250]}
+    file.write_text(json.dumps(unchecked))
     assert (load_profile(file).fitted_per_s, load_profile(file).error_percent) == ((116.0, 250.0), None)
-    errors = {"cores, ours": -12.5, "cores, all": 3.0, "Redis bytes a trigger": 40.0}
-    points = [{"what": what, "error_percent": error} for what, error in errors.items()]
-    (tmp_path / "model_check.json").write_text(json.dumps({"figures": {"points": points}}))
+    file.write_text(json.dumps({**unchecked, "error_percent": 12.5}))
     assert load_profile(file).error_percent == 12.5
+    file.write_text(json.dumps({**unchecked, "error_percent": "small"}))
+    with pytest.raises(ConfigError, match="error_percent"):
+        load_profile(file)
+
+
+@pytest.mark.parametrize("text", ["[]", "7", "{", "null"])
+def test_a_profile_that_is_no_object_is_refused(tmp_path: Path, text: str) -> None:
+    """The error is one sentence about the profile."""
+    (tmp_path / "p.json").write_text(text)
+    with pytest.raises(ConfigError, match="profile: cannot be read"):
+        load_profile(tmp_path / "p.json")
 
 
 @pytest.mark.parametrize("rates", [7, ["x"], [None]])

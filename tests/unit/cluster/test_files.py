@@ -254,17 +254,27 @@ def test_the_image_has_the_settings() -> None:
 def test_the_image_is_pinned_and_not_root() -> None:
     """A pinned base, hashed requirements, what is copied exists and passes the ignore file, a numeric user."""
     found = instructions()
-    base = dict(found)["FROM"]
-    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+(@sha256:[0-9a-f]{64})?", base)
+    stages = [rest for kind, rest in found if kind == "FROM"]
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+(@sha256:[0-9a-f]{64})? AS base", stages[0])
+    assert stages[1:] == ["base AS build", "base"]
     assert any(kind == "RUN" and "--require-hashes -r /tmp/requirements.lock" in rest for kind, rest in found)
     assert dict(found)["USER"] == "1000:1000"
-    copied = {name for kind, rest in found if kind == "COPY" for name in rest.split()[:-1]}
+    copies = [rest for kind, rest in found if kind == "COPY"]
+    assert [rest for rest in copies if rest.startswith("--")] == ["--from=build /wheel /tmp/wheel"]
+    copied = {name for rest in copies if not rest.startswith("--") for name in rest.split()[:-1]}
     allowed = {line[1:] for line in text("Dockerfile.dockerignore").splitlines() if line.startswith("!")}
     assert copied == allowed
     assert all((ROOT / name).exists() for name in copied)
     codes = [words[2] for words in (shlex.split(rest) for _, rest in found) if words[:2] == ["python", "-c"]]
     assert len(codes) == 1
     ast.parse(codes[0])
+
+
+def test_the_image_has_no_development_tool() -> None:
+    """Its last stage installs the runtime lock and the wheel."""
+    found = instructions()
+    last = [rest for _, rest in found[max(n for n, (kind, _) in enumerate(found) if kind == "FROM") :]]
+    assert not any("requirements-dev" in rest or "/source" in rest for rest in last)
 
 
 def test_ray_up_is_accepted_by_ray() -> None:
