@@ -49,10 +49,10 @@ STATES = ("healthy", "hanging", "held")
 BISECTED = ("healthy", "held")
 P99_MAX_MS = 10.0
 STEPS, NEAR = 3, 1.15
-"""Of the bisection, which also ends when the two rates are this close."""
+"""The bisection ends after so many steps, or when its two rates are this close."""
 
 TRIGGERS_MAX = 12_000
-"""Of a round: an overload leaves a backlog that must be worked off."""
+"""A round posts no more than this: an overload leaves a backlog that must be worked off."""
 
 QUICK = {
     "vendors": {name: {"breaker": {"open_wait_s": 2, "open_wait_s_max": 8}} for name in ("email-a", "email-b")},
@@ -64,7 +64,7 @@ begins with all vendors well, however often they were ill before."""
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What one line of the result holds for."""
+    """The load and the vendors' state that one line of the result was measured under."""
 
     rate: float
     vendors: str
@@ -221,13 +221,13 @@ def between(p99_ms: Mapping[float, float], most_ms: float) -> float | None:
 
 
 def decoupling(conditions: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """Of each rate measured both ways: accept p99 with hanging vendors ÷ with healthy ones."""
+    """Return accept p99 with hanging vendors ÷ with healthy vendors, for each rate measured with both."""
     healthy, hanging = p99_of(conditions.values(), "healthy"), p99_of(conditions.values(), "hanging")
     return {f"{rate:g}/s": round(hanging[rate] / healthy[rate], 2) for rate in sorted(healthy) if rate in hanging}
 
 
 def highest_within(conditions: dict[str, dict[str, Any]], most_ms: float) -> dict[str, float]:
-    """Of each state of the vendors: the highest rate measured whose accept p99 is within `most_ms`; 0: none."""
+    """Return the highest measured rate whose accept p99 is within `most_ms`, per vendor state; 0 if none is."""
     return {
         state: max((r for r, p99 in p99_of(conditions.values(), state).items() if p99 <= most_ms), default=0.0)
         for state in dict.fromkeys(c["vendors"] for c in conditions.values())

@@ -1,4 +1,4 @@
-"""Does a code pass a long bulk run, and how soon does the fallback drain a long backlog?
+"""Measures whether a code passes a long bulk run, and how soon the fallback drains a long backlog.
 
     python -m benchmarks.backlog [--messages 1000000] [--rounds 5]
 

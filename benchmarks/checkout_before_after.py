@@ -1,4 +1,4 @@
-"""What does a checkout wait when it sends SMS and e-mail itself, and what when it hands them to the dispatcher?
+"""Compares a checkout that sends SMS and e-mail itself with one that hands them to the dispatcher.
 
     python -m benchmarks.checkout_before_after [--rate 50] [--seconds 10] [--rounds 2]
 
@@ -56,7 +56,7 @@ def orders(count: int, start: int) -> list[dict[str, Any]]:
 
 
 class Answer(NamedTuple):
-    """What the shop's customer saw, and what the shop says of the messages."""
+    """The answer that the shop's customer saw, and what the shop says about the messages."""
 
     order: str
     ms: float

@@ -1,4 +1,4 @@
-"""What does sending one notification cost in CPU time, and how fast does one process drain a backlog?
+"""Measures the CPU time of sending one notification, and how fast one process drains a backlog.
 
     python -m benchmarks.dispatch_cost [--count 2000] [--rounds 3] [--peers all] [--against DIR]
 

@@ -36,7 +36,7 @@ BLOCK = re.compile(
 
 
 def printed(command: str) -> str:
-    """What `command` prints, in a code block unless it is markdown."""
+    """Return what `command` prints, in a code block unless it is Markdown."""
     name = next((name for name in COMMANDS if command.startswith(name)), None)
     if name is None:
         raise click.ClickException(f"{command!r} is none of {', '.join(COMMANDS)}")

@@ -1,4 +1,4 @@
-"""Do the pools follow a tenfold step, up and down, and does anything get lost on the way?
+"""Measures whether the pools follow a tenfold step, up and down, and whether anything is lost on the way.
 
     python -m benchmarks.elastic
 
@@ -104,7 +104,7 @@ def measure(service: Service, config: Path, phases: tuple[float, float, float], 
 
 
 def _incarnations(service: Service) -> set[str]:
-    """Of the actors whose configuration is changed."""
+    """Return the incarnations of the vendors whose configuration the benchmark changes."""
     return {breaker["incarnation"] for name in WATCHED for breaker in vendors(service)[name]["breaker"]}
 
 

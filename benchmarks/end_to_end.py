@@ -31,7 +31,7 @@ from cluster.rehearsal.load import percentile
 RATES = (116.0, 200.0, 300.0, 400.0, 550.0, 700.0, 850.0, 1000.0, 1157.0)
 WANTED = (700.0, 1157.0)
 TRIGGERS_MAX = 8000
-"""Of a rate: an overload leaves a backlog that must be worked off."""
+"""No more is posted at one rate: an overload leaves a backlog that must be worked off."""
 
 
 def one_rate(service: Service, rate: float, seconds: float, start: int) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def one_rate(service: Service, rate: float, seconds: float, start: int) -> dict[
 
 
 def together(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Of the rounds of one rate: medians, what was lost or repeated in sum, and sustained only if each was."""
+    """Merge the rounds of one rate: medians, sums of losses and repeats, sustained only if each round was."""
     first = rows[0]
     found: dict[str, Any] = {"rate_per_s": first["rate_per_s"], "sustained": all(row["sustained"] for row in rows)}
     for name in (name for name in first if name not in found):

@@ -1,4 +1,4 @@
-"""Do bytes and cost per notification grow with what is queued, what is retained and how many vendors there are?
+"""Measures whether bytes and cost per notification grow with backlog, retained records and number of vendors.
 
     python -m benchmarks.growth [--backlogs 1000,100000,1000000] [--retained 0,1000000] [--vendors 2,8,20] [--rounds 15]
 
@@ -96,7 +96,7 @@ class Stand:
 
     async def open(self) -> None:
         await self._connection.flushall()
-        await self._connection.config_set("auto-aof-rewrite-percentage", 0)  # amid a measurement it would weigh on it
+        await self._connection.config_set("auto-aof-rewrite-percentage", 0)  # during a measurement it would weigh on it
         control = RedisControl(self._connection)
         for vendor in self.vendors:
             self._me[vendor] = await control.register(vendor)
@@ -239,7 +239,7 @@ async def nothing(stand: Stand, size: int) -> None:
 async def costs(
     stands: Mapping[int, Stand], fill: Fill, queued: int, rounds: int, trips: int
 ) -> tuple[dict[str, Any], dict[int, float]]:
-    """What stretches cost on each stand, filled to its size and then with `queued` more in its mailboxes.
+    """Measure stretches on each stand, filled to its size and then with `queued` more in its mailboxes.
 
     The stands take turns within each round. Answers also the bytes that each filled notification takes.
     """
@@ -261,14 +261,14 @@ async def costs(
 
 
 def over_least(by_size: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Of each cost: its greatest median over its smallest."""
+    """Return the greatest median of each cost divided by its smallest."""
     names = next(iter(by_size.values()))
     medians = {name: [found[name]["median"] for found in by_size.values()] for name in names}
     return {name: round(max(values) / min(values), 3) for name, values in medians.items()}
 
 
 class Servers:
-    """As many private Redis as are asked for, each used again by the next question."""
+    """Starts private Redis servers as they are needed, and hands each out again for the next question."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._servers, self._stack = folder, list[RedisServer](), contextlib.ExitStack()
@@ -311,7 +311,7 @@ async def measure(
 
 
 def verdicts(figures: Mapping[str, Any]) -> list[str]:
-    """What is missed of: each cost within 10 % of its smallest, 1 KiB queued, 600 B retained."""
+    """Return which bounds are missed: a cost within 10 % of its smallest, 1 KiB queued, 600 B retained."""
     missed = [
         f"{cost} by {by}: × {ratio:.2f}, more than {WITHIN:.2f}"
         for by, ratios in figures["most_over_least"].items()

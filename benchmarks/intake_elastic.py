@@ -1,4 +1,4 @@
-"""Does intake follow the requests in hand, up and down, and does anything get lost on the way?
+"""Measures whether intake follows the requests in hand, up and down, and whether anything is lost on the way.
 
     python -m benchmarks.intake_elastic
 

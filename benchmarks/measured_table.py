@@ -93,7 +93,7 @@ ROWS = (
     ),
     Row("tenfold step: first more vendor actor", "elastic", readings.elastic, 10, None, " s"),
     Row(
-        "tenfold step: oldest waiting under 1 s again, amid the step",
+        "tenfold step: oldest waiting under 1 s again, during the step",
         *("elastic", readings.elastic_age, STEP_S, None, " s"),
     ),
     Row(
@@ -120,7 +120,7 @@ def as_markdown(read: Callable[[str], Mapping[str, Any]]) -> str:
 
 
 def cell(row: Row, figures: Figures) -> str:
-    """What is lost, or repeated without a reason, in any run of a file spoils all its rows."""
+    """Return the text of one cell. A loss or an unexplained repeat in any run of a file is said in all its rows."""
     found = row.read(figures)
     misses = list(found.misses)
     if lost := readings.losses(figures):

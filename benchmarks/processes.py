@@ -1,4 +1,4 @@
-"""What a benchmark runs beside itself: a private Redis, the sandbox vendors, workers; and the CPU time each has used.
+"""Starts a private Redis, the sandbox vendors and workers for a benchmark, and reads the CPU time of each.
 
 CPU time is read from the kernel for every process alike, ours and peers, so that nobody's own book-keeping counts.
 """

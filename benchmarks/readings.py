@@ -1,4 +1,4 @@
-"""What a result file says of a number to reach: the value held to its bar, the words of its cell, and what else misses.
+"""Reads result files for the table of numbers to reach: the value against its bar, the cell's words, other misses.
 
 Each reading is a function of one file's figures. What was not measured is infinitely far from its bar, so that it is
 never taken for reached. The bars of `measured_table` are about the value; a reading states its other rules here.
@@ -33,7 +33,7 @@ class Found:
 
 
 def losses(figures: Any) -> int:
-    """What a file has of lost notifications, and of repeats without an unknown outcome that explains them."""
+    """Return how many notifications a file counts as lost, or as repeated with no unknown outcome to explain it."""
     if isinstance(figures, Mapping):
         own = sum(_total(figures[name]) for name in ("lost", "unexplained") if name in figures)
         return own + sum(losses(value) for name, value in figures.items() if name not in COUNTED_ELSEWHERE)
@@ -97,7 +97,7 @@ def delivery_p99(figures: Figures) -> Found:
 
 
 def vendor_cpu(figures: Figures) -> Found:
-    """Of a notification, two to a trigger, at the highest rate sustained."""
+    """Read the vendor actors' CPU per notification at the highest sustained rate, two notifications a trigger."""
     high = at(figures, figures["highest_sustained_per_s"])
     if not high:
         return Found(math.inf, "no rate was sustained")
@@ -214,7 +214,7 @@ def intake_elastic(figures: Figures) -> Found:
 
 
 def _latest(pools: Iterable[Figures], name: str) -> float:
-    """Of what never happened: never."""
+    """Return the latest time of the pools, infinity if it never came for one of them."""
     return max(math.inf if pool[name] is None else float(pool[name]) for pool in pools)
 
 
@@ -268,7 +268,7 @@ def at(figures: Figures, rate: float) -> Mapping[str, Any]:
 
 
 def rounds_of(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Of a row of end_to_end; one that has no rounds is its own, and of an empty one there is none."""
+    """Return the rounds of an end_to_end row: the row itself if it lists none, nothing for an empty row."""
     return list(row.get("rounds", [row] if row else []))
 
 

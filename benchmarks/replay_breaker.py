@@ -105,7 +105,7 @@ class Replay:
         self._permits: dict[int, Permit] = {}
 
     def step(self, step: list[Any]) -> list[tuple[str, Any, Any]]:
-        """Do one step; the differences as (field, expected, got)."""
+        """Replay one step and return the differences as (field, expected, got)."""
         got_r = self._do(step[0], step[1], step[2])
         m = self._breaker.metrics(self._now_ns)
         got = (

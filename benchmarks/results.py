@@ -20,7 +20,7 @@ from cluster.rehearsal.provenance import PACKAGES, environment
 
 FOLDER = plots.FOLDER
 BRIEF = FOLDER / "brief"
-"""Of `make bench` without FULL=1; not in the repository, so that a brief run never takes a full one's place."""
+"""`make bench` without FULL=1 writes here, outside the repository: a brief run never replaces a full one's figures."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

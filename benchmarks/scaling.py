@@ -1,4 +1,4 @@
-"""What do more vendor actors and more intake replicas bring, and what do they cost?
+"""Measures what more vendor actors and more intake replicas bring, and what they cost.
 
     python -m benchmarks.scaling [--seconds 6]
 

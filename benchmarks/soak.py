@@ -1,4 +1,4 @@
-"""Does anything grow, or slow down, with time? 10 M triggers a day for as long as you like.
+"""Posts 10 million triggers a day for as long as you like, and measures whether anything grows or slows down.
 
     python -m benchmarks.soak [--minutes 30]
 

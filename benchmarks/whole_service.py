@@ -36,7 +36,7 @@ FIXED = {"vendors": {name: {"replicas_max": 1} for name in CHANNELS}, "intake": 
 """The pools at their floors. A new actor takes 3 s of a core to start, exactly when there is none to spare."""
 
 INTAKE_REPLICAS, VENDOR_ACTORS, MESSAGES = 2, len(CHANNELS), 2
-"""Of a service with pools at their floors; notifications of each trigger that `bodies` makes."""
+"""Pool sizes of a service at its floors, and how many notifications each trigger of `bodies` has."""
 
 VENDOR_MS = 50.0
 LATE_S, GROWTH_S, P99_SANE_MS = 2.0, 0.25, 500.0
@@ -150,7 +150,7 @@ def pss_mib(pids: Iterable[int]) -> float:
 
 
 def vendors(service: Service) -> dict[str, dict[str, Any]]:
-    """What `/v1/vendors` says, by name."""
+    """Return the answer of `/v1/vendors`, by vendor name."""
     return {entry["name"]: entry for entry in service.get("/v1/vendors")["vendors"]}
 
 
@@ -209,7 +209,7 @@ def drained(service: Service, posted: Sequence[Posted]) -> Verdict:
         count, now_s = arrived(service), time.monotonic()
         if count != seen:
             seen, changed_s = count, now_s
-        # To judge is to read everything, so not at each look; but others' deliveries may go on for ever.
+        # To judge is to read everything, so not at each look; but others' deliveries may go on forever.
         if count != judged and (now_s - changed_s >= QUIET_S or now_s >= next_s):
             verdict, judged = _judge(service, posted, keys), count
             next_s = now_s + max(1.0, 5 * (time.monotonic() - now_s))
@@ -231,7 +231,7 @@ def _judge(service: Service, posted: Sequence[Posted], keys: set[str]) -> Verdic
 
 
 def losses(service: Service, verdict: Verdict) -> dict[str, int]:
-    """What may not be: acknowledged and never delivered; and delivered again, of these without an explanation.
+    """Count acknowledged notifications that were lost, repeated, and repeated without an explanation.
 
     An attempt with an unknown outcome explains a repeat: the vendor may have had it, and by `resend` the next gets it.
     """

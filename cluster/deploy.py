@@ -74,7 +74,7 @@ def _connect(address: str) -> Any:
 
 
 def _running(client: redis.Redis, applications: set[str]) -> dict[str, str]:
-    """What an earlier `deploy` put there and still is."""
+    """Return the applications that an earlier `deploy` started and that still run, with the hash of each."""
     text = client.get(_key())
     known: dict[str, str] = json.loads(str(text)) if text else {}
     return {name: fingerprint for name, fingerprint in known.items() if name in applications}

@@ -1,4 +1,4 @@
-"""What a run of the tests starts ends with it, also when a worker of the run dies and can clean up nothing.
+"""Ends whatever a run of the tests started, even if a worker of the run died and could clean up nothing.
 
 The first process of a run makes a folder that names the run. Every process that a test starts carries its path in the
 environment; Redis overwrites its own, and is found by its working directory, which a test makes with `short_folder`.

@@ -30,5 +30,5 @@ def skewed(honest: Callable[[str], Script]) -> Callable[[str], Script]:
 
 
 def time(connection: redis.asyncio.Redis) -> Any:
-    """What takes the place of the client's own `time`."""
+    """Takes the place of the client's own `time`."""
     return connection.execute_command("EVAL", _PROLOGUE + "return store_time()", 0)

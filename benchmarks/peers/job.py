@@ -1,4 +1,4 @@
-"""What every peer does with one message: render a template, encode a form, post it, read the answer's id.
+"""The work that every peer does for one message: render a template, encode a form, post it, read the answer's id.
 
 The template is plain Jinja without our sandbox: what they would use.
 """

@@ -32,10 +32,10 @@ INTAKE_MIN = 2
 """Killing one of two intake replicas cost 3 of 7,500 requests, the only one 117."""
 
 REDIS_MEMORY_GIB_MAX = 64
-"""Of one Redis: more takes minutes to load, and that long nothing is accepted."""
+"""The most memory planned for one Redis: more takes minutes to load, and nothing is accepted meanwhile."""
 
 NODE_CORES = 8
-"""Of a machine: Ray's own processes run once on each."""
+"""Cores of one machine: Ray's own processes are counted once for so many."""
 
 OURS, BESIDE = ("intake", "haproxy", "vendors"), ("supervisor", "redis")
 ACTORS_MOST = 10**9
@@ -48,7 +48,7 @@ REPLICAS_MAX = 4
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is asked. `channels`: messages of each channel per trigger."""
+    """A load to plan for. `channels` maps each channel to its messages per trigger."""
 
     per_day: float
     channels: Mapping[str, float]
@@ -139,7 +139,7 @@ def needs(load: Load, profile: Profile) -> list[Need]:
 
 
 def settings_of(load: Load, profile: Profile) -> list[Need]:
-    """What the configuration of each cell must say, or its pools do not become what `needs` counts."""
+    """Return the settings that each cell needs, so that its pools grow to what `needs` counts."""
     cell = cell_of(load, profile)
     return [
         Need(
@@ -161,7 +161,7 @@ def settings_of(load: Load, profile: Profile) -> list[Need]:
 
 
 def reach(load: Load, profile: Profile) -> Need:
-    """Whether the CPU of a cell at its peak lies within the rates that were measured, or is extrapolated."""
+    """Say whether a cell's peak lies within the measured rates, or whether its CPU is extrapolated."""
     rate, fitted, error = cell_of(load, profile).peak_per_s, profile.fitted_per_s, profile.error_percent
     within = bool(fitted) and min(fitted) / SAME <= rate <= max(fitted) * SAME
     rates = f"were fitted to {min(fitted):,.0f} to {max(fitted):,.0f} /s" if fitted else "do not say where they hold"
@@ -218,7 +218,7 @@ def _processes(per_s: float, cpu_ms: float, cores_idle: float) -> int:
 
 
 def _actors(per_s: float, load: Load, p: Profile) -> int:
-    """As many as the supervisor would give the pool when there is no backlog, and at least what their CPU needs."""
+    """Return the pool size that the supervisor chooses without a backlog, or more if their CPU needs it."""
     planned, live = 1, 0
     while planned != live:  # it grows step by step, as the supervisor lets it
         live = planned
@@ -274,7 +274,7 @@ def _redis(load: Load, p: Profile, busy: float, memory: float, disk: float) -> l
 
 
 def whole(load: Load, profile: Profile) -> list[Need]:
-    """What is needed, what the configuration must say, and how far the answer reaches."""
+    """Return the whole answer: needs, then the settings, then whether the peak was measured."""
     return [*needs(load, profile), *settings_of(load, profile), reach(load, profile)]
 
 

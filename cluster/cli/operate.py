@@ -1,4 +1,4 @@
-"""What operators do from the command line, all of it over the HTTP API (but keys and files)."""
+"""The operators' commands. They use the HTTP API; only those for keys and files do not."""
 
 from __future__ import annotations
 
@@ -346,7 +346,7 @@ def templates_put(api: Api, name: str, file: Any) -> None:
 @click.option("--data", default="{}", help="JSON object")
 @remote
 def templates_preview(api: Api, name: str, data: str) -> None:
-    """What a message would look like."""
+    """Show the message that a template makes of `--data`, and send nothing."""
     _show(api.call("POST", f"/v1/templates/{urllib.parse.quote(name)}/preview", {"data": _json(data, "--data")}))
 
 

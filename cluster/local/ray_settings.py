@@ -24,7 +24,7 @@ SERVE_SETTINGS = {
     "RAY_SERVE_LOG_TO_STDERR": "1",  # the redirect walks the stack for every line
     "RAY_SERVE_HAPROXY_NBTHREAD": "1",  # 4 threads on 2 cores only take turns
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # a log line per request, read by Python; ours are at /metrics
-    "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "30",  # the default is for ever
+    "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "30",  # the default is forever
     "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "15",  # the default is an hour
     "RAY_SERVE_HAPROXY_TIMEOUT_CONNECT_S": "2",
     "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",

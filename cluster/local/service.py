@@ -150,7 +150,7 @@ class Service:
         return [pid for pid, command in processes_of(self.state.marker).items() if word in command]
 
     def haproxy_pids(self) -> list[int]:
-        """As `pidof haproxy` finds them: not their wrappers, whose command lines name the binary too."""
+        """Return the HAProxy processes without their wrappers, whose command lines name the binary too."""
         commands = processes_of(self.state.marker).items()
         return [pid for pid, command in commands if command.split(" ", 1)[0].endswith("bin/haproxy")]
 
@@ -159,7 +159,7 @@ class Service:
             return json.load(answer)
 
     def received(self, vendor: str) -> dict[str, Any]:
-        """What the sandbox saw of one vendor, in full."""
+        """Return everything that the sandbox received for one vendor."""
         with urllib.request.urlopen(f"{self.sandbox}/_sandbox/{vendor}/received?full=1", timeout=30) as answer:
             found: dict[str, Any] = json.load(answer)
             return found

@@ -34,16 +34,16 @@ QUIET_S = 0.7
 """A gap this long in the sick vendor's failed calls ends a burst: an open breaker waits for a second at least in the
 sandbox's configuration."""
 BREAKER = BreakerConfig(open_wait_ms=2_000, open_wait_ms_max=8_000, slow_ns=2 * SECOND_NS, half_open_min_calls=5)
-"""Of the sandbox's SMS vendors; a test compares it with the file."""
+"""The breaker of the sandbox's SMS vendors; a test compares it with their configuration file."""
 PROBES_MAX = BREAKER.half_open_calls
 """The most failed calls of one way back on which nothing succeeded."""
 RAMP_MAX = PROBES_MAX + BREAKER.ramp_calls * len(BREAKER.ramp)
-"""Of one on which something did, so that it came to the stages after the probes."""
+"""The most failed calls of one way back that passed its probes and reached the ramp."""
 
 
 @dataclass(slots=True)
 class Outage:
-    """What the sick vendor saw. Epoch seconds; None: did not happen."""
+    """The outage as the sick vendor's call log shows it. Times are epoch seconds, None where it did not happen."""
 
     failing_s: float = 0.0
     healed_s: float = 0.0
@@ -61,7 +61,7 @@ class Outage:
 
 @dataclass(slots=True)
 class Progress:
-    """What the live view shows."""
+    """The figures of the live view."""
 
     total: int
     phase: str = "starting"
@@ -214,7 +214,7 @@ def figures(
 
 
 def verdict_sentence(summary: dict[str, Any]) -> str | None:
-    """What is wrong with the run; None when nothing is."""
+    """Return the first thing that is wrong with the run, None if all is well."""
     if summary["accepted"] != summary["posted"]:
         return f"{summary['posted'] - summary['accepted']} triggers were never acknowledged"
     if summary["stalled"]:

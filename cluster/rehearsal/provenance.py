@@ -1,4 +1,4 @@
-"""What a figure holds for: commit, machine, versions. A figure without the machine is a rumour."""
+"""Records what a figure holds for: commit, machine, versions. A figure without the machine is a rumour."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def commit() -> str:
 
 
 COMMIT = commit()
-"""As the code was when it was loaded; a long run may end after the next commit."""
+"""The commit when this module was loaded; a long run may end after the next commit."""
 
 
 def environment(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
-    """What the figures hold for: machine, commit, versions, and how busy the machine was when the run ended."""
+    """Return machine, commit, versions, and how busy the machine was when the run ended."""
     return {
         "at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "commit": COMMIT,

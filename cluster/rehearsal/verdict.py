@@ -14,7 +14,7 @@ from typing import Any
 from cluster.rehearsal.load import Posted
 
 ADDRESS = {"sms": "phone", "email": "email"}
-"""Of a channel: the field of the recipient that holds its address."""
+"""The recipient's field that holds the address, per channel."""
 
 ORDER = re.compile(r"order (N\d{6,}[a-z]*)")
 

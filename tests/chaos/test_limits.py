@@ -23,10 +23,10 @@ pytestmark = pytest.mark.chaos
 RATE = 60.0
 IN_FLIGHT = 30
 NONE_MORE = 3
-"""As a limit of descriptors: those of the standard streams are taken, so that no new one can be had."""
+"""A limit of descriptors that only the standard streams fill, so that no new one can be opened."""
 NO_ANSWER, MALFORMED = "none", "400 Invalid HTTP request received."
 CALLS_MAX = 64
-"""Of a vendor actor, in flight."""
+"""Calls that one vendor actor may have in flight."""
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_without_memory_it_refuses_or_ends_and_all_is_well(bench: Bench, name: s
     posted += bench.post(paid(60, on_unknown=policy), RATE)
     found = bench.judge(posted)
     assert "MemoryError" in (bench.folder / f"{name}.log").read_text(), "it had enough"
-    # A web server that finds no memory amid a request calls it malformed, with a 400: nothing of it was taken.
+    # A web server that finds no memory during a request calls it malformed, with a 400: nothing of it was taken.
     assert set(flooded) <= {NO_ANSWER, MALFORMED}
     malformed = sum(post.status == 400 for post in posted)
     assert found.verdict.accepted == 270 - malformed

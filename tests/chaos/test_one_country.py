@@ -16,7 +16,7 @@ pytestmark = pytest.mark.chaos
 
 RATE = 60.0
 COUNT = 720
-BROKEN_S, AMID_S, MENDED_S = 1.0, 4.0, 6.0
+BROKEN_S, DURING_S, MENDED_S = 1.0, 4.0, 6.0
 BACK_S = 4.0
 """An open wait of two seconds at most, probes, and who was on his way."""
 PROBES_MAX = 4 * 5
@@ -32,12 +32,12 @@ def test_one_country_is_left_for_the_fallback_and_comes_back(make_bench: MakeBen
     bench = make_bench()
     bench.settings["vendors"]["sms-a"]["breaker"]["per"] = "country"
     bench.start()
-    amid: list[dict[str, Any]] = []
+    during: list[dict[str, Any]] = []
     posted = bench.post(
         half_to_germany(COUNT),
         RATE,
         (BROKEN_S, lambda: bench.sandbox.fault("sms-a", mode, to="+49")),
-        (AMID_S, lambda: amid.extend(v for v in bench.vendors() if v["name"] == "sms-a")),
+        (DURING_S, lambda: during.extend(v for v in bench.vendors() if v["name"] == "sms-a")),
         (MENDED_S, lambda: bench.sandbox.fault("sms-a")),
     )
     found = bench.judge(posted)
@@ -56,7 +56,7 @@ def test_one_country_is_left_for_the_fallback_and_comes_back(make_bench: MakeBen
     assert len([vendor for late_s, vendor in cut_off if vendor == "sms-a" or late_s > 1.0]) <= PROBES_MAX
     assert {vendor for _, vendor, key in german if due_s[key] > mended_s + BACK_S} == {"sms-a"}, "it was to come back"
 
-    (vendor,) = amid
+    (vendor,) = during
     (breaker,) = vendor["breaker"]
     assert (vendor["state"], breaker["state"], set(breaker["cut_off"])) == ("closed", "closed", {"DE"})
     changes = bench.logs()

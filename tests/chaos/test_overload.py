@@ -35,7 +35,7 @@ RSS_MIB_MORE, DESCRIPTORS_MAX = 32, 250
 def test_an_overload_is_refused_in_time_and_what_is_taken_arrives(
     make_bench: MakeBench, request: pytest.FixtureRequest
 ) -> None:
-    """As many as the store carries get their 202 in time, all others a 503 with Retry-After; nothing grows by it."""
+    """The store's capacity gets its 202 in time, all others get a 503 with Retry-After, and nothing grows by it."""
     seconds = 60 * (request.config.getoption("overload_minutes") or 0) or BRIEFLY_S
     bench = make_bench({"intake": {"group_commit_max": GROUP}, "limits": {"accept_deadline_s": DEADLINE_S}})
     way = bench.link()
@@ -80,14 +80,14 @@ def many(count: int) -> list[Body]:
 
 
 def size(bench: Bench) -> tuple[int, int]:
-    """What intake holds: MiB in memory, descriptors."""
+    """Return what intake holds: MiB in memory, and descriptors."""
     process = Path(f"/proc/{bench.workers['intake'].pid}")
     pages = int((process / "statm").read_text().split()[1])
     return pages // 256, len(list((process / "fd").iterdir()))
 
 
 def ask(bench: Bench, key: str, body: dict[str, Any], waits: list[str | None]) -> Posted:
-    """As the load does; `waits` gets the `Retry-After` of a refusal."""
+    """Post one trigger as the load does; `waits` gets the `Retry-After` of a refusal."""
     posted = Posted(key, time.time(), recipient=body["recipient"])
     headers = {"Content-Type": "application/json", "Idempotency-Key": key}
     asked = urllib.request.Request(f"{bench.api}/v1/triggers", json.dumps(body).encode(), headers)

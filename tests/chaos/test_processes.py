@@ -30,7 +30,7 @@ def test_a_bench_without_a_fault_delivers_once(bench: Bench) -> None:
 
 @policies
 def test_a_killed_vendor_actor_loses_nothing(bench: Bench, policy: str) -> None:
-    """Row 3: SIGKILL amid its calls: its successor takes the claims; only what was in flight is repeated, or held."""
+    """Row 3: SIGKILL during its calls: its successor takes the claims; only what was in flight is repeated, or held."""
     posted = bench.post(paid(180, on_unknown=policy), RATE, (1.0, bench.workers["sms-a"].kill))
     found = bench.judge(posted)
     assert found.verdict.accepted == 180

@@ -83,7 +83,7 @@ def write(service: Service, timeout_s: float) -> None:
 
 
 def incarnations(service: Service, *names: str) -> set[str]:
-    """Of the actors of these vendors; of all but the changed one where none is named."""
+    """Return the incarnations of these vendors' actors, without names those of all but the changed vendor."""
     return {
         breaker["incarnation"]
         for vendor in service.get("/v1/vendors")["vendors"]

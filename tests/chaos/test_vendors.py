@@ -203,7 +203,7 @@ def test_two_sweeps_over_ten_thousand_dead_letters_redrive_each_once(bench: Benc
 
 
 def _sweep(bench: Bench) -> int:
-    """As `dispatcher dead redrive` does: call by call from where the last one stopped, waiting as long as it says."""
+    """Redrive as `dispatcher dead redrive` does: each call goes on where the last one stopped, after its wait."""
     count, cursor = 0, None
     while True:
         answer = bench.tell("/v1/dead-letters/redrive", {"limit": 1000, "cursor": cursor})

@@ -34,7 +34,7 @@ class Authority:
         self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
     def server(self, host: str = "127.0.0.1", age_days: int = 1, days: int = 2) -> ssl.SSLContext:
-        """What a server of this address shows: from `age_days` ago, for `days`."""
+        """Make the certificate of a server at this address, valid from `age_days` ago for `days`."""
         key = ec.generate_private_key(ec.SECP256R1())
         begins = datetime.datetime.now(datetime.timezone.utc) - age_days * DAY
         address = x509.IPAddress(ipaddress.ip_address(host))

@@ -90,7 +90,7 @@ async def test_a_lane_without_a_group_strands_nothing(world: World) -> None:
 
 @pytest.mark.parametrize("end", ["stopped", "dead", "never registered"])
 async def test_a_claim_needs_a_live_incarnation(world: World, end: str) -> None:
-    """Who is not live gets nothing, and what it asked for stays for others."""
+    """An incarnation that is not live gets nothing, and the entries that it asked for stay for others."""
     await world.queued(1)
     me = await world.actor()
     if end == "stopped":

@@ -171,7 +171,7 @@ async def test_who_listens_hears(world: World) -> None:
 
 
 async def test_the_ledger_counts_what_was_accepted(redis_world: World, redis_client: redis.asyncio.Redis) -> None:
-    """Each stored trigger counts once, under a name that changes only when the store begins anew."""
+    """Each stored trigger counts once, under a name that changes only when the store begins again."""
     assert await redis_world.control.ledger() is None
     again = trigger()
     await redis_world.store.accept([again])
@@ -206,7 +206,7 @@ async def test_an_accept_notices_that_the_store_went_back(redis_client: redis.as
 async def test_the_plan_of_an_emptied_store_replaces_the_one_before(
     redis_world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """Terms and epochs begin anew: the supervisor before is not in office any more, and who asks gets the new plan."""
+    """Terms and epochs begin again: the supervisor before is not in office any more, and who asks gets the new plan."""
     control = redis_world.control
     term, _ = await control.begin_term()
     await control.publish(plan(50), term)

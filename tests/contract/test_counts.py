@@ -1,4 +1,4 @@
-"""What one notification takes of others, as counts that no busy machine changes: bytes, round trips, connections."""
+"""Costs of one notification, as counts that no busy machine changes: bytes, round trips, connections."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ async def test_copies_are_what_the_store_would_have_written(redis_client: Client
 
 
 async def test_copies_may_differ_in_a_word(redis_client: Client) -> None:
-    """As an order number, so that each is known again when it was delivered."""
+    """Each copy may hold an order number of its own, so that it is recognised when it was delivered."""
     store = RedisStore(redis_client)
     await accept(store, 1)
     lanes = [Lane(vendor, "normal") for vendor in vendors_of(0, VENDORS)]

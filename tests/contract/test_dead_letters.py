@@ -39,7 +39,7 @@ async def test_pages_hold_each_letter_once(world: World, times_ms: list[int], si
 
 
 async def test_a_position_survives_removals(world: World) -> None:
-    """What was redriven or discarded on the way, the position's own letter included, moves nobody else's place."""
+    """A letter that leaves between two pages, even the position's own, moves no other letter's place."""
     me = await world.actor()
     ids = sorted(await world.died(me, [1000] * 6))
     page = await world.views.dead_page(ALL, None, 3)

@@ -74,7 +74,7 @@ async def test_what_an_sms_costs_is_remembered(world: World) -> None:
 
 
 async def test_a_move_reaches_the_other_mailbox(world: World) -> None:
-    """What failed is claimable from the next vendor's mailbox, in its lane, knowing what was tried."""
+    """A failed notification can be claimed from the next vendor's mailbox, in its lane, with what was tried."""
     me, other = await world.actor(), await world.actor("b")
     (claim,) = await world.claimed(me, priority="high")
     assert await world.store.apply(me, [(claim, move("b", ("a",), epoch=7))], world.now_ms()) == [Applied.DONE]

@@ -1,4 +1,4 @@
-"""What the store tells about held notifications, and the start mark it tells it by."""
+"""The store tells about held notifications, by their start mark."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ async def test_to_start_again_makes_no_twin_of_itself(world: World) -> None:
 async def test_a_start_works_on_a_full_redis(
     redis_world: World, redis_client: redis.asyncio.Redis, print_: Fingerprint | None
 ) -> None:
-    """What is in must be able to get out."""
+    """A full Redis still starts a send, so that it gets emptier."""
     me = await redis_world.actor()
     (claim,) = await redis_world.claimed(me, on_unknown="hold")
     async with full(redis_client):

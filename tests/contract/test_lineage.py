@@ -1,4 +1,4 @@
-"""What two real servers say of whose writes they have: a replica that lagged, one that did not, and a restart."""
+"""Two real servers tell whose writes they have: a replica that lagged, one that did not, and a restart."""
 
 from __future__ import annotations
 

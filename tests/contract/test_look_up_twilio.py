@@ -114,7 +114,7 @@ def page(**changes: Any) -> str:
     [("queued", True), ("delivered", True), ("undelivered", False), ("failed", False), ("received", None)],
 )
 async def test_each_status_is_a_yes_a_no_or_nothing(answering: Answering, status: str, taken: bool | None) -> None:
-    """What Twilio carries or has delivered is a yes, as its 201 was; a word we do not know proves nothing."""
+    """A message that Twilio carries or has delivered is a yes, as its 201 was; an unknown word proves nothing."""
     listing = await answering(text=page(status=status))
     (one,) = listing.sightings
     assert (one.message_id, one.text, one.at_ms, one.taken) == ("SM1", "Hi", 1_700_456_505_000, taken)

@@ -83,7 +83,7 @@ def swept_once() -> contextlib.AbstractContextManager[Any]:
 
 
 def client_that_repeats() -> contextlib.AbstractContextManager[Any]:
-    """As redis-py would by default: what was not answered is sent again."""
+    """A client that sends an unanswered command again, as redis-py does by default."""
     ask = SharedConnection.ask
 
     async def eager(self: SharedConnection, commands: Sequence[Command]) -> list[Any]:
@@ -166,7 +166,7 @@ MUTATIONS: dict[str, tuple[Mutation, Test]] = {
         edited("accept", ("local t = redis.call('TIME')", "local t = redis.call('TIME') redis.call('DEL', KEYS[1])")),
         lambda world, connection, url: test_caps.test_a_refused_trigger_counts_nothing(world, connection),
     ),
-    "accept: all suppressed, and kept for ever": (
+    "accept: all suppressed, and kept forever": (
         edited("accept", ("if open == 0 then redis.call('PEXPIRE', KEYS[1], ARGV[11 + count]) end", "")),
         lambda world, connection, url: test_caps.test_a_trigger_that_is_all_suppressed_is_compact_and_expires(
             world, connection
@@ -260,7 +260,7 @@ MUTATIONS: dict[str, tuple[Mutation, Test]] = {
 
 
 async def claims_beside_a_broken_lane(world: World) -> None:
-    """As in the claims' contract; the script's own error is the failure."""
+    """Run the claims' contract; the script's own error is the failure."""
     try:
         await test_claims.test_a_lane_without_a_group_strands_nothing(world)
     except UnavailableError as error:
@@ -268,7 +268,7 @@ async def claims_beside_a_broken_lane(world: World) -> None:
 
 
 async def takes_from_the_living(world: World) -> None:
-    """What the store's own list of the living keeps out of `take` is raced past: the script must know by itself."""
+    """Call the script past the store's own list of live actors: the script itself must refuse."""
     owner, me = await world.actor(), await world.actor()
     await world.claimed(owner)
     keys = test_store_redis.KEYS

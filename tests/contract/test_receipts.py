@@ -34,7 +34,7 @@ async def test_a_held_notification_ends_with_the_vendors_word(world: World, take
 
 
 async def test_a_late_yes_stops_a_retry(world: World) -> None:
-    """What waits after an unknown outcome is not sent again; a no is not about the attempt to come."""
+    """After a yes a waiting notification is not sent again; a no says nothing about the next attempt."""
     me = await world.actor()
     (claim,) = await world.claimed(me)
     nid = claim.notification.id
@@ -57,7 +57,7 @@ async def test_one_that_is_being_sent_is_to_be_told_again(world: World) -> None:
 
 
 async def test_a_forged_receipt_changes_nothing(world: World) -> None:
-    """What stands beside it in the same call-back is heard; and an unknown notification is no error."""
+    """The other receipts of the same call-back count, and an unknown notification is no error."""
     me = await world.actor()
     (claim,) = await world.claimed(me)
     nid = claim.notification.id

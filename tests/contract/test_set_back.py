@@ -41,11 +41,11 @@ class WrongClock(SystemClock):
 
 @dataclass
 class Place:
-    """A world whose wall clock can be set; `told`: by how much it was found set back. `anew`: a process of its own."""
+    """A world whose wall clock can be set; `told`: by how much it was found set back. `fresh`: a process of its own."""
 
     world: World
     set: Callable[[int], Awaitable[Any]]
-    anew: Callable[[], Any]
+    fresh: Callable[[], Any]
     told: list[int] = field(default_factory=list)
 
     async def waiting(self, decision: Any) -> str:
@@ -126,7 +126,7 @@ async def test_who_comes_later_agrees(place: Place) -> None:
     await place.set(-HOUR_S)
     await place.due()
     nid = await place.waiting(retry(WAIT_MS))
-    later = place.anew()
+    later = place.fresh()
     assert (await later.due())[1] == []
     await asyncio.sleep(WAIT_MS / 1000)
     assert [entry.id for entry in (await later.due())[1]] == [nid]
@@ -173,7 +173,7 @@ async def test_a_restart_of_everything_keeps_the_waits(redis_place: Place) -> No
     """Nobody knows the time any more: the wait is counted from when the last one was dated, not an hour later."""
     nid = await redis_place.waiting(retry(WAIT_MS))
     await redis_place.set(-HOUR_S)
-    alone = redis_place.anew()
+    alone = redis_place.fresh()
     assert (await alone.due())[1] == []
     await asyncio.sleep(WAIT_MS / 1000)
     assert [entry.id for entry in (await alone.due())[1]] == [nid]

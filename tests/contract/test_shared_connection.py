@@ -37,7 +37,7 @@ async def logged_in(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
 
 
 async def test_everybody_gets_his_own_answers(impatient: Client) -> None:
-    """Calls of many tasks, of one command or several, some refused, some cancelled amid the way."""
+    """Calls of many tasks, of one command or several, some refused, some cancelled on the way."""
     chance = random.Random(7)
 
     async def one(n: int) -> None:
@@ -123,7 +123,7 @@ async def test_one_attempt_to_connect_serves_all_who_wait_for_it() -> None:
 
 
 async def test_closing_tells_those_who_wait(impatient: Client) -> None:
-    """Nobody waits for ever for a connection that is closed."""
+    """Nobody waits forever for a connection that is closed."""
     await impatient.execute_command("CLIENT", "PAUSE", "100")
     asked = asyncio.create_task(impatient.shared.ask([("INCR", "x")]))
     await asyncio.sleep(0.05)

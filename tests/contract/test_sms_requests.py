@@ -1,4 +1,4 @@
-"""What the SMS adapters ask of their providers, field by field."""
+"""The requests of the SMS adapters, field by field."""
 
 from __future__ import annotations
 

@@ -203,7 +203,7 @@ async def test_the_greeting_names_us(options: dict[str, str], said: str) -> None
 
 
 async def test_implicit_tls_with_an_authority_of_our_own(tmp_path: Path) -> None:
-    """As on port 465 (RFC 8314). Without `ca_file` the machine's authorities decide, and they do not know it."""
+    """TLS comes first, as on port 465 (RFC 8314). Without `ca_file` the machine's authorities decide, and refuse it."""
     authority = Authority(tmp_path)
     relay = Relay()
     async with Served(relay, authority.server()) as port:

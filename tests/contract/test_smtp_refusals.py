@@ -105,7 +105,7 @@ async def test_a_no_for_now_is_none_of_them(verb: str) -> None:
 
 
 async def test_a_connection_that_was_refused_the_sender_is_not_kept() -> None:
-    """What the server has against it may be over with a new log-in; one refused a recipient goes on."""
+    """A new log-in may end a refusal of the sender. After a refused recipient the connection stays."""
     relay = Relay(RCPT="550 no such user")
     server = await asyncio.start_server(relay, "127.0.0.1", 0)
     async with server:

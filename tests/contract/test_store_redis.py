@@ -1,4 +1,4 @@
-"""What only a real Redis can show: full, forgetful, cut off, and with entries nobody wrote."""
+"""Only a real Redis shows these: full, forgetful, cut off, and with entries that nobody wrote."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ async def test_a_full_redis_refuses_new_work_cleanly(world: World, redis_client:
 async def test_every_ending_works_on_a_full_redis(
     world: World, redis_client: redis.asyncio.Redis, decision: Decision
 ) -> None:
-    """What is in must be able to get out, or a full Redis would stay full."""
+    """Finished notifications leave a full Redis, or it would stay full."""
     me = await world.actor()
     (claim,) = await world.claimed(me)
     async with full(redis_client):
@@ -287,7 +287,7 @@ async def test_a_second_entry_of_a_notification_is_never_sent(
 
 
 async def test_an_entry_deleted_while_pending_is_counted(world: World, redis_client: redis.asyncio.Redis) -> None:
-    """Its body is gone: it is acknowledged once and reported as lost, else it would stay pending for ever."""
+    """Its body is gone: it is acknowledged once and reported as lost, else it would stay pending forever."""
     dying, me = await world.actor(), await world.actor()
     gone, kept = await world.claimed(dying, 2)
     await redis_client.xdel(LANE, gone.entry_id)
@@ -309,7 +309,7 @@ async def test_the_bodies_of_my_own_lost_entries_do_not_break_the_audit(
 
 
 async def test_a_due_entry_without_a_record_leaves(world: World, redis_client: redis.asyncio.Redis) -> None:
-    """Withdrawing what has no record clears its place, so that it cannot be read as due for ever."""
+    """Withdrawing what has no record clears its place, so that it cannot be read as due forever."""
     await redis_client.zadd(KEYS.due, {"0-nobody.0": 1})
     _, (entry,) = await world.store.due()
     assert (entry.chain, entry.expires_ms) == ((), 0)
@@ -394,7 +394,7 @@ def _in_mailbox(notification: Any, vendor: str) -> Any:
 async def test_a_take_that_the_store_refuses_is_told_and_stops_no_other(
     world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """Of what was begun under `hold` the next place is the held ones: with that key broken it stays pending."""
+    """A send that began under `hold` goes to the held ones next: with that key broken it stays pending."""
     dying = await world.actor()
     (begun,) = await world.claimed(dying, 1, on_unknown="hold")
     assert await world.store.start(dying, begun)

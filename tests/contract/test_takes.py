@@ -1,4 +1,4 @@
-"""What is left behind by those who are gone, and what became of the entries nobody can explain."""
+"""Entries of dead actors are taken, and entries that nobody can explain end in a known way."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_crashes_add_up_over_owners(world: World) -> None:
 
 
 async def test_only_who_was_singled_out_is_suspected(world: World) -> None:
-    """What the dead held beside it was not being sent."""
+    """The dead actor's other entries were not being sent."""
     dying, me = await world.actor(), await world.actor()
     _, suspect, _ = await world.claimed(dying, 3)
     assert await world.store.single_out(dying, suspect.notification.id)
@@ -103,7 +103,7 @@ async def test_what_is_delivered_to_the_dead_later_is_found_too(world: World) ->
 
 
 async def test_hold_and_started_becomes_held(world: World) -> None:
-    """Under `hold`, what may have been sent is held; what was not started is claimed anew."""
+    """Under `hold`, what may have been sent is held; what was not started is claimed again."""
     dying, me = await world.actor(), await world.actor()
     started, not_started = await world.claimed(dying, 2, on_unknown="hold")
     assert await world.store.start(dying, started)
@@ -162,7 +162,7 @@ async def test_a_store_that_counts_anew_gives_no_name_twice(world: World) -> Non
     await forget_actors(world)
     after = [await world.actor(), await world.actor()]
     assert not set(before) & set(after)
-    assert [name.partition("-")[0] for name in after] == ["a/1", "a/2"], "it did not count anew"
+    assert [name.partition("-")[0] for name in after] == ["a/1", "a/2"], "it did not count again"
     await world.queued(1)
     for me in before:
         with pytest.raises(FencedError):

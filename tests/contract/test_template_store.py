@@ -33,7 +33,7 @@ async def test_the_same_content_is_the_same_version(store: Any) -> None:
 
 
 async def test_a_file_given_again_changes_nothing(store: Any) -> None:
-    """What somebody put since stays, until the file's own text changes."""
+    """A version that somebody put since stays, until the file's own text changes."""
     assert await store.put(paid("one"), by_file=True) == 1
     assert await store.put(paid("over the API")) == 2
     assert await store.put(paid("one"), by_file=True) == 2

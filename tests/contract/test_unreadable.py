@@ -74,7 +74,7 @@ def how_inside(request: pytest.FixtureRequest) -> str:
 async def test_an_unreadable_record_does_not_strand_its_neighbours(
     redis_world: World, redis_client: redis.asyncio.Redis, how: str
 ) -> None:
-    """Of five that are claimed, found by the audit or taken, the other four are as always."""
+    """One of five claimed, audited or taken entries is unreadable, and the other four go on."""
     store = redis_world.store
     ids = await redis_world.queued(5)
     await spoil(redis_client, ids[2], how)
@@ -174,7 +174,7 @@ async def test_a_record_of_another_type_stays_with_who_claimed_it_until_it_is_me
 async def test_what_is_due_and_broken_holds_up_nobody(
     redis_world: World, redis_client: redis.asyncio.Redis, how: str
 ) -> None:
-    """Of three whose time has come two go on at once; the one that says nothing of itself is put off, not lost."""
+    """Two of three due entries go on at once; the unreadable one is put off, not lost."""
     courier = courier_of(redis_world, ScriptedVendor("a"), Metrics())
     courier.begin(await redis_world.actor())
     ids = await redis_world.queued(3, send_at_ms=redis_world.now_ms() - 1)
@@ -240,7 +240,7 @@ async def test_what_cannot_be_ended_holds_up_nobody(world: World) -> None:
 
 
 async def test_a_sweep_goes_on_past_what_it_cannot_end(world: World) -> None:
-    """Of a page that has expired the rest ends, however many are ended at once."""
+    """The rest of an expired page ends, however many are ended at once."""
     courier = courier_of(world, ScriptedVendor("a"), Metrics())
     courier.begin(await world.actor())
     ids = await world.queued(2 * SWEEP_TOGETHER, expires_ms=world.now_ms() - 1)

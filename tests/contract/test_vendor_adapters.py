@@ -274,7 +274,7 @@ async def test_smtp_sends_one_recipient_and_keeps_its_message_id() -> None:
     ],
 )
 async def test_smtp_refuses_an_address_that_is_more_than_one(to: str) -> None:
-    """What could become a second recipient, a header or a parameter is rejected before a connection is made."""
+    """An address that could become a second recipient, a header or a parameter is rejected before connecting."""
     outcome = await send(make("smtp", port=1), Message("0-a.0", "k", "email", to, "text", "subject"))
     assert outcome.kind is OutcomeKind.REJECTED
 

@@ -41,7 +41,7 @@ class Endless:
 
 
 async def against(peer: Endless, call: Callable[[int], object]) -> tuple[object, int]:
-    """What `call` (given the port) answers, and the most memory that it took."""
+    """Return the answer of `call`, which gets the port, and the most memory that it used."""
     server = await asyncio.start_server(peer, "127.0.0.1", 0)
     async with server:
         tracemalloc.start()
@@ -89,7 +89,7 @@ async def test_endless_headers_are_no_answer(head: str) -> None:
 
 
 async def test_an_endless_look_up_is_no_answer() -> None:
-    """What a vendor is asked for is capped as well."""
+    """The answer to a look-up is capped as well."""
 
     async def ask(port: int) -> object:
         client = HttpClient()

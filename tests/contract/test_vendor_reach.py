@@ -127,7 +127,7 @@ async def call(adapter: str, context: ssl.SSLContext | None, **broken: bool) -> 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
 async def test_a_good_certificate_is_believed(authority: Authority, adapter: str) -> None:
-    """What the other tests take away one by one."""
+    """All is right here; each of the other tests makes one thing wrong."""
     outcome, peer = await call(adapter, authority.server())
     assert outcome.kind is OutcomeKind.ACCEPTED
     assert peer.heard
@@ -159,7 +159,7 @@ async def test_a_handshake_that_stalls_costs_the_deadline(authority: Authority, 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
 async def test_a_handshake_that_breaks_off_is_not_sent(authority: Authority, adapter: str) -> None:
-    """A reset amid the handshake."""
+    """A reset during the handshake."""
     outcome, _ = await call(adapter, None, resets=True)
     assert (outcome.kind, outcome.local_origin) == (OutcomeKind.FAILED, True)
 

@@ -1,4 +1,4 @@
-"""What waits for its time, and what is taken back: due, delayed, held, dead, expired."""
+"""Notifications that wait for their time, and withdrawals: due, delayed, held, dead, expired."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ async def test_a_moved_one_is_withdrawn_from_where_it_is(world: World) -> None:
 
 
 async def withdrawn_amid_moves(world: World, moves: int) -> tuple[Withdrawal, str]:
-    """What a withdrawal answers, and the state then, if the message moves each time between its look and its script."""
+    """Return a withdrawal's answer and the state then, if the message moves before each of its scripts."""
     store, me = world.store, await world.actor()
     (nid,) = await world.queued(1)
     run_one, asked = store_module.run_one, 0
@@ -252,7 +252,7 @@ async def test_a_retry_is_postponed_by_the_clock_that_dates_it(
 
 
 async def test_a_redrive_gives_time_to_nobody_else(world: World) -> None:
-    """A sibling that waits keeps the time that its caller gave; the letter has its own, each time anew."""
+    """A sibling that waits keeps the time that its caller gave; the letter has its own, each time again."""
     me = await world.actor()
     expires_ms = world.now_ms() + 60_000
     two = trigger(expires_ms=expires_ms)

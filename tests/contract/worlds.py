@@ -1,4 +1,4 @@
-"""What the contract suite runs on: a store, its control channel and its views, on Redis or in memory."""
+"""The worlds of the contract suite: a store, its control channel and its views, on Redis or in memory."""
 
 from __future__ import annotations
 

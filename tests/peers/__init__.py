@@ -1,1 +1,1 @@
-"""What leaves the process, judged by what nobody here wrote; `make test-peers` runs it."""
+"""Judges our requests by software and descriptions that nobody here wrote; `make test-peers` runs it."""

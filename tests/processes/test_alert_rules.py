@@ -113,7 +113,7 @@ def test_one_message_that_waits_for_its_next_try_wakes_nobody(promtool: str, tmp
 
 
 def test_a_mailbox_that_ages_wakes_somebody(promtool: str, tmp_path: Path) -> None:
-    """What waits in a mailbox and is not delivered at all."""
+    """A mailbox whose notifications wait and are not delivered at all."""
     aging = {'dispatcher_backlog_oldest_age_seconds{mailbox="sms-a",place="queued"}': "0+15x60"}
     expected = {
         "1m": {"DispatcherNothingSettles": set()},

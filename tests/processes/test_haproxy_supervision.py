@@ -259,7 +259,7 @@ def test_a_signal_that_ends_is_passed_on_and_its_end_is_wanted(stand: Stand, num
 
 
 def test_signals_that_do_not_end_are_passed_on(stand: Stand) -> None:
-    """What the next haproxy asks of this one (let go of the port, take it back), and the operator's dumps."""
+    """Signals of the next haproxy (let go of the port, take it back) and the operator's dumps pass through."""
     wrapper = stand.serving()
     names = ["SIGTTOU", "SIGTTIN", "SIGHUP", "SIGQUIT"]
     for count, name in enumerate(names, 1):

@@ -32,7 +32,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def render(folder: Path) -> Callable[[str], str]:
-    """What Ray itself writes, before any application has a route (`empty`) and with one (`routed`)."""
+    """Make the file that Ray itself writes, before any application has a route (`empty`) and with one (`routed`)."""
     from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig, ServerConfig
     from ray.serve.config import HTTPOptions
 
@@ -86,7 +86,7 @@ def test_every_edit_is_made_in_what_ray_renders(render: Callable[[str], str], na
 
 @pytest.mark.parametrize("name", ["empty", "routed"])
 def test_nothing_else_is_changed(render: Callable[[str], str], name: str) -> None:
-    """Of some hundred lines only those of the edits differ."""
+    """Only the lines of the edits differ, of some hundred."""
     before = render(name)
     after = edited(before)[0]
     gone = [line.strip() for line in before.splitlines() if line not in after.splitlines()]
@@ -126,7 +126,7 @@ def test_a_changed_template_is_called_out(render: Callable[[str], str], name: st
 
 
 def run_wrapper(path: Path) -> subprocess.CompletedProcess[str]:
-    """As the launcher runs it, with `echo` in haproxy's place: it ends at once and never serves."""
+    """Run the wrapper as the launcher does, with `echo` as haproxy: it ends at once and never serves."""
     echo = shutil.which("echo")
     assert echo is not None
     words = [sys.executable, "-I", "-S", haproxy_wrapper.__file__, echo, "-db", "-f", str(path), "-dR"]

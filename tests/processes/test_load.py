@@ -128,7 +128,7 @@ async def test_a_late_answer_holds_up_nobody_who_is_due() -> None:
 
 
 async def test_each_client_posts_when_its_last_was_answered() -> None:
-    """Never more at once than there are clients; each body goes once, and what is amid when time is up is awaited."""
+    """Each client has one request at a time; each body goes once, and the last requests are awaited."""
     at_once = most = 0
 
     class Slow(Server):

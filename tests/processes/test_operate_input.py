@@ -29,7 +29,7 @@ def test_what_is_no_json_is_one_sentence(words: tuple[str, ...], tmp_path: Path)
 
 
 def test_an_order_is_cancelled_by_its_key() -> None:
-    """As `show` takes it."""
+    """`cancel` accepts a key in place of an id, as `show` does."""
     asked: list[tuple[str, str]] = []
 
     def call(self: Any, method: str, path: str, *_: Any) -> Any:

@@ -11,7 +11,7 @@ from cluster.rehearsal import provenance
 
 
 def test_only_code_makes_a_commit_dirty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What a run itself writes, and documents, do not change what is measured."""
+    """A change in documents or in files that a run writes does not mark the commit."""
 
     def git(*words: str) -> None:
         who = ["-c", "user.name=t", "-c", "user.email=t@example.com"]

@@ -64,7 +64,7 @@ def test_a_failure_under_a_promised_version_fails_the_run(monkeypatch: pytest.Mo
 
 
 def test_an_environment_that_cannot_be_made_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the installer said is in the words of the ending."""
+    """The ending repeats what the installer said."""
     monkeypatch.setattr(pythons, "FOLDER", tmp_path)
     ending = pythons.run("3.99", interpreter(tmp_path / "bad", "echo no venv here >&2; exit 1"), [])
     assert ending.code == 1

@@ -110,7 +110,7 @@ def test_a_note_that_cannot_be_read_is_no_note(tmp_path: Path, path: Path) -> No
 
 
 def test_the_package_has_a_server_for_this_machine() -> None:
-    """What `make setup` installs runs here, and it is the Valkey whose figures stand in the decision record."""
+    """The installed server runs here, and it is the Valkey whose figures stand in the decision record."""
     server = redis_binary.ask(str(redis_binary.packaged()))
     assert server is not None
     assert server.product == "Valkey"

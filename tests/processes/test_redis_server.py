@@ -82,7 +82,7 @@ def held(folder: Path) -> int:
 
 
 def test_data_is_there_after_stop_and_start(place: Path) -> None:
-    """What was written is found by the next server on the directory, which is another process."""
+    """The next server on the directory is another process, and finds what was written."""
     first = server(place)
     pid = first.start()
     assert first.alive()

@@ -1,4 +1,4 @@
-"""What the machine says of a process that wants a core and gets none."""
+"""The machine tells about a process that wants a core and gets none."""
 
 from __future__ import annotations
 

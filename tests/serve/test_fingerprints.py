@@ -1,4 +1,4 @@
-"""What a changed configuration restarts: every pool that reads it, and no other."""
+"""A changed configuration restarts every pool that reads it, and no other."""
 
 from __future__ import annotations
 

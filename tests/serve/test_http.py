@@ -25,7 +25,7 @@ GOOD: dict[str, Any] = {
 
 VENDORS = ("sms-a", "sms-b", "email-a", "email-b")
 FINAL = {"twilio_21610", "vonage_7", "http_400", "smtp_550"}
-"""What the sandbox says where it refuses for good; each is a listed final word."""
+"""The sandbox's final refusals; each is a listed final word."""
 
 
 class Answer(NamedTuple):
@@ -241,7 +241,7 @@ def test_health_tells_how_it_really_runs(service: Service) -> None:
 
 
 def test_a_dripping_header_is_cut_off(service: Service) -> None:
-    """A client that sends its headers a line a second is cut after seconds, not served for ever."""
+    """A client that sends its headers a line a second is cut after seconds, not served forever."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=1) as connection:
         connection.sendall(b"POST /v1/triggers HTTP/1.1\r\nHost: x\r\n")
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Who plays: vendors that answer by dice, clients that repeat and leave, and a host that replaces the dead."""
+"""The actors of a simulation: vendors that answer by dice, clients that repeat, a host that replaces the dead."""
 
 from __future__ import annotations
 

@@ -134,12 +134,12 @@ class Checker:
         self.violate(f"{sent.process.name} sends {sent.nid}, which {owner or 'nobody'} holds and is {note.state}")
 
     def on_stopped(self, incarnation: str) -> None:
-        """Who says goodbye has no call in flight: what it holds will be sent by another at once."""
+        """An actor that says goodbye has no call in flight: another actor sends what it holds at once."""
         now_s = self.world.loop.time()
         for sent in self.world.sent:
             actor = next(actor for actor in self.world.actors if actor.process is sent.process)
             if incarnation in actor.names and not sent.answered and not self._troubled(sent, now_s - RECALL_S, now_s):
-                self.violate(f"{incarnation} stopped amid sending {sent.nid}")
+                self.violate(f"{incarnation} stopped while sending {sent.nid}")
 
     def _troubled(self, sent: Sent, from_s: float, to_s: float) -> bool:
         return sent.process.troubled(from_s, to_s) or any(
@@ -313,7 +313,7 @@ class Checker:
                 times.append(at_ms)
 
     def counts(self) -> Counter[str]:
-        """What happened, for the summary."""
+        """Count what happened, for the summary."""
         counts = Counter(note.state for _, _, note in self._notes())
         counts["looked_up"] = sum((note.reason or "").startswith("look_up") for _, _, note in self._notes())
         counts["triggers"] = len(self.world.cell.records)

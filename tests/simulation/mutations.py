@@ -42,7 +42,7 @@ _adopt_plan, _admit, _publish = Courier.adopt_plan, Courier.admit, Supervisor._p
 
 @mutation(MemoryStore, "_mine")
 def settle_fenced_by_the_entry_alone(self: MemoryStore, me: str, lane: Lane, entry_id: str) -> bool:
-    """As XACK does: it ignores the consumer."""
+    """Settle for any consumer, as XACK does."""
     return entry_id in self._cell.lane(lane).pending
 
 
@@ -81,7 +81,7 @@ async def no_start_mark(self: MemoryStore, me: str, claim: Claim, print_: Any = 
 
 @mutation(MemoryStore, "start")
 async def twins_that_are_strangers(self: MemoryStore, me: str, claim: Claim, print_: Any = None) -> bool:
-    """What is found at the vendor is taken for either of two that are alike."""
+    """Start without noting which message is meant, so that a look-up's find counts for either of two equal ones."""
     return await _start(self, me, claim)
 
 
@@ -105,7 +105,7 @@ def removed_before_it_is_placed(self: Any, me: str, claim: Claim, decision: Deci
 
 @mutation(Network, "call")
 async def client_that_repeats_by_itself(self: Network, *args: Any) -> Any:
-    """As redis-py does by default: what was answered to nobody is asked again."""
+    """Ask again when nobody got the answer, as redis-py does by default."""
     for _ in range(10):
         try:
             return await _call(self, *args)
@@ -131,7 +131,7 @@ def key_that_means_nothing(tenant: str, key: str | None) -> str:
 
 @mutation(MemoryStore, "_let_through")
 def cap_of_a_clocks_window(self: Any, caps: Any) -> bool:
-    """Counts begin anew with each window of the clock, not with what was sent."""
+    """Counts begin again with each window of the clock, not with what was sent."""
     (cap,) = caps
     window = self._cell.clock.wall_ms() // cap.per_ms
     counts = self._cell.caps

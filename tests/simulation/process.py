@@ -57,7 +57,7 @@ class SimulatedLoop(VirtualLoop):
 
 
 class Process:
-    """What dies and freezes as one."""
+    """Tasks that die and freeze as one."""
 
     def __init__(self, loop: SimulatedLoop, name: str) -> None:
         self.loop, self.name = loop, name
@@ -104,7 +104,7 @@ class Process:
         return any(begin <= to_s and end >= from_s for begin, end in self.troubles)
 
     def kill(self) -> None:
-        """As by SIGKILL: no further step, not even of a `finally`."""
+        """Kill it as SIGKILL does: no further step, not even of a `finally`."""
         if self.dead:
             return
         self.dead = True
@@ -113,7 +113,7 @@ class Process:
             told()
 
     def freeze(self, seconds: float) -> None:
-        """As by SIGSTOP; SIGCONT comes `seconds` later."""
+        """Freeze it as SIGSTOP does; SIGCONT comes `seconds` later."""
         if not self.dead and not self.frozen:
             self.frozen = True
             self.hide(self.loop.time() + seconds + 0.5)

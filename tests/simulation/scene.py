@@ -371,7 +371,7 @@ def _hear(_: Any, level: str, fields: Any) -> Any:
 
 @contextlib.contextmanager
 def stage() -> Iterator[None]:
-    """What must be in place around runs: no adapters, no real randomness, logs into the trace."""
+    """Set up the surroundings of runs: no adapters, no real randomness, logs into the trace."""
     import logging
 
     before = structlog.get_config()

@@ -22,7 +22,7 @@ SEEDS_MAX = 1500
 """Within so many seeds each mutation is found."""
 
 PLOTS = {
-    # What only one hard plot brings out soon; the others are found amid a little of everything.
+    # What only one hard plot brings out soon; the others are found within a little of everything.
     "audit_of_todays_lanes_alone": Plot.LOST_CLAIMS,
     "client_that_repeats_by_itself": Plot.LOST_CLAIMS,
     "begun_amid_the_goodbye": Plot.REPLACEMENT,

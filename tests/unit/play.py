@@ -24,7 +24,7 @@ BREAKER = BreakerConfig(window_size=10, min_calls=5, consecutive_failures=5, ope
 
 
 class Actor:
-    """What a vendor actor runs: courier, caretaker, beats, reports, and the plan as it comes."""
+    """Runs what a vendor actor runs: courier, maintenance, beats, reports, and the plan as it comes."""
 
     def __init__(self, play: Play, vendor: ScriptedVendor) -> None:
         self.play, self.vendor = play, vendor
@@ -40,7 +40,7 @@ class Actor:
         return self
 
     def kill(self) -> None:
-        """As by SIGKILL: nothing is finished, settled or said."""
+        """Die as by SIGKILL: nothing is finished, settled or said."""
         for task in (*self.tasks, *self.courier._calls):
             task.cancel()
 

@@ -1,4 +1,4 @@
-"""Who may import whom: cluster → serve_app → actors → dispatcher, and inside it adapters → ports → core."""
+"""Imports point one way: cluster → serve_app → actors → dispatcher, and inside it adapters → ports → core."""
 
 from __future__ import annotations
 

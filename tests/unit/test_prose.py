@@ -11,16 +11,14 @@ import pytest
 
 from tests.unit.sources import ROOT
 
-TREES = ("dispatcher", "actors", "serve_app", "cluster", "benchmarks")
+TREES = ("dispatcher", "actors", "serve_app", "cluster", "benchmarks", "handbook", "tests")
 HEADLESS = re.compile(r"(Of|As|Is it|Are they|Was|Whether|Who|What|Does|Do) |None: |No more than ")
-RETIRED = re.compile(r"\b(for ever|anew|amid)\b", re.IGNORECASE)
+RETIRED = re.compile(r"\b(for[ ]ever|ane[w]|ami[d])\b", re.IGNORECASE)  # in brackets, so that this line has none
 
 # ---- OPEN: rooms that are not rewritten yet, with the headless docstrings that each may still have. Numbers only fall:
 # ---- when a room is rewritten, its line goes away and its limit is 0. The retired phrases are allowed only in these.
 OPEN_ROOMS = {
     "actors": 5,
-    "benchmarks": 35,
-    "cluster": 38,
     "dispatcher/adapters": 25,
     "dispatcher/config": 5,
     "dispatcher/core/plan": 13,
@@ -64,7 +62,7 @@ def test_no_docstring_begins_without_a_subject(room: str) -> None:
 
 @pytest.mark.parametrize("room", [room for room in ROOMS if room not in OPEN_ROOMS])
 def test_retired_phrases_stay_away(room: str) -> None:
-    """The common word stands in place of the rare one: forever, again, while."""
+    """The common word stands in place of the rare one: forever, again, during."""
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
         for path in ROOMS[room]

@@ -38,7 +38,7 @@ class OneActor(VendorActor):
         return self._courier.breaker
 
     def kill(self) -> None:
-        """As by SIGKILL: it says nothing more."""
+        """Kill it as SIGKILL does: it says nothing more."""
         for task in (*self._tasks._tasks, *self._courier._calls):
             task.cancel()
 

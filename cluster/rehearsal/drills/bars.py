@@ -45,7 +45,7 @@ class Bar:
         return worst >= self.must if self.least else worst <= self.must
 
     def words(self, worst: float) -> str:
-        """As a line of the drill's report says it."""
+        """Return the line of the drill's report for this figure."""
         bound = "at least" if self.least else "at most"
         return f"{self.drill}: {self.figure} {worst:g}, {bound} {self.must:g}: {'met' if self.met(worst) else 'MISSED'}"
 

@@ -163,7 +163,7 @@ NO_STORM = {
 }
 """Which drills the storm leaves out, and why."""
 STORM = tuple(name for name in DRILLS if name not in NO_STORM)
-"""What the storm draws from."""
+"""The drills from which the storm chooses at random."""
 
 
 def draw(chance: random.Random) -> Drill:

@@ -25,9 +25,9 @@ DRAIN_S = 60.0
 CALL_S, SETTLE_S, BUSY_S = 0.05, 0.1, 0.35
 """A sandbox vendor's call, the settle interval, and the share of a busy machine: its clocks, and whose turn it is."""
 WAKES_MAX = 1
-"""Who wakes asks no vendor before he knows that he lives. Asleep just after he knew: one call, for one was his turn."""
+"""An actor that wakes calls no vendor before it knows that it is live, except one call that was its turn already."""
 AROUND_S = 10.0
-"""What draining, judging and the way back to the steady state take in most drills."""
+"""Seconds that draining, judging and the return to the steady state take in most drills."""
 _start = itertools.count(1, 100_000)
 _given: set[str] = set()
 """Every order number given out: what a vendor received beside these, nobody posted."""
@@ -62,7 +62,7 @@ class Window:
 
 @dataclass(slots=True)
 class Run:
-    """What was posted, when what was broken, and what the vendors received."""
+    """A drill that was played: what was posted, what was broken when, and what the vendors received."""
 
     posted: list[Posted]
     faults: list[Window]
@@ -97,7 +97,7 @@ class Run:
         return [name for name, count in left.items() for _ in range(count)]
 
     def _excuses(self, window: Window) -> list[tuple[list[str], int]]:
-        """Of each reason: what was repeated for it, and the most that may have been."""
+        """Return, for each reason, the repeats that it explains and how many it may explain."""
         most = math.ceil(self.rate_per_s * (CALL_S + SETTLE_S + BUSY_S))
         unsettled_s = window.began_s - CALL_S - SETTLE_S - BUSY_S
         found = [(self._copied(window, unsettled_s, window.hit_s, slice(None, -1)), most)]
@@ -106,7 +106,7 @@ class Run:
         return found
 
     def _copied(self, window: Window, from_s: float, to_s: float, which: slice) -> list[str]:
-        """What a vendor of the fault received then, or a call later, as one of the copies that are meant."""
+        """Return what a vendor of the fault received in that time, or one call later, as a permitted copy."""
         to_s += CALL_S + BUSY_S
         vendors = window.drill.repeats
         return [
@@ -165,7 +165,7 @@ def takes_s(drill: Drill) -> float:
 
 
 def _patience_s(on_unknown: str) -> float:
-    """What is held never comes: do not wait for it as long as for what is late."""
+    """Return how long to wait for a delivery. A held message never comes, so its wait is shorter."""
     return DRAIN_S if on_unknown == "resend" else DRAIN_S / 3
 
 

@@ -1,4 +1,4 @@
-"""What a drill showed, as figures, a table and a plot; all of it from the clients' and the vendors' own logs."""
+"""Reports a drill as figures, a table and a plot, all from the logs of the clients and the vendors."""
 
 from __future__ import annotations
 
@@ -122,14 +122,14 @@ def switches_a_minute(history: Sequence[Mapping[str, Any]], since_s: float) -> i
 
 
 def refusing_s(run: Run) -> float:
-    """Of triggers due after the (last) fault; those in flight at it fail with a connection, not with the ingress."""
+    """Return for how many seconds after the last fault triggers were refused. Those in flight at it do not count."""
     began_s = run.faults[-1].began_s
     late = [p.due_s - began_s for p in run.posted if p.due_s >= began_s and p.first_status != 202]
     return round(max(late, default=0.0), 3)
 
 
 def begun_before_s(run: Run) -> float | None:
-    """What was under way at the (first) fault: when the last of it was elsewhere and done."""
+    """Return how many seconds after the first fault the last notification from before it was delivered."""
     began_s = run.fault_s
     before = {p.key for p in run.posted if p.due_s < began_s}
     late = [at - began_s for name, at in run.verdict.delivered_at.items() if name.split("/")[0] in before]
@@ -137,7 +137,7 @@ def begun_before_s(run: Run) -> float | None:
 
 
 def kept_up(run: Run) -> float | None:
-    """Of SMS, which all drills touch; None for a fault shorter than the window."""
+    """Return the SMS delivered in percent of those due, in the worst window; None for a fault shorter than it."""
     window = run.faults[0]
     due = [p.due_s for p in run.posted]
     done = [at for name, at in run.verdict.delivered_at.items() if name.endswith("/sms")]

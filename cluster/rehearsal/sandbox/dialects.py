@@ -53,7 +53,7 @@ class Dialect:
     def listing(
         self, headers: Mapping[str, str], query: Mapping[str, str], deliveries: Sequence[Mapping[str, Any]]
     ) -> Reply:
-        """What the vendor has, as its status look-up tells it."""
+        """Answer the vendor's status look-up with the deliveries that it has."""
         return Reply(404, b'{"error": "this provider has no status look-up"}')
 
     def broken(self) -> Reply:

@@ -1,4 +1,4 @@
-"""What the sandbox was asked to do wrong, and what it received: the outside witness of every drill."""
+"""The sandbox's faults and its record of what it received: the outside witness of every drill."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Fault:
         return fault
 
     def now(self, *recipients: str) -> str:
-        """What happens to the call at hand, which is to these."""
+        """Return the fault that befalls a call to these recipients, "none" if it is answered well."""
         if self.mode == "none" or not any(to.startswith(self.to) for to in recipients):
             return "none"
         return self.mode if random.random() < self.ratio else "none"

@@ -28,7 +28,7 @@ class SmtpSandbox:
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
         except asyncio.CancelledError:
-            pass  # ended amid a call that hangs; asyncio's own callback would complain of a cancelled task
+            pass  # ended during a call that hangs; asyncio's own callback would complain of a cancelled task
         finally:
             writer.close()
             with contextlib.suppress(ConnectionError):

@@ -44,7 +44,7 @@ class Findings:
         return self.verdict.clean and not self.lost and not self.contradictions
 
     def kept(self, policy: str, in_flight: int, repeats: int | None = None) -> bool:
-        """Nothing lost, contradictory or astray, whatever broke amid `in_flight` messages that nobody can know of.
+        """Nothing lost, contradictory or astray, whatever broke during `in_flight` messages that nobody can know of.
 
         By `resend` at most these (or `repeats`) came again. By `hold` none; each is settled, or held: at most these.
         """

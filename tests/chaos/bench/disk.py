@@ -32,7 +32,7 @@ def unwritten_pages(path: Path) -> int:
 
 
 def can_tell(folder: Path) -> bool:
-    """Does the kernel count dirty pages of files in `folder`? It does not before 6.5, on overlays and in memory."""
+    """Return True if the kernel counts dirty pages of files in `folder`: not before 6.5, on overlays and in memory."""
     with tempfile.NamedTemporaryFile(dir=folder) as file:
         file.write(b"x" * 8192)
         file.flush()

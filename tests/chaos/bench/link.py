@@ -53,7 +53,7 @@ class Link:
         asyncio.run_coroutine_threadsafe(self._reset_all(), self._loop).result(5)
 
     def cut_amid_a_request(self, after: int) -> None:
-        """Of the next request only `after` bytes go through; then its connection is reset."""
+        """Let only `after` bytes of the next request through, and reset its connection then."""
         self._cut_after = after
 
     def mute_subscribers(self) -> int:

@@ -35,7 +35,7 @@ async def test_what_is_answered_is_stored() -> None:
 
 @virtual
 async def test_concurrent_requests_share_a_round_trip() -> None:
-    """What arrives while one is under way goes with the next, all together and bounded."""
+    """Requests that arrive during a round trip go with the next one, all together and bounded."""
     desk = Desk()
     first = desk.post(0)
     await asyncio.sleep(0.005)
@@ -47,7 +47,7 @@ async def test_concurrent_requests_share_a_round_trip() -> None:
 
 @virtual
 async def test_a_cancelled_client_does_not_stall_the_others() -> None:
-    """Whether it leaves before or amid the round trip, its neighbours get their answers."""
+    """A request may leave before or during the round trip: its neighbours get their answers."""
     desk = Desk()
     posts = [desk.post(n) for n in range(5)]
     await asyncio.sleep(0.005)
@@ -288,7 +288,7 @@ async def test_a_repeat_tells_again_what_was_suppressed() -> None:
 
 @virtual
 async def test_caps_belong_to_a_tenant() -> None:
-    """What one has sent does not silence another."""
+    """One tenant's messages use up no other tenant's cap."""
     desk = Desk(limits=CAPS)
     for _ in range(3):
         await desk.post()

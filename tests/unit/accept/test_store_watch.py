@@ -152,7 +152,7 @@ async def test_a_replica_tells_of_writes_that_a_fail_over_lost() -> None:
 
 @virtual
 async def test_a_store_with_replicas_is_asked_often() -> None:
-    """What it wrote since is what a fail-over loses unnoticed; one without any is asked each second."""
+    """A fail-over loses unnoticed what was written since the last reading; an idle store is read each second."""
     store = Store()
     watching = asyncio.ensure_future(Watched(store).watch.follow_lineage())
     await asyncio.sleep(10.0)

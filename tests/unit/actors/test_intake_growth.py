@@ -1,4 +1,4 @@
-"""What an intake replica tells Serve's autoscaler: is the start complete."""
+"""An intake replica tells Serve's autoscaler whether the start is complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What actors share: how they wait for a store that is away."""
+"""All actors wait in one way for a store that is away."""
 
 from __future__ import annotations
 

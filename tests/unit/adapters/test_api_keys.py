@@ -146,7 +146,7 @@ def test_a_removed_key_opens_nothing_any_more(path: Path, clock: list[float]) ->
 
 @pytest.mark.parametrize("damage", ["lost", "cut", "[]", '{"keys": [{}]}', "null", "folder"])
 def test_a_damaged_file_does_not_open_the_door(path: Path, clock: list[float], damage: str) -> None:
-    """What was required stays required, and the keys known before go on."""
+    """Keys stay required, and the keys known before stay valid."""
     key = new_key(path, "shop")
     keys = ApiKeys.load(path)
     text = path.read_text()

@@ -15,7 +15,7 @@ READONLY = "READONLY You can't write against a read only replica."
 
 
 def error(text: str) -> Any:
-    """As redis-py makes it of what came: of some, by a class of their own, and without the word."""
+    """Make the error as redis-py does: some answers get a class of their own and lose their first word."""
     return BaseParser.parse_error(text)
 
 

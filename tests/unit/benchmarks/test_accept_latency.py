@@ -1,4 +1,4 @@
-"""What is read off the accept latencies: the next rate to try, the highest within the bound, the decoupling."""
+"""The accept latencies tell the next rate to try, the highest rate within the bound, and the decoupling."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ def row(**bars: Any) -> Row:
 
 
 def cell_of(what: str, figures: Any) -> str:
-    """Of the one row whose name begins so."""
+    """Return the one row whose name begins so."""
     (found,) = [row for row in ROWS if row.what.startswith(what)]
     return cell(found, figures)
 

@@ -84,7 +84,7 @@ def test_an_idle_process_costs_too() -> None:
 
 
 def test_cells_share_the_load() -> None:
-    """What one installation gets is its part of the peak: the sum of all is not five times as much."""
+    """One installation gets its part of the peak: the sum of all is not five times as much."""
     found = answer(Load(DAY_S * 1000, BOTH, retention_s=1.0))
     assert found["cells"] == 5
     assert found["intake replicas"] == 5 * 4
@@ -148,7 +148,7 @@ def test_an_outage_is_queued_at_the_mean_rate() -> None:
 
 
 def test_what_the_configuration_must_say_is_named() -> None:
-    """Of each cell, so that times the cells it is what is counted."""
+    """The settings are for one cell: times the number of cells they are what is counted."""
     load = Load(DAY_S * 1000, {"sms": 2.0, "email": 1.0})
     counted = answer(load)
     told = {need.what: need.value * counted["cells"] for need in settings_of(load, PROFILE)}
@@ -169,7 +169,7 @@ def test_the_default_that_is_named_is_the_settings() -> None:
     ("per_s", "unit"), [(49, "/s, BEYOND"), (50, "/s, within"), (200, "/s, within"), (210, "/s, BEYOND")]
 )
 def test_a_peak_beyond_the_rates_measured_is_marked(per_s: float, unit: str) -> None:
-    """Of a cell: the lines were fitted to one installation."""
+    """The peak of one cell is marked, since the lines were fitted to one installation."""
     fitted = replace(CHEAP, fitted_per_s=(100.0, 200.0, 50.0), error_percent=32.1)
     load = Load(DAY_S * per_s, BOTH, peak_factor=1.0, retention_s=1.0)
     assert reach(load, fitted).unit == unit

@@ -1,4 +1,4 @@
-"""What a drill's figures mean."""
+"""A drill's figures mean what their names say."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def plan(at_s: float, **takes_new: bool) -> dict[str, Any]:
     ],
 )
 def test_switches_are_counted_in_the_worst_minute(switches_s: list[float], most: int) -> None:
-    """Of one vendor; plans that change something else are no switch."""
+    """Switches are counted for one vendor, and plans that change something else are none."""
     history, takes = [plan(0, a=True, b=True)], True
     for at_s in switches_s:
         takes = not takes
@@ -105,7 +105,7 @@ def test_of_those_on_waking_one_is_explained() -> None:
 
 
 def test_every_fault_that_kills_says_whose_calls() -> None:
-    """Of a vendor there is; what kills no vendor actor and no Redis explains nothing."""
+    """The named vendors exist, and a fault that kills no vendor actor and no Redis explains no repeat."""
     said = {name: drill.repeats for name, drill in DRILLS.items() if drill.repeats}
     assert said == {
         "actor-kill": (FIRST,),
@@ -144,7 +144,7 @@ def test_kept_up_is_the_worst_five_seconds_of_the_fault(late_s: dict[int, float]
 
 
 def test_what_was_begun_before_a_fault_is_done_when_its_last_is() -> None:
-    """What came after it does not count, however late; nothing begun before it is no figure."""
+    """Triggers after the fault do not count, however late, and without earlier ones there is no figure."""
     run = run_of([1.0, 2.0, 11.0], [1.1, 12.5, 30.0], fault(10.0))
     assert begun_before_s(run) == 2.5
     assert begun_before_s(run_of([1.0], [1.1], fault(10.0))) == 0.0

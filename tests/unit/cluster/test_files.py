@@ -95,7 +95,7 @@ def pools(entries: dict[str, Any]) -> dict[str, Any]:
 
 
 def built(entry: Any) -> Any:
-    """What Serve does with an entry: import, turn `args` into the builder's model, call it."""
+    """Build an entry as Serve does: import, turn `args` into the builder's model, call it."""
     from ray._common.utils import import_attr
     from ray.serve._private.api import call_user_app_builder_with_args_if_necessary
 
@@ -357,7 +357,7 @@ WORDS = {
     *("absent", "and", "by", "count", "deriv", "histogram_quantile", "increase"),
     *("max", "min", "on", "or", "rate", "sum", "unless", "vector"),
 }
-"""What may stand in an expression besides metrics."""
+"""Words that an expression may have besides metrics."""
 
 
 class _Control(MemoryControl):

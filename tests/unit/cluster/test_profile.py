@@ -54,7 +54,7 @@ def test_no_cost_at_rest_is_below_nothing() -> None:
     st.floats(0, 5),
 )
 def test_no_other_line_is_nearer(points: dict[int, float], cores: float, ms: float) -> None:
-    """Of all lines without a negative cost it has the least squares."""
+    """No line without a negative cost has smaller squares."""
 
     def squares(cores: float, ms: float) -> float:
         return sum((cores + ms * rate / 1000 - used) ** 2 for rate, used in points.items())

@@ -1,4 +1,4 @@
-"""What the sandbox vendors can be asked to do wrong, and whom it befalls."""
+"""The sandbox vendors misbehave as they are asked, towards the recipients that are named."""
 
 from __future__ import annotations
 

@@ -190,7 +190,7 @@ UP, SLOW, GONE = Found(True), Found(False, word="failed its health check"), Foun
 def test_a_start_goes_on_whoever_dies_or_is_slow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What runs is left alone; an error of Ray's is said and passes; what Serve gave up is run again, and only that."""
+    """Only an application that Serve gave up is run again; an error of Ray's is said, and passes."""
     up, fake = started(
         *(tmp_path, monkeypatch),
         *({"vendor-a": UP, "intake": SLOW}, RuntimeError("the controller died"), {"vendor-a": UP, "intake": GONE}),
@@ -264,7 +264,7 @@ def test_work_that_waits_for_what_is_gone_is_left() -> None:
 
 
 def test_an_error_of_the_stop_is_told_unless_ray_is_gone() -> None:
-    """What fails because its other side has ended is no news."""
+    """An error whose other side has ended is not reported."""
 
     def fails() -> None:
         raise RuntimeError("no")

@@ -1,4 +1,4 @@
-"""What `dispatcher vendors` says of a vendor's state."""
+"""`dispatcher vendors` shows a vendor's state in words."""
 
 from __future__ import annotations
 

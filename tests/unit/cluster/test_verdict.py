@@ -39,7 +39,7 @@ def said(key: str, at_s: float = 101.0, text: str = "Your order {} is paid.") ->
 
 
 def ledger(**changes: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """What the vendors received: both orders on both channels, once; a vendor's list can be given otherwise."""
+    """Make the vendors' ledger: both orders on both channels, once, unless a vendor's list is given."""
     whole: dict[str, list[dict[str, Any]]] = {
         "sms-a": [said(FIRST), said(SECOND)],
         "sms-b": [],
@@ -136,7 +136,7 @@ def test_what_was_never_acknowledged_cannot_be_lost() -> None:
 
 
 def test_the_demos_own_order_numbers_are_found() -> None:
-    """What the demo posts is what the judge looks for, up to the longest number."""
+    """The judge looks for the order numbers that the demo posts, up to the longest."""
     for key, body in (*checkouts(2), *checkouts(1, start=1_234_567)):
         found = ORDER.search(f"Your order {body['data']['order']} is paid.")
         assert found is not None
@@ -169,7 +169,7 @@ def test_a_vendor_that_saw_no_failure_had_no_outage() -> None:
 
 @pytest.mark.parametrize(("gap_s", "probes"), [(QUIET_S - 0.01, 0), (QUIET_S, 1)])
 def test_a_quiet_time_ends_the_burst(gap_s: float, probes: int) -> None:
-    """What comes after QUIET_S of silence is a probe; sooner, it still is the burst and counts against us."""
+    """A failed call after QUIET_S of silence is a probe; a sooner one belongs to the burst and counts against us."""
     outage = outage_of([(100.0, "http_500"), (100.0 + gap_s, "http_500")], 100.0, 110.0)
     assert outage.probes == probes
     assert outage.cut_off_s == pytest.approx(0.0 if probes else gap_s)
@@ -195,7 +195,7 @@ def failures(at_s: float, count: int) -> list[tuple[float, str]]:
 def test_later_calls_are_probes_only_if_they_are_few(
     later: list[tuple[float, str]], cut_off_s: float, probes: int
 ) -> None:
-    """As few as the breaker's way back allows; else the vendor was not left before them."""
+    """A group of failed calls counts as probes only if the breaker's way back allows so many."""
     outage = outage_of(sorted([*failures(100, 10), *later]), 99.9, 130.0)
     assert (outage.cut_off_s, outage.probes) == (pytest.approx(cut_off_s), probes)
 
@@ -399,7 +399,7 @@ def test_the_demo_fails_when_it_cannot_start(monkeypatch: pytest.MonkeyPatch, tm
 
 
 def test_the_judge_waits_for_what_is_still_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As long as something is missing it asks again, until all is there."""
+    """The demo asks again while something is missing, until all is there."""
     late = ledger(sms_a=[said(FIRST)])
     monkeypatch.setattr(demo_module.time, "sleep", lambda _: late["sms-a"].append(said(SECOND)))
     verdict = demo_module.drained(FakeService(late, 0, []), posted(FIRST, SECOND))  # type: ignore[arg-type]

@@ -87,7 +87,7 @@ def test_a_provider_of_our_own_may_call_an_address_of_our_own() -> None:
 
 
 def test_all_faults_come_at_once() -> None:
-    """Of two vendors and of the receipts, in one answer."""
+    """One answer names the faults of two vendors and of the receipts."""
     data = changed("a", options={"auth_token": "${NO_A}", "sendr": "x"})
     data["vendors"]["m"]["options"] = {"host": "${NO_B}"}
     with pytest.raises(ConfigError) as refused:
@@ -142,7 +142,7 @@ def test_a_control_character_is_refused_by_the_name(
 
 
 def test_a_changed_secret_has_another_digest(tmp_path: Path) -> None:
-    """Of its vendor alone, and not one that somebody without the key could compare."""
+    """Only the digest of its own vendor changes, and nobody can compare digests without the key."""
     (tmp_path / "key").write_text("first")
     settings = parse_settings(changed("a", options={"auth_token": f"file:{tmp_path}/key"}))
     before = secrets_digest(settings, b"k")

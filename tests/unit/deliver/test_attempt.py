@@ -1,4 +1,4 @@
-"""One claim to its decision, where something of ours breaks amid it: no memory, a bug."""
+"""One claim to its decision, during which something of ours breaks: no memory, a bug."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ async def states_while_france_fails(monkeypatch: pytest.MonkeyPatch, shielded: b
 
 @virtual
 async def test_two_replicas_do_not_give_a_vendor_up_for_one_country(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What each reports is summed by the plan: without the evidence kept apart, nine failures of each are enough."""
+    """The plan sums the actors' reports: if evidence were not kept apart, nine failures of each would be enough."""
     assert await states_while_france_fails(monkeypatch, shielded=True) == {"closed"}
 
 

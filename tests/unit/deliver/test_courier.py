@@ -206,7 +206,7 @@ async def test_the_segments_that_a_vendor_accepted_are_counted() -> None:
 
 @virtual
 async def test_a_vendor_is_told_how_long_a_message_lives() -> None:
-    """What is left of it, when it is sent."""
+    """The vendor is told the time to live that is left when it is sent."""
     stage, a = Stage(), ScriptedVendor("a")
     await stage.accept(1, expires_ms=stage.clock.wall_ms() + 300_000)
     await stage.courier(a)
@@ -216,7 +216,7 @@ async def test_a_vendor_is_told_how_long_a_message_lives() -> None:
 
 @virtual
 async def test_a_cancelled_delivery_stays_pending_and_the_audit_finds_it() -> None:
-    """Cut off amid the call: the entry is still mine, and the next audit delivers it."""
+    """Cut off during the call: the entry is still mine, and the next audit delivers it."""
     stage, a = Stage(), ScriptedVendor("a", took_s=5.0)
     courier = await stage.courier(a)
     stage.start(tend(stage, courier).run())
@@ -316,7 +316,7 @@ async def test_a_lost_claim_is_found_after_the_mailbox_went_to_another() -> None
 @pytest.mark.parametrize("again", [False, True], ids=["alone", "and another begins meanwhile"])
 @virtual
 async def test_a_late_audit_sends_nothing_twice(again: bool) -> None:
-    """What was claimed, sent and settled while the audit's reply was on its way is not sent again."""
+    """A notification that was claimed, sent and settled during the audit's round trip is not sent again."""
     stage, a = Stage(), ScriptedVendor("a", took_s=0.01)
     store = courier_store(stage)
 
@@ -612,7 +612,7 @@ class CrowdedVendor(ScriptedVendor):
 
 @virtual
 async def test_a_vendor_that_slows_down_under_load_is_not_crowded() -> None:
-    """As many calls as it carries, and a short queue; before that it is found out in seconds."""
+    """After some seconds the vendor gets as many calls as it carries, and a short queue."""
     stage, a = Stage(), CrowdedVendor("a", carries=1000)
     limits = CourierLimits(concurrency_min=4, concurrency_max=64)
     courier = await stage.courier(a, limits=limits)
@@ -638,7 +638,7 @@ async def test_a_throttle_lowers_the_limit_and_spends_no_attempt() -> None:
 
 @virtual
 async def test_a_prober_does_not_turn_its_fallbacks_backlog_over() -> None:
-    """Of a backlog that is not for it a recovering vendor disturbs some dozens a second, and finds what is."""
+    """A recovering vendor moves some dozens a second of a backlog that is not for it, and finds what is."""
     stage, a, b = Stage(), ScriptedVendor("a"), ScriptedVendor("b", took_s=1.0)
     first = await stage.courier(a, breaker=FRAGILE)
     second = await stage.courier(b, limits=CourierLimits(concurrency_min=2, concurrency_max=2))

@@ -1,4 +1,4 @@
-"""What comes late or says nothing about the vendor: it ends what it proves, and moves no breaker."""
+"""A late result, or one that says nothing about the vendor, ends what it proves and moves no breaker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an actor does for those who have nobody: what is due, what has expired."""
+"""An actor does maintenance for mailboxes without a drainer: what is due, what has expired."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.virtual import virtual
 
 
 async def caretaker(stage: Stage, plan: Plan | None = None, vendors: str = "a") -> Caretaker:
-    """Of an actor of vendor a that is configured with `vendors`, and does nothing of itself."""
+    """Make the maintenance of an actor of vendor a, configured with `vendors`, that does nothing by itself."""
     courier = await stage.courier(ScriptedVendor("a"), run=False)
     if plan is not None:
         courier.adopt_plan(plan)

@@ -77,7 +77,7 @@ class Scene:
 
 @virtual
 async def test_successes_wait_for_company() -> None:
-    """What comes within the interval shares one round trip, and nothing waits longer than that."""
+    """Outcomes within the interval share one round trip, and nothing waits longer than that."""
     scene = Scene()
     for name in "abcd":
         scene.put(name)
@@ -142,7 +142,7 @@ async def test_a_lost_reply_is_told_once_and_as_lost() -> None:
 
 @virtual
 async def test_a_cancelled_flush_loses_nothing() -> None:
-    """The loop is cancelled amid a round trip: its items stay, and the next flush settles them."""
+    """The loop is cancelled during a round trip: its items stay, and the next flush settles them."""
     scene = Scene(busy=False, took_s=0.05)
     scene.put("a", "b")
     await scene.pass_s(0.02)
@@ -178,7 +178,7 @@ async def test_a_refused_item_stays_and_its_neighbours_go() -> None:
 
 @virtual
 async def test_a_round_trip_speaks_for_one_incarnation() -> None:
-    """What an earlier incarnation claimed is settled in its name, and round trips are bounded."""
+    """Entries that an earlier incarnation claimed are settled in its name, and round trips are bounded."""
     scene = Scene()
     scene.put(*(f"x{n}" for n in range(300)), me="a/1")
     scene.put("y", me="a/2", urgent=True)

@@ -42,7 +42,7 @@ class DeadlyVendor(ScriptedVendor):
 
 
 async def die(stage: Stage, courier: Courier) -> None:
-    """As a process does: nothing runs any more, nothing is said; the supervisor notices."""
+    """Die as a process does: nothing runs any more, nothing is said, and the supervisor notices."""
     for task in [*stage.tasks, *courier._calls]:
         task.cancel()
     await asyncio.wait([*stage.tasks, *courier._calls])
@@ -131,7 +131,7 @@ async def test_without_the_mark_no_suspect_is_sent(fault: str) -> None:
 
 @virtual
 async def test_little_is_claimed_meanwhile() -> None:
-    """What cannot be begun is better left to others."""
+    """A send that cannot be begun is left to others."""
     stage = Stage()
     vendor = DeadlyVendor(stage)
     vendor.took_s = 2.0

@@ -98,7 +98,7 @@ async def test_a_supervisor_notices_that_its_plan_is_gone() -> None:
 
 @virtual
 async def test_intake_routes_by_the_new_stores_plan() -> None:
-    """Within the two seconds after which it reads the plan anew."""
+    """Within the two seconds after which it reads the plan again."""
     stage, desk = Stage(), Desk()
     intake = desk.intake
     intake.plan = HELD
@@ -120,7 +120,7 @@ def shares(*reports: Report, live: set[str], previous: Plan) -> dict[str, float]
 
 
 def test_nobody_gets_more_while_an_actor_works_by_a_lost_plan() -> None:
-    """What it has by that plan is not known: all of the contract, perhaps. Then it confirms one of ours."""
+    """Its share by a foreign plan is unknown, perhaps the whole contract. Then it confirms a plan of ours."""
     one = decide([Report("a/1", "a", "closed")], CONFIG, {}, {}, Plan(40), 1, live={"a/1"}, office="old")
     lost = Report("a/1", "a", "closed", epoch=50, office="old")
     both = {"a/1", "a/2"}

@@ -74,7 +74,7 @@ async def test_what_the_vendor_has_is_settled_long_before_the_deadline() -> None
 
 @virtual
 async def test_what_the_vendor_gave_up_is_a_dead_letter() -> None:
-    """As with a receipt: the outcome is known, and it is a no."""
+    """The outcome is known, as after a receipt, and it is a no."""
     vendor = AskableVendor("a")
     vendor.taken = False
     stage, _, (nid,) = await scene(vendor)

@@ -18,7 +18,7 @@ from tests.virtual import until, virtual
 
 
 def test_only_work_that_waits_all_the_time_is_stuck() -> None:
-    """Any progress, and any moment without work, begins the patience anew."""
+    """Any progress, and any moment without work, begins the patience again."""
     progress = Progress(10.0)
     looks = [(0, 1, True), (5, 1, True), (9, 2, True), (14, 2, True), (20, 2, False), (25, 2, True), (34, 2, True)]
     assert not any(progress.look(done, could, now_s) for now_s, done, could in looks)
@@ -26,7 +26,7 @@ def test_only_work_that_waits_all_the_time_is_stuck() -> None:
 
 
 class StuckStore(MemoryStore):
-    """Claims hang for ever when told to."""
+    """Claims hang forever when told to."""
 
     hangs = False
     settles = True

@@ -100,7 +100,7 @@ async def test_two_sweeps_share_the_pace() -> None:
 
 @virtual
 async def test_a_vendor_that_closes_meanwhile_lifts_the_pace() -> None:
-    """The plan is asked anew at every page."""
+    """The plan is asked again at every page."""
     yard = Yard(a="half_open", b="closed")
     await yard.die(100)
     first = await yard.operations.redrive(DeadLetterFilter(limit=1000), None, dry_run=False)
@@ -186,7 +186,7 @@ async def test_a_cursor_that_is_not_ours_is_refused(text: str) -> None:
 
 
 def test_a_cursor_is_its_text() -> None:
-    """What an answer shows is what the next call reads."""
+    """The next call reads what an answer shows."""
     cursor = Cursor(1_700_000_000_000, DeadPosition(1_600_000_000_000, "0-abc.12"))
     assert Cursor.parse(str(cursor)) == cursor
 

@@ -1,4 +1,4 @@
-"""What an intake replica tells of work that waits: /healthz, the vendors, the metrics."""
+"""An intake replica tells about waiting work: /healthz, the vendors, the metrics."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ async def test_a_replica_that_would_not_make_a_trigger_durable_is_not_ready() ->
 
 @virtual
 async def test_a_channel_without_a_vendor_is_a_field_and_a_metric() -> None:
-    """Of each channel by itself."""
+    """Each channel has its own field and its own series."""
     it = Replicas()
     it.intake.plan = Plan(1, 0, {**plan().vendors, "m": plan("open").vendors["m"]})
     assert it.probes.health()["channels_without_vendor"] == ["email"]

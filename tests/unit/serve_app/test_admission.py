@@ -1,4 +1,4 @@
-"""Who may do what: hosts and origins of a keyless service, scopes, wrong keys, and answers that tools understand."""
+"""Admission: hosts and origins of a keyless service, scopes, wrong keys, and answers that tools understand."""
 
 from __future__ import annotations
 

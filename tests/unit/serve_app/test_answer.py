@@ -8,7 +8,7 @@ from serve_app.http import _accepted
 
 
 def test_only_a_suppressed_notification_has_a_state() -> None:
-    """Who knows nothing of caps reads what he always read; the documented model describes it."""
+    """A caller that knows nothing of caps reads the same answer as before; the documented model describes it."""
     parts = (("0-a.0", "sms", "sms-a"), ("0-a.1", "email", "email-a"))
     shown = _accepted(Accepted("0-a", parts, False, frozenset({"0-a.0"})))
     assert shown["notifications"] == [

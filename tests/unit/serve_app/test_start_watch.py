@@ -1,4 +1,4 @@
-"""What a start does about an application that is not there yet."""
+"""A start waits for an application that is not there yet, or runs it again."""
 
 from __future__ import annotations
 

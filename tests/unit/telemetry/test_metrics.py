@@ -93,7 +93,7 @@ def test_a_name_of_a_newer_version_is_left_out() -> None:
 
 @pytest.mark.parametrize(("seconds", "bucket"), [(0.0, 0), (0.01, 3), (0.010001, 4), (600.0, 15), (601.0, 16)])
 def test_a_bucket_holds_its_upper_bound(seconds: float, bucket: int) -> None:
-    """As Prometheus means `le`; what is beyond the last is in +Inf alone."""
+    """A bucket counts what is at most `le`, as in Prometheus; what is beyond the last is in +Inf alone."""
     metrics = Metrics()
     metrics.observe("dispatcher_accept_seconds", seconds)
     row = metrics.snapshot()["h"][0][2]
@@ -155,7 +155,7 @@ def test_an_older_report_that_comes_late_is_ignored() -> None:
 
 
 def test_a_snapshot_is_a_copy_of_nothing_that_grows() -> None:
-    """What the supervisor was told does not change behind its back, and adding does not change what was added."""
+    """A report that was handed over does not change later, and adding two changes neither."""
     metrics = Metrics()
     metrics.observe("dispatcher_accept_seconds", 0.5)
     before = wire(metrics)
@@ -288,5 +288,5 @@ async def test_a_vendor_that_answers_with_an_address_does_not_bring_it_into_the_
 
 
 def _of_twilio() -> Outcome:
-    """What the adapter makes of an answer whose error code is a telephone number."""
+    """Return the adapter's reading of an answer whose error code is a telephone number."""
     return classify(Answer(400, {}, b'{"code": 4915112345678, "message": "+4915112345678 is wrong"}'))

@@ -1,4 +1,4 @@
-"""What a value looks like in a message, and which values a message refuses."""
+"""Values have one look in a message, and some are refused."""
 
 from __future__ import annotations
 

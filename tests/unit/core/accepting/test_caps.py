@@ -37,7 +37,7 @@ def key(*rules: RecipientCap, **changes: str) -> Cap:
     ],
 )
 def test_a_rule_applies_by_channel_priority_and_event(changes: dict[str, Any], applies: bool) -> None:
-    """What a rule does not name it does not ask for."""
+    """A rule matches any channel, priority and event if it names none."""
     assert bool(caps_of([rule(**changes)], "shop", "paid", "sms", "normal", PHONE)) is applies
 
 

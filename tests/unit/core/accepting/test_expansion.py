@@ -1,4 +1,4 @@
-"""What a trigger means: the drafts, and whose mistake a missing address is."""
+"""A trigger expands to drafts, and a missing address is the caller's or the operator's mistake."""
 
 from __future__ import annotations
 

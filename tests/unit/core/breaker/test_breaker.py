@@ -1,4 +1,4 @@
-"""What the breaker adds to the recorded one: generations, leases, jittered waits, hints, failures in a row."""
+"""The breaker adds generations, leases, jittered waits, hints and failures in a row to the recorded one."""
 
 from __future__ import annotations
 
@@ -302,7 +302,7 @@ def test_each_further_opening_waits_longer_up_to_the_longest() -> None:
 
 
 def test_the_jitter_shortens_by_chance_and_never_lengthens() -> None:
-    """wait × (1 - jitter × chance), the chance drawn anew for each opening: replicas do not probe together."""
+    """wait × (1 - jitter × chance), the chance drawn again for each opening: replicas do not probe together."""
     scene = Scene(chance=[0.0, 1.0, 0.5, 0.25], open_wait_jitter=0.5)
     assert openings(scene, 4) == [1000, 1000, 3000, 7000]
 
@@ -368,7 +368,7 @@ def test_timers_that_fall_due_during_a_stall_fire_as_of_their_time() -> None:
 
 
 def test_a_refusal_says_how_long_it_will_last() -> None:
-    """What is left of the wait; nothing for a state that an operator ends."""
+    """Return what is left of the wait, nothing for a state that only an operator ends."""
     scene = Scene()
     scene.open()
     scene.pass_ms(400)
@@ -553,7 +553,7 @@ class Watch:
         self._size: int | None = None  # of the window that is filled now; None: the configured one
 
     def acquire(self) -> bool:
-        """Whether a permit was granted."""
+        """Return True if a permit was granted."""
         waiting = self.breaker.state is S.OPEN and self.breaker.retry_after_ns(self.now_ns) > 0
         got = self.breaker.acquire(self.now_ns)
         state, probing = self.breaker.state, self.breaker.state is S.HALF_OPEN and self.breaker.share is None
@@ -592,7 +592,7 @@ class Watch:
         assert due is None or due > self.now_ns, "something due was left undone"
 
     def check(self, generation: int, slow: bool) -> None:
-        """What holds after every step; `generation` is the one before it, `slow` whether it recorded a slow call."""
+        """Check what holds after a step. `generation` is from before it; `slow`: it recorded a slow call."""
         for event in self.breaker.drain_events():
             if event.kind in (EventKind.SUCCESS, EventKind.ERROR):
                 self._results.append((self.now_ns // SECOND, event.kind is EventKind.ERROR, slow))

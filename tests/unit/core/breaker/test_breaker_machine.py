@@ -5,7 +5,7 @@ I2   of one half-open stay at most P permits are out or have counted, and at mos
 I3   a permit is settled once: recorded, given back, expired or late
 I4   what is late or said twice changes nothing
 I5   open grants nothing before its wait is over, and no wait is longer than the longest
-I6   it refuses nobody for ever: with a vendor that answers well it closes in bounded time
+I6   it refuses nobody forever: with a vendor that answers well it closes in bounded time
 I7   its counters are those of a naive recount
 I8   what is no result changes no rate
 I9   a restored one is the same, but for its generation and the calls in flight
@@ -241,13 +241,13 @@ class Life(RuleBasedStateMachine):
         self.generation, self.share = self.breaker.generation, self.breaker.share
 
     def _size(self) -> int | None:
-        """Of the window in force, results; None: the time window."""
+        """The number of results in the window, None for the time window."""
         if self.breaker.state is S.CLOSED:
             return None
         return P if self.breaker.share is None else CONFIG.ramp_calls
 
     def written(self) -> BreakerSnapshot:
-        """As it comes back from the store."""
+        """Return the state as it comes back from the store."""
         return BreakerSnapshot.from_dict(json.loads(json.dumps(self.breaker.snapshot(self.now_ns).to_dict())))
 
     # ---- what holds after every step
@@ -282,7 +282,7 @@ class Life(RuleBasedStateMachine):
                 twin.record(permit, OK, MS, now_ns)
             now_ns += SECOND // 4
             twin.tick(now_ns)
-        raise AssertionError(f"it is {twin.state} for ever")
+        raise AssertionError(f"it is {twin.state} forever")
 
     @invariant()
     def i7_the_counters_are_those_of_a_recount(self) -> None:
@@ -332,7 +332,7 @@ class Life(RuleBasedStateMachine):
 
 
 def future(breaker: Breaker, now_ns: int) -> list[Any]:
-    """What it does in the next seconds, whoever asks the same of it."""
+    """Return what a breaker does in the next seconds if it is asked the same."""
     seen: list[Any] = []
     for result in (
         FAIL,

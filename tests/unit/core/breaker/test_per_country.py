@@ -210,7 +210,7 @@ def test_keys_are_bounded_and_only_idle_closed_ones_make_room() -> None:
 
 
 def test_a_bad_country_among_very_many_is_found() -> None:
-    """Each time between two of its failures more others are called than there is room for: it is not begun anew."""
+    """Each time between two of its failures more others are called than there is room for: it is not begun again."""
     calls = Calls()
     n = 0
     for _ in range(CONFIG.consecutive_failures):
@@ -268,7 +268,7 @@ def test_one_that_was_cut_off_keeps_its_place_until_its_opening_is_forgotten() -
 
 def test_a_vendor_s_breaker_begun_anew_has_no_countries_of_before() -> None:
     """`close` said and taken back between two calls, or a reset: nobody looked while it was something else."""
-    for anew in (
+    for begin in (
         lambda calls: calls.parent.reset(calls.now_ns),
         lambda calls: [calls.parent.force(to, calls.now_ns) for to in (BreakerState.METRICS_ONLY, BreakerState.CLOSED)],
     ):
@@ -276,7 +276,7 @@ def test_a_vendor_s_breaker_begun_anew_has_no_countries_of_before() -> None:
         calls.call("DE", OK)
         while calls.call("FR", FAIL):
             calls.call("DE", OK)
-        anew(calls)
+        begin(calls)
         assert calls.cut_off() == {}
         assert calls.call("FR", OK)
 
@@ -411,7 +411,7 @@ def _heard_lately(events: list[tuple[str, BreakerResult, int, int]], calls: Call
 
 
 def test_how_long_a_country_is_cut_off_counts_from_its_last_closed_moment() -> None:
-    """Probes that fail do not begin it anew; one that was well again in between does."""
+    """Probes that fail do not begin it again; one that was well again in between does."""
     calls = Calls()
     calls.call("DE", OK)
     while calls.call("FR", FAIL):

@@ -1,4 +1,4 @@
-"""What a vendor's list says about a message of which nobody knows: rather nothing than something wrong."""
+"""A vendor's list of messages proves an unknown outcome, or nothing where it could be wrong."""
 
 from __future__ import annotations
 

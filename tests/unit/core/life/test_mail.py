@@ -19,7 +19,7 @@ BODY = st.text(st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_fr
 
 
 def read(raw: bytes) -> Mail:
-    """What an old and simple reader sees, which decodes nothing by itself."""
+    """Return the text as an old and simple reader sees it, which decodes nothing by itself."""
     return email.message_from_bytes(raw, policy=email.policy.compat32)
 
 

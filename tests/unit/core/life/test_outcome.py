@@ -1,4 +1,4 @@
-"""What refusals mean: listed words, phrases, operators' rules, and what of them may be stored."""
+"""Refusals are read by listed words, phrases and operators' rules, and only a safe part is stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a vendor tells later: whom it is about, whether to believe it, what it changes."""
+"""A receipt is matched to its notification, believed or refused, and changes its state."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_the_limit_comes_back_with_the_capacity() -> None:
 
 
 def test_slowness_that_has_nothing_to_do_with_us_becomes_the_usual() -> None:
-    """Three times slower for good: held back for seconds, not for ever."""
+    """Three times slower for good: held back for seconds, not forever."""
     load = Load(lambda in_flight: 0.05)
     load.run(10)
     load.latency_s = lambda in_flight: 0.15
@@ -71,7 +71,7 @@ def test_slowness_that_has_nothing_to_do_with_us_becomes_the_usual() -> None:
 
 
 def test_a_limit_that_is_not_used_does_not_grow() -> None:
-    """What was never tried is not known to be carried."""
+    """A concurrency that was never tried is not known to be carried."""
     load = Load(carries(1000), demand=5)
     for n in range(20):
         load.limit.throttled(float(n))

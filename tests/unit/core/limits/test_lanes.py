@@ -1,4 +1,4 @@
-"""What is under way leaves room for what is urgent."""
+"""Calls in flight leave room for urgent notifications."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who drains what: every mailbox, by somebody healthy, and never in a circle."""
+"""Every mailbox is drained by a healthy vendor, and never in a circle."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_every_mailbox_has_a_drainer_or_a_stated_hold(
 def test_an_adopter_is_healthy_in_the_same_plan(
     reports: list[Report], config: PlanConfig, mailboxes: dict[str, int], overrides: dict[str, Override]
 ) -> None:
-    """Who drains another's mailbox is closed; a prober reaches into its adopter's, and into what nobody else can."""
+    """An adopter is closed; a prober also drains its adopter's mailbox, and one that nobody else can drain."""
     plan = decide(reports, config, mailboxes, overrides, Plan(), 1000)
     for entry in plan.vendors.values():
         if entry.state in ("open", "forced_open"):
@@ -166,7 +166,7 @@ def test_a_reason_says_what_changed(changes: dict[str, Any], reason: str) -> Non
 
 
 def test_after_a_roll_back_the_plan_is_still_read() -> None:
-    """What a later version added to it, at any depth, is ignored; likewise of an operator's word."""
+    """Fields that a later version added, at any depth, are ignored, in a plan and in an override."""
     plan = decide([report("a")], config("a", rate_per_s=10.0), {}, {}, Plan(), 1, live={"a/1"})
     later = plan.to_dict()
     later["colour"] = later["vendors"]["a"]["colour"] = later["vendors"]["a"]["shares"]["a/1"]["colour"] = "blue"
@@ -178,7 +178,7 @@ def test_after_a_roll_back_the_plan_is_still_read() -> None:
 def test_a_plan_travels(
     reports: list[Report], config: PlanConfig, mailboxes: dict[str, int], overrides: dict[str, Override]
 ) -> None:
-    """What is published is what was decided; deciding again from the same facts changes no assignment."""
+    """The decided plan is published; deciding again from the same facts changes no assignment."""
     plan = decide(reports, config, mailboxes, overrides, Plan(), 1000)
     assert Plan.from_dict(plan.to_dict()) == plan
     again = decide(reversed(reports), config, mailboxes, overrides, plan, 1000)
@@ -252,7 +252,7 @@ def test_the_rate_is_shared_out() -> None:
 
 
 def test_a_share_survives_the_wire() -> None:
-    """As every field of the plan."""
+    """Shares are written and read like every other field of the plan."""
     plan = planned(report("a"), config=config("a", "b", rate_per_s=10.0))
     assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
 
@@ -374,7 +374,7 @@ def test_a_quarantined_pool_drains_where_nobody_else_is_left() -> None:
 
 
 def test_an_operator_ends_a_quarantine() -> None:
-    """Who says `close` has looked at it; `open` stays `open`."""
+    """An operator who says `close` has looked at the vendor; `open` stays `open`."""
     plan = quarantine(report("a"), report("b"), overrides={"a": Override("a", "close")})
     assert plan.vendors["a"].drains == ("a",)
     plan = quarantine(report("a"), report("b"), overrides={"a": Override("a", "open")})

@@ -24,7 +24,7 @@ class History:
         self.config, self.plan, self.at_s = config, Plan(), 1000.0
 
     def say(self, at_s: float, overrides: Mapping[str, Override] | None = None, **states: str) -> set[str]:
-        """Who takes new work by the plan of `at_s` seconds from the beginning."""
+        """Return the vendor that gets new work by the plan of `at_s` seconds from the beginning."""
         reports = [Report(f"{name}/1", name, states.get(name, "closed")) for name in "abc"]
         now_ms = int((self.at_s + at_s) * 1000)
         self.plan = decide(reports, self.config, {}, overrides or {}, self.plan, now_ms)

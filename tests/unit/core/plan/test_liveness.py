@@ -1,4 +1,4 @@
-"""Who is dead: only who is silent while everybody else is heard."""
+"""An actor is dead only if it is silent while all others are heard."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_silent_one_is_found_within_its_time() -> None:
 
 
 def test_one_that_waits_for_a_core_is_not_dead_for_ten_seconds() -> None:
-    """What it waited is no silence, up to eight seconds; one that is frozen waits for none and is found as ever."""
+    """Waiting for a core is no silence, up to eight seconds; a frozen process waits for none and is found as ever."""
     watch = SilenceWatch(2000, 500)
     watch.watch(["a/1", "a/2", "b/3", "b/4"])
     waited = {"a/1": 240.0, "a/2": 0.0}
@@ -104,7 +104,7 @@ def test_more_than_half_silent_means_patience() -> None:
 
 @pytest.mark.parametrize("actors", [("a/1",), ("a/1", "b/2")])
 def test_a_pair_is_too_few_for_patience(actors: tuple[str, ...]) -> None:
-    """Of two, one is already half; they are found in the ordinary time."""
+    """One of two actors is already half of them; it is found in the ordinary time."""
     scene = Scene(*actors)
     scene.pass_ms(2250, set())
     assert scene.watch.dead() == list(actors)
@@ -177,7 +177,7 @@ def test_a_machine_that_takes_many_actors_with_it_is_one_death() -> None:
 
 
 def test_old_deaths_are_forgotten() -> None:
-    """One death every 13 s is borne for ever: never more than five within a minute."""
+    """One death every 13 s is borne forever: never more than five within a minute."""
     intensity = RestartIntensity(deaths_max=5, period_s=60.0)
     for n in range(100):
         intensity.on_deaths(["a"], 13.0 * n)

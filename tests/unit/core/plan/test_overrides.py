@@ -39,7 +39,7 @@ async def test_an_open_breaker_closes_at_an_operators_word() -> None:
 
 @virtual
 async def test_when_close_ends_the_breaker_judges_again() -> None:
-    """As with nothing said: a few calls and probes."""
+    """The breaker opens as without an override: the vendor gets a few calls and probes."""
     outage = Outage()
     outage.say("close", 10.0)
     await outage.begin()

@@ -47,7 +47,7 @@ def test_a_pool_grows_where_it_helps(pool: Pool, changes: dict[str, Any], expect
 
 
 def test_nobody_measures_so_every_pool_gets_what_it_asks_for() -> None:
-    """As before there were readings: during an update, or where there is no /proc."""
+    """Pools grow as they did before there were readings: during an update, or without /proc."""
     assert allot([BUSY], {}, 0).actors == {"a": 4}
 
 

@@ -1,4 +1,4 @@
-"""Whether the store still has what it accepted."""
+"""The watch finds out if the store lost what it accepted."""
 
 from __future__ import annotations
 

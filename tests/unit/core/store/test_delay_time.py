@@ -22,7 +22,7 @@ def test_a_step_back_is_told_with_what_the_time_must_be() -> None:
 
 
 def test_it_is_told_until_it_is_mended() -> None:
-    """What was found wrong is no new expectation."""
+    """A reading that was found wrong is no new expectation."""
     d = known()
     assert d.judge(20_000 - HOUR_MS, 0, 60.0, 60.0) == 20_000
     assert d.judge(21_000 - HOUR_MS, 0, 61.0, 61.0) == 21_000
