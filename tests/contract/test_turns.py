@@ -19,7 +19,7 @@ from tests.contract.worlds import CLAIMED, WITHDRAWN, World, dead, full, lanes, 
 LANE = Lane("a", "normal")
 KEY, FAIR = Keys().lane(LANE), Keys().lane(LANE._replace(fair=True))
 BEFORE = DIRECT + 1
-"""What `backlogged` puts before all turns, and the owner's first turn."""
+"""The notifications that `backlogged` puts before all turns, and the owner's first turn."""
 
 
 async def claim(world: World, me: str, want: int, mailboxes: Sequence[str] = ("a",)) -> list[str]:
@@ -75,7 +75,7 @@ async def test_turns_follow_the_weights(world: World) -> None:
 
 
 async def test_without_a_backlog_entries_go_straight_to_the_lane(redis_world: World, redis_client: Any) -> None:
-    """As many as there may be, claimed ones not counted: an idle actor's blocking read sees each at once."""
+    """The stream gets all that it may hold besides claimed ones: an idle actor's blocking read sees each at once."""
     me = await redis_world.actor()
     for n in range(5):
         for tenant in ("one", "other"):
@@ -109,7 +109,7 @@ async def test_a_backlog_of_one_tenant_stays_in_the_lane(redis_world: World, red
 
 
 async def test_an_earlier_version_left_its_backlog_in_the_lane(redis_world: World, redis_client: Any) -> None:
-    """What was stored before there were turns is all in the lane's stream. It goes first, in its order."""
+    """Notifications stored before there were turns are all in the lane's stream. They go first, in their order."""
     me = await redis_world.actor()
     old = await redis_world.queued(DIRECT + 9, tenant="loud")
     await redis_client.delete(f"{KEY}:owner", f"{KEY}:turns")  # an earlier version wrote neither
@@ -219,7 +219,7 @@ async def test_whatever_comes_into_a_lane_waits_for_its_tenants_turn(world: Worl
 
 
 async def test_a_claim_of_a_dead_actor_is_taken_from_its_turn(world: World) -> None:
-    """What waited for its turn and was claimed is as safe as any other claim: the fence, the take, the crash count."""
+    """A claimed notification that had waited for its turn is as safe as any other: fence, take, crash count."""
     dying, me = await world.actor(), await world.actor()
     await backlogged(world)
     (nid,) = await world.queued(tenant="quiet")
@@ -265,7 +265,7 @@ async def test_a_destroyed_group_strands_nothing(redis_world: World, redis_clien
 
 
 async def test_an_entry_that_is_not_its_records_is_an_orphan(redis_world: World, redis_client: Any) -> None:
-    """As after an error between two writes of a claim: the notification is where its record says, and once."""
+    """After an error between two writes of a claim the notification is where its record says, and once."""
     me = await redis_world.actor()
     await backlogged(redis_world)
     (nid,) = await redis_world.queued(tenant="quiet")

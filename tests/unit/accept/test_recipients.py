@@ -91,7 +91,7 @@ async def test_one_bad_recipient_refuses_all(changes: dict[str, Any], field: str
 
 @virtual
 async def test_a_country_that_is_not_allowed_names_whose_it_is() -> None:
-    """As for a missing route."""
+    """The error is the same as for a missing route."""
     desk = Desk(limits={"sms_countries": ["DE"]})
     with pytest.raises(CallerError) as caught:
         await desk.intake.accept("shop", several(recipients=[*people(2), {"phone": "+33612345678"}]))

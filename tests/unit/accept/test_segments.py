@@ -28,7 +28,7 @@ async def desk_with_template(**settings: Any) -> Desk:
 
 @virtual
 async def test_the_size_of_the_rendered_text_is_kept() -> None:
-    """Of a template with its data, as of content; a mail has none."""
+    """Segments are counted of a rendered template and of content; a mail has none."""
     desk = await desk_with_template()
     mail = {"channel": "email", "content": {"subject": "S", "text": "T"}}
     both = {"phone": "+4915112345000", "email": "ada@example.com"}

@@ -1,4 +1,4 @@
-"""What a caller reads of its accept rate: RateLimit fields, 429, Retry-After and a problem detail."""
+"""A caller learns its accept rate from RateLimit fields, 429, Retry-After and a problem detail."""
 
 from __future__ import annotations
 
