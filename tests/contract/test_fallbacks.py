@@ -193,7 +193,7 @@ async def test_one_that_waits_is_looked_at_again_when_it_may_help(world: World) 
 
 
 async def test_a_cancel_ends_both(world: World) -> None:
-    """What stands by has not begun, so it is withdrawn like what is queued."""
+    """A notification that stands by has not begun, so it is withdrawn like a queued one."""
     posted = pair(LATE)
     await world.store.accept([posted])
     for index in (0, 1):

@@ -18,7 +18,7 @@ LINKS = ReceiptLinks("https://shop.example", "secret")
 
 
 def call_back(provider: str, nid: str, word: str) -> tuple[dict[str, str], bytes]:
-    """What the provider posts about a message: query and body."""
+    """Return what the provider posts about a message: query and body."""
     link = LINKS.link("a", nid)
     query = dict(part.split("=", 1) for part in urlsplit(link.url).query.split("&"))
     if provider == "sendgrid":
@@ -44,7 +44,7 @@ def call_back(provider: str, nid: str, word: str) -> tuple[dict[str, str], bytes
     ],
 )
 async def test_a_providers_word_decides_about_the_fallback(provider: str, word: str, becomes: str) -> None:
-    """What a carrier took may still be lost; what it lost is sent on the other channel at once."""
+    """A message that a carrier accepted and then lost is sent on the other channel at once."""
     play = Play()
     tid = await play.begin(600, "delivered")
     await until(lambda: play.states() == ("settled", "standby"), 2.0)
