@@ -166,7 +166,7 @@ class Bench:
 
 
 def chosen_peers(wanted: str) -> list[Subject]:
-    """Those asked for that are installed; says which are not."""
+    """Return the peers that are asked for and installed, and print which are not installed."""
     names = [peer.name for peer in PEERS] if wanted == "all" else [name for name in wanted.split(",") if name != "none"]
     found = []
     for name in filter(None, names):

@@ -144,7 +144,7 @@ def _command(document: Mapping[str, Any]) -> str:
 
 
 def limits(read: Callable[[str], Mapping[str, Any]]) -> str:
-    """The accept's tail beside the disk's of the same rounds, and where the CPU goes: figures, no conclusion."""
+    """Return the accept's tail beside the disk's of the same rounds, and where the CPU goes, without a conclusion."""
     accept, end_to_end = read("accept_latency"), read("end_to_end")
     conditions, rates = accept["figures"]["conditions"], end_to_end["figures"]
     tails = [f"{name.split(',')[0]}: {_tail(conditions[name])}" for name in TAILS if name in conditions]

@@ -96,7 +96,7 @@ def sustained(conditions: Any) -> list[Mapping[str, Any]]:
 
 
 def point(condition: Mapping[str, Any], part: str) -> tuple[float, float]:
-    """Triggers a second and cores used, over the time for which CPU was counted."""
+    """Return triggers a second and cores used, over the time for which CPU was counted."""
     seconds = float(condition["metered_s"]["median"])
     triggers = float(condition["triggers"])
     return triggers / seconds, triggers * float(condition[f"cpu_ms_per_trigger_{part}"]["median"]) / 1000 / seconds

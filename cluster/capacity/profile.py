@@ -22,7 +22,7 @@ BUSY = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Measured costs. CPU in milliseconds, sizes in bytes; `_cores_idle`: of each process, at any rate."""
+    """Measured costs: CPU in milliseconds, sizes in bytes, and `_cores_idle` of each process at any rate."""
 
     intake_cores_idle: float
     intake_cpu_ms_per_trigger: float

@@ -195,10 +195,10 @@ class Wrapper:
 
 
 def takeover(arguments: list[str], admin: str) -> tuple[list[str], list[str]]:
-    """Arguments of the first start, and of those after a death.
+    """Return the arguments of the first start, and those of a start after a death.
 
-    At a reload Serve says `-sf PID… -x SOCKET`: the pids are wrappers, who pass the signals on; the listening sockets
-    come from the haproxy behind the first of them. After a death there is nobody to take over from.
+    At a reload Serve says `-sf PID… -x SOCKET`: the pids are wrappers, which pass the signals on; the listening sockets
+    come from the haproxy behind the first of them. After a death there is no other to take over from.
     """
     again = list(arguments)
     for word in ("-sf", "-st", "-x"):

@@ -110,7 +110,7 @@ def _is_cluster(client: redis.Redis) -> bool:
 
 
 def check(client: redis.Redis, unsafe: bool) -> list[str]:
-    """Raises ConfigError when unsafe or not there; with the override, the unsafe as warnings.
+    """Return warnings. Raises ConfigError if Redis is away, or is unsafe and `unsafe` does not allow it.
 
     A Redis that cannot do the work at all (a node of a cluster, a read-only replica, a user without EVAL) is refused
     whatever the override says.

@@ -42,7 +42,7 @@ class RedisServer:
         return f"unix://{self._socket}"
 
     def start(self) -> int:
-        """Have it answer; its pid. ConfigError when the directory belongs to a server that cannot be adopted."""
+        """Start or adopt the server, wait until it answers, and return its pid. ConfigError if it cannot be adopted."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(self.folder / "redis.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:

@@ -161,7 +161,7 @@ async def test_a_trigger_that_is_all_suppressed_is_compact_and_expires(
 
 
 async def test_counts_expire_with_their_window(redis_world: World, redis_client: redis.asyncio.Redis) -> None:
-    """A count holds as many times as its cap allows, and is gone when the last of them is too old to matter."""
+    """A count keeps at most as many times as its cap allows, and expires with the last of them."""
     for _ in range(4):
         assert await redis_world.store.accept([capped(two(per_ms=500))]) == [STORED]
         await asyncio.sleep(0.3)
@@ -170,7 +170,7 @@ async def test_counts_expire_with_their_window(redis_world: World, redis_client:
 
 
 async def test_a_refused_trigger_counts_nothing(redis_world: World, redis_client: redis.asyncio.Redis) -> None:
-    """Not on a full Redis, also where all would be suppressed, and not when an entry could not be written."""
+    """A full Redis, or an entry that could not be written, counts nothing, even where all would be suppressed."""
     once = Cap("once", 1, HOUR_MS)
     async with full(redis_client):
         assert await redis_world.store.accept([capped(once)]) == [FULL]

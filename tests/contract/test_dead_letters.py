@@ -76,7 +76,7 @@ async def test_the_budget_is_one_for_all_who_ask(world: World) -> None:
 
 
 async def test_a_budget_below_one_a_second_lets_one_go(world: World) -> None:
-    """A pace of one in two seconds is one at once, then nothing for two seconds: not never."""
+    """With a pace of one in two seconds, one letter goes at once and the next after two seconds."""
     assert await world.views.budget("a", 1, 0.5) == (1, 0)
     granted, wait_ms = await world.views.budget("a", 1, 0.5)
     assert (granted, 1500 < wait_ms <= 2000) == (0, True)
@@ -92,7 +92,7 @@ async def test_a_clock_set_back_does_not_close_the_budget(
 
 
 async def test_a_bulk_redrive_goes_on_by_its_cursor(world: World) -> None:
-    """Call by call to the end, each letter once; what dies again meanwhile waits for the next sweep."""
+    """The calls reach the end and redrive each letter once; a letter that dies again waits for the next redrive."""
     me = await world.actor()
     now_ms = world.now_ms()
     ids = await world.died(me, [now_ms - 100] * 12)

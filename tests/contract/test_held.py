@@ -22,7 +22,7 @@ async def started(world: World, me: str, print_: Fingerprint | None = PRINT) -> 
 
 
 async def held(world: World, me: str, print_: Fingerprint | None = PRINT, wait_ms: int = 60_000) -> str:
-    """One that was started and is maybe sent; its id."""
+    """Make a notification that was started and is maybe sent, and return its id."""
     claim = await started(world, me, print_)
     await world.store.apply(me, [(claim, hold(wait_ms))], world.now_ms())
     return claim.notification.id
@@ -61,7 +61,7 @@ async def test_one_that_is_held_no_more_is_not_told_about(world: World) -> None:
 
 
 async def test_one_whose_sender_died_is_told_about_too(world: World) -> None:
-    """It was taken from the dead as maybe sent: by then only the mark knows who it was."""
+    """A dead actor's notification that was maybe sent is told about, by its mark alone."""
     dying, me = await world.actor(), await world.actor("b")
     claim = await started(world, dying)
     await world.bury(dying)

@@ -158,7 +158,7 @@ async def test_a_server_that_wants_to_close_is_not_asked_again(fields: tuple[byt
 
 @pytest.mark.parametrize("more", [said("200 OK", b"other"), b"HTTP/1.1 200 OK\r\nContent-Le", b"garbage"])
 async def test_what_follows_an_answer_is_never_the_next_ones(more: bytes) -> None:
-    """In one piece with the answer, or unasked behind it: the connection ends, and the next request has its own."""
+    """More bytes, with the answer or after it, end the connection, and the next request has its own."""
     for server in (Scripted(YES + more, YES), Scripted(YES, YES, late=more)):
         answers = await post_to(server, times=2)
         assert [(one.status, one.body) for one in answers if isinstance(one, Answer)] == [(201, b"yes")] * 2
@@ -166,7 +166,7 @@ async def test_what_follows_an_answer_is_never_the_next_ones(more: bytes) -> Non
 
 
 async def test_a_connection_that_the_server_closed_is_not_used_again() -> None:
-    """Its end arrives while it idles: nothing is lost for it."""
+    """The server's end arrives while the connection idles, and the next request uses a new one."""
     server = Scripted(YES, YES, closes=True)
     answers = await post_to(server, times=2)
     assert all(isinstance(answer, Answer) for answer in answers)

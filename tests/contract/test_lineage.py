@@ -119,7 +119,7 @@ async def test_a_promoted_replica_that_lacks_a_write_is_noticed(pair: tuple[Serv
 
 
 async def test_a_promoted_replica_that_had_everything_is_none(pair: tuple[Server, Server]) -> None:
-    """And what it writes thereafter is its own."""
+    """A promoted replica that had everything lost nothing, and its later writes are its own."""
     primary, replica = pair
     c = Continuity()
     assert await look(c, primary) is None
@@ -152,7 +152,7 @@ async def test_a_server_that_read_its_file_again_is_none(pair: tuple[Server, Ser
 
 
 async def test_an_intake_replica_tells_of_it(pair: tuple[Server, Server]) -> None:
-    """One that asks an address that leads to whoever is primary."""
+    """An intake replica whose address leads to the present primary tells of the lost writes."""
     primary, replica = pair
     actor = IntakeActor({}, {"redis_url": f"unix://{primary.socket}"}, {})
     with mock.patch("actors.intake.configure"):

@@ -137,7 +137,7 @@ async def test_each_status_is_a_yes_a_no_or_nothing(answering: Answering, status
     ],
 )
 async def test_an_answer_that_cannot_be_read_is_none(answering: Answering, response: dict[str, Any]) -> None:
-    """Rather no verdict than one from half a list."""
+    """Half a list gives no verdict."""
     assert await answering(**response) is None
 
 

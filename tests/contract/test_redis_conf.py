@@ -108,7 +108,7 @@ def test_the_pods_check_the_server_before_they_start(client: redis.Redis, socket
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., redis.Redis]]:
-    """Starts further servers with words of their own."""
+    """Give a function that starts further servers with options of their own."""
     running, folders = list[subprocess.Popen[bytes]](), list[Path]()
 
     def started(*words: str) -> redis.Redis:

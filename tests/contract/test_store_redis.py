@@ -122,7 +122,7 @@ async def test_every_ending_works_on_a_full_redis(
 
 
 async def test_an_operator_is_heard_on_a_full_redis(world: World, redis_client: redis.asyncio.Redis) -> None:
-    """A vendor that is down is a reason for a full one, and for an override."""
+    """A vendor that is down may have filled Redis, and an operator must be able to override it then."""
     word = Override("a", "open", "ada", "why", 17)
     async with full(redis_client):
         await world.control.set_override("a", word)

@@ -44,7 +44,7 @@ async def test_a_file_given_again_changes_nothing(store: Any) -> None:
 
 
 async def test_a_file_takes_over_a_template_that_was_there(store: Any) -> None:
-    """The first time the file gives it; equal content makes no version."""
+    """The file takes a template over when it first gives it; equal content makes no version."""
     assert await store.put(paid("one")) == 1
     assert await store.put(paid("one"), by_file=True) == 1
     assert await store.put(TemplateSource("other", "x")) == 1

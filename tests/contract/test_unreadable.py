@@ -210,7 +210,7 @@ async def test_what_has_expired_beside_a_broken_one_ends(
 
 
 class Refusing:
-    """The store, which finds one record broken when it is to end."""
+    """A store that finds one record broken when that notification is to end."""
 
     def __init__(self, store: Any, nid: str) -> None:
         self._store, self._nid = store, nid

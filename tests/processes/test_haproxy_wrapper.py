@@ -160,7 +160,7 @@ def test_the_admin_socket_is_moved_aside(render: Callable[[str], str], folder: P
 
 
 def test_the_program_says_aloud_which_edits_it_could_not_make(folder: Path) -> None:
-    """A line on standard error for each, by name; and it starts nothing that may listen on every interface."""
+    """It names each missing edit on standard error, and starts nothing that may listen on every interface."""
     path = folder / "foreign.cfg"
     path.write_text("global\n    maxconn 10\n")
     done = run_wrapper(path)

@@ -204,5 +204,5 @@ def test_what_carries_the_marker_is_found_and_ended() -> None:
 
 
 def test_a_free_port_lies_where_nobody_else_draws() -> None:
-    """Below the kernel's range for outgoing connections and outside Ray's."""
+    """A free port lies below the kernel's range for outgoing connections and outside Ray's."""
     assert all(20_000 <= free_port() < 30_000 for _ in range(20))

@@ -125,7 +125,7 @@ async def accepted_before_it_is_stored(self: Intake, trigger: Any) -> Any:
 
 @mutation(__import__("dispatcher.accept.intake", fromlist=["intake"]), "trigger_id")
 def key_that_means_nothing(tenant: str, key: str | None) -> str:
-    """The idempotency key does not make the id."""
+    """Make an id that does not depend on the idempotency key."""
     return f"0-{secrets.token_hex(8)}"
 
 

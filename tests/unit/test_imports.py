@@ -17,7 +17,7 @@ def file(request: pytest.FixtureRequest) -> Path:
 
 
 def test_no_layer_imports_one_above(file: Path) -> None:
-    """A change in the command line cannot break the core."""
+    """No layer imports one above it, so a change in the command line cannot break the core."""
     layer = LAYERS.index(file.relative_to(ROOT).parts[0])
     above = [name for name in imports(file) if below(name, *LAYERS[layer + 1 :], "benchmarks", "tests")]
     assert above == []

@@ -19,7 +19,7 @@ from cluster.rehearsal.sandbox.smtp import DATA_BYTES_MAX, SmtpSandbox
 async def serve(
     host: str, port: int, smtp_port: int, smtp_name: str, latency_ms: float
 ) -> tuple[HttpServer, asyncio.Server, int]:
-    """Start both servers; answers with what to close and the port of the second."""
+    """Start both servers, and return what must be closed and the port of the SMTP server."""
     ledger = Ledger(latency_ms)
     http = await HttpServer.start(ledger, host, port)
     smtp = await asyncio.start_server(

@@ -49,7 +49,7 @@ class Link:
         return f"redis://127.0.0.1:{self.port}"
 
     def reset_all(self) -> None:
-        """RST on every connection, now."""
+        """Reset every connection at once."""
         asyncio.run_coroutine_threadsafe(self._reset_all(), self._loop).result(5)
 
     def cut_amid_a_request(self, after: int) -> None:

@@ -275,7 +275,7 @@ async def test_a_capped_recipient_gets_the_rest_of_the_trigger() -> None:
 
 @virtual
 async def test_a_repeat_tells_again_what_was_suppressed() -> None:
-    """The first answer, also when there would be room by now; the metric counts it once."""
+    """A repeat gets the first answer, even if the cap has room by now, and the metric counts once."""
     desk = Desk(limits=CAPS)
     first = [await desk.post(key=f"order-{n}") for n in range(3)][2]
     await asyncio.sleep(61)

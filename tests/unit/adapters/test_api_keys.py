@@ -314,7 +314,7 @@ def test_the_list_names_keys_from_before_scopes(path: Path) -> None:
     ],
 )
 def test_a_wrong_word_changes_nothing(path: Path, words: tuple[str, ...], rule: str) -> None:
-    """Exit 2, a sentence that names it, and the file as it was."""
+    """The command exits with 2 and names the word, and the file stays as it was."""
     new_key(path, "shop")
     before = path.read_bytes()
     code, output = program(path, *words)

@@ -172,7 +172,7 @@ def test_rounds_become_medians_and_no_loss_is_averaged_away() -> None:
 
 
 def test_growth_says_what_is_missed() -> None:
-    """Beyond 10 % of the smallest, whichever size that is; and beyond its bytes."""
+    """It names costs beyond 10 % of the smallest, whichever size that is, and too many bytes."""
     by_size = {"1": {"a": {"median": 1.1}, "b": {"median": 1.0}}, "2": {"a": {"median": 1.0}, "b": {"median": 1.11}}}
     ratios = over_least(by_size)
     assert ratios == {"a": 1.1, "b": 1.11}

@@ -1,4 +1,4 @@
-"""How a load step is read: from the due time, and what was not accepted at its only try counts as 15 s."""
+"""A load step is read from the due time, and a trigger that was not accepted counts as 15 s."""
 
 from __future__ import annotations
 

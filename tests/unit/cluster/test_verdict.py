@@ -120,7 +120,7 @@ def test_the_wrong_channel_is_no_delivery() -> None:
 
 
 def test_what_nobody_posted_is_unexpected() -> None:
-    """Not lost, not repeated, and still not clean."""
+    """The verdict is not clean, though nothing is lost or repeated."""
     verdict = verdict_of(email_b=[said("N000777")])
     assert (verdict.unexpected, verdict.lost, verdict.duplicated) == (["N000777/email"], [], {})
     assert not verdict.clean

@@ -28,7 +28,7 @@ FRAGILE = BreakerConfig(window_type="COUNT", window_size=4, min_calls=4, consecu
 
 @virtual
 async def test_a_notification_is_delivered_once() -> None:
-    """Claimed, rendered, sent, settled; its history names the vendor's id."""
+    """A notification is claimed, rendered, sent and settled, and its history names the vendor's id."""
     stage, vendor = Stage(), ScriptedVendor("a")
     await stage.courier(vendor)
     ids = await stage.accept(20)
@@ -56,7 +56,7 @@ async def test_a_lone_message_is_sent_at_once() -> None:
 @pytest.mark.parametrize(("pace_s", "least", "most"), [(0.015, 30, 70), (0.0, 150, 10_000)], ids=["paced", "unpaced"])
 @virtual
 async def test_claims_are_paced_while_there_is_little_work(pace_s: float, least: int, most: int) -> None:
-    """200 a second for one second, one by one: at most one claim in 15 ms, as ADR 0004 has it, and all is sent."""
+    """All of 200 notifications that arrive singly in a second are sent, with at most one claim in 15 ms (ADR 0004)."""
     stage, vendor = Stage(), ScriptedVendor("a")
     store = FaultyStore(MemoryStore(stage.cell))
     await stage.courier(vendor, store=store, limits=CourierLimits(claim_pace_s=pace_s))
@@ -462,7 +462,7 @@ async def test_the_rate_is_kept() -> None:
 
 @virtual
 async def test_what_is_not_sent_costs_no_permit_of_the_contract() -> None:
-    """Six hundred that are expired do not keep the next one waiting for a minute at ten a second."""
+    """At ten a second, 600 expired notifications do not keep the next one waiting for a minute."""
     stage, vendor = Stage(), ScriptedVendor("a")
     courier = await stage.courier(vendor, limits=CourierLimits(rate_per_s=10.0))
     courier.adopt_plan(plan_of(a="closed"))
@@ -561,7 +561,7 @@ async def test_what_was_taken_from_my_last_name_is_not_forgotten() -> None:
 
 @virtual
 async def test_what_was_not_sent_after_a_short_sleep_is_sent_soon() -> None:
-    """Awake again, it did not dare to send; but nobody had declared it dead, and the entry is still its own."""
+    """An actor that slept does not send what it claimed before. Nobody declared it dead, so the audit sends it."""
     stage, a = Stage(), ScriptedVendor("a")
     courier = await stage.courier(a, run=False)
     caretaker = tend(stage, courier, audit_s=5.0)

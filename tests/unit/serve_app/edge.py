@@ -77,7 +77,7 @@ class Edge:
         headers: dict[str, str] | list[tuple[str, str]] | None = None,
         receive: Callable[[], Awaitable[dict[str, Any]]] | None = None,
     ) -> Answer:
-        """Ask. A `body` that is no bytes goes out as JSON, declared as such unless `headers` says otherwise."""
+        """Send a request. A `body` that is no bytes goes out as JSON, declared so unless `headers` says otherwise."""
         sent: list[dict[str, Any]] = []
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         given = list((headers if headers is not None else JSON).items()) if not isinstance(headers, list) else headers

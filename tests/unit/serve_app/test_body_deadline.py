@@ -35,7 +35,7 @@ async def test_stalls_while_a_body_drips_do_not_count() -> None:
 
 
 async def test_a_body_that_does_not_come_is_given_up() -> None:
-    """And its reading ends."""
+    """A body that does not come is answered, and reading it ends."""
     ended = asyncio.Event()
 
     async def never() -> None:

@@ -39,7 +39,7 @@ def wire(metrics: Metrics) -> dict[str, Any]:
 
 
 def samples() -> bytes:
-    """Two processes, one of which has ended, and gauges read now."""
+    """Return the counts of two processes, of which one has ended, and gauges that are read now."""
     intake, vendor, ended = Metrics(), Metrics(), Metrics()
     intake.count(ACCEPTS, "accepted", by=3)
     intake.count(ACCEPTS, "unavailable")

@@ -360,7 +360,7 @@ def test_the_end_of_a_wait_needs_no_call() -> None:
 
 
 def test_timers_that_fall_due_during_a_stall_fire_as_of_their_time() -> None:
-    """Half-open at 1,000 ms, open again at 1,500 for 2,000: a first tick at 1,600 finds 1,900 of them left."""
+    """It was half-open at 1,000 ms and open again at 1,500 for 2,000: a first tick at 1,600 finds 1,900 left."""
     scene = Scene(half_open_max_wait_ms=500, idle_half_open_stays=False)
     scene.open()
     scene.pass_ms(1600)
@@ -368,7 +368,7 @@ def test_timers_that_fall_due_during_a_stall_fire_as_of_their_time() -> None:
 
 
 def test_a_refusal_says_how_long_it_will_last() -> None:
-    """Return what is left of the wait, nothing for a state that only an operator ends."""
+    """A refusal tells what is left of the wait, and nothing for a state that only an operator ends."""
     scene = Scene()
     scene.open()
     scene.pass_ms(400)

@@ -256,7 +256,7 @@ def test_where_nobody_is_as_new_a_further_country_shares_the_vendors(result: Bre
 
 
 def test_one_that_was_cut_off_keeps_its_place_until_its_opening_is_forgotten() -> None:
-    """The next wait of one that fails again soon is longer, whoever else was called in between."""
+    """A country that fails again soon waits longer than before, whatever other countries were called in between."""
     calls = cut_off_and_waited()
     while calls.cut_off():
         assert calls.call("FR", OK)

@@ -128,7 +128,7 @@ def test_every_decision_is_exactly_one_place(
 
 @given(notifications, usables, chances)
 def test_unknown_under_hold_is_never_sent_again(n: Notification, usable: set[str], chance: float) -> None:
-    """Whatever else is true: maybe sent under `hold` is held."""
+    """Under `hold` an unknown outcome makes the notification held, whatever else is true."""
     held = dataclasses.replace(n, on_unknown="hold")
     assert isinstance(after(held, Outcome.unknown("timeout_read"), usable, chance), Hold)
 

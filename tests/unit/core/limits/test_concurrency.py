@@ -98,7 +98,7 @@ def test_calls_without_an_answer_cut_a_little() -> None:
 
 @pytest.mark.parametrize("fixed", [1, 7])
 def test_a_floor_that_is_the_cap_is_a_fixed_limit(fixed: int) -> None:
-    """That is how to switch it off."""
+    """An equal floor and cap switch the adaptive limit off."""
     limit = AdaptiveLimit(fixed, fixed, 0.0)
     for n in range(100):
         limit.answered(n * 0.1, fixed, n * 0.1)

@@ -70,7 +70,7 @@ def test_nothing_rests_while_anything_waits(queued: dict[str, int], weights: dic
 def test_shares_follow_the_weights_within_one_turn_over_any_stretch(
     tenants: list[str], weights: dict[str, int], wants: list[int]
 ) -> None:
-    """Whatever the claims ask for, between any two moments: what two got, by their weights, differs by at most one."""
+    """Between any two moments the shares of two tenants, divided by their weights, differ by at most one."""
     got = claims(tenants, weights, wants)
     for one, other in combinations(tenants, 2):
         mine, theirs = weights.get(one, 1), weights.get(other, 1)

@@ -258,7 +258,7 @@ def test_a_share_survives_the_wire() -> None:
 
 
 def test_pools_follow_their_work() -> None:
-    """That of the mailboxes they drain: the adopter grows, not the vendor that is down."""
+    """A pool is sized for the mailboxes that it drains: the adopter grows, not the vendor that is down."""
     busy = [report("a", "open"), report("b", number=1, calls_per_s=500.0, latency_s=0.1)]
     plan = planned(*busy, config=config("a", "b"), mailboxes={"a": 2000, "b": 0})
     assert [plan.vendors[name].replicas for name in ("a", "b")] == [1, 2]
@@ -268,7 +268,7 @@ def test_pools_follow_their_work() -> None:
 
 @pytest.mark.parametrize(("state", "live", "expected"), [("half_open", 1, 1), ("half_open", 3, 3), ("open", 3, 1)])
 def test_a_vendor_that_hangs_gets_no_more_actors(state: str, live: int, expected: int) -> None:
-    """Its calls last their whole time-out: at 10 s each, sixty-four at once would be six a second for an actor."""
+    """Its calls last their whole time-out. At 10 s each, 64 at once would look like a capacity of six a second."""
     reports = [report("a", state, number=n, calls_per_s=20.0, latency_s=10.0) for n in range(live)]
     plan = planned(*reports, config=config("a"), mailboxes={"a": 5000})
     assert plan.vendors["a"].replicas == expected

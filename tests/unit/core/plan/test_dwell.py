@@ -70,7 +70,7 @@ def test_nobody_waits_when_nobody_else_takes_the_work() -> None:
 
 
 def test_of_two_that_come_and_go_the_first_takes_the_work() -> None:
-    """One of them has to."""
+    """One of the two must get the work, or nobody would."""
     history = History()
     for at_s, state in ((0, "closed"), (1, "open"), (2, "closed"), (3, "open")):
         history.say(at_s, a=state, b=state)

@@ -29,7 +29,7 @@ class Scene:
 
 
 def test_the_silent_one_is_found_within_its_time() -> None:
-    """Two seconds without a beat, counted between own echoes, and not sooner."""
+    """An actor is dead after two seconds without a beat, counted between own echoes, and not sooner."""
     scene = Scene("a/1", "a/2", "b/3")
     scene.pass_ms(1000, {"a/1", "a/2", "b/3"})
     scene.pass_ms(1500, {"a/1", "b/3"})

@@ -56,7 +56,7 @@ def test_before_the_first_plan_a_vendor_is_presumed_healthy() -> None:
 
 
 def test_one_delivery_is_enough() -> None:
-    """Slow is not stalled: a long backlog of a vendor that says yes now and then."""
+    """A vendor with a long backlog that accepts a message now and then is slow, not stalled."""
     watched = Watched()
     assert watched.wait(31, ready_s=600)
     watched.watch.delivered("a", "a-1", 1)
@@ -86,12 +86,12 @@ def test_a_process_that_ended_is_no_delivery() -> None:
     ],
 )
 def test_what_is_no_stall(of: Plan, box: str, ready_s: float) -> None:
-    """Nothing to do, nobody to do it, or done without a yes."""
+    """It is no stall without work, without a vendor that could do it, or if the work ends otherwise."""
     assert Watched().wait(300, of, ready_s, box) == []
 
 
 def test_old_work_that_a_vendor_gets_now_gives_it_time() -> None:
-    """Adopted, or its own after an outage: the work is old already, the vendor had no chance yet."""
+    """Adopted work, or a vendor's own after an outage, is old already, and the vendor had no chance yet."""
     watched = Watched()
     assert watched.wait(300, plan(a="open", b="open"), 600) == []
     assert watched.wait(29, plan(a="open", b="closed"), 600) == []
