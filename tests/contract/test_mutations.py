@@ -27,6 +27,7 @@ from tests.contract import (
     test_caps,
     test_claims,
     test_endings,
+    test_fallbacks,
     test_held,
     test_store_redis,
     test_takes,
@@ -247,6 +248,68 @@ MUTATIONS: dict[str, tuple[Mutation, Test]] = {
     "expired: the lane alone": (
         edited("expired", ("at, from, left = at + 1, '-', left - #page - 1", "do break end")),
         lambda world, connection, url: test_turns.test_the_expired_are_found_in_every_queue(world),
+    ),
+    "withdraw: its fallback is not looked at": (
+        edited("withdraw", ("if f[4] then", "if false then")),
+        lambda world, connection, url: test_fallbacks.test_the_end_of_the_first_makes_it_due(
+            world, test_fallbacks.expired
+        ),
+    ),
+    "settle: its fallback is not looked at": (
+        edited("settle", ("if fields[3] then", "if false then")),
+        lambda world, connection, url: test_fallbacks.test_the_end_of_the_first_makes_it_due(
+            world, test_fallbacks.settled
+        ),
+    ),
+    "dead: its fallback is not looked at": (
+        edited("dead", ("if fields[3] then", "if false then")),
+        lambda world, connection, url: test_fallbacks.test_the_end_of_the_first_makes_it_due(
+            world, test_fallbacks.died
+        ),
+    ),
+    "begin: without the score and the state": (
+        edited(
+            "begin",
+            ("if not score or score ~= ARGV[2] then return 'GONE' end", ""),
+            ("if mine[1] ~= 'standby' then return 'GONE' end", ""),
+        ),
+        lambda world, connection, url: test_fallbacks.test_many_deciders_begin_it_once(world),
+    ),
+    "begin: what an actor has is overtaken": (
+        edited("begin", ("waits = p.err ~= nil or #p == 0", "waits = true")),
+        lambda world, connection, url: test_fallbacks.test_the_store_decides_as_the_rules_do(
+            world, test_fallbacks.claimed, test_fallbacks.LATE, "accepted"
+        ),
+    ),
+    "begin: the overtaken one stays in its mailbox": (
+        edited("begin", ("redis.call('XDEL', lane, eid) == 1", "false")),
+        lambda world, connection, url: test_fallbacks.test_the_store_decides_as_the_rules_do(
+            world, test_fallbacks.queued, test_fallbacks.LATE, "accepted"
+        ),
+    ),
+    "begin: the overtaken one stays due": (
+        edited("begin", ("redis.call('ZREM', KEYS[4], other)", "")),
+        lambda world, connection, url: test_fallbacks.test_the_store_decides_as_the_rules_do(
+            world, test_fallbacks.waits_to_be_tried_again, test_fallbacks.LATE, "accepted"
+        ),
+    ),
+    "begin: a queue of a tenant is miscounted": (
+        edited("begin", ("redis.call('DECR', queue_of .. ':waits')", "")),
+        lambda world, connection, url: test_fallbacks.test_a_first_that_waits_for_its_tenants_turn_can_be_overtaken(
+            world
+        ),
+    ),
+    "begin: a skipped one keeps its record": (
+        edited("begin", ("  finish(rec, ARGV[4])", "")),
+        lambda world, connection, url: test_fallbacks.test_the_record_ends_with_the_last_of_both(world, connection),
+    ),
+    "begin: a full Redis is not opened": (
+        edited("begin", ("redis.call('DEL', KEYS[3])", "")),
+        lambda world, connection, url: test_fallbacks.test_a_full_store_still_decides(world, connection),
+    ),
+    "receipt: of an earlier attempt": (
+        edited("receipt", (" or (ARGV[2] == 'undelivered' and f[1] ~= 'settled')", "")),
+        lambda world, connection, url: test_fallbacks.test_a_receipt_is_kept_only_if_somebody_waits_for_it(world),
     ),
     "client: repeats by itself": (
         client_that_repeats,
