@@ -14,8 +14,8 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 from dispatcher.core.life.choices import WaitFor
 from dispatcher.errors import CallerError
@@ -137,41 +137,57 @@ def expand(request: Request, events: Mapping[str, EventDefinition], templates: M
     Errors: `CallerError` (422) for an unknown event or template, a missing address of a recipient, or one that is given
     twice.
     """
-    wanted = _wanted(request, events, templates)
+    wanted, people = _wanted(request, events, templates), request.addressed
     drafts = [
-        replace(draft, to=_address(person, draft.channel, whose), person=number, whose=whose)
-        for number, (whose, person) in enumerate(request.addressed)
-        for draft in wanted
+        Draft(
+            part.channel,
+            _address(person, part.channel, whose),
+            part.template,
+            part.template_version,
+            part.content,
+            part.at,
+            number,
+            whose,
+            part.fallback,
+        )
+        for number, (whose, person) in enumerate(people)
+        for part in wanted
     ]
-    _refuse_repeats(drafts)
+    if len(people) > 1:
+        _refuse_repeats(drafts)
     return drafts
 
 
-def _wanted(request: Request, events: Mapping[str, EventDefinition], templates: Mapping[str, int]) -> list[Draft]:
-    """Return what each recipient gets, without an address."""
+class _Part(NamedTuple):
+    """A draft without a recipient."""
+
+    channel: str
+    template: str | None
+    template_version: int | None
+    content: Mapping[str, str] | None = None
+    at: str = ""
+    fallback: Fallback | None = None
+
+
+def _wanted(request: Request, events: Mapping[str, EventDefinition], templates: Mapping[str, int]) -> list[_Part]:
+    """Return what each recipient gets."""
+    parts: list[_Part] = []
     if request.notifications is not None:
-        return [
-            draft
-            for i, item in enumerate(request.notifications)
-            for draft in _with_fallback(item, f"notifications.{i}", templates)
-        ]
+        for i, item in enumerate(request.notifications):
+            at = f"notifications.{i}"
+            parts.append(_listed(item, at, templates))
+            if item.fallback is not None:
+                parts.append(_listed(item.fallback, f"{at}.fallback", templates, item.fallback))
+        return parts
     definition = events.get(request.event)
     if definition is None:
         raise CallerError("event", "must be a configured event, unless the request lists its own notifications")
-    drafts = []
     for meant in definition.notifications:
-        drafts.append(Draft(meant.channel, "", meant.template, _version(meant, "event", templates)))
+        parts.append(_Part(meant.channel, meant.template, _version(meant, "event", templates)))
         if meant.fallback is not None:
             f = meant.fallback
-            drafts.append(Draft(f.channel, "", f.template, _version(f, "event", templates), fallback=f))
-    return drafts
-
-
-def _with_fallback(item: Listed, at: str, templates: Mapping[str, int]) -> list[Draft]:
-    first = _listed(item, at, templates)
-    if item.fallback is None:
-        return [first]
-    return [first, replace(_listed(item.fallback, f"{at}.fallback", templates), fallback=item.fallback)]
+            parts.append(_Part(f.channel, f.template, _version(f, "event", templates), fallback=f))
+    return parts
 
 
 def fallback_fault(channel: str, fallback: Fallback) -> tuple[str, str] | None:
@@ -183,12 +199,15 @@ def fallback_fault(channel: str, fallback: Fallback) -> tuple[str, str] | None:
     return None
 
 
-def _listed(item: Listed | ListedFallback, at: str, templates: Mapping[str, int]) -> Draft:
-    if item.content is None:
-        return Draft(item.channel, "", item.template, _version(item, f"{at}.template", templates), at=at)
-    parts = {"subject": item.content.subject, "text": item.content.text, "html": item.content.html}
-    content = {name: part for name, part in parts.items() if part is not None}
-    return Draft(item.channel, "", content=content, at=at)
+def _listed(
+    item: Listed | ListedFallback, at: str, templates: Mapping[str, int], fallback: Fallback | None = None
+) -> _Part:
+    content = item.content
+    if content is None:
+        return _Part(item.channel, item.template, _version(item, f"{at}.template", templates), None, at, fallback)
+    parts = {"subject": content.subject, "text": content.text, "html": content.html}
+    given = {name: part for name, part in parts.items() if part is not None}
+    return _Part(item.channel, None, None, given, at, fallback)
 
 
 def _address(recipient: Recipient, channel: str, whose: str) -> str:
