@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
@@ -29,6 +29,7 @@ from dispatcher.templates.source import TemplateSource
 from dispatcher.wire.moments import moment
 from dispatcher.wire.responses import TITLES, AcceptedResponse, DryRunResponse, Problem
 from dispatcher.wire.trigger import TriggerRequest
+from serve_app.description import describe
 
 IDS_MAX = 1_000
 Moment = Annotated[int, Field(ge=0, lt=2**53, description="wall milliseconds")]
@@ -94,6 +95,7 @@ def operations(use_cases: UseCases, *, separate: bool) -> FastAPI:
     _dead_letters(app, use_cases.dead_letters, separate=separate)
     _templates(app, use_cases.templates)
     _probes(app, use_cases.probes)
+    describe(app)
     return app
 
 
@@ -131,25 +133,18 @@ def _errors(app: FastAPI) -> None:
 def _methods(app: FastAPI, request: Request) -> str:
     """Return the methods of this path as the Allow header lists them; empty when no route has it."""
     path = request.scope["path"]
-    found = {
-        method
-        for route in app.routes
-        if isinstance(route, Route) and route.path_regex.match(path)
-        for method in route.methods or ()
-    }
+    routes = [route for route in app.routes if isinstance(route, Route) and route.path_regex.match(path)]
+    exact = [route for route in routes if route.path == path]  # "/v1/triggers/batch" is no trigger's id
+    found = {method for route in exact or routes for method in route.methods or ()}
     return ", ".join(sorted(found | ({"HEAD"} if "GET" in found else set())))
 
 
 def _document_hot_paths(app: FastAPI) -> None:
-    responses: dict[int | str, dict[str, Any]] = {
-        code: {"model": Problem} for code in (400, 401, 408, 409, 413, 415, 422, 503)
-    }
-
     tried: dict[int | str, dict[str, Any]] = {
         200: {"model": DryRunResponse, "description": "With `dry_run`: what would be sent; nothing was stored"}
     }
 
-    @app.post("/v1/triggers", status_code=202, responses=tried | responses)
+    @app.post("/v1/triggers", status_code=202, responses=tried)
     async def post_trigger(body: TriggerRequest) -> AcceptedResponse:
         """Answers 202 when every notification named in it is on disk. Header `Idempotency-Key`, or the body's field.
 
@@ -158,7 +153,7 @@ def _document_hot_paths(app: FastAPI) -> None:
         """
         raise AssertionError("served by serve_app.http")
 
-    @app.post("/v1/triggers/batch", status_code=207, responses=responses)
+    @app.post("/v1/triggers/batch", status_code=207)
     async def post_batch(body: dict[Literal["triggers"], list[TriggerRequest]]) -> dict[str, Any]:
         """Up to 1,000 triggers; `results` holds a status for each, in order."""
         raise AssertionError("served by serve_app.http")
@@ -207,7 +202,7 @@ def _vendors(app: FastAPI, vendors: Vendors) -> None:
 
 
 def _receipts(app: FastAPI, receipts: Receipts | None) -> None:
-    @app.get("/v1/receipts/{vendor}", include_in_schema=False)
+    @app.get("/v1/receipts/{vendor}")
     @app.post("/v1/receipts/{vendor}")
     async def call_back(request: Request, vendor: str) -> dict[str, Any]:
         """A vendor's call-back: what became of a message. Needs the token that went out with it, no API key."""
@@ -307,7 +302,7 @@ def _probes(app: FastAPI, probes: Probes) -> None:
             return JSONResponse({"status": "ready", "installation": probes.replica.installation})
         return JSONResponse({"status": "not ready", "reason": why}, 503, {"retry-after": "1"})
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         return Response(await probes.metrics_text(), media_type="text/plain; version=0.0.4")
 

@@ -1,0 +1,90 @@
+"""Adds to `/openapi.json` what FastAPI cannot see: keys, the answers of our own edge, and the idempotency header.
+
+Every answer that a client can get is named there, each as problem details. `make test-peers` compares them with what
+comes: an answer that is not named fails it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from fastapi import FastAPI
+
+from dispatcher.wire.responses import TITLES, Problem
+from serve_app.admission import scope_needed
+
+METHODS = ("get", "put", "post", "delete", "patch")
+EVERYWHERE = (400, 403, 421)
+"""A header given twice; a foreign origin; a foreign host. The last two only while no key is needed."""
+
+WITH_A_SCOPE = (401, 404, 429, 503)
+"""No key, no such thing, too many wrong keys, no store."""
+
+WITH_A_BODY = (408, 409, 413, 415)
+UNNAMED = {401: "An API key is needed", 503: "Not now: repeat with the same idempotency key after Retry-After"}
+
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "the same key and body: the same answer, and nothing is sent twice",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 200},
+}
+
+
+def describe(app: FastAPI) -> None:
+    """Complete the description that `app` gives of itself."""
+    written: Callable[[], dict[str, Any]] = app.openapi
+
+    def whole() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            _complete(written())
+        return written()
+
+    app.openapi = whole  # type: ignore[method-assign]
+
+
+def _complete(description: dict[str, Any]) -> None:
+    components = description.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    schemas["Problem"] = Problem.model_json_schema()
+    components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    for path, method, operation in _operations(description):
+        scope = scope_needed(method.upper(), path)
+        if scope is not None:  # the empty one: a service on loopback asks for none
+            operation["security"] = [{"key": []}, {}]
+            operation["description"] = f"{operation.get('description', '')}\n\nA key needs the scope `{scope}`.".strip()
+        if path in ("/v1/triggers", "/v1/triggers/batch") and method == "post":
+            operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY)
+        for status in _problems(path, method, operation, scope):
+            operation["responses"][str(status)] = _problem(status)
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+
+
+def _operations(description: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in description["paths"].items():
+        for method in METHODS:
+            if method in methods:
+                yield path, method, methods[method]
+
+
+def _problems(path: str, method: str, operation: dict[str, Any], scope: str | None) -> list[int]:
+    found = set(EVERYWHERE)
+    if path.startswith("/v1/"):
+        found |= {404, 503}
+    if scope is not None:
+        found |= set(WITH_A_SCOPE)
+    if method != "get":
+        found |= set(WITH_A_BODY)
+    if "422" in operation["responses"] or method != "get":
+        found.add(422)
+    if path in ("/readyz", "/metrics"):
+        found.add(503)
+    return sorted(found)
+
+
+def _problem(status: int) -> dict[str, Any]:
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {"description": TITLES.get(status) or UNNAMED[status], "content": content}
