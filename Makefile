@@ -28,7 +28,7 @@ test: $(READY) ## all tests but the long ones of chaos, in three workers: unit, 
 	$(BIN)/python -m pytest -n 3 $(addprefix --ignore ,$(ALONE))
 	$(BIN)/python -m pytest $(ALONE)
 
-test-peers: $(READY) ## what leaves the process, judged by published descriptions; fetches them with pip and npm
+test-peers: $(READY) ## what leaves the process, judged by software of others, which pip, npm and apt fetch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[peers-check]'
 	$(BIN)/python -m pytest -m peers tests/peers
 
