@@ -6,7 +6,8 @@ Rules:
    developer visits could post here, or bind its own name to the loopback address and read.
 2. A route needs one scope. A route that this file does not know needs `operate`: deny by default.
 3. A receipt needs no key; its token is its key. The probes, the metrics and the documentation need none either.
-4. A wrong key is counted, and waits before it is told so. A right key never waits for wrong ones.
+4. What another installation's proxy brings is refused: a port of one of its replicas that died may be ours now.
+5. A wrong key is counted, and waits before it is told so. A right key never waits for wrong ones.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from collections import deque
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from dispatcher.errors import CallerError
-from serve_app.bodies import Scope, only_header
+from dispatcher.errors import CallerError, UnavailableError
+from serve_app.bodies import Scope, header, only_header
 
 SEND, READ, TEMPLATES, OPERATE = "send", "read", "templates", "operate"
 
@@ -48,6 +49,13 @@ def scope_needed(method: str, path: str) -> str | None:
             return TEMPLATES
         case _:
             return OPERATE
+
+
+def check_installation(scope: Scope, installation: str) -> None:
+    """Errors: `UnavailableError` if a proxy marked the request for another installation. Its client tries again."""
+    marked = header(scope, b"x-dispatcher-installation")
+    if marked is not None and marked != installation:
+        raise UnavailableError("the proxy of another installation asked this one")
 
 
 def check_neighbour(scope: Scope) -> None:

@@ -22,7 +22,7 @@ from dispatcher.telemetry.metrics import Metrics
 from dispatcher.wire.json import parse_json
 from dispatcher.wire.rate_limit import Fields, rate_limit_fields
 from dispatcher.wire.responses import DryRunResponse, Problem
-from serve_app.admission import WrongKeys, check_neighbour, scope_needed
+from serve_app.admission import WrongKeys, check_installation, check_neighbour, scope_needed
 from serve_app.bodies import (
     OTHER_BYTES_MAX,
     Asgi,
@@ -58,6 +58,7 @@ def application(use_cases: UseCases, keys: ApiKeys | None, metrics: Metrics) -> 
         if scope["method"] == "HEAD":
             scope, send = {**scope, "method": "GET"}, _without_body(send)
         try:
+            check_installation(scope, use_cases.probes.replica.installation)
             refused = await _admit(needed, wrong, scope)
             if refused is not None:
                 await _problem(send, *refused)

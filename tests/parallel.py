@@ -15,6 +15,7 @@ ON_THE_SERVICE = {
     "tests/chaos/test_kills.py": "kills",
     "tests/chaos/test_outage.py": "lives",
     "tests/chaos/test_restart.py": "lives",
+    "tests/serve/test_hostile.py": "lives",
     "tests/serve/test_http.py": "lives",
 }
 """File: group. A group runs in one worker on one service: starting Ray takes longer than most tests on it."""

@@ -3,9 +3,14 @@
     haproxy_wrapper.py REAL_BINARY ARGUMENTS…
 
 Serve starts it in haproxy's place and takes it for haproxy. It edits a copy of the generated configuration beside the
-original: metrics and statistics on loopback, a deadline for slow headers, 503 instead of 404 while no route exists, 503
-kept 503. A pattern that does not match is skipped with a word, except those that keep ports off other people's network:
-without them it refuses to start. A test renders Ray's template and asserts each one.
+original: metrics and statistics on loopback, a deadline for slow headers, 400 for what has no path (CONNECT), 503
+instead of 404 while no route exists, 503 kept 503. A pattern that does not match is skipped with a word, except those
+that keep ports off other people's network: without them it refuses to start. A test renders Ray's template and asserts
+each one.
+
+From the environment it takes the address to listen on, since Serve's replicas listen on loopback, and the id of the
+installation, with which it marks each request. Another installation's replica may have the port of one of ours that
+died; it refuses such a request.
 
 Then it stays as the parent of haproxy. No request passes through it.
 
@@ -28,15 +33,24 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Mapping
 
-EDITS = (
+BIND = "DISPATCHER_BIND"
+INSTALLATION = "DISPATCHER_INSTALLATION"
+FRONT = r"(frontend http_frontend\n *bind )(\S+):(\d+)( *\n)"
+NO_PATH = """    http-request return status 400 content-type application/problem+json string \
+'{"type":"about:blank","title":"The request is malformed","status":400,"detail":"it has no path"}' if !{ path -m beg / }
+"""
+
+EDITS: tuple[tuple[str, str, str], ...] = (
     ("metrics on loopback", r"bind :(\d+)", r"bind 127.0.0.1:\1"),
     ("statistics on loopback", r"bind \*:(\d+)(\n\s*stats enable)", r"bind 127.0.0.1:\1\2"),
     ("header deadline", r"( *timeout client .*\n)", r"\1    timeout http-request 3s\n"),
+    ("no path is 400", FRONT, r"\1\2:\3\4" + NO_PATH.replace("\\\n", "")),
     ("no route yet is 503", r"http-request return status 404 ", r"http-request return status 503 "),
     ("503 stays 503", r" *errorfile 50[234] .*\n", r""),
 )
-VITAL = ("metrics on loopback", "statistics on loopback")
+VITAL = ("metrics on loopback", "statistics on loopback", "the address to listen on", "requests are marked")
 ADMIN = re.compile(r"^( *stats socket )(\S+)", re.MULTILINE)
 PID = re.compile(rb"^Pid: \d+$", re.MULTILINE)
 
@@ -51,10 +65,22 @@ ANSWER_S = 1.0
 """An exchange on the admin socket takes milliseconds. While one lasts, nothing else is done here."""
 
 
-def edited(text: str) -> tuple[str, list[str]]:
+def own_edits(environment: Mapping[str, str]) -> tuple[tuple[str, str, str], ...]:
+    """The edits that this installation alone needs."""
+    found = []
+    if installation := environment.get(INSTALLATION, ""):
+        mark = f"    http-request set-header x-dispatcher-installation {installation}\n"
+        found.append(("requests are marked", FRONT, rf"\1\2:\3\4{mark}"))
+    if host := environment.get(BIND, ""):
+        place = {"0.0.0.0": r"*:\3", "::": r":::\3 v4v6"}.get(host, rf"{host}:\3")
+        found.append(("the address to listen on", FRONT, rf"\g<1>{place}\4"))
+    return tuple(found)
+
+
+def edited(text: str, environment: Mapping[str, str] = os.environ) -> tuple[str, list[str]]:
     """The configuration with every edit made, and the names of those that matched nothing."""
     missed = []
-    for name, pattern, replacement in EDITS:
+    for name, pattern, replacement in (*EDITS, *own_edits(environment)):
         text, count = re.subn(pattern, replacement, text)
         if count == 0:
             missed.append(name)

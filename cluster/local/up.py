@@ -155,7 +155,8 @@ class Up:
 
     def _start_parts(self) -> Settings:
         """Start what is ours beside Ray, the store last: it starts only for a configuration that is proven."""
-        os.environ.update(ray_settings.environment(self._state, self._state.runtime_dir()))
+        self._state.keep(self._state.runtime_dir())
+        os.environ.update(ray_settings.environment(self._state, self._state.runtime_dir(), self._options.host))
         if self._options.sandbox:
             self._start_sandbox()
         settings = self._load()
@@ -208,7 +209,8 @@ class Up:
         except Exception as error:
             raise StartError(f"Ray did not start: {_sentence(error)}; its logs are in {runtime_dir / 'ray'}") from error
         self._events = EventLog(runtime_dir / "ray" / "session_latest" / "logs", self._log_dir)
-        serve.start(http_options={"host": self._options.host, "port": self._options.port}, proxy_location="HeadOnly")
+        host = ray_settings.REPLICAS_HOST if sys.platform.startswith("linux") else self._options.host
+        serve.start(http_options={"host": host, "port": self._options.port}, proxy_location="HeadOnly")
 
     def _catch_signals(self) -> None:
         """Note signals while serving and stopping; end the start at once where one asks for it."""

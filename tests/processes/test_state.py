@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import stat
@@ -206,3 +207,15 @@ def test_what_carries_the_marker_is_found_and_ended() -> None:
 def test_a_free_port_lies_where_nobody_else_draws() -> None:
     """A free port lies below the kernel's range for outgoing connections and outside Ray's."""
     assert all(20_000 <= free_port() < 30_000 for _ in range(20))
+
+
+def test_a_cleaner_of_tmp_finds_the_directory_locked(tmp_path: Path) -> None:
+    """systemd-tmpfiles takes a lock on each directory before it cleans it by age, and spares those it does not get."""
+    state = State(tmp_path / "state")
+    state.keep(tmp_path)
+    cleaner = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(cleaner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(cleaner)

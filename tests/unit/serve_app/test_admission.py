@@ -97,6 +97,24 @@ def test_with_keys_any_host_is_answered(path: Path) -> None:
     ask()
 
 
+# ---- other installations
+
+
+@pytest.mark.parametrize(("mark", "status"), [("0123456789abcdef", 202), ("fedcba9876543210", 503), ("", 503)])
+def test_what_another_installations_proxy_brings_is_refused(mark: str, status: int) -> None:
+    """A port on which a replica died may be ours now: its proxy's next request must not be stored here."""
+
+    @virtual
+    async def ask() -> None:
+        edge = Edge()
+        headers = {**JSON, "host": "localhost", "x-dispatcher-installation": mark}
+        assert (await edge.call("POST", "/v1/triggers", body(), headers)).status == status
+        assert bool(edge.desk.stage.states()) == (status == 202)
+        assert (await edge.call("GET", "/readyz", headers=headers)).status == (200 if status == 202 else 503)
+
+    ask()
+
+
 # ---- scopes
 
 NEEDS = [

@@ -1,0 +1,65 @@
+"""HAProxy's launcher lies where programs may be started from, and where nobody cleans up."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster.local import ray_settings
+from cluster.local.ray_settings import environment, usable_launcher
+from cluster.local.state import State
+from dispatcher.errors import ConfigError
+
+
+@pytest.fixture
+def noexec(tmp_path: Path) -> Iterator[Path]:
+    """A folder mounted noexec, as a hardened /tmp is; where one may not mount, a folder that takes no launcher."""
+    path = tmp_path / "noexec"
+    path.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "noexec,size=1m", "none", str(path)]
+    mounted = os.geteuid() == 0 and subprocess.run(words, capture_output=True, check=False).returncode == 0
+    if not mounted:
+        (path / "haproxy").mkdir()  # a launcher cannot be written over it
+    yield path
+    if mounted:
+        subprocess.run(["umount", str(path)], check=True)
+
+
+def test_the_launcher_lies_in_the_state_directory(tmp_path: Path) -> None:
+    """Ten days later /tmp is cleaned; a reload then failed without a word."""
+    state = State(tmp_path / "state")
+    state.prepare()
+    runtime = tmp_path / "runtime"
+    runtime.mkdir()
+    found = environment(state, runtime, "127.0.0.1")
+    assert found["RAY_SERVE_HAPROXY_BINARY_PATH"] == str(state.path / "haproxy")
+    assert found["DISPATCHER_INSTALLATION"] == state.identity.read_text()
+    assert not list(runtime.iterdir())
+
+
+def test_a_folder_without_programs_is_passed_by(tmp_path: Path, noexec: Path) -> None:
+    """The next one is tried, and what is returned starts."""
+    found = usable_launcher((noexec, tmp_path))
+    assert found == tmp_path / "haproxy"
+    assert subprocess.run([found, "-v"], capture_output=True, check=False).returncode == 0
+
+
+def test_without_a_folder_for_programs_the_start_ends_in_one_sentence(noexec: Path) -> None:
+    """It names the file, the cause and what helps."""
+    with pytest.raises(ConfigError, match=r"noexec.*--state-dir") as caught:
+        usable_launcher((noexec,))
+    assert str(noexec / "haproxy") in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_folder_of_sockets_may_be_noexec(tmp_path: Path, noexec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is started from it."""
+    state = State(tmp_path / "state")
+    state.prepare()
+    monkeypatch.setattr(ray_settings, "may_raise", lambda: False)
+    path = environment(state, noexec, "::1")["RAY_SERVE_HAPROXY_BINARY_PATH"]
+    assert subprocess.run([path, "-v"], capture_output=True, check=False).returncode == 0
