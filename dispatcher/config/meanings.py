@@ -182,6 +182,9 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
     "SendGridOptions": {
         "base_url": "The address of the service. Change it for a test or a proxy.",
         "api_key": "The key, `SG…`.",
+        "reply_to": "The address that answers go to.",
+        "headers": "Further headers of every mail, by name.",
+        "list_unsubscribe": "The address or URL by which a reader unsubscribes.",
         "sender": "The address, alone or as `Shop <shop@example.com>`.",
     },
     "SmtpOptions": {
@@ -189,6 +192,11 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "port": "The relay's port.",
         "username": "The login's name. It needs `password`.",
         "password": "The login's secret. It needs `username`.",
+        "oauth_token_url": "Where access tokens come from (XOAUTH2), in place of `password`. It needs `username`.",
+        "oauth_client_id": "The id of your application there.",
+        "oauth_client_secret": "Its secret.",
+        "oauth_scope": "What a token is for, such as `https://outlook.office365.com/.default`.",
+        "oauth_refresh_token": "The refresh token of a user who agreed. Without it the application asks for itself.",
         "tls": "`starttls`, `implicit` or `none`. On port 465 it is implicit, elsewhere starttls, unless you give it.",
         "starttls": "The older spelling of `tls`: `true` requires STARTTLS.",
         "ca_file": "A file with the authorities to trust, instead of the machine's.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from dispatcher.core.life.notification import State, trigger_of
@@ -18,6 +19,13 @@ Reader = Callable[[Mapping[str, str], bytes], "list[Told]"]
 """Reads one call-back of a provider, from its query and body. Raises CallerError if it is not what that one sends."""
 
 
+KEPT_S = 5.0
+"""Less than what providers wait for an answer: Twilio 15 s, Vonage and SendGrid some 10 s."""
+LOOK_S = 0.25
+KEPT_MAX = 50
+"""Call-backs that are kept at once; each holds a request slot. Providers repeat, or lose, what comes beyond."""
+
+
 class Receipts:
     """Applies receipts with a valid token."""
 
@@ -27,6 +35,7 @@ class Receipts:
         """`readers`: configured vendor → reader."""
         self._links, self._store, self._views, self._metrics = links, store, views, metrics
         self._readers = readers
+        self._kept = 0
 
     async def call_back(self, vendor: str, query: Mapping[str, str], body: bytes) -> dict[str, int]:
         """Read one call-back and apply its receipts; see `hear`. Raises CallerError 404 for an unknown vendor."""
@@ -40,9 +49,12 @@ class Receipts:
 
         A receipt with a wrong token among valid ones is skipped: it is from before the secret was changed.
 
+        A receipt that comes while its call still waits for the answer is kept for `KEPT_S`, because most calls end by
+        then and not every provider repeats a receipt.
+
         Raises:
             CallerError: all receipts have a wrong token (403).
-            UnavailableError: a notification is being sent right now, or the store did not answer. The rest was done.
+            UnavailableError: a notification is still being sent, or the store did not answer. The rest was done.
         """
         believed = [one for one in told if self._links.verified(vendor, one)]
         if len(believed) < len(told):
@@ -50,13 +62,38 @@ class Receipts:
             if not believed:
                 raise CallerError("t", "is not the token of this notification", 403)
         counts: dict[str, int] = {}
-        for one in believed:
-            result = await self._one(one)
-            self._metrics.count("dispatcher_receipts", vendor, result)
-            counts[result] = counts.get(result, 0) + 1
-        if "being_sent" in counts:
+        early = await self._apply(vendor, believed, counts)
+        if early and self._kept < KEPT_MAX:
+            self._kept += 1
+            try:
+                early = await self._keep(vendor, early, counts)
+            finally:
+                self._kept -= 1
+        if early:
+            self._metrics.count("dispatcher_receipts", vendor, "being_sent", by=len(early))
             raise UnavailableError("a notification of these is being sent right now", AGAIN_S)
         return counts
+
+    async def _keep(self, vendor: str, early: Sequence[Told], counts: dict[str, int]) -> Sequence[Told]:
+        """Apply `early` as their calls end; return those whose calls take longer."""
+        for _ in range(round(KEPT_S / LOOK_S)):
+            await asyncio.sleep(LOOK_S)
+            early = await self._apply(vendor, early, counts)
+            if not early:
+                break
+        return early
+
+    async def _apply(self, vendor: str, told: Sequence[Told], counts: dict[str, int]) -> Sequence[Told]:
+        """Apply and count receipts; return those whose notification is being sent right now."""
+        early = []
+        for one in told:
+            result = await self._one(one)
+            if result == "being_sent":
+                early.append(one)
+                continue
+            self._metrics.count("dispatcher_receipts", vendor, result)
+            counts[result] = counts.get(result, 0) + 1
+        return early
 
     async def _one(self, told: Told) -> str:
         if told.taken is None:

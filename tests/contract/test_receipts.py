@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from dispatcher.core.life.receipt import ReceiptLinks, Told
 from dispatcher.errors import CallerError, UnavailableError
+from dispatcher.operate import receipts
 from dispatcher.operate.receipts import Receipts
 from dispatcher.telemetry.metrics import Metrics
 from tests.contract.worlds import World, hold, retry
@@ -45,8 +48,31 @@ async def test_a_late_yes_stops_a_retry(world: World) -> None:
     assert (await world.store.due())[1] == []
 
 
-async def test_one_that_is_being_sent_is_to_be_told_again(world: World) -> None:
+async def test_one_that_comes_during_the_call_is_kept_until_the_call_ends(world: World) -> None:
+    """Twilio tells that it is sent before we have its answer, and repeats nothing unless it is asked to."""
+    me = await world.actor()
+    (claim,) = await world.claimed(me)
+    nid = claim.notification.id
+    hears = asyncio.ensure_future(hearing(world).hear("a", [told(nid)]))
+    await asyncio.sleep(2 * receipts.LOOK_S)
+    assert not hears.done() and await world.state(nid) == "queued"
+    await world.store.apply(me, [(claim, hold(60_000))], world.now_ms())
+    assert await hears == {"settled": 1}
+    assert await world.state(nid) == "settled"
+
+
+async def test_no_more_are_kept_than_there_is_room_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each holds a request slot; beyond that a provider is told to come again at once."""
+    monkeypatch.setattr(receipts, "KEPT_MAX", 0)
+    monkeypatch.setattr(receipts, "KEPT_S", 3600.0)
+    (claim,) = await world.claimed(await world.actor())
+    with pytest.raises(UnavailableError):
+        await asyncio.wait_for(hearing(world).hear("a", [told(claim.notification.id)]), 30)
+
+
+async def test_one_that_is_being_sent_is_to_be_told_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its claim is somebody's; the others of the same call-back are heard all the same."""
+    monkeypatch.setattr(receipts, "KEPT_S", receipts.LOOK_S)
     me = await world.actor()
     one, other = await world.claimed(me), await world.claimed(me)
     await world.store.apply(me, [(other[0], hold(60_000))], world.now_ms())

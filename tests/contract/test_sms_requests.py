@@ -82,3 +82,11 @@ async def test_a_receipt_is_asked_for_with_a_boolean() -> None:
     links = ReceiptLinks("https://shop.example.com", "secret")
     message = replace(SMS, receipt=links.link("v", SMS.notification_id))
     assert (await posted("vonage", message)).form["status-report-req"] == "true"
+
+
+async def test_twilio_is_asked_to_repeat_a_receipt() -> None:
+    """By default Twilio repeats nothing that we answered, a 503 included; what it takes for itself is behind the #."""
+    link = ReceiptLinks("https://shop.example.com", "secret").link("v", SMS.notification_id)
+    form = (await posted("twilio", replace(SMS, receipt=link))).form
+    assert form["StatusCallback"] == f"{link.url}#rc=5&rp=all"
+    assert (await posted("vonage", replace(SMS, receipt=link))).form["callback"] == link.url

@@ -32,7 +32,13 @@ ACCOUNT = {"account_sid": "AC" + "0" * 32, "auth_token": "t", "sender": "+491511
 KEY = {"account_sid": "AC" + "0" * 32, "api_key": "SK" + "0" * 32, "api_key_secret": "s", "sender": SERVICE}
 NEXMO = {"api_key": "abcd1234", "api_secret": "secret1", "sender": "Shop"}
 IDS = {"entity_id": "1101456324675322134", "content_id": "1107457532145798767"}
-GRID = {"api_key": "SG.key", "sender": "Müller & Söhne <shop@example.com>"}
+GRID = {
+    "api_key": "SG.key",
+    "sender": "Müller & Söhne <shop@example.com>",
+    "reply_to": "Hilfe für alle <help@example.com>",
+    "headers": {"X-Shop": "Größe 1"},
+    "list_unsubscribe": "https://shop.example.com/off?n={notification_id}",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -91,9 +97,11 @@ async def test_vonage_reads_our_request(message: Message, options: dict[str, str
 
 @pytest.mark.parametrize("message", [EMAIL, replace(EMAIL, html=None), with_all(EMAIL)])
 async def test_sendgrid_reads_our_request(message: Message) -> None:
-    """Body, sender with a name, and our marks, whose names are ours to choose."""
+    """Body, sender with a name, our marks and headers, whose names are ours to choose."""
     description, host_url = described(SENDGRID)
-    personalizations = mail_schema(description)["properties"]["personalizations"]["items"]
+    properties = mail_schema(description)["properties"]
+    properties["headers"]["additionalProperties"] = {"type": "string"}
+    personalizations = properties["personalizations"]["items"]
     personalizations["properties"]["custom_args"]["additionalProperties"] = {"type": "string"}
     default = PROVIDERS["sendgrid"].options.model_fields["base_url"].default
     assert urlsplit(default).hostname == urlsplit(host_url).hostname

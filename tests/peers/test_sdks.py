@@ -134,13 +134,19 @@ async def test_sendgrids_client_sends_the_same(monkeypatch: pytest.MonkeyPatch, 
     """The whole body, and the bearer key."""
     import python_http_client
     from sendgrid import SendGridAPIClient
-    from sendgrid.helpers.mail import CustomArg, From, Mail, Personalization, To
+    from sendgrid.helpers.mail import CustomArg, From, Header, Mail, Personalization, ReplyTo, To
 
     message: Message = replace(EMAIL, text=text, html=html, receipt=LINK)
     ours = await captured(
         "sendgrid",
         message,
-        {"api_key": "SG.key", "sender": "Müller & Söhne <shop@example.com>"},
+        {
+            "api_key": "SG.key",
+            "sender": "Müller & Söhne <shop@example.com>",
+            "reply_to": "Hilfe <help@example.com>",
+            "headers": {"X-Shop": "one"},
+            "list_unsubscribe": "https://shop.example.com/off?n={notification_id}",
+        },
         "https://api.sendgrid.com",
     )
     mail = Mail(From("shop@example.com", "Müller & Söhne"), None, EMAIL.subject, text, html)
@@ -149,6 +155,15 @@ async def test_sendgrids_client_sends_the_same(monkeypatch: pytest.MonkeyPatch, 
     for name, value in (("nid", EMAIL.notification_id), ("ntoken", LINK.token)):
         to.add_custom_arg(CustomArg(name, value))
     mail.add_personalization(to)
+    mail.reply_to = ReplyTo("help@example.com", "Hilfe")
+    unsubscribe = f"<https://shop.example.com/off?n={EMAIL.notification_id}>"
+    for name, value in (
+        ("Auto-Submitted", "auto-generated"),
+        ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
+        ("X-Shop", "one"),
+        ("List-Unsubscribe", unsubscribe),
+    ):
+        mail.add_header(Header(name, value))
     sent: list[Any] = []
 
     class Answer:

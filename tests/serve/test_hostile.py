@@ -135,7 +135,7 @@ ACCEPTED = {
     "an expectation": asked(more=b"Expect: 200-ok\r\n"),
     "an upgrade to HTTP/2": asked(more=b"Upgrade: h2c\r\nHTTP2-Settings: AAAA\r\n"),
     "a negative nought": asked(number(b"-0.0")),
-    "zero-width letters": asked(data(name="\u200b" * 1_000)),
+    "zero-width letters": asked(data(name="\u200b" * 20)),
     "no characters": asked(data(name="\uffff\U0010ffff")),
     "a locale of 5,000 letters": asked(changed(recipient={**GOOD["recipient"], "locale": "xx-YY-" + "z" * 5_000})),
     "a key like a pattern": asked(changed(idempotency_key="{nd:0}*" + str(time.time_ns()))),

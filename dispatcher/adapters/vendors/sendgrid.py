@@ -11,10 +11,12 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from dispatcher.adapters.vendors.call_backs import json_of
-from dispatcher.adapters.vendors.fields import EmailFrom, Options, Secret, Url
+from dispatcher.adapters.vendors.fields import EmailSender, Secret, Url
 from dispatcher.adapters.vendors.http import CALLS_MAX, TEXT_MAX, Answer, HttpClient, retry_after_s
+from dispatcher.adapters.vendors.mail_options import MailOptions
 from dispatcher.adapters.vendors.provider import Provider
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import DAILY_S, Meaning, Outcome, find_phrase, outcome_of, phrase
@@ -33,12 +35,11 @@ PHRASES = (
 MESSAGE_ID = re.compile(r"^[\w.@-]{8,128}$")
 
 
-class SendGridOptions(Options):
+class SendGridOptions(MailOptions):
     """A key, and the address to send from, with a display name or without."""
 
     base_url: Url = "https://api.sendgrid.com"
     api_key: Secret
-    sender: EmailFrom
 
 
 class SendGrid:
@@ -47,8 +48,10 @@ class SendGrid:
     def __init__(self, name: str, channel: str, options: SendGridOptions) -> None:
         self.name, self.channel = name, channel
         self._url = options.base_url + "/v3/mail/send"
-        self._key, sender = options.api_key, options.sender
-        self._from = {"email": sender.address, **({"name": sender.name} if sender.name else {})}
+        self._key, self._options = options.api_key, options
+        self._fixed: dict[str, Any] = {"from": _named(options.sender)}
+        if options.reply_to is not None:
+            self._fixed["reply_to"] = _named(options.reply_to)
         self._http = HttpClient()
 
     async def send(self, message: Message, timeout_s: float) -> Outcome:
@@ -60,7 +63,8 @@ class SendGrid:
             marks["ntoken"] = message.receipt.token
         body = {
             "personalizations": [{"to": [{"email": message.to}], "custom_args": marks}],
-            "from": self._from,
+            **self._fixed,
+            "headers": self._headers(message.notification_id),
             "subject": message.subject or "",
             "content": content,
         }
@@ -68,8 +72,18 @@ class SendGrid:
         answer = await self._http.post_json(self._url, timeout_s, body, headers)
         return answer if isinstance(answer, Outcome) else classify(answer)
 
+    def _headers(self, notification_id: str) -> dict[str, str]:
+        """Further headers of one mail. Their texts are encoded here, as SendGrid wants them, and unfolded."""
+        lines = [*self._options.fixed_headers(), *self._options.unsubscribe_header(notification_id)]
+        parts = (line.replace("\r\n", "").partition(":") for line in lines)
+        return {name: text.strip() for name, _, text in parts}
+
     async def close(self) -> None:
         await self._http.close()
+
+
+def _named(sender: EmailSender) -> dict[str, str]:
+    return {"email": sender.address, **({"name": sender.name} if sender.name else {})}
 
 
 def classify(answer: Answer) -> Outcome:

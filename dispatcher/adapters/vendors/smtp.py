@@ -24,25 +24,16 @@ import ssl
 import time
 from dataclasses import replace
 from email.utils import formatdate
-from typing import Annotated, Literal
 
 import aiosmtplib
 from aiohappyeyeballs import start_connection
-from pydantic import AfterValidator, model_validator
+from pydantic import SecretStr
 
-from dispatcher.adapters.vendors.fields import (
-    ADDRESS,
-    CaFile,
-    EmailFrom,
-    Flag,
-    Host,
-    Options,
-    Port,
-    Secret,
-    Text,
-)
+from dispatcher.adapters.vendors.fields import ADDRESS
 from dispatcher.adapters.vendors.http import TEXT_MAX
+from dispatcher.adapters.vendors.oauth import NoTokenError, Tokens
 from dispatcher.adapters.vendors.provider import Provider
+from dispatcher.adapters.vendors.smtp_options import SmtpOptions
 from dispatcher.core.life.mail import address_header, header, write_mail
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import DAILY_S, Meaning, Outcome, Scope, Word, find_phrase, listed, outcome_of, phrase
@@ -56,8 +47,6 @@ PROBE_S_MAX = 2.0
 
 HAPPY_EYEBALLS_S = 0.25
 """RFC 8305, section 5: the next address is tried after this long, while the first one still may answer."""
-
-IMPLICIT_TLS_PORT = 465
 
 CLOSING = 421
 """RFC 5321, section 3.8: the server closes this connection."""
@@ -93,81 +82,6 @@ ENHANCED = (
 ENHANCED_CODE = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
 
 
-MARK = "{notification_id}"
-OWN_HEADERS = {"from", "to", "cc", "bcc", "sender", "reply-to", "subject", "date", "message-id", "mime-version"} | {
-    "auto-submitted",
-    "list-unsubscribe",
-    "list-unsubscribe-post",
-    "return-path",
-    "received",
-}
-_HEADER_NAME = re.compile(r"[!-9;-~]{1,60}")
-
-
-def _headers(value: dict[str, str]) -> dict[str, str]:
-    for name, text in value.items():
-        if not _HEADER_NAME.fullmatch(name):
-            raise ValueError("must name each header in printable ASCII without a colon or a space")
-        if name.lower() in OWN_HEADERS or name.lower().startswith(("content-", "resent-", "dkim-", "arc-")):
-            raise ValueError(f"must not set {name}: the dispatcher, another option or a relay writes this header")
-        if not text.strip() or not text.isprintable():
-            raise ValueError(f"must give {name} a text without a line end or another control character")
-    if len({name.lower() for name in value}) < len(value):
-        raise ValueError("must name each header once")
-    return value
-
-
-def _unsubscribe(value: str) -> str:
-    if not re.fullmatch(r"(https://|mailto:)[!-;=?-~]+", value) or re.search(r"[{}]", value.replace(MARK, "")):
-        raise ValueError(f"must be one address, https:// or mailto:, in which {MARK} may stand")
-    return value
-
-
-def _helo_name(value: str) -> str:
-    if value.rstrip(".").lower() in ("localhost", "localhost.localdomain"):
-        raise ValueError("must be a name by which others know this host, never localhost")
-    return value
-
-
-class SmtpOptions(Options):
-    """A relay, a login or none, and the address to send from, with a display name or without.
-
-    `tls` is implicit on port 465 and starttls elsewhere, unless it is given; `starttls` is its older spelling.
-    `helo_name` is the sender's domain unless it is given. `ca_file` replaces the machine's authorities.
-    """
-
-    host: Host
-    port: Port = 587
-    username: Text | None = None
-    password: Secret | None = None
-    tls: Literal["starttls", "implicit", "none"] | None = None
-    starttls: Flag | None = None
-    ca_file: CaFile | None = None
-    helo_name: Annotated[Host, AfterValidator(_helo_name)] | None = None
-    sender: EmailFrom
-    reply_to: EmailFrom | None = None
-    headers: Annotated[dict[str, str], AfterValidator(_headers)] | None = None
-    list_unsubscribe: Annotated[Text, AfterValidator(_unsubscribe)] | None = None
-
-    @model_validator(mode="after")
-    def _login_is_whole(self) -> SmtpOptions:
-        for name, other in (("username", "password"), ("password", "username")):
-            if getattr(self, name) is None and getattr(self, other) is not None:
-                raise ValueError(f"{name}: is needed, {other} is there")
-        if self.tls is not None and self.starttls is not None and self.starttls != (self.tls == "starttls"):
-            raise ValueError(f"starttls: must be left out, tls says {self.tls}")
-        return self
-
-    @property
-    def protection(self) -> str:
-        """How the connection is protected: starttls, implicit or none."""
-        if self.tls is not None:
-            return self.tls
-        if self.starttls is None:
-            return "implicit" if self.port == IMPLICIT_TLS_PORT else "starttls"
-        return "starttls" if self.starttls else "none"
-
-
 class Smtp:
     """One SMTP relay and sender."""
 
@@ -179,8 +93,8 @@ class Smtp:
         self._context: ssl.SSLContext | None = None
         self._sender, self._domain = options.sender.address, options.sender.domain
         self._helo_name = _spoken(options.helo_name or self._domain)
-        self._headers = _fixed_headers(options)
-        self._unsubscribe = options.list_unsubscribe
+        self._options, self._headers = options, _fixed_headers(options)
+        self._tokens = None if options.oauth is None else Tokens(options.oauth)
         self._idle: list[tuple[aiosmtplib.SMTP, float]] = []  # each with the time at which it was last used
         self._slots = asyncio.Semaphore(CONNECTIONS_MAX)
 
@@ -205,6 +119,8 @@ class Smtp:
         for connection, _ in self._idle:
             connection.close()
         self._idle.clear()
+        if self._tokens is not None:
+            await self._tokens.close()
 
     async def _in_slot(self, message: Message, content: bytes, timeout_s: float) -> Outcome:
         step = _Step()
@@ -222,6 +138,8 @@ class Smtp:
             return Outcome.failed(_not_sent(error), local_origin=not step.greeted)
         except aiosmtplib.SMTPException:
             return _no_answer(step)
+        except NoTokenError as error:
+            return error.outcome
         except ValueError:  # what cannot be put on the wire: before MAIL it is our configuration
             return _not_writable(step)
 
@@ -287,6 +205,7 @@ class Smtp:
         return None
 
     async def _connect(self) -> aiosmtplib.SMTP:
+        token = None if self._tokens is None else await self._tokens.get()  # first: a relay that waits hangs up
         try:
             sock = await self._socket()
         except RuntimeError as error:  # no thread to be had for the look-up of its name
@@ -302,14 +221,23 @@ class Smtp:
                 tls_context=self._trust(),
             )
             await connection.connect()
-            if self._username is not None and self._password is not None:
-                await connection.login(self._username, self._password.get_secret_value())
+            await self._log_in(connection, token)
         except BaseException:
             if connection is not None:
                 connection.close()
             sock.close()
             raise
         return connection
+
+    async def _log_in(self, connection: aiosmtplib.SMTP, token: SecretStr | None) -> None:
+        if self._username is not None and self._password is not None:
+            await connection.login(self._username, self._password.get_secret_value())
+        if self._username is not None and self._tokens is not None and token is not None:
+            try:
+                await connection.auth_xoauth2(self._username, token.get_secret_value())
+            except aiosmtplib.SMTPAuthenticationError:  # it may have been revoked before its time
+                fresh = await self._tokens.get(instead_of=token)
+                await connection.auth_xoauth2(self._username, fresh.get_secret_value())
 
     async def _socket(self) -> socket.socket:
         """A connected one. Addresses are tried side by side, so that a black hole among them costs little."""
@@ -331,9 +259,7 @@ class Smtp:
             f"Date: {formatdate()}",
             f"Message-ID: <{message.notification_id}@{self._domain}>",
         ]
-        if self._unsubscribe is not None:
-            address = self._unsubscribe.replace(MARK, message.notification_id)
-            headers.append(f"List-Unsubscribe: <{address}>")
+        headers += self._options.unsubscribe_header(message.notification_id)
         return write_mail(headers, message.notification_id, message.text, message.html)
 
 
@@ -342,10 +268,7 @@ def _fixed_headers(options: SmtpOptions) -> list[str]:
     fixed = [address_header("From", options.sender.address, options.sender.name)]
     if options.reply_to is not None:
         fixed.append(address_header("Reply-To", options.reply_to.address, options.reply_to.name))
-    fixed.append("Auto-Submitted: auto-generated")  # RFC 3834: no out-of-office answer to this
-    if (options.list_unsubscribe or "").startswith("https://"):
-        fixed.append("List-Unsubscribe-Post: List-Unsubscribe=One-Click")  # RFC 8058
-    return [*fixed, *(header(name, text) for name, text in (options.headers or {}).items())]
+    return [*fixed, *options.fixed_headers()]
 
 
 def _spoken(host: str) -> str:

@@ -52,6 +52,7 @@ class Stage:
         receipts = Receipts(LINKS, store, views, Metrics(), readers=readers) if configured else None
         asked: Any = SimpleNamespace(**{**dict.fromkeys(UseCases.__slots__), "limits": LimitsSettings()})
         asked.receipts = receipts
+        asked.probes = SimpleNamespace(replica=SimpleNamespace(installation=""))
         self.app = application(asked, Refusing(), Metrics())  # type: ignore[arg-type]
 
     async def call(self, path: str, query: str = "", body: bytes = b"", method: str = "POST") -> tuple[int, Any]:

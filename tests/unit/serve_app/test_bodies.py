@@ -227,3 +227,16 @@ async def test_another_body_under_a_key_has_its_own_problem_type() -> None:
     answer = await edge.call("POST", "/v1/triggers", body(1), headers)
     assert answer.status == 409
     assert answer.body["type"] == "urn:resilient-dispatcher:problem:idempotency-key-reused"
+
+
+def test_an_attachment_is_refused_by_its_name() -> None:
+    """Mails have none; a caller learns it at once, and nothing is stored."""
+
+    @virtual
+    async def ask() -> None:
+        edge = Edge()
+        answer = await edge.call("POST", "/v1/triggers", {**body(), "attachments": [{"name": "a.pdf", "content": ""}]})
+        assert (answer.status, answer.body["field"]) == (422, "attachments")
+        assert edge.desk.stage.states() == {}
+
+    ask()

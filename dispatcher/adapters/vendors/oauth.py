@@ -1,0 +1,99 @@
+"""Access tokens for relays that take no password any more: Exchange Online, Google Workspace.
+
+A token is got at the provider's token endpoint (RFC 6749): with the client's own credentials (section 4.4), or with a
+refresh token that an administrator was given once (section 6). It is kept until a minute before its end, and got once
+for all connections that wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import SecretStr
+
+from dispatcher.adapters.vendors.http import HttpClient
+from dispatcher.core.life.outcome import Outcome, Scope
+
+TOKEN_S_MAX = 10.0
+EARLY_S = 60.0
+LIFE_S = 300.0
+"""The life of a token whose answer does not tell it: `expires_in` is only recommended (RFC 6749, section 5.1)."""
+
+_RETRY = (408, 425, 429)
+
+
+@dataclass(frozen=True, slots=True)
+class OAuth:
+    """Where tokens come from, and who asks. With `refresh_token` they are a user's, without it the client's own."""
+
+    token_url: str
+    client_id: str
+    client_secret: SecretStr
+    scope: str | None = None
+    refresh_token: SecretStr | None = None
+
+
+class NoTokenError(Exception):
+    """There is no token. `outcome`: what that means for the mail, of which nothing was sent."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+
+
+class Tokens:
+    """The current token of one relay. Of one event loop."""
+
+    def __init__(self, options: OAuth) -> None:
+        self._options = options
+        self._token: SecretStr | None = None
+        self._until_s = 0.0
+        self._one_asks = asyncio.Lock()
+        self._http = HttpClient()
+
+    async def get(self, instead_of: SecretStr | None = None) -> SecretStr:
+        """Return a token that holds for a while, and not `instead_of`, which was refused. Raises NoTokenError."""
+        async with self._one_asks:
+            if self._token is None or self._token is instead_of or time.monotonic() >= self._until_s:
+                self._token = None
+                self._token, life_s = await self._fetch()
+                self._until_s = time.monotonic() + max(1.0, life_s - EARLY_S)
+            return self._token
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    async def _fetch(self) -> tuple[SecretStr, float]:
+        o = self._options
+        form = {"client_id": o.client_id, "client_secret": o.client_secret.get_secret_value()}
+        if o.refresh_token is not None:
+            form |= {"grant_type": "refresh_token", "refresh_token": o.refresh_token.get_secret_value()}
+        else:
+            form["grant_type"] = "client_credentials"
+        if o.scope is not None:
+            form["scope"] = o.scope
+        answer = await self._http.post_form(o.token_url, TOKEN_S_MAX, form, {"Accept": "application/json"})
+        if isinstance(answer, Outcome):  # a second request for a token harms nobody, so unknown is failed
+            raise NoTokenError(Outcome.failed("token_unreachable", local_origin=answer.local_origin))
+        if 400 <= answer.status < 500 and answer.status not in _RETRY:
+            raise NoTokenError(Outcome.failed("token_refused", scope=Scope.ACCOUNT))
+        token, life_s = _read(answer.body) if answer.status == 200 else ("", 0.0)
+        if not token:
+            raise NoTokenError(Outcome.failed("no_token"))
+        return SecretStr(token), life_s
+
+
+def _read(body: bytes) -> tuple[str, float]:
+    """The token and its life in seconds; an empty text when there is none that can be sent."""
+    try:
+        told: Any = json.loads(body)
+        token = told["access_token"]
+        life_s = float(told.get("expires_in", LIFE_S))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return "", 0.0
+    fits = isinstance(token, str) and token.isascii() and token.isprintable() and " " not in token
+    return (token, life_s) if fits else ("", 0.0)
