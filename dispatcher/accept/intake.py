@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dispatcher.accept.preparation import Posted, Preparation, Prepared
+from dispatcher.accept.preparation import NOTIFICATIONS_MAX, Posted, Preparation, Prepared
 from dispatcher.config.settings import Settings
 from dispatcher.core.life.notification import Lane, NewTrigger, State, TriggerView, notification_id
 from dispatcher.core.limits.accept_rate import AcceptRate, Quota
@@ -194,15 +194,20 @@ class Intake:
 
         This choice matters only if more requests wait than fit into one round trip. If the oldest went first, their
         deadline would pass during the round trip, and then that of all later ones, though each is stored. With the
-        latest first, some are answered in time and the others get a 503.
+        latest first, some are answered in time and the others get a 503. A trigger for many recipients shares a round
+        trip with few others, which would wait for it.
         """
         while self._waiting and self._waiting[0][1].done():  # the oldest give up first, so this keeps the queue short
             self._waiting.popleft()
         batch: list[tuple[NewTrigger, asyncio.Future[AcceptReply]]] = []
+        notifications = 0
         while self._waiting and len(batch) < self._settings.intake.group_commit_max:
+            if notifications and notifications + len(self._waiting[-1][0].notifications) > NOTIFICATIONS_MAX:
+                break
             pair = self._waiting.pop()
             if not pair[1].done():
                 batch.append(pair)
+                notifications += len(pair[0].notifications)
         batch.reverse()
         return batch
 

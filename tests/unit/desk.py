@@ -36,7 +36,7 @@ def body(n: int = 0, **changes: Any) -> dict[str, Any]:
 
 
 class SlowStore(MemoryStore):
-    """Takes its time, and notes the size of each round trip, and the order of what it was given."""
+    """Takes its time, and notes each round trip, in triggers and notifications, and the order of what it was given."""
 
     took_s = 0.01
     away = False
@@ -44,10 +44,12 @@ class SlowStore(MemoryStore):
     def __init__(self, stage: Stage) -> None:
         super().__init__(stage.cell)
         self.trips: list[int] = []
+        self.sizes: list[int] = []
         self.stored: list[str] = []
 
     async def accept(self, triggers: Sequence[NewTrigger]) -> list[str]:
         self.trips.append(len(triggers))
+        self.sizes.append(sum(len(trigger.notifications) for trigger in triggers))
         await asyncio.sleep(self.took_s)
         if self.away:
             raise UnavailableError("away")

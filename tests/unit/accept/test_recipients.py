@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -154,3 +155,15 @@ async def test_the_caps_are_of_each_recipient() -> None:
     await desk.intake.accept("shop", several(1))
     accepted = await desk.intake.accept("shop", several(2))
     assert accepted.suppressed == {f"{accepted.id}.0"}
+
+
+@virtual
+async def test_large_triggers_do_not_share_a_round_trip_with_many() -> None:
+    """The others of a round trip wait for it: 500 notifications are enough, whatever the number of triggers."""
+    desk = Desk()
+    posts = [asyncio.ensure_future(desk.intake.accept("shop", several(100))) for _ in range(12)]
+    small = [desk.post(n) for n in range(20)]
+    await asyncio.gather(*posts, *small)
+    assert sum(desk.store.trips) == 32
+    assert len(desk.store.trips) >= 3
+    assert max(desk.store.sizes) <= 500
