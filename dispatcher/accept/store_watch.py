@@ -73,6 +73,7 @@ class StoreWatch:
         self._control, self._vitals, self._intake, self._breaks = control, vitals, intake, breaks
         self._clock, self._queued_max, self._weights, self._looked = clock, queued_max, weights, looked
         self._answered_s: float | None = None
+        self.log_faults: tuple[str, ...] = ()
 
     @property
     def answers(self) -> bool:
@@ -94,6 +95,9 @@ class StoreWatch:
             self._breaks.tell(found)
         self._intake.time.sync(await self._vitals.now_ms())
         used, most = await self._vitals.memory()
+        before, self.log_faults = self.log_faults, await self._vitals.log_faults()
+        for fault in set(self.log_faults) - set(before):
+            logger().error("store_log_fails", reason=fault)
         depths = await self._control.depths()
         self._answered_s = self._clock.now_s()
         lanes = frozenset[Lane]().union(

@@ -21,6 +21,7 @@ class Reading:
         depths, backlog: by mailbox.
         counts: place → notifications out of the mailboxes.
         memory: bytes that the store uses and may use; 0 means no limit.
+        log_faults: which work on the store's append-only file failed last.
         channels: configured vendor → its channel.
         stalled_s: configured vendor → seconds of its stall, 0 without one.
     """
@@ -29,6 +30,7 @@ class Reading:
     backlog: Mapping[str, Backlog]
     counts: Mapping[str, int]
     memory: tuple[int, int]
+    log_faults: tuple[str, ...]
     plan: Plan
     channels: Mapping[str, str]
     stalled_s: Mapping[str, float]
@@ -132,5 +134,11 @@ def _store(found: Reading) -> Iterator[Gauge]:
         [((name,), float(name in plan.full)) for name in plan.vendors],
     )
     yield Gauge("dispatcher_plan_epoch", "Epoch of the plan in force", (), [((), plan.epoch)])
+    yield Gauge(
+        "dispatcher_store_log_fails",
+        "1 if the last work of this kind on the append-only file failed",
+        ("work",),
+        [((work,), float(work in found.log_faults)) for work in ("rewrite", "write")],
+    )
     yield Gauge("dispatcher_store_memory_bytes", "Memory Redis uses", (), [((), used)])
     yield Gauge("dispatcher_store_memory_bytes_max", "Memory Redis may use; 0: no limit", (), [((), most)])

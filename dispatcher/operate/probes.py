@@ -15,6 +15,11 @@ from dispatcher.operate.stalls import Stalls
 from dispatcher.ports import Control, Vitals
 from dispatcher.telemetry.metrics import render
 
+LOG_FAULTS = {
+    "rewrite": "redis failed at the last rewrite of its append-only file, which grows until one succeeds",
+    "write": "redis failed at the last write of its append-only file: nothing is accepted until one succeeds",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Replica:
@@ -80,6 +85,7 @@ class Probes:
             warnings.append(f"machine full: no free core for more actors of {', '.join(plan.full)}")
         if identity.get("niceness", 0) > 0:
             warnings.append(f"replicas run at nice {identity['niceness']}")
+        warnings += [LOG_FAULTS[fault] for fault in self._watches.store.log_faults]
         warnings += map(str, stalled)
         warnings += [f"no vendor is left for {channel}: what is accepted for it waits" for channel in idle]
         return {
@@ -99,6 +105,7 @@ class Probes:
             backlog=await self._control.backlog(depths),
             counts=await self._control.counts(),
             memory=await self._vitals.memory(),
+            log_faults=await self._vitals.log_faults(),
             plan=self._intake.plan,
             channels=self._channels,
             stalled_s={name: self._watches.stalls.seconds(name) for name in self._channels},

@@ -174,6 +174,10 @@ class Vitals(Protocol):
         """Return how much memory the store uses and may use."""
         ...
 
+    async def log_faults(self) -> tuple[str, ...]:
+        """Return which work on the store's append-only file failed last: `rewrite`, `write`; empty if none did."""
+        ...
+
     async def ledger(self) -> Mark | None:
         """Return how much the store has accepted in its life; None if nothing, or nothing any more."""
         ...

@@ -276,6 +276,11 @@ class RedisControl:
         info = await self._read(self._redis.info("memory"))
         return Memory(int(info["used_memory"]), int(info["maxmemory"]))
 
+    async def log_faults(self) -> tuple[str, ...]:
+        info = await self._read(self._redis.info("persistence"))
+        fields = {"rewrite": "aof_last_bgrewrite_status", "write": "aof_last_write_status"}
+        return tuple(name for name, field in fields.items() if info.get(field, "ok") != "ok")
+
     async def ledger(self) -> Mark | None:
         life, accepted = await self._read(self._redis.hmget(self._keys.ledger, ["life", "n"]))
         return Mark(life, int(accepted)) if life and accepted else None

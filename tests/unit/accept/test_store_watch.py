@@ -26,6 +26,7 @@ class Store:
         self.has: Mark | None = None
         self.asked = 0
         self.away = False
+        self.faults: tuple[str, ...] = ()
 
     async def lineage(self) -> Lineage | None:
         self.asked += 1
@@ -43,6 +44,9 @@ class Store:
 
     async def memory(self) -> tuple[int, int]:
         return 1, 100
+
+    async def log_faults(self) -> tuple[str, ...]:
+        return self.faults
 
     async def depths(self) -> dict[str, MailboxDepth]:
         return {"a": MailboxDepth("a", queued={"high": 5, "normal": 0, "bulk": 400_000})}

@@ -392,6 +392,7 @@ async def series() -> Series:
         backlog=await control.backlog(depths),
         counts=await control.counts(),
         memory=await control.memory(),
+        log_faults=(),
         plan=plan,
         channels={"sms-a": "sms"},
         stalled_s={"sms-a": 0.0},

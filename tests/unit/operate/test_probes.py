@@ -39,6 +39,9 @@ class _Vitals:
     async def memory(self) -> tuple[int, int]:
         return 1, 2
 
+    async def log_faults(self) -> tuple[str, ...]:
+        return ("rewrite",)
+
 
 def plan(state: str = "closed") -> Plan:
     return Plan(1, 0, {name: VendorPlan(name, state, state == "closed", (name,)) for name in "am"})
@@ -59,7 +62,7 @@ class Replicas:
         breaks = StoreBreaks(Metrics(), clock)
         self.fleet = Fleet(clock, breaks.continuity)
         self.stalls = Stalls(StallWatch(CHANNELS, {}), self.fleet, lambda: self.intake.plan, clock)
-        watches = Watches(mock.Mock(answers=True), breaks, self.fleet, self.stalls)
+        watches = Watches(mock.Mock(answers=True, log_faults=()), breaks, self.fleet, self.stalls)
         vitals: Any = _Vitals()
         replica = Replica("0", {"ingress": "haproxy"})
         self.probes = Probes(self.intake, watches, self.control, vitals, channels=CHANNELS, replica=replica)
@@ -165,3 +168,16 @@ async def test_an_actor_that_is_silent_for_a_second_is_not_shown() -> None:
     assert 'dispatcher_calls{vendor="a",which="in_flight"} 3.0' in await it.metrics()
     await asyncio.sleep(4.0)
     assert 'dispatcher_calls{vendor="a",which="in_flight"} 0.0' in await it.metrics()
+
+
+@virtual
+async def test_a_failed_rewrite_of_the_append_only_file_is_told() -> None:
+    """The file grows until the disk is full; nothing else shows it."""
+    replicas = Replicas()
+    assert replicas.probes.health()["warnings"] == []
+    replicas.probes._watches.store.log_faults = ("rewrite",)  # type: ignore[misc]
+    (warning,) = replicas.probes.health()["warnings"]
+    assert "rewrite of its append-only file" in warning
+    text = (await replicas.probes.metrics_text()).decode()
+    assert 'dispatcher_store_log_fails{work="rewrite"} 1.0' in text
+    assert 'dispatcher_store_log_fails{work="write"} 0.0' in text
