@@ -17,6 +17,7 @@ ON_THE_SERVICE = {
     "tests/chaos/test_restart.py": "lives",
     "tests/serve/test_hostile.py": "lives",
     "tests/serve/test_http.py": "lives",
+    "tests/serve/test_procedures.py": "lives",
 }
 """File: group. A group runs in one worker on one service: starting Ray takes longer than most tests on it."""
 COMPUTE = ("simulation", "unit")

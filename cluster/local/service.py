@@ -35,7 +35,7 @@ class Service:
         self._extra = extra
         self._process: subprocess.Popen[bytes] | None = None
         self._sandbox: subprocess.Popen[str] | None = None
-        self._sandbox_variables: dict[str, str] = {}
+        self.sandbox_variables: dict[str, str] = {}
         self.port = free_port()
         self.api = self.sandbox = ""
         self.log = state_dir.with_suffix(".log")
@@ -47,7 +47,7 @@ class Service:
         words = [sys.executable, "-m", "cluster.cli.main", "up", "--state-dir", str(self.state.path)]
         words += ["--port", str(self.port), "--config", str(self.config), *self._extra]
         environment = {name: value for name, value in os.environ.items() if name != MARKER}
-        environment.update(self._sandbox_variables)
+        environment.update(self.sandbox_variables)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
@@ -68,7 +68,7 @@ class Service:
             return
         started = start_sandbox()
         self._sandbox, self.sandbox = started.process, started.url
-        self._sandbox_variables = {"SANDBOX_URL": started.url, "SANDBOX_SMTP_PORT": str(started.smtp_port)}
+        self.sandbox_variables = {"SANDBOX_URL": started.url, "SANDBOX_SMTP_PORT": str(started.smtp_port)}
 
     def stop(self) -> int:
         """SIGTERM, wait for the drain; the exit code, -9 when it had to be killed."""
@@ -76,10 +76,15 @@ class Service:
             return 0
         self._process.send_signal(signal.SIGTERM)
         try:
-            return self._process.wait(STOP_S)
+            return self.wait(STOP_S)
         except subprocess.TimeoutExpired:
             self.kill()
             return -9
+
+    def wait(self, most_s: float | None = None) -> int:
+        """Wait until `up` ends and return its exit code. Raises TimeoutExpired after `most_s` seconds."""
+        assert self._process is not None
+        return self._process.wait(most_s)
 
     def reload(self) -> None:
         """SIGHUP: `up` applies what changed in its configuration file."""
