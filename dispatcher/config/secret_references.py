@@ -13,10 +13,6 @@ from dispatcher.errors import ConfigError
 _ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
-def is_reference(value: str) -> bool:
-    return value.startswith("file:/") or "${" in value
-
-
 def resolve(value: str) -> str:
     """Replace `${NAME}` anywhere in the text, or read the whole value from `file:/path`.
 

@@ -12,7 +12,6 @@ import secrets
 from cluster.rehearsal.sandbox.ledger import Ledger, Vendor
 
 PATH = re.compile(rb"^(?:FROM|TO):\s*<([^<>\s]*)>", re.IGNORECASE)
-LINE_BYTES_MAX = 4096
 DATA_BYTES_MAX = 4 * 1024 * 1024
 
 

@@ -49,11 +49,6 @@ class Scope(str, Enum):
     UNLISTED = "unlisted"  # evidence only once another vendor accepts the same message, or many recipients are refused
     VENDOR = "vendor"  # evidence against the vendor
 
-    @property
-    def spends_nothing(self) -> bool:
-        """Return True if a failure of this scope surely sent nothing and says nothing about the message."""
-        return self in (Scope.ROUTE, Scope.ACCOUNT, Scope.UNLISTED)
-
 
 class Meaning(str, Enum):
     """The meanings of a provider's code. Operators use the same names in `vendors.NAME.rules`."""
