@@ -8,7 +8,7 @@ from email.header import decode_header, make_header
 from email.message import Message as Mail
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dispatcher.core.life.mail import address_header, header, write_mail
@@ -19,7 +19,7 @@ BODY = st.text(st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_fr
 
 
 def read(raw: bytes) -> Mail:
-    """Return the text as an old and simple reader sees it, which decodes nothing by itself."""
+    """Return the mail as an old and simple reader sees it, which decodes nothing by itself."""
     return email.message_from_bytes(raw, policy=email.policy.compat32)
 
 
@@ -66,6 +66,7 @@ def test_a_display_name_arrives_beside_its_address(name: str) -> None:
 
 
 @given(BODY, BODY)
+@example("", " \n")
 def test_both_parts_arrive_as_they_were_given(text: str, html: str) -> None:
     """No byte above 126, no long line, no line end but CRLF, and two parts, whatever they hold."""
     raw = write_mail([header("Subject", "s")], "m", text, html)
