@@ -62,6 +62,11 @@ class Headroom:
 
     memory_ratio: float = 0.0
     full: frozenset[Lane] = frozenset()
+    crowding: Mapping[Lane, frozenset[str]] = field(default_factory=dict)
+    """The tenants that a full lane refuses; a full lane without an entry refuses everybody."""
+
+    def refuses(self, lane: Lane, tenant: str) -> bool:
+        return lane in self.full and (lane not in self.crowding or tenant in self.crowding[lane])
 
 
 class Intake:
@@ -274,7 +279,7 @@ class Intake:
         if self.nearly_full:
             raise UnavailableError("the store is nearly full", 5.0)
         for n in trigger.notifications:  # a fallback needs no room before it begins
-            if n.follows is None and Lane(n.vendor, trigger.priority) in self.headroom.full:
+            if n.follows is None and self.headroom.refuses(Lane(n.vendor, trigger.priority), trigger.tenant):
                 full = f"the mailbox of {n.vendor} ({n.channel}) is full for priority {trigger.priority}"
                 raise UnavailableError(full, 5.0)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from dispatcher.accept.intake import Headroom, Intake
-from dispatcher.core.life.notification import Backlog, Lane
-from dispatcher.core.limits.lanes import full_lanes
+from dispatcher.core.life.choices import PRIORITIES
+from dispatcher.core.life.notification import Backlog, Lane, MailboxDepth
+from dispatcher.core.limits.lanes import crowding, full_lanes
 from dispatcher.core.store.continuity import Break, Continuity, Undone
 from dispatcher.errors import UnavailableError
 from dispatcher.ports import Clock, Control, Vitals
@@ -103,10 +105,19 @@ class StoreWatch:
         lanes = frozenset[Lane]().union(
             *(full_lanes(name, depth.queued, self._queued_max) for name, depth in depths.items())
         )
-        self._intake.headroom = Headroom(used / most if most else 0.0, lanes)
+        refused = {lane: who for lane in lanes if (who := await self._crowding(lane, depths)) is not None}
+        self._intake.headroom = Headroom(used / most if most else 0.0, lanes, refused)
         self._looked(await self._control.backlog(depths))
         # Each time: the store may have been emptied, or a replica of before a changed file may have spoken last.
         await self._control.weigh(self._weights)
+
+    async def _crowding(self, full: Lane, depths: Mapping[str, MailboxDepth]) -> frozenset[str] | None:
+        """Return the tenants that a full lane refuses, by what waits there and in more urgent lanes; None: all."""
+        waiting, queued = Counter[str](), 0
+        for priority in PRIORITIES[: PRIORITIES.index(full.priority) + 1]:
+            waiting.update(await self._control.waiting(Lane(full.mailbox, priority)))
+            queued += depths[full.mailbox].queued.get(priority, 0)
+        return crowding(waiting, queued - waiting.total(), self._queued_max)
 
     async def follow_lineage(self) -> None:
         """Ask whose writes the store has, until cancelled: often while it has replicas, else each second."""

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from dispatcher.core.life.notification import Backlog, MailboxDepth
+from dispatcher.core.life.notification import Backlog, Lane, MailboxDepth
 from dispatcher.core.plan.values import Beat, Override, Plan
 from dispatcher.core.store.continuity import Lineage, Mark
 from dispatcher.ports.replies import Memory
@@ -146,6 +146,13 @@ class Control(Protocol):
         ...
 
     # ---- mailboxes
+
+    async def waiting(self, lane: Lane) -> dict[str, int]:
+        """Return how many notifications of each tenant wait unclaimed in a lane whose tenants take turns.
+
+        What waited there before the turns began is of nobody in particular. A lane without turns has an empty answer.
+        """
+        ...
 
     async def depths(self) -> dict[str, MailboxDepth]:
         """Return the depth, the claimed entries and the age of the oldest entry of every existing mailbox."""

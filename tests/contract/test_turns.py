@@ -151,6 +151,21 @@ async def test_depth_and_backlog_count_what_waits_for_its_turn(world: World) -> 
     assert (depth.queued["normal"], depth.claimed) == (4, 0)
 
 
+async def test_each_tenant_is_told_how_much_of_it_waits(world: World) -> None:
+    """Unclaimed, and without what was there before the turns began: that is of nobody in particular."""
+    me = await world.actor()
+    assert await world.control.waiting(LANE) == {}
+    await backlogged(world)
+    ids = await world.queued(3, tenant="quiet")
+    await world.queued(4, tenant="loud")
+    assert await world.control.waiting(LANE) == {"loud": 5, "quiet": 3}
+    assert await world.store.withdraw(ids[1], "cancelled", "asked") == WITHDRAWN
+    await world.store.claim(me, lanes("a"), BEFORE + 1)
+    assert await world.control.waiting(LANE) == {"loud": 4, "quiet": 1}
+    await everything(world, me)
+    assert await world.control.waiting(LANE) == {}
+
+
 async def test_the_age_of_a_lane_is_that_of_the_oldest_in_any_queue(redis_world: World, redis_client: Any) -> None:
     me = await redis_world.actor()
     await backlogged(redis_world)

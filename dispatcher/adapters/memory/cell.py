@@ -101,6 +101,13 @@ class LaneState:
             got += self._take_turns(consumer, want - len(got), weights)
         return got
 
+    def waiting(self) -> dict[str, int]:
+        """Return how many of each tenant wait for its turns."""
+        found = {tenant: sum(e in self.entries for e in queue) for tenant, queue in self.queues.items()}
+        if self.owner is not None and self.owner[1] is not None:
+            found[self.owner[1]] = max(0, self._unclaimed() - self.owner[0])
+        return found
+
     def _take_turns(self, consumer: str, want: int, weights: Mapping[str, int]) -> list[str]:
         assert self.owner is not None
         self.consumers.add(consumer)

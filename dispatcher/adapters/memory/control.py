@@ -134,6 +134,9 @@ class MemoryControl:
 
     # ---- mailboxes
 
+    async def waiting(self, lane: Lane) -> dict[str, int]:
+        return self._cell.lane(lane).waiting()
+
     async def depths(self) -> dict[str, MailboxDepth]:
         now_ms, result = self._cell.clock.wall_ms(), {}
         for name in sorted(self._cell.mailboxes):

@@ -229,6 +229,26 @@ class RedisControl:
                 result[lane.mailbox].oldest_age_ms = max(result[lane.mailbox].oldest_age_ms, now_ms - came_ms)
         return result
 
+    async def waiting(self, lane: Lane) -> dict[str, int]:
+        key = self._keys.lane(lane)
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.get(key + ":owner")
+        pipeline.lrange(key + ":turns", 0, -1)
+        pipeline.xlen(key)
+        pipeline.xpending(key, "g")
+        state, turns, length, pending = await self._read(pipeline.execute(raise_on_error=False))
+        if not isinstance(state, str):
+            return {}
+        tenants = [turn.partition(" ")[2] for turn in turns]
+        for tenant in tenants:
+            pipeline.xlen(f"{key}:of:{tenant}")
+        found = dict(zip(tenants, await self._read(pipeline.execute()), strict=True)) if tenants else {}
+        old, _, owner = state.partition(" ")
+        if owner != "-":
+            claimed = int(pending["pending"]) if isinstance(pending, dict) else 0
+            found[owner[1:]] = max(0, length - claimed - int(old))
+        return found
+
     async def _oldest(self, lanes: Sequence[Lane]) -> list[int]:
         """When the oldest that waits for its tenant's turn came into each lane, ms; 0: none waits."""
         if not lanes:

@@ -43,3 +43,24 @@ def full_lanes(mailbox: str, queued: Mapping[str, int], most: int) -> set[Lane]:
         if waiting >= most:
             found.add(Lane(mailbox, priority))
     return found
+
+
+def crowding(waiting: Mapping[str, int], others: int, most: int) -> frozenset[str] | None:
+    """Return the tenants that a full lane refuses, so that one tenant's flood refuses that tenant only.
+
+    `waiting` is how many notifications of each tenant wait unclaimed there, and `others` how many more entries there
+    are, of nobody in particular. What `most` leaves is divided evenly: a tenant is refused whose notifications reach
+    the level up to which all together would fit. A tenant with nothing there is never refused. None means that nothing
+    is left to divide, so that everybody is refused.
+
+    The total stays below `most` × (1 + 1/2 + … + 1/n) with n tenants. The store's memory has a bound of its own.
+    """
+    left, tenants = most - others, sorted(waiting, key=waiting.__getitem__)
+    if left <= 0:
+        return None
+    for n, tenant in enumerate(tenants):
+        level = left / (len(tenants) - n)
+        if waiting[tenant] >= level:
+            return frozenset(tenants[n:])
+        left -= waiting[tenant]
+    return frozenset()

@@ -57,6 +57,9 @@ class Store:
     async def weigh(self, weights: Any) -> None:
         self.weights = weights
 
+    async def waiting(self, lane: Lane) -> dict[str, int]:
+        return {"loud": 399_990, "quiet": 5} if lane.priority == "bulk" else {}
+
 
 class Watched:
     """The watch of one replica over a store."""
@@ -83,6 +86,10 @@ async def test_a_replica_knows_the_stores_clock_and_what_is_full() -> None:
     assert it.watch.answers
     assert it.intake.headroom.full == {Lane("a", "bulk")}
     assert it.intake.headroom.memory_ratio == 0.01
+    refuses = it.intake.headroom.refuses
+    assert refuses(Lane("a", "bulk"), "loud")
+    assert not any(refuses(Lane("a", "bulk"), tenant) for tenant in ("quiet", "new"))
+    assert not refuses(Lane("a", "high"), "loud")
     assert abs(it.intake.time.now_ms() - clock.wall_ms() - 60_000) <= 1
     watching.cancel()
 

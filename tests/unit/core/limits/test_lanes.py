@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dispatcher.core.life.choices import PRIORITIES
 from dispatcher.core.life.notification import Lane
-from dispatcher.core.limits.lanes import bulk_calls_max, claimable, full_lanes
+from dispatcher.core.limits.lanes import bulk_calls_max, claimable, crowding, full_lanes
 from dispatcher.deliver.courier import CourierLimits
 from tests.unit.stage import ScriptedVendor, Stage
 from tests.virtual import until, virtual
@@ -80,3 +82,33 @@ async def test_normal_work_may_have_all() -> None:
 def test_a_lane_is_full_by_what_is_as_urgent(high: int, normal: int, bulk: int, expected: list[str]) -> None:
     queued = {"high": high, "normal": normal, "bulk": bulk}
     assert full_lanes("a", queued, 100) == {Lane("a", priority) for priority in expected}
+
+
+@pytest.mark.parametrize(
+    ("waiting", "others", "most", "expected"),
+    [
+        pytest.param({"loud": 1_000}, 0, 400, {"loud"}, id="one tenant fills it"),
+        pytest.param({"loud": 1_000, "quiet": 199}, 0, 400, {"loud"}, id="the other has less than its half"),
+        pytest.param({"loud": 1_000, "quiet": 200}, 0, 400, {"loud", "quiet"}, id="both have their half"),
+        pytest.param({"loud": 300, "other": 150, "quiet": 10}, 0, 400, {"loud"}, id="what one leaves is the others'"),
+        pytest.param({"loud": 200, "quiet": 100}, 100, 400, {"loud"}, id="what is nobody's counts first"),
+        pytest.param({"loud": 1_000, "quiet": 1}, 400, 400, None, id="nothing is left to divide"),
+        pytest.param({}, 400, 400, None, id="a lane without turns"),
+        pytest.param({"loud": 100}, 0, 400, set(), id="not full"),
+    ],
+)
+def test_a_full_lane_refuses_whoever_fills_it(
+    waiting: dict[str, int], others: int, most: int, expected: set[str] | None
+) -> None:
+    assert crowding(waiting, others, most) == expected
+
+
+@given(st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 1_000)), st.integers(1, 2_000))
+def test_whoever_is_refused_has_more_than_whoever_is_not(waiting: dict[str, int], most: int) -> None:
+    """And in a full lane somebody is refused, while a share of what there is, divided evenly, never is."""
+    refused = crowding(waiting, 0, most)
+    assert refused is not None
+    spared = [count for tenant, count in waiting.items() if tenant not in refused]
+    assert all(waiting[tenant] >= max(spared, default=0) for tenant in refused)
+    assert bool(refused) == (sum(waiting.values()) >= most)
+    assert all(waiting[tenant] >= most / len(waiting) for tenant in refused)

@@ -1,0 +1,138 @@
+"""Does one tenant's flood leave another tenant's times alone?
+
+    python -m benchmarks.fair_tenants [--messages 1000000] [--rounds 3] [--seconds 60]
+
+The default configuration, with the sandbox's vendors. Tenant B posts checkouts at 10 a second, open-loop. Its accept
+time and its delivery time (from due time to the vendor's answer, SMS and e-mail) are read twice: with nothing else to
+do, and while so many notifications of tenant A wait in the same lanes and are sent as fast as the service can. A's are
+in the store already, half of them SMS and half e-mails, as the store itself has them (`benchmarks/filling.py`). So the
+figure is of sharing what is queued, and not of A's requests. Redis may use 4 GiB here, more than `up` gives its own.
+
+B's p99 should be at most twice its idle p99. How many of A's were sent meanwhile is told too: nothing must rest.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import uvloop
+
+from benchmarks import filling, results
+from benchmarks.processes import until
+from benchmarks.triggers import TRIGGER_ID, checkout
+from benchmarks.whole_service import bodies, drained, hold_all, release_all, running, vendors
+from cluster.local.service import Service
+from cluster.rehearsal.demo import CHANNELS
+from cluster.rehearsal.load import percentile, post_steadily
+from dispatcher.adapters.redis.script_calls import client
+from dispatcher.adapters.redis.store import RedisStore
+from dispatcher.core.life.notification import Lane, NewNotification, NewTrigger
+from dispatcher.core.limits.turns import DIRECT
+from dispatcher.ports import STORED
+
+FLOOD, SMS, EMAIL = "tenant-a", ("sms-a", "sms-b"), ("email-a", "email-b")
+B_PER_S = 10.0
+MEMORY_MAX = 4 << 30
+WITHIN = 2.0
+ORDER_OF, FIRST = "N%07d", 5_000_000
+EACH = 2
+"""Notifications of a checkout."""
+
+
+def flood(n: int, now_ms: int) -> NewTrigger:
+    """One checkout of tenant A, as intake would have expanded it."""
+    return checkout(
+        n,
+        now_ms,
+        NewNotification("sms", f"+49151{10_000_000 + n}", SMS, SMS[0], "paid-sms", 1),
+        NewNotification("email", f"customer-{n:08d}@example.com", EMAIL, EMAIL[0], "paid-email", 1),
+        order=ORDER_OF % n,
+        tenant=FLOOD,
+    )
+
+
+async def fill(service: Service, messages: int) -> None:
+    """Queue so many: the first ones make A the owner of both lanes' backlogs, the others are copies of the last."""
+    connection = client(f"unix://{service.state.runtime_dir() / 'redis.sock'}", timeout_s=30.0)
+    try:
+        await connection.config_set("maxmemory", MEMORY_MAX)
+        now_ms, first = int(time.time() * 1000), DIRECT + 1
+        triggers = [flood(FIRST + n, now_ms) for n in range(first)]
+        assert await RedisStore(connection).accept(triggers) == [STORED] * first
+        last = FIRST + first - 1
+        lanes, word = [Lane(SMS[0], "normal"), Lane(EMAIL[0], "normal")], (ORDER_OF % last, ORDER_OF)
+        copies = messages // EACH - first
+        await filling.copy(connection, triggers[-1].id, lanes, FIRST + first, copies, TRIGGER_ID, word)
+    finally:
+        await connection.aclose()
+
+
+def times_ms(service: Service, first: int, seconds: float) -> tuple[list[float], list[float]]:
+    """Return B's accept times, and its delivery times, in milliseconds. Both count from the due time."""
+    posted = uvloop.run(post_steadily(service.api, bodies(int(B_PER_S * seconds), first), B_PER_S))
+    found = drained(service, posted)
+    assert not found.lost and all(p.accepted_s is not None for p in posted), (found, posted[0])
+    accepts = [1000 * ((p.accepted_s or 0.0) - p.due_s) for p in posted]
+    channels = {channel for channel in CHANNELS.values()}
+    deliveries = [1000 * (found.delivered_at[f"{p.key}/{channel}"] - p.due_s) for p in posted for channel in channels]
+    return accepts, deliveries
+
+
+def one_round(messages: int, seconds: float) -> dict[str, Any]:
+    with running() as (service, _):
+        idle = times_ms(service, 0, seconds)
+        hold_all(service)
+        uvloop.run(fill(service, messages))
+        release_all(service)
+        assert until(lambda: all(v["state"] == "closed" for v in vendors(service).values()), 60.0), "no way back"
+        before, began_s = _queued(service), time.monotonic()
+        during = times_ms(service, 100_000, seconds)
+        left, took_s = _queued(service), time.monotonic() - began_s
+        found: dict[str, Any] = {"queued": before, "left": left, "flood_sent_per_s": (before - left) / took_s}
+        for name, calm, busy in (("accept", idle[0], during[0]), ("delivery", idle[1], during[1])):
+            for part in (0.5, 0.99):
+                label = f"{name}_p{part * 100:.0f}"
+                found[f"{label}_idle_ms"] = percentile(calm, part)
+                found[f"{label}_flood_ms"] = percentile(busy, part)
+            found[f"{name}_p99_ratio"] = found[f"{name}_p99_flood_ms"] / found[f"{name}_p99_idle_ms"]
+        return found
+
+
+def _queued(service: Service) -> int:
+    return sum(vendor["queued"] for vendor in vendors(service).values())
+
+
+def verdicts(rows: list[dict[str, Any]]) -> list[str]:
+    """Return what is missed: B's p99 at most twice its idle value, in the median round, while A's flood waits."""
+    figures = results.spreads(rows)
+    missed = [
+        f"{name} p99: × {figures[f'{name}_p99_ratio']['median']:.2f} of idle, more than {WITHIN:.1f}"
+        for name in ("accept", "delivery")
+        if figures[f"{name}_p99_ratio"]["median"] > WITHIN
+    ]
+    if min(row["left"] for row in rows) == 0:
+        missed.append("the flood was over before B's last message: the figures are not of a flood")
+    return missed
+
+
+@click.command(help=__doc__)
+@click.option("--messages", default=1_000_000, show_default=True, help="of tenant A, waiting")
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--seconds", default=60.0, show_default=True, help="of tenant B's messages in each situation")
+@results.options
+def main(messages: int, rounds: int, seconds: float, quick: bool, results_: Path | None) -> None:
+    if quick:
+        messages, rounds, seconds = 20_000, 1, 3.0
+    rows = [one_round(messages, seconds) for _ in range(rounds)]
+    figures: dict[str, Any] = {**results.spreads(rows), "missed": verdicts(rows)}
+    results.spread_table({name: value for name, value in figures.items() if name != "missed"})
+    for line in figures["missed"] or [f"B's p99 is within {WITHIN:.0f} times its idle value"]:
+        click.echo(f"MISSED: {line}" if figures["missed"] else line)
+    results.report("fair_tenants", figures, results_, quick)
+
+
+if __name__ == "__main__":
+    main()
