@@ -76,6 +76,12 @@ QUESTIONS = (
         brief=("--rounds", "1", "--messages", "100000", "--seconds", "8"),
     ),
     Question(
+        "fair_tenants",
+        "Does one tenant's flood leave another tenant's times alone?",
+        *(1800, 300),
+        brief=("--rounds", "1", "--messages", "200000", "--seconds", "30"),
+    ),
+    Question(
         "dispatch_cost",
         "What does sending one notification cost, beside a bare loop and peers?",
         *(1200, 240),

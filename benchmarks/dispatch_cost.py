@@ -4,7 +4,8 @@
 
 A backlog is sent through a sandbox vendor that answers after 50 ms, at most 64 calls at once, from a Redis with
 append-only and fsync always, as `dispatcher up` starts it. Subjects: our vendor actor with its full duty, the bare
-asyncio loop under it (`benchmarks/dispatch_workers.py`), and peers (`benchmarks/peers`) where they are installed
+asyncio loop under it (`benchmarks/dispatch_workers.py`), the actor with the messages of a thousand tenants instead of
+one's (`tenants`: of the same cost but for 5 %, Redis included), and peers (`benchmarks/peers`) where they are installed
 (`pip install -e '.[peers]'`). Rounds interleave the subjects, so that a noisy minute hits all of them.
 
 Ours has a contract rate that is never reached, so that the limiter is asked as it is in production. Every
@@ -67,7 +68,8 @@ def _peer(name: str, app: str, needs: Sequence[str], *worker: str) -> Subject:
 
 CELERY = ("celery", "-A", "benchmarks.peers.celery_app", "worker", "-l", "warning")
 CELERY_QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
-OWN = (_own("ours", ("benchmarks.dispatch_workers", "supervisor")), _own("floor"))
+SUPERVISED = ("benchmarks.dispatch_workers", "supervisor")
+OWN = (_own("ours", SUPERVISED), _own("tenants", SUPERVISED), _own("floor"))
 PEERS = (
     _peer(
         "taskiq",
@@ -210,7 +212,8 @@ def main(count: int, rounds: int, wanted: str, against: Path | None, quick: bool
     figures = summary(found, count, rounds)
     show(figures)
     results.report("dispatch_cost", figures, results_, quick, (*provenance.PACKAGES, *VERSIONED))
-    results.convict({"lost": run["missing"], "unexplained": run["repeated"]} for run in found["ours"])
+    own = [*found["ours"], *found["tenants"]]
+    results.convict({"lost": run["missing"], "unexplained": run["repeated"]} for run in own)
 
 
 def summary(found: dict[str, list[dict[str, float]]], count: int, rounds: int) -> dict[str, Any]:

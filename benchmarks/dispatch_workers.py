@@ -37,6 +37,7 @@ VENDOR = "sms-a"
 STREAM = "floor"
 SETTLE_S = 0.1
 BATCH = 100
+TENANTS = 1_000
 CONTRACT_PER_S = 100_000.0
 
 
@@ -111,7 +112,12 @@ async def floor(stop: asyncio.Event) -> None:
     acknowledging.cancel()
 
 
-async def fill_ours(count: int) -> None:
+async def fill_tenants(count: int) -> None:
+    """Queue as `fill_ours` does, each trigger for the next of a thousand tenants."""
+    await fill_ours(count, TENANTS)
+
+
+async def fill_ours(count: int, tenants: int = 1) -> None:
     """Queue as intake does: one trigger with one SMS each."""
     connection = client(redis_url())
     version = await RedisTemplateStore(connection).put(TemplateSource(name="paid-sms", text=job.TEXT))
@@ -123,6 +129,7 @@ async def fill_ours(count: int) -> None:
             NewNotification("sms", to, ("sms-a", "sms-b"), VENDOR, "paid-sms", version),
             order=data["order"],
             data=data,
+            tenant=f"tenant-{n % tenants}",
         )
         for n, (to, data) in enumerate(job.messages(count))
     ]
@@ -143,8 +150,13 @@ async def fill_floor(count: int) -> None:
     await connection.aclose()
 
 
-LOOPS: dict[str, Callable[[asyncio.Event], Awaitable[None]]] = {"ours": ours, "floor": floor, "supervisor": supervisor}
-FILLS: dict[str, Callable[[int], Awaitable[None]]] = {"ours": fill_ours, "floor": fill_floor}
+LOOPS: dict[str, Callable[[asyncio.Event], Awaitable[None]]] = {
+    "ours": ours,
+    "tenants": ours,
+    "floor": floor,
+    "supervisor": supervisor,
+}
+FILLS: dict[str, Callable[[int], Awaitable[None]]] = {"ours": fill_ours, "tenants": fill_tenants, "floor": fill_floor}
 
 
 async def _run(name: str, fill: int) -> None:

@@ -181,6 +181,21 @@ def _backlog(figures: Figures) -> Drawing:
     return drawing
 
 
+WHEN = ("idle", "flood")
+
+
+def _fair_tenants(figures: Figures) -> Drawing:
+    drawing, (axes,) = _panels(1, 6)
+    series = {
+        name: (colour, [{p: figures[f"{name}_{p}_{when}_ms"]["median"] for p in ("p50", "p99")} for when in WHEN])
+        for name, colour in (("accept", BLUE), ("delivery", GREEN))
+    }
+    _two_sided(axes, ["idle", "beside a flood"], series)
+    axes.set_ylabel("ms (bar p50, whisker p99)")
+    axes.set_title(f"{figures['queued']['median']:,.0f} of another tenant wait in the same lanes")
+    return drawing
+
+
 def _dispatch(figures: Figures) -> Drawing:
     drawing, (cpu, speed) = _panels(2)
     subjects = figures["subjects"]
@@ -335,6 +350,7 @@ CHARTS: Mapping[str, Callable[[Figures], Drawing]] = {
     "accept_latency": _accept,
     "end_to_end": _end_to_end,
     "backlog": _backlog,
+    "fair_tenants": _fair_tenants,
     "dispatch_cost": _dispatch,
     "growth": _growth,
     "scaling": _scaling,

@@ -125,7 +125,8 @@ def dispatch_cost(figures: Figures) -> Found:
     """Below every peer is a rule of its own, and without peers it is not shown."""
     cost = {name: subject["cpu_ms"]["median"] for name, subject in figures["subjects"].items()}
     ours, floor = cost.pop("ours"), cost.pop("floor")
-    cost.pop("against", None)  # ours too, of another commit
+    for also_ours in ("against", "tenants"):  # of another commit, and with a thousand tenants
+        cost.pop(also_ours, None)
     spread = figures["subjects"]["ours"]["cpu_ms"]
     words = f"{ours:.2g} ms ({spread['min']:.2g} to {spread['max']:.2g}), a bare loop {floor:.2g}; "
     words += ", ".join(f"{name} {ms:.2g}" for name, ms in sorted(cost.items(), key=lambda peer: peer[1])) or "no peer"
@@ -231,6 +232,18 @@ def urgent(figures: Figures) -> Found:
     )
     words = f"{behind / idle:.2f} ({idle:.0f} → {behind:.0f} ms; {drains:.0f} while the fallback drains)"
     return Found(behind / idle, f"{words}, {figures['queued']['median']:,.0f} queued")
+
+
+def fair(name: str) -> Callable[[Figures], Found]:
+    """Return a reading of tenant B's accept or delivery: its p99 beside another tenant's flood, over its idle p99."""
+
+    def read(figures: Figures) -> Found:
+        idle, flood = (figures[f"{name}_p99_{when}_ms"]["median"] for when in ("idle", "flood"))
+        ratio = figures[f"{name}_p99_ratio"]
+        words = f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f}; {idle:.0f} → {flood:.0f} ms)"
+        return Found(ratio["median"], f"{words}, {figures['queued']['median']:,.0f} queued")
+
+    return read
 
 
 def fallback(figures: Figures) -> Found:
