@@ -101,8 +101,6 @@ ROWS = (
         *("intake_elastic", readings.intake_elastic, 10, None, " s"),
     ),
     Row("a code behind a bulk run, p99 ÷ idle", "backlog", readings.urgent, 2),
-    Row("accept beside another tenant's flood, p99 ÷ idle", "fair_tenants", readings.fair("accept"), 2, 1.3),
-    Row("delivery beside another tenant's flood, p99 ÷ idle", "fair_tenants", readings.fair("delivery"), 2, 1.3),
     Row("first delivery by the fallback of that backlog", "backlog", readings.fallback, 1, None, " s"),
     Row("soak: lost or repeated", "soak", readings.soak, 0),
 )

@@ -234,18 +234,6 @@ def urgent(figures: Figures) -> Found:
     return Found(behind / idle, f"{words}, {figures['queued']['median']:,.0f} queued")
 
 
-def fair(name: str) -> Callable[[Figures], Found]:
-    """Return a reading of tenant B's accept or delivery: its p99 beside another tenant's flood, over its idle p99."""
-
-    def read(figures: Figures) -> Found:
-        idle, flood = (figures[f"{name}_p99_{when}_ms"]["median"] for when in ("idle", "flood"))
-        ratio = figures[f"{name}_p99_ratio"]
-        words = f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f}; {idle:.0f} → {flood:.0f} ms)"
-        return Found(ratio["median"], f"{words}, {figures['queued']['median']:,.0f} queued")
-
-    return read
-
-
 def fallback(figures: Figures) -> Found:
     first, moved = figures["fallback_first_delivery_s"], figures["moved_to_the_fallbacks_mailbox"]
     return Found(first["max"], f"{first['max']:.2g} s, {moved['max']:g} messages moved")

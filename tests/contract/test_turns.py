@@ -195,6 +195,17 @@ async def test_what_waits_for_its_turn_can_be_withdrawn(world: World) -> None:
     assert sorted(await everything(world, me)) == sorted([loud[1], again])
 
 
+async def test_many_turns_for_nothing_hold_nobody_up(world: World) -> None:
+    """Hundreds of tenants have cancelled all they had: the next claim passes their empty queues."""
+    me = await world.actor()
+    await backlogged(world)
+    for nid in [(await world.queued(tenant=f"tenant-{n}"))[0] for n in range(300)]:
+        assert await world.store.withdraw(nid, "cancelled", "asked") == WITHDRAWN
+    (nid,) = await world.queued(tenant="quiet")
+    assert len(await claim(world, me, BEFORE)) == BEFORE
+    assert await claim(world, me, 1) == [nid]
+
+
 async def test_the_expired_are_found_in_every_queue(world: World) -> None:
     """Page by page, however the pages fall; each once, and what is not over stays."""
     over_ms = world.now_ms() - 1

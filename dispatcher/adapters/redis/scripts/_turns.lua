@@ -3,14 +3,14 @@
 -- to the tail of `lane:fair`, and into their records, and are claimed there; out of their queues; the turns last. An error
 -- leaves at most a second entry that is not its record's: claim drops and counts it.
 -- A step serves or drops a turn, and a claim looks at `want` + IDLE turns at most, so its cost does not follow the number
--- of tenants that wait.
-local IDLE = 100
+-- of tenants that wait. IDLE turns are for nothing: of tenants whose messages were cancelled, expired or damaged.
+local IDLE, UNREAD = 1000, 100
 
 -- Answers rows of claimed entries in the order of turns, and whether nobody has a turn any more. `read(stream, count)`
 -- claims, and answers entries. `owner`: tenant, or nil. `c`: {nil = key that never exists, weights =, prefix =}.
 local function take_turns(lane, want, owner, c, read)
   local ring = redis.call('LLEN', lane .. ':turns')
-  local rows = redis.call('LRANGE', lane .. ':turns', 0, want + IDLE - 1)
+  local rows, most = {}, math.min(ring, want + IDLE)
   local page, weighted = math.ceil(want / math.max(1, ring)), redis.call('EXISTS', c.weights) == 1
   local popped, tail, at, interrupted = 0, {}, 1, nil -- the ring: interrupted, rows behind popped, rest, tail from at on
   local queues, order, of_owner, drained = {}, {}, 0, false
@@ -42,10 +42,14 @@ local function take_turns(lane, want, owner, c, read)
       local row
       if interrupted then
         row, interrupted = interrupted, nil
-      elseif popped < #rows then
+      elseif popped < most then
+        if popped == #rows then
+          local last = math.min(most, #rows + want) - 1
+          for _, next_row in ipairs(redis.call('LRANGE', lane .. ':turns', #rows, last)) do rows[#rows + 1] = next_row end
+        end
         popped = popped + 1
-        row = rows[popped]
-      elseif ring == #rows and at <= #tail then
+        row = rows[popped] or ''
+      elseif ring == most and at <= #tail then
         row, at = tail[at], at + 1
       else
         return
@@ -56,7 +60,7 @@ local function take_turns(lane, want, owner, c, read)
         left = tonumber(left)
         if left == 0 then left = weight end
         local n, more = math.min(left, count), true
-        if ring == #rows and popped == ring and at > #tail then n = count end -- alone: turn after turn
+        if popped == ring and at > #tail then n = count end -- alone: turn after turn
         if tenant == owner then
           order[#order + 1], of_owner = n, of_owner + n -- as if it had so many; see below
         else
@@ -101,7 +105,7 @@ local function take_turns(lane, want, owner, c, read)
     end
   end
   if #moved > 0 then
-    for _, e in ipairs(read(lane .. ':fair', #moved + IDLE)) do -- more are there only after an error
+    for _, e in ipairs(read(lane .. ':fair', #moved + UNREAD)) do -- more are there only after an error
       if not moved[e[1]] then out[#out + 1] = {lane .. ':fair', e[1], e[2][2]} end
     end
     redis.call('DECRBY', lane .. ':waits', #moved)
