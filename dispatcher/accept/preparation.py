@@ -55,7 +55,10 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """When each recipient may be sent it, and for how long it is worth sending: wall milliseconds."""
+    """When each notification may be sent, and for how long it is worth sending: wall milliseconds.
+
+    `sends_ms` has an entry for each notification, in order. That of a fallback is the time of its first.
+    """
 
     now_ms: int
     sends_ms: tuple[int, ...]
@@ -63,7 +66,7 @@ class Timing:
 
     @property
     def common_ms(self) -> int | None:
-        """Return the time of all recipients; None: now, or each has its own."""
+        """Return the time of all notifications; None: now, or each has its own."""
         first = self.sends_ms[0]
         return first if first > self.now_ms and len(set(self.sends_ms)) == 1 else None
 
@@ -72,14 +75,14 @@ class Timing:
 
         A fallback without a time of its own is looked at when the first must have ended, if nothing happens before.
         """
-        send_ms = self.sends_ms[n.person]
+        send_ms = self.sends_ms[place]
         ends_ms = send_ms + self.ttl_ms
         if fallback is not None:
             begin_ms = None if fallback.after_s is None else send_ms + 1000 * fallback.after_s
             follows = Follows(place - 1, fallback.wait_for, begin_ms, self.ttl_ms)
             look_ms = begin_ms or ends_ms + LOOK_AGAIN_MS
             return replace(n, send_at_ms=look_ms, expires_ms=ends_ms + self.ttl_ms, follows=follows)
-        if len(self.sends_ms) == 1 or len(set(self.sends_ms)) == 1:
+        if len(set(self.sends_ms)) == 1:
             return n
         return replace(n, send_at_ms=send_ms if send_ms > self.now_ms else None, expires_ms=ends_ms)
 
@@ -105,10 +108,9 @@ class Preparation:
         if len(drafts) > NOTIFICATIONS_MAX:
             raise CallerError("recipients", f"must mean at most {NOTIFICATIONS_MAX} notifications together")
         texts = await self._render(request, drafts)
-        quiet = event.quiet_hours if event else None
         timing = Timing(
             now_ms,
-            tuple(_send_at_ms(request, who, quiet, priority, now_ms) for who in people),
+            _sends_ms(request, drafts, event, priority, now_ms),
             1000 * (request.expires_in_s or (event.expires_in_s if event else DEFAULT_EXPIRES_S)),
         )
         notifications: list[NewNotification] = []
@@ -213,6 +215,25 @@ class Preparation:
         limit = None if most is None else EventLimit(event, most)
         vendors_max = {name: self._settings.vendors[name].segments_max for name in chain}
         return able_vendors(chain, size, vendors_max, limit, field=field), size
+
+
+def _sends_ms(
+    request: TriggerRequest, drafts: Sequence[Draft], event: EventSettings | None, priority: str, now_ms: int
+) -> tuple[int, ...]:
+    """Return when each draft may be sent. Quiet hours are those of its channel and its recipient's time zone."""
+    people = request.addressed
+    known: dict[tuple[int, str], int] = {}
+    times: list[int] = []
+    for draft in drafts:
+        if draft.fallback is not None:  # it counts from its first, whatever its own channel's hours are
+            times.append(times[-1])
+            continue
+        whose = draft.person, draft.channel
+        if whose not in known:
+            quiet = event.quiet_for(draft.channel) if event else None
+            known[whose] = _send_at_ms(request, people[draft.person], quiet, priority, now_ms)
+        times.append(known[whose])
+    return tuple(times)
 
 
 def _send_at_ms(

@@ -77,6 +77,7 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "expires_in_s": "The time to live. Nothing is sent after it. A request may say otherwise.",
         "priority": "`high` is claimed first, `bulk` last. A request may say otherwise.",
         "quiet_hours": "Hours in which nobody is to be disturbed. Without it: none.",
+        "quiet_hours_by_channel": "A channel's own quiet hours, in place of the event's. Null: none for it.",
         "segments_max": "The most segments of one SMS of this event. Without it: what the vendors allow.",
     },
     "EventFallback": {

@@ -186,6 +186,13 @@ class EventSettings(_Section):
     expires_in_s: Annotated[int, Field(ge=1, le=604_800)] = 86_400  # a day: longer outages make old news
     priority: Priority = "normal"  # high is for codes people wait for
     quiet_hours: QuietHours | None = None  # None: at any time, as for what somebody has just done
+    quiet_hours_by_channel: dict[Channel, QuietHours | None] = {}  # a mail wakes nobody up, a call does; None: none
+
+    def quiet_for(self, channel: str) -> QuietHours | None:
+        """Return the quiet hours of this channel: its own if it has any, else the event's."""
+        own = (hours for name, hours in self.quiet_hours_by_channel.items() if name == channel)
+        return next(own, self.quiet_hours)
+
     segments_max: PositiveInt | None = None  # of its SMS; None: what the vendors allow. A long name can double a price
 
 

@@ -202,6 +202,9 @@ def fallback_fault(channel: str, fallback: Fallback) -> tuple[str, str] | None:
 def _listed(
     item: Listed | ListedFallback, at: str, templates: Mapping[str, int], fallback: Fallback | None = None
 ) -> _Part:
+    if item.channel not in ADDRESS_FIELDS:
+        rule = f"{item.channel} is carried by no vendor; it can be {' or '.join(ADDRESS_FIELDS)}"
+        raise CallerError(f"{at}.channel", rule)
     content = item.content
     if content is None:
         return _Part(item.channel, item.template, _version(item, f"{at}.template", templates), None, at, fallback)

@@ -61,7 +61,7 @@ def test_a_request_may_list_its_own() -> None:
         ),
         pytest.param(
             request(BOTH, notifications=[{"channel": "push", "content": {"text": "x"}}]),
-            "recipient",
+            "notifications.0.channel",
             id="no push address",
         ),
     ],
