@@ -15,6 +15,7 @@ from dispatcher.accept.store_watch import StoreBreaks, StoreWatch
 from dispatcher.adapters.api_keys import ApiKeys
 from dispatcher.adapters.cores import Cores
 from dispatcher.adapters.redis.control import RedisControl
+from dispatcher.adapters.redis.places import RedisPlaces
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.templates import RedisTemplateStore
 from dispatcher.adapters.redis.views import RedisViews
@@ -23,6 +24,7 @@ from dispatcher.config.settings import Settings, parse_settings
 from dispatcher.core.plan.stall import StallWatch
 from dispatcher.operate.dead_letters import DeadLetters
 from dispatcher.operate.fleet import Fleet
+from dispatcher.operate.listings import Listings
 from dispatcher.operate.probes import Probes, Replica, Watches
 from dispatcher.operate.receipts import Receipts
 from dispatcher.operate.stalls import Stalls
@@ -112,6 +114,7 @@ class IntakeActor:
                 *(views, s.vendors.__contains__, lambda: intake.plan),
                 *(s.redrive.per_s, s.redrive.slow_per_s, intake.time.now_ms),
             ),
+            listings=Listings(RedisPlaces(self._asking)),
             templates=Templates(cache, self._template_store),
             probes=Probes(intake, watches, control, control, channels=self._channels, replica=self._replica()),
             receipts=None if links is None else Receipts(links, self._store, views, self.metrics, readers=readers),

@@ -43,7 +43,7 @@ def scope_needed(method: str, path: str) -> str | None:
             return READ
         case (["triggers", *_], "POST"):
             return SEND
-        case (["dead-letters"], "GET" | "HEAD"):
+        case (["dead-letters"] | ["notifications"], "GET" | "HEAD"):
             return READ
         case (["templates", *_], _):
             return TEMPLATES

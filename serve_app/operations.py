@@ -30,6 +30,7 @@ from dispatcher.wire.moments import moment
 from dispatcher.wire.responses import TITLES, AcceptedResponse, DryRunResponse, Problem
 from dispatcher.wire.trigger import TriggerRequest
 from serve_app.description import describe
+from serve_app.listings import add_listings
 
 IDS_MAX = 1_000
 Moment = Annotated[int, Field(ge=0, lt=2**53, description="wall milliseconds")]
@@ -93,6 +94,7 @@ def operations(use_cases: UseCases, *, separate: bool) -> FastAPI:
     _vendors(app, use_cases.vendors)
     _receipts(app, use_cases.receipts)
     _dead_letters(app, use_cases.dead_letters, separate=separate)
+    add_listings(app, use_cases.listings, separate=separate)
     _templates(app, use_cases.templates)
     _probes(app, use_cases.probes)
     describe(app)

@@ -9,6 +9,7 @@ import click
 
 from actors.runtime import VERSION
 from cluster.capacity.estimate import capacity
+from cluster.cli.listing import list_by_state
 from cluster.cli.operate import register
 from cluster.rehearsal.demo import demo
 from cluster.rehearsal.drills.command import drill
@@ -65,6 +66,7 @@ main.add_command(demo)
 main.add_command(drill)
 main.add_command(capacity)
 register(main)
+main.add_command(list_by_state)
 
 
 @main.command()

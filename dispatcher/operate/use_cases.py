@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dispatcher.accept.intake import Intake
 from dispatcher.config.settings import LimitsSettings
 from dispatcher.operate.dead_letters import DeadLetters
+from dispatcher.operate.listings import Listings
 from dispatcher.operate.probes import Probes
 from dispatcher.operate.receipts import Receipts
 from dispatcher.operate.templates import Templates
@@ -22,6 +23,7 @@ class UseCases:
     triggers: Triggers
     vendors: Vendors
     dead_letters: DeadLetters
+    listings: Listings
     templates: Templates
     probes: Probes
     receipts: Receipts | None

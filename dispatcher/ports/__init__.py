@@ -22,6 +22,7 @@ from dispatcher.ports.replies import (
     HeldUntil,
     Memory,
     Orphan,
+    PlacePage,
     Promoted,
     Redriven,
     Routing,
@@ -30,7 +31,7 @@ from dispatcher.ports.replies import (
 )
 from dispatcher.ports.store import Store
 from dispatcher.ports.vendors import LooksUp, Vendor
-from dispatcher.ports.views import Graveyard, Views
+from dispatcher.ports.views import Graveyard, Places, Views
 
 __all__ = [
     "STORED",
@@ -54,6 +55,8 @@ __all__ = [
     "LooksUp",
     "Memory",
     "Orphan",
+    "PlacePage",
+    "Places",
     "Promoted",
     "Redriven",
     "Remembered",

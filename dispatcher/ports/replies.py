@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
 
+from dispatcher.core.life.listing import Placed, PlacePosition
 from dispatcher.core.life.notification import Claim, DeadLetter, DeadPosition, Lane, Notification
 from dispatcher.core.limits.accept_rate import Quota
 
@@ -160,6 +161,13 @@ class DeadPage:
 
     letters: list[DeadLetter]
     last: DeadPosition | None
+
+
+class PlacePage(NamedTuple):
+    """A page of a place: rows with their positions. `last` is the last position that was read, None at the end."""
+
+    rows: Sequence[tuple[Placed, PlacePosition]]
+    last: PlacePosition | None
 
 
 class Routing(NamedTuple):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from dispatcher.core.life.listing import PlacePosition
 from dispatcher.core.life.notification import DeadLetter, DeadLetterFilter, DeadPosition, TriggerView
-from dispatcher.ports.replies import DeadPage, Grant, Redriven, Routing
+from dispatcher.ports.replies import DeadPage, Grant, PlacePage, Redriven, Routing
 
 
 class Views(Protocol):
@@ -45,4 +46,19 @@ class Graveyard(Protocol):
 
     async def discard(self, letters: Sequence[DeadLetter]) -> int:
         """End each letter forever, unless it died again meanwhile. Return how many left the dead letters."""
+        ...
+
+
+class Places(Protocol):
+    """The places that hold notifications, each in one order (`core.life.listing`)."""
+
+    async def page(self, place: str, after: PlacePosition | None, examine: int) -> PlacePage:
+        """Return what is among the next `examine` of a place after a position, in order.
+
+        `place` is queued, due, delayed, held or dead. A record that is gone or cannot be read is left out.
+        """
+        ...
+
+    async def recipients(self, ids: Sequence[str]) -> list[str | None]:
+        """Return the callers' names for the recipients of notifications, in order; None: not given, or gone."""
         ...

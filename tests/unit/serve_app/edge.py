@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 
 from actors.assembly import receipt_readers
 from dispatcher.adapters.api_keys import ApiKeys
+from dispatcher.adapters.memory.places import MemoryPlaces
 from dispatcher.core.life.receipt import ReceiptLinks
 from dispatcher.core.store.continuity import Continuity
 from dispatcher.operate.dead_letters import DeadLetters
 from dispatcher.operate.fleet import Fleet
+from dispatcher.operate.listings import Listings
 from dispatcher.operate.probes import Replica
 from dispatcher.operate.receipts import Receipts
 from dispatcher.operate.templates import Templates
@@ -59,6 +61,7 @@ class Edge:
             triggers=Triggers(stage.views, self.desk.store),
             vendors=Vendors(found.vendors, stage.control, fleet, lambda: intake.plan, clock=clock),
             dead_letters=DeadLetters(stage.views, found.vendors.__contains__, lambda: intake.plan, 100.0, 1.0),
+            listings=Listings(MemoryPlaces(stage.cell)),
             templates=Templates(intake._templates, stage.template_store),
             probes=probes,
             receipts=Receipts(LINKS, self.desk.store, stage.views, stage.metrics, readers=readers),

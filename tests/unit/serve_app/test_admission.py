@@ -125,6 +125,7 @@ NEEDS = [
     ("GET", "/v1/triggers?idempotency_key=k", "read"),
     ("HEAD", "/v1/triggers/0-a", "read"),
     ("GET", "/v1/dead-letters", "read"),
+    ("GET", "/v1/notifications", "read"),
     ("POST", "/v1/dead-letters/redrive", "operate"),
     ("POST", "/v1/dead-letters/discard", "operate"),
     ("GET", "/v1/vendors", "operate"),

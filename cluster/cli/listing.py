@@ -1,0 +1,53 @@
+"""`dispatcher list`: notifications by state."""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import click
+
+from cluster.cli.operate import Api, remote
+from dispatcher.core.life.listing import LISTED, ROWS_MAX
+
+
+class Caller(Protocol):
+    """Calls the service; see `cluster.cli.operate.Api`."""
+
+    def call(self, method: str, path: str) -> Any: ...
+
+
+@click.command("list")
+@click.argument("state", type=click.Choice(list(LISTED)))
+@click.option("--vendor", help="whose mailbox it is in, or was last")
+@click.option("--channel")
+@click.option("--reason")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
+@remote
+def list_by_state(
+    api: Api, state: str, vendor: str | None, channel: str | None, reason: str | None, limit: int
+) -> None:
+    """Notifications in STATE, with key, recipient, vendor, reason and the time until which each waits."""
+    chosen = {"state": state, "vendor": vendor, "channel": channel, "reason": reason}
+    for row in rows(api, {name: value for name, value in chosen.items() if value is not None}, limit):
+        click.echo(line(row))
+
+
+def rows(api: Caller, chosen: dict[str, str], limit: int) -> Iterator[dict[str, Any]]:
+    """Yield up to `limit` rows, page by page."""
+    left, cursor = limit, None
+    while left > 0:
+        query = {**chosen, "limit": min(left, ROWS_MAX), **({} if cursor is None else {"cursor": cursor})}
+        answer = api.call("GET", f"/v1/notifications?{urllib.parse.urlencode(query)}")
+        yield from answer["notifications"]
+        left, cursor = left - len(answer["notifications"]), answer["cursor"]
+        if cursor is None:
+            return
+
+
+def line(row: dict[str, Any]) -> str:
+    """Return a row as one line; a dash stands for what is not there."""
+    until = f"until {row['until']}" if row["until"] else f"since {row['accepted']}"
+    names = f"{row['idempotency_key'] or '–':16} {row['recipient_id'] or '–':16}"
+    return f"{row['id']}  {names} {row['vendor']:12} {row['reason'] or row['state']:20} {until}"

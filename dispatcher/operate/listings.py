@@ -1,0 +1,49 @@
+"""Lists notifications by state for callers and operators, a bounded number at a time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dispatcher.core.life.listing import ListingFilter, Placed, is_wanted, parse_position
+from dispatcher.errors import CallerError
+from dispatcher.ports import Places
+
+PAGE = 200
+"""The notifications read in one round trip: some milliseconds of the store. Between these, accepts are served."""
+
+EXAMINED_MAX = 5_000
+"""The notifications that one call looks at. Even without a match it answers within a second, and is called again."""
+
+
+class Listings:
+    """Pages through the places of notifications."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+
+    async def listing(self, wanted: ListingFilter, cursor: str | None) -> tuple[list[Placed], str | None]:
+        """Return the next notifications that match, at most `limit`, and the cursor behind them; None at the end.
+
+        A page may have fewer rows than the limit, or none, and still a cursor. Raises CallerError for a cursor that is
+        not ours, and UnavailableError.
+        """
+        after = None if cursor is None else parse_position(cursor)
+        if cursor is not None and (after is None or (wanted.place.name == "queued") != bool(after.stream)):
+            raise CallerError("cursor", "must be one that an earlier answer for this state gave")
+        rows: list[Placed] = []
+        for _ in range(EXAMINED_MAX // PAGE):
+            page = await self._places.page(wanted.place.name, after, PAGE)
+            for row, at in page.rows:
+                if is_wanted(row, wanted):
+                    rows.append(row)
+                    if len(rows) == wanted.limit:
+                        return await self._named(rows), str(at)
+            if page.last is None:
+                return await self._named(rows), None
+            after = page.last
+        return await self._named(rows), str(after)
+
+    async def _named(self, rows: list[Placed]) -> list[Placed]:
+        """Return the rows with their recipients' names. These lie with the data, which is read of these rows only."""
+        names = await self._places.recipients([row.id for row in rows])
+        return [replace(row, recipient_id=name) for row, name in zip(rows, names, strict=True)]

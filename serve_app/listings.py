@@ -1,0 +1,49 @@
+"""Serves the listing of notifications by state."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, Request
+from pydantic import Field
+
+from dispatcher.core.life.listing import LISTED, ROWS_MAX, ListingFilter, Placed
+from dispatcher.operate.listings import Listings
+from dispatcher.wire.moments import moment
+
+ListedState = Literal["queued", "due", "refused_by_all", "delayed", "scheduled", "standby", "held", "dead"]
+
+
+def add_listings(app: FastAPI, listings: Listings, *, separate: bool) -> None:
+    """Add the route. `separate`: each tenant sees only its own notifications."""
+
+    @app.get("/v1/notifications")
+    async def listing(
+        request: Request,
+        state: ListedState,
+        vendor: str | None = None,
+        channel: str | None = None,
+        reason: str | None = None,
+        limit: Annotated[int, Field(ge=1, le=ROWS_MAX)] = 100,
+        cursor: Annotated[str | None, Field(max_length=500)] = None,
+    ) -> dict[str, Any]:
+        """Notifications in this state. `cursor` goes on, also after a page without rows; without one it is the end.
+
+        `queued` are in a mailbox. `due` wait for another try, `refused_by_all` of them after every vendor refused.
+        `delayed`, also `scheduled`, wait for `send_at` or the end of quiet hours, `standby` for their first.
+        """
+        tenant = str(request.scope.get("state", {}).get("tenant", "default")) if separate else None
+        wanted = ListingFilter(LISTED[state], tenant, vendor, channel, reason, limit)
+        rows, going_on = await listings.listing(wanted, cursor)
+        return {"notifications": [shown_row(row) for row in rows], "cursor": going_on}
+
+
+def shown_row(row: Placed) -> dict[str, Any]:
+    """Return a row as JSON, with each moment as local time too."""
+    times = {name: getattr(row, f"{name}_ms") for name in ("accepted", "expires", "until")}
+    shown = asdict(row)
+    for name, at_ms in times.items():
+        shown.update(moment(name, at_ms))
+    shown["attempts"] = [{**asdict(attempt), **moment("at", attempt.at_ms)} for attempt in row.attempts]
+    return shown
