@@ -26,7 +26,7 @@ from dispatcher.ports import STORED, Applied, Promoted
 from tests import skew
 from tests.contract.worlds import World, hold, lanes, retry, trigger
 
-WAIT_MS = 300
+WAIT_MS = 600
 HOUR_S = 3600
 
 

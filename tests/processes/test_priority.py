@@ -56,7 +56,7 @@ async def start():
     with mock.patch.object(shells, "identity", lambda: {"niceness": os.nice(0)}):
         shell = object.__new__(getattr(shells, kind))
         await shell.__init__(*words)
-    return shell._actor._identity if kind != "IntakeShell" else shell._actor.identity
+    return shell._actor._identity
 
 found = asyncio.run(start())
 module = {"VendorShell": "actors.vendor", "IntakeShell": "serve_app.http"}.get(kind, "actors.supervisor")

@@ -106,9 +106,9 @@ def test_every_fault_is_told_at_once() -> None:
     with pytest.raises(ConfigError) as refused:
         build("smtp", "v", "email", {"hots": "x", "port": "no", "sender": "s"})
     assert [line.split(": ")[0].rpartition(".")[2] for line in str(refused.value).split("\n")] == [
+        "sender",
         "host",
         "port",
-        "sender",
         "hots",
     ]
 
