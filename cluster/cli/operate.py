@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from actors.proof import prove
 from cluster.cli import sweep
@@ -93,40 +91,38 @@ def status(api: Api, as_json: bool) -> None:
     click.echo(f"version {health['version']}, ingress {health['ingress']}, plan {plan['epoch']} ({plan['reason']})")
     for warning in health["warnings"]:
         click.echo(f"WARNING: {warning}")
-    _vendor_table(vendors)
+    _show_vendors(vendors)
 
 
 @click.command()
 @remote
 def vendors(api: Api) -> None:
     """Each vendor: state, breakers, who drains whom, backlog, outcomes."""
-    _vendor_table(api.call("GET", "/v1/vendors")["vendors"])
+    _show_vendors(api.call("GET", "/v1/vendors")["vendors"])
 
 
-def _vendor_table(rows: list[dict[str, Any]]) -> None:
-    table = Table()
-    for name in (
-        "vendor",
-        "channel",
-        "state",
-        "drains",
-        "queued",
-        "waits",
-        "oldest",
-        "next try",
-        "actors",
-        "outcomes",
-        "why",
-    ):
-        table.add_column(name)
-    for v in rows:
-        outcomes = ", ".join(f"{n:.0f} {word}" for word, n in sorted(v["attempts"].items()))
-        why = v["held"] or v["reason"] or ""
-        cells = (v["name"], v["channel"], _state_of(v), ", ".join(v["drains"]) or "–", str(v["queued"]))
-        waits = ", ".join(f"{n} {place}" for place, n in v.get("places", {}).items() if n and place != "queued")
-        times = (f"{v['oldest_age_ms'] / 1000:.1f} s", v.get("next_try") or "–")
-        table.add_row(*cells, waits or "–", *times, str(v["replicas"]), outcomes, why)
-    Console().print(table)
+def _show_vendors(rows: list[dict[str, Any]]) -> None:
+    click.echo("\n\n".join("\n".join(vendor_lines(row)) for row in rows))
+
+
+def vendor_lines(vendor: dict[str, Any]) -> list[str]:
+    """Return the lines that tell of one vendor: its state and why, its work, its outcomes. No width cuts them."""
+    why = vendor["held"] or vendor["reason"]
+    waits = [f"{n} {place}" for place, n in vendor.get("places", {}).items() if n and place != "queued"]
+    work = [
+        f"drains {', '.join(vendor['drains']) or 'nobody'}",
+        ", ".join([f"{vendor['queued']} queued", *waits]),
+        f"oldest {vendor['oldest_age_ms'] / 1000:.1f} s",
+        f"{vendor['replicas']} actor{'' if vendor['replicas'] == 1 else 's'}",
+    ]
+    if vendor.get("next_try"):
+        work.append(f"next try {vendor['next_try']}")
+    outcomes = [f"{n:.0f} {word}" for word, n in sorted(vendor["attempts"].items())]
+    return [
+        f"{vendor['name']} ({vendor['channel']}): {_state_of(vendor)}{f', {why}' if why else ''}",
+        f"    {'; '.join(work)}",
+        f"    outcomes: {', '.join(outcomes) or 'none'}",
+    ]
 
 
 def _state_of(vendor: dict[str, Any]) -> str:

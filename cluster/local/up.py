@@ -420,16 +420,20 @@ class Up:
         if not ray.is_initialized():
             return
 
+        drained = threading.Event()
+
         def stop() -> None:
             if self._running:
                 from serve_app.applications import delete_all
 
                 delete_all(list(self._running))
-            ray.shutdown()
+            drained.set()
+            ray.shutdown()  # it ends the core processes itself, and may take a little longer than they live
 
         if not _finished(stop, self._core_of_ray_runs):
             self._ray_is_gone = True
-            click.echo("Ray's own processes have ended already: stopped without a drain; nothing is lost", err=True)
+            if not drained.is_set():
+                click.echo("Ray's own processes have ended already: stopped without a drain; nothing is lost", err=True)
 
     def _core_of_ray_runs(self) -> bool:
         commands = list(processes_of(self._state.marker).values())

@@ -128,7 +128,7 @@ async def test_a_fresh_connection_that_is_refused_is_not_repeated() -> None:
 
 
 async def test_waiting_for_a_connection_eats_no_deadline() -> None:
-    """With twice as many calls as connections, the last ones wait and send for longer than a call may take."""
+    """Twice as many calls as connections: the last wait and send for longer than a call may take, and are accepted."""
     relay = Relay(delay_s=1.2)
     async with Served(relay) as port:
         v = vendor(port, tls="none")

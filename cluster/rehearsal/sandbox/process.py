@@ -26,6 +26,8 @@ def start_sandbox(*options: str) -> StartedSandbox:
     assert process.stdout is not None, "a pipe was asked for"
     line = process.stdout.readline()
     if not line:
+        process.kill()
+        process.wait()
         raise ConfigError("the sandbox did not start")
     told = json.loads(line)
     return StartedSandbox(process, f"http://127.0.0.1:{told['http_port']}", int(told["smtp_port"]))

@@ -263,6 +263,23 @@ def test_work_that_waits_for_what_is_gone_is_left() -> None:
     forever.set()
 
 
+@pytest.mark.parametrize("drains", [True, False])
+def test_a_stop_without_a_drain_is_told_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], drains: bool
+) -> None:
+    """Ray's shutdown ends its core processes before it returns: by then everything is drained."""
+    up, over = Up(Options(tmp_path)), threading.Event()
+    up._running = {"intake": "1"}  # type: ignore[assignment]
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
+    monkeypatch.setattr("serve_app.applications.delete_all", lambda names: None if drains else over.wait())
+    monkeypatch.setattr("ray.shutdown", over.wait)
+    monkeypatch.setattr(up, "_core_of_ray_runs", lambda: False)
+    up._stop_ray()
+    over.set()
+    assert up._ray_is_gone
+    assert ("stopped without a drain" in capsys.readouterr().err) is not drains
+
+
 def test_an_error_of_the_stop_is_told_unless_ray_is_gone() -> None:
     """An error whose other side has ended is not reported."""
 
