@@ -1,0 +1,36 @@
+"""A service manager that signals the whole process group, as `kill -- -PGID` and some containers do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+
+import pytest
+
+from cluster.local.service import Service
+from tests.chaos.running import wait_for
+from tests.leftovers import short_folder
+
+pytestmark = [pytest.mark.chaos, pytest.mark.long]
+
+STOP_S_MAX = 45.0
+"""It took 60 s and left the store. On an idle machine it takes a few seconds."""
+
+
+def test_a_signal_to_the_whole_group_ends_everything() -> None:
+    """Ray's own processes get it too; `up` still ends, soon, and neither the store nor anything else is left."""
+    service = Service(short_folder("nd-test-") / "state")
+    try:
+        service.start()
+        up = service._process
+        assert up is not None
+        began_s = time.monotonic()
+        os.killpg(os.getpgid(up.pid), signal.SIGTERM)
+        assert up.wait(STOP_S_MAX) == 0
+        wait_for(lambda: service.all_pids() == [], 10)
+        print(f"stopped after {time.monotonic() - began_s:.1f} s")
+    finally:
+        assert service.clean_up() == []
+        shutil.rmtree(service.state.path.parent, ignore_errors=True)
