@@ -199,18 +199,21 @@ class Up:
         return load_proven(Path(str(resources.files("cluster") / "sandbox.yaml")))
 
     def _start_ray(self) -> None:
-        import ray  # after the environment is set: Serve reads it at import
-        from ray import serve
-
         runtime_dir = self._state.runtime_dir()
         ray_settings.remove_old_sessions(runtime_dir)
-        try:
-            ray.init(**ray_settings.init_arguments(runtime_dir))
-        except Exception as error:
-            raise StartError(f"Ray did not start: {_sentence(error)}; its logs are in {runtime_dir / 'ray'}") from error
-        self._events = EventLog(runtime_dir / "ray" / "session_latest" / "logs", self._log_dir)
         host = ray_settings.REPLICAS_HOST if sys.platform.startswith("linux") else self._options.host
-        serve.start(http_options={"host": host, "port": self._options.port}, proxy_location="HeadOnly")
+        part = "Ray"
+        try:
+            import ray  # after the environment is set: Serve reads it at import
+            from ray import serve
+
+            ray.init(**ray_settings.init_arguments(runtime_dir))
+            self._events = EventLog(runtime_dir / "ray" / "session_latest" / "logs", self._log_dir)
+            part = "Ray Serve"
+            serve.start(http_options={"host": host, "port": self._options.port}, proxy_location="HeadOnly")
+        except Exception as error:
+            logs = runtime_dir / "ray"
+            raise StartError(f"{part} did not start: {_sentence(error)}; its logs are in {logs}") from error
 
     def _catch_signals(self) -> None:
         """Note signals while serving and stopping; end the start at once where one asks for it."""

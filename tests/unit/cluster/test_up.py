@@ -17,7 +17,7 @@ import pytest
 from cluster.local import up as module
 from cluster.local.up import Options, Up, _finished, url_of
 from dispatcher.config.settings import Settings, parse_settings
-from dispatcher.errors import ConfigError, SelfTestError
+from dispatcher.errors import ConfigError, SelfTestError, StartError
 from serve_app.start_watch import Found
 
 
@@ -233,6 +233,39 @@ def test_a_start_ends_where_a_signal_asks_for_it(
             signal.signal(number, handler)
     assert done == ["stopped"] and time.monotonic() - began_s < 4
     assert "stopped before it was ready" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("fails", "part"), [("init", "Ray"), ("start", "Ray Serve")])
+def test_what_ray_says_at_a_start_is_one_sentence(
+    fails: str, part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the cause and where the logs are, and all that ran by then is stopped; it was a traceback of 60 lines."""
+
+    def refuse(**_: object) -> None:
+        raise RuntimeError("The current node timed out during startup.\n\nSome processes failed.\n" + "and more\n" * 60)
+
+    class Ray:
+        init = refuse if fails == "init" else lambda **_: None
+        serve = type("Serve", (), {"start": staticmethod(refuse if fails == "start" else lambda **_: None)})
+
+    up, done = Up(Options(tmp_path / "state", sandbox=True)), list[str]()
+    monkeypatch.setitem(sys.modules, "ray", Ray)  # type: ignore[arg-type]
+    monkeypatch.setattr(up, "_start_parts", lambda: parse_settings({}))
+    monkeypatch.setattr(up, "_catch_signals", lambda: None)
+    monkeypatch.setattr(up, "_stop", lambda: done.append("stopped"))
+    monkeypatch.setattr("cluster.local.up.prove_channels", nothing)
+    monkeypatch.setattr("cluster.local.up.ray_settings.remove_old_sessions", lambda folder: None)
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    with pytest.raises(StartError) as caught:
+        up.run()
+    (said,) = str(caught.value).splitlines()
+    assert said.startswith(f"{part} did not start: RuntimeError; The current node timed out during startup.; Some proc")
+    assert said.endswith("/ray") and "; its logs are in /" in said and len(said) < 400
+    assert done == ["stopped"]
+
+
+async def nothing(_: Settings) -> None:
+    """Prove nothing."""
 
 
 def test_a_process_that_cannot_deliver_is_found_before_ray_starts(
