@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable
 from typing import Any
 
@@ -13,6 +12,7 @@ from dispatcher.config.secret_references import resolve
 from dispatcher.config.settings import Settings
 from dispatcher.core.life.receipt import ReceiptLinks
 from dispatcher.telemetry.log import logger
+from dispatcher.waiting import ended
 
 VERSION = "0.1.0"
 
@@ -64,9 +64,5 @@ class Tasks:
                 raise RuntimeError(f"{task.get_name()} has ended: {error!r}")
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await task
+        await ended(self._tasks)
         self._tasks.clear()

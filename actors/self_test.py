@@ -26,6 +26,7 @@ from dispatcher.errors import SelfTestError
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
 from dispatcher.templates.store import MemoryTemplateStore
+from dispatcher.waiting import ended
 
 PATIENCE_S = 30.0
 """A delivery in memory takes milliseconds. On a machine whose cores others take, it must not look like a fault."""
@@ -84,9 +85,7 @@ async def prove_courier(settings: Settings, name: str, patience_s: float = PATIE
         ) from error
     finally:
         courier.stopping = True
-        for loop in loops:
-            loop.cancel()
-        await asyncio.gather(*loops, return_exceptions=True)
+        await ended(loops)
 
 
 async def _delivered(cell: Cell, loops: list[asyncio.Task[None]]) -> None:

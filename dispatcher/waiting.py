@@ -1,12 +1,15 @@
-"""Functions that wait: for an event, and for a store that is away."""
+"""Functions that wait: for an event, for the end of tasks, and for a store that is away."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from dispatcher.errors import UnavailableError
+
+CANCEL_AGAIN_S = 0.5
+"""A cancelled task that has not ended after this time is cancelled again. Cleaning up takes less."""
 
 
 async def rung(bell: asyncio.Event, seconds: float) -> None:
@@ -20,6 +23,22 @@ async def rung(bell: asyncio.Event, seconds: float) -> None:
         await asyncio.wait({waiting}, timeout=seconds)
     finally:
         waiting.cancel()
+
+
+async def ended(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel `tasks` and return once each of them has ended. Their results and errors are dropped.
+
+    One cancellation is not enough. Before Python 3.12 `wait_for`, which redis-py calls for each command it sends,
+    swallows a cancellation that comes together with its result, and the loop that called it goes on.
+    """
+    waiting = set(tasks)
+    while waiting:
+        for task in waiting:
+            task.cancel()
+        _, waiting = await asyncio.wait(waiting, timeout=CANCEL_AGAIN_S)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # otherwise asyncio logs "never retrieved"
 
 
 async def until_available(step: Callable[[], Awaitable[Any]], chance: Callable[[], float]) -> Any:

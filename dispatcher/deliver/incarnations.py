@@ -10,7 +10,7 @@ from dispatcher.deliver.courier import Courier
 from dispatcher.errors import FencedError, UnavailableError
 from dispatcher.ports import Clock, Control
 from dispatcher.telemetry.log import logger
-from dispatcher.waiting import until_available
+from dispatcher.waiting import ended, until_available
 
 
 class Incarnations:
@@ -40,11 +40,13 @@ class Incarnations:
             self._begun()
             watch = asyncio.ensure_future(self._watch_link())
             claims = asyncio.ensure_future(courier.run())
-            await asyncio.wait({watch, claims}, return_when=asyncio.FIRST_COMPLETED)
-            watch.cancel()
-            courier.stopping = True  # the claim loop ends by itself, as a blocked read must not be cancelled
-            with contextlib.suppress(FencedError):
-                await claims
+            try:
+                await asyncio.wait({watch, claims}, return_when=asyncio.FIRST_COMPLETED)
+                courier.stopping = True  # the claim loop ends by itself, as a blocked read must not be cancelled
+                with contextlib.suppress(FencedError):
+                    await claims
+            finally:
+                await ended([watch])
             if not self.stopping:
                 await self._end()
 

@@ -22,7 +22,7 @@ from dispatcher.errors import StaleTermError, UnavailableError
 from dispatcher.ports import Clock, Control, Heard, Incarnation
 from dispatcher.telemetry.log import logger
 from dispatcher.telemetry.metrics import Totals
-from dispatcher.waiting import rung
+from dispatcher.waiting import ended, rung
 
 ECHO = "supervisor"
 FORGET_S = 600.0
@@ -99,9 +99,7 @@ class Supervisor:
             for task in done:
                 task.result()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await ended(tasks)
 
     # ---- hear
 
