@@ -29,6 +29,7 @@ from dispatcher.operate.probes import Probes, Replica, Watches
 from dispatcher.operate.receipts import Receipts
 from dispatcher.operate.stalls import Stalls
 from dispatcher.operate.templates import Templates
+from dispatcher.operate.todays import Todays
 from dispatcher.operate.triggers import Triggers
 from dispatcher.operate.use_cases import UseCases
 from dispatcher.operate.vendors import Vendors
@@ -113,6 +114,7 @@ class IntakeActor:
             dead_letters=DeadLetters(
                 *(views, s.vendors.__contains__, lambda: intake.plan),
                 *(s.redrive.per_s, s.redrive.slow_per_s, intake.time.now_ms),
+                Todays(s, cache),
             ),
             listings=Listings(RedisPlaces(self._asking)),
             templates=Templates(cache, self._template_store),

@@ -22,6 +22,7 @@ from dispatcher.operate.dead_letters import DeadLetters
 from dispatcher.operate.probes import Probes
 from dispatcher.operate.receipts import Receipts
 from dispatcher.operate.templates import Templates
+from dispatcher.operate.todays import Wanted
 from dispatcher.operate.triggers import Triggers
 from dispatcher.operate.use_cases import UseCases
 from dispatcher.operate.vendors import Vendors, VendorView
@@ -61,6 +62,11 @@ class DeadLetterBody(_Body):
 
 class DeadLetterOrder(DeadLetterBody):
     dry_run: bool = Field(default=False, description="count, change nothing")
+
+
+class RedriveOrder(DeadLetterOrder):
+    todays_template: bool = Field(default=False, description="send today's version of each letter's template")
+    todays_route: bool = Field(default=False, description="send through the vendors of today's route")
 
 
 class TemplateBody(_Body):
@@ -255,13 +261,15 @@ def _dead_letters(app: FastAPI, dead_letters: DeadLetters, *, separate: bool) ->
         return {"dead_letters": [_shown_letter(letter) for letter in letters], "cursor": going_on}
 
     @app.post("/v1/dead-letters/redrive")
-    async def redrive(request: Request, body: DeadLetterOrder) -> dict[str, Any]:
+    async def redrive(request: Request, body: RedriveOrder) -> dict[str, Any]:
         """Try those that match again, as a new generation; repeat with the answer's `cursor`, after `wait_s`.
 
         Slowly while a vendor of a letter's chain does not take new work, and not at all while none does (`refused`).
-        One dead as `unknown` is a repeat by decision: name it.
+        One dead as `unknown` is a repeat by decision: name it. A letter keeps the chain and the template version that
+        it was accepted with, unless `todays_route` or `todays_template` is set; what does not render stays dead.
         """
-        return asdict(await dead_letters.redrive(wanted(request, body), body.cursor, body.dry_run))
+        today = Wanted(body.todays_template, body.todays_route)
+        return asdict(await dead_letters.redrive(wanted(request, body), body.cursor, body.dry_run, today=today))
 
     @app.post("/v1/dead-letters/discard")
     async def discard(request: Request, body: DeadLetterOrder) -> dict[str, Any]:

@@ -278,6 +278,8 @@ def bulk(function: Function) -> Function:
 @dead.command("redrive")
 @filters
 @bulk
+@click.option("--todays-route", is_flag=True, help="through the vendors of today's route, not of the accepted one")
+@click.option("--todays-template", is_flag=True, help="with today's version of the template, not the accepted one")
 @remote
 def dead_redrive(api: Api, **arguments: Any) -> None:
     """Try those that match again.

@@ -17,6 +17,7 @@ from dispatcher.core.life.notification import DeadLetter, DeadLetterFilter, Dead
 from dispatcher.core.life.redrive import Cursor, Go, Refused, decide_redrive, is_named
 from dispatcher.core.plan.values import Plan
 from dispatcher.errors import CallerError
+from dispatcher.operate.todays import Changed, Todays, Wanted
 from dispatcher.ports import Graveyard, Redriven
 
 PAGE = 200
@@ -27,6 +28,8 @@ EXAMINED_MAX = 5_000
 
 
 EVER_MS = 10**15 - 1
+
+AS_ACCEPTED = Wanted()
 
 
 @dataclass(slots=True)
@@ -44,6 +47,16 @@ class Swept:
     refused: dict[str, int] = field(default_factory=dict)
     cursor: str | None = None
     wait_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """Where one letter goes, or why it stays, and what of it changes."""
+
+    go: Go | Refused
+    priority: str
+    ttl_ms: int
+    changed: Changed
 
 
 @dataclass(slots=True)
@@ -68,9 +81,10 @@ class DeadLetters:
         per_s: float,
         slow_per_s: float,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        todays: Todays | None = None,
     ) -> None:
         self._graveyard, self._known, self._plan, self._wall_ms = graveyard, known, plan, wall_ms
-        self._per_s, self._slow_per_s = per_s, slow_per_s
+        self._per_s, self._slow_per_s, self._todays = per_s, slow_per_s, todays
 
     async def listing(self, wanted: DeadLetterFilter, cursor: str | None) -> tuple[list[DeadLetter], str | None]:
         """Return the next `limit` letters that match, the oldest first, and the cursor behind them."""
@@ -94,14 +108,17 @@ class DeadLetters:
 
         return await self._sweep(wanted, cursor, discard)
 
-    async def redrive(self, wanted: DeadLetterFilter, cursor: str | None, dry_run: bool) -> Swept:
+    async def redrive(
+        self, wanted: DeadLetterFilter, cursor: str | None, dry_run: bool, *, today: Wanted = AS_ACCEPTED
+    ) -> Swept:
         """Redrive the next `limit` letters that match, as a new generation, at the pace of `core.life.redrive`.
 
-        The call stops where the pace allows no more. Then `cursor` is before the first letter that has to wait.
+        The call stops where the pace allows no more. Then `cursor` is before the first letter that has to wait. A
+        letter that takes what `today` names keeps it in later generations. One that cannot be sent so is refused.
         """
 
         async def redrive(stretch: _Stretch, swept: Swept) -> DeadPosition | None:
-            return await self._redrive(stretch, wanted, dry_run, swept)
+            return await self._redrive(stretch, await self._verdicts(stretch.letters, wanted, today), dry_run, swept)
 
         return await self._sweep(wanted, cursor, redrive)
 
@@ -139,49 +156,54 @@ class DeadLetters:
         return found.until_ms, found.after
 
     async def _redrive(
-        self, stretch: _Stretch, wanted: DeadLetterFilter, dry_run: bool, swept: Swept
+        self, stretch: _Stretch, verdicts: Sequence[_Verdict], dry_run: bool, swept: Swept
     ) -> DeadPosition | None:
-        verdicts = await self._verdicts(stretch.letters, wanted)
         waiting, wait_ms = (len(verdicts), 0) if dry_run else await self._paced(verdicts)
         now_ms, chosen = self._wall_ms(), []
-        for letter, (verdict, priority, ttl_ms) in zip(stretch.letters[:waiting], verdicts, strict=False):
+        for letter, v in zip(stretch.letters[:waiting], verdicts, strict=False):
             swept.matched += 1
-            if isinstance(verdict, Refused):
-                swept.refused[verdict.reason] = swept.refused.get(verdict.reason, 0) + 1
+            if isinstance(v.go, Refused):
+                swept.refused[v.go.reason] = swept.refused.get(v.go.reason, 0) + 1
             else:
-                chosen.append(Redriven(letter, verdict.mailbox, priority, now_ms + ttl_ms))
+                new = v.changed.chain, v.changed.template_version
+                chosen.append(Redriven(letter, v.go.mailbox, v.priority, now_ms + v.ttl_ms, *new))
         swept.count += len(chosen) if dry_run else await self._graveyard.redrive(chosen)
         if waiting == len(verdicts):
             return None
         swept.wait_s = wait_ms / 1000
         return stretch.before(waiting)
 
-    async def _verdicts(
-        self, letters: Sequence[DeadLetter], wanted: DeadLetterFilter
-    ) -> list[tuple[Go | Refused, str, int]]:
-        plan = self._plan()
-        routes = await self._graveyard.routing_of([letter.id for letter in letters]) if letters else []
-        return [
-            (
-                decide_redrive(chain, plan, self._known)
-                if is_named(letter, wanted)
-                else Refused("unknown: maybe sent, and a repeat is forbidden; name it by id or reason"),
-                priority,
-                ttl_ms,
-            )
-            for letter, (chain, priority, ttl_ms) in zip(letters, routes, strict=True)
-        ]
+    async def _verdicts(self, letters: Sequence[DeadLetter], wanted: DeadLetterFilter, today: Wanted) -> list[_Verdict]:
+        plan, ids = self._plan(), [letter.id for letter in letters]
+        routes = await self._graveyard.routing_of(ids) if ids else []
+        changes = await self._changes(ids, today)
+        found = []
+        for letter, (chain, priority, ttl_ms), changed in zip(letters, routes, changes, strict=True):
+            go: Go | Refused
+            if not is_named(letter, wanted):
+                go = Refused("unknown: maybe sent, and a repeat is forbidden; name it by id or reason")
+            elif isinstance(changed, Refused):
+                go = changed
+            else:
+                go = decide_redrive(changed.chain or chain, plan, self._known)
+            found.append(_Verdict(go, priority, ttl_ms, changed if isinstance(changed, Changed) else Changed()))
+        return found
 
-    async def _paced(self, verdicts: Sequence[tuple[Go | Refused, str, int]]) -> tuple[int, int]:
+    async def _changes(self, ids: Sequence[str], today: Wanted) -> Sequence[Changed | Refused]:
+        if today == AS_ACCEPTED or self._todays is None:
+            return [Changed()] * len(ids)
+        return [await self._todays.of(n, today) for n in await self._graveyard.accepted_of(ids)]
+
+    async def _paced(self, verdicts: Sequence[_Verdict]) -> tuple[int, int]:
         """Return how many letters, from the first on, may be redriven now, and the wait for the next one in ms.
 
         Each mailbox has its budget. Grants behind the first letter that must wait are neither used nor given back. So a
         bulk redrive over several mailboxes may be slower than allowed, never faster.
         """
         places: dict[Go, list[int]] = defaultdict(list)
-        for index, (verdict, _, _) in enumerate(verdicts):
-            if isinstance(verdict, Go):
-                places[verdict].append(index)
+        for index, verdict in enumerate(verdicts):
+            if isinstance(verdict.go, Go):
+                places[verdict.go].append(index)
         first, wait_ms = len(verdicts), 0
         for go, indexes in places.items():
             per_s = self._slow_per_s if go.slowly else self._per_s

@@ -180,12 +180,17 @@ class Routing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Redriven:
-    """One dead letter to be redriven, with its mailbox, lane and new expiry."""
+    """One dead letter to be redriven, with its mailbox, lane and new expiry.
+
+    `chain` and `template_version` replace what it has, for this and all later generations; None keeps it.
+    """
 
     letter: DeadLetter
     mailbox: str
     priority: str
     expires_ms: int
+    chain: tuple[str, ...] | None = None
+    template_version: int | None = None
 
 
 class Grant(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from dispatcher.core.life.listing import PlacePosition
-from dispatcher.core.life.notification import DeadLetter, DeadLetterFilter, DeadPosition, TriggerView
+from dispatcher.core.life.notification import DeadLetter, DeadLetterFilter, DeadPosition, Notification, TriggerView
 from dispatcher.ports.replies import DeadPage, Grant, PlacePage, Redriven, Routing
 
 
@@ -34,6 +34,10 @@ class Graveyard(Protocol):
 
     async def routing_of(self, ids: Sequence[str]) -> list[Routing]:
         """Return how each notification may be routed again, in order. A record that is gone has an empty chain."""
+        ...
+
+    async def accepted_of(self, ids: Sequence[str]) -> list[Notification | None]:
+        """Return each notification whole, in order; None for one that is gone, damaged or of a later version."""
         ...
 
     async def budget(self, mailbox: str, want: int, per_s: float) -> Grant:

@@ -3,6 +3,9 @@
 m = {"t": tenant, "e": event, "a": accepted ms, "p": priority, "u": on_unknown, "k": key, "l": locale,
      "n": [{"c": channel, "t": template, "v": version, "ch": [chain], "s": [encoding, segments] of an SMS,
             "f": how far before it the one is whose fallback it is}, …]}
+Since a redrive a notification may have a chain (`<index>.ch`, names) and a version (`<index>.tv`) of its own, which go
+before those of `m`: siblings, and whoever repeats the key, keep what was accepted.
+
 d = {"to": [address, …], "data": {…}, "co": [content or null, …], "r": recipient id}
 
 For several recipients m has "i": [place in "n" of each notification] and "ls": [locale of each recipient], and "n"
@@ -65,6 +68,16 @@ def parts_of(meta: Mapping[str, Any]) -> list[dict[str, Any]]:
     return list(meta["n"]) if places is None else [meta["n"][place] for place in places]
 
 
+def chain_of(part: Mapping[str, Any], own: str | None) -> tuple[str, ...]:
+    """Return the chain of a notification: its own since a redrive by the routes of that day, else the accepted one."""
+    return tuple(own.split()) if own else tuple(part["ch"])
+
+
+def version_of(part: Mapping[str, Any], own: str | None) -> int | None:
+    """Return the version of its template: its own since a redrive with the text of that day, else the accepted one."""
+    return int(own) if own else part["v"]
+
+
 def person_of(meta: Mapping[str, Any], index: int) -> int | None:
     """Return which of several recipients a notification is for; None: the trigger has one."""
     locales = meta.get("ls")
@@ -108,13 +121,13 @@ def recipient_of(data: str | None, index: int | None = None) -> str | None:
     return name if isinstance(name, str) else None
 
 
-FIELDS = ("m", "d", "x", "st", "n", "gen", "cr", "tr", "ep", "eid", "v", "ex")
+FIELDS = ("m", "d", "x", "st", "n", "gen", "cr", "tr", "ep", "eid", "v", "ex", "ch", "tv")
 """The order in which claim and take return a record's fields."""
 
 WHOLE = ("m", "d", "x", "v")
 """Those of the record; the others are of one notification, `<index>.<field>`."""
 
-BROKEN: tuple[str | None, ...] = ("", "", None, None, None, None, None, None, None, None, "0", None)
+BROKEN: tuple[str | None, ...] = ("", "", *(None,) * 8, "0", *(None,) * 3)
 """In place of the fields where a record's key is no hash. No version wrote it, so it decodes as unreadable."""
 
 
@@ -151,7 +164,8 @@ def stub(notification_id: str, fields: Sequence[str | None]) -> Notification:
 
 
 def _decode(notification_id: str, fields: Sequence[str | None]) -> Notification | None:
-    meta_text, data_text, expires, state, attempts, generation, crashes, tried, epoch, _, version, own_expiry = fields
+    meta_text, data_text, expires, state, attempts, generation, crashes, tried, epoch, _, version, *own = fields
+    own_expiry, own_chain, own_version = own
     if meta_text is None or data_text is None:
         return None
     if version not in (None, str(VERSION)):
@@ -165,14 +179,14 @@ def _decode(notification_id: str, fields: Sequence[str | None]) -> Notification 
         event=meta["e"],
         channel=part["c"],
         to=data["to"][index],
-        chain=tuple(part["ch"]),
+        chain=chain_of(part, own_chain),
         priority=meta["p"],
         accepted_ms=meta["a"],
         expires_ms=int(own_expiry or expires or 0),
         on_unknown=meta["u"],
         data=data["data"],
         template=part["t"],
-        template_version=part["v"],
+        template_version=version_of(part, own_version),
         content=data["co"][index % len(data["co"])],
         locale=meta["l"] if person is None else meta["ls"][person],
         attempts=int(attempts or 0),

@@ -12,8 +12,8 @@ from dispatcher.adapters.redis.keys import Keys
 from dispatcher.core.life.notification import DeadLetter, DeadLetterFilter, DeadPosition
 from dispatcher.core.plan.values import Plan, VendorPlan
 from dispatcher.operate.dead_letters import DeadLetters
-from dispatcher.ports import Redriven
-from tests.contract.worlds import World, dead, lanes
+from dispatcher.ports import STORED, Redriven
+from tests.contract.worlds import REPLAYED, World, dead, lanes, retry, trigger
 
 ALL = DeadLetterFilter()
 
@@ -111,3 +111,50 @@ async def test_a_bulk_redrive_goes_on_by_its_cursor(world: World) -> None:
     assert counts == [5, 5, 2]
     assert sorted(redriven) == sorted(ids)
     assert (await world.control.counts())["dead"] == 12
+
+
+async def test_what_a_redrive_changes_holds_wherever_the_letter_goes(world: World) -> None:
+    """Its new chain and version are its own in the mailbox, while it waits, after a crash, and in its next life."""
+    me, other = await world.actor(), await world.actor("b")
+    (nid,) = await world.died(me, [1000])
+    (letter,) = await world.letters()
+    changed = Redriven(letter, "b", "normal", world.now_ms() + 60_000, ("b", "c"), 9)
+    assert await world.views.redrive([changed]) == 1
+    assert await world.views.routing_of([nid]) == [(("b", "c"), "normal", 86_400_000)]
+    (claim,) = (await world.store.claim(other, lanes("b"), 5)).claims
+    assert (claim.notification.chain, claim.notification.template_version) == (("b", "c"), 9)
+    await world.store.apply(other, [(claim, retry(0))], world.now_ms())
+    (entry,) = (await world.store.due()).entries
+    assert entry.chain == ("b", "c")
+    await world.store.promote([(entry, "b")])
+    (claim,) = (await world.store.claim(other, lanes("b"), 5)).claims
+    await world.bury(other)
+    heir = await world.actor("b")
+    (taken,) = (await world.store.take(heir, lanes("b"))).claims
+    assert (taken.notification.chain, taken.notification.template_version) == (("b", "c"), 9)
+    await world.store.apply(heir, [(taken, dead())], 3000)
+    (letter,) = await world.letters()
+    (whole,) = await world.views.accepted_of([nid])
+    assert (whole.chain, whole.template_version, whole.to) == (("b", "c"), 9, "+4915112345000")
+    assert await world.views.redrive([Redriven(letter, "c", "normal", world.now_ms() + 60_000)]) == 1
+    (again,) = (await world.store.claim(await world.actor("c"), lanes("c"), 5)).claims
+    assert (again.notification.chain, again.notification.template_version) == (("b", "c"), 9)
+    assert (await world.views.trigger(nid[:-2])).notifications[0].template_version == 9
+
+
+async def test_what_a_redrive_changes_is_of_one_notification(world: World) -> None:
+    """A sibling keeps its chain and version, and a repeat of the trigger's key is answered as before."""
+    me, new = await world.actor(), trigger(channels=2)
+    assert await world.store.accept([new]) == [STORED]
+    claims = (await world.store.claim(me, lanes("a"), 5)).claims
+    await world.store.apply(me, [(claims[0], dead())], 1000)
+    (letter,) = await world.letters()
+    assert await world.views.redrive([Redriven(letter, "b", "normal", world.now_ms() + 60_000, ("b",), 4)]) == 1
+    own, sibling = await world.views.accepted_of([f"{new.id}.0", f"{new.id}.1"])
+    assert [(n.chain, n.template_version) for n in (own, sibling)] == [(("b",), 4), (("a", "b"), 3)]
+    assert await world.store.accept([new]) == [REPLAYED]
+
+
+async def test_a_letter_that_is_gone_has_no_content(world: World) -> None:
+    """Its record has expired, or the id was never one."""
+    assert await world.views.accepted_of(["0-never.0"]) == [None]

@@ -129,6 +129,16 @@ def test_a_terminal_gets_a_bar(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> N
     assert "2475/2475" in result.output
 
 
+def test_what_of_today_is_wanted_is_in_each_call(stub: Stub) -> None:
+    """The count and the redrive judge by the same; unless asked for, nothing of today is taken."""
+    run(stub, "redrive", "--all", "--yes", "--todays-route")
+    assert {(o["todays_route"], o["todays_template"]) for o in stub.orders} == {(True, False)}
+    run(stub, "redrive", "--limit", "1", "--todays-template")
+    assert (stub.orders[-1]["todays_route"], stub.orders[-1]["todays_template"]) == (False, True)
+    run(stub, "discard", "--limit", "1")
+    assert "todays_route" not in stub.orders[-1]
+
+
 def test_a_few_are_one_call(stub: Stub) -> None:
     """Without --all it is one call, and its answer is shown as it is."""
     result = run(stub, "redrive", "--limit", "7")

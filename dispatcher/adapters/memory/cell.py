@@ -31,6 +31,8 @@ class Note:
     epoch: int = 0
     reason: str | None = None
     expires_ms: int | None = None  # its own since a redrive; else the trigger's
+    chain: tuple[str, ...] | None = None  # as above
+    template_version: int | None = None  # as above
     started: tuple[int, str] | None = None  # when, and by whom
     twin: bool = False
     fallback: str | None = None  # the notification that follows if it fails
@@ -246,14 +248,14 @@ class Cell:
             event=trigger.event,
             channel=new.channel,
             to=new.to,
-            chain=new.chain,
+            chain=note.chain or new.chain,
             priority=trigger.priority,
             accepted_ms=trigger.accepted_ms,
             expires_ms=note.expires_ms or record.expires_ms,
             on_unknown=trigger.on_unknown,
             data=trigger.data,
             template=new.template,
-            template_version=new.template_version,
+            template_version=note.template_version or new.template_version,
             content=new.content,
             locale=trigger.person_of(new).locale,
             attempts=note.attempts,

@@ -291,7 +291,7 @@ class MemoryStore:
                     entries.append(DueEntry(nid, str(score), delayed, (), (), "normal", 0))
                     continue
                 record, note = found
-                chain = record.trigger.notifications[int(nid.rpartition(".")[2])].chain
+                chain = note.chain or record.trigger.notifications[int(nid.rpartition(".")[2])].chain
                 priority, expires_ms = record.trigger.priority, note.expires_ms or record.expires_ms
                 entry = DueEntry(nid, str(score), delayed, chain, note.trail.tried, priority, expires_ms)
                 stands_by = note.state == "standby"

@@ -11,6 +11,7 @@ from dispatcher.core.life.notification import (
     DeadLetter,
     DeadLetterFilter,
     DeadPosition,
+    Notification,
     NotificationView,
     Trail,
     TriggerView,
@@ -40,9 +41,9 @@ class MemoryViews:
                 attempts=tuple(note.history),
                 generation=note.generation,
                 template=new.template,
-                template_version=new.template_version,
+                template_version=note.template_version or new.template_version,
                 until_ms=self._until_ms(notification_id(trigger_id, i)),
-                sms=new.sms,
+                sms=None if note.template_version else new.sms,
                 fallback_for=None if new.follows is None else notification_id(trigger_id, new.follows.first),
                 recipient=new.person if t.people else None,
                 recipient_id=t.person_of(new).id if record.has_data else None,
@@ -98,6 +99,8 @@ class MemoryViews:
             del self._cell.dead[r.letter.id]
             _, note = self._cell.found(r.letter.id)
             note.expires_ms = r.expires_ms
+            note.chain = r.chain or note.chain
+            note.template_version = r.template_version or note.template_version
             note.attempts, note.trail, note.reason, note.crashes, note.epoch = 0, Trail(), None, 0, 0
             note.generation += 1
             self._cell.enqueue(r.letter.id, r.mailbox)
@@ -119,11 +122,15 @@ class MemoryViews:
     async def routing_of(self, ids: Sequence[str]) -> list[Routing]:
         result = []
         for nid in ids:
-            record, _ = self._cell.found(nid)
+            record, note = self._cell.found(nid)
             t = record.trigger
-            chain = t.notifications[int(nid.rpartition(".")[2])].chain
+            chain = note.chain or t.notifications[int(nid.rpartition(".")[2])].chain
             result.append(Routing(chain, t.priority, max(60_000, record.expires_ms - t.accepted_ms)))
         return result
+
+    async def accepted_of(self, ids: Sequence[str]) -> list[Notification | None]:
+        found = [(nid, self._cell.find(nid)) for nid in ids]
+        return [at and self._cell.notification(nid, at[1].entry_id) for nid, at in found]
 
 
 def _named(record: Record) -> tuple[str | None, str | None]:

@@ -146,11 +146,13 @@ def held_of(nid: str, row: Any) -> Held | None:
     return Held(notification, me.partition("/")[0], int(started_ms), twin is not None)
 
 
-def due_entry(nid: str, score: str, delayed: int, text: str, expires: str, tried: str, stands_by: int) -> DueEntry:
+def due_entry(nid: str, score: str, delayed: int, text: str, *row: Any) -> DueEntry:
+    """Return the entry of a row of due.lua."""
+    expires, tried, stands_by, own_chain = row
     try:
         meta: dict[str, Any] = json.loads(text) if text else {"n": [], "p": "normal", "t": ""}
         index = int(nid.rpartition(".")[2])
-        chain = tuple(records.part_of(meta, index)["ch"]) if text else ()
+        chain = records.chain_of(records.part_of(meta, index), own_chain) if text else ()
         priority, expires_ms, tenant = str(meta["p"]), int(expires or 0), str(meta["t"])
     except (LookupError, TypeError, ValueError):
         return DueEntry(nid, score, bool(delayed), (), (), "", 0, readable=False)

@@ -15,12 +15,13 @@ from dispatcher.core.life.notification import (
     DeadLetterFilter,
     DeadPosition,
     Lane,
+    Notification,
     NotificationView,
     TriggerView,
     notification_id,
     trigger_of,
 )
-from dispatcher.errors import UnavailableError
+from dispatcher.errors import UnavailableError, UnreadableError
 from dispatcher.ports import DeadPage, Grant, Redriven, Routing
 from dispatcher.wire import records
 
@@ -60,9 +61,9 @@ class RedisViews:
                     attempts=records.decode_history(record.get(f"{i}.h")),
                     generation=int(record.get(f"{i}.gen", 0)),
                     template=part["t"],
-                    template_version=part["v"],
+                    template_version=records.version_of(part, record.get(f"{i}.tv")),
                     until_ms=until_ms.get(i),
-                    sms=records.decode_sms(part),
+                    sms=None if f"{i}.tv" in record else records.decode_sms(part),
                     fallback_for=notification_id(trigger_id, i - part["f"]) if "f" in part else None,
                     recipient=records.person_of(meta, i),
                     recipient_id=records.recipient_of(data, i),
@@ -129,7 +130,11 @@ class RedisViews:
             Call(
                 "redrive",
                 [k.dead, k.record(trigger_of(le.id)), k.nil, k.lane(Lane(r.mailbox, r.priority)), k.mailboxes],
-                [le.id, le.id.rpartition(".")[2], r.mailbox, r.expires_ms, le.dead_ms, le.tenant],
+                [
+                    *(le.id, le.id.rpartition(".")[2], r.mailbox, r.expires_ms, le.dead_ms, le.tenant),
+                    " ".join(r.chain or ()),
+                    r.template_version or "",
+                ],
             )
             for r, le in ((r, r.letter) for r in chosen)
         ]
@@ -150,21 +155,37 @@ class RedisViews:
     async def routing_of(self, ids: Sequence[str]) -> list[Routing]:
         pipeline = self._redis.pipeline(transaction=False)
         for nid in ids:
-            pipeline.hmget(self._keys.record(trigger_of(nid)), ["m", "x"])
+            pipeline.hmget(self._keys.record(trigger_of(nid)), ["m", "x", f"{_index(nid)}.ch"])
         rows = await self._read(pipeline.execute(raise_on_error=False))
         result: list[Routing] = []
         for nid, row in zip(ids, rows, strict=True):
-            text, expires = ("?", "") if of_a_key(row) else answered(row, "routing")
+            text, expires, own_chain = ("?", "", "") if of_a_key(row) else answered(row, "routing")
             if text is None:  # discarded meanwhile, and forgotten
                 result.append(NOWHERE)
                 continue
             try:
                 meta = json.loads(text)
-                chain = tuple(records.part_of(meta, int(nid.rpartition(".")[2]))["ch"])
+                chain = records.chain_of(records.part_of(meta, int(nid.rpartition(".")[2])), own_chain)
                 result.append(Routing(chain, str(meta["p"]), max(60_000, int(expires) - int(meta["a"]))))
             except (LookupError, TypeError, ValueError):  # of a later version, or damaged: it has no chain for us
                 result.append(NOWHERE)
         return result
+
+    async def accepted_of(self, ids: Sequence[str]) -> list[Notification | None]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for nid in ids:
+            i = nid.rpartition(".")[2]
+            names = [name if name in records.WHOLE else f"{i}.{name}" for name in records.FIELDS]
+            pipeline.hmget(self._keys.record(trigger_of(nid)), names)
+        rows = await self._read(pipeline.execute(raise_on_error=False)) if ids else []
+        found: list[Notification | None] = []
+        for nid, row in zip(ids, rows, strict=True):
+            try:
+                fields = records.BROKEN if of_a_key(row) else answered(row, "accepted")
+                found.append(records.decode_notification(nid, fields))
+            except UnreadableError:
+                found.append(None)
+        return found
 
     async def _named(self, ids: Sequence[str], after: DeadPosition | None) -> list[tuple[str, int]]:
         scores = await self._read(self._redis.zmscore(self._keys.dead, list(ids)))

@@ -11,6 +11,8 @@ Rules:
    it, by its id or by that reason.
 6. A bulk redrive ends with the letters that were dead when it began. It does not try a letter a second time that died
    again meanwhile.
+7. A letter keeps the chain and the template version that it was accepted with, unless the operator asks for today's.
+   Then they are its own from this generation on; its siblings and the caller's record keep what was accepted.
 """
 
 from __future__ import annotations

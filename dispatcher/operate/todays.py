@@ -1,0 +1,88 @@
+"""The text and the route that a dead letter would have if it was accepted today.
+
+A redrive keeps what was accepted unless it is told otherwise. A template that was mended since, or a vendor that was
+added since, helps only a letter that takes today's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dispatcher.config.settings import Settings
+from dispatcher.core.accepting.routing import Traffic, choose_chain
+from dispatcher.core.accepting.segments import EventLimit, able_vendors
+from dispatcher.core.life.notification import Notification
+from dispatcher.core.life.redrive import Refused
+from dispatcher.core.life.sms_text import forbidden, measure
+from dispatcher.errors import CallerError, TemplateError
+from dispatcher.templates.cache import TemplateCache
+from dispatcher.wire.trigger import phone_region
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The parts of today that a redrive takes."""
+
+    template: bool = False
+    route: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The chain and template version that replace the accepted ones; None keeps them."""
+
+    chain: tuple[str, ...] | None = None
+    template_version: int | None = None
+
+
+class Todays:
+    """Judges letters by today's configuration and templates. Nothing is changed here."""
+
+    def __init__(self, settings: Settings, templates: TemplateCache) -> None:
+        self._settings, self._templates = settings, templates
+
+    async def of(self, n: Notification | None, wanted: Wanted) -> Changed | Refused:
+        """Return what changes, or why the letter cannot go by today's rules. Raises UnavailableError."""
+        if n is None:
+            return Refused("its record cannot be read")
+        version, chain = n.template_version, n.chain
+        if wanted.template and n.template is not None:
+            version = self._templates.latest.get(n.template)
+            if version is None:
+                return Refused(f"the template {n.template} is not stored")
+        try:
+            text = await self._text(n, version)
+            if wanted.route:
+                chain = self._chain(n)
+            if n.channel == "sms":
+                chain = self._able(n, text, chain)
+        except TemplateError as error:
+            return Refused(str(error))
+        except CallerError as error:
+            return Refused(error.rule)
+        return Changed(
+            chain if wanted.route else None, version if wanted.template and version != n.template_version else None
+        )
+
+    async def _text(self, n: Notification, version: int | None) -> str:
+        if n.template is None or version is None:
+            return (n.content or {}).get("text", "")
+        return (await self._templates.get(n.template, version)).render(n.data, n.locale).text
+
+    def _chain(self, n: Notification) -> tuple[str, ...]:
+        country = phone_region(n.to) if n.channel == "sms" else None
+        allowed = self._settings.limits.sms_countries
+        if n.channel == "sms" and allowed is not None and country not in allowed:
+            raise CallerError("phone", f"country {country or 'unknown'} is not among limits.sms_countries")
+        return choose_chain(self._settings.routes, Traffic(n.channel, n.event, n.tenant, country, n.priority), n.id)
+
+    def _able(self, n: Notification, text: str, chain: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the vendors of the chain that may carry the text; those that are gone have no limit of their own."""
+        broken = forbidden(text)
+        if broken is not None:
+            raise CallerError("data", broken)
+        event, vendors = self._settings.events.get(n.event), self._settings.vendors
+        limit = None if event is None or event.segments_max is None else EventLimit(n.event, event.segments_max)
+        size = measure(text)
+        vendors_max = {name: vendors[name].segments_max if name in vendors else size.segments for name in chain}
+        return able_vendors(chain, size, vendors_max, limit, field="data")

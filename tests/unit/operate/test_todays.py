@@ -1,0 +1,133 @@
+"""What a dead letter would be if it was accepted today."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dispatcher.core.life.notification import DeadLetterFilter, Notification
+from dispatcher.core.life.redrive import Refused
+from dispatcher.operate.dead_letters import DeadLetters
+from dispatcher.operate.todays import Changed, Todays, Wanted
+from dispatcher.templates.cache import TemplateCache
+from dispatcher.templates.source import TemplateSource
+from tests.unit.desk import SETTINGS, Desk
+from tests.unit.stage import plan_of
+from tests.virtual import virtual
+
+BOTH = Wanted(template=True, route=True)
+
+
+class World:
+    """A desk at which one letter of the template `paid` died, and what is configured a day later."""
+
+    def __init__(self, **later: Any) -> None:
+        self.desk, self.later = Desk(), later
+
+    async def letter(self, data: dict[str, Any] | None = None, channel: str = "sms") -> Notification:
+        desk = self.desk
+        await desk.intake._templates.put(TemplateSource("paid", "Paid: {{ total }}", "Paid"))
+        people = {"phone": "+4915112345678", "email": "ada@example.com"}
+        wanted = [{"channel": channel, "template": "paid"}]
+        accepted = await desk.post(recipient=people, notifications=wanted, data=data or {"total": "4.90"})
+        self.nid = f"{accepted.id}.0"
+        await desk.store.withdraw(self.nid, "dead", "late")
+        (found,) = await desk.stage.views.accepted_of([self.nid])
+        assert found is not None
+        return found
+
+    def todays(self) -> Todays:
+        from dispatcher.config.settings import parse_settings
+
+        return Todays(parse_settings({**SETTINGS, **self.later}), self.desk.intake._templates)
+
+
+NEW_ROUTE = {"routes": [{"channel": "sms", "chain": ["b"]}, {"channel": "email", "chain": ["mail"]}]}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "changed"),
+    [
+        (Wanted(), Changed()),
+        (Wanted(route=True), Changed(("b",))),
+        (Wanted(template=True), Changed(None, 2)),
+        (BOTH, Changed(("b",), 2)),
+    ],
+)
+@virtual
+async def test_a_letter_takes_what_is_asked_for(wanted: Wanted, changed: Changed) -> None:
+    """And keeps the rest of what it was accepted with."""
+    world = World(**NEW_ROUTE)
+    letter = await world.letter()
+    await world.desk.intake._templates.put(TemplateSource("paid", "Thank you: {{ total }}", "Paid"))
+    assert await world.todays().of(letter, wanted) == changed
+
+
+@pytest.mark.parametrize(
+    ("text", "later", "why"),
+    [
+        ("Hi {{ name }}", {}, "template paid version 2, text: missing variable name"),
+        ("Hi \u202e{{ total }}", {}, "bidirectional overrides"),
+        ("a" * 2000, {}, "The limit is vendors.a.segments_max"),
+        ("Hi", {"limits": {"sms_countries": ["FR"]}}, "country DE is not among limits.sms_countries"),
+        ("Hi", {"routes": [{"channel": "email", "chain": ["mail"]}]}, "no route carries sms"),
+    ],
+)
+@virtual
+async def test_what_could_not_be_accepted_today_stays_dead(text: str, later: dict[str, Any], why: str) -> None:
+    """It says why; the same letter would only die again."""
+    world = World(**later)
+    letter = await world.letter()
+    await world.desk.intake._templates.put(TemplateSource("paid", text, "Paid"))
+    found = await world.todays().of(letter, BOTH)
+    assert isinstance(found, Refused) and why in found.reason
+
+
+@virtual
+async def test_a_vendor_that_cannot_carry_todays_text_is_left_out() -> None:
+    """As at accept: a text of three segments goes past the vendor whose limit is two."""
+    vendors = {**SETTINGS["vendors"], "a": {"adapter": "twilio", "channel": "sms", "segments_max": 2}}
+    world = World(vendors=vendors)
+    letter = await world.letter()
+    await world.desk.intake._templates.put(TemplateSource("paid", "a" * 400, "Paid"))
+    assert await world.todays().of(letter, BOTH) == Changed(("b",), 2)
+
+
+@virtual
+async def test_a_mail_has_no_limit_of_segments() -> None:
+    """Its text may be longer than an SMS."""
+    world = World(routes=[{"channel": "email", "chain": ["mail"]}])
+    letter = await world.letter(channel="email")
+    await world.desk.intake._templates.put(TemplateSource("paid", "a" * 4000, "Paid"))
+    assert await world.todays().of(letter, BOTH) == Changed(("mail",), 2)
+
+
+@virtual
+async def test_a_template_that_is_gone_is_named() -> None:
+    """A store without it has no version of today."""
+    world = World()
+    letter = await world.letter()
+    world.desk.intake._templates = TemplateCache(world.desk.stage.template_store)
+    found = await world.todays().of(letter, Wanted(template=True))
+    assert found == Refused("the template paid is not stored")
+    assert await world.todays().of(None, BOTH) == Refused("its record cannot be read")
+
+
+@virtual
+async def test_a_backlog_goes_to_a_vendor_that_was_added_since() -> None:
+    """With the accepted chain it is refused, because neither vendor works; by today's route it is sent."""
+    vendors = {**SETTINGS["vendors"], "c": {"adapter": "vonage", "channel": "sms"}}
+    world = World(vendors=vendors, routes=[{"channel": "sms", "chain": ["c", "a"]}])
+    await world.letter()
+    plan, views = plan_of(a="open", b="open", c="closed"), world.desk.stage.views
+    operations = DeadLetters(
+        *(views, vendors.__contains__, lambda: plan, 100.0, 5.0), world.desk.stage.clock.wall_ms, world.todays()
+    )
+    accepted = await operations.redrive(DeadLetterFilter(), None, dry_run=False)
+    assert (accepted.count, list(accepted.refused)) == (0, ["a is open, b is open"])
+    counted = await operations.redrive(DeadLetterFilter(), None, dry_run=True, today=Wanted(route=True))
+    assert (counted.count, world.desk.stage.states()) == (1, ["dead"])
+    today = await operations.redrive(DeadLetterFilter(), None, dry_run=False, today=Wanted(route=True))
+    (found,) = await views.accepted_of([world.nid])
+    assert (today.count, world.desk.stage.states(), found and found.chain) == (1, ["queued"], ("c", "a"))
