@@ -37,6 +37,7 @@ from dispatcher.supervise.plan_follower import PlanFollower
 from dispatcher.telemetry.log import configure
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
+from dispatcher.templates.owned import TemplateQuota
 from dispatcher.templates.seeding import TemplateSeeding
 from dispatcher.templates.source import TemplateSource
 
@@ -103,6 +104,7 @@ class IntakeActor:
             others=("totals", "report"),
             hear=fleet.hear,
         )
+        quota = TemplateQuota(s.limits.tenant_templates_max, s.limits.tenant_template_bytes_max)
         continuity, identity = self._breaks.continuity, self._identity
         self._statements = Statements(control, self.metrics, continuity, identity, told_cores=self._told_cores)
         links, readers = receipt_links(s), receipt_readers(s)
@@ -117,7 +119,12 @@ class IntakeActor:
                 Todays(s, cache),
             ),
             listings=Listings(RedisPlaces(self._asking)),
-            templates=Templates(cache, self._template_store),
+            templates=Templates(
+                cache,
+                self._template_store,
+                quota,
+                s.templates,
+            ),
             probes=Probes(intake, watches, control, control, channels=self._channels, replica=self._replica()),
             receipts=None if links is None else Receipts(links, self._store, views, self.metrics, readers=readers),
             limits=s.limits,

@@ -22,7 +22,7 @@ from dispatcher.telemetry.metrics import Metrics
 from dispatcher.wire.json import parse_json
 from dispatcher.wire.rate_limit import Fields, rate_limit_fields
 from dispatcher.wire.responses import DryRunResponse, Problem
-from serve_app.admission import WrongKeys, check_installation, check_neighbour, scope_needed
+from serve_app.admission import OPERATE, WrongKeys, check_installation, check_neighbour, scope_needed
 from serve_app.bodies import (
     OTHER_BYTES_MAX,
     Asgi,
@@ -85,7 +85,7 @@ async def _admit(
     needed = scope_needed(scope["method"], scope["path"])
     if keys is None:
         check_neighbour(scope)
-        scope.setdefault("state", {})["tenant"] = DEFAULT_TENANT
+        scope.setdefault("state", {}).update(tenant=DEFAULT_TENANT, operator=True)
         return None
     if needed is None:
         return None
@@ -100,7 +100,7 @@ async def _admit(
         challenge = f'Bearer realm="dispatcher", error="insufficient_scope", scope="{needed}"'
         problem = Problem(title="The key does not reach so far", status=403, detail=detail)
         return problem, (b"www-authenticate", challenge.encode())
-    scope.setdefault("state", {})["tenant"] = grant.tenant
+    scope.setdefault("state", {}).update(tenant=grant.tenant, operator=OPERATE in grant.scopes)
     return None
 
 

@@ -15,23 +15,21 @@ from starlette.routing import Route
 
 from actors.runtime import VERSION
 from dispatcher.core.life.notification import Attempt, DeadLetter, DeadLetterFilter, NotificationView, TriggerView
-from dispatcher.core.life.sms_text import measure
 from dispatcher.core.plan.values import Override
 from dispatcher.errors import CallerError, UnavailableError
 from dispatcher.operate.dead_letters import DeadLetters
 from dispatcher.operate.probes import Probes
 from dispatcher.operate.receipts import Receipts
-from dispatcher.operate.templates import Templates
 from dispatcher.operate.todays import Wanted
 from dispatcher.operate.triggers import Triggers
 from dispatcher.operate.use_cases import UseCases
 from dispatcher.operate.vendors import Vendors, VendorView
-from dispatcher.templates.source import TemplateSource
 from dispatcher.wire.moments import moment
 from dispatcher.wire.responses import TITLES, AcceptedResponse, DryRunResponse, Problem
 from dispatcher.wire.trigger import TriggerRequest
 from serve_app.description import describe
 from serve_app.listings import add_listings
+from serve_app.templates import add_templates
 
 IDS_MAX = 1_000
 Moment = Annotated[int, Field(ge=0, lt=2**53, description="wall milliseconds")]
@@ -69,18 +67,6 @@ class RedriveOrder(DeadLetterOrder):
     todays_route: bool = Field(default=False, description="send through the vendors of today's route")
 
 
-class TemplateBody(_Body):
-    subject: str | None = None
-    text: str
-    html: str | None = None
-
-
-class PreviewBody(_Body):
-    data: dict[str, Any] = Field(default_factory=dict)
-    locale: str | None = None
-    version: Version | None = None
-
-
 def operations(use_cases: UseCases, *, separate: bool) -> FastAPI:
     """Return the FastAPI application of one intake replica. The hot POST paths are served in `http`.
 
@@ -101,7 +87,7 @@ def operations(use_cases: UseCases, *, separate: bool) -> FastAPI:
     _receipts(app, use_cases.receipts)
     _dead_letters(app, use_cases.dead_letters, separate=separate)
     add_listings(app, use_cases.listings, separate=separate)
-    _templates(app, use_cases.templates)
+    add_templates(app, use_cases.templates)
     _probes(app, use_cases.probes)
     describe(app)
     return app
@@ -275,27 +261,6 @@ def _dead_letters(app: FastAPI, dead_letters: DeadLetters, *, separate: bool) ->
     async def discard(request: Request, body: DeadLetterOrder) -> dict[str, Any]:
         """Give those that match up for good; repeat with the answer's `cursor`."""
         return asdict(await dead_letters.discard(wanted(request, body), body.cursor, body.dry_run))
-
-
-def _templates(app: FastAPI, templates: Templates) -> None:
-    @app.get("/v1/templates")
-    async def listing() -> dict[str, Any]:
-        return {"templates": dict(templates.latest())}
-
-    @app.get("/v1/templates/{name}")
-    async def get(name: str, version: Version | None = None) -> dict[str, Any]:
-        return (await templates.source(name, version)).to_dict()
-
-    @app.put("/v1/templates/{name}")
-    async def put(name: str, body: TemplateBody) -> dict[str, Any]:
-        """Stores a new version when it compiles and differs; used by triggers accepted from now on, within 1 s."""
-        return {"name": name, "version": await templates.put(TemplateSource(name, body.text, body.subject, body.html))}
-
-    @app.post("/v1/templates/{name}/preview")
-    async def preview(name: str, body: PreviewBody) -> dict[str, Any]:
-        rendered = await templates.preview(name, body.version, body.data, body.locale)
-        shown = {"subject": rendered.subject, "text": rendered.text, "html": rendered.html}
-        return shown if rendered.subject is not None else {**shown, "sms": asdict(measure(rendered.text))}
 
 
 def _probes(app: FastAPI, probes: Probes) -> None:

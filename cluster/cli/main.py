@@ -11,6 +11,7 @@ from actors.runtime import VERSION
 from cluster.capacity.estimate import capacity
 from cluster.cli.listing import list_by_state
 from cluster.cli.operate import register
+from cluster.cli.templates import templates
 from cluster.rehearsal.demo import demo
 from cluster.rehearsal.drills.command import drill
 from cluster.rehearsal.sandbox.__main__ import main as sandbox_command
@@ -67,6 +68,7 @@ main.add_command(drill)
 main.add_command(capacity)
 register(main)
 main.add_command(list_by_state)
+main.add_command(templates)
 
 
 @main.command()

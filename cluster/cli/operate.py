@@ -74,7 +74,7 @@ def remote(function: Function) -> Function:
     return wrapped  # type: ignore[return-value]
 
 
-def _show(value: Any) -> None:
+def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
@@ -86,7 +86,7 @@ def status(api: Api, as_json: bool) -> None:
     health, vendors = api.call("GET", "/healthz"), api.call("GET", "/v1/vendors")["vendors"]
     plan = api.call("GET", "/v1/plan?limit=1")["plan"]
     if as_json:
-        _show({"health": health, "plan": plan, "vendors": vendors})
+        print_json({"health": health, "plan": plan, "vendors": vendors})
         return
     click.echo(f"version {health['version']}, ingress {health['ingress']}, plan {plan['epoch']} ({plan['reason']})")
     for warning in health["warnings"]:
@@ -141,9 +141,9 @@ def _state_of(vendor: dict[str, Any]) -> str:
 def show(api: Api, trigger_id: str) -> None:
     """A trigger with every attempt of its notifications; also by idempotency key, as `key:ORDER-1234`."""
     if trigger_id.startswith("key:"):
-        _show(_by_key(api, trigger_id))
+        print_json(_by_key(api, trigger_id))
     else:
-        _show(api.call("GET", f"/v1/triggers/{urllib.parse.quote(trigger_id)}"))
+        print_json(api.call("GET", f"/v1/triggers/{urllib.parse.quote(trigger_id)}"))
 
 
 @click.command()
@@ -154,13 +154,13 @@ def show(api: Api, trigger_id: str) -> None:
 def send(api: Api, file: Any, idempotency_key: str | None, dry_run: bool) -> None:
     """Post the trigger in FILE (`-`: standard input)."""
     headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-    body = _json(file.read(), file.name)
+    body = read_json(file.read(), file.name)
     if dry_run and isinstance(body, dict):
         body["dry_run"] = True
-    _show(api.call("POST", "/v1/triggers", body, headers))
+    print_json(api.call("POST", "/v1/triggers", body, headers))
 
 
-def _json(text: str, name: str) -> Any:
+def read_json(text: str, name: str) -> Any:
     """Read JSON. Raises ApiError naming where it came from."""
     try:
         return json.loads(text)
@@ -175,7 +175,7 @@ def cancel(api: Api, trigger_id: str) -> None:
     """Withdraw what nobody has claimed yet; also by idempotency key, as `key:ORDER-1234`."""
     if trigger_id.startswith("key:"):
         trigger_id = str(_by_key(api, trigger_id)["id"])
-    _show(api.call("POST", f"/v1/triggers/{urllib.parse.quote(trigger_id)}/cancel", {}))
+    print_json(api.call("POST", f"/v1/triggers/{urllib.parse.quote(trigger_id)}/cancel", {}))
 
 
 def _by_key(api: Api, word: str) -> Any:
@@ -193,7 +193,7 @@ def _by_key(api: Api, word: str) -> Any:
 def vendor(api: Api, name: str, state: str, why: str, for_s: int | None) -> None:
     """Override a vendor: open (send nothing there), close (send, whatever the breaker says), auto."""
     body = {"state": state, "why": why, "for_s": for_s}
-    _show(api.call("POST", f"/v1/vendors/{urllib.parse.quote(name)}/override", body))
+    print_json(api.call("POST", f"/v1/vendors/{urllib.parse.quote(name)}/override", body))
 
 
 @click.command()
@@ -260,7 +260,7 @@ def dead_show(api: Api, notification_id: str) -> None:
     found = api.call("GET", f"/v1/dead-letters?ids={urllib.parse.quote(notification_id)}")["dead_letters"]
     if not found:
         raise ApiError(f"{notification_id}: is no dead letter")
-    _show(found[0])
+    print_json(found[0])
 
 
 def bulk(function: Function) -> Function:
@@ -305,47 +305,7 @@ def _change(
     if everything:
         sweep.sweep(lambda path, order: api.call("POST", path, order), verb, body, cursor, yes, dry_run)
     else:
-        _show(api.call("POST", f"/v1/dead-letters/{verb}", {**body, "cursor": cursor, "dry_run": dry_run}))
-
-
-@click.group()
-def templates() -> None:
-    """Templates: put, get, list, preview."""
-
-
-@templates.command("list")
-@remote
-def templates_list(api: Api) -> None:
-    """Names and latest versions."""
-    _show(api.call("GET", "/v1/templates")["templates"])
-
-
-@templates.command("get")
-@click.argument("name")
-@click.option("--version", type=int)
-@remote
-def templates_get(api: Api, name: str, version: int | None) -> None:
-    """One version of a template, the latest unless named."""
-    query = "" if version is None else f"?version={version}"
-    _show(api.call("GET", f"/v1/templates/{urllib.parse.quote(name)}{query}"))
-
-
-@templates.command("put")
-@click.argument("name")
-@click.argument("file", type=click.File())
-@remote
-def templates_put(api: Api, name: str, file: Any) -> None:
-    """Store FILE (JSON: subject, text, html) as the next version."""
-    _show(api.call("PUT", f"/v1/templates/{urllib.parse.quote(name)}", _json(file.read(), file.name)))
-
-
-@templates.command("preview")
-@click.argument("name")
-@click.option("--data", default="{}", help="JSON object")
-@remote
-def templates_preview(api: Api, name: str, data: str) -> None:
-    """Show the message that a template makes of `--data`, and send nothing."""
-    _show(api.call("POST", f"/v1/templates/{urllib.parse.quote(name)}/preview", {"data": _json(data, "--data")}))
+        print_json(api.call("POST", f"/v1/dead-letters/{verb}", {**body, "cursor": cursor, "dry_run": dry_run}))
 
 
 @click.group()
@@ -370,7 +330,7 @@ def config_check(file: Path, secrets_elsewhere: bool) -> None:
 @config.command("schema")
 def config_schema() -> None:
     """Print the JSON Schema of the file, the options of every installed provider included, for editors."""
-    _show(settings_schema())
+    print_json(settings_schema())
 
 
 config.add_command(explain)
@@ -378,5 +338,5 @@ config.add_command(explain)
 
 def register(group: click.Group) -> None:
     """Add every operator command to the program."""
-    for command in (status, vendors, show, send, cancel, vendor, plan, dead, templates, key, config):
+    for command in (status, vendors, show, send, cancel, vendor, plan, dead, key, config):
         group.add_command(command)

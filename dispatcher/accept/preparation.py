@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import time
+from functools import partial
 
 from dispatcher.config.settings import EventSettings, QuietHours, Settings
 from dispatcher.core.accepting.caps import caps_of
@@ -103,7 +104,7 @@ class Preparation:
         check_send_at(request, now_ms)
         event = self._settings.events.get(request.event)
         people = request.addressed
-        drafts = expand(request, self._settings.events, self._templates.latest)
+        drafts = expand(request, self._settings.events, partial(self._templates.find, posted.tenant))
         priority = request.priority or (event.priority if event else "normal")
         if len(drafts) > NOTIFICATIONS_MAX:
             raise CallerError("recipients", f"must mean at most {NOTIFICATIONS_MAX} notifications together")

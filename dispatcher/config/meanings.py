@@ -112,6 +112,8 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "memory_ratio_max": "At this part of Redis's maxmemory, new triggers are answered 503.",
         "sms_countries": "The countries that may get SMS. Without it: all.",
         "recipient_caps": "The most messages to one recipient in a stretch of time.",
+        "tenant_templates_max": "The most templates of its own that a tenant may store. 0: none.",
+        "tenant_template_bytes_max": "The most bytes that all versions of a tenant's own templates may have.",
     },
     "RecipientCap": {
         "channel": "The channel that is counted.",

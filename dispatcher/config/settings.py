@@ -235,6 +235,8 @@ class LimitsSettings(_Section):
     recipient_caps: Annotated[
         list[RecipientCap], Field(max_length=20)
     ] = []  # none: who is sent how much is yours to see
+    tenant_templates_max: Annotated[int, Field(ge=0, le=10_000)] = 100  # of its own; every intake knows all their names
+    tenant_template_bytes_max: PositiveInt = 4_194_304  # of all their versions, which stay: 40 KiB for each of 100
 
 
 class TenantSettings(_Section):

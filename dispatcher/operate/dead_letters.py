@@ -165,7 +165,7 @@ class DeadLetters:
             if isinstance(v.go, Refused):
                 swept.refused[v.go.reason] = swept.refused.get(v.go.reason, 0) + 1
             else:
-                new = v.changed.chain, v.changed.template_version
+                new = v.changed.chain, v.changed.template
                 chosen.append(Redriven(letter, v.go.mailbox, v.priority, now_ms + v.ttl_ms, *new))
         swept.count += len(chosen) if dry_run else await self._graveyard.redrive(chosen)
         if waiting == len(verdicts):

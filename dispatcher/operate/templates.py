@@ -1,49 +1,70 @@
-"""Operators' work on templates: list, read, put and preview."""
+"""Work on templates, by operators and by tenants on their own: list, read, put, delete and preview.
+
+`owner` is the tenant whose templates are meant, or None for the common ones.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from dispatcher.errors import CallerError, TemplateError
 from dispatcher.templates.cache import TemplateCache
 from dispatcher.templates.compile import Rendered, compile_gently
+from dispatcher.templates.owned import TemplateQuota, owner_of, stored_name
 from dispatcher.templates.source import TemplateSource
 from dispatcher.templates.store import TemplateStore
 
 
 class Templates:
-    """Reads and writes template versions."""
+    """Reads and writes template versions. `in_file` are the names that the configuration file gives."""
 
-    def __init__(self, cache: TemplateCache, store: TemplateStore) -> None:
-        self._cache, self._store = cache, store
+    def __init__(
+        self, cache: TemplateCache, store: TemplateStore, quota: TemplateQuota, in_file: Collection[str]
+    ) -> None:
+        self._cache, self._store, self._quota, self._in_file = cache, store, quota, in_file
 
-    def latest(self) -> Mapping[str, int]:
-        """Return the latest version of every template, at most half a second old."""
-        return self._cache.latest
+    def listing(self, owner: str | None) -> tuple[dict[str, int], list[str]]:
+        """Return the latest version of each template that `owner` can use, and the names of its own among them.
 
-    async def source(self, name: str, version: int | None) -> TemplateSource:
+        Both are at most half a second old.
+        """
+        own = {} if owner is None else self._cache.own(owner)
+        common = {name: version for name, version in self._cache.latest.items() if owner_of(name) is None}
+        return {**common, **own}, sorted(own)
+
+    async def source(self, owner: str | None, name: str, version: int | None) -> TemplateSource:
         """Return a version, by default the latest. Raises CallerError (404) and UnavailableError."""
-        number = version if version is not None else self._cache.latest.get(name)
-        source = None if number is None else await self._store.get(name, number)
+        found = self._cache.find(owner, name)
+        source = None if found is None else await self._store.get(found[0], found[1] if version is None else version)
         if source is None:
             raise CallerError("name", "no such template or version", 404)
         return source
 
-    async def put(self, source: TemplateSource) -> int:
-        """Store a new version if it compiles and differs, and return its number.
+    async def put(self, owner: str | None, source: TemplateSource) -> int:
+        """Store a new version if it compiles and differs, and return its number. `source` has its plain name.
 
         Triggers that are accepted from now on use it, within a second. Raises CallerError (nothing was stored) and
         UnavailableError (repeat it).
         """
+        if "/" in source.name:
+            raise CallerError("name", "must hold no slash")
+        stored = replace(source, name=stored_name(owner, source.name))
         try:
-            return await self._cache.put(source)
+            return await self._cache.put(stored, quota=None if owner is None else self._quota)
         except TemplateError as error:
             raise CallerError("template", str(error)) from None
 
-    async def preview(self, name: str, version: int | None, data: Mapping[str, Any], locale: str | None) -> Rendered:
-        """Return what a version makes of `data`. Raises CallerError and UnavailableError."""
-        source = await self.source(name, version)
+    async def delete(self, owner: str | None, name: str) -> None:
+        """Delete a template for triggers to come. Raises CallerError (404, 409) and UnavailableError (repeat it)."""
+        if owner is None and name in self._in_file:
+            raise CallerError("name", "is in the configuration file, which would give it again: remove it there", 409)
+        if "/" in name or not await self._cache.delete(stored_name(owner, name)):
+            raise CallerError("name", "no such template", 404)
+
+    async def rendered(self, source: TemplateSource, data: Mapping[str, Any], locale: str | None) -> Rendered:
+        """Return what a version makes of `data`. Raises CallerError."""
         try:
             return (await compile_gently(source)).render(data, locale)
         except TemplateError as error:

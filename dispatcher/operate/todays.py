@@ -16,6 +16,7 @@ from dispatcher.core.life.redrive import Refused
 from dispatcher.core.life.sms_text import forbidden, measure
 from dispatcher.errors import CallerError, TemplateError
 from dispatcher.templates.cache import TemplateCache
+from dispatcher.templates.owned import plain_name
 from dispatcher.wire.trigger import phone_region
 
 
@@ -29,10 +30,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The chain and template version that replace the accepted ones; None keeps them."""
+    """The chain and the template that replace the accepted ones; None keeps them."""
 
     chain: tuple[str, ...] | None = None
-    template_version: int | None = None
+    template: tuple[str, int] | None = None
 
 
 class Todays:
@@ -45,13 +46,14 @@ class Todays:
         """Return what changes, or why the letter cannot go by today's rules. Raises UnavailableError."""
         if n is None:
             return Refused("its record cannot be read")
-        version, chain = n.template_version, n.chain
-        if wanted.template and n.template is not None:
-            version = self._templates.latest.get(n.template)
-            if version is None:
-                return Refused(f"the template {n.template} is not stored")
+        accepted = None if n.template is None or n.template_version is None else (n.template, n.template_version)
+        template, chain = accepted, n.chain
+        if wanted.template and accepted is not None:
+            template = self._templates.find(n.tenant, plain_name(accepted[0]))
+            if template is None:
+                return Refused(f"the template {plain_name(accepted[0])} is not stored")
         try:
-            text = await self._text(n, version)
+            text = await self._text(n, template)
             if wanted.route:
                 chain = self._chain(n)
             if n.channel == "sms":
@@ -60,14 +62,12 @@ class Todays:
             return Refused(str(error))
         except CallerError as error:
             return Refused(error.rule)
-        return Changed(
-            chain if wanted.route else None, version if wanted.template and version != n.template_version else None
-        )
+        return Changed(chain if wanted.route else None, template if template != accepted else None)
 
-    async def _text(self, n: Notification, version: int | None) -> str:
-        if n.template is None or version is None:
+    async def _text(self, n: Notification, template: tuple[str, int] | None) -> str:
+        if template is None:
             return (n.content or {}).get("text", "")
-        return (await self._templates.get(n.template, version)).render(n.data, n.locale).text
+        return (await self._templates.get(*template)).render(n.data, n.locale).text
 
     def _chain(self, n: Notification) -> tuple[str, ...]:
         country = phone_region(n.to) if n.channel == "sms" else None

@@ -182,7 +182,8 @@ class Routing(NamedTuple):
 class Redriven:
     """One dead letter to be redriven, with its mailbox, lane and new expiry.
 
-    `chain` and `template_version` replace what it has, for this and all later generations; None keeps it.
+    `chain` and `template` (its stored name and version) replace what it has, for this and all later generations. None
+    keeps it.
     """
 
     letter: DeadLetter
@@ -190,7 +191,7 @@ class Redriven:
     priority: str
     expires_ms: int
     chain: tuple[str, ...] | None = None
-    template_version: int | None = None
+    template: tuple[str, int] | None = None
 
 
 class Grant(NamedTuple):

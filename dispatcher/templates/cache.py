@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from dispatcher.errors import TemplateError
 from dispatcher.templates.compile import CompiledTemplate, compile_gently
+from dispatcher.templates.owned import TemplateQuota, by_owner, stored_name
 from dispatcher.templates.source import TemplateSource
 from dispatcher.templates.store import TemplateStore
 
@@ -27,12 +28,28 @@ class TemplateCache:
         self._compiled: OrderedDict[tuple[str, int], CompiledTemplate] = OrderedDict()
         self._unfit: set[tuple[str, int]] = set()  # do not compile; not tried again at every refresh
         self._latest: Mapping[str, int] = {}
+        self._own: Mapping[str, Mapping[str, int]] = {}
         self.loaded = False  # before the first refresh, an empty map means "not known" rather than "none"
 
     @property
     def latest(self) -> Mapping[str, int]:
-        """The latest version of every template, as of the last refresh that the store answered."""
+        """The latest version of every template by stored name, as of the last refresh that the store answered."""
         return self._latest
+
+    def own(self, tenant: str) -> Mapping[str, int]:
+        """The latest version of each of the tenant's own templates, by the name that its triggers use."""
+        return self._own.get(tenant, {})
+
+    def find(self, tenant: str | None, name: str) -> tuple[str, int] | None:
+        """The stored name and latest version of the template that `name` means for a tenant; None: there is none.
+
+        Without a tenant it is the common one.
+        """
+        own = None if tenant is None else self.own(tenant).get(name)
+        if own is not None:
+            return stored_name(tenant, name), own
+        version = None if "/" in name else self._latest.get(name)
+        return None if version is None else (name, version)
 
     async def refresh(self) -> None:
         """Errors: `UnavailableError`; the map of before stays in use.
@@ -42,7 +59,7 @@ class TemplateCache:
         """
         latest = await self._store.latest()
         self.loaded = bool(latest) or not self._latest
-        self._latest = latest
+        self._know(latest)
 
     async def warm(self, most: int = WARMED_MAX) -> None:
         """Compile latest versions that are not compiled yet, so that no accept waits for it.
@@ -68,12 +85,21 @@ class TemplateCache:
             raise TemplateError(f"template {name} has no version {version}")
         return self._keep(key, await compile_gently(source))
 
-    async def put(self, source: TemplateSource, *, by_file: bool = False) -> int:
+    async def put(self, source: TemplateSource, *, by_file: bool = False, quota: TemplateQuota | None = None) -> int:
         """Stores what compiles. Errors: `TemplateError`, nothing was stored; `UnavailableError`, repeat it."""
         await compile_gently(source)
-        version = await self._store.put(source, by_file=by_file)
-        self._latest = {**self._latest, source.name: max(version, self._latest.get(source.name, 0))}
+        version = await self._store.put(source, by_file=by_file, quota=quota)
+        self._know({**self._latest, source.name: max(version, self._latest.get(source.name, 0))})
         return version
+
+    async def delete(self, stored: str) -> bool:
+        """Deletes a template for triggers to come; False: there was none. Errors: `UnavailableError`, repeat it."""
+        found = await self._store.delete(stored)
+        self._know({name: version for name, version in self._latest.items() if name != stored})
+        return found
+
+    def _know(self, latest: Mapping[str, int]) -> None:
+        self._latest, self._own = latest, by_owner(latest)
 
     def _keep(self, key: tuple[str, int], compiled: CompiledTemplate) -> CompiledTemplate:
         self._compiled[key] = compiled

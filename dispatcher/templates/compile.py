@@ -17,6 +17,7 @@ import minijinja
 from dispatcher.errors import TemplateError
 from dispatcher.templates.engine import Engine, RenderFault
 from dispatcher.templates.html import guard
+from dispatcher.templates.owned import plain_name
 from dispatcher.templates.source import TemplateSource
 from dispatcher.templates.syntax import SyntaxFault, parse
 
@@ -95,7 +96,7 @@ async def compile_gently(source: TemplateSource) -> CompiledTemplate:
 
 
 def _steps(source: TemplateSource) -> Generator[None, None, CompiledTemplate]:
-    if not _NAME.fullmatch(source.name):
+    if not _NAME.fullmatch(plain_name(source.name)):
         raise TemplateError("a template's name is 1 to 81 lower-case letters, digits, dots, dashes and underscores")
     if not source.text:
         raise TemplateError(f"{_label(source, 'text')}: is required")

@@ -6,16 +6,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dispatcher.templates.owned import owner_of, plain_name
+
 
 @dataclass(frozen=True, slots=True)
 class TemplateSource:
-    """One version of one template. Version 0: not stored yet."""
+    """One version of one template, under its stored name (`templates.owned`). Version 0: not stored yet."""
 
     name: str
     text: str
     subject: str | None = None
     html: str | None = None
     version: int = 0
+
+    @property
+    def owner(self) -> str | None:
+        """The tenant that it belongs to; None: it is common."""
+        return owner_of(self.name)
+
+    @property
+    def plain_name(self) -> str:
+        """The name that triggers use."""
+        return plain_name(self.name)
 
     def to_dict(self) -> dict[str, Any]:
         """As the HTTP interface shows it."""

@@ -3,8 +3,8 @@
 m = {"t": tenant, "e": event, "a": accepted ms, "p": priority, "u": on_unknown, "k": key, "l": locale,
      "n": [{"c": channel, "t": template, "v": version, "ch": [chain], "s": [encoding, segments] of an SMS,
             "f": how far before it the one is whose fallback it is}, …]}
-Since a redrive a notification may have a chain (`<index>.ch`, names) and a version (`<index>.tv`) of its own, which go
-before those of `m`: siblings, and whoever repeats the key, keep what was accepted.
+Since a redrive a notification may have a chain (`<index>.ch`, names) and a template (`<index>.tv`, version and name) of
+its own, which go before those of `m`: siblings, and whoever repeats the key, keep what was accepted.
 
 d = {"to": [address, …], "data": {…}, "co": [content or null, …], "r": recipient id}
 
@@ -73,9 +73,12 @@ def chain_of(part: Mapping[str, Any], own: str | None) -> tuple[str, ...]:
     return tuple(own.split()) if own else tuple(part["ch"])
 
 
-def version_of(part: Mapping[str, Any], own: str | None) -> int | None:
-    """Return the version of its template: its own since a redrive with the text of that day, else the accepted one."""
-    return int(own) if own else part["v"]
+def template_of(part: Mapping[str, Any], own: str | None) -> tuple[str | None, int | None]:
+    """Return its template and version: its own since a redrive with the text of that day, else the accepted ones."""
+    if not own:
+        return part["t"], part["v"]
+    version, _, name = own.partition(" ")
+    return name, int(version)
 
 
 def person_of(meta: Mapping[str, Any], index: int) -> int | None:
@@ -165,7 +168,7 @@ def stub(notification_id: str, fields: Sequence[str | None]) -> Notification:
 
 def _decode(notification_id: str, fields: Sequence[str | None]) -> Notification | None:
     meta_text, data_text, expires, state, attempts, generation, crashes, tried, epoch, _, version, *own = fields
-    own_expiry, own_chain, own_version = own
+    own_expiry, own_chain, own_template = own
     if meta_text is None or data_text is None:
         return None
     if version not in (None, str(VERSION)):
@@ -173,6 +176,7 @@ def _decode(notification_id: str, fields: Sequence[str | None]) -> Notification 
     index = int(notification_id.rpartition(".")[2])
     meta, data = json.loads(meta_text), json.loads(data_text)
     part, person = part_of(meta, index), person_of(meta, index)
+    template, template_version = template_of(part, own_template)
     return Notification(
         id=notification_id,
         tenant=meta["t"],
@@ -185,8 +189,8 @@ def _decode(notification_id: str, fields: Sequence[str | None]) -> Notification 
         expires_ms=int(own_expiry or expires or 0),
         on_unknown=meta["u"],
         data=data["data"],
-        template=part["t"],
-        template_version=version_of(part, own_version),
+        template=template,
+        template_version=template_version,
         content=data["co"][index % len(data["co"])],
         locale=meta["l"] if person is None else meta["ls"][person],
         attempts=int(attempts or 0),

@@ -118,7 +118,7 @@ async def test_what_a_redrive_changes_holds_wherever_the_letter_goes(world: Worl
     me, other = await world.actor(), await world.actor("b")
     (nid,) = await world.died(me, [1000])
     (letter,) = await world.letters()
-    changed = Redriven(letter, "b", "normal", world.now_ms() + 60_000, ("b", "c"), 9)
+    changed = Redriven(letter, "b", "normal", world.now_ms() + 60_000, ("b", "c"), ("acme inc/receipt", 9))
     assert await world.views.redrive([changed]) == 1
     assert await world.views.routing_of([nid]) == [(("b", "c"), "normal", 86_400_000)]
     (claim,) = (await world.store.claim(other, lanes("b"), 5)).claims
@@ -135,11 +135,12 @@ async def test_what_a_redrive_changes_holds_wherever_the_letter_goes(world: Worl
     await world.store.apply(heir, [(taken, dead())], 3000)
     (letter,) = await world.letters()
     (whole,) = await world.views.accepted_of([nid])
-    assert (whole.chain, whole.template_version, whole.to) == (("b", "c"), 9, "+4915112345000")
+    assert (whole.chain, whole.template, whole.to) == (("b", "c"), "acme inc/receipt", "+4915112345000")
     assert await world.views.redrive([Redriven(letter, "c", "normal", world.now_ms() + 60_000)]) == 1
     (again,) = (await world.store.claim(await world.actor("c"), lanes("c"), 5)).claims
     assert (again.notification.chain, again.notification.template_version) == (("b", "c"), 9)
-    assert (await world.views.trigger(nid[:-2])).notifications[0].template_version == 9
+    shown = (await world.views.trigger(nid[:-2])).notifications[0]
+    assert (shown.template, shown.template_version) == ("acme inc/receipt", 9)
 
 
 async def test_what_a_redrive_changes_is_of_one_notification(world: World) -> None:
@@ -149,7 +150,9 @@ async def test_what_a_redrive_changes_is_of_one_notification(world: World) -> No
     claims = (await world.store.claim(me, lanes("a"), 5)).claims
     await world.store.apply(me, [(claims[0], dead())], 1000)
     (letter,) = await world.letters()
-    assert await world.views.redrive([Redriven(letter, "b", "normal", world.now_ms() + 60_000, ("b",), 4)]) == 1
+    assert (
+        await world.views.redrive([Redriven(letter, "b", "normal", world.now_ms() + 60_000, ("b",), ("own", 4))]) == 1
+    )
     own, sibling = await world.views.accepted_of([f"{new.id}.0", f"{new.id}.1"])
     assert [(n.chain, n.template_version) for n in (own, sibling)] == [(("b",), 4), (("a", "b"), 3)]
     assert await world.store.accept([new]) == [REPLAYED]

@@ -32,7 +32,7 @@ class Note:
     reason: str | None = None
     expires_ms: int | None = None  # its own since a redrive; else the trigger's
     chain: tuple[str, ...] | None = None  # as above
-    template_version: int | None = None  # as above
+    template: tuple[str, int] | None = None  # as above
     started: tuple[int, str] | None = None  # when, and by whom
     twin: bool = False
     fallback: str | None = None  # the notification that follows if it fails
@@ -254,8 +254,8 @@ class Cell:
             expires_ms=note.expires_ms or record.expires_ms,
             on_unknown=trigger.on_unknown,
             data=trigger.data,
-            template=new.template,
-            template_version=note.template_version or new.template_version,
+            template=note.template[0] if note.template else new.template,
+            template_version=note.template[1] if note.template else new.template_version,
             content=new.content,
             locale=trigger.person_of(new).locale,
             attempts=note.attempts,

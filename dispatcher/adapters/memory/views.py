@@ -40,10 +40,10 @@ class MemoryViews:
                 reason=note.reason or (waiting_reason(note.trail) if note.state == "due" else None),
                 attempts=tuple(note.history),
                 generation=note.generation,
-                template=new.template,
-                template_version=note.template_version or new.template_version,
+                template=note.template[0] if note.template else new.template,
+                template_version=note.template[1] if note.template else new.template_version,
                 until_ms=self._until_ms(notification_id(trigger_id, i)),
-                sms=None if note.template_version else new.sms,
+                sms=None if note.template else new.sms,
                 fallback_for=None if new.follows is None else notification_id(trigger_id, new.follows.first),
                 recipient=new.person if t.people else None,
                 recipient_id=t.person_of(new).id if record.has_data else None,
@@ -100,7 +100,7 @@ class MemoryViews:
             _, note = self._cell.found(r.letter.id)
             note.expires_ms = r.expires_ms
             note.chain = r.chain or note.chain
-            note.template_version = r.template_version or note.template_version
+            note.template = r.template or note.template
             note.attempts, note.trail, note.reason, note.crashes, note.epoch = 0, Trail(), None, 0, 0
             note.generation += 1
             self._cell.enqueue(r.letter.id, r.mailbox)

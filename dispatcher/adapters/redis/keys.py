@@ -20,6 +20,7 @@ many wait in queues (strings): scripts/_enqueue.lua |
 | `{nd:0}:clock` | delay time: how far `ahead` of TIME, when it last `dated` a wait (hash), core/store/delay_time.py |
 | `{nd:0}:breakers` | vendor → when, and what its breaker was at its last change (hash) |
 | `{nd:0}:templates`, `:template:<name>` | name → latest version; version → content (hashes) |
+| `{nd:0}:templates:of:<owner>` | name → bytes, end and version of an owner's templates, deleted ones too (hash) |
 | `{nd:0}:templates:file` | name → hash of the content that the configuration file gave last (hash) |
 | `{nd:0}:overrides` | vendor → operator's word (hash) |
 | `{nd:0}:redrive:<vendor>` | when the redrive budget of a mailbox is used up, ms (string, gone after 2 s) |

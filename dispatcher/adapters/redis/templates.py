@@ -15,9 +15,12 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from dispatcher.errors import UnavailableError
+from dispatcher.templates.owned import DELETED_KEPT_MS, TemplateQuota, owner_of, refused
 from dispatcher.templates.source import TemplateSource
 
-_PUT = (Path(__file__).parent / "scripts" / "template_put.lua").read_text(encoding="utf-8")
+_SCRIPTS = Path(__file__).parent / "scripts"
+_PUT = (_SCRIPTS / "template_put.lua").read_text(encoding="utf-8")
+_DELETE = (_SCRIPTS / "template_delete.lua").read_text(encoding="utf-8")
 
 
 class RedisTemplateStore:
@@ -31,14 +34,22 @@ class RedisTemplateStore:
     def __init__(self, client: redis.asyncio.Redis, prefix: str = "{nd:0}:") -> None:
         self._client: Any = client  # the client's annotations differ between its sync and async halves
         self._prefix = prefix
-        self._put = client.register_script(_PUT)
+        self._put, self._delete = client.register_script(_PUT), client.register_script(_DELETE)
 
-    async def put(self, source: TemplateSource, *, by_file: bool = False) -> int:
+    async def put(self, source: TemplateSource, *, by_file: bool = False, quota: TemplateQuota | None = None) -> int:
         content = json.dumps(source.parts(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        keys = [self._key(source.name), f"{self._prefix}templates", f"{self._prefix}templates:file"]
         digest = hashlib.sha256(content.encode()).hexdigest() if by_file else ""
+        limits = (-1, -1) if quota is None else (quota.names_max, quota.bytes_max)
         with _unavailable():
-            return int(await self._put(keys=keys, args=[source.name, content, digest]))
+            reply = await self._put(keys=self._keys(source.name), args=[source.name, content, digest, *limits])
+        if isinstance(reply, int):
+            return reply
+        assert quota is not None, "a common template has no quota"
+        raise refused(quota, names=reply in ("NAMES", b"NAMES"))
+
+    async def delete(self, stored: str) -> bool:
+        with _unavailable():
+            return bool(await self._delete(keys=self._keys(stored), args=[stored, DELETED_KEPT_MS]))
 
     async def get(self, name: str, version: int) -> TemplateSource | None:
         with _unavailable():
@@ -51,6 +62,10 @@ class RedisTemplateStore:
         with _unavailable():
             found = await self._client.hgetall(f"{self._prefix}templates")
         return {name if isinstance(name, str) else name.decode(): int(version) for name, version in found.items()}
+
+    def _keys(self, stored: str) -> list[str]:
+        prefix = f"{self._prefix}templates"
+        return [self._key(stored), prefix, f"{prefix}:file", f"{prefix}:of:{owner_of(stored) or ''}"]
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}template:{name}"

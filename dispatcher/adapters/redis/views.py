@@ -43,6 +43,7 @@ class RedisViews:
             return None
         meta = json.loads(record["m"])
         parts, data = records.parts_of(meta), record.get("d")
+        templates = [records.template_of(part, record.get(f"{i}.tv")) for i, part in enumerate(parts)]
         until_ms = await self._until(trigger_id, [record.get(f"{i}.st", "") for i in range(len(parts))])
         return TriggerView(
             id=trigger_id,
@@ -60,8 +61,8 @@ class RedisViews:
                     reason=_reason(record, i),
                     attempts=records.decode_history(record.get(f"{i}.h")),
                     generation=int(record.get(f"{i}.gen", 0)),
-                    template=part["t"],
-                    template_version=records.version_of(part, record.get(f"{i}.tv")),
+                    template=templates[i][0],
+                    template_version=templates[i][1],
                     until_ms=until_ms.get(i),
                     sms=None if f"{i}.tv" in record else records.decode_sms(part),
                     fallback_for=notification_id(trigger_id, i - part["f"]) if "f" in part else None,
@@ -133,7 +134,7 @@ class RedisViews:
                 [
                     *(le.id, le.id.rpartition(".")[2], r.mailbox, r.expires_ms, le.dead_ms, le.tenant),
                     " ".join(r.chain or ()),
-                    r.template_version or "",
+                    f"{r.template[1]} {r.template[0]}" if r.template else "",
                 ],
             )
             for r, le in ((r, r.letter) for r in chosen)

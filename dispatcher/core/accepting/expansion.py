@@ -8,17 +8,20 @@ Rules
 3. Several recipients get the same, each at its own addresses, in the order of the request. One address gets each
    notification once: a second recipient with it is the caller's mistake, for nobody can tell which of the two is meant.
 4. A fallback is a notification as well. It follows the one that it is for, and needs its own address.
-5. A stored template is pinned here to its latest version, so that a retry tomorrow sends the text accepted today.
+5. A stored template is pinned here to its latest version, so that a retry tomorrow sends the text accepted today. The
+   tenant's own template of a name goes before the common one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from dispatcher.core.life.choices import WaitFor
 from dispatcher.errors import CallerError
+
+Templates = Callable[[str], tuple[str, int] | None]
 
 # The recipient's field that holds a channel's address.
 ADDRESS_FIELDS = {"sms": "phone", "email": "email"}
@@ -127,12 +130,12 @@ class Draft:
     fallback: Fallback | None = field(default=None, compare=False)
 
 
-def expand(request: Request, events: Mapping[str, EventDefinition], templates: Mapping[str, int]) -> list[Draft]:
+def expand(request: Request, events: Mapping[str, EventDefinition], templates: Templates) -> list[Draft]:
     """Return the drafts for a validated request, in order.
 
     Args:
         events: the configured events, by name.
-        templates: the latest version of each stored template, by name.
+        templates: finds the stored name and latest version of the template that a name means; None: there is none.
 
     Errors: `CallerError` (422) for an unknown event or template, a missing address of a recipient, or one that is given
     twice.
@@ -169,7 +172,7 @@ class _Part(NamedTuple):
     fallback: Fallback | None = None
 
 
-def _wanted(request: Request, events: Mapping[str, EventDefinition], templates: Mapping[str, int]) -> list[_Part]:
+def _wanted(request: Request, events: Mapping[str, EventDefinition], templates: Templates) -> list[_Part]:
     """Return what each recipient gets."""
     parts: list[_Part] = []
     if request.notifications is not None:
@@ -183,10 +186,10 @@ def _wanted(request: Request, events: Mapping[str, EventDefinition], templates: 
     if definition is None:
         raise CallerError("event", "must be a configured event, unless the request lists its own notifications")
     for meant in definition.notifications:
-        parts.append(_Part(meant.channel, meant.template, _version(meant, "event", templates)))
+        parts.append(_Part(meant.channel, *_pinned(meant, "event", templates)))
         if meant.fallback is not None:
             f = meant.fallback
-            parts.append(_Part(f.channel, f.template, _version(f, "event", templates), fallback=f))
+            parts.append(_Part(f.channel, *_pinned(f, "event", templates), fallback=f))
     return parts
 
 
@@ -199,15 +202,13 @@ def fallback_fault(channel: str, fallback: Fallback) -> tuple[str, str] | None:
     return None
 
 
-def _listed(
-    item: Listed | ListedFallback, at: str, templates: Mapping[str, int], fallback: Fallback | None = None
-) -> _Part:
+def _listed(item: Listed | ListedFallback, at: str, templates: Templates, fallback: Fallback | None = None) -> _Part:
     if item.channel not in ADDRESS_FIELDS:
         rule = f"{item.channel} is carried by no vendor; it can be {' or '.join(ADDRESS_FIELDS)}"
         raise CallerError(f"{at}.channel", rule)
     content = item.content
     if content is None:
-        return _Part(item.channel, item.template, _version(item, f"{at}.template", templates), None, at, fallback)
+        return _Part(item.channel, *_pinned(item, f"{at}.template", templates), None, at, fallback)
     parts = {"subject": content.subject, "text": content.text, "html": content.html}
     given = {name: part for name, part in parts.items() if part is not None}
     return _Part(item.channel, None, None, given, at, fallback)
@@ -233,8 +234,8 @@ def _refuse_repeats(drafts: Sequence[Draft]) -> None:
             raise CallerError(at, f"is also that of {first.whose}: one address gets each notification once")
 
 
-def _version(item: Listed | ListedFallback | Meant | MeantFallback, at: str, templates: Mapping[str, int]) -> int:
-    version = None if item.template is None else templates.get(item.template)
-    if version is None:
+def _pinned(item: Listed | ListedFallback | Meant | MeantFallback, at: str, templates: Templates) -> tuple[str, int]:
+    found = None if item.template is None else templates(item.template)
+    if found is None:
         raise CallerError(at, f"the template {item.template} is not stored")
-    return version
+    return found

@@ -1,7 +1,8 @@
-"""What a dead letter would be if it was accepted today."""
+"""A redrive may take the text and the route that a dead letter would have if it was accepted today."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -51,8 +52,8 @@ NEW_ROUTE = {"routes": [{"channel": "sms", "chain": ["b"]}, {"channel": "email",
     [
         (Wanted(), Changed()),
         (Wanted(route=True), Changed(("b",))),
-        (Wanted(template=True), Changed(None, 2)),
-        (BOTH, Changed(("b",), 2)),
+        (Wanted(template=True), Changed(None, ("paid", 2))),
+        (BOTH, Changed(("b",), ("paid", 2))),
     ],
 )
 @virtual
@@ -86,12 +87,12 @@ async def test_what_could_not_be_accepted_today_stays_dead(text: str, later: dic
 
 @virtual
 async def test_a_vendor_that_cannot_carry_todays_text_is_left_out() -> None:
-    """As at accept: a text of three segments goes past the vendor whose limit is two."""
+    """A text of three segments goes past the vendor whose limit is two, as it does at accept."""
     vendors = {**SETTINGS["vendors"], "a": {"adapter": "twilio", "channel": "sms", "segments_max": 2}}
     world = World(vendors=vendors)
     letter = await world.letter()
     await world.desk.intake._templates.put(TemplateSource("paid", "a" * 400, "Paid"))
-    assert await world.todays().of(letter, BOTH) == Changed(("b",), 2)
+    assert await world.todays().of(letter, BOTH) == Changed(("b",), ("paid", 2))
 
 
 @virtual
@@ -100,7 +101,21 @@ async def test_a_mail_has_no_limit_of_segments() -> None:
     world = World(routes=[{"channel": "email", "chain": ["mail"]}])
     letter = await world.letter(channel="email")
     await world.desk.intake._templates.put(TemplateSource("paid", "a" * 4000, "Paid"))
-    assert await world.todays().of(letter, BOTH) == Changed(("mail",), 2)
+    assert await world.todays().of(letter, BOTH) == Changed(("mail",), ("paid", 2))
+
+
+@virtual
+async def test_todays_template_is_the_tenants_own_if_there_is_one_now() -> None:
+    """Accepted with the common one, and back to it when its own is deleted."""
+    world = World()
+    letter = await world.letter()
+    templates, today = world.desk.intake._templates, world.todays()
+    await templates.put(TemplateSource("shop/paid", "Own: {{ total }}", "Paid"))
+    assert await today.of(letter, Wanted(template=True)) == Changed(None, ("shop/paid", 1))
+    own = replace(letter, template="shop/paid", template_version=1)
+    assert await today.of(own, Wanted(template=True)) == Changed()
+    await templates.delete("shop/paid")
+    assert await today.of(own, Wanted(template=True)) == Changed(None, ("paid", 1))
 
 
 @virtual

@@ -23,6 +23,7 @@ from dispatcher.operate.templates import Templates
 from dispatcher.operate.triggers import Triggers
 from dispatcher.operate.use_cases import UseCases
 from dispatcher.operate.vendors import Vendors
+from dispatcher.templates.owned import TemplateQuota
 from serve_app.http import application
 from tests.unit.desk import Desk
 
@@ -62,7 +63,7 @@ class Edge:
             vendors=Vendors(found.vendors, stage.control, fleet, lambda: intake.plan, clock=clock),
             dead_letters=DeadLetters(stage.views, found.vendors.__contains__, lambda: intake.plan, 100.0, 1.0),
             listings=Listings(MemoryPlaces(stage.cell)),
-            templates=Templates(intake._templates, stage.template_store),
+            templates=Templates(intake._templates, stage.template_store, TemplateQuota(2, 10_000), {"from-file"}),
             probes=probes,
             receipts=Receipts(LINKS, self.desk.store, stage.views, stage.metrics, readers=readers),
             limits=found.limits,

@@ -135,6 +135,7 @@ NEEDS = [
     ("GET", "/v1/templates", "templates"),
     ("GET", "/v1/templates/t", "templates"),
     ("PUT", "/v1/templates/t", "templates"),
+    ("DELETE", "/v1/templates/t", "templates"),
     ("POST", "/v1/templates/t/preview", "templates"),
     ("GET", "/v1/no-such-route", "operate"),
     ("DELETE", "/v1/triggers/0-a", "operate"),

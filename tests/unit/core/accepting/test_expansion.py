@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,17 @@ TEMPLATES = {"short": 3, "long": 1}
 BOTH = {"email": "ada@example.com", "phone": "+4915112345678"}
 
 
+def found(templates: dict[str, int]) -> Callable[[str], tuple[str, int] | None]:
+    return lambda name: (name, templates[name]) if name in templates else None
+
+
 def request(recipient: dict[str, str], event: str = "paid", **more: Any) -> TriggerRequest:
     return parse_trigger({"event": event, "recipient": recipient, **more})
 
 
 def test_an_event_means_all_its_notifications_in_order() -> None:
     """Each gets the recipient's address of its channel and the latest version of its template."""
-    assert expand(request(BOTH), EVENTS, TEMPLATES) == [
+    assert expand(request(BOTH), EVENTS, found(TEMPLATES)) == [
         Draft("sms", "+4915112345678", "short", 3),
         Draft("email", "ada@example.com", "long", 1),
     ]
@@ -42,7 +47,7 @@ def test_a_request_may_list_its_own() -> None:
         {"channel": "email", "content": {"subject": "S", "text": "{{ not a template }}"}},
         {"channel": "sms", "template": "short"},
     ]
-    assert expand(request(BOTH, event="anything", notifications=listed), EVENTS, TEMPLATES) == [
+    assert expand(request(BOTH, event="anything", notifications=listed), EVENTS, found(TEMPLATES)) == [
         Draft("email", "ada@example.com", content={"subject": "S", "text": "{{ not a template }}"}),
         Draft("sms", "+4915112345678", "short", 3),
     ]
@@ -69,14 +74,14 @@ def test_a_request_may_list_its_own() -> None:
 def test_what_cannot_be_sent_whole_is_refused(made: TriggerRequest, field: str) -> None:
     """Nothing of a trigger is sent when a part of it cannot be."""
     with pytest.raises(CallerError) as caught:
-        expand(made, EVENTS, TEMPLATES)
+        expand(made, EVENTS, found(TEMPLATES))
     assert caught.value.field == field
 
 
 def test_an_event_whose_template_is_not_stored_is_refused() -> None:
     """A draft always has a version."""
     with pytest.raises(CallerError, match="long is not stored"):
-        expand(request(BOTH), EVENTS, {"short": 3})
+        expand(request(BOTH), EVENTS, found({"short": 3}))
 
 
 @pytest.mark.parametrize("module", [expansion, routing])

@@ -1,0 +1,94 @@
+"""Serves templates: the common ones, and those of tenants."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from dispatcher.core.life.sms_text import measure
+from dispatcher.errors import CallerError
+from dispatcher.operate.templates import Templates
+from dispatcher.templates.source import TemplateSource
+
+Version = Annotated[int, Field(ge=0, lt=2**53)]
+Tenant = Annotated[
+    str | None, Field(min_length=1, max_length=255, description="whose; an operator's is the common one")
+]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class TemplateBody(_Body):
+    subject: str | None = None
+    text: str
+    html: str | None = None
+
+
+class PreviewBody(_Body):
+    data: dict[str, Any] = Field(default_factory=dict)
+    locale: str | None = None
+    version: Version | None = None
+
+
+def owner(request: Request, named: str | None) -> str | None:
+    """Return whose templates a request means; None: the common ones.
+
+    A key with the scope `operate` means the common ones, or those of the tenant that it names. Another key means its
+    own tenant's. Raises CallerError (403) if it names another.
+    """
+    state = request.scope.get("state", {})
+    if state.get("operator"):
+        return named
+    own = str(state.get("tenant", "default"))
+    if named not in (None, own):
+        raise CallerError("tenant", "must be this key's own: another tenant's templates need the scope operate", 403)
+    return own
+
+
+def add_templates(app: FastAPI, templates: Templates) -> None:
+    """Add the routes."""
+
+    @app.get("/v1/templates")
+    async def listing(request: Request, tenant: Tenant = None) -> dict[str, Any]:
+        """The latest version of each template; `own` names those that belong to the tenant."""
+        found, own = templates.listing(owner(request, tenant))
+        return {"templates": found, "own": own}
+
+    @app.get("/v1/templates/{name}")
+    async def get(request: Request, name: str, version: Version | None = None, tenant: Tenant = None) -> dict[str, Any]:
+        """A version of the template that this name means for the tenant: its own, else the common one."""
+        return _shown(await templates.source(owner(request, tenant), name, version))
+
+    @app.put("/v1/templates/{name}")
+    async def put(request: Request, name: str, body: TemplateBody, tenant: Tenant = None) -> dict[str, Any]:
+        """Stores a new version when it compiles and differs; used by triggers accepted from now on, within 1 s.
+
+        A key with the scope `operate` stores a common template, or one of `tenant`; another key one of its own tenant.
+        """
+        whose = owner(request, tenant)
+        version = await templates.put(whose, TemplateSource(name, body.text, body.subject, body.html))
+        return {"name": name, "tenant": whose, "version": version}
+
+    @app.delete("/v1/templates/{name}")
+    async def delete(request: Request, name: str, tenant: Tenant = None) -> dict[str, Any]:
+        """Deletes a template for triggers to come; what was accepted before is still sent with it for 31 days."""
+        whose = owner(request, tenant)
+        await templates.delete(whose, name)
+        return {"name": name, "tenant": whose, "deleted": True}
+
+    @app.post("/v1/templates/{name}/preview")
+    async def preview(request: Request, name: str, body: PreviewBody, tenant: Tenant = None) -> dict[str, Any]:
+        """Shows the message that the template makes of this data. Nothing is sent."""
+        source = await templates.source(owner(request, tenant), name, body.version)
+        rendered = await templates.rendered(source, body.data, body.locale)
+        shown = {"subject": rendered.subject, "text": rendered.text, "html": rendered.html}
+        return shown if rendered.subject is not None else {**shown, "sms": asdict(measure(rendered.text))}
+
+
+def _shown(source: TemplateSource) -> dict[str, Any]:
+    return {**source.to_dict(), "name": source.plain_name, "tenant": source.owner}

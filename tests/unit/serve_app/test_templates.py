@@ -1,0 +1,141 @@
+"""Templates over HTTP: whose they are, who may change them, and what a trigger means by a name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dispatcher.adapters.api_keys import new_key
+from tests.unit.serve_app.edge import JSON, Edge
+from tests.virtual import virtual
+
+SCOPES = ("send", "read", "templates")
+MEANT = {
+    "event": "any",
+    "recipient": {"phone": "+4915112345678"},
+    "notifications": [{"channel": "sms", "template": "paid"}],
+    "dry_run": True,
+}
+
+
+class Shops:
+    """Two tenants and an operator, each with a key. Make it inside a virtual run."""
+
+    def __init__(self, folder: Path) -> None:
+        keys = folder / "keys.json"
+        self._keys = {name: new_key(keys, name, SCOPES) for name in ("acme", "other")}
+        self._keys["chief"] = new_key(keys, "chief", (*SCOPES, "operate"))
+        self.edge = Edge(keys)
+
+    async def ask(self, who: str, method: str, path: str, body: Any = b"") -> Any:
+        headers = {"authorization": f"Bearer {self._keys[who]}", **JSON}
+        return await self.edge.call(method, path, body, headers)
+
+    async def put(self, who: str, text: str, query: str = "", name: str = "paid") -> Any:
+        return await self.ask(who, "PUT", f"/v1/templates/{name}{query}", {"text": text})
+
+    async def text(self, who: str) -> str:
+        """Return the text that a trigger of this tenant gets with the template `paid`."""
+        answer = await self.ask(who, "POST", "/v1/triggers", MEANT)
+        assert answer.status == 200, answer.body
+        found: str = answer.body["notifications"][0]["text"]
+        return found
+
+
+@virtual
+async def test_a_tenants_own_template_goes_before_the_common_one(tmp_path: Path) -> None:
+    """For that tenant alone; deleted, the common one is meant again."""
+    shops = Shops(tmp_path)
+    assert (await shops.put("chief", "common")).body == {"name": "paid", "tenant": None, "version": 1}
+    assert (await shops.put("acme", "acme's")).body == {"name": "paid", "tenant": "acme", "version": 1}
+    assert [await shops.text(who) for who in ("acme", "other", "chief")] == ["acme's", "common", "common"]
+    listed = await shops.ask("acme", "GET", "/v1/templates")
+    assert listed.body == {"templates": {"paid": 1}, "own": ["paid"]}
+    assert (await shops.ask("other", "GET", "/v1/templates")).body == {"templates": {"paid": 1}, "own": []}
+    assert (await shops.ask("acme", "GET", "/v1/templates/paid")).body["tenant"] == "acme"
+    assert (await shops.ask("other", "GET", "/v1/templates/paid")).body["tenant"] is None
+    assert (await shops.ask("acme", "DELETE", "/v1/templates/paid")).status == 200
+    assert await shops.text("acme") == "common"
+    assert (await shops.ask("acme", "DELETE", "/v1/templates/paid")).status == 404
+
+
+@virtual
+async def test_no_tenant_changes_what_others_send(tmp_path: Path) -> None:
+    """Neither the common template nor another tenant's; an operator may, by naming the tenant."""
+    shops = Shops(tmp_path)
+    await shops.put("chief", "common")
+    for method in ("PUT", "DELETE", "GET"):
+        body = {"text": "mine"} if method == "PUT" else b""
+        refused = await shops.ask("acme", method, "/v1/templates/paid?tenant=other", body)
+        assert (refused.status, refused.body["field"]) == (403, "tenant")
+    assert (await shops.ask("acme", "GET", "/v1/templates?tenant=other")).status == 403
+    assert (await shops.ask("acme", "DELETE", "/v1/templates/paid")).status == 404
+    assert await shops.text("other") == "common"
+    assert (await shops.put("chief", "for the other", "?tenant=other")).body["tenant"] == "other"
+    assert [await shops.text(who) for who in ("acme", "other")] == ["common", "for the other"]
+
+
+@virtual
+async def test_a_tenant_has_a_quota_and_operators_have_none(tmp_path: Path) -> None:
+    """The edge of this test allows two names of 10,000 bytes together."""
+    shops = Shops(tmp_path)
+    for name in ("a", "b"):
+        assert (await shops.put("acme", "x", name=name)).status == 200
+    refused = await shops.put("acme", "x", name="c")
+    assert (refused.status, refused.body["field"]) == (422, "template")
+    assert "a tenant may store 2 templates" in refused.body["detail"]
+    assert (await shops.put("acme", "y" * 10_000, name="a")).status == 422
+    for name in ("a", "b", "c", "d"):
+        assert (await shops.put("chief", "x", name=name)).status == 200
+
+
+@virtual
+async def test_what_the_file_gives_is_not_deleted(tmp_path: Path) -> None:
+    """It would be there again half a second later."""
+    shops = Shops(tmp_path)
+    await shops.put("chief", "x", name="from-file")
+    refused = await shops.ask("chief", "DELETE", "/v1/templates/from-file")
+    assert (refused.status, refused.body["field"]) == (409, "name")
+    await shops.put("acme", "x", name="from-file")
+    assert (await shops.ask("acme", "DELETE", "/v1/templates/from-file")).status == 200
+
+
+@virtual
+async def test_a_preview_is_of_the_template_that_is_meant(tmp_path: Path) -> None:
+    """A tenant previews its own, an operator the common one or a tenant's by its name."""
+    shops = Shops(tmp_path)
+    await shops.put("chief", "common {{ n }}")
+    await shops.put("acme", "acme's {{ n }}")
+    for who, query, text in (
+        ("acme", "", "acme's 1"),
+        ("other", "", "common 1"),
+        ("chief", "", "common 1"),
+        ("chief", "?tenant=acme", "acme's 1"),
+    ):
+        answer = await shops.ask(who, "POST", f"/v1/templates/paid/preview{query}", {"data": {"n": 1}})
+        assert answer.body["text"] == text
+
+
+@pytest.mark.parametrize("name", ["acme%2Fpaid", "other%2Fpaid"])
+@virtual
+async def test_a_stored_name_is_no_way_around(tmp_path: Path, name: str) -> None:
+    """The slash of a stored name is no part of a name that a caller may use."""
+    shops = Shops(tmp_path)
+    await shops.put("acme", "acme's")
+    for method in ("GET", "PUT", "DELETE"):
+        answer = await shops.ask("other", method, f"/v1/templates/{name}", {"text": "x"} if method == "PUT" else b"")
+        assert answer.status in (404, 405, 422)
+    trigger = {**MEANT, "notifications": [{"channel": "sms", "template": "acme/paid"}]}
+    assert (await shops.ask("other", "POST", "/v1/triggers", trigger)).status == 422
+
+
+@virtual
+async def test_without_keys_a_template_is_common_unless_a_tenant_is_named() -> None:
+    """A service on loopback asks for no key: whoever reaches it operates it."""
+    edge = Edge()
+    headers = {**JSON, "host": "localhost"}
+    assert (await edge.call("PUT", "/v1/templates/t", {"text": "x"}, headers)).body["tenant"] is None
+    assert (await edge.call("PUT", "/v1/templates/t?tenant=a", {"text": "y"}, headers)).body["tenant"] == "a"
+    assert (await edge.call("DELETE", "/v1/templates/t", headers=headers)).status == 200
