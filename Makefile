@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test test-peers chaos sim check up bench bench-quick lock docs clean
+.PHONY: help setup demo test test-peers chaos cluster-test cluster-bench sim check up bench bench-quick lock docs clean
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
@@ -34,6 +34,12 @@ test-peers: $(READY) ## what leaves the process, judged by software of others, w
 
 chaos: $(READY) ## the faults of docs/faults.md that need processes, Redis or vendors of their own, some 20 minutes
 	$(BIN)/python -m pytest -m chaos tests/chaos
+
+cluster-test: $(READY) ## break machines of a real Ray cluster, made of Linux namespaces; needs root, some 20 minutes
+	$(BIN)/python -m pytest -m cluster tests/cluster
+
+cluster-bench: $(READY) ## print what the loss of machines costs, from the committed runs; measured anew: RUNS=3
+	$(BIN)/python -m tests.cluster.bench $(if $(RUNS),--runs $(RUNS))
 
 sim: $(READY) ## 10,000 seeds of the whole dispatcher in one process, with random faults; make sim SEED=42 replays one
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED))

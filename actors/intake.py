@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.assembly import receipt_readers
-from actors.runtime import VERSION, Tasks, open_redis, receipt_links, told_cores
+from actors.runtime import VERSION, Tasks, leave_if_asked, open_redis, receipt_links, told_cores
 from dispatcher.accept.intake import Intake
 from dispatcher.accept.statements import Statements
 from dispatcher.accept.store_watch import StoreBreaks, StoreWatch
@@ -141,8 +141,9 @@ class IntakeActor:
         return Replica(VERSION, self._identity, warnings, self._runtime.get("installation", ""))
 
     def check(self) -> None:
-        """Raise if this actor has to be replaced: a loop has ended."""
+        """Raise if this actor has to be replaced: a loop has ended, or it is to leave this machine."""
         self._tasks.check()
+        leave_if_asked(self._intake.plan, self._identity)
 
     def statistics(self) -> dict[str, float]:
         """Return what the size of this pool is decided by (`serve_app.autoscaling.intake_size`)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from dispatcher.adapters.cores import Cores
@@ -11,6 +11,7 @@ from dispatcher.adapters.redis.script_calls import Client, client
 from dispatcher.config.secret_references import resolve
 from dispatcher.config.settings import Settings
 from dispatcher.core.life.receipt import ReceiptLinks
+from dispatcher.core.plan.values import Plan
 from dispatcher.telemetry.log import logger
 from dispatcher.waiting import ended
 
@@ -40,6 +41,12 @@ def told_cores(cores: Cores | None, now_s: float) -> dict[str, float]:
         "waiting": round(found.waiting, 3),
         "free_cores": round(found.free_cores, 3),
     }
+
+
+def leave_if_asked(plan: Plan, identity: Mapping[str, Any]) -> None:
+    """Raise if the plan wants this replica on another machine; see `core.plan.placement`."""
+    if identity.get("replica") in plan.leaving:
+        raise RuntimeError("asked to leave this machine")
 
 
 class Tasks:

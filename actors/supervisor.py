@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable, Collection
 from typing import Any
 
 from actors.runtime import Tasks, open_redis
@@ -37,10 +38,22 @@ def plan_config(settings: Settings) -> PlanConfig:
     return PlanConfig(vendors, chains, int(settings.supervision.dwell_s * 1000))
 
 
-class SupervisorActor:
-    """One supervisor. Killed or frozen, Serve starts another, whose term fences this one."""
+PATIENCE_S = 1.5
+"""The one that stands by takes office after six beats that it heard of itself and none of the other."""
 
-    def __init__(self, settings: dict[str, Any], runtime: dict[str, str], identity: dict[str, Any]) -> None:
+
+class SupervisorActor:
+    """One supervisor. Killed or frozen, the one that stands by goes on; without one, Serve starts another."""
+
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        runtime: dict[str, str],
+        identity: dict[str, Any],
+        nodes: Callable[[], Collection[str]] = tuple,
+    ) -> None:
+        """`nodes` returns the machines that may have replicas, where that is known."""
+        self._nodes = nodes
         self._settings = parse_settings(settings)
         self._runtime, self._identity = runtime, identity
         self._tasks = Tasks()
@@ -49,7 +62,7 @@ class SupervisorActor:
         configure()
         s = self._settings.supervision
         control = RedisControl(open_redis(self._runtime))
-        supervisor = Supervisor(
+        supervisor = self._supervisor = Supervisor(
             control,
             SystemClock(),
             plan_config(self._settings),
@@ -57,14 +70,18 @@ class SupervisorActor:
             silence_ms=s.silence_ms,
             chance=random.random,
             node=self._identity.get("node", ""),
+            replica=self._identity.get("replica", ""),
             waited_ms=RunQueue().waited_ms,
+            patience_s=PATIENCE_S if self._runtime.get("cluster") else 0.0,
+            nodes=self._nodes,
         )
         self._tasks.start("supervisor", supervisor.run())
         await asyncio.sleep(0)
 
     def check(self) -> None:
-        """Raises when the loop has ended (another supervisor is in office, or a bug): Serve replaces this replica."""
+        """Raise if Serve has to replace this replica: its loop has ended, or it is to leave this machine."""
         self._tasks.check()
+        self._supervisor.check()
 
     def statistics(self) -> dict[str, float]:
         return {"replicas": 1.0}

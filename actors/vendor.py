@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from actors.assembly import make_courier
-from actors.runtime import VERSION, Tasks, open_redis, told_cores
+from actors.runtime import VERSION, Tasks, leave_if_asked, open_redis, told_cores
 from dispatcher.adapters.cores import Cores
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.store import RedisStore
@@ -135,6 +135,7 @@ class VendorActor:
         self._tasks.check()
         if self._watchdog.stuck:
             raise RuntimeError(self._watchdog.stuck)
+        leave_if_asked(self._courier.plan, self._identity)
 
     def statistics(self) -> dict[str, float]:
         """The pool's size as the plan wants it; Serve's autoscaler forwards it."""

@@ -1,84 +1,281 @@
 """`dispatcher deploy` and `undeploy`: the service on a Ray cluster that somebody else runs.
 
-Redis must be reachable from every node, and nothing here is private: another life cycle than `up`. Applying again
-applies the differences only; what runs is remembered in Redis, beside the work.
+This side connects, asks every node what it has, and refuses by name before anything changes. The rest runs on the
+cluster (`cluster.on_cluster`): so a laptop deploys by `ray://HEAD:10001`, without a way to Redis and without secrets.
 """
 
 from __future__ import annotations
 
-import json
-import os
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
-import redis
 
 from actors.proof import prove
-from cluster.local import redis_checks
-from cluster.local.ray_settings import SERVE_SETTINGS
-from dispatcher.adapters.redis.keys import Keys
+from cluster.node_report import NodeReport, Question
+from cluster.on_cluster import Order
 from dispatcher.config.yaml_file import load_settings
 from dispatcher.errors import ConfigError
 
 URL_VARIABLE = "DISPATCHER_REDIS_URL"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+CONNECT_S = 3.0
+JOIN_S = 6.0
+"""Both within ten seconds: whoever gave a wrong address knows it by then."""
+TOKEN = "the cluster asks for its token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+REPORT_S = 60.0
+"""A node that has to start a worker for its answer takes some seconds; on a busy one, many."""
 
 
-def deploy(address: str, redis_url: str, config: Path, host: str, port: int, unsafe_redis: bool) -> dict[str, str]:
-    """Apply `config` to the cluster at `address` and answer what runs, once it runs.
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to deploy, and how the service is reached there. `api_keys`: a file on every node; empty: no keys."""
 
-    `redis_url` may be a reference (`${NAME}` or `file:`) that every node resolves for itself: Ray stores and shows
-    arguments, so a password belongs in a reference.
-    """
+    address: str
+    redis_url: str
+    host: str = "127.0.0.1"
+    port: int = 8000
+    api_keys: str = ""
+    unsafe_redis: bool = False
+    wait_s: float = 180.0
+
+
+@dataclass(slots=True)
+class Node:
+    """A living node of the cluster and its answer; `silent` says why there is none."""
+
+    id: str
+    address: str
+    cpus: float
+    head: bool
+    report: NodeReport = field(default_factory=NodeReport)
+    silent: str = ""
+
+    def __str__(self) -> str:
+        return f"node {self.address}{' (head)' if self.head else ''}"
+
+
+def deploy(target: Target, config: Path) -> dict[str, Any]:
+    """Apply `config` and return what runs and what changed. Raises ConfigError, and what ran goes on."""
+    if target.host not in LOOPBACK and not target.api_keys:
+        raise ConfigError(
+            f"--host {target.host}: others can reach that address, so it needs keys: --api-keys FILE, on every node"
+        )
     settings = load_settings(config)
-    for unresolved in prove(settings, secrets_elsewhere=True):
-        click.echo(f"not checked here, each node resolves it: {unresolved}", err=True)
-    client = redis_checks.connect(redis_url)
-    for warning in redis_checks.check(client, unsafe_redis):
-        click.echo(f"WARNING: unsafe redis: {warning}", err=True)
-    serve = _connect(address)
-    running = _running(client, set(serve.status().applications))
-    serve.start(http_options={"host": host, "port": port}, proxy_location="EveryNode")
-    from serve_app.applications import apply
+    prove(settings, secrets_elsewhere=True)  # the secrets are where the replicas run; each node is asked for them
+    from serve_app.applications import code_fingerprint
 
-    runtime = {"redis_url": redis_url, "api_keys": "", "warnings": ""}
-    done = apply(settings, runtime, running)
-    client.set(_key(), json.dumps(done))
-    return done
+    data = settings.model_dump(mode="json")
+    with_ray = join(target.address)
+    nodes = _nodes(with_ray)
+    _ask_all(with_ray, nodes, Question(data, target.redis_url, target.api_keys, code_fingerprint()))
+    for warning in judged(nodes, target.unsafe_redis):
+        click.echo(f"WARNING: {warning}", err=True)
+    workers = sum(node.cpus > 0 for node in nodes)
+    place = Order(
+        *(data, target.redis_url, target.api_keys, target.host, target.port),
+        *(workers, [node.address for node in nodes], target.wait_s),
+    )
+    from cluster import on_cluster
+
+    return _done(_on_head(with_ray, nodes, on_cluster.apply, asdict(place), target.wait_s + 60))
 
 
-def undeploy(address: str, redis_url: str) -> list[str]:
+def undeploy(address: str, redis_url: str) -> dict[str, Any]:
     """Stop the service's applications in order, drained; what is queued stays in Redis."""
-    client = redis_checks.connect(redis_url)
-    serve = _connect(address)
-    names = sorted(_running(client, set(serve.status().applications)))
-    from serve_app.applications import delete_all
+    with_ray = join(address)
+    from cluster import on_cluster
 
-    delete_all(names)
-    client.delete(_key())
-    return names
+    return _done(_on_head(with_ray, _nodes(with_ray), on_cluster.remove, {"redis_url": redis_url}, 180.0))
 
 
-def _connect(address: str) -> Any:
-    # Enough while no Serve runs on the cluster: controller, proxies and replicas take their environment from here.
-    os.environ.update({name: os.environ.get(name, value) for name, value in SERVE_SETTINGS.items()})
+def judged(nodes: list[Node], unsafe_redis: bool) -> list[str]:
+    """Return warnings. Raises ConfigError with one line for each fault of each node."""
+    faults = [f"{node}: {node.silent}" for node in nodes if node.silent]
+    faults += [f"{node}: {fault}" for node in nodes for fault in node.report.faults]
+    unsafe = sorted({fault for node in nodes for fault in node.report.redis_faults})
+    if unsafe and not unsafe_redis:
+        faults.append(f"this Redis can lose accepted notifications (--unsafe-redis overrides): {'; '.join(unsafe)}")
+    if not any(node.cpus > 0 for node in nodes):
+        faults.append("no node has CPUs for replicas")
+    if faults:
+        raise ConfigError("\n".join(dict.fromkeys(faults)))
+    warnings = [f"unsafe redis: {fault}" for fault in unsafe]
+    warnings += [f"{node}: {other}" for node in nodes for other in node.report.others]
+    if len({tuple(node.report.key_prefixes) for node in nodes}) > 1:
+        warnings.append("--api-keys: the nodes hold different keys; a call is refused where its key is missing")
+    if len(nodes) > 1 and not any(node.report.outside_store for node in nodes if node.head):
+        warnings.append(
+            "Ray keeps its state in the head's memory: when the head is lost, everything ends;"
+            " start the head with RAY_REDIS_ADDRESS"
+        )
+    return warnings
+
+
+# ---- Ray
+
+
+def join(address: str) -> Any:
+    """Return `ray`, connected to the cluster. Raises ConfigError within ten seconds when it cannot be."""
+    if address != "auto":
+        _look(address)
     import ray
-    from ray import serve
 
-    passed = {name: os.environ[name] for name in SERVE_SETTINGS}
+    _within(
+        JOIN_S if not address.startswith("ray://") else 60.0,  # a first client waits for a server of its own
+        lambda: _init(ray, address),
+        address,
+    )
+    return ray
+
+
+def _init(ray: Any, address: str) -> None:
+    options = {"address": address, "logging_level": "ERROR", "log_to_driver": False}
     try:
-        ray.init(address=address, runtime_env={"env_vars": passed}, logging_level="WARNING", log_to_driver=False)
-    except ConnectionError as error:
+        ray.init(**options)
+    except ConnectionAbortedError:  # the head could not start a server for this client; seen once in four tries
+        ray.init(**options)
+
+
+def _look(address: str) -> None:
+    """Raise ConfigError if nobody answers there, or this machine cannot join by that address."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        raise ConfigError(f"--ray-address {address}: must be HEAD:6379, ray://HEAD:10001, or auto on a node")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
+    except (OSError, OverflowError) as error:
         raise ConfigError(f"--ray-address {address}: no cluster answers: {error}") from None
-    return serve
+    _within(JOIN_S, lambda: _ping(address) if address.startswith("ray://") else _join_as_node(address), address)
 
 
-def _running(client: redis.Redis, applications: set[str]) -> dict[str, str]:
-    """Return the applications that an earlier `deploy` started and that still run, with the hash of each."""
-    text = client.get(_key())
-    known: dict[str, str] = json.loads(str(text)) if text else {}
-    return {name: fingerprint for name, fingerprint in known.items() if name in applications}
+def _join_as_node(address: str) -> None:
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
+
+    nodes = GcsClient(address=address).get_all_node_info(timeout=CONNECT_S)
+    if not any(_is_here(node.node_manager_address) for node in nodes.values()):
+        host = address.rpartition(":")[0]
+        raise ConfigError(
+            f"--ray-address {address}: this machine is no node of that cluster;"
+            f" use ray://{host}:10001, or run this on a node"
+        )
 
 
-def _key() -> str:
-    return Keys().prefix + "deployed"
+def _ping(address: str) -> None:
+    """Raise if no server for clients of Ray answers there, or not to this token. Ray would try for half a minute."""
+    import grpc  # type: ignore[import-untyped]  # no stubs here
+    from ray._private.grpc_utils import init_grpc_channel
+    from ray.core.generated import ray_client_pb2, ray_client_pb2_grpc
+
+    channel = init_grpc_channel(address.removeprefix("ray://"))
+    try:
+        grpc.channel_ready_future(channel).result(timeout=CONNECT_S)
+        question = ray_client_pb2.ClusterInfoRequest(type=ray_client_pb2.ClusterInfoType.PING)
+        ray_client_pb2_grpc.RayletDriverStub(channel).ClusterInfo(question, timeout=CONNECT_S)
+    except grpc.FutureTimeoutError:
+        raise ConfigError(f"--ray-address {address}: no cluster answers: no server of Ray speaks there") from None
+    except grpc.RpcError as error:
+        if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+            raise ConfigError(f"--ray-address {address}: {TOKEN}") from None
+        raise
+    finally:
+        channel.close()
+
+
+def _is_here(address: str) -> bool:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as s:
+        try:
+            s.bind((address, 0))
+        except OSError:
+            return False
+        return True
+
+
+def _within(seconds: float, do: Callable[[], Any], address: str) -> None:
+    """Run what may block; ConfigError when it fails or is not done in time. Ray has no limit that holds."""
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            do()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise ConfigError(f"--ray-address {address}: no cluster answers within {seconds:g} s")
+    if failed and isinstance(failed[0], ConfigError):
+        raise failed[0]
+    if failed:
+        raise ConfigError(f"--ray-address {address}: {_why(failed[0])}") from failed[0]
+
+
+def _why(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    if "oken" in text and ("auth" in text.lower()):
+        return TOKEN
+    return f"no cluster answers: {text[-300:] or type(error).__name__}"
+
+
+def _nodes(ray: Any) -> list[Node]:
+    return [
+        Node(
+            node["NodeID"],
+            node["NodeManagerAddress"],
+            float(node["Resources"].get("CPU", 0.0)),
+            "node:__internal_head__" in node["Resources"],
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+
+
+def _ask_all(ray: Any, nodes: list[Node], question: Question) -> None:
+    from cluster import node_report
+
+    asked = [(node, _task(ray, node, node_report.report).remote(asdict(question))) for node in nodes]
+    for node, reference in asked:
+        try:
+            node.report = NodeReport(**ray.get(reference, timeout=REPORT_S))
+        except ray.exceptions.GetTimeoutError:
+            node.silent = f"does not answer within {REPORT_S:g} s"
+        except Exception as error:  # whatever a node that lacks the package, or has another one, makes of it
+            text = str(error)
+            missing = "ModuleNotFoundError" in text or "No module named" in text
+            node.silent = (
+                "the package resilient-dispatcher is not installed there, for the Python that runs Ray"
+                if missing
+                else f"cannot say what it has: {text.strip().splitlines()[-1][:200]}"
+            )
+
+
+def _on_head(ray: Any, nodes: list[Node], do: Callable[..., Any], order: Mapping[str, Any], seconds: float) -> Any:
+    head = next((node for node in nodes if node.head), nodes[0])
+    try:
+        return ray.get(_task(ray, head, do).remote(dict(order)), timeout=seconds)
+    except ray.exceptions.RayError as error:  # the head ended, is too late, or raised what nobody expected
+        word = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise ConfigError(
+            f"{head} did not finish: {word[0][:300]}; what it began goes on, and the same command may be run again"
+        ) from error
+
+
+def _task(ray: Any, node: Node, do: Callable[..., Any]) -> Any:
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(node.id, soft=False)
+    return ray.remote(do).options(num_cpus=0, max_retries=0, scheduling_strategy=here)
+
+
+def _done(answer: dict[str, Any]) -> dict[str, Any]:
+    for word in ("refused", "failed"):
+        if word in answer:
+            raise ConfigError(str(answer[word]))
+    return answer

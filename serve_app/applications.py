@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,28 +32,56 @@ waiting outside, replicas that answered after 2 s were ended alive, and `up` wit
 replica that does not answer within a second, the supervisor gives a silent actor's work to others after two, and
 `up` ends a replica that was stopped (`cluster.local.frozen`)."""
 
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Each replica asks for so many cores of its machine; `supervisors` is how many there are."""
+
+    intake_cpus: float
+    vendor_cpus: float
+    supervisor_cpus: float
+    supervisors: int = 1
+
+    @property
+    def runtime(self) -> dict[str, str]:
+        """Replicas are told that they are on a cluster: there supervisors stand by and spread the replicas."""
+        return {} if self == ONE_MACHINE else {"cluster": "yes"}
+
+
+ONE_MACHINE = Place(0.01, 0.01, 0.01)
+"""Two cores hold everything. By Ray's default, a whole core for each, they could not."""
+
+
+def cluster_place(workers: int) -> Place:
+    """Return the place on a cluster with so many machines for replicas: the sum is what makes Ray add one."""
+    return Place(0.5, 0.25, 0.25, supervisors=2 if workers > 1 else 1)
+
+
 COMMON: dict[str, Any] = {
-    "ray_actor_options": {"num_cpus": 0.01},  # 1 by default, which two cores cannot schedule
     "max_surge_percent": 100,  # the new replica is there before the old one stops
     "graceful_shutdown_wait_loop_s": 0.1,
     "logging_config": LoggingConfig(enable_access_log=False, log_level="WARNING"),
 }
 
 
-def applications(settings: Settings, runtime: dict[str, str]) -> dict[str, serve.Application]:
+def applications(
+    settings: Settings, runtime: dict[str, str], place: Place = ONE_MACHINE
+) -> dict[str, serve.Application]:
     """Every application, by name. Secrets stay references; Ray stores and shows arguments."""
-    data = settings.model_dump(mode="json")
-    apps = {"supervisor": _supervisor(data, runtime), "intake": _intake(settings, data, runtime)}
+    data, runtime = settings.model_dump(mode="json"), {**runtime, **place.runtime}
+    inner = {**runtime, "api_keys": ""}  # nobody but intake asks for keys
+    apps = {"supervisor": _supervisor(data, inner, place), "intake": _intake(settings, data, runtime, place)}
     for name in settings.vendors:
-        apps[f"vendor-{name}"] = _vendor(settings, data, name, runtime)
+        apps[f"vendor-{name}"] = _vendor(settings, data, name, inner, place)
     return apps
 
 
-def _supervisor(data: dict[str, Any], runtime: dict[str, str]) -> serve.Application:
+def _supervisor(data: dict[str, Any], runtime: dict[str, str], place: Place) -> serve.Application:
     deployment = serve.deployment(
         **COMMON,
         name="Supervisor",
-        num_replicas=1,
+        ray_actor_options={"num_cpus": place.supervisor_cpus},
+        num_replicas=place.supervisors,
         health_check_period_s=1.0,
         health_check_timeout_s=PATIENCE_S,
         graceful_shutdown_timeout_s=5.0,
@@ -60,10 +89,11 @@ def _supervisor(data: dict[str, Any], runtime: dict[str, str]) -> serve.Applicat
     return deployment.bind(data, runtime)
 
 
-def _intake(settings: Settings, data: dict[str, Any], runtime: dict[str, str]) -> serve.Application:
+def _intake(settings: Settings, data: dict[str, Any], runtime: dict[str, str], place: Place) -> serve.Application:
     deployment = serve.deployment(
         **COMMON,
         name="Intake",
+        ray_actor_options={"num_cpus": place.intake_cpus},
         max_ongoing_requests=1000,
         max_queued_requests=1000,
         health_check_period_s=1.0,
@@ -83,12 +113,15 @@ def _intake(settings: Settings, data: dict[str, Any], runtime: dict[str, str]) -
     return deployment.bind(data, runtime)
 
 
-def _vendor(settings: Settings, data: dict[str, Any], name: str, runtime: dict[str, str]) -> serve.Application:
+def _vendor(
+    settings: Settings, data: dict[str, Any], name: str, runtime: dict[str, str], place: Place
+) -> serve.Application:
     vendor = settings.vendors[name]
     drain_s = vendor.timeout_s + settings.courier.settle_interval_ms / 1000 + 3.0
     deployment = serve.deployment(
         **COMMON,
         name="Vendor",
+        ray_actor_options={"num_cpus": place.vendor_cpus},
         health_check_period_s=1.0,
         health_check_timeout_s=PATIENCE_S,
         graceful_shutdown_timeout_s=drain_s + 5.0,
@@ -130,11 +163,11 @@ def apply(
     return wanted
 
 
-def begin(settings: Settings, runtime: dict[str, str], names: Collection[str]) -> None:
+def begin(settings: Settings, runtime: dict[str, str], names: Collection[str], place: Place = ONE_MACHINE) -> None:
     """Run these applications, and wait for nothing: see `statuses`."""
     targets = [
         RunTarget(app, name=name, route_prefix="/" if name == "intake" else None)
-        for name, app in applications(settings, runtime).items()
+        for name, app in applications(settings, runtime, place).items()
         if name in names
     ]
     serve.run_many(targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
@@ -199,7 +232,7 @@ def fingerprints(
     receipts = secrets.get("receipts", "")
     data = settings.model_dump(mode="json")
     vendors = data.pop("vendors")
-    code = _code()
+    code = code_fingerprint()
     shared = {name: data[name] for name in ("retry", "retention", "courier", "supervision", "receipts")}
     names = sorted(vendors)
     result = {
@@ -216,7 +249,8 @@ def _hash(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _code() -> str:
+def code_fingerprint() -> str:
+    """Return a digest of the code that replicas run."""
     root = Path(__file__).parent.parent
     digest = hashlib.sha256()
     for folder in ("dispatcher", "actors", "serve_app"):

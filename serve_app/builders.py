@@ -11,6 +11,7 @@ a text would be no model to it.
 from pathlib import Path
 from typing import Annotated
 
+import ray
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
@@ -18,7 +19,8 @@ from actors.proof import prove
 from dispatcher.config.settings import VendorName
 from dispatcher.config.yaml_file import load_settings
 from dispatcher.errors import ConfigError
-from serve_app.applications import applications
+from serve_app.applications import applications, cluster_place
+from serve_app.cluster_nodes import workers
 
 
 class Arguments(BaseModel):
@@ -59,7 +61,12 @@ def _application(name: str, args: Arguments, api_keys: str = "") -> serve.Applic
     runtime = {"redis_url": args.redis_url, "api_keys": api_keys, "keys_required": "yes", "warnings": ""}
     settings = load_settings(args.config)
     prove(settings, secrets_elsewhere=True)  # a builder runs on any node, the secrets are where the replicas run
-    found = applications(settings, runtime)
+    found = applications(settings, runtime, cluster_place(_workers()))
     if name not in found:
         raise ConfigError(f"{name}: {args.config} has only {', '.join(sorted(found))}")
     return found[name]
+
+
+def _workers() -> int:
+    """Return how many machines may have replicas; 2 where no Ray is asked, for a cluster is what the files are for."""
+    return len(workers(ray.nodes())) if ray.is_initialized() else 2

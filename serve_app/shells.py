@@ -11,6 +11,7 @@ replica is a crash, and that is designed for.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from serve_app.priority import set_niceness
@@ -80,11 +81,21 @@ class SupervisorShell(_Shell):
         from actors.supervisor import SupervisorActor
 
         set_niceness(0)
-        self._actor = SupervisorActor(settings, runtime, identity())
+        self._actor = SupervisorActor(settings, runtime, identity(), _nodes() if runtime.get("cluster") else tuple)
         await self._actor.start()
 
     async def __call__(self) -> str:
         return "the supervisor takes no requests"
+
+
+def _nodes() -> Callable[[], Collection[str]]:
+    import ray
+
+    from serve_app.cluster_nodes import NodeWatch
+
+    watch = NodeWatch(ray.nodes)
+    watch.start()
+    return watch.read
 
 
 class Door:

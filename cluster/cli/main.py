@@ -72,31 +72,68 @@ main.add_command(templates)
 
 
 @main.command()
-@click.option("--ray-address", required=True, help="e.g. HEAD:6379, or auto on a node of the cluster")
+@click.option("--ray-address", required=True, help="ray://HEAD:10001 from anywhere; HEAD:6379 or auto on a node")
 @click.option("--redis-url", required=True, help="reachable from every node; may be a reference, ${NAME} or file:PATH")
 @click.option("--config", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8000, show_default=True)
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="where each node listens; off loopback it needs keys"
+)
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--api-keys", default="", metavar="FILE", help="the key file, at this path on every node")
 @click.option("--unsafe-redis", is_flag=True, help="go on with a Redis that can lose what was acknowledged")
-def deploy(ray_address: str, redis_url: str, config: Path, host: str, port: int, unsafe_redis: bool) -> None:
+@click.option("--wait-s", default=180.0, show_default=True, type=click.FloatRange(min=1.0))
+def deploy(
+    ray_address: str,
+    redis_url: str,
+    config: Path,
+    host: str,
+    port: int,
+    api_keys: str,
+    unsafe_redis: bool,
+    wait_s: float,
+) -> None:
     """Apply a configuration to an existing Ray cluster and return when it runs; again: applies the differences."""
     from cluster import deploy as deployment
 
-    if host not in ("127.0.0.1", "::1", "localhost"):
-        raise ConfigError(f"--host {host}: keys do not reach clusters yet; put an authenticating proxy in front")
-    for name in sorted(deployment.deploy(ray_address, redis_url, config, host, port, unsafe_redis)):
-        click.echo(f"{name} runs")
+    target = deployment.Target(ray_address, redis_url, host, port, api_keys, unsafe_redis, wait_s)
+    done = deployment.deploy(target, config)
+    for name in done["running"]:
+        click.echo(f"{name} runs" if name in done["changed"] else f"{name} runs, unchanged")
 
 
 @main.command()
-@click.option("--ray-address", required=True)
-@click.option("--redis-url", required=True)
+@click.option("--ray-address", required=True, help="as of deploy")
+@click.option("--redis-url", required=True, help="as of deploy")
 def undeploy(ray_address: str, redis_url: str) -> None:
     """Stop the service on an existing Ray cluster, drained; what is queued stays in Redis."""
     from cluster import deploy as deployment
 
-    for name in deployment.undeploy(ray_address, redis_url):
+    done = deployment.undeploy(ray_address, redis_url)
+    for name in done["removed"]:
         click.echo(f"{name} removed")
+    if not done["removed"]:
+        click.echo("none of our applications was there")
+    if done["others"]:
+        click.echo(f"Serve stays, with its port: {', '.join(done['others'])} run on it")
+    else:
+        click.echo("Serve removed, its port is free")
+    click.echo("Redis keeps what is queued and every record; Ray goes on")
+
+
+@main.group()
+def node() -> None:
+    """The machines of a cluster."""
+
+
+@node.command("prepare")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+def node_prepare(folder: Path) -> None:
+    """Write into FOLDER what Ray's environment needs on this machine: node.env, and a wrapper for HAProxy."""
+    from cluster.nodes import prepare
+
+    click.echo(
+        f"{prepare(folder.absolute())}: put these variables into the environment of `ray start`, with the secrets"
+    )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,10 @@
 Its state is soft. After a kill it starts again and begins a new term, which fences the previous supervisor. It rebuilds
 its state from the next reports, and declares no actor dead because of its own absence. Meanwhile all actors work by the
 last plan in the store. The supervisor carries no message, and no process needs its answer.
+
+On a cluster a second one stands by. It hears everything that the first one hears, so it knows who is silent. After
+`patience_s` without a beat of the one in office it begins a term, and may condemn at once whom it has missed for long
+enough. One that was fenced stands by in its turn: both may live through a partition, and neither is replaced for it.
 """
 
 from __future__ import annotations
@@ -10,21 +14,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from typing import Any
 
 from dispatcher.core.life.notification import MailboxDepth
 from dispatcher.core.life.retry import relisten_s
 from dispatcher.core.plan.decide import decide
 from dispatcher.core.plan.liveness import RestartIntensity, SilenceWatch
+from dispatcher.core.plan.placement import Moves
 from dispatcher.core.plan.values import Beat, Override, Plan, PlanConfig, Report
 from dispatcher.errors import StaleTermError, UnavailableError
 from dispatcher.ports import Clock, Control, Heard, Incarnation
+from dispatcher.supervise.cast import Cast
 from dispatcher.telemetry.log import logger
 from dispatcher.telemetry.metrics import Totals
 from dispatcher.waiting import ended, rung
 
-ECHO = "supervisor"
+ECHO, STANDBY = "supervisor", "standby"
+"""A supervisor's beat has one of these in the place of a vendor's name."""
 FORGET_S = 600.0
 """A process that is silent for this long has ended. Its sums stay, its own numbers are forgotten."""
 
@@ -40,7 +48,10 @@ SETTLING_S = 1.5
 
 
 class Supervisor:
-    """The one supervisor in office. `run` ends with StaleTermError when another supervisor has begun a later term."""
+    """One supervisor, in office or standing by.
+
+    Without another to stand by, `run` ends with StaleTermError when a later term has begun.
+    """
 
     def __init__(
         self,
@@ -53,9 +64,22 @@ class Supervisor:
         decide_s: float = 0.25,
         chance: Callable[[], float] = lambda: 0.5,
         node: str = "",
+        replica: str = "",
         waited_ms: Callable[[int], float] = lambda pid: 0.0,
+        patience_s: float = 0.0,
+        nodes: Callable[[], Collection[str]] = tuple,
     ) -> None:
-        """`waited_ms` returns how long a process of `node`, this machine, waited for a core since the last question."""
+        """Open nothing yet.
+
+        `waited_ms` returns how long a process of `node`, this machine, waited for a core since the last question.
+        `patience_s`: how long the one in office may be silent; 0: there is no other, so take office at once, and end
+        when a later one comes. `nodes` returns the living machines that may have replicas; empty: not known.
+        """
+        self._patience_s, self._nodes = patience_s, nodes
+        self._alone = 0  # own echoes since the last beat of the one in office
+        self._echo_s = 0.0
+        self._cast = Cast(node, replica)
+        self._moves = Moves()
         self._chance = chance
         self._node, self._waited_ms = node, waited_ms
         self._control, self._clock, self._config = control, clock, config
@@ -83,7 +107,39 @@ class Supervisor:
         self.turns = 0
 
     async def run(self) -> None:
-        """Begin a term and serve until a later term begins. It waits out outages of the store."""
+        """Begin a term and serve until a later term begins, or stand by. It waits out outages of the store."""
+        if not self._patience_s:
+            await self._begin_term()
+        loops = (self._listen, self._beat, self._survey, self._serve, self._add_up)
+        tasks = [asyncio.ensure_future(loop()) for loop in loops]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+        finally:
+            await ended(tasks)
+
+    # ---- office
+
+    async def _serve(self) -> None:
+        while True:
+            if not self._term:
+                await self._stand_by()
+                await self._begin_term()
+            try:
+                await self._decide()
+            except StaleTermError:
+                if not self._patience_s:
+                    raise
+                logger().info("term_ended", term=self._term)
+                self._term, self._alone, self._doubtful, self._plan_lost = 0, 0, 0, False
+
+    async def _stand_by(self) -> None:
+        """Wait until the one in office has been silent for `patience_s`, counted by own beats that were heard."""
+        while self._alone * self._beat_s < self._patience_s:
+            await self._clock.sleep(self._beat_s / 2)
+
+    async def _begin_term(self) -> None:
         while True:
             try:
                 self._term, self.plan = await self._control.begin_term()
@@ -92,14 +148,6 @@ class Supervisor:
                 await self._clock.sleep(0.5)
         self._office_s = self._clock.now_s()
         logger().info("term_begun", term=self._term, epoch=self.plan.epoch)
-        loops = (self._listen, self._beat, self._survey, self._decide, self._add_up)
-        tasks = [asyncio.ensure_future(loop()) for loop in loops]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-            for task in done:
-                task.result()
-        finally:
-            await ended(tasks)
 
     # ---- hear
 
@@ -118,13 +166,10 @@ class Supervisor:
 
     def _hear(self, heard: Heard) -> None:
         if heard.kind == "beat":
-            if heard.body["incarnation"] == self._me:
-                self._unheard = 0
-                self._watch.on_echo(self._clock.now_s() * 1000, self._starved_ms)
-            else:
-                self._watch.on_beat(heard.body["incarnation"])
+            self._hear_beat(heard.body)
             return
         process = heard.body.get("process", "")
+        self._cast.hear(heard.body, self._clock.now_s())
         if "metrics" in heard.body:
             self._totals.hear(process, heard.body["metrics"])
             self._told_s[process] = self._clock.now_s()
@@ -138,6 +183,20 @@ class Supervisor:
             if before is None or before.breaker != report.breaker:
                 self._urgent.set()
 
+    def _hear_beat(self, beat: Mapping[str, Any]) -> None:
+        now_s = self._clock.now_s()
+        if beat["incarnation"] == self._me:
+            # A gap between own echoes is an outage of the store, or our own: the other could not be heard in it.
+            self._alone = self._alone + 1 if now_s - self._echo_s <= 2 * self._beat_s else 0
+            self._unheard, self._echo_s = 0, now_s
+            self._watch.on_echo(now_s * 1000, self._starved_ms)
+        elif beat["vendor"] in (ECHO, STANDBY):
+            self._cast.hear_supervisor(beat, now_s)
+            if beat["vendor"] == ECHO:
+                self._alone = 0
+        else:
+            self._watch.on_beat(beat["incarnation"])
+
     def _starved_ms(self, incarnation: str) -> float:
         found = self._live.get(incarnation)
         return self._waited_ms(found.pid) if found and found.pid and found.node == self._node else 0.0
@@ -145,7 +204,8 @@ class Supervisor:
     async def _beat(self) -> None:
         while True:
             with contextlib.suppress(UnavailableError):
-                await self._control.beat(Beat(self._me, ECHO, "", 0, ""))
+                kind = ECHO if self._term else STANDBY
+                await self._control.beat(Beat(self._me, kind, self._cast.replica, 0, self._node))
                 self._unheard += 1
             await self._clock.sleep(self._beat_s)
 
@@ -180,7 +240,9 @@ class Supervisor:
         """Have the plan published again if the store has lost it, as an emptied store does not report the loss."""
         mine = self.plan
         stored = await self._control.plan()
-        if mine.vendors and mine is self.plan and (stored is None or stored.epoch < mine.epoch):
+        if not self._term:
+            self._cast.told_to_leave = stored.leaving if stored else ()
+        elif mine.vendors and mine is self.plan and (stored is None or stored.epoch < mine.epoch):
             self._plan_lost = True
             self._urgent.set()
 
@@ -198,7 +260,7 @@ class Supervisor:
                 await self._clock.sleep(0.2)
 
     async def _bury_silent(self) -> None:
-        silent = self._watch.dead()
+        silent = self._watch.dead({name: found.node for name, found in self._live.items()})
         if not silent:
             return
         # An incarnation that has renewed itself since the last survey stays live; the next survey sees that.
@@ -239,8 +301,11 @@ class Supervisor:
             self._free_cores(),
             self._due,
         )
+        plan = replace(plan, leaving=self._leaving())
         if plan.same_assignment(self.plan) and self._doubtful <= self.plan.epoch and not self._plan_lost:
             return
+        if not plan.reason and plan.leaving != self.plan.leaving:
+            plan = replace(plan, reason=_moved(plan.leaving))
         if not plan.reason:
             again = "the store had lost it" if self._plan_lost else "its publication was not answered"
             plan = replace(plan, reason=f"said again: {again}")
@@ -261,6 +326,23 @@ class Supervisor:
             found[node] = min(free, found.get(node, free))
         return found
 
+    def _leaving(self) -> tuple[str, ...]:
+        """Return the replicas that are to leave their machines; where machines are not known, nobody is moved."""
+        nodes = self._nodes()
+        if not nodes:
+            return ()
+        now_s = self._clock.now_s()
+        leaving = self._moves.look(self._cast.placed(now_s), nodes, self._config.chains, now_s)
+        if leaving and leaving != self.plan.leaving:
+            logger().info("replica_asked_to_leave", replica=leaving[0])
+        self._cast.told_to_leave = leaving
+        return leaving
+
+    def check(self) -> None:
+        """Raise if this replica is to leave its machine."""
+        if self._cast.replica and self._cast.replica in self._cast.told_to_leave:
+            raise RuntimeError("asked to leave this machine")
+
     def _absent(self) -> set[str]:
         """Return the vendors that had an actor in this term and have none now. Others are still starting."""
         return self._manned - {_vendor_of(name) for name in self._live}
@@ -274,7 +356,13 @@ class Supervisor:
             for process in ended:
                 del self._told_s[process]
             with contextlib.suppress(UnavailableError):
+                if not self._term:
+                    continue
                 await self._control.totals({"totals": self._totals.snapshot(), "term": self._term})
+
+
+def _moved(leaving: Collection[str]) -> str:
+    return f"{', '.join(leaving)} is asked to leave its machine" if leaving else "nobody is to leave any more"
 
 
 def _vendor_of(incarnation: str) -> str:

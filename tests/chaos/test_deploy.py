@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import urllib.request
 from collections.abc import Iterator
 from importlib import resources
@@ -49,7 +50,11 @@ def test_deploy_applies_differences_and_undeploy_removes(cluster: ForeignCluster
     assert not gone & {"vendor-sms-a", "vendor-email-a", "vendor-email-b"}
     ended = cluster.dispatcher("undeploy")
     assert "vendor-sms-a removed" in ended.stdout, ended.stdout + ended.stderr
+    assert "Serve removed, its port is free" in ended.stdout
     wait_for(lambda: cluster.replicas() == {}, 30)
+    with socket.socket() as again:
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        again.bind(("127.0.0.1", cluster.port))
 
 
 def _ready(port: int) -> bool:

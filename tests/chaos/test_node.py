@@ -41,9 +41,8 @@ QUICK = {
     "RAY_health_check_failure_threshold": "4",
 }
 SERVE_ON_THE_HEAD = (
-    "import sys; from cluster.deploy import _connect;"
-    " _connect(sys.argv[1]).start(http_options={'host': '127.0.0.1', 'port': int(sys.argv[2])},"
-    " proxy_location='HeadOnly')"
+    "import sys, ray; from ray import serve; ray.init(sys.argv[1]);"
+    " serve.start(http_options={'host': '127.0.0.1', 'port': int(sys.argv[2])}, proxy_location='HeadOnly')"
 )
 """The nodes share one address, so that a second haproxy would fight for the port."""
 

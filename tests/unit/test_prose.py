@@ -26,7 +26,7 @@ OPEN_ROOMS = {
     "dispatcher/templates": 6,
     "dispatcher/wire": 5,
     "serve_app": 1,
-    "tests": 8,
+    "tests": 5,
 }
 
 

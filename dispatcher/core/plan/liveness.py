@@ -5,14 +5,15 @@ Rules of silence, counted only while the listener itself was listening:
 1. Silence grows only over an interval between two of the supervisor's own echoes at most `echo_gap_ms_max` apart: when
    Redis stalls or the supervisor is starved, its own echo is late too, and nobody is judged for it.
 2. A new supervisor starts every silence at 0, so it condemns nobody for its own absence.
-3. More than half silent at once is more likely our ears than their deaths: then three times the patience.
+3. More than half silent at once is more likely our ears than their deaths: then three times the patience. A lost
+   machine silences everyone on it and nobody else: where that is the pattern, the usual patience holds.
 4. Time in which a process of this machine waited for a core is no silence, up to `STARVED_MS_MAX` of it: one that is
    starved is not dead, and what it has in flight would be sent twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 STARVED_MS_MAX = 8_000.0
@@ -60,11 +61,19 @@ class SilenceWatch:
         self._silence = {incarnation: self._silence.get(incarnation, 0.0) for incarnation in live}
         self._starved = {name: ms for name, ms in self._starved.items() if name in self._silence}
 
-    def dead(self) -> list[str]:
-        """The incarnations to condemn now."""
+    def dead(self, node_of: Mapping[str, str] | None = None) -> list[str]:
+        """Return the incarnations to condemn now. `node_of`: incarnation → its machine, of those that told it."""
         silent = [name for name, ms in self._silence.items() if ms >= self._silence_ms]
-        patience = self._silence_ms * 3 if len(self._silence) > 2 and 2 * len(silent) > len(self._silence) else 0
+        many = len(self._silence) > 2 and 2 * len(silent) > len(self._silence)
+        patience = self._silence_ms * 3 if many and not self._machines_lost(node_of or {}) else 0
         return sorted(name for name in silent if self._silence[name] >= patience)
+
+    def _machines_lost(self, node_of: Mapping[str, str]) -> bool:
+        """Return True if each machine is silent as a whole or not at all, and one is heard."""
+        silent_on: dict[str, set[bool]] = {}
+        for name, ms in self._silence.items():
+            silent_on.setdefault(node_of.get(name, ""), set()).add(ms >= LOOK_MS)
+        return "" not in silent_on and {False} in silent_on.values() and all(len(a) == 1 for a in silent_on.values())
 
 
 @dataclass(slots=True)

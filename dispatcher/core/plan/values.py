@@ -162,6 +162,8 @@ class Plan:
     unreached: tuple[str, ...] = ()
     office: str = ""
     full: tuple[str, ...] = ()
+    leaving: tuple[str, ...] = ()
+    """The replicas that are to end, so that Serve starts them on another machine; see `core.plan.placement`."""
 
     def replaces(self, held: Plan, asked_with: Plan | None = None) -> bool:
         """Is this the plan to work by for one who holds `held`? `asked_with`: what he held when he asked the store for
@@ -194,8 +196,8 @@ class Plan:
         return entry is not None and entry.state == HALF_OPEN
 
     def same_assignment(self, other: Plan) -> bool:
-        return (self.vendors, self.held, self.unreached, self.full) == (
-            *(other.vendors, other.held, other.unreached, other.full),
+        return (self.vendors, self.held, self.unreached, self.full, self.leaving) == (
+            *(other.vendors, other.held, other.unreached, other.full, other.leaving),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -209,7 +211,8 @@ class Plan:
         }
         unreached, full = tuple(data.get("unreached", ())), tuple(data.get("full", ()))
         reason, office = data.get("reason", ""), data.get("office", "")
-        return cls(data["epoch"], data["at_ms"], vendors, dict(data["held"]), reason, unreached, office, full)
+        leaving = tuple(data.get("leaving", ()))
+        return cls(data["epoch"], data["at_ms"], vendors, dict(data["held"]), reason, unreached, office, full, leaving)
 
 
 def _drains_and_shares(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,8 +11,14 @@ from pathlib import Path
 
 from cluster.local.redis_server import RedisServer
 from cluster.local.state import MARKER, free_port, processes_of, reap
+from cluster.nodes import prepare
 
 FEW_BYTES = "--object-store-memory=78643200"  # the least: no message ever goes through it
+
+
+def _prepared(folder: Path) -> dict[str, str]:
+    lines = prepare(folder / "node").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if not line.startswith("#"))
 
 
 @dataclass
@@ -36,11 +42,12 @@ class ForeignCluster:
         }
         self.environment = {
             **os.environ,
+            **_prepared(self.folder),
             **ports,
             MARKER: self.marker,
             "HOME": str(self.folder),
-            "RAY_AUTH_MODE": "disabled",
-            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "SANDBOX_URL": "http://127.0.0.1:1",
             "SANDBOX_SMTP_PORT": "1",
             **self.variables,
@@ -59,7 +66,7 @@ class ForeignCluster:
         return self._nodes[-1]
 
     def _ray(self, *words: str, marker: str = "") -> None:
-        usual = ["--num-cpus=2", "--disable-usage-stats", "--node-ip-address=127.0.0.1", FEW_BYTES]
+        usual = ["--num-cpus=4", "--disable-usage-stats", "--node-ip-address=127.0.0.1", FEW_BYTES]
         started = self.run("ray.scripts.scripts", "start", *words, *usual, marker=marker)
         assert started.returncode == 0, started.stdout + started.stderr
 

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from cluster.cli.main import main
 from cluster.deploy import URL_VARIABLE
-from cluster.local.ray_settings import RAY_SETTINGS, SERVE_SETTINGS
+from cluster.nodes import SETTINGS
 from dispatcher.adapters.memory.cell import Cell
 from dispatcher.adapters.memory.control import MemoryControl
 from dispatcher.adapters.system_clock import SystemClock
@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[3]
 CONFIG = "/etc/dispatcher/config-1.yaml"
 KEYS = "/etc/dispatcher-keys/api_keys.json"
 REFERENCE = "${" + URL_VARIABLE + "}"
-BOTH = {**SERVE_SETTINGS, **RAY_SETTINGS}
+BOTH = SETTINGS
 
 
 def text(name: str) -> str:
@@ -107,13 +107,15 @@ def test_serve_yaml_makes_the_applications_that_the_code_makes(
     entries: dict[str, Any], pools: dict[str, Any], settings: Settings
 ) -> None:
     """Name by name the same deployment: options, arguments, class."""
-    from serve_app.applications import applications
+    from serve_app.applications import applications, cluster_place
 
-    runtime = {"redis_url": REFERENCE, "api_keys": "", "keys_required": "yes", "warnings": ""}
-    wanted = {
-        **applications(settings, runtime),
-        "intake": applications(settings, {**runtime, "api_keys": entries["intake"].args["api_keys"]})["intake"],
+    runtime = {
+        "redis_url": REFERENCE,
+        "api_keys": entries["intake"].args["api_keys"],
+        "keys_required": "yes",
+        "warnings": "",
     }
+    wanted = applications(settings, runtime, cluster_place(2))
     assert set(pools) == set(wanted)
     for name, found in pools.items():
         expected = wanted[name]._bound_deployment
@@ -122,13 +124,16 @@ def test_serve_yaml_makes_the_applications_that_the_code_makes(
         assert entries[name].route_prefix == ("/" if name == "intake" else None)
 
 
-def test_an_entry_overrides_nothing_but_logical_cpus(entries: dict[str, Any], pools: dict[str, Any]) -> None:
-    """Options stand in the code once; a deployment's name that does not exist would fail the whole entry."""
-    for name, entry in entries.items():
-        (override,) = entry.model_dump(exclude_unset=True)["deployments"]
-        assert override["name"] == pools[name].name
-        assert set(override) == {"name", "ray_actor_options"}
-        assert set(override["ray_actor_options"]) == {"num_cpus"}
+def test_an_entry_overrides_nothing(entries: dict[str, Any]) -> None:
+    """Options stand in the code once, so that `deploy` and the files make the same."""
+    for entry in entries.values():
+        assert "deployments" not in entry.model_dump(exclude_unset=True)
+
+
+def test_replicas_ask_for_cores_that_make_ray_add_a_machine(pools: dict[str, Any]) -> None:
+    """At 0.01 of a core Ray would put 200 on a machine with two."""
+    for name, pool in pools.items():
+        assert pool.ray_actor_options["num_cpus"] >= (0.5 if name == "intake" else 0.25), name
 
 
 @pytest.mark.parametrize(
@@ -205,11 +210,11 @@ def test_the_pods_hold_what_the_pools_may_grow_to(spec: Any, entries: dict[str, 
     assert spec["enableInTreeAutoscaling"] is True
     assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
     least = most = 0.0
-    for name, entry in entries.items():
-        cpus = entry.model_dump(exclude_unset=True)["deployments"][0]["ray_actor_options"]["num_cpus"]
-        pool = pools[name]._deployment_config.autoscaling_config
-        least += cpus * (pool.min_replicas if pool else 1)
-        most += cpus * (pool.max_replicas if pool else 1)
+    for name in entries:
+        cpus, config = pools[name].ray_actor_options["num_cpus"], pools[name]._deployment_config
+        pool = config.autoscaling_config
+        least += cpus * (pool.min_replicas if pool else config.num_replicas)
+        most += cpus * (pool.max_replicas if pool else config.num_replicas)
     (group,) = spec["workerGroupSpecs"]
     each = float(group["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"])
     assert 2 <= group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
@@ -294,7 +299,25 @@ def test_ray_up_uses_ray_as_the_pods_do(spec: Any) -> None:
     for name, command in (("headGroupSpec", head), ("workerGroupSpecs", worker)):
         group = spec[name] if name == "headGroupSpec" else spec[name][0]
         assert all(f"--{option}={value}" in command for option, value in group["rayStartParams"].items())
-    assert f"--env=RAY_AUTH_MODE={spec['authOptions']['mode']}" in found["docker"]["run_options"]
+    options = found["docker"]["run_options"]
+    assert f"--env=RAY_AUTH_MODE={spec['authOptions']['mode']}" in options
+    assert any(option.startswith("--env=RAY_REDIS_ADDRESS=") for option in options), "a lost head would end everything"
+    assert "--redis-password=" in head
+
+
+def test_the_unit_of_a_node_starts_ray_again() -> None:
+    """With the variables that `dispatcher node prepare` writes, and Ray's own words for what it is told."""
+    unit = configparser.RawConfigParser(strict=False)
+    unit.optionxform = str  # type: ignore[assignment, method-assign]
+    unit.read_string(text("dispatcher-node.service"))
+    service = unit["Service"]
+    assert (service["Restart"], service["KillMode"]) == ("always", "mixed")
+    assert "EnvironmentFile=/etc/dispatcher/node/node.env" in text("dispatcher-node.service")
+    from ray.scripts.scripts import start
+
+    words = shlex.split(service["ExecStart"]) + re.findall(r"--[\w-]+", text("dispatcher-node.service"))
+    known = {option for parameter in start.params for option in parameter.opts}
+    assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known
 
 
 def test_the_unit_runs_up_and_waits_for_its_drain(pools: dict[str, Any]) -> None:

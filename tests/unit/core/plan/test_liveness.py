@@ -182,3 +182,27 @@ def test_old_deaths_are_forgotten() -> None:
     for n in range(100):
         intensity.on_deaths(["a"], 13.0 * n)
         assert intensity.quarantined(13.0 * n) == set()
+
+
+@pytest.mark.parametrize(
+    ("machines", "heard", "after_ms"),
+    [
+        ({"a/1": "n1", "b/1": "n1", "c/1": "n2"}, ("c/1",), 2000),  # n1 is lost, with two of three
+        ({"a/1": "n1", "b/1": "n2", "c/1": "n2"}, ("c/1",), 6000),  # half of n2 is heard: this may be our ears
+        ({"a/1": "n1", "b/1": "n1", "c/1": "n1"}, (), 6000),  # nobody is heard
+        ({}, ("c/1",), 6000),  # machines are not known
+    ],
+)
+def test_a_lost_machine_is_no_deafness(machines: dict[str, str], heard: tuple[str, ...], after_ms: int) -> None:
+    """More than half silent takes three times the patience, unless machines are silent as a whole or not at all."""
+    watch = SilenceWatch()
+    watch.watch(["a/1", "b/1", "c/1"])
+    for now_ms in range(0, 10_000, 250):
+        watch.on_echo(now_ms)
+        for name in heard:
+            watch.on_beat(name)
+        if watch.dead(machines):
+            assert now_ms == after_ms
+            assert watch.dead(machines) == sorted({"a/1", "b/1", "c/1"} - set(heard))
+            return
+    raise AssertionError("nobody was declared dead")

@@ -1,0 +1,95 @@
+"""A node answers `deploy` what it has. Runs there as a task of Ray, with the node's package and environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from actors.proof import prove
+from actors.runtime import VERSION
+from cluster.local import redis_checks
+from cluster.nodes import setting_faults
+from dispatcher.config.settings import parse_settings
+from dispatcher.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Every node is asked this. `code` is the fingerprint of the code of whoever asks."""
+
+    settings: dict[str, Any]
+    redis_url: str
+    api_keys: str
+    code: str
+
+
+@dataclass(slots=True)
+class NodeReport:
+    """The answer: faults, one sentence each, that name the variable or file; then what is no fault by itself."""
+
+    faults: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)  # settings with another value than was measured
+    redis_faults: list[str] = field(default_factory=list)  # of a Redis that may lose what was accepted
+    key_prefixes: list[str] = field(default_factory=list)
+    outside_store: bool = False  # only a head says so: its GCS keeps its state in a Redis
+
+
+def report(question: dict[str, Any]) -> dict[str, Any]:
+    """Answer a `Question` as plain values, so that no class has to be there twice."""
+    asked, found = Question(**question), NodeReport()
+    found.faults, found.others = setting_faults(os.environ)
+    found.faults += _token_faults()
+    found.faults += _code_faults(asked.code)
+    found.faults += _secret_faults(asked.settings)
+    _look_at_redis(asked.redis_url, found)
+    _look_at_keys(asked.api_keys, found)
+    found.outside_store = bool(os.environ.get("RAY_REDIS_ADDRESS"))
+    return asdict(found)
+
+
+def _token_faults() -> list[str]:
+    mode = os.environ.get("RAY_AUTH_MODE", "")
+    if mode == "token":
+        return []
+    return [f"RAY_AUTH_MODE is {mode or 'not set'}, needed is token: without it whoever reaches Ray's ports runs code"]
+
+
+def _code_faults(code: str) -> list[str]:
+    from serve_app.applications import code_fingerprint
+
+    mine = code_fingerprint()
+    same = f"its code differs from that of whoever deploys (version {VERSION} there, Python {sys.version.split()[0]})"
+    return [] if mine == code else [f"resilient-dispatcher: {same}"]
+
+
+def _secret_faults(settings: dict[str, Any]) -> list[str]:
+    try:
+        prove(parse_settings(settings))
+    except ConfigError as error:
+        return str(error).split("\n")
+    return []
+
+
+def _look_at_redis(url: str, found: NodeReport) -> None:
+    try:
+        client = redis_checks.connect(url)
+        client.connection_pool.connection_kwargs.update(socket_connect_timeout=3.0, socket_timeout=3.0)
+        found.redis_faults += redis_checks.check(client, unsafe=True)
+    except ConfigError as error:
+        found.faults.append(str(error))
+
+
+def _look_at_keys(path: str, found: NodeReport) -> None:
+    if not path:
+        return
+    try:
+        found.key_prefixes = sorted(row["prefix"] for row in json.loads(Path(path).read_text())["keys"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        found.faults.append(f"--api-keys {path}: cannot be read there: {type(error).__name__}")
+        return
+    if not found.key_prefixes:
+        found.faults.append(f"--api-keys {path}: holds no key there; `dispatcher key new` makes one")

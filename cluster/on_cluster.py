@@ -1,0 +1,158 @@
+"""The part of `deploy` and `undeploy` that runs on the cluster's head, as a task of Ray.
+
+So whoever deploys needs a way to Ray and nothing else: no way to Redis, no secrets, no node of the cluster. Answers are
+plain values; a refusal is a text under `refused`, for an exception would lose its kind on the way.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from cluster.local import redis_checks
+from dispatcher.adapters.redis.keys import Keys
+from dispatcher.config.settings import parse_settings
+from dispatcher.errors import ConfigError
+from serve_app.start_watch import StartWatch
+
+FAMILY = ("intake", "supervisor")
+POOL = "vendor-"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The order names what is to run. `workers` counts the machines for replicas; `addresses` are all machines'."""
+
+    settings: dict[str, Any]
+    redis_url: str
+    api_keys: str
+    host: str
+    port: int
+    workers: int
+    addresses: list[str]
+    wait_s: float
+
+
+def apply(order: dict[str, Any]) -> dict[str, Any]:
+    """Run what differs from what runs; answer `running` (names), or `refused` with nothing changed, or `failed`."""
+    from ray import serve
+
+    asked = Order(**order)
+    refused = _refusal(asked)
+    if refused:
+        return {"refused": refused}
+    serve.start(http_options={"host": asked.host, "port": asked.port}, proxy_location="EveryNode")
+    from serve_app.applications import begin, cluster_place, fingerprints, statuses
+
+    settings, place = parse_settings(asked.settings), cluster_place(asked.workers)
+    runtime = {
+        "redis_url": asked.redis_url,
+        "api_keys": asked.api_keys,
+        "keys_required": "yes" if asked.api_keys else "",
+        "warnings": "",
+    }
+    wanted = fingerprints(settings, {**runtime, **place.runtime})
+    wanted["supervisor"] += f"/{place.supervisors}"  # a second machine for replicas brings a second supervisor
+    client = redis_checks.connect(asked.redis_url)
+    running = _known(client, set(serve.status().applications))
+    changed = [name for name in wanted if running.get(name) != wanted[name]]
+    client.set(_key(), json.dumps({**running, **dict.fromkeys(changed, "begun")}))
+    for name in running.keys() - wanted.keys():
+        serve.delete(name)
+    watch, missing, until_s, words = StartWatch(sorted(wanted)), set(changed), time.monotonic() + asked.wait_s, ""
+    while True:
+        if missing:
+            begin(settings, runtime, missing, place)
+        found = statuses()
+        step = watch.look(found, time.monotonic())
+        if step is None:
+            client.set(_key(), json.dumps(wanted))
+            return {"running": sorted(wanted), "changed": sorted(changed)}
+        words = step.say or words
+        if step.end or time.monotonic() > until_s:
+            late = [f"{name} ({one.word or one})" for name, one in found.items() if name in wanted and not one.runs]
+            return {"failed": step.end or f"not running within {asked.wait_s:g} s: {', '.join(late)}"}
+        missing = set(step.again)
+        time.sleep(0.2)
+
+
+def remove(order: dict[str, Any]) -> dict[str, Any]:
+    """Stop our applications in order, drained, whoever deployed them; Serve too, when nothing else runs on it.
+
+    Answers `removed` and `others` (names), or `refused` with nothing changed.
+    """
+    try:
+        client = redis_checks.connect(order["redis_url"])
+        client.connection_pool.connection_kwargs.update(socket_connect_timeout=3.0, socket_timeout=3.0)
+        client.ping()
+    except (ConfigError, redis.RedisError) as error:
+        return {"refused": f"nothing was removed: {error}"}
+    from ray import serve
+
+    from serve_app.applications import delete_all
+
+    there = set(serve.status().applications)
+    ours = sorted(name for name in there if name in FAMILY or name.startswith(POOL))
+    delete_all(ours)
+    others = sorted(there - set(ours))
+    if not others:
+        serve.shutdown()
+    client.delete(_key())
+    return {"removed": ours, "others": others}
+
+
+def _refusal(asked: Order) -> str:
+    """Return why this order may not be carried out on what runs; empty: it may."""
+    runs = _http_of_serve()
+    if runs is None:
+        return ""
+    host, port = runs
+    if (host, port) != (asked.host, asked.port):
+        return (
+            f"--host {asked.host} --port {asked.port}: Serve runs here and listens at {host}:{port}, which cannot"
+            " change while it runs: give these, or `dispatcher undeploy` first"
+        )
+    if not asked.api_keys and any(_asks_for_keys(address, port) for address in ("127.0.0.1", *asked.addresses)):
+        return "--api-keys: what runs here asks for keys, and this would open it to everybody: give the key file"
+    return ""
+
+
+def _http_of_serve() -> tuple[str, int] | None:
+    """Return where the running Serve listens; None when none runs."""
+    from ray.serve._private.api import _get_global_client
+
+    try:
+        client = _get_global_client(raise_if_no_controller_running=False)
+    except Exception:  # a controller that is being replaced
+        return None
+    if client is None:
+        return None
+    options = client.http_config
+    return str(options.host), int(options.port)
+
+
+def _asks_for_keys(address: str, port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{address}:{port}/v1/plan", timeout=3) as answer:
+            return bool(answer.status == 401)
+    except urllib.error.HTTPError as error:
+        return error.code == 401
+    except OSError:
+        return False
+
+
+def _known(client: redis.Redis, applications: set[str]) -> dict[str, str]:
+    """Return what an earlier `deploy` put there and still is: name → fingerprint."""
+    text = client.get(_key())
+    known: dict[str, str] = json.loads(str(text)) if text else {}
+    return {name: fingerprint for name, fingerprint in known.items() if name in applications}
+
+
+def _key() -> str:
+    return Keys().prefix + "deployed"

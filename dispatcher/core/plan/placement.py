@@ -1,0 +1,98 @@
+"""Which replica has to leave its machine, so that the loss of one machine closes nothing.
+
+Rules, level-triggered: they hold after a start, a crash, a partition, a rolling change, and the return of a machine.
+
+1. No two replicas of a pool share a machine while a machine without one is there.
+2. The actors of a route's chain are never all on one machine while another is there: the fallback would go down with
+   its primary.
+
+Serve places replicas where there is room and never moves one. So a replica that breaks a rule is asked to leave: it
+fails its health check, Serve drains it and starts another, which its spreading scheduler mostly puts elsewhere. One
+leaves at a time, the youngest, and each further try waits longer: where the other machine has no room, moving is no
+help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+SETTLED_S = 5.0
+"""A replica is young for so long: its pool is being started or replaced, and machines are still joining."""
+PAUSE_S = 10.0
+PAUSE_S_MAX = 640.0
+"""Between two moves of a pool: 10, 20, 40 … s, until its replicas stand right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """One living replica: where it is, and for how long it is known."""
+
+    replica: str
+    pool: str
+    node: str
+    age_s: float
+
+
+def leavers(placed: Collection[Placed], nodes: Collection[str], chains: Iterable[Sequence[str]]) -> Iterator[Placed]:
+    """Yield a replica for each broken rule. `nodes`: the living machines that may have replicas.
+
+    A pool with a replica that is still young is left alone.
+    """
+    pools: dict[str, list[Placed]] = {}
+    for one in placed:
+        pools.setdefault(one.pool, []).append(one)
+    young = {one.pool for one in placed if one.age_s < SETTLED_S}
+    for name in sorted(pools.keys() - young):
+        leaver = _crowded(pools[name], nodes)
+        if leaver is not None:
+            yield leaver
+    for chain in chains:
+        found = [name for name in chain if name in pools]
+        here = {one.node for name in found for one in pools[name]}
+        if len(found) > 1 and len(here) == 1 and set(nodes) - here and not young & set(found):
+            yield max(pools[found[-1]], key=_youth)
+
+
+def _crowded(pool: Sequence[Placed], nodes: Collection[str]) -> Placed | None:
+    taken = [one.node for one in pool]
+    if not set(nodes) - set(taken):
+        return None
+    shared = [one for one in pool if taken.count(one.node) > 1]
+    return max(shared, key=_youth) if shared else None
+
+
+def _youth(one: Placed) -> tuple[float, str]:
+    return -one.age_s, one.replica
+
+
+@dataclass(slots=True)
+class Moves:
+    """The moves that were asked for: one at a time, and more slowly each time a pool does not come to stand right."""
+
+    _leaving: Placed | None = None
+    _asked_s: float = 0.0
+    _next_s: dict[str, float] = field(default_factory=dict)  # pool → when it may be moved again
+    _pause_s: dict[str, float] = field(default_factory=dict)
+
+    def look(
+        self, placed: Collection[Placed], nodes: Collection[str], chains: Iterable[Sequence[str]], now_s: float
+    ) -> tuple[str, ...]:
+        """Return the replicas that are to leave now, none or one."""
+        if self._leaving is not None:
+            there = any(one.replica == self._leaving.replica for one in placed)
+            if there and now_s - self._asked_s < PAUSE_S_MAX:
+                return (self._leaving.replica,)
+            self._leaving = None
+        broken = list(leavers(placed, nodes, chains))
+        if not broken:
+            self._pause_s.clear()
+        # A pool that finds no room elsewhere waits for long. The others do not wait with it.
+        leaver = next((one for one in broken if now_s >= self._next_s.get(one.pool, 0.0)), None)
+        if leaver is None:
+            return ()
+        pause_s = self._pause_s.get(leaver.pool, PAUSE_S)
+        self._next_s[leaver.pool] = now_s + pause_s
+        self._pause_s[leaver.pool] = min(PAUSE_S_MAX, 2 * pause_s)
+        self._leaving, self._asked_s = leaver, now_s
+        return (leaver.replica,)

@@ -1,0 +1,42 @@
+"""The supervisor notes every replica that speaks, with its pool and its machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dispatcher.core.plan.placement import Placed
+
+SPOKE_S = 2.0
+"""A replica that was silent for so long is not counted as placed. Reports come every half second."""
+
+
+class Cast:
+    """The replicas of all pools as the supervisor hears them. `replica` and `node` are the supervisor's own."""
+
+    def __init__(self, node: str, replica: str) -> None:
+        self.node, self.replica = node, replica
+        self.told_to_leave: tuple[str, ...] = ()
+        self._known: dict[str, tuple[str, str, float, float]] = {}  # replica → pool, node, first and last heard
+
+    def hear(self, report: Mapping[str, Any], now_s: float) -> None:
+        """Note who a report is from: a vendor actor's names its vendor, the others are of intake."""
+        process = str(report.get("process", ""))
+        pool = str(report.get("vendor") or "intake")
+        if process.startswith(f"{pool}-"):
+            self._note(process.removeprefix(f"{pool}-"), pool, str(report.get("node", "")), now_s)
+
+    def hear_supervisor(self, beat: Mapping[str, Any], now_s: float) -> None:
+        """Note another supervisor."""
+        self._note(str(beat.get("replica", "")), "supervisor", str(beat.get("node", "")), now_s)
+
+    def placed(self, now_s: float) -> list[Placed]:
+        """Return every replica that spoke lately, this one included, and forget the others."""
+        self._known = {name: known for name, known in self._known.items() if now_s - known[3] < SPOKE_S}
+        self._note(self.replica, "supervisor", self.node, now_s)
+        return [Placed(name, pool, node, now_s - first_s) for name, (pool, node, first_s, _) in self._known.items()]
+
+    def _note(self, replica: str, pool: str, node: str, now_s: float) -> None:
+        if replica and node:
+            first_s = self._known[replica][2] if replica in self._known else now_s
+            self._known[replica] = (pool, node, first_s, now_s)

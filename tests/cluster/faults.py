@@ -1,0 +1,156 @@
+"""The faults of machines, under load, with what is measured of each; the tests judge it, `bench` publishes it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from cluster.rehearsal.drills.play import fresh_checkouts
+from tests.cluster.machines import Machine
+from tests.cluster.rig import VENDORS, WORKERS, Rig, Run
+
+RATE = 40.0
+LEAD_S = 6.0
+"""Load before the fault."""
+
+
+@dataclass
+class Measured:
+    """One fault, once. Seconds; `later` holds what is special to it."""
+
+    fault: str
+    accepted_at_first_try: float
+    last_failure_s: float
+    gap_s: float
+    lost: int
+    repeated: int
+    contradictions: int
+    held: int = 0
+    refused: int = 0  # triggers that no host accepted within a minute
+    back_s: float | None = None
+    later: dict[str, Any] = field(default_factory=dict)
+
+
+def leader(rig: Rig) -> Machine:
+    """The worker that has the primaries: the worst one to lose."""
+    found = rig.replicas()
+    return rig.machines[found["vendor-sms-a"][0]]
+
+
+def other(rig: Rig, machine: Machine) -> Machine:
+    return next(rig.machines[name] for name in WORKERS if rig.machines[name] is not machine)
+
+
+def spread(rig: Rig) -> bool:
+    """Every pool has what it had, the doubled ones on both workers, and no channel on one alone."""
+    found = rig.replicas()
+    if set(found) != {"intake", "supervisor", *(f"vendor-{name}" for name in VENDORS)}:
+        return False
+    chains = [{*found["vendor-sms-a"], *found["vendor-sms-b"]}, {*found["vendor-email-a"], *found["vendor-email-b"]}]
+    doubled = [set(found["intake"]), set(found["supervisor"])]
+    return all(places == set(WORKERS) for places in (*chains, *doubled)) and rig.ready()
+
+
+def worker_off(rig: Rig, policy: str = "resend", load_s: float = 25.0, *, returns: bool = True) -> Measured:
+    """Power off the worker with the primaries, under load; if it `returns`, it gets its share again."""
+    victim = leader(rig)
+    run = load(rig, policy, load_s, (LEAD_S, "off", victim.power_off))
+    found = measured("worker off", run, [other(rig, victim)], run.marks["off"])
+    if not returns:
+        return found
+    began_s = time.monotonic()
+    victim.start()
+    rig.start_ray(victim)
+    rig.until(lambda: spread(rig), 120, "the replicas are spread again")
+    found.back_s = round(time.monotonic() - began_s, 1)
+    return found
+
+
+def worker_cut_off(rig: Rig, policy: str = "resend", cut_s: float = 10.0) -> Measured:
+    """Pull the cable of the worker with the primaries, and plug it in again."""
+    victim = leader(rig)
+    heal_s = LEAD_S + cut_s
+    run = load(
+        rig,
+        policy,
+        heal_s + 25.0,
+        (LEAD_S, "cut", victim.pull_cable),
+        (heal_s, "healed", victim.plug_in),
+    )
+    found = measured(f"worker cut off {cut_s:g} s", run, [other(rig, victim)], run.marks["cut"])
+    end_s = max(row.due_s for row in run.rows)
+    found.later = {"gap_after_heal_s": gap(run, run.marks["healed"], end_s)}
+    began_s = time.monotonic()
+    rig.until(lambda: spread(rig), 120, "the replicas are spread again")
+    found.back_s = round(time.monotonic() - began_s + end_s - run.marks["healed"], 1)
+    return found
+
+
+def split_brain(rig: Rig, policy: str = "hold", cut_s: float = 70.0) -> Measured:
+    """Cut the worker with the primaries off from the other nodes, but not from Redis, vendors and callers."""
+    victim = leader(rig)
+    rest = [rig.head, other(rig, victim)]
+
+    def cut() -> None:
+        for machine in rest:
+            victim.cut_from(machine)
+            machine.cut_from(victim)
+
+    def heal() -> None:
+        for machine in rest:
+            victim.mend_to(machine)
+            machine.mend_to(victim)
+
+    run = load(rig, policy, LEAD_S + cut_s + 25.0, (LEAD_S, "cut", cut), (LEAD_S + cut_s, "healed", heal))
+    found = measured(f"split brain {cut_s:g} s", run, list(map(rig.machines.__getitem__, WORKERS)), run.marks["cut"])
+    found.later = {"repeated_after_heal": repeats_after(run, run.marks["healed"])}
+    return found
+
+
+def head_off(rig: Rig, policy: str = "resend", away_s: float = 60.0) -> Measured:
+    """Power off the head; it comes back with the state that lies in its Redis."""
+
+    def start() -> None:  # in this thread: a machine ends with the thread that started it
+        rig.head.start()
+        rig.start_ray(rig.head)
+
+    run = load(rig, policy, LEAD_S + away_s + 20.0, (LEAD_S, "off", rig.head.power_off), (LEAD_S + away_s, "on", start))
+    found = measured(f"head off {away_s:g} s", run, [rig.w1, rig.w2], run.marks["off"])
+    rig.until(lambda: rig.ready() and len(rig.nodes()) == 3, 120, "the cluster is whole")
+    return found
+
+
+def load(rig: Rig, policy: str, seconds: float, *steps: tuple[float, str, Callable[[], Any]]) -> Run:
+    bodies = fresh_checkouts(int(RATE * seconds), on_unknown=policy)
+    rig._ask("DELETE", f"http://{rig.outside.address}:8090/_sandbox")
+    return rig.load(bodies, RATE, *steps)
+
+
+def measured(fault: str, run: Run, hosts: list[Machine], since_s: float) -> Measured:
+    """Judge a run; only triggers aimed at `hosts` count for the first try."""
+    addresses = [host.address for host in hosts]
+    aimed = [row for row in run.rows if row.first_host in addresses]
+    found = run.findings
+    return Measured(
+        fault,
+        round(sum(row.first_status == 202 for row in aimed) / len(aimed), 5),
+        round(run.last_failure_s(addresses, since_s), 2),
+        gap(run, since_s, max(row.due_s for row in run.rows)),
+        len(found.lost),
+        found.verdict.repeats,
+        len(found.contradictions),
+        found.states["held"],
+        sum(row.accepted_s is None for row in run.rows),
+    )
+
+
+def gap(run: Run, from_s: float, to_s: float) -> float:
+    """The longest time in which a channel got nothing, the worse of both."""
+    return round(max(run.gap_s(channel, from_s, to_s) for channel in set(VENDORS.values())), 2)
+
+
+def repeats_after(run: Run, at_s: float) -> int:
+    copies = run.findings.verdict.copies.values()
+    return sum(moment > at_s for times in copies for moment, _ in times[1:])

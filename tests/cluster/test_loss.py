@@ -1,0 +1,56 @@
+"""Machines are lost, cut off and split under load; each case leaves the cluster whole for the next one."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cluster import faults
+from tests.cluster.faults import Measured
+from tests.cluster.rig import Rig
+
+pytestmark = pytest.mark.cluster
+
+SLOW = 2.0
+"""A busy machine takes so much longer than the bars allow; `make cluster-bench` holds the bars themselves."""
+
+
+def kept(found: Measured, repeats_max: int) -> None:
+    """Nothing is lost or in two places, whatever broke."""
+    print(found)
+    assert (found.lost, found.contradictions, found.refused) == (0, 0, 0), found
+    assert found.repeated <= repeats_max, found
+
+
+@pytest.mark.parametrize("policy", ["resend", "hold"])
+def test_a_worker_powered_off(cluster: Rig, policy: str) -> None:
+    """The other goes on within seconds, and the first one carries work again when it is back (findings C, D)."""
+    cluster.until(lambda: faults.spread(cluster), 90, "spread at the start")
+    found = faults.worker_off(cluster, policy)
+    kept(found, 0 if policy == "hold" else 40)
+    assert found.last_failure_s <= 5.0 * SLOW, found
+    assert found.gap_s <= 5.0 * SLOW, found
+    assert found.back_s is not None and found.back_s <= 60.0 * SLOW, found
+
+
+def test_a_worker_cut_off_for_ten_seconds(cluster: Rig) -> None:
+    """One gap at the cut and none at the heal (finding E)."""
+    cluster.until(lambda: faults.spread(cluster), 90, "spread at the start")
+    found = faults.worker_cut_off(cluster, "hold")
+    kept(found, 0)
+    assert found.gap_s <= 5.0 * SLOW, found
+    assert found.later["gap_after_heal_s"] <= 2.0 * SLOW, found
+
+
+def test_the_head_off_for_a_minute(cluster: Rig) -> None:
+    """Its state lies elsewhere: callers and deliveries notice nothing (findings G, H)."""
+    found = faults.head_off(cluster)
+    kept(found, 0)
+    assert found.accepted_at_first_try >= 0.999, found
+    assert found.gap_s <= 3.0 * SLOW, found
+
+
+def test_a_split_between_the_nodes(cluster: Rig) -> None:
+    """Both sides reach Redis: one supervisor is in office, and nothing is sent twice, also after the heal."""
+    found = faults.split_brain(cluster)
+    kept(found, 0)
+    assert found.later["repeated_after_heal"] == 0, found

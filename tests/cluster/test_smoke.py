@@ -1,0 +1,18 @@
+"""The one case that every run of CI tries: deploy on two workers, then lose one under load."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cluster import faults
+from tests.cluster.rig import Rig
+
+pytestmark = pytest.mark.cluster
+
+
+def test_one_of_two_workers_is_lost(cluster: Rig) -> None:
+    """The other one accepts and delivers everything, and under `hold` nothing is sent twice."""
+    cluster.until(lambda: faults.spread(cluster), 180, "spread over both workers")
+    found = faults.worker_off(cluster, "hold", load_s=14.0, returns=False)
+    print(found)
+    assert (found.lost, found.repeated, found.contradictions, found.refused) == (0, 0, 0, 0), found

@@ -1,0 +1,91 @@
+"""`deploy` refuses by itself before it asks any cluster, and judges the answers of the nodes."""
+
+from __future__ import annotations
+
+import socket
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cluster.deploy import Node, Target, deploy, join, judged
+from cluster.node_report import NodeReport
+from dispatcher.errors import ConfigError
+
+CONFIG = Path(__file__).parents[3] / "cluster" / "files" / "config-1.yaml"
+
+
+def nodes(head: NodeReport | None = None, worker: NodeReport | None = None) -> list[Node]:
+    found = Node("a", "10.0.0.1", 0.0, True, head or NodeReport(outside_store=True))
+    return [found, Node("b", "10.0.0.2", 4.0, False, worker or NodeReport())]
+
+
+def test_nothing_is_wrong_with_nodes_that_have_everything() -> None:
+    """No fault, no warning."""
+    assert judged(nodes(), unsafe_redis=False) == []
+
+
+def test_each_fault_names_its_node() -> None:
+    """One line for each, so that all are mended at once."""
+    lacks = NodeReport(faults=["RAY_AUTH_MODE is not set", "vendors.sms-a.options.auth_token: ${SMS_SECRET}: not set"])
+    with pytest.raises(ConfigError) as refused:
+        judged([*nodes(worker=lacks), Node("c", "10.0.0.3", 4.0, False, silent="the package is not there")], False)
+    assert str(refused.value).split("\n") == [
+        "node 10.0.0.3: the package is not there",
+        "node 10.0.0.2: RAY_AUTH_MODE is not set",
+        "node 10.0.0.2: vendors.sms-a.options.auth_token: ${SMS_SECRET}: not set",
+    ]
+
+
+def test_a_redis_that_can_lose_is_refused_unless_told() -> None:
+    """Said once, though every node finds it."""
+    unsafe = NodeReport(redis_faults=["appendonly is no"], outside_store=True)
+    with pytest.raises(ConfigError, match=r"can lose .*appendonly is no$"):
+        judged(nodes(unsafe, unsafe), unsafe_redis=False)
+    assert judged(nodes(unsafe, unsafe), unsafe_redis=True) == ["unsafe redis: appendonly is no"]
+
+
+@pytest.mark.parametrize(
+    ("found", "word"),
+    [
+        (nodes(head=NodeReport()), "RAY_REDIS_ADDRESS"),
+        (nodes(worker=NodeReport(key_prefixes=["ab"])), "different keys"),
+        (nodes(worker=NodeReport(others=["X is '60', needed is 15"])), "node 10.0.0.2: X is"),
+    ],
+)
+def test_what_goes_on_with_a_word(found: list[Node], word: str) -> None:
+    """It runs, and is told."""
+    (warning,) = judged(found, unsafe_redis=False)
+    assert word in warning
+
+
+def test_a_cluster_without_a_machine_for_replicas_is_refused() -> None:
+    """Nothing could start there, and waiting would not help."""
+    with pytest.raises(ConfigError, match="no node has CPUs"):
+        judged(nodes()[:1], unsafe_redis=False)
+
+
+def test_an_address_that_others_reach_needs_keys() -> None:
+    """Said before any cluster is asked."""
+    with pytest.raises(ConfigError, match=r"--host 0.0.0.0: .*--api-keys FILE"):
+        deploy(replace(Target("127.0.0.1:1", "redis://x"), host="0.0.0.0"), CONFIG)
+
+
+@pytest.mark.parametrize("address", ["head", "head:http", "ray://head", ":6379"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    """The answer shows what an address looks like."""
+    with pytest.raises(ConfigError, match=r"must be HEAD:6379, ray://HEAD:10001"):
+        join(address)
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_where_nobody_listens_the_answer_is_quick(scheme: str) -> None:
+    """Ray itself would try for a minute."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    began_s = time.monotonic()
+    with pytest.raises(ConfigError, match="no cluster answers"):
+        join(f"{scheme}127.0.0.1:{port}")
+    assert time.monotonic() - began_s < 10

@@ -1,0 +1,48 @@
+"""`deploy` refuses to open or to move a service that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import pytest
+
+from cluster import on_cluster
+from cluster.on_cluster import Order, remove
+
+
+def order(host: str = "0.0.0.0", port: int = 8000, api_keys: str = "/keys.json") -> Order:
+    return Order({}, "redis://x", api_keys, host, port, workers=2, addresses=["10.0.0.1", "10.0.0.2"], wait_s=1.0)
+
+
+def refusal(
+    monkeypatch: pytest.MonkeyPatch, asked: Order, runs: tuple[str, int] | None, protected: Collection[str]
+) -> str:
+    """`runs` is where Serve listens, `protected` are the addresses that ask for keys."""
+    monkeypatch.setattr(on_cluster, "_http_of_serve", lambda: runs)
+    monkeypatch.setattr(on_cluster, "_asks_for_keys", lambda address, port: address in protected)
+    return on_cluster._refusal(asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "runs", "protected", "word"),
+    [
+        (order(), None, (), ""),
+        (order(), ("0.0.0.0", 8000), ("10.0.0.2",), ""),
+        (order("127.0.0.1", api_keys=""), ("127.0.0.1", 8000), (), ""),
+        (order("127.0.0.1", api_keys=""), ("127.0.0.1", 8000), ("127.0.0.1",), "would open it to everybody"),
+        (order("0.0.0.0", api_keys=""), ("0.0.0.0", 8000), ("10.0.0.2",), "would open it to everybody"),
+        (order(port=8001), ("0.0.0.0", 8000), (), "listens at 0.0.0.0:8000"),
+        (order("127.0.0.1"), ("0.0.0.0", 8000), (), "listens at 0.0.0.0:8000"),
+    ],
+)
+def test_a_running_service_is_neither_opened_nor_moved(
+    monkeypatch: pytest.MonkeyPatch, asked: Order, runs: tuple[str, int] | None, protected: Collection[str], word: str
+) -> None:
+    """Keys stay asked for, also when one node alone answers, and the address stays what it is."""
+    found = refusal(monkeypatch, asked, runs, protected)
+    assert word in found if word else found == ""
+
+
+def test_undeploy_without_a_redis_removes_nothing() -> None:
+    """A wrong URL is one sentence, before any application is touched."""
+    assert remove({"redis_url": "no-url"})["refused"].startswith("nothing was removed: --redis-url")

@@ -1,0 +1,108 @@
+"""Which replica leaves its machine, and how often one is asked to."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.core.plan.placement import PAUSE_S, Moves, Placed, leavers
+
+CHAINS = (("a", "b"), ("c",))
+TWO = {"n1", "n2"}
+
+
+def placed(*places: str, age_s: float = 60.0) -> list[Placed]:
+    """Replicas as `pool@node`, the later ones younger."""
+    split = [place.split("@") for place in places]
+    return [Placed(f"{pool}{i}", pool, node, age_s - i) for i, (pool, node) in enumerate(split)]
+
+
+@pytest.mark.parametrize(
+    ("places", "nodes", "leaver"),
+    [
+        (("intake@n1", "intake@n1"), TWO, "intake1"),
+        (("intake@n1", "intake@n1"), {"n1"}, None),
+        (("intake@n1", "intake@n2"), TWO, None),
+        (("intake@n1", "intake@n1", "intake@n2"), TWO, None),  # as well as three can be on two
+        (("intake@n1", "intake@n1", "intake@n2"), {*TWO, "n3"}, "intake1"),
+        (("supervisor@n2", "supervisor@n2"), TWO, "supervisor1"),
+        (("a@n1", "b@n1"), TWO, "b1"),  # the fallback leaves, the primary goes on
+        (("a@n1", "b@n1"), {"n1"}, None),
+        (("a@n1", "b@n2"), TWO, None),
+        (("a@n1", "a@n2", "b@n1"), TWO, None),
+        (("a@n1", "c@n1"), TWO, None),  # neither can stand in for the other
+        (("a@n1",), TWO, None),
+    ],
+)
+def test_who_breaks_a_rule_leaves(places: tuple[str, ...], nodes: set[str], leaver: str | None) -> None:
+    """A pool is spread while there is a machine without it, and a chain never stands on one machine alone."""
+    found = next(leavers(placed(*places), nodes, CHAINS), None)
+    assert (found and found.replica) == leaver
+
+
+def test_a_young_pool_is_left_alone() -> None:
+    """It is being started or replaced: what shares a machine now may be about to end."""
+    assert list(leavers(placed("intake@n1", "intake@n1", age_s=2.0), TWO, CHAINS)) == []
+    assert list(leavers(placed("a@n1", "b@n1", age_s=2.0), TWO, CHAINS)) == []
+
+
+PLACES = st.lists(
+    st.builds("{}@{}".format, st.sampled_from(["intake", "a", "b", "c"]), st.sampled_from(["n1", "n2", "n3"])),
+    max_size=8,
+)
+
+
+@given(PLACES, st.sets(st.sampled_from(["n1", "n2", "n3"]), min_size=1))
+def test_moving_ends(places: list[str], nodes: set[str]) -> None:
+    """Whoever leaves for the emptiest machine leaves everything right in a few moves."""
+    there = placed(*[place for place in places if place.split("@")[1] in nodes])
+    for turn in range(20):
+        leaver = next(leavers(there, nodes, CHAINS), None)
+        if leaver is None:
+            return
+        there.remove(leaver)
+        own = [one.node for one in there if one.pool == leaver.pool]
+        chain = [one.node for one in there if one.pool in ("a", "b")]
+        emptiest = min(sorted(nodes), key=lambda node: (own.count(node), chain.count(node)))
+        there.append(Placed(f"{leaver.replica}{turn}", leaver.pool, emptiest, 30.0))
+    raise AssertionError(f"still moving: {there}")
+
+
+def test_one_leaves_at_a_time_and_each_try_waits_longer() -> None:
+    """Where the other machine has no room, a replica comes back to the same one: that must not go on and on."""
+    moves, now_s, asked = Moves(), 0.0, []
+    replicas = 0
+    while now_s < 200.0:
+        there = placed("intake@n1", f"intake{replicas}@n1")
+        there = [there[0], Placed(f"young{replicas}", "intake", "n1", 30.0)]
+        leaving = moves.look(there, TWO, CHAINS, now_s)
+        assert len(leaving) <= 1
+        if leaving:
+            asked.append(now_s)
+            replicas += 1  # Serve starts another, on the same machine
+        now_s += 0.25
+    gaps = [later - earlier for earlier, later in itertools.pairwise(asked)]
+    assert gaps == [PAUSE_S, 2 * PAUSE_S, 4 * PAUSE_S, 8 * PAUSE_S][: len(gaps)] and len(gaps) >= 3
+
+
+def test_a_replica_is_asked_until_it_is_gone() -> None:
+    """The plan says it as long as the replica is heard, so that no lost publication stops the move."""
+    moves = Moves()
+    there = placed("intake@n1", "intake@n1")
+    assert moves.look(there, TWO, CHAINS, 0.0) == ("intake1",)
+    assert moves.look(there, TWO, CHAINS, 5.0) == ("intake1",)
+    assert moves.look(there[:1], TWO, CHAINS, 6.0) == ()
+
+
+def test_a_pool_that_finds_no_room_holds_up_no_other() -> None:
+    """It waits for minutes between its tries, and a chain that comes to stand on one machine meanwhile does not."""
+    moves, now_s, tries = Moves(), 0.0, 0
+    while now_s < 100.0:  # intake comes back to its machine each time
+        there = [*placed("intake@n1"), Placed(f"late{tries}", "intake", "n1", 30.0)]
+        tries += bool(moves.look(there, TWO, CHAINS, now_s))
+        now_s += 0.25
+    there = [*there, *placed("a@n1", "b@n1")]
+    assert moves.look(there, TWO, CHAINS, now_s) == ("b1",)
