@@ -30,13 +30,17 @@ STOP_S = 90.0
 
 
 SMOKES_AT_ONCE = 2
+SMOKE = "smoke"
+ALWAYS_THE_SAME = ("replay_breaker", SMOKE)
+"""One answers with a yes or a no and has no figures; the other is quick in any case."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """One benchmark: what it asks, the seconds it may take (in full, quick), its arguments, those of a brief run.
 
-    `reads`: it measures nothing, and reads what those before it wrote.
+    `reads`: it measures nothing, and reads what those before it wrote. `shares`: its quick form may use the
+    installation that `benchmarks.smoke` starts.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Question:
     arguments: tuple[str, ...] = ()
     brief: tuple[str, ...] = ()
     reads: bool = False
+    shares: bool = False
 
 
 VECTORS = (str(ROOT / "tests" / "data" / "breaker_vectors.jsonl.gz"),)
@@ -54,7 +59,7 @@ QUESTIONS = (
     Question(
         "checkout_before_after",
         "What does a checkout wait, sending inside it and through us?",
-        *(900, 180),
+        *(900, 300),
         brief=("--rounds", "1", "--seconds", "6"),
     ),
     Question(
@@ -62,24 +67,28 @@ QUESTIONS = (
         "How long does a checkout wait for its 202, everything else running?",
         *(1500, 300),
         brief=("--rounds", "1", "--seconds", "6", "--rate", "116", "--rate", "200", "--steps", "1"),
+        shares=True,
     ),
     Question(
         "end_to_end",
         "How many triggers a second does the whole machine carry?",
         *(1200, 120),
         brief=("--rounds", "1", "--rate", "150", "--rate", "300", "--rate", "500", "--seconds", "8"),
+        shares=True,
     ),
     Question(
         "backlog",
         "Does a code pass a bulk run, and how soon does the fallback drain a backlog?",
         *(1200, 120),
         brief=("--rounds", "1", "--messages", "100000", "--seconds", "8"),
+        shares=True,
     ),
     Question(
         "fair_tenants",
         "Does one tenant's flood leave another tenant's times alone?",
         *(1800, 300),
         brief=("--rounds", "1", "--messages", "200000", "--seconds", "30"),
+        shares=True,
     ),
     Question(
         "dispatch_cost",
@@ -90,7 +99,7 @@ QUESTIONS = (
     Question(
         "growth",
         "Do bytes and cost per notification grow with what is queued and kept, and with vendors?",
-        *(1800, 90),
+        *(1800, 180),
         brief=("--rounds", "3"),
     ),
     Question(
@@ -98,25 +107,48 @@ QUESTIONS = (
         "What do more actors and replicas bring, and cost?",
         *(900, 180),
         brief=("--size", "1", "--size", "2", "--seconds", "3", "--count", "1000"),
+        shares=True,
     ),
-    Question("load_step", "What does a checkout wait when the load steps up sixfold, pools free and pinned?", 600, 180),
-    Question("elastic", "Do the pools follow a tenfold step, and is anything lost on the way?", 400, 120),
+    Question(
+        "load_step",
+        "What does a checkout wait when the load steps up sixfold, pools free and pinned?",
+        *(600, 180),
+        shares=True,
+    ),
+    Question(
+        "elastic",
+        "Do the pools follow a tenfold step, and is anything lost on the way?",
+        *(400, 120),
+        shares=True,
+    ),
     Question(
         "intake_elastic",
         "Does intake follow the requests in hand, and is anything lost on the way?",
         *(400, 120),
         brief=("--after", "10"),
+        shares=True,
     ),
-    Question("hotspots", "Whose code do the processes spend their CPU time in?", 200, 120),
+    Question(
+        "hotspots",
+        "Whose code do the processes spend their CPU time in?",
+        *(200, 120),
+        shares=True,
+    ),
     Question(
         "cold_start",
         "How long from `up` to the first delivery, and what does it occupy?",
-        *(400, 120),
+        *(400, 300),
         brief=("--rounds", "1", "--seconds", "10"),
     ),
-    Question("soak", "Does anything grow, or slow down, with time?", 2400, 120, brief=("--minutes", "2")),
-    Question("profile", "The figures above as one profile for `dispatcher capacity`", 30, 30, reads=True),
-    Question("model_check", "How far is that model off, at rates it was not fitted to?", 30, 30, reads=True),
+    Question(
+        "soak",
+        "Does anything grow, or slow down, with time?",
+        *(2400, 120),
+        brief=("--minutes", "2"),
+        shares=True,
+    ),
+    Question("profile", "The figures above as one profile for `dispatcher capacity`", 30, 90, reads=True),
+    Question("model_check", "How far is that model off, at rates it was not fitted to?", 30, 90, reads=True),
 )
 
 
@@ -150,7 +182,7 @@ def main(name: str | None, list_only: bool, brief: bool, quick: bool, results: P
 def _smoke(questions: Sequence[Question], results: Path | None) -> dict[Question, bool]:
     """Two at a time, for their figures mean nothing; those that read what others wrote come when these have ended.
 
-    What one prints is shown when it has ended.
+    Those that share an installation are one of the two. What one prints is shown when it has ended.
     """
 
     def one(question: Question) -> bool:
@@ -160,17 +192,29 @@ def _smoke(questions: Sequence[Question], results: Path | None) -> dict[Question
             click.echo(output.read(), nl=False)
         return well
 
-    measuring = [question for question in questions if not question.reads]
+    measuring = together([question for question in questions if not question.reads])
     with ThreadPoolExecutor(SMOKES_AT_ONCE) as pool:
         done = dict(zip(measuring, pool.map(one, measuring), strict=True))
     return done | {question: one(question) for question in questions if question.reads}
 
 
+def together(questions: Sequence[Question]) -> list[Question]:
+    """Put those that may share an installation first, as one run of `benchmarks.smoke`; one alone stays what it is."""
+    shared = [question for question in questions if question.shares]
+    if len(shared) < 2:
+        return list(questions)
+    bound_s = sum(question.quick_s_max for question in shared)
+    names = tuple(question.name for question in shared)
+    smoke = Question(SMOKE, f"Do these run, on one installation: {', '.join(names)}?", bound_s, bound_s, names)
+    return [smoke, *(question for question in questions if not question.shares)]
+
+
 def _run(question: Question, brief: bool, results: Path | None, output: IO[str] | None = None) -> bool:
     """Run one to its end or its bound; a run that is cut off may tidy up first. With `output` it is a quick run."""
     words = [sys.executable, "-m", f"benchmarks.{question.name}", *question.arguments]
-    if question.name != "replay_breaker":  # a yes or a no, not figures
+    if question.name not in ALWAYS_THE_SAME:
         words += ["--quick"] if output else question.brief if brief else []
+    if question.name != "replay_breaker":
         words += ["--results", str(results)] if results else []
     bound_s = question.quick_s_max if output else question.seconds_max
     click.echo(f"{question.name:22} {question.asks}", output)

@@ -163,7 +163,7 @@ def main(
     more = () if rates or "healthy" not in vendors else HEALTHY_ONLY
     rates = rates or RATES
     if quick:
-        rates, more, seconds, rounds, steps = (20.0,), (), 3.0, 1, 0
+        rates, more, seconds, rounds, steps = (20.0,), (), 1.0, 1, 0
     named = [Condition(rate, state, seconds) for rate in rates for state in vendors]
     named += [Condition(rate, "healthy", seconds) for rate in more]
     with running(merged(FIXED, QUICK)) as (service, ready_s):

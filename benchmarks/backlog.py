@@ -39,8 +39,8 @@ URGENT_PER_S = 10.0
 MEMORY_MAX = 4 << 30
 """Bytes in Redis: more than what `up` gives its own."""
 
-ORDER_OF = "N%07d"
-FIRST_BULK = 5_000_000
+ORDER_OF = "N%08d"
+FIRST_BULK = 50_000_000
 """Order numbers from here on are of the bulk run."""
 
 
@@ -133,7 +133,7 @@ def one_round(messages: int, seconds: float) -> dict[str, Any]:
 @results.options
 def main(messages: int, rounds: int, seconds: float, quick: bool, results_: Path | None) -> None:
     if quick:
-        messages, rounds, seconds = 2_000, 1, 2.0
+        messages, rounds, seconds = 2_000, 1, 1.0
     rows = [one_round(messages, seconds) for _ in range(rounds)]
     figures = results.spreads(rows)
     results.spread_table(figures)

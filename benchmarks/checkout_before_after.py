@@ -206,7 +206,7 @@ def main(
     results_: Path | None,
 ) -> None:
     if quick:
-        rate, seconds, rounds = 20.0, 2.0, 1
+        rate, seconds, rounds, timeout_s = 10.0, 1.0, 1, 2.5
     with workspace() as folder:
         with before(folder, threads, timeout_s) as subject:
             figures_before = measure(subject, rate, seconds, rounds)

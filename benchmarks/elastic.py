@@ -18,6 +18,7 @@ from typing import Any
 
 import click
 import uvloop
+import yaml
 
 from benchmarks import results
 from benchmarks.processes import until
@@ -110,7 +111,10 @@ def _incarnations(service: Service) -> set[str]:
 
 def _change(service: Service, config: Path) -> None:
     """Another time-out for the vendors that are watched, and SIGHUP: their actors are replaced."""
-    config.write_text(config.read_text().replace("timeout_s: 10.0", "timeout_s: 9.0"))
+    wanted = yaml.safe_load(config.read_text())
+    for name in WATCHED:
+        wanted["vendors"][name]["timeout_s"] -= 1.0
+    config.write_text(yaml.safe_dump(wanted))
     service.reload()
 
 

@@ -91,7 +91,7 @@ def main(
 ) -> None:
     rates = tuple(sorted(rates or RATES))
     if quick:
-        rates, seconds, rounds = (20.0, 40.0), 3.0, 1
+        rates, seconds, rounds = (20.0, 40.0), 1.0, 1
     rows: dict[float, list[dict[str, Any]]] = {}
     with running(None if elastic else FIXED) as (service, _):
         start = 0

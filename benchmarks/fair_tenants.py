@@ -38,7 +38,7 @@ FLOOD, SMS, EMAIL = "tenant-a", ("sms-a", "sms-b"), ("email-a", "email-b")
 B_PER_S = 10.0
 MEMORY_MAX = 4 << 30
 WITHIN = 2.0
-ORDER_OF, FIRST = "N%07d", 5_000_000
+ORDER_OF, FIRST = "N%08d", 60_000_000
 EACH = 2
 """Notifications of a checkout."""
 
@@ -127,7 +127,7 @@ def verdicts(rows: list[dict[str, Any]]) -> list[str]:
 @results.options
 def main(messages: int, rounds: int, seconds: float, quick: bool, results_: Path | None) -> None:
     if quick:
-        messages, rounds, seconds = 5_000, 1, 2.0
+        messages, rounds, seconds = 400, 1, 1.0
     rows = [one_round(messages, seconds) for _ in range(rounds)]
     figures: dict[str, Any] = {**results.spreads(rows), "missed": verdicts(rows)}
     results.spread_table({name: value for name, value in figures.items() if name != "missed"})

@@ -83,7 +83,7 @@ def watch(pid: int, seconds: float, to: Path) -> subprocess.Popen[bytes]:
 @results.options
 def main(rate: float, seconds: float, quick: bool, results_: Path | None) -> None:
     if quick:
-        rate, seconds = 20.0, 5.0
+        rate, seconds = 20.0, 3.0
     if not Path(PY_SPY).exists():
         click.echo("hotspots: not measured, py-spy is not installed (pip install -e '.[bench]')")
         return

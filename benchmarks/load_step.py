@@ -70,7 +70,7 @@ def measure(service: Service, rates: tuple[float, float], seconds: tuple[float, 
 @click.command()
 @results.options
 def main(quick: bool, results_: Path | None) -> None:
-    rates, seconds = ((20.0, 50.0), (2.0, 4.0)) if quick else ((LOW, HIGH), (BEFORE_S, STEP_S))
+    rates, seconds = ((20.0, 50.0), (1.0, 2.0)) if quick else ((LOW, HIGH), (BEFORE_S, STEP_S))
     found: dict[str, Any] = {}
     for name, changes in VARIANTS.items():
         with running(changes) as (service, _):

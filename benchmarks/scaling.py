@@ -101,7 +101,7 @@ def accept(replicas: int, seconds: float) -> dict[str, float]:
 @results.options
 def main(sizes: tuple[int, ...], seconds: float, count: int, quick: bool, results_: Path | None) -> None:
     if quick:
-        sizes, seconds, count = (1,), 2.0, 100
+        sizes, seconds, count = (1,), 1.0, 60
     figures: dict[str, Any] = {"drain": {}, "accept": {}}
     for size in sizes:
         figures["drain"][str(size)] = {name: round(value, 3) for name, value in drain(size, count).items()}

@@ -78,7 +78,7 @@ def slope_per_hour(values: list[float], every_s: float) -> float:
 def main(minutes: int, quick: bool, results_: Path | None) -> None:
     seconds = 60.0
     if quick:
-        minutes, seconds = 2, 2.0
+        minutes, seconds = 2, 0.5
     rows: list[dict[str, float]] = []
     with running() as (service, _):
         for minute in range(minutes):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
+import os
 import statistics
 import time
 import urllib.parse
@@ -23,6 +25,8 @@ from cluster.local.service import Service
 from cluster.rehearsal.demo import CHANNELS
 from cluster.rehearsal.load import Posted, percentile, post_steadily
 from cluster.rehearsal.verdict import ORDER, Verdict, judge
+from dispatcher.config.settings import parse_settings
+from dispatcher.errors import DispatcherError
 
 DRAIN_S = 70.0
 """The longest wait of a retry (2**6 s) and some: whoever is not there then is not on the way."""
@@ -31,6 +35,10 @@ QUIET_S = 0.3
 """Without a delivery, before what arrived is judged."""
 
 WARM, FIRST_WARM = 100, 900_000
+PROBES, FIRST_PROBE = 10, 910_000
+_probed = itertools.count()
+NUMBERS_EACH = 1_000_000
+"""Order numbers of each use of a shared installation, which remembers idempotency keys."""
 
 FIXED = {"vendors": {name: {"replicas_max": 1} for name in CHANNELS}, "intake": {"replicas_max": 2}}
 """The pools at their floors. A new actor takes 3 s of a core to start, exactly when there is none to spare."""
@@ -48,8 +56,13 @@ One stall of the disk is no overload, but that deliveries get later and later is
 def running(changes: Mapping[str, Any] | None = None) -> Iterator[tuple[Service, float]]:
     """An installation of its own with the sandbox vendors, warmed up, and the seconds until it was ready.
 
-    `changes` are merged into the sandbox's configuration, mapping by mapping.
+    `changes` are merged into the sandbox's configuration, mapping by mapping. Within `sharing` it is the shared
+    installation, and `changes` are only validated: ConfigError when they are refused.
     """
+    if _shared is not None:
+        with _shared.lent(changes) as service:
+            yield service, _shared.ready_s
+        return
     with workspace() as folder:
         config = None
         if changes:
@@ -63,6 +76,47 @@ def running(changes: Mapping[str, Any] | None = None) -> Iterator[tuple[Service,
         finally:
             service.stop()
             service.clean_up()
+
+
+@dataclass(slots=True)
+class Shared:
+    """One installation that the benchmarks of a smoke use one after the other. Each finds it idle and well."""
+
+    service: Service
+    ready_s: float
+    first_order: int = 0
+
+    @contextlib.contextmanager
+    def lent(self, changes: Mapping[str, Any] | None) -> Iterator[Service]:
+        """Yield the installation; afterwards heal it. DispatcherError when it does not come to rest."""
+        parse_settings(merged(sandbox_config(), changes or {}))
+        self.first_order += NUMBERS_EACH
+        forget(self.service)
+        try:
+            yield self.service
+        finally:
+            forget(self.service)
+            release_all(self.service)
+            if not recovered(self.service, REST_S):
+                states = {name: (v["state"], v["queued"]) for name, v in vendors(self.service).items()}
+                raise DispatcherError(f"after {REST_S:.0f} s the shared installation is not at rest: {states}")
+
+
+REST_S = 120.0
+_shared: Shared | None = None
+
+
+@contextlib.contextmanager
+def sharing(changes: Mapping[str, Any]) -> Iterator[None]:
+    """Start one installation, and let every `running` of this process use it."""
+    global _shared
+    with running(changes) as (service, ready_s):
+        os.environ.update(service.sandbox_variables)  # the configuration names them
+        _shared = Shared(service, ready_s)
+        try:
+            yield
+        finally:
+            _shared = None
 
 
 def sandbox_config() -> dict[str, Any]:
@@ -80,6 +134,7 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 def bodies(count: int, start: int = 0) -> list[tuple[str, dict[str, object]]]:
     """`count` checkouts with distinct recipients and order numbers; the order number is the idempotency key."""
+    start += _shared.first_order if _shared else 0
     return [
         (
             f"N{n:06d}",
@@ -181,9 +236,21 @@ def release_all(service: Service) -> None:
         override(service, vendor, "auto")
 
 
-def recovered(service: Service, seconds: float = 60.0) -> None:
-    """Nothing waits any more and every breaker is closed, so that one condition does not weigh on the next."""
-    until(lambda: all(v["state"] == "closed" and not v["queued"] for v in vendors(service).values()), seconds, 0.2)
+def recovered(service: Service, seconds: float = 60.0) -> bool:
+    """Wait until nothing is queued and every breaker is closed, so that one condition does not weigh on the next.
+
+    A half-open breaker closes when messages succeed, so some more are posted while no other message waits.
+    """
+    end_s = time.monotonic() + seconds
+    while time.monotonic() < end_s:
+        found = vendors(service).values()
+        if all(v["state"] == "closed" and not v["queued"] for v in found):
+            return True
+        if any(v["state"] == "half_open" for v in found) and not any(v["queued"] for v in found):
+            probes = bodies(PROBES, FIRST_PROBE + PROBES * next(_probed))
+            asyncio.run(post_steadily(service.api, probes, 50))
+        time.sleep(0.2)
+    return False
 
 
 def forget(service: Service) -> None:

@@ -74,12 +74,13 @@ def ready(version: str, interpreter: Path) -> Path:
     if mark.exists() and mark.read_text() == wanted:
         return python
     uv = shutil.which("uv")
-    _say([interpreter, "-m", "venv", "--clear", environment, *(["--without-pip"] if uv else [])])
+    _say([interpreter, "-m", "venv", "--clear", "--without-pip", environment])
     if uv:
         _say([uv, "pip", "sync", "--quiet", "--require-hashes", "--python", python, lock])
     else:
-        words = ["install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", lock]
-        _say([python, "-m", "pip", *words])
+        # Our own pip installs there. The tests import a small part of the packages: the rest need not be compiled.
+        words = ["install", "--quiet", "--disable-pip-version-check", "--no-compile", "--require-hashes", "-r", lock]
+        _say([sys.executable, "-m", "pip", "--python", python, *words])
     mark.write_text(wanted)
     return python
 

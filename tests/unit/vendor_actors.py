@@ -44,31 +44,38 @@ class OneActor(VendorActor):
 
 
 CONFIG = PlanConfig({name: VendorConfig(name, "sms") for name in "ab"}, (("a", "b"),))
-BREAKER = {"consecutive_failures": 3, "open_wait_jitter": 0.0, "open_wait_s": 5.0}
-SETTINGS: dict[str, Any] = {
-    "vendors": {name: {"adapter": "twilio", "channel": "sms", "breaker": BREAKER} for name in "ab"},
-    "routes": [{"channel": "sms", "chain": ["a", "b"]}],
-}
+
+
+def settings(open_wait_s: float) -> dict[str, Any]:
+    """Two SMS vendors of one chain, whose breakers open after three failures."""
+    breaker = {"consecutive_failures": 3, "open_wait_jitter": 0.0, "open_wait_s": open_wait_s}
+    return {
+        "vendors": {name: {"adapter": "twilio", "channel": "sms", "breaker": breaker} for name in "ab"},
+        "routes": [{"channel": "sms", "chain": ["a", "b"]}],
+    }
+
+
+SETTINGS = settings(5.0)
 
 
 class OneOfTwo(OneActor):
     """The only actor of one of two vendors."""
 
-    def __init__(self, stage: Stage, vendor: ScriptedVendor) -> None:
+    def __init__(self, stage: Stage, vendor: ScriptedVendor, open_wait_s: float = 5.0) -> None:
         with mock.patch("actors.vendor.build", lambda *_: vendor):
-            VendorActor.__init__(self, SETTINGS, vendor.name, {}, {"replica": vendor.name})
+            VendorActor.__init__(self, settings(open_wait_s), vendor.name, {}, {"replica": vendor.name})
         self.stage = stage
 
 
 class Outage:
     """Vendor a fails whatever it is sent, b is well; 20 messages a second go where the plan says."""
 
-    def __init__(self) -> None:
+    def __init__(self, open_wait_s: float = 5.0) -> None:
         self.stage = Stage()
         self.a, self.b = ScriptedVendor("a"), ScriptedVendor("b")
         self.a.then = Outcome.failed("http_503")
         self.supervisor = Supervisor(self.stage.control, self.stage.clock, CONFIG)
-        self.actors = [OneOfTwo(self.stage, vendor) for vendor in (self.a, self.b)]
+        self.actors = [OneOfTwo(self.stage, vendor, open_wait_s) for vendor in (self.a, self.b)]
 
     def say(self, word: str, for_s: float | None) -> None:
         until_ms = None if for_s is None else self.stage.clock.wall_ms() + int(for_s * 1000)

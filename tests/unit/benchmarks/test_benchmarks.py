@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from benchmarks.end_to_end import together, worth_trying
 from benchmarks.growth import over_least, verdicts
 from cluster.rehearsal.load import Posted
 from cluster.rehearsal.verdict import Verdict
+from dispatcher.errors import ConfigError
 
 # ---- judged
 
@@ -226,4 +228,48 @@ def test_a_smoke_reads_when_all_is_measured(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(command, "_run", noted)
     assert CliRunner().invoke(command.main, ["--quick"]).exit_code == 0
     assert order[-2:] == ["profile", "model_check"]
-    assert sorted(order) == sorted(question.name for question in QUESTIONS)
+    assert sorted(order) == sorted(["smoke", *(question.name for question in QUESTIONS if not question.shares)])
+
+
+def test_a_smoke_leaves_out_no_benchmark() -> None:
+    """Those that share an installation are one run, with the time of all of them."""
+    smoke, *alone = command.together(QUESTIONS)
+    assert sorted((*smoke.arguments, *(question.name for question in alone))) == sorted(q.name for q in QUESTIONS)
+    assert smoke.quick_s_max == sum(question.quick_s_max for question in QUESTIONS if question.shares)
+
+
+def test_one_smoke_alone_has_an_installation_of_its_own() -> None:
+    """So it runs with what the benchmark changes in the configuration."""
+    (backlog,) = (question for question in QUESTIONS if question.name == "backlog")
+    assert command.together([backlog]) == [backlog]
+
+
+def test_benchmarks_that_share_an_installation_post_no_order_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It remembers idempotency keys, and would answer a second order of the same number without sending it."""
+    monkeypatch.setattr(whole_service, "forget", lambda _: None)
+    monkeypatch.setattr(whole_service, "release_all", lambda _: None)
+    monkeypatch.setattr(whole_service, "recovered", lambda *_: True)
+    monkeypatch.setenv("SANDBOX_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("SANDBOX_SMTP_PORT", "25")
+    shared = whole_service.Shared(object(), 1.0)  # type: ignore[arg-type]
+    monkeypatch.setattr(whole_service, "_shared", shared)
+    keys: list[str] = []
+    for _ in range(2):
+        with whole_service.running({"vendors": {"sms-a": {"rate_per_s": 5.0}}}) as (service, _):
+            assert service is shared.service
+            keys += [key for key, _ in whole_service.bodies(3)]
+    assert len(set(keys)) == 6
+
+
+def test_what_a_benchmark_changes_is_validated_where_it_is_not_applied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SANDBOX_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("SANDBOX_SMTP_PORT", "25")
+    monkeypatch.setattr(whole_service, "_shared", whole_service.Shared(object(), 1.0))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="rate_per_minute"), whole_service.running({"intake": {"rate_per_minute": 1}}):
+        pass
+
+
+@pytest.mark.parametrize("name", [question.name for question in QUESTIONS if question.shares])
+def test_each_benchmark_that_shares_an_installation_can_be_called(name: str) -> None:
+    """`benchmarks.smoke` calls it with words, within its own process."""
+    assert {"quick", "results_"} <= {parameter.name for parameter in import_module(f"benchmarks.{name}").main.params}
