@@ -17,6 +17,7 @@ from dispatcher.core.accepting.expansion import Draft, Fallback, expand
 from dispatcher.core.accepting.quiet_hours import after_quiet, zone
 from dispatcher.core.accepting.routing import Traffic, choose_chain
 from dispatcher.core.accepting.segments import EventLimit, able_vendors
+from dispatcher.core.accepting.wording import missing_words
 from dispatcher.core.life.decide import decide_mailbox
 from dispatcher.core.life.fallback import LOOK_AGAIN_MS
 from dispatcher.core.life.notification import Follows, NewNotification, NewTrigger, Person, notification_id
@@ -116,6 +117,7 @@ class Preparation:
         )
         notifications: list[NewNotification] = []
         for place, (draft, text) in enumerate(zip(drafts, texts, strict=True)):
+            _check_words(draft, text)
             routed = self._route(posted, draft, text, plan, index=place, priority=priority)
             if draft.fallback is not None and draft.fallback.wait_for == "delivered":
                 self._check_told(f"{draft.at}.wait_for" if draft.at else "event", notifications[-1].chain)
@@ -216,6 +218,15 @@ class Preparation:
         limit = None if most is None else EventLimit(event, most)
         vendors_max = {name: self._settings.vendors[name].segments_max for name in chain}
         return able_vendors(chain, size, vendors_max, limit, field=field), size
+
+
+def _check_words(draft: Draft, said: Rendered) -> None:
+    """Errors: `CallerError` names the content's part, or the data and the template that make nothing of it."""
+    missing = missing_words(draft.channel, said.subject, said.text)
+    if missing is not None and draft.template is None:
+        raise CallerError(f"{draft.at}.content.{missing[0]}", missing[1])
+    if missing is not None:
+        raise CallerError("data", f"template {draft.template}, {missing[0]}: {missing[1]}")
 
 
 def _sends_ms(

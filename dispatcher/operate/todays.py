@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from dispatcher.config.settings import Settings
 from dispatcher.core.accepting.routing import Traffic, choose_chain
 from dispatcher.core.accepting.segments import EventLimit, able_vendors
+from dispatcher.core.accepting.wording import missing_words
 from dispatcher.core.life.notification import Notification
 from dispatcher.core.life.redrive import Refused
 from dispatcher.core.life.sms_text import forbidden, measure
 from dispatcher.errors import CallerError, TemplateError
 from dispatcher.templates.cache import TemplateCache
+from dispatcher.templates.compile import Rendered
 from dispatcher.templates.owned import plain_name
 from dispatcher.wire.trigger import phone_region
 
@@ -53,21 +55,25 @@ class Todays:
             if template is None:
                 return Refused(f"the template {plain_name(accepted[0])} is not stored")
         try:
-            text = await self._text(n, template)
+            said = await self._said(n, template)
+            missing = missing_words(n.channel, said.subject, said.text)
+            if missing is not None:
+                return Refused(f"{missing[0]}: {missing[1]}")
             if wanted.route:
                 chain = self._chain(n)
             if n.channel == "sms":
-                chain = self._able(n, text, chain)
+                chain = self._able(n, said.text, chain)
         except TemplateError as error:
             return Refused(str(error))
         except CallerError as error:
             return Refused(error.rule)
         return Changed(chain if wanted.route else None, template if template != accepted else None)
 
-    async def _text(self, n: Notification, template: tuple[str, int] | None) -> str:
+    async def _said(self, n: Notification, template: tuple[str, int] | None) -> Rendered:
         if template is None:
-            return (n.content or {}).get("text", "")
-        return (await self._templates.get(*template)).render(n.data, n.locale).text
+            content = n.content or {}
+            return Rendered(content.get("subject"), content.get("text", ""), content.get("html"))
+        return (await self._templates.get(*template)).render(n.data, n.locale)
 
     def _chain(self, n: Notification) -> tuple[str, ...]:
         country = phone_region(n.to) if n.channel == "sms" else None

@@ -49,7 +49,8 @@ def is_email(address: str) -> bool:
     if len(address) > 254:
         return False
     match = _ADDR_SPEC.fullmatch(address)
-    return match is not None and len(match[1]) <= 64
+    # An encoded word is no part of an address (RFC 2047, section 5): some readers decode it into another address.
+    return match is not None and len(match[1]) <= 64 and "=?" not in match[1]
 
 
 @lru_cache(maxsize=65_536)

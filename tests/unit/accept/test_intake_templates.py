@@ -27,3 +27,43 @@ async def test_data_that_does_not_fit_its_template_is_refused(data: dict[str, An
     assert (caught.value.status, caught.value.field, desk.stage.states()) == (422, "data", [])
     await desk.post(notifications=wanted, data={"name": "Ada"})
     assert desk.stage.states() == ["queued"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "field", "says"),
+    [
+        ({"channel": "sms", "template": "blank"}, "data", "template blank, text: must say something"),
+        ({"channel": "email", "template": "blank"}, "data", "template blank, text: must say something"),
+        ({"channel": "email", "template": "bare"}, "data", "template bare, subject: must have a subject"),
+        ({"channel": "email", "template": "mute"}, "data", "template mute, subject: must say something"),
+        ({"channel": "sms", "content": {"text": " \u200b"}}, "notifications.0.content.text", "must say something"),
+        (
+            {"channel": "email", "content": {"subject": "\u00a0", "text": "Hi"}},
+            "notifications.0.content.subject",
+            "must say something",
+        ),
+    ],
+)
+@virtual
+async def test_a_message_that_says_nothing_is_refused(wanted: dict[str, Any], field: str, says: str) -> None:
+    """It was a 202, and then every vendor refused it until its time to live (twilio-php 255, check-api 1487)."""
+    desk = Desk()
+    for source in (
+        TemplateSource("blank", "{% if name %}Hi {{ name }}{% endif %}", "S"),
+        TemplateSource("bare", "Hi"),
+        TemplateSource("mute", "Hi", "{{ name }}"),
+    ):
+        await desk.intake._templates.put(source)
+    people = {"phone": "+4915112345678", "email": "ada@example.com"}
+    with pytest.raises(CallerError, match=says) as caught:
+        await desk.post(recipient=people, notifications=[wanted], data={"name": ""})
+    assert (caught.value.field, desk.stage.states()) == (field, [])
+
+
+@virtual
+async def test_a_template_without_a_subject_is_good_for_an_sms() -> None:
+    """Only an e-mail has one."""
+    desk = Desk()
+    await desk.intake._templates.put(TemplateSource("bare", "Hi"))
+    await desk.post(notifications=[{"channel": "sms", "template": "bare"}], data={})
+    assert desk.stage.states() == ["queued"]

@@ -69,6 +69,7 @@ async def test_a_letter_takes_what_is_asked_for(wanted: Wanted, changed: Changed
     ("text", "later", "why"),
     [
         ("Hi {{ name }}", {}, "template paid version 2, text: missing variable name"),
+        ("{% if false %}Hi{% endif %}", {}, "text: must say something"),
         ("Hi \u202e{{ total }}", {}, "bidirectional overrides"),
         ("a" * 2000, {}, "The limit is vendors.a.segments_max"),
         ("Hi", {"limits": {"sms_countries": ["FR"]}}, "country DE is not among limits.sms_countries"),

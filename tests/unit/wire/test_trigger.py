@@ -190,6 +190,8 @@ def test_ordinary_addresses_are_accepted(address: str) -> None:
         "a@" + "x." * 126 + "test",
         "@" * 254,
         "a@" + "a" * 250,
+        "=?utf-8?q?=40evil.com=00?=@x.test",
+        "a=?x@x.test",
     ],
 )
 def test_anything_more_than_one_address_is_refused(address: str) -> None:

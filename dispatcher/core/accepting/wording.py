@@ -1,0 +1,30 @@
+"""The words that a message must have, judged before it is stored.
+
+Rules
+-----
+1. Every message has a text with a character that can be seen. Every vendor refuses a message without one (Twilio's
+   21602, "Message body is required"), so it would wait for its time to live and arrive nowhere.
+2. An e-mail has a subject of which the same is true.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+UNSEEN = ("Cc", "Cf", "Zs", "Zl", "Zp")
+"""Controls, formats such as U+200B, and separators: the general categories of which nothing is seen."""
+
+
+def missing_words(channel: str, subject: str | None, text: str) -> tuple[str, str] | None:
+    """Return the part of a message that is missing or blank and the rule that it breaks, or None."""
+    if _is_blank(text):
+        return "text", "must say something: the text is empty or blank"
+    if channel == "email" and subject is None:
+        return "subject", "must have a subject, being an e-mail"
+    if channel == "email" and _is_blank(subject or ""):
+        return "subject", "must say something: the subject is empty or blank"
+    return None
+
+
+def _is_blank(text: str) -> bool:
+    return all(unicodedata.category(character) in UNSEEN for character in text)
