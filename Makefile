@@ -38,7 +38,7 @@ chaos: $(READY) ## the faults of docs/faults.md that need processes, Redis or ve
 cluster-test: $(READY) ## break machines of a real Ray cluster, made of Linux namespaces; needs root, some 20 minutes
 	$(BIN)/python -m pytest -m cluster tests/cluster
 
-cluster-bench: $(READY) ## print what the loss of machines costs, from the committed runs; measured anew: RUNS=3
+cluster-bench: $(READY) ## measure what the loss of machines costs, as root: RUNS=3 runs each fault three times, some 40 minutes
 	$(BIN)/python -m tests.cluster.bench $(if $(RUNS),--runs $(RUNS))
 
 sim: $(READY) ## 10,000 seeds of the whole dispatcher in one process, with random faults; make sim SEED=42 replays one

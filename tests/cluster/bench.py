@@ -1,6 +1,6 @@
 """Publish what the loss of machines costs: `python -m tests.cluster.bench` prints the committed runs as a table.
 
-With `--runs N` it measures first, as root: each fault N times on one cluster, and writes the rows to the results.
+With `--runs N` it measures first, as root: each fault N times, each on a cluster of its own, and writes the rows to the results.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def main() -> None:
                 kept.append(measure(name, run))
                 print(json.dumps(kept[-1]), flush=True)
                 RESULTS.write_text(json.dumps({"environment": environment(), "rows": kept}, indent=1) + "\n")
-    print(table(kept))
+    print(table(kept) if kept else "No runs are committed. As root, `make cluster-bench RUNS=3` measures them.")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.rehearsal.drills.play import fresh_checkouts
+from tests.cluster.client import Row
 from tests.cluster.machines import Machine
 from tests.cluster.rig import VENDORS, WORKERS, Rig, Run
 
@@ -81,7 +82,7 @@ def worker_cut_off(rig: Rig, policy: str = "resend", cut_s: float = 10.0) -> Mea
     )
     found = measured(f"worker cut off {cut_s:g} s", run, [other(rig, victim)], run.marks["cut"])
     end_s = max(row.due_s for row in run.rows)
-    found.later = {"gap_after_heal_s": gap(run, run.marks["healed"], end_s)}
+    found.later |= {"gap_after_heal_s": gap(run, run.marks["healed"], end_s)}
     began_s = time.monotonic()
     rig.until(lambda: spread(rig), 120, "the replicas are spread again")
     found.back_s = round(time.monotonic() - began_s + end_s - run.marks["healed"], 1)
@@ -105,7 +106,7 @@ def split_brain(rig: Rig, policy: str = "hold", cut_s: float = 70.0) -> Measured
 
     run = load(rig, policy, LEAD_S + cut_s + 25.0, (LEAD_S, "cut", cut), (LEAD_S + cut_s, "healed", heal))
     found = measured(f"split brain {cut_s:g} s", run, list(map(rig.machines.__getitem__, WORKERS)), run.marks["cut"])
-    found.later = {"repeated_after_heal": repeats_after(run, run.marks["healed"])}
+    found.later |= {"repeated_after_heal": repeats_after(run, run.marks["healed"])}
     return found
 
 
@@ -143,7 +144,17 @@ def measured(fault: str, run: Run, hosts: list[Machine], since_s: float) -> Meas
         len(found.contradictions),
         found.states["held"],
         sum(row.accepted_s is None for row in run.rows),
+        later={"first_statuses": _first_statuses(aimed, since_s)},
     )
+
+
+def _first_statuses(rows: list[Row], since_s: float) -> dict[str, list[int]]:
+    """Return when first tries failed, by status: the seconds since the fault, each once. Status 0 is no answer."""
+    found: dict[str, set[int]] = {}
+    for row in rows:
+        if row.first_status != 202:
+            found.setdefault(str(row.first_status), set()).add(int(row.due_s - since_s))
+    return {status: sorted(seconds) for status, seconds in sorted(found.items())}
 
 
 def gap(run: Run, from_s: float, to_s: float) -> float:
