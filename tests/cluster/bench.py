@@ -1,6 +1,7 @@
 """Publish what the loss of machines costs: `python -m tests.cluster.bench` prints the committed runs as a table.
 
-With `--runs N` it measures first, as root: each fault N times, each on a cluster of its own, and writes the rows to the results.
+With `--runs N` it measures first, as root: each fault N times, each on a cluster of its own. It writes the rows to the
+results.
 """
 
 from __future__ import annotations
