@@ -33,7 +33,7 @@ BEFORE_S, STEP_S, AFTER_S = 10.0, 40.0, 80.0
 UPDATE_S = 15.0
 """Before the end: the configuration changes."""
 
-REPLACED_S_MAX = 20.0
+REPLACED_S_MAX = 120.0
 """After all has arrived: the old actors are gone."""
 
 WATCHED = ("sms-a", "email-a")
