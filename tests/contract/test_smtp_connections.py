@@ -182,7 +182,7 @@ async def test_an_address_that_is_a_black_hole_costs_little(monkeypatch: pytest.
     for one in (hole, *fillers):
         one.close()
     assert outcome.kind is OutcomeKind.ACCEPTED
-    assert time.monotonic() - began_s < 1.0
+    assert time.monotonic() - began_s < 4.0
 
 
 @pytest.mark.parametrize(
