@@ -236,7 +236,8 @@ async def test_people_see_what_it_follows(world: World) -> None:
     await world.store.accept([posted])
     first, second = (await world.views.trigger(posted.id)).notifications
     assert (first.fallback_for, second.fallback_for) == (None, first.id)
-    assert second.until_ms == posted.accepted_ms + 60_000
+    assert second.until_ms is not None
+    assert abs(second.until_ms - posted.accepted_ms - 60_000) < 5_000  # counted by the store's clock, not by the test's
 
 
 async def test_the_record_ends_with_the_last_of_both(redis_world: World, redis_client: redis.asyncio.Redis) -> None:
