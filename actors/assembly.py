@@ -13,45 +13,65 @@ from dispatcher.core.breaker.breaker import Breaker
 from dispatcher.core.breaker.config import BreakerConfig
 from dispatcher.core.breaker.per_country import KeyedBreakers
 from dispatcher.core.life.retry import RetryPolicy
+from dispatcher.deliver.attempt import Terms
 from dispatcher.deliver.courier import Courier, CourierLimits
+from dispatcher.deliver.maintenance import Caretaker, CaretakerPeriods
+from dispatcher.deliver.status_lookups import LookUps
+from dispatcher.deliver.surroundings import Surroundings
 from dispatcher.operate.receipts import Reader
-from dispatcher.ports import Clock, Store, Vendor
-from dispatcher.telemetry.metrics import Metrics
-from dispatcher.templates.cache import TemplateCache
+from dispatcher.ports import LooksUp, Vendor
+from dispatcher.templates.source import TemplateSource
 
 
 def make_courier(
-    settings: Settings,
-    vendor: Vendor,
-    *,
-    store: Store,
-    templates: TemplateCache,
-    clock: Clock,
-    metrics: Metrics,
-    chance: Callable[[], float],
-    changed: Callable[[], None],
+    settings: Settings, vendor: Vendor, around: Surroundings, *, changed: Callable[[], None] = lambda: None
 ) -> Courier:
     """Return the courier of one vendor with its breaker, limits and rules. It connects to nothing."""
     config = settings.vendors[vendor.name]
-    breaker = Breaker(breaker_config(config.breaker, config.timeout_s), int(clock.now_s() * 1e9), chance)
+    breaker = Breaker(breaker_config(config.breaker, config.timeout_s), int(around.clock.now_s() * 1e9), around.chance)
     return Courier(
-        *(vendor, breaker, store, templates, clock, metrics),
-        *(courier_limits(config, settings.courier), retry_policy(settings), chance, changed),
-        receipt_links(settings),
-        KeyedBreakers(breaker, chance) if config.breaker.per == "country" else None,
-        read_rules(config.rules),
+        *(vendor, breaker, around, terms(settings, vendor.name)),
+        limits=courier_limits(config, settings.courier),
+        on_change=changed,
+        keys=KeyedBreakers(breaker, around.chance) if config.breaker.per == "country" else None,
+    )
+
+
+def make_caretaker(settings: Settings, courier: Courier, around: Surroundings) -> Caretaker:
+    """Return the caretaker of a courier's mailboxes."""
+    c = settings.courier
+    periods = CaretakerPeriods(take_s=c.take_s, audit_s=c.audit_s)
+    vendors = frozenset(settings.vendors)
+    return Caretaker(courier, around.store, around.clock, vendors, periods=periods, chance=around.chance)
+
+
+def make_look_ups(settings: Settings, courier: Courier, vendor: Vendor, around: Surroundings) -> LookUps | None:
+    """Return what asks the vendor about held messages; None if the vendor cannot be asked."""
+    if not isinstance(vendor, LooksUp):
+        return None
+    return LookUps(
+        *(courier, vendor, around.store, around.clock),
+        timeout_s=settings.vendors[courier.vendor.name].timeout_s,
+        per_s=settings.courier.look_ups_per_s,
+        chance=around.chance,
+    )
+
+
+def terms(settings: Settings, name: str) -> Terms:
+    """Return the terms of a configured vendor. Raises ConfigError if the secret of its receipts cannot be read."""
+    config = settings.vendors[name]
+    return Terms(
+        retry_policy(settings), config.timeout_s, config.segments_max, receipt_links(settings), read_rules(config.rules)
     )
 
 
 def courier_limits(v: VendorSettings, c: CourierSettings) -> CourierLimits:
     """Return how much a vendor's courier may do at once, and when it settles."""
     return CourierLimits(
-        timeout_s=v.timeout_s,
         rate_per_s=v.rate_per_s,
         concurrency_min=v.concurrency_min,
         concurrency_max=provider(v.adapter).calls_at_once(v.concurrency_max),
         half_open_calls=v.breaker.half_open_calls,
-        segments_max=v.segments_max,
         settle_interval_s=c.settle_interval_ms / 1000,
         settle_stall_s=c.settle_stall_s,
         claim_block_ms=c.claim_block_ms,
@@ -88,3 +108,8 @@ def breaker_config(b: BreakerSettings, timeout_s: float) -> BreakerConfig:
         consecutive_failures=b.consecutive_failures,
         probe_lease_ms=int(timeout_s * 1500),
     )
+
+
+def template_sources(settings: Settings) -> list[TemplateSource]:
+    """Return the templates of the configuration."""
+    return [TemplateSource(name, t.text, t.subject, t.html) for name, t in settings.templates.items()]

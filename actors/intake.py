@@ -7,39 +7,30 @@ import random
 from pathlib import Path
 from typing import Any
 
-from actors.assembly import receipt_readers
-from actors.runtime import VERSION, Tasks, leave_if_asked, open_redis, receipt_links, told_cores
+from actors.assembly import template_sources
+from actors.runtime import VERSION, Tasks, leave_if_asked, open_redis, told_cores
+from actors.use_cases import Bound, bind_use_cases
 from dispatcher.accept.intake import Intake
 from dispatcher.accept.statements import Statements
 from dispatcher.accept.store_watch import StoreBreaks, StoreWatch
 from dispatcher.adapters.api_keys import ApiKeys
 from dispatcher.adapters.cores import Cores
 from dispatcher.adapters.redis.control import RedisControl
-from dispatcher.adapters.redis.places import RedisPlaces
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.templates import RedisTemplateStore
 from dispatcher.adapters.redis.views import RedisViews
 from dispatcher.adapters.system_clock import SystemClock
 from dispatcher.config.settings import Settings, parse_settings
 from dispatcher.core.plan.stall import StallWatch
-from dispatcher.operate.dead_letters import DeadLetters
 from dispatcher.operate.fleet import Fleet
-from dispatcher.operate.listings import Listings
-from dispatcher.operate.probes import Probes, Replica, Watches
-from dispatcher.operate.receipts import Receipts
+from dispatcher.operate.probes import Replica, Watches
 from dispatcher.operate.stalls import Stalls
-from dispatcher.operate.templates import Templates
-from dispatcher.operate.todays import Todays
-from dispatcher.operate.triggers import Triggers
 from dispatcher.operate.use_cases import UseCases
-from dispatcher.operate.vendors import Vendors
 from dispatcher.supervise.plan_follower import PlanFollower
 from dispatcher.telemetry.log import configure
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
-from dispatcher.templates.owned import TemplateQuota
 from dispatcher.templates.seeding import TemplateSeeding
-from dispatcher.templates.source import TemplateSource
 
 START_S_MAX = 60.0
 """A vendor whose actor has not come by then keeps intake from growing no longer."""
@@ -64,12 +55,12 @@ class IntakeActor:
         self.keys = ApiKeys.load(Path(path), bool(runtime.get("keys_required"))) if path else None
 
     async def start(self) -> None:
-        configure()
         self._open()
         self._bind()
         await asyncio.sleep(0)
 
     def _open(self) -> None:
+        configure()
         s, breaks = self._settings, self._breaks
         retention_ms = s.retention.finished_s * 1000
         self._redis = open_redis(self._runtime, timeout_s=s.limits.accept_deadline_s)
@@ -80,16 +71,14 @@ class IntakeActor:
         )
         self._control = RedisControl(self._asking)
         self._views = RedisViews(self._asking, retention_ms=retention_ms)
-        self._template_store = RedisTemplateStore(self._asking)
 
     def _bind(self) -> None:
         s, control, views, clock, fleet = self._settings, self._control, self._views, self._clock, self._fleet
-        cache = TemplateCache(self._template_store)
+        cache = TemplateCache(RedisTemplateStore(self._asking))
         self._intake = intake = Intake(s, self._store, views, cache, clock=clock, metrics=self.metrics)
-        sources = [TemplateSource(name, t.text, t.subject, t.html) for name, t in s.templates.items()]
-        self._seeding = TemplateSeeding(cache, sources)
-        rates = {name: v.rate_per_s for name, v in s.vendors.items()}
-        stalls = Stalls(StallWatch(self._channels, rates), fleet, lambda: intake.plan, clock)
+        self._seeding = TemplateSeeding(cache, template_sources(s))
+        stall_watch = StallWatch(self._channels, {name: v.rate_per_s for name, v in s.vendors.items()})
+        stalls = Stalls(stall_watch, fleet, lambda: intake.plan, clock)
         watch = StoreWatch(
             *(control, control, intake, self._breaks),
             clock=clock,
@@ -104,31 +93,11 @@ class IntakeActor:
             others=("totals", "report"),
             hear=fleet.hear,
         )
-        quota = TemplateQuota(s.limits.tenant_templates_max, s.limits.tenant_template_bytes_max)
         continuity, identity = self._breaks.continuity, self._identity
         self._statements = Statements(control, self.metrics, continuity, identity, told_cores=self._told_cores)
-        links, readers = receipt_links(s), receipt_readers(s)
         watches = Watches(watch, self._breaks, fleet, stalls)
-        self.use_cases = UseCases(
-            intake=intake,
-            triggers=Triggers(views, self._store),
-            vendors=Vendors(s.vendors, control, fleet, lambda: intake.plan, clock=clock),
-            dead_letters=DeadLetters(
-                *(views, s.vendors.__contains__, lambda: intake.plan),
-                *(s.redrive.per_s, s.redrive.slow_per_s, intake.time.now_ms),
-                Todays(s, cache),
-            ),
-            listings=Listings(RedisPlaces(self._asking)),
-            templates=Templates(
-                cache,
-                self._template_store,
-                quota,
-                s.templates,
-            ),
-            probes=Probes(intake, watches, control, control, channels=self._channels, replica=self._replica()),
-            receipts=None if links is None else Receipts(links, self._store, views, self.metrics, readers=readers),
-            limits=s.limits,
-        )
+        bound = Bound(self._asking, self._store, views, control, cache, clock, self.metrics)
+        self.use_cases = bind_use_cases(s, intake, watches, bound, replica=self._replica())
         self._tasks.start("group commit", intake.run())
         self._tasks.start("templates", self._seeding.run())
         self._tasks.start("control", follower.run())
@@ -160,5 +129,4 @@ class IntakeActor:
     async def stop(self, deadline_s: float) -> None:
         await self._statements.send()
         await self._tasks.stop()
-        await self._redis.aclose()
-        await self._asking.aclose()
+        await asyncio.gather(self._redis.aclose(), self._asking.aclose())

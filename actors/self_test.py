@@ -21,7 +21,9 @@ from dispatcher.core.life.message import Message
 from dispatcher.core.life.notification import NewNotification, NewTrigger
 from dispatcher.core.life.outcome import Outcome
 from dispatcher.core.plan.values import CLOSED, Plan, VendorPlan
+from dispatcher.deliver.attempt import Terms
 from dispatcher.deliver.courier import Courier
+from dispatcher.deliver.surroundings import Surroundings
 from dispatcher.errors import SelfTestError
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
@@ -58,16 +60,13 @@ async def prove_courier(settings: Settings, name: str, patience_s: float = PATIE
     """Return when a message went through this vendor's courier. Raises SelfTestError with what stood in its way."""
     config, clock = settings.vendors[name], SystemClock()
     cell = Cell(clock)
+    around = Surroundings(MemoryStore(cell), TemplateCache(MemoryTemplateStore()), clock, Metrics(), random.random)
     courier = Courier(
         _Yes(name, config.channel),
         Breaker(breaker_config(config.breaker, config.timeout_s), int(clock.now_s() * 1e9), random.random),
-        MemoryStore(cell),
-        TemplateCache(MemoryTemplateStore()),
-        clock,
-        Metrics(),
-        courier_limits(config, settings.courier),
-        retry_policy(settings),
-        random.random,
+        around,
+        Terms(retry_policy(settings)),
+        limits=courier_limits(config, settings.courier),
     )
     courier.adopt_plan(Plan(1, 0, {name: VendorPlan(name, CLOSED, True, (name,))}))
     courier.begin(await MemoryControl(cell).register(name))

@@ -12,7 +12,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from actors.assembly import make_courier
+from actors.assembly import make_caretaker, make_courier, make_look_ups
 from actors.runtime import VERSION, Tasks, leave_if_asked, open_redis, told_cores
 from dispatcher.adapters.cores import Cores
 from dispatcher.adapters.redis.control import RedisControl
@@ -25,18 +25,16 @@ from dispatcher.config.settings import Settings, VendorSettings, parse_settings
 from dispatcher.deliver.breaker_memory import BreakerMemory
 from dispatcher.deliver.heartbeat import Heartbeat
 from dispatcher.deliver.incarnations import Incarnations
-from dispatcher.deliver.maintenance import Caretaker, CaretakerPeriods
 from dispatcher.deliver.plan_duties import PlanDuties
 from dispatcher.deliver.reporter import Reporter
-from dispatcher.deliver.status_lookups import LookUps
+from dispatcher.deliver.surroundings import Surroundings
 from dispatcher.deliver.watchdog import Watchdog
 from dispatcher.errors import UnavailableError
-from dispatcher.ports import Clock, Control, LooksUp, Store, Vendor
+from dispatcher.ports import Clock, Control, Store, Vendor
 from dispatcher.supervise.plan_follower import PlanFollower
 from dispatcher.telemetry.log import configure, logger
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
-from dispatcher.waiting import until_available
 
 
 class VendorActor:
@@ -58,55 +56,45 @@ class VendorActor:
         self._changed = asyncio.Event()
         self._cores: Cores | None = None  # in a simulation nobody measures this machine
 
-    # ---- life cycle
-
     async def start(self) -> None:
         self._open()
+        identity = self._identity
         s, control, clock, chance = self._settings, self._control, self._clock, self._chance
-        courier = self._courier = make_courier(
-            s,
-            self._vendor,
-            store=self._store,
-            templates=self._templates,
-            clock=clock,
-            metrics=self._metrics,
-            chance=chance,
-            changed=self._changed.set,
-        )
-        self._memory = BreakerMemory(self._name, courier.breaker, control, clock, chance)
+        around = Surroundings(self._store, self._templates, clock, self._metrics, chance)
+        courier = self._courier = make_courier(s, self._vendor, around, changed=self._changed.set)
+        self._memory = BreakerMemory(self._name, courier.breaker, control, clock, chance=chance)
         self._duties = duties = PlanDuties(
-            *(courier, self._store, clock, self._config.replicas_min, self._config.breaker.open_wait_s),
-            self._changed.set,
+            *(courier, self._store, clock),
+            wish=self._config.replicas_min,
+            open_wait_s=self._config.breaker.open_wait_s,
+            changed=self._changed.set,
         )
         follower = PlanFollower(control, clock, chance, current=lambda: courier.plan, adopt=duties.adopt)
         self._watchdog = Watchdog(courier, control, clock, s.courier.stuck_s)
         self._incarnations = Incarnations(
             *(courier, control, clock, chance),
-            lambda: control.register(self._name, self._identity.get("pid", 0), self._identity.get("node", "")),
+            register=lambda: control.register(self._name, identity.get("pid", 0), identity.get("node", "")),
             goodbye_s=self._config.timeout_s + 2.0,
             begun=self._changed.set,
         )
         self._reporter = Reporter(
-            *(courier, control, clock, self._metrics, self._memory, self._identity),
+            *(courier, control, clock, self._metrics),
+            memory=self._memory,
+            identity=identity,
             changed=self._changed,
             period_s=s.supervision.report_ms / 1000,
             version=VERSION,
             before=duties.look_again,
             told_cores=lambda: told_cores(self._cores, clock.now_s()),
         )
-        periods = CaretakerPeriods(take_s=s.courier.take_s, audit_s=s.courier.audit_s)
-        caretaker = Caretaker(courier, self._store, clock, frozenset(s.vendors), periods, chance)
         self._tasks.start("courier", self._deliver())
         self._tasks.start("outbox", courier.outbox.run())
-        self._tasks.start("caretaker", caretaker.run())
-        if isinstance(self._vendor, LooksUp):
-            look_ups = LookUps(
-                *(courier, self._vendor, self._store, clock),
-                *(self._config.timeout_s, s.courier.look_ups_per_s, chance),
-            )
+        self._tasks.start("caretaker", make_caretaker(s, courier, around).run())
+        look_ups = make_look_ups(s, courier, self._vendor, around)
+        if look_ups is not None:
             self._tasks.start("look-ups", look_ups.run())
         self._tasks.start("plan", follower.run())
-        self._tasks.start("beat", Heartbeat(courier, control, clock, self._identity).run(s.supervision.beat_ms / 1000))
+        self._tasks.start("beat", Heartbeat(courier, control, clock, identity).run(s.supervision.beat_ms / 1000))
         self._tasks.start("report", self._reporter.run())
         self._tasks.start("watchdog", self._watchdog.run())
         await asyncio.sleep(0)
@@ -157,12 +145,6 @@ class VendorActor:
         await self._vendor.close()
         await self._close()
 
-    # ---- loops
-
     async def _deliver(self) -> None:
-        plan = await until_available(self._control.plan, self._chance)
-        entry = None if plan is None else plan.vendors.get(self._name)
-        await self._memory.restore(None if entry is None else entry.state)
-        if plan is not None:
-            self._duties.adopt(plan)
+        await self._duties.prepare(control=self._control, memory=self._memory, chance=self._chance)
         await self._incarnations.run()

@@ -158,7 +158,7 @@ QUESTIONS = (
 @click.option("--brief", is_flag=True, help="all within 20 minutes, with fewer rounds, sizes and rates")
 @click.option("--quick", is_flag=True, help="a smoke of each, with small sizes; the figures mean nothing")
 @click.option("--results", type=click.Path(file_okay=False, path_type=Path), help="folder for the JSON files")
-def main(name: str | None, list_only: bool, brief: bool, quick: bool, results: Path | None) -> None:
+def main(*, name: str | None, list_only: bool, brief: bool, quick: bool, results: Path | None) -> None:
     chosen = [question for question in QUESTIONS if name in (None, question.name)]
     if not chosen:
         names = ", ".join(question.name for question in QUESTIONS)

@@ -93,7 +93,7 @@ def one_round(service: Service, condition: Condition, start: int) -> dict[str, f
         elif condition.vendors == "held":
             release_all(service)
 
-    run = load(service, condition.rate, condition.count, start, heal, beside=disk)
+    run = load(service, condition.rate, condition.count, start, after=heal, beside=disk)
     accept_ms, deliver_s = run.accept_ms, run.verdict.delivery_s
     dead = len(service.get("/v1/dead-letters?limit=1000")["dead_letters"])
     recovered(service)
@@ -152,6 +152,7 @@ class Measuring:
 @click.option("--steps", default=STEPS, show_default=True, help="of the bisection, at most")
 @results.options
 def main(
+    *,
     rates: tuple[float, ...],
     vendors: tuple[str, ...],
     seconds: float,

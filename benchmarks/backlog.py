@@ -57,7 +57,7 @@ async def fill(service: Service, count: int) -> None:
         trigger = bulk(FIRST_BULK, int(time.time() * 1000))
         assert await RedisStore(connection).accept([trigger]) == [STORED]
         lane, word = Lane(SICK, "bulk"), (ORDER_OF % FIRST_BULK, ORDER_OF)
-        await filling.copy(connection, trigger.id, [lane], FIRST_BULK + 1, count - 1, TRIGGER_ID, word)
+        await filling.copy(connection, trigger.id, [lane], FIRST_BULK + 1, count=count - 1, form=TRIGGER_ID, word=word)
     finally:
         await connection.aclose()
 
@@ -131,7 +131,7 @@ def one_round(messages: int, seconds: float) -> dict[str, Any]:
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--seconds", default=15.0, show_default=True, help="of urgent messages in each situation")
 @results.options
-def main(messages: int, rounds: int, seconds: float, quick: bool, results_: Path | None) -> None:
+def main(*, messages: int, rounds: int, seconds: float, quick: bool, results_: Path | None) -> None:
     if quick:
         messages, rounds, seconds = 2_000, 1, 1.0
     rows = [one_round(messages, seconds) for _ in range(rounds)]

@@ -197,6 +197,7 @@ def measure(subject: Subject, rate: float, seconds: float, rounds: int) -> dict[
 @click.option("--timeout-s", default=5.0, show_default=True, help="of a vendor call inside the checkout")
 @results.options
 def main(
+    *,
     rate: float,
     seconds: float,
     rounds: int,
@@ -229,7 +230,7 @@ def main(
     }
     show(figures)
     packages = (*provenance.PACKAGES, "starlette", "urllib3")
-    results.report("checkout_before_after", figures, results_, quick, packages)
+    results.report("checkout_before_after", figures, results_, quick, packages=packages)
     results.convict(figures_after.values())
 
 

@@ -114,7 +114,7 @@ def application(notify: Notify, threads: int) -> Starlette:
 @click.option("--port", required=True, type=int)
 @click.option("--threads", default=200, show_default=True, help="of the request pool; Tomcat's default")
 @click.option("--timeout-s", default=5.0, show_default=True, help="of one vendor call")
-def main(mode: str, url: str, port: int, threads: int, timeout_s: float) -> None:
+def main(*, mode: str, url: str, port: int, threads: int, timeout_s: float) -> None:
     sys.setswitchinterval(0.001)  # many threads that wait on sockets: the pool answers sooner
     notify: Notify = Direct(url, threads, timeout_s) if mode == "direct" else Dispatcher(url, threads)
     uvicorn.run(application(notify, threads), host="127.0.0.1", port=port, log_level="warning", access_log=False)

@@ -104,7 +104,7 @@ VERSIONED = ("celery", "kombu", "gevent", "dramatiq", "taskiq", "taskiq-redis", 
 class Bench:
     """Redis and the vendor, and rounds on them."""
 
-    def __init__(self, folder: Path, redis: RedisServer, sandbox: Sandbox, count: int, warm: int) -> None:
+    def __init__(self, folder: Path, redis: RedisServer, sandbox: Sandbox, count: int, *, warm: int) -> None:
         self._folder, self._redis, self._sandbox = folder, redis, sandbox
         self._count, self._warm = count, warm
         self._environment = {
@@ -191,7 +191,7 @@ def chosen_peers(wanted: str) -> list[Subject]:
 @click.option("--peers", "wanted", default="all", show_default=True, help="names with commas between, all or none")
 @click.option("--against", type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path))
 @results.options
-def main(count: int, rounds: int, wanted: str, against: Path | None, quick: bool, results_: Path | None) -> None:
+def main(*, count: int, rounds: int, wanted: str, against: Path | None, quick: bool, results_: Path | None) -> None:
     warm = 500
     if quick:
         count, rounds, warm = 300, 1, 50
@@ -202,7 +202,7 @@ def main(count: int, rounds: int, wanted: str, against: Path | None, quick: bool
     with workspace() as folder, private_redis(folder) as redis:
         sandbox = Sandbox()
         try:
-            bench = Bench(folder, redis, sandbox, count, warm)
+            bench = Bench(folder, redis, sandbox, count, warm=warm)
             for n in range(rounds):
                 for subject in subjects:
                     found[subject.name].append(bench.round(subject))
@@ -211,7 +211,7 @@ def main(count: int, rounds: int, wanted: str, against: Path | None, quick: bool
             sandbox.stop()
     figures = summary(found, count, rounds)
     show(figures)
-    results.report("dispatch_cost", figures, results_, quick, (*provenance.PACKAGES, *VERSIONED))
+    results.report("dispatch_cost", figures, results_, quick, packages=(*provenance.PACKAGES, *VERSIONED))
     own = [*found["ours"], *found["tenants"]]
     results.convict({"lost": run["missing"], "unexplained": run["repeated"]} for run in own)
 

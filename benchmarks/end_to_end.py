@@ -87,7 +87,7 @@ def worth_trying(rate: float, sustained: Sequence[bool]) -> bool:
 @click.option("--elastic", is_flag=True, help="let the pools grow, as they would where there are cores for it")
 @results.options
 def main(
-    rates: tuple[float, ...], seconds: float, rounds: int, elastic: bool, quick: bool, results_: Path | None
+    *, rates: tuple[float, ...], seconds: float, rounds: int, elastic: bool, quick: bool, results_: Path | None
 ) -> None:
     rates = tuple(sorted(rates or RATES))
     if quick:

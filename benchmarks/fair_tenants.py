@@ -66,7 +66,7 @@ async def fill(service: Service, messages: int) -> None:
         last = FIRST + first - 1
         lanes, word = [Lane(SMS[0], "normal"), Lane(EMAIL[0], "normal")], (ORDER_OF % last, ORDER_OF)
         copies = messages // EACH - first
-        await filling.copy(connection, triggers[-1].id, lanes, FIRST + first, copies, TRIGGER_ID, word)
+        await filling.copy(connection, triggers[-1].id, lanes, FIRST + first, count=copies, form=TRIGGER_ID, word=word)
     finally:
         await connection.aclose()
 
@@ -125,7 +125,7 @@ def verdicts(rows: list[dict[str, Any]]) -> list[str]:
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--seconds", default=60.0, show_default=True, help="of tenant B's messages in each situation")
 @results.options
-def main(messages: int, rounds: int, seconds: float, quick: bool, results_: Path | None) -> None:
+def main(*, messages: int, rounds: int, seconds: float, quick: bool, results_: Path | None) -> None:
     if quick:
         messages, rounds, seconds = 400, 1, 1.0
     rows = [one_round(messages, seconds) for _ in range(rounds)]

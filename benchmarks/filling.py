@@ -55,6 +55,7 @@ async def copy(
     trigger_id: str,
     lanes: Sequence[Lane],
     first: int,
+    *,
     count: int,
     form: str,
     word: tuple[str, str] = ("", ""),

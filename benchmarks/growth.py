@@ -128,7 +128,7 @@ class Stand:
         await self._copy(TRIGGER_ID % first, (), notifications // EACH - 1)
 
     async def _copy(self, trigger_id: str, lanes: Sequence[Lane], count: int) -> None:
-        await filling.copy(self._connection, trigger_id, lanes, next(self._copies), count, TRIGGER_ID)
+        await filling.copy(self._connection, trigger_id, lanes, next(self._copies), count=count, form=TRIGGER_ID)
         for _ in range(count - 1):
             next(self._copies)
 
@@ -237,7 +237,7 @@ async def nothing(stand: Stand, size: int) -> None:
 
 
 async def costs(
-    stands: Mapping[int, Stand], fill: Fill, queued: int, rounds: int, trips: int
+    stands: Mapping[int, Stand], fill: Fill, queued: int, rounds: int, *, trips: int
 ) -> tuple[dict[str, Any], dict[int, float]]:
     """Measure stretches on each stand, filled to its size and then with `queued` more in its mailboxes.
 
@@ -292,13 +292,13 @@ class Servers:
 
 
 async def measure(
-    servers: Servers, sizes: Sequence[int], kept: Sequence[int], counts: Sequence[int], rounds: int, trips: int
+    servers: Servers, sizes: Sequence[int], kept: Sequence[int], counts: Sequence[int], *, rounds: int, trips: int
 ) -> dict[str, Any]:
     few = min(sizes)
     of_each = {size: await bytes_each(servers.get(0), size) for size in sizes if size <= WRITTEN_MAX}
-    backlog, queued = await costs(servers.stands(sizes), Stand.queue, 0, rounds, trips)
-    retained, finished = await costs(servers.stands(kept), Stand.retain, few, rounds, trips)
-    vendors, _ = await costs(servers.stands(counts, lambda count: count), nothing, few, rounds, trips)
+    backlog, queued = await costs(servers.stands(sizes), Stand.queue, 0, rounds, trips=trips)
+    retained, finished = await costs(servers.stands(kept), Stand.retain, few, rounds, trips=trips)
+    vendors, _ = await costs(servers.stands(counts, lambda count: count), nothing, few, rounds, trips=trips)
     for kind, filled in (("queued", queued), ("retained", finished)):
         for size in (size for size in filled if size > WRITTEN_MAX):
             of_each.setdefault(size, {})[kind] = filled[size]
@@ -331,13 +331,13 @@ def verdicts(figures: Mapping[str, Any]) -> list[str]:
 @click.option("--vendors", default="2,8,20", show_default=True)
 @click.option("--rounds", default=15, show_default=True)
 @results.options
-def main(backlogs: str, kept: str, vendors: str, rounds: int, quick: bool, results_: Path | None) -> None:
+def main(*, backlogs: str, kept: str, vendors: str, rounds: int, quick: bool, results_: Path | None) -> None:
     sizes, many, counts = ([int(text) for text in texts.split(",")] for texts in (backlogs, kept, vendors))
     trips = MEASURED
     if quick:
         sizes, many, counts, rounds, trips = [200, 20_000], [0, 20_000], [2, 8], 1, 8
     with workspace() as folder, Servers(folder) as servers:
-        figures = uvloop.run(measure(servers, sizes, many, counts, rounds, trips))
+        figures = uvloop.run(measure(servers, sizes, many, counts, rounds=rounds, trips=trips))
     figures["missed"] = verdicts(figures)
     show(figures)
     results.report("growth", figures, results_, quick)

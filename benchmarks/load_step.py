@@ -28,8 +28,9 @@ REFUSED_MS = 15_000.0
 VARIANTS: dict[str, dict[str, Any] | None] = {"as shipped": None, "pinned": FIXED}
 
 
-async def _post(api: str, low: float, high: float, before_s: float, step_s: float) -> list[list[Posted]]:
+async def _post(api: str, rates: tuple[float, float], seconds: tuple[float, float]) -> list[list[Posted]]:
     """One list before the step, one after. Nobody tries twice."""
+    (low, high), (before_s, step_s) = rates, seconds
     first = bodies(int(low * before_s))
     second = bodies(int(high * step_s), len(first))
     return [await post_steadily(api, found, rate, give_up_s=0.0) for found, rate in ((first, low), (second, high))]
@@ -51,7 +52,7 @@ def figures(before: list[Posted], step: list[Posted]) -> dict[str, float]:
 
 
 def measure(service: Service, rates: tuple[float, float], seconds: tuple[float, float]) -> dict[str, Any]:
-    before, step = uvloop.run(_post(service.api, *rates, *seconds))
+    before, step = uvloop.run(_post(service.api, rates, seconds))
     actors = sum(len(vendor["breaker"]) for vendor in vendors(service).values())
     intake = len(service.pids("ServeReplica:intake"))
     plans = [entry["reason"] for entry in service.get("/v1/plan?limit=20")["history"]]

@@ -50,7 +50,7 @@ def _cpu(profile: Profile, row: Mapping[str, Any]) -> Iterator[Point]:
     """Over the time for which CPU was counted, which is a little longer than that of posting."""
     used, seconds = row["cpu_ms_per_trigger"], row["metered_s"]
     rate = row["triggers"] / seconds
-    cores = cores_used(rate, MESSAGES, INTAKE_REPLICAS, VENDOR_ACTORS, profile)
+    cores = cores_used(rate, MESSAGES, INTAKE_REPLICAS, VENDOR_ACTORS, p=profile)
     for what, parts in (("cores, ours", OURS), ("cores, Redis", ("redis",)), ("cores, all", tuple(cores))):
         measured = rate * sum(used[part] for part in parts) / 1000
         yield _point(f"end_to_end, {row['rate_per_s']:g}/s", what, sum(cores[part] for part in parts), measured)

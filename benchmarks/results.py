@@ -41,7 +41,7 @@ def spread(values: Sequence[float], digits: int = 3) -> dict[str, Any]:
 
 
 def report(
-    name: str, figures: Mapping[str, Any], folder: Path | None, quick: bool, packages: Sequence[str] = PACKAGES
+    name: str, figures: Mapping[str, Any], folder: Path | None, quick: bool, *, packages: Sequence[str] = PACKAGES
 ) -> Path | None:
     """Write `{name}.json`, and its chart where matplotlib is installed.
 

@@ -99,7 +99,7 @@ def accept(replicas: int, seconds: float) -> dict[str, float]:
 @click.option("--seconds", default=6.0, show_default=True, help="of accepting")
 @click.option("--count", default=8000, show_default=True, help="notifications to drain")
 @results.options
-def main(sizes: tuple[int, ...], seconds: float, count: int, quick: bool, results_: Path | None) -> None:
+def main(*, sizes: tuple[int, ...], seconds: float, count: int, quick: bool, results_: Path | None) -> None:
     if quick:
         sizes, seconds, count = (1,), 1.0, 60
     figures: dict[str, Any] = {"drain": {}, "accept": {}}

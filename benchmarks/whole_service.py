@@ -369,6 +369,7 @@ def load(
     rate: float,
     count: int,
     start: int,
+    *,
     after: Callable[[], None] = lambda: None,
     beside: contextlib.AbstractContextManager[Any] | None = None,
 ) -> Run:

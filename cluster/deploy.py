@@ -82,7 +82,7 @@ def deploy(target: Target, config: Path) -> dict[str, Any]:
     )
     from cluster import on_cluster
 
-    return _done(_on_head(with_ray, nodes, on_cluster.apply, asdict(place), target.wait_s + 60))
+    return _done(_on_head(with_ray, nodes, on_cluster.apply, asdict(place), seconds=target.wait_s + 60))
 
 
 def undeploy(address: str, redis_url: str) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def undeploy(address: str, redis_url: str) -> dict[str, Any]:
     with_ray = join(address)
     from cluster import on_cluster
 
-    return _done(_on_head(with_ray, _nodes(with_ray), on_cluster.remove, {"redis_url": redis_url}, 180.0))
+    return _done(_on_head(with_ray, _nodes(with_ray), on_cluster.remove, {"redis_url": redis_url}, seconds=180.0))
 
 
 def judged(nodes: list[Node], unsafe_redis: bool) -> list[str]:
@@ -256,7 +256,7 @@ def _ask_all(ray: Any, nodes: list[Node], question: Question) -> None:
             )
 
 
-def _on_head(ray: Any, nodes: list[Node], do: Callable[..., Any], order: Mapping[str, Any], seconds: float) -> Any:
+def _on_head(ray: Any, nodes: list[Node], do: Callable[..., Any], order: Mapping[str, Any], *, seconds: float) -> Any:
     head = next((node for node in nodes if node.head), nodes[0])
     try:
         return ray.get(_task(ray, head, do).remote(dict(order)), timeout=seconds)

@@ -47,7 +47,7 @@ def reference(settings: Schema, options: Mapping[str, Schema]) -> str:
 def section(title: str, found: Schema, root: Schema, path: str = "") -> str:
     """Return one object of the schema as a heading, its description and a table."""
     required = found.get("required", [])
-    rows = [_row(name, field, root, path, name in required) for name, field in found["properties"].items()]
+    rows = [_row(name, field, root, path, required=name in required) for name, field in found["properties"].items()]
     return "\n".join([f"### {title}", "", HEAD, *rows])
 
 
@@ -91,7 +91,7 @@ def _resolved(field: Schema, root: Schema) -> Schema:
     return {**root["$defs"][reference.rpartition("/")[2]], **{k: v for k, v in field.items() if k != "$ref"}}
 
 
-def _row(name: str, field: Schema, root: Schema, path: str, required: bool) -> str:
+def _row(name: str, field: Schema, root: Schema, path: str, *, required: bool) -> str:
     options = [option for option in _options(field, root) if option.get("type") != "null"]
     cells = (
         f"`{name}`",

@@ -72,7 +72,7 @@ def applications(
     inner = {**runtime, "api_keys": ""}  # nobody but intake asks for keys
     apps = {"supervisor": _supervisor(data, inner, place), "intake": _intake(settings, data, runtime, place)}
     for name in settings.vendors:
-        apps[f"vendor-{name}"] = _vendor(settings, data, name, inner, place)
+        apps[f"vendor-{name}"] = _vendor(settings, data, name, inner, place=place)
     return apps
 
 
@@ -114,7 +114,7 @@ def _intake(settings: Settings, data: dict[str, Any], runtime: dict[str, str], p
 
 
 def _vendor(
-    settings: Settings, data: dict[str, Any], name: str, runtime: dict[str, str], place: Place
+    settings: Settings, data: dict[str, Any], name: str, runtime: dict[str, str], *, place: Place
 ) -> serve.Application:
     vendor = settings.vendors[name]
     drain_s = vendor.timeout_s + settings.courier.settle_interval_ms / 1000 + 3.0

@@ -212,7 +212,7 @@ _UNAUTHORISED = Problem(
 
 
 async def _problem(send: Send, problem: Problem, *headers: tuple[bytes, bytes]) -> None:
-    await _answer(send, problem.status, problem.shown(), b"application/problem+json", headers)
+    await _answer(send, problem.status, problem.shown(), b"application/problem+json", headers=headers)
 
 
 def _without_body(send: Send) -> Send:
@@ -229,6 +229,7 @@ async def _answer(
     status: int,
     body: dict[str, Any],
     media: bytes = b"application/json",
+    *,
     headers: tuple[tuple[bytes, bytes], ...] = (),
 ) -> None:
     data = json.dumps(body, separators=(",", ":")).encode()

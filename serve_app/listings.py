@@ -21,6 +21,7 @@ def add_listings(app: FastAPI, listings: Listings, *, separate: bool) -> None:
     @app.get("/v1/notifications")
     async def listing(
         request: Request,
+        *,
         state: ListedState,
         vendor: str | None = None,
         channel: str | None = None,

@@ -221,6 +221,7 @@ def _dead_letters(app: FastAPI, dead_letters: DeadLetters, *, separate: bool) ->
     @app.get("/v1/dead-letters")
     async def listing(
         request: Request,
+        *,
         vendor: str | None = None,
         channel: str | None = None,
         reason: str | None = None,

@@ -107,7 +107,7 @@ def needs(load: Load, profile: Profile) -> list[Need]:
     """Everything `load` needs, most visible first. The `because` of each line is the same whatever the load."""
     p, peak, cell = profile, load.peak_per_s, cell_of(load, profile)
     memory, disk = _kept_bytes(load, p)
-    used = cores_used(cell.peak_per_s, load.messages, cell.replicas, 2 * sum(cell.actors.values()), p)
+    used = cores_used(cell.peak_per_s, load.messages, cell.replicas, 2 * sum(cell.actors.values()), p=p)
     cores = {part: cell.number * busy for part, busy in used.items()}
     return [
         Need("triggers, mean", load.mean_per_s, "/s", "evenly over the day"),
@@ -130,7 +130,7 @@ def needs(load: Load, profile: Profile) -> list[Need]:
             for channel, actors in cell.actors.items()
         ),
         *_cpu(load, p, cores),
-        *_redis(load, p, cores["redis"], memory, disk),
+        *_redis(load, p, cores["redis"], memory, disk=disk),
         *(
             Need(f"contract rate, {channel}", peak * share, "/s", "of the first vendor, and of each that takes over")
             for channel, share in load.channels.items()
@@ -197,7 +197,7 @@ def _cpu(load: Load, p: Profile, cores: Mapping[str, float]) -> list[Need]:
     ]
 
 
-def cores_used(per_s: float, messages: float, replicas: int, actors: int, p: Profile) -> dict[str, float]:
+def cores_used(per_s: float, messages: float, replicas: int, actors: int, *, p: Profile) -> dict[str, float]:
     """Cores kept busy by one installation at `per_s` triggers of `messages` notifications each, by part.
 
     `replicas` of intake and `actors` of vendors, those of idle fallbacks too, each have their idle cost.
@@ -251,7 +251,7 @@ def _kept_bytes(load: Load, p: Profile) -> tuple[float, float]:
     return memory / MEMORY_RATIO, kept * AOF_COPIES
 
 
-def _redis(load: Load, p: Profile, busy: float, memory: float, disk: float) -> list[Need]:
+def _redis(load: Load, p: Profile, busy: float, memory: float, *, disk: float) -> list[Need]:
     cpu_ms = p.redis_cpu_ms(load.messages)
     return [
         Need("Redis CPU, peak", busy, "cores", f"{cpu_ms:.2f} ms a trigger with its notifications, one thread a cell"),
@@ -329,6 +329,7 @@ def as_markdown(answers: Mapping[float, Sequence[Need]]) -> str:
 @click.option("--profile", "file", type=click.Path(path_type=Path), help="costs measured on your machine")
 @click.option("--markdown", is_flag=True, help="a table, one column per load")
 def capacity(
+    *,
     per_day: tuple[float, ...],
     peak_factor: float,
     channels: str,

@@ -20,7 +20,7 @@ from dispatcher.core.life.choices import Channel, Priority
 @click.option("--tenant", default="default", show_default=True)
 @click.option("--country", help="of the telephone number, such as DE; without it: unknown")
 @click.option("--priority", type=click.Choice(get_args(Priority)), help="without it: the event's, else normal")
-def explain(file: Path, channel: str, event: str, tenant: str, country: str | None, priority: str | None) -> None:
+def explain(*, file: Path, channel: str, event: str, tenant: str, country: str | None, priority: str | None) -> None:
     """Show which routes of FILE fit a notification, the one that is used first, and what it does."""
     settings = load_settings(file)
     definition = settings.events.get(event)

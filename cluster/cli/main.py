@@ -47,6 +47,7 @@ def main() -> None:
     "--log-dir", type=click.Path(file_okay=False, path_type=Path), help="default: logs in the state directory"
 )
 def up(
+    *,
     config: Path | None,
     state_dir: Path,
     host: str,
@@ -83,6 +84,7 @@ main.add_command(templates)
 @click.option("--unsafe-redis", is_flag=True, help="go on with a Redis that can lose what was acknowledged")
 @click.option("--wait-s", default=180.0, show_default=True, type=click.FloatRange(min=1.0))
 def deploy(
+    *,
     ray_address: str,
     redis_url: str,
     config: Path,

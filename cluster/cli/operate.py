@@ -190,7 +190,7 @@ def _by_key(api: Api, word: str) -> Any:
 @click.option("--why", default="")
 @click.option("--for", "for_s", type=int, help="seconds until it ends by itself")
 @remote
-def vendor(api: Api, name: str, state: str, why: str, for_s: int | None) -> None:
+def vendor(api: Api, *, name: str, state: str, why: str, for_s: int | None) -> None:
     """Override a vendor: open (send nothing there), close (send, whatever the breaker says), auto."""
     body = {"state": state, "why": why, "for_s": for_s}
     print_json(api.call("POST", f"/v1/vendors/{urllib.parse.quote(name)}/override", body))
@@ -299,11 +299,11 @@ def dead_discard(api: Api, **arguments: Any) -> None:
 
 
 def _change(
-    api: Api, verb: str, everything: bool, yes: bool, dry_run: bool, cursor: str | None, **arguments: Any
+    api: Api, verb: str, everything: bool, yes: bool, *, dry_run: bool, cursor: str | None, **arguments: Any
 ) -> None:
     body = _filter(arguments)
     if everything:
-        sweep.sweep(lambda path, order: api.call("POST", path, order), verb, body, cursor, yes, dry_run)
+        sweep.sweep(lambda path, order: api.call("POST", path, order), verb, body, cursor, yes=yes, dry_run=dry_run)
     else:
         print_json(api.call("POST", f"/v1/dead-letters/{verb}", {**body, "cursor": cursor, "dry_run": dry_run}))
 

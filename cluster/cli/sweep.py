@@ -26,7 +26,7 @@ class SweepError(DispatcherError):
     """The sweep stopped before its end; the message says how to go on."""
 
 
-def sweep(call: Call, verb: str, body: Mapping[str, Any], cursor: str | None, yes: bool, dry_run: bool) -> None:
+def sweep(call: Call, verb: str, body: Mapping[str, Any], cursor: str | None, *, yes: bool, dry_run: bool) -> None:
     """Count what matches, ask, then `verb` it to the end.
 
     Raises SweepError with the cursor to go on from when the service stops answering; nothing is done twice then.

@@ -179,7 +179,7 @@ def view(progress: Progress) -> Table:
 
 
 def figures(
-    posted: list[Posted], verdict: Verdict, outage: Outage, ready_s: float, stalled: Collection[str] = ()
+    posted: list[Posted], verdict: Verdict, outage: Outage, ready_s: float, *, stalled: Collection[str] = ()
 ) -> dict[str, Any]:
     """The summary as plain values; milliseconds and seconds as named."""
     latency = [ms for p in posted if (ms := p.accept_ms) is not None]
@@ -244,7 +244,7 @@ def demo(triggers: int, rate: float, json_file: Path | None) -> None:
         ready_s = service.start()
         console.print(f"ready after {ready_s:.1f} s: {service.api}")
         progress = Progress(triggers)
-        posted, failing_s, healed_s = _run_shown(service, triggers, rate, progress, console)
+        posted, failing_s, healed_s = _run_shown(service, triggers, rate, progress, console=console)
         console.print("all posted; waiting until the vendors have everything …")
         verdict = drained(service, posted)
         progress.stalled |= {stall["vendor"] for stall in service.get("/healthz")["stalled"]}
@@ -253,7 +253,7 @@ def demo(triggers: int, rate: float, json_file: Path | None) -> None:
     finally:
         left = service.clean_up()
         shutil.rmtree(folder, ignore_errors=True)
-    summary = figures(posted, verdict, outage, ready_s, progress.stalled)
+    summary = figures(posted, verdict, outage, ready_s, stalled=progress.stalled)
     _show(console, summary)
     if json_file is not None:
         json_file.write_text(json.dumps(summary, indent=1) + "\n")
@@ -264,7 +264,7 @@ def demo(triggers: int, rate: float, json_file: Path | None) -> None:
 
 
 def _run_shown(
-    service: Service, count: int, rate: float, progress: Progress, console: Console
+    service: Service, count: int, rate: float, progress: Progress, *, console: Console
 ) -> tuple[list[Posted], float, float]:
     async def run() -> tuple[list[Posted], float, float]:
         playing = asyncio.ensure_future(play(service, count, rate, progress))

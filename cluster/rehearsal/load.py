@@ -50,6 +50,7 @@ async def post_steadily(
     bodies: Sequence[tuple[str, dict[str, Any]]],
     rate_per_s: float,
     on_done: Callable[[Posted], None] = lambda posted: None,
+    *,
     api_key: str | None = None,
     give_up_s: float = GIVE_UP_S,
 ) -> list[Posted]:
@@ -72,7 +73,7 @@ async def post_steadily(
         open_calls.less()
 
     try:
-        with _when_due(dues_s, lambda n: _Call(pool, requests[n], posted[n], done, give_up_s).begin()):
+        with _when_due(dues_s, lambda n: _Call(pool, requests[n], posted[n], done, give_up_s=give_up_s).begin()):
             await open_calls.over.wait()
     finally:
         pool.close()
@@ -96,7 +97,7 @@ async def post_in_turn(
             return
         key, body = sent
         posted.append(Posted(key, time.time(), recipient=body["recipient"]))
-        _Call(pool, _request(head, key, body), posted[-1], next_one, GIVE_UP_S).begin()
+        _Call(pool, _request(head, key, body), posted[-1], next_one, give_up_s=GIVE_UP_S).begin()
 
     try:
         for _ in range(clients):
@@ -157,7 +158,7 @@ class _Call:
     __slots__ = ("_done", "_give_up_s", "_pool", "_posted", "_request")
 
     def __init__(
-        self, pool: Pool, request: bytes, posted: Posted, done: Callable[[Posted], None], give_up_s: float
+        self, pool: Pool, request: bytes, posted: Posted, done: Callable[[Posted], None], *, give_up_s: float
     ) -> None:
         self._pool, self._request, self._posted, self._done = pool, request, posted, done
         self._give_up_s = give_up_s

@@ -112,7 +112,7 @@ class Preparation:
         texts = await self._render(request, drafts)
         timing = Timing(
             now_ms,
-            _sends_ms(request, drafts, event, priority, now_ms),
+            _sends_ms(request, drafts, event, priority, now_ms=now_ms),
             1000 * (request.expires_in_s or (event.expires_in_s if event else DEFAULT_EXPIRES_S)),
         )
         notifications: list[NewNotification] = []
@@ -187,11 +187,11 @@ class Preparation:
             channel=draft.channel,
             to=draft.to,
             chain=chain,
-            vendor=decide_mailbox(chain, (), fits, plan.recovering, _any) or chain[0],
+            vendor=decide_mailbox(chain, (), fits, plan.recovering, known=_any) or chain[0],
             template=draft.template,
             template_version=draft.template_version,
             content=draft.content,
-            caps=caps_of(caps, posted.tenant, request.event, draft.channel, priority, draft.to) if caps else (),
+            caps=caps_of(caps, posted.tenant, request.event, draft.channel, priority=priority, address=draft.to),
             sms=size,
             person=draft.person,
         )
@@ -230,7 +230,7 @@ def _check_words(draft: Draft, said: Rendered) -> None:
 
 
 def _sends_ms(
-    request: TriggerRequest, drafts: Sequence[Draft], event: EventSettings | None, priority: str, now_ms: int
+    request: TriggerRequest, drafts: Sequence[Draft], event: EventSettings | None, priority: str, *, now_ms: int
 ) -> tuple[int, ...]:
     """Return when each draft may be sent. Quiet hours are those of its channel and its recipient's time zone."""
     people = request.addressed
@@ -243,13 +243,13 @@ def _sends_ms(
         whose = draft.person, draft.channel
         if whose not in known:
             quiet = event.quiet_for(draft.channel) if event else None
-            known[whose] = _send_at_ms(request, people[draft.person], quiet, priority, now_ms)
+            known[whose] = _send_at_ms(request, people[draft.person], quiet, priority, now_ms=now_ms)
         times.append(known[whose])
     return tuple(times)
 
 
 def _send_at_ms(
-    request: TriggerRequest, who: tuple[str, Recipient], quiet: QuietHours | None, priority: str, now_ms: int
+    request: TriggerRequest, who: tuple[str, Recipient], quiet: QuietHours | None, priority: str, *, now_ms: int
 ) -> int:
     """Return the time from which a recipient may be sent it: now, `send_at`, or the end of its quiet hours."""
     whose, name = who[0], who[1].time_zone

@@ -34,12 +34,11 @@ from dispatcher.core.limits.token_bucket import Throughput
 from dispatcher.core.plan.values import Plan
 from dispatcher.deadline import expired, timeout
 from dispatcher.deliver.permits import Gate
+from dispatcher.deliver.surroundings import Surroundings
 from dispatcher.errors import TemplateError, UnavailableError
-from dispatcher.ports import Clock, LooksUp, Store, Vendor
+from dispatcher.ports import LooksUp, Vendor
 from dispatcher.store_clock import StoreTime
 from dispatcher.telemetry.log import logger
-from dispatcher.telemetry.metrics import Metrics
-from dispatcher.templates.cache import TemplateCache
 from dispatcher.wire.trigger import phone_region
 
 FOREIGN_PAUSE_S = 0.25
@@ -60,6 +59,24 @@ OVERDUE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """The terms on which a vendor's messages are sent.
+
+    Attributes:
+        timeout_s: the total deadline of one call.
+        segments_max: the longest SMS, in segments.
+        links: None if the vendor is not asked for receipts.
+        rules: the operator's own meanings of the vendor's words.
+    """
+
+    retry: RetryPolicy
+    timeout_s: float = 10.0
+    segments_max: int = SEGMENTS_MAX
+    links: ReceiptLinks | None = None
+    rules: Sequence[Rule] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """A message that may be sent now. Its permit must be recorded at the breaker afterwards."""
 
@@ -76,29 +93,23 @@ class Delivery:
         self,
         vendor: Vendor,
         gate: Gate,
-        store: Store,
-        templates: TemplateCache,
-        clock: Clock,
+        around: Surroundings,
+        terms: Terms,
+        *,
         time: StoreTime,
-        metrics: Metrics,
-        timeout_s: float,
-        retry: RetryPolicy,
-        chance: Callable[[], float],
-        links: ReceiptLinks | None,
         stale: Callable[[], bool],
         in_flight: Callable[[], int],
-        rules: Sequence[Rule] = (),
-        segments_max: int = SEGMENTS_MAX,
     ) -> None:
         """`stale` tells whether this incarnation may be declared dead. `in_flight` counts its calls in flight."""
         self.plan = Plan()
         self.own_only_until_s = 0.0
-        self.throughput = Throughput(clock.now_s())
-        self._vendor, self._gate, self._store, self._templates = vendor, gate, store, templates
-        self._clock, self._time, self._metrics = clock, time, metrics
-        self._timeout_s, self._retry, self._chance, self._links = timeout_s, retry, chance, links
-        self._segments_max = segments_max
-        self._stale, self._in_flight, self._rules = stale, in_flight, tuple(rules)
+        self.throughput = Throughput(around.clock.now_s())
+        self._vendor, self._gate, self._time = vendor, gate, time
+        self._store, self._templates, self._chance = around.store, around.templates, around.chance
+        self._clock, self._metrics = around.clock, around.metrics
+        self._timeout_s, self._retry, self._links = terms.timeout_s, terms.retry, terms.links
+        self._segments_max, self._rules = terms.segments_max, tuple(terms.rules)
+        self._stale, self._in_flight = stale, in_flight
         self.contradictions = Contradictions(CONTRADICTIONS_NS)
         self._told_s: dict[str, float] = {}  # reason → when it was last logged for operators
 
@@ -171,7 +182,9 @@ class Delivery:
         finally:
             took_s = self._clock.now_s() - began_s
             first_to = n.to if n.trail.is_new else None
-            self._watched(n, lambda: self._gate.record(ready.permit, outcome, took_s, self._in_flight(), first_to))
+            self._watched(
+                n, lambda: self._gate.record(ready.permit, outcome, took_s, self._in_flight(), first_to=first_to)
+            )
         now_ms = self._time.now_ms()
         try:
             decision = self._after(n, outcome, took_s, now_ms)

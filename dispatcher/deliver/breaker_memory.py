@@ -16,7 +16,7 @@ class BreakerMemory:
     """Restores the breaker of the vendor's previous actor, and writes this actor's breaker at each change."""
 
     def __init__(
-        self, vendor: str, breaker: Breaker, control: Control, clock: Clock, chance: Callable[[], float]
+        self, vendor: str, breaker: Breaker, control: Control, clock: Clock, *, chance: Callable[[], float]
     ) -> None:
         self._vendor, self._breaker, self._control = vendor, breaker, control
         self._clock, self._chance = clock, chance

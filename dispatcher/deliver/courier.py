@@ -22,24 +22,19 @@ from dispatcher.core.life.decide import (
     goes_alone,
 )
 from dispatcher.core.life.notification import Claim, Lane, State
-from dispatcher.core.life.outcome import Rule
-from dispatcher.core.life.receipt import ReceiptLinks
-from dispatcher.core.life.retry import RetryPolicy
-from dispatcher.core.life.sms_text import SEGMENTS_MAX
 from dispatcher.core.limits.lanes import BULK, claimable
 from dispatcher.core.plan.values import Plan, VendorPlan
-from dispatcher.deliver.attempt import Delivery
+from dispatcher.deliver.attempt import Delivery, Terms
 from dispatcher.deliver.late_successes import LateSuccesses
 from dispatcher.deliver.outbox import Item, Outbox
 from dispatcher.deliver.permits import Gate, GateLimits
 from dispatcher.deliver.poison import Suspects, next_suspect
+from dispatcher.deliver.surroundings import Surroundings
 from dispatcher.errors import UnavailableError
-from dispatcher.ports import Applied, Claims, Clock, Store, Vendor
+from dispatcher.ports import Applied, Claims, Vendor
 from dispatcher.store_clock import StoreTime
 from dispatcher.telemetry.decisions import count, count_refused
 from dispatcher.telemetry.log import logger
-from dispatcher.telemetry.metrics import Metrics
-from dispatcher.templates.cache import TemplateCache
 from dispatcher.waiting import rung
 
 LINK_STALE_S = 1.0
@@ -59,8 +54,6 @@ LOWER_LANES_EVERY = 8
 class CourierLimits(GateLimits):
     """Bounds of one courier. Units are in the names."""
 
-    timeout_s: float = 10.0
-    segments_max: int = SEGMENTS_MAX
     settle_interval_s: float = 0.1
     settle_stall_s: float = 1.0
     claim_block_ms: int = 200
@@ -74,20 +67,17 @@ class Courier:
         self,
         vendor: Vendor,
         breaker: Breaker,
-        store: Store,
-        templates: TemplateCache,
-        clock: Clock,
-        metrics: Metrics,
+        around: Surroundings,
+        terms: Terms,
+        *,
         limits: CourierLimits,
-        retry: RetryPolicy,
-        chance: Callable[[], float],
         on_change: Callable[[], None] = lambda: None,
-        links: ReceiptLinks | None = None,
         keys: KeyedBreakers | None = None,
-        rules: Sequence[Rule] = (),
     ) -> None:
-        self.vendor, self.metrics = vendor, metrics
-        self.breaker, self.gate = breaker, Gate(breaker, limits, clock, on_change, keys)
+        """`on_change` is called when the breaker's state has changed. `keys` are the breakers by country."""
+        self.vendor, self.metrics = vendor, around.metrics
+        store, clock, chance = around.store, around.clock, around.chance
+        self.breaker, self.gate = breaker, Gate(breaker, limits, clock, on_change=on_change, keys=keys)
         self.me = ""
         self.time = StoreTime(clock)
         self._store, self._clock, self._limits, self._chance = store, clock, limits, chance
@@ -101,21 +91,10 @@ class Courier:
         self.done = self.settled = 0  # entries claimed or settled so far, and settled so far, for the watchdog
         self.stopping = False
         self.delivery = Delivery(
-            vendor,
-            self.gate,
-            store,
-            templates,
-            clock,
-            self.time,
-            metrics,
-            limits.timeout_s,
-            retry,
-            chance,
-            links,
+            *(vendor, self.gate, around, terms),
+            time=self.time,
             stale=self.stale,
             in_flight=lambda: len(self._calls),
-            rules=rules,
-            segments_max=limits.segments_max,
         )
         self.audit_wanted = False
         self.begun: set[tuple[Lane, str]] = set()  # begun since the last audit, which clears the set
@@ -123,9 +102,13 @@ class Courier:
         self.last_reply_s = clock.now_s()
         self._doubted = False  # an answer came so late that this incarnation may be dead anyway
         self._late = LateSuccesses(store, clock, chance)
-        self._suspects = Suspects(store, clock, chance, lambda me: me == self.me and not self.stopping, self.replied)
+        self._suspects = Suspects(store, clock, chance, works=self._works, replied=self.replied)
         self.outbox = Outbox(
-            store, clock, self.time.now_ms, limits.settle_interval_s, self._idle, self._settled, self._refused
+            *(store, clock, self.time.now_ms),
+            interval_s=limits.settle_interval_s,
+            idle=self._idle,
+            on_done=self._settled,
+            on_refused=self._refused,
         )
 
     # ---- what others ask
@@ -161,6 +144,9 @@ class Courier:
         now_s = self._clock.now_s()
         self._doubted = self._doubted or now_s - self.last_reply_s > LINK_STALE_S
         self.last_reply_s = now_s
+
+    def _works(self, me: str) -> bool:
+        return me == self.me and not self.stopping
 
     def renewed(self, asked_s: float) -> None:
         """Note that this incarnation is live, as the store answered to a question at `asked_s`."""

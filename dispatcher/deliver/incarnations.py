@@ -22,8 +22,8 @@ class Incarnations:
         control: Control,
         clock: Clock,
         chance: Callable[[], float],
-        register: Callable[[], Awaitable[str]],
         *,
+        register: Callable[[], Awaitable[str]],
         goodbye_s: float,
         begun: Callable[[], None] = lambda: None,
     ) -> None:

@@ -56,6 +56,7 @@ class Caretaker:
         store: Store,
         clock: Clock,
         vendors: frozenset[str],
+        *,
         periods: CaretakerPeriods | None = None,
         chance: Callable[[], float] = lambda: 0.5,
     ) -> None:
@@ -177,7 +178,7 @@ class Caretaker:
             if entry.expires_ms <= now_ms:
                 over.append((entry, "expired"))
                 continue
-            mailbox = decide_mailbox(entry.chain, entry.tried, c.plan.usable, c.plan.recovering, self._known)
+            mailbox = decide_mailbox(entry.chain, entry.tried, c.plan.usable, c.plan.recovering, known=self._known)
             if mailbox is not None:
                 chosen.append((entry, mailbox))
             elif self._are_gone(entry.chain, now_ms):

@@ -42,6 +42,7 @@ class Outbox:
         store: Store,
         clock: Clock,
         now_ms: Callable[[], int],
+        *,
         interval_s: float,
         idle: Callable[[], bool],
         on_done: Callable[[Item, Applied], None],

@@ -53,6 +53,7 @@ class Gate:
         breaker: Breaker,
         limits: GateLimits,
         clock: Clock,
+        *,
         on_change: Callable[[], None] = lambda: None,
         keys: KeyedBreakers | None = None,
     ) -> None:
@@ -172,7 +173,7 @@ class Gate:
     # ---- after it
 
     def record(
-        self, permit: Permit, outcome: Outcome | None, took_s: float, in_flight: int, first_to: str | None = None
+        self, permit: Permit, outcome: Outcome | None, took_s: float, in_flight: int, *, first_to: str | None = None
     ) -> None:
         """Record the outcome at the breaker before anyone else sees it. None: the call was not made, or was cancelled.
 
@@ -183,7 +184,7 @@ class Gate:
         result, took_ns = self._result(outcome), int(took_s * 1e9)
         if self.keys is not None:
             of_key = outcome is not None and outcome.scope is Scope.ROUTE
-            self.keys.record(permit, BreakerResult.FAILURE if of_key else result, took_ns, now_ns, of_key)
+            self.keys.record(permit, BreakerResult.FAILURE if of_key else result, took_ns, now_ns, of_key=of_key)
         else:
             self.breaker.record(permit, result, took_ns, now_ns)
         if outcome is not None and not late:  # a call from another breaker state says nothing now

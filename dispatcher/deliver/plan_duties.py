@@ -8,9 +8,11 @@ from collections.abc import Callable
 
 from dispatcher.core.breaker.breaker import BreakerState
 from dispatcher.core.plan.values import Plan
+from dispatcher.deliver.breaker_memory import BreakerMemory
 from dispatcher.deliver.courier import Courier
 from dispatcher.errors import UnavailableError
-from dispatcher.ports import Clock, Store
+from dispatcher.ports import Clock, Control, Store
+from dispatcher.waiting import until_available
 
 
 class PlanDuties:
@@ -21,11 +23,29 @@ class PlanDuties:
     """
 
     def __init__(
-        self, courier: Courier, store: Store, clock: Clock, wish: int, open_wait_s: float, changed: Callable[[], None]
+        self,
+        courier: Courier,
+        store: Store,
+        clock: Clock,
+        wish: int,
+        *,
+        open_wait_s: float,
+        changed: Callable[[], None],
     ) -> None:
         self._courier, self._store, self._clock = courier, store, clock
         self._open_wait_s, self._changed = open_wait_s, changed
         self.wish: float = wish
+
+    async def prepare(self, *, control: Control, memory: BreakerMemory, chance: Callable[[], float]) -> None:
+        """Begin with the plan in force and with the breaker state that the vendor is known to be in.
+
+        It waits out an outage of the store.
+        """
+        plan = await until_available(control.plan, chance)
+        entry = None if plan is None else plan.vendors.get(self._courier.vendor.name)
+        await memory.restore(None if entry is None else entry.state)
+        if plan is not None:
+            self.adopt(plan)
 
     def adopt(self, plan: Plan, asked_with: Plan | None = None) -> None:
         """Work by `plan` if it replaces the current plan, see `Plan.replaces`."""

@@ -27,6 +27,7 @@ class Suspects:
         clock: Clock,
         chance: Callable[[], float],
         works: Callable[[str], bool],
+        *,
         replied: Callable[[], None],
     ) -> None:
         """`works` tells whether an incarnation goes on. `replied` is called for each answer of the store."""

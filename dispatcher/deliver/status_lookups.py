@@ -37,6 +37,7 @@ class LookUps:
         vendor: LooksUp,
         store: Store,
         clock: Clock,
+        *,
         timeout_s: float,
         per_s: float,
         chance: Callable[[], float] = lambda: 0.5,

@@ -78,6 +78,7 @@ class DeadLetters:
         graveyard: Graveyard,
         known: Callable[[str], bool],
         plan: Callable[[], Plan],
+        *,
         per_s: float,
         slow_per_s: float,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,

@@ -20,7 +20,7 @@ from typing import Any
 
 from dispatcher.core.life.notification import MailboxDepth
 from dispatcher.core.life.retry import relisten_s
-from dispatcher.core.plan.decide import decide
+from dispatcher.core.plan.decide import Survey, decide
 from dispatcher.core.plan.liveness import RestartIntensity, SilenceWatch
 from dispatcher.core.plan.placement import Moves
 from dispatcher.core.plan.values import Beat, Override, Plan, PlanConfig, Report
@@ -288,18 +288,20 @@ class Supervisor:
         before = replace(self.plan, epoch=max(self.plan.epoch, self._doubtful))
         now_ms = self._clock.wall_ms()
         plan = decide(
-            reports,
+            Survey(
+                reports,
+                mailboxes=depths,
+                overrides=self._overrides,
+                absent=self._absent(),
+                live=set(self._live),
+                quarantined=self._intensity.quarantined(self._clock.now_s()),
+                office=self._me,
+                free_cores=self._free_cores(),
+                due=self._due,
+            ),
             self._config,
-            depths,
-            self._overrides,
             before,
             now_ms,
-            self._absent(),
-            set(self._live),
-            self._intensity.quarantined(self._clock.now_s()),
-            self._me,
-            self._free_cores(),
-            self._due,
         )
         plan = replace(plan, leaving=self._leaving())
         if plan.same_assignment(self.plan) and self._doubtful <= self.plan.epoch and not self._plan_lost:

@@ -19,6 +19,7 @@ def under_load(
     fault: Callable[[], None],
     seconds: float = 8.0,
     drain_s: float = 40.0,
+    *,
     rate: float = RATE,
     repeats: tuple[str, ...] = (),
     wakes: bool = False,
@@ -37,7 +38,14 @@ def under_load(
         ended_s = time.time()
         faults.append(Window(drill, began_s, began_s if wakes else ended_s, ended_s))
 
-    return perform(service, rate, seconds, script, drain_s if on_unknown == "resend" else drain_s / 3, on_unknown)
+    return perform(
+        service,
+        rate,
+        seconds,
+        script,
+        drain_s=drain_s if on_unknown == "resend" else drain_s / 3,
+        on_unknown=on_unknown,
+    )
 
 
 def kill(pids: list[int], number: signal.Signals = signal.SIGKILL) -> None:

@@ -24,7 +24,7 @@ class Authority:
         self._name = _name(name)
         now = datetime.datetime.now(datetime.timezone.utc)
         certificate = (
-            _builder(self._name, self._name, self._key.public_key(), now - DAY, now + DAY)
+            _builder(self._name, self._name, self._key.public_key(), now - DAY, ends=now + DAY)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
             .add_extension(_signs_certificates(), critical=True)
@@ -39,7 +39,7 @@ class Authority:
         begins = datetime.datetime.now(datetime.timezone.utc) - age_days * DAY
         address = x509.IPAddress(ipaddress.ip_address(host))
         certificate = (
-            _builder(_name(host), self._name, key.public_key(), begins, begins + days * DAY)
+            _builder(_name(host), self._name, key.public_key(), begins, ends=begins + days * DAY)
             .add_extension(x509.SubjectAlternativeName([address]), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
@@ -72,6 +72,7 @@ def _builder(
     issuer: x509.Name,
     key: ec.EllipticCurvePublicKey,
     begins: datetime.datetime,
+    *,
     ends: datetime.datetime,
 ) -> x509.CertificateBuilder:
     return (

@@ -48,7 +48,7 @@ def world(request: pytest.FixtureRequest) -> World:
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
     """The sandbox vendors, in this process, with no fault set."""
-    http, smtp, smtp_port = await serve("127.0.0.1", 0, 0, "smtp", 1.0)
+    http, smtp, smtp_port = await serve("127.0.0.1", 0, 0, "smtp", latency_ms=1.0)
     async with aiohttp.ClientSession() as session:
         yield Sandbox(f"http://127.0.0.1:{http.port}", smtp_port, session)
     smtp.close()

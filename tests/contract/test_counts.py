@@ -26,7 +26,9 @@ from dispatcher.core.breaker.config import BreakerConfig
 from dispatcher.core.life.decide import Settle
 from dispatcher.core.life.notification import Attempt, Lane
 from dispatcher.core.life.retry import RetryPolicy
+from dispatcher.deliver.attempt import Terms
 from dispatcher.deliver.courier import Courier, CourierLimits
+from dispatcher.deliver.surroundings import Surroundings
 from dispatcher.ports import STORED, Applied, Vendor
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
@@ -116,7 +118,7 @@ async def test_copies_are_what_the_store_would_have_written(redis_client: Client
     store = RedisStore(redis_client)
     await accept(store, 1)
     lanes = [Lane(vendor, "normal") for vendor in vendors_of(0, VENDORS)]
-    await filling.copy(redis_client, TRIGGER_ID % 0, lanes, 100, 50, TRIGGER_ID)
+    await filling.copy(redis_client, TRIGGER_ID % 0, lanes, 100, count=50, form=TRIGGER_ID)
     original, copied = await fields(redis_client, TRIGGER_ID % 0), await fields(redis_client, TRIGGER_ID % 149)
     assert {name for name in original if original[name] != copied[name]} == {"0.eid", "1.eid"}
     assert await deliver(store, RedisControl(redis_client)) == 51 * EACH
@@ -130,7 +132,7 @@ async def test_copies_may_differ_in_a_word(redis_client: Client) -> None:
     lanes = [Lane(vendor, "normal") for vendor in vendors_of(0, VENDORS)]
     original = await fields(redis_client, TRIGGER_ID % 0)
     order = next(word for value in original.values() for word in re.findall(r"N\d{8}", value))
-    await filling.copy(redis_client, TRIGGER_ID % 0, lanes, 100, 5, TRIGGER_ID, (order, "N%08d"))
+    await filling.copy(redis_client, TRIGGER_ID % 0, lanes, 100, count=5, form=TRIGGER_ID, word=(order, "N%08d"))
     copied = await fields(redis_client, TRIGGER_ID % 104)
     assert {n: v.replace("N00000104", order) for n, v in copied.items() if not n.endswith("eid")} == {
         n: v for n, v in original.items() if not n.endswith("eid")
@@ -143,7 +145,7 @@ async def test_finished_copies_expire_as_finished_ones_do(redis_client: Client) 
     store = RedisStore(redis_client, retention_ms=60_000)
     await accept(store, 1)
     await deliver(store, RedisControl(redis_client))
-    await filling.copy(redis_client, TRIGGER_ID % 0, (), 100, 5, TRIGGER_ID)
+    await filling.copy(redis_client, TRIGGER_ID % 0, (), 100, count=5, form=TRIGGER_ID)
     assert await fields(redis_client, TRIGGER_ID % 0) == await fields(redis_client, TRIGGER_ID % 104)
     assert 0 < await redis_client.pttl(Keys().record(TRIGGER_ID % 104)) <= 60_000
 
@@ -187,13 +189,9 @@ async def test_a_courier_shares_its_round_trips(redis_world: World, redis_client
     courier = Courier(
         ScriptedVendor("a", took_s=0.02),
         Breaker(BreakerConfig(), int(clock.now_s() * 1e9)),
-        store,
-        TemplateCache(MemoryTemplateStore()),
-        clock,
-        Metrics(),
-        CourierLimits(concurrency_min=GROUP),
-        RetryPolicy(),
-        lambda: 0.5,
+        Surroundings(store, TemplateCache(MemoryTemplateStore()), clock, Metrics()),
+        Terms(RetryPolicy()),
+        limits=CourierLimits(concurrency_min=GROUP),
     )
     content = {"text": "Hi"}
     made = [lone() for _ in range(640)]
@@ -265,7 +263,7 @@ async def sent(vendor: Vendor, adapter: str, count: int, at_once: int) -> None:
 @pytest.mark.parametrize("adapter", [*HTTP_ADAPTERS, "smtp"])
 async def test_connections_to_a_vendor_are_used_again(adapter: str, at_once: int) -> None:
     """Forty messages take no more connections than are sent at once."""
-    http, smtp, smtp_port = await serve("127.0.0.1", 0, 0, "smtp", 1.0)
+    http, smtp, smtp_port = await serve("127.0.0.1", 0, 0, "smtp", latency_ms=1.0)
     try:
         async with relay(smtp_port if adapter == "smtp" else http.port) as (port, made):
             vendor = make(adapter, f"http://127.0.0.1:{port}/{adapter}", port)

@@ -97,7 +97,7 @@ async def test_a_bulk_redrive_goes_on_by_its_cursor(world: World) -> None:
     now_ms = world.now_ms()
     ids = await world.died(me, [now_ms - 100] * 12)
     closed = VendorPlan("a", "closed", True, ("a",))
-    operations = DeadLetters(world.views, "a".__eq__, lambda: Plan(1, 0, {"a": closed}), 1000.0, 10.0)
+    operations = DeadLetters(world.views, "a".__eq__, lambda: Plan(1, 0, {"a": closed}), per_s=1000.0, slow_per_s=10.0)
     cursor: str | None = None
     counts: list[int] = []
     redriven: list[Any] = []

@@ -15,8 +15,10 @@ from dispatcher.core.breaker.breaker import Breaker, BreakerConfig
 from dispatcher.core.life.look_up import Fingerprint
 from dispatcher.core.life.notification import trigger_of
 from dispatcher.core.life.retry import RetryPolicy
+from dispatcher.deliver.attempt import Terms
 from dispatcher.deliver.courier import UNREADABLE_WAIT_MS, Courier, CourierLimits
 from dispatcher.deliver.maintenance import SWEEP_TOGETHER, Caretaker
+from dispatcher.deliver.surroundings import Surroundings
 from dispatcher.errors import RefusedError
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
@@ -95,7 +97,8 @@ def courier_of(world: World, vendor: ScriptedVendor, metrics: Metrics) -> Courie
     breaker = Breaker(BreakerConfig(), int(clock.now_s() * 1e9))
     templates = TemplateCache(MemoryTemplateStore())
     retry = RetryPolicy()
-    return Courier(vendor, breaker, world.store, templates, clock, metrics, CourierLimits(), retry, lambda: 0.5)
+    around = Surroundings(world.store, templates, clock, metrics)
+    return Courier(vendor, breaker, around, Terms(retry), limits=CourierLimits())
 
 
 async def test_what_cannot_be_read_waits_until_it_can(

@@ -34,7 +34,7 @@ class Answer(NamedTuple):
     headers: dict[str, str]
 
 
-def ask(service: Service, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
+def ask(service: Service, method: str, path: str, body: Any = None, *, headers: dict[str, str] | None = None) -> Answer:
     data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
     request = urllib.request.Request(service.api + path, data, {"Content-Type": "application/json", **(headers or {})})
     request.method = method
@@ -53,7 +53,9 @@ def _answer(status: int, answer: Any) -> Answer:
 
 
 def post(service: Service, body: Any, **headers: str) -> Answer:
-    return ask(service, "POST", "/v1/triggers", body, {name.replace("_", "-"): v for name, v in headers.items()})
+    return ask(
+        service, "POST", "/v1/triggers", body, headers={name.replace("_", "-"): v for name, v in headers.items()}
+    )
 
 
 def changed(**parts: Any) -> dict[str, Any]:
@@ -130,7 +132,8 @@ def test_a_batch_answers_each_item(service: Service) -> None:
     key = f"batch-{time.time_ns()}"
     items = [GOOD, changed(event="nope"), changed(priority="high")]
     answers = [
-        ask(service, "POST", "/v1/triggers/batch", {"triggers": items}, {"Idempotency-Key": key}) for _ in range(2)
+        ask(service, "POST", "/v1/triggers/batch", {"triggers": items}, headers={"Idempotency-Key": key})
+        for _ in range(2)
     ]
     assert [a.status for a in answers] == [207, 207]
     assert [[r["status"] for r in a.body["results"]] for a in answers] == [[202, 422, 202]] * 2

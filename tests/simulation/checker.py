@@ -64,7 +64,7 @@ class Checker:
     def on_error(self, context: Mapping[str, Any]) -> None:
         self.violate(f"{context.get('message')}: {context.get('exception')!r}")
 
-    def on_decided(self, me: str, owner: str | None, claim: Claim, decision: Decision, reply: Applied) -> None:
+    def on_decided(self, me: str, owner: str | None, claim: Claim, decision: Decision, *, reply: Applied) -> None:
         word = type(decision).__name__.lower()
         self.world.note(me, word, claim.notification.id, reply.name)
         if reply is Applied.DONE and owner != me:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from dispatcher.adapters.memory.cell import Cell, Note, Record
@@ -53,13 +54,13 @@ class SimulatedStore(MemoryStore):
             reply = super()._decide(me, claim, decision, now_ms)
         except ScriptError:
             reply = Applied.ERROR
-        self._network.on_decided(me, owner, claim, decision, reply)
+        self._network.on_decided(me, owner, claim, decision, reply=reply)
         return reply
 
-    def _place(self, nid: str, record: Record, note: Note, decision: Decision, now_ms: int) -> None:
+    def _place(self, nid: str, record: Record, note: Note, decision: Decision, *, now_ms: int) -> None:
         if self._network.dice.random() < self._network.script_errors:
             raise ScriptError
-        super()._place(nid, record, note, decision, now_ms)
+        super()._place(nid, record, note, decision, now_ms=now_ms)
 
 
 class Network:
@@ -77,7 +78,7 @@ class Network:
         self.troubles: list[tuple[float, float]] = []  # of all processes at once
         self.hidden_until_s = 0.0  # as that of a process, for all of them
         self.quiet_s = 0.0  # from when on nothing late can happen any more
-        self.on_decided: Callable[[str, str | None, Claim, Decision, str], None] = lambda *_: None
+        self.on_decided: Callable[..., None] = lambda *_, **__: None
         self.on_change: Callable[[], None] = lambda: None
 
     def outage(self, seconds: float) -> None:
@@ -121,19 +122,19 @@ class Network:
                     delay_s += patience_s * (0.8 + 0.6 * dice.random())
                     process.hide(now_s + delay_s + AUDIT_S)
                 self.quiet_s = max(self.quiet_s, now_s + delay_s)
-                loop.later_outside(delay_s, self._serve, process, method, args, None, 0.0)
+                loop.later_outside(delay_s, partial(self._serve, process, method, args, None, delay_s=0.0))
                 loop.later_outside(max(patience_s, 0.01), self._fail, reply, "lost")
             case "slow":
-                loop.later_outside(delay_s, self._serve, process, method, args, reply, slow_s)
+                loop.later_outside(delay_s, partial(self._serve, process, method, args, reply, delay_s=slow_s))
             case "half" if name in PIPELINED:
                 first = [args[0], args[1][: dice.randrange(len(args[1]) + 1)], *args[2:]] if name == "apply" else None
                 half = first or [args[0][: dice.randrange(len(args[0]) + 1)], *args[1:]]
-                loop.later_outside(delay_s, self._serve, process, method, half, None, 0.0)
+                loop.later_outside(delay_s, partial(self._serve, process, method, half, None, delay_s=0.0))
                 loop.later_outside(max(patience_s, 0.01), self._fail, reply, "broken")
             case _:
                 self.quiet_s = max(self.quiet_s, now_s + delay_s) if name == "accept" else self.quiet_s
                 again_s = self.delay_s * dice.random() if dice.random() < 0.3 else 0.0
-                loop.later_outside(delay_s, self._serve, process, method, args, reply, again_s)
+                loop.later_outside(delay_s, partial(self._serve, process, method, args, reply, delay_s=again_s))
         try:
             return await reply
         finally:
@@ -146,10 +147,11 @@ class Network:
         method: Callable[..., Any],
         args: Sequence[Any],
         reply: asyncio.Future[Any] | None,
+        *,
         delay_s: float,
     ) -> None:
         if method.__name__ == "wait":
-            self._serve_wait(process, method, args, reply, delay_s)
+            self._serve_wait(process, method, args, reply, delay_s=delay_s)
             return
         work = method(*args)
         try:
@@ -168,6 +170,7 @@ class Network:
         method: Callable[..., Any],
         args: Sequence[Any],
         reply: asyncio.Future[Any] | None,
+        *,
         delay_s: float,
     ) -> None:
         task = self.loop.start_outside(method(*args))

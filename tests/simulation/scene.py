@@ -102,6 +102,7 @@ class World:
         loop: SimulatedLoop,
         trace: Callable[[str], None] | None = None,
         crash: tuple[str, int] | None = None,
+        *,
         plot: Plot | None = None,
     ) -> None:
         self.loop, self.dice, self._trace = loop, random.Random(seed), trace
@@ -398,6 +399,7 @@ def run(
     trace: Callable[[str], None] | None = None,
     crash: tuple[str, int] | None = None,
     plot: Plot | None = None,
+    *,
     world_type: type[World] = World,
 ) -> Result:
     """Play one seed, or with `crash` (kind, step) that one fault alone, or with this `plot`. Call it inside `stage`."""
@@ -407,7 +409,7 @@ def run(
     gc.disable()  # at a moment of its own choosing it would end what is dead
     try:
         asyncio.set_event_loop(loop)
-        world = world_type(seed, loop, trace, crash, plot)
+        world = world_type(seed, loop, trace, crash, plot=plot)
         _world.append(world)
         loop.set_exception_handler(lambda _, context: world.checker.on_error(context))
         began_s = loop.time()

@@ -85,8 +85,8 @@ class PairWorld(World):
         "limits": {"recipient_caps": [{"channel": "sms", "max": 1000, "per_s": 2}]},
     }
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
         self.checker: Checker = PairChecker(self)
 
     def _write_orders(self) -> None:

@@ -19,8 +19,10 @@ from dispatcher.core.life.notification import NewNotification, NewTrigger
 from dispatcher.core.life.outcome import Outcome
 from dispatcher.core.life.retry import RetryPolicy
 from dispatcher.core.plan.values import Plan, VendorPlan
+from dispatcher.deliver.attempt import Terms
 from dispatcher.deliver.courier import Courier, CourierLimits
 from dispatcher.deliver.maintenance import Caretaker, CaretakerPeriods
+from dispatcher.deliver.surroundings import Surroundings
 from dispatcher.errors import UnavailableError
 from dispatcher.ports import STORED
 from dispatcher.telemetry.metrics import Metrics
@@ -109,6 +111,7 @@ class Stage:
         limits: CourierLimits | None = None,
         breaker: BreakerConfig | None = None,
         retry: RetryPolicy | None = None,
+        terms: Terms | None = None,
         run: bool = True,
         per_country: bool = False,
     ) -> Courier:
@@ -116,13 +119,9 @@ class Stage:
         courier = Courier(
             vendor,
             parent,
-            store or MemoryStore(self.cell),
-            TemplateCache(self.template_store),
-            self.clock,
-            self.metrics,
-            limits or CourierLimits(),
-            retry or RetryPolicy(),
-            lambda: 0.5,
+            Surroundings(store or MemoryStore(self.cell), TemplateCache(self.template_store), self.clock, self.metrics),
+            terms or Terms(retry or RetryPolicy()),
+            limits=limits or CourierLimits(),
             keys=KeyedBreakers(parent) if per_country else None,
         )
         courier.begin(await self.control.register(vendor.name))
@@ -188,7 +187,7 @@ def tend(stage: Stage, courier: Courier, store: Any = None, **periods: float) ->
         store or MemoryStore(stage.cell),
         stage.clock,
         frozenset("ab"),
-        CaretakerPeriods(**{"take_s": 0.2, "audit_s": 0.5, "due_s": 0.1, "sweep_s": 0.2, **periods}),
+        periods=CaretakerPeriods(**{"take_s": 0.2, "audit_s": 0.5, "due_s": 0.1, "sweep_s": 0.2, **periods}),
     )
 
 

@@ -51,6 +51,7 @@ TABLE_WIDTH = 170
     "--plots", type=click.Path(file_okay=False, path_type=Path), help="write a PNG for each drill's last run there"
 )
 def drill(
+    *,
     names: tuple[str, ...],
     runs: int,
     rate: float,
@@ -80,10 +81,14 @@ def drill(
     if unknown:
         raise click.BadParameter(f"{unknown[0]}: is no drill; `dispatcher drill` lists them")
     before = _drills_in(json_file)
-    results, failed = _perform(console, chosen, runs, rate, minutes, on_unknown, seed, plots)
+    results, failed = _perform(
+        console, chosen, runs, rate, minutes=minutes, on_unknown=on_unknown, seed=seed, plots=plots
+    )
     Console(width=max(console.width, TABLE_WIDTH)).print(table(results))
     if json_file is not None:
-        json_file.write_text(json.dumps(_document(results, rate, minutes, on_unknown, seed, before), indent=1) + "\n")
+        json_file.write_text(
+            json.dumps(_document(results, rate, minutes, on_unknown, seed=seed, before=before), indent=1) + "\n"
+        )
     missed = _hold_to_bars(console, results)
     console.print(f"[red]FAILED: {'; '.join(failed)}[/]" if failed else "[green]nothing lost, no unexplained repeat[/]")
     sys.exit(1 if failed or (strict and missed) else 0)
@@ -115,6 +120,7 @@ def _perform(
     chosen: list[str],
     runs: int,
     rate: float,
+    *,
     minutes: float,
     on_unknown: str,
     seed: int,
@@ -129,7 +135,7 @@ def _perform(
         for name in chosen:
             for number in range(runs):
                 run = (
-                    storm(service, rate, minutes, 20.0, seed + number, on_unknown)
+                    storm(service, rate, minutes, 20.0, seed=seed + number, on_unknown=on_unknown)
                     if name == STORM
                     else play(service, DRILLS[name], rate, on_unknown)
                 )
@@ -178,6 +184,7 @@ def _document(
     rate: float,
     minutes: float,
     on_unknown: str,
+    *,
     seed: int,
     before: dict[str, Any],
 ) -> dict[str, Any]:

@@ -121,6 +121,7 @@ def perform(
     rate: float,
     seconds: float,
     script: Callable[[list[Window]], None],
+    *,
     drain_s: float = DRAIN_S,
     on_unknown: str = "resend",
 ) -> Run:
@@ -156,7 +157,14 @@ def play(service: Service, drill: Drill, rate: float, on_unknown: str = "resend"
         time.sleep(STEADY_S)
         _break(service, drill, drill.seconds, faults)
 
-    return perform(service, rate, STEADY_S + drill.seconds + AFTER_S, script, _patience_s(on_unknown), on_unknown)
+    return perform(
+        service,
+        rate,
+        STEADY_S + drill.seconds + AFTER_S,
+        script,
+        drain_s=_patience_s(on_unknown),
+        on_unknown=on_unknown,
+    )
 
 
 def takes_s(drill: Drill) -> float:
@@ -169,7 +177,7 @@ def _patience_s(on_unknown: str) -> float:
     return DRAIN_S if on_unknown == "resend" else DRAIN_S / 3
 
 
-def storm(service: Service, rate: float, minutes: float, every_s: float, seed: int, on_unknown: str) -> Run:
+def storm(service: Service, rate: float, minutes: float, every_s: float, *, seed: int, on_unknown: str) -> Run:
     """A random fault of `faults.STORM` every `every_s`; each is mended after at most half of that.
 
     Left out are what ends everything or the one ingress, and what cannot show in so short a time (`faults.NO_STORM`).
@@ -184,7 +192,7 @@ def storm(service: Service, rate: float, minutes: float, every_s: float, seed: i
             _break(service, drill, min(drill.seconds, every_s / 2), faults)
             time.sleep(max(0.0, every_s - (time.time() - began_s)))
 
-    return perform(service, rate, minutes * 60, script, _patience_s(on_unknown), on_unknown)
+    return perform(service, rate, minutes * 60, script, drain_s=_patience_s(on_unknown), on_unknown=on_unknown)
 
 
 def _break(service: Service, drill: Drill, seconds: float, faults: list[Window]) -> None:

@@ -17,7 +17,7 @@ from cluster.rehearsal.sandbox.smtp import DATA_BYTES_MAX, SmtpSandbox
 
 
 async def serve(
-    host: str, port: int, smtp_port: int, smtp_name: str, latency_ms: float
+    host: str, port: int, smtp_port: int, smtp_name: str, *, latency_ms: float
 ) -> tuple[HttpServer, asyncio.Server, int]:
     """Start both servers, and return what must be closed and the port of the SMTP server."""
     ledger = Ledger(latency_ms)
@@ -28,8 +28,8 @@ async def serve(
     return http, smtp, smtp.sockets[0].getsockname()[1]
 
 
-async def _run(host: str, port: int, smtp_port: int, smtp_name: str, latency_ms: float) -> None:
-    http, smtp, mail = await serve(host, port, smtp_port, smtp_name, latency_ms)
+async def _run(host: str, port: int, smtp_port: int, smtp_name: str, *, latency_ms: float) -> None:
+    http, smtp, mail = await serve(host, port, smtp_port, smtp_name, latency_ms=latency_ms)
     click.echo(json.dumps({"http_port": http.port, "smtp_port": mail}))
     sys.stdout.flush()
     stop = asyncio.Event()
@@ -47,11 +47,11 @@ async def _run(host: str, port: int, smtp_port: int, smtp_name: str, latency_ms:
 @click.option("--smtp-name", default="email-b", show_default=True, help="vendor name of the SMTP sink")
 @click.option("--latency-ms", default=50.0, show_default=True, help="of an accepted call")
 @click.option("--die-with-parent", is_flag=True, hidden=True)
-def main(host: str, port: int, smtp_port: int, smtp_name: str, latency_ms: float, die_with_parent: bool) -> None:
+def main(*, host: str, port: int, smtp_port: int, smtp_name: str, latency_ms: float, die_with_parent: bool) -> None:
     """Vendors that speak real wire formats (Twilio, Vonage, SendGrid, SMTP), record, and misbehave on request."""
     if die_with_parent:
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-    uvloop.run(_run(host, port, smtp_port, smtp_name, latency_ms))
+    uvloop.run(_run(host, port, smtp_port, smtp_name, latency_ms=latency_ms))
 
 
 if __name__ == "__main__":

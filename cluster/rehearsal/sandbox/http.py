@@ -141,14 +141,14 @@ class HttpSandbox:
         if mode not in ("none", "slow"):
             vendor.note(mode)
             if fault.received:
-                vendor.take(asked.to, asked.text, dialect.accepted()[1], asked.subject, asked.sender)
+                vendor.take(asked.to, asked.text, dialect.accepted()[1], asked.subject, sender=asked.sender)
             self._misbehave(mode, fault, dialect, client)
             return
 
         def accept() -> None:
             """Also when the client has left meanwhile: a vendor has what it has taken."""
             reply, message_id = dialect.accepted()
-            vendor.deliver(asked.to, asked.text, message_id, asked.subject, asked.sender)
+            vendor.deliver(asked.to, asked.text, message_id, asked.subject, sender=asked.sender)
             if asked.receipt_url is not None:
                 task = asyncio.ensure_future(_tell(asked.receipt_url, dialect.receipt(message_id)))
                 self._telling.add(task)

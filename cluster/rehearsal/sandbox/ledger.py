@@ -81,11 +81,11 @@ class Vendor:
     def note(self, outcome: str) -> None:
         self.calls.append((time.time(), outcome))
 
-    def deliver(self, to: str, text: str, message_id: str, subject: str | None = None, sender: str = "") -> None:
+    def deliver(self, to: str, text: str, message_id: str, subject: str | None = None, *, sender: str = "") -> None:
         self.note("accepted")
-        self.take(to, text, message_id, subject, sender)
+        self.take(to, text, message_id, subject, sender=sender)
 
-    def take(self, to: str, text: str, message_id: str, subject: str | None = None, sender: str = "") -> None:
+    def take(self, to: str, text: str, message_id: str, subject: str | None = None, *, sender: str = "") -> None:
         """It has the message, whatever the caller was told."""
         self.deliveries.append(
             {"t": time.time(), "to": to, "text": text, "subject": subject, "id": message_id, "from": sender}

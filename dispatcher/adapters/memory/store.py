@@ -222,7 +222,7 @@ class MemoryStore:
                 note.history = shortened([*note.history, decision.attempt], now_ms)
             if isinstance(decision, (Settle, Dead)):
                 note.vendor = decision.attempt.vendor if decision.attempt else claim.lane.mailbox
-            self._place(nid, record, note, decision, now_ms)
+            self._place(nid, record, note, decision, now_ms=now_ms)
         self._cell.lane(claim.lane).remove(claim.entry_id)  # last, as in the scripts: an error before it loses nothing
         return Applied.DONE
 
@@ -230,7 +230,7 @@ class MemoryStore:
         """The fence: is the entry pending for this incarnation, and no other?"""
         return self._cell.lane(lane).pending.get(entry_id) == me
 
-    def _place(self, nid: str, record: Record, note: Note, decision: Decision, now_ms: int) -> None:
+    def _place(self, nid: str, record: Record, note: Note, decision: Decision, *, now_ms: int) -> None:
         match decision:
             case Settle():
                 self._wake(note, now_ms)

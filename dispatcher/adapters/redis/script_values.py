@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -68,7 +69,7 @@ def _words(n: NewNotification) -> str:
     return timed if f is None else f"{timed} {f.first} {f.wait_for} {f.begin_ms or 0} {f.ttl_ms}"
 
 
-def decision_call(k: Keys, retention_ms: int, me: str, claim: Claim, decision: Decision, now_ms: int) -> Call:
+def decision_call(k: Keys, retention_ms: int, me: str, claim: Claim, *, decision: Decision, now_ms: int) -> Call:
     n = claim.notification
     index = n.id.rpartition(".")[2]
     keys = [k.lane(claim.lane), k.record(trigger_of(n.id)), k.nil]
@@ -146,9 +147,9 @@ def held_of(nid: str, row: Any) -> Held | None:
     return Held(notification, me.partition("/")[0], int(started_ms), twin is not None)
 
 
-def due_entry(nid: str, score: str, delayed: int, text: str, *row: Any) -> DueEntry:
+def due_entry(row: Sequence[Any]) -> DueEntry:
     """Return the entry of a row of due.lua."""
-    expires, tried, stands_by, own_chain = row
+    nid, score, delayed, text, expires, tried, stands_by, own_chain = row
     try:
         meta: dict[str, Any] = json.loads(text) if text else {"n": [], "p": "normal", "t": ""}
         index = int(nid.rpartition(".")[2])

@@ -66,6 +66,7 @@ class RedisStore:
         waiting: Client | None = None,
         keys: Keys | None = None,
         retention_ms: int = 86_400_000,
+        *,
         hold_ms: int = 3_600_000,
         continuity: Continuity | None = None,
         on_break: Callable[[Break], None] = lambda found: None,
@@ -249,7 +250,11 @@ class RedisStore:
 
     async def apply(self, me: str, decided: Sequence[tuple[Claim, Decision]], now_ms: int) -> list[Applied]:
         replies = await run(
-            self._redis, [decision_call(self._keys, self._retention_ms, me, claim, d, now_ms) for claim, d in decided]
+            self._redis,
+            [
+                decision_call(self._keys, self._retention_ms, me, claim, decision=d, now_ms=now_ms)
+                for claim, d in decided
+            ],
         )
         return [applied(reply) for reply in replies]
 
@@ -290,7 +295,7 @@ class RedisStore:
                 break
             if by_ms := int(await run_one(self._redis, "keep_time", [k.clock, k.nil], [least_ms])):
                 self._on_set_back(by_ms)
-        return Due(int(now_ms), [due_entry(*row) for row in rows])
+        return Due(int(now_ms), [due_entry(row) for row in rows])
 
     async def promote(self, chosen: Sequence[tuple[DueEntry, str]]) -> list[Promoted]:
         k = self._keys

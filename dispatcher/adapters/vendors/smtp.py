@@ -148,7 +148,7 @@ class Smtp:
         if kept is not None:
             step.greeted = True
             try:
-                return await self._over(kept, message, content, step, min(PROBE_S_MAX, timeout_s / 4))
+                return await self._over(kept, message, content, step, probe_s=min(PROBE_S_MAX, timeout_s / 4))
             except (aiosmtplib.SMTPServerDisconnected, aiosmtplib.SMTPTimeoutError, ConnectionError):
                 if step.dotted:
                     raise
@@ -158,10 +158,10 @@ class Smtp:
             step.greeted = step.mailed = step.named = False
         connection = await self._connect()
         step.greeted = True
-        return await self._over(connection, message, content, step, None)
+        return await self._over(connection, message, content, step, probe_s=None)
 
     async def _over(
-        self, connection: aiosmtplib.SMTP, message: Message, content: bytes, step: _Step, probe_s: float | None
+        self, connection: aiosmtplib.SMTP, message: Message, content: bytes, step: _Step, *, probe_s: float | None
     ) -> Outcome:
         """The mail over one connection, which is kept if the server may get another."""
         kept = False

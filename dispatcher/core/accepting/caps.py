@@ -44,7 +44,7 @@ class Cap(NamedTuple):
 
 
 def caps_of(
-    rules: Iterable[CapRule], tenant: str, event: str, channel: str, priority: str, address: str
+    rules: Iterable[CapRule], tenant: str, event: str, channel: str, *, priority: str, address: str
 ) -> tuple[Cap, ...]:
     """Return the caps under which a notification must have room. Addresses that differ only in case share a count."""
     return tuple(

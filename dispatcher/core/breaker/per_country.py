@@ -112,7 +112,7 @@ class KeyedBreakers:
         return child.breaker.retry_after_ns(now_ns)
 
     def record(
-        self, permit: Permit, result: BreakerResult, duration_ns: int, now_ns: int, of_key: bool = False
+        self, permit: Permit, result: BreakerResult, duration_ns: int, now_ns: int, *, of_key: bool = False
     ) -> None:
         """Record a result in child and parent, where they count it. `of_key` marks a failure of this key alone."""
         self._tick_children(now_ns)
@@ -133,7 +133,7 @@ class KeyedBreakers:
         elif of_key:
             self.parent.record(permit, BreakerResult.IGNORED, duration_ns, now_ns)
         else:
-            self._tell_parent(child, permit, result, duration_ns, now_ns)
+            self._tell_parent(child, permit, result, duration_ns, now_ns=now_ns)
         self._apply()
 
     def tick(self, now_ns: int) -> None:
@@ -234,7 +234,9 @@ class KeyedBreakers:
             for child in self._children.values()
         )
 
-    def _tell_parent(self, child: _Child, permit: Permit, result: BreakerResult, duration_ns: int, now_ns: int) -> None:
+    def _tell_parent(
+        self, child: _Child, permit: Permit, result: BreakerResult, duration_ns: int, *, now_ns: int
+    ) -> None:
         counts = result in (BreakerResult.SUCCESS, BreakerResult.FAILURE) and not permit.settled
         if counts and permit.generation == self.parent.generation:
             slow = duration_ns > self.parent.config.slow_ns

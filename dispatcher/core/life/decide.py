@@ -146,7 +146,7 @@ def decide_before(notification: Notification, now_ms: int, policy: RetryPolicy) 
     A claim with the start mark of `hold` was found by the audit. Its send was cut off, so it is maybe sent and is held.
     """
     if notification.on_unknown == "hold" and notification.state is State.STARTED:
-        return _held(notification, None, notification.attempts, policy, now_ms)
+        return _held(notification, None, notification.attempts, policy, now_ms=now_ms)
     if now_ms >= notification.expires_ms:
         return Dead(_expiry_reason(notification.trail), None, notification.attempts)
     if notification.crashes >= CRASHES_MAX:
@@ -164,7 +164,7 @@ def decide_after(n: Notification, outcome: Outcome, attempt: Attempt, at: Situat
         case OutcomeKind.THROTTLED:
             return _after_throttle(n, outcome, attempt, at)
         case OutcomeKind.UNKNOWN if n.on_unknown == "hold":
-            return _held(n, attempt, n.attempts + 1, at.policy, at.now_ms)
+            return _held(n, attempt, n.attempts + 1, at.policy, now_ms=at.now_ms)
         case _:
             return _after_failure(n, outcome, attempt, at)
 
@@ -177,7 +177,7 @@ def _after_throttle(n: Notification, outcome: Outcome, attempt: Attempt, at: Sit
         name = at.next_of(n, trail.tried)
         if name is not None:
             return Move(name, trail, attempt, n.attempts)
-    return _later(n, wait_s, n.trail, attempt, n.attempts, at.now_ms)
+    return _later(n, wait_s, n.trail, attempt, attempts=n.attempts, now_ms=at.now_ms)
 
 
 def _after_failure(n: Notification, outcome: Outcome, attempt: Attempt, at: Situation) -> Decision:
@@ -190,22 +190,24 @@ def _after_failure(n: Notification, outcome: Outcome, attempt: Attempt, at: Situ
         return Move(name, trail, attempt, attempts)
     if trail.refused and all(name in trail.refused for name in n.chain):
         wait_s = refused_wait_s(trail.refusals, at.policy, at.chance)
-        return _later(n, wait_s, trail.next_round(refusals=1), attempt, attempts, at.now_ms, REFUSED_BY_ALL)
+        return _later(
+            n, wait_s, trail.next_round(refusals=1), attempt, attempts=attempts, now_ms=at.now_ms, reason=REFUSED_BY_ALL
+        )
     policy = at.policy
     if not any(at.usable(name) for name in n.chain):  # nobody is called too often: breakers are open
         policy = replace(policy, cap_s=min(policy.cap_s, ALL_DOWN_CAP_S))
     wait_s = backoff_s(trail.waits + 1, policy, at.chance, outcome.retry_after_s)
-    return _later(n, wait_s, trail.after_wait(n.chain), attempt, attempts, at.now_ms)
+    return _later(n, wait_s, trail.after_wait(n.chain), attempt, attempts=attempts, now_ms=at.now_ms)
 
 
 def decide_broken(n: Notification, at: Situation) -> Decision:
     """Return where a notification goes if our own code failed right after its call: it was maybe sent."""
     attempts = n.attempts + 1
     if n.on_unknown == "hold":
-        return _held(n, None, attempts, at.policy, at.now_ms)
+        return _held(n, None, attempts, at.policy, now_ms=at.now_ms)
     if attempts >= at.policy.attempts_max:
         return Dead("attempts_exhausted", None, attempts)
-    return _later(n, backoff_s(attempts, at.policy, at.chance), n.trail, None, attempts, at.now_ms)
+    return _later(n, backoff_s(attempts, at.policy, at.chance), n.trail, None, attempts=attempts, now_ms=at.now_ms)
 
 
 def decide_refused(n: Notification, at: Situation) -> Decision:
@@ -214,7 +216,7 @@ def decide_refused(n: Notification, at: Situation) -> Decision:
         name = at.next_of(n, n.tried)
         if name is not None:
             return Move(name, n.trail, None, n.attempts, at.epoch)
-    return _later(n, REFUSED_WAIT_S * (1 + at.chance), n.trail, None, n.attempts, at.now_ms)
+    return _later(n, REFUSED_WAIT_S * (1 + at.chance), n.trail, None, attempts=n.attempts, now_ms=at.now_ms)
 
 
 def decide_cut_off(n: Notification, cut_off_s: float, at: Situation) -> Decision:
@@ -231,7 +233,7 @@ def decide_cut_off(n: Notification, cut_off_s: float, at: Situation) -> Decision
     if all(name in trail.tried for name in n.chain):
         trail = trail.next_round()
     wait_s = min(CUT_OFF_WAIT_S_MAX, max(REFUSED_WAIT_S, cut_off_s)) * (1 + at.chance)
-    return _later(n, wait_s, trail, None, n.attempts, at.now_ms)
+    return _later(n, wait_s, trail, None, attempts=n.attempts, now_ms=at.now_ms)
 
 
 def decide_adopted(n: Notification, at: Situation) -> Decision | None:
@@ -250,7 +252,7 @@ def waiting_reason(trail: Trail) -> str | None:
 
 
 def decide_mailbox(
-    chain: tuple[str, ...], tried: tuple[str, ...], usable: Usable, recovering: Usable, known: Usable
+    chain: tuple[str, ...], tried: tuple[str, ...], usable: Usable, recovering: Usable, *, known: Usable
 ) -> str | None:
     """Return the mailbox for a due notification: of a usable vendor, else of a recovering one, else of any known one.
 
@@ -266,7 +268,7 @@ def decide_mailbox(
     return None
 
 
-def _held(n: Notification, attempt: Attempt | None, attempts: int, policy: RetryPolicy, now_ms: int) -> Hold:
+def _held(n: Notification, attempt: Attempt | None, attempts: int, policy: RetryPolicy, *, now_ms: int) -> Hold:
     return Hold(min(n.expires_ms - now_ms, int(policy.hold_s * 1000)), attempt, attempts)
 
 
@@ -275,7 +277,14 @@ def _expiry_reason(trail: Trail) -> str:
 
 
 def _later(
-    n: Notification, wait_s: float, trail: Trail, attempt: Attempt | None, attempts: int, now_ms: int, reason: str = ""
+    n: Notification,
+    wait_s: float,
+    trail: Trail,
+    attempt: Attempt | None,
+    *,
+    attempts: int,
+    now_ms: int,
+    reason: str = "",
 ) -> Decision:
     wait_ms = within_life_ms(max(1, int(wait_s * 1000)), n.expires_ms - now_ms)
     if wait_ms is None:

@@ -50,7 +50,7 @@ def decide_redrive(chain: tuple[str, ...], plan: Plan, known: Callable[[str], bo
         return Refused("no vendor of its chain is configured")
     if not any(plan.usable(name) or plan.recovering(name) for name in names):
         return Refused(", ".join(f"{name} is {_state(plan, name)}" for name in names))
-    mailbox = decide_mailbox(chain, (), plan.usable, plan.recovering, known)
+    mailbox = decide_mailbox(chain, (), plan.usable, plan.recovering, known=known)
     assert mailbox is not None  # one is known
     return Go(mailbox, slowly=not all(plan.usable(name) for name in names))
 

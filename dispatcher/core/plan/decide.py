@@ -29,13 +29,13 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from dispatcher.core.breaker.refusals import RECIPIENTS_MIN
 from dispatcher.core.plan.changes import changes
 from dispatcher.core.plan.dwell import decide_turns
-from dispatcher.core.plan.room import FULL_MS, Pool, Sizes, allot, count_starting
+from dispatcher.core.plan.room import FULL_MS, Pool, allot, count_starting
 from dispatcher.core.plan.sharing import Share, divide
 from dispatcher.core.plan.sizing import pool_size
 from dispatcher.core.plan.values import (
@@ -57,80 +57,136 @@ PROBE_WITHIN_S = 20.0
 """A mended vendor has work within 30 s: this wait, the calls of the probe, a plan and a claim."""
 
 
-def decide(
-    reports: Iterable[Report],
-    config: PlanConfig,
-    mailboxes: Mapping[str, int],
-    overrides: Mapping[str, Override],
-    previous: Plan,
-    now_ms: int,
-    absent: Collection[str] = (),
-    live: Collection[str] = (),
-    quarantined: Collection[str] = (),
-    office: str = "",
-    free_cores: Mapping[str, float] | None = None,
-    due: Mapping[str, int] | None = None,
-) -> Plan:
-    """The next plan.
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """All that a supervisor knows when it decides.
 
-    `reports`: the latest of each live incarnation; `mailboxes`: each existing one and its depth; `absent`: vendors that
-    had an actor and have none now; `live`: incarnations that are not dead, also those that have not reported yet;
-    `quarantined`: vendors whose actors die too often; `office`: of the supervisor that decides; `free_cores`: of each
-    node, None where nobody measures them; `due`: vendor → what waits for its next try outside the mailboxes.
+    Attributes:
+        reports: the latest of each live incarnation.
+        mailboxes: each existing mailbox and its depth.
+        overrides: by vendor; those whose time is over count for nothing.
+        absent: vendors that had an actor and have none now.
+        live: incarnations that are not dead, also those that have not reported yet.
+        quarantined: vendors whose actors die too often.
+        office: the name of the supervisor's term.
+        free_cores: by node; empty where nobody measures them.
+        due: vendor → notifications that wait outside the mailboxes for their next try.
     """
-    overrides = {name: word for name, word in overrides.items() if word.holds(now_ms)}
-    by_vendor: dict[str, list[Report]] = {}
-    for report in sorted(reports, key=lambda r: r.incarnation):
-        by_vendor.setdefault(report.vendor, []).append(report)
-    told = [report.contradicted for reports_of in by_vendor.values() for report in reports_of]
-    refuted = {name: sum(int(counts.get(name, 0)) for counts in told) for name in config.vendors}
-    states = {
-        name: _state(vendor, by_vendor.get(name, []), overrides.get(name), previous, name in absent, refuted[name])
-        for name, vendor in config.vendors.items()
-    }
-    suspended = {name for name, state in states.items() if state == CLOSED and _suspended(name, quarantined, overrides)}
+
+    reports: Collection[Report] = ()
+    mailboxes: Mapping[str, int] = field(default_factory=dict)
+    overrides: Mapping[str, Override] = field(default_factory=dict)
+    absent: Collection[str] = ()
+    live: Collection[str] = ()
+    quarantined: Collection[str] = ()
+    office: str = ""
+    free_cores: Mapping[str, float] = field(default_factory=dict)
+    due: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """One vendor as the survey and the previous plan show it.
+
+    `refuted` counts its refusals of messages that other vendors accepted. Those are in no window of its own.
+    """
+
+    config: VendorConfig
+    reports: tuple[Report, ...]
+    override: Override | None
+    before: VendorPlan | None
+    absent: bool
+    refuted: int
+
+
+def decide(survey: Survey, config: PlanConfig, previous: Plan, now_ms: int) -> Plan:
+    """Return the next plan."""
+    known = _sort(survey, config, previous, now_ms)
+    states = {name: _state(vendor) for name, vendor in known.items()}
+    suspended = {
+        name
+        for name, state in states.items()
+        if state == CLOSED and name in survey.quarantined and known[name].override is None
+    }  # an operator who says `close` has looked at it
     states.update(dict.fromkeys(suspended, QUARANTINED))
+    drains, undrained = _drains(survey, config, states)
+    pools = [_pool(vendor, states[name], _depth(survey, drains[name])) for name, vendor in known.items()]
+    sized_ms = {name: entry.sized_ms for name, entry in previous.vendors.items()}
+    found = allot(pools, survey.free_cores, count_starting(pools, sized_ms, now_ms), previous.full)
+    if now_ms - previous.at_ms < FULL_MS:
+        found = found._replace(full=tuple(sorted({*previous.full, *found.full} & config.vendors.keys())))
+    hurried = _hurried(config, states, {n: survey.mailboxes.get(n, 0) + survey.due.get(n, 0) for n in states})
     healthy = {name for name, state in states.items() if state == CLOSED}
-    recovering = {name for name, state in states.items() if state == HALF_OPEN}
-    drains: dict[str, list[str]] = {name: [] for name in config.vendors}
-    held: dict[str, str] = {}
-    for mailbox in sorted(set(mailboxes) | set(config.vendors)):
-        drainer = mailbox if mailbox in healthy else _adopter(mailbox, config, healthy)
-        if drainer is None:
-            drainer = mailbox if mailbox in recovering else _adopter(mailbox, config, recovering)
-        if drainer is None:
-            drainer = mailbox if mailbox in suspended else _adopter(mailbox, config, suspended)
-        if drainer is not None:
-            drains[drainer].append(mailbox)
-        elif mailbox not in config.vendors:
-            held[mailbox] = "vendor removed, no healthy vendor left"
-        else:
-            held[mailbox] = f"{states[mailbox]}, no healthy fallback"
-    sizes = _sizes(config, states, drains, by_vendor, mailboxes, previous, now_ms, free_cores or {})
-    hurried = _hurried(config, states, {name: mailboxes.get(name, 0) + (due or {}).get(name, 0) for name in states})
-    turns = decide_turns(healthy, config.vendors, config.chains, previous.vendors, overrides, now_ms, config.dwell_ms)
-    vendors = {
-        name: _vendor_plan(name, config, states[name], drains, by_vendor.get(name, []), overrides.get(name))
-        for name in config.vendors
-    }
+    overridden = {name for name, vendor in known.items() if vendor.override is not None}
+    turns = decide_turns(healthy, config, previous.vendors, told=overridden, now_ms=now_ms)
     vendors = {
         name: replace(
-            entry,
+            _vendor_plan(vendor, states[name], drains),
             **turns[name]._asdict(),
-            replicas=sizes.actors[name],
-            sized_ms=_sized_ms(sizes.actors[name], previous.vendors.get(name), now_ms),
+            replicas=found.actors[name],
+            sized_ms=_sized_ms(found.actors[name], vendor.before, now_ms),
             probe_within_s=PROBE_WITHIN_S if name in hurried else None,
-            shares=_shares(config.vendors[name], by_vendor.get(name, []), previous, live, office),
+            shares=_shares(vendor, survey, previous),
         )
-        for name, entry in vendors.items()
+        for name, vendor in known.items()
     }
-    unreached = _unreached(states, by_vendor)
-    plan = Plan(previous.epoch + 1, now_ms, vendors, held, unreached=unreached, office=office, full=sizes.full)
+    unreached = _unreached(states, known)
+    plan = Plan(
+        *(previous.epoch + 1, now_ms, vendors, undrained),
+        unreached=unreached,
+        office=survey.office,
+        full=found.full,
+    )
     return replace(plan, reason="; ".join(changes(previous, plan)))
 
 
+def _sort(survey: Survey, config: PlanConfig, previous: Plan, now_ms: int) -> dict[str, _Known]:
+    """Return what is known of each configured vendor."""
+    reports: dict[str, list[Report]] = {name: [] for name in config.vendors}
+    for report in sorted(survey.reports, key=lambda r: r.incarnation):
+        reports.setdefault(report.vendor, []).append(report)
+    overrides = {name: override for name, override in survey.overrides.items() if override.holds(now_ms)}
+    return {
+        name: _Known(
+            vendor,
+            tuple(reports[name]),
+            overrides.get(name),
+            previous.vendors.get(name),
+            name in survey.absent,
+            sum(int(report.contradicted.get(name, 0)) for report in survey.reports),
+        )
+        for name, vendor in config.vendors.items()
+    }
+
+
+def _drains(
+    survey: Survey, config: PlanConfig, states: Mapping[str, str]
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Return the mailboxes that each vendor drains, and the reason of each mailbox that nobody drains.
+
+    The healthy come first, then those that recover, then those whose actors die too often.
+    """
+    able = [{name for name, state in states.items() if state == wanted} for wanted in (CLOSED, HALF_OPEN, QUARANTINED)]
+    drains: dict[str, list[str]] = {name: [] for name in config.vendors}
+    undrained: dict[str, str] = {}
+    for mailbox in sorted(set(survey.mailboxes) | set(config.vendors)):
+        drainers = (mailbox if mailbox in group else _adopter(mailbox, config, group) for group in able)
+        drainer = next((name for name in drainers if name is not None), None)
+        if drainer is not None:
+            drains[drainer].append(mailbox)
+        elif mailbox not in config.vendors:
+            undrained[mailbox] = "vendor removed, no healthy vendor left"
+        else:
+            undrained[mailbox] = f"{states[mailbox]}, no healthy fallback"
+    return drains, undrained
+
+
+def _depth(survey: Survey, boxes: Collection[str]) -> int:
+    return sum(survey.mailboxes.get(mailbox, 0) for mailbox in boxes)
+
+
 def _hurried(config: PlanConfig, states: Mapping[str, str], waiting: Mapping[str, int]) -> set[str]:
-    """The open vendors of the chains on which work waits and nobody is healthy."""
+    """Return the open vendors of the chains on which work waits and nobody is healthy."""
     found: set[str] = set()
     for chain in config.chains:
         known = [name for name in chain if name in states]
@@ -139,49 +195,39 @@ def _hurried(config: PlanConfig, states: Mapping[str, str], waiting: Mapping[str
     return found
 
 
-def _unreached(states: Mapping[str, str], by_vendor: Mapping[str, list[Report]]) -> tuple[str, ...]:
+def _unreached(states: Mapping[str, str], known: Mapping[str, _Known]) -> tuple[str, ...]:
+    """Return the vendors that were not reached, if they are so many that our own network is suspect."""
     found = tuple(
         name
         for name, state in states.items()
-        if state in (OPEN, HALF_OPEN) and name in by_vendor and all(r.unreached for r in by_vendor[name])
+        if state in (OPEN, HALF_OPEN) and known[name].reports and all(r.unreached for r in known[name].reports)
     )
     return found if len(found) >= 2 and 2 * len(found) > len(states) else ()
 
 
-def _state(
-    vendor: VendorConfig,
-    reports: list[Report],
-    override: Override | None,
-    previous: Plan,
-    absent: bool,
-    refuted: int,
-) -> str:
-    absent = absent and not reports
-    if override is not None:
-        return FORCED_OPEN if override.state == "open" else ABSENT if absent else CLOSED
+def _state(vendor: _Known) -> str:
+    absent = vendor.absent and not vendor.reports
+    if vendor.override is not None:
+        return FORCED_OPEN if vendor.override.state == "open" else ABSENT if absent else CLOSED
     if absent:
         return ABSENT
-    if not reports:
-        before = previous.vendors.get(vendor.name)
+    if not vendor.reports:
+        before = vendor.before
         return CLOSED if before is None or before.state in (FORCED_OPEN, QUARANTINED) else before.state
-    states = {report.breaker for report in reports}
+    states = {report.breaker for report in vendor.reports}
     if states & {CLOSED, "disabled", "metrics_only"}:
         # One open replica among healthy ones only stops itself.
-        return OPEN if _together_bad(vendor, reports, refuted) else CLOSED
+        return OPEN if _together_bad(vendor) else CLOSED
     return HALF_OPEN if HALF_OPEN in states else OPEN
 
 
-def _suspended(vendor: str, quarantined: Collection[str], overrides: Mapping[str, Override]) -> bool:
-    """An operator who says `close` has looked at it."""
-    return vendor in quarantined and vendor not in overrides
-
-
-def _together_bad(vendor: VendorConfig, reports: list[Report], refuted: int) -> bool:
-    """`refuted`: its refusals of messages that other vendors accepted. Those are in no window of its own."""
-    closed = [r.window if r.evidence is None else r.evidence for r in reports if r.breaker == CLOSED]
+def _together_bad(vendor: _Known) -> bool:
+    """Return True if the windows of all replicas together open the breaker."""
+    refuted, config = vendor.refuted, vendor.config
+    closed = [r.window if r.evidence is None else r.evidence for r in vendor.reports if r.breaker == CLOSED]
     calls, failed = (sum(int(window.get(name, 0)) for window in closed) + refuted for name in ("n", "failed"))
-    enough = calls >= vendor.min_calls or refuted >= RECIPIENTS_MIN
-    return (len(closed) > 1 or refuted > 0) and enough and failed * 100 >= vendor.failure_rate * calls
+    enough = calls >= config.min_calls or refuted >= RECIPIENTS_MIN
+    return (len(closed) > 1 or refuted > 0) and enough and failed * 100 >= config.failure_rate * calls
 
 
 def _adopter(mailbox: str, config: PlanConfig, healthy: set[str]) -> str | None:
@@ -203,14 +249,8 @@ def _adopter(mailbox: str, config: PlanConfig, healthy: set[str]) -> str | None:
     return None
 
 
-def _vendor_plan(
-    name: str,
-    config: PlanConfig,
-    state: str,
-    drains: Mapping[str, list[str]],
-    reports: list[Report],
-    override: Override | None,
-) -> VendorPlan:
+def _vendor_plan(vendor: _Known, state: str, drains: Mapping[str, list[str]]) -> VendorPlan:
+    name, reports, override = vendor.config.name, vendor.reports, vendor.override
     mine = sorted(drains[name], key=lambda mailbox: (mailbox != name, mailbox))
     prober = None
     if state == HALF_OPEN:
@@ -229,67 +269,39 @@ def _vendor_plan(
     )
 
 
-def _shares(
-    vendor: VendorConfig, reports: list[Report], previous: Plan, live: Collection[str], office: str
-) -> dict[str, Share] | None:
-    if vendor.rate_per_s is None:
+def _shares(vendor: _Known, survey: Survey, previous: Plan) -> dict[str, Share] | None:
+    """Return each actor's share of the contract rate; None without one."""
+    rate_per_s, reports = vendor.config.rate_per_s, vendor.reports
+    if rate_per_s is None:
         return None
-    entry = previous.vendors.get(vendor.name)
-    before = dict((entry.shares if entry is not None else None) or {})
-    holders = {name for name in before if name in live}
+    before = dict((vendor.before.shares if vendor.before is not None else None) or {})
+    holders = {name for name in before if name in survey.live}
     confirmed = {report.incarnation for report in reports if report.epoch >= previous.epoch}
-    for name in {report.incarnation for report in reports if _ahead(report, previous, office)}:
+    for name in {report.incarnation for report in reports if _ahead(report, previous, survey.office)}:
         # What it has by a plan that the store has lost is not known: nobody gets more until it works by one of ours.
-        before[name] = Share(before[name].per_s if name in before else 0.0, vendor.rate_per_s)
+        before[name] = Share(before[name].per_s if name in before else 0.0, rate_per_s)
         confirmed.discard(name)
-    return divide(vendor.rate_per_s, sorted(holders | {r.incarnation for r in reports}), before, confirmed)
+    return divide(rate_per_s, sorted(holders | {r.incarnation for r in reports}), before, confirmed)
 
 
 def _ahead(report: Report, previous: Plan, office: str) -> bool:
-    """Does it work by a plan that comes after the one in force, and is none of this supervisor's?"""
+    """Return True if it works by a plan that comes after the one in force and is none of this supervisor's."""
     if report.office in ("", office):
         return False
     return report.epoch > previous.epoch or (report.epoch == previous.epoch and report.office != previous.office)
 
 
-def _sizes(
-    config: PlanConfig,
-    states: Mapping[str, str],
-    drains: Mapping[str, list[str]],
-    by_vendor: Mapping[str, list[Report]],
-    mailboxes: Mapping[str, int],
-    previous: Plan,
-    now_ms: int,
-    free_cores: Mapping[str, float],
-) -> Sizes:
-    pools = [
-        _pool(
-            vendor,
-            states[name],
-            sum(mailboxes.get(mailbox, 0) for mailbox in drains[name]),
-            by_vendor.get(name, []),
-            previous.vendors.get(name),
-        )
-        for name, vendor in config.vendors.items()
-    ]
-    sized_ms = {name: entry.sized_ms for name, entry in previous.vendors.items()}
-    found = allot(pools, free_cores, count_starting(pools, sized_ms, now_ms), previous.full)
-    if now_ms - previous.at_ms < FULL_MS:
-        still = {*previous.full, *found.full} & config.vendors.keys()
-        return found._replace(full=tuple(sorted(still)))
-    return found
-
-
-def _pool(vendor: VendorConfig, state: str, backlog: int, reports: list[Report], before: VendorPlan | None) -> Pool:
+def _pool(vendor: _Known, state: str, backlog: int) -> Pool:
+    config, reports, before = vendor.config, vendor.reports, vendor.before
     calls = max(sum(r.in_flight for r in reports), sum(r.calls_per_s * r.latency_s for r in reports))
     return Pool(
-        vendor.name,
-        wanted=_pool_size(vendor, state, backlog, reports),
+        config.name,
+        wanted=_pool_size(config, state, backlog, reports),
         live=len(reports),
-        least=vendor.replicas_min,
+        least=config.replicas_min,
         planned=0 if before is None else before.replicas,
         in_flight=calls,
-        concurrency=vendor.concurrency_max,
+        concurrency=config.concurrency_max,
         cpu=[r.cpu for r in reports if r.cpu is not None],
         waiting=[r.waiting for r in reports if r.cpu is not None],
     )
@@ -299,8 +311,8 @@ def _sized_ms(replicas: int, before: VendorPlan | None, now_ms: int) -> int:
     return now_ms if before is None or before.replicas != replicas else before.sized_ms
 
 
-def _pool_size(vendor: VendorConfig, state: str, backlog: int, reports: list[Report]) -> int:
-    """As the work asks; a vendor that recovers keeps what it has, one that is down the least.
+def _pool_size(vendor: VendorConfig, state: str, backlog: int, reports: Sequence[Report]) -> int:
+    """Return as many actors as the work asks for. A vendor that recovers keeps its actors; one that is down, the least.
 
     Calls that hang for their whole time-out would look like a need for more actors.
     """

@@ -16,17 +16,17 @@ for 2 s of every 20 was switched 5 times in one minute.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from dispatcher.core.plan.values import VendorPlan
+from dispatcher.core.plan.values import PlanConfig, VendorPlan
 
 CALM = 10
 """Of this many dwells without a loss, and it is steady again."""
 
 
 class Turn(NamedTuple):
-    """Does a vendor take new work, since when (ms; 0: always), and did it lose it as one that comes and goes?"""
+    """Tells if a vendor gets new work, since when (ms; 0: always), and if it lost it as one that comes and goes."""
 
     takes_new: bool
     switched_ms: int = 0
@@ -34,21 +34,19 @@ class Turn(NamedTuple):
 
 
 def decide_turns(
-    able: Collection[str],
-    vendors: Collection[str],
-    chains: Sequence[Sequence[str]],
-    before: Mapping[str, VendorPlan],
-    told: Collection[str],
-    now_ms: int,
-    dwell_ms: int,
+    able: Collection[str], config: PlanConfig, before: Mapping[str, VendorPlan], *, told: Collection[str], now_ms: int
 ) -> dict[str, Turn]:
-    """The turn of each of `vendors`. `able`: those that are closed; `told`: those that an operator spoke of."""
+    """Return the turn of each configured vendor. `able`: those that are closed; `told`: those with an override."""
+    dwell_ms = config.dwell_ms
     takers = {name for name in able if name in told or not _dwells(before.get(name), now_ms, dwell_ms)}
-    for chain in chains:
+    for chain in config.chains:
         waiting = [name for name in chain if name in able]
         if waiting and takers.isdisjoint(chain):
             takers.add(waiting[0])
-    return {name: _turn(before.get(name), name in takers, name in told, now_ms, dwell_ms) for name in vendors}
+    return {
+        name: _turn(before.get(name), name in takers, told=name in told, now_ms=now_ms, dwell_ms=dwell_ms)
+        for name in config.vendors
+    }
 
 
 def _dwells(was: VendorPlan | None, now_ms: int, dwell_ms: int) -> bool:
@@ -57,7 +55,7 @@ def _dwells(was: VendorPlan | None, now_ms: int, dwell_ms: int) -> bool:
     return 0 <= now_ms - was.switched_ms < dwell_ms
 
 
-def _turn(was: VendorPlan | None, takes: bool, told: bool, now_ms: int, dwell_ms: int) -> Turn:
+def _turn(was: VendorPlan | None, takes: bool, *, told: bool, now_ms: int, dwell_ms: int) -> Turn:
     if was is None:
         return Turn(takes)
     told = told or was.override is not None

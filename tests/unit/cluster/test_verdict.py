@@ -311,6 +311,7 @@ def run_demo(
     tmp_path: Path,
     posts: list[Posted],
     received: dict[str, list[dict[str, Any]]],
+    *,
     code: int = 0,
     left: tuple[str, ...] = (),
     stalled: tuple[str, ...] = (),
@@ -320,7 +321,7 @@ def run_demo(
     service.stalled = [{"vendor": vendor} for vendor in stalled]
     drained = demo_module.drained
     monkeypatch.setattr(demo_module, "Service", lambda state_dir: service)
-    monkeypatch.setattr(demo_module, "_run_shown", lambda *_: (posts, 100.0, 110.0))
+    monkeypatch.setattr(demo_module, "_run_shown", lambda *_, **__: (posts, 100.0, 110.0))
     monkeypatch.setattr(demo_module, "drained", lambda service, posted: drained(service, posted, -1.0))
     file = tmp_path / "summary.json"
     result = CliRunner().invoke(main, ["demo", "--triggers", str(len(posts)), "--json", str(file)])

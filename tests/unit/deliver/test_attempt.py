@@ -11,7 +11,7 @@ import pytest
 from dispatcher.core.life.notification import NewNotification
 from dispatcher.core.life.retry import RetryPolicy
 from dispatcher.deliver import attempt as delivery
-from dispatcher.deliver.attempt import Delivery
+from dispatcher.deliver.attempt import Delivery, Terms
 from dispatcher.deliver.courier import CourierLimits
 from dispatcher.deliver.permits import Gate
 from dispatcher.errors import UnavailableError
@@ -123,7 +123,7 @@ async def test_a_timeout_that_an_adapter_raises_is_its_bug() -> None:
 async def test_an_adapter_that_outlasts_its_deadline_is_ended() -> None:
     """Two seconds after it: the outcome is unknown, its permit is free, and the breaker hears of a failure."""
     stage, a = Stage(), ScriptedVendor("a", took_s=500.0)
-    courier = await stage.courier(a, limits=CourierLimits(timeout_s=5.0, concurrency_max=1))
+    courier = await stage.courier(a, limits=CourierLimits(concurrency_max=1), terms=Terms(RetryPolicy(), timeout_s=5.0))
     courier.adopt_plan(plan_of(a="closed", b="closed"))
     (nid,) = await stage.accept()
     await asyncio.sleep(6.9)

@@ -16,6 +16,7 @@ from dispatcher.core.life.notification import Lane, NewNotification
 from dispatcher.core.life.outcome import Outcome, Scope
 from dispatcher.core.life.retry import RetryPolicy
 from dispatcher.core.plan.sharing import Share
+from dispatcher.deliver.attempt import Terms
 from dispatcher.deliver.courier import CourierLimits
 from dispatcher.errors import FencedError, UnavailableError
 from dispatcher.ports import Claims
@@ -184,7 +185,7 @@ async def test_a_text_that_no_sms_can_have_is_never_sent(text: str) -> None:
     """More segments than the vendor's limit, or an override: a dead letter that says so."""
     stage, a = Stage(), ScriptedVendor("a")
     await stage.template_store.put(TemplateSource("receipt", text))
-    await stage.courier(a, limits=CourierLimits(segments_max=1))
+    await stage.courier(a, terms=Terms(RetryPolicy(), segments_max=1))
     new = NewNotification("sms", "+4915112345678", ("a",), "a", "receipt", 1)
     (nid,) = await stage.accept(1, notifications=(new,), data={"name": "A"})
     await until(lambda: stage.state(nid) == "dead")
@@ -346,7 +347,7 @@ async def test_a_late_audit_sends_nothing_twice(again: bool) -> None:
 async def test_the_claims_of_the_dead_are_delivered_by_the_living() -> None:
     """A drainer of the same mailbox takes and sends them."""
     stage, dying, a = Stage(), ScriptedVendor("a", took_s=60.0), ScriptedVendor("a")
-    first = await stage.courier(dying, limits=CourierLimits(timeout_s=60.0))
+    first = await stage.courier(dying, terms=Terms(RetryPolicy(), timeout_s=60.0))
     ids = await stage.accept(3)
     await until(lambda: len(dying.sent) == 3)
     for task in (*stage.tasks, *first._calls):

@@ -42,7 +42,7 @@ class Play:
         for vendor in (self.sms, self.mail):
             courier = await stage.courier(vendor)
             periods = CaretakerPeriods(take_s=0.2, audit_s=0.5, due_s=0.1, sweep_s=0.2)
-            keeper = Caretaker(courier, courier._store, stage.clock, frozenset(("a", "mail")), periods)
+            keeper = Caretaker(courier, courier._store, stage.clock, frozenset(("a", "mail")), periods=periods)
             stage.start(keeper.run())
         return nid[:-2]
 

@@ -49,17 +49,17 @@ class Scene:
     def __init__(self, busy: bool = True, took_s: float = 0.01, interval_s: float = 0.1) -> None:
         self.ledger = Ledger(took_s)
         self.busy = busy
-        self.done: list[tuple[str, str]] = []
+        self.done: list[tuple[str, Applied]] = []
         self.refused: list[str] = []
         self.began_s = asyncio.get_running_loop().time()
         self.outbox = Outbox(
             self.ledger,  # type: ignore[arg-type]
             VirtualClock(),
             lambda: 0,
-            interval_s,
-            lambda: not self.busy,
-            lambda item, reply: self.done.append((item[1].entry_id, reply)),
-            lambda item: self.refused.append(item[1].entry_id),
+            interval_s=interval_s,
+            idle=lambda: not self.busy,
+            on_done=lambda item, reply: self.done.append((item[1].entry_id, reply)),
+            on_refused=lambda item: self.refused.append(item[1].entry_id),
         )
         self.task = asyncio.ensure_future(self.outbox.run())
 

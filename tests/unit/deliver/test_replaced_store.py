@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 
 from actors.vendor import VendorActor
-from dispatcher.core.plan.decide import decide
+from dispatcher.core.plan.decide import Survey, decide
 from dispatcher.core.plan.values import Beat, Plan, PlanConfig, Report, VendorConfig
 from dispatcher.errors import StaleTermError
 from dispatcher.supervise.plan_follower import PlanFollower
@@ -113,7 +113,7 @@ async def test_intake_routes_by_the_new_stores_plan() -> None:
 
 
 def shares(*reports: Report, live: set[str], previous: Plan) -> dict[str, float]:
-    plan = decide(reports, CONFIG, {}, {}, previous, 1, live=live, office="new")
+    plan = decide(Survey(reports, live=live, office="new"), CONFIG, previous, 1)
     found = plan.vendors["a"].shares
     assert found is not None
     return {name: share.per_s for name, share in found.items()}
@@ -121,10 +121,10 @@ def shares(*reports: Report, live: set[str], previous: Plan) -> dict[str, float]
 
 def test_nobody_gets_more_while_an_actor_works_by_a_lost_plan() -> None:
     """Its share by a foreign plan is unknown, perhaps the whole contract. Then it confirms a plan of ours."""
-    one = decide([Report("a/1", "a", "closed")], CONFIG, {}, {}, Plan(40), 1, live={"a/1"}, office="old")
+    one = decide(Survey([Report("a/1", "a", "closed")], live={"a/1"}, office="old"), CONFIG, Plan(40), 1)
     lost = Report("a/1", "a", "closed", epoch=50, office="old")
     both = {"a/1", "a/2"}
-    before = decide([lost, Report("a/2", "a", "closed")], CONFIG, {}, {}, one, 1, live=both, office="new")
+    before = decide(Survey([lost, Report("a/2", "a", "closed")], live=both, office="new"), CONFIG, one, 1)
     assert before.epoch == 42
     assert shares(lost, Report("a/2", "a", "closed", epoch=42, office="new"), live=both, previous=before)["a/2"] == 0
     here = [Report(name, "a", "closed", epoch=42, office="new") for name in sorted(both)]

@@ -48,7 +48,7 @@ async def scene(vendor: AskableVendor, *texts: str) -> tuple[Stage, LookUps, lis
     courier = await stage.courier(vendor, limits=CourierLimits(concurrency_min=64))
     ids = [await held(stage, vendor, text) for text in texts or ("Hi",)]
     await until(lambda: set(stage.states()) == {"held"})
-    look_ups = LookUps(courier, vendor, MemoryStore(stage.cell), stage.clock, 10.0, 5.0)
+    look_ups = LookUps(courier, vendor, MemoryStore(stage.cell), stage.clock, timeout_s=10.0, per_s=5.0)
     stage.start(look_ups.run())
     return stage, look_ups, ids
 
@@ -182,7 +182,7 @@ async def test_another_vendors_are_not_asked_about() -> None:
     stage, _, _ = await scene(AskableVendor("a", has=False))
     other = AskableVendor("b")
     courier = await stage.courier(other)
-    stage.start(LookUps(courier, other, MemoryStore(stage.cell), stage.clock, 10.0, 5.0).run())
+    stage.start(LookUps(courier, other, MemoryStore(stage.cell), stage.clock, timeout_s=10.0, per_s=5.0).run())
     await asyncio.sleep(60)
     assert other.asked == []
 

@@ -57,7 +57,7 @@ def of_smtp(code: int, text: str, named: bool = False) -> Outcome:
     return outcome_of(f"smtp_{code}", word.means, word.wait_s)
 
 
-def relay(name: str, code: int, text: str, means: Meaning, named: bool = False) -> Said:
+def relay(name: str, code: int, text: str, means: Meaning, *, named: bool = False) -> Said:
     return Said(name, lambda: of_smtp(code, text, named), means)
 
 

@@ -51,7 +51,9 @@ class Yard:
         self.stage = Stage()
         self.plan = plan_of(**(states or {"a": "closed", "b": "closed"}))
         self.views, self.store = self.stage.views, MemoryStore(self.stage.cell)
-        self.operations = DeadLetters(self.views, AB.__contains__, lambda: self.plan, per_s, slow_per_s, self.wall_ms)
+        self.operations = DeadLetters(
+            self.views, AB.__contains__, lambda: self.plan, per_s=per_s, slow_per_s=slow_per_s, wall_ms=self.wall_ms
+        )
 
     def wall_ms(self) -> int:
         return self.stage.clock.wall_ms()

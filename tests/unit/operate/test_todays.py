@@ -138,7 +138,11 @@ async def test_a_backlog_goes_to_a_vendor_that_was_added_since() -> None:
     await world.letter()
     plan, views = plan_of(a="open", b="open", c="closed"), world.desk.stage.views
     operations = DeadLetters(
-        *(views, vendors.__contains__, lambda: plan, 100.0, 5.0), world.desk.stage.clock.wall_ms, world.todays()
+        *(views, vendors.__contains__, lambda: plan),
+        per_s=100.0,
+        slow_per_s=5.0,
+        wall_ms=world.desk.stage.clock.wall_ms,
+        todays=world.todays(),
     )
     accepted = await operations.redrive(DeadLetterFilter(), None, dry_run=False)
     assert (accepted.count, list(accepted.refused)) == (0, ["a is open, b is open"])

@@ -61,7 +61,9 @@ class Edge:
             intake=intake,
             triggers=Triggers(stage.views, self.desk.store),
             vendors=Vendors(found.vendors, stage.control, fleet, lambda: intake.plan, clock=clock),
-            dead_letters=DeadLetters(stage.views, found.vendors.__contains__, lambda: intake.plan, 100.0, 1.0),
+            dead_letters=DeadLetters(
+                stage.views, found.vendors.__contains__, lambda: intake.plan, per_s=100.0, slow_per_s=1.0
+            ),
             listings=Listings(MemoryPlaces(stage.cell)),
             templates=Templates(intake._templates, stage.template_store, TemplateQuota(2, 10_000), {"from-file"}),
             probes=probes,
@@ -79,6 +81,7 @@ class Edge:
         path: str,
         body: Any = b"",
         headers: dict[str, str] | list[tuple[str, str]] | None = None,
+        *,
         receive: Callable[[], Awaitable[dict[str, Any]]] | None = None,
     ) -> Answer:
         """Send a request. A `body` that is no bytes goes out as JSON, declared so unless `headers` says otherwise."""

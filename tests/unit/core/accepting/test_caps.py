@@ -38,12 +38,15 @@ def key(*rules: RecipientCap, **changes: str) -> Cap:
 )
 def test_a_rule_applies_by_channel_priority_and_event(changes: dict[str, Any], applies: bool) -> None:
     """A rule matches any channel, priority and event if it names none."""
-    assert bool(caps_of([rule(**changes)], "shop", "paid", "sms", "normal", PHONE)) is applies
+    assert bool(caps_of([rule(**changes)], "shop", "paid", "sms", priority="normal", address=PHONE)) is applies
 
 
 def test_a_rule_without_priorities_holds_for_high_too() -> None:
     """A code is what an SMS pump asks for: nobody is exempt who has no rule of his own."""
-    assert len(caps_of([rule(), rule(priority=["high"], max=20)], "shop", "code", "sms", "high", PHONE)) == 2
+    assert (
+        len(caps_of([rule(), rule(priority=["high"], max=20)], "shop", "code", "sms", priority="high", address=PHONE))
+        == 2
+    )
 
 
 def test_a_count_belongs_to_tenant_recipient_and_rule() -> None:

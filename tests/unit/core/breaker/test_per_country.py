@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dispatcher.core.breaker.breaker import Breaker, BreakerConfig, BreakerResult, BreakerState, Permit
 from dispatcher.core.breaker.config import SECOND_NS
 from dispatcher.core.breaker.per_country import KEYS_MAX, KeyedBreakers
-from dispatcher.core.plan.decide import decide
+from dispatcher.core.plan.decide import Survey, decide
 from dispatcher.core.plan.values import Plan, PlanConfig, Report, VendorConfig
 
 MS = 1_000_000
@@ -311,7 +311,7 @@ def replicas(count: int, evidence: bool = True) -> tuple[list[Calls], Callable[[
             window = {"n": read.buffered, "failed": read.failed}
             told = {"n": counts.n, "failed": counts.failed} if evidence else None
             reports.append(Report(f"a/{n}", "a", calls.parent.state.value, window=window, evidence=told))
-        return decide(reports, config, {}, {}, Plan(), 1000).vendors["a"].state
+        return decide(Survey(reports), config, Plan(), 1000).vendors["a"].state
 
     return pool, state
 

@@ -32,7 +32,7 @@ POLICY = RetryPolicy(attempts_max=8, base_s=1.0, cap_s=300.0, hold_s=3600.0)
 ATTEMPT = Attempt(NOW_MS, "a", "failed", "http_500", 12)
 
 
-def after(n: Notification, outcome: Outcome, usable: set[str], chance: float = 0.5, vendor: str = "a") -> Any:
+def after(n: Notification, outcome: Outcome, usable: set[str], chance: float = 0.5, *, vendor: str = "a") -> Any:
     return decide_after(n, outcome, ATTEMPT, situation(vendor, usable, chance))
 
 
@@ -109,7 +109,7 @@ def test_every_decision_is_exactly_one_place(
     n: Notification, outcome: Outcome, usable: set[str], chance: float, vendor: str
 ) -> None:
     """One value, one place; a move goes to another usable, untried vendor of the chain; a wait ends before expiry."""
-    decision = after(n, outcome, usable - {vendor}, chance, vendor)
+    decision = after(n, outcome, usable - {vendor}, chance, vendor=vendor)
     match decision:
         case Move():
             assert decision.vendor in n.chain
@@ -214,8 +214,8 @@ def test_its_death_says_that_all_refused_it() -> None:
 
 def test_a_round_ends_when_all_were_tried() -> None:
     """The last vendor of the chain failed: the next round begins with nothing tried, later and later."""
-    first = after(notification(trail=Trail(("a", "b"), waits=2)), Outcome.failed("x"), set(CHAIN), 0.999, "c")
-    later = after(notification(trail=Trail(("a", "b"), waits=5)), Outcome.failed("x"), set(CHAIN), 0.999, "c")
+    first = after(notification(trail=Trail(("a", "b"), waits=2)), Outcome.failed("x"), set(CHAIN), 0.999, vendor="c")
+    later = after(notification(trail=Trail(("a", "b"), waits=5)), Outcome.failed("x"), set(CHAIN), 0.999, vendor="c")
     assert (first.trail, later.trail) == (Trail(waits=3), Trail(waits=6))
     assert later.wait_ms > 4 * first.wait_ms
 
@@ -226,10 +226,10 @@ def test_a_round_does_not_wait_for_a_vendor_that_is_down() -> None:
     decision = after(n, Outcome.failed("http_500"), set())
     assert isinstance(decision, Retry)
     a, none, known = {"a"}.__contains__, set().__contains__, set(CHAIN).__contains__
-    assert decide_mailbox(n.chain, decision.trail.tried, a, none, known) == "a"
+    assert decide_mailbox(n.chain, decision.trail.tried, a, none, known=known) == "a"
     refused = decide_refused(notification(chain=("a", "b"), tried=("a",)), situation("b", {"a"}, epoch=1))
     assert isinstance(refused, Retry)
-    assert decide_mailbox(n.chain, refused.trail.tried, a, none, known) == "a"
+    assert decide_mailbox(n.chain, refused.trail.tried, a, none, known=known) == "a"
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_the_mailbox_of_what_is_due(
     tried: tuple[str, ...], usable: str, recovering: str, known: str, expected: str | None
 ) -> None:
     """By today's plan, not by that of the day it was put off."""
-    found = decide_mailbox(CHAIN, tried, usable.__contains__, recovering.__contains__, known.__contains__)
+    found = decide_mailbox(CHAIN, tried, usable.__contains__, recovering.__contains__, known=known.__contains__)
     assert found == expected
 
 

@@ -38,7 +38,7 @@ def test_without_it_the_others_claim_whatever_is_free() -> None:
 async def test_a_code_begins_at_once_while_bulk_holds_what_it_may() -> None:
     """Calls of five seconds: bulk has six of eight, and the code does not wait for one of them."""
     stage, a = Stage(), ScriptedVendor("a", took_s=5.0)
-    await stage.courier(a, limits=CourierLimits(concurrency_min=8, concurrency_max=8, timeout_s=10.0))
+    await stage.courier(a, limits=CourierLimits(concurrency_min=8, concurrency_max=8))
     await stage.accept(100, priority="bulk")
     await until(lambda: len(a.sent) == 6)
     await asyncio.sleep(1.0)
@@ -64,7 +64,7 @@ async def test_bulk_goes_on_as_soon_as_one_of_its_calls_ends() -> None:
 async def test_normal_work_may_have_all() -> None:
     """Nothing is kept free for nobody: what most vendors carry is normal."""
     stage, a = Stage(), ScriptedVendor("a", took_s=5.0)
-    await stage.courier(a, limits=CourierLimits(concurrency_min=8, concurrency_max=8, timeout_s=10.0))
+    await stage.courier(a, limits=CourierLimits(concurrency_min=8, concurrency_max=8))
     await stage.accept(100, priority="normal")
     await until(lambda: len(a.sent) == 8, 1.0)
 

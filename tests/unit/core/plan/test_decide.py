@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.core.plan.decide import decide
+from dispatcher.core.plan.decide import Survey, decide
 from dispatcher.core.plan.sharing import Share
 from dispatcher.core.plan.values import Override, Plan, PlanConfig, Report, VendorConfig, VendorPlan
 
@@ -36,7 +36,9 @@ def planned(
     previous: Plan | None = None,
     now_ms: int = 1000,
 ) -> Plan:
-    return decide(reports, config, mailboxes or {}, overrides or {}, previous or Plan(), now_ms)
+    return decide(
+        Survey(reports, mailboxes=mailboxes or {}, overrides=overrides or {}), config, previous or Plan(), now_ms
+    )
 
 
 configs = st.builds(
@@ -62,7 +64,7 @@ def test_every_mailbox_has_a_drainer_or_a_stated_hold(
     reports: list[Report], config: PlanConfig, mailboxes: dict[str, int], overrides: dict[str, Override]
 ) -> None:
     """Also those of vendors nobody configured any more; and never two drainers who are both healthy."""
-    plan = decide(reports, config, mailboxes, overrides, Plan(), 1000)
+    plan = decide(Survey(reports, mailboxes=mailboxes, overrides=overrides), config, Plan(), 1000)
     for mailbox in {*mailboxes, *config.vendors}:
         drainers = [v.name for v in plan.vendors.values() if v.state == "closed" and mailbox in v.drains]
         recovering = [v.name for v in plan.vendors.values() if v.state == "half_open" and mailbox in v.drains]
@@ -76,7 +78,7 @@ def test_an_adopter_is_healthy_in_the_same_plan(
     reports: list[Report], config: PlanConfig, mailboxes: dict[str, int], overrides: dict[str, Override]
 ) -> None:
     """An adopter is closed; a prober also drains its adopter's mailbox, and one that nobody else can drain."""
-    plan = decide(reports, config, mailboxes, overrides, Plan(), 1000)
+    plan = decide(Survey(reports, mailboxes=mailboxes, overrides=overrides), config, Plan(), 1000)
     for entry in plan.vendors.values():
         if entry.state in ("open", "forced_open"):
             assert entry.drains == ()
@@ -93,7 +95,7 @@ def test_adoption_has_no_circle(
     reports: list[Report], config: PlanConfig, mailboxes: dict[str, int], overrides: dict[str, Override]
 ) -> None:
     """A vendor whose mailbox was adopted adopts nobody's."""
-    plan = decide(reports, config, mailboxes, overrides, Plan(), 1000)
+    plan = decide(Survey(reports, mailboxes=mailboxes, overrides=overrides), config, Plan(), 1000)
     healthy = [entry for entry in plan.vendors.values() if entry.state == "closed"]
     adopted = {box for entry in healthy for box in entry.drains if box != entry.name}
     assert adopted.isdisjoint(entry.name for entry in healthy)
@@ -103,11 +105,11 @@ def test_adoption_has_no_circle(
 def test_an_override_wins(reports: list[Report], config: PlanConfig, word: str) -> None:
     """Whatever the breakers report, until its time is over."""
     name = next(iter(config.vendors))
-    plan = decide(reports, config, {}, {name: Override(name, word, "ada", "why")}, Plan(), 1000)
+    plan = decide(Survey(reports, overrides={name: Override(name, word, "ada", "why")}), config, Plan(), 1000)
     assert plan.vendors[name].state == ("forced_open" if word == "open" else "closed")
     assert (plan.vendors[name].override, plan.vendors[name].reason) == (word, "why")
-    late = decide(reports, config, {}, {name: Override(name, word, until_ms=1000)}, Plan(), 1000)
-    assert late.vendors[name].state == decide(reports, config, {}, {}, Plan(), 1000).vendors[name].state
+    late = decide(Survey(reports, overrides={name: Override(name, word, until_ms=1000)}), config, Plan(), 1000)
+    assert late.vendors[name].state == decide(Survey(reports), config, Plan(), 1000).vendors[name].state
 
 
 @given(report_lists, report_lists, configs, box_maps, box_maps, override_maps, override_maps, st.booleans())
@@ -125,8 +127,8 @@ def test_every_change_of_a_plan_has_a_reason(
     if limited:
         config = PlanConfig({n: replace(v, rate_per_s=10.0) for n, v in config.vendors.items()}, config.chains)
     live = {r.incarnation for r in (*reports, *later)}
-    before = decide(reports, config, mailboxes, overrides, Plan(), 1, live=live)
-    plan = decide(later, config, more, words, before, 1, live=live)
+    before = decide(Survey(reports, mailboxes=mailboxes, overrides=overrides, live=live), config, Plan(), 1)
+    plan = decide(Survey(later, mailboxes=more, overrides=words, live=live), config, before, 1)
     assert bool(plan.reason) == (not plan.same_assignment(before))
 
 
@@ -160,14 +162,19 @@ def test_a_reason_says_what_changed(changes: dict[str, Any], reason: str) -> Non
     words: dict[str, Any] = {"before": well, "reports": well, "mailboxes": {}, "overrides": {}, **changes}
     names = config("a", "b", rate_per_s=10.0)
     live = {"a/1", "a/2", "b/1"}
-    before = decide(words["before"], names, {}, {}, Plan(), 1, live=live)
-    plan = decide(words["reports"], names, words["mailboxes"], words["overrides"], before, 1, live=live)
+    before = decide(Survey(words["before"], live=live), names, Plan(), 1)
+    plan = decide(
+        Survey(words["reports"], mailboxes=words["mailboxes"], overrides=words["overrides"], live=live),
+        names,
+        before,
+        1,
+    )
     assert reason in plan.reason.split("; ")
 
 
 def test_after_a_roll_back_the_plan_is_still_read() -> None:
     """Fields that a later version added, at any depth, are ignored, in a plan and in an override."""
-    plan = decide([report("a")], config("a", rate_per_s=10.0), {}, {}, Plan(), 1, live={"a/1"})
+    plan = decide(Survey([report("a")], live={"a/1"}), config("a", rate_per_s=10.0), Plan(), 1)
     later = plan.to_dict()
     later["colour"] = later["vendors"]["a"]["colour"] = later["vendors"]["a"]["shares"]["a/1"]["colour"] = "blue"
     assert Plan.from_dict(later) == plan
@@ -179,9 +186,9 @@ def test_a_plan_travels(
     reports: list[Report], config: PlanConfig, mailboxes: dict[str, int], overrides: dict[str, Override]
 ) -> None:
     """The decided plan is published; deciding again from the same facts changes no assignment."""
-    plan = decide(reports, config, mailboxes, overrides, Plan(), 1000)
+    plan = decide(Survey(reports, mailboxes=mailboxes, overrides=overrides), config, Plan(), 1000)
     assert Plan.from_dict(plan.to_dict()) == plan
-    again = decide(reversed(reports), config, mailboxes, overrides, plan, 1000)
+    again = decide(Survey(reports[::-1], mailboxes=mailboxes, overrides=overrides), config, plan, 1000)
     assert again.same_assignment(plan)
     assert again.epoch == plan.epoch + 1
 
@@ -293,11 +300,11 @@ def test_a_plan_says_what_changed() -> None:
 def test_a_vendor_without_an_actor_is_drained_by_its_fallback() -> None:
     """Its last actor is dead: nothing new goes there and the fallback has its mailbox, until a new actor reports."""
     both = planned(report("a"), report("b"), config=config("a", "b"))
-    gone = decide([report("b")], config("a", "b"), {}, {}, both, 2000, {"a"})
+    gone = decide(Survey([report("b")], absent={"a"}), config("a", "b"), both, 2000)
     assert gone.vendors["a"].state == "absent"
     assert not gone.usable("a")
     assert gone.vendors["b"].drains == ("b", "a")
-    back = decide([report("a", number=2), report("b")], config("a", "b"), {}, {}, gone, 3000, set())
+    back = decide(Survey([report("a", number=2), report("b")], absent=set()), config("a", "b"), gone, 3000)
     assert back.vendors["a"].state == "closed"
     assert back.vendors["b"].drains == ("b",)
 
@@ -306,14 +313,16 @@ def test_an_operator_cannot_close_a_vendor_that_has_no_actor() -> None:
     """`close` means "send whatever the breaker says", and nobody is there to send; `open` stays open."""
     both = planned(report("a"), report("b"), config=config("a", "b"))
     for word, state in (("close", "absent"), ("open", "forced_open")):
-        plan = decide([report("b")], config("a", "b"), {}, {"a": Override("a", word)}, both, 2000, {"a"})
+        plan = decide(
+            Survey([report("b")], overrides={"a": Override("a", word)}, absent={"a"}), config("a", "b"), both, 2000
+        )
         assert plan.vendors["a"].state == state
 
 
 def test_before_its_first_report_a_vendor_keeps_its_state() -> None:
     """Registered and not heard yet, or nobody seen in this term: no verdict from silence."""
     both = planned(report("a"), report("b"), config=config("a", "b"))
-    assert decide([report("b")], config("a", "b"), {}, {}, both, 2000).vendors["a"].state == "closed"
+    assert decide(Survey([report("b")]), config("a", "b"), both, 2000).vendors["a"].state == "closed"
 
 
 def test_what_no_healthy_vendor_can_drain_one_that_recovers_does() -> None:
@@ -344,8 +353,8 @@ def test_one_replica_is_judged_by_its_own_breaker_alone() -> None:
 
 
 def quarantine(*reports: Report, names: tuple[str, ...] = ("a", "b"), **changes: Any) -> Plan:
-    words = {"overrides": {}, "previous": Plan(), "quarantined": {"a"}, **changes}
-    return decide(reports, config(*names), {}, now_ms=1000, **words)
+    previous = changes.pop("previous", Plan())
+    return decide(Survey(reports, **{"quarantined": {"a"}, **changes}), config(*names), previous, 1000)
 
 
 def test_a_quarantined_pool_gets_no_work_while_another_can_do_it() -> None:
@@ -459,7 +468,7 @@ def test_open_vendors_probe_soon_while_work_waits_for_them(
     of = config("a", "b", "c", chains=(("a", "b"), ("c",)))
     overrides = {name: Override(name, "open") for name, state in states.items() if state == "forced_open"}
     reports = [report(name, state) for name, state in states.items()]
-    plan = decide([*reports, report("c")], of, mailboxes, overrides, Plan(), 1000, due=due)
+    plan = decide(Survey([*reports, report("c")], mailboxes=mailboxes, overrides=overrides, due=due), of, Plan(), 1000)
     assert hurried(plan) == set(expected)
     assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from dispatcher.core.life.outcome import Outcome
-from dispatcher.core.plan.decide import decide
+from dispatcher.core.plan.decide import Survey, decide
 from dispatcher.core.plan.values import Override, Plan, PlanConfig, Report, VendorConfig
 from tests.unit.vendor_actors import Outage
 from tests.virtual import virtual
@@ -27,7 +27,7 @@ class History:
         """Return the vendor that gets new work by the plan of `at_s` seconds from the beginning."""
         reports = [Report(f"{name}/1", name, states.get(name, "closed")) for name in "abc"]
         now_ms = int((self.at_s + at_s) * 1000)
-        self.plan = decide(reports, self.config, {}, overrides or {}, self.plan, now_ms)
+        self.plan = decide(Survey(reports, overrides=overrides or {}), self.config, self.plan, now_ms)
         return {name for name in "abc" if self.plan.takes_new(name)}
 
 

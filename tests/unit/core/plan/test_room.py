@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dispatcher.core.plan.decide import decide
+from dispatcher.core.plan.decide import Survey, decide
 from dispatcher.core.plan.room import START_MS_MAX, Pool, allot, count_starting
 from dispatcher.core.plan.values import Plan, PlanConfig, Report, VendorConfig
 
@@ -70,24 +70,27 @@ def test_nothing_grows_before_the_start_is_complete() -> None:
     """One vendor's first actor is missing: the other's backlog waits until it is there."""
     config = PlanConfig({n: VendorConfig(n, "sms") for n in "ab"}, (("a", "b"),))
     busy = Report("a/1", "a", "closed", in_flight=64, calls_per_s=500, latency_s=0.1, cpu=0.4)
-    plan = decide([busy], config, {"a": 9999}, {}, Plan(), 0, free_cores={"n": 1.5})
+    plan = decide(Survey([busy], mailboxes={"a": 9999}, free_cores={"n": 1.5}), config, Plan(), 0)
     assert [v.replicas for v in plan.vendors.values()] == [1, 1]
     there = [busy, Report("b/1", "b", "closed", cpu=0.0)]
-    assert decide(there, config, {"a": 9999}, {}, plan, 250, free_cores={"n": 1.5}).vendors["a"].replicas == 2
+    assert (
+        decide(Survey(there, mailboxes={"a": 9999}, free_cores={"n": 1.5}), config, plan, 250).vendors["a"].replicas
+        == 2
+    )
 
 
 def test_a_full_machine_is_said_and_its_end_too() -> None:
     """In the plan and in its reason."""
     config = PlanConfig({"a": VendorConfig("a", "sms")}, (("a",),))
     busy = Report("a/1", "a", "closed", in_flight=64, calls_per_s=500, latency_s=0.1, cpu=0.4)
-    before = decide([busy], config, {}, {}, Plan(), 0, free_cores={"n": 0.1})
-    full = decide([busy], config, {"a": 9999}, {}, before, 250, free_cores={"n": 0.1})
-    assert decide([busy], config, {}, {}, Plan(), 0, free_cores={"n": 1.0}).full == ()
+    before = decide(Survey([busy], free_cores={"n": 0.1}), config, Plan(), 0)
+    full = decide(Survey([busy], mailboxes={"a": 9999}, free_cores={"n": 0.1}), config, before, 250)
+    assert decide(Survey([busy], free_cores={"n": 1.0}), config, Plan(), 0).full == ()
     assert full.full == ("a",)
     assert Plan.from_dict(full.to_dict()).full == ("a",)
     calm = [replace(busy, in_flight=2, calls_per_s=20)]
-    assert decide(calm, config, {}, {}, full, 5249, free_cores={"n": 0.1}).same_assignment(full)
-    after = decide(calm, config, {}, {}, full, 5250, free_cores={"n": 0.1})
+    assert decide(Survey(calm, free_cores={"n": 0.1}), config, full, 5249).same_assignment(full)
+    after = decide(Survey(calm, free_cores={"n": 0.1}), config, full, 5250)
     assert after.full == ()
     assert after.reason == "machine no longer full"
 
@@ -184,6 +187,8 @@ def test_no_plan_makes_throughput_lower_than_the_plan_before_it(machine: Machine
     for turn in range(12):
         before = machine.throughput
         backlog = {n: int(max(0.0, rate - machine.asked(n) * machine.speed)) for n, rate in machine.arrivals.items()}
-        plan = decide(machine.reports(), config, backlog, {}, plan, turn * 5000, free_cores={"n": machine.free()})
+        plan = decide(
+            Survey(machine.reports(), mailboxes=backlog, free_cores={"n": machine.free()}), config, plan, turn * 5000
+        )
         machine.live = {name: entry.replicas for name, entry in plan.vendors.items()}
         assert machine.throughput >= 0.95 * before

@@ -1,0 +1,67 @@
+"""The use cases of an intake replica, bound to Redis as the settings describe them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from actors.assembly import receipt_readers
+from actors.runtime import receipt_links
+from dispatcher.accept.intake import Intake
+from dispatcher.adapters.redis.control import RedisControl
+from dispatcher.adapters.redis.places import RedisPlaces
+from dispatcher.adapters.redis.script_calls import Client
+from dispatcher.adapters.redis.store import RedisStore
+from dispatcher.adapters.redis.templates import RedisTemplateStore
+from dispatcher.adapters.redis.views import RedisViews
+from dispatcher.config.settings import Settings
+from dispatcher.operate.dead_letters import DeadLetters
+from dispatcher.operate.listings import Listings
+from dispatcher.operate.probes import Probes, Replica, Watches
+from dispatcher.operate.receipts import Receipts
+from dispatcher.operate.templates import Templates
+from dispatcher.operate.todays import Todays
+from dispatcher.operate.triggers import Triggers
+from dispatcher.operate.use_cases import UseCases
+from dispatcher.operate.vendors import Vendors
+from dispatcher.ports import Clock
+from dispatcher.telemetry.metrics import Metrics
+from dispatcher.templates.cache import TemplateCache
+from dispatcher.templates.owned import TemplateQuota
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The parts of an intake replica that its use cases need. `asking` is the client for what operators ask."""
+
+    asking: Client
+    store: RedisStore
+    views: RedisViews
+    control: RedisControl
+    cache: TemplateCache
+    clock: Clock
+    metrics: Metrics
+
+
+def bind_use_cases(settings: Settings, intake: Intake, watches: Watches, bound: Bound, *, replica: Replica) -> UseCases:
+    """Return the use cases. They connect to nothing before they are asked."""
+    s, control, views, templates = settings, bound.control, bound.views, RedisTemplateStore(bound.asking)
+    channels = {name: vendor.channel for name, vendor in s.vendors.items()}
+    links, readers = receipt_links(s), receipt_readers(s)
+    quota = TemplateQuota(s.limits.tenant_templates_max, s.limits.tenant_template_bytes_max)
+    return UseCases(
+        intake=intake,
+        triggers=Triggers(views, bound.store),
+        vendors=Vendors(s.vendors, control, watches.fleet, lambda: intake.plan, clock=bound.clock),
+        dead_letters=DeadLetters(
+            *(views, s.vendors.__contains__, lambda: intake.plan),
+            per_s=s.redrive.per_s,
+            slow_per_s=s.redrive.slow_per_s,
+            wall_ms=intake.time.now_ms,
+            todays=Todays(s, bound.cache),
+        ),
+        listings=Listings(RedisPlaces(bound.asking)),
+        templates=Templates(bound.cache, templates, quota, s.templates),
+        probes=Probes(intake, watches, control, control, channels=channels, replica=replica),
+        receipts=None if links is None else Receipts(links, bound.store, views, bound.metrics, readers=readers),
+        limits=s.limits,
+    )

@@ -1,0 +1,21 @@
+"""The surroundings of a courier, handed over as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dispatcher.ports import Clock, Store
+from dispatcher.telemetry.metrics import Metrics
+from dispatcher.templates.cache import TemplateCache
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The store, the templates, the time and the metrics of one courier. `chance` gives numbers from 0 up to 1."""
+
+    store: Store
+    templates: TemplateCache
+    clock: Clock
+    metrics: Metrics
+    chance: Callable[[], float] = lambda: 0.5
