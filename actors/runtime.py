@@ -1,4 +1,4 @@
-"""What every actor opens when it starts, never in its constructor: clients of Redis, by a reference resolved here."""
+"""Every actor opens its clients of Redis by these, when it starts and never in its constructor."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def open_redis(runtime: dict[str, str], **options: Any) -> Client:
 
 
 def receipt_links(settings: Settings) -> ReceiptLinks | None:
-    """None: vendors are not asked for receipts."""
+    """Return the links for receipts; None if vendors are not asked for any."""
     found = settings.receipts
     if found.public_url is None or found.secret is None:
         return None

@@ -20,7 +20,7 @@ from dispatcher.telemetry.log import configure
 
 
 def plan_config(settings: Settings) -> PlanConfig:
-    """What deciding needs of the configuration."""
+    """Return the part of the configuration that deciding needs."""
     vendors = {
         name: VendorConfig(
             name,

@@ -100,7 +100,7 @@ class VendorActor:
         await asyncio.sleep(0)
 
     def _open(self) -> None:
-        """What this actor has of the outside world. The simulation opens its own: all else of an actor runs there."""
+        """Open the outside world. The simulation opens its own: all else of an actor runs there."""
         configure()
         s = self._settings
         self._clock: Clock = SystemClock()

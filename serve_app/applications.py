@@ -223,7 +223,7 @@ def _await_gone(names: list[str]) -> None:
 def fingerprints(
     settings: Settings, runtime: dict[str, str], secrets: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """What each application is made of: its section, what all share, and the code.
+    """Return the fingerprint of each application: its section, what all share, and the code.
 
     `secrets` are digests of what references lead to, see `actors.proof.secrets_digest`: a file with another content
     restarts those who read it. Without them only a reference that is written differently does.

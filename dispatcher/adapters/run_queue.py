@@ -13,7 +13,7 @@ class RunQueue:
         self._seen: dict[int, dict[str, int]] = {}
 
     def waited_ms(self, pid: int) -> float:
-        """Of its thread that waited longest, since the last question; 0 the first time, and where nothing is known."""
+        """Return the wait of its longest-waiting thread since the last question; 0 the first time, or if unknown."""
         now = self._counters(pid)
         before = self._seen.pop(pid, {})
         if now:

@@ -1,4 +1,4 @@
-"""What each field of the configuration file means, in one sentence, for editors and for docs/configuration.md.
+"""The meaning of each field of the configuration file in one sentence, for editors and docs/configuration.md.
 
 The settings models hold rules and defaults; the sentences stand here, so that they can be read one after the other.
 A model's field may have a `description` of its own instead, which then wins. A test asks for one or the other.

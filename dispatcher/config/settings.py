@@ -88,7 +88,7 @@ class BreakerSettings(_Section):
     open_wait_s_max: PositiveS = 300.0  # a vendor that is back is found within five minutes
     open_wait_jitter: Ratio = 0.5  # replicas must not probe together; applied downward, so the maximum holds
     half_open_calls: PositiveInt = 5  # enough to tell luck from health, few enough to lose
-    half_open_max_wait_s: Annotated[float, Field(ge=0)] = 30.0  # a lost probe must not hold it; 0: wait for ever
+    half_open_max_wait_s: Annotated[float, Field(ge=0)] = 30.0  # a lost probe must not hold it; 0: wait forever
     per: Literal["vendor", "country"] = "vendor"  # country: one that fails alone is cut off alone; sms only
 
 
@@ -134,7 +134,7 @@ class VendorSettings(_Section):
 
 
 class RouteMatch(_Section):
-    """What a route applies to. An empty list matches all; an unknown country matches only an empty list."""
+    """The match of a route. An empty list matches all; an unknown country matches only an empty list."""
 
     event: list[EventName] = []
     tenant: list[str] = []
@@ -179,7 +179,7 @@ class QuietHours(_Section):
 
 
 class EventSettings(_Section):
-    """What a trigger of this event expands into. A request may override the last three."""
+    """The notifications that a trigger of this event expands into. A request may override the last three."""
 
     notifications: Annotated[list[EventNotification], Field(min_length=1, max_length=20)]
     on_unknown: OnUnknown = "resend"  # at least once: for a receipt, a rare repeat is better than none
@@ -221,7 +221,7 @@ class RecipientCap(_Section):
 
 
 class LimitsSettings(_Section):
-    """What intake refuses, and when."""
+    """The bounds beyond which intake refuses requests."""
 
     body_bytes_max: PositiveInt = 262_144  # 256 KiB: hundreds of times a checkout's body, and one parse stays short
     batch_bytes_max: PositiveInt = 4_194_304  # 1,000 items of 4 KiB
@@ -367,7 +367,7 @@ def _fault(error: dict[str, Any]) -> str:
 
 
 def _cross_faults(settings: Settings) -> Iterator[str]:
-    """What no single field can tell: names that must exist, pairs that must be in order."""
+    """Check what no single field can tell: names that must exist, pairs that must be in order."""
     yield from _order_faults(settings)
     receipts = settings.receipts
     for name, other in (("public_url", "secret"), ("secret", "public_url")):

@@ -1,4 +1,4 @@
-"""What is counted, and logged, of a notification's decision once the store has it or will not take it."""
+"""Counts and logs a notification's decision once the store has it or has refused it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dispatcher.telemetry.metrics import Metrics
 
 
 def count(metrics: Metrics, vendor: str, claim: Claim, decision: Decision) -> None:
-    """Of what the store took."""
+    """Count and log a decision that the store has."""
     match decision:
         case Move(vendor=to):
             metrics.count("dispatcher_moves", vendor, to)
@@ -27,7 +27,7 @@ def count(metrics: Metrics, vendor: str, claim: Claim, decision: Decision) -> No
 
 
 def count_refused(metrics: Metrics, vendor: str, claim: Claim, decision: Decision) -> None:
-    """Of what it will not take: a record or key of another type."""
+    """Count and log a decision that the store refused: a record or key is of another type."""
     metrics.count("dispatcher_refused_outcomes", vendor)
     word = type(decision).__name__.lower()
     logger().error("outcome_refused", notification=claim.notification.id, outcome=word, vendor=vendor)

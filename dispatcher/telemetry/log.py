@@ -31,7 +31,7 @@ def _allow(_: Any, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[
 class BestEffort:
     """A stream that loses what cannot be written: disk full, reader gone, closed, none.
 
-    A line is logged amid a delivery or a loop, and none of them knows what to do with a log that is broken: an
+    A line is logged during a delivery or a loop, and none of them knows what to do with a log that is broken: an
     OSError from there ended loops, and a dispatcher whose log was full did not start.
     """
 

@@ -57,7 +57,7 @@ CATALOGUE: dict[str, tuple[str, str, tuple[str, ...]]] = {
 Key = tuple[str, tuple[str, ...]]
 
 NAME = re.compile(r"(?!.*\d{8})[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-"""What a label may hold: no `@`, `+` or space, and no more than seven digits in a row."""
+"""The text that a label may hold: no `@`, `+` or space, and no more than seven digits in a row."""
 
 
 class Metrics:

@@ -109,7 +109,7 @@ def _steps(source: TemplateSource) -> Generator[None, None, CompiledTemplate]:
 
 
 def faults(source: TemplateSource) -> Iterator[tuple[str, str]]:
-    """What keeps each part from compiling: its name, and why, with the line of the template."""
+    """Return the parts that do not compile: the name of each, and why, with the line of the template."""
     for part, text in source.parts().items():
         if text is not None:
             try:

@@ -127,7 +127,7 @@ class Engine:
 
 
 class _Kit:
-    """What the engine calls back. It must not hold the engine: a cycle through native code is never freed."""
+    """The engine's call-backs. They must not refer to the engine: a cycle through native code is never freed."""
 
     def __init__(self, loops: list[str]) -> None:
         self._loops = loops

@@ -115,7 +115,7 @@ class HtmlReader:
         self.states = frozenset(after)
 
     def expression(self, line: int) -> bool:
-        """Whether the expression here must be a safe URL. Errors: `SyntaxFault` where nothing makes it safe."""
+        """Return True if the expression here must be a safe URL. Errors: `SyntaxFault` where nothing makes it safe."""
         guarded = [self._expression(state, line) for state in self.states]
         self.states = frozenset(state for state, _ in guarded)
         return any(guard for _, guard in guarded)

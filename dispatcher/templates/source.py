@@ -30,7 +30,7 @@ class TemplateSource:
         return plain_name(self.name)
 
     def to_dict(self) -> dict[str, Any]:
-        """As the HTTP interface shows it."""
+        """Return the version as the HTTP interface shows it."""
         return {"name": self.name, "version": self.version, **self.parts()}
 
     @classmethod

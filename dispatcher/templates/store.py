@@ -16,7 +16,7 @@ class TemplateStore(Protocol):
     """Versions count from 1 and never change. Errors: `UnavailableError` when the store did not answer."""
 
     async def put(self, source: TemplateSource, *, by_file: bool = False, quota: TemplateQuota | None = None) -> int:
-        """The version that now holds this content: the latest one when it is equal, else a new one.
+        """Return the version that now holds this content: the latest one when it is equal, else a new one.
 
         The source's name is the stored one (`templates.owned`). Errors: `TemplateError` beyond the owner's quota.
 
@@ -26,7 +26,7 @@ class TemplateStore(Protocol):
         ...
 
     async def get(self, name: str, version: int) -> TemplateSource | None:
-        """None: the store answered that there is no such version."""
+        """Return a version; None if the store answered that there is no such version."""
         ...
 
     async def delete(self, stored: str) -> bool:

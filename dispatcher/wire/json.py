@@ -71,7 +71,7 @@ def _mended(value: Any) -> Any:
 
 
 def _too_deep(body: bytes, depth_max: int) -> bool:
-    """Whether the parser would recurse deeper than `depth_max` (a malformed body: than twice that), in linear time.
+    """Return True if the parser would recurse deeper than `depth_max` (twice that for a malformed body). Linear time.
 
     Without escaped backslashes and escaped quotes, every quote left opens or closes a string, so that every second
     piece is outside of strings. Each round then removes the innermost brackets, that is, one level.

@@ -146,7 +146,7 @@ def decode_notification(notification_id: str, fields: Sequence[str | None]) -> N
 
 
 def stub(notification_id: str, fields: Sequence[str | None]) -> Notification:
-    """Of an unreadable record, what putting it off needs: the rest is empty and not to be used."""
+    """Return the part of an unreadable record that putting it off needs. The rest is empty and not to be used."""
     state, attempts, tried = fields[3], fields[4] or "", fields[7]
     return Notification(
         id=notification_id,

@@ -1,4 +1,4 @@
-"""What the HTTP interface answers with. Never a recipient's address."""
+"""The answers of the HTTP interface. None has a recipient's address."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 
 
 def is_email(address: str) -> bool:
-    """Whether this is exactly one bare addr-spec: dot-atoms only, so no quotes, commas, spaces or display name."""
+    """Return True for exactly one bare addr-spec: dot-atoms only, so no quotes, commas, spaces or display name."""
     if len(address) > 254:
         return False
     match = _ADDR_SPEC.fullmatch(address)
@@ -191,7 +191,7 @@ class _Part(BaseModel):
 
 
 class Recipient(_Part):
-    """Who gets it. Never shown: `repr` leaves the addresses out."""
+    """The person who gets it. `repr` leaves the addresses out, so that no log shows them."""
 
     id: Annotated[HeaderText, Field(min_length=1, max_length=128)] | None = None
     email: Annotated[str, AfterValidator(_email)] | None = Field(default=None, repr=False)

@@ -91,7 +91,7 @@ async def test_a_filter_leaves_out_what_does_not_match(world: World, places: Pla
 
 
 async def test_a_position_survives_what_goes_on(world: World, places: Places) -> None:
-    """What is settled or added between two pages moves nobody else's place; nothing that stays is skipped."""
+    """Between two pages one is settled or added: no other position changes, and nothing that stays is skipped."""
     me = await world.actor()
     await world.queued(6)
     listings, wanted = Listings(places), ListingFilter(LISTED["queued"], limit=3)

@@ -120,7 +120,7 @@ async def test_a_tenant_has_so_many_bytes(store: Any) -> None:
 
 
 async def test_what_was_deleted_long_ago_is_forgotten_but_its_numbers(store: Any, monkeypatch: Any) -> None:
-    """Its texts no longer count, and a name made anew has none of the numbers that a dead letter may still name."""
+    """Its texts no longer count, and a name made again has none of the numbers that a dead letter may name."""
     monkeypatch.setattr("dispatcher.templates.store.DELETED_KEPT_MS", 1)
     monkeypatch.setattr("dispatcher.adapters.redis.templates.DELETED_KEPT_MS", 1)
     quota = TemplateQuota(1, 10_000)

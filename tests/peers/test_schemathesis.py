@@ -65,7 +65,7 @@ def served(keys: Path | None = None) -> Iterator[str]:
 
 
 def judged(url: str, folder: Path, *checks: str, headers: dict[str, str] | None = None) -> str:
-    """What schemathesis says of the application at `url`; a failure shows all of it."""
+    """Return schemathesis's report on the application at `url`. A failure shows all of it."""
     if find_spec("schemathesis") is None:
         pytest.fail("the package schemathesis cannot be had: install the extra peers-check", pytrace=False)
     words = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json", "--no-color"]

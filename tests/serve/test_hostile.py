@@ -1,4 +1,4 @@
-"""What proxies, scanners and attackers send, byte for byte, to the whole running service: no 5xx, and no untrue 202."""
+"""Requests of proxies, scanners and attackers reach the running service byte for byte: no 5xx, and no untrue 202."""
 
 from __future__ import annotations
 

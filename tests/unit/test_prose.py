@@ -15,20 +15,6 @@ TREES = ("dispatcher", "actors", "serve_app", "cluster", "benchmarks", "handbook
 HEADLESS = re.compile(r"(Of|As|Is it|Are they|Was|Whether|Who|What|Does|Do) |None: |No more than ")
 RETIRED = re.compile(r"\b(for[ ]ever|ane[w]|ami[d])\b", re.IGNORECASE)  # in brackets, so that this line has none
 
-# ---- OPEN: rooms that are not rewritten yet, with the headless docstrings that each may still have. Numbers only fall:
-# ---- when a room is rewritten, its line goes away and its limit is 0. The retired phrases are allowed only in these.
-OPEN_ROOMS = {
-    "actors": 5,
-    "dispatcher/adapters": 25,
-    "dispatcher/config": 5,
-    "dispatcher/core/plan": 13,
-    "dispatcher/telemetry": 4,
-    "dispatcher/templates": 6,
-    "dispatcher/wire": 5,
-    "serve_app": 1,
-    "tests": 5,
-}
-
 
 def _room(path: Path) -> str:
     """Return the folder that a file counts for: a room below `dispatcher`, a room of `core`, else the whole tree."""
@@ -58,10 +44,10 @@ def test_no_docstring_begins_without_a_subject(room: str) -> None:
         for line, text in _docstrings(path)
         if HEADLESS.match(text)
     ]
-    assert len(found) <= OPEN_ROOMS.get(room, 0), "\n".join(found)
+    assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("room", [room for room in ROOMS if room not in OPEN_ROOMS])
+@pytest.mark.parametrize("room", ROOMS)
 def test_retired_phrases_stay_away(room: str) -> None:
     """The common word stands in place of the rare one: forever, again, during."""
     found = [
@@ -71,8 +57,3 @@ def test_retired_phrases_stay_away(room: str) -> None:
         if RETIRED.search(line)
     ]
     assert found == []
-
-
-def test_an_open_room_exists() -> None:
-    """A line for a folder that is gone would hide nothing, and nobody would remove it."""
-    assert OPEN_ROOMS.keys() <= ROOMS.keys()

@@ -18,7 +18,7 @@ from dispatcher.ports import Clock, Heard, Incarnation
 
 @dataclass(slots=True)
 class Note:
-    """What changes of one notification."""
+    """The part of one notification's record that changes."""
 
     state: str
     vendor: str
@@ -236,7 +236,7 @@ class Cell:
             record.gone_ms = self.clock.wall_ms() + retention_ms
 
     def notification(self, nid: str, entry_id: str) -> Notification | None:
-        """As a courier sees it; None when there is none, or this is not its entry."""
+        """Return a notification as its courier sees it; None if it is gone, or this is not its entry."""
         found = self.find(nid)
         if found is None or not found[0].has_data or found[1].entry_id != entry_id:
             return None
@@ -296,7 +296,7 @@ LINES_MAX = 60
 
 
 def shortened(history: list[Attempt], now_ms: int) -> list[Attempt]:
-    """As the scripts do it by bytes: of a long history the older half gives way to the number of its lines."""
+    """Return a history that is not too long: the number of its lines replaces its older half. Scripts count bytes."""
     if len(history) <= LINES_MAX:
         return history
     older, newer = history[: -LINES_MAX // 2], history[-LINES_MAX // 2 :]

@@ -27,7 +27,7 @@ Command = tuple[str | int | float | bytes, ...]
 
 
 class _Asked:
-    """What one caller waits for: so many replies, until a time."""
+    """The number of replies that one caller waits for, and until when."""
 
     __slots__ = ("_left", "_replies", "_timer", "future")
 

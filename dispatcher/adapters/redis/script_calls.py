@@ -37,7 +37,7 @@ _PROLOGUES = {
     "postpone": ("_delay",),
 } | dict.fromkeys(("dead", "drop"), ("_fence",))
 UNAVAILABLE = (RedisError, OSError, asyncio.TimeoutError)
-"""What a Redis that does not answer looks like. The change is maybe made."""
+"""The errors of a Redis that does not answer. The change is maybe made."""
 
 
 class Script(NamedTuple):
@@ -126,7 +126,7 @@ OF_THE_STORE = ("OOM", "MISCONF", "READONLY", "LOADING", "NOREPLICAS", "MASTERDO
 
 
 def of_a_key(reply: Any) -> bool:
-    """Is it an error of the keys that were named, so that others are not concerned and the same again would be one?
+    """Return True for an error of the keys that were named: others are not concerned, and the same again would fail.
 
     Most of what is the store's has a class of its own in redis-py, which then takes the word out of the text.
     """

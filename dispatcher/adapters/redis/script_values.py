@@ -1,4 +1,4 @@
-"""What is said to the scripts, and what their answers mean."""
+"""The words of the scripts: their arguments, and the meaning of their answers."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Headers(Mapping[str, str]):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a vendor answered. `body` is whole: a longer answer is no answer."""
+    """A vendor's answer. `body` is whole: a longer answer is no answer."""
 
     status: int
     headers: Mapping[str, str]

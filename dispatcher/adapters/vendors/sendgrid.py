@@ -29,7 +29,7 @@ PHRASES = (
     phrase(r"does not match a verified Sender Identity", Meaning.ACCOUNT, DOCS),
     phrase(r"Maximum credits exceeded", Meaning.ACCOUNT, DOCS, DAILY_S),
 )
-"""What SendGrid's sentences mean. Every other refusal goes to the next vendor."""
+"""The meanings of SendGrid's sentences. Every other refusal goes to the next vendor."""
 
 
 MESSAGE_ID = re.compile(r"^[\w.@-]{8,128}$")

@@ -78,7 +78,7 @@ ENHANCED = (
     | listed(Meaning.ACCOUNT, RFC_3463, "5.1.7", "5.1.8", "4.1.7", "4.1.8", "5.7.8")  # our sender, our credentials
     | listed(Meaning.ACCOUNT, GMAIL, "5.4.5", wait_s=DAILY_S)  # the daily sending quota
 )
-"""What enhanced status codes mean once a recipient was named. Every other 5xx goes to the next vendor."""
+"""The meanings of enhanced status codes once a recipient was named. Every other 5xx goes to the next vendor."""
 ENHANCED_CODE = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
 
 
@@ -291,7 +291,7 @@ class _Step:
 
 
 def _is_no(code: int) -> bool:
-    """Whether a server said no. aiosmtplib raises the same, with code -1, of what is no SMTP reply or has no end."""
+    """Return True if a server said no. aiosmtplib raises the same, with code -1, for what is no SMTP reply."""
     return 400 <= code < 600
 
 

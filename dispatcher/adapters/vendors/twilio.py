@@ -46,8 +46,8 @@ WORDS = (
     | listed(Meaning.ACCOUNT, DOCS, "63038", wait_s=DAILY_S)  # the daily limit of messages
     | listed(Meaning.RATE, DOCS, "20429", "21611")  # too many requests; the sender's queue is full
 )
-"""What Twilio's codes mean. Every other code goes to the next vendor: 21608, a trial account's unverified recipient,
-depends on the recipient and says nothing about others."""
+"""The meanings of Twilio's codes. Every other code goes to the next vendor: 21608, a trial account's unverified
+recipient, depends on the recipient and says nothing about others."""
 
 
 SERVICE = re.compile(r"^MG[0-9a-f]{32}$")

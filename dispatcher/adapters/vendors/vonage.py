@@ -31,12 +31,12 @@ WORDS = (
     | listed(Meaning.RATE, DOCS, "1", "10")  # throttled, too many binds
     | listed(Meaning.UNKNOWN, DOCS, "5", "13")  # an internal error, a communication that failed
 )
-"""What Vonage's status numbers mean. Every other number goes to the next vendor: 29, a demo account's recipient that
-is not on its list, depends on the recipient; 2 and 3 may be about our sender or our request."""
+"""The meanings of Vonage's status numbers. Every other number goes to the next vendor: 29, a demo account's recipient
+that is not on its list, depends on the recipient; 2 and 3 may be about our sender or our request."""
 
 
 TTL_MS_MIN, TTL_MS_MAX = 20_000, 604_800_000
-"""What Vonage's description allows. A message with less time left may be delivered up to 20 s after its end."""
+"""The bounds that Vonage documents. A message with less time left may be delivered up to 20 s after its end."""
 
 
 class VonageOptions(Options):

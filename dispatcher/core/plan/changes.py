@@ -11,7 +11,7 @@ from dispatcher.core.plan.values import Plan, VendorPlan
 
 
 def changes(previous: Plan, plan: Plan) -> list[str]:
-    """What changed, most important first within each vendor."""
+    """Return the changes in words, the most important first within each vendor."""
     if not previous.vendors:
         return ["first plan"]
     found: list[str] = []

@@ -1,4 +1,4 @@
-"""Who drains what: the supervisor's one decision, as a pure function.
+"""The supervisor decides here which vendor drains which mailbox, as a pure function.
 
 Rules:
 

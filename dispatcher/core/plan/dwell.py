@@ -22,7 +22,7 @@ from typing import NamedTuple
 from dispatcher.core.plan.values import PlanConfig, VendorPlan
 
 CALM = 10
-"""Of this many dwells without a loss, and it is steady again."""
+"""After this many dwells without a loss a vendor is steady again."""
 
 
 class Turn(NamedTuple):

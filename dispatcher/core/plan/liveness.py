@@ -1,4 +1,4 @@
-"""Who is dead, and whose actors die too often.
+"""Liveness: which actors are dead, and which vendors' actors die too often.
 
 Rules of silence, counted only while the listener itself was listening:
 

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 LEAST_CHANGE = 1e-6
-"""Of the rate: less is the rounding of a division, and no reason for a new plan."""
+"""A smaller part of the rate is the rounding of a division, and no reason for a new plan."""
 
 
 @dataclass(frozen=True, slots=True)

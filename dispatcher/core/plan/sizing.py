@@ -19,7 +19,8 @@ import math
 CATCH_UP_S = 2.0
 BUSY, IDLE = 0.8, 0.5
 CALLS_MAX_PER_S = 800.0
-"""Of an actor on a core: 0.6 ms of CPU a call (`python -m benchmarks.dispatch_cost`), and half the core for bursts."""
+"""An actor makes this many calls a second on one core: 0.6 ms of CPU a call (`python -m benchmarks.dispatch_cost`),
+and half the core is left for bursts."""
 
 LATENCY_UNKNOWN_S = 0.1
 

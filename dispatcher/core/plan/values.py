@@ -1,4 +1,4 @@
-"""What the supervisor hears, knows and publishes: beats, reports, overrides and the plan. Values only."""
+"""The values that the supervisor hears, knows and publishes: beats, reports, overrides and the plan."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CountryCutOff:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one vendor actor says of itself, ten times a second and at once when its breaker changes."""
+    """One vendor actor's report about itself, sent ten times a second, and at once when its breaker changes."""
 
     incarnation: str
     vendor: str
@@ -80,7 +80,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class VendorConfig:
-    """What deciding needs to know of a configured vendor."""
+    """The part of a vendor's configuration that deciding needs."""
 
     name: str
     channel: str
@@ -191,7 +191,7 @@ class Plan:
         return entry is not None and entry.state == CLOSED
 
     def recovering(self, vendor: str) -> bool:
-        """Does it take probes and growing shares of what is there?"""
+        """Return True if it gets probes and growing shares of the work."""
         entry = self.vendors.get(vendor)
         return entry is not None and entry.state == HALF_OPEN
 

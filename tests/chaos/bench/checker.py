@@ -88,7 +88,7 @@ def waiting(store: redis.Redis) -> int:
 
 
 def _looked_at(store: redis.Redis) -> tuple[dict[str, dict[str, str]], list[str]]:
-    """Return the records, and what contradicts them at two looks: a look-up may settle what is held amid one."""
+    """Return the records, and what contradicts them at two looks: a look-up may settle what is held during one."""
     records = _records(store)
     found = list(_contradictions(store, records))
     if found:

@@ -36,7 +36,7 @@ def test_pages_are_read_until_the_limit_or_the_end() -> None:
 
 
 def test_a_line_says_why_and_until_when() -> None:
-    """What is not known is a dash; what does not wait says since when it was accepted."""
+    """An unknown value is a dash; a notification that does not wait shows when it was accepted."""
     shown = line(row(1, reason="refused_by_all", until="2026-01-01T00:05:00+00:00"))
     assert shown.startswith("0-t1.0  k1 ") and "refused_by_all" in shown
     assert shown.endswith("until 2026-01-01T00:05:00+00:00")

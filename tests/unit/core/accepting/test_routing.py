@@ -104,7 +104,7 @@ def shares(split: dict[str, int], down: set[str], seed: str) -> Counter[str]:
     ],
 )
 def test_a_split_is_met_within_two_percent(split: dict[str, int], down: set[str], expected: dict[str, float]) -> None:
-    """Of 10,000 notifications each vendor gets its part; a part of one that is down is shared by weight."""
+    """Each vendor gets its part of 10,000 notifications; the part of a vendor that is down is shared by weight."""
     counts = shares(split, down, "t")
     assert set(counts) == set(expected)
     assert all(abs(counts[name] - 100 * percent) <= 200 for name, percent in expected.items()), counts
