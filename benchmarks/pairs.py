@@ -1,0 +1,103 @@
+"""Does this checkout delay a checkout's 202 more than another commit does? Both in one run, taking turns.
+
+    git worktree add ../before COMMIT && make -C ../before setup
+    python -m benchmarks.pairs ../before [--pairs 5] [--rate 116] [--seconds 20]
+
+Each pair starts the whole service of either checkout, with its own interpreter and packages, and runs that checkout's
+own `benchmarks.accept_latency` with healthy vendors; which of the two goes first alternates, so that neither always has
+the quieter half. Printed are the accept p50 and p99 in ms, and the CPU of a trigger in all parts of the service but
+client and vendors, in ms: medians and spreads of both, and the median and the spread of the pairs' ratios, ours ÷ the
+other's. For the CPU of a dispatch there is `benchmarks.dispatch_cost --against DIR`.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks import results
+from cluster.rehearsal.provenance import ROOT
+
+SERVICE = ("intake", "haproxy", "vendors", "supervisor", "redis", "ray")
+FIGURES = ("accept_ms_p50", "accept_ms_p99", "cpu_ms_per_trigger")
+RUN_S_MAX = 300.0
+
+
+def read(condition: Mapping[str, Any]) -> dict[str, float]:
+    """Return what is compared, of one condition of a result file of accept_latency."""
+    cpu = sum(condition[f"cpu_ms_per_trigger_{part}"]["median"] for part in SERVICE)
+    return {
+        "accept_ms_p50": condition["accept_ms_p50"]["median"],
+        "accept_ms_p99": condition["accept_ms_p99"]["median"],
+        "cpu_ms_per_trigger": cpu,
+    }
+
+
+def run(checkout: Path, rate: float, seconds: float) -> dict[str, float]:
+    """Measure one checkout; a run that ends with an error ends the comparison, with what it said."""
+    with tempfile.TemporaryDirectory(prefix="nd-pair-") as folder:
+        words = ["--rate", f"{rate:g}", "--vendors", "healthy", "--rounds", "1", "--steps", "0"]
+        words += ["--seconds", f"{seconds:g}", "--results", folder]
+        python = checkout / ".venv" / "bin" / "python"
+        command = [str(python), "-m", "benchmarks.accept_latency", *words]
+        ended = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=RUN_S_MAX)
+        if ended.returncode:
+            said = (ended.stdout + ended.stderr)[-2000:]
+            raise click.ClickException(f"{checkout}: accept_latency ended with {ended.returncode}\n{said}")
+        body = json.loads((Path(folder) / "accept_latency.json").read_text())
+    (condition,) = body["figures"]["conditions"].values()
+    return {**read(condition), "first_try_percent": condition["first_try_percent"]["median"]}
+
+
+def compared(ours: Sequence[Mapping[str, float]], theirs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Return the spreads of both and of the pairs' ratios."""
+    pairs = list(zip(ours, theirs, strict=True))
+    return {
+        figure: {
+            "ours": results.spread([one[figure] for one in ours]),
+            "other": results.spread([one[figure] for one in theirs]),
+            "ratio": results.spread([one[figure] / other[figure] for one, other in pairs]),
+        }
+        for figure in FIGURES
+    }
+
+
+@click.command(help=__doc__)
+@click.argument("other", type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path))
+@click.option("--pairs", default=5, show_default=True, type=click.IntRange(1))
+@click.option("--rate", default=116.0, show_default=True, help="triggers a second")
+@click.option("--seconds", default=20.0, show_default=True, help="of load in each run")
+@click.option(
+    "--results", "results_", type=click.Path(file_okay=False, path_type=Path), help="folder for the JSON file"
+)
+def main(other: Path, pairs: int, rate: float, seconds: float, results_: Path | None) -> None:
+    if not (other / ".venv" / "bin" / "python").exists():
+        raise click.ClickException(f"{other} has no .venv: run `make setup` there")
+    measured: dict[Path, list[dict[str, float]]] = {ROOT: [], other: []}
+    for n in range(pairs):
+        for checkout in (ROOT, other) if n % 2 == 0 else (other, ROOT):
+            found = run(checkout, rate, seconds)
+            measured[checkout].append(found)
+            shown = ", ".join(f"{name} {value:.3g}" for name, value in found.items())
+            click.echo(f"pair {n + 1}, {'ours ' if checkout == ROOT else 'other'}: {shown}")
+    figures = compared(measured[ROOT], measured[other])
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=other, capture_output=True, text=True)
+    rows: list[list[Any]] = [["", "ours", "other", "ratio", "least", "most"]]
+    for figure, found in figures.items():
+        ratio = found["ratio"]
+        rows.append(
+            [figure, found["ours"]["median"], found["other"]["median"], *(ratio[k] for k in ("median", "min", "max"))]
+        )
+    results.table(rows)
+    if results_ is not None:
+        results.report("pairs", {"other": commit.stdout.strip(), "rate_per_s": rate, **figures}, results_, quick=False)
+
+
+if __name__ == "__main__":
+    main()
