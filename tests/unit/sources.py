@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,13 @@ LAYERS = ("dispatcher", "actors", "serve_app", "cluster")
 FILES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Every module a file imports, also inside functions, by its full name."""
+@functools.cache
+def imports(path: Path) -> tuple[str, ...]:
+    """Return every module a file imports, also inside functions, by its full name. Each file is parsed once."""
+    return tuple(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
