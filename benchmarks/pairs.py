@@ -1,4 +1,4 @@
-"""Does this checkout delay a checkout's 202 more than another commit does? Both in one run, taking turns.
+"""Tells by how much this checkout delays a checkout's 202 more than another commit does: both in one run, taking turns.
 
     git worktree add ../before COMMIT && make -C ../before setup
     python -m benchmarks.pairs ../before [--pairs 5] [--rate 116] [--seconds 20]
@@ -76,7 +76,7 @@ def compared(ours: Sequence[Mapping[str, float]], theirs: Sequence[Mapping[str, 
 @click.option(
     "--results", "results_", type=click.Path(file_okay=False, path_type=Path), help="folder for the JSON file"
 )
-def main(other: Path, pairs: int, rate: float, seconds: float, results_: Path | None) -> None:
+def main(other: Path, *, pairs: int, rate: float, seconds: float, results_: Path | None) -> None:
     if not (other / ".venv" / "bin" / "python").exists():
         raise click.ClickException(f"{other} has no .venv: run `make setup` there")
     measured: dict[Path, list[dict[str, float]]] = {ROOT: [], other: []}
