@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,11 +54,14 @@ class Record:
 
 @dataclass(slots=True)
 class LaneState:
-    """One stream with its group: entries in order, what nobody has read, who holds what; and the tenants' queues."""
+    """One stream with its group: entries in order, what nobody has read, who holds what; and the tenants' queues.
+
+    `unread` and `queues` are ordered sets of entry ids, so that neither counting nor withdrawing looks at a backlog.
+    """
 
     entries: dict[str, str] = field(default_factory=dict)
-    unread: deque[str] = field(default_factory=deque)
-    queues: dict[str, deque[str]] = field(default_factory=dict)  # tenant → what waits for its turn, withdrawn ones too
+    unread: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    queues: dict[str, OrderedDict[str, None]] = field(default_factory=dict)  # tenant → what waits for its turn
     turns: tuple[Turn, ...] = ()
     owner: tuple[int, str | None] | None = None  # of a backlog: how many were before it, whose the stream is
     pending: dict[str, str] = field(default_factory=dict)
@@ -67,28 +70,21 @@ class LaneState:
     def read(self, consumer: str, count: int) -> list[str]:
         """Deliver up to `count` unread entries to `consumer`."""
         self.consumers.add(consumer)
-        got: list[str] = []
-        while self.unread and len(got) < count:
-            entry_id = self.unread.popleft()
-            if entry_id in self.entries:
-                self.pending[entry_id] = consumer
-                got.append(entry_id)
-        return got
+        return self._deliver(self.unread, consumer, count)
 
     def put(self, entry_id: str, nid: str, tenant: str) -> None:
         """Add an entry: to the stream, or to its tenant's queue while another tenant owns the backlog."""
         self.entries[entry_id] = nid
         if self.owner is None:
-            unclaimed = self._unclaimed()
-            if unclaimed >= DIRECT:
-                self.owner, self.turns = (unclaimed, tenant), (Turn(tenant),)
+            if len(self.unread) >= DIRECT:
+                self.owner, self.turns = (len(self.unread), tenant), (Turn(tenant),)
         elif self.owner[1] != tenant:
             if tenant not in self.queues:
-                self.queues[tenant] = deque()
+                self.queues[tenant] = OrderedDict()
                 self.turns = (*self.turns, Turn(tenant))
-            self.queues[tenant].append(entry_id)
+            self.queues[tenant][entry_id] = None
             return
-        self.unread.append(entry_id)
+        self.unread[entry_id] = None
 
     def claim(self, consumer: str, want: int, weights: Mapping[str, int]) -> list[str]:
         """Deliver up to `want` entries: without a backlog the stream's, else what was before it, then by turns."""
@@ -105,38 +101,36 @@ class LaneState:
 
     def waiting(self) -> dict[str, int]:
         """Return how many of each tenant wait for its turns."""
-        found = {tenant: sum(e in self.entries for e in queue) for tenant, queue in self.queues.items()}
+        found = {tenant: len(queue) for tenant, queue in self.queues.items()}
         if self.owner is not None and self.owner[1] is not None:
-            found[self.owner[1]] = max(0, self._unclaimed() - self.owner[0])
+            found[self.owner[1]] = max(0, len(self.unread) - self.owner[0])
         return found
 
     def _take_turns(self, consumer: str, want: int, weights: Mapping[str, int]) -> list[str]:
         assert self.owner is not None
         self.consumers.add(consumer)
         owner, got = self.owner[1], list[str]()
-        queues = {tenant: [e for e in queue if e in self.entries] for tenant, queue in self.queues.items()}
-        queued = {tenant: len(queue) for tenant, queue in queues.items()}
+        queued = {tenant: len(queue) for tenant, queue in self.queues.items()}
         if owner is not None:
-            queued[owner] = self._unclaimed()
+            queued[owner] = len(self.unread)
         served, self.turns = serve(self.turns, queued, weights, want)
         for tenant, count in served:
-            if tenant == owner:
-                got += self.read(consumer, count)
-            else:
-                now, queues[tenant] = queues[tenant][:count], queues[tenant][count:]
-                self.pending.update(dict.fromkeys(now, consumer))
-                got += now
+            got += self._deliver(self.unread if tenant == owner else self.queues[tenant], consumer, count)
         waiting = {turn.tenant for turn in self.turns}
-        self.queues = {tenant: deque(queue) for tenant, queue in queues.items() if tenant in waiting}
+        self.queues = {tenant: queue for tenant, queue in self.queues.items() if tenant in waiting}
         self.owner = (self.owner[0], owner if owner in waiting else None) if waiting else None
         return got
 
-    def _unclaimed(self) -> int:
-        return sum(entry_id in self.entries for entry_id in self.unread)
+    def _deliver(self, queue: OrderedDict[str, None], consumer: str, count: int) -> list[str]:
+        got = [queue.popitem(last=False)[0] for _ in range(min(count, len(queue)))]
+        self.pending.update(dict.fromkeys(got, consumer))
+        return got
 
     def remove(self, entry_id: str) -> None:
-        self.entries.pop(entry_id, None)
-        self.pending.pop(entry_id, None)
+        if self.entries.pop(entry_id, None) is None or self.pending.pop(entry_id, None) is not None:
+            return
+        for queue in (self.unread, *self.queues.values()):
+            queue.pop(entry_id, None)
 
 
 @dataclass(slots=True, eq=False)
