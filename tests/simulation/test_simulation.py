@@ -30,6 +30,18 @@ PLOTS = {
     "start_without_a_fence": Plot.SLEEP,
 }
 
+FOUND_BY = {
+    "accepted_before_it_is_stored": 267,
+    "claim_by_the_dead": 220,
+    "settle_fenced_by_the_entry_alone": 160,
+    "swept_once": 822,
+    "twins_that_are_strangers": 131,
+}
+"""Where the first seed that finds a mutation comes late: that seed. It is tried before all others.
+
+A change of the product may make it find nothing. The test then looks through all seeds, which takes up to a minute.
+"""
+
 
 @pytest.fixture(autouse=True)
 def staged() -> Iterator[None]:
@@ -101,4 +113,5 @@ def test_a_broken_promise_is_found(name: str) -> None:
     # Who slept asks the store before it sends: a second line in front of these fences, taken away with them.
     trust = mock.patch.object(Courier, "replied", _trusting) if name in BEHIND_RENEWAL else contextlib.nullcontext()
     with MUTATIONS[name](), trust:
-        assert any(run(seed, plot=PLOTS.get(name)).violations for seed in range(SEEDS_MAX)), name
+        seeds = (FOUND_BY.get(name, 0), *range(SEEDS_MAX))
+        assert any(run(seed, plot=PLOTS.get(name)).violations for seed in seeds), name
