@@ -9,7 +9,7 @@ Rules:
 4. A half-open vendor probes: one incarnation pulls from its own mailbox and from the one that took over. What no
    healthy vendor can drain, it drains as well: within its probes and shares it is the best there is.
 5. An operator's override wins over every report, until its time is over; then it is as if it had never been said.
-6. Nobody is judged by silence here: an incarnation is dead only when `supervision` said so. A vendor of which nobody
+6. Nobody is judged by silence here: an incarnation is dead only when `liveness` said so. A vendor of which nobody
    has reported yet keeps the state of the previous plan.
 7. Evidence is summed: when the replicas of a vendor are each below their minimum of calls, or each just below the
    threshold, their windows together still open it. What one country alone made bad is left out (`evidence`). What a

@@ -41,7 +41,7 @@ class Report:
     retry_after_s: float = 0.0
     attempts: int = 0
     window: Mapping[str, int] = field(default_factory=dict)
-    evidence: Mapping[str, int] | None = None  # what of the window speaks of the vendor (`keyed`); None: all of it
+    evidence: Mapping[str, int] | None = None  # what of it speaks of the vendor (`per_country`); None: all
     cut_off: Mapping[str, CountryCutOff] = field(default_factory=dict)
     in_flight: int = 0
     concurrency: int = 0  # how many calls the actor allows itself

@@ -1,0 +1,53 @@
+"""Which tests the documents name: a name that no test has any more is found.
+
+A document names a file (`contract/test_caps.py`, or its last part alone), a test in it (`test_caps.py::test_it_holds`),
+or a test by its words, without `test_`. `…` stands for what is left out at either end.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from handbook.links import ROOT
+
+TESTS = ROOT / "tests"
+FILE = re.compile(r"`([\w/]*test_\w+\.py)(?:::(\w+)(…)?)?(?:\[[^`]*\])?`")
+WORDS = re.compile(r"`(…?)((?!test_)[a-z0-9]+(?:_[a-z0-9]+)+)(…?)(?:\[[\w-]+\])?`")
+SHOWN_BY = re.compile(r"\|([^|]*)\|\s*$")
+
+
+def known(folder: Path = TESTS) -> dict[str, set[str]]:
+    """Return the tests of each file of a folder, by the file's path below it."""
+    return {
+        path.relative_to(folder).as_posix(): {
+            node.name
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+        }
+        for path in folder.rglob("test_*.py")
+    }
+
+
+def missing_files(text: str, tests: Mapping[str, set[str]]) -> Iterator[str]:
+    """Yield each file that is named and does not exist, and each test that its file does not have."""
+    for name, test, cut in FILE.findall(text):
+        relative = name.removeprefix("tests/")
+        files = [path for path in tests if path == relative or path.endswith("/" + relative)]
+        if not files:
+            yield f"{name} does not exist"
+        elif test and not any(known == test or (cut and known.startswith(test)) for f in files for known in tests[f]):
+            yield f"{name} has no {test}{cut}"
+
+
+def missing_words(text: str, tests: Mapping[str, set[str]]) -> Iterator[str]:
+    """Yield each test that the last column of a table names by its words, and that no file has."""
+    names = {name.removeprefix("test_") for found in tests.values() for name in found}
+    for line in text.splitlines():
+        column = SHOWN_BY.search(line)
+        for before, words, after in WORDS.findall(column[1]) if column else ():
+            pattern = re.compile(("" if not before else ".*") + re.escape(words) + ("" if not after else ".*"))
+            if not any(pattern.fullmatch(name) for name in names):
+                yield f"no test is called {before}{words}{after}"
