@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
-from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
-from unittest import mock
-
-from fastapi import FastAPI
 
 from actors.assembly import receipt_readers
 from dispatcher.adapters.api_keys import ApiKeys
@@ -31,31 +25,10 @@ from dispatcher.operate.use_cases import UseCases
 from dispatcher.operate.vendors import Vendors
 from dispatcher.templates.owned import TemplateQuota
 from serve_app.http import application
-from serve_app.operations import operations
 from tests.unit.desk import Desk
 
 LINKS = ReceiptLinks("https://shop.example", "secret")
 JSON = {"content-type": "application/json"}
-
-_asked: ContextVar[UseCases] = ContextVar("_asked")
-"""The use cases of the edge that serves the request at hand."""
-
-
-class _Asked:
-    """One part of the use cases of whichever edge is asked, so that all edges share one set of routes."""
-
-    def __init__(self, part: str) -> None:
-        self._part = part
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(getattr(_asked.get(), self._part), name)
-
-
-@functools.cache
-def _routes(separate: bool) -> FastAPI:
-    """Return the FastAPI application below the hot paths. Making its routes takes longer than most tests."""
-    parts: Any = SimpleNamespace(**{field.name: _Asked(field.name) for field in fields(UseCases)})
-    return operations(parts, separate=separate)
 
 
 class Answer(NamedTuple):
@@ -97,13 +70,7 @@ class Edge:
             receipts=Receipts(LINKS, self.desk.store, stage.views, stage.metrics, readers=readers),
             limits=found.limits,
         )
-        with mock.patch("serve_app.http.operations", lambda _, separate: _routes(separate)):
-            self._served = application(self.use_cases, None if keys is None else ApiKeys.load(keys), stage.metrics)
-
-    async def app(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one request, as an ASGI server calls it."""
-        _asked.set(self.use_cases)
-        await self._served(scope, receive, send)
+        self.app = application(self.use_cases, None if keys is None else ApiKeys.load(keys), stage.metrics)
 
     async def _metrics_text(self) -> bytes:
         return b""
