@@ -1,4 +1,4 @@
-"""Which tests the documents name: a name that no test has any more is found.
+"""Find names of tests in the documents that no test has.
 
 A document names a file (`contract/test_caps.py`, or its last part alone), a test in it (`test_caps.py::test_it_holds`),
 or a test by its words, without `test_`. `…` stands for what is left out at either end.
@@ -38,7 +38,7 @@ def missing_files(text: str, tests: Mapping[str, set[str]]) -> Iterator[str]:
         files = [path for path in tests if path == relative or path.endswith("/" + relative)]
         if not files:
             yield f"{name} does not exist"
-        elif test and not any(known == test or (cut and known.startswith(test)) for f in files for known in tests[f]):
+        elif test and not any(has == test or (cut and has.startswith(test)) for f in files for has in tests[f]):
             yield f"{name} has no {test}{cut}"
 
 

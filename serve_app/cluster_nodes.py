@@ -35,7 +35,7 @@ class NodeWatch:
         return self._found if time.monotonic() - self._found_s < HOLDS_S else set()
 
     def look(self) -> None:
-        """Ask once."""
+        """Ask Ray for its nodes, and keep the answer with its time."""
         self._found = workers(self._ask())
         self._found_s = time.monotonic()
 

@@ -16,7 +16,7 @@ ListedState = Literal["queued", "due", "refused_by_all", "delayed", "scheduled",
 
 
 def add_listings(app: FastAPI, listings: Listings, *, separate: bool) -> None:
-    """Add the route. `separate`: each tenant sees only its own notifications."""
+    """Add `GET /v1/notifications`. With `separate` each tenant sees only its own."""
 
     @app.get("/v1/notifications")
     async def listing(

@@ -22,7 +22,10 @@ BUSY = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Measured costs: CPU in milliseconds, sizes in bytes, and `_cores_idle` of each process at any rate."""
+    """Measured costs: CPU in milliseconds, sizes in bytes.
+
+    `…_cores_idle` are the cores that each process uses however few triggers come.
+    """
 
     intake_cores_idle: float
     intake_cpu_ms_per_trigger: float

@@ -4,9 +4,9 @@
 
 Serve starts it in haproxy's place and takes it for haproxy. It edits a copy of the generated configuration beside the
 original: metrics and statistics on loopback, a deadline for slow headers, 400 for what has no path (CONNECT), 503
-instead of 404 while no route exists, 503 kept 503. A pattern that does not match is skipped with a word, except those
-that keep ports off other people's network: without them it refuses to start. A test renders Ray's template and asserts
-each one.
+instead of 404 while no route exists, and no error files of Ray, so that a 503 stays a 503. An edit whose pattern
+matches nothing is named on stderr and left out. If it is one of `VITAL` (ports on loopback, the address to listen on,
+the installation's mark), the wrapper refuses to start. A test renders Ray's template and asserts each edit.
 
 From the environment it takes the address to listen on, since Serve's replicas listen on loopback, and the id of the
 installation, with which it marks each request. Another installation's replica may have the port of one of ours that
@@ -16,9 +16,11 @@ Then it stays as the parent of haproxy. No request passes through it.
 
 - haproxy died unasked: it is started again with the same copy, at most `DEATHS_MAX` times in `DEATHS_S`; after that,
   or when it never served at all, the wrapper ends with haproxy's exit code and Serve sees it.
-- Signals are passed on. After one that ends haproxy (`ENDING`; the next haproxy's `-sf` sends one) its death is wanted.
-- Serve accepts a haproxy only if `show info` on the admin socket names the pid it started, which is ours. So haproxy's
-  own socket lies beside that path, and the wrapper answers on it: haproxy's answer, the wrapper's pid.
+- Signals are passed on. After one of `ENDING` (the next haproxy sends one by its `-sf`) haproxy is to end, and is not
+  started again.
+- Serve accepts a haproxy only if `show info` on the admin socket names the pid that Serve started. That is the
+  wrapper's pid. So haproxy's own socket lies beside that path, and the wrapper answers with haproxy's answer and its
+  own pid.
 - haproxy dies with the wrapper, the wrapper with its parent: an orphan would hold the port and stop the next start.
 """
 
@@ -257,8 +259,8 @@ def rewritten(path: str) -> tuple[str, str | None]:
         text, missed = edited(file.read())
     for name in missed:
         sys.stderr.write(f"haproxy wrapper: EDIT NOT MADE: {name}\n")
-    if set(missed) & set(VITAL):
-        sys.exit("haproxy wrapper: refusing to listen on every interface")
+    if vital := [name for name in missed if name in VITAL]:
+        sys.exit(f"haproxy wrapper: refusing to start without: {', '.join(vital)}")
     admin = None
     if moved := moved_aside(text):
         text, admin = moved

@@ -87,9 +87,9 @@ def may_raise() -> bool:
 
 
 def usable_launcher(folders: Sequence[Path]) -> Path:
-    """Return a launcher in the first of `folders` that programs may be started from.
+    """Return a launcher in the first of `folders` from which programs may be started.
 
-    Errors: `ConfigError` when none is, which names them: without it a reload of HAProxy fails without a word.
+    Raises ConfigError that names every folder if there is none: without a launcher a reload of HAProxy fails silently.
     """
     reasons = []
     for folder in folders:
@@ -130,7 +130,10 @@ SESSIONS_KEPT = 3
 
 
 def remove_old_sessions(runtime_dir: Path, keep: int = SESSIONS_KEPT) -> None:
-    """Remove what Ray left of all sessions but the last ones. None of them runs: the caller has the lock."""
+    """Remove the folders of Ray's sessions, except the `keep` newest.
+
+    No session runs meanwhile, because the caller holds the lock.
+    """
     found = [path for path in (runtime_dir / "ray").glob("session_*") if path.is_dir() and not path.is_symlink()]
     found.sort(key=lambda path: path.name)  # the names hold date and time
     for path in found[: len(found) - keep] if keep else found:

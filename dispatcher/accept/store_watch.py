@@ -30,8 +30,9 @@ BREAKS_SHOWN = 5
 class StoreBreaks:
     """Tells of accepted triggers or later writes that the store has lost: by log, metric and warning.
 
-    Nobody but an operator can tell which triggers are gone. Callers repeat them with their keys. After lost writes,
-    what was done is done again, and that includes what was marked as begun under `hold`.
+    Nobody but an operator can tell which triggers are gone. Callers repeat them with their keys. After lost writes a
+    notification whose outcome was lost may be sent again. Under `hold` too, because the mark that its sending had begun
+    may be lost with it.
     """
 
     def __init__(self, metrics: Metrics, clock: Clock, broke: Callable[[], None] = lambda: None) -> None:

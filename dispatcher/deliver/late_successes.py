@@ -17,7 +17,10 @@ REMEMBERED = 1000
 
 
 class LateSuccesses:
-    """Tells the store about late successes, in parallel to the courier's work."""
+    """Ends in the store what a vendor accepted after another incarnation had taken the claim.
+
+    The courier does not wait for it.
+    """
 
     def __init__(self, store: Store, clock: Clock, chance: Callable[[], float]) -> None:
         self._store, self._clock, self._chance = store, clock, chance

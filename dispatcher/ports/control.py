@@ -182,7 +182,7 @@ class Vitals(Protocol):
         ...
 
     async def log_faults(self) -> tuple[str, ...]:
-        """Return which work on the store's append-only file failed last: `rewrite`, `write`; empty if none did."""
+        """Return those of `rewrite` and `write` that failed at their last run on the store's append-only file."""
         ...
 
     async def ledger(self) -> Mark | None:

@@ -48,7 +48,7 @@ def owner_of(stored: str) -> str | None:
 
 
 def plain_name(stored: str) -> str:
-    """Return the name by which triggers and events mean a stored template."""
+    """Return the name without the tenant, as triggers and events write it."""
     return stored.rpartition("/")[2]
 
 

@@ -186,13 +186,13 @@ def test_the_admin_socket_is_moved_aside(render: Callable[[str], str], folder: P
 
 
 def test_the_program_says_aloud_which_edits_it_could_not_make(folder: Path) -> None:
-    """It names each missing edit on standard error, and starts nothing that may listen on every interface."""
+    """It names each missing edit on standard error, and starts nothing without those that protect the network."""
     path = folder / "foreign.cfg"
     path.write_text("global\n    maxconn 10\n")
     done = run_wrapper(path)
     *missed, last = done.stderr.splitlines()
     assert missed == [f"haproxy wrapper: EDIT NOT MADE: {name}" for name, _, _ in EDITS]
-    assert last == "haproxy wrapper: refusing to listen on every interface"
+    assert last == "haproxy wrapper: refusing to start without: metrics on loopback, statistics on loopback"
     assert (done.returncode, done.stdout) == (1, "")
 
 

@@ -34,7 +34,10 @@ _given: set[str] = set()
 
 
 def fresh_checkouts(count: int, **fields: str) -> list[tuple[str, dict[str, Any]]]:
-    """Checkouts with order numbers that this process has not used before, and `fields`; `count` up to 100,000."""
+    """Return `count` checkouts, at most 100,000, with order numbers that this process has not used before.
+
+    `fields` are added to each body.
+    """
     found = checkouts(count, start=next(_start))
     _given.update(key for key, _ in found)
     return [(key, {**body, **fields}) for key, body in found]

@@ -201,7 +201,10 @@ class HttpSandbox:
 
 
 async def _tell(url: str, form: dict[str, str]) -> None:
-    """One call-back, once: who does not answer does not get it again. What is behind a # is for the provider alone."""
+    """Make one call-back, and never repeat it, even without an answer.
+
+    The fragment of the address (`#…`) is an instruction to the provider and is not sent.
+    """
     url = url.partition("#")[0]
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
         with contextlib.suppress(aiohttp.ClientError, asyncio.TimeoutError):

@@ -100,7 +100,7 @@ class LaneState:
         return got
 
     def waiting(self) -> dict[str, int]:
-        """Return how many of each tenant wait for its turns."""
+        """Return how many entries of each tenant wait for that tenant's turn."""
         found = {tenant: len(queue) for tenant, queue in self.queues.items()}
         if self.owner is not None and self.owner[1] is not None:
             found[self.owner[1]] = max(0, len(self.unread) - self.owner[0])
@@ -127,10 +127,10 @@ class LaneState:
         return got
 
     def remove(self, entry_id: str) -> None:
-        if self.entries.pop(entry_id, None) is None or self.pending.pop(entry_id, None) is not None:
-            return
-        for queue in (self.unread, *self.queues.values()):
-            queue.pop(entry_id, None)
+        claimed = self.pending.pop(entry_id, None) is not None
+        if self.entries.pop(entry_id, None) is not None and not claimed:
+            for queue in (self.unread, *self.queues.values()):
+                queue.pop(entry_id, None)
 
 
 @dataclass(slots=True, eq=False)
@@ -290,7 +290,10 @@ LINES_MAX = 60
 
 
 def shortened(history: list[Attempt], now_ms: int) -> list[Attempt]:
-    """Return a history that is not too long: the number of its lines replaces its older half. Scripts count bytes."""
+    """Return a history that is not too long: one line with their number stands for the older half of the lines.
+
+    The Lua scripts limit the history by bytes, this one by lines.
+    """
     if len(history) <= LINES_MAX:
         return history
     older, newer = history[: -LINES_MAX // 2], history[-LINES_MAX // 2 :]

@@ -28,7 +28,10 @@ _RETRY = (408, 425, 429)
 
 @dataclass(frozen=True, slots=True)
 class OAuth:
-    """Where tokens come from, and who asks. With `refresh_token` they are a user's, without it the client's own."""
+    """The endpoint that gives tokens, and the client that asks there.
+
+    With `refresh_token` the tokens are a user's, without it the client's own.
+    """
 
     token_url: str
     client_id: str

@@ -173,7 +173,10 @@ class _Part(NamedTuple):
 
 
 def _wanted(request: Request, events: Mapping[str, EventDefinition], templates: Templates) -> list[_Part]:
-    """Return what each recipient gets."""
+    """Return the parts for each recipient, a fallback after its first: those that the request lists, else its event's.
+
+    Raises CallerError if there is no such event.
+    """
     parts: list[_Part] = []
     if request.notifications is not None:
         for i, item in enumerate(request.notifications):

@@ -197,8 +197,8 @@ class Breaker:
     def hasten(self, within_ns: int, now_ns: int) -> None:
         """Shorten an open wait so that it ends within `within_ns`; it is never made longer.
 
-        Acts from open only. A wait that the vendor asked for stays: a call before its end would be refused, and counted
-        against us.
+        The call acts only in open. It leaves a wait that the vendor asked for: a call before the end of that wait would
+        be refused, and counted as a failure.
         """
         if self.state is S.OPEN and self._deadline_ns is not None and not self._asked_to_wait:
             self._deadline_ns = min(self._deadline_ns, now_ns + within_ns)
@@ -405,7 +405,10 @@ class Breaker:
             self._events.append(BreakerEvent(EventKind.TRANSITION, before, to, reason))
 
     def _begin(self, to: BreakerState, now_ns: int, duration_ns: int | None) -> None:
-        """Begin a new state object with a fresh window. Only open keeps the window that opened it."""
+        """Enter the state `to` as a new generation.
+
+        The window is fresh, except in open: there it remains the one whose verdict opened the breaker.
+        """
         self.state = to
         self.generation += 1
         self._timer = self._deadline_ns = None

@@ -8,8 +8,8 @@ Rules:
 2. "Delivered" ends the notification wherever it waits: held, queued, or due after an outcome that proved nothing.
 3. "Not delivered" ends only a held notification. In any other state another attempt follows, which this receipt is not
    about.
-4. A fallback may wait for delivery (`fallback`). Then "delivered" and "not delivered" are kept for it. A vendor that
-   only carries the message has not delivered it.
+4. A fallback may wait for delivery (`fallback`). Then "delivered" and "not delivered" are kept for it. A receipt that
+   says only that the message was accepted or sent on counts as neither.
 5. A receipt never changes the breaker: it comes late, and its call was counted already.
 """
 

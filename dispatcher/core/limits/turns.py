@@ -34,7 +34,10 @@ WEIGHT_MAX = 100
 
 
 class Turn(NamedTuple):
-    """A tenant's place in the ring. `left` is what an interrupted turn still gives; 0: the turn has not begun."""
+    """A tenant's place in the ring.
+
+    `left` is how many notifications remain of a turn that a claim interrupted; 0: its turn has not begun.
+    """
 
     tenant: str
     left: int = 0

@@ -2,23 +2,25 @@
 
 Rules:
 
-1. Every mailbox that exists has a drainer or a stated hold, also those of vendors no longer configured.
+1. Every mailbox that exists has a drainer, or a reason why nobody drains it (`undrained`), also those of vendors that
+   are no longer configured.
 2. A vendor drains its own mailbox while it is healthy. When it is not, the first healthy vendor that follows it in a
    chain adopts the mailbox: nothing is copied, only who drains changes.
 3. An adopter is healthy in the same plan, so adoption cannot run in a circle.
 4. A half-open vendor probes: one incarnation pulls from its own mailbox and from the one that took over. What no
-   healthy vendor can drain, it drains as well: within its probes and shares it is the best there is.
+   healthy vendor can drain, it drains as well, but not beyond its probes and shares.
 5. An operator's override wins over every report, until its time is over; then it is as if it had never been said.
-6. Nobody is judged by silence here: an incarnation is dead only when `liveness` said so. A vendor of which nobody
-   has reported yet keeps the state of the previous plan.
-7. Evidence is summed: when the replicas of a vendor are each below their minimum of calls, or each just below the
-   threshold, their windows together still open it. What one country alone made bad is left out (`evidence`). What a
-   vendor refused by an unlisted word and another accepted counts as its failure (`refusals`).
+6. Silence proves nothing here: an incarnation is dead only when `liveness` said so. A vendor of which nobody has
+   reported yet keeps the state of the previous plan.
+7. The windows of a vendor's replicas are added up, and the sum may open it. So replicas that are each below the minimum
+   of calls, or each just below the threshold, still count. What one country alone made bad is left out (`evidence`). A
+   refusal by an unlisted word counts as a failure of the vendor if another vendor accepted the message (`refusals`).
 8. A vendor whose last actor is dead is `absent` until a new one reports: its fallback drains for it meanwhile.
 9. A contract rate is divided among the live actors by `sharing`.
 10. A vendor whose actors die again and again is `quarantined`: no work, as each death may repeat what was in flight.
     Only where nobody healthy or recovering is left does it drain: slowly with repeats is better than not at all.
-11. A vendor that comes and goes gets new work back only after a minimum dwell (`dwell`); it is usable all the while.
+11. A vendor that comes and goes gets new work back only after a minimum dwell (`dwell`). Meanwhile it still drains its
+    mailbox.
 12. When more than half of all vendors, at least two, are down without having been reached, the plan says that our own
     network is suspect. It holds nothing back for that: breakers leave such vendors their probes, and a vendor that is
     reached all the same goes on draining.
