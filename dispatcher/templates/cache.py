@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from dispatcher.errors import TemplateError
+from dispatcher.errors import TemplateError, UnavailableError
 from dispatcher.templates.compile import CompiledTemplate, compile_gently
 from dispatcher.templates.owned import TemplateQuota, by_owner, stored_name
 from dispatcher.templates.source import TemplateSource
@@ -30,6 +30,7 @@ class TemplateCache:
         self._latest: Mapping[str, int] = {}
         self._own: Mapping[str, Mapping[str, int]] = {}
         self.loaded = False  # before the first refresh, an empty map means "not known" rather than "none"
+        self.promised: Collection[str] = ()  # common ones that the owner puts into the store, and puts back
 
     @property
     def latest(self) -> Mapping[str, int]:
@@ -43,12 +44,15 @@ class TemplateCache:
     def find(self, tenant: str | None, name: str) -> tuple[str, int] | None:
         """The stored name and latest version of the template that `name` means for a tenant; None: there is none.
 
-        Without a tenant it is the common one.
+        Without a tenant it is the common one. Errors: `UnavailableError` for one that is promised and not stored yet,
+        since a caller who heard that it does not exist would not come again.
         """
         own = None if tenant is None else self.own(tenant).get(name)
         if own is not None:
             return stored_name(tenant, name), own
         version = None if "/" in name else self._latest.get(name)
+        if version is None and name in self.promised:
+            raise UnavailableError(f"the template {name} is being stored")
         return None if version is None else (name, version)
 
     async def refresh(self) -> None:

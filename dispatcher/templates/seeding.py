@@ -38,6 +38,7 @@ class TemplateSeeding:
 
     async def seed(self) -> None:
         """Refresh the cache, and store what the store does not have. Raises UnavailableError."""
+        self.cache.promised = {source.name for source in self._sources} - self._refused
         await self.cache.refresh()
         for source in self._sources:
             if source.name in self._given and source.name in self.cache.latest:
@@ -48,6 +49,7 @@ class TemplateSeeding:
             except TemplateError as error:  # refused when the file was read, by this version's rules at least
                 if source.name not in self._refused:
                     self._refused.add(source.name)
+                    self.cache.promised = set(self.cache.promised) - self._refused
                     logger().error("template_refused", template=source.name, reason=str(error))
 
     def store_broke(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dispatcher.errors import CallerError
+from dispatcher.errors import CallerError, UnavailableError
 from dispatcher.templates.source import TemplateSource
 from tests.unit.desk import Desk
 from tests.virtual import virtual
@@ -26,6 +26,20 @@ async def test_data_that_does_not_fit_its_template_is_refused(data: dict[str, An
         await desk.post(notifications=wanted, data=data)
     assert (caught.value.status, caught.value.field, desk.stage.states()) == (422, "data", [])
     await desk.post(notifications=wanted, data={"name": "Ada"})
+    assert desk.stage.states() == ["queued"]
+
+
+@virtual
+async def test_a_template_that_the_store_has_lost_is_no_final_no() -> None:
+    """The store was emptied, and the file's template is on its way back: 503, so that the caller comes again."""
+    desk = Desk()
+    desk.intake._templates.promised = {"paid"}
+    with pytest.raises(UnavailableError, match="the template paid is being stored"):
+        await desk.post(notifications=[{"channel": "sms", "template": "paid"}])
+    with pytest.raises(CallerError, match="the template gone is not stored"):
+        await desk.post(notifications=[{"channel": "sms", "template": "gone"}])
+    await desk.intake._templates.put(TemplateSource("paid", "Hi"))
+    await desk.post(notifications=[{"channel": "sms", "template": "paid"}])
     assert desk.stage.states() == ["queued"]
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
+from dispatcher.errors import UnavailableError
 from dispatcher.templates.cache import TemplateCache
 from dispatcher.templates.seeding import TemplateSeeding
 from dispatcher.templates.source import TemplateSource
@@ -36,6 +38,33 @@ async def test_a_template_that_does_not_compile_stops_no_other() -> None:
     assert await store.latest() == {"good": 1}
     assert [(log["event"], log["template"]) for log in logs] == [("template_refused", "bad")]
     refreshing.cancel()
+
+
+@virtual
+async def test_what_the_file_gives_is_never_said_not_to_exist() -> None:
+    """A store that is empty, or that another replica has half filled: callers are told "later", never "not stored"."""
+    store = MemoryTemplateStore()
+    seeding = replica(store, bad="Hi {{ name", paid="one", shipped="two")
+    found: list[object] = []
+
+    async def put(source: TemplateSource, **more: Any) -> int:
+        for name in ("paid", "shipped"):
+            try:
+                found.append(seeding.cache.find("acme", name))
+            except UnavailableError:
+                found.append("later")
+        return await MemoryTemplateStore.put(store, source, **more)
+
+    store.put = put  # type: ignore[method-assign]
+    await seeding.seed()
+    assert found == ["later", "later", ("paid", 1), "later"]
+    await store.delete("shipped")
+    await seeding.cache.refresh()  # as a replica sees it between two of another one's writes
+    assert seeding.cache.loaded
+    with pytest.raises(UnavailableError, match="the template shipped is being stored"):
+        seeding.cache.find("acme", "shipped")
+    assert seeding.cache.find("acme", "gone") is None
+    assert seeding.cache.find(None, "bad") is None, "what does not compile is not promised"
 
 
 @virtual
