@@ -23,6 +23,7 @@ from pydantic_core import PydanticCustomError
 from dispatcher.core.accepting.expansion import fallback_fault
 from dispatcher.core.life.choices import Channel, OnUnknown, Priority, WaitFor
 from dispatcher.errors import CallerError
+from dispatcher.wire.mail_address import with_ascii_domain
 
 SEND_AT_PAST_S_MAX = 60  # clocks differ and requests are repeated; older than this is an instant nobody meant
 SEND_AT_AHEAD_DAYS_MAX = 36_525  # a hundred years: an instant past the calendar's end has no quiet hours
@@ -38,19 +39,7 @@ _PATH_PART = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,40}")
 
 # Addresses -----------------------------------------------------------------------------------------------------------
 
-_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_ADDR_SPEC = re.compile(rf"({_ATOM}(?:\.{_ATOM})*)@(?:{_LABEL}\.)+(?![0-9]+$){_LABEL}")
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
-
-
-def is_email(address: str) -> bool:
-    """Return True for exactly one bare addr-spec: dot-atoms only, so no quotes, commas, spaces or display name."""
-    if len(address) > 254:
-        return False
-    match = _ADDR_SPEC.fullmatch(address)
-    # An encoded word is no part of an address (RFC 2047, section 5): some readers decode it into another address.
-    return match is not None and len(match[1]) <= 64 and "=?" not in match[1]
 
 
 @lru_cache(maxsize=65_536)
@@ -83,9 +72,11 @@ def _rule(sentence: str) -> PydanticCustomError:
 
 
 def _email(value: str) -> str:
-    if not is_email(value):
-        raise _rule("must be one bare e-mail address (local@domain, ASCII, at most 254 characters)")
-    return value
+    """The address as it is stored: an international domain is in A-labels, so that two spellings of it are one."""
+    address = with_ascii_domain(value)
+    if address is None:
+        raise _rule("must be one bare e-mail address (local@domain, at most 254 characters, ASCII before the @)")
+    return address
 
 
 def _phone(value: str) -> str:

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
 
+from dispatcher.wire.mail_address import ascii_domain, with_ascii_domain
+
 ADDRESS = re.compile(r"^[^\s,;:<>()\[\]\\\"\x00-\x1f\x7f@]{1,64}@[A-Za-z0-9.-]{1,255}$")
 """One bare address: anything that could become a second recipient, a header or an envelope parameter is refused."""
 
@@ -122,6 +124,8 @@ def _url(value: str) -> str:
 
 def _host(value: str) -> str:
     value = _text(value)
+    if not value.isascii():
+        value = ascii_domain(value)
     if "://" in value:
         raise ValueError("must be a host name without a scheme")
     if host_fault(value) is not None and host_fault(value.rpartition(":")[0]) is None:
@@ -177,7 +181,9 @@ def parse_email_sender(value: Any) -> EmailSender:
         name = re.sub(r"\\(.)", r"\1", name[1:-1])
     elif any(character in name for character in ',;:@"<>()[]\\'):
         raise ValueError("a display name with , ; : @ or brackets must be in double quotes")
-    if not address.isascii() or not ADDRESS.match(address) or host_fault(address.rpartition("@")[2]) is not None:
+    if not address.isascii():
+        address = with_ascii_domain(address) or ""
+    if not ADDRESS.match(address) or host_fault(address.rpartition("@")[2]) is not None:
         raise ValueError("must be one e-mail address, alone or as: Shop <shop@example.com>")
     return EmailSender(address, name.strip())
 

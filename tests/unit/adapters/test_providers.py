@@ -138,12 +138,19 @@ def test_no_vendor_or_option_shows_its_secret(adapter: str) -> None:
         ('"Shop, Inc." <shop@example.com>', "shop@example.com", "Shop, Inc."),
         (r'"The \"Shop\"" <shop@example.com>', "shop@example.com", 'The "Shop"'),
         ("Müller & Söhne < shop+eu@example.com >", "shop+eu@example.com", "Müller & Söhne"),
+        ("Müller <shop@müller.example>", "shop@xn--mller-kva.example", "Müller"),
     ],
 )
 def test_a_sender_has_a_name_and_an_address(text: str, address: str, name: str) -> None:
     """Both are parsed once (keepalived 2365, zerobyte 339: the envelope had the name in it)."""
     found = parse_email_sender(text)
     assert (found.address, found.name) == (address, name)
+
+
+def test_an_international_host_is_used_in_a_labels() -> None:
+    """The name that is looked up, and greeted with, is plain ASCII (zammad 2401)."""
+    vendor = make("smtp", host="mail.müller.example", sender="Müller <shop@müller.example>")
+    assert (vendor._host, vendor._helo_name) == ("mail.xn--mller-kva.example", "xn--mller-kva.example")
 
 
 @given(st.text(max_size=30))

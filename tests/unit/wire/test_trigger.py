@@ -6,12 +6,10 @@ import copy
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dispatcher.errors import CallerError
 from dispatcher.wire.responses import AcceptedNotification, AcceptedResponse, Problem
-from dispatcher.wire.trigger import body_hash, is_email, parse_trigger, phone_region
+from dispatcher.wire.trigger import body_hash, parse_trigger, phone_region
 
 NOW_MS = 1_900_000_000_000
 EXAMPLE: dict[str, Any] = {
@@ -147,66 +145,13 @@ def test_a_request_shown_hides_its_addresses() -> None:
     assert "+4915" not in shown
 
 
-@pytest.mark.parametrize(
-    "address",
-    ["ada@example.com", "a.b+c@x.test", "o'brien@mail.example.co.uk", "x@xn--bcher-kva.example", "A_1@EXAMPLE.COM"],
-)
-def test_ordinary_addresses_are_accepted(address: str) -> None:
-    """One addr-spec of dot-atoms."""
-    assert is_email(address)
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "",
-        "ada",
-        "@x.test",
-        "ada@",
-        "ada@localhost",
-        "a@x.test,b@y.test",
-        "a@x.test;b@y.test",
-        "a@x.test b@y.test",
-        "Ada <a@x.test>",
-        "<a@x.test>",
-        '"a b"@x.test',
-        "a@x.test>\r\nRCPT TO:<evil@y.test",
-        "a@x.test\r\nBcc: b@y.test",
-        "a@x.test\n",
-        "a@x.test SIZE=1 BODY=8BITMIME",
-        "a\x00@x.test",
-        "a@x\x00.test",
-        ".a@x.test",
-        "a..b@x.test",
-        "a@-x.test",
-        "a@x..test",
-        "a@x.test.",
-        "a@[127.0.0.1]",
-        "a@127.0.0.1",
-        "ä@x.test",
-        "a@x.test\u2028",
-        "a(comment)@x.test",
-        "x" * 65 + "@x.test",
-        "a@" + "x." * 126 + "test",
-        "@" * 254,
-        "a@" + "a" * 250,
-        "=?utf-8?q?=40evil.com=00?=@x.test",
-        "a=?x@x.test",
-    ],
-)
-def test_anything_more_than_one_address_is_refused(address: str) -> None:
-    """No list, display name, quote, comment, control character or SMTP parameter passes."""
-    assert not is_email(address)
-
-
-@given(st.text(max_size=30), st.text(max_size=30))
-def test_an_accepted_address_holds_nothing_that_breaks_a_header(local: str, domain: str) -> None:
-    """Whatever is generated around the @, what passes is ASCII without separators."""
-    address = f"{local}@{domain}"
-    if is_email(address):
-        assert address.isascii()
-        assert not set(address) & set(' ,;:<>()[]"\\\r\n\t\0')
-        assert address.count("@") == 1
+def test_two_spellings_of_a_domain_are_one_address() -> None:
+    """The request has the A-labels, so a repeat in the other spelling is the same body."""
+    spellings = ("ada@Bücher.example", "ada@xn--bcher-kva.example")
+    first, second = (parse_trigger(changed("recipient/email", address), NOW_MS) for address in spellings)
+    assert first.recipient is not None
+    assert first.recipient.email == "ada@xn--bcher-kva.example"
+    assert body_hash(first) == body_hash(second)
 
 
 @pytest.mark.parametrize(
