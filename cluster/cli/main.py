@@ -40,7 +40,10 @@ def main() -> None:
 @click.option("--state-dir", type=click.Path(file_okay=False, path_type=Path), default=Path("state"), show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="anything but loopback needs an API key")
 @click.option("--port", default=8000, show_default=True)
-@click.option("--redis-url", help="your own Redis instead of a private one")
+@click.option(
+    "--redis-url",
+    help="your own Redis instead of a private one: redis://, rediss:// (TLS), redis+sentinel://H1,H2/SERVICE, unix://",
+)
 @click.option("--unsafe-redis", is_flag=True, help="go on with a Redis that can lose what was acknowledged")
 @click.option("--sandbox", is_flag=True, help="also start the sandbox vendors, and use them unless --config is given")
 @click.option(
@@ -74,7 +77,9 @@ main.add_command(templates)
 
 @main.command()
 @click.option("--ray-address", required=True, help="ray://HEAD:10001 from anywhere; HEAD:6379 or auto on a node")
-@click.option("--redis-url", required=True, help="reachable from every node; may be a reference, ${NAME} or file:PATH")
+@click.option(
+    "--redis-url", required=True, help="as of up, reachable from every node; may be a reference, ${NAME} or file:PATH"
+)
 @click.option("--config", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="where each node listens; off loopback it needs keys"

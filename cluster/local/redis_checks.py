@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from urllib.parse import unquote, urlsplit
+from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool
 
+from dispatcher.adapters.redis.address import parse
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.config.secret_references import resolve
 from dispatcher.errors import ConfigError
-
-SCHEMES = ("redis", "rediss", "unix")
 
 NEEDED = {
     "appendonly": ("yes", "without it a restart loses everything"),
@@ -36,35 +38,19 @@ def connect(url: str) -> redis.Redis:
     Nothing of it can be shown safely: with a `#` in the password, what looks like the port is a piece of the password.
     """
     try:
-        resolved = resolve(url)
+        address = parse(resolve(url))
     except ConfigError as error:
         raise ConfigError(f"--redis-url: {error}") from None
-    fault = _url_fault(resolved)
-    if fault is not None:
-        raise ConfigError(f"--redis-url: {fault}")
-    try:
-        return redis.Redis.from_url(resolved, decode_responses=True)
-    except (ValueError, TypeError):
-        raise ConfigError("--redis-url: cannot be read; the form is redis://USER:PASSWORD@HOST:PORT/DB") from None
-
-
-def _url_fault(url: str) -> str | None:
-    encode = "characters like # / ? @ [ in a user or password must be percent-encoded, as %23"
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return f"cannot be read: {encode}"
-    if parts.scheme not in SCHEMES or not url.startswith(f"{parts.scheme}://"):
-        return "must begin with redis://, rediss:// or unix://, for example redis://localhost:6379"
-    if "#" in url or parts.netloc.count("@") > 1:
-        return f"cannot be read: {encode}"
-    if parts.scheme == "unix":
-        return None if len(parts.path) > 1 else "must name a socket, as in unix:///run/redis.sock"
-    if not parts.hostname or port == 0:
-        return "must have a host, and a port from 1 to 65535"
-    database = unquote(parts.path).strip("/")
-    return None if not database or database.isdigit() else f"must end in a port or the number of a database: {encode}"
+    options: dict[str, Any] = {**address.options, "decode_responses": True}
+    if address.path:
+        return redis.Redis(unix_socket_path=address.path, **options)
+    if not address.sentinels:
+        return redis.Redis(host=address.host, port=address.port, ssl=address.tls, **options)
+    once: dict[str, Any] = {"ssl": address.tls, "socket_connect_timeout": 2.0, "retry": Retry(NoBackoff(), 0)}
+    asked = {**address.sentinel_options, **once, "socket_timeout": 2.0, "decode_responses": True}
+    sentinels: Any = Sentinel(address.sentinels, sentinel_kwargs=asked)  # type: ignore[no-untyped-call]
+    found: redis.Redis = sentinels.master_for(address.service, **{**options, **once})
+    return found
 
 
 def faults(client: redis.Redis) -> list[str]:
@@ -109,6 +95,49 @@ def _is_cluster(client: redis.Redis) -> bool:
     return int(client.info("cluster").get("cluster_enabled", 0)) == 1
 
 
+def silence(client: redis.Redis, error: Exception) -> str:
+    """Return the sentence that says why nothing answers; of sentinels, what each of them says."""
+    pool = client.connection_pool
+    text = " ".join(str(error).split())
+    if isinstance(error, redis.AuthenticationError):
+        known = isinstance(pool, SentinelConnectionPool)
+        return f"user or password of the Redis{' at ' + _primary(pool) if known else ''} is wrong: {text}"
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        why = text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0] or text
+        return f"the certificate of this Redis is not trusted: {why}; ssl_ca_certs names the file of its authority"
+    if not isinstance(pool, SentinelConnectionPool):
+        return f"no Redis answers: {text}"
+    words = [_word(one, pool.service_name) for one in pool.sentinel_manager.sentinels]
+    if all(words):
+        return f"no sentinel names a primary: {'; '.join(words)}"
+    return f"the primary that the sentinels name does not answer: {text}"
+
+
+def _primary(pool: Any) -> str:
+    host, port = pool.sentinel_manager.discover_master(pool.service_name)
+    return f"{host}:{port}"
+
+
+def _word(sentinel: redis.Redis, service: str) -> str:
+    """Return what is wrong by this sentinel; empty if it names a primary that works."""
+    options = sentinel.connection_pool.connection_kwargs
+    at = f"{options['host']}:{options['port']}"
+    try:
+        known: dict[str, Any] = sentinel.sentinel_masters()  # type: ignore[assignment]  # redis-py types both kinds
+    except redis.AuthenticationError:
+        return f"{at} asks for a password: give sentinel_password, and sentinel_username if it has users"
+    except redis.ResponseError as error:
+        text = str(error)
+        return f"{at} is no sentinel" if "unknown command" in text else f"{at} refuses: {text}"
+    except (redis.RedisError, OSError) as error:
+        text = " ".join(str(error).split())
+        return f"{at} does not answer: {text}"
+    if service not in known:
+        return f"{at} watches no service {service}, only {', '.join(sorted(known)) or 'none'}"
+    state = known[service]
+    return f"{at} says that the primary is down" if state["is_sdown"] or state["is_odown"] else ""
+
+
 def check(client: redis.Redis, unsafe: bool) -> list[str]:
     """Return warnings. Raises ConfigError if Redis is away, or is unsafe and `unsafe` does not allow it.
 
@@ -123,7 +152,7 @@ def check(client: redis.Redis, unsafe: bool) -> list[str]:
             raise ConfigError(refused)
         found = faults(client)
     except (redis.RedisError, OSError) as error:
-        raise ConfigError(f"no Redis answers: {error}") from None
+        raise ConfigError(silence(client, error)) from None
     if found and not unsafe:
         raise ConfigError("this Redis can lose accepted notifications (--unsafe-redis overrides): " + "; ".join(found))
     return found

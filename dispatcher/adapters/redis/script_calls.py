@@ -14,7 +14,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
+from dispatcher.adapters.redis.address import parse
 from dispatcher.adapters.redis.connection import SharedConnection
+from dispatcher.adapters.redis.route import Route, connection_options
 from dispatcher.errors import RefusedError, UnavailableError
 
 _FOLDER = Path(__file__).parent / "scripts"
@@ -63,19 +65,23 @@ class Client(redis.Redis):
     """redis-py's client for single commands, and beside its pool the one connection that all scripts share."""
 
     shared: SharedConnection
+    route: Route
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         await self.shared.close()
         await super().aclose(close_connection_pool)
+        await self.route.close()
 
 
 def client(url: str, *, timeout_s: float = 2.0, connections_max: int = 32, queues_s: float | None = None) -> Client:
     """A client of the data path. It never re-sends by itself: redis-py would, and so claim or accept twice.
 
     Scripts share one connection, whatever their number. Of single commands, beyond `connections_max` at once the next
-    is an error at once, or waits up to `queues_s` for its turn.
+    is an error at once, or waits up to `queues_s` for its turn. Raises ConfigError for a URL that cannot be read.
     """
+    place = connection_options(parse(url))
     options: dict[str, Any] = {
+        **place,
         "decode_responses": True,
         "protocol": 2,  # the shapes of replies below are RESP2's
         "socket_timeout": timeout_s,
@@ -86,12 +92,12 @@ def client(url: str, *, timeout_s: float = 2.0, connections_max: int = 32, queue
         "health_check_interval": 0,
     }
     if queues_s is None:
-        pool = redis.ConnectionPool.from_url(url, **options)
+        pool = redis.ConnectionPool(**options)
     else:
-        pool = redis.BlockingConnectionPool.from_url(url, timeout=queues_s, **options)
+        pool = redis.BlockingConnectionPool(timeout=queues_s, **options)
     made = Client(connection_pool=pool)
     made.auto_close_connection_pool = True
-    made.shared = SharedConnection(pool.make_connection, timeout_s)
+    made.shared, made.route = SharedConnection(pool.make_connection, timeout_s), place["route"]
     return made
 
 

@@ -1,0 +1,168 @@
+"""The way to the primary, for every connection of one client: a fixed address, or what the sentinels say.
+
+Every connection can find a fail-over out. A server that was demoted answers READONLY. Then its connection is closed,
+the command is not done, and each other connection of the client is opened again before its next use. The same happens
+when the sentinels name another primary. With a fixed address this helps where its name then leads to another server.
+
+All sentinels are asked together, and the answer with the highest epoch among a majority counts. A sentinel that was
+alone with the old primary knows an older epoch. (redis-py's own search believes the first sentinel that answers, and
+can lose sentinels from its list when two tasks search at the same time.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError, RedisError, ResponseError
+
+from dispatcher.adapters.redis.address import Address
+
+SENTINEL_S = 0.5
+"""A sentinel that has not answered within this time is not waited for."""
+
+
+class Route:
+    """One client's way to its primary. `epoch` rises when the connections that are open lead to the wrong server."""
+
+    def __init__(self, address: Address) -> None:
+        self.address, self.epoch = address, 0
+        self.known_replicas = 0
+        self._at: tuple[str, int] | None = None
+        self._asking: asyncio.Task[tuple[str, int]] | None = None
+        self._sentinels = Sentinel(  # type: ignore[no-untyped-call]
+            address.sentinels,
+            sentinel_kwargs={
+                **address.sentinel_options,
+                "ssl": address.tls,
+                "decode_responses": True,
+                "protocol": 2,
+                "socket_timeout": SENTINEL_S,
+                "socket_connect_timeout": SENTINEL_S,
+                "retry": Retry(NoBackoff(), 0),
+            },
+        )
+
+    @property
+    def fixed(self) -> bool:
+        return not self.address.sentinels
+
+    def moved(self) -> None:
+        """Note that a server is no primary any more."""
+        self.epoch += 1
+
+    async def primary(self) -> tuple[str, int]:
+        """Return host and port of the primary. All who ask at once share one question.
+
+        Raises redis-py's ConnectionError when the sentinels that answer know none that works.
+        """
+        if self._asking is None:
+            self._asking = asyncio.get_running_loop().create_task(self._ask())
+            self._asking.add_done_callback(self._asked)
+        return await asyncio.shield(self._asking)
+
+    def _asked(self, task: asyncio.Task[tuple[str, int]]) -> None:
+        self._asking = None
+        if not task.cancelled():
+            task.exception()  # whoever asked has it; without this one that nobody waits for any more is logged
+
+    async def _ask(self) -> tuple[str, int]:
+        states = await self._states()
+        newest = max((int(state.get("config-epoch", 0)) for state in states), default=0)
+        found = [state for state in states if int(state.get("config-epoch", 0)) == newest]
+        self.known_replicas = max((int(state.get("num-slaves", 0)) for state in found), default=self.known_replicas)
+        for state in found:
+            if self._sentinels.check_master_state(state, self.address.service):
+                at = str(state["ip"]), int(state["port"])
+                if at != self._at:
+                    self._at = at
+                    self.moved()
+                return at
+        raise MasterNotFoundError(f"the sentinels know no primary of {self.address.service} that works")
+
+    async def _states(self) -> list[dict[str, Any]]:
+        """Return what the first majority of the sentinels says of the service."""
+        clients = self._sentinels.sentinels
+        asked = [asyncio.ensure_future(one.sentinel_masters()) for one in clients]
+        states: list[dict[str, Any]] = []
+        try:
+            for answer in asyncio.as_completed(asked):
+                with contextlib.suppress(RedisError, OSError, asyncio.TimeoutError):
+                    known: Any = await answer
+                    state = known.get(self.address.service)
+                    if state is not None:
+                        states.append(state)
+                if len(states) > len(clients) // 2:
+                    break
+        finally:
+            for one in asked:
+                one.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        return states
+
+    async def close(self) -> None:
+        if self._asking is not None:
+            await asyncio.wait({self._asking})
+        await self._sentinels.aclose()
+
+
+def of_a_replica(error: Exception) -> bool:
+    """Return True for the refusal of a server that is no primary; within the text of a script's error as well."""
+    return "READONLY" in str(error) or type(error).__name__ == "ReadOnlyError"
+
+
+class _Routed:
+    """Makes a connection of redis-py go where its route leads, and leave a demoted server."""
+
+    def __init__(self, *, route: Route, **options: Any) -> None:
+        super().__init__(**options)
+        self._route, self._epoch = route, route.epoch
+
+    async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
+        mine: Any = self
+        if mine.is_connected and self._epoch != self._route.epoch:
+            await mine.disconnect(nowait=True)
+        if not mine.is_connected:
+            if not self._route.fixed:
+                mine.host, mine.port = await self._route.primary()
+            self._epoch = self._route.epoch
+        await super().connect_check_health(check_health, retry_socket_connect)  # type: ignore[misc]
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            return await super().read_response(*args, **options)  # type: ignore[misc]
+        except ResponseError as error:
+            if not of_a_replica(error):
+                raise
+            self._route.moved()
+            mine: Any = self
+            await mine.disconnect(nowait=True)
+            raise ConnectionError("this server is a replica and takes no writes") from error
+
+
+class PlainConnection(_Routed, Connection):
+    """A TCP connection."""
+
+
+class TlsConnection(_Routed, SSLConnection):
+    """A TCP connection with TLS."""
+
+
+class SocketConnection(_Routed, UnixDomainSocketConnection):
+    """A connection by a unix socket."""
+
+
+def connection_options(address: Address) -> dict[str, Any]:
+    """Return the class of the connections, and what they are made with."""
+    options = {**address.options, "route": Route(address)}
+    if address.path:
+        return {**options, "connection_class": SocketConnection, "path": address.path}
+    kind = TlsConnection if address.tls else PlainConnection
+    if address.sentinels:
+        return {**options, "connection_class": kind}
+    return {**options, "connection_class": kind, "host": address.host, "port": address.port}

@@ -1,0 +1,69 @@
+"""The newest word of a majority of the sentinels leads to the primary, whichever answers first."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from redis.exceptions import ConnectionError
+
+from dispatcher.adapters.redis.address import parse
+from dispatcher.adapters.redis.route import Route
+
+
+class Sentinel:
+    """Answers with this primary and epoch after so many turns of the loop; None: it does not answer."""
+
+    def __init__(self, port: int | None, epoch: int = 0, turns: int = 0, **flags: bool) -> None:
+        self.port, self.epoch, self.turns = port, epoch, turns
+        self.flags = {"is_master": True, "is_sdown": False, "is_odown": False, **flags}
+        self.asked = 0
+
+    async def sentinel_masters(self) -> dict[str, Any]:
+        self.asked += 1
+        for _ in range(self.turns):
+            await asyncio.sleep(0)
+        if self.port is None:
+            raise ConnectionError("away")
+        state = {"ip": "h", "port": self.port, "config-epoch": self.epoch, "num-slaves": 1, "num-other-sentinels": 2}
+        return {"orders": {**state, **self.flags}}
+
+
+def route(*sentinels: Sentinel) -> Route:
+    made = Route(parse("redis+sentinel://a.test,b.test,c.test/orders"))
+    made._sentinels.sentinels = list(sentinels)
+    return made
+
+
+async def test_the_first_answer_is_not_believed_alone() -> None:
+    """A sentinel that was cut off with the old primary is the nearest, and knows an older epoch."""
+    found = route(Sentinel(1, epoch=1), Sentinel(2, epoch=2, turns=9), Sentinel(2, epoch=2, turns=9))
+    assert await found.primary() == ("h", 2)
+
+
+async def test_one_that_is_away_is_not_waited_for() -> None:
+    """Two of three are a majority, whether the third is slow or away."""
+    assert await route(Sentinel(None), Sentinel(2, 2), Sentinel(2, 2)).primary() == ("h", 2)
+    assert await route(Sentinel(1, 1, turns=10_000_000), Sentinel(2, 2), Sentinel(2, 2)).primary() == ("h", 2)
+
+
+async def test_a_primary_that_is_down_is_none() -> None:
+    """Nobody is sent to a server that the sentinels think dead, and the error says so."""
+    with pytest.raises(ConnectionError, match="know no primary of orders that works"):
+        await route(*(Sentinel(1, 1, is_sdown=True) for _ in range(3))).primary()
+
+
+async def test_all_who_ask_at_once_share_one_question_and_a_move_is_an_epoch() -> None:
+    """A storm of reconnections asks each sentinel once, and connections to the server before are told apart."""
+    sentinels = [Sentinel(1, 1, turns=3) for _ in range(3)]
+    found = route(*sentinels)
+    await asyncio.gather(*(found.primary() for _ in range(20)))
+    assert [one.asked for one in sentinels] == [1, 1, 1]
+    before = found.epoch
+    await found.primary()
+    assert found.epoch == before
+    for one in sentinels:
+        one.port, one.epoch = 2, 2
+    await found.primary()
+    assert found.epoch == before + 1
