@@ -196,7 +196,7 @@ async def test_no_packing_is_offered(adapter: str) -> None:
 @pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
 async def test_a_refused_account_is_the_accounts_fault(adapter: str, status: str) -> None:
     """Bad credentials are failed with account scope: they open the breaker and burn no attempt."""
-    outcome = await against(adapter, http(status, b"{}"))
+    outcome = await against(adapter, http(status, b'{"message": "no"}'))
     assert (outcome.kind, outcome.scope) == (OutcomeKind.FAILED, Scope.ACCOUNT)
 
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import time
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -20,7 +23,16 @@ from dispatcher.adapters.vendors.exchange import ANSWER_BYTES_MAX, Answer
 from dispatcher.core.life.outcome import Outcome, Scope
 from dispatcher.deadline import timeout
 
-__all__ = ["ANSWER_BYTES_MAX", "CALLS_MAX", "TEXT_MAX", "Answer", "HttpClient", "retry_after_s"]
+__all__ = [
+    "ANSWER_BYTES_MAX",
+    "CALLS_MAX",
+    "TEXT_MAX",
+    "Answer",
+    "HttpClient",
+    "read_object",
+    "retry_after_s",
+    "unspoken",
+]
 
 TEXT_MAX = 500
 """How much of a vendor's own sentence operators' rules can see."""
@@ -91,6 +103,41 @@ class HttpClient:
             self._pool.give_back(origin, connection, loop.time())
 
 
+def read_object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object that a vendor answered, or an empty one when the answer is something else.
+
+    Nothing that a server can answer raises here: neither wrong UTF-8, nor a byte order mark, nor deep nesting. A byte
+    that is no UTF-8 becomes U+FFFD, because the code beside it still counts.
+    """
+    try:
+        value = json.loads(body.decode("utf-8-sig", "replace"))
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+_EVERY_MESSAGE = (404, 405, 408, 410, 425)
+"""A wrong address or method, and a server that did not take the request: these befall every message alike."""
+
+
+def unspoken(answer: Answer) -> Outcome:
+    """Return what a 3xx or 4xx means that is not in the provider's own words. Nothing was accepted.
+
+    A proxy or a firewall between us and the provider says it, often because of one text (RainLoop 1059): so it is no
+    evidence against the provider until another vendor accepts the same message, or it befalls many recipients.
+    """
+    reason, status = f"http_{answer.status}", answer.status
+    if status == 429:
+        outcome = Outcome.throttled(reason, retry_after_s(answer.headers, time.time()))
+    elif status in (401, 407):
+        outcome = Outcome.failed(reason, scope=Scope.ACCOUNT)
+    elif status < 400 or status in _EVERY_MESSAGE:
+        outcome = Outcome.failed(reason)
+    else:
+        outcome = Outcome.failed(reason, scope=Scope.UNLISTED)
+    return replace(outcome, text=answer.body[:TEXT_MAX].decode("utf-8", "replace") or reason)
+
+
 def retry_after_s(headers: Mapping[str, str], now_epoch_s: float) -> float | None:
     """The vendor's wait from Retry-After (seconds or a date), in [0, 300]; None when absent or absurd (NaN, text)."""
     value = headers.get("Retry-After", "").strip()
@@ -100,7 +147,9 @@ def retry_after_s(headers: Mapping[str, str], now_epoch_s: float) -> float | Non
         seconds = float(value)
     except ValueError:
         try:
-            seconds = parsedate_to_datetime(value).timestamp() - now_epoch_s
+            at = parsedate_to_datetime(value)
+            # Two of the three forms of a date in HTTP name no zone, and mean UTC (RFC 9110, section 5.6.7).
+            seconds = (at if at.tzinfo else at.replace(tzinfo=timezone.utc)).timestamp() - now_epoch_s
         except (ValueError, TypeError, OverflowError):
             return None
     if math.isnan(seconds):

@@ -8,14 +8,13 @@ for all connections that wait for it.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import SecretStr
 
-from dispatcher.adapters.vendors.http import HttpClient
+from dispatcher.adapters.vendors.http import HttpClient, read_object
 from dispatcher.core.life.outcome import Outcome, Scope
 
 TOKEN_S_MAX = 10.0
@@ -92,11 +91,11 @@ class Tokens:
 
 def _read(body: bytes) -> tuple[str, float]:
     """The token and its life in seconds; an empty text when there is none that can be sent."""
+    told = read_object(body)
+    token: Any = told.get("access_token")
     try:
-        told: Any = json.loads(body)
-        token = told["access_token"]
         life_s = float(told.get("expires_in", LIFE_S))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, TypeError, OverflowError):
         return "", 0.0
     fits = isinstance(token, str) and token.isascii() and token.isprintable() and " " not in token
     return (token, life_s) if fits else ("", 0.0)

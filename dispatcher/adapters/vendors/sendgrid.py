@@ -6,16 +6,14 @@ waits for its receipt.
 
 from __future__ import annotations
 
-import json
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from dispatcher.adapters.vendors.call_backs import json_of
 from dispatcher.adapters.vendors.fields import EmailSender, Secret, Url
-from dispatcher.adapters.vendors.http import CALLS_MAX, TEXT_MAX, Answer, HttpClient, retry_after_s
+from dispatcher.adapters.vendors.http import CALLS_MAX, TEXT_MAX, Answer, HttpClient, read_object, unspoken
 from dispatcher.adapters.vendors.mail_options import MailOptions
 from dispatcher.adapters.vendors.provider import Provider
 from dispatcher.core.life.message import Message
@@ -94,7 +92,7 @@ def classify(answer: Answer) -> Outcome:
         case status if 400 <= status < 500:
             return _refused(answer)
         case status if 300 <= status < 400:
-            return Outcome.failed(f"http_{status}")
+            return unspoken(answer)
         case status:
             return Outcome.unknown(f"http_{status}")
 
@@ -105,23 +103,20 @@ def _refused(answer: Answer) -> Outcome:
     word = find_phrase(text, PHRASES)
     if word is not None:
         outcome = outcome_of(reason, word.means, word.wait_s)
-    elif answer.status == 429:
-        outcome = Outcome.throttled(reason, retry_after_s(answer.headers, time.time()))
-    elif answer.status in (401, 403):
+    elif answer.status == 403 and read_object(answer.body):
         outcome = outcome_of(reason, Meaning.ACCOUNT)
+    elif text and answer.status not in (401, 429):
+        outcome = outcome_of(reason, Meaning.UNLISTED)
     else:
-        # Without `errors` it is not SendGrid speaking: a proxy, a wrong base_url.
-        outcome = outcome_of(reason, Meaning.UNLISTED if text else Meaning.VENDOR)
-    return replace(outcome, text=text or reason)
+        outcome = unspoken(answer)
+    return replace(outcome, text=text or outcome.text or reason)
 
 
 def _text(body: bytes) -> str:
     """Return SendGrid's errors as `field: message` lines; empty when the answer is not SendGrid's."""
-    try:
-        errors = json.loads(body)["errors"]
-        return "\n".join(f"{error.get('field')}: {error['message']}" for error in errors)[:TEXT_MAX]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return ""
+    errors = read_object(body).get("errors")
+    found = [error for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
+    return "\n".join(f"{error.get('field')}: {error.get('message')}" for error in found)[:TEXT_MAX]
 
 
 RECEIPT_WORDS = {

@@ -58,7 +58,10 @@ RFC_3463 = "RFC 3463, section 3"
 GMAIL = "https://support.google.com/a/answer/3726730"
 SES = "https://docs.aws.amazon.com/ses/latest/dg/troubleshoot-smtp.html"
 POSTFIX = "https://www.postfix.org/postconf.5.html"
+EXCHANGE = "https://learn.microsoft.com/exchange/mail-flow-best-practices/non-delivery-reports-in-exchange-online"
 PHRASES = (
+    phrase(r"gr[ae]y-?list", Meaning.DEFERRED, "RFC 6647"),  # also said after the mail itself, with any code
+    phrase(r"recipient('s|s'| has| is)\b[^.]*\b(limit|quota)", Meaning.DEFERRED, EXCHANGE),  # its limit, not ours
     phrase(r"receiving mail (too quickly|at a rate)", Meaning.DEFERRED, GMAIL),  # also said with a final code
     phrase(r"(daily|hourly)[\w ]*(quota|limit)", Meaning.ACCOUNT, GMAIL, DAILY_S),
     phrase(r"Daily message quota exceeded|sending paused|Sending suspended", Meaning.ACCOUNT, SES, DAILY_S),
@@ -75,11 +78,14 @@ ENHANCED = (
     listed(Meaning.FINAL, RFC_3463, "5.1.1", "5.1.3", "5.1.6", "5.2.1")  # no such mailbox, syntax, moved, disabled
     | listed(Meaning.FINAL, "RFC 7505, section 4.3", "5.1.10")  # a domain that accepts no mail
     | listed(Meaning.DEFERRED, RFC_3463, "5.2.2")  # a full mailbox
+    | listed(Meaning.DEFERRED, EXCHANGE, "5.2.121", "5.2.122")  # a mailbox gets only so many mails an hour
     | listed(Meaning.ACCOUNT, RFC_3463, "5.1.7", "5.1.8", "4.1.7", "4.1.8", "5.7.8")  # our sender, our credentials
     | listed(Meaning.ACCOUNT, GMAIL, "5.4.5", wait_s=DAILY_S)  # the daily sending quota
 )
 """The meanings of enhanced status codes once a recipient was named. Every other 5xx goes to the next vendor."""
-ENHANCED_CODE = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
+ENHANCED_CODE = re.compile(r"#?([245]\.\d{1,3}\.\d{1,3})(?![.\w])", re.ASCII)
+"""RFC 2034, section 4: the text begins with the code. Further on stand addresses of hosts and versions, which
+look the same. Old gateways put a `#` before it."""
 
 
 class Smtp:
@@ -324,8 +330,7 @@ def meaning_of(code: int, text: str, *, mailed: bool, named: bool) -> Word:
         return Word(Meaning.ACCOUNT, "RFC 4954, section 6")
     if not mailed:
         return Word(Meaning.ACCOUNT if code >= 500 else Meaning.VENDOR, "RFC 5321, section 4.2.1")
-    found = ENHANCED_CODE.search(text)
-    enhanced = found[1] if found else ""
+    enhanced = _enhanced(code, text)
     if enhanced in ENHANCED:
         return ENHANCED[enhanced]
     if code >= 500:
@@ -335,6 +340,15 @@ def meaning_of(code: int, text: str, *, mailed: bool, named: bool) -> Word:
     # RFC 3463: 4.3.x is the mail system's own trouble. Any other 4xx to RCPT is this recipient's, such as greylisting.
     own_trouble = enhanced.startswith("4.3.")
     return Word(Meaning.VENDOR if own_trouble else Meaning.DEFERRED, "RFC 5321, section 4.5.4.1; RFC 6647")
+
+
+def _enhanced(code: int, text: str) -> str:
+    """Return the enhanced code of a reply, or nothing if there is none of the reply's own class.
+
+    The reply code decides: `450 5.1.1` is a no for now, whatever is behind it.
+    """
+    found = ENHANCED_CODE.match(text)
+    return found[1] if found is not None and found[1][0] == str(code)[0] else ""
 
 
 def _not_sent(error: BaseException | None) -> str:

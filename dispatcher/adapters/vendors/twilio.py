@@ -10,7 +10,6 @@ the body. A trial account, which puts a sentence before each body, is never matc
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from base64 import b64encode
@@ -25,7 +24,15 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_val
 
 from dispatcher.adapters.vendors.call_backs import form_of, told_in
 from dispatcher.adapters.vendors.fields import Options, Secret, Text, Url, parse_sms_sender
-from dispatcher.adapters.vendors.http import CALLS_MAX, TEXT_MAX, Answer, HttpClient, retry_after_s
+from dispatcher.adapters.vendors.http import (
+    CALLS_MAX,
+    TEXT_MAX,
+    Answer,
+    HttpClient,
+    read_object,
+    retry_after_s,
+    unspoken,
+)
 from dispatcher.adapters.vendors.provider import Provider
 from dispatcher.core.life.look_up import Listing, Sighting
 from dispatcher.core.life.message import Message
@@ -156,14 +163,10 @@ class Twilio:
 
 
 def classify(answer: Answer) -> Outcome:
-    body = _json(answer.body)
-    code = str(body["code"]) if isinstance(body.get("code"), int) else ""
-    text = f"{body.get('message', '')}"[:TEXT_MAX]
+    body = read_object(answer.body)
+    code, text = _code(body.get("code")), f"{body.get('message', '')}"[:TEXT_MAX]
     if 200 <= answer.status < 300:
-        sid = body.get("sid")
-        if isinstance(sid, str) and SID.match(sid) and body.get("status") != "failed":
-            return Outcome.accepted(sid)
-        return Outcome.unknown("no_message_id")
+        return _created(body)
     if answer.status >= 500:
         return replace(Outcome.unknown(f"http_{answer.status}"), text=text)
     asked_s = retry_after_s(answer.headers, time.time())
@@ -171,14 +174,32 @@ def classify(answer: Answer) -> Outcome:
         return replace(Outcome.throttled(f"twilio_{code or 429}", asked_s), text=text)
     if code and 400 <= answer.status < 500:
         return read_refusal("twilio", code, WORDS, text=text, asked_s=asked_s)
-    # A 4xx without Twilio's own code is not Twilio speaking: a proxy, a wrong base_url, or credentials refused early.
-    scope = Scope.ACCOUNT if answer.status in (401, 403) else Scope.VENDOR
-    return replace(Outcome.failed(f"http_{answer.status}", scope=scope), text=text)
+    if answer.status == 403 and body:  # Twilio speaks, but names no code
+        return replace(Outcome.failed("http_403", scope=Scope.ACCOUNT), text=text or "http_403")
+    return unspoken(answer)
+
+
+def _created(body: dict[str, Any]) -> Outcome:
+    """Return what a 2xx means. A message can be created and refused in one answer, with its code beside it."""
+    sid, code = body.get("sid"), _code(body.get("error_code"))
+    if not isinstance(sid, str) or not SID.match(sid):
+        return Outcome.unknown("no_message_id")
+    if TAKEN.get(str(body.get("status"))) is False:
+        text = f"{body.get('error_message') or ''}"[:TEXT_MAX]
+        return read_refusal("twilio", code, WORDS, text=text) if code else Outcome.unknown("no_message_id")
+    return Outcome.accepted(sid)
+
+
+def _code(value: Any) -> str:
+    """Return a code as text, whether it came as a number or as text; empty for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        return ""
+    return str(value) if re.fullmatch("[0-9]{4,6}", str(value), re.ASCII) else ""
 
 
 def read_list(answer: Answer) -> Listing | None:
     """The messages of one page; None when it is none, or holds one that cannot be read."""
-    body = _json(answer.body)
+    body = read_object(answer.body)
     rows = body.get("messages")
     if answer.status != 200 or not isinstance(rows, list):
         return None
@@ -195,14 +216,6 @@ def read_list(answer: Answer) -> Listing | None:
 
 def _ms(date: str) -> int:
     return int(parsedate_to_datetime(date).timestamp() * 1000)
-
-
-def _json(body: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(body)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 RECEIPT_WORDS = {

@@ -9,16 +9,15 @@ message waits for its receipt.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 
 from dispatcher.adapters.vendors.call_backs import form_of, object_of, told_in
 from dispatcher.adapters.vendors.fields import Options, Secret, SmsFrom, Text, Url
-from dispatcher.adapters.vendors.http import CALLS_MAX, TEXT_MAX, Answer, HttpClient
+from dispatcher.adapters.vendors.http import CALLS_MAX, TEXT_MAX, Answer, HttpClient, read_object, unspoken
 from dispatcher.adapters.vendors.provider import Provider
 from dispatcher.core.life.message import Message
-from dispatcher.core.life.outcome import Meaning, Outcome, Scope, listed, read_refusal
+from dispatcher.core.life.outcome import Meaning, Outcome, OutcomeKind, Scope, listed, read_refusal
 from dispatcher.core.life.receipt import Told
 from dispatcher.core.life.sms_text import measure
 
@@ -89,15 +88,19 @@ class Vonage:
 
 
 def classify(answer: Answer) -> Outcome:
-    if answer.status == 429:
-        return Outcome.throttled("http_429")
-    if answer.status in (401, 403):
-        return replace(Outcome.failed(f"http_{answer.status}", scope=Scope.ACCOUNT), text=_text(answer.body))
-    if 400 <= answer.status < 500:
-        return replace(Outcome.failed(f"http_{answer.status}"), text=_text(answer.body))
-    if answer.status != 200:
-        return replace(Outcome.unknown(f"http_{answer.status}"), text=_text(answer.body))
-    parts = _parts(answer.body)
+    if 200 <= answer.status < 300:
+        return _read(answer.body)
+    text = answer.body[:TEXT_MAX].decode("utf-8", "replace")
+    if answer.status >= 500 or answer.status < 200:
+        return replace(Outcome.unknown(f"http_{answer.status}"), text=text)
+    if answer.status == 403 and read_object(answer.body):
+        return replace(Outcome.failed("http_403", scope=Scope.ACCOUNT), text=text)
+    return unspoken(answer)
+
+
+def _read(body: bytes) -> Outcome:
+    """Return what the statuses of the parts mean together."""
+    parts = _parts(body)
     if not parts:
         return Outcome.unknown("no_message_id")
     taken = [part for part in parts if part[0] == "0"]
@@ -105,23 +108,20 @@ def classify(answer: Answer) -> Outcome:
         return Outcome.accepted(parts[0][1]) if all(part[1] for part in parts) else Outcome.unknown("no_message_id")
     if taken:
         return Outcome.unknown("parts_differ")
-    return read_refusal("vonage", parts[0][0], WORDS, text=parts[0][2])
-
-
-def _text(body: bytes) -> str:
-    return body[:TEXT_MAX].decode("utf-8", "replace")
+    told = [read_refusal("vonage", status, WORDS, text=text) for status, _, text in parts]
+    # One part of several may be refused for its number alone; what one part may have is not refused.
+    return next((one for one in told if one.kind is not OutcomeKind.REJECTED), told[0])
 
 
 def _parts(body: bytes) -> list[tuple[str, str, str]]:
     """Status, id and error text of each part; empty when the answer is not Vonage's."""
-    try:
-        messages = json.loads(body)["messages"]
-        return [
-            (str(part["status"])[:4], str(part.get("message-id") or ""), str(part.get("error-text", ""))[:TEXT_MAX])
-            for part in messages
-        ]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    messages = read_object(body).get("messages")
+    if not isinstance(messages, list) or not all(isinstance(part, dict) and "status" in part for part in messages):
         return []
+    return [
+        (str(part["status"])[:4], str(part.get("message-id") or ""), str(part.get("error-text", ""))[:TEXT_MAX])
+        for part in messages
+    ]
 
 
 RECEIPT_WORDS = {

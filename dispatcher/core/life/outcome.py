@@ -206,8 +206,8 @@ def read_refusal(
 ) -> Outcome:
     """Return the outcome of a refusal by its code: the listed meaning, or `unlisted` for a code that is not listed.
 
-    `asked_s` is the wait that the answer itself names. The reason is `PROVIDER_CODE`, or `PROVIDER_unlisted` for a code
-    that looks like text or a telephone number.
+    `asked_s` is the wait that the answer itself names; a longer one of our list holds. The reason is `PROVIDER_CODE`,
+    or `PROVIDER_unlisted` for a code that looks like text or a telephone number.
     """
     token = str(code)
     word = words.get(token)
@@ -215,8 +215,13 @@ def read_refusal(
     if word is None:
         found = outcome_of(reason, Meaning.UNLISTED)
     else:
-        found = outcome_of(reason, word.means, asked_s if asked_s is not None else word.wait_s)
+        found = outcome_of(reason, word.means, longer_s(asked_s, word.wait_s))
     return replace(found, text=text or reason)
+
+
+def longer_s(asked_s: float | None, listed_s: float | None) -> float | None:
+    """Return the longer of two waits, of which each may be missing: a daily limit is not over in a second."""
+    return max((wait_s for wait_s in (asked_s, listed_s) if wait_s is not None), default=None)
 
 
 def apply_rules(outcome: Outcome, rules: Iterable[Rule]) -> Outcome:

@@ -279,7 +279,7 @@ async def test_a_vendor_that_answers_with_an_address_does_not_bring_it_into_the_
     await stage.courier(vendor)
     first, second = await stage.accept(2, chain=("a",))
     await until(lambda: stage.states() == ["dead", "due"])
-    assert [attempt.reason for attempt in stage.cell.found(second)[1].history] == ["twilio_unlisted"]
+    assert [attempt.reason for attempt in stage.cell.found(second)[1].history] == ["http_400"]
     text = render(stage.metrics.snapshot(), []).decode()
     assert "15112345678" not in text
     assert "no such number" not in text

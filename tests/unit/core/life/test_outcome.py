@@ -47,7 +47,8 @@ def test_a_code_that_may_be_an_address_is_not_stored() -> None:
 
 def test_a_listed_word_has_its_wait_and_its_source() -> None:
     assert read_refusal("p", 200, WORDS).retry_after_s == 900.0
-    assert read_refusal("p", 200, WORDS, asked_s=7.0).retry_after_s == 7.0
+    assert read_refusal("p", 200, WORDS, asked_s=7.0).retry_after_s == 900.0
+    assert read_refusal("p", 200, WORDS, asked_s=3600.0).retry_after_s == 3600.0
     assert WORDS["100"].source == "docs/100"
 
 

@@ -1,0 +1,148 @@
+"""Answers that are not in the words of a provider's description: what each proves, and what it does not."""
+
+from __future__ import annotations
+
+import json
+import time
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+
+from dispatcher.adapters.vendors import sendgrid, smtp, twilio, vonage
+from dispatcher.adapters.vendors.http import Answer, read_object, retry_after_s
+from dispatcher.core.life.outcome import DAILY_S, Meaning, Outcome, OutcomeKind, Scope
+
+CLASSIFY = {"twilio": twilio.classify, "vonage": vonage.classify, "sendgrid": sendgrid.classify}
+SID = "SM" + "a" * 32
+DEEP = b"[" * 60_000
+
+
+def answered(provider: str, status: int, body: Any = b"", **headers: str) -> Outcome:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return CLASSIFY[provider](Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, raw))
+
+
+@pytest.mark.parametrize("provider", CLASSIFY)
+@pytest.mark.parametrize("body", [b"", b"<html>Request blocked</html>", b"{}", DEEP, b'{"errors": []}', b"\xff\xfe{"])
+@pytest.mark.parametrize("status", [400, 406, 413, 414, 422, 451])
+def test_a_stranger_who_refuses_one_text_is_no_evidence_against_the_provider(
+    provider: str, body: bytes, status: int
+) -> None:
+    """A firewall reads a message and refuses it: the next vendor has it, and no breaker opens for everybody."""
+    outcome = answered(provider, status, body)
+    assert (outcome.kind, outcome.scope) == (OutcomeKind.FAILED, Scope.UNLISTED)
+    assert outcome.answered, "operators' rules can say what it means"
+
+
+@pytest.mark.parametrize("provider", CLASSIFY)
+def test_403_is_the_accounts_only_in_the_providers_own_form(provider: str) -> None:
+    assert answered(provider, 403, b"<html>blocked</html>").scope is Scope.UNLISTED
+    assert answered(provider, 403, {"title": "Forbidden", "message": "no"}).scope is Scope.ACCOUNT
+    assert answered(provider, 401, b"<html>log in</html>").scope is Scope.ACCOUNT
+
+
+@pytest.mark.parametrize("provider", CLASSIFY)
+@pytest.mark.parametrize("status", [302, 307, 404, 405, 408])
+def test_a_wrong_address_befalls_every_message(provider: str, status: int) -> None:
+    assert answered(provider, status, b"<html>").scope is Scope.VENDOR
+    assert answered(provider, status, b"<html>").kind is OutcomeKind.FAILED, "nothing was accepted"
+
+
+@pytest.mark.parametrize("provider", CLASSIFY)
+def test_a_wait_is_heeded_whoever_asks_for_it(provider: str) -> None:
+    outcome = answered(provider, 429, b"<html>slow down</html>", Retry_After="7")
+    assert (outcome.kind, outcome.retry_after_s) == (OutcomeKind.THROTTLED, 7.0)
+
+
+@pytest.mark.parametrize("wait", ["0", "1", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_a_daily_limit_is_not_over_in_a_second(wait: str) -> None:
+    outcome = answered("twilio", 429, {"code": 63038}, Retry_After=wait)
+    assert (outcome.scope, outcome.retry_after_s) == (Scope.ACCOUNT, DAILY_S)
+
+
+@pytest.mark.parametrize(
+    "body", [DEEP, b'{"a":' * 9_000, b"9" * 5_000, b"\xff", b"", b"null", b'{"code":' + b"9" * 5_000]
+)
+def test_nothing_that_a_server_answers_raises(body: bytes) -> None:
+    assert read_object(body) == {}
+    for provider in CLASSIFY:
+        for status in (200, 201, 202):
+            assert answered(provider, status, body).kind in (OutcomeKind.UNKNOWN, OutcomeKind.ACCEPTED)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'\xef\xbb\xbf{"code": 21211}',
+        b'{"code": "21211"}',
+        b'{"code": 21211, "message": "caf\xe9"}',
+        b'{"code": 21211, "message": "\\ud800"}',
+    ],
+)
+def test_a_code_counts_however_it_is_written(body: bytes) -> None:
+    """With a byte order mark, as text, or beside a byte that is no UTF-8."""
+    assert answered("twilio", 400, body) == Outcome.rejected("twilio_21211", Scope.RECIPIENT)
+
+
+@pytest.mark.parametrize("code", [True, -1, 21211.0, None, "", "2121l", [], {}])
+def test_what_is_no_code_is_none(code: Any) -> None:
+    assert answered("twilio", 400, {"code": code}) == Outcome.failed("http_400", scope=Scope.UNLISTED)
+
+
+@pytest.mark.parametrize("status", ["failed", "undelivered", "canceled"])
+def test_a_message_that_is_created_and_refused_at_once_goes_by_its_code(status: str) -> None:
+    """`Created` with the status `failed` has its code beside it: a country that is not allowed is no unknown."""
+    refused = {"sid": SID, "status": status, "error_code": 21408, "error_message": "no permission"}
+    assert answered("twilio", 201, refused) == Outcome.failed("twilio_21408", scope=Scope.ROUTE)
+    assert answered("twilio", 201, {**refused, "error_code": None}) == Outcome.unknown("no_message_id")
+    assert answered("twilio", 201, {"sid": SID, "status": "queued", "error_code": None}) == Outcome.accepted(SID)
+
+
+def test_parts_that_are_all_refused_end_a_message_only_together() -> None:
+    def told(*statuses: str) -> Outcome:
+        return answered("vonage", 200, {"messages": [{"status": status, "error-text": "no"} for status in statuses]})
+
+    assert told("7", "7").kind is OutcomeKind.REJECTED
+    assert told("7", "1").kind is OutcomeKind.THROTTLED
+    assert told("7", "5").kind is OutcomeKind.UNKNOWN, "Vonage may have the second part"
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Pacific/Auckland"])
+def test_a_date_without_a_zone_is_utc(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old form of C's asctime, and `-0000`, name no zone. The machine's own is never meant."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        for date in ("Thu Jan  1 00:01:40 1970", "Thursday, 01-Jan-70 00:01:40 GMT", formatdate(100)):
+            assert retry_after_s({"Retry-After": date}, 40.0) == 60.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "means"),
+    [
+        (554, "Client host [5.1.1.7] blocked using zen.spamhaus.org", Meaning.UNLISTED),
+        (550, "rejected by version 5.2.1.3 of the filter", Meaning.UNLISTED),
+        (550, "see 5.1.1 of our policy", Meaning.UNLISTED),
+        (550, "#5.1.1 <ada@example.com> unknown", Meaning.FINAL),
+        (550, "5.1.1\nThe account does not exist", Meaning.FINAL),
+        (450, "5.1.1 not now", Meaning.DEFERRED),
+        (550, "4.2.2 full", Meaning.UNLISTED),
+        (451, "Greylisted, please try again in 300 seconds", Meaning.DEFERRED),
+        (450, "You are graylisted", Meaning.DEFERRED),
+        (550, "5.7.1 The recipient's daily message limit is exceeded", Meaning.DEFERRED),
+        (554, "5.2.122 The recipient has exceeded the limit of messages for each hour", Meaning.DEFERRED),
+        (550, "5.1.90 You've reached your daily limit for message recipients", Meaning.ACCOUNT),
+    ],
+)
+@pytest.mark.parametrize("named", [False, True])
+def test_the_code_at_the_beginning_of_a_reply_counts_and_no_other(
+    code: int, text: str, means: Meaning, named: bool
+) -> None:
+    """Addresses of hosts and versions look like codes; a code of another class than the reply's proves nothing."""
+    assert smtp.meaning_of(code, text, mailed=True, named=named).means is (
+        Meaning.VENDOR if named and text == "5.1.1 not now" else means
+    )
