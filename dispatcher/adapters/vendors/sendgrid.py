@@ -25,7 +25,7 @@ DOCS = "https://www.twilio.com/docs/sendgrid/api-reference/mail-send/errors"
 PHRASES = (
     phrase(r"^personalizations\.\d+\.to\b.*: Does not contain a valid address", Meaning.FINAL, DOCS),
     phrase(r"does not match a verified Sender Identity", Meaning.ACCOUNT, DOCS),
-    phrase(r"Maximum credits exceeded", Meaning.ACCOUNT, DOCS, DAILY_S),
+    phrase(r"Maximum credits exceeded|exceeded your messaging limits", Meaning.ACCOUNT, DOCS, DAILY_S),
 )
 """The meanings of SendGrid's sentences. Every other refusal goes to the next vendor."""
 

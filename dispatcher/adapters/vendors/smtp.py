@@ -7,10 +7,7 @@ that removes repeats can.
 A kept connection may be dead without a sign of it. MAIL is its probe: unless the answer comes soon, the mail is sent
 over a fresh connection, once. Nothing of the mail was accepted before that.
 
-What a no means is decided by `meaning_of`, in this order: a listed phrase; the enhanced code (RFC 3463); the moment.
-Before the sender was taken (greeting, EHLO, AUTH, MAIL) a 5xx is about our account, for no recipient has been named.
-After that a 5xx alone proves nothing: Postfix, by default, keeps what it has against client or sender until RCPT, and
-Gmail and SES say there that a quota is used up. A 4xx to RCPT is this recipient's, for now: greylisting, a full box.
+`smtp_words` decides what a no means.
 """
 
 from __future__ import annotations
@@ -18,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import re
 import socket
 import ssl
 import time
@@ -34,9 +30,10 @@ from dispatcher.adapters.vendors.http import TEXT_MAX
 from dispatcher.adapters.vendors.oauth import NoTokenError, Tokens
 from dispatcher.adapters.vendors.provider import Provider
 from dispatcher.adapters.vendors.smtp_options import SmtpOptions
+from dispatcher.adapters.vendors.smtp_words import CLOSING, ENHANCED, PHRASES, meaning_of
 from dispatcher.core.life.mail import address_header, header, write_mail
 from dispatcher.core.life.message import Message
-from dispatcher.core.life.outcome import DAILY_S, Meaning, Outcome, Scope, Word, find_phrase, listed, outcome_of, phrase
+from dispatcher.core.life.outcome import Outcome, Scope, outcome_of
 
 CONNECTIONS_MAX = 16
 IDLE_S_MAX = 60.0
@@ -47,45 +44,6 @@ PROBE_S_MAX = 2.0
 
 HAPPY_EYEBALLS_S = 0.25
 """RFC 8305, section 5: the next address is tried after this long, while the first one still may answer."""
-
-CLOSING = 421
-"""RFC 5321, section 3.8: the server closes this connection."""
-
-UNAUTHENTICATED = (530, 534, 535, 538)
-"""RFC 4954, section 6: about our credentials, at whatever command."""
-
-RFC_3463 = "RFC 3463, section 3"
-GMAIL = "https://support.google.com/a/answer/3726730"
-SES = "https://docs.aws.amazon.com/ses/latest/dg/troubleshoot-smtp.html"
-POSTFIX = "https://www.postfix.org/postconf.5.html"
-EXCHANGE = "https://learn.microsoft.com/exchange/mail-flow-best-practices/non-delivery-reports-in-exchange-online"
-PHRASES = (
-    phrase(r"gr[ae]y-?list", Meaning.DEFERRED, "RFC 6647"),  # also said after the mail itself, with any code
-    phrase(r"recipient('s|s'| has| is)\b[^.]*\b(limit|quota)", Meaning.DEFERRED, EXCHANGE),  # its limit, not ours
-    phrase(r"receiving mail (too quickly|at a rate)", Meaning.DEFERRED, GMAIL),  # also said with a final code
-    phrase(r"(daily|hourly)[\w ]*(quota|limit)", Meaning.ACCOUNT, GMAIL, DAILY_S),
-    phrase(r"Daily message quota exceeded|sending paused|Sending suspended", Meaning.ACCOUNT, SES, DAILY_S),
-    phrase(r"Maximum credits exceeded", Meaning.ACCOUNT, "https://www.twilio.com/docs/sendgrid", DAILY_S),
-    phrase(r"Maximum sending rate exceeded|Throttling failure", Meaning.RATE, SES),
-    phrase(r"too much mail", Meaning.RATE, POSTFIX),  # anvil's limits of a client
-    phrase(r"Helo command rejected", Meaning.ACCOUNT, POSTFIX),
-    phrase(r"Sender address rejected|not owned by user", Meaning.ACCOUNT, POSTFIX),
-    phrase(r"SendAsDenied|permissions to send as this sender", Meaning.ACCOUNT, "Exchange Online NDR 5.7.60"),
-)
-"""Sentences of relays that decide before any code does, because their codes say something else."""
-
-ENHANCED = (
-    listed(Meaning.FINAL, RFC_3463, "5.1.1", "5.1.3", "5.1.6", "5.2.1")  # no such mailbox, syntax, moved, disabled
-    | listed(Meaning.FINAL, "RFC 7505, section 4.3", "5.1.10")  # a domain that accepts no mail
-    | listed(Meaning.DEFERRED, RFC_3463, "5.2.2")  # a full mailbox
-    | listed(Meaning.DEFERRED, EXCHANGE, "5.2.121", "5.2.122")  # a mailbox gets only so many mails an hour
-    | listed(Meaning.ACCOUNT, RFC_3463, "5.1.7", "5.1.8", "4.1.7", "4.1.8", "5.7.8")  # our sender, our credentials
-    | listed(Meaning.ACCOUNT, GMAIL, "5.4.5", wait_s=DAILY_S)  # the daily sending quota
-)
-"""The meanings of enhanced status codes once a recipient was named. Every other 5xx goes to the next vendor."""
-ENHANCED_CODE = re.compile(r"#?([245]\.\d{1,3}\.\d{1,3})(?![.\w])", re.ASCII)
-"""RFC 2034, section 4: the text begins with the code. Further on stand addresses of hosts and versions, which
-look the same. Old gateways put a `#` before it."""
 
 
 class Smtp:
@@ -317,38 +275,6 @@ def _refused(code: int, text: str, step: _Step) -> Outcome:
     word = meaning_of(code, text, mailed=step.mailed, named=step.named)
     outcome = outcome_of(f"smtp_{code}", word.means, word.wait_s)
     return replace(outcome, text=f"{code} {text}"[:TEXT_MAX])
-
-
-def meaning_of(code: int, text: str, *, mailed: bool, named: bool) -> Word:
-    """Return what a 4xx or 5xx means. `mailed`: the sender was taken; `named`: the recipient too."""
-    spoken = find_phrase(text, PHRASES)
-    if spoken is not None:
-        return spoken
-    if code == 421:
-        return Word(Meaning.RATE, "RFC 5321, section 3.8")
-    if code in UNAUTHENTICATED:
-        return Word(Meaning.ACCOUNT, "RFC 4954, section 6")
-    if not mailed:
-        return Word(Meaning.ACCOUNT if code >= 500 else Meaning.VENDOR, "RFC 5321, section 4.2.1")
-    enhanced = _enhanced(code, text)
-    if enhanced in ENHANCED:
-        return ENHANCED[enhanced]
-    if code >= 500:
-        return Word(Meaning.UNLISTED, "no list names it")
-    if named and not enhanced.startswith(("4.2.", "4.7.")):
-        return Word(Meaning.VENDOR, "RFC 5321, section 4.2.1")
-    # RFC 3463: 4.3.x is the mail system's own trouble. Any other 4xx to RCPT is this recipient's, such as greylisting.
-    own_trouble = enhanced.startswith("4.3.")
-    return Word(Meaning.VENDOR if own_trouble else Meaning.DEFERRED, "RFC 5321, section 4.5.4.1; RFC 6647")
-
-
-def _enhanced(code: int, text: str) -> str:
-    """Return the enhanced code of a reply, or nothing if there is none of the reply's own class.
-
-    The reply code decides: `450 5.1.1` is a no for now, whatever is behind it.
-    """
-    found = ENHANCED_CODE.match(text)
-    return found[1] if found is not None and found[1][0] == str(code)[0] else ""
 
 
 def _not_sent(error: BaseException | None) -> str:

@@ -42,19 +42,22 @@ from dispatcher.core.life.receipt import Told
 SID = re.compile(r"^(SM|MM)[0-9a-f]{32}$")
 DOCS = "https://www.twilio.com/docs/api/errors/{code}"
 WORDS = (
-    # A recipient that is invalid, missing, not mobile, a short code, ourselves or opted out.
-    listed(Meaning.FINAL, DOCS, "21211", "21217", "21265", "21266", "21604", "21610", "21614", "21635")
+    # A recipient that is invalid, missing, not mobile, a short code or opted out.
+    listed(Meaning.FINAL, DOCS, "21211", "21217", "21265", "21604", "21610", "21614", "21635")
     | listed(Meaning.FINAL, DOCS, "21602", "21617")  # a body that is missing or too long
     # This account may not, or cannot, reach that country or carrier.
     | listed(Meaning.ROUTE, DOCS, "21408", "21612")
     # Credentials; an account that is closed or not found; a sender that is missing, invalid or not ours.
-    | listed(Meaning.ACCOUNT, DOCS, "20003", "20005", "20404", "21212", "21603", "21606", "21659", "21660")
-    | listed(Meaning.ACCOUNT, DOCS, "21701", "21703")  # a Messaging Service that does not exist or has no sender
+    | listed(Meaning.ACCOUNT, DOCS, "20003", "20005", "20404", "21212", "21601", "21603", "21606", "21659", "21660")
+    | listed(Meaning.ACCOUNT, DOCS, "10001", "30002", "90010")  # an account that is suspended
+    # A Messaging Service that does not exist or has no sender.
+    | listed(Meaning.ACCOUNT, DOCS, "21701", "21703", "21705")
     | listed(Meaning.ACCOUNT, DOCS, "63038", wait_s=DAILY_S)  # the daily limit of messages
     | listed(Meaning.RATE, DOCS, "20429", "21611")  # too many requests; the sender's queue is full
 )
 """The meanings of Twilio's codes. Every other code goes to the next vendor: 21608, a trial account's unverified
-recipient, depends on the recipient and says nothing about others."""
+recipient, depends on the recipient and says nothing about others; 21266, a recipient that is our own sender, is none at
+a vendor with another sender."""
 
 
 SERVICE = re.compile(r"^MG[0-9a-f]{32}$")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dispatcher.adapters.vendors import sendgrid, smtp, twilio, vonage
+from dispatcher.adapters.vendors import sendgrid, smtp_words, twilio, vonage
 from dispatcher.adapters.vendors.http import Answer, read_object, retry_after_s
 from dispatcher.core.life.outcome import DAILY_S, Meaning, Outcome, OutcomeKind, Scope
 
@@ -124,7 +124,7 @@ def test_a_date_without_a_zone_is_utc(zone: str, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("code", "text", "means"),
     [
-        (554, "Client host [5.1.1.7] blocked using zen.spamhaus.org", Meaning.UNLISTED),
+        (554, "Host 5.1.1.7 is listed at zen.spamhaus.org", Meaning.UNLISTED),
         (550, "rejected by version 5.2.1.3 of the filter", Meaning.UNLISTED),
         (550, "see 5.1.1 of our policy", Meaning.UNLISTED),
         (550, "#5.1.1 <ada@example.com> unknown", Meaning.FINAL),
@@ -143,6 +143,6 @@ def test_the_code_at_the_beginning_of_a_reply_counts_and_no_other(
     code: int, text: str, means: Meaning, named: bool
 ) -> None:
     """Addresses of hosts and versions look like codes; a code of another class than the reply's proves nothing."""
-    assert smtp.meaning_of(code, text, mailed=True, named=named).means is (
+    assert smtp_words.meaning_of(code, text, mailed=True, named=named).means is (
         Meaning.VENDOR if named and text == "5.1.1 not now" else means
     )

@@ -10,6 +10,8 @@ from unittest import mock
 import pytest
 
 from actors.vendor import VendorActor
+from dispatcher.adapters.vendors import twilio
+from dispatcher.adapters.vendors.http import Answer
 from dispatcher.config.settings import parse_settings
 from dispatcher.core.breaker.breaker import BreakerConfig, BreakerState
 from dispatcher.core.life.decide import Move, Retry, Situation, decide_cut_off
@@ -29,13 +31,14 @@ QUICK = BreakerConfig(open_wait_ms=2_000, open_wait_jitter=0.0)
 
 
 class Abroad(ScriptedVendor):
-    """Fails for France while `broken`."""
+    """Fails for France, as `answer` says, while `broken`."""
 
     broken = True
+    answer = Outcome.failed("http_503")
 
     async def send(self, message: Message, timeout_s: float) -> Outcome:
         answer = await super().send(message, timeout_s)
-        return Outcome.failed("http_503") if self.broken and message.to == FRANCE else answer
+        return self.answer if self.broken and message.to == FRANCE else answer
 
 
 def to(country: str, chain: Sequence[str]) -> dict[str, tuple[NewNotification, ...]]:
@@ -79,6 +82,24 @@ async def test_one_country_fails_and_only_its_messages_go_elsewhere() -> None:
     await until(lambda: stage.states() == ["settled"] * 520)
     assert len(b.sent) == before
     assert first.gate.cut_off() == {}
+
+
+@pytest.mark.parametrize("per_country", [False, True])
+@virtual
+async def test_a_country_that_the_account_may_not_reach_is_evidence_against_it_alone(per_country: bool) -> None:
+    """Twilio's 21408: with breakers by country that country is cut off, and without them nothing opens."""
+    stage, a, b = Stage(), Abroad("a"), ScriptedVendor("b")
+    a.answer = twilio.classify(Answer(400, {}, b'{"code": 21408}'))
+    first, second = await stage.courier(a, breaker=QUICK, per_country=per_country), await stage.courier(b)
+    for courier in (first, second):
+        courier.adopt_plan(plan_of(a="closed", b="closed"))
+        stage.start(tend(stage, courier).run())
+    await post(stage, 30)
+    for _ in range(30):
+        await stage.accept(1, **to(FRANCE, ("a", "b")))
+    await until(lambda: stage.states() == ["settled"] * 90)
+    assert first.breaker.state is BreakerState.CLOSED
+    assert set(first.gate.cut_off()) == ({"FR"} if per_country else set())
 
 
 @virtual

@@ -8,17 +8,21 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+from structlog.testing import capture_logs
 
-from dispatcher.adapters.vendors import sendgrid, smtp, twilio, vonage
+from dispatcher.adapters.vendors import sendgrid, smtp_words, twilio, vonage
 from dispatcher.adapters.vendors.http import Answer
 from dispatcher.core.breaker.breaker import BreakerState
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.notification import NewNotification
-from dispatcher.core.life.outcome import Meaning, Outcome, OutcomeKind, Word, outcome_of
+from dispatcher.core.life.outcome import Meaning, Outcome, OutcomeKind, Rule, Word, outcome_of
+from dispatcher.core.life.retry import RetryPolicy
+from dispatcher.deliver.attempt import Terms
 from dispatcher.deliver.courier import Courier
 from dispatcher.deliver.maintenance import Caretaker
 from tests.unit.stage import ScriptedVendor, Stage, plan_of
@@ -53,7 +57,7 @@ def of_sendgrid(message: str, status: int = 400, field: str | None = "content") 
 
 
 def of_smtp(code: int, text: str, named: bool = False) -> Outcome:
-    word = smtp.meaning_of(code, text, mailed=True, named=named)
+    word = smtp_words.meaning_of(code, text, mailed=True, named=named)
     return outcome_of(f"smtp_{code}", word.means, word.wait_s)
 
 
@@ -68,7 +72,7 @@ def listed(name: str, words: dict[str, Word], say: Callable[[str], Outcome]) -> 
 LISTED = [
     *listed("twilio", twilio.WORDS, lambda code: of_twilio(int(code))),
     *listed("vonage", vonage.WORDS, of_vonage),
-    *listed("smtp", smtp.ENHANCED, lambda code: of_smtp(550 if code[0] == "5" else 450, f"{code} no")),
+    *listed("smtp", smtp_words.ENHANCED, lambda code: of_smtp(550 if code[0] == "5" else 450, f"{code} no")),
     Said(
         "sendgrid recipient",
         lambda: of_sendgrid("Does not contain a valid address.", field="personalizations.0.to.0.email"),
@@ -82,6 +86,19 @@ LISTED = [
     Said("sendgrid credits", lambda: of_sendgrid("Maximum credits exceeded", 401), Meaning.ACCOUNT),
 ]
 
+NAMED = [
+    # Literally, so that a word which is moved to another list is seen.
+    *(Said(f"Twilio {n}", lambda n=n: of_twilio(n), Meaning.FINAL) for n in (21211, 21610, 21614, 21617)),  # type: ignore[misc]
+    *(Said(f"Twilio {n}", lambda n=n: of_twilio(n), Meaning.ACCOUNT) for n in (20003, 21606, 21659, 21660, 63038)),  # type: ignore[misc]
+    *(Said(f"Twilio {n}", lambda n=n: of_twilio(n), Meaning.ACCOUNT) for n in (10001, 21705, 30002, 90010)),  # type: ignore[misc]
+    *(Said(f"Twilio {n}", lambda n=n: of_twilio(n), Meaning.RATE) for n in (20429, 21611)),  # type: ignore[misc]
+    Said("Twilio 21612", lambda: of_twilio(21612), Meaning.ROUTE),
+    *(Said(f"Vonage {n}", lambda n=n: of_vonage(n), Meaning.ACCOUNT) for n in ("4", "8", "9")),  # type: ignore[misc]
+    *(Said(f"Vonage {n}", lambda n=n: of_vonage(n), Meaning.ROUTE) for n in ("6", "15")),  # type: ignore[misc]
+    Said("Vonage 1", lambda: of_vonage("1"), Meaning.RATE),
+    Said("Vonage 12", lambda: of_vonage("12"), Meaning.FINAL),
+    Said("SendGrid's limits", lambda: of_sendgrid("You have exceeded your messaging limits"), Meaning.ACCOUNT),
+]
 REPORTED = [
     # What people reported, with the code that misled: each of them must reach the recipient by the next vendor.
     relay("Gmail's daily quota", 550, "5.4.5 Daily user sending quota exceeded.", Meaning.ACCOUNT),
@@ -114,6 +131,7 @@ REPORTED = [
     Said("Twilio's trial account", lambda: of_twilio(21608)),
     Said("Twilio's country", lambda: of_twilio(21408), Meaning.ROUTE),
     Said("Twilio's localhost call-back", lambda: of_twilio(21609)),
+    Said("Twilio's own sender as recipient", lambda: of_twilio(21266)),
     Said("Vonage's demo account", lambda: of_vonage("29")),
     Said("Vonage's missing parameter", lambda: of_vonage("2")),
     Said("SendGrid's too large mail", lambda: of_sendgrid("request entity too large", 413)),
@@ -123,7 +141,7 @@ REPORTED = [
 def unlisted() -> list[Said]:
     codes = [code for code in range(10_000, 100_000) if str(code) not in twilio.WORDS]
     numbers = [str(number) for number in range(16, 999) if str(number) not in vonage.WORDS]
-    enhanced = [f"5.{a}.{b}" for a in range(8) for b in range(100) if f"5.{a}.{b}" not in smtp.ENHANCED]
+    enhanced = [f"5.{a}.{b}" for a in range(8) for b in range(100) if f"5.{a}.{b}" not in smtp_words.ENHANCED]
     return [
         *(
             Said(f"twilio {code}", lambda code=code: of_twilio(code, RANDOM.choice((400, 404, 422))))  # type: ignore[misc]
@@ -177,7 +195,7 @@ async def post(stage: Stage, to: list[str], chain: tuple[str, ...] = ("a", "b"),
     return ids
 
 
-@pytest.mark.parametrize("said", [*LISTED, *REPORTED], ids=lambda said: said.name)
+@pytest.mark.parametrize("said", [*LISTED, *NAMED, *REPORTED], ids=lambda said: said.name)
 @virtual
 async def test_a_word_ends_a_message_only_if_it_is_final(said: Said) -> None:
     """It means what its list says; with a healthy second vendor all but the final ones are delivered."""
@@ -190,6 +208,34 @@ async def test_a_word_ends_a_message_only_if_it_is_final(said: Said) -> None:
     assert stage.state(nid) == ("dead" if said.means is Meaning.FINAL else "settled")
     if said.means not in (Meaning.FINAL, Meaning.RATE):
         assert len(b.sent) == 1, "it goes to the next vendor, and at once"
+
+
+@virtual
+async def test_a_refused_account_is_told_to_operators() -> None:
+    """Each refusal is counted by its reason, and the log says it once: somebody has to act."""
+    stage = Stage()
+    a, b = ScriptedVendor("a", [of_twilio(21659), of_twilio(21659)]), ScriptedVendor("b")
+    with capture_logs() as logs:
+        await start(stage, a, b)
+        ids = await post(stage, [number(1), number(2)])
+        await until(lambda: all(stage.state(nid) == "settled" for nid in ids))
+    assert stage.counted("dispatcher_account_refusals", "a", "twilio_21659") == len(a.sent) >= 1
+    told = [(line["vendor"], line["reason"]) for line in logs if line["event"] == "vendor_account_refused"]
+    assert told == [("a", "twilio_21659")]
+
+
+@virtual
+async def test_an_operators_rule_decides_about_a_real_message() -> None:
+    """Without the rule this word is unlisted, and the second vendor has the message; with it, nobody is asked."""
+    stage = Stage()
+    a, b = ScriptedVendor("a", [of_twilio(30_999)]), ScriptedVendor("b")
+    rules = (Rule(re.compile("twilio_30999: something is wrong"), Meaning.FINAL),)
+    courier = await stage.courier(a, terms=Terms(RetryPolicy(), rules=rules))
+    await stage.courier(b)
+    courier.adopt_plan(plan_of(1, a="closed", b="closed"))
+    (nid,) = await post(stage, [number(1)])
+    await until(lambda: stage.state(nid) in ("settled", "dead"))
+    assert (stage.state(nid), b.sent) == ("dead", [])
 
 
 @virtual

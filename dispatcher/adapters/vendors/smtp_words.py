@@ -1,0 +1,106 @@
+"""The meanings of the replies of SMTP relays, by their sentences, their enhanced codes and their moment.
+
+A no is read in this order: a listed sentence; the enhanced code (RFC 3463); the moment. Before the sender was taken
+(greeting, EHLO, AUTH, MAIL) a 5xx is about our account, for no recipient has been named. After that a 5xx alone proves
+nothing: Postfix, by default, keeps what it has against client or sender until RCPT, and Gmail and SES say there that a
+quota is used up. A 4xx to RCPT is this recipient's, for now: greylisting, a full box.
+
+Rules
+-----
+1. A recipient chose its address, so no part of an address is a relay's sentence: addresses are cut out before.
+2. An enhanced code stands at the beginning of a line (RFC 2034, section 4), or in brackets behind it as qmail writes
+   it. `5.1.1.7` is an IP address. The code counts only in the class of its reply: `450 5.1.1` is no final no.
+"""
+
+from __future__ import annotations
+
+import re
+
+from dispatcher.core.life.outcome import DAILY_S, Meaning, Word, find_phrase, listed, phrase
+
+CLOSING = 421
+"""RFC 5321, section 3.8: the server closes this connection."""
+
+UNAUTHENTICATED = (530, 534, 535, 538)
+"""RFC 4954, section 6: about our credentials, at whatever command."""
+
+RFC_3463 = "RFC 3463, section 3"
+GMAIL = "https://support.google.com/a/answer/3726730"
+SES = "https://docs.aws.amazon.com/ses/latest/dg/troubleshoot-smtp.html"
+SENDGRID = "https://www.twilio.com/docs/sendgrid/for-developers/sending-email/smtp-errors-and-troubleshooting"
+POSTFIX = "https://www.postfix.org/postconf.5.html"
+EXCHANGE = "https://learn.microsoft.com/exchange/mail-flow-best-practices/non-delivery-reports-in-exchange-online"
+CPANEL = "cPanel & WHM, Tweak Settings: max hourly emails per domain"
+REPORTS = "quoted in public reports: nodemailer 1137, deltachat-core 647"
+PHRASES = (
+    phrase(r"gr[ae]y-?list", Meaning.DEFERRED, "RFC 6647"),  # also said after the mail itself, with any code
+    phrase(r"recipient('s|s'| has| is)\b[^.]*\b(limit|quota)", Meaning.DEFERRED, EXCHANGE),  # its limit, not ours
+    phrase(r"receiving mail (too quickly|at a rate)", Meaning.DEFERRED, GMAIL),  # also said with a final code
+    # A quota of ours, in the words of many relays; "a mailbox that exceeded its quota" is none of them.
+    phrase(r"\b(daily|hourly|monthly|24-hour)\b[\w ]* (quota|limit)\b", Meaning.ACCOUNT, GMAIL, DAILY_S),
+    phrase(r"\b(sending|send) limit( exceeded| \((daily|hourly|monthly)\))", Meaning.ACCOUNT, REPORTS, DAILY_S),
+    phrase(r"\blimit of \d+ \w+ per (\d+ )?(hours?|days?)\b", Meaning.ACCOUNT, REPORTS, DAILY_S),
+    phrase(r"exceeded the max [\w ]+ per hour", Meaning.ACCOUNT, CPANEL, DAILY_S),
+    phrase(r"exceeded your messaging limits|Maximum credits exceeded", Meaning.ACCOUNT, SENDGRID, DAILY_S),
+    phrase(r"Daily message quota exceeded|sending paused|Sending suspended", Meaning.ACCOUNT, SES, DAILY_S),
+    phrase(r"STOREDRV.*(submission quota|SubmissionQuotaExceeded)", Meaning.ACCOUNT, EXCHANGE, DAILY_S),
+    phrase(r"Unusual sending activity detected", Meaning.ACCOUNT, "Zoho Mail, error 5.4.6", DAILY_S),
+    # A rate of ours.
+    phrase(r"Maximum sending rate exceeded|Throttling failure", Meaning.RATE, SES),
+    phrase(r"too much mail", Meaning.RATE, POSTFIX),  # anvil's limits of a client
+    phrase(r"(thread|Concurrent connections) limit exceeded|\bServer busy\b", Meaning.RATE, EXCHANGE),
+    phrase(r"too many emails per (second|minute)", Meaning.RATE, "Mailtrap, also with a final code"),
+    phrase(r"too frequent connects", Meaning.RATE, SENDGRID),
+    # Our host, our sender, our rights.
+    phrase(r"Helo command rejected", Meaning.ACCOUNT, POSTFIX),
+    phrase(r"Client host (\[[^\]]*\] )?(rejected|blocked)", Meaning.ACCOUNT, POSTFIX),
+    phrase(r"Sender address rejected|not owned by user", Meaning.ACCOUNT, POSTFIX),
+    phrase(r"STOREDRV.*SendAsDenied|permissions to send as this sender", Meaning.ACCOUNT, EXCHANGE),
+    phrase(r"does not match a verified Sender Identity", Meaning.ACCOUNT, SENDGRID),
+    phrase(r"is not authorized to perform .?ses:", Meaning.ACCOUNT, SES),
+)
+"""Sentences of relays that decide before any code does, because their codes say something else."""
+
+ENHANCED = (
+    listed(Meaning.FINAL, RFC_3463, "5.1.1", "5.1.3", "5.1.6", "5.2.1")  # no such mailbox, syntax, moved, disabled
+    | listed(Meaning.FINAL, "RFC 7505, section 4.3", "5.1.10")  # a domain that accepts no mail
+    | listed(Meaning.DEFERRED, RFC_3463, "5.2.2")  # a full mailbox
+    | listed(Meaning.DEFERRED, EXCHANGE, "5.2.121", "5.2.122")  # a mailbox gets only so many mails an hour
+    | listed(Meaning.ACCOUNT, RFC_3463, "5.1.7", "5.1.8", "4.1.7", "4.1.8", "5.7.8")  # our sender, our credentials
+    | listed(Meaning.ACCOUNT, GMAIL, "5.4.5", wait_s=DAILY_S)  # the daily sending quota
+    | listed(Meaning.ACCOUNT, EXCHANGE, "5.1.90", "5.7.233", wait_s=DAILY_S)  # daily limits of mailbox and tenant
+    | listed(Meaning.ACCOUNT, EXCHANGE, "5.7.60", "5.7.705", "5.7.708", "5.7.750")  # a sender, a tenant that may not
+)
+"""The meanings of enhanced status codes once a recipient was named. Every other 5xx goes to the next vendor."""
+
+_ENHANCED_CODE = re.compile(r"(?:^[ #]*|\(#)([245]\.\d{1,3}\.\d{1,3})(?!\.?\d)", re.MULTILINE)
+_ADDRESS = re.compile(r"<[^<>]*>|\S*@\S*")
+
+
+def meaning_of(code: int, text: str, *, mailed: bool, named: bool) -> Word:
+    """Return what a 4xx or 5xx means. `mailed`: the sender was taken; `named`: the recipient too."""
+    spoken = find_phrase(_ADDRESS.sub("", text), PHRASES)
+    if spoken is not None:
+        return spoken
+    if code == CLOSING:
+        return Word(Meaning.RATE, "RFC 5321, section 3.8")
+    if code in UNAUTHENTICATED:
+        return Word(Meaning.ACCOUNT, "RFC 4954, section 6")
+    if not mailed:
+        return Word(Meaning.ACCOUNT if code >= 500 else Meaning.VENDOR, "RFC 5321, section 4.2.1")
+    enhanced = _enhanced(code, text)
+    if enhanced in ENHANCED:
+        return ENHANCED[enhanced]
+    if code >= 500:
+        return Word(Meaning.UNLISTED, "no list names it")
+    if named and not enhanced.startswith(("4.2.", "4.7.")):
+        return Word(Meaning.VENDOR, "RFC 5321, section 4.2.1")
+    # RFC 3463: 4.3.x is the mail system's own trouble. Any other 4xx to RCPT is this recipient's, such as greylisting.
+    own_trouble = enhanced.startswith("4.3.")
+    return Word(Meaning.VENDOR if own_trouble else Meaning.DEFERRED, "RFC 5321, section 4.5.4.1; RFC 6647")
+
+
+def _enhanced(code: int, text: str) -> str:
+    """Return the enhanced code of a reply; "" if it has none, or one of another class."""
+    found = _ENHANCED_CODE.search(text)
+    return found[1] if found is not None and found[1][0] == str(code)[0] else ""
