@@ -47,6 +47,20 @@ RAY_SETTINGS = {
     "RAY_enable_metrics_collection": "0",
     "RAY_event_stats": "0",
 }
+PRIVATE_SETTINGS = {
+    "RAY_task_events_report_interval_ms": "0",  # each health check would be told to a dashboard that is not there
+    "RAY_ray_events_report_interval_ms": "0",
+    "RAY_memory_monitor_refresh_ms": "1000",  # the rest is how often Ray looks at what never changes here
+    "RAY_raylet_report_resources_period_milliseconds": "1000",
+    "RAY_raylet_check_gc_period_milliseconds": "5000",
+    "RAY_local_fs_monitor_interval_ms": "5000",
+    "RAY_object_manager_timer_freq_ms": "5000",
+    "RAY_kill_idle_workers_interval_ms": "2000",
+    "RAY_report_worker_backlog_interval_ms": "10000",
+    "RAY_io_context_monitor_probe_interval_ms": "10000",
+    "RAY_debug_dump_period_milliseconds": "0",
+}
+"""These hold on a private cluster of one machine alone. Elsewhere an operator looks at tasks, disks and memory."""
 
 
 REPLICAS_HOST = "127.0.0.1"
@@ -77,7 +91,7 @@ def environment(state: State, runtime_dir: Path, host: str) -> dict[str, str]:
     if sys.platform.startswith("linux"):
         paths["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(usable_launcher((state.path, runtime_dir)))
     gentle = {"RAY_worker_niceness": str(START_NICENESS)} if may_raise() else {}
-    return {**SERVE_SETTINGS, **RAY_SETTINGS, **gentle, **ports, **paths}
+    return {**SERVE_SETTINGS, **RAY_SETTINGS, **PRIVATE_SETTINGS, **gentle, **ports, **paths}
 
 
 def may_raise() -> bool:

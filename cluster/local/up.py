@@ -33,6 +33,7 @@ from cluster.local import ray_settings, redis_checks
 from cluster.local.event_log import EventLog
 from cluster.local.frozen import STOPPED_S, Frozen, stopped
 from cluster.local.hurry import hurried
+from cluster.local.ray_parts import leave_out_unused
 from cluster.local.redis_server import RedisServer
 from cluster.local.state import State, free_port, give_way, processes_of, reap
 from cluster.rehearsal.sandbox.process import start_sandbox
@@ -207,6 +208,7 @@ class Up:
             import ray  # after the environment is set: Serve reads it at import
             from ray import serve
 
+            leave_out_unused()
             ray.init(**ray_settings.init_arguments(runtime_dir))
             self._events = EventLog(runtime_dir / "ray" / "session_latest" / "logs", self._log_dir)
             part = "Ray Serve"
