@@ -211,15 +211,15 @@ def together(questions: Sequence[Question]) -> list[Question]:
 
 def _run(question: Question, brief: bool, results: Path | None, output: IO[str] | None = None) -> bool:
     """Run one to its end or its bound; a run that is cut off may tidy up first. With `output` it is a quick run."""
-    words = [sys.executable, "-m", f"benchmarks.{question.name}", *question.arguments]
+    command = [sys.executable, "-m", f"benchmarks.{question.name}", *question.arguments]
     if question.name not in ALWAYS_THE_SAME:
-        words += ["--quick"] if output else question.brief if brief else []
+        command += ["--quick"] if output else question.brief if brief else []
     if question.name != "replay_breaker":
-        words += ["--results", str(results)] if results else []
+        command += ["--results", str(results)] if results else []
     bound_s = question.quick_s_max if output else question.seconds_max
     click.echo(f"{question.name:22} {question.asks}", output)
     began = time.monotonic()
-    process = subprocess.Popen(words, cwd=ROOT, stdout=output, stderr=output)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
     try:
         code = process.wait(bound_s)
     except KeyboardInterrupt:  # the terminal told the child too

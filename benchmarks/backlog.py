@@ -56,8 +56,10 @@ async def fill(service: Service, count: int) -> None:
         await connection.config_set("maxmemory", MEMORY_MAX)
         trigger = bulk(FIRST_BULK, int(time.time() * 1000))
         assert await RedisStore(connection).accept([trigger]) == [STORED]
-        lane, word = Lane(SICK, "bulk"), (ORDER_OF % FIRST_BULK, ORDER_OF)
-        await filling.copy(connection, trigger.id, [lane], FIRST_BULK + 1, count=count - 1, form=TRIGGER_ID, word=word)
+        lane, token = Lane(SICK, "bulk"), (ORDER_OF % FIRST_BULK, ORDER_OF)
+        await filling.copy(
+            connection, trigger.id, [lane], FIRST_BULK + 1, count=count - 1, form=TRIGGER_ID, token=token
+        )
     finally:
         await connection.aclose()
 

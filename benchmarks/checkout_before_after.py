@@ -33,7 +33,7 @@ import click
 from benchmarks import results
 from benchmarks.processes import Sandbox, Worker, until, workspace
 from cluster.local.service import Service
-from cluster.local.state import free_port
+from cluster.local.state_directory import free_port
 from cluster.rehearsal import provenance
 from cluster.rehearsal.checkouts import checkouts
 from cluster.rehearsal.demo import CHANNELS
@@ -166,8 +166,8 @@ def after(folder: Path, threads: int) -> Iterator[Subject]:
 @contextlib.contextmanager
 def _server(folder: Path, mode: str, url: str, *extra: str) -> Iterator[str]:
     port = free_port()
-    words = [sys.executable, "-m", "benchmarks.checkout_server", mode, "--url", url, "--port", str(port), *extra]
-    worker = Worker(words, {}, folder / f"{mode}.log", provenance.ROOT)
+    command = [sys.executable, "-m", "benchmarks.checkout_server", mode, "--url", url, "--port", str(port), *extra]
+    worker = Worker(command, {}, folder / f"{mode}.log", provenance.ROOT)
 
     def answers() -> bool:
         return asyncio.run(shop(f"http://127.0.0.1:{port}", orders(1, 900_000), 10.0))[0].paid

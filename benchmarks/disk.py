@@ -22,15 +22,15 @@ BYTES = b"x" * 1000
 
 
 class Disk:
-    """Within `with`: one append of 1,000 bytes every 50 ms, to a file in `folder`. `took_ms`: of each, afterwards."""
+    """Appends 1,000 bytes to a file in `folder` every 50 ms within `with`. `duration_ms` has the times afterwards."""
 
     def __init__(self, folder: Path) -> None:
-        self.took_ms: list[float] = []
-        self._words = [sys.executable, "-m", "benchmarks.disk", str(folder / "fdatasync")]
+        self.duration_ms: list[float] = []
+        self._command = [sys.executable, "-m", "benchmarks.disk", str(folder / "fdatasync")]
 
     def __enter__(self) -> Disk:
         self._process = subprocess.Popen(
-            self._words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            self._command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
         self._process.stdout.readline()  # it has begun
@@ -38,12 +38,12 @@ class Disk:
 
     def __exit__(self, *_: object) -> None:
         answer, _error = self._process.communicate()  # the end of its input ends it
-        self.took_ms = [float(line) for line in answer.splitlines()]
+        self.duration_ms = [float(line) for line in answer.splitlines()]
 
 
 def main(path: str) -> None:
     os.set_blocking(sys.stdin.fileno(), False)
-    took_ms: list[float] = []
+    duration_ms: list[float] = []
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     print("ready", flush=True)
     while _is_open(sys.stdin.fileno()):
@@ -51,8 +51,8 @@ def main(path: str) -> None:
         began_s = time.perf_counter()
         os.write(fd, BYTES)
         os.fdatasync(fd)
-        took_ms.append((time.perf_counter() - began_s) * 1000)
-    print("\n".join(f"{ms:.4f}" for ms in took_ms))
+        duration_ms.append((time.perf_counter() - began_s) * 1000)
+    print("\n".join(f"{ms:.4f}" for ms in duration_ms))
 
 
 def _is_open(fd: int) -> bool:

@@ -161,10 +161,10 @@ class Bench:
         """The distinct messages that arrived."""
         return {delivery["text"] for delivery in self._sandbox.received(VENDOR)}
 
-    def _start(self, subject: Subject, words: Sequence[str], part: str) -> Worker:
+    def _start(self, subject: Subject, command: Sequence[str], part: str) -> Worker:
         environment = {**self._environment, "PYTHONPATH": str(subject.root)}
         log = self._folder / f"{subject.name}-{part}.log"
-        return Worker([sys.executable, "-m", *words], environment, log, subject.root)
+        return Worker([sys.executable, "-m", *command], environment, log, subject.root)
 
 
 def chosen_peers(wanted: str) -> list[Subject]:

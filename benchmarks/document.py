@@ -44,7 +44,7 @@ def printed(command: str) -> str:
     if done.exit_code != 0:
         raise click.ClickException(f"{command}: {done.exception or done.output}")
     text = done.output.strip()
-    return text if any(word in command for word in MARKDOWN) else f"```console\n$ {command}\n{text}\n```"
+    return text if any(name in command for name in MARKDOWN) else f"```console\n$ {command}\n{text}\n```"
 
 
 def renewed(document: str, answer: Callable[[str], str] = printed) -> str:

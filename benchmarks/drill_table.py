@@ -24,7 +24,7 @@ class Row:
     drill: str
     about: str
     figure: str
-    words: str
+    what: str
     unit: str = " s"
 
 
@@ -83,7 +83,7 @@ def _line(row: Row, drill: Mapping[str, Any]) -> str:
         if found is not None and not bar.met(found["worst"]):
             cell = f"**{cell}: missed**"
     flight, lost, repeated = (summary[name]["worst"] for name in ("repeated in flight", "lost", "repeated"))
-    about = f"{row.about}: {row.words}" if row.about else row.words
+    about = f"{row.about}: {row.what}" if row.about else row.what
     return f"| {row.drill} | {about} | {must} | {cell} | {flight} | {lost}, {repeated} | {runs} |"
 
 

@@ -64,9 +64,11 @@ async def fill(service: Service, messages: int) -> None:
         triggers = [flood(FIRST + n, now_ms) for n in range(first)]
         assert await RedisStore(connection).accept(triggers) == [STORED] * first
         last = FIRST + first - 1
-        lanes, word = [Lane(SMS[0], "normal"), Lane(EMAIL[0], "normal")], (ORDER_OF % last, ORDER_OF)
+        lanes, token = [Lane(SMS[0], "normal"), Lane(EMAIL[0], "normal")], (ORDER_OF % last, ORDER_OF)
         copies = messages // EACH - first
-        await filling.copy(connection, triggers[-1].id, lanes, FIRST + first, count=copies, form=TRIGGER_ID, word=word)
+        await filling.copy(
+            connection, triggers[-1].id, lanes, FIRST + first, count=copies, form=TRIGGER_ID, token=token
+        )
     finally:
         await connection.aclose()
 
@@ -91,8 +93,8 @@ def one_round(messages: int, seconds: float) -> dict[str, Any]:
         assert until(lambda: all(v["state"] == "closed" for v in vendors(service).values()), 60.0), "no way back"
         before, began_s = _queued(service), time.monotonic()
         during = times_ms(service, 100_000, seconds)
-        left, took_s = _queued(service), time.monotonic() - began_s
-        found: dict[str, Any] = {"queued": before, "left": left, "flood_sent_per_s": (before - left) / took_s}
+        left, duration_s = _queued(service), time.monotonic() - began_s
+        found: dict[str, Any] = {"queued": before, "left": left, "flood_sent_per_s": (before - left) / duration_s}
         for name, calm, busy in (("accept", idle[0], during[0]), ("delivery", idle[1], during[1])):
             for part in (0.5, 0.99):
                 label = f"{name}_p{part * 100:.0f}"

@@ -19,7 +19,7 @@ PAGE = 2000
 COPY = """
 -- KEYS[1] record to copy   KEYS[2..] the lane of each of its notifications, in order; none: it is finished
 -- ARGV[1] prefix of records   ARGV[2] first number   ARGV[3] last number   ARGV[4] how an id is made of a number
--- ARGV[5] a word of letters and digits in its values   ARGV[6] how what replaces it is made of a number; or both empty
+-- ARGV[5] a text of letters and digits in its values   ARGV[6] how what replaces it is made of a number; or both empty
 local original, ttl = redis.call('HGETALL', KEYS[1]), redis.call('PTTL', KEYS[1])
 local fields, at = {}, {}
 for n = 1, #original do fields[n] = original[n] end
@@ -27,8 +27,8 @@ for n = 1, #original, 2 do at[original[n]] = n + 1 end
 for number = tonumber(ARGV[2]), tonumber(ARGV[3]) do
   local id = string.format(ARGV[4], number)
   if ARGV[5] ~= '' then
-    local word = string.format(ARGV[6], number)
-    for n = 2, #original, 2 do fields[n] = string.gsub(original[n], ARGV[5], word) end
+    local token = string.format(ARGV[6], number)
+    for n = 2, #original, 2 do fields[n] = string.gsub(original[n], ARGV[5], token) end
   end
   for k = 2, #KEYS do
     local i = k - 2
@@ -58,11 +58,11 @@ async def copy(
     *,
     count: int,
     form: str,
-    word: tuple[str, str] = ("", ""),
+    token: tuple[str, str] = ("", ""),
 ) -> None:
     """Store `count` more triggers like `trigger_id`, numbered from `first`; `form` makes an id of a number.
 
-    `lanes`: where its notifications wait, in order; none for one that is finished. `word`: letters and digits in what
+    `lanes`: where its notifications wait, in order; none for one that is finished. `token`: letters and digits in what
     the record holds, as an order number, and the form, equally long, of what the copies have there.
     """
     keys, script = Keys(), connection.register_script(COPY)
@@ -70,4 +70,4 @@ async def copy(
     async with without_fsync(connection):
         for start in range(first, first + count, PAGE):
             last = min(start + PAGE, first + count) - 1
-            await script(keys=names, args=[keys.record_prefix, start, last, form, *word])
+            await script(keys=names, args=[keys.record_prefix, start, last, form, *token])

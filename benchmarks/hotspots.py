@@ -35,7 +35,7 @@ PACKAGES = {
 }
 STANDARD_LIBRARY = "python"
 LOOKS_PER_S = 250
-SETTLE_S = 2.0
+START_PAUSE_S = 2.0
 FRAME = re.compile(r"^(?P<function>.*) \((?P<file>[^():]*)(?::\d+)?\)$")
 SHOWN = 12
 PY_SPY = str(Path(sys.executable).with_name("py-spy"))
@@ -72,9 +72,9 @@ def shares(lines: Iterable[str]) -> tuple[dict[str, float], list[tuple[str, floa
 
 
 def watch(pid: int, seconds: float, to: Path) -> subprocess.Popen[bytes]:
-    words = ["record", "--pid", str(pid), "--duration", str(int(seconds)), "--rate", str(LOOKS_PER_S)]
+    command = ["record", "--pid", str(pid), "--duration", str(int(seconds)), "--rate", str(LOOKS_PER_S)]
     kind = ["--gil", "--nonblocking", "--format", "raw", "--output", str(to)]
-    return subprocess.Popen([PY_SPY, *words, *kind], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen([PY_SPY, *command, *kind], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 @click.command(help=__doc__)
@@ -89,8 +89,8 @@ def main(rate: float, seconds: float, quick: bool, results_: Path | None) -> Non
         return
     with workspace() as folder, running() as (service, _):
         watching = {}
-        for name, word in SUBJECTS.items():
-            watching[name] = watch(service.pids(word)[0], seconds - SETTLE_S, folder / name)
+        for name, text in SUBJECTS.items():
+            watching[name] = watch(service.pids(text)[0], seconds - START_PAUSE_S, folder / name)
         posted = uvloop.run(post_steadily(service.api, bodies(int(rate * seconds)), rate))
         lost = losses(service, drained(service, posted))
         found: dict[str, Any] = {}

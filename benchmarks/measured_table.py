@@ -35,9 +35,9 @@ class Row:
     least: bool = False
 
     def verdict(self, value: float) -> str | None:
-        for bar, words in ((self.must, "missed"), (self.aim, "aim missed")):
+        for bar, mark in ((self.must, "missed"), (self.aim, "aim missed")):
             if bar is not None and (value < bar if self.least else value > bar):
-                return words
+                return mark
         return None
 
 
@@ -127,8 +127,8 @@ def cell(row: Row, figures: Figures) -> str:
         misses.append(f"lost, or repeated without a reason: {lost}")
     verdict = row.verdict(found.value)
     if misses or verdict == "missed":
-        return f"**{found.words}: MISSED{' (' + ', '.join(misses) + ')' if misses else ''}**"
-    return f"{found.words}; {verdict}" if verdict else found.words
+        return f"**{found.text}: MISSED{' (' + ', '.join(misses) + ')' if misses else ''}**"
+    return f"{found.text}; {verdict}" if verdict else found.text
 
 
 def _command(document: Mapping[str, Any]) -> str:

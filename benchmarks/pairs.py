@@ -42,10 +42,10 @@ def read(condition: Mapping[str, Any]) -> dict[str, float]:
 def run(checkout: Path, rate: float, seconds: float) -> dict[str, float]:
     """Measure one checkout; a run that ends with an error ends the comparison, with what it said."""
     with tempfile.TemporaryDirectory(prefix="nd-pair-") as folder:
-        words = ["--rate", f"{rate:g}", "--vendors", "healthy", "--rounds", "1", "--steps", "0"]
-        words += ["--seconds", f"{seconds:g}", "--results", folder]
+        options = ["--rate", f"{rate:g}", "--vendors", "healthy", "--rounds", "1", "--steps", "0"]
+        options += ["--seconds", f"{seconds:g}", "--results", folder]
         python = checkout / ".venv" / "bin" / "python"
-        command = [str(python), "-m", "benchmarks.accept_latency", *words]
+        command = [str(python), "-m", "benchmarks.accept_latency", *options]
         ended = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=RUN_S_MAX)
         if ended.returncode:
             said = (ended.stdout + ended.stderr)[-2000:]

@@ -79,11 +79,11 @@ class Sandbox:
 class Worker:
     """A program in a session of its own; all its processes count, and all end with it."""
 
-    def __init__(self, words: Sequence[str], environment: dict[str, str], log: Path, folder: Path) -> None:
+    def __init__(self, command: Sequence[str], environment: dict[str, str], log: Path, folder: Path) -> None:
         self._log = log
         with log.open("ab") as file:
             self._process = subprocess.Popen(
-                list(words),
+                list(command),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,

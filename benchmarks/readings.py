@@ -14,7 +14,7 @@ from typing import Any
 
 Figures = Mapping[str, Any]
 DECOUPLED_TO = 500.0
-"""Triggers a second up to which hanging ÷ healthy is judged: beyond it two cores are full, whatever the vendors do."""
+"""Triggers a second up to which hanging ÷ healthy is compared. Beyond it two cores are full, whatever vendors do."""
 
 COUNTED_ELSEWHERE = ("rounds", "minutes", "before")
 """The parts of a sum, and what the monolith did."""
@@ -28,7 +28,7 @@ class Found:
     """The value held to the bars, what the cell says, and what misses beside the value."""
 
     value: float
-    words: str
+    text: str
     misses: tuple[str, ...] = ()
 
 
@@ -60,10 +60,10 @@ def accept_p99(rate: str) -> Callable[[Figures], Found]:
 
 
 def decoupling(figures: Figures) -> Found:
-    """The largest ratio of the rates that are judged."""
+    """The largest ratio of the rates that are compared."""
     ratios = figures["hanging_over_healthy"]
-    judged = [ratio for rate, ratio in ratios.items() if float(rate.removesuffix("/s")) <= DECOUPLED_TO]
-    return Found(max(judged, default=math.inf), ", ".join(f"{ratio:g} at {rate}" for rate, ratio in ratios.items()))
+    compared = [ratio for rate, ratio in ratios.items() if float(rate.removesuffix("/s")) <= DECOUPLED_TO]
+    return Found(max(compared, default=math.inf), ", ".join(f"{ratio:g} at {rate}" for rate, ratio in ratios.items()))
 
 
 def within_10_ms(figures: Figures) -> Found:
@@ -76,12 +76,12 @@ def within_10_ms(figures: Figures) -> Found:
 
 def sustained(figures: Figures) -> Found:
     highest = figures["highest_sustained_per_s"]
-    words = f"{highest:g}/s (accept p99 {at(figures, highest)['accept_ms_p99']:.2g} ms there)" if highest else "none"
+    text = f"{highest:g}/s (accept p99 {at(figures, highest)['accept_ms_p99']:.2g} ms there)" if highest else "none"
     if rounds := rounds_of(at(figures, OVERLOAD)) if highest < OVERLOAD else []:
         first_try, late_s = ([each[name] for each in rounds] for name in ("first_try_percent", "last_delivery_after_s"))
-        words += f"; at {OVERLOAD:,.0f}/s {min(first_try):g} % accepted at the first try"
-        words += f", the last delivered {max(late_s):.2g} s late" + (" (worst round)" if len(rounds) > 1 else "")
-    return Found(highest, words)
+        text += f"; at {OVERLOAD:,.0f}/s {min(first_try):g} % accepted at the first try"
+        text += f", the last delivered {max(late_s):.2g} s late" + (" (worst round)" if len(rounds) > 1 else "")
+    return Found(highest, text)
 
 
 def delivery_p99(figures: Figures) -> Found:
@@ -90,10 +90,10 @@ def delivery_p99(figures: Figures) -> Found:
         return Found(math.inf, f"not measured at {CALM:g}/s")
     p50, p99 = (low[f"delivery_beyond_vendor_ms_{p}"] for p in ("p50", "p99"))
     spread = _between([each["delivery_beyond_vendor_ms_p99"] for each in rounds_of(low)])
-    words = f"{p99:g} ms{spread} (p50 {p50:g})"
+    text = f"{p99:g} ms{spread} (p50 {p50:g})"
     if high:
-        words += f"; {high['delivery_beyond_vendor_ms_p99']:g} ms at {high['rate_per_s']:g}/s"
-    return Found(p99, words)
+        text += f"; {high['delivery_beyond_vendor_ms_p99']:g} ms at {high['rate_per_s']:g}/s"
+    return Found(p99, text)
 
 
 def vendor_cpu(figures: Figures) -> Found:
@@ -102,8 +102,8 @@ def vendor_cpu(figures: Figures) -> Found:
     if not high:
         return Found(math.inf, "no rate was sustained")
     rows = {row["rate_per_s"]: row["cpu_ms_per_trigger"]["vendors"] / 2 for row in (at(figures, CALM), high) if row}
-    words = ", ".join(f"{ms:.2g} ms at {rate:g}/s" for rate, ms in sorted(rows.items(), reverse=True))
-    return Found(rows[high["rate_per_s"]], words)
+    text = ", ".join(f"{ms:.2g} ms at {rate:g}/s" for rate, ms in sorted(rows.items(), reverse=True))
+    return Found(rows[high["rate_per_s"]], text)
 
 
 # ---- checkout, dispatch, start
@@ -115,8 +115,8 @@ def checkout(vendors: str) -> Callable[[Figures], Found]:
     def read(figures: Figures) -> Found:
         found = figures["change_percent"][vendors]
         before, after = (figures[when][vendors]["p99_ms"]["median"] for when in ("before", "after"))
-        words = f"p50 {found['p50_ms']:g} %, p99 {found['p99_ms']:g} % ({before:,.0f} → {after:.0f} ms)"
-        return Found(max(found.values()), words)
+        text = f"p50 {found['p50_ms']:g} %, p99 {found['p99_ms']:g} % ({before:,.0f} → {after:.0f} ms)"
+        return Found(max(found.values()), text)
 
     return read
 
@@ -128,10 +128,10 @@ def dispatch_cost(figures: Figures) -> Found:
     for also_ours in ("against", "tenants"):  # of another commit, and with a thousand tenants
         cost.pop(also_ours, None)
     spread = figures["subjects"]["ours"]["cpu_ms"]
-    words = f"{ours:.2g} ms ({spread['min']:.2g} to {spread['max']:.2g}), a bare loop {floor:.2g}; "
-    words += ", ".join(f"{name} {ms:.2g}" for name, ms in sorted(cost.items(), key=lambda peer: peer[1])) or "no peer"
+    text = f"{ours:.2g} ms ({spread['min']:.2g} to {spread['max']:.2g}), a bare loop {floor:.2g}; "
+    text += ", ".join(f"{name} {ms:.2g}" for name, ms in sorted(cost.items(), key=lambda peer: peer[1])) or "no peer"
     above = tuple(f"not below {name}" for name, ms in cost.items() if ours >= ms)
-    return Found(ours, words, above if cost else ("no peer measured",))
+    return Found(ours, text, above if cost else ("no peer measured",))
 
 
 def cold_start(figures: Figures) -> Found:
@@ -167,8 +167,8 @@ def growth(cost: str) -> Callable[[Figures], Found]:
             if name.endswith(cost)
         }
         named = [name for name in found if found[name] > GROWTH] or [max(found, key=lambda name: found[name])]
-        words = ", ".join(f"{found[name]:.2f} {name}" for name in sorted(named, key=lambda name: -found[name]))
-        return Found(max(found.values()), f"{words}; the least of {len(found)} is {min(found.values()):.2f}")
+        text = ", ".join(f"{found[name]:.2f} {name}" for name in sorted(named, key=lambda name: -found[name]))
+        return Found(max(found.values()), f"{text}; the least of {len(found)} is {min(found.values()):.2f}")
 
     return read
 
@@ -197,8 +197,8 @@ def elastic(figures: Figures) -> Found:
     """A pool that never came down again, or anything lost or repeated on the way, misses too."""
     pools = [figures[name] for name in figures["watched"]]
     first, down = (_latest(pools, name) for name in ("first_more_after_s", "one_again_after_s"))
-    words = f"{_seconds(first)}; down again after {_seconds(down)}; {_said(figures)}"
-    return Found(first, words, (*_lossless(figures), *(("never down again",) if math.isinf(down) else ())))
+    text = f"{_seconds(first)}; down again after {_seconds(down)}; {_said(figures)}"
+    return Found(first, text, (*_lossless(figures), *(("never down again",) if math.isinf(down) else ())))
 
 
 def elastic_age(figures: Figures) -> Found:
@@ -209,9 +209,9 @@ def elastic_age(figures: Figures) -> Found:
 
 def intake_elastic(figures: Figures) -> Found:
     first, least = (_latest([figures], name) for name in ("first_more_after_s", "least_again_after_s"))
-    words = f"{_seconds(first)}; down again {_seconds(least)} after it is well"
-    words += f"; {figures['first_try_percent']:g} % at first try; {_said(figures)}"
-    return Found(first, words, (*_lossless(figures), *(("never down again",) if math.isinf(least) else ())))
+    text = f"{_seconds(first)}; down again {_seconds(least)} after it is well"
+    text += f"; {figures['first_try_percent']:g} % at first try; {_said(figures)}"
+    return Found(first, text, (*_lossless(figures), *(("never down again",) if math.isinf(least) else ())))
 
 
 def _latest(pools: Iterable[Figures], name: str) -> float:
@@ -230,8 +230,8 @@ def urgent(figures: Figures) -> Found:
     idle, behind, drains = (
         figures[f"urgent_{when}_p99_ms"]["median"] for when in ("idle", "behind_bulk", "while_fallback_drains")
     )
-    words = f"{behind / idle:.2f} ({idle:.0f} → {behind:.0f} ms; {drains:.0f} while the fallback drains)"
-    return Found(behind / idle, f"{words}, {figures['queued']['median']:,.0f} queued")
+    text = f"{behind / idle:.2f} ({idle:.0f} → {behind:.0f} ms; {drains:.0f} while the fallback drains)"
+    return Found(behind / idle, f"{text}, {figures['queued']['median']:,.0f} queued")
 
 
 def fallback(figures: Figures) -> Found:
@@ -260,7 +260,7 @@ def _ends(minutes: list[Any], part: int) -> tuple[list[Any], list[Any]]:
     return minutes[:part], minutes[-part:]
 
 
-# ---- words
+# ---- texts
 
 
 def at(figures: Figures, rate: float) -> Mapping[str, Any]:

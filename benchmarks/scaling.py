@@ -55,12 +55,16 @@ def drain(actors: int, count: int) -> dict[str, float]:
         until(lambda: _attempts(service) > done, 20.0, every_s=0.01)
         began, first = time.monotonic(), _attempts(service) - done
         until(lambda: _attempts(service) - done >= count, 120.0, every_s=0.02)
-        took_s = time.monotonic() - began
+        duration_s = time.monotonic() - began
         time.sleep(SETTLED_S)
         used_s = sum(meter.read().values())
         received = {vendor: service.received(vendor)["received"] for vendor in ("sms-a", "sms-b")}
         verdict = judge(posted, received, {"sms-a": "sms", "sms-b": "sms"})
-        return {"per_s": (count - first) / took_s, "cpu_ms": used_s * 1000 / count, **_whole(losses(service, verdict))}
+        return {
+            "per_s": (count - first) / duration_s,
+            "cpu_ms": used_s * 1000 / count,
+            **_whole(losses(service, verdict)),
+        }
 
 
 def _sms(order: str) -> dict[str, Any]:

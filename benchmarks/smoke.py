@@ -40,19 +40,19 @@ SMOKE = merged(
 @click.argument("names", nargs=-1, required=True)
 @click.option("--results", type=click.Path(file_okay=False, path_type=Path), help="folder for the JSON files")
 def main(names: tuple[str, ...], results: Path | None) -> None:
-    words = ["--quick", *(["--results", str(results)] if results else [])]
+    options = ["--quick", *(["--results", str(results)] if results else [])]
     with sharing(SMOKE):
-        failed = [name for name in names if not _well(name, words)]
+        failed = [name for name in names if not _well(name, options)]
     if failed:
         raise click.ClickException(f"failed: {', '.join(failed)}")
 
 
-def _well(name: str, words: list[str]) -> bool:
+def _well(name: str, options: list[str]) -> bool:
     """Run one benchmark and print how it ended; what it raises is printed, and does not end the others."""
     began_s = time.monotonic()
     click.echo(f"{name} begins")
     try:
-        importlib.import_module(f"benchmarks.{name}").main(words, standalone_mode=False)
+        importlib.import_module(f"benchmarks.{name}").main(options, standalone_mode=False)
     except click.ClickException as error:
         error.show()
         ended = "failed"

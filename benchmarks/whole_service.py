@@ -158,7 +158,7 @@ PARTS = {
     "vendors": "ServeReplica:vendor-",
     "supervisor": "ServeReplica:supervisor",
 }
-"""Which processes make up a part: a word of their command lines. The rest is "ray", `up` as its driver too."""
+"""A text in the command lines of the processes that make up a part. The rest is "ray", `up` as its driver too."""
 
 
 class CpuMeter:
@@ -186,7 +186,7 @@ class CpuMeter:
         return {part: sum(found.values()) for part, found in self._seen.items()}
 
     def _pids(self) -> dict[str, set[int]]:
-        pids = {part: set(self._service.pids(word)) for part, word in PARTS.items()}
+        pids = {part: set(self._service.pids(text)) for part, text in PARTS.items()}
         pids["haproxy"] = {pid for pid in pids["haproxy"] if pid not in pids["intake"]}
         known = set().union(*pids.values())
         pids["redis"] = set(self._service.redis_pids())
@@ -215,7 +215,7 @@ def fault_all(service: Service, **fault: Any) -> None:
 
 
 def override(service: Service, vendor: str, state: str) -> None:
-    """An operator's word: `open` sends nothing there, `auto` takes it back."""
+    """An operator's override: `open` sends nothing there, `auto` takes it back."""
     request = urllib.request.Request(
         f"{service.api}/v1/vendors/{vendor}/override",
         json.dumps({"state": state, "why": "benchmark"}).encode(),

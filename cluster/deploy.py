@@ -73,7 +73,7 @@ def deploy(target: Target, config: Path) -> dict[str, Any]:
     with_ray = join(target.address)
     nodes = _nodes(with_ray)
     _ask_all(with_ray, nodes, Question(data, target.redis_url, target.api_keys, code_fingerprint()))
-    for warning in judged(nodes, target.unsafe_redis):
+    for warning in warnings_about(nodes, target.unsafe_redis):
         click.echo(f"WARNING: {warning}", err=True)
     workers = sum(node.cpus > 0 for node in nodes)
     place = Order(
@@ -93,7 +93,7 @@ def undeploy(address: str, redis_url: str) -> dict[str, Any]:
     return _done(_on_head(with_ray, _nodes(with_ray), on_cluster.remove, {"redis_url": redis_url}, seconds=180.0))
 
 
-def judged(nodes: list[Node], unsafe_redis: bool) -> list[str]:
+def warnings_about(nodes: list[Node], unsafe_redis: bool) -> list[str]:
     """Return warnings. Raises ConfigError with one line for each fault of each node."""
     faults = [f"{node}: {node.silent}" for node in nodes if node.silent]
     faults += [f"{node}: {fault}" for node in nodes for fault in node.report.faults]
@@ -261,9 +261,9 @@ def _on_head(ray: Any, nodes: list[Node], do: Callable[..., Any], order: Mapping
     try:
         return ray.get(_task(ray, head, do).remote(dict(order)), timeout=seconds)
     except ray.exceptions.RayError as error:  # the head ended, is too late, or raised what nobody expected
-        word = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        said = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         raise ConfigError(
-            f"{head} did not finish: {word[0][:300]}; what it began goes on, and the same command may be run again"
+            f"{head} did not finish: {said[0][:300]}; what it began goes on, and the same command may be run again"
         ) from error
 
 
@@ -275,7 +275,7 @@ def _task(ray: Any, node: Node, do: Callable[..., Any]) -> Any:
 
 
 def _done(answer: dict[str, Any]) -> dict[str, Any]:
-    for word in ("refused", "failed"):
-        if word in answer:
-            raise ConfigError(str(answer[word]))
+    for key in ("refused", "failed"):
+        if key in answer:
+            raise ConfigError(str(answer[key]))
     return answer

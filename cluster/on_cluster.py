@@ -65,7 +65,7 @@ def apply(order: dict[str, Any]) -> dict[str, Any]:
     client.set(_key(), json.dumps({**running, **dict.fromkeys(changed, "begun")}))
     for name in running.keys() - wanted.keys():
         serve.delete(name)
-    watch, missing, until_s, words = StartWatch(sorted(wanted)), set(changed), time.monotonic() + asked.wait_s, ""
+    watch, missing, until_s, said = StartWatch(sorted(wanted)), set(changed), time.monotonic() + asked.wait_s, ""
     while True:
         if missing:
             begin(settings, runtime, missing, place)
@@ -74,9 +74,9 @@ def apply(order: dict[str, Any]) -> dict[str, Any]:
         if step is None:
             client.set(_key(), json.dumps(wanted))
             return {"running": sorted(wanted), "changed": sorted(changed)}
-        words = step.say or words
+        said = step.say or said
         if step.end or time.monotonic() > until_s:
-            late = [f"{name} ({one.word or one})" for name, one in found.items() if name in wanted and not one.runs]
+            late = [f"{name} ({one.reason or one})" for name, one in found.items() if name in wanted and not one.runs]
             return {"failed": step.end or f"not running within {asked.wait_s:g} s: {', '.join(late)}"}
         missing = set(step.again)
         time.sleep(0.2)

@@ -117,8 +117,8 @@ def _type(option: Schema, root: Schema) -> str:
         return f"list of {_type(option['items'], root)}"
     if kind == "object":
         return "section" if "properties" in option else "mapping"
-    words = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
-    return words.get(kind, kind)
+    names = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
+    return names.get(kind, kind)
 
 
 def _default(value: object) -> str:
@@ -150,7 +150,7 @@ def _allowed(option: Schema, root: Schema) -> str:
         return ", ".join(f"`{value}`" for value in option["enum"])
     if "pattern" in option:
         return f"`{option['pattern']}`"
-    words = (
+    limits = (
         ("minimum", "from {}"),
         ("exclusiveMinimum", "more than {}"),
         ("maximum", "to {}"),
@@ -158,7 +158,7 @@ def _allowed(option: Schema, root: Schema) -> str:
         ("minLength", "at least {} characters"),
         ("maxLength", "at most {} characters"),
     )
-    found = [text.format(_plain(option[key])) for key, text in words if key in option]
+    found = [text.format(_plain(option[key])) for key, text in limits if key in option]
     return " ".join(found).replace("at least 1 characters", "not empty,").rstrip(",")
 
 

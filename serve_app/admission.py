@@ -59,7 +59,7 @@ def check_installation(scope: Scope, installation: str) -> None:
 
 
 def check_neighbour(scope: Scope) -> None:
-    """Judge a request to a service that asks for no key. Errors: `CallerError` 421 (host), 403 (origin)."""
+    """Check a request to a service that asks for no key. Errors: `CallerError` 421 (host), 403 (origin)."""
     host = only_header(scope, b"host")
     if host is not None and not _is_local(host):
         raise CallerError("Host", "must be localhost, 127.0.0.1 or [::1] while no API key is needed", 421)

@@ -178,9 +178,9 @@ def statuses() -> dict[str, Found]:
     found = {}
     for name, app in serve.status().applications.items():
         triggers = {deployment.status_trigger.value for deployment in app.deployments.values()}
-        word = (app.message or app.status.value).strip().splitlines()
+        lines = (app.message or app.status.value).strip().splitlines()
         given_up = app.status.value == "DEPLOY_FAILED" and "HEALTH_CHECK_FAILED" not in triggers
-        found[name] = Found(app.status.value == "RUNNING", given_up, word[-1][:200] if word else "")
+        found[name] = Found(app.status.value == "RUNNING", given_up, lines[-1][:200] if lines else "")
     return found
 
 

@@ -1,7 +1,7 @@
 """The one reader of request bodies: bounded in bytes and time, and strict about what a body says it is.
 
 The limits live here, because a client's header can switch Serve's own off. A framework that reads bodies by itself has
-no limit at all, so it is handed a body that was read and judged here.
+no limit at all, so it is handed a body that was read and checked here.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ async def read_body(scope: Scope, receive: Receive, size_max: int, deadline_s: f
     """
     encoding = header(scope, b"content-encoding")
     if encoding and encoding.lower() != "identity":
-        raise CallerError("Content-Encoding", "compressed bodies are not taken", 415)
+        raise CallerError("Content-Encoding", "compressed bodies are not accepted", 415)
     declared = header(scope, b"content-length")
     if declared and declared.isdigit() and (len(declared) > 18 or int(declared) > size_max):
         raise _too_large(size_max)

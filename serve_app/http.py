@@ -105,9 +105,9 @@ async def _admit(
 
 
 async def _bounded(depth_max: int, scope: Scope, receive: Receive) -> Receive:
-    """Read the body of a route that FastAPI serves, and judge it before FastAPI sees it.
+    """Read the body of a route that FastAPI serves, and check it before FastAPI sees it.
 
-    A call-back is a form or JSON that somebody else's program wrote; its provider's reader judges it.
+    A call-back is a form or JSON that somebody else's program wrote; its provider's reader checks it.
     """
     if scope["method"] in ("GET", "OPTIONS"):
         return replay(b"", receive)

@@ -251,7 +251,7 @@ def _dead_letters(app: FastAPI, dead_letters: DeadLetters, *, separate: bool) ->
     async def redrive(request: Request, body: RedriveOrder) -> dict[str, Any]:
         """Try those that match again, as a new generation; repeat with the answer's `cursor`, after `wait_s`.
 
-        Slowly while a vendor of a letter's chain does not take new work, and not at all while none does (`refused`).
+        Slowly while a vendor of a letter's chain gets no new work, and not at all while none does (`refused`).
         One dead as `unknown` is a repeat by decision: name it. A letter keeps the chain and the template version that
         it was accepted with, unless `todays_route` or `todays_template` is set; what does not render stays dead.
         """
@@ -285,7 +285,7 @@ def _probes(app: FastAPI, probes: Probes) -> None:
 
 def _shown_vendor(view: VendorView) -> dict[str, Any]:
     shown = {**asdict(view), **moment("next_try", view.next_try_ms)}
-    shown["held"] = shown.pop("undrained")  # as the interface has always called it
+    shown["held"], shown["takes_new"] = shown.pop("undrained"), shown.pop("accepts_new")  # the interface's old names
     return shown
 
 

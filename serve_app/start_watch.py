@@ -19,7 +19,7 @@ class Found(NamedTuple):
 
     runs: bool
     given_up: bool = False
-    word: str = ""
+    reason: str = ""
 
 
 class Step(NamedTuple):
@@ -47,11 +47,11 @@ class StartWatch:
         for name in again:
             self.runs[name] = self.runs.get(name, 1) + 1
             if self.runs[name] > RUNS_MAX:
-                return Step(end=f"{name} did not start in {RUNS_MAX} runs: {found[name].word}")
+                return Step(end=f"{name} did not start in {RUNS_MAX} runs: {found[name].reason}")
         if self._said_s is None:
             self._said_s = now_s
         if not again and now_s - self._said_s < SAY_EVERY_S:
             return Step()
         self._said_s = now_s
-        words = [f"{name} ({found[name].word})" if name in found and found[name].word else name for name in missing]
-        return Step(tuple(again), f"still starting: {', '.join(words)}")
+        told = [f"{name} ({found[name].reason})" if name in found and found[name].reason else name for name in missing]
+        return Step(tuple(again), f"still starting: {', '.join(told)}")

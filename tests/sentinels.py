@@ -16,7 +16,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from cluster.local.state import free_port
+from cluster.local.state_directory import free_port
 from tests.leftovers import short_folder
 from tests.private_redis import SERVER_OPTIONS, redis_path
 

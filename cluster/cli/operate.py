@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from actors.proof import prove
-from cluster.cli import sweep
+from cluster.cli import bulk
 from cluster.cli.explain import explain
 from cluster.cli.keys import key
 from dispatcher.config.schema import settings_schema
@@ -117,7 +117,7 @@ def vendor_lines(vendor: dict[str, Any]) -> list[str]:
     ]
     if vendor.get("next_try"):
         work.append(f"next try {vendor['next_try']}")
-    outcomes = [f"{n:.0f} {word}" for word, n in sorted(vendor["attempts"].items())]
+    outcomes = [f"{n:.0f} {outcome}" for outcome, n in sorted(vendor["attempts"].items())]
     return [
         f"{vendor['name']} ({vendor['channel']}): {_state_of(vendor)}{f', {why}' if why else ''}",
         f"    {'; '.join(work)}",
@@ -178,9 +178,9 @@ def cancel(api: Api, trigger_id: str) -> None:
     print_json(api.call("POST", f"/v1/triggers/{urllib.parse.quote(trigger_id)}/cancel", {}))
 
 
-def _by_key(api: Api, word: str) -> Any:
+def _by_key(api: Api, key: str) -> Any:
     """The trigger that was posted with the key behind `key:`."""
-    quoted = urllib.parse.quote(word.removeprefix("key:"), safe="")
+    quoted = urllib.parse.quote(key.removeprefix("key:"), safe="")
     return api.call("GET", f"/v1/triggers?idempotency_key={quoted}")
 
 
@@ -238,7 +238,7 @@ def dead_list(api: Api, **arguments: Any) -> None:
     chosen, left = _filter(arguments), int(arguments["limit"])
     chosen["ids"] = ",".join(chosen["ids"])
     while left > 0:
-        chosen["limit"] = min(left, sweep.CALL_LIMIT)
+        chosen["limit"] = min(left, bulk.CALL_LIMIT)
         query = urllib.parse.urlencode({name: value for name, value in chosen.items() if value != ""})
         answer = api.call("GET", f"/v1/dead-letters?{query}")
         for letter in answer["dead_letters"]:
@@ -263,7 +263,7 @@ def dead_show(api: Api, notification_id: str) -> None:
     print_json(found[0])
 
 
-def bulk(function: Function) -> Function:
+def bulk_options(function: Function) -> Function:
     """Adds the options of a change to all that match."""
     for option in (
         click.option("--cursor", help="go on where an interrupted --all stopped"),
@@ -277,21 +277,21 @@ def bulk(function: Function) -> Function:
 
 @dead.command("redrive")
 @filters
-@bulk
+@bulk_options
 @click.option("--todays-route", is_flag=True, help="through the vendors of today's route, not of the accepted one")
 @click.option("--todays-template", is_flag=True, help="with today's version of the template, not the accepted one")
 @remote
 def dead_redrive(api: Api, **arguments: Any) -> None:
     """Try those that match again.
 
-    Slowly while a vendor of a letter's chain does not take new work, not at all while none does.
+    Slowly while a vendor of a letter's chain gets no new work, not at all while none does.
     """
     _change(api, "redrive", **arguments)
 
 
 @dead.command("discard")
 @filters
-@bulk
+@bulk_options
 @remote
 def dead_discard(api: Api, **arguments: Any) -> None:
     """Give those that match up for good."""
@@ -303,7 +303,7 @@ def _change(
 ) -> None:
     body = _filter(arguments)
     if everything:
-        sweep.sweep(lambda path, order: api.call("POST", path, order), verb, body, cursor, yes=yes, dry_run=dry_run)
+        bulk.change_all(lambda path, order: api.call("POST", path, order), verb, body, cursor, yes=yes, dry_run=dry_run)
     else:
         print_json(api.call("POST", f"/v1/dead-letters/{verb}", {**body, "cursor": cursor, "dry_run": dry_run}))
 

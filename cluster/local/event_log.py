@@ -92,10 +92,10 @@ def text_of(event: dict[str, Any]) -> str:
     moment = str(event.get("timestamp", ""))
     with contextlib.suppress(ValueError):
         moment = f"{datetime.fromisoformat(moment.replace('Z', '+00:00')).astimezone():%H:%M:%S}"
-    words = [
+    parts = [
         moment,
         str(event.get("level", "")),
         str(event["event"]),
         *(f"{name}={value}" for name, value in rest.items()),
     ]
-    return " ".join(word for word in words if word)
+    return " ".join(part for part in parts if part)

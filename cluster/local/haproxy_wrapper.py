@@ -104,7 +104,7 @@ def answering(path: str) -> bool:
         return True
 
 
-def sweep(path: str) -> None:
+def remove_stale(path: str) -> None:
     """Remove what wrappers that were killed have left beside `path`."""
     folder, name = os.path.split(path)
     for entry in os.listdir(folder or "."):
@@ -229,9 +229,9 @@ def takeover(arguments: list[str], admin: str) -> tuple[list[str], list[str]]:
     come from the haproxy behind the first of them. After a death there is no other to take over from.
     """
     again = list(arguments)
-    for word in ("-sf", "-st", "-x"):
-        if word in again:
-            at = end = again.index(word)
+    for argument in ("-sf", "-st", "-x"):
+        if argument in again:
+            at = end = again.index(argument)
             while end + 1 < len(again) and not again[end + 1].startswith("-"):
                 end += 1
             del again[at : end + 1]
@@ -264,10 +264,10 @@ def rewritten(path: str) -> tuple[str, str | None]:
     admin = None
     if moved := moved_aside(text):
         text, admin = moved
-        sweep(admin)
+        remove_stale(admin)
     else:
         sys.stderr.write("haproxy wrapper: no admin socket: haproxy will not be started again if it dies\n")
-    sweep(path)
+    remove_stale(path)
     with open(beside(path), "w") as file:
         file.write(text)
     return beside(path), admin
@@ -281,8 +281,8 @@ def main(arguments: list[str]) -> int:
     die_with_parent(signal.SIGTERM)
     admin = None
     files = []
-    for at, word in enumerate(arguments[:-1]):
-        if word == "-f" and os.path.isfile(arguments[at + 1]):
+    for at, argument in enumerate(arguments[:-1]):
+        if argument == "-f" and os.path.isfile(arguments[at + 1]):
             arguments[at + 1], admin = rewritten(arguments[at + 1])
             files.append(arguments[at + 1])
     if admin is None:

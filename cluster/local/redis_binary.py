@@ -122,7 +122,7 @@ def note(folder: Path, server: Server) -> None:
 
 def _parsed(told: str, path: str = "") -> Server | None:
     """From the line that `--version` prints: "Valkey server v=9.1.2 sha=… malloc=… bits=64"."""
-    words = told.split()
-    text = next((word[2:] for word in words if word.startswith("v=")), "")
+    parts = told.split()
+    text = next((part[2:] for part in parts if part.startswith("v=")), "")
     version = tuple(int(part) for part in text.split(".") if part.isdigit())
-    return Server("Valkey" if words[0] == "Valkey" else "Redis", version, path) if version else None
+    return Server("Valkey" if parts[0] == "Valkey" else "Redis", version, path) if version else None

@@ -74,9 +74,9 @@ def faults(client: redis.Redis) -> list[str]:
 
 def refusal(client: redis.Redis) -> str | None:
     """Write as the service will, with a script on a key of ours; the sentence that says why that is impossible."""
-    word = uuid.uuid4().hex
+    token = uuid.uuid4().hex
     try:
-        if client.eval(PROBE, 1, f"{Keys().prefix}probe:{word}", word) != word:
+        if client.eval(PROBE, 1, f"{Keys().prefix}probe:{token}", token) != token:
             return "this Redis does not read back what a script has written"
     except (redis.exceptions.ReadOnlyError, redis.exceptions.ResponseError) as error:
         text = " ".join(str(error).split())
@@ -84,7 +84,7 @@ def refusal(client: redis.Redis) -> str | None:
             return None  # a full one still lets draining work, which is how it gets room again
         if isinstance(error, redis.exceptions.ReadOnlyError) or "READONLY" in text or "read only" in text:
             return "this Redis is a read-only replica: give the address of its primary"
-        if any(word in text for word in ("MOVED", "ASK ", "CLUSTERDOWN", "cluster")):
+        if any(code in text for code in ("MOVED", "ASK ", "CLUSTERDOWN", "cluster")):
             return "this Redis is a node of a Redis Cluster, which is not supported: give a single server"
         return f"this Redis refuses a script that writes to a key of ours, {Keys().prefix}*: {text}"
     return None
@@ -107,9 +107,9 @@ def silence(client: redis.Redis, error: Exception) -> str:
         return f"the certificate of this Redis is not trusted: {why}; ssl_ca_certs names the file of its authority"
     if not isinstance(pool, SentinelConnectionPool):
         return f"no Redis answers: {text}"
-    words = [_word(one, pool.service_name) for one in pool.sentinel_manager.sentinels]
-    if all(words):
-        return f"no sentinel names a primary: {'; '.join(words)}"
+    answers = [_answer(one, pool.service_name) for one in pool.sentinel_manager.sentinels]
+    if all(answers):
+        return f"no sentinel names a primary: {'; '.join(answers)}"
     return f"the primary that the sentinels name does not answer: {text}"
 
 
@@ -118,7 +118,7 @@ def _primary(pool: Any) -> str:
     return f"{host}:{port}"
 
 
-def _word(sentinel: redis.Redis, service: str) -> str:
+def _answer(sentinel: redis.Redis, service: str) -> str:
     """Return what is wrong by this sentinel; empty if it names a primary that works."""
     options = sentinel.connection_pool.connection_kwargs
     at = f"{options['host']}:{options['port']}"

@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from cluster.local import redis_binary
-from cluster.local.state import MARKER
+from cluster.local.state_directory import MARKER
 from dispatcher.errors import ConfigError
 
 START_S = 30.0  # an AOF of some gigabytes loads in that

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.local.redis_binary import NAMES
-from cluster.local.state import MARKER, State, free_port, processes_of, reap
+from cluster.local.state_directory import MARKER, StateDirectory, free_port, processes_of, reap
 from cluster.rehearsal.sandbox.process import start_sandbox
 from dispatcher.errors import DispatcherError
 
@@ -30,7 +30,7 @@ class Service:
     """One installation in `state_dir`; start and stop it as often as you like."""
 
     def __init__(self, state_dir: Path, config: Path | None = None, extra: tuple[str, ...] = ()) -> None:
-        self.state = State(state_dir)
+        self.state = StateDirectory(state_dir)
         self.config = config or Path(str(resources.files("cluster") / "sandbox.yaml"))
         self._extra = extra
         self._process: subprocess.Popen[bytes] | None = None
@@ -44,13 +44,13 @@ class Service:
         """Seconds until it was ready; DispatcherError with the end of its output when it was not."""
         began = time.monotonic()
         self._start_sandbox()
-        words = [sys.executable, "-m", "cluster.cli.main", "up", "--state-dir", str(self.state.path)]
-        words += ["--port", str(self.port), "--config", str(self.config), *self._extra]
+        command = [sys.executable, "-m", "cluster.cli.main", "up", "--state-dir", str(self.state.path)]
+        command += ["--port", str(self.port), "--config", str(self.config), *self._extra]
         environment = {name: value for name, value in os.environ.items() if name != MARKER}
         environment.update(self.sandbox_variables)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
             )
         while time.monotonic() - began < START_S:
             if self._process.poll() is not None:
@@ -142,17 +142,17 @@ class Service:
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 try:
-                    words = (entry / "cmdline").read_bytes().split(b"\0")
+                    command = (entry / "cmdline").read_bytes().split(b"\0")
                     # Its title holds the socket behind the name.
-                    if Path(words[0].split(b" ")[0].decode()).name in NAMES and os.readlink(entry / "cwd") == wanted:
+                    if Path(command[0].split(b" ")[0].decode()).name in NAMES and os.readlink(entry / "cwd") == wanted:
                         found.append(int(entry.name))
                 except OSError:
                     continue
         return found
 
-    def pids(self, word: str) -> list[int]:
-        """Processes of this installation whose command line holds `word`, e.g. `ServeReplica:vendor-sms-a`."""
-        return [pid for pid, command in processes_of(self.state.marker).items() if word in command]
+    def pids(self, text: str) -> list[int]:
+        """Processes of this installation whose command line contains `text`, e.g. `ServeReplica:vendor-sms-a`."""
+        return [pid for pid, command in processes_of(self.state.marker).items() if text in command]
 
     def haproxy_pids(self) -> list[int]:
         """Return the HAProxy processes without their wrappers, whose command lines name the binary too."""

@@ -35,7 +35,7 @@ from cluster.local.frozen import STOPPED_S, Frozen, stopped
 from cluster.local.hurry import hurried
 from cluster.local.ray_parts import leave_out_unused
 from cluster.local.redis_server import RedisServer
-from cluster.local.state import State, free_port, give_way, processes_of, reap
+from cluster.local.state_directory import StateDirectory, free_port, give_way, processes_of, reap
 from cluster.rehearsal.sandbox.process import start_sandbox
 from dispatcher.adapters.api_keys import ApiKeys, list_keys
 from dispatcher.config.secret_references import resolve
@@ -89,7 +89,7 @@ class Up:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._state = State(options.state_dir)
+        self._state = StateDirectory(options.state_dir)
         self._redis: RedisServer | None = None
         self._redis_again_s, self._redis_wait_s = 0.0, 1.0
         self._sandbox: subprocess.Popen[str] | None = None
@@ -169,8 +169,8 @@ class Up:
         if o.redis_url is None:
             self._redis = RedisServer(state.path / "redis", runtime_dir / "redis.sock")
             pid = self._redis.start()
-            word = "adopted" if self._redis.adopted else "started"
-            click.echo(f"redis: {word}, pid {pid}, data in {state.path / 'redis'}", err=True)
+            how = "adopted" if self._redis.adopted else "started"
+            click.echo(f"redis: {how}, pid {pid}, data in {state.path / 'redis'}", err=True)
         url = resolve(o.redis_url) if o.redis_url is not None else self._redis.url if self._redis else ""
         warnings = redis_checks.check(redis_checks.connect(o.redis_url or url), o.unsafe_redis)
         for warning in warnings:
@@ -274,10 +274,10 @@ class Up:
             if found is not None and found == self._runtime["installation"]:
                 return
             stranger = "" if found is None else f"; another installation answers at {self._url}"
-            word = stranger.removeprefix("; ") or "no answer"
+            reason = stranger.removeprefix("; ") or "no answer"
             if now_s - said_s >= SAY_EVERY_S:
                 said_s = now_s
-                click.echo(f"not ready yet: {word}", err=True)
+                click.echo(f"not ready yet: {reason}", err=True)
             self._mend(now_s)
             time.sleep(0.1)
         if not self._stopping():
@@ -442,7 +442,7 @@ class Up:
 
     def _core_of_ray_runs(self) -> bool:
         commands = list(processes_of(self._state.marker).values())
-        return all(any(word in command.split(" ", 1)[0] for command in commands) for word in CORE_OF_RAY)
+        return all(any(name in command.split(" ", 1)[0] for command in commands) for name in CORE_OF_RAY)
 
 
 def _finished(work: Callable[[], None], worth_waiting: Callable[[], bool], look_s: float = 0.5) -> bool:

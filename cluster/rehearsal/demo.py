@@ -173,7 +173,7 @@ def view(progress: Progress) -> Table:
             str(v["queued"]),
             f"{v['oldest_age_ms'] / 1000:.1f} s",
             str(sum(b["in_flight"] for b in v["breaker"])),
-            ", ".join(f"{n:.0f} {word}" for word, n in sorted(v["attempts"].items())),
+            ", ".join(f"{n:.0f} {outcome}" for outcome, n in sorted(v["attempts"].items())),
         )
     return table
 

@@ -25,8 +25,8 @@ def commit() -> str:
     """The commit the code was run from, marked when files differ from it; those that a run writes do not count."""
     git = ["git", "-C", str(ROOT)]
     try:
-        words = [*git, "describe", "--always", "--abbrev=10", "--exclude=*"]
-        found = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+        command = [*git, "describe", "--always", "--abbrev=10", "--exclude=*"]
+        found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
         changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", ".", *DOCUMENTS], check=False).returncode
     except (OSError, subprocess.CalledProcessError):
         return "unknown"  # an installed wheel

@@ -146,7 +146,7 @@ class Intake:
             self._metrics.count("dispatcher_tenant_accepts", tenant if tenant in self._named else "other", answer)
 
     async def _accept_or_replay(self, tenant: str, body: Any, header_key: str | None) -> Accepted:
-        """Only the body's shape is judged before the key is looked up.
+        """Only the body's shape is checked before the key is looked up.
 
         The store looks the key up itself when it is given a trigger. So an extra read is needed only for a trigger that
         cannot be made today: its `send_at` has passed, an event is gone, a mailbox is full.

@@ -17,7 +17,7 @@ from dispatcher.core.accepting.expansion import Draft, Fallback, expand
 from dispatcher.core.accepting.quiet_hours import after_quiet, zone
 from dispatcher.core.accepting.routing import Traffic, choose_chain
 from dispatcher.core.accepting.segments import EventLimit, able_vendors
-from dispatcher.core.accepting.wording import missing_words
+from dispatcher.core.accepting.wording import missing_text
 from dispatcher.core.life.decide import decide_mailbox
 from dispatcher.core.life.fallback import LOOK_AGAIN_MS
 from dispatcher.core.life.notification import Follows, NewNotification, NewTrigger, Person, notification_id
@@ -117,7 +117,7 @@ class Preparation:
         )
         notifications: list[NewNotification] = []
         for place, (draft, text) in enumerate(zip(drafts, texts, strict=True)):
-            _check_words(draft, text)
+            _check_text(draft, text)
             routed = self._route(posted, draft, text, plan, index=place, priority=priority)
             if draft.fallback is not None and draft.fallback.wait_for == "delivered":
                 self._check_told(f"{draft.at}.wait_for" if draft.at else "event", notifications[-1].chain)
@@ -180,9 +180,9 @@ class Preparation:
         except CallerError as error:
             raise CallerError(draft.whose, error.rule) from None
         if draft.channel == "sms":
-            chain, size = self._judge_sms(request.event, draft, text.text, chain)
+            chain, size = self._check_segments(request.event, draft, text.text, chain)
         caps = self._settings.limits.recipient_caps
-        fits = plan.takes_new if any(plan.takes_new(name) for name in chain) else plan.usable
+        fits = plan.accepts_new if any(plan.accepts_new(name) for name in chain) else plan.usable
         return NewNotification(
             channel=draft.channel,
             to=draft.to,
@@ -204,7 +204,7 @@ class Preparation:
             if not self._settings.vendors[name].tells_delivery:
                 raise CallerError(field, f"cannot be delivered: the vendor {name} sends no receipts")
 
-    def _judge_sms(
+    def _check_segments(
         self, event: str, draft: Draft, text: str, chain: tuple[str, ...]
     ) -> tuple[tuple[str, ...], SmsSize]:
         """Return the vendors that may carry this text, and its size. Errors: `CallerError` names the text's field."""
@@ -220,9 +220,9 @@ class Preparation:
         return able_vendors(chain, size, vendors_max, limit, field=field), size
 
 
-def _check_words(draft: Draft, said: Rendered) -> None:
+def _check_text(draft: Draft, said: Rendered) -> None:
     """Errors: `CallerError` names the content's part, or the data and the template that make nothing of it."""
-    missing = missing_words(draft.channel, said.subject, said.text)
+    missing = missing_text(draft.channel, said.subject, said.text)
     if missing is not None and draft.template is None:
         raise CallerError(f"{draft.at}.content.{missing[0]}", missing[1])
     if missing is not None:

@@ -93,7 +93,7 @@ class StoreWatch:
     async def _look(self) -> None:
         continuity = self._breaks.continuity
         known = continuity.mark
-        found = continuity.judge(known, await self._vitals.ledger())
+        found = continuity.compare(known, await self._vitals.ledger())
         if found is not None:
             self._breaks.tell(found)
         self._intake.time.sync(await self._vitals.now_ms())

@@ -63,7 +63,7 @@ class Cores:
         try:
             mine = {f"cpu{number}" for number in os.sched_getaffinity(0)}
             lines = [line.split() for line in (self._proc / "stat").read_text().splitlines()]
-            ticks = sum(int(words[4]) + int(words[5]) for words in lines if words and words[0] in mine)
+            ticks = sum(int(fields[4]) + int(fields[5]) for fields in lines if fields and fields[0] in mine)
         except (AttributeError, OSError, LookupError, ValueError):
             return None
         return ticks / os.sysconf("SC_CLK_TCK")
@@ -104,8 +104,8 @@ class Cores:
         found: dict[Path, float] = {}
         for group in self._own_groups():
             try:
-                words = (group / "cpu.stat").read_text().split()
-                found[group] = int(words[words.index("usage_usec") + 1]) / 1e6
+                fields = (group / "cpu.stat").read_text().split()
+                found[group] = int(fields[fields.index("usage_usec") + 1]) / 1e6
             except (OSError, ValueError, LookupError):
                 continue
         return found

@@ -45,8 +45,8 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "wait_s": "How long the vendor is left alone, for `account` and `rate`. Without it: the usual wait.",
     },
     "BreakerSettings": {
-        "window_s": "The time over which calls are judged.",
-        "min_calls": "The fewest calls in the window before a rate is judged.",
+        "window_s": "The time over which calls are counted.",
+        "min_calls": "The fewest calls in the window before a rate counts.",
         "failure_rate": "The breaker opens when this share of calls failed.",
         "slow_rate": "The breaker opens when this share of calls was slow.",
         "slow_duration_s": "A call that takes longer is slow. It counts while it is still running.",

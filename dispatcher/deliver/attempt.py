@@ -180,29 +180,29 @@ class Delivery:
         try:
             outcome = await self._call(ready.message)
         finally:
-            took_s = self._clock.now_s() - began_s
+            duration_s = self._clock.now_s() - began_s
             first_to = n.to if n.trail.is_new else None
             self._watched(
-                n, lambda: self._gate.record(ready.permit, outcome, took_s, self._in_flight(), first_to=first_to)
+                n, lambda: self._gate.record(ready.permit, outcome, duration_s, self._in_flight(), first_to=first_to)
             )
         now_ms = self._time.now_ms()
         try:
-            decision = self._after(n, outcome, took_s, now_ms)
+            decision = self._after(n, outcome, duration_s, now_ms)
         except Exception as error:
             self._broke(n, error)
             decision = decide_broken(n, self._situation(now_ms))
-        self._watched(n, lambda: self._count_attempt(n, outcome, took_s, now_ms))
+        self._watched(n, lambda: self._count_attempt(n, outcome, duration_s, now_ms))
         if outcome.kind is OutcomeKind.ACCEPTED and ready.segments:
             self._watched(n, lambda: self._count_segments(ready.segments))
         return decision
 
-    def _after(self, n: Notification, outcome: Outcome, took_s: float, now_ms: int) -> Decision:
+    def _after(self, n: Notification, outcome: Outcome, duration_s: float, now_ms: int) -> Decision:
         attempt = Attempt(
-            now_ms - int(took_s * 1000),
+            now_ms - int(duration_s * 1000),
             self._vendor.name,
             outcome.kind.value,
             outcome.reason,
-            int(took_s * 1000),
+            int(duration_s * 1000),
             outcome.vendor_message_id,
         )
         return decide_after(n, outcome, attempt, self._situation(now_ms))
@@ -264,11 +264,11 @@ class Delivery:
             logger().error("delivery_failed", notification=n.id, error=type(error).__name__)
             self._metrics.count("dispatcher_refusals", self._vendor.name, "our_bug")
 
-    def _count_attempt(self, n: Notification, outcome: Outcome, took_s: float, now_ms: int) -> None:
+    def _count_attempt(self, n: Notification, outcome: Outcome, duration_s: float, now_ms: int) -> None:
         m, vendor = self._metrics, self._vendor.name
-        self.throughput.note(took_s)
+        self.throughput.note(duration_s)
         m.count("dispatcher_attempts", vendor, outcome.kind.value)
-        m.observe("dispatcher_attempt_seconds", took_s, vendor)
+        m.observe("dispatcher_attempt_seconds", duration_s, vendor)
         if outcome.scope is Scope.ACCOUNT:
             self._tell_account_refused(outcome)
         if outcome.kind is OutcomeKind.ACCEPTED:

@@ -242,10 +242,10 @@ class Caretaker:
         own, plan = self._courier.vendor.name, self._courier.plan
         if not plan.vendors:
             return [own]
-        others = sorted(name for name in plan.held if name != own)
+        others = sorted(name for name in plan.undrained if name != own)
         self._turn += 1
         chosen = [others[self._turn % len(others)]] if others else []
-        return [own, *chosen] if own in plan.held else chosen
+        return [own, *chosen] if own in plan.undrained else chosen
 
     async def _sweep_lane(self, lane: Lane) -> None:
         """End the expired entries of a page. If there were any, go on with the next page, which likely has more."""

@@ -173,7 +173,7 @@ class Gate:
     # ---- after it
 
     def record(
-        self, permit: Permit, outcome: Outcome | None, took_s: float, in_flight: int, *, first_to: str | None = None
+        self, permit: Permit, outcome: Outcome | None, duration_s: float, in_flight: int, *, first_to: str | None = None
     ) -> None:
         """Record the outcome at the breaker before anyone else sees it. None: the call was not made, or was cancelled.
 
@@ -181,15 +181,15 @@ class Gate:
         """
         before, now_ns = self.breaker.state, self._now_ns()
         late = permit.generation != self.breaker.generation
-        result, took_ns = self._result(outcome), int(took_s * 1e9)
+        result, duration_ns = self._result(outcome), int(duration_s * 1e9)
         if self.keys is not None:
             of_key = outcome is not None and outcome.scope is Scope.ROUTE
-            self.keys.record(permit, BreakerResult.FAILURE if of_key else result, took_ns, now_ns, of_key=of_key)
+            self.keys.record(permit, BreakerResult.FAILURE if of_key else result, duration_ns, now_ns, of_key=of_key)
         else:
-            self.breaker.record(permit, result, took_ns, now_ns)
+            self.breaker.record(permit, result, duration_ns, now_ns)
         if outcome is not None and not late:  # a call from another breaker state says nothing now
             self._weigh_refusal(outcome, first_to, now_ns)
-            self._learn(outcome.kind, took_s, in_flight)
+            self._learn(outcome.kind, duration_s, in_flight)
             self.unreached = self.unreached + 1 if outcome.local_origin else 0
             if outcome.scope is Scope.ACCOUNT and outcome.kind is OutcomeKind.FAILED:
                 self._open_for_account(outcome.retry_after_s, now_ns)
@@ -233,12 +233,12 @@ class Gate:
         if self.breaker.state in (BreakerState.CLOSED, BreakerState.HALF_OPEN):
             self.breaker.force_open_for(int(wait_s * 1e9), now_ns, "account refused")
 
-    def _learn(self, kind: OutcomeKind, took_s: float, in_flight: int) -> None:
+    def _learn(self, kind: OutcomeKind, duration_s: float, in_flight: int) -> None:
         """Adapt the concurrency to an answer. Calls from an earlier breaker state do not count here."""
         now_s = self._clock.now_s()
         match kind:
             case OutcomeKind.ACCEPTED | OutcomeKind.REJECTED | OutcomeKind.DEFERRED:
-                self.concurrency.answered(took_s, in_flight, now_s)
+                self.concurrency.answered(duration_s, in_flight, now_s)
             case OutcomeKind.THROTTLED:
                 self.concurrency.throttled(now_s)
             case OutcomeKind.UNKNOWN:

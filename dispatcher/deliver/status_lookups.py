@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from dispatcher.core.life.look_up import Verdict, again_s, decide_look_up, judge, window_of
+from dispatcher.core.life.look_up import Verdict, again_s, decide_look_up, identify, window_of
 from dispatcher.deadline import timeout
 from dispatcher.deliver.attempt import OVERDUE_S
 from dispatcher.deliver.courier import Courier
@@ -96,7 +96,7 @@ class LookUps:
         """Ask once. The result is False if the vendor did not answer; then all questions pause for a while."""
         c = self._courier
         verdict = await self._ask(held)
-        c.metrics.count("dispatcher_look_ups", c.vendor.name, verdict.word if verdict else "unanswered")
+        c.metrics.count("dispatcher_look_ups", c.vendor.name, verdict.answer if verdict else "unanswered")
         if verdict is None:
             self._patience_s = min(PATIENCE_S_MAX, max(1.0, 2 * self._patience_s))
             return False
@@ -107,7 +107,7 @@ class LookUps:
         if end is not None and await self._store.held([key[0]]) == [held]:
             # Only if unchanged since the question: otherwise the vendor may have found a twin that started meanwhile.
             reply = await self._store.withdraw(key[0], *end)
-            logger().info("looked_up", notification=key[0], vendor=c.vendor.name, reason=verdict.word, state=reply)
+            logger().info("looked_up", notification=key[0], vendor=c.vendor.name, reason=verdict.answer, state=reply)
         return True
 
     async def _ask(self, held: Held) -> Verdict | None:
@@ -118,4 +118,4 @@ class LookUps:
             return Verdict("unknown")  # rendering worked when it was sent, so this proves nothing
         async with timeout(self._timeout_s + OVERDUE_S):
             listing = await self._vendor.look_up(message, window.from_ms, self._timeout_s)
-        return None if listing is None else judge(listing, message.text, window, self._courier.time.now_ms())
+        return None if listing is None else identify(listing, message.text, window, self._courier.time.now_ms())

@@ -33,7 +33,7 @@ AS_ACCEPTED = Wanted()
 
 
 @dataclass(slots=True)
-class Swept:
+class BulkResult:
     """The result of one call. `cursor` is where the next call continues, None at the end.
 
     Attributes:
@@ -91,61 +91,61 @@ class DeadLetters:
         """Return the next `limit` letters that match, the oldest first, and the cursor behind them."""
         letters: list[DeadLetter] = []
 
-        async def keep(stretch: _Stretch, _: Swept) -> DeadPosition | None:
+        async def keep(stretch: _Stretch, _: BulkResult) -> DeadPosition | None:
             letters.extend(stretch.letters)
             return None
 
         wanted = replace(wanted, until_ms=wanted.until_ms or EVER_MS)
-        swept = await self._sweep(wanted, cursor, keep)
-        return letters, swept.cursor
+        result = await self._each_page(wanted, cursor, keep)
+        return letters, result.cursor
 
-    async def discard(self, wanted: DeadLetterFilter, cursor: str | None, dry_run: bool) -> Swept:
+    async def discard(self, wanted: DeadLetterFilter, cursor: str | None, dry_run: bool) -> BulkResult:
         """Discard the next `limit` letters that match, forever."""
 
-        async def discard(stretch: _Stretch, swept: Swept) -> DeadPosition | None:
-            swept.matched += len(stretch.letters)
-            swept.count += len(stretch.letters) if dry_run else await self._graveyard.discard(stretch.letters)
+        async def discard(stretch: _Stretch, result: BulkResult) -> DeadPosition | None:
+            result.matched += len(stretch.letters)
+            result.count += len(stretch.letters) if dry_run else await self._graveyard.discard(stretch.letters)
             return None
 
-        return await self._sweep(wanted, cursor, discard)
+        return await self._each_page(wanted, cursor, discard)
 
     async def redrive(
         self, wanted: DeadLetterFilter, cursor: str | None, dry_run: bool, *, today: Wanted = AS_ACCEPTED
-    ) -> Swept:
+    ) -> BulkResult:
         """Redrive the next `limit` letters that match, as a new generation, at the pace of `core.life.redrive`.
 
         The call stops where the pace allows no more. Then `cursor` is before the first letter that has to wait. A
         letter that takes what `today` names keeps it in later generations. One that cannot be sent so is refused.
         """
 
-        async def redrive(stretch: _Stretch, swept: Swept) -> DeadPosition | None:
-            return await self._redrive(stretch, await self._verdicts(stretch.letters, wanted, today), dry_run, swept)
+        async def redrive(stretch: _Stretch, result: BulkResult) -> DeadPosition | None:
+            return await self._redrive(stretch, await self._verdicts(stretch.letters, wanted, today), dry_run, result)
 
-        return await self._sweep(wanted, cursor, redrive)
+        return await self._each_page(wanted, cursor, redrive)
 
-    async def _sweep(
+    async def _each_page(
         self,
         wanted: DeadLetterFilter,
         cursor: str | None,
-        act: Callable[[_Stretch, Swept], Awaitable[DeadPosition | None]],
-    ) -> Swept:
+        act: Callable[[_Stretch, BulkResult], Awaitable[DeadPosition | None]],
+    ) -> BulkResult:
         """Apply `act` page by page, up to the limit. `act` returns None, or the position at which to stop."""
         until_ms, after = await self._bounds(wanted, cursor)
-        wanted, swept, left = replace(wanted, until_ms=until_ms), Swept(), wanted.limit
+        wanted, result, left = replace(wanted, until_ms=until_ms), BulkResult(), wanted.limit
         for _ in range(EXAMINED_MAX // PAGE):
             page = await self._graveyard.dead_page(wanted, after, PAGE)
             stretch = _Stretch(page.letters[:left], after or DeadPosition(0, ""))
-            stop = await act(stretch, swept)
+            stop = await act(stretch, result)
             left -= len(stretch.letters)
             cut = len(stretch.letters) < len(page.letters)
             if stop is None and not cut and page.last is None:
-                return swept
+                return result
             after = stop or (_position(stretch.letters[-1]) if cut else page.last)
             if stop is not None or left <= 0:
                 break
         assert after is not None
-        swept.cursor = str(Cursor(until_ms, after))
-        return swept
+        result.cursor = str(Cursor(until_ms, after))
+        return result
 
     async def _bounds(self, wanted: DeadLetterFilter, cursor: str | None) -> tuple[int, DeadPosition | None]:
         if cursor is None:
@@ -157,21 +157,21 @@ class DeadLetters:
         return found.until_ms, found.after
 
     async def _redrive(
-        self, stretch: _Stretch, verdicts: Sequence[_Verdict], dry_run: bool, swept: Swept
+        self, stretch: _Stretch, verdicts: Sequence[_Verdict], dry_run: bool, result: BulkResult
     ) -> DeadPosition | None:
         waiting, wait_ms = (len(verdicts), 0) if dry_run else await self._paced(verdicts)
         now_ms, chosen = self._wall_ms(), []
         for letter, v in zip(stretch.letters[:waiting], verdicts, strict=False):
-            swept.matched += 1
+            result.matched += 1
             if isinstance(v.go, Refused):
-                swept.refused[v.go.reason] = swept.refused.get(v.go.reason, 0) + 1
+                result.refused[v.go.reason] = result.refused.get(v.go.reason, 0) + 1
             else:
                 new = v.changed.chain, v.changed.template
                 chosen.append(Redriven(letter, v.go.mailbox, v.priority, now_ms + v.ttl_ms, *new))
-        swept.count += len(chosen) if dry_run else await self._graveyard.redrive(chosen)
+        result.count += len(chosen) if dry_run else await self._graveyard.redrive(chosen)
         if waiting == len(verdicts):
             return None
-        swept.wait_s = wait_ms / 1000
+        result.wait_s = wait_ms / 1000
         return stretch.before(waiting)
 
     async def _verdicts(self, letters: Sequence[DeadLetter], wanted: DeadLetterFilter, today: Wanted) -> list[_Verdict]:

@@ -81,7 +81,7 @@ def _vendors(found: Reading) -> Iterator[Gauge]:
     )
     yield Gauge(
         "dispatcher_channel_vendors",
-        "Vendors of a channel that take messages",
+        "Vendors of a channel that get messages",
         ("channel",),
         [((channel,), n) for channel, n in working_vendors(plan, found.channels).items()],
     )

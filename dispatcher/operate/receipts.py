@@ -96,7 +96,7 @@ class Receipts:
         return early
 
     async def _one(self, told: Told) -> str:
-        if told.taken is None:
+        if told.carried is None:
             return "not_final"
         view = await self._views.trigger(trigger_of(told.notification_id))
         notifications = view.notifications if view else ()
@@ -106,9 +106,9 @@ class Receipts:
         word = word_for_fallback(told)
         if word is not None and any(n.fallback_for == told.notification_id for n in notifications):
             await self._store.note_receipt(told.notification_id, word)
-        end = decide_receipt(told.taken, State(found.state))
+        end = decide_receipt(told.carried, State(found.state))
         if end is None:
-            return "taken" if told.taken else "undelivered"
+            return "taken" if told.carried else "undelivered"
         reply = await self._store.withdraw(told.notification_id, *end)
         match reply.result:
             case WithdrawResult.DONE:
@@ -116,4 +116,4 @@ class Receipts:
             case WithdrawResult.CLAIMED:
                 return "being_sent"
             case WithdrawResult.ENDED:
-                return "taken" if told.taken else "undelivered"
+                return "taken" if told.carried else "undelivered"

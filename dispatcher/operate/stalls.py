@@ -20,7 +20,7 @@ class Stalls:
         self.now: list[Stall] = []
 
     def look(self, backlog: Mapping[str, Backlog]) -> None:
-        """Judge one reading of the backlog. Call it once a second."""
+        """Compare one reading of the backlog with the last. Call it once a second."""
         for heard in self._fleet.heard():
             self._watch.delivered(heard.report.vendor, heard.report.incarnation, heard.accepted)
         before, self.now = self.now, self._watch.look(self._plan(), backlog, self._clock.now_s())

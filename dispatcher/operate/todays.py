@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from dispatcher.config.settings import Settings
 from dispatcher.core.accepting.routing import Traffic, choose_chain
 from dispatcher.core.accepting.segments import EventLimit, able_vendors
-from dispatcher.core.accepting.wording import missing_words
+from dispatcher.core.accepting.wording import missing_text
 from dispatcher.core.life.notification import Notification
 from dispatcher.core.life.redrive import Refused
 from dispatcher.core.life.sms_text import forbidden, measure
@@ -39,7 +39,7 @@ class Changed:
 
 
 class Todays:
-    """Judges letters by today's configuration and templates. Nothing is changed here."""
+    """Checks letters against today's configuration and templates. Nothing is changed here."""
 
     def __init__(self, settings: Settings, templates: TemplateCache) -> None:
         self._settings, self._templates = settings, templates
@@ -56,7 +56,7 @@ class Todays:
                 return Refused(f"the template {plain_name(accepted[0])} is not stored")
         try:
             said = await self._said(n, template)
-            missing = missing_words(n.channel, said.subject, said.text)
+            missing = missing_text(n.channel, said.subject, said.text)
             if missing is not None:
                 return Refused(f"{missing[0]}: {missing[1]}")
             if wanted.route:

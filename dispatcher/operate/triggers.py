@@ -48,8 +48,8 @@ class Triggers:
         done: list[Cancelled] = []
         for start in range(0, len(view.notifications), TOGETHER):
             ids = [n.id for n in view.notifications[start : start + TOGETHER]]
-            words = await asyncio.gather(*map(self._cancel, ids))
-            done += map(Cancelled, ids, words)
+            results = await asyncio.gather(*map(self._cancel, ids))
+            done += map(Cancelled, ids, results)
         return done
 
     async def _cancel(self, nid: str) -> str:

@@ -50,7 +50,7 @@ class VendorView:
     channel: str
     adapter: str
     state: str
-    takes_new: bool
+    accepts_new: bool
     drains: tuple[str, ...]
     reason: str
     override: str | None
@@ -120,7 +120,7 @@ class Vendors:
 
     def _view(self, name: str, depth: MailboxDepth, backlog: Backlog) -> VendorView:
         plan, settings = self._plan(), self._configured[name]
-        # Before the first plan a vendor drains its own mailbox and takes new work.
+        # Before the first plan a vendor drains its own mailbox and gets new work.
         entry = plan.vendors.get(name, VendorPlan(name, "unknown", True, (name,)))
         live = self._fleet.of(name)
         return VendorView(
@@ -128,11 +128,11 @@ class Vendors:
             channel=settings.channel,
             adapter=settings.adapter,
             state=entry.state,
-            takes_new=entry.takes_new,
+            accepts_new=entry.accepts_new,
             drains=entry.drains,
             reason=entry.reason,
             override=entry.override,
-            undrained=plan.held.get(name),
+            undrained=plan.undrained.get(name),
             breaker=tuple(BreakerView.of(report) for report in live),
             replicas=len(live),
             queued=depth.total,

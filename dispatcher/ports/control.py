@@ -174,7 +174,7 @@ class Vitals(Protocol):
     """The store's clock, its memory, and what it tells of its own past (`core.store.continuity`)."""
 
     async def now_ms(self) -> int:
-        """Return the store's wall clock in milliseconds. Every process stamps and judges by it."""
+        """Return the store's wall clock in milliseconds. Every process dates and compares by it."""
         ...
 
     async def memory(self) -> Memory:

@@ -43,7 +43,7 @@ broken."""
 CORES_HOLD_S = 5.0
 """A process that has told for so long nothing of its node's cores is not asked for any more."""
 
-SETTLING_S = 1.5
+FIRST_REPORTS_S = 1.5
 """The time after the term begins in which every actor can report three times, before a missing report counts."""
 
 
@@ -281,7 +281,7 @@ class Supervisor:
     async def _publish(self) -> None:
         if not self._surveyed:
             return  # the shares of the contract rates are not known yet
-        if not self.plan.vendors and self._clock.now_s() - self._office_s < SETTLING_S and not self._reports:
+        if not self.plan.vendors and self._clock.now_s() - self._office_s < FIRST_REPORTS_S and not self._reports:
             return  # a first plan before any report would say nothing
         reports = [report for name, report in self._reports.items() if name in self._live]
         depths = {name: depth.total for name, depth in self._depths.items()}

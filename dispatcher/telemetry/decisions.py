@@ -29,5 +29,5 @@ def count(metrics: Metrics, vendor: str, claim: Claim, decision: Decision) -> No
 def count_refused(metrics: Metrics, vendor: str, claim: Claim, decision: Decision) -> None:
     """Count and log a decision that the store refused: a record or key is of another type."""
     metrics.count("dispatcher_refused_outcomes", vendor)
-    word = type(decision).__name__.lower()
-    logger().error("outcome_refused", notification=claim.notification.id, outcome=word, vendor=vendor)
+    outcome = type(decision).__name__.lower()
+    logger().error("outcome_refused", notification=claim.notification.id, outcome=outcome, vendor=vendor)

@@ -44,7 +44,7 @@ CATALOGUE: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "dispatcher_recovered_claims": ("counter", "Own claims found by the audit: their reply was lost", ("vendor",)),
     "dispatcher_orphans": ("counter", "Entries without a notification, dropped", ("vendor",)),
     "dispatcher_unreadable": ("counter", "Records that this version cannot read, each time they were met", ("vendor",)),
-    "dispatcher_refused_outcomes": ("counter", "Outcomes that the store will not take; tried again", ("vendor",)),
+    "dispatcher_refused_outcomes": ("counter", "Outcomes that the store refuses; tried again", ("vendor",)),
     "dispatcher_lost_settles": ("counter", "Outcomes whose entry was taken over meanwhile", ("vendor",)),
     "dispatcher_data_loss_alarms": ("counter", "Entries deleted while pending; must be 0", ()),
     "dispatcher_store_breaks": ("counter", "The store lost accepted triggers or later writes; must be 0", ("reason",)),

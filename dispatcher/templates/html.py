@@ -49,17 +49,17 @@ def safe_url(value: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class HtmlState:
     """The tokenizer's state, and what it must remember of the tag it is in."""
 
     kind: str = "data"
     tag: str = ""  # the open tag's name; in raw text, the element's
     attribute: str = ""
-    url: str = ""  # the text of a URL so far, "/" when its scheme is settled
+    url: str = ""  # the text of a URL so far, "/" when its scheme is known
     meta: frozenset[str] = frozenset()  # of a meta tag: "refresh", "expression" in its content
 
 
-_DATA = State()
+_DATA = HtmlState()
 # In each state: what may come next. The group's name, or the first character, decides.
 _IN_DATA = re.compile(
     r"[^<]+|<(?P<comment>!--)|<(?P<bogus>[!?])|<(?P<end>/)(?=[A-Za-z])|<(?P<open>(?=[A-Za-z]))|<(?P<other>/?)"
@@ -89,7 +89,7 @@ class HtmlReader:
 
     def feed(self, text: str, line: int) -> Generator[None, None, None]:
         """Errors: `SyntaxFault` for a URL whose scheme an expression would make."""
-        after: set[State] = set()
+        after: set[HtmlState] = set()
         pause = self.steps + STEP_PAUSE
         # (state, where it goes on); one state may become two
         pending = [(state, 0) for state in self.states]
@@ -120,7 +120,7 @@ class HtmlReader:
         self.states = frozenset(state for state, _ in guarded)
         return any(guard for _, guard in guarded)
 
-    def _expression(self, state: State, line: int) -> tuple[State, bool]:
+    def _expression(self, state: HtmlState, line: int) -> tuple[HtmlState, bool]:
         kind = state.kind
         if kind in ("data", "title", "bogus"):
             return state, False
@@ -143,12 +143,12 @@ class HtmlReader:
             return replace(state, meta=state.meta | {"expression"}), False
         if attribute not in _URL_ATTRIBUTES or state.url == "/":
             return state, False
-        if _settled(state.url) == "bad":
+        if _scheme(state.url) == "bad":
             raise SyntaxFault(line, "an expression in a URL of that scheme is not available in templates")
         return replace(state, url=state.url.rstrip(_EXPRESSION) + _EXPRESSION), True
 
 
-def _step(state: State, text: str, at: int) -> tuple[State, int, State | None]:
+def _step(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, HtmlState | None]:
     """One step of the tokenizer: the state after it, where it goes on, and a second state that is possible too."""
     kind = state.kind
     if kind == "data":
@@ -192,7 +192,7 @@ def _step(state: State, text: str, at: int) -> tuple[State, int, State | None]:
     return _outside(state, text, at)
 
 
-def _data(state: State, text: str, at: int) -> tuple[State, int, State | None]:
+def _data(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, HtmlState | None]:
     whole = _WHOLE_TAGS.match(text, at)
     if whole is not None:
         return state, whole.end(), None
@@ -201,27 +201,27 @@ def _data(state: State, text: str, at: int) -> tuple[State, int, State | None]:
     end = match.end()
     if match["comment"]:
         condition = _CONDITION.match(text, end)
-        return State("comment"), end, (_DATA if condition else None)
+        return HtmlState("comment"), end, (_DATA if condition else None)
     if match["bogus"]:
-        return State("bogus" if end < len(text) or match["bogus"] == "?" else "less", "!"), end, None
+        return HtmlState("bogus" if end < len(text) or match["bogus"] == "?" else "less", "!"), end, None
     if match["end"]:
-        return State("tagname", "/"), end, None
+        return HtmlState("tagname", "/"), end, None
     if match["open"] is not None:
-        return State("tagname"), end, None
+        return HtmlState("tagname"), end, None
     if match["other"] is not None and end == len(text):
-        return State("less", match["other"]), end, None
+        return HtmlState("less", match["other"]), end, None
     return state, end, None
 
 
-def _quoted(state: State, text: str, at: int) -> tuple[State, int, State | None]:
+def _quoted(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, HtmlState | None]:
     end = text.find(state.kind, at)
     value = text[at:] if end < 0 else text[at:end]
     if state.attribute in _URL_ATTRIBUTES and state.url != "/":
         url = state.url + value[:256]  # undecided after that, it stays guarded
-        settled = _settled(url)
-        if settled == "made":
-            return State("scheme"), at, None
-        state = replace(state, url="/" if settled == "good" else url[:64])
+        scheme = _scheme(url)
+        if scheme == "made":
+            return HtmlState("scheme"), at, None
+        state = replace(state, url="/" if scheme == "good" else url[:64])
     elif state.tag == "meta" and state.attribute == "http-equiv":
         state = replace(state, url=(state.url + value)[:64])
     if end < 0:
@@ -230,34 +230,34 @@ def _quoted(state: State, text: str, at: int) -> tuple[State, int, State | None]
     if state.tag == "meta" and state.attribute == "http-equiv" and "refresh" in html.unescape(state.url).lower():
         meta = meta | {"refresh"}
         if "expression" in meta:
-            return State("refresh"), at, None
-    return State("name", state.tag, meta=meta), end + 1, None
+            return HtmlState("refresh"), at, None
+    return HtmlState("name", state.tag, meta=meta), end + 1, None
 
 
-def _unquoted(state: State, text: str, at: int) -> tuple[State, int, State | None]:
+def _unquoted(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, HtmlState | None]:
     match = _UNQUOTED.match(text, at)
     assert match is not None
     if match["close"]:
         return _closed(state, match.end())
     if match["end"]:
-        return State("name", state.tag, meta=state.meta), match.end(), None
+        return HtmlState("name", state.tag, meta=state.meta), match.end(), None
     if state.tag == "meta" and state.attribute == "http-equiv":
         if "expression" in state.meta:
-            return State("refresh"), at, None
+            return HtmlState("refresh"), at, None
         return replace(state, meta=state.meta | {"refresh"}), match.end(), None
     return state, match.end(), None
 
 
-def _closed(state: State, at: int) -> tuple[State, int, State | None]:
+def _closed(state: HtmlState, at: int) -> tuple[HtmlState, int, HtmlState | None]:
     """The tag's end, and with it the beginning of what its element holds."""
     if state.tag in _RAW_TEXT:
-        return State("raw", state.tag), at, None
+        return HtmlState("raw", state.tag), at, None
     if state.tag in _TITLES:
-        return State("title", state.tag), at, _DATA
+        return HtmlState("title", state.tag), at, _DATA
     return _DATA, at, None
 
 
-def _outside(state: State, text: str, at: int) -> tuple[State, int, State | None]:
+def _outside(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, HtmlState | None]:
     """Comments, raw text, and a `<` at the end of the piece before."""
     if state.kind in ("raw", "title"):
         # What was read of the end tag in the piece before is in `url`.
@@ -265,7 +265,7 @@ def _outside(state: State, text: str, at: int) -> tuple[State, int, State | None
         found = re.compile(rf"</{state.tag}(?=[\s/>])", re.I).search(whole)
         if found is None:
             return replace(state, url=whole[-len(state.tag) - 2 :]), len(text), None
-        return State("name", f"/{state.tag}"), at + found.end() - len(state.url), None
+        return HtmlState("name", f"/{state.tag}"), at + found.end() - len(state.url), None
     if state.kind == "comment":
         whole = state.url + text[at:]
         found = _COMMENT_END.search(whole)
@@ -279,23 +279,23 @@ def _outside(state: State, text: str, at: int) -> tuple[State, int, State | None
     return (state, len(text), None) if end < 0 else (_DATA, end + 1, None)
 
 
-def _less(state: State, text: str, at: int) -> tuple[State, int, State | None]:
+def _less(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, HtmlState | None]:
     """The piece before ended in `<`, `</` or `<!`: this one goes on from there."""
     first = text[at]
     if state.tag == "!":
         if first == "-":
-            return State("comment" if text.startswith("--", at) else "bogus"), at + 1, None
-        return State("bogus"), at, None
+            return HtmlState("comment" if text.startswith("--", at) else "bogus"), at + 1, None
+        return HtmlState("bogus"), at, None
     if first.isascii() and first.isalpha():
-        return State("tagname", state.tag), at, None
+        return HtmlState("tagname", state.tag), at, None
     if state.tag == "/":
-        return (_DATA, at + 1, None) if first == ">" else (State("bogus"), at, None)
+        return (_DATA, at + 1, None) if first == ">" else (HtmlState("bogus"), at, None)
     if first in "!?":
-        return State("less", "!") if first == "!" else State("bogus"), at + 1, None
-    return (State("less", "/"), at + 1, None) if first == "/" else (_DATA, at, None)
+        return HtmlState("less", "!") if first == "!" else HtmlState("bogus"), at + 1, None
+    return (HtmlState("less", "/"), at + 1, None) if first == "/" else (_DATA, at, None)
 
 
-def _settled(url: str) -> str:
+def _scheme(url: str) -> str:
     """Return `good` for no scheme or an allowed one, `bad` for another, `made` when an expression makes it, else ""."""
     text = "".join(c for c in html.unescape(url) if c > " " or c == _EXPRESSION).lower()
     scheme = _SCHEME.match(text)
@@ -320,7 +320,7 @@ def guard(nodes: list[Node], reader: HtmlReader | None = None) -> Generator[None
 
 def _guard_block(block: Block, reader: HtmlReader) -> Generator[None, None, None]:
     before = reader.states
-    after: frozenset[State] = frozenset() if block.always else before
+    after: frozenset[HtmlState] = frozenset() if block.always else before
     for opening, body in block.branches:
         reader.states = before
         while True:

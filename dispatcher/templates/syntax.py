@@ -46,7 +46,7 @@ _TOKEN = re.compile(
 _RAW = re.compile(r"\{%[-+]?\s*raw\s*(-?)%\}(.*?)\{%(-?)\+?\s*endraw\s*([-+]?)%\}", re.S)
 _COMMENT = re.compile(r"\{#(-?)(.*?)(-?)#\}", re.S)
 _LIKE_A_TAG = re.compile(r"\{(?=[{%#]|\Z)")
-_WORDS = frozenset(("and", "or", "not", "if", "else", "in", "is"))
+_KEYWORDS = frozenset(("and", "or", "not", "if", "else", "in", "is"))
 _CONSTANTS = frozenset(("true", "false", "none", "True", "False", "None"))
 _SHORT = re.compile(r"[\d.]+|\"[^\"]{0,64}\"|true|false|none", re.I)
 _ORDERS = ("<", ">", "<=", ">=")
@@ -240,29 +240,29 @@ class _Reader:
             self._statement(tokens)
 
     def _statement(self, tokens: list[Item]) -> None:
-        word = tokens[0][1] if tokens else ""
+        tag = tokens[0][1] if tokens else ""
         rest = tokens[1:]
-        if word in ("if", "for"):
+        if tag in ("if", "for"):
             if len(self._open) >= DEPTH_MAX:
                 raise SyntaxFault(self._line, f"blocks nest more than {DEPTH_MAX} deep")
-            block = Block(word, self._line)
+            block = Block(tag, self._line)
             self._into.append(block)
             self._open.append(block)
-            self._branch(f"if {self._expression(rest)}" if word == "if" else self._for(rest))
-        elif word == "elif" and self._open and self._open[-1].kind == "if" and not self._open[-1].always:
+            self._branch(f"if {self._expression(rest)}" if tag == "if" else self._for(rest))
+        elif tag == "elif" and self._open and self._open[-1].kind == "if" and not self._open[-1].always:
             if len(self._open[-1].branches) >= BRANCHES_MAX:
                 raise SyntaxFault(self._line, f"more than {BRANCHES_MAX} branches in one if")
             self._branch(f"elif {self._expression(rest)}")
-        elif word == "else" and not rest and self._open and not self._open[-1].always:
+        elif tag == "else" and not rest and self._open and not self._open[-1].always:
             self._open[-1].always = True
             self._branch("else")
-        elif self._open and word == f"end{self._open[-1].kind}" and not rest:
+        elif self._open and tag == f"end{self._open[-1].kind}" and not rest:
             self._open.pop()
             self._into = self._open[-1].branches[-1][1] if self._open else self._root
-        elif word == "set":
+        elif tag == "set":
             self._into.append(Statement(self._set(rest), self._line))
         else:
-            raise self._refused(f"the tag {word or 'without a name'}")
+            raise self._refused(f"the tag {tag or 'without a name'}")
 
     def _branch(self, opening: str) -> None:
         self._into = []
@@ -296,7 +296,7 @@ class _Reader:
         names = tokens[0::2]
         if not names or len(tokens) % 2 == 0 or any(token != ("op", ",") for token in tokens[1::2]):
             raise SyntaxFault(self._line, "only plain names can be set")
-        if any(kind != "name" or text in _WORDS or text in _CONSTANTS or text == "loop" for kind, text in names):
+        if any(kind != "name" or text in _KEYWORDS or text in _CONSTANTS or text == "loop" for kind, text in names):
             raise SyntaxFault(self._line, "only plain names can be set")
         return ", ".join(text for _, text in names)
 
@@ -327,7 +327,7 @@ class _Reader:
     def _bracket(self, text: str, items: list[Item]) -> str:
         before = items[-1] if items else ("", "")
         operand = before[0] in ("string", "number", "group", "attribute") or (
-            before[0] == "name" and before[1] not in _WORDS
+            before[0] == "name" and before[1] not in _KEYWORDS
         )
         if text == "[":
             return "index" if operand or before[0] in ("filter", "test") else "list"
@@ -435,7 +435,7 @@ class _Reader:
             elif (kind, text) == ("name", "in"):
                 signs.append("not in" if before == ("name", "not") else "in")
                 operands.append([])
-            elif kind == "name" and text in _WORDS and text != "is" and before != ("name", "is"):
+            elif kind == "name" and text in _KEYWORDS and text != "is" and before != ("name", "is"):
                 close()
                 pieces.append(text)
             elif (kind, text) == ("op", "="):

@@ -207,19 +207,19 @@ DOUBTED, REFUSED, WAITS, REFUSALS = "!", "~", "#", "%"
 
 
 def encode_trail(trail: Trail) -> str:
-    """Return the trail as words: `sms-a! sms-b~ #2 %1`. An earlier version reads unknown names."""
-    words = [
+    """Return the trail as text: `sms-a! sms-b~ #2 %1`. An earlier version reads unknown names."""
+    parts = [
         name + (DOUBTED if name in trail.doubted else REFUSED if name in trail.refused else "") for name in trail.tried
     ]
     counts = ((WAITS, trail.waits), (REFUSALS, trail.refusals))
-    return " ".join([*words, *(f"{mark}{count}" for mark, count in counts if count)])
+    return " ".join([*parts, *(f"{mark}{count}" for mark, count in counts if count)])
 
 
 def decode_trail(text: str | None) -> Trail:
     """Read what `encode_trail` wrote; of a damaged count nothing is taken."""
-    words = (text or "").split()
-    names = [word for word in words if word[0] not in (WAITS, REFUSALS)]
-    counts = {word[0]: int(word[1:]) for word in words if word[0] in (WAITS, REFUSALS) and word[1:].isdecimal()}
+    parts = (text or "").split()
+    names = [part for part in parts if part[0] not in (WAITS, REFUSALS)]
+    counts = {part[0]: int(part[1:]) for part in parts if part[0] in (WAITS, REFUSALS) and part[1:].isdecimal()}
     return Trail(
         tuple(name.rstrip(DOUBTED + REFUSED) for name in names),
         tuple(name[:-1] for name in names if name[-1] in (DOUBTED, REFUSED)),

@@ -262,7 +262,7 @@ def parse_trigger(data: Any, now_ms: int | None = None) -> TriggerRequest:
 
 
 def read_trigger(data: Any) -> TriggerRequest:
-    """Return the request in `data`, judged by its shape alone: its answer is the same at any time.
+    """Return the request in `data`, checked by its shape alone: its answer is the same at any time.
 
     Errors: `CallerError` (422) for the first fault found.
     """

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import yaml
 
-from cluster.local.state import processes_of
+from cluster.local.state_directory import processes_of
 from cluster.rehearsal.load import Posted, post_steadily
 from tests.chaos.bench.checker import examine, waiting
 from tests.chaos.bench.foreign import ForeignCluster

@@ -41,13 +41,13 @@ def test_an_overload_is_refused_in_time_and_what_is_taken_arrives(
     way = bench.link()
     bench.start(links={"intake": way})
     way.delay_s = TRIP_S
-    took_s: dict[int, list[float]] = {202: [], 503: []}
+    duration_s: dict[int, list[float]] = {202: [], 503: []}
     sizes: list[tuple[int, int]] = []
     waits: list[str | None] = []
     asked: list[Posted] = []
 
     def done(posted: Posted) -> None:
-        took_s.setdefault(posted.status, []).append(time.time() - posted.due_s)
+        duration_s.setdefault(posted.status, []).append(time.time() - posted.due_s)
 
     def look() -> None:
         sizes.append(size(bench))
@@ -60,11 +60,13 @@ def test_an_overload_is_refused_in_time_and_what_is_taken_arrives(
     after = bench.post(paid(60), 60.0)
     found = bench.judge([*posted, *asked, *after])
 
-    figures = {status: [round(percentile(took_s[status], share), 3) for share in (0.5, 0.99, 1)] for status in took_s}
+    figures = {
+        status: [round(percentile(duration_s[status], share), 3) for share in (0.5, 0.99, 1)] for status in duration_s
+    }
     print(f"{seconds:g} s: {Counter(p.status for p in posted)}, p50, p99, most: {figures} s; MiB, descriptors: {sizes}")
-    assert set(took_s) == {202, 503}
-    assert len(took_s[202]) >= CAPACITY_PER_S * seconds / 2, "an overload is to leave the store its capacity"
-    assert max(took_s[202] + took_s[503]) <= DEADLINE_S + LATE_S
+    assert set(duration_s) == {202, 503}
+    assert len(duration_s[202]) >= CAPACITY_PER_S * seconds / 2, "an overload is to leave the store its capacity"
+    assert max(duration_s[202] + duration_s[503]) <= DEADLINE_S + LATE_S
     assert set(waits) == {"1"}
     assert max(mib for mib, _ in sizes) <= sizes[0][0] + RSS_MIB_MORE
     assert max(descriptors for _, descriptors in sizes) <= DESCRIPTORS_MAX

@@ -132,7 +132,7 @@ async def test_copies_may_differ_in_a_word(redis_client: Client) -> None:
     lanes = [Lane(vendor, "normal") for vendor in vendors_of(0, VENDORS)]
     original = await fields(redis_client, TRIGGER_ID % 0)
     order = next(word for value in original.values() for word in re.findall(r"N\d{8}", value))
-    await filling.copy(redis_client, TRIGGER_ID % 0, lanes, 100, count=5, form=TRIGGER_ID, word=(order, "N%08d"))
+    await filling.copy(redis_client, TRIGGER_ID % 0, lanes, 100, count=5, form=TRIGGER_ID, token=(order, "N%08d"))
     copied = await fields(redis_client, TRIGGER_ID % 104)
     assert {n: v.replace("N00000104", order) for n, v in copied.items() if not n.endswith("eid")} == {
         n: v for n, v in original.items() if not n.endswith("eid")
@@ -187,7 +187,7 @@ async def test_a_courier_shares_its_round_trips(redis_world: World, redis_client
     """A backlog of 640 through a vendor of 20 ms: at most one round trip for eight notifications, settling included."""
     store, clock = FaultyStore(redis_world.store), SystemClock()
     courier = Courier(
-        ScriptedVendor("a", took_s=0.02),
+        ScriptedVendor("a", duration_s=0.02),
         Breaker(BreakerConfig(), int(clock.now_s() * 1e9)),
         Surroundings(store, TemplateCache(MemoryTemplateStore()), clock, Metrics()),
         Terms(RetryPolicy()),

@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from actors.intake import IntakeActor
-from cluster.local.state import free_port
+from cluster.local.state_directory import free_port
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.script_calls import client
 from dispatcher.core.store.continuity import Continuity, Undone

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from dispatcher.core.life.look_up import Listing, judge, window_of
+from dispatcher.core.life.look_up import Listing, identify, window_of
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import OutcomeKind
 from dispatcher.ports import LooksUp, Vendor
@@ -39,9 +39,9 @@ async def test_what_arrived_and_was_not_answered_is_found(sandbox: Sandbox, mode
     (delivery,) = (await sandbox.received("twilio"))["received"]
     listing = await look_up(vendor)
     assert listing is not None and not listing.more
-    verdict = judge(listing, SMS.text, window_of(began_ms, 0.4), wall_ms())
+    verdict = identify(listing, SMS.text, window_of(began_ms, 0.4), wall_ms())
     assert verdict == ("found", delivery["id"])
-    assert judge(listing, "another text", window_of(began_ms, 0.4), wall_ms()).word == "not_found"
+    assert identify(listing, "another text", window_of(began_ms, 0.4), wall_ms()).answer == "not_found"
 
 
 async def test_what_did_not_arrive_is_not_found(sandbox: Sandbox) -> None:
@@ -51,7 +51,7 @@ async def test_what_did_not_arrive_is_not_found(sandbox: Sandbox) -> None:
     assert (await vendor.send(SMS, 0.2)).kind is OutcomeKind.UNKNOWN
     listing = await look_up(vendor)
     assert listing is not None
-    assert judge(listing, SMS.text, window_of(wall_ms() - 500, 0.4), wall_ms()).word == "not_found"
+    assert identify(listing, SMS.text, window_of(wall_ms() - 500, 0.4), wall_ms()).answer == "not_found"
 
 
 async def test_other_recipients_are_not_in_the_list(sandbox: Sandbox) -> None:
@@ -117,7 +117,7 @@ async def test_each_status_is_a_yes_a_no_or_nothing(answering: Answering, status
     """A message that Twilio carries or has delivered is a yes, as its 201 was; an unknown word proves nothing."""
     listing = await answering(text=page(status=status))
     (one,) = listing.sightings
-    assert (one.message_id, one.text, one.at_ms, one.taken) == ("SM1", "Hi", 1_700_456_505_000, taken)
+    assert (one.message_id, one.text, one.at_ms, one.carried) == ("SM1", "Hi", 1_700_456_505_000, taken)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import yaml
 
 from cluster.deploy import URL_VARIABLE
 from cluster.local import redis_checks
-from cluster.local.state import free_port
+from cluster.local.state_directory import free_port
 from dispatcher.errors import ConfigError
 from tests.leftovers import short_folder
 from tests.private_redis import START_S_MAX, redis_path

@@ -179,7 +179,7 @@ async def test_a_restart_of_everything_keeps_the_waits(redis_place: Place) -> No
     assert [entry.id for entry in (await alone.due())[1]] == [nid]
 
 
-JUDGE = DelayTime.judge
+JUDGE = DelayTime.correction
 
 
 @pytest.mark.parametrize(
@@ -197,5 +197,5 @@ JUDGE = DelayTime.judge
 )
 async def test_without_the_rule_it_waits_an_hour(redis_place: Place, instead: Any, test: Any) -> None:
     """The tests above can fail."""
-    with mock.patch.object(DelayTime, "judge", instead), pytest.raises(AssertionError):
+    with mock.patch.object(DelayTime, "correction", instead), pytest.raises(AssertionError):
         await test(redis_place)

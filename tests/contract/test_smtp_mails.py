@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 
-from cluster.local.state import free_port
+from cluster.local.state_directory import free_port
 from dispatcher.adapters.vendors import build
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import OutcomeKind

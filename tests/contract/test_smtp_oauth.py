@@ -17,7 +17,7 @@ from aiohttp import web
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
-from cluster.local.state import free_port
+from cluster.local.state_directory import free_port
 from dispatcher.adapters.vendors import build
 from dispatcher.core.life.outcome import OutcomeKind, Scope
 from dispatcher.errors import ConfigError

@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 from aiosmtpd.controller import Controller
 
-from cluster.local.state import free_port
+from cluster.local.state_directory import free_port
 from dispatcher.adapters.vendors import build
 from dispatcher.adapters.vendors.http import ANSWER_BYTES_MAX, retry_after_s
 from dispatcher.adapters.vendors.receipts import read_receipts
@@ -57,7 +57,7 @@ async def test_a_vendor_that_is_asked_tells_what_became_of_it(sandbox: Sandbox, 
         message = dataclasses.replace(SMS, receipt=links.link(adapter, SMS.notification_id))
         assert (await send(sandbox.vendor(adapter), message)).kind is OutcomeKind.ACCEPTED
         (told,) = await asyncio.wait_for(heard.get(), 5.0)
-        assert (told.notification_id, told.taken) == (SMS.notification_id, True)
+        assert (told.notification_id, told.carried) == (SMS.notification_id, True)
         assert links.verified(adapter, told)
     finally:
         await runner.cleanup()

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from cluster.local.state import free_port
+from cluster.local.state_directory import free_port
 from dispatcher.adapters.vendors import build
 from dispatcher.adapters.vendors.http import HttpClient
 from dispatcher.core.life.outcome import Outcome, OutcomeKind, Scope

@@ -151,7 +151,8 @@ def plan(epoch: int, **changes: Any) -> Plan:
         "a": VendorPlan("a", "closed", True, ("a", "b"), None, {"a/1": Share(7.5, 12.5)}, 2, None, ""),
         "b": VendorPlan("b", "half_open", False, ("b",), "b/7", None, 1, "open", "Störung"),
     }
-    return Plan(**{"epoch": epoch, "at_ms": 5, "vendors": vendors, "held": {"c": "removed"}, "reason": "t", **changes})
+    values = {"epoch": epoch, "at_ms": 5, "vendors": vendors, "undrained": {"c": "removed"}, "reason": "t", **changes}
+    return Plan(**values)
 
 
 @contextlib.asynccontextmanager

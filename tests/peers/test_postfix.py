@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 from aiosmtpd.controller import Controller
 
-from cluster.local.state import free_port
+from cluster.local.state_directory import free_port
 from dispatcher.adapters.vendors import build, smtp
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import OutcomeKind, Scope

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from cluster.local.state import free_port
+from cluster.local.state_directory import free_port
 from dispatcher.adapters.api_keys import SCOPES, new_key
 from tests.unit.serve_app.edge import Edge
 

@@ -21,7 +21,7 @@ import pytest
 
 from cluster.local import haproxy_wrapper
 from cluster.local.haproxy_wrapper import DEATHS_MAX
-from cluster.local.state import free_port
+from cluster.local.state_directory import free_port
 from tests.leftovers import short_folder
 
 FAKE = """#!{python} -IS

@@ -12,7 +12,7 @@ import pytest
 
 from cluster.local.hurry import hurried
 from cluster.local.ray_settings import may_raise
-from cluster.local.state import MARKER
+from cluster.local.state_directory import MARKER
 
 
 def settled(pids: list[int], expected: list[int]) -> bool:

@@ -11,7 +11,7 @@ import pytest
 
 from cluster.local import ray_settings
 from cluster.local.ray_settings import environment, usable_launcher
-from cluster.local.state import State
+from cluster.local.state_directory import StateDirectory
 from dispatcher.errors import ConfigError
 
 
@@ -31,7 +31,7 @@ def noexec(tmp_path: Path) -> Iterator[Path]:
 
 def test_the_launcher_lies_in_the_state_directory(tmp_path: Path) -> None:
     """Ten days later /tmp is cleaned; a reload then failed without a word."""
-    state = State(tmp_path / "state")
+    state = StateDirectory(tmp_path / "state")
     state.prepare()
     runtime = tmp_path / "runtime"
     runtime.mkdir()
@@ -58,7 +58,7 @@ def test_without_a_folder_for_programs_the_start_ends_in_one_sentence(noexec: Pa
 
 def test_the_folder_of_sockets_may_be_noexec(tmp_path: Path, noexec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is started from it."""
-    state = State(tmp_path / "state")
+    state = StateDirectory(tmp_path / "state")
     state.prepare()
     monkeypatch.setattr(ray_settings, "may_raise", lambda: False)
     path = environment(state, noexec, "::1")["RAY_SERVE_HAPROXY_BINARY_PATH"]

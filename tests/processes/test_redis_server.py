@@ -20,7 +20,7 @@ import redis
 
 from cluster.local import redis_binary, redis_checks, redis_server
 from cluster.local.redis_server import RedisServer
-from cluster.local.state import MARKER
+from cluster.local.state_directory import MARKER
 from dispatcher.errors import ConfigError
 from tests.leftovers import short_folder
 from tests.private_redis import redis_path

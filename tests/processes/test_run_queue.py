@@ -36,12 +36,12 @@ def test_a_starved_process_waits_and_a_frozen_one_does_not(starved: int) -> None
     """Nearly all of the time, counted from the question before; a process that is stopped wants no core."""
     queue = RunQueue()
     assert queue.waited_ms(starved) == 0.0
-    began_s, waited_ms, took_ms = time.monotonic(), 0.0, 0.0
-    while took_ms == 0.0 or waited_ms < 0.5 * took_ms:  # a wait is counted when it ends: on a full machine late
-        assert took_ms < 20_000.0
+    began_s, waited_ms, duration_ms = time.monotonic(), 0.0, 0.0
+    while duration_ms == 0.0 or waited_ms < 0.5 * duration_ms:  # a wait is counted when it ends: on a full machine late
+        assert duration_ms < 20_000.0
         time.sleep(1.0)
         waited_ms += queue.waited_ms(starved)
-        took_ms = (time.monotonic() - began_s) * 1000
+        duration_ms = (time.monotonic() - began_s) * 1000
     os.kill(starved, signal.SIGSTOP)
     until = time.monotonic() + 20.0
     while queue.waited_ms(starved) > 0.0:  # it needs a core once more to obey

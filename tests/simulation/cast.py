@@ -63,7 +63,7 @@ class Peer:
     def __init__(self, world: World, name: str) -> None:
         self.world, self.name = world, name
         self.mode = "ok"
-        self.took_s = 0.02
+        self.duration_s = 0.02
         self.ahead_ms = world.dice.choice((0, 0, 3_600_000, -90_000))  # its clock
         self.shows_s = world.dice.choice((0.0, 0.0, 2.0))  # until a message is in its list
 
@@ -75,7 +75,7 @@ class Peer:
         world.sent.append(sent)
         world.note(process.name, "sends", nid, kind, "delivered" if delivered else "")
         world.checker.on_send(sent)
-        wait_s = timeout_s if kind == "hang" else self.took_s * (0.5 + dice.random())
+        wait_s = timeout_s if kind == "hang" else self.duration_s * (0.5 + dice.random())
         await asyncio.sleep(wait_s)
         sent.answered = True
         match kind:
@@ -100,7 +100,7 @@ class Peer:
     async def listing(self, to: str) -> Listing | None:
         """Its messages to this recipient, whoever sent them; None when it does not answer."""
         world, now_s = self.world, self.world.loop.time()
-        await asyncio.sleep(self.took_s)
+        await asyncio.sleep(self.duration_s)
         if self.mode in ("down", "hang") or world.dice.random() < 0.1:
             return None
         now_ms = world.cell.clock.wall_ms() + self.ahead_ms

@@ -203,7 +203,7 @@ class World:
     def _write_faults(self) -> None:
         dice, network = self.dice, self.network
         for peer in self.peers.values():
-            peer.took_s = dice.choice((0.01, 0.05, 0.3, 0.8, 1.2))
+            peer.duration_s = dice.choice((0.01, 0.05, 0.3, 0.8, 1.2))
         network.delay_s = dice.choice((0.002, 0.002, 0.05, 0.2))
         acts: list[Callable[[], None]]
         match self.plot:
@@ -418,8 +418,8 @@ def run(
         except AssertionError as error:
             world.checker.violate(f"the play broke: {error!r}")
         steps = sum(process.steps for process in world.processes)
-        took_s, checker = loop.time() - began_s, world.checker
-        return Result(seed, world.digest(), checker.violations, took_s, steps, checker.counts(), world.crashed)
+        duration_s, checker = loop.time() - began_s, world.checker
+        return Result(seed, world.digest(), checker.violations, duration_s, steps, checker.counts(), world.crashed)
     finally:
         for world in _world:
             world.mute()

@@ -131,11 +131,11 @@ class Steady(World):
         while any(self.cell.actors.get(name) == "live" for name in names):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         self.judged_s = self.loop.time()
-        took_s = self.judged_s - killed_s
+        duration_s = self.judged_s - killed_s
         sent = sum(killed_s <= sent.at_s < self.judged_s for sent in self.sent)
-        wanted = FULL_RATE * others / len(self.slots) * took_s
-        if took_s > VERDICT_S or not wanted * (1 - DIP) <= sent <= wanted * (1 + ERROR):
-            self.checker.violate(f"{sent} calls in {took_s:.2f} s until the verdict, not {wanted:.0f}")
+        wanted = FULL_RATE * others / len(self.slots) * duration_s
+        if duration_s > VERDICT_S or not wanted * (1 - DIP) <= sent <= wanted * (1 + ERROR):
+            self.checker.violate(f"{sent} calls in {duration_s:.2f} s until the verdict, not {wanted:.0f}")
 
     def _judge(self, until_s: float) -> None:
         """Every ten seconds since a second after the last event; and since any moment of it, not more."""

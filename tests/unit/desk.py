@@ -38,7 +38,7 @@ def body(n: int = 0, **changes: Any) -> dict[str, Any]:
 class SlowStore(MemoryStore):
     """Takes its time, and notes each round trip, in triggers and notifications, and the order of what it was given."""
 
-    took_s = 0.01
+    duration_s = 0.01
     away = False
 
     def __init__(self, stage: Stage) -> None:
@@ -50,7 +50,7 @@ class SlowStore(MemoryStore):
     async def accept(self, triggers: Sequence[NewTrigger]) -> list[str]:
         self.trips.append(len(triggers))
         self.sizes.append(sum(len(trigger.notifications) for trigger in triggers))
-        await asyncio.sleep(self.took_s)
+        await asyncio.sleep(self.duration_s)
         if self.away:
             raise UnavailableError("away")
         self.stored += [trigger.id for trigger in triggers]

@@ -36,8 +36,8 @@ class ScriptedVendor:
 
     channel = "sms"
 
-    def __init__(self, name: str, outcomes: Iterable[Outcome | Exception] = (), took_s: float = 0.02) -> None:
-        self.name, self.took_s = name, took_s
+    def __init__(self, name: str, outcomes: Iterable[Outcome | Exception] = (), duration_s: float = 0.02) -> None:
+        self.name, self.duration_s = name, duration_s
         self.outcomes = list(outcomes)
         self.then: Outcome | None = None
         self.sent: list[Message] = []
@@ -46,7 +46,7 @@ class ScriptedVendor:
     async def send(self, message: Message, timeout_s: float) -> Outcome:
         self.sent.append(message)
         self.times_s.append(asyncio.get_running_loop().time())
-        await asyncio.sleep(self.took_s)
+        await asyncio.sleep(self.duration_s)
         outcome = self.outcomes.pop(0) if self.outcomes else self.then
         if isinstance(outcome, Exception):
             raise outcome

@@ -24,11 +24,11 @@ async def test_a_killed_actors_work_is_done_by_the_next() -> None:
     """Declared dead after its silence, its claims are taken by its vendor's new actor and sent."""
     play = Play()
     await play.start()
-    play.a.took_s = 30.0
+    play.a.duration_s = 30.0
     ids = await play.post(20)
     await until(lambda: len(play.a.sent) == 20)
     play.actors["a"].kill()
-    play.a.took_s = 0.02
+    play.a.duration_s = 0.02
     play.actors["a"] = await Actor(play, play.a).start()
     await play.all_settled(20, 5.0)
     assert play.accepted_by() == Counter(ids)
@@ -41,7 +41,7 @@ async def test_a_vendor_whose_only_actor_died_is_covered_by_its_fallback() -> No
     """Nobody restarts it, and within 4 s what it had claimed and what comes now goes through the other."""
     play = Play()
     await play.start()
-    play.a.took_s = 30.0
+    play.a.duration_s = 30.0
     ids = await play.post(20)
     await until(lambda: len(play.a.sent) == 20)
     play.actors["a"].kill()
@@ -57,7 +57,7 @@ async def test_a_killed_actors_started_holds_are_not_repeated() -> None:
     """Under `hold`, what had begun is held, never sent a second time."""
     play = Play()
     await play.start()
-    play.a.took_s = 30.0
+    play.a.duration_s = 30.0
     ids = await play.post(5, on_unknown="hold")
     await until(lambda: len(play.a.sent) == 5)
     play.actors["a"].kill()
@@ -113,7 +113,7 @@ def test_random_faults_lose_nothing(seed: int) -> None:
                     dice.choice([Outcome.failed("x"), Outcome.unknown("y"), Outcome.accepted("v")])
                     for _ in range(dice.randrange(6))
                 ]
-                vendor.took_s = dice.choice([0.01, 0.2, 1.0])
+                vendor.duration_s = dice.choice([0.01, 0.2, 1.0])
             ids = await play.post(n + 4, 0.01)
             if dice.random() < 0.3:
                 name = dice.choice("ab")

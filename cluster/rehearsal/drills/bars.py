@@ -44,7 +44,7 @@ class Bar:
     def met(self, worst: float) -> bool:
         return worst >= self.must if self.least else worst <= self.must
 
-    def words(self, worst: float) -> str:
+    def told(self, worst: float) -> str:
         """Return the line of the drill's report for this figure."""
         bound = "at least" if self.least else "at most"
         return f"{self.drill}: {self.figure} {worst:g}, {bound} {self.must:g}: {'met' if self.met(worst) else 'MISSED'}"
@@ -72,6 +72,6 @@ def bar_of(drill: str, figure: str) -> Bar | None:
     return next((bar for bar in BARS if (bar.drill, bar.figure) == (drill, figure)), None)
 
 
-def judged(drill: str, summary: Mapping[str, Mapping[str, Any]]) -> list[tuple[Bar, float]]:
+def measured(drill: str, summary: Mapping[str, Mapping[str, Any]]) -> list[tuple[Bar, float]]:
     """The bars of a drill with its worst figure; one that a drill has no figure for was not shown, and is left out."""
     return [(bar, summary[bar.figure]["worst"]) for bar in BARS if bar.drill == drill and bar.figure in summary]

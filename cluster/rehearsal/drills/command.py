@@ -14,9 +14,9 @@ from rich.console import Console
 
 from actors.runtime import VERSION
 from cluster.local.service import Service
-from cluster.rehearsal.drills.bars import judged
+from cluster.rehearsal.drills.bars import measured
 from cluster.rehearsal.drills.faults import DRILLS, FIRST, NO_STORM, SECOND
-from cluster.rehearsal.drills.play import Run, perform, play, storm, takes_s
+from cluster.rehearsal.drills.play import Run, duration_s, perform, play, storm
 from cluster.rehearsal.drills.report import FIELDS, figures, plot, summary, table, wrong
 from cluster.rehearsal.provenance import environment
 
@@ -96,7 +96,7 @@ def drill(
 
 def _list(console: Console) -> None:
     for found in DRILLS.values():
-        console.print(f"{found.name:18} {takes_s(found) / 60:4.1f} min  {found.about}", soft_wrap=True)
+        console.print(f"{found.name:18} {duration_s(found) / 60:4.1f} min  {found.about}", soft_wrap=True)
     console.print(
         f"{STORM:18} 10.0 min  one of these at random every 20 s; shorter or longer: --minutes", soft_wrap=True
     )
@@ -109,9 +109,9 @@ def _hold_to_bars(console: Console, results: dict[str, list[dict[str, Any]]]) ->
     """Print each bar of these drills with their worst run; how many were missed."""
     missed = 0
     for name, runs in results.items():
-        for bar, worst in judged(name, summary(runs)):
+        for bar, worst in measured(name, summary(runs)):
             missed += not bar.met(worst)
-            console.print(bar.words(worst), style=None if bar.met(worst) else "red", highlight=False)
+            console.print(bar.told(worst), style=None if bar.met(worst) else "red", highlight=False)
     return missed
 
 
@@ -143,9 +143,9 @@ def _perform(
                 results.setdefault(name, []).append(found)
                 why = wrong(found)
                 failed += [f"{name}: {why}"] if why else []
-                words = "  ".join(f"{k} {v}" for k, v in found.items() if v is not None)
-                console.print(f"{name} {number + 1}/{runs}: {why or 'survived'}  {words}", soft_wrap=True)
-                _settle(service, rate)
+                text = "  ".join(f"{k} {v}" for k, v in found.items() if v is not None)
+                console.print(f"{name} {number + 1}/{runs}: {why or 'survived'}  {text}", soft_wrap=True)
+                _until_steady(service, rate)
             if plots is not None:
                 plots.mkdir(parents=True, exist_ok=True)
                 plot(plots / f"{name}.png", name, run)
@@ -156,7 +156,7 @@ def _perform(
     return results, failed
 
 
-def _settle(service: Service, rate: float) -> None:
+def _until_steady(service: Service, rate: float) -> None:
     """Back to the steady state before the next drill. A recovering vendor is probed by live messages: give it some.
 
     One that comes and goes gets new work a minute later (`supervision.dwell_s`): until then breaking it breaks nothing.

@@ -42,9 +42,9 @@ def _fault(mode: str, *vendors: str, ratio: float = 1.0) -> Callable[[Service], 
     return put
 
 
-def _signal(word: str, number: signal.Signals = signal.SIGKILL, most: int = 1) -> Callable[[Service], None]:
+def _signal(process: str, number: signal.Signals = signal.SIGKILL, most: int = 1) -> Callable[[Service], None]:
     def send(service: Service) -> None:
-        for pid in service.pids(word)[:most]:
+        for pid in service.pids(process)[:most]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
@@ -94,8 +94,8 @@ class Hogs:
         self._busy: list[subprocess.Popen[bytes]] = []
 
     def begin(self, service: Service) -> None:
-        words = [sys.executable, "-c", "while True: pass"]
-        self._busy = [subprocess.Popen(words) for _ in range(6 * (os.cpu_count() or 2))]
+        command = [sys.executable, "-c", "while True: pass"]
+        self._busy = [subprocess.Popen(command) for _ in range(6 * (os.cpu_count() or 2))]
 
     def end(self, service: Service) -> None:
         for process in self._busy:
@@ -114,7 +114,7 @@ DRILLS = {
     drill.name: drill
     for drill in (
         Drill("vendor-error", f"{FIRST} answers 500 to everything", 8, _fault("error", FIRST), _heal, (FIRST,)),
-        Drill("vendor-hang", f"{FIRST} takes calls and never answers", 20, _fault("hang", FIRST), _heal, (FIRST,)),
+        Drill("vendor-hang", f"{FIRST} accepts calls and never answers", 20, _fault("hang", FIRST), _heal, (FIRST,)),
         Drill(
             "vendor-half", f"{FIRST} fails every second call", 60, _fault("error", FIRST, ratio=0.5), _heal, (FIRST,)
         ),

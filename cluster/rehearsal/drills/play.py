@@ -170,7 +170,7 @@ def play(service: Service, drill: Drill, rate: float, on_unknown: str = "resend"
     )
 
 
-def takes_s(drill: Drill) -> float:
+def duration_s(drill: Drill) -> float:
     """How long one run takes, about."""
     return STEADY_S + drill.seconds + AFTER_S + AROUND_S
 

@@ -141,7 +141,7 @@ class HttpSandbox:
         if mode not in ("none", "slow"):
             vendor.note(mode)
             if fault.received:
-                vendor.take(asked.to, asked.text, dialect.accepted()[1], asked.subject, sender=asked.sender)
+                vendor.receive(asked.to, asked.text, dialect.accepted()[1], asked.subject, sender=asked.sender)
             self._misbehave(mode, fault, dialect, client)
             return
 

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-TAKING = ("error", "hang", "reset", "garbage", "drip")
+RECEIVING = ("error", "hang", "reset", "garbage", "drip")
 """Modes in which a vendor may have the message all the same: what it answers is no yes."""
 
 TO = re.compile(r"\+[1-9]\d{0,14}|[^\s<>+\d][^\s<>]{0,99}", re.ASCII)
@@ -52,8 +52,8 @@ class Fault:
                 raise FaultError(f"{name}: must be a number from {low} to {high}")
             setattr(fault, name, float(value))
         fault.received = body.get("received", False)
-        if not isinstance(fault.received, bool) or (fault.received and fault.mode not in TAKING):
-            raise FaultError(f"received: must be true or false, and goes with {', '.join(TAKING)}")
+        if not isinstance(fault.received, bool) or (fault.received and fault.mode not in RECEIVING):
+            raise FaultError(f"received: must be true or false, and goes with {', '.join(RECEIVING)}")
         fault.to = body.get("to", "")
         if "to" in body and not (isinstance(fault.to, str) and TO.fullmatch(fault.to)):
             raise FaultError("to: must be how recipients begin: + and digits, as +49, or letters of an address")
@@ -83,9 +83,9 @@ class Vendor:
 
     def deliver(self, to: str, text: str, message_id: str, subject: str | None = None, *, sender: str = "") -> None:
         self.note("accepted")
-        self.take(to, text, message_id, subject, sender=sender)
+        self.receive(to, text, message_id, subject, sender=sender)
 
-    def take(self, to: str, text: str, message_id: str, subject: str | None = None, *, sender: str = "") -> None:
+    def receive(self, to: str, text: str, message_id: str, subject: str | None = None, *, sender: str = "") -> None:
         """It has the message, whatever the caller was told."""
         self.deliveries.append(
             {"t": time.time(), "to": to, "text": text, "subject": subject, "id": message_id, "from": sender}

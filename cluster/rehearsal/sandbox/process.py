@@ -21,8 +21,8 @@ class StartedSandbox(NamedTuple):
 def start_sandbox(*options: str) -> StartedSandbox:
     """Start the sandbox on free ports and wait until it listens. Raises ConfigError if it does not start."""
     ports = ["--port", "0", "--smtp-port", "0", "--die-with-parent"]
-    words = [sys.executable, "-m", "cluster.rehearsal.sandbox", *ports, *options]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    command = [sys.executable, "-m", "cluster.rehearsal.sandbox", *ports, *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None, "a pipe was asked for"
     line = process.stdout.readline()
     if not line:

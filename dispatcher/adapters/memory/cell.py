@@ -96,7 +96,7 @@ class LaneState:
         if owner is not None and count:
             self.owner = (old - len(got) if len(got) == count else 0), owner
         if len(got) < want:
-            got += self._take_turns(consumer, want - len(got), weights)
+            got += self._claim_in_turns(consumer, want - len(got), weights)
         return got
 
     def waiting(self) -> dict[str, int]:
@@ -106,7 +106,7 @@ class LaneState:
             found[self.owner[1]] = max(0, len(self.unread) - self.owner[0])
         return found
 
-    def _take_turns(self, consumer: str, want: int, weights: Mapping[str, int]) -> list[str]:
+    def _claim_in_turns(self, consumer: str, want: int, weights: Mapping[str, int]) -> list[str]:
         assert self.owner is not None
         self.consumers.add(consumer)
         owner, got = self.owner[1], list[str]()
@@ -177,7 +177,7 @@ class Cell:
     def delay_ms(self) -> int:
         """Delay time: core/store/delay_time.py."""
         now_s, wall_ms = self.clock.now_s(), self.clock.wall_ms()
-        least_ms = self._delay_time.judge(wall_ms + self._ahead_ms, 0, now_s, now_s)
+        least_ms = self._delay_time.correction(wall_ms + self._ahead_ms, 0, now_s, now_s)
         if least_ms is not None:
             self._ahead_ms = least_ms - wall_ms
         return wall_ms + self._ahead_ms

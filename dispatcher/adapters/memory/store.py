@@ -206,7 +206,7 @@ class MemoryStore:
         state.consumers.add(me)
         return True
 
-    # ---- the final word
+    # ---- the final outcome
 
     async def apply(self, me: str, decided: Sequence[tuple[Claim, Decision]], now_ms: int) -> list[Applied]:
         return [self._decide(me, claim, decision, now_ms) for claim, decision in decided]

@@ -131,8 +131,8 @@ def _options(query: str, scheme: str) -> dict[str, Any]:
 def _refuse_option(name: str, scheme: str, *, shown: bool) -> None:
     known = (*PLAIN_OPTIONS, *TLS_OPTIONS, *SENTINEL_OPTIONS)
     if name not in known:
-        word = f"option {name}" if shown and name.isidentifier() else "an option"
-        raise ConfigError(f"{word} is not known, allowed: {', '.join(known)}")
+        what = f"option {name}" if shown and name.isidentifier() else "an option"
+        raise ConfigError(f"{what} is not known, allowed: {', '.join(known)}")
     if name in TLS_OPTIONS and not scheme.startswith("rediss"):
         raise ConfigError(f"{name} needs TLS: begin with rediss:// or rediss+sentinel://")
     if name in SENTINEL_OPTIONS and not scheme.endswith("+sentinel"):

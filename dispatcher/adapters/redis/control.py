@@ -54,8 +54,8 @@ class RedisControl:
 
     async def bury(self, verdicts: Mapping[str, int], term: int) -> list[str]:
         k = self._keys
-        words = [word for verdict in verdicts.items() for word in verdict]
-        reply = await run_one(self._redis, "bury", [k.actors, k.plan, k.nil, k.processes], [term, *words])
+        arguments = [part for verdict in verdicts.items() for part in verdict]
+        reply = await run_one(self._redis, "bury", [k.actors, k.plan, k.nil, k.processes], [term, *arguments])
         if reply == "STALE":
             raise StaleTermError
         return list(reply)
@@ -189,8 +189,8 @@ class RedisControl:
         """Give tenants these weights, and every other tenant the weight 1. What is so already is not written."""
         k, wanted = self._keys, {tenant: str(weight) for tenant, weight in weights.items() if weight != 1}
         if await self._read(self._redis.hgetall(k.weights)) != wanted:
-            words = [word for pair in sorted(wanted.items()) for word in pair]
-            await run_one(self._redis, "weigh", [k.weights, k.nil], words)
+            arguments = [part for pair in sorted(wanted.items()) for part in pair]
+            await run_one(self._redis, "weigh", [k.weights, k.nil], arguments)
 
     # ---- mailboxes
 

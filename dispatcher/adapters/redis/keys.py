@@ -22,7 +22,7 @@ many wait in queues (strings): scripts/_enqueue.lua |
 | `{nd:0}:templates`, `:template:<name>` | name → latest version; version → content (hashes) |
 | `{nd:0}:templates:of:<owner>` | name → bytes, end and version of an owner's templates, deleted ones too (hash) |
 | `{nd:0}:templates:file` | name → hash of the content that the configuration file gave last (hash) |
-| `{nd:0}:overrides` | vendor → operator's word (hash) |
+| `{nd:0}:overrides` | vendor → operator's override (hash) |
 | `{nd:0}:redrive:<vendor>` | when the redrive budget of a mailbox is used up, ms (string, gone after 2 s) |
 | `{nd:0}:cap:<hash>` | when the last messages of a kind to one recipient were let through, ms (list, expires) |
 | `{nd:0}:twin:<hash>` | the last `hold` notification with this text and recipient (string, gone after a call's time) |

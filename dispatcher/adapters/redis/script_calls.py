@@ -128,15 +128,15 @@ async def run_one(connection: Client, name: str, keys: Sequence[str], args: Sequ
 
 
 OF_THE_STORE = ("OOM", "MISCONF", "READONLY", "LOADING", "NOREPLICAS", "MASTERDOWN", "BUSY", "NOSCRIPT")
-"""Redis's words for what has nothing to do with the keys of a command; within a script's error as well."""
+"""Redis's error codes for what has nothing to do with the keys of a command; within a script's error as well."""
 
 
 def of_a_key(reply: Any) -> bool:
     """Return True for an error of the keys that were named: others are not concerned, and the same again would fail.
 
-    Most of what is the store's has a class of its own in redis-py, which then takes the word out of the text.
+    Most of what is the store's has a class of its own in redis-py, which then removes the code from the text.
     """
-    return type(reply) is ResponseError and not any(word in str(reply) for word in OF_THE_STORE)
+    return type(reply) is ResponseError and not any(code in str(reply) for code in OF_THE_STORE)
 
 
 def answered(reply: Any, asked: str) -> Any:

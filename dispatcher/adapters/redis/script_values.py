@@ -1,4 +1,4 @@
-"""The words of the scripts: their arguments, and the meaning of their answers."""
+"""How the scripts are called: their arguments, and the meaning of their answers."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ def accept_call(k: Keys, retention_ms: int, trigger: NewTrigger) -> Call:
         secrets.token_hex(8),
         trigger.tenant,
         "" if trigger.rate is None else f"{trigger.rate.each_ms} {trigger.rate.burst}",
-        *map(_words, trigger.notifications),
+        *map(_fields, trigger.notifications),
     ]
     caps = [(i, cap) for i, n in enumerate(trigger.notifications) for cap in n.caps]
     if caps:
         keys += [k.cap(cap.key) for _, cap in caps]
-        args += [retention_ms, *(word for i, cap in caps for word in (i, cap.most, cap.per_ms))]
+        args += [retention_ms, *(part for i, cap in caps for part in (i, cap.most, cap.per_ms))]
     return Call("accept", keys, args)
 
 
-def _words(n: NewNotification) -> str:
+def _fields(n: NewNotification) -> str:
     """Return what accept.lua is told of a notification: its mailbox, and its own times if it has any."""
     if n.expires_ms is None:
         return n.vendor
@@ -118,10 +118,10 @@ def begun(reply: Any) -> Begun:
 
 def withdrawal(reply: Any) -> Withdrawal | None:
     """Return the answer of the script; None if the notification has moved."""
-    word, *state = reply
-    if word == "STATE":
+    result, *state = reply
+    if result == "STATE":
         return None if state[0] == "moved" else Withdrawal(WithdrawResult.ENDED, str(state[0]))
-    return Withdrawal({"OK": WithdrawResult.DONE, "CLAIMED": WithdrawResult.CLAIMED}[word])
+    return Withdrawal({"OK": WithdrawResult.DONE, "CLAIMED": WithdrawResult.CLAIMED}[result])
 
 
 def accept_reply(reply: Any) -> AcceptReply:

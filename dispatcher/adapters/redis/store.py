@@ -93,7 +93,7 @@ class RedisStore:
         before = self._continuity.mark
         replies = await run(self._redis, [accept_call(self._keys, self._retention_ms, trigger) for trigger in triggers])
         for reply in (reply for reply in replies if isinstance(reply, list) and reply[0] == "OK"):
-            found = self._continuity.judge(before, Mark(reply[1], reply[2]))
+            found = self._continuity.compare(before, Mark(reply[1], reply[2]))
             if found is not None:
                 self._on_break(found)
         return [accept_reply(reply) for reply in replies]
@@ -246,7 +246,7 @@ class RedisStore:
         got = self._claims(max((int(reply[0]) for reply in replies), default=0), rows, lost)
         return replace(got, refused=refused)
 
-    # ---- the final word
+    # ---- the final outcome
 
     async def apply(self, me: str, decided: Sequence[tuple[Claim, Decision]], now_ms: int) -> list[Applied]:
         replies = await run(
@@ -290,7 +290,7 @@ class RedisStore:
             asked_s = self._monotonic_s()
             reply = await run_one(self._redis, "due", [k.due, k.delayed, k.clock], [limit, k.record_prefix])
             now_ms, delay_ms, dated_ms, rows = reply
-            least_ms = self._delay_time.judge(int(delay_ms), int(dated_ms), asked_s, self._monotonic_s())
+            least_ms = self._delay_time.correction(int(delay_ms), int(dated_ms), asked_s, self._monotonic_s())
             if least_ms is None:
                 break
             if by_ms := int(await run_one(self._redis, "keep_time", [k.clock, k.nil], [least_ms])):

@@ -83,6 +83,6 @@ def _unavailable() -> Iterator[None]:
     except (RedisConnectionError, RedisTimeoutError) as error:
         raise UnavailableError(f"the template store did not answer: {type(error).__name__}") from error
     except ResponseError as error:
-        if not any(word in str(error) for word in _LATER):
+        if not any(text in str(error) for text in _LATER):
             raise
         raise UnavailableError("the template store takes no writes now") from error

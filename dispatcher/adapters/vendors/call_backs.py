@@ -15,12 +15,12 @@ FIELDS_MAX = 200
 """A form of a call-back has some twenty fields. Reading thousands would hold everybody's loop."""
 
 
-def told_in(query: Mapping[str, str], taken: bool | None, delivered: bool = False) -> Told:
+def told_in(query: Mapping[str, str], carried: bool | None, delivered: bool = False) -> Told:
     """Return the receipt for the notification and token in `query`; both went out with the message."""
     for name in ("n", "t"):
         if not query.get(name):
             raise CallerError(name, "is required in the query: it went out with the message", 400)
-    return Told(query["n"], query["t"], taken, delivered)
+    return Told(query["n"], query["t"], carried, delivered)
 
 
 def form_of(body: bytes) -> dict[str, str]:

@@ -216,7 +216,7 @@ class Pool:
         self._idle: dict[Origin, list[tuple[Connection, float]]] = {}
         self._context: ssl.SSLContext | None = None
 
-    def take(self, origin: Origin, now_s: float) -> Connection | None:
+    def pop(self, origin: Origin, now_s: float) -> Connection | None:
         """Return an idle connection. Those that idled for longer than KEEPALIVE_S are closed."""
         kept = self._idle.get(origin)
         while kept:

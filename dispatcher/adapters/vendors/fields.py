@@ -48,7 +48,7 @@ Text = Annotated[str, AfterValidator(_text)]
 Secret = Annotated[SecretStr, AfterValidator(_secret)]
 
 
-def _word_as_number(value: Any) -> Any:
+def _text_as_number(value: Any) -> Any:
     if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int):
@@ -56,7 +56,7 @@ def _word_as_number(value: Any) -> Any:
     return value
 
 
-def _word_as_flag(value: Any) -> Any:
+def _text_as_flag(value: Any) -> Any:
     if isinstance(value, str):
         value = {"true": True, "false": False}.get(value.strip().lower(), value)
     if not isinstance(value, bool):
@@ -64,9 +64,9 @@ def _word_as_flag(value: Any) -> Any:
     return value
 
 
-Port = Annotated[int, Field(ge=1, le=65535), BeforeValidator(_word_as_number)]
+Port = Annotated[int, Field(ge=1, le=65535), BeforeValidator(_text_as_number)]
 """A reference gives text, so digits as text are a number here."""
-Flag = Annotated[bool, BeforeValidator(_word_as_flag)]
+Flag = Annotated[bool, BeforeValidator(_text_as_flag)]
 
 
 # Places in a network --------------------------------------------------------------------------------------------------

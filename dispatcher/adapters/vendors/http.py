@@ -87,7 +87,7 @@ class HttpClient:
         """One deadline for everything. Raises NotSentError before the first byte, LostError after it."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
-        connection = self._pool.take(origin, loop.time())
+        connection = self._pool.pop(origin, loop.time())
         if connection is None:
             try:
                 async with timeout(timeout_s):

@@ -140,7 +140,7 @@ class Smtp:
         except aiosmtplib.SMTPResponseException as error:
             if not _is_no(error.code):
                 raise
-            step.dotted = False  # the server answered: it did not take it
+            step.dotted = False  # the server answered: it did not accept the message
             if not step.mailed:
                 raise  # what it has against us may be this connection's
             with contextlib.suppress(Exception):

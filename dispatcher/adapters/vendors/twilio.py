@@ -61,7 +61,7 @@ a vendor with another sender."""
 
 
 SERVICE = re.compile(r"^MG[0-9a-f]{32}$")
-TAKEN = dict.fromkeys(
+CARRIED = dict.fromkeys(
     ("accepted", "scheduled", "queued", "sending", "sent", "delivered", "read"), True
 ) | dict.fromkeys(("undelivered", "failed", "canceled"), False)
 PAGE = 20
@@ -187,7 +187,7 @@ def _created(body: dict[str, Any]) -> Outcome:
     sid, code = body.get("sid"), _code(body.get("error_code"))
     if not isinstance(sid, str) or not SID.match(sid):
         return Outcome.unknown("no_message_id")
-    if TAKEN.get(str(body.get("status"))) is False:
+    if CARRIED.get(str(body.get("status"))) is False:
         text = f"{body.get('error_message') or ''}"[:TEXT_MAX]
         return read_refusal("twilio", code, WORDS, text=text) if code else Outcome.unknown("no_message_id")
     return Outcome.accepted(sid)
@@ -208,7 +208,7 @@ def read_list(answer: Answer) -> Listing | None:
         return None
     try:
         sightings = [
-            Sighting(str(row["sid"]), str(row["body"]), _ms(row["date_created"]), TAKEN.get(str(row["status"])))
+            Sighting(str(row["sid"]), str(row["body"]), _ms(row["date_created"]), CARRIED.get(str(row["status"])))
             for row in rows
         ]
         date = answer.headers.get("Date")

@@ -1,6 +1,6 @@
 """Vonage SMS: POST /sms/json, form encoded. HTTP is 200 even for errors; the word is in `messages[].status`.
 
-Accepted is status "0" with a message-id for every part. Parts can differ: when some were taken, the message is
+Accepted is status "0" with a message-id for every part. Parts can differ: when some were accepted, the message is
 unknown, since a repeat would send those again.
 
 No status look-up: only the Reports API finds a message by recipient, and that is a product to be paid for. A held
@@ -103,10 +103,10 @@ def _read(body: bytes) -> Outcome:
     parts = _parts(body)
     if not parts:
         return Outcome.unknown("no_message_id")
-    taken = [part for part in parts if part[0] == "0"]
-    if len(taken) == len(parts):
+    accepted = [part for part in parts if part[0] == "0"]
+    if len(accepted) == len(parts):
         return Outcome.accepted(parts[0][1]) if all(part[1] for part in parts) else Outcome.unknown("no_message_id")
-    if taken:
+    if accepted:
         return Outcome.unknown("parts_differ")
     told = [read_refusal("vonage", status, WORDS, text=text) for status, _, text in parts]
     # One part of several may be refused for its number alone; what one part may have is not refused.

@@ -1,4 +1,4 @@
-"""The limits on the segments of an SMS, judged before it is stored.
+"""The limits on the segments of an SMS, checked before it is stored.
 
 Rules
 -----

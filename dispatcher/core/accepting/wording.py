@@ -1,4 +1,4 @@
-"""The words that a message must have, judged before it is stored.
+"""The text that a message must have, checked before it is stored.
 
 Rules
 -----
@@ -15,7 +15,7 @@ UNSEEN = ("Cc", "Cf", "Zs", "Zl", "Zp")
 """Controls, formats such as U+200B, and separators: the general categories of which nothing is seen."""
 
 
-def missing_words(channel: str, subject: str | None, text: str) -> tuple[str, str] | None:
+def missing_text(channel: str, subject: str | None, text: str) -> tuple[str, str] | None:
     """Return the part of a message that is missing or blank and the rule that it breaks, or None."""
     if _is_blank(text):
         return "text", "must say something: the text is empty or blank"

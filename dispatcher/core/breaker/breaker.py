@@ -15,10 +15,10 @@ Rules:
    at most `probe_grants` times its permits. If no result was counted by its end, the next probing stage begins.
 8. A process may die. `snapshot` and `restore` carry the state to another process, as durations and without permits.
 
-| state | acquire | result recorded, judged | leaves by itself |
+| state | acquire | result recorded, evaluated | leaves by itself |
 |---|---|---|---|
 | closed | granted | yes → open | no |
-| open | refused until the wait is over | no (`late=COUNT`: recorded, not judged) | acquire after it, timer at it |
+| open | refused until the wait is over | no (`late=COUNT`: recorded, not evaluated) | acquire after it, timer at it |
 | half_open | while permits last | yes → open or closed | verdict, timer |
 | disabled | granted | no | no |
 | metrics_only | granted | yes, events only | no |
@@ -122,7 +122,7 @@ class Breaker:
 
     def record(self, permit: Permit, result: BreakerResult, duration_ns: int, now_ns: int) -> None:
         """Record how the call of `permit` ended. A second result for the permit, or a late one, changes nothing."""
-        if not self._settle(permit):
+        if not self._end_permit(permit):
             return
         if result not in (BreakerResult.SUCCESS, BreakerResult.FAILURE):
             self._give_back()
@@ -137,7 +137,7 @@ class Breaker:
 
     def release(self, permit: Permit) -> None:
         """Give back the permit of a call that was never made."""
-        if self._settle(permit):
+        if self._end_permit(permit):
             self._give_back()
 
     def tick(self, now_ns: int) -> None:
@@ -145,13 +145,13 @@ class Breaker:
         while True:
             due = self.next_deadline_ns()
             if due is None or due > now_ns:
-                if self._judge_stalled(now_ns):
+                if self._evaluate_stalled(now_ns):
                     continue  # the new open wait may be over by now
                 return
             lease = self._in_flight.next_lease()
             if self._timer is not None and self._timer[0] == due:
                 self._on_timer(self._timer[1], due)
-            elif lease is not None and self._settle(lease[0]):
+            elif lease is not None and self._end_permit(lease[0]):
                 self._emit(EventKind.ERROR)
                 self._add(True, False, due)
 
@@ -159,7 +159,7 @@ class Breaker:
         if self.state is S.OPEN:
             self._enter(to, due_ns, "wait over")
         elif self._stage:
-            self._judge_stage(due_ns)
+            self._evaluate_stage(due_ns)
         elif self.config.idle_half_open_stays and self._permits == self.config.half_open_calls:
             self._enter(S.HALF_OPEN, due_ns, "")  # no result was counted, so nothing failed: the next stage begins
         else:
@@ -294,9 +294,9 @@ class Breaker:
         self._window.record(now_ns, failed, slow)
         self._in_a_row = self._in_a_row + 1 if failed else 0
         if self.state is not S.OPEN:
-            self._judge(now_ns)
+            self._evaluate(now_ns)
 
-    def _judge(self, now_ns: int) -> None:
+    def _evaluate(self, now_ns: int) -> None:
         c, config = self._window.counts(now_ns), self.config
         enough = c.n > 0 and c.n >= self._min
         # Integer arithmetic as the rule is written; the original's 32-bit floats agree for three decimals.
@@ -327,7 +327,7 @@ class Breaker:
         elif self._stalled(now_ns):
             self._enter(S.OPEN, now_ns, "stalled")
 
-    def _judge_stalled(self, now_ns: int) -> bool:
+    def _evaluate_stalled(self, now_ns: int) -> bool:
         """Open a closed breaker whose calls hang, as of the first moment of the outage since the last check.
 
         The moments are those at which a call became overdue or the window lost content. So the result does not depend
@@ -366,7 +366,7 @@ class Breaker:
         self._enter(S.HALF_OPEN, now_ns, "")
         self._begin_stage(stage, now_ns)
 
-    def _judge_stage(self, now_ns: int) -> None:
+    def _evaluate_stage(self, now_ns: int) -> None:
         """Decide on a stage whose time is over by its results so far. Overdue calls count as slow.
 
         A stage without results passes only if no call is in flight. Otherwise it waits on: a vendor that hangs gives
@@ -444,11 +444,11 @@ class Breaker:
         self._window = CountWindow(size) if self.config.window_type == "COUNT" else TimeWindow(size)
         self._min = self.config.min_calls_effective
 
-    def _settle(self, permit: Permit) -> bool:
+    def _end_permit(self, permit: Permit) -> bool:
         """Return True if the result counts: it is the first of its permit, and is not late (or late results count)."""
-        if permit.settled:
+        if permit.ended:
             return False
-        permit.settled = True
+        permit.ended = True
         self._in_flight.end(permit)
         return permit.generation == self.generation or self.config.late is Late.COUNT
 

@@ -237,7 +237,7 @@ class KeyedBreakers:
     def _tell_parent(
         self, child: _Child, permit: Permit, result: BreakerResult, duration_ns: int, *, now_ns: int
     ) -> None:
-        counts = result in (BreakerResult.SUCCESS, BreakerResult.FAILURE) and not permit.settled
+        counts = result in (BreakerResult.SUCCESS, BreakerResult.FAILURE) and not permit.ended
         if counts and permit.generation == self.parent.generation:
             slow = duration_ns > self.parent.config.slow_ns
             child.told_parent.record(now_ns, result is BreakerResult.FAILURE, slow)

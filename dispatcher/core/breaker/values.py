@@ -46,7 +46,7 @@ class Permit:
 
     generation: int
     lease_until_ns: int | None = None
-    settled: bool = False
+    ended: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,14 +32,14 @@ AGAIN_S, AGAIN_S_MAX = 2.0, 300.0
 class Sighting:
     """A message that the vendor has for the recipient in question. `at_ms` is its creation by the vendor's clock.
 
-    `taken` is True if the message has gone out or will go out, and False if the vendor gave it up. None stands for a
+    `carried` is True if the message has gone out or will go out, and False if the vendor gave it up. None stands for a
     status that we do not know.
     """
 
     message_id: str
     text: str
     at_ms: int
-    taken: bool | None
+    carried: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,9 @@ class Window(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The result of a look-up. `word` is found, undelivered, not_found, ambiguous or unknown."""
+    """The result of a look-up. `answer` is found, undelivered, not_found, ambiguous or unknown."""
 
-    word: str
+    answer: str
     message_id: str = ""
 
 
@@ -89,7 +89,7 @@ def fingerprint(to: str, text: str, timeout_s: float) -> Fingerprint:
     return Fingerprint(text_hash, window.to_ms - window.from_ms)
 
 
-def judge(listing: Listing, text: str, window: Window, now_ms: int) -> Verdict:
+def identify(listing: Listing, text: str, window: Window, now_ms: int) -> Verdict:
     """Return what a vendor's list says about the message `text`. `now_ms` is the answer's time by the store's clock."""
     ahead_ms = 0 if listing.vendor_ms is None else listing.vendor_ms - now_ms
     times = [one.at_ms - ahead_ms for one in listing.sightings]
@@ -105,14 +105,14 @@ def judge(listing: Listing, text: str, window: Window, now_ms: int) -> Verdict:
     if not alike:
         return Verdict("not_found")
     (one,) = alike
-    if one.taken is None:
+    if one.carried is None:
         return Verdict("unknown")
-    return Verdict("found" if one.taken else "undelivered", one.message_id)
+    return Verdict("found" if one.carried else "undelivered", one.message_id)
 
 
 def decide_look_up(verdict: Verdict) -> tuple[str, str] | None:
     """Return the end of a held notification and its reason, or None if it stays held."""
-    match verdict.word:
+    match verdict.answer:
         case "found":
             return "settled", f"look_up: {verdict.message_id}"
         case "undelivered":

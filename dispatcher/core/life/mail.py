@@ -21,7 +21,7 @@ LINE_MAX = 78
 _ENCODED_BYTES = 45
 """60 characters of base64, so that an encoded word has at most 75 (RFC 2047, section 2)."""
 
-_WORDS = re.compile(r"[\x21-\x7e]{1,60}(?: [\x21-\x7e]{1,60})*")
+_PLAIN = re.compile(r"[\x21-\x7e]{1,60}(?: [\x21-\x7e]{1,60})*")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _QUOTABLE_NAME = re.compile(r"[\x20-\x7e]{1,60}")
 _QP = {code: f"={code:02X}" for code in range(256) if not 33 <= code <= 126 or code == 61} | {9: "\t", 32: " "}
@@ -30,7 +30,7 @@ _NOT_IN_7BIT = re.compile(r"[^\t\n\x20-\x7e]|[ \t]$|^From |=_", re.MULTILINE)
 
 def header(name: str, text: str) -> str:
     """Return one header of free text, folded, without its last line end."""
-    if "=?" not in text and _WORDS.fullmatch(text):
+    if "=?" not in text and _PLAIN.fullmatch(text):
         return _folded(name, text.split(" "))
     return _folded(name, _encoded_words(text))
 
@@ -103,14 +103,14 @@ def _quoted_printable(line: str) -> list[str]:
 
 
 def _encoded_words(text: str) -> list[str]:
-    words, taken = [], b""
+    words, chunk = [], b""
     for character in text:
         one = character.encode("utf-8")
-        if len(taken) + len(one) > _ENCODED_BYTES:
-            words.append(taken)
-            taken = b""
-        taken += one
-    return [f"=?utf-8?b?{b64encode(word).decode('ascii')}?=" for word in [*words, taken] if word]
+        if len(chunk) + len(one) > _ENCODED_BYTES:
+            words.append(chunk)
+            chunk = b""
+        chunk += one
+    return [f"=?utf-8?b?{b64encode(word).decode('ascii')}?=" for word in [*words, chunk] if word]
 
 
 def _folded(name: str, words: Sequence[str]) -> str:

@@ -35,13 +35,13 @@ class ReceiptLink(NamedTuple):
 class Told:
     """One parsed receipt.
 
-    `taken` is True if the vendor delivered or carries the message, None if not known yet. `delivered` is True only if
+    `carried` is True if the vendor delivered or carries the message, None if not known yet. `delivered` is True only if
     the message reached the recipient's device or mailbox.
     """
 
     notification_id: str
     token: str
-    taken: bool | None
+    carried: bool | None
     delivered: bool = field(default=False, compare=False)
 
 
@@ -67,11 +67,11 @@ class ReceiptLinks:
         return hmac.new(self._secret, text, hashlib.sha256).hexdigest()[:32]
 
 
-def decide_receipt(taken: bool | None, state: State) -> tuple[str, str] | None:
+def decide_receipt(carried: bool | None, state: State) -> tuple[str, str] | None:
     """Return the end of a notification in `state` and its reason, or None if the receipt changes nothing."""
-    if taken and state in (State.QUEUED, State.STARTED, State.DUE, State.HELD):
+    if carried and state in (State.QUEUED, State.STARTED, State.DUE, State.HELD):
         return "settled", "receipt"
-    if taken is False and state is State.HELD:
+    if carried is False and state is State.HELD:
         return "dead", "undelivered"
     return None
 
@@ -80,4 +80,4 @@ def word_for_fallback(told: Told) -> str | None:
     """Return what a fallback that waits for delivery learns from a receipt, or None."""
     if told.delivered:
         return "delivered"
-    return "undelivered" if told.taken is False else None
+    return "undelivered" if told.carried is False else None

@@ -43,9 +43,9 @@ class AdaptiveLimit:
     def value(self) -> int:
         return int(self._limit)
 
-    def answered(self, took_s: float, in_flight: int, now_s: float) -> None:
-        """Note an answer after `took_s`, while `in_flight` calls, including this call, were in flight."""
-        self._sum_s += took_s
+    def answered(self, duration_s: float, in_flight: int, now_s: float) -> None:
+        """Note an answer after `duration_s`, while `in_flight` calls, including this call, were in flight."""
+        self._sum_s += duration_s
         self._calls += 1
         self._most = max(self._most, in_flight)
         if self._calls >= WINDOW_CALLS and now_s - self._since_s >= WINDOW_S:

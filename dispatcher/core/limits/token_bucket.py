@@ -72,11 +72,11 @@ class Throughput:
 
     def __init__(self, now_s: float) -> None:
         self.per_s = self.latency_s = 0.0
-        self._calls, self._took_s, self._since_s = 0, 0.0, now_s
+        self._calls, self._duration_s, self._since_s = 0, 0.0, now_s
 
-    def note(self, took_s: float) -> None:
+    def note(self, duration_s: float) -> None:
         self._calls += 1
-        self._took_s += took_s
+        self._duration_s += duration_s
 
     def read(self, now_s: float) -> tuple[float, float]:
         """Return calls per second and seconds per call (0 before the first). A value's weight halves each second."""
@@ -85,8 +85,8 @@ class Throughput:
             weight = 0.5 ** min(passed_s, 30.0)
             self.per_s = weight * self.per_s + (1 - weight) * self._calls / passed_s
             if self._calls:
-                self.latency_s = self._took_s / self._calls
-            self._calls, self._took_s, self._since_s = 0, 0.0, now_s
+                self.latency_s = self._duration_s / self._calls
+            self._calls, self._duration_s, self._since_s = 0, 0.0, now_s
         return self.per_s, self.latency_s
 
 

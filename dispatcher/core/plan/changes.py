@@ -19,8 +19,10 @@ def changes(previous: Plan, plan: Plan) -> list[str]:
         before = previous.vendors.get(name)
         found += [f"{name} added"] if before is None else _of_vendor(before, entry)
     found += [f"{name} removed" for name in previous.vendors if name not in plan.vendors]
-    found += [f"{box} held: {why}" for box, why in plan.held.items() if previous.held.get(box) != why]
-    found += [f"{box} no longer held" for box in previous.held if box not in plan.held]
+    found += [
+        f"{box} without a drainer: {why}" for box, why in plan.undrained.items() if previous.undrained.get(box) != why
+    ]
+    found += [f"{box} has a drainer again" for box in previous.undrained if box not in plan.undrained]
     if plan.full != previous.full:
         if plan.full:
             found.append(f"machine full: no free core for more actors of {', '.join(plan.full)}")
@@ -39,8 +41,8 @@ def _of_vendor(before: VendorPlan, entry: VendorPlan) -> Iterator[str]:
     if before.override != entry.override:
         said = f"operator says {entry.override}" if entry.override else f"operator's {before.override} ended"
         yield f"{name} {said}" + (f" ({entry.reason})" if entry.override and entry.reason else "")
-    if before.takes_new != entry.takes_new and (entry.takes_new or entry.state == before.state):
-        yield f"{name} takes new work" if entry.takes_new else f"{name} takes no new work"
+    if before.accepts_new != entry.accepts_new and (entry.accepts_new or entry.state == before.state):
+        yield f"{name} gets new work" if entry.accepts_new else f"{name} gets no new work"
     elif entry.unsteady and not before.unsteady:
         yield f"{name} comes and goes: no new work for a while"
     if before.state != entry.state:

@@ -258,12 +258,12 @@ def _vendor_plan(vendor: _Known, state: str, drains: Mapping[str, list[str]]) ->
     if state == HALF_OPEN:
         probing = [report.incarnation for report in reports if report.breaker == HALF_OPEN]
         prober = probing[0] if probing else None
-        took_over = [other for other, boxes in drains.items() if name in boxes]
-        mine = list(dict.fromkeys([name, *took_over, *mine]))
+        adopters = [other for other, boxes in drains.items() if name in boxes]
+        mine = list(dict.fromkeys([name, *adopters, *mine]))
     return VendorPlan(
         name=name,
         state=state,
-        takes_new=state == CLOSED,
+        accepts_new=state == CLOSED,
         drains=tuple(mine),
         prober=prober,
         override=override.state if override else None,

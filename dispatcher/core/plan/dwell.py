@@ -2,13 +2,13 @@
 
 Rules:
 
-1. Losing new work knows no delay: a vendor that is not closed takes none from the same plan on.
+1. Losing new work knows no delay: a vendor that is not closed gets none from the same plan on.
 2. The first time, only its breaker's staged recovery stands before the return: who was well for long is believed.
 3. Who loses new work within `CALM` dwells of having got it back is unsteady: it gets it back `dwell_ms` after the loss
    at the earliest. So of one vendor no minute has more than two switches (with a dwell of a minute), except the first
    minute of such a time, which may have three: away, back, away.
-4. An unsteady vendor waits only while another takes the new work of each chain that names it.
-5. An operator's word is obeyed at once, and what it switches makes nobody unsteady.
+4. An unsteady vendor waits only while another gets the new work of each chain that names it.
+5. An operator's override is obeyed at once, and what it switches makes nobody unsteady.
 
 The breaker alone does not give this: its open wait begins at 5 s again after a quiet minute, and a vendor that failed
 for 2 s of every 20 was switched 5 times in one minute.
@@ -28,7 +28,7 @@ CALM = 10
 class Turn(NamedTuple):
     """Tells if a vendor gets new work, since when (ms; 0: always), and if it lost it as one that comes and goes."""
 
-    takes_new: bool
+    accepts_new: bool
     switched_ms: int = 0
     unsteady: bool = False
 
@@ -50,16 +50,16 @@ def decide_turns(
 
 
 def _dwells(was: VendorPlan | None, now_ms: int, dwell_ms: int) -> bool:
-    if was is None or was.takes_new or not was.unsteady:
+    if was is None or was.accepts_new or not was.unsteady:
         return False
     return 0 <= now_ms - was.switched_ms < dwell_ms
 
 
-def _turn(was: VendorPlan | None, takes: bool, *, told: bool, now_ms: int, dwell_ms: int) -> Turn:
+def _turn(was: VendorPlan | None, accepts: bool, *, told: bool, now_ms: int, dwell_ms: int) -> Turn:
     if was is None:
-        return Turn(takes)
+        return Turn(accepts)
     told = told or was.override is not None
-    if takes == was.takes_new:
-        return Turn(takes, was.switched_ms, was.unsteady)
+    if accepts == was.accepts_new:
+        return Turn(accepts, was.switched_ms, was.unsteady)
     soon = was.switched_ms > 0 and 0 <= now_ms - was.switched_ms < CALM * dwell_ms
-    return Turn(takes, 0 if told else now_ms, unsteady=not takes and soon and not told)
+    return Turn(accepts, 0 if told else now_ms, unsteady=not accepts and soon and not told)

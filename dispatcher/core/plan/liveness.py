@@ -3,7 +3,7 @@
 Rules of silence, counted only while the listener itself was listening:
 
 1. Silence grows only over an interval between two of the supervisor's own echoes at most `echo_gap_ms_max` apart: when
-   Redis stalls or the supervisor is starved, its own echo is late too, and nobody is judged for it.
+   Redis stalls or the supervisor is starved, its own echo is late too, and nobody is condemned for it.
 2. A new supervisor starts every silence at 0, so it condemns nobody for its own absence.
 3. More than half silent at once is more likely our ears than their deaths: then three times the patience. A lost
    machine silences everyone on it and nobody else: where that is the pattern, the usual patience holds.

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-SETTLED_S = 5.0
+STARTING_S = 5.0
 """A replica is young for so long: its pool is being started or replaced, and machines are still joining."""
 PAUSE_S = 10.0
 PAUSE_S_MAX = 640.0
@@ -42,7 +42,7 @@ def leavers(placed: Collection[Placed], nodes: Collection[str], chains: Iterable
     pools: dict[str, list[Placed]] = {}
     for one in placed:
         pools.setdefault(one.pool, []).append(one)
-    young = {one.pool for one in placed if one.age_s < SETTLED_S}
+    young = {one.pool for one in placed if one.age_s < STARTING_S}
     for name in sorted(pools.keys() - young):
         leaver = _crowded(pools[name], nodes)
         if leaver is not None:
@@ -55,10 +55,10 @@ def leavers(placed: Collection[Placed], nodes: Collection[str], chains: Iterable
 
 
 def _crowded(pool: Sequence[Placed], nodes: Collection[str]) -> Placed | None:
-    taken = [one.node for one in pool]
-    if not set(nodes) - set(taken):
+    occupied = [one.node for one in pool]
+    if not set(nodes) - set(occupied):
         return None
-    shared = [one for one in pool if taken.count(one.node) > 1]
+    shared = [one for one in pool if occupied.count(one.node) > 1]
     return max(shared, key=_youth) if shared else None
 
 

@@ -2,7 +2,7 @@
 
 Rules:
 
-1. A vendor is judged by the mailboxes that the plan lets it drain, and only while the plan says that it is healthy.
+1. A vendor is watched by the mailboxes that the plan lets it drain, and only while the plan says that it is healthy.
    What a vendor that is down leaves waiting is the matter of the breakers, and of `working_vendors`.
 2. It is stalled when for `patience_s` there was ready work at every look, the oldest of it waited for so long, and no
    vendor's yes came. What waits for its next try is not ready.
@@ -78,7 +78,7 @@ def patience_s(rate_per_s: float | None) -> float:
 
 
 def working_vendors(plan: Plan, channels: Mapping[str, str]) -> dict[str, int]:
-    """Return how many vendors of each channel take messages by the plan. Before the first plan all are presumed to."""
+    """Return how many vendors of each channel get messages by the plan. Before the first plan all are presumed to."""
     found = dict.fromkeys(channels.values(), 0)
     for name, channel in channels.items():
         entry = plan.vendors.get(name)

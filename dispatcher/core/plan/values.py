@@ -101,9 +101,9 @@ class PlanConfig:
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """An operator's word: `open` (send nothing there) or `close` (send, whatever the breaker says).
+    """An operator's override: `open` (send nothing there) or `close` (send, whatever the breaker says).
 
-    Under `close` the vendor's actors keep their breakers from opening: they count on and judge nothing.
+    Under `close` the vendor's actors keep their breakers from opening: they go on counting and decide nothing.
     """
 
     vendor: str
@@ -129,7 +129,7 @@ class VendorPlan:
 
     name: str
     state: str
-    takes_new: bool
+    accepts_new: bool
     drains: tuple[str, ...]
     prober: str | None = None
     shares: Mapping[str, Share] | None = None
@@ -138,7 +138,7 @@ class VendorPlan:
     reason: str = ""
     switched_ms: int = 0
     unsteady: bool = False
-    """See `core.plan.dwell`: when it last began or ceased to take new work, and whether it comes and goes."""
+    """See `core.plan.dwell`: when it last began or ceased to get new work, and whether it comes and goes."""
     sized_ms: int = 0
     """When `replicas` last changed."""
     probe_within_s: float | None = None
@@ -147,7 +147,7 @@ class VendorPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The assignment in force. `held` maps each mailbox without a drainer to its reason.
+    """The assignment in force. `undrained` maps each mailbox without a drainer to its reason.
 
     `full`: the vendors whose pools would grow and find no free core.
     `unreached`: the vendors that make our own network suspect; empty when it is not. `office`: a random name of the
@@ -157,7 +157,7 @@ class Plan:
     epoch: int = 0
     at_ms: int = 0
     vendors: Mapping[str, VendorPlan] = field(default_factory=dict)
-    held: Mapping[str, str] = field(default_factory=dict)
+    undrained: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
     unreached: tuple[str, ...] = ()
     office: str = ""
@@ -165,23 +165,23 @@ class Plan:
     leaving: tuple[str, ...] = ()
     """The replicas that are to end, so that Serve starts them on another machine; see `core.plan.placement`."""
 
-    def replaces(self, held: Plan, asked_with: Plan | None = None) -> bool:
-        """Is this the plan to work by for one who holds `held`? `asked_with`: what he held when he asked the store for
-        it; None: it was told, and news overtake each other, so that only a later epoch counts.
+    def replaces(self, current: Plan, asked_with: Plan | None = None) -> bool:
+        """Return True if this plan should replace `current`. A pushed plan wins only with a later epoch.
 
-        An answer to a question counts whatever its epoch, unless news came while it was on its way: the store had what
-        he held then, and has an earlier one now, so it is not the store it was.
+        `asked_with` is the plan that was in use when this one was read from the store; None if it was pushed. A plan
+        that was read wins whatever its epoch, unless a push came in between: the store had `current` before, and has
+        an earlier plan now, so it is not the store that it was.
         """
-        if held is asked_with:
-            return (self.office, self.epoch) != (held.office, held.epoch)
-        return self.epoch > held.epoch or not held.vendors
+        if current is asked_with:
+            return (self.office, self.epoch) != (current.office, current.epoch)
+        return self.epoch > current.epoch or not current.vendors
 
-    def takes_new(self, vendor: str) -> bool:
+    def accepts_new(self, vendor: str) -> bool:
         """Should new work go to this vendor? Before the first plan every vendor may be tried."""
         if not self.vendors:
             return True
         entry = self.vendors.get(vendor)
-        return entry is not None and entry.takes_new
+        return entry is not None and entry.accepts_new
 
     def usable(self, vendor: str) -> bool:
         """May a message that failed elsewhere go to this vendor? Also to one that has new work led past it."""
@@ -196,17 +196,23 @@ class Plan:
         return entry is not None and entry.state == HALF_OPEN
 
     def same_assignment(self, other: Plan) -> bool:
-        return (self.vendors, self.held, self.unreached, self.full, self.leaving) == (
-            *(other.vendors, other.held, other.unreached, other.full, other.leaving),
+        return (self.vendors, self.undrained, self.unreached, self.full, self.leaving) == (
+            *(other.vendors, other.undrained, other.unreached, other.full, other.leaving),
         )
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Return the stored and published form, whose names for two of the values are `held` and `takes_new`."""
+        data = asdict(self)
+        for entry in data["vendors"].values():
+            entry["takes_new"] = entry.pop("accepts_new")
+        return {("held" if name == "undrained" else name): value for name, value in data.items()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Plan:
         vendors = {
-            name: VendorPlan(**_known(VendorPlan, {**entry, **_drains_and_shares(entry)}))
+            name: VendorPlan(
+                **_known(VendorPlan, {**entry, "accepts_new": entry["takes_new"], **_drains_and_shares(entry)})
+            )
             for name, entry in data["vendors"].items()
         }
         unreached, full = tuple(data.get("unreached", ())), tuple(data.get("full", ()))

@@ -100,7 +100,7 @@ class Continuity:
         if self.mark is None or (self.mark.life == mark.life and self.mark.accepted < mark.accepted):
             self.mark = mark
 
-    def judge(self, before: Mark | None, found: Mark | None) -> Break | None:
+    def compare(self, before: Mark | None, found: Mark | None) -> Break | None:
         """Return the break that an answer shows against `before`, the mark at the time of the question, or None."""
         if before is None or _follows(before, found) or self.mark is None or _follows(self.mark, found):
             # The last two cases: another answer has reported the break already, and its mark is expected now.

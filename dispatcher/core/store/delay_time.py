@@ -31,7 +31,7 @@ class DelayTime:
     def __init__(self) -> None:
         self._known: tuple[int, float] | None = None
 
-    def judge(self, at_ms: int, dated_ms: int, asked_s: float, answered_s: float) -> int | None:
+    def correction(self, at_ms: int, dated_ms: int, asked_s: float, answered_s: float) -> int | None:
         """Return the least value that delay time must have, if the store's is lower.
 
         None means that the store's value is right. It is then the next expectation.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cluster.local.redis_server import RedisServer
-from cluster.local.state import MARKER, free_port, processes_of, reap
+from cluster.local.state_directory import MARKER, free_port, processes_of, reap
 from cluster.nodes import prepare
 
 FEW_BYTES = "--object-store-memory=78643200"  # the least: no message ever goes through it

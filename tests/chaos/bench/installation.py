@@ -24,7 +24,7 @@ import redis
 import yaml
 
 from cluster.local.redis_server import RedisServer
-from cluster.local.state import free_port
+from cluster.local.state_directory import free_port
 from cluster.rehearsal.drills.play import fresh_checkouts
 from cluster.rehearsal.load import Posted, post_steadily
 from cluster.rehearsal.sandbox.process import start_sandbox

@@ -65,12 +65,12 @@ async def test_a_cancelled_client_does_not_stall_the_others() -> None:
 async def test_a_slow_store_is_unavailable() -> None:
     """The deadline passes: the answer is "later", never a yes that is not on disk; and the next one works."""
     desk = Desk()
-    desk.store.took_s = 60.0
+    desk.store.duration_s = 60.0
     began_s = desk.stage.clock.now_s()
     with pytest.raises(UnavailableError, match="too slow"):
         await desk.post()
     assert desk.stage.clock.now_s() - began_s == pytest.approx(1.0, abs=0.001)
-    desk.store.took_s = 0.01
+    desk.store.duration_s = 0.01
     await asyncio.sleep(1.0)
     assert (await desk.post(1)).notifications
     assert desk.stage.counted("dispatcher_accepts", "unavailable") == 1

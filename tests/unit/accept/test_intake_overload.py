@@ -42,7 +42,7 @@ async def overload(desk: Desk, times: float, seconds: float) -> tuple[list[float
 async def test_an_overload_leaves_the_store_its_capacity(times: float) -> None:
     """First come, first served would answer nobody: each would be stored, just after its client was told no."""
     desk = Desk(intake={"group_commit_max": GROUP})
-    desk.store.took_s = TRIP_S
+    desk.store.duration_s = TRIP_S
     accepted, refused = await overload(desk, times, 20.0)
     assert len(accepted) >= 0.95 * CAPACITY_PER_S * 20
     assert max(refused) == pytest.approx(DEADLINE_S, abs=0.001)
@@ -54,7 +54,7 @@ async def test_an_overload_leaves_the_store_its_capacity(times: float) -> None:
 async def test_those_who_gave_up_make_no_queue() -> None:
     """However long it lasts, as many wait as came within one deadline."""
     desk = Desk(intake={"group_commit_max": GROUP})
-    desk.store.took_s = TRIP_S
+    desk.store.duration_s = TRIP_S
     most = 0
 
     async def watch() -> None:
@@ -73,12 +73,12 @@ async def test_those_who_gave_up_make_no_queue() -> None:
 async def test_a_queue_that_one_round_trip_holds_keeps_its_order() -> None:
     """A stall refuses nobody who could be served after it: all that waited go together, as they came."""
     desk = Desk(intake={"group_commit_max": 64})
-    desk.store.took_s = 0.7
+    desk.store.duration_s = 0.7
     first = desk.post(0)
     await asyncio.sleep(0.01)
     rest = [desk.post(n) for n in range(1, 41)]
     await asyncio.sleep(0.1)
-    desk.store.took_s = 0.01
+    desk.store.duration_s = 0.01
     answers = await asyncio.gather(first, *rest)
     assert desk.store.trips == [1, 40]
     assert desk.store.stored == [answer.id for answer in answers]
@@ -88,7 +88,7 @@ async def test_a_queue_that_one_round_trip_holds_keeps_its_order() -> None:
 async def test_beyond_the_bound_the_oldest_goes() -> None:
     """No round trip would reach it, but the latest in its place. Where the oldest has left, nobody is refused."""
     desk = Desk(intake={"group_commit_max": GROUP})
-    desk.store.took_s = TRIP_S
+    desk.store.duration_s = TRIP_S
     with mock.patch("dispatcher.accept.intake.WAITING_MAX", 4):
         under_way = desk.post(0)
         await asyncio.sleep(0.01)

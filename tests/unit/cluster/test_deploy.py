@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.deploy import Node, Target, deploy, join, judged
+from cluster.deploy import Node, Target, deploy, join, warnings_about
 from cluster.node_report import NodeReport
 from dispatcher.errors import ConfigError
 
@@ -23,14 +23,16 @@ def nodes(head: NodeReport | None = None, worker: NodeReport | None = None) -> l
 
 def test_nothing_is_wrong_with_nodes_that_have_everything() -> None:
     """No fault, no warning."""
-    assert judged(nodes(), unsafe_redis=False) == []
+    assert warnings_about(nodes(), unsafe_redis=False) == []
 
 
 def test_each_fault_names_its_node() -> None:
     """One line for each, so that all are mended at once."""
     lacks = NodeReport(faults=["RAY_AUTH_MODE is not set", "vendors.sms-a.options.auth_token: ${SMS_SECRET}: not set"])
     with pytest.raises(ConfigError) as refused:
-        judged([*nodes(worker=lacks), Node("c", "10.0.0.3", 4.0, False, silent="the package is not there")], False)
+        warnings_about(
+            [*nodes(worker=lacks), Node("c", "10.0.0.3", 4.0, False, silent="the package is not there")], False
+        )
     assert str(refused.value).split("\n") == [
         "node 10.0.0.3: the package is not there",
         "node 10.0.0.2: RAY_AUTH_MODE is not set",
@@ -42,8 +44,8 @@ def test_a_redis_that_can_lose_is_refused_unless_told() -> None:
     """Said once, though every node finds it."""
     unsafe = NodeReport(redis_faults=["appendonly is no"], outside_store=True)
     with pytest.raises(ConfigError, match=r"can lose .*appendonly is no$"):
-        judged(nodes(unsafe, unsafe), unsafe_redis=False)
-    assert judged(nodes(unsafe, unsafe), unsafe_redis=True) == ["unsafe redis: appendonly is no"]
+        warnings_about(nodes(unsafe, unsafe), unsafe_redis=False)
+    assert warnings_about(nodes(unsafe, unsafe), unsafe_redis=True) == ["unsafe redis: appendonly is no"]
 
 
 @pytest.mark.parametrize(
@@ -56,14 +58,14 @@ def test_a_redis_that_can_lose_is_refused_unless_told() -> None:
 )
 def test_what_goes_on_with_a_word(found: list[Node], word: str) -> None:
     """It runs, and is told."""
-    (warning,) = judged(found, unsafe_redis=False)
+    (warning,) = warnings_about(found, unsafe_redis=False)
     assert word in warning
 
 
 def test_a_cluster_without_a_machine_for_replicas_is_refused() -> None:
     """Nothing could start there, and waiting would not help."""
     with pytest.raises(ConfigError, match="no node has CPUs"):
-        judged(nodes()[:1], unsafe_redis=False)
+        warnings_about(nodes()[:1], unsafe_redis=False)
 
 
 def test_an_address_that_others_reach_needs_keys() -> None:

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from cluster.rehearsal.demo import CHANNELS
-from cluster.rehearsal.drills.bars import BARS, Bar, bar_of, judged, probes_most
+from cluster.rehearsal.drills.bars import BARS, Bar, bar_of, measured, probes_most
 from cluster.rehearsal.drills.command import STORM, drill
 from cluster.rehearsal.drills.faults import DRILLS, EVERY, FIRST, NO_STORM, Drill
 from cluster.rehearsal.drills.faults import STORM as STORM_OF
@@ -221,19 +221,19 @@ def test_every_bar_is_of_a_drill_and_a_figure_there_is() -> None:
     ],
 )
 def test_a_bar_says_whether_the_worst_run_met_it(bar: Bar, worst: float, words: str) -> None:
-    assert bar.words(worst) == words
+    assert bar.told(worst) == words
 
 
 def test_the_worst_of_all_runs_is_held_to_the_bars() -> None:
-    """A share's worst is its least; a figure that no run has is not judged."""
+    """A share's worst is its least; a figure that no run has is not compared."""
     runs = [
         {**dict.fromkeys(FIELDS), "switches a minute": 1, "kept up %": 93.0},
         {**dict.fromkeys(FIELDS), "switches a minute": 3, "kept up %": 99.0},
     ]
-    found = judged("vendor-half", summary(runs))
+    found = measured("vendor-half", summary(runs))
     assert [(bar.figure, worst, bar.met(worst)) for bar, worst in found] == [
         ("switches a minute", 3, False),
         ("kept up %", 93.0, False),
     ]
-    assert judged("vendor-error", summary(runs)) == []
+    assert measured("vendor-error", summary(runs)) == []
     assert bar_of("vendor-error", "gap s") is None

@@ -184,7 +184,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *turns: dict[str, F
     return up, fake
 
 
-UP, SLOW, GONE = Found(True), Found(False, word="failed its health check"), Found(False, True, "no such file")
+UP, SLOW, GONE = Found(True), Found(False, reason="failed its health check"), Found(False, True, "no such file")
 
 
 def test_a_start_goes_on_whoever_dies_or_is_slow(

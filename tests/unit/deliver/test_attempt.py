@@ -122,7 +122,7 @@ async def test_a_timeout_that_an_adapter_raises_is_its_bug() -> None:
 @virtual
 async def test_an_adapter_that_outlasts_its_deadline_is_ended() -> None:
     """Two seconds after it: the outcome is unknown, its permit is free, and the breaker hears of a failure."""
-    stage, a = Stage(), ScriptedVendor("a", took_s=500.0)
+    stage, a = Stage(), ScriptedVendor("a", duration_s=500.0)
     courier = await stage.courier(a, limits=CourierLimits(concurrency_max=1), terms=Terms(RetryPolicy(), timeout_s=5.0))
     courier.adopt_plan(plan_of(a="closed", b="closed"))
     (nid,) = await stage.accept()

@@ -44,7 +44,7 @@ async def test_a_notification_is_delivered_once() -> None:
 @virtual
 async def test_a_lone_message_is_sent_at_once() -> None:
     """An idle courier starts the call within a millisecond of the accept and settles right after it."""
-    stage, vendor = Stage(), ScriptedVendor("a", took_s=0.02)
+    stage, vendor = Stage(), ScriptedVendor("a", duration_s=0.02)
     await stage.courier(vendor)
     await asyncio.sleep(0.5)
     began_s = stage.clock.now_s()
@@ -126,7 +126,7 @@ async def test_throttled_burns_no_attempt() -> None:
 async def test_an_open_breaker_moves_what_was_claimed_and_not_sent() -> None:
     """After the verdict nothing more reaches the vendor; what it had claimed goes on elsewhere without an attempt."""
     stage = Stage()
-    a, b = ScriptedVendor("a", took_s=0.05), ScriptedVendor("b")
+    a, b = ScriptedVendor("a", duration_s=0.05), ScriptedVendor("b")
     a.then = Outcome.failed("http_500")
     slow_store = FaultyStore(courier_store(stage))
     one = await stage.courier(a, breaker=FRAGILE, limits=CourierLimits(concurrency_max=4), store=slow_store)
@@ -218,12 +218,12 @@ async def test_a_vendor_is_told_how_long_a_message_lives() -> None:
 @virtual
 async def test_a_cancelled_delivery_stays_pending_and_the_audit_finds_it() -> None:
     """Cut off during the call: the entry is still mine, and the next audit delivers it."""
-    stage, a = Stage(), ScriptedVendor("a", took_s=5.0)
+    stage, a = Stage(), ScriptedVendor("a", duration_s=5.0)
     courier = await stage.courier(a)
     stage.start(tend(stage, courier).run())
     (nid,) = await stage.accept()
     await until(lambda: a.sent)
-    a.took_s = 0.01
+    a.duration_s = 0.01
     for call in set(courier._calls):
         call.cancel()
     await until(lambda: stage.state(nid) == "settled", 2.0)
@@ -234,7 +234,7 @@ async def test_a_cancelled_delivery_stays_pending_and_the_audit_finds_it() -> No
 @virtual
 async def test_a_cancelled_delivery_under_hold_is_not_sent_again() -> None:
     """Its start mark says "maybe sent": found by the audit, it is held."""
-    stage, a = Stage(), ScriptedVendor("a", took_s=5.0)
+    stage, a = Stage(), ScriptedVendor("a", duration_s=5.0)
     courier = await stage.courier(a)
     stage.start(tend(stage, courier).run())
     (nid,) = await stage.accept(on_unknown="hold")
@@ -318,7 +318,7 @@ async def test_a_lost_claim_is_found_after_the_mailbox_went_to_another() -> None
 @virtual
 async def test_a_late_audit_sends_nothing_twice(again: bool) -> None:
     """A notification that was claimed, sent and settled during the audit's round trip is not sent again."""
-    stage, a = Stage(), ScriptedVendor("a", took_s=0.01)
+    stage, a = Stage(), ScriptedVendor("a", duration_s=0.01)
     store = courier_store(stage)
 
     class LateOwn(FaultyStore):
@@ -346,7 +346,7 @@ async def test_a_late_audit_sends_nothing_twice(again: bool) -> None:
 @virtual
 async def test_the_claims_of_the_dead_are_delivered_by_the_living() -> None:
     """A drainer of the same mailbox takes and sends them."""
-    stage, dying, a = Stage(), ScriptedVendor("a", took_s=60.0), ScriptedVendor("a")
+    stage, dying, a = Stage(), ScriptedVendor("a", duration_s=60.0), ScriptedVendor("a")
     first = await stage.courier(dying, terms=Terms(RetryPolicy(), timeout_s=60.0))
     ids = await stage.accept(3)
     await until(lambda: len(dying.sent) == 3)
@@ -363,7 +363,7 @@ async def test_the_claims_of_the_dead_are_delivered_by_the_living() -> None:
 @virtual
 async def test_a_store_outage_is_waited_out() -> None:
     """Nothing is lost or sent while outcomes cannot be settled; afterwards everything goes on."""
-    stage, a = Stage(), ScriptedVendor("a", took_s=0.05)
+    stage, a = Stage(), ScriptedVendor("a", duration_s=0.05)
     store = FaultyStore(courier_store(stage))
     courier = await stage.courier(a, store=store, limits=CourierLimits(concurrency_max=2))
     stage.start(tend(stage, courier, store).run())
@@ -510,7 +510,7 @@ async def test_a_share_belongs_to_one_incarnation() -> None:
 @virtual
 async def test_bulk_moves_however_busy_the_others_are() -> None:
     """One claim in eight goes from the bottom lane up."""
-    stage, a = Stage(), ScriptedVendor("a", took_s=0.01)
+    stage, a = Stage(), ScriptedVendor("a", duration_s=0.01)
     await stage.accept(400, priority="high")
     (bulk,) = await stage.accept(1, priority="bulk")
     await stage.courier(a, limits=CourierLimits(concurrency_max=4))
@@ -581,7 +581,7 @@ async def test_what_was_not_sent_after_a_short_sleep_is_sent_soon() -> None:
 @virtual
 async def test_draining_finishes_what_was_begun() -> None:
     """Told to stop: no new claim, the calls end, their outcomes are settled."""
-    stage, a = Stage(), ScriptedVendor("a", took_s=0.3)
+    stage, a = Stage(), ScriptedVendor("a", duration_s=0.3)
     courier = await stage.courier(a, limits=CourierLimits(concurrency_max=3))
     await stage.accept(9)
     await until(lambda: len(a.sent) == 3)
@@ -604,7 +604,7 @@ class CrowdedVendor(ScriptedVendor):
     async def send(self, message: Message, timeout_s: float) -> Outcome:
         self.in_flight += 1
         self.crowd.append(self.in_flight)
-        self.took_s = 0.05 * max(1.0, self.in_flight / self.carries)
+        self.duration_s = 0.05 * max(1.0, self.in_flight / self.carries)
         try:
             return await super().send(message, timeout_s)
         finally:
@@ -640,7 +640,7 @@ async def test_a_throttle_lowers_the_limit_and_spends_no_attempt() -> None:
 @virtual
 async def test_a_prober_does_not_turn_its_fallbacks_backlog_over() -> None:
     """A recovering vendor moves some dozens a second of a backlog that is not for it, and finds what is."""
-    stage, a, b = Stage(), ScriptedVendor("a"), ScriptedVendor("b", took_s=1.0)
+    stage, a, b = Stage(), ScriptedVendor("a"), ScriptedVendor("b", duration_s=1.0)
     first = await stage.courier(a, breaker=FRAGILE)
     second = await stage.courier(b, limits=CourierLimits(concurrency_min=2, concurrency_max=2))
     first.breaker.restore(BreakerSnapshot(BreakerState.HALF_OPEN), 0, int(stage.clock.now_s() * 1e9))

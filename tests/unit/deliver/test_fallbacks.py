@@ -19,9 +19,9 @@ from tests.virtual import until, virtual
 class Play:
     """An SMS vendor, a mail vendor, their actors, and one pair of notifications."""
 
-    def __init__(self, *outcomes: Outcome | Exception, took_s: float = 0.02) -> None:
+    def __init__(self, *outcomes: Outcome | Exception, duration_s: float = 0.02) -> None:
         self.stage = Stage()
-        self.sms, self.mail = ScriptedVendor("a", outcomes, took_s), ScriptedVendor("mail")
+        self.sms, self.mail = ScriptedVendor("a", outcomes, duration_s), ScriptedVendor("mail")
 
     async def begin(self, after_s: float | None = None, wait_for: str = "accepted", **changes: Any) -> str:
         """Accept the pair; the id of the trigger."""
@@ -99,7 +99,7 @@ async def test_its_time_overtakes_a_first_that_waits() -> None:
 @virtual
 async def test_a_call_in_flight_is_waited_for() -> None:
     """The vendor takes longer than `after_s`, and then accepts: no mail."""
-    play = Play(took_s=8.0)
+    play = Play(duration_s=8.0)
     await play.begin(2)
     await until(lambda: play.states() == ("settled", "skipped"), 12.0)
     assert play.mail.sent == []
@@ -118,8 +118,8 @@ async def test_it_may_wait_for_delivery(word: str | None, states: str) -> None:
     if word is not None:
         assert await MemoryStore(play.stage.cell).note_receipt(f"{tid}.0", word)
     await until(lambda: play.states() == ("settled", states), 70.0)
-    took_s = play.stage.clock.now_s() - began_s
-    assert took_s < 2.0 if word is not None else 50.0 < took_s < 60.0
+    duration_s = play.stage.clock.now_s() - began_s
+    assert duration_s < 2.0 if word is not None else 50.0 < duration_s < 60.0
 
 
 @virtual

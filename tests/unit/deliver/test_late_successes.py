@@ -26,7 +26,7 @@ async def buried(stage: Stage, incarnation: str) -> None:
 @virtual
 async def test_a_yes_that_comes_after_the_takeover_ends_what_is_held() -> None:
     """Under `hold` a taken message waits for proof: its first owner's late yes is proof, and nothing is sent again."""
-    stage, slow, other = Stage(), ScriptedVendor("a", took_s=3.0), ScriptedVendor("a")
+    stage, slow, other = Stage(), ScriptedVendor("a", duration_s=3.0), ScriptedVendor("a")
     owner = await stage.courier(slow)
     (nid,) = await stage.accept(on_unknown="hold")
     await until(lambda: len(slow.sent) == 1)
@@ -41,7 +41,7 @@ async def test_a_yes_that_comes_after_the_takeover_ends_what_is_held() -> None:
 @virtual
 async def test_a_yes_that_comes_after_the_takeover_ends_what_waits() -> None:
     """Under `resend` what was taken and waits for another try is not sent again."""
-    stage, slow = Stage(), ScriptedVendor("a", took_s=3.0)
+    stage, slow = Stage(), ScriptedVendor("a", duration_s=3.0)
     other = ScriptedVendor("a", [Outcome.failed("x", retry_after_s=30.0)])
     owner = await stage.courier(slow)
     (nid,) = await stage.accept(chain=("a",))
@@ -62,7 +62,7 @@ async def test_a_yes_that_comes_after_the_takeover_ends_what_waits() -> None:
 @virtual
 async def test_a_late_word_does_not_open_a_recovered_breaker(outcome: Outcome) -> None:
     """It was about the vendor as it was before."""
-    stage, vendor = Stage(), ScriptedVendor("a", took_s=2.0)
+    stage, vendor = Stage(), ScriptedVendor("a", duration_s=2.0)
     courier = await stage.courier(vendor)
     vendor.then = outcome
     await stage.accept(1)

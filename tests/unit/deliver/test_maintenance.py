@@ -85,7 +85,7 @@ async def test_a_vendor_s_absence_of_long_ago_condemns_nothing() -> None:
 
 def held(*names: str) -> Plan:
     """A plan in which nobody drains the mailboxes of these; vendor a drains its own."""
-    return replace(plan_of(a="closed"), held=dict.fromkeys(names, "vendor removed, no healthy vendor left"))
+    return replace(plan_of(a="closed"), undrained=dict.fromkeys(names, "vendor removed, no healthy vendor left"))
 
 
 @pytest.mark.parametrize("mailbox", ["removed", "a"])

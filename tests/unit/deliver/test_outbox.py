@@ -17,17 +17,17 @@ from tests.virtual import VirtualClock, virtual
 class Ledger:
     """A store that only applies, takes its time, and can be away or lose a reply."""
 
-    def __init__(self, took_s: float = 0.01) -> None:
-        self.took_s = took_s
+    def __init__(self, duration_s: float = 0.01) -> None:
+        self.duration_s = duration_s
         self.trips: list[list[str]] = []
         self.applied: set[str] = set()
         self.away = 0
         self.lose = 0
         self.refuse: set[str] = set()
-        self.word = Applied.ERROR
+        self.reply = Applied.ERROR
 
     async def apply(self, me: str, decided: Sequence[tuple[Claim, Decision]], now_ms: int) -> list[str]:
-        await asyncio.sleep(self.took_s)
+        await asyncio.sleep(self.duration_s)
         if self.away > 0:
             self.away -= 1
             raise UnavailableError("away")
@@ -35,7 +35,7 @@ class Ledger:
         replies = []
         for claim, _ in decided:
             if claim.entry_id in self.refuse:
-                replies.append(self.word)
+                replies.append(self.reply)
                 continue
             replies.append(Applied.LOST if claim.entry_id in self.applied else Applied.DONE)
             self.applied.add(claim.entry_id)
@@ -46,8 +46,8 @@ class Ledger:
 
 
 class Scene:
-    def __init__(self, busy: bool = True, took_s: float = 0.01, interval_s: float = 0.1) -> None:
-        self.ledger = Ledger(took_s)
+    def __init__(self, busy: bool = True, duration_s: float = 0.01, interval_s: float = 0.1) -> None:
+        self.ledger = Ledger(duration_s)
         self.busy = busy
         self.done: list[tuple[str, Applied]] = []
         self.refused: list[str] = []
@@ -143,7 +143,7 @@ async def test_a_lost_reply_is_told_once_and_as_lost() -> None:
 @virtual
 async def test_a_cancelled_flush_loses_nothing() -> None:
     """The loop is cancelled during a round trip: its items stay, and the next flush settles them."""
-    scene = Scene(busy=False, took_s=0.05)
+    scene = Scene(busy=False, duration_s=0.05)
     scene.put("a", "b")
     await scene.pass_s(0.02)
     scene.task.cancel()
@@ -156,7 +156,7 @@ async def test_a_cancelled_flush_loses_nothing() -> None:
 @virtual
 async def test_two_flushes_at_once_tell_each_item_once() -> None:
     """Draining flushes beside the loop; nobody is told OK and then LOST."""
-    scene = Scene(busy=False, took_s=0.05)
+    scene = Scene(busy=False, duration_s=0.05)
     scene.put("a", "b")
     await scene.pass_s(0.01)
     await asyncio.gather(scene.outbox.flush(), scene.outbox.flush())
@@ -192,7 +192,7 @@ async def test_a_round_trip_speaks_for_one_incarnation() -> None:
 async def test_what_the_store_will_not_take_stands_aside() -> None:
     """Its neighbours settle, new work may begin, it is told of once and tried again every five seconds."""
     scene = Scene()
-    scene.ledger.refuse, scene.ledger.word = {"bad"}, Applied.REFUSED
+    scene.ledger.refuse, scene.ledger.reply = {"bad"}, Applied.REFUSED
     scene.put("a", "bad", "b")
     await scene.pass_s(12.0)
     assert sorted(scene.done, key=str) == [("a", Applied.DONE), ("b", Applied.DONE)]
@@ -221,7 +221,7 @@ async def test_an_error_of_the_store_holds_everything_up() -> None:
 async def test_too_many_refused_are_the_stores_fault_after_all() -> None:
     scene = Scene()
     names = [f"bad{n}" for n in range(101)]
-    scene.ledger.refuse, scene.ledger.word = set(names), Applied.REFUSED
+    scene.ledger.refuse, scene.ledger.reply = set(names), Applied.REFUSED
     scene.put(*names)
     await scene.pass_s(3.0)
     assert scene.outbox.oldest_age_s() > 2.0

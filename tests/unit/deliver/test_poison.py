@@ -134,7 +134,7 @@ async def test_little_is_claimed_meanwhile() -> None:
     """A send that cannot be begun is left to others."""
     stage = Stage()
     vendor = DeadlyVendor(stage)
-    vendor.took_s = 2.0
+    vendor.duration_s = 2.0
     suspected(stage, await stage.accept(1))
     courier = await stage.courier(vendor, limits=CourierLimits(concurrency_max=8))
 
@@ -156,7 +156,7 @@ async def test_an_end_that_cannot_wait_leaves_the_others_too() -> None:
     """Only what is in flight is known any more: the next incarnation may take the rest."""
     stage = Stage()
     vendor = DeadlyVendor(stage)
-    vendor.took_s = 5.0
+    vendor.duration_s = 5.0
     ids = await stage.accept(4)
     suspected(stage, ids[:2])
     courier = await stage.courier(vendor)

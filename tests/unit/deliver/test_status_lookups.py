@@ -23,7 +23,7 @@ class AskableVendor(ScriptedVendor):
 
     def __init__(self, name: str, has: bool = True, **more: Any) -> None:
         super().__init__(name, **more)
-        self.has, self.silent, self.taken = has, False, True
+        self.has, self.silent, self.carried = has, False, True
         self.asked: list[tuple[str, float]] = []
 
     async def look_up(self, message: Message, since_ms: int, timeout_s: float) -> Listing | None:
@@ -35,7 +35,7 @@ class AskableVendor(ScriptedVendor):
         wall_ms = Stage().clock.wall_ms()
         made_ms = [wall_ms - int((now_s - t) * 1000) for t in self.times_s]
         rows = [
-            Sighting(f"{self.name}-{n}", sent.text, at_ms, self.taken)
+            Sighting(f"{self.name}-{n}", sent.text, at_ms, self.carried)
             for n, (sent, at_ms) in enumerate(zip(self.sent, made_ms, strict=True))
             if self.has and sent.to == message.to
         ]
@@ -76,7 +76,7 @@ async def test_what_the_vendor_has_is_settled_long_before_the_deadline() -> None
 async def test_what_the_vendor_gave_up_is_a_dead_letter() -> None:
     """The outcome is known, as after a receipt, and it is a no."""
     vendor = AskableVendor("a")
-    vendor.taken = False
+    vendor.carried = False
     stage, _, (nid,) = await scene(vendor)
     await until(lambda: stage.state(nid) == "dead", 3.0)
     assert stage.cell.found(nid)[1].reason == "undelivered"

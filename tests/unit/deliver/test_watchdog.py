@@ -82,7 +82,7 @@ async def test_a_stuck_courier_fails_its_health_check() -> None:
 async def test_a_courier_that_may_not_work_is_not_stuck(why: str) -> None:
     """An open breaker, work that is another's, a vendor that takes its time with every permit taken."""
     stage = Stage()
-    vendor = ScriptedVendor("a", took_s=500.0 if why == "slow" else 0.02)
+    vendor = ScriptedVendor("a", duration_s=500.0 if why == "slow" else 0.02)
     actor = await begun(stage, vendor)
     if why == "open":
         vendor.then = Outcome.failed("http_503")

@@ -171,7 +171,7 @@ class Speaking(ScriptedVendor):
         self.outcomes = [] if said is None else [said.outcome()]
         self.sent.append(message)
         outcome = self.outcomes.pop() if self.outcomes else Outcome.accepted(f"{self.name}-{len(self.sent)}")
-        await asyncio.sleep(self.took_s)
+        await asyncio.sleep(self.duration_s)
         return outcome
 
 

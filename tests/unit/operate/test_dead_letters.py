@@ -15,7 +15,7 @@ from dispatcher.core.life.notification import DeadLetterFilter, DeadPosition
 from dispatcher.core.life.redrive import Cursor, Go, Refused, decide_redrive
 from dispatcher.core.plan.values import Plan
 from dispatcher.errors import CallerError
-from dispatcher.operate.dead_letters import EXAMINED_MAX, DeadLetters, Swept
+from dispatcher.operate.dead_letters import EXAMINED_MAX, BulkResult, DeadLetters
 from tests.unit.stage import Stage, plan_of
 from tests.virtual import run_virtual, virtual
 
@@ -65,9 +65,9 @@ class Yard:
             await self.store.withdraw(nid, "dead", reason)
         return ids
 
-    async def sweep(self, limit: int = 50, **changes: Any) -> list[Swept]:
+    async def sweep(self, limit: int = 50, **changes: Any) -> list[BulkResult]:
         """A redrive of all, as a patient caller does it."""
-        wanted, found, cursor = DeadLetterFilter(limit=limit, **changes), list[Swept](), None
+        wanted, found, cursor = DeadLetterFilter(limit=limit, **changes), list[BulkResult](), None
         while cursor is not None or not found:
             swept = await self.operations.redrive(wanted, cursor, dry_run=False)
             found.append(swept)

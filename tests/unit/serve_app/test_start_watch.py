@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from serve_app.start_watch import RUNS_MAX, SAY_EVERY_S, Found, StartWatch, Step
 
-UP, SLOW, GONE = Found(True), Found(False, word="replica failed its health check"), Found(False, True, "no such file")
+UP, SLOW, GONE = Found(True), Found(False, reason="replica failed its health check"), Found(False, True, "no such file")
 
 
 def test_what_is_slow_or_died_is_waited_for_and_said() -> None:

@@ -62,7 +62,7 @@ async def test_a_machine_lost_with_the_supervisor_is_replaced_within_three_secon
     for task in lost:
         task.cancel()
     began_s = stage.clock.now_s()
-    await until(lambda: "a" in second.plan.vendors and not second.plan.takes_new("a"))
+    await until(lambda: "a" in second.plan.vendors and not second.plan.accepts_new("a"))
     assert stage.clock.now_s() - began_s <= 3.0
     assert list(await stage.control.live()) == [b]
 

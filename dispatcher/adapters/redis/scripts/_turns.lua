@@ -8,7 +8,7 @@ local IDLE, UNREAD = 1000, 100
 
 -- Answers rows of claimed entries in the order of turns, and whether nobody has a turn any more. `read(stream, count)`
 -- claims, and answers entries. `owner`: tenant, or nil. `c`: {nil = key that never exists, weights =, prefix =}.
-local function take_turns(lane, want, owner, c, read)
+local function claim_in_turns(lane, want, owner, c, read)
   local ring = redis.call('LLEN', lane .. ':turns')
   local rows, most = {}, math.min(ring, want + IDLE)
   local page, weighted = math.ceil(want / math.max(1, ring)), redis.call('EXISTS', c.weights) == 1

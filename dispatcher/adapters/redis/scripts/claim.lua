@@ -32,7 +32,7 @@ for k = 4, #KEYS do
     redis.call('SET', lane .. ':owner', string.format('%d', old) .. ' o' .. owner)
   end
   if state and left > 0 then
-    for _, row in ipairs(take_turns(lane, left, owner, context, read)) do give(row) end
+    for _, row in ipairs(claim_in_turns(lane, left, owner, context, read)) do give(row) end
   end
 end
 for _, e in ipairs(out) do

@@ -172,7 +172,7 @@ def test_a_hanging_call_of_an_earlier_generation_does_not_open_this_one() -> Non
     scene.breaker.reset(scene.now_ns)
     scene.pass_ms(200)
     assert scene.breaker.state is S.CLOSED
-    assert not any(permit.settled for permit in old)
+    assert not any(permit.ended for permit in old)
 
 
 def test_a_second_report_for_a_permit_changes_nothing() -> None:
@@ -570,14 +570,14 @@ class Watch:
             assert self._probes[got.generation] <= self.config.half_open_calls, "too many probes"
         return True
 
-    def settle(self, permit: Permit, result: BreakerResult | None, took_ms: int) -> None:
+    def settle(self, permit: Permit, result: BreakerResult | None, duration_ms: int) -> None:
         """Record or, without a result, release."""
         before = self.breaker.metrics(self.now_ns)
-        late = permit.settled or permit.generation != before.generation
+        late = permit.ended or permit.generation != before.generation
         if result is None:
             self.breaker.release(permit)
         else:
-            self.breaker.record(permit, result, took_ms * MS, self.now_ns)
+            self.breaker.record(permit, result, duration_ms * MS, self.now_ns)
         after = self.breaker.metrics(self.now_ns)
         assert after.generation - before.generation in (0, 1)
         if late:
@@ -626,14 +626,14 @@ def test_no_history_breaks_the_invariants(
 ) -> None:
     """Half-open never grants more than it may, open grants nothing, and the counts are those of the window."""
     watch = Watch(config, seed)
-    for step, number, result, took_ms in steps:
+    for step, number, result, duration_ms in steps:
         generation = watch.breaker.generation
         if step == "call":
             for _ in range(number):
                 generation = watch.breaker.generation
                 if watch.acquire():
-                    watch.settle(watch.permits[-1], result, took_ms)
-                watch.check(generation, slow=took_ms == 200)
+                    watch.settle(watch.permits[-1], result, duration_ms)
+                watch.check(generation, slow=duration_ms == 200)
         elif step == "acquire":
             watch.acquire()
         elif step == "tick":
@@ -642,8 +642,8 @@ def test_no_history_breaks_the_invariants(
             watch.breaker.open_for(number * MS, watch.now_ns)
         elif watch.permits:
             permit = watch.permits[-1 - number % len(watch.permits)]
-            watch.settle(permit, result if step == "record" else None, took_ms)
-        watch.check(generation, slow=took_ms == 200)
+            watch.settle(permit, result if step == "record" else None, duration_ms)
+        watch.check(generation, slow=duration_ms == 200)
 
 
 def test_an_open_wait_is_hastened_and_never_lengthened() -> None:

@@ -182,10 +182,10 @@ class Life(RuleBasedStateMachine):
 
     def end(self, permit: Permit, result: BreakerResult | None, slow: bool) -> None:
         """I3, I4, I8: only the first word on a permit of this generation counts, and only a result is counted."""
-        counts = not permit.settled and permit.generation == self.breaker.generation
+        counts = not permit.ended and permit.generation == self.breaker.generation
         before, metrics = self.visible(), self.breaker.metrics(self.now_ns)
         self.tell(permit, result, slow)
-        assert permit.settled, "I3"
+        assert permit.ended, "I3"
         self.ended.append(permit)
         if not counts:
             assert self.visible() == before, "I4"
@@ -377,16 +377,21 @@ def test_no_life_breaks_an_invariant() -> None:
 
 # ---- the test of the test
 
-_settle, _judge_stalled, _begin, _snapshot = Breaker._settle, Breaker._judge_stalled, Breaker._begin, Breaker.snapshot
+_end_permit, _evaluate_stalled, _begin, _snapshot = (
+    Breaker._end_permit,
+    Breaker._evaluate_stalled,
+    Breaker._begin,
+    Breaker.snapshot,
+)
 
 
 def late_results_count(self: Breaker, permit: Permit) -> bool:
-    return _settle(self, permit) or permit.generation < self.generation
+    return _end_permit(self, permit) or permit.generation < self.generation
 
 
-def settled_twice(self: Breaker, permit: Permit) -> bool:
-    permit.settled = False
-    return _settle(self, permit)
+def ended_twice(self: Breaker, permit: Permit) -> bool:
+    permit.ended = False
+    return _end_permit(self, permit)
 
 
 def stalls_as_of_the_look(self: Breaker, now_ns: int) -> bool:
@@ -423,9 +428,9 @@ def row_forgotten(self: Breaker, now_ns: int) -> BreakerSnapshot:
 @pytest.mark.parametrize(
     ("name", "instead"),
     [
-        ("_settle", late_results_count),
-        ("_settle", settled_twice),
-        ("_judge_stalled", stalls_as_of_the_look),
+        ("_end_permit", late_results_count),
+        ("_end_permit", ended_twice),
+        ("_evaluate_stalled", stalls_as_of_the_look),
         ("_probe_left", probes_without_end),
         ("_begin", half_open_for_ever),
         ("_begin", generation_kept),

@@ -38,8 +38,8 @@ class Scene:
         assert isinstance(permit, Permit), permit
         return permit
 
-    def end(self, permit: Permit, result: BreakerResult, took_s: float = 0.01) -> None:
-        self.breaker.record(permit, result, int(took_s * SECOND), self.now_ns)
+    def end(self, permit: Permit, result: BreakerResult, duration_s: float = 0.01) -> None:
+        self.breaker.record(permit, result, int(duration_s * SECOND), self.now_ns)
 
     def call(self, *results: BreakerResult) -> None:
         for result in results:

@@ -234,20 +234,20 @@ def test_a_country_with_little_traffic_is_judged_by_failures_in_a_row() -> None:
     assert calls.cut_off() == {"FR": "open"}
 
 
-def full_of(calls: Calls, result: BreakerResult, took_ms: int = 10) -> set[str]:
+def full_of(calls: Calls, result: BreakerResult, duration_ms: int = 10) -> set[str]:
     """Every place is one's whose last call ended so."""
     for n in range(KEYS_MAX):
         permit = calls.keys.acquire(f"X{n}", calls.now_ns)
         assert isinstance(permit, Permit)
-        calls.keys.record(permit, result, took_ms * MS, calls.now_ns)
+        calls.keys.record(permit, result, duration_ms * MS, calls.now_ns)
     return set(calls.keys._children)
 
 
-@pytest.mark.parametrize(("result", "took_ms"), [(FAIL, 10), (OK, 6_000)], ids=["failed", "slow"])
-def test_where_nobody_is_as_new_a_further_country_shares_the_vendors(result: BreakerResult, took_ms: int) -> None:
+@pytest.mark.parametrize(("result", "duration_ms"), [(FAIL, 10), (OK, 6_000)], ids=["failed", "slow"])
+def test_where_nobody_is_as_new_a_further_country_shares_the_vendors(result: BreakerResult, duration_ms: int) -> None:
     """Until what failed is out of its window."""
     calls = Calls(BreakerConfig(min_calls=1000, consecutive_failures=0))
-    known = full_of(calls, result, took_ms)
+    known = full_of(calls, result, duration_ms)
     assert calls.call("DE", OK)
     assert set(calls.keys._children) == known
     calls.wait(float(CONFIG.window_size + 1))

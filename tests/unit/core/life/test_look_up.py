@@ -17,7 +17,7 @@ from dispatcher.core.life.look_up import (
     again_s,
     decide_look_up,
     fingerprint,
-    judge,
+    identify,
     window_of,
 )
 
@@ -39,11 +39,11 @@ def at(ms: int, **changes: object) -> Sighting:
 
 
 @pytest.mark.parametrize(
-    ("seen", "word"),
+    ("seen", "answer"),
     [
         (listing(OTHER, OURS), "found"),
-        (listing(at(500, taken=False)), "undelivered"),
-        (listing(at(500, taken=None)), "unknown"),
+        (listing(at(500, carried=False)), "undelivered"),
+        (listing(at(500, carried=None)), "unknown"),
         (listing(), "not_found"),
         (listing(OTHER), "not_found"),
         (listing(at(-MARGIN_MS)), "found"),
@@ -51,37 +51,37 @@ def at(ms: int, **changes: object) -> Sighting:
         (listing(at(10_000 + MARGIN_MS)), "found"),
         (listing(at(10_001 + MARGIN_MS)), "not_found"),
         (listing(OURS, at(900, message_id="SM3")), "ambiguous"),
-        (listing(OURS, at(900, message_id="SM3", taken=False)), "ambiguous"),
+        (listing(OURS, at(900, message_id="SM3", carried=False)), "ambiguous"),
         (listing(OURS, at(60_000, message_id="SM3")), "found"),
         (listing(OURS, more=True), "unknown"),
         (listing(OURS, at(-60_000, text="old"), more=True), "found"),
         (listing(OTHER, more=True), "unknown"),
     ],
 )
-def test_only_one_of_its_text_and_time_is_it(seen: Listing, word: str) -> None:
+def test_only_one_of_its_text_and_time_is_it(seen: Listing, answer: str) -> None:
     """Two are none; and where older ones are not shown, the page must reach back behind the window."""
-    verdict = judge(seen, OURS.text, WINDOW, NOW_MS)
-    assert verdict.word == word
-    assert verdict.message_id == ("SM1" if word in ("found", "undelivered") else "")
+    verdict = identify(seen, OURS.text, WINDOW, NOW_MS)
+    assert verdict.answer == answer
+    assert verdict.message_id == ("SM1" if answer in ("found", "undelivered") else "")
 
 
 @given(st.integers(-86_400_000, 86_400_000), st.integers(-30_000, 30_000))
 def test_a_vendors_clock_may_be_wrong(ahead_ms: int, made_ms: int) -> None:
     """It says what time it is, so an hour's error changes no verdict."""
     right, wrong = listing(at(made_ms)), listing(at(made_ms), ahead_ms=ahead_ms)
-    assert judge(wrong, OURS.text, WINDOW, NOW_MS) == judge(right, OURS.text, WINDOW, NOW_MS)
+    assert identify(wrong, OURS.text, WINDOW, NOW_MS) == identify(right, OURS.text, WINDOW, NOW_MS)
 
 
 def test_a_vendor_that_tells_no_time_is_taken_at_its_word() -> None:
     """Its clock is then thought to be right."""
-    assert judge(Listing([OURS], None, False), OURS.text, WINDOW, NOW_MS).word == "found"
+    assert identify(Listing([OURS], None, False), OURS.text, WINDOW, NOW_MS).answer == "found"
 
 
 def test_not_found_is_no_reason_to_do_anything() -> None:
     """Only the vendor's yes or no ends a held notification; anything else leaves it."""
     assert decide_look_up(Verdict("found", "SM1")) == ("settled", "look_up: SM1")
     assert decide_look_up(Verdict("undelivered", "SM1")) == ("dead", "undelivered")
-    assert {decide_look_up(Verdict(word)) for word in ("not_found", "ambiguous", "unknown")} == {None}
+    assert {decide_look_up(Verdict(answer)) for answer in ("not_found", "ambiguous", "unknown")} == {None}
 
 
 def test_twins_are_those_whose_windows_overlap() -> None:

@@ -24,10 +24,10 @@ class Load:
         until_s = self.now_s + seconds
         while self.now_s < until_s:
             in_flight = min(self.limit.value, self.demand)
-            took_s = self.latency_s(in_flight)
-            self.now_s += took_s
+            duration_s = self.latency_s(in_flight)
+            self.now_s += duration_s
             for _ in range(in_flight):
-                self.limit.answered(took_s, in_flight, self.now_s)
+                self.limit.answered(duration_s, in_flight, self.now_s)
         return self.limit.value
 
 
@@ -116,10 +116,10 @@ EVENTS = st.lists(
 def test_the_limit_stays_between_floor_and_cap(events: list[tuple[str, float, int]]) -> None:
     """Whatever happens, also with clocks that stand still."""
     limit, now_s = AdaptiveLimit(FLOOR, CAP, 0.0), 0.0
-    for what, took_s, in_flight in events:
-        now_s += took_s / 10
+    for what, duration_s, in_flight in events:
+        now_s += duration_s / 10
         if what == "answered":
-            limit.answered(took_s, in_flight, now_s)
+            limit.answered(duration_s, in_flight, now_s)
         else:
             getattr(limit, what)(now_s)
         assert FLOOR <= limit.value <= CAP

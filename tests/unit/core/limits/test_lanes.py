@@ -37,7 +37,7 @@ def test_without_it_the_others_claim_whatever_is_free() -> None:
 @virtual
 async def test_a_code_begins_at_once_while_bulk_holds_what_it_may() -> None:
     """Calls of five seconds: bulk has six of eight, and the code does not wait for one of them."""
-    stage, a = Stage(), ScriptedVendor("a", took_s=5.0)
+    stage, a = Stage(), ScriptedVendor("a", duration_s=5.0)
     await stage.courier(a, limits=CourierLimits(concurrency_min=8, concurrency_max=8))
     await stage.accept(100, priority="bulk")
     await until(lambda: len(a.sent) == 6)
@@ -52,7 +52,7 @@ async def test_a_code_begins_at_once_while_bulk_holds_what_it_may() -> None:
 @virtual
 async def test_bulk_goes_on_as_soon_as_one_of_its_calls_ends() -> None:
     """Its room is not asked about now and then only: a hundred calls of 0.1 s, six at once, take 1.7 s."""
-    stage, a = Stage(), ScriptedVendor("a", took_s=0.1)
+    stage, a = Stage(), ScriptedVendor("a", duration_s=0.1)
     await stage.courier(a, limits=CourierLimits(concurrency_min=8, concurrency_max=8))
     began_s = stage.clock.now_s()
     await stage.accept(100, priority="bulk")
@@ -63,7 +63,7 @@ async def test_bulk_goes_on_as_soon_as_one_of_its_calls_ends() -> None:
 @virtual
 async def test_normal_work_may_have_all() -> None:
     """Nothing is kept free for nobody: what most vendors carry is normal."""
-    stage, a = Stage(), ScriptedVendor("a", took_s=5.0)
+    stage, a = Stage(), ScriptedVendor("a", duration_s=5.0)
     await stage.courier(a, limits=CourierLimits(concurrency_min=8, concurrency_max=8))
     await stage.accept(100, priority="normal")
     await until(lambda: len(a.sent) == 8, 1.0)

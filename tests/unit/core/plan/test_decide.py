@@ -69,8 +69,8 @@ def test_every_mailbox_has_a_drainer_or_a_stated_hold(
         drainers = [v.name for v in plan.vendors.values() if v.state == "closed" and mailbox in v.drains]
         recovering = [v.name for v in plan.vendors.values() if v.state == "half_open" and mailbox in v.drains]
         assert len(drainers) <= 1
-        assert bool(drainers or recovering) == (mailbox not in plan.held)
-        assert plan.held.get(mailbox, "a reason")
+        assert bool(drainers or recovering) == (mailbox not in plan.undrained)
+        assert plan.undrained.get(mailbox, "a reason")
 
 
 @given(report_lists, configs, box_maps, override_maps)
@@ -87,7 +87,7 @@ def test_an_adopter_is_healthy_in_the_same_plan(
             for box in entry.drains[1:]:
                 adopts_mine = box in plan.vendors and entry.name in plan.vendors[box].drains
                 assert adopts_mine or not any(v.state == "closed" and box in v.drains for v in plan.vendors.values())
-        assert entry.takes_new == (entry.state == "closed")
+        assert entry.accepts_new == (entry.state == "closed")
 
 
 @given(report_lists, configs, box_maps, override_maps)
@@ -153,7 +153,7 @@ def test_every_change_of_a_plan_has_a_reason(
             },
             "a open: stalled",
         ),
-        ({"reports": (report("a", "open"), report("b", "open"))}, "a held: open, no healthy fallback"),
+        ({"reports": (report("a", "open"), report("b", "open"))}, "a without a drainer: open, no healthy fallback"),
     ],
 )
 def test_a_reason_says_what_changed(changes: dict[str, Any], reason: str) -> None:
@@ -226,7 +226,7 @@ def test_the_next_in_the_chain_adopts() -> None:
     assert planned(report("b", "open"), report("c", "open"), config=pair).vendors["a"].drains == ("a", "b", "c")
     downs = [report(name, "open") for name in "abc"]
     plan = planned(*downs, config=pair)
-    assert sorted(plan.held) == ["a", "b", "c"]
+    assert sorted(plan.undrained) == ["a", "b", "c"]
     assert plan.vendors["x"].drains == ("x",)
 
 
@@ -239,7 +239,7 @@ def test_a_chain_that_begins_with_the_mailbox_names_its_adopter() -> None:
 def test_the_mailbox_of_a_removed_vendor_is_drained() -> None:
     """Somebody healthy empties it, whoever it is; with nobody healthy it is held, and says so."""
     assert planned(config=config("b", "a"), mailboxes={"old": 3}).vendors["a"].drains == ("a", "old")
-    assert "removed" in planned(report("a", "open"), config=config("a"), mailboxes={"old": 3}).held["old"]
+    assert "removed" in planned(report("a", "open"), config=config("a"), mailboxes={"old": 3}).undrained["old"]
 
 
 def test_one_replica_probes() -> None:
@@ -329,7 +329,7 @@ def test_what_no_healthy_vendor_can_drain_one_that_recovers_does() -> None:
     """With one open and one half-open, the half-open one drains both mailboxes; nothing is held."""
     plan = planned(report("a", "half_open"), report("b", "open"), config=config("a", "b"))
     assert plan.vendors["a"].drains == ("a", "b")
-    assert plan.held == {}
+    assert plan.undrained == {}
     assert plan.recovering("a")
     assert not plan.usable("a")
 
@@ -361,14 +361,14 @@ def test_a_quarantined_pool_gets_no_work_while_another_can_do_it() -> None:
     """Its mailbox too goes to the fallback, and comes back with the end of the quarantine."""
     reports = (report("a"), report("b"))
     plan = quarantine(*reports)
-    assert (plan.vendors["a"].state, plan.vendors["a"].takes_new, plan.vendors["a"].drains) == (
+    assert (plan.vendors["a"].state, plan.vendors["a"].accepts_new, plan.vendors["a"].drains) == (
         "quarantined",
         False,
         (),
     )
     assert set(plan.vendors["b"].drains) == {"a", "b"}
     for after in (quarantine(*reports, previous=plan, quarantined=()), quarantine(previous=plan, quarantined=())):
-        assert after.vendors["a"].takes_new
+        assert after.vendors["a"].accepts_new
         assert after.vendors["a"].drains == ("a",)
 
 
@@ -376,8 +376,8 @@ def test_a_quarantined_pool_drains_where_nobody_else_is_left() -> None:
     """Slowly and with repeats is better than not at all; a vendor that recovers comes first."""
     plan = quarantine(report("a"), report("b", "open"))
     assert set(plan.vendors["a"].drains) == {"a", "b"}
-    assert not plan.held
-    assert plan.vendors["a"].takes_new is False
+    assert not plan.undrained
+    assert plan.vendors["a"].accepts_new is False
     plan = quarantine(report("a"), report("b", "half_open"))
     assert plan.vendors["a"].drains == ()
 

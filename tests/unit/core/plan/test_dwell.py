@@ -28,7 +28,7 @@ class History:
         reports = [Report(f"{name}/1", name, states.get(name, "closed")) for name in "abc"]
         now_ms = int((self.at_s + at_s) * 1000)
         self.plan = decide(Survey(reports, overrides=overrides or {}), self.config, self.plan, now_ms)
-        return {name for name in "abc" if self.plan.takes_new(name)}
+        return {name for name in "abc" if self.plan.accepts_new(name)}
 
 
 def flapped() -> History:
@@ -48,7 +48,7 @@ def test_who_loses_new_work_soon_after_its_return_gets_it_back_later() -> None:
     assert (history.plan.usable("a"), history.plan.vendors["a"].drains) == (True, ("a",))
     assert history.say(79.9) == {"b", "c"}
     assert history.say(80) == {"a", "b", "c"}
-    assert history.plan.reason == "a takes new work"
+    assert history.plan.reason == "a gets new work"
 
 
 def test_who_was_well_for_ten_minutes_is_believed_again() -> None:
@@ -122,7 +122,7 @@ async def test_a_flapping_vendor_is_switched_twice_a_minute_at_most(well_s: floa
 
     outage.stage.start(flap())
     for _ in range(180 * 10):
-        if takes != outage.supervisor.plan.takes_new("a"):
+        if takes != outage.supervisor.plan.accepts_new("a"):
             takes = not takes
             switched_s.append(loop.time())
         await outage.stage.accept(1, vendor="a" if takes else "b")

@@ -29,17 +29,17 @@ def knowing(mark: Mark | None) -> Continuity:
 def test_only_the_same_life_and_no_lower_count_follow(found: Mark | None, kind: str | None) -> None:
     """Anything else is a break, told once; afterwards what was found is what is expected."""
     c = knowing(Mark("l", 10))
-    told = c.judge(c.mark, found)
+    told = c.compare(c.mark, found)
     assert (told.kind if told else None) == kind
     assert c.mark == found
-    assert c.judge(c.mark, found) is None
+    assert c.compare(c.mark, found) is None
 
 
 def test_who_knew_nothing_believes() -> None:
     """A process that has just started, or a store that is new, is no break."""
     c = Continuity()
-    assert c.judge(c.mark, None) is None
-    assert c.judge(c.mark, Mark("l", 7)) is None
+    assert c.compare(c.mark, None) is None
+    assert c.compare(c.mark, Mark("l", 7)) is None
     assert c.mark == Mark("l", 7)
 
 
@@ -48,7 +48,7 @@ def test_a_late_answer_is_no_break() -> None:
     c = knowing(Mark("l", 10))
     asked = c.mark
     c.hear(Mark("l", 12))
-    assert c.judge(asked, Mark("l", 11)) is None
+    assert c.compare(asked, Mark("l", 11)) is None
     assert c.mark == Mark("l", 12)
 
 
@@ -56,16 +56,16 @@ def test_one_break_is_told_once_however_many_ask() -> None:
     """Two questions under way meet the same break."""
     c = knowing(Mark("l", 10))
     asked = c.mark
-    assert c.judge(asked, Mark("l", 3)) is not None
-    assert c.judge(asked, Mark("l", 4)) is None
+    assert c.compare(asked, Mark("l", 3)) is not None
+    assert c.compare(asked, Mark("l", 4)) is None
     assert c.mark == Mark("l", 4)
 
 
 def test_a_break_says_how_many() -> None:
     """The text is for an operator."""
     c = knowing(Mark("l", 10))
-    assert str(c.judge(c.mark, Mark("l", 3))) == "the store went back by 7 accepted triggers"
-    assert "had accepted 3" in str(c.judge(c.mark, None))
+    assert str(c.compare(c.mark, Mark("l", 3))) == "the store went back by 7 accepted triggers"
+    assert "had accepted 3" in str(c.compare(c.mark, None))
 
 
 @given(st.lists(st.integers(0, 5), max_size=30), st.data())
@@ -77,7 +77,7 @@ def test_a_store_that_only_counts_up_never_breaks(steps: list[int], data: st.Dat
         under_way.append((c.mark, Mark("l", count) if count else None))
         while under_way and data.draw(st.booleans()):
             asked, found = under_way.pop(data.draw(st.integers(0, len(under_way) - 1)))
-            assert c.judge(asked, found) is None
+            assert c.compare(asked, found) is None
 
 
 KNOWN = Lineage("a", 1000, replicas=1)
@@ -121,7 +121,7 @@ def test_one_restore_is_counted_once(other: int) -> None:
     breaks = 0
     for n in range(100):
         asked_with = mine.mark
-        breaks += mine.judge(asked_with, Mark("life", 400 + n)) is not None
+        breaks += mine.compare(asked_with, Mark("life", 400 + n)) is not None
         mine.told(Mark("life", other))
     assert breaks == 1
 
@@ -130,6 +130,6 @@ def test_what_others_know_counts_before_a_break_and_long_after_it() -> None:
     """A process that accepts nothing itself notices what was lost of another's."""
     mine = Continuity()
     mine.told(Mark("life", 1000))
-    assert mine.judge(mine.mark, Mark("life", 400)) is not None
+    assert mine.compare(mine.mark, Mark("life", 400)) is not None
     mine.hear(Mark("life", 1200))
-    assert mine.judge(mine.mark, Mark("life", 1100)) is not None
+    assert mine.compare(mine.mark, Mark("life", 1100)) is not None

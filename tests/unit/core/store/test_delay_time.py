@@ -12,21 +12,21 @@ HOUR_MS = 3_600_000
 
 def known(at_ms: int = 10_000, answered_s: float = 50.0) -> DelayTime:
     found = DelayTime()
-    assert found.judge(at_ms, 0, answered_s, answered_s) is None
+    assert found.correction(at_ms, 0, answered_s, answered_s) is None
     return found
 
 
 def test_a_step_back_is_told_with_what_the_time_must_be() -> None:
     """Ten seconds after the last reading the store says an hour less: it must be at least ten seconds more."""
-    assert known().judge(20_000 - HOUR_MS, 0, 60.0, 60.0) == 20_000
+    assert known().correction(20_000 - HOUR_MS, 0, 60.0, 60.0) == 20_000
 
 
 def test_it_is_told_until_it_is_mended() -> None:
     """A reading that was found wrong is no new expectation."""
     d = known()
-    assert d.judge(20_000 - HOUR_MS, 0, 60.0, 60.0) == 20_000
-    assert d.judge(21_000 - HOUR_MS, 0, 61.0, 61.0) == 21_000
-    assert d.judge(22_000, 0, 62.0, 62.0) is None
+    assert d.correction(20_000 - HOUR_MS, 0, 60.0, 60.0) == 20_000
+    assert d.correction(21_000 - HOUR_MS, 0, 61.0, 61.0) == 21_000
+    assert d.correction(22_000, 0, 62.0, 62.0) is None
 
 
 def test_a_drift_is_no_step() -> None:
@@ -34,20 +34,20 @@ def test_a_drift_is_no_step() -> None:
     d, at_ms = known(), 10_000
     for n in range(1, 100):
         at_ms += 1000 - SLACK_MS
-        assert d.judge(at_ms, 0, 50.0 + n, 50.0 + n) is None
+        assert d.correction(at_ms, 0, 50.0 + n, 50.0 + n) is None
 
 
 def test_a_step_forward_is_the_new_expectation() -> None:
     """Nobody can tell it from a clock that was put right; back again, it is a step back."""
     d = known()
-    assert d.judge(10_000 + HOUR_MS, 0, 51.0, 51.0) is None
-    assert d.judge(12_000, 0, 52.0, 52.0) == 11_000 + HOUR_MS
+    assert d.correction(10_000 + HOUR_MS, 0, 51.0, 51.0) is None
+    assert d.correction(12_000, 0, 52.0, 52.0) == 11_000 + HOUR_MS
 
 
 def test_who_has_known_nothing_has_the_last_wait_that_was_dated() -> None:
     """After a restart of everything the store's own memory is the expectation; without one it is believed."""
-    assert DelayTime().judge(HOUR_MS, 2 * HOUR_MS, 50.0, 50.0) == 2 * HOUR_MS
-    assert DelayTime().judge(HOUR_MS, 0, 50.0, 50.0) is None
+    assert DelayTime().correction(HOUR_MS, 2 * HOUR_MS, 50.0, 50.0) == 2 * HOUR_MS
+    assert DelayTime().correction(HOUR_MS, 0, 50.0, 50.0) is None
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 10_000)] * 4), min_size=1, max_size=20))
@@ -58,4 +58,4 @@ def test_slowness_is_never_a_step(readings: list[tuple[int, int, int, int]]) -> 
         asked_ms = now_ms + pause
         stamped_ms = asked_ms + there
         now_ms = stamped_ms + back + late
-        assert d.judge(stamped_ms, 0, asked_ms / 1000, now_ms / 1000) is None
+        assert d.correction(stamped_ms, 0, asked_ms / 1000, now_ms / 1000) is None

@@ -16,14 +16,14 @@ from click.testing import CliRunner
 
 from cluster.cli.main import main
 from cluster.local import up
-from cluster.local.state import MARKER, State, free_port, give_way, processes_of, reap
+from cluster.local.state_directory import MARKER, StateDirectory, free_port, give_way, processes_of, reap
 from dispatcher.errors import ConfigError
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from cluster.local.state import State
-state = State(Path(sys.argv[1]))
+from cluster.local.state_directory import StateDirectory
+state = StateDirectory(Path(sys.argv[1]))
 state.prepare()
 state.lock()
 print("locked", flush=True)
@@ -32,8 +32,8 @@ time.sleep(60)
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Iterator[State]:
-    found = State(tmp_path / "state")
+def state(tmp_path: Path) -> Iterator[StateDirectory]:
+    found = StateDirectory(tmp_path / "state")
     found.prepare()
     yield found
     path = found.runtime_dir()
@@ -41,7 +41,7 @@ def state(tmp_path: Path) -> Iterator[State]:
 
 
 @pytest.fixture
-def holder(state: State) -> Iterator[subprocess.Popen[str]]:
+def holder(state: StateDirectory) -> Iterator[subprocess.Popen[str]]:
     """Another process that has the directory."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(state.path)], stdout=subprocess.PIPE, text=True
@@ -61,27 +61,27 @@ def test_the_directory_is_its_owners_alone(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "state"
     path.mkdir(parents=True, mode=0o755)
     path.chmod(0o755)
-    state = State(path)
+    state = StateDirectory(path)
     state.prepare()
     assert (mode(path), mode(state.token)) == (0o700, 0o600)
 
 
-def test_the_token_stays(state: State) -> None:
+def test_the_token_stays(state: StateDirectory) -> None:
     """A later start uses the same one: what an earlier Ray left must let us in to be ended."""
     token = state.token.read_text()
     assert len(token) == 64
-    State(state.path).prepare()
+    StateDirectory(state.path).prepare()
     assert state.token.read_text() == token
 
 
 def test_the_marker_belongs_to_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However the directory is written it is the same; another directory has another."""
     monkeypatch.chdir(tmp_path)
-    assert State(Path("state")).marker == State(tmp_path / "state").marker
-    assert State(Path("other")).marker != State(Path("state")).marker
+    assert StateDirectory(Path("state")).marker == StateDirectory(tmp_path / "state").marker
+    assert StateDirectory(Path("other")).marker != StateDirectory(Path("state")).marker
 
 
-def test_a_secret_is_written_whole_and_private(state: State) -> None:
+def test_a_secret_is_written_whole_and_private(state: StateDirectory) -> None:
     """0600 whatever was there before; no draft is left."""
     path = state.path / "secret"
     path.write_text("an old and much longer one")
@@ -91,7 +91,7 @@ def test_a_secret_is_written_whole_and_private(state: State) -> None:
     assert not path.with_suffix(".new").exists()
 
 
-def test_a_second_lock_is_refused_by_name(state: State, holder: subprocess.Popen[str]) -> None:
+def test_a_second_lock_is_refused_by_name(state: StateDirectory, holder: subprocess.Popen[str]) -> None:
     """ConfigError names the directory and the process that has it; the holder keeps it."""
     for _ in range(2):
         with pytest.raises(ConfigError, match=f"{state.path}: a dispatcher is already running there, pid {holder.pid}"):
@@ -99,7 +99,7 @@ def test_a_second_lock_is_refused_by_name(state: State, holder: subprocess.Popen
     assert (state.path / "up.lock").read_text() == str(holder.pid)
 
 
-def test_a_dead_holder_holds_nothing(state: State, holder: subprocess.Popen[str]) -> None:
+def test_a_dead_holder_holds_nothing(state: StateDirectory, holder: subprocess.Popen[str]) -> None:
     """SIGKILL frees the lock: no file has to be removed by hand. A shorter pid replaces the old one wholly."""
     holder.kill()
     holder.wait()
@@ -109,7 +109,7 @@ def test_a_dead_holder_holds_nothing(state: State, holder: subprocess.Popen[str]
 
 
 def test_the_second_up_is_refused_before_anything_starts(
-    state: State, holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+    state: StateDirectory, holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Exit 2 and one sentence that names the first; nothing is reaped, started or written."""
     for part in ("reap", "RedisServer"):
@@ -123,7 +123,7 @@ def test_the_second_up_is_refused_before_anything_starts(
     assert sorted(state.path.iterdir()) == before
 
 
-def test_sockets_get_a_short_private_directory(state: State) -> None:
+def test_sockets_get_a_short_private_directory(state: StateDirectory) -> None:
     """HAProxy allows 27 characters with its own ending; 0700, again and again."""
     path = state.runtime_dir()
     path.chmod(0o755)
@@ -133,7 +133,7 @@ def test_sockets_get_a_short_private_directory(state: State) -> None:
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling link", "file"])
-def test_a_foreign_thing_in_its_place_is_refused(state: State, tmp_path: Path, kind: str) -> None:
+def test_a_foreign_thing_in_its_place_is_refused(state: StateDirectory, tmp_path: Path, kind: str) -> None:
     """/tmp belongs to everybody: a link or a file under that name is not followed, and ConfigError names it."""
     path = state.runtime_dir()
     path.rmdir()
@@ -211,7 +211,7 @@ def test_a_free_port_lies_where_nobody_else_draws() -> None:
 
 def test_a_cleaner_of_tmp_finds_the_directory_locked(tmp_path: Path) -> None:
     """systemd-tmpfiles takes a lock on each directory before it cleans it by age, and spares those it does not get."""
-    state = State(tmp_path / "state")
+    state = StateDirectory(tmp_path / "state")
     state.keep(tmp_path)
     cleaner = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dispatcher.errors import DispatcherError
 
 CALL_LIMIT = 1_000
-"""Letters of one call: seconds at most, so that an interrupted sweep has hardly anything to repeat."""
+"""Letters of one call: seconds at most, so that an interrupted command has hardly anything to repeat."""
 
 LINE_S = 2.0
 """Without a terminal, a line this often."""
@@ -22,14 +22,14 @@ LINE_S = 2.0
 Call = Callable[[str, Mapping[str, Any]], Any]
 
 
-class SweepError(DispatcherError):
-    """The sweep stopped before its end; the message says how to go on."""
+class BulkError(DispatcherError):
+    """The command stopped before its end; the message says how to go on."""
 
 
-def sweep(call: Call, verb: str, body: Mapping[str, Any], cursor: str | None, *, yes: bool, dry_run: bool) -> None:
+def change_all(call: Call, verb: str, body: Mapping[str, Any], cursor: str | None, *, yes: bool, dry_run: bool) -> None:
     """Count what matches, ask, then `verb` it to the end.
 
-    Raises SweepError with the cursor to go on from when the service stops answering; nothing is done twice then.
+    Raises BulkError with the cursor to go on from when the service stops answering; nothing is done twice then.
     """
     expected, refused = _total(_answers(call, verb, {**body, "dry_run": True}, cursor, wait=False))
     click.echo(f"{expected} to {verb}" + _because(refused))
@@ -52,8 +52,8 @@ def _answers(
         except (DispatcherError, KeyboardInterrupt) as error:
             why = str(error) or "interrupted"
             if cursor is None:
-                raise SweepError(why) from None
-            raise SweepError(f"{why}\ngo on with: --all --cursor {cursor}") from None
+                raise BulkError(why) from None
+            raise BulkError(f"{why}\ngo on with: --all --cursor {cursor}") from None
         yield answer
         cursor = answer["cursor"]
         if cursor is None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from cluster.cli import sweep
+from cluster.cli import bulk
 from cluster.cli.main import main
 
 
@@ -97,8 +97,8 @@ def test_a_dry_run_only_counts(stub: Stub, words: tuple[str, ...]) -> None:
     assert "2475 to redrive" in result.output
 
 
-def test_an_interrupted_sweep_goes_on(stub: Stub) -> None:
-    """The service goes away: the error names the cursor, and the sweep with it does the rest, nothing twice."""
+def test_an_interrupted_change_goes_on(stub: Stub) -> None:
+    """The service goes away: the error names the cursor, and the command with it does the rest, nothing twice."""
     stub.fails = {4}
     result = run(stub, "redrive", "--all", "--yes")
     assert result.exit_code == 1
@@ -112,8 +112,8 @@ def test_an_interrupted_sweep_goes_on(stub: Stub) -> None:
 def test_the_pace_is_kept_and_shown(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer's wait is waited for, but not while counting; without a terminal the state comes as plain lines."""
     waits: list[float] = []
-    monkeypatch.setattr(sweep.time, "sleep", waits.append)
-    monkeypatch.setattr(sweep, "LINE_S", 0.0)
+    monkeypatch.setattr(bulk.time, "sleep", waits.append)
+    monkeypatch.setattr(bulk, "LINE_S", 0.0)
     stub.wait_s, stub.per_call = 0.7, 500
     result = run(stub, "redrive", "--all", "--yes")
     assert waits == [0.7] * 4

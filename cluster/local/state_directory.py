@@ -22,7 +22,7 @@ from dispatcher.errors import ConfigError
 MARKER = "DISPATCHER_RUN"
 
 
-class State:
+class StateDirectory:
     """One installation's directory, mode 0700."""
 
     def __init__(self, path: Path) -> None:
@@ -101,10 +101,10 @@ def processes_of(marker: str) -> dict[int, str]:
     return found
 
 
-def give_way(marker: str, words: tuple[str, ...], niceness: int) -> None:
-    """Lower the priority of every thread of those of ours whose command line holds one of `words`."""
+def give_way(marker: str, names: tuple[str, ...], niceness: int) -> None:
+    """Lower the priority of every thread of those of ours whose command line holds one of `names`."""
     for pid, command in processes_of(marker).items():
-        if any(word in command for word in words):
+        if any(name in command for name in names):
             with contextlib.suppress(OSError):  # it has ended meanwhile
                 for thread in os.listdir(f"/proc/{pid}/task"):
                     os.setpriority(os.PRIO_PROCESS, int(thread), niceness)
