@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import partial
 
 from actors.runtime import receipt_links
-from dispatcher.adapters.vendors import provider
-from dispatcher.adapters.vendors.receipts import read_receipts
+from dispatcher.adapters.providers import provider
+from dispatcher.adapters.providers.receipts import read_receipts
 from dispatcher.config.settings import BreakerSettings, CourierSettings, Settings, VendorSettings, read_rules
 from dispatcher.core.breaker.breaker import Breaker
 from dispatcher.core.breaker.config import BreakerConfig

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from actors.assembly import template_sources
+from actors.bind_use_cases import Bound, bind_use_cases
 from actors.runtime import VERSION, Tasks, leave_if_asked, open_redis, told_cores
-from actors.use_cases import Bound, bind_use_cases
 from dispatcher.accept.intake import Intake
 from dispatcher.accept.statements import Statements
 from dispatcher.accept.store_watch import StoreBreaks, StoreWatch

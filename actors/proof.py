@@ -19,9 +19,9 @@ from actors.assembly import breaker_config, courier_limits, retry_policy
 from actors.runtime import receipt_links
 from actors.supervisor import plan_config
 from dispatcher.accept.intake import Intake
+from dispatcher.adapters.providers import provider
+from dispatcher.adapters.providers.fields import reachable_from_outside
 from dispatcher.adapters.system_clock import SystemClock
-from dispatcher.adapters.vendors import provider
-from dispatcher.adapters.vendors.fields import reachable_from_outside
 from dispatcher.config.secret_references import resolve, resolve_each
 from dispatcher.config.settings import Settings
 from dispatcher.config.yaml_file import load_settings

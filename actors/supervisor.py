@@ -8,10 +8,10 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from actors.runtime import Tasks, open_redis
+from dispatcher.adapters.providers import provider
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.run_queue import RunQueue
 from dispatcher.adapters.system_clock import SystemClock
-from dispatcher.adapters.vendors import provider
 from dispatcher.config.settings import Settings, parse_settings
 from dispatcher.core.accepting.routing import possible_chains
 from dispatcher.core.plan.values import PlanConfig, VendorConfig

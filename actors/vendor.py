@@ -15,11 +15,11 @@ from typing import Any
 from actors.assembly import make_caretaker, make_courier, make_look_ups
 from actors.runtime import VERSION, Tasks, leave_if_asked, open_redis, told_cores
 from dispatcher.adapters.cores import Cores
+from dispatcher.adapters.providers import build
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.templates import RedisTemplateStore
 from dispatcher.adapters.system_clock import SystemClock
-from dispatcher.adapters.vendors import build
 from dispatcher.config.secret_references import resolve_options
 from dispatcher.config.settings import Settings, VendorSettings, parse_settings
 from dispatcher.deliver.breaker_memory import BreakerMemory

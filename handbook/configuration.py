@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from dispatcher.adapters.vendors import PROVIDERS
+from dispatcher.adapters.providers import PROVIDERS
 from dispatcher.config.meanings import add_all_meanings
 from dispatcher.config.settings import Settings
 

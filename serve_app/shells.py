@@ -129,7 +129,7 @@ class IntakeShell(_Shell):
 
     async def __init__(self, settings: dict[str, Any], runtime: dict[str, str]) -> None:  # type: ignore[misc]
         from actors.intake import IntakeActor
-        from serve_app.http import application
+        from serve_app.ingress import application
 
         set_niceness(0)
         self._actor = IntakeActor(settings, runtime, identity())

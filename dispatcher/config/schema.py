@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from dispatcher.adapters.vendors import all_providers
-from dispatcher.adapters.vendors.provider import Provider
+from dispatcher.adapters.providers import all_providers
+from dispatcher.adapters.providers.provider import Provider
 from dispatcher.config.meanings import add_all_meanings, add_meanings
 from dispatcher.config.settings import Settings, VendorSettings
 

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from dispatcher.adapters.vendors import provider
-from dispatcher.adapters.vendors.fields import url_fault
+from dispatcher.adapters.providers import provider
+from dispatcher.adapters.providers.fields import url_fault
 from dispatcher.config.route_faults import channels_routed, route_faults
 from dispatcher.core.accepting.caps import identity
 from dispatcher.core.accepting.expansion import fallback_fault

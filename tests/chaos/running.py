@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from cluster.local.service import Service
-from cluster.rehearsal.drills.faults import Drill
+from cluster.rehearsal.drills.catalogue import Drill
 from cluster.rehearsal.drills.play import Run, Window, perform
 
 RATE = 50.0

@@ -19,7 +19,7 @@ from itertools import pairwise
 import pytest
 
 from cluster.local.service import Service
-from cluster.rehearsal.drills.faults import EVERY
+from cluster.rehearsal.drills.catalogue import EVERY
 from cluster.rehearsal.drills.play import BUSY_S, CALL_S, SETTLE_S, Run
 from cluster.rehearsal.drills.report import refusing_s
 from tests.chaos.policies import policies

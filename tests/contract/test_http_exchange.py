@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from dispatcher.adapters.vendors import exchange
-from dispatcher.adapters.vendors.http import Answer, HttpClient
+from dispatcher.adapters.providers import exchange
+from dispatcher.adapters.providers.http import Answer, HttpClient
 from dispatcher.core.life.outcome import Outcome
 
 DEADLINE_S = 5.0

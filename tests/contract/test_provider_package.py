@@ -16,7 +16,7 @@ SCRIPT = """
 import asyncio, json, pathlib, sys
 from click.testing import CliRunner
 from cluster.cli.main import main
-from dispatcher.adapters.vendors import build
+from dispatcher.adapters.providers import build
 from dispatcher.core.life.message import Message
 
 def run(*words):

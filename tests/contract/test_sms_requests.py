@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dispatcher.adapters.vendors import build
+from dispatcher.adapters.providers import build
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import Outcome
 from dispatcher.core.life.receipt import ReceiptLinks

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from actors.assembly import courier_limits
-from dispatcher.adapters.vendors import build, smtp
+from dispatcher.adapters.providers import build, smtp
 from dispatcher.config.settings import CourierSettings, VendorSettings
 from dispatcher.core.life.outcome import Outcome, OutcomeKind
 from dispatcher.ports import Vendor

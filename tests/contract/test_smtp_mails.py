@@ -13,7 +13,7 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from cluster.local.state_directory import free_port
-from dispatcher.adapters.vendors import build
+from dispatcher.adapters.providers import build
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import OutcomeKind
 from tests.contract.vendors import EMAIL

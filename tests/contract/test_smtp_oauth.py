@@ -18,7 +18,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
 from cluster.local.state_directory import free_port
-from dispatcher.adapters.vendors import build
+from dispatcher.adapters.providers import build
 from dispatcher.core.life.outcome import OutcomeKind, Scope
 from dispatcher.errors import ConfigError
 from dispatcher.ports import Vendor

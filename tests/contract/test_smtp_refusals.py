@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from dispatcher.adapters.vendors import build
+from dispatcher.adapters.providers import build
 from dispatcher.core.life.outcome import Outcome, Scope
 from dispatcher.ports import Vendor
 from tests.contract.vendors import EMAIL, send

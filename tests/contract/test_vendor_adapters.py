@@ -18,9 +18,9 @@ from aiohttp import web
 from aiosmtpd.controller import Controller
 
 from cluster.local.state_directory import free_port
-from dispatcher.adapters.vendors import build
-from dispatcher.adapters.vendors.http import ANSWER_BYTES_MAX, retry_after_s
-from dispatcher.adapters.vendors.receipts import read_receipts
+from dispatcher.adapters.providers import build
+from dispatcher.adapters.providers.http import ANSWER_BYTES_MAX, retry_after_s
+from dispatcher.adapters.providers.receipts import read_receipts
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import Outcome, OutcomeKind, Scope
 from dispatcher.core.life.receipt import ReceiptLinks, Told

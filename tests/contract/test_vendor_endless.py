@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dispatcher.adapters.vendors.http import HttpClient
+from dispatcher.adapters.providers.http import HttpClient
 from dispatcher.core.life.outcome import Outcome
 from tests.contract.vendors import HTTP_ADAPTERS, make, message_for, send
 

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from cluster.local.state_directory import free_port
-from dispatcher.adapters.vendors import build
-from dispatcher.adapters.vendors.http import HttpClient
+from dispatcher.adapters.providers import build
+from dispatcher.adapters.providers.http import HttpClient
 from dispatcher.core.life.outcome import Outcome, OutcomeKind, Scope
 from dispatcher.ports import Vendor
 from tests.contract.certificates import Authority

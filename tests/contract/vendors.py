@@ -7,7 +7,7 @@ from typing import Any
 
 import aiohttp
 
-from dispatcher.adapters.vendors import build
+from dispatcher.adapters.providers import build
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import Outcome
 from dispatcher.ports import Vendor

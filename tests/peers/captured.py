@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from dispatcher.adapters.vendors import PROVIDERS, build
+from dispatcher.adapters.providers import PROVIDERS, build
 from dispatcher.core.life.message import Message
 from tests.contract.vendors import send
 

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from dispatcher.adapters.vendors import PROVIDERS
+from dispatcher.adapters.providers import PROVIDERS
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.receipt import ReceiptLinks
 from tests.contract.vendors import EMAIL, SMS

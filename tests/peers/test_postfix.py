@@ -18,7 +18,7 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from cluster.local.state_directory import free_port
-from dispatcher.adapters.vendors import build, smtp
+from dispatcher.adapters.providers import build, smtp
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import OutcomeKind, Scope
 from tests.contract.certificates import Authority

@@ -62,7 +62,7 @@ WHERE: Mapping[str, tuple[str, ...]] = {
     "word": (
         "dispatcher/adapters/memory/store.py",
         "dispatcher/adapters/redis/store.py",
-        "dispatcher/adapters/vendors/",
+        "dispatcher/adapters/providers/",
         "dispatcher/core/life/outcome.py",
         "dispatcher/core/life/receipt.py",
         "dispatcher/deliver/permits.py",

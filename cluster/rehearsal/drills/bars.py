@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.rehearsal.demo import BREAKER
-from cluster.rehearsal.drills.faults import DRILLS
+from cluster.rehearsal.drills.catalogue import DRILLS
 from dispatcher.core.breaker.config import SECOND_NS
 
 SLOW_S = BREAKER.slow_ns / SECOND_NS

@@ -15,7 +15,7 @@ from rich.console import Console
 from actors.runtime import VERSION
 from cluster.local.service import Service
 from cluster.rehearsal.drills.bars import measured
-from cluster.rehearsal.drills.faults import DRILLS, FIRST, NO_STORM, SECOND
+from cluster.rehearsal.drills.catalogue import DRILLS, FIRST, NO_STORM, SECOND
 from cluster.rehearsal.drills.play import Run, duration_s, perform, play, storm
 from cluster.rehearsal.drills.report import FIELDS, figures, plot, summary, table, wrong
 from cluster.rehearsal.provenance import environment

@@ -15,7 +15,7 @@ from typing import Any
 from cluster.local.service import Service
 from cluster.rehearsal.checkouts import checkouts
 from cluster.rehearsal.demo import drained
-from cluster.rehearsal.drills.faults import Drill, draw
+from cluster.rehearsal.drills.catalogue import Drill, draw
 from cluster.rehearsal.load import Posted, post_steadily
 from cluster.rehearsal.verdict import Verdict
 

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from cluster.local.service import Service
 from cluster.rehearsal.demo import outage_of
-from cluster.rehearsal.drills.faults import FIRST
+from cluster.rehearsal.drills.catalogue import FIRST
 from cluster.rehearsal.drills.play import Run
 from cluster.rehearsal.load import percentile
 from dispatcher.errors import DispatcherError

@@ -28,7 +28,7 @@ from actors.vendor import VendorActor
 from dispatcher.adapters.redis import script_calls as scripts
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import Outcome
-from serve_app.http import application
+from serve_app.ingress import application
 from tests import skew
 
 KILLED = 137

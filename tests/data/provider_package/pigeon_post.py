@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dispatcher.adapters.vendors.fields import Options, Secret, Text
-from dispatcher.adapters.vendors.provider import Provider
+from dispatcher.adapters.providers.fields import Options, Secret, Text
+from dispatcher.adapters.providers.provider import Provider
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import Outcome
 

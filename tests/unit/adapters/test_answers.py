@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from dispatcher.adapters.vendors import sendgrid, smtp_words, twilio, vonage
-from dispatcher.adapters.vendors.http import Answer, read_object, retry_after_s
+from dispatcher.adapters.providers import sendgrid, smtp_words, twilio, vonage
+from dispatcher.adapters.providers.http import Answer, read_object, retry_after_s
 from dispatcher.core.life.outcome import DAILY_S, Meaning, Outcome, OutcomeKind, Scope
 
 CLASSIFY = {"twilio": twilio.classify, "vonage": vonage.classify, "sendgrid": sendgrid.classify}

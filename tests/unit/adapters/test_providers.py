@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.adapters import vendors
-from dispatcher.adapters.vendors import PROVIDERS, all_providers, build, provider
-from dispatcher.adapters.vendors.fields import parse_email_sender, parse_sms_sender, reachable_from_outside, url_fault
-from dispatcher.adapters.vendors.provider import Provider
+from dispatcher.adapters import providers
+from dispatcher.adapters.providers import PROVIDERS, all_providers, build, provider
+from dispatcher.adapters.providers.fields import parse_email_sender, parse_sms_sender, reachable_from_outside, url_fault
+from dispatcher.adapters.providers.provider import Provider
 from dispatcher.errors import ConfigError
 
 RIGHT: dict[str, dict[str, Any]] = {
@@ -208,8 +208,8 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Sets the entry points that installed packages have."""
 
     def install(**named: str) -> None:
-        entries = [EntryPoint(name, f"{__name__}:{value}", vendors.GROUP) for name, value in named.items()]
-        monkeypatch.setattr(vendors, "entry_points", lambda group: entries if group == vendors.GROUP else [])
+        entries = [EntryPoint(name, f"{__name__}:{value}", providers.GROUP) for name, value in named.items()]
+        monkeypatch.setattr(providers, "entry_points", lambda group: entries if group == providers.GROUP else [])
         all_providers.cache_clear()
 
     yield install

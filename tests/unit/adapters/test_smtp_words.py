@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.adapters.vendors.smtp_words import meaning_of
+from dispatcher.adapters.providers.smtp_words import meaning_of
 from dispatcher.core.life.outcome import DAILY_S, Meaning
 
 ACCOUNT = [

@@ -30,7 +30,8 @@ from dispatcher.core.life.outcome import OutcomeKind
 from dispatcher.core.plan.values import Plan, Report, VendorPlan
 from dispatcher.errors import ConfigError
 from dispatcher.operate.gauges import STATES, Reading, gauges
-from dispatcher.telemetry.metrics import CATALOGUE, Metrics, render
+from dispatcher.telemetry.catalogue import CATALOGUE
+from dispatcher.telemetry.metrics import Metrics, render
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own, by the hundred
 

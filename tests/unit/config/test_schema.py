@@ -11,7 +11,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from dispatcher.adapters.vendors import PROVIDERS
+from dispatcher.adapters.providers import PROVIDERS
 from dispatcher.config.schema import settings_schema
 
 CLUSTER = Path(__file__).parents[3] / "cluster"

@@ -10,8 +10,8 @@ from unittest import mock
 import pytest
 
 from actors.vendor import VendorActor
-from dispatcher.adapters.vendors import twilio
-from dispatcher.adapters.vendors.http import Answer
+from dispatcher.adapters.providers import twilio
+from dispatcher.adapters.providers.http import Answer
 from dispatcher.config.settings import parse_settings
 from dispatcher.core.breaker.breaker import BreakerConfig, BreakerState
 from dispatcher.core.life.decide import Move, Retry, Situation, decide_cut_off

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import pytest
 from structlog.testing import capture_logs
 
-from dispatcher.adapters.vendors import sendgrid, smtp_words, twilio, vonage
-from dispatcher.adapters.vendors.http import Answer
+from dispatcher.adapters.providers import sendgrid, smtp_words, twilio, vonage
+from dispatcher.adapters.providers.http import Answer
 from dispatcher.core.breaker.breaker import BreakerState
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.notification import NewNotification

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from actors.proof import prove
-from dispatcher.adapters.vendors import PROVIDERS
+from dispatcher.adapters.providers import PROVIDERS
 from dispatcher.config.meanings import MEANINGS, add_all_meanings
 from dispatcher.config.settings import Settings, parse_settings
 from dispatcher.core.life.notification import State

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dispatcher.adapters.vendors.receipts import read_receipts
+from dispatcher.adapters.providers.receipts import read_receipts
 from dispatcher.config.settings import LimitsSettings
 from dispatcher.core.life.notification import NotificationView, TriggerView
 from dispatcher.core.life.receipt import ReceiptLinks
@@ -17,7 +17,7 @@ from dispatcher.operate.receipts import Receipts
 from dispatcher.operate.use_cases import UseCases
 from dispatcher.ports import Withdrawal, WithdrawResult
 from dispatcher.telemetry.metrics import Metrics
-from serve_app.http import application
+from serve_app.ingress import application
 
 LINKS = ReceiptLinks("https://shop.example", "secret")
 NID = "0-abc.0"

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from dispatcher.adapters.vendors.receipts import read_receipts
+from dispatcher.adapters.providers.receipts import read_receipts
 from dispatcher.core.life.receipt import ReceiptLinks
 from dispatcher.operate.receipts import Receipts
 from tests.unit.deliver.test_fallbacks import Play

@@ -174,9 +174,9 @@ async def test_every_route_is_listed_here() -> None:
 
 
 def _routes() -> list[Route]:
-    from serve_app.operations import operations
+    from serve_app.routes import routes
 
-    return [one for one in operations(Edge().use_cases, separate=False).routes if isinstance(one, Route)]
+    return [one for one in routes(Edge().use_cases, separate=False).routes if isinstance(one, Route)]
 
 
 def test_a_key_from_before_scopes_sends_and_reads(path: Path) -> None:

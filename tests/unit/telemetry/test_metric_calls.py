@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.telemetry.metrics import CATALOGUE
+from dispatcher.telemetry.catalogue import CATALOGUE
 from tests.unit.sources import FILES, ROOT
 
 KINDS = {"count": "counter", "observe": "histogram"}

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from dispatcher.adapters.vendors.http import Answer
-from dispatcher.adapters.vendors.twilio import classify
+from dispatcher.adapters.providers.http import Answer
+from dispatcher.adapters.providers.twilio import classify
 from dispatcher.core.life.outcome import Outcome
-from dispatcher.telemetry.metrics import BUCKETS_S, CATALOGUE, Gauge, Metrics, Totals, render
+from dispatcher.telemetry.catalogue import CATALOGUE
+from dispatcher.telemetry.metrics import BUCKETS_S, Gauge, Metrics, Totals, render
 from tests.unit.stage import ScriptedVendor, Stage
 from tests.virtual import until, virtual
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.adapters.vendors.receipts import read_receipts
+from dispatcher.adapters.providers.receipts import read_receipts
 from dispatcher.core.life.notification import State
 from dispatcher.core.life.receipt import ReceiptLinks, Told, decide_receipt
 from dispatcher.errors import CallerError

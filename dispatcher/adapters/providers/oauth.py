@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from dispatcher.adapters.vendors.http import HttpClient, read_object
+from dispatcher.adapters.providers.http import HttpClient, read_object
 from dispatcher.core.life.outcome import Outcome, Scope
 
 TOKEN_S_MAX = 10.0

@@ -1,4 +1,4 @@
-"""The HTTP interface: a raw ASGI path for what is hot, FastAPI for what people ask.
+"""Every request comes in here: a raw ASGI path for what is hot, FastAPI (`routes`) for what people ask.
 
 `POST /v1/triggers` and `/batch` never enter FastAPI: reading, parsing and answering take tens of microseconds there.
 Every request is admitted here (`admission`) and its body is read here (`bodies`), whoever answers it.
@@ -35,7 +35,7 @@ from serve_app.bodies import (
     read_body,
     replay,
 )
-from serve_app.operations import operations
+from serve_app.routes import routes
 
 BATCH_SLICE = 20
 """Items of a batch validated without a pause: a batch must be nobody's p99."""
@@ -47,7 +47,7 @@ HOT = ("/v1/triggers", "/v1/triggers/batch")
 def application(use_cases: UseCases, keys: ApiKeys | None, metrics: Metrics) -> Asgi:
     """Return the ASGI callable of one intake replica. Without `keys` no request needs one."""
     needed = keys if keys is not None and keys.required else None
-    others = operations(use_cases, separate=needed is not None)
+    others = routes(use_cases, separate=needed is not None)
     wrong = WrongKeys(lambda: metrics.count("dispatcher_wrong_keys"))
     depth_max = use_cases.limits.json_depth_max
 

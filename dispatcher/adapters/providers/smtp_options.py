@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, model_validator
 
-from dispatcher.adapters.vendors.fields import CaFile, Flag, Host, Port, Secret, Text, Url
-from dispatcher.adapters.vendors.mail_options import MailOptions
-from dispatcher.adapters.vendors.oauth import OAuth
+from dispatcher.adapters.providers.fields import CaFile, Flag, Host, Port, Secret, Text, Url
+from dispatcher.adapters.providers.mail_options import MailOptions
+from dispatcher.adapters.providers.oauth import OAuth
 
 IMPLICIT_TLS_PORT = 465
 OAUTH = ("oauth_token_url", "oauth_client_id", "oauth_client_secret", "oauth_scope", "oauth_refresh_token")

@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 import httptools
 from aiohappyeyeballs import start_connection
 
-from dispatcher.adapters.vendors.fields import host_fault
+from dispatcher.adapters.providers.fields import host_fault
 
 HEAD_BYTES_MAX = 64 * 1024
 ANSWER_BYTES_MAX = 64 * 1024

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from dispatcher.adapters.vendors.fields import EmailFrom, Options, Text
+from dispatcher.adapters.providers.fields import EmailFrom, Options, Text
 from dispatcher.core.life.mail import header
 
 MARK = "{notification_id}"

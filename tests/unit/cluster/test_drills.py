@@ -9,9 +9,9 @@ from click.testing import CliRunner
 
 from cluster.rehearsal.demo import CHANNELS
 from cluster.rehearsal.drills.bars import BARS, Bar, bar_of, measured, probes_most
+from cluster.rehearsal.drills.catalogue import DRILLS, EVERY, FIRST, NO_STORM, Drill
+from cluster.rehearsal.drills.catalogue import STORM as STORM_OF
 from cluster.rehearsal.drills.command import STORM, drill
-from cluster.rehearsal.drills.faults import DRILLS, EVERY, FIRST, NO_STORM, Drill
-from cluster.rehearsal.drills.faults import STORM as STORM_OF
 from cluster.rehearsal.drills.play import Run, Window
 from cluster.rehearsal.drills.report import FIELDS, begun_before_s, kept_up, summary, switches_a_minute, wrong
 from cluster.rehearsal.load import Posted

@@ -18,8 +18,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from dispatcher.adapters.vendors import exchange
-from dispatcher.adapters.vendors.exchange import ANSWER_BYTES_MAX, Answer
+from dispatcher.adapters.providers import exchange
+from dispatcher.adapters.providers.exchange import ANSWER_BYTES_MAX, Answer
 from dispatcher.core.life.outcome import Outcome, Scope
 from dispatcher.deadline import timeout
 

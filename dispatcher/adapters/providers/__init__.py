@@ -13,11 +13,11 @@ from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import Any
 
-from dispatcher.adapters.vendors.provider import Provider
-from dispatcher.adapters.vendors.sendgrid import SENDGRID
-from dispatcher.adapters.vendors.smtp import SMTP
-from dispatcher.adapters.vendors.twilio import TWILIO
-from dispatcher.adapters.vendors.vonage import VONAGE
+from dispatcher.adapters.providers.provider import Provider
+from dispatcher.adapters.providers.sendgrid import SENDGRID
+from dispatcher.adapters.providers.smtp import SMTP
+from dispatcher.adapters.providers.twilio import TWILIO
+from dispatcher.adapters.providers.vonage import VONAGE
 from dispatcher.errors import ConfigError
 from dispatcher.ports import Vendor
 

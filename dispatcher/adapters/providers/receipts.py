@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dispatcher.adapters.vendors import provider
+from dispatcher.adapters.providers import provider
 from dispatcher.core.life.receipt import Told
 from dispatcher.errors import CallerError
 

@@ -22,9 +22,9 @@ from urllib.parse import urlencode
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 
-from dispatcher.adapters.vendors.call_backs import form_of, told_in
-from dispatcher.adapters.vendors.fields import Options, Secret, Text, Url, parse_sms_sender
-from dispatcher.adapters.vendors.http import (
+from dispatcher.adapters.providers.call_backs import form_of, told_in
+from dispatcher.adapters.providers.fields import Options, Secret, Text, Url, parse_sms_sender
+from dispatcher.adapters.providers.http import (
     CALLS_MAX,
     TEXT_MAX,
     Answer,
@@ -33,7 +33,7 @@ from dispatcher.adapters.vendors.http import (
     retry_after_s,
     unspoken,
 )
-from dispatcher.adapters.vendors.provider import Provider
+from dispatcher.adapters.providers.provider import Provider
 from dispatcher.core.life.look_up import Listing, Sighting
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import DAILY_S, Meaning, Outcome, Scope, listed, read_refusal

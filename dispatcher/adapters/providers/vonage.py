@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from dispatcher.adapters.vendors.call_backs import form_of, object_of, told_in
-from dispatcher.adapters.vendors.fields import Options, Secret, SmsFrom, Text, Url
-from dispatcher.adapters.vendors.http import CALLS_MAX, TEXT_MAX, Answer, HttpClient, read_object, unspoken
-from dispatcher.adapters.vendors.provider import Provider
+from dispatcher.adapters.providers.call_backs import form_of, object_of, told_in
+from dispatcher.adapters.providers.fields import Options, Secret, SmsFrom, Text, Url
+from dispatcher.adapters.providers.http import CALLS_MAX, TEXT_MAX, Answer, HttpClient, read_object, unspoken
+from dispatcher.adapters.providers.provider import Provider
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import Meaning, Outcome, OutcomeKind, Scope, listed, read_refusal
 from dispatcher.core.life.receipt import Told

@@ -25,12 +25,12 @@ import aiosmtplib
 from aiohappyeyeballs import start_connection
 from pydantic import SecretStr
 
-from dispatcher.adapters.vendors.fields import ADDRESS
-from dispatcher.adapters.vendors.http import TEXT_MAX
-from dispatcher.adapters.vendors.oauth import NoTokenError, Tokens
-from dispatcher.adapters.vendors.provider import Provider
-from dispatcher.adapters.vendors.smtp_options import SmtpOptions
-from dispatcher.adapters.vendors.smtp_words import CLOSING, ENHANCED, PHRASES, meaning_of
+from dispatcher.adapters.providers.fields import ADDRESS
+from dispatcher.adapters.providers.http import TEXT_MAX
+from dispatcher.adapters.providers.oauth import NoTokenError, Tokens
+from dispatcher.adapters.providers.provider import Provider
+from dispatcher.adapters.providers.smtp_options import SmtpOptions
+from dispatcher.adapters.providers.smtp_words import CLOSING, ENHANCED, PHRASES, meaning_of
 from dispatcher.core.life.mail import address_header, header, write_mail
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import Outcome, Scope, outcome_of

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from dispatcher.adapters.vendors.call_backs import json_of
-from dispatcher.adapters.vendors.fields import EmailSender, Secret, Url
-from dispatcher.adapters.vendors.http import CALLS_MAX, TEXT_MAX, Answer, HttpClient, read_object, unspoken
-from dispatcher.adapters.vendors.mail_options import MailOptions
-from dispatcher.adapters.vendors.provider import Provider
+from dispatcher.adapters.providers.call_backs import json_of
+from dispatcher.adapters.providers.fields import EmailSender, Secret, Url
+from dispatcher.adapters.providers.http import CALLS_MAX, TEXT_MAX, Answer, HttpClient, read_object, unspoken
+from dispatcher.adapters.providers.mail_options import MailOptions
+from dispatcher.adapters.providers.provider import Provider
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import DAILY_S, Meaning, Outcome, find_phrase, outcome_of, phrase
 from dispatcher.core.life.receipt import Told

@@ -67,8 +67,8 @@ class RedriveOrder(DeadLetterOrder):
     todays_route: bool = Field(default=False, description="send through the vendors of today's route")
 
 
-def operations(use_cases: UseCases, *, separate: bool) -> FastAPI:
-    """Return the FastAPI application of one intake replica. The hot POST paths are served in `http`.
+def routes(use_cases: UseCases, *, separate: bool) -> FastAPI:
+    """Return the FastAPI application of one intake replica. The hot POST paths are served in `ingress`.
 
     `separate`: each tenant sees only its own dead letters.
     """
@@ -127,9 +127,9 @@ def _errors(app: FastAPI) -> None:
 def _methods(app: FastAPI, request: Request) -> str:
     """Return the methods of this path as the Allow header lists them; empty when no route has it."""
     path = request.scope["path"]
-    routes = [route for route in app.routes if isinstance(route, Route) and route.path_regex.match(path)]
-    exact = [route for route in routes if route.path == path]  # "/v1/triggers/batch" is no trigger's id
-    found = {method for route in exact or routes for method in route.methods or ()}
+    matching = [route for route in app.routes if isinstance(route, Route) and route.path_regex.match(path)]
+    exact = [route for route in matching if route.path == path]  # "/v1/triggers/batch" is no trigger's id
+    found = {method for route in exact or matching for method in route.methods or ()}
     return ", ".join(sorted(found | ({"HEAD"} if "GET" in found else set())))
 
 
@@ -145,12 +145,12 @@ def _document_hot_paths(app: FastAPI) -> None:
         One whose recipient has got enough (`limits.recipient_caps`) has the state `suppressed` and is not sent. With
         `dry_run` the answer is a 200 that tells route, time and text; nothing is stored, and no key or limit is used.
         """
-        raise AssertionError("served by serve_app.http")
+        raise AssertionError("served by serve_app.ingress")
 
     @app.post("/v1/triggers/batch", status_code=207)
     async def post_batch(body: dict[Literal["triggers"], list[TriggerRequest]]) -> dict[str, Any]:
         """Up to 1,000 triggers; `results` holds a status for each, in order."""
-        raise AssertionError("served by serve_app.http")
+        raise AssertionError("served by serve_app.ingress")
 
 
 def _tenant(request: Request) -> str:
