@@ -92,7 +92,7 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "fallback": "Another channel, if this one fails. Without it: none.",
     },
     "QuietHours": {
-        "begin": 'When the quiet begins, quoted, such as "21:00".',
+        "begin": "When the quiet begins, such as 21:00.",
         "end": "When the quiet ends, and what waited is sent.",
         "time_zone": "The time zone of recipients that name none.",
     },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,11 @@ from typing import Any
 from dispatcher.errors import ConfigError
 
 _ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_FOREIGN = re.compile(r"\$[A-Z_][A-Z0-9_]*|\$\(.*\)|%[A-Z_][A-Z0-9_]*%|\{\{.*\}\}|env:\w+|file:.*", re.DOTALL)
+"""References of shells, Windows, templates and other programs, and `file:` with a path that is not absolute."""
+_EDGES = re.compile(r"^[\s\ufeff\u200b\u2060]+|[\s\ufeff\u200b\u2060]+$")
+"""White space, and what editors and copied pages leave at the ends: a byte order mark, zero-width spaces."""
+SECRET_BYTES_MAX = 65_536
 
 
 def resolve(value: str) -> str:
@@ -18,36 +24,44 @@ def resolve(value: str) -> str:
 
     White space around a content is dropped: `echo KEY | base64` and most editors leave a line end behind. Errors:
     `ConfigError` naming the variable or the file, never a content. An empty one counts as missing: an empty credential
-    is a deployment mistake that a vendor would only report as 401. A control character within is refused, for no
-    header, form or address can carry it.
+    is a deployment mistake that a vendor would only report as 401. So would be one in quotes, which `docker run
+    --env-file` keeps, and a reference in another program's form. A control or invisible character within is refused.
     """
     if value.startswith("file:/"):
         path = value[len("file:") :]
         try:
-            content = Path(path).read_text(encoding="utf-8")
+            with Path(path).open("rb") as file:
+                read = file.read(SECRET_BYTES_MAX + 1)
+            content = _EDGES.sub("", read.decode("utf-8"))
         except (OSError, ValueError) as error:
             raise ConfigError(f"{value}: the file cannot be read: {type(error).__name__}") from None
-        content = content.strip()
+        if len(read) > SECRET_BYTES_MAX:
+            raise ConfigError(f"{value}: the file has more than {SECRET_BYTES_MAX} bytes, so it is no secret")
         if not content:
             raise ConfigError(f"{value}: the file is empty")
-        return _without_controls(content, f"{value}: the file")
+        return _sound(content, f"{value}: the file")
+    if _FOREIGN.fullmatch(value):
+        raise ConfigError("a value is no reference of ours, but looks like one: allowed are ${NAME} and file:/path")
     if "${" in _ENV.sub("", value):
         raise ConfigError("a value holds '${' without a name: allowed is ${NAME} of letters, digits and underscores")
     return _ENV.sub(_variable, value)
 
 
 def _variable(match: re.Match[str]) -> str:
-    content = os.environ.get(match[1], "").strip()
+    content = _EDGES.sub("", os.environ.get(match[1], ""))
     if not content:
         raise ConfigError(f"${{{match[1]}}}: the environment variable {match[1]} is not set or empty")
-    return _without_controls(content, f"${{{match[1]}}}: the environment variable {match[1]}")
+    return _sound(content, f"${{{match[1]}}}: the environment variable {match[1]}")
 
 
-def _without_controls(content: str, what: str) -> str:
-    if any(ord(character) < 32 or ord(character) == 127 for character in content):
-        raise ConfigError(f"{what} holds a line end or another control character within")
-    if any(0xD800 <= ord(character) <= 0xDFFF for character in content):  # how Python reads bytes that are no UTF-8
+def _sound(content: str, what: str) -> str:
+    categories = {unicodedata.category(character) for character in content}
+    if categories & {"Cc", "Cf", "Zl", "Zp"}:
+        raise ConfigError(f"{what} holds a line end, another control character or an invisible one within")
+    if "Cs" in categories:  # how Python reads bytes that are no UTF-8
         raise ConfigError(f"{what} is not UTF-8")
+    if len(content) > 1 and content[0] == content[-1] and content[0] in "\"'":
+        raise ConfigError(f"{what} is in quotes: they are a part of it, as `docker run --env-file` reads it")
     return content
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
+import phonenumbers
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from dispatcher.adapters.providers import provider
@@ -32,15 +33,15 @@ VendorName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
 EventName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$")]
 TemplateName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,80}$")]
 TenantName = Annotated[str, Field(min_length=1, max_length=255)]
-CountryCode = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
 
 ClockTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 
 TENANTS_MAX = 1_000
 """Tenants that the file names: each intake replica knows them all."""
 
-PositiveInt = Annotated[int, Field(ge=1)]
-PositiveS = Annotated[float, Field(gt=0)]
+PositiveInt = Annotated[int, Field(ge=1, le=1_000_000_000)]  # a gigabyte; more is a typing mistake
+PositiveS = Annotated[float, Field(gt=0, le=31_622_400)]  # a year, so that no sum of times overflows
+Replicas = Annotated[int, Field(ge=1, le=1_000)]
 Percent = Annotated[float, Field(gt=0, le=100)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 
@@ -48,6 +49,12 @@ Ratio = Annotated[float, Field(ge=0, le=1)]
 def _known_zone(name: str) -> str:
     zone(name)
     return name
+
+
+def _known_country(code: str) -> str:
+    if code not in phonenumbers.SUPPORTED_REGIONS:
+        raise ValueError("must be a country that has telephone numbers, in ISO 3166: GB, never UK")
+    return code
 
 
 def _known_adapter(name: str) -> str:
@@ -66,6 +73,7 @@ def _callable_url(url: str) -> str:
 
 
 Adapter = Annotated[str, AfterValidator(_known_adapter)]
+CountryCode = Annotated[str, Field(pattern=r"^[A-Z]{2}$"), AfterValidator(_known_country)]
 
 
 class _Section(BaseModel):
@@ -77,14 +85,16 @@ class _Section(BaseModel):
 class BreakerSettings(_Section):
     """When a vendor's breaker opens, for how long, and how it probes. Rates are percent of the window's calls."""
 
-    window_s: PositiveInt = 10  # long enough for 20 calls at 2/s, short enough to forget the outage before
+    window_s: Annotated[int, Field(ge=1, le=86_400)] = (
+        10  # long enough for 20 calls at 2/s, short enough to forget the outage before
+    )
     min_calls: PositiveInt = 20  # a rate over fewer calls is noise
     failure_rate: Percent = 50.0  # half failing: the next vendor is better
     slow_rate: Percent = 80.0  # slow is worse than down only when nearly all calls are
     slow_duration_s: PositiveS = 5.0  # half the default time-out; no healthy vendor answers later
     consecutive_failures: PositiveInt = 10  # opens at once under load, before the window has its minimum
     open_wait_s: PositiveS = 5.0  # most vendor hiccups are over by then
-    open_wait_multiplier: Annotated[float, Field(ge=1)] = 2.0  # each further opening waits twice as long
+    open_wait_multiplier: Annotated[float, Field(ge=1, le=100)] = 2.0  # each further opening waits twice as long
     open_wait_s_max: PositiveS = 300.0  # a vendor that is back is found within five minutes
     open_wait_jitter: Ratio = 0.5  # replicas must not probe together; applied downward, so the maximum holds
     half_open_calls: PositiveInt = 5  # enough to tell luck from health, few enough to lose
@@ -94,9 +104,11 @@ class BreakerSettings(_Section):
 
 def _regex(text: str) -> str:
     try:
-        re.compile(text)
-    except re.error as error:
+        found = re.compile(text, re.IGNORECASE)
+    except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"must be a regular expression: {error}") from None
+    if found.search(""):
+        raise ValueError("must not match an empty text: it would be the meaning of every answer")
     return text
 
 
@@ -111,6 +123,9 @@ class RuleSettings(_Section):
     wait_s: Annotated[float, Field(gt=0, le=86_400)] | None = None  # for account and rate; None: the usual wait
 
 
+CONCURRENCY_MIN = 8
+
+
 class VendorSettings(_Section):
     """One account at a provider. `options` are the adapter's own (base_url, credentials…), still unresolved."""
 
@@ -118,12 +133,16 @@ class VendorSettings(_Section):
     channel: Channel
     options: dict[str, Any] = Field(default_factory=dict, repr=False)
     timeout_s: PositiveS = 10.0  # total deadline of one call: past it the answer is worth less than another vendor's
-    concurrency_min: PositiveInt = 8  # per actor: what a vendor that grows slow under load still gets at once
+    concurrency_min: PositiveInt = (
+        CONCURRENCY_MIN  # per actor: what a vendor that grows slow under load still gets at once
+    )
     concurrency_max: PositiveInt = 64  # per actor: 640 calls/s at 100 ms, and few enough sockets for any vendor
     segments_max: PositiveInt = 10  # of one SMS: Twilio takes 1,600 characters, and each segment is paid for
-    rate_per_s: PositiveS | None = None  # over all actors; None: the contract names no limit
-    replicas_min: PositiveInt = 1  # with none, nobody drains the mailbox
-    replicas_max: PositiveInt = 4  # one actor carries most accounts; more than this is a decision about cost
+    rate_per_s: Annotated[float, Field(ge=0.001, le=1_000_000)] | None = (
+        None  # over all actors; None: the contract names no limit
+    )
+    replicas_min: Replicas = 1  # with none, nobody drains the mailbox
+    replicas_max: Replicas = 4  # one actor carries most accounts; more than this is a decision about cost
     breaker: BreakerSettings = BreakerSettings()
     rules: Annotated[list[RuleSettings], Field(max_length=100)] = []  # what this vendor's own words mean, see docs
 
@@ -167,7 +186,7 @@ class EventNotification(_Section):
 
 
 class QuietHours(_Section):
-    """Clock times, quoted as "21:00", where the recipient is: `recipient.time_zone` of a request, else `time_zone`.
+    """Clock times, such as 21:00, where the recipient is: `recipient.time_zone` of a request, else `time_zone`.
 
     A trigger that is accepted within them is sent at their end, and its `expires_in_s` counts from there. Priority
     `high` is sent at once: somebody waits for it.
@@ -306,8 +325,8 @@ class SupervisionSettings(_Section):
 
 
 class IntakeSettings(_Section):
-    replicas_min: PositiveInt = 2  # killing one of two cost 3 of 7,500 requests, the only one 117
-    replicas_max: Annotated[int, Field(ge=1)] = 4  # beyond this Redis's fsync is the limit
+    replicas_min: Replicas = 2  # killing one of two cost 3 of 7,500 requests, the only one 117
+    replicas_max: Replicas = 4  # beyond this Redis's fsync is the limit
     ongoing_target: PositiveInt = 200  # requests in hand of each; a healthy one has ten at 1,157/s
     group_commit_max: PositiveInt = 64  # one pipelined round trip; more only lengthens the first one's wait
 
@@ -361,9 +380,10 @@ def _fault(error: dict[str, Any]) -> str:
     if error["type"] == "missing":
         return f"{_dotted(loc)}: missing, it is required"
     value = "a value not shown" if "options" in loc else shown(error["input"])
+    rule = str(error["msg"]).removeprefix("Value error, ")
     if loc[-1:] == ("[key]",):
-        return f"{_dotted(loc[:-1])}: the name {value} is not allowed: {error['msg']}"
-    return f"{_dotted(loc)}: {value} is not allowed: {error['msg']}"
+        return f"{_dotted(loc[:-1])}: the name {value} is not allowed: {rule}"
+    return f"{_dotted(loc)}: {value} is not allowed: {rule}"
 
 
 def _cross_faults(settings: Settings) -> Iterator[str]:
@@ -433,6 +453,8 @@ def _order_faults(settings: Settings) -> Iterator[str]:
     ]
     for name, vendor in settings.vendors.items():
         pairs.append((f"vendors.{name}", vendor, "replicas_min", "replicas_max"))
+        if vendor.concurrency_min != CONCURRENCY_MIN:  # a lower maximum alone lowers the minimum too
+            pairs.append((f"vendors.{name}", vendor, "concurrency_min", "concurrency_max"))
         pairs.append((f"vendors.{name}.breaker", vendor.breaker, "open_wait_s", "open_wait_s_max"))
     for at, section, low, high in pairs:
         least, given = getattr(section, low), getattr(section, high)

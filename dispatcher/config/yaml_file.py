@@ -1,4 +1,12 @@
-"""The settings as the YAML file that people write."""
+"""The settings as the YAML file that people write.
+
+Rules
+-----
+1. Scalars are those of YAML 1.2: `NO` is Norway, `21:00` is a clock time, `2024-01-31` and `1_000` are texts, and `010`
+   is ten. YAML 1.1, which the parser knows, reads them as false, 1260, a date, 1000 and eight.
+2. A key that is given twice is refused, and so is an alias that holds itself.
+3. Aliases cannot make a small file large: there are at most `VALUES_MAX` values, at most `DEPTH_MAX` deep.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +20,12 @@ import yaml
 from dispatcher.config.settings import Settings, names, parse_settings, shown
 from dispatcher.errors import ConfigError
 
+VALUES_MAX = 200_000
+"""A file with 1,000 tenants and 1,000 templates has some 20,000."""
+
+DEPTH_MAX = 20
+"""The settings themselves need nine."""
+
 
 def load_settings(path: Path) -> Settings:
     """Reads and validates the file.
@@ -21,7 +35,9 @@ def load_settings(path: Path) -> Settings:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: must be UTF-8; the byte {error.object[error.start]:#04x} is none") from None
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     try:
         data = yaml.load(text, Loader=_Loader)  # _Loader is a SafeLoader
@@ -29,17 +45,37 @@ def load_settings(path: Path) -> Settings:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
         raise ConfigError(f"{path}: {where}: {error.problem or error.context}") from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: not YAML: nested deeper than {DEPTH_MAX}") from None
     if data is None:
         data = {}
     if not isinstance(data, Mapping):
         raise ConfigError(f"{path}: the file is {shown(data)}, allowed is a mapping of {names(Settings)}")
+    fault = _size_fault(data)
+    if fault is not None:
+        raise ConfigError(f"{path}: {fault}")
     return parse_settings(data)
 
 
+def _size_fault(data: Any) -> str | None:
+    """Return the bound that the values break, or None. Aliases count as often as they are used."""
+    pending, found = [(data, 1)], 0
+    while pending:
+        value, depth = pending.pop()
+        found += 1
+        if depth > DEPTH_MAX:
+            return f"nested deeper than {DEPTH_MAX}, or an alias that holds itself"
+        if found > VALUES_MAX:
+            return f"more than {VALUES_MAX} values, of which aliases repeat some"
+        inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+        pending.extend((one, depth + 1) for one in inner)
+    return None
+
+
 class _Loader(yaml.SafeLoader):
-    """A SafeLoader that refuses duplicate keys and reads `NO` as Norway: only true and false are booleans."""
+    """A SafeLoader that refuses duplicate keys and reads plain scalars as YAML 1.2 does."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[object] = set()
@@ -52,11 +88,37 @@ class _Loader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
+    def construct_text(self, node: yaml.ScalarNode) -> str:
+        return str(self.construct_scalar(node))
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        """Also for a number that a tag asks for, which may be none."""
+        text = str(self.construct_scalar(node))
+        if _INT.fullmatch(text):
+            return int(text, 10)
+        if _FLOAT.fullmatch(text):
+            return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+        raise yaml.constructor.ConstructorError(None, None, "this is no number", node.start_mark)
+
+
+_INT = re.compile(r"[-+]?[0-9]{1,18}")
+"""More digits are an account's number that misses its quotes; it stays a text."""
+_FLOAT = re.compile(
+    r"[-+]?(?:[0-9]{1,40}\.[0-9]*|\.[0-9]+|[0-9]{1,40}(?=[eE]))(?:[eE][-+]?[0-9]{1,4})?"
+    r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
 )
+_KEPT = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")
+_Loader.yaml_implicit_resolvers = {
+    first: kept
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    if (kept := [(tag, pattern) for tag, pattern in resolvers if tag in _KEPT])
+}
+for _tag, _pattern, _first in (
+    ("bool", re.compile(r"(?:true|True|TRUE|false|False|FALSE)$"), "tTfF"),
+    ("int", re.compile(f"(?:{_INT.pattern})$"), "-+0123456789"),
+    ("float", re.compile(f"(?:{_FLOAT.pattern})$"), "-+.0123456789"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, list(_first))
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_number)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_number)
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.construct_text)

@@ -49,7 +49,7 @@ Secret = Annotated[SecretStr, AfterValidator(_secret)]
 
 
 def _text_as_number(value: Any) -> Any:
-    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value.strip()):
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError("must be a whole number")

@@ -47,6 +47,10 @@ WRONG = [
     ("twilio", {"base_url": "https://user:word@api.twilio.com"}, "base_url: must not hold a user"),
     ("twilio", {"base_url": "https://api.twilio.com?a=b"}, "base_url: must not hold a query"),
     ("twilio", {"account_sid": "SK/../x"}, "account_sid: "),
+    *[
+        ("smtp", {"helo_name": name}, "helo_name: must be a name by which others")
+        for name in ("localhost", "LOCALHOST.")
+    ],
     ("twilio", {"auth_token": "hid\nden-1"}, "auth_token: must not hold a line end"),
     ("twilio", {"auth_token": ["hidden-1"]}, "auth_token: "),
     ("twilio", {"sender": "A name that is too long"}, "sender: must be a number"),

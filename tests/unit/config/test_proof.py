@@ -120,15 +120,15 @@ def test_a_file_is_read_and_proven(tmp_path: Path) -> None:
         load_proven(path)
 
 
-@pytest.mark.parametrize("content", ["SG.key\n", "SG.key\r\n", "  SG.key\t\n\n"])
+@pytest.mark.parametrize("content", ["SG.key\n", "SG.key\r\n", "  SG.key\t\n\n", "\ufeffSG.key\n", "\xa0SG.key\u200b"])
 def test_white_space_around_a_secret_is_dropped(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A secret made with `echo KEY | base64` ends with a line end (sendgrid-nodejs 732)."""
+    """`echo KEY | base64` adds a line end (sendgrid-nodejs 732), Notepad a byte order mark (fli 4, pandora 138)."""
     (tmp_path / "key").write_bytes(content.encode())
     monkeypatch.setenv("KEY", content)
     assert resolve(f"file:{tmp_path}/key") == resolve("${KEY}") == "SG.key"
 
 
-@pytest.mark.parametrize("content", ["SG.\nkey", "SG.\x1bkey", "SG.key\x7fx"])
+@pytest.mark.parametrize("content", ["SG.\nkey", "SG.\x1bkey", "SG.key\x7fx", "SG.\u200bkey", "SG.\x85key"])
 def test_a_control_character_is_refused_by_the_name(
     content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,8 @@ JAVASCRIPT = "javascript:alert(1)"
         '<meta http-equiv="refresh" content="0;url={{ url }}">',
         '<meta content="0;url={{ url }}" http-equiv="refresh">',
         "<meta content='0;url={{ url }}' http-equiv=&#114;efresh>",
+        "{% for i in rows %}{{ url }}<script>{% endfor %}",
+        '<a title="{% for i in rows %}{{ url }}" onclick="{% endfor %}">',
         '<a href="{{ scheme }}:{{ url }}">',
         '<a href="javascript:f({{ url }})">',
         '<a href="&#106;avascript:{{ url }}">',

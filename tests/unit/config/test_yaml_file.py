@@ -1,0 +1,113 @@
+"""The file as people write it: what YAML makes of it, and the line of each fault."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dispatcher.config.settings import Settings
+from dispatcher.config.yaml_file import load_settings
+from dispatcher.errors import ConfigError
+
+
+def load(tmp_path: Path, text: str | bytes) -> Settings:
+    path = tmp_path / "dispatcher.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return load_settings(path)
+
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{name}: &{name} [{','.join([f'*{before}'] * 10)}]\n"
+    for before, name in ("ab", "bc", "cd", "de", "ef", "fg", "gh")
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: 1\nb: [1\nc: 2\n", "line 3"),
+        ("limits: {}\nretry: {}\nlimits: {}\n", "line 3, column 1: the key 'limits' appears twice"),
+        ("vendors:\n  a: {adapter: smtp, adapter: twilio}\n", "line 2, column 22: the key 'adapter' appears twice"),
+        ("- 1\n", "the file is a list"),
+        ("x: !!python/object/apply:os.system [true]\n", "line 1"),
+        ("a: \x00", "not YAML"),
+        (b"a: M\xfcller\n", "must be UTF-8; the byte 0xfc is none"),
+        ("a: 1\n".encode("utf-16"), "must be UTF-8; the byte 0xff is none"),
+        ("limits:\n\tbody_bytes_max: 1\n", "line 2, column 1"),
+        ("limits: {body_bytes_max: !!int many}\n", "line 1, column 26: this is no number"),
+        ("a: {}\n---\na: {}\n", "another document"),
+        ("[" * 5_000, "nested deeper than 20"),
+        ("vendors: &v {a: *v}\n", "an alias that holds itself"),
+        ("vendors: {a: {options: &o {x: *o}}}\n", "an alias that holds itself"),
+        (BOMB, "more than 200000 values"),
+    ],
+)
+def test_a_file_that_is_not_a_mapping_names_its_line(tmp_path: Path, text: str | bytes, says: str) -> None:
+    """A syntax error or a duplicate key is refused with its place."""
+    with pytest.raises(ConfigError, match=r"dispatcher\.yaml") as caught:
+        load(tmp_path, text)
+    assert says in str(caught.value)
+
+
+def test_a_missing_file_is_a_configuration_error(tmp_path: Path) -> None:
+    """The message names the path."""
+    with pytest.raises(ConfigError, match=r"absent\.yaml"):
+        load_settings(tmp_path / "absent.yaml")
+
+
+def test_norway_is_a_country(tmp_path: Path) -> None:
+    """YAML's older booleans (no, on, y) are words here."""
+    text = "vendors: {a: {adapter: twilio, channel: sms}}\nroutes: [{channel: sms, chain: [a], match: {country: [NO]}}]"
+    assert load(tmp_path, text).routes[0].match.country == ["NO"]
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("10", 10),
+        ("010", 10),
+        ("1e1", 10.0),
+        ("1.5", 1.5),
+        ("0x10", None),
+        ("1:30", None),
+        ("1_0", None),
+        ("'10'", None),
+        ("10s", None),
+        ("2024-01-31", None),
+        ("!!timestamp 2024-13-45", None),
+        (".inf", None),
+        ("1e400", None),
+        ("9" * 19, None),
+        ("9" * 5_000, None),
+        ("yes", None),
+    ],
+)
+def test_a_number_is_the_number_that_is_written(tmp_path: Path, written: str, read: Any) -> None:
+    """YAML 1.1 reads 010 as 8, 1:30 as 90 and 1_0 as 10 (pyyaml 107, 272); long digits raised in the parser."""
+    text = f"vendors: {{a: {{adapter: twilio, channel: sms, timeout_s: {written}}}}}"
+    if read is None:
+        with pytest.raises(ConfigError, match=r"^vendors\.a\.timeout_s: "):
+            load(tmp_path, text)
+    else:
+        assert load(tmp_path, text).vendors["a"].timeout_s == read
+
+
+def test_a_clock_time_needs_no_quotes(tmp_path: Path) -> None:
+    """YAML 1.1 reads 21:00 as 1260 and leaves 08:00 a text (hacs_waste_collection_schedule 5065)."""
+    text = """
+vendors: {a: {adapter: twilio, channel: sms}}
+routes: [{channel: sms, chain: [a]}]
+templates: {t: {text: Hi}}
+events: {e: {notifications: [{channel: sms, template: t}], quiet_hours: {begin: 21:00, end: 08:00}}}
+"""
+    quiet = load(tmp_path, text).events["e"].quiet_hours
+    assert quiet is not None
+    assert (quiet.begin, quiet.end) == ("21:00", "08:00")
+
+
+@pytest.mark.parametrize("text", [b"\xef\xbb\xbflimits: {json_depth_max: 8}\r\n", b"limits: {json_depth_max: 8}\r"])
+def test_what_editors_add_changes_nothing(tmp_path: Path, text: bytes) -> None:
+    """A byte order mark, and line ends of Windows and of old Macs."""
+    assert load(tmp_path, text).limits.json_depth_max == 8
