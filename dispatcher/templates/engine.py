@@ -69,7 +69,8 @@ class Engine:
         except MemoryError:  # this process has none; that says nothing of the template
             raise
         except Exception as error:  # a filter was called in a way that it does not know; its message could show a value
-            raise RenderFault(type(error).__name__, self._fault_place(data) or None) from None
+            place = self._fault_place(data)
+            raise RenderFault(f"{place or 'an expression'}: a filter fails ({type(error).__name__})", place) from None
         except BaseException as error:
             if type(error).__name__ != "PanicException":  # the engine's own bug
                 raise
@@ -90,6 +91,8 @@ class Engine:
         if not place or rule.startswith("missing"):
             return RenderFault(rule, place or None)
         path, found = _path(place), data
+        if not re.match(r"[^\W\d]", place):  # a text, a number or a bracket, which cannot be missing
+            return RenderFault(f"{place}: {rule}", place)
         for name in path.split("."):
             if not isinstance(found, dict) or name not in found:
                 return RenderFault(f"missing variable {path}" if found is data else f"{place}: {rule}", path)

@@ -67,7 +67,7 @@ def money(value: Any, currency: Any, locale: str | None) -> str:
         raise ValueError("money takes a currency of three capital letters, such as 'EUR'")
     amount = _decimal(value, "money")
     places = _PLACES.get(currency, 2)
-    rounded = amount.quantize(Decimal(1).scaleb(-places), ROUND_HALF_EVEN)
+    rounded = amount.quantize(Decimal(1).scaleb(-places), ROUND_HALF_EVEN) + 0  # never -0.00
     group, point = _of_locale(locale, _SEPARATORS_OF_REGION, _SEPARATORS) or (",", ".")
     text = f"{rounded:,f}".translate({ord(","): group, ord("."): point})
     return f"{text} {currency}" if point == "," else f"{currency} {text}"

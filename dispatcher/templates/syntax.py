@@ -31,6 +31,7 @@ FILTERS = frozenset((
     "int", "items", "join", "last", "length", "lower", "money", "replace", "round", "string", "title", "trim",
     "truncate", "upper", "urlencode",
 ))
+_OF_TEXTS = frozenset(("capitalize", "lower", "title", "trim", "upper"))  # the engine's would make NONE of a null
 TESTS = frozenset((
     "defined", "undefined", "none", "string", "number", "mapping", "sequence", "boolean", "true", "false", "in",
     "eq", "ne", "lt", "le", "gt", "ge", "odd", "even",
@@ -45,6 +46,7 @@ _TOKEN = re.compile(
 )
 _RAW = re.compile(r"\{%[-+]?\s*raw\s*(-?)%\}(.*?)\{%(-?)\+?\s*endraw\s*([-+]?)%\}", re.S)
 _COMMENT = re.compile(r"\{#(-?)(.*?)(-?)#\}", re.S)
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 _LIKE_A_TAG = re.compile(r"\{(?=[{%#]|\Z)")
 _KEYWORDS = frozenset(("and", "or", "not", "if", "else", "in", "is"))
 _CONSTANTS = frozenset(("true", "false", "none", "True", "False", "None"))
@@ -115,6 +117,7 @@ class Tree:
 
 def parse(source: str) -> Generator[None, None, Tree]:
     """Return the tree. It pauses often, so that the caller can let others run. Errors: `SyntaxFault`."""
+    source = source.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")  # an editor's, not the author's
     reader = _Reader(source.removesuffix("\n"))
     tags = 0
     while reader.next():
@@ -187,6 +190,10 @@ class _Reader:
         return True
 
     def _text(self, text: str, strip_end: bool) -> None:
+        control = _CONTROL.search(text)
+        if control is not None:
+            line = self._line + text.count("\n", 0, control.start())
+            raise SyntaxFault(line, f"the control character U+{ord(control[0]):04X}")
         if self._strip:
             text = text.lstrip()
         if strip_end:
@@ -375,7 +382,10 @@ class _Reader:
                 raise SyntaxFault(self._line, "a name must follow a dot")
             items.append(("attribute", text))
         elif kind == "name":
-            items.append((self._name_kind(text, items), text))
+            found = self._name_kind(text, items)
+            if found == "filter" and text in _OF_TEXTS:
+                items += [("filter", "_text"), ("op", "|")]
+            items.append((found, text))
         elif kind == "number":
             items.append((kind, self._number(text)))
         elif kind == "string":
@@ -410,8 +420,10 @@ class _Reader:
         try:
             value = text[1:-1].encode("ascii", "backslashreplace").decode("unicode-escape")
             value.encode("utf-8")
+            if _CONTROL.search(value):
+                raise ValueError
         except ValueError:
-            raise SyntaxFault(self._line, "a text holds a broken escape") from None
+            raise SyntaxFault(self._line, "a text holds a broken escape or a control character") from None
         return json.dumps(value, ensure_ascii=False)
 
     def _compared(self, items: list[Item]) -> str:

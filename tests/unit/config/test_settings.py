@@ -72,6 +72,12 @@ def test_settings_survive_the_way_to_another_process() -> None:
     assert dumped["vendors"]["sms-a"]["options"] == {"auth_token": "${TOKEN}"}
 
 
+def test_a_low_maximum_alone_lowers_the_minimum() -> None:
+    """The default minimum is no choice of the writer, here and after the way to another process."""
+    settings = parse_settings(changed("vendors/sms-a/concurrency_max", 4))
+    assert parse_settings(settings.model_dump(mode="json")) == settings
+
+
 NOTE = {"channel": "sms", "template": "paid"}
 CAP = {"channel": "sms", "max": 5, "per_s": 3600}
 QUIET = {"begin": "21:00", "end": "08:00"}

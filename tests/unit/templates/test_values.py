@@ -25,6 +25,9 @@ def text_of(template: str, data: Any, locale: str | None = None) -> str:
         ("{{ v ~ '' }}", True, "true"),
         ("{{ [v] | join if false else v }}", 7, None),
         ("{{ 'x' ~ v * 2 }}", 3, "x6"),
+        ("{{ v | upper }}", True, "TRUE"),
+        ("{{ v | title }}", "o'neil jean-luc", "O'neil Jean-Luc"),
+        ("{{ v | trim('x') | lower | capitalize }}", "xADAx", "Ada"),
         ("{{ v - 1 }}{{ -v }}", 3, "2-3"),
         ("{{ 1 < v < 5 }}", 3, "true"),
         ("{{ 'y' if not v == 2 and v is odd }}", 3, "y"),
@@ -45,6 +48,7 @@ def test_a_value_is_printed_plainly(template: str, value: Any, text: str | None)
         ("{{ v | money('EUR') }}", "de-DE", "1.234,50 EUR"),
         ("{{ v | money('EUR') }}", "en-US-u-fw-mon-mu-celsius", "EUR 1,234.50"),
         ("{{ v | money('EUR') }}", None, "EUR 1,234.50"),
+        ("{{ -0.004 | money('EUR') }}", None, "EUR 0.00"),
         ("{{ v | money('JPY') }}", "ja", "JPY 1,234"),
         ("{{ d | date }}", "de_AT", "31.01.2030"),
         ("{{ d | date }}", "en-US", "01/31/2030"),
@@ -66,6 +70,13 @@ def test_money_and_dates_follow_the_locale(template: str, locale: str | None, te
         ("{{ name | upper }}", {}, "missing variable name"),
         ("{{ name | money('EUR') }}", {}, "missing variable name"),
         ("{{ name ~ 'x' }}", {}, "missing variable name"),
+        ("{{ name | upper }}", {"name": None}, "name .*null"),
+        ("{{ name | lower }}", {"name": ["a"]}, "name .*a list"),
+        ("{{ name | title | trim }}", {"name": {}}, "name .*a list or an object"),
+        ("{{ name | default(other) | capitalize }}", {"name": None, "other": "x"}, "name .*null"),
+        ("{{ 'x' ~ name }}", {"name": None}, "'x' ~ name: a null"),
+        ("{{ (name) | money('EUR') }}", {"name": "x"}, r"\(name\) .*: money takes a number"),
+        ("{{ name | money('EUR', 2, 3) }}", {"name": 1}, "name .*: a filter fails"),
         ("{% for i in rows %}{% endfor %}", {}, "missing variable rows"),
         ("{% for i in rows %}{{ i.a }}{% endfor %}", {"rows": [{}]}, "missing variable i.a"),
         ("{% if a == b %}{% endif %}", {}, "missing"),
@@ -75,6 +86,19 @@ def test_what_cannot_be_printed_is_named(template: str, data: Any, says: str) ->
     """The variable stands in the error, and its value does not."""
     with pytest.raises(TemplateError, match=says):
         text_of(template, data)
+
+
+@pytest.mark.parametrize("source", ["Hi {{ v }}\r\nBye\r\n", "\ufeffHi {{ v }}\nBye\n", "Hi {{ v }}\rBye\r"])
+def test_what_an_editor_adds_is_not_sent(source: str) -> None:
+    """A byte order mark alone makes an SMS thrice as dear, and a last CR makes a subject invalid (statamic 1274)."""
+    assert text_of(source, {"v": "Ada"}) == "Hi Ada\nBye"
+
+
+@pytest.mark.parametrize("source", ["a\n\x07b", "{% if v %}\x00{% endif %}", "{{ 'a\\x1b' }}", "{{ 'a\x7f' }}"])
+def test_a_control_character_does_not_compile(source: str) -> None:
+    """It is in no data either, and no phone or mail program shows it."""
+    with pytest.raises(TemplateError, match=r"line \d: .*control character"):
+        text_of(source, {"v": 1})
 
 
 JAVASCRIPT = "javascript:alert(1)"
