@@ -56,6 +56,10 @@ class TemplateError(DispatcherError):
     """The template can never be rendered with this data, so the notification fails for good. `args[0]` says why."""
 
 
+class TemplateGoneError(TemplateError):
+    """The store does not have this version of the template, or not with the accepted text."""
+
+
 class UnreadableError(DispatcherError):
     """This version cannot read a stored record: a later version wrote it, or it is damaged. Leave it unchanged."""
 

@@ -76,7 +76,7 @@ def add_templates(app: FastAPI, templates: Templates) -> None:
 
     @app.delete("/v1/templates/{name}")
     async def delete(request: Request, name: str, tenant: Tenant = None) -> dict[str, Any]:
-        """Deletes a template for triggers to come; what was accepted before is still sent with it for 31 days."""
+        """Deletes a template for triggers to come; what was accepted before is still sent with it."""
         whose = owner(request, tenant)
         await templates.delete(whose, name)
         return {"name": name, "tenant": whose, "deleted": True}

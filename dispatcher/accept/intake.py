@@ -264,6 +264,9 @@ class Intake:
                 if trigger.rate is None or reply.quota is None:
                     raise InvariantError("limited without a rate")
                 raise LimitedError(trigger.rate, reply.quota)
+            case AcceptResult.OUTDATED:
+                self._templates.forget()
+                raise UnavailableError("a template has just changed in the store")
             case AcceptResult.FULL:
                 raise UnavailableError("the store is full", 5.0)
             case AcceptResult.ERROR:

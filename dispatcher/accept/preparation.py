@@ -23,7 +23,7 @@ from dispatcher.core.life.fallback import LOOK_AGAIN_MS
 from dispatcher.core.life.notification import Follows, NewNotification, NewTrigger, Person, notification_id
 from dispatcher.core.life.sms_text import SmsSize, forbidden, measure
 from dispatcher.core.plan.values import Plan
-from dispatcher.errors import CallerError, TemplateError
+from dispatcher.errors import CallerError, TemplateError, TemplateGoneError, UnavailableError
 from dispatcher.templates.cache import TemplateCache
 from dispatcher.templates.compile import Rendered
 from dispatcher.wire.trigger import Recipient, TriggerRequest, check_send_at, phone_region
@@ -109,19 +109,19 @@ class Preparation:
         priority = request.priority or (event.priority if event else "normal")
         if len(drafts) > NOTIFICATIONS_MAX:
             raise CallerError("recipients", f"must mean at most {NOTIFICATIONS_MAX} notifications together")
-        texts = await self._render(request, drafts)
+        texts, digests = await self._render(request, drafts)
         timing = Timing(
             now_ms,
             _sends_ms(request, drafts, event, priority, now_ms=now_ms),
             1000 * (request.expires_in_s or (event.expires_in_s if event else DEFAULT_EXPIRES_S)),
         )
         notifications: list[NewNotification] = []
-        for place, (draft, text) in enumerate(zip(drafts, texts, strict=True)):
+        for place, (draft, text, digest) in enumerate(zip(drafts, texts, digests, strict=True)):
             _check_text(draft, text)
             routed = self._route(posted, draft, text, plan, index=place, priority=priority)
             if draft.fallback is not None and draft.fallback.wait_for == "delivered":
                 self._check_told(f"{draft.at}.wait_for" if draft.at else "event", notifications[-1].chain)
-            notifications.append(timing.of(routed, place, draft.fallback))
+            notifications.append(timing.of(replace(routed, template_digest=digest), place, draft.fallback))
             if place % PAUSE_AFTER == PAUSE_AFTER - 1:
                 await asyncio.sleep(0)
         several = request.recipients is not None
@@ -143,27 +143,36 @@ class Preparation:
             people=tuple(Person(who.id, who.locale) for _, who in people) if several else (),
             rate=share.rate if (share := self._settings.tenants.get(posted.tenant)) else None,
         )
-        return Prepared(trigger, texts)
+        return Prepared(trigger, tuple(texts))
 
-    async def _render(self, request: TriggerRequest, drafts: Sequence[Draft]) -> tuple[Rendered, ...]:
+    async def _render(
+        self, request: TriggerRequest, drafts: Sequence[Draft]
+    ) -> tuple[list[Rendered], list[str | None]]:
+        """Return each draft's text, and the digest of the template that made it."""
         done: dict[tuple[str, int, str | None], Rendered] = {}
-        texts, people = [], request.addressed
+        digests: dict[tuple[str, int], str] = {}
+        texts, pinned, people = [], list[str | None](), request.addressed
         for draft in drafts:
             if draft.template is None or draft.template_version is None:
                 content = draft.content or {}
                 texts.append(Rendered(content.get("subject"), content.get("text", ""), content.get("html")))
+                pinned.append(None)
                 continue
             version = draft.template, draft.template_version, people[draft.person][1].locale
             if version not in done:
                 try:
                     compiled = await self._templates.get(*version[:2])
                     done[version] = compiled.render(request.data, version[2])
+                    digests[version[:2]] = compiled.digest
+                except TemplateGoneError:  # it is the latest that we know of, so the store has changed under us
+                    raise UnavailableError(f"the template {draft.template} is being stored") from None
                 except TemplateError as error:
                     raise CallerError("data", str(error)) from None
                 if len(done) % PAUSE_AFTER == 0:
                     await asyncio.sleep(0)
             texts.append(done[version])
-        return tuple(texts)
+            pinned.append(digests[version[:2]])
+        return texts, pinned
 
     def _route(
         self, posted: Posted, draft: Draft, text: Rendered, plan: Plan, *, index: int, priority: str

@@ -25,7 +25,7 @@ from dispatcher.core.life.decide import (
 )
 from dispatcher.core.life.look_up import Fingerprint, fingerprint
 from dispatcher.core.life.message import Message
-from dispatcher.core.life.notification import Attempt, Claim, Notification
+from dispatcher.core.life.notification import Attempt, Claim, Notification, pin_of
 from dispatcher.core.life.outcome import OUR_BUG, Outcome, OutcomeKind, Rule, Scope, apply_rules
 from dispatcher.core.life.receipt import ReceiptLinks
 from dispatcher.core.life.retry import RetryPolicy
@@ -239,11 +239,12 @@ class Delivery:
     async def render(self, n: Notification) -> Message:
         """Return the message that this vendor is, or was, asked to carry. Raises TemplateError."""
         key = f"{n.id}-{n.generation}-{self._vendor.name}"
-        if n.template is None or n.template_version is None:
+        pin = pin_of(n)
+        if pin is None:
             content = n.content or {}
             text, subject, html = content.get("text") or "", content.get("subject"), content.get("html")
         else:
-            compiled = await self._templates.get(n.template, n.template_version)
+            compiled = await self._templates.get(*pin)
             rendered = compiled.render(n.data, n.locale)
             text, subject, html = rendered.text, rendered.subject, rendered.html
         receipt = None if self._links is None else self._links.link(self._vendor.name, n.id)

@@ -12,7 +12,7 @@ from dispatcher.config.settings import Settings
 from dispatcher.core.accepting.routing import Traffic, choose_chain
 from dispatcher.core.accepting.segments import EventLimit, able_vendors
 from dispatcher.core.accepting.wording import missing_text
-from dispatcher.core.life.notification import Notification
+from dispatcher.core.life.notification import Notification, TemplatePin, pin_of
 from dispatcher.core.life.redrive import Refused
 from dispatcher.core.life.sms_text import forbidden, measure
 from dispatcher.errors import CallerError, TemplateError
@@ -35,7 +35,7 @@ class Changed:
     """The chain and the template that replace the accepted ones; None keeps them."""
 
     chain: tuple[str, ...] | None = None
-    template: tuple[str, int] | None = None
+    template: TemplatePin | None = None
 
 
 class Todays:
@@ -48,13 +48,14 @@ class Todays:
         """Return what changes, or why the letter cannot go by today's rules. Raises UnavailableError."""
         if n is None:
             return Refused("its record cannot be read")
-        accepted = None if n.template is None or n.template_version is None else (n.template, n.template_version)
+        accepted = pin_of(n)
         template, chain = accepted, n.chain
-        if wanted.template and accepted is not None:
-            template = self._templates.find(n.tenant, plain_name(accepted[0]))
-            if template is None:
-                return Refused(f"the template {plain_name(accepted[0])} is not stored")
         try:
+            if wanted.template and accepted is not None:
+                found = self._templates.find(n.tenant, plain_name(accepted.name))
+                if found is None:
+                    return Refused(f"the template {plain_name(accepted.name)} is not stored")
+                template = TemplatePin(*found, (await self._templates.get(*found)).digest)
             said = await self._said(n, template)
             missing = missing_text(n.channel, said.subject, said.text)
             if missing is not None:
@@ -67,9 +68,10 @@ class Todays:
             return Refused(str(error))
         except CallerError as error:
             return Refused(error.rule)
-        return Changed(chain if wanted.route else None, template if template != accepted else None)
+        kept = template is None or accepted is None or accepted.holds(template)
+        return Changed(chain if wanted.route else None, None if kept else template)
 
-    async def _said(self, n: Notification, template: tuple[str, int] | None) -> Rendered:
+    async def _said(self, n: Notification, template: TemplatePin | None) -> Rendered:
         if template is None:
             content = n.content or {}
             return Rendered(content.get("subject"), content.get("text", ""), content.get("html"))

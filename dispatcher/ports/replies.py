@@ -8,7 +8,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from dispatcher.core.life.listing import Placed, PlacePosition
-from dispatcher.core.life.notification import Claim, DeadLetter, DeadPosition, Lane, Notification
+from dispatcher.core.life.notification import Claim, DeadLetter, DeadPosition, Lane, Notification, TemplatePin
 from dispatcher.core.limits.accept_rate import Quota
 
 
@@ -19,6 +19,7 @@ class AcceptResult(Enum):
     REPLAYED = auto()  # a trigger with this id and body is stored already
     CONFLICT = auto()  # a trigger with this id and another body is stored
     LIMITED = auto()  # its tenant sends faster than its accept rate
+    OUTDATED = auto()  # the store does not have a template's version with the text that the trigger names
     FULL = auto()  # the store has no memory left
     ERROR = auto()  # the store failed at this trigger
 
@@ -182,7 +183,7 @@ class Routing(NamedTuple):
 class Redriven:
     """One dead letter to be redriven, with its mailbox, lane and new expiry.
 
-    `chain` and `template` (its stored name and version) replace what it has, for this and all later generations. None
+    `chain` and `template` replace what it has, for this and all later generations. None
     keeps it.
     """
 
@@ -191,7 +192,7 @@ class Redriven:
     priority: str
     expires_ms: int
     chain: tuple[str, ...] | None = None
-    template: tuple[str, int] | None = None
+    template: TemplatePin | None = None
 
 
 class Grant(NamedTuple):

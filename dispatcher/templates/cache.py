@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 
-from dispatcher.errors import TemplateError, UnavailableError
+from dispatcher.errors import TemplateError, TemplateGoneError, UnavailableError
 from dispatcher.templates.compile import CompiledTemplate, compile_gently
 from dispatcher.templates.owned import TemplateQuota, by_owner, stored_name
 from dispatcher.templates.source import TemplateSource
@@ -77,17 +77,29 @@ class TemplateCache:
             except TemplateError:
                 self._unfit.add((name, version))
 
-    async def get(self, name: str, version: int) -> CompiledTemplate:
-        """Errors: `TemplateError` when there is no such version or it does not compile; `UnavailableError`."""
+    async def get(self, name: str, version: int, digest: str | None = None) -> CompiledTemplate:
+        """Return a version, compiled. With a `digest` it is the version with this content: a store that lost data may
+        have given the number to another text since.
+
+        Errors: `TemplateError` when there is no such version (`TemplateGoneError`) or it does not compile;
+        `UnavailableError`.
+        """
         key = (name, version)
         found = self._compiled.get(key)
-        if found is not None:
+        if found is not None and digest in (None, found.digest):
             self._compiled.move_to_end(key)
             return found
         source = await self._store.get(name, version)
         if source is None:
-            raise TemplateError(f"template {name} has no version {version}")
+            raise TemplateGoneError(f"template {name} has no version {version}")
+        if digest not in (None, source.digest):
+            raise TemplateGoneError(f"template {name} version {version} has another text than the accepted one")
         return self._keep(key, await compile_gently(source))
+
+    def forget(self) -> None:
+        """Compile everything from the store again: it lost data, and may give known numbers to other texts."""
+        self._compiled.clear()
+        self._unfit.clear()
 
     async def put(self, source: TemplateSource, *, by_file: bool = False, quota: TemplateQuota | None = None) -> int:
         """Stores what compiles. Errors: `TemplateError`, nothing was stored; `UnavailableError`, repeat it."""

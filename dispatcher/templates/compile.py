@@ -46,6 +46,8 @@ class CompiledTemplate:
 
     source: TemplateSource
     parts: Mapping[str, Engine]
+    digest: str
+    """That of the source, computed once."""
 
     def render(self, data: Mapping[str, Any], locale: str | None = None) -> Rendered:
         """The message for this data. Variables are the keys of `data`, and `locale` when there is one.
@@ -105,7 +107,7 @@ def _steps(source: TemplateSource) -> Generator[None, None, CompiledTemplate]:
         if text is not None:
             parts[part] = yield from _compiled(source, part, text)
             yield
-    return CompiledTemplate(source, parts)
+    return CompiledTemplate(source, parts, source.digest)
 
 
 def faults(source: TemplateSource) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,11 @@ Rules:
    and its version are pinned with the trigger, so a template that is deleted or made later changes nothing for it.
 3. A tenant stores at most so many names and bytes (`TemplateQuota`). What it deleted counts until the store has given
    up the text, which it keeps for a while (`DELETED_KEPT_MS`) for triggers that were accepted before.
-4. A version number means one text forever. A name that was deleted and is made again goes on counting.
+4. A version number means one text, as long as the store loses nothing. A name that was deleted and is made again goes
+   on counting.
+5. A store that was emptied or went back numbers texts again. So a trigger also names the digest of its text. The store
+   accepts it only if the version has this digest, and a vendor's actor renders no other text.
+6. A deleted text that a trigger with a distant `send_at` names is kept until `DELETED_KEPT_MS` after the trigger's end.
 """
 
 from __future__ import annotations
@@ -16,10 +20,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dispatcher.core.life.notification import NewTrigger, TemplatePin, pin_of
 from dispatcher.errors import TemplateError
 
 DELETED_KEPT_MS = 31 * 86_400_000
-"""A deleted text is kept for accepted triggers, which are sent within a day or, with `send_at`, later."""
+"""A deleted text is kept for accepted triggers, which are mostly sent within a day."""
+
+
+def pinned_until_ms(trigger: NewTrigger) -> dict[TemplatePin, int]:
+    """Return the template versions that a trigger names, and when the last of its notifications with each is over.
+
+    The time is wall milliseconds, or 0 where no deletion could take the text away before. A version without a digest
+    is left out, because nothing can be checked of it.
+    """
+    pins: dict[TemplatePin, int] = {}
+    for n in trigger.notifications:
+        pin = pin_of(n)
+        if pin is not None and pin.digest is not None:
+            ends_ms = trigger.expires_ms if n.expires_ms is None else n.expires_ms
+            late = ends_ms > trigger.accepted_ms + DELETED_KEPT_MS
+            pins[pin] = max(pins.get(pin, 0), ends_ms if late else 0)
+    return pins
 
 
 @dataclass(frozen=True, slots=True)

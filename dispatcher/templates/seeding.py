@@ -55,3 +55,4 @@ class TemplateSeeding:
     def store_broke(self) -> None:
         """Give every template again: an older copy of the store has the file's templates of its own time."""
         self._given.clear()
+        self.cache.forget()

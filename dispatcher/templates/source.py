@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,3 +48,12 @@ class TemplateSource:
     def parts(self) -> dict[str, str | None]:
         """The content alone: what decides whether two versions are the same."""
         return {"subject": self.subject, "text": self.text, "html": self.html}
+
+    def canonical(self) -> str:
+        """Return the content as JSON: equal contents are equal texts."""
+        return json.dumps(self.parts(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits of the content. A trigger names them beside the version (`templates.owned`, rule 5)."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()[:16]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from dispatcher.core.life.notification import TemplatePin
 from dispatcher.templates.owned import DELETED_KEPT_MS, TemplateQuota, owner_of, refused
 from dispatcher.templates.source import TemplateSource
 
@@ -32,7 +32,8 @@ class TemplateStore(Protocol):
     async def delete(self, stored: str) -> bool:
         """Forget a template: `latest` no longer has it. False: there was none.
 
-        Its versions can still be got for `DELETED_KEPT_MS`, and a template that is made again counts on from them.
+        Its versions can still be got for `DELETED_KEPT_MS`, counted from the end of the last accepted trigger with a
+        distant `send_at` that names one of them, and a template that is made again counts on from them.
         """
         ...
 
@@ -43,11 +44,15 @@ class TemplateStore(Protocol):
 
 @dataclass(slots=True)
 class _Kept:
-    """The versions of one stored name. `gone_ms`: when a deleted one is forgotten."""
+    """The versions of one stored name.
+
+    `gone_ms`: when a deleted one is forgotten. `needed_ms`: when the last trigger with a distant `send_at` ends.
+    """
 
     versions: dict[int, TemplateSource] = field(default_factory=dict)
     latest: int = 0
     gone_ms: int | None = None
+    needed_ms: int = 0
 
     @property
     def bytes(self) -> int:
@@ -104,8 +109,22 @@ class MemoryTemplateStore:
         kept = self._kept.get(stored)
         if kept is None or kept.gone_ms is not None:
             return False
-        kept.gone_ms = self._wall_ms() + DELETED_KEPT_MS
+        kept.gone_ms = max(self._wall_ms(), kept.needed_ms) + DELETED_KEPT_MS
         self._by_file.pop(stored, None)
+        return True
+
+    def keep(self, pins: Mapping[TemplatePin, int]) -> bool:
+        """Note until when accepted triggers need these versions, wall ms; False: one is not here with this text.
+
+        On Redis the script that accepts does this (scripts/accept.lua).
+        """
+        for pin, until_ms in pins.items():
+            kept = self._kept.get(pin.name)
+            source = None if kept is None else kept.versions.get(pin.version)
+            if kept is None or source is None or source.digest != pin.digest or (until_ms and kept.gone_ms is not None):
+                return False
+        for pin, until_ms in pins.items():
+            self._kept[pin.name].needed_ms = max(self._kept[pin.name].needed_ms, until_ms)
         return True
 
     async def latest(self) -> dict[str, int]:
@@ -113,4 +132,4 @@ class MemoryTemplateStore:
 
 
 def _size(source: TemplateSource) -> int:
-    return len(json.dumps(source.parts(), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode())
+    return len(source.canonical().encode())

@@ -1,10 +1,11 @@
 """The stored form of a trigger, version 1: `m` (kept for retention) and `d` (personal data, gone when finished).
 
 m = {"t": tenant, "e": event, "a": accepted ms, "p": priority, "u": on_unknown, "k": key, "l": locale,
-     "n": [{"c": channel, "t": template, "v": version, "ch": [chain], "s": [encoding, segments] of an SMS,
-            "f": how far before it the one is whose fallback it is}, …]}
-Since a redrive a notification may have a chain (`<index>.ch`, names) and a template (`<index>.tv`, version and name) of
-its own, which go before those of `m`: siblings, and whoever repeats the key, keep what was accepted.
+     "n": [{"c": channel, "t": template, "v": version, "h": its digest, "ch": [chain],
+            "s": [encoding, segments] of an SMS, "f": how far before it the one is whose fallback it is}, …]}
+Since a redrive a notification may have a chain (`<index>.ch`, names) and a template (`<index>.tv`, version, digest and
+name as `3:digest name`) of its own, which go before those of `m`: siblings, and whoever repeats the key, keep what was
+accepted.
 
 d = {"to": [address, …], "data": {…}, "co": [content or null, …], "r": recipient id}
 
@@ -19,7 +20,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dispatcher.core.life.notification import Attempt, NewNotification, NewTrigger, Notification, State, Trail
+from dispatcher.core.life.notification import (
+    Attempt,
+    NewNotification,
+    NewTrigger,
+    Notification,
+    State,
+    TemplatePin,
+    Trail,
+)
 from dispatcher.core.life.sms_text import SmsSize
 from dispatcher.errors import UnreadableError
 
@@ -73,12 +82,18 @@ def chain_of(part: Mapping[str, Any], own: str | None) -> tuple[str, ...]:
     return tuple(own.split()) if own else tuple(part["ch"])
 
 
-def template_of(part: Mapping[str, Any], own: str | None) -> tuple[str | None, int | None]:
-    """Return its template and version: its own since a redrive with the text of that day, else the accepted ones."""
+def encode_pin(pin: TemplatePin) -> str:
+    """Return what `<index>.tv` holds."""
+    return f"{pin.version}:{pin.digest} {pin.name}" if pin.digest else f"{pin.version} {pin.name}"
+
+
+def template_of(part: Mapping[str, Any], own: str | None) -> TemplatePin | None:
+    """Return its template: its own since a redrive with the text of that day, else the accepted one; None: none."""
     if not own:
-        return part["t"], part["v"]
-    version, _, name = own.partition(" ")
-    return name, int(version)
+        return None if part["t"] is None or part["v"] is None else TemplatePin(part["t"], part["v"], part.get("h"))
+    numbered, _, name = own.partition(" ")
+    version, _, digest = numbered.partition(":")
+    return TemplatePin(name, int(version), digest or None)
 
 
 def person_of(meta: Mapping[str, Any], index: int) -> int | None:
@@ -89,6 +104,8 @@ def person_of(meta: Mapping[str, Any], index: int) -> int | None:
 
 def _part(n: NewNotification, index: int) -> dict[str, Any]:
     part: dict[str, Any] = {"c": n.channel, "t": n.template, "v": n.template_version, "ch": n.chain}
+    if n.template_digest is not None:
+        part["h"] = n.template_digest
     if n.sms is not None:
         part["s"] = [n.sms.encoding, n.sms.segments]
     if n.follows is not None:
@@ -176,7 +193,7 @@ def _decode(notification_id: str, fields: Sequence[str | None]) -> Notification 
     index = int(notification_id.rpartition(".")[2])
     meta, data = json.loads(meta_text), json.loads(data_text)
     part, person = part_of(meta, index), person_of(meta, index)
-    template, template_version = template_of(part, own_template)
+    pin = template_of(part, own_template)
     return Notification(
         id=notification_id,
         tenant=meta["t"],
@@ -189,8 +206,9 @@ def _decode(notification_id: str, fields: Sequence[str | None]) -> Notification 
         expires_ms=int(own_expiry or expires or 0),
         on_unknown=meta["u"],
         data=data["data"],
-        template=template,
-        template_version=template_version,
+        template=None if pin is None else pin.name,
+        template_version=None if pin is None else pin.version,
+        template_digest=None if pin is None else pin.digest,
         content=data["co"][index % len(data["co"])],
         locale=meta["l"] if person is None else meta["ls"][person],
         attempts=int(attempts or 0),

@@ -237,4 +237,4 @@ async def test_a_refused_trigger_counts_nothing(redis_world: World, redis_client
 async def test_without_caps_an_accept_is_what_it_was(redis_world: World) -> None:
     """No key and no argument more."""
     call = accept_call(Keys(), RETENTION_MS, trigger(channels=2))
-    assert (len(call.keys), len(call.args)) == (5 + 2, 10 + 2)
+    assert (len(call.keys), len(call.args)) == (5 + 2, 11 + 2)

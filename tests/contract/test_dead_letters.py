@@ -9,7 +9,7 @@ import pytest
 import redis.asyncio
 
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.core.life.notification import DeadLetter, DeadLetterFilter, DeadPosition
+from dispatcher.core.life.notification import DeadLetter, DeadLetterFilter, DeadPosition, TemplatePin, pin_of
 from dispatcher.core.plan.values import Plan, VendorPlan
 from dispatcher.operate.dead_letters import DeadLetters
 from dispatcher.ports import STORED, Redriven
@@ -113,16 +113,19 @@ async def test_a_bulk_redrive_goes_on_by_its_cursor(world: World) -> None:
     assert (await world.control.counts())["dead"] == 12
 
 
+NINE = TemplatePin("acme inc/receipt", 9, "0123456789abcdef")
+
+
 async def test_what_a_redrive_changes_holds_wherever_the_letter_goes(world: World) -> None:
     """Its new chain and version are its own in the mailbox, while it waits, after a crash, and in its next life."""
     me, other = await world.actor(), await world.actor("b")
     (nid,) = await world.died(me, [1000])
     (letter,) = await world.letters()
-    changed = Redriven(letter, "b", "normal", world.now_ms() + 60_000, ("b", "c"), ("acme inc/receipt", 9))
+    changed = Redriven(letter, "b", "normal", world.now_ms() + 60_000, ("b", "c"), NINE)
     assert await world.views.redrive([changed]) == 1
     assert await world.views.routing_of([nid]) == [(("b", "c"), "normal", 86_400_000)]
     (claim,) = (await world.store.claim(other, lanes("b"), 5)).claims
-    assert (claim.notification.chain, claim.notification.template_version) == (("b", "c"), 9)
+    assert (claim.notification.chain, pin_of(claim.notification)) == (("b", "c"), NINE)
     await world.store.apply(other, [(claim, retry(0))], world.now_ms())
     (entry,) = (await world.store.due()).entries
     assert entry.chain == ("b", "c")
@@ -131,14 +134,14 @@ async def test_what_a_redrive_changes_holds_wherever_the_letter_goes(world: Worl
     await world.bury(other)
     heir = await world.actor("b")
     (taken,) = (await world.store.take(heir, lanes("b"))).claims
-    assert (taken.notification.chain, taken.notification.template_version) == (("b", "c"), 9)
+    assert (taken.notification.chain, pin_of(taken.notification)) == (("b", "c"), NINE)
     await world.store.apply(heir, [(taken, dead())], 3000)
     (letter,) = await world.letters()
     (whole,) = await world.views.accepted_of([nid])
     assert (whole.chain, whole.template, whole.to) == (("b", "c"), "acme inc/receipt", "+4915112345000")
     assert await world.views.redrive([Redriven(letter, "c", "normal", world.now_ms() + 60_000)]) == 1
     (again,) = (await world.store.claim(await world.actor("c"), lanes("c"), 5)).claims
-    assert (again.notification.chain, again.notification.template_version) == (("b", "c"), 9)
+    assert (again.notification.chain, pin_of(again.notification)) == (("b", "c"), NINE)
     shown = (await world.views.trigger(nid[:-2])).notifications[0]
     assert (shown.template, shown.template_version) == ("acme inc/receipt", 9)
 
@@ -151,7 +154,10 @@ async def test_what_a_redrive_changes_is_of_one_notification(world: World) -> No
     await world.store.apply(me, [(claims[0], dead())], 1000)
     (letter,) = await world.letters()
     assert (
-        await world.views.redrive([Redriven(letter, "b", "normal", world.now_ms() + 60_000, ("b",), ("own", 4))]) == 1
+        await world.views.redrive(
+            [Redriven(letter, "b", "normal", world.now_ms() + 60_000, ("b",), TemplatePin("own", 4))]
+        )
+        == 1
     )
     own, sibling = await world.views.accepted_of([f"{new.id}.0", f"{new.id}.1"])
     assert [(n.chain, n.template_version) for n in (own, sibling)] == [(("b",), 4), (("a", "b"), 3)]

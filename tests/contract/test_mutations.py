@@ -168,7 +168,7 @@ MUTATIONS: dict[str, tuple[Mutation, Test]] = {
         lambda world, connection, url: test_caps.test_a_refused_trigger_counts_nothing(world, connection),
     ),
     "accept: all suppressed, and kept forever": (
-        edited("accept", ("if open == 0 then redis.call('PEXPIRE', KEYS[1], ARGV[11 + count]) end", "")),
+        edited("accept", ("if open == 0 then redis.call('PEXPIRE', KEYS[1], ARGV[12 + count]) end", "")),
         lambda world, connection, url: test_caps.test_a_trigger_that_is_all_suppressed_is_compact_and_expires(
             world, connection
         ),

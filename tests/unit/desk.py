@@ -42,7 +42,7 @@ class SlowStore(MemoryStore):
     away = False
 
     def __init__(self, stage: Stage) -> None:
-        super().__init__(stage.cell)
+        super().__init__(stage.cell, templates=stage.template_store)
         self.trips: list[int] = []
         self.sizes: list[int] = []
         self.stored: list[str] = []

@@ -9,7 +9,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dispatcher.core.life.notification import Attempt, Lane, NewTrigger, Notification, State, Trail, notification_id
+from dispatcher.core.life.notification import (
+    Attempt,
+    Lane,
+    NewTrigger,
+    Notification,
+    State,
+    TemplatePin,
+    Trail,
+    notification_id,
+)
 from dispatcher.core.limits.turns import DIRECT, Turn, serve
 from dispatcher.core.plan.values import Override, Plan
 from dispatcher.core.store.delay_time import DelayTime
@@ -32,7 +41,7 @@ class Note:
     reason: str | None = None
     expires_ms: int | None = None  # its own since a redrive; else the trigger's
     chain: tuple[str, ...] | None = None  # as above
-    template: tuple[str, int] | None = None  # as above
+    template: TemplatePin | None = None  # as above
     started: tuple[int, str] | None = None  # when, and by whom
     twin: bool = False
     fallback: str | None = None  # the notification that follows if it fails
@@ -248,8 +257,9 @@ class Cell:
             expires_ms=note.expires_ms or record.expires_ms,
             on_unknown=trigger.on_unknown,
             data=trigger.data,
-            template=note.template[0] if note.template else new.template,
-            template_version=note.template[1] if note.template else new.template_version,
+            template=note.template.name if note.template else new.template,
+            template_version=note.template.version if note.template else new.template_version,
+            template_digest=note.template.digest if note.template else new.template_digest,
             content=new.content,
             locale=trigger.person_of(new).locale,
             attempts=note.attempts,

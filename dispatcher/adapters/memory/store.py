@@ -38,12 +38,23 @@ from dispatcher.ports import (
     Withdrawal,
     WithdrawResult,
 )
+from dispatcher.templates.owned import pinned_until_ms
+from dispatcher.templates.store import MemoryTemplateStore
 
 
 class MemoryStore:
     """One end of a cell. Every method is atomic, for nothing in it awaits between look and change."""
 
-    def __init__(self, cell: Cell, retention_ms: int = 86_400_000, hold_ms: int = 3_600_000) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        retention_ms: int = 86_400_000,
+        hold_ms: int = 3_600_000,
+        *,
+        templates: MemoryTemplateStore | None = None,
+    ) -> None:
+        """`templates` is where the pinned versions are looked up; None: they are not."""
+        self._templates = templates
         self._cell, self._retention_ms, self._hold_ms = cell, retention_ms, hold_ms
         self._bell: asyncio.Future[bool] | None = None
 
@@ -57,6 +68,8 @@ class MemoryStore:
         if known is not None:
             same = known.trigger.body_hash == trigger.body_hash
             return AcceptReply(AcceptResult.REPLAYED if same else AcceptResult.CONFLICT)
+        if self._templates is not None and not self._templates.keep(pinned_until_ms(trigger)):
+            return AcceptReply(AcceptResult.OUTDATED)
         if self._cell.full:
             return AcceptReply(AcceptResult.FULL)
         quota = None

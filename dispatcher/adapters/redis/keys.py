@@ -19,7 +19,7 @@ many wait in queues (strings): scripts/_enqueue.lua |
 | `{nd:0}:ledger` | `life`, random, and `n`, how many triggers were accepted in it (hash), core/store/continuity.py |
 | `{nd:0}:clock` | delay time: how far `ahead` of TIME, when it last `dated` a wait (hash), core/store/delay_time.py |
 | `{nd:0}:breakers` | vendor → when, and what its breaker was at its last change (hash) |
-| `{nd:0}:templates`, `:template:<name>` | name → latest version; version → content (hashes) |
+| `{nd:0}:templates`, `:template:<name>` | name → latest version; version → content, its digest (hashes) |
 | `{nd:0}:templates:of:<owner>` | name → bytes, end and version of an owner's templates, deleted ones too (hash) |
 | `{nd:0}:templates:file` | name → hash of the content that the configuration file gave last (hash) |
 | `{nd:0}:overrides` | vendor → operator's override (hash) |
@@ -75,6 +75,9 @@ class Keys:
 
     def redrive_budget(self, mailbox: str) -> str:
         return f"{self.prefix}redrive:{mailbox}"
+
+    def template(self, stored: str) -> str:
+        return f"{self.prefix}template:{stored}"
 
     def rate(self, tenant: str) -> str:
         return f"{self.prefix}rate:{tenant}"

@@ -6,6 +6,7 @@ import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import starmap
 from typing import Any
 
 from redis.exceptions import OutOfMemoryError
@@ -13,7 +14,7 @@ from redis.exceptions import OutOfMemoryError
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.script_calls import Call, of_a_key
 from dispatcher.core.life.decide import Dead, Decision, Drop, Hold, Move, Retry, Settle
-from dispatcher.core.life.notification import Claim, Lane, NewNotification, NewTrigger, State, trigger_of
+from dispatcher.core.life.notification import Claim, Lane, NewNotification, NewTrigger, State, TemplatePin, trigger_of
 from dispatcher.core.limits.accept_rate import Quota
 from dispatcher.errors import UnreadableError
 from dispatcher.ports import (
@@ -27,6 +28,7 @@ from dispatcher.ports import (
     Withdrawal,
     WithdrawResult,
 )
+from dispatcher.templates.owned import pinned_until_ms
 from dispatcher.wire import records
 
 ACCEPTED = {
@@ -34,6 +36,7 @@ ACCEPTED = {
     "REPLAY": AcceptResult.REPLAYED,
     "CONFLICT": AcceptResult.CONFLICT,
     "LIMITED": AcceptResult.LIMITED,
+    "OUTDATED": AcceptResult.OUTDATED,
 }
 
 
@@ -51,13 +54,18 @@ def accept_call(k: Keys, retention_ms: int, trigger: NewTrigger) -> Call:
         secrets.token_hex(8),
         trigger.tenant,
         "" if trigger.rate is None else f"{trigger.rate.each_ms} {trigger.rate.burst}",
+        len(pins := pinned_until_ms(trigger)),
         *map(_fields, trigger.notifications),
     ]
     caps = [(i, cap) for i, n in enumerate(trigger.notifications) for cap in n.caps]
     if caps:
         keys += [k.cap(cap.key) for _, cap in caps]
         args += [retention_ms, *(part for i, cap in caps for part in (i, cap.most, cap.per_ms))]
-    return Call("accept", keys, args)
+    return Call("accept", [*keys, *(k.template(pin.name) for pin in pins)], [*args, *starmap(_pinned, pins.items())])
+
+
+def _pinned(pin: TemplatePin, until_ms: int) -> str:
+    return f"{pin.version} {pin.digest} {until_ms}"
 
 
 def _fields(n: NewNotification) -> str:

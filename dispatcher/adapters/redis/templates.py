@@ -37,11 +37,12 @@ class RedisTemplateStore:
         self._put, self._delete = client.register_script(_PUT), client.register_script(_DELETE)
 
     async def put(self, source: TemplateSource, *, by_file: bool = False, quota: TemplateQuota | None = None) -> int:
-        content = json.dumps(source.parts(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        digest = hashlib.sha256(content.encode()).hexdigest() if by_file else ""
+        content = source.canonical()
+        given = hashlib.sha256(content.encode()).hexdigest() if by_file else ""
         limits = (-1, -1) if quota is None else (quota.names_max, quota.bytes_max)
         with _unavailable():
-            reply = await self._put(keys=self._keys(source.name), args=[source.name, content, digest, *limits])
+            args: list[Any] = [source.name, content, given, *limits, source.digest]
+            reply = await self._put(keys=self._keys(source.name), args=args)
         if isinstance(reply, int):
             return reply
         assert quota is not None, "a common template has no quota"

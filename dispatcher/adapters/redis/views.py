@@ -61,8 +61,8 @@ class RedisViews:
                     reason=_reason(record, i),
                     attempts=records.decode_history(record.get(f"{i}.h")),
                     generation=int(record.get(f"{i}.gen", 0)),
-                    template=templates[i][0],
-                    template_version=templates[i][1],
+                    template=None if (pin := templates[i]) is None else pin.name,
+                    template_version=None if pin is None else pin.version,
                     until_ms=until_ms.get(i),
                     sms=None if f"{i}.tv" in record else records.decode_sms(part),
                     fallback_for=notification_id(trigger_id, i - part["f"]) if "f" in part else None,
@@ -134,7 +134,7 @@ class RedisViews:
                 [
                     *(le.id, le.id.rpartition(".")[2], r.mailbox, r.expires_ms, le.dead_ms, le.tenant),
                     " ".join(r.chain or ()),
-                    f"{r.template[1]} {r.template[0]}" if r.template else "",
+                    records.encode_pin(r.template) if r.template else "",
                 ],
             )
             for r, le in ((r, r.letter) for r in chosen)

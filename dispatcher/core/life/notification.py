@@ -77,6 +77,7 @@ class NewNotification:
     vendor: str
     template: str | None = None
     template_version: int | None = None
+    template_digest: str | None = None  # of its content; None: whatever the version holds
     content: Mapping[str, str] | None = None  # subject, text, html, from the request instead of a template
     caps: tuple[Cap, ...] = ()
     sms: SmsSize | None = None  # what its text costs; None: it is no SMS
@@ -84,6 +85,22 @@ class NewNotification:
     expires_ms: int | None = None  # its own time to live's end, instead of the trigger's
     send_at_ms: int | None = None  # beside an `expires_ms`: its own time as well; None: now
     follows: Follows | None = None  # then `send_at_ms` is when it is looked at, if nothing happens before
+
+
+class TemplatePin(NamedTuple):
+    """The text of a notification: a template's stored name, its version, and the digest of that version's content.
+
+    A record without a digest was written before there was one, and means whatever the version holds.
+    """
+
+    name: str
+    version: int
+    digest: str | None = None
+
+    def holds(self, other: TemplatePin) -> bool:
+        """Return True if `other` is the same version, as far as the digests tell."""
+        same = self.digest == other.digest or None in (self.digest, other.digest)
+        return same and (self.name, self.version) == (other.name, other.version)
 
 
 class Person(NamedTuple):
@@ -203,6 +220,7 @@ class Notification:
     data: Mapping[str, Any]
     template: str | None = None
     template_version: int | None = None
+    template_digest: str | None = None
     content: Mapping[str, str] | None = None
     locale: str | None = None
     attempts: int = 0
@@ -215,6 +233,13 @@ class Notification:
     @property
     def tried(self) -> tuple[str, ...]:
         return self.trail.tried
+
+
+def pin_of(n: NewNotification | Notification) -> TemplatePin | None:
+    """Return the template of a notification; None: it has content of its own."""
+    if n.template is None or n.template_version is None:
+        return None
+    return TemplatePin(n.template, n.template_version, n.template_digest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,3 +81,24 @@ async def test_a_template_without_a_subject_is_good_for_an_sms() -> None:
     await desk.intake._templates.put(TemplateSource("bare", "Hi"))
     await desk.post(notifications=[{"channel": "sms", "template": "bare"}], data={})
     assert desk.stage.states() == ["queued"]
+
+
+@pytest.mark.parametrize("since", [None, "Bye"], ids=["not put back yet", "numbered again"])
+@virtual
+async def test_a_store_that_was_emptied_accepts_no_text_of_before(since: str | None) -> None:
+    """A replica that has not noticed yet names a version that is gone, or another text now: 503, and nothing stored."""
+    desk = Desk()
+    cache, wanted = desk.intake._templates, [{"channel": "sms", "template": "paid"}]
+    await cache.put(TemplateSource("paid", "Hi"))
+    await desk.post(0, notifications=wanted)
+    desk.stage.template_store._kept.clear()
+    if since is not None:
+        await desk.stage.template_store.put(TemplateSource("paid", since))
+    with pytest.raises(UnavailableError, match="has just changed in the store"):
+        await desk.post(1, notifications=wanted)
+    if since is None:
+        with pytest.raises(UnavailableError, match="the template paid is being stored"):
+            await desk.post(1, notifications=wanted)
+        await cache.put(TemplateSource("paid", "Hi"))
+    await desk.post(1, notifications=wanted)
+    assert desk.stage.states() == ["queued", "queued"]

@@ -180,6 +180,29 @@ async def test_a_template_error_is_dead_with_the_variables_name() -> None:
 
 
 @virtual
+async def test_after_the_store_lost_data_no_other_text_is_sent() -> None:
+    """A number that was given again means the new text for new triggers, and no text for older ones."""
+    stage, a = Stage(), ScriptedVendor("a")
+    texts = [TemplateSource("receipt", text) for text in ("old {{ name }}", "new {{ name }}")]
+    named = [
+        NewNotification("sms", "+4915112345678", ("a",), "a", "receipt", 1, template_digest=source.digest)
+        for source in texts
+    ]
+    await stage.template_store.put(texts[0])
+    await stage.courier(a)
+    sent = await stage.accept(1, notifications=(named[0],))
+    await until(lambda: stage.state(sent[0]) == "settled")
+    stage.template_store._kept.clear()
+    await stage.template_store.put(texts[1])
+    new = await stage.accept(1, notifications=(named[1],))
+    await until(lambda: stage.state(new[0]) == "settled")
+    old = await stage.accept(1, notifications=(named[0],))
+    await until(lambda: stage.state(old[0]) == "dead")
+    assert [message.text for message in a.sent] == ["old Ada", "new Ada"]
+    assert "another text than the accepted one" in (stage.cell.found(old[0])[1].reason or "")
+
+
+@virtual
 @pytest.mark.parametrize("text", ["{{ name }}" + "a" * 161, "{{ name }}\u202e"])
 async def test_a_text_that_no_sms_can_have_is_never_sent(text: str) -> None:
     """More segments than the vendor's limit, or an override: a dead letter that says so."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dispatcher.core.life.notification import DeadLetterFilter, Notification
+from dispatcher.core.life.notification import DeadLetterFilter, Notification, TemplatePin
 from dispatcher.core.life.redrive import Refused
 from dispatcher.operate.dead_letters import DeadLetters
 from dispatcher.operate.todays import Changed, Todays, Wanted
@@ -18,6 +18,13 @@ from tests.unit.stage import plan_of
 from tests.virtual import virtual
 
 BOTH = Wanted(template=True, route=True)
+
+
+def pin(version: int, stored: str, text: str) -> TemplatePin:
+    return TemplatePin(stored, version, TemplateSource(stored, text, "Paid").digest)
+
+
+THANKS = pin(2, "paid", "Thank you: {{ total }}")
 
 
 class World:
@@ -52,8 +59,8 @@ NEW_ROUTE = {"routes": [{"channel": "sms", "chain": ["b"]}, {"channel": "email",
     [
         (Wanted(), Changed()),
         (Wanted(route=True), Changed(("b",))),
-        (Wanted(template=True), Changed(None, ("paid", 2))),
-        (BOTH, Changed(("b",), ("paid", 2))),
+        (Wanted(template=True), Changed(None, THANKS)),
+        (BOTH, Changed(("b",), THANKS)),
     ],
 )
 @virtual
@@ -93,7 +100,7 @@ async def test_a_vendor_that_cannot_carry_todays_text_is_left_out() -> None:
     world = World(vendors=vendors)
     letter = await world.letter()
     await world.desk.intake._templates.put(TemplateSource("paid", "a" * 400, "Paid"))
-    assert await world.todays().of(letter, BOTH) == Changed(("b",), ("paid", 2))
+    assert await world.todays().of(letter, BOTH) == Changed(("b",), pin(2, "paid", "a" * 400))
 
 
 @virtual
@@ -102,7 +109,7 @@ async def test_a_mail_has_no_limit_of_segments() -> None:
     world = World(routes=[{"channel": "email", "chain": ["mail"]}])
     letter = await world.letter(channel="email")
     await world.desk.intake._templates.put(TemplateSource("paid", "a" * 4000, "Paid"))
-    assert await world.todays().of(letter, BOTH) == Changed(("mail",), ("paid", 2))
+    assert await world.todays().of(letter, BOTH) == Changed(("mail",), pin(2, "paid", "a" * 4000))
 
 
 @virtual
@@ -112,11 +119,26 @@ async def test_todays_template_is_the_tenants_own_if_there_is_one_now() -> None:
     letter = await world.letter()
     templates, today = world.desk.intake._templates, world.todays()
     await templates.put(TemplateSource("shop/paid", "Own: {{ total }}", "Paid"))
-    assert await today.of(letter, Wanted(template=True)) == Changed(None, ("shop/paid", 1))
-    own = replace(letter, template="shop/paid", template_version=1)
+    assert await today.of(letter, Wanted(template=True)) == Changed(None, pin(1, "shop/paid", "Own: {{ total }}"))
+    own = replace(letter, template="shop/paid", template_version=1, template_digest=None)
     assert await today.of(own, Wanted(template=True)) == Changed()
     await templates.delete("shop/paid")
-    assert await today.of(own, Wanted(template=True)) == Changed(None, ("paid", 1))
+    assert await today.of(own, Wanted(template=True)) == Changed(None, pin(1, "paid", "Paid: {{ total }}"))
+
+
+@virtual
+async def test_an_accepted_text_that_the_store_lost_is_not_replaced_unasked() -> None:
+    """The number means another text now: the letter stays dead and says so, unless it takes today's."""
+    world = World()
+    letter = await world.letter()
+    world.desk.stage.template_store._kept.clear()
+    world.desk.intake._templates.forget()
+    await world.desk.intake._templates.put(TemplateSource("paid", "Thank you: {{ total }}", "Paid"))
+    found = await world.todays().of(letter, Wanted(route=True))
+    assert isinstance(found, Refused) and "another text than the accepted one" in found.reason
+    assert await world.todays().of(letter, Wanted(template=True)) == Changed(
+        None, pin(1, "paid", "Thank you: {{ total }}")
+    )
 
 
 @virtual

@@ -11,7 +11,7 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from dispatcher.adapters.redis.templates import RedisTemplateStore
-from dispatcher.errors import TemplateError, UnavailableError
+from dispatcher.errors import TemplateError, TemplateGoneError, UnavailableError
 from dispatcher.templates.cache import TemplateCache
 from dispatcher.templates.source import TemplateSource
 from dispatcher.templates.store import MemoryTemplateStore
@@ -168,3 +168,31 @@ async def test_the_latest_versions_are_compiled_before_they_are_needed() -> None
     await cache.warm()
     await cache.get("paid", 1)
     assert asked == []
+
+
+async def test_a_number_with_another_text_is_not_that_version() -> None:
+    """After the store lost data, a courier that knows the old text sends the new trigger's, and the other way round."""
+    store = ScriptedStore()
+    cache = TemplateCache(store)
+    old, new = TemplateSource("t", "old"), TemplateSource("t", "new")
+    await cache.put(old)
+    assert (await cache.get("t", 1, old.digest)).render({}).text == "old"
+    emptied = TemplateCache(store)
+    store._kept.clear()
+    await emptied.put(new)
+    assert (await cache.get("t", 1, new.digest)).render({}).text == "new"
+    for known in (cache, emptied):
+        with pytest.raises(TemplateGoneError, match="another text than the accepted one"):
+            await known.get("t", 1, old.digest)
+
+
+async def test_what_a_store_lost_is_compiled_again() -> None:
+    """An intake that heard of a break judges no trigger by a text that the store may have no longer."""
+    store = ScriptedStore()
+    cache = TemplateCache(store)
+    await cache.put(TemplateSource("t", "old"))
+    await cache.get("t", 1)
+    store._kept.clear()
+    await store.put(TemplateSource("t", "new"))
+    cache.forget()
+    assert (await cache.get("t", 1)).render({}).text == "new"

@@ -1,7 +1,7 @@
 -- Try a dead letter again: a new generation with fresh attempts, tried list and time to live. (Prologue: _enqueue.lua)
 -- KEYS[1] dead letters  [2] record  [3] never exists  [4] lane  [5] set of mailboxes
 -- ARGV[1] notification id  [2] index  [3] mailbox  [4] new expiry, ms  [5] time of death it was read with  [6] tenant
--- [7] new chain, its names separated by spaces, or ''  [8] new version and name of its template, or ''; '' keeps what it has
+-- [7] new chain, its names separated by spaces, or ''  [8] new version, digest and name of its template, or ''; '' keeps what it has
 -- Reply OK or GONE: it is no dead letter, or died again meanwhile, so a second redrive of one death changes nothing.
 if tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or -1) ~= tonumber(ARGV[5]) then return 'GONE' end
 local i = ARGV[2]

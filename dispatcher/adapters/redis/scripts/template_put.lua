@@ -1,12 +1,13 @@
 -- Stores a template's content as its next version, unless the latest version holds the same.
 --
--- Keys:  1 {nd:0}:template:<stored name>   hash, version -> content as JSON
+-- Keys:  1 {nd:0}:template:<stored name>   hash, version -> content as JSON; `#<version>` -> its digest;
+--                                          `#until` -> when the last trigger that names it is over, if that is far off, ms
 --        2 {nd:0}:templates                hash, stored name -> latest version
 --        3 {nd:0}:templates:file           hash, name -> hash of the content that the configuration file gave last
 --        4 {nd:0}:templates:of:<owner>     hash, name -> `<bytes> <when a deleted one is forgotten, ms, or 0> <version>`;
 --                                          '' -> the highest version of a name that was forgotten
 -- Args:  1 stored name   2 content as canonical JSON   3 its hash when the file gives it, else ''
---        4 names that the owner may have, -1: no limit   5 bytes that it may have
+--        4 names that the owner may have, -1: no limit   5 bytes that it may have   6 the content's digest, for accept.lua
 -- Reply: the latest version afterwards, an integer >= 1: it holds the content, unless the file gave this very content
 --        before; then it may hold what somebody put since. NAMES or BYTES: the owner may have no more; nothing changed.
 --
@@ -40,7 +41,7 @@ if latest == 0 or redis.call('HGET', KEYS[1], latest) ~= ARGV[2] then
   end
   if latest == 0 then latest = own and own[2] or highest end
   latest = latest + 1
-  redis.call('HSET', KEYS[1], latest, ARGV[2])
+  redis.call('HSET', KEYS[1], latest, ARGV[2], '#' .. latest, ARGV[6])
   redis.call('PERSIST', KEYS[1]) -- it was deleted a while ago
   for _, name in ipairs(gone) do redis.call('HDEL', KEYS[4], name) end
   if highest > 0 then redis.call('HSET', KEYS[4], '', string.format('%d', highest)) end
