@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from dispatcher.core.plan.messages import Statement
 from dispatcher.core.store.continuity import Continuity
 from dispatcher.errors import UnavailableError
 from dispatcher.ports import Clock, Control
@@ -36,13 +37,12 @@ class Statements:
 
     async def send(self) -> None:
         """Report now, if the store answers."""
-        mark = self._continuity.mark
-        statement = {
-            "process": f"intake-{self._identity.get('replica', '')}",
-            "node": self._identity.get("node", ""),
+        statement = Statement(
+            process=f"intake-{self._identity.get('replica', '')}",
+            node=self._identity.get("node", ""),
+            metrics=self._metrics.snapshot(),
+            mark=self._continuity.mark,
             **self._told_cores(),
-            "metrics": self._metrics.snapshot(),
-            **({} if mark is None else {"ledger": [mark.life, mark.accepted]}),
-        }
+        )
         with contextlib.suppress(UnavailableError):
             await self._control.report(statement)

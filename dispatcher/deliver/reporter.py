@@ -57,9 +57,7 @@ class Reporter:
 
     async def send(self) -> None:
         """Report now. Raises UnavailableError."""
-        vendor, replica = self._courier.vendor.name, self._identity.get("replica", "")
-        envelope = {"process": f"{vendor}-{replica}", "metrics": self._metrics.snapshot()}
-        await self._control.report({**self.report().to_dict(), **envelope})
+        await self._control.report(self.report())
 
     def report(self) -> Report:
         courier, breaker, gate = self._courier, self._courier.breaker, self._courier.gate
@@ -92,6 +90,8 @@ class Reporter:
             pid=self._identity.get("pid", 0),
             node=self._identity.get("node", ""),
             version=self._version,
+            process=f"{courier.vendor.name}-{self._identity.get('replica', '')}",
+            metrics=self._metrics.snapshot(),
         )
 
     def _count_transitions(self) -> None:

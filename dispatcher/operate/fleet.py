@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from dispatcher.core.plan.values import Report
-from dispatcher.core.store.continuity import Continuity, Mark
-from dispatcher.ports import Clock, Heard
+from dispatcher.core.plan.messages import Message, Statement, Sums
+from dispatcher.core.plan.values import Report, Snapshot
+from dispatcher.core.store.continuity import Continuity
+from dispatcher.ports import Clock
 
 SHOWN_S = 1.0
 """A report comes ten times a second. An actor that has sent none for so long is not shown any more."""
 
 KEPT_S = 5.0
 """The gauges still count an actor's last report for so long."""
+
+
+NOTHING_COUNTED: Snapshot = {"c": [], "h": []}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +36,17 @@ class Fleet:
         """`continuity` learns what other intake replicas know of the store."""
         self._clock, self._continuity = clock, continuity
         self._heard: dict[str, HeardReport] = {}
-        self.totals: Mapping[str, Any] = {"c": [], "h": []}
+        self.totals = NOTHING_COUNTED
 
-    def hear(self, heard: Heard) -> None:
-        body = heard.body
-        if heard.kind == "totals":
-            self.totals = body["totals"]
-        elif "ledger" in body:
-            self._continuity.told(Mark(*body["ledger"]))
-        elif "incarnation" in body:
-            accepted = _accepted(body.get("metrics", {}))
-            self._heard[body["incarnation"]] = HeardReport(Report.from_dict(body), accepted, self._clock.now_s())
+    def hear(self, message: Message) -> None:
+        """Note a report, the sum of all metrics, or what another intake replica knows of the store."""
+        if isinstance(message, Sums):
+            self.totals = message.totals
+        elif isinstance(message, Statement) and message.mark is not None:
+            self._continuity.told(message.mark)
+        elif isinstance(message, Report):
+            accepted = _accepted(message.metrics or NOTHING_COUNTED)
+            self._heard[message.incarnation] = HeardReport(message, accepted, self._clock.now_s())
 
     def heard(self) -> list[HeardReport]:
         """Return the reports of the last five seconds."""
@@ -66,9 +69,9 @@ class Fleet:
         return {labels[1]: count for labels, count in _attempts(self.totals) if labels[0] == vendor}
 
 
-def _attempts(snapshot: Mapping[str, Any]) -> Iterator[tuple[list[str], int]]:
-    return ((labels, n) for metric, labels, n in snapshot.get("c", []) if metric == "dispatcher_attempts")
+def _attempts(snapshot: Snapshot) -> Iterator[tuple[list[str], int]]:
+    return ((labels, n) for metric, labels, n in snapshot["c"] if metric == "dispatcher_attempts")
 
 
-def _accepted(snapshot: Mapping[str, Any]) -> int:
+def _accepted(snapshot: Snapshot) -> int:
     return int(sum(count for labels, count in _attempts(snapshot) if labels[1] == "accepted"))

@@ -5,7 +5,7 @@ This package does not depend on Redis, Ray or HTTP. A module each: `clock`, `ven
 """
 
 from dispatcher.ports.clock import Clock
-from dispatcher.ports.control import Control, Heard, Incarnation, Remembered, Term, Vitals
+from dispatcher.ports.control import Control, Incarnation, Remembered, Term, Vitals
 from dispatcher.ports.replies import (
     STORED,
     AcceptReply,
@@ -48,7 +48,6 @@ __all__ = [
     "ExpiredPage",
     "Grant",
     "Graveyard",
-    "Heard",
     "Held",
     "HeldUntil",
     "Incarnation",

@@ -11,17 +11,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from dispatcher.core.life.notification import Backlog, Lane, MailboxDepth
-from dispatcher.core.plan.values import Beat, Override, Plan
+from dispatcher.core.plan.messages import Message, Statement, Sums
+from dispatcher.core.plan.values import Beat, Override, Plan, Report
 from dispatcher.core.store.continuity import Lineage, Mark
 from dispatcher.ports.replies import Memory
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """One message of the control channel. `kind` is beat, report, plan or totals; `body` is its JSON object."""
-
-    kind: str
-    body: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +90,18 @@ class Control(Protocol):
         """Publish that an actor is alive."""
         ...
 
-    async def report(self, report: dict[str, Any]) -> None:
-        """Publish a process's report: the keys of `Report`, or those of an intake replica, and its metrics."""
+    async def report(self, report: Report | Statement) -> None:
+        """Publish a vendor actor's report, or an intake replica's statement."""
         ...
 
-    async def totals(self, totals: dict[str, Any]) -> None:
+    async def totals(self, sums: Sums) -> None:
         """Publish the sum of all processes' metrics."""
         ...
 
-    def listen(self, kinds: Sequence[str]) -> AsyncGenerator[Heard | None, None]:
+    def listen(self, kinds: Sequence[str]) -> AsyncGenerator[Message | None, None]:
         """Yield the messages of these kinds as they come, and None after each quiet 0.2 s.
+
+        A kind is beat, report, totals or plan. Reports are those of vendor actors and of intake.
 
         Raises UnavailableError when the link breaks, also when it breaks silently.
         """

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from dispatcher.core.plan.messages import Statement
 from dispatcher.core.plan.placement import Placed
+from dispatcher.core.plan.values import Beat, Report
 
 SPOKE_S = 2.0
 """A replica that was silent for so long is not counted as placed. Reports come every half second."""
@@ -19,16 +18,15 @@ class Cast:
         self.told_to_leave: tuple[str, ...] = ()
         self._known: dict[str, tuple[str, str, float, float]] = {}  # replica → pool, node, first and last heard
 
-    def hear(self, report: Mapping[str, Any], now_s: float) -> None:
-        """Note who a report is from: a vendor actor's names its vendor, the others are of intake."""
-        process = str(report.get("process", ""))
-        pool = str(report.get("vendor") or "intake")
-        if process.startswith(f"{pool}-"):
-            self._note(process.removeprefix(f"{pool}-"), pool, str(report.get("node", "")), now_s)
+    def hear(self, told: Report | Statement, now_s: float) -> None:
+        """Note which replica sent a report: one of a vendor's actors, or one of intake."""
+        pool = told.vendor if isinstance(told, Report) else "intake"
+        if told.process.startswith(f"{pool}-"):
+            self._note(told.process.removeprefix(f"{pool}-"), pool, told.node, now_s)
 
-    def hear_supervisor(self, beat: Mapping[str, Any], now_s: float) -> None:
+    def hear_supervisor(self, beat: Beat, now_s: float) -> None:
         """Note another supervisor."""
-        self._note(str(beat.get("replica", "")), "supervisor", str(beat.get("node", "")), now_s)
+        self._note(beat.replica, "supervisor", beat.node, now_s)
 
     def placed(self, now_s: float) -> list[Placed]:
         """Return every replica that spoke lately, this one included, and forget the others."""

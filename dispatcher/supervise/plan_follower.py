@@ -6,9 +6,10 @@ import contextlib
 from collections.abc import Callable
 
 from dispatcher.core.life.retry import relisten_s
+from dispatcher.core.plan.messages import Message
 from dispatcher.core.plan.values import Plan
 from dispatcher.errors import UnavailableError
-from dispatcher.ports import Clock, Control, Heard
+from dispatcher.ports import Clock, Control
 
 READ_AGAIN_S = 2.0
 """The plan is read this often, because a publication can be lost while the stored plan remains."""
@@ -30,7 +31,7 @@ class PlanFollower:
         current: Callable[[], Plan],
         adopt: Callable[[Plan, Plan | None], None],
         others: tuple[str, ...] = (),
-        hear: Callable[[Heard], None] = lambda heard: None,
+        hear: Callable[[Message], None] = lambda message: None,
     ) -> None:
         self._control, self._clock, self._chance = control, clock, chance
         self._current, self._adopt = current, adopt
@@ -47,11 +48,11 @@ class PlanFollower:
         await self.read()
         read_s = self._clock.now_s()
         async with contextlib.aclosing(self._control.listen(self._kinds)) as messages:
-            async for heard in messages:
-                if heard is not None and heard.kind == "plan":
-                    self._adopt(Plan.from_dict(heard.body), None)
-                elif heard is not None:
-                    self._hear(heard)
+            async for message in messages:
+                if isinstance(message, Plan):
+                    self._adopt(message, None)
+                elif message is not None:
+                    self._hear(message)
                 if self._clock.now_s() - read_s > READ_AGAIN_S:
                     read_s = self._clock.now_s()
                     await self.read()

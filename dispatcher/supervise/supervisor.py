@@ -14,18 +14,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import replace
-from typing import Any
 
 from dispatcher.core.life.notification import MailboxDepth
 from dispatcher.core.life.retry import relisten_s
 from dispatcher.core.plan.decide import Survey, decide
 from dispatcher.core.plan.liveness import RestartIntensity, SilenceWatch
+from dispatcher.core.plan.messages import Message, Statement, Sums
 from dispatcher.core.plan.placement import Moves
 from dispatcher.core.plan.values import Beat, Override, Plan, PlanConfig, Report
 from dispatcher.errors import StaleTermError, UnavailableError
-from dispatcher.ports import Clock, Control, Heard, Incarnation
+from dispatcher.ports import Clock, Control, Incarnation
 from dispatcher.supervise.cast import Cast
 from dispatcher.telemetry.log import logger
 from dispatcher.telemetry.metrics import Totals
@@ -156,46 +156,48 @@ class Supervisor:
             self._unheard = 0
             with contextlib.suppress(UnavailableError):
                 async with contextlib.aclosing(self._control.listen(("beat", "report"))) as messages:
-                    async for heard in messages:
-                        if heard is not None:
-                            self._hear(heard)
+                    async for message in messages:
+                        if message is not None:
+                            self._hear(message)
                         if self._unheard >= ECHOES_MISSED_MAX:
                             logger().warning("subscription_deaf", unheard=self._unheard)
                             break
             await self._clock.sleep(relisten_s(self._chance()))
 
-    def _hear(self, heard: Heard) -> None:
-        if heard.kind == "beat":
-            self._hear_beat(heard.body)
-            return
-        process = heard.body.get("process", "")
-        self._cast.hear(heard.body, self._clock.now_s())
-        if "metrics" in heard.body:
-            self._totals.hear(process, heard.body["metrics"])
-            self._told_s[process] = self._clock.now_s()
-        if isinstance(heard.body.get("free_cores"), (int, float)):
-            self._cores[process] = heard.body.get("node", ""), float(heard.body["free_cores"]), self._clock.now_s()
-        if "incarnation" in heard.body:
-            report = Report.from_dict(heard.body)
-            before = self._reports.get(report.incarnation)
-            self._reports[report.incarnation] = report
-            self._live.setdefault(report.incarnation, Incarnation())
-            if before is None or before.breaker != report.breaker:
+    def _hear(self, message: Message) -> None:
+        if isinstance(message, Beat):
+            self._hear_beat(message)
+        elif isinstance(message, (Report, Statement)):
+            self._hear_process(message)
+
+    def _hear_process(self, told: Report | Statement) -> None:
+        now_s = self._clock.now_s()
+        self._cast.hear(told, now_s)
+        if told.metrics is not None:
+            self._totals.hear(told.process, told.metrics)
+            self._told_s[told.process] = now_s
+        if told.free_cores is not None:
+            self._cores[told.process] = told.node, told.free_cores, now_s
+        if isinstance(told, Report):
+            before = self._reports.get(told.incarnation)
+            self._reports[told.incarnation] = told
+            self._live.setdefault(told.incarnation, Incarnation())
+            if before is None or before.breaker != told.breaker:
                 self._urgent.set()
 
-    def _hear_beat(self, beat: Mapping[str, Any]) -> None:
+    def _hear_beat(self, beat: Beat) -> None:
         now_s = self._clock.now_s()
-        if beat["incarnation"] == self._me:
+        if beat.incarnation == self._me:
             # A gap between own echoes is an outage of the store, or our own: the other could not be heard in it.
             self._alone = self._alone + 1 if now_s - self._echo_s <= 2 * self._beat_s else 0
             self._unheard, self._echo_s = 0, now_s
             self._watch.on_echo(now_s * 1000, self._starved_ms)
-        elif beat["vendor"] in (ECHO, STANDBY):
+        elif beat.vendor in (ECHO, STANDBY):
             self._cast.hear_supervisor(beat, now_s)
-            if beat["vendor"] == ECHO:
+            if beat.vendor == ECHO:
                 self._alone = 0
         else:
-            self._watch.on_beat(beat["incarnation"])
+            self._watch.on_beat(beat.incarnation)
 
     def _starved_ms(self, incarnation: str) -> float:
         found = self._live.get(incarnation)
@@ -360,7 +362,7 @@ class Supervisor:
             with contextlib.suppress(UnavailableError):
                 if not self._term:
                     continue
-                await self._control.totals({"totals": self._totals.snapshot(), "term": self._term})
+                await self._control.totals(Sums(self._totals.snapshot(), self._term))
 
 
 def _moved(leaving: Collection[str]) -> str:

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from dispatcher.core.plan.values import Snapshot
 from dispatcher.telemetry.catalogue import CATALOGUE
 
 BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 120.0, 600.0)
@@ -50,14 +50,14 @@ class Metrics:
         row[bisect_left(BUCKETS_S, seconds)] += 1
         row[-1] += seconds
 
-    def snapshot(self) -> dict[str, Any]:
+    def snapshot(self) -> Snapshot:
         """JSON-able, cumulative since the process began."""
         return {
             "c": [[name, labels, value] for (name, labels), value in self._counters.items()],
             "h": [[name, labels, row] for (name, labels), row in self._histograms.items()],
         }
 
-    def add(self, snapshot: Mapping[str, Any]) -> None:
+    def add(self, snapshot: Snapshot) -> None:
         """Add another process's snapshot to this one."""
         for name, labels, value in snapshot["c"]:
             self.count(name, *labels, by=value)
@@ -72,11 +72,11 @@ class Totals:
     """The sum over all processes: the latest snapshot of each living one, and what ended ones left."""
 
     def __init__(self) -> None:
-        self._latest: dict[str, Mapping[str, Any]] = {}
+        self._latest: dict[str, Snapshot] = {}
         self._ended = Metrics()
         self._ended_names: set[str] = set()
 
-    def hear(self, process: str, snapshot: Mapping[str, Any]) -> None:
+    def hear(self, process: str, snapshot: Snapshot) -> None:
         """Take the report of a process, whose name belongs to one life of it: an older or a late one is ignored."""
         known = self._latest.get(process)
         if process not in self._ended_names and (known is None or _events(snapshot) >= _events(known)):
@@ -89,7 +89,7 @@ class Totals:
                 self._ended.add(snapshot)
                 self._ended_names.add(process)
 
-    def snapshot(self) -> dict[str, Any]:
+    def snapshot(self) -> Snapshot:
         total = Metrics()
         total.add(self._ended.snapshot())
         for snapshot in self._latest.values():
@@ -97,7 +97,7 @@ class Totals:
         return total.snapshot()
 
 
-def _events(snapshot: Mapping[str, Any]) -> float:
+def _events(snapshot: Snapshot) -> float:
     """How much a snapshot has counted: of two of one process, the one with less is older."""
     counted = sum(value for _, _, value in snapshot["c"])
     return float(counted + sum(sum(row[:-1]) for _, _, row in snapshot["h"]))
@@ -114,7 +114,7 @@ class Gauge:
         self.name, self.text, self.labels, self.rows = name, text, labels, list(rows)
 
 
-def render(snapshot: Mapping[str, Any], gauges: Iterable[Gauge]) -> bytes:
+def render(snapshot: Snapshot, gauges: Iterable[Gauge]) -> bytes:
     """The Prometheus text of a total and of gauges read now."""
     registry = CollectorRegistry()
     registry.register(_Shown(snapshot, list(gauges)))
@@ -122,7 +122,7 @@ def render(snapshot: Mapping[str, Any], gauges: Iterable[Gauge]) -> bytes:
 
 
 class _Shown(Collector):
-    def __init__(self, snapshot: Mapping[str, Any], gauges: list[Gauge]) -> None:
+    def __init__(self, snapshot: Snapshot, gauges: list[Gauge]) -> None:
         self._snapshot, self._gauges = snapshot, gauges
 
     def collect(self) -> Iterable[Metric]:

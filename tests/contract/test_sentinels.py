@@ -72,8 +72,8 @@ async def _first_beat(control: RedisControl) -> str:
     while True:
         with contextlib.suppress(UnavailableError):
             async for found in control.listen(["beat"]):
-                if found is not None:
-                    return str(found.body["incarnation"])
+                if isinstance(found, Beat):
+                    return found.incarnation
         await asyncio.sleep(0.05)
 
 

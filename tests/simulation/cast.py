@@ -315,9 +315,9 @@ class Desk:
                 plan = await control.plan()
                 if plan is not None:
                     intake.plan = plan
-                async for heard in control.listen(("plan",)):
-                    if heard is not None:
-                        intake.plan = Plan.from_dict(heard.body)
+                async for message in control.listen(("plan",)):
+                    if isinstance(message, Plan):
+                        intake.plan = message
             except UnavailableError:
                 pass
             await asyncio.sleep(0.2)

@@ -17,8 +17,9 @@ from dispatcher.adapters.memory.control import MemoryControl
 from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.core.life.decide import Decision
 from dispatcher.core.life.notification import Claim
+from dispatcher.core.plan.messages import Message
 from dispatcher.errors import DispatcherError, UnavailableError
-from dispatcher.ports import Applied, Claims, Heard
+from dispatcher.ports import Applied, Claims
 from tests.simulation.process import Process, SimulatedLoop
 
 TIMEOUT_S = 2.0
@@ -236,7 +237,7 @@ class Link:
 class ControlLink(Link):
     """The same for the control channel, whose messages are pushed."""
 
-    async def listen(self, kinds: Sequence[str]) -> AsyncGenerator[Heard | None, None]:
+    async def listen(self, kinds: Sequence[str]) -> AsyncGenerator[Message | None, None]:
         network, cell, since_s = self._network, self._network.cell, self._network.loop.time()
         messages = MemoryControl(cell).listen(kinds)
         yield await anext(messages)

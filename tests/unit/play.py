@@ -11,7 +11,7 @@ from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.config.settings import parse_settings
 from dispatcher.core.breaker.config import BreakerConfig
 from dispatcher.core.life.outcome import Outcome
-from dispatcher.core.plan.values import Beat, Plan, PlanConfig, VendorConfig
+from dispatcher.core.plan.values import Beat, Plan, PlanConfig, Report, VendorConfig
 from dispatcher.deliver.courier import Courier
 from dispatcher.deliver.maintenance import Caretaker
 from dispatcher.supervise.supervisor import Supervisor
@@ -51,14 +51,14 @@ class Actor:
 
     async def _report(self) -> None:
         while True:
-            report = {"incarnation": self.courier.me, "vendor": self.vendor.name, "process": self.courier.me}
-            await self.play.stage.control.report({**report, "breaker": self.courier.breaker.state.value})
+            state, me = self.courier.breaker.state.value, self.courier.me
+            await self.play.stage.control.report(Report(me, self.vendor.name, state, process=me))
             await asyncio.sleep(0.1)
 
     async def _follow(self) -> None:
-        async for heard in self.play.stage.control.listen(("plan",)):
-            if heard is not None:
-                self.courier.adopt_plan(Plan.from_dict(heard.body))
+        async for message in self.play.stage.control.listen(("plan",)):
+            if isinstance(message, Plan):
+                self.courier.adopt_plan(message)
 
 
 class Play:

@@ -20,9 +20,10 @@ from dispatcher.core.life.notification import (
     notification_id,
 )
 from dispatcher.core.limits.turns import DIRECT, Turn, serve
+from dispatcher.core.plan.messages import Message, read_message
 from dispatcher.core.plan.values import Override, Plan
 from dispatcher.core.store.delay_time import DelayTime
-from dispatcher.ports import Clock, Heard, Incarnation
+from dispatcher.ports import Clock, Incarnation
 
 
 @dataclass(slots=True)
@@ -147,7 +148,7 @@ class Listener:
     """One subscription: what it wants, what it has not read yet, and whom to wake."""
 
     kinds: frozenset[str]
-    heard: deque[Heard] = field(default_factory=deque)
+    heard: deque[Message] = field(default_factory=deque)
     bell: asyncio.Future[bool] | None = None
 
 
@@ -270,12 +271,12 @@ class Cell:
             state=State(note.state),
         )
 
-    def tell(self, kind: str, body: dict[str, Any]) -> None:
-        """A message to everyone who listens for its kind, as JSON would carry it."""
+    def tell(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Give a message to everyone who listens for its kind, as JSON would carry it."""
         wanted = [listener for listener in self.listeners if kind in listener.kinds]
         text = json.dumps(body) if wanted else ""
         for listener in wanted:
-            listener.heard.append(Heard(kind, json.loads(text)))
+            listener.heard.append(read_message(kind, json.loads(text)))
             if listener.bell is not None and not listener.bell.done():
                 listener.bell.set_result(True)
 

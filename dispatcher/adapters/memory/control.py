@@ -6,15 +6,16 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from dispatcher.adapters.memory.cell import Cell, Listener, rang
 from dispatcher.core.life.choices import PRIORITIES
 from dispatcher.core.life.notification import Backlog, Lane, MailboxDepth
-from dispatcher.core.plan.values import Beat, Override, Plan
+from dispatcher.core.plan.messages import Message, Statement, Sums
+from dispatcher.core.plan.values import Beat, Override, Plan, Report
 from dispatcher.errors import StaleTermError, UnavailableError
-from dispatcher.ports import Heard, Incarnation, Remembered, Term
+from dispatcher.ports import Incarnation, Remembered, Term
 
 QUIET_S = 0.2
 
@@ -78,15 +79,15 @@ class MemoryControl:
     # ---- messages
 
     async def beat(self, beat: Beat) -> None:
-        self._cell.tell("beat", asdict(beat))
+        self._cell.tell("beat", beat.to_dict())
 
-    async def report(self, report: dict[str, Any]) -> None:
-        self._cell.tell("report", report)
+    async def report(self, report: Report | Statement) -> None:
+        self._cell.tell("report", report.to_dict())
 
-    async def totals(self, totals: dict[str, Any]) -> None:
-        self._cell.tell("totals", totals)
+    async def totals(self, sums: Sums) -> None:
+        self._cell.tell("totals", sums.to_dict())
 
-    async def listen(self, kinds: Sequence[str]) -> AsyncGenerator[Heard | None, None]:
+    async def listen(self, kinds: Sequence[str]) -> AsyncGenerator[Message | None, None]:
         listener = Listener(frozenset(kinds))
         self._cell.listeners.append(listener)
         try:

@@ -19,10 +19,11 @@ from dispatcher.adapters.redis.keys import FAIR, Keys, lanes_of, streams_of
 from dispatcher.adapters.redis.script_calls import UNAVAILABLE, Client, run_one
 from dispatcher.core.life.choices import PRIORITIES
 from dispatcher.core.life.notification import Backlog, Lane, MailboxDepth, portions
-from dispatcher.core.plan.values import Beat, Override, Plan
+from dispatcher.core.plan.messages import Message, Statement, Sums, read_message
+from dispatcher.core.plan.values import Beat, Override, Plan, Report
 from dispatcher.core.store.continuity import Lineage, Mark
 from dispatcher.errors import StaleTermError, UnavailableError
-from dispatcher.ports import Heard, Incarnation, Memory, Remembered, Term
+from dispatcher.ports import Incarnation, Memory, Remembered, Term
 
 PLANS_KEPT = 1000
 LOOKED_AT = 100
@@ -107,15 +108,15 @@ class RedisControl:
     # ---- messages
 
     async def beat(self, beat: Beat) -> None:
-        await self._publish(self._keys.beat_channel, asdict(beat))
+        await self._publish(self._keys.beat_channel, beat.to_dict())
 
-    async def report(self, report: dict[str, Any]) -> None:
-        await self._publish(self._keys.report_channel, report)
+    async def report(self, report: Report | Statement) -> None:
+        await self._publish(self._keys.report_channel, report.to_dict())
 
-    async def totals(self, totals: dict[str, Any]) -> None:
-        await self._publish(self._keys.totals_channel, totals)
+    async def totals(self, sums: Sums) -> None:
+        await self._publish(self._keys.totals_channel, sums.to_dict())
 
-    async def listen(self, kinds: Sequence[str]) -> AsyncGenerator[Heard | None, None]:
+    async def listen(self, kinds: Sequence[str]) -> AsyncGenerator[Message | None, None]:
         names = {
             {
                 "beat": self._keys.beat_channel,
@@ -142,7 +143,7 @@ class RedisControl:
                 if message is None or message["type"] == "pong":
                     yield None
                 else:
-                    yield Heard(names[message["channel"]], json.loads(message["data"]))
+                    yield read_message(names[message["channel"]], json.loads(message["data"]))
         except UNAVAILABLE as error:
             raise UnavailableError(f"redis: {type(error).__name__}") from error
         finally:

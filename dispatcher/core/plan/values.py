@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, TypedDict
 
 from dispatcher.core.plan.sharing import Share
 
 CLOSED, HALF_OPEN, OPEN, FORCED_OPEN, ABSENT = "closed", "half_open", "open", "forced_open", "absent"
 QUARANTINED = "quarantined"
+
+
+class Snapshot(TypedDict):
+    """A process's metrics since its start: counters as [name, labels, value], histograms as [name, labels, row]."""
+
+    c: list[list[Any]]
+    h: list[list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +28,15 @@ class Beat:
     replica: str
     pid: int
     node: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the published form."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Beat:
+        """Read a beat as it was heard. What a newer version added is left out."""
+        return cls(**{"replica": "", "pid": 0, "node": "", **known(cls, data)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +81,23 @@ class Report:
     """Seconds a second that it was ready to run and had no core."""
     free_cores: float | None = None
     """Cores of its node that nobody used in the last seconds; None: not measured."""
+    process: str = ""
+    """The name under which its metrics count; it belongs to one life of the process."""
+    metrics: Snapshot | None = field(default=None, compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Return the published form. The metrics are not copied: they are many, and are sent ten times a second."""
+        told = asdict(replace(self, metrics=None))
+        del told["metrics"]
+        return told if self.metrics is None else {**told, "metrics": self.metrics}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Report:
-        """Read a report as it was heard; what a newer version added is left out."""
+        """Read a report as it was heard. What a newer version added is left out."""
         cut_off = {
-            name: CountryCutOff(**_known(CountryCutOff, found)) for name, found in (data.get("cut_off") or {}).items()
+            name: CountryCutOff(**known(CountryCutOff, found)) for name, found in (data.get("cut_off") or {}).items()
         }
-        return cls(**{**_known(cls, data), "cut_off": cut_off})
+        return cls(**{**known(cls, data), "free_cores": number(data.get("free_cores")), "cut_off": cut_off})
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +139,7 @@ class Override:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Override:
-        return cls(**_known(cls, data))
+        return cls(**known(cls, data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +233,7 @@ class Plan:
     def from_dict(cls, data: Mapping[str, Any]) -> Plan:
         vendors = {
             name: VendorPlan(
-                **_known(VendorPlan, {**entry, "accepts_new": entry["takes_new"], **_drains_and_shares(entry)})
+                **known(VendorPlan, {**entry, "accepts_new": entry["takes_new"], **_drains_and_shares(entry)})
             )
             for name, entry in data["vendors"].items()
         }
@@ -223,10 +245,15 @@ class Plan:
 
 def _drains_and_shares(data: Mapping[str, Any]) -> dict[str, Any]:
     shares = data.get("shares")
-    found = None if shares is None else {name: Share(**_known(Share, share)) for name, share in shares.items()}
+    found = None if shares is None else {name: Share(**known(Share, share)) for name, share in shares.items()}
     return {"drains": tuple(data["drains"]), "shares": found}
 
 
-def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what a later version added: after a roll-back everybody still reads its plan."""
+def number(value: object) -> float | None:
+    """Return a measured value as a number; None if it is no number, so that it counts as not measured."""
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `data` without what a later version added. So everybody still reads its plan after a roll-back."""
     return {name: data[name] for name in kind.__dataclass_fields__ if name in data}  # type: ignore[attr-defined]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from actors.intake import START_S_MAX, IntakeActor
 from dispatcher.core.plan.values import Report
-from dispatcher.ports import Heard
 
 SETTINGS = {
     "vendors": {name: {"adapter": "twilio", "channel": "sms"} for name in "ab"},
@@ -16,9 +15,9 @@ def test_a_start_is_complete_when_each_vendor_has_an_actor_or_was_waited_for() -
     """Until then intake does not grow, whatever waits outside."""
     actor = IntakeActor(SETTINGS, {}, {})
     assert not actor._start_complete()
-    actor._fleet.hear(Heard("report", Report("a/1", "a", "closed").to_dict()))
+    actor._fleet.hear(Report("a/1", "a", "closed"))
     assert not actor._start_complete()
-    actor._fleet.hear(Heard("report", Report("b/1", "b", "closed").to_dict()))
+    actor._fleet.hear(Report("b/1", "b", "closed"))
     assert actor._start_complete()
     waiting = IntakeActor(SETTINGS, {}, {})
     waiting._began_s -= START_S_MAX + 1

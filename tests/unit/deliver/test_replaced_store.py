@@ -82,7 +82,7 @@ async def test_a_supervisor_notices_that_its_plan_is_gone() -> None:
     async def live_on() -> None:
         while True:
             await stage.control.beat(Beat("a/1", "a", "", 0, ""))
-            await stage.control.report({"incarnation": "a/1", "vendor": "a", "breaker": "closed"})
+            await stage.control.report(Report("a/1", "a", "closed"))
             await asyncio.sleep(0.25)
 
     stage.start(live_on())

@@ -18,7 +18,6 @@ from dispatcher.operate.fleet import Fleet
 from dispatcher.operate.probes import Probes, Replica, Watches
 from dispatcher.operate.stalls import Stalls
 from dispatcher.operate.vendors import Vendors
-from dispatcher.ports import Heard
 from dispatcher.telemetry.metrics import Metrics
 from tests.contract.worlds import retry, trigger
 from tests.virtual import VirtualClock, virtual
@@ -47,8 +46,8 @@ def plan(state: str = "closed") -> Plan:
     return Plan(1, 0, {name: VendorPlan(name, state, state == "closed", (name,)) for name in "am"})
 
 
-def beginning(name: str, **values: Any) -> Heard:
-    return Heard("report", {**Report(name, name[0], "closed").to_dict(), **values})
+def beginning(name: str, **values: Any) -> Report:
+    return Report(name, name[0], "closed", **values)
 
 
 class Replicas:
@@ -93,7 +92,7 @@ async def test_a_stall_is_a_field_a_warning_and_a_metric() -> None:
     assert health["stalled"] == [{"vendor": "a", "channel": "sms", "waiting": 1, "seconds": 35.0}]
     assert any(warning.startswith("delivery is stalled: a is healthy") for warning in health["warnings"])
     assert 'dispatcher_stalled_seconds{vendor="a"} 35.0' in await it.metrics()
-    it.fleet.hear(beginning("a/1", metrics={"c": [["dispatcher_attempts", ["a", "accepted"], 1]]}))
+    it.fleet.hear(beginning("a/1", metrics={"c": [["dispatcher_attempts", ["a", "accepted"], 1]], "h": []}))
     await it.look(0)
     assert it.probes.health()["stalled"] == []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 
-from dispatcher.core.plan.values import Beat, PlanConfig, VendorConfig
+from dispatcher.core.plan.values import Beat, PlanConfig, Report, VendorConfig
 from dispatcher.supervise.supervisor import Supervisor
 from tests.unit.stage import Stage
 from tests.virtual import until, virtual
@@ -29,8 +29,9 @@ async def beat(stage: Stage, incarnation: str, node: str) -> None:
     vendor = incarnation.partition("/")[0]
     while True:
         await stage.control.beat(Beat(incarnation, vendor, "", 0, node))
-        process = {"process": f"{vendor}-r{node}{vendor}", "replica": f"r{node}{vendor}", "node": node}
-        await stage.control.report({"incarnation": incarnation, "vendor": vendor, "breaker": "closed", **process})
+        replica = f"r{node}{vendor}"
+        process = f"{vendor}-{replica}"
+        await stage.control.report(Report(incarnation, vendor, "closed", replica=replica, node=node, process=process))
         await asyncio.sleep(0.25)
 
 
@@ -76,7 +77,7 @@ async def test_one_that_was_fenced_stands_by() -> None:
     await until(lambda: first._term == 1)
     await stage.control.beat(Beat("x", "a", "", 0, "n1"))
     await stage.control.begin_term()  # somebody else began a later one, and is silent since
-    await stage.control.report({"incarnation": "a/1", "vendor": "a", "breaker": "closed"})
+    await stage.control.report(Report("a/1", "a", "closed"))
     await until(lambda: first._term != 1, 10)
     assert not running.done()
     stage.start(second.run())
@@ -91,7 +92,7 @@ async def test_two_on_one_machine_are_spread() -> None:
     second._cast.replica = "s-other"
     stage.start(first.run())
     await until(lambda: first._term == 1)
-    await stage.control.report({"incarnation": "a/1", "vendor": "a", "breaker": "closed"})
+    await stage.control.report(Report("a/1", "a", "closed"))
     await asyncio.sleep(2.0)
     stage.start(second.run())
     await until(lambda: first.plan.leaving == ("s-other",), 20)

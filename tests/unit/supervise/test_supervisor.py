@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import itertools
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from dispatcher.core.plan.values import Beat, Plan, PlanConfig, VendorConfig
+from dispatcher.core.plan.messages import Statement
+from dispatcher.core.plan.values import Beat, Plan, PlanConfig, Report, VendorConfig
 from dispatcher.errors import UnavailableError
 from dispatcher.ports import Incarnation
 from dispatcher.supervise.supervisor import Supervisor
@@ -49,7 +51,7 @@ class Unanswered:
 
 async def report(stage: Stage, a: str) -> None:
     for name, breaker in (("a", a), ("b", "closed")):
-        await stage.control.report({"incarnation": f"{name}/1", "vendor": name, "breaker": breaker})
+        await stage.control.report(Report(f"{name}/1", name, breaker))
 
 
 @pytest.mark.parametrize("when", ["done", "later"])
@@ -87,7 +89,7 @@ async def test_a_pool_that_dies_again_and_again_is_quarantined() -> None:
         for _ in range(int(seconds / 0.25)):
             for name in names:
                 await stage.control.beat(Beat(name, name[0], "", 0, ""))
-                await stage.control.report({"incarnation": name, "vendor": name[0], "breaker": "closed"})
+                await stage.control.report(Report(name, name[0], "closed"))
             await asyncio.sleep(0.25)
 
     for n in range(1, 7):
@@ -240,12 +242,12 @@ async def test_growth_waits_for_room_as_the_most_careful_of_a_node_tells_it() ->
     await asyncio.sleep(0.1)
 
     async def tell(vendors_see: float, intake_sees: float | None) -> None:
-        busy = {"in_flight": 64, "calls_per_s": 600.0, "latency_s": 0.1, "cpu": 0.4}
-        for name, more in (("a", busy), ("b", {"cpu": 0.0})):
-            told = {"process": name, "incarnation": f"{name}/1", "vendor": name, "breaker": "closed", "node": "n"}
-            await stage.control.report({**told, **more, "free_cores": vendors_see})
+        idle = Report("b/1", "b", "closed", cpu=0.0, process="b", node="n", free_cores=vendors_see)
+        busy = replace(idle, incarnation="a/1", vendor="a", cpu=0.4, process="a")
+        await stage.control.report(replace(busy, in_flight=64, calls_per_s=600.0, latency_s=0.1))
+        await stage.control.report(idle)
         if intake_sees is not None:
-            await stage.control.report({"process": "intake", "node": "n", "free_cores": intake_sees})
+            await stage.control.report(Statement("intake", "n", free_cores=intake_sees))
         await asyncio.sleep(0.5)
 
     for _ in range(4):

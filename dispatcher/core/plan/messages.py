@@ -1,0 +1,76 @@
+"""Processes tell each other messages through the store. Each kind of message is written and read by one class.
+
+Rules:
+
+1. A message is published as one JSON object, in the form that `to_dict` returns. `read_message` reads it.
+2. What a newer version added is left out, and what an older one did not know has its default. So both versions work
+   beside each other during an upgrade.
+3. A vendor actor publishes a `Report`, and an intake replica a `Statement`, on the same channel. Only a report names
+   an incarnation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from dispatcher.core.plan.values import Beat, Plan, Report, Snapshot, known, number
+from dispatcher.core.store.continuity import Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """An intake replica's report: its metrics, its use of the machine, and how much it knows the store to have."""
+
+    process: str
+    """A name that belongs to one life of the process."""
+    node: str = ""
+    metrics: Snapshot | None = field(default=None, compare=False)
+    cpu: float | None = None
+    """Cores that its process used in the last second; None: not measured. So with the next two."""
+    waiting: float | None = None
+    free_cores: float | None = None
+    mark: Mark | None = None
+    """The store had accepted so much when this replica asked last; None: it has not asked."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the published form. What was not measured is left out; `mark` is called `ledger`."""
+        measured = {"cpu": self.cpu, "waiting": self.waiting, "free_cores": self.free_cores, "metrics": self.metrics}
+        told = {name: value for name, value in measured.items() if value is not None}
+        mark = {} if self.mark is None else {"ledger": [self.mark.life, self.mark.accepted]}
+        return {"process": self.process, "node": self.node, **told, **mark}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Statement:
+        """Read a statement as it was published."""
+        mark = Mark(*data["ledger"]) if "ledger" in data else None
+        told = {**known(cls, data), "free_cores": number(data.get("free_cores")), "mark": mark}
+        return cls(**{"process": "", **told})
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """The supervisor's sum of all processes' metrics, and the term that it was made in."""
+
+    totals: Snapshot
+    term: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the published form."""
+        return {"totals": self.totals, "term": self.term}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Sums:
+        """Read sums as they were published."""
+        return cls(**known(cls, data))
+
+
+Message: TypeAlias = Beat | Report | Statement | Sums | Plan
+
+
+def read_message(kind: str, data: Mapping[str, Any]) -> Message:
+    """Return the message that was published as `data` on the channel `kind`: beat, report, totals or plan."""
+    if kind == "report":
+        return Report.from_dict(data) if "incarnation" in data else Statement.from_dict(data)
+    return {"beat": Beat, "totals": Sums, "plan": Plan}[kind].from_dict(data)  # type: ignore[attr-defined,no-any-return]
