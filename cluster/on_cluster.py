@@ -15,6 +15,7 @@ from typing import Any
 
 import redis
 
+from cluster.direct import open_directly
 from cluster.local import redis_checks
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.config.settings import parse_settings
@@ -139,7 +140,7 @@ def _http_of_serve() -> tuple[str, int] | None:
 
 def _asks_for_keys(address: str, port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://{address}:{port}/v1/plan", timeout=3) as answer:
+        with open_directly(f"http://{address}:{port}/v1/plan", 3) as answer:
             return bool(answer.status == 401)
     except urllib.error.HTTPError as error:
         return error.code == 401

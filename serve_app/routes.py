@@ -48,7 +48,9 @@ class OverrideBody(_Body):
 
 
 class DeadLetterBody(_Body):
-    ids: list[str] = Field(default_factory=list, max_length=IDS_MAX)
+    ids: list[Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=list, min_length=1, max_length=IDS_MAX, description="left out: all that match the rest"
+    )
     vendor: str | None = None
     channel: str | None = None
     reason: str | None = None
@@ -232,11 +234,12 @@ def _dead_letters(app: FastAPI, dead_letters: DeadLetters, *, separate: bool) ->
         cursor: Annotated[str | None, Field(max_length=200)] = None,
     ) -> dict[str, Any]:
         """Dead letters, oldest first. `ids` is comma separated; times are wall milliseconds; `cursor` goes on."""
-        named = ids.split(",") if ids else []
+        named = [] if ids is None else ids.split(",")
         if len(named) > IDS_MAX:
             raise CallerError("ids", f"must hold at most {IDS_MAX} ids")
+        if not all(named):
+            raise CallerError("ids", "must hold no empty id: leave the field out for all that match the rest")
         body = DeadLetterBody(
-            ids=named,
             vendor=vendor,
             channel=channel,
             reason=reason,
@@ -244,6 +247,7 @@ def _dead_letters(app: FastAPI, dead_letters: DeadLetters, *, separate: bool) ->
             until=until,
             limit=min(max(limit, 1), 1_000),
         )
+        body.ids = named
         letters, going_on = await dead_letters.listing(wanted(request, body), cursor)
         return {"dead_letters": [_shown_letter(letter) for letter in letters], "cursor": going_on}
 

@@ -8,12 +8,12 @@ from typing import Any, Protocol
 
 import click
 
-from cluster.cli.operate import Api, remote
+from cluster.cli.api import Api, remote
 from dispatcher.core.life.listing import LISTED, ROWS_MAX
 
 
 class Caller(Protocol):
-    """Calls the service; see `cluster.cli.operate.Api`."""
+    """Calls the service; see `cluster.cli.api.Api`."""
 
     def call(self, method: str, path: str) -> Any: ...
 

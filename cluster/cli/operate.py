@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import json
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,67 +11,14 @@ import click
 
 from actors.proof import prove
 from cluster.cli import bulk
+from cluster.cli.api import Api, ApiError, header_value, print_json, quoted, read_json, remote
 from cluster.cli.explain import explain
 from cluster.cli.keys import key
 from dispatcher.config.schema import settings_schema
 from dispatcher.config.yaml_file import load_settings
-from dispatcher.errors import DispatcherError
 from dispatcher.wire.moments import local
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-class ApiError(DispatcherError):
-    """The service answered with a problem, or did not answer."""
-
-
-class Api:
-    """A client of one service."""
-
-    def __init__(self, url: str, key: str | None) -> None:
-        self._url, self._key = url.rstrip("/"), key
-
-    def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self._url + path, data, dict(headers or {}), method=method)
-        if data is not None:
-            request.add_header("Content-Type", "application/json")
-        if self._key:
-            request.add_header("Authorization", f"Bearer {self._key}")
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            raise ApiError(_problem(error)) from None
-        except (urllib.error.URLError, OSError) as error:
-            raise ApiError(f"{self._url} does not answer: {error}") from None
-
-
-def _problem(error: urllib.error.HTTPError) -> str:
-    try:
-        found = json.load(error)
-        return f"{error.code} {found.get('title', '')}: {found.get('detail') or found.get('reason', '')}"
-    except ValueError:
-        return f"{error.code} {error.reason}"
-
-
-def remote(function: Function) -> Function:
-    """Adds the options that say where the service is, and passes an `Api`."""
-
-    @functools.wraps(function)
-    def wrapped(url: str, key: str | None, **arguments: Any) -> Any:
-        return function(Api(url, key), **arguments)
-
-    for option in (
-        click.option("--key", envvar="DISPATCHER_KEY", help="API key; also $DISPATCHER_KEY"),
-        click.option("--url", envvar="DISPATCHER_URL", default="http://127.0.0.1:8000", show_default=True),
-    ):
-        wrapped = option(wrapped)
-    return wrapped  # type: ignore[return-value]
-
-
-def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 @click.command()
@@ -143,29 +86,21 @@ def show(api: Api, trigger_id: str) -> None:
     if trigger_id.startswith("key:"):
         print_json(_by_key(api, trigger_id))
     else:
-        print_json(api.call("GET", f"/v1/triggers/{urllib.parse.quote(trigger_id)}"))
+        print_json(api.call("GET", f"/v1/triggers/{quoted(trigger_id)}"))
 
 
 @click.command()
-@click.argument("file", type=click.File())
+@click.argument("file", type=click.File("rb"))
 @click.option("--idempotency-key")
 @click.option("--dry-run", is_flag=True, help="show route, time and text; store and send nothing")
 @remote
 def send(api: Api, file: Any, idempotency_key: str | None, dry_run: bool) -> None:
     """Post the trigger in FILE (`-`: standard input)."""
-    headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+    headers = {"Idempotency-Key": header_value("--idempotency-key", idempotency_key)} if idempotency_key else {}
     body = read_json(file.read(), file.name)
     if dry_run and isinstance(body, dict):
         body["dry_run"] = True
     print_json(api.call("POST", "/v1/triggers", body, headers))
-
-
-def read_json(text: str, name: str) -> Any:
-    """Read JSON. Raises ApiError naming where it came from."""
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ApiError(f"{name}: is not JSON: {error}") from None
 
 
 @click.command()
@@ -175,13 +110,12 @@ def cancel(api: Api, trigger_id: str) -> None:
     """Withdraw what nobody has claimed yet; also by idempotency key, as `key:ORDER-1234`."""
     if trigger_id.startswith("key:"):
         trigger_id = str(_by_key(api, trigger_id)["id"])
-    print_json(api.call("POST", f"/v1/triggers/{urllib.parse.quote(trigger_id)}/cancel", {}))
+    print_json(api.call("POST", f"/v1/triggers/{quoted(trigger_id)}/cancel", {}))
 
 
 def _by_key(api: Api, key: str) -> Any:
     """The trigger that was posted with the key behind `key:`."""
-    quoted = urllib.parse.quote(key.removeprefix("key:"), safe="")
-    return api.call("GET", f"/v1/triggers?idempotency_key={quoted}")
+    return api.call("GET", "/v1/triggers?idempotency_key=" + quoted(key.removeprefix("key:")))
 
 
 @click.command()
@@ -193,7 +127,7 @@ def _by_key(api: Api, key: str) -> Any:
 def vendor(api: Api, *, name: str, state: str, why: str, for_s: int | None) -> None:
     """Override a vendor: open (send nothing there), close (send, whatever the breaker says), auto."""
     body = {"state": state, "why": why, "for_s": for_s}
-    print_json(api.call("POST", f"/v1/vendors/{urllib.parse.quote(name)}/override", body))
+    print_json(api.call("POST", f"/v1/vendors/{quoted(name)}/override", body))
 
 
 @click.command()
@@ -227,7 +161,7 @@ def filters(function: Function) -> Function:
 
 def _filter(arguments: dict[str, Any]) -> dict[str, Any]:
     chosen = {name: value for name, value in arguments.items() if value not in (None, ())}
-    return {**chosen, "ids": list(arguments["ids"])}
+    return {**chosen, "ids": list(arguments["ids"])} if arguments["ids"] else chosen
 
 
 @dead.command("list")
@@ -236,10 +170,11 @@ def _filter(arguments: dict[str, Any]) -> dict[str, Any]:
 def dead_list(api: Api, **arguments: Any) -> None:
     """Dead letters that match, oldest first."""
     chosen, left = _filter(arguments), int(arguments["limit"])
-    chosen["ids"] = ",".join(chosen["ids"])
+    if "ids" in chosen:
+        chosen["ids"] = ",".join(chosen["ids"])
     while left > 0:
         chosen["limit"] = min(left, bulk.CALL_LIMIT)
-        query = urllib.parse.urlencode({name: value for name, value in chosen.items() if value != ""})
+        query = urllib.parse.urlencode(chosen)
         answer = api.call("GET", f"/v1/dead-letters?{query}")
         for letter in answer["dead_letters"]:
             lines = (int(a["reason"]) if a["outcome"] == "left_out" else 1 for a in letter["attempts"])
@@ -257,7 +192,7 @@ def dead_list(api: Api, **arguments: Any) -> None:
 @remote
 def dead_show(api: Api, notification_id: str) -> None:
     """One dead letter with its history."""
-    found = api.call("GET", f"/v1/dead-letters?ids={urllib.parse.quote(notification_id)}")["dead_letters"]
+    found = api.call("GET", f"/v1/dead-letters?ids={quoted(notification_id)}")["dead_letters"]
     if not found:
         raise ApiError(f"{notification_id}: is no dead letter")
     print_json(found[0])

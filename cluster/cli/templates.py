@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from cluster.cli.operate import Api, print_json, read_json, remote
+from cluster.cli.api import Api, print_json, quoted, read_json, remote
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -27,7 +27,7 @@ def of_tenant(function: Function) -> Function:
 def _path(name: str, tenant: str | None, **query: Any) -> str:
     found = {key: value for key, value in {"tenant": tenant, **query}.items() if value is not None}
     place, _, action = name.partition("/")
-    path = f"/v1/templates/{urllib.parse.quote(place, safe='')}" + (f"/{action}" if action else "")
+    path = f"/v1/templates/{quoted(place)}" + (f"/{action}" if action else "")
     return f"{path}?{urllib.parse.urlencode(found)}" if found else path
 
 
@@ -52,7 +52,7 @@ def templates_get(api: Api, name: str, version: int | None, tenant: str | None) 
 
 @templates.command("put")
 @click.argument("name")
-@click.argument("file", type=click.File())
+@click.argument("file", type=click.File("rb"))
 @of_tenant
 @remote
 def templates_put(api: Api, name: str, file: Any, tenant: str | None) -> None:

@@ -17,6 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from cluster.direct import open_directly, read_directly
 from cluster.local.redis_binary import NAMES
 from cluster.local.state_directory import MARKER, StateDirectory, free_port, processes_of, reap
 from cluster.rehearsal.sandbox.process import start_sandbox
@@ -160,20 +161,18 @@ class Service:
         return [pid for pid, command in commands if command.split(" ", 1)[0].endswith("bin/haproxy")]
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"{self.api}{path}", timeout=5) as answer:
-            return json.load(answer)
+        return read_directly(f"{self.api}{path}", 5)
 
     def received(self, vendor: str) -> dict[str, Any]:
         """Return everything that the sandbox received for one vendor."""
-        with urllib.request.urlopen(f"{self.sandbox}/_sandbox/{vendor}/received?full=1", timeout=30) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return found
+        found: dict[str, Any] = read_directly(f"{self.sandbox}/_sandbox/{vendor}/received?full=1", 30)
+        return found
 
     def fault(self, vendor: str, **fault: Any) -> None:
         request = urllib.request.Request(
             f"{self.sandbox}/_sandbox/{vendor}/fault", json.dumps(fault).encode(), method="PUT"
         )
-        urllib.request.urlopen(request, timeout=5).close()
+        open_directly(request, 5).close()
 
     def tail(self, lines: int = 25) -> str:
         text = self.log.read_text(errors="replace") if self.log.exists() else ""

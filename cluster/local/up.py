@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import http.client
 import json
 import os
 import signal
@@ -17,7 +16,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
@@ -29,6 +27,7 @@ import click
 from actors.proof import load_proven, secrets_digest
 from actors.self_test import prove_channels
 from cluster.cli.keys import made_before_scopes
+from cluster.direct import FAULTS, read_directly
 from cluster.local import ray_settings, redis_checks
 from cluster.local.event_log import EventLog
 from cluster.local.frozen import STOPPED_S, Frozen, stopped
@@ -347,9 +346,8 @@ class Up:
     def _show_warnings(self) -> None:
         """Tell of each stall, and of each channel without a vendor, when it begins and when it is over."""
         try:
-            with urllib.request.urlopen(f"{self._url}/healthz", timeout=2) as answer:
-                health = json.load(answer)
-        except (urllib.error.URLError, OSError, ValueError):
+            health = read_directly(f"{self._url}/healthz", 2)
+        except FAULTS:
             return
         stalled = {f"delivery by {s['vendor']} ({s['channel']}) is stalled" for s in health.get("stalled", ())}
         idle = {f"no vendor is left for {channel}" for channel in health.get("channels_without_vendor", ())}
@@ -475,9 +473,8 @@ def url_of(host: str, port: int) -> str:
 
 def answering(url: str) -> str | None:
     """Return the id of the installation that is ready at `url`, empty for one that tells none; None: nobody is."""
-    faults = (urllib.error.URLError, OSError, ValueError, http.client.HTTPException)
-    with contextlib.suppress(*faults), urllib.request.urlopen(f"{url}/readyz", timeout=2) as answer:
-        told = json.load(answer)
+    with contextlib.suppress(*FAULTS):
+        told = read_directly(f"{url}/readyz", 2)
         return str(told.get("installation", "")) if isinstance(told, dict) else ""
     return None
 

@@ -15,6 +15,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,8 @@ RELOAD_S = 2.0
 SCOPES = ("send", "read", "templates", "operate")
 BEFORE_SCOPES = ("send", "read")
 """The scopes of a key that was made before keys had scopes, and a new one for which nothing else is said."""
+_DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError)
+_DIGEST = re.compile("[0-9a-f]{64}")
 _ABSENT = hashlib.sha256(secrets.token_bytes(32)).hexdigest()
 
 
@@ -106,7 +109,7 @@ class ApiKeys:
             now = self._path.stat()
             version = (now.st_mtime_ns, now.st_ino, now.st_size)  # two changes may share one tick of the clock
             if version != self._version:
-                rows = [_row(row) for row in json.loads(self._path.read_text())["keys"]]
+                rows = [_row(row) for row in json.loads(self._path.read_text("utf-8-sig"))["keys"]]
                 self._by_prefix = {row.prefix: row for row in rows}
                 self._version = version
                 if rows:
@@ -114,7 +117,7 @@ class ApiKeys:
                     _leave_mark(self._path)
         except FileNotFoundError:
             return
-        except (ValueError, KeyError, TypeError, AttributeError, OSError):
+        except _DAMAGED:
             self._required = True  # there is a file: the keys known before go on, and without any nobody comes in
 
 
@@ -179,15 +182,26 @@ def _made(tenant: str, scopes: Sequence[str], expires_ms: int | None) -> tuple[s
 
 @contextlib.contextmanager
 def _changing(path: Path) -> Iterator[list[dict[str, Any]]]:
-    """Give out the file's rows to change, one process at a time; write them when the block ends without an error."""
+    """Give out the file's rows to change, one process at a time; write them when the block ends without an error.
+
+    Errors: `ConfigError` where nothing can be written; the file is as it was.
+    """
+    try:
+        with _locked(path) as rows:
+            yield rows
+            _leave_mark(path)
+            _write(path, json.dumps({"keys": rows}))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[list[dict[str, Any]]]:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        rows = _rows(path)
-        yield rows
-        _leave_mark(path)
-        _write(path, json.dumps({"keys": rows}))
+        yield _rows(path)
     finally:
         os.close(lock)
 
@@ -205,24 +219,29 @@ def _write(path: Path, text: str) -> None:
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     try:
-        rows = json.loads(path.read_text())["keys"]
+        rows = json.loads(path.read_text("utf-8-sig"))["keys"]
         for row in rows:
             _row(row)
     except FileNotFoundError:
         return []
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except _DAMAGED as error:
         raise ConfigError(f"{path}: cannot be read as a file of keys ({type(error).__name__})") from None
     return list(rows)
 
 
 def _row(row: dict[str, Any]) -> KeyRow:
-    """Return a row as it is read. A scope that this version does not know opens nothing here."""
+    """Return a row as it is read. A scope that this version does not know opens nothing here.
+
+    Errors: one of `_DAMAGED`.
+    """
+    if not _DIGEST.fullmatch(row["digest"]) or not all(isinstance(row[name], str) for name in ("prefix", "tenant")):
+        raise ValueError("no row of ours")
     scopes = row.get("scopes")
     expires_ms = row.get("expires_ms")
     return KeyRow(
-        prefix=str(row["prefix"]),
-        digest=str(row["digest"]),
-        tenant=str(row["tenant"]),
+        prefix=row["prefix"],
+        digest=row["digest"],
+        tenant=row["tenant"],
         created_ms=int(row.get("created_ms", 0)),
         scopes=BEFORE_SCOPES if scopes is None else tuple(scope for scope in SCOPES if scope in scopes),
         expires_ms=None if expires_ms is None else int(expires_ms),

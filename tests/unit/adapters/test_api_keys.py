@@ -144,7 +144,17 @@ def test_a_removed_key_opens_nothing_any_more(path: Path, clock: list[float]) ->
     assert (keys.verify(bearer(key)), keys.required) == (None, True)
 
 
-@pytest.mark.parametrize("damage", ["lost", "cut", "[]", '{"keys": [{}]}', "null", "folder"])
+ODD_ROW = '{"keys": [{"prefix": "00000000", "digest": "%s", "tenant": %s}]}'
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *("lost", "cut", "[]", '{"keys": [{}]}', "null", "folder", "[" * 100_000),
+        *(ODD_ROW % parts for parts in (("ü" * 64, '"a"'), ("0" * 64, "null"), ("0" * 63, '"a"'))),
+    ],
+    ids=lambda text: text[:50],
+)
 def test_a_damaged_file_does_not_open_the_door(path: Path, clock: list[float], damage: str) -> None:
     """Keys stay required, and the keys known before stay valid."""
     key = new_key(path, "shop")
@@ -159,7 +169,23 @@ def test_a_damaged_file_does_not_open_the_door(path: Path, clock: list[float], d
     assert (keys.required, keys.verify(bearer(key)), keys.verify(None)) == (True, "shop", None)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"keys": [{}]}', '{"keys": "abc"}'])
+def test_a_byte_order_mark_and_line_ends_of_windows_damage_nothing(path: Path) -> None:
+    """An editor put them there; the keys still work, and the program writes the file again without them."""
+    key = new_key(path, "shop")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"{", b"\r\n{"))
+    other = new_key(path, "bank")
+    keys = ApiKeys.load(path)
+    assert (keys.verify(bearer(key)), keys.verify(bearer(other))) == ("shop", "bank")
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere", "/dev/null/state"])
+def test_a_place_that_takes_no_file_is_one_sentence(place: str) -> None:
+    """It names the file and why."""
+    done = CliRunner().invoke(main, ["key", "new", "shop", "--state-dir", place])
+    assert done.exit_code == 2 and done.output.startswith(f"dispatcher: {place}/api_keys.json: cannot be written")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"keys": [{}]}', '{"keys": "abc"}', "[" * 100_000])
 def test_a_file_unreadable_from_the_start_lets_nobody_in(path: Path, text: str) -> None:
     """There is a file, so keys were wanted: better nobody than everybody."""
     path.parent.mkdir()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import json
 import os
 import signal
 import sys
 import threading
 import time
+from http.client import IncompleteRead
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +253,7 @@ def test_what_ray_says_at_a_start_is_one_sentence(
     monkeypatch.setattr(up, "_catch_signals", lambda: None)
     monkeypatch.setattr(up, "_stop", lambda: done.append("stopped"))
     monkeypatch.setattr("cluster.local.up.prove_channels", nothing)
+    monkeypatch.setattr("cluster.local.up.leave_out_unused", lambda: None)
     monkeypatch.setattr("cluster.local.up.ray_settings.remove_old_sessions", lambda folder: None)
     monkeypatch.setenv("RAY_worker_niceness", "0")
     with pytest.raises(StartError) as caught:
@@ -330,16 +330,16 @@ def test_the_foreground_tells_when_a_stall_begins_and_ends(
     """Once each, however often it is asked; a service that does not answer changes nothing."""
     up = Up(Options(tmp_path))
     stall = {"stalled": [{"vendor": "a", "channel": "sms"}], "channels_without_vendor": ["email"]}
-    answers = [{"stalled": [], "channels_without_vendor": []}, stall, stall, None, {}]
+    answers = [{"stalled": [], "channels_without_vendor": []}, stall, stall, OSError("away"), IncompleteRead(b""), {}]
 
-    def urlopen(*_: object, **__: object) -> io.BytesIO:
+    def read(*_: object) -> object:
         answer = answers.pop(0)
-        if answer is None:
-            raise OSError("away")
-        return io.BytesIO(json.dumps(answer).encode())
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
-    monkeypatch.setattr("urllib.request.urlopen", urlopen)
-    for _ in range(5):
+    monkeypatch.setattr("cluster.local.up.read_directly", read)
+    for _ in range(6):
         up._show_warnings()
     assert capsys.readouterr().err.splitlines() == [
         "WARNING: delivery by a (sms) is stalled; `dispatcher status` says more",

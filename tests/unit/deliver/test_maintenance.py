@@ -11,7 +11,7 @@ from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.core.plan.values import Plan
 from dispatcher.deliver.maintenance import UNKNOWN_MS_MAX, UNKNOWN_WAIT_MS, Caretaker
 from tests.unit.stage import ScriptedVendor, Stage, plan_of
-from tests.virtual import virtual
+from tests.virtual import until, virtual
 
 
 async def caretaker(stage: Stage, plan: Plan | None = None, vendors: str = "a") -> Caretaker:
@@ -53,6 +53,21 @@ async def test_a_chain_that_nobody_knows_is_dead_after_half_a_minute() -> None:
             await asyncio.sleep(UNKNOWN_WAIT_MS / 1000)
     await tender.promote()
     assert (stage.state(nid), stage.cell.found(nid)[1].reason) == ("dead", "no_vendor")
+
+
+@virtual
+async def test_what_waits_in_the_mailbox_of_a_removed_vendor_is_dead_within_two_minutes() -> None:
+    """Its drainer may not send it. Nobody waits for its time to live, an hour away, to redrive it by today's route."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a)
+    plan = plan_of(a="closed")
+    courier.adopt_plan(replace(plan, vendors={"a": replace(plan.vendors["a"], drains=("a", "n"))}))
+    stage.start(Caretaker(courier, MemoryStore(stage.cell), stage.clock, frozenset("a")).run())
+    (nid,) = await stage.accept(1, vendor="n", chain=("n",))
+    began_s = stage.clock.now_s()
+    await until(lambda: stage.state(nid) == "dead", 1800)
+    assert stage.cell.found(nid)[1].reason == "no_vendor" and not a.sent
+    assert stage.clock.now_s() - began_s < 120
 
 
 @virtual

@@ -158,6 +158,10 @@ HUGE = str(10**40)
     [
         ("GET", "/v1/dead-letters?ids=" + ",".join(str(n) for n in range(1_001)), None, "ids"),
         ("POST", "/v1/dead-letters/redrive", {"ids": [str(n) for n in range(1_001)]}, "ids"),
+        ("GET", "/v1/dead-letters?ids=", None, "ids"),
+        ("GET", "/v1/dead-letters?ids=0-a.0,", None, "ids"),
+        ("POST", "/v1/dead-letters/discard", {"ids": []}, "ids"),
+        ("POST", "/v1/dead-letters/redrive", {"ids": [""]}, "ids.0"),
         ("GET", f"/v1/dead-letters?since={HUGE}", None, "since"),
         ("GET", "/v1/dead-letters?until=-1", None, "until"),
         ("GET", "/v1/dead-letters?cursor=%00", None, "cursor"),
