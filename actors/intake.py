@@ -9,7 +9,7 @@ from typing import Any
 
 from actors.assembly import template_sources
 from actors.bind_use_cases import Bound, bind_use_cases
-from actors.runtime import VERSION, Tasks, leave_if_asked, open_redis, told_cores
+from actors.runtime import VERSION, Tasks, leave_if_asked, open_redis, open_replicated, told_cores
 from dispatcher.accept.intake import Intake
 from dispatcher.accept.statements import Statements
 from dispatcher.accept.store_watch import StoreBreaks, StoreWatch
@@ -66,8 +66,15 @@ class IntakeActor:
         self._redis = open_redis(self._runtime, timeout_s=s.limits.accept_deadline_s)
         # An operator's long listing must not hold an accept's connection; a storm of repeated keys asks in turn.
         self._asking = open_redis(self._runtime, queues_s=2.0)
+        # Three quarters of the time, so that the answer says why, and not that the store is too slow.
+        answer_s = s.limits.accept_deadline_s * 0.75
+        self._replicated = open_replicated(self._runtime, s, self._redis, answer_s=answer_s)
         self._store = RedisStore(
-            self._redis, retention_ms=retention_ms, continuity=breaks.continuity, on_break=breaks.tell
+            self._redis,
+            retention_ms=retention_ms,
+            replicated=self._replicated,
+            continuity=breaks.continuity,
+            on_break=breaks.tell,
         )
         self._control = RedisControl(self._asking)
         self._views = RedisViews(self._asking, retention_ms=retention_ms)
@@ -95,7 +102,7 @@ class IntakeActor:
         )
         continuity, identity = self._breaks.continuity, self._identity
         self._statements = Statements(control, self.metrics, continuity, identity, told_cores=self._told_cores)
-        watches = Watches(watch, self._breaks, fleet, stalls)
+        watches = Watches(watch, self._breaks, fleet, stalls, self._replicated)
         bound = Bound(self._asking, self._store, views, control, cache, clock, self.metrics)
         self.use_cases = bind_use_cases(s, intake, watches, bound, replica=self._replica())
         self._tasks.start("group commit", intake.run())
@@ -103,6 +110,8 @@ class IntakeActor:
         self._tasks.start("control", follower.run())
         self._tasks.start("headroom", watch.run())
         self._tasks.start("lineage", watch.follow_lineage())
+        if self._replicated is not None:
+            self._tasks.start("replicas", self._replicated.watch())
         self._tasks.start("report", self._statements.run(clock, s.supervision.report_ms / 1000))
 
     def _replica(self) -> Replica:
@@ -129,4 +138,6 @@ class IntakeActor:
     async def stop(self, deadline_s: float) -> None:
         await self._statements.send()
         await self._tasks.stop()
+        if self._replicated is not None:
+            await self._replicated.close()
         await asyncio.gather(self._redis.aclose(), self._asking.aclose())

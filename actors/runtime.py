@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from dispatcher.adapters.cores import Cores
+from dispatcher.adapters.redis.replicas import ReplicatedWrites
 from dispatcher.adapters.redis.script_calls import Client, client
 from dispatcher.config.secret_references import resolve
 from dispatcher.config.settings import Settings
@@ -21,6 +22,14 @@ VERSION = "0.1.0"
 def open_redis(runtime: dict[str, str], **options: Any) -> Client:
     """A data-path client. The URL is a reference (`file:`): Ray stores and shows constructor arguments."""
     return client(resolve(runtime["redis_url"]), **options)
+
+
+def open_replicated(
+    runtime: dict[str, str], settings: Settings, poke: Client, *, answer_s: float = 2.0
+) -> ReplicatedWrites | None:
+    """Return what waits for replicas, on a connection of its own; None if the primary alone counts."""
+    rule = settings.store.replica_rule()
+    return None if rule is None else ReplicatedWrites(open_redis(runtime), poke, rule, answer_s=answer_s)
 
 
 def receipt_links(settings: Settings) -> ReceiptLinks | None:

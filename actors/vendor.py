@@ -13,10 +13,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from actors.assembly import make_caretaker, make_courier, make_look_ups
-from actors.runtime import VERSION, Tasks, leave_if_asked, open_redis, told_cores
+from actors.runtime import VERSION, Tasks, leave_if_asked, open_redis, open_replicated, told_cores
 from dispatcher.adapters.cores import Cores
 from dispatcher.adapters.providers import build
 from dispatcher.adapters.redis.control import RedisControl
+from dispatcher.adapters.redis.replicas import ReplicatedWrites
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.templates import RedisTemplateStore
 from dispatcher.adapters.system_clock import SystemClock
@@ -54,6 +55,7 @@ class VendorActor:
         self._tasks = Tasks()
         self._metrics = Metrics()
         self._changed = asyncio.Event()
+        self._replicated: ReplicatedWrites | None = None
         self._cores: Cores | None = None  # in a simulation nobody measures this machine
 
     async def start(self) -> None:
@@ -108,15 +110,19 @@ class VendorActor:
         self._chance: Callable[[], float] = random.random
         connection = open_redis(self._runtime)
         waiting = open_redis(self._runtime, timeout_s=s.courier.claim_block_ms / 1000 + 2.0, connections_max=2)
+        self._replicated = open_replicated(self._runtime, s, connection)
         self._store: Store = RedisStore(
             connection,
             waiting,
+            replicated=self._replicated,
             retention_ms=s.retention.finished_s * 1000,
             on_set_back=lambda by_ms: logger().error("store_clock_set_back", by_ms=by_ms, vendor=self._name),
         )
         self._control: Control = RedisControl(connection)
         self._templates = TemplateCache(RedisTemplateStore(connection))
         self._close: Callable[[], Awaitable[None]] = connection.aclose
+        if self._replicated is not None:
+            self._tasks.start("replicas", self._replicated.watch())
 
     def check(self) -> None:
         """Raise if this actor has to be replaced: a loop has ended, or does nothing though there is work."""
@@ -142,6 +148,8 @@ class VendorActor:
                 await self._memory.remember(courier.me, always=True)
                 await self._control.stopped(courier.me)
         await self._tasks.stop()
+        if self._replicated is not None:
+            await self._replicated.close()
         await self._vendor.close()
         await self._close()
 

@@ -12,8 +12,9 @@ from typing import Any
 from actors.proof import prove
 from actors.runtime import VERSION
 from cluster.local import redis_checks
+from cluster.local.replica_checks import check_replicas
 from cluster.nodes import setting_faults
-from dispatcher.config.settings import parse_settings
+from dispatcher.config.settings import StoreSettings, parse_settings
 from dispatcher.errors import ConfigError
 
 
@@ -45,7 +46,7 @@ def report(question: dict[str, Any]) -> dict[str, Any]:
     found.faults += _token_faults()
     found.faults += _code_faults(asked.code)
     found.faults += _secret_faults(asked.settings)
-    _look_at_redis(asked.redis_url, found)
+    _look_at_redis(asked.redis_url, asked.settings, found)
     _look_at_keys(asked.api_keys, found)
     found.outside_store = bool(os.environ.get("RAY_REDIS_ADDRESS"))
     return asdict(found)
@@ -74,11 +75,13 @@ def _secret_faults(settings: dict[str, Any]) -> list[str]:
     return []
 
 
-def _look_at_redis(url: str, found: NodeReport) -> None:
+def _look_at_redis(url: str, settings: dict[str, Any], found: NodeReport) -> None:
     try:
         client = redis_checks.connect(url)
         client.connection_pool.connection_kwargs.update(socket_connect_timeout=3.0, socket_timeout=3.0)
         found.redis_faults += redis_checks.check(client, unsafe=True)
+        store = StoreSettings.model_validate(settings.get("store", {}))
+        found.redis_faults += check_replicas(client, store, unsafe=True)
     except ConfigError as error:
         found.faults.append(str(error))
 

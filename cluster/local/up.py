@@ -34,6 +34,7 @@ from cluster.local.frozen import STOPPED_S, Frozen, stopped
 from cluster.local.hurry import hurried
 from cluster.local.ray_parts import leave_out_unused
 from cluster.local.redis_server import RedisServer
+from cluster.local.replica_checks import check_replicas
 from cluster.local.state_directory import StateDirectory, free_port, give_way, processes_of, reap
 from cluster.rehearsal.sandbox.process import start_sandbox
 from dispatcher.adapters.api_keys import ApiKeys, list_keys
@@ -160,10 +161,10 @@ class Up:
         if self._options.sandbox:
             self._start_sandbox()
         settings = self._load()
-        self._start_store(self._state.runtime_dir())
+        self._start_store(self._state.runtime_dir(), settings)
         return settings
 
-    def _start_store(self, runtime_dir: Path) -> None:
+    def _start_store(self, runtime_dir: Path, settings: Settings) -> None:
         o, state = self._options, self._state
         if o.redis_url is None:
             self._redis = RedisServer(state.path / "redis", runtime_dir / "redis.sock")
@@ -171,7 +172,9 @@ class Up:
             how = "adopted" if self._redis.adopted else "started"
             click.echo(f"redis: {how}, pid {pid}, data in {state.path / 'redis'}", err=True)
         url = resolve(o.redis_url) if o.redis_url is not None else self._redis.url if self._redis else ""
-        warnings = redis_checks.check(redis_checks.connect(o.redis_url or url), o.unsafe_redis)
+        client = redis_checks.connect(o.redis_url or url)
+        warnings = redis_checks.check(client, o.unsafe_redis)
+        warnings += check_replicas(client, settings.store, o.unsafe_redis)
         for warning in warnings:
             click.echo(f"WARNING: unsafe redis: {warning}", err=True)
         state.write_secret(state.redis_url_file, url)
@@ -377,6 +380,9 @@ class Up:
         """Apply the changed file. Whatever fails, the service goes on with the configuration before."""
         try:
             settings = self._load()
+            if self._settings is not None and settings.store != self._settings.store:
+                client = redis_checks.connect(f"file:{self._state.redis_url_file}")
+                check_replicas(client, settings.store, self._options.unsafe_redis)
         except Exception as error:  # a fault of ours in reading a file must not end what runs
             click.echo(f"configuration refused, the one before stays: {_sentence(error)}", err=True)
             return

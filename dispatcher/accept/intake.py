@@ -165,6 +165,7 @@ class Intake:
                 raise
             if first.body_hash != digest:
                 raise _conflict() from None
+            await self._store.synced()  # the first try may have ended with "maybe stored"
             return _replayed(first)
         return await self._commit(trigger)
 

@@ -24,6 +24,7 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "courier": "How a vendor actor claims and settles. The defaults fit; change them with a measurement.",
         "supervision": "Beats, silence and reports. The defaults fit; change them with a measurement.",
         "intake": "The processes that accept triggers.",
+        "store": "When a write to Redis counts.",
     },
     "VendorSettings": {
         "adapter": "The provider: twilio, vonage, sendgrid, smtp, or one of an installed package.",
@@ -165,6 +166,11 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "replicas_max": "The most intake replicas.",
         "ongoing_target": "With more requests in hand than this, another replica starts.",
         "group_commit_max": "The most triggers that one write to Redis carries.",
+    },
+    "StoreSettings": {
+        "durability": "`primary`: accepted is on the primary's disk. `replica`: on the disks of its replicas too.",
+        "replicas": "How many replicas may be promoted. Without it, as many as the sentinels know.",
+        "replicas_away_max": "So many replicas may be away. What is accepted meanwhile is not on these.",
     },
     "TwilioOptions": {
         "base_url": "The address of the service. Change it for a test or a proxy.",

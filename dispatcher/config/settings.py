@@ -25,6 +25,7 @@ from dispatcher.core.life.outcome import Meaning, Rule
 from dispatcher.core.life.retry import REFUSED_WAITS_S
 from dispatcher.core.limits.accept_rate import AcceptRate
 from dispatcher.core.limits.turns import WEIGHT_MAX
+from dispatcher.core.store.replication import ReplicaRule
 from dispatcher.errors import ConfigError
 from dispatcher.templates.compile import faults
 from dispatcher.templates.source import TemplateSource
@@ -331,6 +332,18 @@ class IntakeSettings(_Section):
     group_commit_max: PositiveInt = 64  # one pipelined round trip; more only lengthens the first one's wait
 
 
+class StoreSettings(_Section):
+    """When a write to Redis counts; see docs/adr/0032."""
+
+    durability: Literal["primary", "replica"] = "primary"  # replica: it outlives the primary's disk, and waits for it
+    replicas: PositiveInt | None = None  # None: as many as the sentinels know; without sentinels it must be said
+    replicas_away_max: Annotated[int, Field(ge=0)] = 0  # 0: nothing is accepted that a promoted replica could lack
+
+    def replica_rule(self) -> ReplicaRule | None:
+        """Return what is waited for; None if the primary alone counts."""
+        return ReplicaRule(self.replicas, self.replicas_away_max) if self.durability == "replica" else None
+
+
 class Settings(_Section):
     """The whole file. `parse_settings(settings.model_dump(mode="json"))` gives an equal value."""
 
@@ -347,6 +360,7 @@ class Settings(_Section):
     courier: CourierSettings = CourierSettings()
     supervision: SupervisionSettings = SupervisionSettings()
     intake: IntakeSettings = IntakeSettings()
+    store: StoreSettings = StoreSettings()
 
 
 # Reading -------------------------------------------------------------------------------------------------------------
@@ -389,6 +403,7 @@ def _fault(error: dict[str, Any]) -> str:
 def _cross_faults(settings: Settings) -> Iterator[str]:
     """Check what no single field can tell: names that must exist, pairs that must be in order."""
     yield from _order_faults(settings)
+    yield from _store_faults(settings.store)
     receipts = settings.receipts
     for name, other in (("public_url", "secret"), ("secret", "public_url")):
         if getattr(receipts, name) is None and getattr(receipts, other) is not None:
@@ -460,6 +475,15 @@ def _order_faults(settings: Settings) -> Iterator[str]:
         least, given = getattr(section, low), getattr(section, high)
         if given < least:
             yield f"{at}.{high}: {given} is not allowed: at least {low}, {least}"
+
+
+def _store_faults(store: StoreSettings) -> Iterator[str]:
+    if store.durability == "primary":
+        for name in ("replicas", "replicas_away_max"):
+            if getattr(store, name):
+                yield f"store.durability: must be replica, as {name} is there"
+    elif store.replicas is not None and store.replicas_away_max >= store.replicas:
+        yield f"store.replicas_away_max: {store.replicas_away_max} is not allowed: less than replicas, {store.replicas}"
 
 
 def _model_at(loc: tuple[str | int, ...]) -> type[BaseModel] | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dispatcher.core.life.notification import PLACES, Backlog, MailboxDepth
 from dispatcher.core.plan.stall import working_vendors
 from dispatcher.core.plan.values import Plan, Report
+from dispatcher.core.store.replication import Standing
 from dispatcher.telemetry.metrics import Gauge
 
 STATES = ("closed", "half_open", "open", "forced_open", "absent", "quarantined")
@@ -24,6 +25,7 @@ class Reading:
         log_faults: which work on the store's append-only file failed last.
         channels: configured vendor → its channel.
         stalled_s: configured vendor → seconds of its stall, 0 without one.
+        replicas: how the store's replicas stood at the last write; None where none is waited for.
     """
 
     depths: Mapping[str, MailboxDepth]
@@ -35,6 +37,7 @@ class Reading:
     channels: Mapping[str, str]
     stalled_s: Mapping[str, float]
     reports: tuple[Report, ...]
+    replicas: Standing | None = None
 
 
 def gauges(found: Reading) -> list[Gauge]:
@@ -140,5 +143,17 @@ def _store(found: Reading) -> Iterator[Gauge]:
         ("work",),
         [((work,), float(work in found.log_faults)) for work in ("rewrite", "write")],
     )
+    yield Gauge(
+        "dispatcher_store_replicas",
+        "Replicas of Redis under durability replica: known, needed for each write, and synced by the last one",
+        ("of",),
+        [((of,), float(count)) for of, count in _counts(found.replicas)],
+    )
     yield Gauge("dispatcher_store_memory_bytes", "Memory Redis uses", (), [((), used)])
     yield Gauge("dispatcher_store_memory_bytes_max", "Memory Redis may use; 0: no limit", (), [((), most)])
+
+
+def _counts(replicas: Standing | None) -> list[tuple[str, int]]:
+    if replicas is None:
+        return []
+    return [("known", replicas.known), ("needed", replicas.needed), ("synced", replicas.synced)]

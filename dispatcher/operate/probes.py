@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from dispatcher.accept.intake import Intake
 from dispatcher.accept.store_watch import StoreBreaks, StoreWatch
 from dispatcher.core.plan.stall import working_vendors
+from dispatcher.core.store.replication import Standing
 from dispatcher.operate.fleet import Fleet
 from dispatcher.operate.gauges import Reading, gauges
 from dispatcher.operate.stalls import Stalls
@@ -37,6 +38,12 @@ class Replica:
     installation: str = ""
 
 
+class Replicas(Protocol):
+    """Knows how the replicas of the store stood at the last write that waited for them."""
+
+    standing: Standing
+
+
 @dataclass(frozen=True, slots=True)
 class Watches:
     """The background watches of an intake replica, whose findings the probes show."""
@@ -45,6 +52,7 @@ class Watches:
     breaks: StoreBreaks
     fleet: Fleet
     stalls: Stalls
+    replicas: Replicas | None = None
 
 
 class Probes:
@@ -72,7 +80,12 @@ class Probes:
             return "the store does not answer"
         if self._intake.nearly_full:
             return "the store is nearly full"
-        return None
+        standing = self._standing()
+        return standing.warnings()[0] if standing is not None and standing.fails else None
+
+    def _standing(self) -> Standing | None:
+        replicas = self._watches.replicas
+        return None if replicas is None else replicas.standing
 
     def health(self) -> dict[str, Any]:
         """Return how this replica runs, with everything that an operator should be warned of."""
@@ -86,6 +99,8 @@ class Probes:
         if identity.get("niceness", 0) > 0:
             warnings.append(f"replicas run at nice {identity['niceness']}")
         warnings += [LOG_FAULTS[fault] for fault in self._watches.store.log_faults]
+        standing = self._standing()
+        warnings += standing.warnings() if standing is not None else []
         warnings += map(str, stalled)
         warnings += [f"no vendor is left for {channel}: what is accepted for it waits" for channel in idle]
         return {
@@ -109,6 +124,7 @@ class Probes:
             plan=self._intake.plan,
             channels=self._channels,
             stalled_s={name: self._watches.stalls.seconds(name) for name in self._channels},
+            replicas=self._standing(),
             reports=tuple(heard.report for heard in self._watches.fleet.heard()),
         )
         return render(self._watches.fleet.totals, gauges(reading))

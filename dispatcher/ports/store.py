@@ -45,6 +45,10 @@ class Store(Protocol):
         """
         ...
 
+    async def synced(self) -> None:
+        """Return when everything that this store shows now is as durable as an accept. Raises UnavailableError."""
+        ...
+
     # ---- claim
 
     async def claim(self, me: str, lanes: Sequence[Lane], want: int) -> Claims:

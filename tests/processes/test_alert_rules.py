@@ -120,3 +120,21 @@ def test_a_mailbox_that_ages_wakes_somebody(promtool: str, tmp_path: Path) -> No
         "14m": {"DispatcherNothingSettles": {""}, "DispatcherBacklogAges": {"mailbox=sms-a,place=queued"}},
     }
     fires(promtool, tmp_path, aging, expected)
+
+
+def test_a_replica_that_is_waited_for_in_vain_wakes_somebody(promtool: str, tmp_path: Path) -> None:
+    """Fewer replicas than needed for half a minute is critical; one that may be away is not."""
+    fires(
+        promtool,
+        tmp_path,
+        {
+            'dispatcher_store_replicas{of="known"}': "2x60",
+            'dispatcher_store_replicas{of="needed"}': "2x20 1x40",
+            'dispatcher_store_replicas{of="synced"}': "2x7 1x53",
+        },
+        {
+            "2m": {"DispatcherReplicaAway": set()},
+            "4m": {"DispatcherReplicaAway": {""}},
+            "8m": {"DispatcherReplicaAway": set()},
+        },
+    )

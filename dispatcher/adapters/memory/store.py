@@ -63,6 +63,9 @@ class MemoryStore:
     async def accept(self, triggers: Sequence[NewTrigger]) -> list[AcceptReply]:
         return [self._accept(trigger) for trigger in triggers]
 
+    async def synced(self) -> None:
+        """Nothing here is on a disk."""
+
     def _accept(self, trigger: NewTrigger) -> AcceptReply:
         known = self._cell.record(trigger.id)
         if known is not None:

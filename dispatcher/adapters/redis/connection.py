@@ -109,6 +109,13 @@ class SharedConnection:
         self._connect, self._timeout_s = connect, timeout_s
         self._current: _Open | None = None
         self._opening: asyncio.Task[_Open] | None = None
+        self._opened_count = 0
+
+    async def opened(self) -> int:
+        """Open the connection if it is not open, and return how many were opened so far."""
+        if self._current is None or self._current.broken:
+            await self._open()
+        return self._opened_count
 
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
         """The reply of each command in order, an error reply as an exception among them.
@@ -134,6 +141,7 @@ class SharedConnection:
         self._opening = None
         if not opening.cancelled() and opening.exception() is None:
             self._current = opening.result()
+            self._opened_count += 1
 
     async def _dial(self) -> _Open:
         connection = self._connect()

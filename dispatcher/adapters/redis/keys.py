@@ -26,6 +26,7 @@ many wait in queues (strings): scripts/_enqueue.lua |
 | `{nd:0}:redrive:<vendor>` | when the redrive budget of a mailbox is used up, ms (string, gone after 2 s) |
 | `{nd:0}:cap:<hash>` | when the last messages of a kind to one recipient were let through, ms (list, expires) |
 | `{nd:0}:twin:<hash>` | the last `hold` notification with this text and recipient (string, gone after a call's time) |
+| `{nd:0}:mark` | the last round of a process that waits for replicas (string) |
 | `{nd:0}:nil` | never exists: deleting it opens a full Redis for the rest of a script |
 """
 
@@ -61,6 +62,7 @@ class Keys:
         self.clock = self.prefix + "clock"
         self.breakers = self.prefix + "breakers"
         self.overrides = self.prefix + "overrides"
+        self.mark = self.prefix + "mark"
         self.nil = self.prefix + "nil"
         self.weights = self.prefix + "weights"
         self.beat_channel = self.prefix + "beat"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
@@ -85,30 +86,48 @@ class Route:
                 return at
         raise MasterNotFoundError(f"the sentinels know no primary of {self.address.service} that works")
 
+    async def replicas(self) -> tuple[int, int]:
+        """Return how many replicas the sentinels know, and how many of them are up and follow the primary.
+
+        Of several answers, the one that asks for more counts. Raises redis-py's ConnectionError if none answers.
+        """
+        found = await self._majority(lambda one: one.sentinel_slaves(self.address.service))
+        if not found:
+            raise ConnectionError("no sentinel answers")
+        return max(map(len, found)), max(sum(map(in_step, replicas)) for replicas in found)
+
     async def _states(self) -> list[dict[str, Any]]:
         """Return what the first majority of the sentinels says of the service."""
+        found = await self._majority(lambda one: one.sentinel_masters())
+        return [known[self.address.service] for known in found if self.address.service in known]
+
+    async def _majority(self, ask: Callable[[Any], Awaitable[Any]]) -> list[Any]:
+        """Return the answers of the first majority of the sentinels; of fewer, if no more come."""
         clients = self._sentinels.sentinels
-        asked = [asyncio.ensure_future(one.sentinel_masters()) for one in clients]
-        states: list[dict[str, Any]] = []
+        asked = [asyncio.ensure_future(ask(one)) for one in clients]
+        found: list[Any] = []
         try:
             for answer in asyncio.as_completed(asked):
                 with contextlib.suppress(RedisError, OSError, asyncio.TimeoutError):
-                    known: Any = await answer
-                    state = known.get(self.address.service)
-                    if state is not None:
-                        states.append(state)
-                if len(states) > len(clients) // 2:
+                    found.append(await answer)
+                if len(found) > len(clients) // 2:
                     break
         finally:
             for one in asked:
                 one.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
-        return states
+        return found
 
     async def close(self) -> None:
         if self._asking is not None:
             await asyncio.wait({self._asking})
         await self._sentinels.aclose()
+
+
+def in_step(replica: Any) -> bool:
+    """Return True for a replica that is up and follows its primary, as a sentinel describes it."""
+    away = replica["is_sdown"] or replica["is_odown"] or "disconnected" in str(replica["flags"])
+    return not away and replica.get("master-link-status") == "ok"
 
 
 def of_a_replica(error: Exception) -> bool:

@@ -101,16 +101,19 @@ def client(url: str, *, timeout_s: float = 2.0, connections_max: int = 32, queue
     return made
 
 
-async def run(connection: Client, calls: Sequence[Call]) -> list[Any]:
+async def run(connection: Client, calls: Sequence[Call], *, last_again: bool = False) -> list[Any]:
     """Run `calls` in one round trip; the answer holds a reply or the exception of each, in order.
 
-    A Redis that restarted has forgotten the scripts: only what it answered NOSCRIPT is sent again.
+    A Redis that restarted has forgotten the scripts: only what it answered NOSCRIPT is sent again, and with
+    `last_again` the last call after it.
     Raises UnavailableError when the connection broke: each call is maybe done.
     """
     try:
         replies = await _send(connection, calls)
         missing = [n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if missing:
+            if last_again and missing[-1] != len(calls) - 1:
+                missing.append(len(calls) - 1)
             for name in {calls[n].script for n in missing}:
                 await connection.script_load(script(name).body)
             again = await _send(connection, [calls[n] for n in missing])

@@ -14,6 +14,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from dispatcher.adapters.redis.keys import Keys, streams_of
+from dispatcher.adapters.redis.replicas import ReplicatedWrites
 from dispatcher.adapters.redis.script_calls import UNAVAILABLE, Call, Client, answered, of_a_key, run, run_one
 from dispatcher.adapters.redis.script_values import (
     accept_call,
@@ -29,7 +30,7 @@ from dispatcher.adapters.redis.script_values import (
 from dispatcher.core.life.decide import Decision
 from dispatcher.core.life.fallback import LOOK_AGAIN_MS, LOOK_AT_HELD_AGAIN_MS
 from dispatcher.core.life.look_up import Fingerprint
-from dispatcher.core.life.notification import Claim, Lane, NewTrigger, trigger_of
+from dispatcher.core.life.notification import Claim, Lane, NewTrigger, State, trigger_of
 from dispatcher.core.store.continuity import Break, Continuity, Mark
 from dispatcher.core.store.delay_time import DelayTime
 from dispatcher.errors import FencedError, UnavailableError, UnreadableError
@@ -68,17 +69,20 @@ class RedisStore:
         retention_ms: int = 86_400_000,
         *,
         hold_ms: int = 3_600_000,
+        replicated: ReplicatedWrites | None = None,
         continuity: Continuity | None = None,
         on_break: Callable[[Break], None] = lambda found: None,
         on_set_back: Callable[[int], None] = lambda by_ms: None,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`continuity` learns from each accept what the store has taken; `on_break` is told when it took less.
+        """With `replicated`, accepts, cancels and start marks count only when replicas have them on disk.
+
+        `continuity` learns from each accept what the store has taken; `on_break` is told when it took less.
 
         `on_set_back` is told by how many ms waits were kept from becoming longer: the store's clock went back by that.
         """
         self._redis = connection
-        self._waiting = waiting
+        self._waiting, self._replicated = waiting, replicated
         self._keys = keys or Keys()
         self._retention_ms = retention_ms
         self._hold_ms = hold_ms
@@ -91,12 +95,20 @@ class RedisStore:
 
     async def accept(self, triggers: Sequence[NewTrigger]) -> list[AcceptReply]:
         before = self._continuity.mark
-        replies = await run(self._redis, [accept_call(self._keys, self._retention_ms, trigger) for trigger in triggers])
+        replies = await self._run([accept_call(self._keys, self._retention_ms, trigger) for trigger in triggers])
         for reply in (reply for reply in replies if isinstance(reply, list) and reply[0] == "OK"):
             found = self._continuity.compare(before, Mark(reply[1], reply[2]))
             if found is not None:
                 self._on_break(found)
         return [accept_reply(reply) for reply in replies]
+
+    async def _run(self, calls: Sequence[Call]) -> list[Any]:
+        """Run what must survive the loss of the primary, where that is asked for."""
+        return await (run(self._redis, calls) if self._replicated is None else self._replicated.run(calls))
+
+    async def synced(self) -> None:
+        if self._replicated is not None:
+            await self._replicated.run([])
 
     # ---- claim
 
@@ -275,7 +287,8 @@ class RedisStore:
         if print_ is not None:
             keys.append(k.twin(print_.key))
             args += [n.id, print_.ttl_ms, k.record_prefix]
-        return bool(await run_one(self._redis, "start", keys, args) == "OK")
+        (reply,) = await self._run([Call("start", keys, args)])
+        return bool(answered(reply, "start") == "OK")
 
     async def single_out(self, me: str, nid: str | None) -> bool:
         k = self._keys
@@ -394,13 +407,11 @@ class RedisStore:
         except UNAVAILABLE as error:
             raise UnavailableError(f"redis: {type(error).__name__}") from error
         lane, (seconds, micros) = (answered(it, "withdraw") for it in found)
-        reply = await run_one(
-            self._redis,
-            "withdraw",
-            [record, lane or "", k.nil, k.due, k.delayed, k.held, k.dead],
-            [nid, i, to, reason, self._retention_ms, seconds * 1000 + micros // 1000],
-        )
-        return withdrawal(reply)
+        keys = [record, lane or "", k.nil, k.due, k.delayed, k.held, k.dead]
+        args = [nid, i, to, reason, self._retention_ms, seconds * 1000 + micros // 1000]
+        calls = [Call("withdraw", keys, args)]
+        (reply,) = await (self._run(calls) if to == State.CANCELLED else run(self._redis, calls))
+        return withdrawal(answered(reply, "withdraw"))
 
 
 def _readable(fields: Any) -> Any:

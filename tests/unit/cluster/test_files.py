@@ -28,6 +28,7 @@ from dispatcher.config.yaml_file import load_settings
 from dispatcher.core.life.notification import PLACES, Backlog, MailboxDepth
 from dispatcher.core.life.outcome import OutcomeKind
 from dispatcher.core.plan.values import Plan, Report, VendorPlan
+from dispatcher.core.store.replication import Standing
 from dispatcher.errors import ConfigError
 from dispatcher.operate.gauges import STATES, Reading, gauges
 from dispatcher.telemetry.catalogue import CATALOGUE
@@ -373,6 +374,7 @@ KNOWN = {
     "outcome": {kind.value for kind in OutcomeKind},
     "state": set(STATES),
     "place": {*PLACES, "dead"},
+    "of": {"known", "needed", "synced"},
 }
 """Values that labels may have; those of other labels are names of vendors, channels and reasons."""
 
@@ -421,6 +423,7 @@ async def series() -> Series:
         channels={"sms-a": "sms"},
         stalled_s={"sms-a": 0.0},
         reports=(Report("sms-a/1", "sms-a", "closed", in_flight=3, concurrency=64),),
+        replicas=Standing(2, 2, 1, True),
     )
     found: Series = {}
     for family in text_string_to_metric_families(render(metrics.snapshot(), gauges(reading)).decode()):

@@ -1,0 +1,84 @@
+"""Refuse `durability: replica` where it cannot be proven: by the number of replicas, and by one write they all sync."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any
+
+import redis
+from redis.sentinel import SentinelConnectionPool
+
+from cluster.local.redis_checks import silence
+from dispatcher.adapters.redis.keys import Keys
+from dispatcher.adapters.redis.route import in_step
+from dispatcher.config.settings import StoreSettings
+from dispatcher.core.store.replication import Seen
+from dispatcher.errors import ConfigError
+
+PROOF_S = 5.0
+"""Replicas that sync each write answer within milliseconds; one with `everysec` within a second."""
+
+STEP_MS = 200
+
+
+def check_replicas(client: redis.Redis, store: StoreSettings, unsafe: bool) -> list[str]:
+    """Return warnings. Raises ConfigError if `store` asks for what these servers do not show that they do.
+
+    With `unsafe` that is a warning, so that what is queued can be delivered while a replica is away.
+    """
+    rule = store.replica_rule()
+    if rule is None:
+        return []
+    try:
+        seen = _seen(client)
+        refused = rule.refusal(seen)
+        if refused is not None:
+            raise ConfigError(refused)
+        fault = _unproven(client, rule.needed(seen))
+    except (redis.RedisError, OSError) as error:
+        raise ConfigError(silence(client, error)) from None
+    if fault is not None and not unsafe:
+        raise ConfigError(f"store.durability: replica is not kept here (--unsafe-redis starts all the same): {fault}")
+    return [fault] if fault is not None else []
+
+
+def _seen(client: redis.Redis) -> Seen | None:
+    """Return what the sentinels know, by the one that knows most; None without sentinels, or if none answers."""
+    pool = client.connection_pool
+    if not isinstance(pool, SentinelConnectionPool):
+        return None
+    found: list[list[Any]] = []
+    for sentinel in pool.sentinel_manager.sentinels:
+        with contextlib.suppress(redis.RedisError, OSError):
+            found.append(sentinel.sentinel_slaves(pool.service_name))
+    if not found:
+        return None
+    return Seen(max(map(len, found)), max(sum(map(in_step, replicas)) for replicas in found))
+
+
+def _unproven(client: redis.Redis, needed: int) -> str | None:
+    """Write and wait on one connection; return why that is no proof, or None."""
+    connection: Any = client.connection_pool.get_connection()
+
+    def ask(*command: Any) -> Any:
+        connection.send_command(*command)
+        return connection.read_response()
+
+    synced, began_s, mark = 0, time.monotonic(), Keys().mark
+    try:
+        ask("SET", mark, "0")
+        while time.monotonic() - began_s < PROOF_S:
+            local, synced = ask("WAITAOF", 1, needed, STEP_MS)
+            if local >= 1 and synced >= needed:
+                return None
+    except redis.ResponseError as error:
+        if "unknown command" in str(error):
+            return "this server has no WAITAOF: needed is Redis 7.2 or newer, or Valkey; WAIT promises memory only"
+        return f"WAITAOF is refused: {error}"
+    finally:
+        client.connection_pool.release(connection)
+    return (
+        f"{synced} of {needed} replicas had a write on disk within {PROOF_S:g} s: each must run, follow this primary,"
+        " and have appendonly yes"
+    )

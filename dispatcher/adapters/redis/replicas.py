@@ -1,0 +1,158 @@
+"""Writes that count only when replicas have them on disk: WAITAOF (Redis 7.2, Valkey), once for a batch.
+
+All that is asked while a round runs makes the next round: the scripts, then a mark, in one pipeline; when they are
+answered, WAITAOF for as many replicas as `core.store.replication` says. The mark is a write, so that a script which
+only found what another process has just written waits for that as well.
+
+WAITAOF knows the last write of its own connection and nothing else. So a round has a connection to itself, and does not
+count if that was opened again on the way: a new one has written nothing, and WAITAOF would answer at once.
+
+WAITAOF must not share a pipeline with the write, and may answer too low: a replica that gets the write and the question
+together answers before its fsync, and is not asked again. So it waits briefly and asks again. An idle server notices
+that a wait is over only at its next tick (`hz`), or when anything else is asked; hence the PINGs.
+
+Guarantee: after a return, the primary and the needed replicas have every write of `calls`, and all that the scripts
+saw, on disk. After UnavailableError each call is maybe done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from dispatcher.adapters.redis.keys import Keys
+from dispatcher.adapters.redis.script_calls import UNAVAILABLE, Call, Client, answered, run
+from dispatcher.core.store.replication import ReplicaRule, Seen, Standing
+from dispatcher.errors import UnavailableError
+
+STEP_MS, STEP_MS_MAX = 5, 100
+"""How long one WAITAOF waits; each further one twice as long. A replica on this machine answers within 1 ms."""
+
+LOOK_S = 1.0
+"""How often the sentinels are asked which replicas there are, and whether they follow."""
+
+_Waiting = tuple[Sequence[Call], "asyncio.Future[list[Any]]"]
+
+
+class ReplicatedWrites:
+    """Runs scripts by rounds. `own` is a client for nothing else, `poke` any other client of the same Redis."""
+
+    def __init__(
+        self, own: Client, poke: Client, rule: ReplicaRule, *, answer_s: float, keys: Keys | None = None
+    ) -> None:
+        """A round that takes longer than `answer_s` fails."""
+        self._own, self._poke, self._rule, self._answer_s = own, poke, rule, answer_s
+        self._keys = keys or Keys()
+        self._seen: Seen | None = None
+        self._waiting: list[_Waiting] = []
+        self._rounds: asyncio.Task[None] | None = None
+        self._number = 0
+        self.standing = Standing(rule.known(None), rule.needed(None), 0, False)
+
+    async def run(self, calls: Sequence[Call]) -> list[Any]:
+        """Return the replies in order, as `script_calls.run` does, when the replicas have the writes on disk.
+
+        Raises UnavailableError: each call is maybe done. A caller that is cancelled stops nothing.
+        """
+        future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((calls, future))
+        if self._rounds is None:
+            self._rounds = asyncio.get_running_loop().create_task(self._run())
+        return await future
+
+    async def watch(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        """Keep the number of replicas and `standing` up to date until cancelled, also while nothing is written."""
+        while True:
+            with contextlib.suppress(UnavailableError):
+                await self._look()
+                await self.run([])
+            await sleep(LOOK_S)
+
+    async def close(self) -> None:
+        """Tell whoever waits that it is maybe done."""
+        await self._own.aclose()
+        if self._rounds is not None:
+            await asyncio.wait({self._rounds})
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                await self._answer(batch)
+        finally:
+            self._rounds = None
+
+    async def _answer(self, batch: Sequence[_Waiting]) -> None:
+        try:
+            replies = await self._round([call for calls, _ in batch for call in calls])
+        except Exception as error:  # whatever failed, nobody must wait forever
+            found = error if isinstance(error, UnavailableError) else UnavailableError(f"redis: {type(error).__name__}")
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(found)
+                    future.exception()  # otherwise asyncio logs "never retrieved" for a caller that left
+            return
+        at = 0
+        for calls, future in batch:
+            if not future.done():
+                future.set_result(replies[at : at + len(calls)])
+            at += len(calls)
+
+    async def _round(self, calls: Sequence[Call]) -> list[Any]:
+        until_s = asyncio.get_running_loop().time() + self._answer_s
+        self._number += 1
+        mark = Call("mark", [self._keys.mark, self._keys.nil], [self._number])
+        try:
+            if self._seen is None:
+                await self._look()
+            opened = await self._own.shared.opened()
+            *replies, marked = await run(self._own, [*calls, mark], last_again=True)
+            answered(marked, "mark")
+            await self._synced(until_s)
+            if await self._own.shared.opened() != opened:
+                raise UnavailableError("redis: the connection was opened again")
+        except UNAVAILABLE as error:
+            raise UnavailableError(f"redis: {type(error).__name__}") from error
+        return replies
+
+    async def _synced(self, until_s: float) -> None:
+        """Return when the needed replicas have all writes of the connection on disk."""
+        loop, step_ms = asyncio.get_running_loop(), STEP_MS
+        while True:
+            needed, known = self._rule.needed(self._seen), self._rule.known(self._seen)
+            (reply,) = await self._ask(("WAITAOF", 1, needed, step_ms), step_ms / 1000)
+            if isinstance(reply, Exception):  # of a server that is no primary any more, or has no append-only file
+                self._own.route.moved()
+                await self._own.shared.close()
+                raise UnavailableError(f"redis: {reply}")
+            local, synced = (int(count) for count in reply)
+            done = local >= 1 and synced >= needed
+            late = loop.time() >= until_s
+            if done or late:
+                self.standing = Standing(known, needed, synced, not done)
+            if done:
+                return
+            if late:
+                raise UnavailableError(f"{synced} of {needed} replicas have it on disk", 5.0)
+            step_ms = min(step_ms * 2, STEP_MS_MAX)
+
+    async def _ask(self, command: tuple[Any, ...], step_s: float) -> list[Any]:
+        asked = asyncio.ensure_future(self._own.shared.ask([command]))
+        try:
+            while not (await asyncio.wait({asked}, timeout=step_s + 0.001))[0]:
+                with contextlib.suppress(*UNAVAILABLE):
+                    await self._poke.shared.ask([("PING",)])
+            return asked.result()
+        finally:
+            asked.cancel()
+
+    async def _look(self) -> None:
+        route = self._own.route
+        if not route.fixed:
+            try:
+                self._seen = Seen(*await route.replicas())
+            except UNAVAILABLE as error:
+                if self._seen is None:
+                    raise UnavailableError(f"redis: {error}") from error

@@ -1,0 +1,278 @@
+"""Durability on replicas: what was acknowledged outlives the primary and its disk, and an absent replica is told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import pytest
+import redis
+
+from actors.intake import IntakeActor
+from cluster.local import redis_checks
+from cluster.local.replica_checks import check_replicas
+from dispatcher.adapters.redis.control import RedisControl
+from dispatcher.adapters.redis.replicas import ReplicatedWrites
+from dispatcher.adapters.redis.script_calls import Client, client
+from dispatcher.adapters.redis.store import RedisStore
+from dispatcher.config.settings import StoreSettings
+from dispatcher.core.store.replication import ReplicaRule
+from dispatcher.errors import ConfigError, UnavailableError
+from dispatcher.ports import STORED
+from tests.contract.test_sentinels import answered
+from tests.contract.worlds import REPLAYED, lanes, trigger
+from tests.sentinels import Fleet, fleet, until
+
+ANSWER_S = 10.0
+"""A slow machine's time for one round. Tests of a refusal use less."""
+
+
+class Desk:
+    """A store that waits for replicas, as an intake replica or a vendor actor has it."""
+
+    def __init__(self, url: str, rule: ReplicaRule | None = None, answer_s: float = ANSWER_S) -> None:
+        self.connection = client(url, timeout_s=ANSWER_S)
+        self.own: Client = client(url, timeout_s=ANSWER_S)
+        self.replicated = ReplicatedWrites(self.own, self.connection, rule or ReplicaRule(), answer_s=answer_s)
+        self.store = RedisStore(self.connection, replicated=self.replicated)
+        self.control = RedisControl(self.connection)
+
+    async def close(self) -> None:
+        await self.replicated.close()
+        await self.connection.aclose()
+
+
+@contextlib.asynccontextmanager
+async def desk(url: str, rule: ReplicaRule | None = None, answer_s: float = ANSWER_S) -> Any:
+    made = Desk(url, rule, answer_s)
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+@pytest.fixture(params=[1, 2])
+def watched(request: pytest.FixtureRequest) -> Iterator[Fleet]:
+    """A primary with one replica or two, and one sentinel."""
+    with fleet(replicas=request.param) as found:
+        yield found
+
+
+async def test_what_was_acknowledged_outlives_the_primary_and_its_disk(watched: Fleet) -> None:
+    """The primary is killed with its disk under load: each accept that was answered is at the promoted replica."""
+    away = ReplicaRule(away_max=len(watched.servers) - 2)  # of two, one may be away: else nothing is accepted after it
+    async with desk(watched.url, away) as found:
+        acknowledged: list[Any] = []
+        going = True
+
+        async def accepts() -> None:
+            while going:
+                one = trigger()
+                with contextlib.suppress(UnavailableError):
+                    if await found.store.accept([one]) == [STORED]:
+                        acknowledged.append(one)
+
+        callers = [asyncio.create_task(accepts()) for _ in range(8)]
+        old = watched.primary()
+        await asyncio.to_thread(until, lambda: len(acknowledged) > 100, "accepts go on")
+        await asyncio.to_thread(old.lose_disk)
+        new = await asyncio.to_thread(watched.promoted, old)
+        before = len(acknowledged)
+        if len(watched.servers) > 2:
+            await asyncio.to_thread(until, lambda: len(acknowledged) > before, "accepts go on with the other replica")
+        going = False
+        await asyncio.gather(*callers)
+        async with desk(f"redis://127.0.0.1:{new.port}", ReplicaRule(1)) as there:
+            plain = RedisStore(there.connection)
+            assert [await plain.accept([one]) for one in acknowledged] == [[REPLAYED]] * len(acknowledged)
+
+
+async def test_a_replica_that_is_away_refuses_accepts_until_it_is_back(watched: Fleet) -> None:
+    """A frozen replica may be promoted and lacks it: 503 with both numbers, which health tells, until it is back."""
+    async with desk(watched.url, answer_s=1.0) as found:
+        assert await answered(lambda: found.store.accept([trigger()])) == [STORED]
+        count = len(watched.servers) - 1
+        assert found.replicated.standing.warnings() == []
+        late, one = watched.servers[1], trigger()
+        late.freeze()
+        with pytest.raises(UnavailableError, match=f"{count - 1} of {count} replicas have it on disk"):
+            await found.store.accept([one])
+        (warning,) = found.replicated.standing.warnings()
+        assert f"{count - 1} of {count} replicas have the last write on disk" in warning
+        with pytest.raises(UnavailableError):  # it is at the primary now, and must not count for that
+            await found.store.accept([one])
+        async with desk(watched.url, answer_s=1.0) as other:  # whose own connection has written nothing
+            with pytest.raises(UnavailableError):
+                await other.store.accept([one])
+            with pytest.raises(UnavailableError):
+                await other.store.synced()
+        late.thaw()
+        assert await answered(lambda: found.store.accept([one])) == [REPLAYED]
+        assert found.replicated.standing.warnings() == []
+
+
+async def test_one_of_two_may_be_away_where_a_setting_allows_it() -> None:
+    """The sentinels find the frozen one down; from then on the other is enough, which is told."""
+    with fleet(replicas=2) as watched:
+        async with desk(watched.url, ReplicaRule(away_max=1), answer_s=1.0) as found:
+            watching = asyncio.create_task(found.replicated.watch())
+            assert await answered(lambda: found.store.accept([trigger()])) == [STORED]
+            # A sentinel learns that a replica follows when it asks it next, which is every ten seconds.
+            await asyncio.to_thread(until, lambda: found.replicated.standing.needed == 2, "both are waited for")
+            watched.servers[2].freeze()
+            assert await answered(lambda: found.store.accept([trigger()])) == [STORED]
+            (warning,) = found.replicated.standing.warnings()
+            assert "is on 1 of 2 replicas" in warning
+            watched.servers[2].thaw()
+            await asyncio.to_thread(until, lambda: found.replicated.standing.needed == 2, "both are waited for again")
+            watching.cancel()
+
+
+async def test_the_old_primary_coming_back_is_waited_for_again() -> None:
+    """It follows the new one, without what nobody was told of, and counts as the replica that it is now."""
+    with fleet(replicas=1) as watched:
+        async with desk(watched.url, answer_s=1.0) as found:
+            one = trigger()
+            assert await answered(lambda: found.store.accept([one])) == [STORED]
+            old = watched.primary()
+            old.kill()
+            await asyncio.to_thread(watched.promoted, old)
+            with pytest.raises(UnavailableError):
+                await answered_or_refused(found)
+            old.start()
+            assert await answered(lambda: found.store.accept([one])) == [REPLAYED]
+            assert found.replicated.standing.warnings() == []
+
+
+async def answered_or_refused(found: Desk) -> None:
+    """Ask until the new primary is asked, which refuses for want of a replica."""
+    for _ in range(100):
+        try:
+            await found.store.accept([trigger()])
+        except UnavailableError as error:
+            if "replicas have it on disk" in str(error):
+                raise
+            await asyncio.sleep(0.1)
+
+
+async def test_under_hold_nothing_repeats_after_the_primarys_loss() -> None:
+    """The start mark is at the promoted replica before the first byte goes out, so what was sent becomes held."""
+    with fleet(replicas=1) as watched:
+        async with desk(watched.url) as found:
+            store, one = found.store, trigger(on_unknown="hold")
+            me = await found.control.register("a")
+            assert await store.accept([one]) == [STORED]
+            (claim,) = (await store.claim(me, lanes("a"), 9)).claims
+            assert await store.start(me, claim)  # the message goes out now
+            old = watched.primary()
+            old.lose_disk()
+            new = await asyncio.to_thread(watched.promoted, old)
+        connection = client(f"redis://127.0.0.1:{new.port}")
+        heir, control = RedisStore(connection), RedisControl(connection)
+        (again,) = (await heir.own(me, lanes("a"), ())).claims
+        assert again.notification.state == "started", "the audit makes it held, and sends nothing"
+        assert await control.live()
+        await connection.aclose()
+
+
+async def test_a_start_mark_that_a_replica_lacks_allows_no_sending() -> None:
+    """Without an answer the caller sends nothing; when the replica is back, the same mark is answered."""
+    with fleet(replicas=1) as watched:
+        async with desk(watched.url, answer_s=0.5) as found:
+            me = await found.control.register("a")
+            assert await answered(lambda: found.store.accept([trigger(on_unknown="hold")])) == [STORED]
+            (claim,) = (await found.store.claim(me, lanes("a"), 9)).claims
+            watched.servers[1].freeze()
+            with pytest.raises(UnavailableError, match="0 of 1 replicas"):
+                await found.store.start(me, claim)
+            with pytest.raises(UnavailableError):
+                await found.store.withdraw(claim.notification.id, "cancelled", "cancelled")
+            watched.servers[1].thaw()
+            assert await answered(lambda: found.store.start(me, claim))
+
+
+async def test_many_accepts_share_one_wait(watched: Fleet) -> None:
+    """Accepts that come during a round make the next one: WAITAOF is called for batches, never for each accept."""
+    async with desk(watched.url) as found:
+        await found.store.accept([trigger()])
+        before = calls(watched)
+        assert await asyncio.gather(*(found.store.accept([trigger()]) for _ in range(200))) == [[STORED]] * 200
+        assert calls(watched) - before < 60
+
+
+def calls(watched: Fleet) -> int:
+    return int(watched.servers[0].ask.info("commandstats")["cmdstat_waitaof"]["calls"])
+
+
+async def test_a_connection_that_broke_on_the_way_proves_nothing() -> None:
+    """WAITAOF on a new connection answers at once for writes that it never made: such a round does not count."""
+    with fleet(replicas=1) as watched:
+        async with desk(watched.url, answer_s=1.0) as found:
+            assert await answered(lambda: found.store.accept([trigger()])) == [STORED]
+            shared, asked = found.own.shared, found.own.shared.ask
+
+            async def breaks(commands: Any) -> list[Any]:
+                if commands[0][0] == "WAITAOF":
+                    watched.servers[1].freeze()
+                    await shared.close()
+                return await asked(commands)
+
+            with mock.patch.object(shared, "ask", breaks), pytest.raises(UnavailableError):
+                await found.store.accept([trigger()])
+            watched.servers[1].thaw()
+
+
+# ---- the start
+
+
+@mock.patch("cluster.local.replica_checks.PROOF_S", 1.0)
+def test_a_set_up_that_cannot_keep_it_is_refused_in_one_sentence() -> None:
+    """Each by its setting, with the numbers: nothing starts that would refuse every accept, or promise too much."""
+    with fleet(replicas=1) as watched:
+        by_sentinels = redis_checks.connect(watched.url)
+        at = redis_checks.connect(f"redis://127.0.0.1:{watched.servers[0].port}")
+        assert check_replicas(by_sentinels, StoreSettings(), unsafe=False) == []
+        assert check_replicas(by_sentinels, asks(), unsafe=False) == []
+        assert check_replicas(at, asks(replicas=1), unsafe=False) == []
+        refused(at, asks(), "store.replicas: must say how many replicas may be promoted")
+        refused(by_sentinels, asks(replicas_away_max=1), "store.replicas_away_max: must be less than .*, 1")
+        refused(at, asks(replicas=2), "1 of 2 replicas had a write on disk within")
+        assert check_replicas(at, asks(replicas=2), unsafe=True), "what is queued can be delivered all the same"
+        watched.servers[1].ask.config_set("appendonly", "no")
+        refused(by_sentinels, asks(), "0 of 1 replicas had a write on disk within .* appendonly yes")
+    with fleet(replicas=0) as alone:
+        refused(redis_checks.connect(alone.url), asks(), "needs a replica, and there is none")
+
+
+def asks(**settings: Any) -> StoreSettings:
+    return StoreSettings(durability="replica", **settings)
+
+
+def refused(by: redis.Redis, store: StoreSettings, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as found:
+        check_replicas(by, store, unsafe=False)
+    assert "\n" not in str(found.value)
+
+
+async def test_an_intake_replica_tells_it(watched: Fleet) -> None:
+    """An idle intake knows as well: not ready and a warning while a replica is away, ready when it is back."""
+    actor = IntakeActor({"store": {"durability": "replica"}}, {"redis_url": watched.url}, {"ingress": "haproxy"})
+    with mock.patch("actors.intake.configure"):
+        await actor.start()
+    try:
+        probes = actor.use_cases.probes
+        await asyncio.to_thread(until, lambda: probes.not_ready() is None, "ready")
+        assert probes.health()["warnings"] == []
+        text = (await probes.metrics_text()).decode()
+        assert f'dispatcher_store_replicas{{of="needed"}} {len(watched.servers) - 1}' in text
+        watched.servers[1].freeze()
+        await asyncio.to_thread(until, lambda: "nothing is accepted" in str(probes.not_ready()), "not ready")
+        assert any("nothing is accepted" in warning for warning in probes.health()["warnings"])
+        watched.servers[1].thaw()
+        await asyncio.to_thread(until, lambda: probes.not_ready() is None, "ready again")
+        actor.check()
+    finally:
+        await actor.stop(1.0)
