@@ -13,10 +13,10 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import deque
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from dispatcher.errors import CallerError, UnavailableError
 from serve_app.bodies import Scope, header, only_header
@@ -61,19 +61,14 @@ def check_installation(scope: Scope, installation: str) -> None:
 def check_neighbour(scope: Scope) -> None:
     """Check a request to a service that asks for no key. Errors: `CallerError` 421 (host), 403 (origin)."""
     host = only_header(scope, b"host")
-    if host is not None and not _is_local(host):
+    if host is not None and not _LOCAL.fullmatch(host):
         raise CallerError("Host", "must be localhost, 127.0.0.1 or [::1] while no API key is needed", 421)
     origin = only_header(scope, b"origin")
     if origin is not None and (host is None or _authority(origin) != host.lower()):
         raise CallerError("Origin", "must be this service while no API key is needed", 403)
 
 
-def _is_local(host: str) -> bool:
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return False
-    return name in ("localhost", "127.0.0.1", "::1")
+_LOCAL = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{0,5})?", re.IGNORECASE)
 
 
 def _authority(origin: str) -> str:

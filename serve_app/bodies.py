@@ -7,6 +7,7 @@ no limit at all, so it is handed a body that was read and checked here.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -23,6 +24,10 @@ BODY_DEADLINE_S = 5.0
 
 OTHER_BYTES_MAX = 1_048_576
 """The limit of every route but the two for triggers. SendGrid sends up to 768 KB of events at once."""
+
+
+_CHARSET = re.compile(r""";\s*charset\s*=\s*["']?([^\s;"']*)""", re.IGNORECASE)
+_CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
 
 
 class ClientGoneError(Exception):
@@ -50,7 +55,7 @@ async def read_body(scope: Scope, receive: Receive, size_max: int, deadline_s: f
 
     Errors: `CallerError` 413 (too large), 415 (compressed), 408 (too slow); `ClientGoneError`.
     """
-    encoding = header(scope, b"content-encoding")
+    encoding = only_header(scope, b"content-encoding")
     if encoding and encoding.lower() != "identity":
         raise CallerError("Content-Encoding", "compressed bodies are not accepted", 415)
     declared = header(scope, b"content-length")
@@ -64,13 +69,15 @@ async def read_body(scope: Scope, receive: Receive, size_max: int, deadline_s: f
 
 
 def check_json(scope: Scope) -> None:
-    """Errors: `CallerError` (415) unless the body is declared as JSON.
+    """Errors: `CallerError` (415) unless the body is declared as JSON in UTF-8, as it is read.
 
     A web page can post a form or a text to any address without asking; JSON it cannot.
     """
     media = only_header(scope, b"content-type")
     if media is None or media.split(";")[0].strip().lower() != "application/json":
         raise CallerError("Content-Type", "must be application/json", 415)
+    if any(found.lower() not in _CHARSETS for found in _CHARSET.findall(media)):
+        raise CallerError("Content-Type", "must name no charset but utf-8: JSON has no other", 415)
 
 
 def replay(body: bytes, receive: Receive) -> Receive:

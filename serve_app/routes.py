@@ -26,7 +26,7 @@ from dispatcher.operate.use_cases import UseCases
 from dispatcher.operate.vendors import Vendors, VendorView
 from dispatcher.wire.moments import moment
 from dispatcher.wire.responses import TITLES, AcceptedResponse, DryRunResponse, Problem
-from dispatcher.wire.trigger import TriggerRequest
+from dispatcher.wire.trigger import HeaderText, TriggerRequest
 from serve_app.description import describe
 from serve_app.listings import add_listings
 from serve_app.templates import add_templates
@@ -34,16 +34,17 @@ from serve_app.templates import add_templates
 IDS_MAX = 1_000
 Moment = Annotated[int, Field(ge=0, lt=2**53, description="wall milliseconds")]
 Version = Annotated[int, Field(ge=0, lt=2**53)]
+Limit = Annotated[int, Field(ge=1, le=1_000)]
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class OverrideBody(_Body):
     state: Literal["open", "close", "auto"]
-    why: str = Field(default="", max_length=200)
-    who: str = Field(default="", max_length=100)
+    why: HeaderText = Field(default="", max_length=200)
+    who: HeaderText = Field(default="", max_length=100)
     for_s: int | None = Field(default=None, ge=1, le=604_800)
 
 
@@ -192,7 +193,7 @@ def _vendors(app: FastAPI, vendors: Vendors) -> None:
         return {"vendor": name, "state": kept.state, "until_ms": kept.until_ms}
 
     @app.get("/v1/plan")
-    async def plan(limit: int = 100) -> dict[str, Any]:
+    async def plan(limit: Limit = 100) -> dict[str, Any]:
         """The plan in force, and what came before, newest first, each with its reason."""
         return {"plan": vendors.plan().to_dict(), "history": await vendors.plan_history(limit)}
 
@@ -230,7 +231,7 @@ def _dead_letters(app: FastAPI, dead_letters: DeadLetters, *, separate: bool) ->
         since: Moment | None = None,
         until: Moment | None = None,
         ids: str | None = None,
-        limit: int = 100,
+        limit: Limit = 100,
         cursor: Annotated[str | None, Field(max_length=200)] = None,
     ) -> dict[str, Any]:
         """Dead letters, oldest first. `ids` is comma separated; times are wall milliseconds; `cursor` goes on."""
@@ -245,7 +246,7 @@ def _dead_letters(app: FastAPI, dead_letters: DeadLetters, *, separate: bool) ->
             reason=reason,
             since=since,
             until=until,
-            limit=min(max(limit, 1), 1_000),
+            limit=limit,
         )
         body.ids = named
         letters, going_on = await dead_letters.listing(wanted(request, body), cursor)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import resource
 import shlex
 import shutil
 import subprocess
@@ -90,8 +91,27 @@ def environment(state: StateDirectory, runtime_dir: Path, host: str) -> dict[str
     }
     if sys.platform.startswith("linux"):
         paths["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(usable_launcher((state.path, runtime_dir)))
+    ports["RAY_SERVE_HAPROXY_MAXCONN"] = str(connections_max(resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     gentle = {"RAY_worker_niceness": str(START_NICENESS)} if may_raise() else {}
     return {**SERVE_SETTINGS, **RAY_SETTINGS, **PRIVATE_SETTINGS, **gentle, **ports, **paths}
+
+
+CONNECTIONS_MAX = 5_000
+OPEN_FILES_MIN = 1_024
+HAPROXY_FILES = 300
+
+
+def connections_max(open_files: int) -> int:
+    """Return how many connections HAProxy may have, where a process may have so many `open_files` at most (hard limit).
+
+    HAProxy needs two descriptors for each and some 270 of its own, and ends where it cannot have them: by Ray's default
+    10,267, while a container or an older Linux often allows 1,024 or 4,096. Raises ConfigError below `OPEN_FILES_MIN`.
+    """
+    if open_files == resource.RLIM_INFINITY:
+        return CONNECTIONS_MAX
+    if open_files < OPEN_FILES_MIN:
+        raise ConfigError(f"a process may open {open_files} files here, {OPEN_FILES_MIN} are needed: see `ulimit -Hn`")
+    return min(CONNECTIONS_MAX, (open_files - HAPROXY_FILES) // 2)
 
 
 def may_raise() -> bool:

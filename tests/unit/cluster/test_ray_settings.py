@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
 
-from cluster.local.ray_settings import SESSIONS_KEPT, cpus, init_arguments, remove_old_sessions
+from cluster.local.ray_settings import SESSIONS_KEPT, connections_max, cpus, init_arguments, remove_old_sessions
+from dispatcher.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -51,3 +53,19 @@ def test_old_sessions_are_removed_and_the_last_ones_stay(tmp_path: Path) -> None
 def test_a_first_start_has_no_sessions(tmp_path: Path) -> None:
     """There is nothing to remove, and that is no error."""
     remove_old_sessions(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("open_files", "expected"),
+    [(1_024, 362), (4_096, 1_898), (10_300, 5_000), (1_048_576, 5_000), (resource.RLIM_INFINITY, 5_000)],
+)
+def test_haproxy_gets_no_more_connections_than_it_may_open(open_files: int, expected: int) -> None:
+    """By its default it wants 10,267 descriptors, and ends where the hard limit is lower: `up` did not start."""
+    assert connections_max(open_files) == expected
+    assert open_files == resource.RLIM_INFINITY or 2 * expected + 267 <= open_files
+
+
+def test_a_machine_with_too_few_files_is_refused_in_one_sentence() -> None:
+    """Ray, Redis and the actors need some as well."""
+    with pytest.raises(ConfigError, match="may open 256 files here, 1024 are needed"):
+        connections_max(256)

@@ -92,11 +92,40 @@ def test_a_body_must_be_declared_as_json(method: str, path: str, media: str | No
     ask()
 
 
-@virtual
-async def test_json_may_name_its_charset() -> None:
-    """Parameters and case of the media type do not matter."""
-    answer = await Edge().call("POST", "/v1/triggers", body(), {"content-type": "Application/JSON; charset=utf-8"})
-    assert answer.status == 202
+@pytest.mark.parametrize(
+    ("media", "status"),
+    [
+        ("Application/JSON; charset=utf-8", 202),
+        ('application/json;Charset="UTF-8"', 202),
+        ("application/json; charset=us-ascii; profile=x", 202),
+        ("application/json; charset=iso-8859-1", 415),
+        ("application/json; profile=x;charset='utf-16'", 415),
+        ("application/json; charset=", 415),
+        ("application/json, application/json", 415),
+    ],
+)
+def test_json_may_name_its_charset_and_no_other(media: str, status: int) -> None:
+    """Parameters and case do not matter; a text in another charset would be read as another text."""
+
+    @virtual
+    async def ask() -> None:
+        assert (await Edge().call("POST", "/v1/triggers", body(), {"content-type": media})).status == status
+
+    ask()
+
+
+@pytest.mark.parametrize("name", ["content-type", "content-encoding", "idempotency-key"])
+def test_a_header_that_decides_is_given_once(name: str) -> None:
+    """Two of them may differ, and a proxy may have read the other."""
+
+    @virtual
+    async def ask() -> None:
+        edge, given = Edge(), {**JSON, "content-encoding": "identity", "idempotency-key": "k"}
+        answer = await edge.call("POST", "/v1/triggers", body(), [*given.items(), (name, given[name])])
+        assert (answer.status, answer.body["field"]) == (400, name.title())
+        assert edge.desk.stage.states() == []
+
+    ask()
 
 
 @virtual
@@ -158,6 +187,14 @@ HUGE = str(10**40)
     [
         ("GET", "/v1/dead-letters?ids=" + ",".join(str(n) for n in range(1_001)), None, "ids"),
         ("POST", "/v1/dead-letters/redrive", {"ids": [str(n) for n in range(1_001)]}, "ids"),
+        ("GET", "/v1/dead-letters?limit=0", None, "limit"),
+        ("GET", f"/v1/dead-letters?limit={HUGE}", None, "limit"),
+        ("GET", "/v1/plan?limit=-1", None, "limit"),
+        ("POST", "/v1/vendors/a/override", {"state": "open", "for_s": True}, "for_s"),
+        ("POST", "/v1/vendors/a/override", {"state": "open", "for_s": "60"}, "for_s"),
+        ("POST", "/v1/vendors/a/override", {"state": "open", "why": "\x1b[2J"}, "why"),
+        ("POST", "/v1/templates/t/preview", {"version": True}, "version"),
+        ("POST", "/v1/dead-letters/redrive", {"dry_run": "no"}, "dry_run"),
         ("GET", "/v1/dead-letters?ids=", None, "ids"),
         ("GET", "/v1/dead-letters?ids=0-a.0,", None, "ids"),
         ("POST", "/v1/dead-letters/discard", {"ids": []}, "ids"),

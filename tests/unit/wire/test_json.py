@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dispatcher.errors import CallerError
-from dispatcher.wire.json import parse_json
+from dispatcher.wire.json import parse_foreign_json, parse_json
 
 values = st.recursive(
     st.none()
@@ -104,3 +104,29 @@ def test_what_python_would_accept_but_we_refuse(body: bytes, rule: str) -> None:
 def test_a_whole_surrogate_pair_is_one_character() -> None:
     """Only half a pair is refused."""
     assert parse_json(b'"\\ud83d\\ude00"', 16) == "😀"
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (
+            b'{"reason": "a\\ud83d", "\\udfffb": [{"c": "\\ud83d\\ude00"}]}',
+            {"reason": "a\ufffd", "\ufffdb": [{"c": "😀"}]},
+        ),
+        (b'{"a": 1, "a": 2, "b": NaN, "c": -Infinity}', {"a": 2, "b": None, "c": None}),
+        (b'["\xff"]', ["\ufffd"]),
+    ],
+)
+def test_what_a_provider_sends_can_be_stored(body: bytes, value: Any) -> None:
+    """Its words go into records and logs, where half a surrogate pair cannot be written."""
+    found = parse_foreign_json(body, 8)
+    assert found == value
+    json.dumps(found, ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"{" * 100_000, b"", b"[" + b"9" * 5_000 + b"]", b'"', b"{}{}"])
+def test_what_a_provider_sends_is_bounded(body: bytes) -> None:
+    """Anybody can call a call-back's address."""
+    with pytest.raises(CallerError) as caught:
+        parse_foreign_json(body, 8)
+    assert caught.value.status == 400
