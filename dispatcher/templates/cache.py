@@ -103,7 +103,7 @@ class TemplateCache:
 
     async def put(self, source: TemplateSource, *, by_file: bool = False, quota: TemplateQuota | None = None) -> int:
         """Stores what compiles. Errors: `TemplateError`, nothing was stored; `UnavailableError`, repeat it."""
-        await compile_gently(source)
+        await compile_gently(source, given=True)
         version = await self._store.put(source, by_file=by_file, quota=quota)
         self._know({**self._latest, source.name: max(version, self._latest.get(source.name, 0))})
         return version

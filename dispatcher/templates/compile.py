@@ -19,7 +19,7 @@ from dispatcher.templates.engine import Engine, RenderFault
 from dispatcher.templates.html import guard
 from dispatcher.templates.owned import plain_name
 from dispatcher.templates.source import TemplateSource
-from dispatcher.templates.syntax import SyntaxFault, parse
+from dispatcher.templates.syntax import Block, Node, SyntaxFault, Text, parse
 
 SOURCE_CHARS_MAX = 262_144  # of one part; mail programs cut HTML at 100 KiB
 OUTPUT_BYTES_MAX = {"subject": 998, "text": 65_536, "html": 262_144}  # a header line's limit; then the wire's own
@@ -76,7 +76,7 @@ class CompiledTemplate:
 
 def compile_template(source: TemplateSource) -> CompiledTemplate:
     """Compile in one go: for command lines and tests. Errors: `TemplateError` naming the part and the line."""
-    steps = _steps(source)
+    steps = _steps(source, given=True)
     while True:
         try:
             next(steps)
@@ -85,9 +85,12 @@ def compile_template(source: TemplateSource) -> CompiledTemplate:
             return compiled
 
 
-async def compile_gently(source: TemplateSource) -> CompiledTemplate:
-    """Compile, and let the loop run others every millisecond or so. Errors: `TemplateError`, as above."""
-    steps = _steps(source)
+async def compile_gently(source: TemplateSource, *, given: bool = False) -> CompiledTemplate:
+    """Compile, and let the loop run others every millisecond or so. Errors: `TemplateError`, as above.
+
+    `given`: its author gives it now, so it is judged by rules that an older stored version may not keep.
+    """
+    steps = _steps(source, given=given)
     while True:
         try:
             next(steps)
@@ -97,7 +100,7 @@ async def compile_gently(source: TemplateSource) -> CompiledTemplate:
         await asyncio.sleep(0)
 
 
-def _steps(source: TemplateSource) -> Generator[None, None, CompiledTemplate]:
+def _steps(source: TemplateSource, *, given: bool) -> Generator[None, None, CompiledTemplate]:
     if not _NAME.fullmatch(plain_name(source.name)):
         raise TemplateError("a template's name is 1 to 81 lower-case letters, digits, dots, dashes and underscores")
     if not source.text:
@@ -105,7 +108,7 @@ def _steps(source: TemplateSource) -> Generator[None, None, CompiledTemplate]:
     parts: dict[str, Engine] = {}
     for part, text in source.parts().items():
         if text is not None:
-            parts[part] = yield from _compiled(source, part, text)
+            parts[part] = yield from _compiled(source, part, text, given=given)
             yield
     return CompiledTemplate(source, parts, source.digest)
 
@@ -115,7 +118,7 @@ def faults(source: TemplateSource) -> Iterator[tuple[str, str]]:
     for part, text in source.parts().items():
         if text is not None:
             try:
-                for _ in _compiled(source, part, text):
+                for _ in _compiled(source, part, text, given=True):
                     pass
             except TemplateError as error:
                 yield part, str(error).removeprefix(f"{_label(source, part)}: ")
@@ -146,7 +149,7 @@ def _check_plain(key: Any, value: Any, depth: int) -> None:
         raise TemplateError(f"data: {kind.__name__} is not a plain JSON value")
 
 
-def _compiled(source: TemplateSource, part: str, text: str) -> Generator[None, None, Engine]:
+def _compiled(source: TemplateSource, part: str, text: str, *, given: bool) -> Generator[None, None, Engine]:
     if len(text) > SOURCE_CHARS_MAX:
         raise TemplateError(f"{_label(source, part)}: more than {SOURCE_CHARS_MAX} characters")
     try:
@@ -154,6 +157,8 @@ def _compiled(source: TemplateSource, part: str, text: str) -> Generator[None, N
         tree = yield from parse(text)
         if part == "html":
             yield from guard(tree.nodes)
+        if given and part == "subject":
+            _check_subject(tree.nodes)
         return Engine(tree, html=part == "html")
     except SyntaxFault as fault:
         raise TemplateError(f"{_label(source, part)}: {fault}") from None
@@ -161,6 +166,17 @@ def _compiled(source: TemplateSource, part: str, text: str) -> Generator[None, N
         raise TemplateError(f"{_label(source, part)}: is not valid Unicode") from None
     except minijinja.TemplateError as error:
         raise TemplateError(f"{_label(source, part)}: does not compile: {error.message}") from None
+
+
+def _check_subject(nodes: list[Node]) -> None:
+    """Errors: `SyntaxFault` for text that no subject can have. Each trigger that reaches it would be refused."""
+    for node in nodes:
+        if isinstance(node, Text) and (found := _HEADER_BREAK.search(node.text)):
+            line = node.line + node.text.count("\n", 0, found.start())
+            raise SyntaxFault(line, "must not hold a line end or a control character: it is a subject")
+        if isinstance(node, Block):
+            for _, body in node.branches:
+                _check_subject(body)
 
 
 def _label(source: TemplateSource, part: str) -> str:

