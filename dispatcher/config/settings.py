@@ -11,15 +11,29 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
-import phonenumbers
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from dispatcher.adapters.providers import provider
-from dispatcher.adapters.providers.fields import url_fault
+from dispatcher.config.kinds import (
+    Adapter,
+    CallableUrl,
+    ClockTime,
+    CountryCode,
+    EventName,
+    Percent,
+    PositiveInt,
+    PositiveS,
+    Ratio,
+    Replicas,
+    Segments,
+    TemplateName,
+    TenantName,
+    VendorName,
+    ZoneName,
+)
 from dispatcher.config.route_faults import channels_routed, route_faults
 from dispatcher.core.accepting.caps import identity
 from dispatcher.core.accepting.expansion import fallback_fault
-from dispatcher.core.accepting.quiet_hours import zone
 from dispatcher.core.life.choices import Channel, OnUnknown, Priority, WaitFor
 from dispatcher.core.life.outcome import Meaning, Rule
 from dispatcher.core.life.retry import REFUSED_WAITS_S
@@ -30,51 +44,8 @@ from dispatcher.errors import ConfigError
 from dispatcher.templates.compile import faults
 from dispatcher.templates.source import TemplateSource
 
-VendorName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
-EventName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$")]
-TemplateName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,80}$")]
-TenantName = Annotated[str, Field(min_length=1, max_length=255)]
-
-ClockTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
-
 TENANTS_MAX = 1_000
 """Tenants that the file names: each intake replica knows them all."""
-
-PositiveInt = Annotated[int, Field(ge=1, le=1_000_000_000)]  # a gigabyte; more is a typing mistake
-PositiveS = Annotated[float, Field(gt=0, le=31_622_400)]  # a year, so that no sum of times overflows
-Replicas = Annotated[int, Field(ge=1, le=1_000)]
-Percent = Annotated[float, Field(gt=0, le=100)]
-Ratio = Annotated[float, Field(ge=0, le=1)]
-
-
-def _known_zone(name: str) -> str:
-    zone(name)
-    return name
-
-
-def _known_country(code: str) -> str:
-    if code not in phonenumbers.SUPPORTED_REGIONS:
-        raise ValueError("must be a country that has telephone numbers, in ISO 3166: GB, never UK")
-    return code
-
-
-def _known_adapter(name: str) -> str:
-    try:
-        provider(name)
-    except ConfigError as error:
-        raise ValueError(str(error)) from None
-    return name
-
-
-def _callable_url(url: str) -> str:
-    fault = url_fault(url)
-    if fault is not None:
-        raise ValueError(fault)
-    return url
-
-
-Adapter = Annotated[str, AfterValidator(_known_adapter)]
-CountryCode = Annotated[str, Field(pattern=r"^[A-Z]{2}$"), AfterValidator(_known_country)]
 
 
 class _Section(BaseModel):
@@ -138,7 +109,7 @@ class VendorSettings(_Section):
         CONCURRENCY_MIN  # per actor: what a vendor that grows slow under load still gets at once
     )
     concurrency_max: PositiveInt = 64  # per actor: 640 calls/s at 100 ms, and few enough sockets for any vendor
-    segments_max: PositiveInt = 10  # of one SMS: Twilio takes 1,600 characters, and each segment is paid for
+    segments_max: Segments = 10  # of one SMS: Twilio takes 1,600 characters, and each segment is paid for
     rate_per_s: Annotated[float, Field(ge=0.001, le=1_000_000)] | None = (
         None  # over all actors; None: the contract names no limit
     )
@@ -195,7 +166,7 @@ class QuietHours(_Section):
 
     begin: ClockTime
     end: ClockTime
-    time_zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"  # of recipients that name none
+    time_zone: ZoneName = "UTC"  # of recipients that name none
 
 
 class EventSettings(_Section):
@@ -213,7 +184,7 @@ class EventSettings(_Section):
         own = (hours for name, hours in self.quiet_hours_by_channel.items() if name == channel)
         return next(own, self.quiet_hours)
 
-    segments_max: PositiveInt | None = None  # of its SMS; None: what the vendors allow. A long name can double a price
+    segments_max: Segments | None = None  # of its SMS; None: what the vendors allow. A long name can double a price
 
 
 class TemplateSettings(_Section):
@@ -297,9 +268,7 @@ class RedriveSettings(_Section):
 class ReceiptSettings(_Section):
     """Call-backs of vendors. Both or neither; without them no vendor is asked for any."""
 
-    public_url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$"), AfterValidator(_callable_url)] | None = (
-        None  # as vendors reach us, without /v1/receipts
-    )
+    public_url: CallableUrl | None = None  # as vendors reach us, without /v1/receipts
     secret: str | None = Field(default=None, repr=False)  # a reference; who has it can say that a message arrived
 
 
@@ -412,6 +381,9 @@ def _cross_faults(settings: Settings) -> Iterator[str]:
         refused = provider(vendor.adapter).refuse_channel(name, vendor.channel)
         if refused is not None:
             yield refused
+        beyond = provider(vendor.adapter).refuse_segments(name, vendor.segments_max)
+        if beyond is not None:
+            yield beyond
         if vendor.breaker.per == "country" and vendor.channel != "sms":
             yield f"vendors.{name}.breaker.per: 'country' is not allowed: only sms has one, this is {vendor.channel}"
     yield from route_faults(settings.routes, settings.vendors)

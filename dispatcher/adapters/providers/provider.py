@@ -19,6 +19,7 @@ class Provider:
     """One provider: what it can carry, which options it needs, and how a vendor of it is made.
 
     `build(name, channel, options)` is given an instance of `options`. It connects to nothing and sends nothing.
+    `segments_max` is how many segments of an SMS it takes at most; None means that it sets no limit of its own.
     `calls_max` is how many calls one vendor of it can make at once; None means that it sets no limit of its own.
     `words` and `phrases` say what its refusals mean, each with its source; every other one goes to the next vendor.
     `read_receipts(query, body)` reads one call-back; None means that this provider sends none.
@@ -32,10 +33,20 @@ class Provider:
     words: Mapping[str, Word] = field(default_factory=dict)
     phrases: tuple[Phrase, ...] = ()
     calls_max: int | None = None
+    segments_max: int | None = None
 
     def calls_at_once(self, wanted: int) -> int:
         """Return `wanted`, or less where this provider cannot make so many calls at once."""
         return wanted if self.calls_max is None else min(wanted, self.calls_max)
+
+    def refuse_segments(self, vendor: str, wanted: int) -> str | None:
+        """The sentence that refuses a limit of segments, or None when this provider takes so many."""
+        if self.segments_max is None or wanted <= self.segments_max:
+            return None
+        at = f"vendors.{vendor}.segments_max"
+        return (
+            f"{at}: {wanted} is not allowed: {self.name} takes at most {self.segments_max}, and refuses more for good"
+        )
 
     def refuse_channel(self, vendor: str, channel: str) -> str | None:
         """The sentence that refuses `channel`, or None when this provider can carry it."""

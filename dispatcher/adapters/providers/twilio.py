@@ -236,4 +236,17 @@ def _sender_field(sender: str) -> dict[str, str]:
     return {"MessagingServiceSid" if SERVICE.match(sender) else "From": sender}
 
 
-TWILIO = Provider("twilio", ("sms",), TwilioOptions, Twilio, read_call_back, WORDS, calls_max=CALLS_MAX)
+SEGMENTS_MAX = 10
+"""Twilio takes 1,600 characters, which is 1,530 of GSM in whole segments; more is 21617, a final no.
+https://www.twilio.com/docs/api/errors/21617"""
+
+TWILIO = Provider(
+    "twilio",
+    ("sms",),
+    TwilioOptions,
+    Twilio,
+    read_call_back,
+    WORDS,
+    calls_max=CALLS_MAX,
+    segments_max=SEGMENTS_MAX,
+)

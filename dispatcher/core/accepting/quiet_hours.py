@@ -31,7 +31,7 @@ def after_quiet(at_ms: int, begin: time, end: time, zone: tzinfo) -> int:
 
 @lru_cache(maxsize=1024)
 def zone(name: str) -> ZoneInfo:
-    """Return the time zone of this IANA name, from the system's data. Raises ValueError if there is none."""
+    """Return the time zone of this IANA name, by the host's data or `tzdata`. Raises ValueError if there is none."""
     try:
         return ZoneInfo(name)
     except (KeyError, OSError, ValueError):  # unknown; a folder such as "Europe"; no name at all

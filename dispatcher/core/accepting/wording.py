@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import unicodedata
 
-UNSEEN = ("Cc", "Cf", "Zs", "Zl", "Zp")
-"""Controls, formats such as U+200B, and separators: the general categories of which nothing is seen."""
+UNSEEN = ("Cc", "Cf", "Cn", "Zs", "Zl", "Zp")
+"""Controls, formats such as U+200B, characters that do not exist, and separators: the categories without a sign."""
+
+BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(at) for at in range(0xFE00, 0xFE10)}
+"""Fillers of Hangul and Khmer, the empty braille cell and variation selectors: of other categories, and not seen."""
 
 
 def missing_text(channel: str, subject: str | None, text: str) -> tuple[str, str] | None:
@@ -27,4 +30,4 @@ def missing_text(channel: str, subject: str | None, text: str) -> tuple[str, str
 
 
 def _is_blank(text: str) -> bool:
-    return all(unicodedata.category(character) in UNSEEN for character in text)
+    return all(character in BLANK or unicodedata.category(character) in UNSEEN for character in text)

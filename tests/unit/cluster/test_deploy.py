@@ -74,6 +74,14 @@ def test_an_address_that_others_reach_needs_keys() -> None:
         deploy(replace(Target("127.0.0.1:1", "redis://x"), host="0.0.0.0"), CONFIG)
 
 
+def test_a_wrong_file_is_found_before_any_cluster_is_asked(tmp_path: Path) -> None:
+    """A fault of the file is told with its field. A secret that is missing here may be where the replicas run."""
+    wrong = tmp_path / "c.yaml"
+    wrong.write_text("vendors: {a: {adapter: smtp, channel: email, options: {sendr: Shop, host: '${NOT_HERE}'}}}")
+    with pytest.raises(ConfigError, match=r"vendors\.a\.options\.sendr: is no option"):
+        deploy(Target("127.0.0.1:1", "redis://x"), wrong)
+
+
 @pytest.mark.parametrize("address", ["head", "head:http", "ray://head", ":6379"])
 def test_what_is_no_address_is_refused(address: str) -> None:
     """The answer shows what an address looks like."""

@@ -160,6 +160,8 @@ QUIET = {"begin": "21:00", "end": "08:00"}
         ("limits/memory_ratio_max", 1, "limits.memory_ratio_max: 1", "less than 1"),
         ("intake/replicas_max", 1, "intake.replicas_max: 1", "at least replicas_min, 2"),
         ("vendors/sms-a/concurrency_min", 65, "vendors.sms-a.concurrency_max: 64", "at least concurrency_min, 65"),
+        ("vendors/sms-a/segments_max", 11, "vendors.sms-a.segments_max: 11", "twilio takes at most 10"),
+        ("vendors/sms-b/segments_max", 256, "vendors.sms-b.segments_max: 256", "less than or equal to 255"),
         ("vendors/sms-a/timeout_s", 1e300, "vendors.sms-a.timeout_s: 1e+300", "less than or equal to 31622400"),
         ("vendors/sms-a/replicas_max", 10**6, "vendors.sms-a.replicas_max: 1000000", "less than or equal to 1000"),
         ("vendors/sms-a/rate_per_s", 1e-300, "vendors.sms-a.rate_per_s: 1e-300", "greater than or equal to 0.001"),

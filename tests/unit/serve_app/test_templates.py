@@ -118,6 +118,16 @@ async def test_a_preview_is_of_the_template_that_is_meant(tmp_path: Path) -> Non
         assert answer.body["text"] == text
 
 
+@virtual
+async def test_a_preview_tells_what_an_sms_costs(tmp_path: Path) -> None:
+    """By its rendered text; a mail costs no segments."""
+    shops = Shops(tmp_path)
+    await shops.put("acme", "{{ n }}")
+    for n, size in (("€" * 81, {"encoding": "gsm", "segments": 2}), ("ç" * 71, {"encoding": "ucs2", "segments": 2})):
+        answer = await shops.ask("acme", "POST", "/v1/templates/paid/preview", {"data": {"n": n}})
+        assert answer.body["sms"] == size
+
+
 @pytest.mark.parametrize("name", ["acme%2Fpaid", "other%2Fpaid"])
 @virtual
 async def test_a_stored_name_is_no_way_around(tmp_path: Path, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from dispatcher.errors import TemplateError
-from dispatcher.templates.compile import _steps, compile_template
+from dispatcher.templates.compile import _steps, compile_gently, compile_template
 from dispatcher.templates.source import TemplateSource
 
 LIST = list(range(8000))
@@ -102,6 +103,23 @@ def test_an_ordinary_mail_is_compiled_and_rendered() -> None:
     assert len(compiled.render(data).html or "") > 100_000
     assert least_cpu_s(lambda: compiled.render(data)) < LIMIT_S * slowness()
     assert min(_longest_pause_s(source) for _ in range(3)) < 0.02 * slowness()  # 5 ms alone; this machine is shared
+
+
+async def test_others_run_while_a_template_is_compiled() -> None:
+    """One compilation of 100 KB gives the loop to another task dozens of times."""
+    turns, done = 0, False
+
+    async def other() -> None:
+        nonlocal turns
+        while not done:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    await compile_gently(TemplateSource("t", "x", html=ROW.replace("Hello there", "{{ name }}") * 950))
+    done = True
+    await task
+    assert turns >= 10
 
 
 def _longest_pause_s(source: TemplateSource) -> float:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.core.life.notification import Trail
-from dispatcher.wire.records import decode_trail, encode_trail
+from dispatcher.core.life.notification import NewNotification, NewTrigger, Trail
+from dispatcher.core.life.sms_text import SmsSize
+from dispatcher.wire.records import decode_sms, decode_trail, encode_meta, encode_trail, parts_of
 
 names = st.lists(st.from_regex(r"[a-z0-9][a-z0-9-]{0,10}", fullmatch=True), unique=True, max_size=5)
 
@@ -36,3 +39,24 @@ def test_the_form_is_the_one_that_was_agreed() -> None:
 def test_a_damaged_trail_is_read_as_far_as_it_goes(text: str) -> None:
     """It never stops an actor."""
     assert isinstance(decode_trail(text), Trail)
+
+
+def test_what_an_sms_costs_is_kept_in_its_record() -> None:
+    """Each notification has its own size, and a mail has none."""
+    sizes = SmsSize("gsm", 2), SmsSize("ucs2", 3), None
+    notes = tuple(
+        NewNotification("sms", "+4915112345678", ("a",), "a", content={"text": "x"}, sms=size) for size in sizes
+    )
+    trigger = NewTrigger(
+        "0-t",
+        "shop",
+        "e",
+        "h",
+        accepted_ms=0,
+        expires_ms=1,
+        priority="normal",
+        on_unknown="resend",
+        data={},
+        notifications=notes,
+    )
+    assert tuple(decode_sms(part) for part in parts_of(json.loads(encode_meta(trigger)))) == sizes

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time, timezone
+import zoneinfo
+from collections.abc import Iterator
+from datetime import datetime, time, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dispatcher.core.accepting.quiet_hours import after_quiet, is_quiet
+from dispatcher.core.accepting.quiet_hours import after_quiet, is_quiet, zone
 
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "Pacific/Apia")
 STEADY = ("UTC", "Asia/Kolkata")
@@ -68,3 +70,28 @@ def test_nobody_is_woken_and_nothing_is_early(at: datetime, begin: time, end: ti
     local = datetime.fromtimestamp(found_ms / 1000, ZoneInfo(zone)).time()
     if zone in STEADY:  # elsewhere an end may be skipped, and come under another name
         assert not is_quiet(local, begin, end)
+
+
+@pytest.fixture
+def _slim_host() -> Iterator[None]:
+    """A host without the files of time zones, such as a slim container."""
+    found = zoneinfo.TZPATH
+
+    def look_in(*folders: str) -> None:
+        zoneinfo.reset_tzpath(folders)
+        ZoneInfo.clear_cache()
+        zone.cache_clear()
+
+    look_in()
+    yield
+    look_in(*found)
+
+
+@pytest.mark.usefixtures("_slim_host")
+def test_a_host_without_time_zones_has_those_of_the_package() -> None:
+    """Each zone of these tests is there, and a name that is none is still refused (scale-agentex 370, goclaw 1372)."""
+    for name in ZONES:
+        assert zone(name).key == name
+    assert datetime(2026, 7, 1, tzinfo=zone("Europe/Berlin")).utcoffset() == timedelta(hours=2)
+    with pytest.raises(ValueError, match="must be a time zone"):
+        zone("Moon/Base")

@@ -7,7 +7,9 @@ import pytest
 from dispatcher.core.accepting.wording import missing_text
 
 
-@pytest.mark.parametrize("blank", ["", " ", "\n\t", "\u200b", "\ufeff \u00a0", "\u2028", "\u200d\u2060"])
+@pytest.mark.parametrize(
+    "blank", ["", " ", "\n\t", "\u200b", "\ufeff \u00a0", "\u2028", "\u200d\u2060", "\u3164", "\u2800 \ufe0f", "\uffff"]
+)
 def test_what_nobody_sees_is_no_text(blank: str) -> None:
     """It is none for either channel, and no subject either."""
     assert missing_text("sms", None, blank) == ("text", "must say something: the text is empty or blank")
@@ -23,7 +25,7 @@ def test_a_mail_needs_a_subject_and_an_sms_does_not() -> None:
     assert missing_text("email", "S", "T") is None
 
 
-@pytest.mark.parametrize("text", ["0", ".", "\u200bx", "👍", "ا", " . "])
+@pytest.mark.parametrize("text", ["0", ".", "\u200bx", "👍", "❤\ufe0f", "한", "\ue000", "ا", " . "])
 def test_one_character_that_is_seen_is_a_text(text: str) -> None:
     """Whatever script or symbol it is."""
     assert missing_text("email", text, text) is None

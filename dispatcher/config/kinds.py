@@ -1,0 +1,59 @@
+"""The kinds of values that settings have: names, clock times, and numbers with bounds against typing mistakes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import phonenumbers
+from pydantic import AfterValidator, Field
+
+from dispatcher.adapters.providers import provider
+from dispatcher.adapters.providers.fields import url_fault
+from dispatcher.core.accepting.quiet_hours import zone
+from dispatcher.errors import ConfigError
+
+VendorName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
+EventName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$")]
+TemplateName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,80}$")]
+TenantName = Annotated[str, Field(min_length=1, max_length=255)]
+
+ClockTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+
+PositiveInt = Annotated[int, Field(ge=1, le=1_000_000_000)]  # a gigabyte; more is a typing mistake
+PositiveS = Annotated[float, Field(gt=0, le=31_622_400)]  # a year, so that no sum of times overflows
+Replicas = Annotated[int, Field(ge=1, le=1_000)]
+Segments = Annotated[int, Field(ge=1, le=255)]  # TS 23.040, section 9.2.3.24.1: their number is one byte
+Percent = Annotated[float, Field(gt=0, le=100)]
+Ratio = Annotated[float, Field(ge=0, le=1)]
+
+
+def _known_zone(name: str) -> str:
+    zone(name)
+    return name
+
+
+def _known_country(code: str) -> str:
+    if code not in phonenumbers.SUPPORTED_REGIONS:
+        raise ValueError("must be a country that has telephone numbers, in ISO 3166: GB, never UK")
+    return code
+
+
+def _known_adapter(name: str) -> str:
+    try:
+        provider(name)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    return name
+
+
+def _callable_url(url: str) -> str:
+    fault = url_fault(url)
+    if fault is not None:
+        raise ValueError(fault)
+    return url
+
+
+Adapter = Annotated[str, AfterValidator(_known_adapter)]
+CountryCode = Annotated[str, Field(pattern=r"^[A-Z]{2}$"), AfterValidator(_known_country)]
+ZoneName = Annotated[str, AfterValidator(_known_zone)]
+CallableUrl = Annotated[str, Field(pattern=r"^https?://[^\s?#]+$"), AfterValidator(_callable_url)]
