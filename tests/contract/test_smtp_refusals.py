@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ class Relay:
     def __init__(self, **no: str) -> None:
         self.no = {{"GREETING": "", "DOT": "."}.get(verb, verb): reply for verb, reply in no.items()}
         self.connections = 0
+        self.heard: list[str] = []
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -33,13 +35,14 @@ class Relay:
                     verb = "."
                     continue
                 verb = (await reader.readuntil(b"\n")).split()[0].decode().upper()
+                self.heard.append(verb)
         writer.close()
 
 
-def vendor(port: int, username: str | None = None) -> Vendor:
+def vendor(port: int, username: str | None = None, **changes: Any) -> Vendor:
     options = {"host": "127.0.0.1", "port": port, "starttls": False, "sender": "shop@example.com"}
     login = {} if username is None else {"username": username, "password": "p"}
-    return build("smtp", "relay", "email", {**options, **login})
+    return build("smtp", "relay", "email", {**options, **login, **changes})
 
 
 async def refused(no: dict[str, str], username: str | None = None) -> Outcome:
@@ -68,6 +71,24 @@ async def test_a_no_to_the_account_is_no_word_about_the_recipient(no: dict[str, 
     outcome = await refused(no, "shop")
     (reply,) = set(no.values())
     assert outcome == Outcome.failed(f"smtp_{reply[:3]}", scope=Scope.ACCOUNT)
+
+
+@pytest.mark.parametrize(
+    ("ehlo", "options"),
+    [
+        ("250 up", {"username": "shop", "password": "p"}),
+        ("250-up\r\n250 AUTH GSSAPI NTLM", {"username": "shop", "password": "p"}),
+        ("250 up", {"starttls": True}),
+    ],
+    ids=["no AUTH", "no AUTH of ours", "no STARTTLS"],
+)
+async def test_what_a_relay_does_not_offer_is_the_configurations_fault(ehlo: str, options: dict[str, Any]) -> None:
+    """Operators are told at once (docker-sentry 101, PHPMailer 3021). Nothing goes out in the clear."""
+    relay = Relay(EHLO=ehlo)
+    async with await asyncio.start_server(relay, "127.0.0.1", 0) as server:
+        outcome = await send(vendor(server.sockets[0].getsockname()[1], **options), EMAIL)
+    assert outcome == Outcome.failed("not_offered", scope=Scope.ACCOUNT)
+    assert relay.heard == ["EHLO"]
 
 
 async def test_relaying_denied_goes_elsewhere() -> None:

@@ -100,7 +100,9 @@ class Smtp:
             if step.dotted:
                 return Outcome.unknown("connection_lost")
             return Outcome.failed(_not_sent(error), local_origin=not step.greeted)
-        except aiosmtplib.SMTPException:
+        except aiosmtplib.SMTPException as error:
+            if type(error) is aiosmtplib.SMTPException and not step.greeted:  # STARTTLS, AUTH or each of its ways
+                return Outcome.failed("not_offered", scope=Scope.ACCOUNT)
             return _no_answer(step)
         except NoTokenError as error:
             return error.outcome
