@@ -151,14 +151,18 @@ _LOCALE = re.compile(
     re.I,
 )
 _LOCALE_CHARS_MAX = 100
+_BEHIND_A_LOCALE = re.compile(r"[.@;,]|[_-]#")
 
 
 def _locale(value: Any) -> Any:
-    """A tag as it was given. One that is not well-formed counts as none: an order confirmation is worth more."""
+    """A tag as it was given. One that is not well-formed counts as none: an order confirmation is worth more.
+
+    What POSIX, Java and HTTP put behind a tag is left out: `de_DE.UTF-8`, `zh_CN_#Hans`, `de;q=0.9`, `de,en`.
+    """
     if not isinstance(value, str):
         return value
-    fits = len(value) <= _LOCALE_CHARS_MAX and _LOCALE.fullmatch(value.replace("_", "-"))
-    return value if fits else None
+    tag = _BEHIND_A_LOCALE.split(value, maxsplit=1)[0]
+    return tag if len(tag) <= _LOCALE_CHARS_MAX and _LOCALE.fullmatch(tag.replace("_", "-")) else None
 
 
 _TIME_ZONE = r"^[A-Za-z][A-Za-z0-9_+/-]{0,63}$"

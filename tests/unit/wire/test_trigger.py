@@ -248,6 +248,13 @@ def test_answers_have_the_documented_shape() -> None:
         ("zh-Hant-TW", "zh-Hant-TW"),
         ("sl-rozaj-biske-1994", "sl-rozaj-biske-1994"),
         ("x-shop", "x-shop"),
+        ("de_DE.UTF-8", "de_DE"),
+        ("de_DE@euro", "de_DE"),
+        ("zh_CN_#Hans", "zh_CN"),
+        ("de;q=0.9", "de"),
+        ("de-AT,de;q=0.8", "de-AT"),
+        (".UTF-8", None),
+        ("de .UTF-8", None),
         ("de-DE\r\nX: y", None),
         ("en-US-u", None),
         ("", None),
@@ -255,7 +262,7 @@ def test_answers_have_the_documented_shape() -> None:
     ],
 )
 def test_a_locale_never_refuses_a_trigger(given: str, taken: str | None) -> None:
-    """A well-formed tag of RFC 5646 is taken as it is; another counts as none."""
+    """A well-formed tag of RFC 5646 is kept, without what POSIX and Java add to it. Another one counts as none."""
     body = {"event": "paid", "recipient": {"email": "ada@example.com", "locale": given}}
     assert parse_trigger(body).recipient.locale == taken
 
