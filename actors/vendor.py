@@ -24,6 +24,7 @@ from dispatcher.adapters.system_clock import SystemClock
 from dispatcher.config.secret_references import resolve_options
 from dispatcher.config.settings import Settings, VendorSettings, parse_settings
 from dispatcher.deliver.breaker_memory import BreakerMemory
+from dispatcher.deliver.courier import IDLE_BLOCK_MS
 from dispatcher.deliver.heartbeat import Heartbeat
 from dispatcher.deliver.incarnations import Incarnations
 from dispatcher.deliver.plan_duties import PlanDuties
@@ -109,7 +110,8 @@ class VendorActor:
         self._cores = Cores()
         self._chance: Callable[[], float] = random.random
         connection = open_redis(self._runtime)
-        waiting = open_redis(self._runtime, timeout_s=s.courier.claim_block_ms / 1000 + 2.0, connections_max=2)
+        blocked_s = max(IDLE_BLOCK_MS, s.courier.claim_block_ms) / 1000
+        waiting = open_redis(self._runtime, timeout_s=blocked_s + 2.0, connections_max=2)
         self._replicated = open_replicated(self._runtime, s, connection)
         self._store: Store = RedisStore(
             connection,

@@ -128,8 +128,8 @@ def _vendor(
         autoscaling_config=AutoscalingConfig(
             min_replicas=vendor.replicas_min,
             max_replicas=max(vendor.replicas_min, vendor.replicas_max),
-            metrics_interval_s=0.5,
-            look_back_period_s=1.0,
+            metrics_interval_s=1.0,
+            look_back_period_s=2.0,
             upscale_delay_s=0.0,  # the plan has thought about it
             downscale_delay_s=30.0,
             policy=AutoscalingPolicy(policy_function="serve_app.autoscaling:forward"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 
 from dispatcher.core.breaker.breaker import Breaker, BreakerState
@@ -45,6 +45,9 @@ It sends nothing until the store confirms that it is live.
 
 UNREADABLE_WAIT_MS = 30_000
 """The wait of a record that this version cannot read: about as long as a roll-back lasts."""
+
+IDLE_BLOCK_MS = 1000
+"""A claim of a courier at rest blocks for so long. Work ends the wait at once, so no message is later."""
 
 LOWER_LANES_EVERY = 8
 """One claim in eight goes from the bottom lane up, so that bulk moves even if the other lanes are busy."""
@@ -221,9 +224,14 @@ class Courier:
             if all(lane.priority != BULK for lane in lanes):
                 await self._wait_for_room()  # a bulk call that ends makes room, which a blocking claim would not notice
                 return got
-            got = await self._store.wait(me, lanes, want, self._limits.claim_block_ms)
+            got = await self._store.wait(me, lanes, want, self._block_ms(lanes))
             self.replied()
         return got
+
+    def _block_ms(self, lanes: Collection[Lane]) -> int:
+        """Return how long a claim may block. Calls in flight and lanes left out have to be looked after sooner."""
+        rests = not self._calls and not len(self.outbox) and set(lanes) == set(self.lanes())
+        return max(IDLE_BLOCK_MS, self._limits.claim_block_ms) if rests else self._limits.claim_block_ms
 
     async def admit(self, me: str, got: Claims) -> None:
         """Begin the delivery of each new claim of `me`, and drop entries without a notification.

@@ -105,6 +105,8 @@ class Caretaker:
             c.metrics.count("dispatcher_takes", c.vendor.name, by=len(got.claims))
             logger().info("entries_taken", count=len(got.claims), vendor=c.vendor.name, incarnation=me)
         await c.admit(me, got)
+        if got.claims:
+            await self._store.wake()  # a claim at rest would block on, and calls in flight have to be looked after
 
     async def audit(self) -> None:
         """Find claims of this incarnation whose reply was lost.

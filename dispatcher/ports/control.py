@@ -99,7 +99,7 @@ class Control(Protocol):
         ...
 
     def listen(self, kinds: Sequence[str]) -> AsyncGenerator[Message | None, None]:
-        """Yield the messages of these kinds as they come, and None after each quiet 0.2 s.
+        """Yield the messages of these kinds as they come, and None after each quiet 0.5 s.
 
         A kind is beat, report, totals or plan. Reports are those of vendor actors and of intake.
 

@@ -18,7 +18,7 @@ from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.core.plan.messages import Message, Sums
 from dispatcher.core.plan.values import Beat, Override, Plan, Report
 from dispatcher.core.store.continuity import Break, Continuity
-from dispatcher.errors import StaleTermError, UnavailableError
+from dispatcher.errors import RefusedError, StaleTermError, UnavailableError
 from dispatcher.ports import STORED, Incarnation
 from tests.chaos.bench.link import Link
 from tests.contract.worlds import REPLAYED, World, dead, hold, plan, retry, trigger
@@ -247,4 +247,25 @@ async def test_a_subscription_that_went_silent_is_noticed(redis_url: str) -> Non
 
 async def test_the_stores_clock_is_told(redis_world: World) -> None:
     """In wall milliseconds."""
+    assert abs(await redis_world.control.now_ms() - redis_world.now_ms()) < 5000
+
+
+async def test_a_lane_of_another_type_hides_no_other(redis_world: World, redis_client: redis.asyncio.Redis) -> None:
+    """A damaged key counts as empty, and the depths of all other lanes are told."""
+    await redis_world.queued(2, vendor="a")
+    await redis_world.queued(1, vendor="b", priority="bulk")
+    for damaged in ("high", "bulk", "bulk:fair"):
+        await redis_client.set(f"{KEYS.prefix}mb:a:{damaged}", "what nobody wrote")
+    depths = await redis_world.control.depths()
+    assert depths["a"].queued == {"high": 0, "normal": 2, "bulk": 0}
+    assert depths["b"].total == 1
+
+
+async def test_a_command_that_a_key_makes_impossible_is_unavailable(
+    redis_world: World, redis_client: redis.asyncio.Redis
+) -> None:
+    """An error reply reaches the caller as an error, and the connection serves the next one."""
+    await redis_client.set(KEYS.plan, "what nobody wrote")
+    with pytest.raises(RefusedError):
+        await redis_world.control.plan()
     assert abs(await redis_world.control.now_ms() - redis_world.now_ms()) < 5000

@@ -17,7 +17,7 @@ from dispatcher.core.plan.values import Beat, Override, Plan, Report
 from dispatcher.errors import StaleTermError, UnavailableError
 from dispatcher.ports import Incarnation, Remembered, Term
 
-QUIET_S = 0.2
+QUIET_S = 0.5
 
 
 class MemoryControl:

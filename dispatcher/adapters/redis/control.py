@@ -15,8 +15,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from dispatcher.adapters.redis.keys import FAIR, Keys, lanes_of, streams_of
-from dispatcher.adapters.redis.script_calls import UNAVAILABLE, Client, run_one
+from dispatcher.adapters.redis.keys import Keys, lanes_of, streams_of
+from dispatcher.adapters.redis.script_calls import UNAVAILABLE, Client, ask, run_one
 from dispatcher.core.life.choices import PRIORITIES
 from dispatcher.core.life.notification import Backlog, Lane, MailboxDepth, portions
 from dispatcher.core.plan.messages import Message, Statement, Sums, read_message
@@ -30,8 +30,9 @@ LOOKED_AT = 100
 """The notifications of one place that a look at the backlog reads."""
 _PROCESS = re.compile("([0-9]{0,15}) ?([0-9]{0,15}) ?(.*)", re.DOTALL)
 
-PING_S, DEAF_S = 1.0, 3.0
-"""A subscription that was quiet for so long is asked whether it is there; without any answer it is given up."""
+QUIET_S, PING_S, DEAF_S = 0.5, 1.0, 3.0
+"""A quiet subscription hands over to its reader this often. After `PING_S` it is asked whether it is there, and after
+`DEAF_S` without any answer it is given up."""
 
 
 class RedisControl:
@@ -93,16 +94,15 @@ class RedisControl:
             await self._read(self._redis.hdel(self._keys.actors, *incarnations))
 
     async def ended(self) -> list[str]:
-        actors = await self._read(self._redis.hgetall(self._keys.actors))
+        k = self._keys
+        actors = _mapping(await ask(self._redis, "HGETALL", k.actors))
         gone = {name for name, state in actors.items() if state != "live"}
         if not gone:
             return []
-        pipeline = self._redis.pipeline(transaction=False)
-        for mailbox in await self._read(self._redis.smembers(self._keys.mailboxes)):
-            for stream in streams_of(lanes_of(mailbox)):
-                pipeline.xinfo_consumers(self._keys.lane(stream), "g")
-        answers = await self._read(pipeline.execute(raise_on_error=False))
-        listed = {consumer["name"] for answer in answers if isinstance(answer, list) for consumer in answer}
+        mailboxes = await self._read(self._redis.smembers(k.mailboxes))
+        streams = [k.lane(stream) for mailbox in mailboxes for stream in streams_of(lanes_of(mailbox))]
+        left = await run_one(self._redis, "left", [k.actors, *streams], [])
+        listed = {name for _, *names in left for name in names}
         return sorted(gone - listed)
 
     # ---- messages
@@ -131,7 +131,7 @@ class RedisControl:
             await pubsub.subscribe(*names)
             heard_s, asked = time.monotonic(), False
             while True:
-                message = await pubsub.get_message(timeout=0.2)
+                message = await pubsub.get_message(timeout=QUIET_S)
                 quiet_s = time.monotonic() - heard_s
                 if message is not None:
                     heard_s, asked = time.monotonic(), False
@@ -170,7 +170,7 @@ class RedisControl:
             raise UnavailableError("a later plan is in force")
 
     async def plan(self) -> Plan | None:
-        text = await self._read(self._redis.hget(self._keys.plan, "plan"))
+        text = await ask(self._redis, "HGET", self._keys.plan, "plan")
         return Plan.from_dict(json.loads(text)) if text else None
 
     async def plan_history(self, limit: int = 100) -> list[dict[str, Any]]:
@@ -179,7 +179,7 @@ class RedisControl:
         ]
 
     async def overrides(self) -> dict[str, Override]:
-        rows = await self._read(self._redis.hgetall(self._keys.overrides))
+        rows = _mapping(await ask(self._redis, "HGETALL", self._keys.overrides))
         return {vendor: Override.from_dict(json.loads(text)) for vendor, text in rows.items()}
 
     async def set_override(self, vendor: str, override: Override | None) -> None:
@@ -189,7 +189,7 @@ class RedisControl:
     async def weigh(self, weights: Mapping[str, int]) -> None:
         """Give tenants these weights, and every other tenant the weight 1. What is so already is not written."""
         k, wanted = self._keys, {tenant: str(weight) for tenant, weight in weights.items() if weight != 1}
-        if await self._read(self._redis.hgetall(k.weights)) != wanted:
+        if _mapping(await ask(self._redis, "HGETALL", k.weights)) != wanted:
             arguments = [part for pair in sorted(wanted.items()) for part in pair]
             await run_one(self._redis, "weigh", [k.weights, k.nil], arguments)
 
@@ -197,37 +197,15 @@ class RedisControl:
 
     async def depths(self) -> dict[str, MailboxDepth]:
         k = self._keys
-        names = sorted(await self._read(self._redis.smembers(k.mailboxes)))
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.time()
-        for name in names:
-            for priority in PRIORITIES:
-                key = f"{k.prefix}mb:{name}:{priority}"
-                pipeline.xlen(key)
-                pipeline.execute_command("XRANGE", key, "-", "+", "COUNT", 1)
-                pipeline.xpending(key, "g")
-                pipeline.xlen(key + FAIR)
-                pipeline.xpending(key + FAIR, "g")
-                pipeline.get(key + ":waits")
-        (seconds, micros), *rows = await self._read(pipeline.execute(raise_on_error=False))
-        now_ms = seconds * 1000 + micros // 1000
-        result, queued = {}, list[Lane]()
-        for n, name in enumerate(names):
-            depth = MailboxDepth(name)
-            for m, priority in enumerate(PRIORITIES):
-                length, first, pending, fair, pending_fair, waits = rows[(n * len(PRIORITIES) + m) * 6 :][:6]
-                depth.queued[priority] = length + fair + int(waits or 0)
-                if waits:
-                    queued.append(Lane(name, priority))
-                if first:
-                    depth.oldest_age_ms = max(depth.oldest_age_ms, now_ms - int(first[0][0].split("-")[0]))
-                for found in (pending, pending_fair):
-                    if isinstance(found, dict):
-                        depth.claimed += int(found["pending"])
-            result[name] = depth
-        for lane, came_ms in zip(queued, await self._oldest(queued), strict=True):
-            if came_ms:
-                result[lane.mailbox].oldest_age_ms = max(result[lane.mailbox].oldest_age_ms, now_ms - came_ms)
+        now_ms, *rows = await run_one(self._redis, "depths", [k.mailboxes], [f"{k.prefix}mb:", *PRIORITIES])
+        result = {}
+        for name, *lanes in sorted(rows):
+            depth = result[name] = MailboxDepth(name)
+            for priority, (entries, claimed, came_ms) in zip(PRIORITIES, lanes, strict=True):
+                depth.queued[priority] = entries
+                depth.claimed += claimed
+                if came_ms:
+                    depth.oldest_age_ms = max(depth.oldest_age_ms, now_ms - came_ms)
         return result
 
     async def waiting(self, lane: Lane) -> dict[str, int]:
@@ -249,12 +227,6 @@ class RedisControl:
             claimed = int(pending["pending"]) if isinstance(pending, dict) else 0
             found[owner[1:]] = max(0, length - claimed - int(old))
         return found
-
-    async def _oldest(self, lanes: Sequence[Lane]) -> list[int]:
-        """When the oldest that waits for its tenant's turn came into each lane, ms; 0: none waits."""
-        if not lanes:
-            return []
-        return list(await run_one(self._redis, "oldest", [self._keys.lane(lane) for lane in lanes], []))
 
     async def backlog(self, depths: Mapping[str, MailboxDepth] | None = None) -> dict[str, Backlog]:
         k = self._keys
@@ -290,24 +262,24 @@ class RedisControl:
         return dict(zip(("due", "delayed", "held", "dead"), await self._read(pipeline.execute()), strict=True))
 
     async def now_ms(self) -> int:
-        seconds, micros = await self._read(self._redis.time())
+        seconds, micros = await ask(self._redis, "TIME")
         return int(seconds) * 1000 + int(micros) // 1000
 
     async def memory(self) -> Memory:
-        info = await self._read(self._redis.info("memory"))
+        info = await self._info("memory")
         return Memory(int(info["used_memory"]), int(info["maxmemory"]))
 
     async def log_faults(self) -> tuple[str, ...]:
-        info = await self._read(self._redis.info("persistence"))
+        info = await self._info("persistence")
         fields = {"rewrite": "aof_last_bgrewrite_status", "write": "aof_last_write_status"}
         return tuple(name for name, field in fields.items() if info.get(field, "ok") != "ok")
 
     async def ledger(self) -> Mark | None:
-        life, accepted = await self._read(self._redis.hmget(self._keys.ledger, ["life", "n"]))
+        life, accepted = await ask(self._redis, "HMGET", self._keys.ledger, "life", "n")
         return Mark(life, int(accepted)) if life and accepted else None
 
     async def lineage(self) -> Lineage | None:
-        info = await self._read(self._redis.info("replication"))
+        info = await self._info("replication")
         if info.get("role") != "master" or "master_replid" not in info:
             return None
         # The first byte that it did not have of the stream that it followed; -1: it has followed none since its start.
@@ -321,13 +293,23 @@ class RedisControl:
         )
 
     async def _publish(self, channel: str, body: dict[str, Any]) -> None:
-        await self._read(self._redis.publish(channel, json.dumps(body, separators=(",", ":"))))
+        await ask(self._redis, "PUBLISH", channel, json.dumps(body, separators=(",", ":")))
+
+    async def _info(self, section: str) -> dict[str, str]:
+        """Return one section of what the store tells of itself, each value as it is written there."""
+        lines = (line.partition(":") for line in (await ask(self._redis, "INFO", section)).splitlines())
+        return {name: value for name, colon, value in lines if colon}
 
     async def _read(self, awaitable: Any) -> Any:
         try:
             return await awaitable
         except UNAVAILABLE as error:
             raise UnavailableError(f"redis: {type(error).__name__}") from error
+
+
+def _mapping(flat: Sequence[str]) -> dict[str, str]:
+    """Return a hash of the store, whose raw reply is its names and values in turn."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _incarnation(text: str) -> Incarnation:

@@ -33,7 +33,7 @@ _PROLOGUES = {
     "hold": ("_delay", "_fence"),
     "claim": ("_record", "_turns"),
     "backlog": ("_oldest",),
-    "oldest": ("_oldest",),
+    "depths": ("_oldest",),
     "take": ("_delay", "_record"),
     "keep_time": ("_delay",),
     "postpone": ("_delay",),
@@ -128,6 +128,19 @@ async def run_one(connection: Client, name: str, keys: Sequence[str], args: Sequ
     """Run one script; raises UnavailableError also for an error reply of it: RefusedError where a key is to blame."""
     (reply,) = await run(connection, [Call(name, keys, args)])
     return answered(reply, name)
+
+
+async def ask(connection: Client, *command: str | int) -> Any:
+    """Ask one command on the connection that the scripts share, and return the reply in its raw shape.
+
+    It costs a fraction of the CPU that redis-py's own call does, which counts for what each process asks all the time.
+    Raises UnavailableError, also for an error reply: RefusedError where a key is to blame.
+    """
+    try:
+        (reply,) = await connection.shared.ask([command])
+    except UNAVAILABLE as error:
+        raise UnavailableError(f"redis: {type(error).__name__}") from error
+    return answered(reply, str(command[0]))
 
 
 OF_THE_STORE = ("OOM", "MISCONF", "READONLY", "LOADING", "NOREPLICAS", "MASTERDOWN", "BUSY", "NOSCRIPT")

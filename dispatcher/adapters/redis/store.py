@@ -54,6 +54,8 @@ from dispatcher.wire import records
 UNREAD_MAX = 100
 """Entries of a fair stream that one audit claims, if nobody has read them."""
 
+NO_GROUP_MS = 200
+
 MOVES_FOLLOWED = 5
 """By one withdrawal: what moves between the look for its mailbox and the script is looked for again."""
 
@@ -135,7 +137,7 @@ class RedisStore:
         except ResponseError as error:
             if "NOGROUP" not in str(error):
                 raise UnavailableError(f"redis: {error}") from error
-            await asyncio.sleep(timeout_ms / 1000)  # claim makes the group; do not spin meanwhile
+            await asyncio.sleep(min(timeout_ms, NO_GROUP_MS) / 1000)  # claim makes the group; do not spin meanwhile
             return Claims(0, [], [])
         except UNAVAILABLE as error:
             self._blocked_id = None
@@ -228,25 +230,17 @@ class RedisStore:
     # ---- take
 
     async def take(self, me: str, lanes: Sequence[Lane], at_most: int = 50) -> Claims:
-        k, lanes = self._keys, streams_of(lanes)
-        try:
-            live = {name for name, state in (await self._redis.hgetall(k.actors)).items() if state == "live"}
-            pipeline = self._redis.pipeline(transaction=False)
-            for lane in lanes:
-                pipeline.xinfo_consumers(k.lane(lane), "g")
-            answers = await pipeline.execute(raise_on_error=False)
-        except UNAVAILABLE as error:
-            raise UnavailableError(f"redis: {type(error).__name__}") from error
+        k = self._keys
+        streams = [k.lane(lane) for lane in streams_of(lanes)]
         calls = [
             Call(
                 "take",
-                [k.lane(lane), k.actors, k.held, k.nil, k.singled, k.clock],
+                [stream, k.actors, k.held, k.nil, k.singled, k.clock],
                 [name, me, k.record_prefix, self._hold_ms, at_most],
             )
-            for lane, answer in zip(lanes, answers, strict=True)
-            if isinstance(answer, list)
-            for name in (consumer["name"] for consumer in answer)
-            if name not in live and name != me
+            for stream, *names in await run_one(self._redis, "left", [k.actors, *streams], [])
+            for name in names
+            if name != me
         ]
         if not calls:
             return Claims(0, [], [])

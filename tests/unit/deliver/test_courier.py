@@ -54,6 +54,47 @@ async def test_a_lone_message_is_sent_at_once() -> None:
     assert stage.clock.now_s() - began_s < 0.05
 
 
+@virtual
+async def test_a_courier_at_rest_asks_the_store_once_a_second() -> None:
+    """Without work a claim blocks for a second, and the next message still begins at once."""
+    stage, vendor = Stage(), ScriptedVendor("a")
+    store = FaultyStore(MemoryStore(stage.cell))
+    await stage.courier(vendor, store=store)
+    await asyncio.sleep(10.5)
+    assert store.calls.count("wait") == store.calls.count("claim") == 11
+    began_s = stage.clock.now_s()
+    await stage.accept()
+    await until(lambda: vendor.times_s != [])
+    assert vendor.times_s[0] - began_s < 0.001
+
+
+@virtual
+async def test_a_courier_with_a_call_in_flight_looks_after_it() -> None:
+    """A hanging call is evidence before it ends, so its courier never blocks for longer than the configured time."""
+    stage, vendor = Stage(), ScriptedVendor("a", duration_s=5.0)
+    store = FaultyStore(MemoryStore(stage.cell))
+    await stage.courier(vendor, store=store)
+    await stage.accept()
+    await until(lambda: vendor.times_s != [])
+    began = len(store.calls)
+    await asyncio.sleep(4.0)
+    assert store.calls[began:].count("wait") >= 19
+
+
+@virtual
+async def test_a_courier_that_leaves_lanes_out_blocks_briefly() -> None:
+    """While a courier drains its own mailbox alone, it looks for the end of that five times a second."""
+    stage, vendor = Stage(), ScriptedVendor("a")
+    store = FaultyStore(MemoryStore(stage.cell))
+    courier = await stage.courier(vendor, store=store)
+    courier.adopt_plan(plan_of(a="closed", b="open"))
+    courier.delivery.own_only_until_s = stage.clock.now_s() + 4.0
+    await asyncio.sleep(2.0)
+    began = len(store.calls)
+    await asyncio.sleep(2.0)
+    assert store.calls[began:].count("wait") >= 9
+
+
 @pytest.mark.parametrize(("pace_s", "least", "most"), [(0.015, 30, 70), (0.0, 150, 10_000)], ids=["paced", "unpaced"])
 @virtual
 async def test_claims_are_paced_while_there_is_little_work(pace_s: float, least: int, most: int) -> None:

@@ -10,7 +10,7 @@ import pytest
 from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.core.plan.values import Plan
 from dispatcher.deliver.maintenance import UNKNOWN_MS_MAX, UNKNOWN_WAIT_MS, Caretaker
-from tests.unit.stage import ScriptedVendor, Stage, plan_of
+from tests.unit.stage import FaultyStore, ScriptedVendor, Stage, plan_of, tend
 from tests.virtual import until, virtual
 
 
@@ -131,3 +131,21 @@ async def test_many_mailboxes_are_swept_in_turn() -> None:
         dead.append(sum(stage.state(nid) == "dead" for nid in ids))
     assert dead == [1, 2, 3]
     assert stage.state(ids[3]) == "queued"
+
+
+@virtual
+async def test_a_taken_claim_wakes_the_courier() -> None:
+    """A claim that blocks at rest would keep the courier from looking after the calls that the take began."""
+    stage, vendor = Stage(), ScriptedVendor("a", duration_s=30.0)
+    store = FaultyStore(MemoryStore(stage.cell))
+    courier = await stage.courier(vendor, store=store, run=False)
+    dead = await stage.control.register("a")
+    await stage.accept()
+    await MemoryStore(stage.cell).claim(dead, courier.lanes(), 1)
+    await stage.control.stopped(dead)
+    stage.start(courier.run())
+    await asyncio.sleep(0.5)
+    began = len(store.calls)
+    await tend(stage, courier, store).take()
+    await asyncio.sleep(0.5)
+    assert vendor.sent and store.calls[began:].count("wait") >= 2

@@ -1,4 +1,4 @@
--- Prologue of backlog and oldest: the oldest entry that waits in a tenant's queue of a lane (_enqueue.lua), or nil. Where
+-- Prologue of backlog and depths: the oldest entry that waits in a tenant's queue of a lane (_enqueue.lua), or nil. Where
 -- more than LOOKED_AT tenants wait, only these are looked at, half from each end of the turns: the bound of its cost.
 local LOOKED_AT = 256
 
