@@ -207,7 +207,9 @@ def _accepted(accepted: Accepted) -> dict[str, Any]:
 
 
 _UNAUTHORISED = Problem(
-    title="An API key is needed", status=401, detail="Authorization: Bearer KEY; make one with `dispatcher key new`"
+    title="An API key is needed",
+    status=401,
+    detail="Authorization: Bearer KEY, with a key that is valid now; `dispatcher key new` makes one",
 )
 
 

@@ -96,7 +96,8 @@ def quoted(given: str) -> str:
 def _problem(error: urllib.error.HTTPError) -> str:
     try:
         found = json.load(error)
-        return f"{error.code} {found.get('title', '')}: {found.get('detail') or found.get('reason', '')}"
+        hint = ". Give it as --key or in $DISPATCHER_KEY" if error.code == 401 else ""
+        return f"{error.code} {found.get('title', '')}: {found.get('detail') or found.get('reason', '')}{hint}"
     except (*FAULTS, AttributeError):
         return f"{error.code} {error.reason}"
 

@@ -26,7 +26,7 @@ class Caller(Protocol):
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
 @remote
 def list_by_state(
-    *, api: Api, state: str, vendor: str | None, channel: str | None, reason: str | None, limit: int
+    api: Api, *, state: str, vendor: str | None, channel: str | None, reason: str | None, limit: int
 ) -> None:
     """Notifications in STATE, with key, recipient, vendor, reason and the time until which each waits."""
     chosen = {"state": state, "vendor": vendor, "channel": channel, "reason": reason}

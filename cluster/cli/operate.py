@@ -240,7 +240,10 @@ def _change(
     if everything:
         bulk.change_all(lambda path, order: api.call("POST", path, order), verb, body, cursor, yes=yes, dry_run=dry_run)
     else:
-        print_json(api.call("POST", f"/v1/dead-letters/{verb}", {**body, "cursor": cursor, "dry_run": dry_run}))
+        answer = api.call("POST", f"/v1/dead-letters/{verb}", {**body, "cursor": cursor, "dry_run": dry_run})
+        print_json(answer)
+        if answer["matched"] == 0 and answer["cursor"] is None:
+            click.echo("no dead letter of this key's tenant matches", err=True)
 
 
 @click.group()

@@ -32,7 +32,7 @@ class Triggers:
         """Return a trigger. Raises CallerError (404) and UnavailableError."""
         view = await self._views.trigger(tid)
         if view is None or view.tenant != tenant:
-            raise CallerError("id", "no such trigger", 404)
+            raise CallerError("id", "this tenant has no such trigger", 404)
         return view
 
     async def find_by_key(self, tenant: str, key: str) -> TriggerView:

@@ -1,0 +1,73 @@
+"""The operators' commands fit their options, and an error of the service tells what to do at the terminal."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from email.message import Message
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from cluster.cli.api import Api
+from cluster.cli.main import main
+
+
+def remote_commands(group: click.Group, path: str = "") -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from remote_commands(command, f"{path}{name} ")
+        elif {"url", "key"} <= {option.name for option in command.params}:
+            yield f"{path}{name}", command
+
+
+def answered(monkeypatch: pytest.MonkeyPatch, *words: str, status: int = 200, body: Any) -> Result:
+    """Run the command `words` against a service that answers every call with `status` and `body`."""
+
+    def answer(_: Api, request: urllib.request.Request) -> io.BytesIO:
+        shown = io.BytesIO(json.dumps(body).encode())
+        if status >= 400:
+            raise urllib.error.HTTPError(request.full_url, status, "", Message(), shown)
+        return shown
+
+    monkeypatch.setattr(Api, "_open", answer)
+    return CliRunner().invoke(main, [*words])
+
+
+@pytest.mark.parametrize("command", [pytest.param(command, id=path) for path, command in remote_commands(main)])
+def test_each_command_that_asks_the_service_accepts_what_it_is_given(command: click.Command) -> None:
+    """The command's function fits its options: it gets an `Api` first, and each option by its name."""
+    options = {option.name: None for option in command.params if option.name not in ("url", "key")}
+    function = inspect.unwrap(command.callback)  # type: ignore[arg-type]
+    inspect.signature(function).bind(object(), **options)
+
+
+def test_a_list_without_rows_prints_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command runs as it is started at a terminal."""
+    result = answered(monkeypatch, "list", "held", body={"notifications": [], "cursor": None})
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_a_refused_key_says_where_to_give_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service speaks of a header; at a terminal the key is an option or a variable."""
+    body = {"title": "An API key is needed", "detail": "Authorization: Bearer KEY"}
+    result = answered(monkeypatch, "vendors", status=401, body=body)
+    assert result.exit_code == 1
+    assert (
+        "401 An API key is needed: Authorization: Bearer KEY. Give it as --key or in $DISPATCHER_KEY" in result.output
+    )
+
+
+@pytest.mark.parametrize(("matched", "said"), [(0, True), (1, False)])
+def test_a_redrive_of_nothing_says_so(monkeypatch: pytest.MonkeyPatch, matched: int, said: bool) -> None:
+    """A count of 0 alone looks like a success to an operator with a key of another tenant."""
+    body = {"count": matched, "matched": matched, "refused": {}, "cursor": None, "wait_s": 0.0}
+    result = answered(monkeypatch, "dead", "redrive", "--id", "0-t.0", body=body)
+    assert result.exit_code == 0
+    assert ("no dead letter of this key's tenant matches" in result.output) is said
