@@ -89,6 +89,7 @@ def config_of(scenario: dict[str, Any]) -> BreakerConfig:
         probe_grants=0,
         stall_detection=False,
         early_verdict=False,
+        few_probes_decide=False,
         attempts_decay_ms=0,
         idle_half_open_stays=False,
         ramp=(),

@@ -57,7 +57,7 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "open_wait_s_max": "The longest wait of an open breaker.",
         "open_wait_jitter": "A wait is shortened at random by at most this part, so that actors do not probe together.",
         "half_open_calls": "How many calls probe the vendor.",
-        "half_open_max_wait_s": "How long probes may take together. 0 means no limit.",
+        "half_open_max_wait_s": "How long probes may take together. Then the answered ones decide. 0 means no limit.",
         "per": "`country` gives each country a breaker of its own. Only sms has it.",
     },
     "RouteSettings": {

@@ -162,6 +162,8 @@ class Breaker:
             self._evaluate_stage(due_ns)
         elif self.config.idle_half_open_stays and self._permits == self.config.half_open_calls:
             self._enter(S.HALF_OPEN, due_ns, "")  # no result was counted, so nothing failed: the next stage begins
+        elif self.config.few_probes_decide and self._probes_answered(due_ns):
+            self._evaluate_stage(due_ns)
         else:
             self._enter(to, due_ns, "no verdict in time")
 
@@ -457,6 +459,11 @@ class Breaker:
         c = self.config
         bounded = c.probe_grants > 0 and c.half_open_max_wait_ms > 0
         return self._permits > 0 and not (bounded and self._granted >= c.probe_grants * c.half_open_calls)
+
+    def _probes_answered(self, now_ns: int) -> bool:
+        """Return True if this stage has made probes, and each of them has counted."""
+        counted = self._window.counts(now_ns).n
+        return 0 < counted == self.config.half_open_calls - self._permits
 
     def _give_back(self) -> None:
         if self.state is S.HALF_OPEN:

@@ -57,6 +57,7 @@ class BreakerConfig:
     attempts_decay_ms: int = 60_000  # so long in closed forgets one opening; 0: closing forgets all at once
     probe_grants: int = 4  # a stage grants its permits at most this often, given-back ones too; 0: no limit
     idle_half_open_stays: bool = True  # without calls nothing failed: an idle night must not lengthen the wait
+    few_probes_decide: bool = True  # at the end of their time the answered probes decide, unless a call is unanswered
     ramp: tuple[float, ...] = (0.05, 0.25, 0.5)  # shares of the former rate between the probes and closed; (): none
     ramp_calls: int = 10  # results that a ramp stage needs for its verdict
     ramp_max_wait_ms: int = 3_000  # after this time a ramp stage decides by the results it has

@@ -39,6 +39,7 @@ PLAIN = {
     "probe_grants": 0,
     "stall_detection": False,
     "early_verdict": False,
+    "few_probes_decide": False,
     "attempts_decay_ms": 0,
     "ramp": (),
 }
@@ -517,6 +518,7 @@ CONFIGS = st.builds(
     probe_grants=st.sampled_from([0, 1, 4]),
     stall_detection=st.booleans(),
     early_verdict=st.booleans(),
+    few_probes_decide=st.booleans(),
     attempts_decay_ms=st.sampled_from([0, 1000]),
     idle_half_open_stays=st.booleans(),
     ramp=st.sampled_from([(), (0.5,), (0.05, 0.5)]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from dispatcher.core.breaker.breaker import Breaker, BreakerConfig, BreakerResult, BreakerState, EventKind, Permit
 
 S = BreakerState
@@ -52,6 +54,46 @@ class Scene:
 
     def reasons(self) -> list[str]:
         return [event.reason for event in self.breaker.drain_events() if event.kind is EventKind.TRANSITION]
+
+
+# ---- few messages
+
+
+@pytest.mark.parametrize(
+    ("probes", "share", "reasons"),
+    [
+        ([OK], 0.1, []),
+        ([OK, OK, OK], 0.1, []),
+        ([FAIL], None, ["probes failed"]),
+        ([OK, None], None, ["no verdict in time"]),
+    ],
+    ids=["one-success", "three-successes", "one-failure", "one-without-an-answer"],
+)
+def test_the_answered_probes_decide_when_their_time_is_over(
+    probes: list[BreakerResult | None], share: float | None, reasons: list[str]
+) -> None:
+    """With less traffic than probes, a healthy vendor comes back. A probe without an answer still opens the breaker."""
+    scene = Scene()
+    scene.half_open()
+    for result in probes:
+        permit = scene.permit()
+        if result is not None:
+            scene.end(permit, result)
+    scene.reasons()
+    scene.pass_s(5)
+    assert (scene.breaker.share, scene.reasons()) == (share, reasons)
+    assert scene.breaker.state is (S.HALF_OPEN if share else S.OPEN)
+
+
+def test_a_vendor_with_one_message_a_minute_comes_back() -> None:
+    """After the first probe that succeeded, the stages without traffic pass, and the breaker closes."""
+    scene = Scene(half_open_max_wait_ms=30_000)
+    scene.half_open()
+    scene.pass_s(60)
+    assert scene.breaker.state is S.HALF_OPEN
+    scene.call(OK)
+    scene.pass_s(60)
+    assert scene.breaker.state is S.CLOSED
 
 
 # ---- calls that hang
