@@ -180,4 +180,5 @@ def _check_subject(nodes: list[Node]) -> None:
 
 
 def _label(source: TemplateSource, part: str) -> str:
-    return f"template {source.name} version {source.version}, {part}"
+    version = f" version {source.version}" if source.version else ""  # a text that is not stored yet has none
+    return f"template {source.name}{version}, {part}"

@@ -72,8 +72,17 @@ def test_what_a_message_needs_is_there(template: str, text: str) -> None:
 )
 def test_a_missing_variable_is_named(template: str, name: str) -> None:
     """The error tells which variable the data lacks."""
-    with pytest.raises(TemplateError, match=f"template t version 0, text: missing variable {name}$"):
+    with pytest.raises(TemplateError, match=f"template t, text: missing variable {name}$"):
         text_of(template)
+
+
+@pytest.mark.parametrize(
+    ("locale", "text"), [("de-AT", "Hallo"), ("de", "Hallo"), ("de_DE", "Hallo"), ("en-GB", "Hi"), (None, "Hi")]
+)
+def test_a_template_chooses_its_language(locale: str | None, text: str) -> None:
+    """The first two letters of the recipient's locale are the language, and without a locale there is a default."""
+    template = '{% if (locale | default("en"))[:2] == "de" %}Hallo{% else %}Hi{% endif %}'
+    assert text_of(template, locale=locale) == text
 
 
 INJECTIONS = [
