@@ -83,18 +83,19 @@ class Tokens:
             raise NoTokenError(Outcome.failed("token_unreachable", local_origin=answer.local_origin))
         if 400 <= answer.status < 500 and answer.status not in _RETRY:
             raise NoTokenError(Outcome.failed("token_refused", scope=Scope.ACCOUNT))
-        token, life_s = _read(answer.body) if answer.status == 200 else ("", 0.0)
+        token, life_s = read_token(answer.body) if answer.status == 200 else ("", 0.0)
         if not token:
             raise NoTokenError(Outcome.failed("no_token"))
         return SecretStr(token), life_s
 
 
-def _read(body: bytes) -> tuple[str, float]:
-    """The token and its life in seconds; an empty text when there is none that can be sent."""
+def read_token(body: bytes) -> tuple[str, float]:
+    """Return the token and its life in seconds; an empty text when there is none that can be sent."""
     told = read_object(body)
     token: Any = told.get("access_token")
     try:
-        life_s = float(told.get("expires_in", LIFE_S))
+        given = told.get("expires_in")
+        life_s = LIFE_S if given is None else float(given)
     except (ValueError, TypeError, OverflowError):
         return "", 0.0
     fits = isinstance(token, str) and token.isascii() and token.isprintable() and " " not in token

@@ -1,0 +1,48 @@
+"""Answers of token endpoints as they are, and as RFC 6749 does not have them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from dispatcher.adapters.providers.oauth import LIFE_S, read_token
+
+
+@pytest.mark.parametrize(
+    ("answer", "life_s"),
+    [
+        ({"access_token": "ya29.a0", "expires_in": 3599, "token_type": "Bearer"}, 3599.0),
+        ({"access_token": "ya29.a0", "expires_in": "3599", "ext_expires_in": "3599"}, 3599.0),
+        ({"access_token": "ya29.a0", "expires_in": 3599.5}, 3599.5),
+        ({"access_token": "ya29.a0"}, LIFE_S),
+        ({"access_token": "ya29.a0", "expires_in": None}, LIFE_S),
+    ],
+)
+def test_a_token_has_the_life_that_the_answer_gives(answer: dict[str, Any], life_s: float) -> None:
+    """Microsoft's older endpoint writes it as text, and others write null."""
+    assert read_token(json.dumps(answer).encode()) == ("ya29.a0", life_s)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>maintenance</html>",
+        b"[]",
+        b'{"error": "invalid_grant"}',
+        b'{"access_token": null}',
+        b'{"access_token": 5}',
+        b'{"access_token": ""}',
+        b'{"access_token": "a\\nb"}',
+        b'{"access_token": "a b"}',
+        b'{"access_token": "\\u00e4"}',
+        b'{"access_token": "a", "expires_in": "soon"}',
+        b'{"access_token": "a", "expires_in": []}',
+        b'{"access_token": "a", "expires_in": 1' + b"0" * 5_000 + b"}",
+    ],
+)
+def test_what_is_no_token_is_never_sent(body: bytes) -> None:
+    """None of it could be a login, and nothing of it raises."""
+    assert read_token(body)[0] == ""
