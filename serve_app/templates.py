@@ -86,8 +86,8 @@ def add_templates(app: FastAPI, templates: Templates) -> None:
         """Shows the message that the template makes of this data. Nothing is sent."""
         source = await templates.source(owner(request, tenant), name, body.version)
         rendered = await templates.rendered(source, body.data, body.locale)
-        shown = {"subject": rendered.subject, "text": rendered.text, "html": rendered.html}
-        return shown if rendered.subject is not None else {**shown, "sms": asdict(measure(rendered.text))}
+        size = asdict(measure(rendered.text))  # also of one with a subject: an event may send it on both channels
+        return {"subject": rendered.subject, "text": rendered.text, "html": rendered.html, "sms": size}
 
 
 def _shown(source: TemplateSource) -> dict[str, Any]:

@@ -120,12 +120,15 @@ async def test_a_preview_is_of_the_template_that_is_meant(tmp_path: Path) -> Non
 
 @virtual
 async def test_a_preview_tells_what_an_sms_costs(tmp_path: Path) -> None:
-    """By its rendered text; a mail costs no segments."""
+    """By its rendered text, also where there is a subject: an event may send one template on both channels."""
     shops = Shops(tmp_path)
     await shops.put("acme", "{{ n }}")
     for n, size in (("€" * 81, {"encoding": "gsm", "segments": 2}), ("ç" * 71, {"encoding": "ucs2", "segments": 2})):
         answer = await shops.ask("acme", "POST", "/v1/templates/paid/preview", {"data": {"n": n}})
         assert answer.body["sms"] == size
+    await shops.ask("acme", "PUT", "/v1/templates/paid", {"subject": "Paid", "text": "{{ n }}"})
+    answer = await shops.ask("acme", "POST", "/v1/templates/paid/preview", {"data": {"n": "Hi"}})
+    assert answer.body["sms"] == {"encoding": "gsm", "segments": 1}
 
 
 @pytest.mark.parametrize("name", ["acme%2Fpaid", "other%2Fpaid"])
