@@ -115,8 +115,10 @@ class IntakeActor:
         self._tasks.start("report", self._statements.run(clock, s.supervision.report_ms / 1000))
 
     def _replica(self) -> Replica:
-        warnings = tuple(warning for warning in self._runtime.get("warnings", "").split("\n") if warning)
-        return Replica(VERSION, self._identity, warnings, self._runtime.get("installation", ""))
+        warnings = [warning for warning in self._runtime.get("warnings", "").split("\n") if warning]
+        if self._settings.store.durability_stated:
+            warnings.append("durability of Redis is stated by the operator (store.durability_stated), and not proven")
+        return Replica(VERSION, self._identity, tuple(warnings), self._runtime.get("installation", ""))
 
     def check(self) -> None:
         """Raise if this actor has to be replaced: a loop has ended, or it is to leave this machine."""

@@ -79,8 +79,8 @@ def _look_at_redis(url: str, settings: dict[str, Any], found: NodeReport) -> Non
     try:
         client = redis_checks.connect(url)
         client.connection_pool.connection_kwargs.update(socket_connect_timeout=3.0, socket_timeout=3.0)
-        found.redis_faults += redis_checks.check(client, unsafe=True)
         store = StoreSettings.model_validate(settings.get("store", {}))
+        found.redis_faults += redis_checks.check(client, unsafe=True, stated=store.durability_stated)
         found.redis_faults += check_replicas(client, store, unsafe=True)
     except ConfigError as error:
         found.faults.append(str(error))

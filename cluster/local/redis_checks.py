@@ -53,8 +53,11 @@ def connect(url: str) -> redis.Redis:
     return found
 
 
-def faults(client: redis.Redis) -> list[str]:
-    """Return everything that is unsafe, each with the setting, its value, the value needed and why."""
+def faults(client: redis.Redis, stated: bool = False) -> list[str]:
+    """Return everything that is unsafe, each with the setting, its value, the value needed and why.
+
+    `stated`: the operator answers for the settings of a server that does not show them.
+    """
     found = []
     version = str(client.info("server")["redis_version"])
     if tuple(int(part) for part in version.split(".")[:2]) < (6, 2):
@@ -62,7 +65,8 @@ def faults(client: redis.Redis) -> list[str]:
     try:
         settings = client.config_get("*")
     except redis.ResponseError as error:  # hosted ones often forbid CONFIG
-        return [*found, f"settings cannot be read ({error}), needed is CONFIG GET: else nobody knows"]
+        unread = f"settings cannot be read ({error}), needed is CONFIG GET, or store.durability_stated"
+        return found if stated else [*found, unread]
     for name, (needed, why) in NEEDED.items():
         value = settings.get(name)
         if value != needed:
@@ -138,7 +142,7 @@ def _answer(sentinel: redis.Redis, service: str) -> str:
     return f"{at} says that the primary is down" if state["is_sdown"] or state["is_odown"] else ""
 
 
-def check(client: redis.Redis, unsafe: bool) -> list[str]:
+def check(client: redis.Redis, unsafe: bool, *, stated: bool = False) -> list[str]:
     """Return warnings. Raises ConfigError if Redis is away, or is unsafe and `unsafe` does not allow it.
 
     A Redis that cannot do the work at all (a node of a cluster, a read-only replica, a user without EVAL) is refused
@@ -150,7 +154,7 @@ def check(client: redis.Redis, unsafe: bool) -> list[str]:
         refused = refusal(client)
         if refused is not None:
             raise ConfigError(refused)
-        found = faults(client)
+        found = faults(client, stated)
     except (redis.RedisError, OSError) as error:
         raise ConfigError(silence(client, error)) from None
     if found and not unsafe:

@@ -173,7 +173,7 @@ class Up:
             click.echo(f"redis: {how}, pid {pid}, data in {state.path / 'redis'}", err=True)
         url = resolve(o.redis_url) if o.redis_url is not None else self._redis.url if self._redis else ""
         client = redis_checks.connect(o.redis_url or url)
-        warnings = redis_checks.check(client, o.unsafe_redis)
+        warnings = redis_checks.check(client, o.unsafe_redis, stated=settings.store.durability_stated)
         warnings += check_replicas(client, settings.store, o.unsafe_redis)
         for warning in warnings:
             click.echo(f"WARNING: unsafe redis: {warning}", err=True)

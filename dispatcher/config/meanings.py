@@ -170,6 +170,7 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
     "StoreSettings": {
         "durability": "`primary`: accepted is on the primary's disk. `replica`: on the disks of its replicas too.",
         "replicas": "How many replicas may be promoted. Without it, as many as the sentinels know.",
+        "durability_stated": "You state that a server which refuses CONFIG syncs each write. `/healthz` says unproven.",
         "replicas_away_max": "So many replicas may be away. What is accepted meanwhile is not on these.",
     },
     "TwilioOptions": {

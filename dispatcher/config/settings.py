@@ -307,6 +307,7 @@ class StoreSettings(_Section):
     durability: Literal["primary", "replica"] = "primary"  # replica: it outlives the primary's disk, and waits for it
     replicas: PositiveInt | None = None  # None: as many as the sentinels know; without sentinels it must be said
     replicas_away_max: Annotated[int, Field(ge=0)] = 0  # 0: nothing is accepted that a promoted replica could lack
+    durability_stated: bool = False  # the start reads the server's settings, unless CONFIG is refused
 
     def replica_rule(self) -> ReplicaRule | None:
         """Return what is waited for; None if the primary alone counts."""

@@ -20,17 +20,26 @@ from dispatcher.adapters.redis.views import RedisViews
 from dispatcher.adapters.system_clock import SystemClock
 from tests.contract.vendors import Sandbox
 from tests.contract.worlds import RETENTION_MS, World
+from tests.smallest_user import SMALLEST_USER
 
 
 @pytest.fixture
-async def redis_world(redis_url: str, redis_client: redis.asyncio.Redis) -> AsyncIterator[World]:
-    waiting = client(redis_url, connections_max=2)
+async def user_url(redis_url: str, redis_client: redis.asyncio.Redis) -> str:
+    """The private server as the smallest user sees it."""
+    await redis_client.execute_command("ACL", "SETUSER", SMALLEST_USER.name, "reset", *SMALLEST_USER.rules("secret"))
+    return redis_url.replace("unix://", f"unix://{SMALLEST_USER.name}:secret@")
+
+
+@pytest.fixture
+async def redis_world(user_url: str) -> AsyncIterator[World]:
+    connection, waiting = client(user_url), client(user_url, connections_max=2)
     yield World(
-        RedisStore(redis_client, waiting, retention_ms=RETENTION_MS),
-        RedisControl(redis_client),
-        RedisViews(redis_client, retention_ms=RETENTION_MS),
+        RedisStore(connection, waiting, retention_ms=RETENTION_MS),
+        RedisControl(connection),
+        RedisViews(connection, retention_ms=RETENTION_MS),
     )
     await waiting.aclose()
+    await connection.aclose()
 
 
 @pytest.fixture

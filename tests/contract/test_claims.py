@@ -17,7 +17,7 @@ async def test_a_notification_comes_out_as_it_went_in(world: World) -> None:
     content = {"subject": "Grüße", "text": "a\nb", "html": "<b>ä</b>"}
     notifications = (
         NewNotification("sms", "+4915112345678", ("a", "b"), "a", "receipt", 3),
-        NewNotification("email", "ada@example.com", ("a",), "a", None, None, content),
+        NewNotification("email", "ada@example.com", ("a",), "a", None, None, content=content),
     )
     sent = trigger(notifications=notifications, priority="high", on_unknown="hold", locale="de-DE", recipient_id="c1")
     await world.store.accept([sent])

@@ -23,6 +23,7 @@ from cluster.local.state_directory import free_port
 from dispatcher.errors import ConfigError
 from tests.leftovers import short_folder
 from tests.private_redis import START_S_MAX, redis_path
+from tests.smallest_user import SMALLEST_USER
 
 FILES = Path(str(resources.files("cluster") / "files"))
 
@@ -163,3 +164,37 @@ def test_the_write_of_the_check_leaves_nothing(client: redis.Redis) -> None:
     """The key that was written is gone."""
     redis_checks.check(client, unsafe=False)
     assert client.keys("{nd:0}:probe*") == []
+
+
+# The smallest user ----------------------------------------------------------------------------------------------------
+
+
+def test_the_smallest_user_passes_the_checks_of_a_start(client: redis.Redis, socket: Path) -> None:
+    """With the user of cluster/files/redis.acl all is proven; without CONFIG it is stated, or refused."""
+    user = SMALLEST_USER
+    client.execute_command("ACL", "SETUSER", user.name, "reset", *user.rules("secret"))
+    url = f"unix://{user.name}:secret@{socket}"
+    assert redis_checks.check(redis_checks.connect(url), unsafe=False) == []
+    client.execute_command("ACL", "SETUSER", user.name, "-config")
+    with pytest.raises(ConfigError, match="settings cannot be read"):
+        redis_checks.check(redis_checks.connect(url), unsafe=False)
+    assert redis_checks.check(redis_checks.connect(url), unsafe=False, stated=True) == []
+
+
+def test_the_smallest_user_sees_nothing_else(client: redis.Redis, socket: Path) -> None:
+    """Other keys, other channels, and commands that end or change the server are refused."""
+    user = SMALLEST_USER
+    client.execute_command("ACL", "SETUSER", user.name, "reset", *user.rules("secret"))
+    small = redis_checks.connect(f"unix://{user.name}:secret@{socket}")
+    for command in (
+        ("GET", "other"),
+        ("PUBLISH", "other", "x"),
+        ("FLUSHALL",),
+        ("CONFIG", "SET", "appendfsync", "no"),
+        ("KEYS", "*"),
+        ("ACL", "LIST"),
+        ("SHUTDOWN",),
+        ("EVAL", "return redis.call('GET', 'other')", 0),
+    ):
+        with pytest.raises(redis.ResponseError, match=r"(?i)no permissions|NOPERM|can't run|cannot access"):
+            small.execute_command(*command)

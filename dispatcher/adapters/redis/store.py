@@ -108,6 +108,10 @@ class RedisStore:
         """Run what must survive the loss of the primary, where that is asked for."""
         return await (run(self._redis, calls) if self._replicated is None else self._replicated.run(calls))
 
+    async def _run_one(self, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        (reply,) = await self._run([Call(name, keys, args)])
+        return answered(reply, name)
+
     async def synced(self) -> None:
         if self._replicated is not None:
             await self._replicated.run([])
@@ -281,8 +285,7 @@ class RedisStore:
         if print_ is not None:
             keys.append(k.twin(print_.key))
             args += [n.id, print_.ttl_ms, k.record_prefix]
-        (reply,) = await self._run([Call("start", keys, args)])
-        return bool(answered(reply, "start") == "OK")
+        return bool(await self._run_one("start", keys, args) == "OK")
 
     async def single_out(self, me: str, nid: str | None) -> bool:
         k = self._keys
@@ -401,11 +404,11 @@ class RedisStore:
         except UNAVAILABLE as error:
             raise UnavailableError(f"redis: {type(error).__name__}") from error
         lane, (seconds, micros) = (answered(it, "withdraw") for it in found)
-        keys = [record, lane or "", k.nil, k.due, k.delayed, k.held, k.dead]
+        keys = [record, lane or k.nil, k.nil, k.due, k.delayed, k.held, k.dead]
         args = [nid, i, to, reason, self._retention_ms, seconds * 1000 + micros // 1000]
-        calls = [Call("withdraw", keys, args)]
-        (reply,) = await (self._run(calls) if to == State.CANCELLED else run(self._redis, calls))
-        return withdrawal(answered(reply, "withdraw"))
+        if to == State.CANCELLED:  # a caller is told; every other end would only come again
+            return withdrawal(await self._run_one("withdraw", keys, args))
+        return withdrawal(await run_one(self._redis, "withdraw", keys, args))
 
 
 def _readable(fields: Any) -> Any:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -344,6 +345,18 @@ async def test_the_first_answer_is_given_again_after_its_time_has_passed() -> No
     assert caught.value.status == 409
     with pytest.raises(CallerError, match="expired send_at"):
         await desk.post(0, "other", send_at=at)
+
+
+@virtual
+async def test_a_repeated_key_is_no_surer_than_its_first_try() -> None:
+    """The first may have ended with "maybe stored": the repeat waits until it is as durable as an accept."""
+    desk = Desk()
+    await desk.post(0, "k")
+    desk.intake.headroom = Headroom(memory_ratio=1.0)
+    late = mock.AsyncMock(side_effect=UnavailableError("0 of 1 replicas have it on disk"))
+    with mock.patch.object(desk.intake._store, "synced", late), pytest.raises(UnavailableError, match="0 of 1"):
+        await desk.post(0, "k")
+    assert (await desk.post(0, "k")).replayed
 
 
 @virtual

@@ -109,6 +109,16 @@ def test_all_faults_are_named_at_once() -> None:
         assert f"{name} is" in str(refused.value)
 
 
+def test_an_operator_may_state_what_a_server_does_not_show() -> None:
+    """Only where CONFIG is refused: what a server shows is still judged."""
+    hidden, lossy = cast(redis.Redis, FakeRedis(settings=None)), cast(redis.Redis, FakeRedis(appendfsync="no"))
+    assert redis_checks.check(hidden, False, stated=True) == []
+    with pytest.raises(ConfigError, match=r"or store\.durability_stated"):
+        redis_checks.check(hidden, False)
+    with pytest.raises(ConfigError, match="appendfsync is no"):
+        redis_checks.check(lossy, False, stated=True)
+
+
 @pytest.mark.parametrize(
     ("url", "words"),
     [

@@ -109,6 +109,13 @@ QUIET = {"begin": "21:00", "end": "08:00"}
         ("tenants", {"shop": {"weight": 2.5}}, "tenants.shop.weight: 2.5", "valid integer"),
         ("tenants", {"shop": {"accept_per_s": 0}}, "tenants.shop.accept_per_s: 0", "greater than or equal to 0.001"),
         ("tenants", {"shop": {"accept_burst": 5}}, "tenants.shop.accept_per_s: missing", "accept_burst is there"),
+        ("store", {"durability": "disk"}, "store.durability: 'disk'", "'primary' or 'replica'"),
+        ("store", {"replicas": 2}, "store.durability: must be replica", "replicas is there"),
+        ("store", {"durability": "replica", "replicas": 0}, "store.replicas: 0", "greater than or equal to 1"),
+        (
+            *("store", {"durability": "replica", "replicas": 1, "replicas_away_max": 1}),
+            *("store.replicas_away_max: 1", "less than replicas, 1"),
+        ),
         ("tenants", {"shop": {"rate": 5}}, "tenants.shop.rate: not a known field", "accept_per_s"),
         ("tenants", {"": {"weight": 2}}, "tenants.: the name ''", "at least 1"),
         ("events/x", {"notifications": [{"channel": "sms", "template": "no"}]}, "template: 'no'", "paid"),

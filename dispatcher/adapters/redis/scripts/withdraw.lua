@@ -1,5 +1,5 @@
 -- Remove a notification that nobody has claimed: cancel, expiry, a late success, a receipt. (Prologue: _finish.lua)
--- KEYS[1] record  [2] lane, or queue of its tenant (_enqueue.lua), '' when not queued  [3] never exists  [4] due  [5] delayed  [6] held  [7] dead letters
+-- KEYS[1] record  [2] lane, or queue of its tenant (_enqueue.lua), or as [3] when not queued  [3] never exists  [4] due  [5] delayed  [6] held  [7] dead letters
 -- ARGV[1] notification id  [2] index  [3] to: cancelled | settled | dead  [4] reason  [5] retention ms  [6] now ms
 -- Reply {'OK'}, {'CLAIMED'}: too late, somebody has it; {'STATE', state}: ended; {'STATE', 'moved'}: to another lane
 -- since the caller looked.
