@@ -39,7 +39,7 @@ def main() -> None:
 @click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="the YAML file")
 @click.option("--state-dir", type=click.Path(file_okay=False, path_type=Path), default=Path("state"), show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="anything but loopback needs an API key")
-@click.option("--port", default=8000, show_default=True)
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
 @click.option(
     "--redis-url",
     help="your own Redis instead of a private one: redis://, rediss:// (TLS), redis+sentinel://H1,H2/SERVICE, unix://",

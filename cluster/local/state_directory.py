@@ -37,12 +37,15 @@ class StateDirectory:
         self._kept: list[int] = []
 
     def prepare(self) -> None:
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.path.chmod(0o700)
-        if not self.token.exists():
-            self.write_secret(self.token, secrets.token_hex(32))
-        if not self.identity.exists():
-            self.write_secret(self.identity, secrets.token_hex(8))
+        """Make what is not there yet. Raises ConfigError where nothing can be written."""
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.chmod(0o700)
+            for path, size in ((self.token, 32), (self.identity, 8)):
+                if not path.is_file() or not path.stat().st_size:
+                    self.write_secret(path, secrets.token_hex(size))
+        except OSError as error:
+            raise ConfigError(f"{error.filename or self.path}: cannot be written: {error.strerror}") from None
 
     def lock(self) -> None:
         """Take the directory for this process; ConfigError names the one that has it."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -156,6 +158,7 @@ class Up:
 
     def _start_parts(self) -> Settings:
         """Start what is ours beside Ray, the store last: it starts only for a configuration that is proven."""
+        check_port(self._options.host, self._options.port)
         self._state.keep(self._state.runtime_dir())
         os.environ.update(ray_settings.environment(self._state, self._state.runtime_dir(), self._options.host))
         if self._options.sandbox:
@@ -477,6 +480,31 @@ def url_of(host: str, port: int) -> str:
     return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
 
 
+def check_port(host: str, port: int) -> None:
+    """Raise ConfigError if nobody can listen there. HAProxy would say so too late, and in words of its own."""
+    faults: list[OSError] = []
+    try:
+        for family, kind, protocol, _, place in socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM):
+            try:
+                return _listen_once(socket.socket(family, kind, protocol), place)
+            except OSError as error:  # of the addresses of a name, the machine may have some only
+                faults.append(error)
+    except OSError as error:
+        faults.append(error)
+    fault = next((error for error in faults if error.errno == errno.EADDRINUSE), faults[0])
+    hint = "another program listens there; see --port" if fault.errno == errno.EADDRINUSE else "see --host"
+    raise ConfigError(f"--host {host} --port {port}: {fault.strerror} ({hint})")
+
+
+def _listen_once(opened: socket.socket, place: Any) -> None:
+    with opened:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # an ended service's connections are no listener
+        if opened.family == socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        opened.bind(place)
+        opened.listen()
+
+
 def answering(url: str) -> str | None:
     """Return the id of the installation that is ready at `url`, empty for one that tells none; None: nobody is."""
     with contextlib.suppress(*FAULTS):
@@ -487,7 +515,10 @@ def answering(url: str) -> str | None:
 
 def _sentence(error: Exception) -> str:
     """One line: the faults that our own errors list, or the first lines of somebody else's."""
+    cause = getattr(error, "cause", None)  # of what failed in an actor of Ray; its own text begins with its place
+    error = cause if isinstance(cause, Exception) else error
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    lines = [line for line in lines if "[ALERT]" in line] or lines  # HAProxy's cause stands below its version
     return "; ".join(lines if isinstance(error, ConfigError) else [type(error).__name__, *lines[:2]])
 
 

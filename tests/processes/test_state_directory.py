@@ -74,6 +74,28 @@ def test_the_token_stays(state: StateDirectory) -> None:
     assert state.token.read_text() == token
 
 
+def test_an_empty_token_of_a_start_on_a_full_disk_is_made_again(state: StateDirectory) -> None:
+    """Ray would refuse to start with it, and an installation without an id is everybody's."""
+    for path in (state.token, state.identity):
+        path.write_text("")
+    state.prepare()
+    assert (len(state.token.read_text()), len(state.identity.read_text())) == (64, 16)
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere", "/dev/null/state"])
+def test_a_place_that_takes_no_directory_is_one_sentence(place: str) -> None:
+    """It names the path and why."""
+    with pytest.raises(ConfigError, match=f"^{place}: cannot be written: "):
+        StateDirectory(Path(place)).prepare()
+
+
+def test_a_thing_in_the_place_of_a_file_is_one_sentence(tmp_path: Path) -> None:
+    """A folder of that name, as a container makes it for a file that is mounted and missing."""
+    (tmp_path / "ray_token").mkdir()
+    with pytest.raises(ConfigError, match=r"ray_token.*: cannot be written: "):
+        StateDirectory(tmp_path).prepare()
+
+
 def test_the_marker_belongs_to_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However the directory is written it is the same; another directory has another."""
     monkeypatch.chdir(tmp_path)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cluster.local import up as module
-from cluster.local.up import Options, Up, _finished, url_of
+from cluster.local.up import Options, Up, _finished, _sentence, url_of
 from dispatcher.config.settings import Settings, parse_settings
 from dispatcher.errors import ConfigError, SelfTestError, StartError
 from serve_app.start_watch import Found
@@ -379,3 +379,12 @@ def test_only_our_own_readiness_counts(
         with pytest.raises(ConfigError, match="not ready") as caught:
             up._await_ready()
         assert ("another installation answers" in str(caught.value)) == (found is not None)
+
+
+def test_the_cause_of_what_failed_in_an_actor_of_ray_is_told() -> None:
+    """Its own text begins with the actor's place, and HAProxy's cause stands below its version."""
+    error = RuntimeError("ray::HAProxyManager.ready() (pid=1)\n  File base.py, line 456, in result")
+    error.cause = RuntimeError(
+        "HAProxy crashed: [NOTICE] version 2.8\n[NOTICE] path\n[ALERT] cannot bind to 0.0.0.0:80\n"
+    )
+    assert _sentence(error) == "RuntimeError; [ALERT] cannot bind to 0.0.0.0:80"

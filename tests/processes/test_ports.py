@@ -1,0 +1,49 @@
+"""`up` says at once where it cannot listen."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from click.testing import CliRunner
+
+from cluster.cli.main import main
+from cluster.local.up import check_port
+from dispatcher.errors import ConfigError
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
+def test_a_port_that_another_program_has_is_named(host: str) -> None:
+    """HAProxy found it a minute later, and what was shown was a line of a thread pool."""
+    with socket.create_server(("0.0.0.0", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(ConfigError) as caught:
+            check_port(host, port)
+    said = str(caught.value)
+    assert said.startswith(f"--host {host} --port {port}: ")
+    assert host == "localhost" or "another program listens there; see --port" in said
+
+
+def test_a_port_with_the_connections_of_an_ended_service_is_free() -> None:
+    """A restart need not wait for them."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        client = socket.create_connection(("127.0.0.1", port))
+        accepted, _ = server.accept()
+    accepted.close()  # closed by the server first: its side waits for a minute
+    client.close()
+    check_port("127.0.0.1", port)
+
+
+@pytest.mark.parametrize(("host", "why"), [("192.0.2.7", "see --host"), ("no.such.name.invalid", "see --host")])
+def test_an_address_that_this_machine_has_not_is_named(host: str, why: str) -> None:
+    """A typing mistake, or a name that does not resolve."""
+    with pytest.raises(ConfigError, match=f"--host {host} --port 8000: .*{why}"):
+        check_port(host, 8000)
+
+
+@pytest.mark.parametrize("port", ["0", "-1", "65536", "http"])
+def test_a_port_that_is_none_is_refused(port: str) -> None:
+    """Before anything is started."""
+    done = CliRunner().invoke(main, ["up", "--port", port])
+    assert done.exit_code == 2 and "--port" in done.output
