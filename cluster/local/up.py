@@ -481,28 +481,35 @@ def url_of(host: str, port: int) -> str:
 
 
 def check_port(host: str, port: int) -> None:
-    """Raise ConfigError if nobody can listen there. HAProxy would say so too late, and in words of its own."""
-    faults: list[OSError] = []
+    """Raise ConfigError if nobody can listen there. HAProxy would say so too late, and in words of its own.
+
+    A name may have an address that this machine lacks, as IPv6 often is, but none where another program listens.
+    """
+    faults: list[OSError | None] = []
     try:
         for family, kind, protocol, _, place in socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM):
-            try:
-                return _listen_once(socket.socket(family, kind, protocol), place)
-            except OSError as error:  # of the addresses of a name, the machine may have some only
-                faults.append(error)
-    except OSError as error:
+            faults.append(_fault_of_listening(socket.socket(family, kind, protocol), place))
+    except OSError as error:  # no such name, or no such kind of address on this machine
         faults.append(error)
-    fault = next((error for error in faults if error.errno == errno.EADDRINUSE), faults[0])
+    fault = next((found for found in faults if found and found.errno == errno.EADDRINUSE), None)
+    if fault is None and (None in faults or not faults):
+        return
+    fault = fault or next(found for found in faults if found)
     hint = "another program listens there; see --port" if fault.errno == errno.EADDRINUSE else "see --host"
     raise ConfigError(f"--host {host} --port {port}: {fault.strerror} ({hint})")
 
 
-def _listen_once(opened: socket.socket, place: Any) -> None:
-    with opened:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # an ended service's connections are no listener
-        if opened.family == socket.AF_INET6:
-            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        opened.bind(place)
-        opened.listen()
+def _fault_of_listening(opened: socket.socket, place: Any) -> OSError | None:
+    try:
+        with opened:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # an ended service's connections stay a while
+            if opened.family == socket.AF_INET6:
+                opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            opened.bind(place)
+            opened.listen()
+    except OSError as error:
+        return error
+    return None
 
 
 def answering(url: str) -> str | None:

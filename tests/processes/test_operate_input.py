@@ -164,8 +164,10 @@ def test_an_answer_of_something_else_is_one_sentence(answers: Any, sent: bytes, 
 
 def test_a_proxy_is_not_asked_for_this_machine(answers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """`http_proxy` is set on company machines, often without 127.0.0.1 in `no_proxy`."""
+    monkeypatch.setattr("urllib.request._opener", None)  # it has read the environment when it was first used
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    monkeypatch.delenv("no_proxy", raising=False)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
     answers.bytes = JSON_HEAD + b'\r\n{"id": "0-a"}'
     done = CliRunner().invoke(main, ["show", "0-a", "--url", answers.url], env={"DISPATCHER_KEY": "nd_1_x\n"})
     assert done.exit_code == 0, done.output

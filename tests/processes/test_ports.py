@@ -35,6 +35,19 @@ def test_a_port_with_the_connections_of_an_ended_service_is_free() -> None:
     check_port("127.0.0.1", port)
 
 
+def test_a_name_may_have_an_address_that_this_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`localhost` is often ::1 too, on machines without IPv6; a program on one of its addresses is in the way."""
+    stream = (socket.AF_INET, socket.SOCK_STREAM, 0, "")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        found = [(*stream, ("192.0.2.7", port)), (*stream, ("127.0.0.2", port))]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        check_port("localhost", port)
+        found.append((*stream, ("127.0.0.1", port)))
+        with pytest.raises(ConfigError, match="another program listens there"):
+            check_port("localhost", port)
+
+
 @pytest.mark.parametrize(("host", "why"), [("192.0.2.7", "see --host"), ("no.such.name.invalid", "see --host")])
 def test_an_address_that_this_machine_has_not_is_named(host: str, why: str) -> None:
     """A typing mistake, or a name that does not resolve."""

@@ -173,6 +173,7 @@ def test_a_byte_order_mark_and_line_ends_of_windows_damage_nothing(path: Path) -
     """An editor put them there; the keys still work, and the program writes the file again without them."""
     key = new_key(path, "shop")
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"{", b"\r\n{"))
+    assert ApiKeys.load(path).verify(bearer(key)) == "shop"
     other = new_key(path, "bank")
     keys = ApiKeys.load(path)
     assert (keys.verify(bearer(key)), keys.verify(bearer(other))) == ("shop", "bank")
@@ -291,6 +292,21 @@ def test_a_key_ends(path: Path, clock: list[float]) -> None:
     other = new_key(path, "shop", expires_ms=time.time_ns() // 1_000_000 + 60_000)
     keys = ApiKeys.load(path)
     assert (keys.verify(bearer(key)), keys.verify(bearer(other))) == (None, "shop")
+
+
+def test_both_keys_work_until_the_old_one_ends(path: Path, clock: list[float]) -> None:
+    """Callers change over one by one; after the overlap the old key opens nothing, and never later than before."""
+    old = new_key(path, "shop", ("send",))
+    new, _ = auth.rotate_key(path, old[3:11], keep_s=3600)
+    keys = ApiKeys.load(path)
+    assert (keys.verify(bearer(old)), keys.verify(bearer(new))) == ("shop", "shop")
+    last, row = auth.rotate_key(path, new[3:11], keep_s=0)
+    clock[0] += auth.RELOAD_S
+    assert (keys.verify(bearer(new)), keys.verify(bearer(last))) == (None, "shop")
+    assert keys.grant(bearer(last)) == auth.Grant("shop", frozenset(("send",)))
+    soon = new_key(path, "shop", expires_ms=row.created_ms + 60_000)
+    _, kept = auth.rotate_key(path, soon[3:11], keep_s=3600)
+    assert kept.expires_ms == row.created_ms + 60_000
 
 
 def test_a_lost_file_opens_no_door_after_a_restart(path: Path) -> None:
