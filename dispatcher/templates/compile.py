@@ -19,7 +19,8 @@ from dispatcher.templates.engine import Engine, RenderFault
 from dispatcher.templates.html import guard
 from dispatcher.templates.owned import plain_name
 from dispatcher.templates.source import TemplateSource
-from dispatcher.templates.syntax import Block, Node, SyntaxFault, Text, parse
+from dispatcher.templates.syntax import parse
+from dispatcher.templates.tree import Block, Node, SyntaxFault, Text
 
 SOURCE_CHARS_MAX = 262_144  # of one part; mail programs cut HTML at 100 KiB
 OUTPUT_BYTES_MAX = {"subject": 998, "text": 65_536, "html": 262_144}  # a header line's limit; then the wire's own

@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 
 from dispatcher.templates.formats import NUMBER_MAX, money, plain_number, short_date
 from dispatcher.templates.html import safe_url
-from dispatcher.templates.syntax import Tree, written
+from dispatcher.templates.tree import Tree, written
 
 FUEL = 45_000  # a table of 500 rows of 10 cells takes 40,000; all of it is burnt in some 3 ms
 WORK = 5_000  # calls of our filters, each with its size: some 4 ms

@@ -19,7 +19,7 @@ import re
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 
-from dispatcher.templates.syntax import Block, Node, Print, SyntaxFault, Text
+from dispatcher.templates.tree import Block, Node, Print, SyntaxFault, Text
 
 URL_SCHEMES = ("http", "https", "mailto", "tel", "cid")
 STATES_MAX = 16  # ordinary templates need one or two

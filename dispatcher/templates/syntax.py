@@ -16,7 +16,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Generator
-from dataclasses import dataclass, field
+
+from dispatcher.templates.comparison import chain, concatenated
+from dispatcher.templates.tree import Block, Node, Print, Statement, SyntaxFault, Text, Tree
 
 TAG_TOKENS_MAX = 400  # the engine's stack holds some 5,000 on a thread with 8 MiB
 TOKENS_MAX = 12_000  # in all tags of a part: some 25 ms
@@ -47,72 +49,11 @@ _TOKEN = re.compile(
 _RAW = re.compile(r"\{%[-+]?\s*raw\s*(-?)%\}(.*?)\{%(-?)\+?\s*endraw\s*([-+]?)%\}", re.S)
 _COMMENT = re.compile(r"\{#(-?)(.*?)(-?)#\}", re.S)
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
-_LIKE_A_TAG = re.compile(r"\{(?=[{%#]|\Z)")
 _KEYWORDS = frozenset(("and", "or", "not", "if", "else", "in", "is"))
 _CONSTANTS = frozenset(("true", "false", "none", "True", "False", "None"))
-_SHORT = re.compile(r"[\d.]+|\"[^\"]{0,64}\"|true|false|none", re.I)
-_ORDERS = ("<", ">", "<=", ">=")
 
 Item = tuple[str, str]
 """A token's kind and its canonical text. Kind `group` is something in brackets that is already written again."""
-
-
-class SyntaxFault(Exception):
-    """Why a template does not compile. It is shown to the author."""
-
-    def __init__(self, line: int, rule: str) -> None:
-        super().__init__(line, rule)
-        self.line, self.rule = line, rule
-
-    def __str__(self) -> str:
-        return f"line {self.line}: {self.rule}"
-
-
-@dataclass(slots=True)
-class Text:
-    """Static text, as it will be sent."""
-
-    text: str
-    line: int
-
-
-@dataclass(slots=True)
-class Print:
-    """One `{{ … }}`. `shown` is the expression as the author wrote it; `url` makes the engine check its scheme."""
-
-    shown: str
-    code: str
-    line: int
-    url: bool = False
-
-
-@dataclass(slots=True)
-class Statement:
-    """A tag that neither prints nor branches (`set`)."""
-
-    code: str
-    line: int
-
-
-@dataclass(slots=True)
-class Block:
-    """An `if` or a `for`: each branch is the tag that opens it and what follows. `always`: one branch always runs."""
-
-    kind: str
-    line: int
-    branches: list[tuple[str, list[Node]]] = field(default_factory=list)
-    always: bool = False
-
-
-Node = Text | Print | Statement | Block
-
-
-@dataclass(slots=True)
-class Tree:
-    """A parsed part, and the loop expressions by the number that the engine tells when one is no list."""
-
-    nodes: list[Node]
-    loops: list[str]
 
 
 def parse(source: str) -> Generator[None, None, Tree]:
@@ -125,32 +66,6 @@ def parse(source: str) -> Generator[None, None, Tree]:
         if tags % STEP_TAGS == 0:
             yield
     return reader.tree()
-
-
-def written(nodes: list[Node], *, numbered: list[str] | None = None) -> str:
-    """The engine's source. With `numbered`, each tag first tells its place, which is its index in that list."""
-    pieces: list[str] = []
-    _write(nodes, pieces, numbered)
-    return "".join(pieces)
-
-
-def _write(nodes: list[Node], pieces: list[str], numbered: list[str] | None) -> None:
-    for node in nodes:
-        if isinstance(node, Text):
-            pieces.append(_LIKE_A_TAG.sub('{{"{"}}', node.text))
-            continue
-        if numbered is not None:
-            numbered.append(node.shown if isinstance(node, Print) else "")
-            pieces.append(f"{{{{{len(numbered) - 1}|_at}}}}")
-        if isinstance(node, Print):
-            pieces.append(f"{{{{ ({node.code})|_url }}}}" if node.url else f"{{{{ {node.code} }}}}")
-        elif isinstance(node, Statement):
-            pieces.append(f"{{%{node.code}%}}")
-        else:
-            for opening, body in node.branches:
-                pieces.append(f"{{%{opening}%}}")
-                _write(body, pieces, numbered)
-            pieces.append(f"{{%end{node.kind}%}}")
 
 
 class _Reader:
@@ -433,7 +348,7 @@ class _Reader:
         signs: list[str] = []
 
         def close() -> None:
-            pieces.append(_chain([_concatenated(operand) for operand in operands], signs))
+            pieces.append(chain([concatenated(operand) for operand in operands], signs))
             operands[:] = [[]]
             signs.clear()
 
@@ -461,55 +376,3 @@ class _Reader:
 
     def _refused(self, what: str) -> SyntaxFault:
         return SyntaxFault(self._line, f"{what} is not available in templates")
-
-
-def _concatenated(operand: list[str]) -> str:
-    """An operand of a comparison: `+` and `*` take texts and numbers only, and `~` joins them as they are printed."""
-    if not {"~", "+", "*"} & set(operand):
-        return " ".join(operand)
-    sums = _split(operand, ("~", "+", "-"))
-    pieces = [
-        piece if i % 2 else [_wrapped(_split(piece, ("*", "/", "//", "%")), "*", "_scalar")]
-        for i, piece in enumerate(sums)
-    ]
-    for sign, name in (("+", "_scalar"), ("~", "_text")):
-        pieces = [[_beside(pieces, i, sign, name)] for i in range(len(pieces))]
-    return " ".join(piece[0] for piece in pieces)
-
-
-def _split(items: list[str], signs: tuple[str, ...]) -> list[list[str]]:
-    """Operand, sign, operand, and so on. A minus that follows a sign belongs to its operand."""
-    pieces: list[list[str]] = [[]]
-    for text in items:
-        if text in signs and pieces[-1] and pieces[-1][-1] not in ("*", "/", "//", "%"):
-            pieces += [[text], []]
-        else:
-            pieces[-1].append(text)
-    return pieces
-
-
-def _wrapped(pieces: list[list[str]], sign: str, name: str) -> str:
-    return " ".join(_beside(pieces, i, sign, name) for i in range(len(pieces)))
-
-
-def _beside(pieces: list[list[str]], at: int, sign: str, name: str) -> str:
-    """The piece, through the filter `name` when it is an operand of `sign`."""
-    text = " ".join(pieces[at])
-    operand = at % 2 == 0 and (pieces[at - 1 : at] == [[sign]] or pieces[at + 1 : at + 2] == [[sign]])
-    return f"({text})|{name}" if operand else text
-
-
-def _chain(operands: list[str], signs: list[str]) -> str:
-    if not signs:
-        return operands[0]
-    pairs = [_pair(left, sign, right) for left, sign, right in zip(operands, signs, operands[1:], strict=False)]
-    return f"({' and '.join(pairs)})"
-
-
-def _pair(left: str, sign: str, right: str) -> str:
-    if sign in _ORDERS:
-        return f'({left})|_order("{sign}",({right}))'
-    if sign in ("==", "!=") and not any(_SHORT.fullmatch(side) for side in (left, right)):
-        # The engine does not charge for the length of what it compares; a filter sees an undefined value as a null.
-        return f'({left})|_same("{sign}",({right}),({left}) is defined,({right}) is defined)'
-    return f"({left}) {sign} ({right})"

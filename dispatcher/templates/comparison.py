@@ -1,0 +1,64 @@
+"""Comparisons in the engine's form: each goes through a filter of ours, which checks what is compared.
+
+The engine compares anything with anything, and does not charge for the length of what it compares. Operands of `+`,
+`*` and `~` go through a filter too, because the engine repeats and joins lists with them.
+"""
+
+from __future__ import annotations
+
+import re
+
+_SHORT = re.compile(r"[\d.]+|\"[^\"]{0,64}\"|true|false|none", re.I)
+_ORDERS = ("<", ">", "<=", ">=")
+
+
+def concatenated(operand: list[str]) -> str:
+    """An operand of a comparison: `+` and `*` take texts and numbers only, and `~` joins them as they are printed."""
+    if not {"~", "+", "*"} & set(operand):
+        return " ".join(operand)
+    sums = _split(operand, ("~", "+", "-"))
+    pieces = [
+        piece if i % 2 else [_wrapped(_split(piece, ("*", "/", "//", "%")), "*", "_scalar")]
+        for i, piece in enumerate(sums)
+    ]
+    for sign, name in (("+", "_scalar"), ("~", "_text")):
+        pieces = [[_beside(pieces, i, sign, name)] for i in range(len(pieces))]
+    return " ".join(piece[0] for piece in pieces)
+
+
+def _split(items: list[str], signs: tuple[str, ...]) -> list[list[str]]:
+    """Operand, sign, operand, and so on. A minus that follows a sign belongs to its operand."""
+    pieces: list[list[str]] = [[]]
+    for text in items:
+        if text in signs and pieces[-1] and pieces[-1][-1] not in ("*", "/", "//", "%"):
+            pieces += [[text], []]
+        else:
+            pieces[-1].append(text)
+    return pieces
+
+
+def _wrapped(pieces: list[list[str]], sign: str, name: str) -> str:
+    return " ".join(_beside(pieces, i, sign, name) for i in range(len(pieces)))
+
+
+def _beside(pieces: list[list[str]], at: int, sign: str, name: str) -> str:
+    """The piece, through the filter `name` when it is an operand of `sign`."""
+    text = " ".join(pieces[at])
+    operand = at % 2 == 0 and (pieces[at - 1 : at] == [[sign]] or pieces[at + 1 : at + 2] == [[sign]])
+    return f"({text})|{name}" if operand else text
+
+
+def chain(operands: list[str], signs: list[str]) -> str:
+    if not signs:
+        return operands[0]
+    pairs = [_pair(left, sign, right) for left, sign, right in zip(operands, signs, operands[1:], strict=False)]
+    return f"({' and '.join(pairs)})"
+
+
+def _pair(left: str, sign: str, right: str) -> str:
+    if sign in _ORDERS:
+        return f'({left})|_order("{sign}",({right}))'
+    if sign in ("==", "!=") and not any(_SHORT.fullmatch(side) for side in (left, right)):
+        # The engine does not charge for the length of what it compares; a filter sees an undefined value as a null.
+        return f'({left})|_same("{sign}",({right}),({left}) is defined,({right}) is defined)'
+    return f"({left}) {sign} ({right})"
