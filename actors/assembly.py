@@ -1,4 +1,4 @@
-"""The parts of a vendor actor as the settings describe them; the proof of a configuration makes the same."""
+"""Makes the parts of a vendor actor by the settings. The proof of a configuration makes the same parts."""
 
 from __future__ import annotations
 
@@ -85,13 +85,13 @@ def receipt_readers(settings: Settings) -> dict[str, Reader]:
 
 
 def retry_policy(settings: Settings) -> RetryPolicy:
-    """When a notification is tried again after every vendor of its chain was tried."""
+    """Return the settings' policy for trying again after every vendor of a chain was tried."""
     r = settings.retry
     return RetryPolicy(r.attempts_max, r.base_s, r.cap_s, refused_waits_s=tuple(r.refused_waits_s))
 
 
 def breaker_config(b: BreakerSettings, timeout_s: float) -> BreakerConfig:
-    """The breaker of a vendor: what the settings say, and the extras in force."""
+    """Return the configuration of a vendor's breaker: its settings, and the extras that are in force."""
     return BreakerConfig(
         window_size=b.window_s,
         min_calls=b.min_calls,

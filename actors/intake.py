@@ -33,16 +33,16 @@ from dispatcher.templates.cache import TemplateCache
 from dispatcher.templates.seeding import TemplateSeeding
 
 START_S_MAX = 60.0
-"""A vendor whose actor has not come by then keeps intake from growing no longer."""
+"""After so long a vendor without an actor no longer keeps intake from growing."""
 
 
 class IntakeActor:
-    """One replica of the front door. All it knows of others it heard through Redis."""
+    """One replica of intake. It knows other processes only by what it hears through Redis."""
 
     use_cases: UseCases
 
     def __init__(self, settings: dict[str, Any], runtime: dict[str, str], identity: dict[str, Any]) -> None:
-        """Validate, and connect to nothing: a Redis still loading must not make a deployment fail."""
+        """Validate, and connect to nothing: a Redis that is still loading must not make a deployment fail."""
         self._settings: Settings = parse_settings(settings)
         self._runtime, self._identity = runtime, identity
         self._tasks, self._clock, self._cores = Tasks(), SystemClock(), Cores()

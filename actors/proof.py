@@ -1,7 +1,7 @@
-"""Everything that a configuration makes, made once without a connection: what a constructor can find is found here.
+"""Makes everything that a configuration describes once, without a connection, so that faults are found before a start.
 
 `config check`, `up`, SIGHUP and `deploy` call `prove` before they touch anything. An actor that starts later with a
-proven configuration can fail only for what has changed since, or differs where it runs.
+proven configuration can fail only because something has changed since, or is different on its machine.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def load_proven(path: Path) -> Settings:
 def prove(settings: Settings, secrets_elsewhere: bool = False) -> list[str]:
     """Return if every actor of this configuration can be made here. Raises ConfigError with one line for each fault.
 
-    `secrets_elsewhere`: a reference that leads to nothing here is no fault, for another machine resolves it. Each of
-    them is in the answer, as what could not be checked.
+    With `secrets_elsewhere`, a reference without a secret here is no fault, because another machine resolves it. The
+    answer lists each of these references, as they could not be checked.
     """
     found = list(_faults(settings))
     unresolved = list(_unresolved(settings)) if secrets_elsewhere else []
@@ -51,7 +51,7 @@ def prove(settings: Settings, secrets_elsewhere: bool = False) -> list[str]:
 
 
 def _unresolved(settings: Settings) -> Iterator[str]:
-    """The faults that are about a reference without anything behind it."""
+    """Return the faults of references that have no secret behind them."""
     for name, vendor in settings.vendors.items():
         for option, reason in resolve_each(vendor.options)[1].items():
             yield f"vendors.{name}.options.{option}: {reason}"
@@ -77,7 +77,7 @@ def _faults(settings: Settings) -> Iterator[str]:
 
 
 def _vendor_faults(settings: Settings, name: str) -> Generator[str, None, BaseModel | None]:
-    """Yield the faults of one vendor and return its options, or None where they are not right."""
+    """Yield the faults of one vendor. Return its options, or None if they are wrong."""
     vendor = settings.vendors[name]
     found, options = provider(vendor.adapter), None
     resolved, unresolved = resolve_each(vendor.options)
@@ -93,7 +93,7 @@ def _vendor_faults(settings: Settings, name: str) -> Generator[str, None, BaseMo
 
 
 def _attempt(field: str, make: Callable[[], Any]) -> Iterator[str]:
-    """Yield the fault of what cannot be made. Errors of our own name their field; a bare ValueError gets `field`."""
+    """Yield the fault of what cannot be made. Our own errors name their field; a plain ValueError gets `field`."""
     try:
         make()
     except ConfigError as error:
@@ -104,10 +104,10 @@ def _attempt(field: str, make: Callable[[], Any]) -> Iterator[str]:
 
 
 def secrets_digest(settings: Settings, key: bytes) -> dict[str, str]:
-    """A keyed digest of what each vendor's references lead to now, and of the receipts' secret as `receipts`.
+    """Return a keyed digest of each vendor's secrets as they are now, and of the receipts' secret as `receipts`.
 
-    A changed secret changes its digest, so that a reload replaces those who use it. With a key that never leaves the
-    process nobody can tell from a digest what it is of.
+    A changed secret changes its digest, so that a reload replaces the actors that use it. The key never leaves the
+    process, so nobody can guess a secret from its digest.
     """
 
     def digest(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Every actor opens its clients of Redis by these, when it starts and never in its constructor."""
+"""Actors open their clients of Redis with these functions, when they start and never in a constructor."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ VERSION = "0.1.0"
 
 
 def open_redis(runtime: dict[str, str], **options: Any) -> Client:
-    """A data-path client. The URL is a reference (`file:`): Ray stores and shows constructor arguments."""
+    """Return a client for the data path.
+
+    The URL is a reference (`file:`), because Ray stores and shows constructor arguments.
+    """
     return client(resolve(runtime["redis_url"]), **options)
 
 

@@ -1,7 +1,7 @@
-"""One message through each channel's courier, in this process, before anybody is told that the service is ready.
+"""Sends one message through each channel's courier, in this process, before the service is said to be ready.
 
-No vendor is called and nothing is stored: the store is in memory, the vendor says yes to everything. What this finds is
-a process in which couriers cannot run at all, as an interpreter that lacks something they use.
+No vendor is called and nothing is stored: the store is in memory, and the vendor accepts everything. The test finds a
+process in which couriers cannot run at all, such as an interpreter without a module that they use.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from dispatcher.templates.store import MemoryTemplateStore
 from dispatcher.waiting import ended
 
 PATIENCE_S = 30.0
-"""A delivery in memory takes milliseconds. On a machine whose cores others take, it must not look like a fault."""
+"""The limit of one delivery. It takes milliseconds, but a machine whose cores are busy must not look like a fault."""
 ADDRESSES = {"email": "self-test@dispatcher.invalid"}
 OTHER_ADDRESS = "+4915112345678"
 
@@ -50,14 +50,14 @@ class _Yes:
 
 
 async def prove_channels(settings: Settings) -> None:
-    """Return when a message went through the courier of one vendor of each channel. Raises SelfTestError."""
+    """Return when the courier of one vendor of each channel has delivered a message. Raises SelfTestError."""
     first = {vendor.channel: name for name, vendor in reversed(settings.vendors.items())}
     for name in first.values():
         await prove_courier(settings, name)
 
 
 async def prove_courier(settings: Settings, name: str, patience_s: float = PATIENCE_S) -> None:
-    """Return when a message went through this vendor's courier. Raises SelfTestError with what stood in its way."""
+    """Return when this vendor's courier has delivered a message. Raises SelfTestError with the reason if it cannot."""
     config, clock = settings.vendors[name], SystemClock()
     cell = Cell(clock)
     around = Surroundings(MemoryStore(cell), TemplateCache(MemoryTemplateStore()), clock, Metrics(), random.random)

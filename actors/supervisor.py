@@ -39,11 +39,11 @@ def plan_config(settings: Settings) -> PlanConfig:
 
 
 PATIENCE_S = 1.5
-"""The one that stands by takes office after six beats that it heard of itself and none of the other."""
+"""A supervisor that stands by takes office after six of its own beats came back and none of the other's."""
 
 
 class SupervisorActor:
-    """One supervisor. Killed or frozen, the one that stands by goes on; without one, Serve starts another."""
+    """One supervisor. If it is killed or frozen, the one that stands by takes over, or else Serve starts another."""
 
     def __init__(
         self,

@@ -45,7 +45,7 @@ class VendorActor:
     def __init__(
         self, settings: dict[str, Any], vendor: str, runtime: dict[str, str], identity: dict[str, Any]
     ) -> None:
-        """Validate, and connect to nothing: a Redis still loading must not make a deployment fail."""
+        """Validate, and connect to nothing: a Redis that is still loading must not make a deployment fail."""
         self._settings: Settings = parse_settings(settings)
         self._name = vendor
         self._config: VendorSettings = self._settings.vendors[vendor]
@@ -103,7 +103,7 @@ class VendorActor:
         await asyncio.sleep(0)
 
     def _open(self) -> None:
-        """Open the outside world. The simulation opens its own: all else of an actor runs there."""
+        """Connect to Redis and the vendor. The simulation replaces only this; all else of an actor runs there."""
         configure()
         s = self._settings
         self._clock: Clock = SystemClock()
@@ -134,11 +134,11 @@ class VendorActor:
         leave_if_asked(self._courier.plan, self._identity)
 
     def statistics(self) -> dict[str, float]:
-        """The pool's size as the plan wants it; Serve's autoscaler forwards it."""
+        """Return the size of the pool that the plan wants, which Serve's autoscaler follows."""
         return {"replicas": float(self._duties.wish)}
 
     async def stop(self, deadline_s: float) -> None:
-        """Drain: stop claiming, finish the calls, settle, say goodbye. What is left is taken at once by others."""
+        """Drain: stop claiming, finish the calls, settle, and end the incarnation. Others take what is left at once."""
         courier = self._courier
         self._incarnations.stopping = courier.stopping = True
         with contextlib.suppress(UnavailableError):

@@ -5,9 +5,9 @@ Rules:
 1. While no key is needed, only this machine's own names are answered, and no foreign web page. Otherwise a page that a
    developer visits could post here, or bind its own name to the loopback address and read.
 2. A route needs one scope. A route that this file does not know needs `operate`: deny by default.
-3. A receipt needs no key; its token is its key. The probes, the metrics and the documentation need none either.
-4. What another installation's proxy brings is refused: a port of one of its replicas that died may be ours now.
-5. A wrong key is counted, and waits before it is told so. A right key never waits for wrong ones.
+3. A receipt needs no key, because its token proves it. The probes, the metrics and the documentation need none either.
+4. A request that another installation's proxy forwards is refused: our port may have belonged to one of its replicas.
+5. A wrong key is counted, and its answer is delayed. A right key never waits for wrong ones.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from serve_app.bodies import Scope, header, only_header
 SEND, READ, TEMPLATES, OPERATE = "send", "read", "templates", "operate"
 
 FREE_FAILURES = 10
-"""Wrong keys within `FAILURE_WINDOW_S` that are told at once: somebody is setting something up."""
+"""So many wrong keys within `FAILURE_WINDOW_S` are answered at once: somebody may be setting something up."""
 FAILURE_WINDOW_S = 60.0
 FAILURE_WAIT_S = 0.5
 WAITING_MAX = 20
-"""Wrong keys that may wait at once. One more is told to come later, because each holds a request slot."""
+"""The most wrong keys whose answers wait at once. One more gets a 429, because each holds a request slot."""
 
 
 def scope_needed(method: str, path: str) -> str | None:
@@ -52,7 +52,7 @@ def scope_needed(method: str, path: str) -> str | None:
 
 
 def check_installation(scope: Scope, installation: str) -> None:
-    """Errors: `UnavailableError` if a proxy marked the request for another installation. Its client tries again."""
+    """Raise `UnavailableError` if a proxy marked the request for another installation. Its client tries again."""
     marked = header(scope, b"x-dispatcher-installation")
     if marked is not None and marked != installation:
         raise UnavailableError("the proxy of another installation asked this one")
@@ -77,7 +77,7 @@ def _authority(origin: str) -> str:
 
 
 class WrongKeys:
-    """Slows those who try keys. `failed` counts for a metric."""
+    """Slows callers that try keys. `failed` is the number of wrong keys, for a metric."""
 
     def __init__(self, failed: Callable[[], None]) -> None:
         self._failed = failed
@@ -85,7 +85,7 @@ class WrongKeys:
         self._waiting = 0
 
     async def note(self) -> None:
-        """Count one wrong key and wait. Errors: `CallerError` (429) when too many wait already."""
+        """Count one wrong key and wait. Raises `CallerError` (429) if too many wait already."""
         self._failed()
         now_s = time.monotonic()
         self._recent.append(now_s)

@@ -24,18 +24,22 @@ from serve_app.shells import Door, IntakeShell, SupervisorShell, VendorShell
 from serve_app.start_watch import Found
 
 ORDER = ("intake", "vendor-", "supervisor")
-"""Order of stopping: first nothing new comes in, then what is in flight ends, last the one who plans."""
+"""The order of stopping: intake, so that nothing new comes in; the vendors, which finish their calls; the supervisor.
+"""
 
 PATIENCE_S = 10.0
-"""A replica that answers no health check for so long, three times in a row, is ended. Slow is not dead: with clients
-waiting outside, replicas that answered after 2 s were ended alive, and `up` with them. HAProxy passes by an intake
-replica that does not answer within a second, the supervisor gives a silent actor's work to others after two, and
-`up` ends a replica that was stopped (`cluster.local.frozen`)."""
+"""Serve ends a replica that answers no health check for so long, three times in a row.
+
+The time is long because a slow replica is not dead: with a shorter one, replicas that answered after 2 s were ended,
+and `up` with them. Others react sooner. HAProxy passes by an intake replica that does not answer within a second. The
+supervisor gives a silent actor's work to others after two seconds. `up` ends a replica that was stopped
+(`cluster.local.frozen`).
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Each replica asks for so many cores of its machine; `supervisors` is how many there are."""
+    """The cores that each kind of replica asks for on its machine, and the number of supervisors."""
 
     intake_cpus: float
     vendor_cpus: float
@@ -44,16 +48,16 @@ class Place:
 
     @property
     def runtime(self) -> dict[str, str]:
-        """Replicas are told that they are on a cluster: there supervisors stand by and spread the replicas."""
+        """Return `runtime` with a mark for a cluster: there supervisors stand by and spread the replicas."""
         return {} if self == ONE_MACHINE else {"cluster": "yes"}
 
 
 ONE_MACHINE = Place(0.01, 0.01, 0.01)
-"""Two cores hold everything. By Ray's default, a whole core for each, they could not."""
+"""The whole service fits on two cores. By Ray's default each replica would ask for a core of its own."""
 
 
 def cluster_place(workers: int) -> Place:
-    """Return the place on a cluster with so many machines for replicas: the sum is what makes Ray add one."""
+    """Return the place on a cluster with so many machines for replicas. The cores asked for make Ray add a machine."""
     return Place(0.5, 0.25, 0.25, supervisors=2 if workers > 1 else 1)
 
 
@@ -67,7 +71,7 @@ COMMON: dict[str, Any] = {
 def applications(
     settings: Settings, runtime: dict[str, str], place: Place = ONE_MACHINE
 ) -> dict[str, serve.Application]:
-    """Every application, by name. Secrets stay references; Ray stores and shows arguments."""
+    """Return every application, by name. Secrets stay references, because Ray stores and shows arguments."""
     data, runtime = settings.model_dump(mode="json"), {**runtime, **place.runtime}
     inner = {**runtime, "api_keys": ""}  # nobody but intake asks for keys
     apps = {"supervisor": _supervisor(data, inner, place), "intake": _intake(settings, data, runtime, place)}
@@ -144,9 +148,9 @@ def apply(
     running: dict[str, str],
     secrets: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Run what differs from `running` (name → fingerprint), remove what is gone; answers what runs now.
+    """Run each application that differs from `running` (name → fingerprint), and remove those that are gone.
 
-    The supervisor goes first and intake last, so that a plan exists when the first trigger comes.
+    Return what runs now. The supervisor goes first and intake last, so that a plan exists when the first trigger comes.
     """
     wanted = fingerprints(settings, runtime, secrets)
     apps = applications(settings, runtime)
@@ -164,7 +168,7 @@ def apply(
 
 
 def begin(settings: Settings, runtime: dict[str, str], names: Collection[str], place: Place = ONE_MACHINE) -> None:
-    """Run these applications, and wait for nothing: see `statuses`."""
+    """Start these applications without waiting for them; see `statuses`."""
     targets = [
         RunTarget(app, name=name, route_prefix="/" if name == "intake" else None)
         for name, app in applications(settings, runtime, place).items()
@@ -187,8 +191,9 @@ def statuses() -> dict[str, Found]:
 def restore(settings: Settings, runtime: dict[str, str], running: dict[str, str], touched: Mapping[str, str]) -> None:
     """Run `settings` again in each application whose fingerprint in `touched` differs from the one in `running`.
 
-    `touched` is what was tried after `running` and failed; an application that only it has is removed. Serve keeps the
-    replicas of the version before until those of a new one are healthy, so this mostly takes the failed one away.
+    `touched` are the fingerprints of a configuration that was tried after `running`, and failed. An application that
+    only `touched` has is removed. Serve keeps the former replicas until new ones are healthy, so this mostly removes
+    the failed ones.
     """
     apps = applications(settings, runtime)
     targets = [
@@ -203,7 +208,7 @@ def restore(settings: Settings, runtime: dict[str, str], running: dict[str, str]
 
 
 def delete_all(names: list[str]) -> None:
-    """Stop in order, each drained by its own shell."""
+    """Stop the applications in order. Each replica is drained by its own shell."""
     for prefix in ORDER:
         for name in sorted(names):
             if name.startswith(prefix):
@@ -225,8 +230,8 @@ def fingerprints(
 ) -> dict[str, str]:
     """Return the fingerprint of each application: its section, what all share, and the code.
 
-    `secrets` are digests of what references lead to, see `actors.proof.secrets_digest`: a file with another content
-    restarts those who read it. Without them only a reference that is written differently does.
+    `secrets` are digests of the secrets behind references, see `actors.proof.secrets_digest`. With them, a changed
+    secret restarts the applications that use it. Without them, only a reference that is written differently does.
     """
     secrets = secrets or {}
     receipts = secrets.get("receipts", "")

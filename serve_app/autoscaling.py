@@ -1,7 +1,9 @@
-"""How large Serve makes a pool. The policies run on the controller's own loop: they never block and import little.
+"""Decides how large Serve makes a pool.
 
-The plan decides the size of a vendor pool; its actors repeat it, and `forward` hands it on. Nobody plans intake:
-`intake_size` follows the requests that are open, as Serve would, but grows only where it helps.
+The policies run on the controller's own loop, so they never block and import little.
+
+The plan decides the size of a vendor pool. Its actors report that size, and `forward` passes it on. No plan decides the
+size of intake: `intake_size` follows the number of open requests, as Serve would, but grows only where it helps.
 """
 
 from __future__ import annotations
@@ -17,15 +19,19 @@ OWN_CORE = 0.6
 
 
 def forward(ctx: Any) -> tuple[int, dict[str, Any]]:
-    """The largest wish of the running actors; hold when nobody reports: a crash must not scale a pool down."""
+    """Return the largest size that a running actor reports.
+
+    Without a report the size stays as it is, because a crash must not shrink a pool.
+    """
     wishes = _told(ctx, "replicas")
     return max(map(int, wishes), default=ctx.target_num_replicas), {}
 
 
 def intake_size(ctx: Any) -> tuple[int, dict[str, Any]]:
-    """One replica more when requests pile up, the replicas' own cores are the limit, and a core is free; else hold.
+    """Return one replica more if requests pile up, the replicas use up their own cores, and a core is free.
 
-    Nothing grows before each vendor has had an actor: clients who waited for a start would make it last.
+    Else the size stays as it is. Intake does not grow before each vendor has had an actor. Otherwise clients that wait
+    for a start would make the start longer.
     """
     live, now = ctx.current_num_replicas, ctx.target_num_replicas
     if not live:
@@ -43,13 +49,13 @@ def intake_size(ctx: Any) -> tuple[int, dict[str, Any]]:
 
 
 def _told(ctx: Any, name: str) -> list[float]:
-    """The latest of what each running replica told under `name`."""
+    """Return the latest value that each running replica reported under `name`."""
     values = (_latest(value) for value in (ctx.aggregated_metrics or {}).get(name, {}).values())
     return [value for value in values if value is not None]
 
 
 def _latest(value: Any) -> float | None:
-    """Ray hands out a number, or a series of samples."""
+    """Return the latest value. Ray gives a number, or a series of samples."""
     if isinstance(value, (int, float)):
         return float(value)
     try:

@@ -31,7 +31,7 @@ _CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
 
 
 class ClientGoneError(Exception):
-    """The client left while sending its body: nothing to answer."""
+    """The client left while it was sending its body, so nobody is left to answer."""
 
 
 def header(scope: Scope, name: bytes) -> str | None:
@@ -43,7 +43,7 @@ def header(scope: Scope, name: bytes) -> str | None:
 
 
 def only_header(scope: Scope, name: bytes) -> str | None:
-    """Return the header of this name. Errors: `CallerError` (400) when there are two: nobody knows which is meant."""
+    """Return the header of this name. Raises `CallerError` (400) if there are two, as they may differ."""
     found = [value for key, value in scope["headers"] if key == name]
     if len(found) > 1:
         raise CallerError(name.decode().title(), "must be given once", 400)
@@ -51,7 +51,7 @@ def only_header(scope: Scope, name: bytes) -> str | None:
 
 
 async def read_body(scope: Scope, receive: Receive, size_max: int, deadline_s: float | None = None) -> bytes:
-    """Return the whole body, refused by its declared length first, then by counting.
+    """Return the whole body. A body that is too large is refused by its declared length, or else while it is read.
 
     Errors: `CallerError` 413 (too large), 415 (compressed), 408 (too slow); `ClientGoneError`.
     """
@@ -69,9 +69,9 @@ async def read_body(scope: Scope, receive: Receive, size_max: int, deadline_s: f
 
 
 def check_json(scope: Scope) -> None:
-    """Errors: `CallerError` (415) unless the body is declared as JSON in UTF-8, as it is read.
+    """Raise `CallerError` (415) unless the body is declared as JSON in UTF-8, as it is read.
 
-    A web page can post a form or a text to any address without asking; JSON it cannot.
+    A web page can post a form or a text to any address without being allowed to, but not JSON.
     """
     media = only_header(scope, b"content-type")
     if media is None or media.split(";")[0].strip().lower() != "application/json":
@@ -81,7 +81,7 @@ def check_json(scope: Scope) -> None:
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that hands out `body` once, then what the client does."""
+    """Return a `receive` that gives `body` once, and after that whatever the client sends."""
     given = False
 
     async def again() -> MutableMapping[str, Any]:

@@ -1,4 +1,7 @@
-"""A deadline that counts only the time in which this process could have read: a late loop is no slow client."""
+"""A deadline that counts only the time in which this process could read.
+
+A stall of the process's own loop is not the client's fault.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ LAST_TURNS = 8
 
 
 async def read_within(reading: Coroutine[Any, Any, T], deadline_s: float) -> T:
-    """Return what `reading` returns; TimeoutError after `deadline_s`, of which a stall of the loop counts one slice."""
+    """Return what `reading` returns. Raises TimeoutError after `deadline_s`.
+
+    A stall of the loop counts as one slice of that time.
+    """
     task = asyncio.ensure_future(reading)
     try:
         for _ in range(max(1, round(deadline_s / SLICE_S))):

@@ -1,11 +1,12 @@
-"""Application builders: what a Serve configuration file (`serve deploy`, a KubeRay RayService) names as `import_path`.
+"""Application builders: a Serve configuration file (`serve deploy`, a KubeRay RayService) names them as `import_path`.
 
-One builder per kind, each answers the application that `applications()` makes, so that options stand in one place. A
-builder runs on any node of the cluster: the configuration file and the key file must be there on every node. Serve
-builds an application again when its own entry of the file changes, never when a file that the entry names does.
+There is one builder for each kind of application. Each returns the application that `applications()` makes, so options
+are written in one place. A builder runs on any node of the cluster, so the configuration file and the key file must be
+on every node. Serve builds an application again when its own entry of the file changes, but not when a file that the
+entry names does.
 
-Without `from __future__ import annotations`: Serve looks at the parameter's annotation to turn `args` into a model, and
-a text would be no model to it.
+This module has no `from __future__ import annotations`: Serve reads the parameter's annotation to turn `args` into a
+model, and a text would be no model.
 """
 
 from pathlib import Path
@@ -41,19 +42,19 @@ class VendorArguments(Arguments):
 
 
 def intake(args: IntakeArguments) -> serve.Application:
-    """The front door. ConfigError without the key file: no file would mean that no key is asked for."""
+    """Return the application of intake. Raises ConfigError without the key file: no key would be asked for."""
     if not args.api_keys.is_file():
         raise ConfigError(f"api_keys: {args.api_keys} is not there, and without keys anybody may post")
     return _application("intake", args, str(args.api_keys))
 
 
 def supervisor(args: Arguments) -> serve.Application:
-    """The one supervisor."""
+    """Return the application of the supervisor."""
     return _application("supervisor", args)
 
 
 def vendor(args: VendorArguments) -> serve.Application:
-    """One vendor's pool. ConfigError when the configuration has no such vendor."""
+    """Return the application of one vendor. Raises ConfigError if the configuration has no such vendor."""
     return _application(f"vendor-{args.vendor}", args)
 
 
@@ -68,5 +69,5 @@ def _application(name: str, args: Arguments, api_keys: str = "") -> serve.Applic
 
 
 def _workers() -> int:
-    """Return how many machines may have replicas; 2 where no Ray is asked, for a cluster is what the files are for."""
+    """Return how many machines may have replicas; 2 if no Ray can be asked, as these files are for a cluster."""
     return len(workers(ray.nodes())) if ray.is_initialized() else 2

@@ -1,4 +1,4 @@
-"""Which machines of the Ray cluster may have replicas. Asked by a thread of its own: the question blocks."""
+"""Asks which machines of the Ray cluster may have replicas. A thread of its own asks, because the question blocks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 LOOK_S = 2.0
 HOLDS_S = 8.0
-"""An answer older than that counts for nothing: while Ray's control plane is away, nobody is moved."""
+"""An older answer does not count. So nobody is moved while Ray's control plane is away."""
 
 
 def workers(nodes: Sequence[Mapping[str, Any]]) -> set[str]:
@@ -18,10 +18,10 @@ def workers(nodes: Sequence[Mapping[str, Any]]) -> set[str]:
 
 
 class NodeWatch:
-    """The machines as Ray saw them last."""
+    """The machines as Ray named them last."""
 
     def __init__(self, ask: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
-        """`ask` answers what `ray.nodes()` does."""
+        """`ask` returns what `ray.nodes()` returns."""
         self._ask = ask
         self._found: set[str] = set()
         self._found_s = -HOLDS_S
@@ -31,7 +31,7 @@ class NodeWatch:
         threading.Thread(target=self._run, name="nodes", daemon=True).start()
 
     def read(self) -> set[str]:
-        """Return the machines, or nothing when Ray has not told lately."""
+        """Return the machines; nothing if Ray has not answered lately."""
         return self._found if time.monotonic() - self._found_s < HOLDS_S else set()
 
     def look(self) -> None:

@@ -1,7 +1,7 @@
-"""Adds to `/openapi.json` what FastAPI cannot see: keys, the answers of our own edge, and the idempotency header.
+"""Adds to `/openapi.json` what FastAPI does not know: keys, the answers of our own edge, and the idempotency header.
 
-Every answer that a client can get is named there, each as problem details. `make test-peers` compares them with what
-comes: an answer that is not named fails it.
+Every answer that a client can get is named there, each as problem details. `make test-peers` compares the description
+with real answers, and fails for an answer that is not named.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Every request comes in here: a raw ASGI path for what is hot, FastAPI (`routes`) for what people ask.
+"""Every request comes in here. The hot path is raw ASGI; FastAPI (`routes`) serves everything else.
 
-`POST /v1/triggers` and `/batch` never enter FastAPI: reading, parsing and answering take tens of microseconds there.
-Every request is admitted here (`admission`) and its body is read here (`bodies`), whoever answers it.
+`POST /v1/triggers` and `/batch` never enter FastAPI: reading, parsing and answering take tens of microseconds here.
+Every request is admitted here (`admission`) and its body is read here (`bodies`), also if FastAPI answers it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from serve_app.bodies import (
 from serve_app.routes import routes
 
 BATCH_SLICE = 20
-"""Items of a batch validated without a pause: a batch must be nobody's p99."""
+"""So many items of a batch are validated without a pause, so that a large batch delays nobody else."""
 
 DEFAULT_TENANT = "default"
 HOT = ("/v1/triggers", "/v1/triggers/batch")
@@ -81,7 +81,10 @@ def application(use_cases: UseCases, keys: ApiKeys | None, metrics: Metrics) -> 
 async def _admit(
     keys: ApiKeys | None, wrong: WrongKeys, scope: Scope
 ) -> tuple[Problem] | tuple[Problem, tuple[bytes, bytes]] | None:
-    """Note the request's tenant in `scope`; return the refusal and its header, or None. No `keys`: none is needed."""
+    """Note the request's tenant in `scope`. Return the refusal and its header, or None.
+
+    Without `keys` no key is needed.
+    """
     needed = scope_needed(scope["method"], scope["path"])
     if keys is None:
         check_neighbour(scope)
@@ -134,7 +137,7 @@ async def _post(use_cases: UseCases, scope: Scope, receive: Receive, send: Send,
 
 
 async def _accept(intake: Intake, tenant: str, parsed: Any, key: str | None) -> tuple[int, dict[str, Any], Fields]:
-    """Accept one trigger, or say what it would become. Returns the status, the answer and header fields."""
+    """Accept one trigger, or tell what it would become. Return the status, the answer and header fields."""
     if isinstance(parsed, dict) and parsed.get("dry_run") is True:
         return 200, DryRunResponse.of(await intake.dry_run(tenant, parsed, key)).model_dump(mode="json"), ()
     done = await intake.accept(tenant, parsed, key)
@@ -143,7 +146,7 @@ async def _accept(intake: Intake, tenant: str, parsed: Any, key: str | None) -> 
 
 
 def idempotency_key(value: str | None) -> str | None:
-    """Return the key of an Idempotency-Key header: `"k"`, a quoted string as the IETF draft wants it, and `k` are one.
+    """Return the key of an Idempotency-Key header: `"k"`, a quoted string as the IETF draft wants it, equals plain `k`.
 
     Errors: `CallerError` (400) for a quote that is not closed, or one inside that is not escaped.
     """
@@ -170,7 +173,10 @@ def _batch(parsed: Any, most: int) -> list[Any]:
 
 
 async def _accept_batch(intake: Intake, tenant: str, triggers: Sequence[Any], key: str | None) -> list[dict[str, Any]]:
-    """Accept each item on its own; item results carry a status each. An item's key: its own, else header + hash."""
+    """Accept each item by itself, and return a result with a status for each.
+
+    An item's key is its own, or else it is derived from the header's key and the item's content.
+    """
 
     async def one(item: Any) -> dict[str, Any]:
         try:
@@ -218,7 +224,7 @@ async def _problem(send: Send, problem: Problem, *headers: tuple[bytes, bytes]) 
 
 
 def _without_body(send: Send) -> Send:
-    """HEAD: the answer of GET, its length included, without its body."""
+    """Answer HEAD as GET is answered, with the same length and without the body."""
 
     async def headers_only(message: MutableMapping[str, Any]) -> None:
         await send({**message, "body": b""} if message["type"] == "http.response.body" else message)

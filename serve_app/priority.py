@@ -7,7 +7,7 @@ import os
 
 
 def set_niceness(niceness: int) -> None:
-    """Set the niceness of every thread; where raising is not allowed, those that are lower stay as they are."""
+    """Set the niceness of every thread. A thread with a lower priority keeps it where raising is not allowed."""
     try:
         threads = [int(name) for name in os.listdir("/proc/self/task")]
     except OSError:

@@ -1,4 +1,4 @@
-"""Serves what people ask and order over HTTP: triggers, vendors, plan, dead letters, templates, health, metrics."""
+"""The routes that FastAPI serves: triggers, vendors, plan, dead letters, templates, health, metrics."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def _errors(app: FastAPI) -> None:
 
 
 def _methods(app: FastAPI, request: Request) -> str:
-    """Return the methods of this path as the Allow header lists them; empty when no route has it."""
+    """Return the methods of this path as the Allow header lists them; empty if no route has the path."""
     path = request.scope["path"]
     matching = [route for route in app.routes if isinstance(route, Route) and route.path_regex.match(path)]
     exact = [route for route in matching if route.path == path]  # "/v1/triggers/batch" is no trigger's id

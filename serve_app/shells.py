@@ -1,11 +1,12 @@
-"""The Serve shells: each binds one plain actor to a replica's life. The only classes that know they run on Ray.
+"""The Serve shells: each binds one plain actor to a replica's life. No other class knows that it runs on Ray.
 
-The heavy imports are in `__init__`, not above: a new process must give way before it begins what costs the most. With
-`RAY_worker_niceness` at `DISPATCH_NICENESS` it has given way from its first instruction, and takes its rank when it
-has read all code, if it may: root may, and whoever has a limit of niceness 0 (systemd: `LimitNICE=+0`).
+The heavy imports are in `__init__` and not at the top, because a new process must lower its priority before it begins
+what costs the most. With `RAY_worker_niceness` at `DISPATCH_NICENESS` its priority is low from its first instruction.
+When it has read all code it takes its usual priority, if it may: root may, and a user with a limit of niceness 0
+(systemd: `LimitNICE=+0`).
 
-Serve calls `__init__` → health checks → `__del__`. Only Serve's own stop calls `__del__`, which drains; a signal to a
-replica is a crash, and that is designed for.
+Serve calls `__init__`, then health checks, then `__del__`. Only Serve's own stop calls `__del__`, which drains. A
+signal to a replica is a crash, which loses nothing.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
     from serve_app.bodies import Asgi, Receive, Scope, Send
 
 DISPATCH_NICENESS = 10
-"""Dispatch gives way to accepting: a checkout waits for intake, nobody waits for a courier within milliseconds."""
+"""Dispatch has a lower priority than accepting: a checkout waits for intake, and nobody waits for a courier."""
 
 
 def identity() -> dict[str, Any]:
-    """Return who this replica is and how it really runs, for reports and /healthz."""
+    """Return the names of this replica, its process and its machine, and how it runs, for reports and /healthz."""
     import ray
     from ray import serve
     from ray.serve._private import constants
@@ -39,7 +40,7 @@ def identity() -> dict[str, Any]:
 
 
 class _Shell:
-    """Life cycle common to all three. All of it `async`: Serve starts a thread for each call of what is not."""
+    """The life cycle of all three shells. Every method is `async`: Serve starts a thread for each call of another."""
 
     drain_s = 5.0
     _actor: Any
@@ -99,7 +100,7 @@ def _nodes() -> Callable[[], Collection[str]]:
 
 
 class Door:
-    """The ASGI callable that Serve is given before the actor exists; a replica has one actor, found here."""
+    """The ASGI callable that Serve gets before the actor exists. It finds the replica's actor when it is called."""
 
     _application: Asgi | None = None
 
@@ -125,7 +126,7 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 
 
 class IntakeShell(_Shell):
-    """One replica of the front door."""
+    """One replica of intake."""
 
     async def __init__(self, settings: dict[str, Any], runtime: dict[str, str]) -> None:  # type: ignore[misc]
         from actors.intake import IntakeActor

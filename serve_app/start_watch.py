@@ -23,7 +23,7 @@ class Found(NamedTuple):
 
 
 class Step(NamedTuple):
-    """Run these again; say this; end with this sentence."""
+    """The next step of a start: applications to run again, a text to show, and the last sentence of a failed start."""
 
     again: tuple[str, ...] = ()
     say: str = ""
@@ -32,14 +32,14 @@ class Step(NamedTuple):
 
 @dataclass
 class StartWatch:
-    """One start of `names`."""
+    """Watches one start of the applications `names`."""
 
     names: Iterable[str]
     runs: dict[str, int] = field(default_factory=dict)
     _said_s: float | None = None
 
     def look(self, found: Mapping[str, Found], now_s: float) -> Step | None:
-        """Return the next step; None when everything runs."""
+        """Return the next step; None if everything runs."""
         missing = [name for name in self.names if not found.get(name, Found(False)).runs]
         if not missing:
             return None

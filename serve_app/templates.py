@@ -36,10 +36,10 @@ class PreviewBody(_Body):
 
 
 def owner(request: Request, named: str | None) -> str | None:
-    """Return whose templates a request means; None: the common ones.
+    """Return the tenant whose templates a request means; None for the common ones.
 
-    A key with the scope `operate` means the common ones, or those of the tenant that it names. Another key means its
-    own tenant's. Raises CallerError (403) if it names another.
+    A key with the scope `operate` means the common ones, or those of the tenant that the request names. Another key
+    means its own tenant's. Raises CallerError (403) if it names another tenant.
     """
     state = request.scope.get("state", {})
     if state.get("operator"):
@@ -51,7 +51,7 @@ def owner(request: Request, named: str | None) -> str | None:
 
 
 def add_templates(app: FastAPI, templates: Templates) -> None:
-    """Add the routes."""
+    """Add the routes of templates."""
 
     @app.get("/v1/templates")
     async def listing(request: Request, tenant: Tenant = None) -> dict[str, Any]:

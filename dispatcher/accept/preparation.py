@@ -33,7 +33,7 @@ NOTIFICATIONS_MAX = 500
 """The most notifications of one trigger. One script stores them all, in some milliseconds of the store's time."""
 
 PAUSE_AFTER = 20
-"""So many notifications are routed without a pause: a large trigger must be nobody's p99."""
+"""So many notifications are routed without a pause, so that a large trigger delays nobody else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Posted:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A trigger, and what each of its notifications says now, in the same order."""
+    """A trigger, and the rendered message of each of its notifications, in the same order."""
 
     trigger: NewTrigger
     texts: tuple[Rendered, ...]
@@ -206,7 +206,7 @@ class Preparation:
         )
 
     def _check_told(self, field: str, chain: tuple[str, ...]) -> None:
-        """Errors: `CallerError` if a vendor of the first notification never tells what it delivered."""
+        """Raise `CallerError` if a vendor of the first notification never tells what it delivered."""
         if self._settings.receipts.public_url is None:
             raise CallerError(field, "cannot be delivered: receipts are not configured, so no vendor tells it")
         for name in chain:
@@ -216,7 +216,7 @@ class Preparation:
     def _check_segments(
         self, event: str, draft: Draft, text: str, chain: tuple[str, ...]
     ) -> tuple[tuple[str, ...], SmsSize]:
-        """Return the vendors that may carry this text, and its size. Errors: `CallerError` names the text's field."""
+        """Return the vendors that may carry this text, and its size. Raises `CallerError`, which names the field."""
         field = f"{draft.at}.content.text" if draft.template is None else "data"
         broken = forbidden(text)
         if broken is not None:
@@ -230,7 +230,7 @@ class Preparation:
 
 
 def _check_text(draft: Draft, said: Rendered) -> None:
-    """Errors: `CallerError` names the content's part, or the data and the template that make nothing of it."""
+    """Raise `CallerError` if the content lacks a part. It names that part, or else the data and the template."""
     missing = missing_text(draft.channel, said.subject, said.text)
     if missing is not None and draft.template is None:
         raise CallerError(f"{draft.at}.content.{missing[0]}", missing[1])

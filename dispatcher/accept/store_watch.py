@@ -19,10 +19,11 @@ from dispatcher.telemetry.metrics import Metrics
 
 LOOK_S = 1.0
 LINEAGE_S = 0.1
-"""A store with replicas is asked so often whose writes it has. Of what it wrote since, a loss cannot be noticed."""
+"""The period of the question whose writes a store with replicas has. A loss of what it wrote since cannot be noticed.
+"""
 
 SILENT_S = 3.0
-"""A store that has not answered for so long is away: a trigger posted now would not become durable."""
+"""After so long without an answer the store is away: a trigger posted now would not become durable."""
 
 BREAKS_SHOWN = 5
 
@@ -72,7 +73,7 @@ class StoreWatch:
         weights: Mapping[str, int],
         looked: Callable[[Mapping[str, Backlog]], None] = lambda backlog: None,
     ) -> None:
-        """`queued_max`: the entries that the mailbox of one vendor may have; `weights`: tenant → weight."""
+        """`queued_max` is the most entries of one vendor's mailbox. `weights` gives each tenant's weight."""
         self._control, self._vitals, self._intake, self._breaks = control, vitals, intake, breaks
         self._clock, self._queued_max, self._weights, self._looked = clock, queued_max, weights, looked
         self._answered_s: float | None = None
@@ -113,7 +114,10 @@ class StoreWatch:
         await self._control.weigh(self._weights)
 
     async def _crowding(self, full: Lane, depths: Mapping[str, MailboxDepth]) -> frozenset[str] | None:
-        """Return the tenants that a full lane refuses, by what waits there and in more urgent lanes; None: all."""
+        """Return the tenants that a full lane refuses; None if it refuses everybody.
+
+        The entries of more urgent lanes count as well.
+        """
         waiting, queued = Counter[str](), 0
         for priority in PRIORITIES[: PRIORITIES.index(full.priority) + 1]:
             waiting.update(await self._control.waiting(Lane(full.mailbox, priority)))

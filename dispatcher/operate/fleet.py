@@ -11,7 +11,7 @@ from dispatcher.core.store.continuity import Continuity
 from dispatcher.ports import Clock
 
 SHOWN_S = 1.0
-"""A report comes ten times a second. An actor that has sent none for so long is not shown any more."""
+"""Reports come twice a second by default. An actor that has sent none for so long is not shown any more."""
 
 KEPT_S = 5.0
 """The gauges still count an actor's last report for so long."""

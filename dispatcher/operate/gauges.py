@@ -1,4 +1,4 @@
-"""The gauges of `/metrics`: what is true now of mailboxes, vendors, plan and store. Counters come with the reports."""
+"""The gauges of `/metrics`: the present state of mailboxes, vendors, plan and store. Counters come with the reports."""
 
 from __future__ import annotations
 

@@ -12,18 +12,21 @@ from dispatcher.ports import Store, Views, WithdrawResult
 from dispatcher.telemetry.metrics import Metrics
 
 AGAIN_S = 5.0
-"""The wait for a provider whose notification is being sent right now. By then that call has an outcome."""
+"""The provider is told to send the receipt again after so long, if the call of its notification has not ended yet."""
 
 
 Reader = Callable[[Mapping[str, str], bytes], "list[Told]"]
-"""Reads one call-back of a provider, from its query and body. Raises CallerError if it is not what that one sends."""
+"""Reads one call-back from its query and body. It raises CallerError for anything that its provider does not send."""
 
 
 KEPT_S = 5.0
-"""Less than what providers wait for an answer: Twilio 15 s, Vonage and SendGrid some 10 s."""
+"""The wait is shorter than what providers allow for an answer: Twilio 15 s, Vonage and SendGrid some 10 s."""
 LOOK_S = 0.25
 KEPT_MAX = 50
-"""Call-backs that are kept at once; each holds a request slot. Providers repeat, or lose, what comes beyond."""
+"""The most call-backs that are kept at once, because each holds a request slot.
+
+More are refused, and their providers may send them again.
+"""
 
 
 class Receipts:
@@ -75,7 +78,7 @@ class Receipts:
         return counts
 
     async def _keep(self, vendor: str, early: Sequence[Told], counts: dict[str, int]) -> Sequence[Told]:
-        """Apply `early` as their calls end; return those whose calls take longer."""
+        """Apply the receipts `early` as their calls end. Return those whose calls take longer."""
         for _ in range(round(KEPT_S / LOOK_S)):
             await asyncio.sleep(LOOK_S)
             early = await self._apply(vendor, early, counts)

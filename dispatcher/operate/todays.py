@@ -24,7 +24,7 @@ from dispatcher.wire.trigger import phone_region
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The parts of today that a redrive takes."""
+    """The parts that a redrive uses as of today instead of as accepted: the template, the route, or both."""
 
     template: bool = False
     route: bool = False
@@ -45,7 +45,7 @@ class Todays:
         self._settings, self._templates = settings, templates
 
     async def of(self, n: Notification | None, wanted: Wanted) -> Changed | Refused:
-        """Return what changes, or why the letter cannot go by today's rules. Raises UnavailableError."""
+        """Return what changes for the letter, or why today's rules do not allow to send it. Raises UnavailableError."""
         if n is None:
             return Refused("its record cannot be read")
         accepted = pin_of(n)

@@ -23,7 +23,7 @@ class Cancelled:
 
 
 class Triggers:
-    """Finds and cancels triggers of one tenant; other tenants' do not exist for it."""
+    """Finds and cancels triggers of one tenant. A trigger of another tenant is answered as if it did not exist."""
 
     def __init__(self, views: Views, store: Store) -> None:
         self._views, self._store = views, store

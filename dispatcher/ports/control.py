@@ -54,9 +54,10 @@ class Control(Protocol):
         ...
 
     async def bury(self, verdicts: Mapping[str, int], term: int) -> list[str]:
-        """Mark incarnations dead that were renewed just so often as `verdicts` says. Return those that now are dead.
+        """Mark dead each incarnation that was renewed exactly as often as `verdicts` says. Return those that are dead.
 
-        Raises StaleTermError if the supervisor of this term is no longer in office.
+        So an incarnation that renewed itself after the verdict stays live. Raises StaleTermError if the supervisor of
+        this term is no longer in office.
         """
         ...
 
@@ -137,7 +138,7 @@ class Control(Protocol):
         ...
 
     async def weigh(self, weights: Mapping[str, int]) -> None:
-        """Give these tenants these weights, and every other tenant the weight 1. What is so already is not written."""
+        """Give these tenants these weights, and every other tenant the weight 1. An unchanged weight is not written."""
         ...
 
     # ---- mailboxes
@@ -145,7 +146,8 @@ class Control(Protocol):
     async def waiting(self, lane: Lane) -> dict[str, int]:
         """Return how many notifications of each tenant wait unclaimed in a lane whose tenants take turns.
 
-        What waited there before the turns began is of nobody in particular. A lane without turns has an empty answer.
+        Entries that waited there before the turns began belong to no tenant in the answer. A lane without turns has an
+        empty answer.
         """
         ...
 
@@ -154,9 +156,9 @@ class Control(Protocol):
         ...
 
     async def backlog(self, depths: Mapping[str, MailboxDepth] | None = None) -> dict[str, Backlog]:
-        """Return what is accepted and not ended of every mailbox, wherever it waits. Its cost is bounded.
+        """Return each mailbox's notifications that are accepted and not ended, wherever they wait. Its cost is bounded.
 
-        `depths` is the answer of that call, if it was asked a moment ago.
+        `depths` is the answer of `depths`, if the caller has just asked for it.
         """
         ...
 
@@ -166,7 +168,7 @@ class Control(Protocol):
 
 
 class Vitals(Protocol):
-    """The store's clock, its memory, and what it tells of its own past (`core.store.continuity`)."""
+    """The store's clock, its memory, and what it tells about its own past (`core.store.continuity`)."""
 
     async def now_ms(self) -> int:
         """Return the store's wall clock in milliseconds. Every process dates and compares by it."""
@@ -181,9 +183,9 @@ class Vitals(Protocol):
         ...
 
     async def ledger(self) -> Mark | None:
-        """Return how much the store has accepted in its life; None if nothing, or nothing any more."""
+        """Return how much the store has accepted in its life; None if it has accepted nothing, or has lost it."""
         ...
 
     async def lineage(self) -> Lineage | None:
-        """Return whose writes the store has; None if it is no primary, or does not tell."""
+        """Return the stream of writes that the store has; None if it is no primary, or does not tell."""
         ...

@@ -150,7 +150,7 @@ class Held:
 
 
 class ExpiredPage(NamedTuple):
-    """A page of a lane: the cursor of the next page, '' at the end, and the ids past their time."""
+    """A page of a lane: the cursor of the next page ('' at the end), and the ids of notifications past their time."""
 
     cursor: str
     ids: list[str]

@@ -61,9 +61,11 @@ class Store(Protocol):
     async def wait(self, me: str, lanes: Sequence[Lane], want: int, timeout_ms: int) -> Claims:
         """Claim as `claim` does, but wait up to `timeout_ms` for the first entry. It may claim a few more than `want`.
 
-        It does not see what waits for its tenant's turn. Nothing does while fewer than `DIRECT` entries are unclaimed.
+        Notifications that wait for their tenant's turn do not end the wait. There are none while fewer than `DIRECT`
+        entries are unclaimed.
 
-        It is woken by `wake`, never by cancelling: a cancelled read may have claimed an entry that nobody knows then.
+        End a wait with `wake`, never by cancelling: a cancelled read may have claimed an entry that nobody then knows
+        of.
         """
         ...
 
@@ -89,7 +91,7 @@ class Store(Protocol):
         ...
 
     async def drop(self, me: str, orphans: Sequence[Orphan]) -> None:
-        """Remove entries that belong to no notification, as far as they are pending for `me`."""
+        """Remove entries that belong to no notification, if they are pending for `me`."""
         ...
 
     async def start(self, me: str, claim: Claim, print_: Fingerprint | None = None) -> bool:
@@ -100,7 +102,7 @@ class Store(Protocol):
         ...
 
     async def single_out(self, me: str, nid: str | None) -> bool:
-        """Make `nid` the only suspect should `me` crash from now on; None makes all its claims suspects, as usual.
+        """Suspect only `nid` if `me` crashes from now on. None makes all claims of `me` suspects again.
 
         If the answer is False, `me` is not live: send nothing.
         """

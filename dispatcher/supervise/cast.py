@@ -1,4 +1,4 @@
-"""The supervisor notes every replica that speaks, with its pool and its machine."""
+"""Knows every replica that the supervisor hears, with its pool and its machine."""
 
 from __future__ import annotations
 

@@ -34,14 +34,13 @@ from dispatcher.waiting import ended, rung
 ECHO, STANDBY = "supervisor", "standby"
 """A supervisor's beat has one of these in the place of a vendor's name."""
 FORGET_S = 600.0
-"""A process that is silent for this long has ended. Its sums stay, its own numbers are forgotten."""
+"""After so much silence a process counts as ended. What it counted stays in the sums."""
 
 ECHOES_MISSED_MAX = 8
-"""After this many own beats (two seconds' worth) that the store got and that did not come back, the subscription is
-broken."""
+"""After so many own beats (two seconds) that the store got and that did not come back, the subscription is broken."""
 
 CORES_HOLD_S = 5.0
-"""A process that has told for so long nothing of its node's cores is not asked for any more."""
+"""Free cores that a process told longer ago than this do not count."""
 
 FIRST_REPORTS_S = 1.5
 """The time after the term begins in which every actor can report three times, before a missing report counts."""
@@ -50,7 +49,7 @@ FIRST_REPORTS_S = 1.5
 class Supervisor:
     """One supervisor, in office or standing by.
 
-    Without another to stand by, `run` ends with StaleTermError when a later term has begun.
+    If no other stands by (`patience_s` is 0), `run` ends with StaleTermError when a later term has begun.
     """
 
     def __init__(
@@ -71,9 +70,10 @@ class Supervisor:
     ) -> None:
         """Open nothing yet.
 
-        `waited_ms` returns how long a process of `node`, this machine, waited for a core since the last question.
-        `patience_s`: how long the one in office may be silent; 0: there is no other, so take office at once, and end
-        when a later one comes. `nodes` returns the living machines that may have replicas; empty: not known.
+        `waited_ms` returns how long a process of `node`, this machine, has waited for a core since the last question.
+        `patience_s` is how long the one in office may be silent. 0 means that there is no other supervisor: this one
+        takes office at once, and ends when a later term begins. `nodes` returns the living machines that may have
+        replicas; empty means that they are not known.
         """
         self._patience_s, self._nodes = patience_s, nodes
         self._alone = 0  # own echoes since the last beat of the one in office
@@ -322,7 +322,7 @@ class Supervisor:
         logger().info("plan_published", epoch=plan.epoch, reason=plan.reason)
 
     def _free_cores(self) -> dict[str, float]:
-        """Return the free cores of each node, by the most careful of those that told lately."""
+        """Return the free cores of each node: the lowest number that a process there told lately."""
         before_s = self._clock.now_s() - CORES_HOLD_S
         self._cores = {process: told for process, told in self._cores.items() if told[2] >= before_s}
         found: dict[str, float] = {}
@@ -331,7 +331,7 @@ class Supervisor:
         return found
 
     def _leaving(self) -> tuple[str, ...]:
-        """Return the replicas that are to leave their machines; where machines are not known, nobody is moved."""
+        """Return the replicas that are to leave their machines: none where machines are not known."""
         nodes = self._nodes()
         if not nodes:
             return ()

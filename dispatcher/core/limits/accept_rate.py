@@ -1,13 +1,13 @@
-"""How many triggers of a tenant are accepted: a token bucket, kept as one number (GCRA, ITU-T I.371).
+"""Limits how many triggers of a tenant are accepted: a token bucket, kept as one number (GCRA, ITU-T I.371).
 
 The number is the time at which everything that was granted is paid for, at `per_s`. A trigger is granted while the
-bucket's `burst` reaches beyond it. `adapters/redis/scripts/_rate.lua` does the same within the accept script. So all
-intake replicas share one bucket, and no accept needs another round trip.
+bucket's `burst` reaches beyond that time. `adapters/redis/scripts/_rate.lua` does the same within the accept script. So
+all intake replicas share one bucket, and no accept needs another round trip.
 
-Guarantee: in any stretch of t seconds at most `burst + per_s × t` triggers are granted, over all replicas (and a tenth
-of one at the highest rate, for rounding). While a changed configuration is applied, replicas of before and after it
-share the bucket, each by its own rate. A store clock that is set back grants nothing by that, and locks nobody out: the
-bucket is then empty, and fills at its rate.
+Guarantee: in any stretch of t seconds at most `burst + per_s × t` triggers are granted, over all replicas. At the
+highest rate, rounding adds at most a tenth of a trigger. While a changed configuration is applied, replicas with the
+former and with the new rate share the bucket. A store clock that is set back grants nothing by that, and locks nobody
+out: the bucket is then empty, and fills at its rate.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class AcceptRate(NamedTuple):
 
 
 class Quota(NamedTuple):
-    """The quota behind one trigger: how many more may come now, in how many ms the next may, in how many ms all may."""
+    """The quota behind one trigger: how many more may come now, and in how many ms the next may and all may."""
 
     left: int
     next_ms: int
@@ -46,7 +46,8 @@ class Quota(NamedTuple):
 def grant(rate: AcceptRate, paid_ms: float, now_ms: int) -> tuple[bool, float, Quota]:
     """Return whether a trigger is granted now, the time at which everything granted is paid for, and the quota.
 
-    The time is to be kept also after a refusal: one that is too far ahead (a slower rate, or a clock of before) is not.
+    Keep that time also after a refusal: a kept time that is too far ahead (a slower rate, or a former clock) is
+    corrected.
     """
     span_ms = rate.burst * rate.each_ms
     debt_ms = min(max(paid_ms - now_ms, 0.0), span_ms)  # small numbers: sums with a time of day would be inexact

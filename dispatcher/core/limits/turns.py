@@ -25,8 +25,8 @@ from typing import NamedTuple
 DIRECT = 32
 """From so many unclaimed entries of a lane on, further entries wait in their tenants' queues.
 
-It is what a newcomer may find before it when a backlog begins, 0.1 s of a vendor's 320 calls/s. It is more than what
-gathers between two claims of a lane without a backlog, which so costs nothing.
+A newcomer may find so many entries before it when a backlog begins: 0.1 s of a vendor's 320 calls/s. A lane without a
+backlog gathers fewer between two claims, so turns cost it nothing.
 """
 
 WEIGHT_MAX = 100
@@ -46,10 +46,10 @@ class Turn(NamedTuple):
 def serve(
     turns: Sequence[Turn], queued: Mapping[str, int], weights: Mapping[str, int], want: int
 ) -> tuple[list[tuple[str, int]], tuple[Turn, ...]]:
-    """Return who is served how much, in order, and the ring afterwards.
+    """Return which tenant is served how many notifications, in order, and the ring afterwards.
 
-    `queued`: how many notifications of each tenant wait; `weights`: of tenants whose weight is not 1; `want`: how many
-    are wanted. Together less are served only if less wait.
+    `queued` is how many notifications of each tenant wait, `weights` has the tenants whose weight is not 1, and `want`
+    is how many notifications are wanted. Fewer are served only if fewer wait.
     """
     ring, waiting, served = deque(turns), dict(queued), list[tuple[str, int]]()
     while ring and want > 0:

@@ -1,6 +1,6 @@
-"""Why there is a new plan, in words: what a history of plans is read for.
+"""The reasons of a new plan, in words. An operator reads them in the history of plans.
 
-Two plans that differ in what they assign differ in something named here.
+Two plans that assign something differently differ in at least one change that is named here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dispatcher.core.plan.values import Plan, VendorPlan
 
 
 def changes(previous: Plan, plan: Plan) -> list[str]:
-    """Return the changes in words, the most important first within each vendor."""
+    """Return the changes from one plan to the next in words: vendor by vendor, the most important of each first."""
     if not previous.vendors:
         return ["first plan"]
     found: list[str] = []

@@ -9,7 +9,7 @@ Rules:
 3. An adopter is healthy in the same plan, so adoption cannot run in a circle.
 4. A half-open vendor probes: one incarnation pulls from its own mailbox and from the one that took over. What no
    healthy vendor can drain, it drains as well, but not beyond its probes and shares.
-5. An operator's override wins over every report, until its time is over; then it is as if it had never been said.
+5. An operator's override wins over every report until its time is over. After that the plan is as without it.
 6. Silence proves nothing here: an incarnation is dead only when `liveness` said so. A vendor of which nobody has
    reported yet keeps the state of the previous plan.
 7. The windows of a vendor's replicas are added up, and the sum may open it. So replicas that are each below the minimum
@@ -17,13 +17,14 @@ Rules:
    refusal by an unlisted word counts as a failure of the vendor if another vendor accepted the message (`refusals`).
 8. A vendor whose last actor is dead is `absent` until a new one reports: its fallback drains for it meanwhile.
 9. A contract rate is divided among the live actors by `sharing`.
-10. A vendor whose actors die again and again is `quarantined`: no work, as each death may repeat what was in flight.
-    Only where nobody healthy or recovering is left does it drain: slowly with repeats is better than not at all.
+10. A vendor whose actors die again and again is `quarantined` and gets no work, because each death may repeat what was
+    in flight. It drains only a mailbox that nobody healthy or recovering can drain: a slow delivery with repeats is
+    better than none.
 11. A vendor that comes and goes gets new work back only after a minimum dwell (`dwell`). Meanwhile it still drains its
     mailbox.
-12. When more than half of all vendors, at least two, are down without having been reached, the plan says that our own
-    network is suspect. It holds nothing back for that: breakers leave such vendors their probes, and a vendor that is
-    reached all the same goes on draining.
+12. The plan says that our own network is suspect when more than half of all vendors, at least two, are down without
+    having been reached. Nothing else follows from it: their breakers leave them probes, and a vendor that is reached
+    goes on draining.
 13. A pool grows only where its actors are the limit and a core is free for another one (`room`).
 14. While no vendor of a chain is healthy and work waits for one of them, those that are open probe within
     `PROBE_WITHIN_S`. A breaker's own wait grows to minutes, which is right while other vendors carry the messages.
@@ -233,10 +234,10 @@ def _together_bad(vendor: _Known) -> bool:
 
 
 def _adopter(mailbox: str, config: PlanConfig, healthy: set[str]) -> str | None:
-    """Return the first healthy vendor after `mailbox` in a chain that names it, else before it.
+    """Return the first healthy vendor that follows `mailbox` in a chain, else one that precedes it.
 
-    Chains that begin with it are looked at first: most of its notifications have one of these. For an unknown mailbox,
-    any healthy vendor will do.
+    Chains that begin with `mailbox` are searched first, because most of its notifications have one of them. For an
+    unknown mailbox any healthy vendor will do.
     """
     chains = sorted(config.chains, key=lambda chain: chain[:1] != (mailbox,))
     for after in (True, False):
@@ -287,7 +288,7 @@ def _shares(vendor: _Known, survey: Survey, previous: Plan) -> dict[str, Share] 
 
 
 def _ahead(report: Report, previous: Plan, office: str) -> bool:
-    """Return True if it works by a plan that comes after the one in force and is none of this supervisor's."""
+    """Return True if an actor works by a plan later than the one in force, which this supervisor did not make."""
     if report.office in ("", office):
         return False
     return report.epoch > previous.epoch or (report.epoch == previous.epoch and report.office != previous.office)
@@ -314,9 +315,10 @@ def _sized_ms(replicas: int, before: VendorPlan | None, now_ms: int) -> int:
 
 
 def _pool_size(vendor: VendorConfig, state: str, backlog: int, reports: Sequence[Report]) -> int:
-    """Return as many actors as the work asks for. A vendor that recovers keeps its actors; one that is down, the least.
+    """Return how many actors the work asks for. A recovering vendor keeps its actors; one that is down has the least.
 
-    Calls that hang for their whole time-out would look like a need for more actors.
+    For a vendor that is down the work tells nothing: calls that hang for their whole time-out look like a need for more
+    actors.
     """
     if state != CLOSED:
         live = len(reports) if state == HALF_OPEN else 0

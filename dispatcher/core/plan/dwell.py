@@ -1,16 +1,16 @@
-"""When new work comes back to a vendor: not before it has stayed away for a while, if it comes and goes.
+"""New work comes back late to a vendor that comes and goes: not before it has stayed away for a while.
 
 Rules:
 
-1. Losing new work knows no delay: a vendor that is not closed gets none from the same plan on.
-2. The first time, only its breaker's staged recovery stands before the return: who was well for long is believed.
-3. Who loses new work within `CALM` dwells of having got it back is unsteady: it gets it back `dwell_ms` after the loss
-   at the earliest. So of one vendor no minute has more than two switches (with a dwell of a minute), except the first
-   minute of such a time, which may have three: away, back, away.
-4. An unsteady vendor waits only while another gets the new work of each chain that names it.
-5. An operator's override is obeyed at once, and what it switches makes nobody unsteady.
+1. A vendor that is not closed loses new work in the same plan, without delay.
+2. After its first loss, a vendor gets new work back as soon as its breaker's staged recovery is over.
+3. A vendor that loses new work within `CALM` dwells of having got it back is unsteady. It gets new work back `dwell_ms`
+   after the loss at the earliest. So with a dwell of a minute, a vendor is switched at most twice in any minute. Only
+   the first minute may have three switches: away, back, away.
+4. An unsteady vendor waits only while another vendor gets the new work of each chain that names it.
+5. An operator's override is obeyed at once, and a switch by an override makes no vendor unsteady.
 
-The breaker alone does not give this: its open wait begins at 5 s again after a quiet minute, and a vendor that failed
+The breaker alone does not give this. After a quiet minute its open wait begins at 5 s again, so a vendor that failed
 for 2 s of every 20 was switched 5 times in one minute.
 """
 
@@ -26,7 +26,10 @@ CALM = 10
 
 
 class Turn(NamedTuple):
-    """Tells if a vendor gets new work, since when (ms; 0: always), and if it lost it as one that comes and goes."""
+    """Tells whether a vendor gets new work, since when, and whether it is unsteady (rule 3).
+
+    `switched_ms` is wall milliseconds; 0 means that it never changed.
+    """
 
     accepts_new: bool
     switched_ms: int = 0
@@ -36,7 +39,10 @@ class Turn(NamedTuple):
 def decide_turns(
     able: Collection[str], config: PlanConfig, before: Mapping[str, VendorPlan], *, told: Collection[str], now_ms: int
 ) -> dict[str, Turn]:
-    """Return the turn of each configured vendor. `able`: those that are closed; `told`: those with an override."""
+    """Return the turn of each configured vendor.
+
+    `able` are the vendors whose state is closed, and `told` those with an override.
+    """
     dwell_ms = config.dwell_ms
     takers = {name for name in able if name in told or not _dwells(before.get(name), now_ms, dwell_ms)}
     for chain in config.chains:

@@ -1,14 +1,15 @@
 """Liveness: which actors are dead, and which vendors' actors die too often.
 
-Rules of silence, counted only while the listener itself was listening:
+Rules of silence, which counts only while the listener itself could hear:
 
-1. Silence grows only over an interval between two of the supervisor's own echoes at most `echo_gap_ms_max` apart: when
-   Redis stalls or the supervisor is starved, its own echo is late too, and nobody is condemned for it.
-2. A new supervisor starts every silence at 0, so it condemns nobody for its own absence.
-3. More than half silent at once is more likely our ears than their deaths: then three times the patience. A lost
-   machine silences everyone on it and nobody else: where that is the pattern, the usual patience holds.
-4. Time in which a process of this machine waited for a core is no silence, up to `STARVED_MS_MAX` of it: one that is
-   starved is not dead, and what it has in flight would be sent twice.
+1. Silence grows from one of the supervisor's own echoes to the next, if these are at most `echo_gap_ms_max` apart. When
+   Redis stalls or the supervisor gets no CPU, its own echo is late too, and no actor is declared dead for that.
+2. A new supervisor starts every silence at 0, so it declares nobody dead because of its own absence.
+3. If more than half of all actors are silent at once, the listener is more likely at fault than the actors. Then three
+   times the patience is needed. But if whole machines are silent and others are not, those machines are lost, and the
+   usual patience holds.
+4. Time in which a process of this machine waited for a core is no silence, up to `STARVED_MS_MAX` of it. A process that
+   gets no core is not dead, and what it has in flight would be sent twice.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 STARVED_MS_MAX = 8_000.0
-"""One that does not get a core for ten seconds is no help either."""
+"""A process that gets no core for ten seconds delivers nothing, so it may as well be replaced."""
 
 LOOK_MS = 500.0
-"""Only of those silent for two beats is it asked: it costs some reading."""
+"""The wait for a core is read only of actors that are silent for two beats, because reading costs something."""
 
 
 class SilenceWatch:
-    """Counts each incarnation's silence, milliseconds. Times are monotonic milliseconds of the supervisor."""
+    """Counts each incarnation's silence in milliseconds. All times are monotonic milliseconds of the supervisor."""
 
     def __init__(self, silence_ms: int = 2000, echo_gap_ms_max: int = 500) -> None:
         self._silence_ms = silence_ms
@@ -38,9 +39,10 @@ class SilenceWatch:
         self._starved.pop(incarnation, None)
 
     def on_echo(self, now_ms: float, waited_ms: Callable[[str], float] = lambda incarnation: 0.0) -> None:
-        """My own beat came back: everyone silent since the last one was silent that long.
+        """Count the time since the last echo as silence of every incarnation that was not heard meanwhile.
 
-        `waited_ms`: how long an incarnation has waited for a core since it was asked about last.
+        The caller's own beat came back, so the others could have been heard too. `waited_ms` returns for how long an
+        incarnation has waited for a core since the last question about it.
         """
         if self._last_echo_ms is not None:
             interval = now_ms - self._last_echo_ms
@@ -57,19 +59,22 @@ class SilenceWatch:
         return found
 
     def watch(self, live: Iterable[str]) -> None:
-        """Watch exactly these: the incarnations the store calls live, heard or not."""
+        """Watch these incarnations and no others. They are those that the store calls live, heard or not."""
         self._silence = {incarnation: self._silence.get(incarnation, 0.0) for incarnation in live}
         self._starved = {name: ms for name, ms in self._starved.items() if name in self._silence}
 
     def dead(self, node_of: Mapping[str, str] | None = None) -> list[str]:
-        """Return the incarnations to condemn now. `node_of`: incarnation → its machine, of those that told it."""
+        """Return the incarnations that are to be declared dead now.
+
+        `node_of` gives the machine of each incarnation that told its machine.
+        """
         silent = [name for name, ms in self._silence.items() if ms >= self._silence_ms]
         many = len(self._silence) > 2 and 2 * len(silent) > len(self._silence)
         patience = self._silence_ms * 3 if many and not self._machines_lost(node_of or {}) else 0
         return sorted(name for name in silent if self._silence[name] >= patience)
 
     def _machines_lost(self, node_of: Mapping[str, str]) -> bool:
-        """Return True if each machine is silent as a whole or not at all, and one is heard."""
+        """Return True if each machine is either wholly silent or wholly heard, and at least one is heard."""
         silent_on: dict[str, set[bool]] = {}
         for name, ms in self._silence.items():
             silent_on.setdefault(node_of.get(name, ""), set()).add(ms >= LOOK_MS)
@@ -78,12 +83,12 @@ class SilenceWatch:
 
 @dataclass(slots=True)
 class RestartIntensity:
-    """Whose actors die more often than `deaths_max` within `period_s`: the pool is quarantined for `quarantine_s`.
+    """Quarantines a vendor's pool for `quarantine_s` when more than `deaths_max` of its actors die within `period_s`.
 
-    After OTP's supervisors: so many deaths within the period are tolerated, the next one is not, and one exactly as old
-    as the period still counts. Giving up differs: vendors are independent, so only this one's pool gets no work, and it
-    gets a new chance. Deaths at the same time count once: a machine that dies takes several actors with it and is no
-    sign of a pool that cannot live.
+    This follows OTP's supervisors: `deaths_max` deaths within the period are tolerated, the next one is not, and a
+    death exactly as old as the period still counts. The consequence differs from OTP's: vendors are independent, so
+    only this vendor's pool gets no work, and it gets another chance later. Deaths at the same time count once, because
+    a machine that is lost takes several actors with it.
     """
 
     deaths_max: int = 5

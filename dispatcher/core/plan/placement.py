@@ -1,15 +1,15 @@
-"""Which replica has to leave its machine, so that the loss of one machine closes nothing.
+"""Chooses the replica that has to leave its machine, so that the loss of one machine stops no pool and no chain.
 
-Rules, level-triggered: they hold after a start, a crash, a partition, a rolling change, and the return of a machine.
+The rules look at the present placement only. So they hold after a start, a crash, a partition, a rolling change, and
+the return of a machine.
 
 1. No two replicas of a pool share a machine while a machine without one is there.
-2. The actors of a route's chain are never all on one machine while another is there: the fallback would go down with
-   its primary.
+2. The actors of a route's chain are never all on one machine while another machine is there: the fallback would be lost
+   together with its primary.
 
-Serve places replicas where there is room and never moves one. So a replica that breaks a rule is asked to leave: it
-fails its health check, Serve drains it and starts another, which its spreading scheduler mostly puts elsewhere. One
-leaves at a time, the youngest, and each further try waits longer: where the other machine has no room, moving is no
-help.
+Serve places a replica where there is room, and never moves it. So a replica that breaks a rule is asked to leave: it
+fails its health check, and Serve drains it and starts another one, mostly on another machine. One replica leaves at a
+time, the youngest. Each further try waits longer, because moving does not help if the other machine has no room.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 STARTING_S = 5.0
-"""A replica is young for so long: its pool is being started or replaced, and machines are still joining."""
+"""A replica counts as young for so long: its pool is being started or replaced, and machines may still join."""
 PAUSE_S = 10.0
 PAUSE_S_MAX = 640.0
-"""Between two moves of a pool: 10, 20, 40 … s, until its replicas stand right."""
+"""The first wait between two moves of a pool. Each further wait is twice as long, until the pool breaks no rule."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """One living replica: where it is, and for how long it is known."""
+    """One living replica: its name, pool and machine, and for how many seconds it has been known."""
 
     replica: str
     pool: str
@@ -35,9 +35,9 @@ class Placed:
 
 
 def leavers(placed: Collection[Placed], nodes: Collection[str], chains: Iterable[Sequence[str]]) -> Iterator[Placed]:
-    """Yield a replica for each broken rule. `nodes`: the living machines that may have replicas.
+    """Yield one replica for each broken rule. `nodes` are the living machines that may have replicas.
 
-    A pool with a replica that is still young is left alone.
+    A pool that has a young replica is left alone.
     """
     pools: dict[str, list[Placed]] = {}
     for one in placed:
@@ -68,7 +68,7 @@ def _youth(one: Placed) -> tuple[float, str]:
 
 @dataclass(slots=True)
 class Moves:
-    """The moves that were asked for: one at a time, and more slowly each time a pool does not come to stand right."""
+    """Paces the moves: one at a time, and more slowly each time that a pool still breaks a rule afterwards."""
 
     _leaving: Placed | None = None
     _asked_s: float = 0.0
@@ -78,7 +78,7 @@ class Moves:
     def look(
         self, placed: Collection[Placed], nodes: Collection[str], chains: Iterable[Sequence[str]], now_s: float
     ) -> tuple[str, ...]:
-        """Return the replicas that are to leave now, none or one."""
+        """Return the replicas that are to leave now: one, or none."""
         if self._leaving is not None:
             there = any(one.replica == self._leaving.replica for one in placed)
             if there and now_s - self._asked_s < PAUSE_S_MAX:

@@ -1,12 +1,12 @@
-"""Is a loop stuck that says of itself that it lives?"""
+"""Finds a loop that is stuck although its process still beats."""
 
 from __future__ import annotations
 
 
 class Progress:
-    """Told now and then how much was done and whether there was something to do; says when that is stuck.
+    """Watches how much a loop has done, and whether it had work.
 
-    Stuck: at every look for `patience_s` there was work that could have been begun, and none of it was.
+    The loop is stuck if at every look for `patience_s` there was work that it could have begun, and it did none of it.
     """
 
     def __init__(self, patience_s: float) -> None:
@@ -15,7 +15,7 @@ class Progress:
         self._since_s: float | None = None
 
     def look(self, done: int, could_work: bool, now_s: float) -> bool:
-        """`done`: a count that grows with all that is done."""
+        """Return True if the loop is stuck. `done` is a count that grows with everything that is done."""
         if done != self._done or not could_work:
             self._done, self._since_s = done, None
         elif self._since_s is None:

@@ -1,18 +1,18 @@
-"""Which pools may grow: an actor helps only where actors are the limit, and only where a core is free for it.
+"""Chooses the pools that may grow: those whose actors are the limit, and for which a core is free.
 
 Rules:
 
-1. A pool asks for more actors only when its own are the limit: nearly all the calls that they may have in flight are
-   in flight, or each of them keeps a core nearly busy. A backlog for another reason (Redis, permits, a rate) is no
-   reason to grow.
+1. A pool asks for more actors only when its own are the limit: nearly all the calls that they may have in flight are in
+   flight, or each of them keeps a core nearly busy. A backlog for another reason (Redis, permits, a rate) is no reason
+   to grow.
 2. A node has room for an actor when it has as many free cores as one actor of that pool uses, and never less than
    `START_CORES`: a process that starts on a full machine takes its cores from the actors at work.
-3. A node starts as many actors at once as it has whole free cores, and at least one. Actors that are not there yet
-   count, replaced ones too, until `START_MS_MAX` have passed.
-4. On a full machine a pool that is larger than useful gives one actor back. Useful is what its calls in flight fill and
-   what the CPU time that it gets would keep busy. Idle pools give back by themselves (`sizing`).
-5. A pool whose actors are the limit, and for which there is no room, is named: the machine is full.
-6. Where nobody measures cores, nothing of this is known, and every pool gets what it asks for.
+3. A node starts as many actors at once as it has whole free cores, and at least one. An actor that is on its way counts
+   as started until `START_MS_MAX` have passed, also if it replaces another one.
+4. On a full machine, a pool that is larger than useful gives one actor back. The useful size is what the calls in
+   flight fill, and what the CPU time that the pool gets would keep busy. Idle pools shrink by themselves (`sizing`).
+5. A pool whose actors are the limit, and for which no node has room, is named in the plan: the machine is full.
+6. Where nobody measures cores, rules 2 to 5 do not apply, and every pool gets what it asks for.
 """
 
 from __future__ import annotations
@@ -23,27 +23,31 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 START_CORES = 0.3
-"""A start needs 3 s of a core: with less than this free it lasts ten seconds, and everybody feels it."""
+"""A start needs 3 s of CPU time. With fewer free cores than this it lasts ten seconds, and slows the actors at work."""
 
 START_MS_MAX = 60_000
-"""An actor that is not there by then will not come soon: it no longer keeps others from starting."""
+"""An actor that has not come after so long no longer keeps others from starting."""
 
 FULL_CORES = 0.1
-"""With less than this free on every node, the machine is full."""
+"""The machine is full when no node has so many free cores."""
 
 AGAIN_CORES = 0.25
-"""A full machine has room again only with so much more: else each small pause would be a new plan."""
+"""A full machine has room again only with so many more free cores. Otherwise each short pause would be a new plan."""
 
 FULL_MS = 5000
-"""A machine that is called full stays so for this long after the last plan: each change is a plan that all hear."""
+"""A machine stays full for at least so long, because each change of this is a new plan for every process."""
 
 LIMITED = 0.8
-"""Share of the allowed calls that is in flight, or of a core that is used, when an actor is the limit."""
+"""An actor is the limit when such a share of its allowed calls is in flight, or of a core is in use."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """One pool as its actors report it. `cpu`: cores used by each; `waiting`: seconds a second without a core."""
+    """One pool as its actors report it.
+
+    `cpu` is the number of cores that each actor uses. `waiting` is for how many seconds of each second it waited for a
+    core.
+    """
 
     name: str
     wanted: int
@@ -57,7 +61,7 @@ class Pool:
 
     @property
     def limited(self) -> bool:
-        """Return True if more actors could do more: calls are used up, or the actors' own cores are."""
+        """Return True if more actors could do more: the allowed calls are used up, or the actors' cores are busy."""
         if not self.live:
             return False
         busy = sum(self.cpu) + sum(self.waiting)
@@ -65,12 +69,12 @@ class Pool:
 
     @property
     def cost(self) -> float:
-        """Cores that one more actor will use, as far as those at work tell."""
+        """Return the number of cores that one more actor will use, by what the present ones use."""
         return max(START_CORES, sum(self.cpu) / len(self.cpu) if self.cpu else 0.0)
 
     @property
     def useful(self) -> int:
-        """Actors that the calls in flight and the CPU time of this pool keep busy."""
+        """Return how many actors the calls in flight and the CPU time of this pool keep busy."""
         return max(
             *(self.least, 1),
             math.ceil(self.in_flight / (LIMITED * self.concurrency)),
@@ -79,7 +83,7 @@ class Pool:
 
 
 class Sizes(NamedTuple):
-    """Actors for each pool; `full`: pools whose actors are the limit, without room for another one."""
+    """The number of actors of each pool. `full` are the pools that rule 5 names."""
 
     actors: dict[str, int]
     full: tuple[str, ...]
@@ -90,8 +94,8 @@ def allot(
 ) -> Sizes:
     """Return the size of each pool.
 
-    `free_cores`: of each node; `starting`: actors that are on their way on all nodes; `full_before`: what the plan
-    before said of a full machine.
+    `free_cores` is by node, `starting` is the number of actors on their way to all nodes, and `full_before` is what the
+    plan before said of a full machine.
     """
     found = {pool.name: pool for pool in pools}
     if not free_cores:
@@ -117,7 +121,7 @@ def allot(
 
 
 def _without_growth(pool: Pool, is_full: bool) -> int:
-    """The size with what it has, and with what is on its way if that is still wanted."""
+    """Return the size of the pool with the actors that it has, and with those on their way if they are still wanted."""
     kept = min(pool.wanted, max(pool.live, pool.planned, pool.least))
     if is_full and pool.planned <= pool.live and pool.useful < pool.live:
         kept = min(kept, pool.live - 1)
@@ -125,7 +129,7 @@ def _without_growth(pool: Pool, is_full: bool) -> int:
 
 
 def count_starting(pools: Iterable[Pool], sized_ms: Mapping[str, int], now_ms: int) -> int:
-    """Return how many planned actors are not there yet. `sized_ms`: when each pool got its size."""
+    """Return how many planned actors have not come yet. `sized_ms` is when each pool got its present size."""
     return sum(
         max(0, max(pool.planned, pool.least) - pool.live)
         for pool in pools

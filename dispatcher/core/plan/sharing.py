@@ -1,11 +1,11 @@
-"""How a vendor's contract rate is divided among its actors: their sum is never above it, whatever is lost on the way.
+"""Divides a vendor's contract rate among its actors. The sum is never above the rate, whichever message is lost.
 
 Rules:
 
-1. Whoever is not named sends nothing. A new actor waits for the plan that names it.
-2. A share shrinks at once. But its holder may work by an earlier plan until it says otherwise, so what it may still be
-   using counts until it has confirmed the plan, or is dead and fenced.
-3. A share grows only into what is free by that count.
+1. An actor that the plan does not name sends nothing. A new actor waits for the plan that names it.
+2. A share shrinks at once. But an actor may work by an earlier plan until it says otherwise. So the larger share counts
+   as used until the actor has confirmed the new plan, or is dead and fenced.
+3. A share grows only into the rate that is free by rule 2.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 LEAST_CHANGE = 1e-6
-"""A smaller part of the rate is the rounding of a division, and no reason for a new plan."""
+"""A smaller difference in a share is a division's rounding, and no reason for a new plan."""
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Calls per second of one actor: by this plan, and the most it may still be using by an earlier one."""
+    """One actor's calls per second: `per_s` by this plan, and `most_per_s` that it may still use by an earlier one."""
 
     per_s: float
     most_per_s: float
@@ -28,10 +28,10 @@ class Share:
 def divide(
     rate_per_s: float, live: Sequence[str], before: Mapping[str, Share], confirmed: Collection[str]
 ) -> dict[str, Share]:
-    """The next share of each of `live` (incarnations), towards equal ones.
+    """Return the next share of each of the incarnations `live`. The shares move towards equal ones.
 
-    `before`: the shares of the plan in force; `confirmed`: who has said that it works by that plan. The sum of
-    `most_per_s` is at most `rate_per_s`, if it was so before.
+    `before` are the shares of the plan in force. `confirmed` are the incarnations that have said that they work by that
+    plan. The sum of `most_per_s` is at most `rate_per_s`, if it was so before.
     """
     if not live:
         return {}

@@ -1,13 +1,13 @@
-"""Stalled delivery: work is ready, its vendor is healthy, and nothing is delivered.
+"""Finds stalled delivery: work is ready, its vendor is healthy, and nothing is delivered.
 
 Rules:
 
 1. A vendor is watched by the mailboxes that the plan lets it drain, and only while the plan says that it is healthy.
-   What a vendor that is down leaves waiting is the matter of the breakers, and of `working_vendors`.
-2. It is stalled when for `patience_s` there was ready work at every look, the oldest of it waited for so long, and no
-   vendor's yes came. What waits for its next try is not ready.
-3. Patience grows with a contract rate that allows less than a call in fifteen seconds: two calls must fit into it.
-4. A vendor that begins to work, or gets work after none, has the whole patience before it.
+   Work that waits for a vendor which is down concerns the breakers, and `working_vendors`.
+2. A vendor is stalled if for `patience_s` there was ready work at every look, the oldest of it waited for so long, and
+   the vendor accepted nothing. Work that waits for its next try is not ready.
+3. Patience is longer for a contract rate below a call in fifteen seconds: two calls must fit into it.
+4. A vendor that begins to work, or gets work after it had none, starts with the whole patience.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class Stall:
 
 
 class StallWatch:
-    """Told once a second what there is to do and what was done; says which vendors are stalled."""
+    """Finds the stalled vendors. It is told once a second what is ready and what was delivered."""
 
     def __init__(self, channels: Mapping[str, str], rates_per_s: Mapping[str, float | None]) -> None:
-        """`channels`: vendor → channel; `rates_per_s`: vendor → contract rate, None without one."""
+        """`channels` gives the channel of each vendor, and `rates_per_s` its contract rate, None without one."""
         self._channels = channels
         self._patience_s = {name: patience_s(rates_per_s.get(name)) for name in channels}
         self._progress = {name: Progress(self._patience_s[name]) for name in channels}
@@ -50,7 +50,7 @@ class StallWatch:
         self._delivered = dict.fromkeys(channels, 0)
 
     def delivered(self, vendor: str, process: str, count: int) -> None:
-        """Note how many yeses `process` has had of `vendor` in its life. A new process begins at nothing."""
+        """Note how many messages `vendor` has accepted from `process` since that process started."""
         gained = count - self._counted.get(process, 0)
         self._counted[process] = count
         if vendor in self._delivered and gained > 0:
@@ -73,7 +73,7 @@ class StallWatch:
 
 
 def patience_s(rate_per_s: float | None) -> float:
-    """Return how long a healthy vendor may deliver nothing."""
+    """Return for how many seconds a healthy vendor may deliver nothing, by its contract rate."""
     return PATIENCE_S if not rate_per_s else max(PATIENCE_S, 2 / rate_per_s)
 
 

@@ -21,7 +21,7 @@ class Snapshot(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """I am alive. Published every 250 ms; costs Redis no fsync."""
+    """A sign that an actor is alive, published every 250 ms. Publishing costs Redis no fsync."""
 
     incarnation: str
     vendor: str
@@ -49,7 +49,7 @@ class CountryCutOff:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One vendor actor's report about itself, sent ten times a second, and at once when its breaker changes."""
+    """One vendor actor's report about itself, sent twice a second by default, and at once when its breaker changes."""
 
     incarnation: str
     vendor: str
@@ -69,16 +69,17 @@ class Report:
     latency_s: float = 0.0
     reason: str = ""
     contradicted: Mapping[str, int] = field(default_factory=dict)
-    """Vendor → messages that it refused by an unlisted word and this one accepted, in the last window."""
+    """Vendor → messages of the last window that it refused by an unlisted word, and that this actor's vendor accepted.
+    """
     unreached: int = 0
-    """Failures in a row that ended before the vendor was reached: DNS, connect, TLS."""
+    """Failures in a row that happened before the vendor was reached: DNS, connect, TLS."""
     epoch: int = 0
     office: str = ""
-    """Epoch and office of the plan it works by."""
+    """The epoch of the plan that the actor works by, and its supervisor's term."""
     cpu: float | None = None
     """Cores that its process used in the last second; None: not measured."""
     waiting: float = 0.0
-    """Seconds a second that it was ready to run and had no core."""
+    """Seconds of each second in which the process was ready to run and had no core."""
     free_cores: float | None = None
     """Cores of its node that nobody used in the last seconds; None: not measured."""
     process: str = ""
@@ -86,7 +87,7 @@ class Report:
     metrics: Snapshot | None = field(default=None, compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the published form. The metrics are not copied: they are many, and are sent ten times a second."""
+        """Return the published form. The metrics are not copied, because they are many and are sent often."""
         told = asdict(replace(self, metrics=None))
         del told["metrics"]
         return told if self.metrics is None else {**told, "metrics": self.metrics}
@@ -144,9 +145,10 @@ class Override:
 
 @dataclass(frozen=True, slots=True)
 class VendorPlan:
-    """One vendor's part: may new work go there, whose mailboxes does it drain, who probes, what shares of the rate.
+    """One vendor's part of a plan: its state, the mailboxes that it drains, and whether new work may go to it.
 
-    `shares`: incarnation → its part of the contract rate; None without one.
+    `prober` is the only incarnation that probes. `shares` gives each incarnation its part of the contract rate; None
+    without one.
     """
 
     name: str
@@ -160,20 +162,20 @@ class VendorPlan:
     reason: str = ""
     switched_ms: int = 0
     unsteady: bool = False
-    """See `core.plan.dwell`: when it last began or ceased to get new work, and whether it comes and goes."""
+    """When the vendor last began or ceased to get new work, and whether it comes and goes (`core.plan.dwell`)."""
     sized_ms: int = 0
-    """When `replicas` last changed."""
+    """When `replicas` last changed, wall milliseconds."""
     probe_within_s: float | None = None
-    """Its open breaker tries again after so long at most; None: after its own wait."""
+    """The longest wait of its open breaker until the next try, in seconds; None: the breaker's own wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The assignment in force. `undrained` maps each mailbox without a drainer to its reason.
 
-    `full`: the vendors whose pools would grow and find no free core.
-    `unreached`: the vendors that make our own network suspect; empty when it is not. `office`: a random name of the
-    supervisor's term. A store that was emptied or went back counts terms and epochs again, names never.
+    `full` are the vendors whose pools would grow and find no free core. `unreached` are the vendors that make our own
+    network suspect; empty when it is not. `office` is a random name of the supervisor's term: a store that was emptied
+    or went back counts terms and epochs again, but never has the same name.
     """
 
     epoch: int = 0
@@ -199,21 +201,21 @@ class Plan:
         return self.epoch > current.epoch or not current.vendors
 
     def accepts_new(self, vendor: str) -> bool:
-        """Should new work go to this vendor? Before the first plan every vendor may be tried."""
+        """Return True if new work may go to this vendor. Before the first plan it may go to every vendor."""
         if not self.vendors:
             return True
         entry = self.vendors.get(vendor)
         return entry is not None and entry.accepts_new
 
     def usable(self, vendor: str) -> bool:
-        """May a message that failed elsewhere go to this vendor? Also to one that has new work led past it."""
+        """Return True if a message that failed elsewhere may go here, also while new work bypasses it (`dwell`)."""
         if not self.vendors:
             return True
         entry = self.vendors.get(vendor)
         return entry is not None and entry.state == CLOSED
 
     def recovering(self, vendor: str) -> bool:
-        """Return True if it gets probes and growing shares of the work."""
+        """Return True if the vendor gets probes and growing shares of the work."""
         entry = self.vendors.get(vendor)
         return entry is not None and entry.state == HALF_OPEN
 

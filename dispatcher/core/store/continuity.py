@@ -84,10 +84,10 @@ class Continuity:
         self._lost_to = 0  # what the store had accepted in this life before it went back
 
     def told(self, mark: Mark) -> None:
-        """Another process says what it knows. It may not have noticed yet that the store went back.
+        """Hear what another process knows of the store. That process may not have noticed yet that the store went back.
 
-        So after a break nothing counts from others that the store had before it: it would be the same break again. What
-        they know beyond is their own old mark as well, if they had accepted more; then all of it is doubtful.
+        After a break within one life, only a mark beyond what was known before the break counts. A lower mark may be an
+        old one, and would be reported as the same break again.
         """
         same_life = self.mark is not None and self.mark.life == mark.life
         if same_life and self._lost_to and mark.accepted >= self._lost_to:
