@@ -7,49 +7,28 @@ import configparser
 import json
 import re
 import shlex
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from click.testing import CliRunner
-from prometheus_client.parser import text_string_to_metric_families
 from pydantic import ValidationError
 
 from cluster.cli.main import main
 from cluster.deploy import URL_VARIABLE
 from cluster.nodes import SETTINGS
-from dispatcher.adapters.memory.cell import Cell
-from dispatcher.adapters.memory.control import MemoryControl
-from dispatcher.adapters.system_clock import SystemClock
 from dispatcher.config.settings import Settings
 from dispatcher.config.yaml_file import load_settings
-from dispatcher.core.life.notification import PLACES, Backlog, MailboxDepth
-from dispatcher.core.life.outcome import OutcomeKind
-from dispatcher.core.plan.values import Plan, Report, VendorPlan
-from dispatcher.core.store.replication import Standing
 from dispatcher.errors import ConfigError
-from dispatcher.operate.gauges import STATES, Reading, gauges
-from dispatcher.telemetry.catalogue import CATALOGUE
-from dispatcher.telemetry.metrics import Metrics, render
+from tests.unit.cluster.delivered import FILES, loaded, text
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own, by the hundred
-
-FILES = Path(str(resources.files("cluster") / "files"))
 ROOT = Path(__file__).parents[3]
 CONFIG = "/etc/dispatcher/config-1.yaml"
 KEYS = "/etc/dispatcher-keys/api_keys.json"
 REFERENCE = "${" + URL_VARIABLE + "}"
 BOTH = SETTINGS
-
-
-def text(name: str) -> str:
-    return (FILES / name).read_text(encoding="utf-8")
-
-
-def loaded(name: str) -> Any:
-    return yaml.safe_load(text(name))
 
 
 @pytest.fixture(scope="module")
@@ -362,138 +341,3 @@ def test_the_readme_names_every_file() -> None:
     there = {path.name for path in FILES.iterdir()} - {"README.md", "Dockerfile.dockerignore"}
     assert named == there
     assert set(re.findall(r"cluster/files/([\w.-]+)", text("README.md"))) <= there
-
-
-# What is watched ------------------------------------------------------------------------------------------------------
-
-Series = dict[str, dict[str, set[str]]]
-
-ANSWERS = {"accepted", "replayed", "refused", "unavailable"}
-KNOWN = {
-    "answer": ANSWERS,
-    "outcome": {kind.value for kind in OutcomeKind},
-    "state": set(STATES),
-    "place": {*PLACES, "dead"},
-    "of": {"known", "needed", "synced"},
-}
-"""Values that labels may have; those of other labels are names of vendors, channels and reasons."""
-
-WORDS = {
-    "offset",
-    *("absent", "and", "by", "count", "deriv", "histogram_quantile", "increase"),
-    *("max", "min", "on", "or", "rate", "sum", "unless", "vector"),
-}
-"""Words that an expression may have besides metrics."""
-
-
-class _Control(MemoryControl):
-    """One mailbox with an entry, and a memory: what only Redis has."""
-
-    async def depths(self) -> dict[str, MailboxDepth]:
-        return {"sms-a": MailboxDepth("sms-a", {"normal": 1}, 0, 1000)}
-
-    async def backlog(self, depths: Any = None) -> dict[str, Backlog]:
-        return {"sms-a": Backlog("sms-a")}
-
-    async def memory(self) -> tuple[int, int]:
-        return 1, 2
-
-
-@pytest.fixture
-async def series() -> Series:
-    """Every series /metrics can show: sample name → label → values. Rendered by the code that serves it."""
-    metrics = Metrics()
-    for name, (kind, _, labels) in CATALOGUE.items():
-        if kind == "counter":
-            metrics.count(name, *labels)
-        else:
-            metrics.observe(name, 0.5, *labels)
-    control, plan = (
-        _Control(Cell(SystemClock())),
-        Plan(1, 0, {"sms-a": VendorPlan("sms-a", "closed", True, ("sms-a",))}),
-    )
-    depths = await control.depths()
-    reading = Reading(
-        depths=depths,
-        backlog=await control.backlog(depths),
-        counts=await control.counts(),
-        memory=await control.memory(),
-        log_faults=(),
-        plan=plan,
-        channels={"sms-a": "sms"},
-        stalled_s={"sms-a": 0.0},
-        reports=(Report("sms-a/1", "sms-a", "closed", in_flight=3, concurrency=64),),
-        replicas=Standing(2, 2, 1, True),
-    )
-    found: Series = {}
-    for family in text_string_to_metric_families(render(metrics.snapshot(), gauges(reading)).decode()):
-        for sample in family.samples:
-            labels_of = found.setdefault(sample.name, {})
-            for label, value in sample.labels.items():
-                labels_of.setdefault(label, set()).add(value)
-    return found
-
-
-def rules() -> list[dict[str, Any]]:
-    return [rule for group in loaded("alerts.yml")["groups"] for rule in group["rules"]]
-
-
-def panels() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(text("grafana-dashboard.json"))["panels"]
-    return found
-
-
-EXPRESSIONS = [(rule["alert"], rule["expr"]) for rule in rules()]
-EXPRESSIONS += [(panel["title"], target["expr"]) for panel in panels() for target in panel["targets"]]
-
-
-@pytest.mark.parametrize(("name", "expression"), EXPRESSIONS)
-def test_only_our_metrics_are_asked_for(series: Series, name: str, expression: str) -> None:
-    """Each metric, with its suffix, each label and each known value is one that /metrics can show."""
-    bare = re.sub(r"\[[^]]*\]", "", expression)  # ranges
-    grouped = {label for found in re.findall(r"\bby \(([^)]*)\)", bare) for label in found.replace(" ", "").split(",")}
-    matched = re.findall(r'(\w+)\s*(=~|=)\s*"([^"]*)"', bare)
-    words = re.sub(r"\{[^}]*\}|\bby \([^)]*\)", "", bare)
-    names = set(re.findall(r"\b[a-zA-Z_]\w*", words)) - WORDS
-    assert names, "an expression without a metric"
-    assert names <= set(series), "not a metric of ours"
-    labels = set().union(*(series[metric] for metric in names))
-    assert grouped | {label for label, _, _ in matched} <= labels
-    for label, operator, value in matched:
-        assert set(value.split("|") if operator == "=~" else [value]) <= KNOWN[label]
-
-
-def test_every_alert_says_what_and_what_to_do(series: Series) -> None:
-    """Unique names, a severity, a summary, an action; labels in a summary are labels of the expression's metrics."""
-    names = [rule["alert"] for rule in rules()]
-    assert len(set(names)) == len(names)
-    for rule in rules():
-        assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
-        assert rule["labels"]["severity"] in ("critical", "warning")
-        assert set(rule["annotations"]) == {"summary", "action"}
-        assert re.fullmatch(r"\d+[sm]", rule.get("for", "0s"))
-        metrics = re.findall(r"\bdispatcher_\w+", rule["expr"])
-        labels = {label for metric in metrics for label in series[metric]}
-        assert set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"])) <= labels
-
-
-def test_prometheus_reads_the_rules_and_scrapes_the_service() -> None:
-    """One target: every replica answers with the sum over all, so two targets would count twice."""
-    found = loaded("prometheus.yml")
-    assert all((FILES / name).is_file() for name in found["rule_files"])
-    (job,) = found["scrape_configs"]
-    assert job["metrics_path"] == "/metrics"
-    assert [target for group in job["static_configs"] for target in group["targets"]] == ["127.0.0.1:8000"]
-
-
-def test_the_panels_do_not_overlap() -> None:
-    """Each has an id, a place of its own, and lines with letters of their own."""
-    cells: set[tuple[int, int]] = set()
-    for panel in panels():
-        place = panel["gridPos"]
-        mine = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
-        assert not mine & cells and max(x for x, _ in mine) < 24, panel["title"]
-        cells |= mine
-        letters = [target["refId"] for target in panel["targets"]]
-        assert len(set(letters)) == len(letters)
-    assert len({panel["id"] for panel in panels()}) == len(panels())

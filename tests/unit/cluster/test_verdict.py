@@ -1,52 +1,21 @@
-"""The judge is right: small ledgers with one thing wrong each, and a demo that fails when anything is."""
+"""The judge is right: small ledgers with one thing wrong each."""
 
 from __future__ import annotations
 
-import json
 import math
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from click.testing import CliRunner
 
 from actors.assembly import breaker_config
-from cluster.cli.main import main
-from cluster.rehearsal import demo as demo_module
 from cluster.rehearsal.checkouts import checkouts
-from cluster.rehearsal.demo import BREAKER, QUIET_S, SICK, Outage, figures, outage_of, verdict_sentence
+from cluster.rehearsal.demo import BREAKER, QUIET_S, SICK, Outage, figures, outage_of
 from cluster.rehearsal.load import Posted, percentile
 from cluster.rehearsal.verdict import ORDER, Verdict, judge
 from dispatcher.config.settings import BreakerSettings
-from dispatcher.errors import DispatcherError
-
-CHANNELS = {"sms-a": "sms", "sms-b": "sms", "email-a": "email", "email-b": "email"}
-FIRST, SECOND = "N000001", "N000002"
-
-
-def posted(*keys: str, accepted: bool = True) -> list[Posted]:
-    """Each due at second 100, acknowledged 5 ms later."""
-    return [
-        Posted(key, 100.0, sent_s=100.0, accepted_s=100.005 if accepted else None, status=202 if accepted else 503)
-        for key in keys
-    ]
-
-
-def said(key: str, at_s: float = 101.0, text: str = "Your order {} is paid.") -> dict[str, Any]:
-    return {"t": at_s, "to": "+4915112345678", "text": text.format(key), "subject": None, "id": "v-1"}
-
-
-def ledger(**changes: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Make the vendors' ledger: both orders on both channels, once, unless a vendor's list is given."""
-    whole: dict[str, list[dict[str, Any]]] = {
-        "sms-a": [said(FIRST), said(SECOND)],
-        "sms-b": [],
-        "email-a": [said(FIRST, 103.0), said(SECOND, 103.0)],
-        "email-b": [],
-    }
-    return {**whole, **{name.replace("_", "-"): value for name, value in changes.items()}}
+from tests.unit.cluster.ledgers import CHANNELS, FIRST, SECOND, ledger, posted, said
 
 
 def verdict_of(**changes: list[dict[str, Any]]) -> Verdict:
@@ -274,134 +243,3 @@ def test_a_percentile_is_the_smallest_value_that_covers_the_share(
 def test_a_percentile_of_nothing_is_not_a_number() -> None:
     """So that nobody takes it for a fast one."""
     assert math.isnan(percentile([], 0.5))
-
-
-# ---- the demo
-
-
-class FakeService:
-    """Stands in for a running installation: what its vendors received is given."""
-
-    def __init__(self, received: dict[str, list[dict[str, Any]]], code: int, left: list[str]) -> None:
-        self._received, self._code, self._left = received, code, left
-        self.api = "http://127.0.0.1:1"
-        self.cleaned = 0
-        self.stalled: list[dict[str, Any]] = []
-
-    def get(self, path: str) -> dict[str, Any]:
-        assert path == "/healthz"
-        return {"stalled": self.stalled}
-
-    def start(self) -> float:
-        return 20.0
-
-    def received(self, vendor: str) -> dict[str, Any]:
-        return {"received": self._received[vendor], "call_log": [[101.0, "accepted"]]}
-
-    def stop(self) -> int:
-        return self._code
-
-    def clean_up(self) -> list[str]:
-        self.cleaned += 1
-        return self._left
-
-
-def run_demo(
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    posts: list[Posted],
-    received: dict[str, list[dict[str, Any]]],
-    *,
-    code: int = 0,
-    left: tuple[str, ...] = (),
-    stalled: tuple[str, ...] = (),
-) -> tuple[int, str, dict[str, Any]]:
-    """The demo on a fake service: exit status, output, the summary it wrote."""
-    service = FakeService(received, code, list(left))
-    service.stalled = [{"vendor": vendor} for vendor in stalled]
-    drained = demo_module.drained
-    monkeypatch.setattr(demo_module, "Service", lambda state_dir: service)
-    monkeypatch.setattr(demo_module, "_run_shown", lambda *_, **__: (posts, 100.0, 110.0))
-    monkeypatch.setattr(demo_module, "drained", lambda service, posted: drained(service, posted, -1.0))
-    file = tmp_path / "summary.json"
-    result = CliRunner().invoke(main, ["demo", "--triggers", str(len(posts)), "--json", str(file)])
-    assert service.cleaned == 1
-    return result.exit_code, " ".join(result.output.split()), json.loads(file.read_text())
-
-
-def test_the_demo_succeeds_when_all_is_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Exit 0, and the sentence says so."""
-    code, output, summary = run_demo(monkeypatch, tmp_path, posted(FIRST, SECOND), ledger())
-    assert code == 0
-    assert "nothing lost, nothing repeated, all delivered" in output
-    assert summary["delivered"] == summary["expected notifications"] == 4
-    assert verdict_sentence(summary) is None
-
-
-FAILURES: dict[str, tuple[dict[str, Any], str]] = {
-    "lost": (
-        {"received": ledger(sms_a=[said(FIRST)])},
-        "1 acknowledged notifications were not delivered",
-    ),
-    "repeated by one vendor": (
-        {"received": ledger(sms_a=[said(FIRST), said(FIRST), said(SECOND)])},
-        "1 notifications were delivered more than once",
-    ),
-    "repeated by two vendors": (
-        {"received": ledger(sms_b=[said(FIRST), said(SECOND)])},
-        "2 notifications were delivered more than once",
-    ),
-    "wrong text": (
-        {"received": ledger(sms_a=[said(FIRST), {**said(SECOND), "text": "Hello"}])},
-        "1 acknowledged notifications were not delivered",
-    ),
-    "nothing delivered": (
-        {"received": {name: [] for name in CHANNELS}},
-        "4 acknowledged notifications were not delivered",
-    ),
-    "nothing acknowledged": (
-        {"posts": posted(FIRST, SECOND, accepted=False), "received": {name: [] for name in CHANNELS}},
-        "2 triggers were never acknowledged",
-    ),
-    "never acknowledged": (
-        {"posts": [*posted(FIRST), *posted(SECOND, accepted=False)]},
-        "1 triggers were never acknowledged",
-    ),
-    "a stall that ended": ({"stalled": ("sms-b",)}, "delivery was stalled though its vendor was healthy: sms-b"),
-    "a bad end": ({"code": -9}, "`up` exited with -9"),
-    "processes left": ({"left": ("redis 4711",)}, "processes were left"),
-}
-
-
-@pytest.mark.parametrize(("changes", "sentence"), FAILURES.values(), ids=FAILURES)
-def test_the_demo_fails_when_anything_is_wrong(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, changes: dict[str, Any], sentence: str
-) -> None:
-    """Exit 1 and one sentence that says what; never the sentence of success."""
-    arguments = {"posts": posted(FIRST, SECOND), "received": ledger(), **changes}
-    code, output, _ = run_demo(monkeypatch, tmp_path, **arguments)
-    assert code == 1
-    assert f"FAILED: {sentence}" in output
-    assert "nothing lost" not in output
-
-
-def test_the_demo_fails_when_it_cannot_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Exit 1 with the reason, and what was started is cleaned up."""
-
-    class Broken(FakeService):
-        def start(self) -> float:
-            raise DispatcherError("`dispatcher up` did not become ready")
-
-    service = Broken(ledger(), 0, [])
-    monkeypatch.setattr(demo_module, "Service", lambda state_dir: service)
-    result = CliRunner().invoke(main, ["demo"])
-    assert (result.exit_code, service.cleaned) == (1, 1)
-    assert "did not become ready" in result.output
-
-
-def test_the_judge_waits_for_what_is_still_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The demo asks again while something is missing, until all is there."""
-    late = ledger(sms_a=[said(FIRST)])
-    monkeypatch.setattr(demo_module.time, "sleep", lambda _: late["sms-a"].append(said(SECOND)))
-    verdict = demo_module.drained(FakeService(late, 0, []), posted(FIRST, SECOND))  # type: ignore[arg-type]
-    assert verdict.clean

@@ -3,57 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from dispatcher.core.breaker.breaker import Breaker, BreakerConfig, BreakerResult, BreakerState, Permit
 from dispatcher.core.breaker.config import SECOND_NS
-from dispatcher.core.breaker.per_country import KEYS_MAX, KeyedBreakers
-from dispatcher.core.plan.decide import Survey, decide
-from dispatcher.core.plan.values import Plan, PlanConfig, Report, VendorConfig
-
-MS = 1_000_000
-CONFIG = BreakerConfig()
-OK, FAIL, LOCAL = BreakerResult.SUCCESS, BreakerResult.FAILURE, BreakerResult.LOCAL
-
-
-class Calls:
-    """Makes calls on a clock of its own, 10 ms each, and counts those that were let through."""
-
-    def __init__(self, config: BreakerConfig = CONFIG) -> None:
-        self.now_ns = SECOND_NS
-        self.parent = Breaker(config, self.now_ns)
-        self.keys = KeyedBreakers(self.parent)
-
-    def call(self, key: str, result: BreakerResult) -> bool:
-        permit = self.keys.acquire(key, self.now_ns)
-        self.now_ns += 10 * MS
-        if not isinstance(permit, Permit):
-            return False
-        self.keys.record(permit, result, 10 * MS, self.now_ns)
-        self.keys.tick(self.now_ns)
-        return True
-
-    def wait(self, seconds: float) -> None:
-        self.now_ns += int(seconds * SECOND_NS)
-        self.keys.tick(self.now_ns)
-
-    def cut_off(self) -> dict[str, str]:
-        """Which keys, in which state."""
-        return {key: found.state.value for key, found in self.keys.cut_off(self.now_ns).items()}
-
-    def until_open(
-        self, key_of: Callable[[int], str], result_of: Callable[[str], BreakerResult], most: int = 500
-    ) -> int:
-        """Calls until the vendor's own breaker opens."""
-        for n in range(most):
-            if self.parent.state is not BreakerState.CLOSED:
-                return n
-            self.call(key_of(n), result_of(key_of(n)))
-        raise AssertionError("it never opened")
+from dispatcher.core.breaker.per_country import KEYS_MAX
+from tests.unit.core.breaker.country_calls import CONFIG, FAIL, MS, OK, Calls, let_pass
 
 
 def test_one_bad_country_is_cut_off_alone() -> None:
@@ -148,7 +104,7 @@ def test_a_country_that_hangs_is_cut_off_before_its_calls_end(ticked: bool) -> N
     hanging = [calls.keys.acquire("FR", calls.now_ns) for _ in range(30)]
     assert all(isinstance(permit, Permit) for permit in hanging)
     for _ in range(7):
-        calls.wait(1.0) if ticked else _let_pass(calls, 1.0)
+        calls.wait(1.0) if ticked else let_pass(calls, 1.0)
         calls.call("DE", OK)
     assert calls.cut_off() == {"FR": "open"}
     assert calls.parent.state is BreakerState.CLOSED
@@ -297,117 +253,6 @@ def test_what_the_parent_was_not_told_is_not_left_out_of_its_evidence() -> None:
     calls.call("DE", OK)
     evidence = calls.keys.evidence(calls.now_ns)
     assert (evidence.n, evidence.failed) == (1, 0)
-
-
-def replicas(count: int, evidence: bool = True) -> tuple[list[Calls], Callable[[], str]]:
-    """Replicas of a vendor, and the state that the plan gives it by all of their reports."""
-    pool = [Calls() for _ in range(count)]
-    config = PlanConfig({"a": VendorConfig("a", "sms")}, (("a",),))
-
-    def state() -> str:
-        reports = []
-        for n, calls in enumerate(pool):
-            read, counts = calls.parent.metrics(calls.now_ns), calls.keys.evidence(calls.now_ns)
-            window = {"n": read.buffered, "failed": read.failed}
-            told = {"n": counts.n, "failed": counts.failed} if evidence else None
-            reports.append(Report(f"a/{n}", "a", calls.parent.state.value, window=window, evidence=told))
-        return decide(Survey(reports), config, Plan(), 1000).vendors["a"].state
-
-    return pool, state
-
-
-@pytest.mark.parametrize("evidence", [True, False])
-def test_a_single_bad_country_does_not_open_the_vendor_by_all_replicas_together(evidence: bool) -> None:
-    """Nine failures in each of two: before it is cut off, while it is, and in its probes. False: the control."""
-    pool, state = replicas(2, evidence)
-    for calls in pool:
-        calls.call("DE", OK)
-    for _ in range(9):
-        for calls in pool:
-            calls.call("FR", FAIL)
-        if evidence:
-            assert state() == "closed"
-    assert state() == ("closed" if evidence else "open")
-    for _ in range(20):
-        for calls in pool:
-            calls.call("DE", OK)
-            calls.call("FR", FAIL)
-            calls.wait(0.7)
-        if evidence:
-            assert state() == "closed"
-
-
-@pytest.mark.parametrize("countries", [("DE",), ("DE", "FR"), ("DE", "FR", "IT", "ES", "PT")])
-def test_replicas_that_fail_everywhere_open_the_vendor_together_as_without_keys(countries: tuple[str, ...]) -> None:
-    """Each below its own minimum; at the same call."""
-    opened = []
-    for evidence in (True, False):
-        pool, state = replicas(4, evidence)
-        n = 0
-        while state() == "closed":
-            pool[n % 4].call(countries[n // 4 % len(countries)], FAIL)
-            n += 1
-        opened.append(n)
-    assert opened[0] == opened[1] == CONFIG.min_calls
-
-
-EVENT = st.tuples(
-    st.sampled_from(["DE", "FR", "IT", "ES"]),
-    st.sampled_from([OK, OK, FAIL, FAIL, LOCAL, BreakerResult.IGNORED, BreakerResult.THROTTLED]),
-    st.sampled_from([0, 1, 20, 300, 6_000]),  # ms the call takes
-    st.sampled_from([0, 0, 1, 50, 2_000]),  # ms until the next begins
-)
-
-
-@settings(max_examples=150)
-@given(st.lists(EVENT, max_size=150))
-def test_whatever_comes_no_permit_is_lost_and_good_countries_make_no_trouble(
-    events: list[tuple[str, BreakerResult, int, int]],
-) -> None:
-    """FR alone fails: no vendor opens while another is heard, nobody else is refused, nothing stays in flight."""
-    calls = Calls()
-    flying: list[tuple[int, int, Permit, BreakerResult, int, str]] = []
-    for n, (key, result, takes_ms, pause_ms) in enumerate(events):
-        if key != "FR" and result is FAIL:
-            result = OK
-        takes_ms = takes_ms if key == "FR" else min(takes_ms, 300)
-        permit = calls.keys.acquire(key, calls.now_ns)
-        if isinstance(permit, Permit):
-            flying.append((calls.now_ns + takes_ms * MS, n, permit, result, takes_ms, key))
-        else:
-            assert key == "FR"
-        calls.now_ns += pause_ms * MS
-        _end_due(calls, flying, calls.now_ns)
-        calls.keys.tick(calls.now_ns)
-        if calls.parent.state is not BreakerState.CLOSED:
-            assert not _heard_lately(events[: n + 1], calls)
-            return
-    _end_due(calls, flying, calls.now_ns + 10 * SECOND_NS)
-    assert not any(child.flying for child in calls.keys._children.values())
-    assert calls.keys._key_of == {}
-
-
-def _let_pass(calls: Calls, seconds: float) -> None:
-    calls.now_ns += int(seconds * SECOND_NS)
-
-
-def _end_due(calls: Calls, flying: list[tuple[int, int, Permit, BreakerResult, int, str]], until_ns: int) -> None:
-    for call in sorted(c for c in flying if c[0] <= until_ns):
-        flying.remove(call)
-        at_ns, _, permit, result, takes_ms, _ = call
-        calls.keys.record(permit, result, takes_ms * MS, max(at_ns, calls.now_ns - 2 * SECOND_NS))
-
-
-def _heard_lately(events: list[tuple[str, BreakerResult, int, int]], calls: Calls) -> bool:
-    """Did a good country answer within the last second, while the vendor was still closed?"""
-    at_ms = 0
-    for key, result, takes_ms, pause_ms in reversed(events):
-        at_ms += pause_ms
-        if at_ms > 1_000:
-            return False
-        if key != "FR" and result in (OK, FAIL) and min(takes_ms, 300) <= at_ms:
-            return True
-    return False
 
 
 def test_how_long_a_country_is_cut_off_counts_from_its_last_closed_moment() -> None:

@@ -1,0 +1,33 @@
+"""Posted checkouts and what the vendors received of them, for the tests of verdict and demo."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cluster.rehearsal.load import Posted
+
+CHANNELS = {"sms-a": "sms", "sms-b": "sms", "email-a": "email", "email-b": "email"}
+FIRST, SECOND = "N000001", "N000002"
+
+
+def posted(*keys: str, accepted: bool = True) -> list[Posted]:
+    """Each due at second 100, acknowledged 5 ms later."""
+    return [
+        Posted(key, 100.0, sent_s=100.0, accepted_s=100.005 if accepted else None, status=202 if accepted else 503)
+        for key in keys
+    ]
+
+
+def said(key: str, at_s: float = 101.0, text: str = "Your order {} is paid.") -> dict[str, Any]:
+    return {"t": at_s, "to": "+4915112345678", "text": text.format(key), "subject": None, "id": "v-1"}
+
+
+def ledger(**changes: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Make the vendors' ledger: both orders on both channels, once, unless a vendor's list is given."""
+    whole: dict[str, list[dict[str, Any]]] = {
+        "sms-a": [said(FIRST), said(SECOND)],
+        "sms-b": [],
+        "email-a": [said(FIRST, 103.0), said(SECOND, 103.0)],
+        "email-b": [],
+    }
+    return {**whole, **{name.replace("_", "-"): value for name, value in changes.items()}}

@@ -1,0 +1,53 @@
+"""Calls of one vendor whose breaker also has one per country."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dispatcher.core.breaker.breaker import Breaker, BreakerConfig, BreakerResult, BreakerState, Permit
+from dispatcher.core.breaker.config import SECOND_NS
+from dispatcher.core.breaker.per_country import KeyedBreakers
+
+MS = 1_000_000
+CONFIG = BreakerConfig()
+OK, FAIL, LOCAL = BreakerResult.SUCCESS, BreakerResult.FAILURE, BreakerResult.LOCAL
+
+
+class Calls:
+    """Makes calls on a clock of its own, 10 ms each, and counts those that were let through."""
+
+    def __init__(self, config: BreakerConfig = CONFIG) -> None:
+        self.now_ns = SECOND_NS
+        self.parent = Breaker(config, self.now_ns)
+        self.keys = KeyedBreakers(self.parent)
+
+    def call(self, key: str, result: BreakerResult) -> bool:
+        permit = self.keys.acquire(key, self.now_ns)
+        self.now_ns += 10 * MS
+        if not isinstance(permit, Permit):
+            return False
+        self.keys.record(permit, result, 10 * MS, self.now_ns)
+        self.keys.tick(self.now_ns)
+        return True
+
+    def wait(self, seconds: float) -> None:
+        self.now_ns += int(seconds * SECOND_NS)
+        self.keys.tick(self.now_ns)
+
+    def cut_off(self) -> dict[str, str]:
+        """Which keys, in which state."""
+        return {key: found.state.value for key, found in self.keys.cut_off(self.now_ns).items()}
+
+    def until_open(
+        self, key_of: Callable[[int], str], result_of: Callable[[str], BreakerResult], most: int = 500
+    ) -> int:
+        """Calls until the vendor's own breaker opens."""
+        for n in range(most):
+            if self.parent.state is not BreakerState.CLOSED:
+                return n
+            self.call(key_of(n), result_of(key_of(n)))
+        raise AssertionError("it never opened")
+
+
+def let_pass(calls: Calls, seconds: float) -> None:
+    calls.now_ns += int(seconds * SECOND_NS)

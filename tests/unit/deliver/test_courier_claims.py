@@ -1,0 +1,262 @@
+"""Claims of a courier: each is delivered once, also after a lost reply, a death, a restart, an outage or a drain."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from dispatcher.core.life.notification import Lane
+from dispatcher.core.life.retry import RetryPolicy
+from dispatcher.deliver.attempt import Terms
+from dispatcher.deliver.courier import CourierLimits
+from dispatcher.errors import FencedError, UnavailableError
+from dispatcher.ports import Claims
+from tests.unit.deliver.couriers import courier_store
+from tests.unit.stage import FaultyStore, ScriptedVendor, Stage, plan_of, tend
+from tests.virtual import until, virtual
+
+
+@virtual
+async def test_a_cancelled_delivery_stays_pending_and_the_audit_finds_it() -> None:
+    """Cut off during the call: the entry is still mine, and the next audit delivers it."""
+    stage, a = Stage(), ScriptedVendor("a", duration_s=5.0)
+    courier = await stage.courier(a)
+    stage.start(tend(stage, courier).run())
+    (nid,) = await stage.accept()
+    await until(lambda: a.sent)
+    a.duration_s = 0.01
+    for call in set(courier._calls):
+        call.cancel()
+    await until(lambda: stage.state(nid) == "settled", 2.0)
+    assert a.ids == [nid, nid]
+    assert stage.counted("dispatcher_recovered_claims", "a") == 1
+
+
+@virtual
+async def test_a_cancelled_delivery_under_hold_is_not_sent_again() -> None:
+    """Its start mark says "maybe sent": found by the audit, it is held."""
+    stage, a = Stage(), ScriptedVendor("a", duration_s=5.0)
+    courier = await stage.courier(a)
+    stage.start(tend(stage, courier).run())
+    (nid,) = await stage.accept(on_unknown="hold")
+    await until(lambda: a.sent)
+    for call in set(courier._calls):
+        call.cancel()
+    await until(lambda: stage.state(nid) == "held", 2.0)
+    assert a.ids == [nid]
+
+
+@virtual
+async def test_a_lost_claim_reply_is_found_by_the_audit() -> None:
+    """Its entries are pending for an actor that never saw them; it looks at its own list and delivers them."""
+    stage, a = Stage(), ScriptedVendor("a")
+    store = FaultyStore(courier_store(stage))
+    store.lose = ["claim", "wait"]
+    courier = await stage.courier(a, store=store)
+    stage.start(tend(stage, courier, store).run())
+    ids = await stage.accept(3)
+    await until(lambda: stage.states() == ["settled"] * 3, 3.0)
+    assert sorted(a.ids) == sorted(ids)
+
+
+@virtual
+async def test_a_lost_claim_is_found_after_the_mailbox_went_to_another() -> None:
+    """The plan took the mailbox away between the claim whose reply was lost and the audit: still mine, still sent."""
+    stage, b = Stage(), ScriptedVendor("b")
+    store = FaultyStore(courier_store(stage))
+    courier = await stage.courier(b, store=store, run=False)
+    courier.adopt_plan(plan_of(1, b="closed", a="open"))
+    (nid,) = await stage.accept()
+    store.lose = ["claim"]
+    with pytest.raises(UnavailableError):
+        await store.claim(courier.me, courier.lanes(), 1)
+    courier.adopt_plan(plan_of(2, b="closed", a="closed"))
+    assert Lane("a", "normal") not in courier.lanes()
+    await tend(stage, courier, store).audit()
+    stage.start(courier.outbox.run())
+    await until(lambda: stage.state(nid) == "settled", 1.0)
+    assert b.ids == [nid]
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["alone", "and another begins meanwhile"])
+@virtual
+async def test_a_late_audit_sends_nothing_twice(again: bool) -> None:
+    """A notification that was claimed, sent and settled during the audit's round trip is not sent again."""
+    stage, a = Stage(), ScriptedVendor("a", duration_s=0.01)
+    store = courier_store(stage)
+
+    class LateOwn(FaultyStore):
+        async def own(self, me: str, lanes: list[Lane], known: set[tuple[Lane, str]]) -> Claims:
+            await asyncio.sleep(0.005)
+            seen = await store.own(me, lanes, known)
+            await asyncio.sleep(0.5)
+            return seen
+
+    late = LateOwn(store)
+    courier = await stage.courier(a, store=late)
+    await asyncio.sleep(0.1)
+    caretaker = tend(stage, courier, late)
+    audit = asyncio.ensure_future(caretaker.audit())
+    await asyncio.sleep(0.001)
+    (nid,) = await stage.accept()
+    if again:
+        await asyncio.sleep(0.1)
+        await caretaker.audit()
+    await audit
+    await asyncio.sleep(0.5)
+    assert (stage.state(nid), a.ids) == ("settled", [nid])
+
+
+@virtual
+async def test_the_claims_of_the_dead_are_delivered_by_the_living() -> None:
+    """A drainer of the same mailbox takes and sends them."""
+    stage, dying, a = Stage(), ScriptedVendor("a", duration_s=60.0), ScriptedVendor("a")
+    first = await stage.courier(dying, terms=Terms(RetryPolicy(), timeout_s=60.0))
+    ids = await stage.accept(3)
+    await until(lambda: len(dying.sent) == 3)
+    for task in (*stage.tasks, *first._calls):
+        task.cancel()
+    term, _ = await stage.control.begin_term()
+    await stage.control.bury({first.me: 0}, term)
+    second = await stage.courier(a)
+    stage.start(tend(stage, second).run())
+    await until(lambda: stage.states() == ["settled"] * 3, 3.0)
+    assert sorted(a.ids) == sorted(ids)
+
+
+@virtual
+async def test_a_store_outage_is_waited_out() -> None:
+    """Nothing is lost or sent while outcomes cannot be settled; afterwards everything goes on."""
+    stage, a = Stage(), ScriptedVendor("a", duration_s=0.05)
+    store = FaultyStore(courier_store(stage))
+    courier = await stage.courier(a, store=store, limits=CourierLimits(concurrency_max=2))
+    stage.start(tend(stage, courier, store).run())
+    ids = await stage.accept(10)
+    await until(lambda: len(a.sent) >= 2)
+    store.away = True
+    await asyncio.sleep(30.0)
+    assert len(a.sent) <= 4
+    assert courier.stale()
+    store.away = False
+    courier.renewed(asyncio.get_running_loop().time())
+    await until(lambda: stage.states() == ["settled"] * 10)
+    assert sorted(a.ids) == sorted(ids)
+
+
+@virtual
+async def test_an_answer_that_waited_for_a_sleeper_to_wake_does_not_wake_his_trust() -> None:
+    """Frozen for three seconds, what it reads first is an old answer: only the word that it lives counts."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a, run=False)
+    await stage.accept()
+    got = await courier_store(stage).claim(courier.me, courier.lanes(), 1)
+    await asyncio.sleep(3.0)
+    courier.replied()
+    await courier.admit(courier.me, got)
+    await asyncio.sleep(0.1)
+    courier.replied()
+    assert courier.stale()
+    assert a.sent == []
+    courier.renewed(stage.clock.now_s())
+    assert not courier.stale()
+
+
+@virtual
+async def test_a_fenced_courier_stops() -> None:
+    """Declared dead, its claim loop ends instead of working on in a dead name."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a, run=False)
+    term, _ = await stage.control.begin_term()
+    await stage.control.bury({courier.me: 0}, term)
+    await stage.accept()
+    with pytest.raises(FencedError):
+        await courier.run()
+    assert a.sent == []
+
+
+@pytest.mark.parametrize(("policy", "calls"), [("hold", 0), ("resend", 1)])
+@virtual
+async def test_a_start_mark_that_is_refused_means_no_send(policy: str, calls: int) -> None:
+    """Under `hold` a sleeper that was declared dead meanwhile sends nothing."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a, run=False)
+    await stage.accept(on_unknown=policy)
+    got = await courier_store(stage).claim(courier.me, courier.lanes(), 1)
+    term, _ = await stage.control.begin_term()
+    await stage.control.bury({courier.me: 0}, term)
+    await courier.admit(courier.me, got)
+    await asyncio.sleep(0.2)
+    assert len(a.sent) == calls
+
+
+@pytest.mark.parametrize("ended", ["stopping", "renamed"])
+@virtual
+async def test_a_claim_that_comes_too_late_is_left_to_the_next(ended: str) -> None:
+    """Its reply arrives when the incarnation is being ended, or after: it is not sent, for another may take it now."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a, run=False)
+    (nid,) = await stage.accept()
+    me = courier.me
+    got = await courier_store(stage).claim(me, courier.lanes(), 1)
+    if ended == "stopping":
+        courier.stopping = True
+    else:
+        courier.begin(await stage.control.register("a"))
+    await courier.admit(me, got)
+    await asyncio.sleep(1.0)
+    assert (a.sent, courier.known()) == ([], set())
+    await stage.control.stopped(me)
+    other = await stage.courier(a)
+    await tend(stage, other).take()
+    await until(lambda: stage.state(nid) == "settled", 1.0)
+    assert (a.ids, stage.cell.found(nid)[1].crashes) == ([nid], 0)
+
+
+@virtual
+async def test_what_was_taken_from_my_last_name_is_not_forgotten() -> None:
+    """Its outcome could not be settled in time, and I took it under my next name: settled soon, and not sent again."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a, run=False)
+    caretaker = tend(stage, courier, audit_s=5.0)
+    (nid,) = await stage.accept()
+    old = courier.me
+    await courier.admit(old, await courier_store(stage).claim(old, courier.lanes(), 1))
+    await asyncio.sleep(0.5)
+    courier.begin(await stage.control.register("a"))
+    await stage.control.stopped(old)
+    await caretaker.take()
+    stage.start(courier.outbox.run())
+    stage.start(caretaker.run())
+    await until(lambda: stage.state(nid) == "settled", 1.0)
+    assert a.ids == [nid]
+
+
+@virtual
+async def test_what_was_not_sent_after_a_short_sleep_is_sent_soon() -> None:
+    """An actor that slept does not send what it claimed before. Nobody declared it dead, so the audit sends it."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a, run=False)
+    caretaker = tend(stage, courier, audit_s=5.0)
+    (nid,) = await stage.accept()
+    got = await courier_store(stage).claim(courier.me, courier.lanes(), 1)
+    await asyncio.sleep(1.5)
+    await courier.admit(courier.me, got)
+    await asyncio.sleep(0)
+    assert a.sent == []
+    courier.renewed(asyncio.get_running_loop().time())
+    stage.start(caretaker.run())
+    stage.start(courier.outbox.run())
+    await until(lambda: stage.state(nid) == "settled", 1.0)
+
+
+@virtual
+async def test_draining_finishes_what_was_begun() -> None:
+    """Told to stop: no new claim, the calls end, their outcomes are settled."""
+    stage, a = Stage(), ScriptedVendor("a", duration_s=0.3)
+    courier = await stage.courier(a, limits=CourierLimits(concurrency_max=3))
+    await stage.accept(9)
+    await until(lambda: len(a.sent) == 3)
+    await courier.finish(5.0)
+    assert (len(a.sent), len(courier.outbox), courier.known()) == (3, 0, set())
+    assert stage.states().count("settled") == 3

@@ -1,0 +1,147 @@
+"""Rates, shares and concurrency of a courier: what a contract or a slow vendor allows."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+from dispatcher.core.breaker.breaker import BreakerSnapshot, BreakerState
+from dispatcher.core.life.message import Message
+from dispatcher.core.life.outcome import Outcome
+from dispatcher.core.plan.sharing import Share
+from dispatcher.deliver.courier import CourierLimits
+from tests.unit.deliver.couriers import FRAGILE
+from tests.unit.stage import ScriptedVendor, Stage, plan_of, tend
+from tests.virtual import until, virtual
+
+
+@virtual
+async def test_the_rate_is_kept() -> None:
+    """Ten a second, with a burst of one: no second sees twelve."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a)
+    courier.gate.bucket.set_rate(10.0, stage.clock.now_s())
+    await stage.accept(50)
+    await until(lambda: len(a.sent) == 50)
+    for n, first_s in enumerate(a.times_s):
+        assert sum(first_s <= at_s < first_s + 1.0 for at_s in a.times_s[n:]) <= 11
+
+
+@virtual
+async def test_what_is_not_sent_costs_no_permit_of_the_contract() -> None:
+    """At ten a second, 600 expired notifications do not keep the next one waiting for a minute."""
+    stage, vendor = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(vendor, limits=CourierLimits(rate_per_s=10.0))
+    courier.adopt_plan(plan_of(a="closed"))
+    courier.gate.bucket.set_rate(10.0, stage.clock.now_s())
+    await stage.accept(600, expires_ms=stage.clock.wall_ms() - 1)
+    (fresh,) = await stage.accept()
+    began_s = stage.clock.now_s()
+    await until(lambda: stage.state(fresh) == "settled", 70)
+    assert stage.clock.now_s() - began_s < 5
+    assert vendor.ids == [fresh]
+
+
+@virtual
+async def test_who_has_no_share_sends_nothing() -> None:
+    """With a contract rate: not before a plan, not when it names others only; with a share, at once."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a, limits=CourierLimits(rate_per_s=10.0))
+    stage.start(tend(stage, courier).run())
+    await stage.accept(5)
+    await asyncio.sleep(3.0)
+    plan = plan_of(1, a="closed")
+    others = dataclasses.replace(plan.vendors["a"], shares={"a/other": Share(10.0, 10.0)})
+    courier.adopt_plan(dataclasses.replace(plan, vendors={"a": others}))
+    await asyncio.sleep(3.0)
+    assert a.sent == []
+    mine = dataclasses.replace(plan.vendors["a"], shares={courier.me: Share(10.0, 10.0)})
+    courier.adopt_plan(dataclasses.replace(plan, epoch=2, vendors={"a": mine}))
+    await until(lambda: len(a.sent) == 5, 1.0)
+
+
+@virtual
+async def test_a_share_belongs_to_one_incarnation() -> None:
+    """A new name has none until a plan says so."""
+    stage, a = Stage(), ScriptedVendor("a")
+    courier = await stage.courier(a, limits=CourierLimits(rate_per_s=10.0))
+    plan = plan_of(1, a="closed")
+    mine = dataclasses.replace(plan.vendors["a"], shares={courier.me: Share(10.0, 10.0)})
+    courier.adopt_plan(dataclasses.replace(plan, vendors={"a": mine}))
+    assert courier.gate.bucket.rate_per_s == 10.0
+    courier.begin(await stage.control.register("a"))
+    assert (courier.gate.bucket.rate_per_s, courier.takes_max()) == (0.0, 0)
+
+
+@virtual
+async def test_bulk_moves_however_busy_the_others_are() -> None:
+    """One claim in eight goes from the bottom lane up."""
+    stage, a = Stage(), ScriptedVendor("a", duration_s=0.01)
+    await stage.accept(400, priority="high")
+    (bulk,) = await stage.accept(1, priority="bulk")
+    await stage.courier(a, limits=CourierLimits(concurrency_max=4))
+    await until(lambda: stage.state(bulk) == "settled")
+    assert stage.states().count("settled") < 200
+
+
+class CrowdedVendor(ScriptedVendor):
+    """Works on so many calls at once; the others wait there."""
+
+    def __init__(self, name: str, carries: int) -> None:
+        super().__init__(name)
+        self.carries, self.in_flight, self.crowd = carries, 0, [0]
+
+    async def send(self, message: Message, timeout_s: float) -> Outcome:
+        self.in_flight += 1
+        self.crowd.append(self.in_flight)
+        self.duration_s = 0.05 * max(1.0, self.in_flight / self.carries)
+        try:
+            return await super().send(message, timeout_s)
+        finally:
+            self.in_flight -= 1
+
+
+@virtual
+async def test_a_vendor_that_slows_down_under_load_is_not_crowded() -> None:
+    """After some seconds the vendor gets as many calls as it carries, and a short queue."""
+    stage, a = Stage(), CrowdedVendor("a", carries=1000)
+    limits = CourierLimits(concurrency_min=4, concurrency_max=64)
+    courier = await stage.courier(a, limits=limits)
+    await stage.accept(6000)
+    await until(lambda: len(a.sent) > 2000, 60.0)
+    a.carries = 10
+    await until(lambda: len(a.sent) > 3000, 60.0)
+    a.crowd.clear()
+    await until(lambda: len(a.sent) > 4000, 60.0)
+    assert 10 <= max(a.crowd) <= 24
+    assert courier.gate.concurrency.value <= 24
+
+
+@virtual
+async def test_a_throttle_lowers_the_limit_and_spends_no_attempt() -> None:
+    """Before the breaker has a reason to open."""
+    stage, a = Stage(), ScriptedVendor("a", [Outcome.throttled("busy", 0.05)])
+    courier = await stage.courier(a)
+    (nid,) = await stage.accept()
+    await until(lambda: stage.state(nid) == "due")
+    assert (courier.gate.concurrency.value, stage.cell.found(nid)[1].attempts) == (44, 0)
+
+
+@virtual
+async def test_a_prober_does_not_turn_its_fallbacks_backlog_over() -> None:
+    """A recovering vendor moves some dozens a second of a backlog that is not for it, and finds what is."""
+    stage, a, b = Stage(), ScriptedVendor("a"), ScriptedVendor("b", duration_s=1.0)
+    first = await stage.courier(a, breaker=FRAGILE)
+    second = await stage.courier(b, limits=CourierLimits(concurrency_min=2, concurrency_max=2))
+    first.breaker.restore(BreakerSnapshot(BreakerState.HALF_OPEN), 0, int(stage.clock.now_s() * 1e9))
+    plan = plan_of(a="half_open", b="closed")
+    entries = {"a": dataclasses.replace(plan.vendors["a"], drains=("a", "b"), prober=first.me), "b": plan.vendors["b"]}
+    for courier in (first, second):
+        courier.adopt_plan(dataclasses.replace(plan, vendors=entries))
+        stage.start(tend(stage, courier).run())
+    await stage.accept(2000, vendor="b", chain=("b",))
+    await asyncio.sleep(5)
+    disturbed = stage.counted("dispatcher_moves", "a", "b") + stage.counted("dispatcher_retries", "a")
+    assert 20 <= disturbed <= 5 * 5 * 5
+    await stage.accept(500, vendor="b", chain=("a", "b"), priority="high")
+    await until(lambda: len(a.sent) >= 2, 2.0)
