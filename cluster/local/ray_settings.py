@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.local import haproxy_wrapper
+from cluster.local.ray_parts import PIPED
 from cluster.local.state_directory import MARKER, StateDirectory, free_port
 from dispatcher.errors import ConfigError
 
@@ -60,6 +61,7 @@ PRIVATE_SETTINGS = {
     "RAY_report_worker_backlog_interval_ms": "10000",
     "RAY_io_context_monitor_probe_interval_ms": "10000",
     "RAY_debug_dump_period_milliseconds": "0",
+    PIPED: "1",
 }
 """These hold on a private cluster of one machine alone. Elsewhere an operator looks at tasks, disks and memory."""
 

@@ -51,7 +51,7 @@ READY_S = 600.0
 TRIES_MAX = 20
 """Errors of Ray's in a row, a second apart, after which a start ends: a controller that died is back within seconds."""
 
-HOUSEKEEPERS = ("ray::ServeController", "ray::ProxyActor", "DashboardAgent", "RuntimeEnvAgent")
+HOUSEKEEPERS = ("ray::ServeController", "ray::ProxyActor")
 """They compute for 20 ms at a time, twice a second, on cores that accepts wait for. Serve sets no niceness by actor.
 Not the HAProxyManager: every haproxy that it starts at a reload would inherit the niceness, and keep it."""
 HOUSEKEEPING_NICENESS = 15

@@ -131,6 +131,14 @@ class Courier:
         """Return True if the store was silent so long that this incarnation may be declared dead."""
         return self._doubted or self._clock.now_s() - self.last_reply_s > LINK_STALE_S
 
+    def stale_in_s(self) -> float:
+        """Return after how many seconds `stale` becomes true, if the store stays silent."""
+        return 0.0 if self._doubted else max(0.0, self.last_reply_s + LINK_STALE_S - self._clock.now_s())
+
+    def rests(self) -> bool:
+        """Return True if this courier has neither a call in flight nor an outcome to settle."""
+        return not self._calls and not len(self.outbox)
+
     def could_work(self) -> bool:
         """Return True if only a lack of work keeps the courier from claiming now."""
         return self.breaker.state in (BreakerState.CLOSED, BreakerState.METRICS_ONLY) and self._want() > 0
@@ -230,7 +238,7 @@ class Courier:
 
     def _block_ms(self, lanes: Collection[Lane]) -> int:
         """Return how long a claim may block. Calls in flight and lanes left out have to be looked after sooner."""
-        rests = not self._calls and not len(self.outbox) and set(lanes) == set(self.lanes())
+        rests = self.rests() and set(lanes) == set(self.lanes())
         return max(IDLE_BLOCK_MS, self._limits.claim_block_ms) if rests else self._limits.claim_block_ms
 
     async def admit(self, me: str, got: Claims) -> None:

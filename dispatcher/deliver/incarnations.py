@@ -69,7 +69,7 @@ class Incarnations:
         """
         courier = self._courier
         while True:
-            await self._clock.sleep(0.1 + 0.1 * self._chance())
+            await self._clock.sleep(max(0.1, courier.stale_in_s()) + 0.1 * self._chance())
             if courier.stale():
                 asked_s = self._clock.now_s()
                 with contextlib.suppress(UnavailableError):

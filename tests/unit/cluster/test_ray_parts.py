@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import re
+from pathlib import Path
 
 import pytest
 
-from cluster.local.ray_parts import UNUSED, leave_out_unused
+from cluster.local.ray_parts import AGENTS, NO_PORT, PORTS, STAND_IN, UNUSED, leave_out_unused, without_agents
 
 
 @pytest.mark.parametrize("step", UNUSED)
@@ -22,6 +24,7 @@ def test_an_unused_step_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     before = {name: getattr(node, name) for name in (*UNUSED, "start_raylet")}
     for name, step in before.items():
         monkeypatch.setattr(node, name, step)  # restored afterwards
+    _restored(monkeypatch)
     leave_out_unused()
     assert node.start_log_monitor(None) is node.start_api_server(None, include_dashboard=False) is None
     assert node.start_raylet is before["start_raylet"]
@@ -32,5 +35,56 @@ def test_a_step_that_ray_has_no_more_is_passed_over(monkeypatch: pytest.MonkeyPa
     node = pytest.importorskip("ray._private.node").Node
     for name in UNUSED:
         monkeypatch.delattr(node, name)
+    _restored(monkeypatch)
     leave_out_unused()
     assert not any(hasattr(node, name) for name in UNUSED)
+
+
+def test_the_pinned_ray_gives_the_raylet_both_agents() -> None:
+    """An option of another name would start an agent after all, and a new Ray version shows it here."""
+    services = pytest.importorskip("ray._private.services")
+    source = inspect.getsource(services.start_raylet)
+    for option in AGENTS:
+        assert f'"--{option}={{}}"' in source
+    raylet = pytest.importorskip("ray._raylet")
+    assert {
+        getattr(raylet, name) for name in dir(raylet) if re.fullmatch(r"(METRICS|DASH|RUNTIME).*_PORT_NAME", name)
+    } == set(PORTS)
+
+
+def test_the_raylet_gets_stand_ins_and_the_ports_that_it_waits_for(tmp_path: Path) -> None:
+    """Only the commands of the agents are replaced, and each port is told as Ray tells one that is not there."""
+    command = ["raylet", f"--session_dir={tmp_path}", "--node_id=a1", "--head", "--labels=a=b"]
+    agents = [f"--{option}=python agent.py --node-id=a1" for option in AGENTS]
+    assert without_agents([*command, *agents]) == [*command, *(f"--{option}={STAND_IN}" for option in AGENTS)]
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        f"{name}_a1": str(NO_PORT) for name in PORTS
+    }
+
+
+def test_only_the_raylets_start_is_changed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Every other process of Ray is started with its own command and options."""
+    services = pytest.importorskip("ray._private.services")
+    node = pytest.importorskip("ray._private.node").Node
+    for name in UNUSED:
+        monkeypatch.setattr(node, name, getattr(node, name))
+    started: list[tuple[list[str], str, bool]] = []
+    monkeypatch.setattr(
+        services,
+        "start_ray_process",
+        lambda command, kind, *, fate_share: started.append((command, kind, fate_share)),
+    )
+    leave_out_unused()
+    words = [f"--session_dir={tmp_path}", "--node_id=a1", "--dashboard_agent_command=python agent.py"]
+    services.start_ray_process(words, "gcs_server", fate_share=True)
+    services.start_ray_process(words, "raylet", fate_share=False)
+    assert started == [
+        (words, "gcs_server", True),
+        ([*words[:2], f"--dashboard_agent_command={STAND_IN}"], "raylet", False),
+    ]
+
+
+def _restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the start of Ray's processes as it was after this test."""
+    services = pytest.importorskip("ray._private.services")
+    monkeypatch.setattr(services, "start_ray_process", services.start_ray_process)
