@@ -1,4 +1,4 @@
-"""The store's time, counted on by the local monotonic clock: two hosts with skewed wall clocks agree on expiry."""
+"""The store's time, continued by the local monotonic clock: hosts with different wall clocks agree on expiry."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
-    """One row of the file. `scoped`: its scopes were chosen; False for a key from before there were scopes."""
+    """One row of the file. `scoped` is False for a key from before there were scopes; then none were chosen for it."""
 
     prefix: str
     digest: str
@@ -56,7 +56,7 @@ class KeyRow:
 
 
 class ApiKeys:
-    """The keys of one file. Without a key in it, none is required (loopback only; `up` refuses anything else)."""
+    """The keys of one file. While it has no key, none is needed (on loopback only; `up` refuses anything else)."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

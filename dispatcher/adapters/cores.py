@@ -1,7 +1,7 @@
-"""How many cores of this machine are free, and how much CPU time this process gets: what Linux counts in /proc.
+"""Reads in /proc how many cores of this machine are free, and how much CPU time this process gets.
 
-A container's quota counts: free is what its control group (version 2), and each group above it that is to be seen, may
-still use, and never more than what the machine has idle.
+A container's quota counts. What is free is what the process's control group (version 2), and each visible group above
+it, may still use, and never more than what the machine has idle.
 """
 
 from __future__ import annotations
@@ -17,17 +17,20 @@ WINDOW_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class CoreReading:
-    """Over the last window. `free_cores`: of the last two windows the less: a load that has just come counts whole."""
+    """The use of cores over the last window.
+
+    `free_cores` is the lower value of the last two windows, so that new load counts whole.
+    """
 
     cpu: float
     """Cores that this process used."""
     waiting: float
-    """Seconds a second that the thread which asks was ready to run and had no core."""
+    """Seconds of each second in which the thread that asks was ready to run and had no core."""
     free_cores: float
 
 
 class Cores:
-    """Reads at most once a second, so that asking costs nothing."""
+    """Reads the use of cores at most once a second, so that asking costs nothing."""
 
     def __init__(self, proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> None:
         self._proc, self._groups = proc, groups
@@ -39,7 +42,7 @@ class Cores:
         self._latest: CoreReading | None = None
 
     def read(self, now_s: float) -> CoreReading | None:
-        """The latest reading; None: not yet, or this is no Linux."""
+        """Return the latest reading; None if there is none yet, or this is no Linux."""
         if self._began_s is not None and now_s - self._began_s < WINDOW_S:
             return self._latest
         idle_s, cpu_s, group_s = self._idle(), time.process_time(), self._used()
@@ -59,7 +62,7 @@ class Cores:
         return self._latest
 
     def _idle(self) -> float | None:
-        """Idle seconds, ever, of the cores that this process may run on."""
+        """Return the total idle seconds of the cores that this process may run on."""
         try:
             mine = {f"cpu{number}" for number in os.sched_getaffinity(0)}
             lines = [line.split() for line in (self._proc / "stat").read_text().splitlines()]
@@ -69,7 +72,7 @@ class Cores:
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def _waited(self) -> float:
-        """Seconds that this thread, the one with the actor's loop, waited for a core, ever; Ray has others."""
+        """Return the total seconds for which this thread, which runs the actor's loop, has waited for a core."""
         try:
             found = (self._proc / "self" / "task" / str(threading.get_native_id()) / "schedstat").read_text()
             return int(found.split()[1]) / 1e9
@@ -88,7 +91,7 @@ class Cores:
         return [group, *(above for above in group.parents if above.is_relative_to(self._groups))]
 
     def _quotas(self) -> dict[Path, float]:
-        """Group → cores that it may use; a group without a limit is left out."""
+        """Return the cores that each control group may use. A group without a limit is left out."""
         found: dict[Path, float] = {}
         for group in self._own_groups():
             try:
@@ -100,7 +103,7 @@ class Cores:
         return found
 
     def _used(self) -> dict[Path, float]:
-        """Group → CPU seconds, ever."""
+        """Return the total CPU seconds of each control group."""
         found: dict[Path, float] = {}
         for group in self._own_groups():
             try:

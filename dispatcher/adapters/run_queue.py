@@ -1,4 +1,4 @@
-"""How long processes of this machine waited for a core: what Linux counts in /proc for each thread."""
+"""Reads how long processes of this machine waited for a core: Linux counts it in /proc for each thread."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class RunQueue:
-    """Answers what has passed since it was asked last, so that it holds the counters of whom it was asked about."""
+    """Answers how long a process has waited since the last question about it, so it keeps that process's counters."""
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._proc = proc
@@ -24,7 +24,7 @@ class RunQueue:
         return max(waited_ns, default=0) / 1e6
 
     def _counters(self, pid: int) -> dict[str, int]:
-        """Thread → nanoseconds on a run queue, ever: the second figure of its `schedstat`."""
+        """Return the total nanoseconds on a run queue of each thread: the second figure of its `schedstat`."""
         found: dict[str, int] = {}
         try:
             for thread in (self._proc / str(pid) / "task").iterdir():

@@ -1,4 +1,4 @@
-"""Finds what is wrong with routes and with the quiet hours of channels, as far as no single field can tell."""
+"""Finds the faults of routes and of channels' quiet hours that no single field can show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The JSON Schema of the configuration file, for editors, with the options of every registered provider."""
+"""The JSON Schema of the configuration file, for editors, with the options of every registered provider.
+
+There is one shape of a vendor for each provider; `adapter` tells them apart.
+"""
 
 from __future__ import annotations
 

@@ -245,7 +245,7 @@ class TenantSettings(_Section):
 
 
 class RetrySettings(_Section):
-    """When to try again, until the time to live: exponential with full jitter, seconds."""
+    """The waits before another try, in seconds: exponential with full jitter, until the time to live ends."""
 
     attempts_max: PositiveInt = 8  # tries that may have arrived: each could be a repeat for the recipient
     base_s: PositiveS = 1.0  # the first wait's upper bound; it doubles with each wait

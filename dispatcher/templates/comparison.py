@@ -13,7 +13,7 @@ _ORDERS = ("<", ">", "<=", ">=")
 
 
 def concatenated(operand: list[str]) -> str:
-    """An operand of a comparison: `+` and `*` take texts and numbers only, and `~` joins them as they are printed."""
+    """Return an operand of a comparison. Its `+` and `*` take only texts and numbers, and `~` joins them as printed."""
     if not {"~", "+", "*"} & set(operand):
         return " ".join(operand)
     sums = _split(operand, ("~", "+", "-"))
@@ -27,7 +27,7 @@ def concatenated(operand: list[str]) -> str:
 
 
 def _split(items: list[str], signs: tuple[str, ...]) -> list[list[str]]:
-    """Operand, sign, operand, and so on. A minus that follows a sign belongs to its operand."""
+    """Return operand, sign, operand, and so on. A minus that follows a sign belongs to its operand."""
     pieces: list[list[str]] = [[]]
     for text in items:
         if text in signs and pieces[-1] and pieces[-1][-1] not in ("*", "/", "//", "%"):
@@ -42,7 +42,7 @@ def _wrapped(pieces: list[list[str]], sign: str, name: str) -> str:
 
 
 def _beside(pieces: list[list[str]], at: int, sign: str, name: str) -> str:
-    """The piece, through the filter `name` when it is an operand of `sign`."""
+    """Return the piece, which goes through the filter `name` if it is an operand of `sign`."""
     text = " ".join(pieces[at])
     operand = at % 2 == 0 and (pieces[at - 1 : at] == [[sign]] or pieces[at + 1 : at + 2] == [[sign]])
     return f"({text})|{name}" if operand else text

@@ -1,8 +1,8 @@
-"""The engine, with its limits: minijinja renders what `syntax` has written, and the filters here bound what they do.
+"""The engine with its limits: minijinja renders what `syntax` has written, and the filters here limit what it does.
 
 The engine charges fuel for each instruction and for the size of each text that it touches, and stops when none is left.
-A filter of ours runs outside that count, so it pays from a budget of its own. One `Engine` renders one part, in one
-thread at a time.
+A filter of ours is not charged, so it pays from a budget of its own. One `Engine` renders one part, in one thread at a
+time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Filter = Callable[..., Any]
 
 
 class Refused(Exception):
-    """A filter, or the printing of a value, refuses what it was given. The message never shows the value."""
+    """A filter, or the printing of a value, refused its value. The message never shows the value."""
 
 
 class Exhausted(Refused):
@@ -38,7 +38,7 @@ class Exhausted(Refused):
 
 
 class RenderFault(Exception):
-    """Why a part does not render. `variable` is the expression at fault, as its author wrote it, when it is known."""
+    """The reason why a part does not render. `variable` is the author's expression at fault, if it is known."""
 
     def __init__(self, rule: str, variable: str | None = None) -> None:
         super().__init__(rule, variable)
@@ -56,7 +56,7 @@ class Engine:
         self._search: tuple[minijinja.Environment, list[str]] | None = None
 
     def render(self, data: dict[str, Any]) -> str:
-        """Errors: `RenderFault`."""
+        """Return the rendered part. Raises `RenderFault`."""
         self._kit.work = WORK
         try:
             return self._environment.render_template("t", **data)
@@ -100,7 +100,7 @@ class Engine:
         return RenderFault(f"{place}: {rule}", place)
 
     def _fault_place(self, data: dict[str, Any]) -> str:
-        """Render once more with every tag telling its place. Faults are rare, and no other rendering pays for it."""
+        """Render again with every tag telling its place. Faults are rare, and other renderings do not pay for this."""
         if self._search is None:
             places: list[str] = []
             environment = self._new_environment(2 * FUEL)
@@ -219,7 +219,7 @@ def _escapes_nothing(name: str) -> None:
 
 
 def _path(shown: str) -> str:
-    """The path at the start of an expression: what a filter was given."""
+    """Return the path at the start of an expression, which is what a filter was given."""
     match = re.match(r"\w+(?:\.\w+)*", shown)
     return match[0] if match else shown or "(unknown)"
 
@@ -232,7 +232,7 @@ def _or_refused(function: Callable[..., str], *arguments: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    """A text or number as it is printed. A null is a missing value, and a list is never a message."""
+    """Return a text or number as it is printed. A null is a missing value, and a list is never a message."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -265,7 +265,7 @@ def _round(value: Any, precision: Any = 0) -> Any:
 
 
 def _decimals(value: Any, places: Any = 2) -> str:
-    """`{{ total | decimals(2) }}` always has that many places."""
+    """Return the number with exactly that many places: `{{ total | decimals(2) }}`."""
     return f"{_number(value):.{_places(places)}f}"
 
 
@@ -351,7 +351,7 @@ def _replace(value: Any, old: Any, new: Any) -> str:
 
 
 def _order(left: Any, sign: str, right: Any) -> bool:
-    """Numbers with numbers and texts with texts: anything else has no order."""
+    """Compare numbers with numbers and texts with texts. Nothing else has an order."""
     if not ((_is_number(left) and _is_number(right)) or (isinstance(left, str) and isinstance(right, str))):
         raise Refused(f"{sign} compares two numbers or two texts")
     return bool(_ORDERS[sign](left, right))

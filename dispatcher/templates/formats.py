@@ -1,4 +1,4 @@
-"""How values are written into a message: plain numbers, money and dates by locale.
+"""Writes values into a message: plain numbers, and money and dates by locale.
 
 The table is small on purpose (decision record 0023): separators and the order of a date by language, and the ISO code
 in place of a currency's sign. A thin space is written as an ordinary one, because a single foreign character makes an
@@ -48,7 +48,7 @@ _INSTANT = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[Tt ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)
 
 
 def plain_number(value: float) -> str:
-    """`value` without an exponent: 0.00000012, never 1.2e-07. Errors: ValueError for what is no finite number."""
+    """Return `value` without an exponent: 0.00000012, never 1.2e-07. Raises ValueError for what is no finite number."""
     if isinstance(value, int):
         if abs(value) > NUMBER_MAX:
             raise ValueError("a number beyond 10^18 cannot be printed")
@@ -62,7 +62,7 @@ def plain_number(value: float) -> str:
 
 
 def money(value: Any, currency: Any, locale: str | None) -> str:
-    """`49.9` in `EUR` as `49,90 EUR` for German, `EUR 49.90` for English. Errors: ValueError."""
+    """Return `49.9` in `EUR` as `49,90 EUR` for German, as `EUR 49.90` for English. Raises ValueError."""
     if not isinstance(currency, str) or not _CURRENCY.fullmatch(currency):
         raise ValueError("money takes a currency of three capital letters, such as 'EUR'")
     amount = _decimal(value, "money")
@@ -74,7 +74,7 @@ def money(value: Any, currency: Any, locale: str | None) -> str:
 
 
 def short_date(value: Any, locale: str | None) -> str:
-    """The day of an ISO 8601 date or instant, in the offset that it was given in. Errors: ValueError."""
+    """Return the day of an ISO 8601 date or instant, in the offset that it was given in. Raises ValueError."""
     match = _INSTANT.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError("date takes an ISO 8601 date or instant, such as 2030-01-31")

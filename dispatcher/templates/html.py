@@ -1,15 +1,15 @@
-"""Where in an HTML part an expression stands, and whether escaping is enough there.
+"""Finds where in an HTML part an expression stands, and whether escaping is enough there.
 
-Escaping makes an expression safe in text and inside of a quoted attribute. It is not enough at the start of a URL
-(`javascript:…`), in an unquoted attribute, in a tag's own text, in an event handler, a style, or a script. The first is
-checked when it is rendered; the others do not compile.
+Escaping makes an expression safe in text and inside a quoted attribute. It is not enough at the start of a URL
+(`javascript:…`), in an unquoted attribute, in a tag's own text, in an event handler, a style, or a script. The first of
+these is checked when it is rendered; the others do not compile.
 
-Rules
------
+Rules:
+
 1. The reader follows the tokenizer of the HTML standard (13.2.5), as far as it decides where an expression stands.
-2. A template has branches, so a place is a *set* of states: each branch is read on its own, and what follows is read in
-   every state that a branch, or a loop run never or again, may leave. An expression must be safe in all of them.
-3. `<!--[if …]>` is HTML to some mail programs and a comment to others: it is both states. So is the text of a title.
+2. A template has branches, so a place is a *set* of states. Each branch is read by itself. What follows is read in
+   every state that a branch may leave, or a loop that runs never or again. An expression must be safe in all of them.
+3. `<!--[if …]>` is HTML to some mail programs and a comment to others, so it is both states. So is the text of a title.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def safe_url(value: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class HtmlState:
-    """The tokenizer's state, and what it must remember of the tag it is in."""
+    """The tokenizer's state, and what it must remember of the tag that it is in."""
 
     kind: str = "data"
     tag: str = ""  # the open tag's name; in raw text, the element's
@@ -81,7 +81,7 @@ _CONDITION = re.compile(r"\[if[^\]>]*\]>", re.I)
 
 
 class HtmlReader:
-    """Reads static text, and says what an expression needs. `states` are all in which the place may be."""
+    """Reads static text, and tells what an expression needs. `states` are all states in which the place may be."""
 
     def __init__(self) -> None:
         self.states = frozenset((_DATA,))
@@ -149,7 +149,7 @@ class HtmlReader:
 
 
 def _step(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, HtmlState | None]:
-    """One step of the tokenizer: the state after it, where it goes on, and a second state that is possible too."""
+    """Advance the tokenizer by one step. Return the new state, the place to go on, and a second possible state."""
     kind = state.kind
     if kind == "data":
         return _data(state, text, at)
@@ -249,7 +249,7 @@ def _unquoted(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, Htm
 
 
 def _closed(state: HtmlState, at: int) -> tuple[HtmlState, int, HtmlState | None]:
-    """The tag's end, and with it the beginning of what its element holds."""
+    """Return the state after a tag's end, which is the beginning of its element's content."""
     if state.tag in _RAW_TEXT:
         return HtmlState("raw", state.tag), at, None
     if state.tag in _TITLES:

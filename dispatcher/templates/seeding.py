@@ -1,4 +1,4 @@
-"""Keeps the configuration's templates in the store, and the cache of latest versions fresh."""
+"""Keeps the configuration's templates in the store, and the cache of latest versions up to date."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dispatcher.templates.source import TemplateSource
 
 REFRESH_S = 0.5
 STARTING_S = 0.1
-"""The pause between two refreshes, and between two while the cache is not loaded yet."""
+"""The pause between two refreshes, and the shorter one while the cache is not loaded yet."""
 
 
 class TemplateSeeding:

@@ -1,4 +1,4 @@
-"""A template as it was given, immutable once it has a version."""
+"""A template as it was given. It is immutable once it has a version."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dispatcher.templates.owned import owner_of, plain_name
 
 @dataclass(frozen=True, slots=True)
 class TemplateSource:
-    """One version of one template, under its stored name (`templates.owned`). Version 0: not stored yet."""
+    """One version of one template, under its stored name (`templates.owned`). Version 0 is not stored yet."""
 
     name: str
     text: str
@@ -23,12 +23,12 @@ class TemplateSource:
 
     @property
     def owner(self) -> str | None:
-        """The tenant that it belongs to; None: it is common."""
+        """Return the tenant that the template belongs to; None for a common one."""
         return owner_of(self.name)
 
     @property
     def plain_name(self) -> str:
-        """The name that triggers use."""
+        """Return the name that triggers use."""
         return plain_name(self.name)
 
     def to_dict(self) -> dict[str, Any]:
@@ -46,7 +46,7 @@ class TemplateSource:
         )
 
     def parts(self) -> dict[str, str | None]:
-        """The content alone: what decides whether two versions are the same."""
+        """Return the content alone. It decides whether two versions are the same."""
         return {"subject": self.subject, "text": self.text, "html": self.html}
 
     def canonical(self) -> str:
@@ -55,5 +55,5 @@ class TemplateSource:
 
     @property
     def digest(self) -> str:
-        """16 hex digits of the content. A trigger names them beside the version (`templates.owned`, rule 5)."""
+        """Return 16 hex digits of the content. A trigger has them beside the version (`templates.owned`, rule 5)."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Where template versions live."""
+"""The store of template versions: its contract, and one in memory."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TemplateStore(Protocol):
         ...
 
     async def latest(self) -> dict[str, int]:
-        """The latest version of every template, by stored name."""
+        """Return the latest version of every template, by stored name."""
         ...
 
 
@@ -60,7 +60,7 @@ class _Kept:
 
 
 class MemoryTemplateStore:
-    """The same, in one process. `wall_ms` is the clock by which deleted templates are forgotten."""
+    """A template store in one process. `wall_ms` is the clock by which deleted templates are forgotten."""
 
     def __init__(self, wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
         self._kept: dict[str, _Kept] = {}

@@ -225,7 +225,7 @@ class _Reader:
     # ---- expressions
 
     def _expression(self, tokens: list[Item]) -> str:
-        """The expression in its canonical form, every bracket checked and every order comparison bounded."""
+        """Return the expression in canonical form, with every bracket checked and every order comparison bounded."""
         if not tokens:
             raise SyntaxFault(self._line, "an expression is empty")
         levels: list[tuple[str, list[Item]]] = [("", [])]
@@ -342,7 +342,7 @@ class _Reader:
         return json.dumps(value, ensure_ascii=False)
 
     def _compared(self, items: list[Item]) -> str:
-        """One bracket's content: comparisons end at `and`, `or`, `not`, `if`, `else` and `=`."""
+        """Return one bracket's content. Comparisons end at `and`, `or`, `not`, `if`, `else` and `=`."""
         pieces: list[str] = []
         operands: list[list[str]] = [[]]
         signs: list[str] = []

@@ -13,7 +13,7 @@ _LIKE_A_TAG = re.compile(r"\{(?=[{%#]|\Z)")
 
 
 class SyntaxFault(Exception):
-    """Why a template does not compile. It is shown to the author."""
+    """The reason why a template does not compile. It is shown to the author."""
 
     def __init__(self, line: int, rule: str) -> None:
         super().__init__(line, rule)
@@ -51,7 +51,7 @@ class Statement:
 
 @dataclass(slots=True)
 class Block:
-    """An `if` or a `for`: each branch is the tag that opens it and what follows. `always`: one branch always runs."""
+    """An `if` or a `for`. Each branch is the tag that opens it, and its nodes. `always`: one branch always runs."""
 
     kind: str
     line: int
@@ -64,14 +64,14 @@ Node = Text | Print | Statement | Block
 
 @dataclass(slots=True)
 class Tree:
-    """A parsed part, and the loop expressions by the number that the engine tells when one is no list."""
+    """A parsed part, and its loop expressions. Their index is the number that the engine tells if one is no list."""
 
     nodes: list[Node]
     loops: list[str]
 
 
 def written(nodes: list[Node], *, numbered: list[str] | None = None) -> str:
-    """The engine's source. With `numbered`, each tag first tells its place, which is its index in that list."""
+    """Return the engine's source. With `numbered`, each tag first tells its place, which is its index in that list."""
     pieces: list[str] = []
     _write(nodes, pieces, numbered)
     return "".join(pieces)

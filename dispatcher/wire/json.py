@@ -1,7 +1,7 @@
 """Strict JSON: one document has one meaning, and no document can exhaust the parser.
 
-Beyond the standard parser: the depth is counted over bytes before anything recurses; duplicate keys, NaN, Infinity and
-numbers that overflow to it are refused, as are lone surrogates, which could be stored by nobody.
+The standard parser does not do this. Here the depth is counted over bytes before anything recurses. Duplicate keys,
+NaN, Infinity and numbers that overflow to it are refused, and so are lone surrogates, which no store can keep.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ class _RefusedError(ValueError):
 
 
 def parse_json(body: bytes, depth_max: int, field: str = "body") -> Any:
-    """The value of `body`.
+    """Return the value of `body`.
 
-    Errors: `CallerError` (400) naming `field`, never a content. The body's size is the caller's to bound, before.
+    Errors: `CallerError` (400), which names `field` and never shows a content. The caller limits the size of the body
+    before.
     """
     if _too_deep(body, depth_max):
         raise CallerError(field, f"must not nest deeper than {depth_max}", 400)

@@ -1,4 +1,4 @@
-"""Times as people read them: a program's milliseconds beside the local time of the machine that answers."""
+"""Times for people: a program's milliseconds, and beside them the local time of the machine that answers."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import math
 from dispatcher.core.limits.accept_rate import AcceptRate, Quota
 
 POLICY = "accept"
-"""The name of the one policy that there is."""
+"""The name of the only policy."""
 
 Fields = tuple[tuple[bytes, bytes], ...]
 

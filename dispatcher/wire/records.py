@@ -145,16 +145,16 @@ FIELDS = ("m", "d", "x", "st", "n", "gen", "cr", "tr", "ep", "eid", "v", "ex", "
 """The order in which claim and take return a record's fields."""
 
 WHOLE = ("m", "d", "x", "v")
-"""Those of the record; the others are of one notification, `<index>.<field>`."""
+"""The first of these are fields of the record; the others are of one notification, `<index>.<field>`."""
 
 BROKEN: tuple[str | None, ...] = ("", "", *(None,) * 8, "0", *(None,) * 3)
-"""In place of the fields where a record's key is no hash. No version wrote it, so it decodes as unreadable."""
+"""These stand in place of the fields if a record's key is no hash. No version wrote them, so they are unreadable."""
 
 
 def decode_notification(notification_id: str, fields: Sequence[str | None]) -> Notification | None:
-    """The notification of a claimed entry; None when its record or data is gone.
+    """Return the notification of a claimed entry; None if its record or data is gone.
 
-    Raises UnreadableError for what a later version wrote, or what is damaged.
+    Raises UnreadableError for a record that a later version wrote, or that is damaged.
     """
     try:
         return _decode(notification_id, fields)
@@ -221,11 +221,14 @@ def _decode(notification_id: str, fields: Sequence[str | None]) -> Notification 
 
 
 DOUBTED, REFUSED, WAITS, REFUSALS = "!", "~", "#", "%"
-"""Marks of a trail: behind a vendor's name, and before a count. No vendor's name holds one of them."""
+"""Marks of a trail stand behind a vendor's name, or before a count. No vendor's name has one of them."""
 
 
 def encode_trail(trail: Trail) -> str:
-    """Return the trail as text: `sms-a! sms-b~ #2 %1`. An earlier version reads unknown names."""
+    """Return the trail as text: `sms-a! sms-b~ #2 %1`.
+
+    A version from before a mark reads the name with its mark as an unknown vendor's.
+    """
     parts = [
         name + (DOUBTED if name in trail.doubted else REFUSED if name in trail.refused else "") for name in trail.tried
     ]
@@ -263,5 +266,5 @@ def encode_attempt(attempt: Attempt | None) -> str:
 
 
 def decode_history(text: str | None) -> tuple[Attempt, ...]:
-    """The lines of a history; what a later version put behind their known fields is left out."""
+    """Return the lines of a history. What a later version put behind their known fields is left out."""
     return tuple(Attempt(*line[:6]) for line in json.loads(f"[{text or ''}]"))

@@ -31,7 +31,7 @@ class Text(Protocol):
 
 
 class Prepared(Protocol):
-    """A trigger, and what each of its notifications says, in the same order."""
+    """A trigger, and the rendered message of each of its notifications, in the same order."""
 
     @property
     def trigger(self) -> NewTrigger: ...
@@ -127,7 +127,7 @@ def _would_be(trigger: NewTrigger, n: NewNotification, text: Text) -> DryRunNoti
 
 
 class Problem(_Answer):
-    """Problem details (RFC 9457), sent as application/problem+json. `field`: dotted path of what to fix."""
+    """Problem details (RFC 9457), sent as application/problem+json. `field` is the dotted path of what is wrong."""
 
     type: str = "about:blank"
     title: str
@@ -141,7 +141,7 @@ class Problem(_Answer):
 
     @classmethod
     def of(cls, error: CallerError | UnavailableError) -> Problem:
-        """The answer for one of our errors; its text is made by us and holds nothing of the request's values."""
+        """Return the answer for one of our errors. Its text is ours and holds nothing of the request's values."""
         if isinstance(error, CallerError):
             title = TITLES.get(error.status, "The request is refused")
             kind = KEY_REUSED if error.status == 409 else "about:blank"

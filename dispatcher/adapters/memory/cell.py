@@ -1,4 +1,4 @@
-"""The database in memory: lanes with pending lists, records, sorted sets, actors, messages."""
+"""The database in memory: lanes with pending lists, records, sorted sets, actors and messages."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Note:
 
 @dataclass(slots=True)
 class Record:
-    """One trigger. `gone_ms`: when its retention ends; None before its last notification has ended."""
+    """One trigger. `gone_ms` is when its retention ends; None before its last notification has ended."""
 
     trigger: NewTrigger
     expires_ms: int
@@ -64,9 +64,10 @@ class Record:
 
 @dataclass(slots=True)
 class LaneState:
-    """One stream with its group: entries in order, what nobody has read, who holds what; and the tenants' queues.
+    """One stream with its group: the entries in order, the unread ones, who claimed which, and the tenants' queues.
 
-    `unread` and `queues` are ordered sets of entry ids, so that neither counting nor withdrawing looks at a backlog.
+    `unread` and `queues` are ordered sets of entry ids, so neither counting nor withdrawing has to go through a
+    backlog.
     """
 
     entries: dict[str, str] = field(default_factory=dict)
@@ -97,7 +98,7 @@ class LaneState:
         self.unread[entry_id] = None
 
     def claim(self, consumer: str, want: int, weights: Mapping[str, int]) -> list[str]:
-        """Deliver up to `want` entries: without a backlog the stream's, else what was before it, then by turns."""
+        """Deliver up to `want` entries: those of the stream first, then, in a backlog, those of the tenants' turns."""
         if self.owner is None:
             return self.read(consumer, want)
         old, owner = self.owner
@@ -145,7 +146,7 @@ class LaneState:
 
 @dataclass(slots=True, eq=False)
 class Listener:
-    """One subscription: what it wants, what it has not read yet, and whom to wake."""
+    """One subscription: its kinds, the messages that it has not read yet, and the future that wakes it."""
 
     kinds: frozenset[str]
     heard: deque[Message] = field(default_factory=deque)
@@ -153,7 +154,7 @@ class Listener:
 
 
 class Cell:
-    """Everything that is stored, and who listens. `full`: new triggers are refused, all else goes on."""
+    """Everything that is stored, and the subscriptions. While `full` is True, only new triggers are refused."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -185,7 +186,7 @@ class Cell:
         self._sequence = 0
 
     def delay_ms(self) -> int:
-        """Delay time: core/store/delay_time.py."""
+        """Return delay time in milliseconds (`core.store.delay_time`)."""
         now_s, wall_ms = self.clock.now_s(), self.clock.wall_ms()
         least_ms = self._delay_time.correction(wall_ms + self._ahead_ms, 0, now_s, now_s)
         if least_ms is not None:
@@ -196,7 +197,7 @@ class Cell:
         return self.lanes.setdefault(lane, LaneState())
 
     def add(self, lane: Lane, nid: str, tenant: str) -> str:
-        """A new entry at the tail of a lane, or of its tenant's queue there; wakes who waits."""
+        """Put a new entry at the tail of a lane, or of its tenant's queue there, and wake those who wait for it."""
         self._sequence += 1
         entry_id = f"{self.clock.wall_ms()}-{self._sequence}"
         self.lane(lane).put(entry_id, nid, tenant)
@@ -233,7 +234,7 @@ class Cell:
         return found
 
     def finish(self, record: Record, retention_ms: int) -> None:
-        """One notification has ended; with the last one the data goes and the retention begins."""
+        """Note that one notification has ended. After the last one the data is removed, and the retention begins."""
         record.open -= 1
         if record.open <= 0:
             record.has_data = False
@@ -288,7 +289,7 @@ async def rang(bell: asyncio.Future[bool], seconds: float) -> bool:
 
 
 def page(scores: dict[str, int], until_ms: int, limit: int) -> list[tuple[str, int]]:
-    """Members scored up to `until_ms`, by score, then name."""
+    """Return up to `limit` members whose score is at most `until_ms`, ordered by score and then by name."""
     rows: Iterable[tuple[int, str]] = ((score, nid) for nid, score in scores.items() if score <= until_ms)
     return [(nid, score) for score, nid in sorted(rows)[:limit]]
 

@@ -21,7 +21,7 @@ QUIET_S = 0.5
 
 
 class MemoryControl:
-    """One process's end of the control channel of a cell. `tail`: what makes a name one that was never used before."""
+    """One process's end of the control channel of a cell. `tail` makes a name one that was never used before."""
 
     def __init__(self, cell: Cell, tail: Callable[[], str] = lambda: secrets.token_hex(4)) -> None:
         self._cell, self._tail = cell, tail
@@ -173,7 +173,7 @@ class MemoryControl:
         return found
 
     def _called_ms(self, nid: str, otherwise_ms: int) -> int:
-        """When a notification was first sent to a vendor."""
+        """Return when a notification was first sent to a vendor."""
         found = self._cell.find(nid)
         return found[1].history[0].at_ms if found and found[1].history else otherwise_ms
 

@@ -43,7 +43,7 @@ from dispatcher.templates.store import MemoryTemplateStore
 
 
 class MemoryStore:
-    """One end of a cell. Every method is atomic, for nothing in it awaits between look and change."""
+    """One end of a cell. Every method is atomic, because none of them awaits between look and change."""
 
     def __init__(
         self,
@@ -243,7 +243,7 @@ class MemoryStore:
         return Applied.DONE
 
     def _mine(self, me: str, lane: Lane, entry_id: str) -> bool:
-        """The fence: is the entry pending for this incarnation, and no other?"""
+        """Return the fence's answer: True if the entry is pending for this incarnation."""
         return self._cell.lane(lane).pending.get(entry_id) == me
 
     def _place(self, nid: str, record: Record, note: Note, decision: Decision, *, now_ms: int) -> None:

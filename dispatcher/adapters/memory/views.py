@@ -134,7 +134,7 @@ class MemoryViews:
 
 
 def _named(record: Record) -> tuple[str | None, str | None]:
-    """By which names a caller knows a trigger: its key, and the recipient's while the data is kept."""
+    """Return the names by which a caller knows a trigger: its key, and the recipient's name while the data is kept."""
     return record.trigger.idempotency_key, record.trigger.recipient_id if record.has_data else None
 
 

@@ -28,7 +28,7 @@ PROVIDERS: Mapping[str, Provider] = MappingProxyType({one.name: one for one in (
 
 @cache
 def all_providers() -> Mapping[str, Provider | str]:
-    """Every provider by name, those of installed packages included; a text says why one cannot be used."""
+    """Return every provider by name, with those of installed packages. A text tells why a package's cannot be used."""
     found: dict[str, Provider | str] = {}
     for entry in entry_points(group=GROUP):
         usable = _load(entry)
@@ -49,7 +49,7 @@ def _load(entry: EntryPoint) -> Provider | str:
 
 
 def provider(name: str) -> Provider:
-    """The provider of this name. Raises ConfigError that lists the names there are."""
+    """Return the provider of this name. Raises ConfigError, which lists the known names."""
     found = all_providers().get(name)
     if found is None:
         known = ", ".join(repr(one) for one in sorted(all_providers()))

@@ -1,4 +1,4 @@
-"""The parts that readers of call-backs share: whom a call-back is about, and its body as a form or as JSON."""
+"""The parts that readers of call-backs share: finding the notification, and reading a form or JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dispatcher.wire.json import parse_foreign_json
 
 DEPTH_MAX = 16
 FIELDS_MAX = 200
-"""A form of a call-back has some twenty fields. Reading thousands would hold everybody's loop."""
+"""A form of a call-back has some twenty fields. Reading thousands of them would block the loop."""
 
 
 def told_in(query: Mapping[str, str], carried: bool | None, delivered: bool = False) -> Told:

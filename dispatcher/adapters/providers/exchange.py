@@ -1,7 +1,8 @@
-"""Keep-alive connections of HTTP/1.1 to vendors: one request, one answer, at a time.
+"""Keep-alive connections of HTTP/1.1 to vendors: one request and its answer at a time.
 
-httptools parses the answers. Whether a vendor may have a request is known exactly: `Pool.connect` raises NotSent before
-any byte of it, and from `Connection.ask` on the vendor may have it. RFC 9112 says where an answer ends.
+httptools parses the answers. It is known exactly whether a vendor may have a request: `Pool.connect` raises
+NotSentError before any byte of it is written, and after `Connection.ask` has begun the vendor may have it. RFC 9112
+says where an answer ends.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dispatcher.adapters.providers.fields import host_fault
 HEAD_BYTES_MAX = 64 * 1024
 ANSWER_BYTES_MAX = 64 * 1024
 KEEPALIVE_S = 15.0
-"""Below the idle time-out of common servers, so that a reused connection is rarely a dead one."""
+"""The time is below the idle time-out of common servers, so that a reused connection is rarely a dead one."""
 HAPPY_EYEBALLS_S = 0.25
 USER_AGENT = "resilient-dispatcher"
 
@@ -37,11 +38,11 @@ class NotSentError(Exception):
 
 
 class LostError(Exception):
-    """The request was, or may have been, written, and the text says how its answer failed to come."""
+    """The request was written, or may have been. The text tells why there is no answer."""
 
 
 class Headers(Mapping[str, str]):
-    """Header fields by name in any case. Of a field that came twice the first counts."""
+    """Header fields by name, in any case. If a field came twice, the first one counts."""
 
     __slots__ = ("_fields",)
 
@@ -69,7 +70,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A server: what a connection is made to, and for whom its certificate must be."""
+    """A server: the address of its connections, and the name in its certificate."""
 
     host: str
     port: int
@@ -113,7 +114,7 @@ def written(method: str, head: str, headers: Mapping[str, str], content: bytes) 
 
 
 class Connection(asyncio.Protocol):
-    """One connection. After an answer it is `idle` if it may carry another request, and closed otherwise."""
+    """One connection. After an answer it is `idle` if it may carry another request, else it is closed."""
 
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
@@ -210,7 +211,7 @@ class Connection(asyncio.Protocol):
 
 
 class Pool:
-    """The idle connections of one client, the one used last taken first."""
+    """The idle connections of one client. The connection that was used last is used first."""
 
     def __init__(self) -> None:
         self._idle: dict[Origin, list[tuple[Connection, float]]] = {}
@@ -265,7 +266,7 @@ class Pool:
         self._idle.clear()
 
     def _tls(self) -> ssl.SSLContext:
-        """The machine's authorities; read from disk once."""
+        """Return the TLS context with the machine's authorities, which are read from disk once."""
         if self._context is None:
             self._context = ssl.create_default_context()
             self._context.set_alpn_protocols(["http/1.1"])

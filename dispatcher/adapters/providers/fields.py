@@ -1,6 +1,6 @@
-"""The kinds of values that options of providers have: text, secret, address of a service, port, sender.
+"""The kinds of values that providers' options have: text, secret, address of a service, port, sender.
 
-Each kind validates a resolved value. Its JSON Schema says the same to an editor, as far as a schema can.
+Each kind validates a resolved value. Its JSON Schema tells an editor the same, as far as a schema can.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ Flag = Annotated[bool, BeforeValidator(_text_as_flag)]
 
 
 def host_fault(host: str) -> str | None:
-    """Say why `host` is neither a host name nor an IP address; None when it is one."""
+    """Return why `host` is neither a host name nor an IP address; None if it is one of them."""
     try:
         ipaddress.ip_address(host)
         return None

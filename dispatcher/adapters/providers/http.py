@@ -1,8 +1,8 @@
-"""The one HTTP client behind every HTTP vendor: total deadline, capped answer, and whether bytes were written.
+"""The HTTP client of every vendor over HTTP: a total deadline, a limited answer, and whether bytes were written.
 
-What an exception means depends on that last thing alone: before the first byte of the request the vendor cannot have
-it (`failed`, ours); after it, it may (`unknown`). Nothing is re-sent, redirected, decompressed or read from the
-environment (proxies).
+The meaning of an exception depends on the last of these alone. Before the first byte of the request, the vendor cannot
+have it (`failed`, our own fault). After that byte it may have it (`unknown`). Nothing is sent again, redirected,
+decompressed or read from the environment (proxies).
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ __all__ = [
 ]
 
 TEXT_MAX = 500
-"""How much of a vendor's own sentence operators' rules can see."""
+"""The number of characters of a vendor's sentence that operators' rules can see."""
 RETRY_AFTER_S_MAX = 300.0
 CALLS_MAX = 256
-"""How many calls one vendor actor makes at once: each has a connection, and a connection a descriptor."""
+"""The most calls that one vendor actor makes at once. Each has a connection, and a connection has a descriptor."""
 
 
 class HttpClient:
-    """A client of one vendor, with connections kept alive. Of one event loop."""
+    """A client of one vendor, with connections kept alive. It belongs to one event loop."""
 
     def __init__(self) -> None:
         self._pool = exchange.Pool()
 
     async def post(self, url: str, timeout_s: float, content: bytes, headers: Mapping[str, str]) -> Answer | Outcome:
-        """POST once. An `Answer`, or the `Outcome` when there was none: failed (not sent) or unknown."""
+        """POST once. Return an `Answer`, or, without an answer, the `Outcome`: failed (not sent) or unknown."""
         try:
             origin, head = exchange.target(url)
             request = exchange.written("POST", head, headers, content)
@@ -62,7 +62,7 @@ class HttpClient:
             return Outcome.unknown(str(error))
 
     async def get(self, url: str, timeout_s: float, headers: Mapping[str, str]) -> Answer | None:
-        """GET once, of something that may be asked for again. None: no answer, whatever the reason."""
+        """GET once what may be asked for again. Return None without an answer, whatever the reason."""
         try:
             origin, head = exchange.target(url)
             return await self._exchange(origin, exchange.written("GET", head, headers, b""), timeout_s)
@@ -139,7 +139,7 @@ def unspoken(answer: Answer) -> Outcome:
 
 
 def retry_after_s(headers: Mapping[str, str], now_epoch_s: float) -> float | None:
-    """The vendor's wait from Retry-After (seconds or a date), in [0, 300]; None when absent or absurd (NaN, text)."""
+    """Return the wait in Retry-After (seconds or a date), in [0, 300]; None if it is absent or absurd (NaN, text)."""
     value = headers.get("Retry-After", "").strip()
     if not value:
         return None

@@ -1,4 +1,4 @@
-"""The options that every provider of mails has: whom a mail is from, and the headers that each mail carries."""
+"""The options of every provider of mails: the sender, and the headers that each mail carries."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class MailOptions(Options):
     list_unsubscribe: Annotated[Text, AfterValidator(_unsubscribe)] | None = None
 
     def fixed_headers(self) -> list[str]:
-        """The headers, as lines, that are the same in every mail; From and Reply-To are not among them."""
+        """Return, as lines, the headers that are the same in every mail, without From and Reply-To."""
         fixed = ["Auto-Submitted: auto-generated"]  # RFC 3834: no out-of-office answer to this
         if (self.list_unsubscribe or "").startswith("https://"):
             fixed.append("List-Unsubscribe-Post: List-Unsubscribe=One-Click")  # RFC 8058

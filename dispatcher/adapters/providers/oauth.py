@@ -1,8 +1,8 @@
-"""Access tokens for relays that take no password any more: Exchange Online, Google Workspace.
+"""Access tokens for relays that no longer accept passwords: Exchange Online, Google Workspace.
 
-A token is got at the provider's token endpoint (RFC 6749): with the client's own credentials (section 4.4), or with a
-refresh token that an administrator was given once (section 6). It is kept until a minute before its end, and got once
-for all connections that wait for it.
+The provider's token endpoint (RFC 6749) gives a token for the client's own credentials (section 4.4), or for a refresh
+token that an administrator was given once (section 6). A token is kept until a minute before its end. All connections
+that wait for a token share one request.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class OAuth:
 
 
 class NoTokenError(Exception):
-    """There is no token. `outcome`: what that means for the mail, of which nothing was sent."""
+    """There is no token. `outcome` is what that means for the mail, of which nothing was sent."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome)
@@ -48,7 +48,7 @@ class NoTokenError(Exception):
 
 
 class Tokens:
-    """The current token of one relay. Of one event loop."""
+    """The current token of one relay. It belongs to one event loop."""
 
     def __init__(self, options: OAuth) -> None:
         self._options = options

@@ -49,7 +49,7 @@ class Provider:
         )
 
     def refuse_channel(self, vendor: str, channel: str) -> str | None:
-        """The sentence that refuses `channel`, or None when this provider can carry it."""
+        """Return the sentence that refuses `channel`, or None if this provider can carry it."""
         if channel in self.channels:
             return None
         return f"vendors.{vendor}.channel: {channel!r} is not allowed: {self.name} has {', '.join(self.channels)}"

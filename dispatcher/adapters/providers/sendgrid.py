@@ -71,7 +71,7 @@ class SendGrid:
         return answer if isinstance(answer, Outcome) else classify(answer)
 
     def _headers(self, notification_id: str) -> dict[str, str]:
-        """Further headers of one mail. Their texts are encoded here, as SendGrid wants them, and unfolded."""
+        """Return further headers of one mail. Their texts are encoded and not folded, as SendGrid wants them."""
         lines = [*self._options.fixed_headers(), *self._options.unsubscribe_header(notification_id)]
         parts = (line.replace("\r\n", "").partition(":") for line in lines)
         return {name: text.strip() for name, _, text in parts}
@@ -124,7 +124,7 @@ RECEIPT_WORDS = {
     **dict.fromkeys(("bounce", "dropped"), False),
 }
 EVENTS_MAX = 10_000
-"""One call-back may hold a few hundred times as many events as the provider sends at once."""
+"""The limit is a few hundred times as many events as the provider sends at once."""
 
 
 def _told(nid: str, token: str, word: str) -> Told:

@@ -1,13 +1,13 @@
 """SMTP: one recipient per transaction, over a few kept connections.
 
-Whether the server may have the message turns on the final dot: before it nothing was taken (`failed`); a connection
-lost after it, before the answer, is unknown. The Message-ID is ours and kept over retries, so that a receiving server
-that removes repeats can.
+The final dot decides whether the server may have the message. Before it, the server has accepted nothing (`failed`). If
+the connection is lost after it and before the answer, the outcome is unknown. The Message-ID is ours and stays the same
+over retries, so that a receiving server that removes repeats can do so.
 
 A kept connection may be dead without a sign of it. MAIL is its probe: unless the answer comes soon, the mail is sent
-over a fresh connection, once. Nothing of the mail was accepted before that.
+once over a fresh connection. Nothing of the mail was accepted before that.
 
-`smtp_words` decides what a no means.
+`smtp_words` decides what a refusal means.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ IDLE_S_MAX = 60.0
 """Load balancers and servers forget a silent connection after minutes, often without a word."""
 
 PROBE_S_MAX = 2.0
-"""How long a kept connection may take to answer MAIL. A server that is merely slow costs a fresh connection."""
+"""The time in which a kept connection must answer MAIL. A server that is only slow costs a fresh connection."""
 
 HAPPY_EYEBALLS_S = 0.25
-"""RFC 8305, section 5: the next address is tried after this long, while the first one still may answer."""
+"""RFC 8305, section 5: after so long the next address is tried, while the first one may still answer."""
 
 
 class Smtp:
@@ -63,7 +63,7 @@ class Smtp:
         self._slots = asyncio.Semaphore(CONNECTIONS_MAX)
 
     async def send(self, message: Message, timeout_s: float) -> Outcome:
-        """`timeout_s` counts from the moment at which a connection is free; that wait has the same limit."""
+        """Send one mail. `timeout_s` counts from when a connection is free; the wait for one has the same limit."""
         if not ADDRESS.match(message.to) or not message.to.isascii() or _has_control(message.subject or ""):
             return Outcome.rejected("bad_header", Scope.RECIPIENT)
         try:
@@ -129,7 +129,7 @@ class Smtp:
     async def _over(
         self, connection: aiosmtplib.SMTP, message: Message, content: bytes, step: _Step, *, probe_s: float | None
     ) -> Outcome:
-        """The mail over one connection, which is kept if the server may get another."""
+        """Send the mail over one connection, which is kept if the server may get another mail."""
         kept = False
         try:
             await connection.mail(self._sender, timeout=probe_s)
@@ -161,7 +161,7 @@ class Smtp:
         )
 
     def _kept(self) -> aiosmtplib.SMTP | None:
-        """The connection that was used last, if it may still be alive. Older ones are closed."""
+        """Return the connection that was used last, if it may still be alive. Older ones are closed."""
         now_s = time.monotonic()
         while self._idle:
             connection, since_s = self._idle.pop()
@@ -206,7 +206,7 @@ class Smtp:
                 await connection.auth_xoauth2(self._username, fresh.get_secret_value())
 
     async def _socket(self) -> socket.socket:
-        """A connected one. Addresses are tried side by side, so that a black hole among them costs little."""
+        """Return a connected socket. Addresses are tried side by side, so that one that never answers costs little."""
         found = await asyncio.get_running_loop().getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         if not found:
             raise socket.gaierror(socket.EAI_NONAME, "the name has no address")
@@ -230,7 +230,7 @@ class Smtp:
 
 
 def _fixed_headers(options: SmtpOptions) -> list[str]:
-    """The headers that every mail has."""
+    """Return the headers that every mail has."""
     fixed = [address_header("From", options.sender.address, options.sender.name)]
     if options.reply_to is not None:
         fixed.append(address_header("Reply-To", options.reply_to.address, options.reply_to.name))
@@ -238,7 +238,7 @@ def _fixed_headers(options: SmtpOptions) -> list[str]:
 
 
 def _spoken(host: str) -> str:
-    """A host as EHLO has it: an IP address is in brackets (RFC 5321, section 4.1.3)."""
+    """Return a host as EHLO has it: an IP address is in brackets (RFC 5321, section 4.1.3)."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -280,7 +280,7 @@ def _refused(code: int, text: str, step: _Step) -> Outcome:
 
 
 def _not_sent(error: BaseException | None) -> str:
-    """By what lies under the client's own error."""
+    """Return the outcome by the error that lies under the client's own."""
     while error is not None:
         if isinstance(error, ssl.SSLError):
             return "tls"

@@ -62,7 +62,7 @@ class SmtpOptions(MailOptions):
 
     @property
     def oauth(self) -> OAuth | None:
-        """Where access tokens come from; None: the login is a password, or there is none."""
+        """Return the source of access tokens; None if the login is a password, or there is none."""
         if self.oauth_token_url is None or self.oauth_client_id is None or self.oauth_client_secret is None:
             return None
         return OAuth(
@@ -75,7 +75,7 @@ class SmtpOptions(MailOptions):
 
     @property
     def protection(self) -> str:
-        """How the connection is protected: starttls, implicit or none."""
+        """Return how the connection is protected: starttls, implicit or none."""
         if self.tls is not None:
             return self.tls
         if self.starttls is None:

@@ -22,7 +22,7 @@ CLOSING = 421
 """RFC 5321, section 3.8: the server closes this connection."""
 
 UNAUTHENTICATED = (530, 534, 535, 538)
-"""RFC 4954, section 6: about our credentials, at whatever command."""
+"""RFC 4954, section 6: these are about our credentials, whichever command they answer."""
 
 RFC_3463 = "RFC 3463, section 3"
 GMAIL = "https://support.google.com/a/answer/3726730"
@@ -59,7 +59,7 @@ PHRASES = (
     phrase(r"does not match a verified Sender Identity", Meaning.ACCOUNT, SENDGRID),
     phrase(r"is not authorized to perform .?ses:", Meaning.ACCOUNT, SES),
 )
-"""Sentences of relays that decide before any code does, because their codes say something else."""
+"""These sentences are read before any code, because the codes beside them say something else."""
 
 ENHANCED = (
     listed(Meaning.FINAL, RFC_3463, "5.1.1", "5.1.3", "5.1.6", "5.2.1")  # no such mailbox, syntax, moved, disabled

@@ -1,11 +1,11 @@
 """Twilio Programmable Messaging: POST /2010-04-01/Accounts/{Sid}/Messages.json, form encoded, basic auth.
 
-Accepted is 201 with a message sid and a status that is not `failed`. A 429 was never processed. A 5xx may have been
-(Twilio's own word: the customer may get it twice), so it is unknown.
+Accepted is a 201 with a message sid and a status other than `failed`. A 429 was never processed. A 5xx may have been:
+Twilio itself says that the customer may get it twice. So it is unknown.
 
-Such a message is looked up in the list of messages, GET of the same address: by recipient, sender and day (the filter
-knows days only), newest first, with its body and when it was made, in whole seconds. The list tells no word of ours but
-the body. A trial account, which puts a sentence before each body, is never matched.
+Such a message is looked up in the list of messages, by GET of the same address: by recipient, sender and day (the
+filter knows only days), newest first, with body and creation time in whole seconds. Of what we sent, the list tells
+only the body. A trial account puts a sentence before each body, so its messages are never matched.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ CARRIED = dict.fromkeys(
     ("accepted", "scheduled", "queued", "sending", "sent", "delivered", "read"), True
 ) | dict.fromkeys(("undelivered", "failed", "canceled"), False)
 PAGE = 20
-"""Messages of one look-up: some 20 KiB, and more than one recipient is sent in the seconds that matter."""
+"""The most messages of one look-up: some 20 KiB, and more than one recipient gets in the seconds that matter."""
 
 REPEATED = "#rc=5&rp=all"
 """Twilio's connection overrides: five more tries within 15 s, whatever went wrong, a 503 of ours included. By default
@@ -124,7 +124,7 @@ class TwilioOptions(Options):
 
     @property
     def login(self) -> SecretStr:
-        """User and password of basic authentication."""
+        """Return user and password of basic authentication."""
         secret = self.auth_token if self.api_key_secret is None else self.api_key_secret
         assert secret is not None, "the options were validated"
         return SecretStr(f"{self.api_key or self.account_sid}:{secret.get_secret_value()}")
@@ -201,7 +201,7 @@ def _code(value: Any) -> str:
 
 
 def read_list(answer: Answer) -> Listing | None:
-    """The messages of one page; None when it is none, or holds one that cannot be read."""
+    """Return the messages of one page; None if it is no page, or holds a message that cannot be read."""
     body = read_object(answer.body)
     rows = body.get("messages")
     if answer.status != 200 or not isinstance(rows, list):

@@ -114,7 +114,7 @@ def _read(body: bytes) -> Outcome:
 
 
 def _parts(body: bytes) -> list[tuple[str, str, str]]:
-    """Status, id and error text of each part; empty when the answer is not Vonage's."""
+    """Return status, id and error text of each part; empty if the answer is not Vonage's."""
     messages = read_object(body).get("messages")
     if not isinstance(messages, list) or not all(isinstance(part, dict) and "status" in part for part in messages):
         return []
@@ -131,7 +131,7 @@ RECEIPT_WORDS = {
 
 
 def read_call_back(query: Mapping[str, str], body: bytes) -> list[Told]:
-    """GET with everything in the query, or POST as form or JSON: a setting of the account."""
+    """Read a call-back: a GET with everything in the query, or a POST as form or JSON, as the account is set."""
     told = {**query, **(object_of(body) if body.lstrip().startswith(b"{") else form_of(body))}
     word = str(told.get("status", ""))
     return [told_in(query, RECEIPT_WORDS.get(word), word == "delivered")]

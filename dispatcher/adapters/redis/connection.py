@@ -1,13 +1,13 @@
 """One connection to Redis that carries the script calls of many tasks at once, answered in order.
 
 redis-py makes the connection, logs in and reads. What it does around each single command (a pool, a task and a timer
-for the write, a timer for the reply, packing in Python) cost more than the command itself, so that is done here: packed
-by hiredis, written at once. Redis is one thread; several sockets would not make it answer sooner.
+for the write, a timer for the reply, packing in Python) cost more than the command itself. So this module packs with
+hiredis and writes at once. Redis is one thread, so several sockets would not make it answer sooner.
 
-Guarantee: nothing is sent twice. When the connection breaks, or one answer is later than `timeout_s`, everybody who
+Guarantee: nothing is sent twice. If the connection breaks, or one answer is later than `timeout_s`, every caller that
 waits gets an error that means "maybe done", and the next call opens another connection. A caller that is cancelled
-disturbs nobody: his answer is read and dropped, and his time still runs, so that a dead connection is found out even
-when everybody has lost patience before.
+disturbs no other: its answer is read and dropped. Its deadline still holds, so a dead connection is found even if every
+caller has given up before.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Command = tuple[str | int | float | bytes, ...]
 
 
 class _Asked:
-    """The number of replies that one caller waits for, and until when."""
+    """One caller's question: the number of replies that it waits for, and its deadline."""
 
     __slots__ = ("_left", "_replies", "_timer", "future")
 
@@ -36,7 +36,7 @@ class _Asked:
         self._replies: list[Any] = []
 
     def answer(self, reply: Any) -> bool:
-        """Take one reply; True when it was the last."""
+        """Note one reply; return True if it was the last."""
         self._replies.append(reply)
         self._left -= 1
         if self._left:
@@ -53,7 +53,7 @@ class _Asked:
 
 
 class _Open:
-    """A connection while it is open, and who waits for its answers."""
+    """A connection while it is open, and the callers that wait for its answers."""
 
     def __init__(self, connection: AbstractConnection) -> None:
         self.broken = False
@@ -74,7 +74,7 @@ class _Open:
         return asked.future
 
     def end(self, error: Exception) -> None:
-        """Everybody who waits is told; whatever comes later on this connection is nobody's."""
+        """End every question with an error. Whatever comes later on this connection is dropped."""
         if self.broken:
             return
         self.broken = True
@@ -103,7 +103,7 @@ class _Open:
 
 
 class SharedConnection:
-    """`ask` from any number of tasks. `connect` makes a redis-py connection that is not open yet."""
+    """A connection that any number of tasks may `ask`. `connect` makes a redis-py connection that is not open yet."""
 
     def __init__(self, connect: Callable[[], AbstractConnection], timeout_s: float) -> None:
         self._connect, self._timeout_s = connect, timeout_s
@@ -118,7 +118,7 @@ class SharedConnection:
         return self._opened_count
 
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
-        """The reply of each command in order, an error reply as an exception among them.
+        """Return the reply of each command in order. An error reply is an exception among them.
 
         Raises redis-py's ConnectionError or TimeoutError, or an OSError: each command is maybe done.
         """
@@ -131,7 +131,7 @@ class SharedConnection:
         return await found.ask(packed, len(commands), self._timeout_s)
 
     async def _open(self) -> _Open:
-        """All who find it broken wait for the same attempt: one after the other would each wait for its time-out."""
+        """Return the connection. All callers that find it broken wait for the same attempt to open another."""
         if self._opening is None:
             self._opening = asyncio.get_running_loop().create_task(self._dial())
             self._opening.add_done_callback(self._opened)
@@ -153,7 +153,7 @@ class SharedConnection:
         return _Open(connection)
 
     async def close(self) -> None:
-        """Whoever waits is told that it is maybe done."""
+        """Close. Every caller that waits gets an error that means "maybe done"."""
         if self._opening is not None:
             await asyncio.wait({self._opening})
         if self._current is not None:

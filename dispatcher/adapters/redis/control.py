@@ -27,7 +27,7 @@ from dispatcher.ports import Incarnation, Memory, Remembered, Term
 
 PLANS_KEPT = 1000
 LOOKED_AT = 100
-"""The notifications of one place that a look at the backlog reads."""
+"""A look at the backlog reads so many notifications of each place."""
 _PROCESS = re.compile("([0-9]{0,15}) ?([0-9]{0,15}) ?(.*)", re.DOTALL)
 
 QUIET_S, PING_S, DEAF_S = 0.5, 1.0, 3.0
@@ -313,6 +313,6 @@ def _mapping(flat: Sequence[str]) -> dict[str, str]:
 
 
 def _incarnation(text: str) -> Incarnation:
-    """Any text is one: of a version that told nothing of its process, or damaged, it is live too, and can be buried."""
+    """Return the incarnation in `text`. Any text is one: without a process it is still live, and can be buried."""
     renewed, pid, node = _PROCESS.fullmatch(text).groups()  # type: ignore[union-attr]  # it matches everything
     return Incarnation(int(renewed or 0), int(pid or 0), node)

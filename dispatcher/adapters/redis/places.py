@@ -20,7 +20,7 @@ At = tuple[str, PlacePosition]
 
 
 class RedisPlaces:
-    """Reads pages of mailboxes and of the sets by time. It never looks for keys."""
+    """Reads pages of mailboxes and of the sets ordered by time. It never searches for keys."""
 
     def __init__(self, connection: Client, keys: Keys | None = None) -> None:
         self._redis, self._keys = connection, keys or Keys()

@@ -25,7 +25,7 @@ from redis.exceptions import ConnectionError, RedisError, ResponseError
 from dispatcher.adapters.redis.address import Address
 
 SENTINEL_S = 0.5
-"""A sentinel that has not answered within this time is not waited for."""
+"""A sentinel that has not answered after so long is not waited for."""
 
 
 class Route:

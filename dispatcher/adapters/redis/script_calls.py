@@ -102,11 +102,11 @@ def client(url: str, *, timeout_s: float = 2.0, connections_max: int = 32, queue
 
 
 async def run(connection: Client, calls: Sequence[Call], *, last_again: bool = False) -> list[Any]:
-    """Run `calls` in one round trip; the answer holds a reply or the exception of each, in order.
+    """Run `calls` in one round trip. The answer has the reply, or the exception, of each in order.
 
-    A Redis that restarted has forgotten the scripts: only what it answered NOSCRIPT is sent again, and with
-    `last_again` the last call after it.
-    Raises UnavailableError when the connection broke: each call is maybe done.
+    A Redis that restarted has forgotten the scripts. Only the calls that it answered with NOSCRIPT are sent again, and
+    with `last_again` the last call after them. Raises UnavailableError if the connection broke: each call is maybe
+    done.
     """
     try:
         replies = await _send(connection, calls)

@@ -52,7 +52,7 @@ from dispatcher.ports import (
 from dispatcher.wire import records
 
 UNREAD_MAX = 100
-"""Entries of a fair stream that one audit claims, if nobody has read them."""
+"""The most entries of a fair stream that one audit claims, if nobody has read them."""
 
 NO_GROUP_MS = 200
 
@@ -412,5 +412,5 @@ class RedisStore:
 
 
 def _readable(fields: Any) -> Any:
-    """A record's fields; those of an unreadable one where its key is no hash."""
+    """Return a record's fields, or those of an unreadable record if its key is no hash."""
     return records.BROKEN if of_a_key(fields) else answered(fields, "record")

@@ -78,7 +78,7 @@ _LATER = ("OOM command", "MISCONF ", "READONLY ")
 
 @contextmanager
 def _unavailable() -> Iterator[None]:
-    """Turns "did not answer" and "takes no writes now" into an error that says: later."""
+    """Turns "did not answer" and "accepts no writes now" into `UnavailableError`."""
     try:
         yield
     except (RedisConnectionError, RedisTimeoutError) as error:
