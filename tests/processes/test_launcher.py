@@ -72,5 +72,7 @@ def test_the_folder_of_sockets_may_be_noexec(tmp_path: Path, noexec: Path, monke
     state = StateDirectory(tmp_path / "state")
     state.prepare()
     monkeypatch.setattr(ray_settings, "may_raise", lambda: False)
-    path = environment(state, noexec, "::1")["RAY_SERVE_HAPROXY_BINARY_PATH"]
+    found = environment(state, noexec, "::1")
+    path = found["RAY_SERVE_HAPROXY_BINARY_PATH"]
     assert subprocess.run([path, "-v"], capture_output=True, check=False).returncode == 0
+    assert found["DISPATCHER_BIND"] == "::1", "HAProxy listens where it is told, the replicas behind it on loopback"
