@@ -17,7 +17,7 @@ from dispatcher.deliver import attempt as delivery
 from dispatcher.deliver.courier import Courier
 from dispatcher.deliver.maintenance import Caretaker
 from dispatcher.errors import UnavailableError
-from dispatcher.ports import Applied, Claims, DueEntry, Promoted
+from dispatcher.ports import AcceptReply, AcceptResult, Applied, Claims, DueEntry, Promoted
 from dispatcher.supervise.supervisor import Supervisor
 from tests.simulation.network import Network
 
@@ -120,7 +120,7 @@ async def accepted_before_it_is_stored(self: Intake, trigger: Any) -> Any:
     try:
         return await _commit(self, trigger)
     except UnavailableError:
-        return _accepted(trigger, ())
+        return _accepted(trigger, AcceptReply(AcceptResult.STORED))
 
 
 @mutation(__import__("dispatcher.accept.intake", fromlist=["intake"]), "trigger_id")

@@ -31,7 +31,6 @@ PLOTS = {
 }
 
 FOUND_BY = {
-    "accepted_before_it_is_stored": 267,
     "claim_by_the_dead": 220,
     "settle_fenced_by_the_entry_alone": 160,
     "swept_once": 822,
