@@ -36,7 +36,8 @@ class Stub:
         if not order["dry_run"]:
             self.dead -= chosen
         cursor = str(numbers.stop) if numbers.stop < 2500 else None
-        return 200, {"count": len(chosen), "refused": refused, "cursor": cursor, "wait_s": self.wait_s}
+        counts = {"count": len(chosen), "matched": len(numbers), "refused": refused}
+        return 200, {**counts, "cursor": cursor, "wait_s": self.wait_s}
 
 
 @pytest.fixture
