@@ -76,6 +76,7 @@ async def test_what_was_acknowledged_outlives_the_primary_and_its_disk(watched: 
                         acknowledged.append(one)
 
         callers = [asyncio.create_task(accepts()) for _ in range(8)]
+        watching = asyncio.create_task(found.replicated.watch())  # else the lost one would be waited for
         old = watched.primary()
         await asyncio.to_thread(until, lambda: len(acknowledged) > 100, "accepts go on")
         await asyncio.to_thread(old.lose_disk)
@@ -85,6 +86,7 @@ async def test_what_was_acknowledged_outlives_the_primary_and_its_disk(watched: 
             await asyncio.to_thread(until, lambda: len(acknowledged) > before, "accepts go on with the other replica")
         going = False
         await asyncio.gather(*callers)
+        watching.cancel()
         async with desk(f"redis://127.0.0.1:{new.port}", ReplicaRule(1)) as there:
             plain = RedisStore(there.connection)
             assert [await plain.accept([one]) for one in acknowledged] == [[REPLAYED]] * len(acknowledged)
