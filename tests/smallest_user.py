@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from importlib import resources
 
+SINCE_7_2 = ("+client|setinfo", "+waitaof")
+"""A server of before refuses rules for commands that it does not know, and durability on replicas needs a later one."""
+
 
 class SmallestUser:
     """The one line of the file."""
@@ -12,8 +15,10 @@ class SmallestUser:
         word, self.name, *self._rules = (resources.files("cluster") / "files" / "redis.acl").read_text().split()
         assert word == "user"
 
-    def rules(self, password: str) -> list[str]:
-        return [rule.replace("PASSWORD", password) for rule in self._rules]
+    def rules(self, password: str, server_version: str) -> list[str]:
+        """Return the rules that a server of this version of Redis knows."""
+        older = tuple(int(part) for part in server_version.split(".")[:2]) < (7, 2)
+        return [rule.replace("PASSWORD", password) for rule in self._rules if not (older and rule in SINCE_7_2)]
 
 
 SMALLEST_USER = SmallestUser()

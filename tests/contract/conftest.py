@@ -26,7 +26,8 @@ from tests.smallest_user import SMALLEST_USER
 @pytest.fixture
 async def user_url(redis_url: str, redis_client: redis.asyncio.Redis) -> str:
     """The private server as the smallest user sees it."""
-    await redis_client.execute_command("ACL", "SETUSER", SMALLEST_USER.name, "reset", *SMALLEST_USER.rules("secret"))
+    rules = SMALLEST_USER.rules("secret", (await redis_client.info("server"))["redis_version"])
+    await redis_client.execute_command("ACL", "SETUSER", SMALLEST_USER.name, "reset", *rules)
     return redis_url.replace("unix://", f"unix://{SMALLEST_USER.name}:secret@")
 
 

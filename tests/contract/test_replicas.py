@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
@@ -13,6 +15,7 @@ import redis
 
 from actors.intake import IntakeActor
 from cluster.local import redis_checks
+from cluster.local.redis_binary import packaged
 from cluster.local.replica_checks import check_replicas
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.replicas import ReplicatedWrites
@@ -22,12 +25,38 @@ from dispatcher.config.settings import StoreSettings
 from dispatcher.core.store.replication import ReplicaRule
 from dispatcher.errors import ConfigError, UnavailableError
 from dispatcher.ports import STORED
+from tests import sentinels
 from tests.contract.test_sentinels import answered
 from tests.contract.worlds import REPLAYED, lanes, trigger
 from tests.sentinels import Fleet, fleet, until
 
 ANSWER_S = 10.0
 """A slow machine's time for one round. Tests of a refusal use less."""
+
+
+def is_older(path: str) -> bool:
+    """Return True for a Redis before 7.2, which has no WAITAOF."""
+    said = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
+    version = re.search(r"^Redis server v=([0-9]+)\.([0-9]+)", said)
+    return version is not None and (int(version[1]), int(version[2])) < (7, 2)
+
+
+@pytest.fixture(autouse=True)
+def older(monkeypatch: pytest.MonkeyPatch) -> str | None:
+    """Give every test a server that has WAITAOF; return the one of this machine if it is older."""
+    path = sentinels.redis_path()
+    if path is None or not is_older(path):
+        return None
+    monkeypatch.setattr(sentinels, "redis_path", packaged)
+    return path
+
+
+def test_a_server_without_waitaof_is_refused(older: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if older is None:
+        pytest.skip("the server of this machine has WAITAOF")
+    monkeypatch.setattr(sentinels, "redis_path", lambda: older)
+    with fleet(replicas=1) as watched:
+        refused(redis_checks.connect(watched.url), asks(), "this server has no WAITAOF: needed is Redis 7.2")
 
 
 class Desk:
