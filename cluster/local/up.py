@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -34,6 +32,7 @@ from cluster.local import ray_settings, redis_checks
 from cluster.local.event_log import EventLog
 from cluster.local.frozen import STOPPED_S, Frozen, stopped
 from cluster.local.hurry import hurried
+from cluster.local.listening import check_port
 from cluster.local.ray_parts import leave_out_unused
 from cluster.local.redis_server import RedisServer
 from cluster.local.replica_checks import check_replicas
@@ -157,7 +156,7 @@ class Up:
             click.echo(f"ended {left} processes left by an earlier run", err=True)
 
     def _start_parts(self) -> Settings:
-        """Start what is ours beside Ray, the store last: it starts only for a configuration that is proven."""
+        """Start our processes other than Ray, and return the settings. The store starts last, when these are proven."""
         check_port(self._options.host, self._options.port)
         self._state.keep(self._state.runtime_dir())
         os.environ.update(ray_settings.environment(self._state, self._state.runtime_dir(), self._options.host))
@@ -478,38 +477,6 @@ def url_of(host: str, port: int) -> str:
     """Return the address at which this machine reaches a service that listens on `host`."""
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
-
-
-def check_port(host: str, port: int) -> None:
-    """Raise ConfigError if nobody can listen there. HAProxy would say so too late, and in words of its own.
-
-    A name may have an address that this machine lacks, as IPv6 often is, but none where another program listens.
-    """
-    faults: list[OSError | None] = []
-    try:
-        for family, kind, protocol, _, place in socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM):
-            faults.append(_fault_of_listening(socket.socket(family, kind, protocol), place))
-    except OSError as error:  # no such name, or no such kind of address on this machine
-        faults.append(error)
-    fault = next((found for found in faults if found and found.errno == errno.EADDRINUSE), None)
-    if fault is None and (None in faults or not faults):
-        return
-    fault = fault or next(found for found in faults if found)
-    hint = "another program listens there; see --port" if fault.errno == errno.EADDRINUSE else "see --host"
-    raise ConfigError(f"--host {host} --port {port}: {fault.strerror} ({hint})")
-
-
-def _fault_of_listening(opened: socket.socket, place: Any) -> OSError | None:
-    try:
-        with opened:
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # an ended service's connections stay a while
-            if opened.family == socket.AF_INET6:
-                opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            opened.bind(place)
-            opened.listen()
-    except OSError as error:
-        return error
-    return None
 
 
 def answering(url: str) -> str | None:

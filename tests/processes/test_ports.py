@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from cluster.cli.main import main
-from cluster.local.up import check_port
+from cluster.local.listening import check_port
 from dispatcher.errors import ConfigError
 
 

@@ -13,7 +13,8 @@
 -- 2 × caps + 1 more arguments than keys beyond the eleven and five, and none more where there is no cap.
 -- Reply {'OK', life, triggers accepted in it, quota, indices of suppressed ones…}: stored. REPLAY: the same id and body are
 -- there already. CONFLICT: the same id, another body. {'LIMITED', quota}: beyond the tenant's rate. Quota: see _rate.lua,
--- or {}. OUTDATED: the store does not have a template's version with this text. A repeat of what was accepted is answered before the rate is looked at, and uses none of it.
+-- or {}. A repeat of what was accepted is answered before the rate is looked at, and uses none of it.
+-- OUTDATED: the store has no version of a template with this text.
 -- An error (a full Redis refuses the first write, for there is no DEL in front) leaves at most entries without a
 -- record, which claim drops and counts: the caller was not told 202. A cap is counted after the entries, with the record.
 local known = redis.call('HGET', KEYS[1], 'hash')

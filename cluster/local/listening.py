@@ -1,0 +1,41 @@
+"""Tells before a start whether the address that was asked for is free to listen on."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Any
+
+from dispatcher.errors import ConfigError
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise ConfigError if nobody can listen there. HAProxy would say so too late, and in words of its own.
+
+    A name may have an address that this machine lacks, as IPv6 often is, but none where another program listens.
+    """
+    faults: list[OSError | None] = []
+    try:
+        for family, kind, protocol, _, place in socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM):
+            faults.append(_fault_of_listening(socket.socket(family, kind, protocol), place))
+    except OSError as error:  # no such name, or no such kind of address on this machine
+        faults.append(error)
+    fault = next((found for found in faults if found and found.errno == errno.EADDRINUSE), None)
+    if fault is None and (None in faults or not faults):
+        return
+    fault = fault or next(found for found in faults if found)
+    hint = "another program listens there; see --port" if fault.errno == errno.EADDRINUSE else "see --host"
+    raise ConfigError(f"--host {host} --port {port}: {fault.strerror} ({hint})")
+
+
+def _fault_of_listening(opened: socket.socket, place: Any) -> OSError | None:
+    try:
+        with opened:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # an ended service's connections stay a while
+            if opened.family == socket.AF_INET6:
+                opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            opened.bind(place)
+            opened.listen()
+    except OSError as error:
+        return error
+    return None
