@@ -41,7 +41,10 @@ class Order:
 
 
 def apply(order: dict[str, Any]) -> dict[str, Any]:
-    """Run what differs from what runs; answer `running` (names), or `refused` with nothing changed, or `failed`."""
+    """Start or update the applications that differ from those that run.
+
+    Return `running` with their names, `refused` with nothing changed, or `failed`, after which some may have changed.
+    """
     from ray import serve
 
     asked = Order(**order)

@@ -208,7 +208,7 @@ def restore(settings: Settings, runtime: dict[str, str], running: dict[str, str]
 
 
 def delete_all(names: list[str]) -> None:
-    """Stop the applications in order. Each replica is drained by its own shell."""
+    """Stop the applications: kind by kind in the order of `ORDER`. Each replica drains itself before it ends."""
     for prefix in ORDER:
         for name in sorted(names):
             if name.startswith(prefix):

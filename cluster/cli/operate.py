@@ -114,7 +114,7 @@ def cancel(api: Api, trigger_id: str) -> None:
 
 
 def _by_key(api: Api, key: str) -> Any:
-    """The trigger that was posted with the key behind `key:`."""
+    """Return the trigger that was posted with this idempotency key, which stands behind `key:`."""
     return api.call("GET", "/v1/triggers?idempotency_key=" + quoted(key.removeprefix("key:")))
 
 

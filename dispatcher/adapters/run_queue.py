@@ -13,7 +13,10 @@ class RunQueue:
         self._seen: dict[int, dict[str, int]] = {}
 
     def waited_ms(self, pid: int) -> float:
-        """Return the wait of its longest-waiting thread since the last question; 0 the first time, or if unknown."""
+        """Return for how long that thread of the process which waited most has waited for a core since the last call.
+
+        It is 0 at the first call, and if nothing is known of the process.
+        """
         now = self._counters(pid)
         before = self._seen.pop(pid, {})
         if now:

@@ -87,7 +87,7 @@ class Receipts:
         return early
 
     async def _apply(self, vendor: str, told: Sequence[Told], counts: dict[str, int]) -> Sequence[Told]:
-        """Apply and count receipts; return those whose notification is being sent right now."""
+        """Apply and count receipts. Return those that could not be applied yet: their notification is being sent."""
         early = []
         for one in told:
             result = await self._one(one)

@@ -86,7 +86,7 @@ class Vendor:
         self.receive(to, text, message_id, subject, sender=sender)
 
     def receive(self, to: str, text: str, message_id: str, subject: str | None = None, *, sender: str = "") -> None:
-        """It has the message, whatever the caller was told."""
+        """Record that this vendor has the message, whatever its caller was told."""
         self.deliveries.append(
             {"t": time.time(), "to": to, "text": text, "subject": subject, "id": message_id, "from": sender}
         )

@@ -90,7 +90,7 @@ class Tokens:
 
 
 def read_token(body: bytes) -> tuple[str, float]:
-    """Return the token and its life in seconds; an empty text when there is none that can be sent."""
+    """Return the token and its lifetime in seconds. The token is empty if the body has none that can be sent."""
     told = read_object(body)
     token: Any = told.get("access_token")
     try:

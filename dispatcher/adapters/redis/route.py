@@ -131,7 +131,7 @@ def in_step(replica: Any) -> bool:
 
 
 def of_a_replica(error: Exception) -> bool:
-    """Return True for the refusal of a server that is no primary; within the text of a script's error as well."""
+    """Return True if the server refused because it is no primary. The text of a script's error is searched as well."""
     return "READONLY" in str(error) or type(error).__name__ == "ReadOnlyError"
 
 

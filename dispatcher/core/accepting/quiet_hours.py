@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 
 def after_quiet(at_ms: int, begin: time, end: time, zone: tzinfo) -> int:
-    """Return `at_ms`, or the end of the quiet hours into which it falls: wall milliseconds, at most 25 h later."""
+    """Return `at_ms`, or if it falls into the quiet hours, their end, at most 25 h later. Both are ms since 1970."""
     at = datetime.fromtimestamp(at_ms / 1000, zone)
     if not is_quiet(at.time(), begin, end):
         return at_ms

@@ -86,7 +86,7 @@ class KeyedBreakers:
     def acquire(self, key: str, now_ns: int) -> Permit | Refused:
         """Return the parent's permit, which also stands for the child's, or a refusal.
 
-        `cut_off_for_ns` says whether the child or the parent refused.
+        A refusal does not say which of the two refused; `cut_off_for_ns` of the key does.
         """
         if not self._apply():
             return self.parent.acquire(now_ns)

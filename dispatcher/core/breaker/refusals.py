@@ -50,7 +50,7 @@ class RefusedRecipients:
 
 @dataclass(slots=True)
 class Contradictions:
-    """The messages in a window that this vendor accepted after another had refused them with an unlisted code."""
+    """Counts, in a window of time, messages that this vendor accepted and another had refused with an unlisted code."""
 
     window_ns: int
     _noted: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=1000))

@@ -59,7 +59,7 @@ class SilenceWatch:
         return found
 
     def watch(self, live: Iterable[str]) -> None:
-        """Watch these incarnations and no others. They are those that the store calls live, heard or not."""
+        """Watch exactly these incarnations. The store calls them live; of some nothing may have been heard yet."""
         self._silence = {incarnation: self._silence.get(incarnation, 0.0) for incarnation in live}
         self._starved = {name: ms for name, ms in self._starved.items() if name in self._silence}
 

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The number of triggers that the store has `accepted` in this `life`."""
+    """How many triggers the store has accepted in one life. A store that lost its data begins another."""
 
     life: str
     accepted: int
