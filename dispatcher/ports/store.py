@@ -119,7 +119,7 @@ class Store(Protocol):
         ...
 
     async def begin(self, entries: Sequence[DueEntry]) -> list[Begun]:
-        """Decide for each entry whether its waiting fallback begins (`core.life.fallback`), and answer in their order."""
+        """Decide for each entry whether its waiting fallback begins (`core.life.fallback`). Answers come in order."""
         ...
 
     async def note_receipt(self, nid: str, word: str) -> bool:
