@@ -1,7 +1,8 @@
-"""`timeout` ends a block at a deadline; `expired` tells that deadline from a TimeoutError that came out of the block.
+"""Deadlines for blocks of code. `timeout` ends a block at its deadline.
 
-CPython has both from 3.11 on. Under 3.10 they come from `async-timeout`, which the same people keep and Redis' client
-brings along. There `asyncio.TimeoutError` is neither the built-in TimeoutError nor an OSError: name it where you catch.
+`expired` tells a passed deadline from another TimeoutError that was raised inside the block. CPython has both from 3.11
+on. For 3.10 they come from `async-timeout`, which the Redis client needs anyway. In 3.10, `asyncio.TimeoutError` is
+neither the built-in TimeoutError nor an OSError, so name it where you catch.
 """
 
 from __future__ import annotations

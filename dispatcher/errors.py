@@ -1,6 +1,6 @@
-"""The errors, divided by who can act on them.
+"""The errors of this package, divided by who can act on them.
 
-Each initialiser has exactly the parameters that it passes up, so that the error survives pickling across Ray.
+Each initialiser passes exactly its own parameters to its base class. Only then does the error survive pickling in Ray.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ class DispatcherError(Exception):
 
 
 class CallerError(DispatcherError):
-    """The request is wrong, and nothing was stored. The caller fixes `field` by `rule` and sends it again."""
+    """The request is wrong, and nothing was stored.
+
+    `field` names the wrong field, and `rule` says what is allowed there. `status` is the HTTP status of the answer.
+    """
 
     def __init__(self, field: str, rule: str, status: int = 422) -> None:
         super().__init__(field, rule, status)
@@ -26,11 +29,14 @@ class CallerError(DispatcherError):
 
 
 class ConfigError(DispatcherError):
-    """The configuration is wrong, and nothing was started. The message names the line or the field."""
+    """The configuration is wrong, and nothing was started or changed. The message names the line or the field."""
 
 
 class UnavailableError(DispatcherError):
-    """The call is not done, or not known to be done. Try again after `retry_after_s` with the same idempotency key."""
+    """The call is not done, or it is not known whether it was done. `retry_after_s` says when to try again.
+
+    A caller of the API tries again with the same idempotency key, so that nothing is stored twice.
+    """
 
     def __init__(self, reason: str, retry_after_s: float = 1.0) -> None:
         super().__init__(reason, retry_after_s)
@@ -57,7 +63,7 @@ class TemplateError(DispatcherError):
 
 
 class TemplateGoneError(TemplateError):
-    """The store does not have this version of the template, or not with the accepted text."""
+    """The store does not have this version of the template, or this version no longer has the accepted text."""
 
 
 class UnreadableError(DispatcherError):
@@ -65,7 +71,7 @@ class UnreadableError(DispatcherError):
 
 
 class StartError(DispatcherError):
-    """A part of the service did not start. The message says which, why, and where its log is."""
+    """A part of the service did not start. The message says which part, why, and where its log is."""
 
 
 class SelfTestError(DispatcherError):
@@ -73,12 +79,12 @@ class SelfTestError(DispatcherError):
 
 
 class InvariantError(DispatcherError):
-    """This package has a bug."""
+    """This package has a bug: something that must always be true was not."""
 
 
 class FencedError(DispatcherError):
-    """This incarnation is no longer live. Stop, drop what was not started, and begin a new incarnation."""
+    """This incarnation is no longer live. Stop, start no further call, and begin a new incarnation."""
 
 
 class StaleTermError(DispatcherError):
-    """Another supervisor has begun a later term, so this supervisor exits."""
+    """Another supervisor has begun a later term. The supervisor that gets this error exits."""

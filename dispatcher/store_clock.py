@@ -1,4 +1,7 @@
-"""The store's time, continued by the local monotonic clock: hosts with different wall clocks agree on expiry."""
+"""The store's time, continued by the local monotonic clock.
+
+So machines with different wall clocks agree about expiry.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from dispatcher.ports import Clock
 
 
 class StoreTime:
-    """Wall milliseconds of the store. Before the first sync: this machine's."""
+    """The store's wall time in milliseconds. Before the first `sync`, this machine's wall time is used instead."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

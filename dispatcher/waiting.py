@@ -1,4 +1,4 @@
-"""Functions that wait: for an event, for the end of tasks, and for a store that is away."""
+"""Functions that wait for an event, for the end of tasks, or for a store that does not answer."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from typing import Any
 from dispatcher.errors import UnavailableError
 
 CANCEL_AGAIN_S = 0.5
-"""A cancelled task that has not ended after this time is cancelled again. Cleaning up takes less."""
+"""The time in seconds after which a task that was cancelled and has not ended is cancelled again.
+
+Cleaning up takes less time than this.
+"""
 
 
 async def rung(bell: asyncio.Event, seconds: float) -> None:
     """Return once `bell` is set or `seconds` have passed. A cancellation always ends the wait.
 
-    `wait_for` does not do: before Python 3.12 it swallows a cancellation that comes together with its result. A loop
-    that is told to stop just when its last work is done would never end.
+    `asyncio.wait_for` does not guarantee that. Before Python 3.12 it ignores a cancellation that comes together with
+    its result. So a loop that is told to stop just when its last work is done would never end.
     """
     waiting = asyncio.ensure_future(bell.wait())
     try:
@@ -28,8 +31,8 @@ async def rung(bell: asyncio.Event, seconds: float) -> None:
 async def ended(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancel `tasks` and return once each of them has ended. Their results and errors are dropped.
 
-    One cancellation is not enough. Before Python 3.12 `wait_for`, which redis-py calls for each command it sends,
-    swallows a cancellation that comes together with its result, and the loop that called it goes on.
+    One cancellation is not enough. Before Python 3.12 `asyncio.wait_for` ignores a cancellation that comes together
+    with its result. redis-py calls it for each command, so a loop in a task may go on after it was cancelled.
     """
     waiting = set(tasks)
     while waiting:
@@ -42,9 +45,10 @@ async def ended(tasks: Collection[asyncio.Task[Any]]) -> None:
 
 
 async def until_available(step: Callable[[], Awaitable[Any]], chance: Callable[[], float]) -> Any:
-    """Repeat `step` until the store answers, because a Redis that still loads must not fail a deployment.
+    """Repeat `step` until it no longer raises UnavailableError, and return its result.
 
-    The waits are 0.1, 0.2 … 1 s, each varied by up to a half, because all new actors wait for the same Redis.
+    A Redis that still loads its data must not make a deployment fail. The waits are 0.1, 0.2, 0.4, 0.8 and then 1 s.
+    Each varies by up to a half, by `chance`, because all new actors wait for the same Redis.
     """
     wait_s = 0.1
     while True:

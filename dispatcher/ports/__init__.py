@@ -1,7 +1,8 @@
-"""The ports: the contracts of the three loops with the outside. Every guarantee stands here, and no adapter adds one.
+"""The ports: the contracts between the three loops (intake, courier, supervisor) and the outside world.
 
-This package does not depend on Redis, Ray or HTTP. A module each: `clock`, `vendors`, `store`, `views` (people),
-`control` (actors and the plan), and `replies`, the answers of them all.
+Every guarantee stands here, and no adapter adds one. This package does not depend on Redis, Ray or HTTP. Each port has
+a module: `clock`, `vendors`, `store`, `views` (for people) and `control` (for actors and the plan). `replies` holds the
+values that the ports return.
 """
 
 from dispatcher.ports.clock import Clock

@@ -1,7 +1,8 @@
-"""The control channel: incarnations, beats, reports and the plan, and what the store tells of itself.
+"""The control channel carries incarnations, beats, reports and the plan. It also tells facts about the store.
 
-Beats, reports and totals are news: a publication may be lost, the next one replaces it, and it works while the store is
-full. Everything else is durable when the method returns. `UnavailableError` means "maybe done"; repeating is safe.
+Beats, reports and totals are only published. A publication may be lost, and then the next one replaces it; publishing
+works while the store is full. Everything else is durable when the method returns. `UnavailableError` means "maybe
+done", and the call may safely be repeated.
 """
 
 from __future__ import annotations
@@ -27,50 +28,66 @@ class Incarnation:
 
 
 class Remembered(NamedTuple):
-    """The breaker state that a vendor's actor wrote last, and its age in milliseconds."""
+    """The breaker state that a vendor's actor wrote last, and its age in milliseconds.
+
+    `breaker` has the written form.
+    """
 
     breaker: dict[str, Any]
     age_ms: int
 
 
 class Term(NamedTuple):
-    """A supervisor's term, which fences all earlier ones, and the plan in force at its beginning."""
+    """A supervisor's term of office: its number, and the plan in force when it began.
+
+    It ends every term with a lower number.
+    """
 
     number: int
     plan: Plan
 
 
 class Control(Protocol):
-    """One process's end of the control channel."""
+    """The end of the control channel that one process uses."""
 
     # ---- actors
 
     async def register(self, vendor: str, pid: int = 0, node: str = "") -> str:
-        """Return a new live incarnation, `vendor/number-tail`. Its name was never used before and never will be."""
+        """Return the name of a new live incarnation, `vendor/number-tail`.
+
+        No incarnation had this name before or will have it.
+        """
         ...
 
     async def renew(self, incarnation: str) -> bool:
-        """Return True if the incarnation is live. Then no verdict counts that rests on an earlier reading of it."""
+        """Return True if the incarnation is live. Then the call also adds one to the number of its renewals.
+
+        So a verdict of the supervisor that was reached before this call no longer counts (see `bury`).
+        """
         ...
 
     async def bury(self, verdicts: Mapping[str, int], term: int) -> list[str]:
-        """Mark dead each incarnation that was renewed exactly as often as `verdicts` says. Return those that are dead.
+        """Mark incarnations as dead, and return the names of those that were marked.
 
-        So an incarnation that renewed itself after the verdict stays live. Raises StaleTermError if the supervisor of
-        this term is no longer in office.
+        `verdicts` maps each incarnation to the number of renewals that the supervisor saw. An incarnation that has
+        renewed itself since then stays live. Raises StaleTermError, and marks none, if another supervisor has begun a
+        later term.
         """
         ...
 
     async def stopped(self, incarnation: str) -> None:
-        """End an incarnation cleanly: others take its claims at once, and nobody suspects them."""
+        """End an incarnation that has stopped cleanly.
+
+        Others take its claims at once, and no claim is suspected of a crash.
+        """
         ...
 
     async def remember(self, vendor: str, breaker: dict[str, Any]) -> None:
-        """Keep the breaker state of a vendor. The latest call counts, whoever made it."""
+        """Store the breaker state of a vendor. It replaces the state that any other actor of the vendor has stored."""
         ...
 
     async def recall(self, vendor: str) -> Remembered | None:
-        """Return what was remembered last; None if nothing was."""
+        """Return the breaker state that was stored last for a vendor, or None if there is none."""
         ...
 
     async def live(self) -> dict[str, Incarnation]:
@@ -78,11 +95,11 @@ class Control(Protocol):
         ...
 
     async def ended(self) -> list[str]:
-        """Return the incarnations that ended and have nothing pending in any mailbox."""
+        """Return the incarnations that have ended and have no pending entry in any mailbox."""
         ...
 
     async def forget(self, incarnations: Sequence[str]) -> None:
-        """Remove ended incarnations from the records."""
+        """Delete the store's records of these ended incarnations."""
         ...
 
     # ---- messages
@@ -92,7 +109,7 @@ class Control(Protocol):
         ...
 
     async def report(self, report: Report | Statement) -> None:
-        """Publish a vendor actor's report, or an intake replica's statement."""
+        """Publish the report of a vendor actor or the statement of an intake replica."""
         ...
 
     async def totals(self, sums: Sums) -> None:
@@ -100,70 +117,76 @@ class Control(Protocol):
         ...
 
     def listen(self, kinds: Sequence[str]) -> AsyncGenerator[Message | None, None]:
-        """Yield the messages of these kinds as they come, and None after each quiet 0.5 s.
+        """Yield the messages of these kinds as they arrive. Yield None whenever 0.5 s have passed without a message.
 
-        A kind is beat, report, totals or plan. Reports are those of vendor actors and of intake.
-
-        Raises UnavailableError when the link breaks, also when it breaks silently.
+        The kinds are `beat`, `report`, `totals` and `plan`. The kind `report` includes the statements of intake
+        replicas. Raises UnavailableError when the connection breaks, even if the other side says nothing.
         """
         ...
 
     # ---- plan
 
     async def begin_term(self) -> Term:
-        """Take office. Whatever an earlier supervisor publishes or buries from now on is refused."""
+        """Begin a new term and return it. From now on the plans and verdicts of every earlier term are refused."""
         ...
 
     async def publish(self, plan: Plan, term: int) -> None:
-        """Put a plan in force. Raises StaleTermError if another supervisor is in office.
+        """Put a plan in force. Raises StaleTermError if another supervisor has begun a later term.
 
-        Raises UnavailableError: it may come into force later, but never after a plan of a later epoch.
+        Raises UnavailableError if no answer came. Then the plan may come into force later, but never after a plan with
+        a higher epoch.
         """
         ...
 
     async def plan(self) -> Plan | None:
-        """Return the plan in force; None if there was none, or the store has lost it."""
+        """Return the plan in force. Return None if there has never been a plan, or if the store has lost it."""
         ...
 
     async def plan_history(self, limit: int = 100) -> list[dict[str, Any]]:
-        """Return the latest plans, the newest first, each as it was stored by its version."""
+        """Return up to `limit` plans, the newest first. Each is a dictionary in the form in which it was stored."""
         ...
 
     async def overrides(self) -> dict[str, Override]:
-        """Return operators' overrides by vendor."""
+        """Return the operators' overrides, by vendor."""
         ...
 
     async def set_override(self, vendor: str, override: Override | None) -> None:
-        """Keep an override, or remove it with None. It works on a full store too, when it may be needed most."""
+        """Store an operator's override of a vendor, or remove it if `override` is None.
+
+        This works on a full store too.
+        """
         ...
 
     async def weigh(self, weights: Mapping[str, int]) -> None:
-        """Give these tenants these weights, and every other tenant the weight 1. An unchanged weight is not written."""
+        """Give each of these tenants its weight, and every other tenant the weight 1.
+
+        Unchanged weights are not written.
+        """
         ...
 
     # ---- mailboxes
 
     async def waiting(self, lane: Lane) -> dict[str, int]:
-        """Return how many notifications of each tenant wait unclaimed in a lane whose tenants take turns.
+        """Return the number of unclaimed notifications of each tenant in a lane, if its tenants take turns.
 
-        Entries that waited there before the turns began belong to no tenant in the answer. A lane without turns has an
-        empty answer.
+        The answer is empty for a lane without turns. It leaves out entries that were in the lane before the turns
+        began.
         """
         ...
 
     async def depths(self) -> dict[str, MailboxDepth]:
-        """Return the depth, the claimed entries and the age of the oldest entry of every existing mailbox."""
+        """Return the depth of every existing mailbox, by its name."""
         ...
 
     async def backlog(self, depths: Mapping[str, MailboxDepth] | None = None) -> dict[str, Backlog]:
-        """Return each mailbox's notifications that are accepted and not ended, wherever they wait. Its cost is bounded.
+        """Return, for each mailbox, how many of its notifications are accepted and not ended, wherever they wait.
 
-        `depths` is the answer of `depths`, if the caller has just asked for it.
+        The cost of the call is bounded, however many wait. A caller that has just called `depths` passes its answer.
         """
         ...
 
     async def counts(self) -> dict[str, int]:
-        """Return how many notifications are due, delayed, held and dead."""
+        """Return how many notifications of the whole cell are due, delayed, held and dead, by these four words."""
         ...
 
 
@@ -171,21 +194,27 @@ class Vitals(Protocol):
     """The store's clock, its memory, and what it tells about its own past (`core.store.continuity`)."""
 
     async def now_ms(self) -> int:
-        """Return the store's wall clock in milliseconds. Every process dates and compares by it."""
+        """Return the store's wall time in milliseconds since 1970. All processes use it for dates and comparisons."""
         ...
 
     async def memory(self) -> Memory:
-        """Return how much memory the store uses and may use."""
+        """Return how many bytes the store uses and how many it may use."""
         ...
 
     async def log_faults(self) -> tuple[str, ...]:
-        """Return those of `rewrite` and `write` that failed at their last run on the store's append-only file."""
+        """Return which operations on the store's append-only file failed when they last ran (`rewrite`, `write`)."""
         ...
 
     async def ledger(self) -> Mark | None:
-        """Return how much the store has accepted in its life; None if it has accepted nothing, or has lost it."""
+        """Return how many triggers the store has accepted.
+
+        Return None if it has accepted none, or has lost the count.
+        """
         ...
 
     async def lineage(self) -> Lineage | None:
-        """Return the stream of writes that the store has; None if it is no primary, or does not tell."""
+        """Return which stream of writes the store contains.
+
+        Return None if the server is no primary, or does not tell.
+        """
         ...

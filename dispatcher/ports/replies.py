@@ -1,4 +1,7 @@
-"""The answers of the ports. Each is an enum or a frozen value; no text of a backend leaves its adapter."""
+"""The values that the ports return.
+
+Each is an enum or immutable, and none contains a text in a backend's own format.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from dispatcher.core.limits.accept_rate import Quota
 
 
 class AcceptResult(Enum):
-    """The store's answer to one new trigger. Nothing is stored unless it is STORED."""
+    """The store's answer to one new trigger. Only STORED means that this call has stored something."""
 
     STORED = auto()  # all of its notifications are on disk
     REPLAYED = auto()  # a trigger with this id and body is stored already
@@ -25,9 +28,10 @@ class AcceptResult(Enum):
 
 
 class AcceptReply(NamedTuple):
-    """The answer to one trigger, and the indices of its notifications that a recipient cap made `suppressed`.
+    """The store's answer to one trigger.
 
-    `quota` is what its tenant may still send, where the tenant has an accept rate and the store looked at it.
+    `suppressed` holds the indices of the notifications that a recipient cap stopped. `quota` is what the tenant may
+    still send. It is None if the tenant has no accept rate, or if the store did not look at it.
     """
 
     result: AcceptResult
@@ -36,11 +40,11 @@ class AcceptReply(NamedTuple):
 
 
 STORED = AcceptReply(AcceptResult.STORED)
-"""Stored, and nothing of it is suppressed."""
+"""The answer for a trigger that is stored whole, with no notification suppressed."""
 
 
 class Applied(Enum):
-    """The store's answer to one decision about a claim."""
+    """The store's answer to one decision about a claimed notification."""
 
     DONE = auto()
     LOST = auto()  # the entry is not pending for this incarnation: it was done before, or was taken over
@@ -49,7 +53,7 @@ class Applied(Enum):
 
 
 class Promoted(Enum):
-    """The store's answer about one due notification."""
+    """The store's answer to the promotion of one due notification into a mailbox."""
 
     DONE = auto()
     GONE = auto()  # another actor promoted it, or it was withdrawn
@@ -57,32 +61,38 @@ class Promoted(Enum):
 
 
 class Begun(Enum):
-    """The store's answer about one fallback (`core.life.fallback`)."""
+    """The store's answer to the question whether one fallback begins (`core.life.fallback`)."""
 
-    BEGUN = auto()  # it is delayed until now, and is promoted like any other
-    SKIPPED = auto()  # it has ended
-    WAITS = auto()  # it is looked at again
+    BEGUN = auto()  # it may be sent now: it is in the state `delayed`, and its time has come
+    SKIPPED = auto()  # the fallback has ended without being sent
+    WAITS = auto()  # not decided yet: the store asks again later
     GONE = auto()  # another actor decided about it, or it was withdrawn
     ERROR = auto()  # not done
 
 
 class WithdrawResult(Enum):
-    """The store's answer to a withdrawal."""
+    """The store's answer to the withdrawal of one notification."""
 
     DONE = auto()
     CLAIMED = auto()  # too late: an actor has it
-    ENDED = auto()  # it waits nowhere
+    ENDED = auto()  # nothing to withdraw: it has ended, or is not stored
 
 
 class Withdrawal(NamedTuple):
-    """The answer to a withdrawal. `state` is the state of a notification that has ENDED, or `absent`."""
+    """The answer to a withdrawal.
+
+    If the result is ENDED, `state` is the notification's state, or `absent` if none is stored.
+    """
 
     result: WithdrawResult
     state: str = ""
 
 
 class Orphan(NamedTuple):
-    """An entry without a record, or one that is not its record's entry. It can only be dropped."""
+    """A mailbox entry that belongs to no notification. It can only be removed.
+
+    Either no record exists for the entry, or the record names another entry.
+    """
 
     lane: Lane
     entry_id: str
@@ -91,14 +101,16 @@ class Orphan(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """The result of a claim: the store's time, the claims, and the entries to drop.
+    """The answer to a claim: the store's time, the claimed notifications, and the entries to remove.
 
     Attributes:
-        now_ms: wall milliseconds of the store; 0 if it did not tell.
-        lost: entries that were deleted while they were pending. It must be 0.
-        unreadable: claims with records that this version cannot read. Of their notifications only `id`, `attempts`,
-            `tried` and whether a send was started are true.
-        refused: the store's messages about the lanes at which it failed. The rest is done.
+        now_ms: the store's wall time in milliseconds; 0 if the store did not tell it.
+        claims: the notifications that the caller's incarnation now owns.
+        orphans: claimed entries that belong to no notification. The caller drops them.
+        lost: the number of entries that were deleted while they were pending. It should always be 0.
+        unreadable: claims whose records this version cannot read. Trust only `id`, `attempts`, `tried` and the mark
+            that a send was started.
+        refused: one message of the store for each lane at which it failed. The other lanes were claimed.
     """
 
     now_ms: int
@@ -111,7 +123,10 @@ class Claims:
 
 @dataclass(frozen=True, slots=True)
 class DueEntry:
-    """A due notification. `score` is the string it was read with, by which it is promoted at most once."""
+    """A notification whose time has come.
+
+    `score` is the text of its time as it was read. It is promoted only if that time is still stored, so at most once.
+    """
 
     id: str
     score: str
@@ -126,14 +141,14 @@ class DueEntry:
 
 
 class Due(NamedTuple):
-    """The store's time, in wall milliseconds, and the entries that are due at it."""
+    """The store's wall time in milliseconds, and the entries whose time had come by then."""
 
     now_ms: int
     entries: list[DueEntry]
 
 
 class HeldUntil(NamedTuple):
-    """A held notification and its deadline, by the store's delay time in milliseconds."""
+    """A held notification and its deadline, in milliseconds of the store's delay time (`core.store.delay_time`)."""
 
     id: str
     until_ms: int
@@ -141,7 +156,10 @@ class HeldUntil(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A held notification with its start mark: the vendor and the time of the call. `twin`: see `core.life.look_up`."""
+    """A held notification with its start mark: the vendor that was called, and when, in wall milliseconds.
+
+    `twin` is True if another notification cannot be told from this one by a look-up (`core.life.look_up`).
+    """
 
     notification: Notification
     vendor: str
@@ -150,7 +168,10 @@ class Held:
 
 
 class ExpiredPage(NamedTuple):
-    """A page of a lane: the cursor of the next page ('' at the end), and the ids of notifications past their time."""
+    """One page of a lane: the ids of notifications whose time to live is over, and the cursor of the next page.
+
+    The cursor is '' if this is the last page.
+    """
 
     cursor: str
     ids: list[str]
@@ -158,14 +179,17 @@ class ExpiredPage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DeadPage:
-    """A page of dead letters that match. `last` is the last position that was read, None at the end."""
+    """One page of matching dead letters. `last` is the position that was read last, or None at the end of the list."""
 
     letters: list[DeadLetter]
     last: DeadPosition | None
 
 
 class PlacePage(NamedTuple):
-    """A page of a place: rows with their positions. `last` is the last position that was read, None at the end."""
+    """One page of a place: its rows, each with its position.
+
+    `last` is the position that was read last, or None at the end of the place.
+    """
 
     rows: Sequence[tuple[Placed, PlacePosition]]
     last: PlacePosition | None
@@ -181,10 +205,9 @@ class Routing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Redriven:
-    """One dead letter to be redriven, with its mailbox, lane and new expiry.
+    """One dead letter that is to be redriven: its new mailbox, priority and expiry in wall milliseconds.
 
-    `chain` and `template` replace what it has, for this and all later generations. None
-    keeps it.
+    `chain` and `template` replace those of the letter, in this generation and all later ones. None keeps the old value.
     """
 
     letter: DeadLetter
@@ -196,14 +219,17 @@ class Redriven:
 
 
 class Grant(NamedTuple):
-    """The number of redrives that may go now, and the wait in milliseconds until more may; 0 when all may."""
+    """How many redrives may start now, and in how many milliseconds more may start.
+
+    The wait is 0 if all were granted.
+    """
 
     granted: int
     wait_ms: int
 
 
 class Memory(NamedTuple):
-    """Bytes that the store uses, and the most that it may use; 0 means no limit."""
+    """How many bytes the store uses, and how many it may use. `most` is 0 if there is no limit."""
 
     used: int
     most: int

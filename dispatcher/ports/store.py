@@ -1,12 +1,12 @@
-"""The port to the durable mailboxes: everything that couriers and intake do to a notification.
+"""The port to the durable mailboxes: everything that intake and couriers do to a notification.
 
-Guarantees, for every method of `Store`:
+Every method of `Store` gives these guarantees:
 
-1. A change is atomic for each notification, and on disk when the method returns. A change of several notifications is
-   not atomic as a whole.
-2. A repeated call is safe: each change first checks the owner, the state or the score.
-3. `UnavailableError` means "maybe done". The caller repeats the call, or finds out by the audit.
-4. Only the incarnation for which an entry is pending can decide about it. Every other is told LOST.
+1. The change of one notification is atomic, and is on disk when the method returns. A change of several notifications
+   is not atomic as a whole.
+2. A call may be repeated safely: before each change the store checks the owner, the state or the score.
+3. `UnavailableError` means "maybe done". The caller repeats the call, or learns from the audit what was done.
+4. Only the incarnation for which an entry is pending can decide about that entry. Any other gets the answer LOST.
 """
 
 from __future__ import annotations
@@ -34,125 +34,153 @@ from dispatcher.ports.replies import (
 
 
 class Store(Protocol):
-    """The mailboxes and records of one cell. `me` is always the caller's incarnation."""
+    """The mailboxes and records of one cell. In every method, `me` is the name of the caller's incarnation."""
 
     # ---- accept
 
     async def accept(self, triggers: Sequence[NewTrigger]) -> list[AcceptReply]:
-        """Store each trigger with all its notifications, or nothing of it. The answers are in order.
+        """Store each trigger with all its notifications, or nothing of it.
 
-        Raises UnavailableError: each is maybe stored.
+        Return one answer for each trigger, in their order. Raises UnavailableError if no answer came. Then each of the
+        triggers is maybe stored.
         """
         ...
 
     async def synced(self) -> None:
-        """Return when everything that this store shows now is as durable as an accept. Raises UnavailableError."""
+        """Return when everything that can be read now is as durable as an accepted trigger. Raises UnavailableError."""
         ...
 
     # ---- claim
 
     async def claim(self, me: str, lanes: Sequence[Lane], want: int) -> Claims:
-        """Claim up to `want` entries, the lanes in order; within a lane tenants take turns (`core.limits.turns`).
+        """Claim up to `want` entries for `me`. The lanes are read in the order of `lanes`.
 
-        Raises FencedError if `me` is not live.
+        Within a lane the tenants take turns (`core.limits.turns`). Raises FencedError if `me` is not live.
         """
         ...
 
     async def wait(self, me: str, lanes: Sequence[Lane], want: int, timeout_ms: int) -> Claims:
-        """Claim as `claim` does, but wait up to `timeout_ms` for the first entry. It may claim a few more than `want`.
+        """Claim as `claim` does, but wait up to `timeout_ms` for the first entry.
 
-        Notifications that wait for their tenant's turn do not end the wait. There are none while fewer than `DIRECT`
-        entries are unclaimed.
+        The result may exceed `want` by a few entries. Notifications that wait for their tenant's turn do not end the
+        wait. No notification waits so while a lane has fewer than `core.limits.turns.DIRECT` unclaimed entries.
 
-        End a wait with `wake`, never by cancelling: a cancelled read may have claimed an entry that nobody then knows
+        End a wait with `wake` and never by cancelling it. A cancelled read may have claimed an entry that nobody knows
         of.
         """
         ...
 
     async def wake(self) -> None:
-        """End a blocked `wait` of this process early. What it would have claimed stays unclaimed."""
+        """End a `wait` of this process early, if one is blocked.
+
+        The entries that it would have claimed stay unclaimed.
+        """
         ...
 
     async def own(self, me: str, lanes: Sequence[Lane], known: Collection[tuple[Lane, str]]) -> Claims:
-        """Return what is pending for `me` and is not in `known`: the entries of a claim whose reply was lost."""
+        """Return the pending entries of `me` that are not in `known`.
+
+        They were claimed by a call whose answer got lost.
+        """
         ...
 
     async def take(self, me: str, lanes: Sequence[Lane], at_most: int = 50) -> Claims:
-        """Claim in the name of `me` what is pending for incarnations that are not live.
+        """Claim for `me` up to `at_most` entries that are pending for incarnations which are no longer live.
 
-        A `hold` notification whose send may have begun becomes held instead. One whose actor crashed counts a crash.
+        A `hold` notification whose send may have begun becomes held instead. If the incarnation crashed, the crash is
+        counted for each of its notifications.
         """
         ...
 
     # ---- decide
 
     async def apply(self, me: str, decided: Sequence[tuple[Claim, Decision]], now_ms: int) -> list[Applied]:
-        """Carry out each decision. The answers are in order. `now_ms` is the store's time, for histories."""
+        """Carry out the decision about each claim. Return one answer for each, in their order.
+
+        `now_ms` is the store's time in wall milliseconds; it is written into the histories.
+        """
         ...
 
     async def drop(self, me: str, orphans: Sequence[Orphan]) -> None:
-        """Remove entries that belong to no notification, if they are pending for `me`."""
+        """Remove entries that belong to no notification. An entry that is not pending for `me` stays."""
         ...
 
     async def start(self, me: str, claim: Claim, print_: Fingerprint | None = None) -> bool:
-        """Set the durable start mark of a `hold` notification. If the answer is False, send nothing.
+        """Set the durable start mark of a `hold` notification, before its first send.
 
-        With a `print_`, by which the vendor can be asked later, notifications with the same print are marked as twins.
+        If the answer is False, send nothing. `print_` is the fingerprint by which the vendor can be asked later.
+        Notifications with the same fingerprint are marked as twins.
         """
         ...
 
     async def single_out(self, me: str, nid: str | None) -> bool:
-        """Suspect only `nid` if `me` crashes from now on. None makes all claims of `me` suspects again.
+        """Declare that from now on a crash of `me` makes only the notification `nid` a suspect.
 
-        If the answer is False, `me` is not live: send nothing.
+        None makes all claims suspects. If the answer is False, `me` is not live and nothing may be sent.
         """
         ...
 
     # ---- what waits for its time
 
     async def due(self, limit: int = 100) -> Due:
-        """Return up to `limit` notifications that are due now. It changes nothing but a clock that was set back."""
+        """Return the notifications whose time has come: up to `limit` retries and up to `limit` delayed ones.
+
+        Nothing is changed. Only a store clock that was set back is corrected (`core.store.delay_time`).
+        """
         ...
 
     async def promote(self, chosen: Sequence[tuple[DueEntry, str]]) -> list[Promoted]:
-        """Put each due entry into the mailbox named beside it. The answers are in order."""
+        """Put each due entry into the mailbox named beside it. Return one answer for each, in their order."""
         ...
 
     async def begin(self, entries: Sequence[DueEntry]) -> list[Begun]:
-        """Decide for each entry whether its waiting fallback begins (`core.life.fallback`). Answers come in order."""
+        """Decide for each of these waiting fallbacks whether it begins (`core.life.fallback`).
+
+        Return the answers in that order.
+        """
         ...
 
     async def note_receipt(self, nid: str, word: str) -> bool:
-        """Keep the receipt of a notification whose fallback waits for its delivery: `delivered` or `undelivered`.
+        """Store what a receipt says, if a fallback waits for the delivery of this notification.
 
-        If the answer is False, nobody waits for it, or it is about an earlier attempt.
+        `word` is `delivered` or `undelivered`. The answer is False if no fallback waits, or if the receipt is about an
+        earlier attempt; then nothing is stored.
         """
         ...
 
     async def postpone(self, entries: Sequence[DueEntry], wait_ms: int) -> None:
-        """Make each due again after `wait_ms`, unless another actor promoted or withdrew it meanwhile."""
+        """Make each entry due again in `wait_ms`.
+
+        An entry that another actor has promoted or withdrawn meanwhile stays so.
+        """
         ...
 
     async def overdue_held(self, limit: int = 100) -> list[str]:
-        """Return up to `limit` held notifications that are past their deadline."""
+        """Return the ids of up to `limit` held notifications whose deadline has passed."""
         ...
 
     async def held_ids(self, begin: int, count: int) -> list[HeldUntil]:
-        """Return a page of the held notifications, by deadline."""
+        """Return `count` held notifications with their deadlines, the earliest first.
+
+        The first `begin` of them are skipped.
+        """
         ...
 
     async def held(self, ids: Sequence[str]) -> list[Held]:
-        """Return those of `ids` that are held and have a start mark, with the content as accepted."""
+        """Return those of `ids` that are held and have a start mark. Their content is as it was accepted."""
         ...
 
     async def expired(self, lane: Lane, cursor: str, page: int = 200) -> ExpiredPage:
-        """Return the notifications past their time among the next `page` entries of a lane. The first cursor is ''."""
+        """Return the notifications whose time to live is over, among the next `page` entries of a lane.
+
+        `cursor` is '' at the first call, then the cursor that the last page returned.
+        """
         ...
 
     async def withdraw(self, nid: str, to: str, reason: str) -> Withdrawal:
-        """End a notification that nobody has claimed, in the state `to`, wherever it waits.
+        """End a notification in the state `to`, wherever it waits, unless an actor has claimed it.
 
-        A notification that moves meanwhile is followed to its new mailbox. Raises RefusedError if its record is
-        broken; it stays as it is.
+        If the notification moves to another mailbox meanwhile, the call finds it there. Raises RefusedError if its
+        record is broken; then nothing is changed.
         """
         ...

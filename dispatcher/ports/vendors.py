@@ -1,4 +1,4 @@
-"""The ports to the providers: send a message, and ask what became of one."""
+"""The ports to the providers: one sends a message, the other asks what became of it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Vendor(Protocol):
     channel: str
 
     async def send(self, message: Message, timeout_s: float) -> Outcome:
-        """Send once and return what came of it. It never sends again by itself.
+        """Send the message once, and return the outcome. `send` never tries a second time.
 
-        `send` never raises for something that the vendor or the network did: it returns an `Outcome`. It enforces
-        `timeout_s` as a total deadline itself, and limits the size of the answer that it reads. Only a cancellation
+        It never raises for something that the vendor or the network did: that is an `Outcome` too. It enforces
+        `timeout_s` as a total deadline, and reads only a limited part of the vendor's answer. Only a cancellation
         leaves it as an exception.
         """
         ...
@@ -31,12 +31,13 @@ class Vendor(Protocol):
 
 @runtime_checkable
 class LooksUp(Protocol):
-    """A vendor that can be asked about a message whose outcome is unknown. Most vendors cannot."""
+    """A vendor that can be asked whether it has a message. Most vendors cannot be asked."""
 
     async def look_up(self, message: Message, since_ms: int, timeout_s: float) -> Listing | None:
-        """Return all messages that the vendor has for the recipient since `since_ms`, wall milliseconds.
+        """Return the messages that the vendor has created for the recipient since `since_ms`, in wall milliseconds.
 
-        Earlier ones do no harm. `core.life.look_up` decides what they mean. None means no answer, or an unreliable one.
-        It never raises for something that the vendor or the network did.
+        Older messages in the answer do no harm: `core.life.look_up` decides what the list means. None means that no
+        answer came, or that it cannot be trusted. The call never raises for something that the vendor or the network
+        did.
         """
         ...

@@ -1,4 +1,4 @@
-"""The ports for people: reading triggers, and the work on dead letters. `UnavailableError` means "maybe done"."""
+"""The ports for people: they read triggers and work on dead letters. `UnavailableError` means "maybe done"."""
 
 from __future__ import annotations
 
@@ -14,55 +14,78 @@ class Views(Protocol):
     """Read access to triggers."""
 
     async def trigger(self, trigger_id: str) -> TriggerView | None:
-        """Return a trigger with its notifications and attempts. None: it is not stored, or its record has expired."""
+        """Return a trigger with its notifications and attempts.
+
+        Return None if it was never stored, or if its record has expired.
+        """
         ...
 
 
 class Graveyard(Protocol):
-    """The dead letters, in the order of their deaths."""
+    """The dead letters, ordered by the time at which each of them died."""
 
     async def dead_page(self, wanted: DeadLetterFilter, after: DeadPosition | None, examine: int) -> DeadPage:
-        """Return the dead letters that match among the next `examine` after a position, whatever their limit.
+        """Look at the next `examine` dead letters behind the position `after`, and return those that match `wanted`.
 
-        Positions survive removals: whatever is redriven or discarded meanwhile, no letter is skipped or met twice.
+        `after` None begins at the start. The limit of `wanted` is not applied. A letter that is redriven or discarded
+        between two pages does not make the next page skip or repeat any other.
         """
         ...
 
     async def last_death(self) -> int:
-        """Return the time of the latest death in wall milliseconds; 0 if nothing is dead."""
+        """Return when a notification died last, in wall milliseconds. Return 0 if there is no dead letter."""
         ...
 
     async def routing_of(self, ids: Sequence[str]) -> list[Routing]:
-        """Return how each notification may be routed again, in order. A record that is gone has an empty chain."""
+        """Return for each notification how it may be routed again, in their order.
+
+        The chain is empty if the record is gone.
+        """
         ...
 
     async def accepted_of(self, ids: Sequence[str]) -> list[Notification | None]:
-        """Return each notification whole, in order; None for one that is gone, damaged or of a later version."""
+        """Return each notification with its content, in the order of `ids`.
+
+        None stands for a record that is gone, damaged, or written by a later version.
+        """
         ...
 
     async def budget(self, mailbox: str, want: int, per_s: float) -> Grant:
-        """Grant up to `want` redrives into a mailbox, at most `per_s` a second over all callers together."""
+        """Return how many of `want` redrives into a mailbox may start now.
+
+        All callers together get at most `per_s` a second.
+        """
         ...
 
     async def redrive(self, chosen: Sequence[Redriven]) -> int:
-        """Queue each letter as a new generation, once for this death of it. Return how many left the dead letters."""
+        """Queue each of these dead letters again, as a new generation. Return how many left the dead letters.
+
+        A letter is redriven only once for each time it died, even if the call is repeated.
+        """
         ...
 
     async def discard(self, letters: Sequence[DeadLetter]) -> int:
-        """End each letter forever, unless it died again meanwhile. Return how many left the dead letters."""
+        """End each of these dead letters forever. Return how many left the dead letters.
+
+        A letter that was redriven and died again after it was read stays.
+        """
         ...
 
 
 class Places(Protocol):
-    """The places that hold notifications, each in one order (`core.life.listing`)."""
+    """The places where notifications wait, each in a fixed order (`core.life.listing`)."""
 
     async def page(self, place: str, after: PlacePosition | None, examine: int) -> PlacePage:
-        """Return what is among the next `examine` of a place after a position, in order.
+        """Look at the next `examine` notifications of a place behind the position `after`, and return them in order.
 
-        `place` is queued, due, delayed, held or dead. A record that is gone or cannot be read is left out.
+        `place` is queued, due, delayed, held or dead. `after` None begins at the start. A notification whose record is
+        gone or cannot be read is left out.
         """
         ...
 
     async def recipients(self, ids: Sequence[str]) -> list[str | None]:
-        """Return the callers' names for the recipients of notifications, in order; None: not given, or gone."""
+        """Return the caller's name for the recipient of each notification, in the order of `ids`.
+
+        None means that the caller gave no name, or that the record is gone.
+        """
         ...
