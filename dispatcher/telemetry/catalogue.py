@@ -1,7 +1,7 @@
-"""The counters and histograms that processes keep, with their labels. The gauges stand in `operate.gauges`.
+"""The counters and histograms that processes keep, with their labels. The gauges are in `operate.gauges`.
 
-A name and its labels are stable: dashboards and alerts of other people read them. A test looks at every call site, and
-`tests/golden/metrics.txt` shows what Prometheus is given.
+Never rename a metric or a label, because other people's dashboards and alerts read them. A test checks every call
+against this list, and `tests/golden/metrics.txt` holds the text that Prometheus gets.
 """
 
 from __future__ import annotations

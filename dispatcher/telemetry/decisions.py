@@ -1,4 +1,4 @@
-"""Counts and logs a notification's decision once the store has it or has refused it."""
+"""Counters and log lines for the decisions about notifications, written after the store has stored or refused each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from dispatcher.telemetry.metrics import Metrics
 
 
 def count(metrics: Metrics, vendor: str, claim: Claim, decision: Decision) -> None:
-    """Count and log a decision that the store has."""
+    """Count and log a `decision` that the store has stored.
+
+    Decisions other than the four below are not counted here.
+    """
     match decision:
         case Move(vendor=to):
             metrics.count("dispatcher_moves", vendor, to)
@@ -27,7 +30,7 @@ def count(metrics: Metrics, vendor: str, claim: Claim, decision: Decision) -> No
 
 
 def count_refused(metrics: Metrics, vendor: str, claim: Claim, decision: Decision) -> None:
-    """Count and log a decision that the store refused: a record or key is of another type."""
+    """Count and log a `decision` that the store refused because a record or a key in the store has the wrong type."""
     metrics.count("dispatcher_refused_outcomes", vendor)
     outcome = type(decision).__name__.lower()
     logger().error("outcome_refused", notification=claim.notification.id, outcome=outcome, vendor=vendor)

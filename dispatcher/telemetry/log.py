@@ -1,7 +1,7 @@
-"""Structured logs: one JSON object a line on stderr, with ids and never an address, a phone number or a body.
+"""The structured log: one JSON object per line on stderr, with ids but no addresses, phone numbers or message texts.
 
-Events are past tense and spelled as in metrics and API. Fields come from `ALLOWED`; anything else is dropped, so that
-a careless keyword cannot leak what a customer wrote.
+An event's name is a verb in the past tense, and is spelled as in the metrics and the API. Only fields in `ALLOWED` are
+written. Any other field is dropped, so that a careless keyword argument cannot leak a customer's data.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def _allow(_: Any, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[
 
 
 class BestEffort:
-    """A stream that loses what cannot be written: disk full, reader gone, closed, none.
+    """A text stream that drops what cannot be written, for example because the disk is full or the reader has gone.
 
-    A line is logged during a delivery or a loop, and none of them knows what to do with a log that is broken: an
-    OSError from there ended loops, and a dispatcher whose log was full did not start.
+    `file` may be None or closed; then everything is dropped. No error is raised, because deliveries and loops write log
+    lines and cannot do anything about a broken log. An OSError from a log call would end the loop.
     """
 
     def __init__(self, file: TextIO | None) -> None:
@@ -51,7 +51,7 @@ class BestEffort:
 
 
 def configure(level: str = "INFO") -> None:
-    """Configure this process. Call once, in a composition root."""
+    """Configure the log of this process. A composition root calls this once. `level` is a name such as `INFO`."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

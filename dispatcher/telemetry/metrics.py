@@ -1,10 +1,11 @@
-"""Metrics of the whole service as one text.
+"""The metrics of all processes as one text for Prometheus.
 
-Each process keeps cumulative counters and bucket counts and publishes them with its reports; the supervisor keeps the
-latest of each process, folds in those of processes that ended, and publishes the sum; intake serves that sum and adds
-gauges of Redis and of the plan. A lost report is made good by the next, and a supervisor's restart is an ordinary
-counter reset. Labels are vendors, outcomes, states and the first 100 tenants that the configuration names: never an id
-or an address; what does not look like a short name is counted as `other`.
+Each process keeps cumulative counters and histograms and publishes them with its reports. The supervisor adds them up
+(`Totals`) and publishes the sum. Intake serves this sum and adds gauges that are read from Redis and from the plan.
+
+A lost report does no harm, because the next one includes its counts. After a restart of the supervisor, Prometheus sees
+an ordinary counter reset. Labels are vendors, outcomes, states and the first 100 tenants of the configuration. A label
+is never an id or an address. A label that does not look like a short name is counted as `other`.
 """
 
 from __future__ import annotations
@@ -21,16 +22,19 @@ from dispatcher.core.plan.values import Snapshot
 from dispatcher.telemetry.catalogue import CATALOGUE
 
 BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 120.0, 600.0)
-"""One set for every histogram: below 10 ms for the accept path, up to 10 minutes for age after an outage."""
+"""The upper bounds of the buckets of every histogram, in seconds.
+
+Bounds below 10 ms serve the accept path. Bounds up to 10 minutes serve the age of messages after an outage.
+"""
 
 Key = tuple[str, tuple[str, ...]]
 
 NAME = re.compile(r"(?!.*\d{8})[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-"""The text that a label may hold: no `@`, `+` or space, and no more than seven digits in a row."""
+"""A label must match this pattern. It allows no `@`, `+` or space, and at most seven digits in a row."""
 
 
 class Metrics:
-    """Cumulative counters and histograms of one process."""
+    """The cumulative counters and histograms of one process."""
 
     def __init__(self) -> None:
         self._counters: dict[Key, float] = {}
@@ -43,7 +47,10 @@ class Metrics:
         self._counters[key] = self._counters.get(key, 0.0) + by
 
     def observe(self, name: str, seconds: float, *labels: str) -> None:
-        """Add one measurement; the row holds a count per bucket, one beyond the last, and the sum."""
+        """Add a measurement of `seconds` to the histogram `name` with these `labels`.
+
+        A histogram's row holds one count per bucket, then the count above the last bound, then the sum in seconds.
+        """
         row = self._histograms.get((name, labels))
         if row is None:
             row = self._histograms.setdefault((name, _names(labels)), [0.0] * (len(BUCKETS_S) + 2))
@@ -51,14 +58,14 @@ class Metrics:
         row[-1] += seconds
 
     def snapshot(self) -> Snapshot:
-        """JSON-able, cumulative since the process began."""
+        """Return all counters and histograms since the process began, as plain values that JSON can hold."""
         return {
             "c": [[name, labels, value] for (name, labels), value in self._counters.items()],
             "h": [[name, labels, row] for (name, labels), row in self._histograms.items()],
         }
 
     def add(self, snapshot: Snapshot) -> None:
-        """Add another process's snapshot to this one."""
+        """Add the counts of another process's snapshot to the counts of this object."""
         for name, labels, value in snapshot["c"]:
             self.count(name, *labels, by=value)
         for name, labels, row in snapshot["h"]:
@@ -69,7 +76,7 @@ class Metrics:
 
 
 class Totals:
-    """The sum over all processes: the latest snapshot of each living one, and what ended ones left."""
+    """The sum of the metrics of all processes: the latest snapshot of each, and the last one of those that ended."""
 
     def __init__(self) -> None:
         self._latest: dict[str, Snapshot] = {}
@@ -77,7 +84,10 @@ class Totals:
         self._ended_names: set[str] = set()
 
     def hear(self, process: str, snapshot: Snapshot) -> None:
-        """Take the report of a process, whose name belongs to one life of it: an older or a late one is ignored."""
+        """Replace the snapshot of `process` by a later one. An older snapshot, or one of an ended process, is ignored.
+
+        A process that starts again must have a new name.
+        """
         known = self._latest.get(process)
         if process not in self._ended_names and (known is None or _events(snapshot) >= _events(known)):
             self._latest[process] = snapshot
@@ -98,7 +108,10 @@ class Totals:
 
 
 def _events(snapshot: Snapshot) -> float:
-    """How much a snapshot has counted: of two of one process, the one with less is older."""
+    """Return how many events a snapshot has counted.
+
+    Of two snapshots of a process, the one with fewer events is older.
+    """
     counted = sum(value for _, _, value in snapshot["c"])
     return float(counted + sum(sum(row[:-1]) for _, _, row in snapshot["h"]))
 
@@ -108,14 +121,14 @@ def _names(labels: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class Gauge:
-    """A gauge to be shown: name, help, label names, rows of (label values, value)."""
+    """A gauge for `render`: its name, its help text, its label names, and rows of (label values, value)."""
 
     def __init__(self, name: str, text: str, labels: tuple[str, ...], rows: Iterable[tuple[tuple[str, ...], float]]):
         self.name, self.text, self.labels, self.rows = name, text, labels, list(rows)
 
 
 def render(snapshot: Snapshot, gauges: Iterable[Gauge]) -> bytes:
-    """The Prometheus text of a total and of gauges read now."""
+    """Return the text for Prometheus, with the counters and histograms of `snapshot` and with `gauges`."""
     registry = CollectorRegistry()
     registry.register(_Shown(snapshot, list(gauges)))
     return generate_latest(registry)

@@ -1,7 +1,10 @@
-"""Compiled templates, near: versions are immutable, so that what was once compiled stays right.
+"""A cache of compiled templates in this process.
 
-"Redis answered: absent" is permanent for the notification that asked (`TemplateError`); "Redis did not answer" is not
-(`UnavailableError`, passed through), and neither is remembered.
+A version of a template never changes, so a compiled version stays valid. Only a store that lost data makes it invalid;
+then the owner calls `forget`.
+
+If Redis answers that a version does not exist, the notification fails permanently (`TemplateError`). If Redis does not
+answer, the caller gets `UnavailableError` and tries again. Neither result is cached.
 """
 
 from __future__ import annotations
@@ -20,7 +23,12 @@ WARMED_MAX = 16  # compiled after one refresh
 
 
 class TemplateCache:
-    """A bounded LRU of compiled versions, and the map of latest versions, which the owner refreshes every 0.5 s."""
+    """The most recently used compiled versions, and the latest version number of every template.
+
+    At most `compiled_max` compiled versions are kept.
+
+    The owner calls `refresh` every 0.5 s to learn new version numbers.
+    """
 
     def __init__(self, store: TemplateStore, compiled_max: int = COMPILED_MAX) -> None:
         self._store = store
@@ -34,18 +42,24 @@ class TemplateCache:
 
     @property
     def latest(self) -> Mapping[str, int]:
-        """The latest version of every template by stored name, as of the last refresh that the store answered."""
+        """Return each template's latest version number by stored name, as the store last answered.
+
+        Deleted ones are left out.
+        """
         return self._latest
 
     def own(self, tenant: str) -> Mapping[str, int]:
-        """The latest version of each of the tenant's own templates, by the name that its triggers use."""
+        """Return the latest version number of each of the tenant's own templates, by the name that its triggers use."""
         return self._own.get(tenant, {})
 
     def find(self, tenant: str | None, name: str) -> tuple[str, int] | None:
-        """The stored name and latest version of the template that `name` means for a tenant; None: there is none.
+        """Return the stored name and the latest version of the template that a trigger of `tenant` calls `name`.
 
-        Without a tenant it is the common one. Errors: `UnavailableError` for one that is promised and not stored yet,
-        since a caller who heard that it does not exist would not come again.
+        The tenant's own template comes before the common one. With `tenant` None only the common one counts. The result
+        is None if there is no such template.
+
+        Raises `UnavailableError` if the configuration file has this template but the store does not have it yet. The
+        caller then tries again, which it would not do after "no such template".
         """
         own = None if tenant is None else self.own(tenant).get(name)
         if own is not None:
@@ -56,19 +70,22 @@ class TemplateCache:
         return None if version is None else (name, version)
 
     async def refresh(self) -> None:
-        """Errors: `UnavailableError`; the map of before stays in use.
+        """Read the latest version numbers from the store.
 
-        A store that had templates and has none was emptied: not loaded until the next refresh, which finds what the
-        owner has put back. Otherwise callers would be told for good that their template does not exist.
+        Raises `UnavailableError`; then the earlier numbers stay in use.
+
+        If the store had templates and now has none, it was emptied. Then `loaded` is False until the next refresh, when
+        the owner has stored the templates again. Otherwise callers would be told that their template does not exist.
         """
         latest = await self._store.latest()
         self.loaded = bool(latest) or not self._latest
         self._know(latest)
 
     async def warm(self, most: int = WARMED_MAX) -> None:
-        """Compile latest versions that are not compiled yet, so that no accept waits for it.
+        """Compile up to `most` latest versions that are not compiled yet, so that no trigger waits for the compiler.
 
-        A version that does not compile stays cold: whoever asks for it gets the error. Errors: `UnavailableError`.
+        A version that does not compile is left out and not tried again here. `get` raises the error for it. Raises
+        `UnavailableError`.
         """
         cold = [key for key in self._latest.items() if key not in self._compiled and key not in self._unfit]
         for name, version in cold[: min(most, self._compiled_max - len(self._compiled))]:
@@ -78,11 +95,13 @@ class TemplateCache:
                 self._unfit.add((name, version))
 
     async def get(self, name: str, version: int, digest: str | None = None) -> CompiledTemplate:
-        """Return a version, compiled. With a `digest` it is the version with this content: a store that lost data may
-        have given the number to another text since.
+        """Return a compiled version, from the cache or from the store.
 
-        Errors: `TemplateError` when there is no such version (`TemplateGoneError`) or it does not compile;
-        `UnavailableError`.
+        With a `digest`, only a text with this digest is returned. A store that lost data may have given the version
+        number to another text.
+
+        Raises `TemplateGoneError` if there is no such version or its digest differs, another `TemplateError` if the
+        version does not compile, and `UnavailableError` if the store does not answer.
         """
         key = (name, version)
         found = self._compiled.get(key)
@@ -97,19 +116,31 @@ class TemplateCache:
         return self._keep(key, await compile_gently(source))
 
     def forget(self) -> None:
-        """Compile everything from the store again: it lost data, and may give known numbers to other texts."""
+        """Drop everything compiled.
+
+        Call this when the store lost data, because it may give known numbers to other texts.
+        """
         self._compiled.clear()
         self._unfit.clear()
 
     async def put(self, source: TemplateSource, *, by_file: bool = False, quota: TemplateQuota | None = None) -> int:
-        """Stores what compiles. Errors: `TemplateError`, nothing was stored; `UnavailableError`, repeat it."""
+        """Store a template if it compiles, and return its version number.
+
+        `by_file` and `quota` are those of `TemplateStore.put`.
+
+        Raises `TemplateError` if it does not compile or exceeds the quota; nothing was stored then. Raises
+        `UnavailableError` if the store did not answer; the call may be repeated.
+        """
         await compile_gently(source, given=True)
         version = await self._store.put(source, by_file=by_file, quota=quota)
         self._know({**self._latest, source.name: max(version, self._latest.get(source.name, 0))})
         return version
 
     async def delete(self, stored: str) -> bool:
-        """Deletes a template for triggers to come; False: there was none. Errors: `UnavailableError`, repeat it."""
+        """Delete the template `stored`, so that new triggers cannot use it. Return False if there was no such template.
+
+        Raises `UnavailableError` if the store did not answer; the call may be repeated.
+        """
         found = await self._store.delete(stored)
         self._know({name: version for name, version in self._latest.items() if name != stored})
         return found

@@ -1,7 +1,7 @@
-"""Comparisons in the engine's form: each goes through a filter of ours, which checks what is compared.
+"""Writes comparisons and sums of a template so that the engine first passes their operands through our filters.
 
-The engine compares anything with anything, and does not charge for the length of what it compares. Operands of `+`,
-`*` and `~` go through a filter too, because the engine repeats and joins lists with them.
+The engine alone compares values of any two types, and charges no fuel for the length of what it compares. It also
+repeats a list for `*` and joins lists for `+` and `~`. The filters refuse such operands.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ _ORDERS = ("<", ">", "<=", ">=")
 
 
 def concatenated(operand: list[str]) -> str:
-    """Return an operand of a comparison. Its `+` and `*` take only texts and numbers, and `~` joins them as printed."""
+    """Return the code of one operand of a comparison. Filters make `+` and `*` accept only texts and numbers.
+
+    `~` joins its operands in their printed form.
+    """
     if not {"~", "+", "*"} & set(operand):
         return " ".join(operand)
     sums = _split(operand, ("~", "+", "-"))
@@ -27,7 +30,10 @@ def concatenated(operand: list[str]) -> str:
 
 
 def _split(items: list[str], signs: tuple[str, ...]) -> list[list[str]]:
-    """Return operand, sign, operand, and so on. A minus that follows a sign belongs to its operand."""
+    """Split `items` at `signs`. Return an operand, a sign, an operand and so on.
+
+    A minus sign directly after another sign is part of the following operand.
+    """
     pieces: list[list[str]] = [[]]
     for text in items:
         if text in signs and pieces[-1] and pieces[-1][-1] not in ("*", "/", "//", "%"):
@@ -42,7 +48,7 @@ def _wrapped(pieces: list[list[str]], sign: str, name: str) -> str:
 
 
 def _beside(pieces: list[list[str]], at: int, sign: str, name: str) -> str:
-    """Return the piece, which goes through the filter `name` if it is an operand of `sign`."""
+    """Return the piece at index `at` as code. If it is an operand of `sign`, it goes through the filter `name`."""
     text = " ".join(pieces[at])
     operand = at % 2 == 0 and (pieces[at - 1 : at] == [[sign]] or pieces[at + 1 : at + 2] == [[sign]])
     return f"({text})|{name}" if operand else text

@@ -1,7 +1,7 @@
-"""Source in, something that renders out; every way in which that fails is a `TemplateError`.
+"""Compiles a template's source into parts that can be rendered. Every failure is a `TemplateError`.
 
-A template error is permanent for the notification that met it, and its neighbours never notice. Its message names the
-template, the part, and a variable or a line of the template; never a value, which could be an address.
+A `TemplateError` is permanent for its notification, and does not affect any other notification. Its message names the
+template, the part, and a variable or a line of the template. It never shows a value, which could be an address.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SCALARS = frozenset((str, int, float, bool, type(None)))
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A message's parts. `subject` and `html` are None when the template has none."""
+    """The texts of one message. `subject` and `html` are None if the template has no such part."""
 
     subject: str | None
     text: str
@@ -43,18 +43,20 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class CompiledTemplate:
-    """One immutable version, ready to render."""
+    """One version of a template, ready to render. `parts` maps `subject`, `text` and `html` to their engines."""
 
     source: TemplateSource
     parts: Mapping[str, Engine]
     digest: str
-    """That of the source, computed once."""
+    """The digest of `source`, computed once because hashing costs time."""
 
     def render(self, data: Mapping[str, Any], locale: str | None = None) -> Rendered:
-        """The message for this data. Variables are the keys of `data`, and `locale` when there is one.
+        """Return the message for `data`.
 
-        Errors: `TemplateError` when a variable is missing, `data` holds anything but plain JSON values, a subject
-        would break its header, or a bound is met.
+        The template's variables are the keys of `data`, and `locale` if it is not None.
+
+        Raises `TemplateError` if a variable is missing, if `data` holds a value that is not plain JSON, if the subject
+        contains a line end or a control character, or if a limit of size or work is exceeded.
         """
         plain = check_plain(data)
         if locale is not None:
@@ -76,7 +78,10 @@ class CompiledTemplate:
 
 
 def compile_template(source: TemplateSource) -> CompiledTemplate:
-    """Compile in one go: for command lines and tests. Errors: `TemplateError` naming the part and the line."""
+    """Compile without a pause, for command lines and tests.
+
+    Raises `TemplateError`, which names the part and the line.
+    """
     steps = _steps(source, given=True)
     while True:
         try:
@@ -87,9 +92,10 @@ def compile_template(source: TemplateSource) -> CompiledTemplate:
 
 
 async def compile_gently(source: TemplateSource, *, given: bool = False) -> CompiledTemplate:
-    """Compile, and let the loop run others every millisecond or so. Errors: `TemplateError`, as above.
+    """Compile, and let the event loop run other tasks about every millisecond.
 
-    `given`: its author gives it now, so it is judged by rules that an older stored version may not keep.
+    `given` is True if an author submits the text now. Then stricter rules apply, which a version stored by an earlier
+    release may break. Raises `TemplateError`, which names the part and the line.
     """
     steps = _steps(source, given=given)
     while True:
@@ -115,7 +121,7 @@ def _steps(source: TemplateSource, *, given: bool) -> Generator[None, None, Comp
 
 
 def faults(source: TemplateSource) -> Iterator[tuple[str, str]]:
-    """Return the parts that do not compile: the name of each, and why, with the line of the template."""
+    """Yield the name of each part that does not compile, with the reason and the line of the template."""
     for part, text in source.parts().items():
         if text is not None:
             try:
@@ -126,7 +132,10 @@ def faults(source: TemplateSource) -> Iterator[tuple[str, str]]:
 
 
 def check_plain(data: Mapping[str, Any]) -> dict[str, Any]:
-    """`data` as a dict, sure to hold exact JSON types only: a template never meets an object with methods of ours."""
+    """Return `data` as a dict. Raises `TemplateError` if it holds anything but plain JSON types.
+
+    A template therefore never gets a Python object whose methods it could call.
+    """
     for key, value in data.items():
         _check_plain(key, value, 1)
     return dict(data)
@@ -170,7 +179,10 @@ def _compiled(source: TemplateSource, part: str, text: str, *, given: bool) -> G
 
 
 def _check_subject(nodes: list[Node]) -> None:
-    """Errors: `SyntaxFault` for text that no subject can have. Each trigger that reaches it would be refused."""
+    """Raise `SyntaxFault` if static text of a subject has a line end or a control character.
+
+    Every trigger that renders this text would be refused.
+    """
     for node in nodes:
         if isinstance(node, Text) and (found := _HEADER_BREAK.search(node.text)):
             line = node.line + node.text.count("\n", 0, found.start())

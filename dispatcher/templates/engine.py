@@ -1,8 +1,8 @@
-"""The engine with its limits: minijinja renders what `syntax` has written, and the filters here limit what it does.
+"""Renders templates with minijinja, the engine, within limits.
 
-The engine charges fuel for each instruction and for the size of each text that it touches, and stops when none is left.
-A filter of ours is not charged, so it pays from a budget of its own. One `Engine` renders one part, in one thread at a
-time.
+The engine charges fuel for each instruction and for the size of each text that it reads, and stops when no fuel is
+left. It charges nothing for our filters, so each filter pays from a budget of its own (`WORK`). One `Engine` renders
+one part. Only one thread may use it at a time.
 """
 
 from __future__ import annotations
@@ -30,15 +30,18 @@ Filter = Callable[..., Any]
 
 
 class Refused(Exception):
-    """A filter, or the printing of a value, refused its value. The message never shows the value."""
+    """A filter does not accept its value, or a value cannot be printed. The message never shows the value."""
 
 
 class Exhausted(Refused):
-    """The budget of our filters is used up."""
+    """The work budget of our filters is used up."""
 
 
 class RenderFault(Exception):
-    """The reason why a part does not render. `variable` is the author's expression at fault, if it is known."""
+    """A part cannot be rendered, for the reason `rule`.
+
+    `variable` is the author's expression at fault, or None if unknown.
+    """
 
     def __init__(self, rule: str, variable: str | None = None) -> None:
         super().__init__(rule, variable)
@@ -46,7 +49,7 @@ class RenderFault(Exception):
 
 
 class Engine:
-    """One part, ready to render."""
+    """One compiled part of a template. With `html`, printed values are escaped."""
 
     def __init__(self, tree: Tree, *, html: bool) -> None:
         self._tree, self._html = tree, html
@@ -56,7 +59,7 @@ class Engine:
         self._search: tuple[minijinja.Environment, list[str]] | None = None
 
     def render(self, data: dict[str, Any]) -> str:
-        """Return the rendered part. Raises `RenderFault`."""
+        """Return the part rendered with `data`. Raises `RenderFault`."""
         self._kit.work = WORK
         try:
             return self._environment.render_template("t", **data)
@@ -100,7 +103,11 @@ class Engine:
         return RenderFault(f"{place}: {rule}", place)
 
     def _fault_place(self, data: dict[str, Any]) -> str:
-        """Render again with every tag telling its place. Faults are rare, and other renderings do not pay for this."""
+        """Return the author's expression at which rendering fails, or "" if unknown.
+
+        It renders the part again, with code before each tag that notes the tag's place. Faults are rare, so ordinary
+        renderings do without this code.
+        """
         if self._search is None:
             places: list[str] = []
             environment = self._new_environment(2 * FUEL)
@@ -130,7 +137,10 @@ class Engine:
 
 
 class _Kit:
-    """The engine's call-backs. They must not refer to the engine: a cycle through native code is never freed."""
+    """The functions that the engine calls: our filters, and the printing of values.
+
+    They must not refer to the engine. Python cannot free a reference cycle that passes through native code.
+    """
 
     def __init__(self, loops: list[str]) -> None:
         self._loops = loops
@@ -219,7 +229,7 @@ def _escapes_nothing(name: str) -> None:
 
 
 def _path(shown: str) -> str:
-    """Return the path at the start of an expression, which is what a filter was given."""
+    """Return the dotted path at the start of the expression `shown`: the value that a filter gets."""
     match = re.match(r"\w+(?:\.\w+)*", shown)
     return match[0] if match else shown or "(unknown)"
 
@@ -232,7 +242,7 @@ def _or_refused(function: Callable[..., str], *arguments: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    """Return a text or number as it is printed. A null is a missing value, and a list is never a message."""
+    """Return a text, a number or a boolean in its printed form. Raises `Refused` for null, a list or an object."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -265,7 +275,7 @@ def _round(value: Any, precision: Any = 0) -> Any:
 
 
 def _decimals(value: Any, places: Any = 2) -> str:
-    """Return the number with exactly that many places: `{{ total | decimals(2) }}`."""
+    """Return the number with exactly `places` digits after the point, as in `{{ total | decimals(2) }}`."""
     return f"{_number(value):.{_places(places)}f}"
 
 
@@ -351,7 +361,10 @@ def _replace(value: Any, old: Any, new: Any) -> str:
 
 
 def _order(left: Any, sign: str, right: Any) -> bool:
-    """Compare numbers with numbers and texts with texts. Nothing else has an order."""
+    """Return whether `left` stands in the order `sign` to `right`.
+
+    Both must be numbers or both texts, else raises `Refused`.
+    """
     if not ((_is_number(left) and _is_number(right)) or (isinstance(left, str) and isinstance(right, str))):
         raise Refused(f"{sign} compares two numbers or two texts")
     return bool(_ORDERS[sign](left, right))

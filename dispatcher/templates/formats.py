@@ -1,8 +1,8 @@
-"""Writes values into a message: plain numbers, and money and dates by locale.
+"""Writes numbers, amounts of money and dates into a message, the last two by locale.
 
-The table is small on purpose (decision record 0023): separators and the order of a date by language, and the ISO code
-in place of a currency's sign. A thin space is written as an ordinary one, because a single foreign character makes an
-SMS up to three times as expensive.
+The tables are small on purpose (decision record 0023). They hold the separators and the order of a date for each
+language. A currency appears as its ISO code, not as a sign. Where a language uses a thin space, an ordinary one is
+written, because a single character outside the SMS alphabet makes an SMS up to three times as expensive.
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ _INSTANT = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[Tt ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)
 
 
 def plain_number(value: float) -> str:
-    """Return `value` without an exponent: 0.00000012, never 1.2e-07. Raises ValueError for what is no finite number."""
+    """Return `value` without an exponent: 0.00000012, never 1.2e-07.
+
+    Raises ValueError if `value` is not finite or beyond 10^18.
+    """
     if isinstance(value, int):
         if abs(value) > NUMBER_MAX:
             raise ValueError("a number beyond 10^18 cannot be printed")
@@ -62,7 +65,10 @@ def plain_number(value: float) -> str:
 
 
 def money(value: Any, currency: Any, locale: str | None) -> str:
-    """Return `49.9` in `EUR` as `49,90 EUR` for German, as `EUR 49.90` for English. Raises ValueError."""
+    """Return an amount with its currency: 49.9 and `EUR` give `49,90 EUR` for German and `EUR 49.90` for English.
+
+    Raises ValueError if `value` is not a number up to 10^18 or `currency` is not three capital letters.
+    """
     if not isinstance(currency, str) or not _CURRENCY.fullmatch(currency):
         raise ValueError("money takes a currency of three capital letters, such as 'EUR'")
     amount = _decimal(value, "money")
@@ -74,7 +80,10 @@ def money(value: Any, currency: Any, locale: str | None) -> str:
 
 
 def short_date(value: Any, locale: str | None) -> str:
-    """Return the day of an ISO 8601 date or instant, in the offset that it was given in. Raises ValueError."""
+    """Return the day of an ISO 8601 date or instant, written as the locale does. The instant's own offset counts.
+
+    Raises ValueError if `value` is neither, or the day does not exist.
+    """
     match = _INSTANT.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError("date takes an ISO 8601 date or instant, such as 2030-01-31")

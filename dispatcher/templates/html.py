@@ -1,15 +1,17 @@
-"""Finds where in an HTML part an expression stands, and whether escaping is enough there.
+"""Finds where in an HTML part each expression stands, and whether escaping makes it safe there.
 
 Escaping makes an expression safe in text and inside a quoted attribute. It is not enough at the start of a URL
-(`javascript:…`), in an unquoted attribute, in a tag's own text, in an event handler, a style, or a script. The first of
-these is checked when it is rendered; the others do not compile.
+(`javascript:…`), in an unquoted attribute, inside a tag, in an event handler, a style or a script. An expression at the
+start of a URL is checked when it is rendered. At the other places the template does not compile.
 
 Rules:
 
 1. The reader follows the tokenizer of the HTML standard (13.2.5), as far as it decides where an expression stands.
-2. A template has branches, so a place is a *set* of states. Each branch is read by itself. What follows is read in
-   every state that a branch may leave, or a loop that runs never or again. An expression must be safe in all of them.
-3. `<!--[if …]>` is HTML to some mail programs and a comment to others, so it is both states. So is the text of a title.
+2. A template has branches, so a place is a *set* of states. Each branch is read separately. The text after a block is
+   read in every state that a branch may leave. A loop may run never, once or again. An expression must be safe in all
+   states of its place.
+3. Some mail programs read `<!--[if …]>` as HTML and others as a comment, so both states are followed. The text of a
+   title is followed in two states as well.
 """
 
 from __future__ import annotations
@@ -41,7 +43,10 @@ _EXPRESSION = "\x00"  # stands for an expression in the text of a URL; a templat
 
 
 def safe_url(value: str) -> None:
-    """Errors: ValueError, without the value, when it is neither relative nor of an allowed scheme."""
+    """Raise ValueError if `value` is an absolute URL whose scheme is not allowed.
+
+    The message does not show the value.
+    """
     text = "".join(c for c in value if c > " " and c != "\x7f").lower()  # browsers ignore these before and in a scheme
     scheme = _SCHEME.match(text)
     if scheme is not None and scheme[1] not in URL_SCHEMES:
@@ -50,7 +55,7 @@ def safe_url(value: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class HtmlState:
-    """The tokenizer's state, and what it must remember of the tag that it is in."""
+    """The state of the HTML tokenizer at one place, and what it remembers of the current tag."""
 
     kind: str = "data"
     tag: str = ""  # the open tag's name; in raw text, the element's
@@ -81,14 +86,21 @@ _CONDITION = re.compile(r"\[if[^\]>]*\]>", re.I)
 
 
 class HtmlReader:
-    """Reads static text, and tells what an expression needs. `states` are all states in which the place may be."""
+    """Reads static HTML text and checks the expressions in it.
+
+    `states` are all states that are possible at this place.
+    """
 
     def __init__(self) -> None:
         self.states = frozenset((_DATA,))
         self.steps = 0
 
     def feed(self, text: str, line: int) -> Generator[None, None, None]:
-        """Errors: `SyntaxFault` for a URL whose scheme an expression would make."""
+        """Read the static `text`, which begins at `line` of the template. It yields often, so that other tasks can run.
+
+        Raises `SyntaxFault` where an expression would become a URL's scheme or part of a refresh, and beyond the
+        limits.
+        """
         after: set[HtmlState] = set()
         pause = self.steps + STEP_PAUSE
         # (state, where it goes on); one state may become two
@@ -115,7 +127,10 @@ class HtmlReader:
         self.states = frozenset(after)
 
     def expression(self, line: int) -> bool:
-        """Return True if the expression here must be a safe URL. Errors: `SyntaxFault` where nothing makes it safe."""
+        """Check the expression at this place. Return True if its value must be checked as a URL when it is rendered.
+
+        Raises `SyntaxFault` if no escaping makes an expression safe at this place.
+        """
         guarded = [self._expression(state, line) for state in self.states]
         self.states = frozenset(state for state, _ in guarded)
         return any(guard for _, guard in guarded)
@@ -149,7 +164,10 @@ class HtmlReader:
 
 
 def _step(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, HtmlState | None]:
-    """Advance the tokenizer by one step. Return the new state, the place to go on, and a second possible state."""
+    """Advance the tokenizer by one step.
+
+    Return the new state, the place where to go on, and a second possible state or None.
+    """
     kind = state.kind
     if kind == "data":
         return _data(state, text, at)
@@ -249,7 +267,10 @@ def _unquoted(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, Htm
 
 
 def _closed(state: HtmlState, at: int) -> tuple[HtmlState, int, HtmlState | None]:
-    """Return the state after a tag's end, which is the beginning of its element's content."""
+    """Return the state after the end of a tag, where the content of its element begins.
+
+    The tuple is that of `_step`.
+    """
     if state.tag in _RAW_TEXT:
         return HtmlState("raw", state.tag), at, None
     if state.tag in _TITLES:
@@ -258,7 +279,10 @@ def _closed(state: HtmlState, at: int) -> tuple[HtmlState, int, HtmlState | None
 
 
 def _outside(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, HtmlState | None]:
-    """Comments, raw text, and a `<` at the end of the piece before."""
+    """Advance by one step in a comment, in raw text or a title, or after a `<` that ended the previous text.
+
+    The tuple is that of `_step`.
+    """
     if state.kind in ("raw", "title"):
         # What was read of the end tag in the piece before is in `url`.
         whole = state.url + text[at:]
@@ -280,7 +304,7 @@ def _outside(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, Html
 
 
 def _less(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, HtmlState | None]:
-    """The piece before ended in `<`, `</` or `<!`: this one goes on from there."""
+    """Go on after a previous text that ended in `<`, `</` or `<!`. The tuple is that of `_step`."""
     first = text[at]
     if state.tag == "!":
         if first == "-":
@@ -296,7 +320,11 @@ def _less(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, HtmlSta
 
 
 def _scheme(url: str) -> str:
-    """Return `good` for no scheme or an allowed one, `bad` for another, `made` when an expression makes it, else ""."""
+    """Return what is known of the scheme of a URL whose beginning is `url`.
+
+    `good` means that there is no scheme or an allowed one, `bad` means another scheme, and `made` means that an
+    expression is part of the scheme. An empty text means that the URL so far does not decide this.
+    """
     text = "".join(c for c in html.unescape(url) if c > " " or c == _EXPRESSION).lower()
     scheme = _SCHEME.match(text)
     if scheme is not None:
@@ -307,7 +335,12 @@ def _scheme(url: str) -> str:
 
 
 def guard(nodes: list[Node], reader: HtmlReader | None = None) -> Generator[None, None, None]:
-    """Mark each expression that may start a URL. Errors: `SyntaxFault`."""
+    """Check all expressions in `nodes`, and mark each that may start a URL.
+
+    It yields often, so that other tasks can run.
+
+    Raises `SyntaxFault` for an expression at a place where nothing makes it safe.
+    """
     reader = reader or HtmlReader()
     for node in nodes:
         if isinstance(node, Text):

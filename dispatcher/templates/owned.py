@@ -1,18 +1,20 @@
-"""Templates of tenants: a tenant's own template goes before the common one of the same name.
+"""Templates of tenants: a tenant's own template is used instead of the common one with the same name.
 
 Rules:
 
-1. A template is common, or it belongs to one tenant. It is stored as `NAME`, or as `TENANT/NAME`. A template's name
-   holds no slash, so the last slash divides the two.
-2. A trigger of a tenant means the tenant's own template of a name if there is one, else the common one. The stored name
-   and its version are pinned with the trigger, so a template that is deleted or made later changes nothing for it.
-3. A tenant stores at most so many names and bytes (`TemplateQuota`). What it deleted counts until the store has given
-   up the text, which it keeps for a while (`DELETED_KEPT_MS`) for triggers that were accepted before.
-4. A version number means one text, as long as the store loses nothing. A name that was deleted and is made again goes
-   on counting.
-5. A store that was emptied or went back numbers texts again. So a trigger also names the digest of its text. The store
-   accepts it only if the version has this digest, and a vendor's actor renders no other text.
-6. A deleted text that a trigger with a distant `send_at` names is kept until `DELETED_KEPT_MS` after the trigger's end.
+1. A template is common, or it belongs to one tenant. Its stored name is `NAME` or `TENANT/NAME`. A template's own name
+   contains no slash, so the last slash separates the two.
+2. A trigger of a tenant uses the tenant's own template of a name if there is one, else the common one. The stored name
+   and its version are pinned in the trigger. A template that is deleted or made later changes nothing for it.
+3. A tenant stores at most so many names and bytes (`TemplateQuota`). A deleted template still counts until the store
+   forgets its texts, `DELETED_KEPT_MS` later. Accepted triggers need the texts until then.
+4. A version number always means the same text, as long as the store loses nothing. If a deleted name is made again, its
+   version numbers continue.
+5. A store that was emptied, or restored from an older copy, gives the same numbers to other texts. So a trigger also
+   names the digest of its text. The store accepts a trigger only if the version has this digest, and a vendor actor
+   renders no other text.
+6. If a trigger with a distant `send_at` names a deleted text, the text is kept until `DELETED_KEPT_MS` after the
+   trigger's end.
 """
 
 from __future__ import annotations
@@ -24,14 +26,15 @@ from dispatcher.core.life.notification import NewTrigger, TemplatePin, pin_of
 from dispatcher.errors import TemplateError
 
 DELETED_KEPT_MS = 31 * 86_400_000
-"""A deleted text is kept for accepted triggers, which are mostly sent within a day."""
+"""The store keeps a deleted text for so many milliseconds. Most accepted triggers are sent within a day."""
 
 
 def pinned_until_ms(trigger: NewTrigger) -> dict[TemplatePin, int]:
-    """Return the template versions that a trigger names, and when the last of its notifications with each is over.
+    """Return, for each template version that `trigger` uses, until when it needs a protected text.
 
-    The time is wall milliseconds, or 0 where no deletion could take the text away before. A version without a digest
-    is left out, because nothing can be checked of it.
+    The time is the expiry of the last notification with this version, in milliseconds since the epoch. It is 0 if the
+    trigger ends before a deletion could remove the text. A version without a digest is left out, because the store
+    could not check it.
     """
     pins: dict[TemplatePin, int] = {}
     for n in trigger.notifications:
@@ -45,36 +48,36 @@ def pinned_until_ms(trigger: NewTrigger) -> dict[TemplatePin, int]:
 
 @dataclass(frozen=True, slots=True)
 class TemplateQuota:
-    """The most that one tenant may store; common templates have no quota."""
+    """The most templates and bytes that one tenant may store. Common templates have no quota."""
 
     names_max: int
     bytes_max: int
 
 
 def refused(quota: TemplateQuota, *, names: bool) -> TemplateError:
-    """Return the error of a tenant that may store no more names, or no more bytes."""
+    """Return the error for a tenant that exceeds its quota: of templates if `names`, else of bytes."""
     most = f"{quota.names_max} templates" if names else f"{quota.bytes_max} bytes of templates"
     return TemplateError(f"a tenant may store {most}, deleted ones included for {DELETED_KEPT_MS // 86_400_000} days")
 
 
 def stored_name(owner: str | None, name: str) -> str:
-    """Return the name under which a template is stored. `owner` is a tenant, or None for a common template."""
+    """Return the name under which the store keeps a template. `owner` is a tenant, or None for a common template."""
     return name if owner is None else f"{owner}/{name}"
 
 
 def owner_of(stored: str) -> str | None:
-    """Return the tenant that a stored template belongs to, or None for a common one."""
+    """Return the tenant that the template with this stored name belongs to, or None if it is common."""
     owner, slash, _ = stored.rpartition("/")
     return owner if slash else None
 
 
 def plain_name(stored: str) -> str:
-    """Return the name without the tenant, as triggers and events write it."""
+    """Return a stored name without the tenant. Triggers and events use this plain name."""
     return stored.rpartition("/")[2]
 
 
 def by_owner(latest: Mapping[str, int]) -> dict[str, dict[str, int]]:
-    """Return the tenants' own templates: plain name and latest version, by tenant."""
+    """Group the tenants' own templates. Return the latest version number by tenant and then by plain name."""
     found: dict[str, dict[str, int]] = {}
     for stored, version in latest.items():
         owner = owner_of(stored)

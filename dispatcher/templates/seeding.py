@@ -1,4 +1,4 @@
-"""Keeps the configuration's templates in the store, and the cache of latest versions up to date."""
+"""Stores the configuration's templates, and keeps the cache of latest versions up to date."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from dispatcher.templates.source import TemplateSource
 
 REFRESH_S = 0.5
 STARTING_S = 0.1
-"""The pause between two refreshes, and the shorter one while the cache is not loaded yet."""
+"""The pause between two refreshes, in seconds, while the cache is not loaded yet.
+
+`REFRESH_S` is the pause afterwards.
+"""
 
 
 class TemplateSeeding:
-    """Stores the templates of the configuration file, once each, and again what the store has lost.
+    """Stores each template of the configuration file once, and again only if the store has lost it.
 
-    Once: while a changed file is being applied, replicas of the old and of the new file would otherwise replace each
-    other's templates forever.
+    While a changed file is being deployed, replicas with the old and with the new file run together. If each stored its
+    templates again and again, they would replace each other's templates without end.
     """
 
     def __init__(self, cache: TemplateCache, sources: Sequence[TemplateSource]) -> None:
@@ -29,7 +32,7 @@ class TemplateSeeding:
         self._refused: set[str] = set()  # names that do not compile
 
     async def run(self) -> None:
-        """Seed, refresh and compile until cancelled. It waits out outages of the store."""
+        """Store, refresh and compile until cancelled. If the store does not answer, try again after the pause."""
         while True:
             with contextlib.suppress(UnavailableError):
                 await self.seed()  # each time, because the store may have been emptied
@@ -37,7 +40,10 @@ class TemplateSeeding:
             await asyncio.sleep(REFRESH_S if self.cache.loaded else STARTING_S)
 
     async def seed(self) -> None:
-        """Refresh the cache, and store what the store does not have. Raises UnavailableError."""
+        """Refresh the cache, then store the file's templates that the store does not have.
+
+        Raises `UnavailableError`.
+        """
         self.cache.promised = {source.name for source in self._sources} - self._refused
         await self.cache.refresh()
         for source in self._sources:
@@ -53,6 +59,9 @@ class TemplateSeeding:
                     logger().error("template_refused", template=source.name, reason=str(error))
 
     def store_broke(self) -> None:
-        """Give every template again: an older copy of the store has the file's templates of its own time."""
+        """Store every template of the file again at the next `seed`, and drop everything compiled.
+
+        Call this when the store lost data. An older copy of the store may hold older texts of the file's templates.
+        """
         self._given.clear()
         self.cache.forget()

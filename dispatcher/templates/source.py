@@ -1,4 +1,4 @@
-"""A template as it was given. It is immutable once it has a version."""
+"""A template as its author gave it. A text that has a version number never changes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dispatcher.templates.owned import owner_of, plain_name
 
 @dataclass(frozen=True, slots=True)
 class TemplateSource:
-    """One version of one template, under its stored name (`templates.owned`). Version 0 is not stored yet."""
+    """One version of one template. `name` is its stored name (`templates.owned`). Version 0 means not stored yet."""
 
     name: str
     text: str
@@ -23,12 +23,12 @@ class TemplateSource:
 
     @property
     def owner(self) -> str | None:
-        """Return the tenant that the template belongs to; None for a common one."""
+        """Return the tenant that the template belongs to, or None if it is common."""
         return owner_of(self.name)
 
     @property
     def plain_name(self) -> str:
-        """Return the name that triggers use."""
+        """Return the name that triggers use for this template."""
         return plain_name(self.name)
 
     def to_dict(self) -> dict[str, Any]:
@@ -46,14 +46,17 @@ class TemplateSource:
         )
 
     def parts(self) -> dict[str, str | None]:
-        """Return the content alone. It decides whether two versions are the same."""
+        """Return the subject, text and html alone. Two versions are the same if these are equal."""
         return {"subject": self.subject, "text": self.text, "html": self.html}
 
     def canonical(self) -> str:
-        """Return the content as JSON: equal contents are equal texts."""
+        """Return the parts as JSON. Equal parts always give the same text."""
         return json.dumps(self.parts(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     @property
     def digest(self) -> str:
-        """Return 16 hex digits of the content. A trigger has them beside the version (`templates.owned`, rule 5)."""
+        """Return the first 16 hex digits of the SHA-256 of the parts.
+
+        A trigger names them (`templates.owned`, rule 5).
+        """
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:16]

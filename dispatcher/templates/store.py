@@ -1,4 +1,4 @@
-"""The store of template versions: its contract, and one in memory."""
+"""The store of template versions: its contract, and an implementation in memory."""
 
 from __future__ import annotations
 
@@ -13,32 +13,40 @@ from dispatcher.templates.source import TemplateSource
 
 
 class TemplateStore(Protocol):
-    """Versions count from 1 and never change. Errors: `UnavailableError` when the store did not answer."""
+    """A store of template versions. A template's versions count upwards and never change.
+
+    Every method raises `UnavailableError` if the store does not answer.
+    """
 
     async def put(self, source: TemplateSource, *, by_file: bool = False, quota: TemplateQuota | None = None) -> int:
-        """Return the version that now holds this content: the latest one when it is equal, else a new one.
+        """Store `source` and return its version number.
 
-        The source's name is the stored one (`templates.owned`). Errors: `TemplateError` beyond the owner's quota.
+        If the latest version has the same content, its number is returned.
 
-        `by_file`: the configuration file gives it. What the file gave last is remembered, and given again it changes
-        nothing, so that a template which somebody has changed since stays changed until the file itself changes.
+        `source.name` is the stored name (`templates.owned`). With a `quota`, raises `TemplateError` if the template
+        would exceed it.
+
+        `by_file` is True if the configuration file gives the template. The store remembers what the file gave last. If
+        the file gives the same again, nothing changes. So a template that somebody changed over the API stays changed
+        until the file's text changes.
         """
         ...
 
     async def get(self, name: str, version: int) -> TemplateSource | None:
-        """Return a version; None if the store answered that there is no such version."""
+        """Return a version, or None if the store has no such version."""
         ...
 
     async def delete(self, stored: str) -> bool:
-        """Forget a template: `latest` no longer has it. False: there was none.
+        """Delete a template, so that `latest` no longer has it. Return False if there was no such template.
 
-        Its versions can still be got for `DELETED_KEPT_MS`, counted from the end of the last accepted trigger with a
-        distant `send_at` that names one of them, and a template that is made again counts on from them.
+        `get` still returns its versions for `DELETED_KEPT_MS`. If an accepted trigger with a distant `send_at` names a
+        version, this time begins at the end of that trigger. If the template is made again, its version numbers
+        continue.
         """
         ...
 
     async def latest(self) -> dict[str, int]:
-        """Return the latest version of every template, by stored name."""
+        """Return the latest version number of every template by stored name. Deleted ones are left out."""
         ...
 
 
@@ -46,7 +54,8 @@ class TemplateStore(Protocol):
 class _Kept:
     """The versions of one stored name.
 
-    `gone_ms`: when a deleted one is forgotten. `needed_ms`: when the last trigger with a distant `send_at` ends.
+    `gone_ms` is when a deleted template is forgotten, or None if it is not deleted. `needed_ms` is when the last
+    trigger with a distant `send_at` ends. Both are milliseconds since the epoch.
     """
 
     versions: dict[int, TemplateSource] = field(default_factory=dict)
@@ -60,7 +69,10 @@ class _Kept:
 
 
 class MemoryTemplateStore:
-    """A template store in one process. `wall_ms` is the clock by which deleted templates are forgotten."""
+    """A template store in the memory of one process.
+
+    `wall_ms` returns the time by which deleted templates are forgotten.
+    """
 
     def __init__(self, wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
         self._kept: dict[str, _Kept] = {}
@@ -114,9 +126,10 @@ class MemoryTemplateStore:
         return True
 
     def keep(self, pins: Mapping[TemplatePin, int]) -> bool:
-        """Note until when accepted triggers need these versions, wall ms; False: one is not here with this text.
+        """Record until when accepted triggers need these versions, in milliseconds since the epoch.
 
-        On Redis the script that accepts does this (scripts/accept.lua).
+        Return False and record nothing if a version is missing, has another digest, or is deleted and needed later. On
+        Redis the script that accepts a trigger does this (scripts/accept.lua).
         """
         for pin, until_ms in pins.items():
             kept = self._kept.get(pin.name)

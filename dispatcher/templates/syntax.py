@@ -1,14 +1,16 @@
-"""The template language: what compiles, and how it is handed to the engine.
+"""The template language: what compiles, and how it is written for the engine.
 
 The engine knows more of Jinja than a template here may use, and a long expression overflows its native stack. So each
 tag is read here, checked against the lists below, and written again in one canonical form. The engine therefore never
-sees a tag that this module has not understood, and text can never turn into a tag.
+gets a tag that this module has not understood, and static text can never become a tag.
 
 Rules
 -----
-1. Only `if`, `for`, `set`, the filters and the tests below compile. There are no calls, macros, imports or blocks.
-2. A tag has at most `TAG_TOKENS_MAX` tokens, and blocks nest at most `DEPTH_MAX` deep: the engine recurses over both.
-3. An order comparison takes two numbers or two texts; a loop runs over a list. The engine alone would accept anything.
+1. Only `if`, `for`, `set`, and the filters and tests below compile. There are no calls, macros, imports or blocks.
+2. A tag has at most `TAG_TOKENS_MAX` tokens, and blocks nest at most `DEPTH_MAX` deep, because the engine recurses over
+   both.
+3. A comparison of order accepts two numbers or two texts. A loop accepts only a list. The engine alone would accept any
+   value.
 """
 
 from __future__ import annotations
@@ -53,11 +55,11 @@ _KEYWORDS = frozenset(("and", "or", "not", "if", "else", "in", "is"))
 _CONSTANTS = frozenset(("true", "false", "none", "True", "False", "None"))
 
 Item = tuple[str, str]
-"""A token's kind and its canonical text. Kind `group` is something in brackets that is already written again."""
+"""A token's kind and its canonical text. The kind `group` is a whole bracket whose content is already written."""
 
 
 def parse(source: str) -> Generator[None, None, Tree]:
-    """Return the tree. It pauses often, so that the caller can let others run. Errors: `SyntaxFault`."""
+    """Parse `source` and return its tree. It yields often, so that other tasks can run. Raises `SyntaxFault`."""
     source = source.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")  # an editor's, not the author's
     reader = _Reader(source.removesuffix("\n"))
     tags = 0
@@ -69,7 +71,10 @@ def parse(source: str) -> Generator[None, None, Tree]:
 
 
 class _Reader:
-    """Reads tag after tag. `_open` are the blocks not yet closed, and `_into` the list that the next node joins."""
+    """Reads a template's source tag by tag and builds the tree.
+
+    `_open` holds the blocks that are not closed yet. `_into` is the list that receives the next node.
+    """
 
     def __init__(self, source: str) -> None:
         self._source, self._at, self._line, self._counted = source, 0, 1, 0
@@ -225,7 +230,10 @@ class _Reader:
     # ---- expressions
 
     def _expression(self, tokens: list[Item]) -> str:
-        """Return the expression in canonical form, with every bracket checked and every order comparison bounded."""
+        """Return the expression in canonical form. Every bracket was checked, and comparisons go through our filters.
+
+        Raises `SyntaxFault`.
+        """
         if not tokens:
             raise SyntaxFault(self._line, "an expression is empty")
         levels: list[tuple[str, list[Item]]] = [("", [])]
@@ -342,7 +350,10 @@ class _Reader:
         return json.dumps(value, ensure_ascii=False)
 
     def _compared(self, items: list[Item]) -> str:
-        """Return one bracket's content. Comparisons end at `and`, `or`, `not`, `if`, `else` and `=`."""
+        """Return the content of one bracket as code, with its comparisons written by `chain`.
+
+        A comparison ends at `and`, `or`, `not`, `if`, `else` or `=`.
+        """
         pieces: list[str] = []
         operands: list[list[str]] = [[]]
         signs: list[str] = []

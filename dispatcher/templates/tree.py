@@ -1,7 +1,7 @@
 """A template as a tree: static text, tags in canonical form, and blocks with their branches.
 
-`syntax.parse` makes the tree, `html` reads it, and `written` makes the engine's source of it. Text that looks like a
-tag is written so that the engine does not read it as one.
+`syntax.parse` builds the tree, `html` checks the expressions in it, and `written` turns it into source for the engine.
+Static text that looks like a tag is written so that the engine does not read it as a tag.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ _LIKE_A_TAG = re.compile(r"\{(?=[{%#]|\Z)")
 
 
 class SyntaxFault(Exception):
-    """The reason why a template does not compile. It is shown to the author."""
+    """The reason `rule` why a template does not compile, and the `line` of the template.
+
+    Its author gets to see both.
+    """
 
     def __init__(self, line: int, rule: str) -> None:
         super().__init__(line, rule)
@@ -25,7 +28,7 @@ class SyntaxFault(Exception):
 
 @dataclass(slots=True)
 class Text:
-    """Static text, as it will be sent."""
+    """Static text of a template. It is sent unchanged."""
 
     text: str
     line: int
@@ -33,7 +36,10 @@ class Text:
 
 @dataclass(slots=True)
 class Print:
-    """One `{{ … }}`. `shown` is the expression as the author wrote it; `url` makes the engine check its scheme."""
+    """One `{{ … }}`. `shown` is the author's expression, `code` its canonical form.
+
+    With `url`, the printed value is checked as a URL when it is rendered.
+    """
 
     shown: str
     code: str
@@ -43,7 +49,7 @@ class Print:
 
 @dataclass(slots=True)
 class Statement:
-    """A tag that neither prints nor branches (`set`)."""
+    """A tag that neither prints nor branches: `set`."""
 
     code: str
     line: int
@@ -51,7 +57,10 @@ class Statement:
 
 @dataclass(slots=True)
 class Block:
-    """An `if` or a `for`. Each branch is the tag that opens it, and its nodes. `always`: one branch always runs."""
+    """An `if` or a `for`. A branch is its opening tag and the nodes after it.
+
+    `always` is True if there is an `else`, so that one of the branches always runs.
+    """
 
     kind: str
     line: int
@@ -64,14 +73,21 @@ Node = Text | Print | Statement | Block
 
 @dataclass(slots=True)
 class Tree:
-    """A parsed part, and its loop expressions. Their index is the number that the engine tells if one is no list."""
+    """A parsed part. `loops` holds the expressions of its loops, in the order of the source.
+
+    If a loop's value is not a list, the error names the expression by its index in `loops`.
+    """
 
     nodes: list[Node]
     loops: list[str]
 
 
 def written(nodes: list[Node], *, numbered: list[str] | None = None) -> str:
-    """Return the engine's source. With `numbered`, each tag first tells its place, which is its index in that list."""
+    """Return source for the engine.
+
+    With `numbered`, code before each tag calls the filter `_at` with a number. The author's expression is appended to
+    `numbered` at that index.
+    """
     pieces: list[str] = []
     _write(nodes, pieces, numbered)
     return "".join(pieces)
