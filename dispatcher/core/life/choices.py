@@ -1,4 +1,7 @@
-"""The choices that a caller or a configuration makes about a notification, each written down once."""
+"""The choices that a caller or a configuration makes about a notification.
+
+Each list of choices is written only here.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from typing import Literal
 Channel = Literal["sms", "email", "push", "webhook", "chat"]
 Priority = Literal["high", "normal", "bulk"]
 OnUnknown = Literal["resend", "hold"]
-"""After an unknown outcome: `resend` sends again (at least once), `hold` keeps the notification back (at most once)."""
+"""The choice for unknown outcomes: `resend` sends again (at least once), `hold` sends nothing more (at most once)."""
 
 PRIORITIES: tuple[Priority, ...] = ("high", "normal", "bulk")
-"""The lanes of a mailbox, the most urgent first."""
+"""The priorities, the most urgent first. Each mailbox has one lane for each."""
 WaitFor = Literal["accepted", "delivered"]

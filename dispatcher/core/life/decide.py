@@ -1,20 +1,23 @@
-"""Pure decisions about the next place of a notification.
+"""Pure decisions about where a notification goes next.
 
 Rules:
 
 1. Every decision puts the notification in exactly one place: settled, dead, another mailbox, `due`, or held.
-2. A notification is ended by its time to live. A budget counts only tries that may have arrived (`unknown`), for each
-   of those may be a repeat; whatever surely sent nothing costs no attempt.
-3. A vendor is tried once per round; a round ends when each of the chain was tried. When no usable vendor is untried,
-   the message waits, longer each time, and then goes to a usable one again: waiting for one that is down would bind it
-   to that return. With all down, the untried come first, and no wait is longer than `ALL_DOWN_CAP_S`.
-4. A refusal is final only as `rejected`. Any other moves the message on. When every vendor of the chain has refused
-   the message itself, it waits on the schedule of `refused_wait_s`, minutes and then hours.
-5. `unknown` under `hold` never leads to another send: it is held until proof or its deadline.
+2. The time to live ends a notification. There is also a budget of attempts, and only an `unknown` outcome uses it up:
+   such a call may have sent the message, so the next call may be a repeat. A call that surely sent nothing costs no
+   attempt.
+3. A vendor is tried once per round. A round ends when every vendor of the chain has been tried. If no usable vendor is
+   untried, the notification waits, longer each time, and then goes to a usable vendor again. It never waits for one
+   that is down: it would be bound to that vendor's return. If all vendors are down, the untried ones come first, and no
+   wait is longer than `ALL_DOWN_CAP_S`.
+4. Only a `rejected` outcome is a final refusal. After any other refusal the notification moves to the next vendor. If
+   every vendor of the chain has refused the message itself, it waits for minutes and then hours (`refused_wait_s`).
+5. An `unknown` outcome under `hold` never leads to another send. The notification is held until there is proof, or
+   until its deadline.
 6. No wait ends after the time to live. The last wait is shortened, so that one more try fits in. After that try the
-   notification is a dead letter `expired`, or `refused_by_all`.
-7. A move without an attempt happens once per plan epoch. Instead of a second one, the notification goes to `due`. So
-   two vendors that are down cannot send a notification back and forth.
+   notification is a dead letter with the reason `expired` or `refused_by_all`.
+7. In one plan epoch, a notification moves only once without an attempt. Instead of a second such move it goes to `due`.
+   So two vendors that are down cannot send a notification back and forth.
 """
 
 from __future__ import annotations
@@ -27,33 +30,42 @@ from dispatcher.core.life.outcome import Outcome, OutcomeKind, Scope
 from dispatcher.core.life.retry import RetryPolicy, backoff_s, refused_wait_s, within_life_ms
 
 ALL_DOWN_CAP_S = 15.0
-"""The longest wait while no vendor of the chain works: after it the message is in a mailbox, where a probe finds it."""
+"""The longest wait in seconds while no vendor of the chain works.
+
+After the wait the notification is in a mailbox again. There a probe can find it when a vendor is back.
+"""
 
 Usable = Callable[[str], bool]
 
 REFUSED_BY_ALL = "refused_by_all"
-"""The reason of a wait, and of an expiry during that wait, when every vendor of the chain refused the message."""
+"""The reason of a wait that follows when every vendor of the chain refused the message.
+
+If the time to live ends during that wait, the dead letter has this reason too.
+"""
 
 CUT_OFF_WAIT_S_MAX = 10.0
-"""The longest wait for a country that is cut off, in seconds. By then another vendor may be back."""
+"""The longest wait in seconds for a country that is cut off. By then another vendor may be back."""
 
 REFUSED_WAIT_S = 1.0
-"""A notification without a vendor that may be sent it waits 1 to 2 times this long: probes are seconds apart anyway."""
+"""The shortest wait in seconds of a notification that no vendor may be called for now; the longest is twice as long.
+
+A shorter wait would bring nothing, because probes are seconds apart.
+"""
 
 CRASHES_MAX = 3
-"""An entry is poison when its owners have died this often."""
+"""A notification becomes a dead letter with the reason `poison` when so many actors have crashed with it."""
 
 ALONE_FROM = 2
-"""After this many crashes a notification is sent alone, so only this notification is suspected of the next crash.
+"""After this many crashes a notification is sent alone. Then only this notification is suspected of the next crash.
 
-So poison does not condemn the notifications beside it. The first crash is not enough: after every kill all calls in
-flight would be sent one by one, and most kills are no notification's fault.
+So poison does not condemn the notifications beside it. One crash is not enough: most kills are no notification's fault.
+After every kill, all calls that were in flight would be sent one by one.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """End the notification: the vendor accepted it."""
+    """End the notification, because the vendor accepted it."""
 
     attempt: Attempt | None
     attempts: int
@@ -72,7 +84,10 @@ class Dead:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Move the notification to the mailbox of `vendor`. `epoch` is set for a move that cost no attempt."""
+    """Move the notification to the mailbox of `vendor`.
+
+    `epoch` is the plan's epoch if the move cost no attempt, and 0 otherwise.
+    """
 
     vendor: str
     trail: Trail
@@ -84,7 +99,10 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Try again after `wait_ms`. The store turns this duration into a time, so no clock that jumps can lengthen it."""
+    """Try again after `wait_ms`.
+
+    The store computes the time from this duration, so no clock that jumps can lengthen the wait.
+    """
 
     wait_ms: int
     trail: Trail
@@ -96,7 +114,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Hold a notification that was maybe sent for `wait_ms`, until there is proof. At 0 or less no time is left."""
+    """Hold a notification that was maybe sent. It waits `wait_ms` for proof; 0 or less means that no time is left."""
 
     wait_ms: int
     attempt: Attempt | None
@@ -106,7 +124,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Remove and count an entry that has no notification."""
+    """Remove an entry that belongs to no notification, and count it."""
 
     reason: str
     urgent = False
@@ -117,9 +135,10 @@ Decision = Settle | Dead | Move | Retry | Hold | Drop
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """The facts that an actor of `vendor` has when it decides.
+    """The facts that an actor of `vendor` knows when it decides.
 
-    `usable` tells whether another vendor works; `chance` in [0, 1) is the caller's randomness; `epoch` is the plan's.
+    `usable` tells whether a vendor works now. `chance` in [0, 1) is the caller's randomness. `epoch` is that of the
+    plan.
     """
 
     vendor: str
@@ -130,20 +149,21 @@ class Situation:
     epoch: int = 0
 
     def next_of(self, n: Notification, tried: tuple[str, ...]) -> str | None:
-        """Return the first usable vendor of the chain that is not in `tried` and not this one."""
+        """Return the first usable vendor of the chain that is not in `tried` and not this one, or None."""
         others = (name for name in n.chain if name != self.vendor and name not in tried)
         return next((name for name in others if self.usable(name)), None)
 
 
 def goes_alone(notification: Notification) -> bool:
-    """Return True if the notification is suspected of killing its actors, so that it must be sent alone."""
+    """Return True if the notification is suspected of crashing its actors, so that it must be sent alone."""
     return ALONE_FROM <= notification.crashes < CRASHES_MAX
 
 
 def decide_before(notification: Notification, now_ms: int, policy: RetryPolicy) -> Decision | None:
-    """Return the end of a notification whose time is over or that kills its actors. None means: go on to the call.
+    """Return a decision if this notification must not be sent. None means: call the vendor.
 
-    A claim with the start mark of `hold` was found by the audit. Its send was cut off, so it is maybe sent and is held.
+    It must not be sent if its time to live is over, or if too many actors have crashed with it. It must not be sent
+    either if it has the start mark of `hold`: an earlier call began and was cut off, so it was maybe sent, and is held.
     """
     if notification.on_unknown == "hold" and notification.state is State.STARTED:
         return _held(notification, None, notification.attempts, policy, now_ms=now_ms)
@@ -170,7 +190,10 @@ def decide_after(n: Notification, outcome: Outcome, attempt: Attempt, at: Situat
 
 
 def _after_throttle(n: Notification, outcome: Outcome, attempt: Attempt, at: Situation) -> Decision:
-    """Return a retry after the wait that the vendor asked for, or a move if the time to live ends before that."""
+    """Return a retry after the wait that the vendor asked for.
+
+    If the time to live ends before, return a move if possible.
+    """
     wait_s = backoff_s(1, at.policy, at.chance, outcome.retry_after_s)
     if at.now_ms + wait_s * 1000 >= n.expires_ms:
         trail = n.trail.after(at.vendor)
@@ -201,7 +224,7 @@ def _after_failure(n: Notification, outcome: Outcome, attempt: Attempt, at: Situ
 
 
 def decide_broken(n: Notification, at: Situation) -> Decision:
-    """Return where a notification goes if our own code failed right after its call: it was maybe sent."""
+    """Return where a notification goes if our own code failed right after its call. The call may have sent it."""
     attempts = n.attempts + 1
     if n.on_unknown == "hold":
         return _held(n, None, attempts, at.policy, now_ms=at.now_ms)
@@ -211,7 +234,7 @@ def decide_broken(n: Notification, at: Situation) -> Decision:
 
 
 def decide_refused(n: Notification, at: Situation) -> Decision:
-    """Return where a notification goes if this vendor must not be called now. It costs no attempt."""
+    """Return where a notification goes if this vendor must not be called now. This costs no attempt."""
     if n.moved_epoch != at.epoch:
         name = at.next_of(n, n.tried)
         if name is not None:
@@ -224,7 +247,7 @@ def decide_cut_off(n: Notification, cut_off_s: float, at: Situation) -> Decision
 
     The vendor counts as tried, but no attempt is spent. Otherwise the plan, which does not know of the cut-off, would
     lead the notification back here. Without another vendor it waits for about `cut_off_s`, the time until the country
-    is probed again. So many such notifications do not become a hot loop.
+    is probed again. Otherwise many such notifications would be claimed and refused in an endless loop.
     """
     trail = n.trail.after(at.vendor)
     name = at.next_of(n, trail.tried)
@@ -237,9 +260,9 @@ def decide_cut_off(n: Notification, cut_off_s: float, at: Situation) -> Decision
 
 
 def decide_adopted(n: Notification, at: Situation) -> Decision | None:
-    """Return None if the adopter of a mailbox may send this notification, or where it goes otherwise.
+    """Return None if the adopter of a mailbox may send this notification, and otherwise where the notification goes.
 
-    An adopter sends only notifications that have its vendor in their chain, untried. It moves the others.
+    An adopter sends only notifications that have its vendor in their chain, untried. It moves all others.
     """
     if at.vendor in n.chain and at.vendor not in n.tried:
         return None
@@ -247,18 +270,19 @@ def decide_adopted(n: Notification, at: Situation) -> Decision | None:
 
 
 def waiting_reason(trail: Trail) -> str | None:
-    """Return why a notification in `due` waits, or None if the reason is not known."""
+    """Return why a notification in `due` waits, or None if the trail does not tell."""
     return REFUSED_BY_ALL if trail.refusals and not trail.tried else None
 
 
 def decide_mailbox(
     chain: tuple[str, ...], tried: tuple[str, ...], usable: Usable, recovering: Usable, *, known: Usable
 ) -> str | None:
-    """Return the mailbox for a due notification: of a usable vendor, else of a recovering one, else of any known one.
+    """Return the vendor into whose mailbox a due notification goes, or None if no vendor of its chain is known.
 
-    None means that no vendor of the chain is known. Among equals the untried vendors come first. Usable is more
-    important than untried. Otherwise the notification could go to the mailbox of a vendor that is down. If the adopter
-    of that mailbox has tried it already, it would refuse the notification again and again.
+    A usable vendor comes before a recovering one, and that before any other known one. Among equals an untried vendor
+    comes first. Being usable is more important than being untried. Otherwise the notification could go to the mailbox
+    of a vendor that is down. If the adopter of that mailbox has tried it already, it would refuse the notification
+    again and again.
     """
     names = [name for name in chain if known(name)]
     for fits in (usable, recovering, known):

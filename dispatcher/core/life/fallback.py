@@ -1,18 +1,19 @@
-"""The decision whether a notification's fallback begins: another message, on another channel, to the same recipient.
+"""The decision whether a notification's fallback begins. A fallback is another message to the same recipient.
 
-Rules:
+It goes out on another channel, if the first notification does not succeed. Rules:
 
-1. A fallback is stored with the first notification and waits in the state `standby`. Its fate is decided by one step of
-   the store, `begin`, and nowhere else. Whatever ends the first notification only makes that step come sooner.
-2. Success of the first ends it as `skipped`. Success is a vendor's acceptance, or, if the fallback waits for delivery,
-   a receipt that says "delivered". A first that was cancelled or suppressed ends it as well: nobody wants it sent.
-3. It begins when the first is dead, for whatever reason, or when a receipt says "not delivered".
-4. It also begins when its time has come, `after_s` after the first was to be sent. If the first still waits then, the
-   same step withdraws it, so it is not sent after that.
-5. While an actor has the first, it may be on its way to the recipient, so the fallback waits. Each call has a deadline.
-   While the first is held, it may have arrived, and `hold` promises that nothing is sent twice: the fallback waits for
-   the verdict. Hence never both are sent, unless a vendor delivered the first and could not say so.
-6. Its time to live begins when it does.
+1. A fallback is stored together with the first notification and waits in the state `standby`. Only one step of the
+   store, `begin`, decides about it. The end of the first notification only makes that step come sooner.
+2. The fallback ends as `skipped` if the first notification succeeds. Success is a vendor's acceptance or, if the
+   fallback waits for delivery, a receipt that says "delivered". The fallback is also skipped if the first notification
+   was cancelled or suppressed, because then nobody wants either of them sent.
+3. The fallback begins if the first notification is dead, for whatever reason, or if a receipt says "not delivered".
+4. The fallback also begins `after_s` after the time at which the first notification was to be sent. If the first one
+   still waits then, the same step withdraws it, so it is not sent later.
+5. While an actor has claimed the first notification, a call may be sending it, so the fallback waits. Each call has a
+   deadline. While the first notification is held, it may have arrived, and `hold` promises that nothing is sent twice.
+   So the fallback waits for the verdict. Both are sent only if a vendor delivered the first and could not say so.
+6. The fallback's time to live starts when the fallback begins.
 """
 
 from __future__ import annotations
@@ -24,13 +25,16 @@ from dispatcher.core.life.choices import WaitFor
 from dispatcher.core.life.notification import State
 
 LOOK_AGAIN_MS = 1_000
-"""The wait for a first notification that an actor has."""
+"""The wait in milliseconds before the store looks again at a first notification that an actor has claimed."""
 
 LOOK_AT_HELD_AGAIN_MS = 60_000
-"""The wait for a held one. The end of its hold makes the fallback look at once, so this is only a safety net."""
+"""The wait in milliseconds before the store looks again at a first notification that is held.
+
+It is only a safety net: when the hold ends, the store looks at once.
+"""
 
 NEEDED_NOT = "not_needed"
-"""The reason of a fallback that was skipped because the first succeeded."""
+"""The reason of a fallback that was skipped because the first notification succeeded."""
 
 OVERTAKEN = "fallback"
 """The reason of a first notification that was cancelled because its fallback began."""
@@ -39,7 +43,7 @@ WAITING = frozenset((State.QUEUED, State.STARTED, State.DUE, State.DELAYED))
 
 
 class Fate(Enum):
-    """The decision about a fallback."""
+    """The decision about a fallback: it begins, is skipped, or goes on waiting."""
 
     BEGIN = "begin"
     SKIP = "skip"
@@ -48,9 +52,9 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True)
 class First:
-    """The first notification, as the store has it. `claimed` is True while an actor has its entry.
+    """The first notification as the store has it. `claimed` is True while an actor has its entry.
 
-    `receipt` is `delivered`, `undelivered` (of the message that the vendor accepted), or None.
+    `receipt` is what a receipt said about the message that the vendor accepted: `delivered`, `undelivered`, or None.
     """
 
     state: State
@@ -59,7 +63,10 @@ class First:
 
 
 def decide_fallback(first: First, wait_for: WaitFor, is_late: bool) -> Fate:
-    """Return what becomes of the fallback. `is_late` tells whether its `after_s` is over; without one it never is."""
+    """Return the decision about a fallback.
+
+    `is_late` is True if its `after_s` has passed; without an `after_s` it is False.
+    """
     match first.state:
         case State.SETTLED if wait_for == "accepted" or first.receipt == "delivered":
             return Fate.SKIP
@@ -75,11 +82,13 @@ def decide_fallback(first: First, wait_for: WaitFor, is_late: bool) -> Fate:
 
 
 def look_again_ms(first: First, now_ms: int, *, begin_ms: int | None, expires_ms: int) -> int:
-    """Return when a fallback that waits is looked at again, unless the end of the first comes before.
+    """Return when the store looks again at a fallback that waits, in wall milliseconds.
+
+    If the first notification ends before that time, the store looks at once.
 
     Args:
-        begin_ms: when its time comes; None: it has none.
-        expires_ms: when the first one's time to live ends.
+        begin_ms: the time at which the fallback begins anyway, in wall milliseconds; None if it has no such time.
+        expires_ms: the end of the first notification's time to live, in wall milliseconds.
     """
     if first.state is State.HELD:
         return now_ms + LOOK_AT_HELD_AGAIN_MS

@@ -1,13 +1,13 @@
-"""The listing of notifications by state: what is accepted and not ended, and dead letters.
+"""The listing of notifications by state: those that are accepted and not ended, and the dead letters.
 
-Rules
------
-1. A state is listed from the one place that holds it: mailboxes, or a set ordered by time. Nothing else is read, so a
-   listing costs what it looks at, and never what is stored. Ended notifications are in no such place; find them by
-   their trigger.
-2. A page is a stretch of the place behind a position. A position is not a number of rows: whatever comes and goes
-   meanwhile, nothing that stays is skipped or met twice.
-3. What has left the place since it was looked up is left out.
+Rules:
+
+1. A state is listed from the one place where its notifications are: the mailboxes, or a set ordered by time. Nothing
+   else is read. So the cost of a listing grows with what it looks at, and not with what is stored. Notifications that
+   have ended are in no such place. They are found through their trigger.
+2. A page begins behind a position, which is not a row number. Notifications may come and go between two pages. Even so,
+   none that stays is skipped or listed twice.
+3. A notification that has left the place since it was found is left out.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ from dispatcher.core.life.notification import Attempt
 
 
 class Place(NamedTuple):
-    """Where the notifications of a listed state are, which states they may have there, and for what reason."""
+    """The place that is read to list a state.
+
+    `states` are the states that a notification there may have. If `reason` is set, only notifications with it are
+    listed.
+    """
 
     name: str
     states: frozenset[str]
@@ -38,15 +42,18 @@ LISTED = {
     "held": Place("held", frozenset({"held"})),
     "dead": Place("dead", frozenset({"dead"})),
 }
-"""The states that can be listed. `scheduled` is the callers' word for `delayed`."""
+"""The place for each state that can be listed. `scheduled` is another name for `delayed`, for callers."""
 
 
 ROWS_MAX = 200
-"""The most rows of one answer."""
+"""The greatest number of rows in one answer."""
 
 
 class PlacePosition(NamedTuple):
-    """A position in a place. `stream` is empty in a set; there `at` is the score, else it is the entry's id."""
+    """A position in a place. In a mailbox, `stream` names the stream and `at` is the entry's id.
+
+    In a set ordered by time, `stream` is empty and `at` is the score.
+    """
 
     stream: str
     at: str
@@ -60,14 +67,14 @@ _CURSOR = re.compile(r"([^|]{0,300})\|([0-9]{1,20}(?:-[0-9]{1,20})?)\|([a-z0-9.-
 
 
 def parse_position(text: str) -> PlacePosition | None:
-    """Return the position in `text`, or None if it is no position of ours."""
+    """Return the position in `text`, or None if `text` was not made by `str(position)`."""
     found = _CURSOR.fullmatch(text)
     return PlacePosition(*found.groups()) if found else None
 
 
 @dataclass(frozen=True, slots=True)
 class ListingFilter:
-    """The selection of a listing. None matches all."""
+    """The conditions of a listing. A condition that is None matches every notification."""
 
     place: Place
     tenant: str | None = None
@@ -81,7 +88,8 @@ class ListingFilter:
 class Placed:
     """One notification as a listing shows it. Times are wall milliseconds.
 
-    `until_ms` is when it is tried again, sent for the first time, or given up; None: as soon as possible, or never.
+    `until_ms` is when the notification is tried again, sent for the first time, or given up. None means as soon as
+    possible, or that nothing more happens to it.
     """
 
     id: str
@@ -100,7 +108,7 @@ class Placed:
 
 
 def is_wanted(row: Placed, wanted: ListingFilter) -> bool:
-    """Return True if the row is still in its place (rule 3) and matches."""
+    """Return True if the notification is still in its place (rule 3) and matches the filter."""
     place = wanted.place
     return row.state in place.states and all(
         expected in (None, found)

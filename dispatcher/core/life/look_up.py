@@ -1,15 +1,18 @@
-"""Status look-up: a vendor is asked whether it has a message whose outcome is unknown.
+"""Status look-up: we ask a vendor whether it has a message whose outcome is unknown.
 
 Rules:
 
-1. Only a held notification is looked up, and only at the vendor of its start mark: that vendor was being called.
-2. A message is recognised by recipient, text and time. The vendor created it between the start mark and the end of the
-   call, plus or minus `MARGIN_MS`. The vendor's clock is corrected by the time that the vendor tells.
-3. A wrong match is worse than none. There is no verdict if two messages match, if the list may not be whole, or if the
-   notification has a twin: the same text to the same recipient, started so near that their times overlap.
-4. If the vendor has delivered or carries the message, the notification is settled. If the vendor gave the message up,
-   it is a dead letter, as with a receipt. "Not found" proves nothing, as the vendor may be late. The notification
-   stays held, and the vendor is asked again, more and more rarely, until the deadline.
+1. Only a held notification is looked up, and only at the vendor that its start mark names, because that vendor was
+   called.
+2. A message is recognised by recipient, text and time. The vendor must have created it between the start mark and the
+   end of the call, plus or minus `MARGIN_MS`. The times are corrected by the vendor's clock, if the vendor tells it.
+3. A wrong match is worse than none. So there is no verdict if two messages match, or if the list may be incomplete.
+   There is none either if the notification has a twin. A twin has the same recipient and text, and started so soon
+   before or after that the two windows of time overlap.
+4. If the vendor has delivered the message or is still sending it, the notification is settled. If the vendor gave the
+   message up, the notification becomes a dead letter, as after a receipt. "Not found" proves nothing, because the
+   vendor may be late. Then the notification stays held, and the vendor is asked again, less and less often, until the
+   deadline.
 5. A look-up never changes the breaker.
 """
 
@@ -22,15 +25,21 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 MARGIN_MS = 3000
-"""Vendors tell two times in whole seconds (creation and now), which explains 2 s. The rest is for the network."""
+"""The allowed difference between the two clocks, in milliseconds.
+
+A vendor tells the creation and the present in whole seconds, which explains 2 s. The rest is for the network.
+"""
 
 AGAIN_S, AGAIN_S_MAX = 2.0, 300.0
-"""The wait after the first look-up, and the longest wait. They give some twenty look-ups within a hold of an hour."""
+"""The wait after the first look-up and the longest wait, in seconds.
+
+An hour of waiting then has about twenty look-ups.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A message that the vendor has for the recipient in question. `at_ms` is its creation by the vendor's clock.
+    """A message that the vendor has for the recipient. `at_ms` is when the vendor created it, by the vendor's clock.
 
     `carried` is True if the message has gone out or will go out, and False if the vendor gave it up. None stands for a
     status that we do not know.
@@ -44,9 +53,9 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The answer of a vendor. `more` is True if it has older messages that it did not list.
+    """The vendor's answer to a look-up. `more` is True if the vendor has older messages that it did not list.
 
-    `vendor_ms` is the vendor's clock, or None if the vendor did not tell the time.
+    `vendor_ms` is the vendor's clock in wall milliseconds, or None if the vendor did not tell the time.
     """
 
     sightings: Sequence[Sighting]
@@ -55,21 +64,27 @@ class Listing:
 
 
 class Window(NamedTuple):
-    """The time in which the vendor can have created the message, by the store's clock."""
+    """The time in which the vendor can have created the message, in milliseconds of the store's clock."""
 
     from_ms: int
     to_ms: int
 
 
 class Verdict(NamedTuple):
-    """The result of a look-up. `answer` is found, undelivered, not_found, ambiguous or unknown."""
+    """The result of a look-up. `answer` is found, undelivered, not_found, ambiguous or unknown.
+
+    `message_id` is the vendor's id of the message, for the first two answers.
+    """
 
     answer: str
     message_id: str = ""
 
 
 class Fingerprint(NamedTuple):
-    """The fingerprint of a message. Two notifications with the same one, started within `ttl_ms`, are twins."""
+    """A value that is equal for messages with the same recipient and text.
+
+    Two notifications with equal fingerprints that start within `ttl_ms` milliseconds are twins.
+    """
 
     key: str
     ttl_ms: int
@@ -80,9 +95,9 @@ def window_of(started_ms: int, timeout_s: float) -> Window:
 
 
 def fingerprint(to: str, text: str, timeout_s: float) -> Fingerprint:
-    """Return the fingerprint of a message. Its time to live is the length of one window, as nearer starts overlap.
+    """Return the fingerprint of a message. Its `ttl_ms` is the length of one window, because then two windows overlap.
 
-    The vendor is not part of it: two configured vendors may be one account.
+    The vendor is not part of the fingerprint, because two configured vendors may be the same account.
     """
     window = window_of(0, timeout_s)
     text_hash = hashlib.sha256(json.dumps([to, text]).encode()).hexdigest()[:32]
@@ -90,7 +105,10 @@ def fingerprint(to: str, text: str, timeout_s: float) -> Fingerprint:
 
 
 def identify(listing: Listing, text: str, window: Window, now_ms: int) -> Verdict:
-    """Return what a vendor's list says about the message `text`. `now_ms` is the answer's time by the store's clock."""
+    """Return what the vendor's list says about the message with this text.
+
+    `now_ms` is the time of the answer by the store's clock. By it the vendor's clock is corrected.
+    """
     ahead_ms = 0 if listing.vendor_ms is None else listing.vendor_ms - now_ms
     times = [one.at_ms - ahead_ms for one in listing.sightings]
     alike = [
@@ -111,7 +129,7 @@ def identify(listing: Listing, text: str, window: Window, now_ms: int) -> Verdic
 
 
 def decide_look_up(verdict: Verdict) -> tuple[str, str] | None:
-    """Return the end of a held notification and its reason, or None if it stays held."""
+    """Return the state in which a held notification ends, and the reason. Return None if it stays held."""
     match verdict.answer:
         case "found":
             return "settled", f"look_up: {verdict.message_id}"
@@ -121,5 +139,5 @@ def decide_look_up(verdict: Verdict) -> tuple[str, str] | None:
 
 
 def again_s(looks: int) -> float:
-    """Return the seconds until the next look-up, after `looks` (>= 1) look-ups."""
+    """Return the wait in seconds before the next look-up, if `looks` (at least 1) look-ups were made."""
     return min(AGAIN_S_MAX, AGAIN_S * 2.0 ** min(looks - 1, 20))

@@ -1,11 +1,11 @@
-"""The bytes of a mail: what arrives is exactly the text that was given.
+"""The bytes of a mail. The recipient sees exactly the given text.
 
-Headers are written here and not by `email`: Python 3.10 to 3.12 decode an encoded word in what they are given, and
-what it holds becomes a header of its own (CVE-2024-6923). A text that is not plain, short ASCII becomes encoded words
-(RFC 2047), so nothing in it can end a line or be decoded twice.
+Headers are written here and not by the standard library's `email`. In Python 3.10 to 3.12, `email` decodes encoded
+words in its input, and a line end inside becomes a header of its own (CVE-2024-6923). Here, a text that is not plain,
+short ASCII becomes encoded words (RFC 2047). So nothing in it can end a line or be decoded twice.
 
-Every line is ASCII and at most 78 bytes long, so no relay has to convert, wrap or mangle anything (RFC 6152 is not
-needed). No encoded part can hold `=_`, with which every boundary begins.
+Every line is ASCII and at most 78 bytes long. So no relay has to convert or wrap a line, and RFC 6152 is not needed.
+Every boundary begins with `=_`, which no encoded part can contain.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 LINE_MAX = 78
-"""RFC 5322, section 2.1.1."""
+"""The longest line in characters (RFC 5322, section 2.1.1)."""
 
 _ENCODED_BYTES = 45
-"""60 characters of base64, so that an encoded word has at most 75 (RFC 2047, section 2)."""
+"""The bytes in one encoded word. They become 60 characters of base64, and the word at most 75 (RFC 2047, section 2)."""
 
 _PLAIN = re.compile(r"[\x21-\x7e]{1,60}(?: [\x21-\x7e]{1,60})*")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
@@ -29,7 +29,7 @@ _NOT_IN_7BIT = re.compile(r"[^\t\n\x20-\x7e]|[ \t]$|^From |=_", re.MULTILINE)
 
 
 def header(name: str, text: str) -> str:
-    """Return one header of free text, folded, without its last line end."""
+    """Return one header with free text, folded into lines, without the last line end."""
     if "=?" not in text and _PLAIN.fullmatch(text):
         return _folded(name, text.split(" "))
     return _folded(name, _encoded_words(text))
@@ -50,8 +50,8 @@ def address_header(name: str, address: str, display_name: str = "") -> str:
 def write_mail(headers: Sequence[str], mark: str, text: str, html: str | None = None) -> bytes:
     """Return a whole mail, with CRLF line ends.
 
-    `headers` come from `header` and `address_header`; `mark` is anything that tells this mail from others. Raises
-    UnicodeEncodeError for a lone surrogate, which no mail can carry.
+    `headers` come from `header` and `address_header`. `mark` is any text that is different for each mail; the boundary
+    is made from it. Raises UnicodeEncodeError for a lone surrogate, which no mail can contain.
     """
     lines = [*headers, "MIME-Version: 1.0"]
     if html is None:
@@ -71,7 +71,10 @@ def _part(subtype: str, text: str) -> list[str]:
 
 
 def _body(text: str) -> tuple[str, list[str]]:
-    """The transfer encoding and its lines. A text without a line end at its end gets none from quoted-printable."""
+    """Return the transfer encoding and the encoded lines.
+
+    If the text has no line end at its end, quoted-printable adds none.
+    """
     lines = text.split("\n")
     if not _NOT_IN_7BIT.search(text) and all(len(line) <= LINE_MAX for line in lines):
         return "7bit", lines[:-1] if lines[-1] == "" else lines
@@ -86,7 +89,7 @@ def _body(text: str) -> tuple[str, list[str]]:
 
 
 def _quoted_printable(line: str) -> list[str]:
-    """One line of bytes (as latin-1) in lines of at most 76 characters (RFC 2045, section 6.7)."""
+    """Return one line of bytes, given as latin-1, in lines of at most 76 characters (RFC 2045, section 6.7)."""
     encoded = line.translate(_QP)
     if encoded.startswith("From "):
         encoded = f"=46{encoded[1:]}"

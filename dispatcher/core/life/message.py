@@ -9,18 +9,18 @@ from dispatcher.core.life.receipt import ReceiptLink
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message to one recipient on one channel, rendered.
+    """One rendered message to one recipient on one channel.
 
     Attributes:
-        notification_id: ours, for logs and for headers that let a receipt find its way back.
-        idempotency_key: id + generation + vendor; stable over attempts, for vendors that have such a key.
+        notification_id: our id, for logs, and for headers by which a receipt finds its notification.
+        idempotency_key: id + generation + vendor. It is the same for all attempts, for vendors that accept such a key.
         channel: `sms`, `email`, ...
         to: one E.164 number, or one bare address (`local@domain`), validated at accept.
         text: the plain text body.
-        subject: e-mail only.
-        html: e-mail only, already escaped; None when the template has no HTML part.
-        receipt: where the vendor may tell what became of it; None: receipts are not configured.
-        expires_in_s: how long it is worth delivering, from now on; None: for as long as the vendor likes.
+        subject: the subject of an e-mail; None on other channels.
+        html: the HTML part of an e-mail, already escaped; None if the template has none.
+        receipt: where the vendor may report what became of the message; None if receipts are not configured.
+        expires_in_s: for how many seconds from now delivery makes sense; None leaves it to the vendor.
     """
 
     notification_id: str

@@ -1,16 +1,18 @@
 """The outcome of one attempt.
 
-Expected endings are values, not exceptions. An adapter answers with one `Outcome` per call and never raises for
-something a vendor or the network did; the courier turns the outcome into the notification's next place.
+Expected endings are values, not exceptions. An adapter returns one `Outcome` per call. It never raises for something
+that a vendor or the network did. The courier turns the outcome into the notification's next place.
 
-An adapter decides by the bytes written, the status and a valid vendor id. Rules for all adapters:
+An adapter decides by three facts: whether bytes were written, the status, and whether the vendor's id is valid. Rules
+for all adapters:
 
 1. *Accepted* is a 2xx with a valid vendor id in the documented place.
 2. *Unknown* is a time-out, a reset, a 5xx or a 2xx without an id, after bytes were written. The vendor may have the
    message.
-3. Everything else is a refusal or was not sent, and is safe to try at another vendor.
+3. After anything else the vendor does not have the message: it refused, or nothing was sent. Another vendor may safely
+   be tried.
 4. A refusal ends a notification only if its code is listed as final for the provider, with a source. After every
-   unlisted refusal the next vendor is tried: a refusal is not always the message's fault.
+   unlisted refusal the next vendor is tried, because a refusal is not always the message's fault.
 
 The `Meaning` of a refusal says what follows for the notification and for the vendor's breaker.
 """
@@ -28,7 +30,7 @@ OUR_BUG = "our_bug"
 
 
 class OutcomeKind(str, Enum):
-    """The kinds of outcome, in the words of DESIGN."""
+    """The kinds of outcome, in the words of the glossary (docs/architecture.md)."""
 
     ACCEPTED = "accepted"
     REJECTED = "rejected"  # final: a dead letter
@@ -40,7 +42,7 @@ class OutcomeKind(str, Enum):
 
 
 class Scope(str, Enum):
-    """The scope of a refusal or failure: what is at fault, and so what it is evidence against."""
+    """The cause of a refusal or failure. It says what the outcome is evidence against."""
 
     MESSAGE = "message"  # no evidence: the message or the recipient is at fault
     RECIPIENT = "recipient"  # no evidence
@@ -51,7 +53,7 @@ class Scope(str, Enum):
 
 
 class Meaning(str, Enum):
-    """The meanings of a provider's code. Operators use the same names in `vendors.NAME.rules`."""
+    """The meaning of a provider's code for us. Operators use the same names in `vendors.NAME.rules`."""
 
     FINAL = "final"  # dead letter
     DEFERRED = "deferred"  # the other vendors, then minutes and hours until the time to live
@@ -68,9 +70,9 @@ class Word:
     """One documented code of a provider.
 
     Attributes:
-        means: its meaning, which may differ from what its number suggests.
-        source: the place where the provider documents it.
-        wait_s: for `account` and `rate`, the seconds without calls to the vendor; None: the usual wait.
+        means: what the code means for us. This may differ from what its number suggests.
+        source: where the provider documents the code.
+        wait_s: for `account` and `rate`, for how many seconds the vendor is not called; None for the usual wait.
     """
 
     means: Meaning
@@ -79,13 +81,16 @@ class Word:
 
 
 def listed(means: Meaning, source: str, *codes: str, wait_s: float | None = None) -> dict[str, Word]:
-    """Return one `Word` for each code. `{code}` in the source is replaced by the code."""
+    """Return one `Word` for each code, by the code. `{code}` in the source is replaced by the code."""
     return {code: Word(means, source.format(code=code), wait_s) for code in codes}
 
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """A sentence that a provider uses instead of a code. The answer's text is searched for it, ignoring case."""
+    """A sentence that a provider uses instead of a code.
+
+    Its pattern is searched in the answer's text, ignoring case.
+    """
 
     pattern: Pattern[str]
     word: Word
@@ -96,17 +101,20 @@ def phrase(pattern: str, means: Meaning, source: str, wait_s: float | None = Non
 
 
 def find_phrase(text: str, phrases: Iterable[Phrase]) -> Word | None:
-    """Return the `Word` of the first phrase that is found in `text`, or None."""
+    """Return the `Word` of the first phrase whose pattern is found in `text`, or None."""
     return next((phrase.word for phrase in phrases if phrase.pattern.search(text)), None)
 
 
 DAILY_S = 900.0
-"""The wait after a vendor names a daily limit: a probe every quarter of an hour finds the new day."""
+"""The wait in seconds after a vendor named a daily limit.
+
+A probe every quarter of an hour finds out when the new day has begun.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """An operator's rule about a vendor's refusals. The first rule whose pattern is found wins over our list.
+    """An operator's rule about a vendor's refusals. The first rule whose pattern matches replaces the provider's list.
 
     The pattern is searched in `reason: text`, such as `twilio_30410: Provider timed out`.
     """
@@ -126,7 +134,7 @@ class Outcome:
         vendor_message_id: the vendor's id, set exactly when `kind` is accepted.
         retry_after_s: the wait that the vendor asked for, seconds >= 0, capped by the adapter; None if there is none.
         scope: what a refusal or a failure is evidence against.
-        local_origin: the failure happened before the vendor was reached (DNS, connect, TLS).
+        local_origin: True if the failure happened before the vendor was reached (DNS, connect, TLS).
         text: the vendor's own sentence, for operators' rules. It is never stored or logged: it may contain an address.
     """
 
@@ -178,7 +186,10 @@ class Outcome:
 
 
 def outcome_of(reason: str, means: Meaning, wait_s: float | None = None) -> Outcome:
-    """Return the outcome of a refusal with the meaning `means`. `wait_s` is the wait of the vendor or of our list."""
+    """Return the outcome of a refusal with the meaning `means`.
+
+    `wait_s` is the wait that the vendor or our list names.
+    """
     match means:
         case Meaning.FINAL:
             return Outcome.rejected(reason, Scope.RECIPIENT)
@@ -204,10 +215,10 @@ CODE = re.compile(r"(?!.*\d{8})[A-Za-z0-9._-]{1,24}", re.ASCII)
 def read_refusal(
     provider: str, code: str | int, words: Mapping[str, Word], *, text: str = "", asked_s: float | None = None
 ) -> Outcome:
-    """Return the outcome of a refusal by its code: the listed meaning, or `unlisted` for a code that is not listed.
+    """Return the outcome of a refusal, by the meaning of its code. A code without an entry in `words` is `unlisted`.
 
-    `asked_s` is the wait that the answer itself names; a longer one of our list holds. The reason is `PROVIDER_CODE`,
-    or `PROVIDER_unlisted` for a code that looks like text or a telephone number.
+    `asked_s` is the wait in seconds that the answer names. If our list has a longer wait, the longer one counts. The
+    reason is `PROVIDER_CODE`, or `PROVIDER_unlisted` if the code looks like free text or a telephone number.
     """
     token = str(code)
     word = words.get(token)
@@ -220,12 +231,19 @@ def read_refusal(
 
 
 def longer_s(asked_s: float | None, listed_s: float | None) -> float | None:
-    """Return the longer of two waits, of which each may be missing: a daily limit is not over in a second."""
+    """Return the longer of two waits in seconds, or None if both are None.
+
+    A daily limit is not over after a short wait.
+    """
     return max((wait_s for wait_s in (asked_s, listed_s) if wait_s is not None), default=None)
 
 
 def apply_rules(outcome: Outcome, rules: Iterable[Rule]) -> Outcome:
-    """Return the outcome by the operator's rules. They apply only to answers of the vendor other than an acceptance."""
+    """Return the outcome as the operator's rules change it.
+
+    The rules apply only if the vendor answered and did not accept the message. Otherwise the outcome is returned
+    unchanged.
+    """
     if outcome.kind is OutcomeKind.ACCEPTED or not outcome.answered:
         return outcome
     said = f"{outcome.reason}: {outcome.text}"

@@ -3,14 +3,14 @@
 Rules:
 
 1. A receipt is believed if it carries the notification's token. The token is an HMAC over vendor and notification id,
-   and went out with the message. Nobody can make a token without the secret. So no provider's own signature scheme is
-   needed, and a token that leaks is of no use for any other notification.
+   and the vendor got it together with the message. Nobody can make a token without the secret. So no provider's own
+   signature is needed, and a token that leaks is of no use for any other notification.
 2. "Delivered" ends the notification wherever it waits: held, queued, or due after an outcome that proved nothing.
-3. "Not delivered" ends only a held notification. In any other state another attempt follows, which this receipt is not
-   about.
-4. A fallback may wait for delivery (`fallback`). Then "delivered" and "not delivered" are kept for it. A receipt that
-   says only that the message was accepted or sent on counts as neither.
-5. A receipt never changes the breaker: it comes late, and its call was counted already.
+3. "Not delivered" ends only a held notification. In any other state another attempt follows, and the receipt is not
+   about that attempt.
+4. If a fallback waits for delivery (`fallback`), "delivered" and "not delivered" are stored for it. A receipt that says
+   only that the message was accepted or sent on is neither of the two.
+5. A receipt never changes the breaker. It comes late, and its call was counted before.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dispatcher.core.life.notification import State
 
 
 class ReceiptLink(NamedTuple):
-    """The link for receipts about one notification, and the token that proves that we gave the link out."""
+    """The link at which receipts about one notification arrive. Its token proves that this service made the link."""
 
     url: str
     token: str
@@ -35,8 +35,8 @@ class ReceiptLink(NamedTuple):
 class Told:
     """One parsed receipt.
 
-    `carried` is True if the vendor delivered or carries the message, None if not known yet. `delivered` is True only if
-    the message reached the recipient's device or mailbox.
+    `carried` is True if the vendor has delivered the message or is sending it, and False if the vendor gave it up. It
+    is None if that is not known yet. `delivered` is True only if the message reached the recipient's device or mailbox.
     """
 
     notification_id: str
@@ -46,7 +46,7 @@ class Told:
 
 
 class ReceiptLinks:
-    """Makes and checks links below `public_url`, the address at which vendors reach this service."""
+    """Makes and checks receipt links. They begin with `public_url`, the address at which vendors reach this service."""
 
     def __init__(self, public_url: str, secret: str) -> None:
         self._base, self._secret = public_url.rstrip("/"), secret.encode()
@@ -57,7 +57,7 @@ class ReceiptLinks:
         return ReceiptLink(f"{self._base}/v1/receipts/{vendor}?{query}", token)
 
     def verified(self, vendor: str, told: Told) -> bool:
-        """Return True if the token is the notification's own. Ours are ASCII, so nothing else can be."""
+        """Return True if the receipt's token is that of its notification. A token that is not ASCII is never valid."""
         if not (told.notification_id.isascii() and told.token.isascii()):
             return False
         return hmac.compare_digest(self._token(vendor, told.notification_id), told.token)
@@ -68,7 +68,7 @@ class ReceiptLinks:
 
 
 def decide_receipt(carried: bool | None, state: State) -> tuple[str, str] | None:
-    """Return the end of a notification in `state` and its reason, or None if the receipt changes nothing."""
+    """Return the state in which a notification ends, and the reason. Return None if the receipt changes nothing."""
     if carried and state in (State.QUEUED, State.STARTED, State.DUE, State.HELD):
         return "settled", "receipt"
     if carried is False and state is State.HELD:
@@ -77,7 +77,7 @@ def decide_receipt(carried: bool | None, state: State) -> tuple[str, str] | None
 
 
 def word_for_fallback(told: Told) -> str | None:
-    """Return what a fallback that waits for delivery learns from a receipt, or None."""
+    """Return what a fallback that waits for delivery learns from a receipt: `delivered`, `undelivered`, or None."""
     if told.delivered:
         return "delivered"
     return "undelivered" if told.carried is False else None

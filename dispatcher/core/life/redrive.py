@@ -2,17 +2,18 @@
 
 Rules:
 
-1. Every known vendor of its chain accepts new work: redrive at full pace, into the mailbox that today's plan chooses.
-2. Some vendor does not, but another accepts new work or recovers: redrive slowly. The remaining vendors carry the whole
-   chain's traffic or are being probed. A bulk redrive on top would bring them down again.
-3. No vendor accepts new work or recovers: refuse, with the state of each. The letter would only wait and die again.
-4. The pace holds per mailbox, over all intake replicas and operators, by a budget in the store.
-5. A dead letter `unknown` was maybe sent, under a policy that forbids a repeat. It is skipped unless the filter names
-   it, by its id or by that reason.
-6. A bulk redrive ends with the letters that were dead when it began. It does not try a letter a second time that died
-   again meanwhile.
-7. A letter keeps the chain and the template version that it was accepted with, unless the operator asks for today's.
-   Then they are its own from this generation on; its siblings and the caller's record keep what was accepted.
+1. If every known vendor of the chain accepts new work, redrive at full pace. The current plan chooses the mailbox.
+2. If only some vendors accept new work or recover, redrive slowly. They carry the traffic of the whole chain, or are
+   being probed. A bulk redrive at full pace would bring them down again.
+3. If no vendor accepts new work or recovers, refuse, and name the state of each. The letter would only wait and die.
+4. The pace is a limit per mailbox, for all intake replicas and operators together. A budget in the store enforces it.
+5. A dead letter with the reason `unknown` was maybe sent, and its policy forbids a repeat. It is redriven only if the
+   filter names its id or that reason.
+6. A bulk redrive covers the letters that were dead when it began. A letter that dies again meanwhile is not tried a
+   second time.
+7. A letter keeps the chain and the template version with which it was accepted, unless the operator asks for the
+   current ones. The current ones then apply to this letter from this generation on. The other notifications of its
+   trigger keep theirs.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _CURSOR = re.compile(r"(\d{1,15})\.(\d{1,15})\.([a-z0-9.-]{0,80})")
 
 @dataclass(frozen=True, slots=True)
 class Go:
-    """Redrive the letter into `mailbox`. `slowly` is True if a vendor of the chain does not accept new work."""
+    """Redrive the letter into `mailbox`. `slowly` is True if some vendor of the chain does not accept new work."""
 
     mailbox: str
     slowly: bool
@@ -38,13 +39,13 @@ class Go:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Leave the letter dead. `reason` says why."""
+    """Leave the letter among the dead letters. `reason` says why."""
 
     reason: str
 
 
 def decide_redrive(chain: tuple[str, ...], plan: Plan, known: Callable[[str], bool]) -> Go | Refused:
-    """Return the decision of rules 1 to 3. `known` tells whether a vendor is configured."""
+    """Return the decision by rules 1 to 3. `known` tells whether a vendor is configured."""
     names = [name for name in chain if known(name)]
     if not names:
         return Refused("no vendor of its chain is configured")
@@ -56,15 +57,15 @@ def decide_redrive(chain: tuple[str, ...], plan: Plan, known: Callable[[str], bo
 
 
 def is_named(letter: DeadLetter, wanted: DeadLetterFilter) -> bool:
-    """Return True if this filter may redrive this letter (rule 5)."""
+    """Return True if a redrive with this filter may try this letter again (rule 5)."""
     return letter.reason != "unknown" or bool(wanted.ids) or wanted.reason == "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The position at which a bulk redrive continues: behind `after`, the last letter done.
+    """The position at which a bulk redrive continues. `after` is the letter that was handled last.
 
-    `until_ms` is the time at which it began, and bounds it (rule 6).
+    `until_ms` is when the redrive began, in wall milliseconds. Letters that died later are not part of it (rule 6).
     """
 
     until_ms: int
@@ -75,7 +76,7 @@ class Cursor:
 
     @classmethod
     def parse(cls, text: str) -> Cursor | None:
-        """Return the cursor in `text`, or None if `text` is no cursor of ours."""
+        """Return the cursor in `text`, or None if `text` was not made by `str(cursor)`."""
         match = _CURSOR.fullmatch(text)
         return cls(int(match[1]), DeadPosition(int(match[2]), match[3])) if match else None
 

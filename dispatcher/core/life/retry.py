@@ -1,14 +1,15 @@
 """The waits before a notification is tried again.
 
-After failures the wait grows exponentially, with full jitter and a cap. It is never shorter than the vendor asked for.
+After failures the wait grows exponentially, with full jitter and a cap. It is never shorter than the vendor asked for,
+up to the cap.
 
     wait = max(U * min(cap, base * 2^waits), retry_after), U uniform in [0, 1)
 
-This is "full jitter" of the AWS architecture note on exponential backoff. The power saturates, so that wait number
+This is "full jitter" of the AWS architecture note on exponential backoff. The exponent has a limit, so that wait number
 10,000 does not overflow.
 
-After every vendor of the chain refused the message, the waits are minutes and then hours. A greylisting relay wants
-minutes (RFC 6647). RFC 5321 section 4.5.4.1 asks for at least 30 minutes between tries after the first ones failed.
+If every vendor of the chain refused the message, the waits are minutes and then hours. A greylisting relay needs
+minutes (RFC 6647). RFC 5321 section 4.5.4.1 asks for at least 30 minutes between later tries.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ from dataclasses import dataclass
 REFUSED_WAITS_S = (60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0)
 
 LAST_TRY_S = 2.0
-"""A notification is not tried again if less than this is left of its time to live."""
+"""A notification is not tried again if fewer seconds than this are left of its time to live."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """The limits of trying again.
+    """The limits of retries.
 
     Attributes:
-        attempts_max: the tries over all vendors that may have arrived: each could be a repeat for the recipient.
+        attempts_max: how many attempts may have reached any vendor. Each may mean a repeat for the recipient.
         base_s, cap_s: the first and the longest wait after failures.
         hold_s: how long a held notification waits for proof.
-        refused_waits_s: the waits after the first, second, … time that every vendor refused; the last wait repeats.
+        refused_waits_s: the waits after the first, second, … time that every vendor refused; the last one repeats.
     """
 
     attempts_max: int = 8
@@ -40,7 +41,11 @@ class RetryPolicy:
 
 
 def backoff_s(attempt: int, policy: RetryPolicy, chance: float, retry_after_s: float | None = None) -> float:
-    """Return the seconds until the try after `attempt` (>= 1). `chance` in [0, 1) is the caller's randomness."""
+    """Return the seconds to wait after attempt number `attempt` (at least 1).
+
+    `chance` in [0, 1) is the caller's randomness. The wait is at least `retry_after_s`, as far as the policy's cap
+    allows.
+    """
     exponent = min(max(attempt - 1, 0), 60)
     wait = chance * min(policy.cap_s, policy.base_s * 2.0**exponent)
     if retry_after_s is not None:
@@ -49,22 +54,29 @@ def backoff_s(attempt: int, policy: RetryPolicy, chance: float, retry_after_s: f
 
 
 def refused_wait_s(times: int, policy: RetryPolicy, chance: float) -> float:
-    """Return the seconds until a message that every vendor refused `times` (>= 0) times before is tried again.
+    """Return the seconds to wait before the next try of a message that every vendor has refused.
 
-    The wait is up to a fifth longer than configured, so that many messages do not come back together. It is never
-    shorter: greylisting counts from the first try.
+    `times` (at least 0) is how often every vendor had refused it before. The wait is up to a fifth longer than
+    configured, so that many messages do not come back together. It is never shorter, because greylisting counts from
+    the first try.
     """
     waits_s = policy.refused_waits_s
     return waits_s[min(times, len(waits_s) - 1)] * (1 + 0.2 * chance)
 
 
 def within_life_ms(wait_ms: int, left_ms: int) -> int | None:
-    """Return the wait, shortened so that one more try fits into the time to live, or None if no time is left for it."""
+    """Return the wait, shortened so that one more try fits into the time to live.
+
+    Return None if too little time is left. `left_ms` is the rest of the time to live.
+    """
     if wait_ms < left_ms:
         return wait_ms
     return None if left_ms < LAST_TRY_S * 1000 else int(left_ms * 0.9)
 
 
 def relisten_s(chance: float) -> float:
-    """Return the wait before subscribing again: 0.1 to 0.3 s, so that not all processes meet a new Redis at once."""
+    """Return the seconds to wait before subscribing again, 0.1 to 0.3.
+
+    So not all processes come to a new Redis at once.
+    """
     return 0.1 + 0.2 * chance

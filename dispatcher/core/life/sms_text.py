@@ -1,8 +1,9 @@
-"""The text of an SMS: how phones encode it, how many segments it costs, and what may not be in it.
+"""The text of an SMS: how it is encoded, how many segments it costs, and which characters are forbidden.
 
-A text whose characters all lie in the GSM 7-bit tables has 160 septets in one segment and 153 in each of several. One
-other character makes the whole text UCS-2, with 70 and 67 units. A character of the extension table costs two septets.
-No character is split between segments. Sources: 3GPP TS 23.038, section 6.2.1; TS 23.040, section 9.2.3.24.
+If all characters are in the GSM 7-bit tables, one segment has room for 160 septets. If there are several segments, each
+has room for 153. One other character makes the whole text UCS-2, with 70 and 67 units. A character of the extension
+table costs two septets. No character is split between segments. Sources: 3GPP TS 23.038, section 6.2.1; TS 23.040,
+section 9.2.3.24.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 SEGMENTS_MAX = 10
-"""The default limit: 1,530 characters of GSM, or 670 of UCS-2. Twilio refuses more than 1,600 characters."""
+"""The default limit. It allows 1,530 characters of GSM or 670 of UCS-2. Twilio refuses more than 1,600 characters."""
 
 BASIC = frozenset(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
@@ -22,12 +23,16 @@ BASIC = frozenset(
 EXTENSION = frozenset("\f^{}\\[~]|€")
 
 _FORBIDDEN = re.compile("[\x80-\x9f\u202d\u202e]")
-"""C1 controls, which are mostly text read in a wrong encoding, and overrides, which show a text that is not there."""
+"""The forbidden characters: C1 controls and bidirectional overrides.
+
+C1 controls mostly come from text that was read in a wrong encoding. Overrides make a text look different from what it
+is.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class SmsSize:
-    """The cost of a text. `segments` is at least 1: an empty message is one too."""
+    """The encoding of a text and the number of segments that it costs. Even an empty text costs one segment."""
 
     encoding: Literal["gsm", "ucs2"]
     segments: int
@@ -44,19 +49,19 @@ def measure(text: str) -> SmsSize:
 
 
 def forbidden(text: str) -> str | None:
-    """Return the rule about characters that `text` breaks as an SMS, or None."""
+    """Return the rule about characters that `text` breaks as an SMS, or None if it breaks none."""
     if _FORBIDDEN.search(text):
         return "must not hold control characters or bidirectional overrides, being an SMS"
     return None
 
 
 def needs(size: SmsSize, segments_max: int) -> str:
-    """Return the rule about length, for a text of this size."""
+    """Return the rule about length, with the number of segments that a text of this size needs."""
     return f"must fit in {segments_max} segments of an SMS; it needs {size.segments} ({size.encoding})"
 
 
 def refuse_sms(text: str, size: SmsSize, segments_max: int) -> str | None:
-    """Return the rule that `text`, of this size, breaks as an SMS of at most `segments_max` segments, or None."""
+    """Return the rule that `text` breaks as an SMS of at most `segments_max` segments, or None. `size` is its size."""
     return forbidden(text) or (needs(size, segments_max) if size.segments > segments_max else None)
 
 
