@@ -1,15 +1,15 @@
-"""Recipient caps: the limit on messages of a kind to one recipient within a period.
+"""Recipient caps: how many messages of a kind one recipient may get within a period.
 
 Rules:
 
 1. A rule applies to one channel, and optionally only to some priorities and events. A notification must have room under
-   every rule that applies to it. Without room it is stored as `suppressed`, which is final, and is never sent.
-2. The window slides: there is room when the `most`-th last counted notification is older than the window. So no period
-   of that length has more than `most` notifications, wherever it begins.
+   every rule that applies to it. Without room it is stored as `suppressed`. That state is final: nothing is sent.
+2. The window slides. A rule that allows `most` has room if fewer than `most` notifications were counted within the last
+   window. So no period of that length has more than `most` notifications, wherever it begins.
 3. A notification counts when it is accepted to be sent, at that time. Suppressed, refused and replayed ones do not
    count. A notification that is cancelled later still counts.
-4. No priority is exempt. SMS pumping fraud asks for priority `high`, so `high` has its own rule or shares one.
-5. A count belongs to tenant, rule and address. Only a hash of these is stored, for no longer than the window.
+4. No priority is exempt. SMS pumping fraud uses the priority `high`, so `high` has its own rule or shares one.
+5. Each tenant, rule and address has its own count. Only a hash of the three is stored, for no longer than the window.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import NamedTuple, Protocol
 
 
 class CapRule(Protocol):
-    """One entry of `limits.recipient_caps`. A rule with an empty list applies to all."""
+    """One entry of `limits.recipient_caps`. An empty list of priorities or events matches all of them."""
 
     @property
     def channel(self) -> str: ...
@@ -36,7 +36,7 @@ class CapRule(Protocol):
 
 
 class Cap(NamedTuple):
-    """A rule applied to one recipient. `key` names the count."""
+    """A rule that applies to one recipient: at most `most` messages in `per_ms`. `key` names the count in the store."""
 
     key: str
     most: int
@@ -46,7 +46,7 @@ class Cap(NamedTuple):
 def caps_of(
     rules: Iterable[CapRule], tenant: str, event: str, channel: str, *, priority: str, address: str
 ) -> tuple[Cap, ...]:
-    """Return the caps under which a notification must have room. Addresses that differ only in case share a count."""
+    """Return the caps that apply to a notification. Addresses that differ only in case share a count."""
     return tuple(
         Cap(_key(rule, tenant, address.lower()), rule.max, rule.per_s * 1000)
         for rule in rules
@@ -57,12 +57,15 @@ def caps_of(
 
 
 def has_room(times_ms: Sequence[int], most: int, per_ms: int, now_ms: int) -> bool:
-    """Return True if there is room for one more after those accepted at `times_ms`, the oldest first."""
+    """Return True if one more message is allowed after those accepted at `times_ms` (wall time, the oldest first)."""
     return len(times_ms) < most or times_ms[-most] <= now_ms - per_ms
 
 
 def identity(rule: CapRule) -> tuple[str, tuple[str, ...], tuple[str, ...], int]:
-    """Return the fields that make two rules share a count. Raising `max`, which is not one, must not reset a count."""
+    """Return the fields of a rule that name its count. Two rules that agree in them share a count.
+
+    `max` is not among the fields, because a change of the limit must not start a new count.
+    """
     return rule.channel, tuple(sorted(rule.priority)), tuple(sorted(rule.event)), rule.per_s
 
 

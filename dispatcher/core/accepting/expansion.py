@@ -1,15 +1,16 @@
 """The expansion of one trigger into its notifications and their addresses.
 
-Rules
------
-1. A request that lists its own notifications means exactly these. Its event is then only a label and need not be known.
-2. Otherwise the event's definition lists the channels and templates, and all of them are sent. If the recipient lacks
-   an address for a channel, that is the caller's mistake. Sending only the rest would lose a notification silently.
-3. Several recipients get the same, each at its own addresses, in the order of the request. One address gets each
-   notification once: a second recipient with it is the caller's mistake, for nobody can tell which of the two is meant.
-4. A fallback is a notification as well. It follows the one that it is for, and needs its own address.
-5. A stored template is pinned here to its latest version, so that a retry tomorrow sends the text accepted today. The
-   tenant's own template of a name goes before the common one.
+Rules:
+
+1. If a request lists its own notifications, exactly these are sent. Its event is then only a label and may be unknown.
+2. Otherwise the event's definition lists the channels and templates, and all of them are sent. If the recipient has no
+   address for one of the channels, the request is refused. Sending only the rest would silently lose a notification.
+3. Several recipients get the same notifications, each at its own addresses, in the order of the request. If two
+   recipients have the same address, the request is refused, because nobody can tell which of the two is meant.
+4. A fallback is a notification too. It comes directly after the notification that it replaces, and needs its own
+   address.
+5. The latest version of a stored template is fixed here, so that a retry tomorrow sends the text accepted today. A
+   tenant's own template is used before the common template of the same name.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Content(Protocol):
 
 
 class Fallback(Protocol):
-    """The rule of a fallback, beside what it says."""
+    """The rule of a fallback: its channel and when it begins. The content stands in the subclasses."""
 
     @property
     def channel(self) -> str: ...
@@ -55,7 +56,7 @@ class Fallback(Protocol):
 
 
 class ListedFallback(Fallback, Protocol):
-    """A fallback that the request lists."""
+    """A fallback that is listed in the request."""
 
     @property
     def template(self) -> str | None: ...
@@ -64,7 +65,7 @@ class ListedFallback(Fallback, Protocol):
 
 
 class Listed(Protocol):
-    """A notification that the request lists, with a template or with content."""
+    """A notification that is listed in the request, either with a template or with content."""
 
     @property
     def channel(self) -> str: ...
@@ -86,14 +87,14 @@ class Request(Protocol):
 
 
 class MeantFallback(Fallback, Protocol):
-    """A fallback that the event's definition lists."""
+    """A fallback that is listed in the event's definition."""
 
     @property
     def template(self) -> str: ...
 
 
 class Meant(Protocol):
-    """A notification that the event's definition lists."""
+    """A notification that is listed in the event's definition."""
 
     @property
     def channel(self) -> str: ...
@@ -110,13 +111,13 @@ class EventDefinition(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One notification before routing. Either `template` and its version are set, or `content` is.
+    """One notification before it is routed. Either `template` and its version are set, or `content` is set.
 
     Attributes:
-        at: its place in the request, such as `notifications.0`, if the request lists it.
-        person: which of the recipients it is for.
-        whose: that recipient's place in the request, `recipient` or `recipients[3]`.
-        fallback: set if it is the fallback of the draft before it.
+        at: where the request lists it, such as `notifications.0`; empty if the event's definition lists it.
+        person: the index of its recipient.
+        whose: where the request has that recipient, `recipient` or `recipients[3]`.
+        fallback: the rule, if this is the fallback of the draft before it.
     """
 
     channel: str
@@ -131,14 +132,14 @@ class Draft:
 
 
 def expand(request: Request, events: Mapping[str, EventDefinition], templates: Templates) -> list[Draft]:
-    """Return the drafts for a validated request, in order.
+    """Return one draft for each notification of a validated request, in the order of the request.
 
     Args:
         events: the configured events, by name.
-        templates: finds the stored name and latest version of the template that a name means; None: there is none.
+        templates: returns the stored name and latest version of the template with a given name, or None.
 
-    Errors: `CallerError` (422) for an unknown event or template, a missing address of a recipient, or one that is given
-    twice.
+    Raises CallerError (422) if the event or a template is unknown, if a recipient lacks an address, or if two
+    recipients have the same address.
     """
     wanted, people = _wanted(request, events, templates), request.addressed
     drafts = [
@@ -162,7 +163,7 @@ def expand(request: Request, events: Mapping[str, EventDefinition], templates: T
 
 
 class _Part(NamedTuple):
-    """A draft without a recipient."""
+    """A draft without its recipient."""
 
     channel: str
     template: str | None
@@ -173,9 +174,9 @@ class _Part(NamedTuple):
 
 
 def _wanted(request: Request, events: Mapping[str, EventDefinition], templates: Templates) -> list[_Part]:
-    """Return the parts for each recipient, a fallback after its first: those that the request lists, else its event's.
+    """Return what each recipient gets. A fallback comes directly after the notification that it replaces.
 
-    Raises CallerError if there is no such event.
+    The list is that of the request, or else that of its event. Raises CallerError if the event is not configured.
     """
     parts: list[_Part] = []
     if request.notifications is not None:
@@ -197,7 +198,10 @@ def _wanted(request: Request, events: Mapping[str, EventDefinition], templates: 
 
 
 def fallback_fault(channel: str, fallback: Fallback) -> tuple[str, str] | None:
-    """Return the field of a fallback that breaks a rule, and the rule, or None. `channel` is that of the first."""
+    """Return the wrong field of a fallback and the rule that it breaks, or None if it breaks none.
+
+    `channel` is the channel of the notification that the fallback replaces.
+    """
     if fallback.channel == channel:
         return "channel", f"must be another channel than {channel}"
     if fallback.wait_for == "delivered" and fallback.after_s is None:
@@ -228,7 +232,7 @@ def _address(recipient: Recipient, channel: str, whose: str) -> str:
 
 
 def _refuse_repeats(drafts: Sequence[Draft]) -> None:
-    """Addresses that differ only in case are one."""
+    """Raise CallerError if two recipients have the same address. Addresses that differ only in case are the same."""
     seen: dict[tuple[str, str], Draft] = {}
     for draft in drafts:
         first = seen.setdefault((draft.channel, draft.to.lower()), draft)

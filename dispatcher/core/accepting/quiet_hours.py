@@ -2,10 +2,11 @@
 
 Rules:
 
-1. Quiet hours are clock times in the recipient's time zone, and may span midnight. `begin` is quiet, `end` is not.
-2. A message that falls into quiet hours waits for their end on that night. Nothing is sent earlier than intended.
-3. On nights with a clock change the instant counts. An end that does not exist is the instant at which it would have
-   come. Of an end that comes twice, the next one counts.
+1. Quiet hours are clock times in the recipient's time zone, and may span midnight. The minute `begin` is quiet, the
+   minute `end` is not.
+2. A message that falls into quiet hours waits until they end on that night. No message is sent earlier than intended.
+3. On a night when the clocks change, an end that does not exist is the instant at which it would have come. If the end
+   comes twice, the next one counts.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from zoneinfo import ZoneInfo
 
 
 def after_quiet(at_ms: int, begin: time, end: time, zone: tzinfo) -> int:
-    """Return `at_ms`, or if it falls into the quiet hours, their end, at most 25 h later. Both are ms since 1970."""
+    """Return `at_ms` if it is not in the quiet hours, and otherwise their end, at most 25 h later.
+
+    Both are ms since 1970.
+    """
     at = datetime.fromtimestamp(at_ms / 1000, zone)
     if not is_quiet(at.time(), begin, end):
         return at_ms
@@ -31,7 +35,10 @@ def after_quiet(at_ms: int, begin: time, end: time, zone: tzinfo) -> int:
 
 @lru_cache(maxsize=1024)
 def zone(name: str) -> ZoneInfo:
-    """Return the time zone of this IANA name, by the host's data or `tzdata`. Raises ValueError if there is none."""
+    """Return the time zone with this IANA name, from the host's data or from `tzdata`.
+
+    Raises ValueError if there is none.
+    """
     try:
         return ZoneInfo(name)
     except (KeyError, OSError, ValueError):  # unknown; a folder such as "Europe"; no name at all
@@ -39,7 +46,7 @@ def zone(name: str) -> ZoneInfo:
 
 
 def is_quiet(clock: time, begin: time, end: time) -> bool:
-    """Return True if `clock` lies in the quiet hours. Equal `begin` and `end` mean no quiet hours at all."""
+    """Return True if `clock` lies in the quiet hours. If `begin` and `end` are equal, there are no quiet hours."""
     if begin <= end:
         return begin <= clock < end
     return clock >= begin or clock < end

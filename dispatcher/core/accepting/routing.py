@@ -1,19 +1,19 @@
-"""The choice of the vendors that may carry a notification, and of their order.
+"""The choice and the order of the vendors that may send a notification.
 
-Rules
------
-1. A route fits when its channel and every list of its match fit. An empty list fits all. An unknown country (None) fits
-   only an empty country list: a list is a promise.
+Rules:
+
+1. A route fits if its channel and every list of its match fit. An empty list fits everything. An unknown country (None)
+   fits only an empty country list, because a route that lists countries promises only those.
 2. Among the routes that fit, one that names the event comes first, then one that names the tenant, then the country,
    then the priority. Among equals the order of the configuration counts.
-3. The route's chain is the order of its vendors. The vendors of its `split` come first, in an order that is drawn by
-   weight from the notification's id: each is first in proportion to its weight. If the first is down, the others share
-   its part in proportion to their weights. The same id always gives the same order.
+3. The route's chain is the order of its vendors. The vendors of its `split` come before the others, in an order that is
+   drawn by weight from the notification's id. Each of them is first in proportion to its weight. If the first is down,
+   the others share its part in proportion to their weights. The same id always gives the same order.
 4. `life.decide_mailbox` chooses the first usable vendor of the chain, as it chooses every mailbox.
 
 Rule 3 is weighted rendezvous hashing: the lowest `-ln(u) / weight` is first, with `u` uniform and independent for each
-vendor (Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006). Such draws, sorted, are a weighted
-sample without replacement, which gives the second half of the rule.
+vendor (Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006). In sorted order, such draws are a
+weighted sample without replacement. The shares after the first vendor follow from that.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ AnyRoute = TypeVar("AnyRoute", bound=Route)
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """The facts by which routes tell notifications apart. `country` is ISO 3166 alpha-2, or None if unknown."""
+    """The facts about a notification by which a route is chosen. `country` is ISO 3166 alpha-2, or None if unknown."""
 
     channel: str
     event: str
@@ -64,14 +64,14 @@ class Traffic:
 
 
 def rank_routes(routes: Sequence[AnyRoute], traffic: Traffic) -> list[AnyRoute]:
-    """Return the routes that fit, the one to be used first (rules 1 and 2)."""
+    """Return the routes that fit, the best first (rules 1 and 2). The list may be empty."""
     return sorted((route for route in routes if _fits(route, traffic)), key=_named, reverse=True)
 
 
 def choose_chain(routes: Sequence[Route], traffic: Traffic, nid: str) -> tuple[str, ...]:
-    """Return the vendors that may carry the notification `nid`, in order. The result is never empty.
+    """Return the vendors that may send the notification `nid`, in the order in which they are tried.
 
-    Errors: `CallerError` (422) if no route fits, because this notification could never be sent.
+    There is at least one. Raises CallerError (422) if no route fits, because such a notification could never be sent.
     """
     fitting = rank_routes(routes, traffic)
     if not fitting:
@@ -88,7 +88,11 @@ def order_chain(route: Route, nid: str) -> tuple[str, ...]:
 
 
 def possible_chains(route: Route) -> tuple[tuple[str, ...], ...]:
-    """Return one chain for each vendor that may be first, with the others of the split by weight, then the rest."""
+    """Return one chain for each vendor that may come first under the route's `split`.
+
+    After the first vendor come the others of the split, the greatest weight first, and then the rest of the route's
+    chain.
+    """
     if not route.split:
         return (tuple(route.chain),)
     by_weight = sorted(route.split, key=lambda vendor: (-route.split[vendor], vendor))
@@ -97,7 +101,10 @@ def possible_chains(route: Route) -> tuple[tuple[str, ...], ...]:
 
 
 def _draw(nid: str, vendor: str) -> float:
-    """Return a positive number, exponentially distributed over ids, independent for each vendor."""
+    """Return a random positive number that depends only on the id and the vendor.
+
+    Over many ids it is exponentially distributed.
+    """
     raw = hashlib.sha256(f"{nid}\0{vendor}".encode()).digest()
     return -math.log((int.from_bytes(raw[:6], "big") + 0.5) / 2**48)
 

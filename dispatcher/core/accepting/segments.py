@@ -1,10 +1,10 @@
-"""The limits on the segments of an SMS, checked before it is stored.
+"""The limits on the segments of an SMS, which are checked before it is stored.
 
-Rules
------
+Rules:
+
 1. An event may have a limit, `events.NAME.segments_max`. A longer text is refused.
-2. Each vendor has a limit, `vendors.NAME.segments_max`. A vendor whose limit is lower than the text needs is left out
-   of the chain of this message: it would refuse the message, or send it at a price that nobody agreed to.
+2. Each vendor has a limit, `vendors.NAME.segments_max`. If the text needs more, the vendor is left out of the chain of
+   this message. It would refuse the message, or send it at a price that nobody agreed to.
 3. If no vendor is left, the text is refused. The error names the highest limit of the chain.
 """
 
@@ -19,7 +19,7 @@ from dispatcher.errors import CallerError
 
 @dataclass(frozen=True, slots=True)
 class EventLimit:
-    """The limit of the event `event`."""
+    """The most segments that an SMS of `event` may have."""
 
     event: str
     segments_max: int
@@ -28,13 +28,13 @@ class EventLimit:
 def able_vendors(
     chain: tuple[str, ...], size: SmsSize, vendors_max: Mapping[str, int], event: EventLimit | None, *, field: str
 ) -> tuple[str, ...]:
-    """Return the vendors of the chain that may carry a text of this size. The result is never empty.
+    """Return the vendors of the chain that may send a text of this size. There is at least one.
 
     Args:
-        vendors_max: the limit of each vendor of the chain.
-        field: where the text comes from in the request, for the error.
+        vendors_max: the most segments for each vendor of the chain.
+        field: the field of the request that the text comes from, for the error.
 
-    Errors: `CallerError` (422), which names the limit.
+    Raises CallerError (422), which names the limit, if the event or every vendor allows fewer segments.
     """
     if event is not None and size.segments > event.segments_max:
         raise _too_long(field, size, event.segments_max, f"events.{event.event}.segments_max")

@@ -1,1 +1,1 @@
-"""Limits on beginning calls: the contract's rate, the concurrency that a vendor carries, and the order of lanes."""
+"""Limits: a tenant's accept rate, a vendor's contract rate and calls in flight, and the order of lanes and tenants."""

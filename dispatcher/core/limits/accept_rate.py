@@ -1,13 +1,14 @@
-"""Limits how many triggers of a tenant are accepted: a token bucket, kept as one number (GCRA, ITU-T I.371).
+"""The limit on how many triggers of a tenant are accepted. It is a token bucket in one number (GCRA, ITU-T I.371).
 
-The number is the time at which everything that was granted is paid for, at `per_s`. A trigger is granted while the
-bucket's `burst` reaches beyond that time. `adapters/redis/scripts/_rate.lua` does the same within the accept script. So
-all intake replicas share one bucket, and no accept needs another round trip.
+Each granted trigger uses up `1 / per_s` seconds, one after the other. The number is the time at which all granted
+triggers are used up. A trigger is granted as long as that time is less than `burst / per_s` seconds ahead.
+`adapters/redis/scripts/_rate.lua` computes the same within the accept script. So all intake replicas share one bucket,
+and no accept needs another round trip.
 
-Guarantee: in any stretch of t seconds at most `burst + per_s × t` triggers are granted, over all replicas. At the
+Guarantee: in any period of t seconds at most `burst + per_s × t` triggers are granted, over all replicas. At the
 highest rate, rounding adds at most a tenth of a trigger. While a changed configuration is applied, replicas with the
-former and with the new rate share the bucket. A store clock that is set back grants nothing by that, and locks nobody
-out: the bucket is then empty, and fills at its rate.
+old and the new rate share the bucket. A store clock that is set back grants no extra trigger and does not block a
+tenant: the bucket is then empty, and fills at its rate.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ import math
 from typing import NamedTuple
 
 ROUNDING_MS = 0.001
-"""A sum may be this much short of a whole trigger's time, because the number is stored with three decimals."""
+"""The tolerance in milliseconds when a sum is compared with a whole trigger's time.
+
+The number is stored with three decimals, so a sum may be too small by this much.
+"""
 
 
 class AcceptRate(NamedTuple):
@@ -31,12 +35,15 @@ class AcceptRate(NamedTuple):
 
     @property
     def window_s(self) -> int:
-        """Return the seconds in which an empty bucket is full again, rounded up."""
+        """Return the seconds in which an empty bucket becomes full again, rounded up, at least 1."""
         return max(1, math.ceil(self.burst / self.per_s - 1e-6))
 
 
 class Quota(NamedTuple):
-    """The quota behind one trigger: how many more may come now, and in how many ms the next may and all may."""
+    """How much a tenant may still send after one trigger.
+
+    `left` triggers may come at once, the next may come in `next_ms`, and the whole burst may come in `full_ms`.
+    """
 
     left: int
     next_ms: int
@@ -44,10 +51,11 @@ class Quota(NamedTuple):
 
 
 def grant(rate: AcceptRate, paid_ms: float, now_ms: int) -> tuple[bool, float, Quota]:
-    """Return whether a trigger is granted now, the time at which everything granted is paid for, and the quota.
+    """Return whether a trigger is granted now, the new `paid_ms`, and the quota.
 
-    Keep that time also after a refusal: a kept time that is too far ahead (a slower rate, or a former clock) is
-    corrected.
+    `paid_ms` is the time at which all granted triggers are used up, in wall milliseconds. Store the new value after a
+    refusal too: an old value too far in the future is corrected. It comes from a slower rate, or a clock that was
+    ahead.
     """
     span_ms = rate.burst * rate.each_ms
     debt_ms = min(max(paid_ms - now_ms, 0.0), span_ms)  # small numbers: sums with a time of day would be inexact

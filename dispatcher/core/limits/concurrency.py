@@ -1,14 +1,16 @@
-"""The adaptive limit on calls in flight: as many as the vendor carries without becoming slower.
+"""The adaptive limit on calls in flight: as many as a vendor can handle without becoming slower.
 
-It follows Netflix's Gradient2 (concurrency-limits), in windows of at least ten calls and a quarter of a second:
+The algorithm follows Netflix's Gradient2 (concurrency-limits), in windows of at least ten calls and a quarter of a
+second:
 
 1. `short` is the mean latency of the last window. `usual` is a slow average of the windows that were not too slow.
-2. While `short` is at most 1.5 × `usual`, the limit grows a little, provided that half of it was in use.
-3. Above that, the limit shrinks towards its share `1.5 × usual / short`, by at most a tenth in one window.
-4. If the limit was halved and the calls are hardly faster, our concurrency is not the cause: `short` becomes `usual`.
-   (Gradient2 has a single average. It forgets what the vendor carries under a lasting load, and it starves a vendor
-   that has become slow.)
-5. A throttled call shrinks the limit to 0.7, a call without an answer in time to 0.9: at once, and once per window.
+2. While `short` is at most 1.5 × `usual`, the limit grows a little, if at least half of it was in use.
+3. If `short` is higher, the limit shrinks towards its share `1.5 × usual / short`, by at most a tenth in one window.
+4. If the limit was halved and the calls are hardly faster, our concurrency is not the cause. Then `short` becomes
+   `usual`. (Gradient2 has a single average. Under a lasting load it forgets what the vendor can handle, and it starves
+   a vendor that has become slow.)
+5. A throttled call shrinks the limit to 0.7 of its value, and a call without an answer in time to 0.9. This happens at
+   once, and at most once per window.
 
 A failure that the vendor answered says nothing about its load. The breaker decides what it says about its health.
 """
@@ -20,7 +22,7 @@ WINDOW_CALLS = 10
 TOLERANCE = 1.5
 SMOOTHING = 0.2
 QUEUE = 4.0
-"""The calls beyond the limit's share that may wait at the vendor. Without them the limit would never grow."""
+"""How many calls beyond the computed limit may wait at the vendor. Without them the limit would never grow."""
 
 USUAL_WEIGHT = 1 / 60
 HARDLY_FASTER = 0.75
@@ -44,7 +46,7 @@ class AdaptiveLimit:
         return int(self._limit)
 
     def answered(self, duration_s: float, in_flight: int, now_s: float) -> None:
-        """Note an answer after `duration_s`, while `in_flight` calls, including this call, were in flight."""
+        """Note an answer that came after `duration_s`. `in_flight` is how many calls were in flight, with this one."""
         self._sum_s += duration_s
         self._calls += 1
         self._most = max(self._most, in_flight)
@@ -78,7 +80,10 @@ class AdaptiveLimit:
             self._set((1 - SMOOTHING) * self._limit + SMOOTHING * wanted)
 
     def _suspect(self, short_s: float) -> None:
-        """Note a slow window. If half the concurrency does not make the vendor faster, accept this latency as usual."""
+        """Note a window that was too slow.
+
+        If half the concurrency has not made the vendor faster, accept the present latency as the usual one.
+        """
         if self._slow_since is None:
             self._slow_since = self._limit, short_s
         limit, slow_s = self._slow_since

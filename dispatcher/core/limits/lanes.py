@@ -1,8 +1,9 @@
-"""The choice of lanes that may claim, and of lanes that are full, so that urgent messages always have room.
+"""The decisions which lanes may claim and which lanes are full, so that urgent messages always have room.
 
-Lanes order the claims. That is not enough if a vendor needs seconds for a call: bulk calls in flight would use every
-permit, and a login code would wait for the first of them to end. So bulk leaves a quarter of the permits free, and at
-least one of two. High and normal may use all permits. A bulk run is that much slower if permits limit it.
+Urgent lanes are claimed first. That is not enough if a vendor needs seconds for a call: bulk calls in flight would use
+every permit, and a login code would have to wait until one of them ends. So bulk leaves a quarter of the permits free,
+and at least one if there are two or more. High and normal may use all permits. A bulk run that is limited by permits
+takes longer in return.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ BULK = "bulk"
 
 
 def bulk_calls_max(limit: int) -> int:
-    """Return how many of `limit` calls in flight may be of bulk lanes. With a limit of one, bulk may use it."""
+    """Return how many of `limit` calls in flight may belong to bulk lanes. If the limit is one, bulk may use it."""
     return limit - max(1, limit // 4) if limit > 1 else limit
 
 
 def claimable(lanes: Sequence[Lane], free: int, limit: int, bulk_in_flight: int) -> tuple[list[Lane], int]:
-    """Return the lanes that may claim, and the number of entries. `free` is the number of calls that may begin at all.
+    """Return the lanes that may claim now, and how many entries. `free` is how many calls may begin in all.
 
-    While bulk has room, all lanes may claim, up to that room: the order of lanes claims the urgent entries first, and
-    nothing waits for a second claim. Without room for bulk, the other lanes may claim up to `free`.
+    While bulk has room, all lanes may claim, but only as many entries as bulk has room for. Urgent lanes are claimed
+    first, so urgent entries do not wait for a second claim. If bulk has no room, the other lanes may claim up to
+    `free`.
     """
     room = bulk_calls_max(limit) - bulk_in_flight
     if room > 0:
@@ -33,9 +35,10 @@ def claimable(lanes: Sequence[Lane], free: int, limit: int, bulk_in_flight: int)
 
 
 def full_lanes(mailbox: str, queued: Mapping[str, int], most: int) -> set[Lane]:
-    """Return the full lanes of a mailbox: at least `most` entries of the same or a more urgent priority wait there.
+    """Return the lanes of a mailbox that are full.
 
-    A bulk run fills only its own lane. Login codes are still accepted, because they go first.
+    A lane is full if at least `most` entries wait in it and in the more urgent lanes together. So a bulk run fills only
+    its own lane. Login codes are still accepted, because they go first.
     """
     found, waiting = set(), 0
     for priority in PRIORITIES:  # the most urgent first
@@ -46,14 +49,14 @@ def full_lanes(mailbox: str, queued: Mapping[str, int], most: int) -> set[Lane]:
 
 
 def crowding(waiting: Mapping[str, int], others: int, most: int) -> frozenset[str] | None:
-    """Return the tenants that a full lane refuses, so that one tenant's flood refuses that tenant only.
+    """Return the tenants whose triggers a full lane refuses. So a flood of one tenant affects only that tenant.
 
-    `waiting` is how many notifications of each tenant wait unclaimed there, and `others` how many more entries there
-    are, of nobody in particular. What `most` leaves is divided evenly: a tenant is refused whose notifications reach
-    the level up to which all together would fit. A tenant with nothing there is never refused. None means that nothing
-    is left to divide, so that everybody is refused.
+    `waiting` is how many notifications of each tenant wait unclaimed in the lane. `others` is how many more entries are
+    there whose tenant is not known. The room that these leave of `most` is divided evenly among the tenants. A tenant
+    that uses at least its part is refused; what a smaller tenant does not use is divided among the others. A tenant
+    without notifications there is never refused. None means that no room is left, and that every tenant is refused.
 
-    The total stays below `most` × (1 + 1/2 + … + 1/n) with n tenants. The store's memory has a bound of its own.
+    With n tenants, the total stays below `most` × (1 + 1/2 + … + 1/n). The store's memory has a limit of its own.
     """
     left, tenants = most - others, sorted(waiting, key=waiting.__getitem__)
     if left <= 0:

@@ -1,4 +1,4 @@
-"""Limits on the start of calls: the vendor's contract rate, of which the plan gives each actor a share."""
+"""Limits on the start of calls. The plan gives each actor a share of the vendor's contract rate."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import math
 
 
 class TokenBucket:
-    """Grants permits at `rate_per_s`, with a burst of a tenth of a second's permits, but at least one.
+    """Grants permits at `rate_per_s`. At most as many can be saved as come in a tenth of a second, but at least one.
 
-    A rate of None means no limit; 0 means no permits at all.
-
-    The burst is small on purpose: vendors measure a contract rate over a second or less.
+    A rate of None means no limit, and 0 means no permits. The burst is small on purpose: vendors measure a contract
+    rate over a second or less.
     """
 
     def __init__(self, rate_per_s: float | None, now_s: float) -> None:
@@ -24,7 +23,7 @@ class TokenBucket:
 
     @property
     def burst(self) -> int | None:
-        """Return the largest number of permits that can exist at once, or None without a limit."""
+        """Return the greatest number of permits that can be saved, or None without a limit."""
         return None if self._rate is None else int(_burst(self._rate))
 
     def set_rate(self, rate_per_s: float | None, now_s: float) -> None:
@@ -34,7 +33,7 @@ class TokenBucket:
             self._tokens = min(self._tokens, _burst(rate_per_s))
 
     def available(self, now_s: float) -> int | None:
-        """Return the number of whole permits now, or None without a limit."""
+        """Return how many whole permits there are now, or None without a limit."""
         if self._rate is None:
             return None
         self._refill(now_s)
@@ -45,12 +44,12 @@ class TokenBucket:
             self._tokens -= count
 
     def give_back(self) -> None:
-        """Give back a spent permit for which nothing was sent. The bucket has at most a burst of permits."""
+        """Give back a permit that was spent although nothing was sent. The bucket never has more than its burst."""
         if self._rate is not None:
             self._tokens = min(_burst(self._rate), self._tokens + 1)
 
     def wait_s(self) -> float:
-        """Return the seconds until the next whole permit."""
+        """Return the seconds until a whole permit is available; 0 if there is one, infinity if the rate is 0."""
         if self._rate is None or self._tokens >= 1:
             return 0.0
         if self._rate == 0:
@@ -68,7 +67,7 @@ def _burst(rate_per_s: float) -> float:
 
 
 class Throughput:
-    """Calls per second and their mean duration over the last seconds, for the actor's report."""
+    """The calls per second and their mean duration over the last seconds, for the actor's report."""
 
     def __init__(self, now_s: float) -> None:
         self.per_s = self.latency_s = 0.0
@@ -79,7 +78,11 @@ class Throughput:
         self._duration_s += duration_s
 
     def read(self, now_s: float) -> tuple[float, float]:
-        """Return calls per second and seconds per call (0 before the first). A value's weight halves each second."""
+        """Return calls per second and seconds per call. Both are 0 before the first call.
+
+        The rate is smoothed: the weight of a past value halves each second. The duration is the mean since the last
+        reading with calls.
+        """
         passed_s = now_s - self._since_s
         if passed_s > 0:
             weight = 0.5 ** min(passed_s, 30.0)
@@ -91,7 +94,7 @@ class Throughput:
 
 
 class RecentRate:
-    """The recent calls per second, smoothed over a few seconds. Reading does not change it."""
+    """The recent calls per second, smoothed over a few seconds. Reading the rate does not change it."""
 
     def __init__(self, now_s: float) -> None:
         self._per_s = 0.0

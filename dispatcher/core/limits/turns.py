@@ -1,19 +1,22 @@
-"""The order in which tenants of one lane are claimed: weighted deficit round robin (Shreedhar and Varghese, 1995).
+"""The order in which the tenants of a lane are served: weighted deficit round robin (Shreedhar and Varghese, 1995).
 
 Rules:
 
-1. A tenant whose notifications wait has one turn in a ring. Its turn gives it `weight` notifications, in their order.
-2. A turn that a claim interrupts goes on with the next claim. What is left of it is the deficit of the algorithm. Each
-   notification costs one and each weight is a whole number, so a deficit is left only within a turn.
-3. A tenant that has more goes to the tail of the ring. A tenant that has no more leaves it, and loses what was left.
+1. Each tenant whose notifications wait has one place in a ring. Its turn gives it `weight` notifications, in their
+   order.
+2. If a claim ends during a turn, the next claim continues that turn. What is left of the turn is the algorithm's
+   deficit. Each notification costs one and each weight is a whole number, so a deficit exists only within a turn.
+3. After its turn, a tenant with more notifications goes to the end of the ring. A tenant without any leaves the ring,
+   and loses what was left of its turn.
 
 Guarantees, whatever the claims ask for:
 
-* Nothing rests: a claim gets what it asks for while anything waits.
-* Nothing starves: a tenant's next notification follows after at most the sum of the other weights.
-* Over any stretch in which two tenants always wait, what they got, each divided by its weight, differs by at most one.
+* No pause: a claim gets as many as it asks for while enough notifications wait.
+* No starving: before a tenant's next turn, the others get at most the sum of their weights.
+* Fairness: take any period in which two tenants always wait, and divide what each got by its weight. The two results
+  differ by at most one.
 
-`adapters/redis/scripts/_turns.lua` does the same in Redis; a contract test runs both on random histories.
+`adapters/redis/scripts/_turns.lua` does the same in Redis. A contract test runs both on random histories.
 """
 
 from __future__ import annotations
@@ -23,20 +26,20 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 DIRECT = 32
-"""From so many unclaimed entries of a lane on, further entries wait in their tenants' queues.
+"""If a lane has at least so many unclaimed entries, further entries wait in queues of their tenants.
 
-A newcomer may find so many entries before it when a backlog begins: 0.1 s of a vendor's 320 calls/s. A lane without a
-backlog gathers fewer between two claims, so turns cost it nothing.
+When a backlog begins, a tenant may find so many entries in front of its own: 0.1 s of a vendor's 320 calls/s. A lane
+without a backlog gathers fewer between two claims, so turns cost it nothing.
 """
 
 WEIGHT_MAX = 100
-"""The most notifications of one turn: the others wait for it."""
+"""The greatest weight, and so the most notifications in one turn. All other tenants wait during a turn."""
 
 
 class Turn(NamedTuple):
     """A tenant's place in the ring.
 
-    `left` is how many notifications remain of a turn that a claim interrupted; 0: its turn has not begun.
+    `left` is how many notifications remain of a turn that began in an earlier claim. It is 0 if the turn has not begun.
     """
 
     tenant: str
@@ -46,10 +49,10 @@ class Turn(NamedTuple):
 def serve(
     turns: Sequence[Turn], queued: Mapping[str, int], weights: Mapping[str, int], want: int
 ) -> tuple[list[tuple[str, int]], tuple[Turn, ...]]:
-    """Return which tenant is served how many notifications, in order, and the ring afterwards.
+    """Return which tenant gets how many notifications, in order, and the ring afterwards.
 
-    `queued` is how many notifications of each tenant wait, `weights` has the tenants whose weight is not 1, and `want`
-    is how many notifications are wanted. Fewer are served only if fewer wait.
+    `turns` is the ring, and `queued` is how many notifications of each tenant wait. `weights` has the tenants whose
+    weight is not 1. `want` is how many notifications are wanted in all; fewer are served only if fewer wait.
     """
     ring, waiting, served = deque(turns), dict(queued), list[tuple[str, int]]()
     while ring and want > 0:

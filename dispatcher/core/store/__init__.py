@@ -1,1 +1,1 @@
-"""Conclusions from the store's answers: whether it lost something, and how time passed there."""
+"""Conclusions from the store's answers: whether the store lost data, and how time passed there."""

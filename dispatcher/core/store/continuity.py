@@ -1,23 +1,25 @@
 """Continuity: the store must still have what we acknowledged.
 
-A promoted replica, a restored backup and an emptied Redis answer as if nothing had happened, though acknowledged
-triggers are gone. Therefore the store counts the triggers that it accepts, under a random name (its life) that it gets
-with the first trigger. A process that accepts triggers remembers the highest count that it was told.
+A promoted replica, a restored backup and an emptied Redis answer as if nothing had happened, even if acknowledged
+triggers are gone. Therefore the store counts the triggers that it accepts. With the first trigger it also gets a random
+name, its *life*. A process that accepts triggers remembers the highest count that it was told.
 
-A promoted replica may have every accept and lack what came after: outcomes, moves, the start marks of `hold`. Redis
-itself keeps account of these. It gives the stream of writes of a primary a random name and counts its bytes. A promoted
-replica tells which stream it followed, and how many bytes of it it had.
+A promoted replica may have every accepted trigger, but not what came later: outcomes, moves, the start marks of `hold`.
+Redis itself counts these. It gives a primary's stream of writes a random name, and counts the stream's bytes. A
+promoted replica tells which stream it followed, and how many bytes of that stream it has.
 
 Rules:
 
 1. Within one life the count never falls. An answer is compared with what was known *before the question*, because
    answers overtake each other.
-2. Another life, a lower count, or no count at all is a break. It is reported once; the found state is expected next.
-3. It is a break, with lost writes, if the replica followed a stream less far than the stream is known to have come. A
-   stream that followed no other proves nothing: a Redis that loads its file again also begins a new stream.
-4. Before the first reading, accept any value. So only a process that outlives a break notices it. Intake has two or
-   more replicas, which tell each other of accepts. Each asks for the stream itself.
-5. Writes made after a process last asked cannot be missed by that process.
+2. Another life, a lower count, or no count at all is a break. It is reported once. From then on the state that was
+   found is expected.
+3. If a replica has fewer bytes of the stream that it followed than the stream is known to have, writes are lost. That
+   is a break. A stream that followed no other proves nothing, because a Redis that loads its file again also begins a
+   new stream.
+4. Before the first reading, accept any value. So only a process that was running before a break notices it. Intake has
+   two or more replicas, and they tell each other how many triggers are accepted. Each of them asks about the stream.
+5. A process cannot notice the loss of writes that were made after its last question.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How many triggers the store has accepted in one life. A store that lost its data begins another."""
+    """How many triggers the store has accepted in one life. A store that lost its data begins another life."""
 
     life: str
     accepted: int
@@ -35,7 +37,11 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """The store lost data. `kind` is emptied, replaced (another life) or went_back (a lower count)."""
+    """The store lost accepted triggers.
+
+    `kind` is emptied (no count), replaced (another life) or went_back (a lower count). `known` is the mark that was
+    expected, and `found` the one that the store has.
+    """
 
     kind: str
     known: Mark
@@ -49,10 +55,11 @@ class Break:
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """The stream of writes of a primary, and its length in bytes.
+    """A primary's stream of writes, and how many bytes it has (`come_to`).
 
-    `followed` is the stream that this Redis followed as a replica, up to `followed_to`, before it was promoted. None
-    means that it was no replica, or that the information is gone.
+    `followed` is the stream that this Redis followed as a replica before it was promoted, and `followed_to` is how many
+    bytes of that stream it got. None means that it was no replica, or that it has forgotten this. `replicas` is how
+    many replicas it has.
     """
 
     stream: str
@@ -64,7 +71,7 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True)
 class Undone:
-    """A promoted replica had less of its primary's `stream` than is known to have been written."""
+    """A promoted replica has fewer bytes of its primary's `stream` than that stream is known to have had."""
 
     stream: str
     known_to: int
@@ -76,7 +83,7 @@ class Undone:
 
 
 class Continuity:
-    """One process's knowledge of the store's life."""
+    """The knowledge that one process has of the store's life."""
 
     def __init__(self) -> None:
         self.mark: Mark | None = None
@@ -84,10 +91,10 @@ class Continuity:
         self._lost_to = 0  # what the store had accepted in this life before it went back
 
     def told(self, mark: Mark) -> None:
-        """Hear what another process knows of the store. That process may not have noticed yet that the store went back.
+        """Note the mark that another process knows. That process may not have noticed yet that the store went back.
 
-        After a break within one life, only a mark beyond what was known before the break counts. A lower mark may be an
-        old one, and would be reported as the same break again.
+        After a break within one life, only a mark higher than the one before the break counts. A lower mark may be an
+        old one, and would cause the same break to be reported again.
         """
         same_life = self.mark is not None and self.mark.life == mark.life
         if same_life and self._lost_to and mark.accepted >= self._lost_to:
@@ -96,12 +103,19 @@ class Continuity:
             self.hear(mark)
 
     def hear(self, mark: Mark) -> None:
-        """Note a mark that another process was told. A mark of another life changes nothing: an answer will show it."""
+        """Note a mark that the store gave in an answer.
+
+        Only a higher mark of the same life counts, or the first mark of all. A mark of another life changes nothing
+        here. The next answer will show it as a break.
+        """
         if self.mark is None or (self.mark.life == mark.life and self.mark.accepted < mark.accepted):
             self.mark = mark
 
     def compare(self, before: Mark | None, found: Mark | None) -> Break | None:
-        """Return the break that an answer shows against `before`, the mark at the time of the question, or None."""
+        """Return the break that an answer shows, or None.
+
+        `before` is the mark that was known when the question was sent.
+        """
         if before is None or _follows(before, found) or self.mark is None or _follows(self.mark, found):
             # The last two cases: another answer has reported the break already, and its mark is expected now.
             if found is not None:
@@ -112,9 +126,10 @@ class Continuity:
         return Break(_kind(before, found), before, found)
 
     def follow(self, found: Lineage) -> Undone | None:
-        """Return the lost writes that the primary's answer shows against the previous answer, or None.
+        """Return the lost writes that this answer about the stream shows compared with the last answer, or None.
 
-        The caller asks one question at a time. A loss is reported once, as the answer is known from then on.
+        The caller sends only one question at a time. A loss is reported once, because the new answer is expected from
+        then on.
         """
         known, self.lineage = self.lineage, found
         if known is None or found.followed != known.stream or found.followed_to >= known.come_to:

@@ -1,21 +1,22 @@
-"""Delay time, by which waits are dated: the store's clock, except that it is never set back.
+"""Delay time, in which waits are dated. It is the store's clock, except that it never goes back.
 
-A store's wall clock may jump: an operator sets it, NTP steps, a fail-over leads to a machine with another time. A wait
-of a second would then last for as long as the clock went back. So waits (retries, held) are dated by *delay time*: the
-store's wall clock plus the sum of all steps back. The store keeps this sum (scripts/_delay.lua).
+A store's wall clock may jump: an operator sets it, NTP steps, a fail-over leads to a machine with another time. If the
+clock went back by an hour, a wait of a second would last an hour. So the ends of waits (retries, held) are dated by
+*delay time*: the store's wall clock plus the sum of all its steps back. The store keeps this sum (scripts/_delay.lua).
 
 Rules:
 
-1. Delay time advances at least as fast as the monotonic clock of each reader. A reader that sees less has found a step,
-   and sets delay time forward to the least that it must be. Every reader may do so: delay time only rises by it.
+1. Delay time advances at least as fast as the monotonic clock of each reader. A reader that sees a smaller advance has
+   found a step back. It sets delay time forward to the least possible value. Every reader may do so, because that only
+   raises delay time.
 2. The expected advance is counted from the arrival of one answer to the sending of the next question. So a slow network
-   or reader can only hide a step, never invent one.
-3. A difference of up to `SLACK_MS` is no step, because slewed clocks drift. Each reading is the next expectation.
-4. A process without a reading knows the last time at which a wait was dated. After a restart of everything, no process
-   has a reading. Delay time is then that time or later: no wait begins again, and a wait gets longer by no more than
-   the standstill.
-5. Forward steps are not undone, so waits may end early. A corrected clock looks like a wrong one, and a process that
-   slept would delay every other process.
+   or reader can hide a step, but never cause a false one.
+3. A difference of up to `SLACK_MS` is no step, because clocks drift. Each reading is the base of the next expectation.
+4. A process without a reading knows the last time at which a wait was dated. If everything restarts, no process has a
+   reading. Delay time is then that time or later. So no wait begins again, and a wait gets longer at most by the time
+   that nothing ran.
+5. Steps forward are not corrected, so waits may end early. A clock that is corrected cannot be told from a wrong one.
+   And a process that slept would delay every other process.
 
 Absolute times (`send_at`, expiry) follow the wall clock, whatever it says.
 """
@@ -26,19 +27,19 @@ SLACK_MS = 250
 
 
 class DelayTime:
-    """One process's knowledge of the store's delay time."""
+    """The knowledge that one process has of the store's delay time."""
 
     def __init__(self) -> None:
         self._known: tuple[int, float] | None = None
 
     def correction(self, at_ms: int, dated_ms: int, asked_s: float, answered_s: float) -> int | None:
-        """Return the least value that delay time must have, if the store's is lower.
+        """Return the value to which delay time must be raised, or None if the store's value is right.
 
-        None means that the store's value is right. It is then the next expectation.
+        If it is right, the next call expects at least this value.
 
         Args:
             at_ms: delay time as the store has it.
-            dated_ms: the time at which the last wait was dated, by delay time; 0 if there never was a wait.
+            dated_ms: the delay time at which a wait was dated last; 0 if there never was a wait.
             asked_s: monotonic time before the question.
             answered_s: monotonic time after the answer.
         """

@@ -1,9 +1,9 @@
-"""Durability on replicas: how many have to have a write on disk before it counts.
+"""Durability on replicas: how many replicas must have a write on disk before it counts.
 
-What was acknowledged survives the loss of the primary's disk if every replica that may be promoted has it. Which ones
-there are is stated by the operator, or known to the sentinels. A sentinel never forgets a replica, so one that is away
-counts until an operator says otherwise. Up to `away_max` may be away. Those that are in step are always waited for,
-since one of them is promoted.
+An acknowledged trigger survives the loss of the primary's disk if every replica that may be promoted has it. The
+operator states how many such replicas there are, or the sentinels know it. A sentinel never forgets a replica, so a
+replica that is away counts until an operator removes it. Up to `away_max` replicas may be away. Those that follow the
+primary are always waited for, because one of them would be promoted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The replicas that the sentinels know, and how many of them are up and follow the primary."""
+    """How many replicas the sentinels know, and how many of these are up and follow the primary."""
 
     known: int
     in_step: int
@@ -21,22 +21,28 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaRule:
-    """`stated` is the operator's number of replicas; None means as many as the sentinels know."""
+    """The operator's rule: how many replicas there are, and how many of them may be away.
+
+    `stated` None means as many as the sentinels know.
+    """
 
     stated: int | None = None
     away_max: int = 0
 
     def known(self, seen: Seen | None) -> int:
-        """Return how many replicas may be promoted; 0 if nobody knows."""
+        """Return how many replicas may be promoted; 0 if this is not known."""
         return self.stated if self.stated is not None else seen.known if seen is not None else 0
 
     def needed(self, seen: Seen | None) -> int:
-        """Return how many replicas have to have a write on disk, at least one."""
+        """Return how many replicas must have a write on disk before it counts; at least 1."""
         in_step = min(seen.in_step, self.known(seen)) if seen is not None else 0
         return max(1, self.known(seen) - self.away_max, in_step)
 
     def refusal(self, seen: Seen | None) -> str | None:
-        """Return why this set-up cannot promise anything; None if it can."""
+        """Return why no promise is possible with these replicas, as a text for the operator.
+
+        None means that it is possible.
+        """
         if self.known(seen) == 0:
             if self.stated is None and seen is None:
                 return "store.replicas: must say how many replicas may be promoted, as no sentinels do"
@@ -48,7 +54,10 @@ class ReplicaRule:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The last round: `synced` of the `needed` replicas had it on disk. `fails` means that this was not enough."""
+    """The result of the last write: `synced` of the `needed` replicas had it on disk.
+
+    `fails` is True if that was too few.
+    """
 
     known: int
     needed: int
@@ -56,7 +65,7 @@ class Standing:
     fails: bool
 
     def warnings(self) -> list[str]:
-        """Return what an operator should be told."""
+        """Return what an operator should know, as sentences; empty if all is well."""
         if self.fails:
             return [
                 f"durability replica: {self.synced} of {self.needed} replicas have the last write on disk;"
