@@ -1,4 +1,4 @@
-"""The settings of a breaker, which are validated here, and the length of an open wait."""
+"""The settings of a breaker with their checks, and the length of an open wait."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ class BreakerState(str, Enum):
 
 
 class Late(str, Enum):
-    """The choices for a result whose permit is of an earlier state object. COUNT is only for replaying the original."""
+    """The treatment of a result whose permit is from an earlier generation.
+
+    COUNT serves only to replay the original.
+    """
 
     DROP = "drop"
     COUNT = "count"
@@ -27,10 +30,10 @@ class Late(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class BreakerConfig:
-    """Thresholds are percent and are reached at `>=`. A call is slow if it took strictly longer than `slow_ns`.
+    """The settings of one breaker. A threshold is a percentage, and is reached if the value is equal to it or higher.
 
-    The defaults are ours; `resilience4j` returns the original's semantics alone. A wrong value raises a ValueError that
-    names field and rule.
+    A call is slow if it took longer than `slow_ns`. The defaults are ours. `resilience4j` returns settings with which
+    the breaker behaves as the original does. A wrong value raises a ValueError that names the field and the rule.
     """
 
     window_type: str = "TIME"  # TIME: size in seconds; COUNT: size in calls
@@ -95,10 +98,11 @@ class BreakerConfig:
         return min(self.min_calls, self.half_open_calls)
 
     def open_wait_ns(self, attempts: int, chance: float) -> int:
-        """Return the wait of opening number `attempts` (>= 1): at most the maximum, with jitter that only shortens it.
+        """Return the wait in nanoseconds after opening number `attempts` (at least 1).
 
-        Each step truncates to whole milliseconds, as the original does. The loop stops at the maximum or when the wait
-        no longer grows, so attempt 10,000 costs no more than the tenth.
+        The wait grows up to the maximum, and jitter by `chance` only shortens it. Each step truncates to whole
+        milliseconds, as the original does. The loop stops at the maximum or when the wait no longer grows, so attempt
+        10,000 costs no more than the tenth.
         """
         wait = self.open_wait_ms
         for _ in range(attempts - 1):

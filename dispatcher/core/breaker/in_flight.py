@@ -1,4 +1,4 @@
-"""The calls of one breaker state that have not ended: when each began, and when the lease of its permit ends."""
+"""The calls in flight of one breaker: when each began, and when the lease of its permit ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dispatcher.core.breaker.values import Permit
 
 
 class InFlight:
-    """The permits that were granted and have no result yet. All are of one generation: a new state begins with none."""
+    """The permits that were granted and have no result yet. A new state of the breaker begins without any."""
 
     def __init__(self, slow_ns: int) -> None:
         self._slow_ns = slow_ns
@@ -16,7 +16,7 @@ class InFlight:
         self._leased: set[Permit] = set()
 
     def __bool__(self) -> bool:
-        """Return True if any call is watched."""
+        """Return True if any call is in flight."""
         return bool(self._granted)
 
     def clear(self) -> None:
@@ -24,11 +24,11 @@ class InFlight:
         self._leased.clear()
 
     def watch(self, permit: Permit, now_ns: int) -> None:
-        """Count the call as slow once it has taken longer than a slow call."""
+        """Note that the call of `permit` began now. It counts as slow after `slow_ns`, even while it is in flight."""
         self._granted[permit] = now_ns
 
     def lease(self, permit: Permit, until_ns: int) -> None:
-        """Count the call as lost at `until_ns`."""
+        """Note that the call counts as lost if it has no result at `until_ns`."""
         permit.lease_until_ns = until_ns
         self._leased.add(permit)
 
@@ -37,7 +37,7 @@ class InFlight:
         self._granted.pop(permit, None)
 
     def next_lease(self) -> tuple[Permit, int] | None:
-        """Return the permit whose lease ends first, and the end of that lease."""
+        """Return the permit whose lease ends first, and when that is. Return None if no permit has a lease."""
         ends = ((permit, permit.lease_until_ns or 0) for permit in self._leased)
         return min(ends, key=lambda end: end[1], default=None)
 
@@ -52,7 +52,7 @@ class InFlight:
         return overdue, late
 
     def became_overdue(self, until_ns: int) -> Iterable[int]:
-        """Return the times at which calls became overdue, up to `until_ns`, the earliest first."""
+        """Yield the times up to `until_ns` at which calls in flight became slow, the earliest first."""
         for granted_ns in self._granted.values():
             at_ns = granted_ns + self._slow_ns + 1
             if at_ns > until_ns:

@@ -2,13 +2,14 @@
 
 Rules:
 
-1. The state that the predecessor wrote wins. Each change is written, so it is the last known state, however old. An
-   open wait continues with the time that is left.
-2. The plan wins if its state is worse. A breaker must not begin closed if all evidence together says that the vendor
-   is down.
-3. If nothing was written, the breaker begins closed if the plan says closed or there is no plan, else half-open. A
-   crash must not make a vendor that is down look fresh.
-4. Results are inherited only from a dead actor. A living sibling counts its own results, and both are summed.
+1. The state that the previous actor stored wins. Every change is stored, so this is the last known state, however old
+   it is. An open breaker waits for the rest of its time.
+2. The plan wins if its state is worse. The plan adds up all evidence, and a breaker must not begin closed if that
+   evidence says that the vendor is down.
+3. If no state was stored, the breaker begins closed if the plan says closed or if there is no plan. Otherwise it begins
+   half-open. A crash must not make a vendor that is down look fresh.
+4. The counted results are taken over only from a dead actor. An actor that lives counts its own results, and the two
+   counts are added up.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ UNKNOWN = BreakerSnapshot(BreakerState.HALF_OPEN, attempts=1)
 def decide_beginning(
     written: BreakerSnapshot | None, author_lives: bool, planned: str | None
 ) -> BreakerSnapshot | None:
-    """Return what to restore, or None to begin closed and fresh. `planned` is the vendor's state in the plan."""
+    """Return the breaker state to restore, or None to begin closed and without results.
+
+    `written` is the stored state and `author_lives` tells whether the actor that stored it is live. `planned` is the
+    vendor's state in the plan, or None without a plan.
+    """
     if written is None:
         return None if planned in (None, CLOSED, FORCED_OPEN) else UNKNOWN
     if written.state is BreakerState.CLOSED and planned in (OPEN, HALF_OPEN):

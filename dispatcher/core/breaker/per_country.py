@@ -1,20 +1,25 @@
-"""Breakers by key (a recipient's country) beneath a vendor's own: one bad route is cut off, the others work on.
+"""Breakers for each key (a recipient's country) below a vendor's own breaker. One bad key is cut off, the others go on.
 
 Rules:
 
-1. A call needs a permit of its key's breaker (the child) and of the vendor's (the parent).
-2. A child counts only while another key works: its breaker is closed and it had a success within `ALIVE_S`. Without
-   such a key the vendor itself is the suspect. Then the parent alone decides, by all results, as without keys.
-3. The parent does not count results of a child that is not closed, nor the calls in flight of a child that opens. So a
-   single bad key never opens the vendor. A child needs fewer calls for its verdict, so it always opens first.
-4. Children exist only under a closed parent. Each transition of the parent forgets them, also one to closed again.
-5. There are at most `KEYS_MAX` children. A new key may replace a child that is as good as new: closed, no call in
-   flight, nothing failed or slow in its window, its openings forgotten. The child that was used longest ago goes. If
-   there is none, the new key has the parent alone. So many keys in turn cannot erase what is known of a bad key.
-6. The parent's results are summed with those of other replicas, without a key that alone makes them bad. Otherwise a
-   bad key could open the vendor in the sum, though no single replica has enough calls for a verdict (`evidence`).
+1. A call needs two permits: of its key's breaker (the child) and of the vendor's breaker (the parent).
+2. A child cuts off its key only while another key works. A key works if its breaker is closed and it had a success
+   within `ALIVE_S`. If no key works, the vendor itself is the suspect. Then the parent alone decides by all results, as
+   if there were no keys.
+3. The parent does not count results of a child that is not closed. When a child opens, the parent also forgets that
+   key's calls in flight. So a single bad key never opens the vendor. A child needs fewer calls for its verdict, so it
+   always opens first.
+4. Children exist only while the parent is closed. Each transition of the parent removes them, also a transition from
+   closed to closed.
+5. There are at most `KEYS_MAX` children. A new key may replace a child that is as good as new: it is closed, no call is
+   in flight, its window has no failed or slow result, and its earlier openings are forgotten. Of several such children,
+   the one used longest ago is replaced. If there is none, the new key has no child. So many new keys cannot erase what
+   is known about a bad key.
+6. The supervisor adds up the parent's results of all replicas. A key that alone makes them bad is left out
+   (`evidence`). Otherwise a bad key could open the vendor through the sum, even if no single replica has enough calls
+   for a verdict.
 
-Children end with their process: after a crash each bad key has to be found again.
+Children end with their process. After a crash each bad key has to be found again.
 """
 
 from __future__ import annotations
@@ -44,7 +49,7 @@ class _Child:
 
 @dataclass(frozen=True, slots=True)
 class KeyChange:
-    """A key's breaker has changed its state."""
+    """One key's breaker has changed to the state `to`, for this reason."""
 
     key: str
     to: BreakerState
@@ -53,27 +58,28 @@ class KeyChange:
 
 @dataclass(frozen=True, slots=True)
 class CutOff:
-    """A key that is refused or probed while other keys work."""
+    """A key that is cut off or probed while other keys work."""
 
     state: BreakerState
     for_s: float
-    """Seconds since its breaker was last closed."""
+    """The seconds since its breaker was last closed."""
 
 
 def child_config(parent: BreakerConfig) -> BreakerConfig:
-    """Return the vendor's settings with a smaller minimum of calls.
+    """Return the settings of a child: the vendor's settings with a smaller minimum of calls.
 
-    The minimum is so small that a key which alone could make the parent's rates bad reaches it first.
-
-    There is no ramp, because the key's former rate is not known. Half-open lasts until enough of its few calls were
-    answered.
+    The minimum is so small that a key which alone could make the parent's rates bad reaches it first. There is no ramp,
+    because the key's former rate is not known. Half-open has no time limit: it lasts until enough calls were answered.
     """
     least = min(parent.failure_rate, parent.slow_rate) / 100 * parent.min_calls
     return replace(parent, min_calls=max(1, math.floor(least)), ramp=(), half_open_max_wait_ms=0)
 
 
 class KeyedBreakers:
-    """The children of one breaker. Like it, they belong to one actor, and time is an argument."""
+    """A breaker (the parent) and its children, one for each key. Like the parent, they belong to one actor.
+
+    Time is always an argument.
+    """
 
     def __init__(self, parent: Breaker, chance: Callable[[], float] = lambda: 0.0) -> None:
         self.parent = parent
@@ -86,7 +92,7 @@ class KeyedBreakers:
     def acquire(self, key: str, now_ns: int) -> Permit | Refused:
         """Return the parent's permit, which also stands for the child's, or a refusal.
 
-        A refusal does not say which of the two refused; `cut_off_for_ns` of the key does.
+        A refusal does not say which of the two refused. If it was the child, `cut_off_for_ns` of the key is not None.
         """
         if not self._apply():
             return self.parent.acquire(now_ns)
@@ -105,7 +111,10 @@ class KeyedBreakers:
         return permit
 
     def cut_off_for_ns(self, key: str, now_ns: int) -> int | None:
-        """Return the time until this key is probed again, or None if not this key alone is cut off."""
+        """Return the nanoseconds until this key is probed again.
+
+        Return None if the key is not cut off by its own breaker.
+        """
         child = self._children.get(key) if self._apply() else None
         if child is None or child.breaker.state is BreakerState.CLOSED or not self._any_works(now_ns):
             return None
@@ -114,7 +123,10 @@ class KeyedBreakers:
     def record(
         self, permit: Permit, result: BreakerResult, duration_ns: int, now_ns: int, *, of_key: bool = False
     ) -> None:
-        """Record a result in child and parent, where they count it. `of_key` marks a failure of this key alone."""
+        """Record a result in the child and in the parent, as far as each counts it (rules 2 and 3).
+
+        `of_key` is True for a failure that is evidence only against the key; the parent ignores it.
+        """
         self._tick_children(now_ns)
         key = self._key_of.pop(permit, None)
         child = self._children.get(key) if key is not None else None
@@ -137,13 +149,13 @@ class KeyedBreakers:
         self._apply()
 
     def tick(self, now_ns: int) -> None:
-        """Let time pass for the children and then for the parent, whose verdict must not come before theirs."""
+        """Let time pass for the children and then for the parent. A child's verdict must come before the parent's."""
         self._tick_children(now_ns)
         self.parent.tick(now_ns)
         self._apply()
 
     def cut_off(self, now_ns: int) -> dict[str, CutOff]:
-        """Return the keys that are refused or probed while other keys work."""
+        """Return the keys that are cut off or probed while other keys work."""
         if not self._apply() or not self._any_works(now_ns):
             return {}
         return {
@@ -153,10 +165,10 @@ class KeyedBreakers:
         }
 
     def evidence(self, now_ns: int) -> Counts:
-        """Return the parent's results that may be summed with those of other replicas (rule 6).
+        """Return the results that the supervisor may add to those of other replicas (rule 6).
 
-        The key with the most failures is left out only if the other keys are well. Failures that are spread over keys,
-        or all results of a vendor with a single key, count in full.
+        The key with the most failures is left out only if the results of the other keys are good. If the failures are
+        spread over several keys, or the vendor has only one key, all results count.
         """
         metrics = self.parent.metrics(now_ns)
         whole = Counts(metrics.buffered, metrics.failed, metrics.slow, metrics.slow_failed)
@@ -174,7 +186,7 @@ class KeyedBreakers:
         return rest if well else whole
 
     def drain_changes(self) -> list[KeyChange]:
-        """Return the changes since the previous call, in order."""
+        """Return the changes of keys since the previous call, in the order in which they happened."""
         changes, self._changes = self._changes, []
         return changes
 
@@ -185,7 +197,10 @@ class KeyedBreakers:
     # ---- inside
 
     def _apply(self) -> bool:
-        """Return True if children exist now. Results from another state of the parent are no evidence about any key."""
+        """Return True if children exist now, which is while the parent is closed.
+
+        After each transition of the parent, the old children are removed first.
+        """
         if self._generation != self.parent.generation:
             self._generation = self.parent.generation
             self._children.clear()
@@ -244,7 +259,10 @@ class KeyedBreakers:
         self.parent.record(permit, result, duration_ns, now_ns)
 
     def _shield(self, child: _Child) -> None:
-        """Stop counting the child's calls in flight as evidence against the vendor."""
+        """Release the parent's permits of this child's calls in flight.
+
+        Then their results do not count against the vendor.
+        """
         for permit in child.flying:
             self.parent.release(permit)
 

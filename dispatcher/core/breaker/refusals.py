@@ -1,14 +1,14 @@
 """The rules by which unlisted refusals become evidence against the vendor that refused.
 
-An unlisted refusal may be the message's fault or the vendor's. Counting each as a failure would let one tenant's
-invalid messages cut off every vendor for everybody, one after the other. Counting none would keep a vendor in use that
-refuses everything. So:
+The cause of an unlisted refusal may be the message or the vendor. If each counted as a failure, one tenant's invalid
+messages could cut off every vendor for all tenants, one after the other. If none counted, a vendor that refuses
+everything would stay in use. So:
 
-1. A refusal is evidence once another vendor accepted the same message (`Contradictions`). The accepting vendor's actor
-   tells the supervisor, which adds it to the failures of the vendor that refused.
-2. A refusal is evidence when, for a whole window, `RECIPIENTS_MIN` or more recipients were refused and none was
+1. A refusal is evidence if another vendor then accepted the same message (`Contradictions`). The accepting vendor's
+   actor reports it, and the supervisor adds it to the failures of the vendor that refused.
+2. Refusals are evidence if, for a whole window, `RECIPIENTS_MIN` or more recipients were refused and no message was
    accepted (`RefusedRecipients`). One success starts the window again, so bad messages between good ones open nothing.
-3. Only a message's first refusal counts: a message that another vendor refused before is probably bad itself.
+3. Only a message's first refusal counts. A message that another vendor refused before is probably bad itself.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ RECIPIENTS_MIN = 10
 
 @dataclass(slots=True)
 class RefusedRecipients:
-    """The recipients that one vendor refused with unlisted codes since its last success: at most `RECIPIENTS_MIN`.
+    """The recipients that one vendor has refused with unlisted codes since its last success, at most `RECIPIENTS_MIN`.
 
-    `began_ns` is when this vendor last accepted something, or when watching began.
+    `began_ns` is when this vendor last accepted a message, or when counting began.
     """
 
     window_ns: int
@@ -40,7 +40,10 @@ class RefusedRecipients:
         self._last_ns.clear()
 
     def on_refusal(self, recipient: str, now_ns: int) -> bool:
-        """Note a first refusal; return True if the refusals are evidence against the vendor now."""
+        """Note that this recipient was refused. Return True if the refusals are now evidence against the vendor.
+
+        The caller passes only refusals of messages that no other vendor had refused before.
+        """
         since_ns = now_ns - self.window_ns
         self._last_ns = {name: at_ns for name, at_ns in self._last_ns.items() if at_ns >= since_ns}
         if len(self._last_ns) < RECIPIENTS_MIN:
@@ -50,7 +53,7 @@ class RefusedRecipients:
 
 @dataclass(slots=True)
 class Contradictions:
-    """Counts, in a window of time, messages that this vendor accepted and another had refused with an unlisted code."""
+    """The messages that this vendor accepted after another had refused them with an unlisted code, in a time window."""
 
     window_ns: int
     _noted: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=1000))
@@ -59,7 +62,7 @@ class Contradictions:
         self._noted.extend((now_ns, vendor) for vendor in vendors)
 
     def counts(self, now_ns: int) -> dict[str, int]:
-        """Return how many refusals of each vendor were contradicted here in the last window."""
+        """Return how many refusals of each other vendor were contradicted by this vendor within the last window."""
         while self._noted and self._noted[0][0] < now_ns - self.window_ns:
             self._noted.popleft()
         return dict(Counter(vendor for _, vendor in self._noted))

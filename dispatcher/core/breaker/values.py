@@ -1,4 +1,4 @@
-"""The values that go into a breaker and come out of it."""
+"""The values that a breaker takes as arguments or returns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dispatcher.core.breaker.window import Rows
 
 
 class BreakerResult(Enum):
-    """The end of a call as the breaker sees it. Only the first two enter a window."""
+    """The end of a call as the breaker sees it. Only SUCCESS and FAILURE are counted in a window."""
 
     SUCCESS = "success"
     FAILURE = "failure"
@@ -42,7 +42,7 @@ class BreakerEvent:
 
 @dataclass(slots=True, eq=False)
 class Permit:
-    """A permit allows one call. It ends exactly once: recorded, released, expired or late."""
+    """A permit allows one call. It ends exactly once: its result is recorded, it is released, or its lease ends."""
 
     generation: int
     lease_until_ns: int | None = None
@@ -57,7 +57,10 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class BreakerMetrics:
-    """One reading of a breaker. Rates are percent, or -1.0 while the window has fewer results than the minimum."""
+    """The values of a breaker at one moment.
+
+    Rates are percent, or -1.0 while the window has fewer results than the minimum.
+    """
 
     state: BreakerState
     failure_rate: float
@@ -76,15 +79,16 @@ class BreakerMetrics:
 class BreakerSnapshot:
     """The part of a breaker's state that outlives its process.
 
-    It has only durations, as monotonic times mean nothing to another process.
-
-    It has no permits: the calls that they allowed died with the process, and a half-open stage begins again.
+    Times are durations, because monotonic times mean nothing to another process. There are no permits: their calls
+    ended with the process, and a half-open stage begins again.
 
     Attributes:
+        attempts: how often the breaker has opened, which makes the waits longer.
         wait_ns: the rest of an open wait.
         stage: the stage of recovery; 0 while probing.
-        closed_ns: the time since it last closed, by which the memory of former openings decays.
-        rows, least: the content of the window, and the number of results that a verdict needs.
+        closed_ns: the time since the breaker last closed. With it the number of openings decays.
+        in_a_row: the failures since the last success.
+        rows, least: the content of the window, and how many results a verdict needs.
     """
 
     state: BreakerState
@@ -104,7 +108,7 @@ class BreakerSnapshot:
     def from_dict(cls, data: Mapping[str, Any]) -> BreakerSnapshot:
         """Return the snapshot that `to_dict` wrote. Fields that a newer version added are ignored.
 
-        Raises KeyError, TypeError or ValueError for anything else.
+        Raises KeyError, TypeError or ValueError if `data` is anything else.
         """
         known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
         rows = Rows(data["rows"]["kind"], data["rows"]["size"], tuple(tuple(row) for row in data["rows"]["content"]))
@@ -112,4 +116,4 @@ class BreakerSnapshot:
 
 
 class IllegalTransitionError(Exception):
-    """An operator asked for a transition that does not exist; nothing changed."""
+    """An operator asked for a transition that does not exist. The breaker is unchanged."""

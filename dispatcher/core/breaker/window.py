@@ -1,7 +1,7 @@
-"""Sliding windows of results: the last N calls, or the last N whole seconds. All operations are O(1) amortised.
+"""Sliding windows of results: of the last N calls, or of the last N whole seconds.
 
-Four counters cover the content; a slow failure counts in `failed` and in `slow`. Only reading or recording moves a
-time window on, so a breaker never changes because time passed.
+A window has four counters; a slow failure counts in `failed` and in `slow`. Only reading or recording moves a time
+window on, so time alone never changes a breaker. All operations are O(1) amortised.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SECOND_NS = 1_000_000_000
 
 @dataclass(slots=True)
 class Counts:
-    """The counters of a window's content."""
+    """The numbers of results in a window. `failed` and `slow` both include `slow_failed`."""
 
     n: int = 0
     failed: int = 0
@@ -37,7 +37,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A window's content on its way to another process.
+    """The content of a window, in the form in which it goes to another process.
 
     A row of `content` is (age of the bucket's start in ns, n, failed, slow, slow_failed), the oldest first. A count
     window has one row for each result, with age 0.
@@ -54,7 +54,7 @@ class Window(Protocol):
     def counts(self, now_ns: int) -> Counts: ...
 
     def expiries(self, after_ns: int, until_ns: int) -> list[int]:
-        """Return the moments in (after, until] at which content leaves the window because of its age."""
+        """Return the moments in (`after_ns`, `until_ns`] at which results leave the window because of their age."""
         ...
 
     def rows(self, now_ns: int) -> Rows: ...
@@ -75,7 +75,7 @@ def window_of(rows: Rows, age_ns: int, now_ns: int) -> Window:
 
 
 class EmptyWindow:
-    """A window for the states that measure nothing. It is always empty."""
+    """A window for states in which nothing is measured. It is always empty."""
 
     def record(self, now_ns: int, failed: bool, slow: bool) -> None:
         return
@@ -91,7 +91,7 @@ class EmptyWindow:
 
 
 class CountWindow:
-    """A ring of the last `size` results. No result leaves because of its age."""
+    """A window of the last `size` results. No result leaves it because of its age."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -116,9 +116,9 @@ class CountWindow:
 
 
 class TimeWindow:
-    """Buckets of one whole second each: at second s the window covers the seconds s - size + 1 … s.
+    """A window of the last `size` whole seconds, with one bucket for each. The present second is one of them.
 
-    A result counts in the second of its completion. If the clock steps back, the window stays in its last second.
+    A result belongs to the second in which its call ended. If the clock goes back, the window stays at its last second.
     """
 
     def __init__(self, size: int) -> None:
@@ -147,7 +147,10 @@ class TimeWindow:
         return Rows("TIME", self._size, content)
 
     def load(self, rows: Rows, now_ns: int) -> None:
-        """Fill an empty window with another window's content at `now_ns`. The next reading removes what is too old."""
+        """Fill an empty window with another window's content at `now_ns`.
+
+        The next reading removes results that are too old.
+        """
         for age_ns, n, failed, slow, slow_failed in rows.content:
             counts = Counts(n, failed, slow, slow_failed)
             self._buckets.append(((now_ns - age_ns) // SECOND_NS, counts))

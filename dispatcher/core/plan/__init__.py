@@ -1,4 +1,4 @@
-"""The supervisor's decisions: which vendor drains which mailbox, who is alive, and how large each pool is.
+"""The supervisor's decisions: which vendor drains which mailbox, which actors are alive, and how large each pool is.
 
-Start at `decide`: one pure function from reports to the next plan.
+Start at `decide`, one pure function from reports to the next plan.
 """

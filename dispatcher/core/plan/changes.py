@@ -1,6 +1,6 @@
-"""The reasons of a new plan, in words. An operator reads them in the history of plans.
+"""The reasons for a new plan, as sentences. An operator reads them in the history of plans.
 
-Two plans that assign something differently differ in at least one change that is named here.
+If two plans assign anything differently, at least one change is named here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dispatcher.core.plan.values import Plan, VendorPlan
 
 
 def changes(previous: Plan, plan: Plan) -> list[str]:
-    """Return the changes from one plan to the next in words: vendor by vendor, the most important of each first."""
+    """Return the changes from one plan to the next as texts. They are ordered by vendor, the most important first."""
     if not previous.vendors:
         return ["first plan"]
     found: list[str] = []

@@ -1,33 +1,33 @@
-"""The supervisor decides here which vendor drains which mailbox, as a pure function.
+"""The supervisor's decision which vendor drains which mailbox, as a pure function.
 
 Rules:
 
-1. Every mailbox that exists has a drainer, or a reason why nobody drains it (`undrained`), also those of vendors that
-   are no longer configured.
-2. A vendor drains its own mailbox while it is healthy. When it is not, the first healthy vendor that follows it in a
-   chain adopts the mailbox: nothing is copied, only who drains changes.
-3. An adopter is healthy in the same plan, so adoption cannot run in a circle.
-4. A half-open vendor probes: one incarnation pulls from its own mailbox and from the one that took over. What no
-   healthy vendor can drain, it drains as well, but not beyond its probes and shares.
-5. An operator's override wins over every report until its time is over. After that the plan is as without it.
-6. Silence proves nothing here: an incarnation is dead only when `liveness` said so. A vendor of which nobody has
-   reported yet keeps the state of the previous plan.
-7. The windows of a vendor's replicas are added up, and the sum may open it. So replicas that are each below the minimum
-   of calls, or each just below the threshold, still count. What one country alone made bad is left out (`evidence`). A
-   refusal by an unlisted word counts as a failure of the vendor if another vendor accepted the message (`refusals`).
-8. A vendor whose last actor is dead is `absent` until a new one reports: its fallback drains for it meanwhile.
+1. Every mailbox that exists has a drainer, or a reason why no vendor drains it (`undrained`). This includes the
+   mailboxes of vendors that are no longer configured.
+2. A vendor drains its own mailbox while it is healthy. Otherwise the first healthy vendor that follows it in a chain
+   adopts the mailbox. No notification is copied. Only the drainer changes.
+3. An adopter is healthy in the same plan, so adoption cannot go round in a circle.
+4. A half-open vendor probes: one incarnation claims from its own mailbox, and from that of the vendor that adopted it.
+   It also drains what no healthy vendor can drain, but only within its probes and shares.
+5. An operator's override wins over every report until its time is over. After that the plan is made without it.
+6. Silence proves nothing here: an incarnation is dead only if `liveness` said so. A vendor without a report keeps the
+   state of the previous plan.
+7. The windows of a vendor's replicas are added up, and the sum may open the vendor. So replicas count even if each has
+   too few calls, or is just below the threshold. Results that a single country made bad are left out (`evidence`). An
+   unlisted refusal counts as a failure of the vendor if another vendor accepted the message (`refusals`).
+8. A vendor whose last actor is dead is `absent` until a new actor reports. Meanwhile its fallback drains its mailbox.
 9. A contract rate is divided among the live actors by `sharing`.
 10. A vendor whose actors die again and again is `quarantined` and gets no work, because each death may repeat what was
-    in flight. It drains only a mailbox that nobody healthy or recovering can drain: a slow delivery with repeats is
-    better than none.
-11. A vendor that comes and goes gets new work back only after a minimum dwell (`dwell`). Meanwhile it still drains its
-    mailbox.
-12. The plan says that our own network is suspect when more than half of all vendors, at least two, are down without
-    having been reached. Nothing else follows from it: their breakers leave them probes, and a vendor that is reached
-    goes on draining.
-13. A pool grows only where its actors are the limit and a core is free for another one (`room`).
-14. While no vendor of a chain is healthy and work waits for one of them, those that are open probe within
-    `PROBE_WITHIN_S`. A breaker's own wait grows to minutes, which is right while other vendors carry the messages.
+    in flight. It drains only a mailbox that no healthy or recovering vendor can drain. There, a slow delivery with
+    repeats is better than none.
+11. A vendor that fails and recovers again and again gets new work back only after a minimum time (`dwell`). Meanwhile
+    it still drains its mailbox.
+12. If more than half of all vendors, and at least two, are down without having been reached, the plan says that our own
+    network is suspect. Nothing else follows from that. Their breakers still let probes through, and a vendor that is
+    reached goes on draining.
+13. A pool grows only if its actors are the limit and a core is free for another one (`room`).
+14. If no vendor of a chain is healthy and work waits for one of them, the open vendors are probed within
+    `PROBE_WITHIN_S`. A breaker's own wait grows to minutes. That is right only while other vendors send the messages.
 """
 
 from __future__ import annotations
@@ -57,23 +57,26 @@ from dispatcher.core.plan.values import (
 )
 
 PROBE_WITHIN_S = 20.0
-"""A mended vendor has work within 30 s: this wait, the calls of the probe, a plan and a claim."""
+"""The longest open wait in seconds while no vendor of a chain is healthy.
+
+A vendor that works again then has work within 30 s: this wait, the probe's calls, a new plan and a claim.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """All that a supervisor knows when it decides.
+    """All facts that the supervisor knows when it decides.
 
     Attributes:
-        reports: the latest of each live incarnation.
-        mailboxes: each existing mailbox and its depth.
-        overrides: by vendor; those whose time is over count for nothing.
+        reports: the latest report of each live incarnation.
+        mailboxes: the depth of each existing mailbox.
+        overrides: the operators' overrides by vendor. An override whose time is over has no effect.
         absent: vendors that had an actor and have none now.
-        live: incarnations that are not dead, also those that have not reported yet.
+        live: incarnations that are not dead, even if they have not reported yet.
         quarantined: vendors whose actors die too often.
-        office: the name of the supervisor's term.
-        free_cores: by node; empty where nobody measures them.
-        due: vendor → notifications that wait outside the mailboxes for their next try.
+        office: the random name of the supervisor's term.
+        free_cores: the number of free cores by node; empty if they are not measured.
+        due: how many notifications wait outside the mailboxes for their next try, by vendor.
     """
 
     reports: Collection[Report] = ()
@@ -89,9 +92,9 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """One vendor as the survey and the previous plan show it.
+    """The facts about one vendor, from the survey and the previous plan.
 
-    `refuted` counts its refusals of messages that other vendors accepted. Those are in no window of its own.
+    `refuted` counts the vendor's refusals of messages that other vendors accepted. They are in no window of its own.
     """
 
     config: VendorConfig
@@ -103,7 +106,7 @@ class _Known:
 
 
 def decide(survey: Survey, config: PlanConfig, previous: Plan, now_ms: int) -> Plan:
-    """Return the next plan."""
+    """Return the next plan, with the next epoch. Its `reason` says what has changed since `previous`."""
     known = _sort(survey, config, previous, now_ms)
     states = {name: _state(vendor) for name, vendor in known.items()}
     suspended = {
@@ -144,7 +147,7 @@ def decide(survey: Survey, config: PlanConfig, previous: Plan, now_ms: int) -> P
 
 
 def _sort(survey: Survey, config: PlanConfig, previous: Plan, now_ms: int) -> dict[str, _Known]:
-    """Return what is known of each configured vendor."""
+    """Return the known facts of each configured vendor, by its name."""
     reports: dict[str, list[Report]] = {name: [] for name in config.vendors}
     for report in sorted(survey.reports, key=lambda r: r.incarnation):
         reports.setdefault(report.vendor, []).append(report)
@@ -165,9 +168,9 @@ def _sort(survey: Survey, config: PlanConfig, previous: Plan, now_ms: int) -> di
 def _drains(
     survey: Survey, config: PlanConfig, states: Mapping[str, str]
 ) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Return the mailboxes that each vendor drains, and the reason of each mailbox that nobody drains.
+    """Return the mailboxes that each vendor drains, and the reason for each mailbox that no vendor drains.
 
-    The healthy come first, then those that recover, then those whose actors die too often.
+    A healthy vendor is chosen before one that recovers, and that before one whose actors die too often.
     """
     able = [{name for name, state in states.items() if state == wanted} for wanted in (CLOSED, HALF_OPEN, QUARANTINED)]
     drains: dict[str, list[str]] = {name: [] for name in config.vendors}
@@ -189,7 +192,7 @@ def _depth(survey: Survey, boxes: Collection[str]) -> int:
 
 
 def _hurried(config: PlanConfig, states: Mapping[str, str], waiting: Mapping[str, int]) -> set[str]:
-    """Return the open vendors of the chains on which work waits and nobody is healthy."""
+    """Return the open vendors that must be probed soon: work waits on their chain, and none of the chain is healthy."""
     found: set[str] = set()
     for chain in config.chains:
         known = [name for name in chain if name in states]
@@ -199,7 +202,10 @@ def _hurried(config: PlanConfig, states: Mapping[str, str], waiting: Mapping[str
 
 
 def _unreached(states: Mapping[str, str], known: Mapping[str, _Known]) -> tuple[str, ...]:
-    """Return the vendors that were not reached, if they are so many that our own network is suspect."""
+    """Return the vendors that are down without having been reached, if they are more than half of all.
+
+    Otherwise return ().
+    """
     found = tuple(
         name
         for name, state in states.items()
@@ -225,7 +231,7 @@ def _state(vendor: _Known) -> str:
 
 
 def _together_bad(vendor: _Known) -> bool:
-    """Return True if the windows of all replicas together open the breaker."""
+    """Return True if the results of all replicas together are bad enough to open the breaker."""
     refuted, config = vendor.refuted, vendor.config
     closed = [r.window if r.evidence is None else r.evidence for r in vendor.reports if r.breaker == CLOSED]
     calls, failed = (sum(int(window.get(name, 0)) for window in closed) + refuted for name in ("n", "failed"))
@@ -234,10 +240,10 @@ def _together_bad(vendor: _Known) -> bool:
 
 
 def _adopter(mailbox: str, config: PlanConfig, healthy: set[str]) -> str | None:
-    """Return the first healthy vendor that follows `mailbox` in a chain, else one that precedes it.
+    """Return the first healthy vendor that follows `mailbox` in a chain. If none follows, return one that precedes it.
 
-    Chains that begin with `mailbox` are searched first, because most of its notifications have one of them. For an
-    unknown mailbox any healthy vendor will do.
+    Chains that begin with `mailbox` are searched first, because most of its notifications have such a chain. The
+    mailbox of a vendor that is no longer configured goes to any healthy vendor. None means that no vendor can adopt it.
     """
     chains = sorted(config.chains, key=lambda chain: chain[:1] != (mailbox,))
     for after in (True, False):
@@ -273,7 +279,7 @@ def _vendor_plan(vendor: _Known, state: str, drains: Mapping[str, list[str]]) ->
 
 
 def _shares(vendor: _Known, survey: Survey, previous: Plan) -> dict[str, Share] | None:
-    """Return each actor's share of the contract rate; None without one."""
+    """Return each actor's share of the contract rate, or None if the vendor has no contract rate."""
     rate_per_s, reports = vendor.config.rate_per_s, vendor.reports
     if rate_per_s is None:
         return None
@@ -288,7 +294,7 @@ def _shares(vendor: _Known, survey: Survey, previous: Plan) -> dict[str, Share] 
 
 
 def _ahead(report: Report, previous: Plan, office: str) -> bool:
-    """Return True if an actor works by a plan later than the one in force, which this supervisor did not make."""
+    """Return True if the actor works by a later plan than the one in force, and another supervisor made that plan."""
     if report.office in ("", office):
         return False
     return report.epoch > previous.epoch or (report.epoch == previous.epoch and report.office != previous.office)
@@ -315,10 +321,10 @@ def _sized_ms(replicas: int, before: VendorPlan | None, now_ms: int) -> int:
 
 
 def _pool_size(vendor: VendorConfig, state: str, backlog: int, reports: Sequence[Report]) -> int:
-    """Return how many actors the work asks for. A recovering vendor keeps its actors; one that is down has the least.
+    """Return how many actors the vendor's work needs. If the vendor is down, return the minimum.
 
-    For a vendor that is down the work tells nothing: calls that hang for their whole time-out look like a need for more
-    actors.
+    If the vendor recovers, return the present number. The amount of work says nothing about a vendor that is down:
+    calls that hang until their time-out would look like a need for more actors.
     """
     if state != CLOSED:
         live = len(reports) if state == HALF_OPEN else 0

@@ -1,12 +1,12 @@
-"""New work comes back late to a vendor that comes and goes: not before it has stayed away for a while.
+"""The rule that an unsteady vendor gets new work back late: only after a minimum time without it.
 
 Rules:
 
 1. A vendor that is not closed loses new work in the same plan, without delay.
 2. After its first loss, a vendor gets new work back as soon as its breaker's staged recovery is over.
-3. A vendor that loses new work within `CALM` dwells of having got it back is unsteady. It gets new work back `dwell_ms`
-   after the loss at the earliest. So with a dwell of a minute, a vendor is switched at most twice in any minute. Only
-   the first minute may have three switches: away, back, away.
+3. A vendor is unsteady if it loses new work within `CALM` dwells after it got new work back. It then gets new work back
+   `dwell_ms` after the loss at the earliest. So with a dwell of a minute, a vendor is switched at most twice in any
+   minute. Only the first minute may have three switches: off, on, off.
 4. An unsteady vendor waits only while another vendor gets the new work of each chain that names it.
 5. An operator's override is obeyed at once, and a switch by an override makes no vendor unsteady.
 
@@ -22,13 +22,13 @@ from typing import NamedTuple
 from dispatcher.core.plan.values import PlanConfig, VendorPlan
 
 CALM = 10
-"""After this many dwells without a loss a vendor is steady again."""
+"""A vendor is steady again when this many dwells have passed without a loss of new work."""
 
 
 class Turn(NamedTuple):
-    """Tells whether a vendor gets new work, since when, and whether it is unsteady (rule 3).
+    """The decision about one vendor: whether it gets new work, since when, and whether it is unsteady (rule 3).
 
-    `switched_ms` is wall milliseconds; 0 means that it never changed.
+    `switched_ms` is wall milliseconds. 0 means that new work was never switched, or that an override switched it.
     """
 
     accepts_new: bool
@@ -39,9 +39,9 @@ class Turn(NamedTuple):
 def decide_turns(
     able: Collection[str], config: PlanConfig, before: Mapping[str, VendorPlan], *, told: Collection[str], now_ms: int
 ) -> dict[str, Turn]:
-    """Return the turn of each configured vendor.
+    """Return the decision about each configured vendor, by its name.
 
-    `able` are the vendors whose state is closed, and `told` those with an override.
+    `able` are the vendors whose state is closed. `told` are the vendors with an operator's override.
     """
     dwell_ms = config.dwell_ms
     takers = {name for name in able if name in told or not _dwells(before.get(name), now_ms, dwell_ms)}

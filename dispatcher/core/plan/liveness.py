@@ -1,15 +1,16 @@
 """Liveness: which actors are dead, and which vendors' actors die too often.
 
-Rules of silence, which counts only while the listener itself could hear:
+Silence is the time without a beat of an actor. It counts only while the supervisor itself could hear beats. Rules:
 
-1. Silence grows from one of the supervisor's own echoes to the next, if these are at most `echo_gap_ms_max` apart. When
-   Redis stalls or the supervisor gets no CPU, its own echo is late too, and no actor is declared dead for that.
-2. A new supervisor starts every silence at 0, so it declares nobody dead because of its own absence.
-3. If more than half of all actors are silent at once, the listener is more likely at fault than the actors. Then three
-   times the patience is needed. But if whole machines are silent and others are not, those machines are lost, and the
-   usual patience holds.
-4. Time in which a process of this machine waited for a core is no silence, up to `STARVED_MS_MAX` of it. A process that
-   gets no core is not dead, and what it has in flight would be sent twice.
+1. The supervisor also beats, and receives its own beat as an echo. Silence grows from one echo to the next, if they are
+   at most `echo_gap_ms_max` apart. If Redis stalls or the supervisor gets no CPU, its own echo is late too. Then no
+   actor is declared dead.
+2. A new supervisor starts every silence at 0, so its own absence never makes it declare an actor dead.
+3. If more than half of all actors are silent at once, the supervisor's link is more likely at fault than the actors.
+   Then three times the patience is needed. The usual patience holds if all actors of some machines are silent and those
+   of the other machines are not: those machines are lost.
+4. Time in which a process on this machine waited for a core does not count as silence, up to `STARVED_MS_MAX`. A
+   process that gets no core is not dead, and its calls in flight would be sent twice.
 """
 
 from __future__ import annotations
@@ -18,14 +19,20 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 STARVED_MS_MAX = 8_000.0
-"""A process that gets no core for ten seconds delivers nothing, so it may as well be replaced."""
+"""The most milliseconds without a core that do not count as silence.
+
+A process that gets no core for ten seconds delivers nothing, so it may as well be replaced.
+"""
 
 LOOK_MS = 500.0
-"""The wait for a core is read only of actors that are silent for two beats, because reading costs something."""
+"""The silence in milliseconds (two beats) after which an actor's wait for a core is read.
+
+The reading costs CPU time.
+"""
 
 
 class SilenceWatch:
-    """Counts each incarnation's silence in milliseconds. All times are monotonic milliseconds of the supervisor."""
+    """The silence of each incarnation, in milliseconds. All times are monotonic milliseconds of the supervisor."""
 
     def __init__(self, silence_ms: int = 2000, echo_gap_ms_max: int = 500) -> None:
         self._silence_ms = silence_ms
@@ -39,10 +46,10 @@ class SilenceWatch:
         self._starved.pop(incarnation, None)
 
     def on_echo(self, now_ms: float, waited_ms: Callable[[str], float] = lambda incarnation: 0.0) -> None:
-        """Count the time since the last echo as silence of every incarnation that was not heard meanwhile.
+        """Note that the supervisor's own beat came back at `now_ms`. Add the time since the last echo to each silence.
 
-        The caller's own beat came back, so the others could have been heard too. `waited_ms` returns for how long an
-        incarnation has waited for a core since the last question about it.
+        The own beat came back, so the beats of the others could have been heard too. `waited_ms` returns for how long
+        an incarnation has waited for a core since the last call of `waited_ms` for it; that time is not added.
         """
         if self._last_echo_ms is not None:
             interval = now_ms - self._last_echo_ms
@@ -59,14 +66,14 @@ class SilenceWatch:
         return found
 
     def watch(self, live: Iterable[str]) -> None:
-        """Watch exactly these incarnations. The store calls them live; of some nothing may have been heard yet."""
+        """Watch exactly these incarnations. The store calls them live, but some may not have sent a beat yet."""
         self._silence = {incarnation: self._silence.get(incarnation, 0.0) for incarnation in live}
         self._starved = {name: ms for name, ms in self._starved.items() if name in self._silence}
 
     def dead(self, node_of: Mapping[str, str] | None = None) -> list[str]:
-        """Return the incarnations that are to be declared dead now.
+        """Return the incarnations that should be declared dead now.
 
-        `node_of` gives the machine of each incarnation that told its machine.
+        `node_of` gives the machine of each incarnation whose machine is known.
         """
         silent = [name for name, ms in self._silence.items() if ms >= self._silence_ms]
         many = len(self._silence) > 2 and 2 * len(silent) > len(self._silence)
@@ -74,7 +81,7 @@ class SilenceWatch:
         return sorted(name for name in silent if self._silence[name] >= patience)
 
     def _machines_lost(self, node_of: Mapping[str, str]) -> bool:
-        """Return True if each machine is either wholly silent or wholly heard, and at least one is heard."""
+        """Return True if on each machine all actors are silent or none is, and on at least one machine none is."""
         silent_on: dict[str, set[bool]] = {}
         for name, ms in self._silence.items():
             silent_on.setdefault(node_of.get(name, ""), set()).add(ms >= LOOK_MS)
@@ -83,12 +90,12 @@ class SilenceWatch:
 
 @dataclass(slots=True)
 class RestartIntensity:
-    """Quarantines a vendor's pool for `quarantine_s` when more than `deaths_max` of its actors die within `period_s`.
+    """Quarantines a vendor's pool for `quarantine_s` if more than `deaths_max` of its actors die within `period_s`.
 
-    This follows OTP's supervisors: `deaths_max` deaths within the period are tolerated, the next one is not, and a
-    death exactly as old as the period still counts. The consequence differs from OTP's: vendors are independent, so
-    only this vendor's pool gets no work, and it gets another chance later. Deaths at the same time count once, because
-    a machine that is lost takes several actors with it.
+    This follows OTP's supervisors: `deaths_max` deaths within the period are allowed, and the next one is not. A death
+    that is exactly as old as the period still counts. OTP would stop everything; here only this vendor's pool gets no
+    work, and after the quarantine it gets another chance. Deaths at the same time count as one, because the loss of a
+    machine ends several actors.
     """
 
     deaths_max: int = 5

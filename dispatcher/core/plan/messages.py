@@ -1,12 +1,12 @@
-"""Processes tell each other messages through the store. Each kind of message is written and read by one class.
+"""The messages that processes send each other through the store. Each kind is written and read by one class.
 
 Rules:
 
 1. A message is published as one JSON object, in the form that `to_dict` returns. `read_message` reads it.
-2. What a newer version added is left out, and what an older one did not know has its default. So both versions work
-   beside each other during an upgrade.
-3. A vendor actor publishes a `Report`, and an intake replica a `Statement`, on the same channel. Only a report names
-   an incarnation.
+2. A field that a newer version added is ignored. A field that an older version did not send has its default. So both
+   versions work together during an upgrade.
+3. A vendor actor publishes a `Report`, and an intake replica a `Statement`, on the same channel. Only a report names an
+   incarnation.
 """
 
 from __future__ import annotations
@@ -21,21 +21,24 @@ from dispatcher.core.store.continuity import Mark
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """An intake replica's report: its metrics, its use of the machine, and how much it knows the store to have."""
+    """The report of an intake replica: its metrics, its CPU use, and how much it knows the store to have accepted."""
 
     process: str
     """A name that belongs to one life of the process."""
     node: str = ""
     metrics: Snapshot | None = field(default=None, compare=False)
     cpu: float | None = None
-    """Cores that its process used in the last second; None: not measured. So with the next two."""
+    """The cores that its process used in the last second.
+
+    For this and the next two fields, None means "not measured".
+    """
     waiting: float | None = None
     free_cores: float | None = None
     mark: Mark | None = None
-    """The store had accepted so much when this replica asked last; None: it has not asked."""
+    """How much the store had accepted when this replica asked last. None means that it has not asked yet."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the published form. What was not measured is left out; `mark` is called `ledger`."""
+        """Return the published form. A value that was not measured is left out, and `mark` is called `ledger`."""
         measured = {"cpu": self.cpu, "waiting": self.waiting, "free_cores": self.free_cores, "metrics": self.metrics}
         told = {name: value for name, value in measured.items() if value is not None}
         mark = {} if self.mark is None else {"ledger": [self.mark.life, self.mark.accepted]}
@@ -43,7 +46,7 @@ class Statement:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Statement:
-        """Read a statement as it was published."""
+        """Return the statement that was published as `data`."""
         mark = Mark(*data["ledger"]) if "ledger" in data else None
         told = {**known(cls, data), "free_cores": number(data.get("free_cores")), "mark": mark}
         return cls(**{"process": "", **told})
@@ -51,7 +54,7 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """The supervisor's sum of all processes' metrics, and the term that it was made in."""
+    """The sum of all processes' metrics, and the term of the supervisor that added them up."""
 
     totals: Snapshot
     term: int = 0
@@ -62,7 +65,7 @@ class Sums:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Sums:
-        """Read sums as they were published."""
+        """Return the sums that were published as `data`."""
         return cls(**known(cls, data))
 
 

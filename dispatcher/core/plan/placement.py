@@ -1,15 +1,16 @@
-"""Chooses the replica that has to leave its machine, so that the loss of one machine stops no pool and no chain.
+"""The choice of a replica that should leave its machine, so that the loss of one machine stops no pool and no chain.
 
-The rules look at the present placement only. So they hold after a start, a crash, a partition, a rolling change, and
+The rules look only at the present placement. So they hold after a start, a crash, a partition, a rolling change, and
 the return of a machine.
 
-1. No two replicas of a pool share a machine while a machine without one is there.
-2. The actors of a route's chain are never all on one machine while another machine is there: the fallback would be lost
-   together with its primary.
+1. No two replicas of a pool share a machine while another machine has no replica of the pool.
+2. The actors of a route's chain are never all on one machine while there is another machine. Otherwise the fallback
+   would be lost together with the first vendor.
 
-Serve places a replica where there is room, and never moves it. So a replica that breaks a rule is asked to leave: it
-fails its health check, and Serve drains it and starts another one, mostly on another machine. One replica leaves at a
-time, the youngest. Each further try waits longer, because moving does not help if the other machine has no room.
+Serve starts a replica where there is room, and never moves it. So a replica that breaks a rule is asked to leave: it
+fails its health check, Serve drains it and starts another one, usually on another machine. Only one replica leaves at a
+time, and it is the youngest. Each further try waits longer, because moving does not help if the other machine has no
+room.
 """
 
 from __future__ import annotations
@@ -18,15 +19,21 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 STARTING_S = 5.0
-"""A replica counts as young for so long: its pool is being started or replaced, and machines may still join."""
+"""For so many seconds a replica counts as young.
+
+Its pool is starting or being replaced, and machines may still join.
+"""
 PAUSE_S = 10.0
 PAUSE_S_MAX = 640.0
-"""The first wait between two moves of a pool. Each further wait is twice as long, until the pool breaks no rule."""
+"""The first wait between two moves of a pool is `PAUSE_S` seconds.
+
+Each further wait is twice as long, up to this maximum, until the pool breaks no rule.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """One living replica: its name, pool and machine, and for how many seconds it has been known."""
+    """One living replica: its name, its pool and its machine, and for how many seconds it has been known."""
 
     replica: str
     pool: str
@@ -35,7 +42,7 @@ class Placed:
 
 
 def leavers(placed: Collection[Placed], nodes: Collection[str], chains: Iterable[Sequence[str]]) -> Iterator[Placed]:
-    """Yield one replica for each broken rule. `nodes` are the living machines that may have replicas.
+    """Yield one replica that should leave for each broken rule. `nodes` are the living machines that may have replicas.
 
     A pool that has a young replica is left alone.
     """
@@ -68,7 +75,10 @@ def _youth(one: Placed) -> tuple[float, str]:
 
 @dataclass(slots=True)
 class Moves:
-    """Paces the moves: one at a time, and more slowly each time that a pool still breaks a rule afterwards."""
+    """Decides when a replica is moved.
+
+    Only one moves at a time, and a pool that still breaks a rule waits longer each time.
+    """
 
     _leaving: Placed | None = None
     _asked_s: float = 0.0
@@ -78,7 +88,7 @@ class Moves:
     def look(
         self, placed: Collection[Placed], nodes: Collection[str], chains: Iterable[Sequence[str]], now_s: float
     ) -> tuple[str, ...]:
-        """Return the replicas that are to leave now: one, or none."""
+        """Return the names of the replicas that should leave now: one or none."""
         if self._leaving is not None:
             there = any(one.replica == self._leaving.replica for one in placed)
             if there and now_s - self._asked_s < PAUSE_S_MAX:

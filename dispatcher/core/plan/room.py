@@ -1,18 +1,18 @@
-"""Chooses the pools that may grow: those whose actors are the limit, and for which a core is free.
+"""The choice of the pools that may grow: their actors are the limit, and a core is free for another one.
 
 Rules:
 
-1. A pool asks for more actors only when its own are the limit: nearly all the calls that they may have in flight are in
-   flight, or each of them keeps a core nearly busy. A backlog for another reason (Redis, permits, a rate) is no reason
-   to grow.
-2. A node has room for an actor when it has as many free cores as one actor of that pool uses, and never less than
-   `START_CORES`: a process that starts on a full machine takes its cores from the actors at work.
-3. A node starts as many actors at once as it has whole free cores, and at least one. An actor that is on its way counts
-   as started until `START_MS_MAX` have passed, also if it replaces another one.
-4. On a full machine, a pool that is larger than useful gives one actor back. The useful size is what the calls in
-   flight fill, and what the CPU time that the pool gets would keep busy. Idle pools shrink by themselves (`sizing`).
-5. A pool whose actors are the limit, and for which no node has room, is named in the plan: the machine is full.
-6. Where nobody measures cores, rules 2 to 5 do not apply, and every pool gets what it asks for.
+1. A pool asks for more actors only if its present actors are the limit. That is so if nearly all of their allowed calls
+   are in flight, or if each of them keeps a core nearly busy. A backlog for another reason (Redis, permits, a rate) is
+   no reason to grow.
+2. A node has room for an actor if it has as many free cores as one actor of that pool uses, and at least `START_CORES`.
+   On a full machine, a process that starts takes cores from the actors at work.
+3. A node starts as many actors at once as it has whole free cores, and at least one. A planned actor that has not come
+   yet counts as starting for `START_MS_MAX`, also if it replaces another one.
+4. On a full machine, a pool that is larger than useful gives up one actor. The useful size follows from its calls in
+   flight and from the CPU time that it gets. Idle pools shrink by themselves (`sizing`).
+5. If a pool's actors are the limit and no node has room, the plan names the pool: the machine is full.
+6. If cores are not measured, rules 2 to 5 do not apply, and every pool gets what it asks for.
 """
 
 from __future__ import annotations
@@ -23,30 +23,43 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 START_CORES = 0.3
-"""A start needs 3 s of CPU time. With fewer free cores than this it lasts ten seconds, and slows the actors at work."""
+"""The fewest free cores for a start. A start needs 3 s of CPU time.
+
+With fewer free cores it lasts ten seconds, and slows the actors at work.
+"""
 
 START_MS_MAX = 60_000
-"""An actor that has not come after so long no longer keeps others from starting."""
+"""After so many milliseconds an actor that has not come no longer keeps others from starting."""
 
 FULL_CORES = 0.1
-"""The machine is full when no node has so many free cores."""
+"""The machine is full if no node has at least so many free cores."""
 
 AGAIN_CORES = 0.25
-"""A full machine has room again only with so many more free cores. Otherwise each short pause would be a new plan."""
+"""A full machine has room again only if so many more cores are free.
+
+Otherwise each short pause would cause a new plan.
+"""
 
 FULL_MS = 5000
-"""A machine stays full for at least so long, because each change of this is a new plan for every process."""
+"""For at least so many milliseconds a machine stays full, because each change causes a new plan for every process."""
 
 LIMITED = 0.8
-"""An actor is the limit when such a share of its allowed calls is in flight, or of a core is in use."""
+"""An actor is the limit if this share of its allowed calls is in flight, or if it uses this share of a core."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
     """One pool as its actors report it.
 
-    `cpu` is the number of cores that each actor uses. `waiting` is for how many seconds of each second it waited for a
-    core.
+    Attributes:
+        wanted: how many actors the pool asks for.
+        live: how many actors have reported.
+        least: the configured minimum of actors.
+        planned: how many actors the previous plan has for it.
+        in_flight: the calls in flight of all its actors together.
+        concurrency: how many calls one actor may have in flight.
+        cpu: the number of cores that each actor uses.
+        waiting: for how many seconds of each second each actor waited for a core.
     """
 
     name: str
@@ -61,7 +74,7 @@ class Pool:
 
     @property
     def limited(self) -> bool:
-        """Return True if more actors could do more: the allowed calls are used up, or the actors' cores are busy."""
+        """Return True if the actors are the limit: their allowed calls are used up, or their cores are busy."""
         if not self.live:
             return False
         busy = sum(self.cpu) + sum(self.waiting)
@@ -69,12 +82,12 @@ class Pool:
 
     @property
     def cost(self) -> float:
-        """Return the number of cores that one more actor will use, by what the present ones use."""
+        """Return how many cores one more actor will use, estimated from the present actors."""
         return max(START_CORES, sum(self.cpu) / len(self.cpu) if self.cpu else 0.0)
 
     @property
     def useful(self) -> int:
-        """Return how many actors the calls in flight and the CPU time of this pool keep busy."""
+        """Return how many actors the pool's calls in flight and its CPU time can keep busy."""
         return max(
             *(self.least, 1),
             math.ceil(self.in_flight / (LIMITED * self.concurrency)),
@@ -83,7 +96,10 @@ class Pool:
 
 
 class Sizes(NamedTuple):
-    """The number of actors of each pool. `full` are the pools that rule 5 names."""
+    """The planned number of actors of each pool.
+
+    `full` names the pools that cannot grow because of a full machine (rule 5).
+    """
 
     actors: dict[str, int]
     full: tuple[str, ...]
@@ -92,10 +108,10 @@ class Sizes(NamedTuple):
 def allot(
     pools: Iterable[Pool], free_cores: Mapping[str, float], starting: int, full_before: Collection[str] = ()
 ) -> Sizes:
-    """Return the size of each pool.
+    """Return the planned number of actors of each pool.
 
-    `free_cores` is by node, `starting` is the number of actors on their way to all nodes, and `full_before` is what the
-    plan before said of a full machine.
+    `free_cores` gives the free cores of each node. `starting` is how many actors are starting on all nodes together.
+    `full_before` names the pools that the previous plan had in `full`.
     """
     found = {pool.name: pool for pool in pools}
     if not free_cores:
@@ -121,7 +137,7 @@ def allot(
 
 
 def _without_growth(pool: Pool, is_full: bool) -> int:
-    """Return the size of the pool with the actors that it has, and with those on their way if they are still wanted."""
+    """Return the pool's size if it does not grow: its live actors, and the starting ones if they are still wanted."""
     kept = min(pool.wanted, max(pool.live, pool.planned, pool.least))
     if is_full and pool.planned <= pool.live and pool.useful < pool.live:
         kept = min(kept, pool.live - 1)
@@ -129,7 +145,10 @@ def _without_growth(pool: Pool, is_full: bool) -> int:
 
 
 def count_starting(pools: Iterable[Pool], sized_ms: Mapping[str, int], now_ms: int) -> int:
-    """Return how many planned actors have not come yet. `sized_ms` is when each pool got its present size."""
+    """Return how many planned actors have not come yet.
+
+    `sized_ms` is when the planned number of each pool last changed.
+    """
     return sum(
         max(0, max(pool.planned, pool.least) - pool.live)
         for pool in pools

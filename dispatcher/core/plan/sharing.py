@@ -1,11 +1,11 @@
-"""Divides a vendor's contract rate among its actors. The sum is never above the rate, whichever message is lost.
+"""Divides a vendor's contract rate among its actors. The sum never exceeds the rate, whichever message gets lost.
 
 Rules:
 
 1. An actor that the plan does not name sends nothing. A new actor waits for the plan that names it.
-2. A share shrinks at once. But an actor may work by an earlier plan until it says otherwise. So the larger share counts
-   as used until the actor has confirmed the new plan, or is dead and fenced.
-3. A share grows only into the rate that is free by rule 2.
+2. A share shrinks at once. But an actor may still work by an earlier plan. So the larger share counts as used until the
+   actor has confirmed the new plan, or is dead and fenced.
+3. A share grows only by the part of the rate that is free by rule 2.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 LEAST_CHANGE = 1e-6
-"""A smaller difference in a share is a division's rounding, and no reason for a new plan."""
+"""A change of a share by less than this part of the rate is only rounding, and no reason for a new plan."""
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One actor's calls per second: `per_s` by this plan, and `most_per_s` that it may still use by an earlier one."""
+    """One actor's share in calls per second. `per_s` is its share by this plan.
+
+    `most_per_s` is the most that it may still use by an earlier plan.
+    """
 
     per_s: float
     most_per_s: float
@@ -28,10 +31,10 @@ class Share:
 def divide(
     rate_per_s: float, live: Sequence[str], before: Mapping[str, Share], confirmed: Collection[str]
 ) -> dict[str, Share]:
-    """Return the next share of each of the incarnations `live`. The shares move towards equal ones.
+    """Return the next share of each incarnation in `live`. With each plan the shares become more equal.
 
-    `before` are the shares of the plan in force. `confirmed` are the incarnations that have said that they work by that
-    plan. The sum of `most_per_s` is at most `rate_per_s`, if it was so before.
+    `before` are the shares of the plan in force. `confirmed` are the incarnations that have reported that they use that
+    plan. If the sum of `most_per_s` was at most `rate_per_s` before, it is so afterwards.
     """
     if not live:
         return {}

@@ -1,15 +1,15 @@
-"""Sizes a vendor's pool of actors: for what it delivers now, and to work its backlog off in time.
+"""The size of a vendor's pool of actors: large enough for the present rate, and to work off the backlog in time.
 
 Rules:
 
-1. The pool must carry the present rate of calls, and the backlog within `CATCH_UP_S`. Once the backlog is gone, the
-   rate of calls is that of the arrivals, so nothing else needs to be measured.
-2. The pool is never larger than the vendor's contract rate needs: more actors would only wait for permits.
-3. One actor makes `concurrency ÷ latency` calls a second, and at most `CALLS_MAX_PER_S`, which one core can carry.
-4. A pool at most doubles at once. Processes that start together share the cores that each of them needs to start, and
-   the first of them may be enough. If they are not, more are asked for a moment later.
-5. A pool grows when it is busy for more than `BUSY`, and shrinks when a smaller pool would be busy for less than
-   `IDLE`. In between it stays as it is, because each change is a new plan and a new process.
+1. The pool must be able to make the present calls, and to work off the backlog within `CATCH_UP_S`. Without a backlog,
+   the rate of calls is the rate of arrivals, so nothing else needs to be measured.
+2. The pool is never larger than the vendor's contract rate needs. More actors would only wait for permits.
+3. One actor makes `concurrency ÷ latency` calls a second, and at most `CALLS_MAX_PER_S`, which one core can do.
+4. A pool at most doubles in one plan. Processes that start together share the cores that each of them needs to start,
+   and the first of them may be enough. If they are not, the next plan asks for more.
+5. A pool grows if it is busy for more than `BUSY`. It shrinks if a smaller pool would be busy for less than `IDLE`.
+   Otherwise it keeps its size, because each change is a new plan and a new process.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def pool_size(
     least: int,
     most: int,
 ) -> int:
-    """Return the number of actors for a pool, from `least` to `most`.
+    """Return the number of actors that a pool needs, from `least` to `most`.
 
     `calls_per_s` is the present rate of all its actors. `latency_s` is the mean duration of a call; 0 means that it is
     not known yet.

@@ -2,12 +2,12 @@
 
 Rules:
 
-1. A vendor is watched by the mailboxes that the plan lets it drain, and only while the plan says that it is healthy.
-   Work that waits for a vendor which is down concerns the breakers, and `working_vendors`.
-2. A vendor is stalled if for `patience_s` there was ready work at every look, the oldest of it waited for so long, and
-   the vendor accepted nothing. Work that waits for its next try is not ready.
-3. Patience is longer for a contract rate below a call in fifteen seconds: two calls must fit into it.
-4. A vendor that begins to work, or gets work after it had none, starts with the whole patience.
+1. A vendor is watched only while the plan calls it healthy. The mailboxes that the plan lets it drain are looked at.
+   Work for a vendor that is down is no matter of this module: breakers and `working_vendors` deal with it.
+2. A vendor is stalled if three things hold for `patience_s`: there was ready work at every look, the oldest ready
+   notification waited all that time, and the vendor accepted nothing. Work that waits for its next try is not ready.
+3. If the contract rate allows less than one call in 15 s, the patience is longer, so that two calls fit into it.
+4. The patience starts again when a vendor begins to work, or gets work after it had none.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ PATIENCE_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """A healthy vendor that delivers nothing of what is ready for it."""
+    """A healthy vendor that delivers nothing although work is ready for it.
+
+    `seconds` is how long the oldest work is ready.
+    """
 
     vendor: str
     channel: str
@@ -39,10 +42,13 @@ class Stall:
 
 
 class StallWatch:
-    """Finds the stalled vendors. It is told once a second what is ready and what was delivered."""
+    """Finds the stalled vendors. Once a second, the caller tells what is ready and what was delivered."""
 
     def __init__(self, channels: Mapping[str, str], rates_per_s: Mapping[str, float | None]) -> None:
-        """`channels` gives the channel of each vendor, and `rates_per_s` its contract rate, None without one."""
+        """Watch these vendors. `channels` gives the channel of each vendor.
+
+        `rates_per_s` gives its contract rate, or None if it has none.
+        """
         self._channels = channels
         self._patience_s = {name: patience_s(rates_per_s.get(name)) for name in channels}
         self._progress = {name: Progress(self._patience_s[name]) for name in channels}
@@ -50,7 +56,7 @@ class StallWatch:
         self._delivered = dict.fromkeys(channels, 0)
 
     def delivered(self, vendor: str, process: str, count: int) -> None:
-        """Note how many messages `vendor` has accepted from `process` since that process started."""
+        """Note that `vendor` has accepted `count` messages from `process` since that process started."""
         gained = count - self._counted.get(process, 0)
         self._counted[process] = count
         if vendor in self._delivered and gained > 0:
@@ -73,12 +79,12 @@ class StallWatch:
 
 
 def patience_s(rate_per_s: float | None) -> float:
-    """Return for how many seconds a healthy vendor may deliver nothing, by its contract rate."""
+    """Return after how many seconds without a delivery a healthy vendor with this contract rate counts as stalled."""
     return PATIENCE_S if not rate_per_s else max(PATIENCE_S, 2 / rate_per_s)
 
 
 def working_vendors(plan: Plan, channels: Mapping[str, str]) -> dict[str, int]:
-    """Return how many vendors of each channel get messages by the plan. Before the first plan all are presumed to."""
+    """Return how many vendors of each channel get messages by the plan. Before the first plan, all of them count."""
     found = dict.fromkeys(channels.values(), 0)
     for name, channel in channels.items():
         entry = plan.vendors.get(name)

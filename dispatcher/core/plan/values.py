@@ -1,4 +1,4 @@
-"""The values that the supervisor hears, knows and publishes: beats, reports, overrides and the plan."""
+"""The values that the supervisor receives, knows and publishes: beats, reports, overrides and the plan."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Beat:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Beat:
-        """Read a beat as it was heard. What a newer version added is left out."""
+        """Return the beat that was published as `data`. Fields that a newer version added are ignored."""
         return cls(**{"replica": "", "pid": 0, "node": "", **known(cls, data)})
 
 
 @dataclass(frozen=True, slots=True)
 class CountryCutOff:
-    """A country that a vendor does not reach, the state of its breaker, and for how long it was not closed."""
+    """A country that a vendor does not reach: the state of its breaker, and for how many seconds it was not closed."""
 
     state: str
     for_s: float
@@ -49,7 +49,10 @@ class CountryCutOff:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One vendor actor's report about itself, sent twice a second by default, and at once when its breaker changes."""
+    """The report of one vendor actor about itself.
+
+    It is sent twice a second by default, and at once when its breaker changes.
+    """
 
     incarnation: str
     vendor: str
@@ -57,7 +60,7 @@ class Report:
     retry_after_s: float = 0.0
     attempts: int = 0
     window: Mapping[str, int] = field(default_factory=dict)
-    evidence: Mapping[str, int] | None = None  # what of it speaks of the vendor (`per_country`); None: all
+    evidence: Mapping[str, int] | None = None  # the part of `window` that counts against the vendor; None: all of it
     cut_off: Mapping[str, CountryCutOff] = field(default_factory=dict)
     in_flight: int = 0
     concurrency: int = 0  # how many calls the actor allows itself
@@ -69,21 +72,20 @@ class Report:
     latency_s: float = 0.0
     reason: str = ""
     contradicted: Mapping[str, int] = field(default_factory=dict)
-    """Vendor → messages of the last window that it refused by an unlisted word, and that this actor's vendor accepted.
-    """
+    """By vendor: how many messages of the last window it refused with an unlisted code and this one then accepted."""
     unreached: int = 0
-    """Failures in a row that happened before the vendor was reached: DNS, connect, TLS."""
+    """How many calls in a row have failed before the vendor was reached (DNS, connect, TLS)."""
     epoch: int = 0
     office: str = ""
-    """The epoch of the plan that the actor works by, and its supervisor's term."""
+    """The plan that the actor works by: its epoch, and the random name of its supervisor's term."""
     cpu: float | None = None
-    """Cores that its process used in the last second; None: not measured."""
+    """The cores that its process used in the last second; None if not measured."""
     waiting: float = 0.0
-    """Seconds of each second in which the process was ready to run and had no core."""
+    """For how many seconds of each second the process was ready to run and had no core."""
     free_cores: float | None = None
-    """Cores of its node that nobody used in the last seconds; None: not measured."""
+    """The cores of its node that were free in the last seconds; None if not measured."""
     process: str = ""
-    """The name under which its metrics count; it belongs to one life of the process."""
+    """The name under which its metrics are counted. It belongs to one life of the process."""
     metrics: Snapshot | None = field(default=None, compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,7 +96,7 @@ class Report:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Report:
-        """Read a report as it was heard. What a newer version added is left out."""
+        """Return the report that was published as `data`. Fields that a newer version added are ignored."""
         cut_off = {
             name: CountryCutOff(**known(CountryCutOff, found)) for name, found in (data.get("cut_off") or {}).items()
         }
@@ -103,7 +105,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class VendorConfig:
-    """The part of a vendor's configuration that deciding needs."""
+    """The part of a vendor's configuration that the plan's decisions need."""
 
     name: str
     channel: str
@@ -124,9 +126,9 @@ class PlanConfig:
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """An operator's override: `open` (send nothing there) or `close` (send, whatever the breaker says).
+    """An operator's override of a vendor: `open` (send nothing there) or `close` (send, whatever the breaker says).
 
-    Under `close` the vendor's actors keep their breakers from opening: they go on counting and decide nothing.
+    Under `close` the breakers of the vendor's actors cannot open. They go on counting, but decide nothing.
     """
 
     vendor: str
@@ -147,8 +149,8 @@ class Override:
 class VendorPlan:
     """One vendor's part of a plan: its state, the mailboxes that it drains, and whether new work may go to it.
 
-    `prober` is the only incarnation that probes. `shares` gives each incarnation its part of the contract rate; None
-    without one.
+    `prober` is the only incarnation that probes. `shares` gives each incarnation its part of the contract rate, or is
+    None if there is no contract rate.
     """
 
     name: str
@@ -162,20 +164,24 @@ class VendorPlan:
     reason: str = ""
     switched_ms: int = 0
     unsteady: bool = False
-    """When the vendor last began or ceased to get new work, and whether it comes and goes (`core.plan.dwell`)."""
+    """The vendor fails and recovers again and again.
+
+    `switched_ms` is when its new work was last switched (`core.plan.dwell`).
+    """
     sized_ms: int = 0
-    """When `replicas` last changed, wall milliseconds."""
+    """When `replicas` last changed, in wall milliseconds."""
     probe_within_s: float | None = None
-    """The longest wait of its open breaker until the next try, in seconds; None: the breaker's own wait."""
+    """The longest wait in seconds of its open breaker before the next probe. None means the breaker's own wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The assignment in force. `undrained` maps each mailbox without a drainer to its reason.
+    """The assignment that the supervisor has published.
 
-    `full` are the vendors whose pools would grow and find no free core. `unreached` are the vendors that make our own
-    network suspect; empty when it is not. `office` is a random name of the supervisor's term: a store that was emptied
-    or went back counts terms and epochs again, but never has the same name.
+    `undrained` gives the reason for each mailbox without a drainer. `full` names the vendors whose pools would grow but
+    find no free core. `unreached` names the vendors that make our own network suspect; it is empty if the network is
+    not suspect. `office` is a random name of the supervisor's term. A store that was emptied or went back counts terms
+    and epochs again, but never has the same name.
     """
 
     epoch: int = 0
@@ -187,14 +193,15 @@ class Plan:
     office: str = ""
     full: tuple[str, ...] = ()
     leaving: tuple[str, ...] = ()
-    """The replicas that are to end, so that Serve starts them on another machine; see `core.plan.placement`."""
+    """The replicas that should end, so that Serve starts them on another machine (`core.plan.placement`)."""
 
     def replaces(self, current: Plan, asked_with: Plan | None = None) -> bool:
-        """Return True if this plan should replace `current`. A pushed plan wins only with a later epoch.
+        """Return True if this plan should replace `current`.
 
-        `asked_with` is the plan that was in use when this one was read from the store; None if it was pushed. A plan
-        that was read wins whatever its epoch, unless a push came in between: the store had `current` before, and has
-        an earlier plan now, so it is not the store that it was.
+        A plan that was published to this process wins only with a higher epoch; then `asked_with` is None. Otherwise
+        this plan was read from the store, and `asked_with` is the plan that was in use at the question. It wins
+        whatever its epoch, unless `current` has changed since. A lower epoch then means that the store is not the same
+        any more.
         """
         if current is asked_with:
             return (self.office, self.epoch) != (current.office, current.epoch)
@@ -208,14 +215,17 @@ class Plan:
         return entry is not None and entry.accepts_new
 
     def usable(self, vendor: str) -> bool:
-        """Return True if a message that failed elsewhere may go here, also while new work bypasses it (`dwell`)."""
+        """Return True if a message that failed elsewhere may go to this vendor.
+
+        This is also so while an unsteady vendor gets no new work (`dwell`).
+        """
         if not self.vendors:
             return True
         entry = self.vendors.get(vendor)
         return entry is not None and entry.state == CLOSED
 
     def recovering(self, vendor: str) -> bool:
-        """Return True if the vendor gets probes and growing shares of the work."""
+        """Return True if the vendor is recovering: it gets probes and growing shares of the work."""
         entry = self.vendors.get(vendor)
         return entry is not None and entry.state == HALF_OPEN
 
@@ -225,7 +235,10 @@ class Plan:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the stored and published form, whose names for two of the values are `held` and `takes_new`."""
+        """Return the stored and published form.
+
+        In it `undrained` is called `held`, and `accepts_new` is called `takes_new`.
+        """
         data = asdict(self)
         for entry in data["vendors"].values():
             entry["takes_new"] = entry.pop("accepts_new")
@@ -252,10 +265,13 @@ def _drains_and_shares(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def number(value: object) -> float | None:
-    """Return a measured value as a number; None if it is no number, so that it counts as not measured."""
+    """Return a measured value as a number. Return None if it is no number, so that it counts as not measured."""
     return float(value) if isinstance(value, (int, float)) else None
 
 
 def known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `data` without what a later version added. So everybody still reads its plan after a roll-back."""
+    """Return `data` without the fields that a later version added.
+
+    So after a roll-back every process can still read its plan.
+    """
     return {name: data[name] for name in kind.__dataclass_fields__ if name in data}  # type: ignore[attr-defined]
