@@ -1,10 +1,13 @@
-"""API keys: shown once, stored as SHA-256 digests under a prefix, compared in constant time.
+"""API keys in a file.
 
-A key is `nd_<8 prefix>_<43 of 32 random bytes>`: high entropy, so a plain digest is enough. A row of the file is
-{"prefix", "digest", "tenant", "created_ms", "scopes", "expires_ms" or absent}; a row without scopes was written before
-there were any, and its key may send and read. The file may change while we run; a changed one is read again within
-`RELOAD_S`. Beside it lies a mark, from the first key on: while the mark is there, a key is needed, whatever becomes of
-the file.
+A key is shown once, and only its SHA-256 digest is stored. Digests are compared in constant time.
+
+A key is `nd_PREFIX_SECRET`: 8 characters of prefix, and 43 characters that encode 32 random bytes. Such a secret cannot
+be guessed, so a plain digest is enough. A row of the file is {"prefix", "digest", "tenant", "created_ms", "scopes",
+"expires_ms" or absent}. A row without scopes was written before keys had scopes; its key may send and read.
+
+The file may change while the service runs; the change is read within `RELOAD_S` seconds. When the first key is written,
+a mark is put beside the file. While the mark exists, calls need a key, even if the file is lost.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from dispatcher.errors import ConfigError
 RELOAD_S = 2.0
 SCOPES = ("send", "read", "templates", "operate")
 BEFORE_SCOPES = ("send", "read")
-"""The scopes of a key that was made before keys had scopes, and a new one for which nothing else is said."""
+"""The scopes of a key that was made before keys had scopes, and of a new key unless others are asked for."""
 _DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError)
 _DIGEST = re.compile("[0-9a-f]{64}")
 _ABSENT = hashlib.sha256(secrets.token_bytes(32)).hexdigest()
@@ -36,7 +39,7 @@ _ABSENT = hashlib.sha256(secrets.token_bytes(32)).hexdigest()
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The tenant and the scopes that a key opens."""
+    """The tenant that a key belongs to, and what the key allows."""
 
     tenant: str
     scopes: frozenset[str]
@@ -44,7 +47,10 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
-    """One row of the file. `scoped` is False for a key from before there were scopes; then none were chosen for it."""
+    """One row of the file.
+
+    `scoped` is False if the row has no scopes, because it was written before keys had scopes.
+    """
 
     prefix: str
     digest: str
@@ -56,7 +62,10 @@ class KeyRow:
 
 
 class ApiKeys:
-    """The keys of one file. While it has no key, none is needed (on loopback only; `up` refuses anything else)."""
+    """The keys of one file. Before the file has its first key, no call needs a key.
+
+    `up` allows a service without keys only on the loopback address.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -67,7 +76,10 @@ class ApiKeys:
 
     @classmethod
     def load(cls, path: Path, required: bool = False) -> ApiKeys:
-        """`required`: an address that others can reach needs a key whatever becomes of the file."""
+        """Return the keys of the file at `path`. With `required`, calls need a key even if the file has none.
+
+        `required` is True for an address that other machines can reach.
+        """
         keys = cls(path)
         keys._required = required or _mark(path).exists()
         keys._refresh()
@@ -75,18 +87,18 @@ class ApiKeys:
 
     @property
     def required(self) -> bool:
-        """Return True if calls need a key. Once true it stays so: losing or emptying the file opens no door."""
+        """Return True if calls need a key. Once True it stays True, so losing or emptying the file lets nobody in."""
         self._refresh()
         return self._required
 
     @property
     def usable(self) -> bool:
-        """Return True if any key opens anything."""
+        """Return True if at least one key has not expired."""
         self._refresh()
         return any(_alive(row) for row in self._by_prefix.values())
 
     def grant(self, header: str | None) -> Grant | None:
-        """Return what an `Authorization: Bearer KEY` header opens; None when it opens nothing."""
+        """Return what the key in `header` (`Bearer KEY`) allows, or None if it is missing, unknown or expired."""
         self._refresh()
         scheme, _, key = (header or "").partition(" ")
         prefix = key.split("_")[1] if scheme.lower() == "bearer" and key.count("_") >= 2 else ""
@@ -96,7 +108,7 @@ class ApiKeys:
         return Grant(row.tenant, frozenset(row.scopes)) if same and row and row.tenant and _alive(row) else None
 
     def verify(self, header: str | None) -> str | None:
-        """Return the tenant of an `Authorization: Bearer KEY` header; None when it opens nothing."""
+        """Return the tenant of the key in `header` (`Bearer KEY`), or None if it is missing, unknown or expired."""
         found = self.grant(header)
         return found.tenant if found else None
 
@@ -122,9 +134,10 @@ class ApiKeys:
 
 
 def new_key(path: Path, tenant: str, scopes: Sequence[str] = BEFORE_SCOPES, expires_ms: int | None = None) -> str:
-    """Return a new key of `tenant`; its digest is appended to the file (0600). The key itself is only in the answer.
+    """Make a key for `tenant`, append its digest to the file, and return the key. Only the returned text holds the key.
 
-    Any number of processes may call this at once. Errors: `ConfigError`, nothing is changed.
+    The file is readable for its owner only (0600). Several processes may call this at once. Raises `ConfigError`; then
+    nothing was changed.
     """
     with _changing(path) as rows:
         key, row = _made(tenant, scopes, expires_ms)
@@ -133,12 +146,15 @@ def new_key(path: Path, tenant: str, scopes: Sequence[str] = BEFORE_SCOPES, expi
 
 
 def list_keys(path: Path) -> list[KeyRow]:
-    """Return every key's row, the oldest first. Errors: `ConfigError` for a file that cannot be read."""
+    """Return the rows of all keys, the oldest first. Raises `ConfigError` if the file cannot be read."""
     return [_row(row) for row in _rows(path)]
 
 
 def revoke_key(path: Path, prefix: str) -> KeyRow:
-    """Remove a key. It opens nothing any more within `RELOAD_S`. Errors: `ConfigError` when there is none."""
+    """Remove the key with this prefix and return its row. Within `RELOAD_S` seconds the service refuses the key.
+
+    Raises `ConfigError` if there is no such key.
+    """
     with _changing(path) as rows:
         found = _find(rows, prefix)
         rows.remove(found)
@@ -146,9 +162,9 @@ def revoke_key(path: Path, prefix: str) -> KeyRow:
 
 
 def rotate_key(path: Path, prefix: str, keep_s: int) -> tuple[str, KeyRow]:
-    """Return a new key with the tenant, the scopes and the end of another, which opens nothing after `keep_s`.
+    """Make a new key with the tenant, scopes and expiry of an old one. Return the new key and the old key's row.
 
-    Errors: `ConfigError` when there is no such key.
+    The old key expires after `keep_s` seconds. Raises `ConfigError` if there is no such key or it has expired.
     """
     with _changing(path) as rows:
         found = _find(rows, prefix)
@@ -182,9 +198,10 @@ def _made(tenant: str, scopes: Sequence[str], expires_ms: int | None) -> tuple[s
 
 @contextlib.contextmanager
 def _changing(path: Path) -> Iterator[list[dict[str, Any]]]:
-    """Give out the file's rows to change, one process at a time; write them when the block ends without an error.
+    """Yield the file's rows to change. The file is written when the block ends without an error.
 
-    Errors: `ConfigError` where nothing can be written; the file is as it was.
+    Only one process at a time is inside the block. Raises `ConfigError` if the file cannot be written; it is unchanged
+    then.
     """
     try:
         with _locked(path) as rows:
@@ -207,7 +224,7 @@ def _locked(path: Path) -> Iterator[list[dict[str, Any]]]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write the file for its owner only, whole or not at all."""
+    """Write the file so that only its owner can read it. After a crash it has the old or the new text, never a part."""
     draft = path.with_suffix(".new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -230,9 +247,9 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _row(row: dict[str, Any]) -> KeyRow:
-    """Return a row as it is read. A scope that this version does not know opens nothing here.
+    """Return a row of the file as a `KeyRow`. Scopes that this release does not know are left out.
 
-    Errors: one of `_DAMAGED`.
+    Raises one of `_DAMAGED` if the row cannot be read.
     """
     if not _DIGEST.fullmatch(row["digest"]) or not all(isinstance(row[name], str) for name in ("prefix", "tenant")):
         raise ValueError("no row of ours")
@@ -266,7 +283,10 @@ def _mark(path: Path) -> Path:
 
 
 def _leave_mark(path: Path) -> None:
-    """Note beside the file that keys were wanted here. A file that is mounted read-only is never lost that way."""
+    """Create the mark which says that calls need a key. Nothing happens if the folder cannot be written.
+
+    A file in a folder that is mounted read-only cannot be lost.
+    """
     with contextlib.suppress(OSError):
         _mark(path).touch(mode=0o600)
 

@@ -1,7 +1,7 @@
-"""Reads in /proc how many cores of this machine are free, and how much CPU time this process gets.
+"""Reads from /proc how many cores of this machine are free, and how much CPU time this process gets.
 
-A container's quota counts. What is free is what the process's control group (version 2), and each visible group above
-it, may still use, and never more than what the machine has idle.
+In a container, the quotas count too: those of the process's own control group (version 2) and of each visible group
+above. The free cores are the smallest unused part of these quotas, and at most the machine's idle cores.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ WINDOW_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class CoreReading:
-    """The use of cores over the last window.
+    """The use of cores over the last window of `WINDOW_S`.
 
-    `free_cores` is the lower value of the last two windows, so that new load counts whole.
+    `free_cores` is the lower of the values of the last two windows, so that new load counts fully.
     """
 
     cpu: float
-    """Cores that this process used."""
+    """The number of cores that this process used."""
     waiting: float
-    """Seconds of each second in which the thread that asks was ready to run and had no core."""
+    """The part of the time, from 0 to 1, in which the thread that called `read` was ready to run and had no core."""
     free_cores: float
 
 
 class Cores:
-    """Reads the use of cores at most once a second, so that asking costs nothing."""
+    """Measures the use of cores. A new value is measured at most once a second, so that a call of `read` is cheap."""
 
     def __init__(self, proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> None:
         self._proc, self._groups = proc, groups
@@ -42,7 +42,10 @@ class Cores:
         self._latest: CoreReading | None = None
 
     def read(self, now_s: float) -> CoreReading | None:
-        """Return the latest reading; None if there is none yet, or this is no Linux."""
+        """Return the latest reading, or None if there is none yet or /proc has no counters.
+
+        `now_s` is monotonic seconds.
+        """
         if self._began_s is not None and now_s - self._began_s < WINDOW_S:
             return self._latest
         idle_s, cpu_s, group_s = self._idle(), time.process_time(), self._used()
@@ -62,7 +65,7 @@ class Cores:
         return self._latest
 
     def _idle(self) -> float | None:
-        """Return the total idle seconds of the cores that this process may run on."""
+        """Return the total idle seconds, since boot, of the cores that this process may use, or None if unknown."""
         try:
             mine = {f"cpu{number}" for number in os.sched_getaffinity(0)}
             lines = [line.split() for line in (self._proc / "stat").read_text().splitlines()]
@@ -72,7 +75,10 @@ class Cores:
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def _waited(self) -> float:
-        """Return the total seconds for which this thread, which runs the actor's loop, has waited for a core."""
+        """Return the total seconds for which this thread has waited for a core.
+
+        The thread runs the actor's event loop.
+        """
         try:
             found = (self._proc / "self" / "task" / str(threading.get_native_id()) / "schedstat").read_text()
             return int(found.split()[1]) / 1e9
@@ -91,7 +97,7 @@ class Cores:
         return [group, *(above for above in group.parents if above.is_relative_to(self._groups))]
 
     def _quotas(self) -> dict[Path, float]:
-        """Return the cores that each control group may use. A group without a limit is left out."""
+        """Return how many cores each control group may use. A group without a limit is left out."""
         found: dict[Path, float] = {}
         for group in self._own_groups():
             try:
@@ -103,7 +109,7 @@ class Cores:
         return found
 
     def _used(self) -> dict[Path, float]:
-        """Return the total CPU seconds of each control group."""
+        """Return the total CPU seconds that each control group has used."""
         found: dict[Path, float] = {}
         for group in self._own_groups():
             try:

@@ -1,4 +1,4 @@
-"""Reads how long processes of this machine waited for a core: Linux counts it in /proc for each thread."""
+"""Reads from /proc how long threads of this machine's processes were ready to run and waited for a core."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from pathlib import Path
 
 
 class RunQueue:
-    """Answers how long a process has waited since the last question about it, so it keeps that process's counters."""
+    """Measures how long processes waited for a core between two calls. It keeps the counters of the latest call."""
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._proc = proc
         self._seen: dict[int, dict[str, int]] = {}
 
     def waited_ms(self, pid: int) -> float:
-        """Return for how long that thread of the process which waited most has waited for a core since the last call.
+        """Return for how many milliseconds the process `pid` has waited for a core since the previous call.
 
-        It is 0 at the first call, and if nothing is known of the process.
+        The thread that waited the longest counts. The result is 0 at the first call and if nothing is known of the
+        process.
         """
         now = self._counters(pid)
         before = self._seen.pop(pid, {})
@@ -27,7 +28,7 @@ class RunQueue:
         return max(waited_ns, default=0) / 1e6
 
     def _counters(self, pid: int) -> dict[str, int]:
-        """Return the total nanoseconds on a run queue of each thread: the second figure of its `schedstat`."""
+        """Return each thread's total nanoseconds of waiting, which is the second number of its `schedstat`."""
         found: dict[str, int] = {}
         try:
             for thread in (self._proc / str(pid) / "task").iterdir():

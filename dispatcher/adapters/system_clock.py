@@ -1,4 +1,4 @@
-"""The system's clock."""
+"""The clock of the operating system, as the `Clock` port."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""The ports in one process, for tests, simulations and replays. They mean the same as the Redis adapters.
+"""All ports in the memory of one process, for tests, simulations and replays.
 
-One `Cell` is the database. Stores, control channels and views are ends of it, as connections are. The contract suite
-runs on both. Not modelled are memory limits beyond `Cell.full`, lost replies, and half-done changes, which the
-simulation adds. Fences, orphans, and placing before removing are as strict as in the scripts.
+They behave as the Redis adapters do; the contract suite runs on both. A `Cell` is the database. Stores, control
+channels and views are like connections to it. Three things are missing: memory limits other than `Cell.full`, lost
+replies and half-done changes. The simulation adds these. Fences, missing records, and the order "write the new place,
+then remove the old one" are as strict as in the Lua scripts.
 
-One difference remains. `own`, `wait`, `due`, `take` and `withdraw` look and act at one instant here, while Redis is
-asked two or three times. There, an entry that the first call found may be gone, moved or another's at the second, and
-each script checks this again.
+One difference remains. Here `own`, `wait`, `due`, `take` and `withdraw` read and change the data at one instant. On
+Redis they need two or three calls, and an entry may have gone or moved between two calls. So each script checks again.
 """

@@ -1,4 +1,4 @@
-"""The database in memory: lanes with pending lists, records, sorted sets, actors and messages."""
+"""The database in memory: mailboxes with claims, records, sorted sets, actors and messages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from dispatcher.ports import Clock, Incarnation
 
 @dataclass(slots=True)
 class Note:
-    """The part of one notification's record that changes."""
+    """The changing part of the record of one notification."""
 
     state: str
     vendor: str
@@ -52,7 +52,11 @@ class Note:
 
 @dataclass(slots=True)
 class Record:
-    """One trigger. `gone_ms` is when its retention ends; None before its last notification has ended."""
+    """One trigger with its notifications. `open` is how many of them have not ended.
+
+    `gone_ms` is when the record is forgotten, in milliseconds since the epoch. It is None before the last notification
+    ends.
+    """
 
     trigger: NewTrigger
     expires_ms: int
@@ -64,10 +68,9 @@ class Record:
 
 @dataclass(slots=True)
 class LaneState:
-    """One stream with its group: the entries in order, the unread ones, who claimed which, and the tenants' queues.
+    """One lane of a mailbox: its entries in order, the unclaimed ones, the claims, and the tenants' queues.
 
-    `unread` and `queues` are ordered sets of entry ids, so neither counting nor withdrawing has to go through a
-    backlog.
+    `unread` and `queues` are ordered sets of entry ids, so counting and removing do not search a long backlog.
     """
 
     entries: dict[str, str] = field(default_factory=dict)
@@ -79,12 +82,12 @@ class LaneState:
     consumers: set[str] = field(default_factory=set)
 
     def read(self, consumer: str, count: int) -> list[str]:
-        """Deliver up to `count` unread entries to `consumer`."""
+        """Give up to `count` unclaimed entries of the stream to `consumer`. Return their ids."""
         self.consumers.add(consumer)
         return self._deliver(self.unread, consumer, count)
 
     def put(self, entry_id: str, nid: str, tenant: str) -> None:
-        """Add an entry: to the stream, or to its tenant's queue while another tenant owns the backlog."""
+        """Add an entry to the stream, or to its tenant's queue if the stream's backlog belongs to another tenant."""
         self.entries[entry_id] = nid
         if self.owner is None:
             if len(self.unread) >= DIRECT:
@@ -98,7 +101,10 @@ class LaneState:
         self.unread[entry_id] = None
 
     def claim(self, consumer: str, want: int, weights: Mapping[str, int]) -> list[str]:
-        """Deliver up to `want` entries: those of the stream first, then, in a backlog, those of the tenants' turns."""
+        """Give up to `want` entries to `consumer`. Return their ids.
+
+        Entries of the stream come first. During a backlog, the tenants' turns decide about the rest, by `weights`.
+        """
         if self.owner is None:
             return self.read(consumer, want)
         old, owner = self.owner
@@ -111,7 +117,7 @@ class LaneState:
         return got
 
     def waiting(self) -> dict[str, int]:
-        """Return how many entries of each tenant wait for that tenant's turn."""
+        """Return, for each tenant, how many entries wait for that tenant's turn."""
         found = {tenant: len(queue) for tenant, queue in self.queues.items()}
         if self.owner is not None and self.owner[1] is not None:
             found[self.owner[1]] = max(0, len(self.unread) - self.owner[0])
@@ -146,7 +152,7 @@ class LaneState:
 
 @dataclass(slots=True, eq=False)
 class Listener:
-    """One subscription: its kinds, the messages that it has not read yet, and the future that wakes it."""
+    """A subscription: the kinds of messages it gets, its unread messages, and the future that wakes its reader."""
 
     kinds: frozenset[str]
     heard: deque[Message] = field(default_factory=deque)
@@ -154,7 +160,10 @@ class Listener:
 
 
 class Cell:
-    """Everything that is stored, and the subscriptions. While `full` is True, only new triggers are refused."""
+    """The whole database and its subscriptions.
+
+    While `full` is True, new triggers are refused and everything else works.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -186,7 +195,7 @@ class Cell:
         self._sequence = 0
 
     def delay_ms(self) -> int:
-        """Return delay time in milliseconds (`core.store.delay_time`)."""
+        """Return the store's delay time in milliseconds, which dates waits (`core.store.delay_time`)."""
         now_s, wall_ms = self.clock.now_s(), self.clock.wall_ms()
         least_ms = self._delay_time.correction(wall_ms + self._ahead_ms, 0, now_s, now_s)
         if least_ms is not None:
@@ -197,7 +206,7 @@ class Cell:
         return self.lanes.setdefault(lane, LaneState())
 
     def add(self, lane: Lane, nid: str, tenant: str) -> str:
-        """Put a new entry at the tail of a lane, or of its tenant's queue there, and wake those who wait for it."""
+        """Add an entry to a lane for `tenant`, and wake all that wait for entries. Return the entry's id."""
         self._sequence += 1
         entry_id = f"{self.clock.wall_ms()}-{self._sequence}"
         self.lane(lane).put(entry_id, nid, tenant)
@@ -208,7 +217,7 @@ class Cell:
         return entry_id
 
     def enqueue(self, nid: str, mailbox: str) -> None:
-        """Put a notification into a mailbox, in its trigger's lane."""
+        """Put a notification into a mailbox, in the lane of its trigger's priority. Its state is then `queued`."""
         record, note = self.found(nid)
         lane = Lane(mailbox, record.trigger.priority)
         entry_id = self.add(lane, nid, record.trigger.tenant)
@@ -234,14 +243,17 @@ class Cell:
         return found
 
     def finish(self, record: Record, retention_ms: int) -> None:
-        """Note that one notification has ended. After the last one the data is removed, and the retention begins."""
+        """Record that one notification of a trigger has ended.
+
+        After the last one, the data is removed, and the record is kept for `retention_ms`.
+        """
         record.open -= 1
         if record.open <= 0:
             record.has_data = False
             record.gone_ms = self.clock.wall_ms() + retention_ms
 
     def notification(self, nid: str, entry_id: str) -> Notification | None:
-        """Return a notification as its courier sees it; None if it is gone, or this is not its entry."""
+        """Return a notification as a courier needs it, or None if it is gone or has another entry by now."""
         found = self.find(nid)
         if found is None or not found[0].has_data or found[1].entry_id != entry_id:
             return None
@@ -273,7 +285,7 @@ class Cell:
         )
 
     def tell(self, kind: str, body: Mapping[str, Any]) -> None:
-        """Give a message to everyone who listens for its kind, as JSON would carry it."""
+        """Give a message to all listeners that want its `kind`. It goes through JSON, as it would on Redis."""
         wanted = [listener for listener in self.listeners if kind in listener.kinds]
         text = json.dumps(body) if wanted else ""
         for listener in wanted:
@@ -283,13 +295,16 @@ class Cell:
 
 
 async def rang(bell: asyncio.Future[bool], seconds: float) -> bool:
-    """Wait for `bell`, at most `seconds`; whether it rang."""
+    """Wait for `bell`, at most `seconds`. Return True if it was set."""
     await asyncio.wait({bell}, timeout=seconds)
     return bell.done()
 
 
 def page(scores: dict[str, int], until_ms: int, limit: int) -> list[tuple[str, int]]:
-    """Return up to `limit` members whose score is at most `until_ms`, ordered by score and then by name."""
+    """Return up to `limit` names with their scores, ordered by score and then by name.
+
+    Scores are at most `until_ms`.
+    """
     rows: Iterable[tuple[int, str]] = ((score, nid) for nid, score in scores.items() if score <= until_ms)
     return [(nid, score) for score, nid in sorted(rows)[:limit]]
 
@@ -302,9 +317,9 @@ LINES_MAX = 60
 
 
 def shortened(history: list[Attempt], now_ms: int) -> list[Attempt]:
-    """Return a history that is not too long: one line with their number stands for the older half of the lines.
+    """Return `history`, shortened if it has more than `LINES_MAX` lines.
 
-    The Lua scripts limit the history by bytes, this one by lines.
+    One line then replaces the older lines and says how many they were. The Lua scripts limit bytes instead of lines.
     """
     if len(history) <= LINES_MAX:
         return history

@@ -21,7 +21,10 @@ QUIET_S = 0.5
 
 
 class MemoryControl:
-    """One process's end of the control channel of a cell. `tail` makes a name one that was never used before."""
+    """The control channel of a cell, as one process uses it.
+
+    `tail` returns a text that is added to an incarnation's name to make the name unique.
+    """
 
     def __init__(self, cell: Cell, tail: Callable[[], str] = lambda: secrets.token_hex(4)) -> None:
         self._cell, self._tail = cell, tail
@@ -173,7 +176,7 @@ class MemoryControl:
         return found
 
     def _called_ms(self, nid: str, otherwise_ms: int) -> int:
-        """Return when a notification was first sent to a vendor."""
+        """Return when a notification was first sent to a vendor, or `otherwise_ms` if it was not sent yet."""
         found = self._cell.find(nid)
         return found[1].history[0].at_ms if found and found[1].history else otherwise_ms
 

@@ -1,4 +1,4 @@
-"""The places of notifications in memory. `dispatcher.ports.Places` is the contract."""
+"""Listings of notifications by place, in memory. `dispatcher.ports.Places` is the contract."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dispatcher.ports import PlacePage
 
 
 class MemoryPlaces:
-    """Reads pages of mailboxes and of the sets by time."""
+    """Reads pages of the mailboxes, and of the waiting, held and dead notifications in the order of their times."""
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell

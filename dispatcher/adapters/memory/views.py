@@ -1,4 +1,7 @@
-"""The view of operators and callers, in memory. `dispatcher.ports.views` is the contract."""
+"""Triggers and dead letters as operators and callers see and change them, in memory.
+
+`dispatcher.ports.views` is the contract.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from dispatcher.ports import DeadPage, Grant, Redriven, Routing
 
 
 class MemoryViews:
-    """Read access for people, and the two changes they make to dead letters."""
+    """Reads triggers and dead letters for people, and redrives or discards dead letters."""
 
     def __init__(self, cell: Cell, retention_ms: int = 86_400_000) -> None:
         self._cell, self._retention_ms = cell, retention_ms
@@ -134,7 +137,7 @@ class MemoryViews:
 
 
 def _named(record: Record) -> tuple[str | None, str | None]:
-    """Return the names by which a caller knows a trigger: its key, and the recipient's name while the data is kept."""
+    """Return a trigger's idempotency key and its recipient's id. The id is None once the data was removed."""
     return record.trigger.idempotency_key, record.trigger.recipient_id if record.has_data else None
 
 

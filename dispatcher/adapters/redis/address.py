@@ -1,11 +1,11 @@
-"""Where a Redis is: one server, a socket, or the primary of a service that sentinels watch. Read from a URL.
+"""Reads a Redis URL: the address of one server, of a unix socket, or of a service that sentinels watch.
 
     redis://[USER:PASSWORD@]HOST[:PORT][/DB][?OPTION=VALUE&...]         one server; rediss:// with TLS
     redis+sentinel://[USER:PASSWORD@]HOST[:PORT],HOST[:PORT]/SERVICE[/DB]   sentinels; rediss+sentinel:// with TLS
     unix:///PATH                                                         a socket of this machine
 
-User and password are those of the servers. Sentinels have their own, as options. TLS is then spoken with both.
-No fault shows a piece of the URL that could be a piece of a password.
+USER and PASSWORD are the login at the Redis servers. The login at the sentinels is given by options. With
+rediss+sentinel TLS is used for both. An error message never shows a part of the URL that could belong to a password.
 """
 
 from __future__ import annotations
@@ -34,14 +34,16 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(?::([0-9]+))?")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The address of a Redis. `options` are what redis-py's connections to the servers are made with.
+    """The address of a Redis.
 
     Attributes:
-        host: of one server; empty where there are sentinels, or a socket.
-        path: of a socket.
-        sentinels: host and port of each.
+        options: what redis-py needs to connect to the servers, such as login and TLS.
+        tls: True if connections use TLS.
+        host: the host of one server; empty for sentinels or a socket.
+        path: the path of a socket; empty otherwise.
+        sentinels: host and port of each sentinel.
         service: the name under which the sentinels watch the servers.
-        login: user and password of the sentinels.
+        login: user and password at the sentinels.
     """
 
     options: Mapping[str, Any] = field(repr=False)
@@ -55,13 +57,13 @@ class Address:
 
     @property
     def sentinel_options(self) -> dict[str, Any]:
-        """Return what connections to the sentinels are made with."""
+        """Return what redis-py needs to connect to the sentinels."""
         tls = {name: value for name, value in self.options.items() if name.startswith("ssl_")}
         return {**tls, **self.login}
 
 
 def parse(url: str) -> Address:
-    """Read a URL. Raises ConfigError with one sentence that names what is wrong in it."""
+    """Read a Redis URL. Raises `ConfigError` with one sentence that says what is wrong."""
     scheme, separator, rest = url.partition("://")
     if scheme not in SCHEMES or not separator:
         raise ConfigError(

@@ -1,13 +1,13 @@
-"""One connection to Redis that carries the script calls of many tasks at once, answered in order.
+"""One connection to Redis that many tasks share. Replies come in the order of the commands.
 
-redis-py makes the connection, logs in and reads. What it does around each single command (a pool, a task and a timer
-for the write, a timer for the reply, packing in Python) cost more than the command itself. So this module packs with
-hiredis and writes at once. Redis is one thread, so several sockets would not make it answer sooner.
+redis-py opens the connection, logs in and reads. Its work around each single command (a pool, a task and two timers,
+packing in Python) cost more CPU than the command itself. So this module packs with hiredis and writes at once. Redis
+has one thread, so more connections would not make it answer sooner.
 
-Guarantee: nothing is sent twice. If the connection breaks, or one answer is later than `timeout_s`, every caller that
-waits gets an error that means "maybe done", and the next call opens another connection. A caller that is cancelled
-disturbs no other: its answer is read and dropped. Its deadline still holds, so a dead connection is found even if every
-caller has given up before.
+Guarantee: nothing is sent twice. If the connection breaks, or one answer is later than `timeout_s`, every waiting
+caller gets an error that means "maybe done". The next call then opens a new connection. If a caller is cancelled, no
+other caller notices: the reply is read and dropped. The timer still runs, so a dead connection is found even if every
+caller has given up.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Command = tuple[str | int | float | bytes, ...]
 
 
 class _Asked:
-    """One caller's question: the number of replies that it waits for, and its deadline."""
+    """The commands of one caller: how many replies are still missing, and the timer that limits the wait."""
 
     __slots__ = ("_left", "_replies", "_timer", "future")
 
@@ -36,7 +36,7 @@ class _Asked:
         self._replies: list[Any] = []
 
     def answer(self, reply: Any) -> bool:
-        """Note one reply; return True if it was the last."""
+        """Add one reply. Return True if no more replies are missing."""
         self._replies.append(reply)
         self._left -= 1
         if self._left:
@@ -53,7 +53,7 @@ class _Asked:
 
 
 class _Open:
-    """A connection while it is open, and the callers that wait for its answers."""
+    """An open connection, and the callers that wait for replies in order."""
 
     def __init__(self, connection: AbstractConnection) -> None:
         self.broken = False
@@ -74,7 +74,7 @@ class _Open:
         return asked.future
 
     def end(self, error: Exception) -> None:
-        """End every question with an error. Whatever comes later on this connection is dropped."""
+        """Give `error` to every waiting caller and close the connection. Later replies are dropped."""
         if self.broken:
             return
         self.broken = True
@@ -103,7 +103,10 @@ class _Open:
 
 
 class SharedConnection:
-    """A connection that any number of tasks may `ask`. `connect` makes a redis-py connection that is not open yet."""
+    """A connection that any number of tasks may use at once. It opens itself when it is needed.
+
+    `connect` returns a redis-py connection that is not open yet.
+    """
 
     def __init__(self, connect: Callable[[], AbstractConnection], timeout_s: float) -> None:
         self._connect, self._timeout_s = connect, timeout_s
@@ -112,15 +115,15 @@ class SharedConnection:
         self._opened_count = 0
 
     async def opened(self) -> int:
-        """Open the connection if it is not open, and return how many were opened so far."""
+        """Open the connection if it is not open. Return how many connections this object has opened so far."""
         if self._current is None or self._current.broken:
             await self._open()
         return self._opened_count
 
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
-        """Return the reply of each command in order. An error reply is an exception among them.
+        """Send `commands` and return their replies in order. A command's error is returned as an exception in the list.
 
-        Raises redis-py's ConnectionError or TimeoutError, or an OSError: each command is maybe done.
+        Raises redis-py's ConnectionError or TimeoutError, or an OSError. Each command is then maybe done.
         """
         if not commands:
             return []
@@ -131,7 +134,7 @@ class SharedConnection:
         return await found.ask(packed, len(commands), self._timeout_s)
 
     async def _open(self) -> _Open:
-        """Return the connection. All callers that find it broken wait for the same attempt to open another."""
+        """Open a new connection and return it. Callers that come at the same time share one attempt."""
         if self._opening is None:
             self._opening = asyncio.get_running_loop().create_task(self._dial())
             self._opening.add_done_callback(self._opened)
@@ -153,7 +156,7 @@ class SharedConnection:
         return _Open(connection)
 
     async def close(self) -> None:
-        """Close. Every caller that waits gets an error that means "maybe done"."""
+        """Close the connection. Every waiting caller gets an error that means "maybe done"."""
         if self._opening is not None:
             await asyncio.wait({self._opening})
         if self._current is not None:

@@ -1,7 +1,8 @@
 """The control channel on Redis. `dispatcher.ports.control` is the contract.
 
-Everything travels through Redis and nowhere else, so it works while Ray's control plane is away. Beats, reports and
-totals are PUBLISHed: no fsync, and they work when Redis is full. The plan is also a key, since pub/sub forgets.
+All messages go through Redis and none through Ray, so they also arrive while Ray's control plane is away. Beats,
+reports and totals are published: this needs no fsync and works when Redis is full. The plan is stored in a key as well,
+because a published message is lost for a process that does not listen.
 """
 
 from __future__ import annotations
@@ -27,16 +28,18 @@ from dispatcher.ports import Incarnation, Memory, Remembered, Term
 
 PLANS_KEPT = 1000
 LOOKED_AT = 100
-"""A look at the backlog reads so many notifications of each place."""
+"""A measurement of the backlog reads at most so many notifications of each place."""
 _PROCESS = re.compile("([0-9]{0,15}) ?([0-9]{0,15}) ?(.*)", re.DOTALL)
 
 QUIET_S, PING_S, DEAF_S = 0.5, 1.0, 3.0
-"""A quiet subscription hands over to its reader this often. After `PING_S` it is asked whether it is there, and after
-`DEAF_S` without any answer it is given up."""
+"""A quiet subscription yields None every `QUIET_S` seconds. After `PING_S` without a message a PING is sent.
+
+After `DEAF_S` seconds without any answer the subscription raises `UnavailableError`.
+"""
 
 
 class RedisControl:
-    """One process's end of the control channel."""
+    """The control channel, as one process uses it."""
 
     def __init__(self, connection: Client, keys: Keys | None = None) -> None:
         self._redis = connection
@@ -187,7 +190,10 @@ class RedisControl:
         await run_one(self._redis, "override", [self._keys.overrides, self._keys.nil], [vendor, text])
 
     async def weigh(self, weights: Mapping[str, int]) -> None:
-        """Give tenants these weights, and every other tenant the weight 1. What is so already is not written."""
+        """Set the weights of tenants.
+
+        A tenant that is not in `weights` gets 1. Nothing is written if nothing changes.
+        """
         k, wanted = self._keys, {tenant: str(weight) for tenant, weight in weights.items() if weight != 1}
         if _mapping(await ask(self._redis, "HGETALL", k.weights)) != wanted:
             arguments = [part for pair in sorted(wanted.items()) for part in pair]
@@ -296,7 +302,7 @@ class RedisControl:
         await ask(self._redis, "PUBLISH", channel, json.dumps(body, separators=(",", ":")))
 
     async def _info(self, section: str) -> dict[str, str]:
-        """Return one section of what the store tells of itself, each value as it is written there."""
+        """Return one section of Redis' INFO, each value as text."""
         lines = (line.partition(":") for line in (await ask(self._redis, "INFO", section)).splitlines())
         return {name: value for name, colon, value in lines if colon}
 
@@ -308,11 +314,14 @@ class RedisControl:
 
 
 def _mapping(flat: Sequence[str]) -> dict[str, str]:
-    """Return a hash of the store, whose raw reply is its names and values in turn."""
+    """Return a Redis hash as a dict. `flat` is the raw reply: name, value, name, value and so on."""
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _incarnation(text: str) -> Incarnation:
-    """Return the incarnation in `text`. Any text is one: without a process it is still live, and can be buried."""
+    """Read what is stored of an incarnation.
+
+    Any text is accepted: without a pid, the incarnation still counts as live.
+    """
     renewed, pid, node = _PROCESS.fullmatch(text).groups()  # type: ignore[union-attr]  # it matches everything
     return Incarnation(int(renewed or 0), int(pid or 0), node)

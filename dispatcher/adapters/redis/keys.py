@@ -42,7 +42,7 @@ FAIR = ":fair"
 
 
 class Keys:
-    """Names of one cell's keys and channels."""
+    """The names of all keys and channels of one cell."""
 
     def __init__(self, cell: str = CELL) -> None:
         self.prefix = f"{{nd:{cell}}}:"
@@ -108,7 +108,7 @@ class Keys:
 
 
 def streams_of(lanes: Iterable[Lane]) -> list[Lane]:
-    """Return the lanes, each followed by its fair stream: all streams that have claims of them."""
+    """Return all streams that may hold claims of these lanes: each lane's own stream, then its fair stream."""
     return [stream for lane in lanes for stream in (lane, lane._replace(fair=True))]
 
 

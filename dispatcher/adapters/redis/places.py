@@ -1,4 +1,4 @@
-"""The places of notifications on Redis, page by page. `dispatcher.ports.Places` is the contract."""
+"""Listings of notifications by place, on Redis. `dispatcher.ports.Places` is the contract."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from dispatcher.ports import PlacePage
 from dispatcher.wire import records
 
 At = tuple[str, PlacePosition]
-"""A notification's id and its position."""
+"""A notification's id, and its position in the listing."""
 
 
 class RedisPlaces:
-    """Reads pages of mailboxes and of the sets ordered by time. It never searches for keys."""
+    """Reads pages of the mailboxes, and of the waiting, held and dead notifications in the order of their times.
+
+    It never searches the key space.
+    """
 
     def __init__(self, connection: Client, keys: Keys | None = None) -> None:
         self._redis, self._keys = connection, keys or Keys()
@@ -48,7 +51,7 @@ class RedisPlaces:
         return [(nid, PlacePosition("", str(int(score)), nid)) for nid, score in zip(row[::2], row[1::2], strict=True)]
 
     async def _queued(self, after: PlacePosition | None, examine: int) -> list[At]:
-        """Read on in the streams of all mailboxes, in the order of their names."""
+        """Read up to `examine` entries after the position `after`, stream by stream in the order of their names."""
         prefix, found = self._keys.prefix + "mb:", list[At]()
         for name in await self._streams():
             if after is not None and name < after.stream:
@@ -61,7 +64,7 @@ class RedisPlaces:
         return found
 
     async def _streams(self) -> list[str]:
-        """Return the names of the streams that hold anything, without the prefix of mailboxes, in order."""
+        """Return the names of all streams with entries, sorted, without the common prefix of mailboxes."""
         k = self._keys
         boxes = await self._read(self._redis.smembers(k.mailboxes))
         lanes = [k.lane(lane) for box in boxes for lane in lanes_of(box)]
@@ -108,7 +111,7 @@ class RedisPlaces:
 
 
 def _placed(nid: str, row: Sequence[str | None], until_ms: int | None) -> Placed | None:
-    """Return the row of a listing; None for a record that is gone, damaged or of a later version."""
+    """Return one row of a listing, or None if the record is gone, damaged or written by a later release."""
     meta_text, expires, state, vendor, reason, history, trail, own_expiry = row
     try:
         meta = json.loads(meta_text or "")

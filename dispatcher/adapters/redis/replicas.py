@@ -1,18 +1,19 @@
-"""Writes that count only when replicas have them on disk: WAITAOF (Redis 7.2, Valkey), once for a batch.
+"""Writes that count only when replicas have them on disk, by WAITAOF (Redis 7.2 or Valkey).
 
-All that is asked while a round runs makes the next round: the scripts, then a mark, in one pipeline; when they are
-answered, WAITAOF for as many replicas as `core.store.replication` says. The mark is a write, so that a script which
-only found what another process has just written waits for that as well.
+Calls are run in rounds. All calls that arrive while a round runs make up the next round. A round sends their scripts
+and a mark in one pipeline. When these are answered, WAITAOF waits for as many replicas as `core.store.replication`
+requires. The mark is a write of this connection. Without it, WAITAOF would not wait for a write of another process that
+a script has only read.
 
-WAITAOF knows the last write of its own connection and nothing else. So a round has a connection to itself, and does not
-count if that was opened again on the way: a new one has written nothing, and WAITAOF would answer at once.
+WAITAOF knows only the last write of its own connection. So rounds have a connection of their own. If it was opened
+again during a round, the round fails: a new connection has written nothing, and WAITAOF would answer at once.
 
-WAITAOF must not share a pipeline with the write, and may answer too low: a replica that gets the write and the question
-together answers before its fsync, and is not asked again. So it waits briefly and asks again. An idle server notices
-that a wait is over only at its next tick (`hz`), or when anything else is asked; hence the PINGs.
+WAITAOF must not share a pipeline with the write. A replica that gets both together answers before its fsync, and is not
+asked again, so the answer may be too low. So each WAITAOF waits briefly and is then repeated. An idle server notices
+the end of a wait only at its next tick (`hz`) or at another command. So PINGs are sent meanwhile.
 
-Guarantee: after a return, the primary and the needed replicas have every write of `calls`, and all that the scripts
-saw, on disk. After UnavailableError each call is maybe done.
+Guarantee: when `run` returns, the primary and the needed replicas have every write of `calls`, and everything that the
+scripts read, on disk. After `UnavailableError` each call is maybe done.
 """
 
 from __future__ import annotations
@@ -28,21 +29,27 @@ from dispatcher.core.store.replication import ReplicaRule, Seen, Standing
 from dispatcher.errors import UnavailableError
 
 STEP_MS, STEP_MS_MAX = 5, 100
-"""How long one WAITAOF waits; each further one twice as long. A replica on this machine answers within 1 ms."""
+"""The first WAITAOF waits `STEP_MS` milliseconds. Each further one waits twice as long, up to `STEP_MS_MAX`.
+
+A replica on the same machine answers within 1 ms.
+"""
 
 LOOK_S = 1.0
-"""How often the sentinels are asked which replicas there are, and whether they follow."""
+"""Every so many seconds the sentinels are asked which replicas they know and which of them are in step."""
 
 _Waiting = tuple[Sequence[Call], "asyncio.Future[list[Any]]"]
 
 
 class ReplicatedWrites:
-    """Runs scripts by rounds. `own` is a client for nothing else, `poke` any other client of the same Redis."""
+    """Runs scripts and waits until replicas have their writes on disk.
+
+    `own` is a client that is used for nothing else. `poke` is any other client of the same Redis; it sends the PINGs.
+    """
 
     def __init__(
         self, own: Client, poke: Client, rule: ReplicaRule, *, answer_s: float, keys: Keys | None = None
     ) -> None:
-        """A round that takes longer than `answer_s` fails."""
+        """Set the rule for how many replicas must answer. A round that takes longer than `answer_s` seconds fails."""
         self._own, self._poke, self._rule, self._answer_s = own, poke, rule, answer_s
         self._keys = keys or Keys()
         self._seen: Seen | None = None
@@ -52,9 +59,10 @@ class ReplicatedWrites:
         self.standing = Standing(rule.known(None), rule.needed(None), 0, False)
 
     async def run(self, calls: Sequence[Call]) -> list[Any]:
-        """Return the replies in order, as `script_calls.run` does, when the replicas have the writes on disk.
+        """Run `calls`, and return their replies in order when the needed replicas have the writes on disk.
 
-        Raises UnavailableError: each call is maybe done. A caller that is cancelled stops nothing.
+        A reply may be an exception, as in `script_calls.run`. Raises `UnavailableError`; each call is then maybe done.
+        If the caller is cancelled, the calls still run.
         """
         future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._waiting.append((calls, future))
@@ -63,7 +71,7 @@ class ReplicatedWrites:
         return await future
 
     async def watch(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-        """Keep the number of replicas and `standing` up to date until cancelled, also while nothing is written."""
+        """Keep `standing` and the known number of replicas up to date until cancelled, even if nothing is written."""
         while True:
             with contextlib.suppress(UnavailableError):
                 await self._look()
@@ -71,7 +79,7 @@ class ReplicatedWrites:
             await sleep(LOOK_S)
 
     async def close(self) -> None:
-        """Tell whoever waits that it is maybe done."""
+        """Close the connection. Every waiting caller gets `UnavailableError`, and its calls are maybe done."""
         await self._own.aclose()
         if self._rounds is not None:
             await asyncio.wait({self._rounds})
@@ -118,7 +126,11 @@ class ReplicatedWrites:
         return replies
 
     async def _synced(self, until_s: float) -> None:
-        """Return when the needed replicas have all writes of the connection on disk."""
+        """Return when the needed replicas have all writes of the connection on disk.
+
+        Raises `UnavailableError` at `until_s` on the loop's clock, or at once if the server is no primary or has no
+        append-only file.
+        """
         loop, step_ms = asyncio.get_running_loop(), STEP_MS
         while True:
             needed, known = self._rule.needed(self._seen), self._rule.known(self._seen)

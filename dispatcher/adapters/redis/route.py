@@ -1,12 +1,12 @@
-"""The way to the primary, for every connection of one client: a fixed address, or what the sentinels say.
+"""Finds the primary for every connection of one client: at a fixed address, or by asking the sentinels.
 
-Every connection can find a fail-over out. A server that was demoted answers READONLY. Then its connection is closed,
-the command is not done, and each other connection of the client is opened again before its next use. The same happens
-when the sentinels name another primary. With a fixed address this helps where its name then leads to another server.
+Every connection can notice a fail-over. A server that was demoted answers READONLY, and the command is not done. The
+connection is then closed, and each other connection of the client is opened again before its next use. The same happens
+when the sentinels name another primary. With a fixed address this helps if the host name then leads to another server.
 
-All sentinels are asked together, and the answer with the highest epoch among a majority counts. A sentinel that was
-alone with the old primary knows an older epoch. (redis-py's own search believes the first sentinel that answers, and
-can lose sentinels from its list when two tasks search at the same time.)
+All sentinels are asked at once. Among the answers of a majority, the one with the highest epoch counts, because a
+sentinel that was alone with the old primary knows an older epoch. redis-py's own search believes the first sentinel
+that answers, and can lose sentinels from its list when two tasks search at the same time.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from redis.exceptions import ConnectionError, RedisError, ResponseError
 from dispatcher.adapters.redis.address import Address
 
 SENTINEL_S = 0.5
-"""A sentinel that has not answered after so long is not waited for."""
+"""The time-out of a sentinel's answer, in seconds."""
 
 
 class Route:
-    """One client's way to its primary. `epoch` rises when the connections that are open lead to the wrong server."""
+    """How one client finds its primary. `epoch` is raised when the open connections may lead to the wrong server."""
 
     def __init__(self, address: Address) -> None:
         self.address, self.epoch = address, 0
@@ -54,13 +54,13 @@ class Route:
         return not self.address.sentinels
 
     def moved(self) -> None:
-        """Note that a server is no primary any more."""
+        """Record that a server is no longer the primary. Every connection is then opened again before its next use."""
         self.epoch += 1
 
     async def primary(self) -> tuple[str, int]:
-        """Return host and port of the primary. All who ask at once share one question.
+        """Return host and port of the primary. Callers that come at the same time share one question to the sentinels.
 
-        Raises redis-py's ConnectionError when the sentinels that answer know none that works.
+        Raises redis-py's ConnectionError if the sentinels that answer know no working primary.
         """
         if self._asking is None:
             self._asking = asyncio.get_running_loop().create_task(self._ask())
@@ -89,7 +89,7 @@ class Route:
     async def replicas(self) -> tuple[int, int]:
         """Return how many replicas the sentinels know, and how many of them are up and follow the primary.
 
-        Of several answers, the one that asks for more counts. Raises redis-py's ConnectionError if none answers.
+        Each number is the highest one that a sentinel gives. Raises redis-py's ConnectionError if no sentinel answers.
         """
         found = await self._majority(lambda one: one.sentinel_slaves(self.address.service))
         if not found:
@@ -97,12 +97,15 @@ class Route:
         return max(map(len, found)), max(sum(map(in_step, replicas)) for replicas in found)
 
     async def _states(self) -> list[dict[str, Any]]:
-        """Return what the first majority of the sentinels says of the service."""
+        """Return what the first majority of the sentinels to answer know about the service."""
         found = await self._majority(lambda one: one.sentinel_masters())
         return [known[self.address.service] for known in found if self.address.service in known]
 
     async def _majority(self, ask: Callable[[Any], Awaitable[Any]]) -> list[Any]:
-        """Return the answers of the first majority of the sentinels; of fewer, if no more come."""
+        """Send one question to all sentinels.
+
+        Return the first answers that make a majority, or fewer if no more come.
+        """
         clients = self._sentinels.sentinels
         asked = [asyncio.ensure_future(ask(one)) for one in clients]
         found: list[Any] = []
@@ -125,18 +128,21 @@ class Route:
 
 
 def in_step(replica: Any) -> bool:
-    """Return True for a replica that is up and follows its primary, as a sentinel describes it."""
+    """Return True if a replica is up and follows its primary. `replica` is a sentinel's description of it."""
     away = replica["is_sdown"] or replica["is_odown"] or "disconnected" in str(replica["flags"])
     return not away and replica.get("master-link-status") == "ok"
 
 
 def of_a_replica(error: Exception) -> bool:
-    """Return True if the server refused because it is no primary. The text of a script's error is searched as well."""
+    """Return True if a server refused a write because it is a replica.
+
+    The error's text is searched, because an error inside a script has it only there.
+    """
     return "READONLY" in str(error) or type(error).__name__ == "ReadOnlyError"
 
 
 class _Routed:
-    """Makes a connection of redis-py go where its route leads, and leave a demoted server."""
+    """A mixin for redis-py's connections that connects to the route's primary, and closes when a server was demoted."""
 
     def __init__(self, *, route: Route, **options: Any) -> None:
         super().__init__(**options)
@@ -177,7 +183,7 @@ class SocketConnection(_Routed, UnixDomainSocketConnection):
 
 
 def connection_options(address: Address) -> dict[str, Any]:
-    """Return the class of the connections, and what they are made with."""
+    """Return the class of the connections to `address`, and the arguments for redis-py's connection pool."""
     options = {**address.options, "route": Route(address)}
     if address.path:
         return {**options, "connection_class": SocketConnection, "path": address.path}

@@ -1,4 +1,4 @@
-"""The Lua scripts: loaded from files, each with the prologue it needs, run in one pipelined round trip."""
+"""Loads the Lua scripts from their files, and runs any number of them in one round trip."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _PROLOGUES = {
     "postpone": ("_delay",),
 } | dict.fromkeys(("dead", "drop"), ("_fence",))
 UNAVAILABLE = (RedisError, OSError, asyncio.TimeoutError)
-"""The errors of a Redis that does not answer. The change is maybe made."""
+"""The errors that a Redis without an answer causes. After one of them, a change is maybe done."""
 
 
 class Script(NamedTuple):
@@ -48,7 +48,7 @@ class Script(NamedTuple):
 
 
 class Call(NamedTuple):
-    """One script call of a pipeline."""
+    """One call of a script, with its keys and arguments."""
 
     script: str
     keys: Sequence[str]
@@ -62,7 +62,7 @@ def script(name: str) -> Script:
 
 
 class Client(redis.Redis):
-    """redis-py's client for single commands, and beside its pool the one connection that all scripts share."""
+    """redis-py's client for single commands, with one additional connection that all scripts share."""
 
     shared: SharedConnection
     route: Route
@@ -74,10 +74,10 @@ class Client(redis.Redis):
 
 
 def client(url: str, *, timeout_s: float = 2.0, connections_max: int = 32, queues_s: float | None = None) -> Client:
-    """A client of the data path. It never re-sends by itself: redis-py would, and so claim or accept twice.
+    """Return a client for the Redis at `url`. It never repeats a command by itself, or it could claim or accept twice.
 
-    Scripts share one connection, whatever their number. Of single commands, beyond `connections_max` at once the next
-    is an error at once, or waits up to `queues_s` for its turn. Raises ConfigError for a URL that cannot be read.
+    All scripts share one connection. At most `connections_max` single commands run at once. A further one fails at
+    once, or with `queues_s` it waits up to so many seconds. Raises `ConfigError` if the URL cannot be read.
     """
     place = connection_options(parse(url))
     options: dict[str, Any] = {
@@ -102,11 +102,11 @@ def client(url: str, *, timeout_s: float = 2.0, connections_max: int = 32, queue
 
 
 async def run(connection: Client, calls: Sequence[Call], *, last_again: bool = False) -> list[Any]:
-    """Run `calls` in one round trip. The answer has the reply, or the exception, of each in order.
+    """Run `calls` in one round trip. Return the reply of each in order; a script's error is returned as an exception.
 
-    A Redis that restarted has forgotten the scripts. Only the calls that it answered with NOSCRIPT are sent again, and
-    with `last_again` the last call after them. Raises UnavailableError if the connection broke: each call is maybe
-    done.
+    A Redis that restarted has forgotten the scripts. Then only the calls that it refused (NOSCRIPT) are sent again.
+    With `last_again`, the last call is repeated after them in any case. Raises `UnavailableError` if the connection
+    broke. Each call is then maybe done.
     """
     try:
         replies = await _send(connection, calls)
@@ -125,16 +125,19 @@ async def run(connection: Client, calls: Sequence[Call], *, last_again: bool = F
 
 
 async def run_one(connection: Client, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
-    """Run one script; raises UnavailableError also for an error reply of it: RefusedError where a key is to blame."""
+    """Run one script and return its reply.
+
+    Raises `RefusedError` for a damaged key, `UnavailableError` for other errors.
+    """
     (reply,) = await run(connection, [Call(name, keys, args)])
     return answered(reply, name)
 
 
 async def ask(connection: Client, *command: str | int) -> Any:
-    """Ask one command on the connection that the scripts share, and return the reply in its raw shape.
+    """Send one command on the connection that the scripts share. Return its reply as the protocol gives it.
 
-    It costs a fraction of the CPU that redis-py's own call does, which counts for what each process asks all the time.
-    Raises UnavailableError, also for an error reply: RefusedError where a key is to blame.
+    This costs much less CPU than redis-py's own methods, which matters for what each process asks all the time. Raises
+    `RefusedError` for a damaged key and `UnavailableError` for any other error.
     """
     try:
         (reply,) = await connection.shared.ask([command])
@@ -144,19 +147,26 @@ async def ask(connection: Client, *command: str | int) -> Any:
 
 
 OF_THE_STORE = ("OOM", "MISCONF", "READONLY", "LOADING", "NOREPLICAS", "MASTERDOWN", "BUSY", "NOSCRIPT")
-"""Redis's error codes for what has nothing to do with the keys of a command; within a script's error as well."""
+"""The codes of Redis errors that concern the whole store, not the keys of a command.
+
+A script's error may contain them.
+"""
 
 
 def of_a_key(reply: Any) -> bool:
-    """Return True for an error of the keys that were named: others are not concerned, and the same again would fail.
+    """Return True if `reply` is an error that concerns only the keys of the command, such as a key of the wrong type.
 
-    Most of what is the store's has a class of its own in redis-py, which then removes the code from the text.
+    Other keys are not affected, and repeating the command would fail again. Most errors of the whole store have a class
+    of their own in redis-py, which removes the code from the text.
     """
     return type(reply) is ResponseError and not any(code in str(reply) for code in OF_THE_STORE)
 
 
 def answered(reply: Any, asked: str) -> Any:
-    """The reply, if it is none of an error."""
+    """Return `reply` unless it is an exception.
+
+    Then raise `RefusedError` or `UnavailableError`, with `asked` in the text.
+    """
     if not isinstance(reply, Exception):
         return reply
     raise (RefusedError if of_a_key(reply) else UnavailableError)(f"redis: {asked}: {reply}") from reply

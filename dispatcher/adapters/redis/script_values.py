@@ -1,4 +1,4 @@
-"""How the scripts are called: their arguments, and the meaning of their answers."""
+"""Builds the arguments of the scripts, and reads their replies."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _pinned(pin: TemplatePin, until_ms: int) -> str:
 
 
 def _fields(n: NewNotification) -> str:
-    """Return what accept.lua is told of a notification: its mailbox, and its own times if it has any."""
+    """Return what accept.lua gets about one notification: its mailbox, and its own times and fallback if it has any."""
     if n.expires_ms is None:
         return n.vendor
     timed = f"{n.vendor} {n.send_at_ms or 0} {n.expires_ms}"
@@ -125,7 +125,10 @@ def begun(reply: Any) -> Begun:
 
 
 def withdrawal(reply: Any) -> Withdrawal | None:
-    """Return the answer of the script; None if the notification has moved."""
+    """Read the reply of withdraw.lua.
+
+    Return None if the notification has moved meanwhile, so the caller tries again.
+    """
     result, *state = reply
     if result == "STATE":
         return None if state[0] == "moved" else Withdrawal(WithdrawResult.ENDED, str(state[0]))
@@ -156,7 +159,7 @@ def held_of(nid: str, row: Any) -> Held | None:
 
 
 def due_entry(row: Sequence[Any]) -> DueEntry:
-    """Return the entry of a row of due.lua."""
+    """Return the `DueEntry` in a row of due.lua. A row that cannot be read gives an entry with `readable=False`."""
     nid, score, delayed, text, expires, tried, stands_by, own_chain = row
     try:
         meta: dict[str, Any] = json.loads(text) if text else {"n": [], "p": "normal", "t": ""}

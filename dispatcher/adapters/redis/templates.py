@@ -1,4 +1,4 @@
-"""The template store on Redis. Key layout and invariant: scripts/template_put.lua."""
+"""The store of templates on Redis. The header of scripts/template_put.lua gives its keys and its invariant."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ _DELETE = (_SCRIPTS / "template_delete.lua").read_text(encoding="utf-8")
 
 
 class RedisTemplateStore:
-    """A `TemplateStore`. `put` is safe to repeat after an `UnavailableError`: the same content gives the same version.
+    """A `TemplateStore` on Redis.
+
+    After `UnavailableError`, `put` may be repeated, because the same content gives the same version.
 
     Args:
-        client: either kind, decoding its answers or not; owned by the caller.
-        prefix: the cell's, with its hash tag, so that the script touches one slot.
+        client: a client that the caller closes. It may return texts or bytes.
+        prefix: the common prefix of the cell's keys, with a hash tag, so that all keys are in one slot.
     """
 
     def __init__(self, client: redis.asyncio.Redis, prefix: str = "{nd:0}:") -> None:
@@ -78,7 +80,7 @@ _LATER = ("OOM command", "MISCONF ", "READONLY ")
 
 @contextmanager
 def _unavailable() -> Iterator[None]:
-    """Turns "did not answer" and "accepts no writes now" into `UnavailableError`."""
+    """Turn an error that means "no answer" or "no writes now" into `UnavailableError`."""
     try:
         yield
     except (RedisConnectionError, RedisTimeoutError) as error:

@@ -1,4 +1,7 @@
-"""The view of operators and callers on Redis: triggers and dead letters. `dispatcher.ports.views` is the contract."""
+"""Triggers and dead letters as operators and callers see and change them, on Redis.
+
+`dispatcher.ports.views` is the contract.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +29,11 @@ from dispatcher.ports import DeadPage, Grant, Redriven, Routing
 from dispatcher.wire import records
 
 NOWHERE = Routing((), "normal", 60_000)
-"""The routing of a dead letter whose record is gone, damaged or of a later version."""
+"""The routing of a dead letter whose record is gone, damaged or written by a later release. It has no vendors."""
 
 
 class RedisViews:
-    """Read access for people, and the two changes they make to dead letters."""
+    """Reads triggers and dead letters for people, and redrives or discards dead letters."""
 
     def __init__(self, connection: Client, keys: Keys | None = None, retention_ms: int = 86_400_000) -> None:
         self._redis = connection
@@ -76,7 +79,10 @@ class RedisViews:
         )
 
     async def _until(self, trigger_id: str, states: Sequence[str]) -> dict[int, int]:
-        """Return until when each notification of a trigger waits that waits for a time, wall milliseconds."""
+        """Return when each waiting notification's wait ends, by its index, in milliseconds since the epoch.
+
+        A notification that waits for no time is left out.
+        """
         k = self._keys
         sets = {"due": k.due, "held": k.held, "delayed": k.delayed, "standby": k.delayed}
         waiting = [i for i, state in enumerate(states) if state in sets]
@@ -103,7 +109,10 @@ class RedisViews:
         return DeadPage(await self._named_by([le for le in await self._load(page) if _matches(le, wanted)]), last)
 
     async def _named_by(self, letters: list[DeadLetter]) -> list[DeadLetter]:
-        """Return them with their recipients' names. These lie with the data, which is read only of those that match."""
+        """Return the letters with their recipients' ids.
+
+        The ids are in the triggers' data, which is read only for these letters.
+        """
         found = []
         for start in range(0, len(letters), 100):
             some = letters[start : start + 100]
@@ -241,7 +250,7 @@ def _index(nid: str) -> int | None:
 
 
 def _matches(letter: DeadLetter, wanted: DeadLetterFilter) -> bool:
-    """Times are bounds of the reading, but for those named by id."""
+    """Return True if `letter` matches the filter `wanted`."""
     since_ms, until_ms = wanted.since_ms or 0, wanted.until_ms
     return (
         since_ms <= letter.dead_ms
@@ -259,6 +268,6 @@ def _matches(letter: DeadLetter, wanted: DeadLetterFilter) -> bool:
 
 
 def _reason(record: dict[str, str], i: int) -> str | None:
-    """Return why a notification ended as it did, or why it waits."""
+    """Return why notification `i` of the record has ended or waits, or None if no reason is stored."""
     waits = record.get(f"{i}.st") == "due"
     return record.get(f"{i}.r") or (waiting_reason(records.decode_trail(record.get(f"{i}.tr"))) if waits else None)
