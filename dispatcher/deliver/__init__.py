@@ -1,4 +1,5 @@
-"""A vendor actor's work: claim, render, ask for a permit, send, settle, and clean up after actors that ended.
+"""The work of a vendor actor: claim, render, ask for a permit, send, settle, and take over claims of ended actors.
 
-Start at `courier`: it claims, and hands each claim to `attempt`. `permits` protects the vendor, `outbox` settles.
+Start at `courier`, which claims and passes each claim to `attempt`. `permits` protects the vendor, and `outbox`
+settles.
 """

@@ -1,6 +1,6 @@
-"""The way of one claim to its decision: prepare → permit → send.
+"""The steps from one claim to its decision: prepare, get a permit, send.
 
-This module only decides: `courier` hands the decision to the store. Without a decision the claim stays pending.
+This module only decides. `courier` passes the decision to the store. Without a decision the claim stays pending.
 """
 
 from __future__ import annotations
@@ -42,31 +42,33 @@ from dispatcher.telemetry.log import logger
 from dispatcher.wire.trigger import phone_region
 
 FOREIGN_PAUSE_S = 0.25
-"""A recovering vendor looks for probes in its fallback's mailbox, and pauses this long after one that it may not send.
+"""A recovering vendor also claims from its fallback's mailbox.
 
-Such a notification goes back to the end of the queue. Without the pause the vendor would turn a whole backlog over.
+It pauses so many seconds after a claim that it may not send. Such a notification goes back to the end of the queue.
+Without the pause the vendor would move a whole backlog that way.
 """
 
 
 CONTRADICTIONS_NS = 10_000_000_000
-"""The length of this window is that of a breaker's default window."""
+"""The length of the window for contradicted refusals, in nanoseconds. A breaker's default window is as long."""
 
 TELL_AGAIN_S = 60.0
-"""An account refusal is logged again after this time, not for every message."""
+"""For so many seconds after an account refusal was logged, the same refusal is not logged again."""
 
 OVERDUE_S = 2.0
-"""An adapter's call is ended from outside when it outlasts its deadline by this much."""
+"""A call is cancelled if the adapter has not ended it so many seconds after its deadline."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The terms on which a vendor's messages are sent.
+    """The rules for sending a vendor's messages.
 
     Attributes:
+        retry: the limits of retries.
         timeout_s: the total deadline of one call.
-        segments_max: the longest SMS, in segments.
-        links: None if the vendor is not asked for receipts.
-        rules: the operator's own meanings of the vendor's words.
+        segments_max: the most segments of an SMS.
+        links: makes the receipt links; None if the vendor is not asked for receipts.
+        rules: the operator's own meanings of the vendor's codes and texts.
     """
 
     retry: RetryPolicy
@@ -78,16 +80,19 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A message that may be sent now. Its permit must be recorded at the breaker afterwards."""
+    """A message that may be sent now. Its result must be recorded at the breaker afterwards, with `permit`."""
 
     message: Message
     permit: Permit
     segments: int = 0
-    """The message costs so many segments as an SMS; 0 on another channel."""
+    """How many segments the message costs as an SMS; 0 on another channel."""
 
 
 class Delivery:
-    """The handling of one claim by a vendor actor. It keeps no state of the claim, as many run at once."""
+    """Handles the claims of a vendor actor.
+
+    It stores nothing about a single claim, because many are handled at once.
+    """
 
     def __init__(
         self,
@@ -100,7 +105,10 @@ class Delivery:
         stale: Callable[[], bool],
         in_flight: Callable[[], int],
     ) -> None:
-        """`stale` tells whether this incarnation may be declared dead. `in_flight` counts its calls in flight."""
+        """Prepare to handle claims. `stale` returns True if this incarnation may have been declared dead.
+
+        `in_flight` returns how many of its calls are in flight.
+        """
         self.plan = Plan()
         self.own_only_until_s = 0.0
         self.throughput = Throughput(around.clock.now_s())
@@ -114,9 +122,10 @@ class Delivery:
         self._told_s: dict[str, float] = {}  # reason → when it was last logged for operators
 
     async def decide(self, me: str, claim: Claim) -> Decision | None:
-        """Return where the notification goes next, or None: it stays pending for `me`, and the audit finds it.
+        """Handle one claim of the incarnation `me`, and return where the notification goes next.
 
-        Only a cancellation leaves this method as an exception.
+        None means that it stays pending for `me`. The audit finds it again. Only a cancellation leaves this method as
+        an exception.
         """
         n, ready = claim.notification, None
         try:
@@ -132,7 +141,10 @@ class Delivery:
         return await self._attempt(n, ready) if isinstance(ready, Ready) else ready
 
     async def _prepare(self, me: str, claim: Claim) -> Ready | Decision | None:
-        """Check the claim, render the message and get the permits. The call must follow right after a `Ready`."""
+        """Check the claim, render the message and get the permits.
+
+        If the result is `Ready`, the call must follow at once.
+        """
         n = claim.notification
         now_ms = self._time.now_ms()
         decision = decide_before(n, now_ms, self._retry)
@@ -172,8 +184,8 @@ class Delivery:
     async def _attempt(self, n: Notification, ready: Ready) -> Decision:
         """Call the vendor and return the decision about the notification.
 
-        From here on the vendor may have the message, so an error of ours costs an attempt or holds the notification.
-        An error in what only watches (breaker, metrics) must not undo an acceptance.
+        From here on the vendor may have the message, so an error of ours costs an attempt or holds the notification. An
+        error in the code that only counts (breaker, metrics) must not change the outcome of an accepted message.
         """
         began_s = self._clock.now_s()
         outcome: Outcome | None = None
@@ -213,9 +225,9 @@ class Delivery:
         )
 
     async def _call(self, message: Message) -> Outcome:
-        """Return the vendor's outcome. A call that outlasts its deadline is ended.
+        """Return the vendor's outcome. A call that lasts longer than its deadline is cancelled.
 
-        After an adapter's bug the outcome is unknown, as the bug proves nothing about what was sent before it.
+        After an adapter's bug the outcome is unknown, because something may have been sent before.
         """
         deadline = timeout(self._timeout_s + OVERDUE_S)
         try:
@@ -232,12 +244,15 @@ class Delivery:
             return Outcome.unknown("overdue" if overdue else OUR_BUG)
 
     def _print(self, message: Message) -> Fingerprint | None:
-        """Return the message's fingerprint, or None if the vendor has no look-up: then twins do not matter."""
+        """Return the message's fingerprint, or None if the vendor has no look-up.
+
+        Without look-ups, twins do not matter.
+        """
         asks = isinstance(self._vendor, LooksUp)
         return fingerprint(message.to, message.text, self._timeout_s) if asks else None
 
     async def render(self, n: Notification) -> Message:
-        """Return the message that this vendor is, or was, asked to carry. Raises TemplateError."""
+        """Return the message that this vendor is asked to send, or was asked to send before. Raises TemplateError."""
         key = f"{n.id}-{n.generation}-{self._vendor.name}"
         pin = pin_of(n)
         if pin is None:
@@ -280,7 +295,10 @@ class Delivery:
         self._metrics.count("dispatcher_sms_segments", self._vendor.name, by=segments)
 
     def _tell_account_refused(self, outcome: Outcome) -> None:
-        """Tell operators, who have to act, that the vendor refused our credentials, sender, quota or account."""
+        """Log and count that the vendor refused our credentials, sender, quota or account.
+
+        Operators have to act on this.
+        """
         vendor, now_s = self._vendor.name, self._clock.now_s()
         self._metrics.count("dispatcher_account_refusals", vendor, outcome.reason)
         if now_s - self._told_s.get(outcome.reason, -TELL_AGAIN_S) >= TELL_AGAIN_S:

@@ -1,4 +1,4 @@
-"""Keeps a vendor's breaker state in the store, so that a new actor does not stampede a vendor that is down."""
+"""Stores a vendor's breaker state, so that a new actor does not flood a vendor that is down."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dispatcher.waiting import until_available
 
 
 class BreakerMemory:
-    """Restores the breaker of the vendor's previous actor, and writes this actor's breaker at each change."""
+    """Restores the breaker state of the vendor's previous actor, and stores this actor's state at each change."""
 
     def __init__(
         self, vendor: str, breaker: Breaker, control: Control, clock: Clock, *, chance: Callable[[], float]
@@ -23,7 +23,11 @@ class BreakerMemory:
         self._written = 0  # the generation that was written last
 
     async def restore(self, planned: str | None) -> None:
-        """Start in the state that the vendor is known to be in. `planned` is its state in the plan, if it has one."""
+        """Restore the stored breaker state of the vendor, corrected by the plan (`core.breaker.initial_state`).
+
+        `planned` is the vendor's state in the plan, or None without a plan. The call waits while the store does not
+        answer.
+        """
         written, age_ms, lives = None, 0, False
         found = await until_available(lambda: self._control.recall(self._vendor), self._chance)
         if found is not None:
@@ -35,7 +39,10 @@ class BreakerMemory:
             self._breaker.restore(was, age_ms * MS_NS, self._now_ns())
 
     async def remember(self, incarnation: str, always: bool = False) -> None:
-        """Write the breaker if it has changed, as a write with every report slows accepts. Raises UnavailableError."""
+        """Store the breaker's state if it has changed since the last call, or in any case if `always` is True.
+
+        It is not stored with every report, because each write slows accepts. Raises UnavailableError.
+        """
         generation = self._breaker.generation
         if generation == self._written and not always:
             return

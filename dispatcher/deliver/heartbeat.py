@@ -1,4 +1,4 @@
-"""A vendor actor's beats: the supervisor declares an actor dead whose beats stay away."""
+"""The beats of a vendor actor. The supervisor declares an actor dead if its beats do not come."""
 
 from __future__ import annotations
 
@@ -13,14 +13,20 @@ from dispatcher.ports import Clock, Control
 
 
 class Heartbeat:
-    """Beats in the name of the courier's incarnation. `identity` names replica, process and node."""
+    """Publishes beats in the name of the courier's incarnation.
+
+    `identity` names the replica, the process and the node.
+    """
 
     def __init__(self, courier: Courier, control: Control, clock: Clock, identity: Mapping[str, Any]) -> None:
         self._courier, self._control, self._clock = courier, control, clock
         self._place = (identity.get("replica", ""), identity.get("pid", 0), identity.get("node", ""))
 
     async def run(self, period_s: float) -> None:
-        """Beat each period until cancelled. If the store is away, the next beat replaces the lost one."""
+        """Publish a beat each `period_s` seconds until cancelled.
+
+        If the store does not answer, the next beat replaces the lost one.
+        """
         while True:
             if self._courier.me:
                 with contextlib.suppress(UnavailableError):

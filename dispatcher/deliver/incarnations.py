@@ -1,4 +1,7 @@
-"""One courier's incarnations, one after another: register, claim, and begin a new one after being declared dead."""
+"""The incarnations of one courier, one after another.
+
+After it was declared dead, it registers a new one and goes on.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ from dispatcher.waiting import ended, until_available
 
 
 class Incarnations:
-    """Runs the courier under a live incarnation. At its end, calls in flight have `goodbye_s` to finish."""
+    """Runs the courier under a live incarnation.
+
+    When an incarnation ends, its calls in flight get `goodbye_s` to finish.
+    """
 
     def __init__(
         self,
@@ -32,7 +38,10 @@ class Incarnations:
         self.stopping = False
 
     async def run(self) -> None:
-        """Claim until `stopping`. When an incarnation is no longer live, end it and begin a new one."""
+        """Let the courier claim until `stopping` is True.
+
+        If its incarnation is no longer live, end it and begin a new one.
+        """
         courier = self._courier
         while not self.stopping:
             courier.begin(await until_available(self._register, self._chance))
@@ -51,9 +60,9 @@ class Incarnations:
                 await self._end()
 
     async def _end(self) -> None:
-        """Finish the calls in flight under the old incarnation, then stop it cleanly.
+        """Finish the calls in flight under the old incarnation, and then declare it as stopped.
 
-        Its other claims are taken from it and are not suspected of a crash.
+        Other actors take its other claims, and do not suspect them of a crash.
         """
         courier, old = self._courier, self._courier.me
         logger().warning("incarnation_ended", incarnation=old, vendor=courier.vendor.name)
@@ -62,10 +71,10 @@ class Incarnations:
         courier.stopping = self.stopping
 
     async def _watch_link(self) -> None:
-        """Return when the store says that this incarnation is dead. It asks after each silence of the store or its own.
+        """Return when the store says that this incarnation is dead. The store is asked after each pause in its answers.
 
-        Usually the incarnation is live: the store was away for all processes, or this process got no CPU. Then the
-        courier works on.
+        Usually the incarnation is live: the store did not answer any process, or this process got no CPU. Then the
+        courier goes on working.
         """
         courier = self._courier
         while True:

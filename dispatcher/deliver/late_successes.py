@@ -1,4 +1,4 @@
-"""Successes of a vendor that came when another incarnation had the claim already."""
+"""Late successes: a vendor accepts a message after another incarnation has taken the claim."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from dispatcher.ports import Clock, Store
 TRIES = 5
 
 REMEMBERED = 1000
-"""The limit covers about two seconds of a fast vendor."""
+"""How many late successes are remembered. A fast vendor gives so many in about two seconds."""
 
 
 class LateSuccesses:
-    """Ends in the store what a vendor accepted after another incarnation had taken the claim.
+    """Ends notifications that a vendor accepted after another incarnation had taken their claims.
 
-    The courier does not wait for it.
+    This happens in the background. The courier does not wait for the store.
     """
 
     def __init__(self, store: Store, clock: Clock, chance: Callable[[], float]) -> None:
@@ -28,12 +28,12 @@ class LateSuccesses:
         self._remembered: dict[tuple[str, int], Settle] = {}
 
     def tell(self, n: Notification, settle: Settle) -> None:
-        """End a notification that the vendor accepted, though another incarnation took the claim meanwhile.
+        """Settle a notification that the vendor accepted, although another incarnation has taken the claim.
 
-        The store ends it if it is held or waits unclaimed. If another actor has claimed it (CLAIMED), that actor is not
-        stopped and sends it twice, as after a kill. Only this actor's next incarnation avoids that: it asks `known`.
-        While the store is away, the call is repeated for some seconds. After that, or when the actor ends, the success
-        is forgotten.
+        The store settles it if it is held or waits unclaimed. If another actor has claimed it, that actor is not
+        stopped and sends it a second time, as after a kill. Only the next incarnation of this actor avoids that,
+        because it asks `known`. While the store does not answer, the call is repeated for some seconds. After that, or
+        when the actor ends, the success is forgotten.
         """
         self._remembered[n.id, n.generation] = settle
         if len(self._remembered) > REMEMBERED:
@@ -44,7 +44,10 @@ class LateSuccesses:
         task.add_done_callback(self._tasks.discard)
 
     def known(self, n: Notification) -> Settle | None:
-        """Return the outcome if this actor itself received the vendor's acceptance, else None."""
+        """Return the decision to settle if this actor remembers that the vendor accepted the notification.
+
+        Otherwise return None.
+        """
         return self._remembered.get((n.id, n.generation))
 
     async def _tell(self, nid: str, reason: str) -> None:

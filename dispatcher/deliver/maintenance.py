@@ -1,6 +1,6 @@
-"""A vendor actor's maintenance: take claims of the dead, promote due notifications, end expired ones.
+"""The maintenance that each vendor actor does: take claims of dead actors, promote due notifications, end expired ones.
 
-Each loop is level-triggered: it looks at the present state, not at events, so a missed event does no harm.
+Each loop looks at the present state and not at events, so a missed event does no harm.
 """
 
 from __future__ import annotations
@@ -18,28 +18,31 @@ from dispatcher.ports import Begun, Clock, DueEntry, Store
 from dispatcher.telemetry.log import logger
 
 UNKNOWN_WAIT_MS = 5_000
-"""The wait of a due notification with unknown vendors: this actor's configuration and plan may be old."""
+"""The wait in milliseconds of a due notification whose vendors this actor does not know.
+
+The actor's configuration and plan may be old.
+"""
 
 UNKNOWN_MS_MAX = 30_000
-"""After this long with unknown vendors, a plan that has them would have arrived."""
+"""The milliseconds after which unknown vendors count as removed. By then a plan that has them would have arrived."""
 
 
 DUE_PAGE = 100
 DUE_PAGES_MAX = 20
-"""The most pages of one turn: at four turns a second an actor decides about 8,000 fallbacks a second."""
+"""The most pages in one run. With four runs a second, an actor can decide about 8,000 fallbacks a second."""
 
 SWEEP_PAGES_MAX = 10
-"""The most pages (200 entries each) for one lane and sweep. Without expired entries a sweep reads one page."""
+"""The most pages (of 200 entries) that one sweep reads of a lane. Without expired entries it reads one page."""
 
 SWEEP_TOGETHER = 16
-"""The number of parallel withdrawals. They share an fsync and leave half of the connections free."""
+"""How many withdrawals run in parallel. They share an fsync, and leave half of the connections free."""
 
 TOLD_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class CaretakerPeriods:
-    """The period of each loop, in seconds."""
+    """The period of each loop in seconds."""
 
     take_s: float = 1.0
     audit_s: float = 5.0
@@ -90,7 +93,7 @@ class Caretaker:
                 logger().error("caretaker_failed", name=step.__name__, error=type(error).__name__)
 
     async def take(self) -> None:
-        """Claim what is pending for ended incarnations in every mailbox this courier drains."""
+        """Claim what is pending for incarnations that are no longer live, in every mailbox that this courier drains."""
         c = self._courier
         at_most = c.takes_max()
         if c.stopping or not c.me or at_most == 0:
@@ -109,9 +112,9 @@ class Caretaker:
             await self._store.wake()  # a claim at rest would block on, and calls in flight have to be looked after
 
     async def audit(self) -> None:
-        """Find claims of this incarnation whose reply was lost.
+        """Find and begin claims of this incarnation that are pending but not known here. A reply with them got lost.
 
-        Only one audit runs at a time, because a second one would clear `begun`, which the first one needs.
+        Only one audit runs at a time. A second one would clear `begun`, which the first one still needs.
         """
         async with self._auditing:
             await self._audit()
@@ -141,17 +144,17 @@ class Caretaker:
             await self.audit()
 
     async def promote(self) -> None:
-        """Put due notifications into the mailbox that the current plan chooses, and decide about fallbacks.
+        """Put due notifications into the mailbox that the current plan chooses, and decide about waiting fallbacks.
 
-        A page that fallbacks fill is followed by the next at once: most of them end here, one for each message that
-        was sent, and they must not hold up what comes after them.
+        If at least half a page is fallbacks, the next page is read at once. There is one fallback for each message that
+        was sent, and most of them end here. They must not delay the notifications behind them.
         """
         for _ in range(DUE_PAGES_MAX):
             if await self._promote_page() < DUE_PAGE // 2:
                 return
 
     async def _begin(self, entries: Sequence[DueEntry]) -> None:
-        """Let the store decide about fallbacks that stand by. What begins is promoted in the next turn."""
+        """Ask the store which of these waiting fallbacks begin. Those that begin are promoted in the next run."""
         c = self._courier
         for answer in await self._store.begin(entries):
             if answer is Begun.BEGUN:
@@ -160,7 +163,7 @@ class Caretaker:
                 c.metrics.count("dispatcher_fallbacks", "skipped")
 
     async def _promote_page(self) -> int:
-        """Promote one page, and return how many of it were fallbacks."""
+        """Promote one page of due notifications, and return how many of them were fallbacks."""
         c = self._courier
         now_ms, found = await self._store.due(DUE_PAGE)
         c.replied()
@@ -197,9 +200,9 @@ class Caretaker:
         return len(fallbacks)
 
     async def _end(self, nid: str, reason: str) -> bool:
-        """Make a dead letter of a notification, unless it is claimed or has ended.
+        """Make the notification a dead letter, unless an actor has claimed it or it has ended.
 
-        The result is False if its record is broken. The caller goes on with the others.
+        Return False if its record is broken. Then nothing is changed, and the caller goes on with the others.
         """
         c = self._courier
         try:
@@ -215,7 +218,7 @@ class Caretaker:
         return True
 
     def _are_gone(self, chain: tuple[str, ...], now_ms: int) -> bool:
-        """Return True if no vendor of `chain` was known for `UNKNOWN_MS_MAX`, each time that something was due."""
+        """Return True if for `UNKNOWN_MS_MAX` no vendor of `chain` was known when a notification with it was due."""
         if not self._courier.plan.vendors:
             return False  # no plan has named the vendors yet
         since_ms, last_ms = self._unknown.get(chain, (now_ms, now_ms))
@@ -225,11 +228,14 @@ class Caretaker:
         return now_ms - since_ms >= UNKNOWN_MS_MAX
 
     def _known(self, vendor: str) -> bool:
-        """Return True if configuration or plan has the vendor. During a change of configuration either may be newer."""
+        """Return True if the vendor is in the configuration or in the plan.
+
+        While the configuration changes, either may be newer.
+        """
         return vendor in self._vendors or vendor in self._courier.plan.vendors
 
     async def sweep(self) -> None:
-        """End held notifications past their deadline, and expired ones in mailboxes without a drainer."""
+        """End held notifications past their deadline, and expired notifications in mailboxes without a drainer."""
         for nid in await self._store.overdue_held():
             await self._end(nid, "unknown")
         for mailbox in self._undrained():
@@ -237,9 +243,9 @@ class Caretaker:
                 await self._sweep_lane(Lane(mailbox, priority))
 
     def _undrained(self) -> list[str]:
-        """Return this vendor's mailbox if it has no drainer, and one other such mailbox in turn.
+        """Return the mailboxes to sweep now: the own one if it has no drainer, and one other without a drainer.
 
-        The actors of the other mailboxes may all be gone.
+        The other one is a different one each time. It is swept here because its vendor may have no actor left.
         """
         own, plan = self._courier.vendor.name, self._courier.plan
         if not plan.vendors:
@@ -250,7 +256,7 @@ class Caretaker:
         return [own, *chosen] if own in plan.undrained else chosen
 
     async def _sweep_lane(self, lane: Lane) -> None:
-        """End the expired entries of a page. If there were any, go on with the next page, which likely has more."""
+        """End the expired notifications on the next page of a lane. If there were any, go on with the page after it."""
         for _ in range(SWEEP_PAGES_MAX):
             cursor, expired = await self._store.expired(lane, self._cursors.get(lane, ""))
             self._cursors[lane] = cursor

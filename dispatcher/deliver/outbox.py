@@ -1,12 +1,13 @@
-"""The outbox settles outcomes in the store: many in one round trip, each exactly once per claim.
+"""The outbox settles outcomes in the store: many in one round trip, and each claim exactly once.
 
 With "fsync always" each such round trip costs an fsync on Redis's single thread and delays accepts. So plain successes
-wait up to `interval_s` for others; after a kill, sends of that interval may be repeated. Urgent decisions (moves, dead
-letters, held) go at once. So does everything when nothing else is in flight: a single message is not delayed.
+wait up to `interval_s` for others. After a kill, the sends of that interval may be repeated. Urgent decisions (moves,
+dead letters, held) are written at once. If nothing else is in flight, every decision is written at once, so a single
+message is not delayed.
 
-The store may refuse a single decision (a record or key of another type). This must not stop the others, and the
-message must not be sent again. The decision is set aside, known and pending, and is tried again every few seconds. If
-the actor dies, the notification ends as poison.
+The store may refuse one decision, because a record or key has another type. This must not stop the others, and the
+message must not be sent again. So the decision stays here, the claim stays pending, and the decision is tried again
+every few seconds. If the actor dies before that succeeds, the notification ends as poison.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ from dispatcher.ports import Applied, Clock, Store
 from dispatcher.waiting import rung
 
 Item = tuple[str, Claim, Decision]
-"""An item is the incarnation that claimed, the claim, and its decision."""
+"""The incarnation that claimed, the claim, and the decision about it."""
 
 BATCH_MAX = 256
 
 REFUSED_AGAIN_S = 5.0
 REFUSED_MAX = 100
-"""With more refused decisions than this, not just a few records are broken: outcomes are unsettled, claiming stops."""
+"""If more decisions than this are refused, the fault is not in a few records. Then claiming stops."""
 
 
 class Outbox:
-    """Keeps decisions until the store has them.
+    """Keeps decisions until the store has carried them out.
 
-    It calls `on_done(item, reply)` once per item, with DONE or LOST. If the store refuses the item for its own sake, it
-    calls `on_refused(item)` once before.
+    The outbox calls `on_done(item, reply)` once for each item, with DONE or LOST. If the store refuses an item because
+    of its record, the outbox first calls `on_refused(item)` once.
     """
 
     def __init__(
@@ -64,19 +65,22 @@ class Outbox:
         self._changed.set()
 
     def nudge(self) -> None:
-        """Check again whether nothing is in flight, so that waiting outcomes can go at once."""
+        """Check again whether calls are in flight. If there are none, waiting decisions are written at once."""
         self._changed.set()
 
     def __len__(self) -> int:
         return len(self._items)
 
     def oldest_age_s(self) -> float:
-        """Return the age of the oldest unsettled outcome, not counting a few that were refused."""
+        """Return the age in seconds of the oldest decision that the store does not have; 0 if there is none.
+
+        Refused decisions are left out while they are few.
+        """
         waiting = self._items + self._refused if len(self._refused) > REFUSED_MAX else self._items
         return self._clock.now_s() - min(since_s for since_s, _ in waiting) if waiting else 0.0
 
     async def run(self) -> None:
-        """Flush until cancelled. A cancellation loses nothing: unflushed items stay in the outbox."""
+        """Write decisions until cancelled. After a cancellation the unwritten decisions are still in the outbox."""
         while True:
             self._try_refused_again()
             if not self._items:
@@ -92,10 +96,9 @@ class Outbox:
                 await self._clock.sleep(0.1)
 
     async def flush(self) -> bool:
-        """Settle up to `BATCH_MAX` items in one round trip. Return False if some are still unsettled after it.
+        """Write up to `BATCH_MAX` decisions in one round trip. Return False if the store failed at some of them.
 
-        Only one flush runs at a time: `run` and a draining courier may both ask, and no item may be settled and
-        reported twice.
+        Only one flush runs at a time. Otherwise `run` and a draining courier could settle and report an item twice.
         """
         async with self._flushing:
             return await self._flush()

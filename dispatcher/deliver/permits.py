@@ -1,7 +1,8 @@
-"""Permits: how much a vendor actor may send now, and how each answer changes that.
+"""Permits: how much a vendor actor may send now, and how each outcome changes that.
 
-This module keeps the state between a vendor and its calls: breaker, contract rate, a recovering vendor's ramp,
-concurrency and the wait that the vendor asked for. It is soft state of one actor. No code here waits or does IO.
+This module has the state between a vendor and its calls: the breaker, the contract rate, the ramp of a recovering
+vendor, the concurrency, and the wait that the vendor asked for. One actor has this state, in memory only. No code here
+waits or does IO.
 """
 
 from __future__ import annotations
@@ -19,17 +20,25 @@ from dispatcher.core.plan.values import VendorPlan
 from dispatcher.ports import Clock
 
 ACCOUNT_OPEN_S = 60.0
-"""The breaker's open time after an account refusal. A bad key takes longer than seconds to mend; a probe a minute
-finds out."""
+"""For how many seconds the breaker opens after an account refusal.
+
+To repair a wrong key takes longer than seconds. One probe a minute finds out when it is repaired.
+"""
 
 HINT_OPENS_S = 2.0
-"""A vendor that asks for a wait of at least this much is replaced by its fallback. For less, this actor only pauses."""
+"""If a vendor asks for at least so many seconds without calls, its breaker opens, and the fallback replaces it.
+
+If it asks for less, this actor only pauses.
+"""
 
 THROTTLES_OPEN = 10
-"""After this many throttled calls in a row the fallback replaces the vendor, even if it never named a wait."""
+"""After so many throttled calls in a row the breaker opens, even if the vendor never asked for a wait."""
 
 RAMP_LEAST_PER_S = 2.0
-"""The least rate of a ramp. With hardly any former traffic, a recovery by shares of it would never end."""
+"""The lowest rate of a ramp, in calls a second.
+
+If there was little traffic before, shares of it would be too low to recover.
+"""
 
 TAKES_MAX = 50
 
@@ -39,7 +48,7 @@ class GateLimits:
     """The limits of one actor's calls."""
 
     rate_per_s: float | None = None
-    """The contract's rate. The plan gives this actor its share."""
+    """The contract rate in calls a second, of which the plan gives this actor a share; None if there is none."""
     concurrency_min: int = 8
     concurrency_max: int = 64
     half_open_calls: int = 5
@@ -57,7 +66,10 @@ class Gate:
         on_change: Callable[[], None] = lambda: None,
         keys: KeyedBreakers | None = None,
     ) -> None:
-        """`on_change` is called at once when the breaker's state has changed. `keys` are the breakers by country."""
+        """Begin with the given breaker. `on_change` is called at once when the breaker's state has changed.
+
+        `keys` are the breakers by country, or None if the vendor has only one breaker.
+        """
         self.breaker, self.keys = breaker, keys
         self.bucket = TokenBucket(None, clock.now_s())
         self.concurrency = AdaptiveLimit(
@@ -78,9 +90,9 @@ class Gate:
     # ---- before a call
 
     def follow(self, entry: VendorPlan | None, me: str) -> None:
-        """Adopt this actor's share of the contract rate.
+        """Use this actor's share of the contract rate from the plan.
 
-        An actor that no plan names yet sends nothing, as the others may use the whole rate.
+        An actor that no plan names yet sends nothing, because the others may use the whole rate.
         """
         if entry is None:
             rate = None if self._limits.rate_per_s is None else 0.0
@@ -89,7 +101,7 @@ class Gate:
         self.bucket.set_rate(rate, self._clock.now_s())
 
     def tick(self) -> None:
-        """Let time pass for the breaker. A change of its state is reported at once."""
+        """Let time pass for the breaker. If its state changes, `on_change` is called."""
         before = self.breaker.state
         (self.keys or self.breaker).tick(self._now_ns())
         share = self.breaker.share
@@ -99,7 +111,10 @@ class Gate:
         self._tell(before)
 
     def free(self, in_flight: int, entry: VendorPlan | None, me: str) -> int:
-        """Return how many calls may begin now, by concurrency, breaker and rate. Only one actor probes in half-open."""
+        """Return how many calls may begin now by concurrency, breaker and rate.
+
+        In half-open, only one actor of the pool may probe.
+        """
         now_s = self._clock.now_s()
         if now_s < self._pause_until_s:
             return 0
@@ -118,33 +133,36 @@ class Gate:
         return free
 
     def wait_s(self) -> float:
-        """Return the seconds after which another question makes sense, at most 50 ms."""
+        """Return the seconds after which `free` may have changed, at most 0.05."""
         waits = [b.wait_s() for b in (self.bucket, self._ramp) if b.rate_per_s is not None]
         return min(0.05, max([0.001, *waits])) if waits else 0.05
 
     def takes_max(self) -> int:
         """Return how many claims of dead incarnations may be taken at once.
 
-        Their permits are paid afterwards, so these claims do not wait behind everything that is queued. A burst is the
-        most, so that the contract's rate is respected.
+        Their permits are subtracted afterwards, so these claims do not wait behind everything that is queued. At most a
+        burst is taken, so that the contract rate is kept.
         """
         burst = self.bucket.burst
         return TAKES_MAX if burst is None else min(TAKES_MAX, burst)
 
     def spend(self, calls: int) -> None:
-        """Note that `calls` calls begin."""
+        """Subtract the permits of `calls` calls that begin now."""
         self.bucket.spend(calls)
         self._ramp.spend(calls)
         if self.breaker.state is BreakerState.CLOSED:
             self._former.note(calls, self._clock.now_s())
 
     def give_back(self) -> None:
-        """Note that a call which was spent was not made after all."""
+        """Give back the permit of one call that did not begin after all."""
         self.bucket.give_back()
         self._ramp.give_back()
 
     def acquire(self, key: str | None = None) -> Permit | None:
-        """Return a permit for one call (to `key`, if calls have keys), or None if it is refused."""
+        """Return a permit for one call, or None if it is refused.
+
+        `key` is the country, if there are breakers by country.
+        """
         now_ns = self._now_ns()
         if self.keys is not None and key is not None:
             permit = self.keys.acquire(key, now_ns)
@@ -153,7 +171,10 @@ class Gate:
         return permit if isinstance(permit, Permit) else None
 
     def cut_off_for_s(self, key: str | None) -> float | None:
-        """Return for how long only calls to `key` are refused, or None if `key` is not refused or all calls are."""
+        """Return for how many seconds only calls to `key` are refused.
+
+        Return None if they are allowed, or if all are refused.
+        """
         if self.keys is None or key is None:
             return None
         wait_ns = self.keys.cut_off_for_ns(key, self._now_ns())
@@ -164,7 +185,7 @@ class Gate:
         return {} if self.keys is None else self.keys.cut_off(self._now_ns())
 
     def evidence(self) -> dict[str, int] | None:
-        """Return the part of the breaker's window that may be summed with other replicas', or None for all of it."""
+        """Return the part of the breaker's window that may be added to that of other replicas. None means all of it."""
         if self.keys is None:
             return None
         counts = self.keys.evidence(self._now_ns())
@@ -175,9 +196,10 @@ class Gate:
     def record(
         self, permit: Permit, outcome: Outcome | None, duration_s: float, in_flight: int, *, first_to: str | None = None
     ) -> None:
-        """Record the outcome at the breaker before anyone else sees it. None: the call was not made, or was cancelled.
+        """Record the outcome of a call at the breaker, before anything else uses the outcome.
 
-        `first_to` is the recipient if no vendor was asked before to send the message; see `core.breaker.refusals`.
+        `outcome` None means that the call was not made, or was cancelled. `first_to` is the recipient if no other
+        vendor was asked before to send this message (`core.breaker.refusals`), and None otherwise.
         """
         before, now_ns = self.breaker.state, self._now_ns()
         late = permit.generation != self.breaker.generation
@@ -217,24 +239,30 @@ class Gate:
             self.refuse_all("refuses every recipient", now_ns)
 
     def refuse_all(self, reason: str, now_ns: int) -> None:
-        """Open the breaker, because the vendor's refusals are not the messages' fault. Refused probes keep it open."""
+        """Open the breaker, because the vendor's refusals are not the fault of the messages.
+
+        A refused probe opens it again.
+        """
         self._opened_by_refusals = True
         self.breaker.trip(now_ns, reason)
 
     def open_by_plan(self, wait_s: float) -> None:
-        """Open the breaker, as the evidence of all replicas and other vendors together is enough."""
+        """Open the breaker for `wait_s`, because the evidence of all replicas and other vendors together is enough."""
         refused_by_words = self._refused.seen
         self._opened_by_refusals = self._opened_by_refusals or refused_by_words
         self.breaker.force_open_for(int(wait_s * 1e9), self._now_ns(), "the evidence of all replicas")
 
     def _open_for_account(self, listed_s: float | None, now_ns: int) -> None:
-        """Open the breaker after an account refusal. The listed wait may exceed the breaker's longest wait."""
+        """Open the breaker after an account refusal.
+
+        `listed_s`, our list's wait, may exceed the breaker's longest wait.
+        """
         wait_s = max(min(ACCOUNT_OPEN_S, self.breaker.config.open_wait_ms_max / 1000), listed_s or 0.0)
         if self.breaker.state in (BreakerState.CLOSED, BreakerState.HALF_OPEN):
             self.breaker.force_open_for(int(wait_s * 1e9), now_ns, "account refused")
 
     def _learn(self, kind: OutcomeKind, duration_s: float, in_flight: int) -> None:
-        """Adapt the concurrency to an answer. Calls from an earlier breaker state do not count here."""
+        """Adapt the concurrency limit to an answer."""
         now_s = self._clock.now_s()
         match kind:
             case OutcomeKind.ACCEPTED | OutcomeKind.REJECTED | OutcomeKind.DEFERRED:
@@ -251,7 +279,10 @@ class Gate:
             self._throttles = 0
 
     def _asked_wait_s(self, outcome: Outcome) -> float | None:
-        """Return the wait that the vendor asked for, or more if the vendor throttles again and again."""
+        """Return the wait in seconds that the vendor asked for.
+
+        It is longer if the vendor throttles again and again.
+        """
         if outcome.kind is not OutcomeKind.THROTTLED:
             return outcome.retry_after_s
         over = self._throttles - THROTTLES_OPEN
@@ -260,7 +291,7 @@ class Gate:
         return max(outcome.retry_after_s or 0.0, grown_s)
 
     def _heed(self, wait_s: float, now_ns: int) -> None:
-        """Obey the wait that the vendor asked for: open the breaker for a long wait, pause for a short one."""
+        """Obey a wait of the vendor: open the breaker if the wait is long, and pause if it is short."""
         if wait_s >= HINT_OPENS_S:
             self.breaker.open_for(int(wait_s * 1e9), now_ns, "retry after")
         else:

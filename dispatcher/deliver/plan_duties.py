@@ -1,4 +1,4 @@
-"""The duties that a plan gives one vendor actor, besides the mailboxes to drain."""
+"""The duties that a plan gives one vendor actor, besides draining mailboxes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from dispatcher.waiting import until_available
 
 
 class PlanDuties:
-    """Adopts plans for a courier. `wish` is how many actors the plan wants in this pool.
+    """Makes a courier follow the plan. `wish` is how many actors the plan wants in this pool.
 
-    `open_wait_s` is how long the breaker stays open on the evidence of all replicas. `changed` is called when the
-    breaker opens, or when an operator's override changes it.
+    `open_wait_s` is how long the breaker opens on the evidence of all replicas. `changed` is called when the breaker
+    opens for this reason, or when an operator's override changes it.
     """
 
     def __init__(
@@ -37,10 +37,7 @@ class PlanDuties:
         self.wish: float = wish
 
     async def prepare(self, *, control: Control, memory: BreakerMemory, chance: Callable[[], float]) -> None:
-        """Begin with the plan in force and with the breaker state that the vendor is known to be in.
-
-        It waits out an outage of the store.
-        """
+        """Begin with the plan in force and with the stored breaker state. Wait while the store does not answer."""
         plan = await until_available(control.plan, chance)
         entry = None if plan is None else plan.vendors.get(self._courier.vendor.name)
         await memory.restore(None if entry is None else entry.state)
@@ -48,7 +45,7 @@ class PlanDuties:
             self.adopt(plan)
 
     def adopt(self, plan: Plan, asked_with: Plan | None = None) -> None:
-        """Work by `plan` if it replaces the current plan, see `Plan.replaces`."""
+        """Use `plan` if it replaces the current plan. `asked_with` has the meaning that it has in `Plan.replaces`."""
         before = self._courier.plan
         self._courier.adopt_plan(plan, asked_with)
         self.look_again()
@@ -64,12 +61,12 @@ class PlanDuties:
         self._waking = asyncio.ensure_future(self._wake())
 
     def look_again(self) -> None:
-        """Obey what the plan in force asks for at any time, not only when it is new."""
+        """Carry out what the plan in force asks for all the time, and not only when it is new."""
         self.obey_operator()
         self._hasten_probes()
 
     def _hasten_probes(self) -> None:
-        """Try again soon while the plan says that work waits and nobody else can do it. Each new wait is shortened."""
+        """Shorten the breaker's open wait while the plan says that work waits and no other vendor can send it."""
         entry = self._courier.plan.vendors.get(self._courier.vendor.name)
         if entry is not None and entry.probe_within_s is not None:
             self._courier.breaker.hasten(int(entry.probe_within_s * 1e9), int(self._clock.now_s() * 1e9))
@@ -77,7 +74,8 @@ class PlanDuties:
     def obey_operator(self) -> None:
         """Apply the override `close`: while it lasts, the breaker cannot open. After it, the breaker begins closed.
 
-        This check is repeated, not only made with a new plan: a breaker restored from before the override would open.
+        The caller repeats this check, also without a new plan. A breaker that is restored from a time before the
+        override would otherwise open.
         """
         entry, breaker = self._courier.plan.vendors.get(self._courier.vendor.name), self._courier.breaker
         told = entry is not None and entry.override == "close"

@@ -1,4 +1,4 @@
-"""Finds waiting notifications that are suspected of killing their actors, and marks them before they are sent alone."""
+"""Finds claims that are suspected of crashing their actors, and marks each in the store before it is sent alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dispatcher.ports import Clock, Store
 
 
 def next_suspect(waiting: list[tuple[str, Claim]]) -> tuple[str, Claim] | None:
-    """Remove the first suspect from the waiting claims and return it, or None if there is none."""
+    """Remove the first suspect from the waiting claims and return it. Return None if there is none."""
     for n, (_, claim) in enumerate(waiting):
         if goes_alone(claim.notification):
             return waiting.pop(n)
@@ -19,7 +19,7 @@ def next_suspect(waiting: list[tuple[str, Claim]]) -> tuple[str, Claim] | None:
 
 
 class Suspects:
-    """Tells the store which notification is sent alone, so that only that one is suspected of the next crash."""
+    """Tells the store which notification is sent alone. Then only that notification is suspected of the next crash."""
 
     def __init__(
         self,
@@ -30,13 +30,16 @@ class Suspects:
         *,
         replied: Callable[[], None],
     ) -> None:
-        """`works` tells whether an incarnation goes on. `replied` is called for each answer of the store."""
+        """Use this store. `works` returns True if an incarnation goes on.
+
+        `replied` is called for each answer of the store.
+        """
         self._store, self._clock, self._chance, self._works, self._replied = store, clock, chance, works, replied
 
     async def single_out(self, me: str, nid: str | None) -> bool:
-        """Set or clear the mark, and wait for the store as long as needed.
+        """Mark the notification `nid` as sent alone, or remove the mark if `nid` is None. Wait until the store answers.
 
-        The result is False if this incarnation ends: the caller must send nothing.
+        Return False if this incarnation ends before that or is not live. Then the caller must send nothing.
         """
         while self._works(me):
             try:

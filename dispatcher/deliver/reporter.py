@@ -1,4 +1,4 @@
-"""A vendor actor's reports about itself to the supervisor, to intake and to its metrics."""
+"""The reports of a vendor actor about itself, for the supervisor and intake. They carry the actor's metrics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from dispatcher.waiting import rung
 
 
 class Reporter:
-    """Sends a report each period, and at once when `changed` rings. `identity` names replica, process and node."""
+    """Publishes a report each `period_s` seconds, and at once when `changed` is set.
+
+    `identity` names the replica, the process and the node.
+    """
 
     def __init__(
         self,
@@ -36,7 +39,11 @@ class Reporter:
         before: Callable[[], None] = lambda: None,
         told_cores: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        """`told_cores` gives `cpu`, `waiting` and `free_cores` of the report, where they are measured."""
+        """Prepare to report.
+
+        `told_cores` returns the `cpu`, `waiting` and `free_cores` of the report, if they are measured. `before` is
+        called before each report.
+        """
         self._courier, self._control, self._clock, self._metrics = courier, control, clock, metrics
         self._memory, self._identity, self._version = memory, identity, version
         self._changed, self._period_s, self._before = changed, period_s, before
@@ -44,7 +51,7 @@ class Reporter:
         self._reason = ""  # of the breaker's last change
 
     async def run(self) -> None:
-        """Report until cancelled. If the store is away, the next report replaces the lost one."""
+        """Publish reports until cancelled. If the store does not answer, the next report replaces the lost one."""
         while True:
             await rung(self._changed, self._period_s)
             self._changed.clear()
@@ -56,7 +63,7 @@ class Reporter:
                     await self._memory.remember(self._courier.me)
 
     async def send(self) -> None:
-        """Report now. Raises UnavailableError."""
+        """Publish a report now. Raises UnavailableError."""
         await self._control.report(self.report())
 
     def report(self) -> Report:

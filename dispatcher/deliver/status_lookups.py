@@ -1,9 +1,9 @@
-"""Asks the vendor about held notifications (`core.life.look_up` has the rules).
+"""Asks the vendor about held notifications. The rules are in `core.life.look_up`.
 
-The loop is level-triggered, like all maintenance: each turn looks at a page of held notifications and asks about those
-that are due for a look-up. The time of the next look-up is remembered only here, so a successor or sibling starts over.
-Asking twice is safe, as the store ends a notification once. There is one question at a time, and at most `per_s` a
-second, so a vendor that hangs costs one connection.
+Each turn looks at a page of held notifications, and asks about those that are due for a look-up. The time of the next
+look-up is remembered only in this process, so another actor starts again. Asking twice is safe, because the store ends
+a notification only once. There is one question at a time, and at most `per_s` a second. So a vendor that hangs costs
+only one connection.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from dispatcher.telemetry.log import logger
 PERIOD_S = 1.0
 PAGE = 200
 BATCH = 20
-"""The most questions of one turn. Notifications held meanwhile are seen in the next turn."""
+"""The most questions in one turn. The other notifications are asked about in later turns."""
 
 PATIENCE_S_MAX = 60.0
-"""After a vendor does not answer, the pauses between questions are 1 s, 2 s, … and at most this long."""
+"""The longest pause in seconds after a vendor did not answer. The pauses are 1 s, 2 s, 4 s … up to this."""
 
 
 class LookUps:
@@ -84,7 +84,7 @@ class LookUps:
             await self._clock.sleep(self._pace_s)
 
     def _remember(self, page: Sequence[HeldUntil]) -> None:
-        """Advance to the next page. After the last page, forget notifications that are no longer held."""
+        """Advance to the next page. After the last page, forget the notifications that are no longer held."""
         self._seen.update(page)
         self._cursor += len(page)
         if len(page) < PAGE:
@@ -93,7 +93,10 @@ class LookUps:
             self._cursor = 0
 
     async def _look(self, key: tuple[str, int], held: Held) -> bool:
-        """Ask once. The result is False if the vendor did not answer; then all questions pause for a while."""
+        """Ask about one notification.
+
+        Return False if the vendor did not answer; then all questions pause for a while.
+        """
         c = self._courier
         verdict = await self._ask(held)
         c.metrics.count("dispatcher_look_ups", c.vendor.name, verdict.answer if verdict else "unanswered")

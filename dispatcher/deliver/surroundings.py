@@ -1,4 +1,4 @@
-"""The surroundings of a courier, handed over as one value."""
+"""Everything that a courier needs from outside, as one value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dispatcher.templates.cache import TemplateCache
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The store, the templates, the time and the metrics of one courier. `chance` gives numbers from 0 up to 1."""
+    """The store, the templates, the clock and the metrics of one courier. `chance` returns random numbers in [0, 1)."""
 
     store: Store
     templates: TemplateCache

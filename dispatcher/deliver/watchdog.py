@@ -1,6 +1,6 @@
-"""Notices a courier that does nothing although work is waiting.
+"""Notices a courier that does nothing although work waits.
 
-Beats come from a separate loop, so a stuck courier would look alive forever.
+Beats come from a separate loop, so without this check a stuck courier would look alive forever.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from dispatcher.telemetry.log import logger
 
 
 class Watchdog:
-    """Watches one courier. `stuck` is empty, or the reason why its actor has to be replaced.
+    """Watches one courier. `stuck` is empty, or says why its actor must be replaced.
 
-    If outcomes cannot be settled, the watchdog only logs: a successor would not know the outcomes and would send again.
+    If outcomes cannot be settled, the watchdog only logs that. A new actor would not know those outcomes and would send
+    again.
     """
 
     def __init__(self, courier: Courier, control: Control, clock: Clock, patience_s: float) -> None:
@@ -25,7 +26,7 @@ class Watchdog:
         self.stuck = ""
 
     async def run(self) -> None:
-        """Check six times within `patience_s`, until cancelled."""
+        """Check the courier six times within `patience_s`, until cancelled."""
         courier, patience_s, vendor = self._courier, self._patience_s, self._courier.vendor.name
         progress, settling, told = Progress(patience_s), Progress(patience_s), False
         while True:
