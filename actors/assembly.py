@@ -1,4 +1,4 @@
-"""Makes the parts of a vendor actor by the settings. The proof of a configuration makes the same parts."""
+"""Makes the parts of a vendor actor from the settings. `actors.proof` makes the same parts to check a configuration."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ from dispatcher.templates.source import TemplateSource
 def make_courier(
     settings: Settings, vendor: Vendor, around: Surroundings, *, changed: Callable[[], None] = lambda: None
 ) -> Courier:
-    """Return the courier of one vendor with its breaker, limits and rules. It connects to nothing."""
+    """Return a vendor's courier with its breaker, limits and rules.
+
+    Nothing is connected. `changed` is its `on_change`.
+    """
     config = settings.vendors[vendor.name]
     breaker = Breaker(breaker_config(config.breaker, config.timeout_s), int(around.clock.now_s() * 1e9), around.chance)
     return Courier(
@@ -38,7 +41,7 @@ def make_courier(
 
 
 def make_caretaker(settings: Settings, courier: Courier, around: Surroundings) -> Caretaker:
-    """Return the caretaker of a courier's mailboxes."""
+    """Return the caretaker of the courier's mailboxes."""
     c = settings.courier
     periods = CaretakerPeriods(take_s=c.take_s, audit_s=c.audit_s)
     vendors = frozenset(settings.vendors)
@@ -46,7 +49,7 @@ def make_caretaker(settings: Settings, courier: Courier, around: Surroundings) -
 
 
 def make_look_ups(settings: Settings, courier: Courier, vendor: Vendor, around: Surroundings) -> LookUps | None:
-    """Return what asks the vendor about held messages; None if the vendor cannot be asked."""
+    """Return the part that asks the vendor about held messages, or None if this vendor has no look-up."""
     if not isinstance(vendor, LooksUp):
         return None
     return LookUps(
@@ -58,7 +61,10 @@ def make_look_ups(settings: Settings, courier: Courier, vendor: Vendor, around: 
 
 
 def terms(settings: Settings, name: str) -> Terms:
-    """Return the terms of a configured vendor. Raises ConfigError if the secret of its receipts cannot be read."""
+    """Return the terms of the vendor `name`: retries, time-out, links for receipts and rules.
+
+    Raises `ConfigError` if the secret of its receipts cannot be read.
+    """
     config = settings.vendors[name]
     return Terms(
         retry_policy(settings), config.timeout_s, config.segments_max, receipt_links(settings), read_rules(config.rules)
@@ -66,7 +72,7 @@ def terms(settings: Settings, name: str) -> Terms:
 
 
 def courier_limits(v: VendorSettings, c: CourierSettings) -> CourierLimits:
-    """Return how much a vendor's courier may do at once, and when it settles."""
+    """Return how much a vendor's courier may do at once, and how often it claims and settles."""
     return CourierLimits(
         rate_per_s=v.rate_per_s,
         concurrency_min=v.concurrency_min,
@@ -80,18 +86,21 @@ def courier_limits(v: VendorSettings, c: CourierSettings) -> CourierLimits:
 
 
 def receipt_readers(settings: Settings) -> dict[str, Reader]:
-    """Return a reader of call-backs for each configured vendor. Its provider may have none, which is a CallerError."""
+    """Return a reader of call-backs for each configured vendor.
+
+    A reader raises `CallerError` if the provider sends none.
+    """
     return {name: partial(read_receipts, vendor.adapter) for name, vendor in settings.vendors.items()}
 
 
 def retry_policy(settings: Settings) -> RetryPolicy:
-    """Return the settings' policy for trying again after every vendor of a chain was tried."""
+    """Return the policy for the waits before another try."""
     r = settings.retry
     return RetryPolicy(r.attempts_max, r.base_s, r.cap_s, refused_waits_s=tuple(r.refused_waits_s))
 
 
 def breaker_config(b: BreakerSettings, timeout_s: float) -> BreakerConfig:
-    """Return the configuration of a vendor's breaker: its settings, and the extras that are in force."""
+    """Return the configuration of a vendor's breaker. `timeout_s` limits how long a probe may take."""
     return BreakerConfig(
         window_size=b.window_s,
         min_calls=b.min_calls,
@@ -111,5 +120,5 @@ def breaker_config(b: BreakerSettings, timeout_s: float) -> BreakerConfig:
 
 
 def template_sources(settings: Settings) -> list[TemplateSource]:
-    """Return the templates of the configuration."""
+    """Return the templates of the configuration file."""
     return [TemplateSource(name, t.text, t.subject, t.html) for name, t in settings.templates.items()]

@@ -1,4 +1,4 @@
-"""The use cases of an intake replica, bound to Redis as the settings describe them."""
+"""Makes the use cases of an intake replica, with Redis behind them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from dispatcher.templates.owned import TemplateQuota
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The parts of an intake replica that its use cases need. `asking` is the client for what operators ask."""
+    """The parts of an intake replica that its use cases need. `asking` is the Redis client for operators' questions."""
 
     asking: Client
     store: RedisStore
@@ -43,7 +43,7 @@ class Bound:
 
 
 def bind_use_cases(settings: Settings, intake: Intake, watches: Watches, bound: Bound, *, replica: Replica) -> UseCases:
-    """Return the use cases. They connect to nothing before they are asked."""
+    """Return the use cases of an intake replica. None of them connects before its first call."""
     s, control, views, templates = settings, bound.control, bound.views, RedisTemplateStore(bound.asking)
     channels = {name: vendor.channel for name, vendor in s.vendors.items()}
     links, readers = receipt_links(s), receipt_readers(s)

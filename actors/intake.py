@@ -1,4 +1,4 @@
-"""The intake actor: binds the accept path and the use cases of `dispatcher.operate` to start, stop and health."""
+"""The intake actor. It starts, stops and checks the accept path and the use cases of `dispatcher.operate`."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ from dispatcher.templates.cache import TemplateCache
 from dispatcher.templates.seeding import TemplateSeeding
 
 START_S_MAX = 60.0
-"""After so long a vendor without an actor no longer keeps intake from growing."""
+"""After so many seconds intake may grow even if a vendor still has no actor."""
 
 
 class IntakeActor:
-    """One replica of intake. It knows other processes only by what it hears through Redis."""
+    """One replica of intake. It knows the other processes only by their messages through Redis."""
 
     use_cases: UseCases
 
     def __init__(self, settings: dict[str, Any], runtime: dict[str, str], identity: dict[str, Any]) -> None:
-        """Validate, and connect to nothing: a Redis that is still loading must not make a deployment fail."""
+        """Check the settings. Nothing is connected, because a Redis that still loads must not fail a deployment."""
         self._settings: Settings = parse_settings(settings)
         self._runtime, self._identity = runtime, identity
         self._tasks, self._clock, self._cores = Tasks(), SystemClock(), Cores()
@@ -121,12 +121,18 @@ class IntakeActor:
         return Replica(VERSION, self._identity, tuple(warnings), self._runtime.get("installation", ""))
 
     def check(self) -> None:
-        """Raise if this actor has to be replaced: a loop has ended, or it is to leave this machine."""
+        """Raise RuntimeError if Serve must replace this actor.
+
+        This is so if a loop has ended, or if the plan moves the actor to another machine.
+        """
         self._tasks.check()
         leave_if_asked(self._intake.plan, self._identity)
 
     def statistics(self) -> dict[str, float]:
-        """Return what the size of this pool is decided by (`serve_app.autoscaling.intake_size`)."""
+        """Return the numbers that decide the size of the intake pool (`serve_app.autoscaling.intake_size`).
+
+        Return an empty dict if nothing is measured yet.
+        """
         found = self._told_cores()
         return {**found, "start_complete": float(self._start_complete())} if found else {}
 
@@ -134,7 +140,7 @@ class IntakeActor:
         return told_cores(self._cores, self._clock.now_s())
 
     def _start_complete(self) -> bool:
-        """Return True when every vendor has had an actor, or when it has been waited for long enough."""
+        """Return True once every vendor has had an actor, or after `START_S_MAX` seconds."""
         return self._fleet.manned() >= set(self._channels) or self._clock.now_s() - self._began_s > START_S_MAX
 
     async def stop(self, deadline_s: float) -> None:

@@ -1,7 +1,7 @@
-"""Makes everything that a configuration describes once, without a connection, so that faults are found before a start.
+"""Checks a configuration by making every part of every actor from it, without a connection.
 
-`config check`, `up`, SIGHUP and `deploy` call `prove` before they touch anything. An actor that starts later with a
-proven configuration can fail only because something has changed since, or is different on its machine.
+`config check`, `up`, SIGHUP and `deploy` call `prove` before they change anything. If an actor with a checked
+configuration fails later, something has changed since, or its machine is different.
 """
 
 from __future__ import annotations
@@ -30,17 +30,20 @@ from dispatcher.telemetry.metrics import Metrics
 
 
 def load_proven(path: Path) -> Settings:
-    """Read, validate and prove the file. Raises ConfigError with one line for each fault."""
+    """Read the file, check it with `prove` and return its settings.
+
+    Raises `ConfigError` with one line for each fault.
+    """
     settings = load_settings(path)
     prove(settings)
     return settings
 
 
 def prove(settings: Settings, secrets_elsewhere: bool = False) -> list[str]:
-    """Return if every actor of this configuration can be made here. Raises ConfigError with one line for each fault.
+    """Make every part of every actor of this configuration once. Raises `ConfigError` with one line for each fault.
 
-    With `secrets_elsewhere`, a reference without a secret here is no fault, because another machine resolves it. The
-    answer lists each of these references, as they could not be checked.
+    With `secrets_elsewhere`, another machine resolves the secrets. Then a reference without a secret on this machine is
+    no fault. The result lists these references, one line for each, because they could not be checked.
     """
     found = list(_faults(settings))
     unresolved = list(_unresolved(settings)) if secrets_elsewhere else []
@@ -51,7 +54,7 @@ def prove(settings: Settings, secrets_elsewhere: bool = False) -> list[str]:
 
 
 def _unresolved(settings: Settings) -> Iterator[str]:
-    """Return the faults of references that have no secret behind them."""
+    """Yield the fault of each reference that has no secret on this machine."""
     for name, vendor in settings.vendors.items():
         for option, reason in resolve_each(vendor.options)[1].items():
             yield f"vendors.{name}.options.{option}: {reason}"
@@ -77,7 +80,7 @@ def _faults(settings: Settings) -> Iterator[str]:
 
 
 def _vendor_faults(settings: Settings, name: str) -> Generator[str, None, BaseModel | None]:
-    """Yield the faults of one vendor. Return its options, or None if they are wrong."""
+    """Yield the faults of one vendor. Return its checked options, or None if they are wrong."""
     vendor = settings.vendors[name]
     found, options = provider(vendor.adapter), None
     resolved, unresolved = resolve_each(vendor.options)
@@ -93,7 +96,10 @@ def _vendor_faults(settings: Settings, name: str) -> Generator[str, None, BaseMo
 
 
 def _attempt(field: str, make: Callable[[], Any]) -> Iterator[str]:
-    """Yield the fault of what cannot be made. Our own errors name their field; a plain ValueError gets `field`."""
+    """Call `make` and yield its fault, if it raises one.
+
+    A `ConfigError` about a vendor names its field, others get `field`.
+    """
     try:
         make()
     except ConfigError as error:
@@ -104,10 +110,10 @@ def _attempt(field: str, make: Callable[[], Any]) -> Iterator[str]:
 
 
 def secrets_digest(settings: Settings, key: bytes) -> dict[str, str]:
-    """Return a keyed digest of each vendor's secrets as they are now, and of the receipts' secret as `receipts`.
+    """Return a keyed digest of each vendor's current secrets by name, and of the receipts' secret under `receipts`.
 
-    A changed secret changes its digest, so that a reload replaces the actors that use it. The key never leaves the
-    process, so nobody can guess a secret from its digest.
+    A changed secret changes its digest, so a reload replaces the actors that use it. The key stays in this process, so
+    nobody can guess a secret from its digest.
     """
 
     def digest(value: Any) -> str:

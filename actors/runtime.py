@@ -1,4 +1,4 @@
-"""Actors open their clients of Redis with these functions, when they start and never in a constructor."""
+"""Code that all actors share: opening Redis, background loops, and statistics. Nothing is opened in a constructor."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ VERSION = "0.1.0"
 
 
 def open_redis(runtime: dict[str, str], **options: Any) -> Client:
-    """Return a client for the data path.
+    """Return a new client for the Redis that `runtime` names. `options` are those of `client`.
 
-    The URL is a reference (`file:`), because Ray stores and shows constructor arguments.
+    The URL is a reference (`file:`), because Ray stores and shows the arguments of constructors.
     """
     return client(resolve(runtime["redis_url"]), **options)
 
@@ -30,13 +30,16 @@ def open_redis(runtime: dict[str, str], **options: Any) -> Client:
 def open_replicated(
     runtime: dict[str, str], settings: Settings, poke: Client, *, answer_s: float = 2.0
 ) -> ReplicatedWrites | None:
-    """Return what waits for replicas, on a connection of its own; None if the primary alone counts."""
+    """Return writes that wait for replicas, on a connection of their own, or None if the primary alone counts.
+
+    The arguments `poke` and `answer_s` are those of `ReplicatedWrites`.
+    """
     rule = settings.store.replica_rule()
     return None if rule is None else ReplicatedWrites(open_redis(runtime), poke, rule, answer_s=answer_s)
 
 
 def receipt_links(settings: Settings) -> ReceiptLinks | None:
-    """Return the links for receipts; None if vendors are not asked for any."""
+    """Return the maker of links for receipts, or None if receipts are not configured."""
     found = settings.receipts
     if found.public_url is None or found.secret is None:
         return None
@@ -44,7 +47,7 @@ def receipt_links(settings: Settings) -> ReceiptLinks | None:
 
 
 def told_cores(cores: Cores | None, now_s: float) -> dict[str, float]:
-    """Return what a report says of CPU time and free cores; nothing where neither is measured."""
+    """Return what a report says about CPU time and free cores, or an empty dict if nothing is measured yet."""
     found = None if cores is None else cores.read(now_s)
     if found is None:
         return {}
@@ -56,13 +59,13 @@ def told_cores(cores: Cores | None, now_s: float) -> dict[str, float]:
 
 
 def leave_if_asked(plan: Plan, identity: Mapping[str, Any]) -> None:
-    """Raise if the plan wants this replica on another machine; see `core.plan.placement`."""
+    """Raise RuntimeError if the plan moves this replica to another machine (`core.plan.placement`)."""
     if identity.get("replica") in plan.leaving:
         raise RuntimeError("asked to leave this machine")
 
 
 class Tasks:
-    """Background loops of one actor: `check` raises as soon as one of them has ended."""
+    """The background loops of one actor. `check` raises RuntimeError once one of them has ended."""
 
     def __init__(self) -> None:
         self._tasks: list[asyncio.Task[Any]] = []

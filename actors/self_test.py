@@ -1,7 +1,7 @@
-"""Sends one message through each channel's courier, in this process, before the service is said to be ready.
+"""Delivers one test message per channel inside this process, before the service reports that it is ready.
 
-No vendor is called and nothing is stored: the store is in memory, and the vendor accepts everything. The test finds a
-process in which couriers cannot run at all, such as an interpreter without a module that they use.
+No vendor is called and nothing is stored: the store is in memory, and the vendor is a fake that accepts everything. The
+test finds a process in which couriers cannot run, for example because a Python module is missing.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from dispatcher.templates.store import MemoryTemplateStore
 from dispatcher.waiting import ended
 
 PATIENCE_S = 30.0
-"""The limit of one delivery. It takes milliseconds, but a machine whose cores are busy must not look like a fault."""
+"""The limit for one delivery, in seconds. It takes milliseconds, but a busy machine must not fail the test."""
 ADDRESSES = {"email": "self-test@dispatcher.invalid"}
 OTHER_ADDRESS = "+4915112345678"
 
 
 class _Yes:
-    """A vendor that calls nobody and accepts everything."""
+    """A fake vendor that sends nothing and accepts everything."""
 
     def __init__(self, name: str, channel: str) -> None:
         self.name, self.channel = name, channel
@@ -50,14 +50,17 @@ class _Yes:
 
 
 async def prove_channels(settings: Settings) -> None:
-    """Return when the courier of one vendor of each channel has delivered a message. Raises SelfTestError."""
+    """Return when one vendor of each channel has delivered a test message. Raises `SelfTestError`."""
     first = {vendor.channel: name for name, vendor in reversed(settings.vendors.items())}
     for name in first.values():
         await prove_courier(settings, name)
 
 
 async def prove_courier(settings: Settings, name: str, patience_s: float = PATIENCE_S) -> None:
-    """Return when this vendor's courier has delivered a message. Raises SelfTestError with the reason if it cannot."""
+    """Return when the courier of the vendor `name` has delivered a test message.
+
+    Raises `SelfTestError` with the reason.
+    """
     config, clock = settings.vendors[name], SystemClock()
     cell = Cell(clock)
     around = Surroundings(MemoryStore(cell), TemplateCache(MemoryTemplateStore()), clock, Metrics(), random.random)

@@ -1,4 +1,4 @@
-"""The supervisor actor: binds `dispatcher.supervise.supervisor` to start, stop and health."""
+"""The supervisor actor. It starts, stops and checks `dispatcher.supervise.supervisor`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dispatcher.telemetry.log import configure
 
 
 def plan_config(settings: Settings) -> PlanConfig:
-    """Return the part of the configuration that deciding needs."""
+    """Return the part of the settings that decides the plan."""
     vendors = {
         name: VendorConfig(
             name,
@@ -39,11 +39,17 @@ def plan_config(settings: Settings) -> PlanConfig:
 
 
 PATIENCE_S = 1.5
-"""A supervisor that stands by takes office after six of its own beats came back and none of the other's."""
+"""A supervisor that stands by takes over after so many seconds without a beat of the other supervisor.
+
+In this time six of its own beats came back.
+"""
 
 
 class SupervisorActor:
-    """One supervisor. If it is killed or frozen, the one that stands by takes over, or else Serve starts another."""
+    """One supervisor.
+
+    If it is killed or frozen, one that stands by takes over. If there is none, Serve starts another.
+    """
 
     def __init__(
         self,
@@ -52,7 +58,7 @@ class SupervisorActor:
         identity: dict[str, Any],
         nodes: Callable[[], Collection[str]] = tuple,
     ) -> None:
-        """`nodes` returns the machines that may have replicas, where that is known."""
+        """Check the settings. `nodes` returns the machines that may have replicas, or nothing if they are not known."""
         self._nodes = nodes
         self._settings = parse_settings(settings)
         self._runtime, self._identity = runtime, identity
@@ -79,7 +85,10 @@ class SupervisorActor:
         await asyncio.sleep(0)
 
     def check(self) -> None:
-        """Raise if Serve has to replace this replica: its loop has ended, or it is to leave this machine."""
+        """Raise RuntimeError if Serve must replace this replica.
+
+        This is so if its loop has ended, or if the plan moves it to another machine.
+        """
         self._tasks.check()
         self._supervisor.check()
 

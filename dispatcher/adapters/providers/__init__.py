@@ -1,8 +1,8 @@
-"""Providers, one file each, and the registry of their records. `build` makes a vendor and connects to nothing.
+"""The registry of providers, with one file for each. `build` makes a vendor and connects to nothing.
 
-A package of somebody else adds a provider by an entry point of the group `dispatcher.providers`, which names its
-`Provider`. A provider's table of error codes is documented, not verified against an account of ours: each file cites
-its words.
+An installed package may add a provider by an entry point of the group `dispatcher.providers`, which names its
+`Provider`. The meanings of a provider's error codes come from its documentation, which each file cites. They were not
+verified with a real account.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ from dispatcher.ports import Vendor
 
 GROUP = "dispatcher.providers"
 PROVIDERS: Mapping[str, Provider] = MappingProxyType({one.name: one for one in (TWILIO, VONAGE, SENDGRID, SMTP)})
-"""The providers of this package. An installed package cannot replace one of them."""
+"""The providers of this package, by name. An installed package cannot replace any of them."""
 
 
 @cache
 def all_providers() -> Mapping[str, Provider | str]:
-    """Return every provider by name, with those of installed packages. A text tells why a package's cannot be used."""
+    """Return every provider by name, including those of installed packages.
+
+    If a package's provider cannot be used, the value is a text with the reason.
+    """
     found: dict[str, Provider | str] = {}
     for entry in entry_points(group=GROUP):
         usable = _load(entry)
@@ -49,7 +52,10 @@ def _load(entry: EntryPoint) -> Provider | str:
 
 
 def provider(name: str) -> Provider:
-    """Return the provider of this name. Raises ConfigError, which lists the known names."""
+    """Return the provider with this name.
+
+    Raises `ConfigError` if it is unknown, with all known names, or cannot be used.
+    """
     found = all_providers().get(name)
     if found is None:
         known = ", ".join(repr(one) for one in sorted(all_providers()))
@@ -60,7 +66,10 @@ def provider(name: str) -> Provider:
 
 
 def build(adapter: str, name: str, channel: str, options: Mapping[str, Any]) -> Vendor:
-    """Make the vendor `name`. `options` are resolved. Raises ConfigError that names each field at fault."""
+    """Return a new vendor with this `name`. Secret references in `options` must be resolved already.
+
+    Raises `ConfigError` that names each wrong field.
+    """
     try:
         found = provider(adapter)
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""The parts that readers of call-backs share: finding the notification, and reading a form or JSON."""
+"""Functions that all readers of call-backs share: they parse a body, and find the notification in the query."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ from dispatcher.wire.json import parse_foreign_json
 
 DEPTH_MAX = 16
 FIELDS_MAX = 200
-"""A form of a call-back has some twenty fields. Reading thousands of them would block the loop."""
+"""The most fields of a form in a call-back.
+
+Providers send some twenty; parsing thousands would block the event loop.
+"""
 
 
 def told_in(query: Mapping[str, str], carried: bool | None, delivered: bool = False) -> Told:
-    """Return the receipt for the notification and token in `query`; both went out with the message."""
+    """Return a receipt for the notification and token in `query`. Both were part of the link that the vendor got.
+
+    Raises `CallerError` (400) if one of them is missing.
+    """
     for name in ("n", "t"):
         if not query.get(name):
             raise CallerError(name, "is required in the query: it went out with the message", 400)
@@ -31,7 +37,7 @@ def form_of(body: bytes) -> dict[str, str]:
 
 
 def json_of(body: bytes) -> Any:
-    """Return the JSON value in `body`. Errors: `CallerError` (400)."""
+    """Return the JSON value in `body`. Raises `CallerError` (400) if it is not valid JSON."""
     return parse_foreign_json(body, DEPTH_MAX)
 
 

@@ -1,8 +1,8 @@
-"""Keep-alive connections of HTTP/1.1 to vendors: one request and its answer at a time.
+"""HTTP/1.1 connections to vendors. A connection carries one request at a time and is kept for the next one.
 
-httptools parses the answers. It is known exactly whether a vendor may have a request: `Pool.connect` raises
-NotSentError before any byte of it is written, and after `Connection.ask` has begun the vendor may have it. RFC 9112
-says where an answer ends.
+httptools parses the answers. It is always known whether the vendor may have a request. `Pool.connect` raises
+NotSentError before any byte of the request is written. Once `Connection.ask` was called, the vendor may have the
+request. RFC 9112 defines where an answer ends.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ from dispatcher.adapters.providers.fields import host_fault
 HEAD_BYTES_MAX = 64 * 1024
 ANSWER_BYTES_MAX = 64 * 1024
 KEEPALIVE_S = 15.0
-"""The time is below the idle time-out of common servers, so that a reused connection is rarely a dead one."""
+"""An idle connection is used again for at most so many seconds.
+
+Common servers close idle connections later than this, so a reused connection is rarely closed already.
+"""
 HAPPY_EYEBALLS_S = 0.25
 USER_AGENT = "resilient-dispatcher"
 
@@ -34,15 +37,15 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class NotSentError(Exception):
-    """No byte of the request was written; the text is the reason: `dns`, `tls` or `connect`."""
+    """No byte of the request was written. The text is the reason: `dns`, `tls`, `connect` or `timeout_connect`."""
 
 
 class LostError(Exception):
-    """The request was written, or may have been. The text tells why there is no answer."""
+    """The request was written, or parts of it may have been, and there is no valid answer. The text is the reason."""
 
 
 class Headers(Mapping[str, str]):
-    """Header fields by name, in any case. If a field came twice, the first one counts."""
+    """Header fields by name; upper and lower case are the same. If a field came twice, its first value counts."""
 
     __slots__ = ("_fields",)
 
@@ -61,7 +64,7 @@ class Headers(Mapping[str, str]):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A vendor's answer. `body` is whole: a longer answer is no answer."""
+    """A vendor's answer. `body` is complete, because an answer that is too long raises LostError instead."""
 
     status: int
     headers: Mapping[str, str]
@@ -70,7 +73,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A server: the address of its connections, and the name in its certificate."""
+    """A server: its host and port, and whether connections use TLS. The certificate must name `host`."""
 
     host: str
     port: int
@@ -79,9 +82,9 @@ class Origin:
 
 @lru_cache(maxsize=256)
 def target(url: str) -> tuple[Origin, str]:
-    """Split an absolute URL into its server and the fields that begin each request to it, without the method.
+    """Split an absolute URL into its server and the first lines of every request to it, without the method.
 
-    Raises ValueError for what is no address of a service: another scheme, a user, a host or port that cannot be.
+    Raises ValueError if the URL has another scheme than http or https, a user, or an impossible host or port.
     """
     parts = urlsplit(url)
     tls, host, port = parts.scheme == "https", parts.hostname or "", parts.port
@@ -101,7 +104,10 @@ def target(url: str) -> tuple[Origin, str]:
 
 
 def written(method: str, head: str, headers: Mapping[str, str], content: bytes) -> bytes:
-    """Return the bytes of one request. Raises ValueError for a header that cannot be written, such as a line end."""
+    """Return the bytes of one request.
+
+    Raises ValueError if a header has an invalid name or contains a control character.
+    """
     lines = [method, head]
     for name, value in headers.items():
         if not _TOKEN.fullmatch(name) or _CONTROL.search(value):
@@ -114,7 +120,7 @@ def written(method: str, head: str, headers: Mapping[str, str], content: bytes) 
 
 
 class Connection(asyncio.Protocol):
-    """One connection. After an answer it is `idle` if it may carry another request, else it is closed."""
+    """One connection. After an answer it is `idle` if it can carry another request, otherwise it is closed."""
 
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
@@ -128,7 +134,7 @@ class Connection(asyncio.Protocol):
         return self._answer is None and not self.closed
 
     def ask(self, request: bytes) -> asyncio.Future[Answer]:
-        """Write the request. The future has the answer, or LostError. Only of an idle connection."""
+        """Write `request`. Return a future of the answer; its exception is LostError. The connection must be idle."""
         self._answer = answer = asyncio.get_running_loop().create_future()
         self._head_bytes = 0
         self._begin()
@@ -136,7 +142,7 @@ class Connection(asyncio.Protocol):
         return answer
 
     def lose(self, reason: str) -> None:
-        """Close at once. A request whose answer has not come is lost for this reason."""
+        """Close the connection at once. If an answer is missing, its future gets LostError with this reason."""
         self.closed = True
         self._transport.abort()
         answer, self._answer = self._answer, None
@@ -218,7 +224,10 @@ class Pool:
         self._context: ssl.SSLContext | None = None
 
     def pop(self, origin: Origin, now_s: float) -> Connection | None:
-        """Return an idle connection. Those that idled for longer than KEEPALIVE_S are closed."""
+        """Remove and return an idle connection to `origin`, or None.
+
+        Connections idle for `KEEPALIVE_S` or longer are closed.
+        """
         kept = self._idle.get(origin)
         while kept:
             connection, since_s = kept.pop()
@@ -228,14 +237,17 @@ class Pool:
         return None
 
     def give_back(self, origin: Origin, connection: Connection, now_s: float) -> None:
-        """Keep a connection that is idle; close one that is in the middle of something."""
+        """Keep the connection for later if it is idle. Close it if an answer is still missing."""
         if connection.idle:
             self._idle.setdefault(origin, []).append((connection, now_s))
         elif not connection.closed:
             connection.lose("given up")
 
     async def connect(self, origin: Origin) -> Connection:
-        """Connect to the address that answers first (RFC 8305). Raises NotSentError, and has no deadline of its own."""
+        """Return a new connection to the address that answers first (RFC 8305). Raises NotSentError.
+
+        It has no time-out of its own, so the caller limits the time.
+        """
         loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
@@ -266,7 +278,10 @@ class Pool:
         self._idle.clear()
 
     def _tls(self) -> ssl.SSLContext:
-        """Return the TLS context with the machine's authorities, which are read from disk once."""
+        """Return the TLS context, which trusts the machine's certificate authorities.
+
+        They are read from disk only once.
+        """
         if self._context is None:
             self._context = ssl.create_default_context()
             self._context.set_alpn_protocols(["http/1.1"])

@@ -1,6 +1,7 @@
-"""The kinds of values that providers' options have: text, secret, address of a service, port, sender.
+"""The types that providers' options use: text, secret, port, URL, host, sender.
 
-Each kind validates a resolved value. Its JSON Schema tells an editor the same, as far as a schema can.
+Each type checks a value whose secret references are resolved. Its JSON Schema gives editors the same rule, as far as a
+schema can express it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from dispatcher.wire.mail_address import ascii_domain, with_ascii_domain
 
 ADDRESS = re.compile(r"^[^\s,;:<>()\[\]\\\"\x00-\x1f\x7f@]{1,64}@[A-Za-z0-9.-]{1,255}$")
-"""One bare address: anything that could become a second recipient, a header or an envelope parameter is refused."""
+"""The pattern of a single e-mail address, without a display name.
+
+It refuses all that could become a second recipient, a header or a parameter of an SMTP command.
+"""
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"^{_LABEL}(?:\.{_LABEL})*\.?$")
@@ -26,7 +30,7 @@ _PRIVATE_SUFFIXES = ("localhost", "local", "internal", "lan", "home.arpa", "inva
 
 
 class Options(BaseModel):
-    """The base of a provider's options: an unknown option is an error, and an error never shows a value."""
+    """The base class of every provider's options. An unknown option is an error, and no error message shows a value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
@@ -65,7 +69,7 @@ def _text_as_flag(value: Any) -> Any:
 
 
 Port = Annotated[int, Field(ge=1, le=65535), BeforeValidator(_text_as_number)]
-"""A reference gives text, so digits as text are a number here."""
+"""A port number. Digits in a text are accepted too, because a reference always gives a text."""
 Flag = Annotated[bool, BeforeValidator(_text_as_flag)]
 
 
@@ -73,7 +77,7 @@ Flag = Annotated[bool, BeforeValidator(_text_as_flag)]
 
 
 def host_fault(host: str) -> str | None:
-    """Return why `host` is neither a host name nor an IP address; None if it is one of them."""
+    """Return what is wrong with `host`, or None if it is a host name or an IP address."""
     try:
         ipaddress.ip_address(host)
         return None
@@ -86,7 +90,10 @@ def host_fault(host: str) -> str | None:
 
 
 def url_fault(url: str) -> str | None:
-    """Say why `url` is no address of a service: scheme http or https, a host, a port that exists, nothing behind."""
+    """Return what is wrong with `url` as the address of a service, or None if it is right.
+
+    The URL must have the scheme http or https, a host and a valid port, and no user, query or fragment.
+    """
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -104,7 +111,10 @@ def url_fault(url: str) -> str | None:
 
 
 def reachable_from_outside(url: str) -> bool:
-    """Return False if no provider on the Internet can call `url`: loopback, a private address, a name without a dot."""
+    """Return False if no provider on the Internet can call `url`.
+
+    This is so for a loopback or private address, and for a host name without a dot or with a private suffix.
+    """
     host = (urlsplit(url).hostname or "").rstrip(".").lower()
     try:
         address = ipaddress.ip_address(host)
@@ -148,7 +158,7 @@ def _ca_file(value: str) -> str:
 
 
 CaFile = Annotated[str, AfterValidator(_ca_file)]
-"""The authorities that a server's certificate must come from, instead of the machine's."""
+"""The path of a file with certificate authorities. They replace the machine's authorities."""
 Url = Annotated[str, AfterValidator(_url)]
 Host = Annotated[str, AfterValidator(_host)]
 
@@ -158,7 +168,7 @@ Host = Annotated[str, AfterValidator(_host)]
 
 @dataclass(frozen=True, slots=True)
 class EmailSender:
-    """The sender of a mail: the bare address for the envelope, and a display name that may be empty."""
+    """The sender of a mail: the address for the envelope, and a display name that may be empty."""
 
     address: str
     name: str = ""
@@ -194,7 +204,10 @@ _ALPHANUMERIC = re.compile(r"^(?=.*[A-Za-z])[A-Za-z0-9 &+_.-]{1,11}$")
 
 
 def parse_sms_sender(value: str) -> str:
-    """Return a number (E.164), a short code, or up to 11 letters and digits. Raises ValueError for anything else."""
+    """Return `value` if it is a phone number (E.164), a short code, or a name of 1 to 11 characters.
+
+    A name may contain letters, digits, spaces and `&+_.-`. Raises ValueError for anything else.
+    """
     text = _text(value)
     if _NUMBER.match(text) or _SHORT_CODE.match(text) or _ALPHANUMERIC.match(text):
         return text

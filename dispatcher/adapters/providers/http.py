@@ -1,8 +1,9 @@
-"""The HTTP client of every vendor over HTTP: a total deadline, a limited answer, and whether bytes were written.
+"""The HTTP client for vendors. It limits the time of a call and the size of an answer.
 
-The meaning of an exception depends on the last of these alone. Before the first byte of the request, the vendor cannot
-have it (`failed`, our own fault). After that byte it may have it (`unknown`). Nothing is sent again, redirected,
-decompressed or read from the environment (proxies).
+It always knows whether bytes of a request were written, and this alone decides what an error means. Before the first
+byte the vendor cannot have the request, so the outcome is `failed`, with a local cause. After it the vendor may have
+the request, so the outcome is `unknown`. The client never repeats a request or follows a redirect. It asks for no
+compression and uses no proxy of the environment.
 """
 
 from __future__ import annotations
@@ -35,20 +36,23 @@ __all__ = [
 ]
 
 TEXT_MAX = 500
-"""The number of characters of a vendor's sentence that operators' rules can see."""
+"""The most characters of a vendor's text that operators' rules can see."""
 RETRY_AFTER_S_MAX = 300.0
 CALLS_MAX = 256
-"""The most calls that one vendor actor makes at once. Each has a connection, and a connection has a descriptor."""
+"""The most calls that one vendor actor makes at once. Each call needs a connection, and so a file descriptor."""
 
 
 class HttpClient:
-    """A client of one vendor, with connections kept alive. It belongs to one event loop."""
+    """An HTTP client for one vendor. It keeps connections open. Only one event loop may use it."""
 
     def __init__(self) -> None:
         self._pool = exchange.Pool()
 
     async def post(self, url: str, timeout_s: float, content: bytes, headers: Mapping[str, str]) -> Answer | Outcome:
-        """POST once. Return an `Answer`, or, without an answer, the `Outcome`: failed (not sent) or unknown."""
+        """Send one POST request and return the `Answer`.
+
+        Without an answer, return an `Outcome`: `failed` if nothing was sent, `unknown` if something may have been sent.
+        """
         try:
             origin, head = exchange.target(url)
             request = exchange.written("POST", head, headers, content)
@@ -62,7 +66,10 @@ class HttpClient:
             return Outcome.unknown(str(error))
 
     async def get(self, url: str, timeout_s: float, headers: Mapping[str, str]) -> Answer | None:
-        """GET once what may be asked for again. Return None without an answer, whatever the reason."""
+        """Send one GET request and return the `Answer`, or None for any error.
+
+        The request must change nothing at the vendor.
+        """
         try:
             origin, head = exchange.target(url)
             return await self._exchange(origin, exchange.written("GET", head, headers, b""), timeout_s)
@@ -84,7 +91,10 @@ class HttpClient:
         self._pool.close()
 
     async def _exchange(self, origin: exchange.Origin, request: bytes, timeout_s: float) -> Answer:
-        """One deadline for everything. Raises NotSentError before the first byte, LostError after it."""
+        """Connect if needed, send `request` and return the answer, all within `timeout_s`.
+
+        Raises NotSentError before the first byte was written, and LostError after it.
+        """
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
         connection = self._pool.pop(origin, loop.time())
@@ -104,10 +114,11 @@ class HttpClient:
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    """Return the JSON object that a vendor answered, or an empty one when the answer is something else.
+    """Return the JSON object in a vendor's answer, or an empty dict if the body is anything else.
 
-    Nothing that a server can answer raises here: neither wrong UTF-8, nor a byte order mark, nor deep nesting. A byte
-    that is no UTF-8 becomes U+FFFD, because the code beside it still counts.
+    It never raises an error.
+
+    A byte that is not UTF-8 becomes U+FFFD, so the code elsewhere in the answer can still be read.
     """
     try:
         value = json.loads(body.decode("utf-8-sig", "replace"))
@@ -121,10 +132,10 @@ _EVERY_MESSAGE = (404, 405, 408, 410, 425)
 
 
 def unspoken(answer: Answer) -> Outcome:
-    """Return what a 3xx or 4xx means that is not in the provider's own words. Nothing was accepted.
+    """Return the outcome of a 3xx or 4xx answer that is not in the provider's own format. The message was not accepted.
 
-    A proxy or a firewall between us and the provider says it, often because of one text (RainLoop 1059): so it is no
-    evidence against the provider until another vendor accepts the same message, or it befalls many recipients.
+    Such an answer comes from a proxy or a firewall, often because of the text of one message (RainLoop 1059). So it
+    counts against the provider only if many recipients are affected, or if another vendor accepts the same message.
     """
     reason, status = f"http_{answer.status}", answer.status
     if status == 429:
@@ -139,7 +150,10 @@ def unspoken(answer: Answer) -> Outcome:
 
 
 def retry_after_s(headers: Mapping[str, str], now_epoch_s: float) -> float | None:
-    """Return the wait in Retry-After (seconds or a date), in [0, 300]; None if it is absent or absurd (NaN, text)."""
+    """Return the wait that the Retry-After header asks for, from 0 to 300 seconds.
+
+    Return None if the header is missing or is neither a number nor a date.
+    """
     value = headers.get("Retry-After", "").strip()
     if not value:
         return None

@@ -1,4 +1,4 @@
-"""The options of every provider of mails: the sender, and the headers that each mail carries."""
+"""The options that every mail provider has: the sender, and the headers of each mail."""
 
 from __future__ import annotations
 
@@ -49,14 +49,17 @@ class MailOptions(Options):
     list_unsubscribe: Annotated[Text, AfterValidator(_unsubscribe)] | None = None
 
     def fixed_headers(self) -> list[str]:
-        """Return, as lines, the headers that are the same in every mail, without From and Reply-To."""
+        """Return the header lines that are the same in every mail. From and Reply-To are not included."""
         fixed = ["Auto-Submitted: auto-generated"]  # RFC 3834: no out-of-office answer to this
         if (self.list_unsubscribe or "").startswith("https://"):
             fixed.append("List-Unsubscribe-Post: List-Unsubscribe=One-Click")  # RFC 8058
         return [*fixed, *(header(name, text) for name, text in (self.headers or {}).items())]
 
     def unsubscribe_header(self, notification_id: str) -> list[str]:
-        """The header of one mail by which its reader unsubscribes; nothing when there is no such address."""
+        """Return the List-Unsubscribe header of one mail as a list of one line.
+
+        The list is empty without the option.
+        """
         if self.list_unsubscribe is None:
             return []
         return [f"List-Unsubscribe: <{self.list_unsubscribe.replace(MARK, notification_id)}>"]

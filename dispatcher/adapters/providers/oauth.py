@@ -1,8 +1,8 @@
-"""Access tokens for relays that no longer accept passwords: Exchange Online, Google Workspace.
+"""Access tokens for relays that no longer accept passwords, such as Exchange Online and Google Workspace.
 
-The provider's token endpoint (RFC 6749) gives a token for the client's own credentials (section 4.4), or for a refresh
-token that an administrator was given once (section 6). A token is kept until a minute before its end. All connections
-that wait for a token share one request.
+The provider's token endpoint (RFC 6749) gives a token for the client's own credentials (section 4.4) or for a refresh
+token that an administrator once got (section 6). A token is used until a minute before it expires. All connections that
+need a token at the same time share one request.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from dispatcher.core.life.outcome import Outcome, Scope
 TOKEN_S_MAX = 10.0
 EARLY_S = 60.0
 LIFE_S = 300.0
-"""The life of a token whose answer does not tell it: `expires_in` is only recommended (RFC 6749, section 5.1)."""
+"""The assumed lifetime of a token, in seconds, if the answer gives none (RFC 6749, section 5.1, only recommends it)."""
 
 _RETRY = (408, 425, 429)
 
 
 @dataclass(frozen=True, slots=True)
 class OAuth:
-    """The endpoint that gives tokens, and the client that asks there.
+    """The token endpoint, and the credentials that this service uses there.
 
-    With `refresh_token` the tokens are a user's, without it the client's own.
+    With `refresh_token` the token belongs to a user, otherwise to the client.
     """
 
     token_url: str
@@ -40,7 +40,7 @@ class OAuth:
 
 
 class NoTokenError(Exception):
-    """There is no token. `outcome` is what that means for the mail, of which nothing was sent."""
+    """No token could be got. `outcome` is the outcome for the mail, of which nothing was sent."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome)
@@ -48,7 +48,7 @@ class NoTokenError(Exception):
 
 
 class Tokens:
-    """The current token of one relay. It belongs to one event loop."""
+    """Gets and keeps the access token of one relay. Only one event loop may use it."""
 
     def __init__(self, options: OAuth) -> None:
         self._options = options
@@ -58,7 +58,10 @@ class Tokens:
         self._http = HttpClient()
 
     async def get(self, instead_of: SecretStr | None = None) -> SecretStr:
-        """Return a token that holds for a while, and not `instead_of`, which was refused. Raises NoTokenError."""
+        """Return a token that is valid for a while. Raises NoTokenError.
+
+        `instead_of` is a token that the relay has refused; it is never returned again.
+        """
         async with self._one_asks:
             if self._token is None or self._token is instead_of or time.monotonic() >= self._until_s:
                 self._token = None
@@ -90,7 +93,10 @@ class Tokens:
 
 
 def read_token(body: bytes) -> tuple[str, float]:
-    """Return the token and its lifetime in seconds. The token is empty if the body has none that can be sent."""
+    """Return the token in the endpoint's answer, and its lifetime in seconds.
+
+    The token is "" if the answer has none, or one with a space or a character that is not printable ASCII.
+    """
     told = read_object(body)
     token: Any = told.get("access_token")
     try:

@@ -1,4 +1,4 @@
-"""The record that describes one provider; everything else that knows providers derives from these records."""
+"""The record that describes a provider. All code that depends on the provider uses this record."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from dispatcher.ports import Vendor
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """One provider: what it can carry, which options it needs, and how a vendor of it is made.
+    """Describes a provider: what it can send, which options it needs, and how a vendor of this provider is made.
 
-    `build(name, channel, options)` is given an instance of `options`. It connects to nothing and sends nothing.
-    `segments_max` is how many segments of an SMS it takes at most; None means that it sets no limit of its own.
-    `calls_max` is how many calls one vendor of it can make at once; None means that it sets no limit of its own.
-    `words` and `phrases` say what its refusals mean, each with its source; every other one goes to the next vendor.
-    `read_receipts(query, body)` reads one call-back; None means that this provider sends none.
+    Attributes:
+        options: the model of its options.
+        build: makes a vendor from a name, a channel and an instance of `options`. It connects to nothing.
+        read_receipts: reads the query and the body of one call-back. None means that the provider sends none.
+        words: the meanings of its error codes, each with its source. A code that is not listed goes to the next vendor.
+        phrases: the meanings of its error sentences, in the same way.
+        calls_max: the most calls that one vendor actor can make at once. None means no limit.
+        segments_max: the most segments of an SMS that it accepts. None means no limit.
     """
 
     name: str
@@ -36,11 +39,11 @@ class Provider:
     segments_max: int | None = None
 
     def calls_at_once(self, wanted: int) -> int:
-        """Return `wanted`, or less where this provider cannot make so many calls at once."""
+        """Return `wanted`, or `calls_max` if that is smaller."""
         return wanted if self.calls_max is None else min(wanted, self.calls_max)
 
     def refuse_segments(self, vendor: str, wanted: int) -> str | None:
-        """The sentence that refuses a limit of segments, or None when this provider takes so many."""
+        """Return None if the provider accepts SMS of `wanted` segments, else the sentence that refuses the setting."""
         if self.segments_max is None or wanted <= self.segments_max:
             return None
         at = f"vendors.{vendor}.segments_max"
@@ -49,16 +52,17 @@ class Provider:
         )
 
     def refuse_channel(self, vendor: str, channel: str) -> str | None:
-        """Return the sentence that refuses `channel`, or None if this provider can carry it."""
+        """Return None if the provider can send on `channel`, else the sentence that refuses the setting."""
         if channel in self.channels:
             return None
         return f"vendors.{vendor}.channel: {channel!r} is not allowed: {self.name} has {', '.join(self.channels)}"
 
     def check(self, vendor: str, options: Mapping[str, Any], unresolved: Mapping[str, str] | None = None) -> BaseModel:
-        """Validate resolved `options` and return the model.
+        """Check `options`, whose references are resolved, and return them as a model.
 
-        `unresolved` maps options whose reference leads to nothing to the reason; they are reported as such, and not as
-        missing. Raises ConfigError with one line for each fault. A value is never shown: it may be a secret.
+        `unresolved` maps each option whose reference could not be resolved to the reason. It is reported with this
+        reason, not as missing. Raises `ConfigError` with one line for each wrong option. A line never shows a value,
+        which may be a secret.
         """
         at, unresolved = f"vendors.{vendor}.options", unresolved or {}
         faults = [f"{at}.{name}: {reason}" for name, reason in unresolved.items()]

@@ -1,8 +1,9 @@
-"""Reads the providers' call-backs: the notification, its token, and whether the message was delivered.
+"""Reads the call-backs of providers. A receipt names a notification, its token, and whether the message was delivered.
 
-Twilio and Vonage call the address that went out with the message, so id and token are in its query. SendGrid calls one
-address of the account with many events, and returns what went out as `custom_args`. Words that are not final (`queued`,
-`deferred`), and events about the reader's actions, say nothing about a message that may not have been sent.
+Twilio and Vonage call the link that was sent with the message, so its query holds the id and the token. SendGrid sends
+many events at once to one URL of the account. Each event repeats the `custom_args` of its mail, which hold both. A
+status that is not final, such as `queued`, and events about the reader's actions do not prove that a message was not
+sent.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from dispatcher.errors import CallerError
 
 
 def read_receipts(adapter: str, query: Mapping[str, str], body: bytes) -> list[Told]:
-    """Return every receipt of one call-back. Raises CallerError if its provider does not send this, or sends none."""
+    """Return all receipts of one call-back. Raises `CallerError` if it is not in the provider's format.
+
+    Raises `CallerError` (404) if the provider sends no receipts.
+    """
     read = provider(adapter).read_receipts
     if read is None:
         raise CallerError("vendor", f"{adapter} sends no receipts", 404)

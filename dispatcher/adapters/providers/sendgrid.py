@@ -1,7 +1,9 @@
-"""SendGrid v3: POST /v3/mail/send, JSON, bearer key. Accepted is 202 with X-Message-Id; the body is empty.
+"""SendGrid v3: POST /v3/mail/send with a JSON body and a bearer key.
 
-No status look-up: the Email Activity API, which could find our `nid`, is an add-on with keys of its own. A held message
-waits for its receipt.
+A mail was accepted if the answer is 202 with an X-Message-Id header. The body is then empty.
+
+A mail's status cannot be looked up: the Email Activity API, which could find our `nid`, costs extra and needs other
+keys. So a held message waits for its receipt.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ PHRASES = (
     phrase(r"does not match a verified Sender Identity", Meaning.ACCOUNT, DOCS),
     phrase(r"Maximum credits exceeded|exceeded your messaging limits", Meaning.ACCOUNT, DOCS, DAILY_S),
 )
-"""The meanings of SendGrid's sentences. Every other refusal goes to the next vendor."""
+"""The meanings of SendGrid's error sentences. A mail with any other error goes to the next vendor."""
 
 
 MESSAGE_ID = re.compile(r"^[\w.@-]{8,128}$")
@@ -41,7 +43,7 @@ class SendGridOptions(MailOptions):
 
 
 class SendGrid:
-    """One SendGrid account and sender."""
+    """A vendor: one SendGrid account with one sender."""
 
     def __init__(self, name: str, channel: str, options: SendGridOptions) -> None:
         self.name, self.channel = name, channel
@@ -71,7 +73,10 @@ class SendGrid:
         return answer if isinstance(answer, Outcome) else classify(answer)
 
     def _headers(self, notification_id: str) -> dict[str, str]:
-        """Return further headers of one mail. Their texts are encoded and not folded, as SendGrid wants them."""
+        """Return the additional headers of one mail by name.
+
+        Values are encoded but not folded, as SendGrid requires.
+        """
         lines = [*self._options.fixed_headers(), *self._options.unsubscribe_header(notification_id)]
         parts = (line.replace("\r\n", "").partition(":") for line in lines)
         return {name: text.strip() for name, _, text in parts}
@@ -98,7 +103,7 @@ def classify(answer: Answer) -> Outcome:
 
 
 def _refused(answer: Answer) -> Outcome:
-    """Return what a 4xx means: by SendGrid's own sentence if it is listed, else by the status."""
+    """Return the outcome of a 4xx answer, by SendGrid's sentence if it is listed, otherwise by the status."""
     text, reason = _text(answer.body), f"http_{answer.status}"
     word = find_phrase(text, PHRASES)
     if word is not None:
@@ -113,7 +118,7 @@ def _refused(answer: Answer) -> Outcome:
 
 
 def _text(body: bytes) -> str:
-    """Return SendGrid's errors as `field: message` lines; empty when the answer is not SendGrid's."""
+    """Return SendGrid's errors as lines of `field: message`, or "" if the answer is not in SendGrid's format."""
     errors = read_object(body).get("errors")
     found = [error for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
     return "\n".join(f"{error.get('field')}: {error.get('message')}" for error in found)[:TEXT_MAX]
@@ -124,7 +129,7 @@ RECEIPT_WORDS = {
     **dict.fromkeys(("bounce", "dropped"), False),
 }
 EVENTS_MAX = 10_000
-"""The limit is a few hundred times as many events as the provider sends at once."""
+"""The most events that one call-back may have. SendGrid sends a few hundred times fewer at once."""
 
 
 def _told(nid: str, token: str, word: str) -> Told:

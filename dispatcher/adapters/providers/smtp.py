@@ -1,11 +1,11 @@
-"""SMTP: one recipient per transaction, over a few kept connections.
+"""SMTP: each transaction has one recipient, and a few connections are kept open.
 
-The final dot decides whether the server may have the message. Before it, the server has accepted nothing (`failed`). If
-the connection is lost after it and before the answer, the outcome is unknown. The Message-ID is ours and stays the same
-over retries, so that a receiving server that removes repeats can do so.
+The final dot decides whether the server may have the message. Before the final dot the server has accepted nothing, so
+the outcome is `failed`. If the connection breaks after the final dot and before the answer, the outcome is unknown. The
+Message-ID is ours and stays the same in every retry, so a receiving server can remove repeats.
 
-A kept connection may be dead without a sign of it. MAIL is its probe: unless the answer comes soon, the mail is sent
-once over a fresh connection. Nothing of the mail was accepted before that.
+A kept connection may be dead without any sign. So MAIL must be answered soon on such a connection. If it is not, the
+mail is sent once over a new connection. The server has accepted nothing of the mail until then.
 
 `smtp_words` decides what a refusal means.
 """
@@ -37,17 +37,23 @@ from dispatcher.core.life.outcome import Outcome, Scope, outcome_of
 
 CONNECTIONS_MAX = 16
 IDLE_S_MAX = 60.0
-"""Load balancers and servers forget a silent connection after minutes, often without a word."""
+"""An idle connection is used again for at most so many seconds.
+
+Load balancers and servers drop a quiet connection after minutes, often without telling us.
+"""
 
 PROBE_S_MAX = 2.0
-"""The time in which a kept connection must answer MAIL. A server that is only slow costs a fresh connection."""
+"""A kept connection must answer MAIL within so many seconds.
+
+If the server is only slow, we open one connection too many.
+"""
 
 HAPPY_EYEBALLS_S = 0.25
-"""RFC 8305, section 5: after so long the next address is tried, while the first one may still answer."""
+"""After so many seconds without an answer, the next address is tried as well (RFC 8305, section 5)."""
 
 
 class Smtp:
-    """One SMTP relay and sender."""
+    """A vendor: one SMTP relay with one sender."""
 
     def __init__(self, name: str, channel: str, options: SmtpOptions) -> None:
         self.name, self.channel = name, channel
@@ -63,7 +69,7 @@ class Smtp:
         self._slots = asyncio.Semaphore(CONNECTIONS_MAX)
 
     async def send(self, message: Message, timeout_s: float) -> Outcome:
-        """Send one mail. `timeout_s` counts from when a connection is free; the wait for one has the same limit."""
+        """Send one mail. The wait for a free connection and the sending itself may each take `timeout_s` seconds."""
         if not ADDRESS.match(message.to) or not message.to.isascii() or _has_control(message.subject or ""):
             return Outcome.rejected("bad_header", Scope.RECIPIENT)
         try:
@@ -129,7 +135,10 @@ class Smtp:
     async def _over(
         self, connection: aiosmtplib.SMTP, message: Message, content: bytes, step: _Step, *, probe_s: float | None
     ) -> Outcome:
-        """Send the mail over one connection, which is kept if the server may get another mail."""
+        """Send the mail over `connection`. The connection is kept if it can carry another mail, otherwise closed.
+
+        With `probe_s`, the server must answer MAIL within so many seconds.
+        """
         kept = False
         try:
             await connection.mail(self._sender, timeout=probe_s)
@@ -161,7 +170,10 @@ class Smtp:
         )
 
     def _kept(self) -> aiosmtplib.SMTP | None:
-        """Return the connection that was used last, if it may still be alive. Older ones are closed."""
+        """Return the connection that was used last, or None.
+
+        A connection that is closed or was idle for too long is dropped.
+        """
         now_s = time.monotonic()
         while self._idle:
             connection, since_s = self._idle.pop()
@@ -206,7 +218,7 @@ class Smtp:
                 await connection.auth_xoauth2(self._username, fresh.get_secret_value())
 
     async def _socket(self) -> socket.socket:
-        """Return a connected socket. Addresses are tried side by side, so that one that never answers costs little."""
+        """Return a connected socket. If an address does not answer soon, the next one is tried at the same time."""
         found = await asyncio.get_running_loop().getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         if not found:
             raise socket.gaierror(socket.EAI_NONAME, "the name has no address")
@@ -230,7 +242,7 @@ class Smtp:
 
 
 def _fixed_headers(options: SmtpOptions) -> list[str]:
-    """Return the headers that every mail has."""
+    """Return the header lines that are the same in every mail, including From and Reply-To."""
     fixed = [address_header("From", options.sender.address, options.sender.name)]
     if options.reply_to is not None:
         fixed.append(address_header("Reply-To", options.reply_to.address, options.reply_to.name))
@@ -238,7 +250,7 @@ def _fixed_headers(options: SmtpOptions) -> list[str]:
 
 
 def _spoken(host: str) -> str:
-    """Return a host as EHLO has it: an IP address is in brackets (RFC 5321, section 4.1.3)."""
+    """Return `host` as EHLO needs it, with an IP address in brackets (RFC 5321, section 4.1.3)."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -247,7 +259,7 @@ def _spoken(host: str) -> str:
 
 
 class _Step:
-    """How far a transaction came."""
+    """How far one SMTP transaction has come. `dotted` becomes True just before the final dot may be sent."""
 
     def __init__(self) -> None:
         self.greeted = False
@@ -257,7 +269,7 @@ class _Step:
 
 
 def _is_no(code: int) -> bool:
-    """Return True if a server said no. aiosmtplib raises the same, with code -1, for what is no SMTP reply."""
+    """Return True if `code` is an SMTP reply that refuses. aiosmtplib uses -1 for an answer that is no SMTP reply."""
     return 400 <= code < 600
 
 
@@ -280,7 +292,7 @@ def _refused(code: int, text: str, step: _Step) -> Outcome:
 
 
 def _not_sent(error: BaseException | None) -> str:
-    """Return the outcome by the error that lies under the client's own."""
+    """Return why no connection could be made, by the first error that caused `error`: `tls`, `dns` or `connect`."""
     while error is not None:
         if isinstance(error, ssl.SSLError):
             return "tls"

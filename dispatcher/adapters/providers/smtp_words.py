@@ -1,15 +1,15 @@
-"""The meanings of the replies of SMTP relays, by their sentences, their enhanced codes and their moment.
+"""The meanings of SMTP replies that refuse, by their sentences, their enhanced codes, and the command that they answer.
 
-A no is read in this order: a listed sentence; the enhanced code (RFC 3463); the moment. Before the sender was taken
-(greeting, EHLO, AUTH, MAIL) a 5xx is about our account, for no recipient has been named. After that a 5xx alone proves
-nothing: Postfix, by default, keeps what it has against client or sender until RCPT, and Gmail and SES say there that a
-quota is used up. A 4xx to RCPT is this recipient's, for now: greylisting, a full box.
+A reply is read in this order: a listed sentence, then the enhanced code (RFC 3463), then the command. Up to the answer
+to MAIL no recipient was named, so a 5xx concerns our account. After that, a 5xx without a listed code proves nothing
+about the recipient: by default Postfix refuses a client or a sender only at RCPT, and Gmail and SES report a used-up
+quota there. A 4xx to RCPT concerns this recipient and is temporary, for example greylisting or a full mailbox.
 
 Rules
 -----
-1. A recipient chose its address, so no part of an address is a relay's sentence: addresses are cut out before.
-2. An enhanced code stands at the beginning of a line (RFC 2034, section 4), or in brackets behind it as qmail writes
-   it. `5.1.1.7` is an IP address. The code counts only in the class of its reply: `450 5.1.1` is no final no.
+1. A recipient may choose an address that looks like a sentence of a relay. So addresses are removed before reading.
+2. An enhanced code stands at the beginning of a line (RFC 2034, section 4), or in brackets after `#`, as qmail writes.
+   `5.1.1.7` is an IP address. The code counts only if its class is that of the reply: `450 5.1.1` is not final.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import re
 from dispatcher.core.life.outcome import DAILY_S, Meaning, Word, find_phrase, listed, phrase
 
 CLOSING = 421
-"""RFC 5321, section 3.8: the server closes this connection."""
+"""The reply code with which a server announces that it closes the connection (RFC 5321, section 3.8)."""
 
 UNAUTHENTICATED = (530, 534, 535, 538)
-"""RFC 4954, section 6: these are about our credentials, whichever command they answer."""
+"""Reply codes that concern our credentials, whichever command they answer (RFC 4954, section 6)."""
 
 RFC_3463 = "RFC 3463, section 3"
 GMAIL = "https://support.google.com/a/answer/3726730"
@@ -59,7 +59,7 @@ PHRASES = (
     phrase(r"does not match a verified Sender Identity", Meaning.ACCOUNT, SENDGRID),
     phrase(r"is not authorized to perform .?ses:", Meaning.ACCOUNT, SES),
 )
-"""These sentences are read before any code, because the codes beside them say something else."""
+"""The meanings of sentences. They are read before any code, because relays send them with misleading codes."""
 
 ENHANCED = (
     listed(Meaning.FINAL, RFC_3463, "5.1.1", "5.1.3", "5.1.6", "5.2.1")  # no such mailbox, syntax, moved, disabled
@@ -71,14 +71,17 @@ ENHANCED = (
     | listed(Meaning.ACCOUNT, EXCHANGE, "5.1.90", "5.7.233", wait_s=DAILY_S)  # daily limits of mailbox and tenant
     | listed(Meaning.ACCOUNT, EXCHANGE, "5.7.60", "5.7.705", "5.7.708", "5.7.750")  # a sender, a tenant that may not
 )
-"""The meanings of enhanced status codes once a recipient was named. Every other 5xx goes to the next vendor."""
+"""The meanings of enhanced status codes after MAIL was accepted. A mail with any other 5xx goes to the next vendor."""
 
 _ENHANCED_CODE = re.compile(r"(?:^[ #]*|\(#)([245]\.\d{1,3}\.\d{1,3})(?!\.?\d)", re.MULTILINE)
 _ADDRESS = re.compile(r"<[^<>]*>|\S*@\S*")
 
 
 def meaning_of(code: int, text: str, *, mailed: bool, named: bool) -> Word:
-    """Return what a 4xx or 5xx means. `mailed`: the sender was taken; `named`: the recipient too."""
+    """Return what a 4xx or 5xx reply means.
+
+    `mailed` says that the server has accepted the sender, and `named` that it has accepted the recipient as well.
+    """
     spoken = find_phrase(_ADDRESS.sub("", text), PHRASES)
     if spoken is not None:
         return spoken
@@ -101,6 +104,6 @@ def meaning_of(code: int, text: str, *, mailed: bool, named: bool) -> Word:
 
 
 def _enhanced(code: int, text: str) -> str:
-    """Return the enhanced code of a reply; "" if it has none, or one of another class."""
+    """Return the enhanced code in `text`, or "" if there is none or its class is not that of `code`."""
     found = _ENHANCED_CODE.search(text)
     return found[1] if found is not None and found[1][0] == str(code)[0] else ""

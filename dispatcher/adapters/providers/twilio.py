@@ -1,11 +1,12 @@
-"""Twilio Programmable Messaging: POST /2010-04-01/Accounts/{Sid}/Messages.json, form encoded, basic auth.
+"""Twilio Programmable Messaging: POST /2010-04-01/Accounts/{Sid}/Messages.json with a form body and basic auth.
 
-Accepted is a 201 with a message sid and a status other than `failed`. A 429 was never processed. A 5xx may have been:
-Twilio itself says that the customer may get it twice. So it is unknown.
+A message was accepted if the answer is 201 with a message sid and a status other than `failed`. A 429 was not
+processed. After a 5xx the outcome is unknown, because Twilio says that the recipient may get the message twice.
 
-Such a message is looked up in the list of messages, by GET of the same address: by recipient, sender and day (the
-filter knows only days), newest first, with body and creation time in whole seconds. Of what we sent, the list tells
-only the body. A trial account puts a sentence before each body, so its messages are never matched.
+Such a message is looked up in Twilio's list of messages, by GET of the same URL. The list is filtered by recipient,
+sender and day, and is sorted by time, newest first. It shows each message's text and its creation time in whole
+seconds. Only the text tells our messages apart. A trial account adds a sentence before each text, so its messages are
+never found.
 """
 
 from __future__ import annotations
@@ -55,9 +56,11 @@ WORDS = (
     | listed(Meaning.ACCOUNT, DOCS, "63038", wait_s=DAILY_S)  # the daily limit of messages
     | listed(Meaning.RATE, DOCS, "20429", "21611")  # too many requests; the sender's queue is full
 )
-"""The meanings of Twilio's codes. Every other code goes to the next vendor: 21608, a trial account's unverified
-recipient, depends on the recipient and says nothing about others; 21266, a recipient that is our own sender, is none at
-a vendor with another sender."""
+"""The meanings of Twilio's error codes. A message with any other code goes to the next vendor.
+
+Two codes are left out on purpose. 21608 is a trial account's unverified recipient, so other recipients may work. 21266
+is a recipient that is our own sender, and another vendor has another sender.
+"""
 
 
 SERVICE = re.compile(r"^MG[0-9a-f]{32}$")
@@ -65,18 +68,20 @@ CARRIED = dict.fromkeys(
     ("accepted", "scheduled", "queued", "sending", "sent", "delivered", "read"), True
 ) | dict.fromkeys(("undelivered", "failed", "canceled"), False)
 PAGE = 20
-"""The most messages of one look-up: some 20 KiB, and more than one recipient gets in the seconds that matter."""
+"""The most messages that one look-up reads, about 20 KiB. A recipient gets fewer in the seconds that matter."""
 
 REPEATED = "#rc=5&rp=all"
-"""Twilio's connection overrides: five more tries within 15 s, whatever went wrong, a 503 of ours included. By default
-it repeats only what it could not connect for. Twilio strips the fragment.
-https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides"""
+"""Twilio's connection overrides, as a URL fragment. Twilio removes it before the request.
+
+It makes Twilio repeat a call-back up to five times within 15 s after any failure, including our own 503. By default
+Twilio repeats only if it could not connect. https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
+"""
 
 VALIDITY_S_MAX = 36_000
-"""Twilio's default and the longest that `ValidityPeriod` can be; the shortest is one second."""
+"""The longest `ValidityPeriod`, in seconds, which is also Twilio's default. The shortest is 1."""
 
 CLOCK_S_MAX = 3600.0
-"""The day is asked for by our clock; around midnight an hour's error would hide the message."""
+"""The look-up asks for messages from so many seconds earlier, in case our clock and Twilio's differ around midnight."""
 
 
 def _account_sid(value: str) -> str:
@@ -124,14 +129,14 @@ class TwilioOptions(Options):
 
     @property
     def login(self) -> SecretStr:
-        """Return user and password of basic authentication."""
+        """Return user and password for basic authentication, joined by a colon."""
         secret = self.auth_token if self.api_key_secret is None else self.api_key_secret
         assert secret is not None, "the options were validated"
         return SecretStr(f"{self.api_key or self.account_sid}:{secret.get_secret_value()}")
 
 
 class Twilio:
-    """One Twilio account and sender."""
+    """A vendor: one Twilio account with one sender."""
 
     def __init__(self, name: str, channel: str, options: TwilioOptions) -> None:
         self.name, self.channel = name, channel
@@ -183,7 +188,10 @@ def classify(answer: Answer) -> Outcome:
 
 
 def _created(body: dict[str, Any]) -> Outcome:
-    """Return what a 2xx means. A message can be created and refused in one answer, with its code beside it."""
+    """Return the outcome of a 2xx answer.
+
+    Twilio can create a message and refuse it in the same answer, with an error code.
+    """
     sid, code = body.get("sid"), _code(body.get("error_code"))
     if not isinstance(sid, str) or not SID.match(sid):
         return Outcome.unknown("no_message_id")
@@ -194,14 +202,14 @@ def _created(body: dict[str, Any]) -> Outcome:
 
 
 def _code(value: Any) -> str:
-    """Return a code as text, whether it came as a number or as text; empty for anything else."""
+    """Return an error code as text. The result is "" if `value` is neither a number nor a text of 4 to 6 digits."""
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         return ""
     return str(value) if re.fullmatch("[0-9]{4,6}", str(value), re.ASCII) else ""
 
 
 def read_list(answer: Answer) -> Listing | None:
-    """Return the messages of one page; None if it is no page, or holds a message that cannot be read."""
+    """Return the messages in the answer to a look-up, or None if the answer or one of its messages cannot be read."""
     body = read_object(answer.body)
     rows = body.get("messages")
     if answer.status != 200 or not isinstance(rows, list):
@@ -237,8 +245,12 @@ def _sender_field(sender: str) -> dict[str, str]:
 
 
 SEGMENTS_MAX = 10
-"""Twilio takes 1,600 characters, which is 1,530 of GSM in whole segments; more is 21617, a final no.
-https://www.twilio.com/docs/api/errors/21617"""
+"""Twilio accepts 1,600 characters, which is 10 whole segments of the GSM alphabet (1,530).
+
+More is refused by code 21617.
+
+https://www.twilio.com/docs/api/errors/21617
+"""
 
 TWILIO = Provider(
     "twilio",

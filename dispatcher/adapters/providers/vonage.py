@@ -1,10 +1,10 @@
-"""Vonage SMS: POST /sms/json, form encoded. HTTP is 200 even for errors; the word is in `messages[].status`.
+"""Vonage SMS: POST /sms/json with a form body. HTTP is 200 even for errors; `messages[].status` holds the result.
 
-Accepted is status "0" with a message-id for every part. Parts can differ: when some were accepted, the message is
-unknown, since a repeat would send those again.
+A message was accepted if every part has status "0" and a message-id. If only some parts were accepted, the outcome is
+unknown, because a repeat would send these parts again.
 
-No status look-up: only the Reports API finds a message by recipient, and that is a product to be paid for. A held
-message waits for its receipt.
+A message's status cannot be looked up: only the Reports API finds a message by its recipient, and it costs extra. So a
+held message waits for its receipt.
 """
 
 from __future__ import annotations
@@ -30,12 +30,18 @@ WORDS = (
     | listed(Meaning.RATE, DOCS, "1", "10")  # throttled, too many binds
     | listed(Meaning.UNKNOWN, DOCS, "5", "13")  # an internal error, a communication that failed
 )
-"""The meanings of Vonage's status numbers. Every other number goes to the next vendor: 29, a demo account's recipient
-that is not on its list, depends on the recipient; 2 and 3 may be about our sender or our request."""
+"""The meanings of Vonage's status numbers. A message with any other number goes to the next vendor.
+
+Three numbers are left out on purpose. 29 is a demo account's recipient that is not on its list, so other recipients may
+work. 2 and 3 may concern our sender or our request.
+"""
 
 
 TTL_MS_MIN, TTL_MS_MAX = 20_000, 604_800_000
-"""The bounds that Vonage documents. A message with less time left may be delivered up to 20 s after its end."""
+"""The bounds of `ttl` that Vonage documents.
+
+A message with less time left may be delivered up to 20 s after its expiry.
+"""
 
 
 class VonageOptions(Options):
@@ -53,7 +59,7 @@ class VonageOptions(Options):
 
 
 class Vonage:
-    """One Vonage account and sender."""
+    """A vendor: one Vonage account with one sender."""
 
     def __init__(self, name: str, channel: str, options: VonageOptions) -> None:
         self.name, self.channel = name, channel
@@ -99,7 +105,7 @@ def classify(answer: Answer) -> Outcome:
 
 
 def _read(body: bytes) -> Outcome:
-    """Return what the statuses of the parts mean together."""
+    """Return the outcome of a 2xx answer, by the statuses of all parts together."""
     parts = _parts(body)
     if not parts:
         return Outcome.unknown("no_message_id")
@@ -114,7 +120,10 @@ def _read(body: bytes) -> Outcome:
 
 
 def _parts(body: bytes) -> list[tuple[str, str, str]]:
-    """Return status, id and error text of each part; empty if the answer is not Vonage's."""
+    """Return status, message-id and error text of each part.
+
+    The list is empty if the answer is not in Vonage's format.
+    """
     messages = read_object(body).get("messages")
     if not isinstance(messages, list) or not all(isinstance(part, dict) and "status" in part for part in messages):
         return []
@@ -131,7 +140,10 @@ RECEIPT_WORDS = {
 
 
 def read_call_back(query: Mapping[str, str], body: bytes) -> list[Told]:
-    """Read a call-back: a GET with everything in the query, or a POST as form or JSON, as the account is set."""
+    """Return the receipt of one call-back.
+
+    By the account's setting it is a GET with all fields in the query, or a POST with a form or JSON.
+    """
     told = {**query, **(object_of(body) if body.lstrip().startswith(b"{") else form_of(body))}
     word = str(told.get("status", ""))
     return [told_in(query, RECEIPT_WORDS.get(word), word == "delivered")]
