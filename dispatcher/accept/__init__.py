@@ -1,1 +1,1 @@
-"""Intake turns triggers into durable records, many requests in one round trip."""
+"""Intake stores triggers durably. Many requests share one round trip to the store."""

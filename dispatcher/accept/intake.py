@@ -1,8 +1,8 @@
-"""The accept path: validate and prepare a trigger, and answer only when the store has it on disk.
+"""The accept path: check and prepare a trigger, and answer only when the store has it on disk.
 
-Concurrent requests share one pipelined round trip (group commit), which runs in a task of its own. The requests wait on
-futures, so a request that its client cancels cannot stall the others. A cancelled trigger is stored or not, as if the
-answer had been lost. The client finds out by sending the same key again.
+Requests that come together share one round trip (group commit), which runs in a task of its own. The requests wait on
+futures, so a request that its client cancels cannot delay the others. A cancelled trigger may or may not be stored, as
+after a lost answer. The client finds out when it sends the same key again.
 """
 
 from __future__ import annotations
@@ -31,19 +31,29 @@ from dispatcher.wire.trigger import TriggerRequest, body_hash, read_trigger
 
 CELL = "0"
 TENANTS_NAMED_MAX = 100
-"""Tenants that metrics name, the first of the configuration; others count together. Each has up to three series."""
+"""How many tenants have their own labels in the metrics: the first in the configuration.
+
+All others are counted together. Each tenant has up to three series.
+"""
 
 WAITING_MAX = 4096
-"""The most requests that wait for a round trip. With one more, the oldest, which would come too late, gets a 503."""
+"""The most requests that wait for a round trip.
+
+If one more comes, the oldest gets a 503, because it would be too late.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The answer to one trigger. A notification is (id, channel, vendor); `suppressed` ids are never sent.
+    """The answer to one trigger.
 
-    `recipients` holds for each notification which of several recipients it is for; it is empty if there is one.
-    `quota` is what the tenant may still send, where it has an accept `rate` and this trigger counted.
-    `fallbacks` holds for each fallback the id of the notification that it is for.
+    Attributes:
+        notifications: (id, channel, vendor) of each notification.
+        replayed: True if an earlier trigger with the same key gave this answer.
+        suppressed: the ids of notifications that are never sent.
+        recipients: the index of each notification's recipient; empty if the trigger has one recipient.
+        rate, quota: the tenant's accept rate, and what it may still send; None without a rate, or after a replay.
+        fallbacks: fallback's id → id of the notification that it replaces.
     """
 
     id: str
@@ -58,19 +68,19 @@ class Accepted:
 
 @dataclass(slots=True)
 class Headroom:
-    """The room for new triggers. A background loop keeps it up to date."""
+    """The room for new triggers: the part of the store's memory that is used, and the full lanes."""
 
     memory_ratio: float = 0.0
     full: frozenset[Lane] = frozenset()
     crowding: Mapping[Lane, frozenset[str]] = field(default_factory=dict)
-    """The tenants that a full lane refuses; a full lane without an entry refuses everybody."""
+    """The tenants that each full lane refuses. A full lane without an entry refuses every tenant."""
 
     def refuses(self, lane: Lane, tenant: str) -> bool:
         return lane in self.full and (lane not in self.crowding or tenant in self.crowding[lane])
 
 
 class Intake:
-    """Turns request bodies into durable triggers."""
+    """Accepts requests: it checks each body and stores the trigger."""
 
     def __init__(
         self,
@@ -93,16 +103,16 @@ class Intake:
 
     @property
     def started(self) -> bool:
-        """Return True if the store's templates were read. Before that, nothing can be accepted."""
+        """Return True if the store's templates have been read. Before that, nothing can be accepted."""
         return self._templates.loaded
 
     @property
     def nearly_full(self) -> bool:
-        """Return True if the store has no memory for new triggers."""
+        """Return True if the store has no memory left for new triggers."""
         return self.headroom.memory_ratio >= self._settings.limits.memory_ratio_max
 
     def adopt(self, plan: Plan, asked_with: Plan | None) -> None:
-        """Work by `plan` if it replaces the current one; see `Plan.replaces`."""
+        """Use `plan` if it replaces the current plan. `asked_with` has the meaning that it has in `Plan.replaces`."""
         if plan.replaces(self.plan, asked_with):
             self.plan = plan
 
@@ -112,9 +122,9 @@ class Intake:
             raise UnavailableError("starting: the store was not read yet")
 
     async def accept(self, tenant: str, body: Any, header_key: str | None = None) -> Accepted:
-        """Store one trigger and answer when it is durable.
+        """Store one trigger, and return the answer when the trigger is durable.
 
-        Raises CallerError (nothing stored) and UnavailableError (maybe stored: repeat with the same key).
+        Raises CallerError (nothing is stored) or UnavailableError (maybe stored: send it again with the same key).
         """
         began_s = self._clock.now_s()
         try:
@@ -140,16 +150,17 @@ class Intake:
         return accepted
 
     def _count(self, tenant: str, answer: str) -> None:
-        """Count an answer, also for the tenant. Only the first tenants of the file have a name: labels are bounded."""
+        """Count an answer, also for its tenant. Tenants beyond `TENANTS_NAMED_MAX` are counted together as `other`."""
         self._metrics.count("dispatcher_accepts", answer)
         if self._settings.tenants:
             self._metrics.count("dispatcher_tenant_accepts", tenant if tenant in self._named else "other", answer)
 
     async def _accept_or_replay(self, tenant: str, body: Any, header_key: str | None) -> Accepted:
-        """Only the body's shape is checked before the key is looked up.
+        """Store the trigger, or return the first answer if a trigger with its key is stored.
 
-        The store looks the key up itself when it is given a trigger. So an extra read is needed only for a trigger that
-        cannot be made today: its `send_at` has passed, an event is gone, a mailbox is full.
+        The store itself looks for the key when it gets a trigger. An extra read is needed only if no trigger can be
+        made from the body any more: its `send_at` has passed, an event is gone, or a mailbox is full. So before the key
+        is looked for, only the shape of the body is checked.
         """
         request = read_trigger(body)
         if request.dry_run:
@@ -170,7 +181,7 @@ class Intake:
         return await self._commit(trigger)
 
     async def dry_run(self, tenant: str, body: Any, header_key: str | None = None) -> Prepared:
-        """Return what this body would become now. Nothing is stored, and no key, cap or mailbox is looked at.
+        """Return the trigger that this body would become now. Nothing is stored, and no key, cap or mailbox is checked.
 
         Raises CallerError as `accept` does, and UnavailableError if a template cannot be read.
         """
@@ -198,10 +209,10 @@ class Intake:
     def _next_batch(self) -> list[tuple[NewTrigger, asyncio.Future[AcceptReply]]]:
         """Return the latest requests whose client still waits, in the order of their arrival.
 
-        This choice matters only if more requests wait than fit into one round trip. If the oldest went first, their
-        deadline would pass during the round trip, and then that of all later ones, though each is stored. With the
-        latest first, some are answered in time and the others get a 503. A trigger for many recipients shares a round
-        trip with few others, which would wait for it.
+        The choice matters only if more requests wait than fit into one round trip. If the oldest went first, each would
+        be stored too late for its deadline, and so would all that follow. If the latest go first, they are answered in
+        time, and the others get a 503. A trigger for many recipients shares a round trip with only few others, because
+        they wait for it.
         """
         while self._waiting and self._waiting[0][1].done():  # the oldest give up first, so this keeps the queue short
             self._waiting.popleft()
@@ -289,16 +300,16 @@ class Intake:
 
 
 def trigger_id(tenant: str, key: str | None) -> str:
-    """Return a trigger id, `<cell>-<26 letters>`: derived from tenant and key, or random without a key.
+    """Return a trigger id, `<cell>-<26 letters>`. It is computed from tenant and key, or random without a key.
 
-    Because of the derivation a trigger's record is its idempotency record as well.
+    So a trigger is found by its key, and its record is also the record of its idempotency key.
     """
     raw = hashlib.sha256(f"{tenant}\0{key}".encode()).digest()[:16] if key else secrets.token_bytes(16)
     return f"{CELL}-{base64.b32encode(raw).decode().rstrip('=').lower()}"
 
 
 def _accepted(trigger: NewTrigger, reply: AcceptReply) -> Accepted:
-    """Return the answer to a stored trigger, some of whose notifications may be suppressed."""
+    """Return the answer to a trigger that was just stored. Some of its notifications may be suppressed."""
     return Accepted(
         trigger.id,
         tuple((notification_id(trigger.id, i), n.channel, n.vendor) for i, n in enumerate(trigger.notifications)),
@@ -316,7 +327,7 @@ def _accepted(trigger: NewTrigger, reply: AcceptReply) -> Accepted:
 
 
 def _replayed(view: TriggerView) -> Accepted:
-    """Return the first answer to a trigger that is stored."""
+    """Return the first answer again, for a trigger that was stored before."""
     suppressed = frozenset(n.id for n in view.notifications if n.state == State.SUPPRESSED)
     recipients = tuple(n.recipient for n in view.notifications if n.recipient is not None)
     notifications = tuple((n.id, n.channel, n.vendor) for n in view.notifications)
@@ -329,7 +340,7 @@ def _conflict() -> CallerError:
 
 
 def _key(request: TriggerRequest, header_key: str | None) -> str | None:
-    """Return the idempotency key: the header's, or else the body's. Two that differ are an error."""
+    """Return the idempotency key of the header, or else of the body. Raises CallerError if the two differ."""
     if header_key is None:
         return request.idempotency_key
     _check_key(header_key)

@@ -1,6 +1,6 @@
-"""Makes a posted trigger ready to be stored: expand, render, route. Nothing is stored or counted here.
+"""Prepares a posted trigger to be stored: expand, render, route. Nothing is stored or counted here.
 
-A dry run is this and nothing else, so its answer is what the same body would become.
+A dry run does only this. So its answer shows what the same body would become.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from dispatcher.wire.trigger import Recipient, TriggerRequest, check_send_at, ph
 
 DEFAULT_EXPIRES_S = 86_400
 NOTIFICATIONS_MAX = 500
-"""The most notifications of one trigger. One script stores them all, in some milliseconds of the store's time."""
+"""The most notifications of one trigger. One script stores them all, and occupies the store for some milliseconds."""
 
 PAUSE_AFTER = 20
-"""So many notifications are routed without a pause, so that a large trigger delays nobody else."""
+"""After so many notifications the routing pauses, so that a large trigger does not delay other requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """A request whose shape is right, with the id that its trigger has."""
+    """A request whose shape is correct, with the id that its trigger gets."""
 
     tenant: str
     request: TriggerRequest
@@ -57,9 +57,10 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """When each notification may be sent, and for how long it is worth sending: wall milliseconds.
+    """When each notification may be sent (`sends_ms`), and how long its time to live is, in wall milliseconds.
 
-    `sends_ms` has an entry for each notification, in order. That of a fallback is the time of its first.
+    `sends_ms` has one entry for each notification, in order. A fallback has the time of the notification that it
+    replaces.
     """
 
     now_ms: int
@@ -68,14 +69,18 @@ class Timing:
 
     @property
     def common_ms(self) -> int | None:
-        """Return the time of all notifications; None: now, or each has its own."""
+        """Return the time at which all notifications may be sent.
+
+        Return None if that is now, or if their times differ.
+        """
         first = self.sends_ms[0]
         return first if first > self.now_ms and len(set(self.sends_ms)) == 1 else None
 
     def of(self, n: NewNotification, place: int, fallback: Fallback | None) -> NewNotification:
-        """Return the notification at `place` of its trigger with the times that are its own.
+        """Return the notification at index `place` with its own times, if it needs its own.
 
-        A fallback without a time of its own is looked at when the first must have ended, if nothing happens before.
+        A fallback without `after_s` is looked at when the first notification must have ended. It is looked at earlier
+        if the first one ends earlier.
         """
         send_ms = self.sends_ms[place]
         ends_ms = send_ms + self.ttl_ms
@@ -90,16 +95,17 @@ class Timing:
 
 
 class Preparation:
-    """Turns requests into triggers by one configuration."""
+    """Turns requests into triggers, with one configuration."""
 
     def __init__(self, settings: Settings, templates: TemplateCache) -> None:
         self._settings, self._templates = settings, templates
 
     async def prepare(self, posted: Posted, plan: Plan, now_ms: int) -> Prepared:
-        """Return the trigger as it is stored at `now_ms` (wall time). `plan` chooses the mailboxes.
+        """Return the trigger as it would be stored at `now_ms` (wall milliseconds). `plan` chooses the mailboxes.
 
-        Template version and data are both known now: what cannot render is refused. A rendering takes some 20 us, and
-        the version is compiled before it is needed. Errors: `CallerError`; `UnavailableError` for a cold version.
+        Template version and data are known now, so what cannot be rendered is refused. A rendering takes about 20 us,
+        and the version is compiled before it is needed. Raises CallerError, or UnavailableError if a version cannot be
+        read.
         """
         request = posted.request
         check_send_at(request, now_ms)
@@ -148,7 +154,7 @@ class Preparation:
     async def _render(
         self, request: TriggerRequest, drafts: Sequence[Draft]
     ) -> tuple[list[Rendered], list[str | None]]:
-        """Return each draft's text, and the digest of the template that made it."""
+        """Return the text of each draft, and the digest of the template that it was rendered from (None without)."""
         done: dict[tuple[str, int, str | None], Rendered] = {}
         digests: dict[tuple[str, int], str] = {}
         texts, pinned, people = [], list[str | None](), request.addressed
@@ -206,7 +212,7 @@ class Preparation:
         )
 
     def _check_told(self, field: str, chain: tuple[str, ...]) -> None:
-        """Raise `CallerError` if a vendor of the first notification never tells what it delivered."""
+        """Raise CallerError if some vendor of the first notification never reports deliveries."""
         if self._settings.receipts.public_url is None:
             raise CallerError(field, "cannot be delivered: receipts are not configured, so no vendor tells it")
         for name in chain:
@@ -216,7 +222,7 @@ class Preparation:
     def _check_segments(
         self, event: str, draft: Draft, text: str, chain: tuple[str, ...]
     ) -> tuple[tuple[str, ...], SmsSize]:
-        """Return the vendors that may carry this text, and its size. Raises `CallerError`, which names the field."""
+        """Return the vendors that may send this text, and its size. Raises CallerError, which names the field."""
         field = f"{draft.at}.content.text" if draft.template is None else "data"
         broken = forbidden(text)
         if broken is not None:
@@ -230,7 +236,10 @@ class Preparation:
 
 
 def _check_text(draft: Draft, said: Rendered) -> None:
-    """Raise `CallerError` if the content lacks a part. It names that part, or else the data and the template."""
+    """Raise CallerError if a part of the message is missing or blank.
+
+    The error names that part, or the data and the template from which the part was rendered.
+    """
     missing = missing_text(draft.channel, said.subject, said.text)
     if missing is not None and draft.template is None:
         raise CallerError(f"{draft.at}.content.{missing[0]}", missing[1])
@@ -241,7 +250,10 @@ def _check_text(draft: Draft, said: Rendered) -> None:
 def _sends_ms(
     request: TriggerRequest, drafts: Sequence[Draft], event: EventSettings | None, priority: str, *, now_ms: int
 ) -> tuple[int, ...]:
-    """Return when each draft may be sent. Quiet hours are those of its channel and its recipient's time zone."""
+    """Return when each draft may be sent, in wall milliseconds.
+
+    The quiet hours are those of its channel, in its recipient's time zone.
+    """
     people = request.addressed
     known: dict[tuple[int, str], int] = {}
     times: list[int] = []
@@ -260,7 +272,7 @@ def _sends_ms(
 def _send_at_ms(
     request: TriggerRequest, who: tuple[str, Recipient], quiet: QuietHours | None, priority: str, *, now_ms: int
 ) -> int:
-    """Return the time from which a recipient may be sent it: now, `send_at`, or the end of its quiet hours."""
+    """Return the earliest time to send to this recipient: now, `send_at`, or the end of its quiet hours."""
     whose, name = who[0], who[1].time_zone
     try:
         own = None if name is None else zone(name)
@@ -274,5 +286,5 @@ def _send_at_ms(
 
 
 def _any(vendor: str) -> bool:
-    """Return True for every vendor: the settings allow only configured vendors in routes."""
+    """Return True for every vendor, because the settings allow only configured vendors in routes."""
     return True

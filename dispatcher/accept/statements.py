@@ -1,4 +1,4 @@
-"""An intake replica's reports: its metrics, its use of the machine, and what it knows of the store."""
+"""The reports of an intake replica: its metrics, its CPU use, and what it knows about the store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dispatcher.telemetry.metrics import Metrics
 
 
 class Statements:
-    """Publishes a report each period. A lost one is made good by the next."""
+    """Publishes a report in each period. If a report is lost, the next one replaces it."""
 
     def __init__(
         self,
@@ -25,18 +25,21 @@ class Statements:
         *,
         told_cores: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        """`identity` names replica and node; `told_cores` gives what is measured of CPU time and free cores."""
+        """Prepare to report. `identity` names the replica and the node.
+
+        `told_cores` returns what is measured of CPU time and free cores.
+        """
         self._control, self._metrics, self._continuity = control, metrics, continuity
         self._identity, self._told_cores = identity, told_cores
 
     async def run(self, clock: Clock, period_s: float) -> None:
-        """Report until cancelled."""
+        """Publish a report every `period_s` seconds until cancelled."""
         while True:
             await clock.sleep(period_s)
             await self.send()
 
     async def send(self) -> None:
-        """Report now, if the store answers."""
+        """Publish a report now. If the store does not answer, nothing happens."""
         statement = Statement(
             process=f"intake-{self._identity.get('replica', '')}",
             node=self._identity.get("node", ""),

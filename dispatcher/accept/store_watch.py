@@ -19,25 +19,27 @@ from dispatcher.telemetry.metrics import Metrics
 
 LOOK_S = 1.0
 LINEAGE_S = 0.1
-"""The period of the question whose writes a store with replicas has. A loss of what it wrote since cannot be noticed.
+"""The period in seconds of the question which stream of writes the store has, while it has replicas.
+
+The loss of writes that were made since the last answer cannot be noticed.
 """
 
 SILENT_S = 3.0
-"""After so long without an answer the store is away: a trigger posted now would not become durable."""
+"""After so many seconds without an answer the store counts as away. A trigger posted now would not become durable."""
 
 BREAKS_SHOWN = 5
 
 
 class StoreBreaks:
-    """Tells of accepted triggers or later writes that the store has lost: by log, metric and warning.
+    """Reports accepted triggers or later writes that the store has lost, by log, metric and warning.
 
-    Nobody but an operator can tell which triggers are gone. Callers repeat them with their keys. After lost writes a
-    notification whose outcome was lost may be sent again. Under `hold` too, because the mark that its sending had begun
-    may be lost with it.
+    Only an operator can find out which triggers are gone. Callers then send them again with their keys. If the outcome
+    of a notification was lost, the notification may be sent again. Under `hold` too, because its start mark may be lost
+    as well.
     """
 
     def __init__(self, metrics: Metrics, clock: Clock, broke: Callable[[], None] = lambda: None) -> None:
-        """`broke` is called at each break."""
+        """Prepare to report. `broke` is called at each break."""
         self._metrics, self._clock, self._broke = metrics, clock, broke
         self.continuity = Continuity()
         self.warnings: list[str] = []
@@ -56,9 +58,9 @@ class StoreBreaks:
 
 
 class StoreWatch:
-    """Keeps an intake's store time and headroom up to date, and looks for breaks of the store's continuity.
+    """Keeps the store time and the headroom of an intake up to date, and looks for breaks of the store's continuity.
 
-    `looked` gets every reading of the backlog.
+    `looked` is called with every reading of the backlog.
     """
 
     def __init__(
@@ -73,7 +75,10 @@ class StoreWatch:
         weights: Mapping[str, int],
         looked: Callable[[Mapping[str, Backlog]], None] = lambda backlog: None,
     ) -> None:
-        """`queued_max` is the most entries of one vendor's mailbox. `weights` gives each tenant's weight."""
+        """Prepare to watch. `queued_max` is the most entries in one vendor's mailbox.
+
+        `weights` gives each tenant's weight.
+        """
         self._control, self._vitals, self._intake, self._breaks = control, vitals, intake, breaks
         self._clock, self._queued_max, self._weights, self._looked = clock, queued_max, weights, looked
         self._answered_s: float | None = None
@@ -85,7 +90,7 @@ class StoreWatch:
         return self._answered_s is not None and self._clock.now_s() - self._answered_s <= SILENT_S
 
     async def run(self) -> None:
-        """Look each second until cancelled. It waits out outages of the store."""
+        """Look at the store each second until cancelled, also through outages."""
         while True:
             with contextlib.suppress(UnavailableError):
                 await self._look()
@@ -114,9 +119,9 @@ class StoreWatch:
         await self._control.weigh(self._weights)
 
     async def _crowding(self, full: Lane, depths: Mapping[str, MailboxDepth]) -> frozenset[str] | None:
-        """Return the tenants that a full lane refuses; None if it refuses everybody.
+        """Return the tenants that a full lane refuses, or None if it refuses every tenant.
 
-        The entries of more urgent lanes count as well.
+        The entries of more urgent lanes count too.
         """
         waiting, queued = Counter[str](), 0
         for priority in PRIORITIES[: PRIORITIES.index(full.priority) + 1]:
@@ -125,7 +130,10 @@ class StoreWatch:
         return crowding(waiting, queued - waiting.total(), self._queued_max)
 
     async def follow_lineage(self) -> None:
-        """Ask whose writes the store has, until cancelled: often while it has replicas, else each second."""
+        """Ask which stream of writes the store has, until cancelled.
+
+        Ask often while it has replicas, otherwise each second.
+        """
         while True:
             found = None
             with contextlib.suppress(UnavailableError):

@@ -1,4 +1,4 @@
-"""Knows every replica that the supervisor hears, with its pool and its machine."""
+"""The replicas that the supervisor hears, each with its pool and its machine."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from dispatcher.core.plan.placement import Placed
 from dispatcher.core.plan.values import Beat, Report
 
 SPOKE_S = 2.0
-"""A replica that was silent for so long is not counted as placed. Reports come every half second."""
+"""After so many seconds without a report or beat, a replica no longer counts as placed.
+
+Reports come every half second.
+"""
 
 
 class Cast:
-    """The replicas of all pools as the supervisor hears them. `replica` and `node` are the supervisor's own."""
+    """The replicas of all pools from which the supervisor has heard. `replica` and `node` are the supervisor's own."""
 
     def __init__(self, node: str, replica: str) -> None:
         self.node, self.replica = node, replica
@@ -19,17 +22,17 @@ class Cast:
         self._known: dict[str, tuple[str, str, float, float]] = {}  # replica → pool, node, first and last heard
 
     def hear(self, told: Report | Statement, now_s: float) -> None:
-        """Note which replica sent a report: one of a vendor's actors, or one of intake."""
+        """Note the replica that sent this report. It is a vendor actor or a replica of intake."""
         pool = told.vendor if isinstance(told, Report) else "intake"
         if told.process.startswith(f"{pool}-"):
             self._note(told.process.removeprefix(f"{pool}-"), pool, told.node, now_s)
 
     def hear_supervisor(self, beat: Beat, now_s: float) -> None:
-        """Note another supervisor."""
+        """Note another supervisor that sent this beat."""
         self._note(beat.replica, "supervisor", beat.node, now_s)
 
     def placed(self, now_s: float) -> list[Placed]:
-        """Return every replica that spoke lately, this one included, and forget the others."""
+        """Return the replicas that were heard in the last seconds, and this supervisor. Forget all others."""
         self._known = {name: known for name, known in self._known.items() if now_s - known[3] < SPOKE_S}
         self._note(self.replica, "supervisor", self.node, now_s)
         return [Placed(name, pool, node, now_s - first_s) for name, (pool, node, first_s, _) in self._known.items()]

@@ -12,14 +12,15 @@ from dispatcher.errors import UnavailableError
 from dispatcher.ports import Clock, Control
 
 READ_AGAIN_S = 2.0
-"""The plan is read this often, because a publication can be lost while the stored plan remains."""
+"""The stored plan is read every so many seconds, because a published plan can get lost on its way."""
 
 
 class PlanFollower:
-    """Listens to publications, and reads the stored plan at the start and every two seconds. It waits out outages.
+    """Receives published plans, and reads the stored plan at the start and every two seconds. It goes on after outages.
 
-    `adopt(plan, asked_with)` decides whether a plan replaces the current one; see `Plan.replaces`. `asked_with` is the
-    plan that was current when the store was asked, or None for a publication. Messages of `others` go to `hear`.
+    `adopt(plan, asked_with)` decides whether a plan replaces the current one (`Plan.replaces`). `asked_with` is the
+    plan that was current when the stored one was asked for, or None for a published plan. Messages of the kinds
+    `others` are passed to `hear`.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class PlanFollower:
         self._kinds, self._hear = ("plan", *others), hear
 
     async def run(self) -> None:
-        """Follow until cancelled."""
+        """Follow the plan until cancelled."""
         while True:
             with contextlib.suppress(UnavailableError):
                 await self._listen()
@@ -58,7 +59,7 @@ class PlanFollower:
                     await self.read()
 
     async def read(self) -> None:
-        """Ask the store for its plan once. Raises UnavailableError."""
+        """Read the stored plan once. Raises UnavailableError."""
         asked_with = self._current()
         plan = await self._control.plan()
         if plan is not None:

@@ -1,12 +1,13 @@
-"""The supervisor decides which incarnations are dead and which actor drains which mailboxes.
+"""The supervisor decides which incarnations are dead and which vendor drains which mailbox.
 
-Its state is soft. After a kill it starts again and begins a new term, which fences the previous supervisor. It rebuilds
-its state from the next reports, and declares no actor dead because of its own absence. Meanwhile all actors work by the
-last plan in the store. The supervisor carries no message, and no process needs its answer.
+Its state is only in memory. After a kill it starts again and begins a new term, which fences the previous supervisor.
+It rebuilds its state from the next reports, and declares no actor dead because of its own absence. Meanwhile all actors
+use the last plan in the store. The supervisor carries no notification, and no process waits for its answer.
 
-On a cluster a second one stands by. It hears everything that the first one hears, so it knows who is silent. After
-`patience_s` without a beat of the one in office it begins a term, and may condemn at once whom it has missed for long
-enough. One that was fenced stands by in its turn: both may live through a partition, and neither is replaced for it.
+On a cluster a second supervisor stands by. It hears every beat that the first one hears, so it knows who is silent. If
+the first one sends no beat for `patience_s`, the second one begins a term. It may then at once declare actors dead that
+were silent long enough. A supervisor that was fenced stands by itself. So after a partition both go on, and neither has
+to be replaced.
 """
 
 from __future__ import annotations
@@ -32,24 +33,27 @@ from dispatcher.telemetry.metrics import Totals
 from dispatcher.waiting import ended, rung
 
 ECHO, STANDBY = "supervisor", "standby"
-"""A supervisor's beat has one of these in the place of a vendor's name."""
+"""A supervisor's beat has one of these words where an actor's beat has the vendor's name."""
 FORGET_S = 600.0
-"""After so much silence a process counts as ended. What it counted stays in the sums."""
+"""After so many seconds of silence a process counts as ended. The values that it counted stay in the sums."""
 
 ECHOES_MISSED_MAX = 8
-"""After so many own beats (two seconds) that the store got and that did not come back, the subscription is broken."""
+"""The subscription counts as broken after so many own beats that the store got but that did not come back."""
 
 CORES_HOLD_S = 5.0
-"""Free cores that a process told longer ago than this do not count."""
+"""Free cores that a process reported more than so many seconds ago do not count."""
 
 FIRST_REPORTS_S = 1.5
-"""The time after the term begins in which every actor can report three times, before a missing report counts."""
+"""For so many seconds after the term begins, a missing report does not count.
+
+Every actor can report three times meanwhile.
+"""
 
 
 class Supervisor:
     """One supervisor, in office or standing by.
 
-    If no other stands by (`patience_s` is 0), `run` ends with StaleTermError when a later term has begun.
+    If there is no other one (`patience_s` is 0), `run` raises StaleTermError when a later term has begun.
     """
 
     def __init__(
@@ -68,12 +72,12 @@ class Supervisor:
         patience_s: float = 0.0,
         nodes: Callable[[], Collection[str]] = tuple,
     ) -> None:
-        """Open nothing yet.
+        """Prepare a supervisor. Nothing is opened yet.
 
-        `waited_ms` returns how long a process of `node`, this machine, has waited for a core since the last question.
-        `patience_s` is how long the one in office may be silent. 0 means that there is no other supervisor: this one
-        takes office at once, and ends when a later term begins. `nodes` returns the living machines that may have
-        replicas; empty means that they are not known.
+        `waited_ms` returns for how many milliseconds a process on `node`, this machine, has waited for a core since the
+        last call. `patience_s` is how long the supervisor in office may be silent. If it is 0, there is no other
+        supervisor: this one takes office at once, and ends when a later term begins. `nodes` returns the living
+        machines that may have replicas; empty means that they are not known.
         """
         self._patience_s, self._nodes = patience_s, nodes
         self._alone = 0  # own echoes since the last beat of the one in office
@@ -107,7 +111,10 @@ class Supervisor:
         self.turns = 0
 
     async def run(self) -> None:
-        """Begin a term and serve until a later term begins, or stand by. It waits out outages of the store."""
+        """Begin a term and serve until a later term begins, or stand by.
+
+        The supervisor goes on after outages of the store.
+        """
         if not self._patience_s:
             await self._begin_term()
         loops = (self._listen, self._beat, self._survey, self._serve, self._add_up)
@@ -135,7 +142,10 @@ class Supervisor:
                 self._term, self._alone, self._doubtful, self._plan_lost = 0, 0, 0, False
 
     async def _stand_by(self) -> None:
-        """Wait until the one in office has been silent for `patience_s`, counted by own beats that were heard."""
+        """Wait until the supervisor in office has sent no beat for `patience_s`.
+
+        The time is counted by own beats that came back, so an outage of the store does not count.
+        """
         while self._alone * self._beat_s < self._patience_s:
             await self._clock.sleep(self._beat_s / 2)
 
@@ -239,7 +249,7 @@ class Supervisor:
             await self._clock.sleep(0.5)
 
     async def _look_for_plan(self) -> None:
-        """Have the plan published again if the store has lost it, as an emptied store does not report the loss."""
+        """Publish the plan again if the store has lost it. An emptied store does not report the loss by itself."""
         mine = self.plan
         stored = await self._control.plan()
         if not self._term:
@@ -322,7 +332,7 @@ class Supervisor:
         logger().info("plan_published", epoch=plan.epoch, reason=plan.reason)
 
     def _free_cores(self) -> dict[str, float]:
-        """Return the free cores of each node: the lowest number that a process there told lately."""
+        """Return the free cores of each node: the lowest number that a process there has reported lately."""
         before_s = self._clock.now_s() - CORES_HOLD_S
         self._cores = {process: told for process, told in self._cores.items() if told[2] >= before_s}
         found: dict[str, float] = {}
@@ -331,7 +341,7 @@ class Supervisor:
         return found
 
     def _leaving(self) -> tuple[str, ...]:
-        """Return the replicas that are to leave their machines: none where machines are not known."""
+        """Return the replicas that should leave their machines. There are none if the machines are not known."""
         nodes = self._nodes()
         if not nodes:
             return ()
@@ -343,12 +353,15 @@ class Supervisor:
         return leaving
 
     def check(self) -> None:
-        """Raise if this replica is to leave its machine."""
+        """Raise RuntimeError if this replica should leave its machine."""
         if self._cast.replica and self._cast.replica in self._cast.told_to_leave:
             raise RuntimeError("asked to leave this machine")
 
     def _absent(self) -> set[str]:
-        """Return the vendors that had an actor in this term and have none now. Others are still starting."""
+        """Return the vendors that had an actor in this term and have none now.
+
+        Vendors that never had one are still starting.
+        """
         return self._manned - {_vendor_of(name) for name in self._live}
 
     async def _add_up(self) -> None:
