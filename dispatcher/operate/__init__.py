@@ -1,1 +1,1 @@
-"""The operations that operators and vendors ask for: dead letters, receipts, cancelling and status."""
+"""The operations that operators, callers and vendors ask for: dead letters, receipts, cancelling and status."""

@@ -1,9 +1,9 @@
-"""Operators' work on dead letters: list, redrive and discard, a bounded number at a time.
+"""Operators' work on dead letters: list, redrive and discard, a limited number in each call.
 
-A call looks at most at `EXAMINED_MAX` letters and changes at most as many as it was asked to. Its cursor says where the
-next call continues. So no call occupies the store or a connection for long, and an interrupted bulk redrive continues
-from its last cursor. A repeated call changes nothing twice: the store refuses a change unless the letter is still dead
-of the same death as when it was read.
+One call looks at no more than `EXAMINED_MAX` letters, and changes no more than it was asked to. The cursor that it
+returns says where the next call continues. So no call occupies the store or a connection for long, and a bulk redrive
+that was interrupted continues from its last cursor. A repeated call changes nothing twice. The store changes a letter
+only if it has neither left the dead letters nor died again since it was read.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ from dispatcher.operate.todays import Changed, Todays, Wanted
 from dispatcher.ports import Graveyard, Redriven
 
 PAGE = 200
-"""The letters read in one round trip: some milliseconds of Redis time. Between these, accepts are served."""
+"""How many letters are read in one round trip.
+
+That takes some milliseconds of Redis, and accepts are served in between.
+"""
 
 EXAMINED_MAX = 5_000
-"""The letters that one call looks at: even without a match it answers within a second, and is called again."""
+"""How many letters one call looks at. So it answers within a second even if none matches, and is then called again."""
 
 
 EVER_MS = 10**15 - 1
@@ -34,12 +37,14 @@ AS_ACCEPTED = Wanted()
 
 @dataclass(slots=True)
 class BulkResult:
-    """The result of one call. `cursor` is where the next call continues, None at the end.
+    """The result of one call.
 
     Attributes:
-        count: letters that were changed (with `dry_run`: that would be changed).
-        refused: letters left as they are, by reason.
-        wait_s: seconds until the pace allows more; 0 means at once.
+        count: how many letters were changed, or would be changed with `dry_run`.
+        matched: how many letters matched the filter.
+        refused: how many letters were left as they are, by reason.
+        cursor: where the next call continues; None at the end.
+        wait_s: the seconds until the pace allows more; 0 means that more may follow at once.
     """
 
     count: int = 0
@@ -51,7 +56,7 @@ class BulkResult:
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """Where one letter goes, or why it stays, and what of it changes."""
+    """The decision about one letter: where it goes or why it stays, and which parts of it change."""
 
     go: Go | Refused
     priority: str
@@ -61,7 +66,10 @@ class _Verdict:
 
 @dataclass(slots=True)
 class _Stretch:
-    """Letters in order, with the position before each, so that a later call can continue there."""
+    """Some letters in order, and the position before the first of them.
+
+    A later call can continue before any of them.
+    """
 
     letters: list[DeadLetter]
     start: DeadPosition
@@ -71,7 +79,7 @@ class _Stretch:
 
 
 class DeadLetters:
-    """The operations over one graveyard. `plan` returns the current plan and is called for each page."""
+    """The operations on the dead letters. `plan` returns the current plan, and is called for each page."""
 
     def __init__(
         self,
@@ -88,7 +96,10 @@ class DeadLetters:
         self._per_s, self._slow_per_s, self._todays = per_s, slow_per_s, todays
 
     async def listing(self, wanted: DeadLetterFilter, cursor: str | None) -> tuple[list[DeadLetter], str | None]:
-        """Return the next `limit` letters that match, the oldest first, and the cursor behind them."""
+        """Return the next letters that match, the oldest first and at most `limit`, and the cursor to continue with.
+
+        The cursor is None at the end.
+        """
         letters: list[DeadLetter] = []
 
         async def keep(stretch: _Stretch, _: BulkResult) -> DeadPosition | None:
@@ -100,7 +111,7 @@ class DeadLetters:
         return letters, result.cursor
 
     async def discard(self, wanted: DeadLetterFilter, cursor: str | None, dry_run: bool) -> BulkResult:
-        """Discard the next `limit` letters that match, forever."""
+        """End the next letters that match forever, at most `limit` of them. With `dry_run`, only count them."""
 
         async def discard(stretch: _Stretch, result: BulkResult) -> DeadPosition | None:
             result.matched += len(stretch.letters)
@@ -112,10 +123,11 @@ class DeadLetters:
     async def redrive(
         self, wanted: DeadLetterFilter, cursor: str | None, dry_run: bool, *, today: Wanted = AS_ACCEPTED
     ) -> BulkResult:
-        """Redrive the next `limit` letters that match, as a new generation, at the pace of `core.life.redrive`.
+        """Redrive the next letters that match, at most `limit`, each as a new generation.
 
-        The call stops where the pace allows no more. Then `cursor` is before the first letter that has to wait. A
-        letter that takes what `today` names keeps it in later generations. One that cannot be sent so is refused.
+        With `dry_run`, only count them. The pace is that of `core.life.redrive`. When it allows no more, the call
+        stops, and the cursor is before the first letter that has to wait. `today` names the parts that a letter gets as
+        they are now; it keeps them in later generations. A letter that cannot be sent with them is refused.
         """
 
         async def redrive(stretch: _Stretch, result: BulkResult) -> DeadPosition | None:
@@ -129,7 +141,10 @@ class DeadLetters:
         cursor: str | None,
         act: Callable[[_Stretch, BulkResult], Awaitable[DeadPosition | None]],
     ) -> BulkResult:
-        """Apply `act` page by page, up to the limit. `act` returns None, or the position at which to stop."""
+        """Call `act` for each page of matching letters, up to the limit.
+
+        It returns None, or the position at which to stop.
+        """
         until_ms, after = await self._bounds(wanted, cursor)
         wanted, result, left = replace(wanted, until_ms=until_ms), BulkResult(), wanted.limit
         for _ in range(EXAMINED_MAX // PAGE):
@@ -196,10 +211,10 @@ class DeadLetters:
         return [await self._todays.of(n, today) for n in await self._graveyard.accepted_of(ids)]
 
     async def _paced(self, verdicts: Sequence[_Verdict]) -> tuple[int, int]:
-        """Return how many letters, from the first on, may be redriven now, and the wait for the next one in ms.
+        """Return how many letters, counted from the first, may be redriven now, and in how many ms the next one may.
 
-        Each mailbox has its budget. Grants behind the first letter that must wait are neither used nor given back. So a
-        bulk redrive over several mailboxes may be slower than allowed, never faster.
+        Each mailbox has its own budget. If a letter has to wait, the permits of letters after it are lost. So a bulk
+        redrive over several mailboxes may be slower than allowed, but never faster.
         """
         places: dict[Go, list[int]] = defaultdict(list)
         for index, verdict in enumerate(verdicts):

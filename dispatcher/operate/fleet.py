@@ -1,4 +1,4 @@
-"""The vendor actors and the metrics of all processes, as one intake replica has heard of them."""
+"""The vendor actors and the metrics of all processes, as one intake replica knows them from published reports."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dispatcher.core.store.continuity import Continuity
 from dispatcher.ports import Clock
 
 SHOWN_S = 1.0
-"""Reports come twice a second by default. An actor that has sent none for so long is not shown any more."""
+"""After so many seconds without a report an actor is not shown any more. By default, a report comes twice a second."""
 
 KEPT_S = 5.0
-"""The gauges still count an actor's last report for so long."""
+"""For so many seconds the gauges still count an actor's last report."""
 
 
 NOTHING_COUNTED: Snapshot = {"c": [], "h": []}
@@ -22,7 +22,10 @@ NOTHING_COUNTED: Snapshot = {"c": [], "h": []}
 
 @dataclass(frozen=True, slots=True)
 class HeardReport:
-    """An actor's latest report, the number of messages that vendors accepted from its process, and its local time."""
+    """The latest report of an actor, and the monotonic time at which it came.
+
+    `accepted` is how many messages vendors have accepted from its process.
+    """
 
     report: Report
     accepted: int
@@ -30,16 +33,16 @@ class HeardReport:
 
 
 class Fleet:
-    """Keeps the latest report of each vendor actor and the latest sum of metrics. `hear` gets what was published."""
+    """The latest report of each vendor actor, and the latest sum of all metrics. `hear` is called for each message."""
 
     def __init__(self, clock: Clock, continuity: Continuity) -> None:
-        """`continuity` learns what other intake replicas know of the store."""
+        """Begin without reports. `continuity` is told what other intake replicas know about the store."""
         self._clock, self._continuity = clock, continuity
         self._heard: dict[str, HeardReport] = {}
         self.totals = NOTHING_COUNTED
 
     def hear(self, message: Message) -> None:
-        """Note a report, the sum of all metrics, or what another intake replica knows of the store."""
+        """Note a published message: an actor's report, the sum of all metrics, or an intake replica's statement."""
         if isinstance(message, Sums):
             self.totals = message.totals
         elif isinstance(message, Statement) and message.mark is not None:
@@ -49,23 +52,23 @@ class Fleet:
             self._heard[message.incarnation] = HeardReport(message, accepted, self._clock.now_s())
 
     def heard(self) -> list[HeardReport]:
-        """Return the reports of the last five seconds."""
+        """Return the reports that came in the last five seconds."""
         since_s = self._clock.now_s() - KEPT_S
         self._heard = {name: one for name, one in self._heard.items() if one.heard_s > since_s}
         return list(self._heard.values())
 
     def of(self, vendor: str) -> list[Report]:
-        """Return the reports of a vendor's actors that live, by incarnation."""
+        """Return the reports of the last second from a vendor's actors, sorted by incarnation."""
         since_s = self._clock.now_s() - SHOWN_S
         live = [one.report for one in self.heard() if one.report.vendor == vendor and one.heard_s > since_s]
         return sorted(live, key=lambda report: report.incarnation)
 
     def manned(self) -> set[str]:
-        """Return the vendors that have an actor."""
+        """Return the vendors from whose actors a report came in the last five seconds."""
         return {one.report.vendor for one in self.heard()}
 
     def attempts(self, vendor: str) -> dict[str, int]:
-        """Return how many calls to a vendor all processes have made, by outcome."""
+        """Return how many calls all processes together have made to a vendor, by outcome."""
         return {labels[1]: count for labels, count in _attempts(self.totals) if labels[0] == vendor}
 
 

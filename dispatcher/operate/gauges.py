@@ -1,4 +1,7 @@
-"""The gauges of `/metrics`: the present state of mailboxes, vendors, plan and store. Counters come with the reports."""
+"""The gauges of `/metrics`: the present state of mailboxes, vendors, plan and store.
+
+The counters come from the reports.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,13 @@ class Reading:
     """One reading of everything that the gauges show.
 
     Attributes:
-        depths, backlog: by mailbox.
-        counts: place → notifications out of the mailboxes.
-        memory: bytes that the store uses and may use; 0 means no limit.
-        log_faults: which work on the store's append-only file failed last.
-        channels: configured vendor → its channel.
-        stalled_s: configured vendor → seconds of its stall, 0 without one.
-        replicas: how the store's replicas stood at the last write; None where none is waited for.
+        depths, backlog: the entries and the waiting notifications, by mailbox.
+        counts: the notifications outside the mailboxes, by place.
+        memory: the bytes that the store uses and may use; 0 means no limit.
+        log_faults: which operations on the store's append-only file failed when they last ran.
+        channels: the channel of each configured vendor.
+        stalled_s: for how many seconds each configured vendor has been stalled; 0 if it is not.
+        replicas: how many replicas had the last write on disk; None if writes do not wait for replicas.
     """
 
     depths: Mapping[str, MailboxDepth]

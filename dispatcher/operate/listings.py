@@ -1,4 +1,4 @@
-"""Lists notifications by state for callers and operators, a bounded number at a time."""
+"""Lists notifications by state for callers and operators, a limited number in each call."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from dispatcher.errors import CallerError
 from dispatcher.ports import Places
 
 PAGE = 200
-"""The notifications read in one round trip: some milliseconds of the store. Between these, accepts are served."""
+"""How many notifications are read in one round trip.
+
+That takes some milliseconds of Redis; accepts are served in between.
+"""
 
 EXAMINED_MAX = 5_000
-"""The notifications that one call looks at. Even without a match it answers within a second, and is called again."""
+"""How many notifications one call looks at. So it answers within a second even if none matches, and is called again."""
 
 
 class Listings:
-    """Pages through the places of notifications."""
+    """Lists the notifications in a place, page by page."""
 
     def __init__(self, places: Places) -> None:
         self._places = places
 
     async def listing(self, wanted: ListingFilter, cursor: str | None) -> tuple[list[Placed], str | None]:
-        """Return the next notifications that match, at most `limit`, and the cursor behind them; None at the end.
+        """Return the next notifications that match, at most `limit`, and the cursor to continue with.
 
-        A page may have fewer rows than the limit, or none, and still a cursor. Raises CallerError for a cursor that is
-        not ours, and UnavailableError.
+        The cursor is None at the end. A page may have fewer rows than the limit, or none, and still have a cursor.
+        Raises CallerError if the cursor is not from an earlier answer, and UnavailableError.
         """
         after = None if cursor is None else parse_position(cursor)
         if cursor is not None and (after is None or (wanted.place.name == "queued") != bool(after.stream)):
@@ -44,6 +47,9 @@ class Listings:
         return await self._named(rows), str(after)
 
     async def _named(self, rows: list[Placed]) -> list[Placed]:
-        """Return the rows with their recipients' names. These lie with the data, which is read of these rows only."""
+        """Return the rows with the callers' names of their recipients.
+
+        The names are stored with the personal data. It is read only for these rows.
+        """
         names = await self._places.recipients([row.id for row in rows])
         return [replace(row, recipient_id=name) for row, name in zip(rows, names, strict=True)]

@@ -1,4 +1,4 @@
-"""The answers to probes: is this replica alive, is it ready, and what are its metrics."""
+"""The answers to probes: whether this replica is alive and ready, and what the metrics are."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ LOG_FAULTS = {
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """How this replica really runs.
+    """How this replica runs.
 
     Attributes:
         identity: replica, process, node, ingress and niceness, as /healthz shows them.
-        warnings: what the start found wrong.
-        installation: tells one installation from another.
+        warnings: what was found wrong at the start.
+        installation: a text that is different for each installation.
     """
 
     version: str
@@ -39,14 +39,14 @@ class Replica:
 
 
 class Replicas(Protocol):
-    """Knows how the replicas of the store stood at the last write that waited for them."""
+    """Knows how many replicas of the store had the last write on disk."""
 
     standing: Standing
 
 
 @dataclass(frozen=True, slots=True)
 class Watches:
-    """The background watches of an intake replica, whose findings the probes show."""
+    """The background watches of an intake replica. The probes show what these have found."""
 
     store: StoreWatch
     breaks: StoreBreaks
@@ -56,7 +56,7 @@ class Watches:
 
 
 class Probes:
-    """Answers /healthz, /readyz and /metrics from what the watches found. Only `metrics_text` asks the store."""
+    """Answers /healthz, /readyz and /metrics with what the watches have found. Only `metrics_text` asks the store."""
 
     def __init__(
         self,
@@ -68,12 +68,12 @@ class Probes:
         channels: Mapping[str, str],
         replica: Replica,
     ) -> None:
-        """`channels`: configured vendor → its channel."""
+        """Prepare the answers. `channels` gives the channel of each configured vendor."""
         self._intake, self._control, self._vitals = intake, control, vitals
         self._watches, self._channels, self.replica = watches, channels, replica
 
     def not_ready(self) -> str | None:
-        """Return why a trigger posted now would not be made durable; None if it would be."""
+        """Return why a trigger posted now would not become durable. Return None if it would."""
         if not self._intake.started:
             return "templates are not loaded yet"
         if not self._watches.store.answers:
@@ -88,7 +88,7 @@ class Probes:
         return None if replicas is None else replicas.standing
 
     def health(self) -> dict[str, Any]:
-        """Return how this replica runs, with everything that an operator should be warned of."""
+        """Return the body of /healthz: how this replica runs, and every warning for operators."""
         plan, stalled, identity = self._intake.plan, self._watches.stalls.now, self.replica.identity
         idle = sorted(name for name, count in working_vendors(plan, self._channels).items() if not count)
         warnings = [*self.replica.warnings, *self._watches.breaks.warnings]

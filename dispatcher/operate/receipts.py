@@ -1,4 +1,4 @@
-"""Applies a vendor's receipts to notifications (`core.life.receipt` has the rules)."""
+"""Applies a vendor's receipts to notifications. The rules are in `core.life.receipt`."""
 
 from __future__ import annotations
 
@@ -12,52 +12,62 @@ from dispatcher.ports import Store, Views, WithdrawResult
 from dispatcher.telemetry.metrics import Metrics
 
 AGAIN_S = 5.0
-"""The provider is told to send the receipt again after so long, if the call of its notification has not ended yet."""
+"""The seconds after which a provider should send a receipt again that came before its notification's call had ended."""
 
 
 Reader = Callable[[Mapping[str, str], bytes], "list[Told]"]
-"""Reads one call-back from its query and body. It raises CallerError for anything that its provider does not send."""
+"""A function that reads the receipts in one call-back from its query and body.
+
+It raises CallerError if its provider does not send such a call-back.
+"""
 
 
 KEPT_S = 5.0
-"""The wait is shorter than what providers allow for an answer: Twilio 15 s, Vonage and SendGrid some 10 s."""
+"""For so many seconds a receipt is kept until its notification's call has ended.
+
+Providers wait longer for an answer: Twilio 15 s, Vonage and SendGrid about 10 s.
+"""
 LOOK_S = 0.25
 KEPT_MAX = 50
-"""The most call-backs that are kept at once, because each holds a request slot.
+"""The most call-backs that are kept at once, because each of them occupies a request slot.
 
-More are refused, and their providers may send them again.
+Further ones are refused, and their providers may send them again.
 """
 
 
 class Receipts:
-    """Applies receipts with a valid token."""
+    """Applies receipts that have a valid token."""
 
     def __init__(
         self, links: ReceiptLinks, store: Store, views: Views, metrics: Metrics, *, readers: Mapping[str, Reader]
     ) -> None:
-        """`readers`: configured vendor → reader."""
+        """Prepare to apply receipts. `readers` gives the reader of each configured vendor."""
         self._links, self._store, self._views, self._metrics = links, store, views, metrics
         self._readers = readers
         self._kept = 0
 
     async def call_back(self, vendor: str, query: Mapping[str, str], body: bytes) -> dict[str, int]:
-        """Read one call-back and apply its receipts; see `hear`. Raises CallerError 404 for an unknown vendor."""
+        """Read one call-back of a vendor and apply its receipts, as `hear` does.
+
+        Raises CallerError (404) for an unknown vendor.
+        """
         read = self._readers.get(vendor)
         if read is None:
             raise CallerError("vendor", "no such vendor, or receipts are not configured", 404)
         return await self.hear(vendor, read(query, body))
 
     async def hear(self, vendor: str, told: Sequence[Told]) -> dict[str, int]:
-        """Apply the receipts and return their number by result. A repeated call is safe.
+        """Apply the receipts, and return how many had each result. The call may be repeated safely.
 
         A receipt with a wrong token among valid ones is skipped: it is from before the secret was changed.
 
-        A receipt that comes while its call still waits for the answer is kept for `KEPT_S`, because most calls end by
-        then and not every provider repeats a receipt.
+        If a receipt comes while its notification's call still waits for an answer, it is kept for up to `KEPT_S`. Most
+        calls end by then, and not every provider sends a receipt again.
 
         Raises:
             CallerError: all receipts have a wrong token (403).
-            UnavailableError: a notification is still being sent, or the store did not answer. The rest was done.
+            UnavailableError: a notification is still being sent, or the store did not answer. All other receipts are
+                applied.
         """
         believed = [one for one in told if self._links.verified(vendor, one)]
         if len(believed) < len(told):
@@ -78,7 +88,10 @@ class Receipts:
         return counts
 
     async def _keep(self, vendor: str, early: Sequence[Told], counts: dict[str, int]) -> Sequence[Told]:
-        """Apply the receipts `early` as their calls end. Return those whose calls take longer."""
+        """Apply the receipts `early` when their notifications' calls end.
+
+        Return those whose calls take longer than `KEPT_S`.
+        """
         for _ in range(round(KEPT_S / LOOK_S)):
             await asyncio.sleep(LOOK_S)
             early = await self._apply(vendor, early, counts)
@@ -87,7 +100,10 @@ class Receipts:
         return early
 
     async def _apply(self, vendor: str, told: Sequence[Told], counts: dict[str, int]) -> Sequence[Told]:
-        """Apply and count receipts. Return those that could not be applied yet: their notification is being sent."""
+        """Apply and count the receipts.
+
+        Return those that could not be applied yet, because their notification is being sent.
+        """
         early = []
         for one in told:
             result = await self._one(one)

@@ -1,4 +1,4 @@
-"""Tells of each vendor that is healthy and delivers nothing (`core.plan.stall` has the rules)."""
+"""Logs each vendor that is healthy and delivers nothing. The rules are in `core.plan.stall`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from dispatcher.telemetry.log import logger
 
 
 class Stalls:
-    """Keeps the vendors that are stalled `now`, and logs each when its stall begins and when it ends."""
+    """The vendors that are stalled now (`now`). Each is logged when its stall begins and when it ends."""
 
     def __init__(self, watch: StallWatch, fleet: Fleet, plan: Callable[[], Plan], clock: Clock) -> None:
         self._watch, self._fleet, self._plan, self._clock = watch, fleet, plan, clock
         self.now: list[Stall] = []
 
     def look(self, backlog: Mapping[str, Backlog]) -> None:
-        """Compare one reading of the backlog with the last. Call it once a second."""
+        """Find the stalled vendors by a new reading of the backlog. Call this once a second."""
         for heard in self._fleet.heard():
             self._watch.delivered(heard.report.vendor, heard.report.incarnation, heard.accepted)
         before, self.now = self.now, self._watch.look(self._plan(), backlog, self._clock.now_s())
@@ -31,5 +31,5 @@ class Stalls:
             logger().warning("delivery_resumed", vendor=name)
 
     def seconds(self, vendor: str) -> float:
-        """Return how long a vendor has been stalled; 0 if it is not."""
+        """Return for how many seconds a vendor has been stalled; 0 if it is not."""
         return max((stall.seconds for stall in self.now if stall.vendor == vendor), default=0)

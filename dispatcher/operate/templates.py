@@ -1,6 +1,6 @@
-"""Work on templates, by operators and by tenants on their own: list, read, put, delete and preview.
+"""The work of operators and tenants on templates: list, read, put, delete and preview.
 
-`owner` is the tenant whose templates are meant, or None for the common ones.
+`owner` is always the tenant that owns the templates, or None for the common ones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dispatcher.templates.store import TemplateStore
 
 
 class Templates:
-    """Reads and writes template versions. `in_file` are the names that the configuration file gives."""
+    """Reads and writes template versions. `in_file` are the names of templates in the configuration file."""
 
     def __init__(
         self, cache: TemplateCache, store: TemplateStore, quota: TemplateQuota, in_file: Collection[str]
@@ -26,16 +26,19 @@ class Templates:
         self._cache, self._store, self._quota, self._in_file = cache, store, quota, in_file
 
     def listing(self, owner: str | None) -> tuple[dict[str, int], list[str]]:
-        """Return the latest version of each template that `owner` can use, and the names of its own among them.
+        """Return the latest version of each template that `owner` can use, and which of these names are its own.
 
-        Both are at most half a second old.
+        The answer is at most half a second old.
         """
         own = {} if owner is None else self._cache.own(owner)
         common = {name: version for name, version in self._cache.latest.items() if owner_of(name) is None}
         return {**common, **own}, sorted(own)
 
     async def source(self, owner: str | None, name: str, version: int | None) -> TemplateSource:
-        """Return a version, by default the latest. Raises CallerError (404) and UnavailableError."""
+        """Return one version of a template, or the latest if `version` is None.
+
+        Raises CallerError (404) and UnavailableError.
+        """
         found = self._cache.find(owner, name)
         source = None if found is None else await self._store.get(found[0], found[1] if version is None else version)
         if source is None:
@@ -43,10 +46,10 @@ class Templates:
         return source
 
     async def put(self, owner: str | None, source: TemplateSource) -> int:
-        """Store a new version if it compiles and differs, and return its number. `source` has its plain name.
+        """Store a template as a new version, and return the version's number. An unchanged template keeps its number.
 
-        Triggers that are accepted from now on use it, within a second. Raises CallerError (nothing was stored) and
-        UnavailableError (repeat it).
+        `source` has the plain name. Within a second, triggers use the new version. Raises CallerError (nothing was
+        stored, for example because it does not compile) and UnavailableError (call it again).
         """
         if "/" in source.name:
             raise CallerError("name", "must hold no slash")
@@ -57,14 +60,17 @@ class Templates:
             raise CallerError("template", str(error)) from None
 
     async def delete(self, owner: str | None, name: str) -> None:
-        """Delete a template for triggers to come. Raises CallerError (404, 409) and UnavailableError (repeat it)."""
+        """Delete a template. Only triggers that are accepted later are affected.
+
+        Raises CallerError (404, 409) and UnavailableError (call it again).
+        """
         if owner is None and name in self._in_file:
             raise CallerError("name", "is in the configuration file, which would give it again: remove it there", 409)
         if "/" in name or not await self._cache.delete(stored_name(owner, name)):
             raise CallerError("name", "no such template", 404)
 
     async def rendered(self, source: TemplateSource, data: Mapping[str, Any], locale: str | None) -> Rendered:
-        """Return what a version makes of `data`. Raises CallerError."""
+        """Return the texts that a version gives with this data. Raises CallerError."""
         try:
             return (await compile_gently(source)).render(data, locale)
         except TemplateError as error:

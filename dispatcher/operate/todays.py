@@ -1,7 +1,7 @@
-"""The text and the route that a dead letter would have if it was accepted today.
+"""The template and the route that a dead letter would have if it were accepted today.
 
-A redrive keeps what was accepted unless it is told otherwise. A template that was mended since, or a vendor that was
-added since, helps only a letter that takes today's.
+A redrive keeps the accepted ones, unless the operator asks for today's. If a template was corrected or a vendor was
+added since, this helps only a letter that gets today's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dispatcher.wire.trigger import phone_region
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The parts that a redrive uses as of today instead of as accepted: the template, the route, or both."""
+    """The parts of a letter that a redrive replaces by today's: the template, the route, or both."""
 
     template: bool = False
     route: bool = False
@@ -32,20 +32,20 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The chain and the template that replace the accepted ones; None keeps them."""
+    """The chain and the template that replace the accepted ones. None keeps the accepted one."""
 
     chain: tuple[str, ...] | None = None
     template: TemplatePin | None = None
 
 
 class Todays:
-    """Checks letters against today's configuration and templates. Nothing is changed here."""
+    """Checks letters by today's configuration and templates. Nothing is changed here."""
 
     def __init__(self, settings: Settings, templates: TemplateCache) -> None:
         self._settings, self._templates = settings, templates
 
     async def of(self, n: Notification | None, wanted: Wanted) -> Changed | Refused:
-        """Return what changes for the letter, or why today's rules do not allow to send it. Raises UnavailableError."""
+        """Return the parts that change for this letter, or why it cannot be sent with them. Raises UnavailableError."""
         if n is None:
             return Refused("its record cannot be read")
         accepted = pin_of(n)
@@ -85,7 +85,10 @@ class Todays:
         return choose_chain(self._settings.routes, Traffic(n.channel, n.event, n.tenant, country, n.priority), n.id)
 
     def _able(self, n: Notification, text: str, chain: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the vendors of the chain that may carry the text; those that are gone have no limit of their own."""
+        """Return the vendors of the chain that may send the text.
+
+        A vendor that is no longer configured has no limit.
+        """
         broken = forbidden(text)
         if broken is not None:
             raise CallerError("data", broken)

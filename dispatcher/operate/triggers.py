@@ -1,4 +1,4 @@
-"""Callers find and cancel their triggers here."""
+"""The operations of callers on their triggers: find and cancel."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from dispatcher.errors import CallerError
 from dispatcher.ports import Store, Views, WithdrawResult
 
 TOGETHER = 16
-"""So many withdrawals share a round trip."""
+"""How many withdrawals share one round trip."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """The result for one notification: `cancelled`, `too late`, or the state that it had already."""
+    """The result of cancelling one notification: `cancelled`, `too late`, or the state that it had already."""
 
     id: str
     result: str
 
 
 class Triggers:
-    """Finds and cancels triggers of one tenant. A trigger of another tenant is answered as if it did not exist."""
+    """Finds and cancels triggers of one tenant.
+
+    For a trigger of another tenant the answer is 404, as if it did not exist.
+    """
 
     def __init__(self, views: Views, store: Store) -> None:
         self._views, self._store = views, store
@@ -36,13 +39,16 @@ class Triggers:
         return view
 
     async def find_by_key(self, tenant: str, key: str) -> TriggerView:
-        """Return the trigger that was posted with an idempotency key. Raises CallerError (404), UnavailableError."""
+        """Return the trigger that was posted with this idempotency key.
+
+        Raises CallerError (404) and UnavailableError.
+        """
         return await self.find(tenant, trigger_id(tenant, key))
 
     async def cancel(self, tenant: str, tid: str) -> list[Cancelled]:
-        """Withdraw the notifications that nobody has claimed. Raises CallerError (404), UnavailableError (maybe done).
+        """Withdraw all notifications of a trigger that no actor has claimed, and return the result of each.
 
-        A repeated call is safe.
+        Raises CallerError (404) and UnavailableError (maybe done). The call may be repeated safely.
         """
         view = await self.find(tenant, tid)
         done: list[Cancelled] = []

@@ -1,4 +1,4 @@
-"""All that callers, operators and vendors can ask of an intake replica. HTTP knows nothing else of it."""
+"""All that callers, operators and vendors can ask of an intake replica. The HTTP routes use nothing else of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dispatcher.operate.vendors import Vendors
 
 @dataclass(frozen=True, slots=True)
 class UseCases:
-    """The use cases, one object for each noun. `receipts` is None where vendors are not asked for receipts."""
+    """The objects that do what the HTTP interface offers. `receipts` is None if vendors are not asked for receipts."""
 
     intake: Intake
     triggers: Triggers

@@ -1,4 +1,4 @@
-"""The view of vendors and of the plan for operators, and their overrides."""
+"""The operators' view of the vendors and the plan, and the operators' overrides."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HISTORY_MAX = 1000
 
 @dataclass(frozen=True, slots=True)
 class BreakerView:
-    """The breaker and the load of one actor, as its latest report has them."""
+    """The breaker and the load of one actor, from its latest report."""
 
     incarnation: str
     state: str
@@ -39,10 +39,12 @@ class VendorView:
     """The answer of `GET /v1/vendors/{name}`: plan, breakers, mailbox and outcomes of one vendor.
 
     Attributes:
-        undrained: why nobody drains its mailbox; None if somebody does.
-        queued, lanes, claimed: entries of its mailbox, in all, by lane, and how many of them are claimed.
-        waiting, places, oldest_age_ms: its notifications that are to be sent, wherever they wait.
-        next_try_ms: when the first that waits for a retry is tried again, wall milliseconds; None without one.
+        undrained: why no vendor drains its mailbox; None if one does.
+        breaker: one entry for each actor of the vendor.
+        queued, lanes, claimed: the entries of its mailbox: in all, by lane, and how many of them are claimed.
+        waiting, places, oldest_age_ms: its notifications that have not ended, wherever they wait: how many should be
+            sent as soon as possible, how many are in each place, and the age of the oldest.
+        next_try_ms: when the next retry is due, in wall milliseconds; None if none waits.
         attempts: calls by outcome, since the metrics began.
     """
 
@@ -68,7 +70,7 @@ class VendorView:
 
 
 class Vendors:
-    """Shows the configured vendors and the plan, and keeps operators' overrides."""
+    """Shows the configured vendors and the plan, and stores operators' overrides."""
 
     def __init__(
         self,
@@ -83,7 +85,7 @@ class Vendors:
         self._clock = clock
 
     async def all(self) -> list[VendorView]:
-        """Return every configured vendor, in the order of the configuration. Raises UnavailableError."""
+        """Return the view of every configured vendor, in the order of the configuration. Raises UnavailableError."""
         depths = await self._control.depths()
         backlog = await self._control.backlog(depths)
         return [
@@ -92,14 +94,14 @@ class Vendors:
         ]
 
     async def one(self, name: str) -> VendorView:
-        """Return one vendor. Raises CallerError (404) and UnavailableError."""
+        """Return the view of one vendor. Raises CallerError (404) and UnavailableError."""
         self._check(name)
         return next(view for view in await self.all() if view.name == name)
 
     async def override(self, override: Override, for_s: int | None) -> Override:
-        """Keep an override for `for_s` seconds, or until it is changed, and return it with its end.
+        """Store an override for `for_s` seconds, or until it is changed if `for_s` is None. Return it with its end.
 
-        The state `auto` takes an override back. Raises CallerError (404) and UnavailableError (maybe kept).
+        The state `auto` removes an override. Raises CallerError (404) and UnavailableError (maybe stored).
         """
         self._check(override.vendor)
         until_ms = None if for_s is None else self._clock.wall_ms() + for_s * 1000
@@ -111,7 +113,10 @@ class Vendors:
         return self._plan()
 
     async def plan_history(self, limit: int) -> list[dict[str, Any]]:
-        """Return the latest plans, newest first, as they were stored. Raises UnavailableError."""
+        """Return up to `limit` plans, the newest first, each in the form in which it was stored.
+
+        Raises UnavailableError.
+        """
         return await self._control.plan_history(min(max(limit, 1), HISTORY_MAX))
 
     def _check(self, name: str) -> None:

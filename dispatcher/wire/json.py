@@ -1,7 +1,7 @@
-"""Strict JSON: one document has one meaning, and no document can exhaust the parser.
+"""Strict JSON: a document has exactly one meaning, and no document can exhaust the parser.
 
-The standard parser does not do this. Here the depth is counted over bytes before anything recurses. Duplicate keys,
-NaN, Infinity and numbers that overflow to it are refused, and so are lone surrogates, which no store can keep.
+Python's own parser does not guarantee this. Here the depth is counted over the bytes before anything recurses. Refused
+are duplicate keys, NaN, Infinity, numbers that overflow to Infinity, and lone surrogates, which no store can keep.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class _RefusedError(ValueError):
-    """The parser met something valid in Python's JSON but not in ours. `args[0]` is the rule."""
+    """The document has something that Python's JSON allows and ours does not. `args[0]` is the broken rule."""
 
 
 def parse_json(body: bytes, depth_max: int, field: str = "body") -> Any:
-    """Return the value of `body`.
+    """Return the value of the JSON document `body`. The caller has limited its size before.
 
-    Errors: `CallerError` (400), which names `field` and never shows a content. The caller limits the size of the body
-    before.
+    Raises CallerError (400). The error names `field`, and never repeats anything from the document.
     """
     if _too_deep(body, depth_max):
         raise CallerError(field, f"must not nest deeper than {depth_max}", 400)
@@ -46,10 +45,11 @@ def parse_json(body: bytes, depth_max: int, field: str = "body") -> Any:
 
 
 def parse_foreign_json(body: bytes, depth_max: int, field: str = "body") -> Any:
-    """Return the value of a document that somebody else's program wrote, bounded in depth.
+    """Return the value of a JSON document that another service wrote. Only its depth is limited strictly.
 
-    A provider sends hundreds of events at once, so an odd text in one of them must not refuse the others. The last of
-    two equal keys holds, NaN and Infinity are None, and half a surrogate pair becomes U+FFFD. Errors: as `parse_json`.
+    A provider sends hundreds of events at once, so an odd text in one of them must not make the others fail. If a key
+    comes twice, the last one counts. NaN and Infinity become None, and half a surrogate pair becomes U+FFFD. Raises
+    CallerError (400) if the document is not JSON or too deep.
     """
     if _too_deep(body, depth_max):
         raise CallerError(field, f"must not nest deeper than {depth_max}", 400)
@@ -61,7 +61,10 @@ def parse_foreign_json(body: bytes, depth_max: int, field: str = "body") -> Any:
 
 
 def _mended(value: Any) -> Any:
-    """Recursion is bounded by the depth that was checked."""
+    """Return the value with U+FFFD for each half of a surrogate pair.
+
+    The depth was checked before, so recursion is safe.
+    """
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):
@@ -72,10 +75,11 @@ def _mended(value: Any) -> Any:
 
 
 def _too_deep(body: bytes, depth_max: int) -> bool:
-    """Return True if the parser would recurse deeper than `depth_max` (twice that for a malformed body). Linear time.
+    """Return True if the parser would recurse deeper than `depth_max`. The time is linear in the length of `body`.
 
-    Without escaped backslashes and escaped quotes, every quote left opens or closes a string, so that every second
-    piece is outside of strings. Each round then removes the innermost brackets, that is, one level.
+    For a malformed body the limit may be twice as high. Without escaped backslashes and escaped quotes, every quote
+    that is left begins or ends a string. So every second piece is outside of strings. Each round then removes the
+    innermost brackets, which are one level.
     """
     if body.count(b"[") + body.count(b"{") <= depth_max:
         return False

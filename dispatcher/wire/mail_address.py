@@ -1,7 +1,8 @@
-"""E-mail addresses: exactly one bare address, with a domain that every relay and provider can carry.
+"""E-mail addresses: exactly one bare address, with a domain that every relay and provider can handle.
 
-An international domain has two spellings, `bücher.example` and `xn--bcher-kva.example` (its A-labels, IDNA 2008). They
-are one address. It is stored, compared, capped and sent as A-labels, because few relays offer SMTPUTF8 (RFC 6531).
+An international domain has two spellings, `bücher.example` and `xn--bcher-kva.example` (its A-labels, IDNA 2008). Both
+are the same address. It is stored, compared, counted and sent in A-labels, because few relays support SMTPUTF8 (RFC
+6531).
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _ADDR_SPEC = re.compile(rf"({_ATOM}(?:\.{_ATOM})*)@(?:{_LABEL}\.)+(?![0-9]+$){_LABEL}")
 _DOTS = re.compile("[.\u3002\uff0e\uff61]")  # RFC 3490, section 3.1
 ADDRESS_CHARS_MAX = 254
-"""RFC 5321, section 4.5.3.1.3, without the brackets of a path."""
+"""The longest address in characters (RFC 5321, section 4.5.3.1.3, without the brackets of a path)."""
 
 
 def is_email(address: str) -> bool:
-    """Return True for exactly one bare addr-spec: dot-atoms only, so no quotes, commas, spaces or display name."""
+    """Return True if `address` is exactly one bare address of dot-atoms: no quotes, commas, spaces or display name."""
     if len(address) > ADDRESS_CHARS_MAX:
         return False
     match = _ADDR_SPEC.fullmatch(address)
@@ -28,9 +29,9 @@ def is_email(address: str) -> bool:
 
 
 def with_ascii_domain(address: str) -> str | None:
-    """Return the address with its domain in A-labels; None if it is not exactly one bare address.
+    """Return the address with its domain in A-labels. Return None if it is not exactly one bare address.
 
-    An address that is ASCII is returned as it is.
+    An address in ASCII is returned unchanged.
     """
     local, at, domain = address.rpartition("@")
     if not domain.isascii() and local.isascii() and len(address) <= ADDRESS_CHARS_MAX:
@@ -39,11 +40,12 @@ def with_ascii_domain(address: str) -> str | None:
 
 
 def ascii_domain(domain: str) -> str:
-    """Return an international domain in A-labels, and in lower case. Return "" for a domain that is none.
+    """Return an international domain in A-labels and lower case, or "" if it is not a valid one.
 
-    A character is first mapped as browsers and mail programs map it (UTS 46): `Ü` is `ü`, and `。` is a dot. A label
-    that this turns into plain ASCII is refused. To a caller that compares addresses, `kelvin.example` with the Kelvin
-    sign U+212A is another person than `kelvin.example`, so a message to the first must not reach the second.
+    Each character is first mapped as browsers and mail programs map it (UTS 46): `Ü` becomes `ü`, for example. If the
+    mapping turns a label into plain ASCII, the domain is refused. A caller that compares addresses takes
+    `kelvin.example` with the Kelvin sign U+212A for a different address. So a message to it must not reach
+    `kelvin.example` in ASCII.
     """
     try:
         encoded = idna.encode(domain, uts46=True).decode("ascii")

@@ -1,4 +1,4 @@
-"""Times for people: a program's milliseconds, and beside them the local time of the machine that answers."""
+"""Times for people: each time in milliseconds has a readable form beside it, in the local time of this machine."""
 
 from __future__ import annotations
 
@@ -12,5 +12,8 @@ def local(at_ms: int) -> str:
 
 
 def moment(name: str, at_ms: int | None) -> dict[str, Any]:
-    """Return the two fields of one moment: `name`_ms and `name`. Both are None when there is no such moment."""
+    """Return the two fields of a time: `name`_ms, and `name` in readable form.
+
+    Both are None if there is no such time.
+    """
     return {f"{name}_ms": at_ms, name: None if at_ms is None else local(at_ms)}

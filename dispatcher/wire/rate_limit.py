@@ -1,7 +1,7 @@
-"""The HTTP fields that tell a tenant its accept rate, as draft-ietf-httpapi-ratelimit-headers-11 has them.
+"""The HTTP fields that tell a tenant its accept rate, by draft-ietf-httpapi-ratelimit-headers-11.
 
-`RateLimit-Policy` is what is agreed: `q` triggers after a pause, and an empty bucket is full again after `w` seconds.
-`RateLimit` is what is left of it: `r` triggers now, and all of them after `t` seconds without a trigger.
+`RateLimit-Policy` is the limit: `q` triggers may come after a pause, and an empty bucket is full again after `w`
+seconds. `RateLimit` is what is left: `r` triggers may come now, and the full number after `t` seconds without one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 from dispatcher.core.limits.accept_rate import AcceptRate, Quota
 
 POLICY = "accept"
-"""The name of the only policy."""
+"""The name of the accept rate in these fields. There is no other policy."""
 
 Fields = tuple[tuple[bytes, bytes], ...]
 

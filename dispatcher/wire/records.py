@@ -1,17 +1,20 @@
-"""The stored form of a trigger, version 1: `m` (kept for retention) and `d` (personal data, gone when finished).
+"""The stored form of a trigger, version 1. The record has two parts, `m` and `d`.
+
+`m` is kept until the retention ends. `d` has the personal data, and is deleted when all notifications have ended.
 
 m = {"t": tenant, "e": event, "a": accepted ms, "p": priority, "u": on_unknown, "k": key, "l": locale,
-     "n": [{"c": channel, "t": template, "v": version, "h": its digest, "ch": [chain],
-            "s": [encoding, segments] of an SMS, "f": how far before it the one is whose fallback it is}, …]}
-Since a redrive a notification may have a chain (`<index>.ch`, names) and a template (`<index>.tv`, version, digest and
-name as `3:digest name`) of its own, which go before those of `m`: siblings, and whoever repeats the key, keep what was
-accepted.
+     "n": [{"c": channel, "t": template, "v": version, "h": digest of the template, "ch": [chain],
+            "s": [encoding, segments] of an SMS, "f": of a fallback, how many places before it the first one is}, …]}
+
+After a redrive a notification may have a chain (`<index>.ch`, names) and a template (`<index>.tv`, version, digest and
+name as `3:digest name`) of its own. These replace the values in `m` for this notification only. The other notifications
+and a replayed answer keep what was accepted.
 
 d = {"to": [address, …], "data": {…}, "co": [content or null, …], "r": recipient id}
 
-For several recipients m has "i": [place in "n" of each notification] and "ls": [locale of each recipient], and "n"
-holds each different part once. d has "rs": [recipient id, …] instead of "r", and "co" of one recipient. The
-notifications of one recipient follow each other, and every recipient has as many.
+For several recipients `m` has "i": [the place in "n" of each notification] and "ls": [the locale of each recipient].
+Equal parts are then stored only once in "n". `d` has "rs": [recipient id, …] instead of "r", and "co" only for one
+recipient. The notifications of one recipient are next to each other, and every recipient has the same number of them.
 """
 
 from __future__ import annotations
@@ -55,7 +58,10 @@ def encode_meta(trigger: NewTrigger) -> str:
 
 
 def _parts(trigger: NewTrigger) -> dict[str, Any]:
-    """Return `n`. For several recipients equal parts are kept once, because each claim reads the whole record."""
+    """Return the field `n` of the record.
+
+    If there are several recipients, equal parts are stored only once, because each claim reads the whole record.
+    """
     parts = [_part(n, i) for i, n in enumerate(trigger.notifications)]
     if not trigger.people:
         return {"n": parts}
@@ -65,30 +71,33 @@ def _parts(trigger: NewTrigger) -> dict[str, Any]:
 
 
 def part_of(meta: Mapping[str, Any], index: int) -> dict[str, Any]:
-    """Return the part of `m` about one notification. Raises LookupError if there is none."""
+    """Return the part of `m` about the notification at `index`. Raises LookupError if there is none."""
     places = meta.get("i")
     found: dict[str, Any] = meta["n"][index if places is None else places[index]]
     return found
 
 
 def parts_of(meta: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the parts of `m` about all its notifications, in order."""
+    """Return the parts of `m` about all notifications, in their order."""
     places = meta.get("i")
     return list(meta["n"]) if places is None else [meta["n"][place] for place in places]
 
 
 def chain_of(part: Mapping[str, Any], own: str | None) -> tuple[str, ...]:
-    """Return the chain of a notification: its own since a redrive by the routes of that day, else the accepted one."""
+    """Return the chain of a notification: `own`, which it got at a redrive, or else the accepted chain."""
     return tuple(own.split()) if own else tuple(part["ch"])
 
 
 def encode_pin(pin: TemplatePin) -> str:
-    """Return what `<index>.tv` holds."""
+    """Return the stored form of a template pin, as it is in `<index>.tv`."""
     return f"{pin.version}:{pin.digest} {pin.name}" if pin.digest else f"{pin.version} {pin.name}"
 
 
 def template_of(part: Mapping[str, Any], own: str | None) -> TemplatePin | None:
-    """Return its template: its own since a redrive with the text of that day, else the accepted one; None: none."""
+    """Return the template of a notification: `own`, which it got at a redrive, or else the accepted one.
+
+    None means that the notification has content instead of a template.
+    """
     if not own:
         return None if part["t"] is None or part["v"] is None else TemplatePin(part["t"], part["v"], part.get("h"))
     numbered, _, name = own.partition(" ")
@@ -97,7 +106,7 @@ def template_of(part: Mapping[str, Any], own: str | None) -> TemplatePin | None:
 
 
 def person_of(meta: Mapping[str, Any], index: int) -> int | None:
-    """Return which of several recipients a notification is for; None: the trigger has one."""
+    """Return the index of a notification's recipient. Return None if the trigger has only one recipient."""
     locales = meta.get("ls")
     return None if locales is None else index * len(locales) // len(meta["i"])
 
@@ -114,7 +123,10 @@ def _part(n: NewNotification, index: int) -> dict[str, Any]:
 
 
 def decode_sms(part: Mapping[str, Any]) -> SmsSize | None:
-    """Return the size of an SMS from its part of `m`; None for another channel, or a record of before it was kept."""
+    """Return the size of an SMS from its part of `m`.
+
+    Return None on another channel, or if an old record does not have it.
+    """
     found = part.get("s")
     return SmsSize(found[0], found[1]) if found else None
 
@@ -128,9 +140,9 @@ def encode_data(trigger: NewTrigger) -> str:
 
 
 def recipient_of(data: str | None, index: int | None = None) -> str | None:
-    """Return the caller's name for a notification's recipient, from `d`; None where that is gone or damaged.
+    """Return the caller's name for a notification's recipient, from `d`. Return None if `d` is gone or damaged.
 
-    Without an `index` it is the recipient of a trigger that has one.
+    `index` is that of the notification. It is None for a trigger with one recipient.
     """
     try:
         found = json.loads(data or "{}")
@@ -142,19 +154,19 @@ def recipient_of(data: str | None, index: int | None = None) -> str | None:
 
 
 FIELDS = ("m", "d", "x", "st", "n", "gen", "cr", "tr", "ep", "eid", "v", "ex", "ch", "tv")
-"""The order in which claim and take return a record's fields."""
+"""The fields of a record, in the order in which the scripts for claim and take return them."""
 
 WHOLE = ("m", "d", "x", "v")
-"""The first of these are fields of the record; the others are of one notification, `<index>.<field>`."""
+"""These of the fields belong to the whole record. The others belong to one notification, as `<index>.<field>`."""
 
 BROKEN: tuple[str | None, ...] = ("", "", *(None,) * 8, "0", *(None,) * 3)
-"""These stand in place of the fields if a record's key is no hash. No version wrote them, so they are unreadable."""
+"""The values that are used instead of the fields if a record's key is no hash. No version can read them."""
 
 
 def decode_notification(notification_id: str, fields: Sequence[str | None]) -> Notification | None:
-    """Return the notification of a claimed entry; None if its record or data is gone.
+    """Return the notification of a claimed entry. Return None if its record or its data is gone.
 
-    Raises UnreadableError for a record that a later version wrote, or that is damaged.
+    Raises UnreadableError if a later version wrote the record, or if it is damaged.
     """
     try:
         return _decode(notification_id, fields)
@@ -163,7 +175,10 @@ def decode_notification(notification_id: str, fields: Sequence[str | None]) -> N
 
 
 def stub(notification_id: str, fields: Sequence[str | None]) -> Notification:
-    """Return the part of an unreadable record that putting it off needs. The rest is empty and not to be used."""
+    """Return a notification with only those values that are needed to put an unreadable record off.
+
+    Do not use the others.
+    """
     state, attempts, tried = fields[3], fields[4] or "", fields[7]
     return Notification(
         id=notification_id,
@@ -221,13 +236,16 @@ def _decode(notification_id: str, fields: Sequence[str | None]) -> Notification 
 
 
 DOUBTED, REFUSED, WAITS, REFUSALS = "!", "~", "#", "%"
-"""Marks of a trail stand behind a vendor's name, or before a count. No vendor's name has one of them."""
+"""The marks in a stored trail. The first two follow a vendor's name, the others precede a count.
+
+No vendor's name contains any of them.
+"""
 
 
 def encode_trail(trail: Trail) -> str:
     """Return the trail as text: `sms-a! sms-b~ #2 %1`.
 
-    A version from before a mark reads the name with its mark as an unknown vendor's.
+    A version that does not know a mark reads the name with its mark as the name of an unknown vendor.
     """
     parts = [
         name + (DOUBTED if name in trail.doubted else REFUSED if name in trail.refused else "") for name in trail.tried
@@ -237,7 +255,7 @@ def encode_trail(trail: Trail) -> str:
 
 
 def decode_trail(text: str | None) -> Trail:
-    """Read what `encode_trail` wrote; of a damaged count nothing is taken."""
+    """Return the trail that `encode_trail` wrote. A damaged count is ignored."""
     parts = (text or "").split()
     names = [part for part in parts if part[0] not in (WAITS, REFUSALS)]
     counts = {part[0]: int(part[1:]) for part in parts if part[0] in (WAITS, REFUSALS) and part[1:].isdecimal()}
@@ -266,5 +284,5 @@ def encode_attempt(attempt: Attempt | None) -> str:
 
 
 def decode_history(text: str | None) -> tuple[Attempt, ...]:
-    """Return the lines of a history. What a later version put behind their known fields is left out."""
+    """Return the attempts in a stored history. Fields that a later version added to an attempt are ignored."""
     return tuple(Attempt(*line[:6]) for line in json.loads(f"[{text or ''}]"))

@@ -1,4 +1,4 @@
-"""The answers of the HTTP interface. None has a recipient's address."""
+"""The answers of the HTTP interface. No answer contains a recipient's address."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from dispatcher.wire.moments import moment
 from dispatcher.wire.rate_limit import POLICY
 
 QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
-"""The problem type of a 429 for the accept rate, from the draft on RateLimit fields."""
+"""The problem type of a 429 because of the accept rate, from the draft on RateLimit fields."""
 
 KEY_REUSED = "urn:resilient-dispatcher:problem:idempotency-key-reused"
-"""The problem type of a 409. The draft on idempotency keys says 422; see docs/adr/0021."""
+"""The problem type of a 409. The draft on idempotency keys says 422 instead; docs/adr/0021 gives the reason."""
 
 
 class Text(Protocol):
@@ -53,7 +53,10 @@ class AcceptedNotification(_Answer):
 
 
 class AcceptedResponse(_Answer):
-    """The 202: everything named here is on disk. `replayed`: an earlier trigger with this key gave this answer."""
+    """The body of a 202: everything named here is on disk.
+
+    `replayed` is true if an earlier trigger with this key gave it.
+    """
 
     id: str
     notifications: list[AcceptedNotification]
@@ -66,7 +69,7 @@ class SmsShown(_Answer):
 
 
 class DryRunNotification(_Answer):
-    """One notification as it would be stored and sent now. `vendor` is where it would be queued."""
+    """One notification as it would be stored and sent now. `vendor` is the vendor for which it would be queued."""
 
     recipient: int | None = Field(description="its place among `recipients`; null if there is one")
     fallback_for: int | None = Field(description="the place in this list of the one whose fallback it is; else null")
@@ -86,7 +89,7 @@ class DryRunNotification(_Answer):
 
 
 class DryRunResponse(_Answer):
-    """The 200 to a trigger with `dry_run`. Nothing was stored, and no key and no limit was used."""
+    """The body of a 200 to a trigger with `dry_run`. Nothing was stored, and no key and no limit was used up."""
 
     dry_run: bool = True
     event: str
@@ -127,7 +130,7 @@ def _would_be(trigger: NewTrigger, n: NewNotification, text: Text) -> DryRunNoti
 
 
 class Problem(_Answer):
-    """Problem details (RFC 9457), sent as application/problem+json. `field` is the dotted path of what is wrong."""
+    """Problem details (RFC 9457), sent as application/problem+json. `field` is the dotted path of the wrong field."""
 
     type: str = "about:blank"
     title: str
@@ -141,7 +144,7 @@ class Problem(_Answer):
 
     @classmethod
     def of(cls, error: CallerError | UnavailableError) -> Problem:
-        """Return the answer for one of our errors. Its text is ours and holds nothing of the request's values."""
+        """Return the answer for one of our errors. Its text is ours, and contains no value from the request."""
         if isinstance(error, CallerError):
             title = TITLES.get(error.status, "The request is refused")
             kind = KEY_REUSED if error.status == 409 else "about:blank"

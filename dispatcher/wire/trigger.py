@@ -1,7 +1,7 @@
-"""The body of POST /v1/triggers: its shape, its rules, and the one error a caller gets when it breaks one.
+"""The body of POST /v1/triggers: its shape, its rules, and the error that a caller gets if it breaks a rule.
 
-Every error names the field by its dotted path and states the rule in a sentence of ours. No error repeats a value: an
-address in an error would end in logs.
+Every error names the field by its dotted path, and states the rule in our own words. No error repeats a value, because
+an address in an error would get into logs.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 
 @lru_cache(maxsize=65_536)
 def phone_region(number: str) -> str | None:
-    """The region (ISO 3166 alpha-2, or "001" for the whole world) of a valid E.164 number; None when it is invalid.
+    """Return the region of a valid E.164 number (ISO 3166 alpha-2, or "001" for the whole world). None means invalid.
 
-    Built digit by digit instead of with phonenumbers.parse, which also strips national prefixes: what is sent to a
-    vendor is the caller's own string, so this string must be valid. It also takes half the time.
+    The number is read digit by digit and not with phonenumbers.parse, which also removes national prefixes. A vendor
+    gets exactly the caller's text, so this text must be valid. It also takes half the time.
     """
     if not _E164.fullmatch(number):
         return None
@@ -72,7 +72,10 @@ def _rule(sentence: str) -> PydanticCustomError:
 
 
 def _email(value: str) -> str:
-    """The address as it is stored: an international domain is in A-labels, so that two spellings of it are one."""
+    """Return the address as it is stored.
+
+    An international domain is in A-labels, so that its two spellings are equal.
+    """
     address = with_ascii_domain(value)
     if address is None:
         raise _rule("must be one bare e-mail address (local@domain, at most 254 characters, ASCII before the @)")
@@ -103,7 +106,7 @@ _SEND_AT = re.compile(
 
 
 def _send_at(value: Any) -> datetime | None:
-    """The instant in UTC, so that two spellings of it are one body."""
+    """Return the instant in UTC, so that two spellings of it are equal."""
     if value is None or isinstance(value, datetime):
         return value
     match = _SEND_AT.fullmatch(value) if isinstance(value, str) else None
@@ -121,7 +124,10 @@ def _send_at(value: Any) -> datetime | None:
 
 
 def _data(value: dict[str, Any]) -> dict[str, Any]:
-    """Recursion is bounded by the depth that `parse_json` allows."""
+    """Return `value` if all its keys and texts are allowed.
+
+    The depth was limited by `parse_json`, so recursion is safe.
+    """
     for key, item in value.items():
         if len(key) > DATA_KEY_CHARS_MAX or _CONTROL.search(key):
             raise _rule(f"must name its keys in at most {DATA_KEY_CHARS_MAX} characters, none of them a control one")
@@ -155,9 +161,10 @@ _BEHIND_A_LOCALE = re.compile(r"[.@;,]|[_-]#")
 
 
 def _locale(value: Any) -> Any:
-    """A tag as it was given. One that is not well-formed counts as none: an order confirmation is worth more.
+    """Return the language tag as it was given, or None if it is not well-formed.
 
-    What POSIX, Java and HTTP put behind a tag is left out: `de_DE.UTF-8`, `zh_CN_#Hans`, `de;q=0.9`, `de,en`.
+    The trigger is not refused for this, because sending the message is worth more than its language. What POSIX, Java
+    and HTTP put behind a tag is removed: `de_DE.UTF-8`, `zh_CN_#Hans`, `de;q=0.9`, `de,en`.
     """
     if not isinstance(value, str):
         return value
@@ -186,7 +193,7 @@ class _Part(BaseModel):
 
 
 class Recipient(_Part):
-    """The person who gets it. `repr` leaves the addresses out, so that no log shows them."""
+    """The person who gets the notifications. `repr` leaves the addresses out, so that no log shows them."""
 
     id: Annotated[HeaderText, Field(min_length=1, max_length=128)] | None = None
     email: Annotated[str, AfterValidator(_email)] | None = Field(default=None, repr=False)
@@ -196,7 +203,7 @@ class Recipient(_Part):
 
 
 class Content(_Part):
-    """A message given whole, sent as it is: nothing in it is a template."""
+    """A complete message, which is sent exactly as it is. Nothing in it is treated as a template."""
 
     subject: Annotated[HeaderText, Field(min_length=1, max_length=998)] | None = Field(default=None, repr=False)
     text: Annotated[BodyText, Field(min_length=1, max_length=65_536)] = Field(repr=False)
@@ -204,7 +211,10 @@ class Content(_Part):
 
 
 class FallbackRequest(_Part):
-    """Another channel, if the notification fails: it is dead, or `after_s` passed without success."""
+    """A message on another channel.
+
+    It is sent if the notification is dead, or has not succeeded within `after_s` seconds.
+    """
 
     channel: Channel
     template: Name | None = None
@@ -214,7 +224,7 @@ class FallbackRequest(_Part):
 
 
 class NotificationRequest(_Part):
-    """One notification the caller lists itself: a stored template, or content."""
+    """One notification that the request itself lists: with a stored template, or with content."""
 
     channel: Channel
     template: Name | None = None
@@ -223,7 +233,10 @@ class NotificationRequest(_Part):
 
 
 class TriggerRequest(_Part):
-    """One trigger for one recipient or several. Other fields that are None are taken from the event's definition."""
+    """One trigger for one or several recipients.
+
+    A priority, expiry or policy that is None comes from the event's definition.
+    """
 
     event: Name
     recipient: Recipient | None = Field(default=None, description="Required, unless there are `recipients`.")
@@ -241,14 +254,14 @@ class TriggerRequest(_Part):
 
     @property
     def addressed(self) -> list[tuple[str, Recipient]]:
-        """Return the recipients in order, each with its place in the request."""
+        """Return the recipients in order, each with its path in the request."""
         if self.recipients is not None:
             return [(f"recipients[{index}]", person) for index, person in enumerate(self.recipients)]
         return [("recipient", self.recipient)] if self.recipient is not None else []
 
     @property
     def send_at_ms(self) -> int | None:
-        """Wall milliseconds, or None for now."""
+        """Return `send_at` in wall milliseconds, or None for "now"."""
         return None if self.send_at is None else (self.send_at - _EPOCH) // timedelta(milliseconds=1)
 
 
@@ -256,9 +269,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def parse_trigger(data: Any, now_ms: int | None = None) -> TriggerRequest:
-    """The request in `data`, a value from `parse_json`. `now_ms` is wall time, for `send_at` only.
+    """Return the request in `data`, a value from `parse_json`, after all checks.
 
-    Errors: `CallerError` (422) for the first fault found.
+    `now_ms` is the wall time with which `send_at` is compared; None means the present. Raises CallerError (422) for the
+    first fault.
     """
     request = read_trigger(data)
     check_send_at(request, time.time_ns() // 1_000_000 if now_ms is None else now_ms)
@@ -266,9 +280,9 @@ def parse_trigger(data: Any, now_ms: int | None = None) -> TriggerRequest:
 
 
 def read_trigger(data: Any) -> TriggerRequest:
-    """Return the request in `data`, checked by its shape alone: its answer is the same at any time.
+    """Return the request in `data` after checking its shape only. So the result does not depend on the time.
 
-    Errors: `CallerError` (422) for the first fault found.
+    Raises CallerError (422) for the first fault.
     """
     if not isinstance(data, Mapping):
         raise CallerError("body", "must be a JSON object")
@@ -286,7 +300,7 @@ def read_trigger(data: Any) -> TriggerRequest:
 
 
 def check_send_at(request: TriggerRequest, now_ms: int) -> None:
-    """Errors: `CallerError` (422) when `send_at` is an instant that nobody can mean at `now_ms` (wall time)."""
+    """Raise CallerError (422) if `send_at` is too far from `now_ms` (wall milliseconds), in the past or the future."""
     if request.send_at_ms is None:
         return
     if request.send_at_ms < now_ms - SEND_AT_PAST_S_MAX * 1000:
@@ -308,9 +322,10 @@ def _check_notification(wanted: NotificationRequest | FallbackRequest, at: str) 
 
 
 def body_hash(request: TriggerRequest) -> str:
-    """32 hex digits that are equal exactly for requests that mean the same, whatever their idempotency key.
+    """Return 32 hex digits that are equal exactly if two requests mean the same.
 
-    Fields left at None are left out, so that a field added in a later version changes no hash already stored.
+    The idempotency key is not part of them. Fields that are None are left out. So a field that a later version adds
+    does not change the hashes already stored.
     """
     meaning = request.model_dump(mode="json", exclude={"idempotency_key", "data", "dry_run"}, exclude_none=True)
     meaning["data"] = request.data  # as given: its nulls are content
@@ -341,14 +356,20 @@ _SENTENCES = {
 
 
 def _parts(loc: Sequence[str | int]) -> list[str]:
-    """Return the parts of a path. One of several recipients is `recipients[3]`; other lists have a dot."""
+    """Return the parts of a path.
+
+    One of several recipients is `recipients[3]`; an index in other lists is a part by itself.
+    """
     if loc[:1] == ("recipients",) and len(loc) > 1:
         return [f"recipients[{loc[1]}]", *(str(part) for part in loc[2:])]
     return [str(part) for part in loc]
 
 
 def _caller_error(error: ValidationError) -> CallerError:
-    """The first fault. A key the caller made up is named only when it looks like a name: it could be an address."""
+    """Return the error for the first fault. A key that the caller invented is named only if it looks like a name.
+
+    Otherwise it could be an address.
+    """
     first = error.errors(include_url=False, include_input=False)[0]
     parts = _parts(first["loc"])
     if first["type"] == "extra_forbidden" and not _PATH_PART.fullmatch(parts[-1]):
