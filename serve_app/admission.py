@@ -1,13 +1,13 @@
-"""Decides who may do what: host and origin of a keyless service, the scope that each route needs, and wrong keys.
+"""Decides whether a request may do what it asks for.
 
 Rules:
 
-1. While no key is needed, only this machine's own names are answered, and no foreign web page. Otherwise a page that a
-   developer visits could post here, or bind its own name to the loopback address and read.
-2. A route needs one scope. A route that this file does not know needs `operate`: deny by default.
-3. A receipt needs no key, because its token proves it. The probes, the metrics and the documentation need none either.
-4. A request that another installation's proxy forwards is refused: our port may have belonged to one of its replicas.
-5. A wrong key is counted, and its answer is delayed. A right key never waits for wrong ones.
+1. While no key is needed, only requests to this machine's own names are answered, and none from a foreign web page.
+   Otherwise a page in a developer's browser could send triggers here, or read by giving the loopback address a name.
+2. A route needs one scope. A route that is not listed in this file needs `operate`.
+3. A receipt needs no key, because its token is the proof. Probes, metrics and documentation need no key either.
+4. A request from another installation's proxy is refused, because our port may have belonged to that installation.
+5. A wrong key is counted, and its answer is delayed. A right key never waits because of wrong ones.
 """
 
 from __future__ import annotations
@@ -24,15 +24,18 @@ from serve_app.bodies import Scope, header, only_header
 SEND, READ, TEMPLATES, OPERATE = "send", "read", "templates", "operate"
 
 FREE_FAILURES = 10
-"""So many wrong keys within `FAILURE_WINDOW_S` are answered at once: somebody may be setting something up."""
+"""So many wrong keys within `FAILURE_WINDOW_S` are answered without a delay, for a user who is setting something up."""
 FAILURE_WINDOW_S = 60.0
 FAILURE_WAIT_S = 0.5
 WAITING_MAX = 20
-"""The most wrong keys whose answers wait at once. One more gets a 429, because each holds a request slot."""
+"""At most so many wrong keys wait for their delayed answer.
+
+A further one gets 429 at once, because each holds a slot.
+"""
 
 
 def scope_needed(method: str, path: str) -> str | None:
-    """Return the scope that a request needs; None means that it needs no key."""
+    """Return the scope that a request needs, or None if it needs no key."""
     parts = path.strip("/").split("/")
     if parts[0] != "v1":
         return None
@@ -52,14 +55,17 @@ def scope_needed(method: str, path: str) -> str | None:
 
 
 def check_installation(scope: Scope, installation: str) -> None:
-    """Raise `UnavailableError` if a proxy marked the request for another installation. Its client tries again."""
+    """Raise `UnavailableError` if a proxy marked the request for another installation. The client then tries again."""
     marked = header(scope, b"x-dispatcher-installation")
     if marked is not None and marked != installation:
         raise UnavailableError("the proxy of another installation asked this one")
 
 
 def check_neighbour(scope: Scope) -> None:
-    """Check a request to a service that asks for no key. Errors: `CallerError` 421 (host), 403 (origin)."""
+    """Check the host and origin of a request to a service without keys.
+
+    Raises `CallerError` 421 (host) or 403 (origin).
+    """
     host = only_header(scope, b"host")
     if host is not None and not _LOCAL.fullmatch(host):
         raise CallerError("Host", "must be localhost, 127.0.0.1 or [::1] while no API key is needed", 421)
@@ -77,7 +83,7 @@ def _authority(origin: str) -> str:
 
 
 class WrongKeys:
-    """Slows callers that try keys. `failed` is the number of wrong keys, for a metric."""
+    """Slows down callers that try keys. `failed` is called for each wrong key, to count a metric."""
 
     def __init__(self, failed: Callable[[], None]) -> None:
         self._failed = failed
@@ -85,7 +91,10 @@ class WrongKeys:
         self._waiting = 0
 
     async def note(self) -> None:
-        """Count one wrong key and wait. Raises `CallerError` (429) if too many wait already."""
+        """Count one wrong key, and delay its answer if there were many.
+
+        Raises `CallerError` (429) if too many wait already.
+        """
         self._failed()
         now_s = time.monotonic()
         self._recent.append(now_s)

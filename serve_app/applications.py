@@ -1,8 +1,8 @@
-"""The Serve applications: `intake`, `supervisor` and one `vendor-NAME` per vendor.
+"""The Serve applications: `intake`, `supervisor`, and `vendor-NAME` for each vendor.
 
-One application per pool, because `serve.run` restarts every replica of the application it names: adding a vendor to a
-shared one restarted everything in 17.8 s, its own starts in 2.1 s. `apply` runs only those whose section of the
-configuration, or whose code, differs from what runs.
+Each pool has its own application, because `serve.run` restarts every replica of the application that it names. With one
+shared application, adding a vendor restarted everything in 17.8 s; with its own, only the vendor starts, in 2.1 s. So
+`apply` runs only applications whose settings or code have changed.
 """
 
 from __future__ import annotations
@@ -24,22 +24,24 @@ from serve_app.shells import Door, IntakeShell, SupervisorShell, VendorShell
 from serve_app.start_watch import Found
 
 ORDER = ("intake", "vendor-", "supervisor")
-"""The order of stopping: intake, so that nothing new comes in; the vendors, which finish their calls; the supervisor.
+"""The order of stopping, by the beginnings of the names.
+
+Intake stops first, so that no new work arrives. Then the vendors finish their calls. The supervisor stops last.
 """
 
 PATIENCE_S = 10.0
-"""Serve ends a replica that answers no health check for so long, three times in a row.
+"""The time-out of a health check, in seconds. Serve ends a replica after three time-outs in a row.
 
-The time is long because a slow replica is not dead: with a shorter one, replicas that answered after 2 s were ended,
-and `up` with them. Others react sooner. HAProxy passes by an intake replica that does not answer within a second. The
-supervisor gives a silent actor's work to others after two seconds. `up` ends a replica that was stopped
+The time is long because a slow replica is not dead. With a shorter time, replicas that answered after 2 s were ended,
+and the start failed. Other parts react sooner. HAProxy avoids an intake replica that does not answer within a second.
+The supervisor gives a silent actor's work to others after two seconds. `up` ends a replica that was stopped
 (`cluster.local.frozen`).
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The cores that each kind of replica asks for on its machine, and the number of supervisors."""
+    """How many cores each kind of replica reserves in Ray, and how many supervisors there are."""
 
     intake_cpus: float
     vendor_cpus: float
@@ -48,16 +50,25 @@ class Place:
 
     @property
     def runtime(self) -> dict[str, str]:
-        """Return `runtime` with a mark for a cluster: there supervisors stand by and spread the replicas."""
+        """Return the entry that `runtime` needs on a cluster, where one supervisor stands by and replicas are spread.
+
+        The dict is empty for `ONE_MACHINE`.
+        """
         return {} if self == ONE_MACHINE else {"cluster": "yes"}
 
 
 ONE_MACHINE = Place(0.01, 0.01, 0.01)
-"""The whole service fits on two cores. By Ray's default each replica would ask for a core of its own."""
+"""Reservations so small that the whole service fits on two cores.
+
+By default Ray would reserve a core for each replica.
+"""
 
 
 def cluster_place(workers: int) -> Place:
-    """Return the place on a cluster with so many machines for replicas. The cores asked for make Ray add a machine."""
+    """Return the reservations for a cluster with `workers` machines for replicas.
+
+    Each replica reserves so many cores that Ray adds a machine when no machine has them free.
+    """
     return Place(0.5, 0.25, 0.25, supervisors=2 if workers > 1 else 1)
 
 
@@ -71,7 +82,7 @@ COMMON: dict[str, Any] = {
 def applications(
     settings: Settings, runtime: dict[str, str], place: Place = ONE_MACHINE
 ) -> dict[str, serve.Application]:
-    """Return every application, by name. Secrets stay references, because Ray stores and shows arguments."""
+    """Return every application by name. Secrets stay references, because Ray stores and shows arguments."""
     data, runtime = settings.model_dump(mode="json"), {**runtime, **place.runtime}
     inner = {**runtime, "api_keys": ""}  # nobody but intake asks for keys
     apps = {"supervisor": _supervisor(data, inner, place), "intake": _intake(settings, data, runtime, place)}
@@ -148,9 +159,12 @@ def apply(
     running: dict[str, str],
     secrets: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Run each application that differs from `running` (name → fingerprint), and remove those that are gone.
+    """Start or update each application whose fingerprint differs from the one in `running`.
 
-    Return what runs now. The supervisor goes first and intake last, so that a plan exists when the first trigger comes.
+    Remove those not configured.
+
+    Return the fingerprint of each application that runs now, by name. The supervisor starts first and intake last, so
+    that a plan exists before the first trigger arrives.
     """
     wanted = fingerprints(settings, runtime, secrets)
     apps = applications(settings, runtime)
@@ -168,7 +182,7 @@ def apply(
 
 
 def begin(settings: Settings, runtime: dict[str, str], names: Collection[str], place: Place = ONE_MACHINE) -> None:
-    """Start these applications without waiting for them; see `statuses`."""
+    """Start the applications `names`, and return without waiting for them. `statuses` tells when they run."""
     targets = [
         RunTarget(app, name=name, route_prefix="/" if name == "intake" else None)
         for name, app in applications(settings, runtime, place).items()
@@ -178,7 +192,7 @@ def begin(settings: Settings, runtime: dict[str, str], names: Collection[str], p
 
 
 def statuses() -> dict[str, Found]:
-    """Return what Serve says of each application."""
+    """Return the state of each application, by name, as Serve reports it."""
     found = {}
     for name, app in serve.status().applications.items():
         triggers = {deployment.status_trigger.value for deployment in app.deployments.values()}
@@ -189,11 +203,11 @@ def statuses() -> dict[str, Found]:
 
 
 def restore(settings: Settings, runtime: dict[str, str], running: dict[str, str], touched: Mapping[str, str]) -> None:
-    """Run `settings` again in each application whose fingerprint in `touched` differs from the one in `running`.
+    """Return to `settings` after a newer configuration failed.
 
-    `touched` are the fingerprints of a configuration that was tried after `running`, and failed. An application that
-    only `touched` has is removed. Serve keeps the former replicas until new ones are healthy, so this mostly removes
-    the failed ones.
+    `running` has the fingerprints before the failed one was tried, `touched` those of the failed one. Each application
+    whose fingerprints differ is run again. An application that only `touched` has is removed. Serve keeps the former
+    replicas until new ones are healthy, so this mostly removes failed replicas.
     """
     apps = applications(settings, runtime)
     targets = [
@@ -208,7 +222,10 @@ def restore(settings: Settings, runtime: dict[str, str], running: dict[str, str]
 
 
 def delete_all(names: list[str]) -> None:
-    """Stop the applications: kind by kind in the order of `ORDER`. Each replica drains itself before it ends."""
+    """Stop the applications in the order of `ORDER`. Each replica finishes its work before it ends.
+
+    The call waits for intake, then up to 30 s for the vendors, then for the supervisor.
+    """
     for prefix in ORDER:
         for name in sorted(names):
             if name.startswith(prefix):
@@ -228,10 +245,10 @@ def _await_gone(names: list[str]) -> None:
 def fingerprints(
     settings: Settings, runtime: dict[str, str], secrets: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Return the fingerprint of each application: its section, what all share, and the code.
+    """Return the fingerprint of each application by name: a digest of its settings, the shared ones and the code.
 
-    `secrets` are digests of the secrets behind references, see `actors.proof.secrets_digest`. With them, a changed
-    secret restarts the applications that use it. Without them, only a reference that is written differently does.
+    `secrets` are digests of the secrets behind references (`actors.proof.secrets_digest`). With `secrets`, a changed
+    secret changes the fingerprint. Without them, only a change of the reference itself does.
     """
     secrets = secrets or {}
     receipts = secrets.get("receipts", "")
@@ -255,7 +272,7 @@ def _hash(*parts: Any) -> str:
 
 
 def code_fingerprint() -> str:
-    """Return a digest of the code that replicas run."""
+    """Return a digest of the code that replicas run: 16 hex digits."""
     root = Path(__file__).parent.parent
     digest = hashlib.sha256()
     for folder in ("dispatcher", "actors", "serve_app"):

@@ -1,9 +1,10 @@
-"""Decides how large Serve makes a pool.
+"""The autoscaling policies: functions with which Serve decides the size of a pool.
 
-The policies run on the controller's own loop, so they never block and import little.
+They run in the event loop of Serve's controller, so they never block and import little.
 
-The plan decides the size of a vendor pool. Its actors report that size, and `forward` passes it on. No plan decides the
-size of intake: `intake_size` follows the number of open requests, as Serve would, but grows only where it helps.
+The plan decides the size of a vendor pool. The actors report this size, and `forward` returns it to Serve. The plan
+does not decide the size of intake. `intake_size` follows the number of open requests, as Serve's own policy does, but
+it grows only where growth helps.
 """
 
 from __future__ import annotations
@@ -12,26 +13,29 @@ import math
 from typing import Any
 
 ROOM_CORES = 0.5
-"""An intake replica costs 3 s of a core to start, while checkouts wait for those at work."""
+"""The cores that must be free before intake grows.
+
+Starting a replica takes 3 s of CPU time, and the others need theirs.
+"""
 
 OWN_CORE = 0.6
-"""Cores that a replica uses when its own loop is the limit, and not the store or the machine."""
+"""If a replica uses so many cores, its own event loop limits it, and not the store or the machine."""
 
 
 def forward(ctx: Any) -> tuple[int, dict[str, Any]]:
     """Return the largest size that a running actor reports.
 
-    Without a report the size stays as it is, because a crash must not shrink a pool.
+    Without a report the size does not change, because a crash must not shrink a pool.
     """
     wishes = _told(ctx, "replicas")
     return max(map(int, wishes), default=ctx.target_num_replicas), {}
 
 
 def intake_size(ctx: Any) -> tuple[int, dict[str, Any]]:
-    """Return one replica more if requests pile up, the replicas use up their own cores, and a core is free.
+    """Return the size that the open requests need if it is smaller. Otherwise return one more replica, or no change.
 
-    Else the size stays as it is. Intake does not grow before each vendor has had an actor. Otherwise clients that wait
-    for a start would make the start longer.
+    One more replica is started if all of this is true: requests pile up, the replicas' own event loops limit them, a
+    core is free, and each vendor has had an actor. Starting vendors come first, because clients wait for them.
     """
     live, now = ctx.current_num_replicas, ctx.target_num_replicas
     if not live:
@@ -49,13 +53,19 @@ def intake_size(ctx: Any) -> tuple[int, dict[str, Any]]:
 
 
 def _told(ctx: Any, name: str) -> list[float]:
-    """Return the latest value that each running replica reported under `name`."""
+    """Return the latest value that each running replica reported under `name`.
+
+    Replicas without a value are left out.
+    """
     values = (_latest(value) for value in (ctx.aggregated_metrics or {}).get(name, {}).values())
     return [value for value in values if value is not None]
 
 
 def _latest(value: Any) -> float | None:
-    """Return the latest value. Ray gives a number, or a series of samples."""
+    """Return the latest value in what Ray gives, which is a number or a series of samples.
+
+    Return None for anything else.
+    """
     if isinstance(value, (int, float)):
         return float(value)
     try:

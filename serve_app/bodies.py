@@ -1,7 +1,7 @@
-"""The one reader of request bodies: bounded in bytes and time, and strict about what a body says it is.
+"""Reads the bodies of all requests, with limits of size and time, and checks their headers.
 
-The limits live here, because a client's header can switch Serve's own off. A framework that reads bodies by itself has
-no limit at all, so it is handed a body that was read and checked here.
+The limits are here because a client's header can switch off Serve's own limits. FastAPI would read a body without any
+limit, so it gets a body that was read and checked here.
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 BODY_DEADLINE_S = 5.0
-"""A body that drips in slower than this is answered 408: it holds a request slot of everybody."""
+"""A body that takes longer than so many seconds is answered 408, because it holds a request slot."""
 
 OTHER_BYTES_MAX = 1_048_576
-"""The limit of every route but the two for triggers. SendGrid sends up to 768 KB of events at once."""
+"""The most bytes of a body on every route except the two for triggers.
+
+SendGrid sends up to 768 KB of events at once.
+"""
 
 
 _CHARSET = re.compile(r""";\s*charset\s*=\s*["']?([^\s;"']*)""", re.IGNORECASE)
@@ -31,11 +34,11 @@ _CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
 
 
 class ClientGoneError(Exception):
-    """The client left while it was sending its body, so nobody is left to answer."""
+    """The client left while it was sending its body. No answer is sent."""
 
 
 def header(scope: Scope, name: bytes) -> str | None:
-    """Return the first header of this (lower-case) name."""
+    """Return the first header with this name, or None. `name` is in lower case."""
     for key, value in scope["headers"]:
         if key == name:
             return str(value.decode("latin-1"))
@@ -43,7 +46,10 @@ def header(scope: Scope, name: bytes) -> str | None:
 
 
 def only_header(scope: Scope, name: bytes) -> str | None:
-    """Return the header of this name. Raises `CallerError` (400) if there are two, as they may differ."""
+    """Return the header with this name, or None.
+
+    Raises `CallerError` (400) if there are two, because they could differ.
+    """
     found = [value for key, value in scope["headers"] if key == name]
     if len(found) > 1:
         raise CallerError(name.decode().title(), "must be given once", 400)
@@ -51,9 +57,10 @@ def only_header(scope: Scope, name: bytes) -> str | None:
 
 
 async def read_body(scope: Scope, receive: Receive, size_max: int, deadline_s: float | None = None) -> bytes:
-    """Return the whole body. A body that is too large is refused by its declared length, or else while it is read.
+    """Return the whole body of a request. `deadline_s` limits the time in seconds.
 
-    Errors: `CallerError` 413 (too large), 415 (compressed), 408 (too slow); `ClientGoneError`.
+    Raises `CallerError` 413 (more than `size_max` bytes, declared or read), 415 (compressed) or 408 (too slow), and
+    `ClientGoneError` if the client left.
     """
     encoding = only_header(scope, b"content-encoding")
     if encoding and encoding.lower() != "identity":
@@ -69,9 +76,9 @@ async def read_body(scope: Scope, receive: Receive, size_max: int, deadline_s: f
 
 
 def check_json(scope: Scope) -> None:
-    """Raise `CallerError` (415) unless the body is declared as JSON in UTF-8, as it is read.
+    """Raise `CallerError` (415) unless the Content-Type header says JSON, with UTF-8 or no charset.
 
-    A web page can post a form or a text to any address without being allowed to, but not JSON.
+    This also protects a service without keys: a web page can post forms and texts to any address, but not JSON.
     """
     media = only_header(scope, b"content-type")
     if media is None or media.split(";")[0].strip().lower() != "application/json":
@@ -81,7 +88,7 @@ def check_json(scope: Scope) -> None:
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that gives `body` once, and after that whatever the client sends."""
+    """Return an ASGI `receive` function that returns `body` first and then calls the original `receive`."""
     given = False
 
     async def again() -> MutableMapping[str, Any]:

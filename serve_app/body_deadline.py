@@ -1,6 +1,6 @@
-"""A deadline that counts only the time in which this process could read.
+"""A deadline for reading a body. It counts only time in which this process could read.
 
-A stall of the process's own loop is not the client's fault.
+If the process's own event loop stalls, the client is not to blame.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ T = TypeVar("T")
 
 SLICE_S = 0.25
 LAST_TURNS = 8
-"""Turns of the loop after the last slice: what has come meanwhile lies in the socket and needs a few to be read."""
+"""How often the event loop runs after the last slice, so that data which has already arrived is still read."""
 
 
 async def read_within(reading: Coroutine[Any, Any, T], deadline_s: float) -> T:
-    """Return what `reading` returns. Raises TimeoutError after `deadline_s`.
+    """Return the result of `reading`. Raises TimeoutError after `deadline_s` seconds.
 
-    A stall of the loop counts as one slice of that time.
+    The time is counted in slices of `SLICE_S`. If the event loop stalls, the whole stall counts as one slice.
     """
     task = asyncio.ensure_future(reading)
     try:

@@ -1,12 +1,12 @@
-"""Application builders: a Serve configuration file (`serve deploy`, a KubeRay RayService) names them as `import_path`.
+"""Builders of the applications. A Serve configuration file (`serve deploy` or a KubeRay RayService) names them.
 
-There is one builder for each kind of application. Each returns the application that `applications()` makes, so options
-are written in one place. A builder runs on any node of the cluster, so the configuration file and the key file must be
-on every node. Serve builds an application again when its own entry of the file changes, but not when a file that the
-entry names does.
+There is one builder for each kind of application; `import_path` is its name in the file. Each returns the application
+that `applications()` makes, so options are written in one place. A builder may run on any node of the cluster, so the
+configuration file and the key file must be on every node. Serve builds an application again when its entry in the file
+changes. A change of the file that the entry names is not noticed.
 
-This module has no `from __future__ import annotations`: Serve reads the parameter's annotation to turn `args` into a
-model, and a text would be no model.
+This module must not have `from __future__ import annotations`. Serve turns `args` into the model that the parameter's
+annotation names, and the annotation would be a text.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ from serve_app.cluster_nodes import workers
 
 
 class Arguments(BaseModel):
-    """The fields that every entry has under `args`. Ray stores and shows them: a password belongs in a reference."""
+    """The fields that every entry has under `args`. Ray stores and shows them, so a password must be a reference."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -42,19 +42,22 @@ class VendorArguments(Arguments):
 
 
 def intake(args: IntakeArguments) -> serve.Application:
-    """Return the application of intake. Raises ConfigError without the key file: no key would be asked for."""
+    """Return the intake application.
+
+    Raises `ConfigError` if the key file is missing, because anybody could post then.
+    """
     if not args.api_keys.is_file():
         raise ConfigError(f"api_keys: {args.api_keys} is not there, and without keys anybody may post")
     return _application("intake", args, str(args.api_keys))
 
 
 def supervisor(args: Arguments) -> serve.Application:
-    """Return the application of the supervisor."""
+    """Return the supervisor application."""
     return _application("supervisor", args)
 
 
 def vendor(args: VendorArguments) -> serve.Application:
-    """Return the application of one vendor. Raises ConfigError if the configuration has no such vendor."""
+    """Return the application of one vendor. Raises `ConfigError` if the configuration has no such vendor."""
     return _application(f"vendor-{args.vendor}", args)
 
 
@@ -69,5 +72,8 @@ def _application(name: str, args: Arguments, api_keys: str = "") -> serve.Applic
 
 
 def _workers() -> int:
-    """Return how many machines may have replicas; 2 if no Ray can be asked, as these files are for a cluster."""
+    """Return how many machines may have replicas.
+
+    Return 2 if Ray is not running here, because builders are for clusters.
+    """
     return len(workers(ray.nodes())) if ray.is_initialized() else 2

@@ -1,4 +1,7 @@
-"""Asks which machines of the Ray cluster may have replicas. A thread of its own asks, because the question blocks."""
+"""Finds out which machines of the Ray cluster may have replicas.
+
+The question to Ray blocks, so a separate thread asks it.
+"""
 
 from __future__ import annotations
 
@@ -9,33 +12,33 @@ from typing import Any
 
 LOOK_S = 2.0
 HOLDS_S = 8.0
-"""An older answer does not count. So nobody is moved while Ray's control plane is away."""
+"""An answer counts for so many seconds. So no replica is moved while Ray's control plane is away."""
 
 
 def workers(nodes: Sequence[Mapping[str, Any]]) -> set[str]:
-    """Return the short names, as replicas tell them, of the living nodes that have CPUs."""
+    """Return the short ids of the living nodes that have CPUs. Replicas report the same ids."""
     return {node["NodeID"][:8] for node in nodes if node["Alive"] and node.get("Resources", {}).get("CPU", 0) > 0}
 
 
 class NodeWatch:
-    """The machines as Ray named them last."""
+    """Keeps the latest list of machines that Ray gave."""
 
     def __init__(self, ask: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
-        """`ask` returns what `ray.nodes()` returns."""
+        """Set the function that asks Ray: `ask` returns what `ray.nodes()` returns."""
         self._ask = ask
         self._found: set[str] = set()
         self._found_s = -HOLDS_S
 
     def start(self) -> None:
-        """Look from now on, until the process ends."""
+        """Start the thread that asks Ray every `LOOK_S` seconds until the process ends."""
         threading.Thread(target=self._run, name="nodes", daemon=True).start()
 
     def read(self) -> set[str]:
-        """Return the machines; nothing if Ray has not answered lately."""
+        """Return the ids of the machines. The set is empty if the latest answer is older than `HOLDS_S`."""
         return self._found if time.monotonic() - self._found_s < HOLDS_S else set()
 
     def look(self) -> None:
-        """Ask Ray for its nodes, and keep the answer with its time."""
+        """Ask Ray for its nodes once, and keep the answer with its time. Raises Ray's errors."""
         self._found = workers(self._ask())
         self._found_s = time.monotonic()
 

@@ -1,7 +1,7 @@
-"""Adds to `/openapi.json` what FastAPI does not know: keys, the answers of our own edge, and the idempotency header.
+"""Adds to `/openapi.json` what FastAPI does not know: API keys, the answers of `ingress`, the Idempotency-Key header.
 
-Every answer that a client can get is named there, each as problem details. `make test-peers` compares the description
-with real answers, and fails for an answer that is not named.
+Each status that a client can get is described, errors as problem details. `make test-peers` compares the description
+with real answers and fails for an answer that is missing.
 """
 
 from __future__ import annotations
@@ -16,10 +16,16 @@ from serve_app.admission import scope_needed
 
 METHODS = ("get", "put", "post", "delete", "patch")
 EVERYWHERE = (400, 403, 421)
-"""A header given twice; a foreign origin; a foreign host. The last two only while no key is needed."""
+"""Statuses that every route can answer: a header given twice (400), a foreign origin (403), a foreign host (421).
+
+403 and 421 are answered only while no key is needed.
+"""
 
 WITH_A_SCOPE = (401, 404, 429, 503)
-"""No key, no such thing, too many wrong keys, no store."""
+"""Further statuses of routes that need a key.
+
+They mean: no key (401), not found (404), too many wrong keys (429), no store (503).
+"""
 
 WITH_A_BODY = (408, 409, 413, 415)
 UNNAMED = {401: "An API key is needed", 503: "Not now: repeat with the same idempotency key after Retry-After"}
@@ -34,7 +40,7 @@ IDEMPOTENCY_KEY = {
 
 
 def describe(app: FastAPI) -> None:
-    """Complete the description that `app` gives of itself."""
+    """Make `app` complete its own OpenAPI description."""
     written: Callable[[], dict[str, Any]] = app.openapi
 
     def whole() -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Every request comes in here. The hot path is raw ASGI; FastAPI (`routes`) serves everything else.
+"""Receives every request. The routes for triggers are raw ASGI for speed; FastAPI (`routes`) serves all others.
 
-`POST /v1/triggers` and `/batch` never enter FastAPI: reading, parsing and answering take tens of microseconds here.
-Every request is admitted here (`admission`) and its body is read here (`bodies`), also if FastAPI answers it.
+`POST /v1/triggers` and `/v1/triggers/batch` never reach FastAPI. Here, reading, parsing and answering take tens of
+microseconds. For every request, `admission` decides whether it is allowed, and `bodies` reads its body.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from serve_app.bodies import (
 from serve_app.routes import routes
 
 BATCH_SLICE = 20
-"""So many items of a batch are validated without a pause, so that a large batch delays nobody else."""
+"""So many items of a batch are handled together. Then other requests get their turn."""
 
 DEFAULT_TENANT = "default"
 HOT = ("/v1/triggers", "/v1/triggers/batch")
 
 
 def application(use_cases: UseCases, keys: ApiKeys | None, metrics: Metrics) -> Asgi:
-    """Return the ASGI callable of one intake replica. Without `keys` no request needs one."""
+    """Return the ASGI application of one intake replica. With `keys` None, or no key in its file, calls need no key."""
     needed = keys if keys is not None and keys.required else None
     others = routes(use_cases, separate=needed is not None)
     wrong = WrongKeys(lambda: metrics.count("dispatcher_wrong_keys"))
@@ -81,9 +81,9 @@ def application(use_cases: UseCases, keys: ApiKeys | None, metrics: Metrics) -> 
 async def _admit(
     keys: ApiKeys | None, wrong: WrongKeys, scope: Scope
 ) -> tuple[Problem] | tuple[Problem, tuple[bytes, bytes]] | None:
-    """Note the request's tenant in `scope`. Return the refusal and its header, or None.
+    """Decide whether a request is allowed. Return None if it is, else the problem and perhaps a header for the answer.
 
-    Without `keys` no key is needed.
+    The request's tenant is stored in `scope`. With `keys` None no key is needed. Raises `CallerError`.
     """
     needed = scope_needed(scope["method"], scope["path"])
     if keys is None:
@@ -108,9 +108,9 @@ async def _admit(
 
 
 async def _bounded(depth_max: int, scope: Scope, receive: Receive) -> Receive:
-    """Read the body of a route that FastAPI serves, and check it before FastAPI sees it.
+    """Read and check the body of a request for FastAPI. Return an ASGI `receive` function that returns this body.
 
-    A call-back is a form or JSON that somebody else's program wrote; its provider's reader checks it.
+    The body of a call-back is not checked here. It may be a form, and the provider's reader checks it.
     """
     if scope["method"] in ("GET", "OPTIONS"):
         return replay(b"", receive)
@@ -137,7 +137,10 @@ async def _post(use_cases: UseCases, scope: Scope, receive: Receive, send: Send,
 
 
 async def _accept(intake: Intake, tenant: str, parsed: Any, key: str | None) -> tuple[int, dict[str, Any], Fields]:
-    """Accept one trigger, or tell what it would become. Return the status, the answer and header fields."""
+    """Accept one trigger, or with `dry_run` only say what it would become.
+
+    Return the status, the answer and header fields.
+    """
     if isinstance(parsed, dict) and parsed.get("dry_run") is True:
         return 200, DryRunResponse.of(await intake.dry_run(tenant, parsed, key)).model_dump(mode="json"), ()
     done = await intake.accept(tenant, parsed, key)
@@ -146,9 +149,11 @@ async def _accept(intake: Intake, tenant: str, parsed: Any, key: str | None) -> 
 
 
 def idempotency_key(value: str | None) -> str | None:
-    """Return the key of an Idempotency-Key header: `"k"`, a quoted string as the IETF draft wants it, equals plain `k`.
+    """Return the key in an Idempotency-Key header.
 
-    Errors: `CallerError` (400) for a quote that is not closed, or one inside that is not escaped.
+    A quoted key, as the IETF draft requires, equals the same key unquoted.
+
+    Raises `CallerError` (400) if a quote is not closed, or a quote inside the key is not escaped.
     """
     if value is None or not value.startswith('"'):
         return value
@@ -163,7 +168,7 @@ _ESCAPED = re.compile(r'\\(["\\])')
 
 
 def _batch(parsed: Any, most: int) -> list[Any]:
-    """Return the items of a batch. Raises CallerError."""
+    """Return the items of a batch. Raises `CallerError` if `parsed` is not a batch of 1 to `most` items."""
     if not isinstance(parsed, dict) or not isinstance(parsed.get("triggers"), list) or len(parsed) != 1:
         raise CallerError("body", 'must be {"triggers": [...]}')
     triggers: list[Any] = parsed["triggers"]
@@ -173,9 +178,9 @@ def _batch(parsed: Any, most: int) -> list[Any]:
 
 
 async def _accept_batch(intake: Intake, tenant: str, triggers: Sequence[Any], key: str | None) -> list[dict[str, Any]]:
-    """Accept each item by itself, and return a result with a status for each.
+    """Accept each item separately. Return one result with a status per item, in the order of the items.
 
-    An item's key is its own, or else it is derived from the header's key and the item's content.
+    An item without an idempotency key gets one that is made from the header's key and the item's content.
     """
 
     async def one(item: Any) -> dict[str, Any]:
@@ -224,7 +229,7 @@ async def _problem(send: Send, problem: Problem, *headers: tuple[bytes, bytes]) 
 
 
 def _without_body(send: Send) -> Send:
-    """Answer HEAD as GET is answered, with the same length and without the body."""
+    """Return a `send` function that drops the body, so that HEAD is answered with the headers of GET."""
 
     async def headers_only(message: MutableMapping[str, Any]) -> None:
         await send({**message, "body": b""} if message["type"] == "http.response.body" else message)

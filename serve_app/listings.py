@@ -1,4 +1,4 @@
-"""Serves the listing of notifications by state."""
+"""The route that lists notifications by state."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ListedState = Literal["queued", "due", "refused_by_all", "delayed", "scheduled",
 
 
 def add_listings(app: FastAPI, listings: Listings, *, separate: bool) -> None:
-    """Add `GET /v1/notifications`. With `separate` each tenant sees only its own."""
+    """Add the route `GET /v1/notifications`. With `separate`, each tenant sees only its own notifications."""
 
     @app.get("/v1/notifications")
     async def listing(
@@ -29,10 +29,14 @@ def add_listings(app: FastAPI, listings: Listings, *, separate: bool) -> None:
         limit: Annotated[int, Field(ge=1, le=ROWS_MAX)] = 100,
         cursor: Annotated[str | None, Field(max_length=500)] = None,
     ) -> dict[str, Any]:
-        """Notifications in this state. `cursor` goes on, also after a page without rows; without one it is the end.
+        """List the notifications in one state.
 
-        `queued` are in a mailbox. `due` wait for another try, `refused_by_all` of them after every vendor refused.
-        `delayed`, also `scheduled`, wait for `send_at` or the end of quiet hours, `standby` for their first.
+        Give the answer's `cursor` to get the next page. A page may have no rows and still have a cursor. Without a
+        cursor the list has ended.
+
+        `queued` notifications are in a mailbox. `due` ones wait for another try; `refused_by_all` are those of them
+        that every vendor has refused. `delayed` ones, also called `scheduled`, wait for `send_at` or for the end of
+        quiet hours. `standby` ones are fallbacks that wait for their first notification.
         """
         tenant = str(request.scope.get("state", {}).get("tenant", "default")) if separate else None
         wanted = ListingFilter(LISTED[state], tenant, vendor, channel, reason, limit)
@@ -41,7 +45,7 @@ def add_listings(app: FastAPI, listings: Listings, *, separate: bool) -> None:
 
 
 def shown_row(row: Placed) -> dict[str, Any]:
-    """Return a row as JSON, with each moment as local time too."""
+    """Return a row as JSON. Each time is given in milliseconds and as a text."""
     times = {name: getattr(row, f"{name}_ms") for name in ("accepted", "expires", "until")}
     shown = asdict(row)
     for name, at_ms in times.items():

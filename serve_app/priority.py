@@ -1,4 +1,7 @@
-"""The priority of this process, thread by thread: Linux has one for each, and Ray's threads are there before ours."""
+"""Sets the priority of all threads of this process.
+
+On Linux each thread has its own priority, and Ray's threads are started before our code.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,10 @@ import os
 
 
 def set_niceness(niceness: int) -> None:
-    """Set the niceness of every thread. A thread with a lower priority keeps it where raising is not allowed."""
+    """Set the niceness of every thread of this process.
+
+    If raising the priority is not allowed, the priority stays as it is.
+    """
     try:
         threads = [int(name) for name in os.listdir("/proc/self/task")]
     except OSError:

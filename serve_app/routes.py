@@ -1,4 +1,4 @@
-"""The routes that FastAPI serves: triggers, vendors, plan, dead letters, templates, health, metrics."""
+"""The routes that FastAPI serves: triggers, vendors, plan, receipts, dead letters, templates, health, metrics."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ class RedriveOrder(DeadLetterOrder):
 
 
 def routes(use_cases: UseCases, *, separate: bool) -> FastAPI:
-    """Return the FastAPI application of one intake replica. The hot POST paths are served in `ingress`.
+    """Return the FastAPI application of one intake replica. `ingress` serves the two POST routes for triggers itself.
 
-    `separate`: each tenant sees only its own dead letters.
+    With `separate`, each tenant sees only its own dead letters and notifications.
     """
     app = FastAPIOffline(  # /docs with its script and style from the package, not from a CDN
         title="Resilient dispatcher",
@@ -111,7 +111,7 @@ def _errors(app: FastAPI) -> None:
 
     @app.exception_handler(StarletteHTTPException)
     async def not_served(request: Request, error: StarletteHTTPException) -> JSONResponse:
-        """A path or a method that is not there."""
+        """Answer a request whose path or method does not exist."""
         allowed = _methods(app, request)
         status = 405 if error.status_code == 404 and allowed else error.status_code
         detail = {404: "there is no such path", 405: f"allowed: {allowed}"}.get(status, str(error.detail))
@@ -128,7 +128,10 @@ def _errors(app: FastAPI) -> None:
 
 
 def _methods(app: FastAPI, request: Request) -> str:
-    """Return the methods of this path as the Allow header lists them; empty if no route has the path."""
+    """Return the allowed methods of the request's path for an Allow header.
+
+    The text is empty if no route has this path.
+    """
     path = request.scope["path"]
     matching = [route for route in app.routes if isinstance(route, Route) and route.path_regex.match(path)]
     exact = [route for route in matching if route.path == path]  # "/v1/triggers/batch" is no trigger's id
@@ -143,16 +146,17 @@ def _document_hot_paths(app: FastAPI) -> None:
 
     @app.post("/v1/triggers", status_code=202, responses=tried)
     async def post_trigger(body: TriggerRequest) -> AcceptedResponse:
-        """Answers 202 when every notification named in it is on disk. Header `Idempotency-Key`, or the body's field.
+        """Accept a trigger. The answer 202 means that all its notifications are on disk.
 
-        One whose recipient has got enough (`limits.recipient_caps`) has the state `suppressed` and is not sent. With
-        `dry_run` the answer is a 200 that tells route, time and text; nothing is stored, and no key or limit is used.
+        Give an idempotency key in the header `Idempotency-Key` or in the body. A notification is `suppressed` and not
+        sent if its recipient has got enough messages (`limits.recipient_caps`). With `dry_run` nothing is stored and no
+        key or limit is used; the answer is 200 with the route, the time and the text of each message.
         """
         raise AssertionError("served by serve_app.ingress")
 
     @app.post("/v1/triggers/batch", status_code=207)
     async def post_batch(body: dict[Literal["triggers"], list[TriggerRequest]]) -> dict[str, Any]:
-        """Up to 1,000 triggers; `results` holds a status for each, in order."""
+        """Accept up to 1,000 triggers. `results` has a status for each trigger, in the same order."""
         raise AssertionError("served by serve_app.ingress")
 
 
@@ -163,17 +167,20 @@ def _tenant(request: Request) -> str:
 def _triggers(app: FastAPI, triggers: Triggers) -> None:
     @app.get("/v1/triggers/{tid}")
     async def get_trigger(request: Request, tid: str) -> dict[str, Any]:
-        """The trigger, its notifications, each with its state and every attempt."""
+        """Return a trigger and its notifications, each with its state and all attempts."""
         return _shown_trigger(await triggers.find(_tenant(request), tid))
 
     @app.get("/v1/triggers")
     async def find_by_key(request: Request, idempotency_key: str) -> dict[str, Any]:
-        """The trigger that was posted with this key."""
+        """Return the trigger that was posted with this idempotency key."""
         return _shown_trigger(await triggers.find_by_key(_tenant(request), idempotency_key))
 
     @app.post("/v1/triggers/{tid}/cancel")
     async def cancel(request: Request, tid: str) -> dict[str, Any]:
-        """Withdraws what nobody has claimed; the rest is `too late`."""
+        """Cancel the notifications that nobody has claimed yet.
+
+        For the others the result is `too late` or their state.
+        """
         return {"id": tid, "notifications": [asdict(one) for one in await triggers.cancel(_tenant(request), tid)]}
 
 
@@ -188,13 +195,17 @@ def _vendors(app: FastAPI, vendors: Vendors) -> None:
 
     @app.post("/v1/vendors/{name}/override")
     async def override(name: str, body: OverrideBody) -> dict[str, Any]:
-        """`open`: send nothing there; `close`: send, whatever the breaker says; `auto`: let the breaker decide."""
+        """Override the state of a vendor's breaker.
+
+        `open` sends nothing to the vendor. `close` sends, whatever the breaker says. `auto` lets the breaker decide
+        again.
+        """
         kept = await vendors.override(Override(name, body.state, body.who, body.why), body.for_s)
         return {"vendor": name, "state": kept.state, "until_ms": kept.until_ms}
 
     @app.get("/v1/plan")
     async def plan(limit: Limit = 100) -> dict[str, Any]:
-        """The plan in force, and what came before, newest first, each with its reason."""
+        """Return the current plan, and earlier plans, newest first, each with its reason."""
         return {"plan": vendors.plan().to_dict(), "history": await vendors.plan_history(limit)}
 
 
@@ -202,7 +213,10 @@ def _receipts(app: FastAPI, receipts: Receipts | None) -> None:
     @app.get("/v1/receipts/{vendor}")
     @app.post("/v1/receipts/{vendor}")
     async def call_back(request: Request, vendor: str) -> dict[str, Any]:
-        """A vendor's call-back: what became of a message. Needs the token that went out with it, no API key."""
+        """Receive a vendor's call-back about messages.
+
+        It needs no API key, but the token that was sent with the message.
+        """
         if receipts is None:
             raise CallerError("vendor", "no such vendor, or receipts are not configured", 404)
         return {"results": await receipts.call_back(vendor, request.query_params, await request.body())}
@@ -234,7 +248,11 @@ def _dead_letters(app: FastAPI, dead_letters: DeadLetters, *, separate: bool) ->
         limit: Limit = 100,
         cursor: Annotated[str | None, Field(max_length=200)] = None,
     ) -> dict[str, Any]:
-        """Dead letters, oldest first. `ids` is comma separated; times are wall milliseconds; `cursor` goes on."""
+        """List dead letters, the oldest first.
+
+        `ids` is a list separated by commas. Times are milliseconds since the epoch. Give the answer's `cursor` to get
+        the next page.
+        """
         named = [] if ids is None else ids.split(",")
         if len(named) > IDS_MAX:
             raise CallerError("ids", f"must hold at most {IDS_MAX} ids")
@@ -254,30 +272,31 @@ def _dead_letters(app: FastAPI, dead_letters: DeadLetters, *, separate: bool) ->
 
     @app.post("/v1/dead-letters/redrive")
     async def redrive(request: Request, body: RedriveOrder) -> dict[str, Any]:
-        """Try those that match again, as a new generation; repeat with the answer's `cursor`, after `wait_s`.
+        """Try the matching dead letters again. Repeat the call with the answer's `cursor` after `wait_s` seconds.
 
-        Slowly while a vendor of a letter's chain gets no new work, and not at all while none does (`refused`).
-        One dead as `unknown` is a repeat by decision: name it. A letter keeps the chain and the template version that
-        it was accepted with, unless `todays_route` or `todays_template` is set; what does not render stays dead.
+        The pace is slow while a vendor of a letter's chain gets no new work. While no vendor of the chain does, the
+        letter is `refused`. A letter that is dead as `unknown` may have arrived, so it is sent again only if `ids` or
+        `reason` names it. A letter keeps its chain and its template version unless `todays_route` or `todays_template`
+        is set. If today's template cannot be rendered, the letter stays dead.
         """
         today = Wanted(body.todays_template, body.todays_route)
         return asdict(await dead_letters.redrive(wanted(request, body), body.cursor, body.dry_run, today=today))
 
     @app.post("/v1/dead-letters/discard")
     async def discard(request: Request, body: DeadLetterOrder) -> dict[str, Any]:
-        """Give those that match up for good; repeat with the answer's `cursor`."""
+        """Give up the matching dead letters permanently. Repeat the call with the answer's `cursor`."""
         return asdict(await dead_letters.discard(wanted(request, body), body.cursor, body.dry_run))
 
 
 def _probes(app: FastAPI, probes: Probes) -> None:
     @app.get("/healthz")
     async def healthz() -> dict[str, Any]:
-        """Alive, and how it really runs."""
+        """Answer 200 if the process is alive, and say how it runs."""
         return probes.health()
 
     @app.get("/readyz")
     async def readyz() -> Response:
-        """200 when a trigger posted now would be made durable. `installation` tells one installation from another."""
+        """Answer 200 if a trigger posted now would be stored. `installation` names the installation that answers."""
         why = probes.not_ready()
         if why is None:
             return JSONResponse({"status": "ready", "installation": probes.replica.installation})

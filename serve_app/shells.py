@@ -1,12 +1,12 @@
-"""The Serve shells: each binds one plain actor to a replica's life. No other class knows that it runs on Ray.
+"""The classes that Serve runs. Each wraps one plain actor; no other class knows that it runs on Ray.
 
-The heavy imports are in `__init__` and not at the top, because a new process must lower its priority before it begins
-what costs the most. With `RAY_worker_niceness` at `DISPATCH_NICENESS` its priority is low from its first instruction.
-When it has read all code it takes its usual priority, if it may: root may, and a user with a limit of niceness 0
-(systemd: `LimitNICE=+0`).
+The large imports are inside `__init__`. A new process must lower its priority before this costly work begins. If
+`RAY_worker_niceness` is `DISPATCH_NICENESS`, the priority is low from the first instruction. After the imports, intake
+and the supervisor take the usual priority, if the system allows it: for root, or with a limit of niceness 0 (systemd:
+`LimitNICE=+0`).
 
-Serve calls `__init__`, then health checks, then `__del__`. Only Serve's own stop calls `__del__`, which drains. A
-signal to a replica is a crash, which loses nothing.
+Serve calls `__init__`, then health checks, then `__del__`, which finishes the work. Only a stop by Serve calls
+`__del__`. A signal to a replica acts like a crash, and a crash loses nothing.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from serve_app.bodies import Asgi, Receive, Scope, Send
 
 DISPATCH_NICENESS = 10
-"""Dispatch has a lower priority than accepting: a checkout waits for intake, and nobody waits for a courier."""
+"""The niceness of vendor actors. Intake has a higher priority, because a checkout waits for it."""
 
 
 def identity() -> dict[str, Any]:
-    """Return the names of this replica, its process and its machine, and how it runs, for reports and /healthz."""
+    """Return facts about this replica for reports and /healthz: its name, process, machine, proxy and niceness."""
     import ray
     from ray import serve
     from ray.serve._private import constants
@@ -40,7 +40,10 @@ def identity() -> dict[str, Any]:
 
 
 class _Shell:
-    """The life cycle of all three shells. Every method is `async`: Serve starts a thread for each call of another."""
+    """The life cycle that all three replica classes share.
+
+    Every method is `async`, because Serve starts a thread for each call of any other.
+    """
 
     drain_s = 5.0
     _actor: Any
@@ -56,7 +59,7 @@ class _Shell:
 
 
 class VendorShell(_Shell):
-    """One replica of a vendor's pool."""
+    """One replica of a vendor's pool, as Serve runs it."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
         self, settings: dict[str, Any], vendor: str, runtime: dict[str, str], drain_s: float
@@ -76,7 +79,7 @@ class VendorShell(_Shell):
 
 
 class SupervisorShell(_Shell):
-    """The one supervisor."""
+    """One supervisor, as Serve runs it. On a cluster there are two, of which one stands by."""
 
     async def __init__(self, settings: dict[str, Any], runtime: dict[str, str]) -> None:  # type: ignore[misc]
         from actors.supervisor import SupervisorActor
@@ -100,7 +103,10 @@ def _nodes() -> Callable[[], Collection[str]]:
 
 
 class Door:
-    """The ASGI callable that Serve gets before the actor exists. It finds the replica's actor when it is called."""
+    """The ASGI application of an intake replica.
+
+    Serve needs it before the actor exists, and until then it answers 503.
+    """
 
     _application: Asgi | None = None
 
@@ -126,7 +132,7 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 
 
 class IntakeShell(_Shell):
-    """One replica of intake."""
+    """One replica of intake, as Serve runs it."""
 
     async def __init__(self, settings: dict[str, Any], runtime: dict[str, str]) -> None:  # type: ignore[misc]
         from actors.intake import IntakeActor

@@ -1,7 +1,7 @@
-"""Decides what a start does about an application that is not there yet: wait, run it again, or end.
+"""Decides what a start does about an application that does not run yet: wait, run it again, or give up.
 
-A replica that died or was slow is replaced by Serve; that only takes time. An application whose replicas could not
-start is given up by Serve, so it is run again. After `RUNS_MAX` runs, each of several replicas, it cannot mend itself.
+If a replica dies or is slow, Serve replaces it, and the start only waits. If an application's replicas cannot start,
+Serve gives the application up, and it is run again. After `RUNS_MAX` runs the start fails.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ SAY_EVERY_S = 10.0
 
 
 class Found(NamedTuple):
-    """One application as Serve reports it. `given_up`: its replicas could not start, and Serve tries no more."""
+    """One application as Serve reports it. `given_up` is True if its replicas could not start and Serve tries no more.
+
+    `reason` is Serve's explanation.
+    """
 
     runs: bool
     given_up: bool = False
@@ -23,7 +26,11 @@ class Found(NamedTuple):
 
 
 class Step(NamedTuple):
-    """The next step of a start: applications to run again, a text to show, and the last sentence of a failed start."""
+    """The next step of a start.
+
+    `again` names applications to run again. `say` is a text for the user. `end` is the reason if the start has failed.
+    An empty value means nothing to do.
+    """
 
     again: tuple[str, ...] = ()
     say: str = ""
@@ -39,7 +46,7 @@ class StartWatch:
     _said_s: float | None = None
 
     def look(self, found: Mapping[str, Found], now_s: float) -> Step | None:
-        """Return the next step; None if everything runs."""
+        """Return the next step, or None if every application runs. `now_s` is monotonic seconds."""
         missing = [name for name in self.names if not found.get(name, Found(False)).runs]
         if not missing:
             return None

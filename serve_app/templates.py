@@ -1,4 +1,4 @@
-"""Serves templates: the common ones, and those of tenants."""
+"""The routes for templates, those of tenants and common ones."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class PreviewBody(_Body):
 
 
 def owner(request: Request, named: str | None) -> str | None:
-    """Return the tenant whose templates a request means; None for the common ones.
+    """Return the tenant whose templates a request is about, or None for the common ones.
 
-    A key with the scope `operate` means the common ones, or those of the tenant that the request names. Another key
-    means its own tenant's. Raises CallerError (403) if it names another tenant.
+    With the scope `operate` it is the tenant that the request names, or None. With any other key it is the key's own
+    tenant. Raises `CallerError` (403) if the request names another one.
     """
     state = request.scope.get("state", {})
     if state.get("operator"):
@@ -51,24 +51,29 @@ def owner(request: Request, named: str | None) -> str | None:
 
 
 def add_templates(app: FastAPI, templates: Templates) -> None:
-    """Add the routes of templates."""
+    """Add the routes for templates."""
 
     @app.get("/v1/templates")
     async def listing(request: Request, tenant: Tenant = None) -> dict[str, Any]:
-        """The latest version of each template; `own` names those that belong to the tenant."""
+        """List the latest version of each template that the tenant can use. `own` names the tenant's own templates."""
         found, own = templates.listing(owner(request, tenant))
         return {"templates": found, "own": own}
 
     @app.get("/v1/templates/{name}")
     async def get(request: Request, name: str, version: Version | None = None, tenant: Tenant = None) -> dict[str, Any]:
-        """A version of the template that this name means for the tenant: its own, else the common one."""
+        """Return a version of a template: the tenant's own one of this name if there is one, else the common one.
+
+        Without `version` it is the latest.
+        """
         return _shown(await templates.source(owner(request, tenant), name, version))
 
     @app.put("/v1/templates/{name}")
     async def put(request: Request, name: str, body: TemplateBody, tenant: Tenant = None) -> dict[str, Any]:
-        """Stores a new version when it compiles and differs; used by triggers accepted from now on, within 1 s.
+        """Store a new version of a template. Nothing changes if the latest version has the same content.
 
-        A key with the scope `operate` stores a common template, or one of `tenant`; another key one of its own tenant.
+        Triggers accepted more than 1 s later use the new version. With the scope `operate` the template is common, or
+        belongs to `tenant`. With any other key it belongs to the key's own tenant. A template that does not compile is
+        refused.
         """
         whose = owner(request, tenant)
         version = await templates.put(whose, TemplateSource(name, body.text, body.subject, body.html))
@@ -76,14 +81,14 @@ def add_templates(app: FastAPI, templates: Templates) -> None:
 
     @app.delete("/v1/templates/{name}")
     async def delete(request: Request, name: str, tenant: Tenant = None) -> dict[str, Any]:
-        """Deletes a template for triggers to come; what was accepted before is still sent with it."""
+        """Delete a template. New triggers cannot use it; triggers accepted before are still sent with it."""
         whose = owner(request, tenant)
         await templates.delete(whose, name)
         return {"name": name, "tenant": whose, "deleted": True}
 
     @app.post("/v1/templates/{name}/preview")
     async def preview(request: Request, name: str, body: PreviewBody, tenant: Tenant = None) -> dict[str, Any]:
-        """Shows the message that the template makes of this data. Nothing is sent."""
+        """Return the message that the template makes of `data`. Nothing is sent."""
         source = await templates.source(owner(request, tenant), name, body.version)
         rendered = await templates.rendered(source, body.data, body.locale)
         size = asdict(measure(rendered.text))  # also of one with a subject: an event may send it on both channels
