@@ -1,1 +1,1 @@
-"""The one YAML file: its models, how it is read, what its references lead to, and its JSON Schema."""
+"""The configuration, which is one YAML file: its models, its reader, its secret references and its JSON Schema."""

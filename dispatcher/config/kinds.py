@@ -1,4 +1,4 @@
-"""The kinds of values that settings have: names, clock times, and numbers with bounds against typing mistakes."""
+"""The types of settings: names, clock times, and numbers. Numbers have limits that catch typing mistakes."""
 
 from __future__ import annotations
 

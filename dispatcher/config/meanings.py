@@ -1,7 +1,7 @@
-"""The meaning of each field of the configuration file in one sentence, for editors and docs/configuration.md.
+"""The meaning of each setting in one sentence, for editors and for docs/configuration.md.
 
-The settings models hold rules and defaults; the sentences stand here, so that they can be read one after the other.
-A model's field may have a `description` of its own instead, which then wins. A test asks for one or the other.
+The models hold the rules and defaults. The sentences are here, so that they can be read one after the other. If a field
+has a `description` in its model, that one is used. A test requires one of the two for each field.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
 
 
 def add_meanings(schema: dict[str, Any], model: str) -> dict[str, Any]:
-    """Return `schema` with a description for each property of `model` that has none. `model` is the class's name."""
+    """Return `schema` with a description for each property that has none. `model` is the name of the model's class."""
     meanings = MEANINGS.get(model, {})
     properties = {
         name: {**field, "description": field.get("description", meanings[name])} if name in meanings else field
@@ -230,6 +230,6 @@ def add_meanings(schema: dict[str, Any], model: str) -> dict[str, Any]:
 
 
 def add_all_meanings(schema: dict[str, Any], model: str) -> dict[str, Any]:
-    """Return the schema of `model` with descriptions, also in its `$defs`, whose names are those of models."""
+    """Return the schema of the class `model` with descriptions, including those of the models in its `$defs`."""
     definitions = {name: add_meanings(one, name) for name, one in schema.get("$defs", {}).items()}
     return add_meanings({**schema, "$defs": definitions}, model) if definitions else add_meanings(schema, model)

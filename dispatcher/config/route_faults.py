@@ -1,4 +1,4 @@
-"""Finds the faults of routes and of channels' quiet hours that no single field can show."""
+"""Finds faults in routes that only the settings of several fields together show."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ class Vendor(Protocol):
 
 
 def route_faults(routes: Sequence[Route], vendors: Mapping[str, Vendor]) -> Iterator[str]:
-    """Yield a sentence for each vendor of a chain or a split that cannot carry the route's channel."""
+    """Yield one sentence for each fault in a chain or a split.
+
+    A chain may name only vendors with the route's channel, and each only once. A split needs two or more vendors of its
+    chain.
+    """
     for index, route in enumerate(routes):
         able = [name for name, vendor in vendors.items() if vendor.channel == route.channel]
         at = f"routes.{index}"
@@ -31,7 +35,7 @@ def route_faults(routes: Sequence[Route], vendors: Mapping[str, Vendor]) -> Iter
 
 
 def channels_routed(routes: Iterable[Route], event: str) -> list[str]:
-    """Return the channels that some route carries for this event."""
+    """Return the channels for which a route of this event exists, sorted."""
     return sorted({route.channel for route in routes if not route.match.event or event in route.match.event})
 
 

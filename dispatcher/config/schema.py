@@ -1,6 +1,6 @@
-"""The JSON Schema of the configuration file, for editors, with the options of every registered provider.
+"""The JSON Schema of the configuration file, for editors. It covers the options of every provider.
 
-There is one shape of a vendor for each provider; `adapter` tells them apart.
+Each provider has its own schema of a vendor. The property `adapter` says which one applies.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ REFERENCE = {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*\}|^file:/
 
 
 def settings_schema() -> dict[str, Any]:
-    """Return the schema. Any option may be a reference instead of its value, and an absent option may be null.
+    """Return the schema.
 
-    A vendor is one of as many shapes as there are providers; `adapter` tells them apart.
+    The value of an option may always be a reference, and the value null stands for a missing option.
+
+    `vendors` has one schema for each provider, and `adapter` says which one applies.
     """
     schema = add_all_meanings(Settings.model_json_schema(), Settings.__name__)
     providers = [one for _, one in sorted(all_providers().items()) if isinstance(one, Provider)]

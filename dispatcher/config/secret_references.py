@@ -1,4 +1,7 @@
-"""Secrets as references: `${NAME}` of the environment, `file:/path` of a file; resolved only where they are used."""
+"""References to secrets: `${NAME}` is an environment variable, `file:/path` is a file.
+
+A reference is resolved only in the process that uses the secret.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +16,24 @@ from dispatcher.errors import ConfigError
 
 _ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _FOREIGN = re.compile(r"\$[A-Z_][A-Z0-9_]*|\$\(.*\)|%[A-Z_][A-Z0-9_]*%|\{\{.*\}\}|env:\w+|file:.*", re.DOTALL)
-"""References of shells, Windows, templates and other programs, and `file:` with a path that is not absolute."""
+"""References in the form of shells, Windows, templates and other programs, and `file:` with a relative path."""
 _EDGES = re.compile(r"^[\s\ufeff\u200b\u2060]+|[\s\ufeff\u200b\u2060]+$")
-"""White space, and what editors and copied pages leave at the ends: a byte order mark, zero-width spaces."""
+"""White space, byte order marks and zero-width spaces, which editors and copied pages leave at the ends of a text."""
 SECRET_BYTES_MAX = 65_536
 
 
 def resolve(value: str) -> str:
-    """Replace `${NAME}` anywhere in the text, or read the whole value from `file:/path`.
+    """Return `value` with each `${NAME}` replaced. If it is `file:/path`, return the content of this file instead.
 
-    White space around a content is dropped: `echo KEY | base64` and most editors leave a line end behind. Errors:
-    `ConfigError` naming the variable or the file, never a content. An empty one counts as missing: an empty credential
-    is a deployment mistake that a vendor would only report as 401. So would be one in quotes, which `docker run
-    --env-file` keeps, and a reference in another program's form. A control or invisible character within is refused.
+    White space around a secret is dropped, because `echo KEY | base64` and most editors leave a line end.
+
+    Raises `ConfigError`, which names the variable or the file but never shows a secret, in these cases:
+
+    - The secret is missing, empty or not UTF-8, or the file is too large. A vendor would report an empty secret only as
+      401.
+    - The secret is in quotes, which `docker run --env-file` keeps.
+    - The secret contains a control character or an invisible one.
+    - `value` is a reference in another program's form.
     """
     if value.startswith("file:/"):
         path = value[len("file:") :]
@@ -66,12 +74,12 @@ def _sound(content: str, what: str) -> str:
 
 
 def resolve_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """`options` with every string in it resolved, at any depth."""
+    """Return `options` with all references resolved, at any depth. Raises `ConfigError`."""
     return {key: _resolved(value) for key, value in options.items()}
 
 
 def resolve_each(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The options that resolve, and of each other one the reason why it does not."""
+    """Return the options whose references could be resolved, and the reason for each other option by its name."""
     resolved, reasons = dict[str, Any](), dict[str, str]()
     for key, value in options.items():
         try:

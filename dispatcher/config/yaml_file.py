@@ -1,11 +1,11 @@
-"""The settings as the YAML file that people write.
+"""Reads the settings from the YAML file that operators write.
 
 Rules
 -----
-1. Scalars are those of YAML 1.2: `NO` is Norway, `21:00` is a clock time, `2024-01-31` and `1_000` are texts, and `010`
-   is ten. YAML 1.1, which the parser knows, reads them as false, 1260, a date, 1000 and eight.
-2. A key that is given twice is refused, and so is an alias that holds itself.
-3. Aliases cannot make a small file large: there are at most `VALUES_MAX` values, at most `DEPTH_MAX` deep.
+1. Plain values are read as in YAML 1.2. `NO` is Norway, `21:00` is a clock time, `2024-01-31` and `1_000` are texts,
+   and `010` is ten. The parser follows YAML 1.1, which reads them as false, 1260, a date, 1000 and eight.
+2. A key that appears twice is refused, and so is an alias that contains itself.
+3. Aliases cannot make a small file huge. There may be at most `VALUES_MAX` values, at most `DEPTH_MAX` deep.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from dispatcher.config.settings import Settings, names, parse_settings, shown
 from dispatcher.errors import ConfigError
 
 VALUES_MAX = 200_000
-"""A file with 1,000 tenants and 1,000 templates has some 20,000."""
+"""The most values in a file. A file with 1,000 tenants and 1,000 templates has some 20,000."""
 
 DEPTH_MAX = 20
-"""The settings themselves need nine."""
+"""The deepest nesting of a file. The settings themselves need nine levels."""
 
 
 def load_settings(path: Path) -> Settings:
-    """Reads and validates the file.
+    """Read the file, check it and return the settings.
 
-    Errors: `ConfigError` when it cannot be read, is not YAML (names the line), names a key twice, or is refused by
-    `parse_settings`.
+    Raises `ConfigError` if the file cannot be read, is not YAML (with the line) or has a key twice, and for every fault
+    that `parse_settings` finds.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -60,7 +60,7 @@ def load_settings(path: Path) -> Settings:
 
 
 def _size_fault(data: Any) -> str | None:
-    """Return the bound that the values break, or None. Aliases count as often as they are used."""
+    """Return which limit of size or depth the values exceed, or None. An alias counts each time it is used."""
     pending, found = [(data, 1)], 0
     while pending:
         value, depth = pending.pop()
@@ -75,7 +75,7 @@ def _size_fault(data: Any) -> str | None:
 
 
 class _Loader(yaml.SafeLoader):
-    """A SafeLoader that refuses duplicate keys and reads plain scalars as YAML 1.2 does."""
+    """A YAML loader that refuses duplicate keys and reads plain values as YAML 1.2 does."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[object] = set()
@@ -92,7 +92,10 @@ class _Loader(yaml.SafeLoader):
         return str(self.construct_scalar(node))
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
-        """Also for a number that a tag asks for, which may be none."""
+        """Return the number that a value means.
+
+        Raises ConstructorError for a value with a number's tag that is no number.
+        """
         text = str(self.construct_scalar(node))
         if _INT.fullmatch(text):
             return int(text, 10)
@@ -102,7 +105,7 @@ class _Loader(yaml.SafeLoader):
 
 
 _INT = re.compile(r"[-+]?[0-9]{1,18}")
-"""More digits are an account's number that misses its quotes; it stays a text."""
+"""The form of a whole number. A longer one is an account number without quotes, and stays a text."""
 _FLOAT = re.compile(
     r"[-+]?(?:[0-9]{1,40}\.[0-9]*|\.[0-9]+|[0-9]{1,40}(?=[eE]))(?:[eE][-+]?[0-9]{1,4})?"
     r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
