@@ -75,7 +75,7 @@ class StartError(DispatcherError):
 
 
 class SelfTestError(DispatcherError):
-    """This process cannot deliver, for a reason of its own or of its machine. `args[0]` says why."""
+    """This process cannot deliver, because something is wrong with it or with its machine. `args[0]` says what."""
 
 
 class InvariantError(DispatcherError):

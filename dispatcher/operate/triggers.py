@@ -32,7 +32,7 @@ class Triggers:
         self._views, self._store = views, store
 
     async def find(self, tenant: str, tid: str) -> TriggerView:
-        """Return a trigger. Raises CallerError (404) and UnavailableError."""
+        """Return the trigger with this id. Raises CallerError (404) and UnavailableError."""
         view = await self._views.trigger(tid)
         if view is None or view.tenant != tenant:
             raise CallerError("id", "this tenant has no such trigger", 404)

@@ -1,4 +1,4 @@
-"""The port to time."""
+"""The port through which code reads the time and sleeps."""
 
 from __future__ import annotations
 

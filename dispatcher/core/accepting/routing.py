@@ -80,7 +80,7 @@ def choose_chain(routes: Sequence[Route], traffic: Traffic, nid: str) -> tuple[s
 
 
 def order_chain(route: Route, nid: str) -> tuple[str, ...]:
-    """Return the route's vendors in the order for the notification `nid` (rule 3)."""
+    """Return the route's vendors in the order in which they are tried for the notification `nid` (rule 3)."""
     if not route.split:
         return tuple(route.chain)
     drawn = sorted(route.split, key=lambda vendor: (_draw(nid, vendor) / route.split[vendor], vendor))

@@ -61,7 +61,7 @@ class Window(Protocol):
 
 
 def window_of(rows: Rows, age_ns: int, now_ns: int) -> Window:
-    """Return a window with the content that another window had `age_ns` ago."""
+    """Return a window with the content `rows`, which another window had `age_ns` nanoseconds ago."""
     if rows.kind == "TIME":
         window = TimeWindow(rows.size)
         window.load(rows, now_ns - age_ns)

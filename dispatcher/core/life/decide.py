@@ -175,7 +175,10 @@ def decide_before(notification: Notification, now_ms: int, policy: RetryPolicy) 
 
 
 def decide_after(n: Notification, outcome: Outcome, attempt: Attempt, at: Situation) -> Decision:
-    """Return where a notification goes after one call to the vendor ended with `outcome`."""
+    """Return where a notification goes after one call to its vendor has ended with `outcome`.
+
+    `attempt` goes into its history.
+    """
     match outcome.kind:
         case OutcomeKind.ACCEPTED:
             return Settle(attempt, n.attempts + 1)

@@ -39,7 +39,7 @@ class SmsSize:
 
 
 def measure(text: str) -> SmsSize:
-    """Return the encoding and the number of segments of `text`."""
+    """Return how `text` is encoded as an SMS and how many segments it costs."""
     characters = frozenset(text)
     if characters <= BASIC:
         return SmsSize("gsm", _segments([1] * len(text), 160, 153))

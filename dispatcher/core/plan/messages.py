@@ -24,7 +24,7 @@ class Statement:
     """The report of an intake replica: its metrics, its CPU use, and how much it knows the store to have accepted."""
 
     process: str
-    """A name that belongs to one life of the process."""
+    """The name of this run of the process. A restarted process has another name."""
     node: str = ""
     metrics: Snapshot | None = field(default=None, compare=False)
     cpu: float | None = None
@@ -60,7 +60,7 @@ class Sums:
     term: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the published form."""
+        """Return the sums in the form in which they are published."""
         return {"totals": self.totals, "term": self.term}
 
     @classmethod

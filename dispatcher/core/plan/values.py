@@ -13,7 +13,11 @@ QUARANTINED = "quarantined"
 
 
 class Snapshot(TypedDict):
-    """A process's metrics since its start: counters as [name, labels, value], histograms as [name, labels, row]."""
+    """A process's metrics since its start.
+
+    A counter is [name, labels, value]. A histogram is [name, labels, row]. Its `row` has a count for each bucket, and
+    then the sum in seconds.
+    """
 
     c: list[list[Any]]
     h: list[list[Any]]
@@ -30,7 +34,7 @@ class Beat:
     node: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the published form."""
+        """Return the beat in the form in which it is published."""
         return asdict(self)
 
     @classmethod
@@ -85,11 +89,14 @@ class Report:
     free_cores: float | None = None
     """The cores of its node that were free in the last seconds; None if not measured."""
     process: str = ""
-    """The name under which its metrics are counted. It belongs to one life of the process."""
+    """The name of this run of the process, under which its metrics are counted."""
     metrics: Snapshot | None = field(default=None, compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the published form. The metrics are not copied, because they are many and are sent often."""
+        """Return the report in the form in which it is published.
+
+        The metrics are not copied, because they are large.
+        """
         told = asdict(replace(self, metrics=None))
         del told["metrics"]
         return told if self.metrics is None else {**told, "metrics": self.metrics}
