@@ -7,7 +7,6 @@ dotted field, its value and what is allowed; values below `options` are never sh
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
@@ -32,6 +31,7 @@ from dispatcher.config.kinds import (
     ZoneName,
 )
 from dispatcher.config.route_faults import channels_routed, route_faults
+from dispatcher.config.rule_patterns import RulePattern
 from dispatcher.core.accepting.caps import identity
 from dispatcher.core.accepting.expansion import fallback_fault
 from dispatcher.core.life.choices import Channel, OnUnknown, Priority, WaitFor
@@ -74,12 +74,8 @@ class BreakerSettings(_Section):
     per: Literal["vendor", "country"] = "vendor"  # country: one that fails alone is cut off alone; sms only
 
 
-def _regex(text: str) -> str:
-    try:
-        found = re.compile(text, re.IGNORECASE)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise ValueError(f"must be a regular expression: {error}") from None
-    if found.search(""):
+def _rule_pattern(text: str) -> str:
+    if RulePattern(text).search(""):
         raise ValueError("must not match an empty text: it would be the meaning of every answer")
     return text
 
@@ -90,7 +86,7 @@ class RuleSettings(_Section):
     The vendor's text reaches rules only; it is never stored or logged.
     """
 
-    match: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_regex)]
+    match: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_rule_pattern)]
     means: Literal["final", "deferred", "route", "account", "unlisted", "rate", "vendor", "unknown"]
     wait_s: Annotated[float, Field(gt=0, le=86_400)] | None = None  # for account and rate; None: the usual wait
 
@@ -350,7 +346,7 @@ def parse_settings(data: Mapping[str, Any]) -> Settings:
 
 def read_rules(rules: Sequence[RuleSettings]) -> tuple[Rule, ...]:
     """Return the operator's rules, compiled."""
-    return tuple(Rule(re.compile(rule.match, re.IGNORECASE), Meaning(rule.means), rule.wait_s) for rule in rules)
+    return tuple(Rule(RulePattern(rule.match), Meaning(rule.means), rule.wait_s) for rule in rules)
 
 
 # Faults --------------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from re import Pattern
+from typing import Protocol
 
 OUR_BUG = "our_bug"
 """The reason of an outcome that is unknown because an adapter failed. It is no evidence against the vendor."""
@@ -112,6 +113,13 @@ A probe every quarter of an hour finds out when the new day has begun.
 """
 
 
+class Found(Protocol):
+    """An expression that can be searched in a text."""
+
+    def search(self, text: str, /) -> object:
+        """Return something true if it is found."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """An operator's rule about a vendor's refusals. The first rule whose pattern matches replaces the provider's list.
@@ -119,7 +127,7 @@ class Rule:
     The pattern is searched in `reason: text`, such as `twilio_30410: Provider timed out`.
     """
 
-    match: Pattern[str]
+    match: Found
     means: Meaning
     wait_s: float | None = None
 

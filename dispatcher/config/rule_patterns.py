@@ -1,0 +1,48 @@
+"""Regular expressions that operators write, for an engine whose time cannot explode.
+
+Python's `re` backtracks: `(a+)+$` needs 2^n steps for n letters and an exclamation mark, and no other task of the loop
+runs meanwhile. So operators' expressions run on the engine of Rust's `regex` crate, which comes with pydantic. Its time
+is at most proportional to the length of the text times the size of the compiled expression. It knows neither
+look-around nor backreferences; `config check` refuses both by name.
+"""
+
+from __future__ import annotations
+
+import re
+from math import prod
+
+from pydantic_core import SchemaError, SchemaValidator
+from pydantic_core.core_schema import str_schema
+
+COUNTS_MAX = 200
+"""The product of the counts in braces. TIMES"""
+
+_COUNT = re.compile(r"\{\s*(\d*)\s*,?\s*(\d*)\s*\}")
+
+
+class RulePattern:
+    """A compiled expression. It ignores case, and it is found anywhere in a text."""
+
+    __slots__ = ("_engine",)
+
+    def __init__(self, expression: str) -> None:
+        """Compile it. Raises ValueError with one sentence for what the engine does not know or what would be slow."""
+        if prod(_most(low, high) for low, high in _COUNT.findall(expression)) > COUNTS_MAX:
+            raise ValueError(f"must not repeat so often: the counts in braces multiply to at most {COUNTS_MAX}")
+        try:
+            self._engine = SchemaValidator(str_schema(pattern=f"(?i){expression}", regex_engine="rust-regex"))
+        except SchemaError as error:
+            raise ValueError(f"must be a regular expression: {_reason(str(error))}") from None
+
+    def search(self, text: str) -> bool:
+        """Return True if the expression is found. A lone surrogate in the text is read as a question mark."""
+        return self._engine.isinstance_python(text.encode("utf-8", "replace").decode())
+
+
+def _most(low: str, high: str) -> int:
+    return max(int((high or low)[:6] or 1), 1)
+
+
+def _reason(said: str) -> str:
+    """Return the engine's own last sentence, without the drawing that stands above it."""
+    return said.rsplit("\n", 1)[-1].strip().removeprefix("error: ").removeprefix("SchemaError: ").rstrip(".")
