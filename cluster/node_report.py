@@ -12,6 +12,7 @@ from typing import Any
 from actors.proof import prove
 from actors.runtime import VERSION
 from cluster.local import redis_checks
+from cluster.local.ray_settings import open_files_fault
 from cluster.local.replica_checks import check_replicas
 from cluster.nodes import setting_faults
 from dispatcher.config.settings import StoreSettings, parse_settings
@@ -44,6 +45,7 @@ def report(question: dict[str, Any]) -> dict[str, Any]:
     asked, found = Question(**question), NodeReport()
     found.faults, found.others = setting_faults(os.environ)
     found.faults += _token_faults()
+    found.faults += [fault] if (fault := open_files_fault()) else []
     found.faults += _code_faults(asked.code)
     found.faults += _secret_faults(asked.settings)
     _look_at_redis(asked.redis_url, asked.settings, found)

@@ -4,7 +4,8 @@
 
 Serve starts it in haproxy's place and takes it for haproxy. It edits a copy of the generated configuration beside the
 original: metrics and statistics on loopback, a deadline for slow headers, 400 for what has no path (CONNECT), 503
-instead of 404 while no route exists, and no error files of Ray, so that a 503 stays a 503. An edit whose pattern
+instead of 404 while no route exists, no error files of Ray, so that a 503 stays a 503, and no more connections than
+it may have files. An edit whose pattern
 matches nothing is named on stderr and left out. If it is one of `VITAL` (ports on loopback, the address to listen on,
 the installation's mark), the wrapper refuses to start. A test renders Ray's template and asserts each edit.
 
@@ -30,6 +31,7 @@ import contextlib
 import ctypes
 import os
 import re
+import resource
 import select
 import signal
 import socket
@@ -54,6 +56,8 @@ EDITS: tuple[tuple[str, str, str], ...] = (
 )
 VITAL = ("metrics on loopback", "statistics on loopback", "the address to listen on", "requests are marked")
 ADMIN = re.compile(r"^( *stats socket )(\S+)", re.MULTILINE)
+CONNECTIONS = re.compile(r"^( *maxconn )(\d+)$", re.MULTILINE)
+OWN_FILES = 300
 PID = re.compile(rb"^Pid: \d+$", re.MULTILINE)
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -87,6 +91,19 @@ def edited(text: str, environment: Mapping[str, str] = os.environ) -> tuple[str,
         if count == 0:
             missed.append(name)
     return text, missed
+
+
+def fitting(text: str, open_files: int) -> str:
+    """Lower the number of connections to what a process may have here, by its hard limit of `open_files`.
+
+    HAProxy needs two descriptors for each connection and some 270 of its own, and ends where it cannot have them. By
+    Ray's default that is 10,267, while a container or an older Linux often allows 1,024 or 4,096. The limit counts on
+    the machine where HAProxy runs, so it is read here and not where the node was prepared.
+    """
+    if open_files == resource.RLIM_INFINITY:
+        return text
+    room = max((open_files - OWN_FILES) // 2, 1)
+    return CONNECTIONS.sub(lambda found: f"{found[1]}{min(int(found[2]), room)}", text)
 
 
 def beside(path: str, pid: int | str | None = None) -> str:
@@ -257,6 +274,7 @@ def rewritten(path: str) -> tuple[str, str | None]:
     """Write our version of Serve's configuration; where it is, and the admin socket's path (None: it has none)."""
     with open(path) as file:
         text, missed = edited(file.read())
+    text = fitting(text, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     for name in missed:
         sys.stderr.write(f"haproxy wrapper: EDIT NOT MADE: {name}\n")
     if vital := [name for name in missed if name in VITAL]:

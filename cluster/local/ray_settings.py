@@ -26,6 +26,7 @@ SERVE_SETTINGS = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",  # 0.7–2 ms instead of 10, 1,500+/s instead of 155
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",  # user code on the replica's main loop, direct ingress
     "RAY_SERVE_LOG_TO_STDERR": "1",  # the redirect walks the stack for every line
+    "RAY_SERVE_HAPROXY_MAXCONN": "5000",  # the wrapper lowers it where fewer files may be open
     "RAY_SERVE_HAPROXY_NBTHREAD": "1",  # 4 threads on 2 cores only take turns
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # a log line per request, read by Python; ours are at /metrics
     "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "30",  # the default is forever
@@ -93,27 +94,24 @@ def environment(state: StateDirectory, runtime_dir: Path, host: str) -> dict[str
     }
     if sys.platform.startswith("linux"):
         paths["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(usable_launcher((state.path, runtime_dir)))
-    ports["RAY_SERVE_HAPROXY_MAXCONN"] = str(connections_max(resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    if fault := open_files_fault():
+        raise ConfigError(fault)
     gentle = {"RAY_worker_niceness": str(START_NICENESS)} if may_raise() else {}
     return {**SERVE_SETTINGS, **RAY_SETTINGS, **PRIVATE_SETTINGS, **gentle, **ports, **paths}
 
 
-CONNECTIONS_MAX = 5_000
 OPEN_FILES_MIN = 1_024
-HAPROXY_FILES = 300
 
 
-def connections_max(open_files: int) -> int:
-    """Return how many connections HAProxy may have, where a process may have so many `open_files` at most (hard limit).
+def open_files_fault() -> str | None:
+    """Return the sentence for a machine where a process may open too few files (hard limit); None if they suffice.
 
-    HAProxy needs two descriptors for each and some 270 of its own, and ends where it cannot have them: by Ray's default
-    10,267, while a container or an older Linux often allows 1,024 or 4,096. Raises ConfigError below `OPEN_FILES_MIN`.
+    Ray, Redis and the actors need them too. `haproxy_wrapper.fitting` lowers HAProxy's connections where it runs.
     """
-    if open_files == resource.RLIM_INFINITY:
-        return CONNECTIONS_MAX
-    if open_files < OPEN_FILES_MIN:
-        raise ConfigError(f"a process may open {open_files} files here, {OPEN_FILES_MIN} are needed: see `ulimit -Hn`")
-    return min(CONNECTIONS_MAX, (open_files - HAPROXY_FILES) // 2)
+    open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if open_files == resource.RLIM_INFINITY or open_files >= OPEN_FILES_MIN:
+        return None
+    return f"a process may open {open_files} files here, {OPEN_FILES_MIN} are needed: see `ulimit -Hn`"
 
 
 def may_raise() -> bool:

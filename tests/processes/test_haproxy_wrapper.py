@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -170,6 +171,33 @@ def test_the_program_runs_on_the_edited_copy(render: Callable[[str], str], folde
     assert re.fullmatch(rf"{re.escape(str(path))}\.\d+", copy)
     assert path.read_text() == before
     assert not Path(copy).exists()
+
+
+@pytest.mark.parametrize(
+    ("open_files", "expected"),
+    [(256, 1), (1_024, 362), (4_096, 1_898), (10_300, 5_000), (1_048_576, 5_000), (resource.RLIM_INFINITY, 5_000)],
+)
+def test_haproxy_gets_no_more_connections_than_it_may_open(
+    render: Callable[[str], str], open_files: int, expected: int
+) -> None:
+    """By its default it wants 10,267 descriptors, and ends where the hard limit is lower."""
+    rendered = render("routed")
+    before, count = re.subn("maxconn [0-9]+", "maxconn 5000", rendered)
+    assert count == 1
+    assert haproxy_wrapper.fitting(before, open_files) == before.replace("maxconn 5000", f"maxconn {expected}")
+    assert open_files in (256, resource.RLIM_INFINITY) or 2 * expected + 267 <= open_files
+
+
+def test_the_limit_counts_on_the_machine_where_haproxy_runs(render: Callable[[str], str], folder: Path) -> None:
+    """A node is prepared elsewhere, as in an image. So the wrapper asks when it starts."""
+    render("routed")
+    shows = folder / "shows"
+    shows.write_text('#!/bin/sh\nexec cat "$3"\n')
+    shows.chmod(0o755)
+    words = [sys.executable, "-I", "-S", haproxy_wrapper.__file__, str(shows), "-db", "-f", str(folder / "routed.cfg")]
+    limited = ["sh", "-c", 'ulimit -n 1024 && exec "$@"', "sh", *words]
+    done = subprocess.run(limited, capture_output=True, text=True, timeout=20, check=False)
+    assert re.findall("maxconn [0-9]+", done.stdout) == ["maxconn 362"], done.stderr
 
 
 @pytest.mark.parametrize("name", ["empty", "routed"])

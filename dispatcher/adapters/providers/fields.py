@@ -178,6 +178,9 @@ class EmailSender:
         return self.address.rpartition("@")[2]
 
 
+SENDER_CHARS_MAX = 500
+
+
 def parse_email_sender(value: Any) -> EmailSender:
     """Read `shop@example.com`, `Shop <shop@example.com>` or `"Shop, Inc." <shop@example.com>`. Raises ValueError."""
     if isinstance(value, EmailSender):
@@ -185,6 +188,8 @@ def parse_email_sender(value: Any) -> EmailSender:
     if not isinstance(value, str):
         raise ValueError("must be a text")
     text = _text(value)
+    if len(text) > SENDER_CHARS_MAX:
+        raise ValueError(f"must have at most {SENDER_CHARS_MAX} characters")
     named = _NAMED.match(text)
     name, address = (named["name"], named["address"]) if named else ("", text)
     if len(name) >= 2 and name[0] == name[-1] == '"':

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 
-from dispatcher.core.life.outcome import DAILY_S, Meaning, Word, find_phrase, listed, phrase
+from dispatcher.core.life.outcome import DAILY_S, READ_CHARS_MAX, Meaning, Word, find_phrase, listed, phrase
 
 CLOSING = 421
 """The reply code with which a server announces that it closes the connection (RFC 5321, section 3.8)."""
@@ -82,6 +82,7 @@ def meaning_of(code: int, text: str, *, mailed: bool, named: bool) -> Word:
 
     `mailed` says that the server has accepted the sender, and `named` that it has accepted the recipient as well.
     """
+    text = text[:READ_CHARS_MAX]
     spoken = find_phrase(_ADDRESS.sub("", text), PHRASES)
     if spoken is not None:
         return spoken

@@ -101,9 +101,14 @@ def phrase(pattern: str, means: Meaning, source: str, wait_s: float | None = Non
     return Phrase(re.compile(pattern, re.IGNORECASE), Word(means, source, wait_s))
 
 
+READ_CHARS_MAX = 2_000
+"""So much of an answer is read: some phrases need a time that grows with the square of it."""
+
+
 def find_phrase(text: str, phrases: Iterable[Phrase]) -> Word | None:
-    """Return the `Word` of the first phrase whose pattern is found in `text`, or None."""
-    return next((phrase.word for phrase in phrases if phrase.pattern.search(text)), None)
+    """Return the `Word` of the first phrase whose pattern is found in the first `READ_CHARS_MAX` of `text`, or None."""
+    read = text[:READ_CHARS_MAX]
+    return next((phrase.word for phrase in phrases if phrase.pattern.search(read)), None)
 
 
 DAILY_S = 900.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from dispatcher.adapters.providers.smtp_words import meaning_of
@@ -122,3 +124,13 @@ def test_a_quota_that_is_used_up_is_not_asked_about_each_minute(code: int, text:
 def test_an_address_that_reads_like_a_sentence_is_none(echo: str) -> None:
     """A recipient who chose such an address must not cut off a vendor for everybody."""
     assert meaning_of(550, f"5.1.1 {echo}", mailed=True, named=False).means is Meaning.FINAL
+
+
+@pytest.mark.parametrize(
+    "unit", ["STOREDRV", "a@", "<", "x", "recipient's ", "daily a ", "5.1.1 ", "Client host [", "\n"]
+)
+def test_a_long_reply_is_read_in_no_time(unit: str) -> None:
+    """A relay may answer with 64 KB. Some patterns would need seconds for it, in which nothing else is sent."""
+    began_s = time.process_time()
+    meaning_of(550, unit * (65_536 // len(unit)), mailed=True, named=True)
+    assert time.process_time() - began_s < 0.5

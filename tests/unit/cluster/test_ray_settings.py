@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.local.ray_settings import SESSIONS_KEPT, connections_max, cpus, init_arguments, remove_old_sessions
-from dispatcher.errors import ConfigError
+from cluster import node_report
+from cluster.local.ray_settings import SESSIONS_KEPT, cpus, init_arguments, open_files_fault, remove_old_sessions
 
 
 @pytest.mark.parametrize(
@@ -55,17 +55,18 @@ def test_a_first_start_has_no_sessions(tmp_path: Path) -> None:
     remove_old_sessions(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("open_files", "expected"),
-    [(1_024, 362), (4_096, 1_898), (10_300, 5_000), (1_048_576, 5_000), (resource.RLIM_INFINITY, 5_000)],
-)
-def test_haproxy_gets_no_more_connections_than_it_may_open(open_files: int, expected: int) -> None:
-    """By its default it wants 10,267 descriptors, and ends where the hard limit is lower: `up` did not start."""
-    assert connections_max(open_files) == expected
-    assert open_files == resource.RLIM_INFINITY or 2 * expected + 267 <= open_files
+@pytest.mark.parametrize("allowed", [1_024, 1_048_576, resource.RLIM_INFINITY])
+def test_a_machine_with_enough_files_has_no_fault(monkeypatch: pytest.MonkeyPatch, allowed: int) -> None:
+    """HAProxy gets fewer connections where fewer files are allowed, and that is no fault."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, allowed))
+    assert open_files_fault() is None
 
 
-def test_a_machine_with_too_few_files_is_refused_in_one_sentence() -> None:
-    """Ray, Redis and the actors need some as well."""
-    with pytest.raises(ConfigError, match="may open 256 files here, 1024 are needed"):
-        connections_max(256)
+def test_a_machine_with_too_few_files_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`up` and each node of a cluster say it. Ray, Redis and the actors need some as well."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
+    sentence = "a process may open 256 files here, 1024 are needed: see `ulimit -Hn`"
+    assert open_files_fault() == sentence
+    monkeypatch.setattr(node_report, "_look_at_redis", lambda *_: None)
+    question = {"settings": {}, "redis_url": "redis://127.0.0.1:1/0", "api_keys": "", "code": ""}
+    assert sentence in node_report.report(question)["faults"]

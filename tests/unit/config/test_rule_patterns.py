@@ -31,7 +31,15 @@ def test_an_expression_is_found_anywhere_and_in_any_case(expression: str, text: 
     assert RulePattern(expression).search(text) is found
 
 
-SLOW = [r"(a+)+$", r"(a|a)*$", r"(a|aa)+$", r"(?:a?){20}a{10}$", r"(\w+\s?)*$", r"^(([a-z])+.)+[A-Z]([a-z])+$", r"(.*a){12}b"]
+SLOW = [
+    r"(a+)+$",
+    r"(a|a)*$",
+    r"(a|aa)+$",
+    r"(?:a?){20}a{10}$",
+    r"(\w+\s?)*$",
+    r"^(([a-z])+.)+[A-Z]([a-z])+$",
+    r"(.*a){12}b",
+]
 """Python's own engine needs minutes to years for each of them in the text below (OWASP, "Regular expression DoS")."""
 
 
