@@ -242,6 +242,10 @@ def _change(
     else:
         answer = api.call("POST", f"/v1/dead-letters/{verb}", {**body, "cursor": cursor, "dry_run": dry_run})
         print_json(answer)
+        named = len(set(arguments["ids"]))
+        if answer["matched"] < named and answer["cursor"] is None and cursor is None:
+            which = "no id names a" if answer["matched"] == 0 else f"{named - answer['matched']} of {named} ids name no"
+            raise ApiError(f"{which} dead letter of this key's tenant that matches")
         if answer["matched"] == 0 and answer["cursor"] is None:
             click.echo("no dead letter of this key's tenant matches", err=True)
 

@@ -190,3 +190,22 @@ def test_no_order_is_for_everything_by_mistake() -> None:
     assert asked[0][0] == "/v1/dead-letters/redrive" and "ids" not in asked[0][1]
     assert asked[1] == ("/v1/dead-letters/discard", {**base, "ids": [""]})
     assert [path for path, *_ in asked[2:]] == ["/v1/dead-letters?ids=&limit=100", "/v1/dead-letters?ids="]
+
+
+@pytest.mark.parametrize(
+    ("words", "matched", "code", "sentence"),
+    [
+        ((), 0, 0, "no dead letter of this key's tenant matches"),
+        (("--id", "0-a.0"), 0, 1, "no id names a dead letter of this key's tenant that matches"),
+        (("--id", "0-a.0", "--id", "0-b.0", "--id", "0-a.0"), 1, 1, "1 of 2 ids name no dead letter"),
+        (("--id", "0-a.0"), 1, 0, ""),
+    ],
+)
+@pytest.mark.parametrize("verb", ["redrive", "discard"])
+def test_a_change_of_nothing_says_so(verb: str, words: tuple[str, ...], matched: int, code: int, sentence: str) -> None:
+    """A filter that matches nothing is no error; an id that names nothing is one, as with `dead show`."""
+    answer = {"count": matched, "matched": matched, "refused": {}, "cursor": None, "wait_s": 0.0}
+    with mock.patch.object(Api, "call", return_value=answer):
+        done = CliRunner().invoke(main, ["dead", verb, *words])
+    assert done.exit_code == code
+    assert sentence in done.output and (sentence or "ids" not in done.output)
