@@ -62,12 +62,3 @@ def test_a_refused_key_says_where_to_give_one(monkeypatch: pytest.MonkeyPatch) -
     assert (
         "401 An API key is needed: Authorization: Bearer KEY. Give it as --key or in $DISPATCHER_KEY" in result.output
     )
-
-
-@pytest.mark.parametrize(("matched", "said"), [(0, True), (1, False)])
-def test_a_redrive_of_nothing_says_so(monkeypatch: pytest.MonkeyPatch, matched: int, said: bool) -> None:
-    """A count of 0 alone looks like a success to an operator with a key of another tenant."""
-    body = {"count": matched, "matched": matched, "refused": {}, "cursor": None, "wait_s": 0.0}
-    result = answered(monkeypatch, "dead", "redrive", "--id", "0-t.0", body=body)
-    assert result.exit_code == 0
-    assert ("no dead letter of this key's tenant matches" in result.output) is said
