@@ -33,7 +33,7 @@ NOTIFICATIONS_MAX = 500
 """The most notifications of one trigger. One script stores them all, and occupies the store for some milliseconds."""
 
 PAUSE_AFTER = 20
-"""After so many notifications the routing pauses, so that a large trigger does not delay other requests."""
+"""How many notifications are routed before a pause. So a large trigger does not delay other requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,8 @@ class Timing:
     def of(self, n: NewNotification, place: int, fallback: Fallback | None) -> NewNotification:
         """Return the notification at index `place` with its own times, if it needs its own.
 
-        A fallback without `after_s` is looked at when the first notification must have ended. It is looked at earlier
-        if the first one ends earlier.
+        The store looks at a fallback without `after_s` when the first notification must have ended. If the first one
+        ends earlier, the store looks earlier.
         """
         send_ms = self.sends_ms[place]
         ends_ms = send_ms + self.ttl_ms

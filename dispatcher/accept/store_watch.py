@@ -19,13 +19,16 @@ from dispatcher.telemetry.metrics import Metrics
 
 LOOK_S = 1.0
 LINEAGE_S = 0.1
-"""The period in seconds of the question which stream of writes the store has, while it has replicas.
+"""How often, in seconds, the store is asked for its stream of writes, while it has replicas.
 
-The loss of writes that were made since the last answer cannot be noticed.
+The loss of writes that were made after the last answer cannot be noticed.
 """
 
 SILENT_S = 3.0
-"""After so many seconds without an answer the store counts as away. A trigger posted now would not become durable."""
+"""The time in seconds without an answer after which the store counts as away.
+
+A trigger that is posted then would not become durable.
+"""
 
 BREAKS_SHOWN = 5
 
@@ -90,7 +93,7 @@ class StoreWatch:
         return self._answered_s is not None and self._clock.now_s() - self._answered_s <= SILENT_S
 
     async def run(self) -> None:
-        """Look at the store each second until cancelled, also through outages."""
+        """Look at the store each second until cancelled. Outages of the store do not end this."""
         while True:
             with contextlib.suppress(UnavailableError):
                 await self._look()

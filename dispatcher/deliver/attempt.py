@@ -42,10 +42,10 @@ from dispatcher.telemetry.log import logger
 from dispatcher.wire.trigger import phone_region
 
 FOREIGN_PAUSE_S = 0.25
-"""A recovering vendor also claims from its fallback's mailbox.
+"""The pause in seconds of a recovering vendor after it has claimed a notification that it may not send.
 
-It pauses so many seconds after a claim that it may not send. Such a notification goes back to the end of the queue.
-Without the pause the vendor would move a whole backlog that way.
+To find probes, a recovering vendor also claims from its fallback's mailbox. A notification that it may not send goes
+back to the end of the queue. Without the pause the vendor would move a whole backlog that way.
 """
 
 
@@ -53,10 +53,10 @@ CONTRADICTIONS_NS = 10_000_000_000
 """The length of the window for contradicted refusals, in nanoseconds. A breaker's default window is as long."""
 
 TELL_AGAIN_S = 60.0
-"""For so many seconds after an account refusal was logged, the same refusal is not logged again."""
+"""The time in seconds in which the same account refusal is logged only once."""
 
 OVERDUE_S = 2.0
-"""A call is cancelled if the adapter has not ended it so many seconds after its deadline."""
+"""The time in seconds after its deadline at which a call is cancelled, if the adapter has not ended it."""
 
 
 @dataclass(frozen=True, slots=True)

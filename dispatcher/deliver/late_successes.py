@@ -13,7 +13,7 @@ from dispatcher.ports import Clock, Store
 TRIES = 5
 
 REMEMBERED = 1000
-"""How many late successes are remembered. A fast vendor gives so many in about two seconds."""
+"""How many late successes are remembered. A fast vendor gives this number in about two seconds."""
 
 
 class LateSuccesses:

@@ -112,9 +112,10 @@ class Caretaker:
             await self._store.wake()  # a claim at rest would block on, and calls in flight have to be looked after
 
     async def audit(self) -> None:
-        """Find and begin claims of this incarnation that are pending but not known here. A reply with them got lost.
+        """Find and begin claims of this incarnation that are pending but not known here.
 
-        Only one audit runs at a time. A second one would clear `begun`, which the first one still needs.
+        The reply that named them got lost. Only one audit runs at a time. A second one would clear `begun`, which the
+        first one still needs.
         """
         async with self._auditing:
             await self._audit()
@@ -243,9 +244,9 @@ class Caretaker:
                 await self._sweep_lane(Lane(mailbox, priority))
 
     def _undrained(self) -> list[str]:
-        """Return the mailboxes to sweep now: the own one if it has no drainer, and one other without a drainer.
+        """Return the mailboxes to sweep now: that of this vendor if it has no drainer, and one other without a drainer.
 
-        The other one is a different one each time. It is swept here because its vendor may have no actor left.
+        The other mailbox is a different one each time. It is swept here because its vendor may have no actor left.
         """
         own, plan = self._courier.vendor.name, self._courier.plan
         if not plan.vendors:

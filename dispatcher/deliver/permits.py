@@ -20,19 +20,19 @@ from dispatcher.core.plan.values import VendorPlan
 from dispatcher.ports import Clock
 
 ACCOUNT_OPEN_S = 60.0
-"""For how many seconds the breaker opens after an account refusal.
+"""The time in seconds for which the breaker opens after an account refusal.
 
 To repair a wrong key takes longer than seconds. One probe a minute finds out when it is repaired.
 """
 
 HINT_OPENS_S = 2.0
-"""If a vendor asks for at least so many seconds without calls, its breaker opens, and the fallback replaces it.
+"""The shortest wait in seconds for which the breaker opens, if a vendor asks to wait.
 
-If it asks for less, this actor only pauses.
+Then the fallback replaces the vendor. If the vendor asks for less, this actor only pauses.
 """
 
 THROTTLES_OPEN = 10
-"""After so many throttled calls in a row the breaker opens, even if the vendor never asked for a wait."""
+"""The number of throttled calls in a row after which the breaker opens, even if the vendor never asked for a wait."""
 
 RAMP_LEAST_PER_S = 2.0
 """The lowest rate of a ramp, in calls a second.
@@ -133,15 +133,15 @@ class Gate:
         return free
 
     def wait_s(self) -> float:
-        """Return the seconds after which `free` may have changed, at most 0.05."""
+        """Return how many seconds to wait before `free` is asked again, at most 0.05."""
         waits = [b.wait_s() for b in (self.bucket, self._ramp) if b.rate_per_s is not None]
         return min(0.05, max([0.001, *waits])) if waits else 0.05
 
     def takes_max(self) -> int:
-        """Return how many claims of dead incarnations may be taken at once.
+        """Return how many claims of dead incarnations may be taken at once: at most a burst of the contract rate.
 
-        Their permits are subtracted afterwards, so these claims do not wait behind everything that is queued. At most a
-        burst is taken, so that the contract rate is kept.
+        They may be taken even if no permit is left, so they do not wait behind everything that is queued. Their permits
+        are subtracted afterwards.
         """
         burst = self.bucket.burst
         return TAKES_MAX if burst is None else min(TAKES_MAX, burst)
@@ -171,9 +171,9 @@ class Gate:
         return permit if isinstance(permit, Permit) else None
 
     def cut_off_for_s(self, key: str | None) -> float | None:
-        """Return for how many seconds only calls to `key` are refused.
+        """Return the seconds until calls to `key` are allowed again, if only calls to `key` are refused.
 
-        Return None if they are allowed, or if all are refused.
+        Return None if they are allowed, or if the calls to all keys are refused.
         """
         if self.keys is None or key is None:
             return None
@@ -255,7 +255,7 @@ class Gate:
     def _open_for_account(self, listed_s: float | None, now_ns: int) -> None:
         """Open the breaker after an account refusal.
 
-        `listed_s`, our list's wait, may exceed the breaker's longest wait.
+        `listed_s` is the wait in our list of codes, or None. It may be longer than the breaker's longest wait.
         """
         wait_s = max(min(ACCOUNT_OPEN_S, self.breaker.config.open_wait_ms_max / 1000), listed_s or 0.0)
         if self.breaker.state in (BreakerState.CLOSED, BreakerState.HALF_OPEN):

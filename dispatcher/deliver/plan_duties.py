@@ -61,7 +61,7 @@ class PlanDuties:
         self._waking = asyncio.ensure_future(self._wake())
 
     def look_again(self) -> None:
-        """Carry out what the plan in force asks for all the time, and not only when it is new."""
+        """Apply the parts of the plan in force that must be checked again and again, not only when the plan is new."""
         self.obey_operator()
         self._hasten_probes()
 

@@ -143,7 +143,7 @@ class DeadLetters:
     ) -> BulkResult:
         """Call `act` for each page of matching letters, up to the limit.
 
-        It returns None, or the position at which to stop.
+        `act` returns None, or the position at which to stop.
         """
         until_ms, after = await self._bounds(wanted, cursor)
         wanted, result, left = replace(wanted, until_ms=until_ms), BulkResult(), wanted.limit

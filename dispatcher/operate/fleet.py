@@ -11,10 +11,13 @@ from dispatcher.core.store.continuity import Continuity
 from dispatcher.ports import Clock
 
 SHOWN_S = 1.0
-"""After so many seconds without a report an actor is not shown any more. By default, a report comes twice a second."""
+"""The time in seconds without a report after which an actor is not shown any more.
+
+A report comes twice a second by default.
+"""
 
 KEPT_S = 5.0
-"""For so many seconds the gauges still count an actor's last report."""
+"""The time in seconds for which the gauges still count an actor's last report."""
 
 
 NOTHING_COUNTED: Snapshot = {"c": [], "h": []}

@@ -12,7 +12,10 @@ from dispatcher.ports import Store, Views, WithdrawResult
 from dispatcher.telemetry.metrics import Metrics
 
 AGAIN_S = 5.0
-"""The seconds after which a provider should send a receipt again that came before its notification's call had ended."""
+"""The wait in seconds that a provider is told, if its receipt came before the notification's call had ended.
+
+After the wait the provider sends the receipt again.
+"""
 
 
 Reader = Callable[[Mapping[str, str], bytes], "list[Told]"]
@@ -23,7 +26,7 @@ It raises CallerError if its provider does not send such a call-back.
 
 
 KEPT_S = 5.0
-"""For so many seconds a receipt is kept until its notification's call has ended.
+"""The longest time in seconds for which a receipt is kept until its notification's call has ended.
 
 Providers wait longer for an answer: Twilio 15 s, Vonage and SendGrid about 10 s.
 """

@@ -28,10 +28,7 @@ class Incarnation:
 
 
 class Remembered(NamedTuple):
-    """The breaker state that a vendor's actor wrote last, and its age in milliseconds.
-
-    `breaker` has the written form.
-    """
+    """The breaker state that a vendor's actor wrote last (as it was written), and its age in milliseconds."""
 
     breaker: dict[str, Any]
     age_ms: int
@@ -40,7 +37,7 @@ class Remembered(NamedTuple):
 class Term(NamedTuple):
     """A supervisor's term of office: its number, and the plan in force when it began.
 
-    It ends every term with a lower number.
+    Every term with a lower number is over.
     """
 
     number: int

@@ -47,7 +47,7 @@ class Store(Protocol):
         ...
 
     async def synced(self) -> None:
-        """Return when everything that can be read now is as durable as an accepted trigger. Raises UnavailableError."""
+        """Wait until everything that can be read now is as durable as an accepted trigger. Raises UnavailableError."""
         ...
 
     # ---- claim
@@ -151,7 +151,7 @@ class Store(Protocol):
     async def postpone(self, entries: Sequence[DueEntry], wait_ms: int) -> None:
         """Make each entry due again in `wait_ms`.
 
-        An entry that another actor has promoted or withdrawn meanwhile stays so.
+        An entry that another actor has promoted or withdrawn meanwhile is left as it is.
         """
         ...
 

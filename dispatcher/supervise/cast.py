@@ -7,7 +7,7 @@ from dispatcher.core.plan.placement import Placed
 from dispatcher.core.plan.values import Beat, Report
 
 SPOKE_S = 2.0
-"""After so many seconds without a report or beat, a replica no longer counts as placed.
+"""The time in seconds without a report or beat after which a replica no longer counts as placed.
 
 Reports come every half second.
 """

@@ -12,7 +12,7 @@ from dispatcher.errors import UnavailableError
 from dispatcher.ports import Clock, Control
 
 READ_AGAIN_S = 2.0
-"""The stored plan is read every so many seconds, because a published plan can get lost on its way."""
+"""The period in seconds in which the stored plan is read, because a published plan can get lost on its way."""
 
 
 class PlanFollower:

@@ -35,16 +35,19 @@ from dispatcher.waiting import ended, rung
 ECHO, STANDBY = "supervisor", "standby"
 """A supervisor's beat has one of these words where an actor's beat has the vendor's name."""
 FORGET_S = 600.0
-"""After so many seconds of silence a process counts as ended. The values that it counted stay in the sums."""
+"""The time of silence in seconds after which a process counts as ended. The values that it counted stay in the sums."""
 
 ECHOES_MISSED_MAX = 8
-"""The subscription counts as broken after so many own beats that the store got but that did not come back."""
+"""The number of own beats without an echo after which the subscription counts as broken.
+
+The store received these beats, so their echoes should have come.
+"""
 
 CORES_HOLD_S = 5.0
-"""Free cores that a process reported more than so many seconds ago do not count."""
+"""The time in seconds for which a process's report of free cores counts."""
 
 FIRST_REPORTS_S = 1.5
-"""For so many seconds after the term begins, a missing report does not count.
+"""The time in seconds after the beginning of a term in which a missing report does not count.
 
 Every actor can report three times meanwhile.
 """
@@ -144,7 +147,7 @@ class Supervisor:
     async def _stand_by(self) -> None:
         """Wait until the supervisor in office has sent no beat for `patience_s`.
 
-        The time is counted by own beats that came back, so an outage of the store does not count.
+        The time is counted by this supervisor's own beats that came back, so an outage of the store does not count.
         """
         while self._alone * self._beat_s < self._patience_s:
             await self._clock.sleep(self._beat_s / 2)
@@ -249,7 +252,10 @@ class Supervisor:
             await self._clock.sleep(0.5)
 
     async def _look_for_plan(self) -> None:
-        """Publish the plan again if the store has lost it. An emptied store does not report the loss by itself."""
+        """Have the plan published again if the store has lost it.
+
+        An emptied store does not report the loss by itself.
+        """
         mine = self.plan
         stored = await self._control.plan()
         if not self._term:

@@ -163,8 +163,8 @@ _BEHIND_A_LOCALE = re.compile(r"[.@;,]|[_-]#")
 def _locale(value: Any) -> Any:
     """Return the language tag as it was given, or None if it is not well-formed.
 
-    The trigger is not refused for this, because sending the message is worth more than its language. What POSIX, Java
-    and HTTP put behind a tag is removed: `de_DE.UTF-8`, `zh_CN_#Hans`, `de;q=0.9`, `de,en`.
+    A wrong tag does not refuse the trigger, because sending the message matters more than its language. What POSIX,
+    Java and HTTP put behind a tag is removed: `de_DE.UTF-8`, `zh_CN_#Hans`, `de;q=0.9`, `de,en`.
     """
     if not isinstance(value, str):
         return value

@@ -53,13 +53,17 @@ A shorter wait would bring nothing, because probes are seconds apart.
 """
 
 CRASHES_MAX = 3
-"""A notification becomes a dead letter with the reason `poison` when so many actors have crashed with it."""
+"""The number of crashes after which a notification becomes a dead letter with the reason `poison`.
+
+A crash counts if an actor ended by it while it had claimed the notification.
+"""
 
 ALONE_FROM = 2
-"""After this many crashes a notification is sent alone. Then only this notification is suspected of the next crash.
+"""The number of crashes after which a notification is sent alone.
 
-So poison does not condemn the notifications beside it. One crash is not enough: most kills are no notification's fault.
-After every kill, all calls that were in flight would be sent one by one.
+Then only this notification is suspected of the next crash, and not the ones that would have been sent beside it. With 1
+instead of 2, all calls that were in flight would be sent one by one after every kill. Yet most kills are no
+notification's fault.
 """
 
 
@@ -282,7 +286,7 @@ def decide_mailbox(
 ) -> str | None:
     """Return the vendor into whose mailbox a due notification goes, or None if no vendor of its chain is known.
 
-    A usable vendor comes before a recovering one, and that before any other known one. Among equals an untried vendor
+    A usable vendor is chosen first, then a recovering one, then any other known one. Among equals an untried vendor
     comes first. Being usable is more important than being untried. Otherwise the notification could go to the mailbox
     of a vendor that is down. If the adopter of that mailbox has tried it already, it would refuse the notification
     again and again.

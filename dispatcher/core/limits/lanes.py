@@ -52,9 +52,10 @@ def crowding(waiting: Mapping[str, int], others: int, most: int) -> frozenset[st
     """Return the tenants whose triggers a full lane refuses. So a flood of one tenant affects only that tenant.
 
     `waiting` is how many notifications of each tenant wait unclaimed in the lane. `others` is how many more entries are
-    there whose tenant is not known. The room that these leave of `most` is divided evenly among the tenants. A tenant
-    that uses at least its part is refused; what a smaller tenant does not use is divided among the others. A tenant
-    without notifications there is never refused. None means that no room is left, and that every tenant is refused.
+    in the lane, of tenants that are not known. `most` minus `others` is divided evenly among the tenants. A tenant that
+    uses at least its part is refused. If a tenant uses less, the rest of its part is divided among the others. A tenant
+    without notifications in the lane is never refused. None means that there is nothing to divide, and that every
+    tenant is refused.
 
     With n tenants, the total stays below `most` × (1 + 1/2 + … + 1/n). The store's memory has a limit of its own.
     """

@@ -6,10 +6,11 @@ import math
 
 
 class TokenBucket:
-    """Grants permits at `rate_per_s`. At most as many can be saved as come in a tenth of a second, but at least one.
+    """Grants permits at `rate_per_s`.
 
-    A rate of None means no limit, and 0 means no permits. The burst is small on purpose: vendors measure a contract
-    rate over a second or less.
+    Unused permits are saved, up to the permits of a tenth of a second, or one if that is less. A rate of None means no
+    limit, and 0 means no permits. Few permits are saved on purpose: vendors measure a contract rate over a second or
+    less.
     """
 
     def __init__(self, rate_per_s: float | None, now_s: float) -> None:

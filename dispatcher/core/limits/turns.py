@@ -26,10 +26,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 DIRECT = 32
-"""If a lane has at least so many unclaimed entries, further entries wait in queues of their tenants.
+"""The number of unclaimed entries in a lane from which on further entries wait in queues of their tenants.
 
-When a backlog begins, a tenant may find so many entries in front of its own: 0.1 s of a vendor's 320 calls/s. A lane
-without a backlog gathers fewer between two claims, so turns cost it nothing.
+When a backlog begins, a tenant may find this number of entries in front of its own: 0.1 s of a vendor's 320 calls/s. A
+lane without a backlog gathers fewer between two claims, so turns cost it nothing.
 """
 
 WEIGHT_MAX = 100

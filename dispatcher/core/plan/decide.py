@@ -170,7 +170,7 @@ def _drains(
 ) -> tuple[dict[str, list[str]], dict[str, str]]:
     """Return the mailboxes that each vendor drains, and the reason for each mailbox that no vendor drains.
 
-    A healthy vendor is chosen before one that recovers, and that before one whose actors die too often.
+    A healthy vendor is chosen first, then one that recovers, then one whose actors die too often.
     """
     able = [{name for name, state in states.items() if state == wanted} for wanted in (CLOSED, HALF_OPEN, QUARANTINED)]
     drains: dict[str, list[str]] = {name: [] for name in config.vendors}

@@ -1,4 +1,4 @@
-"""The rule that an unsteady vendor gets new work back late: only after a minimum time without it.
+"""The rule that an unsteady vendor gets new work back late: only after a minimum time without it, the *dwell*.
 
 Rules:
 

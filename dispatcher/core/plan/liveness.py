@@ -48,8 +48,8 @@ class SilenceWatch:
     def on_echo(self, now_ms: float, waited_ms: Callable[[str], float] = lambda incarnation: 0.0) -> None:
         """Note that the supervisor's own beat came back at `now_ms`. Add the time since the last echo to each silence.
 
-        The own beat came back, so the beats of the others could have been heard too. `waited_ms` returns for how long
-        an incarnation has waited for a core since the last call of `waited_ms` for it; that time is not added.
+        Since this beat came back, beats of the actors could have been heard too. `waited_ms` returns for how long an
+        incarnation has waited for a core since its last call for that incarnation. This time is not added.
         """
         if self._last_echo_ms is not None:
             interval = now_ms - self._last_echo_ms

@@ -19,9 +19,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 STARTING_S = 5.0
-"""For so many seconds a replica counts as young.
+"""The age in seconds below which a replica counts as young. Its pool is starting or being replaced.
 
-Its pool is starting or being replaced, and machines may still join.
+Machines may still join meanwhile.
 """
 PAUSE_S = 10.0
 PAUSE_S_MAX = 640.0

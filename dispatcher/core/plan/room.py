@@ -29,19 +29,19 @@ With fewer free cores it lasts ten seconds, and slows the actors at work.
 """
 
 START_MS_MAX = 60_000
-"""After so many milliseconds an actor that has not come no longer keeps others from starting."""
+"""The time in milliseconds after which a planned actor that has not come no longer keeps others from starting."""
 
 FULL_CORES = 0.1
-"""The machine is full if no node has at least so many free cores."""
+"""The number of free cores that a node must have. If no node has it, the machine is full."""
 
 AGAIN_CORES = 0.25
-"""A full machine has room again only if so many more cores are free.
+"""How many more cores must be free before a full machine has room again.
 
-Otherwise each short pause would cause a new plan.
+Without it, each short pause would cause a new plan.
 """
 
 FULL_MS = 5000
-"""For at least so many milliseconds a machine stays full, because each change causes a new plan for every process."""
+"""The shortest time in milliseconds for which a machine stays full. Each change causes a new plan for every process."""
 
 LIMITED = 0.8
 """An actor is the limit if this share of its allowed calls is in flight, or if it uses this share of a core."""
@@ -74,7 +74,7 @@ class Pool:
 
     @property
     def limited(self) -> bool:
-        """Return True if the actors are the limit: their allowed calls are used up, or their cores are busy."""
+        """Return True if more actors could send more: the present ones use all their calls or all their CPU time."""
         if not self.live:
             return False
         busy = sum(self.cpu) + sum(self.waiting)
