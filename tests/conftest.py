@@ -18,7 +18,7 @@ import redis.asyncio
 
 from dispatcher.adapters.redis.script_calls import client
 from tests.leftovers import RUN, end, short_folder
-from tests.private_redis import SERVER_OPTIONS, START_S_MAX, redis_path
+from tests.private_redis import ANSWER_S, SERVER_OPTIONS, START_S_MAX, redis_path
 
 pytest_plugins = ["tests.installation", "tests.parallel"]
 
@@ -72,7 +72,7 @@ def redis_url() -> Iterator[str]:
 @pytest.fixture
 async def redis_client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
     """The data path's own kind of client on an empty Redis of full size."""
-    connection = client(redis_url)
+    connection = client(redis_url, timeout_s=ANSWER_S)
     for _ in range(500):  # the socket exists a moment before the server has loaded
         try:
             await connection.flushall()

@@ -20,6 +20,7 @@ from dispatcher.adapters.redis.views import RedisViews
 from dispatcher.adapters.system_clock import SystemClock
 from tests.contract.vendors import Sandbox
 from tests.contract.worlds import RETENTION_MS, World
+from tests.private_redis import ANSWER_S
 from tests.smallest_user import SMALLEST_USER
 
 
@@ -33,7 +34,7 @@ async def user_url(redis_url: str, redis_client: redis.asyncio.Redis) -> str:
 
 @pytest.fixture
 async def redis_world(user_url: str) -> AsyncIterator[World]:
-    connection, waiting = client(user_url), client(user_url, connections_max=2)
+    connection, waiting = (client(user_url, timeout_s=ANSWER_S, connections_max=most) for most in (32, 2))
     yield World(
         RedisStore(connection, waiting, retention_ms=RETENTION_MS),
         RedisControl(connection),
