@@ -1,7 +1,8 @@
-"""`dispatcher deploy` and `undeploy`: the service on a Ray cluster that somebody else runs.
+"""`dispatcher deploy` and `undeploy`: run and stop the service on a Ray cluster that somebody else operates.
 
-This side connects, asks every node what it has, and refuses by name before anything changes. The rest runs on the
-cluster (`cluster.on_cluster`): so a laptop deploys by `ray://HEAD:10001`, without a way to Redis and without secrets.
+This module connects to the cluster and asks every node for its state. It refuses, and names the node and the fault,
+before anything changes. The rest runs on the cluster (`cluster.on_cluster`). So a laptop can deploy by
+`ray://HEAD:10001` although it has no connection to Redis and no secrets.
 """
 
 from __future__ import annotations
@@ -25,15 +26,18 @@ URL_VARIABLE = "DISPATCHER_REDIS_URL"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 CONNECT_S = 3.0
 JOIN_S = 6.0
-"""Both within ten seconds: whoever gave a wrong address knows it by then."""
+"""The most seconds for joining. Together with CONNECT_S they are under ten, so a wrong address is reported soon."""
 TOKEN = "the cluster asks for its token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
 REPORT_S = 60.0
-"""A node that has to start a worker for its answer takes some seconds; on a busy one, many."""
+"""The most seconds for a node's answer. A node may have to start a worker first, which takes long on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to deploy, and how the service is reached there. `api_keys`: a file on every node; empty: no keys."""
+    """Where to deploy, and at which address the service listens there.
+
+    `api_keys` is the path of a key file that exists on every node. An empty path means that calls need no key.
+    """
 
     address: str
     redis_url: str
@@ -46,7 +50,7 @@ class Target:
 
 @dataclass(slots=True)
 class Node:
-    """A living node of the cluster and its answer; `silent` says why there is none."""
+    """A living node of the cluster and its report. If the node gave no report, `silent` says why."""
 
     id: str
     address: str
@@ -60,7 +64,10 @@ class Node:
 
 
 def deploy(target: Target, config: Path) -> dict[str, Any]:
-    """Apply `config` and return what runs and what changed. Raises ConfigError, and what ran goes on."""
+    """Apply `config` and return which applications run and which were changed.
+
+    Raises ConfigError. Applications that ran before then still run.
+    """
     if target.host not in LOOPBACK and not target.api_keys:
         raise ConfigError(
             f"--host {target.host}: others can reach that address, so it needs keys: --api-keys FILE, on every node"
@@ -86,7 +93,10 @@ def deploy(target: Target, config: Path) -> dict[str, Any]:
 
 
 def undeploy(address: str, redis_url: str) -> dict[str, Any]:
-    """Stop the service's applications in order, drained; what is queued stays in Redis."""
+    """Drain and stop the service's applications in their order. Queued notifications stay in Redis.
+
+    Return `removed` and `others` (names of applications). Raises ConfigError.
+    """
     with_ray = join(address)
     from cluster import on_cluster
 
@@ -94,7 +104,10 @@ def undeploy(address: str, redis_url: str) -> dict[str, Any]:
 
 
 def warnings_about(nodes: list[Node], unsafe_redis: bool) -> list[str]:
-    """Return warnings. Raises ConfigError with one line for each fault of each node."""
+    """Return warnings about the nodes. `unsafe_redis` allows a Redis that can lose accepted notifications.
+
+    Raises ConfigError with one line for each fault of each node.
+    """
     faults = [f"{node}: {node.silent}" for node in nodes if node.silent]
     faults += [f"{node}: {fault}" for node in nodes for fault in node.report.faults]
     unsafe = sorted({fault for node in nodes for fault in node.report.redis_faults})
@@ -120,7 +133,10 @@ def warnings_about(nodes: list[Node], unsafe_redis: bool) -> list[str]:
 
 
 def join(address: str) -> Any:
-    """Return `ray`, connected to the cluster. Raises ConfigError within ten seconds when it cannot be."""
+    """Return the module `ray`, connected to the cluster.
+
+    Raises ConfigError if there is no connection, within ten seconds for an address at which nothing answers.
+    """
     if address != "auto":
         _look(address)
     import ray
@@ -142,7 +158,7 @@ def _init(ray: Any, address: str) -> None:
 
 
 def _look(address: str) -> None:
-    """Raise ConfigError if nobody answers there, or this machine cannot join by that address."""
+    """Raise ConfigError if nothing answers at the address, or this machine cannot join the cluster by it."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         raise ConfigError(f"--ray-address {address}: must be HEAD:6379, ray://HEAD:10001, or auto on a node")
@@ -166,7 +182,10 @@ def _join_as_node(address: str) -> None:
 
 
 def _ping(address: str) -> None:
-    """Raise if no server for clients of Ray answers there, or not to this token. Ray would try for half a minute."""
+    """Raise an error if no Ray client server answers at the address, or the server refuses our token.
+
+    Ray itself would try for half a minute.
+    """
     import grpc  # type: ignore[import-untyped]  # no stubs here
     from ray._private.grpc_utils import init_grpc_channel
     from ray.core.generated import ray_client_pb2, ray_client_pb2_grpc
@@ -197,7 +216,10 @@ def _is_here(address: str) -> bool:
 
 
 def _within(seconds: float, do: Callable[[], Any], address: str) -> None:
-    """Run what may block; ConfigError when it fails or is not done in time. Ray has no limit that holds."""
+    """Run `do`, which may block. Raise ConfigError if it fails or takes longer than `seconds`.
+
+    A thread enforces the limit, because Ray has no time limit that can be relied on.
+    """
     failed: list[BaseException] = []
 
     def run() -> None:

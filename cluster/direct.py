@@ -1,7 +1,7 @@
-"""Asks this machine's own ports by HTTP, whatever proxy the environment names.
+"""Calls this machine's own ports by HTTP and ignores any proxy that the environment names.
 
-`http_proxy` is set on many company machines, often without 127.0.0.1 in `no_proxy`. A proxy cannot reach a loopback
-address of ours: `up` would never see that it is ready.
+Many company machines set `http_proxy` without 127.0.0.1 in `no_proxy`. A proxy cannot reach our loopback addresses, so
+`up` would never see that its service is ready.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import urllib.request
 from typing import Any
 
 FAULTS = (OSError, ValueError, http.client.HTTPException)
-"""An address that does not answer, or answers with something else than JSON over HTTP."""
+"""The errors of an address that does not answer, or that answers something other than JSON over HTTP."""
 
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def open_directly(asked: str | urllib.request.Request, timeout_s: float) -> Any:
-    """Return the open answer. Raises what `urllib.request.urlopen` does."""
+    """Send the request `asked` and return the open response. Raises the errors of `urllib.request.urlopen`."""
     return _OPENER.open(asked, timeout=timeout_s)
 
 

@@ -1,4 +1,7 @@
-"""A node answers `deploy` what it has. Runs there as a task of Ray, with the node's package and environment."""
+"""Reports to `deploy` the state of one node.
+
+The report is made on the node itself, as a Ray task with the node's package and environment.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from dispatcher.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Every node is asked this. `code` is the fingerprint of the code of whoever asks."""
+    """The question that `deploy` asks every node. `code` is the fingerprint of the code of the machine that deploys."""
 
     settings: dict[str, Any]
     redis_url: str
@@ -31,7 +34,10 @@ class Question:
 
 @dataclass(slots=True)
 class NodeReport:
-    """The answer: faults, one sentence each, that name the variable or file; then what is no fault by itself."""
+    """A node's answer.
+
+    `faults` are sentences, each of which names a variable or a file. The other fields are no faults by themselves.
+    """
 
     faults: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)  # settings with another value than was measured
@@ -41,7 +47,10 @@ class NodeReport:
 
 
 def report(question: dict[str, Any]) -> dict[str, Any]:
-    """Answer a `Question` as plain values, so that no class has to be there twice."""
+    """Answer a `Question` and return a `NodeReport`, both as plain dictionaries.
+
+    So Ray need not transport our classes between machines.
+    """
     asked, found = Question(**question), NodeReport()
     found.faults, found.others = setting_faults(os.environ)
     found.faults += _token_faults()

@@ -1,7 +1,7 @@
-"""A node of a cluster needs this before Ray starts on it; `dispatcher node prepare FOLDER` writes it.
+"""What a machine needs before Ray starts on it as a node. `dispatcher node prepare FOLDER` writes it.
 
-Every way to a cluster needs the same: `deploy`, serve.yaml, KubeRay and `ray up`. Serve reads its settings where it is
-imported, in the controller, the proxies and the replicas alike, so they stand in the environment of `ray start`.
+Every kind of cluster needs the same: `deploy`, serve.yaml, KubeRay and `ray up`. Serve reads its settings when it is
+imported, in the controller, the proxies and the replicas. So the settings must be in the environment of `ray start`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ CLUSTER_SETTINGS = {
     "RAY_gcs_rpc_server_reconnect_timeout_s": "600",  # by default workers end themselves when the head is away a minute
 }
 SETTINGS = {**SERVE_SETTINGS, **RAY_SETTINGS, **CLUSTER_SETTINGS}
-"""Every variable that each node must have. Another value is told and goes on, except those of `MODE`."""
+"""The variables that each node must have.
+
+A node with another value gets a warning, and the deployment continues. For a variable in `MODE` it is a fault.
+"""
 MODE = ("RAY_SERVE_ENABLE_HA_PROXY", "RAY_SERVE_THROUGHPUT_OPTIMIZED")
-"""With another value half of the service would run in another mode."""
+"""The variables for which another value is a fault. Half of the service would otherwise run in another mode."""
 
 
 def prepare(folder: Path) -> Path:
-    """Write the wrapper for HAProxy and the file of variables, `node.env`, into the folder; return the latter."""
+    """Write the wrapper for HAProxy and the file `node.env` into `folder`. Return the path of `node.env`."""
     folder.mkdir(parents=True, exist_ok=True)
     wrapper = launcher(folder)
     wrapper.chmod(0o755)  # Ray may run as another user than the one who prepares
@@ -39,7 +42,10 @@ def prepare(folder: Path) -> Path:
 
 
 def setting_faults(environment: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Return what the environment of a node lacks, and what it has otherwise than it was measured; a sentence each."""
+    """Return two lists of sentences about a node's environment.
+
+    The first list holds the faults. The second list holds the values that differ from `SETTINGS` without being faults.
+    """
     faults, others = list[str](), list[str]()
     for name, needed in SETTINGS.items():
         value = environment.get(name)

@@ -1,7 +1,8 @@
-"""The part of `deploy` and `undeploy` that runs on the cluster's head, as a task of Ray.
+"""The part of `deploy` and `undeploy` that runs on the cluster's head, as a Ray task.
 
-So whoever deploys needs a way to Ray and nothing else: no way to Redis, no secrets, no node of the cluster. Answers are
-plain values; a refusal is a text under `refused`, for an exception would lose its kind on the way.
+So the machine that deploys only needs a connection to Ray. It needs no connection to Redis and no secrets, and it need
+not be a node. Answers are plain values. A refusal is a text under `refused`, because Ray would change an exception's
+class on the way back.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ POOL = "vendor-"
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The order names what is to run. `workers` counts the machines for replicas; `addresses` are all machines'."""
+    """What `deploy` wants to run. `workers` is the number of machines for replicas. `addresses` names all machines."""
 
     settings: dict[str, Any]
     redis_url: str
@@ -41,9 +42,11 @@ class Order:
 
 
 def apply(order: dict[str, Any]) -> dict[str, Any]:
-    """Start or update the applications that differ from those that run.
+    """Start or update the applications that differ from the running ones, and remove those that are no longer wanted.
 
-    Return `running` with their names, `refused` with nothing changed, or `failed`, after which some may have changed.
+    Return one of three answers. `running` holds the names, and `changed` the names of those that were changed.
+    `refused` holds a sentence, and nothing was changed. `failed` holds a sentence, and some applications may have
+    changed.
     """
     from ray import serve
 
@@ -87,9 +90,10 @@ def apply(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def remove(order: dict[str, Any]) -> dict[str, Any]:
-    """Stop our applications in order, drained, whoever deployed them; Serve too, when nothing else runs on it.
+    """Drain and stop our applications in their order, whoever deployed them.
 
-    Answers `removed` and `others` (names), or `refused` with nothing changed.
+    Serve is stopped too if no other application runs on it. Return `removed` and `others` (names), or `refused` (a
+    sentence), after which nothing was changed.
     """
     try:
         client = redis_checks.connect(order["redis_url"])
@@ -112,7 +116,7 @@ def remove(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refusal(asked: Order) -> str:
-    """Return why this order may not be carried out on what runs; empty: it may."""
+    """Return why this order must not be applied to what runs now, or an empty text if it may be applied."""
     runs = _http_of_serve()
     if runs is None:
         return ""
@@ -128,7 +132,7 @@ def _refusal(asked: Order) -> str:
 
 
 def _http_of_serve() -> tuple[str, int] | None:
-    """Return where the running Serve listens; None when none runs."""
+    """Return the host and port where the running Serve listens, or None if Serve does not run."""
     from ray.serve._private.api import _get_global_client
 
     try:
@@ -152,7 +156,7 @@ def _asks_for_keys(address: str, port: int) -> bool:
 
 
 def _known(client: redis.Redis, applications: set[str]) -> dict[str, str]:
-    """Return what an earlier `deploy` put there and still is: name → fingerprint."""
+    """Return the applications that an earlier `deploy` started and that still run, as name → fingerprint."""
     text = client.get(_key())
     known: dict[str, str] = json.loads(str(text)) if text else {}
     return {name: fingerprint for name, fingerprint in known.items() if name in applications}

@@ -1,10 +1,13 @@
-"""How much of everything a load needs: a pure model over measured costs, each figure with its assumption.
+"""Computes how much CPU, memory and disk a load needs, from measured costs. Each figure comes with its assumption.
 
-The costs come from a profile that `python -m benchmarks.profile` writes from this repository's benchmarks. The model is
-linear on purpose: `benchmarks.growth` measures whether cost per notification grows with backlog, vendors or what is
-retained, and `benchmarks.model_check` compares the model with rates its costs were not fitted to; docs/capacity.md
-holds what it found. What is not linear is stated: one Redis thread carries one cell, and a cell is an installation of
-its own with its own floors. So everything is counted for one cell, and multiplied by their number.
+The costs come from a profile. `python -m benchmarks.profile` writes it from this repository's benchmarks.
+
+The model is linear on purpose. `benchmarks.growth` measures whether the cost per notification grows with the backlog,
+the number of vendors, or the number of retained records. `benchmarks.model_check` compares the model with measurements
+at rates that its costs were not fitted to. docs/capacity.md holds the results.
+
+One thing is not linear: one Redis thread carries one cell. A cell is a whole installation with its own idle costs.
+So every need is computed for one cell and then multiplied by the number of cells.
 """
 
 from __future__ import annotations
@@ -23,32 +26,43 @@ from dispatcher.errors import ConfigError
 DAY_S = 86_400
 GIB = 2**30
 MEMORY_RATIO = 0.8
-"""Intake refuses above this share of maxmemory (`limits.memory_ratio_max`)."""
+"""The share of Redis's `maxmemory` above which intake refuses triggers (`limits.memory_ratio_max`)."""
 
 AOF_COPIES = 3
-"""The file may double before Redis rewrites it, and the rewrite is a third copy beside it."""
+"""How many times its smallest size the append-only file may need on disk.
+
+The file may double before Redis rewrites it, and the rewrite writes a third copy beside it.
+"""
 
 INTAKE_MIN = 2
-"""Killing one of two intake replicas cost 3 of 7,500 requests, the only one 117."""
+"""The smallest number of intake replicas.
+
+When one of two replicas was killed, 3 of 7,500 requests failed. When the only replica was killed, 117 failed.
+"""
 
 REDIS_MEMORY_GIB_MAX = 64
-"""The most memory planned for one Redis: more takes minutes to load, and nothing is accepted meanwhile."""
+"""The most memory planned for one Redis, in GiB. A larger Redis takes minutes to load and accepts nothing meanwhile."""
 
 NODE_CORES = 8
-"""Cores of one machine: Ray's own processes are counted once for so many."""
+"""The number of cores of one machine. Ray's own idle processes are counted once for each machine."""
 
 OURS, BESIDE = ("intake", "haproxy", "vendors"), ("supervisor", "redis")
 ACTORS_MOST = 10**9
 SAME = 1.02
-"""Rates within it are one."""
+"""Two rates that differ by less than this factor count as the same rate."""
 
 REPLICAS_MAX = 4
-"""`vendors.NAME.replicas_max` and `intake.replicas_max` where the configuration does not say."""
+"""The value of `vendors.NAME.replicas_max` and `intake.replicas_max` if the configuration does not set them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A load to plan for. `channels` maps each channel to its messages per trigger."""
+    """A load to plan for. `channels` maps each channel to the number of its messages per trigger.
+
+    `per_day` counts triggers. `vendor_ms` is the usual time of a vendor's answer. `concurrency` is the number of calls
+    that
+    one vendor actor has open at the same time.
+    """
 
     per_day: float
     channels: Mapping[str, float]
@@ -73,7 +87,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One line of the answer."""
+    """One line of the answer: what is needed, how much of it, in which unit, and because of which assumption."""
 
     what: str
     value: float
@@ -83,7 +97,12 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One of `number` installations: its part of the peak, its replicas, and actors of each channel's first vendor."""
+    """The plan of one cell (one installation) when there are `number` equal cells.
+
+    `peak_per_s` is this cell's part of the peak, in triggers a second. `replicas` counts intake replicas. `actors` maps
+    each
+    channel to the number of actors of the channel's first vendor.
+    """
 
     number: int
     peak_per_s: float
@@ -104,7 +123,10 @@ def cell_of(load: Load, p: Profile) -> Cell:
 
 
 def needs(load: Load, profile: Profile) -> list[Need]:
-    """Everything `load` needs, most visible first. The `because` of each line is the same whatever the load."""
+    """Return everything that `load` needs, over all cells, with the most visible needs first.
+
+    The `because` of a line does not depend on the load when only `per_day` differs, so that a table can show it once.
+    """
     p, peak, cell = profile, load.peak_per_s, cell_of(load, profile)
     memory, disk = _kept_bytes(load, p)
     used = cores_used(cell.peak_per_s, load.messages, cell.replicas, 2 * sum(cell.actors.values()), p=p)
@@ -139,7 +161,7 @@ def needs(load: Load, profile: Profile) -> list[Need]:
 
 
 def settings_of(load: Load, profile: Profile) -> list[Need]:
-    """Return the settings that each cell needs, so that its pools grow to what `needs` counts."""
+    """Return the settings that each cell needs so that its pools can grow to the size that `needs` computes."""
     cell = cell_of(load, profile)
     return [
         Need(
@@ -161,7 +183,7 @@ def settings_of(load: Load, profile: Profile) -> list[Need]:
 
 
 def reach(load: Load, profile: Profile) -> Need:
-    """Say whether a cell's peak lies within the measured rates, or whether its CPU is extrapolated."""
+    """Return a line that says whether a cell's peak lies within the measured rates or is extrapolated."""
     rate, fitted, error = cell_of(load, profile).peak_per_s, profile.fitted_per_s, profile.error_percent
     within = bool(fitted) and min(fitted) / SAME <= rate <= max(fitted) * SAME
     rates = f"were fitted to {min(fitted):,.0f} to {max(fitted):,.0f} /s" if fitted else "do not say where they hold"
@@ -175,7 +197,7 @@ def reach(load: Load, profile: Profile) -> Need:
 
 
 def _cpu(load: Load, p: Profile, cores: Mapping[str, float]) -> list[Need]:
-    """`cores`: busy at the peak, over all cells."""
+    """Return the lines about CPU. `cores` maps each part to its busy cores at the peak, over all cells."""
     ours = sum(cores[part] for part in OURS) / BUSY
     installed = ours + sum(cores[part] for part in BESIDE) / BUSY
     nodes = max(1, math.ceil(installed / NODE_CORES))
@@ -198,9 +220,10 @@ def _cpu(load: Load, p: Profile, cores: Mapping[str, float]) -> list[Need]:
 
 
 def cores_used(per_s: float, messages: float, replicas: int, actors: int, *, p: Profile) -> dict[str, float]:
-    """Cores kept busy by one installation at `per_s` triggers of `messages` notifications each, by part.
+    """Return how many cores each part of one installation keeps busy, keyed by the part's name.
 
-    `replicas` of intake and `actors` of vendors, those of idle fallbacks too, each have their idle cost.
+    `per_s` is the rate of triggers, and each trigger has `messages` notifications. `replicas` counts intake replicas.
+    `actors` counts vendor actors, also those of idle fallbacks. Each replica and each actor has an idle cost.
     """
     return {
         "intake": replicas * p.intake_cores_idle + per_s * p.intake_cpu_ms_per_trigger / 1000,
@@ -213,12 +236,14 @@ def cores_used(per_s: float, messages: float, replicas: int, actors: int, *, p: 
 
 
 def _processes(per_s: float, cpu_ms: float, cores_idle: float) -> int:
-    """Processes of one core each that carry `per_s`."""
+    """Return how many processes of one core each are needed for `per_s` calls of `cpu_ms`."""
     return math.ceil(round(per_s * cpu_ms / 1000 / (BUSY - cores_idle), 9))  # exactly full is not one more
 
 
 def _actors(per_s: float, load: Load, p: Profile) -> int:
-    """Return the pool size that the supervisor chooses without a backlog, or more if their CPU needs it."""
+    """Return the pool size that the supervisor chooses without a backlog, or a larger size if the actors' CPU
+    needs that.
+    """
     planned, live = 1, 0
     while planned != live:  # it grows step by step, as the supervisor lets it
         live = planned
@@ -243,7 +268,10 @@ def _actors_because(load: Load, p: Profile) -> str:
 
 
 def _kept_bytes(load: Load, p: Profile) -> tuple[float, float]:
-    """Memory that Redis must be given, and its append-only file with the copies that a rewrite needs."""
+    """Return two sizes in bytes: the memory that Redis must be given, and the disk for its append-only file.
+
+    The second size includes the copies that a rewrite of the file needs.
+    """
     queued = load.mean_per_s * load.outage_s * load.messages
     retained = load.mean_per_s * load.retention_s * load.messages
     memory = queued * p.queued_bytes_per_notification + retained * p.retained_bytes_per_notification
@@ -274,7 +302,7 @@ def _redis(load: Load, p: Profile, busy: float, memory: float, *, disk: float) -
 
 
 def whole(load: Load, profile: Profile) -> list[Need]:
-    """Return the whole answer: needs, then the settings, then whether the peak was measured."""
+    """Return the whole answer: the needs, then the settings, then whether the peak was measured."""
     return [*needs(load, profile), *settings_of(load, profile), reach(load, profile)]
 
 
@@ -282,7 +310,10 @@ def whole(load: Load, profile: Profile) -> list[Need]:
 
 
 def parse_channels(text: str) -> dict[str, float]:
-    """`sms,email=0.5`: messages per trigger, 1 unless said."""
+    """Return the messages per trigger of each channel, from a text such as `sms,email=0.5`. The default number is 1.
+
+    Raises ConfigError if a part has no name, or its number is not above 0.
+    """
     found: dict[str, float] = {}
     for part in text.split(","):
         name, _, share = part.strip().partition("=")
@@ -307,7 +338,7 @@ def as_text(need: Sequence[Need]) -> str:
 
 
 def as_markdown(answers: Mapping[float, Sequence[Need]]) -> str:
-    """One column per load, and the assumption behind each line, which is the same for all of them."""
+    """Return a table with one column for each load, keyed by triggers a day. The last column holds the assumptions."""
     first = next(iter(answers.values()))
     lines = ["| | " + " | ".join(f"{per_day:,.0f} a day" for per_day in answers) + " | because |"]
     lines.append("|---|" + "---:|" * len(answers) + "---|")
@@ -339,7 +370,10 @@ def capacity(
     file: Path | None,
     markdown: bool,
 ) -> None:
-    """CPU, actors, Redis memory and disk for a load, from measured costs; each figure says what it assumes."""
+    """Show how much CPU, how many actors and how much Redis memory and disk a load needs.
+
+    The figures are computed from measured costs. Each figure says what it assumes.
+    """
     profile, parsed = load_profile(file), parse_channels(channels)
     answers = {
         count: whole(Load(count, parsed, peak_factor, retention_s, outage_s, vendor_ms), profile) for count in per_day

@@ -1,6 +1,6 @@
-"""The measured costs that `dispatcher capacity` multiplies, and how far they were seen to be off.
+"""Reads the measured costs that `dispatcher capacity` multiplies, and their largest known error.
 
-`python -m benchmarks.profile` writes the packaged ones, profile.json beside this file.
+The costs that belong to this version are in profile.json beside this file. `python -m benchmarks.profile` writes them.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from dispatcher.errors import ConfigError
 PACKAGED = Path(__file__).with_name("profile.json")
 
 BUSY = 0.6
-"""Share of a core that is planned for: queueing beyond it doubles the waiting."""
+"""The share of a core that is planned to be busy. With more than that, queueing doubles the waiting time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Measured costs: CPU in milliseconds, sizes in bytes.
+    """The measured costs. CPU is in milliseconds, sizes are in bytes.
 
-    `…_cores_idle` are the cores that each process uses however few triggers come.
+    A field that ends in `_cores_idle` is the number of cores that each such process uses even without triggers.
     """
 
     intake_cores_idle: float
@@ -47,17 +47,17 @@ class Profile:
     aof_kept_bytes_per_notification_retained: float
     machine: str = ""
     fitted_per_s: tuple[float, ...] = ()
-    """Triggers a second of one installation, to which the CPU lines were fitted."""
+    """The rates, in triggers a second of one installation, to which the CPU costs were fitted."""
 
     error_percent: float | None = None
-    """The largest error of the CPU lines that `benchmarks.model_check` finds at other rates, None if not checked."""
+    """The largest error of the CPU costs at other rates, found by `benchmarks.model_check`. None means not checked."""
 
     @classmethod
     def parse(cls, found: Mapping[str, Any]) -> Profile:
-        """Read a profile and ignore keys that no field has.
+        """Return the profile in `found`. Keys that no field has are ignored.
 
         Raises:
-            ConfigError: A figure is missing or no number. The message names it.
+            ConfigError: A figure is missing or is not a number. The message names it.
         """
         values: dict[str, Any] = {"machine": str(found.get("machine", "")), "fitted_per_s": _fitted(found)}
         values["error_percent"] = None if found.get("error_percent") is None else _figure(found, "error_percent")
@@ -71,7 +71,7 @@ class Profile:
         return cls(**values)
 
     def redis_cpu_ms(self, messages: float) -> float:
-        """Return the CPU time of a trigger and its messages, from accept to the last settle."""
+        """Return the Redis CPU time of a trigger with `messages` notifications, from the accept to the last settle."""
         return self.redis_cpu_ms_per_trigger_accepted + messages * self.redis_cpu_ms_per_notification_delivered
 
 
@@ -91,7 +91,10 @@ def _fitted(found: Mapping[str, Any]) -> tuple[float, ...]:
 
 
 def load_profile(path: Path | None) -> Profile:
-    """Return the profile of a file, or without one the profile that was measured for this version."""
+    """Return the profile in the file `path`, or if it is None, the profile that was measured for this version.
+
+    Raises ConfigError if the file cannot be read or is not a profile.
+    """
     try:
         return Profile.parse(json.loads((path or PACKAGED).read_text()))
     except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:

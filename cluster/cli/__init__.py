@@ -1,4 +1,4 @@
-"""The command line: `main` starts and deploys, `operate` talks to a running service over HTTP."""
+"""The command line. `main` starts and deploys the service. `operate` talks to a running service over HTTP."""
 
 import os
 import signal

@@ -1,4 +1,6 @@
-"""The client of the operators' commands: one service's HTTP API, and the words of a command line that go to it."""
+"""The HTTP client of the operators' commands, and functions that turn command-line arguments into parts of a
+request.
+"""
 
 from __future__ import annotations
 
@@ -19,29 +21,39 @@ from dispatcher.wire.json import parse_json
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 DEPTH_MAX = 64
-"""Deeper than any limit of the service, which judges what it gets."""
+"""How deep JSON may be nested here. The service has lower limits and checks them itself."""
 
 
 class ApiError(DispatcherError):
-    """The service answered with a problem, or did not answer."""
+    """The service answered with an error or did not answer, or a command-line argument cannot be sent."""
 
 
 class Answer(dict[str, Any]):
-    """A JSON object that the service answered. A missing field means that something else answered."""
+    """A JSON object that the service answered. Reading a missing field raises ApiError.
+
+    A missing field means that the address belongs to another program.
+    """
 
     def __missing__(self, field: str) -> Any:
         raise ApiError(f"the answer has no {field}: is the address that of a dispatcher?")
 
 
 class Api:
-    """A client of one service. Raises ApiError for an address or a key that cannot be used; it shows neither."""
+    """A client of one service.
+
+    The constructor raises ApiError if the address or the key cannot be used. The message shows neither of them.
+    """
 
     def __init__(self, url: str, key: str | None) -> None:
         self._url = _base(url)
         self._key = None if key is None else header_value("--key", key.strip())
 
     def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
-        """Return the answer's JSON. Raises ApiError."""
+        """Call the service and return the JSON of its answer.
+
+        Raises ApiError if the service answers with an error, answers something other than JSON, or does not answer in
+        30 s.
+        """
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._url + path, data, dict(headers or {}), method=method)
         if data is not None:
@@ -68,7 +80,10 @@ class Api:
 
 
 def _base(url: str) -> str:
-    """Return the address without a slash at its end. Raises ApiError, which shows no part of it."""
+    """Return the address `url` without a slash at its end.
+
+    Raises ApiError if it is not an allowed address. The message shows no part of it.
+    """
     rule = "--url: must be http://HOST:PORT or https://HOST:PORT, without user and password"
     try:
         found = urllib.parse.urlsplit(url)
@@ -82,14 +97,17 @@ def _base(url: str) -> str:
 
 
 def header_value(option: str, given: str) -> str:
-    """Return what was given, if a header can carry it. Raises ApiError naming the option, never the value."""
+    """Return `given` unchanged if an HTTP header can carry it.
+
+    Raises ApiError otherwise. The message names the option and never shows the value.
+    """
     if not (given.isascii() and given.isprintable()):
         raise ApiError(f"{option}: must be printable ASCII characters")
     return given
 
 
 def quoted(given: str) -> str:
-    """Return one part of a path or a query, whatever bytes the shell gave."""
+    """Return `given` quoted as one part of a URL's path or query. Bytes that are not valid UTF-8 are allowed."""
     return urllib.parse.quote(given, safe="", errors="surrogateescape")
 
 
@@ -103,7 +121,7 @@ def _problem(error: urllib.error.HTTPError) -> str:
 
 
 def remote(function: Function) -> Function:
-    """Adds the options that say where the service is, and passes an `Api`."""
+    """Add the options `--url` and `--key` to a command. The command gets an `Api` in their place."""
 
     @functools.wraps(function)
     def wrapped(url: str, key: str | None, **arguments: Any) -> Any:
@@ -122,9 +140,10 @@ def print_json(value: Any) -> None:
 
 
 def read_json(text: str | bytes, name: str) -> Any:
-    """Read JSON in UTF-8, with a byte order mark or without. Raises ApiError naming where it came from.
+    """Read JSON in UTF-8, with or without a byte order mark. The rules are as strict as the service's.
 
-    It is as strict as the service: what a lenient reader would drop here, such as a key's first value, is told.
+    For example, a key that appears twice is refused here, while a lenient reader would drop its first value.
+    Raises ApiError, whose message begins with `name` (a file or an option).
     """
     given = text.encode(errors="surrogateescape") if isinstance(text, str) else text
     try:

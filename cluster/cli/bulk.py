@@ -1,4 +1,8 @@
-"""A redrive or discard of every dead letter that matches: counted first, then call by call, shown, resumable."""
+"""Redrives or discards every dead letter that matches a filter.
+
+The letters are counted first. Then they are changed in calls of limited size, with the progress shown. After an
+interruption, the command can continue from a cursor.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +18,26 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dispatcher.errors import DispatcherError
 
 CALL_LIMIT = 1_000
-"""Letters of one call: seconds at most, so that an interrupted command has hardly anything to repeat."""
+"""The most dead letters of one call. A call then takes seconds, so little is repeated after an interruption."""
 
 LINE_S = 2.0
-"""Without a terminal, a line this often."""
+"""The time between two progress lines when the output is not a terminal, in seconds."""
 
 Call = Callable[[str, Mapping[str, Any]], Any]
 
 
 class BulkError(DispatcherError):
-    """The command stopped before its end; the message says how to go on."""
+    """The command stopped before its end. The message says how to continue."""
 
 
 def change_all(call: Call, verb: str, body: Mapping[str, Any], cursor: str | None, *, yes: bool, dry_run: bool) -> None:
-    """Count what matches, ask, then `verb` it to the end.
+    """Count the dead letters that match, ask the operator, then redrive or discard them all.
 
-    Raises BulkError with the cursor to go on from when the service stops answering; nothing is done twice then.
+    `yes` leaves out the question. `dry_run` only counts.
+
+    Raises BulkError if the service stops answering. The message holds the cursor from which to continue. No dead letter
+    is
+    changed twice by continuing there.
     """
     expected, refused = _total(_answers(call, verb, {**body, "dry_run": True}, cursor, wait=False))
     click.echo(f"{expected} to {verb}" + _because(refused))

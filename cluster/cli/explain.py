@@ -21,7 +21,7 @@ from dispatcher.core.life.choices import Channel, Priority
 @click.option("--country", help="of the telephone number, such as DE; without it: unknown")
 @click.option("--priority", type=click.Choice(get_args(Priority)), help="without it: the event's, else normal")
 def explain(*, file: Path, channel: str, event: str, tenant: str, country: str | None, priority: str | None) -> None:
-    """Show which routes of FILE fit a notification, the one that is used first, and what it does."""
+    """Show which routes of FILE fit a notification. The first route shown is the one that is used."""
     settings = load_settings(file)
     definition = settings.events.get(event)
     chosen = priority or (definition.priority if definition else "normal")
@@ -30,7 +30,10 @@ def explain(*, file: Path, channel: str, event: str, tenant: str, country: str |
 
 
 def explain_route(settings: Settings, traffic: Traffic) -> list[str]:
-    """Return one line for each route that fits, the used one first. Without any, the line says that it is refused."""
+    """Return one line for each route that fits, with the route that is used first.
+
+    If no route fits, the only line says that the notification is refused.
+    """
     numbers = {id(route): index for index, route in enumerate(settings.routes)}
     lines: list[str] = []
     for route in rank_routes(settings.routes, traffic):
@@ -45,7 +48,7 @@ def _match(match: RouteMatch) -> str:
 
 
 def _vendors(route: RouteSettings) -> str:
-    """Return the vendors in order; those of a split with their parts of 100 %."""
+    """Return the route's vendors in their order. Vendors of a split come first, each with its share in percent."""
     total = sum(route.split.values())
     parts = [f"{name} {weight / total:.1%}" for name, weight in route.split.items()]
     rest = [name for name in route.chain if name not in route.split]

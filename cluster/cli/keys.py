@@ -1,4 +1,4 @@
-"""`dispatcher key`: makes, lists, replaces and removes API keys in the state directory's file."""
+"""`dispatcher key`: makes, lists, replaces and removes API keys. The keys are in a file in the state directory."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ LONGEST_S = 3_660 * 86_400
 
 @click.group()
 def key() -> None:
-    """API keys. A running service knows every change within two seconds."""
+    """Make, list, replace and remove API keys. A running service sees every change within two seconds."""
 
 
 def in_state_dir(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the option that names the state directory."""
+    """Add the option `--state-dir` to a command."""
     kind = click.Path(file_okay=False, path_type=Path)
     return click.option("--state-dir", type=kind, default=Path("state"), show_default=True)(function)
 
@@ -48,7 +48,7 @@ def in_state_dir(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--expires", metavar="DURATION", help="such as 90d, 12h or 30m; without it the key has no end")
 @in_state_dir
 def key_new(tenant: str, scopes: tuple[str, ...], expires: str | None, state_dir: Path) -> None:
-    """Make a key for TENANT; it is shown once, its digest is stored."""
+    """Make a key for TENANT. The key is shown only once, because only its digest is stored."""
     expires_ms = None if expires is None else time.time_ns() // 1_000_000 + _seconds("--expires", expires) * 1000
     click.echo(new_key(_file(state_dir), tenant, scopes or BEFORE_SCOPES, expires_ms))
 
@@ -56,7 +56,7 @@ def key_new(tenant: str, scopes: tuple[str, ...], expires: str | None, state_dir
 @key.command("list")
 @in_state_dir
 def key_list(state_dir: Path) -> None:
-    """Show each key's prefix, tenant, scopes and end. The keys themselves are stored nowhere."""
+    """Show the prefix, tenant, scopes and end of each key. The keys themselves are not stored."""
     rows = list_keys(_file(state_dir))
     click.echo(f"{'PREFIX':10} {'TENANT':20} {'SCOPES':32} {'MADE':20} EXPIRES")
     for row in rows:
@@ -72,7 +72,7 @@ def key_list(state_dir: Path) -> None:
 @click.argument("prefix")
 @in_state_dir
 def key_revoke(prefix: str, state_dir: Path) -> None:
-    """Remove the key with this PREFIX. A service that asks for keys goes on asking, even without any."""
+    """Remove the key with this PREFIX. A service that asks for keys still asks after the last key is removed."""
     row = revoke_key(_file(state_dir), prefix)
     click.echo(f"{row.prefix} of {row.tenant} is revoked")
 
@@ -82,14 +82,17 @@ def key_revoke(prefix: str, state_dir: Path) -> None:
 @click.option("--keep", default="24h", show_default=True, metavar="DURATION", help="how long the old key still works")
 @in_state_dir
 def key_rotate(prefix: str, keep: str, state_dir: Path) -> None:
-    """Make a key like the one with this PREFIX, which ends after a while; the new one is shown once."""
+    """Make a new key with the tenant and scopes of the key with this PREFIX. The new key is shown only once.
+
+    The old key ends after the time given by --keep.
+    """
     made, old = rotate_key(_file(state_dir), prefix, _seconds("--keep", keep))
     click.echo(made)
     click.echo(f"{old.prefix} of {old.tenant} ends {_end(old)}", err=True)
 
 
 def made_before_scopes(rows: list[KeyRow]) -> str | None:
-    """Return one sentence about the keys that nobody has given scopes; None when there is none."""
+    """Return one sentence about the keys that were made before keys had scopes, or None if there are none."""
     old = [row.prefix for row in rows if not row.scoped]
     if not old:
         return None

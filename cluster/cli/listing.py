@@ -1,4 +1,4 @@
-"""`dispatcher list`: notifications by state."""
+"""`dispatcher list`: shows the notifications in a state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dispatcher.core.life.listing import LISTED, ROWS_MAX
 
 
 class Caller(Protocol):
-    """Calls the service; see `cluster.cli.api.Api`."""
+    """Calls the service. `cluster.cli.api.Api` is the real caller."""
 
     def call(self, method: str, path: str) -> Any: ...
 
@@ -28,14 +28,14 @@ class Caller(Protocol):
 def list_by_state(
     api: Api, *, state: str, vendor: str | None, channel: str | None, reason: str | None, limit: int
 ) -> None:
-    """Notifications in STATE, with key, recipient, vendor, reason and the time until which each waits."""
+    """Show the notifications in STATE: id, key, recipient, vendor, reason, and until when each waits."""
     chosen = {"state": state, "vendor": vendor, "channel": channel, "reason": reason}
     for row in rows(api, {name: value for name, value in chosen.items() if value is not None}, limit):
         click.echo(line(row))
 
 
 def rows(api: Caller, chosen: dict[str, str], limit: int) -> Iterator[dict[str, Any]]:
-    """Yield up to `limit` rows, page by page."""
+    """Yield up to `limit` rows that match `chosen`. Pages are read from the service as they are needed."""
     left, cursor = limit, None
     while left > 0:
         query = {**chosen, "limit": min(left, ROWS_MAX), **({} if cursor is None else {"cursor": cursor})}
@@ -47,7 +47,7 @@ def rows(api: Caller, chosen: dict[str, str], limit: int) -> Iterator[dict[str, 
 
 
 def line(row: dict[str, Any]) -> str:
-    """Return a row as one line; a dash stands for what is not there."""
+    """Return a row as one line. A dash stands for a missing value."""
     until = f"until {row['until']}" if row["until"] else f"since {row['accepted']}"
     names = f"{row['idempotency_key'] or '–':16} {row['recipient_id'] or '–':16}"
     return f"{row['id']}  {names} {row['vendor']:12} {row['reason'] or row['state']:20} {until}"

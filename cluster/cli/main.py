@@ -1,4 +1,4 @@
-"""The installed program: `dispatcher`."""
+"""The program `dispatcher` and its commands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from dispatcher.errors import ConfigError, DispatcherError
 
 
 class Program(click.Group):
-    """Shows our own errors as one sentence, not as a traceback."""
+    """The root command. It shows our own errors as one sentence instead of a traceback.
+
+    The exit code is 2 for a ConfigError and 1 for any other of our errors.
+    """
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -32,7 +35,10 @@ class Program(click.Group):
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="dispatcher")
 def main() -> None:
-    """A resilient notification dispatcher: accepts durably in milliseconds, delivers through whichever vendor works."""
+    """A resilient notification dispatcher.
+
+    It accepts triggers durably in milliseconds and delivers through whichever vendor works.
+    """
 
 
 @main.command()
@@ -60,7 +66,10 @@ def up(
     sandbox: bool,
     log_dir: Path | None,
 ) -> None:
-    """Start everything in the foreground on its own Ray; SIGTERM drains and stops, SIGHUP applies a changed file."""
+    """Start the whole service on its own Ray and stay in the foreground.
+
+    SIGTERM drains and stops the service. SIGHUP applies a changed configuration file.
+    """
     from cluster.local.up import Options, Up
 
     Up(Options(state_dir, config, host, port, redis_url, unsafe_redis, sandbox, log_dir)).run()
@@ -99,7 +108,10 @@ def deploy(
     unsafe_redis: bool,
     wait_s: float,
 ) -> None:
-    """Apply a configuration to an existing Ray cluster and return when it runs; again: applies the differences."""
+    """Apply a configuration to an existing Ray cluster and return when the service runs.
+
+    A second deploy applies only the differences.
+    """
     from cluster import deploy as deployment
 
     target = deployment.Target(ray_address, redis_url, host, port, api_keys, unsafe_redis, wait_s)
@@ -112,7 +124,7 @@ def deploy(
 @click.option("--ray-address", required=True, help="as of deploy")
 @click.option("--redis-url", required=True, help="as of deploy")
 def undeploy(ray_address: str, redis_url: str) -> None:
-    """Stop the service on an existing Ray cluster, drained; what is queued stays in Redis."""
+    """Drain and stop the service on an existing Ray cluster. Queued notifications stay in Redis."""
     from cluster import deploy as deployment
 
     done = deployment.undeploy(ray_address, redis_url)
@@ -129,13 +141,13 @@ def undeploy(ray_address: str, redis_url: str) -> None:
 
 @main.group()
 def node() -> None:
-    """The machines of a cluster."""
+    """Prepare the machines of a cluster."""
 
 
 @node.command("prepare")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 def node_prepare(folder: Path) -> None:
-    """Write into FOLDER what Ray's environment needs on this machine: node.env, and a wrapper for HAProxy."""
+    """Write into FOLDER what Ray needs on this machine: the file node.env with variables, and a wrapper for HAProxy."""
     from cluster.nodes import prepare
 
     click.echo(

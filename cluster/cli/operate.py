@@ -1,4 +1,4 @@
-"""The operators' commands. They use the HTTP API; only those for keys and files do not."""
+"""The operators' commands. They use the HTTP API, except the commands for API keys and configuration files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 @click.option("--json", "as_json", is_flag=True)
 @remote
 def status(api: Api, as_json: bool) -> None:
-    """Health, plan and vendors."""
+    """Show the service's health, the current plan and all vendors."""
     health, vendors = api.call("GET", "/healthz"), api.call("GET", "/v1/vendors")["vendors"]
     plan = api.call("GET", "/v1/plan?limit=1")["plan"]
     if as_json:
@@ -40,7 +40,7 @@ def status(api: Api, as_json: bool) -> None:
 @click.command()
 @remote
 def vendors(api: Api) -> None:
-    """Each vendor: state, breakers, who drains whom, backlog, outcomes."""
+    """Show each vendor: its state, breakers, drained mailboxes, backlog and outcomes."""
     _show_vendors(api.call("GET", "/v1/vendors")["vendors"])
 
 
@@ -49,7 +49,10 @@ def _show_vendors(rows: list[dict[str, Any]]) -> None:
 
 
 def vendor_lines(vendor: dict[str, Any]) -> list[str]:
-    """Return the lines that tell of one vendor: its state and why, its work, its outcomes. No width cuts them."""
+    """Return the lines that describe one vendor: its state and the reason, its work, its outcomes.
+
+    A long line is never cut.
+    """
     why = vendor["held"] or vendor["reason"]
     waits = [f"{n} {place}" for place, n in vendor.get("places", {}).items() if n and place != "queued"]
     work = [
@@ -69,7 +72,10 @@ def vendor_lines(vendor: dict[str, Any]) -> list[str]:
 
 
 def _state_of(vendor: dict[str, Any]) -> str:
-    """With the countries it is cut off from, and for how long; of several actors', the one that found out first."""
+    """Return the vendor's state, and each country that is cut off, with the seconds since the cut-off began.
+
+    If several actors report the same country, the longest time is shown.
+    """
     for_s: dict[str, float] = {}
     for breaker in vendor["breaker"]:
         for country, found in breaker["cut_off"].items():
@@ -82,7 +88,10 @@ def _state_of(vendor: dict[str, Any]) -> str:
 @click.argument("trigger_id")
 @remote
 def show(api: Api, trigger_id: str) -> None:
-    """A trigger with every attempt of its notifications; also by idempotency key, as `key:ORDER-1234`."""
+    """Show a trigger with every attempt of its notifications.
+
+    TRIGGER_ID may also be an idempotency key, written as `key:ORDER-1234`.
+    """
     if trigger_id.startswith("key:"):
         print_json(_by_key(api, trigger_id))
     else:
@@ -95,7 +104,7 @@ def show(api: Api, trigger_id: str) -> None:
 @click.option("--dry-run", is_flag=True, help="show route, time and text; store and send nothing")
 @remote
 def send(api: Api, file: Any, idempotency_key: str | None, dry_run: bool) -> None:
-    """Post the trigger in FILE (`-`: standard input)."""
+    """Post the trigger in FILE. The FILE `-` is standard input."""
     headers = {"Idempotency-Key": header_value("--idempotency-key", idempotency_key)} if idempotency_key else {}
     body = read_json(file.read(), file.name)
     if dry_run and isinstance(body, dict):
@@ -107,14 +116,17 @@ def send(api: Api, file: Any, idempotency_key: str | None, dry_run: bool) -> Non
 @click.argument("trigger_id")
 @remote
 def cancel(api: Api, trigger_id: str) -> None:
-    """Withdraw what nobody has claimed yet; also by idempotency key, as `key:ORDER-1234`."""
+    """Withdraw the trigger's notifications that no vendor actor has claimed yet.
+
+    TRIGGER_ID may also be an idempotency key, written as `key:ORDER-1234`.
+    """
     if trigger_id.startswith("key:"):
         trigger_id = str(_by_key(api, trigger_id)["id"])
     print_json(api.call("POST", f"/v1/triggers/{quoted(trigger_id)}/cancel", {}))
 
 
 def _by_key(api: Api, key: str) -> Any:
-    """Return the trigger that was posted with this idempotency key, which stands behind `key:`."""
+    """Return the trigger that was posted with this idempotency key. `key` still has the prefix `key:`."""
     return api.call("GET", "/v1/triggers?idempotency_key=" + quoted(key.removeprefix("key:")))
 
 
@@ -125,7 +137,12 @@ def _by_key(api: Api, key: str) -> Any:
 @click.option("--for", "for_s", type=int, help="seconds until it ends by itself")
 @remote
 def vendor(api: Api, *, name: str, state: str, why: str, for_s: int | None) -> None:
-    """Override a vendor: open (send nothing there), close (send, whatever the breaker says), auto."""
+    """Override a vendor's state.
+
+    With `open`, nothing is sent to the vendor. With `close`, messages are sent whatever the breaker says. `auto` ends
+    the
+    override.
+    """
     body = {"state": state, "why": why, "for_s": for_s}
     print_json(api.call("POST", f"/v1/vendors/{quoted(name)}/override", body))
 
@@ -134,18 +151,18 @@ def vendor(api: Api, *, name: str, state: str, why: str, for_s: int | None) -> N
 @click.option("--limit", default=10, show_default=True)
 @remote
 def plan(api: Api, limit: int) -> None:
-    """The last plans, newest first, each with its reason."""
+    """Show the last plans with their reasons, the newest first."""
     for entry in api.call("GET", f"/v1/plan?limit={limit}")["history"]:
         click.echo(f"{entry['epoch']:6} {local(entry['at_ms'])} {entry['reason']}")
 
 
 @click.group()
 def dead() -> None:
-    """Dead letters: list, show, redrive, discard."""
+    """List, show, redrive and discard dead letters."""
 
 
 def filters(function: Function) -> Function:
-    """Adds the filters of dead letters."""
+    """Add the options that choose dead letters to a command."""
     for option in (
         click.option("--limit", default=100, show_default=True),
         click.option("--until", type=int, help="wall milliseconds"),
@@ -168,7 +185,7 @@ def _filter(arguments: dict[str, Any]) -> dict[str, Any]:
 @filters
 @remote
 def dead_list(api: Api, **arguments: Any) -> None:
-    """Dead letters that match, oldest first."""
+    """List the dead letters that match, the oldest first."""
     chosen, left = _filter(arguments), int(arguments["limit"])
     if "ids" in chosen:
         chosen["ids"] = ",".join(chosen["ids"])
@@ -191,7 +208,7 @@ def dead_list(api: Api, **arguments: Any) -> None:
 @click.argument("notification_id")
 @remote
 def dead_show(api: Api, notification_id: str) -> None:
-    """One dead letter with its history."""
+    """Show one dead letter with its history."""
     found = api.call("GET", f"/v1/dead-letters?ids={quoted(notification_id)}")["dead_letters"]
     if not found:
         raise ApiError(f"{notification_id}: is no dead letter")
@@ -199,7 +216,7 @@ def dead_show(api: Api, notification_id: str) -> None:
 
 
 def bulk_options(function: Function) -> Function:
-    """Adds the options of a change to all that match."""
+    """Add the options for a change to all dead letters that match."""
     for option in (
         click.option("--cursor", help="go on where an interrupted --all stopped"),
         click.option("--dry-run", is_flag=True, help="only count"),
@@ -217,9 +234,10 @@ def bulk_options(function: Function) -> Function:
 @click.option("--todays-template", is_flag=True, help="with today's version of the template, not the accepted one")
 @remote
 def dead_redrive(api: Api, **arguments: Any) -> None:
-    """Try those that match again.
+    """Try the dead letters that match again.
 
-    Slowly while a vendor of a letter's chain gets no new work, not at all while none does.
+    The redrive is slower while a vendor of a letter's chain gets no new work. It waits while no vendor of the chain
+    gets new work.
     """
     _change(api, "redrive", **arguments)
 
@@ -229,7 +247,7 @@ def dead_redrive(api: Api, **arguments: Any) -> None:
 @bulk_options
 @remote
 def dead_discard(api: Api, **arguments: Any) -> None:
-    """Give those that match up for good."""
+    """Give up the dead letters that match. A discarded letter cannot be redriven."""
     _change(api, "discard", **arguments)
 
 
@@ -252,16 +270,16 @@ def _change(
 
 @click.group()
 def config() -> None:
-    """The configuration file."""
+    """Check and explain the configuration file."""
 
 
 @config.command("check")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--secrets-elsewhere", is_flag=True, help="references that lead to nothing here are only listed")
 def config_check(file: Path, secrets_elsewhere: bool) -> None:
-    """Validate FILE and build all it configures, connecting to nothing; names each field or line at fault.
+    """Validate FILE and build everything it configures, without any connection. Each message names a field or a line.
 
-    Run it where the service runs: secrets that are not there are faults too.
+    Run this command where the service runs, because missing secrets are faults too.
     """
     settings = load_settings(file)
     for unresolved in prove(settings, secrets_elsewhere):
@@ -271,7 +289,9 @@ def config_check(file: Path, secrets_elsewhere: bool) -> None:
 
 @config.command("schema")
 def config_schema() -> None:
-    """Print the JSON Schema of the file, the options of every installed provider included, for editors."""
+    """Print the JSON Schema of the configuration file, for editors. It covers the options of every installed
+    provider.
+    """
     print_json(settings_schema())
 
 

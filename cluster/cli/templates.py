@@ -1,4 +1,4 @@
-"""`dispatcher templates`: the stored templates, common ones and those of tenants."""
+"""`dispatcher templates`: manages the stored templates, both the common templates and those of single tenants."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @click.group()
 def templates() -> None:
-    """Templates: put, get, list, preview, delete."""
+    """Put, get, list, preview and delete templates."""
 
 
 def of_tenant(function: Function) -> Function:
-    """Add the option that names a tenant."""
+    """Add the option `--tenant` to a command."""
     text = "its own templates; without it the common ones, or with a key that may not operate those of the key's tenant"
     return click.option("--tenant", help=text)(function)
 
@@ -35,7 +35,7 @@ def _path(name: str, tenant: str | None, **query: Any) -> str:
 @of_tenant
 @remote
 def templates_list(api: Api, tenant: str | None) -> None:
-    """Names and latest versions. A tenant's own templates go before the common ones of the same name."""
+    """List the names and latest versions. A tenant's own template is used before a common template of the same name."""
     query = "" if tenant is None else f"?{urllib.parse.urlencode({'tenant': tenant})}"
     print_json(api.call("GET", f"/v1/templates{query}")["templates"])
 
@@ -46,7 +46,7 @@ def templates_list(api: Api, tenant: str | None) -> None:
 @of_tenant
 @remote
 def templates_get(api: Api, name: str, version: int | None, tenant: str | None) -> None:
-    """One version of a template, the latest unless named."""
+    """Show one version of a template. The default is the latest version."""
     print_json(api.call("GET", _path(name, tenant, version=version)))
 
 
@@ -56,7 +56,7 @@ def templates_get(api: Api, name: str, version: int | None, tenant: str | None) 
 @of_tenant
 @remote
 def templates_put(api: Api, name: str, file: Any, tenant: str | None) -> None:
-    """Store FILE (JSON: subject, text, html) as the next version."""
+    """Store FILE as the template's next version. FILE is JSON with the fields subject, text and html."""
     print_json(api.call("PUT", _path(name, tenant), read_json(file.read(), file.name)))
 
 
@@ -66,7 +66,7 @@ def templates_put(api: Api, name: str, file: Any, tenant: str | None) -> None:
 @of_tenant
 @remote
 def templates_preview(api: Api, name: str, data: str, tenant: str | None) -> None:
-    """Show the message that a template makes of `--data`, and send nothing."""
+    """Show the message that a template makes from `--data`. Nothing is sent."""
     print_json(api.call("POST", _path(f"{name}/preview", tenant), {"data": read_json(data, "--data")}))
 
 
@@ -75,5 +75,5 @@ def templates_preview(api: Api, name: str, data: str, tenant: str | None) -> Non
 @of_tenant
 @remote
 def templates_delete(api: Api, name: str, tenant: str | None) -> None:
-    """Delete a template for triggers to come. What was accepted before is still sent."""
+    """Delete a template, so that no new trigger uses it. Notifications accepted before are still sent."""
     print_json(api.call("DELETE", _path(name, tenant)))

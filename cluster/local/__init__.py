@@ -1,1 +1,1 @@
-"""One machine's installation: state directory, private Redis, Ray, HAProxy, and the process that holds them."""
+"""One machine's installation: its state directory, private Redis, Ray, HAProxy, and the process that starts them."""

@@ -1,8 +1,8 @@
-"""The events of all actors in one file that an operator finds, and those of level warning and above for the foreground.
+"""Copies the log events of all actors into one file, and returns warnings and errors for the foreground.
 
-Each actor writes JSON lines to its stderr. Ray keeps these in files that are named by worker and process, below /tmp.
-What is read here is copied to `events.jsonl` in the log directory. That file is turned over at `BYTES_MAX`, and
-`FILES_MAX` older ones are kept.
+Each actor writes JSON lines to its stderr. Ray keeps each stderr in a file below /tmp that is named by worker and
+process. The lines are copied to `events.jsonl` in the log directory. When that file would exceed `BYTES_MAX`, it is
+renamed and a new one begins. `FILES_MAX` older files are kept.
 """
 
 from __future__ import annotations
@@ -16,26 +16,32 @@ from typing import Any
 BYTES_MAX = 10_000_000
 FILES_MAX = 5
 READ_BYTES_MAX = 1_000_000
-"""The most that is read of one actor's file at once; the rest is read the next time."""
+"""The most bytes that one call reads from one actor's file. The next call reads on."""
 
 SHOWN_MAX = 20
-"""Lines of one reading that are shown: what happens to ten thousand messages is not ten thousand lines."""
+"""The most lines that one call returns. Ten thousand failed messages must not print ten thousand lines."""
 
 SHOWN_LEVELS = ("warning", "error", "critical")
 
 
 class EventLog:
-    """Reads what actors have logged since the last look."""
+    """Reads what actors have logged since the last call."""
 
     def __init__(self, actors: Path, folder: Path) -> None:
-        """`actors`: where Ray keeps the stderr of its workers; `folder`: the log directory, made if it is not there."""
+        """Read from `actors`, the folder where Ray keeps the stderr of its workers.
+
+        Events are copied to the log directory `folder`, which is made if it is missing.
+        """
         self._actors = actors
         self.file = folder / "events.jsonl"
         self._read: dict[Path, int] = {}
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def read(self) -> list[str]:
-        """Copy what is new; return what is worth a line in the foreground."""
+        """Copy the new events to the file, and return a line for each new event of level warning or above.
+
+        If the file cannot be written, for example because the disk is full, the events are not copied.
+        """
         found = [line for path in sorted(self._actors.glob("worker-*.err")) for line in self._lines(path)]
         events = [(line, event) for line in found if (event := _event(line)) is not None]
         with contextlib.suppress(OSError):  # a full disk must not end the service that logs
@@ -46,7 +52,7 @@ class EventLog:
         return shown
 
     def _lines(self, path: Path) -> list[str]:
-        """The whole lines that are new in one file."""
+        """Return the new complete lines of one file."""
         begin = self._read.get(path, 0)
         try:
             if path.stat().st_size <= begin:
@@ -76,7 +82,7 @@ class EventLog:
 
 
 def _event(line: str) -> dict[str, Any] | None:
-    """Return the event of a line; None for what others print."""
+    """Return the event in a line, or None if the line is not one of our events."""
     if not line.startswith("{"):
         return None
     try:
@@ -87,7 +93,7 @@ def _event(line: str) -> dict[str, Any] | None:
 
 
 def text_of(event: dict[str, Any]) -> str:
-    """Return an event as one line for people: local time, level, name, fields."""
+    """Return an event as one readable line: local time, level, name, fields."""
     rest = {name: value for name, value in event.items() if name not in ("event", "level", "timestamp", "exception")}
     moment = str(event.get("timestamp", ""))
     with contextlib.suppress(ValueError):

@@ -1,7 +1,7 @@
-"""A replica that was stopped (SIGSTOP, a frozen container) is told apart from one that is slow, by its state in /proc.
+"""Finds replicas that are stopped (by SIGSTOP, or in a frozen container), by the process state in /proc.
 
-Serve asks a replica whether it is well and cannot tell slow from stopped, so it is patient. A stopped process gets no
-core however long one waits: it is ended, and Serve, which notices a death at once, starts another.
+Serve asks a replica whether it is healthy. It cannot tell a slow replica from a stopped one, so it waits long. But a
+stopped process never answers. So it is ended here. Serve notices a death at once and starts another replica.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 STOPPED_S = 6.0
-"""Whoever stops a process to look at it has that long."""
+"""How long a process may be stopped, in seconds. Somebody may stop a process for a moment to look at it."""
 
 
 def stopped(pids: Iterable[int], proc: Path = Path("/proc")) -> set[int]:
-    """Return those of `pids` that are stopped; a process under a debugger is not."""
+    """Return the ids in `pids` whose process is stopped. A process that a debugger has stopped is not included."""
     found = set()
     for pid in pids:
         try:
@@ -27,12 +27,15 @@ def stopped(pids: Iterable[int], proc: Path = Path("/proc")) -> set[int]:
 
 
 class Frozen:
-    """Notes since when each process has been stopped."""
+    """Remembers since when each process has been stopped."""
 
     def __init__(self) -> None:
         self._since_s: dict[int, float] = {}
 
     def look(self, stopped_now: set[int], now_s: float) -> list[int]:
-        """Return the processes that have been stopped for `STOPPED_S` without a break."""
+        """Return the ids of the processes that have been stopped for `STOPPED_S` seconds without interruption.
+
+        `stopped_now` are the ids of the processes that are stopped at `now_s` (monotonic seconds).
+        """
         self._since_s = {pid: self._since_s.get(pid, now_s) for pid in stopped_now}
         return sorted(pid for pid, since_s in self._since_s.items() if now_s - since_s >= STOPPED_S)
