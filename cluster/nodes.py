@@ -1,7 +1,7 @@
-"""What a machine needs before Ray starts on it as a node. `dispatcher node prepare FOLDER` writes it.
+"""The settings that a machine needs before Ray starts on it as a node. `dispatcher node prepare FOLDER` writes them.
 
-Every kind of cluster needs the same: `deploy`, serve.yaml, KubeRay and `ray up`. Serve reads its settings when it is
-imported, in the controller, the proxies and the replicas. So the settings must be in the environment of `ray start`.
+Every kind of cluster needs the same settings: `deploy`, serve.yaml, KubeRay and `ray up`. Serve reads its settings when
+it is imported, in the controller, the proxies and the replicas. So they must be in the environment of `ray start`.
 """
 
 from __future__ import annotations

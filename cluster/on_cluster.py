@@ -29,7 +29,9 @@ POOL = "vendor-"
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What `deploy` wants to run. `workers` is the number of machines for replicas. `addresses` names all machines."""
+    """The installation that `deploy` wants. `workers` is the number of machines for replicas. `addresses` names
+    all machines.
+    """
 
     settings: dict[str, Any]
     redis_url: str

@@ -1,28 +1,37 @@
-"""Run haproxy with what Ray's template has no setting for, and run it again when it dies. Standard library only.
+"""Runs haproxy with settings that Ray's template does not offer, and restarts it when it dies. Standard library only.
 
     haproxy_wrapper.py REAL_BINARY ARGUMENTS…
 
-Serve starts it in haproxy's place and takes it for haproxy. It edits a copy of the generated configuration beside the
-original: metrics and statistics on loopback, a deadline for slow headers, 400 for what has no path (CONNECT), 503
-instead of 404 while no route exists, no error files of Ray, so that a 503 stays a 503, and no more connections than
-it may have files. An edit whose pattern
-matches nothing is named on stderr and left out. If it is one of `VITAL` (ports on loopback, the address to listen on,
-the installation's mark), the wrapper refuses to start. A test renders Ray's template and asserts each edit.
+Serve starts this program in place of haproxy and believes that it is haproxy. The wrapper edits a copy of the generated
+configuration beside the original file. The edits (`EDITS`) are:
 
-From the environment it takes the address to listen on, since Serve's replicas listen on loopback, and the id of the
-installation, with which it marks each request. Another installation's replica may have the port of one of ours that
-died; it refuses such a request.
+- metrics and statistics listen on loopback;
+- a client that sends its headers slowly meets a deadline;
+- a request without a path (CONNECT) gets 400;
+- while no route exists yet, the answer is 503 instead of 404;
+- Ray's error files are removed, so that a 503 stays a 503;
+- HAProxy gets no more connections than it may have open files (`fitting`).
 
-Then it stays as the parent of haproxy. No request passes through it.
+An edit whose pattern matches nothing is named on stderr and left out. If such an edit is one of `VITAL`, the wrapper
+refuses to start. A test renders Ray's template and asserts each edit.
 
-- haproxy died unasked: it is started again with the same copy, at most `DEATHS_MAX` times in `DEATHS_S`; after that,
-  or when it never served at all, the wrapper ends with haproxy's exit code and Serve sees it.
-- Signals are passed on. After one of `ENDING` (the next haproxy sends one by its `-sf`) haproxy is to end, and is not
-  started again.
-- Serve accepts a haproxy only if `show info` on the admin socket names the pid that Serve started. That is the
-  wrapper's pid. So haproxy's own socket lies beside that path, and the wrapper answers with haproxy's answer and its
-  own pid.
-- haproxy dies with the wrapper, the wrapper with its parent: an orphan would hold the port and stop the next start.
+Two values come from the environment. The first is the address to listen on, because Serve itself would use the
+replicas' address, which is loopback. The second is the id of the installation. The wrapper marks each request with this
+id. When one of our replicas has died, another installation's replica may get its port. Such a replica refuses a request
+that has our mark.
+
+Then the wrapper stays as the parent of haproxy. No request passes through the wrapper.
+
+- If haproxy dies and nobody asked it to end, it is started again with the same copy, at most `DEATHS_MAX` times in
+  `DEATHS_S` seconds. After that, or if haproxy never served, the wrapper ends with haproxy's exit code and Serve sees
+  it.
+- Signals are passed on to haproxy. After a signal of `ENDING`, haproxy is expected to end and is not started again. At
+  a reload, the next haproxy sends such a signal by its option `-sf`.
+- Serve accepts a haproxy only if `show info` on the admin socket names the pid that Serve started, which is the
+  wrapper's pid. So haproxy's real socket is beside that path. The wrapper answers with haproxy's answer, in which it
+  replaces the pid by its own.
+- haproxy dies with the wrapper, and the wrapper dies with its parent. An orphan would keep the port and stop the next
+  start.
 """
 
 from __future__ import annotations
@@ -66,13 +75,19 @@ PASSED_ON = (*ENDING, signal.SIGTTOU, signal.SIGTTIN, signal.SIGHUP, signal.SIGQ
 DEATHS_MAX = 5
 DEATHS_S = 10.0
 PAUSE_S = 0.1
-"""More before each start within DEATHS_S, none before the first: what killed it, a port not free say, may pass."""
+"""The pause before a restart grows by this many seconds for each death within DEATHS_S. The first restart has no pause.
+
+The cause of a death may pass by itself, for example a port that is still in use.
+"""
 ANSWER_S = 1.0
-"""An exchange on the admin socket takes milliseconds. While one lasts, nothing else is done here."""
+"""The most seconds for an exchange on the admin socket. It usually takes milliseconds.
+
+The wrapper does nothing else during an exchange.
+"""
 
 
 def own_edits(environment: Mapping[str, str]) -> tuple[tuple[str, str, str], ...]:
-    """The edits that this installation alone needs."""
+    """Return the edits that only this installation needs: its mark, and the address to listen on."""
     found = []
     if installation := environment.get(INSTALLATION, ""):
         mark = f"    http-request set-header x-dispatcher-installation {installation}\n"
@@ -84,7 +99,9 @@ def own_edits(environment: Mapping[str, str]) -> tuple[tuple[str, str, str], ...
 
 
 def edited(text: str, environment: Mapping[str, str] = os.environ) -> tuple[str, list[str]]:
-    """The configuration with every edit made, and the names of those that matched nothing."""
+    """Return the configuration `text` with every edit made, and the names of the edits whose pattern matched
+    nothing.
+    """
     missed = []
     for name, pattern, replacement in (*EDITS, *own_edits(environment)):
         text, count = re.subn(pattern, replacement, text)
@@ -94,11 +111,12 @@ def edited(text: str, environment: Mapping[str, str] = os.environ) -> tuple[str,
 
 
 def fitting(text: str, open_files: int) -> str:
-    """Lower the number of connections to what a process may have here, by its hard limit of `open_files`.
+    """Return the configuration with at most as many connections as a process with `open_files` files (hard limit) can
+    have.
 
-    HAProxy needs two descriptors for each connection and some 270 of its own, and ends where it cannot have them. By
-    Ray's default that is 10,267, while a container or an older Linux often allows 1,024 or 4,096. The limit counts on
-    the machine where HAProxy runs, so it is read here and not where the node was prepared.
+    HAProxy needs two descriptors for each connection and some 270 of its own. It ends if it cannot have them. Ray's
+    default needs 10,267, while a container or an older Linux often allows 1,024 or 4,096. The limit of the machine
+    where HAProxy runs counts. So the limit is applied here, and not when the node is prepared.
     """
     if open_files == resource.RLIM_INFINITY:
         return text
@@ -107,12 +125,14 @@ def fitting(text: str, open_files: int) -> str:
 
 
 def beside(path: str, pid: int | str | None = None) -> str:
-    """Where the wrapper `pid` (this one) keeps its own version of what Serve calls `path`."""
+    """Return the path of a wrapper's own version of Serve's file `path`. `pid` is the wrapper's, by default this
+    process's.
+    """
     return f"{path}.{pid or os.getpid()}"
 
 
 def answering(path: str) -> bool:
-    """Return True if somebody accepts connections on this Unix socket."""
+    """Return True if a process accepts connections on this Unix socket."""
     with socket.socket(socket.AF_UNIX) as s:
         try:
             s.connect(path)
@@ -122,7 +142,7 @@ def answering(path: str) -> bool:
 
 
 def remove_stale(path: str) -> None:
-    """Remove what wrappers that were killed have left beside `path`."""
+    """Remove the files that killed wrappers have left beside `path`."""
     folder, name = os.path.split(path)
     for entry in os.listdir(folder or "."):
         stem, _, pid = entry.rpartition(".")
@@ -136,7 +156,7 @@ def die_with_parent(number: signal.Signals) -> None:
 
 
 class Wrapper:
-    """One haproxy, from its start until its end is wanted or it will not stay alive."""
+    """Runs one haproxy until it is told to end, or until it dies too often."""
 
     def __init__(self, binary: str, arguments: list[str], files: list[str], admin: str) -> None:
         self._binary = binary
@@ -149,7 +169,7 @@ class Wrapper:
         self._listener: socket.socket | None = None
 
     def run(self) -> int:
-        """The exit code for Serve: haproxy's own, 128 + n for a signal."""
+        """Run haproxy and return the exit code for Serve: haproxy's own code, or 128 + n after signal n."""
         signals = self._listen_to_signals()
         self._start(self._first)
         while True:
@@ -166,7 +186,10 @@ class Wrapper:
                     return self._ended(code)
 
     def _listen_to_signals(self) -> int:
-        """Signals as bytes in a pipe. A child that gets one before its exec writes it there too: passed on again."""
+        """Return a pipe from which each signal can be read as one byte.
+
+        A child that gets a signal before its exec writes the byte into the same pipe, so the signal is passed on again.
+        """
         out, into = os.pipe()
         os.set_blocking(into, False)
         for number in (signal.SIGCHLD, *PASSED_ON):
@@ -186,7 +209,10 @@ class Wrapper:
                 os._exit(127)
 
     def _answer_for_it(self) -> None:
-        """haproxy serves: only now take the admin socket from the one before, which served until now."""
+        """Begin to answer on the admin socket, in place of the previous wrapper, which served until now.
+
+        This is called only when our haproxy serves.
+        """
         self._served = True
         self._listener = socket.socket(socket.AF_UNIX)
         draft = f"{self._private}.w"
@@ -215,7 +241,7 @@ class Wrapper:
             os.kill(self._child, number)
 
     def _died(self) -> int | None:
-        """Start it again if that is due (None), else answer its exit code."""
+        """Return None if haproxy lives or was started again. Otherwise return its exit code."""
         pid, status = os.waitpid(self._child, os.WNOHANG)
         if pid == 0:
             return None
@@ -240,10 +266,11 @@ class Wrapper:
 
 
 def takeover(arguments: list[str], admin: str) -> tuple[list[str], list[str]]:
-    """Return the arguments of the first start, and those of a start after a death.
+    """Return two lists of arguments for haproxy: for its first start, and for a restart after a death.
 
-    At a reload Serve says `-sf PID… -x SOCKET`: the pids are wrappers, which pass the signals on; the listening sockets
-    come from the haproxy behind the first of them. After a death there is no other to take over from.
+    At a reload Serve adds `-sf PID… -x SOCKET`. The pids belong to wrappers, which pass the signals on. The listening
+    sockets come from the haproxy of the first of these wrappers. After a death no other haproxy exists to take over
+    from.
     """
     again = list(arguments)
     for argument in ("-sf", "-st", "-x"):
@@ -265,13 +292,18 @@ def takeover(arguments: list[str], admin: str) -> tuple[list[str], list[str]]:
 
 
 def moved_aside(text: str) -> tuple[str, str] | None:
-    """The configuration with haproxy's admin socket beside the path Serve asks, and that path; None: it has none."""
+    """Return the configuration with a private admin socket, and the path at which Serve asks. None: no admin
+    socket is set.
+    """
     found = ADMIN.search(text)
     return None if found is None else (ADMIN.sub(lambda m: m[1] + beside(m[2]), text), found[2])
 
 
 def rewritten(path: str) -> tuple[str, str | None]:
-    """Write our version of Serve's configuration; where it is, and the admin socket's path (None: it has none)."""
+    """Write our version of Serve's configuration file. Return its path, and the path of the admin socket.
+
+    The second path is None if the configuration has no admin socket. Exits with a message if a `VITAL` edit is missing.
+    """
     with open(path) as file:
         text, missed = edited(file.read())
     text = fitting(text, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
@@ -292,7 +324,10 @@ def rewritten(path: str) -> tuple[str, str | None]:
 
 
 def main(arguments: list[str]) -> int:
-    """The exit code. Becomes haproxy where there is nothing to stay for: no configuration, or no admin socket in it."""
+    """Run haproxy and return its exit code.
+
+    Without a configuration file, or without an admin socket in it, this process becomes haproxy itself.
+    """
     binary, arguments = arguments[0], arguments[1:]
     with contextlib.suppress(OSError):  # it inherits that of a process that starts; every accept goes through it
         os.setpriority(os.PRIO_PROCESS, 0, 0)

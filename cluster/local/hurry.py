@@ -1,7 +1,8 @@
-"""A start from nothing hurries: nobody is at work yet whom its processes could disturb.
+"""Raises the priority of our processes while everything starts.
 
-Ray gives every worker the low priority that suits an actor which starts beside others (`ray_settings.START_NICENESS`).
-While everything starts, a thread raises our processes again and again; afterwards dispatch gives way.
+Ray starts every worker with a low priority (`ray_settings.START_NICENESS`), because an actor usually starts while
+others work. At the first start nobody works yet, so nobody can be disturbed. A thread raises our processes again and
+again during the start. After that, dispatch gets its low priority again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ DISPATCH = ("ServeReplica:vendor-",)
 
 @contextlib.contextmanager
 def hurried(marker: str, may: bool) -> Iterator[None]:
-    """Keep every process of ours at niceness 0 meanwhile. `may`: raising is allowed; else it does nothing."""
+    """Keep every process of ours at niceness 0 inside the `with` block, then lower the vendor actors.
+
+    `may` says whether this machine allows raising a priority. If it is False, nothing is done.
+    """
     if not may:
         yield
         return

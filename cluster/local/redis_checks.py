@@ -1,4 +1,4 @@
-"""Refuse a Redis that can lose what we acknowledged."""
+"""Checks a Redis before the start, and refuses a Redis that can lose accepted notifications."""
 
 from __future__ import annotations
 
@@ -29,13 +29,17 @@ local found = redis.call('GET', KEYS[1])
 redis.call('DEL', KEYS[1])
 return found
 """
-"""KEYS[1] is a key of ours that nothing else uses. Answers ARGV[1]; leaves nothing behind."""
+"""A script that writes ARGV[1] to KEYS[1], reads it back and returns it. It deletes the key again.
+
+KEYS[1] is a key of ours that nothing else uses.
+"""
 
 
 def connect(url: str) -> redis.Redis:
-    """A client for `--redis-url`, which may be a reference. Raises ConfigError that shows no part of the URL.
+    """Return a client for `--redis-url`. The URL may be a secret reference.
 
-    Nothing of it can be shown safely: with a `#` in the password, what looks like the port is a piece of the password.
+    Raises ConfigError if the URL is wrong. The message shows no part of the URL: with a `#` in the password, the text
+    that looks like the port is a part of the password.
     """
     try:
         address = parse(resolve(url))
@@ -54,9 +58,9 @@ def connect(url: str) -> redis.Redis:
 
 
 def faults(client: redis.Redis, stated: bool = False) -> list[str]:
-    """Return everything that is unsafe, each with the setting, its value, the value needed and why.
+    """Return all settings of this Redis that are unsafe: the name, the value, the needed value and the reason.
 
-    `stated`: the operator answers for the settings of a server that does not show them.
+    `stated` means that the operator guarantees the settings of a server that does not show them.
     """
     found = []
     version = str(client.info("server")["redis_version"])
@@ -77,7 +81,10 @@ def faults(client: redis.Redis, stated: bool = False) -> list[str]:
 
 
 def refusal(client: redis.Redis) -> str | None:
-    """Write as the service will, with a script on a key of ours; the sentence that says why that is impossible."""
+    """Write to a key of ours with a script, as the service does. Return None, or a sentence that says why this failed.
+
+    A full Redis is no failure, because delivering messages makes room again.
+    """
     token = uuid.uuid4().hex
     try:
         if client.eval(PROBE, 1, f"{Keys().prefix}probe:{token}", token) != token:
@@ -95,12 +102,14 @@ def refusal(client: redis.Redis) -> str | None:
 
 
 def _is_cluster(client: redis.Redis) -> bool:
-    """Return True for a node of a Redis Cluster: its slots can move away from a client that knows one node only."""
+    """Return True for a node of a Redis Cluster. Our client knows one node only and cannot follow slots to
+    another node.
+    """
     return int(client.info("cluster").get("cluster_enabled", 0)) == 1
 
 
 def silence(client: redis.Redis, error: Exception) -> str:
-    """Return the sentence that says why nothing answers; of sentinels, what each of them says."""
+    """Return a sentence that says why no Redis answers. For sentinels, it says what each of them answers."""
     pool = client.connection_pool
     text = " ".join(str(error).split())
     if isinstance(error, redis.AuthenticationError):
@@ -123,7 +132,7 @@ def _primary(pool: Any) -> str:
 
 
 def _answer(sentinel: redis.Redis, service: str) -> str:
-    """Return what is wrong by this sentinel; empty if it names a primary that works."""
+    """Return the problem that this sentinel reports or has. Empty text: it names a primary that works."""
     options = sentinel.connection_pool.connection_kwargs
     at = f"{options['host']}:{options['port']}"
     try:
@@ -143,10 +152,10 @@ def _answer(sentinel: redis.Redis, service: str) -> str:
 
 
 def check(client: redis.Redis, unsafe: bool, *, stated: bool = False) -> list[str]:
-    """Return warnings. Raises ConfigError if Redis is away, or is unsafe and `unsafe` does not allow it.
+    """Return warnings about this Redis. With `unsafe`, unsafe settings are warnings instead of errors.
 
-    A Redis that cannot do the work at all (a node of a cluster, a read-only replica, a user without EVAL) is refused
-    whatever the override says.
+    Raises ConfigError if no Redis answers, or if its settings are unsafe and `unsafe` is False. A Redis that cannot do
+    the work at all is always refused: a node of a cluster, a read-only replica, or a user without EVAL.
     """
     try:
         if _is_cluster(client):

@@ -1,8 +1,8 @@
-"""A private Redis for one machine: append-only, fsync always, unix socket, locked to its state directory.
+"""A private Redis for one machine, with an append-only file, fsync for every write, and a Unix socket.
 
-Two servers on one directory silently lost 100 of 300 acknowledged writes in a trial, so Redis inherits a file lock on
-the directory: held until *Redis* dies, though the program that started it has. A second `up` adopts the server that
-holds it, or refuses by name.
+Two servers on one directory silently lost 100 of 300 acknowledged writes in a trial. So Redis inherits a file lock on
+its directory. The lock is held until *Redis* dies, even if the program that started it died before. A second `up` uses
+the running server of the same directory, or refuses to start with a message that names the directory.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MEMORY_BYTES_MAX = 1 << 30
 
 
 class RedisServer:
-    """One private server. `start` starts or adopts it."""
+    """One private server. `start` starts it, or uses the server that already runs on the directory."""
 
     def __init__(self, folder: Path, socket: Path, memory_bytes_max: int = MEMORY_BYTES_MAX) -> None:
         self.folder, self._socket = folder, socket
@@ -42,7 +42,10 @@ class RedisServer:
         return f"unix://{self._socket}"
 
     def start(self) -> int:
-        """Start or adopt the server, wait until it answers, and return its pid. ConfigError if it cannot be adopted."""
+        """Start the server, or use the running one. Wait until it answers, and return its pid.
+
+        Raises ConfigError if the directory is locked by a server that does not answer on our socket.
+        """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(self.folder / "redis.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -58,13 +61,15 @@ class RedisServer:
             os.close(lock)  # the server's own copy keeps the lock
 
     def alive(self) -> bool:
-        """Is the server's process there? One that only does not answer (frozen, loading) is left alone."""
+        """Return True if the server's process exists. A process that does not answer (frozen, loading) counts as
+        alive.
+        """
         if self._process is not None:
             return self._process.poll() is None
         return self._adopted_pid is None or not _gone(self._adopted_pid)
 
     def stop(self) -> None:
-        """Stop it cleanly: what is acknowledged is on disk already."""
+        """Stop the server without a snapshot. Acknowledged writes are on disk already."""
         pid = self.pid()
         with contextlib.suppress(redis.RedisError, OSError):
             self.client().shutdown(nosave=True)
@@ -75,7 +80,10 @@ class RedisServer:
                 self._process.wait(2.0)
 
     def client(self) -> redis.Redis:
-        """A client that tries once: its own ten retries made a stop take four seconds, as SHUTDOWN has no answer."""
+        """Return a client that tries each command once.
+
+        With redis-py's ten retries a stop took four seconds, because SHUTDOWN has no answer.
+        """
         return redis.Redis(
             unix_socket_path=str(self._socket),
             socket_timeout=5.0,
@@ -151,7 +159,7 @@ class RedisServer:
 
 
 def _locked(descriptor: int) -> bool:
-    """Take the lock; False while another has it."""
+    """Try to take the lock. Return False if another process has it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -160,7 +168,7 @@ def _locked(descriptor: int) -> bool:
 
 
 def _gone(pid: int) -> bool:
-    """Ended, though perhaps nobody has collected its exit status yet."""
+    """Return True if the process has ended, even if its parent has not yet read the exit status."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:

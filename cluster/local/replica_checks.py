@@ -1,4 +1,7 @@
-"""Refuse `durability: replica` where it cannot be proven: by the number of replicas, and by one write they all sync."""
+"""Checks that the servers can do `durability: replica`, and refuses the start if they cannot.
+
+Two things are checked: the number of replicas, and whether enough replicas write one test write to disk.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +20,19 @@ from dispatcher.core.store.replication import Seen
 from dispatcher.errors import ConfigError
 
 PROOF_S = 5.0
-"""Replicas that sync each write answer within milliseconds; one with `everysec` within a second."""
+"""How long to wait for the test write, in seconds.
+
+Replicas that sync each write answer within milliseconds. A replica with `everysec` answers within a second.
+"""
 
 STEP_MS = 200
 
 
 def check_replicas(client: redis.Redis, store: StoreSettings, unsafe: bool) -> list[str]:
-    """Return warnings. Raises ConfigError if `store` asks for what these servers do not show that they do.
+    """Return warnings about the replicas.
 
-    With `unsafe` that is a warning, so that what is queued can be delivered while a replica is away.
+    With `unsafe`, a failed test write is only a warning, so that queued notifications can be sent while a replica is
+    away. Raises ConfigError if these servers do not show the durability that `store` asks for.
     """
     rule = store.replica_rule()
     if rule is None:
@@ -44,7 +51,10 @@ def check_replicas(client: redis.Redis, store: StoreSettings, unsafe: bool) -> l
 
 
 def _seen(client: redis.Redis) -> Seen | None:
-    """Return what the sentinels know, by the one that knows most; None without sentinels, or if none answers."""
+    """Return the replicas that the sentinels know: how many, and how many in step, each the highest of any sentinel.
+
+    Return None if there are no sentinels or none answers.
+    """
     pool = client.connection_pool
     if not isinstance(pool, SentinelConnectionPool):
         return None
@@ -58,7 +68,10 @@ def _seen(client: redis.Redis) -> Seen | None:
 
 
 def _unproven(client: redis.Redis, needed: int) -> str | None:
-    """Write and wait on one connection; return why that is no proof, or None."""
+    """Write a test value and wait for the replicas. Return None, or a sentence that says why the test failed.
+
+    The write and the wait use the same connection.
+    """
     connection: Any = client.connection_pool.get_connection()
 
     def ask(*command: Any) -> Any:

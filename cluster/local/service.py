@@ -1,6 +1,6 @@
-"""Run `dispatcher up` and the sandbox vendors, each as a process of its own: for the demo, benchmarks and chaos tests.
+"""Runs `dispatcher up` and the sandbox vendors, for the demo, benchmarks and chaos tests. Each is a process of its own.
 
-The sandbox is not `up`'s child here: it is the witness, so it must outlive whatever is killed.
+The sandbox is not a child of `up` here. It is the witness, so it must survive whatever is killed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ STOP_S = 60.0
 
 
 class Service:
-    """One installation in `state_dir`; start and stop it as often as you like."""
+    """One installation in `state_dir`. It can be started and stopped many times."""
 
     def __init__(self, state_dir: Path, config: Path | None = None, extra: tuple[str, ...] = ()) -> None:
         self.state = StateDirectory(state_dir)
@@ -42,7 +42,10 @@ class Service:
         self.log = state_dir.with_suffix(".log")
 
     def start(self) -> float:
-        """Seconds until it was ready; DispatcherError with the end of its output when it was not."""
+        """Start `up`, and the sandbox if it does not run. Return the seconds until the service was ready.
+
+        Raises DispatcherError with the end of the output if the service does not get ready.
+        """
         began = time.monotonic()
         self._start_sandbox()
         command = [sys.executable, "-m", "cluster.cli.main", "up", "--state-dir", str(self.state.path)]
@@ -72,7 +75,10 @@ class Service:
         self.sandbox_variables = {"SANDBOX_URL": started.url, "SANDBOX_SMTP_PORT": str(started.smtp_port)}
 
     def stop(self) -> int:
-        """SIGTERM, wait for the drain; the exit code, -9 when it had to be killed."""
+        """Send SIGTERM to `up` and wait for the drain. Return its exit code.
+
+        Return -9 if it had to be killed after `STOP_S` seconds, and 0 if it was never started.
+        """
         if self._process is None:
             return 0
         self._process.send_signal(signal.SIGTERM)
@@ -88,24 +94,24 @@ class Service:
         return self._process.wait(most_s)
 
     def reload(self) -> None:
-        """SIGHUP: `up` applies what changed in its configuration file."""
+        """Send SIGHUP to `up`, which then applies the changes in its configuration file."""
         if self._process is not None:
             self._process.send_signal(signal.SIGHUP)
 
     @property
     def sandbox_pid(self) -> int:
-        """The process of the sandbox vendors, which runs from the first start to `clean_up`."""
+        """The process id of the sandbox vendors. They run from the first start until `clean_up`."""
         assert self._sandbox is not None
         return self._sandbox.pid
 
     def kill(self) -> None:
-        """SIGKILL to `up` alone."""
+        """Send SIGKILL to `up` alone, and wait until it has ended."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def kill_everything(self) -> None:
-        """SIGKILL to every process with the run marker, `up` and Redis included."""
+        """Send SIGKILL to every process of the installation, including `up` and Redis. The sandbox vendors survive."""
         for pid in self.all_pids():
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -115,12 +121,16 @@ class Service:
             self._process.wait()
 
     def all_pids(self) -> list[int]:
-        """Every process of the installation: `up`, Ray and its workers, HAProxy, Redis; the sandbox is none."""
+        """Return the ids of all processes of the installation: `up`, Ray and its workers, HAProxy, Redis. Not the
+        sandbox's.
+        """
         own = [] if self._process is None or self._process.poll() is not None else [self._process.pid]
         return [*own, *(pid for pid in processes_of(self.state.marker) if pid not in own), *self.redis_pids()]
 
     def clean_up(self) -> list[str]:
-        """End whatever is left, remove Ray's logs; answers the command lines of it (empty: `up` left nothing)."""
+        """End all remaining processes and remove Ray's folder. Return the command lines of the processes that
+        `up` had left.
+        """
         if self._sandbox is not None:
             self._sandbox.terminate()
             try:
@@ -152,11 +162,16 @@ class Service:
         return found
 
     def pids(self, text: str) -> list[int]:
-        """Processes of this installation whose command line contains `text`, e.g. `ServeReplica:vendor-sms-a`."""
+        """Return the ids of this installation's processes whose command line contains `text`.
+
+        An example of a text is `ServeReplica:vendor-sms-a`.
+        """
         return [pid for pid, command in processes_of(self.state.marker).items() if text in command]
 
     def haproxy_pids(self) -> list[int]:
-        """Return the HAProxy processes without their wrappers, whose command lines name the binary too."""
+        """Return the ids of the HAProxy processes. Their wrappers, whose command lines name HAProxy too, are left
+        out.
+        """
         commands = processes_of(self.state.marker).items()
         return [pid for pid, command in commands if command.split(" ", 1)[0].endswith("bin/haproxy")]
 
@@ -164,7 +179,7 @@ class Service:
         return read_directly(f"{self.api}{path}", 5)
 
     def received(self, vendor: str) -> dict[str, Any]:
-        """Return everything that the sandbox received for one vendor."""
+        """Return everything that the sandbox recorded for one vendor: its deliveries, its call log and its faults."""
         found: dict[str, Any] = read_directly(f"{self.sandbox}/_sandbox/{vendor}/received?full=1", 30)
         return found
 

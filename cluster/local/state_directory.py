@@ -1,7 +1,7 @@
-"""The state directory, its locks, and the processes that belong to it.
+"""The state directory, its lock, and the processes that belong to the installation.
 
-Everything `up` starts inherits the run marker in its environment, so "ours" is a question that /proc can answer after
-any crash, without pid files that lie.
+Every process that `up` starts inherits a marker in its environment. So /proc shows after any crash which processes are
+ours. A file with process ids could be out of date.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MARKER = "DISPATCHER_RUN"
 
 
 class StateDirectory:
-    """One installation's directory, mode 0700."""
+    """The directory of one installation. Only its owner may read it (mode 0700)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
@@ -37,7 +37,7 @@ class StateDirectory:
         self._kept: list[int] = []
 
     def prepare(self) -> None:
-        """Make what is not there yet. Raises ConfigError where nothing can be written."""
+        """Make the directory and the files that do not exist yet. Raises ConfigError if they cannot be written."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.path.chmod(0o700)
@@ -48,7 +48,7 @@ class StateDirectory:
             raise ConfigError(f"{error.filename or self.path}: cannot be written: {error.strerror}") from None
 
     def lock(self) -> None:
-        """Take the directory for this process; ConfigError names the one that has it."""
+        """Lock the directory for this process. Raises ConfigError that names the process that has the lock."""
         descriptor = os.open(self.path / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -61,7 +61,7 @@ class StateDirectory:
         self._lock = descriptor
 
     def write_secret(self, path: Path, text: str) -> None:
-        """Write a file that only its owner may read, whole or not at all."""
+        """Write a file that only its owner may read. A crash leaves either the whole new file or the old one."""
         draft = path.with_suffix(".new")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
@@ -69,7 +69,11 @@ class StateDirectory:
         draft.rename(path)
 
     def runtime_dir(self) -> Path:
-        """A short private directory for sockets: HAProxy allows 27 characters, Unix sockets 107."""
+        """Make and return a private directory with a short path, for sockets.
+
+        HAProxy allows paths of 27 characters, Unix sockets 107. Raises ConfigError if the path belongs to somebody
+        else.
+        """
         path = Path(f"/tmp/nd-{self.marker[:8]}")
         with contextlib.suppress(FileExistsError):
             path.mkdir(mode=0o700)
@@ -80,7 +84,10 @@ class StateDirectory:
         return path
 
     def keep(self, path: Path) -> None:
-        """Hold a lock on a directory below /tmp: systemd-tmpfiles, which cleans /tmp by age, spares what is locked."""
+        """Hold a lock on a directory below /tmp until this process ends.
+
+        systemd-tmpfiles deletes old files in /tmp, but no directory that is locked.
+        """
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -88,7 +95,7 @@ class StateDirectory:
 
 
 def processes_of(marker: str) -> dict[int, str]:
-    """Every process of ours whose environment carries `marker`: pid → command line."""
+    """Return the other processes whose environment carries `marker`, as process id → command line."""
     found = {}
     wanted = f"{MARKER}={marker}".encode()
     for entry in Path("/proc").iterdir():
@@ -105,7 +112,7 @@ def processes_of(marker: str) -> dict[int, str]:
 
 
 def give_way(marker: str, names: tuple[str, ...], niceness: int) -> None:
-    """Lower the priority of every thread of those of ours whose command line holds one of `names`."""
+    """Lower the priority of our processes whose command line contains one of `names`, with all their threads."""
     for pid, command in processes_of(marker).items():
         if any(name in command for name in names):
             with contextlib.suppress(OSError):  # it has ended meanwhile
@@ -114,7 +121,10 @@ def give_way(marker: str, names: tuple[str, ...], niceness: int) -> None:
 
 
 def reap(marker: str, patience_s: float = 3.0) -> int:
-    """End what an earlier life left: SIGTERM, then SIGKILL. Answers how many there were."""
+    """End the processes that an earlier run left, with SIGTERM and after `patience_s` seconds with SIGKILL.
+
+    Return how many processes there were.
+    """
     first = processes_of(marker)
     for number, wait_s in ((signal.SIGTERM, patience_s), (signal.SIGKILL, 5.0)):
         until = time.monotonic() + wait_s
@@ -133,10 +143,10 @@ def _signal(pid: int, number: signal.Signals) -> None:
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on, outside what others draw from.
+    """Return a TCP port from 20000 to 29999 on which nothing listens now.
 
-    It is bound seconds after it is chosen, so it must not lie where the kernel takes ports for outgoing connections
-    (from 32768), nor in Ray's ranges (10002 to 19999 for workers, from 30000 for Serve's replicas).
+    The port is used only seconds later. So it must not be in the kernel's range for outgoing connections (from 32768),
+    nor in Ray's ranges (10002 to 19999 for workers, from 30000 for Serve's replicas).
     """
     for _ in range(100):
         port = 20_000 + secrets.randbelow(10_000)
