@@ -80,4 +80,4 @@ def without_agents(command: Sequence[str]) -> list[str]:
 
 
 def _nothing(node: Any, **_: Any) -> None:
-    """Do nothing. This replaces a step of Ray's start."""
+    """Return at once. This function replaces a step of Ray's start."""
