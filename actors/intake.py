@@ -1,4 +1,4 @@
-"""The intake actor. It starts, stops and checks the accept path and the use cases of `dispatcher.operate`."""
+"""The intake actor starts, stops and checks the accept path and the use cases of `dispatcher.operate`."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from dispatcher.templates.cache import TemplateCache
 from dispatcher.templates.seeding import TemplateSeeding
 
 START_S_MAX = 60.0
-"""After so many seconds intake may grow even if a vendor still has no actor."""
+"""The time in seconds after which intake may grow even if a vendor still has no actor."""
 
 
 class IntakeActor:
-    """One replica of intake. It knows the other processes only by their messages through Redis."""
+    """One replica of intake. The replica knows the other processes only by their messages through Redis."""
 
     use_cases: UseCases
 

@@ -80,7 +80,10 @@ def _faults(settings: Settings) -> Iterator[str]:
 
 
 def _vendor_faults(settings: Settings, name: str) -> Generator[str, None, BaseModel | None]:
-    """Yield the faults of one vendor. Return its checked options, or None if they are wrong."""
+    """Yield the faults in the settings of the vendor `name`.
+
+    Return its checked options, or None if the options are wrong.
+    """
     vendor = settings.vendors[name]
     found, options = provider(vendor.adapter), None
     resolved, unresolved = resolve_each(vendor.options)
@@ -96,9 +99,10 @@ def _vendor_faults(settings: Settings, name: str) -> Generator[str, None, BaseMo
 
 
 def _attempt(field: str, make: Callable[[], Any]) -> Iterator[str]:
-    """Call `make` and yield its fault, if it raises one.
+    """Call `make`, and yield the fault as a sentence if an error is raised.
 
-    A `ConfigError` about a vendor names its field, others get `field`.
+    The sentence begins with the field. An error about a vendor names its field itself; for any other error it is
+    `field`.
     """
     try:
         make()

@@ -20,7 +20,7 @@ VERSION = "0.1.0"
 
 
 def open_redis(runtime: dict[str, str], **options: Any) -> Client:
-    """Return a new client for the Redis that `runtime` names. `options` are those of `client`.
+    """Return a new client for the Redis that `runtime` names. `options` are passed to `script_calls.client`.
 
     The URL is a reference (`file:`), because Ray stores and shows the arguments of constructors.
     """
@@ -30,9 +30,9 @@ def open_redis(runtime: dict[str, str], **options: Any) -> Client:
 def open_replicated(
     runtime: dict[str, str], settings: Settings, poke: Client, *, answer_s: float = 2.0
 ) -> ReplicatedWrites | None:
-    """Return writes that wait for replicas, on a connection of their own, or None if the primary alone counts.
+    """Return a `ReplicatedWrites` with a connection of its own, or None if the primary alone counts.
 
-    The arguments `poke` and `answer_s` are those of `ReplicatedWrites`.
+    `poke` and `answer_s` are passed to its constructor.
     """
     rule = settings.store.replica_rule()
     return None if rule is None else ReplicatedWrites(open_redis(runtime), poke, rule, answer_s=answer_s)
@@ -65,7 +65,7 @@ def leave_if_asked(plan: Plan, identity: Mapping[str, Any]) -> None:
 
 
 class Tasks:
-    """The background loops of one actor. `check` raises RuntimeError once one of them has ended."""
+    """The background loops of one actor. `check` raises RuntimeError as soon as any loop has ended."""
 
     def __init__(self) -> None:
         self._tasks: list[asyncio.Task[Any]] = []

@@ -31,7 +31,7 @@ from dispatcher.templates.store import MemoryTemplateStore
 from dispatcher.waiting import ended
 
 PATIENCE_S = 30.0
-"""The limit for one delivery, in seconds. It takes milliseconds, but a busy machine must not fail the test."""
+"""The limit for one delivery, in seconds. A delivery takes milliseconds, but a busy machine must not fail the test."""
 ADDRESSES = {"email": "self-test@dispatcher.invalid"}
 OTHER_ADDRESS = "+4915112345678"
 
@@ -50,7 +50,7 @@ class _Yes:
 
 
 async def prove_channels(settings: Settings) -> None:
-    """Return when one vendor of each channel has delivered a test message. Raises `SelfTestError`."""
+    """Return when, for each channel, one vendor's courier has delivered a test message. Raises `SelfTestError`."""
     first = {vendor.channel: name for name, vendor in reversed(settings.vendors.items())}
     for name in first.values():
         await prove_courier(settings, name)

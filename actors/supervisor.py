@@ -1,4 +1,4 @@
-"""The supervisor actor. It starts, stops and checks `dispatcher.supervise.supervisor`."""
+"""The supervisor actor starts, stops and checks `dispatcher.supervise.supervisor`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def plan_config(settings: Settings) -> PlanConfig:
 
 
 PATIENCE_S = 1.5
-"""A supervisor that stands by takes over after so many seconds without a beat of the other supervisor.
+"""The time in seconds without a beat of the other supervisor, after which a supervisor that stands by takes over.
 
 In this time six of its own beats came back.
 """
@@ -48,7 +48,7 @@ In this time six of its own beats came back.
 class SupervisorActor:
     """One supervisor.
 
-    If it is killed or frozen, one that stands by takes over. If there is none, Serve starts another.
+    If this process is killed or frozen, a supervisor that stands by takes over, or else Serve starts one.
     """
 
     def __init__(

@@ -24,13 +24,13 @@ from serve_app.bodies import Scope, header, only_header
 SEND, READ, TEMPLATES, OPERATE = "send", "read", "templates", "operate"
 
 FREE_FAILURES = 10
-"""So many wrong keys within `FAILURE_WINDOW_S` are answered without a delay, for a user who is setting something up."""
+"""The number of wrong keys within `FAILURE_WINDOW_S` that are answered at once. A user may be setting something up."""
 FAILURE_WINDOW_S = 60.0
 FAILURE_WAIT_S = 0.5
 WAITING_MAX = 20
-"""At most so many wrong keys wait for their delayed answer.
+"""The most wrong keys that may wait for their delayed answer. When this limit is reached, a wrong key gets 429 at once.
 
-A further one gets 429 at once, because each holds a slot.
+A waiting request holds a request slot.
 """
 
 
@@ -91,9 +91,9 @@ class WrongKeys:
         self._waiting = 0
 
     async def note(self) -> None:
-        """Count one wrong key, and delay its answer if there were many.
+        """Count a wrong key.
 
-        Raises `CallerError` (429) if too many wait already.
+        If there were many, delay the answer. Raises `CallerError` (429) if too many wait already.
         """
         self._failed()
         now_s = time.monotonic()

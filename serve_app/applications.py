@@ -1,7 +1,7 @@
 """The Serve applications: `intake`, `supervisor`, and `vendor-NAME` for each vendor.
 
-Each pool has its own application, because `serve.run` restarts every replica of the application that it names. With one
-shared application, adding a vendor restarted everything in 17.8 s; with its own, only the vendor starts, in 2.1 s. So
+Each pool has its own application, because `serve.run` restarts every replica of the application that it names. When all
+pools shared an application, adding a vendor restarted everything in 17.8 s. Now only the new vendor starts, in 2.1 s.
 `apply` runs only applications whose settings or code have changed.
 """
 
@@ -33,9 +33,9 @@ PATIENCE_S = 10.0
 """The time-out of a health check, in seconds. Serve ends a replica after three time-outs in a row.
 
 The time is long because a slow replica is not dead. With a shorter time, replicas that answered after 2 s were ended,
-and the start failed. Other parts react sooner. HAProxy avoids an intake replica that does not answer within a second.
-The supervisor gives a silent actor's work to others after two seconds. `up` ends a replica that was stopped
-(`cluster.local.frozen`).
+and the start failed. Three other parts react sooner. HAProxy avoids an intake replica that does not answer within a
+second. The supervisor gives a silent actor's work to living actors after two seconds. `up` ends a replica that was
+stopped (`cluster.local.frozen`).
 """
 
 
@@ -50,9 +50,9 @@ class Place:
 
     @property
     def runtime(self) -> dict[str, str]:
-        """Return the entry that `runtime` needs on a cluster, where one supervisor stands by and replicas are spread.
+        """Return the additional entry of `runtime` on a cluster. The entry makes a second supervisor stand by.
 
-        The dict is empty for `ONE_MACHINE`.
+        Replicas are spread over the machines then. The dict is empty for `ONE_MACHINE`.
         """
         return {} if self == ONE_MACHINE else {"cluster": "yes"}
 
@@ -67,7 +67,7 @@ By default Ray would reserve a core for each replica.
 def cluster_place(workers: int) -> Place:
     """Return the reservations for a cluster with `workers` machines for replicas.
 
-    Each replica reserves so many cores that Ray adds a machine when no machine has them free.
+    When no machine has enough free cores for a replica's reservation, Ray adds a machine.
     """
     return Place(0.5, 0.25, 0.25, supervisors=2 if workers > 1 else 1)
 
@@ -159,9 +159,9 @@ def apply(
     running: dict[str, str],
     secrets: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Start or update each application whose fingerprint differs from the one in `running`.
+    """Start or update each application whose fingerprint differs from its value in `running`.
 
-    Remove those not configured.
+    Stop those not configured.
 
     Return the fingerprint of each application that runs now, by name. The supervisor starts first and intake last, so
     that a plan exists before the first trigger arrives.
@@ -205,9 +205,9 @@ def statuses() -> dict[str, Found]:
 def restore(settings: Settings, runtime: dict[str, str], running: dict[str, str], touched: Mapping[str, str]) -> None:
     """Return to `settings` after a newer configuration failed.
 
-    `running` has the fingerprints before the failed one was tried, `touched` those of the failed one. Each application
-    whose fingerprints differ is run again. An application that only `touched` has is removed. Serve keeps the former
-    replicas until new ones are healthy, so this mostly removes failed replicas.
+    `running` has the fingerprints of `settings`, and `touched` has the fingerprints of the failed configuration. Each
+    application with different fingerprints is run again. An application that only `touched` has is removed. Serve keeps
+    the former replicas until new replicas are healthy, so this mostly removes failed replicas.
     """
     apps = applications(settings, runtime)
     targets = [
@@ -245,10 +245,10 @@ def _await_gone(names: list[str]) -> None:
 def fingerprints(
     settings: Settings, runtime: dict[str, str], secrets: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Return the fingerprint of each application by name: a digest of its settings, the shared ones and the code.
+    """Return the fingerprint of each application by name: a digest of its settings, of shared settings and of the code.
 
     `secrets` are digests of the secrets behind references (`actors.proof.secrets_digest`). With `secrets`, a changed
-    secret changes the fingerprint. Without them, only a change of the reference itself does.
+    secret changes the fingerprint. Without `secrets`, only a change of the reference itself does.
     """
     secrets = secrets or {}
     receipts = secrets.get("receipts", "")

@@ -1,6 +1,6 @@
 """The autoscaling policies: functions with which Serve decides the size of a pool.
 
-They run in the event loop of Serve's controller, so they never block and import little.
+The policies run in the event loop of Serve's controller, so they never block and import little.
 
 The plan decides the size of a vendor pool. The actors report this size, and `forward` returns it to Serve. The plan
 does not decide the size of intake. `intake_size` follows the number of open requests, as Serve's own policy does, but
@@ -13,13 +13,10 @@ import math
 from typing import Any
 
 ROOM_CORES = 0.5
-"""The cores that must be free before intake grows.
-
-Starting a replica takes 3 s of CPU time, and the others need theirs.
-"""
+"""The cores that must be free before intake grows. Starting a replica takes 3 s of CPU time."""
 
 OWN_CORE = 0.6
-"""If a replica uses so many cores, its own event loop limits it, and not the store or the machine."""
+"""The number of cores from which on a replica's own event loop limits it, and not the store or the machine."""
 
 
 def forward(ctx: Any) -> tuple[int, dict[str, Any]]:
@@ -32,10 +29,11 @@ def forward(ctx: Any) -> tuple[int, dict[str, Any]]:
 
 
 def intake_size(ctx: Any) -> tuple[int, dict[str, Any]]:
-    """Return the size that the open requests need if it is smaller. Otherwise return one more replica, or no change.
+    """Return the size of intake that Serve should make, and an empty dict.
 
-    One more replica is started if all of this is true: requests pile up, the replicas' own event loops limit them, a
-    core is free, and each vendor has had an actor. Starting vendors come first, because clients wait for them.
+    If fewer replicas are enough for the open requests, the smaller size is returned. If requests pile up, one more
+    replica is returned, but only if the replicas' own event loops limit them, a core is free, and each vendor has had
+    an actor. In any other case the size stays.
     """
     live, now = ctx.current_num_replicas, ctx.target_num_replicas
     if not live:

@@ -20,7 +20,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 BODY_DEADLINE_S = 5.0
-"""A body that takes longer than so many seconds is answered 408, because it holds a request slot."""
+"""The longest time in seconds for a body. A slower body is answered 408, because it holds a request slot."""
 
 OTHER_BYTES_MAX = 1_048_576
 """The most bytes of a body on every route except the two for triggers.

@@ -1,4 +1,4 @@
-"""A deadline for reading a body. It counts only time in which this process could read.
+"""A deadline for reading a body, which counts only time in which this process could read.
 
 If the process's own event loop stalls, the client is not to blame.
 """

@@ -1,6 +1,6 @@
 """Builders of the applications. A Serve configuration file (`serve deploy` or a KubeRay RayService) names them.
 
-There is one builder for each kind of application; `import_path` is its name in the file. Each returns the application
+Each kind of application has a builder. `import_path` in the file names the builder. A builder returns the application
 that `applications()` makes, so options are written in one place. A builder may run on any node of the cluster, so the
 configuration file and the key file must be on every node. Serve builds an application again when its entry in the file
 changes. A change of the file that the entry names is not noticed.

@@ -12,7 +12,7 @@ from typing import Any
 
 LOOK_S = 2.0
 HOLDS_S = 8.0
-"""An answer counts for so many seconds. So no replica is moved while Ray's control plane is away."""
+"""The time in seconds for which an answer counts. So no replica is moved while Ray's control plane is away."""
 
 
 def workers(nodes: Sequence[Mapping[str, Any]]) -> set[str]:

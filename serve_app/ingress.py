@@ -1,4 +1,4 @@
-"""Receives every request. The routes for triggers are raw ASGI for speed; FastAPI (`routes`) serves all others.
+"""Receives every request. The two routes for new triggers are raw ASGI for speed. FastAPI (`routes`) serves the rest.
 
 `POST /v1/triggers` and `/v1/triggers/batch` never reach FastAPI. Here, reading, parsing and answering take tens of
 microseconds. For every request, `admission` decides whether it is allowed, and `bodies` reads its body.
@@ -38,7 +38,7 @@ from serve_app.bodies import (
 from serve_app.routes import routes
 
 BATCH_SLICE = 20
-"""So many items of a batch are handled together. Then other requests get their turn."""
+"""The number of items of a batch that are handled together. Then other requests get their turn."""
 
 DEFAULT_TENANT = "default"
 HOT = ("/v1/triggers", "/v1/triggers/batch")
@@ -110,7 +110,7 @@ async def _admit(
 async def _bounded(depth_max: int, scope: Scope, receive: Receive) -> Receive:
     """Read and check the body of a request for FastAPI. Return an ASGI `receive` function that returns this body.
 
-    The body of a call-back is not checked here. It may be a form, and the provider's reader checks it.
+    The body of a call-back may be a form, so it is not checked here. The provider's reader checks a call-back.
     """
     if scope["method"] in ("GET", "OPTIONS"):
         return replay(b"", receive)
@@ -137,9 +137,9 @@ async def _post(use_cases: UseCases, scope: Scope, receive: Receive, send: Send,
 
 
 async def _accept(intake: Intake, tenant: str, parsed: Any, key: str | None) -> tuple[int, dict[str, Any], Fields]:
-    """Accept one trigger, or with `dry_run` only say what it would become.
+    """Accept a trigger and return the status, the answer and header fields.
 
-    Return the status, the answer and header fields.
+    With `dry_run` nothing is accepted, and the answer says what the trigger would become.
     """
     if isinstance(parsed, dict) and parsed.get("dry_run") is True:
         return 200, DryRunResponse.of(await intake.dry_run(tenant, parsed, key)).model_dump(mode="json"), ()
@@ -178,9 +178,9 @@ def _batch(parsed: Any, most: int) -> list[Any]:
 
 
 async def _accept_batch(intake: Intake, tenant: str, triggers: Sequence[Any], key: str | None) -> list[dict[str, Any]]:
-    """Accept each item separately. Return one result with a status per item, in the order of the items.
+    """Accept each item separately. Return a result with a status for each item, in the order of the items.
 
-    An item without an idempotency key gets one that is made from the header's key and the item's content.
+    If an item has no idempotency key, its key is made from the header's key and the item's content.
     """
 
     async def one(item: Any) -> dict[str, Any]:

@@ -34,9 +34,9 @@ def add_listings(app: FastAPI, listings: Listings, *, separate: bool) -> None:
         Give the answer's `cursor` to get the next page. A page may have no rows and still have a cursor. Without a
         cursor the list has ended.
 
-        `queued` notifications are in a mailbox. `due` ones wait for another try; `refused_by_all` are those of them
-        that every vendor has refused. `delayed` ones, also called `scheduled`, wait for `send_at` or for the end of
-        quiet hours. `standby` ones are fallbacks that wait for their first notification.
+        `queued`: in a mailbox. `due`: waits for another try. `refused_by_all`: like `due`, after every vendor has
+        refused. `delayed` or `scheduled`: waits for `send_at` or for the end of quiet hours. `standby`: a fallback that
+        waits for the notification before it.
         """
         tenant = str(request.scope.get("state", {}).get("tenant", "default")) if separate else None
         wanted = ListingFilter(LISTED[state], tenant, vendor, channel, reason, limit)

@@ -177,9 +177,9 @@ def _triggers(app: FastAPI, triggers: Triggers) -> None:
 
     @app.post("/v1/triggers/{tid}/cancel")
     async def cancel(request: Request, tid: str) -> dict[str, Any]:
-        """Cancel the notifications that nobody has claimed yet.
+        """Cancel the notifications that nobody has claimed yet. The result for a claimed notification is `too late`.
 
-        For the others the result is `too late` or their state.
+        The result for a notification that has ended is its state.
         """
         return {"id": tid, "notifications": [asdict(one) for one in await triggers.cancel(_tenant(request), tid)]}
 
@@ -215,7 +215,7 @@ def _receipts(app: FastAPI, receipts: Receipts | None) -> None:
     async def call_back(request: Request, vendor: str) -> dict[str, Any]:
         """Receive a vendor's call-back about messages.
 
-        It needs no API key, but the token that was sent with the message.
+        No API key is needed. The call-back must contain the token that was sent with the message.
         """
         if receipts is None:
             raise CallerError("vendor", "no such vendor, or receipts are not configured", 404)

@@ -79,7 +79,7 @@ class VendorShell(_Shell):
 
 
 class SupervisorShell(_Shell):
-    """One supervisor, as Serve runs it. On a cluster there are two, of which one stands by."""
+    """One supervisor, as Serve runs it. On a cluster Serve runs two supervisors, and the second stands by."""
 
     async def __init__(self, settings: dict[str, Any], runtime: dict[str, str]) -> None:  # type: ignore[misc]
         from actors.supervisor import SupervisorActor

@@ -1,4 +1,4 @@
-"""The routes for templates, those of tenants and common ones."""
+"""The routes for common templates and for tenants' own templates."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class PreviewBody(_Body):
 
 
 def owner(request: Request, named: str | None) -> str | None:
-    """Return the tenant whose templates a request is about, or None for the common ones.
+    """Return the tenant whose templates a request is about, or None for the common templates.
 
-    With the scope `operate` it is the tenant that the request names, or None. With any other key it is the key's own
-    tenant. Raises `CallerError` (403) if the request names another one.
+    With the scope `operate`, the request may name any tenant, and without a name the common templates are meant. With
+    any other key, the key's own tenant is meant. Raises `CallerError` (403) if such a request names another tenant.
     """
     state = request.scope.get("state", {})
     if state.get("operator"):
@@ -61,9 +61,11 @@ def add_templates(app: FastAPI, templates: Templates) -> None:
 
     @app.get("/v1/templates/{name}")
     async def get(request: Request, name: str, version: Version | None = None, tenant: Tenant = None) -> dict[str, Any]:
-        """Return a version of a template: the tenant's own one of this name if there is one, else the common one.
+        """Return a version of a template.
 
-        Without `version` it is the latest.
+        If the tenant has a template of its own with this name, that template is returned.
+
+        Otherwise the common template is returned. Without `version` the latest version is returned.
         """
         return _shown(await templates.source(owner(request, tenant), name, version))
 
@@ -72,8 +74,8 @@ def add_templates(app: FastAPI, templates: Templates) -> None:
         """Store a new version of a template. Nothing changes if the latest version has the same content.
 
         Triggers accepted more than 1 s later use the new version. With the scope `operate` the template is common, or
-        belongs to `tenant`. With any other key it belongs to the key's own tenant. A template that does not compile is
-        refused.
+        belongs to `tenant` if `tenant` is given. With any other key the template belongs to the key's own tenant. A
+        template that does not compile is refused.
         """
         whose = owner(request, tenant)
         version = await templates.put(whose, TemplateSource(name, body.text, body.subject, body.html))

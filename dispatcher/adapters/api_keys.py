@@ -31,7 +31,7 @@ from dispatcher.errors import ConfigError
 RELOAD_S = 2.0
 SCOPES = ("send", "read", "templates", "operate")
 BEFORE_SCOPES = ("send", "read")
-"""The scopes of a key that was made before keys had scopes, and of a new key unless others are asked for."""
+"""The scopes of a key that was made before keys had scopes, and the default scopes of a new key."""
 _DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError)
 _DIGEST = re.compile("[0-9a-f]{64}")
 _ABSENT = hashlib.sha256(secrets.token_bytes(32)).hexdigest()
@@ -162,7 +162,9 @@ def revoke_key(path: Path, prefix: str) -> KeyRow:
 
 
 def rotate_key(path: Path, prefix: str, keep_s: int) -> tuple[str, KeyRow]:
-    """Make a new key with the tenant, scopes and expiry of an old one. Return the new key and the old key's row.
+    """Make a new key with the tenant, the scopes and the expiry of an old key.
+
+    Return the new key and the old key's row.
 
     The old key expires after `keep_s` seconds. Raises `ConfigError` if there is no such key or it has expired.
     """
@@ -249,7 +251,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 def _row(row: dict[str, Any]) -> KeyRow:
     """Return a row of the file as a `KeyRow`. Scopes that this release does not know are left out.
 
-    Raises one of `_DAMAGED` if the row cannot be read.
+    Raises an error of the types in `_DAMAGED` if the row cannot be read.
     """
     if not _DIGEST.fullmatch(row["digest"]) or not all(isinstance(row[name], str) for name in ("prefix", "tenant")):
         raise ValueError("no row of ours")

@@ -1,7 +1,8 @@
 """Reads from /proc how many cores of this machine are free, and how much CPU time this process gets.
 
-In a container, the quotas count too: those of the process's own control group (version 2) and of each visible group
-above. The free cores are the smallest unused part of these quotas, and at most the machine's idle cores.
+In a container, the quotas of control groups (version 2) count too: the quota of the process's own group, and the quota
+of each group above that is visible. The free cores are the smallest unused part of these quotas, and at most the
+machine's idle cores.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class RunQueue:
-    """Measures how long processes waited for a core between two calls. It keeps the counters of the latest call."""
+    """Measures how long a process waited for a core between two calls of `waited_ms`."""
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._proc = proc

@@ -1,7 +1,8 @@
 """The meaning of each setting in one sentence, for editors and for docs/configuration.md.
 
-The models hold the rules and defaults. The sentences are here, so that they can be read one after the other. If a field
-has a `description` in its model, that one is used. A test requires one of the two for each field.
+The models hold the rules and defaults. The sentences are in this module, so that they can be read in a row. A field may
+have a `description` in its model instead, which then replaces the sentence. A test requires a sentence or a description
+for each field.
 """
 
 from __future__ import annotations
@@ -230,6 +231,9 @@ def add_meanings(schema: dict[str, Any], model: str) -> dict[str, Any]:
 
 
 def add_all_meanings(schema: dict[str, Any], model: str) -> dict[str, Any]:
-    """Return the schema of the class `model` with descriptions, including those of the models in its `$defs`."""
+    """Return the schema of the class `model` with descriptions of all fields.
+
+    The models in its `$defs` get descriptions too.
+    """
     definitions = {name: add_meanings(one, name) for name, one in schema.get("$defs", {}).items()}
     return add_meanings({**schema, "$defs": definitions}, model) if definitions else add_meanings(schema, model)

@@ -1,6 +1,6 @@
-"""The JSON Schema of the configuration file, for editors. It covers the options of every provider.
+"""The JSON Schema of the configuration file, for editors. The schema covers the options of every provider.
 
-Each provider has its own schema of a vendor. The property `adapter` says which one applies.
+Each provider has its own schema of a vendor. The property `adapter` says which schema applies.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def settings_schema() -> dict[str, Any]:
 
     The value of an option may always be a reference, and the value null stands for a missing option.
 
-    `vendors` has one schema for each provider, and `adapter` says which one applies.
+    A vendor has a schema for each provider, and its property `adapter` says which schema applies.
     """
     schema = add_all_meanings(Settings.model_json_schema(), Settings.__name__)
     providers = [one for _, one in sorted(all_providers().items()) if isinstance(one, Provider)]

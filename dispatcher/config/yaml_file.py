@@ -105,7 +105,7 @@ class _Loader(yaml.SafeLoader):
 
 
 _INT = re.compile(r"[-+]?[0-9]{1,18}")
-"""The form of a whole number. A longer one is an account number without quotes, and stays a text."""
+"""The form of a whole number. A longer row of digits is an account number without quotes, and stays a text."""
 _FLOAT = re.compile(
     r"[-+]?(?:[0-9]{1,40}\.[0-9]*|\.[0-9]+|[0-9]{1,40}(?=[eE]))(?:[eE][-+]?[0-9]{1,4})?"
     r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"

@@ -3,9 +3,9 @@
 Each process keeps cumulative counters and histograms and publishes them with its reports. The supervisor adds them up
 (`Totals`) and publishes the sum. Intake serves this sum and adds gauges that are read from Redis and from the plan.
 
-A lost report does no harm, because the next one includes its counts. After a restart of the supervisor, Prometheus sees
-an ordinary counter reset. Labels are vendors, outcomes, states and the first 100 tenants of the configuration. A label
-is never an id or an address. A label that does not look like a short name is counted as `other`.
+A lost report does no harm, because the next report includes its counts. After a restart of the supervisor, Prometheus
+sees an ordinary counter reset. Labels are vendors, outcomes, states and the first 100 tenants of the configuration. A
+label is never an id or an address. A label that does not look like a short name is counted as `other`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Bounds below 10 ms serve the accept path. Bounds up to 10 minutes serve the age 
 Key = tuple[str, tuple[str, ...]]
 
 NAME = re.compile(r"(?!.*\d{8})[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-"""A label must match this pattern. It allows no `@`, `+` or space, and at most seven digits in a row."""
+"""The pattern of a label. No `@`, `+` or space is allowed, and at most seven digits in a row."""
 
 
 class Metrics:
@@ -76,7 +76,7 @@ class Metrics:
 
 
 class Totals:
-    """The sum of the metrics of all processes: the latest snapshot of each, and the last one of those that ended."""
+    """The sum of the metrics of all processes that run or have ended. A process counts with its latest snapshot."""
 
     def __init__(self) -> None:
         self._latest: dict[str, Snapshot] = {}
@@ -84,7 +84,9 @@ class Totals:
         self._ended_names: set[str] = set()
 
     def hear(self, process: str, snapshot: Snapshot) -> None:
-        """Replace the snapshot of `process` by a later one. An older snapshot, or one of an ended process, is ignored.
+        """Replace the snapshot of `process` by a later snapshot.
+
+        An older snapshot, or a snapshot of an ended process, is ignored.
 
         A process that starts again must have a new name.
         """
@@ -110,7 +112,7 @@ class Totals:
 def _events(snapshot: Snapshot) -> float:
     """Return how many events a snapshot has counted.
 
-    Of two snapshots of a process, the one with fewer events is older.
+    Of two snapshots of a process, the snapshot with fewer events is older.
     """
     counted = sum(value for _, _, value in snapshot["c"])
     return float(counted + sum(sum(row[:-1]) for _, _, row in snapshot["h"]))

@@ -23,7 +23,7 @@ WARMED_MAX = 16  # compiled after one refresh
 
 
 class TemplateCache:
-    """The most recently used compiled versions, and the latest version number of every template.
+    """Keeps the compiled versions that were used last, and each template's latest version number.
 
     At most `compiled_max` compiled versions are kept.
 
@@ -42,10 +42,7 @@ class TemplateCache:
 
     @property
     def latest(self) -> Mapping[str, int]:
-        """Return each template's latest version number by stored name, as the store last answered.
-
-        Deleted ones are left out.
-        """
+        """Return each template's latest version number by stored name, as the store last answered."""
         return self._latest
 
     def own(self, tenant: str) -> Mapping[str, int]:
@@ -55,8 +52,8 @@ class TemplateCache:
     def find(self, tenant: str | None, name: str) -> tuple[str, int] | None:
         """Return the stored name and the latest version of the template that a trigger of `tenant` calls `name`.
 
-        The tenant's own template comes before the common one. With `tenant` None only the common one counts. The result
-        is None if there is no such template.
+        If the tenant has a template of its own with this name, that template is meant, otherwise the common template.
+        With `tenant` None only common templates are searched. The result is None if there is no such template.
 
         Raises `UnavailableError` if the configuration file has this template but the store does not have it yet. The
         caller then tries again, which it would not do after "no such template".
@@ -126,9 +123,9 @@ class TemplateCache:
     async def put(self, source: TemplateSource, *, by_file: bool = False, quota: TemplateQuota | None = None) -> int:
         """Store a template if it compiles, and return its version number.
 
-        `by_file` and `quota` are those of `TemplateStore.put`.
+        The other arguments go to `TemplateStore.put`.
 
-        Raises `TemplateError` if it does not compile or exceeds the quota; nothing was stored then. Raises
+        Raises `TemplateError` if the template does not compile or exceeds the quota; nothing was stored then. Raises
         `UnavailableError` if the store did not answer; the call may be repeated.
         """
         await compile_gently(source, given=True)

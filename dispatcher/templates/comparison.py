@@ -1,7 +1,7 @@
 """Writes comparisons and sums of a template so that the engine first passes their operands through our filters.
 
-The engine alone compares values of any two types, and charges no fuel for the length of what it compares. It also
-repeats a list for `*` and joins lists for `+` and `~`. The filters refuse such operands.
+The engine alone compares values of any two types, and charges no fuel for the length of what it compares. The engine
+also repeats a list for `*` and joins lists for `+` and `~`. The filters refuse such operands.
 """
 
 from __future__ import annotations

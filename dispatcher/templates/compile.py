@@ -1,7 +1,8 @@
 """Compiles a template's source into parts that can be rendered. Every failure is a `TemplateError`.
 
-A `TemplateError` is permanent for its notification, and does not affect any other notification. Its message names the
-template, the part, and a variable or a line of the template. It never shows a value, which could be an address.
+A `TemplateError` is permanent for its notification, and does not affect any other notification. The message names the
+template, the part, and a variable or a line of the template. The message never shows a value, which could be an
+address.
 """
 
 from __future__ import annotations
@@ -43,7 +44,10 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class CompiledTemplate:
-    """One version of a template, ready to render. `parts` maps `subject`, `text` and `html` to their engines."""
+    """One version of a template, ready to render.
+
+    `parts` maps `subject`, `text` and `html` to the `Engine` of each part.
+    """
 
     source: TemplateSource
     parts: Mapping[str, Engine]

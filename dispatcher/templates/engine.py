@@ -1,8 +1,8 @@
 """Renders templates with minijinja, the engine, within limits.
 
 The engine charges fuel for each instruction and for the size of each text that it reads, and stops when no fuel is
-left. It charges nothing for our filters, so each filter pays from a budget of its own (`WORK`). One `Engine` renders
-one part. Only one thread may use it at a time.
+left. The engine charges nothing for our filters, so each filter pays from a budget of its own (`WORK`). An `Engine`
+object renders one part. Only one thread may use such an object at a time.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Engine:
     def _fault_place(self, data: dict[str, Any]) -> str:
         """Return the author's expression at which rendering fails, or "" if unknown.
 
-        It renders the part again, with code before each tag that notes the tag's place. Faults are rare, so ordinary
+        The part is rendered again, with code before each tag that notes the tag's place. Faults are rare, so ordinary
         renderings do without this code.
         """
         if self._search is None:
@@ -139,7 +139,7 @@ class Engine:
 class _Kit:
     """The functions that the engine calls: our filters, and the printing of values.
 
-    They must not refer to the engine. Python cannot free a reference cycle that passes through native code.
+    These functions must not refer to the engine. Python cannot free a reference cycle that passes through native code.
     """
 
     def __init__(self, loops: list[str]) -> None:
@@ -361,9 +361,9 @@ def _replace(value: Any, old: Any, new: Any) -> str:
 
 
 def _order(left: Any, sign: str, right: Any) -> bool:
-    """Return whether `left` stands in the order `sign` to `right`.
+    """Return whether `left` stands in the order `sign` to `right`. Two numbers or two texts can be compared.
 
-    Both must be numbers or both texts, else raises `Refused`.
+    Raises `Refused` for other values.
     """
     if not ((_is_number(left) and _is_number(right)) or (isinstance(left, str) and isinstance(right, str))):
         raise Refused(f"{sign} compares two numbers or two texts")

@@ -1,8 +1,8 @@
-"""Writes numbers, amounts of money and dates into a message, the last two by locale.
+"""Writes numbers, amounts of money and dates into a message. Money and dates depend on the locale.
 
-The tables are small on purpose (decision record 0023). They hold the separators and the order of a date for each
-language. A currency appears as its ISO code, not as a sign. Where a language uses a thin space, an ordinary one is
-written, because a single character outside the SMS alphabet makes an SMS up to three times as expensive.
+The tables are small on purpose (decision record 0023). The tables hold the separators and the order of a date for each
+language. A currency appears as its ISO code, not as a sign. Some languages use a thin space between digits. An ordinary
+space is written instead, because a single character outside the SMS alphabet can triple the price of an SMS.
 """
 
 from __future__ import annotations

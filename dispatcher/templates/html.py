@@ -1,8 +1,9 @@
 """Finds where in an HTML part each expression stands, and whether escaping makes it safe there.
 
-Escaping makes an expression safe in text and inside a quoted attribute. It is not enough at the start of a URL
+Escaping makes an expression safe in text and inside a quoted attribute. Escaping is not enough at the start of a URL
 (`javascript:…`), in an unquoted attribute, inside a tag, in an event handler, a style or a script. An expression at the
-start of a URL is checked when it is rendered. At the other places the template does not compile.
+start of a URL is checked when it is rendered. With an expression at any other unsafe place the template does not
+compile.
 
 Rules:
 
@@ -10,8 +11,8 @@ Rules:
 2. A template has branches, so a place is a *set* of states. Each branch is read separately. The text after a block is
    read in every state that a branch may leave. A loop may run never, once or again. An expression must be safe in all
    states of its place.
-3. Some mail programs read `<!--[if …]>` as HTML and others as a comment, so both states are followed. The text of a
-   title is followed in two states as well.
+3. Some mail programs read `<!--[if …]>` as HTML, and some read it as a comment, so both states are followed. The text
+   of a title is followed in two states as well.
 """
 
 from __future__ import annotations
@@ -96,7 +97,9 @@ class HtmlReader:
         self.steps = 0
 
     def feed(self, text: str, line: int) -> Generator[None, None, None]:
-        """Read the static `text`, which begins at `line` of the template. It yields often, so that other tasks can run.
+        """Read the static `text`, which begins at `line` of the template.
+
+        The generator pauses often, to let other tasks run.
 
         Raises `SyntaxFault` where an expression would become a URL's scheme or part of a refresh, and beyond the
         limits.
@@ -322,8 +325,8 @@ def _less(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, HtmlSta
 def _scheme(url: str) -> str:
     """Return what is known of the scheme of a URL whose beginning is `url`.
 
-    `good` means that there is no scheme or an allowed one, `bad` means another scheme, and `made` means that an
-    expression is part of the scheme. An empty text means that the URL so far does not decide this.
+    `good` means that the URL has no scheme or an allowed scheme. `bad` means a scheme that is not allowed. `made` means
+    that an expression is part of the scheme. An empty text means that the URL so far does not decide this.
     """
     text = "".join(c for c in html.unescape(url) if c > " " or c == _EXPRESSION).lower()
     scheme = _SCHEME.match(text)
@@ -337,7 +340,7 @@ def _scheme(url: str) -> str:
 def guard(nodes: list[Node], reader: HtmlReader | None = None) -> Generator[None, None, None]:
     """Check all expressions in `nodes`, and mark each that may start a URL.
 
-    It yields often, so that other tasks can run.
+    The generator pauses often, to let others run.
 
     Raises `SyntaxFault` for an expression at a place where nothing makes it safe.
     """

@@ -1,13 +1,14 @@
-"""Templates of tenants: a tenant's own template is used instead of the common one with the same name.
+"""Templates of tenants: a tenant's own template is used instead of the common template with the same name.
 
 Rules:
 
 1. A template is common, or it belongs to one tenant. Its stored name is `NAME` or `TENANT/NAME`. A template's own name
    contains no slash, so the last slash separates the two.
-2. A trigger of a tenant uses the tenant's own template of a name if there is one, else the common one. The stored name
-   and its version are pinned in the trigger. A template that is deleted or made later changes nothing for it.
-3. A tenant stores at most so many names and bytes (`TemplateQuota`). A deleted template still counts until the store
-   forgets its texts, `DELETED_KEPT_MS` later. Accepted triggers need the texts until then.
+2. If a tenant has a template of its own with the name that a trigger gives, the trigger uses that template. Otherwise
+   the trigger uses the common template. The stored name and its version are pinned in the trigger. A template that is
+   deleted or made later changes nothing for it.
+3. A quota (`TemplateQuota`) limits how many names and bytes a tenant may store. A deleted template still counts until
+   the store forgets its texts, `DELETED_KEPT_MS` later. Accepted triggers need the texts until then.
 4. A version number always means the same text, as long as the store loses nothing. If a deleted name is made again, its
    version numbers continue.
 5. A store that was emptied, or restored from an older copy, gives the same numbers to other texts. So a trigger also
@@ -26,15 +27,15 @@ from dispatcher.core.life.notification import NewTrigger, TemplatePin, pin_of
 from dispatcher.errors import TemplateError
 
 DELETED_KEPT_MS = 31 * 86_400_000
-"""The store keeps a deleted text for so many milliseconds. Most accepted triggers are sent within a day."""
+"""The time for which the store keeps a deleted text, in milliseconds. Most accepted triggers are sent within a day."""
 
 
 def pinned_until_ms(trigger: NewTrigger) -> dict[TemplatePin, int]:
-    """Return, for each template version that `trigger` uses, until when it needs a protected text.
+    """Return the template versions that a trigger uses, each with the time until which the store must keep it.
 
-    The time is the expiry of the last notification with this version, in milliseconds since the epoch. It is 0 if the
-    trigger ends before a deletion could remove the text. A version without a digest is left out, because the store
-    could not check it.
+    The time is the expiry of the last notification with this version, in milliseconds since the epoch. The time is 0 if
+    the trigger ends so early that no deletion can remove the text before. A version without a digest is left out,
+    because the store could not check it.
     """
     pins: dict[TemplatePin, int] = {}
     for n in trigger.notifications:

@@ -46,7 +46,7 @@ class TemplateStore(Protocol):
         ...
 
     async def latest(self) -> dict[str, int]:
-        """Return the latest version number of every template by stored name. Deleted ones are left out."""
+        """Return the latest version number of every template that is not deleted, by stored name."""
         ...
 
 
@@ -54,8 +54,8 @@ class TemplateStore(Protocol):
 class _Kept:
     """The versions of one stored name.
 
-    `gone_ms` is when a deleted template is forgotten, or None if it is not deleted. `needed_ms` is when the last
-    trigger with a distant `send_at` ends. Both are milliseconds since the epoch.
+    `gone_ms` is when a deleted template is forgotten, or None if the template is not deleted. `needed_ms` is when the
+    last trigger with a distant `send_at` ends. The two times are milliseconds since the epoch.
     """
 
     versions: dict[int, TemplateSource] = field(default_factory=dict)

@@ -59,7 +59,7 @@ Item = tuple[str, str]
 
 
 def parse(source: str) -> Generator[None, None, Tree]:
-    """Parse `source` and return its tree. It yields often, so that other tasks can run. Raises `SyntaxFault`."""
+    """Parse `source` and return its tree. The generator pauses often, to let other tasks run. Raises `SyntaxFault`."""
     source = source.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")  # an editor's, not the author's
     reader = _Reader(source.removesuffix("\n"))
     tags = 0
@@ -230,9 +230,9 @@ class _Reader:
     # ---- expressions
 
     def _expression(self, tokens: list[Item]) -> str:
-        """Return the expression in canonical form. Every bracket was checked, and comparisons go through our filters.
+        """Return the expression in canonical form, with filters around the operands of comparisons.
 
-        Raises `SyntaxFault`.
+        Raises `SyntaxFault` if a bracket does not fit or the expression uses something that templates may not use.
         """
         if not tokens:
             raise SyntaxFault(self._line, "an expression is empty")
@@ -350,7 +350,7 @@ class _Reader:
         return json.dumps(value, ensure_ascii=False)
 
     def _compared(self, items: list[Item]) -> str:
-        """Return the content of one bracket as code, with its comparisons written by `chain`.
+        """Return the content of a bracket as code, in which comparisons have the form that `chain` gives them.
 
         A comparison ends at `and`, `or`, `not`, `if`, `else` or `=`.
         """

@@ -15,7 +15,7 @@ _LIKE_A_TAG = re.compile(r"\{(?=[{%#]|\Z)")
 class SyntaxFault(Exception):
     """The reason `rule` why a template does not compile, and the `line` of the template.
 
-    Its author gets to see both.
+    Both are shown to its author.
     """
 
     def __init__(self, line: int, rule: str) -> None:

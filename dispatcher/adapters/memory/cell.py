@@ -28,7 +28,7 @@ from dispatcher.ports import Clock, Incarnation
 
 @dataclass(slots=True)
 class Note:
-    """The changing part of the record of one notification."""
+    """The part of a notification's record that changes."""
 
     state: str
     vendor: str
@@ -52,10 +52,10 @@ class Note:
 
 @dataclass(slots=True)
 class Record:
-    """One trigger with its notifications. `open` is how many of them have not ended.
+    """One trigger with its notifications. `open` is the number of notifications that have not ended.
 
-    `gone_ms` is when the record is forgotten, in milliseconds since the epoch. It is None before the last notification
-    ends.
+    `gone_ms` is the time at which the record is forgotten, in milliseconds since the epoch. `gone_ms` is None before
+    the last notification ends.
     """
 
     trigger: NewTrigger
@@ -68,7 +68,7 @@ class Record:
 
 @dataclass(slots=True)
 class LaneState:
-    """One lane of a mailbox: its entries in order, the unclaimed ones, the claims, and the tenants' queues.
+    """One lane of a mailbox: all entries in order, the unclaimed entries, the claims, and the tenants' queues.
 
     `unread` and `queues` are ordered sets of entry ids, so counting and removing do not search a long backlog.
     """
@@ -103,7 +103,8 @@ class LaneState:
     def claim(self, consumer: str, want: int, weights: Mapping[str, int]) -> list[str]:
         """Give up to `want` entries to `consumer`. Return their ids.
 
-        Entries of the stream come first. During a backlog, the tenants' turns decide about the rest, by `weights`.
+        Entries of the stream come first. Entries of the tenants' queues follow, in the order that the tenants' turns
+        and `weights` decide.
         """
         if self.owner is None:
             return self.read(consumer, want)
@@ -217,7 +218,10 @@ class Cell:
         return entry_id
 
     def enqueue(self, nid: str, mailbox: str) -> None:
-        """Put a notification into a mailbox, in the lane of its trigger's priority. Its state is then `queued`."""
+        """Put a notification into a mailbox, in the lane of its trigger's priority.
+
+        The notification's state becomes `queued`.
+        """
         record, note = self.found(nid)
         lane = Lane(mailbox, record.trigger.priority)
         entry_id = self.add(lane, nid, record.trigger.tenant)
@@ -285,7 +289,10 @@ class Cell:
         )
 
     def tell(self, kind: str, body: Mapping[str, Any]) -> None:
-        """Give a message to all listeners that want its `kind`. It goes through JSON, as it would on Redis."""
+        """Give a message to all listeners that want its `kind`.
+
+        The message is converted to JSON and back, as on Redis.
+        """
         wanted = [listener for listener in self.listeners if kind in listener.kinds]
         text = json.dumps(body) if wanted else ""
         for listener in wanted:

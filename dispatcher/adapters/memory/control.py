@@ -21,7 +21,7 @@ QUIET_S = 0.5
 
 
 class MemoryControl:
-    """The control channel of a cell, as one process uses it.
+    """The control channel of a cell. Each process has a `MemoryControl` of its own.
 
     `tail` returns a text that is added to an incarnation's name to make the name unique.
     """

@@ -1,8 +1,8 @@
-"""The registry of providers, with one file for each. `build` makes a vendor and connects to nothing.
+"""The registry of providers. Each provider has a file here. `build` makes a vendor and connects to nothing.
 
 An installed package may add a provider by an entry point of the group `dispatcher.providers`, which names its
-`Provider`. The meanings of a provider's error codes come from its documentation, which each file cites. They were not
-verified with a real account.
+`Provider`. The meanings of a provider's error codes come from its documentation, which each file cites. The meanings
+were not verified with a real account.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def _load(entry: EntryPoint) -> Provider | str:
 def provider(name: str) -> Provider:
     """Return the provider with this name.
 
-    Raises `ConfigError` if it is unknown, with all known names, or cannot be used.
+    Raises `ConfigError` if the provider is unknown or cannot be used. The message lists the known names or gives the
+    reason.
     """
     found = all_providers().get(name)
     if found is None:

@@ -19,9 +19,11 @@ Providers send some twenty; parsing thousands would block the event loop.
 
 
 def told_in(query: Mapping[str, str], carried: bool | None, delivered: bool = False) -> Told:
-    """Return a receipt for the notification and token in `query`. Both were part of the link that the vendor got.
+    """Return a receipt for the notification and the token in `query`.
 
-    Raises `CallerError` (400) if one of them is missing.
+    The vendor got both in the link for its call-backs.
+
+    Raises `CallerError` (400) if the id or the token is missing.
     """
     for name in ("n", "t"):
         if not query.get(name):

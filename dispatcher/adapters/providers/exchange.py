@@ -1,6 +1,6 @@
-"""HTTP/1.1 connections to vendors. A connection carries one request at a time and is kept for the next one.
+"""HTTP/1.1 connections to vendors. A connection carries one request at a time, and is then used for the next request.
 
-httptools parses the answers. It is always known whether the vendor may have a request. `Pool.connect` raises
+httptools parses the answers. The caller always knows whether the vendor may have a request. `Pool.connect` raises
 NotSentError before any byte of the request is written. Once `Connection.ask` was called, the vendor may have the
 request. RFC 9112 defines where an answer ends.
 """
@@ -25,7 +25,7 @@ from dispatcher.adapters.providers.fields import host_fault
 HEAD_BYTES_MAX = 64 * 1024
 ANSWER_BYTES_MAX = 64 * 1024
 KEEPALIVE_S = 15.0
-"""An idle connection is used again for at most so many seconds.
+"""The longest time in seconds for which a connection may be idle before its next use.
 
 Common servers close idle connections later than this, so a reused connection is rarely closed already.
 """
@@ -246,7 +246,7 @@ class Pool:
     async def connect(self, origin: Origin) -> Connection:
         """Return a new connection to the address that answers first (RFC 8305). Raises NotSentError.
 
-        It has no time-out of its own, so the caller limits the time.
+        The call has no time-out of its own, so the caller must limit the time.
         """
         loop = asyncio.get_running_loop()
         try:
@@ -278,10 +278,7 @@ class Pool:
         self._idle.clear()
 
     def _tls(self) -> ssl.SSLContext:
-        """Return the TLS context, which trusts the machine's certificate authorities.
-
-        They are read from disk only once.
-        """
+        """Return the TLS context, which trusts the machine's certificate authorities. The context is made only once."""
         if self._context is None:
             self._context = ssl.create_default_context()
             self._context.set_alpn_protocols(["http/1.1"])

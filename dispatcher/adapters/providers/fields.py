@@ -1,7 +1,7 @@
 """The types that providers' options use: text, secret, port, URL, host, sender.
 
-Each type checks a value whose secret references are resolved. Its JSON Schema gives editors the same rule, as far as a
-schema can express it.
+Each type checks a value whose secret references are resolved. The JSON Schema of a type gives editors the same rule, as
+far as a schema can express the rule.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dispatcher.wire.mail_address import ascii_domain, with_ascii_domain
 ADDRESS = re.compile(r"^[^\s,;:<>()\[\]\\\"\x00-\x1f\x7f@]{1,64}@[A-Za-z0-9.-]{1,255}$")
 """The pattern of a single e-mail address, without a display name.
 
-It refuses all that could become a second recipient, a header or a parameter of an SMTP command.
+The pattern allows nothing that could become a second recipient, a header or a parameter of an SMTP command.
 """
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
@@ -158,7 +158,7 @@ def _ca_file(value: str) -> str:
 
 
 CaFile = Annotated[str, AfterValidator(_ca_file)]
-"""The path of a file with certificate authorities. They replace the machine's authorities."""
+"""The path of a file with certificate authorities, which replace the machine's authorities."""
 Url = Annotated[str, AfterValidator(_url)]
 Host = Annotated[str, AfterValidator(_host)]
 

@@ -1,9 +1,9 @@
-"""The HTTP client for vendors. It limits the time of a call and the size of an answer.
+"""The HTTP client for vendors, with limits for the time of a call and for the size of an answer.
 
-It always knows whether bytes of a request were written, and this alone decides what an error means. Before the first
-byte the vendor cannot have the request, so the outcome is `failed`, with a local cause. After it the vendor may have
-the request, so the outcome is `unknown`. The client never repeats a request or follows a redirect. It asks for no
-compression and uses no proxy of the environment.
+The client always knows whether bytes of a request were written, and this alone decides what an error means. Before the
+first byte the vendor cannot have the request, so the outcome is `failed`, with a local cause. After the first byte the
+vendor may have the request, so the outcome is `unknown`. The client never repeats a request or follows a redirect. The
+client asks for no compression, and does not use the proxy that the environment names.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CALLS_MAX = 256
 
 
 class HttpClient:
-    """An HTTP client for one vendor. It keeps connections open. Only one event loop may use it."""
+    """An HTTP client for one vendor. The client keeps connections open. Only one event loop may use a client."""
 
     def __init__(self) -> None:
         self._pool = exchange.Pool()
@@ -114,9 +114,7 @@ class HttpClient:
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    """Return the JSON object in a vendor's answer, or an empty dict if the body is anything else.
-
-    It never raises an error.
+    """Return the JSON object in a vendor's answer, or an empty dict if the body is anything else. No error is raised.
 
     A byte that is not UTF-8 becomes U+FFFD, so the code elsewhere in the answer can still be read.
     """

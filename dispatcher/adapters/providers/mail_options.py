@@ -56,7 +56,7 @@ class MailOptions(Options):
         return [*fixed, *(header(name, text) for name, text in (self.headers or {}).items())]
 
     def unsubscribe_header(self, notification_id: str) -> list[str]:
-        """Return the List-Unsubscribe header of one mail as a list of one line.
+        """Return the List-Unsubscribe header of a mail as a list with one line.
 
         The list is empty without the option.
         """

@@ -48,7 +48,7 @@ class NoTokenError(Exception):
 
 
 class Tokens:
-    """Gets and keeps the access token of one relay. Only one event loop may use it."""
+    """Gets and keeps the access token of one relay. Only one event loop may use a `Tokens` object."""
 
     def __init__(self, options: OAuth) -> None:
         self._options = options
@@ -60,7 +60,7 @@ class Tokens:
     async def get(self, instead_of: SecretStr | None = None) -> SecretStr:
         """Return a token that is valid for a while. Raises NoTokenError.
 
-        `instead_of` is a token that the relay has refused; it is never returned again.
+        `instead_of` is a token that the relay has refused. That token is never returned again.
         """
         async with self._one_asks:
             if self._token is None or self._token is instead_of or time.monotonic() >= self._until_s:
@@ -95,7 +95,7 @@ class Tokens:
 def read_token(body: bytes) -> tuple[str, float]:
     """Return the token in the endpoint's answer, and its lifetime in seconds.
 
-    The token is "" if the answer has none, or one with a space or a character that is not printable ASCII.
+    The token is "" if the answer has no token, or a token with a space or with a character that is not printable ASCII.
     """
     told = read_object(body)
     token: Any = told.get("access_token")

@@ -19,13 +19,13 @@ class Provider:
     """Describes a provider: what it can send, which options it needs, and how a vendor of this provider is made.
 
     Attributes:
-        options: the model of its options.
-        build: makes a vendor from a name, a channel and an instance of `options`. It connects to nothing.
-        read_receipts: reads the query and the body of one call-back. None means that the provider sends none.
-        words: the meanings of its error codes, each with its source. A code that is not listed goes to the next vendor.
-        phrases: the meanings of its error sentences, in the same way.
-        calls_max: the most calls that one vendor actor can make at once. None means no limit.
-        segments_max: the most segments of an SMS that it accepts. None means no limit.
+        options: the model of the provider's options.
+        build: makes a vendor from a name, a channel and an instance of `options`, and connects to nothing.
+        read_receipts: reads the query and the body of a call-back. None means that the provider sends no call-backs.
+        words: the meanings of error codes, each with its source. After any other code the next vendor is tried.
+        phrases: the meanings of error sentences, in the same way.
+        calls_max: the most calls that a vendor actor can make at once. None means no limit.
+        segments_max: the most segments of an SMS that the provider accepts. None means no limit.
     """
 
     name: str
@@ -58,11 +58,11 @@ class Provider:
         return f"vendors.{vendor}.channel: {channel!r} is not allowed: {self.name} has {', '.join(self.channels)}"
 
     def check(self, vendor: str, options: Mapping[str, Any], unresolved: Mapping[str, str] | None = None) -> BaseModel:
-        """Check `options`, whose references are resolved, and return them as a model.
+        """Check `options`, whose references are resolved, and return the options as a model.
 
-        `unresolved` maps each option whose reference could not be resolved to the reason. It is reported with this
-        reason, not as missing. Raises `ConfigError` with one line for each wrong option. A line never shows a value,
-        which may be a secret.
+        `unresolved` maps each option whose reference could not be resolved to the reason. Such an option is reported
+        with this reason, not as missing. Raises `ConfigError` with one line for each wrong option. A line never shows a
+        value, which may be a secret.
         """
         at, unresolved = f"vendors.{vendor}.options", unresolved or {}
         faults = [f"{at}.{name}: {reason}" for name, reason in unresolved.items()]

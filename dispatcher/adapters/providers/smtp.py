@@ -37,19 +37,19 @@ from dispatcher.core.life.outcome import Outcome, Scope, outcome_of
 
 CONNECTIONS_MAX = 16
 IDLE_S_MAX = 60.0
-"""An idle connection is used again for at most so many seconds.
+"""The longest time in seconds for which a connection may be idle before its next use.
 
 Load balancers and servers drop a quiet connection after minutes, often without telling us.
 """
 
 PROBE_S_MAX = 2.0
-"""A kept connection must answer MAIL within so many seconds.
+"""The longest time in seconds in which a kept connection must answer MAIL.
 
-If the server is only slow, we open one connection too many.
+After that the mail goes over a new connection.
 """
 
 HAPPY_EYEBALLS_S = 0.25
-"""After so many seconds without an answer, the next address is tried as well (RFC 8305, section 5)."""
+"""The time in seconds without an answer after which the next address is tried as well (RFC 8305, section 5)."""
 
 
 class Smtp:
@@ -137,7 +137,7 @@ class Smtp:
     ) -> Outcome:
         """Send the mail over `connection`. The connection is kept if it can carry another mail, otherwise closed.
 
-        With `probe_s`, the server must answer MAIL within so many seconds.
+        `probe_s` is the time in seconds in which the server must answer MAIL, or None for the usual time-out.
         """
         kept = False
         try:
@@ -218,7 +218,7 @@ class Smtp:
                 await connection.auth_xoauth2(self._username, fresh.get_secret_value())
 
     async def _socket(self) -> socket.socket:
-        """Return a connected socket. If an address does not answer soon, the next one is tried at the same time."""
+        """Return a connected socket. If an address does not answer soon, the next address is tried at the same time."""
         found = await asyncio.get_running_loop().getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         if not found:
             raise socket.gaierror(socket.EAI_NONAME, "the name has no address")
@@ -259,7 +259,7 @@ def _spoken(host: str) -> str:
 
 
 class _Step:
-    """How far one SMTP transaction has come. `dotted` becomes True just before the final dot may be sent."""
+    """The progress of one SMTP transaction. `dotted` becomes True just before the final dot may be sent."""
 
     def __init__(self) -> None:
         self.greeted = False

@@ -59,7 +59,7 @@ PHRASES = (
     phrase(r"does not match a verified Sender Identity", Meaning.ACCOUNT, SENDGRID),
     phrase(r"is not authorized to perform .?ses:", Meaning.ACCOUNT, SES),
 )
-"""The meanings of sentences. They are read before any code, because relays send them with misleading codes."""
+"""The meanings of sentences. The sentences are read before any code, because relays send misleading codes with them."""
 
 ENHANCED = (
     listed(Meaning.FINAL, RFC_3463, "5.1.1", "5.1.3", "5.1.6", "5.2.1")  # no such mailbox, syntax, moved, disabled

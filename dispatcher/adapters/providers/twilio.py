@@ -4,9 +4,9 @@ A message was accepted if the answer is 201 with a message sid and a status othe
 processed. After a 5xx the outcome is unknown, because Twilio says that the recipient may get the message twice.
 
 Such a message is looked up in Twilio's list of messages, by GET of the same URL. The list is filtered by recipient,
-sender and day, and is sorted by time, newest first. It shows each message's text and its creation time in whole
-seconds. Only the text tells our messages apart. A trial account adds a sentence before each text, so its messages are
-never found.
+sender and day, and is sorted by time, newest first. The list shows each message's text and its creation time in whole
+seconds. Only the text tells our messages apart. A trial account adds a sentence before each text, so messages of a
+trial account are never found.
 """
 
 from __future__ import annotations
@@ -71,17 +71,21 @@ PAGE = 20
 """The most messages that one look-up reads, about 20 KiB. A recipient gets fewer in the seconds that matter."""
 
 REPEATED = "#rc=5&rp=all"
-"""Twilio's connection overrides, as a URL fragment. Twilio removes it before the request.
+"""Twilio's connection overrides, as a URL fragment. Twilio removes the fragment before the request.
 
-It makes Twilio repeat a call-back up to five times within 15 s after any failure, including our own 503. By default
-Twilio repeats only if it could not connect. https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
+The fragment makes Twilio repeat a call-back up to five times within 15 s after any failure, including our own 503. By
+default Twilio repeats only if it could not connect.
+https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
 """
 
 VALIDITY_S_MAX = 36_000
 """The longest `ValidityPeriod`, in seconds, which is also Twilio's default. The shortest is 1."""
 
 CLOCK_S_MAX = 3600.0
-"""The look-up asks for messages from so many seconds earlier, in case our clock and Twilio's differ around midnight."""
+"""The seconds that a look-up subtracts from the time of sending, to get the first day to search.
+
+Around midnight, our clock and Twilio's may show different days.
+"""
 
 
 def _account_sid(value: str) -> str:

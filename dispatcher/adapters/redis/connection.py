@@ -1,13 +1,13 @@
 """One connection to Redis that many tasks share. Replies come in the order of the commands.
 
-redis-py opens the connection, logs in and reads. Its work around each single command (a pool, a task and two timers,
-packing in Python) cost more CPU than the command itself. So this module packs with hiredis and writes at once. Redis
-has one thread, so more connections would not make it answer sooner.
+redis-py opens the connection, logs in and reads. For each single command redis-py uses a pool, a task and two timers,
+and packs in Python, which cost more CPU than the command itself. So this module packs with hiredis and writes at once.
+Redis has one thread, so more connections would not make it answer sooner.
 
-Guarantee: nothing is sent twice. If the connection breaks, or one answer is later than `timeout_s`, every waiting
-caller gets an error that means "maybe done". The next call then opens a new connection. If a caller is cancelled, no
-other caller notices: the reply is read and dropped. The timer still runs, so a dead connection is found even if every
-caller has given up.
+Guarantee: nothing is sent twice. If the connection breaks, or an answer is later than `timeout_s`, every waiting caller
+gets an error that means "maybe done". The next call then opens a new connection. If a caller is cancelled, no other
+caller notices: the reply is read and dropped. The timer still runs, so a dead connection is found even if every caller
+has given up.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Command = tuple[str | int | float | bytes, ...]
 
 
 class _Asked:
-    """The commands of one caller: how many replies are still missing, and the timer that limits the wait."""
+    """A caller that waits for replies. The object counts the missing replies and limits the time of the wait."""
 
     __slots__ = ("_left", "_replies", "_timer", "future")
 
@@ -103,7 +103,7 @@ class _Open:
 
 
 class SharedConnection:
-    """A connection that any number of tasks may use at once. It opens itself when it is needed.
+    """A connection that any number of tasks may use at once. The first command opens the connection.
 
     `connect` returns a redis-py connection that is not open yet.
     """

@@ -28,7 +28,7 @@ from dispatcher.ports import Incarnation, Memory, Remembered, Term
 
 PLANS_KEPT = 1000
 LOOKED_AT = 100
-"""A measurement of the backlog reads at most so many notifications of each place."""
+"""The most notifications that a measurement of the backlog reads of each set: due, held and delayed."""
 _PROCESS = re.compile("([0-9]{0,15}) ?([0-9]{0,15}) ?(.*)", re.DOTALL)
 
 QUIET_S, PING_S, DEAF_S = 0.5, 1.0, 3.0
@@ -39,7 +39,7 @@ After `DEAF_S` seconds without any answer the subscription raises `UnavailableEr
 
 
 class RedisControl:
-    """The control channel, as one process uses it."""
+    """The control channel on Redis. Each process has a `RedisControl` of its own."""
 
     def __init__(self, connection: Client, keys: Keys | None = None) -> None:
         self._redis = connection
@@ -302,7 +302,7 @@ class RedisControl:
         await ask(self._redis, "PUBLISH", channel, json.dumps(body, separators=(",", ":")))
 
     async def _info(self, section: str) -> dict[str, str]:
-        """Return one section of Redis' INFO, each value as text."""
+        """Return a section of Redis' INFO. Each value is a text."""
         lines = (line.partition(":") for line in (await ask(self._redis, "INFO", section)).splitlines())
         return {name: value for name, colon, value in lines if colon}
 

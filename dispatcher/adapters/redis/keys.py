@@ -42,7 +42,7 @@ FAIR = ":fair"
 
 
 class Keys:
-    """The names of all keys and channels of one cell."""
+    """The names of all keys and channels of a cell."""
 
     def __init__(self, cell: str = CELL) -> None:
         self.prefix = f"{{nd:{cell}}}:"

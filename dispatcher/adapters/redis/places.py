@@ -22,7 +22,7 @@ At = tuple[str, PlacePosition]
 class RedisPlaces:
     """Reads pages of the mailboxes, and of the waiting, held and dead notifications in the order of their times.
 
-    It never searches the key space.
+    A page never needs a search for keys.
     """
 
     def __init__(self, connection: Client, keys: Keys | None = None) -> None:
@@ -111,7 +111,7 @@ class RedisPlaces:
 
 
 def _placed(nid: str, row: Sequence[str | None], until_ms: int | None) -> Placed | None:
-    """Return one row of a listing, or None if the record is gone, damaged or written by a later release."""
+    """Return a row of a listing, or None if the record is gone, damaged or written by a later release."""
     meta_text, expires, state, vendor, reason, history, trail, own_expiry = row
     try:
         meta = json.loads(meta_text or "")

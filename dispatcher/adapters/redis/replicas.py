@@ -29,13 +29,15 @@ from dispatcher.core.store.replication import ReplicaRule, Seen, Standing
 from dispatcher.errors import UnavailableError
 
 STEP_MS, STEP_MS_MAX = 5, 100
-"""The first WAITAOF waits `STEP_MS` milliseconds. Each further one waits twice as long, up to `STEP_MS_MAX`.
+"""The time-outs of WAITAOF, in milliseconds.
+
+The first is `STEP_MS`, and each repetition doubles it up to `STEP_MS_MAX`.
 
 A replica on the same machine answers within 1 ms.
 """
 
 LOOK_S = 1.0
-"""Every so many seconds the sentinels are asked which replicas they know and which of them are in step."""
+"""The time in seconds between two questions to the sentinels about the replicas."""
 
 _Waiting = tuple[Sequence[Call], "asyncio.Future[list[Any]]"]
 

@@ -29,7 +29,7 @@ SENTINEL_S = 0.5
 
 
 class Route:
-    """How one client finds its primary. `epoch` is raised when the open connections may lead to the wrong server."""
+    """Finds the primary for one client. `epoch` is raised when the open connections may lead to the wrong server."""
 
     def __init__(self, address: Address) -> None:
         self.address, self.epoch = address, 0
@@ -87,9 +87,9 @@ class Route:
         raise MasterNotFoundError(f"the sentinels know no primary of {self.address.service} that works")
 
     async def replicas(self) -> tuple[int, int]:
-        """Return how many replicas the sentinels know, and how many of them are up and follow the primary.
+        """Return how many replicas the sentinels know, and how many of these replicas are up and follow the primary.
 
-        Each number is the highest one that a sentinel gives. Raises redis-py's ConnectionError if no sentinel answers.
+        If the sentinels disagree, each number is the highest. Raises redis-py's ConnectionError if no sentinel answers.
         """
         found = await self._majority(lambda one: one.sentinel_slaves(self.address.service))
         if not found:
@@ -102,9 +102,9 @@ class Route:
         return [known[self.address.service] for known in found if self.address.service in known]
 
     async def _majority(self, ask: Callable[[Any], Awaitable[Any]]) -> list[Any]:
-        """Send one question to all sentinels.
+        """Ask all sentinels. Return the first answers that make a majority, or fewer answers if no more arrive.
 
-        Return the first answers that make a majority, or fewer if no more come.
+        `ask` sends the question to a sentinel and returns the answer.
         """
         clients = self._sentinels.sentinels
         asked = [asyncio.ensure_future(ask(one)) for one in clients]

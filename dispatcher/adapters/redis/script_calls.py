@@ -1,4 +1,4 @@
-"""Loads the Lua scripts from their files, and runs any number of them in one round trip."""
+"""Loads the Lua scripts from their files, and runs many script calls in one round trip."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _PROLOGUES = {
     "postpone": ("_delay",),
 } | dict.fromkeys(("dead", "drop"), ("_fence",))
 UNAVAILABLE = (RedisError, OSError, asyncio.TimeoutError)
-"""The errors that a Redis without an answer causes. After one of them, a change is maybe done."""
+"""The errors that a Redis without an answer causes. After such an error, a change is maybe done."""
 
 
 class Script(NamedTuple):
@@ -74,10 +74,13 @@ class Client(redis.Redis):
 
 
 def client(url: str, *, timeout_s: float = 2.0, connections_max: int = 32, queues_s: float | None = None) -> Client:
-    """Return a client for the Redis at `url`. It never repeats a command by itself, or it could claim or accept twice.
+    """Return a client for the Redis at `url`.
 
-    All scripts share one connection. At most `connections_max` single commands run at once. A further one fails at
-    once, or with `queues_s` it waits up to so many seconds. Raises `ConfigError` if the URL cannot be read.
+    The client never repeats a command, so nothing is claimed or accepted twice.
+
+    All scripts share one connection. At most `connections_max` single commands run at once. When this limit is reached,
+    the next single command fails at once. With `queues_s`, it waits up to that many seconds instead. `timeout_s` limits
+    the time of a command in seconds. Raises `ConfigError` if the URL cannot be read.
     """
     place = connection_options(parse(url))
     options: dict[str, Any] = {

@@ -69,7 +69,7 @@ def _pinned(pin: TemplatePin, until_ms: int) -> str:
 
 
 def _fields(n: NewNotification) -> str:
-    """Return what accept.lua gets about one notification: its mailbox, and its own times and fallback if it has any."""
+    """Return what accept.lua gets about a notification: its mailbox, and its own times and fallback if it has any."""
     if n.expires_ms is None:
         return n.vendor
     timed = f"{n.vendor} {n.send_at_ms or 0} {n.expires_ms}"

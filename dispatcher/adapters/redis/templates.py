@@ -29,8 +29,8 @@ class RedisTemplateStore:
     After `UnavailableError`, `put` may be repeated, because the same content gives the same version.
 
     Args:
-        client: a client that the caller closes. It may return texts or bytes.
-        prefix: the common prefix of the cell's keys, with a hash tag, so that all keys are in one slot.
+        client: a client that the caller closes. Its replies may be texts or bytes.
+        prefix: the beginning of all keys of the cell. It contains a hash tag, so that all keys are in one slot.
     """
 
     def __init__(self, client: redis.asyncio.Redis, prefix: str = "{nd:0}:") -> None:

@@ -29,7 +29,7 @@ from dispatcher.ports import DeadPage, Grant, Redriven, Routing
 from dispatcher.wire import records
 
 NOWHERE = Routing((), "normal", 60_000)
-"""The routing of a dead letter whose record is gone, damaged or written by a later release. It has no vendors."""
+"""The routing, without vendors, of a dead letter whose record is gone, damaged or written by a later release."""
 
 
 class RedisViews:
