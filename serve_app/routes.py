@@ -14,7 +14,9 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.routing import Route
 
 from actors.runtime import VERSION
-from dispatcher.core.life.notification import Attempt, DeadLetter, DeadLetterFilter, NotificationView, TriggerView
+from dispatcher.core.life.dead_letter import DeadLetter, DeadLetterFilter
+from dispatcher.core.life.notification import Attempt
+from dispatcher.core.life.views import NotificationView, TriggerView
 from dispatcher.core.plan.values import Override
 from dispatcher.errors import CallerError, UnavailableError
 from dispatcher.operate.dead_letters import DeadLetters

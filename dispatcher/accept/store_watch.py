@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from dispatcher.accept.intake import Headroom, Intake
+from dispatcher.core.life.backlog import Backlog, MailboxDepth
 from dispatcher.core.life.choices import PRIORITIES
-from dispatcher.core.life.notification import Backlog, Lane, MailboxDepth
+from dispatcher.core.life.notification import Lane
 from dispatcher.core.limits.lanes import crowding, full_lanes
 from dispatcher.core.store.continuity import Break, Continuity, Undone
 from dispatcher.errors import UnavailableError

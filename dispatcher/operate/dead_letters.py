@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from dispatcher.core.life.notification import DeadLetter, DeadLetterFilter, DeadPosition
+from dispatcher.core.life.dead_letter import DeadLetter, DeadLetterFilter, DeadPosition
 from dispatcher.core.life.redrive import Cursor, Go, Refused, decide_redrive, is_named
 from dispatcher.core.plan.values import Plan
 from dispatcher.errors import CallerError

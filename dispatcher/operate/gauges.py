@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from dispatcher.core.life.notification import PLACES, Backlog, MailboxDepth
+from dispatcher.core.life.backlog import PLACES, Backlog, MailboxDepth
 from dispatcher.core.plan.stall import working_vendors
 from dispatcher.core.plan.values import Plan, Report
 from dispatcher.core.store.replication import Standing

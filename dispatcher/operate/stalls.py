@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from dispatcher.core.life.notification import Backlog
+from dispatcher.core.life.backlog import Backlog
 from dispatcher.core.plan.stall import Stall, StallWatch
 from dispatcher.core.plan.values import Plan
 from dispatcher.operate.fleet import Fleet

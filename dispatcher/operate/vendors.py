@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dispatcher.config.settings import VendorSettings
-from dispatcher.core.life.notification import Backlog, MailboxDepth
+from dispatcher.core.life.backlog import Backlog, MailboxDepth
 from dispatcher.core.plan.values import CountryCutOff, Override, Plan, Report, VendorPlan
 from dispatcher.errors import CallerError
 from dispatcher.operate.fleet import Fleet

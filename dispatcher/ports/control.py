@@ -11,7 +11,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from dispatcher.core.life.notification import Backlog, Lane, MailboxDepth
+from dispatcher.core.life.backlog import Backlog, MailboxDepth
+from dispatcher.core.life.notification import Lane
 from dispatcher.core.plan.messages import Message, Statement, Sums
 from dispatcher.core.plan.values import Beat, Override, Plan, Report
 from dispatcher.core.store.continuity import Lineage, Mark

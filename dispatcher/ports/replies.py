@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
 
+from dispatcher.core.life.dead_letter import DeadLetter, DeadPosition
 from dispatcher.core.life.listing import Placed, PlacePosition
-from dispatcher.core.life.notification import Claim, DeadLetter, DeadPosition, Lane, Notification, TemplatePin
+from dispatcher.core.life.notification import Claim, Lane, Notification, TemplatePin
 from dispatcher.core.limits.accept_rate import Quota
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from dispatcher.core.life.dead_letter import DeadLetter, DeadLetterFilter, DeadPosition
 from dispatcher.core.life.listing import PlacePosition
-from dispatcher.core.life.notification import DeadLetter, DeadLetterFilter, DeadPosition, Notification, TriggerView
+from dispatcher.core.life.notification import Notification
+from dispatcher.core.life.views import TriggerView
 from dispatcher.ports.replies import DeadPage, Grant, PlacePage, Redriven, Routing
 
 

@@ -18,7 +18,7 @@ import secrets
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from dispatcher.core.life.notification import MailboxDepth
+from dispatcher.core.life.backlog import MailboxDepth
 from dispatcher.core.life.retry import relisten_s
 from dispatcher.core.plan.decide import Survey, decide
 from dispatcher.core.plan.liveness import RestartIntensity, SilenceWatch

@@ -8,7 +8,7 @@ from unittest import mock
 import redis.asyncio
 
 from dispatcher.adapters.redis import control as control_module
-from dispatcher.core.life.notification import Backlog
+from dispatcher.core.life.backlog import Backlog
 from dispatcher.ports import STORED
 from tests.contract.worlds import World, attempt, dead, hold, move, retry, settle, trigger
 

@@ -9,7 +9,8 @@ import pytest
 import redis.asyncio
 
 from dispatcher.adapters.redis.keys import Keys
-from dispatcher.core.life.notification import DeadLetter, DeadLetterFilter, DeadPosition, TemplatePin, pin_of
+from dispatcher.core.life.dead_letter import DeadLetter, DeadLetterFilter, DeadPosition
+from dispatcher.core.life.notification import TemplatePin, pin_of
 from dispatcher.core.plan.values import Plan, VendorPlan
 from dispatcher.operate.dead_letters import DeadLetters
 from dispatcher.ports import STORED, Redriven

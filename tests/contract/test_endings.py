@@ -6,8 +6,9 @@ import dataclasses
 
 import pytest
 
+from dispatcher.core.life.dead_letter import DeadLetterFilter
 from dispatcher.core.life.decide import Decision, Move, Settle
-from dispatcher.core.life.notification import DeadLetterFilter, Lane, NewNotification, Trail
+from dispatcher.core.life.notification import Lane, NewNotification, Trail
 from dispatcher.core.life.sms_text import SmsSize
 from dispatcher.ports import STORED, Applied, Promoted
 from tests.contract.worlds import ENDINGS, World, attempt, dead, hold, lanes, move, retry, settle, trigger

@@ -11,8 +11,9 @@ import redis.asyncio
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.script_calls import Call, client, run, run_one, script
 from dispatcher.adapters.redis.store import RedisStore
+from dispatcher.core.life.dead_letter import DeadLetterFilter
 from dispatcher.core.life.decide import Decision
-from dispatcher.core.life.notification import DeadLetterFilter, Lane
+from dispatcher.core.life.notification import Lane
 from dispatcher.core.plan.values import Override
 from dispatcher.errors import UnavailableError
 from dispatcher.ports import STORED, Applied, Promoted, Redriven, Withdrawal, WithdrawResult

@@ -12,7 +12,8 @@ import redis.asyncio
 
 from dispatcher.adapters.redis import store as store_module
 from dispatcher.adapters.redis.store import MOVES_FOLLOWED
-from dispatcher.core.life.notification import DeadLetterFilter, Lane
+from dispatcher.core.life.dead_letter import DeadLetterFilter
+from dispatcher.core.life.notification import Lane
 from dispatcher.ports import STORED, Applied, Promoted, Redriven, Withdrawal, WithdrawResult
 from tests.contract.worlds import CLAIMED, WITHDRAWN, World, dead, hold, lanes, move, retry, settle, trigger
 

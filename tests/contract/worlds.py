@@ -11,17 +11,9 @@ from typing import Any
 
 import redis.asyncio
 
+from dispatcher.core.life.dead_letter import DeadLetter, DeadLetterFilter
 from dispatcher.core.life.decide import Dead, Drop, Hold, Move, Retry, Settle
-from dispatcher.core.life.notification import (
-    Attempt,
-    Claim,
-    DeadLetter,
-    DeadLetterFilter,
-    Lane,
-    NewNotification,
-    NewTrigger,
-    Trail,
-)
+from dispatcher.core.life.notification import Attempt, Claim, Lane, NewNotification, NewTrigger, Trail
 from dispatcher.core.plan.sharing import Share
 from dispatcher.core.plan.values import Plan, VendorPlan
 from dispatcher.ports import STORED, AcceptReply, AcceptResult, Applied, Withdrawal, WithdrawResult

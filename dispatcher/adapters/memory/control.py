@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from dispatcher.adapters.memory.cell import Cell, Listener, rang
+from dispatcher.core.life.backlog import Backlog, MailboxDepth
 from dispatcher.core.life.choices import PRIORITIES
-from dispatcher.core.life.notification import Backlog, Lane, MailboxDepth
+from dispatcher.core.life.notification import Lane
 from dispatcher.core.plan.messages import Message, Statement, Sums
 from dispatcher.core.plan.values import Beat, Override, Plan, Report
 from dispatcher.errors import StaleTermError, UnavailableError

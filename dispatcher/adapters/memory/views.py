@@ -9,17 +9,10 @@ import math
 from collections.abc import Sequence
 
 from dispatcher.adapters.memory.cell import Cell, Record
+from dispatcher.core.life.dead_letter import DeadLetter, DeadLetterFilter, DeadPosition
 from dispatcher.core.life.decide import waiting_reason
-from dispatcher.core.life.notification import (
-    DeadLetter,
-    DeadLetterFilter,
-    DeadPosition,
-    Notification,
-    NotificationView,
-    Trail,
-    TriggerView,
-    notification_id,
-)
+from dispatcher.core.life.notification import Notification, Trail, notification_id
+from dispatcher.core.life.views import NotificationView, TriggerView
 from dispatcher.ports import DeadPage, Grant, Redriven, Routing
 
 

@@ -18,8 +18,9 @@ from typing import Any
 
 from dispatcher.adapters.redis.keys import Keys, lanes_of, streams_of
 from dispatcher.adapters.redis.script_calls import UNAVAILABLE, Client, ask, run_one
+from dispatcher.core.life.backlog import Backlog, MailboxDepth, portions
 from dispatcher.core.life.choices import PRIORITIES
-from dispatcher.core.life.notification import Backlog, Lane, MailboxDepth, portions
+from dispatcher.core.life.notification import Lane
 from dispatcher.core.plan.messages import Message, Statement, Sums, read_message
 from dispatcher.core.plan.values import Beat, Override, Plan, Report
 from dispatcher.core.store.continuity import Lineage, Mark

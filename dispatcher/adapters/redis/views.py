@@ -12,18 +12,10 @@ from typing import Any
 
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.script_calls import UNAVAILABLE, Call, Client, answered, of_a_key, run, run_one
+from dispatcher.core.life.dead_letter import DeadLetter, DeadLetterFilter, DeadPosition
 from dispatcher.core.life.decide import waiting_reason
-from dispatcher.core.life.notification import (
-    DeadLetter,
-    DeadLetterFilter,
-    DeadPosition,
-    Lane,
-    Notification,
-    NotificationView,
-    TriggerView,
-    notification_id,
-    trigger_of,
-)
+from dispatcher.core.life.notification import Lane, Notification, notification_id, trigger_of
+from dispatcher.core.life.views import NotificationView, TriggerView
 from dispatcher.errors import UnavailableError, UnreadableError
 from dispatcher.ports import DeadPage, Grant, Redriven, Routing
 from dispatcher.wire import records

@@ -1,4 +1,4 @@
-"""The nouns of a notification's life: triggers, notifications, claims, attempts, dead letters.
+"""The nouns of a notification's life: triggers, notifications, claims and attempts.
 
 The module has values only. The store's scripts decide where a notification is (its `State`). `core.life.decide` decides
 where it goes next.
@@ -10,7 +10,7 @@ record, and its cell, follow from its id alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -261,148 +261,3 @@ class Attempt:
     reason: str
     took_ms: int
     vendor_message_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NotificationView:
-    """The answer of `GET /v1/triggers/{id}` about one notification. It never has the recipient's address."""
-
-    id: str
-    channel: str
-    vendor: str
-    state: str
-    reason: str | None
-    attempts: tuple[Attempt, ...]
-    generation: int = 0
-    template: str | None = None
-    template_version: int | None = None
-    until_ms: int | None = None
-    """When it is tried again, sent for the first time (`delayed`), or given up (`held`); None: as soon as possible."""
-    sms: SmsSize | None = None
-    recipient: int | None = None
-    """The place of its recipient among several; None: the trigger has one recipient."""
-    recipient_id: str | None = None
-    """The caller's name for that recipient, as long as the trigger's data is kept."""
-    fallback_for: str | None = None
-    """The id of the notification whose fallback it is."""
-
-
-@dataclass(frozen=True, slots=True)
-class TriggerView:
-    id: str
-    tenant: str
-    event: str
-    accepted_ms: int
-    expires_ms: int
-    body_hash: str
-    notifications: tuple[NotificationView, ...]
-    idempotency_key: str | None = None
-    recipient_id: str | None = None
-    """The caller's name for the recipient, as long as the trigger's data is kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A notification that is no longer tried, with its reason and history."""
-
-    id: str
-    tenant: str
-    event: str
-    channel: str
-    vendor: str
-    reason: str
-    dead_ms: int
-    attempts: tuple[Attempt, ...]
-    idempotency_key: str | None = None
-    recipient_id: str | None = None
-
-
-class DeadPosition(NamedTuple):
-    """A position in the order of dead letters: by time of death, then id. The id '' comes first within its time."""
-
-    dead_ms: int
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetterFilter:
-    """An operator's selection of dead letters. Empty fields match all; times are wall milliseconds."""
-
-    ids: tuple[str, ...] = ()
-    tenant: str | None = None
-    vendor: str | None = None
-    channel: str | None = None
-    reason: str | None = None
-    since_ms: int | None = None
-    until_ms: int | None = None
-    limit: int = 100
-
-
-@dataclass(slots=True)
-class MailboxDepth:
-    """The number of entries in one mailbox, by lane, and the age of the oldest entry in milliseconds."""
-
-    mailbox: str
-    queued: dict[str, int] = field(default_factory=dict)
-    claimed: int = 0
-    oldest_age_ms: int = 0
-
-    @property
-    def total(self) -> int:
-        return sum(self.queued.values())
-
-    @property
-    def unclaimed(self) -> int:
-        return max(0, self.total - self.claimed)
-
-
-PLACES = ("queued", "due", "held", "delayed")
-"""Where a notification may be that is accepted and not ended. `delayed` is apart: its caller wants it to wait."""
-
-
-@dataclass(slots=True)
-class Backlog:
-    """Counts the notifications of one mailbox that are accepted and not ended, wherever they wait.
-
-    Attributes:
-        counts: place → notifications. Where many wait outside the mailboxes, their shares are estimated from a sample.
-        ages_ms: place → time since the first call, or the accept, of the oldest that was looked at.
-        ready_ms: how long the oldest that is to be sent now has waited: in the mailbox, or due past its time.
-        due_ms: when the first that is `due` is tried again, wall milliseconds; None: none is.
-    """
-
-    mailbox: str
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PLACES, 0))
-    ages_ms: dict[str, int] = field(default_factory=dict)
-    ready_ms: int = 0
-    due_ms: int | None = None
-
-    @property
-    def waiting(self) -> int:
-        """How many are to be sent as soon as it is possible."""
-        return sum(n for place, n in self.counts.items() if place != "delayed")
-
-    @property
-    def oldest_age_ms(self) -> int:
-        return max((age_ms for place, age_ms in self.ages_ms.items() if place != "delayed"), default=0)
-
-    def saw(self, place: str, age_ms: int) -> None:
-        """Note that a notification in `place` is `age_ms` old. The oldest of each place counts."""
-        self.ages_ms[place] = max(self.ages_ms.get(place, 0), age_ms)
-
-    def wakes(self, score_ms: int, now_ms: int, delay_ms: int) -> None:
-        """Note when one that is due is tried again: `score_ms` by delay time, which is `delay_ms` now."""
-        at_ms = score_ms - delay_ms + now_ms
-        self.due_ms = at_ms if self.due_ms is None else min(self.due_ms, at_ms)
-        self.ready_ms = max(self.ready_ms, now_ms - at_ms)
-
-
-def portions(total: int, sample: Mapping[str, int]) -> dict[str, int]:
-    """Divide `total` as the sample is divided; together they are `total`, whatever is rounded."""
-    looked_at = sum(sample.values())
-    if not looked_at:
-        return {}
-    found = {name: total * count // looked_at for name, count in sample.items()}
-    for name in sorted(found, key=lambda name: -sample[name])[: total - sum(found.values())]:
-        found[name] += 1
-    return found

@@ -22,8 +22,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dispatcher.core.life.dead_letter import DeadLetter, DeadLetterFilter, DeadPosition
 from dispatcher.core.life.decide import decide_mailbox
-from dispatcher.core.life.notification import DeadLetter, DeadLetterFilter, DeadPosition
 from dispatcher.core.plan.values import Plan
 
 _CURSOR = re.compile(r"(\d{1,15})\.(\d{1,15})\.([a-z0-9.-]{0,80})")

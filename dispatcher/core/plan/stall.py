@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dispatcher.core.life.notification import Backlog
+from dispatcher.core.life.backlog import Backlog
 from dispatcher.core.plan.progress import Progress
 from dispatcher.core.plan.values import CLOSED, Plan
 

@@ -10,7 +10,8 @@ from structlog.testing import capture_logs
 
 from dispatcher.accept.intake import Headroom
 from dispatcher.accept.store_watch import LINEAGE_S, StoreBreaks, StoreWatch
-from dispatcher.core.life.notification import Lane, MailboxDepth
+from dispatcher.core.life.backlog import MailboxDepth
+from dispatcher.core.life.notification import Lane
 from dispatcher.core.store.continuity import Break, Lineage, Mark
 from dispatcher.errors import UnavailableError
 from dispatcher.store_clock import StoreTime

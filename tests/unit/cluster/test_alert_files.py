@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from dispatcher.adapters.memory.cell import Cell
 from dispatcher.adapters.memory.control import MemoryControl
 from dispatcher.adapters.system_clock import SystemClock
-from dispatcher.core.life.notification import PLACES, Backlog, MailboxDepth
+from dispatcher.core.life.backlog import PLACES, Backlog, MailboxDepth
 from dispatcher.core.life.outcome import OutcomeKind
 from dispatcher.core.plan.values import Plan, Report, VendorPlan
 from dispatcher.core.store.replication import Standing

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dispatcher.adapters.memory.store import MemoryStore
+from dispatcher.core.life.dead_letter import DeadLetterFilter, DeadPosition
 from dispatcher.core.life.decide import Dead
-from dispatcher.core.life.notification import DeadLetterFilter, DeadPosition
 from dispatcher.core.life.redrive import Cursor, Go, Refused, decide_redrive
 from dispatcher.core.plan.values import Plan
 from dispatcher.errors import CallerError

@@ -11,7 +11,8 @@ from dispatcher.adapters.memory.cell import Cell
 from dispatcher.adapters.memory.control import MemoryControl
 from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.config.settings import parse_settings
-from dispatcher.core.life.notification import Backlog, Lane
+from dispatcher.core.life.backlog import Backlog
+from dispatcher.core.life.notification import Lane
 from dispatcher.core.plan.stall import StallWatch
 from dispatcher.core.plan.values import Plan, Report, VendorPlan
 from dispatcher.operate.fleet import Fleet

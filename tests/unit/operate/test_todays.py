@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from dispatcher.core.life.notification import DeadLetterFilter, Notification, TemplatePin
+from dispatcher.core.life.dead_letter import DeadLetterFilter
+from dispatcher.core.life.notification import Notification, TemplatePin
 from dispatcher.core.life.redrive import Refused
 from dispatcher.operate.dead_letters import DeadLetters
 from dispatcher.operate.todays import Changed, Todays, Wanted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.core.life.notification import Backlog
+from dispatcher.core.life.backlog import Backlog
 from dispatcher.core.plan.stall import Stall, StallWatch, patience_s, working_vendors
 from dispatcher.core.plan.values import Plan, VendorPlan
 
