@@ -18,17 +18,9 @@ from typing import Any
 
 import click
 
-from dispatcher.core.breaker.breaker import (
-    Breaker,
-    BreakerConfig,
-    BreakerEvent,
-    BreakerResult,
-    BreakerState,
-    EventKind,
-    IllegalTransitionError,
-    Late,
-    Permit,
-)
+from dispatcher.core.breaker.breaker import Breaker
+from dispatcher.core.breaker.config import BreakerConfig, BreakerState, Late
+from dispatcher.core.breaker.values import BreakerEvent, BreakerResult, EventKind, IllegalTransitionError, Permit
 
 LETTERS = {
     BreakerState.CLOSED: "C",

@@ -9,8 +9,9 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from dispatcher.core.breaker.breaker import BreakerState, Permit
+from dispatcher.core.breaker.config import BreakerState
 from dispatcher.core.breaker.refusals import Contradictions
+from dispatcher.core.breaker.values import Permit
 from dispatcher.core.life.decide import (
     Dead,
     Decision,

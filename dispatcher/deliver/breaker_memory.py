@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
-from dispatcher.core.breaker.breaker import Breaker, BreakerSnapshot
+from dispatcher.core.breaker.breaker import Breaker
 from dispatcher.core.breaker.config import MS_NS
 from dispatcher.core.breaker.initial_state import decide_beginning
+from dispatcher.core.breaker.values import BreakerSnapshot
 from dispatcher.ports import Clock, Control
 from dispatcher.waiting import until_available
 

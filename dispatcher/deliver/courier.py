@@ -12,7 +12,8 @@ import contextlib
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 
-from dispatcher.core.breaker.breaker import Breaker, BreakerState
+from dispatcher.core.breaker.breaker import Breaker
+from dispatcher.core.breaker.config import BreakerState
 from dispatcher.core.breaker.per_country import KeyedBreakers
 from dispatcher.core.life.choices import PRIORITIES
 from dispatcher.core.life.decide import (

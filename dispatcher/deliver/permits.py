@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dispatcher.core.breaker.breaker import Breaker, BreakerResult, BreakerState, Permit
+from dispatcher.core.breaker.breaker import Breaker
+from dispatcher.core.breaker.config import BreakerState
 from dispatcher.core.breaker.per_country import CutOff, KeyedBreakers
 from dispatcher.core.breaker.refusals import RefusedRecipients
+from dispatcher.core.breaker.values import BreakerResult, Permit
 from dispatcher.core.life.outcome import OUR_BUG, Outcome, OutcomeKind, Scope
 from dispatcher.core.limits.concurrency import AdaptiveLimit
 from dispatcher.core.limits.token_bucket import RecentRate, TokenBucket

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from dispatcher.core.breaker.breaker import BreakerState
+from dispatcher.core.breaker.config import BreakerState
 from dispatcher.core.plan.values import Plan
 from dispatcher.deliver.breaker_memory import BreakerMemory
 from dispatcher.deliver.courier import Courier

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dispatcher.core.breaker.breaker import BreakerState
+from dispatcher.core.breaker.config import BreakerState
 from dispatcher.core.plan.values import CountryCutOff, Report
 from dispatcher.deliver.breaker_memory import BreakerMemory
 from dispatcher.deliver.courier import Courier

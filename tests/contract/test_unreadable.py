@@ -11,7 +11,8 @@ import redis.asyncio
 
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.system_clock import SystemClock
-from dispatcher.core.breaker.breaker import Breaker, BreakerConfig
+from dispatcher.core.breaker.breaker import Breaker
+from dispatcher.core.breaker.config import BreakerConfig
 from dispatcher.core.life.look_up import Fingerprint
 from dispatcher.core.life.notification import trigger_of
 from dispatcher.core.life.retry import RetryPolicy

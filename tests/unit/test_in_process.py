@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from dispatcher.core.breaker.breaker import BreakerState
+from dispatcher.core.breaker.config import BreakerState
 from dispatcher.core.life.outcome import Outcome
 from tests.unit.play import Actor, Play, outage
 from tests.virtual import run_virtual, until, virtual

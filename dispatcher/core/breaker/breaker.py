@@ -1,33 +1,6 @@
 """The circuit breaker: a synchronous state machine without lock, IO, timer, clock or random source of its own.
 
-Rules:
-
-1. Time (`now_ns`, monotonic) is an argument. The caller collects what happened as events (`drain_events`).
-2. `generation` rises by exactly one for each new state object: every transition, same-kind ones and reset included.
-3. A permit carries the generation that granted it. A result for an older generation is *late*: it is not counted and
-   causes no transition.
-4. The breaker reaches a verdict only when a result is recorded, be it a success or a failure. Passing time opens
-   nothing, with one exception: calls in flight for too long already count as slow (stall detection).
-5. Leaving a state cancels its timer, also by reset.
-6. Recovery from half-open has stages: probes first, then growing shares of the former traffic. Each stage is a
-   generation with its own verdict. The state stays `half_open`, `share` is the current share, a bad verdict opens.
-7. A probing stage ends by its verdict or by its timer. A permit that is given back is granted again, but a stage grants
-   at most `probe_grants` times its permits. If no result was counted by its end, the next probing stage begins.
-8. A process may die. `snapshot` and `restore` carry the state to another process, as durations and without permits.
-
-| state | acquire | result recorded, evaluated | leaves by itself |
-|---|---|---|---|
-| closed | granted | yes → open | no |
-| open | refused until the wait is over | no (`late=COUNT`: recorded, not evaluated) | acquire after it, timer at it |
-| half_open | while permits last | yes → open or closed | verdict, timer |
-| disabled | granted | no | no |
-| metrics_only | granted | yes, events only | no |
-| forced_open | refused | no | no |
-
-With `late=COUNT` and the extras off, the breaker behaves bit for bit as resilience4j 2.4.0 does. Recorded vectors
-check this (`tests/data`). Each extra has a switch in `BreakerConfig`: consecutive failures, jitter, a separate minimum
-for half-open, probe leases (a lost probe counts as failed when its lease ends), stall detection, early verdict, memory
-of former openings, staged recovery.
+The docstring of the package states its rules.
 """
 
 from __future__ import annotations
@@ -37,6 +10,8 @@ from dataclasses import replace
 
 from dispatcher.core.breaker.config import MS_NS, BreakerConfig, BreakerState, Late
 from dispatcher.core.breaker.in_flight import InFlight
+from dispatcher.core.breaker.openings import Openings
+from dispatcher.core.breaker.probes import Probes
 from dispatcher.core.breaker.values import (
     BreakerEvent,
     BreakerMetrics,
@@ -48,21 +23,6 @@ from dispatcher.core.breaker.values import (
     Refused,
 )
 from dispatcher.core.breaker.window import CountWindow, EmptyWindow, TimeWindow, Window, window_of
-
-__all__ = [
-    "Breaker",
-    "BreakerConfig",
-    "BreakerEvent",
-    "BreakerMetrics",
-    "BreakerResult",
-    "BreakerSnapshot",
-    "BreakerState",
-    "EventKind",
-    "IllegalTransitionError",
-    "Late",
-    "Permit",
-    "Refused",
-]
 
 S = BreakerState
 ILLEGAL = {(S.CLOSED, S.HALF_OPEN), (S.METRICS_ONLY, S.OPEN), (S.METRICS_ONLY, S.HALF_OPEN)}
@@ -76,25 +36,19 @@ class Breaker:
         self.config, self._chance = config, chance
         self.state = S.CLOSED
         self.generation = 0
-        self._attempts = 0
+        self._openings = Openings(config, now_ns)
         self._window: Window = EmptyWindow()
         self._min = config.min_calls_effective
         self._not_permitted = 0
-        self._permits = 0
-        self._granted = 0  # permits granted in this half-open stage, including those given back
+        self._probes = Probes(config)
         self._deadline_ns: int | None = None  # the end of the open wait
         self._asked_to_wait = False  # the vendor itself asked for the open wait
         self._timer: tuple[int, BreakerState] | None = None
         self._announced: set[EventKind] = set()
         self._in_a_row = 0
-        self._in_flight = InFlight(config.slow_ns)
-        self._answered_ns = now_ns  # the time of the last success
-        self._looked_ns = now_ns  # the calls in flight were checked for a stall up to here
-        self._closed_ns = now_ns
+        self._in_flight = InFlight(config)
         self._stage = 0
         self._events: list[BreakerEvent] = []
-        if config.initial in (S.OPEN, S.FORCED_OPEN, S.HALF_OPEN):
-            self._attempts = 1
         self._fresh_window()
         self._begin(config.initial, now_ns, None)
 
@@ -105,9 +59,8 @@ class Breaker:
         if self.state is S.OPEN and self._deadline_ns is not None and now_ns > self._deadline_ns:
             self._enter(S.HALF_OPEN, now_ns, "wait over")
         granted = self.state in (S.CLOSED, S.DISABLED, S.METRICS_ONLY)
-        if self.state is S.HALF_OPEN and (self._stage or self._probe_left()):
-            self._permits -= 1
-            self._granted += 1
+        if self.state is S.HALF_OPEN and (self._stage or self._probes.left()):
+            self._probes.grant()
             granted = True
         if not granted:
             self._not_permitted += 1
@@ -131,7 +84,7 @@ class Breaker:
             return
         failed = result is BreakerResult.FAILURE
         if not failed:
-            self._answered_ns = now_ns
+            self._in_flight.answered_ns = now_ns
         self._emit(EventKind.ERROR if failed else EventKind.SUCCESS)
         self._add(failed, duration_ns > self.config.slow_ns, now_ns)
 
@@ -160,9 +113,9 @@ class Breaker:
             self._enter(to, due_ns, "wait over")
         elif self._stage:
             self._evaluate_stage(due_ns)
-        elif self.config.idle_half_open_stays and self._permits == self.config.half_open_calls:
+        elif self.config.idle_half_open_stays and self._probes.unused():
             self._enter(S.HALF_OPEN, due_ns, "")  # no result was counted, so nothing failed: the next stage begins
-        elif self.config.few_probes_decide and self._probes_answered(due_ns):
+        elif self.config.few_probes_decide and self._probes.answered(self._window.counts(due_ns).n):
             self._evaluate_stage(due_ns)
         else:
             self._enter(to, due_ns, "no verdict in time")
@@ -223,10 +176,10 @@ class Breaker:
         """Return what a successor needs to continue from the current state."""
         return BreakerSnapshot(
             state=self.state,
-            attempts=self._attempts,
+            attempts=self._openings.count,
             wait_ns=self.retry_after_ns(now_ns),
             stage=self._stage,
-            closed_ns=now_ns - self._closed_ns,
+            closed_ns=now_ns - self._openings.closed_ns,
             in_a_row=self._in_a_row,
             not_permitted=self._not_permitted,
             rows=self._window.rows(now_ns),
@@ -239,8 +192,7 @@ class Breaker:
         An open wait continues with the time that is left. A half-open stage begins again, with all of its permits.
         """
         before, config = self.state, self.config
-        self._attempts = was.attempts
-        self._closed_ns = now_ns - was.closed_ns - age_ns
+        self._openings.count, self._openings.closed_ns = was.attempts, now_ns - was.closed_ns - age_ns
         self._begin(was.state, now_ns, max(0, was.wait_ns - age_ns))
         stage = min(was.stage, len(config.ramp))
         if was.state is S.HALF_OPEN and stage:
@@ -269,7 +221,7 @@ class Breaker:
             slow_failed=c.slow_failed,
             not_permitted=self._not_permitted,
             generation=self.generation,
-            attempts=self._attempts,
+            attempts=self._openings.count,
             retry_after_ns=self.retry_after_ns(now_ns),
         )
 
@@ -326,38 +278,20 @@ class Breaker:
         if too_failed or too_slow or in_a_row:
             reason = "failure rate" if too_failed else "slow rate" if too_slow else "consecutive failures"
             self._enter(S.OPEN, now_ns, reason)
-        elif self._stalled(now_ns):
+        elif self._in_flight.hang(now_ns, c, least=self._min, in_a_row=self._in_a_row):
             self._enter(S.OPEN, now_ns, "stalled")
 
     def _evaluate_stalled(self, now_ns: int) -> bool:
-        """Open a closed breaker whose calls hang, as of the first moment of the outage since the last check.
+        """Open a closed breaker whose calls hang. Return True if that happened.
 
-        The moments are those at which a call became overdue or the window lost content. So the result does not depend
-        on how often this check runs.
+        It opens as of the first moment of the outage, so the result does not depend on how often this check runs.
         """
-        since_ns, self._looked_ns = self._looked_ns, now_ns
-        overdue = list(self._in_flight.became_overdue(now_ns)) if self.state is S.CLOSED else []
-        if not overdue:
+        if self.state is not S.CLOSED:
             return False
-        first_ns = max(overdue[0], since_ns)
-        moments = {first_ns, now_ns, *self._window.expiries(first_ns, now_ns)}
-        moments.update(at_ns for at_ns in overdue if at_ns > first_ns)
-        for at_ns in sorted(moments):
-            if self._stalled(at_ns):
-                self._enter(S.OPEN, at_ns, "stalled")
-                return True
-        return False
-
-    def _stalled(self, at_ns: int) -> bool:
-        """Return True if the overdue calls are an outage. Each counts as slow.
-
-        They also count as failures in a row if no call succeeded since they began.
-        """
-        overdue, silent = self._in_flight.overdue(at_ns, self._answered_ns)
-        c = self._window.counts(at_ns)
-        enough = overdue > 0 and c.n + overdue >= self._min
-        too_slow = enough and (c.slow + overdue) * 100 >= self.config.slow_rate * (c.n + overdue)
-        return too_slow or (silent > 0 and 0 < self.config.consecutive_failures <= self._in_a_row + silent)
+        began_ns = self._in_flight.outage_began_ns(now_ns, self._window, least=self._min, in_a_row=self._in_a_row)
+        if began_ns is not None:
+            self._enter(S.OPEN, began_ns, "stalled")
+        return began_ns is not None
 
     def _next_stage(self, now_ns: int) -> None:
         """Enter the stage with the next larger share of traffic, or close after the last stage."""
@@ -393,15 +327,7 @@ class Breaker:
 
     def _enter(self, to: BreakerState, now_ns: int, reason: str, duration_ns: int | None = None) -> None:
         before = self.state
-        decay_ns = self.config.attempts_decay_ms * MS_NS
-        if before is S.CLOSED and decay_ns:
-            self._attempts = max(0, self._attempts - (now_ns - self._closed_ns) // decay_ns)
-        if to is S.CLOSED and decay_ns and reason != "reset":
-            self._closed_ns = now_ns
-        elif to in (S.CLOSED, S.METRICS_ONLY, S.DISABLED):
-            self._attempts = 0
-        elif to is S.FORCED_OPEN or (to is S.OPEN and duration_ns is None):
-            self._attempts += 1
+        self._openings.note(before, to, now_ns, reset=reason == "reset", timed=duration_ns is not None)
         self._begin(to, now_ns, duration_ns)
         if before is not to:
             self._events.append(BreakerEvent(EventKind.TRANSITION, before, to, reason))
@@ -415,22 +341,20 @@ class Breaker:
         self.generation += 1
         self._timer = self._deadline_ns = None
         self._asked_to_wait = False
-        self._in_flight.clear()
+        self._in_flight.begin(now_ns)
         self._announced.clear()
         self._in_a_row = self._stage = 0
-        self._answered_ns = self._looked_ns = now_ns
-        self._granted = 0
         if to is S.OPEN:
             wait_ns = duration_ns
             if wait_ns is None:
-                wait_ns = self.config.open_wait_ns(max(1, self._attempts), self._chance())
+                wait_ns = self.config.open_wait_ns(max(1, self._openings.count), self._chance())
             self._deadline_ns = now_ns + wait_ns
             if self.config.auto_half_open:
                 self._timer = (self._deadline_ns, S.HALF_OPEN)
             return
         self._not_permitted = 0
         if to is S.HALF_OPEN:
-            self._permits = self.config.half_open_calls
+            self._probes.begin()
             self._window = CountWindow(self.config.half_open_calls)
             self._min = self.config.half_open_min_effective
             if self.config.half_open_max_wait_ms:
@@ -454,20 +378,9 @@ class Breaker:
         self._in_flight.end(permit)
         return permit.generation == self.generation or self.config.late is Late.COUNT
 
-    def _probe_left(self) -> bool:
-        """Return True if the stage may grant another probe. Grants are limited: ignored probes give permits back."""
-        c = self.config
-        bounded = c.probe_grants > 0 and c.half_open_max_wait_ms > 0
-        return self._permits > 0 and not (bounded and self._granted >= c.probe_grants * c.half_open_calls)
-
-    def _probes_answered(self, now_ns: int) -> bool:
-        """Return True if this stage has made probes, and each of them has counted."""
-        counted = self._window.counts(now_ns).n
-        return 0 < counted == self.config.half_open_calls - self._permits
-
     def _give_back(self) -> None:
         if self.state is S.HALF_OPEN:
-            self._permits += 1
+            self._probes.give_back()
 
     def _emit(self, kind: EventKind) -> None:
         if self.state not in (S.DISABLED, S.FORCED_OPEN):

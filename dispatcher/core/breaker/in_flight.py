@@ -1,23 +1,32 @@
-"""The calls in flight of one breaker: when each began, and when the lease of its permit ends."""
+"""The calls in flight of one breaker: when each began, when the lease of its permit ends, and whether the calls hang."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from dispatcher.core.breaker.config import BreakerConfig
 from dispatcher.core.breaker.values import Permit
+from dispatcher.core.breaker.window import Counts, Window
 
 
 class InFlight:
     """The permits that were granted and have no result yet. A new state of the breaker begins without any."""
 
-    def __init__(self, slow_ns: int) -> None:
-        self._slow_ns = slow_ns
+    def __init__(self, config: BreakerConfig) -> None:
+        self._config, self._slow_ns = config, config.slow_ns
+        self.answered_ns = 0  # the time of the last success
+        self._looked_ns = 0  # the calls were checked for an outage up to here
         self._granted: dict[Permit, int] = {}  # oldest first
         self._leased: set[Permit] = set()
 
     def __bool__(self) -> bool:
         """Return True if any call is in flight."""
         return bool(self._granted)
+
+    def begin(self, now_ns: int) -> None:
+        """Forget all calls, because a new state of the breaker begins at `now_ns`."""
+        self.clear()
+        self.answered_ns = self._looked_ns = now_ns
 
     def clear(self) -> None:
         self._granted.clear()
@@ -58,3 +67,32 @@ class InFlight:
             if at_ns > until_ns:
                 return
             yield at_ns
+
+    def hang(self, at_ns: int, counts: Counts, *, least: int, in_a_row: int) -> bool:
+        """Return True if the overdue calls are an outage, together with the results `counts` of the window.
+
+        Each overdue call counts as slow. It also counts as one more of the failures `in_a_row` if no call succeeded
+        since it began. `least` is the number of results that a verdict needs.
+        """
+        overdue, silent = self.overdue(at_ns, self.answered_ns)
+        n, config = counts.n + overdue, self._config
+        too_slow = overdue > 0 and n >= least and (counts.slow + overdue) * 100 >= config.slow_rate * n
+        return too_slow or (silent > 0 and 0 < config.consecutive_failures <= in_a_row + silent)
+
+    def outage_began_ns(self, now_ns: int, window: Window, *, least: int, in_a_row: int) -> int | None:
+        """Return the first moment since the last check at which the calls hang, or None if there is none.
+
+        The moments looked at are those at which a call became overdue or the window lost content. The result changes
+        at no other time.
+        """
+        since_ns, self._looked_ns = self._looked_ns, now_ns
+        overdue = list(self.became_overdue(now_ns))
+        if not overdue:
+            return None
+        first_ns = max(overdue[0], since_ns)
+        moments = {first_ns, now_ns, *window.expiries(first_ns, now_ns)}
+        moments.update(at_ns for at_ns in overdue if at_ns > first_ns)
+        found = (
+            at_ns for at_ns in sorted(moments) if self.hang(at_ns, window.counts(at_ns), least=least, in_a_row=in_a_row)
+        )
+        return next(found, None)

@@ -28,8 +28,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from dispatcher.core.breaker.breaker import Breaker, BreakerConfig, BreakerResult, BreakerState, Permit, Refused
-from dispatcher.core.breaker.config import MS_NS, SECOND_NS
+from dispatcher.core.breaker.breaker import Breaker
+from dispatcher.core.breaker.config import MS_NS, SECOND_NS, BreakerConfig, BreakerState
+from dispatcher.core.breaker.values import BreakerResult, Permit, Refused
 from dispatcher.core.breaker.window import Counts, Rows, Window, window_of
 
 KEYS_MAX = 64

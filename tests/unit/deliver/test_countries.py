@@ -13,7 +13,7 @@ from actors.vendor import VendorActor
 from dispatcher.adapters.providers import twilio
 from dispatcher.adapters.providers.http import Answer
 from dispatcher.config.settings import parse_settings
-from dispatcher.core.breaker.breaker import BreakerConfig, BreakerState
+from dispatcher.core.breaker.config import BreakerConfig, BreakerState
 from dispatcher.core.life.decide import Move, Retry, Situation, decide_cut_off
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.notification import NewNotification, Notification, Trail

@@ -8,7 +8,7 @@ import dataclasses
 import pytest
 
 from dispatcher.adapters.memory.store import MemoryStore
-from dispatcher.core.breaker.breaker import BreakerState
+from dispatcher.core.breaker.config import BreakerState
 from dispatcher.core.life.notification import NewNotification
 from dispatcher.core.life.outcome import Outcome, Scope
 from dispatcher.core.life.retry import RetryPolicy

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 
-from dispatcher.core.breaker.breaker import BreakerSnapshot, BreakerState
+from dispatcher.core.breaker.config import BreakerState
+from dispatcher.core.breaker.values import BreakerSnapshot
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import Outcome
 from dispatcher.core.plan.sharing import Share

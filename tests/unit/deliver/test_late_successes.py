@@ -6,8 +6,7 @@ import asyncio
 
 import pytest
 
-from dispatcher.core.breaker.breaker import BreakerState
-from dispatcher.core.breaker.config import BreakerConfig
+from dispatcher.core.breaker.config import BreakerConfig, BreakerState
 from dispatcher.core.life.outcome import Outcome, Scope
 from dispatcher.core.life.retry import RetryPolicy
 from tests.unit.stage import ScriptedVendor, Stage, plan_of, tend

@@ -7,7 +7,7 @@ import itertools
 from typing import Any
 
 from dispatcher.adapters.memory.store import MemoryStore
-from dispatcher.core.breaker.breaker import BreakerState
+from dispatcher.core.breaker.config import BreakerState
 from dispatcher.core.life.look_up import Listing, Sighting
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.notification import NewNotification

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from dispatcher.adapters.providers import sendgrid, smtp_words, twilio, vonage
 from dispatcher.adapters.providers.http import Answer
-from dispatcher.core.breaker.breaker import BreakerState
+from dispatcher.core.breaker.config import BreakerState
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.notification import NewNotification
 from dispatcher.core.life.outcome import Meaning, Outcome, OutcomeKind, Rule, Word, outcome_of

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dispatcher.core.breaker.breaker import Breaker, BreakerConfig, BreakerResult, BreakerState, Permit
-from dispatcher.core.breaker.config import SECOND_NS
+from dispatcher.core.breaker.breaker import Breaker
+from dispatcher.core.breaker.config import SECOND_NS, BreakerConfig, BreakerState
 from dispatcher.core.breaker.per_country import KeyedBreakers
+from dispatcher.core.breaker.values import BreakerResult, Permit
 
 MS = 1_000_000
 CONFIG = BreakerConfig()

@@ -5,15 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 
-from dispatcher.core.breaker.breaker import (
-    Breaker,
-    BreakerConfig,
-    BreakerMetrics,
-    BreakerResult,
-    BreakerState,
-    Permit,
-    Refused,
-)
+from dispatcher.core.breaker.breaker import Breaker
+from dispatcher.core.breaker.config import BreakerConfig, BreakerState
+from dispatcher.core.breaker.values import BreakerMetrics, BreakerResult, Permit, Refused
 
 S = BreakerState
 OK, FAIL = BreakerResult.SUCCESS, BreakerResult.FAILURE

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.core.breaker.breaker import (
-    BreakerResult,
-    EventKind,
-    Permit,
-    Refused,
-)
+from dispatcher.core.breaker.values import BreakerResult, EventKind, Permit, Refused
 from tests.unit.core.breaker.scene import FAIL, MS, OK, SECOND, S, Scene
 
 # ---- generations

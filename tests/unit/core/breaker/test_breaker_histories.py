@@ -7,14 +7,9 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dispatcher.core.breaker.breaker import (
-    Breaker,
-    BreakerConfig,
-    BreakerResult,
-    EventKind,
-    Permit,
-    Refused,
-)
+from dispatcher.core.breaker.breaker import Breaker
+from dispatcher.core.breaker.config import BreakerConfig
+from dispatcher.core.breaker.values import BreakerResult, EventKind, Permit, Refused
 from tests.unit.core.breaker.scene import FAIL, MS, OK, SECOND, S
 
 CONFIGS = st.builds(

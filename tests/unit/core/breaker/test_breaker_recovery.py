@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.core.breaker.breaker import Breaker, BreakerConfig, BreakerResult, BreakerState, EventKind, Permit
+from dispatcher.core.breaker.breaker import Breaker
+from dispatcher.core.breaker.config import BreakerConfig, BreakerState
+from dispatcher.core.breaker.values import BreakerResult, EventKind, Permit
 
 S = BreakerState
 OK, FAIL = BreakerResult.SUCCESS, BreakerResult.FAILURE

@@ -8,12 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.core.breaker.breaker import (
-    BreakerConfig,
-    BreakerState,
-    IllegalTransitionError,
-    Refused,
-)
+from dispatcher.core.breaker.config import BreakerConfig, BreakerState
+from dispatcher.core.breaker.values import IllegalTransitionError, Refused
 from tests.unit.core.breaker.scene import FAIL, MS, OK, SECOND, S, Scene
 
 # ---- waits

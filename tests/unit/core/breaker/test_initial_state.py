@@ -11,8 +11,9 @@ from unittest import mock
 import pytest
 
 from dispatcher.adapters.memory.store import MemoryStore
-from dispatcher.core.breaker.breaker import BreakerSnapshot, BreakerState
+from dispatcher.core.breaker.config import BreakerState
 from dispatcher.core.breaker.initial_state import UNKNOWN, decide_beginning
+from dispatcher.core.breaker.values import BreakerSnapshot
 from dispatcher.core.breaker.window import Rows
 from dispatcher.core.life.outcome import Outcome
 from dispatcher.errors import UnavailableError

@@ -6,9 +6,10 @@ import random
 
 import pytest
 
-from dispatcher.core.breaker.breaker import Breaker, BreakerConfig, BreakerResult, BreakerState, Permit
-from dispatcher.core.breaker.config import SECOND_NS
+from dispatcher.core.breaker.breaker import Breaker
+from dispatcher.core.breaker.config import SECOND_NS, BreakerConfig, BreakerState
 from dispatcher.core.breaker.per_country import KEYS_MAX
+from dispatcher.core.breaker.values import BreakerResult, Permit
 from tests.unit.core.breaker.country_calls import CONFIG, FAIL, MS, OK, Calls, let_pass
 
 

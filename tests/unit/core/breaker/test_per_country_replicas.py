@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dispatcher.core.breaker.breaker import BreakerResult, BreakerState, Permit
-from dispatcher.core.breaker.config import SECOND_NS
+from dispatcher.core.breaker.config import SECOND_NS, BreakerState
+from dispatcher.core.breaker.values import BreakerResult, Permit
 from dispatcher.core.plan.decide import Survey, decide
 from dispatcher.core.plan.values import Plan, PlanConfig, Report, VendorConfig
 from tests.unit.core.breaker.country_calls import CONFIG, FAIL, LOCAL, MS, OK, Calls

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from dispatcher.core.breaker.breaker import BreakerSnapshot, BreakerState
+from dispatcher.core.breaker.config import BreakerState
+from dispatcher.core.breaker.values import BreakerSnapshot
 from tests.unit.vendor_actors import OneOfTwo, Outage
 from tests.virtual import until, virtual
 

@@ -1,0 +1,42 @@
+"""The permits of one half-open stage: how many probes it may still grant, and whether all of them have counted."""
+
+from __future__ import annotations
+
+from dispatcher.core.breaker.config import BreakerConfig
+
+
+class Probes:
+    """The permits of the present half-open stage.
+
+    Grants are limited too, because a probe that is ignored gives its permit back, and the permit is granted again.
+    """
+
+    def __init__(self, config: BreakerConfig) -> None:
+        bounded = config.probe_grants > 0 and config.half_open_max_wait_ms > 0
+        self._calls = config.half_open_calls
+        self._grants_max = config.probe_grants * config.half_open_calls if bounded else None
+        self._permits = self._granted = 0
+
+    def begin(self) -> None:
+        """Begin a stage with all of its permits."""
+        self._permits, self._granted = self._calls, 0
+
+    def left(self) -> bool:
+        """Return True if the stage may grant another probe."""
+        return self._permits > 0 and (self._grants_max is None or self._granted < self._grants_max)
+
+    def grant(self) -> None:
+        self._permits -= 1
+        self._granted += 1
+
+    def give_back(self) -> None:
+        """Return the permit of a probe that had no result."""
+        self._permits += 1
+
+    def unused(self) -> bool:
+        """Return True if every permit is there: none was granted, or all were given back."""
+        return self._permits == self._calls
+
+    def answered(self, counted: int) -> bool:
+        """Return True if probes were made, and each of them is among the `counted` results."""
+        return 0 < counted == self._calls - self._permits
