@@ -57,3 +57,6 @@ Adapter = Annotated[str, AfterValidator(_known_adapter)]
 CountryCode = Annotated[str, Field(pattern=r"^[A-Z]{2}$"), AfterValidator(_known_country)]
 ZoneName = Annotated[str, AfterValidator(_known_zone)]
 CallableUrl = Annotated[str, Field(pattern=r"^https?://[^\s?#]+$"), AfterValidator(_callable_url)]
+
+CONCURRENCY_MIN = 8
+"""The default of `vendors.*.concurrency_min`. A maximum below it lowers it too."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from dispatcher.config.fault_text import listed
 from dispatcher.core.accepting.routing import Route
 
 
@@ -24,12 +25,12 @@ def route_faults(routes: Sequence[Route], vendors: Mapping[str, Vendor]) -> Iter
         at = f"routes.{index}"
         for place, name in enumerate(route.chain):
             if name not in able:
-                yield f"{at}.chain.{place}: {name!r} is not allowed: {route.channel} has {_list(able)}"
+                yield f"{at}.chain.{place}: {name!r} is not allowed: {route.channel} has {listed(able)}"
             if name in route.chain[:place]:
                 yield f"{at}.chain.{place}: {name!r} is not allowed: it is in this chain already"
         for name in route.split:
             if name not in route.chain:
-                yield f"{at}.split.{name}: is not allowed: the chain has {_list(route.chain)}"
+                yield f"{at}.split.{name}: is not allowed: the chain has {listed(route.chain)}"
         if len(route.split) == 1:
             yield f"{at}.split: one vendor is not allowed: a split needs two or more"
 
@@ -37,7 +38,3 @@ def route_faults(routes: Sequence[Route], vendors: Mapping[str, Vendor]) -> Iter
 def channels_routed(routes: Iterable[Route], event: str) -> list[str]:
     """Return the channels for which a route of this event exists, sorted."""
     return sorted({route.channel for route in routes if not route.match.event or event in route.match.event})
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(names) or "none"

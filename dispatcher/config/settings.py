@@ -7,13 +7,16 @@ dotted field, its value and what is allowed; values below `options` are never sh
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from dispatcher.adapters.providers import provider
+from dispatcher.config.cross_faults import cross_faults
+from dispatcher.config.fault_text import describe
 from dispatcher.config.kinds import (
+    CONCURRENCY_MIN,
     Adapter,
     CallableUrl,
     ClockTime,
@@ -30,10 +33,7 @@ from dispatcher.config.kinds import (
     VendorName,
     ZoneName,
 )
-from dispatcher.config.route_faults import channels_routed, route_faults
 from dispatcher.config.rule_patterns import RulePattern
-from dispatcher.core.accepting.caps import identity
-from dispatcher.core.accepting.expansion import fallback_fault
 from dispatcher.core.life.choices import Channel, OnUnknown, Priority, WaitFor
 from dispatcher.core.life.outcome import Meaning, Rule
 from dispatcher.core.life.retry import REFUSED_WAITS_S
@@ -41,8 +41,6 @@ from dispatcher.core.limits.accept_rate import AcceptRate
 from dispatcher.core.limits.turns import WEIGHT_MAX
 from dispatcher.core.store.replication import ReplicaRule
 from dispatcher.errors import ConfigError
-from dispatcher.templates.compile import faults
-from dispatcher.templates.source import TemplateSource
 
 TENANTS_MAX = 1_000
 """Tenants that the file names: each intake replica knows them all."""
@@ -89,9 +87,6 @@ class RuleSettings(_Section):
     match: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_rule_pattern)]
     means: Literal["final", "deferred", "route", "account", "unlisted", "rate", "vendor", "unknown"]
     wait_s: Annotated[float, Field(gt=0, le=86_400)] | None = None  # for account and rate; None: the usual wait
-
-
-CONCURRENCY_MIN = 8
 
 
 class VendorSettings(_Section):
@@ -333,12 +328,15 @@ class Settings(_Section):
 
 
 def parse_settings(data: Mapping[str, Any]) -> Settings:
-    """Validates one whole configuration; every fault found is a line of the `ConfigError`."""
+    """Return the settings that `data`, the whole file, describes.
+
+    Raises ConfigError with one line for each fault that was found.
+    """
     try:
         settings = Settings.model_validate(dict(data))
     except ValidationError as error:
-        raise ConfigError("\n".join(_fault(dict(item)) for item in error.errors(include_url=False))) from None
-    crossed = list(_cross_faults(settings))
+        raise ConfigError("\n".join(describe(item, Settings) for item in error.errors(include_url=False))) from None
+    crossed = list(cross_faults(settings))
     if crossed:
         raise ConfigError("\n".join(crossed))
     return settings
@@ -347,142 +345,3 @@ def parse_settings(data: Mapping[str, Any]) -> Settings:
 def read_rules(rules: Sequence[RuleSettings]) -> tuple[Rule, ...]:
     """Return the operator's rules, compiled."""
     return tuple(Rule(RulePattern(rule.match), Meaning(rule.means), rule.wait_s) for rule in rules)
-
-
-# Faults --------------------------------------------------------------------------------------------------------------
-
-
-def _fault(error: dict[str, Any]) -> str:
-    """One line for one of pydantic's errors: field, value, what is allowed."""
-    loc: tuple[str | int, ...] = error["loc"]
-    if error["type"] == "extra_forbidden":  # the value is not shown: it may be a secret in the wrong place
-        return f"{_dotted(loc)}: not a known field, allowed: {names(_model_at(loc[:-1]))}"
-    if error["type"] == "missing":
-        return f"{_dotted(loc)}: missing, it is required"
-    value = "a value not shown" if "options" in loc else shown(error["input"])
-    rule = str(error["msg"]).removeprefix("Value error, ")
-    if loc[-1:] == ("[key]",):
-        return f"{_dotted(loc[:-1])}: the name {value} is not allowed: {rule}"
-    return f"{_dotted(loc)}: {value} is not allowed: {rule}"
-
-
-def _cross_faults(settings: Settings) -> Iterator[str]:
-    """Check what no single field can tell: names that must exist, pairs that must be in order."""
-    yield from _order_faults(settings)
-    yield from _store_faults(settings.store)
-    receipts = settings.receipts
-    for name, other in (("public_url", "secret"), ("secret", "public_url")):
-        if getattr(receipts, name) is None and getattr(receipts, other) is not None:
-            yield f"receipts.{name}: missing, {other} is there"
-    for name, vendor in settings.vendors.items():
-        refused = provider(vendor.adapter).refuse_channel(name, vendor.channel)
-        if refused is not None:
-            yield refused
-        beyond = provider(vendor.adapter).refuse_segments(name, vendor.segments_max)
-        if beyond is not None:
-            yield beyond
-        if vendor.breaker.per == "country" and vendor.channel != "sms":
-            yield f"vendors.{name}.breaker.per: 'country' is not allowed: only sms has one, this is {vendor.channel}"
-    yield from route_faults(settings.routes, settings.vendors)
-    caps = [identity(cap) for cap in settings.limits.recipient_caps]
-    for index, cap in enumerate(caps):
-        if cap in caps[:index]:
-            yield f"limits.recipient_caps.{index}: counts the same as entry {caps.index(cap)}, one of them is enough"
-    for tenant, share in settings.tenants.items():
-        if share.accept_burst is not None and share.accept_per_s is None:
-            yield f"tenants.{tenant}.accept_per_s: missing, accept_burst is there"
-    for name, given in settings.templates.items():
-        for part, why in faults(TemplateSource(name, given.text, given.subject, given.html)):
-            yield f"templates.{name}.{part}: it does not compile: {why}"
-    for event, definition in settings.events.items():
-        routed = channels_routed(settings.routes, event)
-        for index, wanted in enumerate(definition.notifications):
-            at = f"events.{event}.notifications.{index}"
-            template = settings.templates.get(wanted.template)
-            if wanted.channel not in routed:
-                yield f"{at}.channel: {wanted.channel!r} is not allowed: routes carry {_list(routed)}"
-            if template is None:
-                yield f"{at}.template: {wanted.template!r} is not allowed: templates are {_list(settings.templates)}"
-            elif wanted.channel == "email" and not template.subject:
-                yield f"templates.{wanted.template}.subject: missing, {at} sends it by email"
-            if wanted.fallback is not None:
-                yield from _fallback_faults(settings, wanted, f"{at}.fallback", routed)
-
-
-def _fallback_faults(settings: Settings, wanted: EventNotification, at: str, routed: Collection[str]) -> Iterator[str]:
-    f = wanted.fallback
-    assert f is not None
-    template = settings.templates.get(f.template)
-    fault = fallback_fault(wanted.channel, f)
-    if fault is not None:
-        yield f"{at}.{fault[0]}: {fault[1]}"
-    if f.channel not in routed:
-        yield f"{at}.channel: {f.channel!r} is not allowed: routes carry {_list(sorted(routed))}"
-    if template is None:
-        yield f"{at}.template: {f.template!r} is not allowed: templates are {_list(settings.templates)}"
-    elif f.channel == "email" and not template.subject:
-        yield f"templates.{f.template}.subject: missing, {at} sends it by email"
-    if f.wait_for == "delivered" and settings.receipts.public_url is None:
-        yield f"{at}.wait_for: 'delivered' is not allowed: receipts.public_url is missing, so no vendor tells it"
-
-
-def _order_faults(settings: Settings) -> Iterator[str]:
-    """Pairs of bounds: the second may not be below the first."""
-    pairs: list[tuple[str, _Section, str, str]] = [
-        ("intake", settings.intake, "replicas_min", "replicas_max"),
-        ("retry", settings.retry, "base_s", "cap_s"),
-        ("supervision", settings.supervision, "beat_ms", "silence_ms"),
-        ("limits", settings.limits, "body_bytes_max", "batch_bytes_max"),
-        ("redrive", settings.redrive, "slow_per_s", "per_s"),
-    ]
-    for name, vendor in settings.vendors.items():
-        pairs.append((f"vendors.{name}", vendor, "replicas_min", "replicas_max"))
-        if vendor.concurrency_min != CONCURRENCY_MIN:  # a lower maximum alone lowers the minimum too
-            pairs.append((f"vendors.{name}", vendor, "concurrency_min", "concurrency_max"))
-        pairs.append((f"vendors.{name}.breaker", vendor.breaker, "open_wait_s", "open_wait_s_max"))
-    for at, section, low, high in pairs:
-        least, given = getattr(section, low), getattr(section, high)
-        if given < least:
-            yield f"{at}.{high}: {given} is not allowed: at least {low}, {least}"
-
-
-def _store_faults(store: StoreSettings) -> Iterator[str]:
-    if store.durability == "primary":
-        for name in ("replicas", "replicas_away_max"):
-            if getattr(store, name):
-                yield f"store.durability: must be replica, as {name} is there"
-    elif store.replicas is not None and store.replicas_away_max >= store.replicas:
-        yield f"store.replicas_away_max: {store.replicas_away_max} is not allowed: less than replicas, {store.replicas}"
-
-
-def _model_at(loc: tuple[str | int, ...]) -> type[BaseModel] | None:
-    """The model that describes the field at `loc`, walking annotations through dicts and lists."""
-    model: Any = Settings
-    for part in loc:
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            field = model.model_fields.get(str(part))
-            model = field.annotation if field else None
-        else:  # dict[name, X] or list[X]: the key or index leads to X
-            model = (get_args(model) or (None,))[-1]
-    return model if isinstance(model, type) and issubclass(model, BaseModel) else None
-
-
-def _dotted(loc: tuple[str | int, ...]) -> str:
-    return ".".join(str(part) for part in loc) or "the file"
-
-
-def names(model: type[BaseModel] | None) -> str:
-    return _list(model.model_fields) if model else "none"
-
-
-def _list(names: Mapping[str, Any] | list[str] | tuple[str, ...]) -> str:
-    return ", ".join(names) or "none"
-
-
-def shown(value: object) -> str:
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"

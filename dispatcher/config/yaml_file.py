@@ -17,7 +17,8 @@ from typing import Any
 
 import yaml
 
-from dispatcher.config.settings import Settings, names, parse_settings, shown
+from dispatcher.config.fault_text import names, shown
+from dispatcher.config.settings import Settings, parse_settings
 from dispatcher.errors import ConfigError
 
 VALUES_MAX = 200_000

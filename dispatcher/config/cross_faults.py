@@ -1,0 +1,120 @@
+"""Finds the faults of a configuration that no single field can show."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from dispatcher.adapters.providers import provider
+from dispatcher.config.fault_text import listed
+from dispatcher.config.kinds import CONCURRENCY_MIN
+from dispatcher.config.route_faults import channels_routed, route_faults
+from dispatcher.core.accepting.caps import identity
+from dispatcher.core.accepting.expansion import fallback_fault
+from dispatcher.templates.compile import faults
+from dispatcher.templates.source import TemplateSource
+
+if TYPE_CHECKING:
+    from dispatcher.config.settings import EventNotification, Settings, StoreSettings
+
+
+def cross_faults(settings: Settings) -> Iterator[str]:
+    """Yield a sentence for each fault that no single field can show.
+
+    Such are names that must exist, and pairs of bounds that must be in order.
+    """
+    yield from _order_faults(settings)
+    yield from _store_faults(settings.store)
+    receipts = settings.receipts
+    for name, other in (("public_url", "secret"), ("secret", "public_url")):
+        if getattr(receipts, name) is None and getattr(receipts, other) is not None:
+            yield f"receipts.{name}: missing, {other} is there"
+    yield from _vendor_faults(settings)
+    yield from route_faults(settings.routes, settings.vendors)
+    caps = [identity(cap) for cap in settings.limits.recipient_caps]
+    for index, cap in enumerate(caps):
+        if cap in caps[:index]:
+            yield f"limits.recipient_caps.{index}: counts the same as entry {caps.index(cap)}, one of them is enough"
+    for tenant, share in settings.tenants.items():
+        if share.accept_burst is not None and share.accept_per_s is None:
+            yield f"tenants.{tenant}.accept_per_s: missing, accept_burst is there"
+    for name, given in settings.templates.items():
+        for part, why in faults(TemplateSource(name, given.text, given.subject, given.html)):
+            yield f"templates.{name}.{part}: it does not compile: {why}"
+    yield from _event_faults(settings)
+
+
+def _vendor_faults(settings: Settings) -> Iterator[str]:
+    for name, vendor in settings.vendors.items():
+        refused = provider(vendor.adapter).refuse_channel(name, vendor.channel)
+        if refused is not None:
+            yield refused
+        beyond = provider(vendor.adapter).refuse_segments(name, vendor.segments_max)
+        if beyond is not None:
+            yield beyond
+        if vendor.breaker.per == "country" and vendor.channel != "sms":
+            yield f"vendors.{name}.breaker.per: 'country' is not allowed: only sms has one, this is {vendor.channel}"
+
+
+def _event_faults(settings: Settings) -> Iterator[str]:
+    for event, definition in settings.events.items():
+        routed = channels_routed(settings.routes, event)
+        for index, wanted in enumerate(definition.notifications):
+            at = f"events.{event}.notifications.{index}"
+            template = settings.templates.get(wanted.template)
+            if wanted.channel not in routed:
+                yield f"{at}.channel: {wanted.channel!r} is not allowed: routes carry {listed(routed)}"
+            if template is None:
+                yield f"{at}.template: {wanted.template!r} is not allowed: templates are {listed(settings.templates)}"
+            elif wanted.channel == "email" and not template.subject:
+                yield f"templates.{wanted.template}.subject: missing, {at} sends it by email"
+            if wanted.fallback is not None:
+                yield from _fallback_faults(settings, wanted, f"{at}.fallback", routed)
+
+
+def _fallback_faults(settings: Settings, wanted: EventNotification, at: str, routed: Collection[str]) -> Iterator[str]:
+    f = wanted.fallback
+    assert f is not None
+    template = settings.templates.get(f.template)
+    fault = fallback_fault(wanted.channel, f)
+    if fault is not None:
+        yield f"{at}.{fault[0]}: {fault[1]}"
+    if f.channel not in routed:
+        yield f"{at}.channel: {f.channel!r} is not allowed: routes carry {listed(sorted(routed))}"
+    if template is None:
+        yield f"{at}.template: {f.template!r} is not allowed: templates are {listed(settings.templates)}"
+    elif f.channel == "email" and not template.subject:
+        yield f"templates.{f.template}.subject: missing, {at} sends it by email"
+    if f.wait_for == "delivered" and settings.receipts.public_url is None:
+        yield f"{at}.wait_for: 'delivered' is not allowed: receipts.public_url is missing, so no vendor tells it"
+
+
+def _order_faults(settings: Settings) -> Iterator[str]:
+    """Yield a sentence for each pair of bounds whose second is below its first."""
+    pairs: list[tuple[str, BaseModel, str, str]] = [
+        ("intake", settings.intake, "replicas_min", "replicas_max"),
+        ("retry", settings.retry, "base_s", "cap_s"),
+        ("supervision", settings.supervision, "beat_ms", "silence_ms"),
+        ("limits", settings.limits, "body_bytes_max", "batch_bytes_max"),
+        ("redrive", settings.redrive, "slow_per_s", "per_s"),
+    ]
+    for name, vendor in settings.vendors.items():
+        pairs.append((f"vendors.{name}", vendor, "replicas_min", "replicas_max"))
+        if vendor.concurrency_min != CONCURRENCY_MIN:  # a lower maximum alone lowers the minimum too
+            pairs.append((f"vendors.{name}", vendor, "concurrency_min", "concurrency_max"))
+        pairs.append((f"vendors.{name}.breaker", vendor.breaker, "open_wait_s", "open_wait_s_max"))
+    for at, section, low, high in pairs:
+        least, given = getattr(section, low), getattr(section, high)
+        if given < least:
+            yield f"{at}.{high}: {given} is not allowed: at least {low}, {least}"
+
+
+def _store_faults(store: StoreSettings) -> Iterator[str]:
+    if store.durability == "primary":
+        for name in ("replicas", "replicas_away_max"):
+            if getattr(store, name):
+                yield f"store.durability: must be replica, as {name} is there"
+    elif store.replicas is not None and store.replicas_away_max >= store.replicas:
+        yield f"store.replicas_away_max: {store.replicas_away_max} is not allowed: less than replicas, {store.replicas}"

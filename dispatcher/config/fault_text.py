@@ -1,0 +1,64 @@
+"""The sentences in which a wrong configuration is told: field, value and what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+
+def describe(error: ErrorDetails, root: type[BaseModel]) -> str:
+    """Return one line for one of pydantic's errors: the field, its value and what is allowed.
+
+    `root` is the model that was validated. A value below `options`, or of an unknown field, may be a secret. It is not
+    shown.
+    """
+    loc = error["loc"]
+    if error["type"] == "extra_forbidden":  # the value is not shown: it may be a secret in the wrong place
+        return f"{dotted(loc)}: not a known field, allowed: {names(_model_at(loc[:-1], root))}"
+    if error["type"] == "missing":
+        return f"{dotted(loc)}: missing, it is required"
+    value = "a value not shown" if "options" in loc else shown(error["input"])
+    rule = str(error["msg"]).removeprefix("Value error, ")
+    if loc[-1:] == ("[key]",):
+        return f"{dotted(loc[:-1])}: the name {value} is not allowed: {rule}"
+    return f"{dotted(loc)}: {value} is not allowed: {rule}"
+
+
+def _model_at(loc: tuple[str | int, ...], root: type[BaseModel]) -> type[BaseModel] | None:
+    """Return the model of the field at `loc`, found by the annotations of `root`. None if no model describes it."""
+    model: Any = root
+    for part in loc:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            field = model.model_fields.get(str(part))
+            model = field.annotation if field else None
+        else:  # dict[name, X] or list[X]: the key or index leads to X
+            model = (get_args(model) or (None,))[-1]
+    return model if isinstance(model, type) and issubclass(model, BaseModel) else None
+
+
+def dotted(loc: tuple[str | int, ...]) -> str:
+    """Return the name of a field as the file's readers know it, such as `vendors.a.options`."""
+    return ".".join(str(part) for part in loc) or "the file"
+
+
+def names(model: type[BaseModel] | None) -> str:
+    """Return the names of the model's fields, as a list in a sentence."""
+    return listed(model.model_fields) if model else "none"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return the names as a list in a sentence, or `none`."""
+    return ", ".join(names) or "none"
+
+
+def shown(value: object) -> str:
+    """Return a value as a fault shows it, in at most 60 characters."""
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
