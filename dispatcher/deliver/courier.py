@@ -30,6 +30,7 @@ from dispatcher.deliver.late_successes import LateSuccesses
 from dispatcher.deliver.outbox import Item, Outbox
 from dispatcher.deliver.permits import Gate, GateLimits
 from dispatcher.deliver.poison import Suspects, next_suspect
+from dispatcher.deliver.store_link import StoreLink
 from dispatcher.deliver.surroundings import Surroundings
 from dispatcher.errors import UnavailableError
 from dispatcher.ports import Applied, Claims, Vendor
@@ -37,12 +38,6 @@ from dispatcher.store_clock import StoreTime
 from dispatcher.telemetry.decisions import count, count_refused
 from dispatcher.telemetry.log import logger
 from dispatcher.waiting import rung
-
-LINK_STALE_S = 1.0
-"""After this long without an answer of the store, this incarnation may be declared dead.
-
-It sends nothing until the store confirms that it is live.
-"""
 
 UNREADABLE_WAIT_MS = 30_000
 """The wait of a record that this version cannot read: about as long as a roll-back lasts."""
@@ -83,7 +78,7 @@ class Courier:
         store, clock, chance = around.store, around.clock, around.chance
         self.breaker, self.gate = breaker, Gate(breaker, limits, clock, on_change=on_change, keys=keys)
         self.me = ""
-        self.time = StoreTime(clock)
+        self.time, self.link = StoreTime(clock), StoreLink(clock)
         self._store, self._clock, self._limits, self._chance = store, clock, limits, chance
         self._known: dict[tuple[Lane, str], Claim] = {}
         self._waiting: list[tuple[str, Claim]] = []  # known and not begun, while a suspect is sent alone
@@ -97,16 +92,14 @@ class Courier:
         self.delivery = Delivery(
             *(vendor, self.gate, around, terms),
             time=self.time,
-            stale=self.stale,
+            stale=self.link.stale,
             in_flight=lambda: len(self._calls),
         )
         self.audit_wanted = False
         self.begun: set[tuple[Lane, str]] = set()  # begun since the last audit, which clears the set
         self.drained: dict[Lane, None] = dict.fromkeys(self.lanes())  # all lanes so far, also of earlier plans
-        self.last_reply_s = clock.now_s()
-        self._doubted = False  # an answer came so late that this incarnation may be dead anyway
         self._late = LateSuccesses(store, clock, chance)
-        self._suspects = Suspects(store, clock, chance, works=self._works, replied=self.replied)
+        self._suspects = Suspects(store, clock, chance, works=self._works, replied=self.link.replied)
         self.outbox = Outbox(
             *(store, clock, self.time.now_ms),
             interval_s=limits.settle_interval_s,
@@ -128,14 +121,6 @@ class Courier:
     def known(self) -> set[tuple[Lane, str]]:
         return set(self._known)
 
-    def stale(self) -> bool:
-        """Return True if the store was silent so long that this incarnation may be declared dead."""
-        return self._doubted or self._clock.now_s() - self.last_reply_s > LINK_STALE_S
-
-    def stale_in_s(self) -> float:
-        """Return after how many seconds `stale` becomes true, if the store stays silent."""
-        return 0.0 if self._doubted else max(0.0, self.last_reply_s + LINK_STALE_S - self._clock.now_s())
-
     def rests(self) -> bool:
         """Return True if this courier has neither a call in flight nor an outcome to settle."""
         return not self._calls and not len(self.outbox)
@@ -146,23 +131,14 @@ class Courier:
 
     def is_unsettled(self) -> bool:
         """Return True if outcomes wait too long although the store answers other calls."""
-        return not self.stale() and self.outbox.oldest_age_s() > self._limits.settle_stall_s
-
-    def replied(self) -> None:
-        """Note an answer of the store. After a long silence the answer proves nothing.
-
-        A process that slept finds an old answer in its socket when it wakes.
-        """
-        now_s = self._clock.now_s()
-        self._doubted = self._doubted or now_s - self.last_reply_s > LINK_STALE_S
-        self.last_reply_s = now_s
+        return not self.link.stale() and self.outbox.oldest_age_s() > self._limits.settle_stall_s
 
     def _works(self, me: str) -> bool:
         return me == self.me and not self.stopping
 
     def renewed(self, asked_s: float) -> None:
         """Note that this incarnation is live, as the store answered to a question at `asked_s`."""
-        self._doubted, self.last_reply_s = False, asked_s
+        self.link.renewed(asked_s)
         self._room.set()
 
     def takes_max(self) -> int:
@@ -228,13 +204,13 @@ class Courier:
         self._turn += 1
         ordered = lanes[::-1] if self._turn % LOWER_LANES_EVERY == 0 else lanes
         got = await self._store.claim(me, ordered, want)
-        self.replied()
+        self.link.replied()
         if not got.claims and not got.orphans:
             if all(lane.priority != BULK for lane in lanes):
                 await self._wait_for_room()  # a bulk call that ends makes room, which a blocking claim would not notice
                 return got
             got = await self._store.wait(me, lanes, want, self._block_ms(lanes))
-            self.replied()
+            self.link.replied()
         return got
 
     def _block_ms(self, lanes: Collection[Lane]) -> int:
@@ -344,7 +320,7 @@ class Courier:
         if (
             self.stopping
             or self._isolation is not None
-            or self.stale()
+            or self.link.stale()
             or self.outbox.oldest_age_s() > self._limits.settle_stall_s
         ):
             return 0
@@ -378,7 +354,7 @@ class Courier:
         self._known.pop((claim.lane, claim.entry_id), None)
         self.done += 1
         self.settled += 1
-        self.replied()
+        self.link.replied()
         vendor = self.vendor.name
         if reply is Applied.LOST:
             self.audit_wanted = True  # maybe this actor's next incarnation took it and skipped it as known

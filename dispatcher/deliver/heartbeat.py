@@ -31,5 +31,5 @@ class Heartbeat:
             if self._courier.me:
                 with contextlib.suppress(UnavailableError):
                     await self._control.beat(Beat(self._courier.me, self._courier.vendor.name, *self._place))
-                    self._courier.replied()
+                    self._courier.link.replied()
             await self._clock.sleep(period_s)

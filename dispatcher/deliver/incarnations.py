@@ -78,8 +78,8 @@ class Incarnations:
         """
         courier = self._courier
         while True:
-            await self._clock.sleep(max(0.1, courier.stale_in_s()) + 0.1 * self._chance())
-            if courier.stale():
+            await self._clock.sleep(max(0.1, courier.link.stale_in_s()) + 0.1 * self._chance())
+            if courier.link.stale():
                 asked_s = self._clock.now_s()
                 with contextlib.suppress(UnavailableError):
                     if not await self._control.renew(courier.me):

@@ -100,7 +100,7 @@ class Caretaker:
             return
         me = c.me
         got = await self._store.take(me, c.lanes(), at_most)
-        c.replied()
+        c.link.replied()
         if got.refused and got.refused != self._take_refused:
             logger().error("take_refused", vendor=c.vendor.name, lanes=list(got.refused))
         self._take_refused = got.refused
@@ -133,7 +133,7 @@ class Caretaker:
         except UnavailableError:
             c.audit_wanted = True
             raise
-        c.replied()
+        c.link.replied()
         # A claim begun meanwhile was pending when the store looked, and may be settled now: it is not lost.
         lost = [claim for claim in got.claims if (claim.lane, claim.entry_id) not in c.begun]
         if lost:
@@ -167,7 +167,7 @@ class Caretaker:
         """Promote one page of due notifications, and return how many of them were fallbacks."""
         c = self._courier
         now_ms, found = await self._store.due(DUE_PAGE)
-        c.replied()
+        c.link.replied()
         if now_ms:
             c.time.sync(now_ms)
         fallbacks = [entry for entry in found if entry.readable and entry.stands_by]

@@ -65,7 +65,7 @@ class LookUps:
         if c.stopping or not c.me:
             return
         page = await self._store.held_ids(self._cursor, PAGE)
-        c.replied()
+        c.link.replied()
         self._remember(page)
         now_s, now_ms = self._clock.now_s(), c.time.now_ms()
         due = [key for key in page if key[1] > now_ms and self._turns.get(key, (0, 0.0))[1] <= now_s][:BATCH]

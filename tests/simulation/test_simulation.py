@@ -12,7 +12,7 @@ from unittest import mock
 
 import pytest
 
-from dispatcher.deliver.courier import Courier
+from dispatcher.deliver.store_link import StoreLink
 from tests.simulation.__main__ import show, show_all
 from tests.simulation.mutations import MUTATIONS
 from tests.simulation.scene import Plot, run, stage
@@ -101,7 +101,7 @@ def test_a_failure_says_how_to_repeat_it(capsys: pytest.CaptureFixture[str]) -> 
 BEHIND_RENEWAL = ("claim_by_the_dead", "start_without_a_fence")
 
 
-def _trusting(self: Courier) -> None:
+def _trusting(self: StoreLink) -> None:
     """Any answer of the store, however old, proves that this incarnation lives."""
     self.last_reply_s = self._clock.now_s()
 
@@ -110,7 +110,7 @@ def _trusting(self: Courier) -> None:
 def test_a_broken_promise_is_found(name: str) -> None:
     """The simulation can fail: each part of the protection, taken away, makes it red."""
     # Who slept asks the store before it sends: a second line in front of these fences, taken away with them.
-    trust = mock.patch.object(Courier, "replied", _trusting) if name in BEHIND_RENEWAL else contextlib.nullcontext()
+    trust = mock.patch.object(StoreLink, "replied", _trusting) if name in BEHIND_RENEWAL else contextlib.nullcontext()
     with MUTATIONS[name](), trust:
         seeds = (FOUND_BY.get(name, 0), *range(SEEDS_MAX))
         assert any(run(seed, plot=PLOTS.get(name)).violations for seed in seeds), name

@@ -137,7 +137,7 @@ async def test_a_store_outage_is_waited_out() -> None:
     store.away = True
     await asyncio.sleep(30.0)
     assert len(a.sent) <= 4
-    assert courier.stale()
+    assert courier.link.stale()
     store.away = False
     courier.renewed(asyncio.get_running_loop().time())
     await until(lambda: stage.states() == ["settled"] * 10)
@@ -152,14 +152,14 @@ async def test_an_answer_that_waited_for_a_sleeper_to_wake_does_not_wake_his_tru
     await stage.accept()
     got = await courier_store(stage).claim(courier.me, courier.lanes(), 1)
     await asyncio.sleep(3.0)
-    courier.replied()
+    courier.link.replied()
     await courier.admit(courier.me, got)
     await asyncio.sleep(0.1)
-    courier.replied()
-    assert courier.stale()
+    courier.link.replied()
+    assert courier.link.stale()
     assert a.sent == []
     courier.renewed(stage.clock.now_s())
-    assert not courier.stale()
+    assert not courier.link.stale()
 
 
 @virtual

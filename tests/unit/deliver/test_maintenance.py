@@ -156,12 +156,12 @@ async def test_an_actor_knows_when_the_silence_of_the_store_makes_it_doubt() -> 
     """A second after the store's last answer. An answer that comes later than that proves nothing."""
     stage = Stage()
     courier = await stage.courier(ScriptedVendor("a"), run=False)
-    assert courier.stale_in_s() == pytest.approx(1.0)
+    assert courier.link.stale_in_s() == pytest.approx(1.0)
     await asyncio.sleep(0.4)
-    courier.replied()
+    courier.link.replied()
     await asyncio.sleep(0.7)
-    assert courier.stale_in_s() == pytest.approx(0.3)
+    assert courier.link.stale_in_s() == pytest.approx(0.3)
     await asyncio.sleep(0.31)
-    assert courier.stale() and courier.stale_in_s() == 0.0
-    courier.replied()
-    assert courier.stale() and courier.stale_in_s() == 0.0
+    assert courier.link.stale() and courier.link.stale_in_s() == 0.0
+    courier.link.replied()
+    assert courier.link.stale() and courier.link.stale_in_s() == 0.0

@@ -140,7 +140,7 @@ async def test_little_is_claimed_meanwhile() -> None:
 
     async def beats() -> None:  # the actor's: while a suspect is alone in flight, nothing else is asked of the store
         while True:
-            courier.replied()
+            courier.link.replied()
             await asyncio.sleep(0.25)
 
     stage.start(beats())

@@ -98,7 +98,7 @@ async def test_after_an_outage_of_the_store_an_actor_goes_on_unless_it_was_decla
     way.away = way_to_store.away = True
     await stage.accept(3, vendor="a", chain=("a",))
     await asyncio.sleep(3.0)
-    assert courier.stale()
+    assert courier.link.stale()
     assert vendor.sent == []
     if verdict:
         term, _ = await control.begin_term()
