@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 
-from tests.simulation.scene import Result, play, run, stage
+from tests.simulation.run import Result, play, run, stage
 
 CHUNK = 25
 

@@ -19,7 +19,8 @@ from dispatcher.core.plan import sharing
 from dispatcher.core.plan.sharing import Share
 from dispatcher.templates.source import TemplateSource
 from tests.simulation.cast import Desk, Office, Order, Slot, buy
-from tests.simulation.scene import SETTINGS, World, run, stage
+from tests.simulation.run import run, stage
+from tests.simulation.scene import SETTINGS, World
 
 RATE = 40.0
 BURST = 4 + 1

@@ -21,7 +21,8 @@ from dispatcher.core.life.fallback import Fate, First, decide_fallback
 from dispatcher.core.life.notification import notification_id
 from tests.simulation.cast import Order, Sent
 from tests.simulation.checker import Checker
-from tests.simulation.scene import SETTINGS, World, run, stage
+from tests.simulation.run import run, stage
+from tests.simulation.scene import SETTINGS, World
 
 SEEDS = 120
 SEEDS_MAX = 600

@@ -15,7 +15,8 @@ import pytest
 from dispatcher.deliver.store_link import StoreLink
 from tests.simulation.__main__ import show, show_all
 from tests.simulation.mutations import MUTATIONS
-from tests.simulation.scene import Plot, run, stage
+from tests.simulation.run import run, stage
+from tests.simulation.scene import Plot
 
 SEEDS = 200
 SEEDS_MAX = 1500
