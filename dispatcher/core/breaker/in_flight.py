@@ -1,4 +1,4 @@
-"""The calls in flight of one breaker: when each began, when the lease of its permit ends, and whether the calls hang."""
+"""The calls in flight of one breaker: when each began, when its lease ends, and whether the calls hang."""
 
 from __future__ import annotations
 
