@@ -111,12 +111,12 @@ def edited(text: str, environment: Mapping[str, str] = os.environ) -> tuple[str,
 
 
 def fitting(text: str, open_files: int) -> str:
-    """Return the configuration with at most as many connections as a process with `open_files` files (hard limit) can
-    have.
+    """Return the configuration `text` with no more connections than a process can have here.
 
-    HAProxy needs two descriptors for each connection and some 270 of its own. It ends if it cannot have them. Ray's
-    default needs 10,267, while a container or an older Linux often allows 1,024 or 4,096. The limit of the machine
-    where HAProxy runs counts. So the limit is applied here, and not when the node is prepared.
+    `open_files` is the hard limit of a process's open files. HAProxy needs two descriptors for each connection and some
+    270 of its own. It ends if it cannot have them. Ray's default needs 10,267, while a container or an older Linux
+    often allows 1,024 or 4,096. The limit of the machine where HAProxy runs counts. So the limit is applied here, and
+    not when the node is prepared.
     """
     if open_files == resource.RLIM_INFINITY:
         return text

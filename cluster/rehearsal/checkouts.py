@@ -1,4 +1,7 @@
-"""Realistic, varied checkouts for demo and drills: names, languages, phone countries, amounts. Seeded: repeatable."""
+"""Makes realistic and varied checkouts for the demo and drills: names, languages, phone countries, amounts.
+
+The same seed gives the same checkouts.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ EVENTS = ("checkout.completed", "checkout.completed", "checkout.completed", "che
 
 
 def checkouts(count: int, seed: int = 7, start: int = 1) -> list[tuple[str, dict[str, Any]]]:
-    """`count` (idempotency key, trigger body): the key is the order number, which every message's text carries."""
+    """Return `count` pairs of idempotency key and trigger body. The numbering begins with `start`.
+
+    The key is the order number, which the text of every message contains.
+    """
     chance = random.Random(seed)
     numbers = {locale: _example(region) for locale, region in REGIONS.items()}
     found = []
@@ -65,6 +71,9 @@ def _example(region: str) -> str:
 
 
 def _vary(number: str, n: int) -> str:
-    """A valid neighbour of an example number: its last digits changed, kept only when the plan allows it."""
+    """Return a valid number near an example number: the last four digits are replaced by those of `n`.
+
+    Return `number` unchanged if the country's numbering plan does not allow the new number.
+    """
     varied = number[:-4] + f"{n % 10_000:04d}"
     return varied if phonenumbers.is_valid_number(phonenumbers.parse(varied)) else number

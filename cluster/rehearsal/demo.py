@@ -1,4 +1,6 @@
-"""`dispatcher demo`: real checkout triggers through a vendor outage, judged by what the vendors received."""
+"""`dispatcher demo`: posts realistic checkout triggers during a vendor outage, then judges what the vendors
+received.
+"""
 
 from __future__ import annotations
 
@@ -31,19 +33,26 @@ CHANNELS = {"sms-a": "sms", "sms-b": "sms", "email-a": "email", "email-b": "emai
 SICK = "sms-a"
 DRAIN_S = 30.0
 QUIET_S = 0.7
-"""A gap this long in the sick vendor's failed calls ends a burst: an open breaker waits for a second at least in the
-sandbox's configuration."""
+"""The number of seconds without a failed call of the sick vendor after which a burst of failures has ended.
+
+In the sandbox's configuration an open breaker waits for at least a second.
+"""
 BREAKER = BreakerConfig(open_wait_ms=2_000, open_wait_ms_max=8_000, slow_ns=2 * SECOND_NS, half_open_min_calls=5)
-"""The breaker of the sandbox's SMS vendors; a test compares it with their configuration file."""
+"""The breaker of the sandbox's SMS vendors. A test compares it with their configuration file."""
 PROBES_MAX = BREAKER.half_open_calls
-"""The most failed calls of one way back on which nothing succeeded."""
+"""The most failed calls of one try to recover in which no call succeeded."""
 RAMP_MAX = PROBES_MAX + BREAKER.ramp_calls * len(BREAKER.ramp)
-"""The most failed calls of one way back that passed its probes and reached the ramp."""
+"""The most failed calls of one try to recover that passed the probes and reached the ramp."""
 
 
 @dataclass(slots=True)
 class Outage:
-    """The outage as the sick vendor's call log shows it. Times are epoch seconds, None where it did not happen."""
+    """The outage as the sick vendor's call log shows it.
+
+    Times are epoch seconds. None means that the event did not happen. `first_failure_s` is the first failed call,
+    `last_burst_s` the last failed call that was not a probe, and `recovered_s` the first accepted call after
+    `healed_s`.
+    """
 
     failing_s: float = 0.0
     healed_s: float = 0.0
@@ -61,7 +70,7 @@ class Outage:
 
 @dataclass(slots=True)
 class Progress:
-    """The figures of the live view."""
+    """The figures that the live view shows."""
 
     total: int
     phase: str = "starting"
@@ -79,10 +88,11 @@ class Progress:
 
 
 def outage_of(calls: list[tuple[float, str]], failing_s: float, healed_s: float) -> Outage:
-    """Read the outage from the sick vendor's own call log.
+    """Return the outage that `calls` show. `calls` is the sick vendor's call log: (epoch seconds, outcome).
 
-    The burst ends with the first failed call that a gap follows; but not before a later one that has more calls than a
-    way back of the breaker: those are no probes, and it was not left.
+    Failed calls are grouped into bursts, which are separated by `QUIET_S` seconds. The first burst is traffic. A later
+    burst is traffic too if it has more failed calls than a breaker lets through when it tries to recover. All bursts
+    after the last burst of traffic are probes.
     """
     outage = Outage(failing_s, healed_s)
     during = [t for t, outcome in calls if outcome != "accepted" and t >= failing_s]
@@ -111,7 +121,11 @@ def _no_probes(burst: list[float], since_s: float, yes: list[float]) -> bool:
 
 
 async def play(service: Service, count: int, rate: float, progress: Progress) -> tuple[list[Posted], float, float]:
-    """Post `count` checkouts at `rate`; a third of the way in the first SMS vendor fails, later it recovers."""
+    """Post `count` checkouts at `rate` a second, with an outage of the first SMS vendor in the middle.
+
+    The vendor fails after a third of the time, and recovers later. Return what was posted, and the epoch seconds when
+    the vendor began to fail and when it recovered.
+    """
     bodies = checkouts(count)
     times = [0.0, 0.0]
 
@@ -146,7 +160,7 @@ async def _watch(service: Service, progress: Progress) -> None:
 
 
 def drained(service: Service, posted: list[Posted], drain_s: float = DRAIN_S) -> Verdict:
-    """Wait until the vendors have received everything that was acknowledged, then judge."""
+    """Wait until the vendors have received everything that was acknowledged, at most `drain_s` seconds. Then judge."""
     until = time.monotonic() + drain_s
     while True:
         received = {vendor: service.received(vendor)["received"] for vendor in CHANNELS}
@@ -157,7 +171,7 @@ def drained(service: Service, posted: list[Posted], drain_s: float = DRAIN_S) ->
 
 
 def view(progress: Progress) -> Table:
-    """The live view: phase, progress, vendors."""
+    """Return the live view: the phase, the progress, and a row for each vendor."""
     p99 = percentile(progress.latency_ms[-500:], 0.99)
     title = f"{progress.phase}  —  {progress.done}/{progress.total} posted, {progress.accepted} accepted"
     table = Table(title=title + ("" if p99 != p99 else f", accept p99 {p99:.1f} ms"), title_justify="left")
@@ -181,7 +195,10 @@ def view(progress: Progress) -> Table:
 def figures(
     posted: list[Posted], verdict: Verdict, outage: Outage, ready_s: float, *, stalled: Collection[str] = ()
 ) -> dict[str, Any]:
-    """The summary as plain values; milliseconds and seconds as named."""
+    """Return the summary as plain values, by name. The name ends in the unit.
+
+    A figure is None if it could not be measured, for example when nothing was accepted.
+    """
     latency = [ms for p in posted if (ms := p.accept_ms) is not None]
 
     def rounded(value: float, digits: int | None = None) -> float | None:
@@ -214,7 +231,7 @@ def figures(
 
 
 def verdict_sentence(summary: dict[str, Any]) -> str | None:
-    """Return the first thing that is wrong with the run, None if all is well."""
+    """Return a sentence about the first thing that is wrong with the run, or None if nothing is wrong."""
     if summary["accepted"] != summary["posted"]:
         return f"{summary['posted'] - summary['accepted']} triggers were never acknowledged"
     if summary["stalled"]:
@@ -235,7 +252,9 @@ def verdict_sentence(summary: dict[str, Any]) -> str | None:
 @click.option("--rate", default=100.0, show_default=True, help="triggers a second")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="also write the summary there")
 def demo(triggers: int, rate: float, json_file: Path | None) -> None:
-    """Run checkouts through a vendor outage on a fresh installation; exit 0 only if nothing was lost or repeated."""
+    """Run checkouts through a vendor outage on a fresh installation. The exit code is 0 only if nothing was lost
+    or repeated.
+    """
     folder = Path(tempfile.mkdtemp(prefix="nd-demo-"))
     service, console = Service(folder / "state"), Console()
     left: list[str] = []

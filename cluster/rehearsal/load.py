@@ -1,7 +1,7 @@
-"""An open-loop client: posts triggers when they are due, whatever happened to those before.
+"""An open-loop client. It posts each trigger when the trigger is due, even if earlier triggers have no answer yet.
 
-Latency counts from the due time, so that a stall is seen by everything that was due in it. It retries connection
-errors, 408, 429 and 5xx with the same key, as callers are told to.
+Latency is counted from the due time. So a stall of the service shows in every trigger that was due during the stall. As
+callers should, the client retries connection errors, 408, 429 and 5xx with the same key.
 """
 
 from __future__ import annotations
@@ -21,12 +21,19 @@ RETRIED = {408, 429, 500, 502, 503, 504}
 TRY_S = 3.0
 GIVE_UP_S = 60.0
 RETRY_S_MAX = 3.0
-"""Between two tries: 0.1, 0.2, 0.4 … s. Hundreds that try again each second take the cores that `up` needs to start."""
+"""The longest pause between two tries. The pauses are 0.1, 0.2, 0.4 … seconds.
+
+Hundreds of clients that all retried within a second would use the cores that `up` needs for its start.
+"""
 
 
 @dataclass(slots=True)
 class Posted:
-    """One trigger as the client saw it. Times are epoch seconds; `accepted_s` None: never acknowledged."""
+    """One trigger as the client saw it.
+
+    Times are epoch seconds. `accepted_s` is None if the trigger was never acknowledged. A `status` of 0 means no
+    answer.
+    """
 
     key: str
     due_s: float
@@ -41,7 +48,7 @@ class Posted:
 
     @property
     def accept_ms(self) -> float | None:
-        """From due time to the 202; None: never acknowledged."""
+        """The milliseconds from the due time to the 202. None: the trigger was never acknowledged."""
         return None if self.accepted_s is None else (self.accepted_s - self.due_s) * 1000
 
 
@@ -54,9 +61,10 @@ async def post_steadily(
     api_key: str | None = None,
     give_up_s: float = GIVE_UP_S,
 ) -> list[Posted]:
-    """Post each (key, body) at a steady rate; answers when each was acknowledged, refused or given up.
+    """Post each (key, body) at a steady rate. Return when each trigger was acknowledged, refused or given up.
 
-    give_up_s: no other try when it was due so long ago; 0: one try each, so that an overload does not grow by repeats.
+    A trigger is not tried again when it was due more than `give_up_s` seconds ago. With 0 each trigger is tried once,
+    so that retries cannot make an overload worse.
     """
     pool = Pool(api)
     head = _head(pool, api_key)
@@ -83,9 +91,10 @@ async def post_steadily(
 async def post_in_turn(
     api: str, bodies: Iterator[tuple[str, dict[str, Any]]], clients: int, seconds: float
 ) -> list[Posted]:
-    """For `seconds`, or while there are any, each client posts the next of `bodies` when its last was answered.
+    """Post `bodies` with several clients. Each client posts the next body when its last one was answered.
 
-    Latencies found so mean nothing, for what is slow is asked for less.
+    This stops after `seconds`, or when `bodies` has no more. The measured latencies mean nothing, because a slow
+    service gets fewer requests.
     """
     pool, posted, until_s = Pool(api), list[Posted](), time.time() + seconds
     head, open_clients = _head(pool, None), _Countdown(clients)
@@ -109,7 +118,7 @@ async def post_in_turn(
 
 
 class _Countdown:
-    """`over` is set when as many have ended as there are."""
+    """Sets the event `over` when `less` was called `count` times."""
 
     def __init__(self, count: int) -> None:
         self._left, self.over = count, asyncio.Event()
@@ -135,7 +144,10 @@ def _request(head: bytes, key: str, body: dict[str, Any]) -> bytes:
 
 @contextlib.contextmanager
 def _when_due(dues_s: Sequence[float], begin: Callable[[int], None]) -> Iterator[None]:
-    """`begin` each index at its time. A thread waits for it: the loop's own timers are rounded up to milliseconds."""
+    """Call `begin` with each index at its due time, inside the `with` block.
+
+    A thread waits for the times, because the event loop's own timers are rounded up to milliseconds.
+    """
     loop, stop = asyncio.get_running_loop(), threading.Event()
 
     def tick() -> None:
@@ -153,7 +165,9 @@ def _when_due(dues_s: Sequence[float], begin: Callable[[int], None]) -> Iterator
 
 
 class _Call:
-    """One trigger on its way: tried until it is acknowledged, refused, or nobody would wait any more."""
+    """One trigger that is being posted. It is tried until it is acknowledged, refused, or due more than
+    `give_up_s` ago.
+    """
 
     __slots__ = ("_done", "_give_up_s", "_pool", "_posted", "_request")
 
@@ -191,7 +205,7 @@ class _Call:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that `share` of all values do not exceed; nan when there are none."""
+    """Return the smallest value that the given share of all values does not exceed, or nan if `values` is empty."""
     if not values:
         return float("nan")
     ordered = sorted(values)

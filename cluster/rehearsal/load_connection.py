@@ -1,7 +1,7 @@
-"""The load client's side of HTTP: keep-alive connections, one request on each at a time, no task per request.
+"""HTTP for the load client: keep-alive connections, one request at a time on each, and no asyncio task per request.
 
-A general client spends more CPU on a request than the service under load; on two cores that share decides what the
-service can show. Only what the load needs is here: POST, an answer with a status and a body, lost connections.
+A general HTTP client spends more CPU on a request than the service under load. On two cores this reduces the rate that
+the service can show. So only what the load needs is here: POST, an answer with status and body, lost connections.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from urllib.parse import urlsplit
 import httptools
 
 Answered = Callable[[int, bytes], None]
-"""Status and body; status 0: no answer came, whether or not the request was sent."""
+"""A function that gets the status and the body. Status 0: no answer came, and the request may or may not have
+been sent.
+"""
 
 
 class Connection(asyncio.Protocol):
-    """One connection of a pool. `post` only when it is idle; `answered` is called exactly once for each."""
+    """One connection of a pool. `post` may only be called while it is idle, and calls `answered` exactly once."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -81,7 +83,7 @@ class Connection(asyncio.Protocol):
 
 
 class Pool:
-    """Connections to one address, as many as there are requests at once. Those used last are used first."""
+    """Connections to one address, as many as there are requests at the same time. The last used is used first."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)

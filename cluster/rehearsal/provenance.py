@@ -1,4 +1,4 @@
-"""Records what a figure holds for: commit, machine, versions. A figure without the machine is a rumour."""
+"""Records with each measurement the commit, the machine and the versions for which it holds."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = tuple(
     f":(exclude){path}" for path in ("benchmarks/results", "cluster/capacity/profile.json", "docs", "*.md")
 )
-"""Files whose changes do not change what is measured, as git's path specifications."""
+"""Files whose changes do not affect a measurement, as path specifications of git."""
 
 PACKAGES = ("aiohttp", "hiredis", "jinja2", "ray", "redis", "uvloop")
 
 
 def commit() -> str:
-    """The commit the code was run from, marked when files differ from it; those that a run writes do not count."""
+    """Return the commit from which the code runs, with `-dirty` at the end if files differ from it.
+
+    Files that a measurement itself writes (`DOCUMENTS`) do not count. Return "unknown" outside a git repository.
+    """
     git = ["git", "-C", str(ROOT)]
     try:
         command = [*git, "describe", "--always", "--abbrev=10", "--exclude=*"]
@@ -34,11 +37,11 @@ def commit() -> str:
 
 
 COMMIT = commit()
-"""The commit when this module was loaded; a long run may end after the next commit."""
+"""The commit at the time this module was loaded. The repository may have a newer commit when a long run ends."""
 
 
 def environment(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
-    """Return machine, commit, versions, and how busy the machine was when the run ended."""
+    """Return the machine, the commit, the versions of `packages`, and the machine's load average now."""
     return {
         "at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "commit": COMMIT,
@@ -51,7 +54,7 @@ def environment(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
 
 
 def version(package: str) -> str | None:
-    """The installed version; None when it is not installed."""
+    """Return the installed version of a package, or None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -1,7 +1,11 @@
-"""Judge a run by what the sandbox vendors really received, not by what we say we sent.
+"""Judges a run by what the sandbox vendors received, not by what our service says that it sent.
 
-lost: acknowledged with 202 and never received; duplicated: received more than once; unexpected: received and never
-posted; misdirected: received by somebody else. Matching is by the order number in the message's text, on each channel.
+- lost: acknowledged with 202 and never received;
+- duplicated: received more than once;
+- unexpected: received, but never posted;
+- misdirected: received for another recipient.
+
+A message is matched with its trigger by the order number in its text, for each channel.
 """
 
 from __future__ import annotations
@@ -14,14 +18,16 @@ from typing import Any
 from cluster.rehearsal.load import Posted
 
 ADDRESS = {"sms": "phone", "email": "email"}
-"""The recipient's field that holds the address, per channel."""
+"""For each channel, the field of the recipient that holds the address."""
 
 ORDER = re.compile(r"order (N\d{6,}[a-z]*)")
 
 
 @dataclass(slots=True)
 class Verdict:
-    """Counts of one run; ids in `lost` and `duplicated` are `order/channel`."""
+    """The counts of one run. The names in `lost`, `duplicated` and the other collections have the form
+    `order/channel`.
+    """
 
     accepted: int = 0
     unacknowledged: int = 0
@@ -49,7 +55,11 @@ class Verdict:
 def judge(
     posted: Iterable[Posted], received: Mapping[str, Iterable[Mapping[str, Any]]], channels: Mapping[str, str]
 ) -> Verdict:
-    """`received`: vendor → its deliveries; `channels`: vendor → channel, of the channels each trigger means."""
+    """Compare the posted triggers with the vendors' deliveries and return the verdict.
+
+    `received` maps each vendor to its deliveries. `channels` maps each vendor to its channel. Each trigger is expected
+    to be delivered once on each of these channels.
+    """
     verdict = Verdict()
     copies: dict[str, list[tuple[float, str]]] = {}
     sent_to: dict[str, set[str]] = {}
@@ -92,5 +102,8 @@ def judge(
 
 
 def _plain(address: str) -> str:
-    """Providers differ in how they write a number; domains and local parts of ours are lower case."""
+    """Return the address in one spelling: without brackets and a leading +, in lower case.
+
+    Providers spell telephone numbers in different ways. Our test addresses have no upper case.
+    """
     return address.strip("<> ").lstrip("+").lower()

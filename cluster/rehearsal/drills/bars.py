@@ -1,6 +1,6 @@
-"""The value that each drill must reach, in one place: `dispatcher drill` and docs/drills.md read it here.
+"""The value that each drill must reach. `dispatcher drill` and docs/drills.md both read it here.
 
-The worst run counts. Bars are for two cores, 100 triggers a second and the sandbox's configuration.
+The worst run counts. The values are for two cores, 100 triggers a second and the sandbox's configuration.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from cluster.rehearsal.drills.catalogue import DRILLS
 from dispatcher.core.breaker.config import SECOND_NS
 
 SLOW_S = BREAKER.slow_ns / SECOND_NS
-"""The sandbox's threshold of a slow call: a vendor that hangs is cut off that much later."""
+"""The sandbox's threshold for a slow call, in seconds. A vendor that hangs is cut off that much later."""
 
 
 def probes_most(seconds: float, answers_s: float = 0.0) -> int:
-    """The most calls that an open breaker may let through to a vendor that fails for so long, after `answers_s` each.
+    """Return the most calls that an open breaker may let through to a vendor that fails for `seconds`.
 
-    It opens when the first calls have failed. Then the shortest wait that the settings allow and all of its probes, of
-    which three are enough for a verdict when they do not come at once; and again, after a longer wait.
+    The vendor answers each call after `answers_s` seconds. The count assumes that the breaker waits as briefly as the
+    settings allow, and then sends all its probes. After each failed probing it waits longer.
     """
     at_s, opened = answers_s, 0
     while True:
@@ -34,7 +34,9 @@ def probes_most(seconds: float, answers_s: float = 0.0) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """The most a figure of `report.FIELDS` may be in a drill; the least where `least`."""
+    """A limit for one figure (a name in `report.FIELDS`) of one drill. `must` is a maximum, or a minimum if
+    `least` is True.
+    """
 
     drill: str
     figure: str
@@ -45,7 +47,7 @@ class Bar:
         return worst >= self.must if self.least else worst <= self.must
 
     def told(self, worst: float) -> str:
-        """Return the line of the drill's report for this figure."""
+        """Return the line for the drill's report that compares this limit with the figure of the worst run."""
         bound = "at least" if self.least else "at most"
         return f"{self.drill}: {self.figure} {worst:g}, {bound} {self.must:g}: {'met' if self.met(worst) else 'MISSED'}"
 
@@ -73,5 +75,7 @@ def bar_of(drill: str, figure: str) -> Bar | None:
 
 
 def measured(drill: str, summary: Mapping[str, Mapping[str, Any]]) -> list[tuple[Bar, float]]:
-    """The bars of a drill with its worst figure; one that a drill has no figure for was not shown, and is left out."""
+    """Return each bar of a drill with the figure of its worst run. A bar is left out if the drill has no such
+    figure.
+    """
     return [(bar, summary[bar.figure]["worst"]) for bar in BARS if bar.drill == drill and bar.figure in summary]

@@ -1,4 +1,4 @@
-"""The catalogue of drills: what each breaks, for how long, and how it is mended."""
+"""The catalogue of drills: what each drill breaks, for how long, and how it is repaired."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ from dataclasses import dataclass
 from cluster.local.service import Service
 
 FIRST, SECOND = "sms-a", "sms-b"
-"""The SMS chain of the sandbox's configuration: drills break its first vendor."""
+"""The SMS chain of the sandbox's configuration, in its order. Most drills break the first vendor."""
 EVERY = (FIRST, SECOND, "email-a", "email-b")
 
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """One fault. `sick` are vendors whose own call log tells the failover. `repeats`: vendors of which may be repeated
-    what is in flight or unsettled when it begins. `wakes`: who makes those calls sleeps, and goes on at its end."""
+    """One fault: `begin` starts it and `end` repairs it after `seconds`.
+
+    `sick` names the vendors whose own call log shows the failover. `repeats` names the vendors whose messages may be
+    repeated if they are in flight or unsettled when the fault begins. `wakes` is True if the fault only stops the
+    process that makes those calls, so that it continues at the end of the fault.
+    """
 
     name: str
     about: str
@@ -64,7 +68,7 @@ def _kill_redis(service: Service) -> None:
 
 
 class Flap:
-    """A vendor that fails and recovers every two seconds, faster than its breaker's window."""
+    """A vendor that fails and recovers in turns of two seconds, which is faster than its breaker's window."""
 
     def __init__(self, vendor: str, period_s: float = 2.0) -> None:
         self._vendor, self._period_s = vendor, period_s
@@ -88,7 +92,7 @@ class Flap:
 
 
 class Hogs:
-    """Six busy processes for each core: nobody else gets one when he wants it."""
+    """Six busy processes for each core, so that the service seldom gets a core when it needs one."""
 
     def __init__(self) -> None:
         self._busy: list[subprocess.Popen[bytes]] = []
@@ -161,7 +165,7 @@ NO_STORM = {
     "proxy-kill": "one machine has one ingress: without it callers are refused, whatever else is well",
     "proxy-wrapper-kill": "the same, for five seconds",
 }
-"""Which drills the storm leaves out, and why."""
+"""The drills that the storm leaves out, each with the reason."""
 STORM = tuple(name for name in DRILLS if name not in NO_STORM)
 """The drills from which the storm chooses at random."""
 

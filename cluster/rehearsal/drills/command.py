@@ -1,4 +1,4 @@
-"""`dispatcher drill`: rehearse outages against the sandbox vendors, on an installation of its own."""
+"""`dispatcher drill`: rehearses outages with the sandbox vendors, on an installation of its own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cluster.rehearsal.provenance import environment
 
 STORM = "storm"
 TABLE_WIDTH = 170
-"""A terminal of 80 columns cannot show fifteen figures; a pager or a file can."""
+"""The least width of the result table, in columns. A terminal of 80 columns cannot show fifteen figures."""
 
 
 @click.command()
@@ -64,13 +64,15 @@ def drill(
 ) -> None:
     """Break things on purpose under load and print what it cost.
 
-    Without NAME it lists the drills, and how long each takes; `all` means every one but the storm, which draws from
-    those of vendors, actors, supervisor, intake and Redis, and leaves out what the list says.
+    Without NAME, the command lists the drills and how long each takes. The NAME `all` means every drill except the
+    storm. The storm draws its faults from the drills of vendors, actors, supervisor, intake and Redis.
 
-    Each NAME starts a steady load on a private installation with the sandbox vendors, breaks one thing, mends it, waits
-    for the backlog, and counts against what the vendors received. Exit 1 when anything acknowledged was lost, or
-    repeated without a kill that explains it; under `--on-unknown hold`, repeated at all. What each drill must reach on
-    two cores is printed with its worst run beside it; with --strict a bar that is missed is exit 1 too.
+    Each drill starts a steady load on a private installation with the sandbox vendors. It breaks one thing, repairs it,
+    and waits for the backlog. Then it compares what was acknowledged with what the vendors received.
+
+    The exit code is 1 if an acknowledged notification was lost, or was repeated and no kill explains it. With
+    `--on-unknown hold` every repeat counts. The value that each drill must reach on two cores is printed beside its
+    worst run. With --strict, a missed value gives exit code 1 too.
     """
     console = Console()
     if not names:
@@ -106,7 +108,7 @@ def _list(console: Console) -> None:
 
 
 def _hold_to_bars(console: Console, results: dict[str, list[dict[str, Any]]]) -> int:
-    """Print each bar of these drills with their worst run; how many were missed."""
+    """Print each bar of these drills with the figure of the worst run. Return how many bars were missed."""
     missed = 0
     for name, runs in results.items():
         for bar, worst in measured(name, summary(runs)):
@@ -157,9 +159,10 @@ def _perform(
 
 
 def _until_steady(service: Service, rate: float) -> None:
-    """Back to the steady state before the next drill. A recovering vendor is probed by live messages: give it some.
+    """Wait for the steady state before the next drill, at most 30 rounds. Each round posts messages for three seconds.
 
-    One that comes and goes gets new work a minute later (`supervision.dwell_s`): until then breaking it breaks nothing.
+    A recovering vendor is probed with real messages, so it needs some. A vendor that failed and recovered gets new work
+    only a minute later (`supervision.dwell_s`). A drill that breaks the vendor before then would break nothing.
     """
     for _ in range(30):
         found = {v["name"]: v for v in service.get("/v1/vendors")["vendors"]}
@@ -169,7 +172,10 @@ def _until_steady(service: Service, rate: float) -> None:
 
 
 def _drills_in(file: Path | None) -> dict[str, Any]:
-    """Read before an hour of drills, so that a mistake in the name does not cost it."""
+    """Return the drills that the file already holds, keyed by name. Raises BadParameter if the file holds no drills.
+
+    The file is read before the drills begin. A wrong file name is then noticed before an hour of drills, not after it.
+    """
     if file is None or not file.exists():
         return {}
     try:
@@ -188,7 +194,11 @@ def _document(
     seed: int,
     before: dict[str, Any],
 ) -> dict[str, Any]:
-    """Each drill with the commit and the machine it was done on: a set is made in pieces."""
+    """Return the content of the results file.
+
+    Each drill has its own commit and machine, because a set of drills may be made in several runs. `before` are the
+    drills that the file already holds. A drill of this run replaces the earlier drill of the same name.
+    """
     about = {**environment(), "version": VERSION, "rate_per_s": rate, "on_unknown": on_unknown}
     storms = {STORM: {"minutes": minutes, "seed": seed}}
     done = {

@@ -1,4 +1,4 @@
-"""Load with a fault in the middle: post steadily, break something, mend it, wait until all is delivered, judge."""
+"""Plays a drill: posts steadily, breaks something, repairs it, waits for the deliveries, and judges the result."""
 
 from __future__ import annotations
 
@@ -23,14 +23,20 @@ STEADY_S = 4.0
 AFTER_S = 8.0
 DRAIN_S = 60.0
 CALL_S, SETTLE_S, BUSY_S = 0.05, 0.1, 0.35
-"""A sandbox vendor's call, the settle interval, and the share of a busy machine: its clocks, and whose turn it is."""
+"""Three times in seconds: a call of a sandbox vendor, the settle interval, and the delay on a busy machine.
+
+The delay covers clocks that differ, and processes that wait for a core.
+"""
 WAKES_MAX = 1
-"""An actor that wakes calls no vendor before it knows that it is live, except one call that was its turn already."""
+"""How many calls an actor may still make after it wakes, before it knows that it is live.
+
+The one call is the one that was ready to start when the actor was stopped.
+"""
 AROUND_S = 10.0
-"""Seconds that draining, judging and the return to the steady state take in most drills."""
+"""The seconds that draining, judging and the return to the steady state take in most drills."""
 _start = itertools.count(1, 100_000)
 _given: set[str] = set()
-"""Every order number given out: what a vendor received beside these, nobody posted."""
+"""Every order number that this process has posted. Any other order that a vendor received was never posted."""
 
 
 def fresh_checkouts(count: int, **fields: str) -> list[tuple[str, dict[str, Any]]]:
@@ -44,7 +50,10 @@ def fresh_checkouts(count: int, **fields: str) -> list[tuple[str, dict[str, Any]
 
 
 def judged(service: Service, posted: list[Posted], drain_s: float = DRAIN_S) -> Verdict:
-    """Wait for the drain and judge these posts alone, though the vendors' ledgers also hold those of earlier ones."""
+    """Wait until everything is delivered, then judge only the triggers in `posted`.
+
+    The vendors' records also hold deliveries of earlier drills. They are left out of the verdict.
+    """
     verdict = drained(service, posted, drain_s)
     keys = {p.key for p in posted}
     verdict.unexpected = [name for name in verdict.unexpected if name.split("/")[0] not in _given]
@@ -55,7 +64,10 @@ def judged(service: Service, posted: list[Posted], drain_s: float = DRAIN_S) -> 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """When a fault was there. Epoch seconds; `hit_s`: what it kills, stops or breaks is so by then."""
+    """The time of one fault, in epoch seconds.
+
+    At `hit_s`, every process that the fault kills or stops is killed or stopped.
+    """
 
     drill: Drill
     began_s: float
@@ -65,7 +77,7 @@ class Window:
 
 @dataclass(slots=True)
 class Run:
-    """A drill that was played: what was posted, what was broken when, and what the vendors received."""
+    """A drill that was played: what was posted, when something was broken, and what the vendors received."""
 
     posted: list[Posted]
     faults: list[Window]
@@ -80,13 +92,18 @@ class Run:
         return self.faults[0].began_s
 
     def unexplained(self) -> list[str]:
-        """Repeated notifications, each as often as no fault explains it.
+        """Return the repeated notifications that no fault explains. A name appears once for each unexplained repeat.
 
-        A fault explains one repeat of a notification, if a vendor that it befell (`Drill.repeats`) had it
-        - just before: within a call, the settle interval and `BUSY_S` it may have been unsettled;
-        - on its way then: received a call and `BUSY_S` later at most;
-        - on its way while the caller slept: received once more on waking, `WAKES_MAX` of them.
-        Of no channel more than came in so long: what is beyond that was not in flight.
+        A fault explains one repeat of a notification if a vendor in the drill's `repeats` received a copy at one of
+        these times:
+
+        - Shortly before the fault. The notification may have been unsettled for a call, the settle interval and
+          `BUSY_S`.
+        - During the fault's first moments, at most a call and `BUSY_S` later. The notification was on its way.
+        - After the caller was stopped and woke up. At most `WAKES_MAX` of these are explained.
+
+        For each channel, at most as many repeats are explained as were posted in such a time. More cannot have been in
+        flight.
         """
         left = {name: len(copies) - 1 for name, copies in self.verdict.copies.items()}
         for window in self.faults:
@@ -100,7 +117,7 @@ class Run:
         return [name for name, count in left.items() for _ in range(count)]
 
     def _excuses(self, window: Window) -> list[tuple[list[str], int]]:
-        """Return, for each reason, the repeats that it explains and how many it may explain."""
+        """Return for each reason the repeated notifications that it explains, and how many of them it may explain."""
         most = math.ceil(self.rate_per_s * (CALL_S + SETTLE_S + BUSY_S))
         unsettled_s = window.began_s - CALL_S - SETTLE_S - BUSY_S
         found = [(self._copied(window, unsettled_s, window.hit_s, slice(None, -1)), most)]
@@ -109,7 +126,11 @@ class Run:
         return found
 
     def _copied(self, window: Window, from_s: float, to_s: float, which: slice) -> list[str]:
-        """Return what a vendor of the fault received in that time, or one call later, as a permitted copy."""
+        """Return the notifications of which a vendor of the fault received a copy in a span of time.
+
+        The span is from `from_s` to `to_s`, plus one call and `BUSY_S`. `which` selects the copies that count, for
+        example all except the last.
+        """
         to_s += CALL_S + BUSY_S
         vendors = window.drill.repeats
         return [
@@ -128,7 +149,10 @@ def perform(
     drain_s: float = DRAIN_S,
     on_unknown: str = "resend",
 ) -> Run:
-    """Post `rate` triggers a second (an SMS and an e-mail each) for `seconds` while `script` breaks and mends."""
+    """Post `rate` triggers a second for `seconds` while `script` breaks and repairs things. Return the judged run.
+
+    Each trigger means an SMS and an e-mail. `script` appends a `Window` for each fault.
+    """
     bodies = fresh_checkouts(int(rate * seconds), on_unknown=on_unknown)
     faults: list[Window] = []
     began_s = time.time()
@@ -154,7 +178,7 @@ def is_held(service: Service, name: str) -> bool:
 
 
 def play(service: Service, drill: Drill, rate: float, on_unknown: str = "resend") -> Run:
-    """One drill: a steady state, the fault, and the time after it."""
+    """Play one drill: a steady state, then the fault, then some time after it."""
 
     def script(faults: list[Window]) -> None:
         time.sleep(STEADY_S)
@@ -171,19 +195,19 @@ def play(service: Service, drill: Drill, rate: float, on_unknown: str = "resend"
 
 
 def duration_s(drill: Drill) -> float:
-    """How long one run takes, about."""
+    """Return about how many seconds one run of the drill takes."""
     return STEADY_S + drill.seconds + AFTER_S + AROUND_S
 
 
 def _patience_s(on_unknown: str) -> float:
-    """Return how long to wait for a delivery. A held message never comes, so its wait is shorter."""
+    """Return how many seconds to wait for deliveries. With `hold` this is less, because a held message never comes."""
     return DRAIN_S if on_unknown == "resend" else DRAIN_S / 3
 
 
 def storm(service: Service, rate: float, minutes: float, every_s: float, *, seed: int, on_unknown: str) -> Run:
-    """A random fault of `faults.STORM` every `every_s`; each is mended after at most half of that.
+    """Play a random fault of `catalogue.STORM` every `every_s` seconds.
 
-    Left out are what ends everything or the one ingress, and what cannot show in so short a time (`faults.NO_STORM`).
+    Each fault is repaired after at most half of that time. `catalogue.NO_STORM` says which drills are left out.
     """
     chance = random.Random(seed)
 

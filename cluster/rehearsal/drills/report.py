@@ -20,7 +20,7 @@ from dispatcher.errors import DispatcherError
 KEEP_UP_S = 5.0
 
 LATE_S = 1.0
-"""A notification that took longer than this from its due time counts as delayed by the fault."""
+"""A notification delivered more than this many seconds after its due time counts as delayed by the fault."""
 
 FIELDS = {
     "steady p99 ms": "accept p99 before the fault",
@@ -45,7 +45,7 @@ FIELDS = {
 
 
 def figures(service: Service, run: Run) -> dict[str, Any]:
-    """The figures of one run, by the names in FIELDS; None where one does not apply."""
+    """Return the figures of one run, by the names in FIELDS. None means that a figure does not apply to this drill."""
     v, fault_s = run.verdict, run.fault_s
     unexplained = len(run.unexplained())
     found: dict[str, Any] = {
@@ -81,7 +81,7 @@ def figures(service: Service, run: Run) -> dict[str, Any]:
 
 
 def wrong(found: dict[str, Any]) -> str | None:
-    """Why a run does not count as survived; None when it does."""
+    """Return why a run does not count as survived, or None if it does."""
     if found["unacknowledged"]:
         return f"{found['unacknowledged']} triggers never acknowledged"
     if found["lost"]:
@@ -102,7 +102,7 @@ def _ms(posted: Sequence[Any]) -> float | None:
 
 
 def _gap_s(service: Service, run: Run) -> float:
-    """On the first fault's channel: SMS, which all drills touch."""
+    """Return the longest time without an SMS delivery from the fault on, in seconds. All drills affect SMS."""
     times = sorted(
         at for name, at in run.verdict.delivered_at.items() if name.endswith("/sms") and at >= run.fault_s - 1
     )
@@ -111,7 +111,10 @@ def _gap_s(service: Service, run: Run) -> float:
 
 
 def switches_a_minute(history: Sequence[Mapping[str, Any]], since_s: float) -> int:
-    """`history`: plans, newest first. The vendor that was switched most, and its worst minute since `since_s`."""
+    """Return how often one vendor was given or denied new work within one minute, for the worst vendor and minute.
+
+    `history` holds plans, the newest first. Switches before `since_s` (epoch seconds) are ignored.
+    """
     switched: dict[str, list[float]] = {}
     for before, after in pairwise(reversed(history)):
         for name, entry in after["vendors"].items():
@@ -122,14 +125,20 @@ def switches_a_minute(history: Sequence[Mapping[str, Any]], since_s: float) -> i
 
 
 def refusing_s(run: Run) -> float:
-    """Return for how many seconds after the last fault triggers were refused. Those in flight at it do not count."""
+    """Return the seconds from the last fault until the last trigger was due that was not accepted at its first try.
+
+    Triggers that were already in flight at the fault do not count.
+    """
     began_s = run.faults[-1].began_s
     late = [p.due_s - began_s for p in run.posted if p.due_s >= began_s and p.first_status != 202]
     return round(max(late, default=0.0), 3)
 
 
 def begun_before_s(run: Run) -> float | None:
-    """Return how many seconds after the first fault the last notification from before it was delivered."""
+    """Return the seconds from the first fault to the last delivery among triggers that were due before the fault.
+
+    Return None if nothing of these triggers was delivered.
+    """
     began_s = run.fault_s
     before = {p.key for p in run.posted if p.due_s < began_s}
     late = [at - began_s for name, at in run.verdict.delivered_at.items() if name.split("/")[0] in before]
@@ -137,7 +146,10 @@ def begun_before_s(run: Run) -> float | None:
 
 
 def kept_up(run: Run) -> float | None:
-    """Return the SMS delivered in percent of those due, in the worst window; None for a fault shorter than it."""
+    """Return the delivered SMS in percent of the due SMS, in the worst `KEEP_UP_S` seconds of the first fault.
+
+    Return None if the fault was shorter than `KEEP_UP_S` seconds.
+    """
     window = run.faults[0]
     due = [p.due_s for p in run.posted]
     done = [at for name, at in run.verdict.delivered_at.items() if name.endswith("/sms")]
@@ -151,7 +163,7 @@ def kept_up(run: Run) -> float | None:
 
 
 def _back_s(run: Run) -> float:
-    """From the (last) fault until the last notification that came later than `LATE_S`; 0: none did."""
+    """Return the seconds from the last fault to the last delivery that was later than `LATE_S`, or 0 if none was."""
     due = {p.key: p.due_s for p in run.posted}
     began_s = run.faults[-1].began_s
     late = [
@@ -163,7 +175,10 @@ def _back_s(run: Run) -> float:
 
 
 def summary(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Median and worst of each figure over the runs of one drill; availability's worst is its least."""
+    """Return the median and the worst of each figure over the runs of one drill.
+
+    The worst is the largest value, except for figures such as availability, where it is the smallest.
+    """
     found = {}
     for name in FIELDS:
         values = [run[name] for run in runs if run[name] is not None]
@@ -191,7 +206,10 @@ def _cell(value: dict[str, Any]) -> str:
 
 
 def plot(path: Path, title: str, run: Run) -> None:
-    """Deliveries and acknowledgements per second around the fault(s), as a PNG. Needs the extra `bench`."""
+    """Write a PNG of the deliveries and acknowledgements per second around the faults.
+
+    Raises DispatcherError if matplotlib (the extra `bench`) is not installed.
+    """
     try:
         import matplotlib
     except ImportError:

@@ -1,4 +1,4 @@
-"""The sandbox vendors as a process of their own: `python -m cluster.rehearsal.sandbox`."""
+"""Runs the sandbox vendors as a process: `python -m cluster.rehearsal.sandbox`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cluster.rehearsal.sandbox.smtp import DATA_BYTES_MAX, SmtpSandbox
 async def serve(
     host: str, port: int, smtp_port: int, smtp_name: str, *, latency_ms: float
 ) -> tuple[HttpServer, asyncio.Server, int]:
-    """Start both servers, and return what must be closed and the port of the SMTP server."""
+    """Start the HTTP and the SMTP server. Return both, for closing, and the port of the SMTP server."""
     ledger = Ledger(latency_ms)
     http = await HttpServer.start(ledger, host, port)
     smtp = await asyncio.start_server(
@@ -48,7 +48,10 @@ async def _run(host: str, port: int, smtp_port: int, smtp_name: str, *, latency_
 @click.option("--latency-ms", default=50.0, show_default=True, help="of an accepted call")
 @click.option("--die-with-parent", is_flag=True, hidden=True)
 def main(*, host: str, port: int, smtp_port: int, smtp_name: str, latency_ms: float, die_with_parent: bool) -> None:
-    """Vendors that speak real wire formats (Twilio, Vonage, SendGrid, SMTP), record, and misbehave on request."""
+    """Start vendors that speak real wire formats: Twilio, Vonage, SendGrid and SMTP.
+
+    They record what they receive, and fail on request.
+    """
     if die_with_parent:
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
     uvloop.run(_run(host, port, smtp_port, smtp_name, latency_ms=latency_ms))

@@ -1,4 +1,4 @@
-"""The providers' wire formats: what a right request looks like, what a yes, a no and an outage look like."""
+"""The providers' wire formats: how a correct request looks, and how accepted, refused and failed calls are answered."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ class Reply(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A request understood: whom, what; or the provider's own error for a wrong one."""
+    """A parsed request: the recipient, the text and so on. For a wrong request, `error` is the provider's own
+    error answer.
+    """
 
     to: str = ""
     text: str = ""
@@ -33,7 +35,7 @@ class Asked(NamedTuple):
 
 
 class Dialect:
-    """One provider's way of speaking."""
+    """The wire format of one provider."""
 
     name = ""
 
@@ -47,13 +49,13 @@ class Dialect:
         raise NotImplementedError
 
     def receipt(self, message_id: str) -> dict[str, str]:
-        """The form of a call-back that says `delivered`."""
+        """Return the form fields of a call-back that reports the message as delivered."""
         raise NotImplementedError
 
     def listing(
         self, headers: Mapping[str, str], query: Mapping[str, str], deliveries: Sequence[Mapping[str, Any]]
     ) -> Reply:
-        """Answer the vendor's status look-up with the deliveries that it has."""
+        """Answer the provider's status look-up with the `deliveries` that match. The base class answers 404."""
         return Reply(404, b'{"error": "this provider has no status look-up"}')
 
     def broken(self) -> Reply:
@@ -183,7 +185,10 @@ class SendGridDialect(Dialect):
 
 
 def find(path: str) -> tuple[str, Dialect] | None:
-    """Vendor name and dialect of a request path: `/{vendor}` + the provider's own path."""
+    """Return the vendor's name and dialect for a request path, or None if no provider has such a path.
+
+    A path is `/{vendor}`, followed by the provider's own path.
+    """
     vendor, _, rest = path.removeprefix("/").partition("/")
     rest = "/" + rest
     if TWILIO_PATH.match(rest):
@@ -199,7 +204,7 @@ TWILIO, VONAGE, SENDGRID = TwilioDialect(), VonageDialect(), SendGridDialect()
 
 
 def _rfc_2822(epoch_s: float) -> str:
-    """In whole seconds."""
+    """Return the time as RFC 2822 text, in whole seconds and UTC."""
     return time.strftime("%a, %d %b %Y %H:%M:%S +0000", time.gmtime(epoch_s))
 
 

@@ -1,7 +1,7 @@
-"""The sandbox's HTTP side: vendors under `/{vendor}/…`, control under `/_sandbox`.
+"""The HTTP server of the sandbox. Vendors are under `/{vendor}/…`, and control is under `/_sandbox`.
 
-A parser in C, an answer in one write, a timer for the latency, no task per request: the vendors share the machine with
-what is measured against them.
+The vendors run on the same machine as the service that is measured, so the server must use little CPU. It has a parser
+in C, writes each answer at once, uses a timer for the latency, and starts no task per request.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ GARBAGE = Reply(200, b"<html><body>It works!</body></html>", media="text/html; c
 
 
 class Request(NamedTuple):
-    """One request, whole. Names of headers are in Title-Case."""
+    """One complete request. The names of headers are in Title-Case."""
 
     method: str
     path: str
@@ -35,7 +35,10 @@ class Request(NamedTuple):
 
 
 class Connection(asyncio.Protocol):
-    """One client. It asks one thing at a time; `answer`, `drip` and `reset` do nothing once it has left."""
+    """The connection of one client, which sends one request at a time.
+
+    `answer`, `drip` and `reset` do nothing after the client has closed it.
+    """
 
     def __init__(self, sandbox: HttpSandbox) -> None:
         self._sandbox = sandbox
@@ -57,7 +60,7 @@ class Connection(asyncio.Protocol):
                 self._transport.close()
 
     def drip(self) -> None:
-        """An answer without an end, a byte at a time."""
+        """Send an answer that never ends, one byte at a time."""
         self._transport.write(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
         )
@@ -109,7 +112,7 @@ class Connection(asyncio.Protocol):
 
 
 class HttpSandbox:
-    """Handles every request of the one server."""
+    """Handles the requests of the sandbox's HTTP server."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -146,7 +149,9 @@ class HttpSandbox:
             return
 
         def accept() -> None:
-            """Also when the client has left meanwhile: a vendor has what it has taken."""
+            """Deliver the message and answer, even if the client has closed the connection. A real vendor does
+            the same.
+            """
             reply, message_id = dialect.accepted()
             vendor.deliver(asked.to, asked.text, message_id, asked.subject, sender=asked.sender)
             if asked.receipt_url is not None:
@@ -201,7 +206,7 @@ class HttpSandbox:
 
 
 async def _tell(url: str, form: dict[str, str]) -> None:
-    """Make one call-back, and never repeat it, even without an answer.
+    """Send one call-back. It is not repeated, even if no answer comes.
 
     The fragment of the address (`#…`) is an instruction to the provider and is not sent.
     """
@@ -216,7 +221,7 @@ def _json(body: Any, status: int = 200) -> Reply:
 
 
 class HttpServer:
-    """The running server. `close` ends every connection too."""
+    """The running server. `close` also ends every connection."""
 
     def __init__(self, sandbox: HttpSandbox, server: asyncio.Server) -> None:
         self._sandbox, self._server = sandbox, server

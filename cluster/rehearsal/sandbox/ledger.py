@@ -1,4 +1,4 @@
-"""The sandbox's faults and its record of what it received: the outside witness of every drill."""
+"""The sandbox's faults, and its record of what it received. The record is the independent witness of every drill."""
 
 from __future__ import annotations
 
@@ -9,23 +9,27 @@ from dataclasses import dataclass, field
 from typing import Any
 
 RECEIVING = ("error", "hang", "reset", "garbage", "drip")
-"""Modes in which a vendor may have the message all the same: what it answers is no yes."""
+"""The modes in which a vendor may receive the message although it does not answer that it accepted it."""
 
 TO = re.compile(r"\+[1-9]\d{0,14}|[^\s<>+\d][^\s<>]{0,99}", re.ASCII)
-"""How a recipient begins: a number or an address. Digits alone would befall nobody: every number begins with +."""
+"""How the text `to` of a fault may look: + and digits, or the beginning of an address.
+
+Digits without + are refused, because every telephone number here begins with +, so they would match nobody.
+"""
 
 MODES = ("none", "error", "hang", "slow", "throttle", "reset", "garbage", "drip", "reject")
 
 
 class FaultError(ValueError):
-    """A fault that was asked for wrongly; the text names field and rule."""
+    """A request for a fault was not valid. The text names the field and the rule."""
 
 
 @dataclass(slots=True)
 class Fault:
-    """How a vendor misbehaves: `mode` for `ratio` of the calls. `received`: it takes the message all the same.
+    """How a vendor misbehaves: with `mode`, in the share `ratio` of its calls.
 
-    `to`: how the recipients begin whom it befalls, as +49 for a country; empty: all.
+    With `received`, the vendor still receives the message. `to` limits the fault to recipients that begin with this
+    text, for example +49 for a country. An empty `to` means all recipients.
     """
 
     mode: str = "none"
@@ -62,7 +66,7 @@ class Fault:
         return fault
 
     def now(self, *recipients: str) -> str:
-        """Return the fault that befalls a call to these recipients, "none" if it is answered well."""
+        """Return the mode for one call to these recipients. "none" means that the call is answered normally."""
         if self.mode == "none" or not any(to.startswith(self.to) for to in recipients):
             return "none"
         return self.mode if random.random() < self.ratio else "none"
@@ -70,7 +74,7 @@ class Fault:
 
 @dataclass(slots=True)
 class Vendor:
-    """One vendor of the sandbox: its fault, and every call it got."""
+    """One vendor of the sandbox: its current fault, and every call it received."""
 
     name: str
     fault: Fault = field(default_factory=Fault)
@@ -86,7 +90,7 @@ class Vendor:
         self.receive(to, text, message_id, subject, sender=sender)
 
     def receive(self, to: str, text: str, message_id: str, subject: str | None = None, *, sender: str = "") -> None:
-        """Record that this vendor has the message, whatever its caller was told."""
+        """Record that this vendor has received the message, even if the caller gets an error."""
         self.deliveries.append(
             {"t": time.time(), "to": to, "text": text, "subject": subject, "id": message_id, "from": sender}
         )
@@ -96,7 +100,9 @@ class Vendor:
         self.faults.append((time.time(), fault.mode))
 
     def summary(self, full: bool = False) -> dict[str, Any]:
-        """Counts and times (epoch seconds); with `full` also every delivery and every call."""
+        """Return counts and times (epoch seconds). With `full`, also return every delivery, every call and every
+        fault.
+        """
         failures = [t for t, outcome in self.calls if outcome != "accepted"]
         result: dict[str, Any] = {
             "vendor": self.name,
@@ -117,7 +123,7 @@ class Vendor:
 
 
 class Ledger:
-    """All vendors, made as they are first named."""
+    """All vendors of the sandbox. A vendor is made when its name is first used."""
 
     def __init__(self, latency_ms: float = 50.0) -> None:
         self.latency_ms = latency_ms

@@ -1,4 +1,4 @@
-"""Starts the sandbox vendors in a process of their own, which dies with the process that started them."""
+"""Starts the sandbox vendors in a process of their own. It dies with the process that started it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dispatcher.errors import ConfigError
 
 
 class StartedSandbox(NamedTuple):
-    """The process, the address of its HTTP vendors, and the port of its SMTP server."""
+    """The process of a sandbox, the address of its HTTP vendors, and the port of its SMTP server."""
 
     process: subprocess.Popen[str]
     url: str

@@ -1,4 +1,4 @@
-"""The sandbox's SMTP side: a sink that takes one message after the other and records it."""
+"""The SMTP server of the sandbox. It accepts one message after another and records each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DATA_BYTES_MAX = 4 * 1024 * 1024
 
 
 class SmtpSandbox:
-    """One vendor's SMTP server; `handle` serves one connection."""
+    """One vendor's SMTP server. `handle` serves one connection."""
 
     def __init__(self, ledger: Ledger, name: str) -> None:
         self._ledger, self._name = ledger, name
@@ -86,7 +86,7 @@ class _Session:
         await self._say(250, "ok")
 
     async def _data(self) -> bool:
-        """Take a message; False when the connection is to end."""
+        """Read one message and answer as the vendor's fault says. Return False if the connection must end."""
         if not self._to:
             await self._say(503, "no recipient")
             return True
