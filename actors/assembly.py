@@ -26,9 +26,9 @@ from dispatcher.templates.source import TemplateSource
 def make_courier(
     settings: Settings, vendor: Vendor, around: Surroundings, *, changed: Callable[[], None] = lambda: None
 ) -> Courier:
-    """Return a vendor's courier with its breaker, limits and rules.
+    """Return a vendor's courier with its breaker, limits and rules. Nothing is connected.
 
-    Nothing is connected. `changed` is its `on_change`.
+    `changed` is called when the breaker's state has changed.
     """
     config = settings.vendors[vendor.name]
     breaker = Breaker(breaker_config(config.breaker, config.timeout_s), int(around.clock.now_s() * 1e9), around.chance)
@@ -86,9 +86,9 @@ def courier_limits(v: VendorSettings, c: CourierSettings) -> CourierLimits:
 
 
 def receipt_readers(settings: Settings) -> dict[str, Reader]:
-    """Return a reader of call-backs for each configured vendor.
+    """Return a reader of call-backs for each configured vendor, by name.
 
-    A reader raises `CallerError` if the provider sends none.
+    A reader raises `CallerError` if its vendor's provider sends no call-backs.
     """
     return {name: partial(read_receipts, vendor.adapter) for name, vendor in settings.vendors.items()}
 
@@ -100,7 +100,7 @@ def retry_policy(settings: Settings) -> RetryPolicy:
 
 
 def breaker_config(b: BreakerSettings, timeout_s: float) -> BreakerConfig:
-    """Return the configuration of a vendor's breaker. `timeout_s` limits how long a probe may take."""
+    """Return the configuration of a vendor's breaker. A probe's permit is lost after 1.5 times `timeout_s` seconds."""
     return BreakerConfig(
         window_size=b.window_s,
         min_calls=b.min_calls,

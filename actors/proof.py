@@ -99,10 +99,9 @@ def _vendor_faults(settings: Settings, name: str) -> Generator[str, None, BaseMo
 
 
 def _attempt(field: str, make: Callable[[], Any]) -> Iterator[str]:
-    """Call `make`, and yield the fault as a sentence if an error is raised.
+    """Call `make`. If it raises an error, yield a sentence about the fault, which begins with the name of a field.
 
-    The sentence begins with the field. An error about a vendor names its field itself; for any other error it is
-    `field`.
+    A `ConfigError` about a vendor names its field. For any other error the sentence begins with `field`.
     """
     try:
         make()

@@ -20,7 +20,7 @@ from dispatcher.telemetry.log import configure
 
 
 def plan_config(settings: Settings) -> PlanConfig:
-    """Return the part of the settings that decides the plan."""
+    """Return the part of the settings that is needed to decide the plan."""
     vendors = {
         name: VendorConfig(
             name,
@@ -41,7 +41,7 @@ def plan_config(settings: Settings) -> PlanConfig:
 PATIENCE_S = 1.5
 """The time in seconds without a beat of the other supervisor, after which a supervisor that stands by takes over.
 
-In this time six of its own beats came back.
+In this time the supervisor has received six of its own beats.
 """
 
 

@@ -161,10 +161,8 @@ def apply(
 ) -> dict[str, str]:
     """Start or update each application whose fingerprint differs from its value in `running`.
 
-    Stop those not configured.
-
-    Return the fingerprint of each application that runs now, by name. The supervisor starts first and intake last, so
-    that a plan exists before the first trigger arrives.
+    An application that is no longer configured is stopped. Return the fingerprint of each application that runs now, by
+    name. The supervisor starts first and intake last, so that a plan exists before the first trigger arrives.
     """
     wanted = fingerprints(settings, runtime, secrets)
     apps = applications(settings, runtime)

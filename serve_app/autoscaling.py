@@ -16,7 +16,7 @@ ROOM_CORES = 0.5
 """The cores that must be free before intake grows. Starting a replica takes 3 s of CPU time."""
 
 OWN_CORE = 0.6
-"""The number of cores from which on a replica's own event loop limits it, and not the store or the machine."""
+"""A replica that uses this many cores is limited by its own event loop, and not by the store or the machine."""
 
 
 def forward(ctx: Any) -> tuple[int, dict[str, Any]]:

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 SLICE_S = 0.25
 LAST_TURNS = 8
-"""How often the event loop runs after the last slice, so that data which has already arrived is still read."""
+"""How often the event loop runs again before the time-out is raised. So data that has already arrived is still read."""
 
 
 async def read_within(reading: Coroutine[Any, Any, T], deadline_s: float) -> T:

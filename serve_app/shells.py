@@ -42,7 +42,7 @@ def identity() -> dict[str, Any]:
 class _Shell:
     """The life cycle that all three replica classes share.
 
-    Every method is `async`, because Serve starts a thread for each call of any other.
+    Every method is `async`. For each call of a method that is not `async`, Serve would start a thread.
     """
 
     drain_s = 5.0

@@ -46,7 +46,7 @@ class StartWatch:
     _said_s: float | None = None
 
     def look(self, found: Mapping[str, Found], now_s: float) -> Step | None:
-        """Return the next step, or None if every application runs. `now_s` is monotonic seconds."""
+        """Return the next step, or None if every application runs. `now_s` is the monotonic time in seconds."""
         missing = [name for name in self.names if not found.get(name, Found(False)).runs]
         if not missing:
             return None

@@ -87,7 +87,10 @@ class ApiKeys:
 
     @property
     def required(self) -> bool:
-        """Return True if calls need a key. Once True it stays True, so losing or emptying the file lets nobody in."""
+        """Return True if calls need a key.
+
+        Once the answer is True, it stays True: losing or emptying the file lets nobody in.
+        """
         self._refresh()
         return self._required
 
@@ -136,8 +139,8 @@ class ApiKeys:
 def new_key(path: Path, tenant: str, scopes: Sequence[str] = BEFORE_SCOPES, expires_ms: int | None = None) -> str:
     """Make a key for `tenant`, append its digest to the file, and return the key. Only the returned text holds the key.
 
-    The file is readable for its owner only (0600). Several processes may call this at once. Raises `ConfigError`; then
-    nothing was changed.
+    Only the file's owner can read the file (0600). Several processes may make keys at the same time. Raises
+    `ConfigError` for a bad scope or tenant, or if the file cannot be read or written. Nothing was changed then.
     """
     with _changing(path) as rows:
         key, row = _made(tenant, scopes, expires_ms)
@@ -202,8 +205,8 @@ def _made(tenant: str, scopes: Sequence[str], expires_ms: int | None) -> tuple[s
 def _changing(path: Path) -> Iterator[list[dict[str, Any]]]:
     """Yield the file's rows to change. The file is written when the block ends without an error.
 
-    Only one process at a time is inside the block. Raises `ConfigError` if the file cannot be written; it is unchanged
-    then.
+    Only one process at a time is inside the block. Raises `ConfigError` if the file cannot be written. The file is then
+    unchanged.
     """
     try:
         with _locked(path) as rows:
@@ -226,7 +229,10 @@ def _locked(path: Path) -> Iterator[list[dict[str, Any]]]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write the file so that only its owner can read it. After a crash it has the old or the new text, never a part."""
+    """Write the file so that only its owner can read it.
+
+    After a crash the file has the old or the new text, never a part.
+    """
     draft = path.with_suffix(".new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -285,9 +291,9 @@ def _mark(path: Path) -> Path:
 
 
 def _leave_mark(path: Path) -> None:
-    """Create the mark which says that calls need a key. Nothing happens if the folder cannot be written.
+    """Create the mark which says that calls need a key.
 
-    A file in a folder that is mounted read-only cannot be lost.
+    Without write access to the folder no mark is created. Then nobody can remove the file by accident either.
     """
     with contextlib.suppress(OSError):
         _mark(path).touch(mode=0o600)

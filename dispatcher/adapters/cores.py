@@ -45,7 +45,7 @@ class Cores:
     def read(self, now_s: float) -> CoreReading | None:
         """Return the latest reading, or None if there is none yet or /proc has no counters.
 
-        `now_s` is monotonic seconds.
+        `now_s` is the monotonic time in seconds.
         """
         if self._began_s is not None and now_s - self._began_s < WINDOW_S:
             return self._latest

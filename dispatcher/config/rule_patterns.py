@@ -15,18 +15,24 @@ from pydantic_core import SchemaError, SchemaValidator
 from pydantic_core.core_schema import str_schema
 
 COUNTS_MAX = 200
-"""The product of the counts in braces. TIMES"""
+"""The greatest product of all counts in braces, such as 30 for `a{5}b{6}`.
+
+The engine is slow to compile higher counts.
+"""
 
 _COUNT = re.compile(r"\{\s*(\d*)\s*,?\s*(\d*)\s*\}")
 
 
 class RulePattern:
-    """A compiled expression. It ignores case, and it is found anywhere in a text."""
+    """A compiled expression, which ignores upper and lower case and is searched anywhere in a text."""
 
     __slots__ = ("_engine",)
 
     def __init__(self, expression: str) -> None:
-        """Compile it. Raises ValueError with one sentence for what the engine does not know or what would be slow."""
+        """Compile `expression`.
+
+        Raises ValueError with one sentence if the engine does not know it or it would be slow.
+        """
         if prod(_most(low, high) for low, high in _COUNT.findall(expression)) > COUNTS_MAX:
             raise ValueError(f"must not repeat so often: the counts in braces multiply to at most {COUNTS_MAX}")
         try:
@@ -35,7 +41,10 @@ class RulePattern:
             raise ValueError(f"must be a regular expression: {_reason(str(error))}") from None
 
     def search(self, text: str) -> bool:
-        """Return True if the expression is found. A lone surrogate in the text is read as a question mark."""
+        """Return True if the text contains what the expression describes.
+
+        A lone surrogate is read as a question mark.
+        """
         return self._engine.isinstance_python(text.encode("utf-8", "replace").decode())
 
 
@@ -44,5 +53,5 @@ def _most(low: str, high: str) -> int:
 
 
 def _reason(said: str) -> str:
-    """Return the engine's own last sentence, without the drawing that stands above it."""
+    """Return the last sentence of the engine's message, without the drawing above this sentence."""
     return said.rsplit("\n", 1)[-1].strip().removeprefix("error: ").removeprefix("SchemaError: ").rstrip(".")

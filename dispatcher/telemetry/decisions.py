@@ -9,9 +9,9 @@ from dispatcher.telemetry.metrics import Metrics
 
 
 def count(metrics: Metrics, vendor: str, claim: Claim, decision: Decision) -> None:
-    """Count and log a `decision` that the store has stored.
+    """Count and log a `decision` that the store has stored: a move, a retry, a dead letter or a dropped entry.
 
-    Decisions other than the four below are not counted here.
+    Nothing is counted for any other decision.
     """
     match decision:
         case Move(vendor=to):

@@ -361,7 +361,7 @@ def _replace(value: Any, old: Any, new: Any) -> str:
 
 
 def _order(left: Any, sign: str, right: Any) -> bool:
-    """Return whether `left` stands in the order `sign` to `right`. Two numbers or two texts can be compared.
+    """Compare two numbers or two texts, and return the result. `sign` is `<`, `>`, `<=` or `>=`.
 
     Raises `Refused` for other values.
     """

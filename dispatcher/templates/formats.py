@@ -80,9 +80,10 @@ def money(value: Any, currency: Any, locale: str | None) -> str:
 
 
 def short_date(value: Any, locale: str | None) -> str:
-    """Return the day of an ISO 8601 date or instant, written as the locale does. The instant's own offset counts.
+    """Return the day of an ISO 8601 date or instant, in the locale's usual form.
 
-    Raises ValueError if `value` is neither, or the day does not exist.
+    For an instant, the day is that of its own UTC offset. Raises ValueError if `value` is no such text, or if the day
+    does not exist.
     """
     match = _INSTANT.fullmatch(value) if isinstance(value, str) else None
     if match is None:

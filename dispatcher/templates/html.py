@@ -56,7 +56,7 @@ def safe_url(value: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class HtmlState:
-    """The state of the HTML tokenizer at one place, and what it remembers of the current tag."""
+    """A state of the HTML tokenizer: the kind of place, and what must be known of the current tag."""
 
     kind: str = "data"
     tag: str = ""  # the open tag's name; in raw text, the element's
@@ -167,9 +167,9 @@ class HtmlReader:
 
 
 def _step(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, HtmlState | None]:
-    """Advance the tokenizer by one step.
+    """Advance the tokenizer by one step from the position `at`.
 
-    Return the new state, the place where to go on, and a second possible state or None.
+    Return the new state, the next position, and a second possible state or None.
     """
     kind = state.kind
     if kind == "data":
@@ -272,7 +272,7 @@ def _unquoted(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, Htm
 def _closed(state: HtmlState, at: int) -> tuple[HtmlState, int, HtmlState | None]:
     """Return the state after the end of a tag, where the content of its element begins.
 
-    The tuple is that of `_step`.
+    The result is as for `_step`.
     """
     if state.tag in _RAW_TEXT:
         return HtmlState("raw", state.tag), at, None
@@ -284,7 +284,7 @@ def _closed(state: HtmlState, at: int) -> tuple[HtmlState, int, HtmlState | None
 def _outside(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, HtmlState | None]:
     """Advance by one step in a comment, in raw text or a title, or after a `<` that ended the previous text.
 
-    The tuple is that of `_step`.
+    The result is as for `_step`.
     """
     if state.kind in ("raw", "title"):
         # What was read of the end tag in the piece before is in `url`.
@@ -307,7 +307,7 @@ def _outside(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, Html
 
 
 def _less(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, HtmlState | None]:
-    """Go on after a previous text that ended in `<`, `</` or `<!`. The tuple is that of `_step`."""
+    """Advance by one step after a previous text that ended in `<`, `</` or `<!`. The result is as for `_step`."""
     first = text[at]
     if state.tag == "!":
         if first == "-":

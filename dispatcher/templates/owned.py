@@ -56,7 +56,10 @@ class TemplateQuota:
 
 
 def refused(quota: TemplateQuota, *, names: bool) -> TemplateError:
-    """Return the error for a tenant that exceeds its quota: of templates if `names`, else of bytes."""
+    """Return the error for a tenant that exceeds its quota.
+
+    With `names`, the tenant has too many templates. Otherwise its templates have too many bytes.
+    """
     most = f"{quota.names_max} templates" if names else f"{quota.bytes_max} bytes of templates"
     return TemplateError(f"a tenant may store {most}, deleted ones included for {DELETED_KEPT_MS // 86_400_000} days")
 

@@ -46,7 +46,7 @@ class TemplateSource:
         )
 
     def parts(self) -> dict[str, str | None]:
-        """Return the subject, text and html alone. Two versions are the same if these are equal."""
+        """Return the subject, text and html alone. Two versions with equal parts are the same."""
         return {"subject": self.subject, "text": self.text, "html": self.html}
 
     def canonical(self) -> str:
@@ -57,6 +57,6 @@ class TemplateSource:
     def digest(self) -> str:
         """Return the first 16 hex digits of the SHA-256 of the parts.
 
-        A trigger names them (`templates.owned`, rule 5).
+        A trigger names this digest (`templates.owned`, rule 5).
         """
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:16]

@@ -24,7 +24,7 @@ class TemplateStore(Protocol):
         If the latest version has the same content, its number is returned.
 
         `source.name` is the stored name (`templates.owned`). With a `quota`, raises `TemplateError` if the template
-        would exceed it.
+        would exceed the quota.
 
         `by_file` is True if the configuration file gives the template. The store remembers what the file gave last. If
         the file gives the same again, nothing changes. So a template that somebody changed over the API stays changed

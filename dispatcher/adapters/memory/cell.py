@@ -196,7 +196,10 @@ class Cell:
         self._sequence = 0
 
     def delay_ms(self) -> int:
-        """Return the store's delay time in milliseconds, which dates waits (`core.store.delay_time`)."""
+        """Return the store's delay time in milliseconds.
+
+        The end of a wait is a delay time (`core.store.delay_time`).
+        """
         now_s, wall_ms = self.clock.now_s(), self.clock.wall_ms()
         least_ms = self._delay_time.correction(wall_ms + self._ahead_ms, 0, now_s, now_s)
         if least_ms is not None:
@@ -247,9 +250,9 @@ class Cell:
         return found
 
     def finish(self, record: Record, retention_ms: int) -> None:
-        """Record that one notification of a trigger has ended.
+        """Record that a notification of this trigger has ended.
 
-        After the last one, the data is removed, and the record is kept for `retention_ms`.
+        When its last notification has ended, the trigger's data is removed. The record is kept for `retention_ms`.
         """
         record.open -= 1
         if record.open <= 0:
@@ -257,7 +260,10 @@ class Cell:
             record.gone_ms = self.clock.wall_ms() + retention_ms
 
     def notification(self, nid: str, entry_id: str) -> Notification | None:
-        """Return a notification as a courier needs it, or None if it is gone or has another entry by now."""
+        """Return a notification as a courier needs it.
+
+        Return None if the notification is gone, or if `entry_id` is not its entry any more.
+        """
         found = self.find(nid)
         if found is None or not found[0].has_data or found[1].entry_id != entry_id:
             return None
@@ -326,7 +332,7 @@ LINES_MAX = 60
 def shortened(history: list[Attempt], now_ms: int) -> list[Attempt]:
     """Return `history`, shortened if it has more than `LINES_MAX` lines.
 
-    One line then replaces the older lines and says how many they were. The Lua scripts limit bytes instead of lines.
+    A line with their number then replaces the older lines. The Lua scripts limit bytes instead of lines.
     """
     if len(history) <= LINES_MAX:
         return history

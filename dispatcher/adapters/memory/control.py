@@ -177,7 +177,10 @@ class MemoryControl:
         return found
 
     def _called_ms(self, nid: str, otherwise_ms: int) -> int:
-        """Return when a notification was first sent to a vendor, or `otherwise_ms` if it was not sent yet."""
+        """Return when a notification was first sent to a vendor, or `otherwise_ms` if it was not sent yet.
+
+        Both times are milliseconds since the epoch.
+        """
         found = self._cell.find(nid)
         return found[1].history[0].at_ms if found and found[1].history else otherwise_ms
 

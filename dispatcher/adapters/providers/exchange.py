@@ -41,7 +41,7 @@ class NotSentError(Exception):
 
 
 class LostError(Exception):
-    """The request was written, or parts of it may have been, and there is no valid answer. The text is the reason."""
+    """The whole request or a part of it may have been written, and there is no valid answer. The text is the reason."""
 
 
 class Headers(Mapping[str, str]):
@@ -120,7 +120,10 @@ def written(method: str, head: str, headers: Mapping[str, str], content: bytes) 
 
 
 class Connection(asyncio.Protocol):
-    """One connection. After an answer it is `idle` if it can carry another request, otherwise it is closed."""
+    """A connection to a vendor.
+
+    After an answer it is `idle` if it can carry another request, otherwise it is closed.
+    """
 
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
@@ -134,7 +137,10 @@ class Connection(asyncio.Protocol):
         return self._answer is None and not self.closed
 
     def ask(self, request: bytes) -> asyncio.Future[Answer]:
-        """Write `request`. Return a future of the answer; its exception is LostError. The connection must be idle."""
+        """Write `request` and return a future of the answer. The future raises LostError if no valid answer comes.
+
+        The connection must be idle.
+        """
         self._answer = answer = asyncio.get_running_loop().create_future()
         self._head_bytes = 0
         self._begin()
@@ -237,7 +243,7 @@ class Pool:
         return None
 
     def give_back(self, origin: Origin, connection: Connection, now_s: float) -> None:
-        """Keep the connection for later if it is idle. Close it if an answer is still missing."""
+        """Keep `connection` for later if it is idle. A connection that still waits for an answer is closed."""
         if connection.idle:
             self._idle.setdefault(origin, []).append((connection, now_s))
         elif not connection.closed:

@@ -182,7 +182,11 @@ SENDER_CHARS_MAX = 500
 
 
 def parse_email_sender(value: Any) -> EmailSender:
-    """Read `shop@example.com`, `Shop <shop@example.com>` or `"Shop, Inc." <shop@example.com>`. Raises ValueError."""
+    """Return the sender that a text names.
+
+    The text is `shop@example.com`, `Shop <shop@example.com>` or `"Shop, Inc." <shop@example.com>`. Raises ValueError
+    for anything else.
+    """
     if isinstance(value, EmailSender):
         return value
     if not isinstance(value, str):

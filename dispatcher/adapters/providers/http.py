@@ -91,9 +91,9 @@ class HttpClient:
         self._pool.close()
 
     async def _exchange(self, origin: exchange.Origin, request: bytes, timeout_s: float) -> Answer:
-        """Connect if needed, send `request` and return the answer, all within `timeout_s`.
+        """Connect if needed, send `request` and return the answer, all within `timeout_s` seconds.
 
-        Raises NotSentError before the first byte was written, and LostError after it.
+        Raises NotSentError if nothing was written yet, and LostError if something may have been written.
         """
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
@@ -126,14 +126,15 @@ def read_object(body: bytes) -> dict[str, Any]:
 
 
 _EVERY_MESSAGE = (404, 405, 408, 410, 425)
-"""A wrong address or method, and a server that did not take the request: these befall every message alike."""
+"""Statuses that have the same cause for every message: a wrong address or method, or a server that reads no request."""
 
 
 def unspoken(answer: Answer) -> Outcome:
     """Return the outcome of a 3xx or 4xx answer that is not in the provider's own format. The message was not accepted.
 
-    Such an answer comes from a proxy or a firewall, often because of the text of one message (RainLoop 1059). So it
-    counts against the provider only if many recipients are affected, or if another vendor accepts the same message.
+    Such an answer comes from a proxy or a firewall, often because of the text of one message (RainLoop 1059). So the
+    answer counts against the provider only if many recipients are affected, or if another vendor accepts the same
+    message. A status in `_EVERY_MESSAGE` counts at once.
     """
     reason, status = f"http_{answer.status}", answer.status
     if status == 429:

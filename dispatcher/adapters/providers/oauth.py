@@ -20,7 +20,7 @@ from dispatcher.core.life.outcome import Outcome, Scope
 TOKEN_S_MAX = 10.0
 EARLY_S = 60.0
 LIFE_S = 300.0
-"""The assumed lifetime of a token, in seconds, if the answer gives none (RFC 6749, section 5.1, only recommends it)."""
+"""The assumed lifetime of a token, in seconds, if the answer gives no lifetime (RFC 6749, section 5.1, allows this)."""
 
 _RETRY = (408, 425, 429)
 

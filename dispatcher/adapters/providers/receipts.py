@@ -16,9 +16,9 @@ from dispatcher.errors import CallerError
 
 
 def read_receipts(adapter: str, query: Mapping[str, str], body: bytes) -> list[Told]:
-    """Return all receipts of one call-back. Raises `CallerError` if it is not in the provider's format.
+    """Return all receipts of a call-back. Raises `CallerError` if the call-back is not in the provider's format.
 
-    Raises `CallerError` (404) if the provider sends no receipts.
+    Raises `CallerError` (404) if the provider sends no call-backs.
     """
     read = provider(adapter).read_receipts
     if read is None:

@@ -129,7 +129,7 @@ RECEIPT_WORDS = {
     **dict.fromkeys(("bounce", "dropped"), False),
 }
 EVENTS_MAX = 10_000
-"""The most events that one call-back may have. SendGrid sends a few hundred times fewer at once."""
+"""The most events in a call-back. This limit is a few hundred times as high as what SendGrid sends at once."""
 
 
 def _told(nid: str, token: str, word: str) -> Told:

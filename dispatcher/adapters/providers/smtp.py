@@ -292,7 +292,7 @@ def _refused(code: int, text: str, step: _Step) -> Outcome:
 
 
 def _not_sent(error: BaseException | None) -> str:
-    """Return why no connection could be made, by the first error that caused `error`: `tls`, `dns` or `connect`."""
+    """Return why no connection could be made: `tls`, `dns` or `connect`. The causes of `error` are searched for it."""
     while error is not None:
         if isinstance(error, ssl.SSLError):
             return "tls"

@@ -105,6 +105,9 @@ def meaning_of(code: int, text: str, *, mailed: bool, named: bool) -> Word:
 
 
 def _enhanced(code: int, text: str) -> str:
-    """Return the enhanced code in `text`, or "" if there is none or its class is not that of `code`."""
+    """Return the enhanced code in `text`, such as 5.1.1, or "" if there is none.
+
+    The result is also "" if its first digit is not the first digit of `code`.
+    """
     found = _ENHANCED_CODE.search(text)
     return found[1] if found is not None and found[1][0] == str(code)[0] else ""

@@ -68,7 +68,7 @@ CARRIED = dict.fromkeys(
     ("accepted", "scheduled", "queued", "sending", "sent", "delivered", "read"), True
 ) | dict.fromkeys(("undelivered", "failed", "canceled"), False)
 PAGE = 20
-"""The most messages that one look-up reads, about 20 KiB. A recipient gets fewer in the seconds that matter."""
+"""The most messages that a look-up reads, about 20 KiB. In the time that a look-up covers, a recipient gets fewer."""
 
 REPEATED = "#rc=5&rp=all"
 """Twilio's connection overrides, as a URL fragment. Twilio removes the fragment before the request.
@@ -249,11 +249,10 @@ def _sender_field(sender: str) -> dict[str, str]:
 
 
 SEGMENTS_MAX = 10
-"""Twilio accepts 1,600 characters, which is 10 whole segments of the GSM alphabet (1,530).
+"""The most segments of an SMS at Twilio.
 
-More is refused by code 21617.
-
-https://www.twilio.com/docs/api/errors/21617
+Twilio accepts 1,600 characters, and 10 whole segments hold 1,530 characters of the GSM alphabet. A longer SMS is
+refused with code 21617. https://www.twilio.com/docs/api/errors/21617
 """
 
 TWILIO = Provider(

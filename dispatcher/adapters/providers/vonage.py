@@ -140,9 +140,10 @@ RECEIPT_WORDS = {
 
 
 def read_call_back(query: Mapping[str, str], body: bytes) -> list[Told]:
-    """Return the receipt of one call-back.
+    """Return the receipt of a call-back.
 
-    By the account's setting it is a GET with all fields in the query, or a POST with a form or JSON.
+    Depending on the account's setting, a call-back is a GET with all fields in the query, or a POST with a form or
+    JSON.
     """
     told = {**query, **(object_of(body) if body.lstrip().startswith(b"{") else form_of(body))}
     word = str(told.get("status", ""))

@@ -320,9 +320,9 @@ def _mapping(flat: Sequence[str]) -> dict[str, str]:
 
 
 def _incarnation(text: str) -> Incarnation:
-    """Read what is stored of an incarnation.
+    """Return the incarnation that `text` describes.
 
-    Any text is accepted: without a pid, the incarnation still counts as live.
+    Any text is accepted, because an incarnation without a pid is live too.
     """
     renewed, pid, node = _PROCESS.fullmatch(text).groups()  # type: ignore[union-attr]  # it matches everything
     return Incarnation(int(renewed or 0), int(pid or 0), node)

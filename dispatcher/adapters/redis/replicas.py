@@ -51,7 +51,10 @@ class ReplicatedWrites:
     def __init__(
         self, own: Client, poke: Client, rule: ReplicaRule, *, answer_s: float, keys: Keys | None = None
     ) -> None:
-        """Set the rule for how many replicas must answer. A round that takes longer than `answer_s` seconds fails."""
+        """Take the rule that says how many replicas must answer.
+
+        A round that takes longer than `answer_s` seconds fails.
+        """
         self._own, self._poke, self._rule, self._answer_s = own, poke, rule, answer_s
         self._keys = keys or Keys()
         self._seen: Seen | None = None

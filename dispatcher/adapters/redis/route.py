@@ -97,7 +97,10 @@ class Route:
         return max(map(len, found)), max(sum(map(in_step, replicas)) for replicas in found)
 
     async def _states(self) -> list[dict[str, Any]]:
-        """Return what the first majority of the sentinels to answer know about the service."""
+        """Return what the sentinels know about the service, each as a dict.
+
+        Only the first majority to answer is asked.
+        """
         found = await self._majority(lambda one: one.sentinel_masters())
         return [known[self.address.service] for known in found if self.address.service in known]
 
@@ -128,7 +131,7 @@ class Route:
 
 
 def in_step(replica: Any) -> bool:
-    """Return True if a replica is up and follows its primary. `replica` is a sentinel's description of it."""
+    """Return True if a replica is up and follows its primary. `replica` is a sentinel's description of this replica."""
     away = replica["is_sdown"] or replica["is_odown"] or "disconnected" in str(replica["flags"])
     return not away and replica.get("master-link-status") == "ok"
 
@@ -136,7 +139,7 @@ def in_step(replica: Any) -> bool:
 def of_a_replica(error: Exception) -> bool:
     """Return True if a server refused a write because it is a replica.
 
-    The error's text is searched, because an error inside a script has it only there.
+    The text of the error is searched, because an error inside a script has no class of its own.
     """
     return "READONLY" in str(error) or type(error).__name__ == "ReadOnlyError"
 

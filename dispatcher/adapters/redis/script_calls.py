@@ -105,7 +105,7 @@ def client(url: str, *, timeout_s: float = 2.0, connections_max: int = 32, queue
 
 
 async def run(connection: Client, calls: Sequence[Call], *, last_again: bool = False) -> list[Any]:
-    """Run `calls` in one round trip. Return the reply of each in order; a script's error is returned as an exception.
+    """Run `calls` in one round trip. Return their replies in order. A script's error is returned as an exception.
 
     A Redis that restarted has forgotten the scripts. Then only the calls that it refused (NOSCRIPT) are sent again.
     With `last_again`, the last call is repeated after them in any case. Raises `UnavailableError` if the connection
@@ -137,10 +137,10 @@ async def run_one(connection: Client, name: str, keys: Sequence[str], args: Sequ
 
 
 async def ask(connection: Client, *command: str | int) -> Any:
-    """Send one command on the connection that the scripts share. Return its reply as the protocol gives it.
+    """Send a command on the connection that the scripts share. Return its reply as the protocol gives it.
 
-    This costs much less CPU than redis-py's own methods, which matters for what each process asks all the time. Raises
-    `RefusedError` for a damaged key and `UnavailableError` for any other error.
+    This costs much less CPU than redis-py's own methods. The difference matters for commands that every process sends
+    all the time. Raises `RefusedError` for a damaged key and `UnavailableError` for any other error.
     """
     try:
         (reply,) = await connection.shared.ask([command])
@@ -166,9 +166,9 @@ def of_a_key(reply: Any) -> bool:
 
 
 def answered(reply: Any, asked: str) -> Any:
-    """Return `reply` unless it is an exception.
+    """Return `reply` if it is no exception.
 
-    Then raise `RefusedError` or `UnavailableError`, with `asked` in the text.
+    Otherwise raise `RefusedError` or `UnavailableError` with `asked` in the text.
     """
     if not isinstance(reply, Exception):
         return reply
