@@ -1,8 +1,8 @@
-"""A vendor actor's work: claim → prepare, permit, send (`attempt`) → settle.
+"""The main loop of a vendor actor: claim, let `attempt` prepare and send, and settle.
 
-At any instant a claimed entry is pending in the store for the incarnation that claimed it. The courier keeps it in
-`_known` until the store has its outcome. An early end (a crash, a cancellation, a lost reply) leaves the entry pending.
-There the `Caretaker` of a living actor finds it.
+At every moment a claimed entry is pending in the store for the incarnation that claimed it. The courier has the entry
+in `_known` until the store has its outcome. If something ends early (a crash, a cancellation, a lost reply), the entry
+stays pending. There the `Caretaker` of a living actor finds it.
 """
 
 from __future__ import annotations
@@ -40,18 +40,24 @@ from dispatcher.telemetry.log import logger
 from dispatcher.waiting import rung
 
 UNREADABLE_WAIT_MS = 30_000
-"""The wait of a record that this version cannot read: about as long as a roll-back lasts."""
+"""The wait in milliseconds of a record that this version cannot read.
+
+Such records exist during a roll-back, which lasts about as long.
+"""
 
 IDLE_BLOCK_MS = 1000
-"""A claim of a courier at rest blocks for so long. Work ends the wait at once, so no message is later."""
+"""The time in milliseconds for which a claim waits if the courier has nothing else to do.
+
+A new entry ends the wait at once, so no message is delayed.
+"""
 
 LOWER_LANES_EVERY = 8
-"""One claim in eight goes from the bottom lane up, so that bulk moves even if the other lanes are busy."""
+"""One claim in this number reads the lanes in the reverse order. So bulk gets on even if the other lanes are busy."""
 
 
 @dataclass(frozen=True, slots=True)
 class CourierLimits(GateLimits):
-    """Bounds of one courier. Units are in the names."""
+    """The limits of one courier. The units are in the names."""
 
     settle_interval_s: float = 0.1
     settle_stall_s: float = 1.0
@@ -60,7 +66,7 @@ class CourierLimits(GateLimits):
 
 
 class Courier:
-    """Drains the mailboxes that the plan gives its vendor, under one incarnation at a time."""
+    """Drains the mailboxes that the plan gives its vendor. It works under one incarnation at a time."""
 
     def __init__(
         self,
@@ -73,7 +79,10 @@ class Courier:
         on_change: Callable[[], None] = lambda: None,
         keys: KeyedBreakers | None = None,
     ) -> None:
-        """`on_change` is called when the breaker's state has changed. `keys` are the breakers by country."""
+        """Prepare to claim. `on_change` is called when the breaker's state has changed.
+
+        `keys` are the breakers by country.
+        """
         self.vendor, self.metrics = vendor, around.metrics
         store, clock, chance = around.store, around.clock, around.chance
         self.breaker, self.gate = breaker, Gate(breaker, limits, clock, on_change=on_change, keys=keys)
@@ -122,22 +131,22 @@ class Courier:
         return set(self._known)
 
     def rests(self) -> bool:
-        """Return True if this courier has neither a call in flight nor an outcome to settle."""
+        """Return True if this courier has no call in flight and no outcome to settle."""
         return not self._calls and not len(self.outbox)
 
     def could_work(self) -> bool:
-        """Return True if only a lack of work keeps the courier from claiming now."""
+        """Return True if this courier could claim now, so that only a lack of work can keep it from that."""
         return self.breaker.state in (BreakerState.CLOSED, BreakerState.METRICS_ONLY) and self._want() > 0
 
     def is_unsettled(self) -> bool:
-        """Return True if outcomes wait too long although the store answers other calls."""
+        """Return True if outcomes wait too long to be settled although the store answers other calls."""
         return not self.link.stale() and self.outbox.oldest_age_s() > self._limits.settle_stall_s
 
     def _works(self, me: str) -> bool:
         return me == self.me and not self.stopping
 
     def renewed(self, asked_s: float) -> None:
-        """Note that this incarnation is live, as the store answered to a question at `asked_s`."""
+        """Note that this incarnation is live: the store has said so in its answer to a question at `asked_s`."""
         self.link.renewed(asked_s)
         self._room.set()
 
@@ -153,11 +162,14 @@ class Courier:
         return self.plan.vendors.get(self.vendor.name)
 
     def lanes(self) -> list[Lane]:
-        """Return the lanes of all drained mailboxes by urgency: an adopted high lane precedes the own bulk lane."""
+        """Return the lanes of all drained mailboxes, the most urgent first.
+
+        The high lane of an adopted mailbox comes before the bulk lane of this vendor's own mailbox.
+        """
         return [Lane(mailbox, priority) for priority in PRIORITIES for mailbox in self.mailboxes()]
 
     def adopt_plan(self, plan: Plan, asked_with: Plan | None = None) -> None:
-        """Work by `plan` if it replaces the current plan. `asked_with`: see `Plan.replaces`."""
+        """Use `plan` if it replaces the current plan. `asked_with` has the meaning that it has in `Plan.replaces`."""
         if not plan.replaces(self.plan, asked_with):
             return
         self.delivery.plan = plan
@@ -174,7 +186,7 @@ class Courier:
     # ---- claim
 
     async def run(self) -> None:
-        """Claim and deliver until `stopping`. Raises FencedError when this incarnation is no longer live."""
+        """Claim and deliver until `stopping` is True. Raises FencedError when this incarnation is no longer live."""
         me = self.me
         while not self.stopping:
             self.gate.tick()
@@ -214,15 +226,18 @@ class Courier:
         return got
 
     def _block_ms(self, lanes: Collection[Lane]) -> int:
-        """Return how long a claim may block. Calls in flight and lanes left out have to be looked after sooner."""
+        """Return for how many milliseconds a claim may wait.
+
+        The wait is short if calls are in flight or lanes are left out.
+        """
         rests = self.rests() and set(lanes) == set(self.lanes())
         return max(IDLE_BLOCK_MS, self._limits.claim_block_ms) if rests else self._limits.claim_block_ms
 
     async def admit(self, me: str, got: Claims) -> None:
-        """Begin the delivery of each new claim of `me`, and drop entries without a notification.
+        """Begin the delivery of each new claim of `me`, and remove entries that belong to no notification.
 
-        A reply may come while this incarnation ends, or after its end. Then no delivery begins, because the goodbye
-        would hand the claim to another actor during the call. The claim stays pending and is taken after the goodbye.
+        A reply may come while this incarnation ends, or after its end. Then no delivery begins: at the end the claims
+        go to another actor, perhaps during the call. The claim stays pending, and another actor takes it.
         """
         self.done += len(got.claims) + len(got.orphans) + len(got.unreadable)
         if got.now_ms:
@@ -251,10 +266,10 @@ class Courier:
         self._begin_waiting()
 
     async def _put_aside(self, me: str, unreadable: Sequence[Claim]) -> None:
-        """Move unreadable records to `due`, where a version that can read them finds them.
+        """Move unreadable records to `due`. A version that can read them finds them there.
 
-        A later version wrote them, or they are damaged. They must not be sent, dropped, or stop the other entries. If
-        a send was begun, the entry stays pending: it becomes held from there.
+        A later version wrote them, or they are damaged. They must not be sent or dropped, and must not stop the other
+        entries. If a send was begun, the entry stays pending, and becomes held later.
         """
         self.metrics.count("dispatcher_unreadable", self.vendor.name, by=len(unreadable))
         ids = [claim.notification.id for claim in unreadable]
@@ -286,7 +301,7 @@ class Courier:
         return task
 
     async def _send_suspects(self, in_flight: set[asyncio.Task[None]]) -> None:
-        """Send each suspect alone, under a durable mark. Then begin together all claims that came meanwhile."""
+        """Send each suspect alone, with a durable mark. Then begin all claims that came meanwhile, together."""
         try:
             if in_flight:
                 await asyncio.wait(in_flight)
@@ -331,7 +346,7 @@ class Courier:
         await rung(self._room, self.gate.wait_s())
 
     async def _deliver(self, me: str, claim: Claim) -> None:
-        """Lead one claim to its decision, and put the decision into the outbox."""
+        """Carry out one claim up to its decision, and put the decision into the outbox."""
         began_s = self._clock.now_s()
         decision: Decision | None = None
         try:
@@ -374,7 +389,10 @@ class Courier:
         return not self._calls
 
     async def finish(self, deadline_s: float) -> None:
-        """Wait for the calls in flight, then settle the decisions. It gives up at the deadline and loses nothing."""
+        """Wait for the calls in flight, then settle the decisions, for at most `deadline_s` seconds.
+
+        After that, claims without a settled decision stay pending in the store, so nothing is lost.
+        """
         self.stopping = True
         self._leave_waiting()
         until_s = self._clock.now_s() + deadline_s

@@ -1,4 +1,4 @@
-"""The circuit breaker: a synchronous state machine without lock, IO, timer, clock or random source of its own.
+"""The circuit breaker: a state machine without lock, IO, timer, clock or random source of its own.
 
 The docstring of the package states its rules.
 """
@@ -26,11 +26,17 @@ from dispatcher.core.breaker.window import CountWindow, EmptyWindow, TimeWindow,
 
 S = BreakerState
 ILLEGAL = {(S.CLOSED, S.HALF_OPEN), (S.METRICS_ONLY, S.OPEN), (S.METRICS_ONLY, S.HALF_OPEN)}
-"""These operator transitions raise and change nothing. All others are legal, including those into the same state."""
+"""The transitions that an operator cannot make: they raise an error and change nothing.
+
+All others are legal, including those into the same state.
+"""
 
 
 class Breaker:
-    """A breaker belongs to one actor. The actor must not await between `acquire` and noting the permitted call."""
+    """A breaker, which belongs to one actor.
+
+    After `acquire`, the actor must not await anything before it has noted the permitted call.
+    """
 
     def __init__(self, config: BreakerConfig, now_ns: int, chance: Callable[[], float] = lambda: 0.0) -> None:
         self.config, self._chance = config, chance
@@ -55,7 +61,7 @@ class Breaker:
     # ---- calls
 
     def acquire(self, now_ns: int) -> Permit | Refused:
-        """Return a permit, or a refusal with the time after which another try makes sense."""
+        """Return a permit for one call, or a refusal with the nanoseconds after which a permit may be possible."""
         if self.state is S.OPEN and self._deadline_ns is not None and now_ns > self._deadline_ns:
             self._enter(S.HALF_OPEN, now_ns, "wait over")
         granted = self.state in (S.CLOSED, S.DISABLED, S.METRICS_ONLY)
@@ -74,7 +80,10 @@ class Breaker:
         return permit
 
     def record(self, permit: Permit, result: BreakerResult, duration_ns: int, now_ns: int) -> None:
-        """Record how the call of `permit` ended. A second result for the permit, or a late one, changes nothing."""
+        """Record how the call of `permit` ended.
+
+        A second result for the same permit or a late result changes nothing.
+        """
         if not self._end_permit(permit):
             return
         if result not in (BreakerResult.SUCCESS, BreakerResult.FAILURE):
@@ -89,12 +98,15 @@ class Breaker:
         self._add(failed, duration_ns > self.config.slow_ns, now_ns)
 
     def release(self, permit: Permit) -> None:
-        """Give back the permit of a call that was never made."""
+        """Give back the permit of a call that was not made."""
         if self._end_permit(permit):
             self._give_back()
 
     def tick(self, now_ns: int) -> None:
-        """Fire the due timers in order, each as if the clock stood at its due time, and end the overdue leases."""
+        """Let time pass until `now_ns`: fire the timers that are due, in order, and end the leases that are over.
+
+        Each timer acts as if the clock showed its due time.
+        """
         while True:
             due = self.next_deadline_ns()
             if due is None or due > now_ns:
@@ -121,7 +133,10 @@ class Breaker:
             self._enter(to, due_ns, "no verdict in time")
 
     def next_deadline_ns(self) -> int | None:
-        """Return when the next timer or lease is due. Each `tick` also checks the calls in flight for a stall."""
+        """Return when the next timer or lease is due, or None if there is none.
+
+        `tick` should be called more often than that, because it also checks whether calls in flight hang.
+        """
         lease = self._in_flight.next_lease()
         times = (None if lease is None else lease[1], None if self._timer is None else self._timer[0])
         return min((time for time in times if time is not None), default=None)
@@ -129,31 +144,34 @@ class Breaker:
     # ---- operators and hints
 
     def force(self, to: BreakerState, now_ns: int) -> None:
-        """Apply an operator's transition. Raises IllegalTransitionError, and changes nothing, if it does not exist."""
+        """Make the transition that an operator asked for.
+
+        Raises IllegalTransitionError, and changes nothing, if it is illegal.
+        """
         if (self.state, to) in ILLEGAL:
             raise IllegalTransitionError(f"{self.state.value} → {to.value}")
         self._enter(to, now_ns, "operator")
 
     def force_open_for(self, duration_ns: int, now_ns: int, reason: str = "operator") -> None:
-        """Open for exactly `duration_ns`. The number of openings (`attempts`) does not rise."""
+        """Open for exactly `duration_ns`. This opening does not make later waits longer."""
         if self.state is S.METRICS_ONLY:
             raise IllegalTransitionError("metrics_only → open")
         self._enter(S.OPEN, now_ns, reason, duration_ns)
 
     def open_for(self, duration_ns: int, now_ns: int, reason: str = "hint") -> None:
-        """Open because the vendor asked for it (Retry-After, bad account), for at most the longest configured wait.
+        """Open because the vendor asked for a wait of `duration_ns` (Retry-After, bad account).
 
-        The call acts only in closed and half-open.
+        The wait is at most the longest configured one. In other states than closed and half-open, nothing happens.
         """
         if self.state in (S.CLOSED, S.HALF_OPEN):
             self.force_open_for(min(duration_ns, self.config.open_wait_ms_max * MS_NS), now_ns, reason)
             self._asked_to_wait = True
 
     def hasten(self, within_ns: int, now_ns: int) -> None:
-        """Shorten an open wait so that it ends within `within_ns`; it is never made longer.
+        """Shorten the wait of an open breaker so that it ends within `within_ns`. The wait is never made longer.
 
-        The call acts only in open. It leaves a wait that the vendor asked for: a call before the end of that wait would
-        be refused, and counted as a failure.
+        In other states nothing happens. A wait that the vendor asked for is not shortened: an earlier call would be
+        refused, and count as a failure.
         """
         if self.state is S.OPEN and self._deadline_ns is not None and not self._asked_to_wait:
             self._deadline_ns = min(self._deadline_ns, now_ns + within_ns)
@@ -161,19 +179,22 @@ class Breaker:
                 self._timer = (self._deadline_ns, self._timer[1])
 
     def trip(self, now_ns: int, reason: str) -> None:
-        """Open as after a bad verdict, because of evidence from outside the window. The call acts only in closed."""
+        """Open as after too many failures, because of evidence that is not in the window.
+
+        In other states than closed, nothing happens.
+        """
         if self.state is S.CLOSED:
             self._enter(S.OPEN, now_ns, reason)
 
     def reset(self, now_ns: int) -> None:
-        """Return to a fresh closed state from any state."""
+        """Close the breaker from any state, with an empty window and without former openings."""
         self._enter(S.CLOSED, now_ns, "reset")
         self._events.append(BreakerEvent(EventKind.RESET))
 
     # ---- across a restart
 
     def snapshot(self, now_ns: int) -> BreakerSnapshot:
-        """Return what a successor needs to continue from the current state."""
+        """Return everything that the breaker of another process needs to continue from the present state."""
         return BreakerSnapshot(
             state=self.state,
             attempts=self._openings.count,
@@ -187,9 +208,10 @@ class Breaker:
         )
 
     def restore(self, was: BreakerSnapshot, age_ns: int, now_ns: int) -> None:
-        """Continue from the snapshot `was`, made `age_ns` ago, in a new generation. All earlier permits are late.
+        """Continue from the snapshot `was`, which was made `age_ns` ago, in a new generation.
 
-        An open wait continues with the time that is left. A half-open stage begins again, with all of its permits.
+        Results of earlier permits are late. If the breaker was open, it waits for the rest of its time. If it was
+        half-open, its stage begins again with all permits.
         """
         before, config = self.state, self.config
         self._openings.count, self._openings.closed_ns = was.attempts, now_ns - was.closed_ns - age_ns
@@ -232,11 +254,14 @@ class Breaker:
 
     @property
     def share(self) -> float | None:
-        """Return the share of its former rate that a recovering vendor may have now, or None outside a ramp stage."""
+        """Return the share of its former traffic that a recovering vendor may have now.
+
+        Return None outside such a stage.
+        """
         return self.config.ramp[self._stage - 1] if self._stage else None
 
     def drain_events(self) -> list[BreakerEvent]:
-        """Return the events since the previous call, in order."""
+        """Return the events since the previous call, in the order in which they happened."""
         events, self._events = self._events, []
         return events
 
@@ -282,9 +307,9 @@ class Breaker:
             self._enter(S.OPEN, now_ns, "stalled")
 
     def _evaluate_stalled(self, now_ns: int) -> bool:
-        """Open a closed breaker whose calls hang. Return True if that happened.
+        """Open a closed breaker if its calls hang. Return True if that happened.
 
-        It opens as of the first moment of the outage, so the result does not depend on how often this check runs.
+        The breaker opens at the first moment of the outage, so the result does not depend on how often this check runs.
         """
         if self.state is not S.CLOSED:
             return False
@@ -294,7 +319,7 @@ class Breaker:
         return began_ns is not None
 
     def _next_stage(self, now_ns: int) -> None:
-        """Enter the stage with the next larger share of traffic, or close after the last stage."""
+        """Enter the stage with the next larger share of traffic. After the last stage, close."""
         if self._stage >= len(self.config.ramp):
             self._enter(S.CLOSED, now_ns, "recovered" if self._stage else "probes succeeded")
             return
@@ -303,10 +328,10 @@ class Breaker:
         self._begin_stage(stage, now_ns)
 
     def _evaluate_stage(self, now_ns: int) -> None:
-        """Decide on a stage whose time is over by its results so far. Overdue calls count as slow.
+        """Decide by the results so far about a stage whose time is over.
 
-        A stage without results passes only if no call is in flight. Otherwise it waits on: a vendor that hangs gives
-        no results.
+        Calls that are slow and still in flight count as slow. A stage without results is passed if no call is in
+        flight. Otherwise the stage goes on, because a vendor that hangs gives no results.
         """
         c, config = self._window.counts(now_ns), self.config
         overdue, _ = self._in_flight.overdue(now_ns)
@@ -333,9 +358,9 @@ class Breaker:
             self._events.append(BreakerEvent(EventKind.TRANSITION, before, to, reason))
 
     def _begin(self, to: BreakerState, now_ns: int, duration_ns: int | None) -> None:
-        """Enter the state `to` as a new generation.
+        """Enter the state `to` in a new generation. `duration_ns` is the open wait; None means the configured one.
 
-        The window is fresh, except in open: there it remains the one whose verdict opened the breaker.
+        The window is emptied. Only the state open keeps the window whose results opened the breaker.
         """
         self.state = to
         self.generation += 1
@@ -371,7 +396,10 @@ class Breaker:
         self._min = self.config.min_calls_effective
 
     def _end_permit(self, permit: Permit) -> bool:
-        """Return True if the result counts: it is the first of its permit, and is not late (or late results count)."""
+        """End the permit, and return True if its result counts.
+
+        The first result of a permit counts, if it is not late or if the settings count late results.
+        """
         if permit.ended:
             return False
         permit.ended = True

@@ -69,9 +69,9 @@ class InFlight:
             yield at_ns
 
     def hang(self, at_ns: int, counts: Counts, *, least: int, in_a_row: int) -> bool:
-        """Return True if the overdue calls are an outage, together with the results `counts` of the window.
+        """Return True if the slow calls in flight, together with the window's results `counts`, are an outage.
 
-        Each overdue call counts as slow. It also counts as one more of the failures `in_a_row` if no call succeeded
+        Each of these calls counts as slow. It also counts as one more of the failures `in_a_row` if no call succeeded
         since it began. `least` is the number of results that a verdict needs.
         """
         overdue, silent = self.overdue(at_ns, self.answered_ns)
@@ -80,10 +80,10 @@ class InFlight:
         return too_slow or (silent > 0 and 0 < config.consecutive_failures <= in_a_row + silent)
 
     def outage_began_ns(self, now_ns: int, window: Window, *, least: int, in_a_row: int) -> int | None:
-        """Return the first moment since the last check at which the calls hang, or None if there is none.
+        """Return the first moment since the last check at which the calls hang, or None if they do not hang.
 
-        The moments looked at are those at which a call became overdue or the window lost content. The result changes
-        at no other time.
+        The moments that are checked are those at which a call became slow or a result left the window. The answer
+        cannot change at any other moment.
         """
         since_ns, self._looked_ns = self._looked_ns, now_ns
         overdue = list(self.became_overdue(now_ns))

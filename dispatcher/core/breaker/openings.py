@@ -1,4 +1,4 @@
-"""The memory of former openings: a breaker that opens again and again waits longer each time."""
+"""The memory of former openings. A breaker that opens again and again waits longer each time."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ S = BreakerState
 
 
 class Openings:
-    """The number of openings that count, and when the breaker last closed.
+    """How many openings count, and when the breaker last closed.
 
-    A long time in closed forgets openings, one for each `attempts_decay_ms`. With 0, closing forgets them all.
+    For each `attempts_decay_ms` in which the breaker stays closed, one opening is forgotten. If that setting is 0, all
+    are forgotten when it closes.
     """
 
     def __init__(self, config: BreakerConfig, now_ns: int) -> None:
@@ -21,8 +22,8 @@ class Openings:
     def note(self, before: BreakerState, to: BreakerState, now_ns: int, *, reset: bool, timed: bool) -> None:
         """Note the transition from `before` to `to`.
 
-        `reset` means that an operator wants a fresh breaker. `timed` means that somebody else set the length of the
-        open wait; such an opening does not count.
+        `reset` is True if an operator wants a fresh breaker. `timed` is True if the caller has set the length of the
+        open wait; then the opening does not count.
         """
         if before is S.CLOSED and self._decay_ns:
             self.count = max(0, self.count - (now_ns - self.closed_ns) // self._decay_ns)

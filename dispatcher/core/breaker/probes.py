@@ -1,4 +1,4 @@
-"""The permits of one half-open stage: how many probes it may still grant, and whether all of them have counted."""
+"""The permits of one half-open stage: how many probes it may still grant, and whether all of them were answered."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dispatcher.core.breaker.config import BreakerConfig
 class Probes:
     """The permits of the present half-open stage.
 
-    Grants are limited too, because a probe that is ignored gives its permit back, and the permit is granted again.
+    A probe that is ignored gives its permit back, and the permit is granted again. So the number of grants has its own
+    limit.
     """
 
     def __init__(self, config: BreakerConfig) -> None:
@@ -18,7 +19,7 @@ class Probes:
         self._permits = self._granted = 0
 
     def begin(self) -> None:
-        """Begin a stage with all of its permits."""
+        """Begin a stage with all its permits."""
         self._permits, self._granted = self._calls, 0
 
     def left(self) -> bool:
@@ -30,13 +31,13 @@ class Probes:
         self._granted += 1
 
     def give_back(self) -> None:
-        """Return the permit of a probe that had no result."""
+        """Take back the permit of a probe that had no result."""
         self._permits += 1
 
     def unused(self) -> bool:
-        """Return True if every permit is there: none was granted, or all were given back."""
+        """Return True if every permit is there, because none was granted or all were given back."""
         return self._permits == self._calls
 
     def answered(self, counted: int) -> bool:
-        """Return True if probes were made, and each of them is among the `counted` results."""
+        """Return True if there were probes and each of them had a result. `counted` is the number of results."""
         return 0 < counted == self._calls - self._permits

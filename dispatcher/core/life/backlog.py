@@ -1,4 +1,4 @@
-"""The number and the age of the notifications that wait: in one mailbox, or anywhere before their end."""
+"""How many notifications wait in a mailbox or elsewhere, and how old the oldest of them is."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ class MailboxDepth:
 
 
 PLACES = ("queued", "due", "held", "delayed")
-"""The places of an accepted notification before its end. In `delayed` it waits because its caller wants that."""
+"""The places of a notification that is accepted and has not ended.
+
+In `delayed` it waits because its caller wants that.
+"""
 
 
 @dataclass(slots=True)
@@ -48,7 +51,7 @@ class Backlog:
 
     @property
     def waiting(self) -> int:
-        """Return the number of notifications to send as soon as possible: all that are not `delayed`."""
+        """Return how many notifications should be sent as soon as possible: all that are not `delayed`."""
         return sum(n for place, n in self.counts.items() if place != "delayed")
 
     @property
@@ -60,7 +63,7 @@ class Backlog:
         self.ages_ms[place] = max(self.ages_ms.get(place, 0), age_ms)
 
     def wakes(self, score_ms: int, now_ms: int, delay_ms: int) -> None:
-        """Note a notification whose retry is due at `score_ms` of delay time.
+        """Note that the retry of a notification is due at `score_ms` of delay time.
 
         `delay_ms` and `now_ms` are the present delay time and wall time.
         """
@@ -70,7 +73,10 @@ class Backlog:
 
 
 def portions(total: int, sample: Mapping[str, int]) -> dict[str, int]:
-    """Divide `total` in the proportions of `sample`. The results add up to exactly `total`; {} for an empty sample."""
+    """Return `total`, divided in the proportions of `sample`.
+
+    The parts add up to exactly `total`; {} for an empty sample.
+    """
     looked_at = sum(sample.values())
     if not looked_at:
         return {}

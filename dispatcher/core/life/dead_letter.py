@@ -25,7 +25,10 @@ class DeadLetter:
 
 
 class DeadPosition(NamedTuple):
-    """A position in the order of dead letters: by time of death, then id. The id '' comes first within its time."""
+    """A position in the order of dead letters: by time of death (wall milliseconds), then by id.
+
+    The id '' comes first.
+    """
 
     dead_ms: int
     id: str
@@ -33,7 +36,7 @@ class DeadPosition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """An operator's selection of dead letters. Empty fields match all; times are wall milliseconds."""
+    """An operator's selection of dead letters. An empty field or None matches all. Times are wall milliseconds."""
 
     ids: tuple[str, ...] = ()
     tenant: str | None = None

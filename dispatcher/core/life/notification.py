@@ -1,10 +1,10 @@
-"""The nouns of a notification's life: triggers, notifications, claims and attempts.
+"""The values of a notification's life: triggers, notifications, claims and attempts.
 
-The module has values only. The store's scripts decide where a notification is (its `State`). `core.life.decide` decides
+This module decides nothing. The store's scripts decide where a notification is (its `State`), and `core.life.decide`
 where it goes next.
 
-Ids: a trigger's id is `<cell>-<26 letters>`; a notification's id is `<trigger id>.<index>`, so that the key of its
-record, and its cell, follow from its id alone.
+A trigger's id is `<cell>-<26 letters>`, and a notification's id is `<trigger id>.<index>`. So the key of a
+notification's record and its cell follow from its id alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dispatcher.core.limits.accept_rate import AcceptRate
 
 
 class State(str, Enum):
-    """The place of a notification. `dead` can be left by a redrive; the last four are final."""
+    """The state of a notification. A redrive takes it out of `dead`. The last four states are final."""
 
     QUEUED = "queued"  # in a mailbox, claimed or not
     STARTED = "started"  # as queued, and a `hold` send may have begun
@@ -38,8 +38,9 @@ class State(str, Enum):
 class Lane(NamedTuple):
     """One stream of a vendor's mailbox. A mailbox has one lane for each priority.
 
-    `fair` marks the stream beside a lane that holds what was claimed from its tenants' queues. Stores that have such a
-    stream name it in their claims. Otherwise it belongs to its lane, and nobody asks for it.
+    If the tenants of a lane take turns, some stores have a second stream beside the lane, for entries that were claimed
+    from the tenants' queues. In a claim, `fair` is True for that stream. Everywhere else the two count as one lane, and
+    `fair` is False.
     """
 
     mailbox: str
@@ -49,13 +50,14 @@ class Lane(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Follows:
-    """A fallback's tie to the notification that it is for, of the same trigger (`core.life.fallback`).
+    """The link from a fallback to the notification that it replaces, the first one (`core.life.fallback`).
 
     Attributes:
-        first: the index of the other, which is stored before it.
+        first: the index of the first notification in the same trigger. It comes directly before the fallback.
         wait_for: `accepted` or `delivered`.
-        begin_ms: when its time comes, wall milliseconds; None: only the end of the first begins it.
-        ttl_ms: its time to live, from its beginning on.
+        begin_ms: when the fallback begins at the latest, in wall milliseconds; None if only the end of the first one
+            begins it.
+        ttl_ms: the fallback's time to live, counted from its beginning.
     """
 
     first: int
@@ -66,9 +68,9 @@ class Follows:
 
 @dataclass(frozen=True, slots=True)
 class NewNotification:
-    """One notification to be stored. `vendor` names the mailbox, `chain` the vendors allowed, in order.
+    """One notification to be stored. `vendor` names the mailbox, and `chain` the allowed vendors in order.
 
-    `caps` are the limits of its recipient. Without room under each of them it is stored as suppressed.
+    `caps` are the limits of its recipient. If one of them has no room, the notification is stored as suppressed.
     """
 
     channel: str
@@ -88,9 +90,9 @@ class NewNotification:
 
 
 class TemplatePin(NamedTuple):
-    """The text of a notification: a template's stored name, its version, and the digest of that version's content.
+    """The template of a notification, fixed to one text: its stored name, its version, and the digest of that text.
 
-    A record without a digest was written before there was one, and means whatever the version holds.
+    Records from before digests were stored have none. Such a pin means any text of the version.
     """
 
     name: str
@@ -98,13 +100,13 @@ class TemplatePin(NamedTuple):
     digest: str | None = None
 
     def holds(self, other: TemplatePin) -> bool:
-        """Return True if `other` is the same version, as far as the digests tell."""
+        """Return True if `other` is the same version with the same text. A missing digest counts as the same text."""
         same = self.digest == other.digest or None in (self.digest, other.digest)
         return same and (self.name, self.version) == (other.name, other.version)
 
 
 class Person(NamedTuple):
-    """A recipient, without an address: the caller's name for it, and its language."""
+    """A recipient without the addresses: the caller's name for the recipient, and the language."""
 
     id: str | None = None
     locale: str | None = None
@@ -112,9 +114,9 @@ class Person(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NewTrigger:
-    """One trigger to be stored, expanded and routed. Times are wall milliseconds of the store's clock.
+    """One trigger to be stored, after its expansion and routing. Times are wall milliseconds of the store's clock.
 
-    A trigger for one recipient has `recipient_id` and `locale`, one for several has `people` instead.
+    A trigger for one recipient has `recipient_id` and `locale`. A trigger for several recipients has `people` instead.
     """
 
     id: str
@@ -135,7 +137,7 @@ class NewTrigger:
     rate: AcceptRate | None = None  # of its tenant; None: no limit
 
     def person_of(self, n: NewNotification) -> Person:
-        """Return the recipient of one of its notifications."""
+        """Return the recipient of this notification of the trigger."""
         return self.people[n.person] if self.people else Person(self.recipient_id, self.locale)
 
 
@@ -144,11 +146,11 @@ class Trail:
     """The progress of a notification along its chain in this generation.
 
     Attributes:
-        tried: the vendors tried in this round; emptied when a round ends, else every later round were "all tried".
-        refused: the tried vendors that refused the message itself.
-        doubted: the vendors of `refused` whose code is not listed: if another vendor accepts the message, they erred.
-        waits: how often it has waited after failures; the next wait is longer.
-        refusals: how often every vendor of the chain had refused it; the next such wait is longer.
+        tried: the vendors tried in this round. When a round ends, it becomes empty, so that all may be tried again.
+        refused: those of `tried` that refused the message itself.
+        doubted: those of `refused` that used an unlisted code. If another vendor accepts the message, they erred.
+        waits: how often the notification has waited after failures. Each wait is longer than the last.
+        refusals: how often every vendor of the chain has refused it. Each wait after that is longer than the last.
     """
 
     tried: tuple[str, ...] = ()
@@ -159,11 +161,17 @@ class Trail:
 
     @property
     def is_new(self) -> bool:
-        """Return True if no vendor was tried in this generation. Only a first refusal can be evidence."""
+        """Return True if no vendor was tried in this generation.
+
+        Only the first refusal of a message can be evidence.
+        """
         return self == Trail()
 
     def after(self, vendor: str, refused: bool = False, doubted: bool = False) -> Trail:
-        """Return the trail after `vendor` was tried. `refused` and `doubted` tell how the vendor answered."""
+        """Return the trail after `vendor` was tried.
+
+        `refused` and `doubted` tell whether `vendor` belongs to these two groups.
+        """
         return Trail(
             _with(self.tried, vendor),
             _with(self.refused, vendor) if refused else _without(self.refused, vendor),
@@ -173,7 +181,7 @@ class Trail:
         )
 
     def after_wait(self, chain: tuple[str, ...]) -> Trail:
-        """Return the trail for the try after a wait. If the round is over, a new round begins."""
+        """Return the trail with one more wait. If all vendors of the chain were tried, a new round begins."""
         return self.next_round(waits=1) if all(v in self.tried for v in chain) else replace(self, waits=self.waits + 1)
 
     def next_round(self, waits: int = 0, refusals: int = 0) -> Trail:
@@ -198,13 +206,14 @@ def trigger_of(notification: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A notification as its courier sees it: the accepted content and the progress so far.
+    """A notification as its courier has it: the accepted content and the progress so far.
 
     Attributes:
-        attempts: the calls of this generation that may have arrived, over all vendors and rounds; they have a budget.
-        generation: raised by each redrive; part of the vendor's idempotency key.
-        crashes: how often an actor died with this entry claimed; kept across moves, so that poison is found.
-        moved_epoch: the plan epoch of the last move that cost no attempt; each epoch allows one such move.
+        attempts: how many calls of this generation may have arrived, over all vendors and rounds. It has a limit.
+        generation: how often it was redriven. It is part of the vendor's idempotency key.
+        crashes: how often an actor crashed while it had claimed this notification. Moves do not reset this, so that
+            poison is found.
+        moved_epoch: the epoch of the plan by which it last moved without an attempt. Each epoch allows one such move.
     """
 
     id: str
@@ -236,7 +245,7 @@ class Notification:
 
 
 def pin_of(n: NewNotification | Notification) -> TemplatePin | None:
-    """Return the template of a notification; None: it has content of its own."""
+    """Return the template of a notification, or None if it has content instead of a template."""
     if n.template is None or n.template_version is None:
         return None
     return TemplatePin(n.template, n.template_version, n.template_digest)
@@ -244,7 +253,7 @@ def pin_of(n: NewNotification | Notification) -> TemplatePin | None:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One entry claimed by one incarnation."""
+    """One entry of a mailbox that one incarnation has claimed."""
 
     lane: Lane
     entry_id: str
@@ -253,7 +262,10 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One line of a notification's history. `outcome` left_out means that `reason` older lines were not kept."""
+    """One call in a notification's history. If the history is long, older calls are left out.
+
+    In their place stands one attempt with the outcome `left_out`, whose `reason` is their number.
+    """
 
     at_ms: int
     vendor: str

@@ -1,4 +1,4 @@
-"""The views of a trigger and of its notifications, which the interface answers with."""
+"""The views of a trigger and of its notifications, as the HTTP interface answers them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dispatcher.core.life.sms_text import SmsSize
 
 @dataclass(frozen=True, slots=True)
 class NotificationView:
-    """The answer of `GET /v1/triggers/{id}` about one notification. It never has the recipient's address."""
+    """The answer of `GET /v1/triggers/{id}` about one notification. It never contains the recipient's address."""
 
     id: str
     channel: str
