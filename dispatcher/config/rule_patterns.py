@@ -15,10 +15,7 @@ from pydantic_core import SchemaError, SchemaValidator
 from pydantic_core.core_schema import str_schema
 
 COUNTS_MAX = 200
-"""The greatest product of all counts in braces, such as 30 for `a{5}b{6}`.
-
-The engine is slow to compile higher counts.
-"""
+"""The greatest product of all counts in braces, such as 30 for `a{5}b{6}`. A higher product would be slow."""
 
 _COUNT = re.compile(r"\{\s*(\d*)\s*,?\s*(\d*)\s*\}")
 

@@ -4,8 +4,8 @@ The final dot decides whether the server may have the message. Before the final 
 the outcome is `failed`. If the connection breaks after the final dot and before the answer, the outcome is unknown. The
 Message-ID is ours and stays the same in every retry, so a receiving server can remove repeats.
 
-A kept connection may be dead without any sign. So MAIL must be answered soon on such a connection. If it is not, the
-mail is sent once over a new connection. The server has accepted nothing of the mail until then.
+A kept connection may be dead without any sign. So the server must answer MAIL soon on such a connection. Without an
+answer, the mail is sent once over a new connection. The server has accepted nothing of the mail until then.
 
 `smtp_words` decides what a refusal means.
 """

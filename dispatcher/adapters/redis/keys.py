@@ -1,33 +1,39 @@
-"""The key layout: one place, one hash tag per cell, so that every script touches a single slot.
+"""The names of all keys in Redis. All keys of a cell have the same hash tag, so every script touches a single slot.
 
-| key | holds |
+| key | value |
 |---|---|
-| `{nd:0}:t:<trigger>` | a trigger's record (hash): meta, data, state of each notification, idempotency by its very id |
-| `{nd:0}:mb:<vendor>:<lane>` | one lane of a mailbox (stream, group `g`, entries `n` = notification id) |
-| `{nd:0}:mb:<vendor>:<lane>:of:<tenant>` | what waits in a lane for its tenant's turn (stream without a group) |
-| `{nd:0}:mb:<vendor>:<lane>:fair` | what was claimed from these (stream, group `g`, entries as in the lane) |
-| `{nd:0}:mb:<vendor>:<lane>:turns`, `:owner`, `:waits` | whose turn it is (list); whose the lane's own stream is; how \
-many wait in queues (strings): scripts/_enqueue.lua |
-| `{nd:0}:rate:<tenant>` | when a tenant's accepted triggers are paid for, ms (string, expires) |
-| `{nd:0}:weights` | tenant → weight, where it is not 1 (hash) |
-| `{nd:0}:mailboxes` | every mailbox that exists (set) |
-| `{nd:0}:due`, `:delayed`, `:held`, `:dead` | notifications out of a mailbox, by time (sorted sets) |
-| `{nd:0}:actors`, `:incarnations` | incarnation, `vendor/number-tail` → live, stopped or dead (hash); the last number |
-| `{nd:0}:processes` | incarnation → how often it renewed itself, its pid and node (hash) |
-| `{nd:0}:singled` | incarnation → the suspect that it sends with nothing beside it (hash) |
-| `{nd:0}:plan`, `:plan:history` | term, epoch and plan (hash); the last 1,000 plans (list) |
-| `{nd:0}:ledger` | `life`, random, and `n`, how many triggers were accepted in it (hash), core/store/continuity.py |
-| `{nd:0}:clock` | delay time: how far `ahead` of TIME, when it last `dated` a wait (hash), core/store/delay_time.py |
-| `{nd:0}:breakers` | vendor → when, and what its breaker was at its last change (hash) |
-| `{nd:0}:templates`, `:template:<name>` | name → latest version; version → content, its digest (hashes) |
-| `{nd:0}:templates:of:<owner>` | name → bytes, end and version of an owner's templates, deleted ones too (hash) |
+| `{nd:0}:t:<trigger>` | a trigger's record: its data and the state of each notification (hash) |
+| `{nd:0}:mb:<vendor>:<lane>` | a lane of a mailbox (stream with group `g`; field `n` is a notification's id) |
+| `{nd:0}:mb:<vendor>:<lane>:of:<tenant>` | entries of a lane that wait for their tenant's turn (stream) |
+| `{nd:0}:mb:<vendor>:<lane>:fair` | entries that were claimed from these queues (stream with group `g`) |
+| `{nd:0}:mb:<vendor>:<lane>:turns` | the tenants of a lane in the order of their turns (list) |
+| `{nd:0}:mb:<vendor>:<lane>:owner` | the tenant whose backlog the lane's own stream holds (string) |
+| `{nd:0}:mb:<vendor>:<lane>:waits` | the number of entries in the tenants' queues of a lane (string) |
+| `{nd:0}:rate:<tenant>` | when the rate of a tenant's accepted triggers is used up, in ms (string, expires) |
+| `{nd:0}:weights` | tenant → weight, if it is not 1 (hash) |
+| `{nd:0}:mailboxes` | the names of all mailboxes (set) |
+| `{nd:0}:due`, `:delayed`, `:held`, `:dead` | notifications outside a mailbox, by time (sorted sets) |
+| `{nd:0}:actors` | incarnation (`vendor/number-tail`) → live, stopped or dead (hash) |
+| `{nd:0}:incarnations` | the number of the last incarnation (string) |
+| `{nd:0}:processes` | incarnation → how often it has renewed itself, its pid and its node (hash) |
+| `{nd:0}:singled` | incarnation → the notification that it sends alone after a crash (hash) |
+| `{nd:0}:plan` | the term, the epoch and the plan (hash) |
+| `{nd:0}:plan:history` | the last 1,000 plans (list) |
+| `{nd:0}:ledger` | `life`: a random name; `n`: triggers accepted in this life (hash; core/store/continuity.py) |
+| `{nd:0}:clock` | `ahead` and `dated` of the delay time (hash; core/store/delay_time.py) |
+| `{nd:0}:breakers` | vendor → time and state of its breaker at the last change (hash) |
+| `{nd:0}:templates` | template's stored name → latest version (hash) |
+| `{nd:0}:template:<name>` | version → content and digest (hash) |
+| `{nd:0}:templates:of:<owner>` | name → bytes, end and version of an owner's templates, also of deleted ones (hash) |
 | `{nd:0}:templates:file` | name → hash of the content that the configuration file gave last (hash) |
-| `{nd:0}:overrides` | vendor → operator's override (hash) |
-| `{nd:0}:redrive:<vendor>` | when the redrive budget of a mailbox is used up, ms (string, gone after 2 s) |
-| `{nd:0}:cap:<hash>` | when the last messages of a kind to one recipient were let through, ms (list, expires) |
-| `{nd:0}:twin:<hash>` | the last `hold` notification with this text and recipient (string, gone after a call's time) |
-| `{nd:0}:mark` | the last round of a process that waits for replicas (string) |
-| `{nd:0}:nil` | never exists: deleting it opens a full Redis for the rest of a script |
+| `{nd:0}:overrides` | vendor → the operator's override (hash) |
+| `{nd:0}:redrive:<vendor>` | when the redrive budget of a mailbox is used up, in ms (string, expires) |
+| `{nd:0}:cap:<hash>` | the times of the last messages under a recipient cap, in ms (list, expires) |
+| `{nd:0}:twin:<hash>` | the last `hold` notification with the same text and recipient (string, expires) |
+| `{nd:0}:mark` | the number of the last round of a process that waits for replicas (string) |
+| `{nd:0}:nil` | never exists; deleting it lets the rest of a script write to a full Redis |
+
+scripts/_enqueue.lua explains the queues and turns of tenants.
 """
 
 from __future__ import annotations

@@ -2,11 +2,12 @@
 
 Calls are run in rounds. All calls that arrive while a round runs make up the next round. A round sends their scripts
 and a mark in one pipeline. When these are answered, WAITAOF waits for as many replicas as `core.store.replication`
-requires. The mark is a write of this connection. Without it, WAITAOF would not wait for a write of another process that
-a script has only read.
+requires. The mark is a write of this connection. Without the mark, WAITAOF would not wait for a write of another
+process that a script has only read.
 
-WAITAOF knows only the last write of its own connection. So rounds have a connection of their own. If it was opened
-again during a round, the round fails: a new connection has written nothing, and WAITAOF would answer at once.
+WAITAOF knows only the last write of its own connection. So rounds have a connection of their own. If this connection
+was opened again during a round, the round fails: a new connection has written nothing, and WAITAOF would answer at
+once.
 
 WAITAOF must not share a pipeline with the write. A replica that gets both together answers before its fsync, and is not
 asked again, so the answer may be too low. So each WAITAOF waits briefly and is then repeated. An idle server notices

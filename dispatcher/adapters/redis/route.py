@@ -97,10 +97,7 @@ class Route:
         return max(map(len, found)), max(sum(map(in_step, replicas)) for replicas in found)
 
     async def _states(self) -> list[dict[str, Any]]:
-        """Return what the sentinels know about the service, each as a dict.
-
-        Only the first majority to answer is asked.
-        """
+        """Return what the first majority of the sentinels answers about the service, as a dict for each sentinel."""
         found = await self._majority(lambda one: one.sentinel_masters())
         return [known[self.address.service] for known in found if self.address.service in known]
 
