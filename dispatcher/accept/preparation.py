@@ -77,10 +77,10 @@ class Timing:
         return first if first > self.now_ms and len(set(self.sends_ms)) == 1 else None
 
     def of(self, n: NewNotification, place: int, fallback: Fallback | None) -> NewNotification:
-        """Return the notification at index `place` with its own times, if it needs its own.
+        """Return `n` with times of its own, if the times of the whole trigger do not fit.
 
-        The store looks at a fallback without `after_s` when the first notification must have ended. If the first one
-        ends earlier, the store looks earlier.
+        `place` is its index in the trigger. The store looks at a fallback without `after_s` when the first notification
+        must have ended. If the first one ends earlier, the store looks earlier.
         """
         send_ms = self.sends_ms[place]
         ends_ms = send_ms + self.ttl_ms

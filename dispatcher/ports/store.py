@@ -87,8 +87,8 @@ class Store(Protocol):
     async def take(self, me: str, lanes: Sequence[Lane], at_most: int = 50) -> Claims:
         """Claim for `me` up to `at_most` entries that are pending for incarnations which are no longer live.
 
-        A `hold` notification whose send may have begun becomes held instead. If the incarnation crashed, the crash is
-        counted for each of its notifications.
+        A `hold` notification whose send may have begun becomes held instead. If the incarnation crashed, a crash is
+        counted for each of its notifications that is a suspect (`single_out`).
         """
         ...
 

@@ -157,7 +157,7 @@ FIELDS = ("m", "d", "x", "st", "n", "gen", "cr", "tr", "ep", "eid", "v", "ex", "
 """The fields of a record, in the order in which the scripts for claim and take return them."""
 
 WHOLE = ("m", "d", "x", "v")
-"""These of the fields belong to the whole record. The others belong to one notification, as `<index>.<field>`."""
+"""The fields that belong to the whole record. All others belong to one notification, as `<index>.<field>`."""
 
 BROKEN: tuple[str | None, ...] = ("", "", *(None,) * 8, "0", *(None,) * 3)
 """The values that are used instead of the fields if a record's key is no hash. No version can read them."""

@@ -356,9 +356,9 @@ _SENTENCES = {
 
 
 def _parts(loc: Sequence[str | int]) -> list[str]:
-    """Return the parts of a path.
+    """Return the parts of a field's path.
 
-    One of several recipients is `recipients[3]`; an index in other lists is a part by itself.
+    One of several recipients is a single part, such as `recipients[3]`. In other lists, the index is a part of its own.
     """
     if loc[:1] == ("recipients",) and len(loc) > 1:
         return [f"recipients[{loc[1]}]", *(str(part) for part in loc[2:])]

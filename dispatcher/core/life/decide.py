@@ -55,7 +55,7 @@ A shorter wait would bring nothing, because probes are seconds apart.
 CRASHES_MAX = 3
 """The number of crashes after which a notification becomes a dead letter with the reason `poison`.
 
-A crash counts if an actor ended by it while it had claimed the notification.
+Only crashes of actors that had claimed the notification count.
 """
 
 ALONE_FROM = 2
@@ -250,11 +250,12 @@ def decide_refused(n: Notification, at: Situation) -> Decision:
 
 
 def decide_cut_off(n: Notification, cut_off_s: float, at: Situation) -> Decision:
-    """Return where a notification goes if this vendor does not reach its country but reaches others.
+    """Return where a notification goes if this vendor does not reach the recipient's country but reaches others.
 
     The vendor counts as tried, but no attempt is spent. Otherwise the plan, which does not know of the cut-off, would
-    lead the notification back here. Without another vendor it waits for about `cut_off_s`, the time until the country
-    is probed again. Otherwise many such notifications would be claimed and refused in an endless loop.
+    lead the notification back here. If there is no other vendor, the notification waits for about `cut_off_s`, the time
+    until the country is probed again. Without this wait, many such notifications would be claimed and refused in an
+    endless loop.
     """
     trail = n.trail.after(at.vendor)
     name = at.next_of(n, trail.tried)

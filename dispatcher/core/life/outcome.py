@@ -246,7 +246,7 @@ def read_refusal(
 def longer_s(asked_s: float | None, listed_s: float | None) -> float | None:
     """Return the longer of two waits in seconds, or None if both are None.
 
-    The vendor may ask for a second although our list says that a daily limit lasts longer.
+    For example, a vendor asks for 1 s, but by our list its code means a daily limit.
     """
     return max((wait_s for wait_s in (asked_s, listed_s) if wait_s is not None), default=None)
 

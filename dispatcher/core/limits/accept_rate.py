@@ -1,7 +1,7 @@
 """The limit on how many triggers of a tenant are accepted. It is a token bucket in one number (GCRA, ITU-T I.371).
 
-Each granted trigger uses up `1 / per_s` seconds, one after the other. The number is the time at which all granted
-triggers are used up. A trigger is granted as long as that time is less than `burst / per_s` seconds ahead.
+Imagine the granted triggers in a queue that takes `1 / per_s` seconds for each. The number is the time at which the
+queue is empty. A trigger is granted if the queue, with this trigger, is empty at most `burst / per_s` seconds from now.
 `adapters/redis/scripts/_rate.lua` computes the same within the accept script. So all intake replicas share one bucket,
 and no accept needs another round trip.
 
@@ -53,9 +53,9 @@ class Quota(NamedTuple):
 def grant(rate: AcceptRate, paid_ms: float, now_ms: int) -> tuple[bool, float, Quota]:
     """Return whether a trigger is granted now, the new `paid_ms`, and the quota.
 
-    `paid_ms` is the time at which all granted triggers are used up, in wall milliseconds. Store the new value after a
-    refusal too: an old value too far in the future is corrected. It comes from a slower rate, or a clock that was
-    ahead.
+    `paid_ms` is the time at which the queue of granted triggers is empty, in wall milliseconds. Store the new value
+    after a refusal too: an old value too far in the future is corrected. It comes from a slower rate, or a clock that
+    was ahead.
     """
     span_ms = rate.burst * rate.each_ms
     debt_ms = min(max(paid_ms - now_ms, 0.0), span_ms)  # small numbers: sums with a time of day would be inexact

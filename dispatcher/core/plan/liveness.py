@@ -81,7 +81,10 @@ class SilenceWatch:
         return sorted(name for name in silent if self._silence[name] >= patience)
 
     def _machines_lost(self, node_of: Mapping[str, str]) -> bool:
-        """Return True if on each machine all actors are silent or none is, and on at least one machine none is."""
+        """Return True if the silence is that of whole machines, while other machines are heard.
+
+        On each machine, either all actors are silent or none is. At least one machine has no silent actor.
+        """
         silent_on: dict[str, set[bool]] = {}
         for name, ms in self._silence.items():
             silent_on.setdefault(node_of.get(name, ""), set()).add(ms >= LOOK_MS)

@@ -26,7 +26,8 @@ PATIENCE_S = 30.0
 class Stall:
     """A healthy vendor that delivers nothing although work is ready for it.
 
-    `seconds` is how long the oldest work is ready.
+    `waiting` is how many notifications wait for it, and `seconds` is how long the oldest of the ready ones has been
+    ready.
     """
 
     vendor: str
