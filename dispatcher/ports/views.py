@@ -69,7 +69,7 @@ class Graveyard(Protocol):
     async def discard(self, letters: Sequence[DeadLetter]) -> int:
         """End each of these dead letters forever. Return how many left the dead letters.
 
-        A letter that was redriven and died again after it was read stays.
+        If a letter was redriven and has died again since it was read, it is not ended.
         """
         ...
 

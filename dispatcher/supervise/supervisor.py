@@ -114,9 +114,10 @@ class Supervisor:
         self.turns = 0
 
     async def run(self) -> None:
-        """Begin a term and serve until a later term begins, or stand by.
+        """Begin a term and serve until a later term begins. Outages of the store do not end this.
 
-        The supervisor goes on after outages of the store.
+        If there is another supervisor (`patience_s` above 0), this one stands by first, and again after its term, until
+        cancelled.
         """
         if not self._patience_s:
             await self._begin_term()
