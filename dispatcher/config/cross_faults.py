@@ -1,4 +1,4 @@
-"""Finds the faults of a configuration that no single field can show."""
+"""Finds faults of a configuration that only several fields together show."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def cross_faults(settings: Settings) -> Iterator[str]:
-    """Yield a sentence for each fault that no single field can show.
+    """Yield a sentence for each fault that only several fields together show.
 
-    Such are names that must exist, and pairs of bounds that must be in order.
+    Such faults are names that do not exist, and a maximum below its minimum.
     """
     yield from _order_faults(settings)
     yield from _store_faults(settings.store)
@@ -92,7 +92,7 @@ def _fallback_faults(settings: Settings, wanted: EventNotification, at: str, rou
 
 
 def _order_faults(settings: Settings) -> Iterator[str]:
-    """Yield a sentence for each pair of bounds whose second is below its first."""
+    """Yield a sentence for each maximum that is below its minimum."""
     pairs: list[tuple[str, BaseModel, str, str]] = [
         ("intake", settings.intake, "replicas_min", "replicas_max"),
         ("retry", settings.retry, "base_s", "cap_s"),

@@ -1,4 +1,4 @@
-"""The sentences in which a wrong configuration is told: field, value and what is allowed."""
+"""The texts of configuration faults. A text gives the field, its value and what is allowed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pydantic_core import ErrorDetails
 
 
 def describe(error: ErrorDetails, root: type[BaseModel]) -> str:
-    """Return one line for one of pydantic's errors: the field, its value and what is allowed.
+    """Return one line for an error of pydantic: the field, its value and what is allowed.
 
-    `root` is the model that was validated. A value below `options`, or of an unknown field, may be a secret. It is not
-    shown.
+    `root` is the model that was validated. A value below `options`, or of an unknown field, is not shown, because it
+    may be a secret.
     """
     loc = error["loc"]
     if error["type"] == "extra_forbidden":  # the value is not shown: it may be a secret in the wrong place
@@ -28,7 +28,7 @@ def describe(error: ErrorDetails, root: type[BaseModel]) -> str:
 
 
 def _model_at(loc: tuple[str | int, ...], root: type[BaseModel]) -> type[BaseModel] | None:
-    """Return the model of the field at `loc`, found by the annotations of `root`. None if no model describes it."""
+    """Return the model of the field at `loc` below `root`, or None if no model describes the field."""
     model: Any = root
     for part in loc:
         if isinstance(model, type) and issubclass(model, BaseModel):
@@ -40,22 +40,22 @@ def _model_at(loc: tuple[str | int, ...], root: type[BaseModel]) -> type[BaseMod
 
 
 def dotted(loc: tuple[str | int, ...]) -> str:
-    """Return the name of a field as the file's readers know it, such as `vendors.a.options`."""
+    """Return the name of a field as it is written in messages, such as `vendors.a.options`."""
     return ".".join(str(part) for part in loc) or "the file"
 
 
 def names(model: type[BaseModel] | None) -> str:
-    """Return the names of the model's fields, as a list in a sentence."""
+    """Return the names of all fields of `model`, joined by commas."""
     return listed(model.model_fields) if model else "none"
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return the names as a list in a sentence, or `none`."""
+    """Return `names` joined by commas, or `none` if there are no names."""
     return ", ".join(names) or "none"
 
 
 def shown(value: object) -> str:
-    """Return a value as a fault shows it, in at most 60 characters."""
+    """Return `value` as a message shows it, in at most 60 characters."""
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, list):

@@ -1,8 +1,10 @@
-"""The one YAML file, validated; read once in a composition root and handed down whole, as a dict, to other processes.
+"""The models of the configuration file.
 
-Secrets stay references (`${NAME}`, `file:/path`) in here, because Ray stores and shows what it is handed; the process
-that uses an option resolves it (`references`). Whatever is wrong becomes one `ConfigError` that names each
-dotted field, its value and what is allowed; values below `options` are never shown.
+The file is read once, at a composition root, and passed to other processes whole.
+
+Secrets stay references (`${NAME}` or `file:/path`) in these models, because Ray stores and shows what it gets. The
+process that uses an option resolves the reference (`secret_references`). All faults become one `ConfigError`, which
+gives each wrong field's name, its value and what is allowed. Values below `options` are never shown.
 """
 
 from __future__ import annotations
@@ -43,17 +45,23 @@ from dispatcher.core.store.replication import ReplicaRule
 from dispatcher.errors import ConfigError
 
 TENANTS_MAX = 1_000
-"""Tenants that the file names: each intake replica knows them all."""
+"""The most tenants that the file may configure. Each intake replica keeps all of them in memory."""
 
 
 class _Section(BaseModel):
-    """Strict: `"10"` is no number, an unknown field is an error, and nothing changes after reading."""
+    """The base of all models.
+
+    A text such as `"10"` is not a number, an unknown field is an error, and values never change.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class BreakerSettings(_Section):
-    """When a vendor's breaker opens, for how long, and how it probes. Rates are percent of the window's calls."""
+    """When a vendor's breaker opens, how long it stays open, and how it probes.
+
+    Rates are percentages of the window's calls.
+    """
 
     window_s: Annotated[int, Field(ge=1, le=86_400)] = (
         10  # long enough for 20 calls at 2/s, short enough to forget the outage before
@@ -79,9 +87,11 @@ def _rule_pattern(text: str) -> str:
 
 
 class RuleSettings(_Section):
-    """An operator's own reading of a vendor's words, searched in `reason: text`. The first rule that fits wins.
+    """An operator's rule about the meaning of a vendor's answers.
 
-    The vendor's text reaches rules only; it is never stored or logged.
+    Its expression is searched in the text `reason: text`.
+
+    The first rule that matches wins. The vendor's text is used only by rules. It is never stored or logged.
     """
 
     match: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_rule_pattern)]
@@ -90,7 +100,10 @@ class RuleSettings(_Section):
 
 
 class VendorSettings(_Section):
-    """One account at a provider. `options` are the adapter's own (base_url, credentials…), still unresolved."""
+    """An account at a provider.
+
+    `options` are the provider's own, such as base_url and credentials; they may be references.
+    """
 
     adapter: Adapter
     channel: Channel
@@ -116,7 +129,7 @@ class VendorSettings(_Section):
 
 
 class RouteMatch(_Section):
-    """The match of a route. An empty list matches all; an unknown country matches only an empty list."""
+    """The triggers that a route is for. An empty list matches all. An unknown country matches only an empty list."""
 
     event: list[EventName] = []
     tenant: list[str] = []
@@ -125,7 +138,10 @@ class RouteMatch(_Section):
 
 
 class RouteSettings(_Section):
-    """The ordered chain of vendors for a channel and a match. `core.accepting.routing` says which route wins."""
+    """The vendors for a channel and a match, in the order in which they are tried.
+
+    If several routes match, `core.accepting.routing` says which route wins.
+    """
 
     channel: Channel
     chain: Annotated[list[VendorName], Field(min_length=1)]
@@ -134,7 +150,7 @@ class RouteSettings(_Section):
 
 
 class EventFallback(_Section):
-    """Another channel, if a notification of the event fails: it is dead, or `after_s` passed without success."""
+    """Another channel, which is used if the notification is dead or has had no success within `after_s` seconds."""
 
     channel: Channel
     template: TemplateName
@@ -149,10 +165,11 @@ class EventNotification(_Section):
 
 
 class QuietHours(_Section):
-    """Clock times, such as 21:00, where the recipient is: `recipient.time_zone` of a request, else `time_zone`.
+    """The hours in which nothing is sent, as clock times such as 21:00.
 
-    A trigger that is accepted within them is sent at their end, and its `expires_in_s` counts from there. Priority
-    `high` is sent at once: somebody waits for it.
+    The recipient's time zone counts: `recipient.time_zone` of the request, or else `time_zone`. A trigger that is
+    accepted within quiet hours is sent at their end, and its `expires_in_s` counts from there. Priority `high` is sent
+    at once, because somebody waits for it.
     """
 
     begin: ClockTime
@@ -161,7 +178,10 @@ class QuietHours(_Section):
 
 
 class EventSettings(_Section):
-    """The notifications that a trigger of this event expands into. A request may override the last three."""
+    """The notifications that a trigger of this event becomes.
+
+    A request may override `on_unknown`, `expires_in_s` and `priority`.
+    """
 
     notifications: Annotated[list[EventNotification], Field(min_length=1, max_length=20)]
     on_unknown: OnUnknown = "resend"  # at least once: for a receipt, a rare repeat is better than none
@@ -171,7 +191,10 @@ class EventSettings(_Section):
     quiet_hours_by_channel: dict[Channel, QuietHours | None] = {}  # a mail wakes nobody up, a call does; None: none
 
     def quiet_for(self, channel: str) -> QuietHours | None:
-        """Return the quiet hours of this channel: its own if it has any, else the event's."""
+        """Return the quiet hours of `channel`, or the event's quiet hours if the channel has none.
+
+        None means no quiet hours.
+        """
         own = (hours for name, hours in self.quiet_hours_by_channel.items() if name == channel)
         return next(own, self.quiet_hours)
 
@@ -179,9 +202,9 @@ class EventSettings(_Section):
 
 
 class TemplateSettings(_Section):
-    """A template given by the file; stored as a new version when the file's own text has changed since it last was.
+    """A template that the file gives. If the file's text changes, the text is stored as a new version.
 
-    One that was changed over the API stays as it is until then.
+    A template that was changed over the API keeps that change until the file's text changes.
     """
 
     subject: str | None = None
@@ -190,9 +213,10 @@ class TemplateSettings(_Section):
 
 
 class RecipientCap(_Section):
-    """At most `max` messages of a channel to one recipient in any `per_s` seconds; what is more is `suppressed`.
+    """At most `max` messages of a channel go to one recipient in any `per_s` seconds. More messages are `suppressed`.
 
-    Each tenant's are counted for themselves. Empty lists mean all: also `high`, unless it has a cap of its own.
+    Each tenant's messages are counted separately. An empty list stands for all values. So without `priority` a cap also
+    counts `high`, unless another cap names `high`.
     """
 
     channel: Channel
@@ -203,7 +227,7 @@ class RecipientCap(_Section):
 
 
 class LimitsSettings(_Section):
-    """The bounds beyond which intake refuses requests."""
+    """The limits beyond which intake refuses requests."""
 
     body_bytes_max: PositiveInt = 262_144  # 256 KiB: hundreds of times a checkout's body, and one parse stays short
     batch_bytes_max: PositiveInt = 4_194_304  # 1,000 items of 4 KiB
@@ -222,7 +246,7 @@ class LimitsSettings(_Section):
 
 
 class TenantSettings(_Section):
-    """The share of one tenant. A tenant is named by its API keys; where no key is needed it is `default`."""
+    """The share and the accept rate of a tenant. API keys name their tenant. Without keys there is only `default`."""
 
     weight: Annotated[int, Field(ge=1, le=WEIGHT_MAX)] = 1  # of two, one with 3 gets three times as much of a full lane
     accept_per_s: Annotated[float, Field(ge=0.001, le=100_000)] | None = None  # None: nobody is refused for its rate
@@ -236,7 +260,10 @@ class TenantSettings(_Section):
 
 
 class RetrySettings(_Section):
-    """The waits before another try, in seconds: exponential with full jitter, until the time to live ends."""
+    """The waits before another try, in seconds.
+
+    They grow exponentially with full jitter, until the time to live ends.
+    """
 
     attempts_max: PositiveInt = 8  # tries that may have arrived: each could be a repeat for the recipient
     base_s: PositiveS = 1.0  # the first wait's upper bound; it doubles with each wait
@@ -250,21 +277,21 @@ class RetentionSettings(_Section):
 
 
 class RedriveSettings(_Section):
-    """How fast dead letters go back into one mailbox, over all replicas and operators."""
+    """The pace at which dead letters go back into a mailbox. It holds for all replicas and operators together."""
 
     per_s: PositiveS = 500.0  # a million in 34 minutes; more would make checkouts wait for its fsyncs
     slow_per_s: PositiveS = 5.0  # while a vendor of the chain is open or recovering: about as many as its probes
 
 
 class ReceiptSettings(_Section):
-    """Call-backs of vendors. Both or neither; without them no vendor is asked for any."""
+    """The link and the secret for vendors' call-backs. Give both or neither. Without them no vendor sends receipts."""
 
     public_url: CallableUrl | None = None  # as vendors reach us, without /v1/receipts
     secret: str | None = Field(default=None, repr=False)  # a reference; who has it can say that a message arrived
 
 
 class CourierSettings(_Section):
-    """How a vendor actor claims and settles."""
+    """How a vendor actor claims notifications and stores their outcomes."""
 
     settle_interval_ms: Annotated[int, Field(ge=1, le=1_000)] = 100  # a kill may repeat this much; 10 ms slowed accepts
     settle_stall_s: PositiveS = 1.0  # nothing starts while an outcome is unsettled for this long
@@ -277,7 +304,7 @@ class CourierSettings(_Section):
 
 
 class SupervisionSettings(_Section):
-    """Beats and silence, milliseconds; when new work comes back to a vendor."""
+    """How actors report that they are alive, in milliseconds, and when a vendor gets new work again."""
 
     beat_ms: PositiveInt = 250  # eight chances within the silence
     silence_ms: PositiveInt = 2_000  # longer than a pause of the loop, short enough for a take within three seconds
@@ -293,7 +320,7 @@ class IntakeSettings(_Section):
 
 
 class StoreSettings(_Section):
-    """When a write to Redis counts; see docs/adr/0032."""
+    """The condition under which a write to Redis counts (docs/adr/0032)."""
 
     durability: Literal["primary", "replica"] = "primary"  # replica: it outlives the primary's disk, and waits for it
     replicas: PositiveInt | None = None  # None: as many as the sentinels know; without sentinels it must be said
@@ -301,12 +328,12 @@ class StoreSettings(_Section):
     durability_stated: bool = False  # the start reads the server's settings, unless CONFIG is refused
 
     def replica_rule(self) -> ReplicaRule | None:
-        """Return what is waited for; None if the primary alone counts."""
+        """Return how many replicas must have a write, or None if the primary alone counts."""
         return ReplicaRule(self.replicas, self.replicas_away_max) if self.durability == "replica" else None
 
 
 class Settings(_Section):
-    """The whole file. `parse_settings(settings.model_dump(mode="json"))` gives an equal value."""
+    """The whole configuration file. `parse_settings(settings.model_dump(mode="json"))` returns an equal value."""
 
     vendors: dict[VendorName, VendorSettings] = {}
     routes: list[RouteSettings] = []
@@ -328,9 +355,9 @@ class Settings(_Section):
 
 
 def parse_settings(data: Mapping[str, Any]) -> Settings:
-    """Return the settings that `data`, the whole file, describes.
+    """Check `data`, the content of the whole file, and return the settings.
 
-    Raises ConfigError with one line for each fault that was found.
+    Raises `ConfigError` with one line for each fault.
     """
     try:
         settings = Settings.model_validate(dict(data))
@@ -343,5 +370,5 @@ def parse_settings(data: Mapping[str, Any]) -> Settings:
 
 
 def read_rules(rules: Sequence[RuleSettings]) -> tuple[Rule, ...]:
-    """Return the operator's rules, compiled."""
+    """Return the operator's rules with compiled expressions."""
     return tuple(Rule(RulePattern(rule.match), Meaning(rule.means), rule.wait_s) for rule in rules)

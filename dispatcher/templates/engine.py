@@ -229,7 +229,7 @@ def _escapes_nothing(name: str) -> None:
 
 
 def _path(shown: str) -> str:
-    """Return the dotted path at the start of the expression `shown`: the value that a filter gets."""
+    """Return the dotted path that begins the expression `shown`, such as `order.id` in `order.id | upper`."""
     match = re.match(r"\w+(?:\.\w+)*", shown)
     return match[0] if match else shown or "(unknown)"
 

@@ -41,7 +41,7 @@ def _unsubscribe(value: str) -> str:
 
 
 class MailOptions(Options):
-    """The address to send from, with a display name or without, and the headers of every mail."""
+    """The sender of mails, with or without a display name, and headers for every mail."""
 
     sender: EmailFrom
     reply_to: EmailFrom | None = None

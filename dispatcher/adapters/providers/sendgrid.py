@@ -36,7 +36,7 @@ MESSAGE_ID = re.compile(r"^[\w.@-]{8,128}$")
 
 
 class SendGridOptions(MailOptions):
-    """A key, and the address to send from, with a display name or without."""
+    """A key, and the address to send from, with or without a display name."""
 
     base_url: Url = "https://api.sendgrid.com"
     api_key: Secret

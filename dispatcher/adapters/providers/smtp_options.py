@@ -21,11 +21,11 @@ def _helo_name(value: str) -> str:
 
 
 class SmtpOptions(MailOptions):
-    """A relay, a login or none, and the address to send from, with a display name or without.
+    """A relay, perhaps a login, and the address to send from, with or without a display name.
 
-    `tls` is implicit on port 465 and starttls elsewhere, unless it is given; `starttls` is its older spelling.
-    With `oauth_token_url` the login is an access token from there (XOAUTH2), in place of `password`. `helo_name` is the
-    sender's domain unless it is given. `ca_file` replaces the machine's authorities.
+    `tls` is `implicit` on port 465 and `starttls` on any other port, unless it is given. `starttls` is an older form of
+    `tls`. With `oauth_token_url`, an access token from that URL replaces `password` (XOAUTH2). Without `helo_name`, the
+    sender's domain is used. `ca_file` replaces the machine's certificate authorities.
     """
 
     host: Host
@@ -62,7 +62,7 @@ class SmtpOptions(MailOptions):
 
     @property
     def oauth(self) -> OAuth | None:
-        """Return the source of access tokens; None if the login is a password, or there is none."""
+        """Return where access tokens come from, or None if the login is a password or there is no login."""
         if self.oauth_token_url is None or self.oauth_client_id is None or self.oauth_client_secret is None:
             return None
         return OAuth(
@@ -75,7 +75,7 @@ class SmtpOptions(MailOptions):
 
     @property
     def protection(self) -> str:
-        """Return how the connection is protected: starttls, implicit or none."""
+        """Return how the connection is protected: `starttls`, `implicit` or `none`."""
         if self.tls is not None:
             return self.tls
         if self.starttls is None:

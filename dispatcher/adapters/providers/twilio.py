@@ -107,7 +107,8 @@ def _api_key(value: str) -> str:
 class TwilioOptions(Options):
     """An account, its secret, and a number, short code, name or messaging service (`MG…`) to send from.
 
-    The secret is the account's `auth_token`, or `api_key` (`SK…`) with `api_key_secret`, which can be revoked alone.
+    The secret is the account's `auth_token`. An `api_key` (`SK…`) with `api_key_secret` can replace `auth_token`, and
+    can be revoked alone.
     """
 
     base_url: Url = "https://api.twilio.com"

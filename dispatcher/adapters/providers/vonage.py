@@ -47,7 +47,7 @@ A message with less time left may be delivered up to 20 s after its expiry.
 class VonageOptions(Options):
     """A key, its secret, and a number, short code or name to send from.
 
-    `entity_id` and `content_id` are what India's regulator wants to see (DLT).
+    `entity_id` and `content_id` are needed for messages to India (DLT).
     """
 
     base_url: Url = "https://rest.nexmo.com"
