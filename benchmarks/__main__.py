@@ -1,10 +1,9 @@
-"""The benchmarks, one file per question: `python -m benchmarks` lists and runs them, each as a process of its own.
+"""Lists and runs the benchmarks. Each file answers one question and runs as a process of its own.
 
-python -m benchmarks --list
-python -m benchmarks [NAME] [--brief] [--quick] [--results DIR]
+python -m benchmarks --list python -m benchmarks [NAME] [--brief] [--quick] [--results DIR]
 
-`--brief` takes fewer rounds, sizes and rates, so that all together end within 20 minutes on two cores; its figures go
-to a folder of their own, benchmarks/results/brief, so that they never take the place of full ones.
+`--brief` takes fewer rounds, sizes and rates, so that all benchmarks together end within 20 minutes on two cores. Its
+figures go to a folder of their own, benchmarks/results/brief, so that they never replace the figures of a full run.
 """
 
 from __future__ import annotations
@@ -26,21 +25,24 @@ from benchmarks.results import BRIEF, FOLDER
 from cluster.rehearsal.provenance import ROOT
 
 STOP_S = 90.0
-"""After SIGINT a benchmark ends what it started; a running service drains for some seconds of that."""
+"""The most seconds that a benchmark may take to end after SIGINT. It stops what it started, and a service drains
+first.
+"""
 
 
 SMOKES_AT_ONCE = 2
 SMOKE = "smoke"
 ALWAYS_THE_SAME = ("replay_breaker", SMOKE)
-"""One answers with a yes or a no and has no figures; the other is quick in any case."""
+"""The benchmarks without a brief or quick form. The first has no figures, and the second is always quick."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One benchmark: what it asks, the seconds it may take (in full, quick), its arguments, those of a brief run.
+    """One benchmark: its name, the question that it answers, its time limits and its arguments.
 
-    `reads`: it measures nothing, and reads what those before it wrote. `shares`: its quick form may use the
-    installation that `benchmarks.smoke` starts.
+    `seconds_max` and `quick_s_max` limit a full and a quick run. `arguments` are always given, and `brief` only in a
+    brief run. With `reads`, the benchmark measures nothing and reads what earlier benchmarks wrote. With `shares`, its
+    quick form may use the installation that `benchmarks.smoke` starts.
     """
 
     name: str
@@ -180,9 +182,11 @@ def main(*, name: str | None, list_only: bool, brief: bool, quick: bool, results
 
 
 def _smoke(questions: Sequence[Question], results: Path | None) -> dict[Question, bool]:
-    """Two at a time, for their figures mean nothing; those that read what others wrote come when these have ended.
+    """Run the benchmarks in their quick form, two at a time. Return which of them succeeded.
 
-    Those that share an installation are one of the two. What one prints is shown when it has ended.
+    Their figures mean nothing, so they may disturb each other. Benchmarks that only read results run after all others.
+    The benchmarks that share an installation count as one of the two. The output of a benchmark is shown when it has
+    ended.
     """
 
     def one(question: Question) -> bool:
@@ -199,7 +203,10 @@ def _smoke(questions: Sequence[Question], results: Path | None) -> dict[Question
 
 
 def together(questions: Sequence[Question]) -> list[Question]:
-    """Put those that may share an installation first, as one run of `benchmarks.smoke`; one alone stays what it is."""
+    """Replace the questions that may share an installation by one run of `benchmarks.smoke`, at the front of the list.
+
+    If fewer than two questions may share one, return the list unchanged.
+    """
     shared = [question for question in questions if question.shares]
     if len(shared) < 2:
         return list(questions)
@@ -210,7 +217,11 @@ def together(questions: Sequence[Question]) -> list[Question]:
 
 
 def _run(question: Question, brief: bool, results: Path | None, output: IO[str] | None = None) -> bool:
-    """Run one to its end or its bound; a run that is cut off may tidy up first. With `output` it is a quick run."""
+    """Run one benchmark and return True if it succeeded.
+
+    A benchmark that takes longer than its limit gets SIGINT, and then has `STOP_S` seconds to clean up. If `output` is
+    given, the run is quick and its output goes there.
+    """
     command = [sys.executable, "-m", f"benchmarks.{question.name}", *question.arguments]
     if question.name not in ALWAYS_THE_SAME:
         command += ["--quick"] if output else question.brief if brief else []

@@ -1,18 +1,23 @@
-"""How long does a checkout wait for its 202, with everything else running?
+"""Measures how long a checkout waits for its 202 while everything else runs.
 
     python -m benchmarks.accept_latency [--rate 116 --rate 1157] [--vendors healthy --vendors hanging] [--rounds 3]
 
-Starts the whole service with the sandbox vendors and its pools at their floors, posts triggers (SMS + e-mail each)
-open-loop and counts latency from the due time. Each condition (a rate, and whether the vendors work, accept every call
-and never answer, or are held by an operator so that nothing is dispatched) prints accept p50, p99, p99.9, what a bare
-fdatasync on the same disk took meanwhile, delivery latency, what was lost and repeated by the vendors' own records, and
-the CPU time of each part per trigger. Vendors are healed, or released, after the last post; all that waited for them
-must arrive, and every breaker be closed, before the next condition begins.
+Starts the whole service with the sandbox vendors. The pools stay at their smallest sizes. Posts triggers (an SMS and an
+e-mail each) open-loop, and counts latency from the due time. A condition is a rate and a state of the vendors:
 
-250/s is measured with healthy vendors only, as a second rate that small machines carry: `benchmarks.profile` draws its
-lines through those that were sustained. Last come bisections, with healthy vendors and with held ones: between the
-highest rate whose p99 is within 10 ms and the lowest above it whose is not. Figures are medians of rounds in one
-running service; a rate of a bisection has one round.
+* healthy: the vendors work;
+* hanging: the vendors accept every connection and never answer;
+* held: an operator's override stops the vendors, so that nothing is dispatched.
+
+Prints for each condition: accept p50, p99 and p99.9; the time of a bare fdatasync on the same disk meanwhile; delivery
+latency; what was lost and repeated by the vendors' own records; and the CPU time of each part per trigger. After the
+last post of a condition the vendors are repaired or released. The next condition begins when everything has arrived and
+every breaker is closed.
+
+250/s is measured with healthy vendors only. Small machines carry this rate too, and `benchmarks.profile` needs two
+sustained rates to fit its lines. At the end, bisections look for the highest rate whose p99 is within 10 ms, with
+healthy vendors and with held ones. Figures are medians of rounds in one running service. A rate of a bisection has one
+round.
 """
 
 from __future__ import annotations
@@ -42,29 +47,32 @@ from cluster.local.service import Service
 from cluster.rehearsal.load import percentile
 
 RATES = (116.0, 500.0, 1157.0)
-"""10 M a day is 116 a second, its peak ten times that."""
+"""The rates in triggers a second. 10 million a day are 116 a second, and the peak is ten times that."""
 
 HEALTHY_ONLY = (250.0,)
 STATES = ("healthy", "hanging", "held")
 BISECTED = ("healthy", "held")
 P99_MAX_MS = 10.0
 STEPS, NEAR = 3, 1.15
-"""The bisection ends after so many steps, or when its two rates are this close."""
+"""The bisection ends after `STEPS` steps, or when the ratio of its two rates is at most `NEAR`."""
 
 TRIGGERS_MAX = 12_000
-"""A round posts no more than this: an overload leaves a backlog that must be worked off."""
+"""The most triggers of one round. An overload leaves a backlog, and the backlog takes time."""
 
 QUICK = {
     "vendors": {name: {"breaker": {"open_wait_s": 2, "open_wait_s_max": 8}} for name in ("email-a", "email-b")},
     "supervision": {"dwell_s": 0.0},
 }
-"""The e-mail vendors come back as soon as the SMS vendors of the sandbox do, and get new work at once: each condition
-begins with all vendors well, however often they were ill before."""
+"""Changes with which the vendors recover soon, so that each condition begins with healthy vendors.
+
+The e-mail vendors get the short breaker waits of the sandbox's SMS vendors. Recovered vendors get new work at once,
+even after many failures.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """The load and the vendors' state that one line of the result was measured under."""
+    """The rate of triggers and the state of the vendors for one line of the result."""
 
     rate: float
     vendors: str
@@ -119,7 +127,7 @@ def one_round(service: Service, condition: Condition, start: int) -> dict[str, f
 
 
 class Measuring:
-    """Rounds in one running service, and what each condition showed."""
+    """Runs rounds in one running service and keeps their figures for each condition."""
 
     def __init__(self, service: Service) -> None:
         self._service, self._start = service, 0
@@ -132,7 +140,7 @@ class Measuring:
         click.echo(f"{condition.name}: accept p99 {row['accept_ms_p99']:.1f} ms")
 
     def conditions(self) -> dict[str, dict[str, Any]]:
-        """By rate, then by state of the vendors."""
+        """Return the figures of each condition by its name, sorted by rate and then by the vendors' state."""
         return {
             condition.name: {
                 "rate_per_s": condition.rate,
@@ -205,14 +213,16 @@ def show(figures: Mapping[str, Any]) -> None:
 
 
 def p99_of(conditions: Iterable[Mapping[str, Any]], vendors: str) -> dict[float, float]:
-    """Accept p99 by rate, in one state of the vendors."""
+    """Return the accept p99 in ms of each rate, for one state of the vendors."""
     return {c["rate_per_s"]: c["accept_ms_p99"]["median"] for c in conditions if c["vendors"] == vendors}
 
 
 def between(p99_ms: Mapping[float, float], most_ms: float) -> float | None:
-    """The next rate to try: between the highest within `most_ms` and the lowest above it that is not.
+    """Return the next rate for the bisection, or None if it has ended.
 
-    None: there are no two such rates, or they are near enough.
+    The rate lies between the highest rate whose p99 is within `most_ms` and the lowest higher rate whose p99 is not.
+    `p99_ms` maps each measured rate to its p99. The bisection has ended if there are no two such rates, or if they are
+    near enough.
     """
     low = max((rate for rate, p99 in p99_ms.items() if p99 <= most_ms), default=None)
     high = min((rate for rate in p99_ms if low is not None and rate > low), default=None)
@@ -222,13 +232,15 @@ def between(p99_ms: Mapping[float, float], most_ms: float) -> float | None:
 
 
 def decoupling(conditions: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """Return accept p99 with hanging vendors ÷ with healthy vendors, for each rate measured with both."""
+    """Return accept p99 with hanging vendors ÷ accept p99 with healthy vendors, for each rate measured with both."""
     healthy, hanging = p99_of(conditions.values(), "healthy"), p99_of(conditions.values(), "hanging")
     return {f"{rate:g}/s": round(hanging[rate] / healthy[rate], 2) for rate in sorted(healthy) if rate in hanging}
 
 
 def highest_within(conditions: dict[str, dict[str, Any]], most_ms: float) -> dict[str, float]:
-    """Return the highest measured rate whose accept p99 is within `most_ms`, per vendor state; 0 if none is."""
+    """Return the highest measured rate whose accept p99 is within `most_ms`, for each state of the vendors. 0:
+    none is.
+    """
     return {
         state: max((r for r, p99 in p99_of(conditions.values(), state).items() if p99 <= most_ms), default=0.0)
         for state in dict.fromkeys(c["vendors"] for c in conditions.values())

@@ -1,12 +1,16 @@
-"""Measures whether a code passes a long bulk run, and how soon the fallback drains a long backlog.
+"""Measures whether an urgent code passes a long bulk run, and how soon the fallback delivers from a long backlog.
 
     python -m benchmarks.backlog [--messages 1000000] [--rounds 5]
 
-The first SMS vendor has a contract of 100 a second. Checkouts of priority `high` come at 10 a second, and the delay of
-their SMS, from due time to the vendor's answer, is read in three situations: nothing else to do; a bulk run waiting in
-the same mailbox; the vendor failing, and its fallback draining what is left as fast as it can. Between the last two:
-the time from the vendor's first failure to the fallback's first delivery of a message of that backlog. What the
-vendors received must not hold an SMS twice; the fallback's own mailbox shows that nothing was copied there.
+The first SMS vendor has a contract of 100 messages a second. Checkouts of priority `high` come at 10 a second. The
+delay of their SMS, from the due time to the vendor's answer, is measured in three situations:
+
+* there is nothing else to do;
+* a bulk run waits in the same mailbox;
+* the vendor fails, and its fallback drains the rest of the bulk run as fast as it can.
+
+Between the last two, the time from the vendor's first failure to the fallback's first delivery of a bulk message is
+measured. No SMS may be received twice. The fallback's own mailbox shows that no message was copied there.
 """
 
 from __future__ import annotations
@@ -37,15 +41,15 @@ SICK, FALLBACK = "sms-a", "sms-b"
 CONTRACT_PER_S = 100.0
 URGENT_PER_S = 10.0
 MEMORY_MAX = 4 << 30
-"""Bytes in Redis: more than what `up` gives its own."""
+"""Bytes that Redis may use here. `up` gives its own Redis less."""
 
 ORDER_OF = "N%08d"
 FIRST_BULK = 50_000_000
-"""Order numbers from here on are of the bulk run."""
+"""The first order number of the bulk run. All higher numbers belong to it too."""
 
 
 def bulk(n: int, now_ms: int) -> NewTrigger:
-    """One SMS of the run, as intake would have expanded it."""
+    """Return the trigger of one SMS of the bulk run, as intake would have expanded it."""
     sms = NewNotification("sms", f"+49151{10_000_000 + n}", (SICK, FALLBACK), SICK, "paid-sms", 1)
     return checkout(n, now_ms, sms, order=ORDER_OF % n, priority="bulk")
 
@@ -65,7 +69,10 @@ async def fill(service: Service, count: int) -> None:
 
 
 def urgent_ms(service: Service, first: int, seconds: float) -> list[float]:
-    """Milliseconds from due time to the vendor's answer, of each urgent SMS posted within `seconds`."""
+    """Post urgent checkouts for `seconds` and return each SMS's delay from due time to the vendor's answer, in ms.
+
+    `first` is the first order number.
+    """
     checkouts = bodies(int(URGENT_PER_S * seconds), first)
     posted = uvloop.run(
         post_steadily(service.api, [(key, {**body, "priority": "high"}) for key, body in checkouts], URGENT_PER_S)
@@ -76,7 +83,10 @@ def urgent_ms(service: Service, first: int, seconds: float) -> list[float]:
 
 
 def failover_s(service: Service, failing_s: float) -> float:
-    """First failure of the sick vendor to the fallback's first delivery out of the backlog."""
+    """Return the seconds from the sick vendor's first failure to the fallback's first delivery of a bulk message.
+
+    Raises DispatcherError if the fallback delivers none of them within a minute after `failing_s` (epoch seconds).
+    """
     while True:
         first_s = outage_of(service.received(SICK)["call_log"], failing_s, time.time()).first_failure_s
         arrived = [float(d["t"]) for d in service.received(FALLBACK)["received"] if _is_bulk(d["text"])]

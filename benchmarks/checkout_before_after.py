@@ -1,19 +1,21 @@
-"""Compares a checkout that sends SMS and e-mail itself with one that hands them to the dispatcher.
+"""Compares a checkout that sends SMS and e-mail itself with one that posts a trigger to the dispatcher.
 
     python -m benchmarks.checkout_before_after [--rate 50] [--seconds 10] [--rounds 2]
 
-The same checkout server (`benchmarks/checkout_server.py`), the same open-loop client, the same vendors. The first of
-each channel, sms-a and email-a, which are all that the monolith knows, answer after 50 ms, after 2 s, or not at all
-while checkouts come; sms-b and email-b, to which the dispatcher may fail over, are well. Of each condition:
+Both use the same checkout server (`benchmarks/checkout_server.py`), the same open-loop client and the same vendors. The
+first vendor of each channel (sms-a, email-a) answers after 50 ms, after 2 s, or not at all while checkouts come. The
+server that sends by itself knows only these vendors. The dispatcher may fail over to sms-b and email-b, which are
+healthy. Measured for each condition:
 
-* latency from the time a checkout was due; one that is not answered within 10 s counts as 10 s;
-* answered: checkouts that were. The shop sells even when it cannot notify, so this says nothing of the messages;
-* notified: answered checkouts of which the server itself says that their messages were handed over;
-* delivered by then, and in the end: of two messages a checkout, those that the vendors received until its last answer,
-  and after sick vendors were mended.
+* latency, from the time when a checkout was due. A checkout that gets no answer within 10 s counts as 10 s;
+* answered: the share of checkouts that got an answer. The shop sells even if it cannot notify, so this says nothing
+  about the messages;
+* notified: the share of checkouts for which the server says that their messages were handed over;
+* delivered: the share of messages (two for each checkout) that the vendors received until the last answer, and the
+  share that they received in the end, after the sick vendors were repaired.
 
-Figures are medians of rounds, with the least and the greatest in the JSON file. Of what the dispatcher acknowledged
-nothing may be lost or repeated (a hanging vendor delivers nothing, so no repeat has an excuse), or the command fails.
+Figures are medians of rounds. The JSON file also has the least and the greatest. The command fails if a notification
+that the dispatcher acknowledged was lost or repeated. A hanging vendor delivers nothing, so it explains no repeat.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ def orders(count: int, start: int) -> list[dict[str, Any]]:
 
 
 class Answer(NamedTuple):
-    """The answer that the shop's customer saw, and what the shop says about the messages."""
+    """The answer that the shop's customer got, and whether the shop says that the messages were handed over."""
 
     order: str
     ms: float
@@ -65,7 +67,7 @@ class Answer(NamedTuple):
 
 
 async def shop(url: str, wanted: list[dict[str, Any]], rate: float) -> list[Answer]:
-    """Post each order when it is due."""
+    """Post each order when it is due, at `rate` orders a second. Return the answers in the order of `wanted`."""
 
     async def one(session: aiohttp.ClientSession, order: dict[str, Any], due_s: float) -> Answer:
         paid = notified = False
@@ -89,7 +91,11 @@ async def shop(url: str, wanted: list[dict[str, Any]], rate: float) -> list[Answ
 
 
 class Subject:
-    """One way of notifying, running: where to post checkouts, and what the vendors received."""
+    """A running checkout server, with the vendors behind it and what these received.
+
+    `fault` sets the fault of a vendor, and `received` returns a vendor's deliveries. `drain_s` is how long to wait for
+    deliveries.
+    """
 
     def __init__(
         self, url: str, fault: Callable[..., None], received: Callable[[str], list[dict[str, Any]]], drain_s: float
@@ -98,7 +104,7 @@ class Subject:
         self.number = 1
 
     def arrived(self, numbers: set[str]) -> Counter[tuple[str, str]]:
-        """How often each message (order, channel) of these orders was received."""
+        """Return how often each message of the orders `numbers` was received, by (order, channel)."""
         found: Counter[tuple[str, str]] = Counter()
         for vendor, channel in CHANNELS.items():
             for delivery in self._received(vendor):
@@ -111,7 +117,9 @@ class Subject:
         return len(self.arrived(numbers))
 
     def condition(self, fault: dict[str, Any], rate: float, seconds: float) -> Round:
-        """One round under one fault; afterwards the vendors are well and nothing waits any more."""
+        """Run one round under one fault and return its figures. At the end the vendors are healthy and nothing
+        waits.
+        """
         wanted = orders(int(rate * seconds), self.number)
         self.number += len(wanted)
         for vendor in SICK:
@@ -141,7 +149,7 @@ class Subject:
 
 @contextlib.contextmanager
 def before(folder: Path, threads: int, timeout_s: float) -> Iterator[Subject]:
-    """The checkout server that calls the vendors."""
+    """Yield the checkout server that calls the vendors itself."""
     sandbox = Sandbox()
     try:
         with _server(folder, "direct", sandbox.url, "--threads", str(threads), "--timeout-s", str(timeout_s)) as url:
@@ -152,7 +160,7 @@ def before(folder: Path, threads: int, timeout_s: float) -> Iterator[Subject]:
 
 @contextlib.contextmanager
 def after(folder: Path, threads: int) -> Iterator[Subject]:
-    """The same server in front of the whole service."""
+    """Yield the same checkout server in front of the whole dispatcher."""
     service = Service(folder / "state")
     try:
         service.start()

@@ -1,9 +1,10 @@
-"""A shop's checkout in ordinary Python, told in two ways whom to notify: the subject of `checkout_before_after`.
+"""A shop's checkout server in ordinary Python. It notifies the customer in one of two modes.
 
-`direct` is the monolith at its best: a thread per request out of a large pool, one keep-alive client with bounded
-connect and read time-outs, SMS and e-mail sent at the same time, and a vendor's failure never fails the checkout.
-`dispatcher` is the same server with those two calls replaced by one POST of a trigger. Nothing else differs.
-Starlette, uvicorn and urllib3 are here because Ray Serve needs them.
+This is the subject of `checkout_before_after`. `direct` is a good server without a dispatcher. It has a large pool with
+one thread per request, and one keep-alive client with limits for connecting and reading. It sends SMS and e-mail at the
+same time, and a vendor's failure never fails the checkout. `dispatcher` is the same server, but one POST of a trigger
+replaces the two calls. Nothing else differs. Starlette, uvicorn and urllib3 are installed anyway, because Ray Serve
+needs them.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 Notify = Callable[[dict[str, Any]], bool]
-"""Tell the customer of one order; True when it was handed over."""
+"""A function that notifies the customer of one order. It returns True if the messages were handed over."""
 
 
 class Direct:
-    """Calls both vendors and waits for both, as long as the time-out lets it."""
+    """Calls both vendors and waits for both answers, each for at most the time-out."""
 
     def __init__(self, vendors: str, threads: int, timeout_s: float) -> None:
         timeout = urllib3.Timeout(connect=1.0, read=timeout_s)
@@ -69,7 +70,7 @@ class Direct:
 
 
 class Dispatcher:
-    """Posts one trigger; a connection error or a 503 is repeated once, with the same key."""
+    """Posts one trigger. After a connection error or an answer other than 202, it tries once more with the same key."""
 
     def __init__(self, api: str, threads: int) -> None:
         timeout = urllib3.Timeout(connect=1.0, read=3.0)

@@ -1,11 +1,11 @@
-"""How long from `up` to the first delivery, and what does it occupy, idle and at 10 M triggers a day?
+"""Measures the time from `up` to the first delivery, and the memory and cores used when idle and at 10 million a day.
 
     python -m benchmarks.cold_start [--rounds 2]
 
-Starts an installation on an empty directory, posts one trigger the moment it says that it is ready, and looks when its
-messages arrived, by the vendors' own clocks: the first of the two, whichever vendor had it, and the last. Memory is
-PSS, where a page that several processes share counts once; under load it is read in the middle of it. Figures are
-medians over the rounds.
+Starts an installation on an empty directory and posts one trigger as soon as the service is ready. The vendors' own
+clocks tell when the trigger's two messages arrived, the first of them and the last. Memory is PSS, in which a page that
+several processes share counts once. Under load, memory is read in the middle of the load. Figures are medians over the
+rounds.
 """
 
 from __future__ import annotations
@@ -61,7 +61,10 @@ def _load(service: Service, seconds: float) -> dict[str, int]:
 
 
 def footprint(service: Service, seconds: float, work: Callable[[], None]) -> dict[str, float]:
-    """Processes and memory in the middle of `seconds`, in which `work` runs; cores used in all of them."""
+    """Call `work` and return the service's use of the machine for `seconds`.
+
+    `processes` and `pss_mib` are read in the middle of that time. `cores` is the mean over all of it.
+    """
     found: dict[str, float] = {}
     meter, began_s = CpuMeter(service), time.monotonic()
 

@@ -1,10 +1,10 @@
-"""How long the disk itself takes: a small append and its fdatasync, beside whatever else is measured.
+"""Measures how long the disk takes for a small append and its fdatasync, beside another measurement.
 
     python -m benchmarks.disk FILE
 
-An accept cannot be faster than the write it rests on. A tail of accepts that comes with the same tail here is the
-disk's, or of whoever else writes to it. A process of its own waits for nobody's lock but the disk's; the cores it
-shares with all others.
+An accept cannot be faster than the disk write that it waits for. If slow accepts come together with slow writes here,
+then the disk is slow, or another program writes to it. This runs as a process of its own, so it waits for the disk and
+for no lock of ours. It still shares the cores with all other processes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ BYTES = b"x" * 1000
 
 
 class Disk:
-    """Appends 1,000 bytes to a file in `folder` every 50 ms within `with`. `duration_ms` has the times afterwards."""
+    """Appends 1,000 bytes to a file in `folder` every 50 ms inside the `with` block.
+
+    `duration_ms` holds the time of each append and its fdatasync after the block.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.duration_ms: list[float] = []

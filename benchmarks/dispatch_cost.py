@@ -2,19 +2,22 @@
 
     python -m benchmarks.dispatch_cost [--count 2000] [--rounds 3] [--peers all] [--against DIR]
 
-A backlog is sent through a sandbox vendor that answers after 50 ms, at most 64 calls at once, from a Redis with
-append-only and fsync always, as `dispatcher up` starts it. Subjects: our vendor actor with its full duty, the bare
-asyncio loop under it (`benchmarks/dispatch_workers.py`), the actor with the messages of a thousand tenants instead of
-one's (`tenants`: of the same cost but for 5 %, Redis included), and peers (`benchmarks/peers`) where they are installed
-(`pip install -e '.[peers]'`). Rounds interleave the subjects, so that a noisy minute hits all of them.
+A sandbox vendor answers after 50 ms, and at most 64 calls are open at the same time. Redis runs append-only with fsync
+always, as `dispatcher up` starts it. A backlog is sent by each of these subjects:
 
-Ours has a contract rate that is never reached, so that the limiter is asked as it is in production. Every
-subject's Redis, vendor and template are the same.
+* ours: our vendor actor with all its duties;
+* floor: the bare asyncio loop under it (`benchmarks/dispatch_workers.py`);
+* tenants: our vendor actor, with messages of a thousand tenants instead of one. It should cost at most 5 % more, with
+  Redis included;
+* peers: other task queues (`benchmarks/peers`), if they are installed (`pip install -e '.[peers]'`).
 
-CPU is of all the worker's processes, user and system, read from the kernel, from the 500th delivery to the last
-acknowledgement. Redis and the vendor are processes of their own; Redis's CPU time is told apart. Every delivery is
-counted by the vendor: what a subject did not deliver or delivered twice is told, and of ours fails the run.
-`--against` adds our vendor actor as another checkout of this repository has it: two commits in one run.
+In each round every subject has its turn, so that a noisy minute affects all of them. Redis, vendor and template are the
+same for all. Our vendor has a contract rate that is never reached, so that the limiter is asked as in production.
+
+CPU is user and system time of all processes of the worker. It is read from the kernel, from the 500th delivery to the
+last acknowledgement. Redis and the vendor are processes of their own, and Redis's CPU time is a separate figure. The
+vendor counts every delivery. The run tells what a subject did not deliver or delivered twice, and fails if the subject
+is ours. `--against` adds our vendor actor from another checkout of this repository, to compare two commits in one run.
 """
 
 from __future__ import annotations
@@ -44,7 +47,10 @@ SETTLED_S = 0.5  # after the last delivery: acknowledgements are at most 0.1 s b
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A worker: how it starts, how its queue is filled, what must be importable."""
+    """A worker to measure: the command that runs it, the command that fills its queue, and the modules that it needs.
+
+    `root` is the checkout from which both commands run.
+    """
 
     name: str
     worker: tuple[str, ...]
@@ -102,7 +108,9 @@ VERSIONED = ("celery", "kombu", "gevent", "dramatiq", "taskiq", "taskiq-redis", 
 
 
 class Bench:
-    """Redis and the vendor, and rounds on them."""
+    """Runs rounds on one Redis and one sandbox. A round has `warm` notifications to warm up, then `count`
+    measured ones.
+    """
 
     def __init__(self, folder: Path, redis: RedisServer, sandbox: Sandbox, count: int, *, warm: int) -> None:
         self._folder, self._redis, self._sandbox = folder, redis, sandbox
@@ -114,7 +122,10 @@ class Bench:
         }
 
     def round(self, subject: Subject) -> dict[str, float]:
-        """Fill, start, measure from the warm-up's end to the last acknowledgement, stop."""
+        """Run one round of a subject and return its figures. The worker is stopped at the end.
+
+        The measurement lasts from the end of the warm-up to the last acknowledgement.
+        """
         self._redis.client().flushall()
         self._sandbox.reset()
         total = self._count + self._warm
@@ -158,7 +169,7 @@ class Bench:
         }
 
     def _texts(self) -> set[str]:
-        """The distinct messages that arrived."""
+        """Return the distinct messages that arrived."""
         return {delivery["text"] for delivery in self._sandbox.received(VENDOR)}
 
     def _start(self, subject: Subject, command: Sequence[str], part: str) -> Worker:
@@ -168,7 +179,10 @@ class Bench:
 
 
 def chosen_peers(wanted: str) -> list[Subject]:
-    """Return the peers that are asked for and installed, and print which are not installed."""
+    """Return the wanted peers that are installed, and print the names of those that are not.
+
+    Raises BadParameter for an unknown name.
+    """
     names = [peer.name for peer in PEERS] if wanted == "all" else [name for name in wanted.split(",") if name != "none"]
     found = []
     for name in filter(None, names):
@@ -217,7 +231,9 @@ def main(*, count: int, rounds: int, wanted: str, against: Path | None, quick: b
 
 
 def summary(found: dict[str, list[dict[str, float]]], count: int, rounds: int) -> dict[str, Any]:
-    """Medians, and each subject's cost as a multiple of the floor's in the same round."""
+    """Return the median of each figure, and each subject's cost divided by the costs of floor and ours in the
+    same round.
+    """
     floor = [run["cpu_ms"] for run in found["floor"]]
     ours = [run["cpu_ms"] for run in found["ours"]]
     return {

@@ -1,8 +1,9 @@
-"""The two workers of our own that `dispatch_cost` measures, each as a process of its own, without Ray.
+"""The workers of ours that `dispatch_cost` measures. Each runs as a process of its own, without Ray.
 
-`ours` is the vendor actor with its full duty: breaker, limiter, fencing, record of every attempt, metrics, beats,
-reports, takes and audits. `floor` is the least that can be called at-least-once: XREADGROUP, render, POST, XACK, in the
-same loop, client and Redis. `supervisor` hears and plans for `ours`, as it would in production; it is not counted.
+`ours` is the vendor actor with all its duties: breaker, limiter, fencing, a record of every attempt, metrics, beats,
+reports, takes and audits. `floor` is the smallest worker that delivers at least once: XREADGROUP, render, POST, XACK.
+It uses the same event loop, HTTP client and Redis. `supervisor` publishes the plan for `ours`, as in production. Its
+CPU is not counted.
 """
 
 from __future__ import annotations
@@ -46,7 +47,10 @@ def redis_url() -> str:
 
 
 def settings() -> dict[str, Any]:
-    """The sandbox's, and a contract rate that is never reached: the limiter is asked for each claim all the same."""
+    """Return the sandbox's settings with a contract rate for our vendor. The rate is never reached.
+
+    So the limiter is asked for each claim, as in production.
+    """
     found = load_settings(Path(str(resources.files("cluster") / "sandbox.yaml"))).model_dump(mode="json")
     found["vendors"][VENDOR]["rate_per_s"] = CONTRACT_PER_S
     return found
@@ -67,7 +71,11 @@ async def supervisor(stop: asyncio.Event) -> None:
 
 
 async def floor(stop: asyncio.Event) -> None:
-    """Claims and acknowledgements share round trips as ours do, 100 ms apart; else its fsyncs would make it dearer."""
+    """Run the smallest worker until `stop` is set.
+
+    Claims and acknowledgements are grouped into round trips 100 ms apart, like ours. Otherwise the fsyncs of single
+    commands would make this worker more expensive.
+    """
     store, waiting = client(redis_url()), client(redis_url(), timeout_s=5.0)
     done: list[str] = []
     calls: set[asyncio.Task[None]] = set()
@@ -113,12 +121,12 @@ async def floor(stop: asyncio.Event) -> None:
 
 
 async def fill_tenants(count: int) -> None:
-    """Queue as `fill_ours` does, each trigger for the next of a thousand tenants."""
+    """Queue `count` notifications like `fill_ours`, but spread the triggers over a thousand tenants."""
     await fill_ours(count, TENANTS)
 
 
 async def fill_ours(count: int, tenants: int = 1) -> None:
-    """Queue as intake does: one trigger with one SMS each."""
+    """Queue `count` triggers with one SMS each, as intake does. The tenants have turns."""
     connection = client(redis_url())
     version = await RedisTemplateStore(connection).put(TemplateSource(name="paid-sms", text=job.TEXT))
     store, now_ms = RedisStore(connection), int(time.time() * 1000)

@@ -1,9 +1,9 @@
-"""Puts what commands print into the documents of docs/, so that they hold what was measured and what there is.
+"""Puts the output of commands into the documents of docs/, so that these show the latest measurements and options.
 
     python -m benchmarks.document
 
-A block of the document begins with `<!-- printed by: COMMAND -->` and ends with `<!-- end -->`; what is between them is
-replaced by what the command prints. A test fails while a block is not that.
+A block of a document begins with `<!-- printed by: COMMAND -->` and ends with `<!-- end -->`. The text between them is
+replaced by the output of the command. A test fails if a block differs from the output.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ BLOCK = re.compile(
 
 
 def printed(command: str) -> str:
-    """Return what `command` prints, in a code block unless it is Markdown."""
+    """Return what `command` prints, in a code block unless the output is Markdown. Raises ClickException if it
+    fails.
+    """
     name = next((name for name in COMMANDS if command.startswith(name)), None)
     if name is None:
         raise click.ClickException(f"{command!r} is none of {', '.join(COMMANDS)}")
@@ -48,7 +50,7 @@ def printed(command: str) -> str:
 
 
 def renewed(document: str, answer: Callable[[str], str] = printed) -> str:
-    """The document with every block as its command prints it now."""
+    """Return the document with each block replaced by what its command prints now. `answer` runs a command."""
     return BLOCK.sub(lambda block: block["begin"] + answer(block["command"]) + block["end"], document)
 
 

@@ -1,8 +1,8 @@
-"""The drills of results/drills.json as the table of docs/drills.md, with what each must reach.
+"""Prints the drills of results/drills.json as the table of docs/drills.md, with the value that each must reach.
 
     python -m benchmarks.drill_table
 
-Medians, in brackets the worst of the runs. A bar that the worst run misses is marked so.
+The figures are medians, with the worst run in brackets. A figure is marked if the worst run misses its bar.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from cluster.rehearsal.drills.bars import SLOW_S, bar_of
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a drill: its figure and its unit. `cluster.rehearsal.drills.bars` says which value it must reach."""
+    """One row of the table: a figure of a drill and its unit. `cluster.rehearsal.drills.bars` has the value it
+    must reach.
+    """
 
     drill: str
     about: str

@@ -1,12 +1,14 @@
-"""Measures whether the pools follow a tenfold step, up and down, and whether anything is lost on the way.
+"""Measures whether the pools grow and shrink with a tenfold step of the load, and whether anything is lost.
 
     python -m benchmarks.elastic
 
-Vendors that take 200 ms and eight calls at once: an actor makes 40 a second. 10 triggers a second (an SMS and an
-e-mail each), then 100, then 10 again; meanwhile the pools grow and shrink on a real Serve, and late in the quiet a
-vendor's configuration is changed, which replaces its actors. Samples load, actors and backlog age twice a second;
-prints how long after the step the pool had grown, when the oldest waiting message was younger than a second again,
-when it had shrunk, lost and duplicated.
+The vendors take 200 ms for a call, and an actor has eight calls open at the same time. So one actor sends 40 a second.
+The load is 10 triggers a second (an SMS and an e-mail each), then 100, then 10 again. The pools grow and shrink on a
+real Serve. Near the end the configuration of the vendors is changed, which replaces their actors.
+
+Samples load, actors and the age of the backlog twice a second. Prints for each vendor when the pool had grown, when the
+oldest waiting message was again younger than a second, and when the pool had shrunk. Prints the lost and duplicated
+notifications.
 """
 
 from __future__ import annotations
@@ -31,17 +33,17 @@ LATENCY_MS = 200.0
 LOW, HIGH = 10.0, 100.0
 BEFORE_S, STEP_S, AFTER_S = 10.0, 40.0, 80.0
 UPDATE_S = 15.0
-"""Before the end: the configuration changes."""
+"""The configuration changes this many seconds before the end of the load."""
 
 REPLACED_S_MAX = 120.0
-"""After all has arrived: the old actors are gone."""
+"""The most seconds until the old actors are gone, counted from when all notifications have arrived."""
 
 WATCHED = ("sms-a", "email-a")
 YOUNG_S = 1.0
 
 
 class Watch:
-    """Samples every vendor of `WATCHED` until it is closed. Times are epoch seconds."""
+    """Samples every vendor of `WATCHED` until `close` is called. Times are epoch seconds."""
 
     def __init__(self, service: Service) -> None:
         self._service, self._over = service, threading.Event()
@@ -110,7 +112,7 @@ def _incarnations(service: Service) -> set[str]:
 
 
 def _change(service: Service, config: Path) -> None:
-    """Another time-out for the vendors that are watched, and SIGHUP: their actors are replaced."""
+    """Give the watched vendors another time-out and reload the configuration, so that their actors are replaced."""
     wanted = yaml.safe_load(config.read_text())
     for name in WATCHED:
         wanted["vendors"][name]["timeout_s"] -= 1.0
@@ -119,7 +121,10 @@ def _change(service: Service, config: Path) -> None:
 
 
 def reading(samples: list[dict[str, Any]], step_s: float, end_s: float) -> dict[str, Any]:
-    """Seconds after the step, and after its end; None: never."""
+    """Return the figures of each vendor. Times are seconds after the step, or after its end. None: it never happened.
+
+    `step_s` and `end_s` are the epoch seconds at which the high load began and ended.
+    """
     found: dict[str, Any] = {}
     for vendor in WATCHED:
         up = [s for s in samples if step_s <= s["at_s"] < end_s]

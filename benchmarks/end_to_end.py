@@ -1,16 +1,21 @@
-"""How many triggers a second does the whole machine carry, from accept to the vendors, two notifications each?
+"""Measures how many triggers a second the whole machine carries, from the accept to the vendors.
 
     python -m benchmarks.end_to_end [--rate 116 --rate 300 …] [--seconds 10] [--rounds 3]
 
-Everything runs on this machine, client and sandbox vendors included. Each rate is posted open-loop to one running
-service, lowest first, in several rounds. After two in a row that were not sustained only 700 and 1,157/s are still
-tried, what is wanted and ten times 10 M a day. Figures are medians of the rounds; `rounds` has each.
+Everything runs on this machine, the client and the sandbox vendors included. Each trigger has two notifications. Each
+rate is posted open-loop to one running service, the lowest rate first, in several rounds. After two rates in a row that
+were not sustained, only 700/s and 1,157/s are still tried: the rate that we want, and ten times 10 million a day.
+Figures are medians of the rounds, and `rounds` has each of them.
 
-Sustained, in every round: every trigger acknowledged at its first try, accept p99 at most 500 ms, nothing lost, nothing
-repeated, the last notification delivered within 2 s of the last due time, and those of the last quarter no more than
-0.25 s later than those of the second (medians), so that no backlog grew. The pools stay at their floors, which is what
-two cores carry; `--elastic` lets them grow. Prints delivery latency beyond the vendors' own 50 ms, and the CPU time of
-each part per trigger.
+A rate is sustained if this holds in every round:
+
+* every trigger is acknowledged at its first try, with an accept p99 of at most 500 ms;
+* nothing is lost and nothing is repeated;
+* the last notification is delivered within 2 s of the last due time;
+* the last quarter is delivered at most 0.25 s later than the second quarter (medians), so that no backlog grew.
+
+The pools stay at their smallest sizes, which is what two cores carry. `--elastic` lets them grow. Prints the delivery
+latency without the vendors' own 50 ms, and the CPU time of each part per trigger.
 """
 
 from __future__ import annotations
@@ -31,7 +36,7 @@ from cluster.rehearsal.load import percentile
 RATES = (116.0, 200.0, 300.0, 400.0, 550.0, 700.0, 850.0, 1000.0, 1157.0)
 WANTED = (700.0, 1157.0)
 TRIGGERS_MAX = 8000
-"""No more is posted at one rate: an overload leaves a backlog that must be worked off."""
+"""The most triggers posted at one rate. An overload leaves a backlog, and the backlog takes time."""
 
 
 def one_rate(service: Service, rate: float, seconds: float, start: int) -> dict[str, Any]:
@@ -61,7 +66,10 @@ def one_rate(service: Service, rate: float, seconds: float, start: int) -> dict[
 
 
 def together(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Merge the rounds of one rate: medians, sums of losses and repeats, sustained only if each round was."""
+    """Merge the rounds of one rate. Losses and repeats are summed, other figures are medians.
+
+    The rate is sustained only if it was sustained in each round.
+    """
     first = rows[0]
     found: dict[str, Any] = {"rate_per_s": first["rate_per_s"], "sustained": all(row["sustained"] for row in rows)}
     for name in (name for name in first if name not in found):
@@ -76,7 +84,11 @@ def together(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def worth_trying(rate: float, sustained: Sequence[bool]) -> bool:
-    """Two in a row were not: what lies above will not be either, and is tried only where it is asked about."""
+    """Return True if this rate should be tried.
+
+    `sustained` says for each lower rate, in their order, whether it was sustained. After two in a row that were not,
+    higher rates will not be sustained either. Then only the rates in `WANTED` are tried.
+    """
     return rate in WANTED or len(sustained) < 2 or any(sustained[-2:])
 
 

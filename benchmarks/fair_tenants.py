@@ -1,14 +1,18 @@
-"""One tenant's flood should leave another tenant's times alone: this measures them.
+"""Measures whether a flood of one tenant leaves another tenant's times unchanged.
 
     python -m benchmarks.fair_tenants [--messages 1000000] [--rounds 3] [--seconds 60]
 
-The default configuration, with the sandbox's vendors. Tenant B posts checkouts at 10 a second, open-loop. Its accept
-time and its delivery time (from due time to the vendor's answer, SMS and e-mail) are read twice: with nothing else to
-do, and while so many notifications of tenant A wait in the same lanes and are sent as fast as the service can. A's are
-in the store already, half of them SMS and half e-mails, as the store itself has them (`benchmarks/filling.py`). So the
-figure is of sharing what is queued, and not of A's requests. Redis may use 4 GiB here, more than `up` gives its own.
+The service has the default configuration and the sandbox's vendors. Tenant B posts 10 checkouts a second, open-loop.
+Its accept time and its delivery time (from the due time to the vendor's answer, SMS and e-mail) are measured twice.
+First there is nothing else to do. Then a million notifications of tenant A wait in the same lanes and are sent as fast
+as the service can.
 
-B's p99 should be at most twice its idle p99. How many of A's were sent meanwhile is told too: nothing must rest.
+A's notifications, half SMS and half e-mail, are put into the store directly, as copies of what the store itself wrote
+(`benchmarks/filling.py`). So the figures show how the queue is shared, without A's requests. Redis may use 4 GiB here,
+which is more than `up` gives its own Redis.
+
+B's p99 should be at most twice its idle p99. The number of A's notifications sent meanwhile is printed too, because A
+must not be stopped.
 """
 
 from __future__ import annotations
@@ -40,11 +44,11 @@ MEMORY_MAX = 4 << 30
 WITHIN = 2.0
 ORDER_OF, FIRST = "N%08d", 60_000_000
 EACH = 2
-"""Notifications of a checkout."""
+"""The number of notifications of one checkout."""
 
 
 def flood(n: int, now_ms: int) -> NewTrigger:
-    """One checkout of tenant A, as intake would have expanded it."""
+    """Return one checkout of tenant A, as intake would have expanded it."""
     return checkout(
         n,
         now_ms,
@@ -56,7 +60,11 @@ def flood(n: int, now_ms: int) -> NewTrigger:
 
 
 async def fill(service: Service, messages: int) -> None:
-    """Queue so many: the first ones make A the owner of both lanes' backlogs, the others are copies of the last."""
+    """Queue `messages` notifications of tenant A.
+
+    The first triggers are accepted by the store, so that A owns the backlogs of both lanes. The others are copies of
+    the last one.
+    """
     connection = client(f"unix://{service.state.runtime_dir() / 'redis.sock'}", timeout_s=30.0)
     try:
         await connection.config_set("maxmemory", MEMORY_MAX)
@@ -74,7 +82,7 @@ async def fill(service: Service, messages: int) -> None:
 
 
 def times_ms(service: Service, first: int, seconds: float) -> tuple[list[float], list[float]]:
-    """Return B's accept times, and its delivery times, in milliseconds. Both count from the due time."""
+    """Return B's accept times and its delivery times, in milliseconds. Both are counted from the due time."""
     posted = uvloop.run(post_steadily(service.api, bodies(int(B_PER_S * seconds), first), B_PER_S))
     found = drained(service, posted)
     assert not found.lost and all(p.accepted_s is not None for p in posted), (found, posted[0])
@@ -110,7 +118,10 @@ def _queued(service: Service) -> int:
 
 
 def verdicts(rows: list[dict[str, Any]]) -> list[str]:
-    """Return what is missed: B's p99 at most twice its idle value, in the median round, while A's flood waits."""
+    """Return a sentence for each rule that was missed: B's p99 is at most twice its idle value, in the median round.
+
+    Another rule is that A's flood was still waiting when B's last message was sent.
+    """
     figures = results.spreads(rows)
     missed = [
         f"{name} p99: × {figures[f'{name}_p99_ratio']['median']:.2f} of idle, more than {WITHIN:.1f}"

@@ -1,8 +1,8 @@
 """Fills a store quickly, with copies of what the store itself has written: a million notifications in seconds.
 
-A trigger is accepted by the store's own script, and settled by it where finished ones are wanted. Then Redis copies its
-record and its mailbox entries, only ids and keys differing, in one script call per `PAGE` copies. Nothing here knows
-what is in a record: whatever the store writes is what is copied.
+The store's own script accepts one trigger, and settles it if finished notifications are wanted. Then Redis copies the
+trigger's record and its mailbox entries. Only ids and keys differ. One script call makes `PAGE` copies. This module
+does not know what a record contains, so it copies whatever the store writes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ end
 
 @contextlib.asynccontextmanager
 async def without_fsync(connection: Client) -> AsyncIterator[None]:
-    """Nobody waits for the disk meanwhile; afterwards everything is on it."""
+    """Turn fsync off inside the `with` block, so that nothing waits for the disk. At the end it is `always` again."""
     await connection.config_set("appendfsync", "no")
     try:
         yield
@@ -60,10 +60,11 @@ async def copy(
     form: str,
     token: tuple[str, str] = ("", ""),
 ) -> None:
-    """Store `count` more triggers like `trigger_id`, numbered from `first`; `form` makes an id of a number.
+    """Store `count` copies of the trigger `trigger_id`, numbered from `first`.
 
-    `lanes`: where its notifications wait, in order; none for one that is finished. `token`: letters and digits in what
-    the record holds, as an order number, and the form, equally long, of what the copies have there.
+    `form` is a format that makes an id of a number. `lanes` are the lanes in which the trigger's notifications wait, in
+    their order. It is empty for a finished trigger. `token` has two texts. The first, such as an order number, is
+    replaced in the record of each copy. The second is the format of its replacement, which has the same length.
     """
     keys, script = Keys(), connection.register_script(COPY)
     names = [keys.record(trigger_id), *(keys.lane(lane) for lane in lanes)]

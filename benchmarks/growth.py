@@ -1,19 +1,20 @@
-"""Measures whether bytes and cost per notification grow with backlog, retained records and number of vendors.
+"""Measures whether bytes and cost per notification grow with the backlog, the kept records or the number of vendors.
 
     python -m benchmarks.growth [--backlogs 1000,100000,1000000] [--retained 0,1000000] [--vendors 2,8,20] [--rounds 15]
 
-Straight on the store, against a Redis as `dispatcher up` starts it, one for each size: no vendor calls. A trigger means
-two notifications. Large stores are filled by copying what the store wrote (`benchmarks/filling.py`).
+Works directly on the store, without vendor calls. Each size has a Redis of its own, as `dispatcher up` starts it. A
+trigger has two notifications. Large stores are filled with copies of what the store wrote (`benchmarks/filling.py`).
 
-* bytes: Redis's own count per notification while queued, and while retained after it was settled; and the append-only
-  file's growth, as written (accept, claim, settle) and after a rewrite. Of the largest sizes only the first two.
-* backlog, retained: with so many notifications queued, or finished and kept, beforehand: milliseconds per trigger
-  accepted (64 in a round trip, as the group commit does) and per notification claimed and settled, wall time and
-  Redis's CPU time.
-* vendors: the same with the notifications spread over so many mailboxes, each drained in turn.
+* bytes: Redis's own count per notification, while it is queued, and while it is retained after it was settled. Also the
+  growth of the append-only file, as written (accept, claim, settle) and after a rewrite. The largest sizes have only
+  the first two.
+* backlog, retained: the cost when many notifications are queued, or finished and kept, beforehand. It is measured as
+  milliseconds of wall time and of Redis's CPU time, per trigger accepted (64 in one round trip, like the group commit)
+  and per notification claimed and settled.
+* vendors: the same cost, with the notifications spread over several mailboxes that are drained in turn.
 
-The sizes of one question take turns within each round, so that a noisy minute hits all of them. Each cost should stay
-within 10 % of its smallest; where it does not, that is said.
+The sizes of one question have turns within each round, so that a noisy minute affects all of them. Each cost should be
+within 10 % of its smallest value. The output names each cost that is not.
 """
 
 from __future__ import annotations
@@ -42,16 +43,16 @@ from dispatcher.core.life.notification import Attempt, Lane, NewNotification, Ne
 from dispatcher.ports import STORED, Applied, Claims
 
 GROUP = 64
-"""Triggers in a group commit, and entries in a claim: `intake.group_commit_max`, `concurrency_max`."""
+"""The number of triggers in a group commit and of entries in a claim: `intake.group_commit_max`, `concurrency_max`."""
 
 MEASURED = 40
-"""Round trips of a measured stretch."""
+"""The number of round trips in one measurement."""
 
 EACH = 2
-"""Notifications of a trigger."""
+"""The number of notifications of one trigger."""
 
 COPIED_FROM = 10_000
-"""Notifications: a larger store is filled by copying."""
+"""A store with more notifications than this is filled by copying."""
 
 WITHIN = 1.10
 QUEUED_MAX, RETAINED_MAX = 1024, 600
@@ -60,11 +61,11 @@ QUEUED_MAX, RETAINED_MAX = 1024, 600
 FIRST_COPY = 10_000_000
 MEMORY_MAX = 4 << 30
 WRITTEN_MAX = 100_000
-"""Notifications of which every byte is measured by really accepting and settling them."""
+"""Up to this number of notifications, every byte is measured by really accepting and settling them."""
 
 
 def trigger(n: int, vendors: Sequence[str], now_ms: int) -> NewTrigger:
-    """A checkout's SMS and e-mail; the pair of vendors moves on with each trigger."""
+    """Return a checkout with an SMS and an e-mail. Consecutive numbers `n` use consecutive pairs of `vendors`."""
     sms, email = vendors_of(n, vendors)
     return checkout(
         n,
@@ -82,7 +83,7 @@ def vendors_of(n: int, vendors: Sequence[str]) -> tuple[str, str]:
 
 
 class Stand:
-    """A store, a number of vendors with a live incarnation each, and what was measured on them."""
+    """One store with several vendors, each with a live incarnation. Its methods fill it and measure it."""
 
     def __init__(self, server: RedisServer, vendors: int) -> None:
         pid = server.pid()
@@ -107,7 +108,7 @@ class Stand:
     # ---- filling
 
     async def queue(self, notifications: int) -> None:
-        """So many more wait, evenly over the vendors' mailboxes."""
+        """Queue this many more notifications, spread evenly over the vendors' mailboxes."""
         if notifications <= COPIED_FROM:
             await self.accept(notifications)
             return
@@ -119,7 +120,7 @@ class Stand:
             await self._copy(TRIGGER_ID % (first - pairs + n), lanes, count // pairs + (n < count % pairs))
 
     async def retain(self, notifications: int) -> None:
-        """So many more are finished and kept."""
+        """Add this many finished notifications that the store keeps."""
         if not notifications:
             return
         first = next(self._numbers) + 1
@@ -142,7 +143,10 @@ class Stand:
             assert set(replies) == {STORED}, replies
 
     async def deliver(self, notifications: int) -> int:
-        """Claim and settle as a courier does, without a call between; vendors in turn. Answers how many it were."""
+        """Claim and settle notifications as a courier does, without calling a vendor. The vendors have turns.
+
+        Return how many were settled. It is less than `notifications` if the mailboxes are empty.
+        """
         done = idle = 0
         for vendor in itertools.cycle(self.vendors):
             if done >= notifications or idle > len(self.vendors):
@@ -164,14 +168,17 @@ class Stand:
     # ---- measuring
 
     async def cost(self, work: Any, units: int) -> dict[str, float]:
-        """Milliseconds per unit: wall time, and CPU time of Redis."""
+        """Await `work` and return the milliseconds per unit, as wall time and as CPU time of Redis."""
         cpu, began = cpu_s([self._pid]), time.perf_counter()
         await work
         wall = time.perf_counter() - began
         return {"wall_ms": wall * 1000 / units, "redis_cpu_ms": (cpu_s([self._pid]) - cpu) * 1000 / units}
 
     async def stretch(self, trips: int = MEASURED) -> dict[str, float]:
-        """Accept as much as is then claimed and settled, so that the backlog stays as it is."""
+        """Accept some triggers and then claim and settle as many. Return the costs. The backlog keeps its size.
+
+        `trips` is the number of round trips.
+        """
         triggers = GROUP * trips
         accept = await self.cost(self.accept(triggers * EACH), triggers)
         deliver = await self.cost(self.deliver(triggers * EACH), triggers * EACH)
@@ -181,16 +188,16 @@ class Stand:
         }
 
     async def memory(self) -> int:
-        """Bytes of the data and its index, without buffers of clients and of the append-only file."""
+        """Return the bytes of the data and its index, without the buffers of clients and of the append-only file."""
         info = await self._connection.info("memory")
         return int(info["used_memory"] - info["mem_clients_normal"] - info["mem_aof_buffer"])
 
     async def aof(self) -> int:
-        """Bytes of the append-only file."""
+        """Return the size of the append-only file, in bytes."""
         return int((await self._connection.info("persistence"))["aof_current_size"])
 
     async def rewrite(self) -> int:
-        """Bytes of the append-only file after a rewrite."""
+        """Rewrite the append-only file and return its new size, in bytes."""
         await self._connection.bgrewriteaof()
         while True:
             await asyncio.sleep(0.1)
@@ -205,7 +212,7 @@ def _groups(count: int, size: int) -> Iterator[int]:
 
 
 async def bytes_each(server: RedisServer, notifications: int) -> dict[str, float]:
-    """Bytes per notification: queued, retained, written to disk, kept on disk."""
+    """Return the bytes per notification: queued, retained, written to disk, and kept on disk."""
     stand = Stand(server, 2)
     await stand.open()
     empty, empty_aof = await stand.memory(), await stand.rewrite()
@@ -233,15 +240,16 @@ Fill = Callable[[Stand, int], Awaitable[None]]
 
 
 async def nothing(stand: Stand, size: int) -> None:
-    """For what differs from stand to stand in another way."""
+    """Fill nothing. This serves a question whose sizes are not a number of filled notifications."""
 
 
 async def costs(
     stands: Mapping[int, Stand], fill: Fill, queued: int, rounds: int, *, trips: int
 ) -> tuple[dict[str, Any], dict[int, float]]:
-    """Measure stretches on each stand, filled to its size and then with `queued` more in its mailboxes.
+    """Measure each stand after it was filled to its size and `queued` more notifications wait in its mailboxes.
 
-    The stands take turns within each round. Answers also the bytes that each filled notification takes.
+    The stands have turns within each round. Return the costs by size, and the bytes that each filled notification
+    takes.
     """
     filled: dict[int, float] = {}
     runs: dict[int, list[dict[str, float]]] = {size: [] for size in stands}
@@ -261,14 +269,14 @@ async def costs(
 
 
 def over_least(by_size: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Return the greatest median of each cost divided by its smallest."""
+    """Return for each cost its greatest median divided by its smallest. `by_size` maps each size to its costs."""
     names = next(iter(by_size.values()))
     medians = {name: [found[name]["median"] for found in by_size.values()] for name in names}
     return {name: round(max(values) / min(values), 3) for name, values in medians.items()}
 
 
 class Servers:
-    """Starts private Redis servers as they are needed, and hands each out again for the next question."""
+    """Starts private Redis servers when they are first needed. The next question uses the same servers again."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._servers, self._stack = folder, list[RedisServer](), contextlib.ExitStack()
@@ -311,7 +319,7 @@ async def measure(
 
 
 def verdicts(figures: Mapping[str, Any]) -> list[str]:
-    """Return which bounds are missed: a cost within 10 % of its smallest, 1 KiB queued, 600 B retained."""
+    """Return a sentence for each missed bound: a cost within 10 % of its smallest, 1 KiB queued, 600 B retained."""
     missed = [
         f"{cost} by {by}: × {ratio:.2f}, more than {WITHIN:.2f}"
         for by, ratios in figures["most_over_least"].items()

@@ -1,11 +1,12 @@
-"""Whose code do the processes spend their CPU time in, while triggers come at a steady rate?
+"""Measures in whose code the processes spend their CPU time while triggers come at a steady rate.
 
     python -m benchmarks.hotspots [--rate 250] [--seconds 20]
 
-py-spy looks 250 times a second at one intake replica and one vendor actor of a running service, and counts what holds
-the interpreter. Each look is charged to a package: that of the innermost frame which is not of the standard library,
-so that a socket's write counts for whoever asked for it. `own` is the share of our three packages, Redis client and
-vendor client not included. Needs `pip install -e '.[bench]'`; the looks slow what is looked at, so no latency is told.
+py-spy samples one intake replica and one vendor actor of a running service 250 times a second. It samples the thread
+that holds the interpreter lock. Each sample counts for a package. This is the package of the innermost frame outside
+the standard library, so a write to a socket counts for the package that asked for it. `own` is the share of our three
+packages, without the Redis client and the vendor client. Needs `pip install -e '.[bench]'`. Sampling slows the
+processes, so no latency is reported.
 """
 
 from __future__ import annotations
@@ -42,7 +43,10 @@ PY_SPY = str(Path(sys.executable).with_name("py-spy"))
 
 
 def package(stack: Iterable[str]) -> str:
-    """Return who pays for this look. `stack`: py-spy's frames `function (folder/file.py:line)`, outermost first."""
+    """Return the package that one sample counts for.
+
+    `stack` has py-spy's frames `function (folder/file.py:line)`, the outermost first.
+    """
     for frame in reversed(list(stack)):
         found = FRAME.match(frame)
         name = found["file"].split("/")[0] if found else ""
@@ -52,9 +56,9 @@ def package(stack: Iterable[str]) -> str:
 
 
 def shares(lines: Iterable[str]) -> tuple[dict[str, float], list[tuple[str, float]]]:
-    """Percent of the looks by package, and the functions that were most often innermost.
+    """Return the samples of each package in percent, and the functions that were most often innermost, in percent.
 
-    `lines`: py-spy's raw format, `frame;frame;frame count`.
+    `lines` has py-spy's raw format, `frame;frame;frame count`.
     """
     by_package: Counter[str] = Counter()
     by_function: Counter[str] = Counter()

@@ -1,11 +1,14 @@
-"""Measures whether intake follows the requests in hand, up and down, and whether anything is lost on the way.
+"""Measures whether the number of intake replicas follows the open requests, up and down, and whether anything is lost.
 
     python -m benchmarks.intake_elastic
 
-50 triggers a second all the time, an SMS and an e-mail each. For 30 seconds the store answers late: Redis is stopped
-for 0.4 s of each half second, so that accepts pile up within their deadline (0.8 s). With `intake.ongoing_target: 2`
-that is a need for more replicas on a real Serve; afterwards they go again. Samples the replicas twice a second; prints
-how long after the store grew slow there were more and most, when they were gone again, first tries, lost, duplicated.
+50 triggers a second are posted all the time, an SMS and an e-mail each. For 30 seconds the store is slow: Redis is
+stopped for 0.4 s of each half second, so that accepts pile up within their deadline (0.8 s). With
+`intake.ongoing_target: 2` Serve must then start more replicas, and stop them when the store is fast again.
+
+Samples the number of replicas twice a second. Prints three times: from the beginning of the slow phase to the first
+additional replica, from there to the largest number, and from the end of the slow phase to the old number. Prints how
+many triggers were accepted at the first try, and how many notifications were lost or duplicated.
 """
 
 from __future__ import annotations
@@ -28,11 +31,14 @@ from cluster.rehearsal.load import percentile, post_steadily
 RATE, TARGET, LEAST, MOST = 50.0, 2, 2, 4
 STOPPED_S, EVERY_S = 0.4, 0.5
 BEFORE_S, SLOW_S, AFTER_S = 10.0, 30.0, 110.0
-"""After it Serve waits for a minute, and drains what it ends."""
+"""The seconds before, during and after the slow phase.
+
+After it, Serve waits for a minute before it stops replicas, and then drains them.
+"""
 
 
 def slow_down(service: Service, seconds: float) -> None:
-    """Stop Redis again and again; it always runs at the end."""
+    """Stop Redis again and again for `seconds`. At the end Redis always runs."""
     (pid,) = service.redis_pids()
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -76,7 +82,11 @@ def measure(service: Service, phases: tuple[float, float, float]) -> dict[str, A
 
 
 def reading(samples: list[tuple[float, int]], slow_at_s: float, healed_s: float) -> dict[str, Any]:
-    """Seconds after the store grew slow, and after it was well again; None: never."""
+    """Return the largest number of replicas, and three times in seconds. None: it never happened.
+
+    Two times are counted from `slow_at_s`, when the store became slow. The last one is counted from `healed_s`.
+    `samples` are pairs of epoch seconds and a number of replicas.
+    """
 
     def first(since_s: float, least: int, most: int) -> float | None:
         found = (at_s for at_s, replicas in samples if at_s >= since_s and least <= replicas <= most)

@@ -1,10 +1,11 @@
-"""Measures the wait of a checkout when the load steps up sixfold, with pools free to grow and with pools pinned.
+"""Measures the wait of a checkout when the load steps up sixfold, with pools that may grow and with fixed pools.
 
     python -m benchmarks.load_step
 
-116 triggers a second for 15 s, then 700 for 60 s, open-loop: latency counts from the due time, nobody tries twice, and
-a refusal counts as 15 s. First the configuration as shipped, then the same with every pool at its floor, each on a
-fresh installation. Prints accept percentiles over the whole step and over its second half, and the actors at the end.
+Posts 116 triggers a second for 15 s, then 700 for 60 s, open-loop. Latency counts from the due time. No trigger is
+tried twice, and a refused trigger counts as 15 s. First the configuration is as shipped. Then every pool is fixed at
+its smallest size. Each has a fresh installation. Prints accept percentiles over the whole step and over its second
+half, and the number of actors at the end.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ VARIANTS: dict[str, dict[str, Any] | None] = {"as shipped": None, "pinned": FIXE
 
 
 async def _post(api: str, rates: tuple[float, float], seconds: tuple[float, float]) -> list[list[Posted]]:
-    """One list before the step, one after. Nobody tries twice."""
+    """Post both parts of the load. Return one list for the time before the step, and one for the step itself."""
     (low, high), (before_s, step_s) = rates, seconds
     first = bodies(int(low * before_s))
     second = bodies(int(high * step_s), len(first))
@@ -37,7 +38,7 @@ async def _post(api: str, rates: tuple[float, float], seconds: tuple[float, floa
 
 
 def waited_ms(posted: list[Posted]) -> list[float]:
-    """Milliseconds from due time to 202 of each; a trigger that was not accepted at its only try counts as 15 s."""
+    """Return the milliseconds from due time to 202 of each trigger. A trigger that was not accepted counts as 15 s."""
     return [REFUSED_MS if p.accept_ms is None else p.accept_ms for p in posted]
 
 

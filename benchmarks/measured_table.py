@@ -1,9 +1,10 @@
-"""The numbers to reach, and what benchmarks/results has of them, as the table of docs/benchmarks.md.
+"""Prints the table of docs/benchmarks.md: the numbers to reach, and what benchmarks/results has measured.
 
     python -m benchmarks.measured_table [--limits]
 
-Bars are here and nowhere else; `benchmarks/readings.py` has what is read of a file, and what misses beside its value.
-What misses is marked so; the commit is the one that was measured. `--limits` prints what limits the numbers instead.
+All bars are in this module. `benchmarks/readings.py` reads the values from the result files, and checks further rules.
+A value that misses its bar is marked. The commit in the table is the commit that was measured. `--limits` prints what
+limits the numbers instead.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ TAILS = ("116/s, vendors healthy", "500/s, vendors healthy", "1157/s, vendors he
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A number to reach: the file it is in, the most it must and should be (the least where `least`)."""
+    """A number to reach: the result file, the function that reads it, and two bars.
+
+    The value must be at most `must` and should be at most `aim`. With `least` it must and should be at least that.
+    """
 
     what: str
     file: str
@@ -107,7 +111,7 @@ ROWS = (
 
 
 def as_markdown(read: Callable[[str], Mapping[str, Any]]) -> str:
-    """`read` gives a result file by its name, whole."""
+    """Return the table. `read` returns the whole result file of a benchmark, by its name."""
     lines = ["| what | must | aim | measured | of | command |", "|---|---|---|---|---|---|"]
     for row in ROWS:
         document = read(row.file)
@@ -120,7 +124,10 @@ def as_markdown(read: Callable[[str], Mapping[str, Any]]) -> str:
 
 
 def cell(row: Row, figures: Figures) -> str:
-    """Return the text of one cell. A loss or an unexplained repeat in any run of a file is said in all its rows."""
+    """Return the text of one cell.
+
+    If any run of the file lost a notification, or repeated one without an explanation, every row of the file says so.
+    """
     found = row.read(figures)
     misses = list(found.misses)
     if lost := readings.losses(figures):
@@ -132,7 +139,10 @@ def cell(row: Row, figures: Figures) -> str:
 
 
 def _command(document: Mapping[str, Any]) -> str:
-    """`make bench` runs a benchmark without arguments but the folder; with others it was called itself."""
+    """Return the command that repeats the measurement.
+
+    This is `make bench` if the benchmark had no arguments other than its folder.
+    """
     name, arguments = document["benchmark"], list(document["arguments"])
     if "--results" in arguments:
         at = arguments.index("--results")
@@ -144,7 +154,9 @@ def _command(document: Mapping[str, Any]) -> str:
 
 
 def limits(read: Callable[[str], Mapping[str, Any]]) -> str:
-    """Return the accept's tail beside the disk's of the same rounds, and where the CPU goes, without a conclusion."""
+    """Return two facts without a conclusion: slow accepts beside slow disk writes in the same rounds, and the CPU
+    by part.
+    """
     accept, end_to_end = read("accept_latency"), read("end_to_end")
     conditions, rates = accept["figures"]["conditions"], end_to_end["figures"]
     tails = [f"{name.split(',')[0]}: {_tail(conditions[name])}" for name in TAILS if name in conditions]

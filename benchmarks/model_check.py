@@ -1,12 +1,12 @@
-"""How far is `dispatcher capacity` off, at rates its costs were not fitted to?
+"""Compares `dispatcher capacity` with measurements at rates that its costs were not fitted to.
 
     python -m benchmarks.model_check [--markdown]
 
-Measures nothing. The model's CPU costs are lines through rates that accept_latency sustained, its sizes are growth's
-(`benchmarks.profile`). Here they predict what two other benchmarks found in other runs: the CPU at those rates that
-end_to_end sustained and the lines were not fitted to, and what a trigger left in Redis in the soak. All of it is one
-machine, one kind of load, and pools at their floors. Writes results/model_check.json; `--markdown` prints what is in it
-as docs/capacity.md has it.
+This measures nothing. The model's CPU costs are lines through the rates that accept_latency sustained, and its sizes
+come from growth (`benchmarks.profile`). Here the model predicts what two other benchmarks measured in other runs. From
+end_to_end it predicts the CPU at sustained rates to which the lines were not fitted. From the soak it predicts the
+bytes that a trigger left in Redis. All measurements are of one machine, one kind of load, and pools at their smallest
+sizes. Writes results/model_check.json. `--markdown` prints its content as docs/capacity.md shows it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ from cluster.capacity.profile import PACKAGED, Profile
 
 SOURCES = ("end_to_end", "soak")
 SAME = 0.02
-"""Rates within it are one: a point there would be one that the line was fitted to, measured again."""
+"""Two rates that differ by at most this share count as the same rate.
+
+A measurement at a fitted rate would repeat the fit instead of checking it.
+"""
 
 UNCHECKED = "CPU is UNCHECKED: end_to_end sustained no rate that the lines were not fitted to."
 
@@ -33,7 +36,7 @@ Point = dict[str, Any]
 
 
 def points(profile: Mapping[str, Any], end_to_end: Mapping[str, Any], soak: Mapping[str, Any]) -> list[Point]:
-    """Each measured figure beside the model's, and the model's error in percent of what was measured."""
+    """Return each measured figure with the model's figure, and the model's error in percent of the measured one."""
     costs, fitted = Profile.parse(profile), profile["fitted_per_s"]
     rows = [row for row in end_to_end["rates"] if row["sustained"] and not _fitted(row["rate_per_s"], fitted)]
     found = [point for row in rows for point in _cpu(costs, row)]
@@ -47,7 +50,9 @@ def _fitted(rate: float, fitted: Sequence[float]) -> bool:
 
 
 def _cpu(profile: Profile, row: Mapping[str, Any]) -> Iterator[Point]:
-    """Over the time for which CPU was counted, which is a little longer than that of posting."""
+    """Yield the CPU figures of one rate, over the time for which CPU was counted. This is a little longer than
+    the posting.
+    """
     used, seconds = row["cpu_ms_per_trigger"], row["metered_s"]
     rate = row["triggers"] / seconds
     cores = cores_used(rate, MESSAGES, INTAKE_REPLICAS, VENDOR_ACTORS, p=profile)
@@ -71,7 +76,7 @@ def _has_cpu(found: Sequence[Point]) -> bool:
 
 
 def error_percent(profile: Mapping[str, Any], folder: Path) -> float | None:
-    """Return the largest error of the CPU lines, whichever its sign, or None without figures to compare with."""
+    """Return the largest error of the CPU costs without its sign, or None if there are no figures to compare with."""
     if not all((folder / f"{name}.json").exists() for name in SOURCES):
         return None
     found = points(profile, *(results.read(name, folder)["figures"] for name in SOURCES))
@@ -79,7 +84,7 @@ def error_percent(profile: Mapping[str, Any], folder: Path) -> float | None:
 
 
 def as_markdown(figures: Mapping[str, Any]) -> str:
-    """The points, and within which rates they hold."""
+    """Return the compared figures as a table, with a sentence about the rates between which the model holds."""
     lines = ["| where | what | modelled | measured | error |", "|---|---|---:|---:|---:|"]
     for p in figures["points"]:
         lines.append(

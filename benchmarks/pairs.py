@@ -1,13 +1,15 @@
-"""Tells by how much this checkout delays a checkout's 202 more than another commit does: both in one run, taking turns.
+"""Compares how long this checkout and another commit delay a shop's checkout, both in one run and in turns.
 
     git worktree add ../before COMMIT && make -C ../before setup
     python -m benchmarks.pairs ../before [--pairs 5] [--rate 116] [--seconds 20]
 
-Each pair starts the whole service of either checkout, with its own interpreter and packages, and runs that checkout's
-own `benchmarks.accept_latency` with healthy vendors; which of the two goes first alternates, so that neither always has
-the quieter half. Printed are the accept p50 and p99 in ms, and the CPU of a trigger in all parts of the service but
-client and vendors, in ms: medians and spreads of both, and the median and the spread of the pairs' ratios, ours ÷ the
-other's. For the CPU of a dispatch there is `benchmarks.dispatch_cost --against DIR`.
+Each pair starts the whole service of both working copies, one after the other, with its own interpreter and packages.
+It runs that copy's own `benchmarks.accept_latency` with healthy vendors. The copy that goes first alternates, so that
+neither always has the quieter half.
+
+Prints the accept p50 and p99 in ms, and the CPU of a trigger in ms, without the client and the vendors. For both copies
+these are medians and spreads. The ratio is ours ÷ the other's, as median and spread over the pairs. For the CPU of a
+dispatch, use `benchmarks.dispatch_cost --against DIR`.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ RUN_S_MAX = 300.0
 
 
 def read(condition: Mapping[str, Any]) -> dict[str, float]:
-    """Return what is compared, of one condition of a result file of accept_latency."""
+    """Return the compared figures of one condition in a result file of accept_latency."""
     cpu = sum(condition[f"cpu_ms_per_trigger_{part}"]["median"] for part in SERVICE)
     return {
         "accept_ms_p50": condition["accept_ms_p50"]["median"],
@@ -40,7 +42,10 @@ def read(condition: Mapping[str, Any]) -> dict[str, float]:
 
 
 def run(checkout: Path, rate: float, seconds: float) -> dict[str, float]:
-    """Measure one checkout; a run that ends with an error ends the comparison, with what it said."""
+    """Measure the working copy `checkout` once and return its figures.
+
+    Raises ClickException with the end of the output if the measurement fails.
+    """
     with tempfile.TemporaryDirectory(prefix="nd-pair-") as folder:
         options = ["--rate", f"{rate:g}", "--vendors", "healthy", "--rounds", "1", "--steps", "0"]
         options += ["--seconds", f"{seconds:g}", "--results", folder]
@@ -56,7 +61,7 @@ def run(checkout: Path, rate: float, seconds: float) -> dict[str, float]:
 
 
 def compared(ours: Sequence[Mapping[str, float]], theirs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """Return the spreads of both and of the pairs' ratios."""
+    """Return for each figure the spread of both copies, and the spread of the ratios within the pairs."""
     pairs = list(zip(ours, theirs, strict=True))
     return {
         figure: {

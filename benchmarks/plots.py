@@ -1,8 +1,8 @@
-"""A chart of each benchmark's figures, drawn from its result file alone, so that it can be drawn again later.
+"""Draws a chart for each benchmark, from its result file alone. So a chart can be drawn again later.
 
     python -m benchmarks.plots [NAME …] [--results DIR]
 
-`results.report` draws too, where matplotlib is installed (`pip install -e '.[bench]'`).
+`results.report` draws the chart too if matplotlib is installed (`pip install -e '.[bench]'`).
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ def can_draw() -> bool:
 
 
 def draw(file: Path) -> Path | None:
-    """Draw the result file `NAME.json` to `NAME.png` beside it.
+    """Draw the result file `NAME.json` to `NAME.png` beside it. Return the path of the picture.
 
-    None for a benchmark without a chart, and, said aloud, for figures of an older shape than its chart.
+    Return None if the benchmark has no chart. Also return None, with a message, if the file's figures are of an older
+    form than the chart needs.
     """
     body = json.loads(file.read_text())
     chart = CHARTS.get(str(body.get("benchmark")))
@@ -63,12 +64,15 @@ def _panels(count: int, width: float = 4.5, height: float = 3.5, **options: Any)
 
 
 def _from_nothing(axes: Any, values: Sequence[float]) -> None:
-    """An axis from 0 to a little above the greatest value: a flat line is not cut in half by its frame."""
+    """Set the value axis from 0 to a little above the greatest value.
+
+    Otherwise the frame of the plot would hide half of a flat line.
+    """
     axes.set_ylim(0, 1.15 * max(values, default=0.0) or 1.0)
 
 
 def _bars(axes: Any, names: Sequence[str], spreads: Sequence[Figures], colour: str = BLUE) -> None:
-    """Medians as horizontal bars, least and greatest as whiskers, first name on top."""
+    """Draw medians as horizontal bars, with the least and the greatest as whiskers. The first name is on top."""
     medians = [s["median"] for s in spreads]
     whiskers = [
         [m - s["min"] for m, s in zip(medians, spreads, strict=True)],
@@ -80,7 +84,10 @@ def _bars(axes: Any, names: Sequence[str], spreads: Sequence[Figures], colour: s
 
 
 def _two_sided(axes: Any, names: Sequence[str], sides: Mapping[str, tuple[str, Sequence[Figures]]]) -> None:
-    """p50 as bars and p99 as whiskers on a logarithmic scale. `sides`: label → colour and, per name, p50 and p99."""
+    """Draw p50 as bars and p99 as whiskers on a logarithmic scale, with several bars for each name.
+
+    `sides` maps each label to its colour and to the figures of each name, which have p50 and p99.
+    """
     width = 0.8 / len(sides)
     for n, (label, (colour, values)) in enumerate(sides.items()):
         places = [place + (n - (len(sides) - 1) / 2) * width for place in range(len(names))]
@@ -141,7 +148,7 @@ def _accept(figures: Figures) -> Drawing:
 
 
 def _logarithmic(axes: Any) -> None:
-    """From 1 to above 10, with plain numbers beside it."""
+    """Set a logarithmic value axis from 1 to at least 20, with plain numbers beside it."""
     axes.set_yscale("log")
     axes.set_ylim(1, max(20.0, 1.5 * axes.get_ylim()[1]))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")

@@ -1,6 +1,6 @@
 """Starts a private Redis, the sandbox vendors and workers for a benchmark, and reads the CPU time of each.
 
-CPU time is read from the kernel for every process alike, ours and peers, so that nobody's own book-keeping counts.
+CPU time is read from the kernel for our processes and for peers alike. So no program's own accounting counts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 @contextlib.contextmanager
 def workspace() -> Iterator[Path]:
-    """A short folder (the path of a unix socket holds 107 bytes), gone afterwards."""
+    """Yield a folder with a short path, and remove it at the end. The path of a Unix socket may have only 107 bytes."""
     folder = Path(tempfile.mkdtemp(prefix="nd-bench-"))
     try:
         yield folder
@@ -37,7 +37,7 @@ def workspace() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def private_redis(folder: Path, memory_bytes_max: int = 1 << 30) -> Iterator[RedisServer]:
-    """A Redis as `dispatcher up` starts it: append-only, fsync always."""
+    """Yield a running Redis with the settings of `dispatcher up`: append-only, fsync always."""
     server = RedisServer(folder / "redis", folder / "r.sock", memory_bytes_max)
     server.start()
     try:
@@ -47,7 +47,7 @@ def private_redis(folder: Path, memory_bytes_max: int = 1 << 30) -> Iterator[Red
 
 
 class Sandbox:
-    """The sandbox vendors in a process of their own."""
+    """The sandbox vendors, as a process of their own."""
 
     def __init__(self, latency_ms: float = 50.0) -> None:
         self._process, self.url, self.smtp_port = start_sandbox("--latency-ms", str(latency_ms))
@@ -77,7 +77,7 @@ class Sandbox:
 
 
 class Worker:
-    """A program in a session of its own; all its processes count, and all end with it."""
+    """A program that runs in a session of its own. All processes of the session count, and `stop` ends them all."""
 
     def __init__(self, command: Sequence[str], environment: dict[str, str], log: Path, folder: Path) -> None:
         self._log = log
@@ -103,7 +103,7 @@ class Worker:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-25:])
 
     def stop(self, patience_s: float = 10.0) -> None:
-        """SIGTERM to the first process, SIGKILL to what is left of its session."""
+        """Send SIGTERM to the first process. After at most `patience_s` seconds, kill the rest of its session."""
         self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(patience_s)
@@ -114,7 +114,7 @@ class Worker:
 
 
 def session(leader: int) -> list[int]:
-    """Every process of the session that `leader` began."""
+    """Return the ids of all processes of the session whose first process is `leader`."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -125,10 +125,10 @@ def session(leader: int) -> list[int]:
 
 
 def cpu_s(pids: Iterable[int]) -> float:
-    """CPU seconds, user and system, that these processes and their ended children have used.
+    """Return the CPU seconds, user and system, that these processes and their ended children have used.
 
-    A process's own time is from its CPU clock (Linux numbers it by the pid: clock_getcpuclockid), exact where
-    /proc counts hundredths of a second; of ended children only those hundredths are left.
+    A process's own time comes from its CPU clock, which Linux numbers by the pid (clock_getcpuclockid). This is exact,
+    while /proc counts hundredths of a second. Only /proc has the time of ended children.
     """
     total = 0.0
     for pid in pids:
@@ -141,7 +141,10 @@ def cpu_s(pids: Iterable[int]) -> float:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """Fields of /proc/PID/stat from the third (state) on; the second may hold spaces."""
+    """Return the fields of /proc/PID/stat from the third (the state) on, or None if the process has ended.
+
+    The second field may contain spaces.
+    """
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -149,7 +152,7 @@ def _stat(pid: int) -> list[str] | None:
 
 
 def until(reached: Any, seconds: float, every_s: float = 0.05) -> bool:
-    """Wait for a condition; False when it did not hold in time."""
+    """Wait until `reached()` is true. Return False if that takes longer than `seconds`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if reached():

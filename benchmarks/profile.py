@@ -1,11 +1,12 @@
-"""The measured figures as one profile, which `dispatcher capacity` multiplies: cluster/capacity/profile.json.
+"""Writes the measured costs into one profile for `dispatcher capacity`: cluster/capacity/profile.json.
 
     python -m benchmarks.profile
 
-Measures nothing; it reads what accept_latency and growth wrote, and says from which commit each comes. CPU is a line
-per part, cores at any rate and CPU time a trigger on top, fitted by least squares to the rates that accept_latency
-sustained with healthy vendors and pools at their floors. The profile also holds what a line misses its own points by,
-and what `benchmarks.model_check` finds it off by at other rates. With `--results` the file is written to that folder.
+This measures nothing. It reads what accept_latency and growth wrote, and notes the commit of each. The CPU cost of a
+part is a line: the cores that it uses at any rate, plus a CPU time for each trigger. The line is fitted by least
+squares to the rates that accept_latency sustained, with healthy vendors and pools at their smallest sizes. The profile
+also holds the largest error of a line at its own points, and the error that `benchmarks.model_check` finds at other
+rates. With `--results` the file is written to that folder.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ PARTS = ("intake", "haproxy", "vendors", "supervisor", "ray", "redis")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """`cores` at any rate and `ms` of CPU a trigger on top; `error_percent`: the most by which it misses a point."""
+    """The CPU cost of one part: `cores` at any rate, plus `ms` of CPU for each trigger.
+
+    `error_percent` is the largest error of the line at the points it was fitted to.
+    """
 
     cores: float
     ms: float
@@ -36,9 +40,10 @@ class Line:
 
 
 def profile(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Costs per trigger and per notification, and of each process at any rate.
+    """Return the costs per trigger, per notification, and of each process at any rate.
 
-    CPU comes from the whole service under load. Of the sizes the larger is taken: it is nearer to what is planned for.
+    CPU costs come from the whole service under load. Of several sizes the largest counts, because plans are for large
+    loads.
     """
     accepts, growth = (sources[name]["figures"] for name in SOURCES)
     fitted = sustained(accepts["conditions"].values())
@@ -69,7 +74,10 @@ def profile(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def sizes(measured: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Bytes of a notification, each at the largest number for which it was measured. `measured`: by how many."""
+    """Return the bytes of a notification, each from the largest number of notifications for which it was measured.
+
+    The keys of `measured` are numbers of notifications.
+    """
 
     def largest(name: str) -> float:
         return measured[max((n for n in measured if name in measured[n]), key=int)][name]
@@ -84,7 +92,10 @@ def sizes(measured: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 
 
 def sustained(conditions: Any) -> list[Mapping[str, Any]]:
-    """Healthy vendors, and every round could have gone on: what an overloaded machine spends is not a cost."""
+    """Return the conditions with healthy vendors that were sustained in every round.
+
+    The CPU that an overload uses is not a cost. Raises ClickException if there are fewer than two such rates.
+    """
     found = [c for c in conditions if c["vendors"] == "healthy" and c["sustained"]["min"] == 1.0]
     if len({c["rate_per_s"] for c in found}) < 2:
         rates = ", ".join(f"{c['rate_per_s']:g}" for c in found) or "none"
@@ -96,16 +107,16 @@ def sustained(conditions: Any) -> list[Mapping[str, Any]]:
 
 
 def point(condition: Mapping[str, Any], part: str) -> tuple[float, float]:
-    """Return triggers a second and cores used, over the time for which CPU was counted."""
+    """Return the triggers a second and the cores that `part` used, over the time for which CPU was counted."""
     seconds = float(condition["metered_s"]["median"])
     triggers = float(condition["triggers"])
     return triggers / seconds, triggers * float(condition[f"cpu_ms_per_trigger_{part}"]["median"]) / 1000 / seconds
 
 
 def fit(points: Sequence[tuple[float, float]]) -> Line:
-    """The line of least squares, neither of whose costs is below nothing.
+    """Return the line of least squares through the points (triggers a second, cores), with no cost below 0.
 
-    Where the best line has a negative cost, the best one without it is taken, not that line with the cost struck out.
+    If the best line has a negative cost, return the best line whose cost is 0 there.
     """
     count = len(points)
     rate_mean, cores_mean = (sum(values) / count for values in zip(*points, strict=True))

@@ -1,7 +1,8 @@
-"""Reads result files for the table of numbers to reach: the value against its bar, the cell's words, other misses.
+"""Reads result files for the table of numbers to reach.
 
-Each reading is a function of one file's figures. What was not measured is infinitely far from its bar, so that it is
-never taken for reached. The bars of `measured_table` are about the value; a reading states its other rules here.
+Each function reads one file's figures. It returns the value to compare with the bar, the text of the cell, and other
+rules that were missed. A value that was not measured is infinite, so that it never counts as reached. The bars in
+`measured_table` are only about the value. A reading checks its other rules here.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from typing import Any
 
 Figures = Mapping[str, Any]
 DECOUPLED_TO = 500.0
-"""Triggers a second up to which hanging ÷ healthy is compared. Beyond it two cores are full, whatever vendors do."""
+"""The highest rate, in triggers a second, at which hanging ÷ healthy is compared.
+
+At higher rates two cores are full, whatever the vendors do.
+"""
 
 COUNTED_ELSEWHERE = ("rounds", "minutes", "before")
-"""The parts of a sum, and what the monolith did."""
+"""Parts of a result file that `losses` does not count: parts of a sum that is counted, and the server without us."""
 
 GROWTH = 1.10
 OVERLOAD, CALM = 1157.0, 116.0
@@ -25,7 +29,7 @@ OVERLOAD, CALM = 1157.0, 116.0
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The value held to the bars, what the cell says, and what misses beside the value."""
+    """The value to compare with the bars, the text of the cell, and the other rules that were missed."""
 
     value: float
     text: str
@@ -60,7 +64,7 @@ def accept_p99(rate: str) -> Callable[[Figures], Found]:
 
 
 def decoupling(figures: Figures) -> Found:
-    """The largest ratio of the rates that are compared."""
+    """Read the largest ratio of hanging to healthy among the compared rates."""
     ratios = figures["hanging_over_healthy"]
     compared = [ratio for rate, ratio in ratios.items() if float(rate.removesuffix("/s")) <= DECOUPLED_TO]
     return Found(max(compared, default=math.inf), ", ".join(f"{ratio:g} at {rate}" for rate, ratio in ratios.items()))
@@ -97,7 +101,7 @@ def delivery_p99(figures: Figures) -> Found:
 
 
 def vendor_cpu(figures: Figures) -> Found:
-    """Read the vendor actors' CPU per notification at the highest sustained rate, two notifications a trigger."""
+    """Read the vendor actors' CPU per notification at the highest sustained rate. A trigger has two notifications."""
     high = at(figures, figures["highest_sustained_per_s"])
     if not high:
         return Found(math.inf, "no rate was sustained")
@@ -110,7 +114,9 @@ def vendor_cpu(figures: Figures) -> Found:
 
 
 def checkout(vendors: str) -> Callable[[Figures], Found]:
-    """The lesser of two improvements is held to the bar."""
+    """Return a reading of the change by the dispatcher. The smaller improvement of p50 and p99 is compared with
+    the bar.
+    """
 
     def read(figures: Figures) -> Found:
         found = figures["change_percent"][vendors]
@@ -122,7 +128,7 @@ def checkout(vendors: str) -> Callable[[Figures], Found]:
 
 
 def dispatch_cost(figures: Figures) -> Found:
-    """Below every peer is a rule of its own, and without peers it is not shown."""
+    """Read our CPU per notification. It must also be below every peer's, which is not shown if no peer was measured."""
     cost = {name: subject["cpu_ms"]["median"] for name, subject in figures["subjects"].items()}
     ours, floor = cost.pop("ours"), cost.pop("floor")
     for also_ours in ("against", "tenants"):  # of another commit, and with a thousand tenants
@@ -157,7 +163,7 @@ def bytes_of(what: str) -> Callable[[Figures], Found]:
 
 
 def growth(cost: str) -> Callable[[Figures], Found]:
-    """Every cost that is above the bar is named."""
+    """Return a reading of how much a kind of cost grows. The text names every cost above the bar."""
 
     def read(figures: Figures) -> Found:
         found = {
@@ -174,7 +180,7 @@ def growth(cost: str) -> Callable[[Figures], Found]:
 
 
 def scaling(what: str) -> Callable[[Figures], Found]:
-    """`what`: drain or accept."""
+    """Return a reading of the rates with several pool sizes. `what` is `drain` or `accept`."""
 
     def read(figures: Figures) -> Found:
         rows = figures[what]
@@ -194,7 +200,10 @@ def _rate(row: Mapping[str, Any]) -> str:
 
 
 def elastic(figures: Figures) -> Found:
-    """A pool that never came down again, or anything lost or repeated on the way, misses too."""
+    """Read the seconds until the first additional actor.
+
+    A pool that never shrank again is a miss too, and so is a lost or repeated notification.
+    """
     pools = [figures[name] for name in figures["watched"]]
     first, down = (_latest(pools, name) for name in ("first_more_after_s", "one_again_after_s"))
     text = f"{_seconds(first)}; down again after {_seconds(down)}; {_said(figures)}"
@@ -215,7 +224,7 @@ def intake_elastic(figures: Figures) -> Found:
 
 
 def _latest(pools: Iterable[Figures], name: str) -> float:
-    """Return the latest time of the pools, infinity if it never came for one of them."""
+    """Return the latest of the pools' times, or infinity if the event never happened in one of them."""
     return max(math.inf if pool[name] is None else float(pool[name]) for pool in pools)
 
 
@@ -240,7 +249,9 @@ def fallback(figures: Figures) -> Found:
 
 
 def soak(figures: Figures) -> Found:
-    """First against last: of five minutes each, of a short soak its halves."""
+    """Read the losses, and compare the first five minutes with the last five. A short soak is compared by its
+    halves.
+    """
     minutes = figures["minutes"]
     part = max(1, min(5, len(minutes) // 2))
     p50, p99 = (
@@ -264,12 +275,14 @@ def _ends(minutes: list[Any], part: int) -> tuple[list[Any], list[Any]]:
 
 
 def at(figures: Figures, rate: float) -> Mapping[str, Any]:
-    """The row of a rate of end_to_end; empty: it was not measured."""
+    """Return the row of end_to_end for this rate, or an empty mapping if the rate was not measured."""
     return next((row for row in figures["rates"] if row["rate_per_s"] == rate), {})
 
 
 def rounds_of(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the rounds of an end_to_end row: the row itself if it lists none, nothing for an empty row."""
+    """Return the rounds of an end_to_end row. A row without a list of rounds is its only round, and an empty row
+    has none.
+    """
     return list(row.get("rounds", [row] if row else []))
 
 

@@ -1,9 +1,9 @@
-"""Replay recorded breaker behaviour against ours: does it match, step for step?
+"""Replays recorded breaker behaviour with our breaker and compares each step.
 
     python -m benchmarks.replay_breaker tests/data/breaker_vectors.jsonl.gz
 
-Prints scenarios, steps and differences; exits 1 on the first difference. The format is described in
-tests/data/breaker_vectors.md.
+Prints the numbers of scenarios, steps and differences. Exits with 1 at the first difference.
+tests/data/breaker_vectors.md describes the format.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def config_of(scenario: dict[str, Any]) -> BreakerConfig:
 
 
 class Replay:
-    """One scenario, step by step."""
+    """Replays one scenario, step by step."""
 
     def __init__(self, scenario: dict[str, Any]) -> None:
         self._now_ns = scenario["cfg"]["t0_ms"] * 1_000_000

@@ -1,7 +1,7 @@
-"""Where figures go: printed, and written as JSON with machine, commit, versions and spread.
+"""Prints figures and writes them as JSON, with the machine, the commit, the versions and the spread.
 
-A figure of one run is an anecdote; a figure without the machine is a rumour. So a result file holds both, and each
-figure that was repeated is kept as its median with the least and the greatest.
+A figure of one run may be chance, and a figure without its machine cannot be compared. So a result file holds both. A
+figure that was measured several times is kept as its median with the least and the greatest.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from cluster.rehearsal.provenance import PACKAGES, environment
 
 FOLDER = plots.FOLDER
 BRIEF = FOLDER / "brief"
-"""`make bench` without FULL=1 writes here, outside the repository: a brief run never replaces a full one's figures."""
+"""`make bench` without FULL=1 writes to this folder, which git ignores. So a brief run never replaces a full
+run's figures.
+"""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def options(function: Function) -> Function:
-    """The options every benchmark has: `--quick` and `--results`."""
+    """Add the options that every benchmark has: `--quick` and `--results`."""
     quick = click.option("--quick", is_flag=True, help="small sizes: does it run at all? The figures mean nothing")
     folder = click.Path(file_okay=False, path_type=Path)
     results = click.option("--results", "results_", type=folder, help="folder for the JSON files")
@@ -35,7 +37,7 @@ def options(function: Function) -> Function:
 
 
 def spread(values: Sequence[float], digits: int = 3) -> dict[str, Any]:
-    """Median, least and greatest of repeated runs, and the runs themselves."""
+    """Return the median, the least and the greatest of repeated runs, and the runs themselves."""
     runs = [round(value, digits) for value in values]
     return {"median": round(statistics.median(values), digits), "min": min(runs), "max": max(runs), "all": runs}
 
@@ -43,9 +45,9 @@ def spread(values: Sequence[float], digits: int = 3) -> dict[str, Any]:
 def report(
     name: str, figures: Mapping[str, Any], folder: Path | None, quick: bool, *, packages: Sequence[str] = PACKAGES
 ) -> Path | None:
-    """Write `{name}.json`, and its chart where matplotlib is installed.
+    """Write `{name}.json`, and its chart if matplotlib is installed. Return the path of the file.
 
-    A quick run's figures mean nothing, so they are written only where a folder is named.
+    The figures of a quick run mean nothing. They are written only if a `folder` is given, otherwise None is returned.
     """
     if folder is None and quick:
         return None
@@ -67,15 +69,15 @@ def report(
 
 
 def read(name: str, folder: Path | None = None) -> dict[str, Any]:
-    """A result file of before, whole."""
+    """Return the whole result file of an earlier run, by the benchmark's name."""
     found: dict[str, Any] = json.loads(((folder or FOLDER) / f"{name}.json").read_text())
     return found
 
 
 def convict(rows: Iterable[Mapping[str, Any]]) -> None:
-    """End with exit code 1 when anything was lost, or repeated without an unknown outcome that explains it.
+    """Raise ClickException if anything was lost, or was repeated with no unknown outcome to explain it.
 
-    `rows` hold `lost` and `unexplained`, as numbers or spreads. Call it last: the figures are written even so.
+    `rows` hold `lost` and `unexplained`, as numbers or spreads. Call this last, after the figures were written.
     """
     found = {"lost": 0, "unexplained": 0}
     for row in rows:
@@ -89,17 +91,17 @@ def convict(rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def spreads(rows: Sequence[Mapping[str, float]], digits: int = 3) -> dict[str, dict[str, Any]]:
-    """Each figure of repeated runs as its spread."""
+    """Return each figure of repeated runs as its spread. Each row holds the figures of one run."""
     return {name: spread([row[name] for row in rows], digits) for name in rows[0]}
 
 
 def spread_table(figures: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print median, least and greatest of each figure."""
+    """Print the median, the least and the greatest of each figure."""
     table([["", "median", "least", "most"], *([n, f["median"], f["min"], f["max"]] for n, f in figures.items())])
 
 
 def table(rows: Sequence[Sequence[Any]]) -> None:
-    """Print rows in columns; the first row is the heading."""
+    """Print rows in columns. The first row is the heading."""
     texts = [[f"{cell:g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
     widths = [max(len(row[n]) for row in texts) for n in range(len(texts[0]))]
     for row in texts:

@@ -2,11 +2,14 @@
 
     python -m benchmarks.scaling [--seconds 6]
 
-For 1, 2 and 4 actors of the first SMS vendor: its mailbox is filled while an operator holds the vendor back, then the
-notifications a second to drain it, and the CPU time of each. For 1, 2 and 4 intake replicas: triggers a second accepted
-from 64 clients that post one after the other, and CPU time per trigger, e-mail and SMS vendors held back. In the end
-all vendors are released: what was accepted must arrive, and none of it twice. Everything shares this machine's cores,
-so on two of them more replicas can hardly be faster; what they cost is the point.
+For 1, 2 and 4 actors of the first SMS vendor: an operator's override stops the vendor while its mailbox is filled. Then
+the mailbox is drained. The figures are notifications a second, and the CPU time of each.
+
+For 1, 2 and 4 intake replicas: 64 clients post one trigger after another, while overrides stop all vendors. The figures
+are accepted triggers a second, and the CPU time of each.
+
+At the end all overrides end. Everything that was accepted must arrive, and nothing twice. All processes share this
+machine's cores, so on two cores more replicas can hardly be faster. The interesting figure is their cost.
 """
 
 from __future__ import annotations
@@ -40,11 +43,11 @@ SIZES = (1, 2, 4)
 CLIENTS, MOST = 64, 100_000
 FILL_PER_S = 400.0
 SETTLED_S = 0.5
-"""The last outcomes are settled within 0.1 s of the calls."""
+"""The wait after the last call, in seconds. The last outcomes are settled within 0.1 s of the calls."""
 
 
 def drain(actors: int, count: int) -> dict[str, float]:
-    """Notifications a second, and CPU ms of each, to work off a backlog of one vendor."""
+    """Drain a backlog of one vendor with this many actors. Return notifications a second, and CPU ms of each."""
     pool = {"replicas_min": actors, "replicas_max": actors, "concurrency_min": 64}
     with running({"vendors": {"sms-a": pool}}) as (service, _):
         hold_all(service)
@@ -81,7 +84,9 @@ def _attempts(service: Service) -> int:
 
 
 def accept(replicas: int, seconds: float) -> dict[str, float]:
-    """Triggers a second accepted from clients that wait for each answer, and CPU ms of each."""
+    """Post for `seconds` with clients that wait for each answer. Return accepted triggers a second, and CPU ms of
+    each.
+    """
     with running({"intake": {"replicas_min": replicas, "replicas_max": replicas}}) as (service, _):
         hold_all(service)
         meter, client_s = CpuMeter(service), time.process_time()

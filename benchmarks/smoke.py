@@ -1,9 +1,10 @@
-"""Runs benchmarks in their quick form one after the other, all on one installation, and names those that failed.
+"""Runs benchmarks in their quick form, one after another on one installation, and names those that failed.
 
     python -m benchmarks.smoke NAME [NAME ...]
 
-To start and to end an installation takes two cores some 20 s, which is longer than most quick forms. What a benchmark
-changes in the configuration is validated and not applied: every quick form works with the one below.
+On two cores, starting and stopping an installation takes some 20 s, which is longer than most quick forms. If a
+benchmark changes the configuration, the change is validated but not applied. Every quick form works with the
+configuration `SMOKE`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ SMOKE = merged(
         "supervision": {"dwell_s": 0.0},
     },
 )
-"""Pools at their floors, and vendors that hang or fail are given up and tried again within seconds."""
+"""The configuration: pools have their smallest sizes, and failing vendors are given up and tried again within
+seconds.
+"""
 
 
 @click.command(help=__doc__)
@@ -48,7 +51,10 @@ def main(names: tuple[str, ...], results: Path | None) -> None:
 
 
 def _well(name: str, options: list[str]) -> bool:
-    """Run one benchmark and print how it ended; what it raises is printed, and does not end the others."""
+    """Run one benchmark and return True if it succeeded.
+
+    An exception of the benchmark is printed, so that the other benchmarks still run.
+    """
     began_s = time.monotonic()
     click.echo(f"{name} begins")
     try:

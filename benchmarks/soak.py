@@ -1,11 +1,11 @@
-"""Posts 10 million triggers a day for as long as you like, and measures whether anything grows or slows down.
+"""Posts 10 million triggers a day for some minutes, and measures whether anything grows or becomes slower.
 
     python -m benchmarks.soak [--minutes 30]
 
-Five minutes unless said otherwise; before a release 30. Posts 116 triggers a second (an SMS and an e-mail each) minute
-by minute, and after each notes accept p99, memory, file descriptors and bytes in Redis. Prints the slope of each per
-hour, by least squares without the first minute. What Redis keeps of finished triggers grows until its retention ends (a
-day by default): that slope is what was accepted.
+The default is five minutes. Before a release, run 30. Posts 116 triggers a second (an SMS and an e-mail each) for a
+minute, then notes accept p99, memory, file descriptors and bytes in Redis, and repeats this. Prints the slope of each
+per hour, by least squares without the first minute. Redis keeps finished triggers until their retention ends (a day by
+default). So the slope of its bytes is only what was accepted.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ def _redis_bytes(service: Service) -> float:
 
 
 def slope_per_hour(values: list[float], every_s: float) -> float:
-    """By least squares; nan for fewer than two values."""
+    """Return the slope by least squares, per hour. The values are `every_s` seconds apart. Fewer than two values
+    give nan.
+    """
     n = len(values)
     if n < 2:
         return float("nan")

@@ -1,4 +1,4 @@
-"""Triggers as intake would hand them to the store: for benchmarks that fill it without going through HTTP."""
+"""Makes triggers as intake gives them to the store, for benchmarks that fill the store without HTTP."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ def checkout(
     data: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> NewTrigger:
-    """The checkout number `n`; `order` is its order number and idempotency key, any other field may be given."""
+    """Return the checkout number `n`. `order` is its order number and idempotency key. `changes` may set any
+    other field.
+    """
     order = order or f"N{n:08d}"
     fields: dict[str, Any] = {
         "id": TRIGGER_ID % n,

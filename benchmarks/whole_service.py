@@ -1,4 +1,4 @@
-"""The whole service under load, as the benchmarks use it: checkouts to post, who uses how much CPU, what arrived."""
+"""Runs the whole service under load for the benchmarks: checkouts to post, the CPU of each part, and what arrived."""
 
 from __future__ import annotations
 
@@ -29,35 +29,43 @@ from dispatcher.config.settings import parse_settings
 from dispatcher.errors import DispatcherError
 
 DRAIN_S = 70.0
-"""The longest wait of a retry (2**6 s) and some: whoever is not there then is not on the way."""
+"""How long to wait for the next delivery, in seconds.
+
+The longest wait of a retry is 2**6 s. A message that has not arrived a little later is not on its way.
+"""
 
 QUIET_S = 0.3
-"""Without a delivery, before what arrived is judged."""
+"""The seconds without a delivery after which the received messages are judged."""
 
 WARM, FIRST_WARM = 100, 900_000
 PROBES, FIRST_PROBE = 10, 910_000
 _probed = itertools.count()
 NUMBERS_EACH = 1_000_000
-"""Order numbers of each use of a shared installation, which remembers idempotency keys."""
+"""How many order numbers each user of a shared installation gets. The installation remembers idempotency keys."""
 
 FIXED = {"vendors": {name: {"replicas_max": 1} for name in CHANNELS}, "intake": {"replicas_max": 2}}
-"""The pools at their floors. A new actor takes 3 s of a core to start, exactly when there is none to spare."""
+"""Changes that keep the pools at their smallest sizes.
+
+A new actor needs 3 s of a core to start, just when no core is free.
+"""
 
 INTAKE_REPLICAS, VENDOR_ACTORS, MESSAGES = 2, len(CHANNELS), 2
-"""Pool sizes of a service at its floors, and how many notifications each trigger of `bodies` has."""
+"""The pool sizes of a service with `FIXED`, and the number of notifications of each trigger of `bodies`."""
 
 VENDOR_MS = 50.0
 LATE_S, GROWTH_S, P99_SANE_MS = 2.0, 0.25, 500.0
-"""`Run.sustained`: the last delivery is no later, deliveries do not get later by more, accepts do not queue.
-One stall of the disk is no overload, but that deliveries get later and later is."""
+"""The limits of `Run.sustained`: the delay of the last delivery, the growth of the delay, and the accept p99.
+
+One stall of the disk is no overload, but deliveries that become later and later are.
+"""
 
 
 @contextlib.contextmanager
 def running(changes: Mapping[str, Any] | None = None) -> Iterator[tuple[Service, float]]:
-    """An installation of its own with the sandbox vendors, warmed up, and the seconds until it was ready.
+    """Yield a warm installation with the sandbox vendors, and the seconds until it was ready.
 
-    `changes` are merged into the sandbox's configuration, mapping by mapping. Within `sharing` it is the shared
-    installation, and `changes` are only validated: ConfigError when they are refused.
+    `changes` are merged into the sandbox's configuration, mapping by mapping. Inside a `sharing` block, the shared
+    installation is used and `changes` are only validated. Raises ConfigError if they are not allowed.
     """
     if _shared is not None:
         with _shared.lent(changes) as service:
@@ -80,7 +88,7 @@ def running(changes: Mapping[str, Any] | None = None) -> Iterator[tuple[Service,
 
 @dataclass(slots=True)
 class Shared:
-    """One installation that the benchmarks of a smoke use one after the other. Each finds it idle and well."""
+    """One installation that the benchmarks of a smoke run use one after another. Each gets it idle and healthy."""
 
     service: Service
     ready_s: float
@@ -88,7 +96,10 @@ class Shared:
 
     @contextlib.contextmanager
     def lent(self, changes: Mapping[str, Any] | None) -> Iterator[Service]:
-        """Yield the installation; afterwards heal it. DispatcherError when it does not come to rest."""
+        """Yield the installation. At the end, repair the vendors and wait until nothing is queued.
+
+        Raises DispatcherError if something is still queued, or a breaker is not closed, after `REST_S` seconds.
+        """
         parse_settings(merged(sandbox_config(), changes or {}))
         self.first_order += NUMBERS_EACH
         forget(self.service)
@@ -108,7 +119,7 @@ _shared: Shared | None = None
 
 @contextlib.contextmanager
 def sharing(changes: Mapping[str, Any]) -> Iterator[None]:
-    """Start one installation, and let every `running` of this process use it."""
+    """Start one installation, which every `running` of this process uses inside the `with` block."""
     global _shared
     with running(changes) as (service, ready_s):
         os.environ.update(service.sandbox_variables)  # the configuration names them
@@ -133,7 +144,7 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 
 def bodies(count: int, start: int = 0) -> list[tuple[str, dict[str, object]]]:
-    """`count` checkouts with distinct recipients and order numbers; the order number is the idempotency key."""
+    """Return `count` checkouts with distinct recipients and order numbers. The order number is the idempotency key."""
     start += _shared.first_order if _shared else 0
     return [
         (
@@ -158,13 +169,15 @@ PARTS = {
     "vendors": "ServeReplica:vendor-",
     "supervisor": "ServeReplica:supervisor",
 }
-"""A text in the command lines of the processes that make up a part. The rest is "ray", `up` as its driver too."""
+"""For each part of the service, a text in the command lines of its processes. All other processes are "ray", also
+`up`.
+"""
 
 
 class CpuMeter:
-    """CPU seconds of each part of a service, since the meter was made.
+    """Counts the CPU seconds of each part of a service, since the meter was made.
 
-    What has ended in between counts as it was when last looked at, so a sum never falls.
+    A process that has ended counts with the last value that was read, so a sum never falls.
     """
 
     def __init__(self, service: Service) -> None:
@@ -174,7 +187,7 @@ class CpuMeter:
         self._began_s = time.monotonic()
 
     def seconds(self) -> float:
-        """Since it was made."""
+        """Return the seconds since the meter was made."""
         return time.monotonic() - self._began_s
 
     def read(self) -> dict[str, float]:
@@ -195,7 +208,7 @@ class CpuMeter:
 
 
 def pss_mib(pids: Iterable[int]) -> float:
-    """Memory of these processes, each shared page divided among those that share it."""
+    """Return the memory of these processes in MiB. A page that processes share is divided among them."""
     total = 0
     for pid in pids:
         with contextlib.suppress(OSError):
@@ -215,7 +228,7 @@ def fault_all(service: Service, **fault: Any) -> None:
 
 
 def override(service: Service, vendor: str, state: str) -> None:
-    """An operator's override: `open` sends nothing there, `auto` takes it back."""
+    """Set an operator's override: `open` sends nothing to the vendor, and `auto` ends the override."""
     request = urllib.request.Request(
         f"{service.api}/v1/vendors/{vendor}/override",
         json.dumps({"state": state, "why": "benchmark"}).encode(),
@@ -225,7 +238,7 @@ def override(service: Service, vendor: str, state: str) -> None:
 
 
 def hold_all(service: Service) -> None:
-    """From here on nothing is dispatched; what comes waits."""
+    """Stop all dispatch with overrides, and wait until no vendor gets messages. New notifications are queued."""
     for vendor in CHANNELS:
         override(service, vendor, "open")
     until(lambda: all(v["state"] == "forced_open" for v in vendors(service).values()), 20.0)
@@ -237,9 +250,9 @@ def release_all(service: Service) -> None:
 
 
 def recovered(service: Service, seconds: float = 60.0) -> bool:
-    """Wait until nothing is queued and every breaker is closed, so that one condition does not weigh on the next.
+    """Wait until nothing is queued and every breaker is closed. Return False if that takes longer than `seconds`.
 
-    A half-open breaker closes when messages succeed, so some more are posted while no other message waits.
+    A half-open breaker closes when messages succeed. So some more are posted while no other message waits.
     """
     end_s = time.monotonic() + seconds
     while time.monotonic() < end_s:
@@ -254,19 +267,22 @@ def recovered(service: Service, seconds: float = 60.0) -> bool:
 
 
 def forget(service: Service) -> None:
-    """The vendors forget what they received, and are well: what is judged next is only what comes next."""
+    """Make the sandbox vendors forget what they received, and end their faults."""
     request = urllib.request.Request(f"{service.sandbox}/_sandbox", method="DELETE")
     urllib.request.urlopen(request, timeout=5).close()
 
 
 def arrived(service: Service) -> int:
-    """Deliveries that the vendors hold, all together."""
+    """Return how many deliveries all vendors have recorded together."""
     with urllib.request.urlopen(f"{service.sandbox}/_sandbox", timeout=5) as answer:
         return sum(int(vendor["accepted"]) for vendor in json.load(answer)["vendors"])
 
 
 def drained(service: Service, posted: Sequence[Posted]) -> Verdict:
-    """Judge when all has arrived, or nothing more for `DRAIN_S`; deliveries of other rounds are not looked at."""
+    """Wait until all notifications of `posted` have arrived, or none more for `DRAIN_S` seconds. Return the verdict.
+
+    Deliveries of other rounds are ignored.
+    """
     keys = {p.key for p in posted}
     seen, judged, most = -1, -1, -1
     changed_s = time.monotonic()
@@ -298,9 +314,10 @@ def _judge(service: Service, posted: Sequence[Posted], keys: set[str]) -> Verdic
 
 
 def losses(service: Service, verdict: Verdict) -> dict[str, int]:
-    """Count acknowledged notifications that were lost, repeated, and repeated without an explanation.
+    """Count the acknowledged notifications that were lost, repeated, and repeated without an explanation.
 
-    An attempt with an unknown outcome explains a repeat: the vendor may have had it, and by `resend` the next gets it.
+    An attempt with an unknown outcome explains a repeat. Its vendor may have the message, and under `resend` the next
+    vendor gets it too.
     """
     unexplained = [name for name in verdict.duplicated if not _has_unknown(service, *name.split("/"))]
     return {"lost": len(verdict.lost), "duplicated": verdict.repeats, "unexplained": len(unexplained)}
@@ -314,7 +331,10 @@ def _has_unknown(service: Service, key: str, channel: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A stretch of steady posting, judged when all of it had arrived. CPU seconds by part, over `seconds`."""
+    """One stretch of steady posting, judged after everything had arrived.
+
+    `cpu_s` holds the CPU seconds of each part over `seconds`.
+    """
 
     posted: Sequence[Posted]
     verdict: Verdict
@@ -328,17 +348,19 @@ class Run:
 
     @property
     def first_try(self) -> float:
-        """Share of the triggers acknowledged at their first try."""
+        """The share of the triggers that were acknowledged at their first try."""
         return sum(p.first_status == 202 for p in self.posted) / len(self.posted)
 
     @property
     def late_s(self) -> float:
-        """From the last due time to the last delivery."""
+        """The seconds from the last due time to the last delivery."""
         return max(self.verdict.delivered_at.values(), default=0.0) - self.posted[-1].due_s
 
     @property
     def growth_s(self) -> float:
-        """How much later the last quarter of the triggers was delivered than the second, by their medians."""
+        """How many seconds later the last quarter of the triggers was delivered than the second quarter, by their
+        medians.
+        """
         quarter = max(1, len(self.posted) // 4)
         second, last = (self._delay_s(part) for part in (self.posted[quarter : 2 * quarter], self.posted[-quarter:]))
         return last - second if second and last else 0.0
@@ -350,7 +372,9 @@ class Run:
 
     @property
     def sustained(self) -> bool:
-        """Could this have gone on: all accepted at once, none lost or repeated, and no backlog that grew."""
+        """True if the load could have continued: all accepted at the first try, none lost or repeated, no growing
+        backlog.
+        """
         return (
             self.first_try == 1.0
             and not self.verdict.lost
@@ -373,7 +397,10 @@ def load(
     after: Callable[[], None] = lambda: None,
     beside: contextlib.AbstractContextManager[Any] | None = None,
 ) -> Run:
-    """Post `count` triggers at `rate`, with `beside` open; then call `after`, and wait until all has arrived."""
+    """Post `count` triggers at `rate` a second and return the run, when all has arrived.
+
+    `beside` is open during the posting. `after` is called when the posting has ended.
+    """
     meter, began_s = CpuMeter(service), time.process_time()
     with beside or contextlib.nullcontext():
         posted = uvloop.run(post_steadily(service.api, bodies(count, start), rate))

@@ -1,4 +1,4 @@
-"""arq: `arq benchmarks.peers.arq_app.WorkerSettings`."""
+"""The job for arq. Its worker is `arq benchmarks.peers.arq_app.WorkerSettings`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ async def shutdown(ctx: dict[str, Any]) -> None:
 
 
 class WorkerSettings:
-    """Read by arq's command. It polls; at the default half second a worker of 64 jobs could start 128 a second."""
+    """The settings that arq's command reads.
+
+    arq polls. At its default of half a second, a worker of 64 jobs could start only 128 a second.
+    """
 
     functions = (send,)
     redis_settings = REDIS

@@ -1,4 +1,4 @@
-"""Celery: `celery -A benchmarks.peers.celery_app worker`, pool prefork or gevent."""
+"""The job for Celery. Its worker is `celery -A benchmarks.peers.celery_app worker`, with the pool prefork or gevent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _session: requests.Session | None = None
 
 
 def session() -> requests.Session:
-    """One per process, made after the fork; under gevent shared by all greenlets."""
+    """Return the HTTP session of this process. It is made after the fork. With gevent, all greenlets share it."""
     global _session
     if _session is None:
         _session = requests.Session()

@@ -1,4 +1,4 @@
-"""Dramatiq: `dramatiq benchmarks.peers.dramatiq_app -p 1 -t 64`."""
+"""The job for Dramatiq. Its worker is `dramatiq benchmarks.peers.dramatiq_app -p 1 -t 64`."""
 
 from __future__ import annotations
 

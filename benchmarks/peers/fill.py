@@ -1,4 +1,4 @@
-"""Queue COUNT jobs of one peer: `python -m benchmarks.peers.fill celery_app COUNT`."""
+"""Queues COUNT jobs of one peer: `python -m benchmarks.peers.fill celery_app COUNT`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The work that every peer does for one message: render a template, encode a form, post it, read the answer's id.
+"""The work of every peer for one message: render a template, encode a form, post it, read the id in the answer.
 
-The template is plain Jinja without our sandbox: what they would use.
+The template is plain Jinja without our sandbox, because other users would not have the sandbox.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def url() -> str:
 
 
 def socket() -> str:
-    """Path of Redis's unix socket."""
+    """Return the path of Redis's Unix socket."""
     return os.environ["BENCHMARK_REDIS"]
 
 
@@ -39,14 +39,14 @@ def body(to: str, data: Mapping[str, Any]) -> bytes:
 
 
 def check(status: int, answer: bytes) -> str:
-    """The vendor's message id; ValueError when it did not accept."""
+    """Return the vendor's message id. Raises ValueError if the vendor did not accept the message."""
     if status != 201:
         raise ValueError(f"status {status}")
     return str(json.loads(answer)["sid"])
 
 
 def messages(count: int) -> Iterator[tuple[str, dict[str, str]]]:
-    """`count` times an address and the data of its template."""
+    """Yield `count` pairs of a recipient's number and the data for the template."""
     for n in range(count):
         yield (
             f"+49151{10_000_000 + n}",

@@ -1,4 +1,4 @@
-"""taskiq on a Redis stream: `taskiq worker benchmarks.peers.taskiq_app:broker`."""
+"""The job for taskiq on a Redis stream. Its worker is `taskiq worker benchmarks.peers.taskiq_app:broker`."""
 
 from __future__ import annotations
 
