@@ -11,14 +11,15 @@ import contextlib
 import re
 import urllib.parse
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import minijinja
 from markupsafe import Markup, escape
 
-from dispatcher.templates.formats import NUMBER_MAX, money, plain_number, short_date
+from dispatcher.templates.formats import NUMBER_MAX, money, plain_number, rounded, short_date
 from dispatcher.templates.html import safe_url
-from dispatcher.templates.tree import Tree, written
+from dispatcher.templates.tree import Place, Tree, written
 
 FUEL = 45_000  # a table of 500 rows of 10 cells takes 40,000; all of it is burnt in some 3 ms
 WORK = 5_000  # calls of our filters, each with its size: some 4 ms
@@ -56,7 +57,7 @@ class Engine:
         self._kit = _Kit(tree.loops)
         self._environment = self._new_environment(FUEL)
         self._environment.add_template("t", written(tree.nodes))
-        self._search: tuple[minijinja.Environment, list[str]] | None = None
+        self._search: tuple[minijinja.Environment, list[Place]] | None = None
 
     def render(self, data: dict[str, Any]) -> str:
         """Return the part rendered with `data`. Raises `RenderFault`."""
@@ -72,7 +73,7 @@ class Engine:
         except MemoryError:  # this process has none; that says nothing of the template
             raise
         except Exception as error:  # a filter was called in a way that it does not know; its message could show a value
-            place = self._fault_place(data)
+            place = self._fault_place(data).shown
             raise RenderFault(f"{place or 'an expression'}: a filter fails ({type(error).__name__})", place) from None
         except BaseException as error:
             if type(error).__name__ != "PanicException":  # the engine's own bug
@@ -84,32 +85,41 @@ class Engine:
             return RenderFault("it does more than a template may: its loops or texts are too long")
         if error.kind == "UndefinedError":
             named = _NAMED.search(error.message)
-            name = named[1] if named else _path(self._fault_place(data))
+            name = named[1] if named else _path(self._fault_place(data).shown)
             return RenderFault(f"missing variable {name}", name)
         place = self._fault_place(data)
-        return RenderFault(f"{place or 'an expression'} meets a value that it cannot take", place or None)
+        return self._lacking(place, data) or RenderFault(
+            f"{place.shown or 'an expression'} meets a value that it cannot take", place.shown or None
+        )
 
     def _refused(self, rule: str, data: dict[str, Any]) -> RenderFault:
         place = self._fault_place(data)
-        if not place or rule.startswith("missing"):
-            return RenderFault(rule, place or None)
-        path, found = _path(place), data
-        if not re.match(r"[^\W\d]", place):  # a text, a number or a bracket, which cannot be missing
-            return RenderFault(f"{place}: {rule}", place)
-        for name in path.split("."):
-            if not isinstance(found, dict) or name not in found:
-                return RenderFault(f"missing variable {path}" if found is data else f"{place}: {rule}", path)
-            found = found[name]
-        return RenderFault(f"{place}: {rule}", place)
+        if not place.shown or rule.startswith("missing"):
+            return RenderFault(rule, place.shown or None)
+        lacking = self._lacking(place, data) if "a list" not in rule else None
+        return lacking or RenderFault(f"{place.shown}: {rule}", place.shown)
 
-    def _fault_place(self, data: dict[str, Any]) -> str:
-        """Return the author's expression at which rendering fails, or "" if unknown.
+    def _lacking(self, place: Place, data: dict[str, Any]) -> RenderFault | None:
+        """Return the fault that a path in the place is missing in the data, or that its value is null, if one is."""
+        for path in place.needs:
+            found: Any = data
+            for name in path.split(".") if path.partition(".")[0] not in self._tree.assigned else ():
+                if not isinstance(found, dict) or name not in found:
+                    return RenderFault(f"missing variable {path}", path)
+                found = found[name]
+            if found is None:
+                rule = "a null cannot be printed" if path == place.shown else f"{path} is null"
+                return RenderFault(f"{place.shown}: {rule}", path)
+        return None
+
+    def _fault_place(self, data: dict[str, Any]) -> Place:
+        """Return the author's tag at which rendering fails, or an empty place if unknown.
 
         The part is rendered again, with code before each tag that notes the tag's place. Faults are rare, so ordinary
         renderings do without this code.
         """
         if self._search is None:
-            places: list[str] = []
+            places: list[Place] = []
             environment = self._new_environment(2 * FUEL)
             environment.add_template("t", written(self._tree.nodes, numbered=places))
             self._search = environment, places
@@ -117,7 +127,7 @@ class Engine:
         self._kit.place, self._kit.work = "", 2 * WORK
         with contextlib.suppress(Exception):
             environment.render_template("t", **data)
-        return places[int(self._kit.place)] if self._kit.place else ""
+        return places[int(self._kit.place)] if self._kit.place else Place()
 
     def _new_environment(self, fuel: int) -> minijinja.Environment:
         environment = minijinja.Environment(
@@ -192,11 +202,11 @@ class _Kit:
             raise Refused(f"missing variable {shown}: it is absent or null, and a loop needs a list")
         raise Refused(f"{shown} is no list; to loop over a mapping, use items")
 
-    def _join(self, value: Any, separator: Any = "") -> str:
+    def _join(self, value: Any, d: Any = "") -> str:
         if not isinstance(value, (list, tuple)):
             raise Refused("only a list can be joined")
         self._pay(64 * len(value))
-        separator = _text(separator)
+        separator = _text(d)
         parts = [_text(item) for item in value]
         chars = sum(map(len, parts)) + len(separator) * len(parts)
         if chars > TEXT_CHARS_MAX:
@@ -271,12 +281,20 @@ def _places(places: Any) -> int:
 
 
 def _round(value: Any, precision: Any = 0) -> Any:
-    return round(_number(value), _places(precision)) if precision else round(_number(value))
+    found = _rounded(value, precision, "round")
+    return float(found) if precision else int(found)
 
 
 def _decimals(value: Any, places: Any = 2) -> str:
     """Return the number with exactly `places` digits after the point, as in `{{ total | decimals(2) }}`."""
-    return f"{_number(value):.{_places(places)}f}"
+    return str(_rounded(value, places, "decimals"))
+
+
+def _rounded(value: Any, places: Any, what: str) -> Decimal:
+    try:
+        return rounded(value, _places(places), what)
+    except ValueError as error:
+        raise Refused(str(error)) from None
 
 
 def _length(value: Any) -> int:

@@ -10,30 +10,40 @@ from __future__ import annotations
 import math
 import re
 from datetime import date, datetime
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 NUMBER_MAX = 10**18
+"""The largest number that is calculated with, and the largest with a fraction that is printed."""
+WHOLE_MAX = 10**38
+"""The largest whole number that is printed. Ids of 64 bits, such as Twitter's, are beyond 10^18; the engine has 128."""
+EXACT_DIGITS = 15
+"""A double keeps so many decimal digits. What stands behind them is noise, such as 0.1 * 3 = 0.30000000000000004."""
 
 # (grouping, decimal) of the languages that do not write 1,234.5; source: CLDR 46, numbers, symbols.
 _DOT_COMMA, _SPACE_COMMA = (".", ","), (" ", ",")
-_SEPARATORS = dict.fromkeys(
-    ("da", "de", "el", "es", "hr", "id", "is", "it", "nl", "pt", "ro", "sl", "sr", "tr", "vi"), _DOT_COMMA
-)
-_SEPARATORS |= dict.fromkeys(
-    ("bg", "cs", "et", "fi", "fr", "hu", "lt", "lv", "nb", "no", "pl", "ru", "sk", "sv", "uk"), _SPACE_COMMA
-)
-_SEPARATORS_OF_REGION = {
-    "de-CH": ("'", "."),
-    "de-LI": ("'", "."),
-    "de-AT": (" ", ","),
-    "pt-PT": (" ", ","),
-    "es-MX": (",", "."),
-}
+# fmt: off
+_SEPARATORS = dict.fromkeys((
+    "ast", "az", "bs", "ca", "da", "de", "el", "es", "eu", "fo", "hr", "id", "is", "it", "lb", "mk", "nl", "pt", "ro",
+    "sl", "sr", "tr", "vi",
+), _DOT_COMMA)
+_SEPARATORS |= dict.fromkeys((
+    "af", "be", "bg", "cs", "et", "fi", "fr", "gl", "hu", "hy", "ka", "kk", "ky", "lt", "lv", "nb", "nn", "no", "pl",
+    "ru", "se", "sk", "sq", "sv", "tg", "tk", "uk", "uz",
+), _SPACE_COMMA)
+_SEPARATORS_OF_REGION = dict.fromkeys(
+    [f"es-{region}" for region in ("419", "BZ", "CU", "DO", "GT", "HN", "MX", "NI", "PA", "PE", "PR", "SV", "US")],
+    (",", "."),
+) | dict.fromkeys(("de-CH", "de-LI", "it-CH"), ("'", ".")) | dict.fromkeys((
+    "de-AT", "en-ZA", "es-CR", "pt-AO", "pt-CH", "pt-CV", "pt-GQ", "pt-GW", "pt-LU", "pt-MO", "pt-MZ", "pt-PT",
+    "pt-ST", "pt-TL",
+), _SPACE_COMMA)
+# fmt: on
 # Minor units; source: ISO 4217.
 _PLACES = dict.fromkeys(
     ("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV", "XAF", "XOF", "XPF"), 0
 )
+_PLACES |= dict.fromkeys(("CLF", "UYW"), 4)
 _PLACES |= dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3)
 # The short date; a language that is not here gets the ISO form, which nobody misreads. Source: CLDR 46, dates.
 _DATES = dict.fromkeys(
@@ -42,26 +52,40 @@ _DATES = dict.fromkeys(
 )
 _DATES |= dict.fromkeys(("el", "es", "fr", "id", "it", "pt", "vi"), "%d/%m/%Y")
 _DATES |= {"nl": "%d-%m-%Y"}
-_DATES_OF_REGION = {"en-US": "%m/%d/%Y", "en-GB": "%d/%m/%Y", "en-AU": "%d/%m/%Y", "en-IE": "%d/%m/%Y"}
+_DATES_OF_REGION = dict.fromkeys(("en-US", "es-PA", "es-PR"), "%m/%d/%Y") | {"fr-CA": "%Y-%m-%d"}
+_DATES_OF_REGION |= {"en-GB": "%d/%m/%Y", "en-AU": "%d/%m/%Y", "en-IE": "%d/%m/%Y"}
+_REGION = re.compile("[A-Za-z]{2}|[0-9]{3}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
-_INSTANT = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[Tt ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:[Zz]|[+-]\d{2}:\d{2})?)?")
+_INSTANT = re.compile(
+    r"(\d{4}-\d{2}-\d{2})(?:[Tt ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?: ?(?:[Zz]|UTC|[+-]\d{2}(?::?\d{2})?))?)?"
+)
 
 
 def plain_number(value: float) -> str:
-    """Return `value` without an exponent: 0.00000012, never 1.2e-07.
+    """Return `value` without an exponent and without the noise of binary fractions: 0.00000012, never 1.2e-07.
 
-    Raises ValueError if `value` is not finite or beyond 10^18.
+    Raises ValueError if `value` is not finite, is beyond 10^18, or is whole and beyond 10^38.
     """
     if isinstance(value, int):
-        if abs(value) > NUMBER_MAX:
-            raise ValueError("a number beyond 10^18 cannot be printed")
+        if abs(value) > WHOLE_MAX:
+            raise ValueError("a whole number beyond 10^38 cannot be printed")
         return str(value)
     if not math.isfinite(value):
         raise ValueError("a number that is not finite cannot be printed")
     if abs(value) > NUMBER_MAX:
         raise ValueError("a number beyond 10^18 cannot be printed")
     text = repr(value)
+    if len(text) > EXACT_DIGITS and not value.is_integer():
+        text = repr(float(f"{value:.{EXACT_DIGITS}g}"))
     return text if "e" not in text else format(Decimal(text), "f")
+
+
+def rounded(value: Any, places: int, what: str) -> Decimal:
+    """Return a number, or a text such as "49.90", with `places` digits after the point. A half is rounded away from 0.
+
+    The decimal digits count that the caller wrote, not their binary form: 1.005 becomes 1.01. Raises ValueError.
+    """
+    return _decimal(value, what).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP) + 0  # never -0.00
 
 
 def money(value: Any, currency: Any, locale: str | None) -> str:
@@ -71,11 +95,9 @@ def money(value: Any, currency: Any, locale: str | None) -> str:
     """
     if not isinstance(currency, str) or not _CURRENCY.fullmatch(currency):
         raise ValueError("money takes a currency of three capital letters, such as 'EUR'")
-    amount = _decimal(value, "money")
-    places = _PLACES.get(currency, 2)
-    rounded = amount.quantize(Decimal(1).scaleb(-places), ROUND_HALF_EVEN) + 0  # never -0.00
+    amount = rounded(value, _PLACES.get(currency, 2), "money")
     group, point = _of_locale(locale, _SEPARATORS_OF_REGION, _SEPARATORS) or (",", ".")
-    text = f"{rounded:,f}".translate({ord(","): group, ord("."): point})
+    text = f"{amount:,f}".translate({ord(","): group, ord("."): point})
     return f"{text} {currency}" if point == "," else f"{currency} {text}"
 
 
@@ -100,12 +122,13 @@ def _decimal(value: Any, what: str) -> Decimal:
     if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}(\.\d{1,10})?", value):
         return Decimal(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= NUMBER_MAX:
-        raise ValueError(f"{what} takes a number up to 10^18")
-    return Decimal(repr(value))
+        raise ValueError(f"{what} takes a number up to 10^18, or one as text with a point, such as '49.90'")
+    digits = isinstance(value, float) and abs(value) < 10 ** (EXACT_DIGITS - 3)
+    return Decimal(f"{value:.{EXACT_DIGITS}g}" if digits else repr(value))
 
 
 def _of_locale(locale: str | None, of_region: dict[str, Any], of_language: dict[str, Any]) -> Any:
     parts = (locale or "").replace("_", "-").split("-")
     language = parts[0].lower()
-    region = next((part.upper() for part in parts[1:] if len(part) == 2 and part.isalpha()), "")
+    region = next((part.upper() for part in parts[1:] if _REGION.fullmatch(part)), "")
     return of_region.get(f"{language}-{region}", of_language.get(language))

@@ -19,7 +19,9 @@ import json
 import re
 from collections.abc import Generator
 
+from dispatcher.templates.arguments import Item, ordered
 from dispatcher.templates.comparison import chain, concatenated
+from dispatcher.templates.names import CONSTANTS, KEYWORDS, Scopes, paths
 from dispatcher.templates.tree import Block, Node, Print, Statement, SyntaxFault, Text, Tree
 
 TAG_TOKENS_MAX = 400  # the engine's stack holds some 5,000 on a thread with 8 MiB
@@ -51,11 +53,7 @@ _TOKEN = re.compile(
 _RAW = re.compile(r"\{%[-+]?\s*raw\s*(-?)%\}(.*?)\{%(-?)\+?\s*endraw\s*([-+]?)%\}", re.S)
 _COMMENT = re.compile(r"\{#(-?)(.*?)(-?)#\}", re.S)
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
-_KEYWORDS = frozenset(("and", "or", "not", "if", "else", "in", "is"))
-_CONSTANTS = frozenset(("true", "false", "none", "True", "False", "None"))
-
-Item = tuple[str, str]
-"""A token's kind and its canonical text. The kind `group` is a whole bracket whose content is already written."""
+# An `Item` is a token's kind and its canonical text. The kind `group` is a whole bracket that is already written.
 
 
 def parse(source: str) -> Generator[None, None, Tree]:
@@ -84,11 +82,13 @@ class _Reader:
         self._strip = False  # the tag before ended in a dash
         self._tokens = 0
         self._loops: list[str] = []
+        self._scopes = Scopes()
+        self._assigned: set[str] = set()
 
     def tree(self) -> Tree:
         if self._open:
             raise SyntaxFault(self._open[-1].line, f"{self._open[-1].kind} is never closed")
-        return Tree(self._root, self._loops)
+        return Tree(self._root, self._loops, frozenset(self._assigned))
 
     def next(self) -> bool:
         opening = _OPEN.search(self._source, self._at)
@@ -161,18 +161,21 @@ class _Reader:
             raise SyntaxFault(self._line, f"more than {TOKENS_MAX} words and signs in all tags")
         self._strip, self._at = found[0].startswith("-"), where
         if closing == "}}":
-            shown = " ".join(self._source[begin : found.start()].split())
-            self._into.append(Print(shown, self._expression(tokens), self._line))
+            code = self._expression(tokens)
+            self._into.append(Print(self._shown(begin, found.start()), code, self._line, needs=paths(tokens)))
         else:
-            self._statement(tokens)
+            self._statement(tokens, self._shown(begin, found.start()))
 
-    def _statement(self, tokens: list[Item]) -> None:
+    def _shown(self, begin: int, end: int) -> str:
+        return " ".join(self._source[begin:end].split())
+
+    def _statement(self, tokens: list[Item], shown: str) -> None:
         tag = tokens[0][1] if tokens else ""
         rest = tokens[1:]
         if tag in ("if", "for"):
             if len(self._open) >= DEPTH_MAX:
                 raise SyntaxFault(self._line, f"blocks nest more than {DEPTH_MAX} deep")
-            block = Block(tag, self._line)
+            block = Block(tag, self._line, shown=shown, needs=paths(rest))
             self._into.append(block)
             self._open.append(block)
             self._branch(f"if {self._expression(rest)}" if tag == "if" else self._for(rest))
@@ -184,10 +187,11 @@ class _Reader:
             self._open[-1].always = True
             self._branch("else")
         elif self._open and tag == f"end{self._open[-1].kind}" and not rest:
-            self._open.pop()
+            if self._open.pop().kind == "for":
+                self._scopes.close()
             self._into = self._open[-1].branches[-1][1] if self._open else self._root
         elif tag == "set":
-            self._into.append(Statement(self._set(rest), self._line))
+            self._into.append(Statement(self._set(rest), self._line, shown=shown, needs=paths(rest)))
         else:
             raise self._refused(f"the tag {tag or 'without a name'}")
 
@@ -197,7 +201,7 @@ class _Reader:
 
     def _for(self, tokens: list[Item]) -> str:
         at = next((i for i, token in enumerate(tokens) if token == ("name", "in")), 0)
-        targets = self._targets(tokens[:at])
+        names = self._targets(tokens[:at])
         rest, depth = tokens[at + 1 :], 0
         condition = len(rest)
         for i, (kind, text) in enumerate(rest):
@@ -210,22 +214,27 @@ class _Reader:
         if not rest[:condition]:
             raise SyntaxFault(self._line, "a loop needs a list")
         self._loops.append(" ".join(text for _, text in rest[:condition]).replace(" . ", "."))
-        code = f"for {targets} in ({self._expression(rest[:condition])})|_list({len(self._loops) - 1})"
+        code = f"for {', '.join(names)} in ({self._expression(rest[:condition])})|_list({len(self._loops) - 1})"
+        self._scopes.open(names)
         return code if condition == len(rest) else f"{code} if {self._expression(rest[condition + 1 :])}"
 
     def _set(self, tokens: list[Item]) -> str:
         at = next((i for i, token in enumerate(tokens) if token == ("op", "=")), None)
         if at is None:
             raise self._refused("the tag set without an equals sign")
-        return f"set {self._targets(tokens[:at])} = {self._expression(tokens[at + 1 :])}"
+        names, code = self._targets(tokens[:at]), self._expression(tokens[at + 1 :])
+        if (lost := self._scopes.assign(names)) is not None:
+            raise SyntaxFault(self._line, f"a loop forgets what it sets after each round, so {lost} never changes")
+        return f"set {', '.join(names)} = {code}"
 
-    def _targets(self, tokens: list[Item]) -> str:
+    def _targets(self, tokens: list[Item]) -> list[str]:
         names = tokens[0::2]
         if not names or len(tokens) % 2 == 0 or any(token != ("op", ",") for token in tokens[1::2]):
             raise SyntaxFault(self._line, "only plain names can be set")
-        if any(kind != "name" or text in _KEYWORDS or text in _CONSTANTS or text == "loop" for kind, text in names):
+        if any(kind != "name" or text in KEYWORDS or text in CONSTANTS or text == "loop" for kind, text in names):
             raise SyntaxFault(self._line, "only plain names can be set")
-        return ", ".join(text for _, text in names)
+        self._assigned.update(text for _, text in names)
+        return [text for _, text in names]
 
     # ---- expressions
 
@@ -236,8 +245,9 @@ class _Reader:
         """
         if not tokens:
             raise SyntaxFault(self._line, "an expression is empty")
+        self._scopes.read(tokens)
         levels: list[tuple[str, list[Item]]] = [("", [])]
-        for kind, text in tokens:
+        for i, (kind, text) in enumerate(tokens):
             items = levels[-1][1]
             if kind == "op" and text in "([":
                 levels.append((self._bracket(text, items), []))
@@ -245,9 +255,11 @@ class _Reader:
                 role, inside = levels.pop()
                 if not levels or (role in ("list", "index")) != (text == "]"):
                     raise SyntaxFault(self._line, f"{text} closes nothing")
-                levels[-1][1].append(("group", self._group(role, inside)))
+                levels[-1][1].append(("group", self._group(role, inside, levels[-1][1])))
             else:
                 self._plain(kind, text, items)
+                if items[-1] == ("filter", text) and tokens[i + 1 : i + 2] != [("op", "(")]:
+                    self._arguments(text, [])
         if len(levels) > 1:
             raise SyntaxFault(self._line, "a bracket is never closed")
         if any(item == ("op", ",") or item == ("op", "=") for item in levels[0][1]):
@@ -257,7 +269,7 @@ class _Reader:
     def _bracket(self, text: str, items: list[Item]) -> str:
         before = items[-1] if items else ("", "")
         operand = before[0] in ("string", "number", "group", "attribute") or (
-            before[0] == "name" and before[1] not in _KEYWORDS
+            before[0] == "name" and before[1] not in KEYWORDS
         )
         if text == "[":
             return "index" if operand or before[0] in ("filter", "test") else "list"
@@ -267,9 +279,10 @@ class _Reader:
             raise self._refused("Call")
         return "parentheses"
 
-    def _group(self, role: str, items: list[Item]) -> str:
+    def _group(self, role: str, items: list[Item], outside: list[Item]) -> str:
         if role == "arguments":
-            return f"({self._separated(items, ',')})"
+            kind, name = outside[-1]
+            return self._arguments(name, items) if kind == "filter" else f"({self._separated(items, ',')})"
         if role == "index":
             if len(items) == 1 and items[0][0] in ("string", "number"):
                 return f"[{items[0][1]}]"
@@ -277,22 +290,24 @@ class _Reader:
         tuple_like = role == "list" or not items or ("op", ",") in items
         if tuple_like:
             constant = all(
-                kind in ("string", "number") or text in _CONSTANTS or (kind, text) == ("op", ",")
-                for kind, text in items
+                kind in ("string", "number") or text in CONSTANTS or (kind, text) == ("op", ",") for kind, text in items
             )
             if not constant:
                 raise self._refused("a list of anything but constants")
             return f"[{''.join(text for _, text in items)}]"
         return f"({self._compared(items)})"
 
+    def _arguments(self, name: str, items: list[Item]) -> str:
+        given = _split(items, ",") if items else []
+        if [] in given:
+            raise SyntaxFault(self._line, f"the filter {name} has an empty argument")
+        try:
+            return f"({','.join(self._compared(part) for part in ordered(name, given))})"
+        except ValueError as error:
+            raise SyntaxFault(self._line, str(error)) from None
+
     def _separated(self, items: list[Item], separator: str, through: str = "") -> str:
-        parts: list[list[Item]] = [[]]
-        for item in items:
-            if item == ("op", separator):
-                parts.append([])
-            else:
-                parts[-1].append(item)
-        written = [self._compared(part) for part in parts]
+        written = [self._compared(part) for part in _split(items, separator)]
         return separator.join(f"({part})|{through}" if through and part else part for part in written)
 
     def _plain(self, kind: str, text: str, items: list[Item]) -> None:
@@ -326,7 +341,7 @@ class _Reader:
             return "filter"
         negated = before == ("name", "not") and items[-2:-1] == [("name", "is")]
         if (before == ("name", "is") and text != "not") or negated:
-            if text not in TESTS and text not in _CONSTANTS:
+            if text not in TESTS and text not in CONSTANTS:
                 raise self._refused(f"the test {text}")
             return "test"
         if text == "self" or text.startswith("_"):
@@ -373,7 +388,7 @@ class _Reader:
             elif (kind, text) == ("name", "in"):
                 signs.append("not in" if before == ("name", "not") else "in")
                 operands.append([])
-            elif kind == "name" and text in _KEYWORDS and text != "is" and before != ("name", "is"):
+            elif kind == "name" and text in KEYWORDS and text != "is" and before != ("name", "is"):
                 close()
                 pieces.append(text)
             elif (kind, text) == ("op", "="):
@@ -387,3 +402,13 @@ class _Reader:
 
     def _refused(self, what: str) -> SyntaxFault:
         return SyntaxFault(self._line, f"{what} is not available in templates")
+
+
+def _split(items: list[Item], separator: str) -> list[list[Item]]:
+    parts: list[list[Item]] = [[]]
+    for item in items:
+        if item == ("op", separator):
+            parts.append([])
+        else:
+            parts[-1].append(item)
+    return parts

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 _LIKE_A_TAG = re.compile(r"\{(?=[{%#]|\Z)")
 
@@ -38,34 +39,41 @@ class Text:
 class Print:
     """One `{{ … }}`. `shown` is the author's expression, `code` its canonical form.
 
-    With `url`, the printed value is checked as a URL when it is rendered.
+    With `url`, the printed value is checked as a URL when it is rendered. `needs` are the paths in the expression that
+    must have a value.
     """
 
     shown: str
     code: str
     line: int
     url: bool = False
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
 class Statement:
-    """A tag that neither prints nor branches: `set`."""
+    """A tag that neither prints nor branches: `set`. `shown` is the author's tag; `needs` is as in `Print`."""
 
     code: str
     line: int
+    shown: str = ""
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
 class Block:
     """An `if` or a `for`. A branch is its opening tag and the nodes after it.
 
-    `always` is True if there is an `else`, so that one of the branches always runs.
+    `always` is True if there is an `else`, so that one of the branches always runs. `shown` is the author's first tag;
+    `needs` is as in `Print`, for that tag.
     """
 
     kind: str
     line: int
     branches: list[tuple[str, list[Node]]] = field(default_factory=list)
     always: bool = False
+    shown: str = ""
+    needs: tuple[str, ...] = ()
 
 
 Node = Text | Print | Statement | Block
@@ -75,17 +83,26 @@ Node = Text | Print | Statement | Block
 class Tree:
     """A parsed part. `loops` holds the expressions of its loops, in the order of the source.
 
-    If a loop's value is not a list, the error names the expression by its index in `loops`.
+    If a loop's value is not a list, the error names the expression by its index in `loops`. `assigned` are the names
+    that the part gives values itself.
     """
 
     nodes: list[Node]
     loops: list[str]
+    assigned: frozenset[str] = frozenset()
 
 
-def written(nodes: list[Node], *, numbered: list[str] | None = None) -> str:
+class Place(NamedTuple):
+    """The author's expression or tag, and the paths that must have a value there."""
+
+    shown: str = ""
+    needs: tuple[str, ...] = ()
+
+
+def written(nodes: list[Node], *, numbered: list[Place] | None = None) -> str:
     """Return source for the engine.
 
-    With `numbered`, code before each tag calls the filter `_at` with a number. The author's expression is appended to
+    With `numbered`, code before each tag calls the filter `_at` with a number. The tag's place is appended to
     `numbered` at that index.
     """
     pieces: list[str] = []
@@ -93,13 +110,13 @@ def written(nodes: list[Node], *, numbered: list[str] | None = None) -> str:
     return "".join(pieces)
 
 
-def _write(nodes: list[Node], pieces: list[str], numbered: list[str] | None) -> None:
+def _write(nodes: list[Node], pieces: list[str], numbered: list[Place] | None) -> None:
     for node in nodes:
         if isinstance(node, Text):
             pieces.append(_LIKE_A_TAG.sub('{{"{"}}', node.text))
             continue
         if numbered is not None:
-            numbered.append(node.shown if isinstance(node, Print) else "")
+            numbered.append(Place(node.shown, node.needs))
             pieces.append(f"{{{{{len(numbered) - 1}|_at}}}}")
         if isinstance(node, Print):
             pieces.append(f"{{{{ ({node.code})|_url }}}}" if node.url else f"{{{{ {node.code} }}}}")

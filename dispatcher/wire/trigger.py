@@ -101,7 +101,8 @@ def _body_text(value: str) -> str:
 
 
 _SEND_AT = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(?:[.,]([0-9]{1,9}))?"
+    r" ?(?:[Zz]|([+-][0-9]{2})(?::?([0-9]{2}))?)"
 )
 
 
@@ -111,13 +112,12 @@ def _send_at(value: Any) -> datetime | None:
         return value
     match = _SEND_AT.fullmatch(value) if isinstance(value, str) else None
     if match is not None:
-        base, fraction, offset = match.groups()
-        micros = f"{fraction or '.'}000000"[:7]  # Python 3.10 reads three or six digits only
-        whole = base if len(base) > 16 else f"{base}:00"
+        day, clock, fraction, hours, minutes = match.groups()
+        whole = clock if len(clock) > 5 else f"{clock}:00"
+        micros = f"{fraction or ''}000000"[:6]  # Python 3.10 reads three or six digits only
+        offset = f"{hours or '+00'}:{minutes or '00'}"
         try:
-            return datetime.fromisoformat(f"{whole}{micros}{'+00:00' if offset in 'Zz' else offset}").astimezone(
-                timezone.utc
-            )
+            return datetime.fromisoformat(f"{day}T{whole}.{micros}{offset}").astimezone(timezone.utc)
         except (ValueError, OverflowError):
             pass
     raise _rule("must be an ISO 8601 instant with an offset, such as 2030-01-31T09:00:00+01:00")

@@ -180,6 +180,42 @@ def test_a_phone_number_is_e164_and_valid(number: str, region: str | None) -> No
     assert phone_region(number) == region
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "2030-03-17T18:46:40+01:00",
+            "2030-03-17T18:46:40+0100",
+            "2030-03-17T18:46:40.000+01",
+            "2030-03-17 18:46:40+01",
+        ),
+        *("2030-03-17T17:46:40,000Z", "2030-03-17 17:46:40 +0000", "2030-03-17t17:46:40z", "2030-03-17T17:46:40-00:00"),
+    ],
+)
+def test_an_instant_is_read_as_other_programs_write_it(text: str) -> None:
+    """An offset without a colon or minutes, and a space, mean one thing only (zod 1703, elixir 6181)."""
+    assert parse_trigger(changed("send_at", text), NOW_MS).send_at_ms == 1_900_000_000_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("2030-03-17T17:46:40+1", "2030-03-17T17:46:40+001", "2030-03-17T17:46:40+01:0", "2030-03-17T17:46:40 01:00"),
+        *(
+            "20300317T174640Z",
+            "2030-03-17T17:46:40UTC",
+            "2030-03-17T17:46:60Z",
+            "2030-03-17T24:00:00Z",
+            " 2030-03-17T17:46Z",
+        ),
+    ],
+)
+def test_an_instant_that_may_mean_two_things_is_refused(text: str) -> None:
+    """A plus that a form made a space is no offset."""
+    with pytest.raises(CallerError, match="send_at: must be an ISO 8601 instant"):
+        parse_trigger(changed("send_at", text), NOW_MS)
+
+
 def test_send_at_is_an_instant() -> None:
     """Two spellings of one instant give the same milliseconds and the same hash."""
     one, two = (
