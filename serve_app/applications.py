@@ -253,7 +253,7 @@ def fingerprints(
     data = settings.model_dump(mode="json")
     vendors = data.pop("vendors")
     code = code_fingerprint()
-    shared = {name: data[name] for name in ("retry", "retention", "courier", "supervision", "receipts")}
+    shared = {name: data[name] for name in ("retry", "retention", "courier", "supervision", "receipts", "store")}
     names = sorted(vendors)
     result = {
         f"vendor-{name}": _hash(vendors[name], names, shared, runtime, code, secrets.get(name, ""), receipts)

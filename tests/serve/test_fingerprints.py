@@ -24,6 +24,9 @@ RECEIPTS = {"receipts": {"public_url": "https://shop.example", "secret": "${SECR
         pytest.param(RECEIPTS, {"intake", "vendor-a", "vendor-b"}, id="receipts: vendors send the links"),
         pytest.param({"templates": {"paid": {"text": "Thanks."}}}, {"intake"}, id="a template's text"),
         pytest.param({"courier": {"take_s": 2.0}}, {"intake", "vendor-a", "vendor-b"}, id="couriers"),
+        pytest.param(
+            {"store": {"durability": "replica"}}, {"intake", "vendor-a", "vendor-b"}, id="start marks wait for replicas"
+        ),
     ],
 )
 def test_a_change_restarts_who_reads_it(changes: dict[str, Any], restarts: set[str]) -> None:
