@@ -9,6 +9,7 @@ configuration beside the original file. The edits (`EDITS`) are:
 - a client that sends its headers slowly meets a deadline;
 - a request without a path (CONNECT) gets 400;
 - while no route exists yet, the answer is 503 instead of 404;
+- while Serve's own proxy answers 404, because no intake replica runs, the answer is 503 too: no caller repeats a 404;
 - Ray's error files are removed, so that a 503 stays a 503;
 - HAProxy gets no more connections than it may have open files (`fitting`).
 
@@ -54,12 +55,17 @@ FRONT = r"(frontend http_frontend\n *bind )(\S+):(\d+)( *\n)"
 NO_PATH = """    http-request return status 400 content-type application/problem+json string \
 '{"type":"about:blank","title":"The request is malformed","status":400,"detail":"it has no path"}' if !{ path -m beg / }
 """
+NO_INTAKE = """    http-response return status 503 content-type application/problem+json hdr Retry-After 1 string \
+'{"type":"about:blank","title":"Try again with the same idempotency key","status":503,"detail":"no intake runs"}' \
+if { status 404 } { res.hdr(content-type) -m beg text/plain }
+"""
 
 EDITS: tuple[tuple[str, str, str], ...] = (
     ("metrics on loopback", r"bind :(\d+)", r"bind 127.0.0.1:\1"),
     ("statistics on loopback", r"bind \*:(\d+)(\n\s*stats enable)", r"bind 127.0.0.1:\1\2"),
     ("header deadline", r"( *timeout client .*\n)", r"\1    timeout http-request 3s\n"),
     ("no path is 400", FRONT, r"\1\2:\3\4" + NO_PATH.replace("\\\n", "")),
+    ("no intake is 503", FRONT, r"\1\2:\3\4" + NO_INTAKE.replace("\\\n", "")),
     ("no route yet is 503", r"http-request return status 404 ", r"http-request return status 503 "),
     ("503 stays 503", r" *errorfile 50[234] .*\n", r""),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import http.server
 import os
 import re
 import shutil
@@ -375,3 +376,33 @@ def test_a_real_reload_refuses_nobody_and_drains(real: Stand) -> None:
     assert len(found) > 20
     assert set(found) == {200}
     assert real.info_pid() == second.pid
+
+
+NEITHER = 'http-request return status 404 content-type text/plain string "nothing"'
+
+
+class Behind(http.server.BaseHTTPRequestHandler):
+    """An intake replica for `/ours`, and Serve's own proxy, which knows no intake, for everything else."""
+
+    def do_GET(self) -> None:
+        ours = self.path == "/ours"
+        self.send_response(404)
+        self.send_header("Content-Type", "application/problem+json" if ours else "text/plain; charset=utf-8")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_while_no_intake_is_left_a_caller_is_told_to_try_again(real: Stand) -> None:
+    """Serve's own proxy answers 404 then, which no caller repeats: it becomes 503. A 404 of ours stays one."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Behind) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert NEITHER in real.text
+        text = real.text.replace(NEITHER, "default_backend all")
+        real.config.write_text(f"{text}backend all\n    server one 127.0.0.1:{server.server_port}\n")
+        real.serving()
+        assert real.get("/ours") == 404
+        assert real.get("/v1/triggers") == 503
+        server.shutdown()
