@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from actors.runtime import Tasks, open_redis
@@ -45,6 +45,15 @@ In this time the supervisor has received six of its own beats.
 """
 
 
+def patience_s(runtime: Mapping[str, str]) -> float:
+    """Return how long another supervisor may be silent before this one takes office; 0: there is no other one.
+
+    There may be one on a cluster, and on a Redis that another installation uses too, as in an upgrade. Two that did not
+    know of each other would end each other's terms without end.
+    """
+    return PATIENCE_S if runtime.get("cluster") or runtime.get("shared_store") else 0.0
+
+
 class SupervisorActor:
     """One supervisor.
 
@@ -78,7 +87,7 @@ class SupervisorActor:
             node=self._identity.get("node", ""),
             replica=self._identity.get("replica", ""),
             waited_ms=RunQueue().waited_ms,
-            patience_s=PATIENCE_S if self._runtime.get("cluster") else 0.0,
+            patience_s=patience_s(self._runtime),
             nodes=self._nodes,
         )
         self._tasks.start("supervisor", supervisor.run())

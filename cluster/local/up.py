@@ -185,6 +185,7 @@ class Up:
             "api_keys": str(state.api_keys),
             "keys_required": "" if o.host in LOOPBACK else "yes",
             "installation": state.identity.read_text(),
+            "shared_store": "" if o.redis_url is None else "yes",
             "warnings": "\n".join(f"unsafe redis: {warning}" for warning in warnings),
         }
 
