@@ -6,9 +6,10 @@ m = {"t": tenant, "e": event, "a": accepted ms, "p": priority, "u": on_unknown, 
      "n": [{"c": channel, "t": template, "v": version, "h": digest of the template, "ch": [chain],
             "s": [encoding, segments] of an SMS, "f": of a fallback, how many places before it the first one is}, …]}
 
-After a redrive a notification may have a chain (`<index>.ch`, names) and a template (`<index>.tv`, version, digest and
-name as `3:digest name`) of its own. These replace the values in `m` for this notification only. The other notifications
-and a replayed answer keep what was accepted.
+After a redrive a notification may have a chain (`<index>.ch`, names) and a template (`<index>.tv`, as `3 name`) of its
+own. These replace the values in `m` for this notification only. The other notifications and a replayed answer keep what
+was accepted. The digest of such a template is in `<index>.td`, as `3:digest name`. It counts only for the version and
+the name in `tv`, because a version of this program that does not know `td` leaves it as it was.
 
 d = {"to": [address, …], "data": {…}, "co": [content or null, …], "r": recipient id}
 
@@ -88,19 +89,25 @@ def chain_of(part: Mapping[str, Any], own: str | None) -> tuple[str, ...]:
     return tuple(own.split()) if own else tuple(part["ch"])
 
 
-def encode_pin(pin: TemplatePin) -> str:
-    """Return the stored form of a template pin, as it is in `<index>.tv`."""
-    return f"{pin.version}:{pin.digest} {pin.name}" if pin.digest else f"{pin.version} {pin.name}"
+def encode_pin(pin: TemplatePin) -> tuple[str, str]:
+    """Return what `<index>.tv` and `<index>.td` hold. The second is empty if the pin has no digest."""
+    return f"{pin.version} {pin.name}", f"{pin.version}:{pin.digest} {pin.name}" if pin.digest else ""
 
 
-def template_of(part: Mapping[str, Any], own: str | None) -> TemplatePin | None:
+def template_of(part: Mapping[str, Any], own: str | None, digested: str | None = None) -> TemplatePin | None:
     """Return the template of a notification: `own`, which it got at a redrive, or else the accepted one.
 
-    None means that the notification has content instead of a template.
+    `own` is the field `tv`, and `digested` is the field `td`. None means that the notification has content instead of a
+    template.
     """
     if not own:
         return None if part["t"] is None or part["v"] is None else TemplatePin(part["t"], part["v"], part.get("h"))
-    numbered, _, name = own.partition(" ")
+    found, same = _pin(own), _pin(digested) if digested else None  # `tv` had the digest for a time
+    return found if same is None or not same.holds(found) else same
+
+
+def _pin(text: str) -> TemplatePin:
+    numbered, _, name = text.partition(" ")
     version, _, digest = numbered.partition(":")
     return TemplatePin(name, int(version), digest or None)
 
@@ -153,13 +160,13 @@ def recipient_of(data: str | None, index: int | None = None) -> str | None:
     return name if isinstance(name, str) else None
 
 
-FIELDS = ("m", "d", "x", "st", "n", "gen", "cr", "tr", "ep", "eid", "v", "ex", "ch", "tv")
+FIELDS = ("m", "d", "x", "st", "n", "gen", "cr", "tr", "ep", "eid", "v", "ex", "ch", "tv", "td")
 """The fields of a record, in the order in which the scripts for claim and take return them."""
 
 WHOLE = ("m", "d", "x", "v")
 """The fields that belong to the whole record. All others belong to one notification, as `<index>.<field>`."""
 
-BROKEN: tuple[str | None, ...] = ("", "", *(None,) * 8, "0", *(None,) * 3)
+BROKEN: tuple[str | None, ...] = ("", "", *(None,) * 8, "0", *(None,) * 4)
 """The values that are used instead of the fields if a record's key is no hash. No version can read them."""
 
 
@@ -200,7 +207,7 @@ def stub(notification_id: str, fields: Sequence[str | None]) -> Notification:
 
 def _decode(notification_id: str, fields: Sequence[str | None]) -> Notification | None:
     meta_text, data_text, expires, state, attempts, generation, crashes, tried, epoch, _, version, *own = fields
-    own_expiry, own_chain, own_template = own
+    own_expiry, own_chain, own_template, own_digest = own
     if meta_text is None or data_text is None:
         return None
     if version not in (None, str(VERSION)):
@@ -208,7 +215,7 @@ def _decode(notification_id: str, fields: Sequence[str | None]) -> Notification 
     index = int(notification_id.rpartition(".")[2])
     meta, data = json.loads(meta_text), json.loads(data_text)
     part, person = part_of(meta, index), person_of(meta, index)
-    pin = template_of(part, own_template)
+    pin = template_of(part, own_template, own_digest)
     return Notification(
         id=notification_id,
         tenant=meta["t"],

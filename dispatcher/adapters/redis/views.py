@@ -38,7 +38,9 @@ class RedisViews:
             return None
         meta = json.loads(record["m"])
         parts, data = records.parts_of(meta), record.get("d")
-        templates = [records.template_of(part, record.get(f"{i}.tv")) for i, part in enumerate(parts)]
+        templates = [
+            records.template_of(part, record.get(f"{i}.tv"), record.get(f"{i}.td")) for i, part in enumerate(parts)
+        ]
         until_ms = await self._until(trigger_id, [record.get(f"{i}.st", "") for i in range(len(parts))])
         return TriggerView(
             id=trigger_id,
@@ -135,7 +137,7 @@ class RedisViews:
                 [
                     *(le.id, le.id.rpartition(".")[2], r.mailbox, r.expires_ms, le.dead_ms, le.tenant),
                     " ".join(r.chain or ()),
-                    records.encode_pin(r.template) if r.template else "",
+                    *(records.encode_pin(r.template) if r.template else ("", "")),
                 ],
             )
             for r, le in ((r, r.letter) for r in chosen)

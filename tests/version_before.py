@@ -1,0 +1,41 @@
+"""The version before this one, frozen, so that both can be run on one Redis: see tests/data/version_before.md.
+
+    python -m tests.version_before COMMIT
+
+freezes another commit: the code as it was, and `tests/contract/peer.py` as it is now.
+"""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+ARCHIVE = ROOT / "tests" / "data" / "version_before.tar.xz"
+CODE = ("dispatcher", "actors", "cluster", "serve_app")
+PEER = "tests/contract/peer.py"
+
+
+def unpack(folder: Path) -> Path:
+    """Unpack it below `folder` and return the folder of its code, which can stand in PYTHONPATH."""
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(folder, filter="data") if hasattr(tarfile, "data_filter") else archive.extractall(folder)
+    return folder / "version_before"
+
+
+def freeze(commit: str) -> None:
+    """Write the archive again, from `commit`."""
+    command = ["git", "archive", "--prefix=version_before/", commit, *CODE]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(found)) as source, tarfile.open(ARCHIVE, "w:xz", preset=9) as target:
+        for member in source:
+            target.addfile(member, source.extractfile(member) if member.isfile() else None)
+        target.add(ROOT / PEER, "version_before/peer.py")
+
+
+if __name__ == "__main__":
+    freeze(sys.argv[1])
+    print(f"{ARCHIVE}: {ARCHIVE.stat().st_size:,} bytes")
