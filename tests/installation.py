@@ -1,4 +1,4 @@
-"""One installation, really running, shared by the serve and chaos tests; each leaves it whole."""
+"""One running installation that the serve and chaos tests share. Each test leaves it whole."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.leftovers import short_folder
 
 
 class Installation:
-    """A service with the sandbox vendors, which starts when it is first asked for."""
+    """A service with the sandbox vendors. It starts when a test first asks for it."""
 
     def __init__(self) -> None:
         self._service: Service | None = None
@@ -24,7 +24,9 @@ class Installation:
         return self._service
 
     def end(self) -> None:
-        """Stop the service, which must leave no process. The next test that asks starts another one."""
+        """Stop the service and check that it left no process. The next test that asks for a service starts a new
+        one.
+        """
         found, self._service = self._service, None
         if found is None:
             return
@@ -53,7 +55,10 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 @pytest.fixture
 def service(installation: Installation, request: pytest.FixtureRequest) -> Iterator[Service]:
-    """A running service. In `make test` it ends with the last test of its group: even idle it takes half a core."""
+    """Yield a running service.
+
+    In `make test` the service ends after the last test of its group, because even an idle service uses half a core.
+    """
     yield installation.running()
     following = request.node.stash[FOLLOWING]
     in_worker = hasattr(request.config, "workerinput")

@@ -1,7 +1,8 @@
-"""Ends whatever a run of the tests started, even if a worker of the run died and could clean up nothing.
+"""Ends everything that a test run started, even if a worker of the run died and could not clean up.
 
-The first process of a run makes a folder that names the run. Every process that a test starts carries its path in the
-environment; Redis overwrites its own, and is found by its working directory, which a test makes with `short_folder`.
+The first process of a run makes a folder for the run. Every process that a test starts carries the folder's path in its
+environment. Redis overwrites its own environment. So it is found by its working directory, which a test makes with
+`short_folder`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ RUN = "DISPATCHER_TEST_RUN"
 
 
 def short_folder(prefix: str = "nd") -> Path:
-    """Make a private folder that is removed after the run at the latest. Unix sockets hold 107 bytes: it is short."""
+    """Make a private folder, which is removed at the end of the run at the latest.
+
+    Its path is short, because the path of a Unix socket may have only 107 bytes.
+    """
     found = Path(tempfile.mkdtemp(prefix=prefix))
     if RUN in os.environ:
         (Path(os.environ[RUN]) / found.name).symlink_to(found)
@@ -25,7 +29,7 @@ def short_folder(prefix: str = "nd") -> Path:
 
 
 def end(run: Path) -> list[str]:
-    """End every process of a run, remove its folders; the command lines of those that were left."""
+    """End every process of a run and remove its folders. Return the command lines of the processes that were left."""
     folders = [path.readlink() for path in run.iterdir()]
     left = []
     for entry in Path("/proc").iterdir():

@@ -1,7 +1,7 @@
-"""`make test` runs in several pytest workers: which tests share one, and in which order tests are given out.
+"""Decides which tests run in the same pytest worker of `make test`, and in which order the tests are given out.
 
-Tests whose assertions hold times come first. Those that only compute come last, at a low priority, in what
-the others leave of the cores. A worker that has come to them never returns to the first kind: all of it is given out.
+Tests that assert times come first. Tests that only compute come last. They have a low priority and use the rest of the
+cores. A worker that has begun with them never gets a test of the first kind again, because those are all given out.
 """
 
 from __future__ import annotations
@@ -19,10 +19,16 @@ ON_THE_SERVICE = {
     "tests/serve/test_http.py": "lives",
     "tests/serve/test_procedures.py": "lives",
 }
-"""File: group. A group runs in one worker on one service: starting Ray takes longer than most tests on it."""
+"""The group of each file that needs a running service.
+
+A group runs in one worker and on one service, because starting Ray takes longer than most of these tests.
+"""
 COMPUTE = ("simulation", "unit")
 ORDER = ("contract", "processes", "chaos", "", *COMPUTE)
-"""Chaos waits until Ray has started, which takes both cores. The empty name stands for every other folder."""
+"""The folders in their order. The empty name stands for every other folder.
+
+The chaos tests wait until Ray has started, because its start needs both cores.
+"""
 NICENESS = 10
 
 
@@ -35,7 +41,11 @@ def folder(nodeid: str) -> str:
 
 
 def rank(item: pytest.Item) -> tuple[bool, int, bool]:
-    """The service first, since its groups take longest; within a folder the other Ray after what is short."""
+    """Return the sort key of a test.
+
+    Tests on the service come first, because their groups take longest. Within a folder, the test that starts another
+    Ray comes last.
+    """
     name = file(item.nodeid)
     place = folder(name) if folder(name) in ORDER else ""
     return name not in ON_THE_SERVICE, ORDER.index(place), name.endswith("test_deploy.py")
@@ -43,9 +53,10 @@ def rank(item: pytest.Item) -> tuple[bool, int, bool]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """Give out single tests and the groups above.
+    """Return a scheduler that gives out single tests and the groups of `ON_THE_SERVICE`.
 
-    xdist's own `loadgroup` puts a group's name into the test's id, which pytest 9.2 ignores (pytest-xdist #1386).
+    xdist's own `loadgroup` adds the group's name to the test's id, and pytest 9.2 ignores such an id (pytest-xdist
+    #1386).
     """
     from xdist.scheduler import LoadScopeScheduling
 

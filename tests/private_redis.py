@@ -1,4 +1,4 @@
-"""How the tests find and start a Redis server of their own."""
+"""Finds and starts a Redis server for the tests."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ SERVER_OPTIONS = {
     "hash-max-ziplist-value": "4096",
 }
 ANSWER_S = 20.0
-"""An answer that is later than this is a fault also on a busy machine. Tests of time-outs have their own."""
+"""The most seconds for an answer. A later answer is a fault, even on a busy machine.
+
+Tests of time-outs use limits of their own.
+"""
 
 START_S_MAX = 10.0
 
 
 def redis_path() -> str | None:
-    """Return the server that `up` would start here; None where there is none."""
+    """Return the path of the server that `up` would start here, or None if there is none."""
     try:
         return redis_binary.binary().path
     except ConfigError:

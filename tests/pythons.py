@@ -1,10 +1,11 @@
-"""Runs the unit tests with every CPython that we promise, side by side, and says which one is not on this machine.
+"""Runs the unit tests with every CPython version that we promise, side by side. It names the versions that are missing.
 
     python -m tests.pythons [FILE OR FOLDER OF TESTS ...]
 
-The promise is the list of versions in pyproject.toml. The version that runs this module is left out: `make test` ran
-it. A version of `UNPROMISED` is run where it is found, and its failures are told without failing the run. Interpreters
-are looked for on PATH, among pyenv's and among uv's; nothing is downloaded but the packages of requirements-dev.lock.
+The promise is the list of versions in pyproject.toml. The version that runs this module is left out, because `make
+test` uses it. A version of `UNPROMISED` is run if it is found, and its failures are shown without failing the run.
+Interpreters are looked for on PATH, in pyenv's folders and in uv's. Only the packages of requirements-dev.lock are
+downloaded.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ RUN_S_MAX = 900.0
 
 @dataclass(frozen=True)
 class Ending:
-    """How the tests of one version ended: exit code 0 is well; `words` are what a reader wants to see."""
+    """How the tests of one version ended. Exit code 0 means success. `words` is the text for the reader."""
 
     version: str
     code: int
@@ -38,12 +39,12 @@ class Ending:
 
 
 def promised(pyproject: str) -> list[str]:
-    """The versions that the classifiers name, in their order."""
+    """Return the versions that the classifiers in `pyproject` name, in their order."""
     return re.findall(r'"Programming Language :: Python :: (3\.\d+)"', pyproject)
 
 
 def places(version: str, home: Path) -> Iterator[Path]:
-    """Every file that may be this version's interpreter, the most explicit place first."""
+    """Yield every file that may be this version's interpreter, the most explicit place first."""
     on_path = shutil.which(f"python{version}")
     if on_path:
         yield Path(on_path)
@@ -54,7 +55,10 @@ def places(version: str, home: Path) -> Iterator[Path]:
 
 
 def first_that_runs(version: str, candidates: Iterable[Path]) -> Path | None:
-    """The first that says it is CPython of this version: pyenv's shims lie on PATH for versions that are not chosen."""
+    """Return the first candidate that says it is CPython of this version, or None.
+
+    A candidate may fail: pyenv puts scripts on PATH also for versions that are not selected.
+    """
     for path in candidates:
         try:
             told = subprocess.run([path, "-c", QUERY], capture_output=True, text=True, timeout=30.0, check=False).stdout
@@ -66,7 +70,9 @@ def first_that_runs(version: str, candidates: Iterable[Path]) -> Path | None:
 
 
 def ready(version: str, interpreter: Path) -> Path:
-    """Return the interpreter of an environment with the locked packages; CalledProcessError when it cannot be made."""
+    """Return the interpreter of an environment with the locked packages. Raises CalledProcessError if it cannot
+    be made.
+    """
     environment = FOLDER / version
     python, mark = environment / "bin" / "python", environment / ".ready"
     lock = ROOT / "requirements-dev.lock"
@@ -86,7 +92,7 @@ def ready(version: str, interpreter: Path) -> Path:
 
 
 def run(version: str, interpreter: Path, tests: list[str]) -> Ending:
-    """The tests under one interpreter; the last line where they pass, all that was said where they fail."""
+    """Run the tests with one interpreter. Return the last line if they pass, and the whole output if they fail."""
     began_s = time.monotonic()
     try:
         python = ready(version, interpreter)

@@ -1,4 +1,4 @@
-"""Servers with replicas and sentinels, for a test: processes of its own, ended by their ids."""
+"""Redis servers with replicas and sentinels for a test. Each is a process of its own, ended by its id."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DOWN_MS = 500
 
 
 def until(condition: Callable[[], object], what: str = "") -> None:
-    """Wait until it is true, for thirty seconds. An error of Redis is not true."""
+    """Wait until `condition` is true, at most thirty seconds. An error of Redis counts as not true."""
     end_s = time.monotonic() + WAIT_S
     while time.monotonic() < end_s:
         with contextlib.suppress(redis.RedisError, OSError):
@@ -70,7 +70,7 @@ class Process:
             self._running = None
 
     def lose_disk(self) -> None:
-        """End it, with everything that it had."""
+        """End the process and delete its folder with everything in it."""
         self.kill()
         shutil.rmtree(self.folder)
 
@@ -82,12 +82,12 @@ class Process:
 
 
 class Fleet:
-    """One primary, its replicas, and the sentinels that watch them. `options` are of every server."""
+    """One primary, its replicas, and the sentinels that watch them. `options` are settings of every server."""
 
     def __init__(
         self, replicas: int = 1, sentinels: int = 1, login: dict[str, Any] | None = None, **options: str
     ) -> None:
-        """`login`: what the test's own clients need to ask the servers (user, password, TLS)."""
+        """Prepare the servers. `login` has what the test's own clients need to connect: user, password, TLS."""
         self.root = short_folder()
         self._options, self._login = options, login or {}
         first = free_port()
@@ -187,7 +187,7 @@ class Fleet:
 
 @contextlib.contextmanager
 def fleet(replicas: int = 1, sentinels: int = 1, **options: str) -> Iterator[Fleet]:
-    """Give a running fleet, and end it."""
+    """Yield a running fleet, and end it after the test."""
     made = Fleet(replicas, sentinels, **options)
     try:
         made.start()

@@ -1,4 +1,4 @@
-"""A store whose clock is wrong, at whose word it is: no libfaketime is needed for it, and no other server."""
+"""Makes the store's clock wrong for chosen processes. It needs neither libfaketime nor another server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import redis.asyncio
 from dispatcher.adapters.redis.script_calls import Script
 
 SKEW = "{nd:0}:skew"
-"""Seconds by which the store's clock is wrong, for processes that are skewed."""
+"""The key of the number of seconds by which the store's clock is wrong, for processes that are skewed."""
 
 _PROLOGUE = (
     "local function store_time() local t = redis.call('TIME')"
@@ -20,7 +20,7 @@ _PROLOGUE = (
 
 
 def skewed(honest: Callable[[str], Script]) -> Callable[[str], Script]:
-    """The scripts, reading the store's time with the skew."""
+    """Return a function that loads scripts like `honest`. Its scripts read the store's time with the skew."""
 
     def script(name: str) -> Script:
         body = _PROLOGUE + honest(name).body.replace("redis.call('TIME')", "store_time()")
@@ -30,5 +30,5 @@ def skewed(honest: Callable[[str], Script]) -> Callable[[str], Script]:
 
 
 def time(connection: redis.asyncio.Redis) -> Any:
-    """Takes the place of the client's own `time`."""
+    """Return the store's time with the skew. This replaces the client's own method `time`."""
     return connection.execute_command("EVAL", _PROLOGUE + "return store_time()", 0)

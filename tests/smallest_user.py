@@ -1,15 +1,18 @@
-"""The smallest user of Redis, as cluster/files/redis.acl has it."""
+"""The Redis user with the fewest rights, as cluster/files/redis.acl defines it."""
 
 from __future__ import annotations
 
 from importlib import resources
 
 SINCE_7_2 = ("+client|setinfo", "+waitaof")
-"""A server of before refuses rules for commands that it does not know, and durability on replicas needs a later one."""
+"""The rules for commands that Redis has since 7.2.
+
+An older server refuses rules for commands that it does not know. Durability on replicas needs a newer server.
+"""
 
 
 class SmallestUser:
-    """The one line of the file."""
+    """The user that the one line of the file defines."""
 
     def __init__(self) -> None:
         word, self.name, *self._rules = (resources.files("cluster") / "files" / "redis.acl").read_text().split()

@@ -1,4 +1,4 @@
-"""Virtual time: a loop in which an hour takes no time, and the same program gives the same run."""
+"""Virtual time: an event loop in which an hour takes no time, and the same program always runs in the same way."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 WALL_MS = 1_700_000_000_000
 TICK_S = 1e-6
-"""A wait takes this long at least: one too short to change the sum must not stop time."""
+"""The shortest wait in seconds. A shorter wait might not change the sum, and time would stop."""
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """An event loop without a selector: when nobody is ready, it is at once the time of the next timer."""
+    """An event loop without a selector. When no task is ready, its time jumps to the next timer."""
 
     _ready: Any  # the deque of BaseEventLoop
 
@@ -64,7 +64,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
 
 class VirtualClock:
-    """The time of the running virtual loop."""
+    """A clock that shows the time of the running virtual loop."""
 
     def now_s(self) -> float:
         return asyncio.get_running_loop().time()
@@ -77,7 +77,7 @@ class VirtualClock:
 
 
 def run_virtual(scene: Coroutine[Any, Any, T]) -> T:
-    """Run a scene in virtual time; what still runs at its end is cancelled."""
+    """Run a coroutine in virtual time and return its result. Tasks that still run at its end are cancelled."""
     loop = VirtualLoop()
     try:
         return loop.run_until_complete(scene)
@@ -92,7 +92,7 @@ def run_virtual(scene: Coroutine[Any, Any, T]) -> T:
 
 
 def virtual(scene: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """A test in virtual time."""
+    """Make a test of a coroutine, which runs in virtual time."""
 
     @functools.wraps(scene)
     def test(*args: Any, **kwargs: Any) -> None:
@@ -102,7 +102,7 @@ def virtual(scene: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., No
 
 
 async def until(condition: Callable[[], Any], most_s: float = 60.0) -> None:
-    """Let time pass until `condition` holds."""
+    """Let virtual time pass until `condition` holds, at most `most_s` seconds."""
     loop = asyncio.get_running_loop()
     end_s = loop.time() + most_s
     while not condition():

@@ -1,4 +1,4 @@
-"""Installs the wheel into a fresh environment, and uses it from another folder as somebody would who has no checkout.
+"""Installs the wheel into a fresh environment, and uses it from another folder like a user without a checkout.
 
     python -m tests.wheel
 
@@ -42,7 +42,7 @@ for words in below(main):
 def built(folder: Path) -> Path:
     """Build the wheel from a copy of the source in `folder` and return its path.
 
-    setuptools builds beside the source, and would put into the wheel what an earlier build left there.
+    setuptools builds beside the source, and would add the files that an earlier build left there.
     """
     source = folder / "source"
     source.mkdir(parents=True)
@@ -68,13 +68,17 @@ def normal(name: str) -> str:
 
 
 def commands(shown: str) -> list[str]:
-    """Return the commands that the text of a `--help` lists, none for a command without others below it."""
+    """Return the commands that the text of a `--help` lists. Return none for a command that has no commands below
+    it.
+    """
     _, _, listed = shown.partition("\nCommands:\n")
     return re.findall(r"^  (\S+)", listed, re.MULTILINE)
 
 
 def installed(folder: Path, wheel: Path) -> Path:
-    """Make an environment with the runtime's locked packages and the wheel, and return its `dispatcher`."""
+    """Make an environment with the runtime's locked packages and the wheel. Return the path of its program
+    `dispatcher`.
+    """
     environment = folder / "environment"
     python = environment / "bin" / "python"
     _run([sys.executable, "-m", "venv", "--without-pip", environment], folder)
@@ -87,15 +91,17 @@ def installed(folder: Path, wheel: Path) -> Path:
 
 
 def helps(python: Path, folder: Path) -> list[str]:
-    """Ask each command for its `--help` and return their names; CalledProcessError when one does not answer.
+    """Ask each command for its `--help` and return their names. Raises CalledProcessError if a command does not answer.
 
-    One interpreter of the environment asks them all: to start it takes longer than most answers.
+    One interpreter of the environment asks them all, because its start takes longer than most answers.
     """
     return _run([python, "-c", EVERY_HELP], folder).splitlines()
 
 
 def _run(words: list[object], folder: Path) -> str:
-    """Run a command in `folder` without this checkout in reach; CalledProcessError after a non-zero exit code."""
+    """Run a command in `folder` without access to this checkout. Raises CalledProcessError for an exit code other
+    than 0.
+    """
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     done = subprocess.run(
         [str(word) for word in words],

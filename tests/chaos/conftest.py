@@ -1,4 +1,4 @@
-"""The bench: an installation without Ray for each test, made in about a second."""
+"""Fixtures for an installation without Ray. Each test gets its own in about a second."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def make_bench(nursery: Nursery, sandbox: Sandbox) -> Iterator[MakeBench]:
-    """Makes an installation that is not started yet; ends it after the test."""
+    """Yield a function that makes an installation. The installation is not started yet, and is ended after the test."""
     made: list[Bench] = []
 
     def make(changes: dict[str, Any] | None = None) -> Bench:
@@ -40,5 +40,5 @@ def make_bench(nursery: Nursery, sandbox: Sandbox) -> Iterator[MakeBench]:
 
 @pytest.fixture
 def bench(make_bench: MakeBench) -> Bench:
-    """A running installation of default settings."""
+    """Return a running installation with the default settings."""
     return make_bench().start()

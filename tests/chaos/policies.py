@@ -5,4 +5,4 @@ from __future__ import annotations
 import pytest
 
 policies = pytest.mark.parametrize("policy", ["resend", pytest.param("hold", marks=pytest.mark.long)])
-"""Triggers say `resend` or `hold` for an unknown outcome."""
+"""Runs a test with triggers that say `resend` for an unknown outcome. `make chaos` also runs it with `hold`."""

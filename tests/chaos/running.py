@@ -1,4 +1,4 @@
-"""Load with something killed in the middle, and the judgement of it."""
+"""Posts a steady load, breaks something in the middle, and judges the run."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ def under_load(
     wakes: bool = False,
     on_unknown: str = "resend",
 ) -> Run:
-    """Post `rate` triggers a second, call `fault` after 3 s, wait until everything acknowledged is delivered; judge.
+    """Post `rate` triggers a second, call `fault` after 3 s, wait for the deliveries, and return the judged run.
 
-    `repeats`, `wakes`: as in `Drill`. Who sleeps is awake again when `fault` returns. Under `hold` some never comes.
+    `repeats` and `wakes` mean the same as in `Drill`. A process that `fault` stops must run again when `fault` returns.
+    With `hold` the wait is shorter, because some messages are never delivered.
     """
 
     def script(faults: list[Window]) -> None:
@@ -55,7 +56,7 @@ def kill(pids: list[int], number: signal.Signals = signal.SIGKILL) -> None:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> float:
-    """Seconds until `condition` holds; AssertionError when it does not in time."""
+    """Wait until `condition` holds and return the seconds that it took. Raises AssertionError after `seconds`."""
     began = time.monotonic()
     while time.monotonic() - began < seconds:
         if condition():

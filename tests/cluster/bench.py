@@ -1,7 +1,7 @@
-"""Publish what the loss of machines costs: `python -m tests.cluster.bench` prints the committed runs as a table.
+"""Publishes what the loss of machines costs: `python -m tests.cluster.bench` prints the committed runs as a table.
 
-With `--runs N` it measures first, as root: each fault N times, each on a cluster of its own. It writes the rows to the
-results.
+With `--runs N` it measures first, which needs root. Each fault runs N times, each time on a cluster of its own. The
+rows are written to the results.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ WORST = {"accepted_at_first_try": min}
 
 
 def measure(name: str, run: Callable[[Rig], faults.Measured]) -> dict[str, Any]:
-    """One fault on a cluster of its own."""
+    """Measure one fault on a cluster of its own and return its row."""
     folder = Path(short_folder("ndm-"))
     try:
         with rig(folder) as found:
@@ -72,7 +72,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Measure if asked to, then print."""
+    """Measure if `--runs` is given, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=0)
     parser.add_argument("--only", choices=FAULTS, help="this fault alone; the rows of the others stay")

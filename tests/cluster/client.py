@@ -1,9 +1,9 @@
-"""The callers outside: post triggers steadily at several hosts, each next one at the next host, repeats elsewhere.
+"""The callers outside the cluster. They post triggers steadily to several hosts in turn, and retry at another host.
 
     python -m tests.cluster.client ORDER.json
 
-ORDER has hosts (URLs), rate_per_s, bodies ([key, body] each), api_key and try_s. When all triggers have their answer,
-one JSON row is printed for each: see `Row`. A status of 0 means that no answer came.
+ORDER has hosts (URLs), rate_per_s, bodies (a list of [key, body]), api_key and try_s. When all triggers have their
+answer, one JSON row is printed for each: see `Row`. A status of 0 means that no answer came.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Row:
 
 
 class Caller:
-    """Tries one trigger at one host after the other, until it is accepted or refused, or nobody would wait longer."""
+    """Tries one trigger at one host after another, until it is accepted, refused or given up."""
 
     def __init__(self, row: Row, requests: list[tuple[Pool, bytes]], try_s: float, over: _Countdown) -> None:
         self._row, self._requests, self._try_s, self._over = row, requests, try_s, over
@@ -62,7 +62,7 @@ class Caller:
 
 
 async def post(order: dict[str, Any]) -> list[Row]:
-    """Post everything; return when each trigger has its answer."""
+    """Post all triggers. Return when each has its answer."""
     hosts, bodies = order["hosts"], order["bodies"]
     pools = [Pool(host) for host in hosts]
     began_s = time.time() + 0.2

@@ -1,4 +1,7 @@
-"""Root makes machines; that root lacks the tools is a failure and no skip. Other users skip these tests."""
+"""Fixtures for clusters of machines. Only root can make machines, so other users skip these tests.
+
+If root lacks a tool, the tests fail instead of being skipped.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ def tools() -> None:
 
 @pytest.fixture(scope="module")
 def bare() -> Iterator[Rig]:
-    """A cluster on which nothing is deployed."""
+    """Yield a cluster on which nothing is deployed."""
     folder = Path(short_folder("ndm-"))
     try:
         with rig(folder) as found:
@@ -37,6 +40,6 @@ def bare() -> Iterator[Rig]:
 
 @pytest.fixture(scope="module")
 def cluster(bare: Rig) -> Rig:
-    """A cluster on which the service is deployed as the documents say."""
+    """Return a cluster on which the service is deployed as the documents say."""
     bare.deploy()
     return bare

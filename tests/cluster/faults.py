@@ -1,4 +1,4 @@
-"""The faults of machines, under load, with what is measured of each; the tests judge it, `bench` publishes it."""
+"""The faults of machines under load, and what is measured of each. The tests judge them, and `bench` publishes them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.cluster.rig import VENDORS, WORKERS, Rig, Run
 
 RATE = 40.0
 LEAD_S = 6.0
-"""Load before the fault."""
+"""The seconds of load before the fault."""
 
 
 @dataclass
 class Measured:
-    """One fault, once. Seconds; `later` holds what is special to it."""
+    """The measurement of one fault. Times are in seconds. `later` holds the values that only this fault has."""
 
     fault: str
     accepted_at_first_try: float
@@ -35,7 +35,7 @@ class Measured:
 
 
 def leader(rig: Rig) -> Machine:
-    """The worker that has the primaries: the worst one to lose."""
+    """Return the worker that runs the primaries. Its loss is the worst."""
     found = rig.replicas()
     return rig.machines[found["vendor-sms-a"][0]]
 
@@ -45,7 +45,10 @@ def other(rig: Rig, machine: Machine) -> Machine:
 
 
 def spread(rig: Rig) -> bool:
-    """Every pool has what it had, the doubled ones on both workers, and no channel on one alone."""
+    """Return True if every pool runs and the loss of one worker would leave each pool and channel a replica.
+
+    Intake and supervisor must run on both workers, and so must the two vendors of each channel together.
+    """
     found = rig.replicas()
     if set(found) != {"intake", "supervisor", *(f"vendor-{name}" for name in VENDORS)}:
         return False
@@ -55,7 +58,9 @@ def spread(rig: Rig) -> bool:
 
 
 def worker_off(rig: Rig, policy: str = "resend", load_s: float = 25.0, *, returns: bool = True) -> Measured:
-    """Power off the worker with the primaries, under load; if it `returns`, it gets its share again."""
+    """Power off the worker with the primaries, under load. With `returns`, it is started again and gets its share
+    again.
+    """
     victim = leader(rig)
     run = load(rig, policy, load_s, (LEAD_S, "off", victim.power_off))
     found = measured("worker off", run, [other(rig, victim)], run.marks["off"])
@@ -70,7 +75,7 @@ def worker_off(rig: Rig, policy: str = "resend", load_s: float = 25.0, *, return
 
 
 def worker_cut_off(rig: Rig, policy: str = "resend", cut_s: float = 10.0) -> Measured:
-    """Pull the cable of the worker with the primaries, and plug it in again."""
+    """Disconnect the worker with the primaries for `cut_s` seconds, then connect it again."""
     victim = leader(rig)
     heal_s = LEAD_S + cut_s
     run = load(
@@ -90,7 +95,7 @@ def worker_cut_off(rig: Rig, policy: str = "resend", cut_s: float = 10.0) -> Mea
 
 
 def split_brain(rig: Rig, policy: str = "hold", cut_s: float = 70.0) -> Measured:
-    """Cut the worker with the primaries off from the other nodes, but not from Redis, vendors and callers."""
+    """Cut the worker with the primaries off from the other nodes. It still reaches Redis, vendors and callers."""
     victim = leader(rig)
     rest = [rig.head, other(rig, victim)]
 
@@ -111,7 +116,7 @@ def split_brain(rig: Rig, policy: str = "hold", cut_s: float = 70.0) -> Measured
 
 
 def head_off(rig: Rig, policy: str = "resend", away_s: float = 60.0) -> Measured:
-    """Power off the head; it comes back with the state that lies in its Redis."""
+    """Power off the head for `away_s` seconds. It comes back with the state that is in its Redis."""
 
     def start() -> None:  # in this thread: a machine ends with the thread that started it
         rig.head.start()
@@ -130,7 +135,7 @@ def load(rig: Rig, policy: str, seconds: float, *steps: tuple[float, str, Callab
 
 
 def measured(fault: str, run: Run, hosts: list[Machine], since_s: float) -> Measured:
-    """Judge a run; only triggers aimed at `hosts` count for the first try."""
+    """Judge a run. Only triggers that were first sent to `hosts` count for the first try."""
     addresses = [host.address for host in hosts]
     aimed = [row for row in run.rows if row.first_host in addresses]
     found = run.findings
@@ -149,7 +154,9 @@ def measured(fault: str, run: Run, hosts: list[Machine], since_s: float) -> Meas
 
 
 def _first_statuses(rows: list[Row], since_s: float) -> dict[str, list[int]]:
-    """Return when first tries failed, by status: the seconds since the fault, each once. Status 0 is no answer."""
+    """Return the seconds since the fault at which first tries failed, by status, each second once. Status 0 is no
+    answer.
+    """
     found: dict[str, set[int]] = {}
     for row in rows:
         if row.first_status != 202:
@@ -158,7 +165,7 @@ def _first_statuses(rows: list[Row], since_s: float) -> dict[str, list[int]]:
 
 
 def gap(run: Run, from_s: float, to_s: float) -> float:
-    """The longest time in which a channel got nothing, the worse of both."""
+    """Return the longest time in which one of the two channels got nothing, in seconds."""
     return round(max(run.gap_s(channel, from_s, to_s) for channel in set(VENDORS.values())), 2)
 
 

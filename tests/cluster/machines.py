@@ -1,8 +1,8 @@
-"""Machines made of Linux namespaces: each has its own network, processes, host name, /tmp and /dev/shm. Needs root.
+"""Machines made of Linux namespaces. Each has its own network, processes, host name, /tmp and /dev/shm. Needs root.
 
-The bridge between them lies in a namespace of its own, so that nothing of the host's network is touched. Namespaces
-live as long as the process that anchors them: when the anchors are dead, nothing is left to clean up. SIGKILL of an
-anchor is a power cut. A cable that is pulled makes new connections time out, and open ones go half-open.
+The bridge between them is in a namespace of its own, so that the host's network is not changed. A namespace lives as
+long as the process that anchors it. When the anchors are dead, nothing is left to clean up. SIGKILL of an anchor is a
+power cut. When a cable is pulled, new connections time out and open connections become half-open.
 
     network ── bridge ── port of each machine ── eth0 of the machine, 10.77.0.N
 """
@@ -24,7 +24,10 @@ ROOT = Path(__file__).parents[2]
 SUBNET = "10.77.0"
 TOOLS = ("ip", "unshare", "nsenter", "setpriv", "mount")
 WITH_ME = ("setpriv", "--pdeathsig", "KILL")
-"""A run of tests that is killed leaves no machine on. A machine ends with the *thread* that started it."""
+"""A prefix for commands. The kernel kills such a process when the *thread* that started it ends.
+
+So a killed test run leaves no machine behind.
+"""
 ANCHOR = """
 import signal, time
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -32,13 +35,16 @@ print("up", flush=True)
 while True:
     time.sleep(3600)
 """
-"""The first process of a machine. It ignores SIGCHLD, so that orphans which end leave no zombie."""
+"""The program of a machine's first process. It ignores SIGCHLD, so that orphans leave no zombies."""
 
 LIST_PROCESSES = r"""for p in /proc/[0-9]*; do printf "%s " ${p#/proc/}; tr "\0\n" "  " <$p/cmdline; echo; done"""
 
 
 def missing() -> str | None:
-    """Return why no machine can be made here; None where it can. As root, missing tools are nobody's choice."""
+    """Return why no machine can be made here, or None if machines can be made.
+
+    For root a missing tool is a failure, because root could install it.
+    """
     if os.geteuid() != 0:
         return "machines of namespaces need root"
     absent = [tool for tool in TOOLS if shutil.which(tool) is None]
@@ -46,7 +52,7 @@ def missing() -> str | None:
 
 
 class Network:
-    """A switch without anything around it."""
+    """A network switch for the machines, without a connection to anything else."""
 
     def __init__(self) -> None:
         words = [*WITH_ME, "unshare", "-n", "--kill-child", sys.executable, "-I", "-S", "-c", ANCHOR]
@@ -60,7 +66,7 @@ class Network:
         _checked(["nsenter", "-t", str(self.pid), "-n", "ip", *words])
 
     def attach(self, port: str, machine_pid: int) -> None:
-        """Lay a cable from the switch's `port` to the machine, where it is called eth0."""
+        """Connect the switch's `port` with the machine, where the connection is called eth0."""
         self.ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", str(machine_pid))
         self.ip("link", "set", port, "master", "br0")
         self.ip("link", "set", port, "up")
@@ -70,7 +76,7 @@ class Network:
 
 
 class Machine:
-    """One machine. `disk` outlives its power cuts and is what its processes see as /tmp."""
+    """One machine. `disk` survives its power cuts. The machine's processes see it as /tmp."""
 
     def __init__(self, network: Network, name: str, number: int, folder: Path) -> None:
         self.network, self.name, self.number = network, name, number
@@ -87,7 +93,7 @@ class Machine:
         return self._outer is not None
 
     def start(self) -> None:
-        """Switch it on: nothing runs on it yet."""
+        """Switch the machine on. Nothing runs on it yet."""
         assert self._outer is None, f"{self.name} runs"
         apart = ["--net", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc"]
         words = [*WITH_ME, "unshare", *apart, "sh", "-c", self._boot()]
@@ -116,7 +122,7 @@ class Machine:
     def run(
         self, *command: str, env: Mapping[str, str] | None = None, timeout_s: float = 150.0
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command on it to its end, with the machine's environment and `env`."""
+        """Run a command on the machine to its end, with the machine's environment and `env`."""
         return subprocess.run(
             self.words(command),
             env=self._environment(env),
@@ -127,13 +133,13 @@ class Machine:
         )
 
     def checked(self, *command: str, env: Mapping[str, str] | None = None, timeout_s: float = 150.0) -> str:
-        """Run a command that must succeed; what it printed."""
+        """Run a command that must succeed, and return what it printed."""
         done = self.run(*command, env=env, timeout_s=timeout_s)
         assert done.returncode == 0, f"{self.name}: {shlex.join(command)}\n{done.stdout}{done.stderr}"
         return done.stdout
 
     def begin(self, *command: str, log: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        """Start a process that goes on, its words in the file `log` on the machine's disk."""
+        """Start a process that keeps running. Its output goes to the file `log` on the machine's disk."""
         with (self.disk / log).open("a") as sink:
             process = subprocess.Popen(
                 self.words(command), env=self._environment(env), stdout=sink, stderr=sink, text=True
@@ -147,7 +153,7 @@ class Machine:
         return {**own, **passed, **self.environment, **(more or {})}
 
     def processes(self) -> dict[int, str]:
-        """Every process of the machine, by its pid there: the command line."""
+        """Return every process of the machine, as pid on the machine → command line."""
         lines = self.checked("sh", "-c", LIST_PROCESSES)
         pairs = (line.partition(" ") for line in lines.splitlines())
         return {int(pid): command.strip() for pid, _, command in pairs if command.strip()}
@@ -155,7 +161,7 @@ class Machine:
     # ---- break
 
     def power_off(self) -> None:
-        """End every process on it at once. Its disk and its cable stay."""
+        """End every process of the machine at once. Its disk and its cable stay."""
         assert self._outer is not None
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGKILL)
@@ -174,7 +180,7 @@ class Machine:
         self.network.ip("link", "set", self.name, "up")
 
     def cut_from(self, other: Machine) -> None:
-        """Drop what the other machine sends, as a route that leads nowhere drops what is sent to it."""
+        """Drop everything that the other machine sends to this one."""
         self.checked("ip", "route", "add", "blackhole", f"{other.address}/32")
 
     def mend_to(self, other: Machine) -> None:
@@ -183,7 +189,7 @@ class Machine:
 
 @contextlib.contextmanager
 def machines(folder: Path, *names: str) -> Iterator[dict[str, Machine]]:
-    """Make and start machines on one network, numbered from 1; they end with the block, whatever happens."""
+    """Yield running machines on one network, by name, numbered from 1. They end with the `with` block in any case."""
     network = Network()
     made = {name: Machine(network, name, number, folder) for number, name in enumerate(names, 1)}
     try:

@@ -1,11 +1,11 @@
-"""A cluster of machines with everything around it: what `dispatcher deploy` is for, made for one case and broken by it.
+"""A cluster of machines with everything around it, on which tests deploy the service and break it.
 
     head     10.77.0.1    Ray's head, 0 CPUs
     w1, w2   10.77.0.2-3  workers
     store    10.77.0.4    Redis of the notifications, 6379, and of Ray's GCS, 6380
     outside  10.77.0.5    callers, vendors; a laptop that is no Ray node
 
-Every node is prepared by `dispatcher node prepare`, has a token, and its secrets in its environment.
+Every node is prepared by `dispatcher node prepare`. It has a token, and its secrets are in its environment.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ except OSError as error:
 
 @dataclass
 class Run:
-    """A fault under load came to this. Times are epoch seconds."""
+    """The result of a load with a fault. Times are epoch seconds."""
 
     rows: list[Row]
     findings: Findings
@@ -71,11 +71,13 @@ class Run:
     received_s: dict[str, list[float]] = field(default_factory=dict)  # vendor → when each message arrived
 
     def first_try_failures(self, host: str) -> list[Row]:
-        """The triggers that were aimed at this host and not accepted at the first try."""
+        """Return the triggers that were first sent to this host and not accepted there."""
         return [row for row in self.rows if row.first_host == host and row.first_status != 202]
 
     def last_failure_s(self, hosts: Sequence[str], since_s: float) -> float:
-        """Seconds from `since_s` until the last trigger whose first try failed at these hosts; 0 without any."""
+        """Return the seconds from `since_s` to the last trigger whose first try failed at one of these hosts. 0:
+        none failed.
+        """
         late = [row.due_s - since_s for host in hosts for row in self.first_try_failures(host)]
         return max([0.0, *late])
 
@@ -83,7 +85,7 @@ class Run:
         return sum(row.first_status == 202 for row in self.rows) / len(self.rows)
 
     def gap_s(self, channel: str, from_s: float, to_s: float) -> float:
-        """The longest time within the span in which no vendor of the channel received anything."""
+        """Return the longest time, within the span, in which no vendor of the channel received anything."""
         times = sorted(
             t for v, ts in self.received_s.items() if VENDORS[v] == channel for t in ts if from_s <= t <= to_s
         )
@@ -106,7 +108,7 @@ class Rig:
     # ---- start
 
     def start(self) -> Rig:
-        """Start stores, vendors, and Ray on every node."""
+        """Start the stores, the vendors, and Ray on every node."""
         self.start_redis("redis", 6379, "always")
         self.start_redis("gcs", 6380, "everysec")
         self.outside.begin(
@@ -150,7 +152,7 @@ class Rig:
         )
 
     def prepare(self, machine: Machine, **changes: str | None) -> None:
-        """Give a node what the documents ask for; a change to None takes a variable away."""
+        """Prepare a node as the documents say. `changes` replace variables, and None removes a variable."""
         (machine.disk / "home").mkdir(exist_ok=True)
         machine.environment = {}
         machine.checked(PYTHON, "-m", "cluster.cli.main", "node", "prepare", "/tmp/node")
@@ -169,7 +171,7 @@ class Rig:
         machine.environment = {name: value for name, value in own.items() if value is not None}
 
     def start_ray(self, machine: Machine) -> None:
-        """`ray start` as the documents say it: the head without CPUs and with its store outside."""
+        """Run `ray start` as the documents say. The head has no CPUs and keeps its state in a Redis outside."""
         same = ["--object-store-memory=78643200", "--disable-usage-stats", f"--node-ip-address={machine.address}"]
         ray = [PYTHON, "-m", "ray.scripts.scripts", "start"]
         if machine is self.head:
@@ -187,7 +189,7 @@ class Rig:
         return (on or self.head).run(PYTHON, "-m", "cluster.cli.main", *words, env=env, timeout_s=240)
 
     def write_config(self, changes: Mapping[str, Any] | None = None) -> None:
-        """The sandbox's configuration for these machines, on every machine as /tmp/config.yaml."""
+        """Write the sandbox's configuration for these machines to /tmp/config.yaml on every machine."""
         found = yaml.safe_load((resources.files("cluster") / "sandbox.yaml").read_text())
         found["vendors"]["sms-a"]["options"]["auth_token"] = "${SMS_SECRET}"
         found["vendors"]["email-b"]["options"]["host"] = "${SANDBOX_SMTP_HOST}"
@@ -199,7 +201,7 @@ class Rig:
             (machine.disk / "config.yaml").write_text(yaml.safe_dump(found))
 
     def make_key(self) -> None:
-        """One key, in the same file on every node."""
+        """Make one API key, in the same file on every node."""
         done = self.dispatcher("key", "new", "shop", *SCOPES, "--state-dir", "/tmp/keys")
         assert done.returncode == 0, done.stderr
         self.api_key = done.stdout.strip()
@@ -226,7 +228,7 @@ class Rig:
     # ---- look
 
     def ask(self, path: str, host: Machine | None = None, *, method: str = "GET", body: Any = None) -> tuple[int, str]:
-        """Ask the service from outside; status 0: no answer."""
+        """Send a request to the service from outside. Return the status and the body. Status 0 means no answer."""
         url = f"http://{(host or self.w1).address}:{PORT}{path}"
         return self._ask(method, url, "" if body is None else json.dumps(body), self.api_key)
 
@@ -240,12 +242,12 @@ class Rig:
         return status == 200 and all(len(vendor["breaker"]) >= 1 for vendor in json.loads(text)["vendors"])
 
     def nodes(self) -> list[str]:
-        """Addresses of Ray's live nodes."""
+        """Return the addresses of Ray's live nodes."""
         done = self.head.run(PYTHON, "-c", LIST_NODES)
         return list(yaml.safe_load(done.stdout)) if done.returncode == 0 else []
 
     def replicas(self) -> dict[str, list[str]]:
-        """Application → the machine of each of its replicas, by what runs there."""
+        """Return for each application the machines on which its replicas run, by the processes there."""
         found: dict[str, list[str]] = {}
         for name in NODES:
             if self.machines[name].on:
@@ -271,7 +273,9 @@ class Rig:
         return list(json.loads(text)["received"])
 
     def until(self, condition: Callable[[], bool], seconds: float, what: str) -> float:
-        """Seconds until `condition` holds."""
+        """Wait until `condition` holds and return the seconds that it took. An assertion names `what` after
+        `seconds`.
+        """
         began_s = time.monotonic()
         while time.monotonic() - began_s < seconds:
             with contextlib.suppress(redis.RedisError, OSError, AssertionError, ValueError):
@@ -281,7 +285,7 @@ class Rig:
         raise AssertionError(f"not within {seconds} s: {what}; replicas {self.replicas()}\n{self.logs()}")
 
     def logs(self) -> str:
-        """The last words of Serve's controller."""
+        """Return the last lines of the log of Serve's controller."""
         found = sorted(self.head.disk.glob("ray/session_2*/logs/serve/controller_*.log"))
         return "\n".join(path.read_text(errors="replace")[-3000:] for path in found[-1:])
 
@@ -295,7 +299,10 @@ class Rig:
         hosts: Sequence[Machine] = (),
         drain_s: float = 60.0,
     ) -> Run:
-        """Post from outside at a steady rate; `steps`: (seconds from the start, name of its mark, what to do then)."""
+        """Post from outside at a steady rate and return the run.
+
+        Each of `steps` has the seconds from the start, the name of its mark, and a function to call then.
+        """
         order = {
             "hosts": [f"http://{host.address}:{PORT}" for host in hosts or (self.w1, self.w2)],
             "rate_per_s": rate,
@@ -341,6 +348,6 @@ def _posted(row: Row) -> Posted:
 
 @contextlib.contextmanager
 def rig(folder: Path) -> Iterator[Rig]:
-    """A started cluster; nothing of it is left after the block."""
+    """Yield a started cluster. Nothing of it is left after the `with` block."""
     with machines(folder, *NODES, "store", "outside") as found:
         yield Rig(found, folder).start()

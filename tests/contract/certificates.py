@@ -1,4 +1,4 @@
-"""Certificates for a test, made in it: an authority, and servers it vouches for, or not."""
+"""Makes certificates during a test: an authority, and servers that it has signed or not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DAY = datetime.timedelta(days=1)
 
 
 class Authority:
-    """Signs certificates; `file` is what a client trusts it by."""
+    """Signs certificates. A client that is given `file` trusts them."""
 
     def __init__(self, folder: Path, name: str = "authority") -> None:
         self._folder = folder
@@ -34,7 +34,7 @@ class Authority:
         self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
     def server(self, host: str = "127.0.0.1", age_days: int = 1, days: int = 2) -> ssl.SSLContext:
-        """Make the certificate of a server at this address, valid from `age_days` ago for `days`."""
+        """Make the certificate of a server at this address. It is valid for `days`, beginning `age_days` ago."""
         key = ec.generate_private_key(ec.SECP256R1())
         begins = datetime.datetime.now(datetime.timezone.utc) - age_days * DAY
         address = x509.IPAddress(ipaddress.ip_address(host))
@@ -57,7 +57,7 @@ class Authority:
 
 
 def _signs_certificates() -> x509.KeyUsage:
-    """The usage of an authority's key. CPython 3.13 checks it, and the key identifiers, as RFC 5280 demands."""
+    """Return the key usage of an authority. CPython 3.13 checks it, and the key identifiers, as RFC 5280 requires."""
     others = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
     none = dict.fromkeys((*others, "crl_sign", "encipher_only", "decipher_only"), False)
     return x509.KeyUsage(key_cert_sign=True, **none)

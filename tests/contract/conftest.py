@@ -1,4 +1,7 @@
-"""The two worlds: every contract test that asks for `world` runs on Redis and in memory. And the sandbox vendors."""
+"""Fixtures of the contract tests. A test that asks for `world` runs on Redis and on the memory store.
+
+The sandbox vendors are here too.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ from tests.smallest_user import SMALLEST_USER
 
 @pytest.fixture
 async def user_url(redis_url: str, redis_client: redis.asyncio.Redis) -> str:
-    """The private server as the smallest user sees it."""
+    """Return the URL of the private server for the Redis user with the fewest rights."""
     rules = SMALLEST_USER.rules("secret", (await redis_client.info("server"))["redis_version"])
     await redis_client.execute_command("ACL", "SETUSER", SMALLEST_USER.name, "reset", *rules)
     return redis_url.replace("unix://", f"unix://{SMALLEST_USER.name}:secret@")
@@ -58,7 +61,7 @@ def world(request: pytest.FixtureRequest) -> World:
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    """The sandbox vendors, in this process, with no fault set."""
+    """Yield the sandbox vendors, in this process and without a fault."""
     http, smtp, smtp_port = await serve("127.0.0.1", 0, 0, "smtp", latency_ms=1.0)
     async with aiohttp.ClientSession() as session:
         yield Sandbox(f"http://127.0.0.1:{http.port}", smtp_port, session)

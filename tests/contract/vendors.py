@@ -1,4 +1,4 @@
-"""Vendor adapters under test, the sandbox they talk to, and answers of a scripted HTTP peer."""
+"""Vendor adapters under test, the sandbox that they call, and an HTTP server with scripted answers."""
 
 from __future__ import annotations
 

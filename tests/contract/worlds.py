@@ -1,4 +1,4 @@
-"""The worlds of the contract suite: a store, its control channel and its views, on Redis or in memory."""
+"""The worlds of the contract suite. A world has a store, its control channel and its views, on Redis or in memory."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _ids = itertools.count(1)
 REPLAYED, CONFLICT = AcceptReply(AcceptResult.REPLAYED), AcceptReply(AcceptResult.CONFLICT)
 FULL, FAILED = AcceptReply(AcceptResult.FULL), AcceptReply(AcceptResult.ERROR)
 CAPPED = AcceptReply(AcceptResult.STORED, (0,))
-"""Stored, but a cap of its recipient suppressed the first notification."""
+"""The reply for a trigger that was stored while a cap of its recipient suppressed the first notification."""
 WITHDRAWN, CLAIMED = Withdrawal(WithdrawResult.DONE), Withdrawal(WithdrawResult.CLAIMED)
 
 
 @dataclass
 class World:
-    """One implementation of the ports. `store` and `control` follow them; `views` is what people see."""
+    """One implementation of the ports `store` and `control`, with the `views` that people see."""
 
     store: Any
     control: Any
@@ -49,26 +49,26 @@ class World:
         await self.control.bury(dict.fromkeys(incarnations, 0), term)
 
     async def queued(self, count: int = 1, **changes: Any) -> list[str]:
-        """Accept `count` triggers of one notification each; their notification ids."""
+        """Accept `count` triggers of one notification each. Return the notification ids."""
         triggers = [trigger(**changes) for _ in range(count)]
         assert await self.store.accept(triggers) == [STORED] * count
         return [f"{t.id}.0" for t in triggers]
 
     async def claimed(self, me: str, count: int = 1, **changes: Any) -> list[Claim]:
-        """Accept `count` and claim them."""
+        """Accept `count` triggers of one notification each and claim them for `me`. Return the claims."""
         await self.queued(count, **changes)
         claims: list[Claim] = (await self.store.claim(me, lanes("a"), count)).claims
         assert len(claims) == count
         return claims
 
     async def letters(self, wanted: DeadLetterFilter | None = None) -> list[DeadLetter]:
-        """The dead letters that match, oldest first."""
+        """Return the dead letters that match, the oldest first."""
         page = await self.views.dead_page(wanted or DeadLetterFilter(), None, 10_000)
         found: list[DeadLetter] = page.letters
         return found[: wanted.limit] if wanted else found
 
     async def died(self, me: str, times_ms: Sequence[int], **changes: Any) -> list[str]:
-        """One dead letter for each time; their ids."""
+        """Make one dead letter for each of the times, and return their ids."""
         claims = await self.claimed(me, len(times_ms), **changes)
         for claim, at_ms in zip(claims, times_ms, strict=True):
             assert await self.store.apply(me, [(claim, dead())], at_ms) == [Applied.DONE]
@@ -85,7 +85,9 @@ def lanes(*mailboxes: str) -> list[Lane]:
 
 
 def trigger(vendor: str = "a", chain: tuple[str, ...] = ("a", "b"), channels: int = 1, **changes: Any) -> NewTrigger:
-    """A trigger of `channels` notifications for one mailbox; any field may be given."""
+    """Return a trigger with one notification for each of `channels`, all for one mailbox. `changes` may set any
+    field.
+    """
     now_ms = time.time_ns() // 1_000_000
     fields: dict[str, Any] = {
         "id": f"0-t{next(_ids)}",
@@ -149,7 +151,7 @@ def plan(epoch: int, **changes: Any) -> Plan:
 
 @contextlib.asynccontextmanager
 async def full(connection: redis.asyncio.Redis) -> AsyncIterator[None]:
-    """A Redis that already uses more than it may."""
+    """Limit Redis's memory inside the `with` block to less than it already uses."""
     await connection.config_set("maxmemory", "1")
     try:
         yield

@@ -1,1 +1,1 @@
-"""Judges our requests by software and descriptions that nobody here wrote; `make test-peers` runs it."""
+"""Tests that check our requests with software and descriptions that others wrote. `make test-peers` runs them."""

@@ -1,4 +1,4 @@
-"""A request of ours, taken from a socket: what is judged is what a provider would read."""
+"""Captures a request of ours at a socket. So the tests check exactly what a provider would read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Parameters:
 
 @dataclass
 class Captured:
-    """One request as openapi-core reads it."""
+    """One request in the form that openapi-core reads."""
 
     host_url: str
     path: str
@@ -33,7 +33,10 @@ class Captured:
 
 
 async def captured(adapter: str, message: Message, options: dict[str, Any], host_url: str) -> Captured:
-    """The request that reached a socket, with the provider's own address in place of the socket's."""
+    """Send the message through the adapter and return the request that reached the socket.
+
+    The provider's own address stands in place of the socket's.
+    """
     seen: list[Captured] = []
 
     async def hear(request: web.BaseRequest) -> web.Response:

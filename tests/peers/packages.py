@@ -1,4 +1,4 @@
-"""Files of npm packages, read at test time. A package that cannot be had is a failure that names it."""
+"""Reads files of npm packages during a test. If a package cannot be downloaded, the test fails and names it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""A postfix of our own: unpacked from Debian's package, on loopback ports, with its own queue; nothing is installed.
+"""Runs a postfix of our own on loopback ports, with its own queue. It is unpacked from Debian's package, not installed.
 
-It must be started as root, because every postfix drops privileges. What cannot be had is a failure that names it.
+Only root can start it, because every postfix drops privileges. If a package cannot be downloaded, the test fails and
+names it.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def program() -> Program:
 
 
 def _unpack(folder: Path) -> None:
-    """Unpack the package, and those that it depends on for libraries: a bare machine has not all of them."""
+    """Unpack the package and the libraries that it depends on. A bare machine does not have all of them."""
     for word in ("apt-get", "apt-cache", "dpkg"):
         if shutil.which(word) is None:
             pytest.fail(f"the Debian package {PACKAGE} cannot be had: there is no {word}", pytrace=False)
@@ -96,7 +97,10 @@ def _apt(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 class Postfix:
-    """One instance in `folder`, whose parents everybody may enter. `ports`: port → options of that smtpd."""
+    """One running postfix in `folder`. Every user must be able to enter the parents of `folder`.
+
+    `ports` maps each port to the options of its smtpd.
+    """
 
     def __init__(self, folder: Path, settings: dict[str, str], ports: dict[int, dict[str, str]]) -> None:
         self.folder, self._settings, self._ports = folder, settings, ports
@@ -109,7 +113,7 @@ class Postfix:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def start(self) -> None:
-        """Have it answer on all ports."""
+        """Start postfix and wait until it answers on all ports."""
         self._write()
         words = [str(self._program.daemons / "master"), "-d", "-c", str(self.folder / "etc")]
         with (self.folder / "master.log").open("wb") as log:
@@ -131,7 +135,7 @@ class Postfix:
                 time.sleep(0.02)
 
     def stop(self) -> None:
-        """End it: its daemons end with their master."""
+        """End the master process, with which its daemons end."""
         if self._process is None:
             return
         self._process.terminate()

@@ -1,13 +1,20 @@
-"""The whole dispatcher in one process, on virtual time, from one seed, with everything failing at once.
+"""The whole dispatcher in one process, in virtual time and from one seed, while everything fails.
 
-What runs is the product: two intakes, the vendor actors with their couriers and caretakers, the supervisor. What is
-played: the clock and the loop (`process`), the network in front of the memory store (`network`), vendors, clients and
-whoever restarts the dead (`cast`), the world and its plot (`scene`), and the judge, who believes only what vendors
-received, what clients were answered and what is stored (`checker`). `run` plays a seed from its first order to rest.
+The product's own code runs here: two intakes, the vendor actors with their couriers and caretakers, and the supervisor.
+The surroundings are simulated:
 
-A process is killed by never running another of its steps, and frozen by keeping its steps for later, both at any of
-its awaits: nothing of it is cancelled, no `finally` runs, just as with SIGKILL and SIGSTOP. What it had sent to the
-store is done all the same.
+| module | what it simulates |
+|---|---|
+| `process` | the clock, the event loop, and processes that die or freeze |
+| `network` | the network in front of the memory store |
+| `cast` | vendors, clients, and a host that replaces dead processes |
+| `scene` | the world of one seed, with its orders and faults |
+| `checker` | the judge, who reads only what vendors received, what clients were answered and what is stored |
+| `run` | one seed from its first order until everything is at rest |
+
+A killed process never runs another step. The steps of a frozen process are kept for later. Both can happen at any
+await. Nothing of the process is cancelled and no `finally` runs, as with SIGKILL and SIGSTOP. Requests that the process
+had sent to the store are still carried out.
 
     python -m tests.simulation                  # 10,000 seeds
     python -m tests.simulation --seed 42        # one seed, with its trace

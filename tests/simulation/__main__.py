@@ -1,4 +1,4 @@
-"""`python -m tests.simulation`: many seeds over the machine's cores, or one seed with its trace."""
+"""Runs many seeds on all cores, or one seed with its trace: `python -m tests.simulation`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The actors of a simulation: vendors that answer by dice, clients that repeat, a host that replaces the dead."""
+"""The actors of a simulation: vendors that answer at random, clients that retry, and a host that replaces dead
+processes.
+"""
 
 from __future__ import annotations
 
@@ -27,18 +29,18 @@ if TYPE_CHECKING:
     from tests.simulation.scene import World
 
 NOT_SENT = frozenset(("failed", "throttled", "account", "refused", "deferred"))
-"""Answers by which a vendor certainly did not deliver: the message may go elsewhere, also under `hold`."""
+"""Answers that prove that the vendor did not deliver. The message may then go to another vendor, even under `hold`."""
 
 FLAKY = (
     *((0.3, "failed"), (0.5, "unknown"), (0.55, "rejected"), (0.6, "account"), (0.65, "raise")),
     *((0.7, "refused"), (0.73, "deferred")),
 )
-"""How a vendor answers that does a little of everything; the rest is accepted."""
+"""The answers of a flaky vendor, each up to its share of all calls. The rest of the calls are accepted."""
 
 
 @dataclass(slots=True, eq=False)
 class Sent:
-    """One call as the vendor saw it. `delivered` is the truth, whatever was answered."""
+    """One call as the vendor saw it. `delivered` is True if the vendor delivered the message, whatever it answered."""
 
     message: Message
     vendor: str
@@ -58,7 +60,7 @@ class Sent:
 
 
 class Peer:
-    """A vendor. `mode` decides how it answers; its log is kept outside of everything that is killed."""
+    """A vendor. `mode` decides how it answers. The log of its calls is in the world, where no fault can reach it."""
 
     def __init__(self, world: World, name: str) -> None:
         self.world, self.name = world, name
@@ -98,7 +100,9 @@ class Peer:
         return Outcome.unknown("timeout_read" if kind == "hang" else "http_500")
 
     async def listing(self, to: str) -> Listing | None:
-        """Its messages to this recipient, whoever sent them; None when it does not answer."""
+        """Return this vendor's messages to the recipient, whoever sent them. None means that the vendor does not
+        answer.
+        """
         world, now_s = self.world, self.world.loop.time()
         await asyncio.sleep(self.duration_s)
         if self.mode in ("down", "hang") or world.dice.random() < 0.1:
@@ -131,7 +135,7 @@ class Peer:
 
 
 class VendorEnd:
-    """One process's client of a vendor: the port that couriers see."""
+    """One process's client of a vendor. It is the port that couriers use."""
 
     channel = "sms"
 
@@ -164,7 +168,9 @@ class Noted(Metrics):
 
 
 class NamedControl(MemoryControl):
-    """The control channel of one process, which notes the incarnations it was given and those it ended."""
+    """The control channel of one process. It notes the incarnations that the process was given and those that it
+    ended.
+    """
 
     def __init__(self, world: World, names: set[str]) -> None:
         super().__init__(world.cell, world.tail)
@@ -182,7 +188,7 @@ class NamedControl(MemoryControl):
 
 
 class SimulatedVendorActor(VendorActor):
-    """The vendor actor on the simulated world."""
+    """The vendor actor in the simulated world."""
 
     def __init__(self, world: World, process: Process, vendor: str) -> None:
         super().__init__(world.settings, vendor, {}, {"replica": process.name})
@@ -207,7 +213,7 @@ class SimulatedVendorActor(VendorActor):
 
 
 class Slot:
-    """One replica of a pool as Serve keeps it: a dead one is replaced, an ended one too."""
+    """One replica of a pool as Serve keeps it. A replica that has died or ended is replaced."""
 
     def __init__(self, world: World, vendor: str, number: int) -> None:
         self.world, self.vendor, self.number = world, vendor, number
@@ -228,7 +234,9 @@ class Slot:
         process.on_end.append(lambda: world.loop.later_outside(0.2 + 1.5 * world.dice.random(), self.begin))
 
     def replace(self) -> None:
-        """A rolling update: a new one begins, the old one is told to stop and given the time it needs."""
+        """Replace the replica as a rolling update does. A new one begins, and the old one gets the time it needs
+        to stop.
+        """
         world, actor, process = self.world, self.actor, self.process
         world.note(process.name, "is told to stop")
         process.on_end.clear()
@@ -242,7 +250,7 @@ class Slot:
 
 
 class Office:
-    """The supervisor as Serve keeps it."""
+    """The supervisor as Serve keeps it. A supervisor that has died or ended is replaced."""
 
     def __init__(self, world: World) -> None:
         self.world, self.generation = world, 0
@@ -275,7 +283,7 @@ class Office:
 
 
 class Desk:
-    """An intake process, and its HTTP: a request dies with the process or with the client's connection."""
+    """An intake process with its HTTP side. A request ends when the process dies or the client's connection closes."""
 
     def __init__(self, world: World, number: int) -> None:
         self.world, self.number, self.generation = world, number, 0
@@ -323,7 +331,7 @@ class Desk:
             await asyncio.sleep(0.2)
 
     async def post(self, body: Mapping[str, Any], key: str | None, patience_s: float) -> tuple[str, Any]:
-        """The answer as the client sees it: (status, accepted or reason)."""
+        """Post a trigger and return the answer as the client sees it: (status, accepted trigger or reason)."""
         process, intake = self.process, self.intake
         if process.dead or not self.templates.loaded:
             return "503", "not ready"
@@ -359,7 +367,7 @@ def _refuse(answer: asyncio.Future[tuple[str, Any]], why: str) -> None:
 
 @dataclass(slots=True)
 class Order:
-    """One trigger as its client means it, and every answer it got."""
+    """One trigger that a client wants to post, with every answer that the client got."""
 
     number: int
     body: dict[str, Any]
@@ -370,7 +378,7 @@ class Order:
 
 
 async def buy(world: World, order: Order, at_s: float) -> None:
-    """A client: posts, and repeats what was not answered, with the same key."""
+    """Post an order at `at_s` as a client does. Repeat it with the same key while it has no answer."""
     dice = world.dice
     await asyncio.sleep(at_s)
     for _ in range(order.tries):

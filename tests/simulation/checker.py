@@ -1,8 +1,18 @@
-"""The judge. Violations are sentences; the first one matters, the rest may be its consequences.
+"""Judges a simulation. Each violation is a sentence. The first is the important one, as others may follow from it.
 
-Throughout: each stored notification is in exactly one place; nothing settled ever changes; only the owner's word is
-applied; a sender holds the entry it sends; a claim is known to its living owner. At the end: what was answered 202 is
-settled, dead with a reason that is true, or held; what is settled was delivered; a repeat has a cause.
+At all times:
+
+- each stored notification is in exactly one place;
+- a settled notification never changes;
+- a decision is applied only if it comes from the owner of the entry;
+- a process sends only entries that it holds;
+- a living owner knows its claims.
+
+At the end:
+
+- a trigger that was answered 202 is settled, dead with a true reason, or held;
+- a settled notification was delivered;
+- a repeat has a cause.
 """
 
 from __future__ import annotations
@@ -25,13 +35,19 @@ if TYPE_CHECKING:
 ENDS = frozenset(("settled", "cancelled", "suppressed", "skipped"))
 FINAL = ENDS | {"dead", "held"}
 UNKNOWN_CLAIM_S_MAX = 1.5
-"""A claim whose reply was lost is audited after 0.5 s; one that nobody knows for longer was lost without a sign."""
+"""The most seconds for which a claim may be unknown to its owner. After that, the claim was lost without a trace.
+
+A claim whose reply was lost is found by an audit after 0.5 s.
+"""
 
 PLAN_S_MAX = 4.0
-"""A time-out of the store, and the supervisor's next turn."""
+"""The most seconds until the supervisor's plan is in force: a time-out of the store, and the supervisor's next turn."""
 
 RECALL_S = 12.0
-"""How far back a trouble may lie that explains a send by one who does not hold the entry: a call and a drain."""
+"""How many seconds ago a fault may have been that explains why a process sends an entry it no longer holds.
+
+This is the time of one call and one drain.
+"""
 
 LOGGED_BUGS = frozenset(
     ("caretaker_failed", "delivery_failed", "look_up_failed", "loop_ended", "entries_deleted_while_pending")
@@ -39,7 +55,7 @@ LOGGED_BUGS = frozenset(
 
 
 class Checker:
-    """Watches one world."""
+    """Watches one world and collects violations."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -134,7 +150,10 @@ class Checker:
         self.violate(f"{sent.process.name} sends {sent.nid}, which {owner or 'nobody'} holds and is {note.state}")
 
     def on_stopped(self, incarnation: str) -> None:
-        """An actor that says goodbye has no call in flight: another actor sends what it holds at once."""
+        """Check that an incarnation that says it has stopped has no call in flight.
+
+        Another actor sends the stopped incarnation's entries at once, so such a call would be repeated.
+        """
         now_s = self.world.loop.time()
         for sent in self.world.sent:
             actor = next(actor for actor in self.world.actors if actor.process is sent.process)
@@ -147,7 +166,10 @@ class Checker:
         )
 
     async def watch(self) -> None:
-        """Is every claim known to its owner, and the plan in force that of the supervisor, while they live and hear?"""
+        """Check again and again that every owner knows its claims, and that the plan in force is the supervisor's.
+
+        Processes that are dead, frozen or cut off are not checked.
+        """
         while True:
             await asyncio.sleep(0.25)
             now_s = self.world.loop.time()
@@ -211,7 +233,7 @@ class Checker:
                     self.violate(f"without a fault, {name} is {self.world.counted[name]}")
 
     def notifications_of(self, body: Mapping[str, Any]) -> int:
-        """How many notifications a body means."""
+        """Return how many notifications a trigger with this body has."""
         return len(body["notifications"])
 
     def _judge_answers(self) -> None:
@@ -299,7 +321,10 @@ class Checker:
                 self.violate(f"{nid} was delivered by {earlier.vendor} and again by {later.vendor}, without a cause")
 
     def _judge_caps(self) -> None:
-        """In no stretch of a cap's length does a recipient get more than it allows; who was stopped had got as many."""
+        """Check that each recipient got at most the cap's number of notifications in any period of the cap's length.
+
+        A notification may be suppressed only if the recipient had got that many.
+        """
         (cap,) = self.world.parsed.limits.recipient_caps
         per_ms = cap.per_s * 1000
         through: dict[str, list[int]] = {}
@@ -313,7 +338,7 @@ class Checker:
                 times.append(at_ms)
 
     def counts(self) -> Counter[str]:
-        """Count what happened, for the summary."""
+        """Return how often each thing happened, for the summary."""
         counts = Counter(note.state for _, _, note in self._notes())
         counts["looked_up"] = sum((note.reason or "").startswith("look_up") for _, _, note in self._notes())
         counts["triggers"] = len(self.world.cell.records)

@@ -1,4 +1,4 @@
-"""The product, broken on purpose, one promise at a time: each must make the simulation red."""
+"""Faults that are put into the product on purpose, one at a time. The simulation must find each of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ MUTATIONS: dict[str, Mutation] = {}
 
 
 def mutation(target: Any, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """In place of `name` of `target`, while the mutation lasts."""
+    """Make a mutation of the decorated function. While it is active, the function replaces the method `name` of
+    `target`.
+    """
 
     def keep(instead: Callable[..., Any]) -> Callable[..., Any]:
         MUTATIONS[instead.__name__] = lambda: mock.patch.object(target, name, instead)
@@ -48,19 +50,19 @@ def settle_fenced_by_the_entry_alone(self: MemoryStore, me: str, lane: Lane, ent
 
 @mutation(Caretaker, "audit")
 async def no_self_audit(self: Caretaker) -> None:
-    """Nobody looks at his own list."""
+    """Never audit an actor's own claims."""
 
 
 @mutation(Courier, "adopt_plan")
 def audit_of_todays_lanes_alone(self: Courier, plan: Any, asked_with: Any = None) -> None:
-    """A claim whose reply was lost is looked for where the plan points now."""
+    """Look for a claim whose reply was lost only in the lanes of the current plan."""
     _adopt_plan(self, plan, asked_with)
     self.drained = dict.fromkeys(self.lanes())
 
 
 @mutation(MemoryStore, "take")
 async def swept_once(self: MemoryStore, me: str, lanes: Sequence[Lane], at_most: int = 50) -> Claims:
-    """After the first look at a dead incarnation's list, whatever is delivered to it stays there."""
+    """Look at the entries of a dead incarnation only once. Entries that are delivered to it later stay there."""
     cell: Any = self._cell
     swept = cell.__dict__.setdefault("swept", set())
     hidden = {lane: {name for name in cell.lane(lane).consumers if (lane, name) in swept} for lane in lanes}
@@ -75,19 +77,22 @@ async def swept_once(self: MemoryStore, me: str, lanes: Sequence[Lane], at_most:
 
 @mutation(MemoryStore, "start")
 async def no_start_mark(self: MemoryStore, me: str, claim: Claim, print_: Any = None) -> bool:
-    """`hold` asks whether it may send, and leaves no mark."""
+    """Allow a send under `hold` without a mark in the record that it has started."""
     return self._cell.actors.get(me) == "live" and self._mine(me, claim.lane, claim.entry_id)
 
 
 @mutation(MemoryStore, "start")
 async def twins_that_are_strangers(self: MemoryStore, me: str, claim: Claim, print_: Any = None) -> bool:
-    """Start without noting which message is meant, so that a look-up's find counts for either of two equal ones."""
+    """Start a send without noting the message's text.
+
+    If two equal messages were sent, a look-up's result then counts for either of them.
+    """
     return await _start(self, me, claim)
 
 
 @mutation(MemoryStore, "start")
 async def start_without_a_fence(self: MemoryStore, me: str, claim: Claim, print_: Any = None) -> bool:
-    """A sleeper may send what another has taken."""
+    """Let an actor that was frozen send an entry that another actor has taken."""
     note = self._cell.found(claim.notification.id)[1]
     note.state = "started" if note.state == "queued" else note.state
     return True
@@ -95,7 +100,7 @@ async def start_without_a_fence(self: MemoryStore, me: str, claim: Claim, print_
 
 @mutation(MemoryStore, "_decide")
 def removed_before_it_is_placed(self: Any, me: str, claim: Claim, decision: Decision, now_ms: int) -> Applied:
-    """ "Starts with XACK": an error between removal and destination."""
+    """Remove an entry first and place it afterwards. An error between the two steps loses the notification."""
     if not self._mine(me, claim.lane, claim.entry_id):
         return Applied.LOST
     self._cell.lane(claim.lane).remove(claim.entry_id)
@@ -105,7 +110,7 @@ def removed_before_it_is_placed(self: Any, me: str, claim: Claim, decision: Deci
 
 @mutation(Network, "call")
 async def client_that_repeats_by_itself(self: Network, *args: Any) -> Any:
-    """Ask again when nobody got the answer, as redis-py does by default."""
+    """Repeat a request to the store when no answer came, as redis-py does by default."""
     for _ in range(10):
         try:
             return await _call(self, *args)
@@ -116,7 +121,7 @@ async def client_that_repeats_by_itself(self: Network, *args: Any) -> Any:
 
 @mutation(Intake, "_commit")
 async def accepted_before_it_is_stored(self: Intake, trigger: Any) -> Any:
-    """202 although the store did not answer."""
+    """Answer 202 although the store did not answer."""
     try:
         return await _commit(self, trigger)
     except UnavailableError:
@@ -131,7 +136,7 @@ def key_that_means_nothing(tenant: str, key: str | None) -> str:
 
 @mutation(MemoryStore, "_let_through")
 def cap_of_a_clocks_window(self: Any, caps: Any) -> bool:
-    """Counts begin again with each window of the clock, not with what was sent."""
+    """Count a cap in fixed windows of the clock instead of from the times of the sent notifications."""
     (cap,) = caps
     window = self._cell.clock.wall_ms() // cap.per_ms
     counts = self._cell.caps
@@ -142,14 +147,14 @@ def cap_of_a_clocks_window(self: Any, caps: Any) -> bool:
 
 @mutation(MemoryStore, "claim")
 async def claim_by_the_dead(self: MemoryStore, me: str, lanes: Sequence[Lane], want: int) -> Claims:
-    """An incarnation that was declared dead works on."""
+    """Let an incarnation claim entries after it was declared dead."""
     rows = [(lane, entry_id) for lane in lanes for entry_id in self._cell.lane(lane).read(me, want)]
     return self._claims(rows)
 
 
 @mutation(MemoryStore, "_promote")
 def promoted_twice(self: MemoryStore, entry: DueEntry, mailbox: str) -> Promoted:
-    """Whoever read it as due moves it, whatever became of it since."""
+    """Move a due entry to a mailbox even if another process has moved it since."""
     (self._cell.delayed if entry.delayed else self._cell.due).pop(entry.id, None)
     self._cell.enqueue(entry.id, mailbox)
     return Promoted.DONE
@@ -157,13 +162,13 @@ def promoted_twice(self: MemoryStore, entry: DueEntry, mailbox: str) -> Promoted
 
 @mutation(delivery, "decide_after")
 def hold_that_resends(notification: Any, *args: Any) -> Decision:
-    """An unknown outcome goes to the next vendor, whatever the policy."""
+    """Send a message with an unknown outcome to the next vendor, even under `hold`."""
     return decide_after(dataclasses.replace(notification, on_unknown="resend"), *args)
 
 
 @mutation(Courier, "admit")
 async def begun_amid_the_goodbye(self: Courier, me: str, got: Claims) -> None:
-    """Whatever a reply brings is sent, also by one who is just leaving."""
+    """Send whatever a claim's reply brings, even when the actor is about to stop."""
     stopping, self.stopping = self.stopping, False
     try:
         await _admit(self, me, got)
@@ -173,7 +178,7 @@ async def begun_amid_the_goodbye(self: Courier, me: str, got: Claims) -> None:
 
 @mutation(Supervisor, "_publish")
 async def plan_said_once(self: Supervisor) -> None:
-    """A publication that was not answered is forgotten."""
+    """Forget a publication of a plan that was not answered."""
     try:
         await _publish(self)
     finally:

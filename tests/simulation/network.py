@@ -1,7 +1,7 @@
-"""The network between the processes and the one store: requests that are lost, late, answered late or half-done.
+"""The network between the processes and the one store. Requests are lost, late, answered late, or done in part.
 
-A request that left is carried out whatever becomes of its sender. The store itself is never half-done (a script is
-atomic) unless the script itself fails, which it may between any two of its steps.
+A request that was sent is carried out even if its sender has died. A script is atomic. So the store never does half of
+a script, unless the script itself fails, which can happen between any two of its steps.
 """
 
 from __future__ import annotations
@@ -23,19 +23,28 @@ from dispatcher.ports import Applied, Claims
 from tests.simulation.process import Process, SimulatedLoop
 
 TIMEOUT_S = 2.0
-"""When a client of the store gives up, as the real one does."""
+"""The seconds after which a client of the store gives up, as the real client does."""
 
 SLOW_S = 0.7
-"""A reply that takes longer explains a repeat: after a second of silence an actor gives its name up."""
+"""A reply that takes longer than this, in seconds, explains a repeat.
+
+An actor gives up its incarnation after a second without an answer.
+"""
 
 AUDIT_S = 6.5
-"""How long a claim that was made after its client had given up may go unnoticed: until the periodic audit."""
+"""How many seconds a claim may go unnoticed if it was made after its client had given up. The periodic audit
+finds it.
+"""
 
 FATES = ("before", "after", "late", "slow", "half")
-"""Not sent; done and not answered; done after the client gave up; answered late; some of a pipeline done."""
+"""The faults of a request.
+
+In this order: it is not sent; it is done, but the answer is lost; it is done after the client gave up; it is answered
+late; only some of a pipeline is done.
+"""
 
 PIPELINED = frozenset(("accept", "apply", "promote"))
-"""Many scripts in one round trip: a broken connection may leave some of them done."""
+"""The methods that send many scripts in one round trip. If the connection breaks, only some of them may be done."""
 
 
 class ScriptError(Exception):
@@ -43,7 +52,10 @@ class ScriptError(Exception):
 
 
 class SimulatedStore(MemoryStore):
-    """The memory store, whose scripts may fail half-way; it tells who settled what under which name."""
+    """The memory store, with scripts that may fail between two steps.
+
+    It tells the checker which incarnation decided what about which entry.
+    """
 
     def __init__(self, cell: Cell, network: Network) -> None:
         super().__init__(cell)
@@ -65,7 +77,7 @@ class SimulatedStore(MemoryStore):
 
 
 class Network:
-    """Carries every request, by dice. `loss`: the share of requests that something happens to."""
+    """Carries every request, and decides at random what happens to it. `loss` is the share of requests with a fault."""
 
     def __init__(self, loop: SimulatedLoop, cell: Cell, dice: random.Random, note: Callable[..., None]) -> None:
         self.loop, self.cell, self.dice, self._note = loop, cell, dice, note
@@ -83,14 +95,14 @@ class Network:
         self.on_change: Callable[[], None] = lambda: None
 
     def outage(self, seconds: float) -> None:
-        """Nothing reaches the store."""
+        """Let no request reach the store for `seconds`."""
         now_s = self.loop.time()
         self.down_until_s = now_s + seconds
         self.hidden_until_s = now_s + seconds + TIMEOUT_S
         self.troubles.append((now_s, now_s + seconds + 1.0))
 
     def stall(self, seconds: float) -> None:
-        """The store stands still, and then does all that was asked meanwhile."""
+        """Stop the store for `seconds`. Then it carries out all requests that came meanwhile."""
         now_s = self.loop.time()
         self.stalled_until_s = self.quiet_s = now_s + seconds + 0.1
         self.hidden_until_s = now_s + seconds + AUDIT_S
@@ -217,7 +229,7 @@ class Network:
 
 
 class Link:
-    """One process's connection to something that is stored: each method is a request over the network."""
+    """One process's connection to the store or a view. Each method call is a request over the network."""
 
     def __init__(self, network: Network, process: Process, target: Any) -> None:
         self._network, self._process, self._target = network, process, target
@@ -235,7 +247,7 @@ class Link:
 
 
 class ControlLink(Link):
-    """The same for the control channel, whose messages are pushed."""
+    """One process's connection to the control channel. Its messages are pushed to the process."""
 
     async def listen(self, kinds: Sequence[str]) -> AsyncGenerator[Message | None, None]:
         network, cell, since_s = self._network, self._network.cell, self._network.loop.time()

@@ -1,4 +1,6 @@
-"""Processes inside one loop: each step of each task belongs to one, which can die or freeze between any two."""
+"""Processes inside one event loop. Each step of a task belongs to a process, which can die or freeze between two
+steps.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,10 @@ FOR_EVER = float("inf")
 
 
 class SimulatedLoop(VirtualLoop):
-    """A virtual loop that asks a step's process whether it may run. Steps without one, the world outside, may."""
+    """A virtual loop that runs a step only if the step's process is alive and not frozen.
+
+    A step without a process belongs to the world outside and always runs.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,13 +46,13 @@ class SimulatedLoop(VirtualLoop):
                 handle._run()
 
     def abandon(self) -> None:
-        """The end: nobody runs again."""
+        """End the simulation. No task runs again."""
         self._ready.clear()
         self._timers.clear()
         self._kept.clear()
 
     def start_outside(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """A task of the world outside, whoever asks."""
+        """Start a task that belongs to the world outside, whichever process makes this call."""
         task: asyncio.Task[Any] = self.outside.copy().run(self.create_task, work)
         return task
 
@@ -57,14 +62,16 @@ class SimulatedLoop(VirtualLoop):
 
 
 class Process:
-    """Tasks that die and freeze as one."""
+    """A group of tasks that die and freeze together."""
 
     def __init__(self, loop: SimulatedLoop, name: str) -> None:
         self.loop, self.name = loop, name
         self.dead = self.frozen = False
         self.steps = 0
         self.troubles: list[tuple[float, float]] = []
-        """When it was killed, frozen or cut from the store, from and to: what may explain a repeat."""
+        """The times (from, to) when the process was killed, frozen or cut off from the store. They may explain a
+        repeat.
+        """
         self.hidden_until_s = 0.0  # till then it may hold claims of which no sign was given
         self.on_end: list[Callable[[], object]] = []
         self._parked: list[asyncio.Handle] = []
@@ -91,7 +98,7 @@ class Process:
         return False
 
     def doom(self, steps: int, act: Callable[[], None]) -> None:
-        """Instead of its so-manieth step from now, `act`."""
+        """Call `act` in place of the process's step that comes after `steps` more steps."""
         self._fate = (self.steps + 1 + steps, act)
 
     def trouble(self, until_s: float) -> None:
@@ -104,7 +111,7 @@ class Process:
         return any(begin <= to_s and end >= from_s for begin, end in self.troubles)
 
     def kill(self) -> None:
-        """Kill it as SIGKILL does: no further step, not even of a `finally`."""
+        """Kill the process as SIGKILL does. No further step runs, not even of a `finally`."""
         if self.dead:
             return
         self.dead = True
@@ -113,7 +120,7 @@ class Process:
             told()
 
     def freeze(self, seconds: float) -> None:
-        """Freeze it as SIGSTOP does; SIGCONT comes `seconds` later."""
+        """Freeze the process as SIGSTOP does. It continues after `seconds`."""
         if not self.dead and not self.frozen:
             self.frozen = True
             self.hide(self.loop.time() + seconds + 0.5)

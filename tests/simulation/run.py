@@ -1,4 +1,4 @@
-"""The runs of a simulation: its surroundings, one seed from the first order to rest, and how the seed ended."""
+"""Runs a simulation: its surroundings, one seed from the first order until everything rests, and the result."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.simulation.scene import Plot, World
 
 @dataclass(slots=True)
 class Result:
-    """How a seed ended."""
+    """The result of one seed."""
 
     seed: int
     digest: str
@@ -34,7 +34,7 @@ class Result:
 
 
 class _Dice:
-    """In place of `secrets` while a seed runs."""
+    """Random numbers from the seed, in place of the module `secrets`."""
 
     def __init__(self) -> None:
         self.dice = random.Random(0)
@@ -48,7 +48,7 @@ _world: list[World] = []
 
 
 def _hear(_: Any, level: str, fields: Any) -> Any:
-    """Every warning and error that the product logs is in the trace; most errors are a bug by themselves."""
+    """Write every warning and error that the product logs into the trace. Most errors count as violations."""
     if _world:
         world = _world[-1]
         world.note("log", fields.get("event"), *(f"{k}={v}" for k, v in sorted(fields.items()) if k != "event"))
@@ -88,7 +88,10 @@ def run(
     *,
     world_type: type[World] = World,
 ) -> Result:
-    """Play one seed, or with `crash` (kind, step) that one fault alone, or with this `plot`. Call it inside `stage`."""
+    """Play one seed and return its result. It must be called inside `stage`.
+
+    With `crash` (kind, step), only this one fault happens. With `plot`, this plot is played.
+    """
     loop = SimulatedLoop()
     _secrets.dice.seed(seed)
     collected = gc.isenabled()
@@ -118,6 +121,9 @@ def run(
 
 
 def play(seeds: range) -> list[Result]:
-    """Several seeds in one process. Here and not in `__main__`, which a spawned worker cannot import."""
+    """Play several seeds in one process and return their results.
+
+    This function is not in `__main__`, because a spawned worker cannot import that module.
+    """
     with stage():
         return [run(seed) for seed in seeds]

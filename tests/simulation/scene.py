@@ -1,4 +1,4 @@
-"""The world of one seed, and its plot of orders and faults."""
+"""The world of one seed, with its plot of orders and faults."""
 
 from __future__ import annotations
 
@@ -68,14 +68,20 @@ CONVERSATIONS = (
     ("register", "renew", "stopped"),
 )
 FAULTS_S = 3.0
-"""How long the plot goes on; after it everything is healed and must come to rest."""
+"""The seconds during which the plot makes faults. Then everything is repaired and must come to rest."""
 
 REST_S_MAX = 45.0
-"""Verdict 2 s, take 1 s, breaker waits 2 s, attempts 8 with 1 s between them, each up to 1.5 s; and once more."""
+"""The most seconds until everything is at rest.
+
+A verdict takes 2 s, a take 1 s, and the breaker waits 2 s. There are 8 attempts of up to 1.5 s with 1 s between them.
+All this may happen twice.
+"""
 
 
 class Plot(enum.Enum):
-    """Mostly a little of everything; else one thing hard, which a little of everything would hide."""
+    """The kinds of plots. Most seeds have a little of everything. The others have one kind of fault only, but
+    much of it.
+    """
 
     LOST_CLAIMS = "claims are lost while mailboxes change hands"
     REPLACEMENT = "everyone is replaced, and nothing fails"
@@ -84,7 +90,7 @@ class Plot(enum.Enum):
 
 
 class World:
-    """Everything of one seed. Made inside its loop."""
+    """Everything that belongs to one seed. It must be made inside its event loop."""
 
     SETTINGS = SETTINGS
 
@@ -130,7 +136,7 @@ class World:
             self._trace(line)
 
     def mute(self) -> None:
-        """The run is over: what is collected later, when Python likes, must not be part of it."""
+        """Take no more notes, because the run is over. Python may still collect objects later, at times of its own."""
         self._trace = None
 
     def digest(self) -> str:
@@ -230,7 +236,10 @@ class World:
         return [dice.choice(acts) for _ in range(dice.choice((0, 1, 1, 2, 3)))]
 
     def _write_crash(self, kind: str, step: int) -> None:
-        """The only fault: whoever is the first to claim is killed, or frozen past the verdict, so many steps later."""
+        """Make one single fault. The first actor that claims is killed or frozen, after `step` more of its steps.
+
+        It is frozen long enough to be declared dead.
+        """
 
         def act(process: Process) -> None:
             self.crashed = True
@@ -254,7 +263,7 @@ class World:
         self.note(peer.name, mode)
 
     def _befall(self, slot: Slot, act: Callable[[Process], None]) -> None:
-        """Let `act` befall an actor: soon, or with its next claim, and then at one of its next steps."""
+        """Let `act` happen to an actor at one of its next steps, beginning now or with its next claim."""
         process = slot.process
 
         def soon() -> None:
@@ -285,7 +294,7 @@ class World:
         process.freeze(seconds)
 
     def _override(self) -> None:
-        """An operator takes a vendor out for a while; sometimes just as it claims."""
+        """Let an operator open a vendor for a while, sometimes at the moment when one of its actors claims."""
         slot = self.dice.choice(self.slots)
 
         def act() -> None:

@@ -1,4 +1,4 @@
-"""A unit test that starts Ray, a process or a server, or opens Redis, is no unit test: all of them raise here."""
+"""Forbids unit tests to start Ray, a process or a server, or to open Redis. Each of these raises an error here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WORDS = "a unit test may not {}; see tests/README.md for where it may"
 
 @pytest.fixture(autouse=True)
 def no_outside_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Opening Redis, a process, a server or Ray raises at once."""
+    """Make it an error to open Redis, a process, a server or Ray."""
 
     def refused(what: str) -> Callable[..., None]:
         def refuse(*_: Any, **__: Any) -> None:

@@ -1,4 +1,4 @@
-"""An intake with its loop running, on a store that takes its time."""
+"""An intake with its loop running, on a slow store."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def body(n: int = 0, **changes: Any) -> dict[str, Any]:
 
 
 class SlowStore(MemoryStore):
-    """Takes its time, and notes each round trip, in triggers and notifications, and the order of what it was given."""
+    """A slow store. It notes the size of each round trip (triggers, notifications), and the order of what it was
+    given.
+    """
 
     duration_s = 0.01
     away = False

@@ -1,4 +1,4 @@
-"""One notification, with changes."""
+"""Makes one notification, whose fields a test may change."""
 
 from __future__ import annotations
 

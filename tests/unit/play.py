@@ -1,4 +1,7 @@
-"""The whole dispatcher in one process, on memory and in virtual time: intake, supervisor, and an actor per vendor."""
+"""The whole dispatcher in one process, on the memory store and in virtual time.
+
+It has an intake, a supervisor, and one actor for each vendor.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ BREAKER = BreakerConfig(window_size=10, min_calls=5, consecutive_failures=5, ope
 
 
 class Actor:
-    """Runs what a vendor actor runs: courier, maintenance, beats, reports, and the plan as it comes."""
+    """Runs what a vendor actor runs: courier, maintenance, beats, reports, and each new plan."""
 
     def __init__(self, play: Play, vendor: ScriptedVendor) -> None:
         self.play, self.vendor = play, vendor
@@ -40,7 +43,7 @@ class Actor:
         return self
 
     def kill(self) -> None:
-        """Die as by SIGKILL: nothing is finished, settled or said."""
+        """Die like a process that gets SIGKILL. Nothing is finished, settled or published after that."""
         for task in (*self.tasks, *self.courier._calls):
             task.cancel()
 
@@ -62,7 +65,7 @@ class Actor:
 
 
 class Play:
-    """Intake, supervisor and an actor per vendor."""
+    """An intake, a supervisor and one actor for each vendor."""
 
     def __init__(self) -> None:
         self.stage = Stage()
@@ -93,7 +96,7 @@ class Play:
         return ids
 
     def accepted_by(self) -> Counter[str]:
-        """How often each notification was accepted by a vendor, as its history tells."""
+        """Return how often each notification was accepted by a vendor, by the attempts in its history."""
         records = self.stage.cell.records.values()
         return Counter(
             f"{record.trigger.id}.{i}"
@@ -108,7 +111,7 @@ class Play:
 
 
 async def outage() -> None:
-    """Fifty triggers while the first vendor fails, then recovers."""
+    """Post fifty triggers while the first vendor fails and then recovers."""
     play = Play()
     await play.start()
     ids = await play.post(10)

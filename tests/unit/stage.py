@@ -1,4 +1,4 @@
-"""Props of the unit tests: scripted vendors, a store that can be away, whole couriers."""
+"""Objects for the unit tests: scripted vendors, a store that can be away, whole couriers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ from tests.virtual import VirtualClock
 
 
 class ScriptedVendor:
-    """Answers with the outcomes given, one a call, then with `then`; notes what it was sent."""
+    """Answers each call with the next of the given outcomes, and after the last with `then`. It notes what it was
+    sent.
+    """
 
     channel = "sms"
 
@@ -61,7 +63,11 @@ class ScriptedVendor:
 
 
 class FaultyStore:
-    """A store in front of another: `away` fails before the call, `lose` (method names, one each) after it."""
+    """A store in front of another store, which can fail.
+
+    While `away` is set, every call fails before it reaches the other store. A method named in `lose` is carried out
+    once and then fails.
+    """
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
@@ -86,7 +92,7 @@ class FaultyStore:
 
 
 class Stage:
-    """A cell, and couriers on it. Make it inside a virtual run."""
+    """A cell with couriers on it. It must be made inside a virtual run."""
 
     def __init__(self) -> None:
         self.clock = VirtualClock()
@@ -133,7 +139,7 @@ class Stage:
     async def accept(
         self, count: int = 1, vendor: str = "a", chain: Sequence[str] = ("a", "b"), **changes: Any
     ) -> list[str]:
-        """Accept `count` notifications; their ids."""
+        """Accept `count` notifications and return their ids."""
         made = []
         for _ in range(count):
             self._ids += 1
@@ -170,7 +176,10 @@ class Stage:
 
 
 def plan_of(epoch: int = 1, **states: str) -> Plan:
-    """A plan of vendors by state; the healthy drain their own mailbox, and the first of them those of the rest."""
+    """Return a plan with these states of the vendors.
+
+    Each healthy vendor drains its own mailbox, and the first healthy vendor also drains those of all others.
+    """
     healthy = [name for name, state in states.items() if state == "closed"]
     drains = {name: [name] if state != "open" else [] for name, state in states.items()}
     for name, state in states.items():

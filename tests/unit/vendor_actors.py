@@ -1,4 +1,4 @@
-"""Vendor actors on a stage: one alone, and two of which one fails."""
+"""Vendor actors on a stage: a single one, and two of which one fails."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.virtual import until
 
 
 class OneActor(VendorActor):
-    """A vendor actor on a stage."""
+    """One vendor actor on a stage."""
 
     def __init__(self, stage: Stage, vendor: ScriptedVendor) -> None:
         one = {"adapter": "twilio", "channel": "sms", "breaker": {"consecutive_failures": 3, "open_wait_jitter": 0.0}}
@@ -38,7 +38,7 @@ class OneActor(VendorActor):
         return self._courier.breaker
 
     def kill(self) -> None:
-        """Kill it as SIGKILL does: it says nothing more."""
+        """Kill the actor as SIGKILL does. It publishes nothing after that."""
         for task in (*self._tasks._tasks, *self._courier._calls):
             task.cancel()
 
@@ -47,7 +47,7 @@ CONFIG = PlanConfig({name: VendorConfig(name, "sms") for name in "ab"}, (("a", "
 
 
 def settings(open_wait_s: float) -> dict[str, Any]:
-    """Two SMS vendors of one chain, whose breakers open after three failures."""
+    """Return settings with two SMS vendors in one chain. Their breakers open after three failures."""
     breaker = {"consecutive_failures": 3, "open_wait_jitter": 0.0, "open_wait_s": open_wait_s}
     return {
         "vendors": {name: {"adapter": "twilio", "channel": "sms", "breaker": breaker} for name in "ab"},
@@ -68,7 +68,10 @@ class OneOfTwo(OneActor):
 
 
 class Outage:
-    """Vendor a fails whatever it is sent, b is well; 20 messages a second go where the plan says."""
+    """A scene in which vendor a fails every message and vendor b works.
+
+    20 messages a second go to the vendor that the plan names.
+    """
 
     def __init__(self, open_wait_s: float = 5.0) -> None:
         self.stage = Stage()

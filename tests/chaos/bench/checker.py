@@ -1,8 +1,13 @@
-"""One judge over three logs: what the clients were answered, what the vendors received, what Redis holds in the end.
+"""Judges a run by three logs: what the clients were answered, what the vendors received, what Redis holds at the end.
 
-By Jepsen's words: *lost* was acknowledged, reached nobody, and rests nowhere an operator would find it; *unexpected*
-was received and never posted; *duplicated* was received more than once; *recovered* was received though its client
-never got a yes. `contradictions` are states of the store that must not be.
+The words are Jepsen's:
+
+- lost: acknowledged, but never received, and not kept in a place where an operator would find it;
+- unexpected: received, but never posted;
+- duplicated: received more than once;
+- recovered: received, although its client never got a 202.
+
+`contradictions` are states of the store that must never occur.
 """
 
 from __future__ import annotations
@@ -28,7 +33,10 @@ PLACES = ("due", "delayed", "held", "dead")
 
 @dataclass(slots=True)
 class Findings:
-    """The judgement of a run. `states`: how many notifications are where; `reasons`: why dead ones died."""
+    """The result of judging a run.
+
+    `states` counts the notifications in each state. `reasons` counts why notifications are dead.
+    """
 
     verdict: Verdict
     lost: list[str]
@@ -41,13 +49,18 @@ class Findings:
         return self.verdict.duplicated
 
     def all_well(self) -> bool:
-        """Nothing lost, repeated, misdirected or contradictory. Whoever allows a repeat asks for the parts."""
+        """Return True if nothing was lost, repeated, misdirected or contradictory.
+
+        A test that allows a repeat reads the single fields instead.
+        """
         return self.verdict.clean and not self.lost and not self.contradictions
 
     def kept(self, policy: str, in_flight: int, repeats: int | None = None) -> bool:
-        """Nothing lost, contradictory or astray, whatever broke during `in_flight` messages that nobody can know of.
+        """Return True if the promise of `policy` was kept, with at most `in_flight` messages of unknown outcome.
 
-        By `resend` at most these (or `repeats`) came again. By `hold` none; each is settled, or held: at most these.
+        Nothing may be lost, contradictory or misdirected. Under `resend`, at most `in_flight` messages (or `repeats`,
+        if given) may be repeated. Under `hold`, none may be repeated. Each must be settled or held, with at most
+        `in_flight` held.
         """
         verdict, states = self.verdict, self.states
         if self.lost or self.contradictions or verdict.unexpected or verdict.misdirected:
@@ -64,7 +77,9 @@ def examine(
     channels: Mapping[str, str],
     store: redis.Redis,
 ) -> Findings:
-    """Judge. `received`: vendor → deliveries; `channels`: vendor → channel."""
+    """Judge the run and return the findings. `received` maps each vendor to its deliveries, `channels` to its
+    channel.
+    """
     verdict = judge(posted, received, channels)
     records, contradictions = _looked_at(store)
     state_of = {name: state for name, (_, state, _) in _named(posted, records).items()}
@@ -81,14 +96,20 @@ def examine(
 
 
 def waiting(store: redis.Redis) -> int:
-    """Notifications that are neither ended nor at rest."""
+    """Return how many notifications the store still has to work on.
+
+    Dead, held and ended notifications do not count.
+    """
     keys = Keys()
     lanes = list(store.scan_iter(match=keys.prefix + "mb:*", count=1000, _type="stream"))
     return sum(store.xlen(lane) for lane in lanes) + store.zcard(keys.due) + store.zcard(keys.delayed)
 
 
 def _looked_at(store: redis.Redis) -> tuple[dict[str, dict[str, str]], list[str]]:
-    """Return the records, and what contradicts them at two looks: a look-up may settle what is held during one."""
+    """Return the records, and the contradictions that were there at two reads half a second apart.
+
+    A single read is not atomic: meanwhile a look-up may settle a held notification.
+    """
     records = _records(store)
     found = list(_contradictions(store, records))
     if found:
@@ -108,7 +129,7 @@ def _records(store: redis.Redis) -> dict[str, dict[str, str]]:
 
 
 def _named(posted: Sequence[Posted], records: Mapping[str, dict[str, str]]) -> dict[str, tuple[str, str, str]]:
-    """`order/channel` → notification id, state, reason; of acknowledged triggers."""
+    """Return the notification id, the state and the reason for each `order/channel` of the acknowledged triggers."""
     found = {}
     for post in posted:
         if post.trigger_id is None:
@@ -121,7 +142,7 @@ def _named(posted: Sequence[Posted], records: Mapping[str, dict[str, str]]) -> d
 
 
 def _contradictions(store: redis.Redis, records: Mapping[str, dict[str, str]]) -> Iterator[str]:
-    """Each notification is in exactly one place, and its record names that place."""
+    """Yield a sentence for each notification that is not in exactly one place, or whose record names another place."""
     keys = Keys()
     places: dict[str, list[str]] = {}
     for place in PLACES:

@@ -1,8 +1,8 @@
-"""A power cut without cutting power: which bytes of a file are on disk, by the kernel's own account.
+"""Simulates a power cut without cutting power: the kernel tells which bytes of a file are on disk.
 
-SIGKILL does not test durability, since the page cache outlives the process. `cachestat` (Linux 6.5 and newer) counts a
-file's dirty pages and those being written; a file without any would be whole after a power cut. (What the disk itself
-does with a flushed write is beyond this.)
+SIGKILL does not test durability, because the page cache survives the process. `cachestat` (Linux 6.5 and newer) counts
+the pages of a file that are dirty or being written. A file without such pages would be complete after a power cut. This
+does not test what the disk itself does with a flushed write.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def unwritten_pages(path: Path) -> int:
-    """Pages of `path` that a power cut now would lose. OSError where the kernel cannot tell."""
+    """Return how many pages of `path` a power cut would lose now. Raises OSError if the kernel cannot tell."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         whole = (ctypes.c_uint64 * 2)(0, 0)
@@ -32,7 +32,10 @@ def unwritten_pages(path: Path) -> int:
 
 
 def can_tell(folder: Path) -> bool:
-    """Return True if the kernel counts dirty pages of files in `folder`: not before 6.5, on overlays and in memory."""
+    """Return True if the kernel can count the dirty pages of files in `folder`.
+
+    It cannot before Linux 6.5, and not on overlay or memory file systems.
+    """
     with tempfile.NamedTemporaryFile(dir=folder) as file:
         file.write(b"x" * 8192)
         file.flush()
@@ -45,14 +48,16 @@ def can_tell(folder: Path) -> bool:
 
 
 class PowerCut:
-    """Watches an append-only file of a running server, cuts the power, and leaves what was on disk."""
+    """Watches an append-only file of a running server, kills the server, and leaves only the bytes that were on
+    disk.
+    """
 
     def __init__(self, path: Path, pid: int) -> None:
         self._path, self._pid = path, pid
         self.durable_bytes = 0
 
     def look(self) -> bool:
-        """Remember the file's length if all of it is on disk now."""
+        """Remember the file's length if all of the file is on disk now. Return True in that case."""
         size = self._path.stat().st_size
         if unwritten_pages(self._path) > 0:
             return False
@@ -60,11 +65,12 @@ class PowerCut:
         return True
 
     def cut(self) -> int:
-        """Kill the server and truncate its file to what was on disk; the bytes that were lost.
+        """Kill the server and truncate its file to the bytes that were on disk. Return how many bytes were lost.
 
-        A server that syncs each write is often stopped between a write and its sync: those bytes are on their way and
-        nobody was told of them. So it may go on for a moment until a stop finds the file clean; one that syncs now and
-        then is not found clean, and what is left is what the last look saw.
+        A server that syncs each write is often stopped between a write and its sync. Nobody was told yet that those
+        bytes are stored. So the server may continue for a moment, until a stop finds the whole file on disk. A server
+        that syncs only now and then is never found so. Then the file is cut to the length at the last successful
+        `look`.
         """
         for _ in range(50):
             os.kill(self._pid, signal.SIGSTOP)

@@ -1,4 +1,6 @@
-"""A Ray cluster that somebody else started: what `dispatcher deploy` is for. All its nodes are on this machine."""
+"""A Ray cluster that somebody else started, which is where `dispatcher deploy` is used. All nodes are on this
+machine.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ def _prepared(folder: Path) -> dict[str, str]:
 
 @dataclass
 class ForeignCluster:
-    """A cluster made by `ray start`, and a Redis of its own; every process carries its node's marker."""
+    """A cluster made by `ray start`, with a Redis of its own. Every process carries its node's marker."""
 
     folder: Path
     marker: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -54,12 +56,12 @@ class ForeignCluster:
         }
 
     def start(self) -> None:
-        """Redis and the head."""
+        """Start Redis and the head."""
         self.redis.start()
         self._ray("--head", f"--port={self.gcs}", "--include-dashboard=false", "--temp-dir", str(self.folder / "ray"))
 
     def add_node(self) -> str:
-        """One more raylet on this machine; the marker that its processes carry, workers included."""
+        """Start one more raylet on this machine. Return the marker that its processes carry, workers included."""
         self._nodes.append(secrets.token_hex(8))
         apart = [f"--dashboard-agent-listen-port={free_port()}", "--min-worker-port=0", "--max-worker-port=0"]
         self._ray(f"--address=127.0.0.1:{self.gcs}", *apart, marker=self._nodes[-1])
@@ -86,7 +88,7 @@ class ForeignCluster:
         return self.run("cluster.cli.main", *words, *target)
 
     def replicas(self, marker: str = "") -> dict[int, str]:
-        """Serve replicas of ours, of all nodes or of one: pid → application."""
+        """Return our Serve replicas as pid → application. With a `marker`, only those of that node are returned."""
         nodes = [marker] if marker else [self.marker, *self._nodes]
         commands = [pair for node in nodes for pair in processes_of(node).items()]
         return {pid: command.split(":")[3] for pid, command in commands if "ServeReplica:" in command}

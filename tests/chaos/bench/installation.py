@@ -1,4 +1,4 @@
-"""A whole installation without Ray, to be broken: private Redis, sandbox vendors, forked actors."""
+"""A whole installation without Ray that a test can break: private Redis, sandbox vendors, forked actors."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ class Nursery:
 
 
 class Sandbox:
-    """The sandbox vendors, in a process that no test kills: the witness."""
+    """The sandbox vendors, in a process that no test kills. They are the witness."""
 
     def __init__(self) -> None:
         self._process, self.url, _ = start_sandbox()
 
     def fault(self, vendor: str, mode: str = "none", **more: Any) -> None:
-        """Misbehave from now on; "none" heals."""
+        """Make a vendor misbehave from now on. The mode "none" ends the fault."""
         _ask("PUT", f"{self.url}/_sandbox/{vendor}/fault", {"mode": mode, **more})
 
     def received(self, vendor: str) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class Sandbox:
 
 @dataclass
 class Worker:
-    """One process of the installation. `order` is what it was made from, so that it can be made again."""
+    """One process of the installation. `order` says what it was made from, so that it can be made again."""
 
     name: str
     pid: int
@@ -115,7 +115,10 @@ class Worker:
 
 
 class Bench:
-    """One installation. `keep` replaces processes that have ended, as Serve does; without it a death is for good."""
+    """One installation.
+
+    With `keep`, a process that has ended is replaced, as Serve does it. Without `keep`, nothing is replaced.
+    """
 
     def __init__(self, nursery: Nursery, sandbox: Sandbox, changes: dict[str, Any] | None = None) -> None:
         self._nursery, self.sandbox = nursery, sandbox
@@ -141,7 +144,7 @@ class Bench:
         skewed: bool = False,
         keep: bool = True,
     ) -> Bench:
-        """Start every process and wait until triggers are accepted and planned."""
+        """Start every process and wait until triggers are accepted and a plan exists."""
         for name in ("intake", "supervisor", *VENDORS):
             self.begin(name, (links or {}).get(name), (crashes or {}).get(name), skewed)
         self.until(lambda: self.ask("/readyz")[0] == 200 and len(self.plan()) == len(VENDORS), READY_S)
@@ -168,7 +171,7 @@ class Bench:
         return self._fork(name, order)
 
     def second(self, name: str) -> Worker:
-        """One more actor beside a vendor's first; it has begun when it is back."""
+        """Start one more actor beside a vendor's first, and return it when it has begun."""
         worker = self._fork(f"{name} 2", {**self.workers[name].order, "log": str(self.folder / f"{name}-2.log")})
         self.until(lambda: any(v["name"] == name and len(v["breaker"]) == 2 for v in self.vendors()), READY_S)
         return worker
@@ -188,12 +191,12 @@ class Bench:
                     self._fork(name, again)
 
     def link(self) -> Link:
-        """A way to Redis that can be broken."""
+        """Return a connection to Redis that a test can break."""
         self._links.append(Link(self.folder / "s"))
         return self._links[-1]
 
     def restart_redis(self, after_s: float = 0.0) -> None:
-        """Kill it; start it again after `after_s` on the same directory."""
+        """Kill Redis. Start it again on the same directory after `after_s` seconds."""
         os.kill(self.redis_pid(), signal.SIGKILL)
         time.sleep(after_s)
         self.server.start()
@@ -210,7 +213,7 @@ class Bench:
         return self.server.client()
 
     def close(self) -> None:
-        """End all of it. What is frozen is woken by SIGKILL too."""
+        """End all processes. SIGKILL also ends those that are frozen."""
         self._over.set()
         if self._keeping is not None:
             self._keeping.join(5)
@@ -232,7 +235,7 @@ class Bench:
         return f"http://127.0.0.1:{self.ports[0]}"
 
     def ask(self, path: str) -> tuple[int, Any]:
-        """Status and body; (0, None) when nobody answers."""
+        """Return the status and the body of a GET, or (0, None) if nothing answers."""
         try:
             with urllib.request.urlopen(f"{self.api}{path}", timeout=3) as answer:
                 text = answer.read()
@@ -243,7 +246,7 @@ class Bench:
             return 0, None
 
     def tell(self, path: str, body: dict[str, Any]) -> Any:
-        """An operator's POST; its answer."""
+        """Send an operator's POST and return its answer."""
         return _ask("POST", f"{self.api}{path}", body)
 
     def plan(self) -> dict[str, Any]:
@@ -255,14 +258,17 @@ class Bench:
         return list(body["vendors"]) if status == 200 else []
 
     def metric(self, name: str) -> float:
-        """The sum over all label values of a counter or gauge; waits out the second in which totals are added up."""
+        """Return the sum of a counter or gauge over all its label values.
+
+        Totals are added up once a second, so this waits until that has happened.
+        """
         status, text = self.ask("/metrics")
         assert status == 200, status
         values = [line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(name)]
         return sum(float(value) for value in values)
 
     def actors(self) -> dict[str, str]:
-        """Incarnation → live, stopped, dead."""
+        """Return the state of each incarnation: live, stopped or dead."""
         return dict(self.store().hgetall("{nd:0}:actors"))
 
     def logs(self) -> str:
@@ -273,7 +279,11 @@ class Bench:
     def post(
         self, bodies: Sequence[Body], rate: float, *steps: tuple[float, Callable[[], Any]], **more: Any
     ) -> list[Posted]:
-        """Post at a steady rate; `steps`: (seconds from the start, what to do then), in order. `more`: to the load."""
+        """Post `bodies` at a steady rate and return them as the client saw them.
+
+        `steps` are pairs of seconds from the start and a function to call then, in their order. `more` goes to the load
+        client.
+        """
 
         def act() -> None:
             began_s = time.monotonic()
@@ -290,7 +300,9 @@ class Bench:
         return asyncio.run(run())
 
     def judge(self, posted: Sequence[Posted], drain_s: float = DRAIN_S, settled: bool = True) -> Findings:
-        """Wait until nothing waits in the store any more (unless `settled` is false), then judge the run."""
+        """Wait until nothing is left to do in the store, then judge the run. With `settled=False`, judge without
+        that wait.
+        """
         if settled:
             with contextlib.suppress(AssertionError):
                 self.until(lambda: waiting(self.store()) == 0, drain_s)
@@ -298,7 +310,10 @@ class Bench:
         return examine(posted, received, CHANNELS, self.store())
 
     def until(self, condition: Callable[[], bool], seconds: float) -> float:
-        """Seconds until `condition` holds; AssertionError with the end of the logs when it does not in time."""
+        """Wait until `condition` holds and return the seconds that it took.
+
+        Raises AssertionError with the end of the logs after `seconds`.
+        """
         began = time.monotonic()
         while time.monotonic() - began < seconds:
             with contextlib.suppress(redis.RedisError, OSError):
@@ -309,17 +324,20 @@ class Bench:
 
 
 MakeBench = Callable[..., Bench]
-"""The fixture `make_bench` makes a bench with changed settings; the bench is not started yet."""
+"""The fixture `make_bench` makes a bench with changed settings. The bench is not started yet."""
 
 
 def append_only_file(folder: Path) -> Path:
-    """The file that Redis appends to: the only one up to 6.2, the newest increment from 7 on."""
+    """Return the file that Redis appends to. It is the only one up to Redis 6.2, and the newest increment from 7 on."""
     found = sorted(folder.glob("**/appendonly.aof*"), key=lambda path: path.stat().st_mtime)
     return [path for path in found if path.suffix == ".aof" and ".base." not in path.name][-1]
 
 
 def settings(sandbox_url: str, changes: dict[str, Any]) -> dict[str, Any]:
-    """The sandbox's configuration with SMS alone; `changes` replace whole sections or, one level down, fields."""
+    """Return the sandbox's configuration with SMS alone.
+
+    `changes` replace whole sections or, one level below, single fields.
+    """
     found = yaml.safe_load((resources.files("cluster") / "sandbox.yaml").read_text())
     vendors = {name: found["vendors"][name] for name in VENDORS}
     for name, vendor in vendors.items():
@@ -338,7 +356,10 @@ def settings(sandbox_url: str, changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def paid(count: int, **fields: Any) -> list[Body]:
-    """`count` checkouts that mean one SMS each, with order numbers never used before; `fields` go into each body."""
+    """Return `count` checkouts with one SMS each and order numbers that were never used before.
+
+    `fields` are added to each body.
+    """
     return [
         (key, {"event": "paid", "recipient": body["recipient"], "data": body["data"], **fields})
         for key, body in fresh_checkouts(count)

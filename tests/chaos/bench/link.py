@@ -1,6 +1,7 @@
-"""A fault proxy: TCP in front, a unix socket behind. Between a process and Redis it cuts, swallows and stalls.
+"""A proxy that makes network faults: TCP in front, a Unix socket behind.
 
-Runs in a thread of its own, so that a test can act while processes talk through it.
+Between a process and Redis it can cut, swallow and stall. It runs in a thread of its own, so that a test can act while
+processes talk through it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ PASS, STALL, REFUSE = "pass", "stall", "refuse"
 
 @dataclass(slots=True)
 class Swallow:
-    """The next `times` requests that hold `word` are carried out, and their connection is reset before the answer."""
+    """Makes requests that contain `word` lose their answer.
+
+    The next `times` such requests are carried out. Then their connection is reset before the answer.
+    """
 
     word: bytes
     times: int
@@ -26,7 +30,7 @@ class Swallow:
 
 
 class Link:
-    """One proxied way to a server. `mode` may be changed at any time."""
+    """One proxy in front of a server. `mode` may be changed at any time."""
 
     def __init__(self, behind: Path) -> None:
         self._behind = str(behind)
@@ -53,11 +57,14 @@ class Link:
         asyncio.run_coroutine_threadsafe(self._reset_all(), self._loop).result(5)
 
     def cut_amid_a_request(self, after: int) -> None:
-        """Let only `after` bytes of the next request through, and reset its connection then."""
+        """Let only the first `after` bytes of the next request through, then reset its connection."""
         self._cut_after = after
 
     def mute_subscribers(self) -> int:
-        """Half-open from here on: who subscribed hears nothing more, though his connection stays. How many they are."""
+        """From now on, send nothing more to the connections that have subscribed, but keep them open.
+
+        Return how many connections these are.
+        """
         for muted in self._subscribers:
             self._loop.call_soon_threadsafe(muted.set)
         return len(self._subscribers)
@@ -152,7 +159,7 @@ class Link:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """Close with RST, not with FIN: what a killed host or a firewall looks like."""
+    """Close the connection with RST instead of FIN, as a killed host or a firewall does."""
     found = writer.get_extra_info("socket")
     with contextlib.suppress(OSError):
         if found is not None:

@@ -1,11 +1,15 @@
-"""Processes to kill: the real actors, forked from a nursery that has imported everything (a tenth of a second each).
+"""Runs processes that a test can kill. They are the real actors, forked from a process that has imported everything.
 
-`python -m tests.chaos.bench.worker` reads one order per line, JSON, and answers with the process id. It ends with its
-standard input, and every process with it.
+A fork takes a tenth of a second. `python -m tests.chaos.bench.worker` reads one order as JSON from each line, and
+answers with the process id. It ends when its standard input ends, and every forked process ends with it.
 
-An order: `role` (intake | supervisor | vendor), `settings`, `runtime`, `log`, for a vendor its `vendor`, for intake its
-`port`; and perhaps where it dies: `crash` = {"at": before_send | after_send | after_accept, "nth": n} or
-{"at": "before_send", "text": what a message holds}; `skewed`: it reads the store's clock with the skew kept in Redis.
+An order has `role` (intake, supervisor or vendor), `settings`, `runtime` and `log`. A vendor has `vendor`, and intake
+has `port`. Two fields are optional. `crash` says where the process dies:
+
+- {"at": "before_send", "after_send" or "after_accept", "nth": n};
+- {"at": "before_send", "text": a text that the message contains}.
+
+With `skewed`, the process reads the store's clock with the skew that is kept in Redis.
 """
 
 from __future__ import annotations
@@ -35,7 +39,7 @@ KILLED = 137
 
 
 def nursery() -> None:
-    """Fork a process per line of standard input."""
+    """Read orders from standard input and fork one process for each."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel collects them
     for line in sys.stdin:
         pid = os.fork()
@@ -61,7 +65,7 @@ def _become(order: dict[str, Any]) -> None:
 
 
 async def _live(order: dict[str, Any]) -> None:
-    """Until SIGTERM, which drains; an actor whose loop ends is a process that ends, as under Serve."""
+    """Run the actor until SIGTERM, then drain. If the actor's loop ends, the process ends too, as under Serve."""
     settings, runtime, crash = order["settings"], order["runtime"], order.get("crash")
     identity = {"replica": str(os.getpid()), "pid": os.getpid(), "node": "", "ingress": "haproxy", "niceness": 0}
     actor: Any
@@ -131,7 +135,7 @@ def _die_accepting(actor: IntakeActor, nth: int) -> None:
 
 
 def _skew_the_clock() -> None:
-    """Wherever this process or its scripts read the store's time, add the skew."""
+    """Add the skew wherever this process or its scripts read the store's time."""
     scripts.script = skew.skewed(scripts.script)  # type: ignore[assignment]
     redis.asyncio.Redis.time = skew.time  # type: ignore[method-assign,assignment]
 

@@ -1,4 +1,4 @@
-"""A provider for the channel `push`, which the dispatcher has none of its own for."""
+"""A provider for the channel `push`, as somebody else would write it. The dispatcher has none for that channel."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ FIRST, SECOND = "N000001", "N000002"
 
 
 def posted(*keys: str, accepted: bool = True) -> list[Posted]:
-    """Each due at second 100, acknowledged 5 ms later."""
+    """Return one posted trigger for each key, due at second 100. If `accepted`, it was acknowledged 5 ms later."""
     return [
         Posted(key, 100.0, sent_s=100.0, accepted_s=100.005 if accepted else None, status=202 if accepted else 503)
         for key in keys
@@ -23,7 +23,10 @@ def said(key: str, at_s: float = 101.0, text: str = "Your order {} is paid.") ->
 
 
 def ledger(**changes: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Make the vendors' ledger: both orders on both channels, once, unless a vendor's list is given."""
+    """Return the vendors' deliveries, by vendor. By default both orders were received once on both channels.
+
+    A list in `changes` replaces the list of its vendor.
+    """
     whole: dict[str, list[dict[str, Any]]] = {
         "sms-a": [said(FIRST), said(SECOND)],
         "sms-b": [],

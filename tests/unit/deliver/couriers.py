@@ -1,4 +1,4 @@
-"""A breaker that opens after four failures, and a store to be made faulty, for the tests of the courier."""
+"""A breaker that opens after four failures, and a store that a test can make fail, for the tests of the courier."""
 
 from __future__ import annotations
 

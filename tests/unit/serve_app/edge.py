@@ -1,4 +1,6 @@
-"""The real HTTP application in process: memory store, real intake, keys of a file, and no server."""
+"""The real HTTP application in this process, with the memory store, a real intake and keys from a file. No server
+runs.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,7 @@ class Answer(NamedTuple):
 
 
 class Edge:
-    """One intake replica behind its HTTP application. Make it inside a virtual run."""
+    """One intake replica behind its HTTP application. It must be made inside a virtual run."""
 
     def __init__(self, keys: Path | None = None, **settings: Any) -> None:
         self.desk = Desk(**settings)
@@ -84,7 +86,10 @@ class Edge:
         *,
         receive: Callable[[], Awaitable[dict[str, Any]]] | None = None,
     ) -> Answer:
-        """Send a request. A `body` that is no bytes goes out as JSON, declared so unless `headers` says otherwise."""
+        """Send a request and return the answer.
+
+        A `body` that is not bytes is sent as JSON, with that content type unless `headers` names another.
+        """
         sent: list[dict[str, Any]] = []
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         given = list((headers if headers is not None else JSON).items()) if not isinstance(headers, list) else headers

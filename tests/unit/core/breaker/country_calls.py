@@ -1,4 +1,4 @@
-"""Calls of one vendor whose breaker also has one per country."""
+"""Calls of one vendor that has a breaker for itself and one for each country."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OK, FAIL, LOCAL = BreakerResult.SUCCESS, BreakerResult.FAILURE, BreakerResult.LO
 
 
 class Calls:
-    """Makes calls on a clock of its own, 10 ms each, and counts those that were let through."""
+    """Makes calls on a clock of its own. Each call takes 10 ms."""
 
     def __init__(self, config: BreakerConfig = CONFIG) -> None:
         self.now_ns = SECOND_NS
@@ -36,13 +36,13 @@ class Calls:
         self.keys.tick(self.now_ns)
 
     def cut_off(self) -> dict[str, str]:
-        """Which keys, in which state."""
+        """Return the state of each key that is cut off."""
         return {key: found.state.value for key, found in self.keys.cut_off(self.now_ns).items()}
 
     def until_open(
         self, key_of: Callable[[int], str], result_of: Callable[[str], BreakerResult], most: int = 500
     ) -> int:
-        """Calls until the vendor's own breaker opens."""
+        """Make calls until the vendor's own breaker opens. Return how many calls that took."""
         for n in range(most):
             if self.parent.state is not BreakerState.CLOSED:
                 return n

@@ -1,16 +1,12 @@
-"""The invariants of a breaker as it runs in production, under any order of calls, losses, operators and restarts.
+"""The invariants of a breaker as it runs in production, under any order of calls, losses, overrides and restarts.
 
-I1   a new state object is one generation on, and nothing else is
-I2   of one half-open stay at most P permits are out or have counted, and at most 4 P are handed out
-I3   a permit is settled once: recorded, given back, expired or late
-I4   what is late or said twice changes nothing
-I5   open grants nothing before its wait is over, and no wait is longer than the longest
-I6   it refuses nobody forever: with a vendor that answers well it closes in bounded time
-I7   its counters are those of a naive recount
-I8   what is no result changes no rate
-I9   a restored one is the same, but for its generation and the calls in flight
-I10  it does not matter how often the time is told
-I11  its events are in order and name the states it was in
+I1   a new state, or stage of the ramp, is a new generation, and a generation never changes otherwise I2   in one
+half-open stay, at most P permits are out or have counted, and at most 4 P are handed out I3   a permit ends once: it is
+recorded, given back, expired or late I4   a late or repeated result changes nothing I5   an open breaker grants nothing
+before its wait is over, and no wait is longer than the maximum I6   a breaker never refuses forever: with a vendor that
+works it closes in bounded time I7   its counters equal those of a simple recount I8   an ignored call changes no rate
+I9   a restored breaker is the same, except for its generation and the calls in flight I10  it does not matter how often
+the breaker is told the time I11  the events are in order and name the states that the breaker was in
 """
 
 from __future__ import annotations
@@ -45,17 +41,21 @@ SMALL = BreakerSettings(
     half_open_max_wait_s=4.0,
 )
 CONFIG = replace(breaker_config(SMALL, timeout_s=2.0), ramp_calls=3, attempts_decay_ms=10_000)
-"""Production's switches with small numbers, so that short histories reach every state."""
+"""Production's settings with small numbers, so that short histories reach every state."""
 
 P = CONFIG.half_open_calls
 CLOSES_WITHIN_S = 2 * (6 + 4 + 3) + 3 * 3 + 3
-"""Twice a longest wait, a stay and a lease (probes lost before may open it once more), then three stages."""
+"""The most seconds until a breaker of a vendor that works is closed.
+
+This is twice the longest wait, half-open stay and probe lease, because lost probes may open it once more. The three
+stages of the ramp come on top.
+"""
 
 RESULTS = st.sampled_from([OK, OK, OK, FAIL, FAIL, *NO_RESULT])
 
 
 class Life(RuleBasedStateMachine):
-    """One breaker and everything it has said."""
+    """One breaker, and everything that it has answered so far."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(step_ms=st.sampled_from([1, 50, 300, 999, 1000, 1001, 2500, 4000, 9000]), chance=st.sampled_from([0.0, 0.9]))
     def time_passes(self, step_ms: int, chance: float) -> None:
-        """In steps as an actor tells it, so that each change is seen."""
+        """Let time pass in small steps, as an actor tells the breaker the time, so that each change is seen."""
         self.chance = chance
         until_ns = self.now_ns + step_ms * MS
         while self.now_ns < until_ns:
@@ -111,7 +111,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.ended)
     @rule(which=st.integers(0, 50), result=st.one_of(RESULTS, st.none()))
     def one_ends_twice(self, which: int, result: BreakerResult | None) -> None:
-        """I3, I4."""
+        """Report a permit that has ended already. Nothing may change (I3, I4)."""
         before = self.visible()
         self.tell(self.ended[which % len(self.ended)], result, slow=True)
         assert self.visible() == before
@@ -124,7 +124,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def a_short_hint_leads_to_probes(self) -> None:
-        """So that many lives see them."""
+        """Open the breaker for a moment only, so that many histories reach the probes."""
         self.the_vendor_asks_for_patience(1)
         self.time_passes(2, 0.0)
 
@@ -138,7 +138,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(age_ms=st.sampled_from([0, 800, 5000, 60_000]))
     def its_process_dies(self, age_ms: int) -> None:
-        """A successor goes on with what was written some time ago; permits are gone with the process."""
+        """Replace the breaker by one that is restored from an older snapshot. All permits are lost with the process."""
         was = self.written()
         self.now_ns += age_ms * MS
         before, self.breaker = self.breaker, self.born()
@@ -171,7 +171,9 @@ class Life(RuleBasedStateMachine):
         return got
 
     def end(self, permit: Permit, result: BreakerResult | None, slow: bool) -> None:
-        """I3, I4, I8: only the first word on a permit of this generation counts, and only a result is counted."""
+        """End a permit. Only its first result in its own generation may count, and only a result changes rates
+        (I3, I4, I8).
+        """
         counts = not permit.ended and permit.generation == self.breaker.generation
         before, metrics = self.visible(), self.breaker.metrics(self.now_ns)
         self.tell(permit, result, slow)
@@ -195,7 +197,7 @@ class Life(RuleBasedStateMachine):
             self.breaker.record(permit, result, (CONFIG.slow_ns + 1) if slow else MS, self.now_ns)
 
     def visible(self) -> Any:
-        """All that anybody can tell of it, the number of probes it would grant included."""
+        """Return everything that a caller can observe of the breaker, and the number of probes that it would grant."""
         twin, grants = copy.deepcopy(self.breaker), 0
         if twin.state is S.HALF_OPEN and twin.share is None:
             while isinstance(twin.acquire(self.now_ns), Permit):
@@ -204,7 +206,7 @@ class Life(RuleBasedStateMachine):
         return b.snapshot(self.now_ns), b.metrics(self.now_ns), b.next_deadline_ns(), b.share, grants
 
     def follow(self, slow: bool) -> None:
-        """After each single step: read the events, and keep the books."""
+        """Read the events after a single step, and check them against the counts of this test."""
         outcomes = 0
         for event in self.breaker.drain_events():
             if event.kind in (EventKind.SUCCESS, EventKind.ERROR):
@@ -231,7 +233,7 @@ class Life(RuleBasedStateMachine):
         self.generation, self.share = self.breaker.generation, self.breaker.share
 
     def _size(self) -> int | None:
-        """The number of results in the window, None for the time window."""
+        """Return the number of results in the window, or None for a time window."""
         if self.breaker.state is S.CLOSED:
             return None
         return P if self.breaker.share is None else CONFIG.ramp_calls
@@ -322,7 +324,7 @@ class Life(RuleBasedStateMachine):
 
 
 def future(breaker: Breaker, now_ns: int) -> list[Any]:
-    """Return what a breaker does in the next seconds if it is asked the same."""
+    """Return what a breaker does in the next seconds in answer to a fixed sequence of calls."""
     seen: list[Any] = []
     for result in (
         FAIL,

@@ -1,4 +1,4 @@
-"""A breaker and its time, for the tests of one breaker."""
+"""A breaker with a clock of its own, for the tests of one breaker."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PLAIN = {
 
 
 class Scene:
-    """A breaker and its time; `chance` gives one value for each opening."""
+    """A breaker with a clock of its own. `chance` gives one value for each time that the breaker opens."""
 
     def __init__(self, chance: Iterable[float] = (), **changes: object) -> None:
         values = itertools.chain(chance, itertools.repeat(0.0))

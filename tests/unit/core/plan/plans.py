@@ -1,4 +1,4 @@
-"""Reports, configurations and the plan that is decided from them."""
+"""Reports and configurations, and the plan that is decided from them."""
 
 from __future__ import annotations
 
