@@ -15,10 +15,10 @@ from unittest import mock
 
 import pytest
 
-from dispatcher.adapters.memory import store as memory
-from dispatcher.adapters.memory.store import MemoryStore
+from dispatcher.adapters.memory import fallbacks, store
 from dispatcher.core.life.fallback import Fate, First, decide_fallback
 from dispatcher.core.life.notification import notification_id
+from dispatcher.ports import Begun
 from tests.simulation.cast import Order, Sent
 from tests.simulation.checker import Checker
 from tests.simulation.run import run, stage
@@ -155,15 +155,15 @@ def _impatient(first: First, wait_for: Any, is_late: bool) -> Fate:
 
 
 def _rules(rules: Any) -> Callable[[], contextlib.AbstractContextManager[Any]]:
-    return lambda: mock.patch.object(memory, "decide_fallback", rules)
+    return lambda: mock.patch.object(fallbacks, "decide_fallback", rules)
 
 
 MUTATIONS = {
     "a claim is not seen": _rules(_blind),
     "success is not seen": _rules(_sent_anyway),
     "a held one is not waited for": _rules(_impatient),
-    "the overtaken one stays": lambda: mock.patch.object(memory, "WAITING", frozenset()),
-    "nobody decides": lambda: mock.patch.object(MemoryStore, "_begin", lambda self, entry: memory.Begun.GONE),
+    "the overtaken one stays": lambda: mock.patch.object(fallbacks, "WAITING", frozenset()),
+    "nobody decides": lambda: mock.patch.object(store, "begin_fallback", lambda *_: Begun.GONE),
 }
 
 

@@ -7,19 +7,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from dispatcher.adapters.memory.cell import Cell, LaneState, Note, Record, page, rang, sequence, shortened
+from dispatcher.adapters.memory.fallbacks import begin_fallback, stand_by
 from dispatcher.core.accepting.caps import Cap, has_room
 from dispatcher.core.life.decide import Dead, Decision, Drop, Hold, Move, Retry, Settle
-from dispatcher.core.life.fallback import (
-    NEEDED_NOT,
-    OVERTAKEN,
-    WAITING,
-    Fate,
-    First,
-    decide_fallback,
-    look_again_ms,
-)
 from dispatcher.core.life.look_up import Fingerprint
-from dispatcher.core.life.notification import Attempt, Claim, Follows, Lane, NewTrigger, State, Trail, notification_id
+from dispatcher.core.life.notification import Attempt, Claim, Lane, NewTrigger, Trail, notification_id
 from dispatcher.core.limits.accept_rate import grant
 from dispatcher.errors import FencedError
 from dispatcher.ports import (
@@ -92,23 +84,12 @@ class MemoryStore:
                 suppressed.append(i)
                 self._cell.finish(record, self._retention_ms)
             elif new.follows is not None:
-                self._stand_by(nid, trigger, new.follows, notes)
+                stand_by(self._cell, nid, new.follows, self._retention_ms)
             elif (at_ms := new.send_at_ms or trigger.send_at_ms) is not None:
                 self._cell.delayed[nid] = at_ms
             else:
                 self._cell.enqueue(nid, new.vendor)
         return AcceptReply(AcceptResult.STORED, tuple(suppressed), quota)
-
-    def _stand_by(self, nid: str, trigger: NewTrigger, follows: Follows, notes: Sequence[Note]) -> None:
-        index = int(nid.rpartition(".")[2])
-        first, note, at_ms = notes[follows.first], notes[index], trigger.notifications[index].send_at_ms
-        if first.state == "suppressed":
-            note.state, note.reason = "skipped", "suppressed"
-            self._cell.finish(self._cell.records[trigger.id], self._retention_ms)
-            return
-        assert at_ms is not None, nid
-        note.state, first.fallback = "standby", nid
-        self._cell.delayed[nid] = at_ms
 
     def _let_through(self, caps: Sequence[Cap]) -> bool:
         """Return True if there is room under each cap; then it is counted under each."""
@@ -331,38 +312,7 @@ class MemoryStore:
             self._cell.delayed[note.fallback] = now_ms
 
     async def begin(self, entries: Sequence[DueEntry]) -> list[Begun]:
-        return [self._begin(entry) for entry in entries]
-
-    def _begin(self, entry: DueEntry) -> Begun:
-        cell, found = self._cell, self._cell.find(entry.id)
-        if str(cell.delayed.get(entry.id, "")) != entry.score or found is None or found[1].state != "standby":
-            return Begun.GONE
-        (record, note), index = found, int(entry.id.rpartition(".")[2])
-        follows, now_ms = record.trigger.notifications[index].follows, cell.clock.wall_ms()
-        assert follows is not None
-        nid, before = notification_id(record.trigger.id, follows.first), record.notes[follows.first]
-        claimed = before.lane is not None and before.entry_id in cell.lane(before.lane).pending
-        first = First(State(before.state), claimed and before.state in ("queued", "started"), before.receipt)
-        is_late = follows.begin_ms is not None and now_ms >= follows.begin_ms
-        fate = decide_fallback(first, "delivered" if follows.wait_for == "delivered" else "accepted", is_late)
-        if fate is Fate.WAIT:
-            ends_ms = before.expires_ms or record.expires_ms
-            cell.delayed[entry.id] = look_again_ms(first, now_ms, begin_ms=follows.begin_ms, expires_ms=ends_ms)
-            return Begun.WAITS
-        if fate is Fate.SKIP:
-            note.state, note.reason = "skipped", NEEDED_NOT if before.state == "settled" else before.state
-            del cell.delayed[entry.id]
-            cell.finish(record, self._retention_ms)
-            return Begun.SKIPPED
-        note.state, note.expires_ms, cell.delayed[entry.id] = "delayed", now_ms + follows.ttl_ms, now_ms
-        if first.state in WAITING:
-            before.state, before.reason = "cancelled", OVERTAKEN
-            cell.due.pop(nid, None)
-            cell.delayed.pop(nid, None)
-            if before.lane is not None:
-                cell.lane(before.lane).remove(before.entry_id)
-            cell.finish(record, self._retention_ms)
-        return Begun.BEGUN
+        return [begin_fallback(self._cell, entry, self._retention_ms) for entry in entries]
 
     async def note_receipt(self, nid: str, word: str) -> bool:
         found = self._cell.find(nid)

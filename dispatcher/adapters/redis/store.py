@@ -13,6 +13,7 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
+from dispatcher.adapters.redis.claim_reader import ClaimReader
 from dispatcher.adapters.redis.keys import Keys, streams_of
 from dispatcher.adapters.redis.replicas import ReplicatedWrites
 from dispatcher.adapters.redis.script_calls import UNAVAILABLE, Call, Client, answered, of_a_key, run, run_one
@@ -33,7 +34,7 @@ from dispatcher.core.life.look_up import Fingerprint
 from dispatcher.core.life.notification import Claim, Lane, NewTrigger, State, trigger_of
 from dispatcher.core.store.continuity import Break, Continuity, Mark
 from dispatcher.core.store.delay_time import DelayTime
-from dispatcher.errors import FencedError, UnavailableError, UnreadableError
+from dispatcher.errors import FencedError, UnavailableError
 from dispatcher.ports import (
     AcceptReply,
     Applied,
@@ -86,6 +87,7 @@ class RedisStore:
         self._redis = connection
         self._waiting, self._replicated = waiting, replicated
         self._keys = keys or Keys()
+        self._claim_reader = ClaimReader(connection, self._keys)
         self._retention_ms = retention_ms
         self._hold_ms = hold_ms
         self._continuity, self._on_break = continuity or Continuity(), on_break
@@ -124,7 +126,7 @@ class RedisStore:
         reply = await run_one(self._redis, "claim", keys, [me, want, k.record_prefix])
         if reply[0] == "FENCED":
             raise FencedError(me)
-        return self._claims(int(reply[1]), reply[2])
+        return self._claim_reader.claims(int(reply[1]), reply[2])
 
     async def wait(self, me: str, lanes: Sequence[Lane], want: int, timeout_ms: int) -> Claims:
         # COUNT is per lane, so the reply may have a few entries more than wanted.
@@ -137,7 +139,7 @@ class RedisStore:
                 "g", me, streams, count=max(1, want // len(streams)), block=timeout_ms
             )
             rows = [(key, entry_id, body["n"]) for key, entries in (reply or []) for entry_id, body in entries]
-            return await self._load(rows)
+            return await self._claim_reader.load(rows)
         except ResponseError as error:
             if "NOGROUP" not in str(error):
                 raise UnavailableError(f"redis: {error}") from error
@@ -179,57 +181,9 @@ class RedisStore:
                 for entry in page
                 if (lane, entry["message_id"]) not in known
             ]
-            return await self._fetch(missing)
+            return await self._claim_reader.fetch(missing)
         except UNAVAILABLE as error:
             raise UnavailableError(f"redis: {type(error).__name__}") from error
-
-    async def _fetch(self, entries: Sequence[tuple[Lane, str]]) -> Claims:
-        if not entries:
-            return Claims(0, [], [])
-        pipeline = self._redis.pipeline(transaction=False)
-        for lane, entry_id in entries:
-            pipeline.xrange(self._keys.lane(lane), entry_id, entry_id)
-        found: Any = await pipeline.execute()
-        return await self._load(
-            [
-                (self._keys.lane(lane), entry_id, body[0][1]["n"])
-                for (lane, entry_id), body in zip(entries, found, strict=True)
-                if body
-            ]
-        )
-
-    async def _load(self, rows: Sequence[tuple[str, str, str]]) -> Claims:
-        if not rows:
-            return Claims(0, [], [])
-        pipeline = self._redis.pipeline(transaction=False)
-        for _, _, nid in rows:
-            i = nid.rpartition(".")[2]
-            pipeline.hmget(
-                self._keys.record(trigger_of(nid)),
-                [name if name in records.WHOLE else f"{i}.{name}" for name in records.FIELDS],
-            )
-        pipeline.time()
-        *fields, clock = await pipeline.execute(raise_on_error=False)
-        seconds, micros = answered(clock, "time")
-        now_ms = seconds * 1000 + micros // 1000
-        return self._claims(now_ms, [[*row, _readable(field)] for row, field in zip(rows, fields, strict=True)])
-
-    def _claims(self, now_ms: int, rows: Sequence[Sequence[Any]], lost: int = 0) -> Claims:
-        claims: list[Claim] = []
-        orphans: list[Orphan] = []
-        unreadable: list[Claim] = []
-        for lane_key, entry_id, nid, fields in rows:
-            lane = self._keys.lane_of(lane_key)
-            try:
-                notification = records.decode_notification(nid, fields)
-            except UnreadableError:
-                unreadable.append(Claim(lane, entry_id, records.stub(nid, fields)))
-                continue
-            if notification is None or fields[9] != entry_id:
-                orphans.append(Orphan(lane, entry_id, nid))
-            else:
-                claims.append(Claim(lane, entry_id, notification))
-        return Claims(now_ms, claims, orphans, lost, unreadable)
 
     # ---- take
 
@@ -253,7 +207,7 @@ class RedisStore:
         refused = [f"{call.keys[0]}: {it}" for call, it in zip(calls, taken, strict=False) if isinstance(it, Exception)]
         rows = [row for reply in replies for row in reply[2]]
         lost = sum(int(reply[1]) for reply in replies)
-        got = self._claims(max((int(reply[0]) for reply in replies), default=0), rows, lost)
+        got = self._claim_reader.claims(max((int(reply[0]) for reply in replies), default=0), rows, lost)
         return replace(got, refused=refused)
 
     # ---- the final outcome
@@ -409,8 +363,3 @@ class RedisStore:
         if to == State.CANCELLED:  # a caller is told; every other end would only come again
             return withdrawal(await self._run_one("withdraw", keys, args))
         return withdrawal(await run_one(self._redis, "withdraw", keys, args))
-
-
-def _readable(fields: Any) -> Any:
-    """Return a record's fields, or those of an unreadable record if its key is no hash."""
-    return records.BROKEN if of_a_key(fields) else answered(fields, "record")
