@@ -28,6 +28,7 @@ from tests.contract import (
     test_claims,
     test_endings,
     test_fallbacks,
+    test_full_redis,
     test_held,
     test_store_redis,
     test_takes,
@@ -125,7 +126,7 @@ MUTATIONS: dict[str, tuple[Mutation, Test]] = {
     **{
         f"{name}: no way out of a full Redis": (
             edited(name, (OPENS_A_FULL_REDIS, "")),
-            lambda world, connection, url, name=name: test_store_redis.test_every_ending_works_on_a_full_redis(  # type: ignore[misc]
+            lambda world, connection, url, name=name: test_full_redis.test_every_ending_works_on_a_full_redis(  # type: ignore[misc]
                 world, connection, ENDINGS[name]
             ),
         )
@@ -133,7 +134,7 @@ MUTATIONS: dict[str, tuple[Mutation, Test]] = {
     },
     "accept: a full Redis is opened": (
         edited("accept", ("local count = #KEYS - 5", "redis.call('DEL', '{nd:0}:nil') local count = #KEYS - 5")),
-        lambda world, connection, url: test_store_redis.test_a_full_redis_refuses_new_work_cleanly(world, connection),
+        lambda world, connection, url: test_full_redis.test_a_full_redis_refuses_new_work_cleanly(world, connection),
     ),
     "take: who was singled out is not asked": (
         edited("take", ("(not suspect or suspect == nid)", "true")),

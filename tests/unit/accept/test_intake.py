@@ -6,18 +6,13 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
-from unittest import mock
 
 import pytest
 
-from dispatcher.accept.intake import Headroom, trigger_id
-from dispatcher.config.settings import parse_settings
 from dispatcher.core.life.notification import Lane, NewTrigger
 from dispatcher.errors import CallerError, UnavailableError
 from dispatcher.ports import STORED
-from dispatcher.templates.cache import TemplateCache
-from dispatcher.templates.source import TemplateSource
-from tests.unit.desk import SETTINGS, Desk, body
+from tests.unit.desk import Desk, body
 from tests.unit.stage import plan_of
 from tests.virtual import virtual
 
@@ -95,62 +90,6 @@ async def test_a_full_store_is_unavailable() -> None:
     with pytest.raises(UnavailableError, match="full") as caught:
         await desk.post()
     assert caught.value.retry_after_s == 5.0
-
-
-@virtual
-async def test_a_repeated_key_gives_the_first_answer() -> None:
-    """Same tenant, key and body: one trigger, the same ids, marked as replayed."""
-    desk = Desk()
-    first, second = await desk.post(key="order-1"), await desk.post(key="order-1")
-    assert (second.id, second.notifications, second.replayed) == (first.id, first.notifications, True)
-    assert desk.stage.states() == ["queued"]
-
-
-@virtual
-async def test_a_key_with_another_body_is_a_conflict() -> None:
-    """The caller's mistake, by its field, with 409; nothing is stored."""
-    desk = Desk()
-    await desk.post(0, key="order-1")
-    with pytest.raises(CallerError) as caught:
-        await desk.post(1, key="order-1")
-    assert (caught.value.field, caught.value.status) == ("idempotency_key", 409)
-    assert len(desk.stage.states()) == 1
-    assert desk.stage.counted("dispatcher_accepts", "refused") == 1
-
-
-@pytest.mark.parametrize(
-    ("header", "in_body", "expected"),
-    [
-        pytest.param("k1", None, "k1", id="header alone"),
-        pytest.param(None, "k1", "k1", id="body alone"),
-        pytest.param("k1", "k1", "k1", id="both agree"),
-        pytest.param("k1", "k2", "idempotency_key", id="they differ"),
-        pytest.param("", None, "Idempotency-Key", id="an empty header"),
-        pytest.param("x" * 256, None, "Idempotency-Key", id="a header too long"),
-        pytest.param("ä", None, "Idempotency-Key", id="not ASCII"),
-    ],
-)
-@virtual
-async def test_the_key_of_the_header_and_that_of_the_body(
-    header: str | None, in_body: str | None, expected: str
-) -> None:
-    """Either gives the trigger its id; two different ones are the caller's mistake."""
-    desk = Desk()
-    changes = {} if in_body is None else {"idempotency_key": in_body}
-    if expected == "k1":
-        assert (await desk.post(key=header, **changes)).id == trigger_id("shop", "k1")
-    else:
-        with pytest.raises(CallerError) as caught:
-            await desk.post(key=header, **changes)
-        assert caught.value.field == expected
-
-
-def test_ids_are_of_the_tenant_and_its_key() -> None:
-    """Another tenant's key is another trigger; without a key no two are alike."""
-    assert trigger_id("shop", "k") == trigger_id("shop", "k")
-    assert trigger_id("shop", "k") != trigger_id("pos", "k")
-    assert trigger_id("shop", None) != trigger_id("shop", None)
-    assert len(trigger_id("shop", None)) == len("0-") + 26
 
 
 @virtual
@@ -275,19 +214,6 @@ async def test_a_capped_recipient_gets_the_rest_of_the_trigger() -> None:
 
 
 @virtual
-async def test_a_repeat_tells_again_what_was_suppressed() -> None:
-    """A repeat gets the first answer, even if the cap has room by now, and the metric counts once."""
-    desk = Desk(limits=CAPS)
-    first = [await desk.post(key=f"order-{n}") for n in range(3)][2]
-    await asyncio.sleep(61)
-    again = await desk.post(key="order-2")
-    assert (again.replayed, again.suppressed) == (True, first.suppressed)
-    assert first.suppressed == {f"{first.id}.0"}
-    assert desk.stage.counted("dispatcher_suppressed", "sms", "recipient_cap") == 1
-    assert not (await desk.post(key="order-3")).suppressed
-
-
-@virtual
 async def test_caps_belong_to_a_tenant() -> None:
     """One tenant's messages use up no other tenant's cap."""
     desk = Desk(limits=CAPS)
@@ -328,80 +254,3 @@ async def test_a_text_that_no_sms_can_have_is_refused(text: str, rule: str) -> N
     with pytest.raises(CallerError, match=rf"notifications\.1\.content\.text.*{rule}"):
         await desk.post(0, recipient=both, notifications=listed)
     assert desk.stage.states() == []
-
-
-@virtual
-async def test_the_first_answer_is_given_again_after_its_time_has_passed() -> None:
-    """`send_at` lay ahead when the first was sent. Its repeat is the first answer, whatever the time is now."""
-    desk = Desk()
-    at = instant(desk, 2.0)
-    first = await desk.post(0, "k", send_at=at)
-    await asyncio.sleep(3_600.0)
-    again = await desk.post(0, "k", send_at=at)
-    assert (again.id, again.notifications, again.replayed) == (first.id, first.notifications, True)
-    assert desk.stage.counted("dispatcher_accepts", "replayed") == 1
-    with pytest.raises(CallerError, match="used with another body") as caught:
-        await desk.post(1, "k", send_at=at)
-    assert caught.value.status == 409
-    with pytest.raises(CallerError, match="expired send_at"):
-        await desk.post(0, "other", send_at=at)
-
-
-@virtual
-async def test_a_repeated_key_is_no_surer_than_its_first_try() -> None:
-    """The first may have ended with "maybe stored": the repeat waits until it is as durable as an accept."""
-    desk = Desk()
-    await desk.post(0, "k")
-    desk.intake.headroom = Headroom(memory_ratio=1.0)
-    late = mock.AsyncMock(side_effect=UnavailableError("0 of 1 replicas have it on disk"))
-    with mock.patch.object(desk.intake._store, "synced", late), pytest.raises(UnavailableError, match="0 of 1"):
-        await desk.post(0, "k")
-    assert (await desk.post(0, "k")).replayed
-
-
-@virtual
-async def test_the_first_answer_is_given_again_while_there_is_no_room() -> None:
-    """A full mailbox and a full store refuse new triggers only."""
-    desk = Desk()
-    first = await desk.post(0, "k")
-    for headroom in (Headroom(full=frozenset({Lane("a", "normal")})), Headroom(memory_ratio=1.0)):
-        desk.intake.headroom = headroom
-        assert (await desk.post(0, "k")).id == first.id
-        with pytest.raises(UnavailableError):
-            await desk.post(0, "other")
-
-
-@virtual
-async def test_the_first_answer_is_given_again_under_another_configuration() -> None:
-    """The event, the template or the country may be gone since: what is stored was promised."""
-    desk = Desk(events={"e": {"notifications": [{"channel": "sms", "template": "t"}]}}, templates={"t": {"text": "Hi"}})
-    desk.intake._templates = TemplateCache(desk.stage.template_store)
-    await desk.intake._templates.put(TemplateSource("t", "Hi"))
-    changes = {"event": "e", "notifications": None}
-    first = await desk.post(0, "k", **changes)
-    desk.intake._settings = parse_settings({**SETTINGS, "limits": {"sms_countries": ["FR"]}})
-    again = await desk.post(0, "k", **changes)
-    assert (again.id, again.replayed) == (first.id, True)
-    with pytest.raises(CallerError, match="event"):
-        await desk.post(0, "other", **changes)
-
-
-@virtual
-async def test_a_repeat_that_cannot_be_looked_up_is_no_refusal() -> None:
-    """The store is away: nobody knows whether this is a repeat, so the answer is "later", never 422."""
-    desk = Desk()
-    at = instant(desk, 2.0)
-    await desk.post(0, "k", send_at=at)
-    await asyncio.sleep(3_600.0)
-
-    async def away(_: str) -> None:
-        raise UnavailableError("away")
-
-    desk.stage.views.trigger = away
-    with pytest.raises(UnavailableError):
-        await desk.post(0, "k", send_at=at)
-
-
-def instant(desk: Desk, ahead_s: float) -> str:
-    at = datetime.fromtimestamp(desk.stage.clock.wall_ms() / 1000, timezone.utc) + timedelta(seconds=ahead_s)
-    return at.isoformat()
