@@ -6,11 +6,21 @@ stopped process never answers. So it is ended here. Serve notices a death at onc
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 
+import click
+
+from cluster.local.state_directory import processes_of
+
 STOPPED_S = 6.0
 """How long a process may be stopped, in seconds. Somebody may stop a process for a moment to look at it."""
+
+LISTED_S = 10.0
+"""How often the replicas are listed, in seconds. Listing them reads the environment of every process."""
 
 
 def stopped(pids: Iterable[int], proc: Path = Path("/proc")) -> set[int]:
@@ -39,3 +49,27 @@ class Frozen:
         """
         self._since_s = {pid: self._since_s.get(pid, now_s) for pid in stopped_now}
         return sorted(pid for pid, since_s in self._since_s.items() if now_s - since_s >= STOPPED_S)
+
+
+class FrozenReplicas:
+    """Ends the replicas of one installation that are stopped. Serve itself would notice them much later."""
+
+    def __init__(self, marker: str) -> None:
+        """`marker` tells this installation's processes from others."""
+        self._marker, self._frozen, self._replicas = marker, Frozen(), set[int]()
+        self._looked_s = self._listed_s = 0.0
+
+    def end(self, now_s: float) -> None:
+        """Kill each replica that has been stopped for `STOPPED_S` seconds. It looks once a second at most."""
+        if now_s - self._looked_s < 1.0:
+            return
+        self._looked_s = now_s
+        if now_s - self._listed_s >= LISTED_S:
+            self._listed_s = now_s
+            found = processes_of(self._marker)
+            self._replicas = {pid for pid, command in found.items() if "ray::ServeReplica:" in command}
+        for pid in self._frozen.look(stopped(self._replicas), now_s):
+            self._replicas.discard(pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                click.echo(f"replica {pid} was stopped for {STOPPED_S:g} s; ended, Serve starts another", err=True)

@@ -14,9 +14,7 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -27,16 +25,20 @@ import click
 from actors.proof import load_proven, secrets_digest
 from actors.self_test import prove_channels
 from cluster.cli.keys import made_before_scopes
-from cluster.direct import FAULTS, read_directly
 from cluster.local import ray_settings, redis_checks
+from cluster.local.delivery_warnings import DeliveryWarnings
+from cluster.local.error_line import one_line
 from cluster.local.event_log import EventLog
-from cluster.local.frozen import STOPPED_S, Frozen, stopped
+from cluster.local.frozen import FrozenReplicas
 from cluster.local.hurry import hurried
 from cluster.local.listening import check_port
 from cluster.local.ray_parts import leave_out_unused
+from cluster.local.ray_stop import stop_ray
+from cluster.local.readiness import answering, url_of
+from cluster.local.redis_keeper import RedisKeeper
 from cluster.local.redis_server import RedisServer
 from cluster.local.replica_checks import check_replicas
-from cluster.local.state_directory import StateDirectory, free_port, give_way, processes_of, reap
+from cluster.local.state_directory import StateDirectory, give_way, reap
 from cluster.rehearsal.sandbox.process import start_sandbox
 from dispatcher.adapters.api_keys import ApiKeys, list_keys
 from dispatcher.config.secret_references import resolve
@@ -55,10 +57,6 @@ HOUSEKEEPERS = ("ray::ServeController", "ray::ProxyActor")
 Not the HAProxyManager: every haproxy that it starts at a reload would inherit the niceness, and keep it."""
 HOUSEKEEPING_NICENESS = 15
 HOUSEKEEPING_S = 30.0
-
-LISTED_S = 10.0
-CORE_OF_RAY = ("gcs_server", "raylet")
-"""Without both of them nothing of Ray can be stopped cleanly: what would be asked never answers."""
 
 EVENTS_S = 0.5
 HEALTH_S = 5.0
@@ -91,8 +89,7 @@ class Up:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._state = StateDirectory(options.state_dir)
-        self._redis: RedisServer | None = None
-        self._redis_again_s, self._redis_wait_s = 0.0, 1.0
+        self._redis: RedisKeeper | None = None
         self._sandbox: subprocess.Popen[str] | None = None
         self._sandbox_url = ""
         self._running: dict[str, str] = {}
@@ -100,14 +97,13 @@ class Up:
         self._digest_key = os.urandom(32)
         self._runtime: dict[str, str] = {}
         self._wanted: list[int] = []
-        self._frozen, self._replicas = Frozen(), set[int]()
-        self._looked_s = self._listed_s = 0.0
+        self._frozen = FrozenReplicas(self._state.marker)
         self._starting = True
         self._ray_is_gone = False
         self._log_dir = (options.log_dir or self._state.path / "logs").absolute()
         self._events: EventLog | None = None
-        self._warned: set[str] = set()
         self._url = url_of(options.host, options.port)
+        self._warnings = DeliveryWarnings(self._url)
 
     def run(self) -> None:
         """Start, serve until SIGTERM or SIGINT, drain, stop."""
@@ -169,11 +165,12 @@ class Up:
     def _start_store(self, runtime_dir: Path, settings: Settings) -> None:
         o, state = self._options, self._state
         if o.redis_url is None:
-            self._redis = RedisServer(state.path / "redis", runtime_dir / "redis.sock")
-            pid = self._redis.start()
-            how = "adopted" if self._redis.adopted else "started"
+            server = RedisServer(state.path / "redis", runtime_dir / "redis.sock")
+            self._redis = RedisKeeper(server)
+            pid = server.start()
+            how = "adopted" if server.adopted else "started"
             click.echo(f"redis: {how}, pid {pid}, data in {state.path / 'redis'}", err=True)
-        url = resolve(o.redis_url) if o.redis_url is not None else self._redis.url if self._redis else ""
+        url = resolve(o.redis_url) if o.redis_url is not None else self._redis.server.url if self._redis else ""
         client = redis_checks.connect(o.redis_url or url)
         warnings = redis_checks.check(client, o.unsafe_redis, stated=settings.store.durability_stated)
         warnings += check_replicas(client, settings.store, o.unsafe_redis)
@@ -220,7 +217,7 @@ class Up:
             serve.start(http_options={"host": host, "port": self._options.port}, proxy_location="HeadOnly")
         except Exception as error:
             logs = runtime_dir / "ray"
-            raise StartError(f"{part} did not start: {_sentence(error)}; its logs are in {logs}") from error
+            raise StartError(f"{part} did not start: {one_line(error)}; its logs are in {logs}") from error
 
     def _catch_signals(self) -> None:
         """Note signals while serving and stopping; end the start at once where one asks for it."""
@@ -257,8 +254,8 @@ class Up:
             except Exception as error:  # the controller died, or was too slow to answer: it comes back
                 failures += 1
                 if failures >= TRIES_MAX:
-                    raise ConfigError(f"Ray Serve does not answer: {_sentence(error)}") from error
-                click.echo(f"start: {_sentence(error)}; again in 1 s", err=True)
+                    raise ConfigError(f"Ray Serve does not answer: {one_line(error)}") from error
+                click.echo(f"start: {one_line(error)}; again in 1 s", err=True)
                 time.sleep(1.0)
                 continue
             if step is None:
@@ -321,63 +318,20 @@ class Up:
                 self._show_events()
             if time.monotonic() - asked_s >= HEALTH_S:
                 asked_s = time.monotonic()
-                self._show_warnings()
+                self._warnings.show()
             time.sleep(0.1)
 
     def _mend(self, now_s: float) -> None:
-        self._mend_redis(now_s)
-        self._end_frozen(now_s)
-
-    def _end_frozen(self, now_s: float) -> None:
-        """End replicas that are stopped, looked at once a second: Serve is too patient to see soon that they are."""
-        if now_s - self._looked_s < 1.0:
-            return
-        self._looked_s = now_s
-        if now_s - self._listed_s >= LISTED_S:  # to list them reads the environment of every process
-            self._listed_s = now_s
-            found = processes_of(self._state.marker)
-            self._replicas = {pid for pid, command in found.items() if "ray::ServeReplica:" in command}
-        for pid in self._frozen.look(stopped(self._replicas), now_s):
-            self._replicas.discard(pid)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-                click.echo(f"replica {pid} was stopped for {STOPPED_S:g} s; ended, Serve starts another", err=True)
+        """Start what has died or is frozen. Each part decides how often it looks."""
+        if self._redis is not None:
+            self._redis.mend(now_s)
+        self._frozen.end(now_s)
 
     def _show_events(self) -> None:
         """Show what the actors logged at level warning and above, and keep all of it where an operator finds it."""
         if self._events is not None:
             for line in self._events.read():
                 click.echo(line, err=True)
-
-    def _show_warnings(self) -> None:
-        """Tell of each stall, and of each channel without a vendor, when it begins and when it is over."""
-        try:
-            health = read_directly(f"{self._url}/healthz", 2)
-        except FAULTS:
-            return
-        stalled = {f"delivery by {s['vendor']} ({s['channel']}) is stalled" for s in health.get("stalled", ())}
-        idle = {f"no vendor is left for {channel}" for channel in health.get("channels_without_vendor", ())}
-        now = stalled | idle
-        for text in sorted(now - self._warned):
-            click.echo(f"WARNING: {text}; `dispatcher status` says more", err=True)
-        for text in sorted(self._warned - now):
-            click.echo(f"over: {text}", err=True)
-        self._warned = now
-
-    def _mend_redis(self, now_s: float) -> None:
-        """Start one that died again; one that cannot start (disk full, file torn) is tried again ever less often.
-
-        Giving up would end Ray and every actor too, which wait for it and go on by themselves.
-        """
-        if self._redis is None or now_s < self._redis_again_s or self._redis.alive():
-            return
-        try:
-            click.echo(f"redis died; started again, pid {self._redis.start()}", err=True)
-            self._redis_wait_s = 1.0
-        except (ConfigError, OSError) as error:
-            click.echo(f"redis died and does not start: {error}; again in {self._redis_wait_s:g} s", err=True)
-            self._redis_again_s = now_s + self._redis_wait_s
-            self._redis_wait_s = min(30.0, 2 * self._redis_wait_s)
 
     def _reload(self) -> None:
         """Apply the changed file. Whatever fails, the service goes on with the configuration before."""
@@ -387,13 +341,13 @@ class Up:
                 client = redis_checks.connect(f"file:{self._state.redis_url_file}")
                 check_replicas(client, settings.store, self._options.unsafe_redis)
         except Exception as error:  # a fault of ours in reading a file must not end what runs
-            click.echo(f"configuration refused, the one before stays: {_sentence(error)}", err=True)
+            click.echo(f"configuration refused, the one before stays: {one_line(error)}", err=True)
             return
         try:
             self._apply(settings)
             click.echo("configuration applied", err=True)
         except Exception as error:
-            click.echo(f"configuration not applied, the one before is put back: {_sentence(error)}", err=True)
+            click.echo(f"configuration not applied, the one before is put back: {one_line(error)}", err=True)
             self._put_back(settings)
 
     def _put_back(self, refused: Settings) -> None:
@@ -407,94 +361,17 @@ class Up:
             click.echo("the configuration before runs", err=True)
         except Exception as error:
             self._running = dict.fromkeys(self._running, "")  # unknown: the next SIGHUP runs them all again
-            click.echo(f"the configuration before could not be put back everywhere: {_sentence(error)}", err=True)
+            click.echo(f"the configuration before could not be put back everywhere: {one_line(error)}", err=True)
 
     def _stop(self) -> None:
         if "ray" in sys.modules:
-            self._stop_ray()
+            self._ray_is_gone = not stop_ray(list(self._running), self._state.marker)
         self._show_events()
         if self._sandbox is not None:
             self._sandbox.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._sandbox.wait(5.0)
         if self._redis is not None:
-            self._redis.stop()
+            self._redis.server.stop()
         self._state.urls.unlink(missing_ok=True)
         reap(self._state.marker)
-
-    def _stop_ray(self) -> None:
-        """Drain and stop Ray; without its core processes nothing of it would answer, and there is nothing to wait for.
-
-        That is so after a signal to the whole process group. Whatever was in flight stays in the store.
-        """
-        import ray
-
-        if not ray.is_initialized():
-            return
-
-        drained = threading.Event()
-
-        def stop() -> None:
-            if self._running:
-                from serve_app.applications import delete_all
-
-                delete_all(list(self._running))
-            drained.set()
-            ray.shutdown()  # it ends the core processes itself, and may take a little longer than they live
-
-        if not _finished(stop, self._core_of_ray_runs):
-            self._ray_is_gone = True
-            if not drained.is_set():
-                click.echo("Ray's own processes have ended already: stopped without a drain; nothing is lost", err=True)
-
-    def _core_of_ray_runs(self) -> bool:
-        commands = list(processes_of(self._state.marker).values())
-        return all(any(name in command.split(" ", 1)[0] for command in commands) for name in CORE_OF_RAY)
-
-
-def _finished(work: Callable[[], None], worth_waiting: Callable[[], bool], look_s: float = 0.5) -> bool:
-    """Run `work` in a thread; False when it is not done and there is no use in waiting any longer."""
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:
-            failed.append(error)
-
-    worker = threading.Thread(target=run, daemon=True)
-    worker.start()
-    while worker.is_alive():
-        worker.join(look_s)
-        if worker.is_alive() and not worth_waiting():
-            worker.join(look_s)  # the end of Ray is a part of the work
-            return not worker.is_alive()
-    if failed and worth_waiting():
-        raise failed[0]
-    return True
-
-
-def url_of(host: str, port: int) -> str:
-    """Return the address at which this machine reaches a service that listens on `host`."""
-    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
-
-
-def answering(url: str) -> str | None:
-    """Return the id of the installation that is ready at `url`, empty for one that tells none; None: nobody is."""
-    with contextlib.suppress(*FAULTS):
-        told = read_directly(f"{url}/readyz", 2)
-        return str(told.get("installation", "")) if isinstance(told, dict) else ""
-    return None
-
-
-def _sentence(error: Exception) -> str:
-    """One line: the faults that our own errors list, or the first lines of somebody else's."""
-    cause = getattr(error, "cause", None)  # of what failed in an actor of Ray; its own text begins with its place
-    error = cause if isinstance(cause, Exception) else error
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    lines = [line for line in lines if "[ALERT]" in line] or lines  # HAProxy's cause stands below its version
-    return "; ".join(lines if isinstance(error, ConfigError) else [type(error).__name__, *lines[:2]])
-
-
-__all__ = ["Options", "Up", "free_port"]

@@ -5,53 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import time
-from http.client import IncompleteRead
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cluster.local import up as module
-from cluster.local.up import Options, Up, _finished, _sentence, url_of
+from cluster.local.up import Options, Up
 from dispatcher.config.settings import Settings, parse_settings
 from dispatcher.errors import ConfigError, SelfTestError, StartError
 from serve_app.start_watch import Found
-
-
-class Redis:
-    """A server that is dead and starts at the n-th try."""
-
-    def __init__(self, starts_at: int) -> None:
-        self._starts_at = starts_at
-        self.tries = 0
-
-    def alive(self) -> bool:
-        return self.tries >= self._starts_at
-
-    def start(self) -> int:
-        self.tries += 1
-        if not self.alive():
-            raise ConfigError("redis-server ended at once")
-        return 7
-
-
-def test_a_redis_that_cannot_start_is_tried_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """After 1, 2, 4 … at most 30 seconds; everything else waits for it and is left alone."""
-    up, dead = Up(Options(tmp_path)), Redis(9)
-    up._redis = dead  # type: ignore[assignment]
-    tried_s = []
-    for now_s in range(1000, 1200):
-        before = dead.tries
-        up._mend_redis(now_s)
-        if dead.tries > before:
-            tried_s.append(now_s - 1000)
-    assert tried_s == [0, 1, 3, 7, 15, 31, 61, 91, 121]
-    said = capsys.readouterr().err
-    assert "redis died and does not start: redis-server ended at once; again in 30 s" in said
-    assert said.endswith("redis died; started again, pid 7\n")
-
 
 RUNNING = {"vendor-a": "1", "vendor-b": "2", "intake": "3"}
 
@@ -287,83 +251,6 @@ def test_a_process_that_cannot_deliver_is_found_before_ray_starts(
     assert done == ["stopped"]
 
 
-def test_work_that_waits_for_what_is_gone_is_left() -> None:
-    """Ray whose core processes have ended answers nobody; a stop that is slow is waited for."""
-    forever, began_s = threading.Event(), time.monotonic()
-    assert _finished(forever.wait, lambda: False, 0.02) is False
-    assert time.monotonic() - began_s < 2
-    assert _finished(lambda: time.sleep(0.2), lambda: True, 0.02) is True
-    forever.set()
-
-
-@pytest.mark.parametrize("drains", [True, False])
-def test_a_stop_without_a_drain_is_told_and_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], drains: bool
-) -> None:
-    """Ray's shutdown ends its core processes before it returns: by then everything is drained."""
-    up, over = Up(Options(tmp_path)), threading.Event()
-    up._running = {"intake": "1"}  # type: ignore[assignment]
-    monkeypatch.setattr("ray.is_initialized", lambda: True)
-    monkeypatch.setattr("serve_app.applications.delete_all", lambda names: None if drains else over.wait())
-    monkeypatch.setattr("ray.shutdown", over.wait)
-    monkeypatch.setattr(up, "_core_of_ray_runs", lambda: False)
-    up._stop_ray()
-    over.set()
-    assert up._ray_is_gone
-    assert ("stopped without a drain" in capsys.readouterr().err) is not drains
-
-
-def test_an_error_of_the_stop_is_told_unless_ray_is_gone() -> None:
-    """An error whose other side has ended is not reported."""
-
-    def fails() -> None:
-        raise RuntimeError("no")
-
-    with pytest.raises(RuntimeError, match="no"):
-        _finished(fails, lambda: True, 0.02)
-    assert _finished(fails, lambda: False, 0.02) is True
-
-
-def test_the_foreground_tells_when_a_stall_begins_and_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Once each, however often it is asked; a service that does not answer changes nothing."""
-    up = Up(Options(tmp_path))
-    stall = {"stalled": [{"vendor": "a", "channel": "sms"}], "channels_without_vendor": ["email"]}
-    answers = [{"stalled": [], "channels_without_vendor": []}, stall, stall, OSError("away"), IncompleteRead(b""), {}]
-
-    def read(*_: object) -> object:
-        answer = answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    monkeypatch.setattr("cluster.local.up.read_directly", read)
-    for _ in range(6):
-        up._show_warnings()
-    assert capsys.readouterr().err.splitlines() == [
-        "WARNING: delivery by a (sms) is stalled; `dispatcher status` says more",
-        "WARNING: no vendor is left for email; `dispatcher status` says more",
-        "over: delivery by a (sms) is stalled",
-        "over: no vendor is left for email",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("host", "url"),
-    [
-        ("127.0.0.1", "http://127.0.0.1:8000"),
-        ("0.0.0.0", "http://127.0.0.1:8000"),
-        ("::", "http://[::1]:8000"),
-        ("::1", "http://[::1]:8000"),
-        ("localhost", "http://localhost:8000"),
-    ],
-)
-def test_an_address_is_written_as_a_url_wants_it(host: str, url: str) -> None:
-    """An IPv6 address has brackets; an address for all is reached by loopback of its own family."""
-    assert url_of(host, 8000) == url
-
-
 @pytest.mark.parametrize(("found", "ready"), [("ours", True), ("theirs", False), ("", False), (None, False)])
 def test_only_our_own_readiness_counts(
     tmp_path: Path, found: str | None, ready: bool, monkeypatch: pytest.MonkeyPatch
@@ -379,12 +266,3 @@ def test_only_our_own_readiness_counts(
         with pytest.raises(ConfigError, match="not ready") as caught:
             up._await_ready()
         assert ("another installation answers" in str(caught.value)) == (found is not None)
-
-
-def test_the_cause_of_what_failed_in_an_actor_of_ray_is_told() -> None:
-    """Its own text begins with the actor's place, and HAProxy's cause stands below its version."""
-    error = RuntimeError("ray::HAProxyManager.ready() (pid=1)\n  File base.py, line 456, in result")
-    error.cause = RuntimeError(
-        "HAProxy crashed: [NOTICE] version 2.8\n[NOTICE] path\n[ALERT] cannot bind to 0.0.0.0:80\n"
-    )
-    assert _sentence(error) == "RuntimeError; [ALERT] cannot bind to 0.0.0.0:80"

@@ -1,0 +1,30 @@
+"""Tells the operator in the foreground about deliveries that are stalled, and channels that no vendor carries."""
+
+from __future__ import annotations
+
+import click
+
+from cluster.direct import FAULTS, read_directly
+
+
+class DeliveryWarnings:
+    """The warnings of the service at `url`. Each is told once when it begins, and once when it is over."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._warned: set[str] = set()
+
+    def show(self) -> None:
+        """Ask the service for its health and tell what has changed. If it does not answer, nothing is told."""
+        try:
+            health = read_directly(f"{self._url}/healthz", 2)
+        except FAULTS:
+            return
+        stalled = {f"delivery by {s['vendor']} ({s['channel']}) is stalled" for s in health.get("stalled", ())}
+        idle = {f"no vendor is left for {channel}" for channel in health.get("channels_without_vendor", ())}
+        now = stalled | idle
+        for text in sorted(now - self._warned):
+            click.echo(f"WARNING: {text}; `dispatcher status` says more", err=True)
+        for text in sorted(self._warned - now):
+            click.echo(f"over: {text}", err=True)
+        self._warned = now

@@ -1,0 +1,72 @@
+"""Stops Ray after a drain, or without one if Ray's own processes have ended already."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import click
+
+from cluster.local.state_directory import processes_of
+
+CORE_OF_RAY = ("gcs_server", "raylet")
+"""Ray's processes without which nothing of Ray can be stopped cleanly: a call of Ray would never return."""
+
+
+def stop_ray(applications: list[str], marker: str) -> bool:
+    """Drain and delete the applications, then stop Ray. Return False if Ray's core processes had ended before.
+
+    They have ended after a signal to the whole process group. Then nothing is drained, and what was in flight stays in
+    the store. `marker` tells this installation's processes from others.
+    """
+    import ray
+
+    if not ray.is_initialized():
+        return True
+
+    drained = threading.Event()
+
+    def stop() -> None:
+        if applications:
+            from serve_app.applications import delete_all
+
+            delete_all(applications)
+        drained.set()
+        ray.shutdown()  # it ends the core processes itself, and may take a little longer than they live
+
+    if finished(stop, lambda: core_runs(marker)):
+        return True
+    if not drained.is_set():
+        click.echo("Ray's own processes have ended already: stopped without a drain; nothing is lost", err=True)
+    return False
+
+
+def core_runs(marker: str) -> bool:
+    """Return True if all of Ray's core processes run."""
+    commands = list(processes_of(marker).values())
+    return all(any(name in command.split(" ", 1)[0] for command in commands) for name in CORE_OF_RAY)
+
+
+def finished(work: Callable[[], None], worth_waiting: Callable[[], bool], look_s: float = 0.5) -> bool:
+    """Run `work` in a thread and wait for its end. Return False if it is not done and waiting is in vain.
+
+    `worth_waiting` is asked every `look_s` seconds. An error of `work` is raised, unless waiting is in vain by then.
+    """
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            failed.append(error)
+
+    worker = threading.Thread(target=run, daemon=True)
+    worker.start()
+    while worker.is_alive():
+        worker.join(look_s)
+        if worker.is_alive() and not worth_waiting():
+            worker.join(look_s)  # the end of Ray is a part of the work
+            return not worker.is_alive()
+    if failed and worth_waiting():
+        raise failed[0]
+    return True

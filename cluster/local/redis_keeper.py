@@ -1,0 +1,34 @@
+"""Starts Redis again when it has died."""
+
+from __future__ import annotations
+
+import click
+
+from cluster.local.redis_server import RedisServer
+from dispatcher.errors import ConfigError
+
+WAIT_S_MAX = 30.0
+"""The longest wait between two tries to start a Redis that does not start."""
+
+
+class RedisKeeper:
+    """Keeps this machine's Redis running, as long as `mend` is called."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self.server = server
+        self._again_s, self._wait_s = 0.0, 1.0
+
+    def mend(self, now_s: float) -> None:
+        """Start Redis if it is dead. If it does not start (disk full, file damaged), try again after 1, 2, 4 ... 30 s.
+
+        It never gives up: that would end Ray and every actor too, which wait for Redis and continue by themselves.
+        """
+        if now_s < self._again_s or self.server.alive():
+            return
+        try:
+            click.echo(f"redis died; started again, pid {self.server.start()}", err=True)
+            self._wait_s = 1.0
+        except (ConfigError, OSError) as error:
+            click.echo(f"redis died and does not start: {error}; again in {self._wait_s:g} s", err=True)
+            self._again_s = now_s + self._wait_s
+            self._wait_s = min(WAIT_S_MAX, 2 * self._wait_s)

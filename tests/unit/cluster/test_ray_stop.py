@@ -1,0 +1,45 @@
+"""Ray is drained and stopped, and nobody waits for a Ray that is gone."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from cluster.local.ray_stop import finished, stop_ray
+
+
+def test_work_that_waits_for_what_is_gone_is_left() -> None:
+    """Ray whose core processes have ended answers nobody; a stop that is slow is waited for."""
+    forever, began_s = threading.Event(), time.monotonic()
+    assert finished(forever.wait, lambda: False, 0.02) is False
+    assert time.monotonic() - began_s < 2
+    assert finished(lambda: time.sleep(0.2), lambda: True, 0.02) is True
+    forever.set()
+
+
+@pytest.mark.parametrize("drains", [True, False])
+def test_a_stop_without_a_drain_is_told_and_no_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], drains: bool
+) -> None:
+    """Ray's shutdown ends its core processes before it returns: by then everything is drained."""
+    over = threading.Event()
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
+    monkeypatch.setattr("serve_app.applications.delete_all", lambda names: None if drains else over.wait())
+    monkeypatch.setattr("ray.shutdown", over.wait)
+    monkeypatch.setattr("cluster.local.ray_stop.core_runs", lambda marker: False)
+    assert stop_ray(["intake"], "marker") is False
+    over.set()
+    assert ("stopped without a drain" in capsys.readouterr().err) is not drains
+
+
+def test_an_error_of_the_stop_is_told_unless_ray_is_gone() -> None:
+    """An error whose other side has ended is not reported."""
+
+    def fails() -> None:
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        finished(fails, lambda: True, 0.02)
+    assert finished(fails, lambda: False, 0.02) is True
