@@ -9,10 +9,12 @@ from typing import Any
 from dispatcher.adapters.cores import Cores
 from dispatcher.adapters.redis.replicas import ReplicatedWrites
 from dispatcher.adapters.redis.script_calls import Client, client
+from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.config.secret_references import resolve
 from dispatcher.config.settings import Settings
 from dispatcher.core.life.receipt import ReceiptLinks
 from dispatcher.core.plan.values import Plan
+from dispatcher.deliver.courier import IDLE_BLOCK_MS
 from dispatcher.telemetry.log import logger
 from dispatcher.waiting import ended
 
@@ -36,6 +38,20 @@ def open_replicated(
     """
     rule = settings.store.replica_rule()
     return None if rule is None else ReplicatedWrites(open_redis(runtime), poke, rule, answer_s=answer_s)
+
+
+def open_mailboxes(
+    runtime: dict[str, str], settings: Settings, connection: Client, replicated: ReplicatedWrites | None, *, vendor: str
+) -> RedisStore:
+    """Return the store of a courier, with a client of its own for the claims that block."""
+    blocked_s = max(IDLE_BLOCK_MS, settings.courier.claim_block_ms) / 1000
+    return RedisStore(
+        connection,
+        open_redis(runtime, timeout_s=blocked_s + 2.0, connections_max=2),
+        replicated=replicated,
+        retention_ms=settings.retention.finished_s * 1000,
+        on_set_back=lambda by_ms: logger().error("store_clock_set_back", by_ms=by_ms, vendor=vendor),
+    )
 
 
 def receipt_links(settings: Settings) -> ReceiptLinks | None:

@@ -13,18 +13,16 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from actors.assembly import make_caretaker, make_courier, make_look_ups
-from actors.runtime import VERSION, Tasks, leave_if_asked, open_redis, open_replicated, told_cores
+from actors.runtime import VERSION, Tasks, leave_if_asked, open_mailboxes, open_redis, open_replicated, told_cores
 from dispatcher.adapters.cores import Cores
 from dispatcher.adapters.providers import build
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.replicas import ReplicatedWrites
-from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.templates import RedisTemplateStore
 from dispatcher.adapters.system_clock import SystemClock
 from dispatcher.config.secret_references import resolve_options
 from dispatcher.config.settings import Settings, VendorSettings, parse_settings
 from dispatcher.deliver.breaker_memory import BreakerMemory
-from dispatcher.deliver.courier import IDLE_BLOCK_MS
 from dispatcher.deliver.heartbeat import Heartbeat
 from dispatcher.deliver.incarnations import Incarnations
 from dispatcher.deliver.plan_duties import PlanDuties
@@ -34,7 +32,7 @@ from dispatcher.deliver.watchdog import Watchdog
 from dispatcher.errors import UnavailableError
 from dispatcher.ports import Clock, Control, Store, Vendor
 from dispatcher.supervise.plan_follower import PlanFollower
-from dispatcher.telemetry.log import configure, logger
+from dispatcher.telemetry.log import configure
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
 
@@ -110,16 +108,8 @@ class VendorActor:
         self._cores = Cores()
         self._chance: Callable[[], float] = random.random
         connection = open_redis(self._runtime)
-        blocked_s = max(IDLE_BLOCK_MS, s.courier.claim_block_ms) / 1000
-        waiting = open_redis(self._runtime, timeout_s=blocked_s + 2.0, connections_max=2)
         self._replicated = open_replicated(self._runtime, s, connection)
-        self._store: Store = RedisStore(
-            connection,
-            waiting,
-            replicated=self._replicated,
-            retention_ms=s.retention.finished_s * 1000,
-            on_set_back=lambda by_ms: logger().error("store_clock_set_back", by_ms=by_ms, vendor=self._name),
-        )
+        self._store: Store = open_mailboxes(self._runtime, s, connection, self._replicated, vendor=self._name)
         self._control: Control = RedisControl(connection)
         self._templates = TemplateCache(RedisTemplateStore(connection))
         self._close: Callable[[], Awaitable[None]] = connection.aclose
