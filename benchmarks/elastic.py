@@ -121,9 +121,10 @@ def _change(service: Service, config: Path) -> None:
 
 
 def reading(samples: list[dict[str, Any]], step_s: float, end_s: float) -> dict[str, Any]:
-    """Return the figures of each vendor. Times are seconds after the step, or after its end. None: it never happened.
+    """Return the figures of each vendor.
 
-    `step_s` and `end_s` are the epoch seconds at which the high load began and ended.
+    Times until the pool grows are seconds after `step_s`. Times until it shrinks are seconds after `end_s`. None: it
+    never happened. `step_s` and `end_s` are the epoch seconds at which the high load began and ended.
     """
     found: dict[str, Any] = {}
     for vendor in WATCHED:

@@ -56,7 +56,7 @@ COPIED_FROM = 10_000
 
 WITHIN = 1.10
 QUEUED_MAX, RETAINED_MAX = 1024, 600
-"""Bytes in Redis."""
+"""The most bytes in Redis for a queued and for a retained notification."""
 
 FIRST_COPY = 10_000_000
 MEMORY_MAX = 4 << 30

@@ -66,7 +66,8 @@ class Node:
 def deploy(target: Target, config: Path) -> dict[str, Any]:
     """Apply `config` and return which applications run and which were changed.
 
-    Raises ConfigError. Applications that ran before then still run.
+    Raises ConfigError if the configuration or a node has a fault, and then nothing was changed. Also raises it if an
+    application does not run in time. Then some applications may have been changed.
     """
     if target.host not in LOOPBACK and not target.api_keys:
         raise ConfigError(
@@ -95,7 +96,8 @@ def deploy(target: Target, config: Path) -> dict[str, Any]:
 def undeploy(address: str, redis_url: str) -> dict[str, Any]:
     """Drain and stop the service's applications in their order. Queued notifications stay in Redis.
 
-    Return `removed` and `others` (names of applications). Raises ConfigError.
+    Return `removed` and `others` (names of applications). Raises ConfigError if the cluster or its Redis does not
+    answer.
     """
     with_ray = join(address)
     from cluster import on_cluster

@@ -135,7 +135,7 @@ class Fleet:
             )
 
     def follow(self) -> bool:
-        """Return True if every replica has all that the first server wrote."""
+        """Return True if every replica has received everything that the first server wrote."""
         wrote = self.servers[0].ask.info("replication")["master_repl_offset"]
         found = [server.ask.info("replication") for server in self.servers[1:]]
         return all(one["master_link_status"] == "up" and one["master_repl_offset"] == wrote for one in found)

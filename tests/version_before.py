@@ -1,8 +1,9 @@
-"""The version before this one, frozen, so that both can be run on one Redis: see tests/data/version_before.md.
+"""The code of the version before this one, in an archive, so that tests can run both versions on one Redis.
 
     python -m tests.version_before COMMIT
 
-freezes another commit: the code as it was, and `tests/contract/peer.py` as it is now.
+makes the archive again from another commit. It holds that commit's code, and `tests/contract/peer.py` as it is now.
+tests/data/version_before.md explains more.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ PEER = "tests/contract/peer.py"
 
 
 def unpack(folder: Path) -> Path:
-    """Unpack it below `folder` and return the folder of its code, which can stand in PYTHONPATH."""
+    """Unpack the archive below `folder`. Return the folder of its code, for PYTHONPATH."""
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(folder, filter="data") if hasattr(tarfile, "data_filter") else archive.extractall(folder)
     return folder / "version_before"
 
 
 def freeze(commit: str) -> None:
-    """Write the archive again, from `commit`."""
+    """Write the archive again, with the code of `commit`."""
     command = ["git", "archive", "--prefix=version_before/", commit, *CODE]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
     with tarfile.open(fileobj=io.BytesIO(found)) as source, tarfile.open(ARCHIVE, "w:xz", preset=9) as target:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 WALL_MS = 1_700_000_000_000
 TICK_S = 1e-6
-"""The shortest wait in seconds. A shorter wait might not change the sum, and time would stop."""
+"""The shortest wait in seconds. Virtual time must grow with each wait, and a shorter one might be lost in rounding."""
 
 
 class VirtualLoop(asyncio.BaseEventLoop):

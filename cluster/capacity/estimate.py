@@ -60,8 +60,7 @@ class Load:
     """A load to plan for. `channels` maps each channel to the number of its messages per trigger.
 
     `per_day` counts triggers. `vendor_ms` is the usual time of a vendor's answer. `concurrency` is the number of calls
-    that
-    one vendor actor has open at the same time.
+    that one vendor actor has open at the same time.
     """
 
     per_day: float
@@ -100,8 +99,7 @@ class Cell:
     """The plan of one cell (one installation) when there are `number` equal cells.
 
     `peak_per_s` is this cell's part of the peak, in triggers a second. `replicas` counts intake replicas. `actors` maps
-    each
-    channel to the number of actors of the channel's first vendor.
+    each channel to the number of actors of the channel's first vendor.
     """
 
     number: int
@@ -338,7 +336,11 @@ def as_text(need: Sequence[Need]) -> str:
 
 
 def as_markdown(answers: Mapping[float, Sequence[Need]]) -> str:
-    """Return a table with one column for each load, keyed by triggers a day. The last column holds the assumptions."""
+    """Return a table with one column for each load. The last column holds the assumptions, which are the same for all
+    loads.
+
+    `answers` maps each load, in triggers a day, to its needs.
+    """
     first = next(iter(answers.values()))
     lines = ["| | " + " | ".join(f"{per_day:,.0f} a day" for per_day in answers) + " | because |"]
     lines.append("|---|" + "---:|" * len(answers) + "---|")

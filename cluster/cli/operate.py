@@ -140,8 +140,7 @@ def vendor(api: Api, *, name: str, state: str, why: str, for_s: int | None) -> N
     """Override a vendor's state.
 
     With `open`, nothing is sent to the vendor. With `close`, messages are sent whatever the breaker says. `auto` ends
-    the
-    override.
+    the override.
     """
     body = {"state": state, "why": why, "for_s": for_s}
     print_json(api.call("POST", f"/v1/vendors/{quoted(name)}/override", body))

@@ -1,8 +1,9 @@
 """Starts Ray without the processes that nothing here uses.
 
-`ray start` has options to leave out two of them (`--no-monitor`, `--include-log-monitor`). `ray.init` has none, so we
-replace the steps of Ray's own start. The raylet also needs two agents and waits for the ports that they write. We write
-the ports ourselves, with the value that Ray uses for a missing service. In place of each agent, `cat` runs.
+`ray start` has options to leave out two of them (`--no-monitor`, `--include-log-monitor`). `ray.init` has no such
+options, so functions of Ray that start a process are replaced here. The raylet also expects two agents, which nothing
+here uses, and waits for the ports that they write into files. So these files are written here, with the value that Ray
+uses for a missing service. In place of each agent, `cat` runs.
 """
 
 from __future__ import annotations

@@ -83,7 +83,10 @@ class Connection(asyncio.Protocol):
 
 
 class Pool:
-    """Connections to one address, as many as there are requests at the same time. The last used is used first."""
+    """Connections to one address, as many as there are requests at the same time.
+
+    A request uses the idle connection that was used last.
+    """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)

@@ -35,7 +35,7 @@ class Measured:
 
 
 def leader(rig: Rig) -> Machine:
-    """Return the worker that runs the primaries. Its loss is the worst."""
+    """Return the worker on which the actor of the first SMS vendor runs. Its loss is the worst."""
     found = rig.replicas()
     return rig.machines[found["vendor-sms-a"][0]]
 
@@ -58,8 +58,9 @@ def spread(rig: Rig) -> bool:
 
 
 def worker_off(rig: Rig, policy: str = "resend", load_s: float = 25.0, *, returns: bool = True) -> Measured:
-    """Power off the worker with the primaries, under load. With `returns`, it is started again and gets its share
-    again.
+    """Power off the worker with the first SMS vendor's actor, under load.
+
+    With `returns`, the worker is started again and gets its share of the replicas again.
     """
     victim = leader(rig)
     run = load(rig, policy, load_s, (LEAD_S, "off", victim.power_off))
@@ -75,7 +76,7 @@ def worker_off(rig: Rig, policy: str = "resend", load_s: float = 25.0, *, return
 
 
 def worker_cut_off(rig: Rig, policy: str = "resend", cut_s: float = 10.0) -> Measured:
-    """Disconnect the worker with the primaries for `cut_s` seconds, then connect it again."""
+    """Disconnect the worker with the first SMS vendor's actor for `cut_s` seconds, then connect it again."""
     victim = leader(rig)
     heal_s = LEAD_S + cut_s
     run = load(
@@ -95,7 +96,10 @@ def worker_cut_off(rig: Rig, policy: str = "resend", cut_s: float = 10.0) -> Mea
 
 
 def split_brain(rig: Rig, policy: str = "hold", cut_s: float = 70.0) -> Measured:
-    """Cut the worker with the primaries off from the other nodes. It still reaches Redis, vendors and callers."""
+    """Cut the worker with the first SMS vendor's actor off from the other nodes.
+
+    The worker still reaches Redis, vendors and callers.
+    """
     victim = leader(rig)
     rest = [rig.head, other(rig, victim)]
 

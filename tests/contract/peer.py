@@ -1,7 +1,8 @@
-"""One version of this program on a Redis, as a process that is asked one question a line: `python peer.py URL`.
+"""Runs one version of this program on a Redis, as a process that answers one question a line: `python peer.py URL`.
 
-A question is `[name, {argument: value}]`, and its answer one JSON value, or `{"error": text}`. The copy beside the code
-of the version before uses that code, so the two copies may differ; names, arguments and answers are the same.
+A question is `[name, {argument: value}]`. Its answer is one JSON value, or `{"error": text}`. The frozen code of the
+version before has a copy of this file beside it, which uses that code. So the two copies may differ, but names,
+arguments and answers must be the same.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ CHAIN = ("a", "b", "c")
 
 
 class Peer:
-    """Answers the questions. Each method is one of them."""
+    """Answers the questions. The name of a question is the name of a method."""
 
     def __init__(self, url: str) -> None:
         self._redis = client(url)
@@ -67,7 +68,7 @@ class Peer:
     # ---- accept
 
     async def accept(self, id: str, kind: str, key: str | None = None, tenant: str = "shop") -> str:
-        """Accept a trigger of one of the kinds of `notifications`."""
+        """Accept a trigger of this `kind` (see `notifications`) and return the name of the result."""
         now_ms = time.time_ns() // 1_000_000
         changes: dict[str, Any] = {}
         if kind == "several":
@@ -143,7 +144,9 @@ class Peer:
         return str(found.result.name)
 
     async def promote(self) -> list[str]:
-        """Bring everything whose time has come into its mailbox: the first of its chain."""
+        """Move every notification whose time has come to the mailbox `a`, and begin waiting fallbacks. Return
+        what was done.
+        """
         await asyncio.sleep(0.01)
         found = await self._store.due()
         fallbacks = [entry for entry in found.entries if entry.stands_by]
@@ -193,7 +196,11 @@ class Peer:
         return {"tenant": found.tenant, "key": found.idempotency_key, "notifications": rows}
 
     async def redrive(self, id: str, chain: list[str] | None = None, template: list[Any] | None = None) -> int:
-        """`template`: version, digest and name. A version that knows no digests leaves it out."""
+        """Redrive the dead letter `id` and return how many were redriven.
+
+        `template` has a version, a digest and a name. A version of the program that knows no digests leaves the digest
+        out.
+        """
         page = await self._views.dead_page(DeadLetterFilter(ids=(id,)), None, 10_000)
         now_ms = time.time_ns() // 1_000_000
         pin: Any = None
@@ -240,7 +247,7 @@ class Peer:
         return {name: [it.state, it.who, it.why, it.until_ms] for name, it in (await self._control.overrides()).items()}
 
     async def listen(self) -> None:
-        """Hear beats and reports from now on; `heard` tells the first two."""
+        """Begin to receive beats and reports. `heard` returns the first two of them."""
         stream = self._control.listen(("beat", "report"))
         await stream.__anext__()  # it is subscribed when the first quiet half second is over
 
@@ -285,7 +292,10 @@ class Peer:
 
 
 def notifications(kind: str, now_ms: int) -> tuple[NewNotification, ...]:
-    """Return the notifications of a kind of trigger. Templates are pinned without a digest: the store has no text."""
+    """Return the notifications of a trigger of this kind.
+
+    Templates are pinned without a digest, because the store has no text of them.
+    """
     sms = NewNotification("sms", "+491511", CHAIN, "a", "receipt", 3, sms=SmsSize("gsm7", 2))
     mail = NewNotification("email", "a@example.com", ("m",), "m", content={"subject": "Hi", "text": "Ä"})
     if kind == "several":
@@ -308,7 +318,7 @@ def notifications(kind: str, now_ms: int) -> tuple[NewNotification, ...]:
 
 
 def told(claim: Claim) -> dict[str, Any]:
-    """Return what is compared of a claimed notification."""
+    """Return the fields of a claimed notification that both versions must read alike."""
     n = claim.notification
     pin = [n.template, n.template_version]
     trail = [list(n.trail.tried), list(n.trail.refused), list(n.trail.doubted), n.trail.waits, n.trail.refusals]
@@ -334,7 +344,7 @@ def told(claim: Claim) -> dict[str, Any]:
 
 
 def planned(plan: Plan) -> dict[str, Any]:
-    """Return what both versions must find in a plan."""
+    """Return the fields of a plan that both versions must read alike."""
     vendors = {
         name: [
             *(one.state, one.accepts_new, list(one.drains), one.prober, one.replicas, one.override, one.reason),
@@ -357,14 +367,14 @@ def vars_of(share: Share) -> list[float]:
 
 
 def reported(message: Any) -> dict[str, Any]:
-    """Return what both versions must hear of a beat or a report."""
+    """Return the fields of a beat or a report that both versions must read alike."""
     found = message if isinstance(message, dict) else message.to_dict()
     names = ("incarnation", "vendor", "replica", "breaker", "retry_after_s", "attempts", "window", "epoch", "office")
     return {name: found[name] for name in names if name in found}
 
 
 async def serve(url: str) -> None:
-    """Answer until the questions end."""
+    """Answer questions from standard input until it ends."""
     peer = Peer(url)
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):

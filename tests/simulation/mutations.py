@@ -44,7 +44,7 @@ _adopt_plan, _admit, _publish = Courier.adopt_plan, Courier.admit, Supervisor._p
 
 @mutation(MemoryStore, "_mine")
 def settle_fenced_by_the_entry_alone(self: MemoryStore, me: str, lane: Lane, entry_id: str) -> bool:
-    """Settle for any consumer, as XACK does."""
+    """Let any incarnation settle an entry that is claimed by any other, as XACK does."""
     return entry_id in self._cell.lane(lane).pending
 
 

@@ -18,10 +18,10 @@ SLOW_S = BREAKER.slow_ns / SECOND_NS
 
 
 def probes_most(seconds: float, answers_s: float = 0.0) -> int:
-    """Return the most calls that an open breaker may let through to a vendor that fails for `seconds`.
+    """Return the most probes that an open breaker may send to a vendor that fails for `seconds`.
 
-    The vendor answers each call after `answers_s` seconds. The count assumes that the breaker waits as briefly as the
-    settings allow, and then sends all its probes. After each failed probing it waits longer.
+    The vendor answers each call after `answers_s` seconds. The breaker opens, waits and sends its probes. All of them
+    fail, so it opens again and waits longer. The count assumes the shortest waits that the settings allow.
     """
     at_s, opened = answers_s, 0
     while True:

@@ -125,9 +125,10 @@ def switches_a_minute(history: Sequence[Mapping[str, Any]], since_s: float) -> i
 
 
 def refusing_s(run: Run) -> float:
-    """Return the seconds from the last fault until the last trigger was due that was not accepted at its first try.
+    """Return the seconds for which triggers were refused after the last fault.
 
-    Triggers that were already in flight at the fault do not count.
+    They end at the due time of the last trigger that was not accepted at its first try. 0: there was none. Triggers
+    that were due before the fault do not count.
     """
     began_s = run.faults[-1].began_s
     late = [p.due_s - began_s for p in run.posted if p.due_s >= began_s and p.first_status != 202]
@@ -135,9 +136,9 @@ def refusing_s(run: Run) -> float:
 
 
 def begun_before_s(run: Run) -> float | None:
-    """Return the seconds from the first fault to the last delivery among triggers that were due before the fault.
+    """Return the seconds from the first fault to the last delivery of the triggers that were due before it.
 
-    Return None if nothing of these triggers was delivered.
+    Return None if none of these triggers was delivered.
     """
     began_s = run.fault_s
     before = {p.key for p in run.posted if p.due_s < began_s}
