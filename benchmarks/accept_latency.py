@@ -9,10 +9,16 @@ e-mail each) open-loop, and counts latency from the due time. A condition is a r
 * hanging: the vendors accept every connection and never answer;
 * held: an operator's override stops the vendors, so that nothing is dispatched.
 
-Prints for each condition: accept p50, p99 and p99.9; the time of a bare fdatasync on the same disk meanwhile; delivery
-latency; what was lost and repeated by the vendors' own records; and the CPU time of each part per trigger. After the
-last post of a condition the vendors are repaired or released. The next condition begins when everything has arrived and
-every breaker is closed.
+Prints for each condition:
+
+* accept p50, p99 and p99.9;
+* the time of a bare fdatasync on the same disk meanwhile;
+* delivery latency;
+* what was lost and repeated, by the vendors' own records;
+* the CPU time of each part per trigger.
+
+After the last post of a condition the vendors are repaired or released. The next condition begins when everything has
+arrived and every breaker is closed.
 
 250/s is measured with healthy vendors only. Small machines carry this rate too, and `benchmarks.profile` needs two
 sustained rates to fit its lines. At the end, bisections look for the highest rate whose p99 is within 10 ms, with

@@ -6,9 +6,13 @@
 stopped for 0.4 s of each half second, so that accepts pile up within their deadline (0.8 s). With
 `intake.ongoing_target: 2` Serve must then start more replicas, and stop them when the store is fast again.
 
-Samples the number of replicas twice a second. Prints three times: from the beginning of the slow phase to the first
-additional replica, from there to the largest number, and from the end of the slow phase to the old number. Prints how
-many triggers were accepted at the first try, and how many notifications were lost or duplicated.
+Samples the number of replicas twice a second. Prints these times in seconds:
+
+* from the beginning of the slow phase to the first additional replica;
+* from the beginning of the slow phase to the largest number of replicas;
+* from the end of the slow phase to the old number of replicas.
+
+Prints how many triggers were accepted at the first try, and how many notifications were lost or duplicated.
 """
 
 from __future__ import annotations

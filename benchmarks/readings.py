@@ -114,8 +114,9 @@ def vendor_cpu(figures: Figures) -> Found:
 
 
 def checkout(vendors: str) -> Callable[[Figures], Found]:
-    """Return a reading of the change by the dispatcher. The smaller improvement of p50 and p99 is compared with
-    the bar.
+    """Return a function that reads how the dispatcher changes the latency of a checkout, in percent.
+
+    Of p50 and p99, the one that improved less is compared with the bar.
     """
 
     def read(figures: Figures) -> Found:
@@ -163,7 +164,7 @@ def bytes_of(what: str) -> Callable[[Figures], Found]:
 
 
 def growth(cost: str) -> Callable[[Figures], Found]:
-    """Return a reading of how much a kind of cost grows. The text names every cost above the bar."""
+    """Return a function that reads how much costs of this kind grow. Its text names every cost above the bar."""
 
     def read(figures: Figures) -> Found:
         found = {
@@ -180,7 +181,7 @@ def growth(cost: str) -> Callable[[Figures], Found]:
 
 
 def scaling(what: str) -> Callable[[Figures], Found]:
-    """Return a reading of the rates with several pool sizes. `what` is `drain` or `accept`."""
+    """Return a function that reads the rates with several pool sizes. `what` is `drain` or `accept`."""
 
     def read(figures: Figures) -> Found:
         rows = figures[what]

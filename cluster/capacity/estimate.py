@@ -336,10 +336,10 @@ def as_text(need: Sequence[Need]) -> str:
 
 
 def as_markdown(answers: Mapping[float, Sequence[Need]]) -> str:
-    """Return a table with one column for each load. The last column holds the assumptions, which are the same for all
-    loads.
+    """Return a table with one column for each load.
 
-    `answers` maps each load, in triggers a day, to its needs.
+    The last column holds the assumptions, which are the same for all loads. `answers` maps each load, in triggers a
+    day, to its needs.
     """
     first = next(iter(answers.values()))
     lines = ["| | " + " | ".join(f"{per_day:,.0f} a day" for per_day in answers) + " | because |"]

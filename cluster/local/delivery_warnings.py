@@ -1,4 +1,4 @@
-"""Tells the operator in the foreground about deliveries that are stalled, and channels that no vendor carries."""
+"""Warns the operator in the foreground about stalled deliveries, and about channels without a working vendor."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from cluster.direct import FAULTS, read_directly
 
 
 class DeliveryWarnings:
-    """The warnings of the service at `url`. Each is told once when it begins, and once when it is over."""
+    """The warnings of the service at `url`. Each warning is printed once when it begins, and once when it is over."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._warned: set[str] = set()
 
     def show(self) -> None:
-        """Ask the service for its health and tell what has changed. If it does not answer, nothing is told."""
+        """Ask the service for its health and print the changes. If the service does not answer, nothing is printed."""
         try:
             health = read_directly(f"{self._url}/healthz", 2)
         except FAULTS:

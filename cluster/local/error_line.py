@@ -1,4 +1,4 @@
-"""An error told on one line, for somebody who has no use for a traceback."""
+"""Shows an error on one line, without a traceback."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dispatcher.errors import ConfigError
 
 
 def one_line(error: Exception) -> str:
-    """Return all faults of a `ConfigError`, or the type and the first lines of any other error."""
+    """Return the whole text of a `ConfigError` on one line, or the type and the first two lines of any other error."""
     cause = getattr(error, "cause", None)  # an error from an actor of Ray: its own text begins with the actor's place
     error = cause if isinstance(cause, Exception) else error
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]

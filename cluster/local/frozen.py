@@ -52,15 +52,17 @@ class Frozen:
 
 
 class FrozenReplicas:
-    """Ends the replicas of one installation that are stopped. Serve itself would notice them much later."""
+    """Ends the stopped replicas of one installation. Serve itself would notice them much later."""
 
     def __init__(self, marker: str) -> None:
-        """`marker` tells this installation's processes from others."""
+        """Watch the processes whose environment carries `marker`."""
         self._marker, self._frozen, self._replicas = marker, Frozen(), set[int]()
         self._looked_s = self._listed_s = 0.0
 
     def end(self, now_s: float) -> None:
-        """Kill each replica that has been stopped for `STOPPED_S` seconds. It looks once a second at most."""
+        """Kill each replica that has been stopped for `STOPPED_S` seconds. Calls within a second of the last look
+        do nothing.
+        """
         if now_s - self._looked_s < 1.0:
             return
         self._looked_s = now_s

@@ -171,7 +171,7 @@ def launcher(folder: Path) -> Path:
 
 
 SESSIONS_KEPT = 3
-"""How many of Ray's session folders are kept. Ray removes none, so daily starts once filled a disk."""
+"""How many of Ray's session folders are kept. Ray itself removes none, and with daily starts they fill a disk."""
 
 
 def remove_old_sessions(runtime_dir: Path, keep: int = SESSIONS_KEPT) -> None:

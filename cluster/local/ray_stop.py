@@ -1,4 +1,4 @@
-"""Stops Ray after a drain, or without one if Ray's own processes have ended already."""
+"""Stops Ray. The applications are drained first, unless Ray's own processes have ended already."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import click
 from cluster.local.state_directory import processes_of
 
 CORE_OF_RAY = ("gcs_server", "raylet")
-"""Ray's processes without which nothing of Ray can be stopped cleanly: a call of Ray would never return."""
+"""Ray's core processes. Without them nothing of Ray can be stopped cleanly, because calls of Ray never return."""
 
 
 def stop_ray(applications: list[str], marker: str) -> bool:
     """Drain and delete the applications, then stop Ray. Return False if Ray's core processes had ended before.
 
-    They have ended after a signal to the whole process group. Then nothing is drained, and what was in flight stays in
-    the store. `marker` tells this installation's processes from others.
+    This happens after a signal to the whole process group. Then nothing is drained, and notifications that were in
+    flight stay in the store. `marker` is in the environment of this installation's processes.
     """
     import ray
 
@@ -48,9 +48,10 @@ def core_runs(marker: str) -> bool:
 
 
 def finished(work: Callable[[], None], worth_waiting: Callable[[], bool], look_s: float = 0.5) -> bool:
-    """Run `work` in a thread and wait for its end. Return False if it is not done and waiting is in vain.
+    """Run `work` in a thread and wait for its end. Return False if `work` can no longer end.
 
-    `worth_waiting` is asked every `look_s` seconds. An error of `work` is raised, unless waiting is in vain by then.
+    `worth_waiting` is called every `look_s` seconds and says whether `work` can still end. An error of `work` is
+    raised, unless `worth_waiting` is False by then.
     """
     failed: list[BaseException] = []
 

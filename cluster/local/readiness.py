@@ -1,4 +1,4 @@
-"""Where this machine reaches the service, and which installation answers there."""
+"""Tells at which address this machine reaches the service, and which installation answers there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def url_of(host: str, port: int) -> str:
 def answering(url: str) -> str | None:
     """Return the id of the installation that is ready at `url`.
 
-    It is "" if the answer names no installation, and None if nothing is ready there.
+    Return "" if the answer names no installation, and None if no service is ready there.
     """
     with contextlib.suppress(*FAULTS):
         told = read_directly(f"{url}/readyz", 2)

@@ -1,4 +1,4 @@
-"""Starts Redis again when it has died."""
+"""Starts the private Redis again when it has died."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from cluster.local.redis_server import RedisServer
 from dispatcher.errors import ConfigError
 
 WAIT_S_MAX = 30.0
-"""The longest wait between two tries to start a Redis that does not start."""
+"""The longest wait between two tries to start Redis, in seconds."""
 
 
 class RedisKeeper:
-    """Keeps this machine's Redis running, as long as `mend` is called."""
+    """Keeps the private Redis running, as long as `mend` is called again and again."""
 
     def __init__(self, server: RedisServer) -> None:
         self.server = server
         self._again_s, self._wait_s = 0.0, 1.0
 
     def mend(self, now_s: float) -> None:
-        """Start Redis if it is dead. If it does not start (disk full, file damaged), try again after 1, 2, 4 ... 30 s.
+        """Start Redis if it is dead. If Redis does not start (disk full, file damaged), try again after 1, 2, 4 … 30 s.
 
-        It never gives up: that would end Ray and every actor too, which wait for Redis and continue by themselves.
+        There is no last try. To give up would end Ray and every actor, although the actors can wait for Redis and then
+        continue.
         """
         if now_s < self._again_s or self.server.alive():
             return

@@ -1,8 +1,15 @@
-"""`dispatcher up`: everything on this machine, in the foreground, on a Ray of its own.
+"""`dispatcher up`: runs the whole service on this machine, in the foreground, on a Ray of its own.
 
-Start: lock the state directory, reap what an earlier life left, start Redis and the sandbox each in its own session,
-then Ray, then Serve, then our signal handlers (Ray overwrites SIGTERM). Stop: intake, vendors, supervisor, Ray, Redis;
-only Serve's own stop drains.
+The start has this order:
+
+1. Lock the state directory and end the processes that an earlier run left.
+2. Start the sandbox and Redis, each in a session of its own.
+3. Start Ray, then Serve.
+4. Set our signal handlers, because Ray overwrites that of SIGTERM.
+5. Start the applications and wait until the service is ready.
+
+The stop has this order: intake, vendors, supervisor, Ray, sandbox, Redis. Applications are stopped through Serve,
+because nothing else drains them.
 """
 
 from __future__ import annotations
@@ -47,27 +54,36 @@ from dispatcher.errors import ConfigError, StartError
 from serve_app.start_watch import SAY_EVERY_S, StartWatch
 
 READY_S = 600.0
-"""A start with clients waiting, on a machine that others use too, is slow and no failure. It says what it waits for."""
+"""The most seconds for a start. On a busy machine with waiting clients a start is slow, which is no failure.
+
+Meanwhile `up` prints what it waits for.
+"""
 
 TRIES_MAX = 20
-"""Errors of Ray's in a row, a second apart, after which a start ends: a controller that died is back within seconds."""
+"""The number of consecutive errors of Ray, a second apart, after which a start fails.
+
+A controller that has died is back within seconds.
+"""
 
 HOUSEKEEPERS = ("ray::ServeController", "ray::ProxyActor")
-"""They compute for 20 ms at a time, twice a second, on cores that accepts wait for. Serve sets no niceness by actor.
-Not the HAProxyManager: every haproxy that it starts at a reload would inherit the niceness, and keep it."""
+"""Processes of Serve that get a low priority. They compute for 20 ms twice a second, on cores that accepts wait for.
+
+Serve has no niceness for single actors. The HAProxyManager is not among them: each haproxy that it starts at a reload
+would get its niceness and keep it.
+"""
 HOUSEKEEPING_NICENESS = 15
 HOUSEKEEPING_S = 30.0
 
 EVENTS_S = 0.5
 HEALTH_S = 5.0
-"""How often `up` asks for warnings that concern delivery."""
+"""How often `up` asks for warnings about delivery, in seconds."""
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options that the command line gave."""
+    """The options from the command line."""
 
     state_dir: Path
     config: Path | None = None
@@ -84,7 +100,7 @@ class StopAskedError(BaseException):
 
 
 class Up:
-    """One life of the program."""
+    """One run of `dispatcher up`, from its start to its stop."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -106,7 +122,10 @@ class Up:
         self._warnings = DeliveryWarnings(self._url)
 
     def run(self) -> None:
-        """Start, serve until SIGTERM or SIGINT, drain, stop."""
+        """Start the service, run it until SIGTERM or SIGINT, then drain and stop it.
+
+        Raises ConfigError or StartError if the start fails. Everything that was started is then stopped.
+        """
         began = time.monotonic()
         self._catch_signals()  # before anything else: as PID 1 of a container a signal without a handler is lost
         try:
@@ -152,7 +171,10 @@ class Up:
             click.echo(f"ended {left} processes left by an earlier run", err=True)
 
     def _start_parts(self) -> Settings:
-        """Start our processes other than Ray, and return the settings. The store starts last, when these are proven."""
+        """Start the sandbox and the store, and return the settings. Ray is not started yet.
+
+        The store starts last, only after the configuration has passed its checks.
+        """
         check_port(self._options.host, self._options.port)
         self._state.keep(self._state.runtime_dir())
         os.environ.update(ray_settings.environment(self._state, self._state.runtime_dir(), self._options.host))
@@ -220,7 +242,9 @@ class Up:
             raise StartError(f"{part} did not start: {one_line(error)}; its logs are in {logs}") from error
 
     def _catch_signals(self) -> None:
-        """Note signals while serving and stopping; end the start at once where one asks for it."""
+        """Set handlers that note SIGTERM, SIGINT and SIGHUP. During the start, SIGTERM and SIGINT raise
+        StopAskedError at once.
+        """
 
         def note(number: int, _: Any) -> None:
             asked_before = self._stopping()
@@ -239,7 +263,11 @@ class Up:
         self._settings = settings
 
     def _start_applications(self, settings: Settings) -> None:
-        """Run all, and go on until all run, whichever dies or is slow meanwhile; ConfigError when one cannot start."""
+        """Start all applications and return when all of them run, or when a signal asks for the stop.
+
+        An application or a controller that dies meanwhile is started again. Raises ConfigError if an application cannot
+        start.
+        """
         from serve_app.applications import begin, fingerprints, statuses
 
         wanted = fingerprints(settings, self._runtime, secrets_digest(settings, self._digest_key))
@@ -322,19 +350,21 @@ class Up:
             time.sleep(0.1)
 
     def _mend(self, now_s: float) -> None:
-        """Start what has died or is frozen. Each part decides how often it looks."""
+        """Start Redis again if it has died, and end frozen replicas. Each of the two decides itself how often it
+        looks.
+        """
         if self._redis is not None:
             self._redis.mend(now_s)
         self._frozen.end(now_s)
 
     def _show_events(self) -> None:
-        """Show what the actors logged at level warning and above, and keep all of it where an operator finds it."""
+        """Print what the actors logged at level warning and above. All their events are copied to the log directory."""
         if self._events is not None:
             for line in self._events.read():
                 click.echo(line, err=True)
 
     def _reload(self) -> None:
-        """Apply the changed file. Whatever fails, the service goes on with the configuration before."""
+        """Apply the changed configuration file. If this fails, the service continues with the former configuration."""
         try:
             settings = self._load()
             if self._settings is not None and settings.store != self._settings.store:
@@ -351,7 +381,7 @@ class Up:
             self._put_back(settings)
 
     def _put_back(self, refused: Settings) -> None:
-        """Run the former configuration again in every application that the refused one may have touched."""
+        """Apply the former configuration again to every application that the refused one may have changed."""
         from serve_app.applications import fingerprints, restore
 
         assert self._settings is not None, "a reload comes after a start"

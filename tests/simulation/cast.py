@@ -213,7 +213,7 @@ class SimulatedVendorActor(VendorActor):
 
 
 class Slot:
-    """One replica of a pool as Serve keeps it. A replica that has died or ended is replaced."""
+    """One replica of a vendor's pool. Like Serve, this class starts another when the replica has died or ended."""
 
     def __init__(self, world: World, vendor: str, number: int) -> None:
         self.world, self.vendor, self.number = world, vendor, number
@@ -250,7 +250,7 @@ class Slot:
 
 
 class Office:
-    """The supervisor as Serve keeps it. A supervisor that has died or ended is replaced."""
+    """The supervisor process. Like Serve, this class starts another when the supervisor has died or ended."""
 
     def __init__(self, world: World) -> None:
         self.world, self.generation = world, 0

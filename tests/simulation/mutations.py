@@ -55,7 +55,7 @@ async def no_self_audit(self: Caretaker) -> None:
 
 @mutation(Courier, "adopt_plan")
 def audit_of_todays_lanes_alone(self: Courier, plan: Any, asked_with: Any = None) -> None:
-    """Look for a claim whose reply was lost only in the lanes of the current plan."""
+    """Look only in the lanes of the current plan when a claim's reply was lost."""
     _adopt_plan(self, plan, asked_with)
     self.drained = dict.fromkeys(self.lanes())
 

@@ -37,10 +37,13 @@ finds it.
 """
 
 FATES = ("before", "after", "late", "slow", "half")
-"""The faults of a request.
+"""The faults of a request, in this order:
 
-In this order: it is not sent; it is done, but the answer is lost; it is done after the client gave up; it is answered
-late; only some of a pipeline is done.
+- the request is not sent;
+- it is done, but the answer is lost;
+- it is done after the client gave up;
+- it is answered late;
+- only some of a pipeline is done.
 """
 
 PIPELINED = frozenset(("accept", "apply", "promote"))

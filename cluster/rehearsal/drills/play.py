@@ -28,9 +28,9 @@ CALL_S, SETTLE_S, BUSY_S = 0.05, 0.1, 0.35
 The delay covers clocks that differ, and processes that wait for a core.
 """
 WAKES_MAX = 1
-"""How many calls an actor may still make after it wakes, before it knows that it is live.
+"""How many calls an actor that wakes may make before it knows whether it is still live.
 
-The one call is the one that was ready to start when the actor was stopped.
+This is the one call that was ready to start when the actor was stopped.
 """
 AROUND_S = 10.0
 """The seconds that draining, judging and the return to the steady state take in most drills."""

@@ -239,7 +239,7 @@ class Life(RuleBasedStateMachine):
         return P if self.breaker.share is None else CONFIG.ramp_calls
 
     def written(self) -> BreakerSnapshot:
-        """Return the breaker's snapshot as the store would return it, after a way through JSON."""
+        """Return the breaker's snapshot as the store would return it: encoded as JSON and decoded again."""
         return BreakerSnapshot.from_dict(json.loads(json.dumps(self.breaker.snapshot(self.now_ns).to_dict())))
 
     # ---- what holds after every step
