@@ -63,7 +63,7 @@ STEPS, NEAR = 3, 1.15
 """The bisection ends after `STEPS` steps, or when the ratio of its two rates is at most `NEAR`."""
 
 TRIGGERS_MAX = 12_000
-"""The most triggers of one round. An overload leaves a backlog, and the backlog takes time."""
+"""The most triggers of one round. An overload leaves a backlog, and the next round begins only when that is gone."""
 
 QUICK = {
     "vendors": {name: {"breaker": {"open_wait_s": 2, "open_wait_s_max": 8}} for name in ("email-a", "email-b")},
@@ -244,9 +244,7 @@ def decoupling(conditions: dict[str, dict[str, Any]]) -> dict[str, float]:
 
 
 def highest_within(conditions: dict[str, dict[str, Any]], most_ms: float) -> dict[str, float]:
-    """Return the highest measured rate whose accept p99 is within `most_ms`, for each state of the vendors. 0:
-    none is.
-    """
+    """Return the highest measured rate whose accept p99 is within `most_ms`, or 0, for each state of the vendors."""
     return {
         state: max((r for r, p99 in p99_of(conditions.values(), state).items() if p99 <= most_ms), default=0.0)
         for state in dict.fromkeys(c["vendors"] for c in conditions.values())

@@ -36,7 +36,9 @@ from cluster.rehearsal.load import percentile
 RATES = (116.0, 200.0, 300.0, 400.0, 550.0, 700.0, 850.0, 1000.0, 1157.0)
 WANTED = (700.0, 1157.0)
 TRIGGERS_MAX = 8000
-"""The most triggers posted at one rate. An overload leaves a backlog, and the backlog takes time."""
+"""The most triggers posted at one rate. An overload leaves a backlog, and the next rate begins only when that is
+gone.
+"""
 
 
 def one_rate(service: Service, rate: float, seconds: float, start: int) -> dict[str, Any]:

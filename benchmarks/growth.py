@@ -143,7 +143,8 @@ class Stand:
             assert set(replies) == {STORED}, replies
 
     async def deliver(self, notifications: int) -> int:
-        """Claim and settle notifications as a courier does, without calling a vendor. The vendors have turns.
+        """Claim and settle notifications as a courier does, without calling a vendor. The mailboxes are drained in
+        turn.
 
         Return how many were settled. It is less than `notifications` if the mailboxes are empty.
         """
@@ -175,9 +176,9 @@ class Stand:
         return {"wall_ms": wall * 1000 / units, "redis_cpu_ms": (cpu_s([self._pid]) - cpu) * 1000 / units}
 
     async def stretch(self, trips: int = MEASURED) -> dict[str, float]:
-        """Accept some triggers and then claim and settle as many. Return the costs. The backlog keeps its size.
+        """Accept some triggers, then claim and settle the same number of notifications. Return the costs.
 
-        `trips` is the number of round trips.
+        So the backlog keeps its size. `trips` is the number of round trips.
         """
         triggers = GROUP * trips
         accept = await self.cost(self.accept(triggers * EACH), triggers)
@@ -248,8 +249,8 @@ async def costs(
 ) -> tuple[dict[str, Any], dict[int, float]]:
     """Measure each stand after it was filled to its size and `queued` more notifications wait in its mailboxes.
 
-    The stands have turns within each round. Return the costs by size, and the bytes that each filled notification
-    takes.
+    In each round, one stand is measured after another. Return the costs by size, and the bytes that each filled
+    notification takes.
     """
     filled: dict[int, float] = {}
     runs: dict[int, list[dict[str, float]]] = {size: [] for size in stands}

@@ -86,7 +86,7 @@ def measure(service: Service, phases: tuple[float, float, float]) -> dict[str, A
 
 
 def reading(samples: list[tuple[float, int]], slow_at_s: float, healed_s: float) -> dict[str, Any]:
-    """Return the largest number of replicas, and three times in seconds. None: it never happened.
+    """Return the largest number of replicas, and three times in seconds. A time is None if that size was never reached.
 
     Two times are counted from `slow_at_s`, when the store became slow. The last one is counted from `healed_s`.
     `samples` are pairs of epoch seconds and a number of replicas.

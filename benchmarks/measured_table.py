@@ -154,8 +154,9 @@ def _command(document: Mapping[str, Any]) -> str:
 
 
 def limits(read: Callable[[str], Mapping[str, Any]]) -> str:
-    """Return two facts without a conclusion: slow accepts beside slow disk writes in the same rounds, and the CPU
-    by part.
+    """Return two lines of Markdown about what limits the numbers.
+
+    The first compares accept p99 with the fdatasync p99 of the same rounds. The second shows the CPU time of each part.
     """
     accept, end_to_end = read("accept_latency"), read("end_to_end")
     conditions, rates = accept["figures"]["conditions"], end_to_end["figures"]

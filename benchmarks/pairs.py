@@ -1,11 +1,12 @@
-"""Compares how long this checkout and another commit delay a shop's checkout, both in one run and in turns.
+"""Compares this working copy with another commit: the wait of a trigger for its 202, and the CPU that the trigger
+costs.
 
     git worktree add ../before COMMIT && make -C ../before setup
     python -m benchmarks.pairs ../before [--pairs 5] [--rate 116] [--seconds 20]
 
-Each pair starts the whole service of both working copies, one after the other, with its own interpreter and packages.
-It runs that copy's own `benchmarks.accept_latency` with healthy vendors. The copy that goes first alternates, so that
-neither always has the quieter half.
+Both are measured in one run, in pairs. A pair starts the whole service of one working copy and then of the other, each
+with its own interpreter and packages. It runs that copy's own `benchmarks.accept_latency` with healthy vendors. The
+copy that goes first alternates, so that neither always has the quieter half.
 
 Prints the accept p50 and p99 in ms, and the CPU of a trigger in ms, without the client and the vendors. For both copies
 these are medians and spreads. The ratio is ours ÷ the other's, as median and spread over the pairs. For the CPU of a

@@ -21,7 +21,11 @@ At higher rates two cores are full, whatever the vendors do.
 """
 
 COUNTED_ELSEWHERE = ("rounds", "minutes", "before")
-"""Parts of a result file that `losses` does not count: parts of a sum that is counted, and the server without us."""
+"""Keys of a result file that `losses` skips.
+
+`rounds` and `minutes` are already part of a sum. `before` holds the figures of the checkout server that sends without
+the dispatcher.
+"""
 
 GROWTH = 1.10
 OVERLOAD, CALM = 1157.0, 116.0
@@ -250,9 +254,7 @@ def fallback(figures: Figures) -> Found:
 
 
 def soak(figures: Figures) -> Found:
-    """Read the losses, and compare the first five minutes with the last five. A short soak is compared by its
-    halves.
-    """
+    """Read the losses, and compare the first five minutes with the last five. For a short soak, compare its halves."""
     minutes = figures["minutes"]
     part = max(1, min(5, len(minutes) // 2))
     p50, p99 = (

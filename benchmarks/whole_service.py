@@ -46,7 +46,7 @@ NUMBERS_EACH = 1_000_000
 FIXED = {"vendors": {name: {"replicas_max": 1} for name in CHANNELS}, "intake": {"replicas_max": 2}}
 """Changes that keep the pools at their smallest sizes.
 
-A new actor needs 3 s of a core to start, just when no core is free.
+A new actor needs 3 s of a core to start, and pools grow at times when no core is free.
 """
 
 INTAKE_REPLICAS, VENDOR_ACTORS, MESSAGES = 2, len(CHANNELS), 2
@@ -169,8 +169,9 @@ PARTS = {
     "vendors": "ServeReplica:vendor-",
     "supervisor": "ServeReplica:supervisor",
 }
-"""For each part of the service, a text in the command lines of its processes. All other processes are "ray", also
-`up`.
+"""For each part of the service, a text in the command lines of its processes.
+
+All other processes, `up` included, count as "ray".
 """
 
 

@@ -92,7 +92,7 @@ def run_virtual(scene: Coroutine[Any, Any, T]) -> T:
 
 
 def virtual(scene: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Make a test of a coroutine, which runs in virtual time."""
+    """Return a test that runs the coroutine function `scene` in virtual time."""
 
     @functools.wraps(scene)
     def test(*args: Any, **kwargs: Any) -> None:

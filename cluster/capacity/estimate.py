@@ -123,7 +123,7 @@ def cell_of(load: Load, p: Profile) -> Cell:
 def needs(load: Load, profile: Profile) -> list[Need]:
     """Return everything that `load` needs, over all cells, with the most visible needs first.
 
-    The `because` of a line does not depend on the load when only `per_day` differs, so that a table can show it once.
+    For loads that differ only in `per_day`, each line has the same `because`. So a table can show it once.
     """
     p, peak, cell = profile, load.peak_per_s, cell_of(load, profile)
     memory, disk = _kept_bytes(load, p)
@@ -234,7 +234,7 @@ def cores_used(per_s: float, messages: float, replicas: int, actors: int, *, p: 
 
 
 def _processes(per_s: float, cpu_ms: float, cores_idle: float) -> int:
-    """Return how many processes of one core each are needed for `per_s` calls of `cpu_ms`."""
+    """Return how many processes of one core each can make `per_s` calls a second, each with `cpu_ms` of CPU time."""
     return math.ceil(round(per_s * cpu_ms / 1000 / (BUSY - cores_idle), 9))  # exactly full is not one more
 
 

@@ -125,7 +125,7 @@ def written_by(folder: Path) -> Server | None:
 
 
 def note(folder: Path, server: Server) -> None:
-    """Write a note into the folder that this server writes it from now on."""
+    """Write into the folder which server writes its files from now on."""
     (folder / NOTE).write_text(f"{server.product} server v={'.'.join(map(str, server.version))}\n")
 
 

@@ -132,7 +132,7 @@ def _primary(pool: Any) -> str:
 
 
 def _answer(sentinel: redis.Redis, service: str) -> str:
-    """Return the problem that this sentinel reports or has. Empty text: it names a primary that works."""
+    """Return the problem that this sentinel reports or has, or an empty text if it names a primary that works."""
     options = sentinel.connection_pool.connection_kwargs
     at = f"{options['host']}:{options['port']}"
     try:

@@ -51,9 +51,9 @@ def check_replicas(client: redis.Redis, store: StoreSettings, unsafe: bool) -> l
 
 
 def _seen(client: redis.Redis) -> Seen | None:
-    """Return the replicas that the sentinels know: how many, and how many in step, each the highest of any sentinel.
+    """Return how many replicas the sentinels know, and how many of them are in step.
 
-    Return None if there are no sentinels or none answers.
+    If sentinels differ, the highest numbers count. Return None if there are no sentinels or none answers.
     """
     pool = client.connection_pool
     if not isinstance(pool, SentinelConnectionPool):

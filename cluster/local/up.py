@@ -66,10 +66,10 @@ A controller that has died is back within seconds.
 """
 
 HOUSEKEEPERS = ("ray::ServeController", "ray::ProxyActor")
-"""Processes of Serve that get a low priority. They compute for 20 ms twice a second, on cores that accepts wait for.
+"""Processes of Serve that get a low priority. Twice a second they compute for 20 ms, on cores that intake needs.
 
-Serve has no niceness for single actors. The HAProxyManager is not among them: each haproxy that it starts at a reload
-would get its niceness and keep it.
+Serve cannot set the niceness of single actors. The HAProxyManager is not in this list: each haproxy that it starts at a
+reload would get its niceness and keep it.
 """
 HOUSEKEEPING_NICENESS = 15
 HOUSEKEEPING_S = 30.0

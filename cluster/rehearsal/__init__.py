@@ -1,1 +1,3 @@
-"""Breaks an installation on purpose, and judges it: sandbox vendors, load, drills, the demo and its verdict."""
+"""Breaks an installation on purpose and judges the result. It has the sandbox vendors, the load, the drills and
+the demo.
+"""

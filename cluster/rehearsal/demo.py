@@ -40,9 +40,9 @@ In the sandbox's configuration an open breaker waits for at least a second.
 BREAKER = BreakerConfig(open_wait_ms=2_000, open_wait_ms_max=8_000, slow_ns=2 * SECOND_NS, half_open_min_calls=5)
 """The breaker of the sandbox's SMS vendors. A test compares it with their configuration file."""
 PROBES_MAX = BREAKER.half_open_calls
-"""The most failed calls of one try to recover in which no call succeeded."""
+"""The most failed calls when a breaker tries to close again and no call succeeds."""
 RAMP_MAX = PROBES_MAX + BREAKER.ramp_calls * len(BREAKER.ramp)
-"""The most failed calls of one try to recover that passed the probes and reached the ramp."""
+"""The most failed calls when a breaker tries to close again, its probes succeed, and it fails on the ramp."""
 
 
 @dataclass(slots=True)

@@ -48,7 +48,7 @@ class Posted:
 
     @property
     def accept_ms(self) -> float | None:
-        """The milliseconds from the due time to the 202. None: the trigger was never acknowledged."""
+        """The milliseconds from the due time to the 202, or None if the trigger was never acknowledged."""
         return None if self.accepted_s is None else (self.accepted_s - self.due_s) * 1000
 
 

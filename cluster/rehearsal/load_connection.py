@@ -14,13 +14,17 @@ from urllib.parse import urlsplit
 import httptools
 
 Answered = Callable[[int, bytes], None]
-"""A function that gets the status and the body. Status 0: no answer came, and the request may or may not have
-been sent.
+"""A function that gets the status and the body.
+
+Status 0 means that no answer came. The request may or may not have been sent.
 """
 
 
 class Connection(asyncio.Protocol):
-    """One connection of a pool. `post` may only be called while it is idle, and calls `answered` exactly once."""
+    """One connection of a pool.
+
+    `post` may only be called while the connection is idle. It calls `answered` exactly once.
+    """
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool

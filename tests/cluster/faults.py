@@ -45,7 +45,8 @@ def other(rig: Rig, machine: Machine) -> Machine:
 
 
 def spread(rig: Rig) -> bool:
-    """Return True if every pool runs and the loss of one worker would leave each pool and channel a replica.
+    """Return True if every application runs, and the loss of one worker would stop neither intake, supervisor nor a
+    channel.
 
     Intake and supervisor must run on both workers, and so must the two vendors of each channel together.
     """

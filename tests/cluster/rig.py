@@ -75,8 +75,9 @@ class Run:
         return [row for row in self.rows if row.first_host == host and row.first_status != 202]
 
     def last_failure_s(self, hosts: Sequence[str], since_s: float) -> float:
-        """Return the seconds from `since_s` to the last trigger whose first try failed at one of these hosts. 0:
-        none failed.
+        """Return the seconds from `since_s` to the last trigger whose first try failed at one of these hosts.
+
+        Return 0 if no first try failed.
         """
         late = [row.due_s - since_s for host in hosts for row in self.first_try_failures(host)]
         return max([0.0, *late])

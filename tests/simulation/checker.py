@@ -44,9 +44,9 @@ PLAN_S_MAX = 4.0
 """The most seconds until the supervisor's plan is in force: a time-out of the store, and the supervisor's next turn."""
 
 RECALL_S = 12.0
-"""How many seconds ago a fault may have been that explains why a process sends an entry it no longer holds.
+"""The time of one call and one drain, in seconds.
 
-This is the time of one call and one drain.
+If a process sends an entry that it no longer holds, a fault within this time explains it.
 """
 
 LOGGED_BUGS = frozenset(
@@ -338,7 +338,7 @@ class Checker:
                 times.append(at_ms)
 
     def counts(self) -> Counter[str]:
-        """Return how often each thing happened, for the summary."""
+        """Return how many notifications are in each state, and how often sends, repeats, deaths and takes happened."""
         counts = Counter(note.state for _, _, note in self._notes())
         counts["looked_up"] = sum((note.reason or "").startswith("look_up") for _, _, note in self._notes())
         counts["triggers"] = len(self.world.cell.records)

@@ -77,7 +77,7 @@ async def swept_once(self: MemoryStore, me: str, lanes: Sequence[Lane], at_most:
 
 @mutation(MemoryStore, "start")
 async def no_start_mark(self: MemoryStore, me: str, claim: Claim, print_: Any = None) -> bool:
-    """Allow a send under `hold` without a mark in the record that it has started."""
+    """Let `hold` send a message without noting in the record that the send has started."""
     return self._cell.actors.get(me) == "live" and self._mine(me, claim.lane, claim.entry_id)
 
 

@@ -98,7 +98,7 @@ class Process:
         return False
 
     def doom(self, steps: int, act: Callable[[], None]) -> None:
-        """Call `act` in place of the process's step that comes after `steps` more steps."""
+        """Let the process run `steps` more steps. Then call `act` before its next step."""
         self._fate = (self.steps + 1 + steps, act)
 
     def trouble(self, until_s: float) -> None:

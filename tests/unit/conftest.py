@@ -1,4 +1,4 @@
-"""Forbids unit tests to start Ray, a process or a server, or to open Redis. Each of these raises an error here."""
+"""Makes it an error if a unit test starts Ray, a process or a server, or opens Redis."""
 
 from __future__ import annotations
 

@@ -1,1 +1,4 @@
-"""Outage drills: break one thing on purpose under load, and publish what was lost, repeated and how long it took."""
+"""Outage drills. Each breaks one thing on purpose under load.
+
+A drill reports what was lost, what was repeated, and how long the recovery took.
+"""

@@ -125,10 +125,10 @@ def switches_a_minute(history: Sequence[Mapping[str, Any]], since_s: float) -> i
 
 
 def refusing_s(run: Run) -> float:
-    """Return the seconds for which triggers were refused after the last fault.
+    """Return the seconds for which triggers were refused after the last fault, or 0 if none was refused.
 
-    They end at the due time of the last trigger that was not accepted at its first try. 0: there was none. Triggers
-    that were due before the fault do not count.
+    They end at the due time of the last trigger that was not accepted at its first try. Triggers that were due before
+    the fault do not count.
     """
     began_s = run.faults[-1].began_s
     late = [p.due_s - began_s for p in run.posted if p.due_s >= began_s and p.first_status != 202]

@@ -77,8 +77,9 @@ def examine(
     channels: Mapping[str, str],
     store: redis.Redis,
 ) -> Findings:
-    """Judge the run and return the findings. `received` maps each vendor to its deliveries, `channels` to its
-    channel.
+    """Judge the run and return the findings.
+
+    `received` maps each vendor to its deliveries. `channels` maps each vendor to its channel.
     """
     verdict = judge(posted, received, channels)
     records, contradictions = _looked_at(store)
