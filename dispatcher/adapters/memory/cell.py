@@ -87,7 +87,10 @@ class LaneState:
         return self._deliver(self.unread, consumer, count)
 
     def put(self, entry_id: str, nid: str, tenant: str) -> None:
-        """Add an entry to the stream, or to its tenant's queue if the stream's backlog belongs to another tenant."""
+        """Add an entry to the stream.
+
+        If the stream's backlog belongs to another tenant, add it to its own tenant's queue instead.
+        """
         self.entries[entry_id] = nid
         if self.owner is None:
             if len(self.unread) >= DIRECT:
