@@ -121,11 +121,11 @@ def _change(service: Service, config: Path) -> None:
 
 
 def reading(samples: list[dict[str, Any]], step_s: float, end_s: float) -> dict[str, Any]:
-    """Return the figures of each vendor. `step_s` and `end_s` are the epoch seconds at which the high load began and
-    ended.
+    """Return the figures of each vendor.
 
-    Times until the pool grows are seconds after `step_s`. Times until it shrinks are seconds after `end_s`. A time is
-    None if the pool never reached that size.
+    `step_s` and `end_s` are the epoch seconds at which the high load began and ended. Times until the pool grows are
+    seconds after `step_s`. Times until it shrinks are seconds after `end_s`. A time is None if the pool never reached
+    that size.
     """
     found: dict[str, Any] = {}
     for vendor in WATCHED:

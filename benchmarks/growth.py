@@ -143,10 +143,10 @@ class Stand:
             assert set(replies) == {STORED}, replies
 
     async def deliver(self, notifications: int) -> int:
-        """Claim and settle notifications as a courier does, without calling a vendor. The mailboxes are drained in
-        turn.
+        """Claim and settle notifications as a courier does, without calling a vendor.
 
-        Return how many were settled. It is less than `notifications` if the mailboxes are empty.
+        The mailboxes are drained in turn. Return how many notifications were settled. They are fewer than
+        `notifications` if the mailboxes are empty.
         """
         done = idle = 0
         for vendor in itertools.cycle(self.vendors):
@@ -277,7 +277,7 @@ def over_least(by_size: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 
 
 class Servers:
-    """Starts private Redis servers when they are first needed. The next question uses the same servers again."""
+    """Starts private Redis servers when they are first needed. Each question of the benchmark uses the same servers."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._servers, self._stack = folder, list[RedisServer](), contextlib.ExitStack()

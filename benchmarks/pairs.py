@@ -1,5 +1,4 @@
-"""Compares this working copy with another commit: the wait of a trigger for its 202, and the CPU that the trigger
-costs.
+"""Compares this working copy with another commit: the wait of a trigger for its 202, and the CPU of a trigger.
 
     git worktree add ../before COMMIT && make -C ../before setup
     python -m benchmarks.pairs ../before [--pairs 5] [--rate 116] [--seconds 20]

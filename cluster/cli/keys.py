@@ -72,7 +72,9 @@ def key_list(state_dir: Path) -> None:
 @click.argument("prefix")
 @in_state_dir
 def key_revoke(prefix: str, state_dir: Path) -> None:
-    """Remove the key with this PREFIX. A service that asks for keys still asks after the last key is removed."""
+    """Remove the key with this PREFIX. A service that requires keys still requires one after the last key is
+    removed.
+    """
     row = revoke_key(_file(state_dir), prefix)
     click.echo(f"{row.prefix} of {row.tenant} is revoked")
 

@@ -42,10 +42,10 @@ SERVE_SETTINGS = {
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",  # at 0.1 its bursts of 8 ms stand in the way of 8 % of all accepts
 }
 START_NICENESS = 10
-"""The niceness with which new processes start. It is dispatch's, so that accepting goes first.
+"""The niceness with which new processes start. Intake runs at 0, so a start does not slow accepting.
 
-A process is raised when it has read its code. The value must not be higher. On a full machine a start at niceness 19
-gets a hundredth of a core and never ends, and a killed process must be replaced there too.
+When a process has loaded its code, it gets its final niceness. The value must not be higher than this. On a full
+machine a start at niceness 19 gets a hundredth of a core and never ends, although a killed process must be replaced.
 """
 
 RAY_SETTINGS = {

@@ -45,8 +45,7 @@ def other(rig: Rig, machine: Machine) -> Machine:
 
 
 def spread(rig: Rig) -> bool:
-    """Return True if every application runs, and the loss of one worker would stop neither intake, supervisor nor a
-    channel.
+    """Return True if every application runs, and each channel would survive the loss of one worker.
 
     Intake and supervisor must run on both workers, and so must the two vendors of each channel together.
     """
