@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from dispatcher.config.settings import parse_settings
-from serve_app.applications import fingerprints
+from dispatcher.config.settings import Settings, parse_settings
 
 WHOLE: dict[str, Any] = {
     "vendors": {"a": {"adapter": "twilio", "channel": "sms"}, "b": {"adapter": "vonage", "channel": "sms"}},
@@ -15,6 +15,13 @@ WHOLE: dict[str, Any] = {
     "templates": {"paid": {"text": "Paid."}},
 }
 RECEIPTS = {"receipts": {"public_url": "https://shop.example", "secret": "${SECRET}"}}
+
+
+def fingerprints(settings: Settings, *more: Mapping[str, str]) -> dict[str, str]:
+    """Return the product's. To import it is to import Ray, which takes a second that other workers need not spend."""
+    from serve_app import applications
+
+    return applications.fingerprints(settings, *more)
 
 
 @pytest.mark.parametrize(
