@@ -15,7 +15,7 @@ from typing import Any
 
 Figures = Mapping[str, Any]
 DECOUPLED_TO = 500.0
-"""The highest rate, in triggers a second, at which hanging ÷ healthy is compared.
+"""The highest rate, in triggers a second, at which accepts with hanging and with healthy vendors are compared.
 
 At higher rates two cores are full, whatever the vendors do.
 """
@@ -68,7 +68,9 @@ def accept_p99(rate: str) -> Callable[[Figures], Found]:
 
 
 def decoupling(figures: Figures) -> Found:
-    """Read the largest ratio of hanging to healthy among the compared rates."""
+    """Read the largest ratio of accept p99 with hanging vendors to accept p99 with healthy vendors, up to
+    `DECOUPLED_TO`.
+    """
     ratios = figures["hanging_over_healthy"]
     compared = [ratio for rate, ratio in ratios.items() if float(rate.removesuffix("/s")) <= DECOUPLED_TO]
     return Found(max(compared, default=math.inf), ", ".join(f"{ratio:g} at {rate}" for rate, ratio in ratios.items()))

@@ -26,9 +26,7 @@ MUTATIONS: dict[str, Mutation] = {}
 
 
 def mutation(target: Any, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Make a mutation of the decorated function. While it is active, the function replaces the method `name` of
-    `target`.
-    """
+    """Register the decorated function as a mutation. While it is active, it replaces the method `name` of `target`."""
 
     def keep(instead: Callable[..., Any]) -> Callable[..., Any]:
         MUTATIONS[instead.__name__] = lambda: mock.patch.object(target, name, instead)
