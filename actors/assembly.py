@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from actors.runtime import receipt_links
 from dispatcher.adapters.providers import provider
@@ -15,11 +16,12 @@ from dispatcher.core.breaker.per_country import KeyedBreakers
 from dispatcher.core.life.retry import RetryPolicy
 from dispatcher.deliver.attempt import Terms
 from dispatcher.deliver.courier import Courier, CourierLimits
+from dispatcher.deliver.incarnations import Incarnations
 from dispatcher.deliver.maintenance import Caretaker, CaretakerPeriods
 from dispatcher.deliver.status_lookups import LookUps
 from dispatcher.deliver.surroundings import Surroundings
 from dispatcher.operate.receipts import Reader
-from dispatcher.ports import LooksUp, Vendor
+from dispatcher.ports import Control, LooksUp, Vendor
 from dispatcher.templates.source import TemplateSource
 
 
@@ -57,6 +59,25 @@ def make_look_ups(settings: Settings, courier: Courier, vendor: Vendor, around: 
         timeout_s=settings.vendors[courier.vendor.name].timeout_s,
         per_s=settings.courier.look_ups_per_s,
         chance=around.chance,
+    )
+
+
+def make_incarnations(
+    settings: Settings,
+    courier: Courier,
+    control: Control,
+    around: Surroundings,
+    *,
+    identity: Mapping[str, Any],
+    begun: Callable[[], None],
+) -> Incarnations:
+    """Return the part that registers the courier's incarnations. `begun` is called when an incarnation has begun."""
+    name = courier.vendor.name
+    return Incarnations(
+        *(courier, control, around.clock, around.chance),
+        register=lambda: control.register(name, identity.get("pid", 0), identity.get("node", "")),
+        goodbye_s=settings.vendors[name].timeout_s + 2.0,
+        begun=begun,
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from actors.assembly import receipt_readers
-from actors.runtime import receipt_links
+from actors.runtime import VERSION, receipt_links
 from dispatcher.accept.intake import Intake
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.places import RedisPlaces
@@ -65,3 +67,11 @@ def bind_use_cases(settings: Settings, intake: Intake, watches: Watches, bound: 
         receipts=None if links is None else Receipts(links, bound.store, views, bound.metrics, readers=readers),
         limits=s.limits,
     )
+
+
+def replica_of(settings: Settings, runtime: Mapping[str, str], identity: Mapping[str, Any]) -> Replica:
+    """Return what this replica of intake tells about itself, with the warnings that its start has found."""
+    warnings = [warning for warning in runtime.get("warnings", "").split("\n") if warning]
+    if settings.store.durability_stated:
+        warnings.append("durability of Redis is stated by the operator (store.durability_stated), and not proven")
+    return Replica(VERSION, identity, tuple(warnings), runtime.get("installation", ""))

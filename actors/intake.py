@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from actors.assembly import template_sources
-from actors.bind_use_cases import Bound, bind_use_cases
-from actors.runtime import VERSION, Tasks, leave_if_asked, open_redis, open_replicated, told_cores
+from actors.bind_use_cases import Bound, bind_use_cases, replica_of
+from actors.runtime import Tasks, leave_if_asked, open_redis, open_replicated, told_cores
 from dispatcher.accept.intake import Intake
 from dispatcher.accept.statements import Statements
 from dispatcher.accept.store_watch import StoreBreaks, StoreWatch
@@ -23,7 +23,7 @@ from dispatcher.adapters.system_clock import SystemClock
 from dispatcher.config.settings import Settings, parse_settings
 from dispatcher.core.plan.stall import StallWatch
 from dispatcher.operate.fleet import Fleet
-from dispatcher.operate.probes import Replica, Watches
+from dispatcher.operate.probes import Watches
 from dispatcher.operate.stalls import Stalls
 from dispatcher.operate.use_cases import UseCases
 from dispatcher.supervise.plan_follower import PlanFollower
@@ -104,7 +104,7 @@ class IntakeActor:
         self._statements = Statements(control, self.metrics, continuity, identity, told_cores=self._told_cores)
         watches = Watches(watch, self._breaks, fleet, stalls, self._replicated)
         bound = Bound(self._asking, self._store, views, control, cache, clock, self.metrics)
-        self.use_cases = bind_use_cases(s, intake, watches, bound, replica=self._replica())
+        self.use_cases = bind_use_cases(s, intake, watches, bound, replica=replica_of(s, self._runtime, identity))
         self._tasks.start("group commit", intake.run())
         self._tasks.start("templates", self._seeding.run())
         self._tasks.start("control", follower.run())
@@ -113,12 +113,6 @@ class IntakeActor:
         if self._replicated is not None:
             self._tasks.start("replicas", self._replicated.watch())
         self._tasks.start("report", self._statements.run(clock, s.supervision.report_ms / 1000))
-
-    def _replica(self) -> Replica:
-        warnings = [warning for warning in self._runtime.get("warnings", "").split("\n") if warning]
-        if self._settings.store.durability_stated:
-            warnings.append("durability of Redis is stated by the operator (store.durability_stated), and not proven")
-        return Replica(VERSION, self._identity, tuple(warnings), self._runtime.get("installation", ""))
 
     def check(self) -> None:
         """Raise RuntimeError if Serve must replace this actor.

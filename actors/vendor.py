@@ -12,7 +12,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from actors.assembly import make_caretaker, make_courier, make_look_ups
+from actors.assembly import make_caretaker, make_courier, make_incarnations, make_look_ups
 from actors.runtime import VERSION, Tasks, leave_if_asked, open_mailboxes, open_redis, open_replicated, told_cores
 from dispatcher.adapters.cores import Cores
 from dispatcher.adapters.providers import build
@@ -24,7 +24,6 @@ from dispatcher.config.secret_references import resolve_options
 from dispatcher.config.settings import Settings, VendorSettings, parse_settings
 from dispatcher.deliver.breaker_memory import BreakerMemory
 from dispatcher.deliver.heartbeat import Heartbeat
-from dispatcher.deliver.incarnations import Incarnations
 from dispatcher.deliver.plan_duties import PlanDuties
 from dispatcher.deliver.reporter import Reporter
 from dispatcher.deliver.surroundings import Surroundings
@@ -72,12 +71,7 @@ class VendorActor:
         )
         follower = PlanFollower(control, clock, chance, current=lambda: courier.plan, adopt=duties.adopt)
         self._watchdog = Watchdog(courier, control, clock, s.courier.stuck_s)
-        self._incarnations = Incarnations(
-            *(courier, control, clock, chance),
-            register=lambda: control.register(self._name, identity.get("pid", 0), identity.get("node", "")),
-            goodbye_s=self._config.timeout_s + 2.0,
-            begun=self._changed.set,
-        )
+        self._incarnations = make_incarnations(s, courier, control, around, identity=identity, begun=self._changed.set)
         self._reporter = Reporter(
             *(courier, control, clock, self._metrics),
             memory=self._memory,

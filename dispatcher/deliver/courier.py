@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
 
 from dispatcher.core.breaker.breaker import Breaker
@@ -18,11 +18,10 @@ from dispatcher.core.breaker.per_country import KeyedBreakers
 from dispatcher.core.life.choices import PRIORITIES
 from dispatcher.core.life.decide import (
     Decision,
-    Retry,
     Settle,
     goes_alone,
 )
-from dispatcher.core.life.notification import Claim, Lane, State
+from dispatcher.core.life.notification import Claim, Lane
 from dispatcher.core.limits.lanes import BULK, claimable
 from dispatcher.core.plan.values import Plan, VendorPlan
 from dispatcher.deliver.attempt import Delivery, Terms
@@ -32,18 +31,13 @@ from dispatcher.deliver.permits import Gate, GateLimits
 from dispatcher.deliver.poison import Suspects, next_suspect
 from dispatcher.deliver.store_link import StoreLink
 from dispatcher.deliver.surroundings import Surroundings
+from dispatcher.deliver.unreadable import UnreadableRecords
 from dispatcher.errors import UnavailableError
 from dispatcher.ports import Applied, Claims, Vendor
 from dispatcher.store_clock import StoreTime
 from dispatcher.telemetry.decisions import count, count_refused
 from dispatcher.telemetry.log import logger
 from dispatcher.waiting import rung
-
-UNREADABLE_WAIT_MS = 30_000
-"""The wait in milliseconds of a record that this version cannot read.
-
-Such records exist during a roll-back, which lasts about as long.
-"""
 
 IDLE_BLOCK_MS = 1000
 """The time in milliseconds for which a claim waits if the courier has nothing else to do.
@@ -107,6 +101,7 @@ class Courier:
         self.audit_wanted = False
         self.begun: set[tuple[Lane, str]] = set()  # begun since the last audit, which clears the set
         self.drained: dict[Lane, None] = dict.fromkeys(self.lanes())  # all lanes so far, also of earlier plans
+        self._unreadable = UnreadableRecords(store, self.metrics, vendor.name)
         self._late = LateSuccesses(store, clock, chance)
         self._suspects = Suspects(store, clock, chance, works=self._works, replied=self.link.replied)
         self.outbox = Outbox(
@@ -250,7 +245,7 @@ class Courier:
             with contextlib.suppress(UnavailableError):
                 await self._store.drop(me, got.orphans)
         if got.unreadable:
-            await self._put_aside(me, got.unreadable)
+            await self._unreadable.put_aside(me, got.unreadable, self.time.now_ms())
         if self.stopping or me != self.me:
             return
         fresh = [claim for claim in got.claims if (claim.lane, claim.entry_id) not in self._known]
@@ -264,23 +259,6 @@ class Courier:
                 self.gate.spend(1)
                 self._waiting.append((me, claim))
         self._begin_waiting()
-
-    async def _put_aside(self, me: str, unreadable: Sequence[Claim]) -> None:
-        """Move unreadable records to `due`. A version that can read them finds them there.
-
-        A later version wrote them, or they are damaged. They must not be sent or dropped, and must not stop the other
-        entries. If a send was begun, the entry stays pending, and becomes held later.
-        """
-        self.metrics.count("dispatcher_unreadable", self.vendor.name, by=len(unreadable))
-        ids = [claim.notification.id for claim in unreadable]
-        logger().error("records_unreadable", count=len(ids), vendor=self.vendor.name, notification=ids[0])
-        waits = [
-            (claim, Retry(UNREADABLE_WAIT_MS, claim.notification.trail, None, claim.notification.attempts))
-            for claim in unreadable
-            if claim.notification.state is not State.STARTED
-        ]
-        with contextlib.suppress(UnavailableError):
-            await self._store.apply(me, waits, self.time.now_ms())
 
     def _begin_waiting(self) -> None:
         if self._isolation is not None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from dispatcher.core.life.choices import PRIORITIES
 from dispatcher.core.life.decide import decide_mailbox
 from dispatcher.core.life.notification import Lane
-from dispatcher.deliver.courier import UNREADABLE_WAIT_MS, Courier
+from dispatcher.deliver.courier import Courier
+from dispatcher.deliver.unreadable import UNREADABLE_WAIT_MS
 from dispatcher.errors import RefusedError, UnavailableError
 from dispatcher.ports import Begun, Clock, DueEntry, Store
 from dispatcher.telemetry.log import logger

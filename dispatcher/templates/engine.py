@@ -9,29 +9,29 @@ from __future__ import annotations
 
 import contextlib
 import re
-import urllib.parse
-from collections.abc import Callable
-from decimal import Decimal
 from typing import Any
 
 import minijinja
 from markupsafe import Markup, escape
 
-from dispatcher.templates.formats import NUMBER_MAX, money, plain_number, rounded, short_date
-from dispatcher.templates.html import safe_url
+from dispatcher.templates.filters import (
+    FILTERS,
+    FLAT,
+    TEXT_CHARS_MAX,
+    WEIGHTS,
+    Filter,
+    Refused,
+    or_refused,
+    printed_text,
+)
+from dispatcher.templates.formats import money, short_date
 from dispatcher.templates.tree import Place, Tree, written
 
 FUEL = 45_000  # a table of 500 rows of 10 cells takes 40,000; all of it is burnt in some 3 ms
 WORK = 5_000  # calls of our filters, each with its size: some 4 ms
 CHARS_PER_WORK = 256
-TEXT_CHARS_MAX = 65_536
+_BUILT_IN_GLOBALS = ("range", "dict", "debug", "namespace", "cycler", "joiner", "lipsum")
 _NAMED = re.compile(r"`([^`]{1,200})` is undefined")
-
-Filter = Callable[..., Any]
-
-
-class Refused(Exception):
-    """A filter does not accept its value, or a value cannot be printed. The message never shows the value."""
 
 
 class Exhausted(Refused):
@@ -160,10 +160,10 @@ class _Kit:
     # ---- what is printed
 
     def printed(self, value: Any) -> Any:
-        return value if type(value) is str else _text(value)
+        return value if type(value) is str else printed_text(value)
 
     def printed_html(self, value: Any) -> Any:
-        return escape(value if isinstance(value, str) else _text(value))
+        return escape(value if isinstance(value, str) else printed_text(value))
 
     # ---- filters
 
@@ -175,13 +175,13 @@ class _Kit:
     def _paid(self, function: Filter) -> Filter:
         def run(value: Any, *arguments: Any, **named: Any) -> Any:
             size = len(value) if isinstance(value, (str, list, dict)) else 0
-            self._pay(size * _WEIGHTS.get(function, 1) + _FLAT.get(function, 0) * CHARS_PER_WORK)
+            self._pay(size * WEIGHTS.get(function, 1) + FLAT.get(function, 0) * CHARS_PER_WORK)
             return function(value, *arguments, **named)
 
         return run
 
     def filters(self) -> dict[str, Filter]:
-        own = {name: self._paid(function) for name, function in _FILTERS.items()}
+        own = {name: self._paid(function) for name, function in FILTERS.items()}
         own["join"] = self._join
         own["money"] = _with_state(self._money)
         own["date"] = _with_state(self._date)
@@ -206,8 +206,8 @@ class _Kit:
         if not isinstance(value, (list, tuple)):
             raise Refused("only a list can be joined")
         self._pay(64 * len(value))
-        separator = _text(d)
-        parts = [_text(item) for item in value]
+        separator = printed_text(d)
+        parts = [printed_text(item) for item in value]
         chars = sum(map(len, parts)) + len(separator) * len(parts)
         if chars > TEXT_CHARS_MAX:
             raise Refused(f"a text of more than {TEXT_CHARS_MAX} characters")
@@ -216,11 +216,11 @@ class _Kit:
 
     def _money(self, state: Any, value: Any, currency: Any = None) -> str:
         self._pay(4 * CHARS_PER_WORK)
-        return _or_refused(money, value, currency, state.lookup("locale"))
+        return or_refused(money, value, currency, state.lookup("locale"))
 
     def _date(self, state: Any, value: Any) -> str:
         self._pay(4 * CHARS_PER_WORK)
-        return _or_refused(short_date, value, state.lookup("locale"))
+        return or_refused(short_date, value, state.lookup("locale"))
 
 
 def _with_state(method: Filter) -> Filter:
@@ -242,179 +242,3 @@ def _path(shown: str) -> str:
     """Return the dotted path that begins the expression `shown`, such as `order.id` in `order.id | upper`."""
     match = re.match(r"\w+(?:\.\w+)*", shown)
     return match[0] if match else shown or "(unknown)"
-
-
-def _or_refused(function: Callable[..., str], *arguments: Any) -> str:
-    try:
-        return function(*arguments)
-    except ValueError as error:
-        raise Refused(str(error)) from None
-
-
-def _text(value: Any) -> str:
-    """Return a text, a number or a boolean in its printed form. Raises `Refused` for null, a list or an object."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return _or_refused(plain_number, value)
-    if value is None:
-        raise Refused("a null cannot be printed")
-    raise Refused("a list or an object cannot be printed")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and abs(value) <= NUMBER_MAX
-
-
-def _number(value: Any) -> Any:
-    if not _is_number(value):
-        raise Refused("a filter for numbers takes a number up to 10^18")
-    return value
-
-
-def _places(places: Any) -> int:
-    if type(places) is not int or places not in range(11):
-        raise Refused("rounding takes 0 to 10 places")
-    return places
-
-
-def _round(value: Any, precision: Any = 0) -> Any:
-    found = _rounded(value, precision, "round")
-    return float(found) if precision else int(found)
-
-
-def _decimals(value: Any, places: Any = 2) -> str:
-    """Return the number with exactly `places` digits after the point, as in `{{ total | decimals(2) }}`."""
-    return str(_rounded(value, places, "decimals"))
-
-
-def _rounded(value: Any, places: Any, what: str) -> Decimal:
-    try:
-        return rounded(value, _places(places), what)
-    except ValueError as error:
-        raise Refused(str(error)) from None
-
-
-def _length(value: Any) -> int:
-    if not isinstance(value, (str, list, tuple, dict)):
-        raise Refused("only a text, a list or a mapping has a length")
-    return len(value)
-
-
-def _int(value: Any, default: Any = 0, base: Any = 10) -> int:
-    try:
-        return int(_text(value), base) if isinstance(value, str) else int(_number(value))
-    except (ValueError, TypeError):
-        pass
-    try:
-        return int(float(value))
-    except (ValueError, TypeError, OverflowError):
-        return int(_number(default))
-
-
-def _float(value: Any, default: Any = 0.0) -> float:
-    try:
-        return float(_text(value))
-    except ValueError:
-        return float(_number(default))
-
-
-def _truncate(value: Any, length: Any = 255, killwords: Any = False, end: Any = "...", leeway: Any = 5) -> str:
-    text, end = _text(value), _text(end)
-    if not (_is_number(length) and _is_number(leeway)) or length < len(end):
-        raise Refused("truncate takes a length that holds its end")
-    if len(text) <= length + leeway:
-        return text
-    kept = text[: int(length) - len(end)]
-    cut = kept if killwords else kept.rsplit(" ", 1)[0]
-    return f"{cut}{end}"
-
-
-def _urlencode(value: Any) -> str:
-    text = _text(value)
-    if 9 * len(text) > TEXT_CHARS_MAX * 4:
-        raise Refused("urlencode takes a shorter text")
-    return urllib.parse.quote(text, safe="/")
-
-
-def _url(value: Any) -> str:
-    text = _text(value)
-    try:
-        safe_url(text)
-    except ValueError as error:
-        raise Refused(str(error)) from None
-    return text
-
-
-def _scalar(value: Any) -> Any:
-    if not isinstance(value, (str, int, float)):
-        raise Refused(
-            "a null cannot be added or multiplied" if value is None else "only texts and numbers can be added"
-        )
-    return value
-
-
-def _index(value: Any) -> Any:
-    if not isinstance(value, (str, int)):
-        raise Refused("an index is a text or a whole number")
-    return value
-
-
-def _same(left: Any, sign: str, right: Any, *defined: bool) -> bool:
-    if not all(defined):
-        raise Refused("a missing variable cannot be compared")
-    return bool((left == right) == (sign == "=="))
-
-
-def _replace(value: Any, old: Any, new: Any) -> str:
-    text, old, new = _text(value), _text(old), _text(new)
-    if not old:
-        raise Refused("replace takes a text that is not empty")
-    if len(text) + text.count(old) * len(new) > TEXT_CHARS_MAX:
-        raise Refused(f"a text of more than {TEXT_CHARS_MAX} characters")
-    replaced: str = text.replace(old, new)
-    return replaced
-
-
-def _order(left: Any, sign: str, right: Any) -> bool:
-    """Compare two numbers or two texts, and return the result. `sign` is `<`, `>`, `<=` or `>=`.
-
-    Raises `Refused` for other values.
-    """
-    if not ((_is_number(left) and _is_number(right)) or (isinstance(left, str) and isinstance(right, str))):
-        raise Refused(f"{sign} compares two numbers or two texts")
-    return bool(_ORDERS[sign](left, right))
-
-
-_ORDERS: dict[str, Callable[[Any, Any], Any]] = {
-    "<": lambda a, b: a < b,
-    ">": lambda a, b: a > b,
-    "<=": lambda a, b: a <= b,
-    ">=": lambda a, b: a >= b,
-}
-_FILTERS: dict[str, Filter] = {
-    "abs": lambda value: abs(_number(value)),
-    "count": _length,
-    "decimals": _decimals,
-    "e": lambda value: escape(_text(value)),
-    "escape": lambda value: escape(_text(value)),
-    "float": _float,
-    "int": _int,
-    "length": _length,
-    "replace": _replace,
-    "round": _round,
-    "string": _text,
-    "truncate": _truncate,
-    "urlencode": _urlencode,
-    "_index": _index,
-    "_order": _order,
-    "_same": _same,
-    "_scalar": _scalar,
-    "_text": _text,
-    "_url": _url,
-}
-_WEIGHTS: dict[Filter, int] = {_replace: 4, _urlencode: 8}  # they take that much longer for a character
-_FLAT: dict[Filter, int] = {_index: 3}  # the engine walks a text up to the index, and does not charge for it
-_BUILT_IN_GLOBALS = ("range", "dict", "debug", "namespace", "cycler", "joiner", "lipsum")

@@ -17,9 +17,10 @@ from dispatcher.core.life.look_up import Fingerprint
 from dispatcher.core.life.notification import trigger_of
 from dispatcher.core.life.retry import RetryPolicy
 from dispatcher.deliver.attempt import Terms
-from dispatcher.deliver.courier import UNREADABLE_WAIT_MS, Courier, CourierLimits
+from dispatcher.deliver.courier import Courier, CourierLimits
 from dispatcher.deliver.maintenance import SWEEP_TOGETHER, Caretaker
 from dispatcher.deliver.surroundings import Surroundings
+from dispatcher.deliver.unreadable import UNREADABLE_WAIT_MS
 from dispatcher.errors import RefusedError
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache

@@ -12,7 +12,7 @@ from tests.unit.sources import ROOT
 TREES = ("dispatcher", "actors", "serve_app", "cluster", "benchmarks", "handbook")
 WIDTH_MAX = 4
 
-EXEMPT = {("dispatcher/templates/engine.py", "_truncate")}
+EXEMPT = {("dispatcher/templates/filters.py", "_truncate")}
 """Jinja's own filter, whose templates pass five values by position."""
 
 
