@@ -20,8 +20,8 @@ from dispatcher.operate.dead_letters import DeadLetters
 from dispatcher.operate.listings import Listings
 from dispatcher.operate.probes import Probes, Replica, Watches
 from dispatcher.operate.receipts import Receipts
+from dispatcher.operate.redrive_updates import RedriveUpdates
 from dispatcher.operate.templates import Templates
-from dispatcher.operate.todays import Todays
 from dispatcher.operate.triggers import Triggers
 from dispatcher.operate.use_cases import UseCases
 from dispatcher.operate.vendors import Vendors
@@ -59,7 +59,7 @@ def bind_use_cases(settings: Settings, intake: Intake, watches: Watches, bound: 
             per_s=s.redrive.per_s,
             slow_per_s=s.redrive.slow_per_s,
             wall_ms=intake.time.now_ms,
-            todays=Todays(s, bound.cache),
+            updates=RedriveUpdates(s, bound.cache),
         ),
         listings=Listings(RedisPlaces(bound.asking)),
         templates=Templates(bound.cache, templates, quota, s.templates),

@@ -22,7 +22,7 @@ from dispatcher.errors import CallerError, UnavailableError
 from dispatcher.operate.dead_letters import DeadLetters
 from dispatcher.operate.probes import Probes
 from dispatcher.operate.receipts import Receipts
-from dispatcher.operate.todays import Wanted
+from dispatcher.operate.redrive_updates import Wanted
 from dispatcher.operate.triggers import Triggers
 from dispatcher.operate.use_cases import UseCases
 from dispatcher.operate.vendors import Vendors, VendorView

@@ -17,7 +17,7 @@ from dispatcher.core.life.dead_letter import DeadLetter, DeadLetterFilter, DeadP
 from dispatcher.core.life.redrive import Cursor, Go, Refused, decide_redrive, is_named
 from dispatcher.core.plan.values import Plan
 from dispatcher.errors import CallerError
-from dispatcher.operate.todays import Changed, Todays, Wanted
+from dispatcher.operate.redrive_updates import Changed, RedriveUpdates, Wanted
 from dispatcher.ports import Graveyard, Redriven
 
 PAGE = 200
@@ -90,10 +90,10 @@ class DeadLetters:
         per_s: float,
         slow_per_s: float,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-        todays: Todays | None = None,
+        updates: RedriveUpdates | None = None,
     ) -> None:
         self._graveyard, self._known, self._plan, self._wall_ms = graveyard, known, plan, wall_ms
-        self._per_s, self._slow_per_s, self._todays = per_s, slow_per_s, todays
+        self._per_s, self._slow_per_s, self._updates = per_s, slow_per_s, updates
 
     async def listing(self, wanted: DeadLetterFilter, cursor: str | None) -> tuple[list[DeadLetter], str | None]:
         """Return the next letters that match, the oldest first and at most `limit`, and the cursor to continue with.
@@ -206,9 +206,9 @@ class DeadLetters:
         return found
 
     async def _changes(self, ids: Sequence[str], today: Wanted) -> Sequence[Changed | Refused]:
-        if today == AS_ACCEPTED or self._todays is None:
+        if today == AS_ACCEPTED or self._updates is None:
             return [Changed()] * len(ids)
-        return [await self._todays.of(n, today) for n in await self._graveyard.accepted_of(ids)]
+        return [await self._updates.of(n, today) for n in await self._graveyard.accepted_of(ids)]
 
     async def _paced(self, verdicts: Sequence[_Verdict]) -> tuple[int, int]:
         """Return how many letters, counted from the first, may be redriven now, and in how many ms the next one may.

@@ -25,7 +25,7 @@ from dispatcher.core.life.decide import (
 )
 from dispatcher.core.life.notification import Attempt, Notification, State, Trail
 from dispatcher.core.life.outcome import Meaning, Outcome, OutcomeKind, Scope, outcome_of
-from dispatcher.core.life.retry import RetryPolicy, backoff_s
+from dispatcher.core.life.retry import RetryPolicy
 from tests.unit.notifications import CHAIN, NOW_MS, notification
 
 POLICY = RetryPolicy(attempts_max=8, base_s=1.0, cap_s=300.0, hold_s=3600.0)
@@ -305,24 +305,6 @@ def test_the_mailbox_of_what_is_due(
     """By today's plan, not by that of the day it was put off."""
     found = decide_mailbox(CHAIN, tried, usable.__contains__, recovering.__contains__, known=known.__contains__)
     assert found == expected
-
-
-@given(st.integers(-5, 20_000), chances, st.one_of(st.none(), st.floats(0, 1e9)))
-@example(1024, 0.999, None)
-@example(10_000, 0.999, None)
-def test_waits_are_bounded(attempt: int, chance: float, retry_after_s: float | None) -> None:
-    """Full jitter, capped, never sooner than asked, and no overflow at attempt 10,000."""
-    wait_s = backoff_s(attempt, POLICY, chance, retry_after_s)
-    assert 0 <= wait_s <= POLICY.cap_s
-    if retry_after_s is not None:
-        assert wait_s >= min(retry_after_s, POLICY.cap_s)
-
-
-@pytest.mark.parametrize(("attempt", "most_s"), [(1, 1.0), (2, 2.0), (5, 16.0), (9, 256.0), (10, 300.0)])
-def test_waits_double_up_to_the_cap(attempt: int, most_s: float) -> None:
-    """The upper bound of the wait after each attempt."""
-    assert backoff_s(attempt, POLICY, 0.999999) == pytest.approx(most_s, rel=1e-3)
-    assert backoff_s(attempt, POLICY, 0.0) == 0.0
 
 
 def test_with_all_vendors_down_no_wait_is_long() -> None:

@@ -38,7 +38,7 @@ class Changed:
     template: TemplatePin | None = None
 
 
-class Todays:
+class RedriveUpdates:
     """Checks letters by today's configuration and templates. Nothing is changed here."""
 
     def __init__(self, settings: Settings, templates: TemplateCache) -> None:

@@ -11,7 +11,7 @@ from dispatcher.core.life.dead_letter import DeadLetterFilter
 from dispatcher.core.life.notification import Notification, TemplatePin
 from dispatcher.core.life.redrive import Refused
 from dispatcher.operate.dead_letters import DeadLetters
-from dispatcher.operate.todays import Changed, Todays, Wanted
+from dispatcher.operate.redrive_updates import Changed, RedriveUpdates, Wanted
 from dispatcher.templates.cache import TemplateCache
 from dispatcher.templates.source import TemplateSource
 from tests.unit.desk import SETTINGS, Desk
@@ -46,10 +46,10 @@ class World:
         assert found is not None
         return found
 
-    def todays(self) -> Todays:
+    def updates(self) -> RedriveUpdates:
         from dispatcher.config.settings import parse_settings
 
-        return Todays(parse_settings({**SETTINGS, **self.later}), self.desk.intake._templates)
+        return RedriveUpdates(parse_settings({**SETTINGS, **self.later}), self.desk.intake._templates)
 
 
 NEW_ROUTE = {"routes": [{"channel": "sms", "chain": ["b"]}, {"channel": "email", "chain": ["mail"]}]}
@@ -70,7 +70,7 @@ async def test_a_letter_takes_what_is_asked_for(wanted: Wanted, changed: Changed
     world = World(**NEW_ROUTE)
     letter = await world.letter()
     await world.desk.intake._templates.put(TemplateSource("paid", "Thank you: {{ total }}", "Paid"))
-    assert await world.todays().of(letter, wanted) == changed
+    assert await world.updates().of(letter, wanted) == changed
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ async def test_what_could_not_be_accepted_today_stays_dead(text: str, later: dic
     world = World(**later)
     letter = await world.letter()
     await world.desk.intake._templates.put(TemplateSource("paid", text, "Paid"))
-    found = await world.todays().of(letter, BOTH)
+    found = await world.updates().of(letter, BOTH)
     assert isinstance(found, Refused) and why in found.reason
 
 
@@ -101,7 +101,7 @@ async def test_a_vendor_that_cannot_carry_todays_text_is_left_out() -> None:
     world = World(vendors=vendors)
     letter = await world.letter()
     await world.desk.intake._templates.put(TemplateSource("paid", "a" * 400, "Paid"))
-    assert await world.todays().of(letter, BOTH) == Changed(("b",), pin(2, "paid", "a" * 400))
+    assert await world.updates().of(letter, BOTH) == Changed(("b",), pin(2, "paid", "a" * 400))
 
 
 @virtual
@@ -110,7 +110,7 @@ async def test_a_mail_has_no_limit_of_segments() -> None:
     world = World(routes=[{"channel": "email", "chain": ["mail"]}])
     letter = await world.letter(channel="email")
     await world.desk.intake._templates.put(TemplateSource("paid", "a" * 4000, "Paid"))
-    assert await world.todays().of(letter, BOTH) == Changed(("mail",), pin(2, "paid", "a" * 4000))
+    assert await world.updates().of(letter, BOTH) == Changed(("mail",), pin(2, "paid", "a" * 4000))
 
 
 @virtual
@@ -118,7 +118,7 @@ async def test_todays_template_is_the_tenants_own_if_there_is_one_now() -> None:
     """Accepted with the common one, and back to it when its own is deleted."""
     world = World()
     letter = await world.letter()
-    templates, today = world.desk.intake._templates, world.todays()
+    templates, today = world.desk.intake._templates, world.updates()
     await templates.put(TemplateSource("shop/paid", "Own: {{ total }}", "Paid"))
     assert await today.of(letter, Wanted(template=True)) == Changed(None, pin(1, "shop/paid", "Own: {{ total }}"))
     own = replace(letter, template="shop/paid", template_version=1, template_digest=None)
@@ -135,9 +135,9 @@ async def test_an_accepted_text_that_the_store_lost_is_not_replaced_unasked() ->
     world.desk.stage.template_store._kept.clear()
     world.desk.intake._templates.forget()
     await world.desk.intake._templates.put(TemplateSource("paid", "Thank you: {{ total }}", "Paid"))
-    found = await world.todays().of(letter, Wanted(route=True))
+    found = await world.updates().of(letter, Wanted(route=True))
     assert isinstance(found, Refused) and "another text than the accepted one" in found.reason
-    assert await world.todays().of(letter, Wanted(template=True)) == Changed(
+    assert await world.updates().of(letter, Wanted(template=True)) == Changed(
         None, pin(1, "paid", "Thank you: {{ total }}")
     )
 
@@ -148,9 +148,9 @@ async def test_a_template_that_is_gone_is_named() -> None:
     world = World()
     letter = await world.letter()
     world.desk.intake._templates = TemplateCache(world.desk.stage.template_store)
-    found = await world.todays().of(letter, Wanted(template=True))
+    found = await world.updates().of(letter, Wanted(template=True))
     assert found == Refused("the template paid is not stored")
-    assert await world.todays().of(None, BOTH) == Refused("its record cannot be read")
+    assert await world.updates().of(None, BOTH) == Refused("its record cannot be read")
 
 
 @virtual
@@ -165,7 +165,7 @@ async def test_a_backlog_goes_to_a_vendor_that_was_added_since() -> None:
         per_s=100.0,
         slow_per_s=5.0,
         wall_ms=world.desk.stage.clock.wall_ms,
-        todays=world.todays(),
+        updates=world.updates(),
     )
     accepted = await operations.redrive(DeadLetterFilter(), None, dry_run=False)
     assert (accepted.count, list(accepted.refused)) == (0, ["a is open, b is open"])
