@@ -43,7 +43,7 @@ def open_replicated(
 def open_mailboxes(
     runtime: dict[str, str], settings: Settings, connection: Client, replicated: ReplicatedWrites | None, *, vendor: str
 ) -> RedisStore:
-    """Return the store of a courier, with a client of its own for the claims that block."""
+    """Return the store of the courier of `vendor`. The store has a separate client for the claims that block."""
     blocked_s = max(IDLE_BLOCK_MS, settings.courier.claim_block_ms) / 1000
     return RedisStore(
         connection,

@@ -46,10 +46,11 @@ In this time the supervisor has received six of its own beats.
 
 
 def patience_s(runtime: Mapping[str, str]) -> float:
-    """Return how long another supervisor may be silent before this one takes office; 0: there is no other one.
+    """Return how many seconds another supervisor may be silent before this supervisor takes over.
 
-    There may be one on a cluster, and on a Redis that another installation uses too, as in an upgrade. Two that did not
-    know of each other would end each other's terms without end.
+    Return 0 if there can be no other supervisor. There can be a second supervisor on a cluster, and on a Redis that
+    another installation uses too, for example during an upgrade. Two supervisors that did not wait for each other would
+    end each other's terms again and again.
     """
     return PATIENCE_S if runtime.get("cluster") or runtime.get("shared_store") else 0.0
 

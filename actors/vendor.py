@@ -1,7 +1,8 @@
-"""A vendor actor: one courier with its own breaker, limiter and client, under one incarnation at a time.
+"""The vendor actor: a courier with its own breaker, limits and client. The actor has one incarnation at a time.
 
-State here is soft. What must survive is in Redis before anyone is told; a crash at any instruction leaves each
-notification pending under this incarnation, which the supervisor declares dead and a living drainer takes.
+The actor keeps nothing that must survive. Such data is in Redis before anybody is told about it. If the actor crashes,
+its notifications stay claimed by its incarnation. The supervisor declares the incarnation dead, and another actor that
+drains the mailbox takes the notifications.
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ from dispatcher.templates.cache import TemplateCache
 
 
 class VendorActor:
-    """One replica of a vendor's pool: binds a courier and the loops around it to start, stop and health."""
+    """One replica of a vendor's pool. It starts, stops and checks a courier and the loops around the courier."""
 
     def __init__(
         self, settings: dict[str, Any], vendor: str, runtime: dict[str, str], identity: dict[str, Any]
     ) -> None:
-        """Validate, and connect to nothing: a Redis that is still loading must not make a deployment fail."""
+        """Check the settings. Nothing is connected, because a Redis that still loads must not fail a deployment."""
         self._settings: Settings = parse_settings(settings)
         self._name = vendor
         self._config: VendorSettings = self._settings.vendors[vendor]
@@ -95,7 +96,7 @@ class VendorActor:
         await asyncio.sleep(0)
 
     def _open(self) -> None:
-        """Connect to Redis and the vendor. The simulation replaces only this; all else of an actor runs there."""
+        """Make the clients for Redis. A simulation replaces this method alone, and runs all other code of the actor."""
         configure()
         s = self._settings
         self._clock: Clock = SystemClock()
@@ -111,18 +112,25 @@ class VendorActor:
             self._tasks.start("replicas", self._replicated.watch())
 
     def check(self) -> None:
-        """Raise if this actor has to be replaced: a loop has ended, or does nothing though there is work."""
+        """Raise RuntimeError if Serve must replace this actor.
+
+        This is so if a loop has ended, if nothing is done though there is work, or if the plan moves the actor to
+        another machine.
+        """
         self._tasks.check()
         if self._watchdog.stuck:
             raise RuntimeError(self._watchdog.stuck)
         leave_if_asked(self._courier.plan, self._identity)
 
     def statistics(self) -> dict[str, float]:
-        """Return the size of the pool that the plan wants, which Serve's autoscaler follows."""
+        """Return the size of the pool that the plan wants, for Serve's autoscaler."""
         return {"replicas": float(self._duties.wish)}
 
     async def stop(self, deadline_s: float) -> None:
-        """Drain: stop claiming, finish the calls, settle, and end the incarnation. Others take what is left at once."""
+        """Stop claiming, finish running calls, store their outcomes, and end the incarnation.
+
+        `deadline_s` limits the time in seconds. Other actors take at once what is left.
+        """
         courier = self._courier
         self._incarnations.stopping = courier.stopping = True
         with contextlib.suppress(UnavailableError):

@@ -262,7 +262,7 @@ class TenantSettings(_Section):
 class RetrySettings(_Section):
     """The waits before another try, in seconds.
 
-    They grow exponentially with full jitter, until the time to live ends.
+    The waits grow exponentially with full jitter until the time to live ends.
     """
 
     attempts_max: PositiveInt = 8  # tries that may have arrived: each could be a repeat for the recipient
@@ -277,7 +277,7 @@ class RetentionSettings(_Section):
 
 
 class RedriveSettings(_Section):
-    """The pace at which dead letters go back into a mailbox. It holds for all replicas and operators together."""
+    """The pace at which dead letters go back into a mailbox, over all replicas and operators together."""
 
     per_s: PositiveS = 500.0  # a million in 34 minutes; more would make checkouts wait for its fsyncs
     slow_per_s: PositiveS = 5.0  # while a vendor of the chain is open or recovering: about as many as its probes

@@ -1,7 +1,7 @@
-"""The arguments of filters, checked when a template compiles.
+"""Checks the arguments of filters when a template compiles.
 
-The engine would find a wrong argument only when it renders, in each trigger that uses the template. Keywords are
-written as the positions that the filters of the engine know.
+The engine would find a wrong argument only while it renders, for each trigger that uses the template. Some filters of
+the engine know arguments only by position, so keywords are turned into positions.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ SIGNATURES: dict[str, tuple[tuple[str, ...], int]] = {
 }
 # fmt: on
 _BY_POSITION = ("d", "default", "trim")
-"""These filters of the engine know no keywords, so an argument that is left out before another one gets `_EMPTY`."""
+"""The engine's filters that know arguments only by position. A missing argument before a given one becomes `_EMPTY`."""
 _BY_KEYWORD = ("dictsort",)
 _EMPTY = [("string", '""')]
 
 
 def ordered(name: str, arguments: list[list[Item]]) -> list[list[Item]]:
-    """Return the arguments of the filter `name` as the engine wants them. Raises ValueError with one sentence."""
+    """Return the arguments of the filter `name` in the form that the engine needs.
+
+    Raises ValueError with one sentence if an argument is wrong, missing or given twice.
+    """
     names, needed = SIGNATURES.get(name, ((), 0))
     given: dict[str, list[Item]] = {}
     named = False

@@ -100,7 +100,7 @@ class Engine:
         return lacking or RenderFault(f"{place.shown}: {rule}", place.shown)
 
     def _lacking(self, place: Place, data: dict[str, Any]) -> RenderFault | None:
-        """Return the fault that a path in the place is missing in the data, or that its value is null, if one is."""
+        """Return the fault that a path of `place` is missing or null in `data`, or None if all paths have values."""
         for path in place.needs:
             found: Any = data
             for name in path.split(".") if path.partition(".")[0] not in self._tree.assigned else ():
@@ -115,8 +115,8 @@ class Engine:
     def _fault_place(self, data: dict[str, Any]) -> Place:
         """Return the author's tag at which rendering fails, or an empty place if unknown.
 
-        The part is rendered again, with code before each tag that notes the tag's place. Faults are rare, so ordinary
-        renderings do without this code.
+        The part is rendered again. Each tag is preceded by code that notes the tag's place. Faults are rare, so
+        ordinary renderings do without this code.
         """
         if self._search is None:
             places: list[Place] = []

@@ -14,11 +14,17 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 NUMBER_MAX = 10**18
-"""The largest number that is calculated with, and the largest with a fraction that is printed."""
+"""The largest number that filters calculate with, and the largest number with a fraction that can be printed."""
 WHOLE_MAX = 10**38
-"""The largest whole number that is printed. Ids of 64 bits, such as Twitter's, are beyond 10^18; the engine has 128."""
+"""The largest whole number that can be printed. The engine's whole numbers have 128 bits.
+
+Ids of 64 bits, such as Twitter's, can be greater than 10^18.
+"""
 EXACT_DIGITS = 15
-"""A double keeps so many decimal digits. What stands behind them is noise, such as 0.1 * 3 = 0.30000000000000004."""
+"""The number of decimal digits that a double stores exactly.
+
+Further digits are noise: 0.1 * 3 = 0.30000000000000004.
+"""
 
 # (grouping, decimal) of the languages that do not write 1,234.5; source: CLDR 46, numbers, symbols.
 _DOT_COMMA, _SPACE_COMMA = (".", ","), (" ", ",")
@@ -62,7 +68,7 @@ _INSTANT = re.compile(
 
 
 def plain_number(value: float) -> str:
-    """Return `value` without an exponent and without the noise of binary fractions: 0.00000012, never 1.2e-07.
+    """Return `value` without an exponent, as 0.00000012 and never 1.2e-07. Digits beyond `EXACT_DIGITS` are rounded.
 
     Raises ValueError if `value` is not finite, is beyond 10^18, or is whole and beyond 10^38.
     """
@@ -83,7 +89,8 @@ def plain_number(value: float) -> str:
 def rounded(value: Any, places: int, what: str) -> Decimal:
     """Return a number, or a text such as "49.90", with `places` digits after the point. A half is rounded away from 0.
 
-    The decimal digits count that the caller wrote, not their binary form: 1.005 becomes 1.01. Raises ValueError.
+    The decimal digits as written are rounded, not the number's binary form: 1.005 becomes 1.01. Raises ValueError with
+    `what` in the text if `value` is no number up to 10^18.
     """
     return _decimal(value, what).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP) + 0  # never -0.00
 
@@ -91,7 +98,7 @@ def rounded(value: Any, places: int, what: str) -> Decimal:
 def money(value: Any, currency: Any, locale: str | None) -> str:
     """Return an amount with its currency: 49.9 and `EUR` give `49,90 EUR` for German and `EUR 49.90` for English.
 
-    Raises ValueError if `value` is not a number up to 10^18 or `currency` is not three capital letters.
+    Raises ValueError if `value` is not a number up to 10^18, or if `currency` is not three capital letters.
     """
     if not isinstance(currency, str) or not _CURRENCY.fullmatch(currency):
         raise ValueError("money takes a currency of three capital letters, such as 'EUR'")

@@ -1,4 +1,4 @@
-"""The names in a template: which must have a value, and which assignments can have no effect."""
+"""Analyses the names in a template: which must have a value, and which assignments have no effect."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _MAY_LACK = (("name", "d"), ("name", "default"))
 
 
 def paths(tokens: Sequence[Item]) -> tuple[str, ...]:
-    """Return the dotted paths in an expression, without those that it asks about: by `is`, or with a `default`."""
+    """Return the dotted paths in an expression that must have a value.
+
+    A path that is tested by `is`, or that has a `default`, is left out.
+    """
     if len(tokens) == 1:  # nearly every tag
         return (tokens[0][1],) if tokens[0][0] == "name" and tokens[0][1] not in _NO_NAMES else ()
     found: list[str] = []
@@ -40,10 +43,11 @@ def paths(tokens: Sequence[Item]) -> tuple[str, ...]:
 
 
 class Scopes:
-    """The names that are set in the template and in each open loop. A loop forgets its own after each round.
+    """The names that are set in the template, and the names that are set in each open loop.
 
-    So `{% set n = n + 1 %}` in a loop never counts, if `n` was set outside: each round begins with the outer `n`. Jinja
-    has the same scopes, and its users report it again and again (pallets/jinja 641, 330, 837, 901, 1212).
+    A loop forgets the names that it has set after each round. So `{% set n = n + 1 %}` in a loop never counts if `n`
+    was set outside, because each round begins with the outer `n`. Jinja has the same scopes, which surprise its users
+    (pallets/jinja 641, 330, 837, 901, 1212).
     """
 
     def __init__(self) -> None:
@@ -51,7 +55,7 @@ class Scopes:
         self._read: list[set[str]] = [set()]
 
     def open(self, targets: Iterable[str]) -> None:
-        """Enter a loop with its own variables."""
+        """Enter a loop whose variables are `targets`."""
         self._set.append(set(targets))
         self._read.append(set())
 
@@ -61,11 +65,14 @@ class Scopes:
         self._read[-1] |= read
 
     def read(self, tokens: Sequence[Item]) -> None:
-        """Note the names that an expression reads."""
+        """Record the names that an expression reads."""
         self._read[-1].update(text for kind, text in tokens if kind == "name")
 
     def assign(self, targets: Iterable[str]) -> str | None:
-        """Note an assignment whose expression was read. Return a name that can never get the value, or None."""
+        """Record an assignment to `targets`. Call `read` with its expression first.
+
+        Return a name whose assignment has no effect after the round, or None if there is no such name.
+        """
         outer = set[str]().union(*self._set[:-1])
         lost = None
         for name in targets:

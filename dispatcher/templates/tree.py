@@ -52,7 +52,10 @@ class Print:
 
 @dataclass(slots=True)
 class Statement:
-    """A tag that neither prints nor branches: `set`. `shown` is the author's tag; `needs` is as in `Print`."""
+    """A tag that neither prints nor branches: `set`. `shown` is the author's tag.
+
+    `needs` are the paths in the tag that must have a value.
+    """
 
     code: str
     line: int
@@ -64,8 +67,8 @@ class Statement:
 class Block:
     """An `if` or a `for`. A branch is its opening tag and the nodes after it.
 
-    `always` is True if there is an `else`, so that one of the branches always runs. `shown` is the author's first tag;
-    `needs` is as in `Print`, for that tag.
+    `always` is True if there is an `else`, so that one of the branches always runs. `shown` is the author's first tag.
+    `needs` are the paths in that tag that must have a value.
     """
 
     kind: str
@@ -83,8 +86,8 @@ Node = Text | Print | Statement | Block
 class Tree:
     """A parsed part. `loops` holds the expressions of its loops, in the order of the source.
 
-    If a loop's value is not a list, the error names the expression by its index in `loops`. `assigned` are the names
-    that the part gives values itself.
+    If a loop's value is not a list, the error names the expression by its index in `loops`. `assigned` are the names to
+    which the part itself gives values.
     """
 
     nodes: list[Node]
@@ -93,7 +96,7 @@ class Tree:
 
 
 class Place(NamedTuple):
-    """The author's expression or tag, and the paths that must have a value there."""
+    """An expression or a tag as its author wrote it, and the paths in it that must have a value."""
 
     shown: str = ""
     needs: tuple[str, ...] = ()
@@ -102,7 +105,7 @@ class Place(NamedTuple):
 def written(nodes: list[Node], *, numbered: list[Place] | None = None) -> str:
     """Return source for the engine.
 
-    With `numbered`, code before each tag calls the filter `_at` with a number. The tag's place is appended to
+    With `numbered`, code before each tag calls the filter `_at` with a number. The place of the tag is appended to
     `numbered` at that index.
     """
     pieces: list[str] = []

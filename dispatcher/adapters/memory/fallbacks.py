@@ -1,4 +1,4 @@
-"""Fallbacks in memory: each stands by from its accept on, until the fate of the first notification decides."""
+"""Fallbacks in memory. A fallback waits from its accept until the state of the notification before it decides."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from dispatcher.ports import Begun, DueEntry
 
 
 def stand_by(cell: Cell, nid: str, follows: Follows, retention_ms: int) -> None:
-    """Let the fallback `nid` of a new trigger wait. If the first notification is suppressed, it is skipped at once."""
+    """Let the fallback `nid` of a new trigger wait for its first notification.
+
+    If the first notification is suppressed, the fallback is skipped at once.
+    """
     (record, note), index = cell.found(nid), int(nid.rpartition(".")[2])
     first, at_ms = record.notes[follows.first], record.trigger.notifications[index].send_at_ms
     if first.state == "suppressed":
@@ -30,9 +33,9 @@ def stand_by(cell: Cell, nid: str, follows: Follows, retention_ms: int) -> None:
 
 
 def begin_fallback(cell: Cell, entry: DueEntry, retention_ms: int) -> Begun:
-    """Decide for a waiting fallback whether it begins now, waits on, or is not needed; and carry that out.
+    """Decide whether a waiting fallback begins, waits on or is skipped. Make the change and return the decision.
 
-    GONE means that `entry` is out of date, and nothing was changed.
+    GONE means that `entry` is out of date. Nothing was changed then.
     """
     found = cell.find(entry.id)
     if str(cell.delayed.get(entry.id, "")) != entry.score or found is None or found[1].state != "standby":

@@ -1,4 +1,4 @@
-"""The durable mailboxes, in memory. `dispatcher.ports.store` is the contract."""
+"""The durable mailboxes in memory. `dispatcher.ports.store` is the contract."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ from dispatcher.templates.store import MemoryTemplateStore
 
 
 class MemoryStore:
-    """One end of a cell. Every method is atomic, because none of them awaits between look and change."""
+    """The store of a cell.
+
+    Several stores may use the same cell. Each method is atomic, because it never awaits in between.
+    """
 
     def __init__(
         self,
@@ -45,7 +48,7 @@ class MemoryStore:
         *,
         templates: MemoryTemplateStore | None = None,
     ) -> None:
-        """`templates` is where the pinned versions are looked up; None: they are not."""
+        """Make a store for `cell`. `templates` holds the versions that triggers pin; with None pins are not checked."""
         self._templates = templates
         self._cell, self._retention_ms, self._hold_ms = cell, retention_ms, hold_ms
         self._bell: asyncio.Future[bool] | None = None
@@ -56,7 +59,7 @@ class MemoryStore:
         return [self._accept(trigger) for trigger in triggers]
 
     async def synced(self) -> None:
-        """Nothing here is on a disk."""
+        """Return at once, because no data is on a disk."""
 
     def _accept(self, trigger: NewTrigger) -> AcceptReply:
         known = self._cell.record(trigger.id)
@@ -92,7 +95,7 @@ class MemoryStore:
         return AcceptReply(AcceptResult.STORED, tuple(suppressed), quota)
 
     def _let_through(self, caps: Sequence[Cap]) -> bool:
-        """Return True if there is room under each cap; then it is counted under each."""
+        """Return True if the message fits under every cap of `caps`. In this case it is counted under every cap."""
         now_ms, counts = self._cell.clock.wall_ms(), self._cell.caps
         if not all(has_room(counts.get(cap.key, ()), cap.most, cap.per_ms, now_ms) for cap in caps):
             return False
@@ -224,7 +227,7 @@ class MemoryStore:
         return Applied.DONE
 
     def _mine(self, me: str, lane: Lane, entry_id: str) -> bool:
-        """Return the fence's answer: True if the entry is pending for this incarnation."""
+        """Return True if the incarnation `me` has claimed this entry and not settled it."""
         return self._cell.lane(lane).pending.get(entry_id) == me
 
     def _place(self, nid: str, record: Record, note: Note, decision: Decision, *, now_ms: int) -> None:
@@ -307,7 +310,7 @@ class MemoryStore:
         return Promoted.DONE
 
     def _wake(self, note: Note, now_ms: int) -> None:
-        """Let its fallback be looked at now."""
+        """Make the notification's fallback due now, if it has one that waits."""
         if note.fallback in self._cell.delayed:
             self._cell.delayed[note.fallback] = now_ms
 

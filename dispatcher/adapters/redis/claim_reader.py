@@ -1,4 +1,7 @@
-"""Makes claims of the entries that Redis returned: with the record of each, or as an orphan without one."""
+"""Turns entries that Redis returned into claims.
+
+A claim has the entry's record; an entry without a record is an orphan.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,16 @@ from dispatcher.wire import records
 
 
 class ClaimReader:
-    """Reads the records of claimed entries. Raises what the client raises."""
+    """Reads the records of claimed entries. The errors are those of the Redis client."""
 
     def __init__(self, connection: Client, keys: Keys) -> None:
         self._redis, self._keys = connection, keys
 
     async def fetch(self, entries: Sequence[tuple[Lane, str]]) -> Claims:
-        """Return the claims of entries of which only the ids are known. An entry whose body is gone is left out."""
+        """Return the claims of `entries`, which are given by lane and entry id.
+
+        An entry that is no longer stored is left out.
+        """
         if not entries:
             return Claims(0, [], [])
         pipeline = self._redis.pipeline(transaction=False)
@@ -36,7 +42,7 @@ class ClaimReader:
         )
 
     async def load(self, rows: Sequence[tuple[str, str, str]]) -> Claims:
-        """Return the claims of `rows`: stream key, entry id and notification id of each."""
+        """Return the claims of `rows`. Each row holds a stream's key, an entry's id and a notification's id."""
         if not rows:
             return Claims(0, [], [])
         pipeline = self._redis.pipeline(transaction=False)
@@ -53,10 +59,12 @@ class ClaimReader:
         return self.claims(now_ms, [[*row, _readable(field)] for row, field in zip(rows, fields, strict=True)])
 
     def claims(self, now_ms: int, rows: Sequence[Sequence[Any]], lost: int = 0) -> Claims:
-        """Return the claims of `rows`: stream key, entry id, notification id and the fields of its record.
+        """Return the claims of `rows`.
 
-        An entry that its record does not name is an orphan. A record that this version cannot read makes its claim
-        unreadable. `lost` is the number of pending entries whose body is gone.
+        A row holds a stream's key, an entry's id, a notification's id and its record's fields.
+
+        If the record does not name this entry, the entry is an orphan. If this release cannot read the record, the
+        claim is unreadable. `lost` is the number of pending entries that are no longer stored.
         """
         claims: list[Claim] = []
         orphans: list[Orphan] = []
@@ -76,5 +84,5 @@ class ClaimReader:
 
 
 def _readable(fields: Any) -> Any:
-    """Return a record's fields, or those of an unreadable record if its key is no hash."""
+    """Return the fields of a record. If its key is no hash, return the fields of an unreadable record."""
     return records.BROKEN if of_a_key(fields) else answered(fields, "record")

@@ -1,6 +1,7 @@
-"""The durable mailboxes on Redis, one script call for each change of a notification.
+"""The durable mailboxes on Redis. `dispatcher.ports.store` is the contract.
 
-`dispatcher.ports.store` is the contract. A script is atomic, and checks owner, state or score before it writes.
+Each change of a notification is one call of a script. A script is atomic, and checks the owner, the state or the score
+before it writes.
 """
 
 from __future__ import annotations
@@ -53,16 +54,16 @@ from dispatcher.ports import (
 from dispatcher.wire import records
 
 UNREAD_MAX = 100
-"""The most entries of a fair stream that one audit claims, if nobody has read them."""
+"""The most entries of a fair stream that an audit claims if no actor has read them."""
 
 NO_GROUP_MS = 200
 
 MOVES_FOLLOWED = 5
-"""By one withdrawal: what moves between the look for its mailbox and the script is looked for again."""
+"""How often a withdrawal looks for the mailbox again, if the notification has moved before the script ran."""
 
 
 class RedisStore:
-    """Mailboxes and records of one cell. `waiting` is a client of its own, for the one blocking read of a courier."""
+    """The mailboxes and records of a cell. `waiting` is a separate client for the reads in which a courier blocks."""
 
     def __init__(
         self,
@@ -78,11 +79,15 @@ class RedisStore:
         on_set_back: Callable[[int], None] = lambda by_ms: None,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """With `replicated`, accepts, cancels and start marks count only when replicas have them on disk.
+        """Make a store; nothing is connected.
 
-        `continuity` learns from each accept what the store has taken; `on_break` is told when it took less.
-
-        `on_set_back` is told by how many ms waits were kept from becoming longer: the store's clock went back by that.
+        Args:
+            connection: the client for everything except blocking reads.
+            waiting: a client for blocking reads alone.
+            replicated: if given, accepts, cancels and start marks count only when replicas have them on disk.
+            continuity: compares each accept with what the store had accepted before.
+            on_break: is called if the store has lost accepts.
+            on_set_back: is called with the number of ms by which the store's clock went back. No wait becomes longer.
         """
         self._redis = connection
         self._waiting, self._replicated = waiting, replicated
@@ -107,7 +112,10 @@ class RedisStore:
         return [accept_reply(reply) for reply in replies]
 
     async def _run(self, calls: Sequence[Call]) -> list[Any]:
-        """Run what must survive the loss of the primary, where that is asked for."""
+        """Run calls that must survive the loss of the primary.
+
+        With `replicated`, wait until replicas have them on disk.
+        """
         return await (run(self._redis, calls) if self._replicated is None else self._replicated.run(calls))
 
     async def _run_one(self, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
@@ -346,7 +354,7 @@ class RedisStore:
         return Withdrawal(WithdrawResult.CLAIMED)  # the actor that moves it so fast has it
 
     async def _withdraw(self, nid: str, to: str, reason: str) -> Withdrawal | None:
-        """Return the answer, or None if it moved since its mailbox was looked up."""
+        """Return the result, or None if the notification has moved since its mailbox was read."""
         k = self._keys
         i = nid.rpartition(".")[2]
         record = k.record(trigger_of(nid))
