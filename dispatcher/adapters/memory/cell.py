@@ -199,9 +199,9 @@ class Cell:
         self._sequence = 0
 
     def delay_ms(self) -> int:
-        """Return the store's delay time in milliseconds.
+        """Return the store's delay time in milliseconds: a clock that never goes back, by which waits end.
 
-        The end of a wait is a delay time (`core.store.delay_time`).
+        `core.store.delay_time` explains this clock.
         """
         now_s, wall_ms = self.clock.now_s(), self.clock.wall_ms()
         least_ms = self._delay_time.correction(wall_ms + self._ahead_ms, 0, now_s, now_s)

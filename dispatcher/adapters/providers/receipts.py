@@ -1,9 +1,9 @@
 """Reads the call-backs of providers. A receipt names a notification, its token, and whether the message was delivered.
 
-Twilio and Vonage call the link that was sent with the message, so its query holds the id and the token. SendGrid sends
-many events at once to one URL of the account. Each event repeats the `custom_args` of its mail, which hold both. A
-status that is not final, such as `queued`, and events about the reader's actions do not prove that a message was not
-sent.
+Twilio and Vonage call the link that was sent with the message. The query of this link holds the id and the token.
+SendGrid sends many events at once to one URL of the account. Each event repeats the `custom_args` of its mail, and
+these hold the id and the token. Some events prove nothing about a message that may not have been sent: a status that is
+not final, such as `queued`, and actions of the reader.
 """
 
 from __future__ import annotations

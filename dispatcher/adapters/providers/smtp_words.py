@@ -107,7 +107,7 @@ def meaning_of(code: int, text: str, *, mailed: bool, named: bool) -> Word:
 def _enhanced(code: int, text: str) -> str:
     """Return the enhanced code in `text`, such as 5.1.1, or "" if there is none.
 
-    The result is also "" if its first digit is not the first digit of `code`.
+    An enhanced code whose first digit differs from that of the reply `code` does not count.
     """
     found = _ENHANCED_CODE.search(text)
     return found[1] if found is not None and found[1][0] == str(code)[0] else ""
