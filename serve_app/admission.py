@@ -71,7 +71,7 @@ def check_neighbour(scope: Scope) -> None:
         raise CallerError("Host", "must be localhost, 127.0.0.1 or [::1] while no API key is needed", 421)
     origin = only_header(scope, b"origin")
     if origin is not None and (host is None or _authority(origin) != host.lower()):
-        raise CallerError("Origin", "must be this service while no API key is needed", 403)
+        raise CallerError("Origin", "must be this service itself while no API key is needed", 403)
 
 
 _LOCAL = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{0,5})?", re.IGNORECASE)
@@ -101,7 +101,7 @@ class WrongKeys:
         if len(self._recent) <= FREE_FAILURES or now_s - self._recent[0] > FAILURE_WINDOW_S:
             return
         if self._waiting >= WAITING_MAX:
-            raise CallerError("Authorization", "too many wrong keys; come later", 429)
+            raise CallerError("Authorization", "was wrong too often; try again later", 429)
         self._waiting += 1
         try:
             await asyncio.sleep(FAILURE_WAIT_S)

@@ -52,7 +52,7 @@ def only_header(scope: Scope, name: bytes) -> str | None:
     """
     found = [value for key, value in scope["headers"] if key == name]
     if len(found) > 1:
-        raise CallerError(name.decode().title(), "must be given once", 400)
+        raise CallerError(name.decode().title(), "must be given only once", 400)
     return found[0].decode("latin-1") if found else None
 
 
@@ -64,7 +64,7 @@ async def read_body(scope: Scope, receive: Receive, size_max: int, deadline_s: f
     """
     encoding = only_header(scope, b"content-encoding")
     if encoding and encoding.lower() != "identity":
-        raise CallerError("Content-Encoding", "compressed bodies are not accepted", 415)
+        raise CallerError("Content-Encoding", "must be left out; compressed bodies are not accepted", 415)
     declared = header(scope, b"content-length")
     if declared and declared.isdigit() and (len(declared) > 18 or int(declared) > size_max):
         raise _too_large(size_max)
@@ -72,7 +72,7 @@ async def read_body(scope: Scope, receive: Receive, size_max: int, deadline_s: f
     try:
         return await read_within(_whole(receive, size_max), deadline_s)
     except asyncio.TimeoutError:
-        raise CallerError("body", f"must come within {deadline_s:g} s", 408) from None
+        raise CallerError("body", f"must arrive within {deadline_s:g} s", 408) from None
 
 
 def check_json(scope: Scope) -> None:
@@ -84,7 +84,7 @@ def check_json(scope: Scope) -> None:
     if media is None or media.split(";")[0].strip().lower() != "application/json":
         raise CallerError("Content-Type", "must be application/json", 415)
     if any(found.lower() not in _CHARSETS for found in _CHARSET.findall(media)):
-        raise CallerError("Content-Type", "must name no charset but utf-8: JSON has no other", 415)
+        raise CallerError("Content-Type", "must name no charset other than utf-8", 415)
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
@@ -118,4 +118,4 @@ async def _whole(receive: Receive, size_max: int) -> bytes:
 
 
 def _too_large(size_max: int) -> CallerError:
-    return CallerError("body", f"must be at most {size_max} bytes", 413)
+    return CallerError("body", f"must have at most {size_max} bytes", 413)

@@ -34,7 +34,7 @@ IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "the same key and body: the same answer, and nothing is sent twice",
+    "description": "A repeat with the same key and body gets the same answer, and nothing is sent twice.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 200},
 }
 

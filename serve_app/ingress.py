@@ -159,7 +159,7 @@ def idempotency_key(value: str | None) -> str | None:
         return value
     found = _QUOTED.fullmatch(value)
     if found is None:
-        raise CallerError("Idempotency-Key", "must be a quoted string, or text that begins with no quote", 400)
+        raise CallerError("Idempotency-Key", "must be a quoted string, or a text that does not begin with a quote", 400)
     return _ESCAPED.sub(r"\1", found[1])
 
 
@@ -173,7 +173,7 @@ def _batch(parsed: Any, most: int) -> list[Any]:
         raise CallerError("body", 'must be {"triggers": [...]}')
     triggers: list[Any] = parsed["triggers"]
     if not 1 <= len(triggers) <= most:
-        raise CallerError("triggers", f"must hold 1 to {most} items")
+        raise CallerError("triggers", f"must have 1 to {most} items")
     return triggers
 
 

@@ -34,7 +34,7 @@ from serve_app.listings import add_listings
 from serve_app.templates import add_templates
 
 IDS_MAX = 1_000
-Moment = Annotated[int, Field(ge=0, lt=2**53, description="wall milliseconds")]
+Moment = Annotated[int, Field(ge=0, lt=2**53, description="Milliseconds since the epoch.")]
 Version = Annotated[int, Field(ge=0, lt=2**53)]
 Limit = Annotated[int, Field(ge=1, le=1_000)]
 
@@ -52,24 +52,29 @@ class OverrideBody(_Body):
 
 class DeadLetterBody(_Body):
     ids: list[Annotated[str, Field(min_length=1)]] = Field(
-        default_factory=list, min_length=1, max_length=IDS_MAX, description="left out: all that match the rest"
+        default_factory=list,
+        min_length=1,
+        max_length=IDS_MAX,
+        description="Without it, all dead letters that match the other fields.",
     )
     vendor: str | None = None
     channel: str | None = None
     reason: str | None = None
     since: Moment | None = None
     until: Moment | None = None
-    limit: int = Field(default=100, ge=1, le=1_000, description="of one call; `cursor` goes on")
-    cursor: str | None = Field(default=None, max_length=200, description="of the answer before")
+    limit: int = Field(
+        default=100, ge=1, le=1_000, description="The most dead letters of one call. `cursor` leads to the next."
+    )
+    cursor: str | None = Field(default=None, max_length=200, description="The `cursor` of the previous answer.")
 
 
 class DeadLetterOrder(DeadLetterBody):
-    dry_run: bool = Field(default=False, description="count, change nothing")
+    dry_run: bool = Field(default=False, description="Count what would be changed, and change nothing.")
 
 
 class RedriveOrder(DeadLetterOrder):
-    todays_template: bool = Field(default=False, description="send today's version of each letter's template")
-    todays_route: bool = Field(default=False, description="send through the vendors of today's route")
+    todays_template: bool = Field(default=False, description="Send the present version of each letter's template.")
+    todays_route: bool = Field(default=False, description="Send through the vendors of the present route.")
 
 
 def routes(use_cases: UseCases, *, separate: bool) -> FastAPI:
@@ -220,7 +225,7 @@ def _receipts(app: FastAPI, receipts: Receipts | None) -> None:
         No API key is needed. The call-back must contain the token that was sent with the message.
         """
         if receipts is None:
-            raise CallerError("vendor", "no such vendor, or receipts are not configured", 404)
+            raise CallerError("vendor", "is not a vendor that may send receipts here", 404)
         return {"results": await receipts.call_back(vendor, request.query_params, await request.body())}
 
 
@@ -257,9 +262,9 @@ def _dead_letters(app: FastAPI, dead_letters: DeadLetters, *, separate: bool) ->
         """
         named = [] if ids is None else ids.split(",")
         if len(named) > IDS_MAX:
-            raise CallerError("ids", f"must hold at most {IDS_MAX} ids")
+            raise CallerError("ids", f"must contain at most {IDS_MAX} ids")
         if not all(named):
-            raise CallerError("ids", "must hold no empty id: leave the field out for all that match the rest")
+            raise CallerError("ids", "must contain no empty id; leave it out to mean all that match the other fields")
         body = DeadLetterBody(
             vendor=vendor,
             channel=channel,

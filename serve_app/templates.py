@@ -15,7 +15,12 @@ from dispatcher.templates.source import TemplateSource
 
 Version = Annotated[int, Field(ge=0, lt=2**53)]
 Tenant = Annotated[
-    str | None, Field(min_length=1, max_length=255, description="whose; an operator's is the common one")
+    str | None,
+    Field(
+        min_length=1,
+        max_length=255,
+        description="Whose template. Without it, your own tenant's, or for an operator the common one.",
+    ),
 ]
 
 
@@ -46,7 +51,9 @@ def owner(request: Request, named: str | None) -> str | None:
         return named
     own = str(state.get("tenant", "default"))
     if named not in (None, own):
-        raise CallerError("tenant", "must be this key's own: another tenant's templates need the scope operate", 403)
+        raise CallerError(
+            "tenant", "must be the tenant of this key; for another tenant a key needs the scope operate", 403
+        )
     return own
 
 

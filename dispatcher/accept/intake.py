@@ -283,7 +283,7 @@ class Intake:
             case AcceptResult.FULL:
                 raise UnavailableError("the store is full", 5.0)
             case AcceptResult.ERROR:
-                raise UnavailableError("the store refused", 5.0)
+                raise UnavailableError("the store refused the write", 5.0)
 
     async def _first_answer(self, trigger: NewTrigger) -> Accepted:
         view = await self._views.trigger(trigger.id)
@@ -346,7 +346,7 @@ def _key(request: TriggerRequest, header_key: str | None) -> str | None:
         return request.idempotency_key
     _check_key(header_key)
     if request.idempotency_key not in (None, header_key):
-        raise CallerError("idempotency_key", "differs from the Idempotency-Key header")
+        raise CallerError("idempotency_key", "must be equal to the Idempotency-Key header")
     return header_key
 
 

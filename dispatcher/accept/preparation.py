@@ -114,7 +114,7 @@ class Preparation:
         drafts = expand(request, self._settings.events, partial(self._templates.find, posted.tenant))
         priority = request.priority or (event.priority if event else "normal")
         if len(drafts) > NOTIFICATIONS_MAX:
-            raise CallerError("recipients", f"must mean at most {NOTIFICATIONS_MAX} notifications together")
+            raise CallerError("recipients", f"must lead to at most {NOTIFICATIONS_MAX} notifications in all")
         texts, digests = await self._render(request, drafts)
         timing = Timing(
             now_ms,
@@ -187,7 +187,7 @@ class Preparation:
         country = phone_region(draft.to) if draft.channel == "sms" else None
         allowed = self._settings.limits.sms_countries
         if draft.channel == "sms" and allowed is not None and country not in allowed:
-            rule = f"country {country or 'unknown'} is not among limits.sms_countries"
+            rule = f"must be of a country in limits.sms_countries, and is of {country or 'an unknown country'}"
             raise CallerError(f"{draft.whose}.phone", rule)
         traffic = Traffic(draft.channel, request.event, posted.tenant, country, priority)
         try:
@@ -214,10 +214,10 @@ class Preparation:
     def _check_told(self, field: str, chain: tuple[str, ...]) -> None:
         """Raise CallerError if some vendor of the first notification never reports deliveries."""
         if self._settings.receipts.public_url is None:
-            raise CallerError(field, "cannot be delivered: receipts are not configured, so no vendor tells it")
+            raise CallerError(field, "must not be delivered, because receipts are not configured")
         for name in chain:
             if not self._settings.vendors[name].tells_delivery:
-                raise CallerError(field, f"cannot be delivered: the vendor {name} sends no receipts")
+                raise CallerError(field, f"must not be delivered, because the vendor {name} sends no receipts")
 
     def _check_segments(
         self, event: str, draft: Draft, text: str, chain: tuple[str, ...]

@@ -30,16 +30,16 @@ def cross_faults(settings: Settings) -> Iterator[str]:
     receipts = settings.receipts
     for name, other in (("public_url", "secret"), ("secret", "public_url")):
         if getattr(receipts, name) is None and getattr(receipts, other) is not None:
-            yield f"receipts.{name}: missing, {other} is there"
+            yield f"receipts.{name}: is missing, but {other} is given"
     yield from _vendor_faults(settings)
     yield from route_faults(settings.routes, settings.vendors)
     caps = [identity(cap) for cap in settings.limits.recipient_caps]
     for index, cap in enumerate(caps):
         if cap in caps[:index]:
-            yield f"limits.recipient_caps.{index}: counts the same as entry {caps.index(cap)}, one of them is enough"
+            yield f"limits.recipient_caps.{index}: counts the same as entry {caps.index(cap)}; remove one of them"
     for tenant, share in settings.tenants.items():
         if share.accept_burst is not None and share.accept_per_s is None:
-            yield f"tenants.{tenant}.accept_per_s: missing, accept_burst is there"
+            yield f"tenants.{tenant}.accept_per_s: is missing, but accept_burst is given"
     for name, given in settings.templates.items():
         for part, why in faults(TemplateSource(name, given.text, given.subject, given.html)):
             yield f"templates.{name}.{part}: it does not compile: {why}"
@@ -55,7 +55,7 @@ def _vendor_faults(settings: Settings) -> Iterator[str]:
         if beyond is not None:
             yield beyond
         if vendor.breaker.per == "country" and vendor.channel != "sms":
-            yield f"vendors.{name}.breaker.per: 'country' is not allowed: only sms has one, this is {vendor.channel}"
+            yield f"vendors.{name}.breaker.per: 'country' is not allowed: must be vendor for {vendor.channel}"
 
 
 def _event_faults(settings: Settings) -> Iterator[str]:
@@ -69,7 +69,7 @@ def _event_faults(settings: Settings) -> Iterator[str]:
             if template is None:
                 yield f"{at}.template: {wanted.template!r} is not allowed: templates are {listed(settings.templates)}"
             elif wanted.channel == "email" and not template.subject:
-                yield f"templates.{wanted.template}.subject: missing, {at} sends it by email"
+                yield f"templates.{wanted.template}.subject: is missing, but {at} sends it by email"
             if wanted.fallback is not None:
                 yield from _fallback_faults(settings, wanted, f"{at}.fallback", routed)
 
@@ -86,9 +86,9 @@ def _fallback_faults(settings: Settings, wanted: EventNotification, at: str, rou
     if template is None:
         yield f"{at}.template: {f.template!r} is not allowed: templates are {listed(settings.templates)}"
     elif f.channel == "email" and not template.subject:
-        yield f"templates.{f.template}.subject: missing, {at} sends it by email"
+        yield f"templates.{f.template}.subject: is missing, but {at} sends it by email"
     if f.wait_for == "delivered" and settings.receipts.public_url is None:
-        yield f"{at}.wait_for: 'delivered' is not allowed: receipts.public_url is missing, so no vendor tells it"
+        yield f"{at}.wait_for: 'delivered' is not allowed: receipts.public_url is missing, so no vendor reports it"
 
 
 def _order_faults(settings: Settings) -> Iterator[str]:
@@ -108,13 +108,14 @@ def _order_faults(settings: Settings) -> Iterator[str]:
     for at, section, low, high in pairs:
         least, given = getattr(section, low), getattr(section, high)
         if given < least:
-            yield f"{at}.{high}: {given} is not allowed: at least {low}, {least}"
+            yield f"{at}.{high}: {given} is not allowed: must be at least {low}, {least}"
 
 
 def _store_faults(store: StoreSettings) -> Iterator[str]:
     if store.durability == "primary":
         for name in ("replicas", "replicas_away_max"):
             if getattr(store, name):
-                yield f"store.durability: must be replica, as {name} is there"
+                yield f"store.durability: must be replica, because {name} is given"
     elif store.replicas is not None and store.replicas_away_max >= store.replicas:
-        yield f"store.replicas_away_max: {store.replicas_away_max} is not allowed: less than replicas, {store.replicas}"
+        rule = f"must be less than replicas, {store.replicas}"
+        yield f"store.replicas_away_max: {store.replicas_away_max} is not allowed: {rule}"

@@ -17,9 +17,9 @@ def describe(error: ErrorDetails, root: type[BaseModel]) -> str:
     """
     loc = error["loc"]
     if error["type"] == "extra_forbidden":  # the value is not shown: it may be a secret in the wrong place
-        return f"{dotted(loc)}: not a known field, allowed: {names(_model_at(loc[:-1], root))}"
+        return f"{dotted(loc)}: is not a known field; allowed: {names(_model_at(loc[:-1], root))}"
     if error["type"] == "missing":
-        return f"{dotted(loc)}: missing, it is required"
+        return f"{dotted(loc)}: is missing, but it is required"
     value = "a value not shown" if "options" in loc else shown(error["input"])
     rule = str(error["msg"]).removeprefix("Value error, ")
     if loc[-1:] == ("[key]",):

@@ -31,7 +31,9 @@ class RulePattern:
         Raises ValueError with one sentence if the engine does not know it or it would be slow.
         """
         if prod(_most(low, high) for low, high in _COUNT.findall(expression)) > COUNTS_MAX:
-            raise ValueError(f"must not repeat so often: the counts in braces multiply to at most {COUNTS_MAX}")
+            raise ValueError(
+                f"must not repeat so often; the product of the counts in braces may be {COUNTS_MAX} at most"
+            )
         try:
             self._engine = SchemaValidator(str_schema(pattern=f"(?i){expression}", regex_engine="rust-regex"))
         except SchemaError as error:

@@ -49,9 +49,9 @@ def resolve(value: str) -> str:
             raise ConfigError(f"{value}: the file is empty")
         return _sound(content, f"{value}: the file")
     if _FOREIGN.fullmatch(value):
-        raise ConfigError("a value is no reference of ours, but looks like one: allowed are ${NAME} and file:/path")
+        raise ConfigError("a value looks like a reference of another program; allowed are ${NAME} and file:/path")
     if "${" in _ENV.sub("", value):
-        raise ConfigError("a value holds '${' without a name: allowed is ${NAME} of letters, digits and underscores")
+        raise ConfigError("a value has '${' without a name; allowed is ${NAME} of letters, digits and underscores")
     return _ENV.sub(_variable, value)
 
 
@@ -65,11 +65,11 @@ def _variable(match: re.Match[str]) -> str:
 def _sound(content: str, what: str) -> str:
     categories = {unicodedata.category(character) for character in content}
     if categories & {"Cc", "Cf", "Zl", "Zp"}:
-        raise ConfigError(f"{what} holds a line end, another control character or an invisible one within")
+        raise ConfigError(f"{what} contains a line end, another control character or an invisible character")
     if "Cs" in categories:  # how Python reads bytes that are no UTF-8
         raise ConfigError(f"{what} is not UTF-8")
     if len(content) > 1 and content[0] == content[-1] and content[0] in "\"'":
-        raise ConfigError(f"{what} is in quotes: they are a part of it, as `docker run --env-file` reads it")
+        raise ConfigError(f"{what} is in quotes, which `docker run --env-file` does not remove")
     return content
 
 

@@ -37,7 +37,7 @@ def load_settings(path: Path) -> Settings:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: must be UTF-8; the byte {error.object[error.start]:#04x} is none") from None
+        raise ConfigError(f"{path}: must be UTF-8; the byte {error.object[error.start]:#04x} is not") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     try:
@@ -47,13 +47,13 @@ def load_settings(path: Path) -> Settings:
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
         raise ConfigError(f"{path}: {where}: {error.problem or error.context}") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
-        raise ConfigError(f"{path}: not YAML: nested deeper than {DEPTH_MAX}") from None
+        raise ConfigError(f"{path}: is not YAML: nested deeper than {DEPTH_MAX} levels") from None
     if data is None:
         data = {}
     if not isinstance(data, Mapping):
-        raise ConfigError(f"{path}: the file is {shown(data)}, allowed is a mapping of {names(Settings)}")
+        raise ConfigError(f"{path}: must be a mapping, and is {shown(data)}; allowed: {names(Settings)}")
     fault = _size_fault(data)
     if fault is not None:
         raise ConfigError(f"{path}: {fault}")
@@ -67,9 +67,9 @@ def _size_fault(data: Any) -> str | None:
         value, depth = pending.pop()
         found += 1
         if depth > DEPTH_MAX:
-            return f"nested deeper than {DEPTH_MAX}, or an alias that holds itself"
+            return f"must not be nested deeper than {DEPTH_MAX} levels, or have an alias that contains itself"
         if found > VALUES_MAX:
-            return f"more than {VALUES_MAX} values, of which aliases repeat some"
+            return f"must have at most {VALUES_MAX} values, with those that aliases repeat"
         inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
         pending.extend((one, depth + 1) for one in inner)
     return None
@@ -102,7 +102,7 @@ class _Loader(yaml.SafeLoader):
             return int(text, 10)
         if _FLOAT.fullmatch(text):
             return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
-        raise yaml.constructor.ConstructorError(None, None, "this is no number", node.start_mark)
+        raise yaml.constructor.ConstructorError(None, None, "this is not a number", node.start_mark)
 
 
 _INT = re.compile(r"[-+]?[0-9]{1,18}")

@@ -168,7 +168,7 @@ class DeadLetters:
             return (await self._graveyard.last_death() if wanted.until_ms is None else wanted.until_ms), None
         found = Cursor.parse(cursor)
         if found is None:
-            raise CallerError("cursor", "must be one that an earlier answer gave")
+            raise CallerError("cursor", "must be the cursor of an earlier answer")
         return found.until_ms, found.after
 
     async def _redrive(

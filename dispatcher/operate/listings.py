@@ -32,7 +32,7 @@ class Listings:
         """
         after = None if cursor is None else parse_position(cursor)
         if cursor is not None and (after is None or (wanted.place.name == "queued") != bool(after.stream)):
-            raise CallerError("cursor", "must be one that an earlier answer for this state gave")
+            raise CallerError("cursor", "must be the cursor of an earlier answer for this state")
         rows: list[Placed] = []
         for _ in range(EXAMINED_MAX // PAGE):
             page = await self._places.page(wanted.place.name, after, PAGE)

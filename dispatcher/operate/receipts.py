@@ -56,7 +56,7 @@ class Receipts:
         """
         read = self._readers.get(vendor)
         if read is None:
-            raise CallerError("vendor", "no such vendor, or receipts are not configured", 404)
+            raise CallerError("vendor", "is not a vendor that may send receipts here", 404)
         return await self.hear(vendor, read(query, body))
 
     async def hear(self, vendor: str, told: Sequence[Told]) -> dict[str, int]:
@@ -87,7 +87,7 @@ class Receipts:
                 self._kept -= 1
         if early:
             self._metrics.count("dispatcher_receipts", vendor, "being_sent", by=len(early))
-            raise UnavailableError("a notification of these is being sent right now", AGAIN_S)
+            raise UnavailableError("one of these notifications is being sent right now", AGAIN_S)
         return counts
 
     async def _keep(self, vendor: str, early: Sequence[Told], counts: dict[str, int]) -> Sequence[Told]:

@@ -67,7 +67,7 @@ class RedriveUpdates:
         except TemplateError as error:
             return Refused(str(error))
         except CallerError as error:
-            return Refused(error.rule)
+            return Refused(str(error))
         kept = template is None or accepted is None or accepted.holds(template)
         return Changed(chain if wanted.route else None, None if kept else template)
 
@@ -81,7 +81,9 @@ class RedriveUpdates:
         country = phone_region(n.to) if n.channel == "sms" else None
         allowed = self._settings.limits.sms_countries
         if n.channel == "sms" and allowed is not None and country not in allowed:
-            raise CallerError("phone", f"country {country or 'unknown'} is not among limits.sms_countries")
+            raise CallerError(
+                "phone", f"must be of a country in limits.sms_countries, and is of {country or 'an unknown country'}"
+            )
         return choose_chain(self._settings.routes, Traffic(n.channel, n.event, n.tenant, country, n.priority), n.id)
 
     def _able(self, n: Notification, text: str, chain: tuple[str, ...]) -> tuple[str, ...]:

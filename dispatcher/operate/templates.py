@@ -42,7 +42,7 @@ class Templates:
         found = self._cache.find(owner, name)
         source = None if found is None else await self._store.get(found[0], found[1] if version is None else version)
         if source is None:
-            raise CallerError("name", "no such template or version", 404)
+            raise CallerError("name", "is not a stored template, or has no such version", 404)
         return source
 
     async def put(self, owner: str | None, source: TemplateSource) -> int:
@@ -52,7 +52,7 @@ class Templates:
         stored, for example because it does not compile) and UnavailableError (call it again).
         """
         if "/" in source.name:
-            raise CallerError("name", "must hold no slash")
+            raise CallerError("name", "must contain no slash")
         stored = replace(source, name=stored_name(owner, source.name))
         try:
             return await self._cache.put(stored, quota=None if owner is None else self._quota)
@@ -65,9 +65,9 @@ class Templates:
         Raises CallerError (404, 409) and UnavailableError (call it again).
         """
         if owner is None and name in self._in_file:
-            raise CallerError("name", "is in the configuration file, which would give it again: remove it there", 409)
+            raise CallerError("name", "is in the configuration file; remove it there first", 409)
         if "/" in name or not await self._cache.delete(stored_name(owner, name)):
-            raise CallerError("name", "no such template", 404)
+            raise CallerError("name", "is not a stored template", 404)
 
     async def rendered(self, source: TemplateSource, data: Mapping[str, Any], locale: str | None) -> Rendered:
         """Return the texts that a version gives with this data. Raises CallerError."""

@@ -35,7 +35,7 @@ class Triggers:
         """Return the trigger with this id. Raises CallerError (404) and UnavailableError."""
         view = await self._views.trigger(tid)
         if view is None or view.tenant != tenant:
-            raise CallerError("id", "this tenant has no such trigger", 404)
+            raise CallerError("id", "is not a trigger of this tenant", 404)
         return view
 
     async def find_by_key(self, tenant: str, key: str) -> TriggerView:

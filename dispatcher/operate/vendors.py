@@ -121,7 +121,7 @@ class Vendors:
 
     def _check(self, name: str) -> None:
         if name not in self._configured:
-            raise CallerError("name", "no such vendor", 404)
+            raise CallerError("name", "is not a configured vendor", 404)
 
     def _view(self, name: str, depth: MailboxDepth, backlog: Backlog) -> VendorView:
         plan, settings = self._plan(), self._configured[name]

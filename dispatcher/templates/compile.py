@@ -190,7 +190,7 @@ def _check_subject(nodes: list[Node]) -> None:
     for node in nodes:
         if isinstance(node, Text) and (found := _HEADER_BREAK.search(node.text)):
             line = node.line + node.text.count("\n", 0, found.start())
-            raise SyntaxFault(line, "must not hold a line end or a control character: it is a subject")
+            raise SyntaxFault(line, "must not contain a line end or a control character in a subject")
         if isinstance(node, Block):
             for _, body in node.branches:
                 _check_subject(body)

@@ -28,7 +28,7 @@ def parse_json(body: bytes, depth_max: int, field: str = "body") -> Any:
     Raises CallerError (400). The error names `field`, and never repeats anything from the document.
     """
     if _too_deep(body, depth_max):
-        raise CallerError(field, f"must not nest deeper than {depth_max}", 400)
+        raise CallerError(field, f"must not be nested deeper than {depth_max} levels", 400)
     try:
         value = _DECODER.decode(body.decode("utf-8"))
     except UnicodeDecodeError:
@@ -38,9 +38,9 @@ def parse_json(body: bytes, depth_max: int, field: str = "body") -> Any:
     except _RefusedError as error:
         raise CallerError(field, str(error), 400) from None
     except ValueError:  # an integer of more digits than Python converts
-        raise CallerError(field, "must not hold a number of thousands of digits", 400) from None
+        raise CallerError(field, "must not contain a number with thousands of digits", 400) from None
     if _SURROGATE_ESCAPE.search(body) and not _encodable(value):
-        raise CallerError(field, "must not hold half a surrogate pair", 400)
+        raise CallerError(field, "must not contain half a surrogate pair", 400)
     return value
 
 
@@ -52,7 +52,7 @@ def parse_foreign_json(body: bytes, depth_max: int, field: str = "body") -> Any:
     CallerError (400) if the document is not JSON or too deep.
     """
     if _too_deep(body, depth_max):
-        raise CallerError(field, f"must not nest deeper than {depth_max}", 400)
+        raise CallerError(field, f"must not be nested deeper than {depth_max} levels", 400)
     try:
         value = json.loads(body.decode("utf-8", "replace"), parse_constant=lambda _: None)
     except (ValueError, RecursionError):
@@ -102,12 +102,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _finite(text: str) -> float:
     number = float(text)
     if math.isinf(number):
-        raise _RefusedError("must not hold a number beyond the range of a double")
+        raise _RefusedError("must not contain a number beyond the range of a double")
     return number
 
 
 def _constant(name: str) -> Any:
-    raise _RefusedError("must not hold NaN or Infinity")
+    raise _RefusedError("must not contain NaN or Infinity")
 
 
 def _encodable(value: Any) -> bool:

@@ -47,9 +47,16 @@ class AcceptedNotification(_Answer):
     id: str
     channel: str
     vendor: str
-    state: str | None = Field(default=None, description='"suppressed": not sent, a limit stopped it; else absent')
-    recipient: int | None = Field(default=None, description="its place among `recipients`; else absent")
-    fallback_for: str | None = Field(default=None, description="the notification whose fallback it is; else absent")
+    state: str | None = Field(
+        default=None,
+        description="`suppressed` if a limit stopped the notification, so that it is not sent. Otherwise absent.",
+    )
+    recipient: int | None = Field(
+        default=None, description="The index of its recipient in `recipients`. Absent if there is only one recipient."
+    )
+    fallback_for: str | None = Field(
+        default=None, description="The id of the notification whose fallback it is. Absent if it is no fallback."
+    )
 
 
 class AcceptedResponse(_Answer):
@@ -71,8 +78,8 @@ class SmsShown(_Answer):
 class DryRunNotification(_Answer):
     """One notification as it would be stored and sent now. `vendor` is the vendor for which it would be queued."""
 
-    recipient: int | None = Field(description="its place among `recipients`; null if there is one")
-    fallback_for: int | None = Field(description="the place in this list of the one whose fallback it is; else null")
+    recipient: int | None = Field(description="The index of its recipient in `recipients`. Null if there is one.")
+    fallback_for: int | None = Field(description="If it is a fallback, the index of its first in this list.")
     channel: str
     vendor: str
     chain: list[str]
@@ -81,9 +88,9 @@ class DryRunNotification(_Answer):
     subject: str | None
     text: str
     html: str | None
-    sms: SmsShown | None = Field(description="what the text costs; null on another channel")
+    sms: SmsShown | None = Field(description="The size of the SMS. Null on other channels.")
     send_at_ms: int = Field(
-        description="now, `send_at`, or the end of quiet hours; of a fallback: its time at the latest"
+        description="When it is sent: now, at `send_at` or at the end of quiet hours. For a fallback, the latest time."
     )
     send_at: str
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from typing import Annotated, Any
@@ -23,6 +23,7 @@ from pydantic_core import PydanticCustomError
 from dispatcher.core.accepting.expansion import fallback_fault
 from dispatcher.core.life.choices import Channel, OnUnknown, Priority, WaitFor
 from dispatcher.errors import CallerError
+from dispatcher.wire.broken_rule import broken_rule
 from dispatcher.wire.mail_address import with_ascii_domain
 
 SEND_AT_PAST_S_MAX = 60  # clocks differ and requests are repeated; older than this is an instant nobody meant
@@ -34,7 +35,6 @@ RECIPIENTS_MAX = 100  # of one trigger: all are stored by one script, which must
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # Data may hold lines and tabs, for texts; a subject made of them is refused where it is rendered.
 _DATA_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-_PATH_PART = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,40}")
 
 
 # Addresses -----------------------------------------------------------------------------------------------------------
@@ -90,13 +90,13 @@ def _phone(value: str) -> str:
 
 def _header_text(value: str) -> str:
     if _CONTROL.search(value):
-        raise _rule("must not hold control characters or line ends")
+        raise _rule("must not contain control characters or line ends")
     return value
 
 
 def _body_text(value: str) -> str:
     if _DATA_CONTROL.search(value):
-        raise _rule("must not hold control characters other than tabs and line ends")
+        raise _rule("must not contain control characters other than tabs and line ends")
     return value
 
 
@@ -130,7 +130,7 @@ def _data(value: dict[str, Any]) -> dict[str, Any]:
     """
     for key, item in value.items():
         if len(key) > DATA_KEY_CHARS_MAX or _CONTROL.search(key):
-            raise _rule(f"must name its keys in at most {DATA_KEY_CHARS_MAX} characters, none of them a control one")
+            raise _rule(f"must have keys of at most {DATA_KEY_CHARS_MAX} characters without control characters")
         if isinstance(item, (str, dict, list)):
             _data_item(item)
     return value
@@ -176,8 +176,8 @@ _TIME_ZONE = r"^[A-Za-z][A-Za-z0-9_+/-]{0,63}$"
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$"
 _KEY = r"^[\x20-\x7e]{1,255}$"
 _PATTERN_RULES = {
-    _TIME_ZONE: "must be a time zone's name, such as Europe/Berlin",
-    _NAME: "must be 1 to 81 letters, digits, dots, dashes and underscores, the first a letter or digit",
+    _TIME_ZONE: "must be the name of a time zone, such as Europe/Berlin",
+    _NAME: "must be 1 to 81 letters, digits, dots, dashes or underscores, and begin with a letter or a digit",
     _KEY: "must be 1 to 255 printable ASCII characters",
 }
 TimeZone = Annotated[str, Field(pattern=_TIME_ZONE)]
@@ -195,19 +195,37 @@ class _Part(BaseModel):
 class Recipient(_Part):
     """The person who gets the notifications. `repr` leaves the addresses out, so that no log shows them."""
 
-    id: Annotated[HeaderText, Field(min_length=1, max_length=128)] | None = None
-    email: Annotated[str, AfterValidator(_email)] | None = Field(default=None, repr=False)
-    phone: Annotated[str, AfterValidator(_phone)] | None = Field(default=None, repr=False)
-    locale: Annotated[str | None, BeforeValidator(_locale)] = None
-    time_zone: TimeZone | None = None
+    id: Annotated[HeaderText, Field(min_length=1, max_length=128)] | None = Field(
+        default=None, description="Your own id of this person, such as a customer number."
+    )
+    email: Annotated[str, AfterValidator(_email)] | None = Field(
+        default=None, repr=False, description="The e-mail address. A trigger that sends an e-mail needs it."
+    )
+    phone: Annotated[str, AfterValidator(_phone)] | None = Field(
+        default=None,
+        repr=False,
+        description="The phone number, such as +4915112345678. A trigger that sends an SMS needs it.",
+    )
+    locale: Annotated[str | None, BeforeValidator(_locale)] = Field(
+        default=None, description="A language tag, such as de-AT. It is ignored if it is not well-formed."
+    )
+    time_zone: TimeZone | None = Field(default=None, description="The zone for quiet hours, such as Europe/Berlin.")
 
 
 class Content(_Part):
     """A complete message, which is sent exactly as it is. Nothing in it is treated as a template."""
 
-    subject: Annotated[HeaderText, Field(min_length=1, max_length=998)] | None = Field(default=None, repr=False)
-    text: Annotated[BodyText, Field(min_length=1, max_length=65_536)] = Field(repr=False)
-    html: Annotated[BodyText, Field(min_length=1, max_length=262_144)] | None = Field(default=None, repr=False)
+    subject: Annotated[HeaderText, Field(min_length=1, max_length=998)] | None = Field(
+        default=None, repr=False, description="An e-mail must have one."
+    )
+    text: Annotated[BodyText, Field(min_length=1, max_length=65_536)] = Field(repr=False, description="The plain text.")
+    html: Annotated[BodyText, Field(min_length=1, max_length=262_144)] | None = Field(
+        default=None, repr=False, description="The HTML part of an e-mail."
+    )
+
+
+_TEMPLATE = "The name of a stored template. Give either this or `content`."
+_CONTENT = "The complete message. Give either this or `template`."
 
 
 class FallbackRequest(_Part):
@@ -216,20 +234,24 @@ class FallbackRequest(_Part):
     It is sent if the notification is dead, or has not succeeded within `after_s` seconds.
     """
 
-    channel: Channel
-    template: Name | None = None
-    content: Content | None = None
-    after_s: Annotated[int, Field(ge=1, le=604_800)] | None = None
-    wait_for: WaitFor = "accepted"
+    channel: Channel = Field(description="Another channel than that of the notification.")
+    template: Name | None = Field(default=None, description=_TEMPLATE)
+    content: Content | None = Field(default=None, description=_CONTENT)
+    after_s: Annotated[int, Field(ge=1, le=604_800)] | None = Field(
+        default=None, description="The fallback also begins this long after the notification was due, without success."
+    )
+    wait_for: WaitFor = Field(
+        default="accepted", description="Success means `accepted` by a vendor, or `delivered` by a receipt."
+    )
 
 
 class NotificationRequest(_Part):
     """One notification that the request itself lists: with a stored template, or with content."""
 
     channel: Channel
-    template: Name | None = None
-    content: Content | None = None
-    fallback: FallbackRequest | None = None
+    template: Name | None = Field(default=None, description=_TEMPLATE)
+    content: Content | None = Field(default=None, description=_CONTENT)
+    fallback: FallbackRequest | None = Field(default=None, description="A message that is sent if this one fails.")
 
 
 class TriggerRequest(_Part):
@@ -238,19 +260,35 @@ class TriggerRequest(_Part):
     A priority, expiry or policy that is None comes from the event's definition.
     """
 
-    event: Name
-    recipient: Recipient | None = Field(default=None, description="Required, unless there are `recipients`.")
-    recipients: Annotated[list[Recipient], Field(min_length=1, max_length=RECIPIENTS_MAX)] | None = Field(
-        default=None, description="Instead of `recipient`: each gets notifications of its own."
+    event: Name = Field(description="A configured event, or any name if `notifications` is given.")
+    recipient: Recipient | None = Field(
+        default=None, description="Who gets the messages. Give either this or `recipients`."
     )
-    data: Annotated[dict[str, Any], AfterValidator(_data)] = Field(default_factory=dict, repr=False)
-    priority: Priority | None = None
-    expires_in_s: Annotated[int, Field(ge=1, le=604_800)] | None = None
-    send_at: Annotated[datetime | None, BeforeValidator(_send_at)] = None
-    on_unknown: OnUnknown | None = None
-    idempotency_key: IdempotencyKey | None = None
-    notifications: Annotated[list[NotificationRequest], Field(min_length=1, max_length=20)] | None = None
-    dry_run: bool = Field(default=False, description="Answer what would be sent, and store nothing.")
+    recipients: Annotated[list[Recipient], Field(min_length=1, max_length=RECIPIENTS_MAX)] | None = Field(
+        default=None, description="Several recipients, each of whom gets the messages. Give either this or `recipient`."
+    )
+    data: Annotated[dict[str, Any], AfterValidator(_data)] = Field(
+        default_factory=dict, repr=False, description="The values of the variables in the templates."
+    )
+    priority: Priority | None = Field(
+        default=None, description="`high` is sent first and `bulk` last. The event has a default."
+    )
+    expires_in_s: Annotated[int, Field(ge=1, le=604_800)] | None = Field(
+        default=None, description="After this time nothing is sent any more. The event has a default."
+    )
+    send_at: Annotated[datetime | None, BeforeValidator(_send_at)] = Field(
+        default=None, description="When to send, in ISO 8601 with an offset. Without it, now."
+    )
+    on_unknown: OnUnknown | None = Field(
+        default=None, description="If a message was maybe sent, `resend` sends it again and `hold` does not."
+    )
+    idempotency_key: IdempotencyKey | None = Field(
+        default=None, description="The same as the header `Idempotency-Key`. Give either of them."
+    )
+    notifications: Annotated[list[NotificationRequest], Field(min_length=1, max_length=20)] | None = Field(
+        default=None, description="The messages to send, instead of those of the event."
+    )
+    dry_run: bool = Field(default=False, description="Return what would be sent, and store nothing.")
 
     @property
     def addressed(self) -> list[tuple[str, Recipient]]:
@@ -289,11 +327,11 @@ def read_trigger(data: Any) -> TriggerRequest:
     try:
         request = TriggerRequest.model_validate(data)
     except ValidationError as error:
-        raise _caller_error(error) from None
+        raise broken_rule(error, _PATTERN_RULES) from None
     if request.recipients is None and request.recipient is None:
         raise CallerError("recipient", "must be a JSON object" if "recipient" in data else "is required")
     if request.recipients is not None and request.recipient is not None:
-        raise CallerError("recipients", "must not be given beside recipient")
+        raise CallerError("recipients", "must not be given together with recipient")
     for index, wanted in enumerate(request.notifications or ()):
         _check_notification(wanted, f"notifications.{index}")
     return request
@@ -304,7 +342,7 @@ def check_send_at(request: TriggerRequest, now_ms: int) -> None:
     if request.send_at_ms is None:
         return
     if request.send_at_ms < now_ms - SEND_AT_PAST_S_MAX * 1000:
-        raise CallerError("send_at", f"expired send_at: must not be more than {SEND_AT_PAST_S_MAX} s in the past")
+        raise CallerError("send_at", f"must not be more than {SEND_AT_PAST_S_MAX} s in the past")
     if request.send_at_ms > now_ms + SEND_AT_AHEAD_DAYS_MAX * 86_400_000:
         raise CallerError("send_at", f"must not be more than {SEND_AT_AHEAD_DAYS_MAX} days ahead")
 
@@ -331,50 +369,3 @@ def body_hash(request: TriggerRequest) -> str:
     meaning["data"] = request.data  # as given: its nulls are content
     canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(canonical.encode("utf-8")).hexdigest()[:32]
-
-
-# Errors --------------------------------------------------------------------------------------------------------------
-
-_SENTENCES = {
-    "missing": "is required",
-    "extra_forbidden": "is not a known field",
-    "string_unicode": "must be valid Unicode",
-    "string_type": "must be a string",
-    "dict_type": "must be a JSON object",
-    "model_type": "must be a JSON object",
-    "list_type": "must be a list",
-    "int_type": "must be a whole number",
-    "bool_type": "must be true or false",
-    "literal_error": "must be {expected}",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than_equal": "must be at most {le}",
-    "string_too_short": "must have at least {min_length} characters",
-    "string_too_long": "must have at most {max_length} characters",
-    "too_short": "must have at least {min_length} items",
-    "too_long": "must have at most {max_length} items",
-}
-
-
-def _parts(loc: Sequence[str | int]) -> list[str]:
-    """Return the parts of a field's path.
-
-    One of several recipients is a single part, such as `recipients[3]`. In other lists, the index is a part of its own.
-    """
-    if loc[:1] == ("recipients",) and len(loc) > 1:
-        return [f"recipients[{loc[1]}]", *(str(part) for part in loc[2:])]
-    return [str(part) for part in loc]
-
-
-def _caller_error(error: ValidationError) -> CallerError:
-    """Return the error for the first fault. A key that the caller invented is named only if it looks like a name.
-
-    Otherwise it could be an address.
-    """
-    first = error.errors(include_url=False, include_input=False)[0]
-    parts = _parts(first["loc"])
-    if first["type"] == "extra_forbidden" and not _PATH_PART.fullmatch(parts[-1]):
-        return CallerError(".".join(parts[:-1]) or "body", "must hold known fields only")
-    context = first.get("ctx", {})
-    sentence = _SENTENCES.get(first["type"]) or _PATTERN_RULES.get(context.get("pattern", ""))
-    rule = sentence.format_map(context) if sentence else first["msg"]
-    return CallerError(".".join(parts) or "body", rule)

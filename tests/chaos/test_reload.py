@@ -83,9 +83,9 @@ def test_a_secret_is_changed_under_load_and_no_wrong_file_stops_the_service(own:
 def wrong_files(service: Service) -> list[tuple[str, str]]:
     """Each with what the service says about it; an empty text stands for a file that is not there."""
     return [
-        (written(service, sendr="Shop"), "vendors.sms-b.options.sendr: is no option"),
+        (written(service, sendr="Shop"), "vendors.sms-b.options.sendr: is not an option"),
         (written(service, api_secret="${NEW_KEY}"), "the environment variable NEW_KEY is not set"),
-        (written(service, base_url="http://x:port"), "vendors.sms-b.options.base_url: is no URL"),
+        (written(service, base_url="http://x:port"), "vendors.sms-b.options.base_url: must be a URL"),
         ("vendors: [", "line 1"),
         ("", "cannot be read"),
     ]

@@ -58,7 +58,7 @@ def test_an_installed_provider_is_checked_built_and_used(installed: Path, tmp_pa
     right, unknown, channel, schema = json.loads(answers)
     assert right[0] == 0, right
     assert unknown[0] == 2
-    assert "vendors.birds.options.ringg: is no option of this adapter, allowed: loft, ring" in unknown[1]
+    assert "vendors.birds.options.ringg: is not an option of this adapter; allowed: loft, ring" in unknown[1]
     assert (channel[0], "vendors.birds.channel: 'sms' is not allowed: pigeon has push" in channel[1]) == (2, True)
     shape = json.loads(schema[1])["$defs"]["vendor_pigeon"]
     assert shape["properties"]["options"]["required"] == ["loft", "ring"]

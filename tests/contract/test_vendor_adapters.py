@@ -283,7 +283,7 @@ def test_options_name_the_field_and_hide_secrets() -> None:
     """A missing or unknown option names vendor and field; a secret does not show in repr."""
     with pytest.raises(ConfigError, match=r"vendors\.v\.options\.auth_token: is needed"):
         build("twilio", "v", "sms", {"account_sid": "AC1", "sender": "+49"})
-    with pytest.raises(ConfigError, match=r"vendors\.v\.options\.colour: is no option"):
+    with pytest.raises(ConfigError, match=r"vendors\.v\.options\.colour: is not an option"):
         build("vonage", "v", "sms", {"api_key": "a", "api_secret": "hidden-1", "sender": "S", "colour": "red"})
     vendor = build("vonage", "v", "sms", {"api_key": "a", "api_secret": "hidden-1", "sender": "S"})
     assert "hidden-1" not in repr(vars(vendor))

@@ -54,9 +54,9 @@ def said(done: Result) -> str:
 ODD_FILES = {
     "latin1": ('{"text": "Grüße"}'.encode("latin-1"), "must be UTF-8"),
     "utf16": ('{"text": "Hi"}'.encode("utf-16"), "must be UTF-8"),
-    "deep": (b"[" * 200_000, "must not nest deeper than"),
+    "deep": (b"[" * 200_000, "must not be nested deeper than"),
     "twice": (b'{"text": "a", "text": "b"}', "must not name a key twice"),
-    "nan": (b'{"text": NaN}', "must not hold NaN"),
+    "nan": (b'{"text": NaN}', "must not contain NaN"),
     "half": (b'{"text": "\\ud800"}', "half a surrogate pair"),
     "empty": (b"", "must be JSON"),
 }

@@ -27,7 +27,7 @@ def told_in(query: Mapping[str, str], carried: bool | None, delivered: bool = Fa
     """
     for name in ("n", "t"):
         if not query.get(name):
-            raise CallerError(name, "is required in the query: it went out with the message", 400)
+            raise CallerError(name, "is required in the query, as in the address that went out with the message", 400)
     return Told(query["n"], query["t"], carried, delivered)
 
 

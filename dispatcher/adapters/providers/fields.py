@@ -40,7 +40,7 @@ def _text(value: str) -> str:
     if not value:
         raise ValueError("must not be empty")
     if any(ord(character) < 32 or ord(character) == 127 for character in value):
-        raise ValueError("must not hold a line end or another control character")
+        raise ValueError("must not contain a line end or another control character")
     return value
 
 
@@ -98,15 +98,15 @@ def url_fault(url: str) -> str | None:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        return "is no URL: its port or its host cannot be read"
+        return "must be a URL with a host and a port that can be read"
     if parts.scheme not in ("http", "https"):
         return "must begin with http:// or https://"
     if not parts.hostname:
         return "must have a host"
     if parts.username is not None or parts.password is not None:
-        return "must not hold a user or a password"
+        return "must not contain a user or a password"
     if "?" in url or "#" in url or not url.isascii() or not url.isprintable() or " " in url:
-        return "must not hold a query, a fragment, a space or anything but ASCII"
+        return "must not contain a query, a fragment, a space or a character that is not ASCII"
     return "must have a port from 1 to 65535" if port == 0 else host_fault(parts.hostname)
 
 
@@ -199,7 +199,7 @@ def parse_email_sender(value: Any) -> EmailSender:
     if len(name) >= 2 and name[0] == name[-1] == '"':
         name = re.sub(r"\\(.)", r"\1", name[1:-1])
     elif any(character in name for character in ',;:@"<>()[]\\'):
-        raise ValueError("a display name with , ; : @ or brackets must be in double quotes")
+        raise ValueError("must have double quotes around a display name with , ; : @ or brackets")
     if not address.isascii():
         address = with_ascii_domain(address) or ""
     if not ADDRESS.match(address) or host_fault(address.rpartition("@")[2]) is not None:

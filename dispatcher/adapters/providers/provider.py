@@ -47,9 +47,7 @@ class Provider:
         if self.segments_max is None or wanted <= self.segments_max:
             return None
         at = f"vendors.{vendor}.segments_max"
-        return (
-            f"{at}: {wanted} is not allowed: {self.name} takes at most {self.segments_max}, and refuses more for good"
-        )
+        return f"{at}: {wanted} is not allowed: {self.name} accepts at most {self.segments_max}"
 
     def refuse_channel(self, vendor: str, channel: str) -> str | None:
         """Return None if the provider can send on `channel`, else the sentence that refuses the setting."""
@@ -87,7 +85,7 @@ class Provider:
         known = ", ".join(self.options.model_fields)
         return ": " + {
             "missing": "is needed",
-            "extra_forbidden": f"is no option of this adapter, allowed: {known}",
+            "extra_forbidden": f"is not an option of this adapter; allowed: {known}",
             "string_type": "must be a text; put a number into quotes",
             "string_too_short": "must not be empty",
             "too_short": "must not be empty",

@@ -22,5 +22,5 @@ def read_receipts(adapter: str, query: Mapping[str, str], body: bytes) -> list[T
     """
     read = provider(adapter).read_receipts
     if read is None:
-        raise CallerError("vendor", f"{adapter} sends no receipts", 404)
+        raise CallerError("vendor", f"must not be of {adapter}, which sends no receipts", 404)
     return read(query, body)

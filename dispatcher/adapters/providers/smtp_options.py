@@ -46,18 +46,18 @@ class SmtpOptions(MailOptions):
     def _login_is_whole(self) -> SmtpOptions:
         by_token = any(getattr(self, name) is not None for name in OAUTH)
         if by_token and self.password is not None:
-            raise ValueError("password: must be left out, access tokens are asked for")
+            raise ValueError("password: must be left out if access tokens are used")
         needed = ("username", "oauth_token_url", "oauth_client_id", "oauth_client_secret")
         for name in needed if by_token else ():
             if getattr(self, name) is None:
-                raise ValueError(f"{name}: is needed, another option asks for access tokens")
+                raise ValueError(f"{name}: is needed for access tokens")
         for name, other in (("username", "password"), ("password", "username")):
             if not by_token and getattr(self, name) is None and getattr(self, other) is not None:
-                raise ValueError(f"{name}: is needed, {other} is there")
+                raise ValueError(f"{name}: is needed if {other} is given")
         if by_token and self.protection == "none":
-            raise ValueError("tls: must not be none: a token would be readable on its way")
+            raise ValueError("tls: must not be none, because others could read the token")
         if self.tls is not None and self.starttls is not None and self.starttls != (self.tls == "starttls"):
-            raise ValueError(f"starttls: must be left out, tls says {self.tls}")
+            raise ValueError(f"starttls: must be left out, because tls is {self.tls}")
         return self
 
     @property

@@ -122,14 +122,16 @@ class TwilioOptions(Options):
     @classmethod
     def _key_is_whole(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if "api_key" in info.data and (value is None) != (info.data["api_key"] is None):
-            raise ValueError("is needed, api_key is there" if value is None else "must be left out without api_key")
+            raise ValueError("is needed if api_key is given" if value is None else "must be left out without api_key")
         return value
 
     @field_validator("auth_token")
     @classmethod
     def _one_login(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if "api_key" in info.data and (value is None) == (info.data["api_key"] is None):
-            raise ValueError("is needed, or api_key" if value is None else "must be left out, api_key is there")
+            raise ValueError(
+                "is needed unless api_key is given" if value is None else "must be left out if api_key is given"
+            )
         return value
 
     @property

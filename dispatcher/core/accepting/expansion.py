@@ -205,13 +205,13 @@ def fallback_fault(channel: str, fallback: Fallback) -> tuple[str, str] | None:
     if fallback.channel == channel:
         return "channel", f"must be another channel than {channel}"
     if fallback.wait_for == "delivered" and fallback.after_s is None:
-        return "after_s", "is required to wait for a delivery, of which nobody may ever hear"
+        return "after_s", "is required if wait_for is delivered, because a receipt may never come"
     return None
 
 
 def _listed(item: Listed | ListedFallback, at: str, templates: Templates, fallback: Fallback | None = None) -> _Part:
     if item.channel not in ADDRESS_FIELDS:
-        rule = f"{item.channel} is carried by no vendor; it can be {' or '.join(ADDRESS_FIELDS)}"
+        rule = f"must be {' or '.join(ADDRESS_FIELDS)}; no vendor carries {item.channel}"
         raise CallerError(f"{at}.channel", rule)
     content = item.content
     if content is None:
@@ -238,11 +238,11 @@ def _refuse_repeats(drafts: Sequence[Draft]) -> None:
         first = seen.setdefault((draft.channel, draft.to.lower()), draft)
         if first.person != draft.person:
             at = f"{draft.whose}.{ADDRESS_FIELDS[draft.channel]}"
-            raise CallerError(at, f"is also that of {first.whose}: one address gets each notification once")
+            raise CallerError(at, f"must differ from that of {first.whose}; one address gets each notification once")
 
 
 def _pinned(item: Listed | ListedFallback | Meant | MeantFallback, at: str, templates: Templates) -> tuple[str, int]:
     found = None if item.template is None else templates(item.template)
     if found is None:
-        raise CallerError(at, f"the template {item.template} is not stored")
+        raise CallerError(at, f"must be a stored template, which {item.template} is not")
     return found

@@ -42,7 +42,7 @@ def zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (KeyError, OSError, ValueError):  # unknown; a folder such as "Europe"; no name at all
-        raise ValueError("must be a time zone's name, such as Europe/Berlin") from None
+        raise ValueError("must be the name of a time zone, such as Europe/Berlin") from None
 
 
 def is_quiet(clock: time, begin: time, end: time) -> bool:

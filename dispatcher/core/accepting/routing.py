@@ -75,7 +75,7 @@ def choose_chain(routes: Sequence[Route], traffic: Traffic, nid: str) -> tuple[s
     """
     fitting = rank_routes(routes, traffic)
     if not fitting:
-        raise CallerError("recipient", f"no route carries {traffic.channel} to this recipient")
+        raise CallerError("recipient", f"cannot be reached, because no route carries {traffic.channel} there")
     return order_chain(fitting[0], nid)
 
 

@@ -23,7 +23,7 @@ def missing_text(channel: str, subject: str | None, text: str) -> tuple[str, str
     if _is_blank(text):
         return "text", "must say something: the text is empty or blank"
     if channel == "email" and subject is None:
-        return "subject", "must have a subject, being an e-mail"
+        return "subject", "is required for an e-mail"
     if channel == "email" and _is_blank(subject or ""):
         return "subject", "must say something: the subject is empty or blank"
     return None

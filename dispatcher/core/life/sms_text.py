@@ -51,7 +51,7 @@ def measure(text: str) -> SmsSize:
 def forbidden(text: str) -> str | None:
     """Return the rule about characters that `text` breaks as an SMS, or None if it breaks none."""
     if _FORBIDDEN.search(text):
-        return "must not hold control characters or bidirectional overrides, being an SMS"
+        return "must not contain control characters or bidirectional overrides in an SMS"
     return None
 
 

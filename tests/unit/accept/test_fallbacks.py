@@ -87,17 +87,22 @@ BAD: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     ({"channel": "sms"}, {}, "notifications.0.fallback.channel", "must be another channel than sms"),
     ({"after_s": 0}, {}, "notifications.0.fallback.after_s", "must be at least 1"),
     ({"wait_for": "read"}, {}, "notifications.0.fallback.wait_for", "must be 'accepted' or 'delivered'"),
-    ({"wait_for": "delivered"}, {}, "notifications.0.fallback.after_s", "is required to wait for a delivery"),
+    ({"wait_for": "delivered"}, {}, "notifications.0.fallback.after_s", "is required if wait_for is delivered"),
     ({"content": None}, {}, "notifications.0.fallback", "must have either template or content"),
     ({"content": {"text": "T"}}, {}, "notifications.0.fallback.content.subject", "is required for an e-mail"),
-    ({"template": "gone", "content": None}, {}, "notifications.0.fallback.template", "the template gone is not stored"),
+    (
+        {"template": "gone", "content": None},
+        {},
+        "notifications.0.fallback.template",
+        "must be a stored template, which gone is not",
+    ),
     ({"fallback": {}}, {}, "notifications.0.fallback.fallback", "is not a known field"),
     ({}, {"recipient": {"phone": "+4915112345000"}}, "recipient.email", "is required"),
     (
         {"wait_for": "delivered", "after_s": 9},
         {},
         "notifications.0.fallback.wait_for",
-        "cannot be delivered: receipts are not configured",
+        "must not be delivered, because receipts are not configured",
     ),
 ]
 

@@ -36,7 +36,7 @@ async def test_a_template_that_the_store_has_lost_is_no_final_no() -> None:
     desk.intake._templates.promised = {"paid"}
     with pytest.raises(UnavailableError, match="the template paid is being stored"):
         await desk.post(notifications=[{"channel": "sms", "template": "paid"}])
-    with pytest.raises(CallerError, match="the template gone is not stored"):
+    with pytest.raises(CallerError, match="must be a stored template, which gone is not"):
         await desk.post(notifications=[{"channel": "sms", "template": "gone"}])
     await desk.intake._templates.put(TemplateSource("paid", "Hi"))
     await desk.post(notifications=[{"channel": "sms", "template": "paid"}])
@@ -48,7 +48,7 @@ async def test_a_template_that_the_store_has_lost_is_no_final_no() -> None:
     [
         ({"channel": "sms", "template": "blank"}, "data", "template blank, text: must say something"),
         ({"channel": "email", "template": "blank"}, "data", "template blank, text: must say something"),
-        ({"channel": "email", "template": "bare"}, "data", "template bare, subject: must have a subject"),
+        ({"channel": "email", "template": "bare"}, "data", "template bare, subject: is required for an e-mail"),
         ({"channel": "email", "template": "mute"}, "data", "template mute, subject: must say something"),
         ({"channel": "sms", "content": {"text": " \u200b"}}, "notifications.0.content.text", "must say something"),
         (

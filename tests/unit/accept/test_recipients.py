@@ -65,15 +65,15 @@ BAD = [
     ({"recipients": [*people(3), {"id": "x"}]}, "recipients[3].phone", "is required"),
     ({"recipients": [*people(3), {"fone": "x"}]}, "recipients[3].fone", "is not a known field"),
     ({"recipients": [*people(3), 7]}, "recipients[3]", "must be a JSON object"),
-    ({"recipients": [*people(3), people(2)[1]]}, "recipients[3].phone", "is also that of recipients[1]"),
+    ({"recipients": [*people(3), people(2)[1]]}, "recipients[3].phone", "must differ from that of recipients[1]"),
     (
         {"recipients": [*people(1), {"phone": "+4915112399999", "time_zone": "Mars/Olympus"}]},
         "recipients[1].time_zone",
-        "must be a time zone",
+        "must be the name of a time zone",
     ),
     ({"recipients": []}, "recipients", "must have at least 1"),
     ({"recipients": people(101)}, "recipients", "must have at most 100"),
-    ({"recipients": people(1), "recipient": people(1)[0]}, "recipients", "must not be given beside recipient"),
+    ({"recipients": people(1), "recipient": people(1)[0]}, "recipients", "must not be given together with recipient"),
     ({"recipients": None}, "recipient", "must be a JSON object"),
 ]
 

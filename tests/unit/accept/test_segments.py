@@ -76,6 +76,6 @@ async def test_a_text_beyond_the_limit_is_refused(event: str, changes: dict[str,
 async def test_a_rendered_text_that_shows_another_is_refused() -> None:
     """An override that came with the data, not with the template."""
     desk = await desk_with_template()
-    with pytest.raises(CallerError, match="must not hold control characters") as caught:
+    with pytest.raises(CallerError, match="must not contain control characters") as caught:
         await desk.post(notifications=SMS, data={"name": "a\u202eb"})
     assert caught.value.field == "data"

@@ -78,7 +78,7 @@ def test_a_wrong_file_is_found_before_any_cluster_is_asked(tmp_path: Path) -> No
     """A fault of the file is told with its field. A secret that is missing here may be where the replicas run."""
     wrong = tmp_path / "c.yaml"
     wrong.write_text("vendors: {a: {adapter: smtp, channel: email, options: {sendr: Shop, host: '${NOT_HERE}'}}}")
-    with pytest.raises(ConfigError, match=r"vendors\.a\.options\.sendr: is no option"):
+    with pytest.raises(ConfigError, match=r"vendors\.a\.options\.sendr: is not an option"):
         deploy(Target("127.0.0.1:1", "redis://x"), wrong)
 
 

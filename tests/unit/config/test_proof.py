@@ -48,11 +48,11 @@ RECEIPTS = {"public_url": "https://shop.example", "secret": "${TOKEN}"}
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (changed("a", options={"sendr": "Shop"}), "vendors.a.options.sendr: is no option"),
+        (changed("a", options={"sendr": "Shop"}), "vendors.a.options.sendr: is not an option"),
         (changed("a", options={"auth_token": "${NEW_KEY}"}), "vendors.a.options.auth_token: ${NEW_KEY}: the environ"),
         (changed("a", options={"auth_token": "file:/absent"}), "vendors.a.options.auth_token: file:/absent: the file"),
         (changed("a", options={"auth_token": None}), "vendors.a.options.auth_token: is needed"),
-        (changed("a", options={"base_url": "https://x:y"}), "vendors.a.options.base_url: is no URL"),
+        (changed("a", options={"base_url": "https://x:y"}), "vendors.a.options.base_url: must be a URL"),
         (changed("m", options={"port": "587x"}), "vendors.m.options.port: must be a whole number"),
         (changed("m", options={"sender": "Shop"}), "vendors.m.options.sender: must be one e-mail address"),
         (changed("a", breaker={"open_wait_s": 0.0001}), "vendors.a.breaker: open_wait_ms: must be at least 1"),

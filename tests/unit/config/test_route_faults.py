@@ -39,7 +39,7 @@ def test_a_whole_route_is_right() -> None:
         ({"chain": ["sms-a", "sms-b"], "split": {"sms-a": 7}}, "routes.0.split: one vendor is not allowed"),
         ({"chain": ["sms-a", "sms-b"], "split": {"sms-a": 0, "sms-b": 1}}, "routes.0.split.sms-a: 0 is not allowed"),
         ({"chain": ["sms-a", "sms-b"], "split": {"sms-a": 0.7}}, "routes.0.split.sms-a: 0.7 is not allowed"),
-        ({"chain": ["sms-a"], "match": {"events": ["paid"]}}, "routes.0.match.events: not a known field, allowed"),
+        ({"chain": ["sms-a"], "match": {"events": ["paid"]}}, "routes.0.match.events: is not a known field; allowed"),
         ({"chain": ["sms-a"], "match": {"event": ["pa id"]}}, "routes.0.match.event.0: 'pa id' is not allowed"),
     ],
 )

@@ -92,7 +92,7 @@ QUIET = {"begin": "21:00", "end": "08:00"}
         ("vendors/sms-a/rate_per_s", "10", "vendors.sms-a.rate_per_s: '10'", "valid number"),
         ("vendors/sms-a/rate_per_s", float("nan"), "vendors.sms-a.rate_per_s: nan", "finite number"),
         ("vendors/sms-a/channel", "email", "vendors.sms-a.channel: 'email'", "twilio has sms"),
-        ("vendors/sms-a/token", "s3cret", "vendors.sms-a.token: not a known field", "adapter, channel, options"),
+        ("vendors/sms-a/token", "s3cret", "vendors.sms-a.token: is not a known field", "adapter, channel, options"),
         ("vendors/sms-b/breaker/open_wait_s_max", 1, "vendors.sms-b.breaker.open_wait_s_max: 1.0", "open_wait_s, 5"),
         ("vendors/sms-b/breaker/open_wait_jitter", 2, "vendors.sms-b.breaker.open_wait_jitter: 2", "less than or"),
         ("vendors/Bad_Name", {"adapter": "smtp", "channel": "email"}, "vendors.Bad_Name: the name", "[a-z0-9]"),
@@ -108,15 +108,15 @@ QUIET = {"begin": "21:00", "end": "08:00"}
         ("tenants", {"shop": {"weight": 0}}, "tenants.shop.weight: 0", "greater than or equal to 1"),
         ("tenants", {"shop": {"weight": 2.5}}, "tenants.shop.weight: 2.5", "valid integer"),
         ("tenants", {"shop": {"accept_per_s": 0}}, "tenants.shop.accept_per_s: 0", "greater than or equal to 0.001"),
-        ("tenants", {"shop": {"accept_burst": 5}}, "tenants.shop.accept_per_s: missing", "accept_burst is there"),
+        ("tenants", {"shop": {"accept_burst": 5}}, "tenants.shop.accept_per_s: is missing", "accept_burst is given"),
         ("store", {"durability": "disk"}, "store.durability: 'disk'", "'primary' or 'replica'"),
-        ("store", {"replicas": 2}, "store.durability: must be replica", "replicas is there"),
+        ("store", {"replicas": 2}, "store.durability: must be replica", "replicas is given"),
         ("store", {"durability": "replica", "replicas": 0}, "store.replicas: 0", "greater than or equal to 1"),
         (
             *("store", {"durability": "replica", "replicas": 1, "replicas_away_max": 1}),
             *("store.replicas_away_max: 1", "less than replicas, 1"),
         ),
-        ("tenants", {"shop": {"rate": 5}}, "tenants.shop.rate: not a known field", "accept_per_s"),
+        ("tenants", {"shop": {"rate": 5}}, "tenants.shop.rate: is not a known field", "accept_per_s"),
         ("tenants", {"": {"weight": 2}}, "tenants.: the name ''", "at least 1"),
         ("events/x", {"notifications": [{"channel": "sms", "template": "no"}]}, "template: 'no'", "paid"),
         (
@@ -141,7 +141,12 @@ QUIET = {"begin": "21:00", "end": "08:00"}
         ("events/x", fallback(channel="push"), "0.fallback.channel: 'push'", "routes carry email, sms"),
         ("events/x", fallback(template="no"), "0.fallback.template: 'no'", "paid"),
         ("events/x", fallback(after_s=0), "0.fallback.after_s: 0", "greater than or equal to 1"),
-        ("events/x", fallback(wait_for="delivered"), "0.fallback.after_s: is required to wait for a delivery", "hear"),
+        (
+            "events/x",
+            fallback(wait_for="delivered"),
+            "0.fallback.after_s: is required if wait_for is delivered",
+            "never come",
+        ),
         (
             "events/x",
             fallback(wait_for="delivered", after_s=9),
@@ -157,17 +162,17 @@ QUIET = {"begin": "21:00", "end": "08:00"}
         ("events/x", {"notifications": [NOTE], "quiet_hours_by_channel": {"fax": None}}, "fax", "'sms', 'email'"),
         ("vendors/sms-a/channel", "push", "vendors.sms-a.channel: 'push'", "twilio has sms"),
         ("routes/0/channel", "chat", "routes.0.chain.0: 'sms-b'", "chat has none"),
-        ("receipts/secret", "${SECRET}", "receipts.public_url: missing", "secret is there"),
+        ("receipts/secret", "${SECRET}", "receipts.public_url: is missing", "secret is given"),
         ("receipts/public_url", "shop.example", "receipts.public_url: 'shop.example'", "https?"),
-        ("templates/paid", {"text": "Paid."}, "templates.paid.subject: missing", "by email"),
-        ("templates/paid", {"subject": "x"}, "templates.paid.text: missing", "required"),
+        ("templates/paid", {"text": "Paid."}, "templates.paid.subject: is missing", "by email"),
+        ("templates/paid", {"subject": "x"}, "templates.paid.text: is missing", "required"),
         ("templates/paid/text", "Hi\n{{ name", "templates.paid.text: it does not compile", "line 2: unexpected end"),
         ("templates/paid/subject", "{{ range(9) }}", "templates.paid.subject: it does not compile", "Call"),
         ("templates/paid/html", "<a href='{{ x", "templates.paid.html: it does not compile", "line 1"),
         ("limits/memory_ratio_max", 1, "limits.memory_ratio_max: 1", "less than 1"),
         ("intake/replicas_max", 1, "intake.replicas_max: 1", "at least replicas_min, 2"),
         ("vendors/sms-a/concurrency_min", 65, "vendors.sms-a.concurrency_max: 64", "at least concurrency_min, 65"),
-        ("vendors/sms-a/segments_max", 11, "vendors.sms-a.segments_max: 11", "twilio takes at most 10"),
+        ("vendors/sms-a/segments_max", 11, "vendors.sms-a.segments_max: 11", "twilio accepts at most 10"),
         ("vendors/sms-b/segments_max", 256, "vendors.sms-b.segments_max: 256", "less than or equal to 255"),
         ("vendors/sms-a/timeout_s", 1e300, "vendors.sms-a.timeout_s: 1e+300", "less than or equal to 31622400"),
         ("vendors/sms-a/replicas_max", 10**6, "vendors.sms-a.replicas_max: 1000000", "less than or equal to 1000"),
@@ -178,7 +183,7 @@ QUIET = {"begin": "21:00", "end": "08:00"}
         ("limits/sms_countries", ["UK"], "limits.sms_countries.0: 'UK'", "GB, never UK"),
         ("routes/0/match/country/0", "XX", "routes.0.match.country.0: 'XX'", "ISO 3166"),
         ("vendors/sms-a/rules", [{"match": ".*", "means": "final"}], "rules.0.match: '.*'", "not match an empty text"),
-        ("colour", "blue", "colour: not a known field", "vendors, routes, events"),
+        ("colour", "blue", "colour: is not a known field", "vendors, routes, events"),
     ],
 )
 def test_a_bad_value_is_named_with_what_is_allowed(path: str, value: Any, field: str, allowed: str) -> None:
@@ -225,7 +230,9 @@ def test_a_reference_to_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch, val
 )
 def test_a_reference_of_another_program_is_no_secret(value: str) -> None:
     """It would be sent as the password itself, and the vendor would answer 401."""
-    with pytest.raises(ConfigError, match=r"looks like one: allowed are \$\{NAME\} and file:/path"):
+    with pytest.raises(
+        ConfigError, match=r"looks like a reference of another program; allowed are \$\{NAME\} and file:/path"
+    ):
         resolve(value)
 
 

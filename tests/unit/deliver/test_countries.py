@@ -198,7 +198,9 @@ def test_nobody_left_begins_a_new_round_after_a_wait_that_is_bounded() -> None:
 def test_only_sms_has_countries() -> None:
     """A vendor of another channel is refused by name; `per` itself by what it may be."""
     mail = {"adapter": "smtp", "channel": "email", "breaker": {"per": "country"}}
-    with pytest.raises(ConfigError, match=r"vendors\.m\.breaker\.per: 'country' is not allowed: only sms has one"):
+    with pytest.raises(
+        ConfigError, match=r"vendors\.m\.breaker\.per: 'country' is not allowed: must be vendor for email"
+    ):
         parse_settings({"vendors": {"m": mail}})
     with pytest.raises(ConfigError, match=r"vendors\.m\.breaker\.per: 'town' is not allowed"):
         parse_settings({"vendors": {"m": {**mail, "breaker": {"per": "town"}}}})

@@ -80,7 +80,7 @@ async def test_a_letter_takes_what_is_asked_for(wanted: Wanted, changed: Changed
         ("{% if false %}Hi{% endif %}", {}, "text: must say something"),
         ("Hi \u202e{{ total }}", {}, "bidirectional overrides"),
         ("a" * 2000, {}, "The limit is vendors.a.segments_max"),
-        ("Hi", {"limits": {"sms_countries": ["FR"]}}, "country DE is not among limits.sms_countries"),
+        ("Hi", {"limits": {"sms_countries": ["FR"]}}, "must be of a country in limits.sms_countries, and is of DE"),
         ("Hi", {"routes": [{"channel": "email", "chain": ["mail"]}]}, "no route carries sms"),
     ],
 )

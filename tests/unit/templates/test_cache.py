@@ -202,7 +202,7 @@ async def test_a_stored_version_is_not_judged_again() -> None:
     """A rule that came later refuses what an author gives, and takes nothing from what was accepted before it."""
     store, old = ScriptedStore(), TemplateSource("t", "Hi", "{% if n %}a\nb{% endif %}Paid")
     cache = TemplateCache(store)
-    with pytest.raises(TemplateError, match="subject: line 1: must not hold a line end"):
+    with pytest.raises(TemplateError, match="subject: line 1: must not contain a line end"):
         await cache.put(old)
     await store.put(old)
     assert (await cache.get("t", 1)).render({"n": ""}).subject == "Paid"

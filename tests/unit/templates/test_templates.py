@@ -327,7 +327,7 @@ def test_a_source_survives_as_a_dict() -> None:
 )
 def test_a_subject_that_no_mail_can_have_is_refused_when_it_is_stored(subject: str, line: int) -> None:
     """It was stored, and then each trigger with it was refused."""
-    with pytest.raises(TemplateError, match=rf"subject: line {line}: must not hold a line end"):
+    with pytest.raises(TemplateError, match=rf"subject: line {line}: must not contain a line end"):
         compile_template(TemplateSource("t", "Hi", subject))
 
 

@@ -39,7 +39,7 @@ def test_the_depth_counted_is_the_depth_there_is(value: Any, depth_max: int) -> 
     if any(0xD800 <= ord(char) < 0xE000 for char in str(value)):
         return
     if depth(value) > depth_max:
-        with pytest.raises(CallerError, match="nest deeper"):
+        with pytest.raises(CallerError, match="nested deeper"):
             parse_json(body, depth_max)
     else:
         assert parse_json(body, depth_max) == value

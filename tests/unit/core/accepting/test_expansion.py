@@ -80,7 +80,7 @@ def test_what_cannot_be_sent_whole_is_refused(made: TriggerRequest, field: str) 
 
 def test_an_event_whose_template_is_not_stored_is_refused() -> None:
     """A draft always has a version."""
-    with pytest.raises(CallerError, match="long is not stored"):
+    with pytest.raises(CallerError, match="which long is not"):
         expand(request(BOTH), EVENTS, found({"short": 3}))
 
 

@@ -19,7 +19,7 @@ def test_what_nobody_sees_is_no_text(blank: str) -> None:
 
 def test_a_mail_needs_a_subject_and_an_sms_does_not() -> None:
     """The subject of a template that both use is not judged for the SMS."""
-    assert missing_text("email", None, "T") == ("subject", "must have a subject, being an e-mail")
+    assert missing_text("email", None, "T") == ("subject", "is required for an e-mail")
     assert missing_text("sms", None, "T") is None
     assert missing_text("sms", " ", "T") is None
     assert missing_text("email", "S", "T") is None
