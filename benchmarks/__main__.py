@@ -1,6 +1,7 @@
 """Lists and runs the benchmarks. Each file answers one question and runs as a process of its own.
 
-python -m benchmarks --list python -m benchmarks [NAME] [--brief] [--quick] [--results DIR]
+    python -m benchmarks --list
+    python -m benchmarks [NAME] [--brief] [--quick] [--results DIR]
 
 `--brief` takes fewer rounds, sizes and rates, so that all benchmarks together end within 20 minutes on two cores. Its
 figures go to a folder of their own, benchmarks/results/brief, so that they never replace the figures of a full run.
@@ -185,8 +186,8 @@ def _smoke(questions: Sequence[Question], results: Path | None) -> dict[Question
     """Run the benchmarks in their quick form, two at a time. Return which of them succeeded.
 
     Their figures mean nothing, so they may disturb each other. Benchmarks that only read results run after all others.
-    The benchmarks that share an installation count as one of the two. The output of a benchmark is shown when it has
-    ended.
+    The benchmarks that share an installation run one after another and count as one benchmark. The output of a
+    benchmark is shown when it has ended.
     """
 
     def one(question: Question) -> bool:

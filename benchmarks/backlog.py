@@ -9,7 +9,7 @@ delay of their SMS, from the due time to the vendor's answer, is measured in thr
 * a bulk run waits in the same mailbox;
 * the vendor fails, and its fallback drains the rest of the bulk run as fast as it can.
 
-Between the last two, the time from the vendor's first failure to the fallback's first delivery of a bulk message is
+When the vendor begins to fail, the time from its first failure to the fallback's first delivery of a bulk message is
 measured. No SMS may be received twice. The fallback's own mailbox shows that no message was copied there.
 """
 

@@ -91,7 +91,7 @@ async def shop(url: str, wanted: list[dict[str, Any]], rate: float) -> list[Answ
 
 
 class Subject:
-    """A running checkout server, with the vendors behind it and what these received.
+    """A running checkout server, with the vendors behind it and the record of what these vendors received.
 
     `fault` sets the fault of a vendor, and `received` returns a vendor's deliveries. `drain_s` is how long to wait for
     deliveries.

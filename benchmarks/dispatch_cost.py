@@ -6,12 +6,12 @@ A sandbox vendor answers after 50 ms, and at most 64 calls are open at the same 
 always, as `dispatcher up` starts it. A backlog is sent by each of these subjects:
 
 * ours: our vendor actor with all its duties;
-* floor: the bare asyncio loop under it (`benchmarks/dispatch_workers.py`);
+* floor: the smallest asyncio worker that delivers at least once (`benchmarks/dispatch_workers.py`);
 * tenants: our vendor actor, with messages of a thousand tenants instead of one. It should cost at most 5 % more, with
   Redis included;
 * peers: other task queues (`benchmarks/peers`), if they are installed (`pip install -e '.[peers]'`).
 
-In each round every subject has its turn, so that a noisy minute affects all of them. Redis, vendor and template are the
+Each round measures every subject once, so that a noisy minute affects all of them. Redis, vendor and template are the
 same for all. Our vendor has a contract rate that is never reached, so that the limiter is asked as in production.
 
 CPU is user and system time of all processes of the worker. It is read from the kernel, from the 500th delivery to the

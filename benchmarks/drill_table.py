@@ -1,8 +1,8 @@
-"""Prints the drills of results/drills.json as the table of docs/drills.md, with the value that each must reach.
+"""Prints the drills of results/drills.json as the table of docs/drills.md, with the limit of each figure.
 
     python -m benchmarks.drill_table
 
-The figures are medians, with the worst run in brackets. A figure is marked if the worst run misses its bar.
+The figures are medians, with the worst run in brackets. A figure is marked if the worst run does not keep the limit.
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ from cluster.rehearsal.drills.bars import SLOW_S, bar_of
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the table: a figure of a drill and its unit. `cluster.rehearsal.drills.bars` has the value it
-    must reach.
-    """
+    """One row of the table: a figure of a drill and its unit. `cluster.rehearsal.drills.bars` has its limit, if any."""
 
     drill: str
     about: str

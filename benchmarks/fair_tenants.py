@@ -118,9 +118,10 @@ def _queued(service: Service) -> int:
 
 
 def verdicts(rows: list[dict[str, Any]]) -> list[str]:
-    """Return a sentence for each rule that was missed: B's p99 is at most twice its idle value, in the median round.
+    """Return a sentence for each rule that does not hold.
 
-    Another rule is that A's flood was still waiting when B's last message was sent.
+    The first rule is that B's p99 is at most twice its idle value, in the median round. It is checked for the accept
+    time and for the delivery time. The second rule is that A's flood was still waiting when B's last message was sent.
     """
     figures = results.spreads(rows)
     missed = [

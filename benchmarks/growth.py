@@ -13,7 +13,7 @@ trigger has two notifications. Large stores are filled with copies of what the s
   and per notification claimed and settled.
 * vendors: the same cost, with the notifications spread over several mailboxes that are drained in turn.
 
-The sizes of one question have turns within each round, so that a noisy minute affects all of them. Each cost should be
+Each round measures every size of one question, so that a noisy minute affects all of them. Each cost should be
 within 10 % of its smallest value. The output names each cost that is not.
 """
 
@@ -213,7 +213,11 @@ def _groups(count: int, size: int) -> Iterator[int]:
 
 
 async def bytes_each(server: RedisServer, notifications: int) -> dict[str, float]:
-    """Return the bytes per notification: queued, retained, written to disk, and kept on disk."""
+    """Return the bytes per notification, by name.
+
+    `queued` and `retained` are bytes of memory. `aof_written` is what the append-only file grew by. Names that begin
+    with `aof_kept` are the sizes of that file after a rewrite.
+    """
     stand = Stand(server, 2)
     await stand.open()
     empty, empty_aof = await stand.memory(), await stand.rewrite()
@@ -320,7 +324,11 @@ async def measure(
 
 
 def verdicts(figures: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for each missed bound: a cost within 10 % of its smallest, 1 KiB queued, 600 B retained."""
+    """Return a sentence for each figure above its limit.
+
+    A cost may be at most 10 % above its smallest value. A notification may take 1 KiB while it is queued, and 600 bytes
+    while it is retained.
+    """
     missed = [
         f"{cost} by {by}: × {ratio:.2f}, more than {WITHIN:.2f}"
         for by, ratios in figures["most_over_least"].items()

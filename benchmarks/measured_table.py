@@ -2,9 +2,9 @@
 
     python -m benchmarks.measured_table [--limits]
 
-All bars are in this module. `benchmarks/readings.py` reads the values from the result files, and checks further rules.
-A value that misses its bar is marked. The commit in the table is the commit that was measured. `--limits` prints what
-limits the numbers instead.
+`ROWS` has the numbers to reach. `benchmarks/readings.py` reads the values from the result files, and checks further
+rules. A value that does not reach its number is marked. The commit in the table is the commit that was measured.
+`--limits` does not print the table. It prints which costs prevent better values.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ TAILS = ("116/s, vendors healthy", "500/s, vendors healthy", "1157/s, vendors he
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A number to reach: the result file, the function that reads it, and two bars.
+    """One row of the table: the result file, the function that reads a value from it, and the numbers to reach.
 
-    The value must be at most `must` and should be at most `aim`. With `least` it must and should be at least that.
+    `must` is a maximum that every release has to keep, and `aim` is the maximum that we want. If `least` is True, both
+    are minimums.
     """
 
     what: str
@@ -154,7 +155,7 @@ def _command(document: Mapping[str, Any]) -> str:
 
 
 def limits(read: Callable[[str], Mapping[str, Any]]) -> str:
-    """Return two lines of Markdown about what limits the numbers.
+    """Return two lines of Markdown about the costs that prevent better values.
 
     The first compares accept p99 with the fdatasync p99 of the same rounds. The second shows the CPU time of each part.
     """

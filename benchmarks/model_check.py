@@ -76,7 +76,7 @@ def _has_cpu(found: Sequence[Point]) -> bool:
 
 
 def error_percent(profile: Mapping[str, Any], folder: Path) -> float | None:
-    """Return the largest error of the CPU costs without its sign, or None if there are no figures to compare with."""
+    """Return the largest absolute error of the CPU costs, in percent, or None if there are no figures to compare."""
     if not all((folder / f"{name}.json").exists() for name in SOURCES):
         return None
     found = points(profile, *(results.read(name, folder)["figures"] for name in SOURCES))

@@ -61,7 +61,10 @@ def run(checkout: Path, rate: float, seconds: float) -> dict[str, float]:
 
 
 def compared(ours: Sequence[Mapping[str, float]], theirs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """Return for each figure the spread of both copies, and the spread of the ratios within the pairs."""
+    """Return each figure's spread in our copy, its spread in the other copy, and the spread of the ratios of pairs.
+
+    A ratio is our figure divided by the other copy's figure of the same pair.
+    """
     pairs = list(zip(ours, theirs, strict=True))
     return {
         figure: {

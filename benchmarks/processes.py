@@ -1,6 +1,7 @@
 """Starts a private Redis, the sandbox vendors and workers for a benchmark, and reads the CPU time of each.
 
-CPU time is read from the kernel for our processes and for peers alike. So no program's own accounting counts.
+CPU time is read from the kernel, for our processes and for peers alike. So it does not depend on what a program
+reports about itself.
 """
 
 from __future__ import annotations

@@ -40,10 +40,10 @@ class Line:
 
 
 def profile(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the costs per trigger, per notification, and of each process at any rate.
+    """Return the costs per trigger and per notification, and what each process costs even without triggers.
 
-    CPU costs come from the whole service under load. Of several sizes the largest counts, because plans are for large
-    loads.
+    CPU costs come from the whole service under load. If a cost was measured for stores of several sizes, the largest
+    store counts, because `dispatcher capacity` plans for large loads.
     """
     accepts, growth = (sources[name]["figures"] for name in SOURCES)
     fitted = sustained(accepts["conditions"].values())
@@ -74,9 +74,9 @@ def profile(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def sizes(measured: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Return the bytes of a notification, each from the largest number of notifications for which it was measured.
+    """Return the bytes that one notification takes in memory and on disk, by the field names of the profile.
 
-    The keys of `measured` are numbers of notifications.
+    `measured` maps a number of notifications to the bytes measured with that many. The largest number counts.
     """
 
     def largest(name: str) -> float:
@@ -114,9 +114,10 @@ def point(condition: Mapping[str, Any], part: str) -> tuple[float, float]:
 
 
 def fit(points: Sequence[tuple[float, float]]) -> Line:
-    """Return the line of least squares through the points (triggers a second, cores), with no cost below 0.
+    """Return the line of least squares through the points (triggers a second, cores).
 
-    If the best line has a negative cost, return the best line whose cost is 0 there.
+    Neither `cores` nor `ms` of the line is negative. If the best line has a negative value, this value becomes 0, and
+    the other value is the best for that.
     """
     count = len(points)
     rate_mean, cores_mean = (sum(values) / count for values in zip(*points, strict=True))

@@ -1,8 +1,8 @@
 """Reads result files for the table of numbers to reach.
 
-Each function reads one file's figures. It returns the value to compare with the bar, the text of the cell, and other
-rules that were missed. A value that was not measured is infinite, so that it never counts as reached. The bars in
-`measured_table` are only about the value. A reading checks its other rules here.
+Each function reads one file's figures. It returns the value to compare with `must` and `aim` of the row, the text of
+the cell, and the further rules that do not hold. A value that was not measured is infinite, so that it never counts as
+reached. `measured_table` checks only the value. The further rules are checked here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ OVERLOAD, CALM = 1157.0, 116.0
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The value to compare with the bars, the text of the cell, and the other rules that were missed."""
+    """The value to compare with a row's `must` and `aim`, the text to show, and the further rules that do not hold."""
 
     value: float
     text: str
@@ -122,7 +122,7 @@ def vendor_cpu(figures: Figures) -> Found:
 def checkout(vendors: str) -> Callable[[Figures], Found]:
     """Return a function that reads how the dispatcher changes the latency of a checkout, in percent.
 
-    Of p50 and p99, the one that improved less is compared with the bar.
+    The value to compare is the change of p50 or of p99, whichever improved less.
     """
 
     def read(figures: Figures) -> Found:
@@ -135,7 +135,10 @@ def checkout(vendors: str) -> Callable[[Figures], Found]:
 
 
 def dispatch_cost(figures: Figures) -> Found:
-    """Read our CPU per notification. It must also be below every peer's, which is not shown if no peer was measured."""
+    """Read our CPU per notification. A further rule is that it is below the CPU of every peer.
+
+    If no peer was measured, this rule counts as not kept.
+    """
     cost = {name: subject["cpu_ms"]["median"] for name, subject in figures["subjects"].items()}
     ours, floor = cost.pop("ours"), cost.pop("floor")
     for also_ours in ("against", "tenants"):  # of another commit, and with a thousand tenants
@@ -170,7 +173,11 @@ def bytes_of(what: str) -> Callable[[Figures], Found]:
 
 
 def growth(cost: str) -> Callable[[Figures], Found]:
-    """Return a function that reads how much costs of this kind grow. Its text names every cost above the bar."""
+    """Return a function that reads how much the costs of this kind grow. `cost` is the end of their names.
+
+    The value is the largest growth, as greatest divided by smallest. The text names every cost that grows by more than
+    `GROWTH`, or else the cost that grows most.
+    """
 
     def read(figures: Figures) -> Found:
         found = {
@@ -187,7 +194,10 @@ def growth(cost: str) -> Callable[[Figures], Found]:
 
 
 def scaling(what: str) -> Callable[[Figures], Found]:
-    """Return a function that reads the rates with several pool sizes. `what` is `drain` or `accept`."""
+    """Return a function that reads the rate of each measured pool size. The value to compare is the highest rate.
+
+    `what` is `drain` (sizes of a vendor's pool) or `accept` (numbers of intake replicas).
+    """
 
     def read(figures: Figures) -> Found:
         rows = figures[what]
@@ -231,7 +241,7 @@ def intake_elastic(figures: Figures) -> Found:
 
 
 def _latest(pools: Iterable[Figures], name: str) -> float:
-    """Return the latest of the pools' times, or infinity if the event never happened in one of them."""
+    """Return the largest value of `name` in any pool, or infinity if a pool has None (the event never happened)."""
     return max(math.inf if pool[name] is None else float(pool[name]) for pool in pools)
 
 
@@ -256,7 +266,10 @@ def fallback(figures: Figures) -> Found:
 
 
 def soak(figures: Figures) -> Found:
-    """Read the losses, and compare the first five minutes with the last five. For a short soak, compare its halves."""
+    """Read how many notifications were lost or repeated. The text compares the first five minutes with the last five.
+
+    In a soak of less than ten minutes, it compares the two halves.
+    """
     minutes = figures["minutes"]
     part = max(1, min(5, len(minutes) // 2))
     p50, p99 = (

@@ -88,7 +88,10 @@ def running(changes: Mapping[str, Any] | None = None) -> Iterator[tuple[Service,
 
 @dataclass(slots=True)
 class Shared:
-    """One installation that the benchmarks of a smoke run use one after another. Each gets it idle and healthy."""
+    """One installation that the benchmarks of a smoke run use one after another.
+
+    When a benchmark begins, nothing is queued and every vendor works.
+    """
 
     service: Service
     ready_s: float
@@ -280,9 +283,10 @@ def arrived(service: Service) -> int:
 
 
 def drained(service: Service, posted: Sequence[Posted]) -> Verdict:
-    """Wait until all notifications of `posted` have arrived, or none more for `DRAIN_S` seconds. Return the verdict.
+    """Wait until all notifications of `posted` have arrived, and return the verdict.
 
-    Deliveries of other rounds are ignored.
+    The wait also ends when no further notification has arrived for `DRAIN_S` seconds. Deliveries of other rounds are
+    ignored.
     """
     keys = {p.key for p in posted}
     seen, judged, most = -1, -1, -1
@@ -332,9 +336,9 @@ def _has_unknown(service: Service, key: str, channel: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One stretch of steady posting, judged after everything had arrived.
+    """One steady load and the verdict on it, after everything had arrived.
 
-    `cpu_s` holds the CPU seconds of each part over `seconds`.
+    `cpu_s` maps each part of the service to the CPU seconds that it used during `seconds`.
     """
 
     posted: Sequence[Posted]

@@ -160,7 +160,7 @@ def _init(ray: Any, address: str) -> None:
 
 
 def _look(address: str) -> None:
-    """Raise ConfigError if nothing answers at the address, or this machine cannot join the cluster by it."""
+    """Raise ConfigError if nothing answers at `address`, or if this machine cannot join the cluster through it."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         raise ConfigError(f"--ray-address {address}: must be HEAD:6379, ray://HEAD:10001, or auto on a node")

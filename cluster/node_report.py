@@ -24,7 +24,7 @@ from dispatcher.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The question that `deploy` asks every node. `code` is the fingerprint of the code of the machine that deploys."""
+    """The question that `deploy` asks every node. `code` is the fingerprint of our code on the deploying machine."""
 
     settings: dict[str, Any]
     redis_url: str
@@ -36,7 +36,8 @@ class Question:
 class NodeReport:
     """A node's answer.
 
-    `faults` are sentences, each of which names a variable or a file. The other fields are no faults by themselves.
+    `faults` are sentences, each of which names a variable or a file. Each of them makes `deploy` refuse. The other
+    fields hold values that may be right, so `deploy` decides about them.
     """
 
     faults: list[str] = field(default_factory=list)

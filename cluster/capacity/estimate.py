@@ -86,7 +86,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One line of the answer: what is needed, how much of it, in which unit, and because of which assumption."""
+    """One need of a load. `what` is needed in the amount `value`, in `unit`. `because` is the assumption behind it."""
 
     what: str
     value: float
@@ -121,9 +121,10 @@ def cell_of(load: Load, p: Profile) -> Cell:
 
 
 def needs(load: Load, profile: Profile) -> list[Need]:
-    """Return everything that `load` needs, over all cells, with the most visible needs first.
+    """Return everything that `load` needs, summed over all cells.
 
-    For loads that differ only in `per_day`, each line has the same `because`. So a table can show it once.
+    The order is: rates, cells, processes, CPU, Redis, contract rates. If two loads differ only in `per_day`, the same
+    need has the same `because` in both. So a table of several loads can show each `because` once.
     """
     p, peak, cell = profile, load.peak_per_s, cell_of(load, profile)
     memory, disk = _kept_bytes(load, p)
@@ -181,7 +182,7 @@ def settings_of(load: Load, profile: Profile) -> list[Need]:
 
 
 def reach(load: Load, profile: Profile) -> Need:
-    """Return a line that says whether a cell's peak lies within the measured rates or is extrapolated."""
+    """Return a `Need` whose text says whether a cell's peak lies within the measured rates or is extrapolated."""
     rate, fitted, error = cell_of(load, profile).peak_per_s, profile.fitted_per_s, profile.error_percent
     within = bool(fitted) and min(fitted) / SAME <= rate <= max(fitted) * SAME
     rates = f"were fitted to {min(fitted):,.0f} to {max(fitted):,.0f} /s" if fitted else "do not say where they hold"
@@ -195,7 +196,7 @@ def reach(load: Load, profile: Profile) -> Need:
 
 
 def _cpu(load: Load, p: Profile, cores: Mapping[str, float]) -> list[Need]:
-    """Return the lines about CPU. `cores` maps each part to its busy cores at the peak, over all cells."""
+    """Return the needs of CPU. `cores` maps each part to its busy cores at the peak, summed over all cells."""
     ours = sum(cores[part] for part in OURS) / BUSY
     installed = ours + sum(cores[part] for part in BESIDE) / BUSY
     nodes = max(1, math.ceil(installed / NODE_CORES))

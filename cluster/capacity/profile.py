@@ -24,7 +24,8 @@ BUSY = 0.6
 class Profile:
     """The measured costs. CPU is in milliseconds, sizes are in bytes.
 
-    A field that ends in `_cores_idle` is the number of cores that each such process uses even without triggers.
+    A field that ends in `_cores_idle` belongs to a kind of process. It is the number of cores that one process of this
+    kind uses even without triggers.
     """
 
     intake_cores_idle: float
@@ -54,7 +55,7 @@ class Profile:
 
     @classmethod
     def parse(cls, found: Mapping[str, Any]) -> Profile:
-        """Return the profile in `found`. Keys that no field has are ignored.
+        """Return the profile in `found`. Unknown keys are ignored.
 
         Raises:
             ConfigError: A figure is missing or is not a number. The message names it.

@@ -56,7 +56,7 @@ def key_new(tenant: str, scopes: tuple[str, ...], expires: str | None, state_dir
 @key.command("list")
 @in_state_dir
 def key_list(state_dir: Path) -> None:
-    """Show the prefix, tenant, scopes and end of each key. The keys themselves are not stored."""
+    """Show each key's prefix, tenant, scopes and expiry time. The keys themselves are not stored."""
     rows = list_keys(_file(state_dir))
     click.echo(f"{'PREFIX':10} {'TENANT':20} {'SCOPES':32} {'MADE':20} EXPIRES")
     for row in rows:

@@ -1,4 +1,4 @@
-"""Warns the operator in the foreground about stalled deliveries, and about channels without a working vendor."""
+"""Prints warnings on the terminal of `up` about stalled deliveries, and about channels without a working vendor."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Finds replicas that are stopped (by SIGSTOP, or in a frozen container), by the process state in /proc.
 
-Serve asks a replica whether it is healthy. It cannot tell a slow replica from a stopped one, so it waits long. But a
-stopped process never answers. So it is ended here. Serve notices a death at once and starts another replica.
+Serve asks a replica whether it is healthy. Serve cannot tell a slow replica from a stopped replica, so it waits long
+for an answer. But a stopped process never answers. So this module ends a stopped process. Serve notices the death at
+once and starts another replica.
 """
 
 from __future__ import annotations

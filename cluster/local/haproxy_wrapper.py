@@ -120,9 +120,9 @@ def fitting(text: str, open_files: int) -> str:
     """Return the configuration `text` with no more connections than a process can have here.
 
     `open_files` is the hard limit of a process's open files. HAProxy needs two descriptors for each connection and some
-    270 of its own. It ends if it cannot have them. Ray's default needs 10,267, while a container or an older Linux
-    often allows 1,024 or 4,096. The limit of the machine where HAProxy runs counts. So the limit is applied here, and
-    not when the node is prepared.
+    270 for itself. It ends if it cannot have them. Ray's default needs 10,267 descriptors, while a container or an
+    older Linux often allows 1,024 or 4,096. What counts is the limit on the machine where HAProxy runs. So the
+    connections are lowered here, and not when the node is prepared.
     """
     if open_files == resource.RLIM_INFINITY:
         return text
@@ -131,8 +131,9 @@ def fitting(text: str, open_files: int) -> str:
 
 
 def beside(path: str, pid: int | str | None = None) -> str:
-    """Return the path of a wrapper's own version of Serve's file `path`. `pid` is the wrapper's, by default this
-    process's.
+    """Return the path of a wrapper's own version of Serve's file `path`.
+
+    `pid` is the process id of the wrapper. By default it is this process.
     """
     return f"{path}.{pid or os.getpid()}"
 
@@ -194,7 +195,8 @@ class Wrapper:
     def _listen_to_signals(self) -> int:
         """Return a pipe from which each signal can be read as one byte.
 
-        A child that gets a signal before its exec writes the byte into the same pipe, so the signal is passed on again.
+        A forked child that gets a signal before its exec writes the byte into the same pipe. So the wrapper passes the
+        signal on again.
         """
         out, into = os.pipe()
         os.set_blocking(into, False)

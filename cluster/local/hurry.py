@@ -21,7 +21,7 @@ DISPATCH = ("ServeReplica:vendor-",)
 
 @contextlib.contextmanager
 def hurried(marker: str, may: bool) -> Iterator[None]:
-    """Keep every process of ours at niceness 0 inside the `with` block, then lower the vendor actors.
+    """Keep every process of ours at niceness 0 inside the `with` block, then lower the priority of the vendor actors.
 
     `may` says whether this machine allows raising a priority. If it is False, nothing is done.
     """

@@ -14,8 +14,8 @@ def check_port(host: str, port: int) -> None:
 
     HAProxy itself would fail later, with a less clear message.
 
-    A host name may have an address that this machine lacks, which is common for IPv6. But no address of the name may
-    have another program that listens there.
+    A host name may stand for several addresses. Some of them may be missing on this machine, which is common for IPv6.
+    But if another program already listens at any of these addresses, ConfigError is raised.
     """
     faults: list[OSError | None] = []
     try:

@@ -113,7 +113,8 @@ OPEN_FILES_MIN = 1_024
 def open_files_fault() -> str | None:
     """Return a sentence if a process on this machine may open too few files (hard limit), or None if they are enough.
 
-    Ray, Redis and the actors need them too. `haproxy_wrapper.fitting` lowers HAProxy's connections.
+    Ray, Redis and the actors cannot work with fewer files. HAProxy can, because `haproxy_wrapper.fitting` lowers the
+    number of its connections.
     """
     open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if open_files == resource.RLIM_INFINITY or open_files >= OPEN_FILES_MIN:

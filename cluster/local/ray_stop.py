@@ -14,10 +14,10 @@ CORE_OF_RAY = ("gcs_server", "raylet")
 
 
 def stop_ray(applications: list[str], marker: str) -> bool:
-    """Drain and delete the applications, then stop Ray. Return False if Ray's core processes had ended before.
+    """Drain and delete the applications, then stop Ray. Return False if Ray's core processes ended before that.
 
-    This happens after a signal to the whole process group. Then nothing is drained, and notifications that were in
-    flight stay in the store. `marker` is in the environment of this installation's processes.
+    For example, a signal to the whole process group ends them. Then the drain cannot be completed, and notifications
+    in flight stay in the store. `marker` is in the environment of this installation's processes.
     """
     import ray
 

@@ -1,6 +1,6 @@
-"""Runs `dispatcher up` and the sandbox vendors, for the demo, benchmarks and chaos tests. Each is a process of its own.
+"""Runs `dispatcher up` and the sandbox vendors as two processes, for the demo, benchmarks and chaos tests.
 
-The sandbox is not a child of `up` here. It is the witness, so it must survive whatever is killed.
+The sandbox is not a child of `up` here. It records what the vendors received, so it must survive when `up` is killed.
 """
 
 from __future__ import annotations

@@ -350,9 +350,7 @@ class Up:
             time.sleep(0.1)
 
     def _mend(self, now_s: float) -> None:
-        """Start Redis again if it has died, and end frozen replicas. Each of the two decides itself how often it
-        looks.
-        """
+        """Start Redis again if it has died, and end frozen replicas. Both checks may do nothing if called too soon."""
         if self._redis is not None:
             self._redis.mend(now_s)
         self._frozen.end(now_s)

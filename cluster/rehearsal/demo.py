@@ -195,7 +195,7 @@ def view(progress: Progress) -> Table:
 def figures(
     posted: list[Posted], verdict: Verdict, outage: Outage, ready_s: float, *, stalled: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Return the summary as plain values, by name. The name ends in the unit.
+    """Return the summary as plain values, by name. The name of a time ends in its unit.
 
     A figure is None if it could not be measured, for example when nothing was accepted.
     """

@@ -1,6 +1,7 @@
-"""The value that each drill must reach. `dispatcher drill` and docs/drills.md both read it here.
+"""The limits that the figures of each drill must keep, in its worst run. Here such a limit is called a bar.
 
-The worst run counts. The values are for two cores, 100 triggers a second and the sandbox's configuration.
+`dispatcher drill` and docs/drills.md show these limits. They hold on two cores, with 100 triggers a second and the
+sandbox's configuration.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ def bar_of(drill: str, figure: str) -> Bar | None:
 
 
 def measured(drill: str, summary: Mapping[str, Mapping[str, Any]]) -> list[tuple[Bar, float]]:
-    """Return each bar of a drill with the figure of its worst run. A bar is left out if the drill has no such
-    figure.
+    """Return each limit of a drill with the worst value that the limited figure had in any run.
+
+    `summary` maps each figure to its `median` and its `worst`. A limit is left out if `summary` lacks its figure.
     """
     return [(bar, summary[bar.figure]["worst"]) for bar in BARS if bar.drill == drill and bar.figure in summary]

@@ -25,7 +25,7 @@ class Drill:
 
     `sick` names the vendors whose own call log shows the failover. `repeats` names the vendors whose messages may be
     repeated if they are in flight or unsettled when the fault begins. `wakes` is True if the fault only stops the
-    process that makes those calls, so that it continues at the end of the fault.
+    process that calls these vendors (SIGSTOP), and the process continues at the end of the fault.
     """
 
     name: str

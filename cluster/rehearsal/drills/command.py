@@ -65,7 +65,7 @@ def drill(
     """Break things on purpose under load and print what it cost.
 
     Without NAME, the command lists the drills and how long each takes. The NAME `all` means every drill except the
-    storm. The storm draws its faults from the drills of vendors, actors, supervisor, intake and Redis.
+    storm. The storm chooses its faults at random from the drills of vendors, actors, supervisor, intake and Redis.
 
     Each drill starts a steady load on a private installation with the sandbox vendors. It breaks one thing, repairs it,
     and waits for the backlog. Then it compares what was acknowledged with what the vendors received.
@@ -108,7 +108,7 @@ def _list(console: Console) -> None:
 
 
 def _hold_to_bars(console: Console, results: dict[str, list[dict[str, Any]]]) -> int:
-    """Print each bar of these drills with the figure of the worst run. Return how many bars were missed."""
+    """Print each limit of these drills with the figure of the worst run. Return how many limits were not kept."""
     missed = 0
     for name, runs in results.items():
         for bar, worst in measured(name, summary(runs)):
@@ -161,8 +161,8 @@ def _perform(
 def _until_steady(service: Service, rate: float) -> None:
     """Wait for the steady state before the next drill, at most 30 rounds. Each round posts messages for three seconds.
 
-    A recovering vendor is probed with real messages, so it needs some. A vendor that failed and recovered gets new work
-    only a minute later (`supervision.dwell_s`). A drill that breaks the vendor before then would break nothing.
+    A recovering vendor is probed with real messages, so some must be posted. A vendor that failed and recovered gets
+    new work only a minute later (`supervision.dwell_s`). A drill that broke the vendor earlier would have no effect.
     """
     for _ in range(30):
         found = {v["name"]: v for v in service.get("/v1/vendors")["vendors"]}

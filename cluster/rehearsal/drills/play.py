@@ -66,7 +66,7 @@ def judged(service: Service, posted: list[Posted], drain_s: float = DRAIN_S) -> 
 class Window:
     """The time of one fault, in epoch seconds.
 
-    At `hit_s`, every process that the fault kills or stops is killed or stopped.
+    From `began_s` to `hit_s`, the fault is started. At `hit_s` all its processes have been killed or stopped.
     """
 
     drill: Drill
@@ -97,13 +97,14 @@ class Run:
         A fault explains one repeat of a notification if a vendor in the drill's `repeats` received a copy at one of
         these times:
 
-        - Shortly before the fault. The notification may have been unsettled for a call, the settle interval and
-          `BUSY_S`.
-        - During the fault's first moments, at most a call and `BUSY_S` later. The notification was on its way.
-        - After the caller was stopped and woke up. At most `WAKES_MAX` of these are explained.
+        - Shortly before the fault, when the notification may have been sent but not yet settled. This time is as long
+          as a call, the settle interval and `BUSY_S` together.
+        - Shortly after the beginning of the fault, while the call was still open. This time is as long as a call and
+          `BUSY_S` together.
+        - When a stopped vendor actor continues. At most `WAKES_MAX` of these repeats are explained.
 
-        For each channel, at most as many repeats are explained as were posted in such a time. More cannot have been in
-        flight.
+        For the first two times, the number of explained repeats per channel is limited to the number of notifications
+        that can have been unsettled then.
         """
         left = {name: len(copies) - 1 for name, copies in self.verdict.copies.items()}
         for window in self.faults:
@@ -126,10 +127,10 @@ class Run:
         return found
 
     def _copied(self, window: Window, from_s: float, to_s: float, which: slice) -> list[str]:
-        """Return the notifications of which a vendor of the fault received a copy in a span of time.
+        """Return the repeated notifications of which a vendor in the drill's `repeats` received a copy in this time.
 
-        The span is from `from_s` to `to_s`, plus one call and `BUSY_S`. `which` selects the copies that count, for
-        example all except the last.
+        The time begins at `from_s` and ends one call and `BUSY_S` after `to_s`. `which` selects the copies that count,
+        for example all except the last.
         """
         to_s += CALL_S + BUSY_S
         vendors = window.drill.repeats

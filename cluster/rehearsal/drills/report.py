@@ -111,9 +111,10 @@ def _gap_s(service: Service, run: Run) -> float:
 
 
 def switches_a_minute(history: Sequence[Mapping[str, Any]], since_s: float) -> int:
-    """Return how often one vendor was given or denied new work within one minute, for the worst vendor and minute.
+    """Return the largest number of switches that any one vendor had within any one minute.
 
-    `history` holds plans, the newest first. Switches before `since_s` (epoch seconds) are ignored.
+    A switch is a plan that gives new work to the vendor, or stops it, unlike the plan before. `history` holds plans,
+    the newest first. Switches before `since_s` (epoch seconds) are ignored.
     """
     switched: dict[str, list[float]] = {}
     for before, after in pairwise(reversed(history)):
@@ -127,8 +128,8 @@ def switches_a_minute(history: Sequence[Mapping[str, Any]], since_s: float) -> i
 def refusing_s(run: Run) -> float:
     """Return the seconds for which triggers were refused after the last fault, or 0 if none was refused.
 
-    They end at the due time of the last trigger that was not accepted at its first try. Triggers that were due before
-    the fault do not count.
+    The refusing ends at the due time of the last trigger that was not accepted at its first try. Triggers that were due
+    before the fault do not count.
     """
     began_s = run.faults[-1].began_s
     late = [p.due_s - began_s for p in run.posted if p.due_s >= began_s and p.first_status != 202]
@@ -164,7 +165,10 @@ def kept_up(run: Run) -> float | None:
 
 
 def _back_s(run: Run) -> float:
-    """Return the seconds from the last fault to the last delivery that was later than `LATE_S`, or 0 if none was."""
+    """Return the seconds from the last fault to the last late delivery, or 0 if no delivery was late.
+
+    A delivery is late if it comes more than `LATE_S` seconds after its due time.
+    """
     due = {p.key: p.due_s for p in run.posted}
     began_s = run.faults[-1].began_s
     late = [

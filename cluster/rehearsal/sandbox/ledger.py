@@ -1,4 +1,4 @@
-"""The sandbox's faults, and its record of what it received. The record is the independent witness of every drill."""
+"""The sandbox's faults, and its record of what it received. Every drill is judged by this record, not by our logs."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class FaultError(ValueError):
 
 @dataclass(slots=True)
 class Fault:
-    """How a vendor misbehaves: with `mode`, in the share `ratio` of its calls.
+    """A fault of a vendor. The share `ratio` (0 to 1) of its calls is answered in the way that `mode` names.
 
-    With `received`, the vendor still receives the message. `to` limits the fault to recipients that begin with this
-    text, for example +49 for a country. An empty `to` means all recipients.
+    If `received` is True, the vendor still receives the message. `to` limits the fault to recipients that begin with
+    this text, for example +49 for a country. An empty `to` means all recipients.
     """
 
     mode: str = "none"
