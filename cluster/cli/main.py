@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import sys
 from pathlib import Path
 
@@ -25,11 +27,19 @@ class Program(click.Group):
     """
 
     def invoke(self, ctx: click.Context) -> object:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # a terminal of Latin-1 has no sign for a name in Greek
+                stream.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except DispatcherError as error:
             click.echo(f"dispatcher: {error}", err=True)
             sys.exit(2 if isinstance(error, ConfigError) else 1)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or error.filename is not None:
+                raise
+            click.echo(f"dispatcher: the output cannot be written: {error.strerror}", err=True)
+            sys.exit(1)
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})

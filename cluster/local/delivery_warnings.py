@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import click
-
 from cluster.direct import FAULTS, read_directly
+from cluster.local.foreground import say
 
 
 class DeliveryWarnings:
@@ -24,7 +23,7 @@ class DeliveryWarnings:
         idle = {f"no vendor is left for {channel}" for channel in health.get("channels_without_vendor", ())}
         now = stalled | idle
         for text in sorted(now - self._warned):
-            click.echo(f"WARNING: {text}; `dispatcher status` says more", err=True)
+            say(f"WARNING: {text}; `dispatcher status` says more")
         for text in sorted(self._warned - now):
-            click.echo(f"over: {text}", err=True)
+            say(f"over: {text}")
         self._warned = now

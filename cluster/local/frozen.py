@@ -13,8 +13,7 @@ import signal
 from collections.abc import Iterable
 from pathlib import Path
 
-import click
-
+from cluster.local.foreground import say
 from cluster.local.state_directory import processes_of
 
 STOPPED_S = 6.0
@@ -75,4 +74,4 @@ class FrozenReplicas:
             self._replicas.discard(pid)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-                click.echo(f"replica {pid} was stopped for {STOPPED_S:g} s; ended, Serve starts another", err=True)
+                say(f"replica {pid} was stopped for {STOPPED_S:g} s; ended, Serve starts another")

@@ -130,6 +130,13 @@ def fitting(text: str, open_files: int) -> str:
     return CONNECTIONS.sub(lambda found: f"{found[1]}{min(int(found[2]), room)}", text)
 
 
+def tell(text: str) -> None:
+    """Write one line to stderr. Where nobody reads it any more, the line is lost, and HAProxy goes on."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
 def beside(path: str, pid: int | str | None = None) -> str:
     """Return the path of a wrapper's own version of Serve's file `path`.
 
@@ -259,8 +266,7 @@ class Wrapper:
         recent = [at_s for at_s in self._deaths if now_s - at_s < DEATHS_S]
         if self._ending or not self._served or len(recent) >= DEATHS_MAX:
             return code
-        sys.stderr.write(f"haproxy wrapper: haproxy ended unasked, code {code}; starting it again\n")
-        sys.stderr.flush()
+        tell(f"haproxy wrapper: haproxy ended unasked, code {code}; starting it again")
         time.sleep(PAUSE_S * len(recent))
         self._deaths = [*recent, now_s]
         self._start(self._again)
@@ -317,7 +323,7 @@ def rewritten(path: str) -> tuple[str, str | None]:
         text, missed = edited(file.read())
     text = fitting(text, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     for name in missed:
-        sys.stderr.write(f"haproxy wrapper: EDIT NOT MADE: {name}\n")
+        tell(f"haproxy wrapper: EDIT NOT MADE: {name}")
     if vital := [name for name in missed if name in VITAL]:
         sys.exit(f"haproxy wrapper: refusing to start without: {', '.join(vital)}")
     admin = None
@@ -325,7 +331,7 @@ def rewritten(path: str) -> tuple[str, str | None]:
         text, admin = moved
         remove_stale(admin)
     else:
-        sys.stderr.write("haproxy wrapper: no admin socket: haproxy will not be started again if it dies\n")
+        tell("haproxy wrapper: no admin socket: haproxy will not be started again if it dies")
     remove_stale(path)
     with open(beside(path), "w") as file:
         file.write(text)

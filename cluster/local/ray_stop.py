@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-import click
-
+from cluster.local.foreground import say
 from cluster.local.state_directory import processes_of
 
 CORE_OF_RAY = ("gcs_server", "raylet")
@@ -37,7 +36,7 @@ def stop_ray(applications: list[str], marker: str) -> bool:
     if finished(stop, lambda: core_runs(marker)):
         return True
     if not drained.is_set():
-        click.echo("Ray's own processes have ended already: stopped without a drain; nothing is lost", err=True)
+        say("Ray's own processes have ended already: stopped without a drain; nothing is lost")
     return False
 
 

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster.local.foreground import say
 from dispatcher.errors import ConfigError
 
 NAMES = ("redis-server", "valkey-server")
@@ -65,9 +66,7 @@ def binary(folder: Path | None = None) -> Server:
     for server in found:
         if wrote is None or server.reads(wrote):
             if server is not found[0]:
-                print(
-                    f"{folder} was written by {wrote}, which {found[0]} cannot read: {server} goes on", file=sys.stderr
-                )
+                say(f"{folder} was written by {wrote}, which {found[0]} cannot read: {server} goes on")
             return server
     here = ", ".join(f"{server} ({server.path})" for server in found)
     raise ConfigError(f"{folder}: was written by {wrote}, which no server here can read: {here}")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import click
-
+from cluster.local.foreground import say
 from cluster.local.redis_server import RedisServer
 from dispatcher.errors import ConfigError
 
@@ -27,9 +26,9 @@ class RedisKeeper:
         if now_s < self._again_s or self.server.alive():
             return
         try:
-            click.echo(f"redis died; started again, pid {self.server.start()}", err=True)
+            say(f"redis died; started again, pid {self.server.start()}")
             self._wait_s = 1.0
         except (ConfigError, OSError) as error:
-            click.echo(f"redis died and does not start: {error}; again in {self._wait_s:g} s", err=True)
+            say(f"redis died and does not start: {error}; again in {self._wait_s:g} s")
             self._again_s = now_s + self._wait_s
             self._wait_s = min(WAIT_S_MAX, 2 * self._wait_s)

@@ -27,8 +27,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import click
-
 from actors.proof import load_proven, secrets_digest
 from actors.self_test import prove_channels
 from cluster.cli.keys import made_before_scopes
@@ -36,6 +34,7 @@ from cluster.local import ray_settings, redis_checks
 from cluster.local.delivery_warnings import DeliveryWarnings
 from cluster.local.error_line import one_line
 from cluster.local.event_log import EventLog
+from cluster.local.foreground import leave_quietly, say
 from cluster.local.frozen import FrozenReplicas
 from cluster.local.hurry import hurried
 from cluster.local.listening import check_port
@@ -147,10 +146,9 @@ class Up:
                 self._starting = False
                 self._stop()
         except StopAskedError:
-            click.echo("stopped before it was ready, as a signal asked", err=True)
+            say("stopped before it was ready, as a signal asked")
+        leave_quietly()
         if self._ray_is_gone:
-            sys.stdout.flush()
-            sys.stderr.flush()
             os._exit(0)  # a thread still waits for a Ray that is gone, and would keep this process
 
     # ---- start
@@ -164,11 +162,11 @@ class Up:
         with contextlib.suppress(ConfigError):  # a file that cannot be read lets nobody in, and the service starts
             old_keys = made_before_scopes(list_keys(state.api_keys))
             if old_keys:
-                click.echo(f"NOTE: {old_keys}", err=True)
+                say(f"NOTE: {old_keys}")
         state.urls.unlink(missing_ok=True)
         left = reap(state.marker)
         if left:
-            click.echo(f"ended {left} processes left by an earlier run", err=True)
+            say(f"ended {left} processes left by an earlier run")
 
     def _start_parts(self) -> Settings:
         """Start the sandbox and the store, and return the settings. Ray is not started yet.
@@ -191,13 +189,13 @@ class Up:
             self._redis = RedisKeeper(server)
             pid = server.start()
             how = "adopted" if server.adopted else "started"
-            click.echo(f"redis: {how}, pid {pid}, data in {state.path / 'redis'}", err=True)
+            say(f"redis: {how}, pid {pid}, data in {state.path / 'redis'}")
         url = resolve(o.redis_url) if o.redis_url is not None else self._redis.server.url if self._redis else ""
         client = redis_checks.connect(o.redis_url or url)
         warnings = redis_checks.check(client, o.unsafe_redis, stated=settings.store.durability_stated)
         warnings += check_replicas(client, settings.store, o.unsafe_redis)
         for warning in warnings:
-            click.echo(f"WARNING: unsafe redis: {warning}", err=True)
+            say(f"WARNING: unsafe redis: {warning}")
         state.write_secret(state.redis_url_file, url)
         self._runtime = {
             "redis_url": f"file:{state.redis_url_file}",
@@ -283,7 +281,7 @@ class Up:
                 failures += 1
                 if failures >= TRIES_MAX:
                     raise ConfigError(f"Ray Serve does not answer: {one_line(error)}") from error
-                click.echo(f"start: {one_line(error)}; again in 1 s", err=True)
+                say(f"start: {one_line(error)}; again in 1 s")
                 time.sleep(1.0)
                 continue
             if step is None:
@@ -291,7 +289,7 @@ class Up:
             if step.end:
                 raise ConfigError(step.end)
             if step.say:
-                click.echo(step.say, err=True)
+                say(step.say)
             missing = set(step.again)
             self._mend(time.monotonic())
             time.sleep(0.1)
@@ -307,7 +305,7 @@ class Up:
             reason = stranger.removeprefix("; ") or "no answer"
             if now_s - said_s >= SAY_EVERY_S:
                 said_s = now_s
-                click.echo(f"not ready yet: {reason}", err=True)
+                say(f"not ready yet: {reason}")
             self._mend(now_s)
             time.sleep(0.1)
         if not self._stopping():
@@ -317,14 +315,12 @@ class Up:
     def _announce(self, seconds: float) -> None:
         urls = {"api": self._url, "sandbox": self._sandbox_url, "pid": os.getpid()}
         self._state.write_secret(self._state.urls, json.dumps(urls))
-        click.echo(f"ready after {seconds:.1f} s")
-        click.echo(f"  API      {self._url}   (documentation: {self._url}/docs, metrics: {self._url}/metrics)")
+        say(f"ready after {seconds:.1f} s", error=False)
+        say(f"  API      {self._url}   (documentation: {self._url}/docs, metrics: {self._url}/metrics)", error=False)
         if self._sandbox_url:
-            click.echo(f"  sandbox  {self._sandbox_url}")
-        click.echo(
-            f"  logs     {self._log_dir}   (warnings are shown here too; Ray's: {self._state.runtime_dir() / 'ray'})"
-        )
-        sys.stdout.flush()
+            say(f"  sandbox  {self._sandbox_url}", error=False)
+        rays = self._state.runtime_dir() / "ray"
+        say(f"  logs     {self._log_dir}   (warnings are shown here too; Ray's: {rays})", error=False)
 
     # ---- serve, stop
 
@@ -359,7 +355,7 @@ class Up:
         """Print what the actors logged at level warning and above. All their events are copied to the log directory."""
         if self._events is not None:
             for line in self._events.read():
-                click.echo(line, err=True)
+                say(line)
 
     def _reload(self) -> None:
         """Apply the changed configuration file. If this fails, the service continues with the former configuration."""
@@ -369,13 +365,13 @@ class Up:
                 client = redis_checks.connect(f"file:{self._state.redis_url_file}")
                 check_replicas(client, settings.store, self._options.unsafe_redis)
         except Exception as error:  # a fault of ours in reading a file must not end what runs
-            click.echo(f"configuration refused, the one before stays: {one_line(error)}", err=True)
+            say(f"configuration refused, the one before stays: {one_line(error)}")
             return
         try:
             self._apply(settings)
-            click.echo("configuration applied", err=True)
+            say("configuration applied")
         except Exception as error:
-            click.echo(f"configuration not applied, the one before is put back: {one_line(error)}", err=True)
+            say(f"configuration not applied, the one before is put back: {one_line(error)}")
             self._put_back(settings)
 
     def _put_back(self, refused: Settings) -> None:
@@ -386,10 +382,10 @@ class Up:
         try:
             touched = fingerprints(refused, self._runtime, secrets_digest(refused, self._digest_key))
             restore(self._settings, self._runtime, self._running, touched)
-            click.echo("the configuration before runs", err=True)
+            say("the configuration before runs")
         except Exception as error:
             self._running = dict.fromkeys(self._running, "")  # unknown: the next SIGHUP runs them all again
-            click.echo(f"the configuration before could not be put back everywhere: {one_line(error)}", err=True)
+            say(f"the configuration before could not be put back everywhere: {one_line(error)}")
 
     def _stop(self) -> None:
         if "ray" in sys.modules:

@@ -1,0 +1,76 @@
+"""The service goes on when nobody can read what it says."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from cluster.local import delivery_warnings, haproxy_wrapper
+from cluster.local.foreground import leave_quietly, say
+from cluster.local.up import Options, Up
+
+GONE = {"a pipe": errno.EPIPE, "a terminal": errno.EIO, "a full disk": errno.ENOSPC}
+
+
+class Gone(io.TextIOBase):
+    """A stream that takes no more lines."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def write(self, _: str) -> int:
+        raise OSError(self._number, os.strerror(self._number))
+
+
+class Events:
+    """Stands for the event log: it has one event to show."""
+
+    def read(self) -> list[str]:
+        return ["12:00:00 warning breaker_opened vendor=sms-a"]
+
+
+@pytest.mark.parametrize("number", GONE.values(), ids=GONE)
+def test_a_foreground_that_nobody_reads_ends_nothing(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The vendor that breaks in this moment must not take the service with it: events, warnings and reloads go on."""
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, Gone(number))
+    up = Up(Options(tmp_path))
+    up._events = Events()  # type: ignore[assignment]
+    up._show_events()
+    monkeypatch.setattr(delivery_warnings, "read_directly", lambda *_: {"channels_without_vendor": ["sms"]})
+    up._warnings.show()
+    up._reload()
+    say("ready", error=False)
+
+
+def test_a_closed_stream_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service manager may start it without any."""
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", closed)
+    say("redis died")
+
+
+def test_the_end_of_a_program_whose_reader_left_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python flushes its streams at the end, and would end with 120 where it cannot."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        stream.write("ready\n")
+        leave_quietly()
+        stream.flush()
+
+
+@pytest.mark.parametrize("number", GONE.values(), ids=GONE)
+def test_the_wrapper_of_haproxy_does_not_depend_on_its_reader(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says that HAProxy died before it starts it again. A broken pipe there would end both."""
+    monkeypatch.setattr(sys, "stderr", Gone(number))
+    haproxy_wrapper.tell("haproxy ended unasked")
