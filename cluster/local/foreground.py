@@ -1,4 +1,4 @@
-"""What `dispatcher up` says in the foreground. Where nobody takes its lines any more, the service goes on.
+"""The lines that `dispatcher up` shows in the foreground. The service goes on where nobody takes them any more.
 
 `up | grep -m1 ready` closes its pipe, a closed terminal answers EIO, and a log file may be on a full disk.
 """

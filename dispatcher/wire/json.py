@@ -13,6 +13,8 @@ from typing import Any
 
 from dispatcher.errors import CallerError
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""Writers of .NET put it before a document. It has no meaning, and a reader may ignore it (RFC 8259, section 8.1)."""
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _TO_SQUARE = bytes.maketrans(b"{}", b"[]")
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -30,7 +32,7 @@ def parse_json(body: bytes, depth_max: int, field: str = "body") -> Any:
     if _too_deep(body, depth_max):
         raise CallerError(field, f"must not be nested deeper than {depth_max} levels", 400)
     try:
-        value = _DECODER.decode(body.decode("utf-8"))
+        value = _DECODER.decode(body.removeprefix(BYTE_ORDER_MARK).decode("utf-8"))
     except UnicodeDecodeError:
         raise CallerError(field, "must be UTF-8", 400) from None
     except json.JSONDecodeError as error:
@@ -54,7 +56,7 @@ def parse_foreign_json(body: bytes, depth_max: int, field: str = "body") -> Any:
     if _too_deep(body, depth_max):
         raise CallerError(field, f"must not be nested deeper than {depth_max} levels", 400)
     try:
-        value = json.loads(body.decode("utf-8", "replace"), parse_constant=lambda _: None)
+        value = json.loads(body.removeprefix(BYTE_ORDER_MARK).decode("utf-8", "replace"), parse_constant=lambda _: None)
     except (ValueError, RecursionError):
         raise CallerError(field, "must be JSON", 400) from None
     return _mended(value) if _SURROGATE_ESCAPE.search(body) else value

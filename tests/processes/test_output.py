@@ -1,4 +1,4 @@
-"""What a command prints, where it cannot be printed as it is."""
+"""A command whose output cannot be printed as it is ends without a traceback."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 from dispatcher.core.life.receipt import Told
 from dispatcher.errors import CallerError
-from dispatcher.wire.json import parse_foreign_json
+from dispatcher.wire.json import BYTE_ORDER_MARK, parse_foreign_json
 
 DEPTH_MAX = 16
 FIELDS_MAX = 200
@@ -31,18 +31,29 @@ def told_in(query: Mapping[str, str], carried: bool | None, delivered: bool = Fa
     return Told(query["n"], query["t"], carried, delivered)
 
 
-def form_of(body: bytes) -> dict[str, str]:
+def fields_of(body: bytes) -> dict[str, Any]:
+    """Return the fields of a call-back that is a form or a JSON object, whatever its account is set to.
+
+    A byte order mark and white space around it are dropped. Errors: `CallerError` (400).
+    """
+    text = body.removeprefix(BYTE_ORDER_MARK).strip()
+    if text[:1] in (b"{", b"["):
+        found = parse_foreign_json(text, DEPTH_MAX)
+        if isinstance(found, list) and len(found) == 1:
+            found = found[0]
+        return found if isinstance(found, dict) else {}
     try:
-        return dict(parse_qsl(body.decode("utf-8", "replace"), max_num_fields=FIELDS_MAX))
+        return dict(parse_qsl(text.decode("utf-8", "replace"), max_num_fields=FIELDS_MAX))
     except ValueError:
         raise CallerError("body", f"must be a form of at most {FIELDS_MAX} fields", 400) from None
 
 
-def json_of(body: bytes) -> Any:
-    """Return the JSON value in `body`. Raises `CallerError` (400) if it is not valid JSON."""
-    return parse_foreign_json(body, DEPTH_MAX)
+def events_of(body: bytes) -> Any:
+    """Return the JSON value in `body`; a single object is a list of one. Errors: `CallerError` (400)."""
+    found = parse_foreign_json(body, DEPTH_MAX)
+    return [found] if isinstance(found, dict) and found else found
 
 
-def object_of(body: bytes) -> dict[str, Any]:
-    found = json_of(body)
-    return found if isinstance(found, dict) else {}
+def word_of(value: Any) -> str:
+    """Return a provider's word as our tables have it: in lower case, without white space around it."""
+    return str(value).strip().lower()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -149,6 +150,10 @@ def unspoken(answer: Answer) -> Outcome:
     return replace(outcome, text=answer.body[:TEXT_MAX].decode("utf-8", "replace") or reason)
 
 
+_SECONDS = re.compile(r"([0-9.]+)\s*(?:s|secs?|seconds?|,.*)", re.ASCII | re.IGNORECASE)
+"""A unit behind the number, or the same header again, as a proxy joins two."""
+
+
 def retry_after_s(headers: Mapping[str, str], now_epoch_s: float) -> float | None:
     """Return the wait that the Retry-After header asks for, from 0 to 300 seconds.
 
@@ -158,7 +163,8 @@ def retry_after_s(headers: Mapping[str, str], now_epoch_s: float) -> float | Non
     if not value:
         return None
     try:
-        seconds = float(value)
+        found = _SECONDS.fullmatch(value)
+        seconds = float(found[1] if found else value)
     except ValueError:
         try:
             at = parsedate_to_datetime(value)

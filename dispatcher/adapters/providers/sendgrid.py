@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from dispatcher.adapters.providers.call_backs import json_of
+from dispatcher.adapters.providers.call_backs import events_of, word_of
 from dispatcher.adapters.providers.fields import EmailSender, Secret, Url
 from dispatcher.adapters.providers.http import CALLS_MAX, TEXT_MAX, Answer, HttpClient, read_object, unspoken
 from dispatcher.adapters.providers.mail_options import MailOptions
@@ -108,7 +108,7 @@ def _refused(answer: Answer) -> Outcome:
     word = find_phrase(text, PHRASES)
     if word is not None:
         outcome = outcome_of(reason, word.means, word.wait_s)
-    elif answer.status == 403 and read_object(answer.body):
+    elif answer.status == 403 and text:
         outcome = outcome_of(reason, Meaning.ACCOUNT)
     elif text and answer.status not in (401, 429):
         outcome = outcome_of(reason, Meaning.UNLISTED)
@@ -121,11 +121,14 @@ def _text(body: bytes) -> str:
     """Return SendGrid's errors as lines of `field: message`, or "" if the answer is not in SendGrid's format."""
     errors = read_object(body).get("errors")
     found = [error for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
-    return "\n".join(f"{error.get('field')}: {error.get('message')}" for error in found)[:TEXT_MAX]
+    told = [error for error in found if isinstance(error.get("message"), str)]
+    return "\n".join(f"{error.get('field')}: {error['message']}" for error in told)[:TEXT_MAX]
 
 
+REACHED = ("delivered", "open", "click", "spamreport", "unsubscribe", "group_unsubscribe")
+"""Events that only a mail which reached its mailbox can have."""
 RECEIPT_WORDS = {
-    **dict.fromkeys(("processed", "delivered", "open", "click"), True),
+    **dict.fromkeys(("processed", *REACHED), True),
     **dict.fromkeys(("bounce", "dropped"), False),
 }
 EVENTS_MAX = 10_000
@@ -133,18 +136,22 @@ EVENTS_MAX = 10_000
 
 
 def _told(nid: str, token: str, word: str) -> Told:
-    return Told(nid, token, RECEIPT_WORDS.get(word), word in ("delivered", "open", "click"))
+    return Told(nid, token, RECEIPT_WORDS.get(word), word in REACHED)
 
 
 def read_call_back(query: Mapping[str, str], body: bytes) -> list[Told]:
-    events = json_of(body)
+    events = events_of(body)
     if not isinstance(events, list) or len(events) > EVENTS_MAX:
         raise CallerError("body", f"must be a list of at most {EVENTS_MAX} events", 400)
-    return [
-        _told(str(event["nid"]), str(event.get("ntoken", "")), str(event.get("event")))
-        for event in events
-        if isinstance(event, dict) and "nid" in event
-    ]
+    return [found for event in events if isinstance(event, dict) for found in _of_event(event)]
+
+
+def _of_event(event: Mapping[str, Any]) -> list[Told]:
+    """Return the receipt of one event; nothing for a mail of somebody else's. Our marks may stand in a mapping."""
+    for marks in (event, event.get("custom_args"), event.get("unique_args")):
+        if isinstance(marks, dict) and "nid" in marks:
+            return [_told(str(marks["nid"]), str(marks.get("ntoken", "")), word_of(event.get("event")))]
+    return []
 
 
 SENDGRID = Provider(

@@ -23,7 +23,7 @@ from urllib.parse import urlencode
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 
-from dispatcher.adapters.providers.call_backs import form_of, told_in
+from dispatcher.adapters.providers.call_backs import fields_of, told_in, word_of
 from dispatcher.adapters.providers.fields import Options, Secret, Text, Url, parse_sms_sender
 from dispatcher.adapters.providers.http import (
     CALLS_MAX,
@@ -185,11 +185,13 @@ def classify(answer: Answer) -> Outcome:
     if answer.status >= 500:
         return replace(Outcome.unknown(f"http_{answer.status}"), text=text)
     asked_s = retry_after_s(answer.headers, time.time())
-    if answer.status == 429 and code not in WORDS:
+    if answer.status == 429 and (
+        code not in WORDS or WORDS[code].means is Meaning.FINAL
+    ):  # never a word on the message
         return replace(Outcome.throttled(f"twilio_{code or 429}", asked_s), text=text)
     if code and 400 <= answer.status < 500:
         return read_refusal("twilio", code, WORDS, text=text, asked_s=asked_s)
-    if answer.status == 403 and body:  # Twilio speaks, but names no code
+    if answer.status == 403 and {"message", "status"} <= body.keys():  # Twilio speaks, but names no code
         return replace(Outcome.failed("http_403", scope=Scope.ACCOUNT), text=text or "http_403")
     return unspoken(answer)
 
@@ -243,7 +245,8 @@ RECEIPT_WORDS = {
 
 
 def read_call_back(query: Mapping[str, str], body: bytes) -> list[Told]:
-    word = form_of(body).get("MessageStatus", "")
+    fields = fields_of(body)
+    word = word_of(fields.get("MessageStatus") or fields.get("SmsStatus", ""))  # the older name of the same
     return [told_in(query, RECEIPT_WORDS.get(word), word in ("delivered", "read"))]
 
 

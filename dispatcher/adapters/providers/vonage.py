@@ -9,10 +9,12 @@ held message waits for its receipt.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
-from dispatcher.adapters.providers.call_backs import form_of, object_of, told_in
+from dispatcher.adapters.providers.call_backs import fields_of, told_in, word_of
 from dispatcher.adapters.providers.fields import Options, Secret, SmsFrom, Text, Url
 from dispatcher.adapters.providers.http import CALLS_MAX, TEXT_MAX, Answer, HttpClient, read_object, unspoken
 from dispatcher.adapters.providers.provider import Provider
@@ -99,7 +101,7 @@ def classify(answer: Answer) -> Outcome:
     text = answer.body[:TEXT_MAX].decode("utf-8", "replace")
     if answer.status >= 500 or answer.status < 200:
         return replace(Outcome.unknown(f"http_{answer.status}"), text=text)
-    if answer.status == 403 and read_object(answer.body):
+    if answer.status == 403 and {"title", "error_title"} & read_object(answer.body).keys():  # Vonage's own form
         return replace(Outcome.failed("http_403", scope=Scope.ACCOUNT), text=text)
     return unspoken(answer)
 
@@ -125,12 +127,19 @@ def _parts(body: bytes) -> list[tuple[str, str, str]]:
     The list is empty if the answer is not in Vonage's format.
     """
     messages = read_object(body).get("messages")
-    if not isinstance(messages, list) or not all(isinstance(part, dict) and "status" in part for part in messages):
+    if not isinstance(messages, list) or not all(isinstance(part, dict) and _status(part) for part in messages):
         return []
     return [
-        (str(part["status"])[:4], str(part.get("message-id") or ""), str(part.get("error-text", ""))[:TEXT_MAX])
+        (_status(part), str(part.get("message-id") or ""), str(part.get("error-text", ""))[:TEXT_MAX])
         for part in messages
     ]
+
+
+def _status(part: Mapping[str, Any]) -> str:
+    """Return the status of a part as our table has it; "" for what is no number, and so proves no refusal."""
+    value = part.get("status")
+    text = str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
+    return str(int(text)) if re.fullmatch("[0-9]{1,4}", text, re.ASCII) else ""
 
 
 RECEIPT_WORDS = {
@@ -145,8 +154,7 @@ def read_call_back(query: Mapping[str, str], body: bytes) -> list[Told]:
     Depending on the account's setting, a call-back is a GET with all fields in the query, or a POST with a form or
     JSON.
     """
-    told = {**query, **(object_of(body) if body.lstrip().startswith(b"{") else form_of(body))}
-    word = str(told.get("status", ""))
+    word = word_of({**query, **fields_of(body)}.get("status", ""))
     return [told_in(query, RECEIPT_WORDS.get(word), word == "delivered")]
 
 

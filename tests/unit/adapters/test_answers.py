@@ -35,11 +35,57 @@ def test_a_stranger_who_refuses_one_text_is_no_evidence_against_the_provider(
     assert outcome.answered, "operators' rules can say what it means"
 
 
+OWN = {
+    "twilio": {"status": 403, "message": "Permission denied"},
+    "vonage": {"title": "Forbidden", "detail": "no"},
+    "sendgrid": {"errors": [{"message": "access forbidden", "field": None}]},
+}
+STRANGERS: list[Any] = [
+    b"<html>blocked</html>",
+    {"message": "Forbidden"},  # a gateway of Amazon
+    {"success": False, "errors": [{"code": 1020}]},  # Cloudflare
+    {"error": "blocked by policy", "code": "WAF"},
+    {"errors": "no"},
+]
+
+
 @pytest.mark.parametrize("provider", CLASSIFY)
 def test_403_is_the_accounts_only_in_the_providers_own_form(provider: str) -> None:
-    assert answered(provider, 403, b"<html>blocked</html>").scope is Scope.UNLISTED
-    assert answered(provider, 403, {"title": "Forbidden", "message": "no"}).scope is Scope.ACCOUNT
+    """A gateway answers JSON too, because of one text: that must not cut off the account for everybody."""
+    assert answered(provider, 403, OWN[provider]).scope is Scope.ACCOUNT
     assert answered(provider, 401, b"<html>log in</html>").scope is Scope.ACCOUNT
+    for stranger in STRANGERS:
+        assert answered(provider, 403, stranger).scope is Scope.UNLISTED
+
+
+@pytest.mark.parametrize("status", [None, True, "", "zero", "0x0", "-0", [], {}, 0.5, "99999"])
+def test_a_status_that_is_no_number_refuses_nothing(status: Any) -> None:
+    """The message may be on its way, and another vendor would send it again (a 2xx, and an id beside it)."""
+    assert answered("vonage", 200, {"messages": [{"status": status, "message-id": "m"}]}).kind is OutcomeKind.UNKNOWN
+
+
+@pytest.mark.parametrize("status", ["0", 0, 0.0, "00", " 0\n"])
+def test_a_status_is_read_however_it_is_written(status: Any) -> None:
+    """A library on the way may make a number of it."""
+    assert answered("vonage", 200, {"messages": [{"status": status, "message-id": "m"}]}).vendor_message_id == "m"
+
+
+def test_a_rate_never_ends_a_message() -> None:
+    """Whatever code stands beside a 429, it was not processed."""
+    assert answered("twilio", 429, {"code": 21211}).kind is OutcomeKind.THROTTLED
+    assert answered("twilio", 429, {"code": 63038}).scope is Scope.ACCOUNT
+
+
+@pytest.mark.parametrize(
+    ("wait", "seconds"),
+    [
+        *(("120, 120", 120.0), ("120s", 120.0), ("120 seconds", 120.0), ("1.5", 1.5), ("-5", 0.0), ("1e9", 300.0)),
+        *(("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("soon", None), ("nan", None), ("1.2.3s", None), ("s", None)),
+    ],
+)
+def test_a_wait_is_read_however_it_is_written(wait: str, seconds: float | None) -> None:
+    """Two headers that a proxy joined, a unit, a date that is over."""
+    assert answered("twilio", 429, {"code": 20429}, Retry_After=wait).retry_after_s == seconds
 
 
 @pytest.mark.parametrize("provider", CLASSIFY)
