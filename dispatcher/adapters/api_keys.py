@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dispatcher.core.accepting.tenant_name import tenant_fault
 from dispatcher.errors import ConfigError
 
 RELOAD_S = 2.0
@@ -103,7 +104,8 @@ class ApiKeys:
     def grant(self, header: str | None) -> Grant | None:
         """Return what the key in `header` (`Bearer KEY`) allows, or None if it is missing, unknown or expired."""
         self._refresh()
-        scheme, _, key = (header or "").partition(" ")
+        scheme, _, given_key = (header or "").partition(" ")
+        key = given_key.strip(" ")  # RFC 9110, section 11.4: one space or more
         prefix = key.split("_")[1] if scheme.lower() == "bearer" and key.count("_") >= 2 else ""
         row = self._by_prefix.get(prefix)
         given = hashlib.sha256(key.encode()).hexdigest()
@@ -187,8 +189,8 @@ def _made(tenant: str, scopes: Sequence[str], expires_ms: int | None) -> tuple[s
     unknown = [scope for scope in scopes if scope not in SCOPES]
     if unknown or not scopes:
         raise ConfigError(f"scope: must be one or more of {', '.join(SCOPES)}")
-    if not tenant:
-        raise ConfigError("tenant: must have a name")
+    if (fault := tenant_fault(tenant)) is not None:
+        raise ConfigError(f"tenant: {fault}")
     prefix = secrets.token_hex(4)
     key = f"nd_{prefix}_{secrets.token_urlsafe(32)}"
     row: dict[str, Any] = {

@@ -10,12 +10,12 @@ from pydantic import AfterValidator, Field
 from dispatcher.adapters.providers import provider
 from dispatcher.adapters.providers.fields import url_fault
 from dispatcher.core.accepting.quiet_hours import zone
+from dispatcher.core.accepting.tenant_name import TENANT_CHARS_MAX, tenant_fault
 from dispatcher.errors import ConfigError
 
 VendorName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
 EventName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$")]
 TemplateName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,80}$")]
-TenantName = Annotated[str, Field(min_length=1, max_length=255)]
 
 ClockTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 
@@ -25,6 +25,12 @@ Replicas = Annotated[int, Field(ge=1, le=1_000)]
 Segments = Annotated[int, Field(ge=1, le=255)]  # TS 23.040, section 9.2.3.24.1: their number is one byte
 Percent = Annotated[float, Field(gt=0, le=100)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
+
+
+def _tenant(name: str) -> str:
+    if (fault := tenant_fault(name)) is not None:
+        raise ValueError(fault)
+    return name
 
 
 def _known_zone(name: str) -> str:
@@ -53,6 +59,7 @@ def _callable_url(url: str) -> str:
     return url
 
 
+TenantName = Annotated[str, Field(min_length=1, max_length=TENANT_CHARS_MAX), AfterValidator(_tenant)]
 Adapter = Annotated[str, AfterValidator(_known_adapter)]
 CountryCode = Annotated[str, Field(pattern=r"^[A-Z]{2}$"), AfterValidator(_known_country)]
 ZoneName = Annotated[str, AfterValidator(_known_zone)]

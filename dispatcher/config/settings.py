@@ -132,7 +132,7 @@ class RouteMatch(_Section):
     """The triggers that a route is for. An empty list matches all. An unknown country matches only an empty list."""
 
     event: list[EventName] = []
-    tenant: list[str] = []
+    tenant: list[TenantName] = []
     country: list[CountryCode] = []
     priority: list[Priority] = []
 

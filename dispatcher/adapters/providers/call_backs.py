@@ -48,10 +48,9 @@ def fields_of(body: bytes) -> dict[str, Any]:
         raise CallerError("body", f"must be a form of at most {FIELDS_MAX} fields", 400) from None
 
 
-def events_of(body: bytes) -> Any:
-    """Return the JSON value in `body`; a single object is a list of one. Errors: `CallerError` (400)."""
-    found = parse_foreign_json(body, DEPTH_MAX)
-    return [found] if isinstance(found, dict) and found else found
+def json_of(body: bytes) -> Any:
+    """Return the JSON value in `body`. Errors: `CallerError` (400)."""
+    return parse_foreign_json(body, DEPTH_MAX)
 
 
 def word_of(value: Any) -> str:

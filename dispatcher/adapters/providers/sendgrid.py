@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from dispatcher.adapters.providers.call_backs import events_of, word_of
+from dispatcher.adapters.providers.call_backs import json_of, word_of
 from dispatcher.adapters.providers.fields import EmailSender, Secret, Url
 from dispatcher.adapters.providers.http import CALLS_MAX, TEXT_MAX, Answer, HttpClient, read_object, unspoken
 from dispatcher.adapters.providers.mail_options import MailOptions
@@ -140,7 +140,9 @@ def _told(nid: str, token: str, word: str) -> Told:
 
 
 def read_call_back(query: Mapping[str, str], body: bytes) -> list[Told]:
-    events = events_of(body)
+    events = json_of(body)
+    if isinstance(events, dict) and (told := _of_event(events)):  # a batch of one, as some forwarders write it
+        return told
     if not isinstance(events, list) or len(events) > EVENTS_MAX:
         raise CallerError("body", f"must be a list of at most {EVENTS_MAX} events", 400)
     return [found for event in events if isinstance(event, dict) for found in _of_event(event)]

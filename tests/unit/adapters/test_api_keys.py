@@ -63,6 +63,7 @@ def test_a_key_opens_its_tenant(path: Path) -> None:
     assert found.required
     assert {tenant: found.verify(bearer(key)) for tenant, key in keys.items()} == {"shop": "shop", "bank": "bank"}
     assert found.verify(f"bearer {keys['bank']}") == "bank"
+    assert found.verify(f"Bearer   {keys['bank']} ") == "bank", "one space or more, RFC 9110, section 11.4"
 
 
 WRONG = {
@@ -78,7 +79,7 @@ WRONG = {
     "longer": lambda key: bearer(key + "A"),
     "unknown prefix": lambda key: bearer("nd_00000000_" + key[12:]),
     "the digest itself": lambda key: bearer(hashlib.sha256(key.encode()).hexdigest()),
-    "a space before": lambda key: f"Bearer  {key}",
+    "a tab before": lambda key: f"Bearer \t{key}",
     "not ASCII": lambda key: bearer(key[:12] + "ü" * 43),
     "no underscore": lambda key: bearer("nd"),
 }

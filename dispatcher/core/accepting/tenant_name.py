@@ -1,0 +1,16 @@
+"""The names of tenants. A key and the configuration must spell one alike, or its limits and routes do not apply."""
+
+from __future__ import annotations
+
+TENANT_CHARS_MAX = 255
+
+
+def tenant_fault(name: str) -> str | None:
+    """Return the rule that a new tenant's name breaks, or None. Names that are stored already are not asked about."""
+    if not 1 <= len(name) <= TENANT_CHARS_MAX:
+        return f"must have 1 to {TENANT_CHARS_MAX} characters"
+    if name != name.strip():
+        return "must not begin or end with white space"
+    if not name.isprintable():
+        return "must not hold a line end, another control character or an invisible one"
+    return None
