@@ -281,10 +281,10 @@ def _dead_letters(app: FastAPI, dead_letters: DeadLetters, *, separate: bool) ->
     async def redrive(request: Request, body: RedriveOrder) -> dict[str, Any]:
         """Try the matching dead letters again. Repeat the call with the answer's `cursor` after `wait_s` seconds.
 
-        The pace is slow while a vendor of a letter's chain gets no new work. While no vendor of the chain does, the
-        letter is `refused`. A letter that is dead as `unknown` may have arrived, so it is sent again only if `ids` or
-        `reason` names it. A letter keeps its chain and its template version unless `todays_route` or `todays_template`
-        is set. If today's template cannot be rendered, the letter stays dead.
+        The pace is slow while a vendor of a letter's chain gets no new work. While no vendor of the chain gets new
+        work, the letter is `refused`. A letter that is dead as `unknown` may have arrived, so it is sent again only if
+        `ids` or `reason` names it. A letter keeps its chain and its template version unless `todays_route` or
+        `todays_template` is set. If today's template cannot be rendered, the letter stays dead.
         """
         today = Wanted(body.todays_template, body.todays_route)
         return asdict(await dead_letters.redrive(wanted(request, body), body.cursor, body.dry_run, today=today))

@@ -1,7 +1,7 @@
 """Decides what a start does about an application that does not run yet: wait, run it again, or give up.
 
 If a replica dies or is slow, Serve replaces it, and the start only waits. If an application's replicas cannot start,
-Serve gives the application up, and it is run again. After `RUNS_MAX` runs the start fails.
+Serve gives up the application, and the start runs it again. After `RUNS_MAX` runs of an application the start fails.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def describe(error: ErrorDetails, root: type[BaseModel]) -> str:
 
 
 def _model_at(loc: tuple[str | int, ...], root: type[BaseModel]) -> type[BaseModel] | None:
-    """Return the model of the field at `loc` below `root`, or None if no model describes the field."""
+    """Return the model that is the type of the field at `loc` below `root`, or None if the type is no model."""
     model: Any = root
     for part in loc:
         if isinstance(model, type) and issubclass(model, BaseModel):

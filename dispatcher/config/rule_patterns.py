@@ -1,9 +1,9 @@
-"""Regular expressions that operators write, for an engine whose time cannot explode.
+"""Regular expressions that operators write, for an engine whose run time is limited.
 
 Python's `re` backtracks: `(a+)+$` needs 2^n steps for n letters and an exclamation mark, and no other task of the loop
 runs meanwhile. So operators' expressions run on the engine of Rust's `regex` crate, which comes with pydantic. Its time
-is at most proportional to the length of the text times the size of the compiled expression. It knows neither
-look-around nor backreferences; `config check` refuses both by name.
+is at most proportional to the length of the text times the size of the compiled expression. This engine has no
+look-around and no backreferences. `config check` refuses both by name.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class RulePattern:
     def __init__(self, expression: str) -> None:
         """Compile `expression`.
 
-        Raises ValueError with one sentence if the engine does not know it or it would be slow.
+        Raises ValueError with one sentence if the engine cannot compile the expression or would be slow with it.
         """
         if prod(_most(low, high) for low, high in _COUNT.findall(expression)) > COUNTS_MAX:
             raise ValueError(
@@ -40,7 +40,7 @@ class RulePattern:
             raise ValueError(f"must be a regular expression: {_reason(str(error))}") from None
 
     def search(self, text: str) -> bool:
-        """Return True if the text contains what the expression describes.
+        """Return True if the expression matches any part of `text`.
 
         A lone surrogate is read as a question mark.
         """
@@ -52,5 +52,5 @@ def _most(low: str, high: str) -> int:
 
 
 def _reason(said: str) -> str:
-    """Return the last sentence of the engine's message, without the drawing above this sentence."""
+    """Return the last line of the engine's error text. The lines before it repeat the expression and mark the fault."""
     return said.rsplit("\n", 1)[-1].strip().removeprefix("error: ").removeprefix("SchemaError: ").rstrip(".")

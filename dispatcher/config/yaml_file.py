@@ -93,10 +93,7 @@ class _Loader(yaml.SafeLoader):
         return str(self.construct_scalar(node))
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
-        """Return the number that a value means.
-
-        Raises ConstructorError for a value with a number's tag that is no number.
-        """
+        """Return the number in `node`. Raises ConstructorError if its text is not a number, such as `!!int x`."""
         text = str(self.construct_scalar(node))
         if _INT.fullmatch(text):
             return int(text, 10)

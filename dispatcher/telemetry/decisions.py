@@ -1,4 +1,4 @@
-"""Counters and log lines for the decisions about notifications, written after the store has stored or refused each."""
+"""Counts and logs each decision about a notification, after the store has stored or refused this decision."""
 
 from __future__ import annotations
 

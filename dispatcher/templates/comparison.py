@@ -13,9 +13,9 @@ _ORDERS = ("<", ">", "<=", ">=")
 
 
 def concatenated(operand: list[str]) -> str:
-    """Return the code of one operand of a comparison. Filters make `+` and `*` accept only texts and numbers.
+    """Return the code of one operand of a comparison, with a filter around each operand of `+`, `*` and `~` in it.
 
-    `~` joins its operands in their printed form.
+    The filters of `+` and `*` accept only texts and numbers. The filter of `~` gives the printed form of its operand.
     """
     if not {"~", "+", "*"} & set(operand):
         return " ".join(operand)

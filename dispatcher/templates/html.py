@@ -340,9 +340,9 @@ def _scheme(url: str) -> str:
 def guard(nodes: list[Node], reader: HtmlReader | None = None) -> Generator[None, None, None]:
     """Check all expressions in `nodes`, and mark each that may start a URL.
 
-    The generator pauses often, to let others run.
+    The generator pauses often, to let other tasks run.
 
-    Raises `SyntaxFault` for an expression at a place where nothing makes it safe.
+    Raises `SyntaxFault` for an expression at a place where no escaping makes it safe.
     """
     reader = reader or HtmlReader()
     for node in nodes:

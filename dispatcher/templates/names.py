@@ -45,9 +45,9 @@ def paths(tokens: Sequence[Item]) -> tuple[str, ...]:
 class Scopes:
     """The names that are set in the template, and the names that are set in each open loop.
 
-    A loop forgets the names that it has set after each round. So `{% set n = n + 1 %}` in a loop never counts if `n`
-    was set outside, because each round begins with the outer `n`. Jinja has the same scopes, which surprise its users
-    (pallets/jinja 641, 330, 837, 901, 1212).
+    At the end of each round, a loop forgets the names that were set in it. So `{% set n = n + 1 %}` in a loop never
+    counts if `n` was set outside, because each round begins with the outer `n`. Jinja has the same scopes, which
+    surprise its users (pallets/jinja 641, 330, 837, 901, 1212).
     """
 
     def __init__(self) -> None:

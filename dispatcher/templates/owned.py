@@ -6,7 +6,7 @@ Rules:
    contains no slash, so the last slash separates the two.
 2. If a tenant has a template of its own with the name that a trigger gives, the trigger uses that template. Otherwise
    the trigger uses the common template. The stored name and its version are pinned in the trigger. A template that is
-   deleted or made later changes nothing for it.
+   deleted or made later changes nothing for this trigger.
 3. A quota (`TemplateQuota`) limits how many names and bytes a tenant may store. A deleted template still counts until
    the store forgets its texts, `DELETED_KEPT_MS` later. Accepted triggers need the texts until then.
 4. A version number always means the same text, as long as the store loses nothing. If a deleted name is made again, its

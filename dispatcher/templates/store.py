@@ -13,7 +13,7 @@ from dispatcher.templates.source import TemplateSource
 
 
 class TemplateStore(Protocol):
-    """A store of template versions. A template's versions count upwards and never change.
+    """A store of template versions. Each new version of a template has a higher number, and its text never changes.
 
     Every method raises `UnavailableError` if the store does not answer.
     """

@@ -253,9 +253,9 @@ class Cell:
         return found
 
     def finish(self, record: Record, retention_ms: int) -> None:
-        """Record that a notification of this trigger has ended.
+        """Record that a notification of the trigger `record` has ended.
 
-        When its last notification has ended, the trigger's data is removed. The record is kept for `retention_ms`.
+        When the trigger's last notification has ended, its data is removed. The record is kept for `retention_ms`.
         """
         record.open -= 1
         if record.open <= 0:

@@ -1,4 +1,4 @@
-"""Fallbacks in memory. A fallback waits from its accept until the state of the notification before it decides."""
+"""Fallbacks in memory. A fallback waits until the first notification's state shows whether the fallback is needed."""
 
 from __future__ import annotations
 

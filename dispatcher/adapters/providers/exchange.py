@@ -82,7 +82,7 @@ class Origin:
 
 @lru_cache(maxsize=256)
 def target(url: str) -> tuple[Origin, str]:
-    """Split an absolute URL into its server and the first lines of every request to it, without the method.
+    """Return the server of an absolute URL, and the beginning that every request to this URL has after its method.
 
     Raises ValueError if the URL has another scheme than http or https, a user, or an impossible host or port.
     """

@@ -1,8 +1,8 @@
 """Access tokens for relays that no longer accept passwords, such as Exchange Online and Google Workspace.
 
-The provider's token endpoint (RFC 6749) gives a token for the client's own credentials (section 4.4) or for a refresh
-token that an administrator once got (section 6). A token is used until a minute before it expires. All connections that
-need a token at the same time share one request.
+The provider's token endpoint (RFC 6749) returns a token if the client sends its own credentials (section 4.4) or a
+refresh token that an administrator once got (section 6). A token is used until a minute before it expires. All
+connections that need a token at the same time share one request.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ class Tokens:
         self._http = HttpClient()
 
     async def get(self, instead_of: SecretStr | None = None) -> SecretStr:
-        """Return a token that is valid for a while. Raises NoTokenError.
+        """Return the kept token, or a new token if the kept token expires soon. Raises NoTokenError.
 
-        `instead_of` is a token that the relay has refused. That token is never returned again.
+        `instead_of` is a token that the relay has refused. It is replaced by a new token.
         """
         async with self._one_asks:
             if self._token is None or self._token is instead_of or time.monotonic() >= self._until_s:

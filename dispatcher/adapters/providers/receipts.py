@@ -2,8 +2,8 @@
 
 Twilio and Vonage call the link that was sent with the message. The query of this link holds the id and the token.
 SendGrid sends many events at once to one URL of the account. Each event repeats the `custom_args` of its mail, and
-these hold the id and the token. Some events prove nothing about a message that may not have been sent: a status that is
-not final, such as `queued`, and actions of the reader.
+these hold the id and the token. A status such as `queued`, or one that is not listed, does not show whether the message
+was sent.
 """
 
 from __future__ import annotations

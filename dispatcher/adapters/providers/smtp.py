@@ -292,7 +292,10 @@ def _refused(code: int, text: str, step: _Step) -> Outcome:
 
 
 def _not_sent(error: BaseException | None) -> str:
-    """Return why no connection could be made: `tls`, `dns` or `connect`. The causes of `error` are searched for it."""
+    """Return why no connection could be made: `tls`, `dns` or `connect`.
+
+    `tls` and `dns` need a matching error in the chain of causes that begins with `error`.
+    """
     while error is not None:
         if isinstance(error, ssl.SSLError):
             return "tls"

@@ -3,10 +3,10 @@
 A message was accepted if the answer is 201 with a message sid and a status other than `failed`. A 429 was not
 processed. After a 5xx the outcome is unknown, because Twilio says that the recipient may get the message twice.
 
-Such a message is looked up in Twilio's list of messages, by GET of the same URL. The list is filtered by recipient,
-sender and day, and is sorted by time, newest first. The list shows each message's text and its creation time in whole
-seconds. Only the text tells our messages apart. A trial account adds a sentence before each text, so messages of a
-trial account are never found.
+A message with an unknown outcome is looked up in Twilio's list of messages, by GET of the same URL. The list is
+filtered by recipient, sender and day, and is sorted by time, newest first. The list shows each message's text and its
+creation time in whole seconds. Only the text tells our messages apart. A trial account adds a sentence before each
+text, so messages of a trial account are never found.
 """
 
 from __future__ import annotations

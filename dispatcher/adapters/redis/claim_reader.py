@@ -84,5 +84,5 @@ class ClaimReader:
 
 
 def _readable(fields: Any) -> Any:
-    """Return the fields of a record. If its key is no hash, return the fields of an unreadable record."""
+    """Return the fields of a record. If the record's key is no hash, return `BROKEN`, which stands for unreadable."""
     return records.BROKEN if of_a_key(fields) else answered(fields, "record")

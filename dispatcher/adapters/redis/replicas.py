@@ -52,7 +52,7 @@ class ReplicatedWrites:
     def __init__(
         self, own: Client, poke: Client, rule: ReplicaRule, *, answer_s: float, keys: Keys | None = None
     ) -> None:
-        """Take the rule that says how many replicas must answer.
+        """Make the object without a connection. `rule` says how many replicas must answer.
 
         A round that takes longer than `answer_s` seconds fails.
         """
@@ -132,7 +132,7 @@ class ReplicatedWrites:
         return replies
 
     async def _synced(self, until_s: float) -> None:
-        """Return when the needed replicas have all writes of the connection on disk.
+        """Wait until the needed replicas have all writes of this connection on disk.
 
         Raises `UnavailableError` at `until_s` on the loop's clock, or at once if the server is no primary or has no
         append-only file.

@@ -2,7 +2,8 @@
 
 Every connection can notice a fail-over. A server that was demoted answers READONLY, and the command is not done. The
 connection is then closed, and each other connection of the client is opened again before its next use. The same happens
-when the sentinels name another primary. With a fixed address this helps if the host name then leads to another server.
+when the sentinels name another primary. With a fixed address, opening again helps if the host name now leads to another
+server.
 
 All sentinels are asked at once. Among the answers of a majority, the one with the highest epoch counts, because a
 sentinel that was alone with the old primary knows an older epoch. redis-py's own search believes the first sentinel
@@ -29,7 +30,7 @@ SENTINEL_S = 0.5
 
 
 class Route:
-    """Finds the primary for one client. `epoch` is raised when the open connections may lead to the wrong server."""
+    """Finds the primary for one client. `epoch` is increased when open connections may lead to the wrong server."""
 
     def __init__(self, address: Address) -> None:
         self.address, self.epoch = address, 0

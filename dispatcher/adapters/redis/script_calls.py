@@ -107,9 +107,9 @@ def client(url: str, *, timeout_s: float = 2.0, connections_max: int = 32, queue
 async def run(connection: Client, calls: Sequence[Call], *, last_again: bool = False) -> list[Any]:
     """Run `calls` in one round trip. Return their replies in order. A script's error is returned as an exception.
 
-    A Redis that restarted has forgotten the scripts. Then only the calls that it refused (NOSCRIPT) are sent again.
-    With `last_again`, the last call is repeated after them in any case. Raises `UnavailableError` if the connection
-    broke. Each call is then maybe done.
+    A Redis that restarted has forgotten the scripts. Then only the calls that it refused (NOSCRIPT) are sent again. If
+    `last_again` is True, the last call is then sent again too, so that it stays the last. Raises `UnavailableError` if
+    the connection broke. Each call is then maybe done.
     """
     try:
         replies = await _send(connection, calls)
@@ -159,8 +159,8 @@ A script's error may contain them.
 def of_a_key(reply: Any) -> bool:
     """Return True if `reply` is an error that concerns only the keys of the command, such as a key of the wrong type.
 
-    Other keys are not affected, and repeating the command would fail again. Most errors of the whole store have a class
-    of their own in redis-py, which removes the code from the text.
+    Other keys are not affected, and repeating the command would fail again. An error of the whole store is recognised
+    by its class in redis-py, or by one of the codes in `OF_THE_STORE` in its text.
     """
     return type(reply) is ResponseError and not any(code in str(reply) for code in OF_THE_STORE)
 

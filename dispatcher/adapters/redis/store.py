@@ -354,7 +354,7 @@ class RedisStore:
         return Withdrawal(WithdrawResult.CLAIMED)  # the actor that moves it so fast has it
 
     async def _withdraw(self, nid: str, to: str, reason: str) -> Withdrawal | None:
-        """Return the result, or None if the notification has moved since its mailbox was read."""
+        """Try once to withdraw the notification. Return None if it moved to another mailbox during the call."""
         k = self._keys
         i = nid.rpartition(".")[2]
         record = k.record(trigger_of(nid))

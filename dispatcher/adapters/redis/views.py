@@ -75,7 +75,7 @@ class RedisViews:
     async def _until(self, trigger_id: str, states: Sequence[str]) -> dict[int, int]:
         """Return when each waiting notification's wait ends, by its index, in milliseconds since the epoch.
 
-        A notification that waits for no time is left out.
+        A notification that does not wait for a point in time is left out.
         """
         k = self._keys
         sets = {"due": k.due, "held": k.held, "delayed": k.delayed, "standby": k.delayed}
