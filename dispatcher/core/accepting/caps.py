@@ -46,7 +46,10 @@ class Cap(NamedTuple):
 def caps_of(
     rules: Iterable[CapRule], tenant: str, event: str, channel: str, *, priority: str, address: str
 ) -> tuple[Cap, ...]:
-    """Return the caps that apply to a notification. Addresses that differ only in case share a count."""
+    """Return the caps that apply to a notification with these properties.
+
+    Addresses that differ only in case share a count.
+    """
     return tuple(
         Cap(_key(rule, tenant, address.lower()), rule.max, rule.per_s * 1000)
         for rule in rules
@@ -62,9 +65,10 @@ def has_room(times_ms: Sequence[int], most: int, per_ms: int, now_ms: int) -> bo
 
 
 def identity(rule: CapRule) -> tuple[str, tuple[str, ...], tuple[str, ...], int]:
-    """Return the fields of a rule that name its count. Two rules that agree in them share a count.
+    """Return the fields of a rule that identify its count: channel, priorities, events and period.
 
-    `max` is not among the fields, because a change of the limit must not start a new count.
+    Rules with equal fields share a count. `max` is not among the fields, because a change of the limit must not start a
+    new count.
     """
     return rule.channel, tuple(sorted(rule.priority)), tuple(sorted(rule.event)), rule.per_s
 

@@ -45,7 +45,7 @@ class Content(Protocol):
 
 
 class Fallback(Protocol):
-    """The rule of a fallback: its channel and when it begins. The content stands in the subclasses."""
+    """When a fallback begins, and on which channel it is sent. A subclass adds the message itself."""
 
     @property
     def channel(self) -> str: ...
@@ -114,10 +114,11 @@ class Draft:
     """One notification before it is routed. Either `template` and its version are set, or `content` is set.
 
     Attributes:
-        at: where the request lists it, such as `notifications.0`; empty if the event's definition lists it.
-        person: the index of its recipient.
-        whose: where the request has that recipient, `recipient` or `recipients[3]`.
-        fallback: the rule, if this is the fallback of the draft before it.
+        at: the path of this notification in the request, such as `notifications.0`; empty if the event's definition
+            lists it.
+        person: the index of the recipient in the request; 0 if there is only one.
+        whose: the path of the recipient in the request, such as `recipient` or `recipients[3]`.
+        fallback: when this draft is sent, if it is the fallback of the draft before it; otherwise None.
     """
 
     channel: str
@@ -176,7 +177,8 @@ class _Part(NamedTuple):
 def _wanted(request: Request, events: Mapping[str, EventDefinition], templates: Templates) -> list[_Part]:
     """Return what each recipient gets. A fallback comes directly after the notification that it replaces.
 
-    The list is that of the request, or else that of its event. Raises CallerError if the event is not configured.
+    The notifications are those that the request lists. If it lists none, they are those of its event. Raises
+    CallerError if that event is not configured.
     """
     parts: list[_Part] = []
     if request.notifications is not None:
@@ -198,7 +200,7 @@ def _wanted(request: Request, events: Mapping[str, EventDefinition], templates: 
 
 
 def fallback_fault(channel: str, fallback: Fallback) -> tuple[str, str] | None:
-    """Return the wrong field of a fallback and the rule that it breaks, or None if it breaks none.
+    """Return the field of a fallback that breaks a rule, and that rule. Return None if no rule is broken.
 
     `channel` is the channel of the notification that the fallback replaces.
     """

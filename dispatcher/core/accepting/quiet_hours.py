@@ -5,8 +5,9 @@ Rules:
 1. Quiet hours are clock times in the recipient's time zone, and may span midnight. The minute `begin` is quiet, the
    minute `end` is not.
 2. A message that falls into quiet hours waits until they end on that night. No message is sent earlier than intended.
-3. On a night when the clocks change, an end that does not exist is the instant at which it would have come. If the end
-   comes twice, the next one counts.
+3. On a night when the clocks change, the end may be a clock time that is skipped. Then the message waits until the
+   instant at which that time would have come without the change. If the clocks show the end twice, the first of the two
+   that is after the message counts.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from zoneinfo import ZoneInfo
 
 
 def after_quiet(at_ms: int, begin: time, end: time, zone: tzinfo) -> int:
-    """Return `at_ms` if it is not in the quiet hours, and otherwise their end, at most 25 h later.
+    """Return `at_ms` if it is not in the quiet hours, and otherwise the time at which they end, at most 25 h later.
 
-    Both are ms since 1970.
+    Both times are milliseconds since 1970.
     """
     at = datetime.fromtimestamp(at_ms / 1000, zone)
     if not is_quiet(at.time(), begin, end):

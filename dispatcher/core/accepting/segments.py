@@ -28,13 +28,14 @@ class EventLimit:
 def able_vendors(
     chain: tuple[str, ...], size: SmsSize, vendors_max: Mapping[str, int], event: EventLimit | None, *, field: str
 ) -> tuple[str, ...]:
-    """Return the vendors of the chain that may send a text of this size. There is at least one.
+    """Return the vendors of the chain that may send a text of this size, at least one.
 
     Args:
-        vendors_max: the most segments for each vendor of the chain.
-        field: the field of the request that the text comes from, for the error.
+        vendors_max: the most segments that each vendor of the chain may send.
+        field: the field of the request from which the text comes. The error names it.
 
-    Raises CallerError (422), which names the limit, if the event or every vendor allows fewer segments.
+    Raises CallerError (422), which names the limit, if the event or every vendor allows fewer segments than the text
+    needs.
     """
     if event is not None and size.segments > event.segments_max:
         raise _too_long(field, size, event.segments_max, f"events.{event.event}.segments_max")

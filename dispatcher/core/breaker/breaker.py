@@ -25,9 +25,10 @@ All others are legal, including those into the same state.
 
 
 class Breaker(BreakerStates):
-    """A breaker, which belongs to one actor.
+    """The breaker of one vendor actor, or of one country within it. No other actor uses the same object.
 
-    After `acquire`, the actor must not await anything before it has noted the permitted call.
+    After `acquire`, the actor must not await anything before the block that records or releases the permit in every
+    case. Otherwise a cancellation could lose the permit.
     """
 
     # ---- calls
@@ -54,7 +55,8 @@ class Breaker(BreakerStates):
     def record(self, permit: Permit, result: BreakerResult, duration_ns: int, now_ns: int) -> None:
         """Record how the call of `permit` ended.
 
-        A second result for the same permit or a late result changes nothing.
+        A second result for the same permit changes nothing. A late result changes nothing either, unless the settings
+        count late results.
         """
         if not self._end_permit(permit):
             return
@@ -116,24 +118,28 @@ class Breaker(BreakerStates):
     # ---- operators and hints
 
     def force(self, to: BreakerState, now_ns: int) -> None:
-        """Make the transition that an operator asked for.
+        """Make the transition to the state `to`, because an operator asked for it.
 
-        Raises IllegalTransitionError, and changes nothing, if it is illegal.
+        Raises IllegalTransitionError, and changes nothing, if the transition is in `ILLEGAL`.
         """
         if (self.state, to) in ILLEGAL:
             raise IllegalTransitionError(f"{self.state.value} → {to.value}")
         self._enter(to, now_ns, "operator")
 
     def force_open_for(self, duration_ns: int, now_ns: int, reason: str = "operator") -> None:
-        """Open for exactly `duration_ns`. This opening does not make later waits longer."""
+        """Open the breaker for exactly `duration_ns`. This opening does not make later waits longer.
+
+        Raises IllegalTransitionError, and changes nothing, in the state metrics_only.
+        """
         if self.state is S.METRICS_ONLY:
             raise IllegalTransitionError("metrics_only → open")
         self._enter(S.OPEN, now_ns, reason, duration_ns)
 
     def open_for(self, duration_ns: int, now_ns: int, reason: str = "hint") -> None:
-        """Open because the vendor asked for a wait of `duration_ns` (Retry-After, bad account).
+        """Open the breaker, because the vendor asked for a wait of `duration_ns` (Retry-After, bad account).
 
-        The wait is at most the longest configured one. In other states than closed and half-open, nothing happens.
+        The breaker waits that long, but at most `open_wait_ms_max`. Only a closed or half-open breaker opens; in other
+        states nothing happens.
         """
         if self.state in (S.CLOSED, S.HALF_OPEN):
             self.force_open_for(min(duration_ns, self.config.open_wait_ms_max * MS_NS), now_ns, reason)
@@ -151,7 +157,9 @@ class Breaker(BreakerStates):
                 self._timer = (self._deadline_ns, self._timer[1])
 
     def trip(self, now_ns: int, reason: str) -> None:
-        """Open as after too many failures, because of evidence that is not in the window.
+        """Open a closed breaker because of evidence that is not in its window.
+
+        The wait is the same as after too many failures.
 
         In other states than closed, nothing happens.
         """
@@ -205,9 +213,9 @@ class Breaker(BreakerStates):
             self._enter(S.OPEN, now_ns, "stalled")
 
     def _evaluate_stalled(self, now_ns: int) -> bool:
-        """Open a closed breaker if its calls hang. Return True if that happened.
+        """Open a closed breaker if its calls hang. Return True if the breaker was opened.
 
-        The breaker opens at the first moment of the outage, so the result does not depend on how often this check runs.
+        The open wait is counted from the first moment of the outage, so it does not matter how often this check runs.
         """
         if self.state is not S.CLOSED:
             return False
@@ -217,10 +225,11 @@ class Breaker(BreakerStates):
         return began_ns is not None
 
     def _evaluate_stage(self, now_ns: int) -> None:
-        """Decide by the results so far about a stage whose time is over.
+        """Decide about a stage whose time is over: open the breaker, or begin the next stage.
 
-        Calls that are slow and still in flight count as slow. A stage without results is passed if no call is in
-        flight. Otherwise the stage goes on, because a vendor that hangs gives no results.
+        The decision follows from the results so far. Calls that are slow and still in flight count as slow. Without any
+        result the next stage begins if no call is in flight. Otherwise the present stage goes on, because a vendor that
+        hangs gives no results.
         """
         c, config = self._window.counts(now_ns), self.config
         overdue, _ = self._in_flight.overdue(now_ns)
@@ -235,9 +244,10 @@ class Breaker(BreakerStates):
             self._next_stage(now_ns)
 
     def _end_permit(self, permit: Permit) -> bool:
-        """End the permit, and return True if its result counts.
+        """End the permit, and return True if the result of its call counts.
 
-        The first result of a permit counts, if it is not late or if the settings count late results.
+        Only the first result of a permit can count. If that result is late, it counts only if the settings count late
+        results.
         """
         if permit.ended:
             return False

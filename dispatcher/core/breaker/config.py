@@ -19,9 +19,9 @@ class BreakerState(str, Enum):
 
 
 class Late(str, Enum):
-    """The treatment of a result whose permit is from an earlier generation.
+    """What happens to a result whose permit is from an earlier generation: DROP ignores it, and COUNT counts it.
 
-    COUNT serves only to replay the original.
+    COUNT is only for comparing the breaker with resilience4j, which counts such results.
     """
 
     DROP = "drop"
@@ -32,8 +32,9 @@ class Late(str, Enum):
 class BreakerConfig:
     """The settings of one breaker. A threshold is a percentage, and is reached if the value is equal to it or higher.
 
-    A call is slow if it took longer than `slow_ns`. The defaults are ours. `resilience4j` returns settings with which
-    the breaker behaves as the original does. A wrong value raises a ValueError that names the field and the rule.
+    A call is slow if it took longer than `slow_ns`. The defaults are ours. The method `resilience4j` returns settings
+    with which the breaker behaves as the library resilience4j does. A wrong value raises a ValueError that names the
+    field and the rule.
     """
 
     window_type: str = "TIME"  # TIME: size in seconds; COUNT: size in calls
@@ -98,10 +99,10 @@ class BreakerConfig:
         return min(self.min_calls, self.half_open_calls)
 
     def open_wait_ns(self, attempts: int, chance: float) -> int:
-        """Return the wait in nanoseconds after opening number `attempts` (at least 1).
+        """Return how long the breaker waits, in nanoseconds, after its opening number `attempts` (at least 1).
 
-        The wait grows up to the maximum, and jitter by `chance` only shortens it. Each step truncates to whole
-        milliseconds, as the original does. The loop stops at the maximum or when the wait no longer grows, so attempt
+        The wait grows up to `open_wait_ms_max`, and jitter by `chance` only shortens it. Each step truncates to whole
+        milliseconds, as resilience4j does. The loop stops at the maximum or when the wait no longer grows, so opening
         10,000 costs no more than the tenth.
         """
         wait = self.open_wait_ms

@@ -1,4 +1,4 @@
-"""Breakers for each key (a recipient's country) below a vendor's own breaker. One bad key is cut off, the others go on.
+"""One breaker for each key (a recipient's country) beside the vendor's own. One bad key is cut off, the others go on.
 
 Rules:
 
@@ -69,8 +69,9 @@ class CutOff:
 def child_config(parent: BreakerConfig) -> BreakerConfig:
     """Return the settings of a child: the vendor's settings with a smaller minimum of calls.
 
-    The minimum is so small that a key which alone could make the parent's rates bad reaches it first. There is no ramp,
-    because the key's former rate is not known. Half-open has no time limit: it lasts until enough calls were answered.
+    The minimum is so small that a key which alone could make the parent's rates bad reaches it first. There are no
+    growing shares after the probes, because the key's former rate is not known. Half-open has no time limit: it lasts
+    until enough calls were answered.
     """
     least = min(parent.failure_rate, parent.slow_rate) / 100 * parent.min_calls
     return replace(parent, min_calls=max(1, math.floor(least)), ramp=(), half_open_max_wait_ms=0)
@@ -91,9 +92,10 @@ class KeyedBreakers:
         self._generation = parent.generation
 
     def acquire(self, key: str, now_ns: int) -> Permit | Refused:
-        """Return the parent's permit, which also stands for the child's, or a refusal.
+        """Return one permit that counts for the parent and for the child of `key`, or a refusal.
 
-        A refusal does not say which of the two refused. If it was the child, `cut_off_for_ns` of the key is not None.
+        A refusal does not say whether the parent or the child refused. If it was the child, `cut_off_for_ns(key, ...)`
+        is not None.
         """
         if not self._apply():
             return self.parent.acquire(now_ns)
@@ -198,9 +200,9 @@ class KeyedBreakers:
     # ---- inside
 
     def _apply(self) -> bool:
-        """Return True if children exist now, which is while the parent is closed.
+        """Remove the children that existed before the parent's last transition.
 
-        After each transition of the parent, the old children are removed first.
+        Return True if children may exist now, which is while the parent is closed.
         """
         if self._generation != self.parent.generation:
             self._generation = self.parent.generation

@@ -8,8 +8,8 @@ from dispatcher.core.breaker.config import BreakerConfig
 class Probes:
     """The permits of the present half-open stage.
 
-    A probe that is ignored gives its permit back, and the permit is granted again. So the number of grants has its own
-    limit.
+    If the result of a probe is not counted, its permit is given back and granted again. So the number of grants has a
+    limit of its own.
     """
 
     def __init__(self, config: BreakerConfig) -> None:

@@ -1,6 +1,6 @@
-"""The states of a breaker: what begins with each of them, what is read of it, and what outlives its process.
+"""The states of a breaker: what begins with each state, and which part of it outlives the process.
 
-`breaker` adds the evidence: the calls, their results, and the transitions that follow from them.
+The module `breaker` adds the evidence: the calls, their results, and the transitions that follow from them.
 """
 
 from __future__ import annotations
@@ -109,9 +109,9 @@ class BreakerStates:
 
     @property
     def share(self) -> float | None:
-        """Return the share of its former traffic that a recovering vendor may have now.
+        """Return the share of its former traffic that the vendor may have in the present stage of recovery.
 
-        Return None outside such a stage.
+        Return None if there is no such stage: the vendor is being probed, or the breaker is not half-open.
         """
         return self.config.ramp[self._stage - 1] if self._stage else None
 
@@ -137,7 +137,7 @@ class BreakerStates:
     def _begin(self, to: BreakerState, now_ns: int, duration_ns: int | None) -> None:
         """Enter the state `to` in a new generation. `duration_ns` is the open wait; None means the configured one.
 
-        The window is emptied. Only the state open keeps the window whose results opened the breaker.
+        The new state begins with an empty window. Only an open breaker keeps the window whose results opened it.
         """
         self.state = to
         self.generation += 1

@@ -86,9 +86,9 @@ class BreakerSnapshot:
         attempts: how often the breaker has opened, which makes the waits longer.
         wait_ns: the rest of an open wait.
         stage: the stage of recovery; 0 while probing.
-        closed_ns: the time since the breaker last closed. With it the number of openings decays.
+        closed_ns: the time since the breaker last closed. The longer it is, the fewer former openings count.
         in_a_row: the failures since the last success.
-        rows, least: the content of the window, and how many results a verdict needs.
+        rows, least: the content of the window, and the number of results that a verdict needs.
     """
 
     state: BreakerState

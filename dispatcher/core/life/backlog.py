@@ -38,8 +38,10 @@ class Backlog:
     Attributes:
         counts: place → number of notifications. If many wait outside the mailboxes, these numbers are estimated from a
             sample.
-        ages_ms: place → age of the oldest notification that was looked at, since its first call or its accept.
-        ready_ms: the longest wait of a notification that could be sent now: in the mailbox, or after its retry was due.
+        ages_ms: place → age of the oldest notification that was looked at. The age counts from its first call to a
+            vendor, or from its accept if there was none.
+        ready_ms: the longest time for which a notification has been ready to be sent, in the mailbox or with a retry
+            that is due.
         due_ms: when the next retry is due, wall milliseconds. None if no notification waits for a retry.
     """
 
@@ -63,9 +65,9 @@ class Backlog:
         self.ages_ms[place] = max(self.ages_ms.get(place, 0), age_ms)
 
     def wakes(self, score_ms: int, now_ms: int, delay_ms: int) -> None:
-        """Note that the retry of a notification is due at `score_ms` of delay time.
+        """Note that the retry of a notification is due at `score_ms`, in delay time (`core.store.delay_time`).
 
-        `delay_ms` and `now_ms` are the present delay time and wall time.
+        `delay_ms` is the present delay time, and `now_ms` is the present wall time.
         """
         at_ms = score_ms - delay_ms + now_ms
         self.due_ms = at_ms if self.due_ms is None else min(self.due_ms, at_ms)
@@ -73,9 +75,9 @@ class Backlog:
 
 
 def portions(total: int, sample: Mapping[str, int]) -> dict[str, int]:
-    """Return `total`, divided in the proportions of `sample`.
+    """Return `total`, divided in the proportions of `sample` into whole numbers that add up to exactly `total`.
 
-    The parts add up to exactly `total`; {} for an empty sample.
+    The result is {} if the sample is empty.
     """
     looked_at = sum(sample.values())
     if not looked_at:

@@ -7,9 +7,9 @@ Rules:
    such a call may have sent the message, so the next call may be a repeat. A call that surely sent nothing costs no
    attempt.
 3. A vendor is tried once per round. A round ends when every vendor of the chain has been tried. If no usable vendor is
-   untried, the notification waits, longer each time, and then goes to a usable vendor again. It never waits for one
-   that is down: it would be bound to that vendor's return. If all vendors are down, the untried ones come first, and no
-   wait is longer than `ALL_DOWN_CAP_S`.
+   untried, the notification waits, longer each time, and then goes to a usable vendor again. It never waits for a
+   particular vendor that is down, because that vendor may not come back. If all vendors are down, the notification goes
+   to an untried one first, and no wait is longer than `ALL_DOWN_CAP_S`.
 4. Only a `rejected` outcome is a final refusal. After any other refusal the notification moves to the next vendor. If
    every vendor of the chain has refused the message itself, it waits for minutes and then hours (`refused_wait_s`).
 5. An `unknown` outcome under `hold` never leads to another send. The notification is held until there is proof, or
@@ -153,7 +153,10 @@ class Situation:
     epoch: int = 0
 
     def next_of(self, n: Notification, tried: tuple[str, ...]) -> str | None:
-        """Return the first usable vendor of the chain that is not in `tried` and not this one, or None."""
+        """Return the first usable vendor of the chain, without those in `tried` and without the actor's own vendor.
+
+        Return None if there is no such vendor.
+        """
         others = (name for name in n.chain if name != self.vendor and name not in tried)
         return next((name for name in others if self.usable(name)), None)
 
@@ -164,10 +167,10 @@ def goes_alone(notification: Notification) -> bool:
 
 
 def decide_before(notification: Notification, now_ms: int, policy: RetryPolicy) -> Decision | None:
-    """Return a decision if this notification must not be sent. None means: call the vendor.
+    """Return a decision if this notification must not be sent. None means that the vendor should be called.
 
-    It must not be sent if its time to live is over, or if too many actors have crashed with it. It must not be sent
-    either if it has the start mark of `hold`: an earlier call began and was cut off, so it was maybe sent, and is held.
+    It must not be sent if its time to live is over, or if too many actors have crashed with it. If it has the start
+    mark of `hold`, an earlier call began and was cut off. It was maybe sent, so it is held.
     """
     if notification.on_unknown == "hold" and notification.state is State.STARTED:
         return _held(notification, None, notification.attempts, policy, now_ms=now_ms)
@@ -199,7 +202,8 @@ def decide_after(n: Notification, outcome: Outcome, attempt: Attempt, at: Situat
 def _after_throttle(n: Notification, outcome: Outcome, attempt: Attempt, at: Situation) -> Decision:
     """Return a retry after the wait that the vendor asked for.
 
-    If the time to live ends before, return a move if possible.
+    If the time to live ends before that, return a move to the next usable vendor. Without such a vendor, return a retry
+    that still fits into the time to live, or the end of the notification.
     """
     wait_s = backoff_s(1, at.policy, at.chance, outcome.retry_after_s)
     if at.now_ms + wait_s * 1000 >= n.expires_ms:
@@ -231,7 +235,7 @@ def _after_failure(n: Notification, outcome: Outcome, attempt: Attempt, at: Situ
 
 
 def decide_broken(n: Notification, at: Situation) -> Decision:
-    """Return where a notification goes if our own code failed right after its call. The call may have sent it."""
+    """Return where a notification goes if our own code failed right after its call. The notification was maybe sent."""
     attempts = n.attempts + 1
     if n.on_unknown == "hold":
         return _held(n, None, attempts, at.policy, now_ms=at.now_ms)
@@ -288,9 +292,9 @@ def decide_mailbox(
     """Return the vendor into whose mailbox a due notification goes, or None if no vendor of its chain is known.
 
     A usable vendor is chosen first, then a recovering one, then any other known one. Among equals an untried vendor
-    comes first. Being usable is more important than being untried. Otherwise the notification could go to the mailbox
-    of a vendor that is down. If the adopter of that mailbox has tried it already, it would refuse the notification
-    again and again.
+    comes first. But a usable vendor that was tried comes before an untried one that is down. Otherwise the notification
+    could go to the mailbox of the vendor that is down. If the vendor that adopted this mailbox has already tried the
+    notification, it would send it back again and again.
     """
     names = [name for name in chain if known(name)]
     for fits in (usable, recovering, known):

@@ -95,9 +95,12 @@ def window_of(started_ms: int, timeout_s: float) -> Window:
 
 
 def fingerprint(to: str, text: str, timeout_s: float) -> Fingerprint:
-    """Return the fingerprint of a message. Its `ttl_ms` is the length of one window, because then two windows overlap.
+    """Return the fingerprint of a message.
 
-    The vendor is not part of the fingerprint, because two configured vendors may be the same account.
+    It does not depend on the vendor, as two configured vendors may be one account.
+
+    Its `ttl_ms` is the length of one window. Two notifications that start further apart have windows that do not
+    overlap.
     """
     window = window_of(0, timeout_s)
     text_hash = hashlib.sha256(json.dumps([to, text]).encode()).hexdigest()[:32]
@@ -107,7 +110,8 @@ def fingerprint(to: str, text: str, timeout_s: float) -> Fingerprint:
 def identify(listing: Listing, text: str, window: Window, now_ms: int) -> Verdict:
     """Return what the vendor's list says about the message with this text.
 
-    `now_ms` is the time of the answer by the store's clock. By it the vendor's clock is corrected.
+    `now_ms` is the store's time when the answer came. The vendor's times are corrected by the difference of the two
+    clocks.
     """
     ahead_ms = 0 if listing.vendor_ms is None else listing.vendor_ms - now_ms
     times = [one.at_ms - ahead_ms for one in listing.sightings]

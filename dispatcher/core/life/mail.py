@@ -36,7 +36,7 @@ def header(name: str, text: str) -> str:
 
 
 def address_header(name: str, address: str, display_name: str = "") -> str:
-    """Return one header with one address. The address is plain ASCII without spaces and brackets."""
+    """Return one header with one address. `address` must be plain ASCII without spaces and angle brackets."""
     if not display_name:
         return f"{name}: {address}"
     if "=?" not in display_name and len(display_name) <= 60 and _PLAIN_NAME.fullmatch(display_name):

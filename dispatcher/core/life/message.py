@@ -13,7 +13,8 @@ class Message:
 
     Attributes:
         notification_id: our id, for logs, and for headers by which a receipt finds its notification.
-        idempotency_key: id + generation + vendor. It is the same for all attempts, for vendors that accept such a key.
+        idempotency_key: id + generation + vendor, for vendors that accept such a key. All attempts at one vendor have
+            the same key.
         channel: `sms`, `email`, ...
         to: one E.164 number, or one bare address (`local@domain`), validated at accept.
         text: the plain text body.

@@ -146,11 +146,11 @@ class Trail:
     """The progress of a notification along its chain in this generation.
 
     Attributes:
-        tried: the vendors tried in this round. When a round ends, it becomes empty, so that all may be tried again.
+        tried: the vendors tried in this round. A new round begins with an empty list, so that all may be tried again.
         refused: those of `tried` that refused the message itself.
-        doubted: those of `refused` that used an unlisted code. If another vendor accepts the message, they erred.
-        waits: how often the notification has waited after failures. Each wait is longer than the last.
-        refusals: how often every vendor of the chain has refused it. Each wait after that is longer than the last.
+        doubted: those of `refused` that used an unlisted code. If another vendor accepts the message, these were wrong.
+        waits: how often the notification has waited after failures. Each wait is longer than the one before.
+        refusals: in how many rounds every vendor of the chain has refused it. The wait after each such round is longer.
     """
 
     tried: tuple[str, ...] = ()

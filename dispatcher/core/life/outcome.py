@@ -82,7 +82,7 @@ class Word:
 
 
 def listed(means: Meaning, source: str, *codes: str, wait_s: float | None = None) -> dict[str, Word]:
-    """Return one `Word` for each code, by the code. `{code}` in the source is replaced by the code."""
+    """Return a dictionary from each code to its `Word`. `{code}` in `source` is replaced by the code."""
     return {code: Word(means, source.format(code=code), wait_s) for code in codes}
 
 
@@ -122,7 +122,7 @@ class Found(Protocol):
     """An expression that can be searched in a text."""
 
     def search(self, text: str, /) -> object:
-        """Return something true if it is found."""
+        """Return a true value, such as a match, if the expression is found in `text`, and otherwise a false one."""
 
 
 @dataclass(frozen=True, slots=True)

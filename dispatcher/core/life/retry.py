@@ -27,8 +27,9 @@ class RetryPolicy:
     """The limits of retries.
 
     Attributes:
-        attempts_max: how many attempts may have reached any vendor. Each may mean a repeat for the recipient.
-        base_s, cap_s: the first and the longest wait after failures.
+        attempts_max: how many attempts may have reached a vendor, counted over all vendors together. Each may mean a
+            repeat for the recipient.
+        base_s, cap_s: the upper limits of the first wait after a failure, and of every wait.
         hold_s: how long a held notification waits for proof.
         refused_waits_s: the waits after the first, second, … time that every vendor refused; the last one repeats.
     """
@@ -75,8 +76,8 @@ def within_life_ms(wait_ms: int, left_ms: int) -> int | None:
 
 
 def relisten_s(chance: float) -> float:
-    """Return the seconds to wait before subscribing again, 0.1 to 0.3.
+    """Return the seconds to wait before subscribing to the store's messages again: 0.1 to 0.3, by `chance`.
 
-    So not all processes come to a new Redis at once.
+    So not all processes connect to a new Redis at the same moment.
     """
     return 0.1 + 0.2 * chance

@@ -6,11 +6,10 @@ import math
 
 
 class TokenBucket:
-    """Grants permits at `rate_per_s`.
+    """Grants permits at `rate_per_s`. A rate of None means no limit, and 0 means no permits.
 
-    Unused permits are saved, up to the permits of a tenth of a second, or one if that is less. A rate of None means no
-    limit, and 0 means no permits. Few permits are saved on purpose: vendors measure a contract rate over a second or
-    less.
+    Unused permits are saved, but only as many as a tenth of a second gives, or one if that is more. Vendors measure a
+    contract rate over a second or less, so more saved permits could break it.
     """
 
     def __init__(self, rate_per_s: float | None, now_s: float) -> None:
@@ -45,7 +44,9 @@ class TokenBucket:
             self._tokens -= count
 
     def give_back(self) -> None:
-        """Give back a permit that was spent although nothing was sent. The bucket never has more than its burst."""
+        """Give back a permit that was spent although nothing was sent. Even so, no more than `burst` permits are saved.
+
+        """
         if self._rate is not None:
             self._tokens = min(_burst(self._rate), self._tokens + 1)
 

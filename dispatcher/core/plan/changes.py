@@ -11,7 +11,12 @@ from dispatcher.core.plan.values import Plan, VendorPlan
 
 
 def changes(previous: Plan, plan: Plan) -> list[str]:
-    """Return the changes from one plan to the next as texts. They are ordered by vendor, the most important first."""
+    """Return the changes from `previous` to `plan` as texts.
+
+    Those of each vendor stand together, in the order of `plan`.
+
+    After them come removed vendors, mailboxes with or without a drainer, full machines and a suspect network.
+    """
     if not previous.vendors:
         return ["first plan"]
     found: list[str] = []

@@ -94,7 +94,8 @@ class Survey:
 class _Known:
     """The facts about one vendor, from the survey and the previous plan.
 
-    `refuted` counts the vendor's refusals of messages that other vendors accepted. They are in no window of its own.
+    `refuted` counts the vendor's refusals of messages that other vendors accepted. Its actors' windows do not count
+    these.
     """
 
     config: VendorConfig

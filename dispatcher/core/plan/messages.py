@@ -21,7 +21,7 @@ from dispatcher.core.store.continuity import Mark
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """The report of an intake replica: its metrics, its CPU use, and how much it knows the store to have accepted."""
+    """The report of an intake replica: its metrics, its CPU use, and how many triggers the store had accepted."""
 
     process: str
     """The name of this run of the process. A restarted process has another name."""

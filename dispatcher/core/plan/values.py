@@ -187,8 +187,8 @@ class Plan:
 
     `undrained` gives the reason for each mailbox without a drainer. `full` names the vendors whose pools would grow but
     find no free core. `unreached` names the vendors that make our own network suspect; it is empty if the network is
-    not suspect. `office` is a random name of the supervisor's term. A store that was emptied or went back counts terms
-    and epochs again, but never has the same name.
+    not suspect. `office` is a random name of the supervisor's term. After a store was emptied or went back, the numbers
+    of terms and epochs may come again, but no `office` does.
     """
 
     epoch: int = 0
@@ -277,8 +277,8 @@ def number(value: object) -> float | None:
 
 
 def known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `data` without the fields that a later version added.
+    """Return `data` without the entries that are not fields of the class `kind`, because a later version added them.
 
-    So after a roll-back every process can still read its plan.
+    So every process can still read stored and published values after a roll-back.
     """
     return {name: data[name] for name in kind.__dataclass_fields__ if name in data}  # type: ignore[attr-defined]

@@ -59,7 +59,7 @@ class Lineage:
 
     `followed` is the stream that this Redis followed as a replica before it was promoted, and `followed_to` is how many
     bytes of that stream it got. None means that it was no replica, or that it has forgotten this. `replicas` is how
-    many replicas it has.
+    many replicas this Redis has now.
     """
 
     stream: str

@@ -1,4 +1,4 @@
-"""Delay time, in which waits are dated. It is the store's clock, except that it never goes back.
+"""Delay time, the clock by which the ends of waits are stored. It is the store's clock, except that it never goes back.
 
 A store's wall clock may jump: an operator sets it, NTP steps, a fail-over leads to a machine with another time. If the
 clock went back by an hour, a wait of a second would last an hour. So the ends of waits (retries, held) are dated by
@@ -39,7 +39,7 @@ class DelayTime:
 
         Args:
             at_ms: delay time as the store has it.
-            dated_ms: the delay time at which a wait was dated last; 0 if there never was a wait.
+            dated_ms: the delay time at which the store last stored a wait; 0 if there never was a wait.
             asked_s: monotonic time before the question.
             answered_s: monotonic time after the answer.
         """
