@@ -69,18 +69,19 @@ class Timing:
 
     @property
     def common_ms(self) -> int | None:
-        """Return the time at which all notifications may be sent.
+        """Return the time from which all notifications may be sent.
 
-        Return None if that is now, or if their times differ.
+        Return None if they may be sent now, or if their times differ.
         """
         first = self.sends_ms[0]
         return first if first > self.now_ms and len(set(self.sends_ms)) == 1 else None
 
     def of(self, n: NewNotification, place: int, fallback: Fallback | None) -> NewNotification:
-        """Return `n` with times of its own, if the times of the whole trigger do not fit.
+        """Return `n` with the times that the store needs for it. `place` is the index of `n` in the trigger.
 
-        `place` is its index in the trigger. The store looks at a fallback without `after_s` when the first notification
-        must have ended. If the first one ends earlier, the store looks earlier.
+        A fallback becomes due after its `after_s`. Without an `after_s` it becomes due soon after the time to live of
+        the first notification ends. If the first one ends before that, the store decides about the fallback at once.
+        Any other notification is returned unchanged if the common time of the trigger is right for it.
         """
         send_ms = self.sends_ms[place]
         ends_ms = send_ms + self.ttl_ms
@@ -154,7 +155,10 @@ class Preparation:
     async def _render(
         self, request: TriggerRequest, drafts: Sequence[Draft]
     ) -> tuple[list[Rendered], list[str | None]]:
-        """Return the text of each draft, and the digest of the template that it was rendered from (None without)."""
+        """Return the text of each draft, and the digest of each draft's template.
+
+        The digest is None if there is no template.
+        """
         done: dict[tuple[str, int, str | None], Rendered] = {}
         digests: dict[tuple[str, int], str] = {}
         texts, pinned, people = [], list[str | None](), request.addressed
@@ -212,7 +216,11 @@ class Preparation:
         )
 
     def _check_told(self, field: str, chain: tuple[str, ...]) -> None:
-        """Raise CallerError if some vendor of the first notification never reports deliveries."""
+        """Raise CallerError, which names `field`, if nobody would report the delivery for which a fallback waits.
+
+        That is so if receipts are not configured, or if some vendor of `chain` sends none. `chain` is the chain of the
+        first notification.
+        """
         if self._settings.receipts.public_url is None:
             raise CallerError(field, "must not be delivered, because receipts are not configured")
         for name in chain:

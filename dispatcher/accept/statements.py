@@ -39,7 +39,7 @@ class Statements:
             await self.send()
 
     async def send(self) -> None:
-        """Publish a report now. If the store does not answer, nothing happens."""
+        """Publish a report now. If the store does not answer, the report is lost and no error is raised."""
         statement = Statement(
             process=f"intake-{self._identity.get('replica', '')}",
             node=self._identity.get("node", ""),

@@ -38,8 +38,8 @@ class StoreBreaks:
     """Reports accepted triggers or later writes that the store has lost, by log, metric and warning.
 
     Only an operator can find out which triggers are gone. Callers then send them again with their keys. If the outcome
-    of a notification was lost, the notification may be sent again. Under `hold` too, because its start mark may be lost
-    as well.
+    of a notification was lost, the notification may be sent again. This is so even under `hold`, because its start mark
+    may be lost as well.
     """
 
     def __init__(self, metrics: Metrics, clock: Clock, broke: Callable[[], None] = lambda: None) -> None:
@@ -123,9 +123,9 @@ class StoreWatch:
         await self._control.weigh(self._weights)
 
     async def _crowding(self, full: Lane, depths: Mapping[str, MailboxDepth]) -> frozenset[str] | None:
-        """Return the tenants that a full lane refuses, or None if it refuses every tenant.
+        """Return the tenants that the full lane `full` refuses, or None if it refuses every tenant.
 
-        The entries of more urgent lanes count too.
+        Entries of the mailbox's more urgent lanes are counted too.
         """
         waiting, queued = Counter[str](), 0
         for priority in PRIORITIES[: PRIORITIES.index(full.priority) + 1]:
@@ -134,9 +134,9 @@ class StoreWatch:
         return crowding(waiting, queued - waiting.total(), self._queued_max)
 
     async def follow_lineage(self) -> None:
-        """Ask which stream of writes the store has, until cancelled.
+        """Ask the store which stream of writes it has, and report lost writes, until cancelled.
 
-        Ask often while it has replicas, otherwise each second.
+        The store is asked more often while it has replicas, and otherwise once a second.
         """
         while True:
             found = None

@@ -81,7 +81,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A message that may be sent now. Its result must be recorded at the breaker afterwards, with `permit`."""
+    """A message that may be sent now. After the call, its result must be recorded at the breaker, with `permit`."""
 
     message: Message
     permit: Permit
@@ -92,7 +92,7 @@ class Ready:
 class Delivery:
     """Handles the claims of a vendor actor.
 
-    It stores nothing about a single claim, because many are handled at once.
+    Many claims are handled at once, so no attribute belongs to a single one.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Delivery:
     ) -> None:
         """Prepare to handle claims. `stale` returns True if this incarnation may have been declared dead.
 
-        `in_flight` returns how many of its calls are in flight.
+        `in_flight` returns how many calls of this actor are in flight.
         """
         self.plan = Plan()
         self.own_only_until_s = 0.0
@@ -125,8 +125,8 @@ class Delivery:
     async def decide(self, me: str, claim: Claim) -> Decision | None:
         """Handle one claim of the incarnation `me`, and return where the notification goes next.
 
-        None means that it stays pending for `me`. The audit finds it again. Only a cancellation leaves this method as
-        an exception.
+        None means that the claim stays pending for `me`, and that the audit finds it again. Only a cancellation leaves
+        this method as an exception.
         """
         n, ready = claim.notification, None
         try:
@@ -142,9 +142,10 @@ class Delivery:
         return await self._attempt(n, ready) if isinstance(ready, Ready) else ready
 
     async def _prepare(self, me: str, claim: Claim) -> Ready | Decision | None:
-        """Check the claim, render the message and get the permits.
+        """Check the claim, render the message and get the permit.
 
-        If the result is `Ready`, the call must follow at once.
+        Return `Ready` if the message may be sent; then the call must follow at once. Return a decision if it must not
+        be sent by this vendor now, or None if the claim must stay pending.
         """
         n = claim.notification
         now_ms = self._time.now_ms()

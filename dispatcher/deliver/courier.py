@@ -130,11 +130,11 @@ class Courier:
         return not self._calls and not len(self.outbox)
 
     def could_work(self) -> bool:
-        """Return True if this courier could claim now, so that only a lack of work can keep it from that."""
+        """Return True if this courier could claim now. Then only a lack of work can be the reason why it does not."""
         return self.breaker.state in (BreakerState.CLOSED, BreakerState.METRICS_ONLY) and self._want() > 0
 
     def is_unsettled(self) -> bool:
-        """Return True if outcomes wait too long to be settled although the store answers other calls."""
+        """Return True if outcomes have waited too long to be settled although the store answers other calls."""
         return not self.link.stale() and self.outbox.oldest_age_s() > self._limits.settle_stall_s
 
     def _works(self, me: str) -> bool:

@@ -1,6 +1,6 @@
 """The incarnations of one courier, one after another.
 
-After it was declared dead, it registers a new one and goes on.
+After an incarnation was declared dead, the courier registers a new one and goes on.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Incarnations:
     async def run(self) -> None:
         """Let the courier claim until `stopping` is True.
 
-        If its incarnation is no longer live, end it and begin a new one.
+        If an incarnation is no longer live, finish its calls and begin a new one.
         """
         courier = self._courier
         while not self.stopping:
@@ -60,9 +60,10 @@ class Incarnations:
                 await self._end()
 
     async def _end(self) -> None:
-        """Finish the calls in flight under the old incarnation, and then declare it as stopped.
+        """Wait for the calls in flight under the old incarnation, at most `goodbye_s`, and then declare it stopped.
 
-        Other actors take its other claims, and do not suspect them of a crash.
+        Other actors take the entries that it still has claimed. They do not count these entries as the possible cause
+        of a crash.
         """
         courier, old = self._courier, self._courier.me
         logger().warning("incarnation_ended", incarnation=old, vendor=courier.vendor.name)

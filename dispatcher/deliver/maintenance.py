@@ -148,8 +148,8 @@ class Caretaker:
     async def promote(self) -> None:
         """Put due notifications into the mailbox that the current plan chooses, and decide about waiting fallbacks.
 
-        If at least half a page is fallbacks, the next page is read at once. There is one fallback for each message that
-        was sent, and most of them end here. They must not delay the notifications behind them.
+        If at least half a page is fallbacks, the next page is read at once. In some traffic every message has a
+        fallback, and most of these end here without being sent. They must not delay the notifications behind them.
         """
         for _ in range(DUE_PAGES_MAX):
             if await self._promote_page() < DUE_PAGE // 2:
@@ -258,7 +258,7 @@ class Caretaker:
         return [own, *chosen] if own in plan.undrained else chosen
 
     async def _sweep_lane(self, lane: Lane) -> None:
-        """End the expired notifications on the next page of a lane. If there were any, go on with the page after it."""
+        """End the expired notifications on the next page of a lane. If the page had any, go on with the page after it."""
         for _ in range(SWEEP_PAGES_MAX):
             cursor, expired = await self._store.expired(lane, self._cursors.get(lane, ""))
             self._cursors[lane] = cursor

@@ -243,7 +243,7 @@ class Gate:
     def refuse_all(self, reason: str, now_ns: int) -> None:
         """Open the breaker, because the vendor's refusals are not the fault of the messages.
 
-        A refused probe opens it again.
+        While it is half-open later, a probe that is refused counts as failed and opens it again.
         """
         self._opened_by_refusals = True
         self.breaker.trip(now_ns, reason)

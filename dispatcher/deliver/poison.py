@@ -30,7 +30,7 @@ class Suspects:
         *,
         replied: Callable[[], None],
     ) -> None:
-        """Use this store. `works` returns True if an incarnation goes on.
+        """Use this store. `works` returns True while an incarnation is the present one and is not stopping.
 
         `replied` is called for each answer of the store.
         """

@@ -1,9 +1,9 @@
 """Asks the vendor about held notifications. The rules are in `core.life.look_up`.
 
-Each turn looks at a page of held notifications, and asks about those that are due for a look-up. The time of the next
-look-up is remembered only in this process, so another actor starts again. Asking twice is safe, because the store ends
-a notification only once. There is one question at a time, and at most `per_s` a second. So a vendor that hangs costs
-only one connection.
+Each call of `turn` reads a page of held notifications, and asks about those that are due for a look-up. The time of the
+next look-up is remembered only in this process, so another actor starts again. Asking twice is safe, because the store
+ends a notification only once. There is one question at a time, and at most `per_s` a second. So a vendor that hangs
+costs only one connection.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class LookUps:
                 logger().error("look_up_failed", vendor=self._courier.vendor.name, error=type(error).__name__)
 
     async def turn(self) -> None:
-        """Look at the next page of held notifications, and ask about those that are due for a look-up."""
+        """Read the next page of held notifications, and ask the vendor about those that are due for a look-up."""
         c = self._courier
         if c.stopping or not c.me:
             return
@@ -93,7 +93,7 @@ class LookUps:
             self._cursor = 0
 
     async def _look(self, key: tuple[str, int], held: Held) -> bool:
-        """Ask about one notification.
+        """Ask the vendor about one notification, and end the notification if the answer allows it.
 
         Return False if the vendor did not answer; then all questions pause for a while.
         """

@@ -17,8 +17,8 @@ from dispatcher.telemetry.log import logger
 class Watchdog:
     """Watches one courier. `stuck` is empty, or says why its actor must be replaced.
 
-    If outcomes cannot be settled, the watchdog only logs that. A new actor would not know those outcomes and would send
-    again.
+    If outcomes cannot be settled, the watchdog only logs that. A new actor would not know those outcomes, and would
+    send the messages again.
     """
 
     def __init__(self, courier: Courier, control: Control, clock: Clock, patience_s: float) -> None:

@@ -96,9 +96,9 @@ class DeadLetters:
         self._per_s, self._slow_per_s, self._updates = per_s, slow_per_s, updates
 
     async def listing(self, wanted: DeadLetterFilter, cursor: str | None) -> tuple[list[DeadLetter], str | None]:
-        """Return the next letters that match, the oldest first and at most `limit`, and the cursor to continue with.
+        """Return the next letters that match, the oldest first, and the cursor with which the next call continues.
 
-        The cursor is None at the end.
+        There are at most `wanted.limit` letters. The cursor is None at the end of the list.
         """
         letters: list[DeadLetter] = []
 
@@ -111,7 +111,10 @@ class DeadLetters:
         return letters, result.cursor
 
     async def discard(self, wanted: DeadLetterFilter, cursor: str | None, dry_run: bool) -> BulkResult:
-        """End the next letters that match forever, at most `limit` of them. With `dry_run`, only count them."""
+        """End the next letters that match, at most `wanted.limit` of them, so that they can never be redriven.
+
+        With `dry_run`, only count them.
+        """
 
         async def discard(stretch: _Stretch, result: BulkResult) -> DeadPosition | None:
             result.matched += len(stretch.letters)
@@ -123,11 +126,12 @@ class DeadLetters:
     async def redrive(
         self, wanted: DeadLetterFilter, cursor: str | None, dry_run: bool, *, today: Wanted = AS_ACCEPTED
     ) -> BulkResult:
-        """Redrive the next letters that match, at most `limit`, each as a new generation.
+        """Redrive the next letters that match, at most `wanted.limit`, each as a new generation.
 
         With `dry_run`, only count them. The pace is that of `core.life.redrive`. When it allows no more, the call
-        stops, and the cursor is before the first letter that has to wait. `today` names the parts that a letter gets as
-        they are now; it keeps them in later generations. A letter that cannot be sent with them is refused.
+        stops, and the cursor is before the first letter that has to wait. `today` says whether a letter gets the
+        present template or route instead of the accepted one. A letter that cannot be sent with these is refused. Later
+        generations keep what it got.
         """
 
         async def redrive(stretch: _Stretch, result: BulkResult) -> DeadPosition | None:

@@ -27,7 +27,7 @@ NOTHING_COUNTED: Snapshot = {"c": [], "h": []}
 class HeardReport:
     """The latest report of an actor, and the monotonic time at which it came.
 
-    `accepted` is how many messages vendors have accepted from its process.
+    `accepted` is how many messages vendors have accepted from the reporting process since its start.
     """
 
     report: Report

@@ -1,7 +1,7 @@
 """The template and the route that a dead letter would have if it were accepted today.
 
-A redrive keeps the accepted ones, unless the operator asks for today's. If a template was corrected or a vendor was
-added since, this helps only a letter that gets today's.
+A redrive keeps the accepted template and route, unless the operator asks for those of today. If a template was
+corrected or a vendor was added after the accept, only a letter with those of today profits from it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dispatcher.wire.trigger import phone_region
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The parts of a letter that a redrive replaces by today's: the template, the route, or both."""
+    """The parts of a letter that a redrive replaces by those of today: the template, the route, or both."""
 
     template: bool = False
     route: bool = False
@@ -32,7 +32,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The chain and the template that replace the accepted ones. None keeps the accepted one."""
+    """The chain and the template that replace the accepted ones. A field that is None keeps what was accepted."""
 
     chain: tuple[str, ...] | None = None
     template: TemplatePin | None = None

@@ -48,8 +48,8 @@ class Templates:
     async def put(self, owner: str | None, source: TemplateSource) -> int:
         """Store a template as a new version, and return the version's number. An unchanged template keeps its number.
 
-        `source` has the plain name. Within a second, triggers use the new version. Raises CallerError (nothing was
-        stored, for example because it does not compile) and UnavailableError (call it again).
+        The name in `source` is without the owner. Within a second, triggers use the new version. Raises CallerError
+        (nothing was stored, for example because it does not compile) and UnavailableError (call it again).
         """
         if "/" in source.name:
             raise CallerError("name", "must contain no slash")

@@ -41,10 +41,11 @@ class VendorView:
     Attributes:
         undrained: why no vendor drains its mailbox; None if one does.
         breaker: one entry for each actor of the vendor.
-        queued, lanes, claimed: the entries of its mailbox: in all, by lane, and how many of them are claimed.
-        waiting, places, oldest_age_ms: its notifications that have not ended, wherever they wait: how many should be
-            sent as soon as possible, how many are in each place, and the age of the oldest.
-        next_try_ms: when the next retry is due, in wall milliseconds; None if none waits.
+        queued, lanes, claimed: how many entries its mailbox has, how many each lane has, and how many are claimed.
+        waiting: how many of its notifications should be sent as soon as possible.
+        places: how many of its notifications wait in each place.
+        oldest_age_ms: the age of the oldest of these, without those that wait because their caller wants that.
+        next_try_ms: when the next retry is due, in wall milliseconds; None if no notification waits for a retry.
         attempts: calls by outcome, since the metrics began.
     """
 

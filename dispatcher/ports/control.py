@@ -76,7 +76,7 @@ class Control(Protocol):
     async def stopped(self, incarnation: str) -> None:
         """End an incarnation that has stopped cleanly.
 
-        Others take its claims at once, and no claim is suspected of a crash.
+        Other actors take its claims at once, and no claim is suspected of a crash.
         """
         ...
 

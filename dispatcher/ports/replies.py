@@ -111,7 +111,7 @@ class Claims:
         lost: the number of entries that were deleted while they were pending. It should always be 0.
         unreadable: claims whose records this version cannot read. Trust only `id`, `attempts`, `tried` and the mark
             that a send was started.
-        refused: one message of the store for each lane at which it failed. The other lanes were claimed.
+        refused: the error texts of the store, one for each lane that could not be read. The other lanes were read.
     """
 
     now_ms: int
@@ -126,7 +126,8 @@ class Claims:
 class DueEntry:
     """A notification whose time has come.
 
-    `score` is the text of its time as it was read. It is promoted only if that time is still stored, so at most once.
+    `score` is that time, as the text that was read. The notification is promoted only if the store still has this time,
+    so at most once.
     """
 
     id: str

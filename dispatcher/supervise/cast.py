@@ -14,7 +14,7 @@ Reports come every half second.
 
 
 class Cast:
-    """The replicas of all pools from which the supervisor has heard. `replica` and `node` are the supervisor's own."""
+    """The replicas that the supervisor has heard, from all pools. `replica` and `node` are the supervisor's own."""
 
     def __init__(self, node: str, replica: str) -> None:
         self.node, self.replica = node, replica
@@ -32,7 +32,7 @@ class Cast:
         self._note(beat.replica, "supervisor", beat.node, now_s)
 
     def placed(self, now_s: float) -> list[Placed]:
-        """Return the replicas that were heard in the last seconds, and this supervisor. Forget all others."""
+        """Return this supervisor and the replicas that were heard within the last `SPOKE_S` seconds. Forget all others."""
         self._known = {name: known for name, known in self._known.items() if now_s - known[3] < SPOKE_S}
         self._note(self.replica, "supervisor", self.node, now_s)
         return [Placed(name, pool, node, now_s - first_s) for name, (pool, node, first_s, _) in self._known.items()]

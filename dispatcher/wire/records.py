@@ -182,9 +182,9 @@ def decode_notification(notification_id: str, fields: Sequence[str | None]) -> N
 
 
 def stub(notification_id: str, fields: Sequence[str | None]) -> Notification:
-    """Return a notification with only those values that are needed to put an unreadable record off.
+    """Return a notification for an unreadable record, with only the values that are needed to let it wait in `due`.
 
-    Do not use the others.
+    Its other values are empty and must not be used.
     """
     state, attempts, tried = fields[3], fields[4] or "", fields[7]
     return Notification(
@@ -250,9 +250,11 @@ No vendor's name contains any of them.
 
 
 def encode_trail(trail: Trail) -> str:
-    """Return the trail as text: `sms-a! sms-b~ #2 %1`.
+    """Return the trail as text, such as `sms-a! sms-b~ #2 %1`.
 
-    A version that does not know a mark reads the name with its mark as the name of an unknown vendor.
+    Behind a vendor's name, `~` means refused and `!` doubted. `#` is followed by the number of waits, and `%` by the
+    number of refusals. A version that does not know a mark reads the name with its mark as the name of an unknown
+    vendor.
     """
     parts = [
         name + (DOUBTED if name in trail.doubted else REFUSED if name in trail.refused else "") for name in trail.tried

@@ -62,7 +62,7 @@ class AcceptedNotification(_Answer):
 class AcceptedResponse(_Answer):
     """The body of a 202: everything named here is on disk.
 
-    `replayed` is true if an earlier trigger with this key gave it.
+    `replayed` is true if this is the answer to an earlier trigger with the same key.
     """
 
     id: str

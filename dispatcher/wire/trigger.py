@@ -46,8 +46,9 @@ _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 def phone_region(number: str) -> str | None:
     """Return the region of a valid E.164 number (ISO 3166 alpha-2, or "001" for the whole world). None means invalid.
 
-    The number is read digit by digit and not with phonenumbers.parse, which also removes national prefixes. A vendor
-    gets exactly the caller's text, so this text must be valid. It also takes half the time.
+    The number is read digit by digit, in half the time of phonenumbers.parse. That function would also accept a number
+    with a national prefix, because it removes the prefix. But a vendor gets exactly the caller's text, so the text
+    itself must be valid.
     """
     if not _E164.fullmatch(number):
         return None
@@ -161,10 +162,10 @@ _BEHIND_A_LOCALE = re.compile(r"[.@;,]|[_-]#")
 
 
 def _locale(value: Any) -> Any:
-    """Return the language tag as it was given, or None if it is not well-formed.
+    """Return the language tag without what POSIX, Java and HTTP put behind it, or None if the tag is not well-formed.
 
-    A wrong tag does not refuse the trigger, because sending the message matters more than its language. What POSIX,
-    Java and HTTP put behind a tag is removed: `de_DE.UTF-8`, `zh_CN_#Hans`, `de;q=0.9`, `de,en`.
+    Examples of such endings are `de_DE.UTF-8`, `zh_CN_#Hans`, `de;q=0.9` and `de,en`. A trigger with a wrong tag is not
+    refused, because sending the message matters more than its language.
     """
     if not isinstance(value, str):
         return value
@@ -229,9 +230,9 @@ _CONTENT = "The complete message. Give either this or `template`."
 
 
 class FallbackRequest(_Part):
-    """A message on another channel.
+    """A message on another channel, which may replace the notification in which it is listed.
 
-    It is sent if the notification is dead, or has not succeeded within `after_s` seconds.
+    It is sent if that notification is dead, or has not succeeded within `after_s` seconds.
     """
 
     channel: Channel = Field(description="Another channel than that of the notification.")
@@ -360,9 +361,9 @@ def _check_notification(wanted: NotificationRequest | FallbackRequest, at: str) 
 
 
 def body_hash(request: TriggerRequest) -> str:
-    """Return 32 hex digits that are equal exactly if two requests mean the same.
+    """Return 32 hex digits. They are equal for two requests if and only if the requests mean the same.
 
-    The idempotency key is not part of them. Fields that are None are left out. So a field that a later version adds
+    The idempotency key does not change them. Fields that are None are left out. So a field that a later version adds
     does not change the hashes already stored.
     """
     meaning = request.model_dump(mode="json", exclude={"idempotency_key", "data", "dry_run"}, exclude_none=True)

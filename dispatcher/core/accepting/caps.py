@@ -60,7 +60,10 @@ def caps_of(
 
 
 def has_room(times_ms: Sequence[int], most: int, per_ms: int, now_ms: int) -> bool:
-    """Return True if one more message is allowed after those accepted at `times_ms` (wall time, the oldest first)."""
+    """Return True if one more message is allowed: fewer than `most` of `times_ms` lie within the last `per_ms`.
+
+    `times_ms` are the times at which earlier messages were accepted, in wall milliseconds, the oldest first.
+    """
     return len(times_ms) < most or times_ms[-most] <= now_ms - per_ms
 
 

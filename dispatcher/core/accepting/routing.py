@@ -6,9 +6,9 @@ Rules:
    fits only an empty country list, because a route that lists countries promises only those.
 2. Among the routes that fit, one that names the event comes first, then one that names the tenant, then the country,
    then the priority. Among equals the order of the configuration counts.
-3. The route's chain is the order of its vendors. The vendors of its `split` come before the others, in an order that is
-   drawn by weight from the notification's id. Each of them is first in proportion to its weight. If the first is down,
-   the others share its part in proportion to their weights. The same id always gives the same order.
+3. The route's chain is the order of its vendors. The vendors of its `split` come before the others, in a weighted
+   random order that depends only on the notification's id. Each of them is first in proportion to its weight. If the
+   first is down, the others share its part in proportion to their weights. The same id always gives the same order.
 4. `life.decide_mailbox` chooses the first usable vendor of the chain, as it chooses every mailbox.
 
 Rule 3 is weighted rendezvous hashing: the lowest `-ln(u) / weight` is first, with `u` uniform and independent for each
@@ -101,7 +101,7 @@ def possible_chains(route: Route) -> tuple[tuple[str, ...], ...]:
 
 
 def _draw(nid: str, vendor: str) -> float:
-    """Return a random positive number that depends only on the id and the vendor.
+    """Return a positive pseudo-random number that depends only on the id and the vendor.
 
     Over many ids it is exponentially distributed.
     """

@@ -12,8 +12,8 @@ Rules:
    call that is in flight for too long counts as slow before it ends (stall detection).
 5. When the breaker leaves a state, also by a reset, that state's timer is cancelled.
 6. Recovery goes through stages: first probes, then growing shares of the former traffic. The state stays `half_open` in
-   all of them, and `share` is the present share. Each stage is a generation of its own, and ends with a decision. A bad
-   one opens the breaker.
+   all of them, and `share` is the present share. Each stage is a generation of its own, and ends with a decision: a bad
+   stage opens the breaker, a good one is followed by the next.
 7. A probing stage ends by its decision or by its timer. If no result was counted by then, another probing stage begins.
    A permit that is given back is granted again, but a stage grants at most `probe_grants` times its permits.
 8. A process may die. `snapshot` and `restore` carry the state to another process, as durations and without permits.

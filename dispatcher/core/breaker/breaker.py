@@ -159,9 +159,7 @@ class Breaker(BreakerStates):
     def trip(self, now_ns: int, reason: str) -> None:
         """Open a closed breaker because of evidence that is not in its window.
 
-        The wait is the same as after too many failures.
-
-        In other states than closed, nothing happens.
+        The open wait is as long as after too many failures. In other states than closed, nothing happens.
         """
         if self.state is S.CLOSED:
             self._enter(S.OPEN, now_ns, reason)

@@ -53,7 +53,10 @@ class RefusedRecipients:
 
 @dataclass(slots=True)
 class Contradictions:
-    """The messages that this vendor accepted after another had refused them with an unlisted code, in a time window."""
+    """The messages that this vendor accepted after another vendor had refused them with an unlisted code.
+
+    They are remembered for `window_ns`.
+    """
 
     window_ns: int
     _noted: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=1000))
@@ -62,7 +65,10 @@ class Contradictions:
         self._noted.extend((now_ns, vendor) for vendor in vendors)
 
     def counts(self, now_ns: int) -> dict[str, int]:
-        """Return how many refusals of each other vendor were contradicted by this vendor within the last window."""
+        """Return, for each other vendor, how many of its refusals this vendor has contradicted within the last window.
+
+        A refusal is contradicted when this vendor accepts the same message.
+        """
         while self._noted and self._noted[0][0] < now_ns - self.window_ns:
             self._noted.popleft()
         return dict(Counter(vendor for _, vendor in self._noted))

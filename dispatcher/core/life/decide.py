@@ -274,7 +274,7 @@ def decide_cut_off(n: Notification, cut_off_s: float, at: Situation) -> Decision
 def decide_adopted(n: Notification, at: Situation) -> Decision | None:
     """Return None if the adopter of a mailbox may send this notification, and otherwise where the notification goes.
 
-    An adopter sends only notifications that have its vendor in their chain, untried. It moves all others.
+    An adopter sends only notifications whose chain names its vendor and that it has not tried yet. All others it moves.
     """
     if at.vendor in n.chain and at.vendor not in n.tried:
         return None

@@ -23,8 +23,8 @@ from dispatcher.core.life.notification import Attempt
 class Place(NamedTuple):
     """The place that is read to list a state.
 
-    `states` are the states that a notification there may have. If `reason` is set, only notifications with it are
-    listed.
+    `states` are the states that a notification there may have. If `reason` is set, only notifications with this reason
+    are listed.
     """
 
     name: str

@@ -97,10 +97,9 @@ def window_of(started_ms: int, timeout_s: float) -> Window:
 def fingerprint(to: str, text: str, timeout_s: float) -> Fingerprint:
     """Return the fingerprint of a message.
 
-    It does not depend on the vendor, as two configured vendors may be one account.
-
-    Its `ttl_ms` is the length of one window. Two notifications that start further apart have windows that do not
-    overlap.
+    Its `ttl_ms` is the length of the window in which the vendor may create the message. If two notifications start
+    further apart than this, their windows do not overlap. The fingerprint does not depend on the vendor, because two
+    configured vendors may be the same account.
     """
     window = window_of(0, timeout_s)
     text_hash = hashlib.sha256(json.dumps([to, text]).encode()).hexdigest()[:32]

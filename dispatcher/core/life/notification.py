@@ -148,7 +148,8 @@ class Trail:
     Attributes:
         tried: the vendors tried in this round. A new round begins with an empty list, so that all may be tried again.
         refused: those of `tried` that refused the message itself.
-        doubted: those of `refused` that used an unlisted code. If another vendor accepts the message, these were wrong.
+        doubted: those of `refused` that used an unlisted code. If another vendor accepts the message, these vendors
+            were wrong.
         waits: how often the notification has waited after failures. Each wait is longer than the one before.
         refusals: in how many rounds every vendor of the chain has refused it. The wait after each such round is longer.
     """

@@ -44,8 +44,9 @@ class TokenBucket:
             self._tokens -= count
 
     def give_back(self) -> None:
-        """Give back a permit that was spent although nothing was sent. Even so, no more than `burst` permits are saved.
+        """Give back a permit that was spent although nothing was sent.
 
+        Even so, no more than `burst` permits are saved.
         """
         if self._rate is not None:
             self._tokens = min(_burst(self._rate), self._tokens + 1)

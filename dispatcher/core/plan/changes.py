@@ -11,11 +11,9 @@ from dispatcher.core.plan.values import Plan, VendorPlan
 
 
 def changes(previous: Plan, plan: Plan) -> list[str]:
-    """Return the changes from `previous` to `plan` as texts.
+    """Return the changes from `previous` to `plan` as texts: first those of each vendor, in the order of `plan`.
 
-    Those of each vendor stand together, in the order of `plan`.
-
-    After them come removed vendors, mailboxes with or without a drainer, full machines and a suspect network.
+    After them come removed vendors, mailboxes that lost or got a drainer, full machines and a suspect network.
     """
     if not previous.vendors:
         return ["first plan"]

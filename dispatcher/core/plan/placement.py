@@ -42,9 +42,9 @@ class Placed:
 
 
 def leavers(placed: Collection[Placed], nodes: Collection[str], chains: Iterable[Sequence[str]]) -> Iterator[Placed]:
-    """Yield one replica that should leave for each broken rule. `nodes` are the living machines that may have replicas.
+    """For each broken rule, yield one replica that should leave its machine.
 
-    A pool that has a young replica is left alone.
+    A pool with a young replica keeps all its replicas. `nodes` are the living machines that may have replicas.
     """
     pools: dict[str, list[Placed]] = {}
     for one in placed:
@@ -77,7 +77,7 @@ def _youth(one: Placed) -> tuple[float, str]:
 class Moves:
     """Decides when a replica is moved.
 
-    Only one moves at a time, and a pool that still breaks a rule waits longer each time.
+    Only one replica moves at a time. A pool that still breaks a rule after a move waits longer for each further move.
     """
 
     _leaving: Placed | None = None

@@ -145,7 +145,7 @@ def _without_growth(pool: Pool, is_full: bool) -> int:
 
 
 def count_starting(pools: Iterable[Pool], sized_ms: Mapping[str, int], now_ms: int) -> int:
-    """Return how many planned actors have not come yet.
+    """Return how many planned actors have not reported yet.
 
     `sized_ms` is when the planned number of each pool last changed.
     """

@@ -85,7 +85,7 @@ def patience_s(rate_per_s: float | None) -> float:
 
 
 def working_vendors(plan: Plan, channels: Mapping[str, str]) -> dict[str, int]:
-    """Return how many vendors of each channel get messages by the plan. Before the first plan, all of them count."""
+    """Return how many vendors of each channel get messages by the plan. Before the first plan, every vendor counts."""
     found = dict.fromkeys(channels.values(), 0)
     for name, channel in channels.items():
         entry = plan.vendors.get(name)

@@ -45,7 +45,7 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class CountryCutOff:
-    """A country that a vendor does not reach: the state of its breaker, and for how many seconds it was not closed."""
+    """A country that a vendor does not reach: the state of its breaker, and for how many seconds that was not closed."""
 
     state: str
     for_s: float

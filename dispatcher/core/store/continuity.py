@@ -126,10 +126,10 @@ class Continuity:
         return Break(_kind(before, found), before, found)
 
     def follow(self, found: Lineage) -> Undone | None:
-        """Return the lost writes that this answer about the stream shows compared with the last answer, or None.
+        """Return the loss of writes that `found` shows, compared with the answer before it.
 
-        The caller sends only one question at a time. A loss is reported once, because the new answer is expected from
-        then on.
+        Return None if it shows no loss. The caller sends only one question at a time. A loss is reported once, because
+        the new answer is expected from then on.
         """
         known, self.lineage = self.lineage, found
         if known is None or found.followed != known.stream or found.followed_to >= known.come_to:
