@@ -32,7 +32,7 @@ class Cast:
         self._note(beat.replica, "supervisor", beat.node, now_s)
 
     def placed(self, now_s: float) -> list[Placed]:
-        """Return this supervisor and the replicas that were heard within the last `SPOKE_S` seconds. Forget all others."""
+        """Return this supervisor and the replicas that were heard in the last `SPOKE_S` seconds. Forget all others."""
         self._known = {name: known for name, known in self._known.items() if now_s - known[3] < SPOKE_S}
         self._note(self.replica, "supervisor", self.node, now_s)
         return [Placed(name, pool, node, now_s - first_s) for name, (pool, node, first_s, _) in self._known.items()]

@@ -45,7 +45,10 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class CountryCutOff:
-    """A country that a vendor does not reach: the state of its breaker, and for how many seconds that was not closed."""
+    """A country that a vendor does not reach.
+
+    `state` is that of its breaker, which has not been closed for `for_s` seconds.
+    """
 
     state: str
     for_s: float
