@@ -19,7 +19,7 @@ class BreakerState(str, Enum):
 
 
 class Late(str, Enum):
-    """What happens to a result whose permit is from an earlier generation: DROP ignores it, and COUNT counts it.
+    """The treatment of a result whose permit is from an earlier generation: DROP ignores it, and COUNT counts it.
 
     COUNT is only for comparing the breaker with resilience4j, which counts such results.
     """
