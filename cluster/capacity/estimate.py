@@ -352,16 +352,24 @@ def as_markdown(answers: Mapping[float, Sequence[Need]]) -> str:
 
 
 @click.command()
-@click.option("--per-day", multiple=True, required=True, type=click.FloatRange(min=1), help="triggers; may be repeated")
-@click.option("--peak-factor", default=10.0, show_default=True, type=click.FloatRange(min=1), help="peak over mean")
-@click.option("--channels", default="sms,email", show_default=True, help="NAME or NAME=MESSAGES per trigger")
-@click.option("--retention", "retention_s", default=float(DAY_S), show_default=True, help="seconds kept when finished")
 @click.option(
-    "--outage", "outage_s", default=3600.0, show_default=True, help="seconds of backlog to hold, at the mean rate"
+    "--per-day",
+    multiple=True,
+    required=True,
+    type=click.FloatRange(min=1),
+    help="Triggers a day. Repeat it for more loads.",
 )
-@click.option("--vendor-ms", default=100.0, show_default=True, help="a vendor's usual answer")
-@click.option("--profile", "file", type=click.Path(path_type=Path), help="costs measured on your machine")
-@click.option("--markdown", is_flag=True, help="a table, one column per load")
+@click.option(
+    "--peak-factor", default=10.0, show_default=True, type=click.FloatRange(min=1), help="The peak rate over the mean."
+)
+@click.option("--channels", default="sms,email", show_default=True, help="NAME, or NAME=MESSAGES per trigger.")
+@click.option(
+    "--retention", "retention_s", default=float(DAY_S), show_default=True, help="Seconds to keep finished triggers."
+)
+@click.option("--outage", "outage_s", default=3600.0, show_default=True, help="Seconds of backlog at the mean rate.")
+@click.option("--vendor-ms", default=100.0, show_default=True, help="How long a vendor takes to answer, in ms.")
+@click.option("--profile", "file", type=click.Path(path_type=Path), help="A file with costs of your machine.")
+@click.option("--markdown", is_flag=True, help="Print a table with a column for each load.")
 def capacity(
     *,
     per_day: tuple[float, ...],

@@ -128,8 +128,14 @@ def remote(function: Function) -> Function:
         return function(Api(url, key), **arguments)
 
     for option in (
-        click.option("--key", envvar="DISPATCHER_KEY", help="API key; also $DISPATCHER_KEY"),
-        click.option("--url", envvar="DISPATCHER_URL", default="http://127.0.0.1:8000", show_default=True),
+        click.option("--key", envvar="DISPATCHER_KEY", help="The API key. It can also be in $DISPATCHER_KEY."),
+        click.option(
+            "--url",
+            envvar="DISPATCHER_URL",
+            default="http://127.0.0.1:8000",
+            show_default=True,
+            help="The address of the service. It can also be in $DISPATCHER_URL.",
+        ),
     ):
         wrapped = option(wrapped)
     return wrapped  # type: ignore[return-value]

@@ -16,10 +16,12 @@ from dispatcher.core.life.choices import Channel, Priority
 @click.command("explain")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--channel", type=click.Choice(get_args(Channel)), required=True)
-@click.option("--event", default="", help="name of the event")
-@click.option("--tenant", default="default", show_default=True)
-@click.option("--country", help="of the telephone number, such as DE; without it: unknown")
-@click.option("--priority", type=click.Choice(get_args(Priority)), help="without it: the event's, else normal")
+@click.option("--event", default="", help="The name of the event.")
+@click.option("--tenant", default="default", show_default=True, help="The tenant that posts.")
+@click.option("--country", help="The country of the telephone number, such as DE. Without it, unknown.")
+@click.option(
+    "--priority", type=click.Choice(get_args(Priority)), help="The priority. Without it, that of the event, or normal."
+)
 def explain(*, file: Path, channel: str, event: str, tenant: str, country: str | None, priority: str | None) -> None:
     """Show which routes of FILE fit a notification. The first route shown is the one that is used."""
     settings = load_settings(file)

@@ -33,7 +33,9 @@ def key() -> None:
 def in_state_dir(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the option `--state-dir` to a command."""
     kind = click.Path(file_okay=False, path_type=Path)
-    return click.option("--state-dir", type=kind, default=Path("state"), show_default=True)(function)
+    return click.option(
+        "--state-dir", type=kind, default=Path("state"), show_default=True, help="The state directory of the service."
+    )(function)
 
 
 @key.command("new")
@@ -43,9 +45,11 @@ def in_state_dir(function: Callable[..., Any]) -> Callable[..., Any]:
     "scopes",
     type=click.Choice(SCOPES),
     multiple=True,
-    help=f"what the key may do, may be repeated; without any: {' and '.join(BEFORE_SCOPES)}",
+    help=f"What the key may do. Repeat it for several. Without it: {' and '.join(BEFORE_SCOPES)}.",
 )
-@click.option("--expires", metavar="DURATION", help="such as 90d, 12h or 30m; without it the key has no end")
+@click.option(
+    "--expires", metavar="DURATION", help="How long the key works, such as 90d, 12h or 30m. Without it, forever."
+)
 @in_state_dir
 def key_new(tenant: str, scopes: tuple[str, ...], expires: str | None, state_dir: Path) -> None:
     """Make a key for TENANT. The key is shown only once, because only its digest is stored."""
@@ -81,7 +85,7 @@ def key_revoke(prefix: str, state_dir: Path) -> None:
 
 @key.command("rotate")
 @click.argument("prefix")
-@click.option("--keep", default="24h", show_default=True, metavar="DURATION", help="how long the old key still works")
+@click.option("--keep", default="24h", show_default=True, metavar="DURATION", help="How long the old key still works.")
 @in_state_dir
 def key_rotate(prefix: str, keep: str, state_dir: Path) -> None:
     """Make a new key with the tenant and scopes of the key with this PREFIX. The new key is shown only once.

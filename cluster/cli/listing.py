@@ -20,10 +20,10 @@ class Caller(Protocol):
 
 @click.command("list")
 @click.argument("state", type=click.Choice(list(LISTED)))
-@click.option("--vendor", help="whose mailbox it is in, or was last")
-@click.option("--channel")
-@click.option("--reason")
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--vendor", help="Only notifications that are in this vendor's mailbox, or were there last.")
+@click.option("--channel", help="Only notifications of this channel.")
+@click.option("--reason", help="Only notifications with this reason.")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Show at most this many.")
 @remote
 def list_by_state(
     api: Api, *, state: str, vendor: str | None, channel: str | None, reason: str | None, limit: int

@@ -52,18 +52,39 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="the YAML file")
-@click.option("--state-dir", type=click.Path(file_okay=False, path_type=Path), default=Path("state"), show_default=True)
-@click.option("--host", default="127.0.0.1", show_default=True, help="anything but loopback needs an API key")
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The YAML file with the configuration.",
+)
+@click.option(
+    "--state-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("state"),
+    show_default=True,
+    help="The directory for the data of Redis, the API keys and the logs.",
+)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address to listen on. Any other than loopback needs an API key.",
+)
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535), help="The port to listen on.")
 @click.option(
     "--redis-url",
-    help="your own Redis instead of a private one: redis://, rediss:// (TLS), redis+sentinel://H1,H2/SERVICE, unix://",
+    help="Use this Redis and start no private one: redis://, rediss:// (TLS), redis+sentinel://H1,H2/SERVICE or unix://.",
 )
-@click.option("--unsafe-redis", is_flag=True, help="go on with a Redis that can lose what was acknowledged")
-@click.option("--sandbox", is_flag=True, help="also start the sandbox vendors, and use them unless --config is given")
+@click.option("--unsafe-redis", is_flag=True, help="Start even if Redis can lose what was accepted.")
 @click.option(
-    "--log-dir", type=click.Path(file_okay=False, path_type=Path), help="default: logs in the state directory"
+    "--sandbox",
+    is_flag=True,
+    help="Also start the sandbox vendors. Without --config, the sandbox's own configuration is used.",
+)
+@click.option(
+    "--log-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder for log files. Without it, `logs` in the state directory.",
 )
 def up(
     *,
@@ -95,18 +116,38 @@ main.add_command(templates)
 
 
 @main.command()
-@click.option("--ray-address", required=True, help="ray://HEAD:10001 from anywhere; HEAD:6379 or auto on a node")
 @click.option(
-    "--redis-url", required=True, help="as of up, reachable from every node; may be a reference, ${NAME} or file:PATH"
+    "--ray-address", required=True, help="The cluster: ray://HEAD:10001 from anywhere, or HEAD:6379 or auto on a node."
 )
-@click.option("--config", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="where each node listens; off loopback it needs keys"
+    "--redis-url",
+    required=True,
+    help="The Redis that every node can reach, as in `up`. It may be a reference, ${NAME} or file:PATH.",
 )
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
-@click.option("--api-keys", default="", metavar="FILE", help="the key file, at this path on every node")
-@click.option("--unsafe-redis", is_flag=True, help="go on with a Redis that can lose what was acknowledged")
-@click.option("--wait-s", default=180.0, show_default=True, type=click.FloatRange(min=1.0))
+@click.option(
+    "--config",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The YAML file with the configuration.",
+)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address that each node listens on. Any other than loopback needs --api-keys.",
+)
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535), help="The port to listen on.")
+@click.option(
+    "--api-keys", default="", metavar="FILE", help="The file with the API keys. It must be at this path on every node."
+)
+@click.option("--unsafe-redis", is_flag=True, help="Start even if Redis can lose what was accepted.")
+@click.option(
+    "--wait-s",
+    default=180.0,
+    show_default=True,
+    type=click.FloatRange(min=1.0),
+    help="How many seconds to wait until everything runs.",
+)
 def deploy(
     *,
     ray_address: str,
@@ -131,8 +172,8 @@ def deploy(
 
 
 @main.command()
-@click.option("--ray-address", required=True, help="as of deploy")
-@click.option("--redis-url", required=True, help="as of deploy")
+@click.option("--ray-address", required=True, help="The cluster, as in `deploy`.")
+@click.option("--redis-url", required=True, help="The Redis, as in `deploy`.")
 def undeploy(ray_address: str, redis_url: str) -> None:
     """Drain and stop the service on an existing Ray cluster. Queued notifications stay in Redis."""
     from cluster import deploy as deployment

@@ -22,7 +22,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @remote
 def status(api: Api, as_json: bool) -> None:
     """Show the service's health, the current plan and all vendors."""
@@ -100,8 +100,8 @@ def show(api: Api, trigger_id: str) -> None:
 
 @click.command()
 @click.argument("file", type=click.File("rb"))
-@click.option("--idempotency-key")
-@click.option("--dry-run", is_flag=True, help="show route, time and text; store and send nothing")
+@click.option("--idempotency-key", help="A repeat with the same key and body sends nothing twice.")
+@click.option("--dry-run", is_flag=True, help="Show the route, the time and the text. Store and send nothing.")
 @remote
 def send(api: Api, file: Any, idempotency_key: str | None, dry_run: bool) -> None:
     """Post the trigger in FILE. The FILE `-` is standard input."""
@@ -133,8 +133,8 @@ def _by_key(api: Api, key: str) -> Any:
 @click.command()
 @click.argument("name")
 @click.argument("state", type=click.Choice(["open", "close", "auto"]))
-@click.option("--why", default="")
-@click.option("--for", "for_s", type=int, help="seconds until it ends by itself")
+@click.option("--why", default="", help="The reason, which the plan then shows.")
+@click.option("--for", "for_s", type=int, help="After this many seconds the override ends by itself.")
 @remote
 def vendor(api: Api, *, name: str, state: str, why: str, for_s: int | None) -> None:
     """Override a vendor's state.
@@ -147,7 +147,7 @@ def vendor(api: Api, *, name: str, state: str, why: str, for_s: int | None) -> N
 
 
 @click.command()
-@click.option("--limit", default=10, show_default=True)
+@click.option("--limit", default=10, show_default=True, help="Show at most this many plans.")
 @remote
 def plan(api: Api, limit: int) -> None:
     """Show the last plans with their reasons, the newest first."""
@@ -163,13 +163,17 @@ def dead() -> None:
 def filters(function: Function) -> Function:
     """Add the options that choose dead letters to a command."""
     for option in (
-        click.option("--limit", default=100, show_default=True),
-        click.option("--until", type=int, help="wall milliseconds"),
-        click.option("--since", type=int, help="wall milliseconds"),
-        click.option("--reason"),
-        click.option("--channel"),
-        click.option("--vendor"),
-        click.option("--id", "ids", multiple=True),
+        click.option("--limit", default=100, show_default=True, help="Process at most this many letters."),
+        click.option(
+            "--until", type=int, help="Only letters that died at this time or before, in milliseconds since the epoch."
+        ),
+        click.option(
+            "--since", type=int, help="Only letters that died at this time or later, in milliseconds since the epoch."
+        ),
+        click.option("--reason", help="Only letters with this reason."),
+        click.option("--channel", help="Only letters of this channel."),
+        click.option("--vendor", help="Only letters that died at this vendor."),
+        click.option("--id", "ids", multiple=True, help="Only the letter with this id."),
     ):
         function = option(function)
     return function
@@ -217,10 +221,12 @@ def dead_show(api: Api, notification_id: str) -> None:
 def bulk_options(function: Function) -> Function:
     """Add the options for a change to all dead letters that match."""
     for option in (
-        click.option("--cursor", help="go on where an interrupted --all stopped"),
-        click.option("--dry-run", is_flag=True, help="only count"),
-        click.option("--yes", is_flag=True, help="with --all: do not ask"),
-        click.option("--all", "everything", is_flag=True, help="everything that matches, however much; counts first"),
+        click.option("--cursor", help="Go on where an interrupted --all stopped."),
+        click.option("--dry-run", is_flag=True, help="Only count. Change nothing."),
+        click.option("--yes", is_flag=True, help="Do not ask before --all begins."),
+        click.option(
+            "--all", "everything", is_flag=True, help="Process all letters that match. Count them first, and ask."
+        ),
     ):
         function = option(function)
     return function
@@ -229,8 +235,12 @@ def bulk_options(function: Function) -> Function:
 @dead.command("redrive")
 @filters
 @bulk_options
-@click.option("--todays-route", is_flag=True, help="through the vendors of today's route, not of the accepted one")
-@click.option("--todays-template", is_flag=True, help="with today's version of the template, not the accepted one")
+@click.option(
+    "--todays-route", is_flag=True, help="Send through the vendors of the present route, not of the one at the accept."
+)
+@click.option(
+    "--todays-template", is_flag=True, help="Send the present version of the template, not the one at the accept."
+)
 @remote
 def dead_redrive(api: Api, **arguments: Any) -> None:
     """Try the dead letters that match again.
@@ -274,7 +284,11 @@ def config() -> None:
 
 @config.command("check")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--secrets-elsewhere", is_flag=True, help="references that lead to nothing here are only listed")
+@click.option(
+    "--secrets-elsewhere",
+    is_flag=True,
+    help="List references that cannot be resolved here, and do not count them as faults.",
+)
 def config_check(file: Path, secrets_elsewhere: bool) -> None:
     """Validate FILE and build everything it configures, without any connection. Each message names a field or a line.
 

@@ -20,7 +20,10 @@ def templates() -> None:
 
 def of_tenant(function: Function) -> Function:
     """Add the option `--tenant` to a command."""
-    text = "its own templates; without it the common ones, or with a key that may not operate those of the key's tenant"
+    text = (
+        "The tenant whose own templates are meant. Without it, the common templates are meant, "
+        "or those of the key's tenant if the key lacks the scope operate."
+    )
     return click.option("--tenant", help=text)(function)
 
 
@@ -62,7 +65,7 @@ def templates_put(api: Api, name: str, file: Any, tenant: str | None) -> None:
 
 @templates.command("preview")
 @click.argument("name")
-@click.option("--data", default="{}", help="JSON object")
+@click.option("--data", default="{}", help="The variables, as a JSON object.")
 @of_tenant
 @remote
 def templates_preview(api: Api, name: str, data: str, tenant: str | None) -> None:

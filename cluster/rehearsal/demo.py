@@ -249,8 +249,8 @@ def verdict_sentence(summary: dict[str, Any]) -> str | None:
 
 @click.command()
 @click.option("--triggers", default=2000, show_default=True)
-@click.option("--rate", default=100.0, show_default=True, help="triggers a second")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="also write the summary there")
+@click.option("--rate", default=100.0, show_default=True, help="How many triggers are posted a second.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the summary to this file.")
 def demo(triggers: int, rate: float, json_file: Path | None) -> None:
     """Run checkouts through a vendor outage on a fresh installation. The exit code is 0 only if nothing was lost
     or repeated.

@@ -52,25 +52,25 @@ def _mailboxes(found: Reading) -> Iterator[Gauge]:
     boxes = {name: box for name, box in found.backlog.items() if name}
     yield Gauge(
         "dispatcher_mailbox_depth",
-        "Entries of a mailbox lane, claimed ones included",
+        "Entries in a lane of a mailbox, including claimed ones",
         ("mailbox", "lane"),
         [((name, lane), n) for name, depth in found.depths.items() for lane, n in depth.queued.items()],
     )
     yield Gauge(
         "dispatcher_mailbox_oldest_age_seconds",
-        "Age of the oldest notification of a mailbox, wherever it waits",
+        "Age of the oldest notification for a mailbox, wherever it waits",
         ("mailbox",),
         [((name,), box.oldest_age_ms / 1000) for name, box in boxes.items()],
     )
     yield Gauge(
         "dispatcher_backlog",
-        "Notifications of a mailbox that are accepted and not ended, by place",
+        "Notifications for a mailbox that have not ended, by the place where they wait",
         ("mailbox", "place"),
         [((name, place), n) for name, box in boxes.items() for place, n in box.counts.items()],
     )
     yield Gauge(
         "dispatcher_backlog_oldest_age_seconds",
-        "Age of the oldest notification of a mailbox, by place",
+        "Age of the oldest notification for a mailbox, by the place where it waits",
         ("mailbox", "place"),
         [((name, place), box.ages_ms.get(place, 0) / 1000) for name, box in boxes.items() for place in PLACES],
     )
@@ -81,25 +81,25 @@ def _vendors(found: Reading) -> Iterator[Gauge]:
     reports = {name: [report for report in found.reports if report.vendor == name] for name in plan.vendors}
     yield Gauge(
         "dispatcher_stalled_seconds",
-        "How long the work of a healthy vendor has been ready that delivers nothing; 0: it is not stalled",
+        "How long work has waited for a healthy vendor that delivers nothing; 0 if it delivers",
         ("vendor",),
         [((name,), seconds) for name, seconds in found.stalled_s.items()],
     )
     yield Gauge(
         "dispatcher_channel_vendors",
-        "Vendors of a channel that get messages",
+        "Vendors of a channel that get new messages",
         ("channel",),
         [((channel,), n) for channel, n in working_vendors(plan, found.channels).items()],
     )
     yield Gauge(
         "dispatcher_breaker_state",
-        "1 for the state a vendor is in, by the plan",
+        "1 for the state that a vendor has in the plan, 0 for the others",
         ("vendor", "state"),
         [((name, state), float(v.state == state)) for name, v in plan.vendors.items() for state in STATES],
     )
     yield Gauge(
         "dispatcher_calls",
-        "Calls of a vendor in flight, and how many its actors allow themselves",
+        "Calls to a vendor in flight, and the present limit of its actors",
         ("vendor", "which"),
         [
             ((name, which), total)
@@ -112,7 +112,7 @@ def _vendors(found: Reading) -> Iterator[Gauge]:
     )
     yield Gauge(
         "dispatcher_countries_cut_off",
-        "Countries that a vendor does not reach though it reaches others; with breaker.per: country",
+        "Countries that a vendor cannot reach, if breaker.per is country",
         ("vendor",),
         [((name,), len({country for report in told for country in report.cut_off})) for name, told in reports.items()],
     )
@@ -123,7 +123,7 @@ def _store(found: Reading) -> Iterator[Gauge]:
     used, most = found.memory
     yield Gauge(
         "dispatcher_waiting",
-        "Notifications out of a mailbox, by place",
+        "Notifications outside the mailboxes, by place",
         ("place",),
         [((place,), n) for place, n in found.counts.items()],
     )
@@ -135,25 +135,25 @@ def _store(found: Reading) -> Iterator[Gauge]:
     )
     yield Gauge(
         "dispatcher_machine_full",
-        "1 for a vendor whose pool would grow and finds no free core",
+        "1 for a vendor whose pool needs another actor while no core is free",
         ("vendor",),
         [((name,), float(name in plan.full)) for name in plan.vendors],
     )
     yield Gauge("dispatcher_plan_epoch", "Epoch of the plan in force", (), [((), plan.epoch)])
     yield Gauge(
         "dispatcher_store_log_fails",
-        "1 if the last work of this kind on the append-only file failed",
+        "1 if the last operation of this kind on the append-only file failed",
         ("work",),
         [((work,), float(work in found.log_faults)) for work in ("rewrite", "write")],
     )
     yield Gauge(
         "dispatcher_store_replicas",
-        "Replicas of Redis under durability replica: known, needed for each write, and synced by the last one",
+        "Replicas of Redis with durability replica: known, needed for a write, and in sync at the last write",
         ("of",),
         [((of,), float(count)) for of, count in _counts(found.replicas)],
     )
-    yield Gauge("dispatcher_store_memory_bytes", "Memory Redis uses", (), [((), used)])
-    yield Gauge("dispatcher_store_memory_bytes_max", "Memory Redis may use; 0: no limit", (), [((), most)])
+    yield Gauge("dispatcher_store_memory_bytes", "Memory that Redis uses", (), [((), used)])
+    yield Gauge("dispatcher_store_memory_bytes_max", "Memory that Redis may use; 0 means no limit", (), [((), most)])
 
 
 def _counts(replicas: Standing | None) -> list[tuple[str, int]]:

@@ -28,27 +28,37 @@ TABLE_WIDTH = 170
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option(
-    "--runs", default=1, show_default=True, help="how often each drill is done; the table shows median and worst"
+    "--runs",
+    default=1,
+    show_default=True,
+    help="How often each drill is run. The table shows the median and the worst run.",
 )
-@click.option("--rate", default=100.0, show_default=True, help="triggers a second, an SMS and an e-mail each")
-@click.option("--minutes", default=10.0, show_default=True, help="length of the storm")
+@click.option(
+    "--rate",
+    default=100.0,
+    show_default=True,
+    help="How many triggers are posted a second. Each sends an SMS and an e-mail.",
+)
+@click.option("--minutes", default=10.0, show_default=True, help="How long the drill `storm` takes.")
 @click.option(
     "--on-unknown",
     type=click.Choice(["resend", "hold"]),
     default="resend",
     show_default=True,
-    help="what the triggers say of an unknown outcome; under hold nothing may be repeated",
+    help="The policy of the triggers for unknown outcomes. With `hold` nothing may be repeated.",
 )
-@click.option("--strict", is_flag=True, help="exit 1 also when a bar is missed")
-@click.option("--seed", default=1, show_default=True, help="of the storm's dice")
+@click.option("--strict", is_flag=True, help="Exit with 1 also if a time limit of a drill is missed.")
+@click.option("--seed", default=1, show_default=True, help="The seed for the random faults of the drill `storm`.")
 @click.option(
     "--json",
     "json_file",
     type=click.Path(path_type=Path),
-    help="also write every figure of every run there; what it holds of other drills stays",
+    help="Also write every figure of every run to this file. Figures of other drills in it stay.",
 )
 @click.option(
-    "--plots", type=click.Path(file_okay=False, path_type=Path), help="write a PNG for each drill's last run there"
+    "--plots",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write a PNG of the last run of each drill to this folder.",
 )
 def drill(
     *,

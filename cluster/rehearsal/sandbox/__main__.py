@@ -42,10 +42,12 @@ async def _run(host: str, port: int, smtp_port: int, smtp_name: str, *, latency_
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8090, show_default=True, help="HTTP; 0: any free one, printed")
-@click.option("--smtp-port", default=8025, show_default=True, help="SMTP; 0: any free one, printed")
-@click.option("--smtp-name", default="email-b", show_default=True, help="vendor name of the SMTP sink")
-@click.option("--latency-ms", default=50.0, show_default=True, help="of an accepted call")
+@click.option("--port", default=8090, show_default=True, help="The port for HTTP. 0 takes a free one and prints it.")
+@click.option(
+    "--smtp-port", default=8025, show_default=True, help="The port for SMTP. 0 takes a free one and prints it."
+)
+@click.option("--smtp-name", default="email-b", show_default=True, help="The name of the vendor that receives by SMTP.")
+@click.option("--latency-ms", default=50.0, show_default=True, help="How long an accepted call takes, in milliseconds.")
 @click.option("--die-with-parent", is_flag=True, hidden=True)
 def main(*, host: str, port: int, smtp_port: int, smtp_name: str, latency_ms: float, die_with_parent: bool) -> None:
     """Start vendors that speak real wire formats: Twilio, Vonage, SendGrid and SMTP.

@@ -62,7 +62,7 @@ def samples() -> bytes:
     gauges = [
         Gauge(
             "dispatcher_mailbox_depth",
-            "Entries of a mailbox lane, claimed ones included",
+            "Entries in a lane of a mailbox, including claimed ones",
             ("mailbox", "lane"),
             [(("sms-a", "high"), 0), (("sms-a", "normal"), 12)],
         ),
