@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from actors.runtime import receipt_links
 from dispatcher.adapters.providers import provider
@@ -14,6 +13,7 @@ from dispatcher.core.breaker.breaker import Breaker
 from dispatcher.core.breaker.config import BreakerConfig
 from dispatcher.core.breaker.per_country import KeyedBreakers
 from dispatcher.core.life.retry import RetryPolicy
+from dispatcher.core.plan.identity import Identity
 from dispatcher.deliver.attempt import Terms
 from dispatcher.deliver.courier import Courier, CourierLimits
 from dispatcher.deliver.incarnations import Incarnations
@@ -68,7 +68,7 @@ def make_incarnations(
     control: Control,
     around: Surroundings,
     *,
-    identity: Mapping[str, Any],
+    identity: Identity,
     begun: Callable[[], None],
 ) -> Incarnations:
     """Return the part that registers the courier's incarnations. `begun` is called when an incarnation has begun."""

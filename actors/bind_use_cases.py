@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from actors.assembly import receipt_readers
 from actors.runtime import VERSION, receipt_links
@@ -16,6 +15,7 @@ from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.templates import RedisTemplateStore
 from dispatcher.adapters.redis.views import RedisViews
 from dispatcher.config.settings import Settings
+from dispatcher.core.plan.identity import Identity
 from dispatcher.operate.dead_letters import DeadLetters
 from dispatcher.operate.listings import Listings
 from dispatcher.operate.probes import Probes, Replica, Watches
@@ -69,7 +69,7 @@ def bind_use_cases(settings: Settings, intake: Intake, watches: Watches, bound: 
     )
 
 
-def replica_of(settings: Settings, runtime: Mapping[str, str], identity: Mapping[str, Any]) -> Replica:
+def replica_of(settings: Settings, runtime: Mapping[str, str], identity: Identity) -> Replica:
     """Return what this replica of intake tells about itself, with the warnings that its start has found."""
     warnings = [warning for warning in runtime.get("warnings", "").split("\n") if warning]
     if settings.store.durability_stated:

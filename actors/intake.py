@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from pathlib import Path
-from typing import Any
 
 from actors.assembly import template_sources
 from actors.bind_use_cases import Bound, bind_use_cases, replica_of
@@ -21,6 +20,8 @@ from dispatcher.adapters.redis.templates import RedisTemplateStore
 from dispatcher.adapters.redis.views import RedisViews
 from dispatcher.adapters.system_clock import SystemClock
 from dispatcher.config.settings import Settings, parse_settings
+from dispatcher.core.json_object import JsonObject
+from dispatcher.core.plan.identity import Identity
 from dispatcher.core.plan.stall import StallWatch
 from dispatcher.operate.fleet import Fleet
 from dispatcher.operate.probes import Watches
@@ -41,7 +42,7 @@ class IntakeActor:
 
     use_cases: UseCases
 
-    def __init__(self, settings: dict[str, Any], runtime: dict[str, str], identity: dict[str, Any]) -> None:
+    def __init__(self, settings: JsonObject, runtime: dict[str, str], identity: Identity) -> None:
         """Check the settings. Nothing is connected, because a Redis that still loads must not fail a deployment."""
         self._settings: Settings = parse_settings(settings)
         self._runtime, self._identity = runtime, identity

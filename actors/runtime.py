@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from typing import Any
 
 from dispatcher.adapters.cores import Cores
@@ -13,6 +13,7 @@ from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.config.secret_references import resolve
 from dispatcher.config.settings import Settings
 from dispatcher.core.life.receipt import ReceiptLinks
+from dispatcher.core.plan.identity import Identity
 from dispatcher.core.plan.values import Plan
 from dispatcher.deliver.courier import IDLE_BLOCK_MS
 from dispatcher.telemetry.log import logger
@@ -74,7 +75,7 @@ def told_cores(cores: Cores | None, now_s: float) -> dict[str, float]:
     }
 
 
-def leave_if_asked(plan: Plan, identity: Mapping[str, Any]) -> None:
+def leave_if_asked(plan: Plan, identity: Identity) -> None:
     """Raise RuntimeError if the plan moves this replica to another machine (`core.plan.placement`)."""
     if identity.get("replica") in plan.leaving:
         raise RuntimeError("asked to leave this machine")

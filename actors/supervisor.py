@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
 
 from actors.runtime import Tasks, open_redis
 from dispatcher.adapters.providers import provider
@@ -14,6 +13,8 @@ from dispatcher.adapters.run_queue import RunQueue
 from dispatcher.adapters.system_clock import SystemClock
 from dispatcher.config.settings import Settings, parse_settings
 from dispatcher.core.accepting.routing import possible_chains
+from dispatcher.core.json_object import JsonObject
+from dispatcher.core.plan.identity import Identity
 from dispatcher.core.plan.values import PlanConfig, VendorConfig
 from dispatcher.supervise.supervisor import Supervisor
 from dispatcher.telemetry.log import configure
@@ -63,9 +64,9 @@ class SupervisorActor:
 
     def __init__(
         self,
-        settings: dict[str, Any],
+        settings: JsonObject,
         runtime: dict[str, str],
-        identity: dict[str, Any],
+        identity: Identity,
         nodes: Callable[[], Collection[str]] = tuple,
     ) -> None:
         """Check the settings. `nodes` returns the machines that may have replicas, or nothing if they are not known."""

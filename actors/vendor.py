@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from actors.assembly import make_caretaker, make_courier, make_incarnations, make_look_ups
 from actors.runtime import VERSION, Tasks, leave_if_asked, open_mailboxes, open_redis, open_replicated, told_cores
@@ -23,6 +22,8 @@ from dispatcher.adapters.redis.templates import RedisTemplateStore
 from dispatcher.adapters.system_clock import SystemClock
 from dispatcher.config.secret_references import resolve_options
 from dispatcher.config.settings import Settings, VendorSettings, parse_settings
+from dispatcher.core.json_object import JsonObject
+from dispatcher.core.plan.identity import Identity
 from dispatcher.deliver.breaker_memory import BreakerMemory
 from dispatcher.deliver.heartbeat import Heartbeat
 from dispatcher.deliver.plan_duties import PlanDuties
@@ -40,9 +41,7 @@ from dispatcher.templates.cache import TemplateCache
 class VendorActor:
     """One replica of a vendor's pool. It starts, stops and checks a courier and the loops around the courier."""
 
-    def __init__(
-        self, settings: dict[str, Any], vendor: str, runtime: dict[str, str], identity: dict[str, Any]
-    ) -> None:
+    def __init__(self, settings: JsonObject, vendor: str, runtime: dict[str, str], identity: Identity) -> None:
         """Check the settings. Nothing is connected, because a Redis that still loads must not fail a deployment."""
         self._settings: Settings = parse_settings(settings)
         self._name = vendor

@@ -20,6 +20,7 @@ from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 from ray.serve.schema import LoggingConfig
 
 from dispatcher.config.settings import Settings
+from dispatcher.core.json_object import JsonObject
 from serve_app.shells import Door, IntakeShell, SupervisorShell, VendorShell
 from serve_app.start_watch import Found
 
@@ -72,7 +73,7 @@ def cluster_place(workers: int) -> Place:
     return Place(0.5, 0.25, 0.25, supervisors=2 if workers > 1 else 1)
 
 
-COMMON: dict[str, Any] = {
+COMMON: dict[str, object] = {
     "max_surge_percent": 100,  # the new replica is there before the old one stops
     "graceful_shutdown_wait_loop_s": 0.1,
     "logging_config": LoggingConfig(enable_access_log=False, log_level="WARNING"),
@@ -91,7 +92,7 @@ def applications(
     return apps
 
 
-def _supervisor(data: dict[str, Any], runtime: dict[str, str], place: Place) -> serve.Application:
+def _supervisor(data: JsonObject, runtime: dict[str, str], place: Place) -> serve.Application:
     deployment = serve.deployment(
         **COMMON,
         name="Supervisor",
@@ -104,7 +105,7 @@ def _supervisor(data: dict[str, Any], runtime: dict[str, str], place: Place) -> 
     return deployment.bind(data, runtime)
 
 
-def _intake(settings: Settings, data: dict[str, Any], runtime: dict[str, str], place: Place) -> serve.Application:
+def _intake(settings: Settings, data: JsonObject, runtime: dict[str, str], place: Place) -> serve.Application:
     deployment = serve.deployment(
         **COMMON,
         name="Intake",
@@ -129,7 +130,7 @@ def _intake(settings: Settings, data: dict[str, Any], runtime: dict[str, str], p
 
 
 def _vendor(
-    settings: Settings, data: dict[str, Any], name: str, runtime: dict[str, str], *, place: Place
+    settings: Settings, data: JsonObject, name: str, runtime: dict[str, str], *, place: Place
 ) -> serve.Application:
     vendor = settings.vendors[name]
     drain_s = vendor.timeout_s + settings.courier.settle_interval_ms / 1000 + 3.0

@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from dispatcher.core.json_object import JsonObject
+
 ROOM_CORES = 0.5
 """The cores that must be free before intake grows. Starting a replica takes 3 s of CPU time."""
 
@@ -19,7 +21,7 @@ OWN_CORE = 0.6
 """A replica that uses this many cores is limited by its own event loop, and not by the store or the machine."""
 
 
-def forward(ctx: Any) -> tuple[int, dict[str, Any]]:
+def forward(ctx: Any) -> tuple[int, JsonObject]:
     """Return the largest size that a running actor reports.
 
     Without a report the size does not change, because a crash must not shrink a pool.
@@ -28,7 +30,7 @@ def forward(ctx: Any) -> tuple[int, dict[str, Any]]:
     return max(map(int, wishes), default=ctx.target_num_replicas), {}
 
 
-def intake_size(ctx: Any) -> tuple[int, dict[str, Any]]:
+def intake_size(ctx: Any) -> tuple[int, JsonObject]:
     """Return the size of intake that Serve should make, and an empty dict.
 
     If fewer replicas are enough for the open requests, the smaller size is returned. If requests pile up, one more

@@ -6,11 +6,12 @@ description with real answers, and fails for an answer that is missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import TypedDict, cast
 
 from fastapi import FastAPI
 
+from dispatcher.core.json_object import JsonObject
 from dispatcher.wire.responses import TITLES, Problem
 from serve_app.admission import scope_needed
 
@@ -39,19 +40,42 @@ IDEMPOTENCY_KEY = {
 }
 
 
+class Operation(TypedDict, total=False):
+    """The parts of an operation in an OpenAPI description that are completed here."""
+
+    description: str
+    parameters: list[JsonObject]
+    responses: dict[str, JsonObject]
+    security: list[dict[str, list[str]]]
+
+
+class Components(TypedDict, total=False):
+    """The parts that operations of an OpenAPI description share."""
+
+    schemas: dict[str, JsonObject]
+    securitySchemes: dict[str, JsonObject]
+
+
+class Description(TypedDict, total=False):
+    """The parts of an OpenAPI description that are completed here."""
+
+    components: Components
+    paths: dict[str, dict[str, Operation]]
+
+
 def describe(app: FastAPI) -> None:
     """Make `app` complete its own OpenAPI description."""
-    written: Callable[[], dict[str, Any]] = app.openapi
+    written = app.openapi
 
-    def whole() -> dict[str, Any]:
+    def whole() -> JsonObject:
         if app.openapi_schema is None:
-            _complete(written())
+            _complete(cast(Description, written()))
         return written()
 
     app.openapi = whole  # type: ignore[method-assign]
 
 
-def _complete(description: dict[str, Any]) -> None:
+def _complete(description: Description) -> None:
     components = description.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     schemas["Problem"] = Problem.model_json_schema()
@@ -69,14 +93,14 @@ def _complete(description: dict[str, Any]) -> None:
         schemas.pop(name, None)
 
 
-def _operations(description: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def _operations(description: Description) -> Iterator[tuple[str, str, Operation]]:
     for path, methods in description["paths"].items():
         for method in METHODS:
             if method in methods:
                 yield path, method, methods[method]
 
 
-def _problems(path: str, method: str, operation: dict[str, Any], scope: str | None) -> list[int]:
+def _problems(path: str, method: str, operation: Operation, scope: str | None) -> list[int]:
     found = set(EVERYWHERE)
     if path.startswith("/v1/"):
         found |= {404, 503}
@@ -91,6 +115,6 @@ def _problems(path: str, method: str, operation: dict[str, Any], scope: str | No
     return sorted(found)
 
 
-def _problem(status: int) -> dict[str, Any]:
+def _problem(status: int) -> JsonObject:
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {"description": TITLES.get(status) or UNNAMED[status], "content": content}

@@ -12,10 +12,11 @@ import json
 import math
 import re
 from collections.abc import MutableMapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from dispatcher.accept.intake import Accepted, Intake
 from dispatcher.adapters.api_keys import ApiKeys
+from dispatcher.core.json_object import JsonObject
 from dispatcher.errors import CallerError, LimitedError, UnavailableError
 from dispatcher.operate.use_cases import UseCases
 from dispatcher.telemetry.metrics import Metrics
@@ -136,7 +137,7 @@ async def _post(use_cases: UseCases, scope: Scope, receive: Receive, send: Send,
         await _answer(send, status, answer, headers=fields)
 
 
-async def _accept(intake: Intake, tenant: str, parsed: Any, key: str | None) -> tuple[int, dict[str, Any], Fields]:
+async def _accept(intake: Intake, tenant: str, parsed: Any, key: str | None) -> tuple[int, JsonObject, Fields]:
     """Accept a trigger and return the status, the answer and header fields.
 
     With `dry_run` nothing is accepted, and the answer says what the trigger would become.
@@ -177,13 +178,13 @@ def _batch(parsed: Any, most: int) -> list[Any]:
     return triggers
 
 
-async def _accept_batch(intake: Intake, tenant: str, triggers: Sequence[Any], key: str | None) -> list[dict[str, Any]]:
+async def _accept_batch(intake: Intake, tenant: str, triggers: Sequence[Any], key: str | None) -> list[JsonObject]:
     """Accept each item separately. Return a result with a status for each item, in the order of the items.
 
     If an item has no idempotency key, its key is made from the header's key and the item's content.
     """
 
-    async def one(item: Any) -> dict[str, Any]:
+    async def one(item: Any) -> JsonObject:
         try:
             own = item.get("idempotency_key") if isinstance(item, dict) else None
             item_key = None if own is not None or key is None else f"{key[:200]}:{_item_hash(item)}"
@@ -194,7 +195,7 @@ async def _accept_batch(intake: Intake, tenant: str, triggers: Sequence[Any], ke
         except UnavailableError as error:
             return {**Problem.of(error).shown(), "retry_after_s": error.retry_after_s}
 
-    results: list[dict[str, Any]] = []
+    results: list[JsonObject] = []
     for start in range(0, len(triggers), BATCH_SLICE):
         results += await asyncio.gather(*(one(item) for item in triggers[start : start + BATCH_SLICE]))
         await asyncio.sleep(0)
@@ -205,8 +206,21 @@ def _item_hash(item: Any) -> str:
     return hashlib.sha256(json.dumps(item, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _accepted(accepted: Accepted) -> dict[str, Any]:
-    notifications: list[dict[str, Any]] = [{"id": i, "channel": c, "vendor": v} for i, c, v in accepted.notifications]
+class ShownNotification(TypedDict, total=False):
+    """A notification in the answer to an accepted trigger. A field that does not apply is missing."""
+
+    id: str
+    channel: str
+    vendor: str
+    state: str
+    fallback_for: str
+    recipient: int
+
+
+def _accepted(accepted: Accepted) -> JsonObject:
+    notifications: list[ShownNotification] = [
+        {"id": i, "channel": c, "vendor": v} for i, c, v in accepted.notifications
+    ]
     for shown in notifications:
         if shown["id"] in accepted.suppressed:
             shown["state"] = "suppressed"
@@ -240,7 +254,7 @@ def _without_body(send: Send) -> Send:
 async def _answer(
     send: Send,
     status: int,
-    body: dict[str, Any],
+    body: JsonObject,
     media: bytes = b"application/json",
     *,
     headers: tuple[tuple[bytes, bytes], ...] = (),

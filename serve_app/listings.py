@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import FastAPI, Request
 from pydantic import Field
 
+from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.listing import LISTED, ROWS_MAX, ListingFilter, Placed
 from dispatcher.operate.listings import Listings
 from dispatcher.wire.moments import moment
@@ -28,7 +29,7 @@ def add_listings(app: FastAPI, listings: Listings, *, separate: bool) -> None:
         reason: str | None = None,
         limit: Annotated[int, Field(ge=1, le=ROWS_MAX)] = 100,
         cursor: Annotated[str | None, Field(max_length=500)] = None,
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         """List the notifications in one state.
 
         Give the answer's `cursor` to get the next page. A page may have no rows and still have a cursor. Without a
@@ -44,7 +45,7 @@ def add_listings(app: FastAPI, listings: Listings, *, separate: bool) -> None:
         return {"notifications": [shown_row(row) for row in rows], "cursor": going_on}
 
 
-def shown_row(row: Placed) -> dict[str, Any]:
+def shown_row(row: Placed) -> JsonObject:
     """Return a row as JSON. Each time is given in milliseconds and as a text."""
     times = {name: getattr(row, f"{name}_ms") for name in ("accepted", "expires", "until")}
     shown = asdict(row)

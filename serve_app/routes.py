@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.routing import Route
 
 from actors.runtime import VERSION
+from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.dead_letter import DeadLetter, DeadLetterFilter
 from dispatcher.core.life.notification import Attempt
 from dispatcher.core.life.views import NotificationView, TriggerView
@@ -147,7 +148,7 @@ def _methods(app: FastAPI, request: Request) -> str:
 
 
 def _document_hot_paths(app: FastAPI) -> None:
-    tried: dict[int | str, dict[str, Any]] = {
+    tried: dict[int | str, JsonObject] = {
         200: {"model": DryRunResponse, "description": "With `dry_run`: what would be sent; nothing was stored"}
     }
 
@@ -162,7 +163,7 @@ def _document_hot_paths(app: FastAPI) -> None:
         raise AssertionError("served by serve_app.ingress")
 
     @app.post("/v1/triggers/batch", status_code=207)
-    async def post_batch(body: dict[Literal["triggers"], list[TriggerRequest]]) -> dict[str, Any]:
+    async def post_batch(body: dict[Literal["triggers"], list[TriggerRequest]]) -> JsonObject:
         """Accept up to 1,000 triggers. `results` has a status for each trigger, in the same order."""
         raise AssertionError("served by serve_app.ingress")
 
@@ -173,17 +174,17 @@ def _tenant(request: Request) -> str:
 
 def _triggers(app: FastAPI, triggers: Triggers) -> None:
     @app.get("/v1/triggers/{tid}")
-    async def get_trigger(request: Request, tid: str) -> dict[str, Any]:
+    async def get_trigger(request: Request, tid: str) -> JsonObject:
         """Return a trigger and its notifications, each with its state and all attempts."""
         return _shown_trigger(await triggers.find(_tenant(request), tid))
 
     @app.get("/v1/triggers")
-    async def find_by_key(request: Request, idempotency_key: str) -> dict[str, Any]:
+    async def find_by_key(request: Request, idempotency_key: str) -> JsonObject:
         """Return the trigger that was posted with this idempotency key."""
         return _shown_trigger(await triggers.find_by_key(_tenant(request), idempotency_key))
 
     @app.post("/v1/triggers/{tid}/cancel")
-    async def cancel(request: Request, tid: str) -> dict[str, Any]:
+    async def cancel(request: Request, tid: str) -> JsonObject:
         """Cancel the notifications that nobody has claimed yet. The result for a claimed notification is `too late`.
 
         The result for a notification that has ended is its state.
@@ -193,15 +194,15 @@ def _triggers(app: FastAPI, triggers: Triggers) -> None:
 
 def _vendors(app: FastAPI, vendors: Vendors) -> None:
     @app.get("/v1/vendors")
-    async def listing() -> dict[str, Any]:
+    async def listing() -> JsonObject:
         return {"vendors": [_shown_vendor(view) for view in await vendors.all()]}
 
     @app.get("/v1/vendors/{name}")
-    async def vendor(name: str) -> dict[str, Any]:
+    async def vendor(name: str) -> JsonObject:
         return _shown_vendor(await vendors.one(name))
 
     @app.post("/v1/vendors/{name}/override")
-    async def override(name: str, body: OverrideBody) -> dict[str, Any]:
+    async def override(name: str, body: OverrideBody) -> JsonObject:
         """Override the state of a vendor's breaker.
 
         `open` sends nothing to the vendor. `close` sends, whatever the breaker says. `auto` lets the breaker decide
@@ -211,7 +212,7 @@ def _vendors(app: FastAPI, vendors: Vendors) -> None:
         return {"vendor": name, "state": kept.state, "until_ms": kept.until_ms}
 
     @app.get("/v1/plan")
-    async def plan(limit: Limit = 100) -> dict[str, Any]:
+    async def plan(limit: Limit = 100) -> JsonObject:
         """Return the current plan, and earlier plans, newest first, each with its reason."""
         return {"plan": vendors.plan().to_dict(), "history": await vendors.plan_history(limit)}
 
@@ -219,7 +220,7 @@ def _vendors(app: FastAPI, vendors: Vendors) -> None:
 def _receipts(app: FastAPI, receipts: Receipts | None) -> None:
     @app.get("/v1/receipts/{vendor}")
     @app.post("/v1/receipts/{vendor}")
-    async def call_back(request: Request, vendor: str) -> dict[str, Any]:
+    async def call_back(request: Request, vendor: str) -> JsonObject:
         """Receive a vendor's call-back about messages.
 
         No API key is needed. The call-back must contain the token that was sent with the message.
@@ -254,7 +255,7 @@ def _dead_letters(app: FastAPI, dead_letters: DeadLetters, *, separate: bool) ->
         ids: str | None = None,
         limit: Limit = 100,
         cursor: Annotated[str | None, Field(max_length=200)] = None,
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         """List dead letters, the oldest first.
 
         `ids` is a list separated by commas. Times are milliseconds since the epoch. Give the answer's `cursor` to get
@@ -278,7 +279,7 @@ def _dead_letters(app: FastAPI, dead_letters: DeadLetters, *, separate: bool) ->
         return {"dead_letters": [_shown_letter(letter) for letter in letters], "cursor": going_on}
 
     @app.post("/v1/dead-letters/redrive")
-    async def redrive(request: Request, body: RedriveOrder) -> dict[str, Any]:
+    async def redrive(request: Request, body: RedriveOrder) -> JsonObject:
         """Try the matching dead letters again. Repeat the call with the answer's `cursor` after `wait_s` seconds.
 
         The pace is slow while a vendor of a letter's chain gets no new work. While no vendor of the chain gets new
@@ -290,14 +291,14 @@ def _dead_letters(app: FastAPI, dead_letters: DeadLetters, *, separate: bool) ->
         return asdict(await dead_letters.redrive(wanted(request, body), body.cursor, body.dry_run, today=today))
 
     @app.post("/v1/dead-letters/discard")
-    async def discard(request: Request, body: DeadLetterOrder) -> dict[str, Any]:
+    async def discard(request: Request, body: DeadLetterOrder) -> JsonObject:
         """Give up the matching dead letters permanently. Repeat the call with the answer's `cursor`."""
         return asdict(await dead_letters.discard(wanted(request, body), body.cursor, body.dry_run))
 
 
 def _probes(app: FastAPI, probes: Probes) -> None:
     @app.get("/healthz")
-    async def healthz() -> dict[str, Any]:
+    async def healthz() -> JsonObject:
         """Answer 200 if the process is alive, and say how it runs."""
         return probes.health()
 
@@ -314,13 +315,13 @@ def _probes(app: FastAPI, probes: Probes) -> None:
         return Response(await probes.metrics_text(), media_type="text/plain; version=0.0.4")
 
 
-def _shown_vendor(view: VendorView) -> dict[str, Any]:
+def _shown_vendor(view: VendorView) -> JsonObject:
     shown = {**asdict(view), **moment("next_try", view.next_try_ms)}
     shown["held"], shown["takes_new"] = shown.pop("undrained"), shown.pop("accepts_new")  # the interface's old names
     return shown
 
 
-def _shown_trigger(view: TriggerView) -> dict[str, Any]:
+def _shown_trigger(view: TriggerView) -> JsonObject:
     return {
         "id": view.id,
         "event": view.event,
@@ -332,14 +333,14 @@ def _shown_trigger(view: TriggerView) -> dict[str, Any]:
     }
 
 
-def _shown_notification(n: NotificationView) -> dict[str, Any]:
+def _shown_notification(n: NotificationView) -> JsonObject:
     return {**asdict(n), **moment("until", n.until_ms), "attempts": [_shown_attempt(attempt) for attempt in n.attempts]}
 
 
-def _shown_attempt(attempt: Attempt) -> dict[str, Any]:
+def _shown_attempt(attempt: Attempt) -> JsonObject:
     return {**asdict(attempt), **moment("at", attempt.at_ms)}
 
 
-def _shown_letter(letter: DeadLetter) -> dict[str, Any]:
+def _shown_letter(letter: DeadLetter) -> JsonObject:
     attempts = [_shown_attempt(attempt) for attempt in letter.attempts]
     return {**asdict(letter), **moment("dead", letter.dead_ms), "attempts": attempts}

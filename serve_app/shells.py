@@ -15,6 +15,8 @@ import os
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
+from dispatcher.core.json_object import JsonObject
+from dispatcher.core.plan.identity import Identity
 from serve_app.priority import set_niceness
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ DISPATCH_NICENESS = 10
 """The niceness of vendor actors. Intake has a higher priority, because a checkout waits for it."""
 
 
-def identity() -> dict[str, Any]:
+def identity() -> Identity:
     """Return facts about this replica for reports and /healthz: its name, process, machine, proxy and niceness."""
     import ray
     from ray import serve
@@ -62,7 +64,7 @@ class VendorShell(_Shell):
     """One replica of a vendor's pool, as Serve runs it."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, settings: dict[str, Any], vendor: str, runtime: dict[str, str], drain_s: float
+        self, settings: JsonObject, vendor: str, runtime: dict[str, str], drain_s: float
     ) -> None:
         self.drain_s = drain_s
         set_niceness(DISPATCH_NICENESS)
@@ -81,7 +83,7 @@ class VendorShell(_Shell):
 class SupervisorShell(_Shell):
     """One supervisor, as Serve runs it. On a cluster Serve runs two supervisors, and the second stands by."""
 
-    async def __init__(self, settings: dict[str, Any], runtime: dict[str, str]) -> None:  # type: ignore[misc]
+    async def __init__(self, settings: JsonObject, runtime: dict[str, str]) -> None:  # type: ignore[misc]
         from actors.supervisor import SupervisorActor
 
         set_niceness(0)
@@ -134,7 +136,7 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 class IntakeShell(_Shell):
     """One replica of intake, as Serve runs it."""
 
-    async def __init__(self, settings: dict[str, Any], runtime: dict[str, str]) -> None:  # type: ignore[misc]
+    async def __init__(self, settings: JsonObject, runtime: dict[str, str]) -> None:  # type: ignore[misc]
         from actors.intake import IntakeActor
         from serve_app.ingress import application
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.sms_text import measure
 from dispatcher.errors import CallerError
 from dispatcher.operate.templates import Templates
@@ -35,7 +36,7 @@ class TemplateBody(_Body):
 
 
 class PreviewBody(_Body):
-    data: dict[str, Any] = Field(default_factory=dict)
+    data: JsonObject = Field(default_factory=dict)
     locale: str | None = None
     version: Version | None = None
 
@@ -61,13 +62,13 @@ def add_templates(app: FastAPI, templates: Templates) -> None:
     """Add the routes for templates."""
 
     @app.get("/v1/templates")
-    async def listing(request: Request, tenant: Tenant = None) -> dict[str, Any]:
+    async def listing(request: Request, tenant: Tenant = None) -> JsonObject:
         """List the latest version of each template that the tenant can use. `own` names the tenant's own templates."""
         found, own = templates.listing(owner(request, tenant))
         return {"templates": found, "own": own}
 
     @app.get("/v1/templates/{name}")
-    async def get(request: Request, name: str, version: Version | None = None, tenant: Tenant = None) -> dict[str, Any]:
+    async def get(request: Request, name: str, version: Version | None = None, tenant: Tenant = None) -> JsonObject:
         """Return a version of a template.
 
         If the tenant has a template of its own with this name, that template is returned.
@@ -77,7 +78,7 @@ def add_templates(app: FastAPI, templates: Templates) -> None:
         return _shown(await templates.source(owner(request, tenant), name, version))
 
     @app.put("/v1/templates/{name}")
-    async def put(request: Request, name: str, body: TemplateBody, tenant: Tenant = None) -> dict[str, Any]:
+    async def put(request: Request, name: str, body: TemplateBody, tenant: Tenant = None) -> JsonObject:
         """Store a new version of a template. Nothing changes if the latest version has the same content.
 
         Triggers accepted more than 1 s later use the new version. With the scope `operate` the template is common, or
@@ -89,14 +90,14 @@ def add_templates(app: FastAPI, templates: Templates) -> None:
         return {"name": name, "tenant": whose, "version": version}
 
     @app.delete("/v1/templates/{name}")
-    async def delete(request: Request, name: str, tenant: Tenant = None) -> dict[str, Any]:
+    async def delete(request: Request, name: str, tenant: Tenant = None) -> JsonObject:
         """Delete a template. New triggers cannot use it; triggers accepted before are still sent with it."""
         whose = owner(request, tenant)
         await templates.delete(whose, name)
         return {"name": name, "tenant": whose, "deleted": True}
 
     @app.post("/v1/templates/{name}/preview")
-    async def preview(request: Request, name: str, body: PreviewBody, tenant: Tenant = None) -> dict[str, Any]:
+    async def preview(request: Request, name: str, body: PreviewBody, tenant: Tenant = None) -> JsonObject:
         """Return the message that the template makes of `data`. Nothing is sent."""
         source = await templates.source(owner(request, tenant), name, body.version)
         rendered = await templates.rendered(source, body.data, body.locale)
@@ -104,5 +105,5 @@ def add_templates(app: FastAPI, templates: Templates) -> None:
         return {"subject": rendered.subject, "text": rendered.text, "html": rendered.html, "sms": size}
 
 
-def _shown(source: TemplateSource) -> dict[str, Any]:
+def _shown(source: TemplateSource) -> JsonObject:
     return {**source.to_dict(), "name": source.plain_name, "tenant": source.owner}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import Any
 
+from dispatcher.core.plan.identity import Identity
 from dispatcher.core.plan.messages import Statement
 from dispatcher.core.store.continuity import Continuity
 from dispatcher.errors import UnavailableError
@@ -21,7 +21,7 @@ class Statements:
         control: Control,
         metrics: Metrics,
         continuity: Continuity,
-        identity: Mapping[str, Any],
+        identity: Identity,
         *,
         told_cores: Callable[[], Mapping[str, float]] = dict,
     ) -> None:

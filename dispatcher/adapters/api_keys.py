@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from dispatcher.core.accepting.tenant_name import tenant_fault
 from dispatcher.errors import ConfigError
@@ -44,6 +44,17 @@ class Grant:
 
     tenant: str
     scopes: frozenset[str]
+
+
+class StoredKey(TypedDict, total=False):
+    """A key's row as the file has it. Rows of earlier releases have fewer fields."""
+
+    prefix: str
+    digest: str
+    tenant: str
+    created_ms: int
+    scopes: list[str]
+    expires_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +196,7 @@ def rotate_key(path: Path, prefix: str, keep_s: int) -> tuple[str, KeyRow]:
     return key, _row(found)
 
 
-def _made(tenant: str, scopes: Sequence[str], expires_ms: int | None) -> tuple[str, dict[str, Any]]:
+def _made(tenant: str, scopes: Sequence[str], expires_ms: int | None) -> tuple[str, StoredKey]:
     unknown = [scope for scope in scopes if scope not in SCOPES]
     if unknown or not scopes:
         raise ConfigError(f"scope: must be one or more of {', '.join(SCOPES)}")
@@ -193,7 +204,7 @@ def _made(tenant: str, scopes: Sequence[str], expires_ms: int | None) -> tuple[s
         raise ConfigError(f"tenant: {fault}")
     prefix = secrets.token_hex(4)
     key = f"nd_{prefix}_{secrets.token_urlsafe(32)}"
-    row: dict[str, Any] = {
+    row: StoredKey = {
         "prefix": prefix,
         "digest": hashlib.sha256(key.encode()).hexdigest(),
         "tenant": tenant,
@@ -204,7 +215,7 @@ def _made(tenant: str, scopes: Sequence[str], expires_ms: int | None) -> tuple[s
 
 
 @contextlib.contextmanager
-def _changing(path: Path) -> Iterator[list[dict[str, Any]]]:
+def _changing(path: Path) -> Iterator[list[StoredKey]]:
     """Yield the file's rows to change. The file is written when the block ends without an error.
 
     Only one process at a time is inside the block. Raises `ConfigError` if the file cannot be written. The file is then
@@ -220,7 +231,7 @@ def _changing(path: Path) -> Iterator[list[dict[str, Any]]]:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[list[dict[str, Any]]]:
+def _locked(path: Path) -> Iterator[list[StoredKey]]:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -244,7 +255,7 @@ def _write(path: Path, text: str) -> None:
     draft.rename(path)
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def _rows(path: Path) -> list[StoredKey]:
     try:
         rows = json.loads(path.read_text("utf-8-sig"))["keys"]
         for row in rows:
@@ -256,7 +267,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return list(rows)
 
 
-def _row(row: dict[str, Any]) -> KeyRow:
+def _row(row: StoredKey) -> KeyRow:
     """Return a row of the file as a `KeyRow`. Scopes that this release does not know are left out.
 
     Raises an error of the types in `_DAMAGED` if the row cannot be read.
@@ -276,7 +287,7 @@ def _row(row: dict[str, Any]) -> KeyRow:
     )
 
 
-def _find(rows: list[dict[str, Any]], prefix: str) -> dict[str, Any]:
+def _find(rows: list[StoredKey], prefix: str) -> StoredKey:
     named = prefix.split("_")[1] if prefix.startswith("nd_") else prefix
     for row in rows:
         if row["prefix"] == named:

@@ -8,7 +8,8 @@ for each field.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+
+from pydantic.json_schema import JsonSchemaValue
 
 MEANINGS: Mapping[str, Mapping[str, str]] = {
     "Settings": {
@@ -239,7 +240,7 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def add_meanings(schema: dict[str, Any], model: str) -> dict[str, Any]:
+def add_meanings(schema: JsonSchemaValue, model: str) -> JsonSchemaValue:
     """Return `schema` with a description for each property that has none. `model` is the name of the model's class."""
     meanings = MEANINGS.get(model, {})
     properties = {
@@ -249,7 +250,7 @@ def add_meanings(schema: dict[str, Any], model: str) -> dict[str, Any]:
     return {**schema, "properties": properties}
 
 
-def add_all_meanings(schema: dict[str, Any], model: str) -> dict[str, Any]:
+def add_all_meanings(schema: JsonSchemaValue, model: str) -> JsonSchemaValue:
     """Return the schema of the class `model` with descriptions of all fields.
 
     The models in its `$defs` get descriptions too.

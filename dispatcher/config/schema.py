@@ -5,7 +5,7 @@ Each provider has its own schema of a vendor. The property `adapter` says which 
 
 from __future__ import annotations
 
-from typing import Any
+from pydantic.json_schema import JsonSchemaValue
 
 from dispatcher.adapters.providers import all_providers
 from dispatcher.adapters.providers.provider import Provider
@@ -15,7 +15,7 @@ from dispatcher.config.settings import Settings, VendorSettings
 REFERENCE = {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*\}|^file:/", "description": "a reference"}
 
 
-def settings_schema() -> dict[str, Any]:
+def settings_schema() -> JsonSchemaValue:
     """Return the schema.
 
     The value of an option may always be a reference, and the value null stands for a missing option.
@@ -37,7 +37,7 @@ def settings_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Dispatcher configuration"}
 
 
-def _vendor(common: dict[str, Any], one: Provider) -> dict[str, Any]:
+def _vendor(common: JsonSchemaValue, one: Provider) -> JsonSchemaValue:
     options = add_meanings(one.options.model_json_schema(), one.options.__name__)
     options["properties"] = {name: _or_reference(field) for name, field in options["properties"].items()}
     definitions = options.pop("$defs", {})
@@ -52,8 +52,8 @@ def _vendor(common: dict[str, Any], one: Provider) -> dict[str, Any]:
     return {**common, "title": f"A vendor of {one.name}", "properties": properties, "required": required}
 
 
-def _or_reference(field: dict[str, Any]) -> dict[str, Any]:
-    kept: dict[str, Any] = {name: field[name] for name in ("title", "default", "description") if name in field}
+def _or_reference(field: JsonSchemaValue) -> JsonSchemaValue:
+    kept: JsonSchemaValue = {name: field[name] for name in ("title", "default", "description") if name in field}
     value = {name: part for name, part in field.items() if name not in kept}
     if value.get("type") == "string" and not set(value) & {"pattern", "enum", "const", "maxLength"}:
         return {**kept, **value}  # a reference is a text already

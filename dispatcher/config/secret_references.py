@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dispatcher.core.json_object import JsonObject
 from dispatcher.errors import ConfigError
 
 _ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -73,14 +74,14 @@ def _sound(content: str, what: str) -> str:
     return content
 
 
-def resolve_options(options: Mapping[str, Any]) -> dict[str, Any]:
+def resolve_options(options: Mapping[str, Any]) -> JsonObject:
     """Return `options` with all references resolved, at any depth. Raises `ConfigError`."""
     return {key: _resolved(value) for key, value in options.items()}
 
 
-def resolve_each(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+def resolve_each(options: Mapping[str, Any]) -> tuple[JsonObject, dict[str, str]]:
     """Return the options whose references could be resolved, and the reason for each other option by its name."""
-    resolved, reasons = dict[str, Any](), dict[str, str]()
+    resolved, reasons = JsonObject(), dict[str, str]()
     for key, value in options.items():
         try:
             resolved[key] = _resolved(value)

@@ -36,6 +36,7 @@ from dispatcher.config.kinds import (
     ZoneName,
 )
 from dispatcher.config.rule_patterns import RulePattern
+from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.choices import Channel, OnUnknown, Priority, WaitFor
 from dispatcher.core.life.outcome import Meaning, Rule
 from dispatcher.core.life.retry import REFUSED_WAITS_S
@@ -107,7 +108,7 @@ class VendorSettings(_Section):
 
     adapter: Adapter
     channel: Channel
-    options: dict[str, Any] = Field(default_factory=dict, repr=False)
+    options: JsonObject = Field(default_factory=dict, repr=False)
     timeout_s: PositiveS = 10.0  # total deadline of one call: past it the answer is worth less than another vendor's
     concurrency_min: PositiveInt = (
         CONCURRENCY_MIN  # per actor: what a vendor that grows slow under load still gets at once

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
-from typing import Any
 
+from dispatcher.core.plan.identity import Identity
 from dispatcher.core.plan.values import Beat
 from dispatcher.deliver.courier import Courier
 from dispatcher.errors import UnavailableError
@@ -18,7 +17,7 @@ class Heartbeat:
     `identity` names the replica, the process and the node.
     """
 
-    def __init__(self, courier: Courier, control: Control, clock: Clock, identity: Mapping[str, Any]) -> None:
+    def __init__(self, courier: Courier, control: Control, clock: Clock, identity: Identity) -> None:
         self._courier, self._control, self._clock = courier, control, clock
         self._place = (identity.get("replica", ""), identity.get("pid", 0), identity.get("node", ""))
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from dispatcher.core.breaker.config import BreakerState
+from dispatcher.core.plan.identity import Identity
 from dispatcher.core.plan.values import CountryCutOff, Report
 from dispatcher.deliver.breaker_memory import BreakerMemory
 from dispatcher.deliver.courier import Courier
@@ -32,7 +32,7 @@ class Reporter:
         metrics: Metrics,
         *,
         memory: BreakerMemory,
-        identity: Mapping[str, Any],
+        identity: Identity,
         changed: asyncio.Event,
         period_s: float,
         version: str,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from dispatcher.accept.intake import Intake
 from dispatcher.accept.store_watch import StoreBreaks, StoreWatch
+from dispatcher.core.json_object import JsonObject
+from dispatcher.core.plan.identity import Identity
 from dispatcher.core.plan.stall import working_vendors
 from dispatcher.core.store.replication import Standing
 from dispatcher.operate.fleet import Fleet
@@ -33,7 +35,7 @@ class Replica:
     """
 
     version: str
-    identity: Mapping[str, Any] = field(default_factory=dict)
+    identity: Identity = field(default_factory=Identity)
     warnings: tuple[str, ...] = ()
     installation: str = ""
 
@@ -87,7 +89,7 @@ class Probes:
         replicas = self._watches.replicas
         return None if replicas is None else replicas.standing
 
-    def health(self) -> dict[str, Any]:
+    def health(self) -> JsonObject:
         """Return the body of /healthz: how this replica runs, and every warning for operators."""
         plan, stalled, identity = self._intake.plan, self._watches.stalls.now, self.replica.identity
         idle = sorted(name for name, count in working_vendors(plan, self._channels).items() if not count)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from dispatcher.config.settings import VendorSettings
+from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.backlog import Backlog, MailboxDepth
 from dispatcher.core.plan.values import CountryCutOff, Override, Plan, Report, VendorPlan
 from dispatcher.errors import CallerError
@@ -113,7 +113,7 @@ class Vendors:
     def plan(self) -> Plan:
         return self._plan()
 
-    async def plan_history(self, limit: int) -> list[dict[str, Any]]:
+    async def plan_history(self, limit: int) -> list[JsonObject]:
         """Return up to `limit` plans, the newest first, each in the form in which it was stored.
 
         Raises UnavailableError.

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
+from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.backlog import Backlog, MailboxDepth
 from dispatcher.core.life.notification import Lane
 from dispatcher.core.plan.messages import Message, Statement, Sums
@@ -31,7 +32,7 @@ class Incarnation:
 class Remembered(NamedTuple):
     """The breaker state that a vendor's actor wrote last (as it was written), and its age in milliseconds."""
 
-    breaker: dict[str, Any]
+    breaker: JsonObject
     age_ms: int
 
 
@@ -80,7 +81,7 @@ class Control(Protocol):
         """
         ...
 
-    async def remember(self, vendor: str, breaker: dict[str, Any]) -> None:
+    async def remember(self, vendor: str, breaker: JsonObject) -> None:
         """Store the breaker state of a vendor. It replaces the state that any other actor of the vendor has stored."""
         ...
 
@@ -140,7 +141,7 @@ class Control(Protocol):
         """Return the plan in force. Return None if there has never been a plan, or if the store has lost it."""
         ...
 
-    async def plan_history(self, limit: int = 100) -> list[dict[str, Any]]:
+    async def plan_history(self, limit: int = 100) -> list[JsonObject]:
         """Return up to `limit` plans, the newest first. Each is a dictionary in the form in which it was stored."""
         ...
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import minijinja
 
+from dispatcher.core.json_object import JsonObject
 from dispatcher.errors import TemplateError
 from dispatcher.templates.engine import Engine, RenderFault
 from dispatcher.templates.html import guard
@@ -71,7 +72,7 @@ class CompiledTemplate:
             raise TemplateError(f"{_label(self.source, 'subject')}: a line end or control character in the subject")
         return Rendered(subject, done["text"], done.get("html"))
 
-    def _part(self, part: str, engine: Engine, data: dict[str, Any]) -> str:
+    def _part(self, part: str, engine: Engine, data: JsonObject) -> str:
         try:
             text = engine.render(data)
         except RenderFault as fault:
@@ -135,7 +136,7 @@ def faults(source: TemplateSource) -> Iterator[tuple[str, str]]:
                 yield part, str(error).removeprefix(f"{_label(source, part)}: ")
 
 
-def check_plain(data: Mapping[str, Any]) -> dict[str, Any]:
+def check_plain(data: Mapping[str, Any]) -> JsonObject:
     """Return `data` as a dict. Raises `TemplateError` if it holds anything but plain JSON types.
 
     A template therefore never gets a Python object whose methods it could call.

@@ -14,6 +14,7 @@ from typing import Any
 import minijinja
 from markupsafe import Markup, escape
 
+from dispatcher.core.json_object import JsonObject
 from dispatcher.templates.filters import (
     FILTERS,
     FLAT,
@@ -59,7 +60,7 @@ class Engine:
         self._environment.add_template("t", written(tree.nodes))
         self._search: tuple[minijinja.Environment, list[Place]] | None = None
 
-    def render(self, data: dict[str, Any]) -> str:
+    def render(self, data: JsonObject) -> str:
         """Return the part rendered with `data`. Raises `RenderFault`."""
         self._kit.work = WORK
         try:
@@ -80,7 +81,7 @@ class Engine:
                 raise
             raise RenderFault("the engine failed") from None
 
-    def _explained(self, error: minijinja.TemplateError, data: dict[str, Any]) -> RenderFault:
+    def _explained(self, error: minijinja.TemplateError, data: JsonObject) -> RenderFault:
         if error.kind == "OutOfFuel":
             return RenderFault("it does more than a template may: its loops or texts are too long")
         if error.kind == "UndefinedError":
@@ -92,14 +93,14 @@ class Engine:
             f"{place.shown or 'an expression'} meets a value that it cannot take", place.shown or None
         )
 
-    def _refused(self, rule: str, data: dict[str, Any]) -> RenderFault:
+    def _refused(self, rule: str, data: JsonObject) -> RenderFault:
         place = self._fault_place(data)
         if not place.shown or rule.startswith("missing"):
             return RenderFault(rule, place.shown or None)
         lacking = self._lacking(place, data) if "a list" not in rule else None
         return lacking or RenderFault(f"{place.shown}: {rule}", place.shown)
 
-    def _lacking(self, place: Place, data: dict[str, Any]) -> RenderFault | None:
+    def _lacking(self, place: Place, data: JsonObject) -> RenderFault | None:
         """Return the fault that a path of `place` is missing or null in `data`, or None if all paths have values."""
         for path in place.needs:
             found: Any = data
@@ -112,7 +113,7 @@ class Engine:
                 return RenderFault(f"{place.shown}: {rule}", path)
         return None
 
-    def _fault_place(self, data: dict[str, Any]) -> Place:
+    def _fault_place(self, data: JsonObject) -> Place:
         """Return the author's tag at which rendering fails, or an empty place if unknown.
 
         The part is rendered again. Each tag is preceded by code that notes the tag's place. Faults are rare, so

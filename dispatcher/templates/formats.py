@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 NUMBER_MAX = 10**18
 """The largest number that filters calculate with, and the largest number with a fraction that can be printed."""
@@ -65,6 +66,8 @@ _CURRENCY = re.compile(r"[A-Z]{3}")
 _INSTANT = re.compile(
     r"(\d{4}-\d{2}-\d{2})(?:[Tt ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?: ?(?:[Zz]|UTC|[+-]\d{2}(?::?\d{2})?))?)?"
 )
+
+Form = TypeVar("Form")
 
 
 def plain_number(value: float) -> str:
@@ -134,7 +137,7 @@ def _decimal(value: Any, what: str) -> Decimal:
     return Decimal(f"{value:.{EXACT_DIGITS}g}" if digits else repr(value))
 
 
-def _of_locale(locale: str | None, of_region: dict[str, Any], of_language: dict[str, Any]) -> Any:
+def _of_locale(locale: str | None, of_region: Mapping[str, Form], of_language: Mapping[str, Form]) -> Form | None:
     parts = (locale or "").replace("_", "-").split("-")
     language = parts[0].lower()
     region = next((part.upper() for part in parts[1:] if _REGION.fullmatch(part)), "")

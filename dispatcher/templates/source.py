@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dispatcher.core.json_object import JsonObject
 from dispatcher.templates.owned import owner_of, plain_name
 
 
@@ -31,7 +32,7 @@ class TemplateSource:
         """Return the name that triggers use for this template."""
         return plain_name(self.name)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the version as the HTTP interface shows it."""
         return {"name": self.name, "version": self.version, **self.parts()}
 

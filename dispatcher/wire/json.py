@@ -11,6 +11,7 @@ import math
 import re
 from typing import Any
 
+from dispatcher.core.json_object import JsonObject
 from dispatcher.errors import CallerError
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -94,7 +95,7 @@ def _too_deep(body: bytes, depth_max: int) -> bool:
     return b"[]" in brackets or brackets.count(b"[") > depth_max
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, Any]]) -> JsonObject:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise _RefusedError("must not name a key twice in one object")

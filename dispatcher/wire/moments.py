@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+
+from dispatcher.core.json_object import JsonObject
 
 
 def local(at_ms: int) -> str:
@@ -11,7 +12,7 @@ def local(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000).astimezone().isoformat(timespec="seconds")
 
 
-def moment(name: str, at_ms: int | None) -> dict[str, Any]:
+def moment(name: str, at_ms: int | None) -> JsonObject:
     """Return the two fields of a time: `name`_ms, and `name` in readable form.
 
     Both are None if there is no such time.

@@ -21,9 +21,10 @@ recipient. The notifications of one recipient are next to each other, and every 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal, TypedDict
 
+from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.notification import (
     Attempt,
     NewNotification,
@@ -37,6 +38,33 @@ from dispatcher.core.life.sms_text import SmsSize
 from dispatcher.errors import UnreadableError
 
 VERSION = 1
+
+
+class Part(TypedDict, total=False):
+    """The part of `m` about one notification, as it is stored."""
+
+    c: str
+    t: str | None
+    v: int | None
+    h: str
+    ch: Sequence[str]
+    s: tuple[Literal["gsm", "ucs2"], int]
+    f: int
+
+
+class Meta(TypedDict, total=False):
+    """The part `m` of a record, as it is stored. `i` and `ls` are there only for several recipients."""
+
+    t: str
+    e: str
+    a: int
+    p: str
+    u: str
+    k: str | None
+    l: str | None  # noqa: E741
+    n: list[Part]
+    i: list[int]
+    ls: list[str | None]
 
 
 def dumps(value: Any) -> str:
@@ -58,7 +86,7 @@ def encode_meta(trigger: NewTrigger) -> str:
     )
 
 
-def _parts(trigger: NewTrigger) -> dict[str, Any]:
+def _parts(trigger: NewTrigger) -> Meta:
     """Return the field `n` of the record.
 
     If there are several recipients, equal parts are stored only once, because each claim reads the whole record.
@@ -71,20 +99,19 @@ def _parts(trigger: NewTrigger) -> dict[str, Any]:
     return {"n": [json.loads(text) for text in known], "i": places, "ls": [person.locale for person in trigger.people]}
 
 
-def part_of(meta: Mapping[str, Any], index: int) -> dict[str, Any]:
+def part_of(meta: Meta, index: int) -> Part:
     """Return the part of `m` about the notification at `index`. Raises LookupError if there is none."""
     places = meta.get("i")
-    found: dict[str, Any] = meta["n"][index if places is None else places[index]]
-    return found
+    return meta["n"][index if places is None else places[index]]
 
 
-def parts_of(meta: Mapping[str, Any]) -> list[dict[str, Any]]:
+def parts_of(meta: Meta) -> list[Part]:
     """Return the parts of `m` about all notifications, in their order."""
     places = meta.get("i")
     return list(meta["n"]) if places is None else [meta["n"][place] for place in places]
 
 
-def chain_of(part: Mapping[str, Any], own: str | None) -> tuple[str, ...]:
+def chain_of(part: Part, own: str | None) -> tuple[str, ...]:
     """Return the chain of a notification: `own`, which it got at a redrive, or else the accepted chain."""
     return tuple(own.split()) if own else tuple(part["ch"])
 
@@ -94,7 +121,7 @@ def encode_pin(pin: TemplatePin) -> tuple[str, str]:
     return f"{pin.version} {pin.name}", f"{pin.version}:{pin.digest} {pin.name}" if pin.digest else ""
 
 
-def template_of(part: Mapping[str, Any], own: str | None, digested: str | None = None) -> TemplatePin | None:
+def template_of(part: Part, own: str | None, digested: str | None = None) -> TemplatePin | None:
     """Return the template of a notification: `own`, which it got at a redrive, or else the accepted one.
 
     `own` is the field `tv`, and `digested` is the field `td`. None means that the notification has content instead of a
@@ -112,24 +139,24 @@ def _pin(text: str) -> TemplatePin:
     return TemplatePin(name, int(version), digest or None)
 
 
-def person_of(meta: Mapping[str, Any], index: int) -> int | None:
+def person_of(meta: Meta, index: int) -> int | None:
     """Return the index of a notification's recipient. Return None if the trigger has only one recipient."""
     locales = meta.get("ls")
     return None if locales is None else index * len(locales) // len(meta["i"])
 
 
-def _part(n: NewNotification, index: int) -> dict[str, Any]:
-    part: dict[str, Any] = {"c": n.channel, "t": n.template, "v": n.template_version, "ch": n.chain}
+def _part(n: NewNotification, index: int) -> Part:
+    part: Part = {"c": n.channel, "t": n.template, "v": n.template_version, "ch": n.chain}
     if n.template_digest is not None:
         part["h"] = n.template_digest
     if n.sms is not None:
-        part["s"] = [n.sms.encoding, n.sms.segments]
+        part["s"] = (n.sms.encoding, n.sms.segments)
     if n.follows is not None:
         part["f"] = index - n.follows.first
     return part
 
 
-def decode_sms(part: Mapping[str, Any]) -> SmsSize | None:
+def decode_sms(part: Part) -> SmsSize | None:
     """Return the size of an SMS from its part of `m`.
 
     Return None on another channel, or if an old record does not have it.
@@ -139,7 +166,7 @@ def decode_sms(part: Mapping[str, Any]) -> SmsSize | None:
 
 
 def encode_data(trigger: NewTrigger) -> str:
-    data: dict[str, Any] = {"to": [n.to for n in trigger.notifications], "data": trigger.data}
+    data: JsonObject = {"to": [n.to for n in trigger.notifications], "data": trigger.data}
     if trigger.people:  # each has the same contents in the same order
         first = [n.content for n in trigger.notifications if n.person == 0]
         return dumps({**data, "co": first, "rs": [person.id for person in trigger.people]})
@@ -213,7 +240,8 @@ def _decode(notification_id: str, fields: Sequence[str | None]) -> Notification 
     if version not in (None, str(VERSION)):
         raise ValueError(f"a record of version {version}")
     index = int(notification_id.rpartition(".")[2])
-    meta, data = json.loads(meta_text), json.loads(data_text)
+    meta: Meta = json.loads(meta_text)
+    data = json.loads(data_text)
     part, person = part_of(meta, index), person_of(meta, index)
     pin = template_of(part, own_template, own_digest)
     return Notification(

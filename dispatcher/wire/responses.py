@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.notification import NewNotification, NewTrigger
 from dispatcher.errors import CallerError, LimitedError, UnavailableError
-from dispatcher.wire.moments import moment
+from dispatcher.wire.moments import local
 from dispatcher.wire.rate_limit import POLICY
 
 QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
@@ -114,12 +115,14 @@ class DryRunResponse(_Answer):
             event=trigger.event,
             priority=trigger.priority,
             on_unknown=trigger.on_unknown,
-            **moment("expires", trigger.expires_ms),
+            expires_ms=trigger.expires_ms,
+            expires=local(trigger.expires_ms),
             notifications=[_would_be(trigger, notification, text) for notification, text in pairs],
         )
 
 
 def _would_be(trigger: NewTrigger, n: NewNotification, text: Text) -> DryRunNotification:
+    send_at_ms = n.send_at_ms or trigger.send_at_ms or trigger.accepted_ms
     return DryRunNotification(
         recipient=n.person if trigger.people else None,
         fallback_for=None if n.follows is None else n.follows.first,
@@ -132,7 +135,8 @@ def _would_be(trigger: NewTrigger, n: NewNotification, text: Text) -> DryRunNoti
         text=text.text,
         html=text.html,
         sms=None if n.sms is None else SmsShown(encoding=n.sms.encoding, segments=n.sms.segments),
-        **moment("send_at", n.send_at_ms or trigger.send_at_ms or trigger.accepted_ms),
+        send_at_ms=send_at_ms,
+        send_at=local(send_at_ms),
     )
 
 
@@ -146,7 +150,7 @@ class Problem(_Answer):
     field: str | None = None
     violated_policies: list[str] | None = Field(default=None, serialization_alias="violated-policies")
 
-    def shown(self) -> dict[str, Any]:
+    def shown(self) -> JsonObject:
         return self.model_dump(exclude_none=True, by_alias=True)
 
     @classmethod

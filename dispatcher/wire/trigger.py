@@ -21,6 +21,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from dispatcher.core.accepting.expansion import fallback_fault
+from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.choices import Channel, OnUnknown, Priority, WaitFor
 from dispatcher.errors import CallerError
 from dispatcher.wire.broken_rule import broken_rule
@@ -124,7 +125,7 @@ def _send_at(value: Any) -> datetime | None:
     raise _rule("must be an ISO 8601 instant with an offset, such as 2030-01-31T09:00:00+01:00")
 
 
-def _data(value: dict[str, Any]) -> dict[str, Any]:
+def _data(value: JsonObject) -> JsonObject:
     """Return `value` if all its keys and texts are allowed.
 
     The depth was limited by `parse_json`, so recursion is safe.
@@ -268,7 +269,7 @@ class TriggerRequest(_Part):
     recipients: Annotated[list[Recipient], Field(min_length=1, max_length=RECIPIENTS_MAX)] | None = Field(
         default=None, description="Several recipients, each of whom gets the messages. Give either this or `recipient`."
     )
-    data: Annotated[dict[str, Any], AfterValidator(_data)] = Field(
+    data: Annotated[JsonObject, AfterValidator(_data)] = Field(
         default_factory=dict, repr=False, description="The values of the variables in the templates."
     )
     priority: Priority | None = Field(

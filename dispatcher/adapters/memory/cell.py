@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.notification import (
     Attempt,
     Lane,
@@ -188,7 +189,7 @@ class Cell:
         self.incarnations = 0
         self.term = 0
         self.plan: Plan | None = None
-        self.plans: list[dict[str, Any]] = []  # every plan that was published, as it is stored
+        self.plans: list[JsonObject] = []  # every plan that was published, as it is stored
         self.breakers: dict[str, tuple[int, str]] = {}  # vendor → when, and what its breaker was
         self.overrides: dict[str, Override] = {}
         self.weights: dict[str, int] = {}

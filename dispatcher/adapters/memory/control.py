@@ -7,9 +7,9 @@ import json
 import secrets
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from dispatcher.adapters.memory.cell import Cell, Listener, rang
+from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.backlog import Backlog, MailboxDepth
 from dispatcher.core.life.choices import PRIORITIES
 from dispatcher.core.life.notification import Lane
@@ -57,7 +57,7 @@ class MemoryControl:
     async def stopped(self, incarnation: str) -> None:
         self._cell.actors[incarnation] = "stopped"
 
-    async def remember(self, vendor: str, breaker: dict[str, Any]) -> None:
+    async def remember(self, vendor: str, breaker: JsonObject) -> None:
         self._cell.breakers[vendor] = self._cell.clock.wall_ms(), json.dumps(breaker)
 
     async def recall(self, vendor: str) -> Remembered | None:
@@ -122,7 +122,7 @@ class MemoryControl:
     async def plan(self) -> Plan | None:
         return self._cell.plan
 
-    async def plan_history(self, limit: int = 100) -> list[dict[str, Any]]:
+    async def plan_history(self, limit: int = 100) -> list[JsonObject]:
         return self._cell.plans[: -limit - 1 : -1]
 
     async def overrides(self) -> dict[str, Override]:

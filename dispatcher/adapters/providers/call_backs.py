@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
+from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.receipt import Told
 from dispatcher.errors import CallerError
 from dispatcher.wire.json import BYTE_ORDER_MARK, parse_foreign_json
@@ -31,7 +32,7 @@ def told_in(query: Mapping[str, str], carried: bool | None, delivered: bool = Fa
     return Told(query["n"], query["t"], carried, delivered)
 
 
-def fields_of(body: bytes) -> dict[str, Any]:
+def fields_of(body: bytes) -> JsonObject:
     """Return the fields of a call-back that is a form or a JSON object, whatever its account is set to.
 
     A byte order mark and white space around it are dropped. Errors: `CallerError` (400).

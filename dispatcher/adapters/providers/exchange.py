@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast
+from typing import cast
 from urllib.parse import quote, urlsplit
 
 import httptools
@@ -261,12 +261,12 @@ class Pool:
             raise NotSentError("dns") from error
         if not found:
             raise NotSentError("dns")
-        tls: dict[str, Any] = {"ssl": self._tls(), "server_hostname": origin.host} if origin.tls else {}
+        tls, name = (self._tls(), origin.host) if origin.tls else (None, None)
         sock: socket.socket | None = None
         try:
             sock = await start_connection(found, happy_eyeballs_delay=HAPPY_EYEBALLS_S, interleave=1)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _, connection = await loop.create_connection(Connection, sock=sock, **tls)
+            _, connection = await loop.create_connection(Connection, sock=sock, ssl=tls, server_hostname=name)
             return connection
         except ssl.SSLError as error:
             raise NotSentError("tls") from error

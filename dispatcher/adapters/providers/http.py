@@ -22,6 +22,7 @@ from urllib.parse import urlencode
 
 from dispatcher.adapters.providers import exchange
 from dispatcher.adapters.providers.exchange import ANSWER_BYTES_MAX, Answer
+from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.outcome import Outcome, Scope
 from dispatcher.deadline import timeout
 
@@ -114,7 +115,7 @@ class HttpClient:
             self._pool.give_back(origin, connection, loop.time())
 
 
-def read_object(body: bytes) -> dict[str, Any]:
+def read_object(body: bytes) -> JsonObject:
     """Return the JSON object in a vendor's answer, or an empty dict if the body is anything else. No error is raised.
 
     A byte that is not UTF-8 becomes U+FFFD, so the code elsewhere in the answer can still be read.

@@ -100,7 +100,7 @@ def read_token(body: bytes) -> tuple[str, float]:
     told = read_object(body)
     token: Any = told.get("access_token")
     try:
-        given = told.get("expires_in")
+        given: Any = told.get("expires_in")
         life_s = LIFE_S if given is None else float(given)
     except (ValueError, TypeError, OverflowError):
         return "", 0.0

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from dispatcher.core.life.outcome import Phrase, Word
 from dispatcher.core.life.receipt import Told
@@ -73,12 +74,12 @@ class Provider:
                 if not place and unresolved:  # a rule about several options, of which some are not known yet
                     continue
                 if not place or place[0] not in unresolved:
-                    faults.append(".".join([at, *place]) + self._rule(dict(found), bool(place)))
+                    faults.append(".".join([at, *place]) + self._rule(found, bool(place)))
         if faults:
             raise ConfigError("\n".join(faults))
         return model
 
-    def _rule(self, error: dict[str, Any], has_place: bool) -> str:
+    def _rule(self, error: ErrorDetails, has_place: bool) -> str:
         text = str(error["msg"]).removeprefix("Value error, ")
         if not has_place:  # a rule about several options: its text begins with the option to change
             return f".{text}"

@@ -18,6 +18,7 @@ from dispatcher.adapters.providers.fields import EmailSender, Secret, Url
 from dispatcher.adapters.providers.http import CALLS_MAX, TEXT_MAX, Answer, HttpClient, read_object, unspoken
 from dispatcher.adapters.providers.mail_options import MailOptions
 from dispatcher.adapters.providers.provider import Provider
+from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import DAILY_S, Meaning, Outcome, find_phrase, outcome_of, phrase
 from dispatcher.core.life.receipt import Told
@@ -49,7 +50,7 @@ class SendGrid:
         self.name, self.channel = name, channel
         self._url = options.base_url + "/v3/mail/send"
         self._key, self._options = options.api_key, options
-        self._fixed: dict[str, Any] = {"from": _named(options.sender)}
+        self._fixed: JsonObject = {"from": _named(options.sender)}
         if options.reply_to is not None:
             self._fixed["reply_to"] = _named(options.reply_to)
         self._http = HttpClient()

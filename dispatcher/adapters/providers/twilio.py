@@ -35,6 +35,7 @@ from dispatcher.adapters.providers.http import (
     unspoken,
 )
 from dispatcher.adapters.providers.provider import Provider
+from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.look_up import Listing, Sighting
 from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import DAILY_S, Meaning, Outcome, Scope, listed, read_refusal
@@ -196,7 +197,7 @@ def classify(answer: Answer) -> Outcome:
     return unspoken(answer)
 
 
-def _created(body: dict[str, Any]) -> Outcome:
+def _created(body: JsonObject) -> Outcome:
     """Return the outcome of a 2xx answer.
 
     Twilio can create a message and refuse it in the same answer, with an error code.

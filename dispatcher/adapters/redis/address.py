@@ -32,6 +32,10 @@ ENCODE = "characters like # / ? @ [ in a user or password must be percent-encode
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(?::([0-9]+))?")
 
 
+Option = str | int | bool
+"""The value of an option of redis-py's connections."""
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """The address of a Redis.
@@ -53,10 +57,10 @@ class Address:
     path: str = ""
     sentinels: tuple[tuple[str, int], ...] = ()
     service: str = ""
-    login: Mapping[str, str] = field(default_factory=dict, repr=False)
+    login: Mapping[str, Option] = field(default_factory=dict, repr=False)
 
     @property
-    def sentinel_options(self) -> dict[str, Any]:
+    def sentinel_options(self) -> Mapping[str, Option]:
         """Return what redis-py needs to connect to the sentinels."""
         tls = {name: value for name, value in self.options.items() if name.startswith("ssl_")}
         return {**tls, **self.login}
@@ -87,7 +91,7 @@ def parse(url: str) -> Address:
     service, _, database = path.partition("/") if several else ("", "", path)
     if several and not service:
         raise ConfigError("must name the service that the sentinels watch: redis+sentinel://HOST:26379/SERVICE")
-    options = {**_login(login), **_database(database), **_options(query, scheme)}
+    options: dict[str, Option] = {**_login(login), **_database(database), **_options(query, scheme)}
     theirs = {name.removeprefix("sentinel_"): options.pop(name) for name in SENTINEL_OPTIONS if name in options}
     if not several:
         return Address(options, tls=tls, host=found[0][0], port=found[0][1])
@@ -121,8 +125,8 @@ def _database(text: str) -> dict[str, int]:
     return {"db": int(text)} if text else {}
 
 
-def _options(query: str, scheme: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _options(query: str, scheme: str) -> dict[str, Option]:
+    found: dict[str, Option] = {}
     for pair in filter(None, query.split("&")):
         name, _, value = (unquote(part) for part in pair.partition("="))
         _refuse_option(name, scheme, shown="@" not in query)
@@ -141,7 +145,7 @@ def _refuse_option(name: str, scheme: str, *, shown: bool) -> None:
         raise ConfigError(f"{name} needs sentinels: begin with redis+sentinel://")
 
 
-def _value(name: str, value: str) -> Any:
+def _value(name: str, value: str) -> Option:
     if not value:
         raise ConfigError(f"{name} has no value")
     if name == "db":

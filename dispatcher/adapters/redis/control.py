@@ -18,6 +18,7 @@ from typing import Any
 
 from dispatcher.adapters.redis.keys import Keys, lanes_of, streams_of
 from dispatcher.adapters.redis.script_calls import UNAVAILABLE, Client, ask, run_one
+from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.backlog import Backlog, MailboxDepth, portions
 from dispatcher.core.life.choices import PRIORITIES
 from dispatcher.core.life.notification import Lane
@@ -69,7 +70,7 @@ class RedisControl:
     async def stopped(self, incarnation: str) -> None:
         await run_one(self._redis, "stopped", [self._keys.actors, self._keys.nil], [incarnation])
 
-    async def remember(self, vendor: str, breaker: dict[str, Any]) -> None:
+    async def remember(self, vendor: str, breaker: JsonObject) -> None:
         k = self._keys
         text = json.dumps(breaker, separators=(",", ":"))
         await run_one(self._redis, "remember", [k.breakers, k.nil], [vendor, text])
@@ -177,7 +178,7 @@ class RedisControl:
         text = await ask(self._redis, "HGET", self._keys.plan, "plan")
         return Plan.from_dict(json.loads(text)) if text else None
 
-    async def plan_history(self, limit: int = 100) -> list[dict[str, Any]]:
+    async def plan_history(self, limit: int = 100) -> list[JsonObject]:
         return [
             json.loads(text) for text in await self._read(self._redis.lrange(self._keys.plan_history, 0, limit - 1))
         ]
@@ -299,7 +300,7 @@ class RedisControl:
             max(0, first_missed - 1),
         )
 
-    async def _publish(self, channel: str, body: dict[str, Any]) -> None:
+    async def _publish(self, channel: str, body: JsonObject) -> None:
         await ask(self._redis, "PUBLISH", channel, json.dumps(body, separators=(",", ":")))
 
     async def _info(self, section: str) -> dict[str, str]:

@@ -114,7 +114,7 @@ def _placed(nid: str, row: Sequence[str | None], until_ms: int | None) -> Placed
     """Return a row of a listing, or None if the record is gone, damaged or written by a later release."""
     meta_text, expires, state, vendor, reason, history, trail, own_expiry = row
     try:
-        meta = json.loads(meta_text or "")
+        meta: records.Meta = json.loads(meta_text or "")
         waits = waiting_reason(records.decode_trail(trail)) if state == "due" else None
         return Placed(
             id=nid,

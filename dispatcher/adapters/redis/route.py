@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
@@ -97,7 +97,7 @@ class Route:
             raise ConnectionError("no sentinel answers")
         return max(map(len, found)), max(sum(map(in_step, replicas)) for replicas in found)
 
-    async def _states(self) -> list[dict[str, Any]]:
+    async def _states(self) -> list[dict[str, str | int]]:
         """Return what the first majority of the sentinels answers about the service, as a dict for each sentinel."""
         found = await self._majority(lambda one: one.sentinel_masters())
         return [known[self.address.service] for known in found if self.address.service in known]
@@ -183,7 +183,7 @@ class SocketConnection(_Routed, UnixDomainSocketConnection):
     """A connection by a unix socket."""
 
 
-def connection_options(address: Address) -> dict[str, Any]:
+def connection_options(address: Address) -> Mapping[str, Any]:
     """Return the class of the connections to `address`, and the arguments for redis-py's connection pool."""
     options = {**address.options, "route": Route(address)}
     if address.path:

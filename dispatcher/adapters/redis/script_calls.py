@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,7 +83,7 @@ def client(url: str, *, timeout_s: float = 2.0, connections_max: int = 32, queue
     the time of a command in seconds. Raises `ConfigError` if the URL cannot be read.
     """
     place = connection_options(parse(url))
-    options: dict[str, Any] = {
+    options: Mapping[str, Any] = {
         **place,
         "decode_responses": True,
         "protocol": 2,  # the shapes of replies below are RESP2's

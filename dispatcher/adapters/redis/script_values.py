@@ -162,7 +162,7 @@ def due_entry(row: Sequence[Any]) -> DueEntry:
     """Return the `DueEntry` in a row of due.lua. A row that cannot be read gives an entry with `readable=False`."""
     nid, score, delayed, text, expires, tried, stands_by, own_chain = row
     try:
-        meta: dict[str, Any] = json.loads(text) if text else {"n": [], "p": "normal", "t": ""}
+        meta: records.Meta = json.loads(text) if text else {"n": [], "p": "normal", "t": ""}
         index = int(nid.rpartition(".")[2])
         chain = records.chain_of(records.part_of(meta, index), own_chain) if text else ()
         priority, expires_ms, tenant = str(meta["p"]), int(expires or 0), str(meta["t"])

@@ -215,7 +215,7 @@ class RedisViews:
         for (nid, score), row in zip(page, rows, strict=True):
             text, vendor, reason, history = ("?", "", "", "") if of_a_key(row) else answered(row, "dead")
             try:
-                meta: dict[str, Any] = json.loads(text) if text else {"t": "", "e": "", "n": []}
+                meta: records.Meta = json.loads(text) if text else {"t": "", "e": "", "n": []}
                 index = int(nid.rpartition(".")[2])
                 channel = records.part_of(meta, index)["c"] if text else ""
                 named, attempts = (meta["t"], meta["e"], channel), records.decode_history(history)

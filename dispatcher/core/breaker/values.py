@@ -9,6 +9,7 @@ from typing import Any
 
 from dispatcher.core.breaker.config import BreakerState
 from dispatcher.core.breaker.window import Rows
+from dispatcher.core.json_object import JsonObject
 
 
 class BreakerResult(Enum):
@@ -101,7 +102,7 @@ class BreakerSnapshot:
     rows: Rows = field(default_factory=Rows)
     least: int = 1
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         return asdict(self)
 
     @classmethod

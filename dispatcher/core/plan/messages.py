@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from dispatcher.core.plan.values import Beat, Plan, Report, Snapshot, known, number
+from dispatcher.core.json_object import JsonObject
+from dispatcher.core.plan.values import Beat, Plan, Report, Snapshot, number, read
 from dispatcher.core.store.continuity import Mark
 
 
@@ -37,7 +38,7 @@ class Statement:
     mark: Mark | None = None
     """How much the store had accepted when this replica asked last. None means that it has not asked yet."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the published form. A value that was not measured is left out, and `mark` is called `ledger`."""
         measured = {"cpu": self.cpu, "waiting": self.waiting, "free_cores": self.free_cores, "metrics": self.metrics}
         told = {name: value for name, value in measured.items() if value is not None}
@@ -48,8 +49,7 @@ class Statement:
     def from_dict(cls, data: Mapping[str, Any]) -> Statement:
         """Return the statement that was published as `data`."""
         mark = Mark(*data["ledger"]) if "ledger" in data else None
-        told = {**known(cls, data), "free_cores": number(data.get("free_cores")), "mark": mark}
-        return cls(**{"process": "", **told})
+        return read(cls, {"process": "", **data, "free_cores": number(data.get("free_cores")), "mark": mark})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +59,14 @@ class Sums:
     totals: Snapshot
     term: int = 0
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the sums in the form in which they are published."""
         return {"totals": self.totals, "term": self.term}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Sums:
         """Return the sums that were published as `data`."""
-        return cls(**known(cls, data))
+        return read(cls, data)
 
 
 Message: TypeAlias = Beat | Report | Statement | Sums | Plan

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
+from dispatcher.core.json_object import JsonObject
 from dispatcher.core.plan.sharing import Share
 
 CLOSED, HALF_OPEN, OPEN, FORCED_OPEN, ABSENT = "closed", "half_open", "open", "forced_open", "absent"
 QUARANTINED = "quarantined"
+
+Made = TypeVar("Made")
 
 
 class Snapshot(TypedDict):
@@ -33,14 +36,14 @@ class Beat:
     pid: int
     node: str
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the beat in the form in which it is published."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Beat:
         """Return the beat that was published as `data`. Fields that a newer version added are ignored."""
-        return cls(**{"replica": "", "pid": 0, "node": "", **known(cls, data)})
+        return read(cls, {"replica": "", "pid": 0, "node": "", **data})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ class Report:
     """The name of this run of the process, under which its metrics are counted."""
     metrics: Snapshot | None = field(default=None, compare=False, repr=False)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the report in the form in which it is published.
 
         The metrics are not copied, because they are large.
@@ -107,10 +110,8 @@ class Report:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Report:
         """Return the report that was published as `data`. Fields that a newer version added are ignored."""
-        cut_off = {
-            name: CountryCutOff(**known(CountryCutOff, found)) for name, found in (data.get("cut_off") or {}).items()
-        }
-        return cls(**{**known(cls, data), "free_cores": number(data.get("free_cores")), "cut_off": cut_off})
+        cut_off = {name: read(CountryCutOff, found) for name, found in (data.get("cut_off") or {}).items()}
+        return read(cls, {**data, "free_cores": number(data.get("free_cores")), "cut_off": cut_off})
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,7 @@ class Override:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Override:
-        return cls(**known(cls, data))
+        return read(cls, data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +245,7 @@ class Plan:
             *(other.vendors, other.undrained, other.unreached, other.full, other.leaving),
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return the stored and published form.
 
         In it `undrained` is called `held`, and `accepts_new` is called `takes_new`.
@@ -257,9 +258,7 @@ class Plan:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Plan:
         vendors = {
-            name: VendorPlan(
-                **known(VendorPlan, {**entry, "accepts_new": entry["takes_new"], **_drains_and_shares(entry)})
-            )
+            name: read(VendorPlan, {**entry, "accepts_new": entry["takes_new"], **_drains_and_shares(entry)})
             for name, entry in data["vendors"].items()
         }
         unreached, full = tuple(data.get("unreached", ())), tuple(data.get("full", ()))
@@ -268,9 +267,9 @@ class Plan:
         return cls(data["epoch"], data["at_ms"], vendors, dict(data["held"]), reason, unreached, office, full, leaving)
 
 
-def _drains_and_shares(data: Mapping[str, Any]) -> dict[str, Any]:
+def _drains_and_shares(data: Mapping[str, Any]) -> JsonObject:
     shares = data.get("shares")
-    found = None if shares is None else {name: Share(**known(Share, share)) for name, share in shares.items()}
+    found = None if shares is None else {name: read(Share, share) for name, share in shares.items()}
     return {"drains": tuple(data["drains"]), "shares": found}
 
 
@@ -279,9 +278,9 @@ def number(value: object) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
 
 
-def known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `data` without the entries that are not fields of the class `kind`, because a later version added them.
+def read(kind: type[Made], data: Mapping[str, Any]) -> Made:
+    """Return a `kind`, a dataclass, with the values of `data`. Fields that a later version added are left out.
 
     So every process can still read stored and published values after a roll-back.
     """
-    return {name: data[name] for name in kind.__dataclass_fields__ if name in data}  # type: ignore[attr-defined]
+    return kind(**{name: data[name] for name in kind.__dataclass_fields__ if name in data})  # type: ignore[attr-defined]
