@@ -113,7 +113,7 @@ class Intake:
         return self.headroom.memory_ratio >= self._settings.limits.memory_ratio_max
 
     def adopt(self, plan: Plan, asked_with: Plan | None) -> None:
-        """Use `plan` if it replaces the current plan. `asked_with` has the meaning that it has in `Plan.replaces`."""
+        """Use `plan` if it replaces the current plan. `asked_with` is explained in `Plan.replaces`."""
         if plan.replaces(self.plan, asked_with):
             self.plan = plan
 
@@ -208,7 +208,7 @@ class Intake:
                 await self._round_trip(self._next_batch())
 
     def _next_batch(self) -> list[tuple[NewTrigger, asyncio.Future[AcceptReply]]]:
-        """Return the latest requests whose client still waits, in the order of their arrival.
+        """Return the latest requests whose client still waits, as many as fit into one round trip, the oldest first.
 
         The choice matters only if more requests wait than fit into one round trip. If the oldest went first, each would
         be stored too late for its deadline, and so would all that follow. If the latest go first, they are answered in

@@ -81,7 +81,7 @@ class Timing:
 
         A fallback becomes due after its `after_s`. Without an `after_s` it becomes due soon after the time to live of
         the first notification ends. If the first one ends before that, the store decides about the fallback at once.
-        Any other notification is returned unchanged if the common time of the trigger is right for it.
+        Any other notification gets times of its own only if not all notifications of the trigger have the same time.
         """
         send_ms = self.sends_ms[place]
         ends_ms = send_ms + self.ttl_ms
@@ -260,7 +260,7 @@ def _sends_ms(
 ) -> tuple[int, ...]:
     """Return when each draft may be sent, in wall milliseconds.
 
-    The quiet hours are those of its channel, in its recipient's time zone.
+    For each draft, the quiet hours of its channel apply, in the time zone of its recipient.
     """
     people = request.addressed
     known: dict[tuple[int, str], int] = {}
@@ -280,7 +280,10 @@ def _sends_ms(
 def _send_at_ms(
     request: TriggerRequest, who: tuple[str, Recipient], quiet: QuietHours | None, priority: str, *, now_ms: int
 ) -> int:
-    """Return the earliest time to send to this recipient: now, `send_at`, or the end of its quiet hours."""
+    """Return the earliest time at which this recipient may be sent a message, in wall milliseconds.
+
+    This is now or `send_at`, and if that falls into the recipient's quiet hours, their end.
+    """
     whose, name = who[0], who[1].time_zone
     try:
         own = None if name is None else zone(name)

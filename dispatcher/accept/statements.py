@@ -27,7 +27,7 @@ class Statements:
     ) -> None:
         """Prepare to report. `identity` names the replica and the node.
 
-        `told_cores` returns what is measured of CPU time and free cores.
+        `told_cores` returns the measured CPU use and free cores, by the field of the report; {} if nothing is measured.
         """
         self._control, self._metrics, self._continuity = control, metrics, continuity
         self._identity, self._told_cores = identity, told_cores

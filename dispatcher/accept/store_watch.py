@@ -79,9 +79,10 @@ class StoreWatch:
         weights: Mapping[str, int],
         looked: Callable[[Mapping[str, Backlog]], None] = lambda backlog: None,
     ) -> None:
-        """Prepare to watch. `queued_max` is the most entries in one vendor's mailbox.
+        """Prepare to watch.
 
-        `weights` gives each tenant's weight.
+        `queued_max` is the number of waiting entries at which a lane is full (`core.limits.lanes`). `weights` gives the
+        weight of each tenant.
         """
         self._control, self._vitals, self._intake, self._breaks = control, vitals, intake, breaks
         self._clock, self._queued_max, self._weights, self._looked = clock, queued_max, weights, looked

@@ -164,7 +164,7 @@ class Courier:
         return [Lane(mailbox, priority) for priority in PRIORITIES for mailbox in self.mailboxes()]
 
     def adopt_plan(self, plan: Plan, asked_with: Plan | None = None) -> None:
-        """Use `plan` if it replaces the current plan. `asked_with` has the meaning that it has in `Plan.replaces`."""
+        """Use `plan` if it replaces the current plan. `asked_with` is explained in `Plan.replaces`."""
         if not plan.replaces(self.plan, asked_with):
             return
         self.delivery.plan = plan
@@ -221,9 +221,9 @@ class Courier:
         return got
 
     def _block_ms(self, lanes: Collection[Lane]) -> int:
-        """Return for how many milliseconds a claim may wait.
+        """Return for how many milliseconds a claim may wait for an entry in these lanes.
 
-        The wait is short if calls are in flight or lanes are left out.
+        The wait is short if calls are in flight, or if `lanes` are not all lanes of this courier.
         """
         rests = self.rests() and set(lanes) == set(self.lanes())
         return max(IDLE_BLOCK_MS, self._limits.claim_block_ms) if rests else self._limits.claim_block_ms
@@ -231,8 +231,9 @@ class Courier:
     async def admit(self, me: str, got: Claims) -> None:
         """Begin the delivery of each new claim of `me`, and remove entries that belong to no notification.
 
-        A reply may come while this incarnation ends, or after its end. Then no delivery begins: at the end the claims
-        go to another actor, perhaps during the call. The claim stays pending, and another actor takes it.
+        A reply may come while this incarnation ends, or after its end. Then no delivery begins. When an incarnation
+        ends, its claims go to another actor, and a call of ours could still be running. The claim stays pending, and
+        another actor takes it.
         """
         self.done += len(got.claims) + len(got.orphans) + len(got.unreadable)
         if got.now_ms:

@@ -220,7 +220,10 @@ class Caretaker:
         return True
 
     def _are_gone(self, chain: tuple[str, ...], now_ms: int) -> bool:
-        """Return True if for `UNKNOWN_MS_MAX` no vendor of `chain` was known when a notification with it was due."""
+        """Return True if all vendors of `chain` have been unknown for at least `UNKNOWN_MS_MAX`.
+
+        The time counts from the first due notification with this chain that no known vendor could send.
+        """
         if not self._courier.plan.vendors:
             return False  # no plan has named the vendors yet
         since_ms, last_ms = self._unknown.get(chain, (now_ms, now_ms))

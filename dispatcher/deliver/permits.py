@@ -281,9 +281,9 @@ class Gate:
             self._throttles = 0
 
     def _asked_wait_s(self, outcome: Outcome) -> float | None:
-        """Return the wait in seconds that the vendor asked for.
+        """Return the wait in seconds that the vendor asked for, or None if the vendor asked for none.
 
-        It is longer if the vendor throttles again and again.
+        After a throttled call there always is a wait, and it grows if the vendor throttles again and again.
         """
         if outcome.kind is not OutcomeKind.THROTTLED:
             return outcome.retry_after_s

@@ -45,7 +45,7 @@ class PlanDuties:
             self.adopt(plan)
 
     def adopt(self, plan: Plan, asked_with: Plan | None = None) -> None:
-        """Use `plan` if it replaces the current plan. `asked_with` has the meaning that it has in `Plan.replaces`."""
+        """Use `plan` if it replaces the current plan. `asked_with` is explained in `Plan.replaces`."""
         before = self._courier.plan
         self._courier.adopt_plan(plan, asked_with)
         self.look_again()

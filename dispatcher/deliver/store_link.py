@@ -20,9 +20,10 @@ class StoreLink:
         self._doubted = False  # an answer came so late that this incarnation may be dead anyway
 
     def replied(self) -> None:
-        """Note an answer of the store. If it came after a longer silence than `LINK_STALE_S`, it proves nothing.
+        """Note an answer of the store. If the silence before it was longer than `LINK_STALE_S`, the link stays stale.
 
-        A process that slept finds an old answer in its socket when it wakes.
+        A process that slept finds an old answer in its socket when it wakes, so such an answer proves nothing. Only
+        `renewed` ends the doubt.
         """
         now_s = self._clock.now_s()
         self._doubted = self._doubted or now_s - self.last_reply_s > LINK_STALE_S

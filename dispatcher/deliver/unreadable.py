@@ -26,11 +26,11 @@ class UnreadableRecords:
         self._store, self._metrics, self._vendor = store, metrics, vendor
 
     async def put_aside(self, me: str, unreadable: Sequence[Claim], now_ms: int) -> None:
-        """Let the claims of `me` wait in `due`.
+        """Move these claims of `me` to `due`, because this version cannot read their records.
 
-        A later version wrote their records, or they are damaged. They must not be sent or dropped, and must not stop
-        the other entries. If a send was begun, the entry stays pending, and becomes held later. If the store does not
-        answer, all of them stay pending.
+        A later version wrote the records, or they are damaged. They must not be sent or dropped, and must not stop the
+        other entries. A claim with the start mark of `hold` was maybe sent, so it stays pending and becomes held later.
+        If the store does not answer, all claims stay pending.
         """
         self._metrics.count("dispatcher_unreadable", self._vendor, by=len(unreadable))
         ids = [claim.notification.id for claim in unreadable]

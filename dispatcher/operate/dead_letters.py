@@ -130,8 +130,8 @@ class DeadLetters:
 
         With `dry_run`, only count them. The pace is that of `core.life.redrive`. When it allows no more, the call
         stops, and the cursor is before the first letter that has to wait. `today` says whether a letter gets the
-        present template or route instead of the accepted one. A letter that cannot be sent with these is refused. Later
-        generations keep what it got.
+        present template or route instead of the accepted one. The letter keeps these in later generations. A letter
+        that cannot be sent with these is refused.
         """
 
         async def redrive(stretch: _Stretch, result: BulkResult) -> DeadPosition | None:
@@ -147,7 +147,8 @@ class DeadLetters:
     ) -> BulkResult:
         """Call `act` for each page of matching letters, up to the limit.
 
-        `act` returns None, or the position at which to stop.
+        `act` adds to the result, which is returned at the end with the cursor for the next call. It returns None, or
+        the position at which to stop.
         """
         until_ms, after = await self._bounds(wanted, cursor)
         wanted, result, left = replace(wanted, until_ms=until_ms), BulkResult(), wanted.limit

@@ -25,10 +25,11 @@ class Listings:
         self._places = places
 
     async def listing(self, wanted: ListingFilter, cursor: str | None) -> tuple[list[Placed], str | None]:
-        """Return the next notifications that match, at most `limit`, and the cursor to continue with.
+        """Return the next notifications that match, and the cursor with which the next call continues.
 
-        The cursor is None at the end. A page may have fewer rows than the limit, or none, and still have a cursor.
-        Raises CallerError if the cursor is not from an earlier answer, and UnavailableError.
+        There are at most `wanted.limit` notifications. The cursor is None at the end. A page may have fewer rows than
+        the limit, or none, and still have a cursor. Raises CallerError if the cursor is not from an earlier answer, and
+        UnavailableError.
         """
         after = None if cursor is None else parse_position(cursor)
         if cursor is not None and (after is None or (wanted.place.name == "queued") != bool(after.stream)):

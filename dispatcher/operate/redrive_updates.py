@@ -45,7 +45,10 @@ class RedriveUpdates:
         self._settings, self._templates = settings, templates
 
     async def of(self, n: Notification | None, wanted: Wanted) -> Changed | Refused:
-        """Return the parts that change for this letter, or why it cannot be sent with them. Raises UnavailableError."""
+        """Return the parts that change for this letter, or why the letter cannot be sent with them.
+
+        Raises UnavailableError.
+        """
         if n is None:
             return Refused("its record cannot be read")
         accepted = pin_of(n)

@@ -39,7 +39,7 @@ class Store(Protocol):
     # ---- accept
 
     async def accept(self, triggers: Sequence[NewTrigger]) -> list[AcceptReply]:
-        """Store each trigger with all its notifications, or nothing of it.
+        """Store each trigger with all its notifications, or not at all.
 
         Return one answer for each trigger, in their order. Raises UnavailableError if no answer came. Then each of the
         triggers is maybe stored.
@@ -109,8 +109,9 @@ class Store(Protocol):
     async def start(self, me: str, claim: Claim, print_: Fingerprint | None = None) -> bool:
         """Set the durable start mark of a `hold` notification, before its first send.
 
-        If the answer is False, send nothing. `print_` is the fingerprint by which the vendor can be asked later.
-        Notifications with the same fingerprint are marked as twins.
+        Return True if the mark is set. If the answer is False, the notification must not be sent. `print_` is the
+        fingerprint of the message, or None if the vendor has no look-up. Notifications with the same fingerprint that
+        start close together are marked as twins.
         """
         ...
 
@@ -126,7 +127,8 @@ class Store(Protocol):
     async def due(self, limit: int = 100) -> Due:
         """Return the notifications whose time has come: up to `limit` retries and up to `limit` delayed ones.
 
-        Nothing is changed. Only a store clock that was set back is corrected (`core.store.delay_time`).
+        No notification is changed. If the store's clock was set back, its delay time is corrected
+        (`core.store.delay_time`).
         """
         ...
 

@@ -109,7 +109,7 @@ _SEND_AT = re.compile(
 
 
 def _send_at(value: Any) -> datetime | None:
-    """Return the instant in UTC, so that two spellings of it are equal."""
+    """Return the instant in UTC, so that two spellings of it are equal. Return None if there is no `send_at`."""
     if value is None or isinstance(value, datetime):
         return value
     match = _SEND_AT.fullmatch(value) if isinstance(value, str) else None

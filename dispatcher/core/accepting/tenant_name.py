@@ -6,7 +6,7 @@ TENANT_CHARS_MAX = 255
 
 
 def tenant_fault(name: str) -> str | None:
-    """Return the rule that a new tenant's name breaks, or None. Names that are stored already are not asked about."""
+    """Return the rule that the name of a new tenant breaks, or None. Names of stored tenants are not checked again."""
     if not 1 <= len(name) <= TENANT_CHARS_MAX:
         return f"must have 1 to {TENANT_CHARS_MAX} characters"
     if name != name.strip():

@@ -10,7 +10,10 @@ from dispatcher.core.breaker.window import Counts, Window
 
 
 class InFlight:
-    """The permits that were granted and have no result yet. A new state of the breaker begins without any."""
+    """The permits that were granted and have no result yet.
+
+    When the breaker enters a new state, all of them are forgotten.
+    """
 
     def __init__(self, config: BreakerConfig) -> None:
         self._config, self._slow_ns = config, config.slow_ns
@@ -33,7 +36,10 @@ class InFlight:
         self._leased.clear()
 
     def watch(self, permit: Permit, now_ns: int) -> None:
-        """Note that the call of `permit` began now. It counts as slow after `slow_ns`, even while it is in flight."""
+        """Note that the call of `permit` began now.
+
+        The call counts as slow after `slow_ns`, even while it is in flight.
+        """
         self._granted[permit] = now_ns
 
     def lease(self, permit: Permit, until_ns: int) -> None:

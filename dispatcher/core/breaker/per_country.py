@@ -50,7 +50,7 @@ class _Child:
 
 @dataclass(frozen=True, slots=True)
 class KeyChange:
-    """One key's breaker has changed to the state `to`, for this reason."""
+    """The breaker of the key `key` has changed to the state `to`. `reason` says why."""
 
     key: str
     to: BreakerState
@@ -78,7 +78,7 @@ def child_config(parent: BreakerConfig) -> BreakerConfig:
 
 
 class KeyedBreakers:
-    """A breaker (the parent) and its children, one for each key. Like the parent, they belong to one actor.
+    """A breaker (the parent) and one child breaker for each key. All of them belong to one actor.
 
     Time is always an argument.
     """
@@ -189,7 +189,7 @@ class KeyedBreakers:
         return rest if well else whole
 
     def drain_changes(self) -> list[KeyChange]:
-        """Return the changes of keys since the previous call, in the order in which they happened."""
+        """Return the state changes of the keys' breakers since the previous call, in the order of their time."""
         changes, self._changes = self._changes, []
         return changes
 

@@ -117,4 +117,4 @@ class BreakerSnapshot:
 
 
 class IllegalTransitionError(Exception):
-    """An operator asked for a transition that does not exist. The breaker is unchanged."""
+    """An operator asked for a transition that is not allowed. The breaker is unchanged."""

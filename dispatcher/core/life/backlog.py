@@ -61,7 +61,7 @@ class Backlog:
         return max((age_ms for place, age_ms in self.ages_ms.items() if place != "delayed"), default=0)
 
     def saw(self, place: str, age_ms: int) -> None:
-        """Note that a notification in `place` is `age_ms` old. The oldest of each place counts."""
+        """Note that a notification in `place` is `age_ms` old. Only the greatest age in each place is kept."""
         self.ages_ms[place] = max(self.ages_ms.get(place, 0), age_ms)
 
     def wakes(self, score_ms: int, now_ms: int, delay_ms: int) -> None:

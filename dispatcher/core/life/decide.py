@@ -202,8 +202,8 @@ def decide_after(n: Notification, outcome: Outcome, attempt: Attempt, at: Situat
 def _after_throttle(n: Notification, outcome: Outcome, attempt: Attempt, at: Situation) -> Decision:
     """Return a retry after the wait that the vendor asked for.
 
-    If the time to live ends before that, return a move to the next usable vendor. Without such a vendor, return a retry
-    that still fits into the time to live, or the end of the notification.
+    If the time to live ends before that, return a move to the next usable vendor. Without such a vendor, return an
+    earlier retry that still fits into the time to live, or a dead letter.
     """
     wait_s = backoff_s(1, at.policy, at.chance, outcome.retry_after_s)
     if at.now_ms + wait_s * 1000 >= n.expires_ms:
@@ -294,7 +294,7 @@ def decide_mailbox(
     A usable vendor is chosen first, then a recovering one, then any other known one. Among equals an untried vendor
     comes first. But a usable vendor that was tried comes before an untried one that is down. Otherwise the notification
     could go to the mailbox of the vendor that is down. If the vendor that adopted this mailbox has already tried the
-    notification, it would send it back again and again.
+    notification, it would put the notification back into `due` again and again.
     """
     names = [name for name in chain if known(name)]
     for fits in (usable, recovering, known):

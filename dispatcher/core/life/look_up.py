@@ -73,7 +73,7 @@ class Window(NamedTuple):
 class Verdict(NamedTuple):
     """The result of a look-up. `answer` is found, undelivered, not_found, ambiguous or unknown.
 
-    `message_id` is the vendor's id of the message, for the first two answers.
+    `message_id` is the vendor's id of the message if the answer is found or undelivered, and otherwise empty.
     """
 
     answer: str

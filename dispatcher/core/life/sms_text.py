@@ -49,19 +49,25 @@ def measure(text: str) -> SmsSize:
 
 
 def forbidden(text: str) -> str | None:
-    """Return the rule about characters that `text` breaks as an SMS, or None if it breaks none."""
+    """Return the text of the rule about characters that `text` breaks as an SMS, or None if it breaks none."""
     if _FORBIDDEN.search(text):
         return "must not contain control characters or bidirectional overrides in an SMS"
     return None
 
 
 def needs(size: SmsSize, segments_max: int) -> str:
-    """Return the rule about length, with the number of segments that a text of this size needs."""
+    """Return the text of the rule that an SMS breaks if it is too long.
+
+    The text names the allowed number of segments and the number that a text of this size needs.
+    """
     return f"must fit in {segments_max} segments of an SMS; it needs {size.segments} ({size.encoding})"
 
 
 def refuse_sms(text: str, size: SmsSize, segments_max: int) -> str | None:
-    """Return the rule that `text` breaks as an SMS of at most `segments_max` segments, or None. `size` is its size."""
+    """Return the text of a rule that `text` breaks as an SMS of at most `segments_max` segments.
+
+    None means that it breaks none. `size` is the size of `text`.
+    """
     return forbidden(text) or (needs(size, segments_max) if size.segments > segments_max else None)
 
 

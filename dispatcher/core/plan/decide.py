@@ -193,7 +193,10 @@ def _depth(survey: Survey, boxes: Collection[str]) -> int:
 
 
 def _hurried(config: PlanConfig, states: Mapping[str, str], waiting: Mapping[str, int]) -> set[str]:
-    """Return the open vendors that must be probed soon: work waits on their chain, and none of the chain is healthy."""
+    """Return the open vendors that must be probed soon.
+
+    Such a vendor is in a chain without any healthy vendor, and work waits for a vendor of that chain.
+    """
     found: set[str] = set()
     for chain in config.chains:
         known = [name for name in chain if name in states]

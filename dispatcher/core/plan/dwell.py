@@ -39,9 +39,10 @@ class Turn(NamedTuple):
 def decide_turns(
     able: Collection[str], config: PlanConfig, before: Mapping[str, VendorPlan], *, told: Collection[str], now_ms: int
 ) -> dict[str, Turn]:
-    """Return the decision about each configured vendor, by its name.
+    """Return for each configured vendor, by its name, whether new work goes to it now.
 
-    `able` are the vendors whose state is closed. `told` are the vendors with an operator's override.
+    `able` are the vendors whose state is closed. `before` is each vendor's part of the previous plan. `told` are the
+    vendors with an operator's override.
     """
     dwell_ms = config.dwell_ms
     takers = {name for name in able if name in told or not _dwells(before.get(name), now_ms, dwell_ms)}

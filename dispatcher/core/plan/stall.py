@@ -48,7 +48,7 @@ class StallWatch:
     def __init__(self, channels: Mapping[str, str], rates_per_s: Mapping[str, float | None]) -> None:
         """Watch these vendors. `channels` gives the channel of each vendor.
 
-        `rates_per_s` gives its contract rate, or None if it has none.
+        `rates_per_s` gives the contract rate of each vendor, or None for a vendor without one.
         """
         self._channels = channels
         self._patience_s = {name: patience_s(rates_per_s.get(name)) for name in channels}

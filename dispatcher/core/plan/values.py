@@ -210,9 +210,9 @@ class Plan:
         """Return True if this plan should replace `current`.
 
         A plan that was published to this process wins only with a higher epoch; then `asked_with` is None. Otherwise
-        this plan was read from the store, and `asked_with` is the plan that was in use when the store was asked. It
-        wins whatever its epoch, unless `current` has changed since. A lower epoch then means that the store is not the
-        same any more.
+        this plan was read from the store, and `asked_with` is the plan that was in use when the store was asked. A plan
+        from the store wins whatever its epoch, unless `current` has changed since. If its epoch is lower, the store has
+        lost its data or was replaced.
         """
         if current is asked_with:
             return (self.office, self.epoch) != (current.office, current.epoch)

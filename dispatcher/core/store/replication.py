@@ -39,9 +39,9 @@ class ReplicaRule:
         return max(1, self.known(seen) - self.away_max, in_step)
 
     def refusal(self, seen: Seen | None) -> str | None:
-        """Return why no promise is possible with these replicas, as a text for the operator.
+        """Return why this rule cannot be kept with the replicas in `seen`, as a text for the operator.
 
-        None means that it is possible.
+        Return None if the rule can be kept.
         """
         if self.known(seen) == 0:
             if self.stated is None and seen is None:
