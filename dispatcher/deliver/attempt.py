@@ -45,8 +45,8 @@ from dispatcher.wire.trigger import phone_region
 FOREIGN_PAUSE_S = 0.25
 """The pause in seconds of a recovering vendor after it has claimed a notification that it may not send.
 
-To find probes, a recovering vendor also claims from its fallback's mailbox. A notification that it may not send goes
-back to the end of the queue. Without the pause the vendor would move a whole backlog that way.
+To find probes, a recovering vendor also claims from the mailbox of the vendor that adopted its own. A notification that
+it may not send goes back to the end of the queue. Without the pause the vendor would move a whole backlog that way.
 """
 
 

@@ -46,7 +46,7 @@ A new entry ends the wait at once, so no message is delayed.
 """
 
 LOWER_LANES_EVERY = 8
-"""One claim in this number reads the lanes in the reverse order. So bulk gets on even if the other lanes are busy."""
+"""One claim in this number reads the lanes in the reverse order. So bulk is claimed even if other lanes are busy."""
 
 
 @dataclass(frozen=True, slots=True)

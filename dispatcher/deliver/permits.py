@@ -1,8 +1,8 @@
 """Permits: how much a vendor actor may send now, and how each outcome changes that.
 
-This module has the state between a vendor and its calls: the breaker, the contract rate, the ramp of a recovering
-vendor, the concurrency, and the wait that the vendor asked for. One actor has this state, in memory only. No code here
-waits or does IO.
+This module has the state between a vendor and its calls: the breaker, the contract rate, the growing share of a
+recovering vendor, the concurrency, and the wait that the vendor asked for. One actor has this state, in memory only. No
+code here waits or does IO.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from dispatcher.ports import Clock
 ACCOUNT_OPEN_S = 60.0
 """The time in seconds for which the breaker opens after an account refusal.
 
-To repair a wrong key takes longer than seconds. One probe a minute finds out when it is repaired.
+A wrong key is not repaired within seconds. One probe a minute finds out when the account works again.
 """
 
 HINT_OPENS_S = 2.0
 """The shortest wait in seconds for which the breaker opens, if a vendor asks to wait.
 
-Then the fallback replaces the vendor. If the vendor asks for less, this actor only pauses.
+Then another vendor of the chain gets the work. If the vendor asks for less, this actor only pauses.
 """
 
 THROTTLES_OPEN = 10

@@ -1,7 +1,7 @@
 """The template and the route that a dead letter would have if it were accepted today.
 
-A redrive keeps the accepted template and route, unless the operator asks for those of today. If a template was
-corrected or a vendor was added after the accept, only a letter with those of today profits from it.
+A redrive keeps the accepted template and route, unless the operator asks for those of today. So a corrected template or
+a new vendor helps an old letter only if the operator asks for it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The control channel carries incarnations, beats, reports and the plan. It also tells facts about the store.
 
-Beats, reports and totals are only published. A publication may be lost, and then the next one replaces it; publishing
-works while the store is full. Everything else is durable when the method returns. `UnavailableError` means "maybe
+Beats, reports and totals are only published. A publication may be lost, and then the next one replaces it. Publishing
+works even if the store is full. Everything else is durable when the method returns. `UnavailableError` means "maybe
 done", and the call may safely be repeated.
 """
 

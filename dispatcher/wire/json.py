@@ -15,7 +15,7 @@ from dispatcher.core.json_object import JsonObject
 from dispatcher.errors import CallerError
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-"""Writers of .NET put it before a document. It has no meaning, and a reader may ignore it (RFC 8259, section 8.1)."""
+"""Programs written in .NET put this mark before a document. A reader may ignore it (RFC 8259, section 8.1)."""
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _TO_SQUARE = bytes.maketrans(b"{}", b"[]")
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")

@@ -1,4 +1,8 @@
-"""The names of tenants. A key and the configuration must spell one alike, or its limits and routes do not apply."""
+"""The names of tenants, and the rule for them.
+
+An API key and the configuration must spell a tenant's name alike. Otherwise the tenant's limits and routes do not
+apply.
+"""
 
 from __future__ import annotations
 

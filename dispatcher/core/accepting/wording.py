@@ -3,7 +3,7 @@
 Rules:
 
 1. Every message has a text with at least one visible character. Every vendor refuses a message without one (Twilio's
-   21602, "Message body is required"). It would wait until its time to live ended, and never arrive.
+   21602, "Message body is required"). Such a message would wait until its time to live ended, and never arrive.
 2. An e-mail also has a subject with at least one visible character.
 """
 

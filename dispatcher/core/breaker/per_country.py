@@ -63,7 +63,7 @@ class CutOff:
 
     state: BreakerState
     for_s: float
-    """The seconds since its breaker was last closed."""
+    """The seconds since the key's breaker was last closed."""
 
 
 def child_config(parent: BreakerConfig) -> BreakerConfig:

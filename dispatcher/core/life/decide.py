@@ -38,7 +38,7 @@ After the wait the notification is in a mailbox again. There a probe can find it
 Usable = Callable[[str], bool]
 
 REFUSED_BY_ALL = "refused_by_all"
-"""The reason of a wait that follows when every vendor of the chain refused the message.
+"""The reason of the wait after every vendor of the chain has refused the message.
 
 If the time to live ends during that wait, the dead letter has this reason too.
 """

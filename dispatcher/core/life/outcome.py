@@ -102,7 +102,7 @@ def phrase(pattern: str, means: Meaning, source: str, wait_s: float | None = Non
 
 
 READ_CHARS_MAX = 2_000
-"""So much of an answer is read: some phrases need a time that grows with the square of it."""
+"""How many characters of an answer are searched. For some phrases the time grows with the square of this number."""
 
 
 def find_phrase(text: str, phrases: Iterable[Phrase]) -> Word | None:

@@ -8,14 +8,15 @@ Rules:
    adopts the mailbox. No notification is copied. Only the drainer changes.
 3. An adopter is healthy in the same plan, so adoption cannot go round in a circle.
 4. A half-open vendor probes: one incarnation claims from its own mailbox, and from that of the vendor that adopted it.
-   It also drains what no healthy vendor can drain, but only within its probes and shares.
+   A half-open vendor also drains the mailboxes that no healthy vendor can drain, but only within its probes and shares.
 5. An operator's override wins over every report until its time is over. After that the plan is made without it.
 6. Silence proves nothing here: an incarnation is dead only if `liveness` said so. A vendor without a report keeps the
    state of the previous plan.
 7. The windows of a vendor's replicas are added up, and the sum may open the vendor. So replicas count even if each has
    too few calls, or is just below the threshold. Results that a single country made bad are left out (`evidence`). An
    unlisted refusal counts as a failure of the vendor if another vendor accepted the message (`refusals`).
-8. A vendor whose last actor is dead is `absent` until a new actor reports. Meanwhile its fallback drains its mailbox.
+8. A vendor whose last actor is dead is `absent` until a new actor reports. Meanwhile another vendor adopts its mailbox
+   (rule 2).
 9. A contract rate is divided among the live actors by `sharing`.
 10. A vendor whose actors die again and again is `quarantined` and gets no work, because each death may repeat what was
     in flight. It drains only a mailbox that no healthy or recovering vendor can drain. There, a slow delivery with

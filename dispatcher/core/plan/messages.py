@@ -29,14 +29,14 @@ class Statement:
     node: str = ""
     metrics: Snapshot | None = field(default=None, compare=False)
     cpu: float | None = None
-    """The cores that its process used in the last second.
+    """The cores that the replica's process used in the last second.
 
     For this and the next two fields, None means "not measured".
     """
     waiting: float | None = None
     free_cores: float | None = None
     mark: Mark | None = None
-    """How much the store had accepted when this replica asked last. None means that it has not asked yet."""
+    """How many triggers the store had accepted when this replica asked last. None means that it has not asked yet."""
 
     def to_dict(self) -> JsonObject:
         """Return the published form. A value that was not measured is left out, and `mark` is called `ledger`."""

@@ -7,8 +7,8 @@ Rules:
    no reason to grow.
 2. A node has room for an actor if it has as many free cores as one actor of that pool uses, and at least `START_CORES`.
    On a full machine, a process that starts takes cores from the actors at work.
-3. A node starts as many actors at once as it has whole free cores, and at least one. A planned actor that has not come
-   yet counts as starting for `START_MS_MAX`, also if it replaces another one.
+3. A node starts as many actors at once as it has whole free cores, and at least one. A planned actor that has not
+   reported yet counts as starting for `START_MS_MAX`, even if it replaces another actor.
 4. On a full machine, a pool that is larger than useful gives up one actor. The useful size follows from its calls in
    flight and from the CPU time that it gets. Idle pools shrink by themselves (`sizing`).
 5. If a pool's actors are the limit and no node has room, the plan names the pool: the machine is full.
@@ -29,7 +29,7 @@ With fewer free cores it lasts ten seconds, and slows the actors at work.
 """
 
 START_MS_MAX = 60_000
-"""The time in milliseconds after which a planned actor that has not come no longer keeps others from starting."""
+"""The time in milliseconds after which a planned actor that has not reported no longer keeps others from starting."""
 
 FULL_CORES = 0.1
 """The number of free cores that a node must have. If no node has it, the machine is full."""

@@ -82,14 +82,14 @@ class Report:
     latency_s: float = 0.0
     reason: str = ""
     contradicted: Mapping[str, int] = field(default_factory=dict)
-    """By vendor: how many messages of the last window it refused with an unlisted code and this one then accepted."""
+    """By other vendor: how many of its unlisted refusals this vendor contradicted in the last window, by accepting."""
     unreached: int = 0
     """How many calls in a row have failed before the vendor was reached (DNS, connect, TLS)."""
     epoch: int = 0
     office: str = ""
     """The plan that the actor works by: its epoch, and the random name of its supervisor's term."""
     cpu: float | None = None
-    """The cores that its process used in the last second; None if not measured."""
+    """The cores that the actor's process used in the last second; None if not measured."""
     waiting: float = 0.0
     """For how many seconds of each second the process was ready to run and had no core."""
     free_cores: float | None = None

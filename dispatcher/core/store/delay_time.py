@@ -12,11 +12,11 @@ Rules:
 2. The expected advance is counted from the arrival of one answer to the sending of the next question. So a slow network
    or reader can hide a step, but never cause a false one.
 3. A difference of up to `SLACK_MS` is no step, because clocks drift. Each reading is the base of the next expectation.
-4. A process without a reading knows the last time at which a wait was dated. If everything restarts, no process has a
-   reading. Delay time is then that time or later. So no wait begins again, and a wait gets longer at most by the time
-   that nothing ran.
+4. The store keeps the delay time at which it last stored a wait. If everything restarts, no process has a reading.
+   Delay time is then that kept time or later. So no wait begins again, and a wait gets longer at most by the time in
+   which nothing ran.
 5. Steps forward are not corrected, so waits may end early. A clock that is corrected cannot be told from a wrong one.
-   And a process that slept would delay every other process.
+   If steps forward were corrected, a process that slept would delay every other process.
 
 Absolute times (`send_at`, expiry) follow the wall clock, whatever it says.
 """
