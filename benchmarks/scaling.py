@@ -3,10 +3,10 @@
     python -m benchmarks.scaling [--seconds 6]
 
 For 1, 2 and 4 actors of the first SMS vendor: an operator's override stops the vendor while its mailbox is filled. Then
-the mailbox is drained. The figures are notifications a second, and the CPU time of each.
+the mailbox is drained. The figures are notifications a second, and the CPU time of a notification.
 
 For 1, 2 and 4 intake replicas: 64 clients post one trigger after another, while overrides stop all vendors. The figures
-are accepted triggers a second, and the CPU time of each.
+are accepted triggers a second, and the CPU time of a trigger.
 
 At the end all overrides end. Everything that was accepted must arrive, and nothing twice. All processes share this
 machine's cores, so on two cores more replicas can hardly be faster. The interesting figure is their cost.
@@ -47,7 +47,10 @@ SETTLED_S = 0.5
 
 
 def drain(actors: int, count: int) -> dict[str, float]:
-    """Drain a backlog of one vendor with this many actors. Return notifications a second, and CPU ms of each."""
+    """Drain a backlog of one vendor with this many actors.
+
+    Return notifications a second, and the CPU time of a notification in milliseconds.
+    """
     pool = {"replicas_min": actors, "replicas_max": actors, "concurrency_min": 64}
     with running({"vendors": {"sms-a": pool}}) as (service, _):
         hold_all(service)
@@ -84,8 +87,9 @@ def _attempts(service: Service) -> int:
 
 
 def accept(replicas: int, seconds: float) -> dict[str, float]:
-    """Post for `seconds` with clients that wait for each answer. Return accepted triggers a second, and CPU ms of
-    each.
+    """Post for `seconds` with clients that wait for each answer.
+
+    Return accepted triggers a second, and the CPU time of a trigger in milliseconds.
     """
     with running({"intake": {"replicas_min": replicas, "replicas_max": replicas}}) as (service, _):
         hold_all(service)

@@ -402,7 +402,7 @@ def load(
     after: Callable[[], None] = lambda: None,
     beside: contextlib.AbstractContextManager[Any] | None = None,
 ) -> Run:
-    """Post `count` triggers at `rate` a second and return the run, when all has arrived.
+    """Post `count` triggers at `rate` a second, wait until everything has arrived, and return the run.
 
     `beside` is open during the posting. `after` is called when the posting has ended.
     """

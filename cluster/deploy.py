@@ -34,7 +34,7 @@ REPORT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to deploy, and at which address the service listens there.
+    """The cluster to deploy to (`address`), its Redis, and the host and port where the service shall listen.
 
     `api_keys` is the path of a key file that exists on every node. An empty path means that calls need no key.
     """
@@ -96,8 +96,8 @@ def deploy(target: Target, config: Path) -> dict[str, Any]:
 def undeploy(address: str, redis_url: str) -> dict[str, Any]:
     """Drain and stop the service's applications in their order. Queued notifications stay in Redis.
 
-    Return `removed` and `others` (names of applications). Raises ConfigError if the cluster or its Redis does not
-    answer.
+    Return the names of the stopped applications (`removed`), and of other programs' applications that still run
+    (`others`). Raises ConfigError if the cluster or its Redis does not answer.
     """
     with_ray = join(address)
     from cluster import on_cluster

@@ -94,8 +94,8 @@ def apply(order: dict[str, Any]) -> dict[str, Any]:
 def remove(order: dict[str, Any]) -> dict[str, Any]:
     """Drain and stop our applications in their order, whoever deployed them.
 
-    Serve is stopped too if no other application runs on it. Return `removed` and `others` (names), or `refused` (a
-    sentence), after which nothing was changed.
+    Serve is stopped too if no other application runs on it. Return the names of the stopped applications (`removed`)
+    and of other programs' applications (`others`). If nothing was changed, return a sentence (`refused`) instead.
     """
     try:
         client = redis_checks.connect(order["redis_url"])

@@ -51,9 +51,9 @@ class Place:
 
     @property
     def runtime(self) -> dict[str, str]:
-        """Return the additional entry of `runtime` on a cluster. The entry makes a second supervisor stand by.
+        """Return what is added to the actors' `runtime` on a cluster: the entry `cluster`. It is empty on one machine.
 
-        Replicas are spread over the machines then. The dict is empty for `ONE_MACHINE`.
+        With this entry, a second supervisor stands by, and replicas are spread over the machines.
         """
         return {} if self == ONE_MACHINE else {"cluster": "yes"}
 

@@ -107,7 +107,7 @@ def _nodes() -> Callable[[], Collection[str]]:
 class Door:
     """The ASGI application of an intake replica.
 
-    Serve needs it before the actor exists, and until then it answers 503.
+    Serve needs this application before the actor exists. Until the actor exists, the application answers 503.
     """
 
     _application: Asgi | None = None

@@ -29,7 +29,7 @@ MEMORY_RATIO = 0.8
 """The share of Redis's `maxmemory` above which intake refuses triggers (`limits.memory_ratio_max`)."""
 
 AOF_COPIES = 3
-"""How many times its smallest size the append-only file may need on disk.
+"""The append-only file may need this many times its smallest size on disk.
 
 The file may double before Redis rewrites it, and the rewrite writes a third copy beside it.
 """

@@ -32,7 +32,7 @@ def explain(*, file: Path, channel: str, event: str, tenant: str, country: str |
 
 
 def explain_route(settings: Settings, traffic: Traffic) -> list[str]:
-    """Return one line for each route that fits, with the route that is used first.
+    """Return one line for each route that fits. The first line is the route that is used.
 
     If no route fits, the only line says that the notification is refused.
     """

@@ -44,8 +44,8 @@ SERVE_SETTINGS = {
 START_NICENESS = 10
 """The niceness with which new processes start. Intake runs at 0, so a start does not slow accepting.
 
-When a process has loaded its code, it gets its final niceness. The value must not be higher than this. On a full
-machine a start at niceness 19 gets a hundredth of a core and never ends, although a killed process must be replaced.
+When a process has loaded its code, it gets its final niceness. START_NICENESS must not be above 10. On a full machine a
+start at niceness 19 gets a hundredth of a core and never ends, although a killed process must be replaced.
 """
 
 RAY_SETTINGS = {

@@ -32,7 +32,7 @@ def check_replicas(client: redis.Redis, store: StoreSettings, unsafe: bool) -> l
     """Return warnings about the replicas.
 
     With `unsafe`, a failed test write is only a warning, so that queued notifications can be sent while a replica is
-    away. Raises ConfigError if these servers do not show the durability that `store` asks for.
+    away. Raises ConfigError if the servers cannot give the durability that `store` asks for.
     """
     rule = store.replica_rule()
     if rule is None:

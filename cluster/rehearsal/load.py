@@ -61,7 +61,7 @@ async def post_steadily(
     api_key: str | None = None,
     give_up_s: float = GIVE_UP_S,
 ) -> list[Posted]:
-    """Post each (key, body) at a steady rate. Return when each trigger was acknowledged, refused or given up.
+    """Post each (key, body) at a steady rate. Wait until each trigger was acknowledged, refused or given up.
 
     A trigger is not tried again when it was due more than `give_up_s` seconds ago. With 0 each trigger is tried once,
     so that retries cannot make an overload worse.

@@ -1,7 +1,7 @@
 """Reads from /proc how many cores of this machine are free, and how much CPU time this process gets.
 
-In a container, the quotas of control groups (version 2) count too: the quota of the process's own group, and the quota
-of each group above that is visible. The free cores are the smallest unused part of these quotas, and at most the
+In a container, the quotas of control groups (version 2) count too. These are the quota of the process's own group, and
+the quotas of all visible groups above it. The free cores are the smallest unused part of these quotas, and at most the
 machine's idle cores.
 """
 

@@ -1,4 +1,4 @@
-"""Finds faults of a configuration that only several fields together show."""
+"""Finds the faults of a configuration that cannot be seen in any single field."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def cross_faults(settings: Settings) -> Iterator[str]:
-    """Yield a sentence for each fault that only several fields together show.
+    """Yield a sentence for each fault that cannot be seen in any single field.
 
-    Such faults are names that do not exist, and a maximum below its minimum.
+    Examples are a name that does not exist, and a maximum below its minimum.
     """
     yield from _order_faults(settings)
     yield from _store_faults(settings.store)

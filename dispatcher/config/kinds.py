@@ -66,4 +66,4 @@ ZoneName = Annotated[str, AfterValidator(_known_zone)]
 CallableUrl = Annotated[str, Field(pattern=r"^https?://[^\s?#]+$"), AfterValidator(_callable_url)]
 
 CONCURRENCY_MIN = 8
-"""The default of `vendors.*.concurrency_min`. A maximum below it lowers it too."""
+"""The default of `vendors.*.concurrency_min`. If only a lower maximum is configured, the minimum is that maximum."""

@@ -1,4 +1,4 @@
-"""Finds faults in routes that only the settings of several fields together show."""
+"""Finds the faults of routes that cannot be seen in any single field."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ def route_faults(routes: Sequence[Route], vendors: Mapping[str, Vendor]) -> Iter
 
 
 def channels_routed(routes: Iterable[Route], event: str) -> list[str]:
-    """Return the channels for which a route of this event exists, sorted."""
+    """Return the channels, sorted, for which at least one route matches this event."""
     return sorted({route.channel for route in routes if not route.match.event or event in route.match.event})

@@ -198,7 +198,10 @@ FILTERS: dict[str, Filter] = {
 """The filters by name. Those that begin with `_` are written into a template by `syntax`, never by an author."""
 
 WEIGHTS: dict[Filter, int] = {_replace: 4, _urlencode: 8}
-"""How many times longer than other filters these take for a character."""
+"""Filters that take longer for a character than the other filters do, and how many times as long."""
 
 FLAT: dict[Filter, int] = {_index: 3}
-"""The work of a call whatever its size. The engine walks a text up to the index, and does not charge for it."""
+"""The additional work of each call of a filter, whatever the size of its value.
+
+The engine reads a text up to the index and charges nothing for that.
+"""

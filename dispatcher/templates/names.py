@@ -14,7 +14,7 @@ _MAY_LACK = (("name", "d"), ("name", "default"))
 
 
 def paths(tokens: Sequence[Item]) -> tuple[str, ...]:
-    """Return the dotted paths in an expression that must have a value.
+    """Return the dotted paths that must have a value, as far as the expression `tokens` uses them.
 
     A path that is tested by `is`, or that has a `default`, is left out.
     """

@@ -39,8 +39,8 @@ class Text:
 class Print:
     """One `{{ … }}`. `shown` is the author's expression, `code` its canonical form.
 
-    With `url`, the printed value is checked as a URL when it is rendered. `needs` are the paths in the expression that
-    must have a value.
+    With `url`, the printed value is checked as a URL when it is rendered. `needs` are the paths that must have a value
+    for this expression.
     """
 
     shown: str
@@ -54,7 +54,7 @@ class Print:
 class Statement:
     """A tag that neither prints nor branches: `set`. `shown` is the author's tag.
 
-    `needs` are the paths in the tag that must have a value.
+    `needs` are the paths that must have a value for this tag.
     """
 
     code: str
@@ -68,7 +68,7 @@ class Block:
     """An `if` or a `for`. A branch is its opening tag and the nodes after it.
 
     `always` is True if there is an `else`, so that one of the branches always runs. `shown` is the author's first tag.
-    `needs` are the paths in that tag that must have a value.
+    `needs` are the paths that must have a value for that tag.
     """
 
     kind: str
@@ -96,7 +96,7 @@ class Tree:
 
 
 class Place(NamedTuple):
-    """An expression or a tag as its author wrote it, and the paths in it that must have a value."""
+    """An expression or a tag as its author wrote it, and the paths that must have a value for it."""
 
     shown: str = ""
     needs: tuple[str, ...] = ()

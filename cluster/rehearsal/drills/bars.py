@@ -15,7 +15,7 @@ from cluster.rehearsal.drills.catalogue import DRILLS
 from dispatcher.core.breaker.config import SECOND_NS
 
 SLOW_S = BREAKER.slow_ns / SECOND_NS
-"""The sandbox's threshold for a slow call, in seconds. A vendor that hangs is cut off that much later."""
+"""The sandbox's threshold for a slow call, in seconds. A hanging vendor cannot be cut off before this time."""
 
 
 def probes_most(seconds: float, answers_s: float = 0.0) -> int:

@@ -83,7 +83,7 @@ class LaneState:
     consumers: set[str] = field(default_factory=set)
 
     def read(self, consumer: str, count: int) -> list[str]:
-        """Give up to `count` unclaimed entries of the stream to `consumer`. Return their ids."""
+        """Claim at most `count` unclaimed entries of the stream for `consumer`. Return their ids."""
         self.consumers.add(consumer)
         return self._deliver(self.unread, consumer, count)
 
@@ -105,7 +105,7 @@ class LaneState:
         self.unread[entry_id] = None
 
     def claim(self, consumer: str, want: int, weights: Mapping[str, int]) -> list[str]:
-        """Give up to `want` entries to `consumer`. Return their ids.
+        """Claim at most `want` entries for `consumer`. Return their ids.
 
         Entries of the stream come first. Entries of the tenants' queues follow, in the order that the tenants' turns
         and `weights` decide.
@@ -318,9 +318,9 @@ async def rang(bell: asyncio.Future[bool], seconds: float) -> bool:
 
 
 def page(scores: dict[str, int], until_ms: int, limit: int) -> list[tuple[str, int]]:
-    """Return up to `limit` names with their scores, ordered by score and then by name.
+    """Return at most `limit` names with their scores, ordered by score and then by name.
 
-    Scores are at most `until_ms`.
+    A name whose score is above `until_ms` is left out.
     """
     rows: Iterable[tuple[int, str]] = ((score, nid) for nid, score in scores.items() if score <= until_ms)
     return [(nid, score) for score, nid in sorted(rows)[:limit]]
@@ -336,7 +336,8 @@ LINES_MAX = 60
 def shortened(history: list[Attempt], now_ms: int) -> list[Attempt]:
     """Return `history`, shortened if it has more than `LINES_MAX` lines.
 
-    A line with their number then replaces the older lines. The Lua scripts limit bytes instead of lines.
+    The older lines are then replaced by one line, which says how many they were. The Lua scripts limit bytes instead of
+    lines.
     """
     if len(history) <= LINES_MAX:
         return history

@@ -152,7 +152,7 @@ def unspoken(answer: Answer) -> Outcome:
 
 
 _SECONDS = re.compile(r"([0-9.]+)\s*(?:s|secs?|seconds?|,.*)", re.ASCII | re.IGNORECASE)
-"""A unit behind the number, or the same header again, as a proxy joins two."""
+"""A number of seconds with something after it: a unit, or a comma and the same header again (joined by a proxy)."""
 
 
 def retry_after_s(headers: Mapping[str, str], now_epoch_s: float) -> float | None:
