@@ -50,18 +50,18 @@ TENANTS_MAX = 1_000
 
 
 class _Section(BaseModel):
-    """The base of all models.
+    """The base class of all models of the configuration.
 
-    A text such as `"10"` is not a number, an unknown field is an error, and values never change.
+    A text such as `"10"` is not accepted as a number. An unknown field is an error. Values cannot be changed.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class BreakerSettings(_Section):
-    """When a vendor's breaker opens, how long it stays open, and how it probes.
+    """The settings of a vendor's breaker. They say when it opens, how long it stays open, and how it probes.
 
-    Rates are percentages of the window's calls.
+    Rates are percentages of the calls in the window.
     """
 
     window_s: Annotated[int, Field(ge=1, le=86_400)] = (
@@ -90,9 +90,8 @@ def _rule_pattern(text: str) -> str:
 class RuleSettings(_Section):
     """An operator's rule about the meaning of a vendor's answers.
 
-    Its expression is searched in the text `reason: text`.
-
-    The first rule that matches wins. The vendor's text is used only by rules. It is never stored or logged.
+    The expression `match` is searched in the text `REASON: TEXT`, such as `twilio_30410: Provider timed out`. The first
+    rule that matches wins. The vendor's text is used only for rules. It is never stored or logged.
     """
 
     match: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_rule_pattern)]
@@ -103,7 +102,7 @@ class RuleSettings(_Section):
 class VendorSettings(_Section):
     """An account at a provider.
 
-    `options` are the provider's own, such as base_url and credentials; they may be references.
+    `options` are the options that this provider defines, such as `base_url` and credentials. They may be references.
     """
 
     adapter: Adapter
@@ -151,7 +150,10 @@ class RouteSettings(_Section):
 
 
 class EventFallback(_Section):
-    """Another channel, which is used if the notification is dead or has had no success within `after_s` seconds."""
+    """A message on a second channel, in case the first notification does not succeed.
+
+    It is sent if the first notification is dead or expired, or has had no success within `after_s` seconds.
+    """
 
     channel: Channel
     template: TemplateName
@@ -292,7 +294,7 @@ class ReceiptSettings(_Section):
 
 
 class CourierSettings(_Section):
-    """How a vendor actor claims notifications and stores their outcomes."""
+    """The settings of vendor actors. They say how an actor claims notifications and stores their outcomes."""
 
     settle_interval_ms: Annotated[int, Field(ge=1, le=1_000)] = 100  # a kill may repeat this much; 10 ms slowed accepts
     settle_stall_s: PositiveS = 1.0  # nothing starts while an outcome is unsettled for this long
@@ -305,7 +307,7 @@ class CourierSettings(_Section):
 
 
 class SupervisionSettings(_Section):
-    """How actors report that they are alive, in milliseconds, and when a vendor gets new work again."""
+    """The settings that decide which actors count as alive, and when a vendor gets new work again."""
 
     beat_ms: PositiveInt = 250  # eight chances within the silence
     silence_ms: PositiveInt = 2_000  # longer than a pause of the loop, short enough for a take within three seconds
@@ -321,7 +323,7 @@ class IntakeSettings(_Section):
 
 
 class StoreSettings(_Section):
-    """The condition under which a write to Redis counts (docs/adr/0032)."""
+    """The condition under which a write to Redis counts as durable (docs/adr/0032)."""
 
     durability: Literal["primary", "replica"] = "primary"  # replica: it outlives the primary's disk, and waits for it
     replicas: PositiveInt | None = None  # None: as many as the sentinels know; without sentinels it must be said
