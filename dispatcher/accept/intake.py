@@ -151,7 +151,10 @@ class Intake:
         return accepted
 
     def _count(self, tenant: str, answer: str) -> None:
-        """Count an answer, also for its tenant. Tenants beyond `TENANTS_NAMED_MAX` are counted together as `other`."""
+        """Count an answer, in total and for its tenant.
+
+        Tenants beyond `TENANTS_NAMED_MAX` are counted together as `other`.
+        """
         self._metrics.count("dispatcher_accepts", answer)
         if self._settings.tenants:
             self._metrics.count("dispatcher_tenant_accepts", tenant if tenant in self._named else "other", answer)

@@ -157,7 +157,7 @@ class Preparation:
     ) -> tuple[list[Rendered], list[str | None]]:
         """Return the text of each draft, and the digest of each draft's template.
 
-        The digest is None if there is no template.
+        A draft without a template has the digest None.
         """
         done: dict[tuple[str, int, str | None], Rendered] = {}
         digests: dict[tuple[str, int], str] = {}

@@ -1,4 +1,4 @@
-"""The type of a JSON object whose fields are not known where it is passed on."""
+"""The type of a JSON object in code that passes it on and does not know its fields."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class BreakerMemory:
     async def remember(self, incarnation: str, always: bool = False) -> None:
         """Store the breaker's state if it has changed since the last call, or in any case if `always` is True.
 
-        It is not stored with every report, because each write slows accepts. Raises UnavailableError.
+        The state is not stored with every report, because each write slows accepts. Raises UnavailableError.
         """
         generation = self._breaker.generation
         if generation == self._written and not always:

@@ -257,7 +257,7 @@ class Gate:
     def _open_for_account(self, listed_s: float | None, now_ns: int) -> None:
         """Open the breaker after an account refusal.
 
-        `listed_s` is the wait in our list of codes, or None. It may be longer than the breaker's longest wait.
+        `listed_s` is the wait in our list of codes, or None. That wait may be longer than the breaker's longest one.
         """
         wait_s = max(min(ACCOUNT_OPEN_S, self.breaker.config.open_wait_ms_max / 1000), listed_s or 0.0)
         if self.breaker.state in (BreakerState.CLOSED, BreakerState.HALF_OPEN):

@@ -28,9 +28,9 @@ class UnreadableRecords:
     async def put_aside(self, me: str, unreadable: Sequence[Claim], now_ms: int) -> None:
         """Move these claims of `me` to `due`, because this version cannot read their records.
 
-        A later version wrote the records, or they are damaged. They must not be sent or dropped, and must not stop the
-        other entries. A claim with the start mark of `hold` was maybe sent, so it stays pending and becomes held later.
-        If the store does not answer, all claims stay pending.
+        A later version wrote the records, or they are damaged. Their notifications must not be sent or dropped, and
+        must not stop the other entries. A claim with the start mark of `hold` was maybe sent, so it stays pending and
+        becomes held later. If the store does not answer, all claims stay pending.
         """
         self._metrics.count("dispatcher_unreadable", self._vendor, by=len(unreadable))
         ids = [claim.notification.id for claim in unreadable]

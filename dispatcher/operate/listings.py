@@ -50,7 +50,7 @@ class Listings:
     async def _named(self, rows: list[Placed]) -> list[Placed]:
         """Return the rows with the callers' names of their recipients.
 
-        The names are stored with the personal data. It is read only for these rows.
+        The names are stored with the personal data, which is read only for these rows.
         """
         names = await self._places.recipients([row.id for row in rows])
         return [replace(row, recipient_id=name) for row, name in zip(rows, names, strict=True)]

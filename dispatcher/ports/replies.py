@@ -32,7 +32,7 @@ class AcceptReply(NamedTuple):
     """The store's answer to one trigger.
 
     `suppressed` holds the indices of the notifications that a recipient cap stopped. `quota` is what the tenant may
-    still send. It is None if the tenant has no accept rate, or if the store did not look at it.
+    still send. `quota` is None if the tenant has no accept rate, or if the store did not look at the rate.
     """
 
     result: AcceptResult

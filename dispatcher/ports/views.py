@@ -1,4 +1,4 @@
-"""The ports for people: they read triggers and work on dead letters. `UnavailableError` means "maybe done"."""
+"""The ports through which people read triggers and work on dead letters. `UnavailableError` means "maybe done"."""
 
 from __future__ import annotations
 

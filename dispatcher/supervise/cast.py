@@ -22,7 +22,7 @@ class Cast:
         self._known: dict[str, tuple[str, str, float, float]] = {}  # replica → pool, node, first and last heard
 
     def hear(self, told: Report | Statement, now_s: float) -> None:
-        """Note the replica that sent this report. It is a vendor actor or a replica of intake."""
+        """Note the replica that sent this report. The replica is a vendor actor or belongs to intake."""
         pool = told.vendor if isinstance(told, Report) else "intake"
         if told.process.startswith(f"{pool}-"):
             self._note(told.process.removeprefix(f"{pool}-"), pool, told.node, now_s)

@@ -1,8 +1,8 @@
 """E-mail addresses: exactly one bare address, with a domain that every relay and provider can handle.
 
 An international domain has two spellings, `bücher.example` and `xn--bcher-kva.example` (its A-labels, IDNA 2008). Both
-are the same address. It is stored, compared, counted and sent in A-labels, because few relays support SMTPUTF8 (RFC
-6531).
+are the same address. Every address is stored, compared, counted and sent in A-labels, because few relays support
+SMTPUTF8 (RFC 6531).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ m = {"t": tenant, "e": event, "a": accepted ms, "p": priority, "u": on_unknown, 
 After a redrive a notification may have a chain (`<index>.ch`, names) and a template (`<index>.tv`, as `3 name`) of its
 own. These replace the values in `m` for this notification only. The other notifications and a replayed answer keep what
 was accepted. The digest of such a template is in `<index>.td`, as `3:digest name`. It counts only for the version and
-the name in `tv`, because a version of this program that does not know `td` leaves it as it was.
+the name in `tv`, because a version of this program that does not know `td` does not change `td` with `tv`.
 
 d = {"to": [address, …], "data": {…}, "co": [content or null, …], "r": recipient id}
 
@@ -41,7 +41,7 @@ VERSION = 1
 
 
 class Part(TypedDict, total=False):
-    """The part of `m` about one notification, as it is stored."""
+    """One entry of the list `n` in `m`: what is stored there about one notification, or about several equal ones."""
 
     c: str
     t: str | None
@@ -87,9 +87,9 @@ def encode_meta(trigger: NewTrigger) -> str:
 
 
 def _parts(trigger: NewTrigger) -> Meta:
-    """Return the field `n` of the record.
+    """Return the fields of `m` about the notifications: `n`, and for several recipients also `i` and `ls`.
 
-    If there are several recipients, equal parts are stored only once, because each claim reads the whole record.
+    For several recipients, equal parts are stored only once, because each claim reads the whole record.
     """
     parts = [_part(n, i) for i, n in enumerate(trigger.notifications)]
     if not trigger.people:

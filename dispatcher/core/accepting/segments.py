@@ -4,7 +4,7 @@ Rules:
 
 1. An event may have a limit, `events.NAME.segments_max`. A longer text is refused.
 2. Each vendor has a limit, `vendors.NAME.segments_max`. If the text needs more, the vendor is left out of the chain of
-   this message. It would refuse the message, or send it at a price that nobody agreed to.
+   this message. Such a vendor would refuse the message, or send it at a price that nobody agreed to.
 3. If no vendor is left, the text is refused. The error names the highest limit of the chain.
 """
 

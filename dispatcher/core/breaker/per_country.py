@@ -126,7 +126,7 @@ class KeyedBreakers:
     def record(
         self, permit: Permit, result: BreakerResult, duration_ns: int, now_ns: int, *, of_key: bool = False
     ) -> None:
-        """Record a result in the child and in the parent, as far as each counts it (rules 2 and 3).
+        """Record a result in the child and in the parent. Rules 2 and 3 say which of the two counts it.
 
         `of_key` is True for a failure that is evidence only against the key; the parent ignores it.
         """
@@ -152,7 +152,7 @@ class KeyedBreakers:
         self._apply()
 
     def tick(self, now_ns: int) -> None:
-        """Let time pass for the children and then for the parent. A child's verdict must come before the parent's."""
+        """Let time pass for the children and then for the parent, so that a child decides before the parent."""
         self._tick_children(now_ns)
         self.parent.tick(now_ns)
         self._apply()

@@ -169,8 +169,8 @@ def goes_alone(notification: Notification) -> bool:
 def decide_before(notification: Notification, now_ms: int, policy: RetryPolicy) -> Decision | None:
     """Return a decision if this notification must not be sent. None means that the vendor should be called.
 
-    It must not be sent if its time to live is over, or if too many actors have crashed with it. If it has the start
-    mark of `hold`, an earlier call began and was cut off. It was maybe sent, so it is held.
+    A notification must not be sent if its time to live is over, or if too many actors have crashed with it. If it has
+    the start mark of `hold`, an earlier call began and was cut off. Such a notification was maybe sent, so it is held.
     """
     if notification.on_unknown == "hold" and notification.state is State.STARTED:
         return _held(notification, None, notification.attempts, policy, now_ms=now_ms)

@@ -54,8 +54,8 @@ def grant(rate: AcceptRate, paid_ms: float, now_ms: int) -> tuple[bool, float, Q
     """Return whether a trigger is granted now, the new `paid_ms`, and the quota.
 
     `paid_ms` is the time at which the queue of granted triggers is empty, in wall milliseconds. Store the new value
-    after a refusal too: an old value too far in the future is corrected. It comes from a slower rate, or a clock that
-    was ahead.
+    even after a refusal, because an old value that is too far in the future is corrected. Such a value comes from a
+    slower rate, or from a clock that was ahead.
     """
     span_ms = rate.burst * rate.each_ms
     debt_ms = min(max(paid_ms - now_ms, 0.0), span_ms)  # small numbers: sums with a time of day would be inexact

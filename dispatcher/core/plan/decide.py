@@ -24,8 +24,8 @@ Rules:
 11. A vendor that fails and recovers again and again gets new work back only after a minimum time (`dwell`). Meanwhile
     it still drains its mailbox.
 12. If more than half of all vendors, and at least two, are down without having been reached, the plan says that our own
-    network is suspect. Nothing else follows from that. Their breakers still let probes through, and a vendor that is
-    reached goes on draining.
+    network is suspect. Nothing else follows from that. The breakers of these vendors still let probes through, and a
+    vendor that is reached goes on draining.
 13. A pool grows only if its actors are the limit and a core is free for another one (`room`).
 14. If no vendor of a chain is healthy and work waits for one of them, the open vendors are probed within
     `PROBE_WITHIN_S`. A breaker's own wait grows to minutes. That is right only while other vendors send the messages.
@@ -95,8 +95,8 @@ class Survey:
 class _Known:
     """The facts about one vendor, from the survey and the previous plan.
 
-    `refuted` counts the vendor's refusals of messages that other vendors accepted. Its actors' windows do not count
-    these.
+    `refuted` counts the vendor's refusals of messages that other vendors accepted. The windows of the vendor's actors
+    do not count these refusals.
     """
 
     config: VendorConfig

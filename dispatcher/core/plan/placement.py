@@ -4,8 +4,8 @@ The rules look only at the present placement. So they hold after a start, a cras
 the return of a machine.
 
 1. No two replicas of a pool share a machine while another machine has no replica of the pool.
-2. The actors of a route's chain are never all on one machine while there is another machine. Otherwise the fallback
-   would be lost together with the first vendor.
+2. The actors of a route's chain are never all on one machine while there is another machine. Otherwise all vendors of
+   the chain would be lost together.
 
 Serve starts a replica where there is room, and never moves it. So a replica that breaks a rule is asked to leave: it
 fails its health check, Serve drains it and starts another one, usually on another machine. Only one replica leaves at a
