@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import time
 import tracemalloc
 import zlib
@@ -26,6 +27,13 @@ from dispatcher.core.life.outcome import Outcome, OutcomeKind, Scope
 from dispatcher.core.life.receipt import ReceiptLinks, Told
 from dispatcher.errors import ConfigError
 from tests.contract.vendors import EMAIL, HTTP_ADAPTERS, SID, SMS, Sandbox, http, make, message_for, send
+
+FORBIDDEN = {
+    "twilio": {"status": 403, "message": "Permission denied"},
+    "vonage": {"title": "Forbidden", "detail": "no"},
+    "sendgrid": {"errors": [{"message": "access forbidden", "field": None}]},
+}
+"""Each provider's own form of a refusal that names no code."""
 
 
 @pytest.mark.parametrize("adapter", [*HTTP_ADAPTERS, "smtp"])
@@ -195,8 +203,8 @@ async def test_no_packing_is_offered(adapter: str) -> None:
 @pytest.mark.parametrize("adapter", HTTP_ADAPTERS)
 @pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
 async def test_a_refused_account_is_the_accounts_fault(adapter: str, status: str) -> None:
-    """Bad credentials are failed with account scope: they open the breaker and burn no attempt."""
-    outcome = await against(adapter, http(status, b'{"message": "no"}'))
+    """Bad credentials are failed with account scope, if the provider says so in its own form: they burn no attempt."""
+    outcome = await against(adapter, http(status, json.dumps(FORBIDDEN[adapter]).encode()))
     assert (outcome.kind, outcome.scope) == (OutcomeKind.FAILED, Scope.ACCOUNT)
 
 
