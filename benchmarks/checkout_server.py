@@ -1,10 +1,10 @@
 """A shop's checkout server in ordinary Python. It notifies the customer in one of two modes.
 
-This is the subject of `checkout_before_after`. `direct` is a good server without a dispatcher. It has a large pool with
-one thread per request, and one keep-alive client with limits for connecting and reading. It sends SMS and e-mail at the
-same time, and a vendor's failure never fails the checkout. `dispatcher` is the same server, but one POST of a trigger
-replaces the two calls. Nothing else differs. Starlette, uvicorn and urllib3 are installed anyway, because Ray Serve
-needs them.
+`checkout_before_after` measures this server. The mode `direct` is a good server without a dispatcher. It has a large
+pool with one thread per request, and one keep-alive client with limits for connecting and reading. It sends SMS and
+e-mail at the same time, and a vendor's failure never fails the checkout. In the mode `dispatcher`, one POST of a
+trigger replaces the two calls. Nothing else differs. Starlette, uvicorn and urllib3 are installed anyway, because Ray
+Serve needs them.
 """
 
 from __future__ import annotations

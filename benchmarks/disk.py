@@ -3,8 +3,8 @@
     python -m benchmarks.disk FILE
 
 An accept cannot be faster than the disk write that it waits for. If slow accepts come together with slow writes here,
-then the disk is slow, or another program writes to it. This runs as a process of its own, so it waits for the disk and
-for no lock of ours. It still shares the cores with all other processes.
+then the disk is slow, or another program writes to it. The module runs as a process of its own, so it waits for the
+disk and for no lock of ours. It still shares the cores with all other processes.
 """
 
 from __future__ import annotations

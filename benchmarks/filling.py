@@ -63,8 +63,9 @@ async def copy(
     """Store `count` copies of the trigger `trigger_id`, numbered from `first`.
 
     `form` is a format that makes an id of a number. `lanes` are the lanes in which the trigger's notifications wait, in
-    their order. It is empty for a finished trigger. `token` has two texts. The first, such as an order number, is
-    replaced in the record of each copy. The second is the format of its replacement, which has the same length.
+    the order of the notifications. A finished trigger has no lanes. `token` has two texts. The first, such as an order
+    number, is replaced in the record of each copy. The second is the format of the replacement, which must give a text
+    of the same length.
     """
     keys, script = Keys(), connection.register_script(COPY)
     names = [keys.record(trigger_id), *(keys.lane(lane) for lane in lanes)]

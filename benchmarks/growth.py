@@ -5,16 +5,15 @@
 Works directly on the store, without vendor calls. Each size has a Redis of its own, as `dispatcher up` starts it. A
 trigger has two notifications. Large stores are filled with copies of what the store wrote (`benchmarks/filling.py`).
 
-* bytes: Redis's own count per notification, while it is queued, and while it is retained after it was settled. Also the
-  growth of the append-only file, as written (accept, claim, settle) and after a rewrite. The largest sizes have only
-  the first two.
+* bytes: what Redis counts per notification, while it is queued, and while it is retained after it was settled. For all
+  but the largest sizes also the growth of the append-only file, as written (accept, claim, settle) and after a rewrite.
 * backlog, retained: the cost when many notifications are queued, or finished and kept, beforehand. It is measured as
   milliseconds of wall time and of Redis's CPU time, per trigger accepted (64 in one round trip, like the group commit)
   and per notification claimed and settled.
 * vendors: the same cost, with the notifications spread over several mailboxes that are drained in turn.
 
-Each round measures every size of one question, so that a noisy minute affects all of them. Each cost should be
-within 10 % of its smallest value. The output names each cost that is not.
+Each round measures every size of one question, so that a noisy minute affects all of them. Each cost should be within
+10 % of its smallest value. The output names each cost that is not.
 """
 
 from __future__ import annotations
@@ -176,9 +175,9 @@ class Stand:
         return {"wall_ms": wall * 1000 / units, "redis_cpu_ms": (cpu_s([self._pid]) - cpu) * 1000 / units}
 
     async def stretch(self, trips: int = MEASURED) -> dict[str, float]:
-        """Accept some triggers, then claim and settle the same number of notifications. Return the costs.
+        """Accept some triggers, then claim and settle as many notifications as these triggers have. Return the costs.
 
-        So the backlog keeps its size. `trips` is the number of round trips.
+        The backlog is then as large as before. `trips` is the number of round trips.
         """
         triggers = GROUP * trips
         accept = await self.cost(self.accept(triggers * EACH), triggers)
@@ -245,7 +244,7 @@ Fill = Callable[[Stand, int], Awaitable[None]]
 
 
 async def nothing(stand: Stand, size: int) -> None:
-    """Fill nothing. This serves a question whose sizes are not a number of filled notifications."""
+    """Fill nothing. `costs` gets this function for a question whose sizes are not numbers of notifications."""
 
 
 async def costs(

@@ -4,7 +4,7 @@
     python -m benchmarks.pairs ../before [--pairs 5] [--rate 116] [--seconds 20]
 
 Both are measured in one run, in pairs. A pair starts the whole service of one working copy and then of the other, each
-with its own interpreter and packages. It runs that copy's own `benchmarks.accept_latency` with healthy vendors. The
+with its own interpreter and packages. Each copy runs its own `benchmarks.accept_latency` with healthy vendors. The
 copy that goes first alternates, so that neither always has the quieter half.
 
 Prints the accept p50 and p99 in ms, and the CPU of a trigger in ms, without the client and the vendors. For both copies

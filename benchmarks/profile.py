@@ -2,11 +2,11 @@
 
     python -m benchmarks.profile
 
-This measures nothing. It reads what accept_latency and growth wrote, and notes the commit of each. The CPU cost of a
-part is a line: the cores that it uses at any rate, plus a CPU time for each trigger. The line is fitted by least
-squares to the rates that accept_latency sustained, with healthy vendors and pools at their smallest sizes. The profile
-also holds the largest error of a line at its own points, and the error that `benchmarks.model_check` finds at other
-rates. With `--results` the file is written to that folder.
+This module measures nothing itself. It reads what accept_latency and growth wrote, and notes the commit of each. The
+CPU cost of a part is a line: the cores that it uses at any rate, plus a CPU time for each trigger. The line is fitted
+by least squares to the rates that accept_latency sustained, with healthy vendors and pools at their smallest sizes. The
+profile also holds the largest error of a line at its own points, and the error that `benchmarks.model_check` finds at
+other rates. With `--results` the file is written to that folder.
 """
 
 from __future__ import annotations

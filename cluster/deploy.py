@@ -1,7 +1,7 @@
 """`dispatcher deploy` and `undeploy`: run and stop the service on a Ray cluster that somebody else operates.
 
-This module connects to the cluster and asks every node for its state. It refuses, and names the node and the fault,
-before anything changes. The rest runs on the cluster (`cluster.on_cluster`). So a laptop can deploy by
+This module connects to the cluster and asks every node for its state. If a node has a fault, the module names both and
+refuses, and nothing is changed. The rest runs on the cluster (`cluster.on_cluster`). So a laptop can deploy by
 `ray://HEAD:10001` although it has no connection to Redis and no secrets.
 """
 
@@ -66,8 +66,8 @@ class Node:
 def deploy(target: Target, config: Path) -> dict[str, Any]:
     """Apply `config` and return which applications run and which were changed.
 
-    Raises ConfigError if the configuration or a node has a fault, and then nothing was changed. Also raises it if an
-    application does not run in time. Then some applications may have been changed.
+    Raises ConfigError in two cases. If the configuration or a node has a fault, nothing was changed. If an application
+    does not run in time, some applications may have been changed.
     """
     if target.host not in LOOPBACK and not target.api_keys:
         raise ConfigError(

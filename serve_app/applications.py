@@ -51,9 +51,9 @@ class Place:
 
     @property
     def runtime(self) -> dict[str, str]:
-        """Return what is added to the actors' `runtime` on a cluster: the entry `cluster`. It is empty on one machine.
+        """Return the entries that are added to the actors' `runtime`: `cluster` on a cluster, nothing on one machine.
 
-        With this entry, a second supervisor stands by, and replicas are spread over the machines.
+        With the entry `cluster`, a second supervisor stands by, and replicas are spread over the machines.
         """
         return {} if self == ONE_MACHINE else {"cluster": "yes"}
 

@@ -78,7 +78,8 @@ async def read_body(scope: Scope, receive: Receive, size_max: int, deadline_s: f
 def check_json(scope: Scope) -> None:
     """Raise `CallerError` (415) unless the Content-Type header says JSON, with UTF-8 or no charset.
 
-    This also protects a service without keys: a web page can post forms and texts to any address, but not JSON.
+    The check also protects a service without keys, because a web page can post forms and texts to any address, but not
+    JSON.
     """
     media = only_header(scope, b"content-type")
     if media is None or media.split(";")[0].strip().lower() != "application/json":

@@ -24,8 +24,8 @@ BUSY = 0.6
 class Profile:
     """The measured costs. CPU is in milliseconds, sizes are in bytes.
 
-    A field that ends in `_cores_idle` belongs to a kind of process. It is the number of cores that one process of this
-    kind uses even without triggers.
+    A field such as `vendor_cores_idle` is the number of cores that one process of this kind (here a vendor actor) uses
+    even without triggers.
     """
 
     intake_cores_idle: float

@@ -29,8 +29,8 @@ Then the wrapper stays as the parent of haproxy. No request passes through the w
 - Signals are passed on to haproxy. After a signal of `ENDING`, haproxy is expected to end and is not started again. At
   a reload, the next haproxy sends such a signal by its option `-sf`.
 - Serve accepts a haproxy only if `show info` on the admin socket names the pid that Serve started, which is the
-  wrapper's pid. So haproxy's real socket is beside that path. The wrapper answers with haproxy's answer, in which it
-  replaces the pid by its own.
+  wrapper's pid. So the wrapper itself listens on the admin socket, and haproxy gets another socket beside it. The
+  wrapper passes each question on to haproxy, and replaces haproxy's pid in the answer by its own.
 - haproxy dies with the wrapper, and the wrapper dies with its parent. An orphan would keep the port and stop the next
   start.
 """

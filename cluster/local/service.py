@@ -121,8 +121,9 @@ class Service:
             self._process.wait()
 
     def all_pids(self) -> list[int]:
-        """Return the ids of all processes of the installation: `up`, Ray and its workers, HAProxy, Redis. Not the
-        sandbox's.
+        """Return the ids of all processes of the installation except the sandbox.
+
+        These are `up`, Ray and its workers, HAProxy and Redis.
         """
         own = [] if self._process is None or self._process.poll() is not None else [self._process.pid]
         return [*own, *(pid for pid in processes_of(self.state.marker) if pid not in own), *self.redis_pids()]

@@ -93,7 +93,7 @@ async def post_in_turn(
 ) -> list[Posted]:
     """Post `bodies` with several clients. Each client posts the next body when its last one was answered.
 
-    This stops after `seconds`, or when `bodies` has no more. The measured latencies mean nothing, because a slow
+    The posting stops after `seconds`, or when `bodies` has no more. The measured latencies mean nothing, because a slow
     service gets fewer requests.
     """
     pool, posted, until_s = Pool(api), list[Posted](), time.time() + seconds

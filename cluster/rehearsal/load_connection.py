@@ -1,7 +1,7 @@
 """HTTP for the load client: keep-alive connections, one request at a time on each, and no asyncio task per request.
 
-A general HTTP client spends more CPU on a request than the service under load. On two cores this reduces the rate that
-the service can show. So only what the load needs is here: POST, an answer with status and body, lost connections.
+A general HTTP client spends more CPU on a request than the service under load. On two cores this would reduce the rate
+that the service reaches. So only what the load needs is here: POST, an answer with status and body, lost connections.
 """
 
 from __future__ import annotations

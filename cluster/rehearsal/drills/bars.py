@@ -1,6 +1,6 @@
 """The limits that the figures of each drill must keep, in its worst run. Here such a limit is called a bar.
 
-`dispatcher drill` and docs/drills.md show these limits. They hold on two cores, with 100 triggers a second and the
+`dispatcher drill` and docs/drills.md show these limits. They were chosen for two cores, 100 triggers a second and the
 sandbox's configuration.
 """
 

@@ -52,7 +52,7 @@ def fresh_checkouts(count: int, **fields: str) -> list[tuple[str, dict[str, Any]
 def judged(service: Service, posted: list[Posted], drain_s: float = DRAIN_S) -> Verdict:
     """Wait until everything is delivered, then judge only the triggers in `posted`.
 
-    The vendors' records also hold deliveries of earlier drills. They are left out of the verdict.
+    The vendors' records also hold deliveries of earlier drills. These deliveries are left out of the verdict.
     """
     verdict = drained(service, posted, drain_s)
     keys = {p.key for p in posted}

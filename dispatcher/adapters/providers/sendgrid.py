@@ -150,7 +150,10 @@ def read_call_back(query: Mapping[str, str], body: bytes) -> list[Told]:
 
 
 def _of_event(event: Mapping[str, Any]) -> list[Told]:
-    """Return the receipt of one event; nothing for a mail of somebody else's. Our marks may stand in a mapping."""
+    """Return the receipt of one event in a list. The list is empty if this service did not send the mail.
+
+    The id and the token are fields of the event, or of its `custom_args` or `unique_args`.
+    """
     for marks in (event, event.get("custom_args"), event.get("unique_args")):
         if isinstance(marks, dict) and "nid" in marks:
             return [_told(str(marks["nid"]), str(marks.get("ntoken", "")), word_of(event.get("event")))]

@@ -321,9 +321,9 @@ def _mapping(flat: Sequence[str]) -> dict[str, str]:
 
 
 def _incarnation(text: str) -> Incarnation:
-    """Return the incarnation that `text` describes.
+    """Return the incarnation that `text` describes. Every text is accepted, and what is missing in it becomes 0 or "".
 
-    Any text is accepted, because an incarnation without a pid is live too.
+    No text is refused, because an incarnation is live even if its process is not known.
     """
     renewed, pid, node = _PROCESS.fullmatch(text).groups()  # type: ignore[union-attr]  # it matches everything
     return Incarnation(int(renewed or 0), int(pid or 0), node)
