@@ -104,9 +104,8 @@ class Preparation:
     async def prepare(self, posted: Posted, plan: Plan, now_ms: int) -> Prepared:
         """Return the trigger as it would be stored at `now_ms` (wall milliseconds). `plan` chooses the mailboxes.
 
-        Template version and data are known now, so what cannot be rendered is refused. A rendering takes about 20 us,
-        and the version is compiled before it is needed. Raises CallerError, or UnavailableError if a version cannot be
-        read.
+        The messages are rendered here, and a trigger whose messages cannot be rendered is refused. A rendering takes
+        about 20 us. Raises CallerError, or UnavailableError if a version cannot be read.
         """
         request = posted.request
         check_send_at(request, now_ms)

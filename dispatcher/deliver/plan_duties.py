@@ -18,8 +18,8 @@ from dispatcher.waiting import until_available
 class PlanDuties:
     """Makes a courier follow the plan. `wish` is how many actors the plan wants in this pool.
 
-    `open_wait_s` is how long the breaker opens on the evidence of all replicas. `changed` is called when the breaker
-    opens for this reason, or when an operator's override changes it.
+    `open_wait_s` is for how long the breaker opens if the evidence of all replicas demands it. `changed` is called when
+    the breaker opens for this reason, or when an operator's override changes it.
     """
 
     def __init__(

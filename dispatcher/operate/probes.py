@@ -48,7 +48,7 @@ class Replicas(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Watches:
-    """The background watches of an intake replica. The probes show what these have found."""
+    """The background watches of an intake replica. The probes show what the watches have found."""
 
     store: StoreWatch
     breaks: StoreBreaks

@@ -148,7 +148,7 @@ class Supervisor:
     async def _stand_by(self) -> None:
         """Wait until the supervisor in office has sent no beat for `patience_s`.
 
-        The time is counted by this supervisor's own beats that came back, so an outage of the store does not count.
+        Time counts only while this supervisor's own beats come back to it, so an outage of the store does not count.
         """
         while self._alone * self._beat_s < self._patience_s:
             await self._clock.sleep(self._beat_s / 2)

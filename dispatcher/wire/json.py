@@ -26,7 +26,7 @@ class _RefusedError(ValueError):
 
 
 def parse_json(body: bytes, depth_max: int, field: str = "body") -> Any:
-    """Return the value of the JSON document `body`. The caller has limited its size before.
+    """Return the value of the JSON document `body`. The caller limits the size of `body` first.
 
     Raises CallerError (400). The error names `field`, and never repeats anything from the document.
     """
@@ -80,9 +80,9 @@ def _mended(value: Any) -> Any:
 def _too_deep(body: bytes, depth_max: int) -> bool:
     """Return True if the parser would recurse deeper than `depth_max`. The time is linear in the length of `body`.
 
-    For a malformed body the limit may be twice as high. Without escaped backslashes and escaped quotes, every quote
-    that is left begins or ends a string. So every second piece is outside of strings. Each round then removes the
-    innermost brackets, which are one level.
+    For a malformed body the limit may be twice as high. The depth is found without recursion. Once escaped backslashes
+    and escaped quotes are removed, every other quote begins or ends a string. So every second piece between quotes is
+    outside of strings. Each round then removes the innermost brackets, which are one level.
     """
     if body.count(b"[") + body.count(b"{") <= depth_max:
         return False

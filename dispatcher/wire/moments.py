@@ -1,4 +1,4 @@
-"""Times for people: each time in milliseconds has a readable form beside it, in the local time of this machine."""
+"""Points in time for people. Beside the milliseconds stands a readable form, in the local time of this machine."""
 
 from __future__ import annotations
 

@@ -57,9 +57,9 @@ def backoff_s(attempt: int, policy: RetryPolicy, chance: float, retry_after_s: f
 def refused_wait_s(times: int, policy: RetryPolicy, chance: float) -> float:
     """Return the seconds to wait before the next try of a message that every vendor has refused.
 
-    `times` (at least 0) is how often every vendor had refused it before. The wait is up to a fifth longer than
-    configured, so that many messages do not come back together. It is never shorter, because greylisting counts from
-    the first try.
+    `times` (at least 0) is in how many earlier rounds every vendor had refused the message. The wait is up to a fifth
+    longer than configured, so that many messages do not come back together. It is never shorter, because greylisting
+    counts from the first try.
     """
     waits_s = policy.refused_waits_s
     return waits_s[min(times, len(waits_s) - 1)] * (1 + 0.2 * chance)

@@ -46,7 +46,10 @@ class AdaptiveLimit:
         return int(self._limit)
 
     def answered(self, duration_s: float, in_flight: int, now_s: float) -> None:
-        """Note an answer that came after `duration_s`. `in_flight` is how many calls were in flight, with this one."""
+        """Note an answer that came after `duration_s`.
+
+        `in_flight` is how many calls were in flight, including this one.
+        """
         self._sum_s += duration_s
         self._calls += 1
         self._most = max(self._most, in_flight)

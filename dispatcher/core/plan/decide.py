@@ -207,7 +207,7 @@ def _hurried(config: PlanConfig, states: Mapping[str, str], waiting: Mapping[str
 
 
 def _unreached(states: Mapping[str, str], known: Mapping[str, _Known]) -> tuple[str, ...]:
-    """Return the vendors that are down without having been reached, if they are more than half of all.
+    """Return the vendors that are down without having been reached, if they are two or more and more than half of all.
 
     Otherwise return ().
     """

@@ -7,7 +7,7 @@ Rules:
 3. A vendor is unsteady if it loses new work within `CALM` dwells after it got new work back. It then gets new work back
    `dwell_ms` after the loss at the earliest. So with a dwell of a minute, a vendor is switched at most twice in any
    minute. Only the first minute may have three switches: off, on, off.
-4. An unsteady vendor waits only while each chain that names this vendor has another one that gets new work.
+4. An unsteady vendor waits only while each chain that names this vendor has another vendor that gets new work.
 5. An operator's override is obeyed at once, and a switch by an override makes no vendor unsteady.
 
 The breaker alone does not give this. After a quiet minute its open wait begins at 5 s again, so a vendor that failed

@@ -6,9 +6,9 @@ from typing import TypedDict
 
 
 class Identity(TypedDict, total=False):
-    """The name of a replica, its process and its machine. In a simulation some of them are missing.
+    """The names of a replica, its process and its machine. In a simulation some of them are missing.
 
-    `ingress` is `haproxy` or `python-proxy`, and `niceness` is that of its process.
+    `ingress` is `haproxy` or `python-proxy`. `niceness` is the scheduling priority of the replica's process.
     """
 
     replica: str

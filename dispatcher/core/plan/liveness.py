@@ -10,7 +10,7 @@ Silence is the time without a beat of an actor. It counts only while the supervi
    Then three times the patience is needed. The usual patience holds if all actors of some machines are silent and those
    of the other machines are not: those machines are lost.
 4. Time in which a process on this machine waited for a core does not count as silence, up to `STARVED_MS_MAX`. A
-   process that gets no core is not dead, and its calls in flight would be sent twice.
+   process that gets no core is not dead. If it were declared dead, its calls in flight would be sent twice.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ Rules:
 1. A message is published as one JSON object, in the form that `to_dict` returns. `read_message` reads it.
 2. A field that a newer version added is ignored. A field that an older version did not send has its default. So both
    versions work together during an upgrade.
-3. A vendor actor publishes a `Report`, and an intake replica a `Statement`, on the same channel. Only a report names an
-   incarnation.
+3. A vendor actor publishes a `Report`, and an intake replica a `Statement`, on the same channel. A reader tells them
+   apart, because only a report names an incarnation.
 """
 
 from __future__ import annotations
