@@ -60,7 +60,7 @@ def _load(service: Service, seconds: float) -> dict[str, int]:
 
 
 def footprint(service: Service, seconds: float, work: Callable[[], None]) -> dict[str, float]:
-    """Call `work` and return the service's use of the machine for `seconds`.
+    """Call `work`, and return how much of the machine the service uses during `seconds`, counted from the call.
 
     `processes` and `pss_mib` are read in the middle of that time. `cores` is the mean over all of it.
     """

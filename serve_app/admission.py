@@ -2,8 +2,9 @@
 
 Rules:
 
-1. While no key is needed, only requests to this machine's own names are answered, and none from a foreign web page.
-   Otherwise a page in a developer's browser could send triggers here, or read by giving the loopback address a name.
+1. While no key is needed, the Host header must be a name of this machine, and a request from a foreign web page is
+   refused. Otherwise a page in a developer's browser could send triggers here. It could also read our answers, if its
+   own host name were made to lead to the loopback address.
 2. A route needs one scope. A route that is not listed in this file needs `operate`.
 3. A receipt needs no key, because its token is the proof. Probes, metrics and documentation need no key either.
 4. A request from another installation's proxy is refused, because our port may have belonged to that installation.
@@ -93,7 +94,7 @@ class WrongKeys:
     async def note(self) -> None:
         """Count a wrong key.
 
-        If there were many, delay the answer. Raises `CallerError` (429) if too many wait already.
+        If there were many, delay the answer. Raises `CallerError` (429) if too many answers are being delayed already.
         """
         self._failed()
         now_s = time.monotonic()

@@ -1,6 +1,6 @@
-"""The lines that `dispatcher up` shows in the foreground. The service goes on where nobody takes them any more.
+"""Writes the lines that `dispatcher up` shows. If a line cannot be written, the service continues without it.
 
-`up | grep -m1 ready` closes its pipe, a closed terminal answers EIO, and a log file may be on a full disk.
+For example, `up | grep -m1 ready` closes its pipe, a closed terminal answers EIO, and a log file may be on a full disk.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import click
 
 
 def say(text: str, *, error: bool = True) -> None:
-    """Write one line to stderr, or to stdout without `error`. A line that cannot be written is lost."""
+    """Write one line to stderr, or to stdout if `error` is False. A line that cannot be written is lost."""
     with contextlib.suppress(OSError, ValueError):  # ValueError: the stream was closed
         click.echo(text, err=error)
 
 
 def leave_quietly() -> None:
-    """Flush what was said. A stream that cannot be flushed is replaced: Python would fail at its end as well."""
+    """Flush stdout and stderr. A stream that cannot be flushed is replaced, because it would fail again at exit."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

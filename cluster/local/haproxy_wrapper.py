@@ -131,7 +131,7 @@ def fitting(text: str, open_files: int) -> str:
 
 
 def tell(text: str) -> None:
-    """Write one line to stderr. Where nobody reads it any more, the line is lost, and HAProxy goes on."""
+    """Write one line to stderr. If that fails, the line is lost and HAProxy continues."""
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()

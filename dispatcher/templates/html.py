@@ -9,7 +9,7 @@ Rules:
 
 1. The reader follows the tokenizer of the HTML standard (13.2.5), as far as it decides where an expression stands.
 2. A template has branches, so a place is a *set* of states. Each branch is read separately. The text after a block is
-   read in every state that a branch may leave. A loop may run never, once or again. An expression must be safe in all
+   read in every state in which a branch may end. A loop may run never, once or again. An expression must be safe in all
    states of its place.
 3. Some mail programs read `<!--[if …]>` as HTML, and some read it as a comment, so both states are followed. The text
    of a title is followed in two states as well.
@@ -326,7 +326,7 @@ def _scheme(url: str) -> str:
     """Return what is known of the scheme of a URL whose beginning is `url`.
 
     `good` means that the URL has no scheme or an allowed scheme. `bad` means a scheme that is not allowed. `made` means
-    that an expression is part of the scheme. An empty text means that the URL so far does not decide this.
+    that an expression is part of the scheme. An empty text means that the beginning is too short to decide.
     """
     text = "".join(c for c in html.unescape(url) if c > " " or c == _EXPRESSION).lower()
     scheme = _SCHEME.match(text)

@@ -90,7 +90,7 @@ class LaneState:
     def put(self, entry_id: str, nid: str, tenant: str) -> None:
         """Add an entry to the stream.
 
-        If the stream's backlog belongs to another tenant, add it to its own tenant's queue instead.
+        If the stream's backlog belongs to another tenant, add the entry to the queue of `tenant` instead.
         """
         self.entries[entry_id] = nid
         if self.owner is None:

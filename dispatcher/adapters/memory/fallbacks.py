@@ -33,7 +33,7 @@ def stand_by(cell: Cell, nid: str, follows: Follows, retention_ms: int) -> None:
 
 
 def begin_fallback(cell: Cell, entry: DueEntry, retention_ms: int) -> Begun:
-    """Decide whether a waiting fallback begins, waits on or is skipped. Make the change and return the decision.
+    """Decide whether a waiting fallback begins, still waits or is skipped. Make the change and return the decision.
 
     GONE means that `entry` is out of date. Nothing was changed then.
     """

@@ -33,9 +33,9 @@ def told_in(query: Mapping[str, str], carried: bool | None, delivered: bool = Fa
 
 
 def fields_of(body: bytes) -> JsonObject:
-    """Return the fields of a call-back that is a form or a JSON object, whatever its account is set to.
+    """Return the fields of a call-back, which is a form or a JSON object, depending on a setting of the account.
 
-    A byte order mark and white space around it are dropped. Errors: `CallerError` (400).
+    A byte order mark and white space around the body are dropped. Raises `CallerError` (400) if `body` cannot be read.
     """
     text = body.removeprefix(BYTE_ORDER_MARK).strip()
     if text[:1] in (b"{", b"["):
@@ -50,10 +50,10 @@ def fields_of(body: bytes) -> JsonObject:
 
 
 def json_of(body: bytes) -> Any:
-    """Return the JSON value in `body`. Errors: `CallerError` (400)."""
+    """Return the JSON value in `body`. Raises `CallerError` (400) if it is not valid JSON."""
     return parse_foreign_json(body, DEPTH_MAX)
 
 
 def word_of(value: Any) -> str:
-    """Return a provider's word as our tables have it: in lower case, without white space around it."""
+    """Return a provider's word in the form that our tables use: in lower case, without white space around it."""
     return str(value).strip().lower()
