@@ -74,6 +74,11 @@ class Process:
         self.kill()
         shutil.rmtree(self.folder)
 
+    def follow(self, primary: Process) -> None:
+        """Start it again, with an empty disk if it lost its own, as a replica of `primary`."""
+        self._words += ["--replicaof", "127.0.0.1", str(primary.port)]
+        self.start()
+
     def freeze(self) -> None:
         os.kill(self.pid, signal.SIGSTOP)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 ARCHIVE = ROOT / "tests" / "data" / "version_before.tar.xz"
 CODE = ("dispatcher", "actors", "cluster", "serve_app")
+COMMIT = "608f88d8"
 PEER = "tests/contract/peer.py"
 
 

@@ -23,14 +23,24 @@ from cluster.local.state_directory import MARKER, StateDirectory, free_port, pro
 from cluster.rehearsal.sandbox.process import start_sandbox
 from dispatcher.errors import DispatcherError
 
-START_S = 120.0
+START_S = 240.0
 STOP_S = 60.0
 
 
 class Service:
     """One installation in `state_dir`. It can be started and stopped many times."""
 
-    def __init__(self, state_dir: Path, config: Path | None = None, extra: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        config: Path | None = None,
+        extra: tuple[str, ...] = (),
+        *,
+        code: Path | None = None,
+        beside: Service | None = None,
+    ) -> None:
+        """`code` is a checkout of another version, whose code runs. `beside` is whose sandbox vendors are used."""
+        self._code, self._beside = code, beside
         self.state = StateDirectory(state_dir)
         self.config = config or Path(str(resources.files("cluster") / "sandbox.yaml"))
         self._extra = extra
@@ -52,9 +62,17 @@ class Service:
         command += ["--port", str(self.port), "--config", str(self.config), *self._extra]
         environment = {name: value for name, value in os.environ.items() if name != MARKER}
         environment.update(self.sandbox_variables)
+        if self._code is not None:
+            environment["PYTHONPATH"] = str(self._code)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._code,
+                start_new_session=True,
+                env=environment,
             )
         while time.monotonic() - began < START_S:
             if self._process.poll() is not None:
@@ -69,6 +87,9 @@ class Service:
 
     def _start_sandbox(self) -> None:
         if self._sandbox is not None:
+            return
+        if self._beside is not None:
+            self.sandbox, self.sandbox_variables = self._beside.sandbox, self._beside.sandbox_variables
             return
         started = start_sandbox()
         self._sandbox, self.sandbox = started.process, started.url

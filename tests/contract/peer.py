@@ -292,10 +292,7 @@ class Peer:
 
 
 def notifications(kind: str, now_ms: int) -> tuple[NewNotification, ...]:
-    """Return the notifications of a trigger of this kind.
-
-    Templates are pinned without a digest, because the store has no text of them.
-    """
+    """Return the notifications of a kind of trigger. Only `pinned` names the digest of its text."""
     sms = NewNotification("sms", "+491511", CHAIN, "a", "receipt", 3, sms=SmsSize("gsm7", 2))
     mail = NewNotification("email", "a@example.com", ("m",), "m", content={"subject": "Hi", "text": "Ä"})
     if kind == "several":
@@ -311,6 +308,9 @@ def notifications(kind: str, now_ms: int) -> tuple[NewNotification, ...]:
             follows=tie,
         )
         return (sms, second)
+    if kind == "pinned":  # of a version that knows digests: the text is `one`
+        text = TemplateSource.from_dict({"name": "receipt", "text": "one"})
+        return (NewNotification("sms", "+491511", CHAIN, "a", "receipt", 1, text.digest),)
     if kind == "capped":
         capped = NewNotification("sms", "+491511", CHAIN, "a", "receipt", 3, caps=(Cap("k1", 1, 60_000),))
         return (capped,)

@@ -246,6 +246,17 @@ def test_templates_are_shared(two: Two, writer: str, reader: str) -> None:
     assert two[reader].ask("put_template", name="receipt", text="four") == 4
 
 
+@pytest.mark.parametrize("writer", [NOW, BEFORE])
+def test_a_trigger_names_the_digest_of_a_text_that_either_has_stored(two: Two, writer: str) -> None:
+    """The version before stores no digest with a text: then the version's number counts."""
+    assert two[writer].ask("put_template", name="receipt", text="one") == 1
+    assert two[NOW].ask("accept", id="0-p", kind="pinned") == "STORED"
+    me = two[BEFORE].ask("register", vendor="a")
+    (claim,) = two[BEFORE].ask("claim", me=me, vendor="a")
+    assert claim["pin"] == ["receipt", 1]
+    assert two[BEFORE].ask("apply", me=me, id="0-p.0", what="settle") == "DONE"
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_any_walk_through_both_loses_nothing(two: Two, seed: int) -> None:
     """Steps of a life, each by either version: both always tell the same, and in the end everything is settled."""

@@ -10,9 +10,10 @@ BLOCKS = [(block["command"], block["text"]) for text in DOCUMENTS for block in B
 
 
 def test_the_documents_have_their_blocks() -> None:
-    """Benchmarks, what limits them, drills; three answers about capacity; the references of settings and commands."""
+    """Benchmarks, losses and limits, drills; three answers about capacity; the references of settings and commands."""
     assert [command for command, _ in BLOCKS] == [
         "python -m benchmarks.measured_table",
+        "python -m benchmarks.fault_tables",
         "python -m benchmarks.measured_table --limits",
         "python -m benchmarks.drill_table",
         "dispatcher capacity --per-day 10000000",

@@ -1,0 +1,104 @@
+"""Callers that know several hosts: each trigger goes to the host that answered last, and is repeated at the next one.
+
+They post steadily, in a thread of their own, until they are told to stop. A trigger is due when it is due, whatever
+happened to those before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cluster.rehearsal.load import RETRIED, Posted, _head, _request
+from cluster.rehearsal.load_connection import Pool
+
+TRY_S = 3.0
+GIVE_UP_S = 60.0
+WAITS_S = (0.1, 0.2, 0.4, 0.8, 1.0)
+
+
+class Callers:
+    """Posts `body_of(n)` for n = 0, 1, …, at a steady rate. `posted` grows while it runs."""
+
+    def __init__(
+        self, hosts: Sequence[str], rate_per_s: float, body_of: Callable[[int], tuple[str, dict[str, Any]]]
+    ) -> None:
+        self.posted: list[Posted] = []
+        self.host = 0
+        """The index of the host that gets the next trigger. Whoever moves the callers sets it."""
+        self._hosts, self._rate_per_s, self._body_of = list(hosts), rate_per_s, body_of
+        self._stopped = threading.Event()
+        self._calls = 0
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="callers", daemon=True)
+
+    def __enter__(self) -> Callers:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Post no more, and wait until each trigger has its answer or was given up."""
+        self._stopped.set()
+        self._thread.join()
+
+    async def _run(self) -> None:
+        self._answered = asyncio.Event()
+        pools = [Pool(host) for host in self._hosts]
+        began_s, count = time.time() + 0.05, 0
+        try:
+            while not self._stopped.is_set():
+                due_s = began_s + count / self._rate_per_s
+                await asyncio.sleep(max(0.0, due_s - time.time()))
+                self._begin(pools, due_s, count)
+                count += 1
+            while self._calls:
+                self._answered.clear()
+                await self._answered.wait()
+        finally:
+            for pool in pools:
+                pool.close()
+
+    def _begin(self, pools: Sequence[Pool], due_s: float, count: int) -> None:
+        key, body = self._body_of(count)
+        one = Posted(key, due_s, recipient=body["recipient"], sent_s=time.time())
+        self.posted.append(one)
+        self._calls += 1
+        _Call(self, pools, one, body).begin()
+
+    def done(self) -> None:
+        """Count one trigger less that has no answer yet."""
+        self._calls -= 1
+        self._answered.set()
+
+
+class _Call:
+    """One trigger on its way, from host to host until it is acknowledged, refused or given up."""
+
+    def __init__(self, callers: Callers, pools: Sequence[Pool], posted: Posted, body: dict[str, Any]) -> None:
+        self._callers, self._pools, self._posted, self._body = callers, pools, posted, body
+        self._host = callers.host
+
+    def begin(self) -> None:
+        self._posted.tries += 1
+        pool = self._pools[self._host]
+        pool.post(_request(_head(pool, None), self._posted.key, self._body), TRY_S, self._answered)
+
+    def _answered(self, status: int, body: bytes) -> None:
+        posted, now_s = self._posted, time.time()
+        posted.status = status
+        if posted.tries == 1:
+            posted.first_status = status
+        if status == 202:
+            posted.accepted_s, posted.trigger_id = now_s, json.loads(body)["id"]
+        elif body and status not in RETRIED:
+            posted.problem = {"answer": body.decode(errors="replace")}
+        if (status != 0 and status not in RETRIED) or now_s - posted.due_s > GIVE_UP_S:
+            self._callers.done()
+            return
+        self._host = (self._host + 1) % len(self._pools)
+        self._callers.host = self._host
+        wait_s = WAITS_S[min(posted.tries, len(WAITS_S)) - 1]
+        asyncio.get_running_loop().call_later(wait_s, self.begin)

@@ -1,0 +1,25 @@
+"""Prints what is lost, repeated and refused when a version or a Redis server is replaced, for docs/benchmarks.md.
+
+python -m benchmarks.fault_tables
+
+It measures nothing: it reads what `benchmarks.rolling_upgrade` and `benchmarks.replica_loss` have written.
+"""
+
+from __future__ import annotations
+
+import click
+
+from benchmarks import replica_loss, results, rolling_upgrade
+
+TABLES = {"rolling_upgrade": rolling_upgrade.table, "replica_loss": replica_loss.table}
+
+
+@click.command(help=__doc__)
+def main() -> None:
+    for name, table in TABLES.items():
+        document = results.read(name)
+        click.echo(f"{table(document['figures'])}\n\nOf commit {document['environment']['commit'][:7]}.\n")
+
+
+if __name__ == "__main__":
+    main()

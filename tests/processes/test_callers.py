@@ -1,0 +1,95 @@
+"""The callers of the benchmarks that know several hosts."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from benchmarks.callers import Callers
+
+
+class Host(http.server.ThreadingHTTPServer):
+    """One host. It answers each POST with `status`, and counts the keys that it saw."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(("127.0.0.1", 0), Answers)
+        self.status, self.seen = status, Counter[str]()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    """One exchange with a host."""
+
+    server: Host
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.seen[self.headers["Idempotency-Key"]] += 1
+        body = b'{"id": "0-x"}'
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def hosts() -> Iterator[list[Host]]:
+    found = [Host(202), Host(202)]
+    yield found
+    for host in found:
+        host.shutdown()
+        host.server_close()
+
+
+def body_of(n: int) -> tuple[str, dict[str, Any]]:
+    return f"N{n:06}", {"event": "e", "recipient": {"id": "c1"}}
+
+
+def until(callers: Callers, count: int) -> None:
+    end_s = time.monotonic() + 30.0
+    while sum(p.accepted_s is not None for p in list(callers.posted)) < count:
+        assert time.monotonic() < end_s, "nothing more is accepted"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("status", [503, 429])
+def test_what_one_host_refuses_goes_to_the_next_and_stays_there(hosts: list[Host], status: int) -> None:
+    """Each refused trigger is repeated with its key, and counted as failed at the first try; later ones are not."""
+    first, second = hosts
+    with Callers([first.url, second.url], 200.0, body_of) as callers:
+        until(callers, 20)
+        assert not second.seen
+        first.status = status
+        until(callers, len(callers.posted) + 20)
+        first.status = 202
+        seen = sum(first.seen.values())
+        until(callers, len(callers.posted) + 20)
+        assert sum(first.seen.values()) == seen, "they do not come back by themselves"
+    failed = [p for p in callers.posted if p.first_status == status]
+    assert failed
+    assert all(p.accepted_s is not None and p.trigger_id == "0-x" for p in callers.posted)
+    assert all(first.seen[p.key] == second.seen[p.key] == 1 for p in failed)
+
+
+def test_a_final_no_is_not_repeated(hosts: list[Host]) -> None:
+    """Whatever is neither accepted nor to be repeated ends there, and counts as never accepted."""
+    hosts[0].status = 404
+    with Callers([host.url for host in hosts], 200.0, body_of) as callers:
+        while len(callers.posted) < 5:
+            time.sleep(0.01)
+    assert not hosts[1].seen
+    assert {(p.status, p.tries, p.accepted_s) for p in callers.posted} == {(404, 1, None)}

@@ -1,0 +1,49 @@
+"""The tables of what is lost, repeated and refused when a version or a Redis server is replaced."""
+
+from __future__ import annotations
+
+from benchmarks import replica_loss, rolling_upgrade
+from benchmarks.rolling_upgrade import Stretch, stretches
+from cluster.rehearsal.load import Posted
+
+
+def upgrade(told: bool, first: float, gap_s: float, **counts: int) -> dict[str, object]:
+    named = {"lost": 0, "repeated": 0, "held": 0, "never_accepted": 0, **counts}
+    return {"told": told, "before": "abc", "first_try_percent": first, "delivery_gap_s": gap_s, **named}
+
+
+def test_an_upgrade_shows_the_median_and_the_worst_run() -> None:
+    """Losses are the sum of all runs, so that one loss cannot hide behind a median."""
+    runs = [upgrade(False, 99.9, 0.5), upgrade(False, 98.0, 3.0, lost=1), upgrade(False, 100.0, 0.4)]
+    (_, _, row) = rolling_upgrade.table({"runs": [*runs]}).splitlines()
+    assert row == "| callers find out | abc | 3 | 99.9 % (98 %) | 0 | 0.5 s (3 s) | 1 | 0 | 0 |"
+
+
+def test_a_stretch_has_what_was_due_in_it() -> None:
+    """A trigger belongs to the stretch in which it was due, also if its answer came later."""
+    posted = [Posted(f"N{n}", float(n), first_status=202 if n != 5 else 503) for n in range(8)]
+    found = stretches(posted, [Stretch("one", 0.0), Stretch("two", 4.0)])
+    assert [(one["name"], one["triggers"], one["failed_first"]) for one in found] == [("one", 4, 0), ("two", 4, 1)]
+    assert found[1]["statuses"] == [503]
+
+
+def test_a_loss_of_the_primary_shows_both_numbers_of_replicas_and_the_price() -> None:
+    """The ratio is that of each pair, never of the medians."""
+    losses = [
+        {"replicas": 1, "acknowledged": 500, "lost": 0, "repeated": 0, "refusing_s": 2.5, "promoted_s": 1.0},
+        {"replicas": 2, "acknowledged": 600, "lost": 0, "repeated": 2, "refusing_s": 4.0, "promoted_s": 1.5},
+    ]
+    pairs = [
+        {"replicas": 2, "primary": {"p50_ms": p, "p99_ms": 2 * p}, "replica": {"p50_ms": r, "p99_ms": 3 * r}}
+        for p, r in ((2.0, 4.0), (10.0, 10.0), (1.0, 5.0))
+    ]
+    text = replica_loss.table({"losses": losses, "pairs": pairs})
+    assert "| 1 replica, replaced at the promotion | 1 | 500 | 0 | 0 | 2.5 s (2.5 s) | 1 s (1 s) |" in text
+    assert "| 2 replicas, 1 may be away | 1 | 600 | 0 | 2 | 4 s (4 s) | 1.5 s (1.5 s) |" in text
+    assert "| 2 replicas | 3 | 2 ms (10 ms) | 5 ms (10 ms) | 2 (5) |" in text
+
+
+def test_the_longest_refusal_is_between_two_accepts() -> None:
+    """Nothing that was never accepted ends it."""
+    posted = [Posted("a", 0.0, accepted_s=1.0), Posted("b", 2.0), Posted("c", 3.0, accepted_s=4.5)]
+    assert replica_loss.refusing_s(posted) == 3.5
