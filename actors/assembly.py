@@ -84,7 +84,7 @@ def make_incarnations(
 def terms(settings: Settings, name: str) -> Terms:
     """Return the terms of the vendor `name`: retries, time-out, links for receipts and rules.
 
-    Raises `ConfigError` if the secret of its receipts cannot be read.
+    Raises `ConfigError` if the secret for receipts cannot be read.
     """
     config = settings.vendors[name]
     return Terms(

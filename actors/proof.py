@@ -99,9 +99,10 @@ def _vendor_faults(settings: Settings, name: str) -> Generator[str, None, BaseMo
 
 
 def _attempt(field: str, make: Callable[[], Any]) -> Iterator[str]:
-    """Call `make`. If it raises an error, yield a sentence about the fault, which begins with the name of a field.
+    """Call `make`. If it raises an error, yield a sentence about the fault.
 
-    A `ConfigError` about a vendor names its field. For any other error the sentence begins with `field`.
+    If the text of a `ConfigError` begins with the name of a vendor's field, the sentence is this text. Otherwise the
+    sentence begins with `field`.
     """
     try:
         make()

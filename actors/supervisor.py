@@ -51,7 +51,7 @@ def patience_s(runtime: Mapping[str, str]) -> float:
 
     Return 0 if there can be no other supervisor. There can be a second supervisor on a cluster, and on a Redis that
     another installation uses too, for example during an upgrade. Two supervisors that did not wait for each other would
-    end each other's terms again and again.
+    take over from each other again and again.
     """
     return PATIENCE_S if runtime.get("cluster") or runtime.get("shared_store") else 0.0
 
@@ -69,7 +69,10 @@ class SupervisorActor:
         identity: Identity,
         nodes: Callable[[], Collection[str]] = tuple,
     ) -> None:
-        """Check the settings. `nodes` returns the machines that may have replicas, or nothing if they are not known."""
+        """Check the settings.
+
+        `nodes` returns the ids of the machines that may have replicas, or () if they are unknown.
+        """
         self._nodes = nodes
         self._settings = parse_settings(settings)
         self._runtime, self._identity = runtime, identity

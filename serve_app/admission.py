@@ -8,7 +8,7 @@ Rules:
 2. A route needs one scope. A route that is not listed in this file needs `operate`.
 3. A receipt needs no key, because its token is the proof. Probes, metrics and documentation need no key either.
 4. A request from another installation's proxy is refused, because our port may have belonged to that installation.
-5. A wrong key is counted, and its answer is delayed. A right key never waits because of wrong ones.
+5. A wrong key is counted. If there were many, the answer is delayed. A right key never waits because of wrong keys.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _authority(origin: str) -> str:
 
 
 class WrongKeys:
-    """Slows down callers that try keys. `failed` is called for each wrong key, to count a metric."""
+    """Slows down callers that try keys. `failed` is called for each wrong key, so that a metric can count them."""
 
     def __init__(self, failed: Callable[[], None]) -> None:
         self._failed = failed

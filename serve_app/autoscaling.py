@@ -22,7 +22,7 @@ OWN_CORE = 0.6
 
 
 def forward(ctx: Any) -> tuple[int, JsonObject]:
-    """Return the largest size that a running actor reports.
+    """Return the largest size of the pool that a running actor reports, and an empty dict.
 
     Without a report the size does not change, because a crash must not shrink a pool.
     """
@@ -33,9 +33,9 @@ def forward(ctx: Any) -> tuple[int, JsonObject]:
 def intake_size(ctx: Any) -> tuple[int, JsonObject]:
     """Return the size of intake that Serve should make, and an empty dict.
 
-    If fewer replicas are enough for the open requests, the smaller size is returned. If requests pile up, one more
-    replica is returned, but only if the replicas' own event loops limit them, a core is free, and each vendor has had
-    an actor. In any other case the size stays.
+    If fewer replicas are enough for the open requests, the smaller size is returned. If requests pile up, the returned
+    size is one replica larger, but only if the replicas' own event loops limit them, a core is free, and each vendor
+    has had an actor. In any other case the size stays.
     """
     live, now = ctx.current_num_replicas, ctx.target_num_replicas
     if not live:

@@ -46,7 +46,7 @@ def add_listings(app: FastAPI, listings: Listings, *, separate: bool) -> None:
 
 
 def shown_row(row: Placed) -> JsonObject:
-    """Return a row as JSON. Each time is given in milliseconds and as a text."""
+    """Return a row as JSON. Every point in time is given twice: in milliseconds since the epoch, and as a text."""
     times = {name: getattr(row, f"{name}_ms") for name in ("accepted", "expires", "until")}
     shown = asdict(row)
     for name, at_ms in times.items():

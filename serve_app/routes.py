@@ -157,8 +157,9 @@ def _document_hot_paths(app: FastAPI) -> None:
         """Accept a trigger. The answer 202 means that all its notifications are on disk.
 
         Give an idempotency key in the header `Idempotency-Key` or in the body. A notification is `suppressed` and not
-        sent if its recipient has got enough messages (`limits.recipient_caps`). With `dry_run` nothing is stored and no
-        key or limit is used; the answer is 200 with the route, the time and the text of each message.
+        sent if its recipient has got enough messages (`limits.recipient_caps`). With `dry_run` nothing is stored, and
+        no idempotency key or limit is used up. The answer is then 200 with the route, the time and the text of each
+        message.
         """
         raise AssertionError("served by serve_app.ingress")
 
@@ -304,7 +305,10 @@ def _probes(app: FastAPI, probes: Probes) -> None:
 
     @app.get("/readyz")
     async def readyz() -> Response:
-        """Answer 200 if a trigger posted now would be stored. `installation` names the installation that answers."""
+        """Answer 200 if a trigger posted now would be stored.
+
+        The field `installation` names the installation that answers.
+        """
         why = probes.not_ready()
         if why is None:
             return JSONResponse({"status": "ready", "installation": probes.replica.installation})

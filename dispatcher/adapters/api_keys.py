@@ -178,11 +178,10 @@ def revoke_key(path: Path, prefix: str) -> KeyRow:
 
 
 def rotate_key(path: Path, prefix: str, keep_s: int) -> tuple[str, KeyRow]:
-    """Make a new key with the tenant, the scopes and the expiry of an old key.
+    """Make a new key with the tenant, the scopes and the expiry of the key with this `prefix`, which is the old key.
 
-    Return the new key and the old key's row.
-
-    The old key expires after `keep_s` seconds. Raises `ConfigError` if there is no such key or it has expired.
+    Return the new key and the old key's row. The old key expires after `keep_s` seconds, or at its own expiry if that
+    is earlier. Raises `ConfigError` if there is no such key or it has expired.
     """
     with _changing(path) as rows:
         found = _find(rows, prefix)
@@ -216,10 +215,10 @@ def _made(tenant: str, scopes: Sequence[str], expires_ms: int | None) -> tuple[s
 
 @contextlib.contextmanager
 def _changing(path: Path) -> Iterator[list[StoredKey]]:
-    """Yield the file's rows to change. The file is written when the block ends without an error.
+    """Yield the file's rows as a list that the block may change.
 
-    Only one process at a time is inside the block. Raises `ConfigError` if the file cannot be written. The file is then
-    unchanged.
+    The file is written if the block ends without an error. Only one process at a time is inside the block. Raises
+    `ConfigError` if the file cannot be written. The file is then unchanged.
     """
     try:
         with _locked(path) as rows:
@@ -306,7 +305,7 @@ def _mark(path: Path) -> Path:
 def _leave_mark(path: Path) -> None:
     """Create the mark which says that calls need a key.
 
-    Without write access to the folder no mark is created. Then nobody can remove the file by accident either.
+    Without write access to the folder no mark is created. A user without this access cannot remove the key file either.
     """
     with contextlib.suppress(OSError):
         _mark(path).touch(mode=0o600)

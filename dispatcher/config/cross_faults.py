@@ -1,4 +1,4 @@
-"""Finds the faults of a configuration that cannot be seen in any single field."""
+"""Finds the faults of a configuration that concern more than one field."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def cross_faults(settings: Settings) -> Iterator[str]:
-    """Yield a sentence for each fault that cannot be seen in any single field.
+    """Yield a sentence for each fault that concerns more than one field.
 
-    Examples are a name that does not exist, and a maximum below its minimum.
+    Examples are a name that exists nowhere in the file, and a maximum below its minimum.
     """
     yield from _order_faults(settings)
     yield from _store_faults(settings.store)

@@ -40,12 +40,15 @@ def _model_at(loc: tuple[str | int, ...], root: type[BaseModel]) -> type[BaseMod
 
 
 def dotted(loc: tuple[str | int, ...]) -> str:
-    """Return the name of a field as it is written in messages, such as `vendors.a.options`."""
+    """Return the name of the field at `loc` as error texts give it, such as `vendors.a.options`.
+
+    If `loc` is empty, return `the file`.
+    """
     return ".".join(str(part) for part in loc) or "the file"
 
 
 def names(model: type[BaseModel] | None) -> str:
-    """Return the names of all fields of `model`, joined by commas."""
+    """Return the names of all fields of `model`, joined by commas, or `none` if `model` is None."""
     return listed(model.model_fields) if model else "none"
 
 
@@ -55,7 +58,10 @@ def listed(names: Iterable[str]) -> str:
 
 
 def shown(value: object) -> str:
-    """Return `value` as a message shows it, in at most 60 characters."""
+    """Return `value` as text for an error message, cut to at most 60 characters.
+
+    For a mapping or a list, the text is only `a mapping` or `a list`.
+    """
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, list):

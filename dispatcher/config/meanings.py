@@ -1,8 +1,7 @@
 """The meaning of each setting in one sentence, for editors and for docs/configuration.md.
 
-The models hold the rules and defaults. The sentences are in this module, so that they can be read in a row. A field may
-have a `description` in its model instead, which then replaces the sentence. A test requires a sentence or a description
-for each field.
+The models hold the rules and defaults. All sentences are in this module, so that a reader can compare them. A field may
+have a `description` in its model instead of a sentence. A test requires a sentence or a description for each field.
 """
 
 from __future__ import annotations
@@ -253,7 +252,7 @@ def add_meanings(schema: JsonSchemaValue, model: str) -> JsonSchemaValue:
 def add_all_meanings(schema: JsonSchemaValue, model: str) -> JsonSchemaValue:
     """Return the schema of the class `model` with descriptions of all fields.
 
-    The models in its `$defs` get descriptions too.
+    The models in `$defs` of the schema get descriptions too.
     """
     definitions = {name: add_meanings(one, name) for name, one in schema.get("$defs", {}).items()}
     return add_meanings({**schema, "$defs": definitions}, model) if definitions else add_meanings(schema, model)

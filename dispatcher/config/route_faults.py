@@ -1,4 +1,4 @@
-"""Finds the faults of routes that cannot be seen in any single field."""
+"""Finds the faults of routes that concern more than one field."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Regular expressions that operators write, for an engine whose run time is limited.
 
-Python's `re` backtracks: `(a+)+$` needs 2^n steps for n letters and an exclamation mark, and no other task of the loop
-runs meanwhile. So operators' expressions run on the engine of Rust's `regex` crate, which comes with pydantic. The time
-of this engine is at most proportional to the length of the text times the size of the compiled expression. The engine
-has no look-around and no backreferences. `config check` refuses both by name.
+Python's `re` backtracks: `(a+)+$` needs 2^n steps for n letters and an exclamation mark, and no other task of the event
+loop runs meanwhile. So operators' expressions run on the engine of Rust's `regex` crate, which comes with pydantic. The
+time of this engine is at most proportional to the length of the text times the size of the compiled expression. The
+engine has no look-around and no backreferences. `config check` refuses both by name.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _COUNT = re.compile(r"\{\s*(\d*)\s*,?\s*(\d*)\s*\}")
 
 
 class RulePattern:
-    """A compiled expression, which ignores upper and lower case and is searched anywhere in a text."""
+    """A compiled expression. A search ignores the case of letters, and finds a match anywhere in a text."""
 
     __slots__ = ("_engine",)
 

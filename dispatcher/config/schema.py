@@ -1,6 +1,6 @@
 """The JSON Schema of the configuration file, for editors. The schema covers the options of every provider.
 
-Each provider has its own schema of a vendor. The property `adapter` says which schema applies.
+A vendor of each provider has a schema of its own. The vendor's property `adapter` says which schema applies.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ REFERENCE = {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*\}|^file:/
 
 
 def settings_schema() -> JsonSchemaValue:
-    """Return the schema.
+    """Return the JSON Schema of the whole file.
 
-    The value of an option may always be a reference, and the value null stands for a missing option.
-
-    A vendor has a schema for each provider, and its property `adapter` says which schema applies.
+    An option of a vendor may also be a reference, and null stands for a missing option. The file's vendors have one
+    schema for each provider. A vendor's property `adapter` says which of these schemas applies.
     """
     schema = add_all_meanings(Settings.model_json_schema(), Settings.__name__)
     providers = [one for _, one in sorted(all_providers().items()) if isinstance(one, Provider)]

@@ -80,7 +80,7 @@ def resolve_options(options: Mapping[str, Any]) -> JsonObject:
 
 
 def resolve_each(options: Mapping[str, Any]) -> tuple[JsonObject, dict[str, str]]:
-    """Return two dicts by option name: the options that could be resolved, and why each of the others could not."""
+    """Return two dicts by option name: the values that could be resolved, and the reasons why the others could not."""
     resolved, reasons = JsonObject(), dict[str, str]()
     for key, value in options.items():
         try:

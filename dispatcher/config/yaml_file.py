@@ -3,7 +3,7 @@
 Rules
 -----
 1. Plain values are read as in YAML 1.2. `NO` is Norway, `21:00` is a clock time, `2024-01-31` and `1_000` are texts,
-   and `010` is ten. The parser follows YAML 1.1, which reads them as false, 1260, a date, 1000 and eight.
+   and `010` is ten. PyYAML alone follows YAML 1.1, and would read these values as false, 1260, a date, 1000 and eight.
 2. A key that appears twice is refused, and so is an alias that contains itself.
 3. Aliases cannot make a small file huge. There may be at most `VALUES_MAX` values, at most `DEPTH_MAX` deep.
 """
@@ -31,8 +31,8 @@ DEPTH_MAX = 20
 def load_settings(path: Path) -> Settings:
     """Read the file, check it and return the settings.
 
-    Raises `ConfigError` if the file cannot be read, is not YAML (with the line) or has a key twice, and for every fault
-    that `parse_settings` finds.
+    Raises `ConfigError` if the file cannot be read, is not YAML or has a key twice, and for every fault that
+    `parse_settings` finds. The text for a fault of the YAML gives the line.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -61,7 +61,10 @@ def load_settings(path: Path) -> Settings:
 
 
 def _size_fault(data: Any) -> str | None:
-    """Return which limit of size or depth the values exceed, or None. An alias counts each time it is used."""
+    """Return a text about the limit of size or depth that the values exceed, or None if they exceed no limit.
+
+    An alias counts each time it is used.
+    """
     pending, found = [(data, 1)], 0
     while pending:
         value, depth = pending.pop()

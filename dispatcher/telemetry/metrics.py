@@ -86,9 +86,8 @@ class Totals:
     def hear(self, process: str, snapshot: Snapshot) -> None:
         """Replace the snapshot of `process` by a later snapshot.
 
-        An older snapshot, or a snapshot of an ended process, is ignored.
-
-        A process that starts again must have a new name.
+        An older snapshot, or a snapshot of an ended process, is ignored. Each start of a process needs a new name.
+        Under the old name, a snapshot that counts from 0 again would look older.
         """
         known = self._latest.get(process)
         if process not in self._ended_names and (known is None or _events(snapshot) >= _events(known)):

@@ -69,10 +69,11 @@ class TemplateCache:
     async def refresh(self) -> None:
         """Read the latest version numbers from the store.
 
-        Raises `UnavailableError`; then the earlier numbers stay in use.
+        Raises `UnavailableError`. The earlier numbers then stay in use.
 
-        If the store had templates and now has none, it was emptied. Then `loaded` is False until the next refresh, when
-        the owner has stored the templates again. Otherwise callers would be told that their template does not exist.
+        If the store had templates and now has none, it was emptied. Then `loaded` is False until the next refresh, so
+        that no caller is told that its template does not exist. Before that refresh, the owner stores the templates
+        again.
         """
         latest = await self._store.latest()
         self.loaded = bool(latest) or not self._latest
@@ -115,7 +116,7 @@ class TemplateCache:
     def forget(self) -> None:
         """Drop everything compiled.
 
-        Call this when the store lost data, because it may give known numbers to other texts.
+        Call this when the store lost data, because the store may then give known version numbers to other texts.
         """
         self._compiled.clear()
         self._unfit.clear()

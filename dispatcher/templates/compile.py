@@ -1,7 +1,7 @@
 """Compiles a template's source into parts that can be rendered. Every failure is a `TemplateError`.
 
-A `TemplateError` is permanent for its notification, and does not affect any other notification. The message names the
-template, the part, and a variable or a line of the template. The message never shows a value, which could be an
+A `TemplateError` is permanent for its notification, and does not affect any other notification. The error's text names
+the template, the part, and a variable or a line of the template. The text never shows a value, which could be an
 address.
 """
 
@@ -184,9 +184,9 @@ def _compiled(source: TemplateSource, part: str, text: str, *, given: bool) -> G
 
 
 def _check_subject(nodes: list[Node]) -> None:
-    """Raise `SyntaxFault` if static text of a subject has a line end or a control character.
+    """Raise `SyntaxFault` if the static text of a subject has a line end or a control character.
 
-    Every trigger that renders this text would be refused.
+    Otherwise every rendering of this template would be refused.
     """
     for node in nodes:
         if isinstance(node, Text) and (found := _HEADER_BREAK.search(node.text)):

@@ -101,7 +101,7 @@ class Engine:
         return lacking or RenderFault(f"{place.shown}: {rule}", place.shown)
 
     def _lacking(self, place: Place, data: JsonObject) -> RenderFault | None:
-        """Return the fault that a path of `place` is missing or null in `data`, or None if all paths have values."""
+        """Return the fault if a path of `place` is missing or null in `data`, or None if all paths have values."""
         for path in place.needs:
             found: Any = data
             for name in path.split(".") if path.partition(".")[0] not in self._tree.assigned else ():

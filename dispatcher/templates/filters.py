@@ -19,11 +19,11 @@ Filter = Callable[..., Any]
 
 
 class Refused(Exception):
-    """A filter does not accept its value, or a value cannot be printed. The message never shows the value."""
+    """A filter does not accept its value, or a value cannot be printed. The error's text never shows the value."""
 
 
 def or_refused(function: Callable[..., str], *arguments: Any) -> str:
-    """Call `function` and return its text. Its `ValueError` becomes `Refused`, with the same message."""
+    """Call `function` and return its result. A `ValueError` from the call becomes `Refused` with the same text."""
     try:
         return function(*arguments)
     except ValueError as error:

@@ -1,8 +1,9 @@
 """Writes numbers, amounts of money and dates into a message. Money and dates depend on the locale.
 
-The tables are small on purpose (decision record 0023). The tables hold the separators and the order of a date for each
-language. A currency appears as its ISO code, not as a sign. Some languages use a thin space between digits. An ordinary
-space is written instead, because a single character outside the SMS alphabet can triple the price of an SMS.
+Tables in this module hold each language's separators and its order of day, month and year. The tables are small on
+purpose (decision record 0023). A currency appears as its ISO code, not as a sign. Some languages use a thin space
+between digits. An ordinary space is written instead, because a single character outside the SMS alphabet can triple the
+price of an SMS.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ Form = TypeVar("Form")
 def plain_number(value: float) -> str:
     """Return `value` without an exponent, as 0.00000012 and never 1.2e-07. Digits beyond `EXACT_DIGITS` are rounded.
 
-    Raises ValueError if `value` is not finite, is beyond 10^18, or is whole and beyond 10^38.
+    Raises ValueError if `value` is not finite, is a float beyond 10^18, or is an int beyond 10^38. An int is not
+    rounded.
     """
     if isinstance(value, int):
         if abs(value) > WHOLE_MAX:
@@ -114,8 +116,8 @@ def money(value: Any, currency: Any, locale: str | None) -> str:
 def short_date(value: Any, locale: str | None) -> str:
     """Return the day of an ISO 8601 date or instant, in the locale's usual form.
 
-    For an instant, the day is that of its own UTC offset. Raises ValueError if `value` is no such text, or if the day
-    does not exist.
+    The day of an instant is the day that its text begins with, whatever its UTC offset. Raises ValueError if `value` is
+    no date or instant, or if the day does not exist.
     """
     match = _INSTANT.fullmatch(value) if isinstance(value, str) else None
     if match is None:

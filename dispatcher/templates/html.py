@@ -101,8 +101,8 @@ class HtmlReader:
 
         The generator pauses often, to let other tasks run.
 
-        Raises `SyntaxFault` where an expression would become a URL's scheme or part of a refresh, and beyond the
-        limits.
+        Raises `SyntaxFault` if an earlier expression would be part of a URL's scheme or of the content of a `refresh`,
+        or if a limit is exceeded.
         """
         after: set[HtmlState] = set()
         pause = self.steps + STEP_PAUSE

@@ -14,9 +14,9 @@ _MAY_LACK = (("name", "d"), ("name", "default"))
 
 
 def paths(tokens: Sequence[Item]) -> tuple[str, ...]:
-    """Return the dotted paths that must have a value, as far as the expression `tokens` uses them.
+    """Return the dotted paths in the expression `tokens` that must have a value.
 
-    A path that is tested by `is`, or that has a `default`, is left out.
+    A path that is tested by `is`, or that has a `default`, may be missing, so it is left out.
     """
     if len(tokens) == 1:  # nearly every tag
         return (tokens[0][1],) if tokens[0][0] == "name" and tokens[0][1] not in _NO_NAMES else ()
@@ -69,7 +69,7 @@ class Scopes:
         self._read[-1].update(text for kind, text in tokens if kind == "name")
 
     def assign(self, targets: Iterable[str]) -> str | None:
-        """Record an assignment to `targets`. Call `read` with its expression first.
+        """Record an assignment to `targets`. First call `read` with the expression that is assigned.
 
         Return a name whose assignment has no effect after the round, or None if there is no such name.
         """

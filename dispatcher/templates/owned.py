@@ -34,8 +34,8 @@ def pinned_until_ms(trigger: NewTrigger) -> dict[TemplatePin, int]:
     """Return the template versions that a trigger uses, each with the time until which the store must keep it.
 
     The time is the expiry of the last notification with this version, in milliseconds since the epoch. The time is 0 if
-    the trigger ends so early that no deletion can remove the text before. A version without a digest is left out,
-    because the store could not check it.
+    the trigger ends so early that no deletion can remove the text before the trigger's end. A version without a digest
+    is left out, because the store could not check it.
     """
     pins: dict[TemplatePin, int] = {}
     for n in trigger.notifications:

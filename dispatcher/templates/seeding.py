@@ -22,8 +22,8 @@ STARTING_S = 0.1
 class TemplateSeeding:
     """Stores each template of the configuration file once, and again only if the store has lost it.
 
-    While a changed file is being deployed, replicas with the old and with the new file run together. If each stored its
-    templates again and again, they would replace each other's templates without end.
+    While a changed file is being deployed, replicas with the old and with the new file run together. If each replica
+    stored the templates of its file again and again, the replicas would replace each other's templates without end.
     """
 
     def __init__(self, cache: TemplateCache, sources: Sequence[TemplateSource]) -> None:
@@ -32,7 +32,11 @@ class TemplateSeeding:
         self._refused: set[str] = set()  # names that do not compile
 
     async def run(self) -> None:
-        """Store, refresh and compile until cancelled. If the store does not answer, try again after the pause."""
+        """Store, refresh and compile, and repeat this after a pause until cancelled.
+
+        If the store does not answer, the next round tries again. The pause is `REFRESH_S`, or `STARTING_S` while the
+        cache is not loaded.
+        """
         while True:
             with contextlib.suppress(UnavailableError):
                 await self.seed()  # each time, because the store may have been emptied
@@ -59,7 +63,7 @@ class TemplateSeeding:
                     logger().error("template_refused", template=source.name, reason=str(error))
 
     def store_broke(self) -> None:
-        """Store every template of the file again at the next `seed`, and drop everything compiled.
+        """Drop everything compiled, and make the next `seed` store every template of the file again.
 
         Call this when the store lost data. An older copy of the store may hold older texts of the file's templates.
         """

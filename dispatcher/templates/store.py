@@ -71,7 +71,7 @@ class _Kept:
 class MemoryTemplateStore:
     """A template store in the memory of one process.
 
-    `wall_ms` returns the time by which deleted templates are forgotten.
+    `wall_ms` returns the current time, in milliseconds since the epoch. The store needs it to forget deleted templates.
     """
 
     def __init__(self, wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
@@ -126,10 +126,10 @@ class MemoryTemplateStore:
         return True
 
     def keep(self, pins: Mapping[TemplatePin, int]) -> bool:
-        """Record until when accepted triggers need these versions, in milliseconds since the epoch.
+        """Record until when accepted triggers need the versions in `pins`, in milliseconds since the epoch.
 
-        Return False and record nothing if a version is missing, has another digest, or is deleted and needed later. On
-        Redis the script that accepts a trigger does this (scripts/accept.lua).
+        Return False and record nothing if a version is missing or has another digest. The same holds if the template is
+        deleted and the time is not 0. On Redis the script that accepts a trigger does this (scripts/accept.lua).
         """
         for pin, until_ms in pins.items():
             kept = self._kept.get(pin.name)

@@ -103,10 +103,10 @@ class Place(NamedTuple):
 
 
 def written(nodes: list[Node], *, numbered: list[Place] | None = None) -> str:
-    """Return source for the engine.
+    """Return `nodes` as source for the engine.
 
     With `numbered`, code before each tag calls the filter `_at` with a number. The place of the tag is appended to
-    `numbered` at that index.
+    `numbered`, and the number is its index there.
     """
     pieces: list[str] = []
     _write(nodes, pieces, numbered)

@@ -54,8 +54,8 @@ def _load(entry: EntryPoint) -> Provider | str:
 def provider(name: str) -> Provider:
     """Return the provider with this name.
 
-    Raises `ConfigError` if the provider is unknown or cannot be used. The message lists the known names or gives the
-    reason.
+    Raises `ConfigError` if the provider is unknown or cannot be used. The error's text lists the known names or gives
+    the reason.
     """
     found = all_providers().get(name)
     if found is None:

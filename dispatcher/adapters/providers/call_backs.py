@@ -22,7 +22,7 @@ Providers send some twenty; parsing thousands would block the event loop.
 def told_in(query: Mapping[str, str], carried: bool | None, delivered: bool = False) -> Told:
     """Return a receipt for the notification and the token in `query`.
 
-    The vendor got both in the link for its call-backs.
+    The vendor got both in the link for its call-backs. `carried` and `delivered` become the receipt's fields.
 
     Raises `CallerError` (400) if the id or the token is missing.
     """

@@ -82,7 +82,7 @@ class Origin:
 
 @lru_cache(maxsize=256)
 def target(url: str) -> tuple[Origin, str]:
-    """Return the server of an absolute URL, and the beginning that every request to this URL has after its method.
+    """Return the server of an absolute URL, and the text that follows the method in every request to this URL.
 
     Raises ValueError if the URL has another scheme than http or https, a user, or an impossible host or port.
     """

@@ -60,7 +60,7 @@ class Tokens:
     async def get(self, instead_of: SecretStr | None = None) -> SecretStr:
         """Return the kept token, or a new token if the kept token expires soon. Raises NoTokenError.
 
-        `instead_of` is a token that the relay has refused. It is replaced by a new token.
+        `instead_of` is a token that the relay has refused. If it is still the kept token, a new token replaces it.
         """
         async with self._one_asks:
             if self._token is None or self._token is instead_of or time.monotonic() >= self._until_s:

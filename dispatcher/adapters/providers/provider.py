@@ -24,7 +24,7 @@ class Provider:
         build: makes a vendor from a name, a channel and an instance of `options`, and connects to nothing.
         read_receipts: reads the query and the body of a call-back. None means that the provider sends no call-backs.
         words: the meanings of error codes, each with its source. After any other code the next vendor is tried.
-        phrases: the meanings of error sentences, in the same way.
+        phrases: the meanings of error sentences, each with its source.
         calls_max: the most calls that a vendor actor can make at once. None means no limit.
         segments_max: the most segments of an SMS that the provider accepts. None means no limit.
     """

@@ -2,8 +2,8 @@
 
 Twilio and Vonage call the link that was sent with the message. The query of this link holds the id and the token.
 SendGrid sends many events at once to one URL of the account. Each event repeats the `custom_args` of its mail, and
-these hold the id and the token. A status such as `queued`, or one that is not listed, does not show whether the message
-was sent.
+these hold the id and the token. A status such as `queued`, or a status that is not listed, does not tell whether the
+message was delivered.
 """
 
 from __future__ import annotations

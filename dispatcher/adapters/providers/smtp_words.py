@@ -9,7 +9,8 @@ Rules
 -----
 1. A recipient may choose an address that looks like a sentence of a relay. So addresses are removed before reading.
 2. An enhanced code stands at the beginning of a line (RFC 2034, section 4), or in brackets after `#`, as qmail writes.
-   `5.1.1.7` is an IP address. The code counts only if its class is that of the reply: `450 5.1.1` is not final.
+   `5.1.1.7` is no code but an IP address. The code counts only if its class is that of the reply: `450 5.1.1` is not
+   final.
 """
 
 from __future__ import annotations

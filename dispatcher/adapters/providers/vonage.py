@@ -136,7 +136,10 @@ def _parts(body: bytes) -> list[tuple[str, str, str]]:
 
 
 def _status(part: Mapping[str, Any]) -> str:
-    """Return the status of a part as our table has it; "" for what is no number, and so proves no refusal."""
+    """Return the status of a part as the table `WORDS` has it, or "" if the status is no number.
+
+    A status that is no number does not prove that the part was refused.
+    """
     value = part.get("status")
     text = str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
     return str(int(text)) if re.fullmatch("[0-9]{1,4}", text, re.ASCII) else ""
