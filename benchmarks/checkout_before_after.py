@@ -25,7 +25,7 @@ import contextlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,8 +52,10 @@ CONDITIONS: dict[str, dict[str, Any]] = {
 }
 Round = dict[str, float]
 
+Deliveries = Sequence[Mapping[str, Any]]
 
-def orders(count: int, start: int) -> list[dict[str, Any]]:
+
+def orders(count: int, start: int) -> list[dict[str, str]]:
     return [{**body["data"], **body["recipient"]} for _, body in checkouts(count, seed=start, start=start)]
 
 
@@ -66,7 +68,7 @@ class Answer(NamedTuple):
     notified: bool
 
 
-async def shop(url: str, wanted: list[dict[str, Any]], rate: float) -> list[Answer]:
+async def shop(url: str, wanted: list[dict[str, str]], rate: float) -> list[Answer]:
     """Post each order when it is due, at `rate` orders a second. Return the answers in the order of `wanted`."""
 
     async def one(session: aiohttp.ClientSession, order: dict[str, Any], due_s: float) -> Answer:
@@ -98,7 +100,11 @@ class Subject:
     """
 
     def __init__(
-        self, url: str, fault: Callable[..., None], received: Callable[[str], list[dict[str, Any]]], drain_s: float
+        self,
+        url: str,
+        fault: Callable[..., None],
+        received: Callable[[str], Sequence[Mapping[str, Any]]],
+        drain_s: float,
     ) -> None:
         self.url, self.fault, self._received, self._drain_s = url, fault, received, drain_s
         self.number = 1

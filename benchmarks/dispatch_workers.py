@@ -30,6 +30,7 @@ from dispatcher.adapters.redis.script_calls import client
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.templates import RedisTemplateStore
 from dispatcher.config.yaml_file import load_settings
+from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.notification import NewNotification
 from dispatcher.ports import STORED
 from dispatcher.templates.source import TemplateSource
@@ -46,7 +47,7 @@ def redis_url() -> str:
     return f"unix://{job.socket()}"
 
 
-def settings() -> dict[str, Any]:
+def settings() -> JsonObject:
     """Return the sandbox's settings with a contract rate for our vendor. The rate is never reached.
 
     So the limiter is asked for each claim, as in production.

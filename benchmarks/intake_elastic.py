@@ -22,7 +22,6 @@ import signal
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 import uvloop
@@ -31,6 +30,7 @@ from benchmarks import results
 from benchmarks.whole_service import bodies, drained, losses, running
 from cluster.local.service import Service
 from cluster.rehearsal.load import percentile, post_steadily
+from dispatcher.core.json_object import JsonObject
 
 RATE, TARGET, LEAST, MOST = 50.0, 2, 2, 4
 STOPPED_S, EVERY_S = 0.4, 0.5
@@ -54,7 +54,7 @@ def slow_down(service: Service, seconds: float) -> None:
         time.sleep(EVERY_S - STOPPED_S)
 
 
-def measure(service: Service, phases: tuple[float, float, float]) -> dict[str, Any]:
+def measure(service: Service, phases: tuple[float, float, float]) -> JsonObject:
     before_s, slow_s, _ = phases
     samples: list[tuple[float, int]] = []
     over = threading.Event()
@@ -85,7 +85,7 @@ def measure(service: Service, phases: tuple[float, float, float]) -> dict[str, A
     }
 
 
-def reading(samples: list[tuple[float, int]], slow_at_s: float, healed_s: float) -> dict[str, Any]:
+def reading(samples: list[tuple[float, int]], slow_at_s: float, healed_s: float) -> JsonObject:
     """Return the largest number of replicas, and three times in seconds. A time is None if that size was never reached.
 
     Two times are counted from `slow_at_s`, when the store became slow. The last one is counted from `healed_s`.

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.local.redis_server import RedisServer
+from cluster.rehearsal.sandbox.ledger import Delivery
 from cluster.rehearsal.sandbox.process import start_sandbox
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
@@ -62,8 +63,8 @@ class Sandbox:
     def accepted(self, vendor: str) -> int:
         return int(self._call("GET", f"/{vendor}/received")["accepted"])
 
-    def received(self, vendor: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._call("GET", f"/{vendor}/received?full=1")["received"]
+    def received(self, vendor: str) -> list[Delivery]:
+        found: list[Delivery] = self._call("GET", f"/{vendor}/received?full=1")["received"]
         return found
 
     def fault(self, vendor: str, **fault: Any) -> None:

@@ -22,6 +22,7 @@ import click
 from benchmarks import model_check, results
 from benchmarks.whole_service import INTAKE_REPLICAS, MESSAGES, VENDOR_ACTORS
 from cluster.capacity.profile import PACKAGED
+from dispatcher.core.json_object import JsonObject
 
 SOURCES = ("accept_latency", "growth")
 PARTS = ("intake", "haproxy", "vendors", "supervisor", "ray", "redis")
@@ -39,7 +40,7 @@ class Line:
     error_percent: float
 
 
-def profile(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def profile(sources: Mapping[str, Mapping[str, Any]]) -> JsonObject:
     """Return the costs per trigger and per notification, and what each process costs even without triggers.
 
     CPU costs come from the whole service under load. If a cost was measured for stores of several sizes, the largest

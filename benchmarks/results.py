@@ -11,7 +11,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import click
 
@@ -36,7 +36,16 @@ def options(function: Function) -> Function:
     return decorated
 
 
-def spread(values: Sequence[float], digits: int = 3) -> dict[str, Any]:
+class Spread(TypedDict):
+    """The median, the least and the greatest of repeated runs, and the runs themselves."""
+
+    median: float
+    min: float
+    max: float
+    all: list[float]
+
+
+def spread(values: Sequence[float], digits: int = 3) -> Spread:
     """Return the median, the least and the greatest of repeated runs, and the runs themselves."""
     runs = [round(value, digits) for value in values]
     return {"median": round(statistics.median(values), digits), "min": min(runs), "max": max(runs), "all": runs}
@@ -68,9 +77,9 @@ def report(
     return path
 
 
-def read(name: str, folder: Path | None = None) -> dict[str, Any]:
+def read(name: str, folder: Path | None = None) -> Mapping[str, Any]:
     """Return the whole result file of an earlier run, by the benchmark's name."""
-    found: dict[str, Any] = json.loads(((folder or FOLDER) / f"{name}.json").read_text())
+    found: Mapping[str, Any] = json.loads(((folder or FOLDER) / f"{name}.json").read_text())
     return found
 
 
@@ -90,7 +99,7 @@ def convict(rows: Iterable[Mapping[str, Any]]) -> None:
         )
 
 
-def spreads(rows: Sequence[Mapping[str, float]], digits: int = 3) -> dict[str, dict[str, Any]]:
+def spreads(rows: Sequence[Mapping[str, float]], digits: int = 3) -> dict[str, Spread]:
     """Return each figure of repeated runs as its spread. Each row holds the figures of one run."""
     return {name: spread([row[name] for row in rows], digits) for name in rows[0]}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.notification import NewNotification, NewTrigger
 
 DAY_MS = 86_400_000
@@ -23,7 +24,7 @@ def checkout(
     other field.
     """
     order = order or f"N{n:08d}"
-    fields: dict[str, Any] = {
+    fields: JsonObject = {
         "id": TRIGGER_ID % n,
         "tenant": "default",
         "event": "checkout.completed",

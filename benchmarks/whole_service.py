@@ -24,6 +24,7 @@ from benchmarks.processes import cpu_s, until, workspace
 from cluster.local.service import Service
 from cluster.rehearsal.demo import CHANNELS
 from cluster.rehearsal.load import Posted, percentile, post_steadily
+from cluster.rehearsal.sandbox.ledger import Delivery
 from cluster.rehearsal.verdict import ORDER, Verdict, judge
 from dispatcher.config.settings import parse_settings
 from dispatcher.errors import DispatcherError
@@ -162,7 +163,7 @@ def bodies(count: int, start: int = 0) -> list[tuple[str, dict[str, object]]]:
     ]
 
 
-def collect(service: Service) -> dict[str, list[dict[str, object]]]:
+def collect(service: Service) -> dict[str, list[Delivery]]:
     return {vendor: service.received(vendor)["received"] for vendor in CHANNELS}
 
 

@@ -18,7 +18,7 @@ import click
 
 from actors.proof import prove
 from cluster.node_report import NodeReport, Question
-from cluster.on_cluster import Order
+from cluster.on_cluster import Order, Outcome
 from dispatcher.config.yaml_file import load_settings
 from dispatcher.errors import ConfigError
 
@@ -63,7 +63,7 @@ class Node:
         return f"node {self.address}{' (head)' if self.head else ''}"
 
 
-def deploy(target: Target, config: Path) -> dict[str, Any]:
+def deploy(target: Target, config: Path) -> Outcome:
     """Apply `config` and return which applications run and which were changed.
 
     Raises ConfigError in two cases. If the configuration or a node has a fault, nothing was changed. If an application
@@ -93,7 +93,7 @@ def deploy(target: Target, config: Path) -> dict[str, Any]:
     return _done(_on_head(with_ray, nodes, on_cluster.apply, asdict(place), seconds=target.wait_s + 60))
 
 
-def undeploy(address: str, redis_url: str) -> dict[str, Any]:
+def undeploy(address: str, redis_url: str) -> Outcome:
     """Drain and stop the service's applications in their order. Queued notifications stay in Redis.
 
     Return the names of the stopped applications (`removed`), and of other programs' applications that still run
@@ -298,8 +298,8 @@ def _task(ray: Any, node: Node, do: Callable[..., Any]) -> Any:
     return ray.remote(do).options(num_cpus=0, max_retries=0, scheduling_strategy=here)
 
 
-def _done(answer: dict[str, Any]) -> dict[str, Any]:
-    for key in ("refused", "failed"):
-        if key in answer:
-            raise ConfigError(str(answer[key]))
+def _done(answer: Outcome) -> Outcome:
+    for reason in (answer.get("refused"), answer.get("failed")):
+        if reason is not None:
+            raise ConfigError(reason)
     return answer

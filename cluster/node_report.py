@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from cluster.local.ray_settings import open_files_fault
 from cluster.local.replica_checks import check_replicas
 from cluster.nodes import setting_faults
 from dispatcher.config.settings import StoreSettings, parse_settings
+from dispatcher.core.json_object import JsonObject
 from dispatcher.errors import ConfigError
 
 
@@ -26,7 +28,7 @@ from dispatcher.errors import ConfigError
 class Question:
     """The question that `deploy` asks every node. `code` is the fingerprint of our code on the deploying machine."""
 
-    settings: dict[str, Any]
+    settings: JsonObject
     redis_url: str
     api_keys: str
     code: str
@@ -47,7 +49,7 @@ class NodeReport:
     outside_store: bool = False  # only a head says so: its GCS keeps its state in a Redis
 
 
-def report(question: dict[str, Any]) -> dict[str, Any]:
+def report(question: Mapping[str, Any]) -> JsonObject:
     """Answer a `Question` and return a `NodeReport`, both as plain dictionaries.
 
     So Ray need not transport our classes between machines.
@@ -79,7 +81,7 @@ def _code_faults(code: str) -> list[str]:
     return [] if mine == code else [f"resilient-dispatcher: {same}"]
 
 
-def _secret_faults(settings: dict[str, Any]) -> list[str]:
+def _secret_faults(settings: JsonObject) -> list[str]:
     try:
         prove(parse_settings(settings))
     except ConfigError as error:
@@ -87,7 +89,7 @@ def _secret_faults(settings: dict[str, Any]) -> list[str]:
     return []
 
 
-def _look_at_redis(url: str, settings: dict[str, Any], found: NodeReport) -> None:
+def _look_at_redis(url: str, settings: JsonObject, found: NodeReport) -> None:
     try:
         client = redis_checks.connect(url)
         client.connection_pool.connection_kwargs.update(socket_connect_timeout=3.0, socket_timeout=3.0)

@@ -11,8 +11,9 @@ import json
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import redis
 
@@ -20,6 +21,7 @@ from cluster.direct import open_directly
 from cluster.local import redis_checks
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.config.settings import parse_settings
+from dispatcher.core.json_object import JsonObject
 from dispatcher.errors import ConfigError
 from serve_app.start_watch import StartWatch
 
@@ -33,7 +35,7 @@ class Order:
     all machines.
     """
 
-    settings: dict[str, Any]
+    settings: JsonObject
     redis_url: str
     api_keys: str
     host: str
@@ -43,7 +45,18 @@ class Order:
     wait_s: float
 
 
-def apply(order: dict[str, Any]) -> dict[str, Any]:
+class Outcome(TypedDict, total=False):
+    """The result of `apply` or `remove`. Names are those of applications. `refused` and `failed` are sentences."""
+
+    running: list[str]
+    changed: list[str]
+    removed: list[str]
+    others: list[str]
+    refused: str
+    failed: str
+
+
+def apply(order: Mapping[str, Any]) -> Outcome:
     """Start or update the applications that differ from the running ones, and remove those that are no longer wanted.
 
     Return one of three answers. `running` holds the names, and `changed` the names of those that were changed.
@@ -91,7 +104,7 @@ def apply(order: dict[str, Any]) -> dict[str, Any]:
         time.sleep(0.2)
 
 
-def remove(order: dict[str, Any]) -> dict[str, Any]:
+def remove(order: Mapping[str, str]) -> Outcome:
     """Drain and stop our applications in their order, whoever deployed them.
 
     Serve is stopped too if no other application runs on it. Return the names of the stopped applications (`removed`)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import celery
 import requests
 from requests.adapters import HTTPAdapter
 
 from benchmarks.peers import job
+from dispatcher.core.json_object import JsonObject
 
 app = celery.Celery("peer", broker=f"redis+socket://{job.socket()}")
 app.conf.update(
@@ -34,7 +33,7 @@ def session() -> requests.Session:
 
 
 @app.task(name="send")  # type: ignore[untyped-decorator]
-def send(to: str, data: dict[str, Any]) -> None:
+def send(to: str, data: JsonObject) -> None:
     answer = session().post(job.url(), data=job.body(to, data), headers=job.HEADERS, timeout=job.TIMEOUT_S)
     job.check(answer.status_code, answer.content)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import dramatiq
 import requests
 from dramatiq.brokers.redis import RedisBroker
 from requests.adapters import HTTPAdapter
 
 from benchmarks.peers import job
+from dispatcher.core.json_object import JsonObject
 
 broker = RedisBroker(url=f"unix://{job.socket()}")
 dramatiq.set_broker(broker)
@@ -19,7 +18,7 @@ _session.mount("http://", HTTPAdapter(pool_maxsize=job.CONCURRENCY))
 
 
 @dramatiq.actor(queue_name="send")  # type: ignore[untyped-decorator]
-def send(to: str, data: dict[str, Any]) -> None:
+def send(to: str, data: JsonObject) -> None:
     answer = _session.post(job.url(), data=job.body(to, data), headers=job.HEADERS, timeout=job.TIMEOUT_S)
     job.check(answer.status_code, answer.content)
 

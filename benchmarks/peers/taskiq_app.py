@@ -10,6 +10,7 @@ from taskiq import TaskiqEvents
 from taskiq_redis import RedisStreamBroker
 
 from benchmarks.peers import job
+from dispatcher.core.json_object import JsonObject
 
 broker = RedisStreamBroker(url=f"unix://{job.socket()}")
 _session: aiohttp.ClientSession | None = None
@@ -28,7 +29,7 @@ async def stop(_: Any) -> None:
 
 
 @broker.task(task_name="send")  # type: ignore[untyped-decorator]
-async def send(to: str, data: dict[str, Any]) -> None:
+async def send(to: str, data: JsonObject) -> None:
     assert _session is not None
     async with _session.post(job.url(), data=job.body(to, data), headers=job.HEADERS) as answer:
         job.check(answer.status, await answer.read())

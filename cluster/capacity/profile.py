@@ -20,6 +20,10 @@ BUSY = 0.6
 """The share of a core that is planned to be busy. With more than that, queueing doubles the waiting time."""
 
 
+NO_COST = ("machine", "fitted_per_s", "error_percent")
+"""The fields of a profile that are no measured cost."""
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """The measured costs. CPU is in milliseconds, sizes are in bytes.
@@ -60,16 +64,17 @@ class Profile:
         Raises:
             ConfigError: A figure is missing or is not a number. The message names it.
         """
-        values: dict[str, Any] = {"machine": str(found.get("machine", "")), "fitted_per_s": _fitted(found)}
-        values["error_percent"] = None if found.get("error_percent") is None else _figure(found, "error_percent")
-        for name in (field.name for field in fields(cls) if field.name not in values):
+        told, fitted_per_s = str(found.get("machine", "")), _fitted(found)
+        error = None if found.get("error_percent") is None else _figure(found, "error_percent")
+        values: dict[str, float] = {}
+        for name in (field.name for field in fields(cls) if field.name not in NO_COST):
             value = _figure(found, name)
             if name.endswith("_cores_idle") and value >= BUSY:
                 raise ConfigError(
                     f"profile: {name}: {value!r} is not below {BUSY:g}, all that is planned for of a core"
                 )
             values[name] = value
-        return cls(**values)
+        return cls(**values, machine=told, fitted_per_s=fitted_per_s, error_percent=error)
 
     def redis_cpu_ms(self, messages: float) -> float:
         """Return the Redis CPU time of a trigger with `messages` notifications, from the accept to the last settle."""

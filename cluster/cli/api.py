@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from cluster.direct import FAULTS, open_directly
+from dispatcher.core.json_object import JsonObject
 from dispatcher.errors import CallerError, DispatcherError
 from dispatcher.wire.json import parse_json
 
@@ -28,7 +29,7 @@ class ApiError(DispatcherError):
     """The service answered with an error or did not answer, or a command-line argument cannot be sent."""
 
 
-class Answer(dict[str, Any]):
+class Answer(JsonObject):
     """A JSON object that the service answered. Reading a missing field raises ApiError.
 
     A missing field means that the address belongs to another program.

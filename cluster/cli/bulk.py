@@ -15,6 +15,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cluster.api_answers import BulkAnswer
 from dispatcher.errors import DispatcherError
 
 CALL_LIMIT = 1_000
@@ -50,12 +51,10 @@ def change_all(call: Call, verb: str, body: Mapping[str, Any], cursor: str | Non
     click.echo(f"{verb}: {done} done" + _because(refused))
 
 
-def _answers(
-    call: Call, verb: str, body: Mapping[str, Any], cursor: str | None, *, wait: bool
-) -> Iterator[dict[str, Any]]:
+def _answers(call: Call, verb: str, body: Mapping[str, Any], cursor: str | None, *, wait: bool) -> Iterator[BulkAnswer]:
     while True:
         try:
-            answer = call(f"/v1/dead-letters/{verb}", {**body, "limit": CALL_LIMIT, "cursor": cursor})
+            answer: BulkAnswer = call(f"/v1/dead-letters/{verb}", {**body, "limit": CALL_LIMIT, "cursor": cursor})
         except (DispatcherError, KeyboardInterrupt) as error:
             why = str(error) or "interrupted"
             if cursor is None:
@@ -69,7 +68,7 @@ def _answers(
             time.sleep(answer["wait_s"])
 
 
-def _total(answers: Iterator[dict[str, Any]]) -> tuple[int, Counter[str]]:
+def _total(answers: Iterator[BulkAnswer]) -> tuple[int, Counter[str]]:
     done, refused = 0, Counter[str]()
     for answer in answers:
         done += answer["count"]
@@ -77,13 +76,13 @@ def _total(answers: Iterator[dict[str, Any]]) -> tuple[int, Counter[str]]:
     return done, refused
 
 
-def _bar(console: Console, verb: str, expected: int, answers: Iterator[dict[str, Any]]) -> tuple[int, Counter[str]]:
+def _bar(console: Console, verb: str, expected: int, answers: Iterator[BulkAnswer]) -> tuple[int, Counter[str]]:
     shape = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     columns = (TextColumn(verb), *shape, TextColumn("{task.fields[why]}"))
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(verb, total=expected, why="")
 
-        def shown() -> Iterator[dict[str, Any]]:
+        def shown() -> Iterator[BulkAnswer]:
             for answer in answers:
                 progress.update(task, advance=answer["count"], why=_pace(answer))
                 yield answer
@@ -91,10 +90,10 @@ def _bar(console: Console, verb: str, expected: int, answers: Iterator[dict[str,
         return _total(shown())
 
 
-def _lines(_: Console, verb: str, expected: int, answers: Iterator[dict[str, Any]]) -> tuple[int, Counter[str]]:
+def _lines(_: Console, verb: str, expected: int, answers: Iterator[BulkAnswer]) -> tuple[int, Counter[str]]:
     done, next_s = 0, time.monotonic() + LINE_S
 
-    def shown() -> Iterator[dict[str, Any]]:
+    def shown() -> Iterator[BulkAnswer]:
         nonlocal done, next_s
         for answer in answers:
             done += answer["count"]

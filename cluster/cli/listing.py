@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import click
 
 from cluster.cli.api import Api, remote
+from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.listing import LISTED, ROWS_MAX
 
 
@@ -34,7 +35,7 @@ def list_by_state(
         click.echo(line(row))
 
 
-def rows(api: Caller, chosen: dict[str, str], limit: int) -> Iterator[dict[str, Any]]:
+def rows(api: Caller, chosen: dict[str, str], limit: int) -> Iterator[JsonObject]:
     """Yield up to `limit` rows that match `chosen`. Pages are read from the service as they are needed."""
     left, cursor = limit, None
     while left > 0:
@@ -46,7 +47,7 @@ def rows(api: Caller, chosen: dict[str, str], limit: int) -> Iterator[dict[str, 
             return
 
 
-def line(row: dict[str, Any]) -> str:
+def line(row: JsonObject) -> str:
     """Return a row as one line. A dash stands for a missing value."""
     until = f"until {row['until']}" if row["until"] else f"since {row['accepted']}"
     names = f"{row['idempotency_key'] or '–':16} {row['recipient_id'] or '–':16}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from actors.proof import prove
+from cluster.api_answers import VendorRow
 from cluster.cli import bulk
 from cluster.cli.api import Api, ApiError, header_value, print_json, quoted, read_json, remote
 from cluster.cli.explain import explain
@@ -44,11 +45,11 @@ def vendors(api: Api) -> None:
     _show_vendors(api.call("GET", "/v1/vendors")["vendors"])
 
 
-def _show_vendors(rows: list[dict[str, Any]]) -> None:
+def _show_vendors(rows: list[VendorRow]) -> None:
     click.echo("\n\n".join("\n".join(vendor_lines(row)) for row in rows))
 
 
-def vendor_lines(vendor: dict[str, Any]) -> list[str]:
+def vendor_lines(vendor: VendorRow) -> list[str]:
     """Return the lines that describe one vendor: its state and the reason, its work, its outcomes.
 
     A long line is never cut.
@@ -71,7 +72,7 @@ def vendor_lines(vendor: dict[str, Any]) -> list[str]:
     ]
 
 
-def _state_of(vendor: dict[str, Any]) -> str:
+def _state_of(vendor: VendorRow) -> str:
     """Return the vendor's state, and each country that is cut off, with the seconds since the cut-off began.
 
     If several actors report the same country, the longest time is shown.
@@ -179,7 +180,7 @@ def filters(function: Function) -> Function:
     return function
 
 
-def _filter(arguments: dict[str, Any]) -> dict[str, Any]:
+def _filter(arguments: Mapping[str, Any]) -> dict[str, object]:
     chosen = {name: value for name, value in arguments.items() if value not in (None, ())}
     return {**chosen, "ids": list(arguments["ids"])} if arguments["ids"] else chosen
 
@@ -191,7 +192,7 @@ def dead_list(api: Api, **arguments: Any) -> None:
     """List the dead letters that match, the oldest first."""
     chosen, left = _filter(arguments), int(arguments["limit"])
     if "ids" in chosen:
-        chosen["ids"] = ",".join(chosen["ids"])
+        chosen["ids"] = ",".join(arguments["ids"])
     while left > 0:
         chosen["limit"] = min(left, bulk.CALL_LIMIT)
         query = urllib.parse.urlencode(chosen)

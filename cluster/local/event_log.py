@@ -11,7 +11,8 @@ import contextlib
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+
+from dispatcher.core.json_object import JsonObject
 
 BYTES_MAX = 10_000_000
 FILES_MAX = 5
@@ -81,7 +82,7 @@ class EventLog:
             file.write(text)
 
 
-def _event(line: str) -> dict[str, Any] | None:
+def _event(line: str) -> JsonObject | None:
     """Return the event in a line, or None if the line is not one of our events."""
     if not line.startswith("{"):
         return None
@@ -92,7 +93,7 @@ def _event(line: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and "event" in found else None
 
 
-def text_of(event: dict[str, Any]) -> str:
+def text_of(event: JsonObject) -> str:
     """Return an event as one readable line: local time, level, name, fields."""
     rest = {name: value for name, value in event.items() if name not in ("event", "level", "timestamp", "exception")}
     moment = str(event.get("timestamp", ""))

@@ -16,7 +16,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from cluster.local import haproxy_wrapper
 from cluster.local.ray_parts import PIPED
@@ -227,7 +226,7 @@ def _quota(folder: Path) -> float | None:
         return None
 
 
-def init_arguments(runtime_dir: Path) -> dict[str, Any]:
+def init_arguments(runtime_dir: Path) -> dict[str, object]:
     """Return the arguments of `ray.init` for a private cluster.
 
     Without `address="local"`, Ray would join any cluster that it finds.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 import redis
@@ -45,12 +46,12 @@ def connect(url: str) -> redis.Redis:
         address = parse(resolve(url))
     except ConfigError as error:
         raise ConfigError(f"--redis-url: {error}") from None
-    options: dict[str, Any] = {**address.options, "decode_responses": True}
+    options: Mapping[str, Any] = {**address.options, "decode_responses": True}
     if address.path:
         return redis.Redis(unix_socket_path=address.path, **options)
     if not address.sentinels:
         return redis.Redis(host=address.host, port=address.port, ssl=address.tls, **options)
-    once: dict[str, Any] = {"ssl": address.tls, "socket_connect_timeout": 2.0, "retry": Retry(NoBackoff(), 0)}
+    once: Mapping[str, Any] = {"ssl": address.tls, "socket_connect_timeout": 2.0, "retry": Retry(NoBackoff(), 0)}
     asked = {**address.sentinel_options, **once, "socket_timeout": 2.0, "decode_responses": True}
     sentinels: Any = Sentinel(address.sentinels, sentinel_kwargs=asked)  # type: ignore[no-untyped-call]
     found: redis.Redis = sentinels.master_for(address.service, **{**options, **once})
@@ -136,7 +137,7 @@ def _answer(sentinel: redis.Redis, service: str) -> str:
     options = sentinel.connection_pool.connection_kwargs
     at = f"{options['host']}:{options['port']}"
     try:
-        known: dict[str, Any] = sentinel.sentinel_masters()  # type: ignore[assignment]  # redis-py types both kinds
+        known: Mapping[str, Any] = sentinel.sentinel_masters()  # type: ignore[assignment]  # redis-py types both kinds
     except redis.AuthenticationError:
         return f"{at} asks for a password: give sentinel_password, and sentinel_username if it has users"
     except redis.ResponseError as error:

@@ -20,6 +20,7 @@ from typing import Any
 from cluster.direct import open_directly, read_directly
 from cluster.local.redis_binary import NAMES
 from cluster.local.state_directory import MARKER, StateDirectory, free_port, processes_of, reap
+from cluster.rehearsal.sandbox.ledger import Received
 from cluster.rehearsal.sandbox.process import start_sandbox
 from dispatcher.errors import DispatcherError
 
@@ -200,9 +201,9 @@ class Service:
     def get(self, path: str) -> Any:
         return read_directly(f"{self.api}{path}", 5)
 
-    def received(self, vendor: str) -> dict[str, Any]:
+    def received(self, vendor: str) -> Received:
         """Return everything that the sandbox recorded for one vendor: its deliveries, its call log and its faults."""
-        found: dict[str, Any] = read_directly(f"{self.sandbox}/_sandbox/{vendor}/received?full=1", 30)
+        found: Received = read_directly(f"{self.sandbox}/_sandbox/{vendor}/received?full=1", 30)
         return found
 
     def fault(self, vendor: str, **fault: Any) -> None:

@@ -6,7 +6,7 @@ The same seed gives the same checkouts.
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import TypedDict
 
 import phonenumbers
 
@@ -34,7 +34,15 @@ REGIONS = {
 EVENTS = ("checkout.completed", "checkout.completed", "checkout.completed", "checkout.failed")
 
 
-def checkouts(count: int, seed: int = 7, start: int = 1) -> list[tuple[str, dict[str, Any]]]:
+class Checkout(TypedDict):
+    """The body of a trigger that reports a checkout."""
+
+    event: str
+    recipient: dict[str, str]
+    data: dict[str, str]
+
+
+def checkouts(count: int, seed: int = 7, start: int = 1) -> list[tuple[str, Checkout]]:
     """Return `count` pairs of idempotency key and trigger body. The numbering begins with `start`.
 
     The key is the order number, which the text of every message contains.
@@ -45,7 +53,7 @@ def checkouts(count: int, seed: int = 7, start: int = 1) -> list[tuple[str, dict
     for n in range(start, start + count):
         locale = chance.choice(list(NAMES))
         order = f"N{n:06d}"
-        body = {
+        body: Checkout = {
             "event": chance.choice(EVENTS),
             "recipient": {
                 "id": f"cust-{n}",

@@ -15,7 +15,7 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import aiohttp
 import click
@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from cluster.api_answers import VendorRow
 from cluster.local.service import Service
 from cluster.rehearsal.checkouts import checkouts
 from cluster.rehearsal.load import Posted, percentile, post_steadily
@@ -77,7 +78,7 @@ class Progress:
     done: int = 0
     accepted: int = 0
     latency_ms: list[float] = field(default_factory=list)
-    vendors: list[dict[str, Any]] = field(default_factory=list)
+    vendors: list[VendorRow] = field(default_factory=list)
     stalled: set[str] = field(default_factory=set)
 
     def note(self, posted: Posted) -> None:
@@ -192,9 +193,34 @@ def view(progress: Progress) -> Table:
     return table
 
 
+Summary = TypedDict(
+    "Summary",
+    {
+        "posted": int,
+        "accepted": int,
+        "expected notifications": int,
+        "delivered": int,
+        "delivered per vendor": "dict[str, int]",
+        "lost": int,
+        "duplicates": int,
+        "to somebody else, or never posted": int,
+        "accept p50 ms": "float | None",
+        "accept p99 ms": "float | None",
+        "delivery p50 ms": "float | None",
+        "delivery p99 ms": "float | None",
+        "first failure to last call on the dead vendor s": "float | None",
+        "probes while it was dead": int,
+        "recovered after s": "float | None",
+        "start to ready s": float,
+        "stalled": "list[str]",
+    },
+)
+"""The figures of one demo, as they are shown."""
+
+
 def figures(
     posted: list[Posted], verdict: Verdict, outage: Outage, ready_s: float, *, stalled: Collection[str] = ()
-) -> dict[str, Any]:
+) -> Summary:
     """Return the summary as plain values, by name. The name of a time ends in its unit.
 
     A figure is None if it could not be measured, for example when nothing was accepted.
@@ -230,7 +256,7 @@ def figures(
     }
 
 
-def verdict_sentence(summary: dict[str, Any]) -> str | None:
+def verdict_sentence(summary: Summary) -> str | None:
     """Return a sentence about the first thing that is wrong with the run, or None if nothing is wrong."""
     if summary["accepted"] != summary["posted"]:
         return f"{summary['posted'] - summary['accepted']} triggers were never acknowledged"
@@ -302,7 +328,7 @@ def _run_shown(
     return asyncio.run(run())
 
 
-def _show(console: Console, summary: dict[str, Any]) -> None:
+def _show(console: Console, summary: Summary) -> None:
     table = Table(title="What happened, by the sandbox vendors' own records", title_justify="left", show_header=False)
     for name, value in summary.items():
         text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)

@@ -11,11 +11,12 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.rehearsal.load_connection import Pool
+from dispatcher.core.json_object import JsonObject
 
 RETRIED = {408, 429, 500, 502, 503, 504}
 TRY_S = 3.0
@@ -43,8 +44,8 @@ class Posted:
     status: int = 0
     tries: int = 0
     first_status: int = 0
-    problem: dict[str, Any] = field(default_factory=dict)
-    recipient: dict[str, Any] = field(default_factory=dict)
+    problem: JsonObject = field(default_factory=dict)
+    recipient: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def accept_ms(self) -> float | None:
@@ -54,7 +55,7 @@ class Posted:
 
 async def post_steadily(
     api: str,
-    bodies: Sequence[tuple[str, dict[str, Any]]],
+    bodies: Sequence[tuple[str, Mapping[str, Any]]],
     rate_per_s: float,
     on_done: Callable[[Posted], None] = lambda posted: None,
     *,
@@ -89,7 +90,7 @@ async def post_steadily(
 
 
 async def post_in_turn(
-    api: str, bodies: Iterator[tuple[str, dict[str, Any]]], clients: int, seconds: float
+    api: str, bodies: Iterator[tuple[str, Mapping[str, Any]]], clients: int, seconds: float
 ) -> list[Posted]:
     """Post `bodies` with several clients. Each client posts the next body when its last one was answered.
 
@@ -137,7 +138,7 @@ def _head(pool: Pool, api_key: str | None) -> bytes:
     return ("\r\n".join(lines) + "\r\n" + authorization).encode()
 
 
-def _request(head: bytes, key: str, body: dict[str, Any]) -> bytes:
+def _request(head: bytes, key: str, body: Mapping[str, Any]) -> bytes:
     data = json.dumps(body).encode()
     return b"%sIdempotency-Key: %s\r\nContent-Length: %d\r\n\r\n%s" % (head, key.encode(), len(data), data)
 

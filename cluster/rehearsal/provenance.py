@@ -9,7 +9,8 @@ import subprocess
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+
+from dispatcher.core.json_object import JsonObject
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,7 +41,7 @@ COMMIT = commit()
 """The commit at the time this module was loaded. The repository may have a newer commit when a long run ends."""
 
 
-def environment(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
+def environment(packages: Sequence[str] = PACKAGES) -> JsonObject:
     """Return the machine, the commit, the versions of `packages`, and the machine's load average now."""
     return {
         "at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

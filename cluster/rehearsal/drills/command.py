@@ -7,7 +7,6 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
@@ -17,8 +16,9 @@ from cluster.local.service import Service
 from cluster.rehearsal.drills.bars import measured
 from cluster.rehearsal.drills.catalogue import DRILLS, FIRST, NO_STORM, SECOND
 from cluster.rehearsal.drills.play import Run, duration_s, perform, play, storm
-from cluster.rehearsal.drills.report import FIELDS, figures, plot, summary, table, wrong
+from cluster.rehearsal.drills.report import FIELDS, Figures, figures, plot, summary, table, wrong
 from cluster.rehearsal.provenance import environment
+from dispatcher.core.json_object import JsonObject
 
 STORM = "storm"
 TABLE_WIDTH = 170
@@ -117,7 +117,7 @@ def _list(console: Console) -> None:
     console.print("for each run; and half a minute once, to start and stop the installation")
 
 
-def _hold_to_bars(console: Console, results: dict[str, list[dict[str, Any]]]) -> int:
+def _hold_to_bars(console: Console, results: dict[str, list[Figures]]) -> int:
     """Print each limit of these drills with the figure of the worst run. Return how many limits were not kept."""
     missed = 0
     for name, runs in results.items():
@@ -137,10 +137,10 @@ def _perform(
     on_unknown: str,
     seed: int,
     plots: Path | None,
-) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
+) -> tuple[dict[str, list[Figures]], list[str]]:
     folder = Path(tempfile.mkdtemp(prefix="nd-drill-"))
     service = Service(folder / "state")
-    results: dict[str, list[dict[str, Any]]] = {}
+    results: dict[str, list[Figures]] = {}
     failed: list[str] = []
     try:
         console.print(f"ready after {service.start():.1f} s")
@@ -181,7 +181,7 @@ def _until_steady(service: Service, rate: float) -> None:
         perform(service, min(rate, 50.0), 3.0, lambda faults: None)
 
 
-def _drills_in(file: Path | None) -> dict[str, Any]:
+def _drills_in(file: Path | None) -> JsonObject:
     """Return the drills that the file already holds, keyed by name. Raises BadParameter if the file holds no drills.
 
     The file is read before the drills begin. A wrong file name is then noticed before an hour of drills, not after it.
@@ -189,21 +189,21 @@ def _drills_in(file: Path | None) -> dict[str, Any]:
     if file is None or not file.exists():
         return {}
     try:
-        found: dict[str, Any] = json.loads(file.read_text())["drills"]
+        found: JsonObject = json.loads(file.read_text())["drills"]
     except (OSError, ValueError, KeyError, TypeError):
         raise click.BadParameter(f"{file}: is there, and holds no drills", param_hint="--json") from None
     return found
 
 
 def _document(
-    results: dict[str, list[dict[str, Any]]],
+    results: dict[str, list[Figures]],
     rate: float,
     minutes: float,
     on_unknown: str,
     *,
     seed: int,
-    before: dict[str, Any],
-) -> dict[str, Any]:
+    before: JsonObject,
+) -> JsonObject:
     """Return the content of the results file.
 
     Each drill has its own commit and machine, because a set of drills may be made in several runs. `before` are the

@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from cluster.local.service import Service
 from cluster.rehearsal.checkouts import checkouts
@@ -18,6 +17,7 @@ from cluster.rehearsal.demo import drained
 from cluster.rehearsal.drills.catalogue import Drill, draw
 from cluster.rehearsal.load import Posted, post_steadily
 from cluster.rehearsal.verdict import Verdict
+from dispatcher.core.json_object import JsonObject
 
 STEADY_S = 4.0
 AFTER_S = 8.0
@@ -39,7 +39,7 @@ _given: set[str] = set()
 """Every order number that this process has posted. Any other order that a vendor received was never posted."""
 
 
-def fresh_checkouts(count: int, **fields: str) -> list[tuple[str, dict[str, Any]]]:
+def fresh_checkouts(count: int, **fields: str) -> list[tuple[str, JsonObject]]:
     """Return `count` checkouts, at most 100,000, with order numbers that this process has not used before.
 
     `fields` are added to each body.

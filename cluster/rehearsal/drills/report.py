@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from rich.table import Table
 
@@ -44,11 +44,22 @@ FIELDS = {
 }
 
 
-def figures(service: Service, run: Run) -> dict[str, Any]:
+Figures = dict[str, float | None]
+"""The figures of one run, by the names in FIELDS. None means that a figure does not apply to the drill."""
+
+
+class Spread(TypedDict):
+    """A figure over the runs of one drill."""
+
+    median: float
+    worst: float
+
+
+def figures(service: Service, run: Run) -> Figures:
     """Return the figures of one run, by the names in FIELDS. None means that a figure does not apply to this drill."""
     v, fault_s = run.verdict, run.fault_s
     unexplained = len(run.unexplained())
-    found: dict[str, Any] = {
+    found: Figures = {
         "steady p99 ms": _ms([p for p in run.posted if p.due_s < fault_s]),
         "fault p99 ms": _ms([p for p in run.posted if p.due_s >= fault_s]),
         "availability %": round(100 * sum(p.first_status == 202 for p in run.posted) / len(run.posted), 3),
@@ -80,7 +91,7 @@ def figures(service: Service, run: Run) -> dict[str, Any]:
     return found
 
 
-def wrong(found: dict[str, Any]) -> str | None:
+def wrong(found: Figures) -> str | None:
     """Return why a run does not count as survived, or None if it does."""
     if found["unacknowledged"]:
         return f"{found['unacknowledged']} triggers never acknowledged"
@@ -179,21 +190,21 @@ def _back_s(run: Run) -> float:
     return round(max(late, default=0.0), 2)
 
 
-def summary(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def summary(runs: Sequence[Figures]) -> dict[str, Spread]:
     """Return the median and the worst of each figure over the runs of one drill.
 
     The worst is the largest value, except for figures such as availability, where it is the smallest.
     """
-    found = {}
+    found: dict[str, Spread] = {}
     for name in FIELDS:
-        values = [run[name] for run in runs if run[name] is not None]
+        values = [value for run in runs if (value := run[name]) is not None]
         if values:
             worst = min(values) if name in ("availability %", "kept up %", "accepted", "delivered") else max(values)
             found[name] = {"median": statistics.median(values), "worst": worst}
     return found
 
 
-def table(results: dict[str, list[dict[str, Any]]]) -> Table:
+def table(results: dict[str, list[Figures]]) -> Table:
     shown = Table(title="Drills, median (worst) over their runs", title_justify="left")
     shown.add_column("drill")
     for name in FIELDS:
@@ -206,7 +217,7 @@ def table(results: dict[str, list[dict[str, Any]]]) -> Table:
     return shown
 
 
-def _cell(value: dict[str, Any]) -> str:
+def _cell(value: Spread) -> str:
     return f"{value['median']:g}" if value["median"] == value["worst"] else f"{value['median']:g} ({value['worst']:g})"
 
 

@@ -6,7 +6,7 @@ import random
 import re
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 RECEIVING = ("error", "hang", "reset", "garbage", "drip")
 """The modes in which a vendor may receive the message although it does not answer that it accepted it."""
@@ -72,13 +72,34 @@ class Fault:
         return self.mode if random.random() < self.ratio else "none"
 
 
+Delivery = TypedDict("Delivery", {"t": float, "to": str, "text": str, "subject": "str | None", "id": str, "from": str})
+"""A message that a vendor has received. `t` is in epoch seconds."""
+
+
+class Received(TypedDict, total=False):
+    """The account of one vendor. Times are epoch seconds. The last three fields are there only on request."""
+
+    vendor: str
+    mode: str
+    accepted: int
+    refused: int
+    calls: int
+    first_call: float | None
+    last_call: float | None
+    first_failure: float | None
+    last_failure: float | None
+    received: list[Delivery]
+    call_log: list[tuple[float, str]]
+    faults: list[tuple[float, str]]
+
+
 @dataclass(slots=True)
 class Vendor:
     """One vendor of the sandbox: its current fault, and every call it received."""
 
     name: str
     fault: Fault = field(default_factory=Fault)
-    deliveries: list[dict[str, Any]] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
     calls: list[tuple[float, str]] = field(default_factory=list)
     faults: list[tuple[float, str]] = field(default_factory=list)
 
@@ -99,12 +120,12 @@ class Vendor:
         self.fault = fault
         self.faults.append((time.time(), fault.mode))
 
-    def summary(self, full: bool = False) -> dict[str, Any]:
+    def summary(self, full: bool = False) -> Received:
         """Return counts and times (epoch seconds). With `full`, also return every delivery, every call and every
         fault.
         """
         failures = [t for t, outcome in self.calls if outcome != "accepted"]
-        result: dict[str, Any] = {
+        result: Received = {
             "vendor": self.name,
             "mode": self.fault.mode,
             "accepted": len(self.deliveries),
