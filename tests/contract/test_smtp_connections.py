@@ -129,10 +129,10 @@ async def test_a_fresh_connection_that_is_refused_is_not_repeated() -> None:
 
 async def test_waiting_for_a_connection_eats_no_deadline() -> None:
     """Twice as many calls as connections: the last wait and send for longer than a call may take, and are accepted."""
-    relay = Relay(delay_s=1.2)
+    relay = Relay(delay_s=2.0)
     async with Served(relay) as port:
         v = vendor(port, tls="none")
-        outcomes = await asyncio.gather(*(v.send(EMAIL, 2.0) for _ in range(2 * smtp.CONNECTIONS_MAX)))
+        outcomes = await asyncio.gather(*(v.send(EMAIL, 3.5) for _ in range(2 * smtp.CONNECTIONS_MAX)))
         await v.close()
     assert {outcome.kind for outcome in outcomes} == {OutcomeKind.ACCEPTED}
     assert len(relay.heard) == smtp.CONNECTIONS_MAX
@@ -140,13 +140,15 @@ async def test_waiting_for_a_connection_eats_no_deadline() -> None:
 
 async def test_waiting_for_a_connection_has_an_end() -> None:
     """It is told as a throttle, for neither the network nor the relay is at fault."""
-    relay = Relay(delay_s=1.0)
+    relay = Relay(delay_s=60.0)
     async with Served(relay) as port:
         v = vendor(port, tls="none")
-        busy = [asyncio.create_task(v.send(EMAIL, 3.0)) for _ in range(smtp.CONNECTIONS_MAX)]
+        busy = [asyncio.create_task(v.send(EMAIL, 60.0)) for _ in range(smtp.CONNECTIONS_MAX)]
         await asyncio.sleep(0.1)
         assert await v.send(EMAIL, 0.2) == Outcome.throttled("no_free_connection")
-        await asyncio.gather(*busy)
+        for one in busy:
+            one.cancel()
+        await asyncio.gather(*busy, return_exceptions=True)
         await v.close()
 
 
@@ -178,11 +180,11 @@ async def test_an_address_that_is_a_black_hole_costs_little(monkeypatch: pytest.
 
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
         began_s = time.monotonic()
-        outcome = await send(vendor(port, "relay.example", tls="none"), EMAIL)
+        outcome = await send(vendor(port, "relay.example", tls="none"), EMAIL, 60.0)
     for one in (hole, *fillers):
         one.close()
     assert outcome.kind is OutcomeKind.ACCEPTED
-    assert time.monotonic() - began_s < 4.0
+    assert time.monotonic() - began_s < 30.0
 
 
 @pytest.mark.parametrize(

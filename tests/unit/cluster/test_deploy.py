@@ -98,4 +98,4 @@ def test_where_nobody_listens_the_answer_is_quick(scheme: str) -> None:
     began_s = time.monotonic()
     with pytest.raises(ConfigError, match="no cluster answers"):
         join(f"{scheme}127.0.0.1:{port}")
-    assert time.monotonic() - began_s < 10
+    assert time.monotonic() - began_s < 30

