@@ -24,8 +24,8 @@ up: $(READY) ## start everything with the sandbox vendors and leave it running
 # What these tests are about is time, or scarcity of the machine's means: neighbours would be part of the result.
 ALONE := tests/chaos/test_limits.py tests/unit/templates/test_bounds.py
 
-test: $(READY) ## all tests but the long ones of chaos, in three workers: unit, properties, simulation, contract, serve
-	$(BIN)/python -m pytest -n 3 $(addprefix --ignore ,$(ALONE))
+test: $(READY) ## all tests but the long ones of chaos, in four workers: unit, properties, simulation, contract, serve
+	$(BIN)/python -m pytest -n 4 $(addprefix --ignore ,$(ALONE))
 	$(BIN)/python -m pytest $(ALONE)
 
 test-peers: $(READY) ## what leaves the process, judged by software of others, which pip, npm and apt fetch

@@ -1,12 +1,15 @@
-"""Decides which tests run in the same pytest worker of `make test`, and in which order the tests are given out.
+"""`make test` runs in several pytest workers: which tests share one, and in which order tests are given out.
 
-Tests that assert times come first. Tests that only compute come last. They have a low priority and use the rest of the
-cores. A worker that has begun with them never gets a test of the first kind again, because those are all given out.
+Tests whose assertions hold times come first. Those that only compute use what the others leave of the cores: the last
+worker runs them from the beginning, and the other workers when nothing else is left. A worker that has come to them
+never returns to the first kind, for it stays at a low priority.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,17 +22,17 @@ ON_THE_SERVICE = {
     "tests/serve/test_http.py": "lives",
     "tests/serve/test_procedures.py": "lives",
 }
-"""The group of each file that needs a running service.
-
-A group runs in one worker and on one service, because starting Ray takes longer than most of these tests.
-"""
-COMPUTE = ("simulation", "unit")
+"""File: group. A group runs in one worker on one service: starting Ray takes longer than most tests on it."""
+COMPUTE = ("unit", "simulation")
+"""The last worker begins at the end of the order: with the simulation, whose tests are the longest."""
 ORDER = ("contract", "processes", "chaos", "", *COMPUTE)
-"""The folders in their order. The empty name stands for every other folder.
-
-The chaos tests wait until Ray has started, because its start needs both cores.
-"""
+"""Chaos waits until Ray has started, which takes both cores. The empty name stands for every other folder."""
 NICENESS = 10
+SESSION_NICENESS = 5
+"""Each worker that computes has a third of a session's ordinary weight, so that it starves on no busy machine."""
+
+MIXED = pytest.StashKey[bool]()
+"""True in the workers of a run that has both kinds: only there does anybody have to give way."""
 
 
 def file(nodeid: str) -> str:
@@ -40,12 +43,13 @@ def folder(nodeid: str) -> str:
     return nodeid.split("/")[1]
 
 
-def rank(item: pytest.Item) -> tuple[bool, int, bool]:
-    """Return the sort key of a test.
+def computes(name: str) -> bool:
+    """Return True for the id of a test that only computes; the name of a group is no such id."""
+    return "/" in name and folder(name) in COMPUTE
 
-    Tests on the service come first, because their groups take longest. Within a folder, the test that starts another
-    Ray comes last.
-    """
+
+def rank(item: pytest.Item) -> tuple[bool, int, bool]:
+    """The service first, since its groups take longest; within a folder the other Ray after what is short."""
     name = file(item.nodeid)
     place = folder(name) if folder(name) in ORDER else ""
     return name not in ON_THE_SERVICE, ORDER.index(place), name.endswith("test_deploy.py")
@@ -53,16 +57,43 @@ def rank(item: pytest.Item) -> tuple[bool, int, bool]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """Return a scheduler that gives out single tests and the groups of `ON_THE_SERVICE`.
+    """Give out single tests and the groups above.
 
-    xdist's own `loadgroup` adds the group's name to the test's id, and pytest 9.2 ignores such an id (pytest-xdist
-    #1386).
+    xdist's own `loadgroup` puts a group's name into the test's id, which pytest 9.2 ignores (pytest-xdist #1386).
     """
     from xdist.scheduler import LoadScopeScheduling
 
     class Groups(LoadScopeScheduling):
+        def __init__(self, config: pytest.Config, log: Any) -> None:
+            super().__init__(config, log)
+            self._low: set[Any] = set()  # the workers that have come to what computes
+
         def _split_scope(self, nodeid: str) -> str:
             return ON_THE_SERVICE.get(file(nodeid), nodeid)
+
+        def _assign_work_unit(self, node: Any) -> None:
+            first, last = next(iter(self.workqueue)), next(reversed(self.workqueue))
+            if computes(first) or (computes(last) and len(self.nodes) > 1 and node is self.nodes[-1]):
+                self._low.add(node)
+            if node in self._low:
+                self.workqueue.move_to_end(last, last=False)
+            super()._assign_work_unit(node)
+
+        def _reschedule(self, node: Any) -> None:
+            if node in self._low and self.workqueue and not computes(next(reversed(self.workqueue))):
+                if not node.shutting_down:
+                    node.shutdown()
+                return
+            super()._reschedule(node)
+
+        def mark_test_complete(self, node: Any, item_index: int, duration: float = 0) -> None:
+            """Forget what is done: xdist counts all that a worker was ever given after each of its tests."""
+            nodeid = self.registered_collections[node][item_index]
+            scope, given = self._split_scope(nodeid), self.assigned_work[node]
+            given[scope][nodeid] = True
+            if all(given[scope].values()):
+                del given[scope]
+            self._reschedule(node)
 
     return Groups(config, log)
 
@@ -73,8 +104,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             raise pytest.UsageError(f"{file(item.nodeid)}: uses the service; give it a group in {__name__}")
     if hasattr(config, "workerinput"):
         items.sort(key=rank)
+        config.stash[MIXED] = not all(computes(item.nodeid) for item in items)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if hasattr(item.config, "workerinput") and folder(item.nodeid) in COMPUTE and os.nice(0) < NICENESS:
-        os.nice(NICENESS)
+    if computes(item.nodeid) and item.config.stash.get(MIXED, False) and os.nice(0) < NICENESS:
+        give_way()
+
+
+def give_way() -> None:
+    """Lower this process for good. Linux may weigh sessions before processes, so that it gets one of its own."""
+    with contextlib.suppress(OSError):
+        os.setsid()
+        Path("/proc/self/autogroup").write_text(str(SESSION_NICENESS))
+    os.nice(NICENESS)
