@@ -50,8 +50,9 @@ def _fitted(rate: float, fitted: Sequence[float]) -> bool:
 
 
 def _cpu(profile: Profile, row: Mapping[str, Any]) -> Iterator[Point]:
-    """Yield the CPU figures of one rate, over the time for which CPU was counted. This is a little longer than
-    the posting.
+    """Yield the CPU figures of one rate, over the time for which CPU was counted.
+
+    This time is a little longer than the posting.
     """
     used, seconds = row["cpu_ms_per_trigger"], row["metered_s"]
     rate = row["triggers"] / seconds

@@ -235,7 +235,10 @@ def cores_used(per_s: float, messages: float, replicas: int, actors: int, *, p: 
 
 
 def _processes(per_s: float, cpu_ms: float, cores_idle: float) -> int:
-    """Return how many processes of one core each can make `per_s` calls a second, each with `cpu_ms` of CPU time."""
+    """Return how many processes are needed for `per_s` calls a second.
+
+    A call takes `cpu_ms` of CPU time. A process has one core, of which it uses `cores_idle` even without calls.
+    """
     return math.ceil(round(per_s * cpu_ms / 1000 / (BUSY - cores_idle), 9))  # exactly full is not one more
 
 

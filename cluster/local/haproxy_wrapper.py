@@ -256,7 +256,10 @@ class Wrapper:
             os.kill(self._child, number)
 
     def _died(self) -> int | None:
-        """Return None if haproxy lives or was started again. Otherwise return its exit code."""
+        """Look whether haproxy has died, and start it again if it may be restarted. Return its exit code if it may not.
+
+        Return None if haproxy lives or was started again.
+        """
         pid, status = os.waitpid(self._child, os.WNOHANG)
         if pid == 0:
             return None

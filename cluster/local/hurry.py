@@ -1,7 +1,7 @@
 """Raises the priority of our processes while everything starts.
 
-Ray starts every worker with a low priority (`ray_settings.START_NICENESS`), because an actor usually starts while
-others work. At the first start nobody works yet, so nobody can be disturbed. A thread raises our processes again and
+Ray starts every worker with a low priority (`ray_settings.START_NICENESS`), because a new actor must not disturb the
+actors that already work. At the first start there are none. So a thread raises the priority of our processes again and
 again during the start. After that, dispatch gets its low priority again.
 """
 

@@ -119,7 +119,7 @@ async def post_in_turn(
 
 
 class _Countdown:
-    """Sets the event `over` when `less` was called `count` times."""
+    """Sets the event `over` when `less` has been called `count` times."""
 
     def __init__(self, count: int) -> None:
         self._left, self.over = count, asyncio.Event()

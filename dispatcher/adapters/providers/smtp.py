@@ -5,7 +5,7 @@ the outcome is `failed`. If the connection breaks after the final dot and before
 Message-ID is ours and stays the same in every retry, so a receiving server can remove repeats.
 
 A kept connection may be dead without any sign. So the server must answer MAIL soon on such a connection. Without an
-answer, the mail is sent once over a new connection. The server has accepted nothing of the mail until then.
+answer, the mail is sent once over a new connection. The server has accepted nothing of the mail before that.
 
 `smtp_words` decides what a refusal means.
 """
