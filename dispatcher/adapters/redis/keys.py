@@ -5,11 +5,11 @@
 | `{nd:0}:t:<trigger>` | a trigger's record: its data and the state of each notification (hash) |
 | `{nd:0}:mb:<vendor>:<lane>` | a lane of a mailbox (stream with group `g`; field `n` is a notification's id) |
 | `{nd:0}:mb:<vendor>:<lane>:of:<tenant>` | entries of a lane that wait for their tenant's turn (stream) |
-| `{nd:0}:mb:<vendor>:<lane>:fair` | entries that were claimed from these queues (stream with group `g`) |
+| `{nd:0}:mb:<vendor>:<lane>:fair` | entries that were claimed from the tenants' queues (stream with group `g`) |
 | `{nd:0}:mb:<vendor>:<lane>:turns` | the tenants of a lane in the order of their turns (list) |
 | `{nd:0}:mb:<vendor>:<lane>:owner` | the tenant whose backlog the lane's own stream holds (string) |
 | `{nd:0}:mb:<vendor>:<lane>:waits` | the number of entries in the tenants' queues of a lane (string) |
-| `{nd:0}:rate:<tenant>` | when the rate of a tenant's accepted triggers is used up, in ms (string, expires) |
+| `{nd:0}:rate:<tenant>` | until when the accepted triggers use a tenant's accept rate, in ms (string, expires) |
 | `{nd:0}:weights` | tenant → weight, if it is not 1 (hash) |
 | `{nd:0}:mailboxes` | the names of all mailboxes (set) |
 | `{nd:0}:due`, `:delayed`, `:held`, `:dead` | notifications outside a mailbox, by time (sorted sets) |
@@ -27,7 +27,7 @@
 | `{nd:0}:templates:of:<owner>` | name → bytes, end and version of an owner's templates, also of deleted ones (hash) |
 | `{nd:0}:templates:file` | name → hash of the content that the configuration file gave last (hash) |
 | `{nd:0}:overrides` | vendor → the operator's override (hash) |
-| `{nd:0}:redrive:<vendor>` | when the redrive budget of a mailbox is used up, in ms (string, expires) |
+| `{nd:0}:redrive:<vendor>` | until when the redriven letters use a mailbox's redrive rate, in ms (string, expires) |
 | `{nd:0}:cap:<hash>` | the times of the last messages under a recipient cap, in ms (list, expires) |
 | `{nd:0}:twin:<hash>` | the last `hold` notification with the same text and recipient (string, expires) |
 | `{nd:0}:mark` | the number of the last round of a process that waits for replicas (string) |
