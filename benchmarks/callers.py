@@ -25,8 +25,15 @@ class Callers:
     """Posts `body_of(n)` for n = 0, 1, …, at a steady rate. `posted` grows while it runs."""
 
     def __init__(
-        self, hosts: Sequence[str], rate_per_s: float, body_of: Callable[[int], tuple[str, dict[str, Any]]]
+        self,
+        hosts: Sequence[str],
+        rate_per_s: float,
+        body_of: Callable[[int], tuple[str, dict[str, Any]]],
+        *,
+        roam: bool = True,
     ) -> None:
+        """Without `roam` they repeat at `host` too, and change it only when they are moved."""
+        self.roam = roam
         self.posted: list[Posted] = []
         self.host = 0
         """The index of the host that gets the next trigger. Whoever moves the callers sets it."""
@@ -98,7 +105,8 @@ class _Call:
         if (status != 0 and status not in RETRIED) or now_s - posted.due_s > GIVE_UP_S:
             self._callers.done()
             return
-        self._host = (self._host + 1) % len(self._pools)
-        self._callers.host = self._host
+        if self._callers.roam:
+            self._callers.host = (self._host + 1) % len(self._pools)
+        self._host = self._callers.host
         wait_s = WAITS_S[min(posted.tries, len(WAITS_S)) - 1]
         asyncio.get_running_loop().call_later(wait_s, self.begin)

@@ -4,8 +4,9 @@
 
 The one before starts and serves. This one joins and takes work; the one before is stopped by SIGTERM; then it joins
 again, and this one is stopped. Callers post all the while, under `hold`. They know both addresses, stay with the one
-that answered last, and repeat at the other one. With `--told` they are moved before each stop, as docs/upgrading.md
-advises. Before the way back, one vendor and after that all of the configuration are changed by SIGHUP.
+that answered last, and repeat at the other one. With `--told` they know one address, and are moved before each stop,
+as docs/upgrading.md advises. Before the way back, one vendor and after that all of the configuration are changed by
+SIGHUP.
 
 Counted are the triggers that were accepted at their first try, in each stretch; and by what the vendors received and
 Redis holds, what was lost, repeated or held. Without `--before` the version before is the one frozen in tests/data.
@@ -83,7 +84,7 @@ class Pair:
         self.mark("both run")
         time.sleep(PAUSE_S)
         if self.told:
-            callers.host = 1 - callers.host
+            callers.host = 0 if new is self.before else 1
             time.sleep(1.0)
         self.mark(f"{names[0]} stops")
         old.stop()
@@ -107,7 +108,7 @@ class Pair:
         """Play the whole run, and return what was posted."""
         self.before.start()
         hosts = [self.before.api, f"http://127.0.0.1:{self.now.port}"]
-        with Callers(hosts, rate_per_s, lambda n: bodies(1, n)[0]) as callers:
+        with Callers(hosts, rate_per_s, lambda n: bodies(1, n)[0], roam=not self.told) as callers:
             self.mark("before alone")
             time.sleep(PAUSE_S)
             self.replace(callers, self.before, self.now, ("before", "now"))

@@ -8,13 +8,12 @@ from benchmarks.rolling_upgrade import run
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("told", [False, True], ids=["callers find out", "callers are moved"])
-def test_an_upgrade_and_the_way_back_lose_and_repeat_nothing(told: bool) -> None:
-    """Steady state: the version before serves. Fault: this one joins, that one is stopped, and back again.
+def test_an_upgrade_and_the_way_back_lose_and_repeat_nothing() -> None:
+    """Steady state: the version before serves. Fault: this one joins, callers move, that one stops, and back.
 
-    Every trigger is accepted, nothing is lost, and under `hold` nothing is repeated.
+    Every trigger is accepted, nothing is lost, and under `hold` nothing is repeated. A busy machine may be slow, so
+    some triggers are posted again. None gets a final no.
     """
-    found = run(20.0, told=told, before=None, changes=False)
+    found = run(20.0, told=True, before=None, changes=False)
     assert found["never_accepted"] == found["lost"] == found["repeated"] == found["contradictions"] == 0, found
-    if told:
-        assert all(set(one["statuses"]) <= {0, 503} for one in found["stretches"]), "slow at most, never a final no"
+    assert all(set(one["statuses"]) <= {0, 503} for one in found["stretches"]), found

@@ -93,3 +93,16 @@ def test_a_final_no_is_not_repeated(hosts: list[Host]) -> None:
             time.sleep(0.01)
     assert not hosts[1].seen
     assert {(p.status, p.tries, p.accepted_s) for p in callers.posted} == {(404, 1, None)}
+
+
+def test_callers_that_are_moved_know_one_host_at_a_time(hosts: list[Host]) -> None:
+    """A refused trigger is posted there again, and one that waits for its next try moves along."""
+    first, second = hosts
+    first.status = 503
+    with Callers([first.url, second.url], 100.0, body_of, roam=False) as callers:
+        while sum(first.seen.values()) < 20:
+            time.sleep(0.01)
+        assert not second.seen
+        callers.host = 1
+        until(callers, 10)
+    assert all(p.accepted_s is not None for p in callers.posted)
