@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,13 @@ from dispatcher.core.json_object import JsonObject
 from dispatcher.errors import ConfigError
 
 _ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_FOREIGN = re.compile(r"\$[A-Z_][A-Z0-9_]*|\$\(.*\)|%[A-Z_][A-Z0-9_]*%|\{\{.*\}\}|env:\w+|file:.*", re.DOTALL)
+_FOREIGN = re.compile(
+    r"\$[A-Z_][A-Z0-9_]*|\$\(.*\)|%[A-Z_][A-Z0-9_]*%|\{\{.*\}\}|env:\w+|file:.*"  # shells, templates, Compose
+    r"|(?i:(?:op|vault|ssm|sm|secret|secrets|awssm|gcpsm|gcp-sm|keyvault|akv|doppler|infisical|bao)://.+|(?:vault|ssm):[^/]*/.+"
+    r"|arn:aws[\w-]*:(?:secretsmanager|ssm):.+|projects/[^/]+/secrets/.+|@Microsoft\.KeyVault\(.*\)"
+    r"|ENC[\[(].*)|<[^<>]*>",  # sealed by sops or Jasypt; a placeholder of a page
+    re.DOTALL,
+)
 """References in the form of shells, Windows, templates and other programs, and `file:` with a relative path."""
 _EDGES = re.compile(r"^[\s\ufeff\u200b\u2060]+|[\s\ufeff\u200b\u2060]+$")
 """White space, byte order marks and zero-width spaces, which editors and copied pages leave at the ends of a text."""
@@ -39,6 +46,8 @@ def resolve(value: str) -> str:
     if value.startswith("file:/"):
         path = value[len("file:") :]
         try:
+            if not stat.S_ISREG(Path(path).stat().st_mode):  # a pipe would wait for a writer, and gives its text once
+                raise ConfigError(f"{value}: is no regular file")
             with Path(path).open("rb") as file:
                 read = file.read(SECRET_BYTES_MAX + 1)
             content = _EDGES.sub("", read.decode("utf-8"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -226,7 +227,22 @@ def test_a_reference_to_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch, val
 
 @pytest.mark.parametrize(
     "value",
-    ["$TOKEN", "$(TOKEN)", "%TOKEN%", "{{ TOKEN }}", "env:TOKEN", "file:secret.txt", "file:~/secret", "file:${TOKEN}"],
+    [
+        *(
+            "$TOKEN",
+            "$(TOKEN)",
+            "%TOKEN%",
+            "{{ TOKEN }}",
+            "env:TOKEN",
+            "file:secret.txt",
+            "file:~/secret",
+            "file:${TOKEN}",
+        ),
+        *("vault:secret/data/twilio#token", "op://shop/twilio/token", "ssm:/shop/token", "awssm://shop/token"),
+        *("arn:aws:secretsmanager:eu-west-1:1:secret:shop", "projects/shop/secrets/token/versions/latest"),
+        *("@Microsoft.KeyVault(SecretUri=https://shop.vault.azure.net/secrets/t/)", "ENC[AES256_GCM,data:abc=]"),
+        *("<your auth token>", "<AUTH_TOKEN>"),
+    ],
 )
 def test_a_reference_of_another_program_is_no_secret(value: str) -> None:
     """It would be sent as the password itself, and the vendor would answer 401."""
@@ -234,6 +250,14 @@ def test_a_reference_of_another_program_is_no_secret(value: str) -> None:
         ConfigError, match=r"looks like a reference of another program; allowed are \$\{NAME\} and file:/path"
     ):
         resolve(value)
+
+
+@pytest.mark.parametrize(
+    "value", ["$ecret", "pa$$word", "vault", "secret:abc", "a<b>c", "op:x", "arn:x", "ENCODED", "5<6"]
+)
+def test_a_password_that_begins_like_a_reference_is_one(value: str) -> None:
+    """People choose such passwords."""
+    assert resolve(value) == value
 
 
 def test_a_secret_in_quotes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,10 +269,13 @@ def test_a_secret_in_quotes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_file_that_is_no_secret_is_not_read_whole(tmp_path: Path) -> None:
-    """A device without an end would take all memory."""
+    """A device without an end would take all memory, and a pipe would wait for its writer."""
     (tmp_path / "key").symlink_to("/dev/zero")
-    with pytest.raises(ConfigError, match="more than 65536 bytes"):
-        resolve(f"file:{tmp_path}/key")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "long").write_text("x" * 65_537)
+    for name, rule in (("key", "no regular file"), ("pipe", "no regular file"), ("long", "more than 65536 bytes")):
+        with pytest.raises(ConfigError, match=rule):
+            resolve(f"file:{tmp_path}/{name}")
 
 
 def test_a_resolved_value_is_not_resolved_again(monkeypatch: pytest.MonkeyPatch) -> None:
