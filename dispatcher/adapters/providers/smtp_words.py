@@ -78,13 +78,22 @@ _ENHANCED_CODE = re.compile(r"(?:^[ #]*|\(#)([245]\.\d{1,3}\.\d{1,3})(?!\.?\d)",
 _ADDRESS = re.compile(r"<[^<>]*>|\S*@\S*")
 
 
+_ABOUT_THE_SENDER = re.compile(
+    r"\bblock(ed|list|ing)?\b|\bblacklist|\bspam\b|spamhaus|\breputation\b|\byour (ip|account|host|server|network)\b"
+    r"|\b(dmarc|spf|dkim)\b|\brelay(ing)? (access )?denied\b|\brate limit",
+    re.IGNORECASE,
+)
+_CONTRADICTED = Word(Meaning.UNLISTED, "the sentence contradicts its code: it is about the sender")
+
+
 def meaning_of(code: int, text: str, *, mailed: bool, named: bool) -> Word:
     """Return what a 4xx or 5xx reply means.
 
     `mailed` says that the server has accepted the sender, and `named` that it has accepted the recipient as well.
     """
     text = text[:READ_CHARS_MAX]
-    spoken = find_phrase(_ADDRESS.sub("", text), PHRASES)
+    sentence = _ADDRESS.sub("", text)
+    spoken = find_phrase(sentence, PHRASES)
     if spoken is not None:
         return spoken
     if code == CLOSING:
@@ -95,10 +104,11 @@ def meaning_of(code: int, text: str, *, mailed: bool, named: bool) -> Word:
         return Word(Meaning.ACCOUNT if code >= 500 else Meaning.VENDOR, "RFC 5321, section 4.2.1")
     enhanced = _enhanced(code, text)
     if enhanced in ENHANCED:
-        return ENHANCED[enhanced]
+        word = ENHANCED[enhanced]
+        return word if word.means is not Meaning.FINAL or not _ABOUT_THE_SENDER.search(sentence) else _CONTRADICTED
     if code >= 500:
         return Word(Meaning.UNLISTED, "no list names it")
-    if named and not enhanced.startswith(("4.2.", "4.7.")):
+    if named and not enhanced.startswith(("4.1.", "4.2.", "4.7.")):
         return Word(Meaning.VENDOR, "RFC 5321, section 4.2.1")
     # RFC 3463: 4.3.x is the mail system's own trouble. Any other 4xx to RCPT is this recipient's, such as greylisting.
     own_trouble = enhanced.startswith("4.3.")

@@ -134,3 +134,37 @@ def test_a_long_reply_is_read_in_no_time(unit: str) -> None:
     began_s = time.process_time()
     meaning_of(550, unit * (65_536 // len(unit)), mailed=True, named=True)
     assert time.process_time() - began_s < 0.5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "5.1.1 Mailbox unavailable: messages from your IP are on our block list (S3150)",
+        "5.1.1 <ada@example.org>: blocked using Spamhaus",
+        "5.2.1 Your account has been suspended for sending spam",
+        "5.1.1 Recipient rejected: DMARC policy of the sender",
+        "5.1.3 relaying denied for this host",
+    ],
+)
+def test_a_code_that_its_sentence_contradicts_ends_nothing(text: str) -> None:
+    """Servers say 5.1.1 for what is about the sender (mautic 9222): the next relay's address may be welcome."""
+    assert meaning_of(550, text, mailed=True, named=False).means is Meaning.UNLISTED
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "5.1.1 <blocked@spam.example>: Recipient address rejected: User unknown in virtual mailbox table",
+        "5.1.1 sorry, no mailbox here by that name. (#5.1.1)",
+        "5.2.1 The email account that you tried to reach is inactive.",
+    ],
+)
+def test_an_unknown_user_is_final_whatever_the_address_reads_like(text: str) -> None:
+    assert meaning_of(550, text, mailed=True, named=False).means is Meaning.FINAL
+
+
+@pytest.mark.parametrize("text", ["4.1.1 unverified address: connect timed out", "4.1.2 Domain not found"])
+@pytest.mark.parametrize("named", [False, True])
+def test_an_address_that_cannot_be_checked_now_waits(text: str, named: bool) -> None:
+    """Some relays say it only after the mail itself. It is no evidence against them."""
+    assert meaning_of(450, text, mailed=True, named=named).means is Meaning.DEFERRED
