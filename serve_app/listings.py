@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from pydantic import Field
 
 from dispatcher.core.json_object import JsonObject
+from dispatcher.core.life.choices import Channel
 from dispatcher.core.life.listing import LISTED, ROWS_MAX, ListingFilter, Placed
 from dispatcher.operate.listings import Listings
 from dispatcher.wire.moments import moment
@@ -25,7 +26,7 @@ def add_listings(app: FastAPI, listings: Listings, *, separate: bool) -> None:
         *,
         state: ListedState,
         vendor: str | None = None,
-        channel: str | None = None,
+        channel: Channel | None = None,
         reason: str | None = None,
         limit: Annotated[int, Field(ge=1, le=ROWS_MAX)] = 100,
         cursor: Annotated[str | None, Field(max_length=500)] = None,

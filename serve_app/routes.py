@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Literal
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi_offline import FastAPIOffline
@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from actors.runtime import VERSION
 from dispatcher.core.json_object import JsonObject
+from dispatcher.core.life.choices import Channel
 from dispatcher.core.life.dead_letter import DeadLetter, DeadLetterFilter
 from dispatcher.core.life.notification import Attempt
 from dispatcher.core.life.views import NotificationView, TriggerView
@@ -59,7 +60,7 @@ class DeadLetterBody(_Body):
         description="Without it, all dead letters that match the other fields.",
     )
     vendor: str | None = None
-    channel: str | None = None
+    channel: Channel | None = None
     reason: str | None = None
     since: Moment | None = None
     until: Moment | None = None
@@ -90,6 +91,7 @@ def routes(use_cases: UseCases, *, separate: bool) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         swagger_ui_parameters={"validatorUrl": None},
+        dependencies=[Depends(known_query)],
     )
     _errors(app)
     _document_hot_paths(app)
@@ -102,6 +104,24 @@ def routes(use_cases: UseCases, *, separate: bool) -> FastAPI:
     _probes(app, use_cases.probes)
     describe(app)
     return app
+
+
+async def known_query(request: Request) -> None:
+    """Raise `CallerError` (422) for a query parameter that the route does not have, or that is given twice.
+
+    A misspelt filter would list everything. A provider may add parameters of its own to a call-back.
+    """
+    path = request.scope["path"]
+    if not path.startswith("/v1/") or path.startswith("/v1/receipts/"):
+        return
+    known = {field.alias for field in request.scope["route"].dependant.query_params}
+    given = [name for name, _ in request.query_params.multi_items()]
+    for name in given:
+        if name not in known:
+            allowed = ", ".join(sorted(known)) or "none"
+            raise CallerError(name if name.isidentifier() else "query", f"is no query parameter; known are: {allowed}")
+        if given.count(name) > 1:
+            raise CallerError(name, "must be given once")
 
 
 def _errors(app: FastAPI) -> None:
@@ -249,7 +269,7 @@ def _dead_letters(app: FastAPI, dead_letters: DeadLetters, *, separate: bool) ->
         request: Request,
         *,
         vendor: str | None = None,
-        channel: str | None = None,
+        channel: Channel | None = None,
         reason: str | None = None,
         since: Moment | None = None,
         until: Moment | None = None,

@@ -354,8 +354,9 @@ def _key(request: TriggerRequest, header_key: str | None) -> str | None:
 
 
 def _check_key(key: str) -> None:
-    if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():
-        raise CallerError("Idempotency-Key", "must be 1 to 255 printable ASCII characters", 400)
+    if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable() or key != key.strip():
+        rule = "must be 1 to 255 printable ASCII characters without a space at its ends"
+        raise CallerError("Idempotency-Key", rule, 400)
 
 
 def _fail(batch: Sequence[tuple[NewTrigger, asyncio.Future[AcceptReply]]], error: UnavailableError) -> None:

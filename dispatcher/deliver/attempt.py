@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from dispatcher.core.accepting.wording import is_blank
 from dispatcher.core.breaker.config import BreakerState
 from dispatcher.core.breaker.refusals import Contradictions
 from dispatcher.core.breaker.values import Permit
@@ -266,6 +267,7 @@ class Delivery:
             text, subject, html = rendered.text, rendered.subject, rendered.html
         receipt = None if self._links is None else self._links.link(self._vendor.name, n.id)
         left_s = (n.expires_ms - self._time.now_ms()) / 1000
+        html = None if html is None or is_blank(html) else html
         return Message(n.id, key, n.channel, n.to, text, subject, html, receipt, left_s)
 
     def _put_off(self, n: Notification) -> Decision:

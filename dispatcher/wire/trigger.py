@@ -148,8 +148,13 @@ def _data_item(item: Any) -> None:
             _data_item(inner)
 
 
+def _whole(value: Any) -> Any:
+    """60.0 is a whole number in JSON, and some programs know no other kind."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
+
+
 HeaderText = Annotated[str, AfterValidator(_header_text)]
-BodyText = Annotated[str, AfterValidator(_body_text)]
+Seconds = Annotated[int, BeforeValidator(_whole, json_schema_input_type=int), Field(ge=1, le=604_800)]
 # A well-formed tag of RFC 5646, section 2.1: language, script, region, variants, extensions, private use. Phones and
 # older systems write underscores.
 _LOCALE = re.compile(
@@ -176,11 +181,11 @@ def _locale(value: Any) -> Any:
 
 _TIME_ZONE = r"^[A-Za-z][A-Za-z0-9_+/-]{0,63}$"
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$"
-_KEY = r"^[\x20-\x7e]{1,255}$"
+_KEY = r"^[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?$"
 _PATTERN_RULES = {
     _TIME_ZONE: "must be the name of a time zone, such as Europe/Berlin",
     _NAME: "must be 1 to 81 letters, digits, dots, dashes or underscores, and begin with a letter or a digit",
-    _KEY: "must be 1 to 255 printable ASCII characters",
+    _KEY: "must be 1 to 255 printable ASCII characters without a space at its ends",
 }
 TimeZone = Annotated[str, Field(pattern=_TIME_ZONE)]
 Name = Annotated[str, Field(pattern=_NAME)]
@@ -197,7 +202,7 @@ class _Part(BaseModel):
 class Recipient(_Part):
     """The person who gets the notifications. `repr` leaves the addresses out, so that no log shows them."""
 
-    id: Annotated[HeaderText, Field(min_length=1, max_length=128)] | None = Field(
+    id: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_header_text)] | None = Field(
         default=None, description="Your own id of this person, such as a customer number."
     )
     email: Annotated[str, AfterValidator(_email)] | None = Field(
@@ -217,11 +222,13 @@ class Recipient(_Part):
 class Content(_Part):
     """A complete message, which is sent exactly as it is. Nothing in it is treated as a template."""
 
-    subject: Annotated[HeaderText, Field(min_length=1, max_length=998)] | None = Field(
+    subject: Annotated[str, Field(min_length=1, max_length=998), AfterValidator(_header_text)] | None = Field(
         default=None, repr=False, description="An e-mail must have one."
     )
-    text: Annotated[BodyText, Field(min_length=1, max_length=65_536)] = Field(repr=False, description="The plain text.")
-    html: Annotated[BodyText, Field(min_length=1, max_length=262_144)] | None = Field(
+    text: Annotated[str, Field(min_length=1, max_length=65_536), AfterValidator(_body_text)] = Field(
+        repr=False, description="The plain text."
+    )
+    html: Annotated[str, Field(min_length=1, max_length=262_144), AfterValidator(_body_text)] | None = Field(
         default=None, repr=False, description="The HTML part of an e-mail."
     )
 
@@ -239,7 +246,7 @@ class FallbackRequest(_Part):
     channel: Channel = Field(description="Another channel than that of the notification.")
     template: Name | None = Field(default=None, description=_TEMPLATE)
     content: Content | None = Field(default=None, description=_CONTENT)
-    after_s: Annotated[int, Field(ge=1, le=604_800)] | None = Field(
+    after_s: Seconds | None = Field(
         default=None, description="The fallback also begins this long after the notification was due, without success."
     )
     wait_for: WaitFor = Field(
@@ -275,7 +282,7 @@ class TriggerRequest(_Part):
     priority: Priority | None = Field(
         default=None, description="`high` is sent first and `bulk` last. The event has a default."
     )
-    expires_in_s: Annotated[int, Field(ge=1, le=604_800)] | None = Field(
+    expires_in_s: Seconds | None = Field(
         default=None, description="After this time nothing is sent any more. The event has a default."
     )
     send_at: Annotated[datetime | None, BeforeValidator(_send_at)] = Field(

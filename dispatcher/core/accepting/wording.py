@@ -5,6 +5,7 @@ Rules:
 1. Every message has a text with at least one visible character. Every vendor refuses a message without one (Twilio's
    21602, "Message body is required"). Such a message would wait until its time to live ended, and never arrive.
 2. An e-mail also has a subject with at least one visible character.
+3. An HTML part of which nothing can be seen is left out. A mail program would show it instead of the text.
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ def missing_text(channel: str, subject: str | None, text: str) -> tuple[str, str
 
     Return None if neither subject nor text is missing.
     """
-    if _is_blank(text):
+    if is_blank(text):
         return "text", "must say something: the text is empty or blank"
     if channel == "email" and subject is None:
         return "subject", "is required for an e-mail"
-    if channel == "email" and _is_blank(subject or ""):
+    if channel == "email" and is_blank(subject or ""):
         return "subject", "must say something: the subject is empty or blank"
     return None
 
 
-def _is_blank(text: str) -> bool:
+def is_blank(text: str) -> bool:
+    """Return True if nothing of `text` can be seen. It looks no further than the first visible character."""
     return all(character in BLANK or unicodedata.category(character) in UNSEEN for character in text)

@@ -165,3 +165,19 @@ async def test_no_memory_to_note_a_suspect_s_turn_stops_no_other_turn(monkeypatc
     await asyncio.sleep(2.0)
     assert (sorted(a.ids), stage.states()) == (sorted(ids), ["settled"] * 3)
     assert stage.cell.singled == {}, "the next crash would be blamed on it"
+
+
+@pytest.mark.parametrize(
+    ("html", "sent"), [("", None), (" \n\u200b", None), ("{% if vip %}<b>VIP</b>{% endif %}", None)]
+)
+@virtual
+async def test_an_html_part_that_shows_nothing_is_left_out(html: str, sent: str | None) -> None:
+    """A mail program shows the HTML part, so a blank one would hide the text."""
+    stage, mail = Stage(), ScriptedVendor("mail")
+    await stage.template_store.put(TemplateSource("receipt", "Hi", subject="Receipt", html=html))
+    courier = await stage.courier(mail)
+    stage.start(tend(stage, courier).run())
+    new = NewNotification("email", "ada@example.com", ("mail",), "mail", "receipt", 1)
+    (nid,) = await stage.accept(1, notifications=(new,), data={"vip": False})
+    await until(lambda: stage.state(nid) in ("settled", "dead"), 10.0)
+    assert [(message.text, message.html) for message in mail.sent] == [("Hi", sent)]

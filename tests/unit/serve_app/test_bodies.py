@@ -281,3 +281,38 @@ def test_an_attachment_is_refused_by_its_name() -> None:
         assert not edge.desk.stage.states()
 
     ask()
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/v1/dead-letters?chanel=sms", "chanel"),
+        ("/v1/dead-letters?channel=fax", "channel"),
+        ("/v1/dead-letters?channel=SMS", "channel"),
+        ("/v1/dead-letters?reason=a&reason=b", "reason"),
+        ("/v1/notifications?state=queued&tenant=other", "tenant"),
+        ("/v1/notifications?state=queued&channel=fax", "channel"),
+        ("/v1/triggers?idempotency_key=a&idempotency_key=b", "idempotency_key"),
+        ("/v1/vendors?state=open", "state"),
+        ("/v1/plan?limit=1&a%20b=c", "query"),
+    ],
+)
+def test_a_filter_that_is_none_lists_nothing(path: str, field: str) -> None:
+    """A misspelt one would list everything, as the empty id did, and one of two would be dropped."""
+
+    @virtual
+    async def ask() -> None:
+        answer = await Edge().call("GET", path)
+        assert (answer.status, answer.body["field"]) == (422, field)
+
+    ask()
+
+
+@virtual
+async def test_a_call_back_and_a_probe_may_have_any_parameter() -> None:
+    """Providers, monitors and caches add their own."""
+    edge = Edge()
+    assert (await edge.call("GET", "/readyz?from=monitor&from=again")).status == 200
+    assert (await edge.call("GET", "/metrics?x=1")).status == 200
+    answer = await edge.call("POST", "/v1/receipts/a?n=0-a.0&t=x&bodySHA256=abc", b"MessageStatus=sent", {})
+    assert answer.status == 403, "the token, and not the parameter"

@@ -307,3 +307,33 @@ def test_a_hash_that_is_stored_stays_right() -> None:
     """A field that a later version adds changes no hash: the repeat of a key is compared with what is stored."""
     plain = {"event": "e", "recipient": {"phone": "+4915112345678"}}
     assert body_hash(parse_trigger(plain)) == "33fc0d303ef6c445132763ae73182c13"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "rule"),
+    [
+        ("idempotency_key", " k", "without a space at its ends"),
+        ("idempotency_key", "k ", "without a space at its ends"),
+        ("expires_in_s", 60.5, "whole number"),
+        ("expires_in_s", "60", "whole number"),
+        ("expires_in_s", 1e300, "whole number"),
+    ],
+)
+def test_what_a_header_or_a_clock_cannot_have_is_refused(field: str, value: Any, rule: str) -> None:
+    """HTTP trims a header, so a key with a space at its end would be two keys."""
+    with pytest.raises(CallerError, match=f"{field}: .*{rule}"):
+        parse_trigger(changed(field, value), NOW_MS)
+
+
+def test_sixty_point_nought_is_a_whole_number() -> None:
+    """JSON knows one kind of number, and some programs write no other (JSON Schema 2020-12, section 6.1.1)."""
+    one, two = (parse_trigger(changed("expires_in_s", value), NOW_MS) for value in (60, 60.0))
+    assert (one.expires_in_s, body_hash(one)) == (two.expires_in_s, body_hash(two)) == (60, body_hash(two))
+
+
+@pytest.mark.parametrize("length", [0, 200_000])
+def test_the_length_of_a_text_is_told_in_characters(length: int) -> None:
+    """A text has no items."""
+    content = {"channel": "sms", "content": {"text": "x" * length}}
+    with pytest.raises(CallerError, match=r"notifications\.0\.content\.text: must have at (least|most) \d+ characters"):
+        parse_trigger(changed("notifications", [content]), NOW_MS)
