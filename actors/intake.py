@@ -65,9 +65,9 @@ class IntakeActor:
         s, breaks = self._settings, self._breaks
         retention_ms = s.retention.finished_s * 1000
         self._redis = open_redis(self._runtime, timeout_s=s.limits.accept_deadline_s)
-        # An operator's long listing must not hold an accept's connection; a storm of repeated keys asks in turn.
+        # A client of its own, so that an operator's long listing or many repeated keys take no connection from accepts.
         self._asking = open_redis(self._runtime, queues_s=2.0)
-        # Three quarters of the time, so that the answer says why, and not that the store is too slow.
+        # Less than the whole deadline, so that the answer names the missing replica, and not a slow store.
         answer_s = s.limits.accept_deadline_s * 0.75
         self._replicated = open_replicated(self._runtime, s, self._redis, answer_s=answer_s)
         self._store = RedisStore(

@@ -54,7 +54,7 @@ class VendorActor:
         self._metrics = Metrics()
         self._changed = asyncio.Event()
         self._replicated: ReplicatedWrites | None = None
-        self._cores: Cores | None = None  # in a simulation nobody measures this machine
+        self._cores: Cores | None = None  # None in a simulation, which does not measure this machine
 
     async def start(self) -> None:
         self._open()

@@ -84,7 +84,7 @@ def _authority(origin: str) -> str:
 
 
 class WrongKeys:
-    """Slows down callers that try keys. `failed` is called for each wrong key, so that a metric can count them."""
+    """Slows down callers that try keys. `failed` is called once for each wrong key, to count it in a metric."""
 
     def __init__(self, failed: Callable[[], None]) -> None:
         self._failed = failed

@@ -74,7 +74,7 @@ def cluster_place(workers: int) -> Place:
 
 
 COMMON: dict[str, object] = {
-    "max_surge_percent": 100,  # the new replica is there before the old one stops
+    "max_surge_percent": 100,  # a new replica starts before the old replica stops
     "graceful_shutdown_wait_loop_s": 0.1,
     "logging_config": LoggingConfig(enable_access_log=False, log_level="WARNING"),
 }
@@ -85,7 +85,7 @@ def applications(
 ) -> dict[str, serve.Application]:
     """Return every application by name. Secrets stay references, because Ray stores and shows arguments."""
     data, runtime = settings.model_dump(mode="json"), {**runtime, **place.runtime}
-    inner = {**runtime, "api_keys": ""}  # nobody but intake asks for keys
+    inner = {**runtime, "api_keys": ""}  # only intake reads keys
     apps = {"supervisor": _supervisor(data, inner, place), "intake": _intake(settings, data, runtime, place)}
     for name in settings.vendors:
         apps[f"vendor-{name}"] = _vendor(settings, data, name, inner, place=place)
@@ -146,7 +146,7 @@ def _vendor(
             max_replicas=max(vendor.replicas_min, vendor.replicas_max),
             metrics_interval_s=1.0,
             look_back_period_s=2.0,
-            upscale_delay_s=0.0,  # the plan has thought about it
+            upscale_delay_s=0.0,  # the plan has already waited
             downscale_delay_s=30.0,
             policy=AutoscalingPolicy(policy_function="serve_app.autoscaling:forward"),
         ),
@@ -206,7 +206,7 @@ def restore(settings: Settings, runtime: dict[str, str], running: dict[str, str]
 
     `running` has the fingerprints of `settings`, and `touched` has the fingerprints of the failed configuration. Each
     application with different fingerprints is run again. An application that only `touched` has is removed. Serve keeps
-    the former replicas until new replicas are healthy, so this mostly removes failed replicas.
+    the former replicas until new replicas are healthy, so mostly the call only removes failed replicas.
     """
     apps = applications(settings, runtime)
     targets = [

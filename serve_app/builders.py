@@ -29,7 +29,7 @@ class Arguments(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    config: Path  # of the YAML file; a changed file gets a new name, see the module's text
+    config: Path  # the YAML file; a changed file needs a new name, see the module's text
     redis_url: Annotated[str, Field(min_length=1)]  # a reference, ${NAME} or file:/path, resolved by each replica
 
 
@@ -64,7 +64,7 @@ def vendor(args: VendorArguments) -> serve.Application:
 def _application(name: str, args: Arguments, api_keys: str = "") -> serve.Application:
     runtime = {"redis_url": args.redis_url, "api_keys": api_keys, "keys_required": "yes", "warnings": ""}
     settings = load_settings(args.config)
-    prove(settings, secrets_elsewhere=True)  # a builder runs on any node, the secrets are where the replicas run
+    prove(settings, secrets_elsewhere=True)  # the secrets may be only on other nodes, where replicas run
     found = applications(settings, runtime, cluster_place(_workers()))
     if name not in found:
         raise ConfigError(f"{name}: {args.config} has only {', '.join(sorted(found))}")

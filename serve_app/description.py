@@ -82,7 +82,7 @@ def _complete(description: Description) -> None:
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     for path, method, operation in _operations(description):
         scope = scope_needed(method.upper(), path)
-        if scope is not None:  # the empty one: a service on loopback asks for none
+        if scope is not None:  # `{}` means no key, as on a service on loopback
             operation["security"] = [{"key": []}, {}]
             operation["description"] = f"{operation.get('description', '')}\n\nA key needs the scope `{scope}`.".strip()
         if path in ("/v1/triggers", "/v1/triggers/batch") and method == "post":

@@ -46,7 +46,10 @@ HOT = ("/v1/triggers", "/v1/triggers/batch")
 
 
 def application(use_cases: UseCases, keys: ApiKeys | None, metrics: Metrics) -> Asgi:
-    """Return the ASGI application of one intake replica. With `keys` None, or no key in its file, calls need no key."""
+    """Return the ASGI application of one intake replica.
+
+    Calls need no key if `keys` is None, or if the file of `keys` has no key.
+    """
     needed = keys if keys is not None and keys.required else None
     others = routes(use_cases, separate=needed is not None)
     wrong = WrongKeys(lambda: metrics.count("dispatcher_wrong_keys"))

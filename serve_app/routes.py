@@ -301,7 +301,7 @@ def _dead_letters(app: FastAPI, dead_letters: DeadLetters, *, separate: bool) ->
 
     @app.post("/v1/dead-letters/redrive")
     async def redrive(request: Request, body: RedriveOrder) -> JsonObject:
-        """Try the matching dead letters again. Repeat the call with the answer's `cursor` after `wait_s` seconds.
+        """Try up to `limit` matching dead letters again. For more, repeat with the `cursor` after `wait_s` seconds.
 
         The pace is slow while a vendor of a letter's chain gets no new work. While no vendor of the chain gets new
         work, the letter is `refused`. A letter that is dead as `unknown` may have arrived, so it is sent again only if
@@ -313,7 +313,7 @@ def _dead_letters(app: FastAPI, dead_letters: DeadLetters, *, separate: bool) ->
 
     @app.post("/v1/dead-letters/discard")
     async def discard(request: Request, body: DeadLetterOrder) -> JsonObject:
-        """Give up the matching dead letters permanently. Repeat the call with the answer's `cursor`."""
+        """Abandon up to `limit` matching dead letters permanently. For more, repeat with the answer's `cursor`."""
         return asdict(await dead_letters.discard(wanted(request, body), body.cursor, body.dry_run))
 
 
@@ -341,7 +341,7 @@ def _probes(app: FastAPI, probes: Probes) -> None:
 
 def _shown_vendor(view: VendorView) -> JsonObject:
     shown = {**asdict(view), **moment("next_try", view.next_try_ms)}
-    shown["held"], shown["takes_new"] = shown.pop("undrained"), shown.pop("accepts_new")  # the interface's old names
+    shown["held"], shown["takes_new"] = shown.pop("undrained"), shown.pop("accepts_new")  # older names of the API
     return shown
 
 

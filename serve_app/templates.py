@@ -101,7 +101,7 @@ def add_templates(app: FastAPI, templates: Templates) -> None:
         """Return the message that the template makes of `data`. Nothing is sent."""
         source = await templates.source(owner(request, tenant), name, body.version)
         rendered = await templates.rendered(source, body.data, body.locale)
-        size = asdict(measure(rendered.text))  # also of one with a subject: an event may send it on both channels
+        size = asdict(measure(rendered.text))  # also with a subject, because an event may send the text by SMS too
         return {"subject": rendered.subject, "text": rendered.text, "html": rendered.html, "sms": size}
 
 

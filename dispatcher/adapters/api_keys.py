@@ -146,7 +146,7 @@ class ApiKeys:
         except FileNotFoundError:
             return
         except _DAMAGED:
-            self._required = True  # there is a file: the keys known before go on, and without any nobody comes in
+            self._required = True  # the keys that were read before stay valid; without any, no call is allowed
 
 
 def new_key(path: Path, tenant: str, scopes: Sequence[str] = BEFORE_SCOPES, expires_ms: int | None = None) -> str:
@@ -305,7 +305,7 @@ def _mark(path: Path) -> Path:
 def _leave_mark(path: Path) -> None:
     """Create the mark which says that calls need a key.
 
-    Without write access to the folder no mark is created. A user without this access cannot remove the key file either.
+    Without write access to the folder no mark is created. Without this access a user cannot remove the key file either.
     """
     with contextlib.suppress(OSError):
         _mark(path).touch(mode=0o600)

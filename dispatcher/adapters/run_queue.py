@@ -34,5 +34,5 @@ class RunQueue:
             for thread in (self._proc / str(pid) / "task").iterdir():
                 found[thread.name] = int((thread / "schedstat").read_text().split()[1])
         except (OSError, LookupError, ValueError):
-            return {}  # it has ended, or this is no Linux, or one that does not count
+            return {}  # the process has ended, or this system has no such counters
         return found

@@ -84,7 +84,7 @@ def _sound(content: str, what: str) -> str:
 
 
 def resolve_options(options: Mapping[str, Any]) -> JsonObject:
-    """Return `options` with all references resolved, at any depth. Raises `ConfigError`."""
+    """Return `options` with all references resolved, at any depth. Raises `ConfigError` as `resolve` does."""
     return {key: _resolved(value) for key, value in options.items()}
 
 

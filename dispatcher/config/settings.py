@@ -65,20 +65,20 @@ class BreakerSettings(_Section):
     """
 
     window_s: Annotated[int, Field(ge=1, le=86_400)] = (
-        10  # long enough for 20 calls at 2/s, short enough to forget the outage before
+        10  # long enough for 20 calls at 2/s, short enough to forget the previous outage
     )
     min_calls: PositiveInt = 20  # a rate over fewer calls is noise
-    failure_rate: Percent = 50.0  # half failing: the next vendor is better
-    slow_rate: Percent = 80.0  # slow is worse than down only when nearly all calls are
-    slow_duration_s: PositiveS = 5.0  # half the default time-out; no healthy vendor answers later
-    consecutive_failures: PositiveInt = 10  # opens at once under load, before the window has its minimum
-    open_wait_s: PositiveS = 5.0  # most vendor hiccups are over by then
+    failure_rate: Percent = 50.0  # if half of the calls fail, the next vendor is better
+    slow_rate: Percent = 80.0  # a slow vendor is worse than none only if nearly all calls are slow
+    slow_duration_s: PositiveS = 5.0  # half the default time-out; a healthy vendor answers sooner
+    consecutive_failures: PositiveInt = 10  # under load this opens at once, before the window has `min_calls`
+    open_wait_s: PositiveS = 5.0  # most short failures of vendors are over by then
     open_wait_multiplier: Annotated[float, Field(ge=1, le=100)] = 2.0  # each further opening waits twice as long
     open_wait_s_max: PositiveS = 300.0  # a vendor that is back is found within five minutes
-    open_wait_jitter: Ratio = 0.5  # replicas must not probe together; applied downward, so the maximum holds
-    half_open_calls: PositiveInt = 5  # enough to tell luck from health, few enough to lose
-    half_open_max_wait_s: Annotated[float, Field(ge=0)] = 30.0  # a lost probe must not hold it; 0: wait forever
-    per: Literal["vendor", "country"] = "vendor"  # country: one that fails alone is cut off alone; sms only
+    open_wait_jitter: Ratio = 0.5  # replicas must not probe together; it only shortens waits, so the maximum holds
+    half_open_calls: PositiveInt = 5  # enough to prove health, and few enough to lose if they fail
+    half_open_max_wait_s: Annotated[float, Field(ge=0)] = 30.0  # a lost probe must not keep it half open; 0: no limit
+    per: Literal["vendor", "country"] = "vendor"  # `country`: one failing country is cut off alone; only for sms
 
 
 def _rule_pattern(text: str) -> str:
@@ -96,7 +96,7 @@ class RuleSettings(_Section):
 
     match: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_rule_pattern)]
     means: Literal["final", "deferred", "route", "account", "unlisted", "rate", "vendor", "unknown"]
-    wait_s: Annotated[float, Field(gt=0, le=86_400)] | None = None  # for account and rate; None: the usual wait
+    wait_s: Annotated[float, Field(gt=0, le=86_400)] | None = None  # for account and rate only; None: the usual wait
 
 
 class VendorSettings(_Section):
@@ -108,19 +108,17 @@ class VendorSettings(_Section):
     adapter: Adapter
     channel: Channel
     options: JsonObject = Field(default_factory=dict, repr=False)
-    timeout_s: PositiveS = 10.0  # total deadline of one call: past it the answer is worth less than another vendor's
+    timeout_s: PositiveS = 10.0  # for a whole call; after this time, another vendor is the better choice
     concurrency_min: PositiveInt = (
-        CONCURRENCY_MIN  # per actor: what a vendor that grows slow under load still gets at once
+        CONCURRENCY_MIN  # per actor: a vendor that becomes slow still gets so many calls at once
     )
     concurrency_max: PositiveInt = 64  # per actor: 640 calls/s at 100 ms, and few enough sockets for any vendor
-    segments_max: Segments = 10  # of one SMS: Twilio takes 1,600 characters, and each segment is paid for
-    rate_per_s: Annotated[float, Field(ge=0.001, le=1_000_000)] | None = (
-        None  # over all actors; None: the contract names no limit
-    )
-    replicas_min: Replicas = 1  # with none, nobody drains the mailbox
-    replicas_max: Replicas = 4  # one actor carries most accounts; more than this is a decision about cost
+    segments_max: Segments = 10  # of one SMS: Twilio accepts 1,600 characters, and each segment costs money
+    rate_per_s: Annotated[float, Field(ge=0.001, le=1_000_000)] | None = None  # for all actors together; None: no limit
+    replicas_min: Replicas = 1  # without an actor, nobody drains the mailbox
+    replicas_max: Replicas = 4  # one actor is enough for most accounts; whether to pay for more is a decision
     breaker: BreakerSettings = BreakerSettings()
-    rules: Annotated[list[RuleSettings], Field(max_length=100)] = []  # what this vendor's own words mean, see docs
+    rules: Annotated[list[RuleSettings], Field(max_length=100)] = []  # what this vendor's answers mean, see docs
 
     @property
     def tells_delivery(self) -> bool:
@@ -145,7 +143,7 @@ class RouteSettings(_Section):
 
     channel: Channel
     chain: Annotated[list[VendorName], Field(min_length=1)]
-    split: dict[VendorName, Annotated[int, Field(ge=1, le=10_000)]] = {}  # weights; empty: the chain's order alone
+    split: dict[VendorName, Annotated[int, Field(ge=1, le=10_000)]] = {}  # weights; empty: only the order counts
     match: RouteMatch = RouteMatch()
 
 
@@ -157,14 +155,14 @@ class EventFallback(_Section):
 
     channel: Channel
     template: TemplateName
-    after_s: Annotated[int, Field(ge=1, le=604_800)] | None = None  # None: only when the first is dead or expired
-    wait_for: WaitFor = "accepted"  # delivered: by a receipt, which not every phone gives
+    after_s: Annotated[int, Field(ge=1, le=604_800)] | None = None  # None: only if the first is dead or expired
+    wait_for: WaitFor = "accepted"  # `delivered` needs a receipt, which not every phone gives
 
 
 class EventNotification(_Section):
     channel: Channel
     template: TemplateName
-    fallback: EventFallback | None = None  # None: one that dies is for an operator to see
+    fallback: EventFallback | None = None  # None: if it dies, only an operator can help
 
 
 class QuietHours(_Section):
@@ -177,7 +175,7 @@ class QuietHours(_Section):
 
     begin: ClockTime
     end: ClockTime
-    time_zone: ZoneName = "UTC"  # of recipients that name none
+    time_zone: ZoneName = "UTC"  # for recipients without a time zone
 
 
 class EventSettings(_Section):
@@ -187,21 +185,21 @@ class EventSettings(_Section):
     """
 
     notifications: Annotated[list[EventNotification], Field(min_length=1, max_length=20)]
-    on_unknown: OnUnknown = "resend"  # at least once: for a receipt, a rare repeat is better than none
-    expires_in_s: Annotated[int, Field(ge=1, le=604_800)] = 86_400  # a day: longer outages make old news
-    priority: Priority = "normal"  # high is for codes people wait for
-    quiet_hours: QuietHours | None = None  # None: at any time, as for what somebody has just done
-    quiet_hours_by_channel: dict[Channel, QuietHours | None] = {}  # a mail wakes nobody up, a call does; None: none
+    on_unknown: OnUnknown = "resend"  # at least once: a rare repeat is better than no message
+    expires_in_s: Annotated[int, Field(ge=1, le=604_800)] = 86_400  # a day: later, most news is old
+    priority: Priority = "normal"  # `high` is for codes that people wait for
+    quiet_hours: QuietHours | None = None  # None: sent at any time, for example after an order
+    quiet_hours_by_channel: dict[Channel, QuietHours | None] = {}  # a mail wakes nobody up; None: no hours
 
     def quiet_for(self, channel: str) -> QuietHours | None:
-        """Return the quiet hours of `channel`, or the event's quiet hours if the channel has none.
+        """Return the entry of `channel` in `quiet_hours_by_channel`, or the event's `quiet_hours` if there is no entry.
 
-        None means no quiet hours.
+        None means no quiet hours. An entry may be None too.
         """
         own = (hours for name, hours in self.quiet_hours_by_channel.items() if name == channel)
         return next(own, self.quiet_hours)
 
-    segments_max: Segments | None = None  # of its SMS; None: what the vendors allow. A long name can double a price
+    segments_max: Segments | None = None  # of one SMS; None: the vendors' limits. A long name can double a price
 
 
 class TemplateSettings(_Section):
@@ -223,7 +221,7 @@ class RecipientCap(_Section):
     """
 
     channel: Channel
-    max: Annotated[int, Field(ge=1, le=1_000)]  # so many times are kept of each recipient, ten bytes each
+    max: Annotated[int, Field(ge=1, le=1_000)]  # so many times are kept for each recipient, ten bytes each
     per_s: Annotated[int, Field(ge=1, le=2_678_400)]  # up to 31 days
     priority: list[Priority] = []
     event: list[EventName] = []
@@ -234,26 +232,26 @@ class LimitsSettings(_Section):
 
     body_bytes_max: PositiveInt = 262_144  # 256 KiB: hundreds of times a checkout's body, and one parse stays short
     batch_bytes_max: PositiveInt = 4_194_304  # 1,000 items of 4 KiB
-    batch_items_max: PositiveInt = 1_000  # one item's share of a batch stays worth a status of its own
-    json_depth_max: Annotated[int, Field(ge=3, le=64)] = 16  # a request itself needs four
-    accept_deadline_s: PositiveS = 0.8  # a durable write later than this is 503, so that a caller has it within 1 s
+    batch_items_max: PositiveInt = 1_000  # each item of a batch gets a status of its own
+    json_depth_max: Annotated[int, Field(ge=3, le=64)] = 16  # a request without data needs four
+    accept_deadline_s: PositiveS = 0.8  # a later durable write is 503, so that the caller knows within 1 s
     # An hour of 116/s: a dead vendor refuses its own channel first. Of a priority and all above it (core/limits/lanes).
     queued_max_per_vendor: PositiveInt = 400_000
-    memory_ratio_max: Annotated[float, Field(gt=0, lt=1)] = 0.8  # of maxmemory; the rest lets draining always work
-    sms_countries: list[CountryCode] | None = None  # None: all; a list stops premium-rate and foreign-number fraud
+    memory_ratio_max: Annotated[float, Field(gt=0, lt=1)] = 0.8  # of maxmemory; the rest is kept for draining
+    sms_countries: list[CountryCode] | None = None  # None: all; a list stops fraud with expensive numbers
     recipient_caps: Annotated[
         list[RecipientCap], Field(max_length=20)
-    ] = []  # none: who is sent how much is yours to see
-    tenant_templates_max: Annotated[int, Field(ge=0, le=10_000)] = 100  # of its own; every intake knows all their names
-    tenant_template_bytes_max: PositiveInt = 4_194_304  # of all their versions, which stay: 40 KiB for each of 100
+    ] = []  # no caps: only the operator knows how much is too much
+    tenant_templates_max: Annotated[int, Field(ge=0, le=10_000)] = 100  # of one tenant; each intake keeps all names
+    tenant_template_bytes_max: PositiveInt = 4_194_304  # of all their versions: 40 KiB for each of 100
 
 
 class TenantSettings(_Section):
     """The share and the accept rate of a tenant. API keys name their tenant. Without keys there is only `default`."""
 
-    weight: Annotated[int, Field(ge=1, le=WEIGHT_MAX)] = 1  # of two, one with 3 gets three times as much of a full lane
-    accept_per_s: Annotated[float, Field(ge=0.001, le=100_000)] | None = None  # None: nobody is refused for its rate
-    accept_burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = None  # None: one second's worth
+    weight: Annotated[int, Field(ge=1, le=WEIGHT_MAX)] = 1  # with 3, three times as much of a full lane as with 1
+    accept_per_s: Annotated[float, Field(ge=0.001, le=100_000)] | None = None  # None: the rate is not limited
+    accept_burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = None  # None: the triggers of one second
 
     @property
     def rate(self) -> AcceptRate | None:
@@ -268,70 +266,70 @@ class RetrySettings(_Section):
     The waits grow exponentially with full jitter until the time to live ends.
     """
 
-    attempts_max: PositiveInt = 8  # tries that may have arrived: each could be a repeat for the recipient
-    base_s: PositiveS = 1.0  # the first wait's upper bound; it doubles with each wait
-    cap_s: PositiveS = 300.0  # the longest open wait of a breaker, so that a closed one is met
-    # After every vendor refused the message itself: minutes for greylisting, then hours; the last one repeats.
+    attempts_max: PositiveInt = 8  # of tries that may have arrived, because the recipient may get each of them
+    base_s: PositiveS = 1.0  # the upper bound of the first wait; the bound doubles with each wait
+    cap_s: PositiveS = 300.0  # as long as a breaker's longest open wait, so that a later try can find it closed
+    # The waits after every vendor has refused the message: minutes for greylisting, then hours. The last wait repeats.
     refused_waits_s: Annotated[list[PositiveS], Field(min_length=1, max_length=20)] = list(REFUSED_WAITS_S)
 
 
 class RetentionSettings(_Section):
-    finished_s: PositiveInt = 86_400  # a day of look-ups and repeated keys; 10 M/day × this is the memory bill
+    finished_s: PositiveInt = 86_400  # a day for questions and repeated keys; this time decides Redis's memory
 
 
 class RedriveSettings(_Section):
     """The pace at which dead letters go back into a mailbox, over all replicas and operators together."""
 
-    per_s: PositiveS = 500.0  # a million in 34 minutes; more would make checkouts wait for its fsyncs
-    slow_per_s: PositiveS = 5.0  # while a vendor of the chain is open or recovering: about as many as its probes
+    per_s: PositiveS = 500.0  # a million in 34 minutes; more would make accepts wait for the disk
+    slow_per_s: PositiveS = 5.0  # while a vendor of the chain is open or recovering: about its number of probes
 
 
 class ReceiptSettings(_Section):
     """The link and the secret for vendors' call-backs. Give both or neither. Without them no vendor sends receipts."""
 
-    public_url: CallableUrl | None = None  # as vendors reach us, without /v1/receipts
-    secret: str | None = Field(default=None, repr=False)  # a reference; who has it can say that a message arrived
+    public_url: CallableUrl | None = None  # the address at which vendors reach us, without /v1/receipts
+    secret: str | None = Field(default=None, repr=False)  # a reference; whoever has the secret can forge receipts
 
 
 class CourierSettings(_Section):
     """The settings of vendor actors. They say how an actor claims notifications and stores their outcomes."""
 
-    settle_interval_ms: Annotated[int, Field(ge=1, le=1_000)] = 100  # a kill may repeat this much; 10 ms slowed accepts
-    settle_stall_s: PositiveS = 1.0  # nothing starts while an outcome is unsettled for this long
-    stuck_s: PositiveS = 30.0  # work waits and nothing is done for so long: the actor is replaced
-    take_s: PositiveS = 0.5  # takes from dead incarnations; with 2 s of silence, within three seconds after a kill
-    audit_s: PositiveS = 5.0  # reads its own pending list; a lost answer is rare
-    claim_pace_ms: Annotated[int, Field(ge=0, le=1_000)] = 15  # each claim is an fsync that accepts wait for
-    claim_block_ms: Annotated[int, Field(ge=1, le=1_000)] = 200  # wakes a paused claim often enough to stop quickly
-    look_ups_per_s: PositiveS = 5.0  # of what is held, per actor; 100 held are asked about within 20 s
+    settle_interval_ms: Annotated[int, Field(ge=1, le=1_000)] = 100  # a kill may repeat its sends; 10 ms slowed accepts
+    settle_stall_s: PositiveS = 1.0  # no call starts while an outcome has waited longer than this
+    stuck_s: PositiveS = 30.0  # an actor that does nothing for so long, though work waits, is replaced
+    take_s: PositiveS = 0.5  # with 2 s of silence, a dead actor's work is taken within 3 s after a kill
+    audit_s: PositiveS = 5.0  # seldom, because a claim's answer is rarely lost
+    claim_pace_ms: Annotated[int, Field(ge=0, le=1_000)] = 15  # each claim costs an fsync, and accepts wait for it
+    claim_block_ms: Annotated[int, Field(ge=1, le=1_000)] = 200  # short, so that a waiting actor can stop quickly
+    look_ups_per_s: PositiveS = 5.0  # of each actor; 100 held messages are looked up within 20 s
 
 
 class SupervisionSettings(_Section):
     """The settings that decide which actors count as alive, and when a vendor gets new work again."""
 
-    beat_ms: PositiveInt = 250  # eight chances within the silence
-    silence_ms: PositiveInt = 2_000  # longer than a pause of the loop, short enough for a take within three seconds
-    report_ms: PositiveInt = 500  # evidence spread over replicas is summed this often
-    dwell_s: Annotated[float, Field(ge=0)] = 60.0  # of a vendor that comes and goes: two switches a minute; 0: none
+    beat_ms: PositiveInt = 250  # eight beats within `silence_ms`
+    silence_ms: PositiveInt = 2_000  # longer than a pause of the event loop, short enough to take work within 3 s
+    report_ms: PositiveInt = 500  # so often the supervisor sums what the replicas have seen
+    dwell_s: Annotated[float, Field(ge=0)] = 60.0  # at most two changes of a vendor a minute; 0: no limit
 
 
 class IntakeSettings(_Section):
-    replicas_min: Replicas = 2  # killing one of two cost 3 of 7,500 requests, the only one 117
-    replicas_max: Replicas = 4  # beyond this Redis's fsync is the limit
-    ongoing_target: PositiveInt = 200  # requests in hand of each; a healthy one has ten at 1,157/s
-    group_commit_max: PositiveInt = 64  # one pipelined round trip; more only lengthens the first one's wait
+    replicas_min: Replicas = 2  # killing one of two cost 3 of 7,500 requests, killing the only one 117
+    replicas_max: Replicas = 4  # with more replicas, the fsync of Redis is the limit
+    ongoing_target: PositiveInt = 200  # open requests of each replica; a healthy replica has ten at 1,157/s
+    group_commit_max: PositiveInt = 64  # one pipelined round trip; with more, the first trigger only waits longer
 
 
 class StoreSettings(_Section):
     """The condition under which a write to Redis counts as durable (docs/adr/0032)."""
 
-    durability: Literal["primary", "replica"] = "primary"  # replica: it outlives the primary's disk, and waits for it
-    replicas: PositiveInt | None = None  # None: as many as the sentinels know; without sentinels it must be said
-    replicas_away_max: Annotated[int, Field(ge=0)] = 0  # 0: nothing is accepted that a promoted replica could lack
+    durability: Literal["primary", "replica"] = "primary"  # `replica` is safer, and each accept waits for it
+    replicas: PositiveInt | None = None  # None: as many as the sentinels know; required without sentinels
+    replicas_away_max: Annotated[int, Field(ge=0)] = 0  # 0: a promoted replica has every accepted trigger
     durability_stated: bool = False  # the start reads the server's settings, unless CONFIG is refused
 
     def replica_rule(self) -> ReplicaRule | None:
-        """Return how many replicas must have a write, or None if the primary alone counts."""
+        """Return how many replicas must have a write to make it durable, or None if the primary alone counts."""
         return ReplicaRule(self.replicas, self.replicas_away_max) if self.durability == "replica" else None
 
 

@@ -22,7 +22,7 @@ def count(metrics: Metrics, vendor: str, claim: Claim, decision: Decision) -> No
                 logger().warning("notification_refused_by_all", notification=claim.notification.id, vendor=vendor)
             metrics.count("dispatcher_retries", vendor)
         case Dead(reason=reason):
-            # Free text after a colon (a variable's name) is for the record, not for a label.
+            # The text after a colon, such as a variable's name, is only for the record, because labels must be few.
             metrics.count("dispatcher_dead", vendor, reason.split(":")[0])
             logger().warning("notification_dead", notification=claim.notification.id, reason=reason, vendor=vendor)
         case Drop():

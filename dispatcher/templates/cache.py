@@ -34,11 +34,11 @@ class TemplateCache:
         self._store = store
         self._compiled_max = compiled_max
         self._compiled: OrderedDict[tuple[str, int], CompiledTemplate] = OrderedDict()
-        self._unfit: set[tuple[str, int]] = set()  # do not compile; not tried again at every refresh
+        self._unfit: set[tuple[str, int]] = set()  # versions that do not compile; `warm` does not try them again
         self._latest: Mapping[str, int] = {}
         self._own: Mapping[str, Mapping[str, int]] = {}
-        self.loaded = False  # before the first refresh, an empty map means "not known" rather than "none"
-        self.promised: Collection[str] = ()  # common ones that the owner puts into the store, and puts back
+        self.loaded = False  # while it is False, an empty map means "not known", not "no templates"
+        self.promised: Collection[str] = ()  # common templates that the owner is storing, also again after a loss
 
     @property
     def latest(self) -> Mapping[str, int]:

@@ -25,11 +25,11 @@ from dispatcher.templates.syntax import parse
 from dispatcher.templates.tree import Block, Node, SyntaxFault, Text
 
 SOURCE_CHARS_MAX = 262_144  # of one part; mail programs cut HTML at 100 KiB
-OUTPUT_BYTES_MAX = {"subject": 998, "text": 65_536, "html": 262_144}  # a header line's limit; then the wire's own
-DATA_DEPTH_MAX = 32  # twice what the wire lets in
+OUTPUT_BYTES_MAX = {"subject": 998, "text": 65_536, "html": 262_144}  # `subject`: a header line's limit
+DATA_DEPTH_MAX = 32  # twice the depth that requests may have
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,80}")
-# Mail headers end at any of these somewhere on the way.
+# Some mail program or server ends a header line at each of these characters.
 _HEADER_BREAK = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 
@@ -198,5 +198,5 @@ def _check_subject(nodes: list[Node]) -> None:
 
 
 def _label(source: TemplateSource, part: str) -> str:
-    version = f" version {source.version}" if source.version else ""  # a text that is not stored yet has none
+    version = f" version {source.version}" if source.version else ""  # a text that is not stored yet has no version
     return f"template {source.name}{version}, {part}"

@@ -28,7 +28,7 @@ from dispatcher.templates.filters import (
 from dispatcher.templates.formats import money, short_date
 from dispatcher.templates.tree import Place, Tree, written
 
-FUEL = 45_000  # a table of 500 rows of 10 cells takes 40,000; all of it is burnt in some 3 ms
+FUEL = 45_000  # a table of 500 rows of 10 cells needs 40,000; using all of it takes some 3 ms
 WORK = 5_000  # calls of our filters, each with its size: some 4 ms
 CHARS_PER_WORK = 256
 _BUILT_IN_GLOBALS = ("range", "dict", "debug", "namespace", "cycler", "joiner", "lipsum")
@@ -71,13 +71,13 @@ class Engine:
             raise self._refused(str(refused), data) from None
         except minijinja.TemplateError as error:
             raise self._explained(error, data) from None
-        except MemoryError:  # this process has none; that says nothing of the template
+        except MemoryError:  # the process has no memory left, so the template is not at fault
             raise
         except Exception as error:  # a filter was called in a way that it does not know; its message could show a value
             place = self._fault_place(data).shown
             raise RenderFault(f"{place or 'an expression'}: a filter fails ({type(error).__name__})", place) from None
         except BaseException as error:
-            if type(error).__name__ != "PanicException":  # the engine's own bug
+            if type(error).__name__ != "PanicException":  # PanicException is a bug in the engine
                 raise
             raise RenderFault("the engine failed") from None
 

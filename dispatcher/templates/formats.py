@@ -94,8 +94,8 @@ def plain_number(value: float) -> str:
 def rounded(value: Any, places: int, what: str) -> Decimal:
     """Return a number, or a text such as "49.90", with `places` digits after the point. A half is rounded away from 0.
 
-    The decimal digits as written are rounded, not the number's binary form: 1.005 becomes 1.01. Raises ValueError with
-    `what` in the text if `value` is no number up to 10^18.
+    The decimal digits as written are rounded, not the number's binary form: 1.005 becomes 1.01. Raises ValueError if
+    `value` is no number up to 10^18. The error's text begins with `what`.
     """
     return _decimal(value, what).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP) + 0  # never -0.00
 

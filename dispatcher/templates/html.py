@@ -27,7 +27,7 @@ from dispatcher.templates.tree import Block, Node, Print, SyntaxFault, Text
 URL_SCHEMES = ("http", "https", "mailto", "tel", "cid")
 STATES_MAX = 16  # ordinary templates need one or two
 STEPS_MAX = 12_000  # some 20 ms; 100 KB of ordinary HTML take 2,000
-WHOLE_STEPS = 8  # up to 64 tags at once
+WHOLE_STEPS = 8  # the steps of up to 64 tags that are read at once
 STEP_PAUSE = 1_000  # some 2 ms
 # fmt: off
 _URL_ATTRIBUTES = frozenset((
@@ -46,9 +46,9 @@ _EXPRESSION = "\x00"  # stands for an expression in the text of a URL; a templat
 def safe_url(value: str) -> None:
     """Raise ValueError if `value` is an absolute URL whose scheme is not allowed.
 
-    The message does not show the value.
+    The error's text does not show the value.
     """
-    text = "".join(c for c in value if c > " " and c != "\x7f").lower()  # browsers ignore these before and in a scheme
+    text = "".join(c for c in value if c > " " and c != "\x7f").lower()  # browsers ignore these characters in a scheme
     scheme = _SCHEME.match(text)
     if scheme is not None and scheme[1] not in URL_SCHEMES:
         raise ValueError(f"a URL must be relative or of one of the schemes {', '.join(URL_SCHEMES)}")
@@ -59,18 +59,18 @@ class HtmlState:
     """A state of the HTML tokenizer: the kind of place, and what must be known of the current tag."""
 
     kind: str = "data"
-    tag: str = ""  # the open tag's name; in raw text, the element's
+    tag: str = ""  # the name of the open tag, or of the element in raw text
     attribute: str = ""
     url: str = ""  # the text of a URL so far, "/" when its scheme is known
-    meta: frozenset[str] = frozenset()  # of a meta tag: "refresh", "expression" in its content
+    meta: frozenset[str] = frozenset()  # for a meta tag: whether it is a refresh, or has an expression in `content`
 
 
 _DATA = HtmlState()
-# In each state: what may come next. The group's name, or the first character, decides.
+# What may come next in each state. The name of the group, or the first character, decides.
 _IN_DATA = re.compile(
     r"[^<]+|<(?P<comment>!--)|<(?P<bogus>[!?])|<(?P<end>/)(?=[A-Za-z])|<(?P<open>(?=[A-Za-z]))|<(?P<other>/?)"
 )
-# Up to 64 whole tags of the ordinary kind and the text behind them: read at once, they change nothing.
+# Up to 64 whole ordinary tags and the text after them. They are read at once, because they do not change the state.
 _WHOLE_TAGS = re.compile(
     r"(?:</?(?!script|style|xmp|iframe|noembed|noframes|plaintext|title|textarea|meta)[a-z][a-z0-9]*"
     r"(?:\s+[a-z-]+=(?:\"[^\"]*\"|'[^']*'))*\s*/?>[^<]*){1,64}",
@@ -87,9 +87,9 @@ _CONDITION = re.compile(r"\[if[^\]>]*\]>", re.I)
 
 
 class HtmlReader:
-    """Reads static HTML text and checks the expressions in it.
+    """Reads static HTML text and checks the expressions between its parts.
 
-    `states` are all states that are possible at this place.
+    `states` are all states that are possible after the text that was read.
     """
 
     def __init__(self) -> None:
@@ -130,9 +130,10 @@ class HtmlReader:
         self.states = frozenset(after)
 
     def expression(self, line: int) -> bool:
-        """Check the expression at this place. Return True if its value must be checked as a URL when it is rendered.
+        """Check an expression that follows the text that was read.
 
-        Raises `SyntaxFault` if no escaping makes an expression safe at this place.
+        Return True if its value must be checked as a URL when it is rendered. Raises `SyntaxFault` if no escaping makes
+        an expression safe at this place.
         """
         guarded = [self._expression(state, line) for state in self.states]
         self.states = frozenset(state for state, _ in guarded)
@@ -184,7 +185,7 @@ def _step(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, HtmlSta
         if match["name"]:
             return replace(state, kind="attribute", attribute=match["name"].lower()), match.end(), None
         return state, match.end(), None
-    if kind == "attribute":  # more of the name may follow in the next piece
+    if kind == "attribute":  # the next piece of text may continue the name
         more = _NAME_END.match(text, at)
         if more is not None:
             return replace(state, attribute=state.attribute + more[0].lower()), more.end(), None
@@ -238,7 +239,7 @@ def _quoted(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, HtmlS
     end = text.find(state.kind, at)
     value = text[at:] if end < 0 else text[at:end]
     if state.attribute in _URL_ATTRIBUTES and state.url != "/":
-        url = state.url + value[:256]  # undecided after that, it stays guarded
+        url = state.url + value[:256]  # if the scheme is not known by then, expressions stay guarded
         scheme = _scheme(url)
         if scheme == "made":
             return HtmlState("scheme"), at, None
@@ -287,7 +288,7 @@ def _outside(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, Html
     The result is as for `_step`.
     """
     if state.kind in ("raw", "title"):
-        # What was read of the end tag in the piece before is in `url`.
+        # `url` holds the part of the end tag that the previous piece of text ended with.
         whole = state.url + text[at:]
         found = re.compile(rf"</{state.tag}(?=[\s/>])", re.I).search(whole)
         if found is None:
@@ -365,7 +366,7 @@ def _guard_block(block: Block, reader: HtmlReader) -> Generator[None, None, None
             again = reader.states - before
             if not opening.startswith("for") or not again:
                 break
-            before |= again  # a loop goes on from where its body ended
+            before |= again  # the next round begins in the states in which the body ended
             reader.states = before
             if len(before) > STATES_MAX:
                 raise SyntaxFault(block.line, "its loop leaves the HTML in too many different places")

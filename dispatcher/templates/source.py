@@ -47,7 +47,7 @@ class TemplateSource:
         )
 
     def parts(self) -> dict[str, str | None]:
-        """Return the subject, text and html alone. Two versions with equal parts are the same."""
+        """Return only the subject, the text and the html. Two versions with equal parts count as the same."""
         return {"subject": self.subject, "text": self.text, "html": self.html}
 
     def canonical(self) -> str:

@@ -13,9 +13,9 @@ from dispatcher.templates.source import TemplateSource
 
 
 class TemplateStore(Protocol):
-    """A store of template versions. Each new version of a template has a higher number, and its text never changes.
+    """A store of template versions. Each new version of a template has a higher number.
 
-    Every method raises `UnavailableError` if the store does not answer.
+    The text of a version never changes. Every method raises `UnavailableError` if the store does not answer.
     """
 
     async def put(self, source: TemplateSource, *, by_file: bool = False, quota: TemplateQuota | None = None) -> int:

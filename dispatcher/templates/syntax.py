@@ -24,10 +24,10 @@ from dispatcher.templates.comparison import chain, concatenated
 from dispatcher.templates.names import CONSTANTS, KEYWORDS, Scopes, paths
 from dispatcher.templates.tree import Block, Node, Print, Statement, SyntaxFault, Text, Tree
 
-TAG_TOKENS_MAX = 400  # the engine's stack holds some 5,000 on a thread with 8 MiB
+TAG_TOKENS_MAX = 400  # the engine's stack has room for some 5,000 on a thread with 8 MiB
 TOKENS_MAX = 12_000  # in all tags of a part: some 25 ms
 DEPTH_MAX = 60
-BRANCHES_MAX = 200  # `elif` nests in the engine, so it counts as depth there
+BRANCHES_MAX = 200  # the engine nests each `elif`, so a long chain needs much of its stack
 DIGITS_MAX = 18
 STEP_TAGS = 64  # read between two pauses: some 1 ms
 
@@ -37,7 +37,7 @@ FILTERS = frozenset((
     "int", "items", "join", "last", "length", "lower", "money", "replace", "round", "string", "title", "trim",
     "truncate", "upper", "urlencode",
 ))
-_OF_TEXTS = frozenset(("capitalize", "lower", "title", "trim", "upper"))  # the engine's would make NONE of a null
+_OF_TEXTS = frozenset(("capitalize", "lower", "title", "trim", "upper"))  # the engine's filters print a null as NONE
 TESTS = frozenset((
     "defined", "undefined", "none", "string", "number", "mapping", "sequence", "boolean", "true", "false", "in",
     "eq", "ne", "lt", "le", "gt", "ge", "odd", "even",
@@ -58,7 +58,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 
 def parse(source: str) -> Generator[None, None, Tree]:
     """Parse `source` and return its tree. The generator pauses often, to let other tasks run. Raises `SyntaxFault`."""
-    source = source.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")  # an editor's, not the author's
+    source = source.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")  # an editor's additions
     reader = _Reader(source.removesuffix("\n"))
     tags = 0
     while reader.next():
@@ -79,7 +79,7 @@ class _Reader:
         self._root: list[Node] = []
         self._open: list[Block] = []
         self._into = self._root
-        self._strip = False  # the tag before ended in a dash
+        self._strip = False  # True if the previous tag ended in a dash
         self._tokens = 0
         self._loops: list[str] = []
         self._scopes = Scopes()

@@ -104,7 +104,7 @@ def target(url: str) -> tuple[Origin, str]:
 
 
 def written(method: str, head: str, headers: Mapping[str, str], content: bytes) -> bytes:
-    """Return the bytes of one request.
+    """Return the bytes of one request. `head` is the text that `target` returns for the URL.
 
     Raises ValueError if a header has an invalid name or contains a control character.
     """
@@ -128,7 +128,7 @@ class Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport
-        self._framed = False  # the answer says itself where it ends
+        self._framed = False  # True if a header of the answer says where it ends
         self._answer: asyncio.Future[Answer] | None = None
         self.closed = False
 
@@ -173,13 +173,13 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         if error is None and self._answer is not None and self._head_done and not self._framed:
-            self._complete()  # its end is the connection's (RFC 9112, 6.3)
+            self._complete()  # the end of the connection is the end of the answer (RFC 9112, 6.3)
         self.lose("connection_lost")
 
     # What the parser calls
 
     def on_message_begin(self) -> None:
-        if self._answer is None:  # unasked, or behind an answer: it must never be taken for the next request's
+        if self._answer is None:  # nobody asked: the next request must not get this answer
             self.lose("connection_lost")
         self._begin()
 
@@ -257,7 +257,7 @@ class Pool:
         loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
-        except (OSError, RuntimeError, UnicodeError) as error:  # RuntimeError: no thread could be had to look it up
+        except (OSError, RuntimeError, UnicodeError) as error:  # RuntimeError: no thread for the look-up
             raise NotSentError("dns") from error
         if not found:
             raise NotSentError("dns")

@@ -58,7 +58,7 @@ class MailOptions(Options):
     def unsubscribe_header(self, notification_id: str) -> list[str]:
         """Return the List-Unsubscribe header of a mail as a list with one line.
 
-        The list is empty without the option.
+        The list is empty without the option `list_unsubscribe`.
         """
         if self.list_unsubscribe is None:
             return []

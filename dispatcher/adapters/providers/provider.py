@@ -1,4 +1,4 @@
-"""The record that describes a provider. All code that depends on the provider uses this record."""
+"""The record that describes a provider. Only the provider's own file has code for a single provider."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Provider:
         except ValidationError as error:
             for found in error.errors(include_url=False, include_context=False, include_input=False):
                 place = [str(part) for part in found["loc"]]
-                if not place and unresolved:  # a rule about several options, of which some are not known yet
+                if not place and unresolved:  # a rule about several options, and some of them are unknown
                     continue
                 if not place or place[0] not in unresolved:
                     faults.append(".".join([at, *place]) + self._rule(found, bool(place)))

@@ -142,7 +142,7 @@ def _told(nid: str, token: str, word: str) -> Told:
 
 def read_call_back(query: Mapping[str, str], body: bytes) -> list[Told]:
     events = json_of(body)
-    if isinstance(events, dict) and (told := _of_event(events)):  # a batch of one, as some forwarders write it
+    if isinstance(events, dict) and (told := _of_event(events)):  # some forwarders send one event without a list
         return told
     if not isinstance(events, list) or len(events) > EVENTS_MAX:
         raise CallerError("body", f"must be a list of at most {EVENTS_MAX} events", 400)

@@ -100,19 +100,19 @@ class Smtp:
             return (
                 Outcome.unknown("timeout") if step.dotted else Outcome.failed("timeout", local_origin=not step.greeted)
             )
-        except aiosmtplib.SMTPResponseException as error:  # before OSError: a greeting that is a no is both
+        except aiosmtplib.SMTPResponseException as error:  # before OSError, because a refusing greeting is both
             return _refused(error.code, error.message, step) if _is_no(error.code) else _no_answer(step)
         except (aiosmtplib.SMTPConnectError, aiosmtplib.SMTPServerDisconnected, OSError) as error:
             if step.dotted:
                 return Outcome.unknown("connection_lost")
             return Outcome.failed(_not_sent(error), local_origin=not step.greeted)
         except aiosmtplib.SMTPException as error:
-            if type(error) is aiosmtplib.SMTPException and not step.greeted:  # STARTTLS, AUTH or each of its ways
+            if type(error) is aiosmtplib.SMTPException and not step.greeted:  # no STARTTLS, or no AUTH that we know
                 return Outcome.failed("not_offered", scope=Scope.ACCOUNT)
             return _no_answer(step)
         except NoTokenError as error:
             return error.outcome
-        except ValueError:  # what cannot be put on the wire: before MAIL it is our configuration
+        except ValueError:  # something cannot be encoded; before MAIL the configuration is at fault
             return _not_writable(step)
 
     async def _transaction(self, message: Message, content: bytes, step: _Step, timeout_s: float) -> Outcome:
@@ -153,7 +153,7 @@ class Smtp:
                 raise
             step.dotted = False  # the server answered: it did not accept the message
             if not step.mailed:
-                raise  # what it has against us may be this connection's
+                raise  # the cause may be the connection, so it is not kept
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(connection.rset(), 1.0)
                 kept = connection.is_connected
@@ -183,10 +183,10 @@ class Smtp:
         return None
 
     async def _connect(self) -> aiosmtplib.SMTP:
-        token = None if self._tokens is None else await self._tokens.get()  # first: a relay that waits hangs up
+        token = None if self._tokens is None else await self._tokens.get()  # first, because a relay may not wait
         try:
             sock = await self._socket()
-        except RuntimeError as error:  # no thread to be had for the look-up of its name
+        except RuntimeError as error:  # no thread for the look-up of the name
             raise OSError(None, str(error)) from error
         connection: aiosmtplib.SMTP | None = None
         try:
@@ -213,7 +213,7 @@ class Smtp:
         if self._username is not None and self._tokens is not None and token is not None:
             try:
                 await connection.auth_xoauth2(self._username, token.get_secret_value())
-            except aiosmtplib.SMTPAuthenticationError:  # it may have been revoked before its time
+            except aiosmtplib.SMTPAuthenticationError:  # the token may have been revoked early
                 fresh = await self._tokens.get(instead_of=token)
                 await connection.auth_xoauth2(self._username, fresh.get_secret_value())
 
@@ -263,8 +263,8 @@ class _Step:
 
     def __init__(self) -> None:
         self.greeted = False
-        self.mailed = False  # it took the sender
-        self.named = False  # it took the recipient
+        self.mailed = False  # the server accepted the sender
+        self.named = False  # the server accepted the recipient
         self.dotted = False
 
 
@@ -294,7 +294,8 @@ def _refused(code: int, text: str, step: _Step) -> Outcome:
 def _not_sent(error: BaseException | None) -> str:
     """Return why no connection could be made: `tls`, `dns` or `connect`.
 
-    `tls` and `dns` need a matching error in the chain of causes that begins with `error`.
+    The first TLS or DNS error counts in the chain of causes that begins with `error`. Without such an error the result
+    is `connect`.
     """
     while error is not None:
         if isinstance(error, ssl.SSLError):

@@ -62,7 +62,7 @@ class SmtpOptions(MailOptions):
 
     @property
     def oauth(self) -> OAuth | None:
-        """Return where access tokens come from, or None if the login is a password or there is no login."""
+        """Return the endpoint that gives access tokens, with its credentials. None means a password or no login."""
         if self.oauth_token_url is None or self.oauth_client_id is None or self.oauth_client_secret is None:
             return None
         return OAuth(

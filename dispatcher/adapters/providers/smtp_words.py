@@ -35,9 +35,9 @@ CPANEL = "cPanel & WHM, Tweak Settings: max hourly emails per domain"
 REPORTS = "quoted in public reports: nodemailer 1137, deltachat-core 647"
 PHRASES = (
     phrase(r"gr[ae]y-?list", Meaning.DEFERRED, "RFC 6647"),  # also said after the mail itself, with any code
-    phrase(r"recipient('s|s'| has| is)\b[^.]*\b(limit|quota)", Meaning.DEFERRED, EXCHANGE),  # its limit, not ours
+    phrase(r"recipient('s|s'| has| is)\b[^.]*\b(limit|quota)", Meaning.DEFERRED, EXCHANGE),  # the recipient's limit
     phrase(r"receiving mail (too quickly|at a rate)", Meaning.DEFERRED, GMAIL),  # also said with a final code
-    # A quota of ours, in the words of many relays; "a mailbox that exceeded its quota" is none of them.
+    # Our quota, as many relays name it. "a mailbox that exceeded its quota" must not match.
     phrase(r"\b(daily|hourly|monthly|24-hour)\b[\w ]* (quota|limit)\b", Meaning.ACCOUNT, GMAIL, DAILY_S),
     phrase(r"\b(sending|send) limit( exceeded| \((daily|hourly|monthly)\))", Meaning.ACCOUNT, REPORTS, DAILY_S),
     phrase(r"\blimit of \d+ \w+ per (\d+ )?(hours?|days?)\b", Meaning.ACCOUNT, REPORTS, DAILY_S),
@@ -46,9 +46,9 @@ PHRASES = (
     phrase(r"Daily message quota exceeded|sending paused|Sending suspended", Meaning.ACCOUNT, SES, DAILY_S),
     phrase(r"STOREDRV.*(submission quota|SubmissionQuotaExceeded)", Meaning.ACCOUNT, EXCHANGE, DAILY_S),
     phrase(r"Unusual sending activity detected", Meaning.ACCOUNT, "Zoho Mail, error 5.4.6", DAILY_S),
-    # A rate of ours.
+    # Our rate.
     phrase(r"Maximum sending rate exceeded|Throttling failure", Meaning.RATE, SES),
-    phrase(r"too much mail", Meaning.RATE, POSTFIX),  # anvil's limits of a client
+    phrase(r"too much mail", Meaning.RATE, POSTFIX),  # the limits of Postfix's anvil for one client
     phrase(r"(thread|Concurrent connections) limit exceeded|\bServer busy\b", Meaning.RATE, EXCHANGE),
     phrase(r"too many emails per (second|minute)", Meaning.RATE, "Mailtrap, also with a final code"),
     phrase(r"too frequent connects", Meaning.RATE, SENDGRID),
@@ -70,7 +70,7 @@ ENHANCED = (
     | listed(Meaning.ACCOUNT, RFC_3463, "5.1.7", "5.1.8", "4.1.7", "4.1.8", "5.7.8")  # our sender, our credentials
     | listed(Meaning.ACCOUNT, GMAIL, "5.4.5", wait_s=DAILY_S)  # the daily sending quota
     | listed(Meaning.ACCOUNT, EXCHANGE, "5.1.90", "5.7.233", wait_s=DAILY_S)  # daily limits of mailbox and tenant
-    | listed(Meaning.ACCOUNT, EXCHANGE, "5.7.60", "5.7.705", "5.7.708", "5.7.750")  # a sender, a tenant that may not
+    | listed(Meaning.ACCOUNT, EXCHANGE, "5.7.60", "5.7.705", "5.7.708", "5.7.750")  # a sender or tenant without rights
 )
 """The meanings of enhanced status codes after MAIL was accepted. A mail with any other 5xx goes to the next vendor."""
 
@@ -110,7 +110,7 @@ def meaning_of(code: int, text: str, *, mailed: bool, named: bool) -> Word:
         return Word(Meaning.UNLISTED, "no list names it")
     if named and not enhanced.startswith(("4.1.", "4.2.", "4.7.")):
         return Word(Meaning.VENDOR, "RFC 5321, section 4.2.1")
-    # RFC 3463: 4.3.x is the mail system's own trouble. Any other 4xx to RCPT is this recipient's, such as greylisting.
+    # RFC 3463: 4.3.x is a fault of the mail system. Any other 4xx to RCPT concerns the recipient, such as greylisting.
     own_trouble = enhanced.startswith("4.3.")
     return Word(Meaning.VENDOR if own_trouble else Meaning.DEFERRED, "RFC 5321, section 4.5.4.1; RFC 6647")
 

@@ -165,7 +165,7 @@ class Twilio:
 
     async def look_up(self, message: Message, since_ms: int, timeout_s: float) -> Listing | None:
         day = datetime.fromtimestamp(since_ms / 1000 - CLOCK_S_MAX, timezone.utc).strftime("%Y-%m-%d")
-        # A messaging service sends from any number of its own, so only a sender can be asked for.
+        # A messaging service chooses a number itself, so the look-up can only filter by a fixed sender.
         sender = {name: value for name, value in self._sender.items() if name == "From"}
         query = {"To": message.to, **sender, "DateSent>": day, "PageSize": str(PAGE)}
         answer = await self._http.get(f"{self._url}?{urlencode(query)}", timeout_s, self._headers())
@@ -188,11 +188,11 @@ def classify(answer: Answer) -> Outcome:
     asked_s = retry_after_s(answer.headers, time.time())
     if answer.status == 429 and (
         code not in WORDS or WORDS[code].means is Meaning.FINAL
-    ):  # never a word on the message
+    ):  # a 429 never concerns the message itself
         return replace(Outcome.throttled(f"twilio_{code or 429}", asked_s), text=text)
     if code and 400 <= answer.status < 500:
         return read_refusal("twilio", code, WORDS, text=text, asked_s=asked_s)
-    if answer.status == 403 and {"message", "status"} <= body.keys():  # Twilio speaks, but names no code
+    if answer.status == 403 and {"message", "status"} <= body.keys():  # Twilio's own format, but without a code
         return replace(Outcome.failed("http_403", scope=Scope.ACCOUNT), text=text or "http_403")
     return unspoken(answer)
 
@@ -247,7 +247,7 @@ RECEIPT_WORDS = {
 
 def read_call_back(query: Mapping[str, str], body: bytes) -> list[Told]:
     fields = fields_of(body)
-    word = word_of(fields.get("MessageStatus") or fields.get("SmsStatus", ""))  # the older name of the same
+    word = word_of(fields.get("MessageStatus") or fields.get("SmsStatus", ""))  # the older name of `MessageStatus`
     return [told_in(query, RECEIPT_WORDS.get(word), word in ("delivered", "read"))]
 
 

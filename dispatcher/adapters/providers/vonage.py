@@ -101,7 +101,7 @@ def classify(answer: Answer) -> Outcome:
     text = answer.body[:TEXT_MAX].decode("utf-8", "replace")
     if answer.status >= 500 or answer.status < 200:
         return replace(Outcome.unknown(f"http_{answer.status}"), text=text)
-    if answer.status == 403 and {"title", "error_title"} & read_object(answer.body).keys():  # Vonage's own form
+    if answer.status == 403 and {"title", "error_title"} & read_object(answer.body).keys():  # Vonage's own format
         return replace(Outcome.failed("http_403", scope=Scope.ACCOUNT), text=text)
     return unspoken(answer)
 
@@ -117,7 +117,7 @@ def _read(body: bytes) -> Outcome:
     if accepted:
         return Outcome.unknown("parts_differ")
     told = [read_refusal("vonage", status, WORDS, text=text) for status, _, text in parts]
-    # One part of several may be refused for its number alone; what one part may have is not refused.
+    # If one part is not clearly refused, the whole message is not.
     return next((one for one in told if one.kind is not OutcomeKind.REJECTED), told[0])
 
 

@@ -8,7 +8,8 @@ Rules:
    window. So no period of that length has more than `most` notifications, wherever it begins.
 3. A notification counts when it is accepted to be sent, at that time. Suppressed, refused and replayed ones do not
    count. A notification that is cancelled later still counts.
-4. No priority is exempt. SMS pumping fraud uses the priority `high`, so `high` has its own rule or shares one.
+4. No priority is exempt, because SMS pumping fraud uses the priority `high`. A rule without priorities applies to
+   `high` too.
 5. Each tenant, rule and address has its own count. Only a hash of the three is stored, for no longer than the window.
 """
 
