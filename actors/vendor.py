@@ -50,8 +50,7 @@ class VendorActor:
         self._vendor: Vendor = build(
             self._config.adapter, vendor, self._config.channel, resolve_options(self._config.options)
         )
-        self._tasks = Tasks()
-        self._metrics = Metrics()
+        self._tasks, self._metrics = Tasks(), Metrics()
         self._changed = asyncio.Event()
         self._replicated: ReplicatedWrites | None = None
         self._cores: Cores | None = None  # None in a simulation, which does not measure this machine

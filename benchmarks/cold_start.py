@@ -18,8 +18,9 @@ import click
 import uvloop
 
 from benchmarks import results
+from benchmarks.cpu_meter import CpuMeter, pss_mib
 from benchmarks.processes import workspace
-from benchmarks.whole_service import CpuMeter, bodies, drained, losses, pss_mib
+from benchmarks.whole_service import bodies, drained, losses
 from cluster.local.service import Service
 from cluster.rehearsal.load import post_steadily
 

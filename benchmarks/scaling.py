@@ -24,17 +24,9 @@ import click
 import uvloop
 
 from benchmarks import results
+from benchmarks.cpu_meter import CpuMeter
 from benchmarks.processes import until
-from benchmarks.whole_service import (
-    CpuMeter,
-    bodies,
-    drained,
-    hold_all,
-    losses,
-    override,
-    release_all,
-    running,
-)
+from benchmarks.whole_service import bodies, drained, hold_all, losses, override, release_all, running
 from cluster.local.service import Service
 from cluster.rehearsal.load import post_in_turn, post_steadily
 from cluster.rehearsal.verdict import judge

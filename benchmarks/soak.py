@@ -21,7 +21,8 @@ import click
 import uvloop
 
 from benchmarks import results
-from benchmarks.whole_service import bodies, collect, drained, forget, losses, pss_mib, running
+from benchmarks.cpu_meter import pss_mib
+from benchmarks.whole_service import bodies, collect, drained, forget, losses, running
 from cluster.local.service import Service
 from cluster.rehearsal.load import percentile, post_steadily
 

@@ -11,7 +11,7 @@ import statistics
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ import uvloop
 import yaml
 
 import cluster
-from benchmarks.processes import cpu_s, until, workspace
+from benchmarks.cpu_meter import CpuMeter
+from benchmarks.processes import until, workspace
 from cluster.local.service import Service
 from cluster.rehearsal.demo import CHANNELS
 from cluster.rehearsal.load import Posted, percentile, post_steadily
@@ -165,61 +166,6 @@ def bodies(count: int, start: int = 0) -> list[tuple[str, dict[str, object]]]:
 
 def collect(service: Service) -> dict[str, list[Delivery]]:
     return {vendor: service.received(vendor)["received"] for vendor in CHANNELS}
-
-
-PARTS = {
-    "intake": "ServeReplica:intake",
-    "haproxy": "haproxy",
-    "vendors": "ServeReplica:vendor-",
-    "supervisor": "ServeReplica:supervisor",
-}
-"""For each part of the service, a text in the command lines of its processes.
-
-All other processes, `up` included, count as "ray".
-"""
-
-
-class CpuMeter:
-    """Counts the CPU seconds of each part of a service, since the meter was made.
-
-    A process that has ended counts with the last value that was read, so a sum never falls.
-    """
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._seen: dict[str, dict[int, float]] = {}
-        self._began = self._total()
-        self._began_s = time.monotonic()
-
-    def seconds(self) -> float:
-        """Return the seconds since the meter was made."""
-        return time.monotonic() - self._began_s
-
-    def read(self) -> dict[str, float]:
-        return {part: cpu - self._began.get(part, 0.0) for part, cpu in self._total().items()}
-
-    def _total(self) -> dict[str, float]:
-        for part, pids in self._pids().items():
-            self._seen.setdefault(part, {}).update({pid: cpu_s([pid]) for pid in pids})
-        return {part: sum(found.values()) for part, found in self._seen.items()}
-
-    def _pids(self) -> dict[str, set[int]]:
-        pids = {part: set(self._service.pids(text)) for part, text in PARTS.items()}
-        pids["haproxy"] = {pid for pid in pids["haproxy"] if pid not in pids["intake"]}
-        known = set().union(*pids.values())
-        pids["redis"] = set(self._service.redis_pids())
-        pids["ray"] = set(self._service.all_pids()) - known - pids["redis"]
-        return pids
-
-
-def pss_mib(pids: Iterable[int]) -> float:
-    """Return the memory of these processes in MiB. A page that processes share is divided among them."""
-    total = 0
-    for pid in pids:
-        with contextlib.suppress(OSError):
-            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-            total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return total / 1024
 
 
 def vendors(service: Service) -> dict[str, dict[str, Any]]:

@@ -36,6 +36,7 @@ from cluster.local.error_line import one_line
 from cluster.local.event_log import EventLog
 from cluster.local.foreground import leave_quietly, say
 from cluster.local.frozen import FrozenReplicas
+from cluster.local.housekeeping import Housekeeping
 from cluster.local.hurry import hurried
 from cluster.local.listening import check_port
 from cluster.local.ray_parts import leave_out_unused
@@ -44,7 +45,7 @@ from cluster.local.readiness import answering, url_of
 from cluster.local.redis_keeper import RedisKeeper
 from cluster.local.redis_server import RedisServer
 from cluster.local.replica_checks import check_replicas
-from cluster.local.state_directory import StateDirectory, give_way, reap
+from cluster.local.state_directory import StateDirectory, reap
 from cluster.rehearsal.sandbox.process import start_sandbox
 from dispatcher.adapters.api_keys import ApiKeys, list_keys
 from dispatcher.config.secret_references import resolve
@@ -63,15 +64,6 @@ TRIES_MAX = 20
 
 A controller that has died is back within seconds.
 """
-
-HOUSEKEEPERS = ("ray::ServeController", "ray::ProxyActor")
-"""Processes of Serve that get a low priority. Twice a second they compute for 20 ms, on cores that intake needs.
-
-Serve cannot set the niceness of single actors. The HAProxyManager is not in this list: each haproxy that it starts at a
-reload would get its niceness and keep it.
-"""
-HOUSEKEEPING_NICENESS = 15
-HOUSEKEEPING_S = 30.0
 
 EVENTS_S = 0.5
 HEALTH_S = 5.0
@@ -112,6 +104,7 @@ class Up:
         self._digest_key = os.urandom(32)
         self._runtime: dict[str, str] = {}
         self._wanted: list[int] = []
+        self._housekeeping = Housekeeping(self._state.marker)
         self._frozen = FrozenReplicas(self._state.marker)
         self._starting = True
         self._ray_is_gone = False
@@ -328,11 +321,9 @@ class Up:
         return signal.SIGTERM in self._wanted or signal.SIGINT in self._wanted
 
     def _serve(self) -> None:
-        calmed_s, asked_s, read_s = -HOUSEKEEPING_S, time.monotonic(), 0.0
+        asked_s, read_s = time.monotonic(), 0.0
         while not self._stopping():
-            if time.monotonic() - calmed_s >= HOUSEKEEPING_S:  # again: one that died came back at the usual priority
-                calmed_s = time.monotonic()
-                give_way(self._state.marker, HOUSEKEEPERS, HOUSEKEEPING_NICENESS)
+            self._housekeeping.calm(time.monotonic())
             if signal.SIGHUP in self._wanted:
                 self._wanted.clear()
                 self._reload()

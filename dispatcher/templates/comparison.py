@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import re
 
+from dispatcher.templates.arguments import Item
+from dispatcher.templates.names import KEYWORDS
+
 _SHORT = re.compile(r"[\d.]+|\"[^\"]{0,64}\"|true|false|none", re.I)
 _ORDERS = ("<", ">", "<=", ">=")
 
@@ -71,3 +74,51 @@ def _pair(left: str, sign: str, right: str) -> str:
         # The engine does not charge for the length of what it compares; a filter sees an undefined value as a null.
         return f'({left})|_same("{sign}",({right}),({left}) is defined,({right}) is defined)'
     return f"({left}) {sign} ({right})"
+
+
+def compared(items: list[Item]) -> str:
+    """Return the content of a bracket as code, in which comparisons have the form that `chain` gives them.
+
+    A comparison ends at `and`, `or`, `not`, `if`, `else` or `=`.
+    """
+    pieces: list[str] = []
+    operands: list[list[str]] = [[]]
+    signs: list[str] = []
+
+    def close() -> None:
+        pieces.append(chain([concatenated(operand) for operand in operands], signs))
+        operands[:] = [[]]
+        signs.clear()
+
+    for i, (kind, text) in enumerate(items):
+        before = items[i - 1] if i else ("", "")
+        if (kind, text) == ("name", "not") and items[i + 1 : i + 2] == [("name", "in")]:
+            continue
+        if kind == "op" and text in ("<", ">", "<=", ">=", "==", "!="):
+            signs.append(text)
+            operands.append([])
+        elif (kind, text) == ("name", "in"):
+            signs.append("not in" if before == ("name", "not") else "in")
+            operands.append([])
+        elif kind == "name" and text in KEYWORDS and text != "is" and before != ("name", "is"):
+            close()
+            pieces.append(text)
+        elif (kind, text) == ("op", "="):
+            close()
+            pieces.append("=")
+        else:
+            operands[-1].append(text)
+    close()
+    lacking = pieces.count("if") - pieces.count("else")
+    return " ".join([piece for piece in pieces if piece] + ['else ""'] * lacking)
+
+
+def split_items(items: list[Item], separator: str) -> list[list[Item]]:
+    """Return the parts of `items` between the operators `separator`."""
+    parts: list[list[Item]] = [[]]
+    for item in items:
+        if item == ("op", separator):
+            parts.append([])
+        else:
+            parts[-1].append(item)
+    return parts

@@ -20,7 +20,7 @@ import re
 from collections.abc import Generator
 
 from dispatcher.templates.arguments import Item, ordered
-from dispatcher.templates.comparison import chain, concatenated
+from dispatcher.templates.comparison import compared, split_items
 from dispatcher.templates.names import CONSTANTS, KEYWORDS, Scopes, paths
 from dispatcher.templates.tree import Block, Node, Print, Statement, SyntaxFault, Text, Tree
 
@@ -264,7 +264,7 @@ class _Reader:
             raise SyntaxFault(self._line, "a bracket is never closed")
         if any(item == ("op", ",") or item == ("op", "=") for item in levels[0][1]):
             raise self._refused("a list of anything but constants")
-        return self._compared(levels[0][1])
+        return compared(levels[0][1])
 
     def _bracket(self, text: str, items: list[Item]) -> str:
         before = items[-1] if items else ("", "")
@@ -295,19 +295,19 @@ class _Reader:
             if not constant:
                 raise self._refused("a list of anything but constants")
             return f"[{''.join(text for _, text in items)}]"
-        return f"({self._compared(items)})"
+        return f"({compared(items)})"
 
     def _arguments(self, name: str, items: list[Item]) -> str:
-        given = _split(items, ",") if items else []
+        given = split_items(items, ",") if items else []
         if [] in given:
             raise SyntaxFault(self._line, f"the filter {name} has an empty argument")
         try:
-            return f"({','.join(self._compared(part) for part in ordered(name, given))})"
+            return f"({','.join(compared(part) for part in ordered(name, given))})"
         except ValueError as error:
             raise SyntaxFault(self._line, str(error)) from None
 
     def _separated(self, items: list[Item], separator: str, through: str = "") -> str:
-        written = [self._compared(part) for part in _split(items, separator)]
+        written = [compared(part) for part in split_items(items, separator)]
         return separator.join(f"({part})|{through}" if through and part else part for part in written)
 
     def _plain(self, kind: str, text: str, items: list[Item]) -> None:
@@ -364,51 +364,5 @@ class _Reader:
             raise SyntaxFault(self._line, "a text holds a broken escape or a control character") from None
         return json.dumps(value, ensure_ascii=False)
 
-    def _compared(self, items: list[Item]) -> str:
-        """Return the content of a bracket as code, in which comparisons have the form that `chain` gives them.
-
-        A comparison ends at `and`, `or`, `not`, `if`, `else` or `=`.
-        """
-        pieces: list[str] = []
-        operands: list[list[str]] = [[]]
-        signs: list[str] = []
-
-        def close() -> None:
-            pieces.append(chain([concatenated(operand) for operand in operands], signs))
-            operands[:] = [[]]
-            signs.clear()
-
-        for i, (kind, text) in enumerate(items):
-            before = items[i - 1] if i else ("", "")
-            if (kind, text) == ("name", "not") and items[i + 1 : i + 2] == [("name", "in")]:
-                continue
-            if kind == "op" and text in ("<", ">", "<=", ">=", "==", "!="):
-                signs.append(text)
-                operands.append([])
-            elif (kind, text) == ("name", "in"):
-                signs.append("not in" if before == ("name", "not") else "in")
-                operands.append([])
-            elif kind == "name" and text in KEYWORDS and text != "is" and before != ("name", "is"):
-                close()
-                pieces.append(text)
-            elif (kind, text) == ("op", "="):
-                close()
-                pieces.append("=")
-            else:
-                operands[-1].append(text)
-        close()
-        lacking = pieces.count("if") - pieces.count("else")
-        return " ".join([piece for piece in pieces if piece] + ['else ""'] * lacking)
-
     def _refused(self, what: str) -> SyntaxFault:
         return SyntaxFault(self._line, f"{what} is not available in templates")
-
-
-def _split(items: list[Item], separator: str) -> list[list[Item]]:
-    parts: list[list[Item]] = [[]]
-    for item in items:
-        if item == ("op", separator):
-            parts.append([])
-        else:
-            parts[-1].append(item)
-    return parts
