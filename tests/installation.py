@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from cluster.local.service import Service
+from dispatcher.errors import DispatcherError
 from tests.leftovers import short_folder
 
 
@@ -20,7 +21,14 @@ class Installation:
     def running(self) -> Service:
         if self._service is None:
             self._service = Service(short_folder("nd-test-") / "state")
-            self._service.start()
+            try:
+                self._service.start()
+            except DispatcherError:  # the next test that asks tries again, and fails by itself alone
+                self._service.stop()
+                self._service.clean_up()
+                shutil.rmtree(self._service.state.path.parent, ignore_errors=True)
+                self._service = None
+                raise
         return self._service
 
     def end(self) -> None:
