@@ -71,7 +71,8 @@ class Scopes:
     def assign(self, targets: Iterable[str]) -> str | None:
         """Record an assignment to `targets`. First call `read` with the expression that is assigned.
 
-        Return a name whose assignment has no effect after the round, or None if there is no such name.
+        Return a name whose assignment has no effect after the current round of the loop, or None if there is no such
+        name.
         """
         outer = set[str]().union(*self._set[:-1])
         lost = None
