@@ -78,6 +78,12 @@ def test_every_edit_is_made_in_what_ray_renders(render: Callable[[str], str], na
     assert re.findall(r"bind (\S+)", after) == [f"127.0.0.1:{port}" for port in (METRICS, FRONT, STATS)]
     assert after.count("timeout client 15s\n    timeout http-request 3s\n") == 1
     assert after.count("timeout http-request") == 1
+    front = after.split("frontend http_frontend\n")[1].split("\nbackend ")[0]
+    refused = [line.strip() for line in front.splitlines() if " return status 400 " in line]
+    assert [line.split(" string ")[0] for line in refused] == [
+        "http-request return status 400 content-type application/problem+json"
+    ]
+    assert refused[0].endswith(" if !{ path -m beg / }")  # and nothing that has a path
     assert "errorfile" in before
     assert "errorfile" not in after
     fallback = after.split("\nbackend default_backend\n")[1].splitlines()[0]

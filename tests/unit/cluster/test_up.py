@@ -266,3 +266,23 @@ def test_only_our_own_readiness_counts(
         with pytest.raises(ConfigError, match="not ready") as caught:
             up._await_ready()
         assert ("another installation answers" in str(caught.value)) == (found is not None)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::1", "192.0.2.7"])
+def test_replicas_listen_on_loopback_whatever_the_service_does(
+    host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HAProxy looks for them at 127.0.0.1, and nobody outside may go around its deadlines."""
+    import ray
+    from ray import serve
+
+    given = list[dict[str, Any]]()
+    monkeypatch.setattr(ray, "init", lambda **_: None)
+    monkeypatch.setattr(serve, "start", lambda **options: given.append(options))
+    monkeypatch.setattr(module, "leave_out_unused", lambda: None)
+    monkeypatch.setattr(module.ray_settings, "init_arguments", lambda _: {})
+    monkeypatch.setattr(sys, "platform", "linux")
+    up = Up(Options(tmp_path, host=host, port=18_000))
+    monkeypatch.setattr(up._state, "runtime_dir", lambda: tmp_path)
+    up._start_ray()
+    assert [options["http_options"] for options in given] == [{"host": "127.0.0.1", "port": 18_000}]
