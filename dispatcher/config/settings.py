@@ -102,7 +102,8 @@ class RuleSettings(_Section):
 class VendorSettings(_Section):
     """An account at a provider.
 
-    `options` are the options that this provider defines, such as `base_url` and credentials. They may be references.
+    `options` are the options that this provider defines, such as `base_url` and credentials. An option's value may be a
+    reference to a secret.
     """
 
     adapter: Adapter
@@ -127,7 +128,10 @@ class VendorSettings(_Section):
 
 
 class RouteMatch(_Section):
-    """The triggers that a route is for. An empty list matches all. An unknown country matches only an empty list."""
+    """The conditions that a message must meet to take the route.
+
+    An empty list is met by every message. A recipient whose country is unknown meets only an empty list of countries.
+    """
 
     event: list[EventName] = []
     tenant: list[TenantName] = []
@@ -148,9 +152,10 @@ class RouteSettings(_Section):
 
 
 class EventFallback(_Section):
-    """A message on a second channel, in case the first notification does not succeed.
+    """A second message on another channel, in case the first notification does not succeed.
 
-    It is sent if the first notification is dead or expired, or has had no success within `after_s` seconds.
+    The second message is sent if the first notification is dead or expired, or has had no success within `after_s`
+    seconds.
     """
 
     channel: Channel
@@ -169,8 +174,8 @@ class QuietHours(_Section):
     """The hours in which nothing is sent, as clock times such as 21:00.
 
     The recipient's time zone counts: `recipient.time_zone` of the request, or else `time_zone`. A trigger that is
-    accepted within quiet hours is sent at their end, and its `expires_in_s` counts from there. Priority `high` is sent
-    at once, because somebody waits for it.
+    accepted within quiet hours is sent at their end, and its `expires_in_s` counts from that end. Priority `high` is
+    sent at once, because somebody waits for it.
     """
 
     begin: ClockTime
@@ -214,10 +219,11 @@ class TemplateSettings(_Section):
 
 
 class RecipientCap(_Section):
-    """At most `max` messages of a channel go to one recipient in any `per_s` seconds. More messages are `suppressed`.
+    """At most `max` messages of a channel go to one recipient in any `per_s` seconds.
 
-    Each tenant's messages are counted separately. An empty list stands for all values. So without `priority` a cap also
-    counts `high`, unless another cap names `high`.
+    Further messages are `suppressed`. Each tenant's messages are counted separately. A cap without `priority` counts
+    all priorities, also `high`. A cap without `event` counts all events. A message is sent only if every cap that
+    counts it has room.
     """
 
     channel: Channel
@@ -247,7 +253,10 @@ class LimitsSettings(_Section):
 
 
 class TenantSettings(_Section):
-    """The share and the accept rate of a tenant. API keys name their tenant. Without keys there is only `default`."""
+    """The share and the accept rate of a tenant. API keys name their tenant.
+
+    Without keys, `default` is the only tenant.
+    """
 
     weight: Annotated[int, Field(ge=1, le=WEIGHT_MAX)] = 1  # with 3, three times as much of a full lane as with 1
     accept_per_s: Annotated[float, Field(ge=0.001, le=100_000)] | None = None  # None: the rate is not limited

@@ -23,9 +23,9 @@ def _helo_name(value: str) -> str:
 class SmtpOptions(MailOptions):
     """A relay, perhaps a login, and the address to send from, with or without a display name.
 
-    `tls` is `implicit` on port 465 and `starttls` on any other port, unless it is given. `starttls` is an older form of
-    `tls`. With `oauth_token_url`, an access token from that URL replaces `password` (XOAUTH2). Without `helo_name`, the
-    sender's domain is used. `ca_file` replaces the machine's certificate authorities.
+    `tls` is `implicit` on port 465 and `starttls` on any other port, unless it is given. The option `starttls` is an
+    older form of the option `tls`. With `oauth_token_url`, an access token from that URL replaces `password` (XOAUTH2).
+    Without `helo_name`, the sender's domain is used. `ca_file` replaces the machine's certificate authorities.
     """
 
     host: Host
