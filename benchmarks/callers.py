@@ -1,7 +1,8 @@
-"""Callers that know several hosts: each trigger goes to the host that answered last, and is repeated at the next one.
+"""Callers that know several hosts. All new triggers go to one of the hosts.
 
-They post steadily, in a thread of their own, until they are told to stop. A trigger is due when it is due, whatever
-happened to those before it.
+If a host does not accept a trigger, the trigger is repeated at the next host, and new triggers go there too. The
+callers post at a steady rate, in a thread of their own, until they are told to stop. A trigger is posted at its due
+time, even if earlier triggers have no answer yet.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ WAITS_S = (0.1, 0.2, 0.4, 0.8, 1.0)
 
 
 class Callers:
-    """Posts `body_of(n)` for n = 0, 1, …, at a steady rate. `posted` grows while it runs."""
+    """Posts `body_of(n)` for n = 0, 1, … at a steady rate, inside the `with` block. `posted` holds every trigger."""
 
     def __init__(
         self,
@@ -36,7 +37,7 @@ class Callers:
         self.roam = roam
         self.posted: list[Posted] = []
         self.host = 0
-        """The index of the host that gets the next trigger. Whoever moves the callers sets it."""
+        """The index of the host that gets the next trigger. Setting it moves the callers to another host."""
         self._hosts, self._rate_per_s, self._body_of = list(hosts), rate_per_s, body_of
         self._stopped = threading.Event()
         self._calls = 0
@@ -47,7 +48,7 @@ class Callers:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Post no more, and wait until each trigger has its answer or was given up."""
+        """Stop posting new triggers, and wait until each posted trigger was acknowledged, refused or given up."""
         self._stopped.set()
         self._thread.join()
 
@@ -76,13 +77,15 @@ class Callers:
         _Call(self, pools, one, body).begin()
 
     def done(self) -> None:
-        """Count one trigger less that has no answer yet."""
+        """Reduce the number of triggers that are still being posted by one."""
         self._calls -= 1
         self._answered.set()
 
 
 class _Call:
-    """One trigger on its way, from host to host until it is acknowledged, refused or given up."""
+    """One trigger that is being posted. It is tried at one host after another until it is acknowledged, refused or
+    given up.
+    """
 
     def __init__(self, callers: Callers, pools: Sequence[Pool], posted: Posted, body: dict[str, Any]) -> None:
         self._callers, self._pools, self._posted, self._body = callers, pools, posted, body

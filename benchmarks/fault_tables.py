@@ -1,8 +1,8 @@
 """Prints what is lost, repeated and refused when a version or a Redis server is replaced, for docs/benchmarks.md.
 
-python -m benchmarks.fault_tables
+    python -m benchmarks.fault_tables
 
-It measures nothing: it reads what `benchmarks.rolling_upgrade` and `benchmarks.replica_loss` have written.
+This module measures nothing itself. It reads what `benchmarks.rolling_upgrade` and `benchmarks.replica_loss` wrote.
 """
 
 from __future__ import annotations

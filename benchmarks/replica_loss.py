@@ -1,14 +1,17 @@
-"""Tells what `store.durability: replica` keeps when the primary is lost with its disk, and what it costs.
+"""Measures what `store.durability: replica` keeps if the primary and its disk are lost, and what it costs.
 
     python -m benchmarks.replica_loss [--runs 3] [--pairs 4] [--rate 40]
 
-A whole service is under load, on a primary with one replica or two, and three sentinels. The primary is killed and its
-disk is deleted. With one replica another server follows the promoted one at once, as docs/deployment.md asks for; with
-two `replicas_away_max` is 1. All events are under `hold`. Counted are what was acknowledged, lost and repeated, by what
-the vendors received and the promoted server holds, and the longest time without an accept.
+The loss is measured on a whole service under load. Its Redis has a primary, one replica or two, and three sentinels.
+The primary is killed and its disk is deleted. If there was one replica, a new server follows the promoted replica at
+once, as docs/deployment.md asks for. If there were two, `replicas_away_max` is 1. All events are under `hold`. Prints
+how many notifications were acknowledged, lost and repeated, and the longest time without an accept. What the vendors
+received and what the promoted server holds is compared with the acknowledged triggers.
 
-The price: two services take turns on the same servers, one with `durability: primary`, one with `replica`. Printed are
-the accept p50 and p99 of each, and the ratios of the pairs. It ends with 1 when something was lost or repeated.
+The cost is measured with two services on the same servers, one with `durability: primary` and one with `replica`. They
+get the load alternately. Prints the accept p50 and p99 of each, and the ratios within the pairs.
+
+The exit code is 1 if anything was lost or repeated.
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ REPLICAS = (1, 2)
 
 
 def config(folder: Path, replicas: int, durability: str) -> Path:
-    """Write the configuration of a service that waits for replicas, or does not."""
+    """Write the configuration of a service with this `store.durability`, and return its path."""
     path = hold_config(folder)
     found = yaml.safe_load(path.read_text())
     if durability == "replica":
@@ -52,7 +55,7 @@ def config(folder: Path, replicas: int, durability: str) -> Path:
 
 
 def loss(replicas: int, rate_per_s: float) -> dict[str, Any]:
-    """Kill the primary with its disk once, under load, and judge."""
+    """Kill the primary and delete its disk once, under load. Return the figures of this run."""
     with workspace() as folder, fleet(replicas, 3, hz="10") as servers:
         service = Service(folder / "state", config(folder, replicas, "replica"), ("--redis-url", servers.url))
         try:
@@ -93,13 +96,16 @@ def _accepted_after(callers: Callers, since_s: float) -> None:
 
 
 def refusing_s(posted: Sequence[Posted]) -> float:
-    """Return the longest time between two accepts that followed each other."""
+    """Return the longest time between two consecutive accepts, in seconds."""
     times = sorted(p.accepted_s for p in posted if p.accepted_s is not None)
     return max((b - a for a, b in pairwise(times)), default=0.0)
 
 
 def price(replicas: int, pairs: int, rate_per_s: float) -> Iterator[dict[str, Any]]:
-    """Let two services on the same servers take turns. Yield the p50 and p99 of each pair of turns, ms."""
+    """Post to two services on the same servers alternately.
+
+    Yield for each pair of turns the accept p50 and p99 of both services, in milliseconds.
+    """
     with workspace() as folder, fleet(replicas, 3, hz="10") as servers:
         services = {
             name: Service(folder / name, config(folder, replicas, name), ("--redis-url", servers.url))
@@ -135,7 +141,9 @@ def _turn(service: Service, rate_per_s: float, start: int, seconds: float) -> di
 
 
 def table(figures: Mapping[str, Any]) -> str:
-    """Return the rows of docs/benchmarks.md: medians, and the worst in brackets."""
+    """Return the tables of docs/benchmarks.md. Counts are summed over the runs. Other figures are medians, with the
+    worst in brackets.
+    """
     names = ("primary lost with its disk, `hold`", "runs", "acknowledged", "lost", "repeated", "refusing", "promoted")
     lines = _headed(names)
     for replicas in REPLICAS:

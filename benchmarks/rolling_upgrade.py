@@ -1,16 +1,19 @@
-"""Upgrades under load, there and back: two installations on one Redis, the version before and this one.
+"""Measures what is lost, repeated or refused during an upgrade under load, and during the downgrade after it.
 
     python -m benchmarks.rolling_upgrade [--runs 3] [--rate 40] [--told] [--before CHECKOUT]
 
-The one before starts and serves. This one joins and takes work; the one before is stopped by SIGTERM; then it joins
-again, and this one is stopped. Callers post all the while, under `hold`. They know both addresses, stay with the one
-that answered last, and repeat at the other one. With `--told` they know one address, and are moved before each stop,
-as docs/upgrading.md advises. Before the way back, one vendor and after that all of the configuration are changed by
-SIGHUP.
+Two installations use one Redis, the previous version and this version. The previous version starts and serves. Then
+this version joins, and the previous version is stopped by SIGTERM. For the downgrade, the previous version joins again
+and this version is stopped. Between the two, SIGHUP applies a change of one vendor, and then a change of the whole
+configuration.
 
-Counted are the triggers that were accepted at their first try, in each stretch; and by what the vendors received and
-Redis holds, what was lost, repeated or held. Without `--before` the version before is the one frozen in tests/data.
-Ends with 1 when something was lost or repeated.
+Callers post all the time, and all events are under `hold`. The callers know both addresses. If one installation does
+not accept a trigger, they repeat the trigger at the other and stay there. With `--told` the callers know one address,
+and are moved to the other installation before each stop, as docs/upgrading.md advises.
+
+Prints for each part of the run how many triggers were accepted at their first try. Prints what was lost, repeated or
+held, by what the vendors received and Redis holds. Without `--before`, the previous version is the one in tests/data.
+The exit code is 1 if anything was lost or repeated.
 """
 
 from __future__ import annotations
@@ -40,19 +43,22 @@ from tests.chaos.bench.checker import examine, waiting
 
 SETTLE_S = 60.0
 PAUSE_S = 5.0
-"""Load before and after each change."""
+"""The seconds of load between two changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A part of a run, by its name and its begin, epoch seconds."""
+    """A part of a run. It lasts from `begin_s` (epoch seconds) to the beginning of the next part."""
 
     name: str
     begin_s: float
 
 
 def hold_config(folder: Path, **vendor: Any) -> Path:
-    """Write the sandbox's configuration with every event under `hold`; `vendor` changes sms-a."""
+    """Write the sandbox's configuration with every event under `hold`, and return its path.
+
+    `vendor` has options that replace those of the vendor sms-a.
+    """
     config = merged(sandbox_config(), FIXED)
     for event in config["events"].values():
         event["on_unknown"] = "hold"
@@ -64,7 +70,7 @@ def hold_config(folder: Path, **vendor: Any) -> Path:
 
 @dataclass(slots=True)
 class Pair:
-    """Both installations on one Redis. `before` runs the version before, `now` this one."""
+    """Both installations on one Redis. `before` runs the previous version, and `now` runs this version."""
 
     folder: Path
     before: Service
@@ -78,7 +84,7 @@ class Pair:
         click.echo(f"  {self.marks[-1].begin_s - self.marks[0].begin_s:6.1f} s  {name}")
 
     def replace(self, callers: Callers, old: Service, new: Service, names: tuple[str, str]) -> None:
-        """Start `new` beside `old`, move the callers if they are told, and stop `old`."""
+        """Start `new` beside `old`, move the callers to `new` if `told` is True, and stop `old`."""
         self.mark(f"{names[1]} joins {names[0]}")
         new.start()
         self.mark("both run")
@@ -92,7 +98,7 @@ class Pair:
         time.sleep(PAUSE_S)
 
     def reload(self, name: str, change: Callable[[], object]) -> None:
-        """Change the configuration of `now`, and wait until it is applied."""
+        """Call `change`, reload the configuration of `now`, and wait until it is applied. `name` marks this part."""
         seen = self.now.log.read_text().count("configuration applied")
         change()
         self.mark(name)
@@ -105,7 +111,10 @@ class Pair:
         time.sleep(PAUSE_S)
 
     def play(self, rate_per_s: float, back: bool, changes: bool) -> list[Posted]:
-        """Play the whole run, and return what was posted."""
+        """Do the upgrade, the changes of the configuration and the downgrade under load. Return what was posted.
+
+        `changes` and `back` say whether the changes and the downgrade are done.
+        """
         self.before.start()
         hosts = [self.before.api, f"http://127.0.0.1:{self.now.port}"]
         with Callers(hosts, rate_per_s, lambda n: bodies(1, n)[0], roam=not self.told) as callers:
@@ -128,7 +137,7 @@ class Pair:
 def run(
     rate_per_s: float, *, told: bool, before: Path | None, back: bool = True, changes: bool = True
 ) -> dict[str, Any]:
-    """Play one run on a Redis of its own, and judge it."""
+    """Do one run on a Redis of its own, and return its figures."""
     with workspace() as folder, private_redis(folder) as server:
         code = before or version_before.unpack(folder)
         config = hold_config(folder)
@@ -147,7 +156,7 @@ def run(
 
 
 def name_of(before: Path | None) -> str:
-    """Return the commit of the version before: of a checkout, or the frozen one's."""
+    """Return the commit of the previous version. It is in the checkout `before`, or in tests/data if that is None."""
     if before is None:
         return version_before.COMMIT
     command = ["git", "-C", str(before), "rev-parse", "--short=8", "HEAD"]
@@ -155,7 +164,7 @@ def name_of(before: Path | None) -> str:
 
 
 def judged(posted: Sequence[Posted], service: Service, store: redis.Redis, marks: Sequence[Stretch]) -> dict[str, Any]:
-    """Wait until nothing is on its way, and return the figures of a run."""
+    """Wait until no notification waits in the store, at most `SETTLE_S` seconds. Return the figures of the run."""
     until_s = time.monotonic() + SETTLE_S
     while waiting(store) and time.monotonic() < until_s:
         time.sleep(0.2)
@@ -177,12 +186,12 @@ def judged(posted: Sequence[Posted], service: Service, store: redis.Redis, marks
 
 
 def percent(posted: Sequence[Posted]) -> float:
-    """Return the share that was accepted at the first try."""
+    """Return how many percent of the triggers were accepted at the first try."""
     return round(100 * sum(p.first_status == 202 for p in posted) / len(posted), 3) if posted else 100.0
 
 
 def stretches(posted: Sequence[Posted], marks: Sequence[Stretch]) -> list[dict[str, Any]]:
-    """Return name, triggers and first-try failures of each stretch."""
+    """Return for each part of the run its name, the number of its triggers, and how many failed at the first try."""
     found = []
     for mark, end in pairwise([*marks, Stretch("", float("inf"))]):
         inside = [p for p in posted if mark.begin_s <= p.due_s < end.begin_s]
@@ -192,7 +201,9 @@ def stretches(posted: Sequence[Posted], marks: Sequence[Stretch]) -> list[dict[s
 
 
 def table(figures: Mapping[str, Any]) -> str:
-    """Return the rows of docs/benchmarks.md: the median of the runs, and the worst in brackets."""
+    """Return the table of docs/benchmarks.md. Counts are summed over the runs. Other figures are medians, with the
+    worst in brackets.
+    """
     names = ("upgrade and back, `hold`", "from", "runs", "accepted at first try", "never accepted")
     heading = (*names, "longest gap in deliveries", "lost", "repeated", "held")
     lines = [f"| {' | '.join(heading)} |", "|---" * len(heading) + "|"]

@@ -1,4 +1,4 @@
-"""The shapes of the service's answers that commands and rehearsals read. Each has more fields than are named here."""
+"""The types of the service's answers that commands and rehearsals read. The answers also have fields not named here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TypedDict
 
 
 class CutOff(TypedDict):
-    """For how many seconds a country has been cut off."""
+    """A country that is cut off. `for_s` is the time in seconds since the cut-off began."""
 
     for_s: float
 
@@ -20,7 +20,7 @@ class ActorBreaker(TypedDict):
 
 
 class VendorRow(TypedDict, total=False):
-    """A vendor in the answer of `GET /v1/vendors`. `attempts` is the number of calls by outcome."""
+    """A vendor in the answer of `GET /v1/vendors`. `attempts` maps each outcome to its number of calls."""
 
     name: str
     channel: str
@@ -40,7 +40,7 @@ class VendorRow(TypedDict, total=False):
 class BulkAnswer(TypedDict):
     """The answer of one call that redrives or discards dead letters.
 
-    `refused` is the number of letters by reason. `cursor` is None after the last letter.
+    `refused` maps each reason to the number of letters refused for it. `cursor` is None after the last letter.
     """
 
     count: int
