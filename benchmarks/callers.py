@@ -1,8 +1,8 @@
 """Callers that know several hosts. All new triggers go to one of the hosts.
 
-If a host does not accept a trigger, the trigger is repeated at the next host, and new triggers go there too. The
-callers post at a steady rate, in a thread of their own, until they are told to stop. A trigger is posted at its due
-time, even if earlier triggers have no answer yet.
+If a host does not accept a trigger, the trigger is repeated at the next host, and new triggers go there too. With
+`roam=False`, only a caller of this module changes the host. The posting has a steady rate and a thread of its own, and
+lasts until the end of the `with` block. A trigger is posted at its due time, even if earlier triggers have no answer.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Callers:
         *,
         roam: bool = True,
     ) -> None:
-        """Without `roam` they repeat at `host` too, and change it only when they are moved."""
+        """Prepare the callers. Without `roam`, a trigger is repeated at `host`, which changes only by assignment."""
         self.roam = roam
         self.posted: list[Posted] = []
         self.host = 0
