@@ -111,7 +111,7 @@ class Pair:
         time.sleep(PAUSE_S)
 
     def play(self, rate_per_s: float, back: bool, changes: bool) -> list[Posted]:
-        """Do the upgrade, the changes of the configuration and the downgrade under load. Return what was posted.
+        """Perform the upgrade, the changes of the configuration and the downgrade under load. Return what was posted.
 
         `changes` and `back` say whether the changes and the downgrade are done.
         """
@@ -137,7 +137,7 @@ class Pair:
 def run(
     rate_per_s: float, *, told: bool, before: Path | None, back: bool = True, changes: bool = True
 ) -> dict[str, Any]:
-    """Do one run on a Redis of its own, and return its figures."""
+    """Perform one run on a Redis of its own, and return its figures."""
     with workspace() as folder, private_redis(folder) as server:
         code = before or version_before.unpack(folder)
         config = hold_config(folder)
