@@ -31,12 +31,13 @@ They mean: no key (401), not found (404), too many wrong keys (429), no store (5
 WITH_A_BODY = (408, 409, 413, 415)
 UNNAMED = {401: "An API key is needed", 503: "Not now: repeat with the same idempotency key after Retry-After"}
 
+KEY_LENGTH_MAX = 255
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
     "description": "A repeat with the same key and body gets the same answer, and nothing is sent twice.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 200},
+    "schema": {"type": "string", "minLength": 1, "maxLength": KEY_LENGTH_MAX},
 }
 
 

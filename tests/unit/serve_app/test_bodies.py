@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from serve_app.description import KEY_LENGTH_MAX
 from tests.unit.desk import body
 from tests.unit.serve_app.edge import JSON, LINKS, Edge
 from tests.virtual import virtual
@@ -246,6 +247,14 @@ async def test_a_quoted_key_and_a_bare_one_are_one_key() -> None:
     first = await edge.call("POST", "/v1/triggers", body(), {**JSON, "idempotency-key": "k\\1"})
     again = await edge.call("POST", "/v1/triggers", body(), {**JSON, "idempotency-key": '"k\\\\1"'})
     assert again.body == {**first.body, "replayed": True}
+
+
+@virtual
+async def test_a_key_may_be_as_long_as_the_description_says() -> None:
+    edge = Edge()
+    for length, status in ((KEY_LENGTH_MAX, 202), (KEY_LENGTH_MAX + 1, 400)):
+        answer = await edge.call("POST", "/v1/triggers", body(), {**JSON, "idempotency-key": "k" * length})
+        assert answer.status == status
 
 
 @pytest.mark.parametrize("key", ['"', '"k', '"k"x', '"k\\x"', '"a", "b"', '""'])
