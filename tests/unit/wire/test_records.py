@@ -7,9 +7,9 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.core.life.notification import NewNotification, NewTrigger, Trail
+from dispatcher.core.life.notification import NewNotification, NewTrigger, TemplatePin, Trail
 from dispatcher.core.life.sms_text import SmsSize
-from dispatcher.wire.records import decode_sms, decode_trail, encode_meta, encode_trail, parts_of
+from dispatcher.wire.records import decode_sms, decode_trail, encode_meta, encode_trail, parts_of, template_of
 
 names = st.lists(st.from_regex(r"[a-z0-9][a-z0-9-]{0,10}", fullmatch=True), unique=True, max_size=5)
 
@@ -60,3 +60,26 @@ def test_what_an_sms_costs_is_kept_in_its_record() -> None:
         notifications=notes,
     )
     assert tuple(decode_sms(part) for part in parts_of(json.loads(encode_meta(trigger)))) == sizes
+
+
+def test_a_record_names_the_text_that_was_accepted() -> None:
+    """Without the digest a version that was counted anew would be sent; a record from before has none."""
+    digests = "0123456789abcdef", None
+    notes = tuple(
+        NewNotification("sms", "+4915112345678", ("a",), "a", template="t", template_version=2, template_digest=digest)
+        for digest in digests
+    )
+    trigger = NewTrigger(
+        "0-t",
+        "shop",
+        "e",
+        "h",
+        accepted_ms=0,
+        expires_ms=1,
+        priority="normal",
+        on_unknown="resend",
+        data={},
+        notifications=notes,
+    )
+    parts = parts_of(json.loads(encode_meta(trigger)))
+    assert [template_of(part, None) for part in parts] == [TemplatePin("t", 2, digest) for digest in digests]
