@@ -63,7 +63,7 @@ def test_what_an_sms_costs_is_kept_in_its_record() -> None:
 
 
 def test_a_record_names_the_text_that_was_accepted() -> None:
-    """Without the digest a version that was counted anew would be sent; a record from before has none."""
+    """A store that lost data may give the number to another text. A record from an earlier release has no digest."""
     digests = "0123456789abcdef", None
     notes = tuple(
         NewNotification("sms", "+4915112345678", ("a",), "a", template="t", template_version=2, template_digest=digest)
