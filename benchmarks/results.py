@@ -86,7 +86,8 @@ def read(name: str, folder: Path | None = None) -> Mapping[str, Any]:
 def convict(rows: Iterable[Mapping[str, Any]]) -> None:
     """Raise ClickException if anything was lost, or was repeated with no unknown outcome to explain it.
 
-    `rows` hold `lost` and `unexplained`, as numbers or spreads. Call this last, after the figures were written.
+    Each row holds `lost` and `unexplained`, as a number, or as the `Spread` of several
+    runs. Call this last, after the figures were written.
     """
     found = {"lost": 0, "unexplained": 0}
     for row in rows:

@@ -41,7 +41,7 @@ def stop_ray(applications: list[str], marker: str) -> bool:
 
 
 def core_runs(marker: str) -> bool:
-    """Return True if all of Ray's core processes run."""
+    """Return True if all core processes of the Ray whose environment carries `marker` run."""
     commands = list(processes_of(marker).values())
     return all(any(name in command.split(" ", 1)[0] for command in commands) for name in CORE_OF_RAY)
 

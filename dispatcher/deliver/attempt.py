@@ -249,7 +249,7 @@ class Delivery:
     def _print(self, message: Message) -> Fingerprint | None:
         """Return the message's fingerprint, or None if the vendor has no look-up.
 
-        Without look-ups, twins do not matter.
+        A look-up cannot tell apart two messages with the same recipient and text. The fingerprint finds them.
         """
         asks = isinstance(self._vendor, LooksUp)
         return fingerprint(message.to, message.text, self._timeout_s) if asks else None

@@ -166,7 +166,10 @@ class Caretaker:
                 c.metrics.count("dispatcher_fallbacks", "skipped")
 
     async def _promote_page(self) -> int:
-        """Promote one page of due notifications, and return how many of them were fallbacks."""
+        """Move up to `DUE_PAGE` notifications that are due into mailboxes, or end those that are too late.
+
+        Return how many of them were fallbacks, which begin only if the first notification did not arrive.
+        """
         c = self._courier
         now_ms, found = await self._store.due(DUE_PAGE)
         c.link.replied()

@@ -249,7 +249,11 @@ class Gate:
         self.breaker.trip(now_ns, reason)
 
     def open_by_plan(self, wait_s: float) -> None:
-        """Open the breaker for `wait_s`, because the evidence of all replicas and other vendors together is enough."""
+        """Open the breaker for `wait_s` seconds, because the plan says so.
+
+        The supervisor adds up the failures that all replicas of this vendor saw, so it may open a breaker that has seen
+        too few failures itself.
+        """
         refused_by_words = self._refused.seen
         self._opened_by_refusals = self._opened_by_refusals or refused_by_words
         self.breaker.force_open_for(int(wait_s * 1e9), self._now_ns(), "the evidence of all replicas")

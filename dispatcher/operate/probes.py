@@ -58,7 +58,10 @@ class Watches:
 
 
 class Probes:
-    """Answers /healthz, /readyz and /metrics with what the watches have found. Only `metrics_text` asks the store."""
+    """Answers /healthz, /readyz and /metrics from what background checks (`Watches`) found last.
+
+    Only `metrics_text` asks the store.
+    """
 
     def __init__(
         self,

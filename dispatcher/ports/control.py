@@ -1,4 +1,6 @@
-"""The control channel carries incarnations, beats, reports and the plan. It also tells facts about the store.
+"""The control channel carries incarnations, beats, reports, totals of the metrics, and the plan.
+
+It also tells the state of the store itself, such as its identity and how full it is.
 
 Beats, reports and totals are only published. A publication may be lost, and then the next one replaces it. Publishing
 works even if the store is full. Everything else is durable when the method returns. `UnavailableError` means "maybe

@@ -77,9 +77,9 @@ def _pair(left: str, sign: str, right: str) -> str:
 
 
 def compared(items: list[Item]) -> str:
-    """Return the content of a bracket as code, in which comparisons have the form that `chain` gives them.
+    """Return the text between two brackets as code again. The function `chain` rewrites each comparison in it.
 
-    A comparison ends at `and`, `or`, `not`, `if`, `else` or `=`.
+    `items` are the tokens of that text. A comparison ends at `and`, `or`, `not`, `if`, `else` or `=`.
     """
     pieces: list[str] = []
     operands: list[list[str]] = [[]]

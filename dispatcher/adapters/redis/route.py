@@ -98,7 +98,10 @@ class Route:
         return max(map(len, found)), max(sum(map(in_step, replicas)) for replicas in found)
 
     async def _states(self) -> list[dict[str, str | int]]:
-        """Return what the first majority of the sentinels answers about the service, as a dict for each sentinel."""
+        """Ask all sentinels about the primary, until more than half have answered. Return a dict for each answer.
+
+        A sentinel that does not watch the service of the address is left out.
+        """
         found = await self._majority(lambda one: one.sentinel_masters())
         return [known[self.address.service] for known in found if self.address.service in known]
 

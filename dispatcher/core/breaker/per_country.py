@@ -126,9 +126,10 @@ class KeyedBreakers:
     def record(
         self, permit: Permit, result: BreakerResult, duration_ns: int, now_ns: int, *, of_key: bool = False
     ) -> None:
-        """Record a result in the child and in the parent. Rules 2 and 3 say which of the two counts it.
+        """Give the result of a call to the breaker of its key, the child, and to that of the vendor, the parent.
 
-        `of_key` is True for a failure that is evidence only against the key; the parent ignores it.
+        Rules 2 and 3 say which of the two counts it as evidence. `of_key` is True for a failure that is evidence only
+        against the key. The parent never counts such a failure.
         """
         self._tick_children(now_ns)
         key = self._key_of.pop(permit, None)
