@@ -8,6 +8,7 @@ from benchmarks.rolling_upgrade import run
 
 
 @pytest.mark.chaos
+@pytest.mark.long
 def test_an_upgrade_and_the_way_back_lose_and_repeat_nothing() -> None:
     """Steady state: the version before serves. Fault: this one joins, callers move, that one stops, and back.
 
