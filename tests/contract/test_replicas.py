@@ -297,8 +297,13 @@ async def test_an_intake_replica_tells_it(watched: Fleet) -> None:
         probes = actor.use_cases.probes
         await asyncio.to_thread(until, lambda: probes.not_ready() is None, "ready")
         assert probes.health()["warnings"] == []
-        text = (await probes.metrics_text()).decode()
-        assert f'dispatcher_store_replicas{{of="needed"}} {len(watched.servers) - 1}' in text
+        told = f'dispatcher_store_replicas{{of="needed"}} {len(watched.servers) - 1}'
+        for _ in range(300):  # an intake is ready before it has looked at the replicas for the first time
+            if told in (await probes.metrics_text()).decode():
+                break
+            await asyncio.sleep(0.1)
+        else:
+            pytest.fail(f"{told} is not told within 30 s")
         watched.servers[1].freeze()
         await asyncio.to_thread(until, lambda: "nothing is accepted" in str(probes.not_ready()), "not ready")
         assert any("nothing is accepted" in warning for warning in probes.health()["warnings"])
