@@ -19,7 +19,7 @@ import redis.asyncio
 
 from dispatcher.adapters.redis.script_calls import client
 from tests.leftovers import RUN, end, short_folder
-from tests.private_redis import ANSWER_S, SERVER_OPTIONS, START_S_MAX, redis_path
+from tests.private_redis import ANSWER_S, SERVER_OPTIONS, START_S_MAX, is_answering, redis_path
 
 pytest_plugins = ["tests.installation", "tests.parallel"]
 
@@ -64,7 +64,7 @@ def redis_url() -> Iterator[str]:
     )
     try:
         until = time.monotonic() + START_S_MAX
-        while not socket.exists():
+        while not is_answering(socket):  # the file of the socket exists a moment before the server listens
             if server.poll() is not None or time.monotonic() > until:
                 pytest.fail(f"{binary} does not start: exit code {server.poll()}")
             time.sleep(0.01)

@@ -14,7 +14,7 @@ import redis
 from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.script_calls import client
 from tests.leftovers import short_folder
-from tests.private_redis import START_S_MAX, redis_path
+from tests.private_redis import START_S_MAX, is_answering, redis_path
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def folder() -> Iterator[Path]:
     words = [binary, "--port", "0", "--unixsocket", str(path / "s"), "--dir", str(path), "--appendonly", "yes"]
     server = subprocess.Popen(words, stdout=subprocess.DEVNULL)
     until = time.monotonic() + START_S_MAX
-    while not (path / "s").exists() and time.monotonic() < until:
+    while not is_answering(path / "s") and time.monotonic() < until:
         time.sleep(0.01)
     yield path
     server.kill()
