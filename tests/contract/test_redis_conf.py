@@ -22,7 +22,7 @@ from cluster.local import redis_checks
 from cluster.local.state_directory import free_port
 from dispatcher.errors import ConfigError
 from tests.leftovers import short_folder
-from tests.private_redis import START_S_MAX, redis_path
+from tests.private_redis import START_S_MAX, is_answering, redis_path
 from tests.smallest_user import SMALLEST_USER
 
 FILES = Path(str(resources.files("cluster") / "files"))
@@ -39,7 +39,7 @@ def socket() -> Iterator[Path]:
     server = subprocess.Popen(words, stdout=subprocess.DEVNULL)
     try:
         until = time.monotonic() + START_S_MAX
-        while not path.exists():
+        while not is_answering(path):
             assert server.poll() is None and time.monotonic() < until, f"does not start: exit code {server.poll()}"
             time.sleep(0.01)
         yield path
