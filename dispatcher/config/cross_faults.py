@@ -17,7 +17,7 @@ from dispatcher.templates.compile import faults
 from dispatcher.templates.source import TemplateSource
 
 if TYPE_CHECKING:
-    from dispatcher.config.settings import EventNotification, Settings, StoreSettings
+    from dispatcher.config.settings import EventFallback, EventNotification, Settings, StoreSettings
 
 
 def cross_faults(settings: Settings) -> Iterator[str]:
@@ -63,30 +63,31 @@ def _event_faults(settings: Settings) -> Iterator[str]:
         routed = channels_routed(settings.routes, event)
         for index, wanted in enumerate(definition.notifications):
             at = f"events.{event}.notifications.{index}"
-            template = settings.templates.get(wanted.template)
-            if wanted.channel not in routed:
-                yield f"{at}.channel: {wanted.channel!r} is not allowed: routes carry {listed(routed)}"
-            if template is None:
-                yield f"{at}.template: {wanted.template!r} is not allowed: templates are {listed(settings.templates)}"
-            elif wanted.channel == "email" and not template.subject:
-                yield f"templates.{wanted.template}.subject: is missing, but {at} sends it by email"
+            yield from _content_faults(settings, wanted, at, routed)
             if wanted.fallback is not None:
                 yield from _fallback_faults(settings, wanted, f"{at}.fallback", routed)
+
+
+def _content_faults(
+    settings: Settings, sent: EventNotification | EventFallback, at: str, routed: Collection[str]
+) -> Iterator[str]:
+    """Yield the faults of a channel and its template: no route carries the channel, or the template does not fit."""
+    template = settings.templates.get(sent.template)
+    if sent.channel not in routed:
+        yield f"{at}.channel: {sent.channel!r} is not allowed: routes carry {listed(routed)}"
+    if template is None:
+        yield f"{at}.template: {sent.template!r} is not allowed: templates are {listed(settings.templates)}"
+    elif sent.channel == "email" and not template.subject:
+        yield f"templates.{sent.template}.subject: is missing, but {at} sends it by email"
 
 
 def _fallback_faults(settings: Settings, wanted: EventNotification, at: str, routed: Collection[str]) -> Iterator[str]:
     f = wanted.fallback
     assert f is not None
-    template = settings.templates.get(f.template)
     fault = fallback_fault(wanted.channel, f)
     if fault is not None:
         yield f"{at}.{fault[0]}: {fault[1]}"
-    if f.channel not in routed:
-        yield f"{at}.channel: {f.channel!r} is not allowed: routes carry {listed(sorted(routed))}"
-    if template is None:
-        yield f"{at}.template: {f.template!r} is not allowed: templates are {listed(settings.templates)}"
-    elif f.channel == "email" and not template.subject:
-        yield f"templates.{f.template}.subject: is missing, but {at} sends it by email"
+    yield from _content_faults(settings, f, at, routed)
     if f.wait_for == "delivered" and settings.receipts.public_url is None:
         yield f"{at}.wait_for: 'delivered' is not allowed: receipts.public_url is missing, so no vendor reports it"
 

@@ -23,6 +23,21 @@ def trails(draw: st.DrawFn) -> Trail:
     return Trail(tuple(tried), tuple(refused), tuple(doubted), waits, refusals)
 
 
+def trigger_of(notes: tuple[NewNotification, ...]) -> NewTrigger:
+    return NewTrigger(
+        "0-t",
+        "shop",
+        "e",
+        "h",
+        accepted_ms=0,
+        expires_ms=1,
+        priority="normal",
+        on_unknown="resend",
+        data={},
+        notifications=notes,
+    )
+
+
 @given(trails())
 def test_a_trail_is_read_as_it_was_written(trail: Trail) -> None:
     assert decode_trail(encode_trail(trail)) == trail
@@ -47,19 +62,7 @@ def test_what_an_sms_costs_is_kept_in_its_record() -> None:
     notes = tuple(
         NewNotification("sms", "+4915112345678", ("a",), "a", content={"text": "x"}, sms=size) for size in sizes
     )
-    trigger = NewTrigger(
-        "0-t",
-        "shop",
-        "e",
-        "h",
-        accepted_ms=0,
-        expires_ms=1,
-        priority="normal",
-        on_unknown="resend",
-        data={},
-        notifications=notes,
-    )
-    assert tuple(decode_sms(part) for part in parts_of(json.loads(encode_meta(trigger)))) == sizes
+    assert tuple(decode_sms(part) for part in parts_of(json.loads(encode_meta(trigger_of(notes))))) == sizes
 
 
 def test_a_record_names_the_text_that_was_accepted() -> None:
@@ -69,17 +72,5 @@ def test_a_record_names_the_text_that_was_accepted() -> None:
         NewNotification("sms", "+4915112345678", ("a",), "a", template="t", template_version=2, template_digest=digest)
         for digest in digests
     )
-    trigger = NewTrigger(
-        "0-t",
-        "shop",
-        "e",
-        "h",
-        accepted_ms=0,
-        expires_ms=1,
-        priority="normal",
-        on_unknown="resend",
-        data={},
-        notifications=notes,
-    )
-    parts = parts_of(json.loads(encode_meta(trigger)))
+    parts = parts_of(json.loads(encode_meta(trigger_of(notes))))
     assert [template_of(part, None) for part in parts] == [TemplatePin("t", 2, digest) for digest in digests]
