@@ -26,7 +26,7 @@ from dispatcher.templates.tree import Block, Node, Print, SyntaxFault, Text
 
 URL_SCHEMES = ("http", "https", "mailto", "tel", "cid")
 STATES_MAX = 16  # ordinary templates need one or two
-STEPS_MAX = 12_000  # some 20 ms; 100 KB of ordinary HTML take 2,000
+STEPS_MAX = 8_000  # some 25 ms; 100 KB of ordinary HTML take 2,000
 WHOLE_STEPS = 8  # the steps of up to 64 tags that are read at once
 STEP_PAUSE = 1_000  # some 2 ms
 # fmt: off

@@ -26,6 +26,7 @@ from dispatcher.templates.tree import Block, Node, Print, Statement, SyntaxFault
 
 TAG_TOKENS_MAX = 400  # the engine's stack has room for some 5,000 on a thread with 8 MiB
 TOKENS_MAX = 12_000  # in all tags of a part: some 25 ms
+TAG_TOKENS = 3  # a tag takes as long as three tokens, besides its own
 DEPTH_MAX = 60
 BRANCHES_MAX = 200  # the engine nests each `elif`, so a long chain needs much of its stack
 DIGITS_MAX = 18
@@ -156,9 +157,10 @@ class _Reader:
                     raise SyntaxFault(self._line, f"more than {TAG_TOKENS_MAX} words and signs in one tag")
         if not found[0].endswith(closing):
             raise SyntaxFault(self._line, f"a tag ends in {found[0]} instead of {closing}")
-        self._tokens += len(tokens) + 1
+        self._tokens += len(tokens) + TAG_TOKENS
         if self._tokens > TOKENS_MAX:
-            raise SyntaxFault(self._line, f"more than {TOKENS_MAX} words and signs in all tags")
+            rule = f"more than {TOKENS_MAX} words and signs in all tags, where each tag counts as {TAG_TOKENS} more"
+            raise SyntaxFault(self._line, rule)
         self._strip, self._at = found[0].startswith("-"), where
         if closing == "}}":
             code = self._expression(tokens)

@@ -53,44 +53,50 @@ HTML = [
 ]
 
 
-LIMIT_S = 0.05
-"""The CPU time of one compilation or rendering, on the machine and the CPython (3.11) that the bounds were set on."""
+LIMIT = 0.05 / 0.014
+"""The limit of one compilation or rendering, in times of `_reference`. On the machine and the CPython (3.11) that the
+bounds were set on, it is 50 ms of CPU time, and the reference takes 14 ms."""
 
-REFERENCE_S = 0.014
-"""The CPU time of `_reference` there. An older CPython, or a core shared with neighbours, takes longer for both."""
+ROUNDS = 8
 
 
 def _reference() -> object:
     return sum(i * i for i in range(300_000))
 
 
-def slowness() -> float:
-    """Return how many times slower than the reference this process runs now; at least 1."""
-    return max(1.0, least_cpu_s(_reference) / REFERENCE_S)
+def _cpu_s(work: Callable[[], object]) -> float:
+    began_s = time.thread_time()
+    with suppress(TemplateError):
+        work()
+    return time.thread_time() - began_s
 
 
-def least_cpu_s(work: Callable[[], object]) -> float:
-    """Return the least CPU time of this thread over three runs: neighbours of a shared core only ever add to it."""
-    found = []
-    for _ in range(3):
-        began_s = time.thread_time()
-        with suppress(TemplateError):
-            work()
-        found.append(time.thread_time() - began_s)
-    return min(found)
+def cost(work: Callable[[], object]) -> float:
+    """Return the CPU time of `work` as a multiple of the reference's, measured right before and after it.
+
+    An older CPython, or a core shared with neighbours, takes longer for both. Neighbours come and go, so the least of
+    several rounds is returned. The rounds end early when one is below the limit.
+    """
+    least = float("inf")
+    for _ in range(ROUNDS):
+        before_s, work_s, after_s = _cpu_s(_reference), _cpu_s(work), _cpu_s(_reference)
+        least = min(least, work_s / max(before_s, after_s))
+        if least < LIMIT:
+            break
+    return least
 
 
 @pytest.mark.parametrize("template", HOSTILE, ids=lambda template: template[:40])
 def test_a_rendering_is_bounded(template: str) -> None:
     """50 ms of this thread's CPU are the limit for both, and the process survives."""
     data: dict[str, Any] = {"l": LIST, "s": LONG, "t": LONG + "c", "a": 1}
-    assert least_cpu_s(lambda: compile_template(TemplateSource("t", template)).render(data)) < LIMIT_S * slowness()
+    assert cost(lambda: compile_template(TemplateSource("t", template)).render(data)) < LIMIT
 
 
 @pytest.mark.parametrize("template", [*HTML, *HOSTILE], ids=lambda template: template[:40])
 def test_a_compilation_is_bounded(template: str) -> None:
     """An HTML part is read as HTML too: 50 ms for it, with a pause in between wherever it takes long."""
-    assert least_cpu_s(lambda: compile_template(TemplateSource("t", "x", html=template))) < LIMIT_S * slowness()
+    assert cost(lambda: compile_template(TemplateSource("t", "x", html=template))) < LIMIT
 
 
 def test_an_ordinary_mail_is_compiled_and_rendered() -> None:
@@ -101,8 +107,9 @@ def test_an_ordinary_mail_is_compiled_and_rendered() -> None:
     source = TemplateSource("t", "{{ note }}", html=html)
     compiled = compile_template(source)
     assert len(compiled.render(data).html or "") > 100_000
-    assert least_cpu_s(lambda: compiled.render(data)) < LIMIT_S * slowness()
-    assert min(_longest_pause_s(source) for _ in range(3)) < 0.02 * slowness()  # 5 ms alone; this machine is shared
+    assert cost(lambda: compiled.render(data)) < LIMIT
+    # 20 ms on the machine of the reference: alone it is 5 ms, but machines are shared.
+    assert min(_longest_pause_s(source) / _cpu_s(_reference) for _ in range(ROUNDS)) < 0.02 / 0.014
 
 
 async def test_others_run_while_a_template_is_compiled() -> None:
