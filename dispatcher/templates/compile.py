@@ -169,9 +169,9 @@ def _compiled(source: TemplateSource, part: str, text: str, *, given: bool) -> G
         raise TemplateError(f"{_label(source, part)}: more than {SOURCE_CHARS_MAX} characters")
     try:
         text.encode("utf-8")
-        tree = yield from parse(text)
+        tree = yield from parse(text, given=given)
         if part == "html":
-            yield from guard(tree.nodes)
+            yield from guard(tree.nodes, given=given)
         if given and part == "subject":
             _check_subject(tree.nodes)
         return Engine(tree, html=part == "html")

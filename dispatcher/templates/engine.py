@@ -203,7 +203,8 @@ class _Kit:
             raise Refused(f"missing variable {shown}: it is absent or null, and a loop needs a list")
         raise Refused(f"{shown} is no list; to loop over a mapping, use items")
 
-    def _join(self, value: Any, d: Any = "") -> str:
+    def _join(self, value: Any, d: Any = "", *, separator: Any = None) -> str:
+        d = d if separator is None else separator  # its name in texts that an earlier release stored
         if not isinstance(value, (list, tuple)):
             raise Refused("only a list can be joined")
         self._pay(64 * len(value))

@@ -27,6 +27,7 @@ from dispatcher.templates.tree import Block, Node, Print, SyntaxFault, Text
 URL_SCHEMES = ("http", "https", "mailto", "tel", "cid")
 STATES_MAX = 16  # ordinary templates need one or two
 STEPS_MAX = 8_000  # some 25 ms; 100 KB of ordinary HTML take 2,000
+STEPS_MAX_STORED = 144_000  # earlier releases stored up to 18,000 steps, of which each may count `WHOLE_STEPS` now
 WHOLE_STEPS = 8  # the steps of up to 64 tags that are read at once
 STEP_PAUSE = 1_000  # some 2 ms
 # fmt: off
@@ -89,11 +90,12 @@ _CONDITION = re.compile(r"\[if[^\]>]*\]>", re.I)
 class HtmlReader:
     """Reads static HTML text and checks the expressions between its parts.
 
-    `states` are all states that are possible after the text that was read.
+    `states` are all states that are possible after the text that was read. At most `steps_max` steps are read.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, steps_max: int) -> None:
         self.states = frozenset((_DATA,))
+        self._steps_max = steps_max
         self.steps = 0
 
     def feed(self, text: str, line: int) -> Generator[None, None, None]:
@@ -114,8 +116,8 @@ class HtmlReader:
                 self.steps += WHOLE_STEPS if state.kind == "data" else 1
                 if self.steps >= pause:
                     pause = self.steps + STEP_PAUSE
-                    if self.steps > STEPS_MAX:
-                        raise SyntaxFault(line, f"more than {STEPS_MAX} tags and attributes")
+                    if self.steps > self._steps_max:
+                        raise SyntaxFault(line, f"more than {self._steps_max} tags and attributes")
                     yield
                 state, at, also = _step(state, text, at)
                 if also is not None:
@@ -338,14 +340,18 @@ def _scheme(url: str) -> str:
     return "good" if re.search(r"[/?#]", text) else ""
 
 
-def guard(nodes: list[Node], reader: HtmlReader | None = None) -> Generator[None, None, None]:
+def guard(nodes: list[Node], *, given: bool) -> Generator[None, None, None]:
     """Check all expressions in `nodes`, and mark each that may start a URL.
 
+    `given` is True if an author submits the text now. A text from the store may have more tags, and must be as safe.
     The generator pauses often, to let other tasks run.
 
     Raises `SyntaxFault` for an expression at a place where no escaping makes it safe.
     """
-    reader = reader or HtmlReader()
+    return _guard(nodes, HtmlReader(STEPS_MAX if given else STEPS_MAX_STORED))
+
+
+def _guard(nodes: list[Node], reader: HtmlReader) -> Generator[None, None, None]:
     for node in nodes:
         if isinstance(node, Text):
             yield from reader.feed(node.text, node.line)
@@ -361,7 +367,7 @@ def _guard_block(block: Block, reader: HtmlReader) -> Generator[None, None, None
     for opening, body in block.branches:
         reader.states = before
         while True:
-            yield from guard(body, reader)
+            yield from _guard(body, reader)
             after |= reader.states
             again = reader.states - before
             if not opening.startswith("for") or not again:

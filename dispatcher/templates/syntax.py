@@ -11,6 +11,9 @@ Rules
    both.
 3. A comparison of order accepts two numbers or two texts. A loop accepts only a list. The engine alone would accept any
    value.
+4. Rules that help an author hold only for a text that is `given` now. They are the rules about control characters,
+   arguments of filters, what a loop forgets, and `TAG_TOKENS`. A text that an earlier release stored without such a
+   rule compiles as it did then, because accepted triggers name it.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from dispatcher.templates.tree import Block, Node, Print, Statement, SyntaxFault
 TAG_TOKENS_MAX = 400  # the engine's stack has room for some 5,000 on a thread with 8 MiB
 TOKENS_MAX = 12_000  # in all tags of a part: some 25 ms
 TAG_TOKENS = 3  # a tag takes as long as three tokens, besides its own
+TAG_TOKENS_STORED = 1  # the count by which earlier releases stored a text
 DEPTH_MAX = 60
 BRANCHES_MAX = 200  # the engine nests each `elif`, so a long chain needs much of its stack
 DIGITS_MAX = 18
@@ -57,10 +61,15 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 # An `Item` is a token's kind and its canonical text. The kind `group` is a whole bracket that is already written.
 
 
-def parse(source: str) -> Generator[None, None, Tree]:
-    """Parse `source` and return its tree. The generator pauses often, to let other tasks run. Raises `SyntaxFault`."""
+def parse(source: str, *, given: bool) -> Generator[None, None, Tree]:
+    """Parse `source` and return its tree. The generator pauses often, to let other tasks run.
+
+    `given` is True if an author submits the text now, and False for a text from the store. Raises `SyntaxFault`.
+    """
     source = source.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")  # an editor's additions
-    reader = _Reader(source.removesuffix("\n"))
+    if not given:
+        source = source.replace("\x00", "")  # `html` needs this character for itself
+    reader = _Reader(source.removesuffix("\n"), given=given)
     tags = 0
     while reader.next():
         tags += 1
@@ -75,7 +84,8 @@ class _Reader:
     `_open` holds the blocks that are not closed yet. `_into` is the list that receives the next node.
     """
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, *, given: bool) -> None:
+        self._given = given
         self._source, self._at, self._line, self._counted = source, 0, 1, 0
         self._root: list[Node] = []
         self._open: list[Block] = []
@@ -111,7 +121,7 @@ class _Reader:
         return True
 
     def _text(self, text: str, strip_end: bool) -> None:
-        control = _CONTROL.search(text)
+        control = _CONTROL.search(text) if self._given else None
         if control is not None:
             line = self._line + text.count("\n", 0, control.start())
             raise SyntaxFault(line, f"the control character U+{ord(control[0]):04X}")
@@ -157,7 +167,7 @@ class _Reader:
                     raise SyntaxFault(self._line, f"more than {TAG_TOKENS_MAX} words and signs in one tag")
         if not found[0].endswith(closing):
             raise SyntaxFault(self._line, f"a tag ends in {found[0]} instead of {closing}")
-        self._tokens += len(tokens) + TAG_TOKENS
+        self._tokens += len(tokens) + (TAG_TOKENS if self._given else TAG_TOKENS_STORED)
         if self._tokens > TOKENS_MAX:
             rule = f"more than {TOKENS_MAX} words and signs in all tags, where each tag counts as {TAG_TOKENS} more"
             raise SyntaxFault(self._line, rule)
@@ -225,7 +235,7 @@ class _Reader:
         if at is None:
             raise self._refused("the tag set without an equals sign")
         names, code = self._targets(tokens[:at]), self._expression(tokens[at + 1 :])
-        if (lost := self._scopes.assign(names)) is not None:
+        if (lost := self._scopes.assign(names)) is not None and self._given:
             raise SyntaxFault(self._line, f"a loop forgets what it sets after each round, so {lost} never changes")
         return f"set {', '.join(names)} = {code}"
 
@@ -300,13 +310,15 @@ class _Reader:
         return f"({compared(items)})"
 
     def _arguments(self, name: str, items: list[Item]) -> str:
-        given = split_items(items, ",") if items else []
-        if [] in given:
-            raise SyntaxFault(self._line, f"the filter {name} has an empty argument")
+        arguments = split_items(items, ",") if items else []
         try:
-            return f"({','.join(compared(part) for part in ordered(name, given))})"
+            if [] in arguments:
+                raise ValueError(f"the filter {name} has an empty argument")
+            arguments = ordered(name, arguments)
         except ValueError as error:
-            raise SyntaxFault(self._line, str(error)) from None
+            if self._given:
+                raise SyntaxFault(self._line, str(error)) from None
+        return f"({','.join(map(compared, arguments))})"
 
     def _separated(self, items: list[Item], separator: str, through: str = "") -> str:
         written = [compared(part) for part in split_items(items, separator)]
@@ -360,7 +372,7 @@ class _Reader:
         try:
             value = text[1:-1].encode("ascii", "backslashreplace").decode("unicode-escape")
             value.encode("utf-8")
-            if _CONTROL.search(value):
+            if self._given and _CONTROL.search(value):
                 raise ValueError
         except ValueError:
             raise SyntaxFault(self._line, "a text holds a broken escape or a control character") from None

@@ -54,6 +54,41 @@ async def test_what_does_not_compile_is_not_stored() -> None:
     assert await store.latest() == {}
 
 
+@pytest.mark.parametrize(
+    ("part", "source", "shown"),
+    [
+        ("text", "Hi {{ v }}\x07!", "Hi Ada\x07!"),
+        ("text", "{{ 'a\\x0bb' }}", "a\x0bb"),
+        ("html", "\x00<a href='\x00/{{ v }}'>", "<a href='/Ada'>"),
+        ("text", "{% set n = 0 %}{% for i in rows %}{% set n = n + i %}{% endfor %}{{ n }}", "0"),
+        ("text", "{% if v == 'x' %}{{ v | round(2, 'floor') }}{{ v | money }}{% endif %}{{ v }}", "Ada"),
+        ("text", "{{ v | replace('A', 'B',) }}", "Bda"),
+        ("text", "{{ rows | join(separator='-') }}", "1-2"),
+        ("text", "{{ v }}{{ 1 }}" * 2_900, "Ada1" * 2_900),
+        ("html", "<a b=c>" * 2_400, "<a b=c>" * 2_400),
+        ("subject", "{% if v == 'x' %}a\n{% endif %}{{ v }}", "Ada"),
+    ],
+)
+async def test_a_text_of_an_earlier_release_goes_on_rendering(part: str, source: str, shown: str) -> None:
+    """Accepted triggers name it, so a rule that was made since holds only for what an author gives now."""
+    store = MemoryTemplateStore()
+    parts = {"text": "x", part: source}
+    template = TemplateSource("t", parts["text"], parts.get("subject"), parts.get("html"))
+    await store.put(template)  # as it was stored then, without today's rules
+    rendered = (await TemplateCache(store).get("t", 1)).render({"v": "Ada", "rows": [1, 2]})
+    assert getattr(rendered, part) == shown
+    with pytest.raises(TemplateError):
+        await TemplateCache(store).put(template)
+
+
+async def test_a_text_of_an_earlier_release_is_as_safe_as_a_new_one() -> None:
+    """A rule that protects recipients holds for every text."""
+    store = MemoryTemplateStore()
+    await store.put(TemplateSource("t", "x", html="<script>{{ v }}</script>"))
+    with pytest.raises(TemplateError, match="inside of <script>"):
+        await TemplateCache(store).get("t", 1)
+
+
 async def test_a_version_is_fetched_once() -> None:
     """Versions never change, so the second time needs no store, even one that is away."""
     store = ScriptedStore()
