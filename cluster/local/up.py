@@ -34,7 +34,7 @@ from cluster.local import ray_settings, redis_checks
 from cluster.local.delivery_warnings import DeliveryWarnings
 from cluster.local.error_line import one_line
 from cluster.local.event_log import EventLog
-from cluster.local.foreground import leave_quietly, say
+from cluster.local.foreground import LIBRARY_LOG, leave_quietly, libraries_to, say
 from cluster.local.frozen import FrozenReplicas
 from cluster.local.housekeeping import Housekeeping
 from cluster.local.hurry import hurried
@@ -124,20 +124,17 @@ class Up:
             if not self._options.sandbox:  # a sandbox tells its own ports: with one the file is proven after its start
                 self._load()
             self._prepare()
-            try:
-                settings = self._start_parts()
-                asyncio.run(prove_channels(settings))
-                with hurried(self._state.marker, may=os.environ["RAY_worker_niceness"] != "0"):  # noqa: SIM112
-                    self._start_ray()
-                    self._catch_signals()  # Ray has put its own in their place
-                    self._start_applications(settings)
-                    self._await_ready()
-                self._starting = False
-                self._announce(time.monotonic() - began)
-                self._serve()
-            finally:
-                self._starting = False
-                self._stop()
+            with contextlib.ExitStack() as terminal:
+                try:
+                    settings = self._start_parts()
+                    asyncio.run(prove_channels(settings))
+                    terminal.enter_context(libraries_to(self._log_dir / LIBRARY_LOG))
+                    self._start_service(settings)
+                    self._announce(time.monotonic() - began)
+                    self._serve()
+                finally:
+                    self._starting = False
+                    self._stop()
         except StopAskedError:
             say("stopped before it was ready, as a signal asked")
         leave_quietly()
@@ -145,6 +142,15 @@ class Up:
             os._exit(0)  # a thread still waits for a Ray that is gone, and would keep this process
 
     # ---- start
+
+    def _start_service(self, settings: Settings) -> None:
+        """Start Ray and the applications, and return when the service is ready."""
+        with hurried(self._state.marker, may=os.environ["RAY_worker_niceness"] != "0"):  # noqa: SIM112
+            self._start_ray()
+            self._catch_signals()  # Ray has put its own in their place
+            self._start_applications(settings)
+            self._await_ready()
+        self._starting = False
 
     def _prepare(self) -> None:
         o, state = self._options, self._state

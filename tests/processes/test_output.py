@@ -42,3 +42,38 @@ def test_a_terminal_without_a_sign_gets_its_escape(encoding: str, tmp_path: Path
     done = run(["config", "check", str(file)], subprocess.PIPE, PYTHONIOENCODING=encoding)
     assert done.returncode == 0, done.stderr
     assert b"right; 0 vendors, 0 events" in done.stdout
+
+
+def test_the_terminal_shows_only_our_sentences(tmp_path: Path) -> None:
+    """Ray logs through Python, prints, and writes to the descriptors from native code. All of it is in the log file."""
+    program = f"""if True:
+        import os, sys
+        from pathlib import Path
+        from cluster.local.foreground import libraries_to, say
+        with libraries_to(Path({str(tmp_path / "logs/ray.log")!r})):
+            os.write(2, b"native\\n"), os.write(1, b"native too\\n")
+            print("printed"), print("logged", file=sys.stderr)
+            say("not ready yet"), say("ready", error=False)
+        print("stopped")
+        """
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (ended.stdout, ended.stderr) == ("ready\nstopped\n", "not ready yet\n")
+    written = (tmp_path / "logs/ray.log").read_text()
+    assert sorted(written.splitlines()) == ["logged", "native", "native too", "printed"]
+
+
+def test_a_process_without_streams_writes_into_no_other_file(tmp_path: Path) -> None:
+    """Without a stream, its descriptor belongs to the next file that is opened, such as the lock (cpython 76888)."""
+    program = f"""if True:
+        import os
+        from pathlib import Path
+        from cluster.local.foreground import leave_quietly, libraries_to, say
+        kept = os.open({str(tmp_path / "lock")!r}, os.O_RDWR | os.O_CREAT)
+        with libraries_to(Path({str(tmp_path / "ray.log")!r})):
+            say("ready"), say("ready", error=False)
+            os.write(kept, b"pid")
+        leave_quietly()
+        """
+    shell = 'exec "$0" -c "$1" 1>&- 2>&-'
+    ended = subprocess.run(["sh", "-c", shell, sys.executable, program], check=False)
+    assert (ended.returncode, (tmp_path / "lock").read_text()) == (0, "pid")

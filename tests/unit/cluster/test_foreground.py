@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cluster.local import delivery_warnings, haproxy_wrapper
-from cluster.local.foreground import leave_quietly, say
+from cluster.local.foreground import LIBRARY_LOG, leave_quietly, libraries_to, say
 from cluster.local.up import Options, Up
 
 GONE = {"a pipe": errno.EPIPE, "a terminal": errno.EIO, "a full disk": errno.ENOSPC}
@@ -67,6 +67,23 @@ def test_the_end_of_a_program_whose_reader_left_is_quiet(monkeypatch: pytest.Mon
         stream.write("ready\n")
         leave_quietly()
         stream.flush()
+
+
+def test_an_error_is_shown_after_the_streams_are_back(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A start that fails ends with its sentence on the terminal, not in the file."""
+    with pytest.raises(OSError, match="no Ray"), libraries_to(tmp_path / LIBRARY_LOG):
+        raise OSError("no Ray")
+    print("dispatcher: no Ray", file=sys.stderr, flush=True)
+    assert capfd.readouterr().err == "dispatcher: no Ray\n"
+
+
+def test_without_a_place_for_the_log_the_service_starts(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """For example, the disk is full or the folder belongs to somebody else."""
+    (tmp_path / "logs").write_text("a file")
+    with libraries_to(tmp_path / "logs" / LIBRARY_LOG):
+        os.write(2, b"native\n")
+        say("ready", error=False)
+    assert capfd.readouterr() == ("ready\n", "")
 
 
 @pytest.mark.parametrize("number", GONE.values(), ids=GONE)
