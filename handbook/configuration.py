@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from dispatcher.adapters.providers import PROVIDERS
-from dispatcher.config.meanings import add_all_meanings
+from dispatcher.config.setting_descriptions import add_all_descriptions
 from dispatcher.config.settings import Settings
 
 Schema = Mapping[str, Any]
@@ -167,14 +167,14 @@ def _plain(value: float) -> str:
 
 
 def settings_schema() -> dict[str, Any]:
-    """Return the schema of the file with the common part of vendors, and a meaning for each field."""
-    return add_all_meanings(Settings.model_json_schema(), Settings.__name__)
+    """Return the schema of the file with the common part of vendors, and a description of each field."""
+    return add_all_descriptions(Settings.model_json_schema(), Settings.__name__)
 
 
 def options_schemas() -> dict[str, dict[str, Any]]:
     """Return the schema of each provider's options, by the provider's name."""
     models = {name: one.options for name, one in PROVIDERS.items()}
-    return {name: add_all_meanings(model.model_json_schema(), model.__name__) for name, model in models.items()}
+    return {name: add_all_descriptions(model.model_json_schema(), model.__name__) for name, model in models.items()}
 
 
 @click.command(help=__doc__)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
 from actors.proof import prove
-from dispatcher.config.kinds import VendorName
+from dispatcher.config.setting_types import VendorName
 from dispatcher.config.yaml_file import load_settings
 from dispatcher.errors import ConfigError
 from serve_app.applications import applications, cluster_place

@@ -9,8 +9,8 @@ from pydantic import BaseModel
 
 from dispatcher.adapters.providers import provider
 from dispatcher.config.fault_text import listed
-from dispatcher.config.kinds import CONCURRENCY_MIN
 from dispatcher.config.route_faults import channels_routed, route_faults
+from dispatcher.config.setting_types import CONCURRENCY_MIN
 from dispatcher.core.accepting.caps import identity
 from dispatcher.core.accepting.expansion import fallback_fault
 from dispatcher.templates.compile import faults

@@ -9,7 +9,7 @@ from pydantic.json_schema import JsonSchemaValue
 
 from dispatcher.adapters.providers import all_providers
 from dispatcher.adapters.providers.provider import Provider
-from dispatcher.config.meanings import add_all_meanings, add_meanings
+from dispatcher.config.setting_descriptions import add_all_descriptions, add_descriptions
 from dispatcher.config.settings import Settings, VendorSettings
 
 REFERENCE = {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*\}|^file:/", "description": "a reference"}
@@ -21,7 +21,7 @@ def settings_schema() -> JsonSchemaValue:
     An option of a vendor may also be a reference, and null stands for a missing option. The file's vendors have one
     schema for each provider. A vendor's property `adapter` says which of these schemas applies.
     """
-    schema = add_all_meanings(Settings.model_json_schema(), Settings.__name__)
+    schema = add_all_descriptions(Settings.model_json_schema(), Settings.__name__)
     providers = [one for _, one in sorted(all_providers().items()) if isinstance(one, Provider)]
     common = schema["$defs"].pop(VendorSettings.__name__)
     for one in providers:
@@ -37,7 +37,7 @@ def settings_schema() -> JsonSchemaValue:
 
 
 def _vendor(common: JsonSchemaValue, one: Provider) -> JsonSchemaValue:
-    options = add_meanings(one.options.model_json_schema(), one.options.__name__)
+    options = add_descriptions(one.options.model_json_schema(), one.options.__name__)
     options["properties"] = {name: _or_reference(field) for name, field in options["properties"].items()}
     definitions = options.pop("$defs", {})
     assert not definitions, f"{one.name}: options are flat, so that references can stand for each"

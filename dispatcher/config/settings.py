@@ -17,7 +17,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from dispatcher.adapters.providers import provider
 from dispatcher.config.cross_faults import cross_faults
 from dispatcher.config.fault_text import describe
-from dispatcher.config.kinds import (
+from dispatcher.config.rule_patterns import RulePattern
+from dispatcher.config.setting_types import (
     CONCURRENCY_MIN,
     Adapter,
     CallableUrl,
@@ -35,7 +36,6 @@ from dispatcher.config.kinds import (
     VendorName,
     ZoneName,
 )
-from dispatcher.config.rule_patterns import RulePattern
 from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.choices import Channel, OnUnknown, Priority, WaitFor
 from dispatcher.core.life.outcome import Meaning, Rule

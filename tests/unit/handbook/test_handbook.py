@@ -1,4 +1,4 @@
-"""The documents: links lead somewhere, alerts have runbook entries, settings have meanings, no page fetches."""
+"""The documents: links lead somewhere, alerts have runbook entries, settings have descriptions, no page fetches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 
 from actors.proof import prove
 from dispatcher.adapters.providers import PROVIDERS
-from dispatcher.config.meanings import MEANINGS, add_all_meanings
+from dispatcher.config.setting_descriptions import DESCRIPTIONS, add_all_descriptions
 from dispatcher.config.settings import Settings, parse_settings
 from dispatcher.core.life.notification import State
 from dispatcher.core.life.outcome import Meaning
@@ -149,16 +149,16 @@ def models() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize(("name", "schema"), list(models()), ids=[name for name, _ in models()])
-def test_every_setting_has_a_meaning(name: str, schema: dict[str, Any]) -> None:
-    """One sentence, in the model or in `config.meanings`; and none of a field that is gone."""
+def test_every_setting_has_a_description(name: str, schema: dict[str, Any]) -> None:
+    """One sentence, in the model or in `config.setting_descriptions`; and none of a field that is gone."""
     described = {field for field, one in schema["properties"].items() if "description" in one}
-    assert described | set(MEANINGS.get(name, {})) == set(schema["properties"])
-    assert all(sentence.endswith(".") for sentence in MEANINGS.get(name, {}).values())
+    assert described | set(DESCRIPTIONS.get(name, {})) == set(schema["properties"])
+    assert all(sentence.endswith(".") for sentence in DESCRIPTIONS.get(name, {}).values())
 
 
-def test_no_meaning_is_left_over() -> None:
+def test_no_description_is_left_over() -> None:
     """A model that is gone takes its sentences along."""
-    assert set(MEANINGS) <= {name for name, _ in models()}
+    assert set(DESCRIPTIONS) <= {name for name, _ in models()}
 
 
 @pytest.mark.parametrize("path", ["README.md", "docs/configuration.md"])
@@ -174,9 +174,9 @@ def test_a_configuration_to_copy_is_right(path: str, monkeypatch: pytest.MonkeyP
 def test_a_models_own_description_wins() -> None:
     """A provider of somebody else describes its options itself."""
     schema = {"properties": {"vendors": {"description": "own"}, "routes": {}}}
-    found = add_all_meanings(schema, "Settings")["properties"]
+    found = add_all_descriptions(schema, "Settings")["properties"]
     assert found["vendors"]["description"] == "own"
-    assert found["routes"]["description"] == MEANINGS["Settings"]["routes"]
+    assert found["routes"]["description"] == DESCRIPTIONS["Settings"]["routes"]
 
 
 def test_a_table_says_type_default_unit_and_bounds() -> None:

@@ -1,4 +1,4 @@
-"""The meaning of each setting in one sentence, for editors and for docs/configuration.md.
+"""Describes each setting in one sentence, for editors and for docs/configuration.md.
 
 The models hold the rules and defaults. All sentences are in this module, so that a reader can compare them. A field may
 have a `description` in its model instead of a sentence. A test requires a sentence or a description for each field.
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from pydantic.json_schema import JsonSchemaValue
 
-MEANINGS: Mapping[str, Mapping[str, str]] = {
+DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
     "Settings": {
         "vendors": "Your accounts at providers. You choose the name of each.",
         "routes": "The chains of vendors. If several routes match, one that names the event wins, "
@@ -239,20 +239,20 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def add_meanings(schema: JsonSchemaValue, model: str) -> JsonSchemaValue:
+def add_descriptions(schema: JsonSchemaValue, model: str) -> JsonSchemaValue:
     """Return `schema` with a description for each property that has none. `model` is the name of the model's class."""
-    meanings = MEANINGS.get(model, {})
+    sentences = DESCRIPTIONS.get(model, {})
     properties = {
-        name: {**field, "description": field.get("description", meanings[name])} if name in meanings else field
+        name: {**field, "description": field.get("description", sentences[name])} if name in sentences else field
         for name, field in schema.get("properties", {}).items()
     }
     return {**schema, "properties": properties}
 
 
-def add_all_meanings(schema: JsonSchemaValue, model: str) -> JsonSchemaValue:
+def add_all_descriptions(schema: JsonSchemaValue, model: str) -> JsonSchemaValue:
     """Return the schema of the class `model` with descriptions of all fields.
 
     The models in `$defs` of the schema get descriptions too.
     """
-    definitions = {name: add_meanings(one, name) for name, one in schema.get("$defs", {}).items()}
-    return add_meanings({**schema, "$defs": definitions}, model) if definitions else add_meanings(schema, model)
+    definitions = {name: add_descriptions(one, name) for name, one in schema.get("$defs", {}).items()}
+    return add_descriptions({**schema, "$defs": definitions}, model) if definitions else add_descriptions(schema, model)
