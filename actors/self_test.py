@@ -17,9 +17,9 @@ from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.adapters.system_clock import SystemClock
 from dispatcher.config.settings import Settings
 from dispatcher.core.breaker.breaker import Breaker
-from dispatcher.core.life.message import Message
 from dispatcher.core.life.notification import NewNotification, NewTrigger
 from dispatcher.core.life.outcome import Outcome
+from dispatcher.core.life.rendered_message import Message
 from dispatcher.core.plan.values import CLOSED, Plan, VendorPlan
 from dispatcher.deliver.attempt import Terms
 from dispatcher.deliver.courier import Courier

@@ -18,7 +18,7 @@ from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.choices import Channel
 from dispatcher.core.life.dead_letter import DeadLetter, DeadLetterFilter
 from dispatcher.core.life.notification import Attempt
-from dispatcher.core.life.views import NotificationView, TriggerView
+from dispatcher.core.life.trigger_view import NotificationView, TriggerView
 from dispatcher.core.plan.values import Override
 from dispatcher.errors import CallerError, UnavailableError
 from dispatcher.operate.dead_letters import DeadLetters

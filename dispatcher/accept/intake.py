@@ -20,7 +20,7 @@ from typing import Any
 from dispatcher.accept.preparation import NOTIFICATIONS_MAX, Posted, Preparation, Prepared
 from dispatcher.config.settings import Settings
 from dispatcher.core.life.notification import Lane, NewTrigger, State, notification_id
-from dispatcher.core.life.views import TriggerView
+from dispatcher.core.life.trigger_view import TriggerView
 from dispatcher.core.limits.accept_rate import AcceptRate, Quota
 from dispatcher.core.plan.values import Plan
 from dispatcher.errors import CallerError, InvariantError, LimitedError, UnavailableError

@@ -26,10 +26,10 @@ from dispatcher.core.life.decide import (
     decide_refused,
 )
 from dispatcher.core.life.look_up import Fingerprint, fingerprint
-from dispatcher.core.life.message import Message
 from dispatcher.core.life.notification import Attempt, Claim, Notification, pin_of
 from dispatcher.core.life.outcome import OUR_BUG, Outcome, OutcomeKind, Rule, Scope, apply_rules
 from dispatcher.core.life.receipt import ReceiptLinks
+from dispatcher.core.life.rendered_message import Message
 from dispatcher.core.life.retry import RetryPolicy
 from dispatcher.core.life.sms_text import SEGMENTS_MAX, measure, refuse_sms
 from dispatcher.core.limits.token_bucket import Throughput

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from dispatcher.accept.intake import trigger_id
-from dispatcher.core.life.views import TriggerView
+from dispatcher.core.life.trigger_view import TriggerView
 from dispatcher.errors import CallerError
 from dispatcher.ports import Store, Views, WithdrawResult
 

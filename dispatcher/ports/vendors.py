@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 from dispatcher.core.life.look_up import Listing
-from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import Outcome
+from dispatcher.core.life.rendered_message import Message
 
 
 class Vendor(Protocol):

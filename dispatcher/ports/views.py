@@ -8,7 +8,7 @@ from typing import Protocol
 from dispatcher.core.life.dead_letter import DeadLetter, DeadLetterFilter, DeadPosition
 from dispatcher.core.life.listing import PlacePosition
 from dispatcher.core.life.notification import Notification
-from dispatcher.core.life.views import TriggerView
+from dispatcher.core.life.trigger_view import TriggerView
 from dispatcher.ports.replies import DeadPage, Grant, PlacePage, Redriven, Routing
 
 

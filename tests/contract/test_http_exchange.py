@@ -1,4 +1,7 @@
-"""Where an answer of HTTP/1.1 ends, and which connection may carry another request (RFC 9110, RFC 9112)."""
+"""Where an answer of HTTP/1.1 ends, which connection may carry another request, and what cannot be written at all.
+
+The rules are those of RFC 9110 and RFC 9112.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import pytest
 
 from dispatcher.adapters.providers import exchange
 from dispatcher.adapters.providers.http import Answer, HttpClient
-from dispatcher.core.life.outcome import Outcome
+from dispatcher.core.life.outcome import Outcome, OutcomeKind, Scope
 
 DEADLINE_S = 5.0
 
@@ -248,3 +251,26 @@ def test_an_address_is_written_as_servers_read_it(url: str, host: bytes, line: b
     request = exchange.written("GET", head, {}, b"")
     assert request.startswith(b"GET " + line + b" HTTP/1.1\r\nHost: " + host + b"\r\n")
     assert request.endswith(b"\r\n\r\n") and b"Content-Length" not in request
+
+
+@pytest.mark.parametrize(
+    ("url", "headers"),
+    [
+        ("http://127.0.0.1:1/", {"Authorization": "Bearer SG.key\n"}),
+        ("http://127.0.0.1:1/", {"Author\nization": "x"}),
+        ("http://:1", {}),
+        ("ftp://127.0.0.1/", {}),
+        ("http://user:word@127.0.0.1:1/", {"Authorization": "Bearer x"}),
+        (f"http://{'a' * 70}.example:1/", {}),
+    ],
+)
+async def test_a_request_that_cannot_be_written_is_the_configurations_fault(url: str, headers: dict[str, str]) -> None:
+    """It counts against the account, never as our network; nothing was sent."""
+    async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        client = HttpClient()
+        outcome = await client.post(url.replace(":1/", f":{port}/"), 2.0, b"x", headers)
+        await client.close()
+    assert isinstance(outcome, Outcome)
+    assert (outcome.kind, outcome.scope, outcome.local_origin) == (OutcomeKind.FAILED, Scope.ACCOUNT, False)
+    assert outcome.reason == "not_writable"

@@ -10,8 +10,8 @@ import pytest
 from aiohttp import web
 
 from dispatcher.core.life.look_up import Listing, identify, window_of
-from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import OutcomeKind
+from dispatcher.core.life.rendered_message import Message
 from dispatcher.ports import LooksUp, Vendor
 from tests.contract.vendors import SMS, Sandbox, make
 

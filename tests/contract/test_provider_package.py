@@ -17,7 +17,7 @@ import asyncio, json, pathlib, sys
 from click.testing import CliRunner
 from cluster.cli.main import main
 from dispatcher.adapters.providers import build
-from dispatcher.core.life.message import Message
+from dispatcher.core.life.rendered_message import Message
 
 def run(*words):
     done = CliRunner().invoke(main, ["config", *words], env={"RING": "r\\n"})

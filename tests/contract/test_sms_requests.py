@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from dispatcher.adapters.providers import build
-from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import Outcome
 from dispatcher.core.life.receipt import ReceiptLinks
+from dispatcher.core.life.rendered_message import Message
 from tests.contract.vendors import SMS, send
 
 TWILIO = {"account_sid": "AC1", "auth_token": "t", "sender": "+4915112345678"}

@@ -14,8 +14,8 @@ from aiosmtpd.controller import Controller
 
 from cluster.local.state_directory import free_port
 from dispatcher.adapters.providers import build
-from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import OutcomeKind
+from dispatcher.core.life.rendered_message import Message
 from tests.contract.vendors import EMAIL
 
 

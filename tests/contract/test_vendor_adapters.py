@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import email
+import email.policy
 import json
 import time
 import tracemalloc
@@ -22,9 +24,9 @@ from cluster.local.state_directory import free_port
 from dispatcher.adapters.providers import build
 from dispatcher.adapters.providers.http import ANSWER_BYTES_MAX, retry_after_s
 from dispatcher.adapters.providers.receipts import read_receipts
-from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import Outcome, OutcomeKind, Scope
 from dispatcher.core.life.receipt import ReceiptLinks, Told
+from dispatcher.core.life.rendered_message import Message
 from dispatcher.errors import ConfigError
 from tests.contract.vendors import EMAIL, HTTP_ADAPTERS, SID, SMS, Sandbox, http, make, message_for, send
 
@@ -325,3 +327,29 @@ async def test_the_sandbox_checks_requests_as_the_provider_would(sandbox: Sandbo
         assert answer.status in (200, 401)
     found = await sandbox.received(adapter)
     assert (found["accepted"], found["calls"]) == (0, 1)
+
+
+@pytest.mark.parametrize("sender", ["shop@example.com", "Müller, Söhne <shop@example.com>"])
+async def test_a_sender_with_a_name_arrives_with_both(sender: str) -> None:
+    """The envelope of SMTP and SendGrid's field have the bare address, the header and `name` the display name."""
+    written = f'"{sender.partition(" <")[0]}" <shop@example.com>' if "<" in sender else sender
+    seen: list[Any] = []
+
+    class Post:
+        async def post_json(self, url: str, timeout_s: float, body: Any, headers: Any) -> Outcome:
+            seen.append(body["from"])
+            return Outcome.unknown("test")
+
+        async def close(self) -> None:
+            return
+
+    grid: Any = build("sendgrid", "g", "email", {"api_key": "k", "sender": written})
+    grid._http = Post()
+    await send(grid, message_for("smtp"))
+    relay: Any = build("smtp", "r", "email", {"host": "h.example", "sender": written})
+    mail = email.message_from_bytes(relay._content(message_for("smtp")), policy=email.policy.SMTP)
+    (address,) = mail["From"].addresses
+    name = "Müller, Söhne" if "<" in sender else ""
+    assert (address.display_name, address.addr_spec) == (name, "shop@example.com")
+    assert relay._sender == "shop@example.com"
+    assert seen == [{"email": "shop@example.com", **({"name": name} if name else {})}]

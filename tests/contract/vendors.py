@@ -8,8 +8,8 @@ from typing import Any
 import aiohttp
 
 from dispatcher.adapters.providers import build
-from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import Outcome
+from dispatcher.core.life.rendered_message import Message
 from dispatcher.ports import Vendor
 
 SMS = Message("0-a.0", "k", "sms", "+4915112345678", "Grüße, order N000001")

@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from dispatcher.adapters.providers import PROVIDERS, build
-from dispatcher.core.life.message import Message
+from dispatcher.core.life.rendered_message import Message
 from tests.contract.vendors import send
 
 

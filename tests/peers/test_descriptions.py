@@ -14,8 +14,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from dispatcher.adapters.providers import PROVIDERS
-from dispatcher.core.life.message import Message
 from dispatcher.core.life.receipt import ReceiptLinks
+from dispatcher.core.life.rendered_message import Message
 from tests.contract.vendors import EMAIL, SMS
 from tests.peers.captured import Captured, captured
 from tests.peers.packages import npm_file

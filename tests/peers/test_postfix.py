@@ -19,8 +19,8 @@ from aiosmtpd.controller import Controller
 
 from cluster.local.state_directory import free_port
 from dispatcher.adapters.providers import build, smtp
-from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import OutcomeKind, Scope
+from dispatcher.core.life.rendered_message import Message
 from tests.contract.certificates import Authority
 from tests.contract.vendors import EMAIL, send
 from tests.leftovers import short_folder

@@ -13,8 +13,8 @@ from actors.vendor import VendorActor
 from dispatcher.accept.intake import Intake
 from dispatcher.adapters.memory.control import MemoryControl
 from dispatcher.core.life.look_up import Listing, Sighting
-from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import Meaning, Outcome, Scope, outcome_of
+from dispatcher.core.life.rendered_message import Message
 from dispatcher.core.plan.values import Plan
 from dispatcher.deliver.courier import Courier
 from dispatcher.errors import CallerError, StaleTermError, UnavailableError

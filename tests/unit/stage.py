@@ -14,9 +14,9 @@ from dispatcher.core.breaker.breaker import Breaker
 from dispatcher.core.breaker.config import BreakerConfig
 from dispatcher.core.breaker.per_country import KeyedBreakers
 from dispatcher.core.life.decide import ALONE_FROM
-from dispatcher.core.life.message import Message
 from dispatcher.core.life.notification import NewNotification, NewTrigger
 from dispatcher.core.life.outcome import Outcome
+from dispatcher.core.life.rendered_message import Message
 from dispatcher.core.life.retry import RetryPolicy
 from dispatcher.core.plan.values import Plan, VendorPlan
 from dispatcher.deliver.attempt import Terms

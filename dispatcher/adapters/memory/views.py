@@ -12,7 +12,7 @@ from dispatcher.adapters.memory.cell import Cell, Record
 from dispatcher.core.life.dead_letter import DeadLetter, DeadLetterFilter, DeadPosition
 from dispatcher.core.life.decide import waiting_reason
 from dispatcher.core.life.notification import Notification, Trail, notification_id
-from dispatcher.core.life.views import NotificationView, TriggerView
+from dispatcher.core.life.trigger_view import NotificationView, TriggerView
 from dispatcher.ports import DeadPage, Grant, Redriven, Routing
 
 

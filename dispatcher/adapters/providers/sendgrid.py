@@ -19,9 +19,9 @@ from dispatcher.adapters.providers.http import CALLS_MAX, TEXT_MAX, Answer, Http
 from dispatcher.adapters.providers.mail_options import MailOptions
 from dispatcher.adapters.providers.provider import Provider
 from dispatcher.core.json_object import JsonObject
-from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import DAILY_S, Meaning, Outcome, find_phrase, outcome_of, phrase
 from dispatcher.core.life.receipt import Told
+from dispatcher.core.life.rendered_message import Message
 from dispatcher.errors import CallerError
 
 DOCS = "https://www.twilio.com/docs/sendgrid/api-reference/mail-send/errors"

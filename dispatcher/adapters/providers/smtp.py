@@ -32,8 +32,8 @@ from dispatcher.adapters.providers.provider import Provider
 from dispatcher.adapters.providers.smtp_options import SmtpOptions
 from dispatcher.adapters.providers.smtp_words import CLOSING, ENHANCED, PHRASES, meaning_of
 from dispatcher.core.life.mail import address_header, header, write_mail
-from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import Outcome, Scope, outcome_of
+from dispatcher.core.life.rendered_message import Message
 
 CONNECTIONS_MAX = 16
 IDLE_S_MAX = 60.0

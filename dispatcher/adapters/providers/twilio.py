@@ -37,9 +37,9 @@ from dispatcher.adapters.providers.http import (
 from dispatcher.adapters.providers.provider import Provider
 from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.look_up import Listing, Sighting
-from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import DAILY_S, Meaning, Outcome, Scope, listed, read_refusal
 from dispatcher.core.life.receipt import Told
+from dispatcher.core.life.rendered_message import Message
 
 SID = re.compile(r"^(SM|MM)[0-9a-f]{32}$")
 DOCS = "https://www.twilio.com/docs/api/errors/{code}"

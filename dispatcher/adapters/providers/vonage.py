@@ -18,9 +18,9 @@ from dispatcher.adapters.providers.call_backs import fields_of, told_in, word_of
 from dispatcher.adapters.providers.fields import Options, Secret, SmsFrom, Text, Url
 from dispatcher.adapters.providers.http import CALLS_MAX, TEXT_MAX, Answer, HttpClient, read_object, unspoken
 from dispatcher.adapters.providers.provider import Provider
-from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import Meaning, Outcome, OutcomeKind, Scope, listed, read_refusal
 from dispatcher.core.life.receipt import Told
+from dispatcher.core.life.rendered_message import Message
 from dispatcher.core.life.sms_text import measure
 
 DOCS = "https://developer.vonage.com/en/messaging/sms/guides/troubleshooting-sms"

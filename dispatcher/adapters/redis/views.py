@@ -15,7 +15,7 @@ from dispatcher.adapters.redis.script_calls import UNAVAILABLE, Call, Client, an
 from dispatcher.core.life.dead_letter import DeadLetter, DeadLetterFilter, DeadPosition
 from dispatcher.core.life.decide import waiting_reason
 from dispatcher.core.life.notification import Lane, Notification, notification_id, trigger_of
-from dispatcher.core.life.views import NotificationView, TriggerView
+from dispatcher.core.life.trigger_view import NotificationView, TriggerView
 from dispatcher.errors import UnavailableError, UnreadableError
 from dispatcher.ports import DeadPage, Grant, Redriven, Routing
 from dispatcher.wire import records

@@ -30,8 +30,8 @@ from actors.intake import IntakeActor
 from actors.supervisor import SupervisorActor
 from actors.vendor import VendorActor
 from dispatcher.adapters.redis import script_calls as scripts
-from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import Outcome
+from dispatcher.core.life.rendered_message import Message
 from serve_app.ingress import application
 from tests import skew
 

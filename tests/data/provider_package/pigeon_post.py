@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dispatcher.adapters.providers.fields import Options, Secret, Text
 from dispatcher.adapters.providers.provider import Provider
-from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import Outcome
+from dispatcher.core.life.rendered_message import Message
 
 
 class PigeonOptions(Options):

@@ -15,9 +15,9 @@ from dispatcher.adapters.providers.http import Answer
 from dispatcher.config.settings import parse_settings
 from dispatcher.core.breaker.config import BreakerConfig, BreakerState
 from dispatcher.core.life.decide import Move, Retry, Situation, decide_cut_off
-from dispatcher.core.life.message import Message
 from dispatcher.core.life.notification import NewNotification, Notification, Trail
 from dispatcher.core.life.outcome import Outcome
+from dispatcher.core.life.rendered_message import Message
 from dispatcher.core.life.retry import RetryPolicy
 from dispatcher.deliver.permits import Gate
 from dispatcher.errors import ConfigError

@@ -7,8 +7,8 @@ import dataclasses
 
 from dispatcher.core.breaker.config import BreakerState
 from dispatcher.core.breaker.values import BreakerSnapshot
-from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import Outcome
+from dispatcher.core.life.rendered_message import Message
 from dispatcher.core.plan.sharing import Share
 from dispatcher.deliver.courier import CourierLimits
 from tests.unit.deliver.couriers import FRAGILE

@@ -8,8 +8,8 @@ import pytest
 
 from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.core.life.decide import ALONE_FROM
-from dispatcher.core.life.message import Message
 from dispatcher.core.life.outcome import Outcome
+from dispatcher.core.life.rendered_message import Message
 from dispatcher.deliver.courier import Courier, CourierLimits
 from dispatcher.deliver.maintenance import Caretaker
 from tests.unit.stage import FaultyStore, ScriptedVendor, Stage, suspected

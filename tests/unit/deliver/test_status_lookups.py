@@ -9,9 +9,9 @@ from typing import Any
 from dispatcher.adapters.memory.store import MemoryStore
 from dispatcher.core.breaker.config import BreakerState
 from dispatcher.core.life.look_up import Listing, Sighting
-from dispatcher.core.life.message import Message
 from dispatcher.core.life.notification import NewNotification
 from dispatcher.core.life.outcome import Outcome
+from dispatcher.core.life.rendered_message import Message
 from dispatcher.deliver.courier import CourierLimits
 from dispatcher.deliver.status_lookups import PATIENCE_S_MAX, LookUps
 from tests.unit.stage import ScriptedVendor, Stage

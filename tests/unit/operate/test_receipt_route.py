@@ -12,7 +12,7 @@ import pytest
 from dispatcher.adapters.providers.receipts import read_receipts
 from dispatcher.config.settings import LimitsSettings
 from dispatcher.core.life.receipt import ReceiptLinks
-from dispatcher.core.life.views import NotificationView, TriggerView
+from dispatcher.core.life.trigger_view import NotificationView, TriggerView
 from dispatcher.operate.receipts import Receipts
 from dispatcher.operate.use_cases import UseCases
 from dispatcher.ports import Withdrawal, WithdrawResult

@@ -1,10 +1,8 @@
-"""Vendors that are not reached: TLS and DNS. No byte of the message was written, so it is not sent, never unknown."""
+"""Vendors that TLS or DNS keeps us from reaching. No byte of the message was written: it is not sent, never unknown."""
 
 from __future__ import annotations
 
 import asyncio
-import email
-import email.policy
 import socket
 import ssl
 import time
@@ -18,8 +16,7 @@ import pytest
 
 from cluster.local.state_directory import free_port
 from dispatcher.adapters.providers import build
-from dispatcher.adapters.providers.http import HttpClient
-from dispatcher.core.life.outcome import Outcome, OutcomeKind, Scope
+from dispatcher.core.life.outcome import Outcome, OutcomeKind
 from dispatcher.ports import Vendor
 from tests.contract.certificates import Authority
 from tests.contract.vendors import HTTP_ADAPTERS, SID, http, make, message_for, send
@@ -233,52 +230,3 @@ async def test_a_name_that_comes_back_is_used_at_once(monkeypatch: pytest.Monkey
         monkeypatch.setattr(loop, "getaddrinfo", there)
         assert (await vendor.send(message_for(adapter), TIMEOUT_S)).kind is OutcomeKind.ACCEPTED
         await vendor.close()
-
-
-@pytest.mark.parametrize(
-    ("url", "headers"),
-    [
-        ("http://127.0.0.1:1/", {"Authorization": "Bearer SG.key\n"}),
-        ("http://127.0.0.1:1/", {"Author\nization": "x"}),
-        ("http://:1", {}),
-        ("ftp://127.0.0.1/", {}),
-        ("http://user:word@127.0.0.1:1/", {"Authorization": "Bearer x"}),
-        (f"http://{'a' * 70}.example:1/", {}),
-    ],
-)
-async def test_a_request_that_cannot_be_written_is_the_configurations_fault(url: str, headers: dict[str, str]) -> None:
-    """It counts against the account, never as our network; nothing was sent."""
-    async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        client = HttpClient()
-        outcome = await client.post(url.replace(":1/", f":{port}/"), 2.0, b"x", headers)
-        await client.close()
-    assert isinstance(outcome, Outcome)
-    assert (outcome.kind, outcome.scope, outcome.local_origin) == (OutcomeKind.FAILED, Scope.ACCOUNT, False)
-    assert outcome.reason == "not_writable"
-
-
-@pytest.mark.parametrize("sender", ["shop@example.com", "Müller, Söhne <shop@example.com>"])
-async def test_a_sender_with_a_name_arrives_with_both(sender: str) -> None:
-    """The envelope of SMTP and SendGrid's field have the bare address, the header and `name` the display name."""
-    written = f'"{sender.partition(" <")[0]}" <shop@example.com>' if "<" in sender else sender
-    seen: list[Any] = []
-
-    class Post:
-        async def post_json(self, url: str, timeout_s: float, body: Any, headers: Any) -> Outcome:
-            seen.append(body["from"])
-            return Outcome.unknown("test")
-
-        async def close(self) -> None:
-            return
-
-    grid: Any = build("sendgrid", "g", "email", {"api_key": "k", "sender": written})
-    grid._http = Post()
-    await send(grid, message_for("smtp"))
-    relay: Any = build("smtp", "r", "email", {"host": "h.example", "sender": written})
-    mail = email.message_from_bytes(relay._content(message_for("smtp")), policy=email.policy.SMTP)
-    (address,) = mail["From"].addresses
-    name = "Müller, Söhne" if "<" in sender else ""
-    assert (address.display_name, address.addr_spec) == (name, "shop@example.com")
-    assert relay._sender == "shop@example.com"
-    assert seen == [{"email": "shop@example.com", **({"name": name} if name else {})}]

@@ -18,9 +18,9 @@ from structlog.testing import capture_logs
 from dispatcher.adapters.providers import sendgrid, smtp_words, twilio, vonage
 from dispatcher.adapters.providers.http import Answer
 from dispatcher.core.breaker.config import BreakerState
-from dispatcher.core.life.message import Message
 from dispatcher.core.life.notification import NewNotification
 from dispatcher.core.life.outcome import Meaning, Outcome, OutcomeKind, Rule, Word, outcome_of
+from dispatcher.core.life.rendered_message import Message
 from dispatcher.core.life.retry import RetryPolicy
 from dispatcher.deliver.attempt import Terms
 from dispatcher.deliver.courier import Courier
