@@ -47,7 +47,7 @@ def test_ports_know_no_adapter(file: Path) -> None:
     name = module(file)
     if below(name, "dispatcher") and not below(name, "dispatcher.adapters", "dispatcher.core"):
         known = [found for found in imports(file) if below(found, "dispatcher.adapters", "redis")]
-        config = ("settings", "schema", "kinds", "cross_faults")
+        config = ("settings", "schema", "setting_types", "cross_faults")
         if name in {f"dispatcher.config.{part}" for part in config}:
             known = [found for found in known if not below(found, "dispatcher.adapters.providers")]
         assert known == []
