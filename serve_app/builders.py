@@ -5,10 +5,15 @@ that `applications()` makes, so options are written in one place. A builder may 
 configuration file and the key file must be on every node. Serve builds an application again when its entry in the file
 changes. A change of the file that the entry names is not noticed.
 
+On Kubernetes an entry may name a file before the pods see it, because a changed ConfigMap reaches them after about a
+minute. KubeRay sends a failed entry to Serve only once, so a builder waits for such a file.
+
 This module must not have `from __future__ import annotations`. Serve turns `args` into the model that the parameter's
 annotation names, and the annotation would be a text.
 """
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -63,12 +68,29 @@ def vendor(args: VendorArguments) -> serve.Application:
 
 def _application(name: str, args: Arguments, api_keys: str = "") -> serve.Application:
     runtime = {"redis_url": args.redis_url, "api_keys": api_keys, "keys_required": "yes", "warnings": ""}
+    await_file(args.config)
     settings = load_settings(args.config)
     prove(settings, secrets_elsewhere=True)  # the secrets may be only on other nodes, where replicas run
     found = applications(settings, runtime, cluster_place(_workers()))
     if name not in found:
         raise ConfigError(f"{name}: {args.config} has only {', '.join(sorted(found))}")
     return found[name]
+
+
+VOLUME_S_MAX = 150.0
+"""The most seconds after which a pod sees a changed ConfigMap: kubelet's sync of one minute, and its cache."""
+
+
+def await_file(path: Path, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Return when `path` is there, or at once if it does not lie in a volume that Kubernetes fills.
+
+    Such a volume has the link `..data`, which kubelet replaces to change all files in one step. Return after
+    `VOLUME_S_MAX` seconds even if the file is not there. The caller then gets the error of a missing file.
+    """
+    waited_s = 0.0
+    while waited_s < VOLUME_S_MAX and not path.is_file() and (path.parent / "..data").is_dir():
+        sleep(1.0)
+        waited_s += 1.0
 
 
 def _workers() -> int:
