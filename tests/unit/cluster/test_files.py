@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import configparser
 import json
 import re
@@ -41,8 +40,11 @@ def settings() -> Settings:
 
 @pytest.fixture(scope="module")
 def kubernetes() -> dict[str, Any]:
-    """The documents of rayservice.yaml by name."""
-    return {document["metadata"]["name"]: document for document in yaml.safe_load_all(text("rayservice.yaml"))}
+    """The RayService and the ConfigMaps of rayservice.yaml, by name."""
+    found = [
+        each for each in yaml.safe_load_all(text("rayservice.yaml")) if each["kind"] in ("RayService", "ConfigMap")
+    ]
+    return {document["metadata"]["name"]: document for document in found}
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +157,8 @@ def test_every_pod_has_the_settings_the_secrets_and_the_files(
         (container,) = pod["containers"]
         sources = [next(iter(source.values()))["name"] for source in container["envFrom"]]
         assert sources == ["dispatcher-ray-settings", "dispatcher-vendors"], name
-        (url,) = container["env"]
+        url, home = container["env"]
+        assert home == {"name": "HOME", "value": "/tmp"}  # the root file system is read-only
         assert url == {
             "name": URL_VARIABLE,
             "valueFrom": {"secretKeyRef": {"name": "dispatcher-redis", "key": "url"}},
@@ -232,7 +235,7 @@ def instructions() -> list[tuple[str, str]]:
 def test_the_image_has_the_settings() -> None:
     """Its environment is what cluster/local/ray_settings.py says, and the launcher of our HAProxy."""
     found = [word.partition("=")[::2] for kind, rest in instructions() if kind == "ENV" for word in shlex.split(rest)]
-    launcher = {"RAY_SERVE_HAPROXY_BINARY_PATH": "/home/dispatcher/haproxy"}
+    launcher = {"RAY_SERVE_HAPROXY_BINARY_PATH": "/opt/dispatcher/haproxy"}
     assert dict(found) == {**BOTH, **launcher}
     assert len(found) == len(BOTH) + 1
 
@@ -251,9 +254,7 @@ def test_the_image_is_pinned_and_not_root() -> None:
     allowed = {line[1:] for line in text("Dockerfile.dockerignore").splitlines() if line.startswith("!")}
     assert copied == allowed
     assert all((ROOT / name).exists() for name in copied)
-    codes = [words[2] for words in (shlex.split(rest) for _, rest in found) if words[:2] == ["python", "-c"]]
-    assert len(codes) == 1
-    ast.parse(codes[0])
+    assert ("RUN", "dispatcher node prepare /opt/dispatcher") in found
 
 
 def test_the_image_has_no_development_tool() -> None:
@@ -337,7 +338,7 @@ def test_the_configuration_is_valid() -> None:
 
 def test_the_readme_names_every_file() -> None:
     """And no other."""
-    named = {name for name in re.findall(r"`([\w.-]+)`", text("README.md")) if (FILES / name).is_file()}
+    named = {name for name in re.findall(r"`([\w.-]+)`", text("README.md")) if (FILES / name).exists()}
     there = {path.name for path in FILES.iterdir()} - {"README.md", "Dockerfile.dockerignore"}
     assert named == there
     assert set(re.findall(r"cluster/files/([\w.-]+)", text("README.md"))) <= there
