@@ -1,4 +1,4 @@
-"""Adds to `/openapi.json` what FastAPI does not know: API keys, the answers of `ingress`, the Idempotency-Key header.
+"""Adds to `/openapi.json` what FastAPI does not know: API keys, the answers of `asgi`, the Idempotency-Key header.
 
 Each status that a client can get is described. An error has the form of problem details. `make test-peers` compares the
 description with real answers, and fails for an answer that is missing.
@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from dispatcher.core.json_object import JsonObject
 from dispatcher.wire.responses import TITLES, Problem
-from serve_app.admission import scope_needed
+from serve_app.access_control import scope_needed
 
 METHODS = ("get", "put", "post", "delete", "patch")
 EVERYWHERE = (400, 403, 421)

@@ -32,8 +32,8 @@ from dispatcher.wire.moments import moment
 from dispatcher.wire.responses import TITLES, AcceptedResponse, DryRunResponse, Problem
 from dispatcher.wire.trigger import HeaderText, TriggerRequest
 from serve_app.description import describe
-from serve_app.listings import add_listings
-from serve_app.templates import add_templates
+from serve_app.notification_routes import add_notification_routes
+from serve_app.template_routes import add_template_routes
 
 IDS_MAX = 1_000
 Moment = Annotated[int, Field(ge=0, lt=2**53, description="Milliseconds since the epoch.")]
@@ -80,7 +80,7 @@ class RedriveOrder(DeadLetterOrder):
 
 
 def routes(use_cases: UseCases, *, separate: bool) -> FastAPI:
-    """Return the FastAPI application of one intake replica. `ingress` serves the two POST routes for triggers itself.
+    """Return the FastAPI application of one intake replica. `asgi` serves the two POST routes for triggers itself.
 
     With `separate`, each tenant sees only its own dead letters and notifications.
     """
@@ -99,8 +99,8 @@ def routes(use_cases: UseCases, *, separate: bool) -> FastAPI:
     _vendors(app, use_cases.vendors)
     _receipts(app, use_cases.receipts)
     _dead_letters(app, use_cases.dead_letters, separate=separate)
-    add_listings(app, use_cases.listings, separate=separate)
-    add_templates(app, use_cases.templates)
+    add_notification_routes(app, use_cases.listings, separate=separate)
+    add_template_routes(app, use_cases.templates)
     _probes(app, use_cases.probes)
     describe(app)
     return app
@@ -181,12 +181,12 @@ def _document_hot_paths(app: FastAPI) -> None:
         no idempotency key or limit is used up. The answer is then 200 with the route, the time and the text of each
         message.
         """
-        raise AssertionError("served by serve_app.ingress")
+        raise AssertionError("served by serve_app.asgi")
 
     @app.post("/v1/triggers/batch", status_code=207)
     async def post_batch(body: dict[Literal["triggers"], list[TriggerRequest]]) -> JsonObject:
         """Accept up to 1,000 triggers. `results` has a status for each trigger, in the same order."""
-        raise AssertionError("served by serve_app.ingress")
+        raise AssertionError("served by serve_app.asgi")
 
 
 def _tenant(request: Request) -> str:

@@ -138,7 +138,7 @@ class IntakeShell(_Shell):
 
     async def __init__(self, settings: JsonObject, runtime: dict[str, str]) -> None:  # type: ignore[misc]
         from actors.intake import IntakeActor
-        from serve_app.ingress import application
+        from serve_app.asgi import application
 
         set_niceness(0)
         self._actor = IntakeActor(settings, runtime, identity())

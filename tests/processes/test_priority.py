@@ -33,7 +33,7 @@ import asyncio, os, sys
 from unittest import mock
 import serve_app.shells as shells
 
-heavy = {"actors.vendor", "actors.intake", "actors.supervisor", "serve_app.ingress", "fastapi"}
+heavy = {"actors.vendor", "actors.intake", "actors.supervisor", "serve_app.asgi", "fastapi"}
 early = heavy & set(sys.modules)
 
 class Note:
@@ -59,7 +59,7 @@ async def start():
     return shell._actor._identity
 
 found = asyncio.run(start())
-module = {"VendorShell": "actors.vendor", "IntakeShell": "serve_app.ingress"}.get(kind, "actors.supervisor")
+module = {"VendorShell": "actors.vendor", "IntakeShell": "serve_app.asgi"}.get(kind, "actors.supervisor")
 print(early or "nothing", Note.at[module], found["niceness"], flush=True)
 os._exit(0)
 """

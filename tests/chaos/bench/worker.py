@@ -32,7 +32,7 @@ from actors.vendor import VendorActor
 from dispatcher.adapters.redis import script_calls as scripts
 from dispatcher.core.life.outcome import Outcome
 from dispatcher.core.life.rendered_message import Message
-from serve_app.ingress import application
+from serve_app.asgi import application
 from tests import skew
 
 KILLED = 137

@@ -10,8 +10,8 @@ from benchmarks.hotspots import package, shares
 @pytest.mark.parametrize(
     ("stack", "payer"),
     [
-        (["run (threading.py:1)", "_post (serve_app/ingress.py:80)"], "serve_app"),
-        (["_post (serve_app/ingress.py:80)", "dumps (json/__init__.py:231)"], "serve_app"),
+        (["run (threading.py:1)", "_post (serve_app/asgi.py:80)"], "serve_app"),
+        (["_post (serve_app/asgi.py:80)", "dumps (json/__init__.py:231)"], "serve_app"),
         (["_send (dispatcher/adapters/redis/script_calls.py:7)", "execute (redis/asyncio/client.py:1)"], "redis"),
         (["execute (redis/asyncio/client.py:1)", "writelines (asyncio/streams.py:346)"], "redis"),
         (["run (threading.py:1)", "write"], "python"),

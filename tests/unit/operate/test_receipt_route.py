@@ -17,7 +17,7 @@ from dispatcher.operate.receipts import Receipts
 from dispatcher.operate.use_cases import UseCases
 from dispatcher.ports import Withdrawal, WithdrawResult
 from dispatcher.telemetry.metrics import Metrics
-from serve_app.ingress import application
+from serve_app.asgi import application
 
 LINKS = ReceiptLinks("https://shop.example", "secret")
 NID = "0-abc.0"

@@ -26,7 +26,7 @@ from dispatcher.operate.triggers import Triggers
 from dispatcher.operate.use_cases import UseCases
 from dispatcher.operate.vendors import Vendors
 from dispatcher.templates.owned import TemplateQuota
-from serve_app.ingress import application
+from serve_app.asgi import application
 from tests.unit.desk import Desk
 
 LINKS = ReceiptLinks("https://shop.example", "secret")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dispatcher.accept.intake import Accepted
 from dispatcher.wire.responses import AcceptedResponse
-from serve_app.ingress import _accepted
+from serve_app.asgi import _accepted
 
 
 def test_only_a_suppressed_notification_has_a_state() -> None:

@@ -1,7 +1,7 @@
 """Receives every request. The two routes for new triggers are raw ASGI for speed. FastAPI (`routes`) serves the rest.
 
 `POST /v1/triggers` and `/v1/triggers/batch` never reach FastAPI. Here, reading, parsing and answering take tens of
-microseconds. For every request, `admission` decides whether it is allowed, and `bodies` reads its body.
+microseconds. For every request, `access_control` decides whether it is allowed, and `bodies` reads its body.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dispatcher.telemetry.metrics import Metrics
 from dispatcher.wire.json import parse_json
 from dispatcher.wire.rate_limit import Fields, rate_limit_fields
 from dispatcher.wire.responses import DryRunResponse, Problem
-from serve_app.admission import OPERATE, WrongKeys, check_installation, check_neighbour, scope_needed
+from serve_app.access_control import OPERATE, WrongKeys, check_installation, check_neighbour, scope_needed
 from serve_app.bodies import (
     OTHER_BYTES_MAX,
     Asgi,

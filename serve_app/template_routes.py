@@ -58,7 +58,7 @@ def owner(request: Request, named: str | None) -> str | None:
     return own
 
 
-def add_templates(app: FastAPI, templates: Templates) -> None:
+def add_template_routes(app: FastAPI, templates: Templates) -> None:
     """Add the routes for templates."""
 
     @app.get("/v1/templates")

@@ -1,10 +1,9 @@
-"""Admission: hosts and origins of a keyless service, scopes, wrong keys, and answers that tools understand."""
+"""Access control: hosts and origins of a keyless service, the scope of each route, and wrong keys."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,8 +11,8 @@ import pytest
 from starlette.routing import Route
 
 from dispatcher.adapters.api_keys import SCOPES, new_key
-from serve_app import admission
-from serve_app.admission import scope_needed
+from serve_app import access_control
+from serve_app.access_control import scope_needed
 from tests.unit.desk import body
 from tests.unit.serve_app.edge import JSON, Edge
 from tests.virtual import virtual
@@ -222,29 +221,26 @@ def test_wrong_keys_are_counted_and_slowed(path: Path, monkeypatch: pytest.Monke
     @virtual
     async def ask() -> None:
         loop = asyncio.get_running_loop()
-        monkeypatch.setattr(admission, "time", SimpleNamespace(monotonic=loop.time))
+        monkeypatch.setattr(access_control, "time", SimpleNamespace(monotonic=loop.time))
         edge = Edge(path)
 
         async def wrong() -> int:
             return (await edge.call("GET", "/v1/plan", headers=bearer("nd_00000000_x"))).status
 
         began_s = loop.time()
-        assert [await wrong() for _ in range(admission.FREE_FAILURES)] == [401] * admission.FREE_FAILURES
+        assert [await wrong() for _ in range(access_control.FREE_FAILURES)] == [401] * access_control.FREE_FAILURES
         assert loop.time() - began_s < 0.1
         many = [asyncio.ensure_future(wrong()) for _ in range(100)]
         await asyncio.sleep(0.01)
-        assert sum(task.done() for task in many) == 100 - admission.WAITING_MAX
+        assert sum(task.done() for task in many) == 100 - access_control.WAITING_MAX
         began_s = loop.time()
         assert (await edge.call("POST", "/v1/triggers", body(), bearer(key))).status == 202
         assert loop.time() - began_s < 0.1
         answers = await asyncio.gather(*many)
-        assert answers.count(429) == 100 - admission.WAITING_MAX
-        assert edge.desk.stage.counted("dispatcher_wrong_keys") == 100 + admission.FREE_FAILURES
+        assert answers.count(429) == 100 - access_control.WAITING_MAX
+        assert edge.desk.stage.counted("dispatcher_wrong_keys") == 100 + access_control.FREE_FAILURES
 
     ask()
-
-
-# ---- answers that tools understand
 
 
 def test_a_401_tells_how_to_authenticate(path: Path) -> None:
@@ -257,64 +253,3 @@ def test_a_401_tells_how_to_authenticate(path: Path) -> None:
         assert (answer.status, answer.headers["www-authenticate"]) == (401, 'Bearer realm="dispatcher"')
 
     ask()
-
-
-@pytest.mark.parametrize(
-    ("method", "where", "status", "allow"),
-    [
-        ("GET", "/nothing", 404, None),
-        ("GET", "/healthz/", 404, None),
-        ("GET", "/v1/triggers/0-a/", 404, None),
-        ("POST", "/v1/triggers/", 404, None),
-        ("DELETE", "/v1/triggers", 405, "GET, HEAD, POST"),
-        ("GET", "/v1/triggers/batch/cancel", 405, "POST"),
-        ("POST", "/healthz", 405, "GET, HEAD"),
-        ("HEAD", "/v1/dead-letters/redrive", 405, "POST"),
-    ],
-)
-def test_what_is_not_served_is_a_problem(method: str, where: str, status: int, allow: str | None) -> None:
-    """404 and 405 are problem details; a trailing slash is another path and redirects nowhere."""
-
-    @virtual
-    async def ask() -> None:
-        answer = await Edge().call(method, where)
-        assert (answer.status, answer.headers.get("allow")) == (status, allow)
-        assert answer.headers["content-type"] == "application/problem+json"
-        assert "location" not in answer.headers
-        if method != "HEAD":
-            assert answer.body["status"] == status
-
-    ask()
-
-
-@pytest.mark.parametrize("where", ["/healthz", "/readyz", "/metrics", "/v1/plan", "/openapi.json", "/docs"])
-def test_head_is_get_without_the_body(where: str) -> None:
-    """Load balancers and monitors ask with HEAD."""
-
-    @virtual
-    async def ask() -> None:
-        edge = Edge()
-        head, get = await edge.call("HEAD", where), await edge.call("GET", where)
-        assert (head.status, head.raw, head.headers) == (get.status, b"", get.headers)
-
-    ask()
-
-
-async def test_the_documentation_loads_nothing_from_elsewhere() -> None:
-    """Its script and its style come from this service: no network is needed, and nobody else's code runs."""
-    edge = Edge()
-    page = (await edge.call("GET", "/docs")).raw.decode()
-    loaded = re.findall(r"""(?:src|href)\s*=\s*["']([^"']+)["']""", page)
-    assert len(loaded) >= 3
-    assert [one for one in loaded if not one.startswith("/")] == []
-    assert "https:" not in page
-    assert '"validatorUrl": null' in page, "Swagger UI would send our description to its own server"
-    for one in loaded:
-        answer = await edge.call("GET", one)
-        assert (answer.status, len(answer.raw) > 1_000) == (200, True)
-
-
-@virtual
-async def test_readiness_tells_whose_it_is() -> None:
-    """`up` compares the id with its own: at one address another installation may answer."""
-    assert (await Edge().call("GET", "/readyz")).body == {"status": "ready", "installation": "0123456789abcdef"}

@@ -17,7 +17,7 @@ from dispatcher.wire.moments import moment
 ListedState = Literal["queued", "due", "refused_by_all", "delayed", "scheduled", "standby", "held", "dead"]
 
 
-def add_listings(app: FastAPI, listings: Listings, *, separate: bool) -> None:
+def add_notification_routes(app: FastAPI, listings: Listings, *, separate: bool) -> None:
     """Add the route `GET /v1/notifications`. With `separate`, each tenant sees only its own notifications."""
 
     @app.get("/v1/notifications")
