@@ -21,8 +21,9 @@ from dispatcher.errors import CallerError, LimitedError, UnavailableError
 from dispatcher.operate.use_cases import UseCases
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.wire.json import parse_json
+from dispatcher.wire.problem_details import Problem
 from dispatcher.wire.rate_limit import Fields, rate_limit_fields
-from dispatcher.wire.responses import DryRunResponse, Problem
+from dispatcher.wire.trigger_responses import DryRunResponse
 from serve_app.access_control import OPERATE, WrongKeys, check_installation, check_neighbour, scope_needed
 from serve_app.bodies import (
     OTHER_BYTES_MAX,

@@ -12,7 +12,7 @@ from typing import TypedDict, cast
 from fastapi import FastAPI
 
 from dispatcher.core.json_object import JsonObject
-from dispatcher.wire.responses import TITLES, Problem
+from dispatcher.wire.problem_details import TITLES, Problem
 from serve_app.access_control import scope_needed
 
 METHODS = ("get", "put", "post", "delete", "patch")

@@ -29,8 +29,9 @@ from dispatcher.operate.triggers import Triggers
 from dispatcher.operate.use_cases import UseCases
 from dispatcher.operate.vendors import Vendors, VendorView
 from dispatcher.wire.moments import moment
-from dispatcher.wire.responses import TITLES, AcceptedResponse, DryRunResponse, Problem
+from dispatcher.wire.problem_details import TITLES, Problem
 from dispatcher.wire.trigger import HeaderText, TriggerRequest
+from dispatcher.wire.trigger_responses import AcceptedResponse, DryRunResponse
 from serve_app.description import describe
 from serve_app.notification_routes import add_notification_routes
 from serve_app.template_routes import add_template_routes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dispatcher.accept.intake import Accepted
-from dispatcher.wire.responses import AcceptedResponse
+from dispatcher.wire.trigger_responses import AcceptedResponse
 from serve_app.asgi import _accepted
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from dispatcher.errors import CallerError
-from dispatcher.wire.responses import AcceptedNotification, AcceptedResponse, Problem
+from dispatcher.wire.problem_details import Problem
 from dispatcher.wire.trigger import body_hash, parse_trigger, phone_region
+from dispatcher.wire.trigger_responses import AcceptedNotification, AcceptedResponse
 
 NOW_MS = 1_900_000_000_000
 EXAMPLE: dict[str, Any] = {
