@@ -24,7 +24,7 @@ from dispatcher.core.life.trigger_view import TriggerView
 from dispatcher.core.limits.accept_rate import AcceptRate, Quota
 from dispatcher.core.plan.values import Plan
 from dispatcher.errors import CallerError, InvariantError, LimitedError, UnavailableError
-from dispatcher.ports import AcceptReply, AcceptResult, Clock, Store, Views
+from dispatcher.ports import AcceptReply, AcceptResult, Clock, Store, TriggerViews
 from dispatcher.store_clock import StoreTime
 from dispatcher.telemetry.metrics import Metrics
 from dispatcher.templates.cache import TemplateCache
@@ -87,7 +87,7 @@ class Intake:
         self,
         settings: Settings,
         store: Store,
-        views: Views,
+        views: TriggerViews,
         templates: TemplateCache,
         *,
         clock: Clock,

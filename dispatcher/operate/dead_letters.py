@@ -18,7 +18,7 @@ from dispatcher.core.life.redrive import Cursor, Go, Refused, decide_redrive, is
 from dispatcher.core.plan.values import Plan
 from dispatcher.errors import CallerError
 from dispatcher.operate.redrive_updates import Changed, RedriveUpdates, Wanted
-from dispatcher.ports import Graveyard, Redriven
+from dispatcher.ports import DeadLetterQueue, Redriven
 
 PAGE = 200
 """How many letters are read in one round trip.
@@ -83,7 +83,7 @@ class DeadLetters:
 
     def __init__(
         self,
-        graveyard: Graveyard,
+        queue: DeadLetterQueue,
         known: Callable[[str], bool],
         plan: Callable[[], Plan],
         *,
@@ -92,7 +92,7 @@ class DeadLetters:
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         updates: RedriveUpdates | None = None,
     ) -> None:
-        self._graveyard, self._known, self._plan, self._wall_ms = graveyard, known, plan, wall_ms
+        self._queue, self._known, self._plan, self._wall_ms = queue, known, plan, wall_ms
         self._per_s, self._slow_per_s, self._updates = per_s, slow_per_s, updates
 
     async def listing(self, wanted: DeadLetterFilter, cursor: str | None) -> tuple[list[DeadLetter], str | None]:
@@ -118,7 +118,7 @@ class DeadLetters:
 
         async def discard(stretch: _Stretch, result: BulkResult) -> DeadPosition | None:
             result.matched += len(stretch.letters)
-            result.count += len(stretch.letters) if dry_run else await self._graveyard.discard(stretch.letters)
+            result.count += len(stretch.letters) if dry_run else await self._queue.discard(stretch.letters)
             return None
 
         return await self._each_page(wanted, cursor, discard)
@@ -153,7 +153,7 @@ class DeadLetters:
         until_ms, after = await self._bounds(wanted, cursor)
         wanted, result, left = replace(wanted, until_ms=until_ms), BulkResult(), wanted.limit
         for _ in range(EXAMINED_MAX // PAGE):
-            page = await self._graveyard.dead_page(wanted, after, PAGE)
+            page = await self._queue.dead_page(wanted, after, PAGE)
             stretch = _Stretch(page.letters[:left], after or DeadPosition(0, ""))
             stop = await act(stretch, result)
             left -= len(stretch.letters)
@@ -170,7 +170,7 @@ class DeadLetters:
     async def _bounds(self, wanted: DeadLetterFilter, cursor: str | None) -> tuple[int, DeadPosition | None]:
         if cursor is None:
             # The last death in the store's own order, not by a clock of this process: clocks differ.
-            return (await self._graveyard.last_death() if wanted.until_ms is None else wanted.until_ms), None
+            return (await self._queue.last_death() if wanted.until_ms is None else wanted.until_ms), None
         found = Cursor.parse(cursor)
         if found is None:
             raise CallerError("cursor", "must be the cursor of an earlier answer")
@@ -188,7 +188,7 @@ class DeadLetters:
             else:
                 new = v.changed.chain, v.changed.template
                 chosen.append(Redriven(letter, v.go.mailbox, v.priority, now_ms + v.ttl_ms, *new))
-        result.count += len(chosen) if dry_run else await self._graveyard.redrive(chosen)
+        result.count += len(chosen) if dry_run else await self._queue.redrive(chosen)
         if waiting == len(verdicts):
             return None
         result.wait_s = wait_ms / 1000
@@ -196,7 +196,7 @@ class DeadLetters:
 
     async def _verdicts(self, letters: Sequence[DeadLetter], wanted: DeadLetterFilter, today: Wanted) -> list[_Verdict]:
         plan, ids = self._plan(), [letter.id for letter in letters]
-        routes = await self._graveyard.routing_of(ids) if ids else []
+        routes = await self._queue.routing_of(ids) if ids else []
         changes = await self._changes(ids, today)
         found = []
         for letter, (chain, priority, ttl_ms), changed in zip(letters, routes, changes, strict=True):
@@ -213,7 +213,7 @@ class DeadLetters:
     async def _changes(self, ids: Sequence[str], today: Wanted) -> Sequence[Changed | Refused]:
         if today == AS_ACCEPTED or self._updates is None:
             return [Changed()] * len(ids)
-        return [await self._updates.of(n, today) for n in await self._graveyard.accepted_of(ids)]
+        return [await self._updates.of(n, today) for n in await self._queue.accepted_of(ids)]
 
     async def _paced(self, verdicts: Sequence[_Verdict]) -> tuple[int, int]:
         """Return how many letters, counted from the first, may be redriven now, and in how many ms the next one may.
@@ -228,7 +228,7 @@ class DeadLetters:
         first, wait_ms = len(verdicts), 0
         for go, indexes in places.items():
             per_s = self._slow_per_s if go.slowly else self._per_s
-            granted, wait = await self._graveyard.budget(go.mailbox, len(indexes), per_s)
+            granted, wait = await self._queue.budget(go.mailbox, len(indexes), per_s)
             if granted < len(indexes) and indexes[granted] < first:
                 first, wait_ms = indexes[granted], wait
         return first, wait_ms

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dispatcher.core.life.notification import State, trigger_of
 from dispatcher.core.life.receipt import ReceiptLinks, Told, decide_receipt, word_for_fallback
 from dispatcher.errors import CallerError, UnavailableError
-from dispatcher.ports import Store, Views, WithdrawResult
+from dispatcher.ports import Store, TriggerViews, WithdrawResult
 from dispatcher.telemetry.metrics import Metrics
 
 AGAIN_S = 5.0
@@ -42,7 +42,7 @@ class Receipts:
     """Applies receipts that have a valid token."""
 
     def __init__(
-        self, links: ReceiptLinks, store: Store, views: Views, metrics: Metrics, *, readers: Mapping[str, Reader]
+        self, links: ReceiptLinks, store: Store, views: TriggerViews, metrics: Metrics, *, readers: Mapping[str, Reader]
     ) -> None:
         """Prepare to apply receipts. `readers` gives the reader of each configured vendor."""
         self._links, self._store, self._views, self._metrics = links, store, views, metrics

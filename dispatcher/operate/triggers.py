@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dispatcher.accept.intake import trigger_id
 from dispatcher.core.life.trigger_view import TriggerView
 from dispatcher.errors import CallerError
-from dispatcher.ports import Store, Views, WithdrawResult
+from dispatcher.ports import Store, TriggerViews, WithdrawResult
 
 TOGETHER = 16
 """How many withdrawals share one round trip."""
@@ -28,7 +28,7 @@ class Triggers:
     For a trigger of another tenant the answer is 404, as if it did not exist.
     """
 
-    def __init__(self, views: Views, store: Store) -> None:
+    def __init__(self, views: TriggerViews, store: Store) -> None:
         self._views, self._store = views, store
 
     async def find(self, tenant: str, tid: str) -> TriggerView:

@@ -1,12 +1,14 @@
 """The ports: the contracts between the three loops (intake, courier, supervisor) and the outside world.
 
 Every guarantee stands here, and no adapter adds one. This package does not depend on Redis, Ray or HTTP. Each port has
-a module: `clock`, `vendors`, `store`, `views` (for people) and `control` (for actors and the plan). `replies` holds the
-values that the ports return.
+a module: `clock`, `vendors`, `store`, `control` (for actors and the plan), and for people `trigger_views`, `places` and
+`dead_letters`. `replies` holds the values that the ports return.
 """
 
 from dispatcher.ports.clock import Clock
 from dispatcher.ports.control import Control, Incarnation, Remembered, Term, Vitals
+from dispatcher.ports.dead_letters import DeadLetterQueue
+from dispatcher.ports.places import Places
 from dispatcher.ports.replies import (
     STORED,
     AcceptReply,
@@ -31,8 +33,8 @@ from dispatcher.ports.replies import (
     WithdrawResult,
 )
 from dispatcher.ports.store import Store
+from dispatcher.ports.trigger_views import TriggerViews
 from dispatcher.ports.vendors import LooksUp, Vendor
-from dispatcher.ports.views import Graveyard, Places, Views
 
 __all__ = [
     "STORED",
@@ -43,12 +45,12 @@ __all__ = [
     "Claims",
     "Clock",
     "Control",
+    "DeadLetterQueue",
     "DeadPage",
     "Due",
     "DueEntry",
     "ExpiredPage",
     "Grant",
-    "Graveyard",
     "Held",
     "HeldUntil",
     "Incarnation",
@@ -63,8 +65,8 @@ __all__ = [
     "Routing",
     "Store",
     "Term",
+    "TriggerViews",
     "Vendor",
-    "Views",
     "Vitals",
     "WithdrawResult",
     "Withdrawal",

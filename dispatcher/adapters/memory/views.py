@@ -1,6 +1,6 @@
 """Triggers and dead letters as operators and callers see and change them, in memory.
 
-`dispatcher.ports.views` is the contract.
+`dispatcher.ports.trigger_views` and `dispatcher.ports.dead_letters` are the contracts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The ports through which people read triggers and work on dead letters. `UnavailableError` means "maybe done"."""
+"""The port through which people work on dead letters. `UnavailableError` means "maybe done"."""
 
 from __future__ import annotations
 
@@ -6,24 +6,11 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from dispatcher.core.life.dead_letter import DeadLetter, DeadLetterFilter, DeadPosition
-from dispatcher.core.life.listing import PlacePosition
 from dispatcher.core.life.notification import Notification
-from dispatcher.core.life.trigger_view import TriggerView
-from dispatcher.ports.replies import DeadPage, Grant, PlacePage, Redriven, Routing
+from dispatcher.ports.replies import DeadPage, Grant, Redriven, Routing
 
 
-class Views(Protocol):
-    """Read access to triggers."""
-
-    async def trigger(self, trigger_id: str) -> TriggerView | None:
-        """Return a trigger with its notifications and attempts.
-
-        Return None if it was never stored, or if its record has expired.
-        """
-        ...
-
-
-class Graveyard(Protocol):
+class DeadLetterQueue(Protocol):
     """The dead letters, ordered by the time at which each of them died."""
 
     async def dead_page(self, wanted: DeadLetterFilter, after: DeadPosition | None, examine: int) -> DeadPage:
@@ -70,24 +57,5 @@ class Graveyard(Protocol):
         """End each of these dead letters forever. Return how many left the dead letters.
 
         If a letter was redriven and has died again since it was read, it is not ended.
-        """
-        ...
-
-
-class Places(Protocol):
-    """The places where notifications wait, each in a fixed order (`core.life.listing`)."""
-
-    async def page(self, place: str, after: PlacePosition | None, examine: int) -> PlacePage:
-        """Look at the next `examine` notifications of a place behind the position `after`, and return them in order.
-
-        `place` is queued, due, delayed, held or dead. `after` None begins at the start. A notification whose record is
-        gone or cannot be read is left out.
-        """
-        ...
-
-    async def recipients(self, ids: Sequence[str]) -> list[str | None]:
-        """Return the caller's name for the recipient of each notification, in the order of `ids`.
-
-        None means that the caller gave no name, or that the record is gone.
         """
         ...
