@@ -22,6 +22,9 @@ from collections.abc import Callable
 from dispatcher.errors import CallerError, UnavailableError
 from serve_app.bodies import Scope, header, only_header
 
+DEFAULT_TENANT = "default"
+"""The tenant of every caller while no key is needed."""
+
 SEND, READ, TEMPLATES, OPERATE = "send", "read", "templates", "operate"
 
 FREE_FAILURES = 10
@@ -53,6 +56,11 @@ def scope_needed(method: str, path: str) -> str | None:
             return TEMPLATES
         case _:
             return OPERATE
+
+
+def tenant_of(scope: Scope) -> str:
+    """Return the tenant of an admitted request."""
+    return str(scope.get("state", {}).get("tenant", DEFAULT_TENANT))
 
 
 def check_installation(scope: Scope, installation: str) -> None:

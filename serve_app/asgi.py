@@ -24,7 +24,14 @@ from dispatcher.wire.json import parse_json
 from dispatcher.wire.problem_details import Problem
 from dispatcher.wire.rate_limit import Fields, rate_limit_fields
 from dispatcher.wire.trigger_responses import DryRunResponse
-from serve_app.access_control import OPERATE, WrongKeys, check_installation, check_neighbour, scope_needed
+from serve_app.access_control import (
+    DEFAULT_TENANT,
+    OPERATE,
+    WrongKeys,
+    check_installation,
+    check_neighbour,
+    scope_needed,
+)
 from serve_app.bodies import (
     OTHER_BYTES_MAX,
     Asgi,
@@ -42,7 +49,6 @@ from serve_app.routes import routes
 BATCH_SLICE = 20
 """The number of items of a batch that are handled together. Then other requests get their turn."""
 
-DEFAULT_TENANT = "default"
 HOT = ("/v1/triggers", "/v1/triggers/batch")
 
 

@@ -11,8 +11,10 @@ from pydantic import Field
 from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.choices import Channel
 from dispatcher.core.life.listing import LISTED, ROWS_MAX, ListingFilter, Placed
+from dispatcher.core.life.notification import Attempt
 from dispatcher.operate.listings import Listings
 from dispatcher.wire.moments import moment
+from serve_app.access_control import tenant_of
 
 ListedState = Literal["queued", "due", "refused_by_all", "delayed", "scheduled", "standby", "held", "dead"]
 
@@ -40,7 +42,7 @@ def add_notification_routes(app: FastAPI, listings: Listings, *, separate: bool)
         refused. `delayed` or `scheduled`: waits for `send_at` or for the end of quiet hours. `standby`: a fallback that
         waits for the notification before it.
         """
-        tenant = str(request.scope.get("state", {}).get("tenant", "default")) if separate else None
+        tenant = tenant_of(request.scope) if separate else None
         wanted = ListingFilter(LISTED[state], tenant, vendor, channel, reason, limit)
         rows, going_on = await listings.listing(wanted, cursor)
         return {"notifications": [shown_row(row) for row in rows], "cursor": going_on}
@@ -52,5 +54,10 @@ def shown_row(row: Placed) -> JsonObject:
     shown = asdict(row)
     for name, at_ms in times.items():
         shown.update(moment(name, at_ms))
-    shown["attempts"] = [{**asdict(attempt), **moment("at", attempt.at_ms)} for attempt in row.attempts]
+    shown["attempts"] = [shown_attempt(attempt) for attempt in row.attempts]
     return shown
+
+
+def shown_attempt(attempt: Attempt) -> JsonObject:
+    """Return an attempt as JSON, with its time in milliseconds and as a text."""
+    return {**asdict(attempt), **moment("at", attempt.at_ms)}

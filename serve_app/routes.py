@@ -1,4 +1,4 @@
-"""The routes that FastAPI serves: triggers, vendors, plan, receipts, dead letters, templates, health, metrics."""
+"""The routes that FastAPI serves. Those for dead letters, notifications and templates have files of their own."""
 
 from __future__ import annotations
 
@@ -15,16 +15,11 @@ from starlette.routing import Route
 
 from actors.runtime import VERSION
 from dispatcher.core.json_object import JsonObject
-from dispatcher.core.life.choices import Channel
-from dispatcher.core.life.dead_letter import DeadLetter, DeadLetterFilter
-from dispatcher.core.life.notification import Attempt
 from dispatcher.core.life.trigger_view import NotificationView, TriggerView
 from dispatcher.core.plan.values import Override
 from dispatcher.errors import CallerError, UnavailableError
-from dispatcher.operate.dead_letters import DeadLetters
 from dispatcher.operate.probes import Probes
 from dispatcher.operate.receipts import Receipts
-from dispatcher.operate.redrive_updates import Wanted
 from dispatcher.operate.triggers import Triggers
 from dispatcher.operate.use_cases import UseCases
 from dispatcher.operate.vendors import Vendors, VendorView
@@ -32,13 +27,12 @@ from dispatcher.wire.moments import moment
 from dispatcher.wire.problem_details import TITLES, Problem
 from dispatcher.wire.trigger import HeaderText, TriggerRequest
 from dispatcher.wire.trigger_responses import AcceptedResponse, DryRunResponse
+from serve_app.access_control import tenant_of
+from serve_app.dead_letter_routes import add_dead_letter_routes
 from serve_app.description import describe
-from serve_app.notification_routes import add_notification_routes
+from serve_app.notification_routes import add_notification_routes, shown_attempt
 from serve_app.template_routes import add_template_routes
 
-IDS_MAX = 1_000
-Moment = Annotated[int, Field(ge=0, lt=2**53, description="Milliseconds since the epoch.")]
-Version = Annotated[int, Field(ge=0, lt=2**53)]
 Limit = Annotated[int, Field(ge=1, le=1_000)]
 
 
@@ -51,33 +45,6 @@ class OverrideBody(_Body):
     why: HeaderText = Field(default="", max_length=200)
     who: HeaderText = Field(default="", max_length=100)
     for_s: int | None = Field(default=None, ge=1, le=604_800)
-
-
-class DeadLetterBody(_Body):
-    ids: list[Annotated[str, Field(min_length=1)]] = Field(
-        default_factory=list,
-        min_length=1,
-        max_length=IDS_MAX,
-        description="Without it, all dead letters that match the other fields.",
-    )
-    vendor: str | None = None
-    channel: Channel | None = None
-    reason: str | None = None
-    since: Moment | None = None
-    until: Moment | None = None
-    limit: int = Field(
-        default=100, ge=1, le=1_000, description="The most dead letters of one call. `cursor` leads to the next."
-    )
-    cursor: str | None = Field(default=None, max_length=200, description="The `cursor` of the previous answer.")
-
-
-class DeadLetterOrder(DeadLetterBody):
-    dry_run: bool = Field(default=False, description="Count what would be changed, and change nothing.")
-
-
-class RedriveOrder(DeadLetterOrder):
-    todays_template: bool = Field(default=False, description="Send the present version of each letter's template.")
-    todays_route: bool = Field(default=False, description="Send through the vendors of the present route.")
 
 
 def routes(use_cases: UseCases, *, separate: bool) -> FastAPI:
@@ -99,7 +66,7 @@ def routes(use_cases: UseCases, *, separate: bool) -> FastAPI:
     _triggers(app, use_cases.triggers)
     _vendors(app, use_cases.vendors)
     _receipts(app, use_cases.receipts)
-    _dead_letters(app, use_cases.dead_letters, separate=separate)
+    add_dead_letter_routes(app, use_cases.dead_letters, separate=separate)
     add_notification_routes(app, use_cases.listings, separate=separate)
     add_template_routes(app, use_cases.templates)
     _probes(app, use_cases.probes)
@@ -190,20 +157,16 @@ def _document_hot_paths(app: FastAPI) -> None:
         raise AssertionError("served by serve_app.asgi")
 
 
-def _tenant(request: Request) -> str:
-    return str(request.scope.get("state", {}).get("tenant", "default"))
-
-
 def _triggers(app: FastAPI, triggers: Triggers) -> None:
     @app.get("/v1/triggers/{tid}")
     async def get_trigger(request: Request, tid: str) -> JsonObject:
         """Return a trigger and its notifications, each with its state and all attempts."""
-        return _shown_trigger(await triggers.find(_tenant(request), tid))
+        return _shown_trigger(await triggers.find(tenant_of(request.scope), tid))
 
     @app.get("/v1/triggers")
     async def find_by_key(request: Request, idempotency_key: str) -> JsonObject:
         """Return the trigger that was posted with this idempotency key."""
-        return _shown_trigger(await triggers.find_by_key(_tenant(request), idempotency_key))
+        return _shown_trigger(await triggers.find_by_key(tenant_of(request.scope), idempotency_key))
 
     @app.post("/v1/triggers/{tid}/cancel")
     async def cancel(request: Request, tid: str) -> JsonObject:
@@ -211,7 +174,10 @@ def _triggers(app: FastAPI, triggers: Triggers) -> None:
 
         The result for a notification that has ended is its state.
         """
-        return {"id": tid, "notifications": [asdict(one) for one in await triggers.cancel(_tenant(request), tid)]}
+        return {
+            "id": tid,
+            "notifications": [asdict(one) for one in await triggers.cancel(tenant_of(request.scope), tid)],
+        }
 
 
 def _vendors(app: FastAPI, vendors: Vendors) -> None:
@@ -250,72 +216,6 @@ def _receipts(app: FastAPI, receipts: Receipts | None) -> None:
         if receipts is None:
             raise CallerError("vendor", "is not a vendor that may send receipts here", 404)
         return {"results": await receipts.call_back(vendor, request.query_params, await request.body())}
-
-
-def _dead_letters(app: FastAPI, dead_letters: DeadLetters, *, separate: bool) -> None:
-    def wanted(request: Request, body: DeadLetterBody) -> DeadLetterFilter:
-        return DeadLetterFilter(
-            tuple(body.ids),
-            _tenant(request) if separate else None,
-            body.vendor,
-            body.channel,
-            body.reason,
-            body.since,
-            body.until,
-            body.limit,
-        )
-
-    @app.get("/v1/dead-letters")
-    async def listing(
-        request: Request,
-        *,
-        vendor: str | None = None,
-        channel: Channel | None = None,
-        reason: str | None = None,
-        since: Moment | None = None,
-        until: Moment | None = None,
-        ids: str | None = None,
-        limit: Limit = 100,
-        cursor: Annotated[str | None, Field(max_length=200)] = None,
-    ) -> JsonObject:
-        """List dead letters, the oldest first.
-
-        `ids` is a list separated by commas. Times are milliseconds since the epoch. Give the answer's `cursor` to get
-        the next page.
-        """
-        named = [] if ids is None else ids.split(",")
-        if len(named) > IDS_MAX:
-            raise CallerError("ids", f"must contain at most {IDS_MAX} ids")
-        if not all(named):
-            raise CallerError("ids", "must contain no empty id; leave it out to mean all that match the other fields")
-        body = DeadLetterBody(
-            vendor=vendor,
-            channel=channel,
-            reason=reason,
-            since=since,
-            until=until,
-            limit=limit,
-        )
-        body.ids = named
-        letters, going_on = await dead_letters.listing(wanted(request, body), cursor)
-        return {"dead_letters": [_shown_letter(letter) for letter in letters], "cursor": going_on}
-
-    @app.post("/v1/dead-letters/redrive")
-    async def redrive(request: Request, body: RedriveOrder) -> JsonObject:
-        """Try up to `limit` matching dead letters again. For more, repeat with the `cursor` after `wait_s` seconds.
-
-        The pace is slow while a vendor of a letter's chain gets no new work. While no vendor of the chain gets new
-        work, the letter is `refused`. A letter that is dead as `unknown` may have arrived, so it is sent again only if
-        `ids` or `reason` names it. A letter keeps its chain and its template version unless `todays_route` or
-        `todays_template` is set. If today's template cannot be rendered, the letter stays dead.
-        """
-        today = Wanted(body.todays_template, body.todays_route)
-        return asdict(await dead_letters.redrive(wanted(request, body), body.cursor, body.dry_run, today=today))
-
-    @app.post("/v1/dead-letters/discard")
-    async def discard(request: Request, body: DeadLetterOrder) -> JsonObject:
-        """Abandon up to `limit` matching dead letters permanently. For more, repeat with the answer's `cursor`."""
-        return asdict(await dead_letters.discard(wanted(request, body), body.cursor, body.dry_run))
 
 
 def _probes(app: FastAPI, probes: Probes) -> None:
@@ -359,13 +259,4 @@ def _shown_trigger(view: TriggerView) -> JsonObject:
 
 
 def _shown_notification(n: NotificationView) -> JsonObject:
-    return {**asdict(n), **moment("until", n.until_ms), "attempts": [_shown_attempt(attempt) for attempt in n.attempts]}
-
-
-def _shown_attempt(attempt: Attempt) -> JsonObject:
-    return {**asdict(attempt), **moment("at", attempt.at_ms)}
-
-
-def _shown_letter(letter: DeadLetter) -> JsonObject:
-    attempts = [_shown_attempt(attempt) for attempt in letter.attempts]
-    return {**asdict(letter), **moment("dead", letter.dead_ms), "attempts": attempts}
+    return {**asdict(n), **moment("until", n.until_ms), "attempts": [shown_attempt(attempt) for attempt in n.attempts]}

@@ -13,6 +13,7 @@ from dispatcher.core.life.sms_text import measure
 from dispatcher.errors import CallerError
 from dispatcher.operate.templates import Templates
 from dispatcher.templates.source import TemplateSource
+from serve_app.access_control import tenant_of
 
 Version = Annotated[int, Field(ge=0, lt=2**53)]
 Tenant = Annotated[
@@ -47,10 +48,9 @@ def owner(request: Request, named: str | None) -> str | None:
     With the scope `operate`, the request may name any tenant, and without a name the common templates are meant. With
     any other key, the key's own tenant is meant. Raises `CallerError` (403) if such a request names another tenant.
     """
-    state = request.scope.get("state", {})
-    if state.get("operator"):
+    if request.scope.get("state", {}).get("operator"):
         return named
-    own = str(state.get("tenant", "default"))
+    own = tenant_of(request.scope)
     if named not in (None, own):
         raise CallerError(
             "tenant", "must be the tenant of this key; for another tenant a key needs the scope operate", 403
@@ -96,6 +96,10 @@ def add_template_routes(app: FastAPI, templates: Templates) -> None:
         await templates.delete(whose, name)
         return {"name": name, "tenant": whose, "deleted": True}
 
+    _add_preview(app, templates)
+
+
+def _add_preview(app: FastAPI, templates: Templates) -> None:
     @app.post("/v1/templates/{name}/preview")
     async def preview(request: Request, name: str, body: PreviewBody, tenant: Tenant = None) -> JsonObject:
         """Return the message that the template makes of `data`. Nothing is sent."""
