@@ -107,6 +107,15 @@ def test_two_workers_never_share_the_only_node(documents: Documents, rayservice:
     assert policy <= labels.items() and policy <= head["metadata"]["labels"].items()
 
 
+def test_the_operator_may_reach_the_pods_however_it_was_installed(documents: Documents) -> None:
+    """Its Helm chart and its kustomize files give it other names, and the same component."""
+    rules = documents["NetworkPolicy"]["spec"]["ingress"]
+    (operator,) = [rule for rule in rules if any("namespaceSelector" in peer for peer in rule.get("from", ()))]
+    (peer,) = operator["from"]
+    assert peer["podSelector"]["matchLabels"] == {"app.kubernetes.io/component": "kuberay-operator"}
+    assert {port["port"] for port in operator["ports"]} == {8265, 8000}
+
+
 def test_a_pod_may_take_as_long_as_rays_own_drain(rayservice: Any) -> None:
     """`ray start` drains for so long after SIGTERM, and ends its processes then."""
     from ray._private.ray_constants import RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S as DRAIN_S
