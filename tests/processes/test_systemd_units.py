@@ -15,7 +15,7 @@ import pytest
 FILES = Path(str(resources.files("cluster") / "files"))
 UNITS = ("dispatcher.service", "dispatcher-node.service")
 EXPOSURE_MAX = 3.4
-"""What `systemd-analyze security` counts is 8.5 without the unit's options, and 0 is a service that can do nothing."""
+"""The most exposure that `systemd-analyze security` may count. Without the options of the units it is 8.5."""
 
 
 @pytest.fixture(scope="module")
