@@ -74,4 +74,4 @@ def replica_of(settings: Settings, runtime: Mapping[str, str], identity: Identit
     warnings = [warning for warning in runtime.get("warnings", "").split("\n") if warning]
     if settings.store.durability_stated:
         warnings.append("durability of Redis is stated by the operator (store.durability_stated), and not proven")
-    return Replica(VERSION, identity, tuple(warnings), runtime.get("installation", ""))
+    return Replica(VERSION, identity, tuple(warnings), runtime.get("installation", ""), https=settings.tls is not None)

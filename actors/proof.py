@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel
 
@@ -28,6 +29,9 @@ from dispatcher.config.yaml_file import load_settings
 from dispatcher.errors import ConfigError
 from dispatcher.telemetry.metrics import Metrics
 
+if TYPE_CHECKING:
+    from dispatcher.config.certificate import Pair
+
 
 def load_proven(path: Path) -> Settings:
     """Read the file, check it with `prove` and return its settings.
@@ -42,8 +46,9 @@ def load_proven(path: Path) -> Settings:
 def prove(settings: Settings, secrets_elsewhere: bool = False) -> list[str]:
     """Make every part of every actor of this configuration once. Raises `ConfigError` with one line for each fault.
 
-    With `secrets_elsewhere`, another machine resolves the secrets. Then a reference without a secret on this machine is
-    no fault. The result lists these references, one line for each, because they could not be checked.
+    With `secrets_elsewhere`, another machine resolves the secrets and has the certificate. Then a reference without a
+    secret on this machine is no fault, and neither is a certificate that cannot be used here. The result lists them,
+    one line for each, because they could not be checked.
     """
     found = list(_faults(settings))
     unresolved = list(_unresolved(settings)) if secrets_elsewhere else []
@@ -54,11 +59,12 @@ def prove(settings: Settings, secrets_elsewhere: bool = False) -> list[str]:
 
 
 def _unresolved(settings: Settings) -> Iterator[str]:
-    """Yield the fault of each reference that has no secret on this machine."""
+    """Yield the fault of each reference that has no secret on this machine, and the certificate's fault."""
     for name, vendor in settings.vendors.items():
         for option, reason in resolve_each(vendor.options)[1].items():
             yield f"vendors.{name}.options.{option}: {reason}"
     yield from _attempt("receipts.secret", lambda: receipt_links(settings))
+    yield from _certificate_faults(settings)
 
 
 def _faults(settings: Settings) -> Iterator[str]:
@@ -72,11 +78,32 @@ def _faults(settings: Settings) -> Iterator[str]:
     yield from _attempt("receipts.secret", lambda: receipt_links(settings))
     if receipts.public_url is not None and outside and not reachable_from_outside(receipts.public_url):
         yield f"receipts.public_url: {receipts.public_url!r} is not allowed: no provider can call it from outside"
+    yield from _certificate_faults(settings)
     yield from _attempt("supervision", lambda: plan_config(settings))
     yield from _attempt("retry", lambda: retry_policy(settings))
     yield from _attempt(
         "limits", lambda: Intake(settings, nothing, nothing, nothing, clock=SystemClock(), metrics=Metrics())
     )
+
+
+def certificate_pair(settings: Settings) -> Pair | None:
+    """Read the certificate of the HTTPS listener and its key. Return None if the settings name none.
+
+    Raises ConfigError with one sentence if callers would refuse the certificate.
+    """
+    tls = settings.tls
+    if tls is None:
+        return None
+    from dispatcher.config.certificate import read_pair  # only now: loading cryptography takes a tenth of a second
+
+    return read_pair(Path(tls.certificate), None if tls.key is None else Path(tls.key), time.time())
+
+
+def _certificate_faults(settings: Settings) -> Iterator[str]:
+    try:
+        certificate_pair(settings)
+    except ConfigError as error:
+        yield str(error)
 
 
 def _vendor_faults(settings: Settings, name: str) -> Generator[str, None, BaseModel | None]:

@@ -17,13 +17,13 @@ from typing import Any
 import click
 
 from actors.proof import prove
+from cluster.local import https
 from cluster.node_report import NodeReport, Question
 from cluster.on_cluster import Order, Outcome
 from dispatcher.config.yaml_file import load_settings
 from dispatcher.errors import ConfigError
 
 URL_VARIABLE = "DISPATCHER_REDIS_URL"
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 CONNECT_S = 3.0
 JOIN_S = 6.0
 """The most seconds for joining. Together with CONNECT_S they are under ten, so a wrong address is reported soon."""
@@ -69,11 +69,13 @@ def deploy(target: Target, config: Path) -> Outcome:
     Raises ConfigError in two cases. If the configuration or a node has a fault, nothing was changed. If an application
     does not run in time, some applications may have been changed.
     """
-    if target.host not in LOOPBACK and not target.api_keys:
+    if target.host not in https.LOOPBACK and not target.api_keys:
         raise ConfigError(
             f"--host {target.host}: others can reach that address, so it needs keys: --api-keys FILE, on every node"
         )
     settings = load_settings(config)
+    if fault := https.port_fault(settings, target.port):
+        raise ConfigError(fault)
     prove(settings, secrets_elsewhere=True)  # the secrets are where the replicas run; each node is asked for them
     from serve_app.applications import code_fingerprint
 
@@ -81,7 +83,7 @@ def deploy(target: Target, config: Path) -> Outcome:
     with_ray = join(target.address)
     nodes = _nodes(with_ray)
     _ask_all(with_ray, nodes, Question(data, target.redis_url, target.api_keys, code_fingerprint()))
-    for warning in warnings_about(nodes, target.unsafe_redis):
+    for warning in (*https.warnings(settings, target.host), *warnings_about(nodes, target.unsafe_redis)):
         click.echo(f"WARNING: {warning}", err=True)
     workers = sum(node.cpus > 0 for node in nodes)
     place = Order(

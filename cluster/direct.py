@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import urllib.request
 from typing import Any
 
@@ -17,9 +18,17 @@ FAULTS = (OSError, ValueError, http.client.HTTPException)
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def open_directly(asked: str | urllib.request.Request, timeout_s: float) -> Any:
-    """Send the request `asked` and return the open response. Raises the errors of `urllib.request.urlopen`."""
-    return _OPENER.open(asked, timeout=timeout_s)
+def open_directly(asked: str | urllib.request.Request, timeout_s: float, trust: ssl.SSLContext | None = None) -> Any:
+    """Send the request `asked` and return the open response. Raises the errors of `urllib.request.urlopen`.
+
+    `trust` says which certificates are trusted. Without it, those of the system are.
+    """
+    opener = _OPENER
+    if trust is not None:
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust)
+        )
+    return opener.open(asked, timeout=timeout_s)
 
 
 def read_directly(url: str, timeout_s: float) -> Any:

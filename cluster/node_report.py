@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from actors.proof import prove
+from actors.proof import certificate_pair, prove
 from actors.runtime import VERSION
 from cluster.local import redis_checks
 from cluster.local.ray_settings import open_files_fault
 from cluster.local.replica_checks import check_replicas
-from cluster.nodes import setting_faults
+from cluster.nodes import setting_faults, tls_faults
 from dispatcher.config.settings import StoreSettings, parse_settings
 from dispatcher.core.json_object import JsonObject
 from dispatcher.errors import ConfigError
@@ -60,6 +60,7 @@ def report(question: Mapping[str, Any]) -> JsonObject:
     found.faults += [fault] if (fault := open_files_fault()) else []
     found.faults += _code_faults(asked.code)
     found.faults += _secret_faults(asked.settings)
+    _look_at_certificate(asked.settings, found)
     _look_at_redis(asked.redis_url, asked.settings, found)
     _look_at_keys(asked.api_keys, found)
     found.outside_store = bool(os.environ.get("RAY_REDIS_ADDRESS"))
@@ -87,6 +88,17 @@ def _secret_faults(settings: JsonObject) -> list[str]:
     except ConfigError as error:
         return str(error).split("\n")
     return []
+
+
+def _look_at_certificate(data: JsonObject, found: NodeReport) -> None:
+    """Add what differs from the section `tls`. Whether the files fit, `prove` has already told."""
+    try:
+        settings = parse_settings(data)
+        found.faults += tls_faults(settings.tls, os.environ)
+        pair = certificate_pair(settings)
+    except ConfigError:
+        return
+    found.others += pair.warnings if pair is not None else ()
 
 
 def _look_at_redis(url: str, settings: JsonObject, found: NodeReport) -> None:

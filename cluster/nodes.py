@@ -11,7 +11,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from cluster.local.ray_settings import RAY_SETTINGS, SERVE_SETTINGS, launcher
+from cluster.local.ray_settings import RAY_SETTINGS, SERVE_SETTINGS, launcher, tls_variables
+from dispatcher.config.settings import TlsSettings
 
 HAPROXY = "RAY_SERVE_HAPROXY_BINARY_PATH"
 WRAPPER_MARK = "haproxy_wrapper.py"
@@ -23,16 +24,21 @@ SETTINGS = {**SERVE_SETTINGS, **RAY_SETTINGS, **CLUSTER_SETTINGS}
 
 A node with another value gets a warning, and the deployment continues. For a variable in `MODE` it is a fault.
 """
+REPAIR = "`dispatcher node prepare FOLDER --config FILE` writes the variables, and Ray there has to start with them"
 MODE = ("RAY_SERVE_ENABLE_HA_PROXY", "RAY_SERVE_THROUGHPUT_OPTIMIZED")
 """The variables for which another value is a fault. Half of the service would otherwise run in another mode."""
 
 
-def prepare(folder: Path) -> Path:
-    """Write the wrapper for HAProxy and the file `node.env` into `folder`. Return the path of `node.env`."""
+def prepare(folder: Path, tls: TlsSettings | None = None) -> Path:
+    """Write the wrapper for HAProxy and the file `node.env` into `folder`. Return the path of `node.env`.
+
+    With `tls`, HAProxy on this node listens by HTTPS.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     wrapper = launcher(folder)
     wrapper.chmod(0o755)  # Ray may run as another user than the one who prepares
-    lines = [f"{name}={value}" for name, value in {**SETTINGS, HAPROXY: str(wrapper)}.items()]
+    https = {name: value for name, value in tls_variables(tls).items() if value}
+    lines = [f"{name}={value}" for name, value in {**SETTINGS, HAPROXY: str(wrapper), **https}.items()]
     found = folder / "node.env"
     found.write_text(
         "\n".join(
@@ -60,6 +66,20 @@ def setting_faults(environment: Mapping[str, str]) -> tuple[list[str], list[str]
     elif not _is_wrapper(Path(wrapper)):
         faults.append(f"{HAPROXY} is {wrapper}, which is not what `dispatcher node prepare` makes")
     return faults, others
+
+
+def tls_faults(tls: TlsSettings | None, environment: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each variable of a node that differs from the section `tls` of the configuration.
+
+    HAProxy reads the variables, so the node would listen in another way than the configuration says.
+    """
+    faults = []
+    for name, needed in tls_variables(tls).items():
+        value = environment.get(name, "")
+        if value != needed:
+            now = f"is {value!r}" if value else "is not set"
+            faults.append(f"{name} {now}, the configuration's tls needs {needed or 'it empty'}; {REPAIR}")
+    return faults
 
 
 def _is_wrapper(path: Path) -> bool:

@@ -18,6 +18,7 @@ from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.trigger_view import NotificationView, TriggerView
 from dispatcher.core.plan.values import Override
 from dispatcher.errors import CallerError, UnavailableError
+from dispatcher.operate.listener_certificate import HEADER, read_header
 from dispatcher.operate.probes import Probes
 from dispatcher.operate.receipts import Receipts
 from dispatcher.operate.triggers import Triggers
@@ -220,9 +221,9 @@ def _receipts(app: FastAPI, receipts: Receipts | None) -> None:
 
 def _probes(app: FastAPI, probes: Probes) -> None:
     @app.get("/healthz")
-    async def healthz() -> JsonObject:
+    async def healthz(request: Request) -> JsonObject:
         """Answer 200 if the process is alive, and say how it runs."""
-        return probes.health()
+        return probes.health(read_header(request.headers.get(HEADER)))
 
     @app.get("/readyz")
     async def readyz() -> Response:
@@ -236,8 +237,9 @@ def _probes(app: FastAPI, probes: Probes) -> None:
         return JSONResponse({"status": "not ready", "reason": why}, 503, {"retry-after": "1"})
 
     @app.get("/metrics", response_class=PlainTextResponse)
-    async def metrics() -> Response:
-        return Response(await probes.metrics_text(), media_type="text/plain; version=0.0.4")
+    async def metrics(request: Request) -> Response:
+        certificate = read_header(request.headers.get(HEADER))
+        return Response(await probes.metrics_text(certificate), media_type="text/plain; version=0.0.4")
 
 
 def _shown_vendor(view: VendorView) -> JsonObject:

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import functools
 import json
+import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -45,8 +47,10 @@ class Api:
     The constructor raises ApiError if the address or the key cannot be used. The message shows neither of them.
     """
 
-    def __init__(self, url: str, key: str | None) -> None:
+    def __init__(self, url: str, key: str | None, ca_file: Path | None = None) -> None:
+        """`ca_file` holds the certificates to trust at an address with https, in place of the system's."""
         self._url = _base(url)
+        self._trust = None if ca_file is None else _trust(ca_file)
         self._key = None if key is None else header_value("--key", key.strip())
 
     def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
@@ -70,14 +74,22 @@ class Api:
             raise ApiError(f"{self._url} answers with something else than JSON: is it a dispatcher?") from None
         except FAULTS as error:
             why = " ".join(str(error).split()) or type(error).__name__
-            raise ApiError(f"{self._url} does not answer: {why}") from None
+            hint = "; --ca-file names the certificate to trust" if "CERTIFICATE_VERIFY_FAILED" in why else ""
+            raise ApiError(f"{self._url} does not answer: {why}{hint}") from None
         return Answer(found) if isinstance(found, dict) else found
 
     def _open(self, request: urllib.request.Request) -> Any:
         name = urllib.parse.urlsplit(self._url).hostname or ""
         if name in ("localhost", "::1") or name.startswith("127."):
-            return open_directly(request, 30)
-        return urllib.request.urlopen(request, timeout=30)
+            return open_directly(request, 30, self._trust)
+        return urllib.request.urlopen(request, timeout=30, context=self._trust)
+
+
+def _trust(ca_file: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=str(ca_file))
+    except (OSError, ValueError):  # an error of ssl is an OSError
+        raise ApiError(f"--ca-file: {ca_file} holds no certificate in PEM form, or cannot be read") from None
 
 
 def _base(url: str) -> str:
@@ -122,13 +134,20 @@ def _problem(error: urllib.error.HTTPError) -> str:
 
 
 def remote(function: Function) -> Function:
-    """Add the options `--url` and `--key` to a command. The command gets an `Api` in their place."""
+    """Add the options `--url`, `--key` and `--ca-file` to a command. The command gets an `Api` in their place."""
 
     @functools.wraps(function)
-    def wrapped(url: str, key: str | None, **arguments: Any) -> Any:
-        return function(Api(url, key), **arguments)
+    def wrapped(url: str, key: str | None, ca_file: Path | None, **arguments: Any) -> Any:
+        return function(Api(url, key, ca_file), **arguments)
 
     for option in (
+        click.option(
+            "--ca-file",
+            envvar="DISPATCHER_CA_FILE",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="The certificates to trust with https, in PEM. It can also be in $DISPATCHER_CA_FILE. "
+            "Without it, those of the system.",
+        ),
         click.option("--key", envvar="DISPATCHER_KEY", help="The API key. It can also be in $DISPATCHER_KEY."),
         click.option(
             "--url",

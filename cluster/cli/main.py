@@ -197,12 +197,19 @@ def node() -> None:
 
 @node.command("prepare")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-def node_prepare(folder: Path) -> None:
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The YAML file with the configuration. It is needed for HTTPS: node.env then names the certificate.",
+)
+def node_prepare(folder: Path, config: Path | None) -> None:
     """Write into FOLDER what Ray needs on this machine: the file node.env with variables, and a wrapper for HAProxy."""
     from cluster.nodes import prepare
+    from dispatcher.config.yaml_file import load_settings
 
+    tls = None if config is None else load_settings(config).tls
     click.echo(
-        f"{prepare(folder.absolute())}: put these variables into the environment of `ray start`, with the secrets"
+        f"{prepare(folder.absolute(), tls)}: put these variables into the environment of `ray start`, with the secrets"
     )
 
 

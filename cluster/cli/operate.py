@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from actors.proof import prove
+from actors.proof import certificate_pair, prove
 from cluster.api_answers import VendorRow
 from cluster.cli import bulk
 from cluster.cli.api import Api, ApiError, header_value, print_json, quoted, read_json, remote
@@ -296,8 +296,12 @@ def config_check(file: Path, secrets_elsewhere: bool) -> None:
     Run this command where the service runs, because missing secrets are faults too.
     """
     settings = load_settings(file)
-    for unresolved in prove(settings, secrets_elsewhere):
+    unchecked = prove(settings, secrets_elsewhere)
+    for unresolved in unchecked:
         click.echo(f"not checked here: {unresolved}", err=True)
+    if not any(line.startswith("tls.") for line in unchecked) and (pair := certificate_pair(settings)) is not None:
+        for warning in pair.warnings:
+            click.echo(f"WARNING: {warning}", err=True)
     click.echo(f"{file}: right; {len(settings.vendors)} vendors, {len(settings.events)} events")
 
 

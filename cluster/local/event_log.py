@@ -1,8 +1,8 @@
 """Copies the log events of all actors into one file, and returns warnings and errors for the foreground.
 
-Each actor writes JSON lines to its stderr. Ray keeps each stderr in a file below /tmp that is named by worker and
-process. The lines are copied to `events.jsonl` in the log directory. When that file would exceed `BYTES_MAX`, it is
-renamed and a new one begins. `FILES_MAX` older files are kept.
+Each actor writes JSON lines to its stderr, and so does the HAProxy wrapper. Ray keeps each stderr in a file below /tmp.
+The lines are copied to `events.jsonl` in the log directory. When that file would exceed `BYTES_MAX`, it is renamed and
+a new one begins. `FILES_MAX` older files are kept.
 """
 
 from __future__ import annotations
@@ -28,14 +28,16 @@ SHOWN_LEVELS = ("warning", "error", "critical")
 class EventLog:
     """Reads what actors have logged since the last call."""
 
-    def __init__(self, actors: Path, folder: Path) -> None:
+    def __init__(self, actors: Path, folder: Path, haproxy: Path | None = None) -> None:
         """Read from `actors`, the folder where Ray keeps the stderr of its workers.
 
-        Events are copied to the log directory `folder`, which is made if it is missing.
+        Below the folder `haproxy` Serve keeps the stderr of our HAProxy wrappers, from earlier runs too. Only what
+        comes after this call is read there. Events are copied to the log directory `folder`, which is made if it is
+        missing.
         """
-        self._actors = actors
+        self._actors, self._haproxy = actors, haproxy
         self.file = folder / "events.jsonl"
-        self._read: dict[Path, int] = {}
+        self._read: dict[Path, int] = {path: path.stat().st_size for path in self._wrappers()}
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def read(self) -> list[str]:
@@ -43,7 +45,7 @@ class EventLog:
 
         If the file cannot be written, for example because the disk is full, the events are not copied.
         """
-        found = [line for path in sorted(self._actors.glob("worker-*.err")) for line in self._lines(path)]
+        found = [line for path in self._files() for line in self._lines(path)]
         events = [(line, event) for line in found if (event := _event(line)) is not None]
         with contextlib.suppress(OSError):  # a full disk must not end the service that logs
             self._keep("".join(f"{line}\n" for line, _ in events))
@@ -51,6 +53,12 @@ class EventLog:
         if len(shown) > SHOWN_MAX:
             shown[SHOWN_MAX:] = [f"… and {len(shown) - SHOWN_MAX} more in {self.file}"]
         return shown
+
+    def _files(self) -> list[Path]:
+        return [*sorted(self._actors.glob("worker-*.err")), *self._wrappers()]
+
+    def _wrappers(self) -> list[Path]:
+        return [] if self._haproxy is None else sorted(self._haproxy.glob("*/*.stderr.log"))
 
     def _lines(self, path: Path) -> list[str]:
         """Return the new complete lines of one file."""

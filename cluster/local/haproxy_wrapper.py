@@ -3,23 +3,8 @@
     haproxy_wrapper.py REAL_BINARY ARGUMENTS…
 
 Serve starts this program in place of haproxy and believes that it is haproxy. The wrapper edits a copy of the generated
-configuration beside the original file. The edits (`EDITS`) are:
-
-- metrics and statistics listen on loopback;
-- a client that sends its headers slowly meets a deadline;
-- a request without a path (CONNECT) gets 400;
-- while no route exists yet, the answer is 503 instead of 404;
-- while Serve's own proxy answers 404, because no intake replica runs, the answer is 503 too: no caller repeats a 404;
-- Ray's error files are removed, so that a 503 stays a 503;
-- HAProxy gets no more connections than it may have open files (`fitting`).
-
-An edit whose pattern matches nothing is named on stderr and left out. If such an edit is one of `VITAL`, the wrapper
-refuses to start. A test renders Ray's template and asserts each edit.
-
-Two values come from the environment. The first is the address to listen on, because Serve itself would use the
-replicas' address, which is loopback. The second is the id of the installation. The wrapper marks each request with this
-id. When one of our replicas has died, another installation's replica may get its port. Such a replica refuses a request
-that has our mark.
+configuration beside the original file. `cluster.local.haproxy_edits` has the edits. If one of `VITAL` cannot be made,
+the wrapper refuses to start. If the environment names a certificate, `cluster.local.haproxy_tls` takes care of it.
 
 Then the wrapper stays as the parent of haproxy. No request passes through the wrapper.
 
@@ -47,32 +32,15 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
-BIND = "DISPATCHER_BIND"
-INSTALLATION = "DISPATCHER_INSTALLATION"
-FRONT = r"(frontend http_frontend\n *bind )(\S+):(\d+)( *\n)"
-NO_PATH = """    http-request return status 400 content-type application/problem+json string \
-'{"type":"about:blank","title":"The request is malformed","status":400,"detail":"it has no path"}' if !{ path -m beg / }
-"""
-NO_INTAKE = """    http-response return status 503 content-type application/problem+json hdr Retry-After 1 string \
-'{"type":"about:blank","title":"Try again with the same idempotency key","status":503,"detail":"no intake runs"}' \
-if { status 404 } { res.hdr(content-type) -m beg text/plain }
-"""
+if __name__ == "__main__":  # run isolated, by the file's path: our package is not on the path yet
+    sys.path.append(str(Path(__file__).resolve().parents[2]))
+from cluster.local.haproxy_edits import VITAL, edited, fitting
+from cluster.local.haproxy_tls import CERTIFICATE, LOOK_S, Edge
 
-EDITS: tuple[tuple[str, str, str], ...] = (
-    ("metrics on loopback", r"bind :(\d+)", r"bind 127.0.0.1:\1"),
-    ("statistics on loopback", r"bind \*:(\d+)(\n\s*stats enable)", r"bind 127.0.0.1:\1\2"),
-    ("header deadline", r"( *timeout client .*\n)", r"\1    timeout http-request 3s\n"),
-    ("no path is 400", FRONT, r"\1\2:\3\4" + NO_PATH.replace("\\\n", "")),
-    ("no intake is 503", FRONT, r"\1\2:\3\4" + NO_INTAKE.replace("\\\n", "")),
-    ("no route yet is 503", r"http-request return status 404 ", r"http-request return status 503 "),
-    ("503 stays 503", r" *errorfile 50[234] .*\n", r""),
-)
-VITAL = ("metrics on loopback", "statistics on loopback", "the address to listen on", "requests are marked")
 ADMIN = re.compile(r"^( *stats socket )(\S+)", re.MULTILINE)
-CONNECTIONS = re.compile(r"^( *maxconn )(\d+)$", re.MULTILINE)
-OWN_FILES = 300
 PID = re.compile(rb"^Pid: \d+$", re.MULTILINE)
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -90,44 +58,6 @@ ANSWER_S = 1.0
 
 The wrapper does nothing else during an exchange.
 """
-
-
-def own_edits(environment: Mapping[str, str]) -> tuple[tuple[str, str, str], ...]:
-    """Return the edits that only this installation needs: its mark, and the address to listen on."""
-    found = []
-    if installation := environment.get(INSTALLATION, ""):
-        mark = f"    http-request set-header x-dispatcher-installation {installation}\n"
-        found.append(("requests are marked", FRONT, rf"\1\2:\3\4{mark}"))
-    if host := environment.get(BIND, ""):
-        place = {"0.0.0.0": r"*:\3", "::": r":::\3 v4v6"}.get(host, rf"{host}:\3")
-        found.append(("the address to listen on", FRONT, rf"\g<1>{place}\4"))
-    return tuple(found)
-
-
-def edited(text: str, environment: Mapping[str, str] = os.environ) -> tuple[str, list[str]]:
-    """Return the configuration `text` with every edit made, and the names of the edits whose pattern matched
-    nothing.
-    """
-    missed = []
-    for name, pattern, replacement in (*EDITS, *own_edits(environment)):
-        text, count = re.subn(pattern, replacement, text)
-        if count == 0:
-            missed.append(name)
-    return text, missed
-
-
-def fitting(text: str, open_files: int) -> str:
-    """Return the configuration `text` with no more connections than a process can have here.
-
-    `open_files` is the hard limit of a process's open files. HAProxy needs two descriptors for each connection and some
-    270 for itself. It ends if it cannot have them. Ray's default needs 10,267 descriptors, while a container or an
-    older Linux often allows 1,024 or 4,096. What counts is the limit on the machine where HAProxy runs. So the
-    connections are lowered here, and not when the node is prepared.
-    """
-    if open_files == resource.RLIM_INFINITY:
-        return text
-    room = max((open_files - OWN_FILES) // 2, 1)
-    return CONNECTIONS.sub(lambda found: f"{found[1]}{min(int(found[2]), room)}", text)
 
 
 def tell(text: str) -> None:
@@ -172,10 +102,10 @@ def die_with_parent(number: signal.Signals) -> None:
 class Wrapper:
     """Runs one haproxy until it is told to end, or until it dies too often."""
 
-    def __init__(self, binary: str, arguments: list[str], files: list[str], admin: str) -> None:
+    def __init__(self, binary: str, arguments: list[str], written: Written, admin: str) -> None:
         self._binary = binary
         self._first, self._again = takeover(arguments, admin)
-        self._files = files
+        self._files, self._edge = written.files, written.edge
         self._public, self._private = admin, beside(admin)
         self._child = 0
         self._served = self._ending = False
@@ -188,16 +118,23 @@ class Wrapper:
         self._start(self._first)
         while True:
             ears: list[int | socket.socket] = [signals] if self._listener is None else [signals, self._listener]
-            ready, _, _ = select.select(ears, [], [], None if self._listener else 0.01)
+            ready, _, _ = select.select(ears, [], [], self._patience_s())
             if self._listener is None and answering(self._private):
                 self._answer_for_it()
             if self._listener in ready and self._listener is not None:
                 self._pass_question(self._listener)
+            if self._edge is not None and self._listener is not None and not self._ending:
+                self._edge.look(self._ask, time.monotonic())
             for number in os.read(signals, 64) if signals in ready else b"":
                 if number != signal.SIGCHLD:
                     self._pass_on(number)
                 elif (code := self._died()) is not None:
                     return self._ended(code)
+
+    def _patience_s(self) -> float | None:
+        if self._listener is None:
+            return 0.01
+        return None if self._edge is None else LOOK_S
 
     def _listen_to_signals(self) -> int:
         """Return a pipe from which each signal can be read as one byte.
@@ -236,19 +173,23 @@ class Wrapper:
         os.rename(draft, self._public)
 
     def _pass_question(self, listener: socket.socket) -> None:
-        with contextlib.suppress(OSError), listener.accept()[0] as caller, socket.socket(socket.AF_UNIX) as admin:
+        with contextlib.suppress(OSError), listener.accept()[0] as caller:
             caller.settimeout(ANSWER_S)
-            admin.settimeout(ANSWER_S)
-            admin.connect(self._private)  # refused while haproxy is being started again: Serve asks again
             question = b""
             while not question.endswith(b"\n"):
                 part = caller.recv(65536)
                 if not part:
                     return
                 question += part
+            caller.sendall(PID.sub(b"Pid: %d" % os.getpid(), self._ask(question)))
+
+    def _ask(self, question: bytes) -> bytes:
+        """Return haproxy's answer. Raises OSError while haproxy is being started again; then Serve asks again."""
+        with socket.socket(socket.AF_UNIX) as admin:
+            admin.settimeout(ANSWER_S)
+            admin.connect(self._private)
             admin.sendall(question)
-            answer = b"".join(iter(lambda: admin.recv(65536), b""))
-            caller.sendall(PID.sub(b"Pid: %d" % os.getpid(), answer))
+            return b"".join(iter(lambda: admin.recv(65536), b""))
 
     def _pass_on(self, number: int) -> None:
         self._ending = self._ending or number in ENDING
@@ -317,13 +258,29 @@ def moved_aside(text: str) -> tuple[str, str] | None:
     return None if found is None else (ADMIN.sub(lambda m: m[1] + beside(m[2]), text), found[2])
 
 
-def rewritten(path: str) -> tuple[str, str | None]:
-    """Write our version of Serve's configuration file. Return its path, and the path of the admin socket.
+@dataclass(slots=True)
+class Written:
+    """The files that a wrapper has written for its haproxy and will remove, and the certificate, if there is one."""
 
-    The second path is None if the configuration has no admin socket. Exits with a message if a `VITAL` edit is missing.
+    files: list[str] = field(default_factory=list)
+    edge: Edge | None = None
+
+
+def rewritten(path: str, written: Written) -> str | None:
+    """Write our version of Serve's configuration file, and the certificate's copy. Add them to `written`.
+
+    Return the path of the admin socket, or None if the configuration has none. Exits with a message if a `VITAL` edit
+    is missing, or if there is no certificate that could be used.
     """
+    if os.environ.get(CERTIFICATE):
+        edge = written.edge = Edge(path)
+        for shared in (edge.draft, edge.map):
+            remove_stale(shared.rpartition(".")[0])
+        written.files += [edge.draft, edge.map]
+        if fault := edge.prepare():
+            sys.exit(f"haproxy wrapper: refusing to start: {fault}")
     with open(path) as file:
-        text, missed = edited(file.read())
+        text, missed = edited(file.read(), edge=written.edge)
     text = fitting(text, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     for name in missed:
         tell(f"haproxy wrapper: EDIT NOT MADE: {name}")
@@ -338,7 +295,8 @@ def rewritten(path: str) -> tuple[str, str | None]:
     remove_stale(path)
     with open(beside(path), "w") as file:
         file.write(text)
-    return beside(path), admin
+    written.files.append(beside(path))
+    return admin
 
 
 def main(arguments: list[str]) -> int:
@@ -350,15 +308,14 @@ def main(arguments: list[str]) -> int:
     with contextlib.suppress(OSError):  # it inherits that of a process that starts; every accept goes through it
         os.setpriority(os.PRIO_PROCESS, 0, 0)
     die_with_parent(signal.SIGTERM)
-    admin = None
-    files = []
+    admin, written = None, Written()
     for at, argument in enumerate(arguments[:-1]):
         if argument == "-f" and os.path.isfile(arguments[at + 1]):
-            arguments[at + 1], admin = rewritten(arguments[at + 1])
-            files.append(arguments[at + 1])
+            admin = rewritten(arguments[at + 1], written)
+            arguments[at + 1] = beside(arguments[at + 1])
     if admin is None:
         os.execv(binary, [binary, *arguments])
-    return Wrapper(binary, arguments, files, admin).run()
+    return Wrapper(binary, arguments, written, admin).run()
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from typing import Any
 from dispatcher.errors import ConfigError
 
 
-def check_port(host: str, port: int) -> None:
-    """Raise ConfigError if no program can listen at this address now.
+def check_port(host: str, port: int, option: str = "--port") -> None:
+    """Raise ConfigError if no program can listen at this address now. `option` names the setting of the port.
 
     HAProxy itself would fail later, with a less clear message.
 
@@ -27,8 +27,8 @@ def check_port(host: str, port: int) -> None:
     if fault is None and (None in faults or not faults):
         return
     fault = fault or next(found for found in faults if found)
-    hint = "another program listens there; see --port" if fault.errno == errno.EADDRINUSE else "see --host"
-    raise ConfigError(f"--host {host} --port {port}: {fault.strerror} ({hint})")
+    hint = f"another program listens there; see {option}" if fault.errno == errno.EADDRINUSE else "see --host"
+    raise ConfigError(f"--host {host} {option} {port}: {fault.strerror} ({hint})")
 
 
 def _fault_of_listening(opened: socket.socket, place: Any) -> OSError | None:

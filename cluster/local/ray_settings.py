@@ -17,9 +17,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster.local import haproxy_wrapper
+from cluster.local import haproxy_edits, haproxy_tls, haproxy_wrapper
 from cluster.local.ray_parts import PIPED
 from cluster.local.state_directory import MARKER, StateDirectory, free_port
+from dispatcher.config.settings import TlsSettings
 from dispatcher.errors import ConfigError
 
 SERVE_SETTINGS = {
@@ -95,8 +96,8 @@ def environment(state: StateDirectory, runtime_dir: Path, host: str) -> dict[str
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(state.token),
         MARKER: state.marker,
-        haproxy_wrapper.BIND: host,
-        haproxy_wrapper.INSTALLATION: state.identity.read_text().strip(),
+        haproxy_edits.BIND: host,
+        haproxy_edits.INSTALLATION: state.identity.read_text().strip(),
     }
     if sys.platform.startswith("linux"):
         paths["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(usable_launcher((state.path, runtime_dir)))
@@ -106,13 +107,24 @@ def environment(state: StateDirectory, runtime_dir: Path, host: str) -> dict[str
     return {**SERVE_SETTINGS, **RAY_SETTINGS, **PRIVATE_SETTINGS, **gentle, **ports, **paths}
 
 
+def tls_variables(tls: TlsSettings | None) -> dict[str, str]:
+    """Return the variables that tell the HAProxy wrapper about the certificate. They are empty without one.
+
+    An empty variable also replaces one that this process has inherited.
+    """
+    if tls is None:
+        return dict.fromkeys(haproxy_tls.VARIABLES, "")
+    values = (tls.certificate, tls.key or "", str(tls.port), tls.version_min)
+    return dict(zip(haproxy_tls.VARIABLES, values, strict=True))
+
+
 OPEN_FILES_MIN = 1_024
 
 
 def open_files_fault() -> str | None:
     """Return a sentence if a process on this machine may open too few files (hard limit), or None if they are enough.
 
-    Ray, Redis and the actors cannot work with fewer files. HAProxy can, because `haproxy_wrapper.fitting` lowers the
+    Ray, Redis and the actors cannot work with fewer files. HAProxy can, because `haproxy_edits.fitting` lowers the
     number of its connections.
     """
     open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -30,7 +30,7 @@ from typing import Any
 from actors.proof import load_proven, secrets_digest
 from actors.self_test import prove_channels
 from cluster.cli.keys import made_before_scopes
-from cluster.local import ray_settings, redis_checks
+from cluster.local import https, ray_settings, redis_checks
 from cluster.local.delivery_warnings import DeliveryWarnings
 from cluster.local.error_line import one_line
 from cluster.local.event_log import EventLog
@@ -68,8 +68,6 @@ A controller that has died is back within seconds.
 EVENTS_S = 0.5
 HEALTH_S = 5.0
 """How often `up` asks for warnings about delivery, in seconds."""
-
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +109,6 @@ class Up:
         self._log_dir = (options.log_dir or self._state.path / "logs").absolute()
         self._events: EventLog | None = None
         self._url = url_of(options.host, options.port)
-        self._warnings = DeliveryWarnings(self._url)
 
     def run(self) -> None:
         """Start the service, run it until SIGTERM or SIGINT, then drain and stop it.
@@ -156,7 +153,7 @@ class Up:
         o, state = self._options, self._state
         state.prepare()
         state.lock()
-        if o.host not in LOOPBACK and not ApiKeys.load(state.api_keys).usable:
+        if o.host not in https.LOOPBACK and not ApiKeys.load(state.api_keys).usable:
             raise ConfigError(f"--host {o.host} is not loopback: make an API key first, `dispatcher key new NAME`")
         with contextlib.suppress(ConfigError):  # a file that cannot be read lets nobody in, and the service starts
             old_keys = made_before_scopes(list_keys(state.api_keys))
@@ -178,6 +175,7 @@ class Up:
         if self._options.sandbox:
             self._start_sandbox()
         settings = self._load()
+        self._url = https.prepare(settings, self._options.host, self._options.port)
         self._start_store(self._state.runtime_dir(), settings)
         return settings
 
@@ -199,7 +197,7 @@ class Up:
         self._runtime = {
             "redis_url": f"file:{state.redis_url_file}",
             "api_keys": str(state.api_keys),
-            "keys_required": "" if o.host in LOOPBACK else "yes",
+            "keys_required": "" if o.host in https.LOOPBACK else "yes",
             "installation": state.identity.read_text(),
             "shared_store": "" if o.redis_url is None else "yes",
             "warnings": "\n".join(f"unsafe redis: {warning}" for warning in warnings),
@@ -231,7 +229,7 @@ class Up:
 
             leave_out_unused()
             ray.init(**ray_settings.init_arguments(runtime_dir))
-            self._events = EventLog(runtime_dir / "ray" / "session_latest" / "logs", self._log_dir)
+            self._events = EventLog(runtime_dir / "ray" / "session_latest" / "logs", self._log_dir, runtime_dir)
             part = "Ray Serve"
             serve.start(http_options={"host": host, "port": self._options.port}, proxy_location="HeadOnly")
         except Exception as error:
@@ -318,6 +316,8 @@ class Up:
         say(f"  API      {self._url}   (documentation: {self._url}/docs, metrics: {self._url}/metrics)", error=False)
         if self._sandbox_url:
             say(f"  sandbox  {self._sandbox_url}", error=False)
+        if self._settings is not None and (public := https.public_url(self._settings, self._options.host)):
+            say(f"  HTTPS    {public}", error=False)
         rays = self._state.runtime_dir() / "ray"
         say(f"  logs     {self._log_dir}   (warnings are shown here too; Ray's: {rays})", error=False)
 
@@ -327,7 +327,7 @@ class Up:
         return signal.SIGTERM in self._wanted or signal.SIGINT in self._wanted
 
     def _serve(self) -> None:
-        asked_s, read_s = time.monotonic(), 0.0
+        asked_s, read_s, warnings = time.monotonic(), 0.0, DeliveryWarnings(self._url)
         while not self._stopping():
             self._housekeeping.calm(time.monotonic())
             if signal.SIGHUP in self._wanted:
@@ -339,7 +339,7 @@ class Up:
                 self._show_events()
             if time.monotonic() - asked_s >= HEALTH_S:
                 asked_s = time.monotonic()
-                self._warnings.show()
+                warnings.show()
             time.sleep(0.1)
 
     def _mend(self, now_s: float) -> None:
@@ -358,6 +358,7 @@ class Up:
         """Apply the changed configuration file. If this fails, the service continues with the former configuration."""
         try:
             settings = self._load()
+            https.refuse_change(self._settings or settings, settings)
             if self._settings is not None and settings.store != self._settings.store:
                 client = redis_checks.connect(f"file:{self._state.redis_url_file}")
                 check_replicas(client, settings.store, self._options.unsafe_redis)

@@ -28,6 +28,7 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
         "supervision": "How dead actors are noticed. Change the defaults only after a measurement.",
         "intake": "The processes that accept triggers.",
         "store": "Which servers must have a trigger on disk before its accept is answered.",
+        "tls": "The certificate for HTTPS. With it, other machines reach the API only by HTTPS.",
     },
     "VendorSettings": {
         "adapter": "The provider: twilio, vonage, sendgrid, smtp, or one of an installed package.",
@@ -192,6 +193,12 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
         "`/healthz` says that it is unproven.",
         "replicas_away_max": "How many replicas may be away while triggers are accepted. "
         "These replicas lack what is accepted then.",
+    },
+    "TlsSettings": {
+        "certificate": "The file with the certificate in PEM, followed by the intermediate certificates.",
+        "key": "The file with the private key in PEM. Without it, the file of the certificate also holds the key.",
+        "port": "The port of HTTPS, at the address of `--host`. Plain HTTP stays at `--port`, on loopback alone.",
+        "version_min": "The oldest version of TLS that a caller may use.",
     },
     "TwilioOptions": {
         "base_url": "The address of the service. Change it for a test or a proxy.",

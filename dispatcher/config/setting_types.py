@@ -17,6 +17,8 @@ VendorName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
 EventName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$")]
 TemplateName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,80}$")]
 
+AbsolutePath = Annotated[str, Field(pattern=r"^/\S+$")]  # the same wherever a program was started
+
 ClockTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 
 PositiveInt = Annotated[int, Field(ge=1, le=1_000_000_000)]  # a gigabyte; more is a typing mistake

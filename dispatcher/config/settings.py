@@ -20,6 +20,7 @@ from dispatcher.config.fault_text import describe
 from dispatcher.config.rule_patterns import RulePattern
 from dispatcher.config.setting_types import (
     CONCURRENCY_MIN,
+    AbsolutePath,
     Adapter,
     CallableUrl,
     ClockTime,
@@ -342,6 +343,15 @@ class StoreSettings(_Section):
         return ReplicaRule(self.replicas, self.replicas_away_max) if self.durability == "replica" else None
 
 
+class TlsSettings(_Section):
+    """The listener for other machines, when it speaks HTTPS. The files are on each machine that listens."""
+
+    certificate: AbsolutePath
+    key: AbsolutePath | None = None  # None: the file of the certificate also holds the key
+    port: Annotated[int, Field(ge=1, le=65_535)] = 8_443  # the usual one for a program that is not root
+    version_min: Literal["1.2", "1.3"] = "1.2"  # RFC 8996 forbids the versions before
+
+
 class Settings(_Section):
     """The whole configuration file. `parse_settings(settings.model_dump(mode="json"))` returns an equal value."""
 
@@ -359,6 +369,7 @@ class Settings(_Section):
     supervision: SupervisionSettings = SupervisionSettings()
     intake: IntakeSettings = IntakeSettings()
     store: StoreSettings = StoreSettings()
+    tls: TlsSettings | None = None
 
 
 # Reading -------------------------------------------------------------------------------------------------------------

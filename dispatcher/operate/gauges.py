@@ -12,6 +12,7 @@ from dispatcher.core.life.backlog import PLACES, Backlog, MailboxDepth
 from dispatcher.core.plan.stall import working_vendors
 from dispatcher.core.plan.values import Plan, Report
 from dispatcher.core.store.replication import Standing
+from dispatcher.operate.listener_certificate import ListenerCertificate
 from dispatcher.telemetry.metrics import Gauge
 
 STATES = ("closed", "half_open", "open", "forced_open", "absent", "quarantined")
@@ -29,6 +30,8 @@ class Reading:
         channels: the channel of each configured vendor.
         stalled_s: for how many seconds each configured vendor has been stalled; 0 if it is not.
         replicas: how many replicas had the last write on disk; None if writes do not wait for replicas.
+        certificate: the one of the machine that was asked; None if it does not listen by HTTPS.
+        now_ms: the wall time of this reading.
     """
 
     depths: Mapping[str, MailboxDepth]
@@ -41,11 +44,13 @@ class Reading:
     stalled_s: Mapping[str, float]
     reports: tuple[Report, ...]
     replicas: Standing | None = None
+    certificate: ListenerCertificate | None = None
+    now_ms: int = 0
 
 
 def gauges(found: Reading) -> list[Gauge]:
     """Return every gauge of one reading."""
-    return [*_mailboxes(found), *_vendors(found), *_store(found)]
+    return [*_mailboxes(found), *_vendors(found), *_store(found), *_listener(found)]
 
 
 def _mailboxes(found: Reading) -> Iterator[Gauge]:
@@ -154,6 +159,22 @@ def _store(found: Reading) -> Iterator[Gauge]:
     )
     yield Gauge("dispatcher_store_memory_bytes", "Memory that Redis uses", (), [((), used)])
     yield Gauge("dispatcher_store_memory_bytes_max", "Memory that Redis may use; 0 means no limit", (), [((), most)])
+
+
+def _listener(found: Reading) -> Iterator[Gauge]:
+    known = [] if found.certificate is None else [found.certificate]
+    yield Gauge(
+        "dispatcher_certificate_left_seconds",
+        "How long the certificate of the machine that was asked is still valid; negative after its end",
+        (),
+        [((), float(round(one.ends_s - found.now_ms / 1000))) for one in known],
+    )
+    yield Gauge(
+        "dispatcher_certificate_refused",
+        "1 while the changed certificate files of the machine that was asked are refused",
+        (),
+        [((), float(one.refused)) for one in known],
+    )
 
 
 def _counts(replicas: Standing | None) -> list[tuple[str, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from dispatcher.core.plan.stall import working_vendors
 from dispatcher.core.store.replication import Standing
 from dispatcher.operate.fleet import Fleet
 from dispatcher.operate.gauges import Reading, gauges
+from dispatcher.operate.listener_certificate import ListenerCertificate
 from dispatcher.operate.stalls import Stalls
 from dispatcher.ports import Control, Vitals
 from dispatcher.telemetry.metrics import render
@@ -32,12 +33,14 @@ class Replica:
         identity: replica, process, node, ingress and niceness, as /healthz shows them.
         warnings: what was found wrong at the start.
         installation: a text that is different for each installation.
+        https: True if the configuration has a certificate.
     """
 
     version: str
     identity: Identity = field(default_factory=Identity)
     warnings: tuple[str, ...] = ()
     installation: str = ""
+    https: bool = False
 
 
 class Replicas(Protocol):
@@ -76,6 +79,7 @@ class Probes:
         """Prepare the answers. `channels` gives the channel of each configured vendor."""
         self._intake, self._control, self._vitals = intake, control, vitals
         self._watches, self._channels, self.replica = watches, channels, replica
+        self._wall_ms = intake.time.now_ms
 
     def not_ready(self) -> str | None:
         """Return why a trigger posted now would not become durable. Return None if it would."""
@@ -92,8 +96,11 @@ class Probes:
         replicas = self._watches.replicas
         return None if replicas is None else replicas.standing
 
-    def health(self) -> JsonObject:
-        """Return the body of /healthz: how this replica runs, and every warning for operators."""
+    def health(self, certificate: ListenerCertificate | None = None) -> JsonObject:
+        """Return the body of /healthz: how this replica runs, and every warning for operators.
+
+        `certificate` is what HAProxy told about the machine that was asked.
+        """
         plan, stalled, identity = self._intake.plan, self._watches.stalls.now, self.replica.identity
         idle = sorted(name for name, count in working_vendors(plan, self._channels).items() if not count)
         warnings = [*self.replica.warnings, *self._watches.breaks.warnings]
@@ -106,6 +113,7 @@ class Probes:
         warnings += [LOG_FAULTS[fault] for fault in self._watches.store.log_faults]
         standing = self._standing()
         warnings += standing.warnings() if standing is not None else []
+        warnings += self._certificate_warnings(certificate)
         warnings += map(str, stalled)
         warnings += [f"no vendor is left for {channel}: what is accepted for it waits" for channel in idle]
         return {
@@ -117,8 +125,14 @@ class Probes:
             "channels_without_vendor": idle,
         }
 
-    async def metrics_text(self) -> bytes:
-        """Return the Prometheus text of the whole service. Raises UnavailableError."""
+    def _certificate_warnings(self, certificate: ListenerCertificate | None) -> Iterator[str]:
+        if certificate is not None:
+            yield from certificate.warnings(self._wall_ms())
+        elif self.replica.https:
+            yield "the configuration has a certificate (tls), but HAProxy on this machine has none; prepare the node"
+
+    async def metrics_text(self, certificate: ListenerCertificate | None = None) -> bytes:
+        """Return the Prometheus text of the whole service, and of the certificate. Raises UnavailableError."""
         depths = await self._control.depths()
         reading = Reading(
             depths=depths,
@@ -130,6 +144,8 @@ class Probes:
             channels=self._channels,
             stalled_s={name: self._watches.stalls.seconds(name) for name in self._channels},
             replicas=self._standing(),
+            certificate=certificate,
+            now_ms=self._wall_ms(),
             reports=tuple(heard.report for heard in self._watches.fleet.heard()),
         )
         return render(self._watches.fleet.totals, gauges(reading))

@@ -138,3 +138,19 @@ def test_a_replica_that_is_waited_for_in_vain_wakes_somebody(promtool: str, tmp_
             "8m": {"DispatcherReplicaAway": set()},
         },
     )
+
+
+def test_a_certificate_that_ends_or_is_refused_is_told(promtool: str, tmp_path: Path) -> None:
+    """Ten days before its end, and when the files that should replace it do not fit."""
+    fires(
+        promtool,
+        tmp_path,
+        {
+            "dispatcher_certificate_left_seconds": "864010-1x60",
+            "dispatcher_certificate_refused": "0x10 1x50",
+        },
+        {
+            "2m": {"DispatcherCertificateEnds": set(), "DispatcherCertificateRefused": set()},
+            "9m": {"DispatcherCertificateEnds": {""}, "DispatcherCertificateRefused": {""}},
+        },
+    )

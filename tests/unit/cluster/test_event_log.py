@@ -85,3 +85,16 @@ def test_what_cannot_be_written_is_shown_all_the_same(
 def test_an_event_without_a_time_is_shown() -> None:
     """Whatever a line holds."""
     assert text_of({"event": "x", "level": "error", "timestamp": "soon", "count": 2}) == "soon error x count=2"
+
+
+def test_the_haproxy_wrapper_is_heard_too(actors: Path, tmp_path: Path) -> None:
+    """From the moment on when the log is opened: the folder keeps the files of earlier runs."""
+    node = tmp_path / "runtime" / "56hexdigits"
+    node.mkdir(parents=True)
+    old, new = node / "a.s.1.1.stderr.log", node / "a.s.1.2.stderr.log"
+    old.write_text(line("warning", "certificate_refused", reason="long ago"))
+    log = EventLog(actors, tmp_path / "logs", tmp_path / "runtime")
+    assert log.read() == []
+    new.write_text("[NOTICE] haproxy\n" + line("warning", "certificate_refused", reason="it does not fit"))
+    (shown,) = log.read()
+    assert shown.endswith(" warning certificate_refused reason=it does not fit")

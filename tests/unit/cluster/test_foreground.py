@@ -45,7 +45,7 @@ def test_a_foreground_that_nobody_reads_ends_nothing(
     up._events = Events()  # type: ignore[assignment]
     up._show_events()
     monkeypatch.setattr(delivery_warnings, "read_directly", lambda *_: {"channels_without_vendor": ["sms"]})
-    up._warnings.show()
+    delivery_warnings.DeliveryWarnings(up._url).show()
     up._reload()
     say("ready", error=False)
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from cluster.nodes import HAPROXY, SETTINGS, prepare, setting_faults
+from cluster.local.haproxy_tls import PORT, VARIABLES
+from cluster.nodes import HAPROXY, SETTINGS, prepare, setting_faults, tls_faults
+from dispatcher.config.settings import TlsSettings, parse_settings
 
 
-def prepared(folder: Path) -> dict[str, str]:
-    lines = prepare(folder).read_text().splitlines()
+def prepared(folder: Path, tls: TlsSettings | None = None) -> dict[str, str]:
+    lines = prepare(folder, tls).read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
@@ -47,3 +49,20 @@ def test_a_bare_haproxy_is_no_wrapper(tmp_path: Path) -> None:
     bare.chmod(0o755)
     (fault,), _ = setting_faults({**prepared(tmp_path / "node"), HAPROXY: str(bare)})
     assert str(bare) in fault
+
+
+TLS = parse_settings({"tls": {"certificate": "/etc/c.pem", "key": "/etc/k.pem", "version_min": "1.3"}}).tls
+
+
+def test_a_node_is_prepared_for_https(tmp_path: Path) -> None:
+    """The variables say what the configuration says, and a node without them, or with others, is told."""
+    found = prepared(tmp_path, TLS)
+    assert [found[name] for name in VARIABLES] == ["/etc/c.pem", "/etc/k.pem", "8443", "1.3"]
+    assert tls_faults(TLS, found) == []
+    assert not set(VARIABLES) & prepared(tmp_path).keys()
+    missing = tls_faults(TLS, {})
+    assert [fault.split(",")[0] for fault in missing] == [f"{name} is not set" for name in VARIABLES]
+    assert "needs /etc/c.pem; `dispatcher node prepare FOLDER --config FILE`" in missing[0]
+    (other,) = tls_faults(TLS, {**found, PORT: "9443"})
+    assert other.startswith("DISPATCHER_TLS_PORT is '9443', the configuration's tls needs 8443; ")
+    assert len(tls_faults(None, found)) == 4  # the configuration would say HTTP, and the node speaks HTTPS

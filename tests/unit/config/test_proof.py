@@ -112,6 +112,16 @@ def test_a_secret_that_is_elsewhere_is_listed_and_no_fault() -> None:
     assert str(refused.value).startswith("vendors.a.options.sendr")
 
 
+def test_a_certificate_is_proven_where_it_is_used() -> None:
+    """A machine that only deploys lists it, because the nodes have it."""
+    settings = parse_settings(changed(tls={"certificate": "/nowhere/c.pem"}))
+    fault = "tls.certificate: /nowhere/c.pem: cannot be read: No such file or directory"
+    with pytest.raises(ConfigError) as refused:
+        prove(settings)
+    assert str(refused.value) == fault
+    assert prove(settings, secrets_elsewhere=True) == [fault]
+
+
 def test_a_file_is_read_and_proven(tmp_path: Path) -> None:
     """From the text to the built vendor."""
     path = tmp_path / "c.yaml"

@@ -16,6 +16,7 @@ from dispatcher.core.life.notification import Lane
 from dispatcher.core.plan.stall import StallWatch
 from dispatcher.core.plan.values import Plan, Report, VendorPlan
 from dispatcher.operate.fleet import Fleet
+from dispatcher.operate.listener_certificate import ListenerCertificate
 from dispatcher.operate.probes import Probes, Replica, Watches
 from dispatcher.operate.stalls import Stalls
 from dispatcher.operate.vendors import Vendors
@@ -181,3 +182,20 @@ async def test_a_failed_rewrite_of_the_append_only_file_is_told() -> None:
     text = (await replicas.probes.metrics_text()).decode()
     assert 'dispatcher_store_log_fails{work="rewrite"} 1.0' in text
     assert 'dispatcher_store_log_fails{work="write"} 0.0' in text
+
+
+@virtual
+async def test_the_certificate_of_the_machine_that_was_asked_is_told() -> None:
+    """By /healthz and the metrics; a machine that lacks one, although the configuration has it, is told too."""
+    it = Replicas()
+    it.intake.time.now_ms.return_value = 1_000_000
+    certificate = ListenerCertificate(1_000 + 86_400, True)
+    assert len(it.probes.health(certificate)["warnings"]) == 2
+    text = (await it.probes.metrics_text(certificate)).decode()
+    assert "dispatcher_certificate_left_seconds 86400.0" in text
+    assert "dispatcher_certificate_refused 1.0" in text
+    assert "\ndispatcher_certificate" not in await it.metrics()
+    assert it.probes.health()["warnings"] == []
+    it.probes.replica = Replica("0", {"ingress": "haproxy"}, https=True)
+    (warning,) = it.probes.health()["warnings"]
+    assert "HAProxy on this machine has none" in warning

@@ -18,6 +18,7 @@ from dispatcher.core.life.receipt import ReceiptLinks
 from dispatcher.core.store.continuity import Continuity
 from dispatcher.operate.dead_letters import DeadLetters
 from dispatcher.operate.fleet import Fleet
+from dispatcher.operate.listener_certificate import ListenerCertificate
 from dispatcher.operate.listings import Listings
 from dispatcher.operate.probes import Replica
 from dispatcher.operate.receipts import Receipts
@@ -54,7 +55,7 @@ class Edge:
         fleet = Fleet(clock, Continuity())
         readers = receipt_readers(found)
         probes: Any = SimpleNamespace(
-            health=lambda: {"status": "alive"},
+            health=lambda certificate: {"status": "alive", "certificate": certificate and certificate.ends_s},
             not_ready=lambda: None,
             metrics_text=self._metrics_text,
             replica=Replica("", installation="0123456789abcdef"),
@@ -74,8 +75,8 @@ class Edge:
         )
         self.app = application(self.use_cases, None if keys is None else ApiKeys.load(keys), stage.metrics)
 
-    async def _metrics_text(self) -> bytes:
-        return b""
+    async def _metrics_text(self, certificate: ListenerCertificate | None) -> bytes:
+        return b"" if certificate is None else b"%d" % certificate.ends_s
 
     async def call(
         self,

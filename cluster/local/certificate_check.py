@@ -1,0 +1,46 @@
+"""Checks the certificate and the key for HAProxy and writes them into one file. The HAProxy wrapper runs this program.
+
+    python -m cluster.local.certificate_check DRAFT STAMP CERTIFICATE [KEY]
+
+The wrapper uses the standard library only, and this check needs more. DRAFT gets a first line with STAMP and the end of
+the validity, then the chain and the key in PEM. Only the owner may read DRAFT. If the pair does not fit, a sentence
+goes to stdout, the exit code is 1, and no file is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from dispatcher.config.certificate import read_pair
+from dispatcher.errors import ConfigError
+
+
+def check(draft: Path, stamp: str, files: list[str]) -> str | None:
+    """Write the pair in `files` to `draft`. Return a sentence if the pair does not fit or cannot be written."""
+    paths = [Path(name) for name in files]
+    try:
+        pair = read_pair(paths[0], paths[1] if len(paths) > 1 else None, time.time())
+    except ConfigError as error:
+        return str(error)
+    first = json.dumps({"stamp": stamp, "ends_s": int(pair.ends_s)})
+    with contextlib.suppress(FileNotFoundError):  # O_EXCL: nobody else made the file that gets the key
+        draft.unlink()
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(f"# {first}\n".encode() + pair.pem)
+    except OSError as error:
+        return f"{draft}: cannot be written: {error.strerror}"
+    return None
+
+
+if __name__ == "__main__":
+    refused = check(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])
+    if refused is not None:
+        print(refused)
+    sys.exit(refused is not None)

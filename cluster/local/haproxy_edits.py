@@ -1,0 +1,96 @@
+"""Edits HAProxy's configuration as Ray's template renders it. Standard library only, part of the wrapper.
+
+The edits (`EDITS`) are:
+
+- metrics and statistics listen on loopback;
+- a client that sends its headers slowly meets a deadline;
+- a request without a path (CONNECT) gets 400;
+- while no route exists yet, the answer is 503 instead of 404;
+- while Serve's own proxy answers 404, because no intake replica runs, the answer is 503 too: no caller repeats a 404;
+- Ray's error files are removed, so that a 503 stays a 503;
+- HAProxy gets no more connections than it may have open files (`fitting`).
+
+An edit whose pattern matches nothing is left out, and the wrapper names it on stderr. Without one of `VITAL` the
+wrapper refuses to start. A test renders Ray's template and asserts each edit.
+
+The environment holds the address to listen on, because Serve itself would use the replicas' address, which is
+loopback. It also holds the id of the installation. Each request is marked with this id. When one of our replicas has
+died, another installation's replica may get its port. Such a replica refuses a request that has our mark.
+
+With a certificate, HAProxy listens at that address by HTTPS, and by plain HTTP on loopback alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+from collections.abc import Mapping
+
+from cluster.local.haproxy_tls import Edge
+
+BIND = "DISPATCHER_BIND"
+INSTALLATION = "DISPATCHER_INSTALLATION"
+FRONT = r"(frontend http_frontend\n *bind )(\S+):(\d+)( *\n)"
+NO_PATH = """    http-request return status 400 content-type application/problem+json string \
+'{"type":"about:blank","title":"The request is malformed","status":400,"detail":"it has no path"}' if !{ path -m beg / }
+"""
+NO_INTAKE = """    http-response return status 503 content-type application/problem+json hdr Retry-After 1 string \
+'{"type":"about:blank","title":"Try again with the same idempotency key","status":503,"detail":"no intake runs"}' \
+if { status 404 } { res.hdr(content-type) -m beg text/plain }
+"""
+
+EDITS: tuple[tuple[str, str, str], ...] = (
+    ("metrics on loopback", r"bind :(\d+)", r"bind 127.0.0.1:\1"),
+    ("statistics on loopback", r"bind \*:(\d+)(\n\s*stats enable)", r"bind 127.0.0.1:\1\2"),
+    ("header deadline", r"( *timeout client .*\n)", r"\1    timeout http-request 3s\n"),
+    ("no path is 400", FRONT, r"\1\2:\3\4" + NO_PATH.replace("\\\n", "")),
+    ("no intake is 503", FRONT, r"\1\2:\3\4" + NO_INTAKE.replace("\\\n", "")),
+    ("no route yet is 503", r"http-request return status 404 ", r"http-request return status 503 "),
+    ("503 stays 503", r" *errorfile 50[234] .*\n", r""),
+)
+VITAL = ("metrics on loopback", "statistics on loopback", "the address to listen on", "requests are marked")
+CONNECTIONS = re.compile(r"^( *maxconn )(\d+)$", re.MULTILINE)
+OWN_FILES = 300
+
+
+def own_edits(environment: Mapping[str, str], edge: Edge | None = None) -> tuple[tuple[str, str, str], ...]:
+    """Return the edits that only this installation needs: its mark, the address to listen on, and its certificate."""
+    found = []
+    if installation := environment.get(INSTALLATION, ""):
+        mark = f"    http-request set-header x-dispatcher-installation {installation}\n"
+        found.append(("requests are marked", FRONT, rf"\1\2:\3\4{mark}"))
+    host = environment.get(BIND, "")
+    if edge is not None:
+        listener = edge.listener(host or r"\2") + edge.telling()
+        found.append(("the address to listen on", FRONT, rf"\g<1>127.0.0.1:\3\4{listener}"))
+    elif host:
+        place = {"0.0.0.0": r"*:\3", "::": r":::\3 v4v6"}.get(host, rf"{host}:\3")
+        found.append(("the address to listen on", FRONT, rf"\g<1>{place}\4"))
+    return tuple(found)
+
+
+def edited(text: str, environment: Mapping[str, str] = os.environ, edge: Edge | None = None) -> tuple[str, list[str]]:
+    """Return the configuration `text` with every edit made, and the names of the edits whose pattern matched
+    nothing.
+    """
+    missed = []
+    for name, pattern, replacement in (*EDITS, *own_edits(environment, edge)):
+        text, count = re.subn(pattern, replacement, text)
+        if count == 0:
+            missed.append(name)
+    return text, missed
+
+
+def fitting(text: str, open_files: int) -> str:
+    """Return the configuration `text` with no more connections than a process can have here.
+
+    `open_files` is the hard limit of a process's open files. HAProxy needs two descriptors for each connection and some
+    270 for itself. It ends if it cannot have them. Ray's default needs 10,267 descriptors, while a container or an
+    older Linux often allows 1,024 or 4,096. What counts is the limit on the machine where HAProxy runs. So the
+    connections are lowered here, and not when the node is prepared.
+    """
+    if open_files == resource.RLIM_INFINITY:
+        return text
+    room = max((open_files - OWN_FILES) // 2, 1)
+    return CONNECTIONS.sub(lambda found: f"{found[1]}{min(int(found[2]), room)}", text)

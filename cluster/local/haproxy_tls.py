@@ -1,0 +1,236 @@
+"""Gives one haproxy its certificate, and a new one when the files change. Standard library only, part of the wrapper.
+
+The variables `VARIABLES` say where the certificate is. `dispatcher up` and `dispatcher node prepare` set them from the
+section `tls` of the configuration. Without them HAProxy speaks plain HTTP.
+
+- HAProxy never reads the operator's files. It reads a copy (`Edge.copy`) beside Serve's configuration file, which holds
+  the chain and the key that were last found to fit. So a bad file cannot stop a haproxy that Serve starts again.
+- The files are looked at each second. When they have changed and then rested for a second, another process checks them
+  (`cluster.local.certificate_check`). It writes a draft of the copy beside it.
+- A pair that fits goes into the running haproxy by its admin socket. No connection is closed and none is refused.
+  Then the draft becomes the copy.
+- A pair that does not fit changes nothing. It is logged, and /healthz and /metrics tell it. It is checked again each
+  minute, because a certificate may be valid only from a later time on.
+
+HAProxy adds the header `HEADER` to the requests for /healthz and /metrics. It says until when the certificate of this
+machine is valid, and whether another one was refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+
+CERTIFICATE = "DISPATCHER_TLS_CERTIFICATE"
+KEY = "DISPATCHER_TLS_KEY"
+PORT = "DISPATCHER_TLS_PORT"
+VERSION_MIN = "DISPATCHER_TLS_VERSION_MIN"
+VARIABLES = (CERTIFICATE, KEY, PORT, VERSION_MIN)
+
+HEADER = "x-dispatcher-certificate"
+CIPHERS = (
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384"
+    ":ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+)
+"""The ciphers of TLS 1.2 that have forward secrecy and authenticate what they encrypt (Mozilla's "intermediate" list).
+
+HAProxy's own list also has ciphers without them. Those of TLS 1.3 all have both.
+"""
+
+LOOK_S = 1.0
+AGAIN_S = 60.0
+"""After how many seconds a refused pair is checked again although its files have not changed."""
+CHECK_S_MAX = 60.0
+
+
+class Edge:
+    """The certificate of one haproxy, whose configuration file is beside `path`."""
+
+    def __init__(self, path: str, environment: Mapping[str, str] = os.environ) -> None:
+        self._files = [name for name in (environment[CERTIFICATE], environment.get(KEY, "")) if name]
+        self._port = environment.get(PORT) or "8443"
+        self._version = environment.get(VERSION_MIN) or "1.2"
+        self.copy = f"{path}.pem"
+        self.draft = f"{path}.pem.{os.getpid()}"
+        self.map = f"{path}.map.{os.getpid()}"
+        self._told = ""
+        self._in_force = ""
+        self._looked = self._checked = ""
+        self._next_s = self._again_s = float("-inf")
+        self._check: subprocess.Popen[bytes] | None = None
+        self._fits = False  # the draft waits for a haproxy that answers
+        self._untold = False  # the map of a running haproxy is older than ours
+
+    # ---- before haproxy starts
+
+    def prepare(self) -> str | None:
+        """Make the copy and the map that haproxy reads at its start.
+
+        If the files do not fit, an earlier copy is used. Return a sentence if there is none.
+        """
+        now = self._stamp()
+        if self._of_copy("stamp") != now:
+            self._begin_check(now)
+            fault = self._end_check(CHECK_S_MAX)
+            if fault is None:
+                os.replace(self.draft, self.copy)
+            elif not self._of_copy("stamp"):
+                return fault
+            else:
+                self._refuse(fault)
+        self._in_force, self._looked, self._checked = self._of_copy("stamp"), now, now
+        self._write_map()
+        return None
+
+    def listener(self, host: str) -> str:
+        """Return the line of the configuration with which HAProxy listens at `host` by HTTPS."""
+        place = {"0.0.0.0": f"*:{self._port}", "::": f":::{self._port} v4v6"}.get(host, f"{host}:{self._port}")
+        how = f"alpn http/1.1 ssl-min-ver TLSv{self._version} ciphers {CIPHERS} no-tls-tickets"
+        return f"    bind {place} ssl crt {self.copy} {how}\n"
+
+    def telling(self) -> str:
+        """Return the line of the configuration that tells intake about the certificate."""
+        return f"    http-request set-header {HEADER} %[str(now),map_str({self.map})] if {{ path /healthz /metrics }}\n"
+
+    # ---- while haproxy runs
+
+    def look(self, ask: Callable[[bytes], bytes], now_s: float) -> None:
+        """Look at the files, check them, or give haproxy the pair that was found to fit, whichever is due.
+
+        `ask` sends a command to haproxy's admin socket and returns the answer. It raises OSError if haproxy does not
+        answer, for example while it is started again. Then the pair is given to it at a later call.
+        """
+        if now_s < self._next_s:
+            return
+        self._next_s = now_s + LOOK_S
+        if self._check is not None:
+            if self._check.poll() is None:
+                return
+            self._again_s = now_s + AGAIN_S
+            fault = self._end_check(0)
+            self._fits = fault is None
+            if fault is not None:
+                self._refuse(fault, ask)
+        if self._untold:
+            self._tell_intake(ask)
+        if self._fits:
+            with contextlib.suppress(OSError):
+                self._give(ask)
+            return
+        stamp, before = self._stamp(), self._looked
+        self._looked = stamp
+        if stamp == self._in_force or stamp != before:  # nothing is new, or somebody still writes
+            return
+        if stamp != self._checked or now_s >= self._again_s:
+            self._begin_check(stamp)
+
+    def _give(self, ask: Callable[[bytes], bytes]) -> None:
+        fault = self._hand_over(ask)
+        self._fits = False
+        if fault is not None:
+            self._refuse(fault, ask)
+            return
+        os.replace(self.draft, self.copy)
+        self._in_force, self._told = self._of_copy("stamp"), ""
+        event("info", "certificate_replaced", until=_moment(self._of_copy("ends_s")))
+        self._tell_intake(ask)
+
+    def _tell_intake(self, ask: Callable[[bytes], bytes]) -> None:
+        self._write_map()  # for a haproxy that is started again
+        self._untold = True
+        with contextlib.suppress(OSError):
+            ask(f"set map {self.map} now {self._value()}\n".encode())
+            self._untold = False
+
+    def _hand_over(self, ask: Callable[[bytes], bytes]) -> str | None:
+        """Give haproxy the draft. Return a sentence if haproxy refuses it, and the former certificate stays."""
+        with open(self.draft, "rb") as file:
+            pem = file.read().partition(b"\n")[2]
+        name = self.copy.encode()
+        ask(b"set ssl cert " + name + b" <<\n" + pem + b"\n")
+        said = ask(b"commit ssl cert " + name + b"\n")
+        if b"Success" in said:
+            return None
+        ask(b"abort ssl cert " + name + b"\n")
+        return f"HAProxy refuses it: {' '.join(said.decode(errors='replace').split())[:200]}"
+
+    def _refuse(self, fault: str, ask: Callable[[bytes], bytes] | None = None) -> None:
+        if fault != self._told:
+            event("warning", "certificate_refused", reason=fault, until=_moment(self._of_copy("ends_s")))
+        self._told = fault
+        if ask is not None:
+            self._tell_intake(ask)
+
+    # ---- the check, in another process
+
+    def _begin_check(self, stamp: str) -> None:
+        self._checked = stamp
+        command = [sys.executable, "-I", "-m", "cluster.local.certificate_check", self.draft, stamp, *self._files]
+        pipe = subprocess.PIPE
+        self._check = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT)
+
+    def _end_check(self, patience_s: float) -> str | None:
+        """Return None if the pair fits, and a sentence if it does not, or the check itself failed."""
+        assert self._check is not None, "a check has begun"
+        check, self._check = self._check, None
+        try:
+            said = check.communicate(timeout=patience_s or None)[0].decode(errors="replace").strip()
+        except subprocess.TimeoutExpired:
+            check.kill()
+            check.communicate()
+            return f"the check took longer than {patience_s:g} s"
+        if check.returncode == 0:
+            return None
+        return said.splitlines()[-1] if said else f"the check ended with {check.returncode}"
+
+    # ---- files
+
+    def _stamp(self) -> str:
+        """Return a text that changes whenever one of the files, or what a symbolic link names, is another or new."""
+        found = []
+        for path in self._files:
+            try:
+                of = os.stat(path)
+                found.append(f"{of.st_dev}/{of.st_ino}/{of.st_size}/{of.st_mtime_ns}/{of.st_ctime_ns}")
+            except OSError as error:
+                found.append(f"errno {error.errno}")
+        return " ".join([*self._files, *found])
+
+    def _of_copy(self, field: str) -> str:
+        """Return a field of the first line of the copy, or "" if there is no copy of ours."""
+        try:
+            with open(os.open(self.copy, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+                of = os.fstat(file.fileno())
+                if of.st_uid != os.getuid() or stat.S_IMODE(of.st_mode) & 0o077:
+                    return ""  # not written by us: whoever else wrote it chose the key
+                return str(json.loads(file.readline().removeprefix(b"# "))[field])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+
+    def _write_map(self) -> None:
+        with contextlib.suppress(OSError), open(self.map, "w") as file:
+            file.write(f"now {self._value()}\n")
+
+    def _value(self) -> str:
+        return f"{self._of_copy('ends_s')},{'refused' if self._told else 'current'}"
+
+
+def event(level: str, name: str, **fields: str) -> None:
+    """Write a log event to stderr, in the form in which actors write theirs."""
+    moment = datetime.now(timezone.utc).isoformat().replace("+00:00", "Z")
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(json.dumps({**fields, "event": name, "level": level, "timestamp": moment}) + "\n")
+        sys.stderr.flush()
+
+
+def _moment(seconds: str) -> str:
+    if not seconds:
+        return ""
+    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(float(seconds)))
