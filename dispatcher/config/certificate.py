@@ -111,7 +111,7 @@ def _key(where: str, content: bytes, chain: list[x509.Certificate], certificate:
     found = _KEY.search(content)
     if found is None:
         raise ConfigError(f"{where}: holds no private key in PEM form")
-    if found[1] == b"ENCRYPTED " or b"ENCRYPTED" in found[0]:
+    if b"ENCRYPTED" in found[0]:  # of either form: the words stand in the first or in the second line
         raise ConfigError(f"{where}: the key is encrypted, and nobody can type its password at a restart")
     try:
         key = load_pem_private_key(found[0], None)
