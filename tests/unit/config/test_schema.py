@@ -35,10 +35,11 @@ def test_every_sample_names_the_schema_and_fits_it(path: Path) -> None:
 
 
 def test_no_sample_is_left_out() -> None:
-    """Every YAML file with vendors at its top is one."""
+    """Every YAML file with vendors at its top is one. The chart's templates are no YAML yet."""
     found = [
         path
         for path in CLUSTER.rglob("*.yaml")
+        if path.parent.name != "templates"
         for document in yaml.safe_load_all(path.read_text())
         if isinstance(document, dict) and "vendors" in document
     ]
