@@ -178,7 +178,8 @@ class Network:
             self._answer(reply, delay_s, stop.value, None)
         except DispatcherError as error:
             self._answer(reply, delay_s, None, error)
-        self.on_change()
+        if not isinstance(getattr(method, "__self__", None), MemoryControl):  # which moves no notification
+            self.on_change()
 
     def _serve_wait(
         self,

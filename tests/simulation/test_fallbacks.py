@@ -167,8 +167,12 @@ MUTATIONS = {
 }
 
 
+FOUND_BY = {"a claim is not seen": (172, 178), "a held one is not waited for": (23, 39, 52)}
+"""The first seeds that find a mutation, where they come late. They are tried before all others."""
+
+
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_broken_rule_is_found(name: str) -> None:
     """The simulation can fail."""
     with MUTATIONS[name]():
-        assert any(play(seed).violations for seed in range(SEEDS_MAX)), name
+        assert any(play(seed).violations for seed in (*FOUND_BY.get(name, ()), *range(SEEDS_MAX))), name

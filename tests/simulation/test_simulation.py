@@ -32,14 +32,17 @@ PLOTS = {
 }
 
 FOUND_BY = {
-    "claim_by_the_dead": 220,
-    "settle_fenced_by_the_entry_alone": 160,
-    "swept_once": 822,
-    "twins_that_are_strangers": 131,
+    "claim_by_the_dead": (162,),
+    "no_self_audit": (34, 45, 82),
+    "plan_said_once": (60, 114, 214),
+    "settle_fenced_by_the_entry_alone": (102, 214, 218),
+    "start_without_a_fence": (102, 116, 149),
+    "swept_once": (307,),
+    "twins_that_are_strangers": (48, 119, 279),
 }
-"""Where the first seed that finds a mutation comes late: that seed. It is tried before all others.
+"""The first seeds that find a mutation, where they come late. They are tried before all others.
 
-A change of the product may make it find nothing. The test then looks through all seeds, which takes up to a minute.
+A change of the product may make them find nothing. The test then looks through all seeds, which takes up to a minute.
 """
 
 
@@ -113,5 +116,5 @@ def test_a_broken_promise_is_found(name: str) -> None:
     # Who slept asks the store before it sends: a second line in front of these fences, taken away with them.
     trust = mock.patch.object(StoreLink, "replied", _trusting) if name in BEHIND_RENEWAL else contextlib.nullcontext()
     with MUTATIONS[name](), trust:
-        seeds = (FOUND_BY.get(name, 0), *range(SEEDS_MAX))
+        seeds = (*FOUND_BY.get(name, ()), *range(SEEDS_MAX))
         assert any(run(seed, plot=PLOTS.get(name)).violations for seed in seeds), name
