@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -19,11 +20,13 @@ from cluster.rehearsal.drills.command import drill
 from cluster.rehearsal.sandbox.__main__ import main as sandbox_command
 from dispatcher.errors import ConfigError, DispatcherError
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 class Program(click.Group):
-    """The root command. It shows our own errors as one sentence instead of a traceback.
+    """The root command. It shows our own errors and refusals of the machine as one sentence instead of a traceback.
 
-    The exit code is 2 for a ConfigError and 1 for any other of our errors.
+    The exit code is 2 for a ConfigError and 1 for any other error.
     """
 
     def invoke(self, ctx: click.Context) -> object:
@@ -36,10 +39,18 @@ class Program(click.Group):
             click.echo(f"dispatcher: {error}", err=True)
             sys.exit(2 if isinstance(error, ConfigError) else 1)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or error.filename is not None:
+            if error.errno == errno.EPIPE:  # click ends quietly
                 raise
-            click.echo(f"dispatcher: the output cannot be written: {error.strerror}", err=True)
+            click.echo(f"dispatcher: {refusal(error)}", err=True)
             sys.exit(1)
+
+
+def refusal(error: OSError) -> str:
+    """Return a sentence about something that the machine refused, with the file if it is known."""
+    reason = error.strerror or str(error) or type(error).__name__
+    if error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {reason}"
+    return f"the output cannot be written: {reason}" if error.errno in FULL else f"the machine refuses a step: {reason}"
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})

@@ -25,6 +25,7 @@ from dispatcher.errors import ConfigError
 
 START_S = 30.0  # an AOF of some gigabytes loads in that
 MEMORY_BYTES_MAX = 1 << 30
+FULL_BYTES = 65_536  # with less free space a server cannot write its first files
 
 
 class RedisServer:
@@ -125,6 +126,16 @@ class RedisServer:
         redis_binary.note(self.folder, server)
         return self._process.pid
 
+    def _last_words(self) -> str:
+        """Return the last line of the server's log, or that its disk is full, or an empty text."""
+        with contextlib.suppress(OSError):
+            found = os.statvfs(self.folder)
+            if found.f_bavail * found.f_frsize < FULL_BYTES:
+                return f": the disk of {self.folder} is full"
+            lines = (self.folder / "redis.log").read_text(errors="replace").strip().splitlines()
+            return f": {lines[-1].strip()}" if lines else ""
+        return ""
+
     def _arguments(self) -> list[str]:
         settings = {
             "port": "0",
@@ -149,7 +160,7 @@ class RedisServer:
         until = time.monotonic() + START_S
         while time.monotonic() < until:
             if process.poll() is not None:
-                raise ConfigError(f"redis-server ended at once; see {self.folder / 'redis.log'}")
+                raise ConfigError(f"redis-server ended at once{self._last_words()}; see {self.folder / 'redis.log'}")
             try:
                 self.client().ping()
                 return

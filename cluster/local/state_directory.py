@@ -15,18 +15,26 @@ import signal
 import socket
 import stat
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from dispatcher.errors import ConfigError
 
 MARKER = "DISPATCHER_RUN"
 
+RUNTIME_BYTES_MIN = 50_000_000
+"""The least free space below /tmp for a start, in bytes. Ray writes its logs and sockets there.
+
+Without any space Ray does not end, and does not get ready either.
+"""
+
 
 class StateDirectory:
     """The directory of one installation. Only its owner may read it (mode 0700)."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
+        """Raises ConfigError if `path` is relative and the current directory was removed."""
+        self.path = absolute(path)
         self.marker = hashlib.sha256(str(self.path).encode()).hexdigest()[:16]
         self.redis_url_file = self.path / "redis_url"
         self.api_keys = self.path / "api_keys.json"
@@ -38,49 +46,59 @@ class StateDirectory:
 
     def prepare(self) -> None:
         """Make the directory and the files that do not exist yet. Raises ConfigError if they cannot be written."""
-        try:
+        with writable(self.path):
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.path.chmod(0o700)
             for path, size in ((self.token, 32), (self.identity, 8)):
                 if not path.is_file() or not path.stat().st_size:
                     self.write_secret(path, secrets.token_hex(size))
-        except OSError as error:
-            raise ConfigError(f"{error.filename or self.path}: cannot be written: {error.strerror}") from None
 
     def lock(self) -> None:
-        """Lock the directory for this process. Raises ConfigError that names the process that has the lock."""
-        descriptor = os.open(self.path / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = os.pread(descriptor, 20, 0).decode().strip() or "unknown"
-            os.close(descriptor)
-            raise ConfigError(f"{self.path}: a dispatcher is already running there, pid {pid}") from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        """Lock the directory for this process. Raises ConfigError that names the process that has the lock.
+
+        Also raises ConfigError if the file system of the directory has no locks, as some network shares have none.
+        """
+        file = self.path / "up.lock"
+        with writable(file):
+            descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            except OSError as error:
+                pid = os.pread(descriptor, 20, 0).decode().strip() or "unknown"
+                os.close(descriptor)
+                if isinstance(error, BlockingIOError):
+                    raise ConfigError(f"{self.path}: a dispatcher is already running there, pid {pid}") from None
+                raise
         self._lock = descriptor
 
     def write_secret(self, path: Path, text: str) -> None:
-        """Write a file that only its owner may read. A crash leaves either the whole new file or the old one."""
+        """Write a file that only its owner may read. A crash leaves either the whole new file or the old one.
+
+        Raises ConfigError if it cannot be written.
+        """
         draft = path.with_suffix(".new")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        draft.rename(path)
+        with writable(path):
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(text)
+            draft.rename(path)
 
     def runtime_dir(self) -> Path:
         """Make and return a private directory with a short path, for sockets.
 
         HAProxy allows paths of 27 characters, Unix sockets 107. Raises ConfigError if the path belongs to somebody
-        else.
+        else, or cannot be written.
         """
         path = Path(f"/tmp/nd-{self.marker[:8]}")
-        with contextlib.suppress(FileExistsError):
-            path.mkdir(mode=0o700)
-        found = path.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-            raise ConfigError(f"{path}: is not a directory of ours; remove it")
-        path.chmod(0o700)
+        with writable(path):
+            with contextlib.suppress(FileExistsError):
+                path.mkdir(mode=0o700)
+            found = path.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+                raise ConfigError(f"{path}: is not a directory of ours; remove it")
+            path.chmod(0o700)
         return path
 
     def keep(self, path: Path) -> None:
@@ -92,6 +110,40 @@ class StateDirectory:
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         self._kept.append(descriptor)
+
+
+def absolute(path: Path) -> Path:
+    """Return `path` as an absolute path. Raises ConfigError if that needs a current directory that was removed."""
+    try:
+        return path.absolute()
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: is relative to the current directory, which was removed; change to another"
+        ) from None
+
+
+@contextlib.contextmanager
+def writable(place: Path) -> Iterator[None]:
+    """Raise ConfigError that names the file, or else `place`, if the machine refuses a step inside the context."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{error.filename or place}: cannot be written: {error.strerror}") from None
+
+
+def make_folder(folder: Path) -> None:
+    """Make a private folder if it is missing. Raises ConfigError if this is not possible."""
+    with writable(folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def check_room(folder: Path, least_bytes: int = RUNTIME_BYTES_MIN) -> None:
+    """Raise ConfigError if the file system of `folder` has less than `least_bytes` bytes that this user may write."""
+    found = os.statvfs(folder)
+    free_bytes = found.f_bavail * found.f_frsize
+    if free_bytes < least_bytes:
+        mega = f"{free_bytes / 1e6:.1f} MB are free there, {least_bytes / 1e6:.0f} MB are needed for a start"
+        raise ConfigError(f"{folder}: {mega}")
 
 
 def processes_of(marker: str) -> dict[int, str]:

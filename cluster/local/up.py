@@ -45,7 +45,7 @@ from cluster.local.readiness import answering, url_of
 from cluster.local.redis_keeper import RedisKeeper
 from cluster.local.redis_server import RedisServer
 from cluster.local.replica_checks import check_replicas
-from cluster.local.state_directory import StateDirectory, reap
+from cluster.local.state_directory import StateDirectory, absolute, check_room, make_folder, reap
 from cluster.rehearsal.sandbox.process import start_sandbox
 from dispatcher.adapters.api_keys import ApiKeys, list_keys
 from dispatcher.config.secret_references import resolve
@@ -106,7 +106,7 @@ class Up:
         self._frozen = FrozenReplicas(self._state.marker)
         self._starting = True
         self._ray_is_gone = False
-        self._log_dir = (options.log_dir or self._state.path / "logs").absolute()
+        self._log_dir = absolute(options.log_dir or self._state.path / "logs")
         self._events: EventLog | None = None
         self._url = url_of(options.host, options.port)
 
@@ -153,6 +153,7 @@ class Up:
         o, state = self._options, self._state
         state.prepare()
         state.lock()
+        make_folder(self._log_dir)
         if o.host not in https.LOOPBACK and not ApiKeys.load(state.api_keys).usable:
             raise ConfigError(f"--host {o.host} is not loopback: make an API key first, `dispatcher key new NAME`")
         with contextlib.suppress(ConfigError):  # a file that cannot be read lets nobody in, and the service starts
@@ -171,6 +172,7 @@ class Up:
         """
         check_port(self._options.host, self._options.port)
         self._state.keep(self._state.runtime_dir())
+        check_room(self._state.runtime_dir())
         os.environ.update(ray_settings.environment(self._state, self._state.runtime_dir(), self._options.host))
         if self._options.sandbox:
             self._start_sandbox()

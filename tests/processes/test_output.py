@@ -63,7 +63,7 @@ def test_the_terminal_shows_only_our_sentences(tmp_path: Path) -> None:
 
 
 def test_a_process_without_streams_writes_into_no_other_file(tmp_path: Path) -> None:
-    """Without a stream, its descriptor belongs to the next file that is opened, such as the lock (cpython 76888)."""
+    """Without a stream, its descriptor belongs to the next file that is opened (rust 57728, libmdbx 144)."""
     program = f"""if True:
         import os
         from pathlib import Path

@@ -209,7 +209,8 @@ def test_the_redis_of_another_directory_is_not_adopted(place: Path) -> None:
 
 def test_a_server_that_cannot_run_names_its_log(place: Path) -> None:
     """A wrong argument ends it at once; ConfigError says where the reason is, and the directory is free again."""
-    with pytest.raises(ConfigError, match=f"ended at once; see {place / 'data' / 'redis.log'}"):
+    log = place / "data" / "redis.log"
+    with pytest.raises(ConfigError, match=f"ended at once: argument must be a memory value; see {log}"):
         RedisServer(place / "data", place / "data.s", memory_bytes_max=-1).start()
     os.close(held(place / "data"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -16,7 +17,7 @@ from click.testing import CliRunner
 
 from cluster.cli.main import main
 from cluster.local import up
-from cluster.local.state_directory import MARKER, StateDirectory, free_port, give_way, processes_of, reap
+from cluster.local.state_directory import MARKER, StateDirectory, check_room, free_port, give_way, processes_of, reap
 from dispatcher.errors import ConfigError
 
 HOLDER = """
@@ -94,6 +95,91 @@ def test_a_thing_in_the_place_of_a_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "ray_token").mkdir()
     with pytest.raises(ConfigError, match=r"ray_token.*: cannot be written: "):
         StateDirectory(tmp_path).prepare()
+
+
+def test_a_current_directory_that_was_removed_is_one_sentence(tmp_path: Path) -> None:
+    """A deployment tool removes the folder of a release while a shell is in it."""
+    program = "import os, sys; os.rmdir(os.getcwd()); from cluster.cli.main import main; main(['up', '--sandbox'])"
+    (tmp_path / "release").mkdir()
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path / "release", capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (
+        2,
+        "dispatcher: state: is relative to the current directory, which was removed; change to another\n",
+    )
+
+
+@pytest.mark.parametrize("refused", ["mkdir", "chmod"])
+def test_a_tmp_that_cannot_be_written_is_one_sentence(
+    refused: str, state: StateDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container with a read-only root, or a /tmp of mode 0755 (rag-template 52, docker-privatebin 10)."""
+    path = state.runtime_dir()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(Path, refused, refuse)
+    with pytest.raises(ConfigError, match=f"^{path}: cannot be written: Read-only file system$"):
+        state.runtime_dir()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSPC, errno.EIO])
+def test_a_lock_that_the_file_system_refuses_is_one_sentence(
+    number: int, state: StateDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Network shares without locks answer ENOLCK (cactus 1299), and a full one cannot note the process."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(ConfigError, match=f"up.lock: cannot be written: {os.strerror(number)}$"):
+        state.lock()
+
+
+def test_a_lock_of_another_user_is_one_sentence(state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first start as root leaves files that the service's own user cannot open."""
+
+    def refuse(path: Path, *_: object) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(ConfigError, match=r"up\.lock: cannot be written: Permission denied$"):
+        state.lock()
+    with pytest.raises(ConfigError, match=r"urls.*: cannot be written: Permission denied$"):
+        state.write_secret(state.urls, "{}")
+
+
+def test_a_tmp_without_room_is_refused_before_ray_starts(tmp_path: Path) -> None:
+    """Ray would neither start nor end."""
+    free = os.statvfs(tmp_path)
+    check_room(tmp_path, 0)
+    with pytest.raises(ConfigError, match=rf"^{tmp_path}: [\d.]+ MB are free there, \d+ MB are needed for a start$"):
+        check_room(tmp_path, 2 * free.f_blocks * free.f_frsize)
+
+
+def test_a_log_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    """It is found before anything is started."""
+    result = CliRunner().invoke(
+        main, ["up", "--sandbox", "--state-dir", str(tmp_path / "s"), "--log-dir", "/proc/nowhere/logs"]
+    )
+    assert (result.exit_code, result.output) == (
+        2,
+        "dispatcher: /proc/nowhere: cannot be written: No such file or directory\n",
+    )
+
+
+def test_what_the_machine_refuses_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any file, any command: too many open files, a disk that fails, a file of somebody else."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "/etc/hosts")
+
+    monkeypatch.setattr(up.Up, "run", refuse)
+    result = CliRunner().invoke(main, ["up", "--sandbox"])
+    assert (result.exit_code, result.output) == (1, "dispatcher: /etc/hosts: Too many open files\n")
 
 
 def test_the_marker_belongs_to_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
