@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from cluster.local.ray_settings import RAY_SETTINGS, SERVE_SETTINGS, launcher, tls_variables
+from cluster.local.ray_settings import PYTHON_SETTINGS, RAY_SETTINGS, SERVE_SETTINGS, launcher, tls_variables
 from dispatcher.config.settings import TlsSettings
 
 HAPROXY = "RAY_SERVE_HAPROXY_BINARY_PATH"
@@ -38,7 +38,8 @@ def prepare(folder: Path, tls: TlsSettings | None = None) -> Path:
     wrapper = launcher(folder)
     wrapper.chmod(0o755)  # Ray may run as another user than the one who prepares
     https = {name: value for name, value in tls_variables(tls).items() if value}
-    lines = [f"{name}={value}" for name, value in {**SETTINGS, HAPROXY: str(wrapper), **https}.items()]
+    variables = {**SETTINGS, **PYTHON_SETTINGS, HAPROXY: str(wrapper), **https}
+    lines = [f"{name}={value}" for name, value in variables.items()]
     found = folder / "node.env"
     found.write_text(
         "\n".join(

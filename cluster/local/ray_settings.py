@@ -41,6 +41,9 @@ SERVE_SETTINGS = {
     "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "2",
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",  # at 0.1 its bursts of 8 ms stand in the way of 8 % of all accepts
 }
+PYTHON_SETTINGS = {"PYTHONUTF8": "1"}
+"""Serve writes HAProxy's configuration in the encoding of the locale, and Latin-1 has no sign for the arrows in it."""
+
 START_NICENESS = 10
 """The niceness with which new processes start. Intake runs at 0, so a start does not slow accepting.
 
@@ -55,6 +58,7 @@ RAY_SETTINGS = {
     "RAY_event_stats": "0",
 }
 PRIVATE_SETTINGS = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # the node's address is loopback, so it stays when the network changes
     "RAY_task_events_report_interval_ms": "0",  # each health check would be told to a dashboard that is not there
     "RAY_ray_events_report_interval_ms": "0",
     "RAY_memory_monitor_refresh_ms": "1000",  # the rest is how often Ray looks at what never changes here
@@ -104,7 +108,7 @@ def environment(state: StateDirectory, runtime_dir: Path, host: str) -> dict[str
     if fault := open_files_fault():
         raise ConfigError(fault)
     gentle = {"RAY_worker_niceness": str(START_NICENESS)} if may_raise() else {}
-    return {**SERVE_SETTINGS, **RAY_SETTINGS, **PRIVATE_SETTINGS, **gentle, **ports, **paths}
+    return {**SERVE_SETTINGS, **RAY_SETTINGS, **PRIVATE_SETTINGS, **PYTHON_SETTINGS, **gentle, **ports, **paths}
 
 
 def tls_variables(tls: TlsSettings | None) -> dict[str, str]:

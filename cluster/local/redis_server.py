@@ -126,7 +126,7 @@ class RedisServer:
         redis_binary.note(self.folder, server)
         return self._process.pid
 
-    def _last_words(self) -> str:
+    def _last_line(self) -> str:
         """Return the last line of the server's log, or that its disk is full, or an empty text."""
         with contextlib.suppress(OSError):
             found = os.statvfs(self.folder)
@@ -160,7 +160,7 @@ class RedisServer:
         until = time.monotonic() + START_S
         while time.monotonic() < until:
             if process.poll() is not None:
-                raise ConfigError(f"redis-server ended at once{self._last_words()}; see {self.folder / 'redis.log'}")
+                raise ConfigError(f"redis-server ended at once{self._last_line()}; see {self.folder / 'redis.log'}")
             try:
                 self.client().ping()
                 return

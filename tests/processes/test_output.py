@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from cluster.local.ray_settings import PYTHON_SETTINGS
+
 MAIN = "import sys; from cluster.cli.main import main; sys.argv[0] = 'dispatcher'; main()"
 
 
@@ -42,6 +44,17 @@ def test_a_terminal_without_a_sign_gets_its_escape(encoding: str, tmp_path: Path
     done = run(["config", "check", str(file)], subprocess.PIPE, PYTHONIOENCODING=encoding)
     assert done.returncode == 0, done.stderr
     assert b"right; 0 vendors, 0 events" in done.stdout
+
+
+def test_the_processes_of_ray_write_utf8_in_any_locale() -> None:
+    """One of them is Serve, whose configuration of HAProxy holds an arrow."""
+    program = "import locale; print(locale.getpreferredencoding(False).lower())"
+    other = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    found = [
+        subprocess.run([sys.executable, "-c", program], env={**os.environ, **other, **more}, capture_output=True).stdout
+        for more in ({}, PYTHON_SETTINGS)
+    ]
+    assert found == [b"ansi_x3.4-1968\n", b"utf-8\n"]
 
 
 def test_the_terminal_shows_only_our_sentences(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 import urllib.error
@@ -12,7 +13,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from cluster.local.foreground import LIBRARY_LOG
+from cluster.local.ray_stop import CORE_OF_RAY
 from cluster.local.service import Service
+from cluster.local.state_directory import processes_of
 from tests.chaos.running import wait_for
 
 pytestmark = pytest.mark.serve
@@ -32,6 +36,10 @@ class Answer(NamedTuple):
     status: int
     body: Any
     headers: dict[str, str]
+
+
+LISTENS = "0A"  # in /proc/net/tcp
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 
 
 def ask(service: Service, method: str, path: str, body: Any = None, *, headers: dict[str, str] | None = None) -> Answer:
@@ -270,6 +278,22 @@ def test_haproxy_listens_on_loopback_only(service: Service) -> None:
         line.split()[1] for text in configurations for line in text.splitlines() if line.strip().startswith("bind")
     ]
     assert all(bind.startswith("127.0.0.1:") for bind in binds), binds
+
+
+def test_the_core_of_ray_listens_on_loopback(service: Service) -> None:
+    """The machine's own address may change while the service runs, and nobody else needs these ports."""
+    pids = [pid for pid, line in processes_of(service.state.marker).items() if line.split()[0].endswith(CORE_OF_RAY)]
+    assert len(pids) == len(CORE_OF_RAY)
+    sockets = {os.readlink(link) for pid in pids for link in Path(f"/proc/{pid}/fd").iterdir()}
+    rows = [row.split() for name in ("tcp", "tcp6") for row in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    found = {row[1].split(":")[0] for row in rows if row[3] == LISTENS and f"socket:[{row[9]}]" in sockets}
+    assert found and found <= LOOPBACK
+
+
+def test_the_foreground_shows_only_our_sentences(service: Service) -> None:
+    """What Ray and Serve say is in a file of its own."""
+    assert "-- Started Serve" not in service.log.read_text()
+    assert "-- Started Serve" in (service.state.path / "logs" / LIBRARY_LOG).read_text()
 
 
 def test_logs_hold_no_address(service: Service) -> None:
