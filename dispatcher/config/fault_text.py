@@ -8,6 +8,14 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+RULES = {
+    "string_type": "must be a text, and a number, true, false or null needs quotes to be one",
+    "string_unicode": "holds half of a surrogate pair, which is no character",
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type", "mapping_type"), "must be a mapping"),
+    **dict.fromkeys(("list_type", "tuple_type"), "must be a list"),
+}
+"""Our sentences for the types of error whose own text names a type of Python, or not what is right."""
+
 
 def describe(error: ErrorDetails, root: type[BaseModel]) -> str:
     """Return one line for an error of pydantic: the field, its value and what is allowed.
@@ -20,8 +28,10 @@ def describe(error: ErrorDetails, root: type[BaseModel]) -> str:
         return f"{dotted(loc)}: is not a known field; allowed: {names(_model_at(loc[:-1], root))}"
     if error["type"] == "missing":
         return f"{dotted(loc)}: is missing, but it is required"
+    if error["input"] is None and loc[-1:] != ("[key]",):
+        return f"{dotted(loc)}: has no value; give it one, or leave the field out"
     value = "a value not shown" if "options" in loc else shown(error["input"])
-    rule = str(error["msg"]).removeprefix("Value error, ")
+    rule = RULES.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
     if loc[-1:] == ("[key]",):
         return f"{dotted(loc[:-1])}: the name {value} is not allowed: {rule}"
     return f"{dotted(loc)}: {value} is not allowed: {rule}"

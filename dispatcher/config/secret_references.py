@@ -18,7 +18,8 @@ from dispatcher.errors import ConfigError
 
 _ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _FOREIGN = re.compile(
-    r"\$[A-Z_][A-Z0-9_]*|\$\(.*\)|%[A-Z_][A-Z0-9_]*%|\{\{.*\}\}|env:\w+|file:.*"  # shells, templates, Compose
+    r"\$[A-Z_][A-Z0-9_]*|\$\$\{?[A-Z_][A-Z0-9_]*\}?"  # `$$` is how Compose writes a dollar sign
+    r"|\$\(.*\)|%[A-Z_][A-Z0-9_]*%|\{\{.*\}\}|env:\w+|file:.*"  # shells, templates, Compose
     r"|(?i:(?:op|vault|ssm|sm|secret|secrets|awssm|gcpsm|gcp-sm|keyvault|akv|doppler|infisical|bao)://.+|(?:vault|ssm):[^/]*/.+"
     r"|arn:aws[\w-]*:(?:secretsmanager|ssm):.+|projects/[^/]+/secrets/.+|@Microsoft\.KeyVault\(.*\)"
     r"|ENC[\[(].*)|<[^<>]*>",  # sealed by sops or Jasypt; a placeholder of a page

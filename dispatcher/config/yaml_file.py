@@ -5,7 +5,9 @@ Rules
 1. Plain values are read as in YAML 1.2. `NO` is Norway, `21:00` is a clock time, `2024-01-31` and `1_000` are texts,
    and `010` is ten. PyYAML alone follows YAML 1.1, and would read these values as false, 1260, a date, 1000 and eight.
 2. A key that appears twice is refused, and so is an alias that contains itself.
-3. Aliases cannot make a small file huge. There may be at most `VALUES_MAX` values, at most `DEPTH_MAX` deep.
+3. A file may be JSON: two escapes such as `\\ud83d\\ude00`, which JSON writes for one emoji, are one character.
+4. A section whose lines are all comments has no value, and counts as left out.
+5. Aliases cannot make a small file huge. There may be at most `VALUES_MAX` values, at most `DEPTH_MAX` deep.
 """
 
 from __future__ import annotations
@@ -45,7 +47,11 @@ def load_settings(path: Path) -> Settings:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
-        raise ConfigError(f"{path}: {where}: {error.problem or error.context}") from None
+        rule = UNQUOTED if error.problem == "found unhashable key" else error.problem or error.context
+        raise ConfigError(f"{path}: {where}: {rule}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(f"{path}: line {line}: YAML has no character U+{error.character:04X}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
@@ -54,6 +60,7 @@ def load_settings(path: Path) -> Settings:
         data = {}
     if not isinstance(data, Mapping):
         raise ConfigError(f"{path}: must be a mapping, and is {shown(data)}; allowed: {names(Settings)}")
+    data = {name: value for name, value in data.items() if value is not None or name not in Settings.model_fields}
     fault = _size_fault(data)
     if fault is not None:
         raise ConfigError(f"{path}: {fault}")
@@ -93,7 +100,10 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_text(self, node: yaml.ScalarNode) -> str:
-        return str(self.construct_scalar(node))
+        text = str(self.construct_scalar(node))
+        if _HALF.search(text):  # a half without its other half stays, and is refused where texts are checked
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+        return text
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
         """Return the number in `node`. Raises ConstructorError if its text is not a number, such as `!!int x`."""
@@ -105,6 +115,8 @@ class _Loader(yaml.SafeLoader):
         raise yaml.constructor.ConstructorError(None, None, "this is not a number", node.start_mark)
 
 
+UNQUOTED = "a mapping or a list is no name of a field; a text that begins with { or [ needs quotes"
+_HALF = re.compile("[\ud800-\udfff]")
 _INT = re.compile(r"[-+]?[0-9]{1,18}")
 """The form of a whole number. A longer row of digits is an account number without quotes, and stays a text."""
 _FLOAT = re.compile(
@@ -125,4 +137,5 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, list(_first))
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_number)
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_number)
+_Loader.add_constructor("tag:yaml.org,2002:str", _Loader.construct_text)
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.construct_text)

@@ -124,7 +124,7 @@ QUIET = {"begin": "21:00", "end": "08:00"}
             "events/x",
             {"notifications": [NOTE], "quiet_hours": QUIET | {"begin": 1260}},
             "quiet_hours.begin: 1260",
-            "string",
+            "needs quotes",
         ),
         (
             "events/x",
@@ -230,6 +230,8 @@ def test_a_reference_to_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch, val
     [
         *(
             "$TOKEN",
+            "$$TOKEN",
+            "$${TOKEN}",
             "$(TOKEN)",
             "%TOKEN%",
             "{{ TOKEN }}",

@@ -32,7 +32,9 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
         ("vendors:\n  a: {adapter: smtp, adapter: twilio}\n", "line 2, column 22: the key 'adapter' appears twice"),
         ("- 1\n", "must be a mapping, and is a list"),
         ("x: !!python/object/apply:os.system [true]\n", "line 1"),
-        ("a: \x00", "not YAML"),
+        ("a: 1\nb: \x00", "line 2: YAML has no character U+0000"),
+        ("limits: {}\nretry: \x07\n", "line 2: YAML has no character U+0007"),
+        ("templates:\n  t:\n    text: {{ name }}\n", "line 3, column 12: a mapping or a list is no name of a field; "),
         (b"a: M\xfcller\n", "must be UTF-8; the byte 0xfc is not"),
         ("a: 1\n".encode("utf-16"), "must be UTF-8; the byte 0xff is not"),
         ("limits:\n\tbody_bytes_max: 1\n", "line 2, column 1"),
@@ -105,6 +107,45 @@ events: {e: {notifications: [{channel: sms, template: t}], quiet_hours: {begin: 
     quiet = load(tmp_path, text).events["e"].quiet_hours
     assert quiet is not None
     assert (quiet.begin, quiet.end) == ("21:00", "08:00")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("tenants: {a: ~}", "tenants.a: has no value; give it one, or leave the field out"),
+        ("limit:\n", "limit: is not a known field"),
+        ("templates: {t: {text: ~}}", "templates.t.text: has no value; give it one, or leave the field out"),
+        ("templates: {t: {text: 12}}", "templates.t.text: 12 is not allowed: must be a text, and a number, true, "),
+        ("tenants: {404: {}}", "tenants.404: the name 404 is not allowed: must be a text, and a number, true, false"),
+        ("tenants: {~: {}}", "tenants.None: the name None is not allowed: must be a text"),
+        ("limits: [1]", "limits: a list is not allowed: must be a mapping"),
+        ("routes: sms", "routes: 'sms' is not allowed: must be a list"),
+        (
+            'templates: {t: {text: "\\ud83d"}}',
+            "templates.t.text: '\\ud83d' is not allowed: holds half of a surrogate pair",
+        ),
+    ],
+)
+def test_a_value_of_another_kind_is_one_sentence_without_python(tmp_path: Path, text: str, says: str) -> None:
+    """A number needs quotes to be a name."""
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    assert str(caught.value).startswith(says)
+    assert "Input should" not in str(caught.value)
+
+
+def test_a_section_of_comments_alone_is_left_out(tmp_path: Path) -> None:
+    """An operator disables what is in it (deer-flow 3573, Configrity 23)."""
+    text = "limits:\n  # body_bytes_max: 1\ntenants:\nroutes: ~\nretry: {}\n"
+    assert load(tmp_path, text) == load(tmp_path, "{}")
+
+
+@pytest.mark.parametrize(
+    "text", ['{"templates": {"t": {"text": "\\ud83d\\ude00!"}}}', 'templates: {t: {text: "\\U0001F600!"}}']
+)
+def test_a_file_may_be_json(tmp_path: Path, text: str) -> None:
+    """JSON writes an emoji as two escapes (libyaml 110, rasa 1564)."""
+    assert load(tmp_path, text).templates["t"].text == "\U0001f600!"
 
 
 @pytest.mark.parametrize("text", [b"\xef\xbb\xbflimits: {json_depth_max: 8}\r\n", b"limits: {json_depth_max: 8}\r"])
