@@ -352,9 +352,8 @@ class Up:
 
     def _show_events(self) -> None:
         """Print what the actors logged at level warning and above. All their events are copied to the log directory."""
-        if self._events is not None:
-            for line in self._events.read():
-                say(line)
+        for line in self._events.read() if self._events is not None else ():
+            say(line)
 
     def _reload(self) -> None:
         """Apply the changed configuration file. If this fails, the service continues with the former configuration."""
