@@ -291,7 +291,7 @@ def test_the_core_of_ray_listens_on_loopback(service: Service) -> None:
 
 
 def test_the_foreground_shows_only_our_sentences(service: Service) -> None:
-    """What Ray and Serve say is in a file of its own."""
+    """A file of its own has the lines of Ray and Serve."""
     assert "-- Started Serve" not in service.log.read_text()
     assert "-- Started Serve" in (service.state.path / "logs" / LIBRARY_LOG).read_text()
 
