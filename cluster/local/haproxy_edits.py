@@ -85,12 +85,13 @@ def edited(text: str, environment: Mapping[str, str] = os.environ, edge: Edge | 
 def fitting(text: str, open_files: int) -> str:
     """Return the configuration `text` with no more connections than a process can have here.
 
-    `open_files` is the hard limit of a process's open files. HAProxy needs two descriptors for each connection and some
-    270 for itself. It ends if it cannot have them. Ray's default needs 10,267 descriptors, while a container or an
-    older Linux often allows 1,024 or 4,096. What counts is the limit on the machine where HAProxy runs. So the
-    connections are lowered here, and not when the node is prepared.
+    `open_files` is the hard limit of a process's open files. HAProxy needs two descriptors for each connection, two for
+    each fourth connection (the pipe of `option splice-request`), and some for itself. It ends if it cannot have them,
+    unless it runs as root and raises the limit. Ray's default needs 12,537 descriptors, while a container or an older
+    Linux often allows 1,024 or 4,096. What counts is the limit on the machine where HAProxy runs. So the connections
+    are lowered here, and not when the node is prepared.
     """
     if open_files == resource.RLIM_INFINITY:
         return text
-    room = max((open_files - OWN_FILES) // 2, 1)
+    room = max(2 * (open_files - OWN_FILES) // 5, 1)
     return CONNECTIONS.sub(lambda found: f"{found[1]}{min(int(found[2]), room)}", text)
