@@ -23,6 +23,9 @@ from dispatcher.config.fault_text import names, shown
 from dispatcher.config.settings import Settings, parse_settings
 from dispatcher.errors import ConfigError
 
+BYTES_MAX = 16_777_216
+"""The most bytes of a file. A file with 1,000 templates of 10 KB has some 10 MB."""
+
 VALUES_MAX = 200_000
 """The most values in a file. A file with 1,000 tenants and 1,000 templates has some 20,000."""
 
@@ -37,7 +40,11 @@ def load_settings(path: Path) -> Settings:
     `parse_settings` finds. The text for a fault of the YAML gives the line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:  # it may be a pipe, or a device without an end
+            read = file.read(BYTES_MAX + 1)
+        if len(read) > BYTES_MAX:
+            raise ConfigError(f"{path}: must have at most {BYTES_MAX} bytes")
+        text = read.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: must be UTF-8; the byte {error.object[error.start]:#04x} is not") from None
     except (OSError, ValueError) as error:

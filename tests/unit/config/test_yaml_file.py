@@ -53,6 +53,12 @@ def test_a_file_that_is_not_a_mapping_names_its_line(tmp_path: Path, text: str |
     assert says in str(caught.value)
 
 
+def test_a_file_without_an_end_is_refused() -> None:
+    """A device in the place of the file would take all memory, and then the machine would end the process."""
+    with pytest.raises(ConfigError, match=r"^/dev/zero: must have at most 16777216 bytes$"):
+        load_settings(Path("/dev/zero"))
+
+
 def test_a_missing_file_is_a_configuration_error(tmp_path: Path) -> None:
     """The message names the path."""
     with pytest.raises(ConfigError, match=r"absent\.yaml"):
