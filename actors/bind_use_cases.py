@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from actors.assembly import receipt_readers
+from actors.assembly import receipt_readers, retry_policy
 from actors.runtime import VERSION, receipt_links
 from dispatcher.accept.intake import Intake
 from dispatcher.adapters.redis.control import RedisControl
@@ -14,9 +15,10 @@ from dispatcher.adapters.redis.script_calls import Client
 from dispatcher.adapters.redis.store import RedisStore
 from dispatcher.adapters.redis.templates import RedisTemplateStore
 from dispatcher.adapters.redis.views import RedisViews
-from dispatcher.config.settings import Settings
+from dispatcher.config.settings import Settings, read_rules
 from dispatcher.core.plan.identity import Identity
 from dispatcher.operate.dead_letters import DeadLetters
+from dispatcher.operate.late_refusals import LateRefusals
 from dispatcher.operate.listings import Listings
 from dispatcher.operate.probes import Probes, Replica, Watches
 from dispatcher.operate.receipts import Receipts
@@ -64,8 +66,20 @@ def bind_use_cases(settings: Settings, intake: Intake, watches: Watches, bound: 
         listings=Listings(RedisPlaces(bound.asking)),
         templates=Templates(bound.cache, templates, quota, s.templates),
         probes=Probes(intake, watches, control, control, channels=channels, replica=replica),
-        receipts=None if links is None else Receipts(links, bound.store, views, bound.metrics, readers=readers),
+        receipts=None
+        if links is None
+        else Receipts(links, bound.store, views, bound.metrics, readers=readers, late=_late_refusals(s, intake, bound)),
         limits=s.limits,
+    )
+
+
+def _late_refusals(settings: Settings, intake: Intake, bound: Bound) -> LateRefusals:
+    return LateRefusals(
+        *(bound.store, bound.metrics, bound.clock, lambda: intake.plan),
+        policy=retry_policy(settings),
+        rules={name: read_rules(vendor.rules) for name, vendor in settings.vendors.items()},
+        now_ms=intake.time.now_ms,
+        chance=random.random,
     )
 
 

@@ -102,10 +102,14 @@ class IntakeActor:
             hear=fleet.hear,
         )
         continuity, identity = self._breaks.continuity, self._identity
-        self._statements = Statements(control, self.metrics, continuity, identity, told_cores=self._told_cores)
         watches = Watches(watch, self._breaks, fleet, stalls, self._replicated)
         bound = Bound(self._asking, self._store, views, control, cache, clock, self.metrics)
         self.use_cases = bind_use_cases(s, intake, watches, bound, replica=replica_of(s, self._runtime, identity))
+        receipts = self.use_cases.receipts
+        refused = receipts.refused if receipts else dict
+        self._statements = Statements(
+            *(control, self.metrics, continuity, identity), told_cores=self._told_cores, refused=refused
+        )
         self._tasks.start("group commit", intake.run())
         self._tasks.start("templates", self._seeding.run())
         self._tasks.start("control", follower.run())

@@ -24,13 +24,15 @@ class Statements:
         identity: Identity,
         *,
         told_cores: Callable[[], Mapping[str, float]] = dict,
+        refused: Callable[[], Mapping[str, Mapping[str, int]]] = dict,
     ) -> None:
         """Prepare to report. `identity` names the replica and the node.
 
         `told_cores` returns the measured CPU use and free cores, by the field of the report; {} if nothing is measured.
+        `refused` returns the refusals by receipt, by vendor and country.
         """
         self._control, self._metrics, self._continuity = control, metrics, continuity
-        self._identity, self._told_cores = identity, told_cores
+        self._identity, self._told_cores, self._refused = identity, told_cores, refused
 
     async def run(self, clock: Clock, period_s: float) -> None:
         """Publish a report every `period_s` seconds until cancelled."""
@@ -45,6 +47,7 @@ class Statements:
             node=self._identity.get("node", ""),
             metrics=self._metrics.snapshot(),
             mark=self._continuity.mark,
+            refused=self._refused(),
             **self._told_cores(),
         )
         with contextlib.suppress(UnavailableError):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dispatcher.core.accepting.wording import is_blank
 from dispatcher.core.breaker.config import BreakerState
@@ -17,6 +17,7 @@ from dispatcher.core.life.decide import (
     Dead,
     Decision,
     Retry,
+    Settle,
     Situation,
     decide_adopted,
     decide_after,
@@ -25,6 +26,7 @@ from dispatcher.core.life.decide import (
     decide_cut_off,
     decide_refused,
 )
+from dispatcher.core.life.late_refusal import REOPENS_MS
 from dispatcher.core.life.look_up import Fingerprint, fingerprint
 from dispatcher.core.life.notification import Attempt, Claim, Notification, pin_of
 from dispatcher.core.life.outcome import OUR_BUG, Outcome, OutcomeKind, Rule, Scope, apply_rules
@@ -40,6 +42,7 @@ from dispatcher.deliver.surroundings import Surroundings
 from dispatcher.errors import TemplateError, UnavailableError
 from dispatcher.ports import LooksUp, Vendor
 from dispatcher.store_clock import StoreTime
+from dispatcher.telemetry.account_refusals import AccountRefusals
 from dispatcher.telemetry.log import logger
 from dispatcher.wire.trigger import phone_region
 
@@ -53,9 +56,6 @@ it may not send goes back to the end of the queue. Without the pause the vendor 
 
 CONTRADICTIONS_NS = 10_000_000_000
 """The length of the window for contradicted refusals, in nanoseconds. A breaker's default window is as long."""
-
-TELL_AGAIN_S = 60.0
-"""The time in seconds in which the same account refusal is logged only once."""
 
 OVERDUE_S = 2.0
 """The time in seconds after its deadline at which a call is cancelled, if the adapter has not ended it."""
@@ -121,7 +121,7 @@ class Delivery:
         self._segments_max, self._rules = terms.segments_max, tuple(terms.rules)
         self._stale, self._in_flight = stale, in_flight
         self.contradictions = Contradictions(CONTRADICTIONS_NS)
-        self._told_s: dict[str, float] = {}  # reason → when it was last logged for operators
+        self._account_refusals = AccountRefusals(around.metrics, around.clock.now_s)
 
     async def decide(self, me: str, claim: Claim) -> Decision | None:
         """Handle one claim of the incarnation `me`, and return where the notification goes next.
@@ -220,7 +220,10 @@ class Delivery:
             int(duration_s * 1000),
             outcome.vendor_message_id,
         )
-        return decide_after(n, outcome, attempt, self._situation(now_ms))
+        decision = decide_after(n, outcome, attempt, self._situation(now_ms))
+        if isinstance(decision, Settle) and self._links is not None:  # its receipt may refuse it
+            return replace(decision, reopens_ms=REOPENS_MS)
+        return decision
 
     def _situation(self, now_ms: int) -> Situation:
         return Situation(
@@ -290,21 +293,10 @@ class Delivery:
         m.count("dispatcher_attempts", vendor, outcome.kind.value)
         m.observe("dispatcher_attempt_seconds", duration_s, vendor)
         if outcome.scope is Scope.ACCOUNT:
-            self._tell_account_refused(outcome)
+            self._account_refusals.tell(vendor, outcome.reason)
         if outcome.kind is OutcomeKind.ACCEPTED:
             self.contradictions.note(n.trail.doubted, int(self._clock.now_s() * 1e9))
             m.observe("dispatcher_age_seconds", max(0, now_ms - n.accepted_ms) / 1000, n.channel)
 
     def _count_segments(self, segments: int) -> None:
         self._metrics.count("dispatcher_sms_segments", self._vendor.name, by=segments)
-
-    def _tell_account_refused(self, outcome: Outcome) -> None:
-        """Log and count that the vendor refused our credentials, sender, quota or account.
-
-        Operators have to act on this.
-        """
-        vendor, now_s = self._vendor.name, self._clock.now_s()
-        self._metrics.count("dispatcher_account_refusals", vendor, outcome.reason)
-        if now_s - self._told_s.get(outcome.reason, -TELL_AGAIN_S) >= TELL_AGAIN_S:
-            self._told_s[outcome.reason] = now_s
-            logger().error("vendor_account_refused", vendor=vendor, reason=outcome.reason)

@@ -248,6 +248,19 @@ class Gate:
         self._opened_by_refusals = True
         self.breaker.trip(now_ns, reason)
 
+    def refuse_account(self) -> None:
+        """Open the breaker as after an account refusal, because receipts refuse our account."""
+        self._open_for_account(None, self._now_ns())
+
+    def refuse_country(self, country: str) -> None:
+        """Cut off a country, because receipts refuse its messages. If no other country works, open the breaker.
+
+        Without breakers by country nothing is changed, as after an answer that refuses a country.
+        """
+        now_ns = self._now_ns()
+        if self.keys is not None and not self.keys.refuse(country, now_ns):
+            self.refuse_all("refuses by receipts", now_ns)
+
     def open_by_plan(self, wait_s: float) -> None:
         """Open the breaker for `wait_s` seconds, because the plan says so.
 

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable
 
 from dispatcher.core.breaker.config import BreakerState
-from dispatcher.core.plan.values import Plan
+from dispatcher.core.plan.values import Plan, VendorPlan
 from dispatcher.deliver.breaker_memory import BreakerMemory
 from dispatcher.deliver.courier import Courier
 from dispatcher.errors import UnavailableError
@@ -54,11 +54,23 @@ class PlanDuties:
         entry = plan.vendors.get(self._courier.vendor.name)
         if entry is not None:
             self.wish = entry.replicas
+            self._heed_receipts(entry, before.vendors.get(entry.name))
             if entry.state == "open" and self._courier.breaker.state is BreakerState.CLOSED:
                 self._courier.gate.open_by_plan(self._open_wait_s)
                 self._changed()
         # Wake the blocked claim: it waits on the lanes of the previous plan.
         self._waking = asyncio.ensure_future(self._wake())
+
+    def _heed_receipts(self, entry: VendorPlan, before: VendorPlan | None) -> None:
+        """Act on what receipts say about this vendor, once for each time that the plan begins to say it."""
+        gate, known = self._courier.gate, () if before is None else before.countries_refused
+        began = entry.account_refused and not (before is not None and before.account_refused)
+        if began or (entry.account_refused and entry.state == "open"):
+            gate.refuse_account()
+            self._changed()
+        for country in set(entry.countries_refused).difference(known):
+            gate.refuse_country(country)
+            self._changed()
 
     def look_again(self) -> None:
         """Apply the parts of the plan in force that must be checked again and again, not only when the plan is new."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dispatcher.core.life.notification import State, trigger_of
 from dispatcher.core.life.receipt import ReceiptLinks, Told, decide_receipt, word_for_fallback
 from dispatcher.errors import CallerError, UnavailableError
+from dispatcher.operate.late_refusals import LateRefusals
 from dispatcher.ports import Store, TriggerViews, WithdrawResult
 from dispatcher.telemetry.metrics import Metrics
 
@@ -42,12 +43,26 @@ class Receipts:
     """Applies receipts that have a valid token."""
 
     def __init__(
-        self, links: ReceiptLinks, store: Store, views: TriggerViews, metrics: Metrics, *, readers: Mapping[str, Reader]
+        self,
+        links: ReceiptLinks,
+        store: Store,
+        views: TriggerViews,
+        metrics: Metrics,
+        *,
+        readers: Mapping[str, Reader],
+        late: LateRefusals | None = None,
     ) -> None:
-        """Prepare to apply receipts. `readers` gives the reader of each configured vendor."""
+        """Prepare to apply receipts. `readers` gives the reader of each configured vendor.
+
+        `late` applies those that refuse what their vendor had accepted.
+        """
         self._links, self._store, self._views, self._metrics = links, store, views, metrics
-        self._readers = readers
+        self._readers, self._late = readers, late
         self._kept = 0
+
+    def refused(self) -> Mapping[str, Mapping[str, int]]:
+        """Return how many messages were refused by receipts lately, by vendor and country."""
+        return {} if self._late is None else self._late.evidence()
 
     async def call_back(self, vendor: str, query: Mapping[str, str], body: bytes) -> dict[str, int]:
         """Read one call-back of a vendor and apply its receipts, as `hear` does.
@@ -109,7 +124,7 @@ class Receipts:
         """
         early = []
         for one in told:
-            result = await self._one(one)
+            result = await self._one(vendor, one)
             if result == "being_sent":
                 early.append(one)
                 continue
@@ -117,7 +132,7 @@ class Receipts:
             counts[result] = counts.get(result, 0) + 1
         return early
 
-    async def _one(self, told: Told) -> str:
+    async def _one(self, vendor: str, told: Told) -> str:
         if told.carried is None:
             return "not_final"
         view = await self._views.trigger(trigger_of(told.notification_id))
@@ -125,6 +140,10 @@ class Receipts:
         found = next((n for n in notifications if n.id == told.notification_id), None)
         if found is None:
             return "unknown"  # its record has expired
+        if told.refusal is not None and self._late is not None:
+            result = await self._late.apply(vendor, told.refusal, found)
+            if result is not None:
+                return result
         word = word_for_fallback(told)
         if word is not None and any(n.fallback_for == told.notification_id for n in notifications):
             await self._store.note_receipt(told.notification_id, word)

@@ -15,6 +15,7 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from dispatcher.core.life.decide import Decision
+from dispatcher.core.life.late_refusal import LastCall, Reopen
 from dispatcher.core.life.look_up import Fingerprint
 from dispatcher.core.life.notification import Claim, Lane, NewTrigger
 from dispatcher.ports.replies import (
@@ -148,6 +149,21 @@ class Store(Protocol):
 
         `word` is `delivered` or `undelivered`. The answer is False if no fallback waits, or if the receipt is about an
         earlier attempt; then nothing is stored.
+        """
+        ...
+
+    async def last_call(self, nid: str) -> LastCall | None:
+        """Return a settled or held notification with its last call (`core.life.late_refusal`).
+
+        The answer is None in any other state, and if the content is not kept any more (`Settle.reopens_ms`).
+        """
+        ...
+
+    async def reopen(self, last: LastCall, how: Reopen) -> bool:
+        """Send a settled or held notification again: it becomes due.
+
+        The answer is False, and nothing is changed, if the notification has changed since `last` was read, if its
+        fallback has begun, or if its content is gone.
         """
         ...
 

@@ -1,6 +1,9 @@
-"""The replicas that the supervisor hears, each with its pool and its machine."""
+"""The replicas that the supervisor hears, each with its pool and its machine, and what intake has heard by receipts."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
 
 from dispatcher.core.plan.messages import Statement
 from dispatcher.core.plan.placement import Placed
@@ -13,6 +16,12 @@ Reports come every half second.
 """
 
 
+REFUSED_HOLD_S = 10.0
+"""The time in seconds for which the statement of an intake replica about receipts counts. It may have ended."""
+
+Refused: TypeAlias = Mapping[str, Mapping[str, int]]
+
+
 class Cast:
     """The replicas that the supervisor has heard, from all pools. `replica` and `node` are the supervisor's own."""
 
@@ -20,12 +29,24 @@ class Cast:
         self.node, self.replica = node, replica
         self.told_to_leave: tuple[str, ...] = ()
         self._known: dict[str, tuple[str, str, float, float]] = {}  # replica → pool, node, first and last heard
+        self._refused: dict[str, tuple[float, Refused]] = {}  # intake process → when, and what it has heard
 
     def hear(self, told: Report | Statement, now_s: float) -> None:
         """Note the replica that sent this report. The replica is a vendor actor or belongs to intake."""
         pool = told.vendor if isinstance(told, Report) else "intake"
         if told.process.startswith(f"{pool}-"):
             self._note(told.process.removeprefix(f"{pool}-"), pool, told.node, now_s)
+
+    def hear_refused(self, told: Statement, now_s: float) -> bool:
+        """Keep what an intake replica has heard by receipts. Return True if a vendor newly refuses our account."""
+        before = self._refused.pop(told.process, (0.0, {}))[1]
+        if told.refused:
+            self._refused[told.process] = now_s, told.refused
+        return any(counts.get("") and not before.get(name, {}).get("") for name, counts in told.refused.items())
+
+    def refused(self, now_s: float) -> list[Refused]:
+        """Return what each intake replica has heard by receipts lately: refusals by vendor and country."""
+        return [told for at_s, told in self._refused.values() if now_s - at_s < REFUSED_HOLD_S]
 
     def hear_supervisor(self, beat: Beat, now_s: float) -> None:
         """Note another supervisor that sent this beat."""

@@ -192,6 +192,8 @@ class Supervisor:
             self._told_s[told.process] = now_s
         if told.free_cores is not None:
             self._cores[told.process] = told.node, told.free_cores, now_s
+        if isinstance(told, Statement) and self._cast.hear_refused(told, now_s):
+            self._urgent.set()
         if isinstance(told, Report):
             before = self._reports.get(told.incarnation)
             self._reports[told.incarnation] = told
@@ -305,7 +307,7 @@ class Supervisor:
         reports = [report for name, report in self._reports.items() if name in self._live]
         depths = {name: depth.total for name, depth in self._depths.items()}
         before = replace(self.plan, epoch=max(self.plan.epoch, self._doubtful))
-        now_ms = self._clock.wall_ms()
+        now_ms, now_s = self._clock.wall_ms(), self._clock.now_s()
         plan = decide(
             Survey(
                 reports,
@@ -317,6 +319,7 @@ class Supervisor:
                 office=self._me,
                 free_cores=self._free_cores(),
                 due=self._due,
+                refused=self._cast.refused(now_s),
             ),
             self._config,
             before,

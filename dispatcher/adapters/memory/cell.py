@@ -64,6 +64,7 @@ class Record:
     notes: list[Note]
     open: int
     has_data: bool = True
+    kept_ms: int = 0  # until when the data can be had back by a refusal by receipt
     gone_ms: int | None = None
 
 

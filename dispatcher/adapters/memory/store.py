@@ -8,8 +8,10 @@ from dataclasses import replace
 
 from dispatcher.adapters.memory.cell import Cell, LaneState, Note, Record, page, rang, sequence, shortened
 from dispatcher.adapters.memory.fallbacks import begin_fallback, stand_by
+from dispatcher.adapters.memory.reopening import last_call, reopen
 from dispatcher.core.accepting.caps import Cap, has_room
 from dispatcher.core.life.decide import Dead, Decision, Drop, Hold, Move, Retry, Settle
+from dispatcher.core.life.late_refusal import LastCall, Reopen
 from dispatcher.core.life.look_up import Fingerprint
 from dispatcher.core.life.notification import Attempt, Claim, Lane, NewTrigger, Trail, notification_id
 from dispatcher.core.limits.accept_rate import grant
@@ -232,8 +234,9 @@ class MemoryStore:
 
     def _place(self, nid: str, record: Record, note: Note, decision: Decision, *, now_ms: int) -> None:
         match decision:
-            case Settle():
+            case Settle(reopens_ms=reopens_ms):
                 self._wake(note, now_ms)
+                record.kept_ms = max(record.kept_ms, self._cell.clock.wall_ms() + reopens_ms)
                 note.state, note.lane, note.entry_id, note.trail, note.epoch = "settled", None, "", Trail(), 0
                 self._cell.finish(record, self._retention_ms)
             case Dead(reason=reason):
@@ -324,6 +327,12 @@ class MemoryStore:
         found[1].receipt = word
         self._wake(found[1], self._cell.clock.wall_ms())
         return True
+
+    async def last_call(self, nid: str) -> LastCall | None:
+        return last_call(self._cell, nid)
+
+    async def reopen(self, last: LastCall, how: Reopen) -> bool:
+        return reopen(self._cell, last, how)
 
     async def postpone(self, entries: Sequence[DueEntry], wait_ms: int) -> None:
         for entry in entries:

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from dispatcher.core.json_object import JsonObject
+from dispatcher.core.life.late_refusal import LateRefusal
 from dispatcher.core.life.receipt import Told
 from dispatcher.errors import CallerError
 from dispatcher.wire.json import BYTE_ORDER_MARK, parse_foreign_json
@@ -19,17 +20,19 @@ Providers send some twenty; parsing thousands would block the event loop.
 """
 
 
-def told_in(query: Mapping[str, str], carried: bool | None, delivered: bool = False) -> Told:
+def told_in(
+    query: Mapping[str, str], carried: bool | None, delivered: bool = False, refusal: LateRefusal | None = None
+) -> Told:
     """Return a receipt for the notification and the token in `query`.
 
-    The vendor got both in the link for its call-backs. `carried` and `delivered` become the receipt's fields.
+    The vendor got both in the link for its call-backs. The other arguments become the receipt's fields.
 
     Raises `CallerError` (400) if the id or the token is missing.
     """
     for name in ("n", "t"):
         if not query.get(name):
             raise CallerError(name, "is required in the query, as in the address that went out with the message", 400)
-    return Told(query["n"], query["t"], carried, delivered)
+    return Told(query["n"], query["t"], carried, delivered, refusal)
 
 
 def fields_of(body: bytes) -> JsonObject:

@@ -18,7 +18,9 @@ from dispatcher.adapters.providers.fields import EmailSender, Secret, Url
 from dispatcher.adapters.providers.http import CALLS_MAX, TEXT_MAX, Answer, HttpClient, read_object, unspoken
 from dispatcher.adapters.providers.mail_options import MailOptions
 from dispatcher.adapters.providers.provider import Provider
+from dispatcher.adapters.providers.smtp_words import meaning_of
 from dispatcher.core.json_object import JsonObject
+from dispatcher.core.life.late_refusal import LateRefusal
 from dispatcher.core.life.outcome import DAILY_S, Meaning, Outcome, find_phrase, outcome_of, phrase
 from dispatcher.core.life.receipt import Told
 from dispatcher.core.life.rendered_message import Message
@@ -136,8 +138,38 @@ EVENTS_MAX = 10_000
 """The most events in a call-back. This limit is a few hundred times as high as what SendGrid sends at once."""
 
 
-def _told(nid: str, token: str, word: str) -> Told:
-    return Told(nid, token, RECEIPT_WORDS.get(word), word in REACHED)
+EVENTS = "https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/event"
+DROPPED = (
+    phrase(r"^(Unsubscribed|Spam Reporting) Address$", Meaning.FINAL, EVENTS),  # the recipient's own wish
+    phrase(r"over Package Quota", Meaning.ACCOUNT, EVENTS, DAILY_S),
+)
+"""The meanings of the reasons of `dropped`. Any other mail that SendGrid dropped goes to the next vendor."""
+
+
+def _late_refusal(word: str, event: Mapping[str, Any]) -> LateRefusal | None:
+    """Return why SendGrid dropped a mail, or why the recipient's server bounced it; None for any other event.
+
+    The server of a bounce speaks to SendGrid. So what it says about its client's address or rate does not concern our
+    account.
+    """
+    if word not in ("dropped", "bounce"):
+        return None
+    text = f"{event.get('reason') or ''}"[:TEXT_MAX]
+    reply = re.match(r"([45]\d\d)[ -]", text)
+    if word == "dropped":
+        found = find_phrase(text, DROPPED)
+        told, wait_s = (found.means, found.wait_s) if found else (Meaning.UNLISTED, None)
+        outcome = outcome_of("sendgrid_dropped", told, wait_s)
+    else:
+        code, said = (int(reply[1]), text[4:]) if reply else (550, f"{event.get('status') or ''} {text}")
+        means = meaning_of(code, said, mailed=True, named=True).means
+        told = means if means in (Meaning.FINAL, Meaning.DEFERRED) else Meaning.UNLISTED
+        outcome = outcome_of("sendgrid_bounce", told)
+    return LateRefusal(replace(outcome, text=text or word), True, str(event.get("sg_message_id") or ""))
+
+
+def _told(nid: str, token: str, word: str, event: Mapping[str, Any]) -> Told:
+    return Told(nid, token, RECEIPT_WORDS.get(word), word in REACHED, _late_refusal(word, event))
 
 
 def read_call_back(query: Mapping[str, str], body: bytes) -> list[Told]:
@@ -156,7 +188,7 @@ def _of_event(event: Mapping[str, Any]) -> list[Told]:
     """
     for marks in (event, event.get("custom_args"), event.get("unique_args")):
         if isinstance(marks, dict) and "nid" in marks:
-            return [_told(str(marks["nid"]), str(marks.get("ntoken", "")), word_of(event.get("event")))]
+            return [_told(str(marks["nid"]), str(marks.get("ntoken", "")), word_of(event.get("event")), event)]
     return []
 
 

@@ -36,6 +36,7 @@ from dispatcher.adapters.providers.http import (
 )
 from dispatcher.adapters.providers.provider import Provider
 from dispatcher.core.json_object import JsonObject
+from dispatcher.core.life.late_refusal import LateRefusal
 from dispatcher.core.life.look_up import Listing, Sighting
 from dispatcher.core.life.outcome import DAILY_S, Meaning, Outcome, Scope, listed, read_refusal
 from dispatcher.core.life.receipt import Told
@@ -245,10 +246,43 @@ RECEIPT_WORDS = {
 }
 
 
+LATE_WORDS = WORDS | (
+    listed(Meaning.FINAL, DOCS, "30005")  # the number is unknown to its network
+    | listed(Meaning.DEFERRED, DOCS, "30003")  # a telephone that is switched off
+    # A sender that this country's carriers do not let through: not registered (A2P 10DLC, toll-free, alphanumeric), or
+    # its campaign is suspended or has used up its day.
+    | listed(Meaning.ROUTE, DOCS, "30018", "30023", "30024", "30027", "30032", "30033", "30034", "30035")
+    | listed(Meaning.ACCOUNT, DOCS, "30037")  # sending is disabled for the account
+    # Refused for this text, this number or this moment: a filter, a carrier's list, no route, a full queue.
+    | listed(Meaning.UNLISTED, DOCS, "30004", "30006", "30007", "30010", "30019", "30038", "30039", "30450", "30453")
+    | listed(Meaning.VENDOR, DOCS, "30001", "30017", "30022")
+    | listed(Meaning.UNKNOWN, DOCS, "30008", "30410")  # no reason is known, or no answer came from the carrier
+)
+"""The meanings of the error codes in receipts. Twilio accepts a message with 201 and refuses it later with a receipt.
+
+https://www.twilio.com/docs/messaging/guides/track-outbound-message-status
+"""
+
+
 def read_call_back(query: Mapping[str, str], body: bytes) -> list[Told]:
     fields = fields_of(body)
     word = word_of(fields.get("MessageStatus") or fields.get("SmsStatus", ""))  # the older name of `MessageStatus`
-    return [told_in(query, RECEIPT_WORDS.get(word), word in ("delivered", "read"))]
+    carried = RECEIPT_WORDS.get(word)
+    return [told_in(query, carried, word in ("delivered", "read"), None if carried else _late_refusal(word, fields))]
+
+
+def _late_refusal(word: str, fields: JsonObject) -> LateRefusal | None:
+    """Return why Twilio gave a message up, or None if the receipt does not tell.
+
+    `failed` means that the message was not sent; `undelivered` means that a carrier said so
+    (https://www.twilio.com/docs/messaging/api/message-resource#message-status-values).
+    """
+    code = _code(fields.get("ErrorCode"))
+    if word not in ("failed", "undelivered") or (not code and word == "undelivered"):
+        return None
+    outcome = read_refusal("twilio", code or word, LATE_WORDS, text=str(fields.get("ErrorMessage") or "")[:TEXT_MAX])
+    sid = str(fields.get("MessageSid") or fields.get("SmsSid") or "")
+    return LateRefusal(outcome, word == "failed" or code in LATE_WORDS, sid)
 
 
 def _sender_field(sender: str) -> dict[str, str]:

@@ -18,6 +18,7 @@ from dispatcher.adapters.providers.call_backs import fields_of, told_in, word_of
 from dispatcher.adapters.providers.fields import Options, Secret, SmsFrom, Text, Url
 from dispatcher.adapters.providers.http import CALLS_MAX, TEXT_MAX, Answer, HttpClient, read_object, unspoken
 from dispatcher.adapters.providers.provider import Provider
+from dispatcher.core.life.late_refusal import LateRefusal
 from dispatcher.core.life.outcome import Meaning, Outcome, OutcomeKind, Scope, listed, read_refusal
 from dispatcher.core.life.receipt import Told
 from dispatcher.core.life.rendered_message import Message
@@ -157,8 +158,33 @@ def read_call_back(query: Mapping[str, str], body: bytes) -> list[Told]:
     Depending on the account's setting, a call-back is a GET with all fields in the query, or a POST with a form or
     JSON.
     """
-    word = word_of({**query, **fields_of(body)}.get("status", ""))
-    return [told_in(query, RECEIPT_WORDS.get(word), word == "delivered")]
+    fields = {**query, **fields_of(body)}
+    word = word_of(fields.get("status", ""))
+    carried = RECEIPT_WORDS.get(word)
+    return [told_in(query, carried, word == "delivered", _late_refusal(word, fields) if carried is False else None)]
+
+
+DLR_DOCS = "https://developer.vonage.com/en/messaging/sms/guides/delivery-receipts"
+LATE_WORDS = (
+    # The number is not in use, the recipient does not want it or may not get it, or the number is none.
+    listed(Meaning.FINAL, DLR_DOCS, "3", "4", "9", "13")
+    | listed(Meaning.DEFERRED, DLR_DOCS, "2", "7", "15")  # a telephone that is off or busy, or has no credit
+    # The rules of a country about senders and texts, such as India's DLT.
+    | listed(Meaning.ROUTE, DLR_DOCS, "11", "50", "51", "52", "53", "54")
+    | listed(Meaning.VENDOR, DLR_DOCS, "5", "8", "16")
+    | listed(Meaning.UNLISTED, DLR_DOCS, "6", "10", "12", "14")  # a filter, or a number that a carrier blocks
+    | listed(Meaning.UNKNOWN, DLR_DOCS, "0", "1", "99")
+)
+"""The meanings of `err-code` in a delivery receipt."""
+
+
+def _late_refusal(word: str, fields: Mapping[str, Any]) -> LateRefusal | None:
+    """Return why the carrier gave a message up, or None if the receipt does not tell, or if the message has expired."""
+    code = _status({"status": fields.get("err-code")})
+    if word == "expired" or (not code and word != "rejected"):
+        return None
+    outcome = read_refusal("vonage_receipt", code or word, LATE_WORDS)
+    return LateRefusal(outcome, word == "rejected" or code in LATE_WORDS, str(fields.get("messageId") or ""))
 
 
 VONAGE = Provider("vonage", ("sms",), VonageOptions, Vonage, read_call_back, WORDS, calls_max=CALLS_MAX)

@@ -30,6 +30,7 @@
 | `{nd:0}:redrive:<vendor>` | until when the redriven letters use a mailbox's redrive rate, in ms (string, expires) |
 | `{nd:0}:cap:<hash>` | the times of the last messages under a recipient cap, in ms (list, expires) |
 | `{nd:0}:twin:<hash>` | the last `hold` notification with the same text and recipient (string, expires) |
+| `{nd:0}:kept:<trigger>` | a record's content after its end, for a refusal by receipt (string, expires) |
 | `{nd:0}:mark` | the number of the last round of a process that waits for replicas (string) |
 | `{nd:0}:nil` | never exists; deleting it lets the rest of a script write to a full Redis |
 
@@ -80,6 +81,9 @@ class Keys:
 
     def record(self, trigger_id: str) -> str:
         return self.record_prefix + trigger_id
+
+    def kept(self, trigger_id: str) -> str:
+        return f"{self.prefix}kept:{trigger_id}"
 
     def redrive_budget(self, mailbox: str) -> str:
         return f"{self.prefix}redrive:{mailbox}"

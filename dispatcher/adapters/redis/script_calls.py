@@ -21,6 +21,7 @@ from dispatcher.errors import RefusedError, UnavailableError
 
 _FOLDER = Path(__file__).parent / "scripts"
 _PROLOGUES = {
+    "reopen": ("_delay",),
     "accept": ("_caps", "_enqueue", "_rate"),
     "promote": ("_enqueue",),
     "redrive": ("_enqueue",),

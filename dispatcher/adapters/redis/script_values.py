@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import starmap
 from typing import Any
@@ -14,7 +14,9 @@ from redis.exceptions import OutOfMemoryError
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.adapters.redis.script_calls import Call, of_a_key
 from dispatcher.core.life.decide import Dead, Decision, Drop, Hold, Move, Retry, Settle
+from dispatcher.core.life.late_refusal import LastCall
 from dispatcher.core.life.notification import Claim, Lane, NewNotification, NewTrigger, State, TemplatePin, trigger_of
+from dispatcher.core.life.outcome import OutcomeKind
 from dispatcher.core.limits.accept_rate import Quota
 from dispatcher.errors import UnreadableError
 from dispatcher.ports import (
@@ -92,9 +94,10 @@ def decision_call(k: Keys, retention_ms: int, me: str, claim: Claim, *, decision
         now_ms,
     ]
     match decision:
-        case Settle(attempt=attempt):
+        case Settle(attempt=attempt, reopens_ms=reopens_ms):
             vendor = attempt.vendor if attempt else claim.lane.mailbox
-            return Call("settle", [*keys, k.delayed], [*args, "settled", retention_ms, vendor])
+            kept = k.kept(trigger_of(n.id))
+            return Call("settle", [*keys, k.delayed, kept], [*args, "settled", retention_ms, vendor, reopens_ms])
         case Dead(reason=reason, attempt=attempt):
             vendor = attempt.vendor if attempt else claim.lane.mailbox
             return Call("dead", [*keys, k.dead, k.delayed], [*args, n.id, reason, vendor])
@@ -156,6 +159,31 @@ def held_of(nid: str, row: Any) -> Held | None:
         return None  # `started` is absent where an earlier version set the mark
     started_ms, _, me = started.partition(" ")
     return Held(notification, me.partition("/")[0], int(started_ms), twin is not None)
+
+
+def last_call_of(nid: str, record: Mapping[str, str], kept: str | None) -> LastCall | None:
+    """Return the last call of a settled or held notification. `kept` is its content, if the record has none any more.
+
+    Return None in any other state, or if the content is gone.
+    """
+    i = nid.rpartition(".")[2]
+    fields = [record.get(name if name in records.WHOLE else f"{i}.{name}") for name in records.FIELDS]
+    fields[records.FIELDS.index("d")] = record.get("d", kept)
+    try:
+        n = records.decode_notification(nid, fields)
+        history = records.decode_history(record.get(f"{i}.h"))
+    except (UnreadableError, TypeError, ValueError):
+        return None
+    if n is None:
+        return None
+    follower = record.get(f"{i}.fb")
+    fallback = State(record.get(f"{follower.rpartition('.')[2]}.st", "skipped")) if follower else None
+    started_ms, _, me = record.get(f"{i}.s", "").partition(" ")
+    if n.state is State.HELD and started_ms:
+        return LastCall(n, me.partition("/")[0], "", int(started_ms), fallback)
+    if n.state is State.SETTLED and history and history[-1].outcome == OutcomeKind.ACCEPTED.value:
+        return LastCall(n, history[-1].vendor, history[-1].vendor_message_id or "", history[-1].at_ms, fallback)
+    return None
 
 
 def due_entry(row: Sequence[Any]) -> DueEntry:

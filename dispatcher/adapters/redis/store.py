@@ -26,11 +26,13 @@ from dispatcher.adapters.redis.script_values import (
     decision_call,
     due_entry,
     held_of,
+    last_call_of,
     promoted,
     withdrawal,
 )
 from dispatcher.core.life.decide import Decision
 from dispatcher.core.life.fallback import LOOK_AGAIN_MS, LOOK_AT_HELD_AGAIN_MS
+from dispatcher.core.life.late_refusal import LastCall, Reopen
 from dispatcher.core.life.look_up import Fingerprint
 from dispatcher.core.life.notification import Claim, Lane, NewTrigger, State, trigger_of
 from dispatcher.core.store.continuity import Break, Continuity, Mark
@@ -309,6 +311,28 @@ class RedisStore:
         args = [nid.rpartition(".")[2], word, seconds * 1000 + micros // 1000]
         reply = await run_one(self._redis, "receipt", [k.record(trigger_of(nid)), k.nil, k.delayed], args)
         return bool(reply == "OK")
+
+    async def last_call(self, nid: str) -> LastCall | None:
+        k, trigger = self._keys, trigger_of(nid)
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.hgetall(k.record(trigger))
+        pipeline.get(k.kept(trigger))
+        try:
+            record, kept = (answered(row, "last_call") for row in await pipeline.execute(raise_on_error=False))
+        except UNAVAILABLE as error:
+            raise UnavailableError(f"redis: {type(error).__name__}") from error
+        return last_call_of(nid, record, kept)
+
+    async def reopen(self, last: LastCall, how: Reopen) -> bool:
+        k, n = self._keys, last.notification
+        trigger = trigger_of(n.id)
+        keys = [k.record(trigger), k.kept(trigger), k.nil, k.due, k.held, k.clock]
+        read = [n.state.value, n.attempts, n.generation]
+        trail = records.encode_trail(how.trail)
+        return bool(
+            await run_one(self._redis, "reopen", keys, [n.id, n.id.rpartition(".")[2], how.wait_ms, trail, *read])
+            == "OK"
+        )
 
     async def postpone(self, entries: Sequence[DueEntry], wait_ms: int) -> None:
         k = self._keys

@@ -152,6 +152,21 @@ class KeyedBreakers:
             self._tell_parent(child, permit, result, duration_ns, now_ns=now_ns)
         self._apply()
 
+    def refuse(self, key: str, now_ns: int) -> bool:
+        """Cut off this key because of evidence that is not in its window. Return False if no other key works.
+
+        Then nothing is changed, because the vendor itself is the suspect (rule 2).
+        """
+        self._tick_children(now_ns)
+        if not self._apply() or not self._any_works(now_ns, besides=key):
+            return False
+        child = self._child(key, now_ns)
+        if child is not None:
+            child.breaker.trip(now_ns, "refused by receipts")
+            self._note(key, child, now_ns)
+            self._shield(child)
+        return True
+
     def tick(self, now_ns: int) -> None:
         """Let time pass for the children and then for the parent, so that a child decides before the parent."""
         self._tick_children(now_ns)
@@ -246,11 +261,12 @@ class KeyedBreakers:
         forgets_ns = found.attempts * self._config.attempts_decay_ms * MS_NS
         return not found.failed and not found.slow and now_ns - child.closed_ns >= forgets_ns
 
-    def _any_works(self, now_ns: int) -> bool:
+    def _any_works(self, now_ns: int, besides: str | None = None) -> bool:
         since_ns = now_ns - ALIVE_S * SECOND_NS
         return any(
             child.alive_ns is not None and child.alive_ns >= since_ns and child.breaker.state is BreakerState.CLOSED
-            for child in self._children.values()
+            for key, child in self._children.items()
+            if key != besides
         )
 
     def _tell_parent(

@@ -9,6 +9,9 @@ everything would stay in use. So:
 2. Refusals are evidence if, for a whole window, `RECIPIENTS_MIN` or more recipients were refused and no message was
    accepted (`RefusedRecipients`). One success starts the window again, so bad messages between good ones open nothing.
 3. Only a message's first refusal counts. A message that another vendor refused before is probably bad itself.
+4. A vendor may accept a message and refuse it by a receipt (`core.life.late_refusal`). Intake counts those that concern
+   our account or a country (`ToldRefusals`), because receipts arrive there. One about the account opens the vendor's
+   breaker at once, as in an answer. `RECIPIENTS_MIN` about one country cut off that country.
 """
 
 from __future__ import annotations
@@ -72,3 +75,28 @@ class Contradictions:
         while self._noted and self._noted[0][0] < now_ns - self.window_ns:
             self._noted.popleft()
         return dict(Counter(vendor for _, vendor in self._noted))
+
+
+TOLD_NS = 60_000_000_000
+"""The length of the window of refusals by receipt, in nanoseconds. Receipts come seconds after their calls."""
+
+
+@dataclass(slots=True)
+class ToldRefusals:
+    """The refusals by receipt of the last `window_ns`, by vendor and country. The country '' stands for our account."""
+
+    window_ns: int = TOLD_NS
+    _noted: deque[tuple[int, str, str]] = field(default_factory=lambda: deque(maxlen=1000))
+
+    def note(self, vendor: str, country: str, now_ns: int) -> None:
+        self._noted.append((now_ns, vendor, country))
+
+    def counts(self, now_ns: int) -> dict[str, dict[str, int]]:
+        """Return, for each vendor and country, how many messages were refused within the last window."""
+        while self._noted and self._noted[0][0] < now_ns - self.window_ns:
+            self._noted.popleft()
+        found: dict[str, dict[str, int]] = {}
+        for _, vendor, country in self._noted:
+            of_vendor = found.setdefault(vendor, {})
+            of_vendor[country] = of_vendor.get(country, 0) + 1
+        return found

@@ -69,10 +69,15 @@ notification's fault.
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """End the notification, because the vendor accepted it."""
+    """End the notification, because the vendor accepted it.
+
+    `reopens_ms` is for how long the store keeps its content, so that a refusal by receipt can reopen it. 0 means that
+    the content is deleted with the last notification of its trigger.
+    """
 
     attempt: Attempt | None
     attempts: int
+    reopens_ms: int = 0
     urgent = False
 
 

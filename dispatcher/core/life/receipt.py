@@ -10,7 +10,9 @@ Rules:
    about that attempt.
 4. If a fallback waits for delivery (`fallback`), "delivered" and "not delivered" are stored for it. A receipt that says
    only that the message was accepted or sent on is neither of the two.
-5. A receipt never changes the breaker. It comes late, and its call was counted before.
+5. A receipt may say that the vendor, its carrier or its filter refused the message. Then `core.life.late_refusal`
+   decides first, whether another vendor tries and whether this is evidence against the vendor. Any other receipt never
+   changes the breaker. It comes late, and its call was counted before.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import urlencode
 
+from dispatcher.core.life.late_refusal import LateRefusal
 from dispatcher.core.life.notification import State
 
 
@@ -37,12 +40,14 @@ class Told:
 
     `carried` is True if the vendor has delivered the message or is sending it, and False if the vendor gave it up. It
     is None if that is not known yet. `delivered` is True only if the message reached the recipient's device or mailbox.
+    `refusal` tells why the vendor gave it up, if the receipt has a code or a sentence about that.
     """
 
     notification_id: str
     token: str
     carried: bool | None
     delivered: bool = field(default=False, compare=False)
+    refusal: LateRefusal | None = field(default=None, compare=False)
 
 
 class ReceiptLinks:

@@ -48,6 +48,12 @@ def _of_vendor(before: VendorPlan, entry: VendorPlan) -> Iterator[str]:
         yield f"{name} gets new work" if entry.accepts_new else f"{name} gets no new work"
     elif entry.unsteady and not before.unsteady:
         yield f"{name} comes and goes: no new work for a while"
+    if entry.account_refused and not before.account_refused:
+        yield f"{name} refuses our account, by its receipts"
+    elif before.account_refused and not entry.account_refused:
+        yield f"{name}: no receipt refuses our account any more"
+    if before.countries_refused != entry.countries_refused:
+        yield f"{name} does not reach, by its receipts: {', '.join(entry.countries_refused) or 'nobody any more'}"
     if before.state != entry.state:
         yield f"{name} {before.state} → {entry.state}" + (f" ({entry.reason})" if entry.reason else "")
         return

@@ -27,7 +27,9 @@ Rules:
     network is suspect. Nothing else follows from that. The breakers of these vendors still let probes through, and a
     vendor that is reached goes on draining.
 13. A pool grows only if its actors are the limit and a core is free for another one (`room`).
-14. If no vendor of a chain is healthy and work waits for one of them, the open vendors are probed within
+14. Receipts may refuse what a vendor had accepted. One that refuses our account opens the vendor. Enough of them about
+    one country cut off that country (`core.breaker.refusals`).
+15. If no vendor of a chain is healthy and work waits for one of them, the open vendors are probed within
     `PROBE_WITHIN_S`. A breaker's own wait grows to minutes. That is right only while other vendors send the messages.
 """
 
@@ -78,6 +80,7 @@ class Survey:
         office: the random name of the supervisor's term.
         free_cores: the number of free cores by node; empty if they are not measured.
         due: how many notifications wait outside the mailboxes for their next try, by vendor.
+        refused: what each intake replica has lately heard by receipts: refusals by vendor and country ('': account).
     """
 
     reports: Collection[Report] = ()
@@ -89,6 +92,7 @@ class Survey:
     office: str = ""
     free_cores: Mapping[str, float] = field(default_factory=dict)
     due: Mapping[str, int] = field(default_factory=dict)
+    refused: Collection[Mapping[str, Mapping[str, int]]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,7 @@ class _Known:
     """The facts about one vendor, from the survey and the previous plan.
 
     `refuted` counts the vendor's refusals of messages that other vendors accepted. The windows of the vendor's actors
-    do not count these refusals.
+    do not count these refusals. `told` counts the refusals by receipt of each country ('': of our account).
     """
 
     config: VendorConfig
@@ -105,6 +109,7 @@ class _Known:
     before: VendorPlan | None
     absent: bool
     refuted: int
+    told: Mapping[str, int]
 
 
 def decide(survey: Survey, config: PlanConfig, previous: Plan, now_ms: int) -> Plan:
@@ -162,9 +167,19 @@ def _sort(survey: Survey, config: PlanConfig, previous: Plan, now_ms: int) -> di
             previous.vendors.get(name),
             name in survey.absent,
             sum(int(report.contradicted.get(name, 0)) for report in survey.reports),
+            _told(survey.refused, name),
         )
         for name, vendor in config.vendors.items()
     }
+
+
+def _told(refused: Collection[Mapping[str, Mapping[str, int]]], vendor: str) -> dict[str, int]:
+    """Return the refusals by receipt of one vendor by country, added up over the intake replicas."""
+    found: dict[str, int] = {}
+    for of_replica in refused:
+        for country, count in of_replica.get(vendor, {}).items():
+            found[country] = found.get(country, 0) + int(count)
+    return found
 
 
 def _drains(
@@ -231,7 +246,8 @@ def _state(vendor: _Known) -> str:
     states = {report.breaker for report in vendor.reports}
     if states & {CLOSED, "disabled", "metrics_only"}:
         # One open replica among healthy ones only stops itself.
-        return OPEN if _together_bad(vendor) else CLOSED
+        refused = CLOSED in states and bool(vendor.told.get(""))
+        return OPEN if refused or _together_bad(vendor) else CLOSED
     return HALF_OPEN if HALF_OPEN in states else OPEN
 
 
@@ -272,7 +288,10 @@ def _vendor_plan(vendor: _Known, state: str, drains: Mapping[str, list[str]]) ->
         prober = probing[0] if probing else None
         adopters = [other for other, boxes in drains.items() if name in boxes]
         mine = list(dict.fromkeys([name, *adopters, *mine]))
+    countries = sorted(country for country, n in vendor.told.items() if country and n >= RECIPIENTS_MIN)
     return VendorPlan(
+        account_refused=bool(vendor.told.get("")),
+        countries_refused=tuple(countries),
         name=name,
         state=state,
         accepts_new=state == CLOSED,

@@ -35,6 +35,8 @@ class Statement:
     """
     waiting: float | None = None
     free_cores: float | None = None
+    refused: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """By vendor and country: how many messages were refused by receipts lately (`core.breaker.refusals`)."""
     mark: Mark | None = None
     """How many triggers the store had accepted when this replica asked last. None means that it has not asked yet."""
 
@@ -43,7 +45,8 @@ class Statement:
         measured = {"cpu": self.cpu, "waiting": self.waiting, "free_cores": self.free_cores, "metrics": self.metrics}
         told = {name: value for name, value in measured.items() if value is not None}
         mark = {} if self.mark is None else {"ledger": [self.mark.life, self.mark.accepted]}
-        return {"process": self.process, "node": self.node, **told, **mark}
+        refused = {"refused": self.refused} if self.refused else {}
+        return {"process": self.process, "node": self.node, **told, **refused, **mark}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Statement:

@@ -183,6 +183,10 @@ class VendorPlan:
     """
     sized_ms: int = 0
     """When `replicas` last changed, in wall milliseconds."""
+    account_refused: bool = False
+    """Receipts say that the vendor refuses our account (`core.breaker.refusals`)."""
+    countries_refused: tuple[str, ...] = ()
+    """The countries that the vendor does not reach by what its receipts say."""
     probe_within_s: float | None = None
     """The longest wait in seconds of its open breaker before the next probe. None means the breaker's own wait."""
 
@@ -272,7 +276,8 @@ class Plan:
 def _drains_and_shares(data: Mapping[str, Any]) -> JsonObject:
     shares = data.get("shares")
     found = None if shares is None else {name: read(Share, share) for name, share in shares.items()}
-    return {"drains": tuple(data["drains"]), "shares": found}
+    countries = tuple(data.get("countries_refused", ()))
+    return {"drains": tuple(data["drains"]), "shares": found, "countries_refused": countries}
 
 
 def fields_of(value: Beat | Report | CountryCutOff) -> JsonObject:

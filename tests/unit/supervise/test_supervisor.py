@@ -256,3 +256,28 @@ async def test_growth_waits_for_room_as_the_most_careful_of_a_node_tells_it() ->
     for _ in range(14):
         await tell(1.5, None)
     assert supervisor.plan.vendors["a"].replicas == 2
+
+
+@virtual
+async def test_a_receipt_heard_by_intake_opens_the_vendor_while_it_is_new() -> None:
+    """It comes with the statement of an intake replica, and counts for as long as the replica says it."""
+    stage = Stage()
+    supervisor = Supervisor(stage.control, stage.clock, CONFIG, silence_ms=10**9)
+    stage.cell.actors = {"a/1": "live", "b/1": "live"}
+    stage.start(supervisor.run())
+    await asyncio.sleep(0.1)
+
+    async def state(refused: dict[str, dict[str, int]] | None) -> str:
+        for name in "ab":
+            await stage.control.report(Report(f"{name}/1", name, "closed"))
+        if refused is not None:
+            await stage.control.report(Statement("intake", "n", refused=refused))
+        await asyncio.sleep(0.5)
+        return supervisor.plan.vendors["a"].state
+
+    assert await state({}) == "closed"
+    assert await state({"a": {"": 1}}) == "open"
+    assert await state({}) == "closed"
+    assert await state({"a": {"": 1}}) == "open"
+    states = [await state(None) for _ in range(30)]
+    assert states[:10] == ["open"] * 10 and states[-1] == "closed", "a replica that ended says nothing more"

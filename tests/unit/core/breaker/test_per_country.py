@@ -277,3 +277,17 @@ def test_how_long_a_country_is_cut_off_counts_from_its_last_closed_moment() -> N
     while calls.call("FR", FAIL):
         calls.call("DE", OK)
     assert calls.keys.cut_off(calls.now_ns)["FR"].for_s < 1.0
+
+
+def test_a_country_that_receipts_refuse_is_cut_off_though_its_calls_succeed() -> None:
+    """Its window has only successes. Where no other country works, the caller is told, and nothing is changed."""
+    calls = Calls()
+    for _ in range(3):
+        calls.call("US", OK)
+    assert not calls.keys.refuse("US", calls.now_ns)
+    assert calls.cut_off() == {}
+    calls.call("DE", OK)
+    assert calls.keys.refuse("US", calls.now_ns)
+    assert calls.cut_off() == {"US": "open"}
+    assert calls.parent.state is BreakerState.CLOSED
+    assert not calls.call("US", OK) and calls.call("DE", OK)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -349,3 +350,35 @@ def test_a_plan_says_why_it_hurries() -> None:
     assert plan.reason == "a probes within 20 s: work waits"
     after = planned(report("a", "open"), config=config("a"), previous=plan)
     assert after.reason == "a probes after its own wait"
+
+
+@pytest.mark.parametrize("breaker", ["closed", "half_open", "open", "disabled"])
+def test_a_receipt_that_refuses_our_account_opens_the_vendor(breaker: str) -> None:
+    """At once, as after an answer: it accepts each message and then refuses it. A recovering one goes on probing."""
+    two = config("a", "b")
+    survey = Survey([report("a", breaker), report("b")], refused=[{"a": {"": 1}}])
+    plan = decide(survey, two, Plan(), 0)
+    assert plan.vendors["a"].account_refused and not plan.vendors["b"].account_refused
+    assert plan.vendors["a"].state == {"closed": "open", "disabled": "closed"}.get(breaker, breaker)
+    override = {"a": Override("a", "close")}
+    assert decide(replace(survey, overrides=override), two, Plan(), 0).vendors["a"].state == "closed"
+    quiet = decide(replace(survey, refused=()), two, plan, 1)
+    assert not quiet.vendors["a"].account_refused
+    assert "no receipt refuses our account any more" in quiet.reason
+    assert "a refuses our account, by its receipts" in decide(survey, two, quiet, 2).reason
+
+
+def test_ten_receipts_cut_off_a_country_and_not_the_vendor() -> None:
+    """They are added up over the intake replicas; nine may be bad luck, and other countries stay as they are."""
+    two = config("a", "b")
+
+    def heard(before: Plan, *counts: int) -> Plan:
+        refused = [{"a": {"US": count, "CA": 1}} for count in counts]
+        return decide(Survey([report("a"), report("b")], refused=refused), two, before, 0)
+
+    few = heard(Plan(), 9)
+    assert few.vendors["a"].countries_refused == ()
+    plan = heard(few, 4, 6)
+    assert (plan.vendors["a"].state, plan.vendors["a"].countries_refused) == ("closed", ("US",))
+    assert "a does not reach, by its receipts: US" in plan.reason
+    assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan

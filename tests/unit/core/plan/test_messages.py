@@ -106,3 +106,11 @@ def test_what_was_not_measured_is_not_published() -> None:
     """A version before reads a key that is there as measured, or as counted."""
     assert Statement("intake-r").to_dict() == {"process": "intake-r", "node": ""}
     assert "metrics" not in Report("a/1", "a", "closed").to_dict()
+
+
+def test_a_statement_tells_what_receipts_refused() -> None:
+    """By vendor and country; a version before, which tells nothing, is read as before."""
+    told = Statement("intake-r", refused={"a": {"": 1, "US": 12}})
+    assert read("report", json.loads(json.dumps(told.to_dict()))) == told
+    found = read("report", {"process": "intake-r"})
+    assert isinstance(found, Statement) and found.refused == {}

@@ -1,0 +1,114 @@
+"""The store takes back what a vendor accepted and then refused by a receipt, once and with all its content."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+import redis.asyncio
+
+from dispatcher.adapters.redis.keys import Keys
+from dispatcher.core.life.late_refusal import LastCall, Reopen
+from dispatcher.core.life.notification import State, Trail, trigger_of
+from dispatcher.ports import Promoted
+from tests.contract.worlds import World, hold, lanes, settle
+
+AGAIN = Reopen(1, Trail(("a",), ("a",), ("a",)))
+
+
+async def settled(world: World, reopens_ms: int = 60_000) -> str:
+    """Settle one notification, and return its id."""
+    me = await world.actor()
+    (claim,) = await world.claimed(me)
+    await world.store.apply(me, [(claim, replace(settle(), reopens_ms=reopens_ms))], world.now_ms())
+    nid: str = claim.notification.id
+    return nid
+
+
+async def last_call(world: World, nid: str) -> LastCall:
+    found = await world.store.last_call(nid)
+    assert isinstance(found, LastCall)
+    return found
+
+
+async def test_a_settled_one_is_sent_again_whole(world: World) -> None:
+    """The next actor has its content, its trail and its attempts; and its end deletes the content again."""
+    nid = await settled(world)
+    last = await last_call(world, nid)
+    assert (last.vendor, last.message_id, last.fallback) == ("a", "v-1", None)
+    assert last.notification.data == {"order": "1234", "name": "Ädä"}
+    assert await world.store.reopen(last, AGAIN)
+    assert await world.state(nid) == "due"
+    await asyncio.sleep(0.005)
+    (entry,) = (await world.store.due()).entries
+    assert (entry.id, entry.tried) == (nid, ("a",))
+    assert await world.store.promote([(entry, "b")]) == [Promoted.DONE]
+    other = await world.actor("b")
+    (claim,) = (await world.store.claim(other, lanes("b"), 1)).claims
+    n = claim.notification
+    assert (n.attempts, n.trail, n.data, n.to) == (1, AGAIN.trail, last.notification.data, last.notification.to)
+    await world.store.apply(other, [(claim, settle(2))], world.now_ms())
+    assert await world.state(nid) == "settled"
+    view = await world.views.trigger(trigger_of(nid))
+    assert [attempt.outcome for attempt in view.notifications[0].attempts] == ["accepted", "accepted"]
+
+
+async def test_one_refusal_reopens_it_once(world: World) -> None:
+    """A receipt that comes twice at the same moment, and one that comes again after the next acceptance."""
+    nid = await settled(world)
+    last = await last_call(world, nid)
+    assert sorted(await asyncio.gather(*(world.store.reopen(last, AGAIN) for _ in range(3)))) == [False, False, True]
+    await asyncio.sleep(0.005)
+    await world.store.promote([(entry, "b") for entry in (await world.store.due()).entries])
+    other = await world.actor("b")
+    (claim,) = (await world.store.claim(other, lanes("b"), 1)).claims
+    assert await world.store.last_call(nid) is None
+    await world.store.apply(other, [(claim, replace(settle(2), reopens_ms=60_000))], world.now_ms())
+    assert not await world.store.reopen(last, AGAIN)
+
+
+async def test_without_its_content_it_stays(world: World) -> None:
+    """Where no receipt was asked for, and where it comes too late: the personal data is gone, as promised."""
+    assert await world.store.last_call(await settled(world, 0)) is None
+    nid = await settled(world, 40)
+    last = await last_call(world, nid)
+    await asyncio.sleep(0.06)
+    assert await world.store.last_call(nid) is None
+    assert not await world.store.reopen(last, AGAIN)
+    assert await world.state(nid) == "settled"
+
+
+async def test_a_held_one_goes_on(world: World) -> None:
+    """It is out of what is held, and its start mark told who was called."""
+    me = await world.actor()
+    (claim,) = await world.claimed(me, on_unknown="hold")
+    assert await world.store.start(me, claim)
+    await world.store.apply(me, [(claim, hold(60_000))], world.now_ms())
+    nid = claim.notification.id
+    last = await last_call(world, nid)
+    assert (last.vendor, last.message_id, last.notification.state) == ("a", "", State.HELD)
+    assert await world.store.reopen(last, AGAIN)
+    assert await world.state(nid) == "due"
+    assert await world.store.held_ids(0, 10) == []
+
+
+@pytest.mark.parametrize("place", ["queued", "dead", "cancelled"])
+async def test_no_other_state_has_a_last_call(world: World, place: str) -> None:
+    (nid,) = await world.queued()
+    if place in ("dead", "cancelled"):
+        await world.store.withdraw(nid, place, "r")
+    assert await world.store.last_call(nid) is None
+    assert await world.store.last_call("0-nobody.0") is None
+
+
+async def test_the_record_does_not_expire_meanwhile(redis_world: World, redis_client: redis.asyncio.Redis) -> None:
+    """Its retention began with its end; what is sent again has not ended. The copy of its content expires by itself."""
+    nid = await settled(redis_world)
+    record, kept = Keys().record(trigger_of(nid)), Keys().kept(trigger_of(nid))
+    assert await redis_client.pttl(record) > 0
+    assert 0 < await redis_client.pttl(kept) <= 60_000
+    assert not await redis_client.hexists(record, "d")
+    assert await redis_world.store.reopen(await last_call(redis_world, nid), AGAIN)
+    assert await redis_client.pttl(record) == -1
+    assert await redis_client.hget(record, "open") == "1"

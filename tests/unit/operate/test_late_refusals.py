@@ -1,0 +1,199 @@
+"""A vendor accepts with 201 and refuses by a receipt: the next vendor has the message, and operators are told."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+from structlog.testing import capture_logs
+
+from dispatcher.adapters.memory.store import MemoryStore
+from dispatcher.adapters.providers.receipts import read_receipts
+from dispatcher.core.life.notification import NewNotification
+from dispatcher.core.life.outcome import Meaning, Outcome, Rule
+from dispatcher.core.life.receipt import ReceiptLinks
+from dispatcher.core.life.retry import RetryPolicy
+from dispatcher.deliver.attempt import Terms
+from dispatcher.operate.late_refusals import LateRefusals
+from dispatcher.operate.receipts import Receipts
+from tests.unit.deliver.test_fallbacks import Play
+from tests.unit.stage import ScriptedVendor, Stage, plan_of, tend
+from tests.virtual import until, virtual
+
+LINKS = ReceiptLinks("https://shop.example", "secret")
+TERMS = Terms(RetryPolicy(), links=LINKS)
+
+
+class Shop:
+    """Two vendors with their couriers, and the intake that hears their receipts."""
+
+    def __init__(self, provider: str = "twilio", rules: tuple[Rule, ...] = ()) -> None:
+        self.stage, self.provider = Stage(), provider
+        self.a, self.b = ScriptedVendor("a"), ScriptedVendor("b")
+        self.plan = plan_of(1, a="closed", b="closed")
+        stage, store = self.stage, MemoryStore(self.stage.cell)
+        self.late = LateRefusals(
+            *(store, stage.metrics, stage.clock, lambda: self.plan),
+            policy=RetryPolicy(),
+            rules={"a": rules},
+            now_ms=stage.clock.wall_ms,
+        )
+        readers = dict.fromkeys(("a", "b"), partial(read_receipts, provider))
+        self.receipts = Receipts(LINKS, store, stage.views, stage.metrics, readers=readers, late=self.late)
+
+    async def open(self, **changes: Any) -> str:
+        """Start both couriers and accept one message for `a`. Return its id."""
+        for vendor in (self.a, self.b):
+            courier = await self.stage.courier(vendor, terms=TERMS)
+            courier.adopt_plan(self.plan)
+            self.stage.start(tend(self.stage, courier).run())
+        note = NewNotification("sms", "+15005550006", ("a", "b"), "a", content={"text": "Hi"})
+        (nid,) = await self.stage.accept(1, notifications=(note,), **changes)
+        return nid
+
+    async def say(self, nid: str, vendor: str = "a", **fields: str) -> dict[str, int]:
+        """Post what the provider posts about a message."""
+        link = LINKS.link(vendor, nid)
+        if self.provider == "sendgrid":
+            body = json.dumps([{"nid": nid, "ntoken": link.token, **fields}]).encode()
+            return await self.receipts.call_back(vendor, {}, body)
+        query = dict(part.split("=", 1) for part in urlsplit(link.url).query.split("&"))
+        return await self.receipts.call_back(vendor, query, urlencode(fields).encode())
+
+    def message_id(self, nid: str) -> str:
+        return str(self.stage.cell.found(nid)[1].history[-1].vendor_message_id)
+
+
+CASES = [
+    ("twilio", {"MessageStatus": "undelivered", "ErrorCode": "30034"}, "a US US"),
+    ("twilio", {"MessageStatus": "undelivered", "ErrorCode": "30032"}, "a US US"),
+    ("twilio", {"MessageStatus": "failed", "ErrorCode": "30002"}, "a account"),
+    ("twilio", {"MessageStatus": "undelivered", "ErrorCode": "30037"}, "a account"),
+    ("twilio", {"MessageStatus": "failed", "ErrorCode": "63038"}, "a account"),
+    ("twilio", {"MessageStatus": "undelivered", "ErrorCode": "30007"}, "again"),
+    ("twilio", {"MessageStatus": "undelivered", "ErrorCode": "30003"}, "again"),
+    ("twilio", {"MessageStatus": "undelivered", "ErrorCode": "30999"}, "again"),
+    ("twilio", {"MessageStatus": "failed"}, "again"),
+    ("twilio", {"SmsStatus": "failed", "ErrorCode": "30001"}, "again"),
+    ("twilio", {"MessageStatus": "undelivered", "ErrorCode": "21610"}, ""),
+    ("twilio", {"MessageStatus": "undelivered", "ErrorCode": "30005"}, ""),
+    ("twilio", {"MessageStatus": "undelivered", "ErrorCode": "30008"}, ""),
+    ("twilio", {"MessageStatus": "undelivered"}, ""),
+    ("twilio", {"MessageStatus": "canceled"}, ""),
+    ("twilio", {"MessageStatus": "delivered", "ErrorCode": "30007"}, ""),
+    ("vonage", {"status": "rejected", "err-code": "6"}, "again"),
+    ("vonage", {"status": "failed", "err-code": "11"}, "a US US"),
+    ("vonage", {"status": "rejected"}, "again"),
+    ("vonage", {"status": "failed", "err-code": "3"}, ""),
+    ("vonage", {"status": "failed", "err-code": "99"}, ""),
+    ("vonage", {"status": "expired", "err-code": "2"}, ""),
+    ("sendgrid", {"event": "dropped", "reason": "Recipient List over Package Quota"}, "a account"),
+    ("sendgrid", {"event": "dropped", "reason": "Bounced Address"}, "again"),
+    ("sendgrid", {"event": "dropped", "reason": "Unsubscribed Address"}, ""),
+    ("sendgrid", {"event": "bounce", "type": "blocked", "reason": "550 5.7.1 blocked using Spamhaus"}, "again"),
+    ("sendgrid", {"event": "bounce", "type": "bounce", "status": "5.1.1", "reason": "550 5.1.1 no such user"}, ""),
+    ("sendgrid", {"event": "bounce", "status": "5.1.1", "reason": "unknown user"}, ""),
+    ("sendgrid", {"event": "bounce", "status": "5.0.0", "reason": "Client host rejected: Access denied"}, "again"),
+]
+
+
+@pytest.mark.parametrize(("provider", "fields", "becomes"), CASES, ids=lambda value: str(value)[:60])
+@virtual
+async def test_what_a_receipt_refuses_goes_on_unless_the_word_is_final(
+    provider: str, fields: dict[str, str], becomes: str
+) -> None:
+    """The second vendor has it at once; a word that is final or proves nothing leaves it as it is.
+
+    What concerns our account or a country is evidence, and told to operators.
+    """
+    shop = Shop(provider)
+    with capture_logs() as logs:
+        nid = await shop.open()
+        await until(lambda: shop.stage.state(nid) == "settled")
+        name = {"twilio": "MessageSid", "vonage": "messageId", "sendgrid": "sg_message_id"}[provider]
+        ours = shop.message_id(nid) + (".filter0176" if provider == "sendgrid" else "")
+        results = [await shop.say(nid, **{name: ours, **fields}) for _ in range(2)]
+        assert (results[0] == {"reopened": 1}) == bool(becomes)
+        assert "reopened" not in results[1], "a receipt that is repeated changes nothing"
+        await until(lambda: shop.stage.state(nid) == "settled")
+        await shop.say(nid, **{name: ours, **fields})
+    assert [len(vendor.sent) for vendor in (shop.a, shop.b)] == [1, 1 if becomes else 0]
+    told = [
+        " ".join(filter(None, (str(line["vendor"]), line.get("country", ""), line.get("country", "account"))))
+        for line in logs
+        if line["event"] in ("vendor_account_refused", "vendor_country_refused")
+    ]
+    assert told == ([becomes] if becomes.startswith("a ") else [])
+    evidence = {"a account": {"a": {"": 1}}, "a US US": {"a": {"US": 1}}}
+    assert shop.late.evidence() == evidence.get(becomes, {})
+
+
+@virtual
+async def test_a_receipt_that_is_quicker_than_the_answer_is_kept() -> None:
+    """Twilio may refuse before the courier has stored that Twilio accepted."""
+    shop = Shop()
+    shop.a.duration_s = 1.0
+    nid = await shop.open()
+    await until(lambda: len(shop.a.sent) == 1)
+    said = shop.stage.start(shop.say(nid, MessageSid="a-1", MessageStatus="failed", ErrorCode="30034"))
+    await until(lambda: shop.stage.state(nid) == "settled" and len(shop.b.sent) == 1)
+    assert said.result() == {"reopened": 1}
+
+
+@virtual
+async def test_an_operators_rule_decides_about_a_receipt_too() -> None:
+    """It was final for us, and another vendor may have it; or it went on, and must not."""
+    for means, sent in ((Meaning.FINAL, 0), (Meaning.ACCOUNT, 1)):
+        shop = Shop(rules=(Rule(re.compile("twilio_30007"), means),))
+        nid = await shop.open()
+        await until(lambda shop=shop, nid=nid: shop.stage.state(nid) == "settled")  # type: ignore[misc]
+        await shop.say(nid, MessageSid="a-1", MessageStatus="undelivered", ErrorCode="30007")
+        await until(lambda shop=shop, nid=nid: shop.stage.state(nid) == "settled")  # type: ignore[misc]
+        assert len(shop.b.sent) == sent
+        assert shop.stage.counted("dispatcher_account_refusals", "a", "twilio_30007") == sent
+
+
+@virtual
+async def test_a_held_message_that_was_refused_for_certain_goes_on() -> None:
+    """At most once: `failed` says that nothing was sent, so the second vendor may; a carrier's word is not enough."""
+    for fields, state, sent in (
+        ({"MessageStatus": "failed", "ErrorCode": "30999"}, "settled", 1),
+        ({"MessageStatus": "undelivered", "ErrorCode": "30999"}, "dead", 0),
+    ):
+        shop = Shop()
+        shop.a.outcomes = [Outcome.unknown("timeout")]
+        nid = await shop.open(on_unknown="hold")
+        await until(lambda shop=shop, nid=nid: shop.stage.state(nid) == "held")  # type: ignore[misc]
+        await shop.say(nid, MessageSid="SM9", **fields)
+        await until(lambda shop=shop, nid=nid, state=state: shop.stage.state(nid) == state)  # type: ignore[misc]
+        assert len(shop.b.sent) == sent
+
+
+@virtual
+async def test_a_fallback_waits_while_the_next_vendor_tries() -> None:
+    """The SMS that was refused late is tried again, and the mail is for when this fails."""
+    play = Play()
+    tid = await play.begin(600, "delivered")
+    stage = play.stage
+    store = MemoryStore(stage.cell)
+    (record,) = stage.cell.records.values()
+    await until(lambda: play.states() == ("settled", "standby"), 2.0)
+    record.kept_ms = stage.clock.wall_ms() + 60_000
+    late = LateRefusals(
+        *(store, stage.metrics, stage.clock, lambda: plan_of(1, a="closed", mail="closed")),
+        policy=RetryPolicy(),
+        rules={},
+        now_ms=stage.clock.wall_ms,
+    )
+    readers = {"a": partial(read_receipts, "twilio")}
+    receipts = Receipts(LINKS, store, stage.views, stage.metrics, readers=readers, late=late)
+    link = LINKS.link("a", f"{tid}.0")
+    query = dict(part.split("=", 1) for part in urlsplit(link.url).query.split("&"))
+    body = b"MessageSid=a-1&MessageStatus=undelivered&ErrorCode=30007"
+    assert await receipts.call_back("a", query, body) == {"reopened": 1}
+    await until(lambda: play.states() == ("settled", "standby") and len(play.sms.sent) == 2, 120.0)
+    assert play.mail.sent == []
