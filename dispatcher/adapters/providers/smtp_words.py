@@ -32,11 +32,14 @@ SENDGRID = "https://www.twilio.com/docs/sendgrid/for-developers/sending-email/sm
 POSTFIX = "https://www.postfix.org/postconf.5.html"
 EXCHANGE = "https://learn.microsoft.com/exchange/mail-flow-best-practices/non-delivery-reports-in-exchange-online"
 CPANEL = "cPanel & WHM, Tweak Settings: max hourly emails per domain"
+FIELD = "smtpfieldmanual.com, as Comcast, Orange and Google answer"
 REPORTS = "quoted in public reports: nodemailer 1137, deltachat-core 647"
 PHRASES = (
     phrase(r"gr[ae]y-?list", Meaning.DEFERRED, "RFC 6647"),  # also said after the mail itself, with any code
     phrase(r"recipient('s|s'| has| is)\b[^.]*\b(limit|quota)", Meaning.DEFERRED, EXCHANGE),  # the recipient's limit
     phrase(r"receiving mail (too quickly|at a rate)", Meaning.DEFERRED, GMAIL),  # also said with a final code
+    # A full mailbox, also said with the code of an unknown one (Comcast, Orange). A quota alone may be ours.
+    phrase(r"over ?quota|(user|recipient|mailbox|storage|extended) quota|mailbox (is )?full", Meaning.DEFERRED, FIELD),
     # Our quota, as many relays name it. "a mailbox that exceeded its quota" must not match.
     phrase(r"\b(daily|hourly|monthly|24-hour)\b[\w ]* (quota|limit)\b", Meaning.ACCOUNT, GMAIL, DAILY_S),
     phrase(r"\b(sending|send) limit( exceeded| \((daily|hourly|monthly)\))", Meaning.ACCOUNT, REPORTS, DAILY_S),
@@ -80,9 +83,10 @@ _ADDRESS = re.compile(r"<[^<>]*>|\S*@\S*")
 
 _ABOUT_THE_SENDER = re.compile(
     r"\bblock(ed|list|ing)?\b|\bblacklist|\bspam\b|spamhaus|\breputation\b|\byour (ip|account|host|server|network)\b"
-    r"|\b(dmarc|spf|dkim)\b|\brelay(ing)? (access )?denied\b|\brate limit",
+    r"|\b(dmarc|spf|dkim)\b|\brelay(ing)? (access )?denied\b|\brate limit|\bpolicy\b",
     re.IGNORECASE,
 )
+_ONE_MAIL = re.compile(r"\bthis message is (likely )?(suspicious|unsolicited)\b", re.IGNORECASE)
 _CONTRADICTED = Word(Meaning.UNLISTED, "the sentence contradicts its code: it is about the sender")
 
 
@@ -96,6 +100,12 @@ def meaning_of(code: int, text: str, *, mailed: bool, named: bool) -> Word:
     spoken = find_phrase(sentence, PHRASES)
     if spoken is not None:
         return spoken
+    if (
+        code == CLOSING
+        and mailed
+        and (_enhanced(code, text).startswith(("4.1.", "4.2.")) or _ONE_MAIL.search(sentence))
+    ):
+        return Word(Meaning.DEFERRED, "RFC 3463, sections 3.2 and 3.3; Gmail says it of one mail")
     if code == CLOSING:
         return Word(Meaning.RATE, "RFC 5321, section 3.8")
     if code in UNAUTHENTICATED:

@@ -52,7 +52,9 @@ WORDS = (
     | listed(Meaning.ROUTE, DOCS, "21408", "21612")
     # Credentials; an account that is closed or not found; a sender that is missing, invalid or not ours.
     | listed(Meaning.ACCOUNT, DOCS, "20003", "20005", "20404", "21212", "21601", "21603", "21606", "21659", "21660")
-    | listed(Meaning.ACCOUNT, DOCS, "10001", "30002", "90010")  # an account that is suspended
+    | listed(Meaning.ACCOUNT, DOCS, "10001", "20403", "30002", "90010")  # an account that is suspended
+    # A key or an account without the right to send, or a sender that cannot send text messages.
+    | listed(Meaning.ACCOUNT, DOCS, "20006", "20008", "21661", "70051")
     # A Messaging Service that does not exist or has no sender.
     | listed(Meaning.ACCOUNT, DOCS, "21701", "21703", "21705")
     | listed(Meaning.ACCOUNT, DOCS, "63038", wait_s=DAILY_S)  # the daily limit of messages

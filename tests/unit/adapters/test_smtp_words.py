@@ -68,6 +68,12 @@ DEFERRED = [
     (450, "4.1.1 <a@x.test>: Recipient address rejected: unverified address: connect to x.test: timed out"),
     (450, "4.1.2 <a@x.test>: Recipient address rejected: Domain not found"),
     (451, "Temporary local problem - please try later"),
+    (552, "5.1.1 <a@x.test> recipient rejected - extended quota violation"),
+    (552, "5.1.1 Boite du destinataire pleine. Recipient overquota. OFR_417 [417]"),
+    (552, "Requested mail action aborted: exceeded storage allocation, mailbox full"),
+    (421, "4.1.1 <a@x.test>: Recipient address rejected: unverified address: Address verification in progress"),
+    (421, "4.2.1 mailbox temporarily disabled"),
+    (421, "4.7.0 Our system has detected that this message is suspicious due to the nature of the content"),
     (450, "5.1.1 <a@x.test>: User unknown"),
 ]
 UNLISTED = [
@@ -80,6 +86,8 @@ UNLISTED = [
     (552, "5.3.4 Message size exceeds fixed limit"),
     (550, "5.7.26 Your email has been blocked because the sender is unauthenticated."),
     (552, "Mailbox has exceeded its limit"),
+    (552, "5.1.1 Mailbox delivery failure policy error"),
+    (550, "5.7.1 Our system has detected that this message is likely unsolicited mail."),
 ]
 FINAL = [
     (550, "5.1.1 The email account that you tried to reach does not exist."),

@@ -89,7 +89,10 @@ LISTED = [
 NAMED = [
     # Literally, so that a word which is moved to another list is seen.
     *(Said(f"Twilio {n}", lambda n=n: of_twilio(n), Meaning.FINAL) for n in (21211, 21610, 21614, 21617)),  # type: ignore[misc]
-    *(Said(f"Twilio {n}", lambda n=n: of_twilio(n), Meaning.ACCOUNT) for n in (20003, 21606, 21659, 21660, 63038)),  # type: ignore[misc]
+    *(
+        Said(f"Twilio {n}", lambda n=n: of_twilio(n), Meaning.ACCOUNT)
+        for n in (20003, 20403, 21606, 21659, 21660, 21661, 63038)
+    ),  # type: ignore[misc]
     *(Said(f"Twilio {n}", lambda n=n: of_twilio(n), Meaning.ACCOUNT) for n in (10001, 21705, 30002, 90010)),  # type: ignore[misc]
     *(Said(f"Twilio {n}", lambda n=n: of_twilio(n), Meaning.RATE) for n in (20429, 21611)),  # type: ignore[misc]
     Said("Twilio 21612", lambda: of_twilio(21612), Meaning.ROUTE),
