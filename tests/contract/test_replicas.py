@@ -160,6 +160,10 @@ async def test_one_of_two_may_be_away_where_a_setting_allows_it() -> None:
             watched.servers[2].thaw()
             await asyncio.to_thread(until, lambda: found.replicated.standing.needed == 2, "both are waited for again")
             watching.cancel()
+        async with desk(watched.url, ReplicaRule(away_max=1)) as found:
+            assert await found.store.accept([trigger()]) == [STORED]
+            watched.servers[2].freeze()
+            assert await found.store.accept([trigger()]) == [STORED], "a round that waits learns that one is gone"
 
 
 async def test_the_old_primary_coming_back_is_waited_for_again() -> None:
