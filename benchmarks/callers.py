@@ -1,8 +1,11 @@
 """Callers that know several hosts. All new triggers go to one of the hosts.
 
 If a host does not accept a trigger, the trigger is repeated at the next host, and new triggers go there too. With
-`roam=False`, only a caller of this module changes the host. The posting has a steady rate and a thread of its own, and
-lasts until the end of the `with` block. A trigger is posted at its due time, even if earlier triggers have no answer.
+`roam=False`, only a caller of this module changes the host. With `watch_s`, the host is changed as a load balancer does
+it: /readyz of every host is asked every `watch_s` seconds, and a host that is not ready is left.
+
+The posting has a steady rate and a thread of its own, and lasts until the end of the `with` block. A trigger is posted
+at its due time, even if earlier triggers have no answer.
 """
 
 from __future__ import annotations
@@ -32,10 +35,13 @@ class Callers:
         body_of: Callable[[int], tuple[str, dict[str, Any]]],
         *,
         roam: bool = True,
+        watch_s: float | None = None,
     ) -> None:
         """Prepare the callers. Without `roam`, a trigger is repeated at `host`, which changes only by assignment."""
-        self.roam = roam
+        self.roam, self._watch_s = roam, watch_s
         self.posted: list[Posted] = []
+        self.aimed: list[int] = []
+        """For each trigger of `posted`, the index of the host that got it first."""
         self.host = 0
         """The index of the host that gets the next trigger. Setting it moves the callers to another host."""
         self._hosts, self._rate_per_s, self._body_of = list(hosts), rate_per_s, body_of
@@ -55,6 +61,7 @@ class Callers:
     async def _run(self) -> None:
         self._answered = asyncio.Event()
         pools = [Pool(host) for host in self._hosts]
+        watching = None if self._watch_s is None else asyncio.ensure_future(self._watch(pools, self._watch_s))
         began_s, count = time.time() + 0.05, 0
         try:
             while not self._stopped.is_set():
@@ -66,13 +73,27 @@ class Callers:
                 self._answered.clear()
                 await self._answered.wait()
         finally:
+            if watching is not None:
+                watching.cancel()
             for pool in pools:
                 pool.close()
+
+    async def _watch(self, pools: Sequence[Pool], every_s: float) -> None:
+        """Leave a host that is not ready for the next host that is, until cancelled."""
+        while True:
+            ready = await asyncio.gather(*(_ready(pool) for pool in pools))
+            for step in range(len(pools)):
+                host = (self.host + step) % len(pools)
+                if ready[host]:
+                    self.host = host
+                    break
+            await asyncio.sleep(every_s)
 
     def _begin(self, pools: Sequence[Pool], due_s: float, count: int) -> None:
         key, body = self._body_of(count)
         one = Posted(key, due_s, recipient=body["recipient"], sent_s=time.time())
         self.posted.append(one)
+        self.aimed.append(self.host)
         self._calls += 1
         _Call(self, pools, one, body).begin()
 
@@ -80,6 +101,13 @@ class Callers:
         """Reduce the number of triggers that are still being posted by one."""
         self._calls -= 1
         self._answered.set()
+
+
+async def _ready(pool: Pool) -> bool:
+    found: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    request = f"GET /readyz HTTP/1.1\r\nHost: {pool.host}:{pool.port}\r\n\r\n".encode()
+    pool.post(request, TRY_S, lambda status, body: found.set_result(status))
+    return await found == 200
 
 
 class _Call:

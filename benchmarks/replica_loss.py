@@ -72,11 +72,10 @@ def loss(replicas: int, rate_per_s: float) -> dict[str, Any]:
                 _accepted_after(callers, lost_s + promoted_s)
                 time.sleep(STEADY_S)
             with redis.Redis(port=new.port, decode_responses=True) as store:
-                found = judged(callers.posted, service, store, [])
+                found = judged(callers.posted, service, store)
         finally:
             service.stop()
             service.clean_up()
-    del found["stretches"]
     return {
         "replicas": replicas,
         "down_after_ms": DOWN_MS,

@@ -1,18 +1,23 @@
 """Measures what is lost, repeated or refused during an upgrade under load, and during the downgrade after it.
 
-    python -m benchmarks.rolling_upgrade [--runs 3] [--rate 40] [--told] [--before CHECKOUT]
+    python -m benchmarks.rolling_upgrade [--runs 3] [--rate 40] [--callers KIND] [--before CHECKOUT]
 
 Two installations use one Redis, the previous version and this version. The previous version starts and serves. Then
 this version joins, and the previous version is stopped by SIGTERM. For the downgrade, the previous version joins again
 and this version is stopped. Between the two, SIGHUP applies a change of one vendor, and then a change of the whole
 configuration.
 
-Callers post all the time, and all events are under `hold`. The callers know both addresses. If one installation does
-not accept a trigger, they repeat the trigger at the other and stay there. With `--told` the callers know one address,
-and are moved to the other installation before each stop, as docs/upgrading.md advises.
+Callers post all the time, and all events are under `hold`. How the callers know where to post is one of three kinds:
 
-Prints for each part of the run how many triggers were accepted at their first try. Prints what was lost, repeated or
-held, by what the vendors received and Redis holds. Without `--before`, the previous version is the one in tests/data.
+- `balanced`: they ask /readyz of both addresses, as a load balancer does, and leave an address that is not ready. The
+  stop of this version is announced for `NOTICE_S` seconds, as docs/upgrading.md advises.
+- `moved`: they know one address, and are moved to the other installation before each stop.
+- `find_out`: they know both addresses, and nothing is announced. If one does not accept a trigger, they repeat the
+  trigger at the other and stay there.
+
+Prints for each part of the run how many triggers were accepted at their first try. Those that were aimed at an
+installation that is being started or stopped are counted apart. Prints what was lost, repeated or held, by what the
+vendors received and Redis holds. Without `--before`, the previous version is the one in tests/data.
 The exit code is 1 if anything was lost or repeated.
 """
 
@@ -20,6 +25,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -42,16 +48,28 @@ from tests import version_before
 from tests.chaos.bench.checker import examine, waiting
 
 SETTLE_S = 60.0
+KINDS = {
+    "balanced": "a balancer asks /readyz",
+    "moved": "callers are moved before each stop",
+    "find_out": "callers find out",
+}
+NOTICE_S = 5.0
+WATCH_S = 1.0
+"""How often a balancer asks /readyz, in seconds."""
 PAUSE_S = 5.0
 """The seconds of load between two changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A part of a run. It lasts from `begin_s` (epoch seconds) to the beginning of the next part."""
+    """A part of a run. It lasts from `begin_s` (epoch seconds) to the beginning of the next part.
+
+    `changing` is the index of the host that is being started or stopped, or None.
+    """
 
     name: str
     begin_s: float
+    changing: int | None = None
 
 
 def hold_config(folder: Path, **vendor: Any) -> Path:
@@ -76,23 +94,25 @@ class Pair:
     before: Service
     now: Service
     url: str
-    told: bool
+    kind: str
     marks: list[Stretch]
 
-    def mark(self, name: str) -> None:
-        self.marks.append(Stretch(name, time.time()))
+    def mark(self, name: str, changing: Service | None = None) -> None:
+        """Begin the next part of the run. `changing` is the installation that is being started or stopped."""
+        host = None if changing is None else 0 if changing is self.before else 1
+        self.marks.append(Stretch(name, time.time(), host))
         click.echo(f"  {self.marks[-1].begin_s - self.marks[0].begin_s:6.1f} s  {name}")
 
     def replace(self, callers: Callers, old: Service, new: Service, names: tuple[str, str]) -> None:
-        """Start `new` beside `old`, move the callers to `new` if `told` is True, and stop `old`."""
-        self.mark(f"{names[1]} joins {names[0]}")
+        """Start `new` beside `old`, move the callers to `new` if they are to be moved, and stop `old`."""
+        self.mark(f"{names[1]} joins {names[0]}", new)
         new.start()
         self.mark("both run")
         time.sleep(PAUSE_S)
-        if self.told:
+        if self.kind == "moved":
             callers.host = 0 if new is self.before else 1
             time.sleep(1.0)
-        self.mark(f"{names[0]} stops")
+        self.mark(f"{names[0]} stops", old)
         old.stop()
         self.mark(f"{names[1]} alone")
         time.sleep(PAUSE_S)
@@ -110,14 +130,17 @@ class Pair:
             time.sleep(0.1)
         time.sleep(PAUSE_S)
 
-    def play(self, rate_per_s: float, back: bool, changes: bool) -> list[Posted]:
-        """Perform the upgrade, the changes of the configuration and the downgrade under load. Return what was posted.
+    def play(self, rate_per_s: float, back: bool, changes: bool) -> Callers:
+        """Perform the upgrade, the changes of the configuration and the downgrade under load. Return the callers.
 
         `changes` and `back` say whether the changes and the downgrade are done.
         """
         self.before.start()
         hosts = [self.before.api, f"http://127.0.0.1:{self.now.port}"]
-        with Callers(hosts, rate_per_s, lambda n: bodies(1, n)[0], roam=not self.told) as callers:
+        watch_s = WATCH_S if self.kind == "balanced" else None
+        with Callers(
+            hosts, rate_per_s, lambda n: bodies(1, n)[0], roam=self.kind == "find_out", watch_s=watch_s
+        ) as callers:
             self.mark("before alone")
             time.sleep(PAUSE_S)
             self.replace(callers, self.before, self.now, ("before", "now"))
@@ -126,7 +149,7 @@ class Pair:
                 self.reload("all changed", lambda: self._change_all())
             if back:
                 self.replace(callers, self.now, self.before, ("now", "before"))
-        return callers.posted
+        return callers
 
     def _change_all(self) -> None:
         path = hold_config(self.folder, timeout_s=6.0)
@@ -135,24 +158,32 @@ class Pair:
 
 
 def run(
-    rate_per_s: float, *, told: bool, before: Path | None, back: bool = True, changes: bool = True
+    rate_per_s: float, *, kind: str, before: Path | None, back: bool = True, changes: bool = True
 ) -> dict[str, Any]:
-    """Perform one run on a Redis of its own, and return its figures."""
+    """Perform one run on a Redis of its own, and return its figures. `kind` is one of `KINDS`."""
     with workspace() as folder, private_redis(folder) as server:
         code = before or version_before.unpack(folder)
         config = hold_config(folder)
-        first = Service(folder / "before", config, ("--redis-url", server.url), code=code)
-        second = Service(folder / "now", config, ("--redis-url", server.url), beside=first)
-        pair = Pair(folder, first, second, server.url, told, [])
+        options, said = ("--redis-url", server.url), ("--stop-notice", f"{NOTICE_S:g}") if kind == "balanced" else ()
+        first = Service(folder / "before", config, (*options, *(said if knows_notice(code) else ())), code=code)
+        second = Service(folder / "now", config, (*options, *said), beside=first)
+        pair = Pair(folder, first, second, server.url, kind, [])
         try:
-            posted = pair.play(rate_per_s, back, changes)
+            callers = pair.play(rate_per_s, back, changes)
             with redis.Redis(unix_socket_path=server.url.removeprefix("unix://"), decode_responses=True) as store:
-                return {"told": told, "before": name_of(before), **judged(posted, first, store, pair.marks)}
+                found = judged(callers.posted, first, store)
+            parts = stretches(callers.posted, pair.marks, callers.aimed)
+            return {"callers": kind, "before": name_of(before), **found, **apart(parts), "stretches": parts}
         finally:
             for service in (second, first):
                 service.stop()
             for service in (second, first):
                 service.clean_up()
+
+
+def knows_notice(code: Path) -> bool:
+    """Return True if the version in the folder `code` has the option `--stop-notice`."""
+    return "--stop-notice" in (code / "cluster" / "cli" / "main.py").read_text()
 
 
 def name_of(before: Path | None) -> str:
@@ -163,16 +194,18 @@ def name_of(before: Path | None) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def judged(posted: Sequence[Posted], service: Service, store: redis.Redis, marks: Sequence[Stretch]) -> dict[str, Any]:
+def judged(posted: Sequence[Posted], service: Service, store: redis.Redis) -> dict[str, Any]:
     """Wait until no notification waits in the store, at most `SETTLE_S` seconds. Return the figures of the run."""
     until_s = time.monotonic() + SETTLE_S
     while waiting(store) and time.monotonic() < until_s:
         time.sleep(0.2)
     found = examine(posted, collect(service), CHANNELS, store)
     times = sorted(found.verdict.delivered_at.values())
+    soon = sum(p.accepted_s is not None and p.tries <= 2 for p in posted)
     return {
         "triggers": len(posted),
         "first_try_percent": percent(posted),
+        "second_try_percent": round(100 * soon / len(posted), 3),
         "never_accepted": sum(p.accepted_s is None for p in posted),
         "accept_ms_p50": round(percentile([ms for p in posted if (ms := p.accept_ms) is not None], 0.5), 1),
         "accept_ms_p99": round(percentile([ms for p in posted if (ms := p.accept_ms) is not None], 0.99), 1),
@@ -181,7 +214,6 @@ def judged(posted: Sequence[Posted], service: Service, store: redis.Redis, marks
         "repeated": found.verdict.repeats,
         "held": found.states["held"],
         "contradictions": len(found.contradictions),
-        "stretches": stretches(posted, marks),
     }
 
 
@@ -190,14 +222,37 @@ def percent(posted: Sequence[Posted]) -> float:
     return round(100 * sum(p.first_status == 202 for p in posted) / len(posted), 3) if posted else 100.0
 
 
-def stretches(posted: Sequence[Posted], marks: Sequence[Stretch]) -> list[dict[str, Any]]:
-    """Return for each part of the run its name, the number of its triggers, and how many failed at the first try."""
+def stretches(posted: Sequence[Posted], marks: Sequence[Stretch], aimed: Sequence[int]) -> list[dict[str, Any]]:
+    """Return for each part of the run its name, the number of its triggers, and how many failed at the first try.
+
+    `aimed` has for each trigger the host that got it first. `failed_at_changing` counts the failures at the host that
+    was being started or stopped.
+    """
     found = []
     for mark, end in pairwise([*marks, Stretch("", float("inf"))]):
-        inside = [p for p in posted if mark.begin_s <= p.due_s < end.begin_s]
-        failed = [p.first_status for p in inside if p.first_status != 202]
-        found.append({"name": mark.name, "triggers": len(inside), "failed_first": len(failed), "statuses": failed[:8]})
+        inside = [(p, host) for p, host in zip(posted, aimed, strict=True) if mark.begin_s <= p.due_s < end.begin_s]
+        failed = [(p.first_status, host) for p, host in inside if p.first_status != 202]
+        found.append(
+            {
+                "name": mark.name,
+                "triggers": len(inside),
+                "failed_first": len(failed),
+                "failed_at_changing": sum(host == mark.changing for _, host in failed),
+                "statuses": dict(Counter(str(status) for status, _ in failed)),
+            }
+        )
     return found
+
+
+def apart(parts: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return how many first tries failed at a host that was being started or stopped, and how many elsewhere."""
+    at_changing = sum(part["failed_at_changing"] for part in parts)
+    return {"failed_at_changing": at_changing, "failed_elsewhere": sum(p["failed_first"] for p in parts) - at_changing}
+
+
+def kind_of(one: Mapping[str, Any]) -> str:
+    """Return which of `KINDS` a run had. Older runs say only whether callers were told."""
+    return str(one["callers"]) if "callers" in one else "moved" if one["told"] else "find_out"
 
 
 def table(figures: Mapping[str, Any]) -> str:
@@ -207,32 +262,31 @@ def table(figures: Mapping[str, Any]) -> str:
     names = ("upgrade and back, `hold`", "from", "runs", "accepted at first try", "never accepted")
     heading = (*names, "longest gap in deliveries", "lost", "repeated", "held")
     lines = [f"| {' | '.join(heading)} |", "|---" * len(heading) + "|"]
-    for told, before in dict.fromkeys((one["told"], one["before"]) for one in figures["runs"]):
-        runs = [one for one in figures["runs"] if (one["told"], one["before"]) == (told, before)]
+    for kind, before in dict.fromkeys((kind_of(one), one["before"]) for one in figures["runs"]):
+        runs = [one for one in figures["runs"] if (kind_of(one), one["before"]) == (kind, before)]
         first = sorted(one["first_try_percent"] for one in runs)
         gap = sorted(one["delivery_gap_s"] for one in runs)
         never, *counts = (str(sum(one[n] for one in runs)) for n in ("never_accepted", "lost", "repeated", "held"))
         middle = len(runs) // 2
         cells = [f"{first[middle]:g} % ({first[0]:g} %)", never, f"{gap[middle]:g} s ({gap[-1]:g} s)", *counts]
-        name = "callers are moved before each stop" if told else "callers find out"
-        lines.append(f"| {name} | {before} | {len(runs)} | {' | '.join(cells)} |")
+        lines.append(f"| {KINDS[kind]} | {before} | {len(runs)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 @click.command(help=__doc__)
 @click.option("--runs", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--rate", default=40.0, show_default=True, help="triggers a second")
-@click.option("--told", is_flag=True, help="callers are moved before each stop")
+@click.option("--callers", "kind", default="balanced", show_default=True, type=click.Choice(list(KINDS)))
 @click.option("--before", type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path))
 @click.option("--add", is_flag=True, help="keep the runs that the results have")
 @results.options
 def main(
-    *, runs: int, rate: float, told: bool, before: Path | None, add: bool, quick: bool, results_: Path | None
+    *, runs: int, rate: float, kind: str, before: Path | None, add: bool, quick: bool, results_: Path | None
 ) -> None:
     kept = results.read("rolling_upgrade", results_)["figures"]["runs"] if add else []
     for n in range(1 if quick else runs):
         click.echo(f"run {n + 1}")
-        kept.append(run(rate, told=told, before=before, back=not quick, changes=not quick))
+        kept.append(run(rate, kind=kind, before=before, back=not quick, changes=not quick))
         click.echo({name: value for name, value in kept[-1].items() if name != "stretches"})
         for stretch in kept[-1]["stretches"]:
             click.echo(f"  {stretch}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ import click
 
 from actors.proof import prove
 from cluster.local import https
+from cluster.local.door import CLOSED, LEAVING, tell_here
 from cluster.node_report import NodeReport, Question
 from cluster.on_cluster import Order, Outcome
 from dispatcher.config.yaml_file import load_settings
@@ -30,6 +32,8 @@ JOIN_S = 6.0
 TOKEN = "the cluster asks for its token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
 REPORT_S = 60.0
 """The most seconds for a node's answer. A node may have to start a worker first, which takes long on a busy machine."""
+
+TELL_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +96,14 @@ def deploy(target: Target, config: Path) -> Outcome:
     )
     from cluster import on_cluster
 
+    _tell_all(with_ray, nodes, ())  # an `undeploy` that was interrupted may have left doors closed
     return _done(_on_head(with_ray, nodes, on_cluster.apply, asdict(place), seconds=target.wait_s + 60))
 
 
-def undeploy(address: str, redis_url: str) -> Outcome:
+def undeploy(address: str, redis_url: str, stop_notice_s: float = 0.0) -> Outcome:
     """Drain and stop the service's applications in their order. Queued notifications stay in Redis.
+
+    Before that, /readyz of every node answers 503 for `stop_notice_s` seconds while triggers are still accepted.
 
     Return the names of the stopped applications (`removed`), and of other programs' applications that still run
     (`others`). Raises ConfigError if the cluster or its Redis does not answer.
@@ -104,7 +111,27 @@ def undeploy(address: str, redis_url: str) -> Outcome:
     with_ray = join(address)
     from cluster import on_cluster
 
-    return _done(_on_head(with_ray, _nodes(with_ray), on_cluster.remove, {"redis_url": redis_url}, seconds=180.0))
+    nodes, order = _nodes(with_ray), {"redis_url": redis_url}
+    found = _done(_on_head(with_ray, nodes, on_cluster.find, order, seconds=60.0))
+    try:
+        if found["running"]:
+            _leave(lambda signs: _tell_all(with_ray, nodes, signs), stop_notice_s, alone=not found["others"])
+        return _done(_on_head(with_ray, nodes, on_cluster.remove, order, seconds=180.0))
+    finally:
+        _tell_all(with_ray, nodes, ())
+
+
+def _leave(tell: Callable[[tuple[str, ...]], None], notice_s: float, *, alone: bool) -> None:
+    """Say on every node that the service stops, wait for `notice_s` seconds, then accept nothing more.
+
+    Unless our applications are `alone` on Serve, `/-/healthz` stays as it is, because it speaks for all applications.
+    """
+    kept = () if alone else ("unhealthy",)
+    until_s = time.monotonic() + notice_s
+    while (left_s := until_s - time.monotonic()) > 0:
+        tell(tuple(sign for sign in LEAVING if sign not in kept))
+        time.sleep(min(1.0, left_s))
+    tell(tuple(sign for sign in CLOSED if sign not in kept))
 
 
 def warnings_about(nodes: list[Node], unsafe_redis: bool) -> list[str]:
@@ -280,6 +307,15 @@ def _ask_all(ray: Any, nodes: list[Node], question: Question) -> None:
                 if missing
                 else f"cannot say what it has: {text.strip().splitlines()[-1][:200]}"
             )
+
+
+def _tell_all(ray: Any, nodes: list[Node], signs: tuple[str, ...]) -> None:
+    """Give `signs` to the HAProxy of every node, or take all back if there are none.
+
+    A node that does not answer within `TELL_S` is left out: it may be the one that is lost.
+    """
+    asked = [_task(ray, node, tell_here).remote(list(signs)) for node in nodes]
+    ray.wait(asked, num_returns=len(asked), timeout=TELL_S)
 
 
 def _on_head(ray: Any, nodes: list[Node], do: Callable[..., Any], order: Mapping[str, Any], *, seconds: float) -> Any:

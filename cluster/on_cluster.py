@@ -104,11 +104,10 @@ def apply(order: Mapping[str, Any]) -> Outcome:
         time.sleep(0.2)
 
 
-def remove(order: Mapping[str, str]) -> Outcome:
-    """Drain and stop our applications in their order, whoever deployed them.
+def find(order: Mapping[str, str]) -> Outcome:
+    """Return which of our applications run (`running`), and which of other programs (`others`).
 
-    Serve is stopped too if no other application runs on it. Return the names of the stopped applications (`removed`)
-    and of other programs' applications (`others`). If nothing was changed, return a sentence (`refused`) instead.
+    If `remove` could not do its work because Redis does not answer, return a sentence (`refused`) instead.
     """
     try:
         client = redis_checks.connect(order["redis_url"])
@@ -118,16 +117,29 @@ def remove(order: Mapping[str, str]) -> Outcome:
         return {"refused": f"nothing was removed: {error}"}
     from ray import serve
 
+    there = set(serve.status().applications)
+    ours = {name for name in there if name in FAMILY or name.startswith(POOL)}
+    return {"running": sorted(ours), "others": sorted(there - ours)}
+
+
+def remove(order: Mapping[str, str]) -> Outcome:
+    """Drain and stop our applications in their order, whoever deployed them.
+
+    Serve is stopped too if no other application runs on it. Return the names of the stopped applications (`removed`)
+    and of other programs' applications (`others`). If nothing was changed, return a sentence (`refused`) instead.
+    """
+    found = find(order)
+    if "refused" in found:
+        return found
+    from ray import serve
+
     from serve_app.applications import delete_all
 
-    there = set(serve.status().applications)
-    ours = sorted(name for name in there if name in FAMILY or name.startswith(POOL))
-    delete_all(ours)
-    others = sorted(there - set(ours))
-    if not others:
+    delete_all(found["running"])
+    if not found["others"]:
         serve.shutdown()
-    client.delete(_key())
-    return {"removed": ours, "others": others}
+    redis_checks.connect(order["redis_url"]).delete(_key())
+    return {"removed": found["running"], "others": found["others"]}
 
 
 def _refusal(asked: Order) -> str:

@@ -97,6 +97,14 @@ def main() -> None:
     type=click.Path(file_okay=False, path_type=Path),
     help="The folder for log files. Without it, `logs` in the state directory.",
 )
+@click.option(
+    "--stop-notice",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(min=0.0, max=600.0),
+    metavar="SECONDS",
+    help="After SIGTERM, /readyz first answers 503 for so long while triggers are still accepted.",
+)
 def up(
     *,
     config: Path | None,
@@ -107,14 +115,16 @@ def up(
     unsafe_redis: bool,
     sandbox: bool,
     log_dir: Path | None,
+    stop_notice: float,
 ) -> None:
     """Start the whole service on its own Ray and stay in the foreground.
 
-    SIGTERM drains and stops the service. SIGHUP applies a changed configuration file.
+    SIGTERM drains and stops the service, after the time of --stop-notice. SIGINT (Ctrl-C) does it without that time. A
+    second signal ends the service without a drain. SIGHUP applies a changed configuration file.
     """
     from cluster.local.up import Options, Up
 
-    Up(Options(state_dir, config, host, port, redis_url, unsafe_redis, sandbox, log_dir)).run()
+    Up(Options(state_dir, config, host, port, redis_url, unsafe_redis, sandbox, log_dir, stop_notice)).run()
 
 
 main.add_command(sandbox_command, "sandbox")
@@ -185,11 +195,19 @@ def deploy(
 @main.command()
 @click.option("--ray-address", required=True, help="The cluster, as in `deploy`.")
 @click.option("--redis-url", required=True, help="The Redis, as in `deploy`.")
-def undeploy(ray_address: str, redis_url: str) -> None:
+@click.option(
+    "--stop-notice",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(min=0.0, max=600.0),
+    metavar="SECONDS",
+    help="First, /readyz of every node answers 503 for so long while triggers are still accepted.",
+)
+def undeploy(ray_address: str, redis_url: str, stop_notice: float) -> None:
     """Drain and stop the service on an existing Ray cluster. Queued notifications stay in Redis."""
     from cluster import deploy as deployment
 
-    done = deployment.undeploy(ray_address, redis_url)
+    done = deployment.undeploy(ray_address, redis_url, stop_notice)
     for name in done["removed"]:
         click.echo(f"{name} removed")
     if not done["removed"]:
@@ -222,6 +240,25 @@ def node_prepare(folder: Path, config: Path | None) -> None:
     click.echo(
         f"{prepare(folder.absolute(), tls)}: put these variables into the environment of `ray start`, with the secrets"
     )
+
+
+@node.command("leave")
+@click.option(
+    "--stop-notice",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(min=0.0, max=600.0),
+    metavar="SECONDS",
+    help="How long to wait, so that load balancers leave this machine.",
+)
+def node_leave(stop_notice: float) -> None:
+    """Make /readyz and /-/healthz of this machine answer 503, and return when the notice is over.
+
+    Triggers are still accepted. Run it right before Ray is stopped on this machine.
+    """
+    from cluster.local.door import leave_here
+
+    click.echo("told" if leave_here(stop_notice) else "no HAProxy of ours runs here")
 
 
 if __name__ == "__main__":

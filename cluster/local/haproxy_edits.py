@@ -7,8 +7,9 @@ The edits (`EDITS`) are:
 - a request without a path (CONNECT) gets 400;
 - while no route exists yet, the answer is 503 instead of 404;
 - while Serve's own proxy answers 404, because no intake replica runs, the answer is 503 too: no caller repeats a 404;
-- Ray's error files are removed, so that a 503 stays a 503;
-- HAProxy gets no more connections than it may have open files (`fitting`).
+- Ray's error files are removed, so that a 503 stays a 503, and each 503 has `Retry-After`;
+- HAProxy gets no more connections than it may have open files (`fitting`);
+- while the service stops, the answers say so (`STOP_RULES`, `cluster.local.door`).
 
 An edit whose pattern matches nothing is left out, and the wrapper names it on stderr. Without one of `VITAL` the
 wrapper refuses to start. A test renders Ray's template and asserts each edit.
@@ -39,6 +40,20 @@ NO_INTAKE = """    http-response return status 503 content-type application/prob
 '{"type":"about:blank","title":"Try again with the same idempotency key","status":503,"detail":"no intake runs"}' \
 if { status 404 } { res.hdr(content-type) -m beg text/plain }
 """
+RETRY_AFTER = """    http-after-response set-header retry-after 1 if { status 503 } !{ res.hdr(retry-after) -m found }
+"""
+STOP_RULES = r"""    acl stop_unready str(unready) -m str -f STOP_FILE
+    acl stop_unhealthy str(unhealthy) -m str -f STOP_FILE
+    acl stop_closed str(closed) -m str -f STOP_FILE
+    http-after-response set-header connection close if stop_unready
+    http-request return status 503 content-type application/json hdr Retry-After 1 string \
+'{"status":"not ready","reason":"stopping"}' if stop_unready { path /readyz }
+    http-request return status 503 content-type text/plain string "stopping" if stop_unhealthy { path /-/healthz }
+    http-request wait-for-body time 1s if stop_closed METH_POST { path_beg /v1/ }
+    http-request return status 503 content-type application/problem+json hdr Retry-After 1 string \
+'{"type":"about:blank","title":"Try again with the same idempotency key","status":503,"detail":"stopping"}' \
+if stop_closed !METH_GET { path_beg /v1/ }
+"""
 
 EDITS: tuple[tuple[str, str, str], ...] = (
     ("metrics on loopback", r"bind :(\d+)", r"bind 127.0.0.1:\1"),
@@ -46,6 +61,7 @@ EDITS: tuple[tuple[str, str, str], ...] = (
     ("header deadline", r"( *timeout client .*\n)", r"\1    timeout http-request 3s\n"),
     ("no path is 400", FRONT, r"\1\2:\3\4" + NO_PATH.replace("\\\n", "")),
     ("no intake is 503", FRONT, r"\1\2:\3\4" + NO_INTAKE.replace("\\\n", "")),
+    ("503 says when", FRONT, r"\1\2:\3\4" + RETRY_AFTER),
     ("no route yet is 503", r"http-request return status 404 ", r"http-request return status 503 "),
     ("503 stays 503", r" *errorfile 50[234] .*\n", r""),
 )
@@ -70,12 +86,20 @@ def own_edits(environment: Mapping[str, str], edge: Edge | None = None) -> tuple
     return tuple(found)
 
 
-def edited(text: str, environment: Mapping[str, str] = os.environ, edge: Edge | None = None) -> tuple[str, list[str]]:
+def stop_edits(signs: str) -> tuple[tuple[str, str, str], ...]:
+    """Return the edit with the rules about the stop. `signs` is the path of the stop file."""
+    rules = STOP_RULES.replace("\\\n", "").replace("STOP_FILE", signs.replace("\\", r"\\"))
+    return (("stopping is said", FRONT, rf"\1\2:\3\4{rules}"),)
+
+
+def edited(
+    text: str, environment: Mapping[str, str] = os.environ, edge: Edge | None = None, *, signs: str = ""
+) -> tuple[str, list[str]]:
     """Return the configuration `text` with every edit made, and the names of the edits whose pattern matched
-    nothing.
+    nothing. Without `signs`, the path of the stop file, the rules about the stop are left out.
     """
     missed = []
-    for name, pattern, replacement in (*EDITS, *own_edits(environment, edge)):
+    for name, pattern, replacement in (*EDITS, *(stop_edits(signs) if signs else ()), *own_edits(environment, edge)):
         text, count = re.subn(pattern, replacement, text)
         if count == 0:
             missed.append(name)

@@ -75,6 +75,14 @@ def beside(path: str, pid: int | str | None = None) -> str:
     return f"{path}.{pid or os.getpid()}"
 
 
+def stop_file(path: str) -> str:
+    """Return the path of the stop file that belongs to Serve's configuration file `path`.
+
+    Its signs say how far the stop of the service has come (`cluster.local.door`).
+    """
+    return f"{path}.stop"
+
+
 def answering(path: str) -> bool:
     """Return True if a process accepts connections on this Unix socket."""
     with socket.socket(socket.AF_UNIX) as s:
@@ -280,7 +288,9 @@ def rewritten(path: str, written: Written) -> str | None:
         if fault := edge.prepare():
             sys.exit(f"haproxy wrapper: refusing to start: {fault}")
     with open(path) as file:
-        text, missed = edited(file.read(), edge=written.edge)
+        text, missed = edited(file.read(), edge=written.edge, signs=stop_file(path))
+    with open(stop_file(path), "a"):
+        pass  # HAProxy does not start without the file
     text = fitting(text, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     for name in missed:
         tell(f"haproxy wrapper: EDIT NOT MADE: {name}")

@@ -12,11 +12,17 @@ CORE_OF_RAY = ("gcs_server", "raylet")
 """Ray's core processes. Without them nothing of Ray can be stopped cleanly, because calls of Ray never return."""
 
 
-def stop_ray(applications: list[str], marker: str) -> bool:
-    """Drain and delete the applications, then stop Ray. Return False if Ray's core processes ended before that.
+def stop_ray(
+    applications: list[str],
+    marker: str,
+    at_once: Callable[[], bool] = lambda: False,
+    drained_all: Callable[[], None] = lambda: None,
+) -> bool:
+    """Drain and delete the applications, call `drained_all`, then stop Ray. Return False if that was not completed.
 
-    For example, a signal to the whole process group ends them. Then the drain cannot be completed, and notifications
-    in flight stay in the store. `marker` is in the environment of this installation's processes.
+    There are two reasons. Ray's core processes may have ended, for example after a signal to the whole process group.
+    Or `at_once` returns True, because nobody wants to wait any more. Notifications in flight then stay in the store.
+    `marker` is in the environment of this installation's processes.
     """
     import ray
 
@@ -31,12 +37,14 @@ def stop_ray(applications: list[str], marker: str) -> bool:
 
             delete_all(applications)
         drained.set()
+        drained_all()
         ray.shutdown()  # it ends the core processes itself, and may take a little longer than they live
 
-    if finished(stop, lambda: core_runs(marker)):
+    if finished(stop, lambda: not at_once() and core_runs(marker)):
         return True
     if not drained.is_set():
-        say("Ray's own processes have ended already: stopped without a drain; nothing is lost")
+        why = "a second signal came" if at_once() else "Ray's own processes have ended already"
+        say(f"{why}: stopped without a drain; nothing is lost")
     return False
 
 

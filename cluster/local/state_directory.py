@@ -172,7 +172,10 @@ def give_way(marker: str, names: tuple[str, ...], niceness: int) -> None:
                     os.setpriority(os.PRIO_PROCESS, int(thread), niceness)
 
 
-def reap(marker: str, patience_s: float = 3.0) -> int:
+REAP_S = 3.0
+
+
+def reap(marker: str, patience_s: float = REAP_S) -> int:
     """End the processes that an earlier run left, with SIGTERM and after `patience_s` seconds with SIGKILL.
 
     Return how many processes there were.

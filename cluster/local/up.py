@@ -8,8 +8,12 @@ The start has this order:
 4. Set our signal handlers, because Ray overwrites that of SIGTERM.
 5. Start the applications and wait until the service is ready.
 
-The stop has this order: intake, vendors, supervisor, Ray, sandbox, Redis. Applications are stopped through Serve,
-because nothing else drains them.
+The stop has this order:
+
+1. After SIGTERM with `stop_notice_s`, `/readyz` answers 503 for that time, and triggers are still accepted.
+2. HAProxy answers new triggers with 503, and requests that are under way end.
+3. Intake, vendors, supervisor, Ray, sandbox, Redis. Serve stops the applications, because nothing else drains them.
+   A second signal ends the rest without a drain, as a crash does.
 """
 
 from __future__ import annotations
@@ -18,20 +22,19 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from actors.proof import load_proven, secrets_digest
 from actors.self_test import prove_channels
 from cluster.cli.keys import made_before_scopes
 from cluster.local import https, ray_settings, redis_checks
 from cluster.local.delivery_warnings import DeliveryWarnings
+from cluster.local.door import CLOSED, LEAVING, Door, own_door
 from cluster.local.error_line import one_line
 from cluster.local.event_log import EventLog
 from cluster.local.foreground import LIBRARY_LOG, leave_quietly, libraries_to, say
@@ -45,7 +48,8 @@ from cluster.local.readiness import answering, url_of
 from cluster.local.redis_keeper import RedisKeeper
 from cluster.local.redis_server import RedisServer
 from cluster.local.replica_checks import check_replicas
-from cluster.local.state_directory import StateDirectory, absolute, check_room, make_folder, reap
+from cluster.local.signals import Signals, StopAskedError
+from cluster.local.state_directory import REAP_S, StateDirectory, absolute, check_room, make_folder, reap
 from cluster.rehearsal.sandbox.process import start_sandbox
 from dispatcher.adapters.api_keys import ApiKeys, list_keys
 from dispatcher.config.secret_references import resolve
@@ -82,10 +86,7 @@ class Options:
     unsafe_redis: bool = False
     sandbox: bool = False
     log_dir: Path | None = None
-
-
-class StopAskedError(BaseException):
-    """SIGTERM or SIGINT came while the service was starting."""
+    stop_notice_s: float = 0.0
 
 
 class Up:
@@ -101,10 +102,10 @@ class Up:
         self._settings: Settings | None = None
         self._digest_key = os.urandom(32)
         self._runtime: dict[str, str] = {}
-        self._wanted: list[int] = []
+        self._signals = Signals()
+        self._door: Door | None = None
         self._housekeeping = Housekeeping(self._state.marker)
         self._frozen = FrozenReplicas(self._state.marker)
-        self._starting = True
         self._ray_is_gone = False
         self._log_dir = absolute(options.log_dir or self._state.path / "logs")
         self._events: EventLog | None = None
@@ -116,7 +117,7 @@ class Up:
         Raises ConfigError or StartError if the start fails. Everything that was started is then stopped.
         """
         began = time.monotonic()
-        self._catch_signals()  # before anything else: as PID 1 of a container a signal without a handler is lost
+        self._signals.catch()  # before anything else: as PID 1 of a container a signal without a handler is lost
         try:
             if not self._options.sandbox:  # a sandbox tells its own ports: with one the file is proven after its start
                 self._load()
@@ -129,8 +130,9 @@ class Up:
                     self._start_service(settings)
                     self._announce(time.monotonic() - began)
                     self._serve()
+                    self._leave()
                 finally:
-                    self._starting = False
+                    self._signals.starting = False
                     self._stop()
         except StopAskedError:
             say("stopped before it was ready, as a signal asked")
@@ -144,10 +146,10 @@ class Up:
         """Start Ray and the applications, and return when the service is ready."""
         with hurried(self._state.marker, may=os.environ["RAY_worker_niceness"] != "0"):  # noqa: SIM112
             self._start_ray()
-            self._catch_signals()  # Ray has put its own in their place
+            self._signals.catch()  # Ray has put its own in their place
             self._start_applications(settings)
             self._await_ready()
-        self._starting = False
+        self._signals.starting = False
 
     def _prepare(self) -> None:
         o, state = self._options, self._state
@@ -238,20 +240,6 @@ class Up:
             logs = runtime_dir / "ray"
             raise StartError(f"{part} did not start: {one_line(error)}; its logs are in {logs}") from error
 
-    def _catch_signals(self) -> None:
-        """Set handlers that note SIGTERM, SIGINT and SIGHUP. During the start, SIGTERM and SIGINT raise
-        StopAskedError at once.
-        """
-
-        def note(number: int, _: Any) -> None:
-            asked_before = self._stopping()
-            self._wanted.append(number)
-            if self._starting and self._stopping() and not asked_before:
-                raise StopAskedError
-
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, note)
-
     def _apply(self, settings: Settings) -> None:
         from serve_app.applications import apply
 
@@ -269,7 +257,7 @@ class Up:
 
         wanted = fingerprints(settings, self._runtime, secrets_digest(settings, self._digest_key))
         watch, missing, failures = StartWatch(sorted(wanted)), set(wanted), 0
-        while not self._stopping():
+        while not self._signals.stop:
             try:
                 if missing:
                     begin(settings, self._runtime, missing)
@@ -296,7 +284,7 @@ class Up:
     def _await_ready(self) -> None:
         began_s = said_s = time.monotonic()
         stranger = ""
-        while (now_s := time.monotonic()) < began_s + READY_S and not self._stopping():
+        while (now_s := time.monotonic()) < began_s + READY_S and not self._signals.stop:
             found = answering(self._url)
             if found is not None and found == self._runtime["installation"]:
                 return
@@ -307,7 +295,7 @@ class Up:
                 say(f"not ready yet: {reason}")
             self._mend(now_s)
             time.sleep(0.1)
-        if not self._stopping():
+        if not self._signals.stop:
             logs = self._state.runtime_dir() / "ray"
             raise ConfigError(f"not ready within {READY_S:g} s{stranger}; logs are in {logs}")
 
@@ -325,15 +313,11 @@ class Up:
 
     # ---- serve, stop
 
-    def _stopping(self) -> bool:
-        return signal.SIGTERM in self._wanted or signal.SIGINT in self._wanted
-
     def _serve(self) -> None:
         asked_s, read_s, warnings = time.monotonic(), 0.0, DeliveryWarnings(self._url)
-        while not self._stopping():
+        while not self._signals.stop:
             self._housekeeping.calm(time.monotonic())
-            if signal.SIGHUP in self._wanted:
-                self._wanted.clear()
+            if self._signals.reload_asked():
                 self._reload()
             self._mend(time.monotonic())
             if time.monotonic() - read_s >= EVENTS_S:
@@ -386,9 +370,25 @@ class Up:
             self._running = dict.fromkeys(self._running, "")  # unknown: the next SIGHUP runs them all again
             say(f"the configuration before could not be put back everywhere: {one_line(error)}")
 
+    def _leave(self) -> None:
+        """Say that the service stops, wait for `stop_notice_s` seconds, then accept nothing more."""
+        door = self._door = self._door or own_door()
+        notice_s, began_s, told_s = self._options.stop_notice_s, time.monotonic(), 0.0
+        if notice_s and self._signals.quietly:
+            say(f"stopping: /readyz says so for {notice_s:g} s, and triggers are still accepted")
+        while self._signals.quietly and (now_s := time.monotonic()) < began_s + notice_s:
+            if now_s - told_s >= 1.0:  # again and again: a reload of HAProxy may just have read the file
+                told_s = now_s
+                door.tell(LEAVING)
+            self._mend(now_s)
+            time.sleep(0.1)
+        door.tell(CLOSED)
+
     def _stop(self) -> None:
         if "ray" in sys.modules:
-            self._ray_is_gone = not stop_ray(list(self._running), self._state.marker)
+            shut = self._door.shut if self._door is not None else lambda: None
+            hasty = lambda: self._signals.at_once  # noqa: E731
+            self._ray_is_gone = not stop_ray(list(self._running), self._state.marker, hasty, shut)
         self._show_events()
         if self._sandbox is not None:
             self._sandbox.terminate()
@@ -397,4 +397,4 @@ class Up:
         if self._redis is not None:
             self._redis.server.stop()
         self._state.urls.unlink(missing_ok=True)
-        reap(self._state.marker)
+        reap(self._state.marker, 0.0 if self._signals.at_once else REAP_S)

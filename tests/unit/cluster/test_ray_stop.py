@@ -43,3 +43,17 @@ def test_an_error_of_the_stop_is_told_unless_ray_is_gone() -> None:
     with pytest.raises(RuntimeError, match="no"):
         finished(fails, lambda: True, 0.02)
     assert finished(fails, lambda: False, 0.02) is True
+
+
+def test_whoever_asks_twice_waits_for_no_drain(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Everything runs and the drain takes long, and a second signal ends the wait."""
+    over, asked = threading.Event(), iter([False, True, True, True])
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
+    monkeypatch.setattr("serve_app.applications.delete_all", lambda names: over.wait(20.0))
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    monkeypatch.setattr("cluster.local.ray_stop.core_runs", lambda marker: True)
+    assert stop_ray(["intake"], "marker", asked.__next__) is False
+    over.set()
+    assert "a second signal came: stopped without a drain; nothing is lost" in capsys.readouterr().err

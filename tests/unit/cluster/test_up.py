@@ -6,12 +6,16 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from cluster.local import up as module
+from cluster.local.door import CLOSED, LEAVING
+from cluster.local.signals import Signals
 from cluster.local.up import Options, Up
 from dispatcher.config.settings import Settings, parse_settings
 from dispatcher.errors import ConfigError, SelfTestError, StartError
@@ -214,7 +218,7 @@ def test_what_ray_says_at_a_start_is_one_sentence(
     up, done = Up(Options(tmp_path / "state", sandbox=True)), list[str]()
     monkeypatch.setitem(sys.modules, "ray", Ray)  # type: ignore[arg-type]
     monkeypatch.setattr(up, "_start_parts", lambda: parse_settings({}))
-    monkeypatch.setattr(up, "_catch_signals", lambda: None)
+    monkeypatch.setattr(up._signals, "catch", lambda: None)
     monkeypatch.setattr(up, "_stop", lambda: done.append("stopped"))
     monkeypatch.setattr("cluster.local.up.prove_channels", nothing)
     monkeypatch.setattr("cluster.local.up.leave_out_unused", lambda: None)
@@ -242,7 +246,7 @@ def test_a_process_that_cannot_deliver_is_found_before_ray_starts(
         raise SelfTestError("no message can be delivered by sms here")
 
     monkeypatch.setattr(up, "_start_parts", lambda: parse_settings({}))
-    monkeypatch.setattr(up, "_catch_signals", lambda: None)
+    monkeypatch.setattr(up._signals, "catch", lambda: None)
     monkeypatch.setattr(up, "_start_ray", lambda: done.append("ray"))
     monkeypatch.setattr(up, "_stop", lambda: done.append("stopped"))
     monkeypatch.setattr("cluster.local.up.prove_channels", fails)
@@ -286,3 +290,52 @@ def test_replicas_listen_on_loopback_whatever_the_service_does(
     monkeypatch.setattr(up._state, "runtime_dir", lambda: tmp_path)
     up._start_ray()
     assert [options["http_options"] for options in given] == [{"host": "127.0.0.1", "port": 18_000}]
+
+
+class DoorNotes:
+    """Stands for HAProxy: notes what it is told, and at which second."""
+
+    def __init__(self, now_s: Callable[[], float]) -> None:
+        self.now_s, self.told = now_s, list[tuple[float, tuple[str, ...]]]()
+
+    def tell(self, words: tuple[str, ...]) -> bool:
+        self.told.append((round(self.now_s(), 1), words))
+        return True
+
+
+@pytest.mark.parametrize(
+    ("notice_s", "signals", "told"),
+    [
+        (2.5, {0: signal.SIGTERM}, [(0.0, LEAVING), (1.0, LEAVING), (2.0, LEAVING), (2.5, CLOSED)]),
+        (0.0, {0: signal.SIGTERM}, [(0.0, CLOSED)]),
+        (60.0, {0: signal.SIGINT}, [(0.0, CLOSED)]),
+        (60.0, {0: signal.SIGTERM, 1.5: signal.SIGINT}, [(0.0, LEAVING), (1.0, LEAVING), (1.5, CLOSED)]),
+    ],
+    ids=["announced", "without a notice", "Ctrl-C", "a second signal"],
+)
+def test_a_stop_is_said_before_nothing_more_is_accepted(
+    notice_s: float,
+    signals: dict[float, int],
+    told: list[tuple[float, tuple[str, ...]]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Callers and load balancers get the time to leave, unless somebody waits at the keyboard."""
+    passed_s = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal passed_s
+        passed_s = round(passed_s + seconds, 3)
+        if passed_s in signals:
+            up._signals.note(signals[passed_s])
+
+    up = Up(Options(tmp_path, stop_notice_s=notice_s))
+    door = DoorNotes(lambda: passed_s)
+    up._door, up._signals = door, Signals(lambda: passed_s)  # type: ignore[assignment]
+    up._signals.starting = False
+    up._signals.note(signals[0])
+    monkeypatch.setattr(up, "_mend", lambda now_s: None)
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "time", SimpleNamespace(monotonic=lambda: 100.0 + passed_s, sleep=sleep))
+        up._leave()
+    assert door.told == told

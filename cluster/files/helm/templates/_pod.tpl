@@ -3,7 +3,7 @@
 {{- define "dispatcher.pod" -}}
 # A Service called ray-… or dispatcher-… would otherwise set variables that begin with RAY_ or DISPATCHER_.
 enableServiceLinks: false
-terminationGracePeriodSeconds: 60
+terminationGracePeriodSeconds: 75
 securityContext:
   {{- toYaml .Values.podSecurityContext | nindent 2 }}
 {{- with .Values.image.pullSecrets }}

@@ -1,0 +1,135 @@
+"""Tells HAProxy that the service is about to stop, so that callers go elsewhere before anything is refused.
+
+The wrapper gives HAProxy a file beside its configuration (`haproxy_wrapper.stop_file`). Each line of the file is a sign
+that HAProxy's rules look for:
+
+- `unready`: `/readyz` answers 503, and every answer closes its connection. Triggers are still accepted.
+- `unhealthy`: `/-/healthz` answers 503 too. Serve itself has this path, and some load balancers ask it.
+- `closed`: every call under `/v1/` that is no GET answers 503 with `Retry-After`.
+
+A running HAProxy gets the signs by its admin socket. A HAProxy that starts later, for example at a reload, reads the
+file. So no order of these events loses a sign.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.local.haproxy_wrapper import ANSWER_S, PID, stop_file
+
+LEAVING = ("unready", "unhealthy")
+CLOSED = (*LEAVING, "closed")
+DEFAULTS = {
+    "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "/tmp/haproxy-serve/haproxy.cfg",
+    "RAY_SERVE_HAPROXY_SOCKET_PATH": "/tmp/haproxy-serve/admin.sock",
+}
+"""Where Ray 2.60 keeps HAProxy's files if the environment does not say it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """The HAProxy of one machine. `signs` is its stop file, and `admin` is its admin socket."""
+
+    signs: Path
+    admin: Path
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str], node: str) -> Door:
+        """Return the door of the node with the id `node`, whose Ray has this `environment`.
+
+        Serve keeps HAProxy's files in a folder with the node's id, beside the path that the environment names.
+        """
+        config, admin = (Path({**DEFAULTS, **environment}[name]) for name in DEFAULTS)
+        return cls(Path(stop_file(str(config.parent / node / config.name))), admin.parent / node / admin.name)
+
+    def tell(self, signs: tuple[str, ...]) -> bool:
+        """Give `signs` to HAProxy, in addition to earlier signs. Return True if the running HAProxy has them.
+
+        If it returns False, no HAProxy with our wrapper runs here. One that starts later has the signs.
+        """
+        if not self.signs.parent.is_dir():
+            return False
+        draft = self.signs.with_name(f"{self.signs.name}.{os.getpid()}")
+        with contextlib.suppress(OSError):  # a full disk must not keep the service from stopping
+            draft.write_text("".join(f"{sign}\n" for sign in signs))
+            draft.rename(self.signs)
+        told = [self._done(f"add acl {self.signs} {sign}") for sign in signs]
+        return all(told)
+
+    def open(self) -> None:
+        """Take all signs back. Callers are served as before."""
+        if self.signs.exists():
+            self.signs.write_text("")
+            self._ask(f"clear acl {self.signs}")
+
+    def shut(self) -> None:
+        """End HAProxy, and thus close the port. Nobody should use it any more, because the answers are all 503.
+
+        If HAProxy were left to end with Ray, it would hang for a moment and then reset what waits. Asking it to finish
+        first (SIGUSR1) is no better: it keeps the port for a successor, and connections wait in vain.
+        """
+        found = PID.search(self._ask("show info"))
+        if found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(found[0].removeprefix(b"Pid: ")), signal.SIGTERM)
+
+    def _done(self, command: str) -> bool:
+        """Send one command. Return True if HAProxy has carried it out, which an empty line says."""
+        return self._ask(command) == b"\n"
+
+    def _ask(self, command: str) -> bytes:
+        """Send one command to the admin socket. Return the answer, or nothing if no HAProxy answers."""
+        with socket.socket(socket.AF_UNIX) as admin:
+            admin.settimeout(ANSWER_S)
+            try:
+                admin.connect(str(self.admin))
+                admin.sendall(command.encode() + b"\n")
+                return b"".join(iter(lambda: admin.recv(4096), b""))
+            except OSError:
+                return b""
+
+
+def doors_here(environment: Mapping[str, str]) -> list[Door]:
+    """Return the doors of this machine, without asking Ray: usually one, and a few of earlier runs."""
+    config = Path({**DEFAULTS, **environment}["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"])
+    return [Door.of(environment, path.parent.name) for path in sorted(config.parent.glob(f"*/{config.name}"))]
+
+
+def leave_here(notice_s: float) -> bool:
+    """Say for `notice_s` seconds that this machine stops. Return True if a HAProxy runs here and was told.
+
+    The signs stay, because the node is stopped next. When it starts again it has another id, and thus another door.
+    """
+    until_s = time.monotonic() + notice_s
+    while True:
+        told = [door.tell(LEAVING) for door in doors_here(os.environ)]
+        left_s = until_s - time.monotonic()
+        if not any(told) or left_s <= 0:
+            return any(told)
+        time.sleep(min(1.0, left_s))
+
+
+def own_door() -> Door:
+    """Return the door of the node of Ray that this process belongs to."""
+    import ray
+
+    return Door.of(os.environ, ray.get_runtime_context().get_node_id())
+
+
+def tell_here(signs: list[str]) -> bool:
+    """Give `signs` to the HAProxy of this machine, or take all back if `signs` is empty. See `Door.tell`.
+
+    `undeploy` and `deploy` run this on every node, as a Ray task.
+    """
+    door = own_door()
+    if not signs:
+        door.open()
+        return True
+    return door.tell(tuple(signs))
