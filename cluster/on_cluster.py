@@ -11,7 +11,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -70,7 +70,7 @@ def apply(order: Mapping[str, Any]) -> Outcome:
     if refused:
         return {"refused": refused}
     serve.start(http_options={"host": asked.host, "port": asked.port}, proxy_location="EveryNode")
-    from serve_app.applications import begin, cluster_place, fingerprints, statuses
+    from serve_app.applications import begin, cluster_place, fingerprints
 
     settings, place = parse_settings(asked.settings), cluster_place(asked.workers)
     runtime = {
@@ -87,19 +87,32 @@ def apply(order: Mapping[str, Any]) -> Outcome:
     client.set(_key(), json.dumps({**running, **dict.fromkeys(changed, "begun")}))
     for name in running.keys() - wanted.keys():
         serve.delete(name)
-    watch, missing, until_s, said = StartWatch(sorted(wanted)), set(changed), time.monotonic() + asked.wait_s, ""
+    failed = _wait(wanted, changed, lambda missing: begin(settings, runtime, missing, place), asked.wait_s)
+    if failed:
+        return {"failed": failed}
+    client.set(_key(), json.dumps(wanted))
+    return {"running": sorted(wanted), "changed": sorted(changed)}
+
+
+def _wait(wanted: Collection[str], changed: Collection[str], start: Callable[[set[str]], None], wait_s: float) -> str:
+    """Start the changed applications, and wait until all wanted ones run.
+
+    Return a sentence if they do not run within `wait_s` seconds or one of them cannot start, else an empty text.
+    `start` is called again for an application that has to be started once more.
+    """
+    from serve_app.applications import statuses
+
+    watch, missing, until_s = StartWatch(sorted(wanted)), set(changed), time.monotonic() + wait_s
     while True:
         if missing:
-            begin(settings, runtime, missing, place)
+            start(missing)
         found = statuses()
         step = watch.look(found, time.monotonic())
         if step is None:
-            client.set(_key(), json.dumps(wanted))
-            return {"running": sorted(wanted), "changed": sorted(changed)}
-        said = step.say or said
+            return ""
         if step.end or time.monotonic() > until_s:
             late = [f"{name} ({one.reason or one})" for name, one in found.items() if name in wanted and not one.runs]
-            return {"failed": step.end or f"not running within {asked.wait_s:g} s: {', '.join(late)}"}
+            return step.end or f"not running within {wait_s:g} s: {', '.join(late)}"
         missing = set(step.again)
         time.sleep(0.2)
 

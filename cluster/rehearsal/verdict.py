@@ -61,19 +61,7 @@ def judge(
     to be delivered once on each of these channels.
     """
     verdict = Verdict()
-    copies: dict[str, list[tuple[float, str]]] = {}
-    sent_to: dict[str, set[str]] = {}
-    for vendor, deliveries in received.items():
-        count = 0
-        for delivery in deliveries:
-            match = ORDER.search(delivery["text"])
-            if match is None:
-                continue
-            name = f"{match.group(1)}/{channels[vendor]}"
-            copies.setdefault(name, []).append((delivery["t"], vendor))
-            sent_to.setdefault(name, set()).add(_plain(delivery["to"]))
-            count += 1
-        verdict.by_vendor[vendor] = count
+    copies, sent_to = _read_deliveries(received, channels, verdict.by_vendor)
     first = {name: min(times)[0] for name, times in copies.items()}
     known: set[str] = set()
     for post in posted:
@@ -99,6 +87,29 @@ def judge(
     verdict.duplicated = {name: len(times) - 1 for name, times in verdict.copies.items()}
     verdict.unexpected = sorted(set(copies) - known)
     return verdict
+
+
+def _read_deliveries(
+    received: Mapping[str, Iterable[Mapping[str, Any]]], channels: Mapping[str, str], by_vendor: dict[str, int]
+) -> tuple[dict[str, list[tuple[float, str]]], dict[str, set[str]]]:
+    """Return, for each notification that arrived, its copies and the addresses to which it was sent.
+
+    A copy is the time of a delivery and its vendor. `by_vendor` gets the number of deliveries of each vendor. A mail
+    that names no order is not counted.
+    """
+    copies: dict[str, list[tuple[float, str]]] = {}
+    sent_to: dict[str, set[str]] = {}
+    for vendor, deliveries in received.items():
+        by_vendor[vendor] = 0
+        for delivery in deliveries:
+            match = ORDER.search(delivery["text"])
+            if match is None:
+                continue
+            name = f"{match.group(1)}/{channels[vendor]}"
+            copies.setdefault(name, []).append((delivery["t"], vendor))
+            sent_to.setdefault(name, set()).add(_plain(delivery["to"]))
+            by_vendor[vendor] += 1
+    return copies, sent_to
 
 
 def _plain(address: str) -> str:

@@ -116,20 +116,9 @@ class Preparation:
         if len(drafts) > NOTIFICATIONS_MAX:
             raise CallerError("recipients", f"must lead to at most {NOTIFICATIONS_MAX} notifications in all")
         texts, digests = await self._render(request, drafts)
-        timing = Timing(
-            now_ms,
-            _sends_ms(request, drafts, event, priority, now_ms=now_ms),
-            1000 * (request.expires_in_s or (event.expires_in_s if event else DEFAULT_EXPIRES_S)),
-        )
-        notifications: list[NewNotification] = []
-        for place, (draft, text, digest) in enumerate(zip(drafts, texts, digests, strict=True)):
-            _check_text(draft, text)
-            routed = self._route(posted, draft, text, plan, index=place, priority=priority)
-            if draft.fallback is not None and draft.fallback.wait_for == "delivered":
-                self._check_told(f"{draft.at}.wait_for" if draft.at else "event", notifications[-1].chain)
-            notifications.append(timing.of(replace(routed, template_digest=digest), place, draft.fallback))
-            if place % PAUSE_AFTER == PAUSE_AFTER - 1:
-                await asyncio.sleep(0)
+        timing = _timing(request, drafts, event, priority, now_ms=now_ms)
+        rendered = list(zip(drafts, texts, digests, strict=True))
+        notifications = await self._notifications(posted, rendered, plan, timing, priority=priority)
         several = request.recipients is not None
         trigger = NewTrigger(
             id=posted.id,
@@ -141,7 +130,7 @@ class Preparation:
             priority=priority,
             on_unknown=request.on_unknown or (event.on_unknown if event else "resend"),
             data=request.data,
-            notifications=tuple(notifications),
+            notifications=notifications,
             recipient_id=None if several else people[0][1].id,
             locale=None if several else people[0][1].locale,
             send_at_ms=timing.common_ms,
@@ -150,6 +139,27 @@ class Preparation:
             rate=share.rate if (share := self._settings.tenants.get(posted.tenant)) else None,
         )
         return Prepared(trigger, tuple(texts))
+
+    async def _notifications(
+        self,
+        posted: Posted,
+        rendered: Sequence[tuple[Draft, Rendered, str | None]],
+        plan: Plan,
+        timing: Timing,
+        *,
+        priority: str,
+    ) -> tuple[NewNotification, ...]:
+        """Return the notification of each draft, with its vendor and its times. Raises CallerError."""
+        notifications: list[NewNotification] = []
+        for place, (draft, text, digest) in enumerate(rendered):
+            _check_text(draft, text)
+            routed = self._route(posted, draft, text, plan, index=place, priority=priority)
+            if draft.fallback is not None and draft.fallback.wait_for == "delivered":
+                self._check_told(f"{draft.at}.wait_for" if draft.at else "event", notifications[-1].chain)
+            notifications.append(timing.of(replace(routed, template_digest=digest), place, draft.fallback))
+            if place % PAUSE_AFTER == PAUSE_AFTER - 1:
+                await asyncio.sleep(0)
+        return tuple(notifications)
 
     async def _render(
         self, request: TriggerRequest, drafts: Sequence[Draft]
@@ -252,6 +262,14 @@ def _check_text(draft: Draft, said: Rendered) -> None:
         raise CallerError(f"{draft.at}.content.{missing[0]}", missing[1])
     if missing is not None:
         raise CallerError("data", f"template {draft.template}, {missing[0]}: {missing[1]}")
+
+
+def _timing(
+    request: TriggerRequest, drafts: Sequence[Draft], event: EventSettings | None, priority: str, *, now_ms: int
+) -> Timing:
+    """Return when each draft may be sent, and how long the trigger lives."""
+    lives_s = request.expires_in_s or (event.expires_in_s if event else DEFAULT_EXPIRES_S)
+    return Timing(now_ms, _sends_ms(request, drafts, event, priority, now_ms=now_ms), 1000 * lives_s)
 
 
 def _sends_ms(

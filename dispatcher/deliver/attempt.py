@@ -168,11 +168,7 @@ class Delivery:
         country = phone_region(n.to) if self._gate.keys is not None else None
         permit = self._gate.acquire(country)
         if permit is None:
-            cut_off_s = self._gate.cut_off_for_s(country)
-            self._metrics.count("dispatcher_refusals", self._vendor.name, "breaker" if cut_off_s is None else "country")
-            if cut_off_s is not None:
-                return decide_cut_off(n, cut_off_s, self._situation(now_ms))
-            return decide_refused(n, self._situation(now_ms))
+            return self._without_permit(n, country, now_ms)
         may = False
         try:
             # A stale incarnation is maybe declared dead, and another actor may send the notification now.
@@ -183,6 +179,14 @@ class Delivery:
             if not may:
                 self._gate.record(permit, None, 0.0, self._in_flight())
         return Ready(message, permit, size.segments if size else 0) if may else None
+
+    def _without_permit(self, n: Notification, country: str | None, now_ms: int) -> Decision:
+        """Count the breaker's refusal, and decide where the notification goes now."""
+        cut_off_s = self._gate.cut_off_for_s(country)
+        self._metrics.count("dispatcher_refusals", self._vendor.name, "breaker" if cut_off_s is None else "country")
+        if cut_off_s is not None:
+            return decide_cut_off(n, cut_off_s, self._situation(now_ms))
+        return decide_refused(n, self._situation(now_ms))
 
     async def _attempt(self, n: Notification, ready: Ready) -> Decision:
         """Call the vendor and return the decision about the notification.

@@ -174,12 +174,33 @@ def _step(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, HtmlSta
 
     Return the new state, the next position, and a second possible state or None.
     """
-    kind = state.kind
-    if kind == "data":
-        return _data(state, text, at)
-    if kind in ("'", '"'):
-        return _quoted(state, text, at)
-    if kind == "name":
+    match state.kind:
+        case "data":
+            return _data(state, text, at)
+        case "tagname":
+            return _tag_name(state, text, at)
+        case "name" | "attribute" | "named":
+            return _attribute(state, text, at)
+        case "value":
+            return _before_value(state, text, at)
+        case "'" | '"':
+            return _quoted(state, text, at)
+        case "unquoted":
+            return _unquoted(state, text, at)
+        case _:
+            return _outside(state, text, at)
+
+
+def _tag_name(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, HtmlState | None]:
+    more = _TAG_NAME.match(text, at)
+    if more is not None:
+        return replace(state, tag=state.tag + more[0].lower()), more.end(), None
+    return replace(state, kind="name"), at, None
+
+
+def _attribute(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, HtmlState | None]:
+    """Advance before, within or behind the name of an attribute."""
+    if state.kind == "name":
         match = _BEFORE_NAME.match(text, at)
         assert match is not None
         if match["close"]:
@@ -187,33 +208,26 @@ def _step(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, HtmlSta
         if match["name"]:
             return replace(state, kind="attribute", attribute=match["name"].lower()), match.end(), None
         return state, match.end(), None
-    if kind == "attribute":  # the next piece of text may continue the name
+    if state.kind == "attribute":  # the next piece of text may continue the name
         more = _NAME_END.match(text, at)
         if more is not None:
             return replace(state, attribute=state.attribute + more[0].lower()), more.end(), None
         return replace(state, kind="named"), at, None
-    if kind == "named":
-        match = _AFTER_NAME.match(text, at)
-        assert match is not None
-        if match["equals"]:
-            return replace(state, kind="value", url=""), match.end(), None
-        return (replace(state, kind="name") if match["other"] is not None else state), match.end(), None
-    if kind == "value":
-        match = _BEFORE_VALUE.match(text, at)
-        assert match is not None
-        if match["quote"]:
-            return replace(state, kind=match["quote"]), match.end(), None
-        if match["close"]:
-            return _closed(state, match.end())
-        return (replace(state, kind="unquoted") if match["value"] is not None else state), match.end(), None
-    if kind == "unquoted":
-        return _unquoted(state, text, at)
-    if kind == "tagname":
-        more = _TAG_NAME.match(text, at)
-        if more is not None:
-            return replace(state, tag=state.tag + more[0].lower()), more.end(), None
-        return replace(state, kind="name"), at, None
-    return _outside(state, text, at)
+    match = _AFTER_NAME.match(text, at)
+    assert match is not None
+    if match["equals"]:
+        return replace(state, kind="value", url=""), match.end(), None
+    return (replace(state, kind="name") if match["other"] is not None else state), match.end(), None
+
+
+def _before_value(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, HtmlState | None]:
+    match = _BEFORE_VALUE.match(text, at)
+    assert match is not None
+    if match["quote"]:
+        return replace(state, kind=match["quote"]), match.end(), None
+    if match["close"]:
+        return _closed(state, match.end())
+    return (replace(state, kind="unquoted") if match["value"] is not None else state), match.end(), None
 
 
 def _data(state: HtmlState, text: str, at: int) -> tuple[HtmlState, int, HtmlState | None]:

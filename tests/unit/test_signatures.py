@@ -1,4 +1,4 @@
-"""Calls say what their values mean: beyond four positional parameters, the rest is named or a frozen value."""
+"""Functions that are read at once: at most four positional parameters, and at most 40 lines."""
 
 from __future__ import annotations
 
@@ -14,6 +14,25 @@ WIDTH_MAX = 4
 
 EXEMPT = {("dispatcher/templates/filters.py", "_truncate")}
 """Jinja's own filter, whose templates pass five values by position."""
+
+LINES_MAX = 40
+
+LONG = {
+    ("dispatcher/supervise/supervisor.py", "__init__"): "one line for each field of the supervisor's memory",
+    ("dispatcher/deliver/courier.py", "__init__"): "one line for each field of the courier's memory",
+    ("cluster/rehearsal/drills/command.py", "drill"): "its parameters and its docstring are the command's help",
+    ("benchmarks/dispatch_workers.py", "floor"): "a worker to compare with, whole, so that its cost can be read",
+}
+"""The functions that stay longer, each with its reason."""
+
+
+def _long(name: str, source: str) -> Iterator[str]:
+    """Yield the functions of a file that have too many lines, counted from `def` to the last line."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            if lines > LINES_MAX and (name, node.name) not in LONG:
+                yield f"{name}:{node.lineno}: {node.name} has {lines} lines"
 
 
 def _wide(name: str, source: str) -> Iterator[str]:
@@ -48,6 +67,30 @@ def test_nothing_takes_more_than_four_values_by_position(tree: str) -> None:
 def test_the_check_counts_what_is_given_by_position(source: str, found: int) -> None:
     """A named parameter costs nothing, nor does `self`."""
     assert len(list(_wide("f.py", source))) == found
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_no_function_has_more_than_forty_lines(tree: str) -> None:
+    """A function that does not fit on a screen does several things, and each of them has a name."""
+    files = sorted((ROOT / tree).rglob("*.py"))
+    assert [line for f in files for line in _long(str(f.relative_to(ROOT)), f.read_text())] == []
+
+
+@pytest.mark.parametrize(("lines", "found"), [(39, 0), (40, 1)])
+def test_the_check_counts_the_lines_of_a_function(lines: int, found: int) -> None:
+    """The line with `def` counts too; a method and a nested function are functions."""
+    body = "    x = 1\n" * lines
+    assert len(list(_long("f.py", f"async def f():\n{body}"))) == found
+    assert len(list(_long("f.py", "class C:\n  def f(self):\n" + body))) == found
+
+
+def test_a_long_function_is_still_there_and_still_long() -> None:
+    """An exemption that is not needed any more would hide the next long function of that name."""
+    for (name, own), reason in LONG.items():
+        nodes = ast.walk(ast.parse((ROOT / name).read_text()))
+        found = [n for n in nodes if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef)) and n.name == own]
+        assert reason
+        assert any((n.end_lineno or 0) - n.lineno >= LINES_MAX for n in found), (name, own)
 
 
 def test_an_exemption_is_needed() -> None:
