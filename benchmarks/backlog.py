@@ -18,7 +18,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import click
 import uvloop
@@ -107,7 +106,7 @@ def repeated(service: Service) -> int:
     return sum(n - 1 for n in times.values())
 
 
-def one_round(messages: int, seconds: float) -> dict[str, Any]:
+def one_round(messages: int, seconds: float) -> dict[str, float]:
     with running({"vendors": {SICK: {"rate_per_s": CONTRACT_PER_S}}}) as (service, _):
         idle = urgent_ms(service, 0, seconds)
         hold_all(service)

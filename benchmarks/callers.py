@@ -15,8 +15,8 @@ import json
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from cluster.rehearsal.checkouts import Checkout
 from cluster.rehearsal.load import RETRIED, Posted, _head, _request
 from cluster.rehearsal.load_connection import Pool
 
@@ -32,7 +32,7 @@ class Callers:
         self,
         hosts: Sequence[str],
         rate_per_s: float,
-        body_of: Callable[[int], tuple[str, dict[str, Any]]],
+        body_of: Callable[[int], tuple[str, Checkout]],
         *,
         roam: bool = True,
         watch_s: float | None = None,
@@ -115,7 +115,7 @@ class _Call:
     given up.
     """
 
-    def __init__(self, callers: Callers, pools: Sequence[Pool], posted: Posted, body: dict[str, Any]) -> None:
+    def __init__(self, callers: Callers, pools: Sequence[Pool], posted: Posted, body: Checkout) -> None:
         self._callers, self._pools, self._posted, self._body = callers, pools, posted, body
         self._host = callers.host
 

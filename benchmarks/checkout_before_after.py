@@ -41,11 +41,12 @@ from cluster.rehearsal.checkouts import checkouts
 from cluster.rehearsal.demo import CHANNELS
 from cluster.rehearsal.load import percentile
 from cluster.rehearsal.verdict import ORDER
+from dispatcher.core.json_object import JsonObject
 
 CLIENT_S = 10.0
 DRAIN_S = 60.0
 SICK = ("sms-a", "email-a")
-CONDITIONS: dict[str, dict[str, Any]] = {
+CONDITIONS: dict[str, JsonObject] = {
     "50 ms": {"mode": "none", "latency_ms": 50},
     "2 s": {"mode": "slow", "latency_ms": 2000},
     "hanging": {"mode": "hang"},
@@ -71,7 +72,7 @@ class Answer(NamedTuple):
 async def shop(url: str, wanted: list[dict[str, str]], rate: float) -> list[Answer]:
     """Post each order when it is due, at `rate` orders a second. Return the answers in the order of `wanted`."""
 
-    async def one(session: aiohttp.ClientSession, order: dict[str, Any], due_s: float) -> Answer:
+    async def one(session: aiohttp.ClientSession, order: dict[str, str], due_s: float) -> Answer:
         paid = notified = False
         try:
             async with session.post(f"{url}/checkout", json=order) as answer:
@@ -122,7 +123,7 @@ class Subject:
     def delivered(self, numbers: set[str]) -> int:
         return len(self.arrived(numbers))
 
-    def condition(self, fault: dict[str, Any], rate: float, seconds: float) -> Round:
+    def condition(self, fault: JsonObject, rate: float, seconds: float) -> Round:
         """Run one round under one fault and return its figures. At the end the vendors are healthy and nothing
         waits.
         """

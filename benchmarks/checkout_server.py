@@ -13,7 +13,7 @@ import contextlib
 import json
 import sys
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -27,7 +27,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-Notify = Callable[[dict[str, Any]], bool]
+Order = Mapping[str, str]
+"""One order as the shop posts it: order, total, currency, name, email and phone."""
+
+Notify = Callable[[Order], bool]
 """A function that notifies the customer of one order. It returns True if the messages were handed over."""
 
 
@@ -44,16 +47,16 @@ class Direct:
         self._sms_headers = {"Authorization": f"Basic {b64encode(b'ACsandbox:sandbox').decode()}"}
         self._email_headers = {"Authorization": "Bearer sandbox", "Content-Type": "application/json"}
 
-    def __call__(self, order: dict[str, Any]) -> bool:
+    def __call__(self, order: Order) -> bool:
         # The request's own thread sends the e-mail meanwhile: one more thread, not two.
         sms: Future[bool] = self._senders.submit(self._sms, order)
         return self._email(order) and sms.result()
 
-    def _sms(self, order: dict[str, Any]) -> bool:
+    def _sms(self, order: Order) -> bool:
         fields = {"To": order["phone"], "From": "+4915112345678", "Body": _text(order)}
         return self._post(self._sms_url, fields=fields, encode_multipart=False, headers=self._sms_headers, expected=201)
 
-    def _email(self, order: dict[str, Any]) -> bool:
+    def _email(self, order: Order) -> bool:
         mail = {
             "personalizations": [{"to": [{"email": order["email"]}]}],
             "from": {"email": "shop@example.com"},
@@ -77,7 +80,7 @@ class Dispatcher:
         self._http = urllib3.PoolManager(num_pools=1, maxsize=threads, timeout=timeout, retries=False)
         self._url = f"{api}/v1/triggers"
 
-    def __call__(self, order: dict[str, Any]) -> bool:
+    def __call__(self, order: Order) -> bool:
         trigger = {
             "event": "checkout.completed",
             "recipient": {"email": order["email"], "phone": order["phone"]},
@@ -91,7 +94,7 @@ class Dispatcher:
         return False
 
 
-def _text(order: dict[str, Any]) -> str:
+def _text(order: Order) -> str:
     return "Hi {name}, we received {total} {currency} for order {order}. Thank you!".format_map(order)
 
 

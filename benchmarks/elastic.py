@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import click
 import uvloop
@@ -27,6 +28,7 @@ from benchmarks.processes import until
 from benchmarks.whole_service import bodies, drained, fault_all, losses, running, vendors
 from cluster.local.service import Service
 from cluster.rehearsal.load import Posted, post_steadily
+from dispatcher.core.json_object import JsonObject
 
 POOL = {"concurrency_min": 8, "concurrency_max": 8, "replicas_max": 4}
 LATENCY_MS = 200.0
@@ -42,12 +44,27 @@ WATCHED = ("sms-a", "email-a")
 YOUNG_S = 1.0
 
 
+Sample = dict[str, float]
+"""One look at the vendors: `at_s` in epoch seconds, and of each vendor `_actors`, `_age_s` and `_queued`."""
+
+
+class Reaction(TypedDict):
+    """How the pool of one vendor followed the load. A time is None if the pool never reached that size."""
+
+    actors_most: float
+    first_more_after_s: float | None
+    most_after_s: float | None
+    age_most_s: float
+    age_under_1_s_again_after_s: float
+    one_again_after_s: float | None
+
+
 class Watch:
     """Samples every vendor of `WATCHED` until `close` is called. Times are epoch seconds."""
 
     def __init__(self, service: Service) -> None:
         self._service, self._over = service, threading.Event()
-        self.samples: list[dict[str, Any]] = []
+        self.samples: list[Sample] = []
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -81,7 +98,10 @@ async def _post(api: str, low: float, high: float, phases: tuple[float, float, f
     return posted
 
 
-def measure(service: Service, config: Path, phases: tuple[float, float, float], update_s: float) -> dict[str, Any]:
+def measure(
+    service: Service, config: Path, phases: tuple[float, float, float], update_s: float
+) -> tuple[dict[str, Reaction], JsonObject]:
+    """Return the reaction of each watched pool, and the other figures of the run."""
     fault_all(service, mode="none", latency_ms=LATENCY_MS)
     watch = Watch(service)
     began_s = time.time()
@@ -95,8 +115,8 @@ def measure(service: Service, config: Path, phases: tuple[float, float, float], 
     if not until(lambda: not before & _incarnations(service), REPLACED_S_MAX):
         left = ", ".join(sorted(before & _incarnations(service)))
         raise click.ClickException(f"the change of the configuration did not replace {left}")
-    return {
-        **reading(watch.samples, began_s + phases[0], began_s + phases[0] + phases[1]),
+    reactions = reading(watch.samples, began_s + phases[0], began_s + phases[0] + phases[1])
+    return reactions, {
         "accepted": verdict.accepted,
         "unacknowledged": verdict.unacknowledged,
         **losses(service, verdict),
@@ -120,31 +140,33 @@ def _change(service: Service, config: Path) -> None:
     service.reload()
 
 
-def reading(samples: list[dict[str, Any]], step_s: float, end_s: float) -> dict[str, Any]:
+def reading(samples: list[Sample], step_s: float, end_s: float) -> dict[str, Reaction]:
     """Return the figures of each vendor.
 
     `step_s` and `end_s` are the epoch seconds at which the high load began and ended. Times until the pool grows are
     seconds after `step_s`. Times until it shrinks are seconds after `end_s`. A time is None if the pool never reached
     that size.
     """
-    found: dict[str, Any] = {}
-    for vendor in WATCHED:
-        up = [s for s in samples if step_s <= s["at_s"] < end_s]
-        down = [s for s in samples if s["at_s"] >= end_s]
-        most = max(s[f"{vendor}_actors"] for s in samples)
-        old = [s["at_s"] for s in up if s[f"{vendor}_age_s"] >= YOUNG_S]
-        found[vendor] = {
-            "actors_most": most,
-            "first_more_after_s": _first(up, step_s, lambda s, v=vendor: s[f"{v}_actors"] > 1),
-            "most_after_s": _first(up, step_s, lambda s, v=vendor, m=most: s[f"{v}_actors"] == m),
-            "age_most_s": round(max((s[f"{vendor}_age_s"] for s in up), default=0.0), 2),
-            "age_under_1_s_again_after_s": round(max(old) - step_s + 0.5, 1) if old else 0.0,
-            "one_again_after_s": _first(down, end_s, lambda s, v=vendor: s[f"{v}_actors"] == 1),
-        }
-    return found
+    return {vendor: _reaction(samples, vendor, step_s, end_s) for vendor in WATCHED}
 
 
-def _first(samples: list[dict[str, Any]], since_s: float, holds: Any) -> float | None:
+def _reaction(samples: list[Sample], vendor: str, step_s: float, end_s: float) -> Reaction:
+    up = [s for s in samples if step_s <= s["at_s"] < end_s]
+    down = [s for s in samples if s["at_s"] >= end_s]
+    actors = f"{vendor}_actors"
+    most = max(s[actors] for s in samples)
+    old = [s["at_s"] for s in up if s[f"{vendor}_age_s"] >= YOUNG_S]
+    return {
+        "actors_most": most,
+        "first_more_after_s": _first(up, step_s, lambda s: s[actors] > 1),
+        "most_after_s": _first(up, step_s, lambda s: s[actors] == most),
+        "age_most_s": round(max((s[f"{vendor}_age_s"] for s in up), default=0.0), 2),
+        "age_under_1_s_again_after_s": round(max(old) - step_s + 0.5, 1) if old else 0.0,
+        "one_again_after_s": _first(down, end_s, lambda s: s[actors] == 1),
+    }
+
+
+def _first(samples: list[Sample], since_s: float, holds: Callable[[Sample], bool]) -> float | None:
     return next((round(s["at_s"] - since_s, 1) for s in samples if holds(s)), None)
 
 
@@ -156,13 +178,13 @@ def main(quick: bool, results_: Path | None) -> None:
         phases, update_s = (1.0, 2.0, 3.0), 1.0
     changes = {"vendors": {name: {**POOL, "timeout_s": 10.0} for name in WATCHED}}
     with running(changes) as (service, _):
-        figures = measure(service, service.config, phases, update_s)
+        reactions, run = measure(service, service.config, phases, update_s)
     for vendor in WATCHED:
-        for name, value in figures[vendor].items():
+        for name, value in reactions[vendor].items():
             click.echo(f"{vendor:8} {name:28} {value}")
-    click.echo(f"accepted {figures['accepted']}, lost {figures['lost']}, duplicated {figures['duplicated']}")
-    results.report("elastic", figures, results_, quick)
-    results.convict([figures])
+    click.echo(f"accepted {run['accepted']}, lost {run['lost']}, duplicated {run['duplicated']}")
+    results.report("elastic", {**reactions, **run}, results_, quick)
+    results.convict([run])
 
 
 if __name__ == "__main__":

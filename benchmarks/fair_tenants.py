@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 import uvloop
@@ -92,7 +91,7 @@ def times_ms(service: Service, first: int, seconds: float) -> tuple[list[float],
     return accepts, deliveries
 
 
-def one_round(messages: int, seconds: float) -> dict[str, Any]:
+def one_round(messages: int, seconds: float) -> dict[str, float]:
     with running() as (service, _):
         idle = times_ms(service, 0, seconds)
         hold_all(service)
@@ -102,7 +101,7 @@ def one_round(messages: int, seconds: float) -> dict[str, Any]:
         before, began_s = _queued(service), time.monotonic()
         during = times_ms(service, 100_000, seconds)
         left, duration_s = _queued(service), time.monotonic() - began_s
-        found: dict[str, Any] = {"queued": before, "left": left, "flood_sent_per_s": (before - left) / duration_s}
+        found: dict[str, float] = {"queued": before, "left": left, "flood_sent_per_s": (before - left) / duration_s}
         for name, calm, busy in (("accept", idle[0], during[0]), ("delivery", idle[1], during[1])):
             for part in (0.5, 0.99):
                 label = f"{name}_p{part * 100:.0f}"
@@ -117,7 +116,7 @@ def _queued(service: Service) -> int:
     return sum(vendor["queued"] for vendor in vendors(service).values())
 
 
-def verdicts(rows: list[dict[str, Any]]) -> list[str]:
+def verdicts(rows: list[dict[str, float]]) -> list[str]:
     """Return a sentence for each rule that does not hold.
 
     The first rule is that B's p99 is at most twice its idle value, in the median round. It is checked for the accept
@@ -143,11 +142,11 @@ def main(*, messages: int, rounds: int, seconds: float, quick: bool, results_: P
     if quick:
         messages, rounds, seconds = 400, 1, 1.0
     rows = [one_round(messages, seconds) for _ in range(rounds)]
-    figures: dict[str, Any] = {**results.spreads(rows), "missed": verdicts(rows)}
-    results.spread_table({name: value for name, value in figures.items() if name != "missed"})
-    for line in figures["missed"] or [f"B's p99 is within {WITHIN:.0f} times its idle value"]:
-        click.echo(f"MISSED: {line}" if figures["missed"] else line)
-    results.report("fair_tenants", figures, results_, quick)
+    spreads, missed = results.spreads(rows), verdicts(rows)
+    results.spread_table(spreads)
+    for line in missed or [f"B's p99 is within {WITHIN:.0f} times its idle value"]:
+        click.echo(f"MISSED: {line}" if missed else line)
+    results.report("fair_tenants", {**spreads, "missed": missed}, results_, quick)
     results.convict(rows)
 
 

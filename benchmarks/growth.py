@@ -37,6 +37,7 @@ from dispatcher.adapters.redis.control import RedisControl
 from dispatcher.adapters.redis.keys import lanes_of
 from dispatcher.adapters.redis.script_calls import client
 from dispatcher.adapters.redis.store import RedisStore
+from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.decide import Settle
 from dispatcher.core.life.notification import Attempt, Lane, NewNotification, NewTrigger
 from dispatcher.ports import STORED, Applied, Claims
@@ -249,7 +250,7 @@ async def nothing(stand: Stand, size: int) -> None:
 
 async def costs(
     stands: Mapping[int, Stand], fill: Fill, queued: int, rounds: int, *, trips: int
-) -> tuple[dict[str, Any], dict[int, float]]:
+) -> tuple[dict[str, dict[str, results.Spread]], dict[int, float]]:
     """Measure each stand after it was filled to its size and `queued` more notifications wait in its mailboxes.
 
     In each round, one stand is measured after another. Return the costs by size, and the bytes that each filled
@@ -272,7 +273,7 @@ async def costs(
     return {str(size): results.spreads(found, 4) for size, found in runs.items()}, filled
 
 
-def over_least(by_size: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+def over_least(by_size: Mapping[str, Mapping[str, results.Spread]]) -> dict[str, float]:
     """Return for each cost its greatest median divided by its smallest. `by_size` maps each size to its costs."""
     names = next(iter(by_size.values()))
     medians = {name: [found[name]["median"] for found in by_size.values()] for name in names}
@@ -305,7 +306,7 @@ class Servers:
 
 async def measure(
     servers: Servers, sizes: Sequence[int], kept: Sequence[int], counts: Sequence[int], *, rounds: int, trips: int
-) -> dict[str, Any]:
+) -> JsonObject:
     few = min(sizes)
     of_each = {size: await bytes_each(servers.get(0), size) for size in sizes if size <= WRITTEN_MAX}
     backlog, queued = await costs(servers.stands(sizes), Stand.queue, 0, rounds, trips=trips)

@@ -17,7 +17,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import click
 import uvloop
@@ -81,6 +81,14 @@ def watch(pid: int, seconds: float, to: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([PY_SPY, *command, *kind], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+class Profile(TypedDict):
+    """Where one process spent its time, in percent of its samples."""
+
+    own_percent: float
+    percent_by_package: dict[str, float]
+    innermost_percent: list[tuple[str, float]]
+
+
 @click.command(help=__doc__)
 @click.option("--rate", default=250.0, show_default=True, help="triggers a second")
 @click.option("--seconds", default=20.0, show_default=True)
@@ -97,7 +105,7 @@ def main(rate: float, seconds: float, quick: bool, results_: Path | None) -> Non
             watching[name] = watch(service.pids(text)[0], seconds - START_PAUSE_S, folder / name)
         posted = uvloop.run(post_steadily(service.api, bodies(int(rate * seconds)), rate))
         lost = losses(service, drained(service, posted))
-        found: dict[str, Any] = {}
+        found: dict[str, Profile] = {}
         for name, process in watching.items():
             if process.wait(30) != 0:
                 raise click.ClickException(f"py-spy could not look at {name}; it needs the right to trace processes")

@@ -11,6 +11,7 @@ accept percentiles over the whole step and over its second half, and the number 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ LOW, HIGH = 116.0, 700.0
 BEFORE_S, STEP_S = 15.0, 60.0
 REFUSED_MS = 15_000.0
 
-VARIANTS: dict[str, dict[str, Any] | None] = {"as shipped": None, "pinned": FIXED}
+VARIANTS: Mapping[str, Mapping[str, object] | None] = {"as shipped": None, "pinned": FIXED}
 
 
 async def _post(api: str, rates: tuple[float, float], seconds: tuple[float, float]) -> list[list[Posted]]:

@@ -19,7 +19,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import click
 
@@ -60,7 +60,15 @@ def run(checkout: Path, rate: float, seconds: float) -> dict[str, float]:
     return {**read(condition), "first_try_percent": condition["first_try_percent"]["median"]}
 
 
-def compared(ours: Sequence[Mapping[str, float]], theirs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+class Comparison(TypedDict):
+    """The spreads of one figure in both copies, and of the ratios of their pairs."""
+
+    ours: results.Spread
+    other: results.Spread
+    ratio: results.Spread
+
+
+def compared(ours: Sequence[Mapping[str, float]], theirs: Sequence[Mapping[str, float]]) -> dict[str, Comparison]:
     """Return each figure's spread in our copy, its spread in the other copy, and the spread of the ratios of pairs.
 
     A ratio is our figure divided by the other copy's figure of the same pair.
@@ -97,10 +105,10 @@ def main(other: Path, *, pairs: int, rate: float, seconds: float, results_: Path
     figures = compared(measured[ROOT], measured[other])
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=other, capture_output=True, text=True)
     rows: list[list[Any]] = [["", "ours", "other", "ratio", "least", "most"]]
-    for figure, found in figures.items():
-        ratio = found["ratio"]
+    for figure, both in figures.items():
+        ratio = both["ratio"]
         rows.append(
-            [figure, found["ours"]["median"], found["other"]["median"], *(ratio[k] for k in ("median", "min", "max"))]
+            [figure, both["ours"]["median"], both["other"]["median"], *(ratio[k] for k in ("median", "min", "max"))]
         )
     results.table(rows)
     if results_ is not None:

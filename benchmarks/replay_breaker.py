@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import click
 
@@ -50,14 +50,44 @@ FIELDS = ("r", "state", "failure_rate", "slow_rate", "buffered", "failed", "slow
 RATE_TOLERANCE = 1e-4  # the recording computed rates in 32-bit floats
 
 
-def scenarios(path: Path) -> Iterator[dict[str, Any]]:
+class Config(TypedDict):
+    """The breaker's configuration in the recording. Times are in the unit that the name ends with."""
+
+    type: str
+    size: int
+    min_calls: int
+    fail_rate: float
+    slow_rate: float
+    slow_us: int
+    wait_ms: int
+    wait_mult: float
+    wait_max_ms: int | None
+    half_open_calls: int
+    half_open_max_wait_ms: int
+    half_open_max_wait_to: str
+    auto: bool
+    initial: str
+    t0_ms: int
+
+
+class Scenario(TypedDict):
+    """One line of the recording: a configuration, and the calls with the answers that were recorded."""
+
+    id: int
+    family: str
+    cfg: Config
+    late: str
+    steps: list[list[Any]]
+
+
+def scenarios(path: Path) -> Iterator[Scenario]:
     with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
         for line in lines:
             if line.strip():
                 yield json.loads(line)
 
 
-def config_of(scenario: dict[str, Any]) -> BreakerConfig:
+def config_of(scenario: Scenario) -> BreakerConfig:
     c = scenario["cfg"]
     return BreakerConfig(
         window_type=c["type"],
@@ -91,7 +121,7 @@ def config_of(scenario: dict[str, Any]) -> BreakerConfig:
 class Replay:
     """Replays one scenario, step by step."""
 
-    def __init__(self, scenario: dict[str, Any]) -> None:
+    def __init__(self, scenario: Scenario) -> None:
         self._now_ns = scenario["cfg"]["t0_ms"] * 1_000_000
         self._breaker = Breaker(config_of(scenario), self._now_ns)
         self._breaker.drain_events()

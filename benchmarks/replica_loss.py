@@ -34,6 +34,7 @@ from benchmarks.rolling_upgrade import hold_config, judged
 from benchmarks.whole_service import bodies
 from cluster.local.service import Service
 from cluster.rehearsal.load import Posted, percentile
+from dispatcher.core.json_object import JsonObject
 from dispatcher.errors import DispatcherError
 from tests.sentinels import DOWN_MS, fleet
 
@@ -54,7 +55,7 @@ def config(folder: Path, replicas: int, durability: str) -> Path:
     return path
 
 
-def loss(replicas: int, rate_per_s: float) -> dict[str, Any]:
+def loss(replicas: int, rate_per_s: float) -> JsonObject:
     """Kill the primary and delete its disk once, under load. Return the figures of this run."""
     with workspace() as folder, fleet(replicas, 3, hz="10") as servers:
         service = Service(folder / "state", config(folder, replicas, "replica"), ("--redis-url", servers.url))
@@ -100,7 +101,7 @@ def refusing_s(posted: Sequence[Posted]) -> float:
     return max((b - a for a, b in pairwise(times)), default=0.0)
 
 
-def price(replicas: int, pairs: int, rate_per_s: float) -> Iterator[dict[str, Any]]:
+def price(replicas: int, pairs: int, rate_per_s: float) -> Iterator[JsonObject]:
     """Post to two services on the same servers alternately.
 
     Yield for each pair of turns the accept p50 and p99 of both services, in milliseconds.

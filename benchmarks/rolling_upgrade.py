@@ -43,6 +43,7 @@ from benchmarks.whole_service import FIXED, bodies, collect, merged, sandbox_con
 from cluster.local.service import Service
 from cluster.rehearsal.demo import CHANNELS
 from cluster.rehearsal.load import Posted, percentile
+from dispatcher.core.json_object import JsonObject
 from dispatcher.errors import DispatcherError
 from tests import version_before
 from tests.chaos.bench.checker import examine, waiting
@@ -157,9 +158,7 @@ class Pair:
         path.write_text(yaml.safe_dump(merged(config, {"courier": {"take_s": 2.0}})))
 
 
-def run(
-    rate_per_s: float, *, kind: str, before: Path | None, back: bool = True, changes: bool = True
-) -> dict[str, Any]:
+def run(rate_per_s: float, *, kind: str, before: Path | None, back: bool = True, changes: bool = True) -> JsonObject:
     """Perform one run on a Redis of its own, and return its figures. `kind` is one of `KINDS`."""
     with workspace() as folder, private_redis(folder) as server:
         code = before or version_before.unpack(folder)
@@ -194,7 +193,7 @@ def name_of(before: Path | None) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def judged(posted: Sequence[Posted], service: Service, store: redis.Redis) -> dict[str, Any]:
+def judged(posted: Sequence[Posted], service: Service, store: redis.Redis) -> JsonObject:
     """Wait until no notification waits in the store, at most `SETTLE_S` seconds. Return the figures of the run."""
     until_s = time.monotonic() + SETTLE_S
     while waiting(store) and time.monotonic() < until_s:
@@ -222,7 +221,7 @@ def percent(posted: Sequence[Posted]) -> float:
     return round(100 * sum(p.first_status == 202 for p in posted) / len(posted), 3) if posted else 100.0
 
 
-def stretches(posted: Sequence[Posted], marks: Sequence[Stretch], aimed: Sequence[int]) -> list[dict[str, Any]]:
+def stretches(posted: Sequence[Posted], marks: Sequence[Stretch], aimed: Sequence[int]) -> list[JsonObject]:
     """Return for each part of the run its name, the number of its triggers, and how many failed at the first try.
 
     `aimed` has for each trigger the host that got it first. `failed_at_changing` counts the failures at the host that

@@ -18,7 +18,6 @@ import json
 import time
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 import click
 import uvloop
@@ -30,6 +29,7 @@ from benchmarks.whole_service import bodies, drained, hold_all, losses, override
 from cluster.local.service import Service
 from cluster.rehearsal.load import post_in_turn, post_steadily
 from cluster.rehearsal.verdict import judge
+from dispatcher.core.json_object import JsonObject
 
 SIZES = (1, 2, 4)
 CLIENTS, MOST = 64, 100_000
@@ -65,7 +65,7 @@ def drain(actors: int, count: int) -> dict[str, float]:
         }
 
 
-def _sms(order: str) -> dict[str, Any]:
+def _sms(order: str) -> JsonObject:
     return {"channel": "sms", "content": {"text": f"Your order {order} is on its way."}}
 
 
@@ -107,7 +107,7 @@ def accept(replicas: int, seconds: float) -> dict[str, float]:
 def main(*, sizes: tuple[int, ...], seconds: float, count: int, quick: bool, results_: Path | None) -> None:
     if quick:
         sizes, seconds, count = (1,), 1.0, 60
-    figures: dict[str, Any] = {"drain": {}, "accept": {}}
+    figures: dict[str, dict[str, dict[str, float]]] = {"drain": {}, "accept": {}}
     for size in sizes:
         figures["drain"][str(size)] = {name: round(value, 3) for name, value in drain(size, count).items()}
         figures["accept"][str(size)] = {name: round(value, 3) for name, value in accept(size, seconds).items()}

@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 import click
 import uvloop
@@ -89,9 +88,10 @@ def main(minutes: int, quick: bool, results_: Path | None) -> None:
         for minute in range(minutes):
             rows.append(one_minute(service, seconds, minute * int(RATE * seconds)))
     names = [name for name in rows[0] if name not in ("triggers", "lost", "duplicated", "unexplained")]
-    figures: dict[str, Any] = {
+    slopes = {n: round(slope_per_hour([row[n] for row in rows[1:]], seconds), 1) for n in names}
+    figures = {
         "minutes": rows,
-        "slope_per_hour": {n: round(slope_per_hour([row[n] for row in rows[1:]], seconds), 1) for n in names},
+        "slope_per_hour": slopes,
         "lost": sum(row["lost"] for row in rows),
         "duplicated": sum(row["duplicated"] for row in rows),
         "redis_bytes_per_trigger": round(
@@ -99,7 +99,7 @@ def main(minutes: int, quick: bool, results_: Path | None) -> None:
         ),
     }
     results.table([["minute", *names], *([n, *(round(row[name], 1) for name in names)] for n, row in enumerate(rows))])
-    for name, value in figures["slope_per_hour"].items():
+    for name, value in slopes.items():
         click.echo(f"{name:24} {value:+g} an hour")
     click.echo(f"lost {figures['lost']:g}, duplicated {figures['duplicated']:g}")
     results.report("soak", figures, results_, quick)

@@ -23,6 +23,7 @@ import cluster
 from benchmarks.cpu_meter import CpuMeter
 from benchmarks.processes import until, workspace
 from cluster.local.service import Service
+from cluster.rehearsal.checkouts import Checkout
 from cluster.rehearsal.demo import CHANNELS
 from cluster.rehearsal.load import Posted, percentile, post_steadily
 from cluster.rehearsal.sandbox.ledger import Delivery
@@ -148,7 +149,7 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return found
 
 
-def bodies(count: int, start: int = 0) -> list[tuple[str, dict[str, object]]]:
+def bodies(count: int, start: int = 0) -> list[tuple[str, Checkout]]:
     """Return `count` checkouts with distinct recipients and order numbers. The order number is the idempotency key."""
     start += _shared.first_order if _shared else 0
     return [

@@ -18,7 +18,7 @@ asyncio.set_event_loop(asyncio.new_event_loop())
 REDIS = RedisSettings(unix_socket_path=job.socket())
 
 
-async def send(ctx: dict[str, Any], to: str, data: dict[str, Any]) -> None:
+async def send(ctx: dict[str, Any], to: str, data: dict[str, object]) -> None:
     session: aiohttp.ClientSession = ctx["session"]
     async with session.post(job.url(), data=job.body(to, data), headers=job.HEADERS) as answer:
         job.check(answer.status, await answer.read())
