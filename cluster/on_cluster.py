@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypedDict
 
 import redis
@@ -23,7 +24,7 @@ from dispatcher.adapters.redis.keys import Keys
 from dispatcher.config.settings import parse_settings
 from dispatcher.core.json_object import JsonObject
 from dispatcher.errors import ConfigError
-from serve_app.start_watch import StartWatch
+from serve_app.start_watch import Found, StartWatch
 
 FAMILY = ("intake", "supervisor")
 POOL = "vendor-"
@@ -70,7 +71,7 @@ def apply(order: Mapping[str, Any]) -> Outcome:
     if refused:
         return {"refused": refused}
     serve.start(http_options={"host": asked.host, "port": asked.port}, proxy_location="EveryNode")
-    from serve_app.applications import begin, cluster_place, fingerprints
+    from serve_app.applications import begin, cluster_place, fingerprints, statuses
 
     settings, place = parse_settings(asked.settings), cluster_place(asked.workers)
     runtime = {
@@ -87,26 +88,32 @@ def apply(order: Mapping[str, Any]) -> Outcome:
     client.set(_key(), json.dumps({**running, **dict.fromkeys(changed, "begun")}))
     for name in running.keys() - wanted.keys():
         serve.delete(name)
-    failed = _wait(wanted, changed, lambda missing: begin(settings, runtime, missing, place), asked.wait_s)
+    start = partial(begin, settings, runtime, place=place)
+    failed = _wait(wanted, changed, start, statuses, wait_s=asked.wait_s)
     if failed:
         return {"failed": failed}
     client.set(_key(), json.dumps(wanted))
     return {"running": sorted(wanted), "changed": sorted(changed)}
 
 
-def _wait(wanted: Collection[str], changed: Collection[str], start: Callable[[set[str]], None], wait_s: float) -> str:
+def _wait(
+    wanted: Collection[str],
+    changed: Collection[str],
+    start: Callable[[set[str]], None],
+    look: Callable[[], Mapping[str, Found]],
+    *,
+    wait_s: float,
+) -> str:
     """Start the changed applications, and wait until all wanted ones run.
 
     Return a sentence if they do not run within `wait_s` seconds or one of them cannot start, else an empty text.
-    `start` is called again for an application that has to be started once more.
+    `start` is called again for an application that has to be started once more. `look` returns what Serve reports.
     """
-    from serve_app.applications import statuses
-
     watch, missing, until_s = StartWatch(sorted(wanted)), set(changed), time.monotonic() + wait_s
     while True:
         if missing:
             start(missing)
-        found = statuses()
+        found = look()
         step = watch.look(found, time.monotonic())
         if step is None:
             return ""

@@ -8,6 +8,7 @@ import pytest
 
 from cluster import on_cluster
 from cluster.on_cluster import Order, remove
+from serve_app.start_watch import Found
 
 
 def order(host: str = "0.0.0.0", port: int = 8000, api_keys: str = "/keys.json") -> Order:
@@ -46,3 +47,29 @@ def test_a_running_service_is_neither_opened_nor_moved(
 def test_undeploy_without_a_redis_removes_nothing() -> None:
     """A wrong URL is one sentence, before any application is touched."""
     assert remove({"redis_url": "no-url"})["refused"].startswith("nothing was removed: --redis-url")
+
+
+UP, SLOW, GIVEN_UP = Found(True), Found(False, reason="no node"), Found(False, True, "no such file")
+
+
+@pytest.mark.parametrize(
+    ("looks", "wait_s", "started", "failed"),
+    [
+        ([{}, {"a": UP, "b": SLOW}, {"a": UP, "b": UP}], 60.0, [{"b"}], ""),
+        ([{"a": UP, "b": GIVEN_UP}, {"a": UP, "b": UP}], 60.0, [{"b"}, {"b"}], ""),
+        ([{"a": UP, "b": GIVEN_UP}] * 3, 60.0, [{"b"}, {"b"}, {"b"}], "b did not start in 3 runs: no such file"),
+        ([{"a": UP, "b": SLOW}] * 9, 0.0, [{"b"}], "not running within 0 s: b (no node)"),
+    ],
+)
+def test_a_deployment_waits_for_what_it_changed(
+    monkeypatch: pytest.MonkeyPatch, looks: list[dict[str, Found]], wait_s: float, started: list[set[str]], failed: str
+) -> None:
+    """What Serve gave up is started again, and what runs is never started again."""
+    monkeypatch.setattr(on_cluster.time, "sleep", lambda seconds: None)
+    begun: list[set[str]] = []
+    look = iter(looks)
+    assert (
+        on_cluster._wait(["a", "b"], ["b"], lambda names: begun.append(set(names)), look.__next__, wait_s=wait_s)
+        == failed
+    )
+    assert begun == started
