@@ -66,18 +66,18 @@ class BreakerSettings(_Section):
     """
 
     window_s: Annotated[int, Field(ge=1, le=86_400)] = (
-        10  # long enough for 20 calls at 2/s, short enough to forget the previous outage
+        10  # it is long enough for 20 calls at 2/s, and short enough to forget the previous outage
     )
     min_calls: PositiveInt = 20  # a rate over fewer calls is noise
     failure_rate: Percent = 50.0  # if half of the calls fail, the next vendor is better
     slow_rate: Percent = 80.0  # a slow vendor is worse than none only if nearly all calls are slow
-    slow_duration_s: PositiveS = 5.0  # half the default time-out; a healthy vendor answers sooner
+    slow_duration_s: PositiveS = 5.0  # it is half the default time-out; a healthy vendor answers sooner
     consecutive_failures: PositiveInt = 10  # under load this opens at once, before the window has `min_calls`
     open_wait_s: PositiveS = 5.0  # most short failures of vendors are over by then
     open_wait_multiplier: Annotated[float, Field(ge=1, le=100)] = 2.0  # each further opening waits twice as long
     open_wait_s_max: PositiveS = 300.0  # a vendor that is back is found within five minutes
     open_wait_jitter: Ratio = 0.5  # replicas must not probe together; it only shortens waits, so the maximum holds
-    half_open_calls: PositiveInt = 5  # enough to prove health, and few enough to lose if they fail
+    half_open_calls: PositiveInt = 5  # so many calls prove health, and are few enough to lose
     half_open_max_wait_s: Annotated[float, Field(ge=0)] = 30.0  # a lost probe must not keep it half open; 0: no limit
     per: Literal["vendor", "country"] = "vendor"  # `country`: one failing country is cut off alone; only for sms
 
@@ -97,7 +97,9 @@ class RuleSettings(_Section):
 
     match: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_rule_pattern)]
     means: Literal["final", "deferred", "route", "account", "unlisted", "rate", "vendor", "unknown"]
-    wait_s: Annotated[float, Field(gt=0, le=86_400)] | None = None  # for account and rate only; None: the usual wait
+    wait_s: Annotated[float, Field(gt=0, le=86_400)] | None = (
+        None  # only account and rate have a wait; None is the usual
+    )
 
 
 class VendorSettings(_Section):
@@ -110,13 +112,13 @@ class VendorSettings(_Section):
     adapter: Adapter
     channel: Channel
     options: JsonObject = Field(default_factory=dict, repr=False)
-    timeout_s: PositiveS = 10.0  # for a whole call; after this time, another vendor is the better choice
+    timeout_s: PositiveS = 10.0  # it limits a whole call; after it, another vendor is the better choice
     concurrency_min: PositiveInt = (
-        CONCURRENCY_MIN  # per actor: a vendor that becomes slow still gets so many calls at once
+        CONCURRENCY_MIN  # a vendor that becomes slow still gets so many calls at once from each actor
     )
-    concurrency_max: PositiveInt = 64  # per actor: 640 calls/s at 100 ms, and few enough sockets for any vendor
-    segments_max: Segments = 10  # of one SMS: Twilio accepts 1,600 characters, and each segment costs money
-    rate_per_s: Annotated[float, Field(ge=0.001, le=1_000_000)] | None = None  # for all actors together; None: no limit
+    concurrency_max: PositiveInt = 64  # each actor makes 640 calls/s at 100 ms, with few sockets for any vendor
+    segments_max: Segments = 10  # Twilio accepts 1,600 characters in an SMS, and each segment costs money
+    rate_per_s: Annotated[float, Field(ge=0.001, le=1_000_000)] | None = None  # all actors share it; None is no limit
     replicas_min: Replicas = 1  # without an actor, nobody drains the mailbox
     replicas_max: Replicas = 4  # one actor is enough for most accounts; whether to pay for more is a decision
     breaker: BreakerSettings = BreakerSettings()
@@ -148,7 +150,9 @@ class RouteSettings(_Section):
 
     channel: Channel
     chain: Annotated[list[VendorName], Field(min_length=1)]
-    split: dict[VendorName, Annotated[int, Field(ge=1, le=10_000)]] = {}  # weights; empty: only the order counts
+    split: dict[
+        VendorName, Annotated[int, Field(ge=1, le=10_000)]
+    ] = {}  # these are weights; if empty, the order counts
     match: RouteMatch = RouteMatch()
 
 
@@ -191,8 +195,8 @@ class EventSettings(_Section):
     """
 
     notifications: Annotated[list[EventNotification], Field(min_length=1, max_length=20)]
-    on_unknown: OnUnknown = "resend"  # at least once: a rare repeat is better than no message
-    expires_in_s: Annotated[int, Field(ge=1, le=604_800)] = 86_400  # a day: later, most news is old
+    on_unknown: OnUnknown = "resend"  # a rare repeat is better than no message
+    expires_in_s: Annotated[int, Field(ge=1, le=604_800)] = 86_400  # after a day most news is old
     priority: Priority = "normal"  # `high` is for codes that people wait for
     quiet_hours: QuietHours | None = None  # None: sent at any time, for example after an order
     quiet_hours_by_channel: dict[Channel, QuietHours | None] = {}  # a mail wakes nobody up; None: no hours
@@ -205,7 +209,7 @@ class EventSettings(_Section):
         own = (hours for name, hours in self.quiet_hours_by_channel.items() if name == channel)
         return next(own, self.quiet_hours)
 
-    segments_max: Segments | None = None  # of one SMS; None: the vendors' limits. A long name can double a price
+    segments_max: Segments | None = None  # None means the vendors' limits. A long name can double the price of an SMS
 
 
 class TemplateSettings(_Section):
@@ -228,8 +232,8 @@ class RecipientCap(_Section):
     """
 
     channel: Channel
-    max: Annotated[int, Field(ge=1, le=1_000)]  # so many times are kept for each recipient, ten bytes each
-    per_s: Annotated[int, Field(ge=1, le=2_678_400)]  # up to 31 days
+    max: Annotated[int, Field(ge=1, le=1_000)]  # each recipient has so many times in Redis, ten bytes each
+    per_s: Annotated[int, Field(ge=1, le=2_678_400)]  # it may be up to 31 days
     priority: list[Priority] = []
     event: list[EventName] = []
 
@@ -237,20 +241,20 @@ class RecipientCap(_Section):
 class LimitsSettings(_Section):
     """The limits beyond which intake refuses requests."""
 
-    body_bytes_max: PositiveInt = 262_144  # 256 KiB: hundreds of times a checkout's body, and one parse stays short
+    body_bytes_max: PositiveInt = 262_144  # 256 KiB is hundreds of times a checkout's body, and one parse stays short
     batch_bytes_max: PositiveInt = 4_194_304  # 1,000 items of 4 KiB
     batch_items_max: PositiveInt = 1_000  # each item of a batch gets a status of its own
     json_depth_max: Annotated[int, Field(ge=3, le=64)] = 16  # a request without data needs four
     accept_deadline_s: PositiveS = 0.8  # a later durable write is 503, so that the caller knows within 1 s
-    # An hour of 116/s: a dead vendor refuses its own channel first. Of a priority and all above it (core/limits/lanes).
+    # It is an hour of 116/s: a dead vendor refuses its own channel first. Higher lanes count too (core/limits/lanes).
     queued_max_per_vendor: PositiveInt = 400_000
-    memory_ratio_max: Annotated[float, Field(gt=0, lt=1)] = 0.8  # of maxmemory; the rest is kept for draining
-    sms_countries: list[CountryCode] | None = None  # None: all; a list stops fraud with expensive numbers
+    memory_ratio_max: Annotated[float, Field(gt=0, lt=1)] = 0.8  # the rest of maxmemory is kept for draining
+    sms_countries: list[CountryCode] | None = None  # None means all; a list stops fraud with expensive numbers
     recipient_caps: Annotated[
         list[RecipientCap], Field(max_length=20)
-    ] = []  # no caps: only the operator knows how much is too much
-    tenant_templates_max: Annotated[int, Field(ge=0, le=10_000)] = 100  # of one tenant; each intake keeps all names
-    tenant_template_bytes_max: PositiveInt = 4_194_304  # of all their versions: 40 KiB for each of 100
+    ] = []  # only the operator knows how much is too much
+    tenant_templates_max: Annotated[int, Field(ge=0, le=10_000)] = 100  # each intake keeps all names of a tenant
+    tenant_template_bytes_max: PositiveInt = 4_194_304  # all versions count: 40 KiB for each of 100
 
 
 class TenantSettings(_Section):
@@ -259,9 +263,9 @@ class TenantSettings(_Section):
     Without keys, `default` is the only tenant.
     """
 
-    weight: Annotated[int, Field(ge=1, le=WEIGHT_MAX)] = 1  # with 3, three times as much of a full lane as with 1
-    accept_per_s: Annotated[float, Field(ge=0.001, le=100_000)] | None = None  # None: the rate is not limited
-    accept_burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = None  # None: the triggers of one second
+    weight: Annotated[int, Field(ge=1, le=WEIGHT_MAX)] = 1  # a weight of 3 gets three times as much of a full lane as 1
+    accept_per_s: Annotated[float, Field(ge=0.001, le=100_000)] | None = None  # None means that the rate is not limited
+    accept_burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = None  # None means the triggers of one second
 
     @property
     def rate(self) -> AcceptRate | None:
@@ -276,28 +280,28 @@ class RetrySettings(_Section):
     The waits grow exponentially with full jitter until the time to live ends.
     """
 
-    attempts_max: PositiveInt = 8  # of tries that may have arrived, because the recipient may get each of them
-    base_s: PositiveS = 1.0  # the upper bound of the first wait; the bound doubles with each wait
-    cap_s: PositiveS = 300.0  # as long as a breaker's longest open wait, so that a later try can find it closed
-    # The waits after every vendor has refused the message: minutes for greylisting, then hours. The last wait repeats.
+    attempts_max: PositiveInt = 8  # it counts tries that may have arrived, because the recipient may get each
+    base_s: PositiveS = 1.0  # it bounds the first wait; the bound doubles with each wait
+    cap_s: PositiveS = 300.0  # it equals a breaker's longest open wait, so that a later try can find it closed
+    # These waits follow when every vendor has refused: minutes for greylisting, then hours. The last wait repeats.
     refused_waits_s: Annotated[list[PositiveS], Field(min_length=1, max_length=20)] = list(REFUSED_WAITS_S)
 
 
 class RetentionSettings(_Section):
-    finished_s: PositiveInt = 86_400  # a day for questions and repeated keys; this time decides Redis's memory
+    finished_s: PositiveInt = 86_400  # it leaves a day for questions and repeated keys, and decides Redis's memory
 
 
 class RedriveSettings(_Section):
     """The pace at which dead letters go back into a mailbox, over all replicas and operators together."""
 
-    per_s: PositiveS = 500.0  # a million in 34 minutes; more would make accepts wait for the disk
-    slow_per_s: PositiveS = 5.0  # while a vendor of the chain is open or recovering: about its number of probes
+    per_s: PositiveS = 500.0  # a million takes 34 minutes; more would make accepts wait for the disk
+    slow_per_s: PositiveS = 5.0  # it holds while a vendor of the chain is open or recovering: about its probes
 
 
 class ReceiptSettings(_Section):
     """The link and the secret for vendors' call-backs. Give both or neither. Without them no vendor sends receipts."""
 
-    public_url: CallableUrl | None = None  # the address at which vendors reach us, without /v1/receipts
+    public_url: CallableUrl | None = None  # vendors reach us at this address, without /v1/receipts
     secret: str | None = Field(default=None, repr=False)  # a reference; whoever has the secret can forge receipts
 
 
@@ -308,34 +312,34 @@ class CourierSettings(_Section):
     settle_stall_s: PositiveS = 1.0  # no call starts while an outcome has waited longer than this
     stuck_s: PositiveS = 30.0  # an actor that does nothing for so long, though work waits, is replaced
     take_s: PositiveS = 0.5  # with 2 s of silence, a dead actor's work is taken within 3 s after a kill
-    audit_s: PositiveS = 5.0  # seldom, because a claim's answer is rarely lost
+    audit_s: PositiveS = 5.0  # it is seldom, because a claim's answer is rarely lost
     claim_pace_ms: Annotated[int, Field(ge=0, le=1_000)] = 15  # each claim costs an fsync, and accepts wait for it
-    claim_block_ms: Annotated[int, Field(ge=1, le=1_000)] = 200  # short, so that a waiting actor can stop quickly
-    look_ups_per_s: PositiveS = 5.0  # of each actor; 100 held messages are looked up within 20 s
+    claim_block_ms: Annotated[int, Field(ge=1, le=1_000)] = 200  # it is short, so that a waiting actor can stop quickly
+    look_ups_per_s: PositiveS = 5.0  # each actor looks up 100 held messages within 20 s
 
 
 class SupervisionSettings(_Section):
     """The settings that decide which actors count as alive, and when a vendor gets new work again."""
 
-    beat_ms: PositiveInt = 250  # eight beats within `silence_ms`
-    silence_ms: PositiveInt = 2_000  # longer than a pause of the event loop, short enough to take work within 3 s
-    report_ms: PositiveInt = 500  # so often the supervisor sums what the replicas have seen
-    dwell_s: Annotated[float, Field(ge=0)] = 60.0  # at most two changes of a vendor a minute; 0: no limit
+    beat_ms: PositiveInt = 250  # `silence_ms` has eight beats
+    silence_ms: PositiveInt = 2_000  # no pause of the event loop is as long, and work is taken within 3 s
+    report_ms: PositiveInt = 500  # the supervisor sums so often what the replicas have seen
+    dwell_s: Annotated[float, Field(ge=0)] = 60.0  # a vendor changes at most twice a minute; 0 is no limit
 
 
 class IntakeSettings(_Section):
     replicas_min: Replicas = 2  # killing one of two cost 3 of 7,500 requests, killing the only one 117
     replicas_max: Replicas = 4  # with more replicas, the fsync of Redis is the limit
     ongoing_target: PositiveInt = 200  # open requests of each replica; a healthy replica has ten at 1,157/s
-    group_commit_max: PositiveInt = 64  # one pipelined round trip; with more, the first trigger only waits longer
+    group_commit_max: PositiveInt = 64  # it is one round trip; with more, the first trigger only waits longer
 
 
 class StoreSettings(_Section):
     """The condition under which a write to Redis counts as durable (docs/adr/0032)."""
 
     durability: Literal["primary", "replica"] = "primary"  # `replica` is safer, and each accept waits for it
-    replicas: PositiveInt | None = None  # None: as many as the sentinels know; required without sentinels
-    replicas_away_max: Annotated[int, Field(ge=0)] = 0  # 0: a promoted replica has every accepted trigger
+    replicas: PositiveInt | None = None  # None means as many as the sentinels know; it is required without them
+    replicas_away_max: Annotated[int, Field(ge=0)] = 0  # with 0 a promoted replica has every accepted trigger
     durability_stated: bool = False  # the start reads the server's settings, unless CONFIG is refused
 
     def replica_rule(self) -> ReplicaRule | None:
