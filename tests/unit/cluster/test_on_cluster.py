@@ -64,7 +64,7 @@ UP, SLOW, GIVEN_UP = Found(True), Found(False, reason="no node"), Found(False, T
 def test_a_deployment_waits_for_what_it_changed(
     monkeypatch: pytest.MonkeyPatch, looks: list[dict[str, Found]], wait_s: float, started: list[set[str]], failed: str
 ) -> None:
-    """What Serve gave up is started again, and what runs is never started again."""
+    """An application that Serve gave up is started again, and one that runs is never started again."""
     monkeypatch.setattr(on_cluster.time, "sleep", lambda seconds: None)
     begun: list[set[str]] = []
     look = iter(looks)

@@ -37,7 +37,7 @@ def trigger(*notifications: NewNotification, expires_ms: int = KEPT_MS + 9) -> N
     [(NOW_MS, 0), (KEPT_MS, 0), (KEPT_MS + 1, KEPT_MS + 1), (KEPT_MS + 86_400_000, KEPT_MS + 86_400_000)],
 )
 def test_a_text_is_kept_only_for_a_trigger_that_outlives_every_deletion(expires_ms: int, kept_ms: int) -> None:
-    """Until its end; a trigger that ends before a text deleted now would go needs nothing."""
+    """The text is kept until the trigger ends; a trigger that ends before a deletion takes effect needs nothing."""
     assert pinned_until_ms(trigger(use(), expires_ms=expires_ms)) == {PIN: kept_ms}
 
 
