@@ -1,4 +1,4 @@
-"""The steps of cluster/files/Dockerfile run as written. Their image runs with a read-only root and no rights.
+"""The steps of cluster/files/Dockerfile run as written, and their image serves as a pod of rayservice.yaml would.
 
 The base image is not the real one (tests/peers/image.py), and no container engine took part.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from dispatcher.adapters.api_keys import SCOPES, new_key
 from tests.peers import image
 from tests.unit.cluster.delivered import text
 from tests.wheel import locked, normal
@@ -80,3 +82,43 @@ def test_it_has_the_runtime_and_nothing_else(built: image.Image, folder: Path, u
     assert facts["haproxy"] == 0 and "0.1.0" in facts["dispatcher"]
     assert facts["written"] == [None, None, "Read-only file system", "Read-only file system"]
     assert facts["there"] == []
+
+
+@pytest.mark.parametrize("user", ["1000:1000", "1234560000:0"], ids=["its own user", "a number of OpenShift's choice"])
+def test_it_serves_on_a_read_only_root(built: image.Image, folder: Path, user: str) -> None:
+    """Ray, HAProxy and the applications of serve.yaml start, ask for a key, and end after SIGTERM."""
+    for place, name, content in (
+        ("etc/dispatcher", "config-1.yaml", text("config-1.yaml")),
+        ("etc/dispatcher-keys", "api_keys.json", None),
+        ("opt/dispatcher", "pod.sh", Path(__file__).with_name("pod.sh").read_text()),
+    ):
+        path = built.stage.path(f"{place}/{name}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if content is None:
+            new_key(path, "shop", SCOPES)
+        else:
+            path.write_text(content)
+        path.chmod(0o644)
+    secrets = dict.fromkeys(("TWILIO_AUTH_TOKEN", "VONAGE_API_KEY", "VONAGE_API_SECRET", "SENDGRID_API_KEY"), "1")
+    secrets |= {"TWILIO_ACCOUNT_SID": "AC1", "SMS_SENDER": "+4915112345678", "SMTP_HOST": "smtp.example.com"}
+    secrets |= {"EMAIL_SENDER": "Shop <shop@example.com>", "SMTP_USERNAME": "u", "SMTP_PASSWORD": "p"}
+    said = ran(
+        built,
+        "exec bash /opt/dispatcher/pod.sh",
+        folder / f"pod-{user.replace(':', '-')}",
+        user=user,
+        DISPATCHER_REDIS_URL="redis://127.0.0.1:6380/0",
+        RAY_AUTH_MODE="token",
+        RAY_AUTH_TOKEN="t" * 40,
+        RAY_REDIS_ADDRESS="127.0.0.1:6381",
+        REDIS_PASSWORD="of-the-gcs",
+        **secrets,
+    )
+    facts = said.splitlines()
+    assert facts[0] == "redis checked"
+    assert "node raylet: success" in facts and "gcs: success" in facts and "proxy success" in facts
+    assert any(fact.startswith('intake {"status":"ready"') for fact in facts), said
+    assert "without a key 1" in facts
+    assert "process ray" in facts, "SIGTERM of Kubernetes would reach a shell, and Ray would not drain"
+    assert facts[-1].startswith("ended ")
+    shutil.rmtree(built.stage.path("etc/dispatcher-keys"))
