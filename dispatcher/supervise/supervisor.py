@@ -305,13 +305,12 @@ class Supervisor:
         if not self.plan.vendors and self._clock.now_s() - self._office_s < FIRST_REPORTS_S and not self._reports:
             return  # a first plan before any report would say nothing
         reports = [report for name, report in self._reports.items() if name in self._live]
-        depths = {name: depth.total for name, depth in self._depths.items()}
         before = replace(self.plan, epoch=max(self.plan.epoch, self._doubtful))
         now_ms, now_s = self._clock.wall_ms(), self._clock.now_s()
         plan = decide(
             Survey(
                 reports,
-                mailboxes=depths,
+                mailboxes={name: depth.total for name, depth in self._depths.items()},
                 overrides=self._overrides,
                 absent=self._absent(),
                 live=set(self._live),

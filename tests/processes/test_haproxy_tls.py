@@ -236,7 +236,7 @@ def test_what_does_not_fit_leaves_the_certificate_in_force(door: Door) -> None:
     second.terminate()
     assert second.wait(10) in (0, 143)
     left = {path.name for path in door.stand.folder.iterdir()}
-    assert left == {"c.pem", "k.pem", "root.pem", "h.cfg", "h.cfg.pem", "stderr", "a.s"}
+    assert left == {"c.pem", "k.pem", "root.pem", "h.cfg", "h.cfg.pem", "h.cfg.stop", "stderr", "a.s"}
 
 
 def answers(door: Door) -> bool:

@@ -29,9 +29,9 @@ def analyze() -> str:
 
 
 def complaints(analyze: str, text: str, folder: Path, name: str) -> str:
-    """Return what systemd says about this unit. Its program is one that is here."""
+    """Return what systemd says about this unit. Its programs are one that is here."""
     unit = folder / name
-    unit.write_text(re.sub(r"^ExecStart=\S+", f"ExecStart={sys.executable}", text, flags=re.MULTILINE))
+    unit.write_text(re.sub(r"^(Exec\w+)=\S+", rf"\1={sys.executable}", text, flags=re.MULTILINE))
     words = [analyze, "verify", "--man=no", str(unit)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     return "\n".join(line for line in (done.stdout + done.stderr).splitlines() if name.partition(".")[0] in line)

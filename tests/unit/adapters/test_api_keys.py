@@ -203,7 +203,7 @@ def invoke_up(path: Path, host: str, monkeypatch: pytest.MonkeyPatch) -> tuple[i
     """Exit code, output, and what `up` began to do; nothing really starts."""
     began: list[str] = []
 
-    def reap(marker: str) -> int:
+    def reap(marker: str, patience_s: float = 0.0) -> int:
         began.append("reap")
         return 0
 
