@@ -28,12 +28,14 @@ FAULTS: dict[str, Callable[[Rig], faults.Measured]] = {
     "cut": lambda r: faults.worker_cut_off(r, "hold"),
     "head": lambda r: faults.head_off(r, "hold"),
     "split": lambda r: faults.split_brain(r, "hold"),
+    "change-one": lambda r: faults.rolling_change(r, "one vendor"),
+    "change-all": lambda r: faults.rolling_change(r, "everything"),
 }
 COLUMNS = {
     "accepted_at_first_try": "accepted at first try",
     "last_failure_s": "last first-try failure, s",
     "gap_s": "longest gap in deliveries, s",
-    "back_s": "spread again, s",
+    "back_s": "spread again or deployed, s",
     "lost": "lost",
     "repeated": "repeated",
     "held": "held",
@@ -66,7 +68,7 @@ def table(rows: list[dict[str, Any]]) -> str:
                 continue
             middle, worst = statistics.median(values), WORST.get(column, max)(values)
             cells.append(f"{middle:g}" if middle == worst else f"{middle:g} ({worst:g})")
-        policy = " (`hold`)" if name in ("off-hold", "cut", "head", "split") else ""
+        policy = " (`hold`)" if name in ("off-hold", "cut", "head", "split", "change-one", "change-all") else ""
         lines.append(f"| {found[0]['fault']}{policy} | {len(found)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

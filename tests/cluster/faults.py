@@ -132,6 +132,41 @@ def head_off(rig: Rig, policy: str = "resend", away_s: float = 60.0) -> Measured
     return found
 
 
+def change_one(config: dict[str, Any]) -> None:
+    """Change an option of one vendor. Then `deploy` replaces the actors of this vendor and nothing else."""
+    config["vendors"]["sms-b"]["options"]["sender"] = "Store"
+
+
+def change_all(config: dict[str, Any]) -> None:
+    """Change every vendor. Then `deploy` replaces every application, also intake and the supervisor."""
+    for vendor in config["vendors"].values():
+        vendor["timeout_s"] += 1.0
+
+
+CHANGES = {"one vendor": change_one, "everything": change_all}
+
+
+def rolling_change(rig: Rig, what: str, policy: str = "hold", load_s: float = 60.0) -> Measured:
+    """Deploy a changed configuration under load. `what` is one of `CHANGES`."""
+    changed: list[str] = []
+
+    def deploy() -> None:
+        done = rig.dispatcher(*rig.DEPLOY)
+        assert done.returncode == 0, done.stdout + done.stderr + rig.logs()
+        changed.extend(line.split()[0] for line in done.stdout.splitlines() if line.endswith(" runs"))
+
+    rig.write_config(edit=CHANGES[what])
+    run = load(rig, policy, load_s, (LEAD_S, "deploy", deploy), (LEAD_S, "deployed", lambda: None))
+    found = measured(f"{what} changed", run, [rig.w1, rig.w2], run.marks["deploy"])
+    found.back_s = round(run.marks["deployed"] - run.marks["deploy"], 1)
+    found.later |= {
+        "changed": sorted(changed),
+        "under_load": run.marks["deployed"] < max(row.due_s for row in run.rows),
+    }
+    rig.until(lambda: spread(rig), 120, "the replicas are spread again")
+    return found
+
+
 def load(rig: Rig, policy: str, seconds: float, *steps: tuple[float, str, Callable[[], Any]]) -> Run:
     bodies = fresh_checkouts(int(RATE * seconds), on_unknown=policy)
     rig._ask("DELETE", f"http://{rig.outside.address}:8090/_sandbox")

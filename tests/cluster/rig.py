@@ -189,8 +189,13 @@ class Rig:
     ) -> subprocess.CompletedProcess[str]:
         return (on or self.head).run(PYTHON, "-m", "cluster.cli.main", *words, env=env, timeout_s=240)
 
-    def write_config(self, changes: Mapping[str, Any] | None = None) -> None:
-        """Write the sandbox's configuration for these machines to /tmp/config.yaml on every machine."""
+    def write_config(
+        self, changes: Mapping[str, Any] | None = None, edit: Callable[[dict[str, Any]], None] = lambda found: None
+    ) -> None:
+        """Write the sandbox's configuration for these machines to /tmp/config.yaml on every machine.
+
+        `changes` replace sections, and `edit` changes the whole in place.
+        """
         found = yaml.safe_load((resources.files("cluster") / "sandbox.yaml").read_text())
         found["vendors"]["sms-a"]["options"]["auth_token"] = "${SMS_SECRET}"
         found["vendors"]["email-b"]["options"]["host"] = "${SANDBOX_SMTP_HOST}"
@@ -198,6 +203,7 @@ class Rig:
         for vendor in found["vendors"].values():
             vendor["timeout_s"] = 3.0
         found.update(changes or {})
+        edit(found)
         for machine in self.machines.values():
             (machine.disk / "config.yaml").write_text(yaml.safe_dump(found))
 
