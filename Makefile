@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test test-peers chaos cluster-test cluster-bench sim check up bench bench-quick lock docs clean
+.PHONY: help setup demo test test-peers test-image chaos cluster-test cluster-bench sim check up bench bench-quick lock docs clean
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
@@ -30,7 +30,11 @@ test: $(READY) ## all tests but the long ones of chaos, in four workers: unit, p
 
 test-peers: $(READY) ## what leaves the process, judged by software of others, which pip, npm and apt fetch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[peers-check]'
-	$(BIN)/python -m pytest -m peers tests/peers
+	$(BIN)/python -m pytest -m peers --ignore tests/peers/test_image.py tests/peers
+
+test-image: $(READY) ## carry out the Dockerfile's steps and serve from the result as a pod would; needs root, some minutes
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[peers-check]'
+	$(BIN)/python -m pytest -m peers tests/peers/test_image.py
 
 chaos: $(READY) ## the faults of docs/faults.md that need processes, Redis or vendors of their own, some 20 minutes
 	$(BIN)/python -m pytest -m chaos tests/chaos
