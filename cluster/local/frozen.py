@@ -19,6 +19,9 @@ from cluster.local.state_directory import processes_of
 STOPPED_S = 6.0
 """How long a process may be stopped, in seconds. Somebody may stop a process for a moment to look at it."""
 
+WATCHED = ("ray::ServeReplica:", "/fork_server.py")
+"""The texts in the command line of a watched process. While the fork server is stopped, no worker can start."""
+
 LISTED_S = 10.0
 """How often the replicas are listed, in seconds. Listing them reads the environment of every process."""
 
@@ -69,9 +72,9 @@ class FrozenReplicas:
         if now_s - self._listed_s >= LISTED_S:
             self._listed_s = now_s
             found = processes_of(self._marker)
-            self._replicas = {pid for pid, command in found.items() if "ray::ServeReplica:" in command}
+            self._replicas = {pid for pid, command in found.items() if any(name in command for name in WATCHED)}
         for pid in self._frozen.look(stopped(self._replicas), now_s):
             self._replicas.discard(pid)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-                say(f"replica {pid} was stopped for {STOPPED_S:g} s; ended, Serve starts another")
+                say(f"process {pid} was stopped for {STOPPED_S:g} s; ended, another is started")

@@ -8,7 +8,7 @@ uses for a missing service. In place of each agent, `cat` runs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +42,11 @@ NO_PORT = -1
 """The port number that Ray's own agents write for a missing service."""
 
 
-def leave_out_unused() -> None:
+def leave_out_unused(also: Callable[[list[str]], list[str]] = list) -> None:
     """Change Ray in this process so that it starts without the unused processes.
 
-    If a version of Ray no longer has one of the steps, the step is skipped without an error.
+    `also` is what else is changed in the raylet's command. If a version of Ray no longer has one of the steps, the step
+    is skipped without an error.
     """
     from ray._private import services
     from ray._private.node import Node
@@ -57,7 +58,7 @@ def leave_out_unused() -> None:
 
     def start_without_agents(command: list[str], process_type: str, *args: Any, **options: Any) -> Any:
         if process_type == "raylet":
-            command = without_agents(command)
+            command = also(without_agents(command))
         return start(command, process_type, *args, **options)
 
     services.start_ray_process = start_without_agents

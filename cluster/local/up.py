@@ -50,6 +50,7 @@ from cluster.local.redis_server import RedisServer
 from cluster.local.replica_checks import check_replicas
 from cluster.local.signals import Signals, StopAskedError
 from cluster.local.state_directory import REAP_S, StateDirectory, absolute, check_room, make_folder, reap
+from cluster.local.worker_forks import WorkerForks
 from cluster.rehearsal.sandbox.process import start_sandbox
 from dispatcher.adapters.api_keys import ApiKeys, list_keys
 from dispatcher.config.secret_references import resolve
@@ -58,16 +59,10 @@ from dispatcher.errors import ConfigError, StartError
 from serve_app.start_watch import SAY_EVERY_S, StartWatch
 
 READY_S = 600.0
-"""The most seconds for a start. On a busy machine with waiting clients a start is slow, which is no failure.
-
-Meanwhile `up` prints what it waits for.
-"""
+"""The most seconds for a start. It may be slow on a busy machine, and `up` prints what it waits for."""
 
 TRIES_MAX = 20
-"""The number of consecutive errors of Ray, a second apart, after which a start fails.
-
-A controller that has died is back within seconds.
-"""
+"""The number of consecutive errors of Ray, a second apart, that end a start. A dead controller is back in seconds."""
 
 EVENTS_S = 0.5
 HEALTH_S = 5.0
@@ -106,6 +101,7 @@ class Up:
         self._door: Door | None = None
         self._housekeeping = Housekeeping(self._state.marker)
         self._frozen = FrozenReplicas(self._state.marker)
+        self._forks = WorkerForks()
         self._ray_is_gone = False
         self._log_dir = absolute(options.log_dir or self._state.path / "logs")
         self._events: EventLog | None = None
@@ -176,6 +172,7 @@ class Up:
         self._state.keep(self._state.runtime_dir())
         check_room(self._state.runtime_dir())
         os.environ.update(ray_settings.environment(self._state, self._state.runtime_dir(), self._options.host))
+        self._forks.start()
         if self._options.sandbox:
             self._start_sandbox()
         settings = self._load()
@@ -231,7 +228,7 @@ class Up:
             import ray  # after the environment is set: Serve reads it at import
             from ray import serve
 
-            leave_out_unused()
+            leave_out_unused(self._forks.command)
             ray.init(**ray_settings.init_arguments(runtime_dir))
             self._events = EventLog(runtime_dir / "ray" / "session_latest" / "logs", self._log_dir, runtime_dir)
             part = "Ray Serve"
@@ -333,6 +330,7 @@ class Up:
         if self._redis is not None:
             self._redis.mend(now_s)
         self._frozen.end(now_s)
+        self._forks.mend(now_s)
 
     def _show_events(self) -> None:
         """Print what the actors logged at level warning and above. All their events are copied to the log directory."""
@@ -389,6 +387,7 @@ class Up:
             shut = self._door.shut if self._door is not None else lambda: None
             hasty = lambda: self._signals.at_once  # noqa: E731
             self._ray_is_gone = not stop_ray(list(self._running), self._state.marker, hasty, shut)
+        self._forks.stop()
         self._show_events()
         if self._sandbox is not None:
             self._sandbox.terminate()

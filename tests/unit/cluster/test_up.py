@@ -221,7 +221,7 @@ def test_what_ray_says_at_a_start_is_one_sentence(
     monkeypatch.setattr(up._signals, "catch", lambda: None)
     monkeypatch.setattr(up, "_stop", lambda: done.append("stopped"))
     monkeypatch.setattr("cluster.local.up.prove_channels", nothing)
-    monkeypatch.setattr("cluster.local.up.leave_out_unused", lambda: None)
+    monkeypatch.setattr("cluster.local.up.leave_out_unused", lambda _: None)
     monkeypatch.setattr("cluster.local.up.ray_settings.remove_old_sessions", lambda folder: None)
     monkeypatch.setenv("RAY_worker_niceness", "0")
     with pytest.raises(StartError) as caught:
@@ -283,7 +283,7 @@ def test_replicas_listen_on_loopback_whatever_the_service_does(
     given = list[dict[str, Any]]()
     monkeypatch.setattr(ray, "init", lambda **_: None)
     monkeypatch.setattr(serve, "start", lambda **options: given.append(options))
-    monkeypatch.setattr(module, "leave_out_unused", lambda: None)
+    monkeypatch.setattr(module, "leave_out_unused", lambda _: None)
     monkeypatch.setattr(module.ray_settings, "init_arguments", lambda _: {})
     monkeypatch.setattr(sys, "platform", "linux")
     up = Up(Options(tmp_path, host=host, port=18_000))

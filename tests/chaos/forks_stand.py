@@ -1,0 +1,149 @@
+"""A fork server with a stand-in for Ray, so that a worker starts in milliseconds."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cluster.local import fork_server, worker_launcher
+
+WORKER = """
+import json, os, signal, sys, time
+from ray._private import worker
+base = sys.argv[1]
+def tell(what, text):
+    with open(f"{base}.new", "w") as file: file.write(text)
+    os.rename(f"{base}.new", f"{base}.{what}")
+def wait(what):
+    while not os.path.exists(f"{base}.{what}"): time.sleep(0.005)
+print("said by the worker", flush=True)
+mask = os.umask(0)
+status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines() if ":" in line)
+tell("began", json.dumps({
+    "pid": os.getpid(), "preloaded": "first_module" in sys.modules,
+    "argv": sys.argv, "path": sys.path, "main": sys.modules["__main__"].__file__, "name": __name__,
+    "environment": dict(os.environ), "cwd": os.getcwd(), "umask": mask, "nice": os.nice(0),
+    "leader": os.getpgrp() == os.getpid(), "session": os.getsid(0),
+    "oom": open("/proc/self/oom_score_adj").read(), "limits": open("/proc/self/limits").read(),
+    "signals": [status[name] for name in ("SigIgn", "SigBlk", "SigCgt")],
+    "files": sorted(int(name) for name in os.listdir("/proc/self/fd"))[:-1],
+}))
+wait("register")
+worker.connect()
+tell("registered", "")
+wait("end")
+sys.exit(3)
+"""
+
+
+IDS = """
+import os
+class ObjectID:
+    state = None
+    def __init__(self, binary): self._binary = binary
+    def binary(self): return self._binary
+    @staticmethod
+    def size(): return 8
+    @classmethod
+    def from_random(cls):
+        cls.state = (cls.state or int.from_bytes(os.urandom(7), "big")) + 1
+        return cls(cls.state.to_bytes(8, "big"))
+"""
+"""Ray's generator of ids: it takes its seed when it is first used."""
+
+
+def until(condition: Callable[[], object], seconds: float = 60.0) -> Any:
+    """Wait until `condition` is true and return its value. Fails after `seconds`."""
+    end_s = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end_s, "the condition never held"
+        time.sleep(0.005)
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Return True if the process runs and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+class Worker:
+    """A worker that was asked for, with its launcher."""
+
+    def __init__(self, base: Path, launcher: subprocess.Popen[str]) -> None:
+        self.base, self.launcher = base, launcher
+
+    def began(self) -> dict[str, Any]:
+        """Wait for the worker's script, and return what it saw of itself."""
+        path = Path(f"{self.base}.began")
+        until(path.exists)
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
+
+    def tell(self, word: str) -> None:
+        Path(f"{self.base}.{word}").touch()
+
+    def register(self) -> None:
+        self.tell("register")
+        until(Path(f"{self.base}.registered").exists)
+
+
+class Stand:
+    """A fork server in `folder`. Everything that it started is ended by `end`."""
+
+    def __init__(self, folder: Path, first: str = "", then: str = "ray._private.worker") -> None:
+        package = folder / "ray" / "_private"
+        package.mkdir(parents=True)
+        (folder / "ray" / "__init__.py").write_text(IDS)
+        (folder / "ray" / "actor.py").write_text("from ray import ObjectID as ActorClassID\n")
+        (package / "__init__.py").touch()
+        (package / "worker.py").write_text("def connect():\n    pass\n")
+        (folder / "first_module.py").write_text(first)
+        self.folder, self.script = folder, folder / "default_worker.py"
+        self.script.write_text(WORKER)
+        self.name = f"nd-test-{os.getpid()}-{folder.name}"
+        self.workers: list[Worker] = []
+        self.environment = {**os.environ, "PYTHONPATH": str(folder)}
+        paths = os.pathsep.join([str(folder), *sys.path])
+        words = [self.name, str(self.script), paths, "first_module", then]
+        self.server = subprocess.Popen(
+            [sys.executable, fork_server.__file__, *words],
+            stdin=subprocess.PIPE,
+            env=self.environment,
+        )
+        until(lambda: f"@{self.name}" in Path("/proc/net/unix").read_text())
+
+    def launch(self, **options: Any) -> Worker:
+        """Start a launcher, as the raylet does. `options` are those of Popen; `env` is added to ours."""
+        base = self.folder / f"worker-{len(self.workers)}"
+        command = [sys.executable, "-I", "-S", worker_launcher.__file__, self.name]
+        command += [sys.executable, "/ray/setup_worker.py", str(self.script), str(base), "--language=PYTHON"]
+        environment = {**self.environment, **options.pop("env", {})}
+        launcher = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **options
+        )
+        self.workers.append(Worker(base, launcher))
+        return self.workers[-1]
+
+    def end(self) -> None:
+        self.server.kill()
+        self.server.wait()
+        assert self.server.stdin is not None
+        self.server.stdin.close()
+        for worker in self.workers:
+            worker.launcher.kill()
+            path = Path(f"{worker.base}.began")
+            with contextlib.suppress(ProcessLookupError):
+                if path.exists() and alive(pid := json.loads(path.read_text())["pid"]):
+                    os.kill(pid, signal.SIGKILL)
+            worker.launcher.communicate()  # the worker had its pipes too
