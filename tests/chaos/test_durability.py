@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import threading
 import time
@@ -146,7 +147,8 @@ def test_a_torn_tail_costs_the_last_commands_only(server: RedisServer, torn: int
 def test_damage_in_the_middle_is_refused_loudly(server: RedisServer) -> None:
     """Row 12: a hole in the file: Redis does not start on a part of its data, and the error names its log.
 
-    The hole is longer than any value: inside of one it would not be seen, for the file has no checksums.
+    The hole is longer than any value: inside of one it would not be seen, for the file has no checksums. Which error
+    Redis finds depends on where the hole begins: a command without a name, or bytes that are no command.
     """
     accept_for(server, 0.3)
     file = append_only_file(server.folder)
@@ -156,7 +158,7 @@ def test_damage_in_the_middle_is_refused_loudly(server: RedisServer) -> None:
         found.write(b"\0" * 8192)
     with pytest.raises(ConfigError, match=r"redis\.log"):
         server.start()
-    assert "Bad file format" in (server.folder / "redis.log").read_text()
+    assert re.search("Bad file format|Error reading the append only file", (server.folder / "redis.log").read_text())
     file.unlink()  # so that the fixture can stop something
 
 
