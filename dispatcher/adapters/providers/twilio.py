@@ -38,36 +38,43 @@ from dispatcher.adapters.providers.provider import Provider
 from dispatcher.core.json_object import JsonObject
 from dispatcher.core.life.late_refusal import LateRefusal
 from dispatcher.core.life.look_up import Listing, Sighting
-from dispatcher.core.life.outcome import DAILY_S, Meaning, Outcome, Scope, listed, read_refusal
+from dispatcher.core.life.outcome import DAILY_S, Meaning, Outcome, Scope, Word, listed, read_refusal
 from dispatcher.core.life.receipt import Told
 from dispatcher.core.life.rendered_message import Message
 
 SID = re.compile(r"^(SM|MM)[0-9a-f]{32}$")
 DOCS = "https://www.twilio.com/docs/api/errors/{code}"
 WORDS = (
-    # A recipient that is invalid, missing, not mobile, a short code or opted out.
-    listed(Meaning.FINAL, DOCS, "21211", "21217", "21265", "21604", "21610", "21614", "21635")
+    # A recipient that is invalid, missing, not mobile, a landline or opted out.
+    listed(Meaning.FINAL, DOCS, "21211", "21217", "21604", "21610", "21614", "21635")
     | listed(Meaning.FINAL, DOCS, "21602", "21617")  # a body that is missing or too long
-    # This account may not, or cannot, reach that country or carrier.
-    | listed(Meaning.ROUTE, DOCS, "21408", "21612")
+    # This account or sender may not, or cannot, reach that country or carrier. No sender of a Messaging Service can
+    # (21703), or the country does not support this sender (21657).
+    | listed(Meaning.ROUTE, DOCS, "21408", "21612", "21657", "21662", "21703")
     # Credentials; an account that is closed or not found; a sender that is missing, invalid or not ours.
     | listed(Meaning.ACCOUNT, DOCS, "20003", "20005", "20404", "21212", "21601", "21603", "21606", "21659", "21660")
     | listed(Meaning.ACCOUNT, DOCS, "10001", "20403", "30002", "90010")  # an account that is suspended
     # A key or an account without the right to send, or a sender that cannot send text messages.
-    | listed(Meaning.ACCOUNT, DOCS, "20006", "20008", "21661", "70051")
-    # A Messaging Service that does not exist or has no sender.
-    | listed(Meaning.ACCOUNT, DOCS, "21701", "21703", "21705")
-    | listed(Meaning.ACCOUNT, DOCS, "63038", wait_s=DAILY_S)  # the daily limit of messages
+    | listed(Meaning.ACCOUNT, DOCS, "20006", "20008", "20010", "21607", "21661", "21663", "70051")
+    # A Messaging Service that does not exist, is not available or has no sender.
+    | listed(Meaning.ACCOUNT, DOCS, "21701", "21702", "21704", "21705")
+    | listed(Meaning.ACCOUNT, DOCS, "21609")  # our `receipts.public_url` is an address that Twilio cannot call
+    | listed(Meaning.ACCOUNT, DOCS, "30454", "63038", wait_s=DAILY_S)  # the account's limit of messages
     | listed(Meaning.RATE, DOCS, "20429", "21611")  # too many requests; the sender's queue is full
 )
 """The meanings of Twilio's error codes. A message with any other code goes to the next vendor.
 
-Two codes are left out on purpose. 21608 is a trial account's unverified recipient, so other recipients may work. 21266
-is a recipient that is our own sender, and another vendor has another sender.
+Three codes are left out on purpose. 21608 is a trial account's unverified recipient, so other recipients may work.
+21266 is a recipient that is our own sender, and another vendor has another sender. 21265 is a recipient that is a
+short code, which only Twilio's own numbers cannot reach.
 """
+
+SHORT_CODE_WORDS = WORDS | listed(Meaning.ROUTE, DOCS, "21606", "21659")
+"""The meanings for a sender that is a short code. It can send to its own country only, and the codes say so."""
 
 
 SERVICE = re.compile(r"^MG[0-9a-f]{32}$")
+SHORT_CODE = re.compile(r"^[0-9]{3,8}$")
 CARRIED = dict.fromkeys(
     ("accepted", "scheduled", "queued", "sending", "sent", "delivered", "read"), True
 ) | dict.fromkeys(("undelivered", "failed", "canceled"), False)
@@ -155,6 +162,7 @@ class Twilio:
         credentials = b64encode(options.login.get_secret_value().encode()).decode()
         self._authorization = SecretStr(f"Basic {credentials}")
         self._sender = _sender_field(options.sender)
+        self._words = SHORT_CODE_WORDS if SHORT_CODE.match(options.sender) else WORDS
         self._http = HttpClient()
 
     async def send(self, message: Message, timeout_s: float) -> Outcome:
@@ -164,7 +172,7 @@ class Twilio:
         if message.expires_in_s is not None and message.expires_in_s < VALIDITY_S_MAX:
             form["ValidityPeriod"] = str(max(1, int(message.expires_in_s)))
         answer = await self._http.post_form(self._url, timeout_s, form, self._headers())
-        return answer if isinstance(answer, Outcome) else classify(answer)
+        return answer if isinstance(answer, Outcome) else classify(answer, self._words)
 
     async def look_up(self, message: Message, since_ms: int, timeout_s: float) -> Listing | None:
         day = datetime.fromtimestamp(since_ms / 1000 - CLOCK_S_MAX, timezone.utc).strftime("%Y-%m-%d")
@@ -181,26 +189,26 @@ class Twilio:
         return {"Authorization": self._authorization.get_secret_value()}
 
 
-def classify(answer: Answer) -> Outcome:
+def classify(answer: Answer, words: Mapping[str, Word] = WORDS) -> Outcome:
     body = read_object(answer.body)
     code, text = _code(body.get("code")), f"{body.get('message', '')}"[:TEXT_MAX]
     if 200 <= answer.status < 300:
-        return _created(body)
+        return _created(body, words)
     if answer.status >= 500:
         return replace(Outcome.unknown(f"http_{answer.status}"), text=text)
     asked_s = retry_after_s(answer.headers, time.time())
     if answer.status == 429 and (
-        code not in WORDS or WORDS[code].means is Meaning.FINAL
+        code not in words or words[code].means is Meaning.FINAL
     ):  # a 429 never concerns the message itself
         return replace(Outcome.throttled(f"twilio_{code or 429}", asked_s), text=text)
     if code and 400 <= answer.status < 500:
-        return read_refusal("twilio", code, WORDS, text=text, asked_s=asked_s)
+        return read_refusal("twilio", code, words, text=text, asked_s=asked_s)
     if answer.status == 403 and {"message", "status"} <= body.keys():  # Twilio's own format, but without a code
         return replace(Outcome.failed("http_403", scope=Scope.ACCOUNT), text=text or "http_403")
     return unspoken(answer)
 
 
-def _created(body: JsonObject) -> Outcome:
+def _created(body: JsonObject, words: Mapping[str, Word]) -> Outcome:
     """Return the outcome of a 2xx answer.
 
     Twilio can create a message and refuse it in the same answer, with an error code.
@@ -210,7 +218,7 @@ def _created(body: JsonObject) -> Outcome:
         return Outcome.unknown("no_message_id")
     if CARRIED.get(str(body.get("status"))) is False:
         text = f"{body.get('error_message') or ''}"[:TEXT_MAX]
-        return read_refusal("twilio", code, WORDS, text=text) if code else Outcome.unknown("no_message_id")
+        return read_refusal("twilio", code, words, text=text) if code else Outcome.unknown("no_message_id")
     return Outcome.accepted(sid)
 
 
@@ -254,15 +262,19 @@ LATE_WORDS = WORDS | (
     # A sender that this country's carriers do not let through: not registered (A2P 10DLC, toll-free, alphanumeric), or
     # its campaign is suspended or has used up its day.
     | listed(Meaning.ROUTE, DOCS, "30018", "30023", "30024", "30027", "30032", "30033", "30034", "30035")
+    | listed(Meaning.ROUTE, DOCS, "30040", "30041", "30042")
     | listed(Meaning.ACCOUNT, DOCS, "30037")  # sending is disabled for the account
-    # Refused for this text, this number or this moment: a filter, a carrier's list, no route, a full queue.
-    | listed(Meaning.UNLISTED, DOCS, "30004", "30006", "30007", "30010", "30019", "30038", "30039", "30450", "30453")
-    | listed(Meaning.VENDOR, DOCS, "30001", "30017", "30022")
-    | listed(Meaning.UNKNOWN, DOCS, "30008", "30410")  # no reason is known, or no answer came from the carrier
+    # Refused for this text, this number or this moment: a filter, a carrier's list, no route, a price, a time.
+    | listed(Meaning.UNLISTED, DOCS, "30004", "30006", "30007", "30010", "30019", "30036", "30450", "30453", "30485")
+    | listed(Meaning.RATE, DOCS, "30001", "30022")  # our own rate: a queue that is full, a campaign's throughput
+    | listed(Meaning.VENDOR, DOCS, "30017", "30020", "30021", "30500")
+    | listed(Meaning.UNKNOWN, DOCS, "30046", "30410")  # no confirmation, or no answer from the carrier
 )
 """The meanings of the error codes in receipts. Twilio accepts a message with 201 and refuses it later with a receipt.
 
-https://www.twilio.com/docs/messaging/guides/track-outbound-message-status
+https://www.twilio.com/docs/messaging/guides/track-outbound-message-status. 30008 is left out on purpose: a carrier says
+only that the message did not arrive. So it goes on like any code that is not listed. The title of each code was checked
+against Twilio's dictionary (https://www.twilio.com/docs/api/errors).
 """
 
 
@@ -280,7 +292,7 @@ def _late_refusal(word: str, fields: JsonObject) -> LateRefusal | None:
     (https://www.twilio.com/docs/messaging/api/message-resource#message-status-values).
     """
     code = _code(fields.get("ErrorCode"))
-    if word not in ("failed", "undelivered") or (not code and word == "undelivered"):
+    if word not in ("failed", "undelivered"):
         return None
     outcome = read_refusal("twilio", code or word, LATE_WORDS, text=str(fields.get("ErrorMessage") or "")[:TEXT_MAX])
     sid = str(fields.get("MessageSid") or fields.get("SmsSid") or "")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from email.utils import formatdate
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
+from pydantic import SecretStr
 
 from dispatcher.adapters.providers import sendgrid, smtp_words, twilio, vonage
 from dispatcher.adapters.providers.http import Answer, read_object, retry_after_s
+from dispatcher.adapters.providers.twilio import TwilioOptions
 from dispatcher.core.life.outcome import DAILY_S, Meaning, Outcome, OutcomeKind, Scope
+from dispatcher.core.life.rendered_message import Message
 
 CLASSIFY = {"twilio": twilio.classify, "vonage": vonage.classify, "sendgrid": sendgrid.classify}
 SID = "SM" + "a" * 32
@@ -192,3 +197,18 @@ def test_the_code_at_the_beginning_of_a_reply_counts_and_no_other(
     assert smtp_words.meaning_of(code, text, mailed=True, named=named).means is (
         Meaning.VENDOR if named and text == "5.1.1 not now" else means
     )
+
+
+@pytest.mark.parametrize(
+    ("sender", "scope"),
+    [("12345", Scope.ROUTE), ("+15005550006", Scope.ACCOUNT), ("Shop", Scope.ACCOUNT)],
+    ids=["a short code", "a number", "a name"],
+)
+def test_a_short_code_that_may_not_reach_a_country_is_no_fault_of_the_account(sender: str, scope: Scope) -> None:
+    """Twilio says the same of a sender that is not ours and of a short code of another country (21606, 21659)."""
+    refusal = Answer(400, {}, b'{"code": 21659, "message": "not a Twilio phone number", "status": 400}')
+    vendor = twilio.Twilio("t", "sms", TwilioOptions(account_sid="AC1", auth_token=SecretStr("s"), sender=sender))
+    vendor._http.post_form = AsyncMock(return_value=refusal)  # type: ignore[method-assign]
+    message = Message(notification_id="n1", idempotency_key="n1:1:t", channel="sms", to="+491601234567", text="Hi")
+    outcome = asyncio.run(vendor.send(message, 1.0))
+    assert (outcome.kind, outcome.scope) == (OutcomeKind.FAILED, scope)

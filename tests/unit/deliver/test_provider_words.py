@@ -93,9 +93,10 @@ NAMED = [
         Said(f"Twilio {n}", lambda n=n: of_twilio(n), Meaning.ACCOUNT)
         for n in (20003, 20403, 21606, 21659, 21660, 21661, 63038)
     ),  # type: ignore[misc]
-    *(Said(f"Twilio {n}", lambda n=n: of_twilio(n), Meaning.ACCOUNT) for n in (10001, 21705, 30002, 90010)),  # type: ignore[misc]
+    *(Said(f"Twilio {n}", lambda n=n: of_twilio(n), Meaning.ACCOUNT) for n in (10001, 21704, 21705, 30002, 90010)),  # type: ignore[misc]
     *(Said(f"Twilio {n}", lambda n=n: of_twilio(n), Meaning.RATE) for n in (20429, 21611)),  # type: ignore[misc]
-    Said("Twilio 21612", lambda: of_twilio(21612), Meaning.ROUTE),
+    *(Said(f"Twilio {n}", lambda n=n: of_twilio(n), Meaning.ROUTE) for n in (21612, 21657, 21703)),  # type: ignore[misc]
+    Said("Twilio 21265", lambda: of_twilio(21265)),
     *(Said(f"Vonage {n}", lambda n=n: of_vonage(n), Meaning.ACCOUNT) for n in ("4", "8", "9")),  # type: ignore[misc]
     *(Said(f"Vonage {n}", lambda n=n: of_vonage(n), Meaning.ROUTE) for n in ("6", "15")),  # type: ignore[misc]
     Said("Vonage 1", lambda: of_vonage("1"), Meaning.RATE),
@@ -133,7 +134,7 @@ REPORTED = [
     relay("an Office 365 directory", 550, "5.4.1 Recipient address rejected: Access denied", Meaning.UNLISTED),
     Said("Twilio's trial account", lambda: of_twilio(21608)),
     Said("Twilio's country", lambda: of_twilio(21408), Meaning.ROUTE),
-    Said("Twilio's localhost call-back", lambda: of_twilio(21609)),
+    Said("Twilio's localhost call-back", lambda: of_twilio(21609), Meaning.ACCOUNT),
     Said("Twilio's own sender as recipient", lambda: of_twilio(21266)),
     Said("Vonage's demo account", lambda: of_vonage("29")),
     Said("Vonage's missing parameter", lambda: of_vonage("2")),

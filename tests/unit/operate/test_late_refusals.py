@@ -81,15 +81,22 @@ CASES = [
     ("twilio", {"SmsStatus": "failed", "ErrorCode": "30001"}, "again"),
     ("twilio", {"MessageStatus": "undelivered", "ErrorCode": "21610"}, ""),
     ("twilio", {"MessageStatus": "undelivered", "ErrorCode": "30005"}, ""),
-    ("twilio", {"MessageStatus": "undelivered", "ErrorCode": "30008"}, ""),
-    ("twilio", {"MessageStatus": "undelivered"}, ""),
+    ("twilio", {"MessageStatus": "undelivered", "ErrorCode": "30041"}, "a US US"),
+    ("twilio", {"MessageStatus": "undelivered", "ErrorCode": "30022"}, "again"),
+    ("twilio", {"MessageStatus": "undelivered", "ErrorCode": "30008"}, "again"),
+    ("twilio", {"MessageStatus": "undelivered"}, "again"),
+    ("twilio", {"MessageStatus": "failed", "ErrorCode": "30410"}, ""),
     ("twilio", {"MessageStatus": "canceled"}, ""),
     ("twilio", {"MessageStatus": "delivered", "ErrorCode": "30007"}, ""),
     ("vonage", {"status": "rejected", "err-code": "6"}, "again"),
     ("vonage", {"status": "failed", "err-code": "11"}, "a US US"),
     ("vonage", {"status": "rejected"}, "again"),
     ("vonage", {"status": "failed", "err-code": "3"}, ""),
-    ("vonage", {"status": "failed", "err-code": "99"}, ""),
+    ("vonage", {"status": "failed", "err-code": "1"}, "again"),
+    ("vonage", {"status": "failed", "err-code": "99"}, "again"),
+    ("vonage", {"status": "failed", "err-code": "13"}, "again"),
+    ("vonage", {"status": "failed"}, "again"),
+    ("vonage", {"status": "failed", "err-code": "0"}, ""),
     ("vonage", {"status": "expired", "err-code": "2"}, ""),
     ("sendgrid", {"event": "dropped", "reason": "Recipient List over Package Quota"}, "a account"),
     ("sendgrid", {"event": "dropped", "reason": "Bounced Address"}, "again"),
@@ -163,6 +170,7 @@ async def test_a_held_message_that_was_refused_for_certain_goes_on() -> None:
     for fields, state, sent in (
         ({"MessageStatus": "failed", "ErrorCode": "30999"}, "settled", 1),
         ({"MessageStatus": "undelivered", "ErrorCode": "30999"}, "dead", 0),
+        ({"MessageStatus": "undelivered", "ErrorCode": "30008"}, "dead", 0),
     ):
         shop = Shop()
         shop.a.outcomes = [Outcome.unknown("timeout")]
