@@ -50,16 +50,16 @@ class _Yes:
 
 
 async def prove_channels(settings: Settings) -> None:
-    """Return when, for each channel, one vendor's courier has delivered a test message. Raises `SelfTestError`."""
+    """Deliver one test message for each channel, through the courier of one of its vendors. Raises `SelfTestError`."""
     first = {vendor.channel: name for name, vendor in reversed(settings.vendors.items())}
     for name in first.values():
         await prove_courier(settings, name)
 
 
 async def prove_courier(settings: Settings, name: str, patience_s: float = PATIENCE_S) -> None:
-    """Return when the courier of the vendor `name` has delivered a test message.
+    """Deliver a test message through the courier of the vendor `name`. Raises `SelfTestError` with the reason.
 
-    Raises `SelfTestError` with the reason.
+    `patience_s` is how many seconds the delivery may take.
     """
     config, clock = settings.vendors[name], SystemClock()
     cell = Cell(clock)

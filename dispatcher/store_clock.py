@@ -1,6 +1,6 @@
 """The store's time, continued by the local monotonic clock.
 
-So machines with different wall clocks agree about expiry.
+All processes use this time, so machines with different wall clocks agree about expiry.
 """
 
 from __future__ import annotations

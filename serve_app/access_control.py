@@ -4,7 +4,7 @@ Rules:
 
 1. While no key is needed, the Host header must be a name of this machine, and a request from a foreign web page is
    refused. Otherwise a page in a developer's browser could send triggers here. It could also read our answers, if the
-   name of the page's host were made to lead to the loopback address.
+   DNS name of the page's host led to the loopback address (DNS rebinding).
 2. A route needs one scope. A route that is not listed in this file needs `operate`.
 3. A receipt needs no key, because its token is the proof. Probes, metrics and documentation need no key either.
 4. A request from another installation's proxy is refused, because our port may have belonged to that installation.

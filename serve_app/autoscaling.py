@@ -22,7 +22,7 @@ OWN_CORE = 0.6
 
 
 def forward(ctx: Any) -> tuple[int, JsonObject]:
-    """Return the largest size of the pool that a running actor reports, and an empty dict.
+    """Return the largest pool size that a running actor of the pool reports, and an empty dict.
 
     Without a report the size does not change, because a crash must not shrink a pool.
     """

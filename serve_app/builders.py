@@ -82,9 +82,9 @@ VOLUME_S_MAX = 150.0
 
 
 def await_file(path: Path, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Return when `path` is there, or at once if it does not lie in a volume that Kubernetes fills.
+    """Wait until `path` is there, if it lies in a volume that Kubernetes fills. Otherwise return at once.
 
-    Such a volume has the link `..data`, which kubelet replaces to change all files in one step. Return after
+    Such a volume has the link `..data`, which kubelet replaces to change all files in one step. The wait ends after
     `VOLUME_S_MAX` seconds even if the file is not there. The caller then gets the error of a missing file.
     """
     waited_s = 0.0

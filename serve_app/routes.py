@@ -1,4 +1,4 @@
-"""The routes that FastAPI serves. Those for dead letters, notifications and templates have files of their own."""
+"""The routes that FastAPI serves. The routes for dead letters, notifications and templates have files of their own."""
 
 from __future__ import annotations
 

@@ -53,7 +53,8 @@ class Accepted:
         replayed: True if an earlier trigger with the same key gave this answer.
         suppressed: the ids of notifications that are never sent.
         recipients: the index of each notification's recipient; empty if the trigger has one recipient.
-        rate, quota: the tenant's accept rate, and what it may still send; None without a rate, or after a replay.
+        rate, quota: the tenant's accept rate, and what the tenant may still send; None without a rate, or after a
+            replay.
         fallbacks: fallback's id → id of the notification that it replaces.
     """
 
@@ -211,12 +212,12 @@ class Intake:
                 await self._round_trip(self._next_batch())
 
     def _next_batch(self) -> list[tuple[NewTrigger, asyncio.Future[AcceptReply]]]:
-        """Return the latest requests whose client still waits, as many as fit into one round trip, the oldest first.
+        """Return the newest requests whose clients still wait, as many as fit into one round trip.
 
-        The choice matters only if more requests wait than fit into one round trip. If the oldest went first, each would
-        be stored too late for its deadline, and so would all that follow. If the latest go first, they are answered in
-        time, and the others get a 503. A trigger for many recipients shares a round trip with only few others, because
-        they wait for it.
+        They are returned in the order in which they came. If more requests wait than fit, the newest go first: they are
+        answered in time, and the others get a 503. If the oldest went first, each request would be stored too late for
+        its deadline. A trigger for many recipients shares a round trip with only few other requests, because they wait
+        for it.
         """
         while self._waiting and self._waiting[0][1].done():  # the oldest give up first, so this keeps the queue short
             self._waiting.popleft()

@@ -80,8 +80,9 @@ class Timing:
         """Return `n` with the times that the store needs for it. `place` is the index of `n` in the trigger.
 
         A fallback becomes due after its `after_s`. Without an `after_s` it becomes due soon after the time to live of
-        the first notification ends. If the first one ends before that, the store decides about the fallback at once.
-        Any other notification gets times of its own only if not all notifications of the trigger have the same time.
+        the first notification ends. If the first notification ends earlier, the store decides about the fallback at
+        once. Any other notification gets times of its own only if the notifications of the trigger have different
+        times.
         """
         send_ms = self.sends_ms[place]
         ends_ms = send_ms + self.ttl_ms
@@ -225,10 +226,10 @@ class Preparation:
         )
 
     def _check_told(self, field: str, chain: tuple[str, ...]) -> None:
-        """Raise CallerError, which names `field`, if nobody would report the delivery for which a fallback waits.
+        """Raise CallerError, which names `field`, if a fallback waits for a delivery that nobody would report.
 
-        That is so if receipts are not configured, or if some vendor of `chain` sends none. `chain` is the chain of the
-        first notification.
+        Nobody reports it if receipts are not configured, or if a vendor of `chain` sends no receipts. `chain` is the
+        chain of the first notification.
         """
         if self._settings.receipts.public_url is None:
             raise CallerError(field, "must not be delivered, because receipts are not configured")
@@ -299,7 +300,8 @@ def _send_at_ms(
 ) -> int:
     """Return the earliest time at which this recipient may be sent a message, in wall milliseconds.
 
-    This is now or `send_at`, and if that falls into the recipient's quiet hours, their end.
+    This time is now or `send_at`. If it falls into the recipient's quiet hours, the end of the quiet hours is returned
+    instead.
     """
     whose, name = who[0], who[1].time_zone
     try:

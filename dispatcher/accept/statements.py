@@ -14,7 +14,7 @@ from dispatcher.telemetry.metrics import Metrics
 
 
 class Statements:
-    """Publishes a report in each period. If a report is lost, the next one replaces it."""
+    """Publishes a report in each period. If a report is lost, the next report replaces it."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Watches the store for an intake replica: its room, its clock, and whether it still has what was acknowledged."""
+"""Watches the store for an intake replica: its free memory, its clock, and whether it lost acknowledged triggers."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class StoreWatch:
         return self._answered_s is not None and self._clock.now_s() - self._answered_s <= SILENT_S
 
     async def run(self) -> None:
-        """Look at the store each second until cancelled. Outages of the store do not end this."""
+        """Look at the store each second until cancelled. An outage of the store does not end this loop."""
         while True:
             with contextlib.suppress(UnavailableError):
                 await self._look()
@@ -135,7 +135,7 @@ class StoreWatch:
         return crowding(waiting, queued - waiting.total(), self._queued_max)
 
     async def follow_lineage(self) -> None:
-        """Ask the store which stream of writes it has, and report lost writes, until cancelled.
+        """Ask the store for its stream of writes (`Lineage`), and report lost writes, until cancelled.
 
         The store is asked more often while it has replicas, and otherwise once a second.
         """

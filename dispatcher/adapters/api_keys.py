@@ -305,7 +305,7 @@ def _mark(path: Path) -> Path:
 def _leave_mark(path: Path) -> None:
     """Create the mark which says that calls need a key.
 
-    Without write access to the folder no mark is created. Without this access a user cannot remove the key file either.
+    If this user may not write to the folder, no mark is created. Such a user cannot remove the key file either.
     """
     with contextlib.suppress(OSError):
         _mark(path).touch(mode=0o600)

@@ -20,7 +20,8 @@ WINDOW_S = 1.0
 class CoreReading:
     """The use of cores over the last window of `WINDOW_S`.
 
-    `free_cores` is the lower of the values of the last two windows, so that new load counts fully.
+    `free_cores` is the lower of the values of the last two windows. A load that began in the middle of a window is seen
+    in full only in the next window.
     """
 
     cpu: float

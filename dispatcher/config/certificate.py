@@ -3,9 +3,10 @@
 `config check`, `up`, `deploy` and each reload use the same rules (docs/adr/0037-tls-at-the-edge.md):
 
 - The files hold PEM. The key is not encrypted, because nobody is there to type a password at a restart.
-- The key belongs to the first certificate. Each further certificate has issued the one before it (RFC 8446, 4.4.2).
-- Every certificate is valid now. An RSA key has 2,048 bits or more, because OpenSSL accepts no smaller one.
-- All together have at most `BYTES_MAX` bytes.
+- The key belongs to the first certificate. Each further certificate belongs to the issuer of the certificate before it
+  (RFC 8446, 4.4.2).
+- Every certificate is valid now. An RSA key has 2,048 bits or more, because OpenSSL accepts no smaller key.
+- All certificates and the key together have at most `BYTES_MAX` bytes.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Pair:
 
     Attributes:
         pem: the chain and then the key, in PEM without an empty line.
-        ends_s: when the first certificate of the chain ends to be valid, in seconds of wall time.
+        ends_s: when the first certificate of the chain expires, in seconds of wall time.
         warnings: sentences about what works today and may fail later, or is unwise.
     """
 
@@ -107,7 +108,7 @@ def _chain(path: Path, content: bytes) -> list[x509.Certificate]:
 
 
 def _key(where: str, content: bytes, chain: list[x509.Certificate], certificate: Path) -> bytes:
-    """Return the private key in PEM. `where` names its field and file."""
+    """Return the private key in PEM. `where` names the key's field and file for an error."""
     found = _KEY.search(content)
     if found is None:
         raise ConfigError(f"{where}: holds no private key in PEM form")

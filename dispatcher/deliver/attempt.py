@@ -145,8 +145,8 @@ class Delivery:
     async def _prepare(self, me: str, claim: Claim) -> Ready | Decision | None:
         """Check the claim, render the message and get the permit.
 
-        Return `Ready` if the message may be sent; then the call must follow at once. Return a decision if it must not
-        be sent by this vendor now, or None if the claim must stay pending.
+        Return `Ready` if the message may be sent; the caller must then call the vendor at once. Return a decision if
+        this vendor must not send the message now. Return None if the claim must stay pending.
         """
         n = claim.notification
         now_ms = self._time.now_ms()
@@ -191,8 +191,9 @@ class Delivery:
     async def _attempt(self, n: Notification, ready: Ready) -> Decision:
         """Call the vendor and return the decision about the notification.
 
-        From here on the vendor may have the message, so an error of ours costs an attempt or holds the notification. An
-        error in the code that only counts (breaker, metrics) must not change the outcome of an accepted message.
+        From here on the vendor may have the message. So an error in our own code uses up an attempt or makes the
+        notification held. An error in the code that only counts (breaker, metrics) must not change the outcome of an
+        accepted message.
         """
         began_s = self._clock.now_s()
         outcome: Outcome | None = None
@@ -262,7 +263,7 @@ class Delivery:
         return fingerprint(message.to, message.text, self._timeout_s) if asks else None
 
     async def render(self, n: Notification) -> Message:
-        """Return the message that this vendor is asked to send, or was asked to send before. Raises TemplateError."""
+        """Return the message for `n`, either to send it or to recognise it in a look-up. Raises TemplateError."""
         key = f"{n.id}-{n.generation}-{self._vendor.name}"
         pin = pin_of(n)
         if pin is None:

@@ -130,7 +130,10 @@ class Courier:
         return not self._calls and not len(self.outbox)
 
     def could_work(self) -> bool:
-        """Return True if this courier could claim now. Then only a lack of work can be the reason why it does not."""
+        """Return True if the breaker permits all calls and more entries may be claimed now.
+
+        A courier that claims nothing in this situation has no work, or is stuck.
+        """
         return self.breaker.state in (BreakerState.CLOSED, BreakerState.METRICS_ONLY) and self._want() > 0
 
     def is_unsettled(self) -> bool:
@@ -141,7 +144,10 @@ class Courier:
         return me == self.me and not self.stopping
 
     def renewed(self, asked_s: float) -> None:
-        """Note that this incarnation is live: the store has said so in its answer to a question at `asked_s`."""
+        """Note that the store has called this incarnation live.
+
+        `asked_s` is the monotonic time at which the store was asked.
+        """
         self.link.renewed(asked_s)
         self._room.set()
 
@@ -231,9 +237,8 @@ class Courier:
     async def admit(self, me: str, got: Claims) -> None:
         """Begin the delivery of each new claim of `me`, and remove entries that belong to no notification.
 
-        A reply may come while this incarnation ends, or after its end. Then no delivery begins. When an incarnation
-        ends, its claims go to another actor, and a call of ours could still be running. The claim stays pending, and
-        another actor takes it.
+        If the incarnation `me` is ending or has ended when the store's reply arrives, no delivery begins. The claims
+        then stay pending, and another actor takes them. A delivery that began here could be sent twice.
         """
         self.done += len(got.claims) + len(got.orphans) + len(got.unreadable)
         if got.now_ms:
@@ -280,7 +285,10 @@ class Courier:
         return task
 
     async def _send_suspects(self, in_flight: set[asyncio.Task[None]]) -> None:
-        """Send each suspect alone, with a durable mark. Then begin all claims that came meanwhile, together."""
+        """Send each suspect alone, with a durable mark. A suspect is a claim that may have crashed its actor.
+
+        After the suspects, begin all claims that came meanwhile, together.
+        """
         try:
             if in_flight:
                 await asyncio.wait(in_flight)

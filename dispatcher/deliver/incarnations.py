@@ -62,8 +62,8 @@ class Incarnations:
     async def _end(self) -> None:
         """Wait for the calls in flight under the old incarnation, at most `goodbye_s`, and then declare it stopped.
 
-        Other actors take the entries that it still has claimed. They do not count these entries as the possible cause
-        of a crash.
+        Other actors take the entries that the old incarnation still has claimed. They do not count these entries as the
+        possible cause of a crash.
         """
         courier, old = self._courier, self._courier.me
         logger().warning("incarnation_ended", incarnation=old, vendor=courier.vendor.name)
@@ -72,10 +72,10 @@ class Incarnations:
         courier.stopping = self.stopping
 
     async def _watch_link(self) -> None:
-        """Return when the store says that this incarnation is dead. The store is asked after each pause in its answers.
+        """Return when the store says that this incarnation is dead. The call does not return otherwise.
 
-        Usually the incarnation is live: the store did not answer any process, or this process got no CPU. Then the
-        courier goes on working.
+        The store is asked whenever it has not answered for a while. Usually the incarnation is still live: the store
+        answered no process during that time, or this process got no CPU time. The courier then goes on working.
         """
         courier = self._courier
         while True:

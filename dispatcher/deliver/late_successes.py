@@ -30,10 +30,12 @@ class LateSuccesses:
     def tell(self, n: Notification, settle: Settle) -> None:
         """Settle a notification that the vendor accepted, although another incarnation has taken the claim.
 
-        The store settles it if it is held or waits unclaimed. If another actor has claimed it, that actor is not
-        stopped and sends it a second time, as after a kill. Only the next incarnation of this actor avoids that,
-        because it asks `known`. While the store does not answer, the call is repeated for some seconds. After that, or
-        when the actor ends, the success is forgotten.
+        If the notification is held or waits unclaimed, the store settles it. If another actor has claimed the
+        notification, that actor is not stopped, and sends the message a second time, as after a kill. Only a later
+        incarnation of this actor avoids the repeat, because it asks `known`.
+
+        While the store does not answer, the call is repeated for some seconds. After that the store is not told any
+        more. When the actor ends, the success is forgotten.
         """
         self._remembered[n.id, n.generation] = settle
         if len(self._remembered) > REMEMBERED:

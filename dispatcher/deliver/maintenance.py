@@ -113,10 +113,10 @@ class Caretaker:
             await self._store.wake()  # a claim at rest would block on, and calls in flight have to be looked after
 
     async def audit(self) -> None:
-        """Find and begin claims of this incarnation that are pending but not known here.
+        """Find and begin claims of this incarnation that are pending in the store but not known here.
 
-        The reply that named them got lost. Only one audit runs at a time. A second one would clear `begun`, which the
-        first one still needs.
+        The reply that named these claims got lost. Only one audit runs at a time, because a second audit would clear
+        `begun` while the first audit still needs it.
         """
         async with self._auditing:
             await self._audit()
@@ -239,7 +239,7 @@ class Caretaker:
     def _known(self, vendor: str) -> bool:
         """Return True if the vendor is in the configuration or in the plan.
 
-        While the configuration changes, either may be newer.
+        While the configuration changes, either the configuration or the plan may be the newer one.
         """
         return vendor in self._vendors or vendor in self._courier.plan.vendors
 
@@ -252,9 +252,11 @@ class Caretaker:
                 await self._sweep_lane(Lane(mailbox, priority))
 
     def _undrained(self) -> list[str]:
-        """Return the mailboxes to sweep now: that of this vendor if it has no drainer, and one other without a drainer.
+        """Return the mailboxes without a drainer that this actor sweeps now, at most two.
 
-        The other mailbox is a different one each time. It is swept here because its vendor may have no actor left.
+        One is the mailbox of this actor's vendor. The other belongs to a different vendor at each call, because that
+        vendor may have no actor left to sweep its mailbox. Without a plan, only the mailbox of this actor's vendor is
+        returned.
         """
         own, plan = self._courier.vendor.name, self._courier.plan
         if not plan.vendors:

@@ -7,7 +7,8 @@ message is not delayed.
 
 The store may refuse one decision, because a record or key has another type. This must not stop the others, and the
 message must not be sent again. So the decision stays here, the claim stays pending, and the decision is tried again
-every few seconds. If the actor dies before that succeeds, the notification ends as poison.
+every few seconds. If the actor dies before the decision is stored, the notification becomes a dead letter with the
+reason `poison`.
 """
 
 from __future__ import annotations

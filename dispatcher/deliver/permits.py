@@ -115,7 +115,7 @@ class Gate:
     def free(self, in_flight: int, entry: VendorPlan | None, me: str) -> int:
         """Return how many calls may begin now by concurrency, breaker and rate.
 
-        In half-open, only one actor of the pool may probe.
+        While the breaker is half open, only one actor of the pool may probe.
         """
         now_s = self._clock.now_s()
         if now_s < self._pause_until_s:
@@ -187,7 +187,11 @@ class Gate:
         return {} if self.keys is None else self.keys.cut_off(self._now_ns())
 
     def evidence(self) -> dict[str, int] | None:
-        """Return the part of the breaker's window that may be added to that of other replicas. None means all of it."""
+        """Return the results that the supervisor may add to those of other replicas, as counts `n` and `failed`.
+
+        None means that the supervisor may add the breaker's whole window. `KeyedBreakers.evidence` says which results
+        are left out.
+        """
         if self.keys is None:
             return None
         counts = self.keys.evidence(self._now_ns())
@@ -243,7 +247,8 @@ class Gate:
     def refuse_all(self, reason: str, now_ns: int) -> None:
         """Open the breaker, because the vendor's refusals are not the fault of the messages.
 
-        While it is half-open later, a probe that is refused counts as failed and opens it again.
+        If the vendor refuses a probe later, while the breaker is half open, the refusal counts as a failure and opens
+        the breaker again.
         """
         self._opened_by_refusals = True
         self.breaker.trip(now_ns, reason)
@@ -264,8 +269,8 @@ class Gate:
     def open_by_plan(self, wait_s: float) -> None:
         """Open the breaker for `wait_s` seconds, because the plan says so.
 
-        The supervisor adds up the failures that all replicas of this vendor saw, so it may open a breaker that has seen
-        too few failures itself.
+        The supervisor adds up the failures that all replicas of this vendor saw. Their sum may be too high although
+        this replica alone saw too few failures to open its breaker.
         """
         refused_by_words = self._refused.seen
         self._opened_by_refusals = self._opened_by_refusals or refused_by_words
@@ -281,7 +286,7 @@ class Gate:
             self.breaker.force_open_for(int(wait_s * 1e9), now_ns, "account refused")
 
     def _learn(self, kind: OutcomeKind, duration_s: float, in_flight: int) -> None:
-        """Adapt the concurrency limit to an answer."""
+        """Adapt the concurrency limit to the outcome `kind` of a call that took `duration_s` seconds."""
         now_s = self._clock.now_s()
         match kind:
             case OutcomeKind.ACCEPTED | OutcomeKind.REJECTED | OutcomeKind.DEFERRED:

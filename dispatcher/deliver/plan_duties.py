@@ -62,7 +62,11 @@ class PlanDuties:
         self._waking = asyncio.ensure_future(self._wake())
 
     def _heed_receipts(self, entry: VendorPlan, before: VendorPlan | None) -> None:
-        """Act on what receipts say about this vendor, once for each time that the plan begins to say it."""
+        """Act on the refusals by receipt that the plan names: open the breaker, or cut off a country.
+
+        `before` is the vendor's entry in the previous plan, and only refusals that are new in `entry` count. A refusal
+        of our account also counts again in each plan in which the vendor is open.
+        """
         gate, known = self._courier.gate, () if before is None else before.countries_refused
         began = entry.account_refused and not (before is not None and before.account_refused)
         if began or (entry.account_refused and entry.state == "open"):
@@ -84,10 +88,11 @@ class PlanDuties:
             self._courier.breaker.hasten(int(entry.probe_within_s * 1e9), int(self._clock.now_s() * 1e9))
 
     def obey_operator(self) -> None:
-        """Apply the override `close`: while it lasts, the breaker cannot open. After it, the breaker begins closed.
+        """Apply the operator's override `close`. While it lasts, the breaker cannot open; when it ends, the breaker is
+        closed.
 
-        The caller repeats this check, also without a new plan. A breaker that is restored from a time before the
-        override would otherwise open.
+        The caller repeats this check even if no new plan comes. Otherwise a breaker that was restored from an earlier
+        state could open under the override.
         """
         entry, breaker = self._courier.plan.vendors.get(self._courier.vendor.name), self._courier.breaker
         told = entry is not None and entry.override == "close"

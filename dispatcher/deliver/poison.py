@@ -11,7 +11,10 @@ from dispatcher.ports import Clock, Store
 
 
 def next_suspect(waiting: list[tuple[str, Claim]]) -> tuple[str, Claim] | None:
-    """Remove the first suspect from the waiting claims and return it. Return None if there is none."""
+    """Remove the first claim that must be sent alone from `waiting`, and return it with its incarnation.
+
+    Return None if `waiting` has no such claim.
+    """
     for n, (_, claim) in enumerate(waiting):
         if goes_alone(claim.notification):
             return waiting.pop(n)
@@ -30,7 +33,8 @@ class Suspects:
         *,
         replied: Callable[[], None],
     ) -> None:
-        """Use this store. `works` returns True while an incarnation is the present one and is not stopping.
+        """Prepare to mark suspects in `store`. `works` returns True while an incarnation is the present one and is not
+        stopping.
 
         `replied` is called for each answer of the store.
         """

@@ -1,4 +1,4 @@
-"""How long the store has not answered, and so whether this incarnation may have been declared dead."""
+"""Measures for how long the store has not answered, because this incarnation may be declared dead meanwhile."""
 
 from __future__ import annotations
 
@@ -20,17 +20,20 @@ class StoreLink:
         self._doubted = False  # an answer came so late that this incarnation may be dead anyway
 
     def replied(self) -> None:
-        """Note an answer of the store. If the silence before it was longer than `LINK_STALE_S`, the link stays stale.
+        """Note an answer of the store. After a silence longer than `LINK_STALE_S`, the link stays stale.
 
-        A process that slept finds an old answer in its socket when it wakes, so such an answer proves nothing. Only
-        `renewed` ends the doubt.
+        A process that was suspended may find an old answer in its socket when it continues. So an answer after a long
+        silence proves nothing, and only `renewed` ends the doubt.
         """
         now_s = self._clock.now_s()
         self._doubted = self._doubted or now_s - self.last_reply_s > LINK_STALE_S
         self.last_reply_s = now_s
 
     def renewed(self, asked_s: float) -> None:
-        """Note that the store has called this incarnation live, in its answer to a question at `asked_s`."""
+        """Note that the store has called this incarnation live.
+
+        `asked_s` is the monotonic time at which the store was asked.
+        """
         self._doubted, self.last_reply_s = False, asked_s
 
     def stale(self) -> bool:
@@ -38,5 +41,5 @@ class StoreLink:
         return self._doubted or self._clock.now_s() - self.last_reply_s > LINK_STALE_S
 
     def stale_in_s(self) -> float:
-        """Return after how many seconds `stale` becomes True if the store does not answer; 0 if it is True now."""
+        """Return the seconds after which `stale` becomes True if the store does not answer; 0 if it is True now."""
         return 0.0 if self._doubted else max(0.0, self.last_reply_s + LINK_STALE_S - self._clock.now_s())

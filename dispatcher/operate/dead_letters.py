@@ -1,9 +1,9 @@
 """Operators' work on dead letters: list, redrive and discard, a limited number in each call.
 
-One call looks at no more than `EXAMINED_MAX` letters, and changes no more than it was asked to. The cursor that it
+One call looks at no more than `EXAMINED_MAX` letters, and changes no more than its limit allows. The cursor that it
 returns says where the next call continues. So no call occupies the store or a connection for long, and a bulk redrive
-that was interrupted continues from its last cursor. A repeated call changes nothing twice. The store changes a letter
-only if it has neither left the dead letters nor died again since it was read.
+that was interrupted continues from its last cursor. A repeated call changes nothing twice. The store leaves a letter
+unchanged if, since it was read, it has left the dead letters or has died again.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ class _Verdict:
 
 @dataclass(slots=True)
 class _Stretch:
-    """Some letters in order, and the position before the first of them.
+    """Some letters in order, and the position before the first letter.
 
-    A later call can continue before any of them.
+    `before(index)` is the position from which a later call continues with the letter at `index`.
     """
 
     letters: list[DeadLetter]
@@ -216,7 +216,7 @@ class DeadLetters:
         return [await self._updates.of(n, today) for n in await self._queue.accepted_of(ids)]
 
     async def _paced(self, verdicts: Sequence[_Verdict]) -> tuple[int, int]:
-        """Return how many letters, counted from the first, may be redriven now, and in how many ms the next one may.
+        """Return how many letters may be redriven now, counted from the first, and the wait in ms for the next.
 
         Each mailbox has its own budget. If a letter has to wait, the permits of letters after it are lost. So a bulk
         redrive over several mailboxes may be slower than allowed, but never faster.

@@ -28,9 +28,9 @@ class Reading:
         memory: the bytes that the store uses and may use; 0 means no limit.
         log_faults: which operations on the store's append-only file failed when they last ran.
         channels: the channel of each configured vendor.
-        stalled_s: for how many seconds each configured vendor has been stalled; 0 if it is not.
+        stalled_s: for how many seconds each configured vendor has been stalled; 0 if a vendor is not stalled.
         replicas: how many replicas had the last write on disk; None if writes do not wait for replicas.
-        certificate: the one of the machine that was asked; None if it does not listen by HTTPS.
+        certificate: the certificate of the machine that was asked; None if that machine does not listen by HTTPS.
         now_ms: the wall time of this reading.
     """
 

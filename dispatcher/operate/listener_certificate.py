@@ -1,4 +1,4 @@
-"""Tells what HAProxy says about the certificate with which this machine listens by HTTPS.
+"""Reads what HAProxy says about the certificate with which this machine listens by HTTPS.
 
 HAProxy adds one header to the requests for /healthz and /metrics (`cluster.local.haproxy_tls`). So the answer is about
 the machine that was asked, whichever intake replica answers.
@@ -20,8 +20,8 @@ class ListenerCertificate:
     """The certificate in force on one machine.
 
     Attributes:
-        ends_s: when it ends to be valid, in seconds of wall time.
-        refused: True if its files have changed and the new ones are refused.
+        ends_s: when the certificate expires, in seconds of wall time.
+        refused: True if the certificate's files have changed and the new files are refused.
     """
 
     ends_s: int
@@ -37,6 +37,9 @@ class ListenerCertificate:
 
 
 def read_header(text: str | None) -> ListenerCertificate | None:
-    """Return what HAProxy told in the header, or None if there is none, or it has another form."""
+    """Return what the header from HAProxy says about the certificate.
+
+    Return None if the header is missing or has another form.
+    """
     found = _FORM.fullmatch(text or "")
     return None if found is None else ListenerCertificate(int(found[1]), found[2] == "refused")

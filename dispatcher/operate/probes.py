@@ -82,7 +82,7 @@ class Probes:
         self._wall_ms = intake.time.now_ms
 
     def not_ready(self) -> str | None:
-        """Return why a trigger posted now would not become durable. Return None if it would."""
+        """Return None if a trigger that is posted now would become durable, and otherwise the reason why not."""
         if not self._intake.started:
             return "templates are not loaded yet"
         if not self._watches.store.answers:

@@ -54,7 +54,7 @@ class Receipts:
     ) -> None:
         """Prepare to apply receipts. `readers` gives the reader of each configured vendor.
 
-        `late` applies those that refuse what their vendor had accepted.
+        `late` applies receipts by which a vendor refuses a message that it had accepted.
         """
         self._links, self._store, self._views, self._metrics = links, store, views, metrics
         self._readers, self._late = readers, late
@@ -108,7 +108,7 @@ class Receipts:
     async def _keep(self, vendor: str, early: Sequence[Told], counts: dict[str, int]) -> Sequence[Told]:
         """Apply the receipts `early` when their notifications' calls end.
 
-        Return those whose calls take longer than `KEPT_S`.
+        Return the receipts whose notifications' calls take longer than `KEPT_S`.
         """
         for _ in range(round(KEPT_S / LOOK_S)):
             await asyncio.sleep(LOOK_S)
@@ -120,7 +120,7 @@ class Receipts:
     async def _apply(self, vendor: str, told: Sequence[Told], counts: dict[str, int]) -> Sequence[Told]:
         """Apply and count the receipts.
 
-        Return those that could not be applied yet, because their notification is being sent.
+        Return the receipts that could not be applied yet, because their notification is being sent.
         """
         early = []
         for one in told:

@@ -20,7 +20,7 @@ class Stalls:
         self.now: list[Stall] = []
 
     def look(self, backlog: Mapping[str, Backlog]) -> None:
-        """Find the stalled vendors by a new reading of the backlog. Call this once a second."""
+        """Find the stalled vendors, given a new reading of the backlog. The caller calls this once a second."""
         for heard in self._fleet.heard():
             self._watch.delivered(heard.report.vendor, heard.report.incarnation, heard.accepted)
         before, self.now = self.now, self._watch.look(self._plan(), backlog, self._clock.now_s())
@@ -31,5 +31,5 @@ class Stalls:
             logger().warning("delivery_resumed", vendor=name)
 
     def seconds(self, vendor: str) -> float:
-        """Return for how many seconds a vendor has been stalled; 0 if it is not."""
+        """Return for how many seconds a vendor has been stalled; 0 if the vendor is not stalled."""
         return max((stall.seconds for stall in self.now if stall.vendor == vendor), default=0)

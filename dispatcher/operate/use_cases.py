@@ -1,4 +1,7 @@
-"""All that callers, operators and vendors can ask of an intake replica. The HTTP routes use nothing else of it."""
+"""Everything that callers, operators and vendors can ask of an intake replica.
+
+The HTTP routes use no other part of the replica.
+"""
 
 from __future__ import annotations
 

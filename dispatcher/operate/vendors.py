@@ -39,12 +39,12 @@ class VendorView:
     """The answer of `GET /v1/vendors/{name}`: plan, breakers, mailbox and outcomes of one vendor.
 
     Attributes:
-        undrained: why no vendor drains its mailbox; None if one does.
+        undrained: why no vendor drains its mailbox; None if a vendor drains it.
         breaker: one entry for each actor of the vendor.
         queued, lanes, claimed: how many entries its mailbox has, how many each lane has, and how many are claimed.
         waiting: how many of its notifications should be sent as soon as possible.
         places: how many of its notifications wait in each place.
-        oldest_age_ms: the age of the oldest of these, without those that wait because their caller wants that.
+        oldest_age_ms: the age of the oldest of these notifications; those in the place `delayed` do not count.
         next_try_ms: when the next retry is due, in wall milliseconds; None if no notification waits for a retry.
         attempts: calls by outcome, since the metrics began.
     """

@@ -1,10 +1,10 @@
 """The control channel carries incarnations, beats, reports, totals of the metrics, and the plan.
 
-It also tells the state of the store itself, such as its identity and how full it is.
+Through this channel, processes also learn the state of the store itself, such as its identity and how full it is.
 
-Beats, reports and totals are only published. A publication may be lost, and then the next one replaces it. Publishing
-works even if the store is full. Everything else is durable when the method returns. `UnavailableError` means "maybe
-done", and the call may safely be repeated.
+Beats, reports and totals are only published. A publication may be lost, and then the next publication replaces it.
+Publishing works even if the store is full. Everything else is durable when the method returns. `UnavailableError` means
+"maybe done", and the call may safely be repeated.
 """
 
 from __future__ import annotations
@@ -170,8 +170,7 @@ class Control(Protocol):
     async def waiting(self, lane: Lane) -> dict[str, int]:
         """Return the number of unclaimed notifications of each tenant in a lane, if its tenants take turns.
 
-        The answer is empty for a lane without turns. It leaves out entries that were in the lane before the turns
-        began.
+        The answer is empty for a lane without turns. Entries that were in the lane before the turns began are left out.
         """
         ...
 

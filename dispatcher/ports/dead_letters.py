@@ -16,8 +16,8 @@ class DeadLetterQueue(Protocol):
     async def dead_page(self, wanted: DeadLetterFilter, after: DeadPosition | None, examine: int) -> DeadPage:
         """Look at the next `examine` dead letters behind the position `after`, and return those that match `wanted`.
 
-        `after` None begins at the start. The limit of `wanted` is not applied. A letter that is redriven or discarded
-        between two pages does not make the next page skip or repeat any other.
+        `after` None begins at the start. The limit of `wanted` is not applied. If a letter is redriven or discarded
+        between two pages, the next page still neither skips nor repeats another letter.
         """
         ...
 
@@ -26,7 +26,7 @@ class DeadLetterQueue(Protocol):
         ...
 
     async def routing_of(self, ids: Sequence[str]) -> list[Routing]:
-        """Return for each notification how it may be routed again, in their order.
+        """Return, for each notification of `ids` in order, its chain, priority and time to live, for a redrive.
 
         The chain is empty if the record is gone.
         """

@@ -126,8 +126,8 @@ class Claims:
 class DueEntry:
     """A notification whose time has come.
 
-    `score` is that time, as the text that was read. The notification is promoted only if the store still has this time,
-    so at most once.
+    `score` is this time, in exactly the text that the store returned. The store promotes the notification only if it
+    still has the same text, so a notification is promoted at most once.
     """
 
     id: str

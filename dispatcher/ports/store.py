@@ -82,7 +82,7 @@ class Store(Protocol):
     async def own(self, me: str, lanes: Sequence[Lane], known: Collection[tuple[Lane, str]]) -> Claims:
         """Return the pending entries of `me` that are not in `known`.
 
-        They were claimed by a call whose answer got lost.
+        These entries were claimed by a call whose answer got lost.
         """
         ...
 
@@ -140,7 +140,7 @@ class Store(Protocol):
     async def begin(self, entries: Sequence[DueEntry]) -> list[Begun]:
         """Decide for each of these waiting fallbacks whether it begins (`core.life.fallback`).
 
-        Return the answers in that order.
+        Return one answer for each, in the order of `entries`.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The ports to the providers: one sends a message, the other asks what became of it."""
+"""The ports to the providers. One port sends a message, and the other asks a vendor whether it has a message."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Vendor(Protocol):
     async def send(self, message: Message, timeout_s: float) -> Outcome:
         """Send the message once, and return the outcome. `send` never tries a second time.
 
-        It never raises for something that the vendor or the network did: that is an `Outcome` too. It enforces
-        `timeout_s` as a total deadline, and reads only a limited part of the vendor's answer. Only a cancellation
-        leaves it as an exception.
+        The call never raises for something that the vendor or the network did, because that is an `Outcome` too. The
+        whole call takes at most `timeout_s` seconds, and reads only a limited part of the vendor's answer. Only a
+        cancellation leaves the call as an exception.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The replicas that the supervisor hears, each with its pool and its machine, and what intake has heard by receipts."""
+"""The replicas that the supervisor hears, and the refusals by receipt that intake tells."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class Cast:
             self._note(told.process.removeprefix(f"{pool}-"), pool, told.node, now_s)
 
     def hear_refused(self, told: Statement, now_s: float) -> bool:
-        """Keep what an intake replica has heard by receipts. Return True if a vendor newly refuses our account."""
+        """Keep the refusals by receipt in `told`. Return True if a vendor newly refuses our account."""
         before = self._refused.pop(told.process, (0.0, {}))[1]
         if told.refused:
             self._refused[told.process] = now_s, told.refused
         return any(counts.get("") and not before.get(name, {}).get("") for name, counts in told.refused.items())
 
     def refused(self, now_s: float) -> list[Refused]:
-        """Return what each intake replica has heard by receipts lately: refusals by vendor and country."""
+        """Return the refusals by receipt that each intake replica has told lately, by vendor and country."""
         return [told for at_s, told in self._refused.values() if now_s - at_s < REFUSED_HOLD_S]
 
     def hear_supervisor(self, beat: Beat, now_s: float) -> None:

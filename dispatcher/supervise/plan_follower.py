@@ -18,9 +18,9 @@ READ_AGAIN_S = 2.0
 class PlanFollower:
     """Receives published plans, and reads the stored plan at the start and every two seconds.
 
-    An outage does not end this. For each plan it calls `adopt(plan, asked_with)`, which decides whether the plan
-    replaces the current one (`Plan.replaces`). `asked_with` is the plan that was current when the stored plan was asked
-    for, or None for a published plan. Messages of the kinds `others` are passed to `hear`.
+    An outage of the store does not end the loop. For each plan the follower calls `adopt(plan, asked_with)`, which
+    decides whether the plan replaces the current one (`Plan.replaces`). `asked_with` is the plan that was current when
+    the stored plan was asked for, or None for a published plan. Messages of the kinds `others` are passed to `hear`.
     """
 
     def __init__(

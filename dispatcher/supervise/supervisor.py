@@ -1,13 +1,14 @@
 """The supervisor decides which incarnations are dead and which vendor drains which mailbox.
 
-Its state is only in memory. After a kill it starts again and begins a new term, which fences the previous supervisor.
-It rebuilds its state from the next reports, and declares no actor dead because of its own absence. Meanwhile all actors
-use the last plan in the store. The supervisor carries no notification, and no process waits for its answer.
+A supervisor's state is only in memory. After a kill the supervisor starts again and begins a new term. From then on the
+store refuses the plans of earlier terms. The supervisor rebuilds its state from the next reports, and declares no actor
+dead because of its own absence. Meanwhile all actors use the last plan in the store. The supervisor carries no
+notification, and no process waits for its answer.
 
-On a cluster a second supervisor stands by. It hears every beat that the first one hears, so it knows who is silent. If
-the first one sends no beat for `patience_s`, the second one begins a term. It may then at once declare actors dead that
-were silent long enough. A supervisor that was fenced stands by itself. So after a partition both go on, and neither has
-to be replaced.
+On a cluster a second supervisor stands by: it hears every beat that the first supervisor hears, but publishes no plan.
+If the first supervisor sends no beat for `patience_s`, the second supervisor begins a term. It may then at once declare
+actors dead that were silent long enough. The first supervisor stands by as soon as it notices the later term. So after
+a partition both supervisors go on, and neither has to be replaced.
 """
 
 from __future__ import annotations
@@ -54,9 +55,9 @@ Every actor can report three times meanwhile.
 
 
 class Supervisor:
-    """One supervisor, in office or standing by.
+    """One supervisor, which is in office or stands by.
 
-    If there is no other one (`patience_s` is 0), `run` raises StaleTermError when a later term has begun.
+    If there is no second supervisor (`patience_s` is 0), `run` raises StaleTermError when a later term has begun.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Supervisor:
 
         `waited_ms` returns for how many milliseconds a process on `node`, this machine, has waited for a core since the
         last call. `patience_s` is how long the supervisor in office may be silent. If it is 0, there is no other
-        supervisor: this one takes office at once, and ends when a later term begins. `nodes` returns the living
+        supervisor: this supervisor takes office at once, and ends when a later term begins. `nodes` returns the living
         machines that may have replicas; empty means that they are not known.
         """
         self._patience_s, self._nodes = patience_s, nodes
@@ -114,10 +115,10 @@ class Supervisor:
         self.turns = 0
 
     async def run(self) -> None:
-        """Begin a term and serve until a later term begins. Outages of the store do not end this.
+        """Begin a term and serve until a later term begins. An outage of the store does not end this call.
 
-        If there is another supervisor (`patience_s` above 0), this one stands by first, and again after its term, until
-        cancelled.
+        If there is a second supervisor (`patience_s` above 0), this supervisor stands by before its term and after it,
+        until cancelled.
         """
         if not self._patience_s:
             await self._begin_term()
@@ -148,7 +149,7 @@ class Supervisor:
     async def _stand_by(self) -> None:
         """Wait until the supervisor in office has sent no beat for `patience_s`.
 
-        Time counts only while this supervisor's own beats come back to it, so an outage of the store does not count.
+        Time counts only while this supervisor receives its own beats, so an outage of the store does not count.
         """
         while self._alone * self._beat_s < self._patience_s:
             await self._clock.sleep(self._beat_s / 2)
@@ -369,7 +370,7 @@ class Supervisor:
     def _absent(self) -> set[str]:
         """Return the vendors that had an actor in this term and have none now.
 
-        Vendors that never had one are still starting.
+        A vendor that never had an actor in this term is still starting.
         """
         return self._manned - {_vendor_of(name) for name in self._live}
 

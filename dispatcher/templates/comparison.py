@@ -77,9 +77,9 @@ def _pair(left: str, sign: str, right: str) -> str:
 
 
 def compared(items: list[Item]) -> str:
-    """Return the text between two brackets as code again. The function `chain` rewrites each comparison in it.
+    """Return the code for `items`, the tokens between two brackets. The function `chain` rewrites each comparison.
 
-    `items` are the tokens of that text. A comparison ends at `and`, `or`, `not`, `if`, `else` or `=`.
+    A comparison ends at `and`, `or`, `not`, `if`, `else` or `=`.
     """
     pieces: list[str] = []
     operands: list[list[str]] = [[]]

@@ -14,9 +14,9 @@ _LIKE_A_TAG = re.compile(r"\{(?=[{%#]|\Z)")
 
 
 class SyntaxFault(Exception):
-    """The reason `rule` why a template does not compile, and the `line` of the template.
+    """A template does not compile. `rule` is the reason, and `line` is the line of the template.
 
-    Both are shown to its author.
+    Both are shown to the template's author.
     """
 
     def __init__(self, line: int, rule: str) -> None:
@@ -37,7 +37,7 @@ class Text:
 
 @dataclass(slots=True)
 class Print:
-    """One `{{ … }}`. `shown` is the author's expression, `code` its canonical form.
+    """A tag `{{ … }}`, which prints a value. `shown` is the author's expression, `code` its canonical form.
 
     With `url`, the printed value is checked as a URL when it is rendered. `needs` are the paths that must have a value
     for this expression.

@@ -36,9 +36,10 @@ _SENTENCES = {
 
 
 def _parts(loc: Sequence[str | int]) -> list[str]:
-    """Return the parts of a field's path.
+    """Return the parts of a field's dotted path.
 
-    One of several recipients is a single part, such as `recipients[3]`. In other lists, the index is a part of its own.
+    An item of the list `recipients` is a single part, such as `recipients[3]`. In every other list, the index is a part
+    of its own.
     """
     if loc[:1] == ("recipients",) and len(loc) > 1:
         return [f"recipients[{loc[1]}]", *(str(part) for part in loc[2:])]

@@ -1,7 +1,8 @@
 """Strict JSON: a document has exactly one meaning, and no document can exhaust the parser.
 
-Python's own parser does not guarantee this. Here the depth is counted over the bytes before anything recurses. Refused
-are duplicate keys, NaN, Infinity, numbers that overflow to Infinity, and lone surrogates, which no store can keep.
+Python's own parser does not guarantee this. Here the depth is counted over the bytes before anything recurses.
+Duplicate keys, NaN, Infinity, numbers that overflow to Infinity, and lone surrogates (which no store can keep) are
+refused.
 """
 
 from __future__ import annotations

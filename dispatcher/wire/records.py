@@ -176,7 +176,7 @@ def encode_data(trigger: NewTrigger) -> str:
 def recipient_of(data: str | None, index: int | None = None) -> str | None:
     """Return the caller's name for a notification's recipient, from `d`. Return None if `d` is gone or damaged.
 
-    `index` is that of the notification. It is None for a trigger with one recipient.
+    `index` is the index of the notification in its trigger. For a trigger with one recipient it may be None.
     """
     try:
         found = json.loads(data or "{}")

@@ -109,7 +109,10 @@ _SEND_AT = re.compile(
 
 
 def _send_at(value: Any) -> datetime | None:
-    """Return the instant in UTC, so that two spellings of it are equal. Return None if there is no `send_at`."""
+    """Return the instant in UTC, so that two spellings of the same instant are equal.
+
+    Return None if there is no `send_at`.
+    """
     if value is None or isinstance(value, datetime):
         return value
     match = _SEND_AT.fullmatch(value) if isinstance(value, str) else None
@@ -149,7 +152,11 @@ def _data_item(item: Any) -> None:
 
 
 def _whole(value: Any) -> Any:
-    """60.0 is a whole number in JSON, and some programs know no other kind."""
+    """Return a float without a fraction, such as 60.0, as an int. Return any other value unchanged.
+
+    In JSON, 60.0 is a whole number, and some programs write every number with a fraction. Floats of 2^53 or more are
+    unchanged, because they are not exact.
+    """
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
 
 

@@ -84,7 +84,10 @@ class LaneState:
     consumers: set[str] = field(default_factory=set)
 
     def read(self, consumer: str, count: int) -> list[str]:
-        """Claim at most `count` unclaimed entries of the stream for `consumer`. Return their ids."""
+        """Claim at most `count` unclaimed entries of the lane's own stream for `consumer`. Return their ids.
+
+        Entries in the tenants' queues stay where they are.
+        """
         self.consumers.add(consumer)
         return self._deliver(self.unread, consumer, count)
 
@@ -201,9 +204,9 @@ class Cell:
         self._sequence = 0
 
     def delay_ms(self) -> int:
-        """Return the store's delay time in milliseconds: a clock that never goes back, by which waits end.
+        """Return the store's delay time in milliseconds. Waits end by this clock, which never goes back.
 
-        `core.store.delay_time` explains this clock.
+        `core.store.delay_time` explains delay time.
         """
         now_s, wall_ms = self.clock.now_s(), self.clock.wall_ms()
         least_ms = self._delay_time.correction(wall_ms + self._ahead_ms, 0, now_s, now_s)
@@ -337,8 +340,7 @@ LINES_MAX = 60
 def shortened(history: list[Attempt], now_ms: int) -> list[Attempt]:
     """Return `history`, shortened if it has more than `LINES_MAX` lines.
 
-    The older lines are then replaced by one line, which says how many they were. The Lua scripts limit bytes instead of
-    lines.
+    One line with the number of older lines then replaces them. The Lua scripts limit bytes instead of lines.
     """
     if len(history) <= LINES_MAX:
         return history

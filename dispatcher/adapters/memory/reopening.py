@@ -1,4 +1,4 @@
-"""Refusals by receipt in memory: the last call of a notification, and its way back into `due`."""
+"""Reopening in memory: the last call of a notification, and the way back into `due` after a refusal by receipt."""
 
 from __future__ import annotations
 

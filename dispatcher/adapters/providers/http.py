@@ -134,10 +134,10 @@ _EVERY_MESSAGE = (404, 405, 408, 410, 425)
 def unspoken(answer: Answer) -> Outcome:
     """Return the outcome of a 3xx or 4xx answer that is not in the provider's own format. The message was not accepted.
 
-    Such an answer often comes from a proxy or a firewall, because of the text of one message (RainLoop 1059). So the
-    answer counts against the provider only if many recipients are affected, or if another vendor accepts the same
-    message. A 3xx and a status in `_EVERY_MESSAGE` count at once. 401 and 407 concern our account, and 429 means that
-    we send too fast.
+    Such an answer often comes from a proxy or a firewall, because of the text of one message (RainLoop issue 1059). So
+    the answer counts against the provider only if many recipients are affected, or if another vendor accepts the same
+    message. A 3xx status, and a status in `_EVERY_MESSAGE`, count against the provider at once. 401 and 407 concern our
+    account, and 429 means that we send too fast.
     """
     reason, status = f"http_{answer.status}", answer.status
     if status == 429:

@@ -1,11 +1,12 @@
 """SMTP: each transaction has one recipient, and a few connections are kept open.
 
 The final dot decides whether the server may have the message. Before the final dot the server has accepted nothing, so
-the outcome is `failed`. If the connection breaks after the final dot and before the answer, the outcome is unknown. The
-Message-ID is ours and stays the same in every retry, so a receiving server can remove repeats.
+the outcome is `failed`. If the connection breaks after the final dot and before the answer, the outcome is unknown.
+This service sets the Message-ID. It stays the same in every retry, so a receiving server can remove repeats.
 
 A kept connection may be dead without any sign. So the server must answer MAIL soon on such a connection. Without an
-answer, the mail is sent once over a new connection. The server has accepted nothing of the mail before that.
+answer, the mail is sent once more over a new connection. This is safe, because the server has accepted nothing of the
+mail before it answers MAIL.
 
 `smtp_words` decides what a refusal means.
 """

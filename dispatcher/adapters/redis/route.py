@@ -90,7 +90,8 @@ class Route:
     async def replicas(self) -> tuple[int, int]:
         """Return how many replicas the sentinels know, and how many of these replicas are up and follow the primary.
 
-        If the sentinels disagree, each number is the highest. Raises redis-py's ConnectionError if no sentinel answers.
+        If the sentinels disagree, each number is the highest that a sentinel gave. Raises redis-py's ConnectionError if
+        no sentinel answers.
         """
         found = await self._majority(lambda one: one.sentinel_slaves(self.address.service))
         if not found:

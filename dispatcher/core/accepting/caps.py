@@ -3,11 +3,12 @@
 Rules:
 
 1. A rule applies to one channel, and optionally only to some priorities and events. A notification must have room under
-   every rule that applies to it. Without room it is stored as `suppressed`. That state is final: nothing is sent.
+   every rule that applies to it. A notification without room is stored as `suppressed`. That state is final: nothing is
+   sent.
 2. The window slides. A rule that allows `most` has room if fewer than `most` notifications were counted within the last
    window. So no period of that length has more than `most` notifications, wherever it begins.
-3. A notification counts when it is accepted to be sent, at that time. Suppressed, refused and replayed ones do not
-   count. A notification that is cancelled later still counts.
+3. A notification counts when it is accepted to be sent, at that time. Suppressed, refused and replayed notifications do
+   not count. A notification that is cancelled later still counts.
 4. No priority is exempt, because SMS pumping fraud uses the priority `high`. A rule without priorities applies to
    `high` too.
 5. Each tenant, rule and address has its own count. Only a hash of the three is stored, for no longer than the window.

@@ -6,8 +6,8 @@ Rules:
    minute `end` is not.
 2. A message that falls into quiet hours waits until they end on that night. No message is sent earlier than intended.
 3. On a night when the clocks change, the end may be a clock time that is skipped. Then the message waits until the
-   instant at which that time would have come without the change. If the clocks show the end twice, the first of the two
-   that is after the message counts.
+   instant at which that time would have come without the change. If the clocks show the end twice, the message waits
+   until the first of these two instants that is still to come.
 """
 
 from __future__ import annotations

@@ -102,8 +102,8 @@ class BreakerConfig:
         """Return how long the breaker waits, in nanoseconds, after its opening number `attempts` (at least 1).
 
         The wait grows up to `open_wait_ms_max`, and jitter by `chance` only shortens it. Each step truncates to whole
-        milliseconds, as resilience4j does. The loop stops at the maximum or when the wait no longer grows, so opening
-        10,000 costs no more than the tenth.
+        milliseconds, as resilience4j does. The loop stops at the maximum or when the wait no longer grows, so a high
+        `attempts` such as 10,000 takes no longer to compute than 10.
         """
         wait = self.open_wait_ms
         for _ in range(attempts - 1):

@@ -11,7 +11,7 @@ class Openings:
     """How many openings count, and when the breaker last closed.
 
     For each `attempts_decay_ms` in which the breaker stays closed, one opening is forgotten. If that setting is 0, all
-    are forgotten when the breaker closes.
+    openings are forgotten when the breaker closes.
     """
 
     def __init__(self, config: BreakerConfig, now_ns: int) -> None:

@@ -69,9 +69,9 @@ class CutOff:
 def child_config(parent: BreakerConfig) -> BreakerConfig:
     """Return the settings of a child: the vendor's settings with a smaller minimum of calls.
 
-    The minimum is so small that a key which alone could make the parent's rates bad reaches it first. There are no
-    growing shares after the probes, because the key's former rate is not known. Half-open has no time limit: it lasts
-    until enough calls were answered.
+    The minimum is so small that a bad key reaches it before the failures of this key alone can make the parent's rates
+    bad. There are no growing shares after the probes, because the key's former rate is not known. Half-open has no time
+    limit: it lasts until enough calls were answered.
     """
     least = min(parent.failure_rate, parent.slow_rate) / 100 * parent.min_calls
     return replace(parent, min_calls=max(1, math.floor(least)), ramp=(), half_open_max_wait_ms=0)

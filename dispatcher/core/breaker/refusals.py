@@ -9,9 +9,9 @@ everything would stay in use. So:
 2. Refusals are evidence if, for a whole window, `RECIPIENTS_MIN` or more recipients were refused and no message was
    accepted (`RefusedRecipients`). One success starts the window again, so bad messages between good ones open nothing.
 3. Only a message's first refusal counts. A message that another vendor refused before is probably bad itself.
-4. A vendor may accept a message and refuse it by a receipt (`core.life.late_refusal`). Intake counts those that concern
-   our account or a country (`ToldRefusals`), because receipts arrive there. One about the account opens the vendor's
-   breaker at once, as in an answer. `RECIPIENTS_MIN` about one country cut off that country.
+4. A vendor may accept a message and refuse it by a receipt (`core.life.late_refusal`). Intake counts such refusals if
+   they concern our account or a country (`ToldRefusals`), because receipts arrive there. A refusal of the account opens
+   the vendor's breaker at once, as it does in an answer. `RECIPIENTS_MIN` refusals of one country cut off that country.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ class CountWindow:
 
 
 class TimeWindow:
-    """A window of the last `size` whole seconds, with one bucket for each. The present second is one of them.
+    """A window of the last `size` whole seconds, with one bucket for each. The present second is among these.
 
     A result belongs to the second in which its call ended. If the clock goes back, the window stays at its last second.
     """

@@ -146,8 +146,8 @@ Decision = Settle | Dead | Move | Retry | Hold | Drop
 class Situation:
     """The facts that an actor of `vendor` knows when it decides.
 
-    `usable` tells whether a vendor works now. `chance` in [0, 1) is the caller's randomness. `epoch` is that of the
-    plan.
+    `usable` tells whether a vendor works now. `chance` in [0, 1) is the caller's randomness. `epoch` is the plan's
+    epoch.
     """
 
     vendor: str
@@ -279,7 +279,8 @@ def decide_cut_off(n: Notification, cut_off_s: float, at: Situation) -> Decision
 def decide_adopted(n: Notification, at: Situation) -> Decision | None:
     """Return None if the adopter of a mailbox may send this notification, and otherwise where the notification goes.
 
-    An adopter sends only notifications whose chain names its vendor and that it has not tried yet. All others it moves.
+    An adopter sends only notifications whose chain names its vendor and that its vendor has not tried yet. It moves all
+    other notifications.
     """
     if at.vendor in n.chain and at.vendor not in n.tried:
         return None

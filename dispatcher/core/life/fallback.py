@@ -8,11 +8,12 @@ It goes out on another channel, if the first notification does not succeed. Rule
    fallback waits for delivery, a receipt that says "delivered". The fallback is also skipped if the first notification
    was cancelled or suppressed, because then nobody wants either of them sent.
 3. The fallback begins if the first notification is dead, for whatever reason, or if a receipt says "not delivered".
-4. The fallback also begins `after_s` after the time at which the first notification was to be sent. If the first one
-   still waits then, the same step withdraws it, so it is not sent later.
+4. The fallback also begins `after_s` after the time at which the first notification was to be sent. If the first
+   notification still waits then, the same step withdraws it, so it is not sent later.
 5. While an actor has claimed the first notification, a call may be sending it, so the fallback waits. Each call has a
    deadline. While the first notification is held, it may have arrived, and `hold` promises that nothing is sent twice.
-   So the fallback waits for the verdict. Both are sent only if a vendor delivered the first and could not say so.
+   So the fallback waits until the first notification is no longer held. Both are sent only if a vendor delivered the
+   first notification but could not tell us.
 6. The fallback's time to live starts when the fallback begins.
 """
 

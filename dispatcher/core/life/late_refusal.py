@@ -44,7 +44,8 @@ class LateRefusal:
         outcome: the meaning of the vendor's word, as if the vendor had answered it.
         certain: the vendor says that the message did not go out. If it is False, the vendor says only that the message
             did not arrive as far as it knows.
-        message_id: the vendor's id of the message, perhaps with more after a dot, as SendGrid's; '' if it is not told.
+        message_id: the vendor's id of the message; '' if it is not told. The id may have more text after a dot, as
+            SendGrid's ids have.
     """
 
     outcome: Outcome
@@ -108,7 +109,7 @@ def decide_late_refusal(last: LastCall, refusal: LateRefusal, at: Situation) -> 
 def is_about(last: LastCall, refusal: LateRefusal, vendor: str) -> bool:
     """Return True if the refusal is about the last call (rule 2).
 
-    A held notification has had only one call that can have arrived, so there the vendor is enough.
+    For a held notification only the vendors are compared, because only one of its calls can have arrived.
     """
     if vendor != last.vendor:
         return False

@@ -4,9 +4,9 @@ Rules:
 
 1. A state is listed from the one place where its notifications are: the mailboxes, or a set ordered by time. Nothing
    else is read. So the cost of a listing grows with what it looks at, and not with what is stored. Notifications that
-   have ended are in no such place. They are found through their trigger.
+   have ended are in no such place. Such notifications are found through their trigger.
 2. A page begins behind a position, which is not a row number. Notifications may come and go between two pages. Even so,
-   none that stays is skipped or listed twice.
+   a notification that stays is never skipped or listed twice.
 3. A notification that has left the place since it was found is left out.
 """
 

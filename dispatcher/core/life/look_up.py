@@ -7,9 +7,9 @@ Rules:
 2. A message is recognised by recipient, text and time. It counts only if the vendor created it between the start mark
    and the end of the call, plus or minus `MARGIN_MS`. If the vendor tells the present time, its times are corrected by
    the difference to the store's clock.
-3. A wrong match is worse than none. So there is no verdict if two messages match, or if the list may be incomplete.
-   There is none either if the notification has a twin. A twin has the same recipient and text, and started so soon
-   before or after that the two windows of time overlap.
+3. A wrong match is worse than no match. So there is no verdict if two messages match, if the list may be incomplete, or
+   if the notification has a twin. A twin is another notification with the same recipient and text, which started so
+   soon before or after that the two windows of time overlap.
 4. If the vendor has delivered the message or is still sending it, the notification is settled. If the vendor gave the
    message up, the notification becomes a dead letter, as after a receipt. "Not found" proves nothing, because the
    vendor may be late. Then the notification stays held, and the vendor is asked again, less and less often, until the

@@ -71,9 +71,9 @@ def _part(subtype: str, text: str) -> list[str]:
 
 
 def _body(text: str) -> tuple[str, list[str]]:
-    """Return the transfer encoding and the encoded lines.
+    """Return the transfer encoding of `text`, and its encoded lines.
 
-    If the text has no line end at its end, quoted-printable adds none.
+    If `text` does not end with a line end, quoted-printable adds none.
     """
     lines = text.split("\n")
     if not _NOT_IN_7BIT.search(text) and all(len(line) <= LINE_MAX for line in lines):
@@ -89,7 +89,10 @@ def _body(text: str) -> tuple[str, list[str]]:
 
 
 def _quoted_printable(line: str) -> list[str]:
-    """Return one line of bytes, given as latin-1, in lines of at most 76 characters (RFC 2045, section 6.7)."""
+    """Encode one line as quoted-printable, and return it as lines of at most 76 characters (RFC 2045, section 6.7).
+
+    Each character of `line` stands for one byte (latin-1).
+    """
     encoded = line.translate(_QP)
     if encoded.startswith("From "):
         encoded = f"=46{encoded[1:]}"

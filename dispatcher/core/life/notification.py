@@ -55,8 +55,8 @@ class Follows:
     Attributes:
         first: the index of the first notification in the same trigger. It comes directly before the fallback.
         wait_for: `accepted` or `delivered`.
-        begin_ms: when the fallback begins at the latest, in wall milliseconds; None if only the end of the first one
-            begins it.
+        begin_ms: when the fallback begins at the latest, in wall milliseconds; None if it begins only after the end of
+            the first notification.
         ttl_ms: the fallback's time to live, counted from its beginning.
     """
 
@@ -92,7 +92,7 @@ class NewNotification:
 class TemplatePin(NamedTuple):
     """The template of a notification, fixed to one text: its stored name, its version, and the digest of that text.
 
-    Records from before digests were stored have none. Such a pin means any text of the version.
+    A record from an early release has no digest. Its pin means any text that the version has.
     """
 
     name: str

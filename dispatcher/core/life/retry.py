@@ -57,9 +57,9 @@ def backoff_s(attempt: int, policy: RetryPolicy, chance: float, retry_after_s: f
 def refused_wait_s(times: int, policy: RetryPolicy, chance: float) -> float:
     """Return the seconds to wait before the next try of a message that every vendor has refused.
 
-    `times` (at least 0) is in how many earlier rounds every vendor had refused the message. The wait is up to a fifth
-    longer than configured, so that many messages do not come back together. It is never shorter, because greylisting
-    counts from the first try.
+    `times` (at least 0) is the number of earlier rounds in which every vendor refused the message. The wait is up to a
+    fifth longer than configured, so that many messages do not come back together. It is never shorter, because
+    greylisting counts from the first try.
     """
     waits_s = policy.refused_waits_s
     return waits_s[min(times, len(waits_s) - 1)] * (1 + 0.2 * chance)
@@ -78,6 +78,6 @@ def within_life_ms(wait_ms: int, left_ms: int) -> int | None:
 def relisten_s(chance: float) -> float:
     """Return the seconds to wait before subscribing to the store's messages again: 0.1 to 0.3, by `chance`.
 
-    So not all processes connect to a new Redis at the same moment.
+    The random part keeps all processes from connecting to a new Redis at the same moment.
     """
     return 0.1 + 0.2 * chance

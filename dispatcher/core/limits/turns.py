@@ -6,8 +6,8 @@ Rules:
    order.
 2. If a claim ends during a turn, the next claim continues that turn. What is left of the turn is the algorithm's
    deficit. Each notification costs one and each weight is a whole number, so a deficit exists only within a turn.
-3. After its turn, a tenant with more notifications goes to the end of the ring. A tenant without any leaves the ring,
-   and loses what was left of its turn.
+3. After its turn, a tenant with more notifications goes to the end of the ring. A tenant without any more notifications
+   leaves the ring, and loses what was left of its turn.
 
 Guarantees, whatever the claims ask for:
 

@@ -27,8 +27,8 @@ Rules:
     network is suspect. Nothing else follows from that. The breakers of these vendors still let probes through, and a
     vendor that is reached goes on draining.
 13. A pool grows only if its actors are the limit and a core is free for another one (`room`).
-14. Receipts may refuse what a vendor had accepted. One that refuses our account opens the vendor. Enough of them about
-    one country cut off that country (`core.breaker.refusals`).
+14. A vendor may refuse by receipts what it had accepted. A receipt that refuses our account opens the vendor's breaker.
+    Enough refusals of one country cut off that country (`core.breaker.refusals`).
 15. If no vendor of a chain is healthy and work waits for one of them, the open vendors are probed within
     `PROBE_WITHIN_S`. A breaker's own wait grows to minutes. That is right only while other vendors send the messages.
 """

@@ -10,8 +10,8 @@ Rules:
 4. An unsteady vendor waits only while each chain that names this vendor has another vendor that gets new work.
 5. An operator's override is obeyed at once, and a switch by an override makes no vendor unsteady.
 
-The breaker alone does not give this. After a quiet minute its open wait begins at 5 s again, so a vendor that failed
-for 2 s of every 20 was switched 5 times in one minute.
+The breaker alone does not limit the number of switches. After a quiet minute its open wait begins at 5 s again, so a
+vendor that failed for 2 s of every 20 was switched 5 times in one minute.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Beat:
 class CountryCutOff:
     """A country that a vendor does not reach.
 
-    `state` is that of its breaker, which has not been closed for `for_s` seconds.
+    `state` is the state of the country's breaker. For `for_s` seconds this breaker has not been closed.
     """
 
     state: str
@@ -101,7 +101,7 @@ class Report:
     def to_dict(self) -> JsonObject:
         """Return the report in the form in which it is published.
 
-        Nothing in it is copied: it is written as JSON at once.
+        The values in the result are not copies, because the caller writes the result as JSON at once.
         """
         told = fields_of(self)
         told["cut_off"] = {name: fields_of(found) for name, found in self.cut_off.items()}
@@ -295,8 +295,9 @@ def number(value: object) -> float | None:
 
 
 def read(kind: type[Made], data: Mapping[str, Any]) -> Made:
-    """Return a `kind`, a dataclass, with the values of `data`. Fields that a later version added are left out.
+    """Return an instance of the dataclass `kind` with the values of `data`.
 
-    So every process can still read stored and published values after a roll-back.
+    Fields that a later version added are left out. So every process can still read stored and published values after a
+    roll-back.
     """
     return kind(**{name: data[name] for name in kind.__dataclass_fields__ if name in data})  # type: ignore[attr-defined]

@@ -40,7 +40,7 @@ class Break:
     """The store lost accepted triggers.
 
     `kind` is emptied (no count), replaced (another life) or went_back (a lower count). `known` is the mark that was
-    expected, and `found` the one that the store has.
+    expected, and `found` is the mark that the store has.
     """
 
     kind: str

@@ -35,7 +35,7 @@ class DelayTime:
     def correction(self, at_ms: int, dated_ms: int, asked_s: float, answered_s: float) -> int | None:
         """Return the value to which delay time must be raised, or None if the store's value is right.
 
-        After None, the next call expects this value, plus the time that has passed until then.
+        If the result is None, the next call expects `at_ms` plus the time that has passed until then.
 
         Args:
             at_ms: delay time as the store has it.
