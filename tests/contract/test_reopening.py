@@ -10,8 +10,9 @@ import redis.asyncio
 
 from dispatcher.adapters.redis.keys import Keys
 from dispatcher.core.life.late_refusal import LastCall, Reopen
-from dispatcher.core.life.notification import State, Trail, trigger_of
-from dispatcher.ports import Promoted
+from dispatcher.core.life.notification import NewTrigger, State, Trail, trigger_of
+from dispatcher.ports import STORED, Begun, Promoted
+from tests.contract.test_fallbacks import LATE, NEVER, entry_of, pair, states
 from tests.contract.worlds import World, hold, lanes, settle
 
 AGAIN = Reopen(1, Trail(("a",), ("a",), ("a",)))
@@ -77,6 +78,56 @@ async def test_without_its_content_it_stays(world: World) -> None:
     assert await world.store.last_call(nid) is None
     assert not await world.store.reopen(last, AGAIN)
     assert await world.state(nid) == "settled"
+
+
+async def reopened_with_a_fallback(world: World, when: str = NEVER) -> NewTrigger:
+    """Return a trigger whose first notification was settled and reopened, after its fallback was skipped."""
+    posted = pair(when)
+    assert await world.store.accept([posted]) == [STORED]
+    me = await world.actor()
+    (claim,) = (await world.store.claim(me, lanes("a"), 1)).claims
+    await world.store.apply(me, [(claim, replace(settle(), reopens_ms=60_000))], world.now_ms())
+    assert await world.store.begin([await entry_of(world, posted)]) == [Begun.SKIPPED]
+    assert await world.store.reopen(await last_call(world, f"{posted.id}.0"), AGAIN)
+    assert await states(world, posted) == ["due", "standby"]
+    return posted
+
+
+async def test_a_fallback_that_was_not_needed_stands_by_again(world: World) -> None:
+    """It begins if the reopened message dies after all, with all its content; its end ends the record."""
+    posted = await reopened_with_a_fallback(world)
+    await world.store.withdraw(f"{posted.id}.0", "dead", "expired")
+    assert await world.store.begin([await entry_of(world, posted)]) == [Begun.BEGUN]
+    assert await states(world, posted) == ["dead", "delayed"]
+    (entry,) = [one for one in (await world.store.due()).entries if one.id == f"{posted.id}.1"]
+    assert await world.store.promote([(entry, "mail")]) == [Promoted.DONE]
+    other = await world.actor("mail")
+    (claim,) = (await world.store.claim(other, lanes("mail"), 1)).claims
+    assert (claim.notification.channel, claim.notification.data) == ("email", posted.data)
+    await world.store.apply(other, [(claim, settle())], world.now_ms())
+    assert await states(world, posted) == ["dead", "settled"]
+
+
+async def test_a_fallback_that_stands_by_again_is_skipped_again(world: World) -> None:
+    """The next vendor accepts what was reopened, so the other channel is not needed, and the content goes."""
+    posted = await reopened_with_a_fallback(world)
+    await asyncio.sleep(0.005)
+    due = [one for one in (await world.store.due()).entries if one.id == f"{posted.id}.0"]
+    assert await world.store.promote([(due[0], "b")]) == [Promoted.DONE]
+    other = await world.actor("b")
+    (claim,) = (await world.store.claim(other, lanes("b"), 1)).claims
+    await world.store.apply(other, [(claim, settle(2))], world.now_ms())
+    assert await world.store.begin([await entry_of(world, posted)]) == [Begun.SKIPPED]
+    assert await states(world, posted) == ["settled", "skipped"]
+    last = await world.store.last_call(f"{posted.id}.0")
+    assert last is None or last.fallback is State.SKIPPED
+
+
+async def test_the_time_of_a_fallback_holds_after_a_refusal_too(world: World) -> None:
+    """Its `after_s` is over, so it begins now, and what was reopened is withdrawn: never both."""
+    posted = await reopened_with_a_fallback(world, LATE)
+    assert await world.store.begin([await entry_of(world, posted)]) == [Begun.BEGUN]
+    assert await states(world, posted) == ["cancelled", "delayed"]
 
 
 async def test_a_held_one_goes_on(world: World) -> None:

@@ -32,6 +32,18 @@ def stand_by(cell: Cell, nid: str, follows: Follows, retention_ms: int) -> None:
     cell.delayed[nid] = at_ms
 
 
+def stand_by_again(cell: Cell, nid: str) -> None:
+    """Let the skipped fallback `nid` wait again, because its first notification is sent again."""
+    (record, note), index = cell.found(nid), int(nid.rpartition(".")[2])
+    follows, now_ms = record.trigger.notifications[index].follows, cell.clock.wall_ms()
+    assert follows is not None
+    ends_ms = record.notes[follows.first].expires_ms or record.expires_ms
+    first = First(State.DUE)
+    note.state, note.reason = "standby", None
+    cell.delayed[nid] = look_again_ms(first, now_ms, begin_ms=follows.begin_ms, expires_ms=ends_ms)
+    record.open += 1
+
+
 def begin_fallback(cell: Cell, entry: DueEntry, retention_ms: int) -> Begun:
     """Decide whether a waiting fallback begins, still waits or is skipped. Make the change and return the decision.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dispatcher.adapters.memory.cell import Cell, Record
+from dispatcher.adapters.memory.fallbacks import stand_by_again
 from dispatcher.core.life.late_refusal import LastCall, Reopen
 from dispatcher.core.life.notification import State
 from dispatcher.core.life.outcome import OutcomeKind
@@ -38,6 +39,8 @@ def reopen(cell: Cell, last: LastCall, how: Reopen) -> bool:
     begun = follower is not None and follower[1].state not in ("standby", "skipped")
     if begun or (note.state, note.attempts, note.generation) != (n.state.value, n.attempts, n.generation):
         return False
+    if note.fallback and follower is not None and follower[1].state == "skipped":
+        stand_by_again(cell, note.fallback)
     if note.state == "settled":
         record.open, record.gone_ms = record.open + 1, None
     record.has_data = True

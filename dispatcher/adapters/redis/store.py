@@ -326,13 +326,10 @@ class RedisStore:
     async def reopen(self, last: LastCall, how: Reopen) -> bool:
         k, n = self._keys, last.notification
         trigger = trigger_of(n.id)
-        keys = [k.record(trigger), k.kept(trigger), k.nil, k.due, k.held, k.clock]
+        keys = [k.record(trigger), k.kept(trigger), k.nil, k.due, k.held, k.clock, k.delayed]
         read = [n.state.value, n.attempts, n.generation]
-        trail = records.encode_trail(how.trail)
-        return bool(
-            await run_one(self._redis, "reopen", keys, [n.id, n.id.rpartition(".")[2], how.wait_ms, trail, *read])
-            == "OK"
-        )
+        args = [n.id, n.id.rpartition(".")[2], how.wait_ms, records.encode_trail(how.trail), *read, LOOK_AGAIN_MS]
+        return bool(await run_one(self._redis, "reopen", keys, args) == "OK")
 
     async def postpone(self, entries: Sequence[DueEntry], wait_ms: int) -> None:
         k = self._keys

@@ -6,7 +6,8 @@ It goes out on another channel, if the first notification does not succeed. Rule
    store, `begin`, decides about it. The end of the first notification only makes that step come sooner.
 2. The fallback ends as `skipped` if the first notification succeeds. Success is a vendor's acceptance or, if the
    fallback waits for delivery, a receipt that says "delivered". The fallback is also skipped if the first notification
-   was cancelled or suppressed, because then nobody wants either of them sent.
+   was cancelled or suppressed, because then nobody wants either of them sent. If a receipt reopens a first notification
+   that was settled (`late_refusal`), its skipped fallback is back in `standby`.
 3. The fallback begins if the first notification is dead, for whatever reason, or if a receipt says "not delivered".
 4. The fallback also begins `after_s` after the time at which the first notification was to be sent. If the first
    notification still waits then, the same step withdraws it, so it is not sent later.

@@ -11,7 +11,8 @@ message through (error 30034). Such a refusal must not be the end of the notific
    did not go out. Under `resend`, the vendor's word that the message was not delivered is enough.
 4. If no other vendor of the chain works, the notification waits as it does after every vendor has refused it. Each
    acceptance costs an attempt, so the number of such rounds is limited.
-5. If a fallback has begun, the message is on its way by another channel, so the notification is not reopened.
+5. If a fallback has begun, the message is on its way by another channel, so the notification is not reopened. A
+   fallback that was skipped stands by again.
 6. A refusal of our account, and one of a country, is evidence against the vendor if the call was made within
    `EVIDENCE_MS`. An older one tells nothing about now. Any other refusal counts as doubted: if another vendor accepts
    the message, that is evidence (`core.breaker.refusals`).
