@@ -84,7 +84,7 @@ def urgent_ms(service: Service, first: int, seconds: float) -> list[float]:
 def failover_s(service: Service, failing_s: float) -> float:
     """Return the seconds from the sick vendor's first failure to the fallback's first delivery of a bulk message.
 
-    Raises DispatcherError if the fallback delivers none of them within a minute after `failing_s` (epoch seconds).
+    Raises DispatcherError if the fallback delivers no bulk message within a minute after `failing_s` (epoch seconds).
     """
     while True:
         first_s = outage_of(service.received(SICK)["call_log"], failing_s, time.time()).first_failure_s

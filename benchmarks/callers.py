@@ -1,11 +1,12 @@
-"""Callers that know several hosts. All new triggers go to one of the hosts.
+"""Posts triggers at a steady rate for callers that know several hosts. All new triggers go to the present host.
 
 If a host does not accept a trigger, the trigger is repeated at the next host, and new triggers go there too. With
-`roam=False`, only a caller of this module changes the host. With `watch_s`, the host is changed as a load balancer does
-it: /readyz of every host is asked every `watch_s` seconds, and a host that is not ready is left.
+`roam=False`, the host changes only when the code that uses this module sets it. With `watch_s`, the host is changed as
+a load balancer does it: /readyz of every host is asked every `watch_s` seconds, and the callers leave a host that is
+not ready.
 
-The posting has a steady rate and a thread of its own, and lasts until the end of the `with` block. A trigger is posted
-at its due time, even if earlier triggers have no answer.
+The posting has a thread of its own and lasts until the end of the `with` block. A trigger is posted at its due time,
+even if earlier triggers have no answer.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ class Callers:
         roam: bool = True,
         watch_s: float | None = None,
     ) -> None:
-        """Prepare the callers. Without `roam`, a trigger is repeated at `host`, which changes only by assignment."""
+        """Prepare the callers. Without `roam`, a trigger is repeated at `self.host`, which only an assignment
+        changes.
+        """
         self.roam, self._watch_s = roam, watch_s
         self.posted: list[Posted] = []
         self.aimed: list[int] = []
@@ -79,7 +82,7 @@ class Callers:
                 pool.close()
 
     async def _watch(self, pools: Sequence[Pool], every_s: float) -> None:
-        """Leave a host that is not ready for the next host that is, until cancelled."""
+        """Until cancelled, move the callers to the next ready host whenever the present host is not ready."""
         while True:
             ready = await asyncio.gather(*(_ready(pool) for pool in pools))
             for step in range(len(pools)):
@@ -111,9 +114,7 @@ async def _ready(pool: Pool) -> bool:
 
 
 class _Call:
-    """One trigger that is being posted. It is tried at one host after another until it is acknowledged, refused or
-    given up.
-    """
+    """Posts one trigger. It tries one host after another until the trigger is acknowledged, refused or given up."""
 
     def __init__(self, callers: Callers, pools: Sequence[Pool], posted: Posted, body: Checkout) -> None:
         self._callers, self._pools, self._posted, self._body = callers, pools, posted, body

@@ -15,7 +15,8 @@ healthy. Measured for each condition:
   share that they received in the end, after the sick vendors were repaired.
 
 Figures are medians of rounds. The JSON file also has the least and the greatest. The command fails if a notification
-that the dispatcher acknowledged was lost or repeated. A hanging vendor delivers nothing, so it explains no repeat.
+that the dispatcher acknowledged was lost or repeated. A hanging vendor delivers nothing, so it is no excuse for a
+repeat.
 """
 
 from __future__ import annotations

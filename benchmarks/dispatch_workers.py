@@ -1,9 +1,9 @@
-"""The workers of ours that `dispatch_cost` measures. Each runs as a process of its own, without Ray.
+"""Runs one of the workers of this repository that `dispatch_cost` measures, as a process without Ray.
 
 `ours` is the vendor actor with all its duties: breaker, limiter, fencing, a record of every attempt, metrics, beats,
 reports, takes and audits. `floor` is the smallest worker that delivers at least once: XREADGROUP, render, POST, XACK.
-It uses the same event loop, HTTP client and Redis. `supervisor` publishes the plan for `ours`, as in production. Its
-CPU is not counted.
+It uses the same event loop, HTTP client and Redis as `ours`. `supervisor` publishes the plan for `ours`, as in
+production. The CPU time of `supervisor` is not counted.
 """
 
 from __future__ import annotations

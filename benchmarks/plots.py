@@ -86,7 +86,8 @@ def _bars(axes: Any, names: Sequence[str], spreads: Sequence[Figures], colour: s
 def _two_sided(axes: Any, names: Sequence[str], sides: Mapping[str, tuple[str, Sequence[Figures]]]) -> None:
     """Draw p50 as bars and p99 as whiskers on a logarithmic scale. Each name has one bar for each side.
 
-    `sides` maps the label of a side to its colour and its figures. These are one mapping per name, with p50 and p99.
+    `sides` maps the label of a side to its colour and to a sequence with one mapping per name. Such a mapping has the
+    keys p50 and p99.
     """
     width = 0.8 / len(sides)
     for n, (label, (colour, values)) in enumerate(sides.items()):

@@ -12,12 +12,12 @@ Callers post all the time, and all events are under `hold`. How the callers know
 - `balanced`: they ask /readyz of both addresses, as a load balancer does, and leave an address that is not ready. The
   stop of this version is announced for `NOTICE_S` seconds, as docs/upgrading.md advises.
 - `moved`: they know one address, and are moved to the other installation before each stop.
-- `find_out`: they know both addresses, and nothing is announced. If one does not accept a trigger, they repeat the
-  trigger at the other and stay there.
+- `find_out`: they know both addresses, and nothing is announced. If an address does not accept a trigger, they repeat
+  the trigger at the other address and stay there.
 
-Prints for each part of the run how many triggers were accepted at their first try. Those that were aimed at an
+Prints for each part of the run how many triggers were accepted at their first try. Triggers that were sent first to an
 installation that is being started or stopped are counted apart. Prints what was lost, repeated or held, by what the
-vendors received and Redis holds. Without `--before`, the previous version is the one in tests/data.
+vendors received and Redis holds. Without `--before`, the previous version is the code in tests/data.
 The exit code is 1 if anything was lost or repeated.
 """
 
@@ -63,7 +63,7 @@ PAUSE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A part of a run. It lasts from `begin_s` (epoch seconds) to the beginning of the next part.
+    """One part of a run. It lasts from `begin_s` (epoch seconds) to the beginning of the next part.
 
     `changing` is the index of the host that is being started or stopped, or None.
     """
@@ -89,7 +89,7 @@ def hold_config(folder: Path, **vendor: Any) -> Path:
 
 @dataclass(slots=True)
 class Pair:
-    """Both installations on one Redis. `before` runs the previous version, and `now` runs this version."""
+    """Two installations on one Redis. `before` runs the previous version, and `now` runs this version."""
 
     folder: Path
     before: Service
@@ -186,7 +186,10 @@ def knows_notice(code: Path) -> bool:
 
 
 def name_of(before: Path | None) -> str:
-    """Return the commit of the previous version. It is in the checkout `before`, or in tests/data if that is None."""
+    """Return the commit of the previous version, whose code is in the folder `before`.
+
+    If `before` is None, the code is in tests/data, and the commit noted there is returned.
+    """
     if before is None:
         return version_before.COMMIT
     command = ["git", "-C", str(before), "rev-parse", "--short=8", "HEAD"]
@@ -250,7 +253,10 @@ def apart(parts: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def kind_of(one: Mapping[str, Any]) -> str:
-    """Return which of `KINDS` a run had. Older runs say only whether callers were told."""
+    """Return which of `KINDS` a run had.
+
+    The results of older runs have no `callers`. They only say in `told` whether callers were moved.
+    """
     return str(one["callers"]) if "callers" in one else "moved" if one["told"] else "find_out"
 
 

@@ -204,7 +204,7 @@ def release_all(service: Service) -> None:
 def recovered(service: Service, seconds: float = 60.0) -> bool:
     """Wait until nothing is queued and every breaker is closed. Return False if that takes longer than `seconds`.
 
-    A half-open breaker closes when messages succeed. So some more are posted while no other message waits.
+    A half-open breaker closes when messages succeed. So some more messages are posted while nothing is queued.
     """
     end_s = time.monotonic() + seconds
     while time.monotonic() < end_s:

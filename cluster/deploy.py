@@ -1,8 +1,8 @@
 """`dispatcher deploy` and `undeploy`: run and stop the service on a Ray cluster that somebody else operates.
 
-This module connects to the cluster and asks every node for its state. If a node has a fault, the module names both and
-refuses, and nothing is changed. The rest runs on the cluster (`cluster.on_cluster`). So a laptop can deploy by
-`ray://HEAD:10001` although it has no connection to Redis and no secrets.
+This module connects to the cluster and asks every node for its state. If a node has a fault, the command ends with a
+message that names the node and the fault, and nothing is changed. The rest runs on the cluster (`cluster.on_cluster`).
+So a laptop can deploy by `ray://HEAD:10001` although it has no connection to Redis and no secrets.
 """
 
 from __future__ import annotations
@@ -310,9 +310,9 @@ def _ask_all(ray: Any, nodes: list[Node], question: Question) -> None:
 
 
 def _tell_all(ray: Any, nodes: list[Node], signs: tuple[str, ...]) -> None:
-    """Give `signs` to the HAProxy of every node, or take all back if there are none.
+    """Give `signs` to the HAProxy of every node. If `signs` is empty, take all signs back.
 
-    A node that does not answer within `TELL_S` is left out: it may be the one that is lost.
+    A node that does not answer within `TELL_S` seconds is left out, because it may be lost.
     """
     asked = [_task(ray, node, tell_here).remote(list(signs)) for node in nodes]
     ray.wait(asked, num_returns=len(asked), timeout=TELL_S)

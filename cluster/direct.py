@@ -21,7 +21,7 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 def open_directly(asked: str | urllib.request.Request, timeout_s: float, trust: ssl.SSLContext | None = None) -> Any:
     """Send the request `asked` and return the open response. Raises the errors of `urllib.request.urlopen`.
 
-    `trust` says which certificates are trusted. Without it, those of the system are.
+    `trust` says which certificates are trusted. Without it, the system's certificates are trusted.
     """
     opener = _OPENER
     if trust is not None:

@@ -38,7 +38,7 @@ class Question:
 class NodeReport:
     """A node's answer.
 
-    `faults` are sentences, each of which names a variable or a file. Each of them makes `deploy` refuse. The other
+    `faults` are sentences, and each sentence names a variable or a file. Any fault makes `deploy` refuse. The other
     fields hold values that may be right, so `deploy` decides about them.
     """
 
@@ -91,7 +91,10 @@ def _secret_faults(settings: JsonObject) -> list[str]:
 
 
 def _look_at_certificate(data: JsonObject, found: NodeReport) -> None:
-    """Add what differs from the section `tls`. Whether the files fit, `prove` has already told."""
+    """Add to `found` what differs from the section `tls`, and warnings about the certificate.
+
+    Files that do not fit are not reported here, because `prove` has already reported them.
+    """
     try:
         settings = parse_settings(data)
         found.faults += tls_faults(settings.tls, os.environ)

@@ -1,8 +1,8 @@
-"""The settings that a machine needs before Ray starts on it as a node. `dispatcher node prepare FOLDER` writes them.
+"""Writes the settings that a machine needs before Ray starts on it as a node, for `dispatcher node prepare FOLDER`.
 
 Every kind of cluster needs the same settings: `deploy`, serve.yaml, KubeRay and `ray up`. Serve reads its settings when
-it is imported, in the controller, the proxies and the replicas. So all settings must be in the environment of
-`ray start`.
+it is imported, in the controller, the proxies and the replicas. So all settings must be in the environment of `ray
+start`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The part of `deploy` and `undeploy` that runs on the cluster's head, as a Ray task.
+"""Does the part of `deploy` and `undeploy` that runs on the cluster's head, as a Ray task.
 
 So the machine that deploys only needs a connection to Ray. It needs no connection to Redis and no secrets, and it need
 not be a node. Answers are plain values. A refusal is a text under `refused`, because Ray would change an exception's
@@ -60,9 +60,11 @@ class Outcome(TypedDict, total=False):
 def apply(order: Mapping[str, Any]) -> Outcome:
     """Start or update the applications that differ from the running ones, and remove those that are no longer wanted.
 
-    Return one of three answers. `running` holds the names, and `changed` the names of those that were changed.
-    `refused` holds a sentence, and nothing was changed. `failed` holds a sentence, and some applications may have
-    changed.
+    Return one of three answers:
+
+    - `running` and `changed` hold the names of the running and of the changed applications.
+    - `refused` holds a sentence, and nothing was changed.
+    - `failed` holds a sentence, and some applications may have changed.
     """
     from ray import serve
 
@@ -125,7 +127,7 @@ def _wait(
 
 
 def find(order: Mapping[str, str]) -> Outcome:
-    """Return which of our applications run (`running`), and which of other programs (`others`).
+    """Return our running applications (`running`) and the running applications of other programs (`others`).
 
     If `remove` could not do its work because Redis does not answer, return a sentence (`refused`) instead.
     """

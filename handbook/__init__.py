@@ -1,5 +1,5 @@
-"""The handbook's tools: what generates the references of docs/, checks its links, and builds it as a site.
+"""The handbook's tools. They generate the references of docs/, check the links of docs/, and build docs/ as a site.
 
-Nothing here is part of the program, nor of its wheel. `python -m benchmarks.document` writes what these commands print
-into the documents; tests fail while a document is not current.
+Nothing here is part of the program or its wheel. `python -m benchmarks.document` writes what these commands print into
+the documents. Tests fail if a document differs from what its command prints.
 """

@@ -1,4 +1,4 @@
-"""The reference of the command line, as Markdown, from click's own commands.
+"""Prints the reference of the command line, as Markdown, from click's own commands.
 
 python -m handbook.command_line
 """
@@ -29,7 +29,7 @@ def _sections(name: str, command: click.Command, parent: click.Context | None) -
 
 
 def section(name: str, command: click.Command, context: click.Context) -> str:
-    """Return one command: usage, what it does, arguments and options."""
+    """Return the section of one command: usage, what it does, arguments and options."""
     usage = " ".join([name, *command.collect_usage_pieces(context)])
     lines = [f"### {name}", "", f"`{usage}`", "", inspect.cleandoc(command.help or "")]
     options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
@@ -58,7 +58,10 @@ def _value(option: click.Option, context: click.Context) -> str:
 
 
 def _default(option: click.Option) -> str:
-    """Return a default that is the same in every process: none that is computed, none of a flag."""
+    """Return the default of an option, or an empty text.
+
+    The text is empty for a flag, and for a default that is computed and so may differ between processes.
+    """
     value: Any = option.to_info_dict()["default"]
     if option.is_flag or value in (None, (), [], "", False) or callable(value):
         return ""

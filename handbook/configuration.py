@@ -1,9 +1,9 @@
-"""The reference of the configuration file, as Markdown, from the JSON Schema of the settings models.
+"""Prints the reference of the configuration file, as Markdown, from the JSON Schema of the settings models.
 
     python -m handbook.configuration
 
 Every object of the schema becomes a table: field, type, default, unit, what is allowed, what it means. The unit is read
-from the field's name. A provider's options follow, from the provider's own model.
+from the field's name. The options of each provider follow, from the provider's own model.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ def reference(settings: Schema, options: Mapping[str, Schema]) -> str:
 
 
 def section(title: str, found: Schema, root: Schema, path: str = "") -> str:
-    """Return one object of the schema as a heading, its description and a table."""
+    """Return one object of the schema as a heading and a table."""
     required = found.get("required", [])
     rows = [_row(name, field, root, path, required=name in required) for name, field in found["properties"].items()]
     return "\n".join([f"### {title}", "", HEAD, *rows])
 
 
 def _objects(found: Schema, root: Schema, at: str) -> Iterator[tuple[str, Schema]]:
-    """Return each object below `found` with its dotted path, depth first, each once."""
+    """Yield each object below `found` with its dotted path, depth first."""
     for name, field in found["properties"].items():
         inner, suffix = _object_in(field, root)
         if inner is not None:
@@ -62,7 +62,10 @@ def _objects(found: Schema, root: Schema, at: str) -> Iterator[tuple[str, Schema
 
 
 def _object_in(field: Schema, root: Schema) -> tuple[Schema | None, str]:
-    """Return the object that a field leads to, through lists and mappings, and how its path goes on."""
+    """Return the object that a field leads to, through lists and mappings, or None. Also return the suffix of its path.
+
+    The suffix is `[]` for a list, `.NAME` for a mapping, and empty otherwise.
+    """
     field = _resolved(field, root)
     for option in field.get("anyOf", [field]):
         option = _resolved(option, root)
@@ -77,7 +80,9 @@ def _object_in(field: Schema, root: Schema) -> tuple[Schema | None, str]:
 
 
 def _values(option: Schema) -> Schema | None:
-    """Return the schema of a mapping's values, or None if the option is no mapping of known values."""
+    """Return the schema of a mapping's values. Return None if the option is not a mapping, or its values have no
+    schema.
+    """
     for patterns in option.get("patternProperties", {}).values():
         return dict(patterns)
     more = option.get("additionalProperties")
@@ -140,7 +145,7 @@ def _unit(name: str, path: str) -> str:
 
 
 def _allowed(option: Schema, root: Schema) -> str:
-    """Return what the schema allows, in words."""
+    """Return the values that the schema allows, in words."""
     option = _resolved(option, root)
     if "items" in option:
         inner = _allowed(option["items"], root)
@@ -167,7 +172,10 @@ def _plain(value: float) -> str:
 
 
 def settings_schema() -> dict[str, Any]:
-    """Return the schema of the file with the common part of vendors, and a description of each field."""
+    """Return the schema of the configuration file, with a description of each field.
+
+    It leaves out the fields of a vendor's `options`, because they depend on the provider.
+    """
     return add_all_descriptions(Settings.model_json_schema(), Settings.__name__)
 
 

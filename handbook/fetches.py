@@ -1,8 +1,8 @@
-"""Checks that the pages of a built site fetch nothing from another host: no script, style, font, image or frame.
+"""Checks that the pages of a built site load nothing from another host: no script, style, font, image or frame.
 
     python -m handbook.fetches site
 
-Links that a reader follows may lead anywhere. Only what a browser loads by itself is looked at.
+A link that a reader follows may lead to any host. The check looks only at what a browser loads by itself.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def fetched_by(path: Path) -> list[str]:
 
 
 def faults(site: Path) -> Iterator[str]:
-    """Return one line for each address that a page or style sheet of `site` loads from another host."""
+    """Yield one line for each address that a page or style sheet of `site` loads from another host."""
     for path in sorted(site.rglob("*")):
         if path.suffix in (".html", ".css"):
             yield from (f"{path.relative_to(site)} fetches {address}" for address in fetched_by(path))

@@ -1,6 +1,8 @@
-"""Links of the repository's Markdown files: every relative path and every anchor must exist. It asks no network.
+"""Checks the links of the repository's Markdown files: every relative path and every anchor must exist.
 
-python -m handbook.links
+    python -m handbook.links
+
+The check uses no network, so links to other hosts are not checked.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ LEFT_OUT = {".venv", ".venv-docs", ".git", "site", "node_modules", "state"}
 
 
 def documents(root: Path = ROOT) -> list[Path]:
-    """Return every Markdown file of the repository, in order."""
+    """Return every Markdown file of the repository, sorted by path."""
     found: list[Path] = []
     for folder, below, names in os.walk(root):
         below[:] = set(below) - LEFT_OUT  # an environment holds thousands of folders: none is entered
@@ -33,7 +35,7 @@ def documents(root: Path = ROOT) -> list[Path]:
 
 
 def faults(path: Path, root: Path = ROOT) -> Iterator[str]:
-    """Return one line for each link of the file `path` that leads nowhere."""
+    """Yield one line for each link of the file `path` that leads nowhere."""
     for target in LINK.findall(_prose(path.read_text())):
         if re.match(r"[a-z][a-z0-9+.-]*:", target):
             continue
@@ -49,7 +51,7 @@ def faults(path: Path, root: Path = ROOT) -> Iterator[str]:
 
 @cache
 def anchors(path: Path) -> frozenset[str]:
-    """Return the anchors of a file's headings, as GitHub makes them; a repeated one gets a number."""
+    """Return the anchors of a file's headings, as GitHub makes them. A heading that appears again gets a number."""
     found: set[str] = set()
     for heading in HEADING.findall(FENCE.sub("", path.read_text())):
         slug, number = slug_of(heading), 0
@@ -60,13 +62,15 @@ def anchors(path: Path) -> frozenset[str]:
 
 
 def slug_of(heading: str) -> str:
-    """Return the anchor of a heading: lower case, without punctuation, spaces as hyphens."""
+    """Return the anchor of a heading: lower case, without punctuation, with a hyphen for each space."""
     plain = MARKS.sub(lambda match: match[1] or "", heading).lower()
     return re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
 
 
 def _prose(text: str) -> str:
-    """Return the text without code. A code span becomes one letter, so that it can still be a link's text."""
+    """Return the text without code. Each code span becomes one letter, so that a link with code as its text is still
+    found.
+    """
     return CODE.sub("x", FENCE.sub("", text))
 
 

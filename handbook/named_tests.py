@@ -1,7 +1,8 @@
-"""Find names of tests in the documents that no test has.
+"""Finds names of tests in the documents that no test has.
 
-A document names a file (`contract/test_caps.py`, or its last part alone), a test in it (`test_caps.py::test_it_holds`),
-or a test by its words, without `test_`. `…` stands for what is left out at either end.
+A document names a file (`contract/test_caps.py`, or its last part alone), a test in a file
+(`test_caps.py::test_it_holds`), or a test by the words of its name, without `test_`. A `…` stands for words that are
+left out at the beginning or at the end.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ SHOWN_BY = re.compile(r"\|([^|]*)\|\s*$")
 
 
 def known(folder: Path = TESTS) -> dict[str, set[str]]:
-    """Return the tests of each file of a folder, by the file's path below it."""
+    """Return the names of the tests in each test file. A file's key is its path below `folder`."""
     return {
         path.relative_to(folder).as_posix(): set(TEST.findall(path.read_text())) for path in folder.rglob("test_*.py")
     }
 
 
 def missing_files(text: str, tests: Mapping[str, set[str]]) -> Iterator[str]:
-    """Yield each file that is named and does not exist, and each test that its file does not have."""
+    """Yield a line for each named file that does not exist, and for each named test that its file does not have."""
     for name, test, cut in FILE.findall(text):
         relative = name.removeprefix("tests/")
         files = [path for path in tests if path == relative or path.endswith("/" + relative)]
@@ -38,7 +39,7 @@ def missing_files(text: str, tests: Mapping[str, set[str]]) -> Iterator[str]:
 
 
 def missing_words(text: str, tests: Mapping[str, set[str]]) -> Iterator[str]:
-    """Yield each test that the last column of a table names by its words, and that no file has."""
+    """Yield a line for each test that the last column of a table names by its words, and that no file has."""
     names = {name.removeprefix("test_") for found in tests.values() for name in found}
     for line in text.splitlines():
         column = SHOWN_BY.search(line)

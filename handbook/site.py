@@ -1,4 +1,4 @@
-"""Hooks of the site: links that leave docs/ become plain text, for the site has the documents only.
+"""Changes pages for the site: a link that leaves docs/ becomes plain text, because the site holds only docs/.
 
 mkdocs loads this file by its path (`hooks` of mkdocs.yml), so it imports nothing of this repository.
 """
@@ -12,7 +12,7 @@ OUTSIDE = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?:\.\./)+([^()\s]*)
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Keep a link from one page to another; write the path of everything else behind the link's text."""
+    """Return the page with each link out of docs/ replaced by its text and path. Other links stay as they are."""
     depth = page.file.src_uri.count("/")
 
     def plain(match: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""The job for arq. Its worker is `arq benchmarks.peers.arq_app.WorkerSettings`."""
+"""Defines the benchmark's job for arq. The command of the worker is `arq benchmarks.peers.arq_app.WorkerSettings`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ async def shutdown(ctx: dict[str, Any]) -> None:
 class WorkerSettings:
     """The settings that arq's command reads.
 
-    arq polls. At its default of half a second, a worker of 64 jobs could start only 128 a second.
+    An arq worker polls the queue. At the default of one poll in half a second, a worker of 64 jobs could start only 128
+    jobs a second.
     """
 
     functions = (send,)

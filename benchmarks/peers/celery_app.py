@@ -1,4 +1,7 @@
-"""The job for Celery. Its worker is `celery -A benchmarks.peers.celery_app worker`, with the pool prefork or gevent."""
+"""Defines the benchmark's job for Celery, with the pool prefork or gevent.
+
+The command of the worker is `celery -A benchmarks.peers.celery_app worker`.
+"""
 
 from __future__ import annotations
 

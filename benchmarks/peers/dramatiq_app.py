@@ -1,4 +1,7 @@
-"""The job for Dramatiq. Its worker is `dramatiq benchmarks.peers.dramatiq_app -p 1 -t 64`."""
+"""Defines the benchmark's job for Dramatiq.
+
+The command of the worker is `dramatiq benchmarks.peers.dramatiq_app -p 1 -t 64`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The work of every peer for one message: render a template, encode a form, post it, read the id in the answer.
+"""Does the work of every peer for one message: it renders a template, posts a form, and reads the id in the answer.
 
 The template is plain Jinja without our sandbox, because other users would not have the sandbox.
 """

@@ -1,4 +1,7 @@
-"""The job for taskiq on a Redis stream. Its worker is `taskiq worker benchmarks.peers.taskiq_app:broker`."""
+"""Defines the benchmark's job for taskiq on a Redis stream.
+
+The command of the worker is `taskiq worker benchmarks.peers.taskiq_app:broker`.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 """Tells HAProxy that the service is about to stop, so that callers go elsewhere before anything is refused.
 
+Callers reach a machine only through its HAProxy. The class `Door` stands for it.
+
 The wrapper gives HAProxy a file beside its configuration (`haproxy_wrapper.stop_file`). Each line of the file is a sign
 that HAProxy's rules look for:
 
@@ -35,14 +37,14 @@ DEFAULTS = {
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """The HAProxy of one machine. `signs` is its stop file, and `admin` is its admin socket."""
+    """The HAProxy of one machine. `signs` is the path of its stop file, and `admin` is the path of its admin socket."""
 
     signs: Path
     admin: Path
 
     @classmethod
     def of(cls, environment: Mapping[str, str], node: str) -> Door:
-        """Return the door of the node with the id `node`, whose Ray has this `environment`.
+        """Return the `Door` of the node with the id `node`, whose Ray has this `environment`.
 
         Serve keeps HAProxy's files in a folder with the node's id, beside the path that the environment names.
         """
@@ -52,7 +54,8 @@ class Door:
     def tell(self, signs: tuple[str, ...]) -> bool:
         """Give `signs` to HAProxy, in addition to earlier signs. Return True if the running HAProxy has them.
 
-        If it returns False, no HAProxy with our wrapper runs here. One that starts later has the signs.
+        False means that no HAProxy with our wrapper runs here. A HAProxy that starts later reads the signs from the
+        file.
         """
         if not self.signs.parent.is_dir():
             return False
@@ -70,10 +73,11 @@ class Door:
             self._ask(f"clear acl {self.signs}")
 
     def shut(self) -> None:
-        """End HAProxy, and thus close the port. Nobody should use it any more, because the answers are all 503.
+        """End HAProxy, and thus close the port. Call this last, when every answer of HAProxy is a 503.
 
-        If HAProxy were left to end with Ray, it would hang for a moment and then reset what waits. Asking it to finish
-        first (SIGUSR1) is no better: it keeps the port for a successor, and connections wait in vain.
+        If HAProxy ended together with Ray, it would hang for a moment and then reset the waiting connections. Asking it
+        to finish first (SIGUSR1) would not help: HAProxy then keeps the port for a successor, so new connections wait
+        without an answer.
         """
         found = PID.search(self._ask("show info"))
         if found:
@@ -81,11 +85,13 @@ class Door:
                 os.kill(int(found[0].removeprefix(b"Pid: ")), signal.SIGTERM)
 
     def _done(self, command: str) -> bool:
-        """Send one command. Return True if HAProxy has carried it out, which an empty line says."""
+        """Send one command. Return True if HAProxy answered with an empty line, which means that the command
+        succeeded.
+        """
         return self._ask(command) == b"\n"
 
     def _ask(self, command: str) -> bytes:
-        """Send one command to the admin socket. Return the answer, or nothing if no HAProxy answers."""
+        """Send one command to the admin socket. Return the answer, or no bytes if no HAProxy answers."""
         with socket.socket(socket.AF_UNIX) as admin:
             admin.settimeout(ANSWER_S)
             try:
@@ -97,7 +103,10 @@ class Door:
 
 
 def doors_here(environment: Mapping[str, str]) -> list[Door]:
-    """Return the doors of this machine, without asking Ray: usually one, and a few of earlier runs."""
+    """Return a `Door` for each HAProxy configuration on this machine, without asking Ray.
+
+    There is usually one for the present node, and a few that earlier runs left.
+    """
     config = Path({**DEFAULTS, **environment}["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"])
     return [Door.of(environment, path.parent.name) for path in sorted(config.parent.glob(f"*/{config.name}"))]
 
@@ -105,7 +114,7 @@ def doors_here(environment: Mapping[str, str]) -> list[Door]:
 def leave_here(notice_s: float) -> bool:
     """Say for `notice_s` seconds that this machine stops. Return True if a HAProxy runs here and was told.
 
-    The signs stay, because the node is stopped next. When it starts again it has another id, and thus another door.
+    The signs stay, because the node is stopped next. A node that starts again has a new id, and thus another stop file.
     """
     until_s = time.monotonic() + notice_s
     while True:
@@ -117,16 +126,17 @@ def leave_here(notice_s: float) -> bool:
 
 
 def own_door() -> Door:
-    """Return the door of the node of Ray that this process belongs to."""
+    """Return the `Door` of the Ray node that this process belongs to."""
     import ray
 
     return Door.of(os.environ, ray.get_runtime_context().get_node_id())
 
 
 def tell_here(signs: list[str]) -> bool:
-    """Give `signs` to the HAProxy of this machine, or take all back if `signs` is empty. See `Door.tell`.
+    """Give `signs` to the HAProxy of this machine, or take all signs back if `signs` is empty.
 
-    `undeploy` and `deploy` run this on every node, as a Ray task.
+    `undeploy` and `deploy` run this on every node, as a Ray task. Return True if HAProxy has the signs, or if `signs`
+    is empty.
     """
     door = own_door()
     if not signs:

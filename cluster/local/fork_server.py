@@ -1,4 +1,4 @@
-"""The process from which Ray's workers are forked. It has imported what they need.
+"""Runs the process from which Ray's workers are forked. This process has already imported what the workers need.
 
     python fork_server.py NAME WORKER PATHS FIRST THEN
 
@@ -67,7 +67,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Birth:
-    """A worker that has not registered yet. `born` is at its end when the worker has registered or has ended."""
+    """A worker that was forked and has not registered yet.
+
+    `born` is the reading end of a pipe. It reaches its end of file when the worker has registered or has ended.
+    """
 
     pid: int
     launcher: socket.socket
@@ -75,11 +78,11 @@ class Birth:
 
 
 class RefusedError(Exception):
-    """This request cannot be met by a fork."""
+    """Raised if this server must not, or cannot, fork a worker for the request."""
 
 
 def receive(launcher: socket.socket) -> Request:
-    """Read a request. Raises OSError or RefusedError if it does not come, or comes from another user."""
+    """Read a request. Raises OSError or RefusedError if it is not complete in time, or comes from another user."""
     launcher.settimeout(REQUEST_S_MAX)
     uid = struct.unpack("3i", launcher.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
     if uid != os.getuid():
@@ -110,10 +113,10 @@ def preload(modules: Iterable[str]) -> list[str]:
 
 @contextlib.contextmanager
 def ids_from_the_kernel() -> Iterator[None]:
-    """Have Ray's `ActorClassID` drawn from the kernel meanwhile, and not by Ray's generator.
+    """Inside the `with` block, make Ray draw each `ActorClassID` from the kernel instead of its own generator.
 
     Ray's generator takes its seed when it is first used, and a fork copies its state. Workers that were forked after
-    that would draw the same ids of tasks as their siblings. Ray then ends them, or mixes up their answers.
+    the first use would draw the same task ids as their siblings. Ray then ends them, or mixes up their answers.
     """
     actor: Any = importlib.import_module("ray.actor")
     real = actor.ActorClassID
@@ -131,7 +134,7 @@ def ids_from_the_kernel() -> Iterator[None]:
 
 
 def draw() -> bytes:
-    """Return an id as Ray draws it in a new fork of this process."""
+    """Fork a child that draws one id as Ray does, and return this id."""
     theirs, ours = os.pipe()
     if not os.fork():
         try:
@@ -151,12 +154,12 @@ def say(text: str) -> None:
 
 
 def alone() -> bool:
-    """Return True if this process has one thread. Only then is a fork whole."""
+    """Return True if this process has only one thread. A fork copies only the thread that calls it."""
     return len(os.listdir("/proc/self/task")) == 1
 
 
 class ForkServer:
-    """The server with its listening socket and its births."""
+    """The server with its listening socket and the workers that have not registered yet."""
 
     def __init__(self, name: str, worker: str, then: Iterable[str]) -> None:
         self._worker, self._then = worker, then
@@ -168,8 +171,9 @@ class ForkServer:
         self._listener.listen(64)
 
     def serve(self) -> tuple[Request, int] | None:
-        """Fork a worker for each request. Return the request and the open end of `Birth.born` in a worker, or None
-        when standard input is closed.
+        """Fork a worker for each request. Return only in a worker, or when standard input is closed.
+
+        In a worker, return the request and the writing end of the pipe `Birth.born`. Otherwise return None.
         """
         while True:
             poll = select.poll()
@@ -218,7 +222,11 @@ class ForkServer:
                 os.close(descriptor)
 
     def _fork(self, request: Request, launcher: socket.socket) -> tuple[Request, int] | None:
-        """Fork, and return in the worker alone a value that is not None, once the launcher has said "go"."""
+        """Fork a worker. In this process, note the worker and return None.
+
+        In the worker, wait until the launcher has said "go", then return the request and the writing end of the pipe
+        `Birth.born`. If the launcher says anything else or ends, the worker exits.
+        """
         self._check(request)
         born, unborn = os.pipe()
         pid = os.fork()
@@ -239,7 +247,7 @@ class ForkServer:
         return request, unborn
 
     def _check(self, request: Request) -> None:
-        """Raise RefusedError if a fork would not be like a worker that Ray starts."""
+        """Raise RefusedError if a forked worker would differ from a worker that Ray starts itself."""
         if request.command[0] != self._worker:
             raise RefusedError(f"{request.command[0]} is not what was preloaded")
         if self._environment is None:
@@ -254,7 +262,7 @@ class ForkServer:
             raise RefusedError("it has threads")
 
     def _prepare(self, environment: dict[str, str]) -> str:
-        """Import Ray, and return why no worker may be forked afterwards, or nothing."""
+        """Import Ray. Return the reason why workers must not be forked after the import, or an empty text."""
         os.environ.update(environment)
         try:
             with ids_from_the_kernel():
@@ -270,7 +278,7 @@ class ForkServer:
         return ""
 
     def _leave(self) -> None:
-        """Close, in a worker, what belongs to the server."""
+        """Close the server's socket and pipes. A worker calls this after the fork."""
         self._listener.close()
         for birth in self._births.values():
             birth.launcher.close()
@@ -278,7 +286,9 @@ class ForkServer:
 
 
 def become(inherited: Inherited, environment: dict[str, str]) -> None:
-    """Take over what a process inherits from its parent. A limit or a priority that may not be raised stays."""
+    """Take over the properties in `inherited` and the environment. A limit or priority that cannot be set stays as it
+    is.
+    """
     if inherited["leads_group"]:
         os.setpgid(0, 0)
     os.chdir(inherited["cwd"])
@@ -300,7 +310,7 @@ def become(inherited: Inherited, environment: dict[str, str]) -> None:
 
 
 def run_worker(request: Request, unborn: int, path: list[str]) -> None:
-    """Run the worker's script as `__main__`. `unborn` is closed when the worker has registered with Ray."""
+    """Run the worker's script as `__main__`. Close `unborn` when the worker has connected to Ray."""
     from ray._private import worker
 
     connect = worker.connect

@@ -1,4 +1,4 @@
-"""Edits HAProxy's configuration as Ray's template renders it. Standard library only, part of the wrapper.
+"""Edits HAProxy's configuration as Ray's template renders it. The wrapper runs this, with the standard library only.
 
 The edits (`EDITS`) are:
 

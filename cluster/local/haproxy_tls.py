@@ -1,4 +1,6 @@
-"""Gives one haproxy its certificate, and a new one when the files change. Standard library only, part of the wrapper.
+"""Gives one haproxy its certificate, and a new certificate when the files change.
+
+The HAProxy wrapper runs this, with the standard library only.
 
 The variables `VARIABLES` say where the certificate is. `dispatcher up` and `dispatcher node prepare` set them from the
 section `tls` of the configuration. Without them HAProxy speaks plain HTTP.
@@ -10,7 +12,7 @@ section `tls` of the configuration. Without them HAProxy speaks plain HTTP.
 - A pair that fits goes into the running haproxy by its admin socket. No connection is closed and none is refused.
   Then the draft becomes the copy.
 - A pair that does not fit changes nothing. It is logged, and /healthz and /metrics tell it. It is checked again each
-  minute, because a certificate may be valid only from a later time on.
+  minute, because a certificate may be valid only from a later time.
 
 HAProxy adds the header `HEADER` to the requests for /healthz and /metrics. It says until when the certificate of this
 machine is valid, and whether another one was refused.
@@ -51,7 +53,7 @@ CHECK_S_MAX = 60.0
 
 
 class Edge:
-    """The certificate of one haproxy, whose configuration file is beside `path`."""
+    """Keeps the certificate of one haproxy. `path` is its configuration file, and the files made here lie beside it."""
 
     def __init__(self, path: str, environment: Mapping[str, str] = os.environ) -> None:
         self._files = [name for name in (environment[CERTIFICATE], environment.get(KEY, "")) if name]
@@ -71,9 +73,10 @@ class Edge:
     # ---- before haproxy starts
 
     def prepare(self) -> str | None:
-        """Make the copy and the map that haproxy reads at its start.
+        """Make the copy and the map that haproxy reads at its start, and return None.
 
-        If the files do not fit, an earlier copy is used. Return a sentence if there is none.
+        If the operator's files do not fit, an earlier copy is used. If there is no earlier copy, return a sentence that
+        says what is wrong.
         """
         now = self._stamp()
         if self._of_copy("stamp") != now:
@@ -96,7 +99,9 @@ class Edge:
         return f"    bind {place} ssl crt {self.copy} {how}\n"
 
     def telling(self) -> str:
-        """Return the line of the configuration that tells intake about the certificate."""
+        """Return the line of the configuration that adds `HEADER` to a request, so that intake knows about the
+        certificate.
+        """
         return f"    http-request set-header {HEADER} %[str(now),map_str({self.map})] if {{ path /healthz /metrics }}\n"
 
     # ---- while haproxy runs
@@ -150,7 +155,9 @@ class Edge:
             self._untold = False
 
     def _hand_over(self, ask: Callable[[bytes], bytes]) -> str | None:
-        """Give haproxy the draft. Return a sentence if haproxy refuses it, and the former certificate stays."""
+        """Give haproxy the draft. If haproxy refuses it, return a sentence, and haproxy keeps the former
+        certificate.
+        """
         with open(self.draft, "rb") as file:
             pem = file.read().partition(b"\n")[2]
         name = self.copy.encode()
@@ -177,7 +184,11 @@ class Edge:
         self._check = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT)
 
     def _end_check(self, patience_s: float) -> str | None:
-        """Return None if the pair fits, and a sentence if it does not, or the check itself failed."""
+        """Wait for the check, at most `patience_s` seconds. 0 means that the check has ended already.
+
+        Return None if the certificate and the key fit. Otherwise return a sentence that says what does not fit, or why
+        the check failed.
+        """
         assert self._check is not None, "a check has begun"
         check, self._check = self._check, None
         try:
@@ -193,7 +204,9 @@ class Edge:
     # ---- files
 
     def _stamp(self) -> str:
-        """Return a text that changes whenever one of the files, or what a symbolic link names, is another or new."""
+        """Return a text that changes whenever a file is changed or replaced, also the file that a symbolic link
+        names.
+        """
         found = []
         for path in self._files:
             try:
@@ -204,7 +217,9 @@ class Edge:
         return " ".join([*self._files, *found])
 
     def _of_copy(self, field: str) -> str:
-        """Return a field of the first line of the copy, or "" if there is no copy of ours."""
+        """Return a field of the first line of the copy. Return "" if there is no copy, or another user could have
+        written it.
+        """
         try:
             with open(os.open(self.copy, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
                 of = os.fstat(file.fileno())

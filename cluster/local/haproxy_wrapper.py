@@ -1,4 +1,6 @@
-"""Runs haproxy with settings that Ray's template does not offer, and restarts it when it dies. Standard library only.
+"""Runs haproxy with settings that Ray's template does not offer, and restarts haproxy when it dies.
+
+It imports the standard library only.
 
     haproxy_wrapper.py REAL_BINARY ARGUMENTS…
 
@@ -205,7 +207,7 @@ class Wrapper:
             os.kill(self._child, number)
 
     def _died(self) -> int | None:
-        """Look whether haproxy has died, and start it again if it may be restarted. Return its exit code if it may not.
+        """Start haproxy again if it has died and may be restarted. Return its exit code if it may not be restarted.
 
         Return None if haproxy lives or was started again.
         """

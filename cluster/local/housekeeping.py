@@ -1,4 +1,4 @@
-"""Lowers the priority of the processes with which Serve looks after itself."""
+"""Lowers the priority of Serve's controller and proxy processes, because intake needs the cores."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ PERIOD_S = 30.0
 
 
 class Housekeeping:
-    """The housekeeping processes of one installation."""
+    """Lowers the priority of one installation's `HOUSEKEEPERS` again and again."""
 
     def __init__(self, marker: str) -> None:
-        """`marker` tells this installation's processes from others."""
+        """`marker` is in the environment of this installation's processes."""
         self._marker, self._calmed_s = marker, float("-inf")
 
     def calm(self, now_s: float) -> None:
-        """Lower their priority, at most every `PERIOD_S` seconds. One that has died comes back at the usual one."""
+        """Lower the priority of these processes, at most every `PERIOD_S` seconds.
+
+        A process that Serve has started again has the usual priority until the next call.
+        """
         if now_s - self._calmed_s >= PERIOD_S:
             self._calmed_s = now_s
             give_way(self._marker, HOUSEKEEPERS, NICENESS)

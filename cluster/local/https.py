@@ -1,4 +1,4 @@
-"""Tells where `dispatcher up` listens: with a certificate by HTTPS, and by plain HTTP on loopback alone."""
+"""Decides where `dispatcher up` listens. With a certificate it listens by HTTPS, and by plain HTTP on loopback only."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ NO_PORT = -1
 def leave_out_unused(also: Callable[[list[str]], list[str]] = list) -> None:
     """Change Ray in this process so that it starts without the unused processes.
 
-    `also` is what else is changed in the raylet's command. If a version of Ray no longer has one of the steps, the step
-    is skipped without an error.
+    `also` makes further changes to the raylet's command. If a version of Ray lacks one of the functions that are
+    replaced here, this function is skipped without an error.
     """
     from ray._private import services
     from ray._private.node import Node

@@ -1,4 +1,4 @@
-"""The environment variables and arguments with which Ray runs.
+"""Provides the environment variables and arguments with which Ray runs.
 
 The variables must be set before the first `import ray.serve`. Each value was measured, or read in the source of Ray
 2.60. docs/adr/0003-ray-serve-settings.md explains the decisions.

@@ -18,11 +18,12 @@ def stop_ray(
     at_once: Callable[[], bool] = lambda: False,
     drained_all: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Drain and delete the applications, call `drained_all`, then stop Ray. Return False if that was not completed.
+    """Drain and delete the applications, call `drained_all`, then stop Ray. Return False if the drain was not
+    completed.
 
-    There are two reasons. Ray's core processes may have ended, for example after a signal to the whole process group.
-    Or `at_once` returns True, because nobody wants to wait any more. Notifications in flight then stay in the store.
-    `marker` is in the environment of this installation's processes.
+    The drain is not completed if Ray's core processes have ended, for example after a signal to the whole process
+    group, or if `at_once` returns True, because nobody wants to wait any more. Notifications in flight then stay in the
+    store. `marker` is in the environment of this installation's processes.
     """
     import ray
 

@@ -40,7 +40,9 @@ class Service:
         code: Path | None = None,
         beside: Service | None = None,
     ) -> None:
-        """`code` is a checkout of another version, whose code runs. `beside` is whose sandbox vendors are used."""
+        """`code` is the folder of another version whose code runs. `beside` is another `Service` whose sandbox
+        is used.
+        """
         self._code, self._beside = code, beside
         self.state = StateDirectory(state_dir)
         self.config = config or Path(str(resources.files("cluster") / "sandbox.yaml"))

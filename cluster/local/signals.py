@@ -14,7 +14,7 @@ APART_S = 1.0
 
 
 class StopAskedError(BaseException):
-    """SIGTERM or SIGINT came while the service was starting."""
+    """Raised when SIGTERM or SIGINT comes while the service is starting."""
 
 
 class Signals:
@@ -35,7 +35,7 @@ class Signals:
             signal.signal(number, self.note)
 
     def note(self, number: int, _: Any = None) -> None:
-        """Note one signal. Raises StopAskedError as the class says."""
+        """Note one signal. Raises StopAskedError for the first SIGTERM or SIGINT while `starting` is True."""
         if number not in ENDING:
             self._reload = True
             return
@@ -54,7 +54,7 @@ class Signals:
 
     @property
     def quietly(self) -> bool:
-        """True if the stop should be announced to callers first. It should not after Ctrl-C, or a second signal."""
+        """True if the stop should be announced to callers first. It is False after Ctrl-C or a second signal."""
         return self._ending == [signal.SIGTERM]
 
     @property

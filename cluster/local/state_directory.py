@@ -1,7 +1,7 @@
-"""The state directory, its lock, and the processes that belong to the installation.
+"""Manages the state directory, its lock, and the processes that belong to the installation.
 
-Every process that `up` starts inherits a marker in its environment. So /proc shows after any crash which processes are
-ours. A file with process ids could be out of date.
+Every process that `up` starts inherits a marker in its environment. So after a crash /proc still shows which processes
+are ours. A file with process ids could be out of date.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class StateDirectory:
     """The directory of one installation. Only its owner may read it (mode 0700)."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ConfigError if `path` is relative and the current directory was removed."""
+        """Note the path. Raises ConfigError if `path` is relative and the current directory was removed."""
         self.path = absolute(path)
         self.marker = hashlib.sha256(str(self.path).encode()).hexdigest()[:16]
         self.redis_url_file = self.path / "redis_url"

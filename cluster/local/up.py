@@ -12,8 +12,8 @@ The stop has this order:
 
 1. After SIGTERM with `stop_notice_s`, `/readyz` answers 503 for that time, and triggers are still accepted.
 2. HAProxy answers new triggers with 503, and requests that are under way end.
-3. Intake, vendors, supervisor, Ray, sandbox, Redis. Serve stops the applications, because nothing else drains them.
-   A second signal ends the rest without a drain, as a crash does.
+3. These stop one after another: intake, vendors, supervisor, Ray, sandbox, Redis. Serve stops the applications,
+   because nothing else drains them. A second signal ends the rest without a drain, as a crash does.
 """
 
 from __future__ import annotations

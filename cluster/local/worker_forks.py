@@ -1,8 +1,8 @@
-"""Has Ray's workers forked from one process that has already imported what they need.
+"""Makes Ray fork its workers from one process that has already imported what they need.
 
-`WorkerForks` starts that process (`cluster.local.fork_server`) and gives the raylet a command for workers that asks it
-(`cluster.local.worker_launcher`). Without the process, each worker starts in the ordinary way. So it may end at any
-time; `WorkerForks.mend` starts another.
+`WorkerForks` starts that process (`cluster.local.fork_server`) and changes the raylet's command for workers so that it
+asks the process (`cluster.local.worker_launcher`). Without the process, each worker starts in the ordinary way. So the
+process may end at any time, and `WorkerForks.mend` starts another.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ MEND_S = 30.0
 
 
 class WorkerForks:
-    """The fork server of one installation, or nothing where workers cannot be forked."""
+    """The fork server of one installation. Where workers cannot be forked, its methods start no server."""
 
     def __init__(self) -> None:
         self._name = f"nd-{secrets.token_hex(16)}"
@@ -68,7 +68,10 @@ class WorkerForks:
         self._ended_s: float | None = None
 
     def start(self) -> None:
-        """Start the server, and return without waiting for its imports. Its standard input tells it when we end."""
+        """Start the server, and return without waiting for its imports.
+
+        The server ends when this process ends, because its standard input is then closed.
+        """
         script = worker_script()
         if script is None or os.environ.get(SWITCH) != "1" or not sys.platform.startswith("linux"):
             return
@@ -96,7 +99,7 @@ class WorkerForks:
         ]
 
     def listens(self) -> bool:
-        """Return True if workers can be asked for. Their first request waits for the imports."""
+        """Return True if the fork server listens. The first request for a worker waits for the imports."""
         return f"@{self._name}" in Path("/proc/net/unix").read_text()
 
     def mend(self, now_s: float) -> None:

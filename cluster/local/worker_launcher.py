@@ -1,4 +1,4 @@
-"""Starts one of Ray's workers as a child of the fork server. Ray runs this file in the place of Python.
+"""Starts one of Ray's workers as a child of the fork server. Ray runs this file in place of a worker's own command.
 
     python -I -S worker_launcher.py NAME PYTHON [SETUP] WORKER OPTION...
 
@@ -9,7 +9,8 @@ Ray watches the process that it started until the worker has registered, and fro
 process lives until the worker has registered or has ended. If it is killed before that, the fork server kills the
 worker.
 
-If there is no fork server, or it refuses, this process becomes an ordinary worker and says why in one line.
+If there is no fork server, or the fork server refuses, this process becomes an ordinary worker. It says why in one
+line.
 """
 
 from __future__ import annotations
@@ -54,12 +55,14 @@ class Inherited(TypedDict):
 
 
 class RefusedError(Exception):
-    """The fork server cannot start this worker."""
+    """Raised if the fork server does not start this worker."""
 
 
 def ordinary(command: list[str]) -> list[str]:
-    """Return the command as the raylet would have run it. The raylet leaves out SETUP for a worker without an
-    environment of its own, but only finds SETUP as the second argument.
+    """Return the command as the raylet would have run it without this launcher.
+
+    The raylet leaves out SETUP for a worker without an environment of its own, but it finds SETUP only as the second
+    argument. So SETUP is left out here for such a worker.
     """
     if any(argument.startswith(ENVIRONMENT_OPTION) for argument in command):
         return command

@@ -1,9 +1,11 @@
 """Judges a run by what the sandbox vendors received, not by what our service says that it sent.
 
-- lost: acknowledged with 202 and never received;
-- duplicated: received more than once;
-- unexpected: received, but never posted;
-- misdirected: received for another recipient.
+A notification counts as:
+
+- lost, if it was acknowledged with 202 and never received;
+- duplicated, if it was received more than once;
+- unexpected, if it was received but never posted;
+- misdirected, if it was received for another recipient.
 
 A message is matched with its trigger by the order number in its text, for each channel.
 """

@@ -1,4 +1,4 @@
-"""The providers' wire formats: how a correct request looks, and how accepted, refused and failed calls are answered."""
+"""Defines the providers' wire formats: how a correct request looks, and how a call is accepted, refused or failed."""
 
 from __future__ import annotations
 
