@@ -1,4 +1,4 @@
-"""Makes certificates during a test: an authority, and servers that it has signed or not."""
+"""Makes certificates during a test: those of an authority, and those of servers, which the authority has signed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ class Authority:
         self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
     def server(self, host: str = "127.0.0.1", age_days: int = 1, days: int = 2) -> ssl.SSLContext:
-        """Make the certificate of a server at this address. It is valid for `days`, beginning `age_days` ago."""
+        """Make the certificate of a server at the address `host`, and return a TLS context that uses it.
+
+        The certificate is valid for `days` days, beginning `age_days` days ago.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         begins = datetime.datetime.now(datetime.timezone.utc) - age_days * DAY
         address = x509.IPAddress(ipaddress.ip_address(host))
@@ -57,7 +60,7 @@ class Authority:
 
 
 def _signs_certificates() -> x509.KeyUsage:
-    """Return the key usage of an authority. CPython 3.13 checks it, and the key identifiers, as RFC 5280 requires."""
+    """Return the key usage of an authority. CPython 3.13 checks it and the key identifiers, as RFC 5280 requires."""
     others = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
     none = dict.fromkeys((*others, "crl_sign", "encipher_only", "decipher_only"), False)
     return x509.KeyUsage(key_cert_sign=True, **none)

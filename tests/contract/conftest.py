@@ -1,6 +1,6 @@
-"""Fixtures of the contract tests. A test that asks for `world` runs on Redis and on the memory store.
+"""Fixtures of the contract tests. A test that asks for `world` runs once on Redis and once on the memory store.
 
-The sandbox vendors are here too.
+The fixture of the sandbox vendors is here too.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def world(request: pytest.FixtureRequest) -> World:
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    """Yield the sandbox vendors, in this process and without a fault."""
+    """Start the sandbox vendors in this process, without a fault, and yield them."""
     http, smtp, smtp_port = await serve("127.0.0.1", 0, 0, "smtp", latency_ms=1.0)
     async with aiohttp.ClientSession() as session:
         yield Sandbox(f"http://127.0.0.1:{http.port}", smtp_port, session)

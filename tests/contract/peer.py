@@ -1,8 +1,8 @@
 """Runs one version of this program on a Redis, as a process that answers one question a line: `python peer.py URL`.
 
 A question is `[name, {argument: value}]`. Its answer is one JSON value, or `{"error": text}`. The frozen code of the
-version before has a copy of this file beside it, which uses that code. So the two copies may differ, but names,
-arguments and answers must be the same.
+previous version has a copy of this file beside it. This copy uses the previous code. So the two files may differ, but
+names, arguments and answers must be the same.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ CHAIN = ("a", "b", "c")
 
 
 class Peer:
-    """Answers the questions. The name of a question is the name of a method."""
+    """Answers the questions. Each question has a method of the same name."""
 
     def __init__(self, url: str) -> None:
         self._redis = client(url)
@@ -144,8 +144,9 @@ class Peer:
         return str(found.result.name)
 
     async def promote(self) -> list[str]:
-        """Move every notification whose time has come to the mailbox `a`, and begin waiting fallbacks. Return
-        what was done.
+        """Move every notification whose time has come to the mailbox `a`, and begin waiting fallbacks.
+
+        Return the id of each moved notification, with the result of its move.
         """
         await asyncio.sleep(0.01)
         found = await self._store.due()
@@ -196,10 +197,10 @@ class Peer:
         return {"tenant": found.tenant, "key": found.idempotency_key, "notifications": rows}
 
     async def redrive(self, id: str, chain: list[str] | None = None, template: list[Any] | None = None) -> int:
-        """Redrive the dead letter `id` and return how many were redriven.
+        """Redrive the dead letter `id` and return how many letters were redriven.
 
-        `template` has a version, a digest and a name. A version of the program that knows no digests leaves the digest
-        out.
+        `template` has a version, a digest and a name. A version of the program that knows no digests ignores the
+        digest.
         """
         page = await self._views.dead_page(DeadLetterFilter(ids=(id,)), None, 10_000)
         now_ms = time.time_ns() // 1_000_000
@@ -292,7 +293,7 @@ class Peer:
 
 
 def notifications(kind: str, now_ms: int) -> tuple[NewNotification, ...]:
-    """Return the notifications of a kind of trigger. Only `pinned` names the digest of its text."""
+    """Return the notifications of a trigger of this `kind`. Only the kind `pinned` names the digest of its text."""
     sms = NewNotification("sms", "+491511", CHAIN, "a", "receipt", 3, sms=SmsSize("gsm7", 2))
     mail = NewNotification("email", "a@example.com", ("m",), "m", content={"subject": "Hi", "text": "Ä"})
     if kind == "several":
@@ -318,7 +319,7 @@ def notifications(kind: str, now_ms: int) -> tuple[NewNotification, ...]:
 
 
 def told(claim: Claim) -> dict[str, Any]:
-    """Return the fields of a claimed notification that both versions must read alike."""
+    """Return the fields of a claimed notification that both versions must read in the same way."""
     n = claim.notification
     pin = [n.template, n.template_version]
     trail = [list(n.trail.tried), list(n.trail.refused), list(n.trail.doubted), n.trail.waits, n.trail.refusals]
@@ -344,7 +345,7 @@ def told(claim: Claim) -> dict[str, Any]:
 
 
 def planned(plan: Plan) -> dict[str, Any]:
-    """Return the fields of a plan that both versions must read alike."""
+    """Return the fields of a plan that both versions must read in the same way."""
     vendors = {
         name: [
             *(one.state, one.accepts_new, list(one.drains), one.prober, one.replicas, one.override, one.reason),
@@ -367,14 +368,14 @@ def vars_of(share: Share) -> list[float]:
 
 
 def reported(message: Any) -> dict[str, Any]:
-    """Return the fields of a beat or a report that both versions must read alike."""
+    """Return the fields of a beat or a report that both versions must read in the same way."""
     found = message if isinstance(message, dict) else message.to_dict()
     names = ("incarnation", "vendor", "replica", "breaker", "retry_after_s", "attempts", "window", "epoch", "office")
     return {name: found[name] for name in names if name in found}
 
 
 async def serve(url: str) -> None:
-    """Answer questions from standard input until it ends."""
+    """Answer the questions on standard input until it ends."""
     peer = Peer(url)
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):

@@ -1,4 +1,4 @@
-"""A tenant's accept rate is one bucket in the store, whoever asks, and the script agrees with the pure model."""
+"""Tests that a tenant's accept rate is one bucket in the store for all intake replicas, as the pure model says."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ async def test_more_than_the_burst_is_refused_and_stores_nothing(world: World) -
 
 
 async def test_a_repeat_is_answered_first_and_uses_nothing(world: World) -> None:
-    """Also where the bucket is empty, and also where its body differs."""
+    """A trigger that repeats a known one is answered REPLAYED or CONFLICT and uses no rate, even if the bucket is
+    empty.
+    """
     first, *others = (trigger(tenant="shop", rate=SLOW) for _ in range(3))
     assert results(await world.store.accept([first])) == [STORED]
     assert await world.store.accept([first] * 10) == [REPLAYED] * 10
@@ -66,7 +68,7 @@ async def test_a_changed_rate_counts_from_the_next_trigger_on(world: World) -> N
 
 
 async def test_replicas_share_one_bucket(redis_world: World, redis_url: str) -> None:
-    """Four intakes at once, each over a connection of its own: together they accept the burst, and no more."""
+    """Four intakes post at once, each on a connection of its own. Together they accept exactly the burst."""
     rate, clients = AcceptRate(0.01, 40), [client(redis_url) for _ in range(4)]
     calls = [
         RedisStore(each).accept([trigger(tenant="shop", rate=rate) for _ in range(4)])
@@ -94,7 +96,7 @@ async def test_the_bucket_expires_when_it_is_full_again(redis_world: World, redi
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_the_script_is_the_pure_model(redis_world: World, redis_client: Any, seed: int) -> None:
-    """Random rates on random states: number and quota are what `grant` says."""
+    """For random rates and bucket states, the script returns the quota and keeps the number that `grant` computes."""
     chance = random.Random(seed)
     for _ in range(60):
         rate = AcceptRate(chance.choice((0.5, 3.0, 7.0, 250.0, 2_000.0)), chance.choice((1, 2, 10, 400)))

@@ -1,4 +1,4 @@
-"""Whatever is accepted and not ended counts, wherever it waits."""
+"""Tests that the backlog counts every notification that was accepted and has not ended, wherever it waits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def box(world: World, name: str = "a") -> Backlog:
 
 
 async def test_a_notification_counts_wherever_it_waits(world: World) -> None:
-    """In its mailbox, claimed, due after a failure, held, and apart: delayed by its caller."""
+    """Queued, claimed, due and held notifications count in the backlog. Delayed ones are counted apart."""
     me = await world.actor()
     _, due, held = await world.claimed(me, 3)
     await world.store.apply(me, [(due, retry(MINUTE_MS)), (held, hold(MINUTE_MS))], world.now_ms())
@@ -33,7 +33,7 @@ async def test_a_notification_counts_wherever_it_waits(world: World) -> None:
 
 
 async def test_what_has_ended_does_not_count(world: World) -> None:
-    """Sent, dead and moved away: nothing of them is left in the mailbox."""
+    """Settled and dead notifications count in no backlog. A moved notification counts only in its new mailbox."""
     me = await world.actor()
     sent, died, moved = await world.claimed(me, 3)
     endings = [(sent, settle()), (died, dead()), (moved, move("b"))]
@@ -43,7 +43,7 @@ async def test_what_has_ended_does_not_count(world: World) -> None:
 
 
 async def test_age_counts_from_the_first_call_and_not_from_the_last_retry(world: World) -> None:
-    """An hour of failures is an hour of age, in the mailbox as well as between two tries."""
+    """After an hour of failures the age is an hour, both while the notification is due and in the mailbox again."""
     me = await world.actor()
     (claim,) = await world.claimed(me)
     first = replace(attempt(outcome="failed", message_id=None), at_ms=world.now_ms() - 60 * MINUTE_MS)
@@ -59,7 +59,7 @@ async def test_age_counts_from_the_first_call_and_not_from_the_last_retry(world:
 
 
 async def test_what_waits_by_its_callers_wish_is_not_old(world: World) -> None:
-    """A trigger for next week ages nobody's backlog."""
+    """A trigger with a future `send_at` adds nothing to the age of a backlog, although it was accepted an hour ago."""
     early = world.now_ms() - 60 * MINUTE_MS
     assert await world.store.accept([trigger(accepted_ms=early, send_at_ms=world.now_ms() + MINUTE_MS)]) == [STORED]
     found = await box(world)
@@ -67,7 +67,7 @@ async def test_what_waits_by_its_callers_wish_is_not_old(world: World) -> None:
 
 
 async def test_what_waits_for_its_next_try_is_not_ready(world: World) -> None:
-    """Until then nobody has to send it; afterwards each moment counts."""
+    """A due notification counts as ready only after its retry time, and the ready time counts from then on."""
     me = await world.actor()
     later, now = await world.claimed(me, 2)
     await world.store.apply(me, [(later, retry(MINUTE_MS))], world.now_ms())
@@ -81,7 +81,9 @@ async def test_what_waits_for_its_next_try_is_not_ready(world: World) -> None:
 async def test_a_large_backlog_is_counted_whole_and_read_in_part(
     redis_world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """The total is exact, and both ends are looked at: whoever has failed most often comes last."""
+    """The count of due notifications is exact, although only some are read. The oldest is found at the end of
+    the list.
+    """
     me = await redis_world.actor()
     claims = await redis_world.claimed(me, 40)
     old = replace(attempt(outcome="failed", message_id=None), at_ms=redis_world.now_ms() - 9 * MINUTE_MS)
@@ -95,7 +97,9 @@ async def test_a_large_backlog_is_counted_whole_and_read_in_part(
 
 
 async def test_a_damaged_record_stops_no_count(redis_world: World, redis_client: redis.asyncio.Redis) -> None:
-    """Its key is no hash, or it has none at all: it is counted under no mailbox, and the others as ever."""
+    """A record that is no hash, or is missing, counts under the mailbox "". The other notifications are counted as
+    usual.
+    """
     await redis_world.queued(1)
     await redis_client.set("{nd:0}:t:0-broken", "text")
     await redis_client.zadd("{nd:0}:due", {"0-broken.0": 1, "0-nobody.0": 1, "nonsense": 1})
@@ -104,7 +108,7 @@ async def test_a_damaged_record_stops_no_count(redis_world: World, redis_client:
 
 
 async def test_a_view_says_by_which_names_its_caller_knows_it(world: World) -> None:
-    """An order's dead letter is found by the order's number, and by the recipient while the data is kept."""
+    """A view and a dead letter show the idempotency key and the recipient id. After a discard only the key is shown."""
     me = await world.actor()
     (claim,) = await world.claimed(me, idempotency_key="ORDER-1", recipient_id="cust-7")
     trigger_id = claim.notification.id[:-2]
@@ -119,7 +123,7 @@ async def test_a_view_says_by_which_names_its_caller_knows_it(world: World) -> N
 
 
 async def test_a_view_says_until_when_it_waits(world: World) -> None:
-    """Due, held and delayed wait for a time; what is queued is sent as soon as possible."""
+    """A view shows until when a due, held or delayed notification waits. A queued notification has no such time."""
     me = await world.actor()
     due, held = await world.claimed(me, 2)
     await world.store.apply(me, [(due, retry(MINUTE_MS)), (held, hold(5 * MINUTE_MS))], world.now_ms())

@@ -1,4 +1,4 @@
-"""Recipient caps in the store: exact, atomic, and counted once for what is accepted once."""
+"""Tests recipient caps in the store: they are exact and atomic, and a trigger that is accepted once counts once."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ TOO_SLOW = f"this machine did nothing for {max(WINDOWS_MS.values())} ms"
 
 
 def capped(*caps: Cap, channels: int = 1, on: int | None = None, **changes: object) -> NewTrigger:
-    """A trigger whose notifications (or only number `on`) are under these caps."""
+    """Return a trigger whose notifications are under these caps. With `on`, only the notification of this number is."""
     made = trigger(channels=channels, **changes)
     parts = tuple(
         dataclasses.replace(part, caps=caps) if on in (None, i) else part for i, part in enumerate(made.notifications)
@@ -60,7 +60,7 @@ def within(since_s: float, window_ms: int) -> bool:
 
 
 async def test_what_is_over_the_cap_is_suppressed_and_never_claimed(world: World) -> None:
-    """It is an end from the start: with a reason, in no place, and nothing that is done to it later changes it."""
+    """A notification over the cap is suppressed at once, with a reason. It is in no mailbox and cannot be withdrawn."""
     me = await world.actor()
     sent = [capped(two()) for _ in range(3)]
     assert await world.store.accept(sent) == [STORED, STORED, CAPPED]
@@ -74,7 +74,7 @@ async def test_what_is_over_the_cap_is_suppressed_and_never_claimed(world: World
 
 
 async def test_a_sibling_that_is_not_capped_goes_out(world: World) -> None:
-    """Each notification of a trigger is judged alone; the record ends with the last that was let through."""
+    """If a cap suppresses one notification of a trigger, the other can still be claimed and settled."""
     me = await world.actor()
     assert await world.store.accept([capped(two()), capped(two())]) == [STORED, STORED]
     await world.store.claim(me, lanes("a"), 9)
@@ -87,12 +87,14 @@ async def test_a_sibling_that_is_not_capped_goes_out(world: World) -> None:
 
 
 async def test_siblings_to_one_recipient_see_each_other(world: World) -> None:
-    """Three messages of one trigger under a cap of two: the third is too many."""
+    """Three notifications of one trigger are under a cap of two. The third is suppressed."""
     assert await world.store.accept([capped(two(), channels=3)]) == [AcceptReply(AcceptResult.STORED, (2,))]
 
 
 async def test_a_repeat_counts_once_and_a_conflict_not_at_all(world: World) -> None:
-    """Whatever answer is lost and asked for again; a suppressed one is answered as it was, also when there is room."""
+    """A repeated trigger counts once and a conflict does not count. A repeat of a suppressed trigger is answered
+    REPLAYED.
+    """
     first = capped(two())
     assert await world.store.accept([first, first, first]) == [STORED, REPLAYED, REPLAYED]
     assert await world.store.accept([dataclasses.replace(first, body_hash="other")]) == [CONFLICT]
@@ -101,7 +103,7 @@ async def test_a_repeat_counts_once_and_a_conflict_not_at_all(world: World) -> N
 
 
 async def test_a_suppressed_one_counts_nowhere(world: World) -> None:
-    """Every rule must have room; one that has none keeps it out of the others' counts."""
+    """A notification that one cap suppresses does not count under its other caps."""
     wide, narrow = Cap("wide", 3, HOUR_MS), Cap("narrow", 1, HOUR_MS)
     assert await world.store.accept([capped(wide, narrow) for _ in range(9)]) == [STORED, *[CAPPED] * 8]
     assert await world.store.accept([capped(wide) for _ in range(3)]) == [STORED, STORED, CAPPED]
@@ -109,7 +111,7 @@ async def test_a_suppressed_one_counts_nowhere(world: World) -> None:
 
 
 async def test_the_window_slides(world: World) -> None:
-    """Two in any window, wherever it begins: no fresh start when a window of the clock ends."""
+    """Under a cap of two, at most two notifications are accepted in any window, wherever the window begins."""
     for key, per_ms in WINDOWS_MS.items():
         cap, began_s = two(key, per_ms), time.monotonic()
         got = [await world.store.accept([capped(cap)])]
@@ -130,7 +132,9 @@ async def test_the_window_slides(world: World) -> None:
 
 
 async def test_a_changed_maximum_counts_what_was(world: World) -> None:
-    """Raised, it gives what is missing and no more; lowered, it holds at once."""
+    """With a changed maximum, the notifications accepted before still count: a raise adds the difference, a cut acts at
+    once.
+    """
     assert await world.store.accept([capped(Cap("k", n, HOUR_MS)) for n in (2, 2, 3, 3)]) == [
         STORED,
         STORED,
@@ -141,7 +145,7 @@ async def test_a_changed_maximum_counts_what_was(world: World) -> None:
 
 
 async def test_one_that_is_to_wait_is_stopped_as_well(world: World) -> None:
-    """It counts when it is accepted, and a suppressed one is not among those that wait for their time."""
+    """A trigger with `send_at` counts when it is accepted. A suppressed one never becomes due."""
     later_ms = world.now_ms() + 500
     sent = [capped(two(), send_at_ms=later_ms) for _ in range(3)]
     assert await world.store.accept(sent) == [STORED, STORED, CAPPED]
@@ -154,8 +158,10 @@ async def test_one_that_is_to_wait_is_stopped_as_well(world: World) -> None:
 
 
 async def age(redis_client: redis.asyncio.Redis, memory_world: World, keys: Iterable[str], by_ms: int) -> None:
-    """Make both stores' counts older, as if `by_ms` had passed. Their clocks differ a little, so that a wait would not
-    be the same for both."""
+    """Make the counts in both stores older, as if `by_ms` milliseconds had passed.
+
+    The tests do not wait instead, because the clocks of the two stores differ a little.
+    """
     counts = memory_world.store._cell.caps
     for key in keys:
         counts[key] = [at_ms - by_ms for at_ms in counts.get(key, ())]
@@ -171,7 +177,7 @@ async def age(redis_client: redis.asyncio.Redis, memory_world: World, keys: Iter
 async def test_both_stores_answer_alike(
     redis_world: World, redis_client: redis.asyncio.Redis, memory_world: World, seed: int
 ) -> None:
-    """The script and its model, over a generated history of triggers, repeats and overlapping caps."""
+    """Redis and memory give the same answers to a random history of triggers, repeats and overlapping caps."""
     dice = random.Random(seed)
     caps = [Cap(f"k{n}", dice.randrange(1, 4), dice.choice((MINUTE_MS, HOUR_MS))) for n in range(4)]
     known: list[NewTrigger] = []
@@ -195,7 +201,9 @@ async def test_both_stores_answer_alike(
 async def test_a_trigger_that_is_all_suppressed_is_compact_and_expires(
     redis_world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """No address, no data, and its retention runs from the start; one that has something open does not expire."""
+    """If all notifications of a trigger are suppressed, its record has no data and expires. An open trigger does not
+    expire.
+    """
     sent = [capped(two()) for _ in range(3)]
     await redis_world.store.accept(sent)
     record = Keys().record(sent[2].id)
@@ -205,7 +213,7 @@ async def test_a_trigger_that_is_all_suppressed_is_compact_and_expires(
 
 
 async def test_counts_expire_with_their_window(redis_world: World, redis_client: redis.asyncio.Redis) -> None:
-    """A count keeps at most as many times as its cap allows, and expires with the last of them."""
+    """The list behind a cap has at most as many times as the cap allows, and expires with its window."""
     for key, per_ms in WINDOWS_MS.items():
         for _ in range(4):
             last_s = time.monotonic()
@@ -220,7 +228,7 @@ async def test_counts_expire_with_their_window(redis_world: World, redis_client:
 
 
 async def test_a_refused_trigger_counts_nothing(redis_world: World, redis_client: redis.asyncio.Redis) -> None:
-    """A full Redis, or an entry that could not be written, counts nothing, even where all would be suppressed."""
+    """If Redis is full, or an entry cannot be written, the trigger is refused and does not count under its cap."""
     once = Cap("once", 1, HOUR_MS)
     async with full(redis_client):
         assert await redis_world.store.accept([capped(once)]) == [FULL]
@@ -235,6 +243,6 @@ async def test_a_refused_trigger_counts_nothing(redis_world: World, redis_client
 
 
 async def test_without_caps_an_accept_is_what_it_was(redis_world: World) -> None:
-    """No key and no argument more."""
+    """For a trigger without caps, the accept script gets no additional keys or arguments."""
     call = accept_call(Keys(), RETENTION_MS, trigger(channels=2))
     assert (len(call.keys), len(call.args)) == (5 + 2, 11 + 2)

@@ -1,4 +1,4 @@
-"""Accepting and claiming: what is stored once, who gets it, and in which order."""
+"""Tests accepting and claiming: what is stored once, who gets it, and in which order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.contract.worlds import CONFLICT, REPLAYED, World, lanes, settle, trig
 
 
 async def test_a_notification_comes_out_as_it_went_in(world: World) -> None:
-    """A claim holds everything that was accepted, letter by letter."""
+    """A claimed notification has every field as it was accepted."""
     content = {"subject": "Grüße", "text": "a\nb", "html": "<b>ä</b>"}
     notifications = (
         NewNotification("sms", "+4915112345678", ("a", "b"), "a", "receipt", 3),
@@ -35,7 +35,9 @@ async def test_a_notification_comes_out_as_it_went_in(world: World) -> None:
 
 
 async def test_the_same_trigger_is_stored_once(world: World) -> None:
-    """A repeated id answers REPLAY for the same body and CONFLICT for another; nothing is stored twice."""
+    """A repeated id is answered REPLAYED for the same body and CONFLICT for another body. Only one trigger is
+    stored.
+    """
     first = trigger()
     other_body = trigger(id=first.id, body_hash="h2")
     assert await world.store.accept([first, first, other_body]) == [STORED, REPLAYED, CONFLICT]
@@ -45,7 +47,7 @@ async def test_the_same_trigger_is_stored_once(world: World) -> None:
 
 
 async def test_a_replay_is_answered_after_the_end(world: World) -> None:
-    """A key posted again after delivery sends nothing."""
+    """A trigger that is posted again after it was settled is answered REPLAYED, and nothing is queued."""
     first = trigger()
     await world.store.accept([first])
     me = await world.actor()
@@ -56,7 +58,9 @@ async def test_a_replay_is_answered_after_the_end(world: World) -> None:
 
 
 async def test_lanes_are_served_in_order_and_the_count_is_over_all_of_them(world: World) -> None:
-    """`want` bounds the sum over lanes, most urgent first, oldest first within one."""
+    """A claim takes the most urgent lane first, and the oldest entry first within a lane. The wanted number is
+    a total.
+    """
     bulk = await world.queued(2, priority="bulk")
     normal = await world.queued(2)
     high = await world.queued(2, priority="high")
@@ -79,7 +83,7 @@ async def test_an_entry_is_claimed_once(world: World) -> None:
 
 
 async def test_a_lane_without_a_group_strands_nothing(world: World) -> None:
-    """An unknown mailbox among the lanes costs neither its neighbours nor its own first entry."""
+    """A claim also names a mailbox that was never used. The other lanes are served, and later its first entry too."""
     (known,) = await world.queued(1)
     me = await world.actor()
     both = [Lane("a", "normal"), Lane("new", "normal")]
@@ -90,7 +94,7 @@ async def test_a_lane_without_a_group_strands_nothing(world: World) -> None:
 
 @pytest.mark.parametrize("end", ["stopped", "dead", "never registered"])
 async def test_a_claim_needs_a_live_incarnation(world: World, end: str) -> None:
-    """An incarnation that is not live gets nothing, and the entries that it asked for stay for others."""
+    """A claim by an incarnation that is not live raises FencedError, and the entries stay for others."""
     await world.queued(1)
     me = await world.actor()
     if end == "stopped":
@@ -105,7 +109,7 @@ async def test_a_claim_needs_a_live_incarnation(world: World, end: str) -> None:
 
 
 async def test_wait_gives_the_first_entry_that_comes(world: World) -> None:
-    """An idle actor gets an entry as soon as it is accepted, with its notification and the store's time."""
+    """A waiting actor gets an entry as soon as it is accepted, and the entry is then claimed."""
     me = await world.actor()
     await world.store.claim(me, lanes("a"), 1)
     waiting = asyncio.ensure_future(world.store.wait(me, lanes("a"), 5, 1000))
@@ -118,7 +122,7 @@ async def test_wait_gives_the_first_entry_that_comes(world: World) -> None:
 
 
 async def test_wait_ends_empty_handed(world: World) -> None:
-    """Nothing came: the answer is empty."""
+    """If nothing comes while an actor waits, the answer is empty."""
     me = await world.actor()
     await world.store.claim(me, lanes("a"), 1)
     got = await world.store.wait(me, lanes("a"), 5, 10)
@@ -126,7 +130,7 @@ async def test_wait_ends_empty_handed(world: World) -> None:
 
 
 async def test_a_woken_wait_leaves_what_comes_next_unclaimed(world: World) -> None:
-    """`wake` ends a wait without claiming; the next entry goes to whoever claims it."""
+    """`wake` ends a wait without a claim. Another actor can claim the next entry."""
     me = await world.actor()
     await world.store.claim(me, lanes("a"), 1)
     waiting = asyncio.ensure_future(world.store.wait(me, lanes("a"), 5, 60_000))
@@ -141,7 +145,7 @@ async def test_a_woken_wait_leaves_what_comes_next_unclaimed(world: World) -> No
 
 @pytest.mark.parametrize("count", [1, 3, 9])
 async def test_the_audit_finds_what_is_mine_and_unknown(world: World, count: int) -> None:
-    """A claim whose reply was lost is found by reading one's own pending list."""
+    """If the reply of a claim was lost, `own` finds the entries in the actor's own pending list."""
     me = await world.actor()
     claims = await world.claimed(me, count)
     none_known = await world.store.own(me, lanes("a"), set())
@@ -153,7 +157,7 @@ async def test_the_audit_finds_what_is_mine_and_unknown(world: World, count: int
 
 
 async def test_the_audit_sees_nobody_elses(world: World) -> None:
-    """Another incarnation's claims are its own affair, as are mailboxes nobody ever used."""
+    """`own` does not return the claims of another incarnation, and accepts a mailbox that was never used."""
     one, two = await world.actor(), await world.actor()
     await world.claimed(one, 2)
     assert (await world.store.own(two, lanes("a", "unused"), set())).claims == []

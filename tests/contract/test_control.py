@@ -1,4 +1,4 @@
-"""The control channel: terms, plans, depths and messages."""
+"""Tests the control channel: terms, plans, depths and messages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEYS = Keys()
 
 
 async def test_a_plan_comes_back_as_it_was(world: World) -> None:
-    """Before the first there is none; then everyone, and the next supervisor, reads the one in force."""
+    """Before the first plan there is none. A published plan is then read unchanged, also by the next supervisor."""
     assert await world.control.plan() is None
     term, before = await world.control.begin_term()
     assert before == Plan()
@@ -38,7 +38,7 @@ async def test_a_plan_comes_back_as_it_was(world: World) -> None:
 
 
 async def test_a_later_term_fences_the_earlier(world: World) -> None:
-    """A supervisor that was replaced can neither publish nor declare anybody dead."""
+    """After another supervisor has begun a term, the earlier one can neither publish nor declare an actor dead."""
     me = await world.actor()
     old, _ = await world.control.begin_term()
     new, _ = await world.control.begin_term()
@@ -54,7 +54,9 @@ async def test_a_later_term_fences_the_earlier(world: World) -> None:
 
 
 async def test_a_verdict_on_one_that_has_renewed_itself_since_is_void(world: World) -> None:
-    """Whoever is renewed may send again: only a verdict that knows of it counts. The dead are not renewed."""
+    """An actor cannot be declared dead by a supervisor that does not know its latest renewal. A dead one cannot
+    renew.
+    """
     term, _ = await world.control.begin_term()
     me: str = await world.control.register("a", 77, "here, or there")
     other = await world.actor()
@@ -72,7 +74,9 @@ async def test_a_verdict_on_one_that_has_renewed_itself_since_is_void(world: Wor
 async def test_whatever_is_known_of_its_process_one_can_be_buried_and_renewed(
     world: World, redis_client: redis.asyncio.Redis, found: str | None
 ) -> None:
-    """Nothing, of a version that did not tell; or what nobody can read: it stops no supervisor, and no verdict."""
+    """If the entry about an actor's process is missing or unreadable, the actor can still renew and be declared
+    dead.
+    """
     me, old = await world.actor(), await world.actor()
     for name in (me, old):
         await redis_client.hdel(KEYS.processes, name)
@@ -88,7 +92,7 @@ async def test_whatever_is_known_of_its_process_one_can_be_buried_and_renewed(
 
 @pytest.mark.parametrize("epoch", [3, 4])
 async def test_a_plan_that_comes_late_does_not_replace_a_later_one(world: World, epoch: int) -> None:
-    """A publication that nobody waits for any more, carried out after the one that was said instead."""
+    """A plan with the epoch of the current plan, or a lower one, raises UnavailableError. The current plan stays."""
     term, _ = await world.control.begin_term()
     await world.control.publish(plan(4), term)
     with pytest.raises(UnavailableError):
@@ -97,7 +101,7 @@ async def test_a_plan_that_comes_late_does_not_replace_a_later_one(world: World,
 
 
 async def test_the_last_thousand_plans_are_kept(redis_world: World) -> None:
-    """Newest first, each as it was, with its reason; what is older goes."""
+    """The history holds the last 1,000 plans, the newest first, each with its reason. Older plans are removed."""
     control = redis_world.control
     term, _ = await control.begin_term()
     for epoch in range(1, PLANS_KEPT + 6):
@@ -109,7 +113,7 @@ async def test_the_last_thousand_plans_are_kept(redis_world: World) -> None:
 
 
 async def test_overrides_are_kept_until_taken_back(world: World) -> None:
-    """An operator's word survives the supervisor."""
+    """An operator's override is kept until it is removed."""
     word = Override("a", "open", "ada", "Störung beim Anbieter", 17)
     await world.control.set_override("a", word)
     assert await world.control.overrides() == {"a": word}
@@ -118,7 +122,9 @@ async def test_overrides_are_kept_until_taken_back(world: World) -> None:
 
 
 async def test_what_a_breaker_was_is_remembered_with_its_age(world: World) -> None:
-    """The last word for each vendor; whoever begins learns how old it is."""
+    """`recall` returns the last remembered breaker state of a vendor, and its age. For an unknown vendor it returns
+    None.
+    """
     assert await world.control.recall("a") is None
     await world.control.remember("a", {"state": "closed"})
     await world.control.remember("a", {"state": "open", "rows": [[1, 2]]})
@@ -130,7 +136,9 @@ async def test_what_a_breaker_was_is_remembered_with_its_age(world: World) -> No
 
 
 async def test_depths_and_counts_name_every_place(world: World) -> None:
-    """Each mailbox by lane, what of it is claimed, how old the oldest is; and what is out of the mailboxes."""
+    """The depths show each mailbox by lane, its claimed entries and its oldest age. The counts show due, held
+    and dead.
+    """
     me = await world.actor()
     await world.queued(2, vendor="b", priority="bulk")
     _, one, two, three = await world.claimed(me, 4)
@@ -146,7 +154,7 @@ async def test_depths_and_counts_name_every_place(world: World) -> None:
 
 
 async def test_who_listens_hears(world: World) -> None:
-    """Beats, reports, totals and plans reach a listener of their kind, in order; quiet spells give None."""
+    """A listener gets only the kinds of messages that it asked for, in order, and None while nothing comes."""
     heard: list[Message] = []
     listening = asyncio.Event()
 
@@ -170,7 +178,7 @@ async def test_who_listens_hears(world: World) -> None:
 
 
 async def test_the_ledger_counts_what_was_accepted(redis_world: World, redis_client: redis.asyncio.Redis) -> None:
-    """Each stored trigger counts once, under a name that changes only when the store begins again."""
+    """The ledger counts each stored trigger once. Its id changes only when the store has been emptied."""
     assert await redis_world.control.ledger() is None
     again = trigger()
     await redis_world.store.accept([again])
@@ -187,7 +195,7 @@ async def test_the_ledger_counts_what_was_accepted(redis_world: World, redis_cli
 
 @pytest.mark.parametrize("how", ["an older copy", "emptied"])
 async def test_an_accept_notices_that_the_store_went_back(redis_client: redis.asyncio.Redis, how: str) -> None:
-    """A promoted replica or a restored backup takes the next trigger as if nothing had happened: it is told."""
+    """The first accept on an emptied store, or on an older copy, reports the break once. The triggers are stored."""
     told: list[Break] = []
     store = RedisStore(redis_client, continuity=Continuity(), on_break=told.append)
     for _ in range(3):
@@ -205,7 +213,9 @@ async def test_an_accept_notices_that_the_store_went_back(redis_client: redis.as
 async def test_the_plan_of_an_emptied_store_replaces_the_one_before(
     redis_world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """Terms and epochs begin again: the supervisor before is not in office any more, and who asks gets the new plan."""
+    """After the store was emptied, the former supervisor is fenced. The new plan replaces the old one despite its lower
+    epoch.
+    """
     control = redis_world.control
     term, _ = await control.begin_term()
     await control.publish(plan(50), term)
@@ -222,7 +232,10 @@ async def test_the_plan_of_an_emptied_store_replaces_the_one_before(
 
 
 async def test_a_subscription_that_went_silent_is_noticed(redis_url: str) -> None:
-    """Half-open: nothing comes and nothing breaks. Quiet alone is no reason, and the next subscription hears again."""
+    """A subscription whose connection is silent, but open, raises UnavailableError. The next subscription works.
+
+    Mere absence of messages raises no error.
+    """
     link = Link(Path(urlsplit(redis_url).path))
     connection = client(link.url)
     control = RedisControl(connection)
@@ -246,12 +259,12 @@ async def test_a_subscription_that_went_silent_is_noticed(redis_url: str) -> Non
 
 
 async def test_the_stores_clock_is_told(redis_world: World) -> None:
-    """In wall milliseconds."""
+    """`now_ms` returns the store's wall time in milliseconds."""
     assert abs(await redis_world.control.now_ms() - redis_world.now_ms()) < 5000
 
 
 async def test_a_lane_of_another_type_hides_no_other(redis_world: World, redis_client: redis.asyncio.Redis) -> None:
-    """A damaged key counts as empty, and the depths of all other lanes are told."""
+    """A lane whose key has another type counts as empty. The depths of all other lanes are shown."""
     await redis_world.queued(2, vendor="a")
     await redis_world.queued(1, vendor="b", priority="bulk")
     for damaged in ("high", "bulk", "bulk:fair"):
@@ -264,7 +277,7 @@ async def test_a_lane_of_another_type_hides_no_other(redis_world: World, redis_c
 async def test_a_command_that_a_key_makes_impossible_is_unavailable(
     redis_world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """An error reply reaches the caller as an error, and the connection serves the next one."""
+    """A command on a key of another type raises RefusedError, and the connection serves the next command."""
     await redis_client.set(KEYS.plan, "what nobody wrote")
     with pytest.raises(RefusedError):
         await redis_world.control.plan()

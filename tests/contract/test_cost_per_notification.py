@@ -1,4 +1,4 @@
-"""Costs of one notification, as counts that no busy machine changes: bytes, round trips, connections."""
+"""Tests the cost of one notification by counts that a busy machine does not change: bytes, round trips, connections."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ ACCEPTED_MAX, WRITTEN_MAX = 690, 1680
 
 
 async def accept(store: RedisStore, triggers: int) -> None:
-    """So many checkouts of two notifications each, by the store's own script."""
+    """Accept this many checkouts of two notifications each, by the store's own script."""
     for first in range(0, triggers, GROUP):
         numbers = range(first, min(first + GROUP, triggers))
         assert set(await store.accept([trigger(n, VENDORS, 1_700_000_000_000) for n in numbers])) == {STORED}
@@ -74,7 +74,9 @@ async def memory(connection: redis.asyncio.Redis) -> int:
 
 
 async def test_a_notification_takes_a_bounded_number_of_bytes(redis_client: Client) -> None:
-    """A checkout's SMS and e-mail: at most 1,024 B each while queued, 600 B each while kept after delivery."""
+    """A notification takes at most 1,024 bytes in Redis while it is queued, and at most 600 bytes after it is
+    settled.
+    """
     store, control = RedisStore(redis_client), RedisControl(redis_client)
     empty = await memory(redis_client)
     await accept(store, NOTIFICATIONS // EACH)
@@ -86,12 +88,12 @@ async def test_a_notification_takes_a_bounded_number_of_bytes(redis_client: Clie
 
 
 async def aof(connection: Client) -> int:
-    """Bytes of the append-only file; what was acknowledged is in it."""
+    """Return the size of the append-only file in bytes."""
     return int((await connection.info("persistence"))["aof_current_size"])
 
 
 async def test_a_notification_writes_a_bounded_number_of_bytes(redis_client: Client) -> None:
-    """From accept to the last settle, in the append-only file, which every accept and settle waits for."""
+    """Up to its accept, and up to its settle, a notification adds a limited number of bytes to the append-only file."""
     store, control = RedisStore(redis_client), RedisControl(redis_client)
     await redis_client.config_set("auto-aof-rewrite-percentage", 0)  # a rewrite would make it smaller in between
     await store.accept([lone()])  # the scripts are loaded
@@ -114,7 +116,7 @@ async def fields(connection: Client, trigger_id: str) -> dict[str, str]:
 
 
 async def test_copies_are_what_the_store_would_have_written(redis_client: Client) -> None:
-    """Queued: the same record but for its entries, each of which can be claimed and settled."""
+    """A copied trigger has the same record as the original except for its entry ids, and its copies can be settled."""
     store = RedisStore(redis_client)
     await accept(store, 1)
     lanes = [Lane(vendor, "normal") for vendor in vendors_of(0, VENDORS)]
@@ -126,7 +128,7 @@ async def test_copies_are_what_the_store_would_have_written(redis_client: Client
 
 
 async def test_copies_may_differ_in_a_word(redis_client: Client) -> None:
-    """Each copy may hold an order number of its own, so that it is recognised when it was delivered."""
+    """Each copied trigger can have an order number of its own, and is otherwise equal to the original."""
     store = RedisStore(redis_client)
     await accept(store, 1)
     lanes = [Lane(vendor, "normal") for vendor in vendors_of(0, VENDORS)]
@@ -155,7 +157,7 @@ async def test_finished_copies_expire_as_finished_ones_do(redis_client: Client) 
 
 @contextlib.contextmanager
 def counted(connection: Client, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Each round trip of the scripts' connection: how many script calls shared it."""
+    """Yield a list with one number for each round trip of the connection: how many script calls shared it."""
     found: list[int] = []
     ask = connection.shared.ask
 
@@ -169,7 +171,7 @@ def counted(connection: Client, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 async def test_a_group_is_one_round_trip(redis_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sixty-four triggers accepted, then claimed, then settled: three round trips, however many scripts they are."""
+    """Accepting 64 triggers takes one round trip. So do claiming and settling them."""
     store, control = RedisStore(redis_client), RedisControl(redis_client)
     await store.accept([lone()])  # the scripts are loaded
     me = await control.register("a")
@@ -184,9 +186,9 @@ async def test_a_group_is_one_round_trip(redis_client: Client, monkeypatch: pyte
 
 
 async def test_a_courier_shares_its_round_trips(redis_world: World, redis_client: Client) -> None:
-    """A backlog of 640 through a vendor of 20 ms: at most one round trip for eight notifications, settling included.
+    """A courier that sends 640 messages makes at most one round trip for eight messages, in one of five tries.
 
-    A machine that has no time for the courier lets fewer calls end together: it is asked again.
+    On a busy machine fewer calls end at the same time, so more round trips are needed.
     """
     counts = []
     for _ in range(5):
@@ -199,7 +201,9 @@ async def test_a_courier_shares_its_round_trips(redis_world: World, redis_client
 
 
 async def round_trips(world: World, connection: Client, backlog: int) -> list[str]:
-    """Return what a courier asks of the store while it delivers a backlog: claim, wait or apply, in order."""
+    """Deliver `backlog` messages with a courier. Return the calls that it made to the store: claim, wait or apply, in
+    order.
+    """
     store, clock = FaultyStore(world.store), SystemClock()
     courier = Courier(
         ScriptedVendor("a", duration_s=0.02),
@@ -236,7 +240,7 @@ async def round_trips(world: World, connection: Client, backlog: int) -> list[st
 
 @contextlib.asynccontextmanager
 async def relay(port: int) -> AsyncIterator[tuple[int, list[int]]]:
-    """A port that passes everything on to `port`, and the connections made through it."""
+    """Yield a port that passes everything on to `port`, and the list of connections made through it."""
     made: list[int] = []
     tasks: set[asyncio.Task[None]] = set()
 
@@ -275,7 +279,7 @@ async def sent(vendor: Vendor, adapter: str, count: int, at_once: int) -> None:
 @pytest.mark.parametrize("at_once", [1, 8])
 @pytest.mark.parametrize("adapter", [*HTTP_ADAPTERS, "smtp"])
 async def test_connections_to_a_vendor_are_used_again(adapter: str, at_once: int) -> None:
-    """Forty messages take no more connections than are sent at once."""
+    """For 40 messages an adapter makes at most as many connections as it has calls at the same time."""
     http, smtp, smtp_port = await serve("127.0.0.1", 0, 0, "smtp", latency_ms=1.0)
     try:
         async with relay(smtp_port if adapter == "smtp" else http.port) as (port, made):

@@ -1,4 +1,4 @@
-"""Dead letters in bulk: positions that survive removals, one change per death, and the budget of redrives."""
+"""Tests dead letters in bulk: paging while letters leave, one change for each death, and the budget of redrives."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def pages(world: World, size: int, after: DeadPosition | None = None) -> l
 @pytest.mark.parametrize("times_ms", [[1000] * 7, [1000, 1000, 2000, 2000, 2000, 3000, 3000]], ids=["one ms", "few ms"])
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 8])
 async def test_pages_hold_each_letter_once(world: World, times_ms: list[int], size: int) -> None:
-    """Whatever the page and however many died in one millisecond, each letter is met once, oldest first."""
+    """Pages of any size return each dead letter once, the oldest first, even if many died in the same millisecond."""
     ids = await world.died(await world.actor(), times_ms)
     met = [letter for page in await pages(world, size) for letter in page]
     assert sorted(letter.id for letter in met) == sorted(ids)
@@ -40,7 +40,7 @@ async def test_pages_hold_each_letter_once(world: World, times_ms: list[int], si
 
 
 async def test_a_position_survives_removals(world: World) -> None:
-    """A letter that leaves between two pages, even the position's own, moves no other letter's place."""
+    """After the letters of a page were discarded, the next page begins with the letter that follows them."""
     me = await world.actor()
     ids = sorted(await world.died(me, [1000] * 6))
     page = await world.views.dead_page(ALL, None, 3)
@@ -51,7 +51,7 @@ async def test_a_position_survives_removals(world: World) -> None:
 
 
 async def test_one_death_is_redriven_or_discarded_once(world: World) -> None:
-    """A change that comes after the letter was redriven and died again finds another death, and leaves it."""
+    """A letter was redriven and died again. A redrive or discard that means the earlier death changes nothing."""
     me = await world.actor()
     (nid,) = await world.died(me, [1000])
     (letter,) = await world.letters()
@@ -65,7 +65,9 @@ async def test_one_death_is_redriven_or_discarded_once(world: World) -> None:
 
 
 async def test_the_budget_is_one_for_all_who_ask(world: World) -> None:
-    """A second's worth may go at once, then as much as the pace gives; each mailbox has its own."""
+    """A mailbox's budget first allows one second's worth of redrives, then only the given pace. Another mailbox has its
+    own.
+    """
     assert await world.views.budget("a", 8, 10.0) == (8, 0)
     granted, wait_ms = await world.views.budget("a", 8, 10.0)
     assert granted in (2, 3)
@@ -77,7 +79,7 @@ async def test_the_budget_is_one_for_all_who_ask(world: World) -> None:
 
 
 async def test_a_budget_below_one_a_second_lets_one_go(world: World) -> None:
-    """With a pace of one in two seconds, one letter goes at once and the next after two seconds."""
+    """At a pace of 0.5 a second, one redrive may start at once, and the next has to wait for up to two seconds."""
     assert await world.views.budget("a", 1, 0.5) == (1, 0)
     granted, wait_ms = await world.views.budget("a", 1, 0.5)
     assert (granted, 1500 < wait_ms <= 2000) == (0, True)
@@ -86,14 +88,16 @@ async def test_a_budget_below_one_a_second_lets_one_go(world: World) -> None:
 async def test_a_clock_set_back_does_not_close_the_budget(
     redis_world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """A budget paid for until an hour from now is no more than an empty one."""
+    """If a clock set back makes the budget seem used for an hour ahead, the wait is only that of an empty budget."""
     await redis_client.set(Keys().redrive_budget("a"), redis_world.now_ms() + 3_600_000)
     granted, wait_ms = await redis_world.views.budget("a", 1, 100.0)
     assert (granted, wait_ms) == (0, 10)
 
 
 async def test_a_bulk_redrive_goes_on_by_its_cursor(world: World) -> None:
-    """The calls reach the end and redrive each letter once; a letter that dies again waits for the next redrive."""
+    """Calls with a cursor redrive each letter once and then end. A letter that dies again meanwhile is not redriven
+    again.
+    """
     me = await world.actor()
     now_ms = world.now_ms()
     ids = await world.died(me, [now_ms - 100] * 12)
@@ -118,7 +122,9 @@ NINE = TemplatePin("acme inc/receipt", 9, "0123456789abcdef")
 
 
 async def test_what_a_redrive_changes_holds_wherever_the_letter_goes(world: World) -> None:
-    """Its new chain and version are its own in the mailbox, while it waits, after a crash, and in its next life."""
+    """A chain and a template that a redrive has set are kept in the mailbox, after a retry, after a take and after a
+    death.
+    """
     me, other = await world.actor(), await world.actor("b")
     (nid,) = await world.died(me, [1000])
     (letter,) = await world.letters()
@@ -148,7 +154,9 @@ async def test_what_a_redrive_changes_holds_wherever_the_letter_goes(world: Worl
 
 
 async def test_what_a_redrive_changes_is_of_one_notification(world: World) -> None:
-    """A sibling keeps its chain and version, and a repeat of the trigger's key is answered as before."""
+    """A redrive changes the chain and the template of one notification. Its sibling and the answer to a repeat stay the
+    same.
+    """
     me, new = await world.actor(), trigger(channels=2)
     assert await world.store.accept([new]) == [STORED]
     claims = (await world.store.claim(me, lanes("a"), 5)).claims
@@ -166,5 +174,5 @@ async def test_what_a_redrive_changes_is_of_one_notification(world: World) -> No
 
 
 async def test_a_letter_that_is_gone_has_no_content(world: World) -> None:
-    """Its record has expired, or the id was never one."""
+    """For a notification without a record, `accepted_of` returns None."""
     assert await world.views.accepted_of(["0-never.0"]) == [None]

@@ -1,4 +1,4 @@
-"""The final word on a claim: carried out once, and only for the incarnation that holds the entry."""
+"""Tests how a claim ends: a decision is applied once, and only for the incarnation that holds the entry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from tests.contract.worlds import ENDINGS, World, attempt, dead, hold, lanes, mo
 
 @pytest.mark.parametrize("decision", ENDINGS.values(), ids=ENDINGS.keys())
 async def test_a_decision_is_carried_out_once(world: World, decision: Decision) -> None:
-    """The first word is OK; the repeat after a lost reply is LOST and changes nothing."""
+    """A decision is applied once. The same decision again, as after a lost reply, is answered LOST and changes
+    nothing.
+    """
     me = await world.actor()
     (claim,) = await world.claimed(me)
     assert await world.store.apply(me, [(claim, decision)], world.now_ms()) == [Applied.DONE]
@@ -30,7 +32,9 @@ async def test_a_decision_is_carried_out_once(world: World, decision: Decision) 
 
 @pytest.mark.parametrize("decision", ENDINGS.values(), ids=ENDINGS.keys())
 async def test_a_stale_owner_decides_nothing(world: World, decision: Decision) -> None:
-    """Taken over meanwhile: the old owner's word is LOST, and the new owner's entry is still there to settle."""
+    """Another actor has taken over the entry. The old owner's decision is answered LOST, and the new owner can
+    settle.
+    """
     old, new = await world.actor(), await world.actor()
     (claim,) = await world.claimed(old)
     await world.bury(old)
@@ -42,7 +46,7 @@ async def test_a_stale_owner_decides_nothing(world: World, decision: Decision) -
 
 
 async def test_words_of_one_round_trip_do_not_depend_on_each_other(world: World) -> None:
-    """Each decision of a batch has its own reply, in order."""
+    """Each decision of a batch has its own reply, in order. A LOST reply does not affect the others."""
     me, other = await world.actor(), await world.actor()
     one, two, three = await world.claimed(me, 3)
     await world.store.apply(me, [(two, settle())], world.now_ms())
@@ -57,7 +61,7 @@ async def test_words_of_one_round_trip_do_not_depend_on_each_other(world: World)
 
 
 async def test_settled_is_remembered_with_its_history(world: World) -> None:
-    """A settled notification shows its attempts; its mailbox is empty."""
+    """The view of a settled notification shows its attempts, and its mailbox is empty."""
     me = await world.actor()
     (claim,) = await world.claimed(me)
     await world.store.apply(me, [(claim, settle())], world.now_ms())
@@ -67,7 +71,9 @@ async def test_settled_is_remembered_with_its_history(world: World) -> None:
 
 
 async def test_what_an_sms_costs_is_remembered(world: World) -> None:
-    """It was counted at accept, and is shown whatever becomes of the message; a mail has no size."""
+    """The view of an SMS shows the encoding and the number of segments that were computed at accept. A mail has no
+    size.
+    """
     sms = NewNotification("sms", "+4915112345678", ("a",), "a", "receipt", 3, sms=SmsSize("ucs2", 2))
     posted = trigger(notifications=(sms, NewNotification("email", "ada@example.com", ("a",), "a", "mail", 1)))
     assert await world.store.accept([posted]) == [STORED]
@@ -75,7 +81,9 @@ async def test_what_an_sms_costs_is_remembered(world: World) -> None:
 
 
 async def test_a_move_reaches_the_other_mailbox(world: World) -> None:
-    """A failed notification can be claimed from the next vendor's mailbox, in its lane, with what was tried."""
+    """A moved notification can be claimed only from the other mailbox, in the same lane, with the vendors that were
+    tried.
+    """
     me, other = await world.actor(), await world.actor("b")
     (claim,) = await world.claimed(me, priority="high")
     assert await world.store.apply(me, [(claim, move("b", ("a",), epoch=7))], world.now_ms()) == [Applied.DONE]
@@ -91,7 +99,7 @@ async def test_a_move_reaches_the_other_mailbox(world: World) -> None:
 
 
 async def test_a_retry_waits_for_its_time(world: World) -> None:
-    """A retry leaves the mailbox, becomes due at its time and comes back with what it knows."""
+    """A retry leaves the mailbox and becomes due at its time. After its promotion it is claimed with its attempts."""
     me = await world.actor()
     sooner, later = await world.claimed(me, 2)
     now_ms = world.now_ms()
@@ -108,7 +116,7 @@ async def test_a_retry_waits_for_its_time(world: World) -> None:
 
 
 async def test_a_dead_letter_keeps_reason_and_history(world: World) -> None:
-    """An operator finds it by vendor and reason, with every attempt."""
+    """A dead letter is found by its vendor and reason, and shows every attempt."""
     me = await world.actor()
     (claim,) = await world.claimed(me)
     now_ms = world.now_ms()
@@ -120,7 +128,7 @@ async def test_a_dead_letter_keeps_reason_and_history(world: World) -> None:
 
 
 async def test_a_held_notification_is_in_no_mailbox(world: World) -> None:
-    """Maybe sent: nobody can claim it, and it is overdue after its deadline only."""
+    """A held notification cannot be claimed. It is reported as overdue only after its deadline."""
     me = await world.actor()
     over, waiting = await world.claimed(me, 2, on_unknown="hold")
     now_ms = world.now_ms()
@@ -131,7 +139,7 @@ async def test_a_held_notification_is_in_no_mailbox(world: World) -> None:
 
 
 async def test_the_start_mark_needs_a_live_owner(world: World) -> None:
-    """Only the live incarnation that holds the entry may send it; asking again gives the same answer."""
+    """Only the live incarnation that holds the entry can mark it as started. Marking it twice gives the same answer."""
     me, other = await world.actor(), await world.actor()
     (claim,) = await world.claimed(me, on_unknown="hold")
     assert not await world.store.start(other, claim)
@@ -144,7 +152,9 @@ async def test_the_start_mark_needs_a_live_owner(world: World) -> None:
 
 
 async def test_a_move_clears_the_start_mark(world: World) -> None:
-    """A `hold` notification that a vendor has refused is free to be sent by the next one."""
+    """A started notification under `hold` is moved. It is then queued again, and the next vendor's actor can
+    claim it.
+    """
     me, other = await world.actor(), await world.actor("b")
     (claim,) = await world.claimed(me, on_unknown="hold")
     await world.store.start(me, claim)
@@ -154,7 +164,7 @@ async def test_a_move_clears_the_start_mark(world: World) -> None:
 
 
 async def test_siblings_of_a_trigger_end_on_their_own(world: World) -> None:
-    """One notification's end leaves the others of its trigger as they are."""
+    """Three notifications of one trigger end in different ways, and each has its own state."""
     me = await world.actor()
     sent = trigger(channels=3)
     await world.store.accept([sent])
@@ -166,7 +176,7 @@ async def test_siblings_of_a_trigger_end_on_their_own(world: World) -> None:
 
 
 async def test_a_long_history_keeps_its_newest_lines_and_the_number_of_the_others(world: World) -> None:
-    """Throttled a thousand times it is some kilobytes long, and says what it left out; nothing else is touched."""
+    """After 1,000 throttled attempts only the newest are kept. The first line says how many attempts were left out."""
     me = await world.actor()
     (claim,) = await world.claimed(me)
     nid, times = claim.notification.id, 1000

@@ -1,4 +1,4 @@
-"""How long an idempotency key holds: while its trigger lives, and for the retention after its last ending."""
+"""Tests how long an idempotency key is known: until its trigger has ended and the retention is over."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def brief_memory() -> World:
 
 @pytest.fixture(params=["redis", "memory"])
 def brief(request: pytest.FixtureRequest) -> World:
-    """A world that forgets at once."""
+    """A world whose retention is only `BRIEF_MS` milliseconds."""
     found: World = request.getfixturevalue(f"brief_{request.param}")
     return found
 
@@ -49,7 +49,10 @@ async def forgotten(world: World, trigger_id: str) -> None:
 
 
 async def test_a_key_is_known_after_its_trigger_has_ended(world: World) -> None:
-    """Within the retention the same body replays, another is a conflict, and nothing is queued for either."""
+    """Within the retention, a settled trigger is answered REPLAYED for the same body and CONFLICT for another.
+
+    Nothing is queued for either.
+    """
     me = await world.actor()
     (claim,) = await world.claimed(me)
     await world.store.apply(me, [(claim, settle())], world.now_ms())
@@ -61,7 +64,9 @@ async def test_a_key_is_known_after_its_trigger_has_ended(world: World) -> None:
 
 @pytest.mark.parametrize("body_hash", ["h1", "h2"])
 async def test_an_expired_key_makes_a_new_trigger(brief: World, body_hash: str) -> None:
-    """After the retention the key is as if never used, with the same body or another; no word of old touches it."""
+    """After the retention, the same key makes a new trigger, whatever its body. A late decision about the old one is
+    LOST.
+    """
     me = await brief.actor()
     (old,) = await brief.claimed(me)
     trigger_id = old.notification.id.rpartition(".")[0]
@@ -78,7 +83,7 @@ async def test_an_expired_key_makes_a_new_trigger(brief: World, body_hash: str) 
 
 @pytest.mark.parametrize("rests", ["queued", "dead"])
 async def test_a_key_of_something_open_does_not_expire(brief: World, rests: str) -> None:
-    """Neither while it waits, nor as a dead letter, which can be redriven: the key replays after any time."""
+    """The key of a queued notification or of a dead letter is answered REPLAYED even after the retention time."""
     me = await brief.actor()
     (claim,) = await brief.claimed(me)
     if rests == "dead":

@@ -1,4 +1,7 @@
-"""A fallback to another channel: decided once, in one place, by the fate of the first."""
+"""Tests a fallback to another channel: the store decides once, by what became of the first notification.
+
+In these tests "the first" is the SMS and "the fallback" is the mail.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ SAYS = {Fate.BEGIN: Begun.BEGUN, Fate.SKIP: Begun.SKIPPED, Fate.WAIT: Begun.WAIT
 
 
 def pair(when: str = NEVER, wait_for: str = "accepted", **changes: Any) -> NewTrigger:
-    """An SMS in the mailbox `a`, and the mail that follows if it fails."""
+    """Return a trigger with an SMS in the mailbox `a`, and a mail that is its fallback.
+
+    `when` says when the fallback's time comes: never, not yet, or a millisecond ago.
+    """
     posted = trigger(**changes)
     now_ms = posted.accepted_ms
     begin_ms = {NEVER: None, NOT_YET: now_ms + 60_000, LATE: now_ms - 1}[when]
@@ -37,7 +43,7 @@ def pair(when: str = NEVER, wait_for: str = "accepted", **changes: Any) -> NewTr
 
 
 async def entry_of(world: World, posted: NewTrigger) -> DueEntry:
-    """The fallback as `due` would give it, whenever it is due."""
+    """Return the fallback as `due` would return it, even if it is not due."""
     view = (await world.views.trigger(posted.id)).notifications[1]
     assert view.state == "standby"
     return DueEntry(view.id, str(view.until_ms), True, ("mail",), (), "normal", posted.expires_ms, stands_by=True)
@@ -48,7 +54,7 @@ async def states(world: World, posted: NewTrigger) -> list[str]:
 
 
 async def queued(world: World, posted: NewTrigger) -> None:
-    """Nobody has it."""
+    """Leave the first notification queued. No actor has claimed it."""
 
 
 async def claimed(world: World, posted: NewTrigger) -> tuple[str, Claim]:
@@ -120,7 +126,9 @@ CASES = list(itertools.product(FATES, (NEVER, NOT_YET, LATE), ("accepted", "deli
 
 @pytest.mark.parametrize(("act", "when", "wait_for"), CASES, ids=[f"{a.__name__}, {w}, {f}" for a, w, f in CASES])
 async def test_the_store_decides_as_the_rules_do(world: World, act: Any, when: str, wait_for: WaitFor) -> None:
-    """For each fate of the first, in the memory as in Redis, and the second caller changes nothing."""
+    """For each state of the first notification, both stores decide as `decide_fallback`. A second call changes
+    nothing.
+    """
     posted = pair(when, wait_for, on_unknown="hold" if act in (started, is_held) else "resend")
     assert await world.store.accept([posted]) == [STORED]
     await act(world, posted)
@@ -140,7 +148,9 @@ async def test_the_store_decides_as_the_rules_do(world: World, act: Any, when: s
 
 
 async def test_what_has_begun_is_sent_like_any_other(world: World) -> None:
-    """It is due at once, with a time to live of its own, and is settled by its own vendor."""
+    """A fallback that has begun is due at once, with its own time to live. Its own vendor's actor claims and settles
+    it.
+    """
     posted = pair()
     await world.store.accept([posted])
     await died(world, posted)
@@ -160,7 +170,7 @@ async def test_what_has_begun_is_sent_like_any_other(world: World) -> None:
 
 @pytest.mark.parametrize("act", [settled, died, cancelled, expired])
 async def test_the_end_of_the_first_makes_it_due(world: World, act: Any) -> None:
-    """It is looked at now, whenever its time would come."""
+    """When the first notification ends, its fallback becomes due at once, even if its own time has not come."""
     posted = pair(NOT_YET)
     await world.store.accept([posted])
     assert (await world.store.due()).entries == []
@@ -169,14 +179,17 @@ async def test_the_end_of_the_first_makes_it_due(world: World, act: Any) -> None
 
 
 async def test_its_time_makes_it_due(world: World) -> None:
-    """Without any event."""
+    """A fallback becomes due when its time comes, even if nothing has happened to the first notification."""
     posted = pair(LATE)
     await world.store.accept([posted])
     assert [entry.stands_by for entry in (await world.store.due()).entries] == [True]
 
 
 async def test_one_that_waits_is_looked_at_again_when_it_may_help(world: World) -> None:
-    """Not before its time; soon if an actor has the first; and never in a hot loop."""
+    """A fallback that has to wait becomes due again at its time, or after a second if an actor has claimed the first.
+
+    If the first is held, the fallback is due again after a minute.
+    """
     for when, act, least_ms, most_ms in (
         (NOT_YET, queued, 59_000, 60_001),
         (LATE, claimed, 500, 1_001),
@@ -193,7 +206,7 @@ async def test_one_that_waits_is_looked_at_again_when_it_may_help(world: World) 
 
 
 async def test_a_cancel_ends_both(world: World) -> None:
-    """A notification that stands by has not begun, so it is withdrawn like a queued one."""
+    """A first notification and its fallback that has not begun are both withdrawn by a cancel."""
     posted = pair(LATE)
     await world.store.accept([posted])
     for index in (0, 1):
@@ -204,7 +217,10 @@ async def test_a_cancel_ends_both(world: World) -> None:
 
 
 async def test_a_receipt_is_kept_only_if_somebody_waits_for_it(world: World) -> None:
-    """Not for one without a fallback, and "undelivered" not for what was not accepted: it is of an earlier attempt."""
+    """A receipt is kept only if a fallback waits for it. "undelivered" is kept only for a settled first notification.
+
+    Otherwise the receipt would belong to an earlier attempt.
+    """
     alone, posted = trigger(), pair(NOT_YET, "delivered")
     await world.store.accept([alone, posted])
     assert not await world.store.note_receipt(f"{alone.id}.0", "delivered")
@@ -214,7 +230,7 @@ async def test_a_receipt_is_kept_only_if_somebody_waits_for_it(world: World) -> 
 
 
 async def test_a_first_that_a_cap_stopped_has_no_fallback(world: World) -> None:
-    """The cap is a decision not to send; the record is closed and expires."""
+    """If a cap suppresses the first notification, its fallback is skipped."""
     posted = pair()
     first = NewNotification("sms", "+4915112345678", ("a",), "a", caps=(Cap(posted.id, 1, 60_000),))
     once = trigger(notifications=(first,))
@@ -231,7 +247,7 @@ async def test_a_first_that_a_cap_stopped_has_no_fallback(world: World) -> None:
 
 
 async def test_people_see_what_it_follows(world: World) -> None:
-    """Its id, its state, and until when it waits."""
+    """The view of a fallback shows the id of the first notification, and until when the fallback waits."""
     posted = pair(NOT_YET)
     await world.store.accept([posted])
     first, second = (await world.views.trigger(posted.id)).notifications
@@ -241,7 +257,7 @@ async def test_people_see_what_it_follows(world: World) -> None:
 
 
 async def test_the_record_ends_with_the_last_of_both(redis_world: World, redis_client: redis.asyncio.Redis) -> None:
-    """It expires after the retention once both have ended, and not before."""
+    """The record expires only after both the first notification and its fallback have ended."""
     for when, act, steps in ((NEVER, settled, 1), (LATE, queued, 2)):
         posted = pair(when)
         await redis_world.store.accept([posted])
@@ -257,7 +273,7 @@ async def test_the_record_ends_with_the_last_of_both(redis_world: World, redis_c
 
 
 async def test_a_full_store_still_decides(redis_world: World, redis_client: redis.asyncio.Redis) -> None:
-    """Draining never needs room: endings, begins and receipts go on."""
+    """On a full Redis, a notification can still end and a fallback can still begin."""
     posted, waiting = pair(NEVER), pair(LATE)
     await redis_world.store.accept([posted])
     me, claim = await claimed(redis_world, posted)
@@ -269,7 +285,7 @@ async def test_a_full_store_still_decides(redis_world: World, redis_client: redi
 
 
 async def test_many_deciders_begin_it_once(world: World) -> None:
-    """Each actor's caretaker asks, at the same time."""
+    """Ten callers ask at the same time to begin a fallback. It begins once, and the other nine are answered GONE."""
     posted = pair(LATE)
     await world.store.accept([posted])
     entry = await entry_of(world, posted)
@@ -278,7 +294,9 @@ async def test_many_deciders_begin_it_once(world: World) -> None:
 
 
 async def test_a_first_that_waits_for_its_tenants_turn_can_be_overtaken(world: World) -> None:
-    """It lies in a queue of its tenant, behind another tenant's backlog; the depth tells that it is gone."""
+    """The first notification waits in its tenant's queue behind a backlog. When its fallback begins, it leaves the
+    queue.
+    """
     await world.store.accept([trigger(tenant="crowd") for _ in range(40)])
     posted = pair(LATE)
     await world.store.accept([posted])

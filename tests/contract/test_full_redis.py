@@ -1,4 +1,4 @@
-"""A full Redis refuses new work, and everything that makes room goes on. Only a real Redis shows it."""
+"""Tests on a full Redis: it refuses new work, and every call that makes room still works. They need a real Redis."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def world(redis_world: World) -> World:
 
 
 async def test_a_full_redis_refuses_new_work_cleanly(world: World, redis_client: redis.asyncio.Redis) -> None:
-    """FULL leaves nothing behind, queued or delayed; the same trigger is OK when there is room."""
+    """A full Redis refuses queued and delayed triggers with FULL and stores nothing. Later the same triggers are
+    stored.
+    """
     sent, later = trigger(), trigger(send_at_ms=world.now_ms() + 1000)
     async with full(redis_client):
         assert await world.store.accept([sent, later]) == [FULL, FULL]
@@ -46,7 +48,7 @@ async def test_a_full_redis_refuses_new_work_cleanly(world: World, redis_client:
 async def test_every_ending_works_on_a_full_redis(
     world: World, redis_client: redis.asyncio.Redis, decision: Decision
 ) -> None:
-    """Finished notifications leave a full Redis, or it would stay full."""
+    """Every decision about a claim can be applied on a full Redis."""
     me = await world.actor()
     (claim,) = await world.claimed(me)
     async with full(redis_client):
@@ -54,7 +56,7 @@ async def test_every_ending_works_on_a_full_redis(
 
 
 async def test_an_operator_is_heard_on_a_full_redis(world: World, redis_client: redis.asyncio.Redis) -> None:
-    """A vendor that is down may have filled Redis, and an operator must be able to override it then."""
+    """An override can be set and removed on a full Redis."""
     word = Override("a", "open", "ada", "why", 17)
     async with full(redis_client):
         await world.control.set_override("a", word)
@@ -64,7 +66,9 @@ async def test_an_operator_is_heard_on_a_full_redis(world: World, redis_client: 
 
 
 async def test_draining_and_failover_work_on_a_full_redis(world: World, redis_client: redis.asyncio.Redis) -> None:
-    """Claim, take, start, promote, withdraw, register, plan: all go on while nothing new is accepted."""
+    """On a full Redis these still work: register, renew, bury, take, claim, start, promote, withdraw, plan, redrive,
+    discard.
+    """
     dying = await world.actor()
     one, two = await world.claimed(dying, 2, on_unknown="hold")
     await world.store.apply(dying, [(one, retry(-5))], world.now_ms())
@@ -90,7 +94,7 @@ async def test_draining_and_failover_work_on_a_full_redis(world: World, redis_cl
 
 
 async def test_a_mailbox_new_to_a_full_redis_is_drained(world: World, redis_client: redis.asyncio.Redis) -> None:
-    """A move into a mailbox nobody has used yet is claimable though Redis is full: its group can still be made."""
+    """On a full Redis, a notification is moved into a mailbox that was never used, and can be claimed there."""
     me, other = await world.actor(), await world.actor("b")
     (claim,) = await world.claimed(me)
     async with full(redis_client):
@@ -99,6 +103,6 @@ async def test_a_mailbox_new_to_a_full_redis_is_drained(world: World, redis_clie
 
 
 async def test_memory_is_told(world: World, redis_client: redis.asyncio.Redis) -> None:
-    """Bytes used and allowed, for the head-room."""
+    """`memory` returns the bytes that Redis uses and may use."""
     used, most = await world.control.memory()
     assert 0 < used < most == 256 * 2**20

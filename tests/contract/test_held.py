@@ -1,4 +1,8 @@
-"""The store tells about held notifications, by their start mark."""
+"""Tests what the store tells about held notifications.
+
+A start mark says which vendor was about to be called, and when. A *twin* is a notification with the same fingerprint
+that was started at about the same time. A look-up cannot tell twins apart.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +26,14 @@ async def started(world: World, me: str, print_: Fingerprint | None = PRINT) -> 
 
 
 async def held(world: World, me: str, print_: Fingerprint | None = PRINT, wait_ms: int = 60_000) -> str:
-    """Make a notification that was started and is maybe sent, and return its id."""
+    """Start a notification, make it held for `wait_ms` milliseconds, and return its id."""
     claim = await started(world, me, print_)
     await world.store.apply(me, [(claim, hold(wait_ms))], world.now_ms())
     return claim.notification.id
 
 
 async def test_what_is_held_comes_with_its_start_mark(world: World) -> None:
-    """The whole notification, who was about to send it, and when."""
+    """`held` returns the whole notification, the vendor that was about to be called, and the time of the start."""
     me = await world.actor()
     before_ms = world.now_ms()
     nid = await held(world, me)
@@ -41,7 +45,9 @@ async def test_what_is_held_comes_with_its_start_mark(world: World) -> None:
 
 
 async def test_held_ones_are_paged_by_deadline(world: World) -> None:
-    """The one that ends first comes first; a page may begin anywhere and end beyond the last."""
+    """`held_ids` returns held notifications by their deadlines, the earliest first, in pages that may begin
+    anywhere.
+    """
     me = await world.actor()
     late, soon, middle = [await held(world, me, None, wait_ms) for wait_ms in (90_000, 30_000, 60_000)]
     page = await world.store.held_ids(0, 10)
@@ -52,7 +58,7 @@ async def test_held_ones_are_paged_by_deadline(world: World) -> None:
 
 
 async def test_one_that_is_held_no_more_is_not_told_about(world: World) -> None:
-    """Ended meanwhile, never held, or unknown: left out, and the others of the question are answered."""
+    """`held` leaves out notifications that have ended, were never held or do not exist, and returns the others."""
     me = await world.actor()
     ended, stays = await held(world, me, None), await held(world, me, None)
     await world.store.withdraw(ended, "settled", "receipt")
@@ -61,7 +67,9 @@ async def test_one_that_is_held_no_more_is_not_told_about(world: World) -> None:
 
 
 async def test_one_whose_sender_died_is_told_about_too(world: World) -> None:
-    """A dead actor's notification that was maybe sent is told about, by its mark alone."""
+    """If an actor dies after the start under `hold`, its notification becomes held, and `held` returns it with its
+    vendor.
+    """
     dying, me = await world.actor(), await world.actor("b")
     claim = await started(world, dying)
     await world.bury(dying)
@@ -71,7 +79,7 @@ async def test_one_whose_sender_died_is_told_about_too(world: World) -> None:
 
 
 async def test_the_mark_is_of_the_last_start(world: World) -> None:
-    """A failed send goes to the next vendor, and it is he who is asked."""
+    """A notification was started at one vendor, moved, and started at another. `held` returns the last vendor."""
     me, other = await world.actor(), await world.actor("b")
     claim = await started(world, me)
     await world.store.apply(me, [(claim, move())], world.now_ms())
@@ -83,14 +91,16 @@ async def test_the_mark_is_of_the_last_start(world: World) -> None:
 
 
 async def test_twins_know_each_other(world: World) -> None:
-    """Started within the time of one window: each of three is marked, whoever was first, and nobody else is."""
+    """Three notifications with one fingerprint, started within its window, are all marked as twins. A fourth, other one
+    is not.
+    """
     me = await world.actor()
     ids = [await held(world, me) for _ in range(3)] + [await held(world, me, Fingerprint("other", 60_000))]
     assert [h.twin for h in await world.store.held(ids)] == [True, True, True, False]
 
 
 async def test_a_twin_of_a_settled_one_is_one(world: World) -> None:
-    """The first arrived, and its message is at the vendor: it must not be taken for the second's."""
+    """A notification is marked as a twin even if the other one has already been settled."""
     me = await world.actor()
     first = await held(world, me)
     await world.store.withdraw(first, "settled", "receipt")
@@ -99,7 +109,7 @@ async def test_a_twin_of_a_settled_one_is_one(world: World) -> None:
 
 
 async def test_what_was_long_ago_is_no_twin(world: World) -> None:
-    """When the window is over, the same text is another message."""
+    """If the window of the first notification is over, a second one with the same fingerprint is not its twin."""
     me = await world.actor()
     short = Fingerprint("p", 50)
     ids = [await held(world, me, short)]
@@ -109,7 +119,7 @@ async def test_what_was_long_ago_is_no_twin(world: World) -> None:
 
 
 async def test_to_start_again_makes_no_twin_of_itself(world: World) -> None:
-    """A lost reply, or a second try at the same vendor."""
+    """A notification that is started three times, as after a lost reply or a retry, is not marked as its own twin."""
     me = await world.actor()
     claim = await started(world, me)
     assert await world.store.start(me, claim, PRINT)
@@ -127,7 +137,7 @@ async def test_to_start_again_makes_no_twin_of_itself(world: World) -> None:
 async def test_a_start_works_on_a_full_redis(
     redis_world: World, redis_client: redis.asyncio.Redis, print_: Fingerprint | None
 ) -> None:
-    """A full Redis still starts a send, so that it gets emptier."""
+    """A notification can be marked as started on a full Redis."""
     me = await redis_world.actor()
     (claim,) = await redis_world.claimed(me, on_unknown="hold")
     async with full(redis_client):
@@ -137,7 +147,7 @@ async def test_a_start_works_on_a_full_redis(
 async def test_a_mark_of_an_earlier_version_is_left_alone(
     redis_world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """It does not tell when: nothing could be recognised by it."""
+    """If the start mark has no time, as in an earlier version, `held` leaves the notification out."""
     nid = await held(redis_world, await redis_world.actor())
     await redis_client.hdel(Keys().record(nid.rpartition(".")[0]), "0.s")
     assert await redis_world.store.held([nid]) == []

@@ -1,4 +1,4 @@
-"""Where an answer of HTTP/1.1 ends, which connection may carry another request, and what cannot be written at all.
+"""Tests where an HTTP/1.1 answer ends, which connection may be used again, and which requests cannot be written.
 
 The rules are those of RFC 9110 and RFC 9112.
 """
@@ -20,10 +20,10 @@ DEADLINE_S = 5.0
 
 
 class Scripted:
-    """A server that reads one request after the other and gives the n-th answer to the n-th, over all connections.
+    """A server that answers the n-th request with the n-th of `answers`, counted over all connections.
 
-    `connections`: how many there were. `closes`: a connection ends behind each answer. `late`: bytes that a connection
-    says unasked, behind its answer.
+    `connections` counts the connections. With `closes`, the server closes a connection after each answer. `late` holds
+    bytes that the server sends a moment after each answer, without a request.
     """
 
     def __init__(self, *answers: bytes, closes: bool = False, late: bytes = b"") -> None:
@@ -76,7 +76,9 @@ async def post_to(server: Scripted, times: int = 1) -> list[Answer | Outcome]:
 
 
 async def test_an_answer_is_told_as_it_came() -> None:
-    """Status, body, and fields by name in any case, of which the first counts."""
+    """An answer has its status, its body and its fields. A field name is found in any case, and the first of two
+    counts.
+    """
     server = Scripted(YES)
     (answer,) = await post_to(server)
     assert isinstance(answer, Answer)
@@ -161,7 +163,7 @@ async def test_a_server_that_wants_to_close_is_not_asked_again(fields: tuple[byt
 
 @pytest.mark.parametrize("more", [said("200 OK", b"other"), b"HTTP/1.1 200 OK\r\nContent-Le", b"garbage"])
 async def test_what_follows_an_answer_is_never_the_next_ones(more: bytes) -> None:
-    """More bytes, with the answer or after it, end the connection, and the next request has its own."""
+    """Bytes after an answer end the connection. The next request uses a new connection and gets its own answer."""
     for server in (Scripted(YES + more, YES), Scripted(YES, YES, late=more)):
         answers = await post_to(server, times=2)
         assert [(one.status, one.body) for one in answers if isinstance(one, Answer)] == [(201, b"yes")] * 2
@@ -169,7 +171,7 @@ async def test_what_follows_an_answer_is_never_the_next_ones(more: bytes) -> Non
 
 
 async def test_a_connection_that_the_server_closed_is_not_used_again() -> None:
-    """The server's end arrives while the connection idles, and the next request uses a new one."""
+    """The server closes an idle connection. The next request uses a new one."""
     server = Scripted(YES, YES, closes=True)
     answers = await post_to(server, times=2)
     assert all(isinstance(answer, Answer) for answer in answers)
@@ -184,7 +186,10 @@ async def test_a_connection_that_idled_too_long_is_not_used_again(monkeypatch: p
 
 
 async def test_an_early_answer_to_half_a_request_ends_the_connection() -> None:
-    """A server may refuse a body before it has read it (413); the rest of it must not begin another request."""
+    """The server answers 413 before it has read the body. The next request uses a new connection.
+
+    Otherwise the rest of the body would be read as the beginning of the next request.
+    """
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal connections
@@ -207,7 +212,7 @@ async def test_an_early_answer_to_half_a_request_ends_the_connection() -> None:
 
 
 async def test_a_call_that_is_given_up_takes_its_connection_along() -> None:
-    """Its answer may still come, and would be taken for that of the next request."""
+    """A cancelled call closes its connection, so that its late answer is not taken for the next request's answer."""
     begun, gone = asyncio.Event(), asyncio.Event()
 
     async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -265,7 +270,7 @@ def test_an_address_is_written_as_servers_read_it(url: str, host: bytes, line: b
     ],
 )
 async def test_a_request_that_cannot_be_written_is_the_configurations_fault(url: str, headers: dict[str, str]) -> None:
-    """It counts against the account, never as our network; nothing was sent."""
+    """A request that HTTP cannot carry is failed with account scope, not as a local network fault. Nothing is sent."""
     async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         client = HttpClient()

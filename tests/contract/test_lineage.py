@@ -1,4 +1,7 @@
-"""Two real servers tell whose writes they have: a replica that lagged, one that did not, and a restart."""
+"""Tests with two real servers how a fail-over is judged: a replica that lacked writes, one that had all, a restart.
+
+`Continuity` compares what each server says about the origin and the length of its data.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 class Server:
-    """One server with a folder of its own, on a port that it chose."""
+    """One Redis server with a folder and a port of its own."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder = folder / name
@@ -66,7 +69,7 @@ class Server:
         return int(self.ask.info("replication")["master_repl_offset"])
 
     def kill(self) -> None:
-        """Also one that has ended, or never began."""
+        """Kill the server. Do nothing if it never began, and raise no error if it has ended."""
         if self.process is None:
             return
         self.process.kill()
@@ -76,7 +79,7 @@ class Server:
 
 @pytest.fixture
 async def pair() -> AsyncIterator[tuple[Server, Server]]:
-    """A primary and the replica that has what it wrote."""
+    """Yield a primary, and a replica that has everything that the primary wrote."""
     folder = short_folder()
     servers = [Server(folder, name) for name in ("primary", "replica")]
     primary, replica = servers
@@ -103,7 +106,7 @@ async def look(continuity: Continuity, server: Server) -> Undone | None:
 
 
 async def test_a_promoted_replica_that_lacks_a_write_is_noticed(pair: tuple[Server, Server]) -> None:
-    """Whatever it is that the primary wrote after the link broke, and be it no accept: it is missed by its bytes."""
+    """A promoted replica lacks a write that was no accept. `Continuity` reports once how many bytes are missing."""
     primary, replica = pair
     c = Continuity()
     assert await look(c, primary) is None
@@ -119,7 +122,7 @@ async def test_a_promoted_replica_that_lacks_a_write_is_noticed(pair: tuple[Serv
 
 
 async def test_a_promoted_replica_that_had_everything_is_none(pair: tuple[Server, Server]) -> None:
-    """A promoted replica that had everything lost nothing, and its later writes are its own."""
+    """A promoted replica that had everything is not reported, even after it has accepted writes of its own."""
     primary, replica = pair
     c = Continuity()
     assert await look(c, primary) is None
@@ -134,7 +137,7 @@ async def test_a_promoted_replica_that_had_everything_is_none(pair: tuple[Server
 
 @pytest.mark.parametrize("end", ["killed", "asked to end"])
 async def test_a_server_that_read_its_file_again_is_none(pair: tuple[Server, Server], end: str) -> None:
-    """It counts from nothing, under another name: the file had everything."""
+    """A server that was killed or stopped reads its file again and counts from zero. It is not reported as a loss."""
     primary, replica = pair
     replica.kill()
     c = Continuity()
@@ -152,7 +155,9 @@ async def test_a_server_that_read_its_file_again_is_none(pair: tuple[Server, Ser
 
 
 async def test_an_intake_replica_tells_of_it(pair: tuple[Server, Server]) -> None:
-    """An intake replica whose address leads to the present primary tells of the lost writes."""
+    """An intake replica is led to a promoted server that lacks writes. Its health then warns that the store
+    lost data.
+    """
     primary, replica = pair
     actor = IntakeActor({}, {"redis_url": f"unix://{primary.socket}"}, {})
     with mock.patch("actors.intake.configure"):
@@ -173,5 +178,5 @@ async def test_an_intake_replica_tells_of_it(pair: tuple[Server, Server]) -> Non
 
 
 async def test_a_replica_is_not_asked(pair: tuple[Server, Server]) -> None:
-    """It has no writes of its own; who is led to it learns nothing."""
+    """A server that is a replica returns no lineage, because it has no writes of its own."""
     assert await pair[1].control.lineage() is None

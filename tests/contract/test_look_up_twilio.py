@@ -1,4 +1,4 @@
-"""Twilio's status look-up over the wire: against the sandbox, and against answers that are not to be relied on."""
+"""Tests Twilio's status look-up over HTTP: against the sandbox, and against answers that cannot be trusted."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ async def look_up(vendor: Vendor, message: Message = SMS, timeout_s: float = 2.0
 
 @pytest.mark.parametrize("mode", ["hang", "reset", "error", "garbage", "drip"])
 async def test_what_arrived_and_was_not_answered_is_found(sandbox: Sandbox, mode: str) -> None:
-    """The outcome of the call is unknown, and the list knows; what did not arrive is not in it."""
+    """The vendor received a message and gave no valid answer. The look-up finds this message and does not find another
+    text.
+    """
     vendor, began_ms = sandbox.vendor("twilio"), wall_ms()
     await sandbox.fault("twilio", mode=mode, received=True)
     assert (await vendor.send(SMS, 0.4)).kind is OutcomeKind.UNKNOWN
@@ -45,7 +47,7 @@ async def test_what_arrived_and_was_not_answered_is_found(sandbox: Sandbox, mode
 
 
 async def test_what_did_not_arrive_is_not_found(sandbox: Sandbox) -> None:
-    """Without the flag a hanging vendor never had it."""
+    """The vendor hangs and never received the message. The look-up does not find it."""
     vendor = sandbox.vendor("twilio")
     await sandbox.fault("twilio", mode="hang")
     assert (await vendor.send(SMS, 0.2)).kind is OutcomeKind.UNKNOWN
@@ -55,7 +57,10 @@ async def test_what_did_not_arrive_is_not_found(sandbox: Sandbox) -> None:
 
 
 async def test_other_recipients_are_not_in_the_list(sandbox: Sandbox) -> None:
-    """A plus sign and a umlaut survive the way; more than a page says that there is more, newest first."""
+    """The look-up returns only the messages to the recipient, the newest first, and says that there are more.
+
+    A plus sign and an umlaut arrive unchanged.
+    """
     vendor = sandbox.vendor("twilio")
     other = Message("0-b.0", "k", "sms", "+4915112345679", SMS.text)
     for message in [other, *[SMS] * 25]:
@@ -70,7 +75,9 @@ async def test_other_recipients_are_not_in_the_list(sandbox: Sandbox) -> None:
 
 
 async def test_only_twilio_can_be_asked() -> None:
-    """The others' held messages wait for receipt, late result or deadline; nobody pretends otherwise."""
+    """Only the Twilio adapter offers a look-up. Held messages of the other vendors wait for a receipt or their
+    deadline.
+    """
     able = {name for name in ("twilio", "vonage", "sendgrid", "smtp") if isinstance(make(name, "http://x"), LooksUp)}
     assert able == {"twilio"}
 
@@ -80,7 +87,7 @@ async def test_only_twilio_can_be_asked() -> None:
 
 @pytest.fixture
 async def answering() -> AsyncIterator[Answering]:
-    """The look-up at a server that answers as it is told; the query it got is checked too."""
+    """Yield a function that looks a message up at a server with the given answer. The server also checks the query."""
     given: dict[str, Any] = {}
 
     async def answer(request: web.BaseRequest) -> web.Response:
@@ -114,7 +121,9 @@ def page(**changes: Any) -> str:
     [("queued", True), ("delivered", True), ("undelivered", False), ("failed", False), ("received", None)],
 )
 async def test_each_status_is_a_yes_a_no_or_nothing(answering: Answering, status: str, taken: bool | None) -> None:
-    """A message that Twilio carries or has delivered is a yes, as its 201 was; an unknown word proves nothing."""
+    """A queued or delivered message counts as carried, a failed one as not carried, and an unknown status as
+    neither.
+    """
     listing = await answering(text=page(status=status))
     (one,) = listing.sightings
     assert (one.message_id, one.text, one.at_ms, one.carried) == ("SM1", "Hi", 1_700_456_505_000, taken)
@@ -137,16 +146,16 @@ async def test_each_status_is_a_yes_a_no_or_nothing(answering: Answering, status
     ],
 )
 async def test_an_answer_that_cannot_be_read_is_none(answering: Answering, response: dict[str, Any]) -> None:
-    """Half a list gives no verdict."""
+    """If the answer is an error, is not valid or is too large, the look-up returns None."""
     assert await answering(**response) is None
 
 
 async def test_no_answer_is_none() -> None:
-    """Nobody there, or too slow: asked again later."""
+    """If nothing listens at the address, the look-up returns None."""
     assert await look_up(make("twilio", "http://127.0.0.1:1")) is None
 
 
 async def test_the_sandbox_refuses_a_fault_that_cannot_be(sandbox: Sandbox) -> None:
-    """A vendor that says no, or waits, has not taken the message."""
+    """The sandbox refuses a fault with `received` if the mode rejects the message, or if the value is no boolean."""
     assert await sandbox.fault("twilio", mode="reject", received=True) == 422
     assert await sandbox.fault("twilio", mode="hang", received="yes") == 422

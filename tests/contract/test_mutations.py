@@ -1,7 +1,7 @@
-"""Tests of the tests: each protection of the scripts and the client, taken away, turns a contract test red.
+"""Tests the contract tests: if one protection of the scripts or the client is removed, a contract test must fail.
 
-The simulation has mutations of its own (tests/simulation/mutations.py), of the loops; these are of the Lua and of what
-only a real Redis shows. `appendfsync everysec` is one more: tests/chaos/test_durability.py.
+The mutations here change the Lua scripts, and what only a real Redis shows. The simulation has mutations of the loops
+(tests/simulation/mutations.py). One more, `appendfsync everysec`, is in tests/chaos/test_durability.py.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Test = Callable[[World, redis.asyncio.Redis, str], Awaitable[None]]
 
 
 def edited(name: str, *edits: tuple[str, str]) -> Mutation:
-    """One script with texts replaced; each text must be there."""
+    """Return a mutation that replaces texts in one script. Each text to replace must be in the script."""
 
     @contextlib.contextmanager
     def mutate() -> Iterator[None]:
@@ -67,12 +67,12 @@ def edited(name: str, *edits: tuple[str, str]) -> Mutation:
 
 
 def removed_first(name: str) -> Mutation:
-    """XACK and XDEL before the destination is written."""
+    """Return a mutation of one script that removes the entry (XACK and XDEL) before it writes the destination."""
     return edited(name, ("leave()\nreturn 'OK'", "return 'OK'"), (OPENS_A_FULL_REDIS, f"{OPENS_A_FULL_REDIS} leave()"))
 
 
 def swept_once() -> contextlib.AbstractContextManager[Any]:
-    """A dead incarnation's list is looked at once."""
+    """Return a mutation that looks only once at the pending list of a dead incarnation."""
     swept: set[tuple[str, str]] = set()
     run = scripts.run
 
@@ -85,7 +85,7 @@ def swept_once() -> contextlib.AbstractContextManager[Any]:
 
 
 def client_that_repeats() -> contextlib.AbstractContextManager[Any]:
-    """A client that sends an unanswered command again, as redis-py does by default."""
+    """Return a mutation with a client that sends an unanswered command again, as redis-py does by default."""
     ask = SharedConnection.ask
 
     async def eager(self: SharedConnection, commands: Sequence[Command]) -> list[Any]:
@@ -324,7 +324,7 @@ MUTATIONS: dict[str, tuple[Mutation, Test]] = {
 
 
 async def claims_beside_a_broken_lane(world: World) -> None:
-    """Run the claims' contract; the script's own error is the failure."""
+    """Run the claim test for a lane without a group, and count an error of the script as a failed test."""
     try:
         await test_claims.test_a_lane_without_a_group_strands_nothing(world)
     except UnavailableError as error:
@@ -332,7 +332,7 @@ async def claims_beside_a_broken_lane(world: World) -> None:
 
 
 async def takes_from_the_living(world: World) -> None:
-    """Call the script past the store's own list of live actors: the script itself must refuse."""
+    """Take from a live actor by calling the script itself, without the store's list of actors. Nothing may be taken."""
     owner, me = await world.actor(), await world.actor()
     await world.claimed(owner)
     keys = test_store_redis.KEYS
@@ -344,7 +344,7 @@ async def takes_from_the_living(world: World) -> None:
 
 
 async def test_a_take_from_the_living_is_refused_by_the_script(redis_world: World) -> None:
-    """Between reading who is live and taking, the actor may have been wrongly listed: the script decides."""
+    """The script `take` takes nothing from a live actor, even if the store has wrongly listed the actor as dead."""
     await takes_from_the_living(redis_world)
 
 
@@ -352,7 +352,7 @@ async def test_a_take_from_the_living_is_refused_by_the_script(redis_world: Worl
 async def test_a_protection_taken_away_is_noticed(
     name: str, redis_world: World, redis_client: redis.asyncio.Redis, redis_url: str
 ) -> None:
-    """The contract tests can fail."""
+    """With one protection removed, the contract test that belongs to it fails."""
     mutation, test = MUTATIONS[name]
     with mutation(), pytest.raises(RED):
         await test(redis_world, redis_client, redis_url)

@@ -1,4 +1,4 @@
-"""A trigger names the text that it was accepted with; whatever the store loses, no other text goes out."""
+"""Tests that a trigger is accepted only with the template text that it was rendered from, even after a loss of data."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OTHER = TemplateSource("paid", "Something else")
 
 
 class Pair:
-    """A store, its templates and its views, on Redis or in memory."""
+    """A store with its templates and its views, on Redis or in memory."""
 
     def __init__(self, store: Any, templates: Any, views: Any) -> None:
         self.store, self.templates, self.views = store, templates, views
@@ -49,13 +49,13 @@ def pair(request: pytest.FixtureRequest) -> Pair:
 
 
 def naming(source: TemplateSource, version: int, count: int = 1, **changes: Any) -> NewTrigger:
-    """A trigger of `count` notifications that were rendered from this version."""
+    """Return a trigger of `count` notifications that name this version of a template, and the digest of its text."""
     one = NewNotification("sms", "+4915112345678", ("a",), "a", source.name, version, template_digest=source.digest)
     return trigger(notifications=(one,) * count, **changes)
 
 
 async def test_what_names_a_stored_text_is_accepted(pair: Pair) -> None:
-    """An older version too: a new one was put between the rendering and the accept."""
+    """Triggers that name the text of a stored version are accepted, also of an older version."""
     assert [await pair.templates.put(source) for source in (PAID, OTHER)] == [1, 2]
     assert await pair.accept(naming(PAID, 1), naming(OTHER, 2), naming(PAID, 1, 3)) == [STORED] * 3
 
@@ -72,7 +72,10 @@ async def test_what_names_a_stored_text_is_accepted(pair: Pair) -> None:
     ],
 )
 async def test_a_store_that_lost_data_accepts_no_other_text(pair: Pair, named: Any) -> None:
-    """An emptied store gave the number to another text; an intake that does not know it yet is told."""
+    """If the named version has another text or does not exist, the whole trigger is answered OUTDATED and not stored.
+
+    This happens after the store was emptied and its version numbers began again.
+    """
     assert await pair.templates.put(OTHER) == 1
     new = named()
     mixed = NewTrigger(
@@ -87,7 +90,7 @@ def vars_of(new: NewTrigger) -> dict[str, Any]:
 
 
 async def test_a_repeat_needs_no_template(pair: Pair) -> None:
-    """The first answer is given again, whatever has become of the text."""
+    """A repeated trigger is answered REPLAYED, even if the version that it names now does not exist."""
     await pair.templates.put(PAID)
     new = naming(PAID, 1)
     assert await pair.accept(new) == [STORED]
@@ -97,7 +100,11 @@ async def test_a_repeat_needs_no_template(pair: Pair) -> None:
 
 
 async def test_a_text_is_kept_as_long_as_a_trigger_waits_for_it(pair: Pair, monkeypatch: Any) -> None:
-    """A deletion takes a text away a month later, or a month after the last trigger that waits for its `send_at`."""
+    """A deleted text is kept until a month after the last trigger that names it expires. A text that no trigger names
+    goes.
+
+    The test sets the month to a millisecond.
+    """
     monkeypatch.setattr("dispatcher.templates.owned.DELETED_KEPT_MS", 1)
     monkeypatch.setattr("dispatcher.templates.store.DELETED_KEPT_MS", 1)
     monkeypatch.setattr("dispatcher.adapters.redis.templates.DELETED_KEPT_MS", 1)
@@ -120,7 +127,7 @@ async def test_a_text_is_kept_as_long_as_a_trigger_waits_for_it(pair: Pair, monk
 
 
 async def test_a_distant_trigger_names_no_deleted_text(pair: Pair) -> None:
-    """Accepted by a replica that has not heard of the deletion yet, its text could be gone when its time comes."""
+    """A trigger that expires after a deleted text will be removed is answered OUTDATED. A nearer one is stored."""
     await pair.templates.put(PAID)
     await pair.templates.delete("paid")
     now_ms = time.time_ns() // 1_000_000
@@ -131,7 +138,7 @@ async def test_a_distant_trigger_names_no_deleted_text(pair: Pair) -> None:
 
 
 async def test_versions_of_before_digests_are_accepted(redis_client: redis.asyncio.Redis) -> None:
-    """An earlier version of this program stored versions without digests; they are there, and their number decides."""
+    """An earlier version of this program stored texts without digests. Then the version's number alone decides."""
     store, templates = RedisStore(redis_client), RedisTemplateStore(redis_client)
     await templates.put(PAID)
     await redis_client.hdel("{nd:0}:template:paid", "#1")
@@ -139,7 +146,7 @@ async def test_versions_of_before_digests_are_accepted(redis_client: redis.async
 
 
 async def test_the_bytes_of_a_deleted_template_are_those_of_its_texts(redis_client: redis.asyncio.Redis) -> None:
-    """Digests are kept beside the texts, and count neither before the deletion nor after it."""
+    """The counted bytes of a template are those of its texts, before and after its deletion. Digests do not count."""
     templates = RedisTemplateStore(redis_client)
     source = TemplateSource("acme/x", "y" * 100)
     await templates.put(source, quota=TemplateQuota(5, 1000))

@@ -1,4 +1,4 @@
-"""Listings by state: each notification is in the list of its state once, whatever the page and whatever goes on."""
+"""Tests listings by state: each notification is listed once under its state, for any page size and during changes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def listed(places: Places, state: str, limit: int = 100, **chosen: str) ->
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 100])
 async def test_each_notification_is_in_the_list_of_its_state_once(world: World, places: Places, limit: int) -> None:
-    """Claimed ones are queued too; the pages of every state together hold everything that has not ended."""
+    """The pages of all states together hold each open notification once. A claimed notification is listed as queued."""
     me = await world.actor()
     refused = Trail(refusals=1)
     retried, held, given_up = await world.claimed(me, 3, recipient_id="c-7")
@@ -61,7 +61,7 @@ async def test_each_notification_is_in_the_list_of_its_state_once(world: World, 
 
 
 async def test_a_row_says_whose_it_is_why_and_until_when(world: World, places: Places) -> None:
-    """The caller's own names, the reason, the time and every attempt."""
+    """A row shows the tenant, the caller's key and recipient id, the reason, until when it waits, and every attempt."""
     me = await world.actor()
     (claim,) = await world.claimed(me, recipient_id="c-7", idempotency_key="order-1234")
     before_ms = world.now_ms()
@@ -80,7 +80,7 @@ async def test_a_row_says_whose_it_is_why_and_until_when(world: World, places: P
 
 
 async def test_a_filter_leaves_out_what_does_not_match(world: World, places: Places) -> None:
-    """Tenant, vendor, channel and reason each choose; another tenant's are never among them."""
+    """A listing can be filtered by tenant, vendor, channel and reason, and then has only the rows that match."""
     mine = await world.queued(2)
     other = await world.queued(1, tenant="other")
     there = await world.queued(1, vendor="b")
@@ -91,7 +91,9 @@ async def test_a_filter_leaves_out_what_does_not_match(world: World, places: Pla
 
 
 async def test_a_position_survives_what_goes_on(world: World, places: Places) -> None:
-    """Between two pages one is settled or added: no other position changes, and nothing that stays is skipped."""
+    """Between two pages some notifications become held and one is added. The next page repeats no row and skips
+    none.
+    """
     me = await world.actor()
     await world.queued(6)
     listings, wanted = Listings(places), ListingFilter(LISTED["queued"], limit=3)
@@ -110,7 +112,9 @@ def replace_limit(wanted: ListingFilter, limit: int) -> ListingFilter:
 
 
 async def test_what_waits_for_its_tenants_turn_is_listed(world: World, places: Places) -> None:
-    """With a backlog each tenant has a queue of its own, and the list has all of them."""
+    """With a backlog each tenant has a queue of its own. The listing of queued notifications has those of all
+    queues.
+    """
     flood = await world.queued(50, tenant="big")
     small = await world.queued(3, tenant="small")
     rows = await listed(places, "queued", 7)
@@ -118,7 +122,7 @@ async def test_what_waits_for_its_tenants_turn_is_listed(world: World, places: P
 
 
 async def test_a_listing_looks_for_no_keys(redis_world: World, redis_client: redis.asyncio.Redis) -> None:
-    """Neither KEYS nor SCAN is sent, and a call is bounded by what it looks at: 25 pages of 200."""
+    """A listing sends no KEYS or SCAN command to Redis."""
     await redis_world.queued(30)
     await redis_client.config_resetstat()
     await listed(RedisPlaces(redis_client), "queued")

@@ -1,4 +1,4 @@
-"""A provider of somebody else: its package is installed apart, and the program knows it without a change of ours."""
+"""Tests a provider from a package of its own: once it is installed, the program knows it without a change."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ print(asyncio.run(vendor.send(Message("0-a.0", "k", "push", "ada", "Paid."), 1.0
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the package, built from a copy: building writes beside the source."""
+    """Return a folder into which the package was installed. It is built from a copy, because a build writes to its
+    source.
+    """
     source, target = tmp_path_factory.mktemp("source") / "p", tmp_path_factory.mktemp("site")
     shutil.copytree(PACKAGE, source)
     words = ["-m", "pip", "install", "-q", "--no-index", "--no-deps", "--no-build-isolation", "--target", str(target)]
@@ -52,7 +54,7 @@ def run(site: Path | None, tmp_path: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_an_installed_provider_is_checked_built_and_used(installed: Path, tmp_path: Path) -> None:
-    """Its options are validated, it is in the schema, and what it makes sends."""
+    """The options of an installed provider are validated and in the schema, and its vendor sends a message."""
     done = run(installed, tmp_path)
     answers, sent = done.stdout.splitlines()
     right, unknown, channel, schema = json.loads(answers)
@@ -66,7 +68,7 @@ def test_an_installed_provider_is_checked_built_and_used(installed: Path, tmp_pa
 
 
 def test_without_its_package_the_provider_is_unknown(tmp_path: Path) -> None:
-    """The error lists the providers there are."""
+    """Without the package, `config check` says that the adapter `pigeon` is not allowed."""
     done = run(None, tmp_path)
     code, said = json.loads(done.stdout.splitlines()[0])[0]
     assert (code, "vendors.birds.adapter: 'pigeon' is not allowed" in said) == (2, True)

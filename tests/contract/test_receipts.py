@@ -1,4 +1,4 @@
-"""A receipt against the store, and over the wire of a provider."""
+"""Tests what a receipt changes in the store."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ def told(nid: str, taken: bool | None = True) -> Told:
 
 @pytest.mark.parametrize(("taken", "state"), [(True, "settled"), (False, "dead"), (None, "held")])
 async def test_a_held_notification_ends_with_the_vendors_word(world: World, taken: bool | None, state: str) -> None:
-    """A yes settles it, a no makes it a dead letter, anything else leaves it; and saying it twice changes nothing."""
+    """The receipt "delivered" settles a held notification, "undelivered" makes it a dead letter, another word changes
+    nothing.
+
+    A second receipt of the same kind changes nothing more.
+    """
     me = await world.actor()
     (claim,) = await world.claimed(me)
     nid = claim.notification.id
@@ -37,7 +41,9 @@ async def test_a_held_notification_ends_with_the_vendors_word(world: World, take
 
 
 async def test_a_late_yes_stops_a_retry(world: World) -> None:
-    """After a yes a waiting notification is not sent again; a no says nothing about the next attempt."""
+    """For a due notification, "undelivered" changes nothing, and "delivered" settles it, so that it is not sent
+    again.
+    """
     me = await world.actor()
     (claim,) = await world.claimed(me)
     nid = claim.notification.id
@@ -49,7 +55,10 @@ async def test_a_late_yes_stops_a_retry(world: World) -> None:
 
 
 async def test_one_that_comes_during_the_call_is_kept_until_the_call_ends(world: World) -> None:
-    """Twilio tells that it is sent before we have its answer, and repeats nothing unless it is asked to."""
+    """A receipt comes while the notification is claimed. It waits until the call has ended, and then settles it.
+
+    Twilio sends a receipt before we have the answer to the call, and repeats it only if we ask for that.
+    """
     me = await world.actor()
     (claim,) = await world.claimed(me)
     nid = claim.notification.id
@@ -62,7 +71,9 @@ async def test_one_that_comes_during_the_call_is_kept_until_the_call_ends(world:
 
 
 async def test_no_more_are_kept_than_there_is_room_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each holds a request slot; beyond that a provider is told to come again at once."""
+    """If too many receipts already wait for calls, UnavailableError tells the provider at once to repeat the
+    receipt.
+    """
     monkeypatch.setattr(receipts, "KEPT_MAX", 0)
     monkeypatch.setattr(receipts, "KEPT_S", 3600.0)
     (claim,) = await world.claimed(await world.actor())
@@ -71,7 +82,9 @@ async def test_no_more_are_kept_than_there_is_room_for(world: World, monkeypatch
 
 
 async def test_one_that_is_being_sent_is_to_be_told_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its claim is somebody's; the others of the same call-back are heard all the same."""
+    """If a notification stays claimed, UnavailableError asks for the receipt again. Other receipts of the call-back
+    count.
+    """
     monkeypatch.setattr(receipts, "KEPT_S", receipts.LOOK_S)
     me = await world.actor()
     one, other = await world.claimed(me), await world.claimed(me)
@@ -83,7 +96,10 @@ async def test_one_that_is_being_sent_is_to_be_told_again(world: World, monkeypa
 
 
 async def test_a_forged_receipt_changes_nothing(world: World) -> None:
-    """The other receipts of the same call-back count, and an unknown notification is no error."""
+    """A receipt with a wrong token changes nothing. Alone it is answered 403. With others, these still count.
+
+    A valid receipt of an unknown notification is no error.
+    """
     me = await world.actor()
     (claim,) = await world.claimed(me)
     nid = claim.notification.id

@@ -1,4 +1,6 @@
-"""A trigger for several recipients: one record, all of it or nothing, and each notification with a life of its own."""
+"""Tests a trigger for several recipients: it is stored as a whole or not at all, and each notification ends by
+itself.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from tests.contract.worlds import FAILED, FULL, REPLAYED, World, dead, full, lan
 
 
 def several(count: int = 3, each: int = 2, **changes: Any) -> NewTrigger:
-    """A trigger for `count` recipients, with an SMS of a template and then contents for each."""
+    """Return a trigger for `count` recipients with `each` SMS for each. The first has a template, the others have a
+    text.
+    """
     notifications = tuple(
         NewNotification("sms", f"+4915112{n:05}", ("a", "b"), "a", "receipt", 3, sms=SmsSize("gsm", 1), person=n)
         if place == 0
@@ -30,7 +34,9 @@ def several(count: int = 3, each: int = 2, **changes: Any) -> NewTrigger:
 
 
 async def test_each_is_claimed_with_what_is_its_own(world: World) -> None:
-    """Address, content, template and locale of its recipient; and people see whose it is."""
+    """Each claimed notification has the address, content, template and locale of its recipient. The view shows the
+    recipient.
+    """
     me, posted = await world.actor(), several()
     assert await world.store.accept([posted]) == [STORED]
     claims = (await world.store.claim(me, lanes("a"), 10)).claims
@@ -46,7 +52,7 @@ async def test_each_is_claimed_with_what_is_its_own(world: World) -> None:
 
 
 async def test_each_ends_by_itself(world: World) -> None:
-    """One is settled, one dies, the others wait; the letter names its recipient and can be routed again."""
+    """One notification is settled and another dies, and the rest stay queued. The dead letter names its recipient."""
     me, posted = await world.actor(), several()
     await world.store.accept([posted])
     claims = (await world.store.claim(me, lanes("a"), 4)).claims
@@ -61,7 +67,7 @@ async def test_each_ends_by_itself(world: World) -> None:
 
 
 async def test_the_most_that_a_trigger_may_hold_is_stored(world: World) -> None:
-    """A hundred recipients with five notifications each, under `hold`, which has the most fields."""
+    """A trigger for 100 recipients with five notifications each, under `hold`, is stored and shown."""
     posted = several(100, 5, on_unknown="hold")
     assert await world.store.accept([posted]) == [STORED]
     assert await world.store.accept([posted]) == [REPLAYED]
@@ -71,7 +77,7 @@ async def test_the_most_that_a_trigger_may_hold_is_stored(world: World) -> None:
 
 
 async def test_each_may_have_its_own_time(world: World) -> None:
-    """One is queued now, the other waits; each has its own end."""
+    """Each notification may have its own `send_at` and expiry time: one is queued at once, and the other is delayed."""
     now_ms = world.now_ms()
     one, two = several(2, 1).notifications
     posted = several(2, 1)
@@ -93,7 +99,7 @@ def _timed(n: NewNotification, send_at_ms: int | None, expires_ms: int) -> NewNo
 
 
 async def test_a_cancel_withdraws_all_of_it(world: World) -> None:
-    """By the one key, whoever it is for; what somebody has claimed is too late."""
+    """A cancel withdraws the notifications of all recipients, except the one that is claimed, which is too late."""
     me, posted = await world.actor(), several(20, 2)
     await world.store.accept([posted])
     await world.store.claim(me, lanes("a"), 1)
@@ -107,7 +113,7 @@ async def test_a_cancel_withdraws_all_of_it(world: World) -> None:
 async def test_nothing_of_it_is_stored_if_something_fails(
     redis_world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """A full store, or a lane that is none: no record, and no notification that anybody would send."""
+    """If Redis is full or one lane cannot be written, the trigger is not stored, and no notification can be claimed."""
     async with full(redis_client):
         assert await redis_world.store.accept([several(100, 5)]) == [FULL]
         assert await redis_client.keys("*") == []
@@ -123,7 +129,7 @@ async def test_nothing_of_it_is_stored_if_something_fails(
 async def test_a_record_does_not_grow_with_the_square(
     redis_world: World, redis_client: redis.asyncio.Redis, count: int
 ) -> None:
-    """Each claim reads the record's common fields, so these must stay small: some 50 bytes for each recipient."""
+    """The fields that every claim reads grow by at most 70 bytes for each recipient."""
     posted = several(count, 2)
     await redis_world.store.accept([posted])
     common = await redis_client.hmget(Keys().record(posted.id), ["m", "d"])

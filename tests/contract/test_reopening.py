@@ -1,4 +1,4 @@
-"""The store takes back what a vendor accepted and then refused by a receipt, once and with all its content."""
+"""Tests that the store reopens a notification that its vendor accepted and then refused by a receipt."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AGAIN = Reopen(1, Trail(("a",), ("a",), ("a",)))
 
 
 async def settled(world: World, reopens_ms: int = 60_000) -> str:
-    """Settle one notification, and return its id."""
+    """Settle one notification, whose content is kept for `reopens_ms` milliseconds. Return its id."""
     me = await world.actor()
     (claim,) = await world.claimed(me)
     await world.store.apply(me, [(claim, replace(settle(), reopens_ms=reopens_ms))], world.now_ms())
@@ -34,7 +34,7 @@ async def last_call(world: World, nid: str) -> LastCall:
 
 
 async def test_a_settled_one_is_sent_again_whole(world: World) -> None:
-    """The next actor has its content, its trail and its attempts; and its end deletes the content again."""
+    """A settled notification is reopened. The next actor claims it with its content, its trail and its attempts."""
     nid = await settled(world)
     last = await last_call(world, nid)
     assert (last.vendor, last.message_id, last.fallback) == ("a", "v-1", None)
@@ -56,7 +56,7 @@ async def test_a_settled_one_is_sent_again_whole(world: World) -> None:
 
 
 async def test_one_refusal_reopens_it_once(world: World) -> None:
-    """A receipt that comes twice at the same moment, and one that comes again after the next acceptance."""
+    """Three reopenings of the same acceptance at once: only one succeeds. After the next acceptance it fails too."""
     nid = await settled(world)
     last = await last_call(world, nid)
     assert sorted(await asyncio.gather(*(world.store.reopen(last, AGAIN) for _ in range(3)))) == [False, False, True]
@@ -70,7 +70,9 @@ async def test_one_refusal_reopens_it_once(world: World) -> None:
 
 
 async def test_without_its_content_it_stays(world: World) -> None:
-    """Where no receipt was asked for, and where it comes too late: the personal data is gone, as promised."""
+    """If the content was not kept, or is not kept any more, a settled notification has no last call and is not
+    reopened.
+    """
     assert await world.store.last_call(await settled(world, 0)) is None
     nid = await settled(world, 40)
     last = await last_call(world, nid)
@@ -131,7 +133,9 @@ async def test_the_time_of_a_fallback_holds_after_a_refusal_too(world: World) ->
 
 
 async def test_a_held_one_goes_on(world: World) -> None:
-    """It is out of what is held, and its start mark told who was called."""
+    """A held notification is reopened: it becomes due and is held no more. Its start mark names the vendor that was
+    called.
+    """
     me = await world.actor()
     (claim,) = await world.claimed(me, on_unknown="hold")
     assert await world.store.start(me, claim)
@@ -154,7 +158,9 @@ async def test_no_other_state_has_a_last_call(world: World, place: str) -> None:
 
 
 async def test_the_record_does_not_expire_meanwhile(redis_world: World, redis_client: redis.asyncio.Redis) -> None:
-    """Its retention began with its end; what is sent again has not ended. The copy of its content expires by itself."""
+    """The record of a settled notification has an expiry time. After a reopening it has none. The kept content
+    expires.
+    """
     nid = await settled(redis_world)
     record, kept = Keys().record(trigger_of(nid)), Keys().kept(trigger_of(nid))
     assert await redis_client.pttl(record) > 0

@@ -1,4 +1,4 @@
-"""Vendor adapters under test, the sandbox that they call, and an HTTP server with scripted answers."""
+"""Provides what tests of vendor adapters need: the adapters, the sandbox that they call, and an answer in HTTP."""
 
 from __future__ import annotations
 

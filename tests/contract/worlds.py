@@ -1,4 +1,6 @@
-"""The worlds of the contract suite. A world has a store, its control channel and its views, on Redis or in memory."""
+"""Defines `World`, on which the contract tests run: a store, its control channel and its views, on Redis or in
+memory.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,10 @@ WITHDRAWN, CLAIMED = Withdrawal(WithdrawResult.DONE), Withdrawal(WithdrawResult.
 
 @dataclass
 class World:
-    """One implementation of the ports `store` and `control`, with the `views` that people see."""
+    """One implementation of the ports `store` and `control`, with the `views` that people see.
+
+    On Redis and in memory, a world must give the same answers.
+    """
 
     store: Any
     control: Any
@@ -68,7 +73,7 @@ class World:
         return found[: wanted.limit] if wanted else found
 
     async def died(self, me: str, times_ms: Sequence[int], **changes: Any) -> list[str]:
-        """Make one dead letter for each of the times, and return their ids."""
+        """Make one dead letter for each time in `times_ms`, and return the ids of the letters."""
         claims = await self.claimed(me, len(times_ms), **changes)
         for claim, at_ms in zip(claims, times_ms, strict=True):
             assert await self.store.apply(me, [(claim, dead())], at_ms) == [Applied.DONE]
@@ -85,9 +90,7 @@ def lanes(*mailboxes: str) -> list[Lane]:
 
 
 def trigger(vendor: str = "a", chain: tuple[str, ...] = ("a", "b"), channels: int = 1, **changes: Any) -> NewTrigger:
-    """Return a trigger with one notification for each of `channels`, all for one mailbox. `changes` may set any
-    field.
-    """
+    """Return a trigger with `channels` notifications, all for the mailbox of `vendor`. `changes` may set any field."""
     now_ms = time.time_ns() // 1_000_000
     fields: dict[str, Any] = {
         "id": f"0-t{next(_ids)}",
