@@ -1,4 +1,7 @@
-"""Durability on replicas: what was acknowledged outlives the primary and its disk, and an absent replica is told."""
+"""Tests `durability: replica` with real servers: what was acknowledged outlives the primary and its disk.
+
+While too few replicas answer, accepts are refused, and the health says why.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ ANSWER_S = 10.0
 
 
 def is_older(path: str) -> bool:
-    """Return True for a Redis before 7.2, which has no WAITAOF."""
+    """Return True if the program at `path` is a Redis before 7.2, which has no WAITAOF."""
     said = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
     version = re.search(r"^Redis server v=([0-9]+)\.([0-9]+)", said)
     return version is not None and (int(version[1]), int(version[2])) < (7, 2)
@@ -43,7 +46,7 @@ def is_older(path: str) -> bool:
 
 @pytest.fixture(autouse=True)
 def older(monkeypatch: pytest.MonkeyPatch) -> str | None:
-    """Give every test a server that has WAITAOF; return the one of this machine if it is older."""
+    """Make every test use a server that has WAITAOF. Return this machine's own server if it is older, or else None."""
     path = sentinels.redis_path()
     if path is None or not is_older(path):
         return None
@@ -60,7 +63,7 @@ def test_a_server_without_waitaof_is_refused(older: str | None, monkeypatch: pyt
 
 
 class Desk:
-    """A store that waits for replicas, as an intake replica or a vendor actor has it."""
+    """A store that waits for replicas, with the same parts as in an intake replica or a vendor actor."""
 
     def __init__(self, url: str, rule: ReplicaRule | None = None, answer_s: float = ANSWER_S) -> None:
         self.connection = client(url, timeout_s=ANSWER_S)
@@ -85,13 +88,13 @@ async def desk(url: str, rule: ReplicaRule | None = None, answer_s: float = ANSW
 
 @pytest.fixture(params=[1, 2])
 def watched(request: pytest.FixtureRequest) -> Iterator[Fleet]:
-    """A primary with one replica or two, and one sentinel."""
+    """Yield a primary with one or two replicas, and one sentinel."""
     with fleet(replicas=request.param) as found:
         yield found
 
 
 async def test_what_was_acknowledged_outlives_the_primary_and_its_disk(watched: Fleet) -> None:
-    """The primary is killed with its disk under load: each accept that was answered is at the promoted replica."""
+    """Under load the primary is killed and its disk is deleted. The promoted replica has every acknowledged trigger."""
     away = ReplicaRule(away_max=len(watched.servers) - 2)  # of two, one may be away: else nothing is accepted after it
     async with desk(watched.url, away) as found:
         acknowledged: list[Any] = []
@@ -122,7 +125,10 @@ async def test_what_was_acknowledged_outlives_the_primary_and_its_disk(watched: 
 
 
 async def test_a_replica_that_is_away_refuses_accepts_until_it_is_back(watched: Fleet) -> None:
-    """A frozen replica may be promoted and lacks it: 503 with both numbers, which health tells, until it is back."""
+    """While a replica is frozen, accepts raise UnavailableError with both numbers, and the health warns.
+
+    The frozen replica lacks the trigger and could be promoted. When it is back, the same trigger is answered REPLAYED.
+    """
     async with desk(watched.url, answer_s=1.0) as found:
         assert await answered(lambda: found.store.accept([trigger()])) == [STORED]
         count = len(watched.servers) - 1
@@ -146,7 +152,9 @@ async def test_a_replica_that_is_away_refuses_accepts_until_it_is_back(watched: 
 
 
 async def test_one_of_two_may_be_away_where_a_setting_allows_it() -> None:
-    """The sentinels find the frozen one down; from then on the other is enough, which is told."""
+    """With `away_max=1`, accepts go on while one of two replicas is frozen, and the health warns about the one
+    replica.
+    """
     with fleet(replicas=2) as watched:
         async with desk(watched.url, ReplicaRule(away_max=1), answer_s=1.0) as found:
             watching = asyncio.create_task(found.replicated.watch())
@@ -167,7 +175,9 @@ async def test_one_of_two_may_be_away_where_a_setting_allows_it() -> None:
 
 
 async def test_the_old_primary_coming_back_is_waited_for_again() -> None:
-    """It follows the new one, without what nobody was told of, and counts as the replica that it is now."""
+    """After a fail-over accepts are refused until the old primary is back. It then counts as a replica of the
+    new one.
+    """
     with fleet(replicas=1) as watched:
         async with desk(watched.url, answer_s=1.0) as found:
             one = trigger()
@@ -183,7 +193,7 @@ async def test_the_old_primary_coming_back_is_waited_for_again() -> None:
 
 
 async def answered_or_refused(found: Desk) -> None:
-    """Ask until the new primary is asked, which refuses for want of a replica."""
+    """Post triggers until the new primary refuses one because a replica is missing. Raise this UnavailableError."""
     for _ in range(100):
         try:
             await found.store.accept([trigger()])
@@ -194,7 +204,10 @@ async def answered_or_refused(found: Desk) -> None:
 
 
 async def test_under_hold_nothing_repeats_after_the_primarys_loss() -> None:
-    """The start mark is at the promoted replica before the first byte goes out, so what was sent becomes held."""
+    """The primary and its disk are lost after a start mark was acknowledged. The promoted replica has the mark.
+
+    So the notification becomes held, and is not sent again.
+    """
     with fleet(replicas=1) as watched:
         async with desk(watched.url) as found:
             store, one = found.store, trigger(on_unknown="hold")
@@ -214,7 +227,9 @@ async def test_under_hold_nothing_repeats_after_the_primarys_loss() -> None:
 
 
 async def test_a_start_mark_that_a_replica_lacks_allows_no_sending() -> None:
-    """Without an answer the caller sends nothing; when the replica is back, the same mark is answered."""
+    """While a replica is frozen, `start` raises UnavailableError, so nothing is sent. When it is back, `start`
+    succeeds.
+    """
     with fleet(replicas=1) as watched:
         async with desk(watched.url, answer_s=0.5) as found:
             me = await found.control.register("a")
@@ -230,7 +245,7 @@ async def test_a_start_mark_that_a_replica_lacks_allows_no_sending() -> None:
 
 
 async def test_many_accepts_share_one_wait(watched: Fleet) -> None:
-    """Accepts that come during a round make the next one: WAITAOF is called for batches, never for each accept."""
+    """For 200 accepts at the same time, WAITAOF is called fewer than 60 times, because accepts share a wait."""
     async with desk(watched.url) as found:
         await found.store.accept([trigger()])
         before = calls(watched)
@@ -243,7 +258,10 @@ def calls(watched: Fleet) -> int:
 
 
 async def test_a_connection_that_broke_on_the_way_proves_nothing() -> None:
-    """WAITAOF on a new connection answers at once for writes that it never made: such a round does not count."""
+    """The connection breaks before WAITAOF, and a replica is frozen. The accept is refused.
+
+    On a new connection WAITAOF would answer at once, for writes that another connection made.
+    """
     with fleet(replicas=1) as watched:
         async with desk(watched.url, answer_s=1.0) as found:
             assert await answered(lambda: found.store.accept([trigger()])) == [STORED]
@@ -265,7 +283,9 @@ async def test_a_connection_that_broke_on_the_way_proves_nothing() -> None:
 
 @mock.patch("cluster.local.replica_checks.PROOF_S", 1.0)
 def test_a_set_up_that_cannot_keep_it_is_refused_in_one_sentence() -> None:
-    """Each by its setting, with the numbers: nothing starts that would refuse every accept, or promise too much."""
+    """If the servers cannot give the durability that is asked for, the start is refused in one line with the
+    setting.
+    """
     with fleet(replicas=1) as watched:
         by_sentinels = redis_checks.connect(watched.url)
         at = redis_checks.connect(f"redis://127.0.0.1:{watched.servers[0].port}")
@@ -293,7 +313,9 @@ def refused(by: redis.Redis, store: StoreSettings, words: str) -> None:
 
 
 async def test_an_intake_replica_tells_it(watched: Fleet) -> None:
-    """An idle intake knows as well: not ready and a warning while a replica is away, ready when it is back."""
+    """An idle intake replica is not ready and warns while a replica is frozen. It is ready again when the replica is
+    back.
+    """
     actor = IntakeActor({"store": {"durability": "replica"}}, {"redis_url": watched.url}, {"ingress": "haproxy"})
     with mock.patch("actors.intake.configure"):
         await actor.start()

@@ -1,4 +1,4 @@
-"""A primary that sentinels watch: everybody finds the next one by himself, and no refused write counts as stored."""
+"""Tests a primary that sentinels watch: every client finds the next primary, and no refused write counts as stored."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ SLOW_OR_NOT = ([STORED], [REPLAYED])
 
 
 async def answered(ask: Callable[[], Awaitable[Any]]) -> Any:
-    """Ask until there is an answer: what the program's loops do, and callers with their keys."""
+    """Call `ask` until it does not raise UnavailableError. The program's loops repeat calls in this way, and so do
+    callers.
+    """
     end_s = time.monotonic() + WAIT_S
     while time.monotonic() < end_s:
         with contextlib.suppress(UnavailableError):
@@ -44,13 +46,15 @@ async def answered(ask: Callable[[], Awaitable[Any]]) -> Any:
 
 @pytest.fixture
 def watched() -> Iterator[Fleet]:
-    """A primary with a replica, and one sentinel."""
+    """Yield a primary with one replica, and one sentinel."""
     with fleet() as found:
         yield found
 
 
 async def test_everybody_finds_the_next_primary(watched: Fleet) -> None:
-    """Scripts, single commands, the blocked read and the subscription go on at the promoted replica."""
+    """The primary is killed. Scripts, single commands, the blocking read and the subscription work with the promoted
+    replica.
+    """
     connection, waiting = client(watched.url), client(watched.url, timeout_s=3.0, connections_max=2)
     store, control = RedisStore(connection, waiting), RedisControl(connection)
     me, first = await control.register("a"), trigger()
@@ -90,9 +94,10 @@ async def _beating(control: RedisControl, me: str, heard: asyncio.Task[str]) -> 
 
 
 async def test_a_write_at_a_demoted_primary_is_not_stored(watched: Fleet) -> None:
-    """The answer is 503, and callers repeat: by sentinels at the new primary, by a name when this leads to it.
+    """A write at a demoted primary is refused, and the repeated write is stored at the new primary.
 
-    redis-py (435, 460, 688, 935) goes on asking the demoted server.
+    A client with sentinels finds the new primary. A client with a fixed address works when this leads to a primary
+    again. redis-py (435, 460, 688, 935) goes on asking the demoted server.
     """
     old = watched.primary()
     direct, found = client(f"redis://127.0.0.1:{old.port}"), client(watched.url)
@@ -117,7 +122,9 @@ async def _refused(store: RedisStore, one: Any) -> None:
 
 
 async def test_a_primary_that_hangs_is_left(watched: Fleet) -> None:
-    """Nothing is closed and nothing answers (celery 6348): time-outs lead to the next primary, and stay there."""
+    """The primary hangs with open connections (celery 6348). After time-outs the client uses the next primary, and
+    stays.
+    """
     connection, old, first, later = client(watched.url, timeout_s=0.5), watched.primary(), trigger(), trigger()
     store = RedisStore(connection)
     assert await answered(lambda: store.accept([first])) in SLOW_OR_NOT
@@ -133,7 +140,7 @@ async def test_a_primary_that_hangs_is_left(watched: Fleet) -> None:
 
 
 async def test_a_fail_over_that_lost_writes_is_told(watched: Fleet) -> None:
-    """An intake replica finds the promoted one by itself, and says by how many bytes it lags."""
+    """A replica that lacks writes is promoted. An intake replica finds it, and its health warns about the lost data."""
     old = watched.primary()
     (behind,) = [server for server in watched.servers if server is not old]
     actor = IntakeActor({}, {"redis_url": watched.url}, {})
@@ -163,7 +170,7 @@ async def _true(condition: Callable[[], object]) -> None:
 
 
 async def test_a_sentinel_that_is_away_or_knows_less_is_outvoted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One of three is frozen, and later one names the old primary: the two others name the new one (celery 5538)."""
+    """Of three sentinels, one is frozen, or one names the old primary. The client uses the new one (celery 5538)."""
     monkeypatch.setattr(route, "SENTINEL_S", WAIT_S)  # on a busy machine the two others may be slow
     with fleet(sentinels=3) as found:
         connection = client(found.url)
@@ -190,7 +197,7 @@ async def test_a_sentinel_that_is_away_or_knows_less_is_outvoted(monkeypatch: py
 
 
 def test_each_fault_of_sentinels_is_one_sentence(watched: Fleet) -> None:
-    """The operator reads which sentinel, and what is wrong with it: no traceback, no list of Python objects."""
+    """If no sentinel names a primary, ConfigError says on one line which sentinel was asked and what is wrong."""
     (sentinel,) = watched.sentinels
     primary = watched.primary()
     at, server = f"127.0.0.1:{sentinel.port}", f"127.0.0.1:{primary.port}"
@@ -211,7 +218,7 @@ def test_each_fault_of_sentinels_is_one_sentence(watched: Fleet) -> None:
 
 
 async def test_sentinels_may_have_a_password_of_their_own() -> None:
-    """Servers by one login, sentinels by another; without it the sentence says which option is missing."""
+    """Sentinels may have another password than the servers. If it is missing, ConfigError names the option to give."""
     made = Fleet(0, 1, {"password": "for-servers"}, requirepass="for-servers", masterauth="for-servers")
     try:
         made.start(requirepass="for-sentinels", **{f"sentinel_auth-pass_{SERVICE}".replace("_", " "): "for-servers"})
@@ -239,7 +246,10 @@ async def test_sentinels_may_have_a_password_of_their_own() -> None:
 
 @pytest.fixture
 async def secured(redis_url: str, tmp_path: Path) -> AsyncIterator[tuple[str, Authority]]:
-    """TLS in front of the private server, which has none; in a thread, since the checks at the start block."""
+    """Yield a URL that reaches the private server by TLS, and the authority of the certificate.
+
+    The private server has no TLS, so a relay in a thread adds it. The checks at the start would block an event loop.
+    """
     authority, begun, ended = Authority(tmp_path), threading.Event(), asyncio.Event()
     ports: list[int] = []
     path = redis_url.removeprefix("unix://")
@@ -274,7 +284,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def test_tls_with_the_right_authority(secured: tuple[str, Authority], redis_client: object) -> None:
-    """The start's checks and the data path both trust what the URL names, and work through it."""
+    """With the right authority in the URL, the checks at the start pass and a trigger is stored."""
     url, authority = secured
     url = f"{url}?ssl_ca_certs={authority.file}"
     await asyncio.to_thread(lambda: redis_checks.check(redis_checks.connect(url), unsafe=False))
@@ -284,7 +294,9 @@ async def test_tls_with_the_right_authority(secured: tuple[str, Authority], redi
 
 
 async def test_tls_with_a_wrong_authority_is_one_sentence(secured: tuple[str, Authority], tmp_path: Path) -> None:
-    """Nobody goes on without trust: neither the start nor the data path."""
+    """With a wrong authority in the URL, the check raises a one-line ConfigError, and an accept raises
+    UnavailableError.
+    """
     url, _ = secured
     (tmp_path / "other").mkdir()
     url = f"{url}?ssl_ca_certs={Authority(tmp_path / 'other', 'stranger').file}"

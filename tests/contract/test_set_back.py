@@ -1,4 +1,4 @@
-"""The store's wall clock jumps: what waits keeps its waits (dispatcher/core/store/delay_time.py)."""
+"""Tests that delays keep their length when the store's wall clock jumps (dispatcher/core/store/delay_time.py)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HOUR_S = 3600
 
 
 class WrongClock(SystemClock):
-    """Monotonic time is true, wall time is what somebody set."""
+    """A clock whose monotonic time is right. Its wall time is wrong by `wrong_s` seconds."""
 
     wrong_s = 0
 
@@ -41,7 +41,11 @@ class WrongClock(SystemClock):
 
 @dataclass
 class Place:
-    """A world whose wall clock can be set; `told`: by how much it was found set back. `fresh`: a process of its own."""
+    """A world whose wall clock a test can set.
+
+    `set` makes the clock wrong by some seconds. `told` lists by how many ms the clock was found set back. `fresh`
+    returns a store as a new process would have it.
+    """
 
     world: World
     set: Callable[[int], Awaitable[Any]]
@@ -49,7 +53,10 @@ class Place:
     told: list[int] = field(default_factory=list)
 
     async def waiting(self, decision: Any) -> str:
-        """One that was put off, read once before its time by somebody who knows the time."""
+        """Apply `decision`, such as a retry, to a new notification, read `due` once before its time, and return its id.
+
+        The read teaches the store the time before the jump.
+        """
         me = await self.world.actor()
         (claim,) = await self.world.claimed(me)
         assert await self.world.store.apply(me, [(claim, decision)], self.world.now_ms()) == [Applied.DONE]
@@ -98,7 +105,7 @@ def redis_place(redis_client: redis.asyncio.Redis, skewed_scripts: None) -> Plac
 
 
 async def test_a_retry_waits_no_longer(place: Place) -> None:
-    """An hour back while it waits: it is due when it would have been, and can be promoted once."""
+    """The clock is set back an hour while a retry waits. The retry is due at its old time, and can be promoted once."""
     nid = await place.waiting(retry(WAIT_MS))
     await place.set(-HOUR_S)
     assert await place.due() == []
@@ -111,7 +118,7 @@ async def test_a_retry_waits_no_longer(place: Place) -> None:
 
 
 async def test_what_is_held_waits_no_longer(place: Place) -> None:
-    """The deadline of a held one comes when it would have come."""
+    """The clock is set back an hour while a notification is held. Its deadline comes at the old time."""
     nid = await place.waiting(hold(WAIT_MS))
     await place.set(-HOUR_S)
     await place.due()
@@ -121,7 +128,9 @@ async def test_what_is_held_waits_no_longer(place: Place) -> None:
 
 
 async def test_who_comes_later_agrees(place: Place) -> None:
-    """A wait begun after the jump is as long as it should be, for who saw it and for a process that began since."""
+    """A retry that begins after the jump has its full wait, for the process that saw the jump and for a newer
+    process.
+    """
     await place.waiting(retry(60_000))
     await place.set(-HOUR_S)
     await place.due()
@@ -134,7 +143,7 @@ async def test_who_comes_later_agrees(place: Place) -> None:
 
 
 async def test_a_clock_put_right_again_holds_nothing_up(place: Place) -> None:
-    """An hour forward and back: what was put off meanwhile is due in its time, not an hour later."""
+    """A retry begins while the clock is an hour ahead. After the clock is put right, the retry is due at its time."""
     await place.due()
     await place.set(HOUR_S)
     nid = await place.waiting(retry(WAIT_MS))
@@ -144,7 +153,7 @@ async def test_a_clock_put_right_again_holds_nothing_up(place: Place) -> None:
 
 
 async def test_what_has_a_date_follows_the_wall_clock(place: Place) -> None:
-    """`send_at` is a time of day: set back, the clock has not come to it."""
+    """`send_at` is a time of day. While the clock is set back, a delayed notification is not due."""
     sent = trigger(send_at_ms=time.time_ns() // 1_000_000 + WAIT_MS)
     assert await place.world.store.accept([sent]) == [STORED]
     await place.due()
@@ -156,7 +165,7 @@ async def test_what_has_a_date_follows_the_wall_clock(place: Place) -> None:
 
 
 async def test_a_step_is_told_once(redis_place: Place) -> None:
-    """By the one who found it first, with how much it was; the others find it mended."""
+    """Only the process that first sees the jump reports it, with its size. A second process reports nothing."""
     await redis_place.waiting(retry(60_000))
     other_told: list[int] = []
     other = RedisStore(redis_place.world.store._redis, on_set_back=other_told.append)
@@ -170,7 +179,7 @@ async def test_a_step_is_told_once(redis_place: Place) -> None:
 
 
 async def test_a_restart_of_everything_keeps_the_waits(redis_place: Place) -> None:
-    """Nobody knows the time any more: the wait is counted from when the last one was dated, not an hour later."""
+    """All processes restart after the clock was set back. A retry is due after its wait, not an hour later."""
     nid = await redis_place.waiting(retry(WAIT_MS))
     await redis_place.set(-HOUR_S)
     alone = redis_place.fresh()
@@ -196,6 +205,6 @@ JUDGE = DelayTime.correction
     ],
 )
 async def test_without_the_rule_it_waits_an_hour(redis_place: Place, instead: Any, test: Any) -> None:
-    """The tests above can fail."""
+    """With the correction of delays removed, the tests above fail."""
     with mock.patch.object(DelayTime, "correction", instead), pytest.raises(AssertionError):
         await test(redis_place)

@@ -1,4 +1,4 @@
-"""The connection that all scripts share: everybody gets his own answer or an error, whatever happens to the others."""
+"""Tests the connection that all scripts share: each caller gets its own answer or an error."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ async def impatient(redis_url: str) -> AsyncIterator[Client]:
 
 
 async def serving(serve: Serve) -> tuple[asyncio.Server, Client]:
-    """A server of a few lines behind a client."""
+    """Start a server that runs `serve` for each connection. Return the server and a client of it."""
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     return server, client(f"redis://127.0.0.1:{port}", timeout_s=0.3)
 
 
 async def logged_in(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer what a client says first: two CLIENT SETINFO."""
+    """Answer the two CLIENT SETINFO commands that a client sends first."""
     for _ in range(2):
         while not (await reader.readline()).startswith((b"redis-py", b"8.", b"LIB-VER")):
             pass
@@ -37,7 +37,7 @@ async def logged_in(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
 
 
 async def test_everybody_gets_his_own_answers(impatient: Client) -> None:
-    """Calls of many tasks, of one command or several, some refused, some cancelled on the way."""
+    """400 tasks call at the same time, and some are cancelled. Each other task gets the answers to its own commands."""
     chance = random.Random(7)
 
     async def one(n: int) -> None:
@@ -57,7 +57,9 @@ async def test_everybody_gets_his_own_answers(impatient: Client) -> None:
 
 
 async def test_a_silent_server_is_left_although_everybody_lost_patience_before() -> None:
-    """Callers that are cancelled do not take the time-out with them: the next are answered on a new connection."""
+    """The server is silent, and all callers are cancelled before the time-out. The next caller gets a new
+    connection.
+    """
     connections = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -82,7 +84,9 @@ async def test_a_silent_server_is_left_although_everybody_lost_patience_before()
 
 
 async def test_a_broken_connection_is_told_to_all_who_wait_and_nothing_is_sent_again() -> None:
-    """A reset after the requests came through: each of them is maybe done, and each came once."""
+    """The connection breaks after three requests arrived. All three callers get ConnectionError, and no request is
+    repeated.
+    """
     came: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -102,7 +106,9 @@ async def test_a_broken_connection_is_told_to_all_who_wait_and_nothing_is_sent_a
 
 
 async def test_one_attempt_to_connect_serves_all_who_wait_for_it() -> None:
-    """A server that takes connections and says nothing costs ten callers one time-out, not ten."""
+    """Ten callers wait for a connection to a silent server. One attempt to connect is made, and all fail after one
+    time-out.
+    """
     took = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -123,7 +129,7 @@ async def test_one_attempt_to_connect_serves_all_who_wait_for_it() -> None:
 
 
 async def test_closing_tells_those_who_wait(impatient: Client) -> None:
-    """Nobody waits forever for a connection that is closed."""
+    """When the client is closed, a waiting caller gets ConnectionError."""
     await impatient.execute_command("CLIENT", "PAUSE", "100")
     asked = asyncio.create_task(impatient.shared.ask([("INCR", "x")]))
     await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""The requests of the SMS adapters, field by field."""
+"""Tests the fields of the requests that the SMS adapters send."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VONAGE = {"api_key": "abcd1234", "api_secret": "secret1", "sender": "Shop"}
 
 
 class Post:
-    """Stands for the HTTP client and keeps the request."""
+    """Replaces the HTTP client and keeps the request."""
 
     async def post_form(self, url: str, timeout_s: float, form: Any, headers: Any = None) -> Outcome:
         self.url, self.form, self.headers = url, form, headers
@@ -42,7 +42,10 @@ async def posted(adapter: str, message: Message = SMS, **options: Any) -> Post:
     [("Grüße, 5 €", None), ("[a|b]", None), ("a`b", "unicode"), ("Привет", "unicode"), ("façade", "unicode")],
 )
 async def test_vonage_is_told_the_encoding_that_the_text_needs(text: str, kind: str | None) -> None:
-    """A character outside GSM 03.38 is lost when it is sent as text; one inside costs up to three times as unicode."""
+    """Vonage is asked for `unicode` only if the text has a character outside GSM 03.38.
+
+    As plain text such a character would be lost. As unicode, a text in GSM 03.38 would cost up to three times as much.
+    """
     assert (await posted("vonage", replace(SMS, text=text))).form.get("type") == kind
 
 
@@ -57,35 +60,44 @@ async def test_vonage_is_told_the_encoding_that_the_text_needs(text: str, kind: 
     ],
 )
 async def test_the_time_to_live_is_handed_on(left_s: float | None, validity: str | None, ttl: str | None) -> None:
-    """Otherwise Twilio tries for 10 hours and Vonage for 72, however short the message's life is."""
+    """The remaining lifetime of a message is sent to Twilio and Vonage, within their limits.
+
+    Without it Twilio tries for 10 hours and Vonage for 72 hours.
+    """
     message = replace(SMS, expires_in_s=left_s)
     assert (await posted("twilio", message)).form.get("ValidityPeriod") == validity
     assert (await posted("vonage", message)).form.get("ttl") == ttl
 
 
 async def test_a_twilio_api_key_logs_in_for_its_account() -> None:
-    """The key is the user, and the account stays in the path."""
+    """With a Twilio API key, the key is the user name, and the account id stays in the path."""
     post = await posted("twilio", auth_token=None, api_key="SK1", api_key_secret="s")
     assert post.headers["Authorization"] == f"Basic {b64encode(b'SK1:s').decode()}"
     assert post.url.endswith("/Accounts/AC1/Messages.json")
 
 
 async def test_vonage_gets_our_reference_and_the_regulators_ids() -> None:
-    """The reference finds a message in Vonage's reports; India needs the ids (DLT)."""
+    """Vonage gets the notification's id as reference, by which its reports show it, and the ids that India requires
+    (DLT).
+    """
     form = (await posted("vonage", entity_id="1101", content_id="1107")).form
     assert (form["client-ref"], form["entity-id"], form["content-id"]) == (SMS.notification_id, "1101", "1107")
     assert not {"entity-id", "content-id"} & set((await posted("vonage")).form)
 
 
 async def test_a_receipt_is_asked_for_with_a_boolean() -> None:
-    """`status-report-req` is one in Vonage's description."""
+    """A receipt is asked for with `status-report-req: true`, because Vonage's description says that it is a boolean."""
     links = ReceiptLinks("https://shop.example.com", "secret")
     message = replace(SMS, receipt=links.link("v", SMS.notification_id))
     assert (await posted("vonage", message)).form["status-report-req"] == "true"
 
 
 async def test_twilio_is_asked_to_repeat_a_receipt() -> None:
-    """By default Twilio repeats nothing that we answered, a 503 included; what it takes for itself is behind the #."""
+    """The call-back address for Twilio ends with `#rc=5&rp=all`, which asks Twilio to repeat a receipt. Vonage gets
+    none.
+
+    By default Twilio repeats no receipt that was answered, not even with 503. It does not send what is behind the `#`.
+    """
     link = ReceiptLinks("https://shop.example.com", "secret").link("v", SMS.notification_id)
     form = (await posted("twilio", replace(SMS, receipt=link))).form
     assert form["StatusCallback"] == f"{link.url}#rc=5&rp=all"

@@ -1,4 +1,4 @@
-"""How the SMTP adapter makes, keeps and gives up connections."""
+"""Tests how the SMTP adapter makes, keeps and gives up connections."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ YES = {"EHLO": "250 up", "DATA": "354 go on"}
 
 
 class Relay:
-    """A server that says yes and keeps each connection's commands. `mute`: connections that stop answering later."""
+    """A server that accepts every command, and keeps the commands of each connection in `heard`.
+
+    After `mute` is set, the first connection gets no answers any more.
+    """
 
     def __init__(self, *, mails_max: int = 1000, goodbye: str = "", delay_s: float = 0.0) -> None:
         self.heard: list[list[str]] = []
@@ -60,7 +63,7 @@ def vendor(port: int, host: str = "127.0.0.1", **options: Any) -> Vendor:
 
 
 class Served:
-    """A relay that listens."""
+    """Lets a relay listen inside the `async with` block. Entering the block returns the port."""
 
     def __init__(self, relay: Relay, context: ssl.SSLContext | None = None) -> None:
         self._relay, self._context = relay, context
@@ -75,7 +78,7 @@ class Served:
 
 
 async def test_a_kept_connection_is_used_again() -> None:
-    """Two mails, one connection, and MAIL is all that is said between them."""
+    """Two mails go through one connection. Between them no command but MAIL is sent."""
     relay = Relay()
     async with Served(relay) as port:
         v = vendor(port, tls="none")
@@ -86,7 +89,7 @@ async def test_a_kept_connection_is_used_again() -> None:
 
 
 async def test_a_connection_idle_for_a_minute_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Load balancers forget it, often without a word."""
+    """A connection that was idle for too long is not used again, because load balancers forget it, often silently."""
     relay = Relay()
     async with Served(relay) as port:
         v = vendor(port, tls="none")
@@ -97,7 +100,7 @@ async def test_a_connection_idle_for_a_minute_is_not_used_again(monkeypatch: pyt
 
 
 async def test_a_connection_that_died_silently_costs_no_failure() -> None:
-    """Nothing of the mail was accepted: it is repeated at once on a fresh connection."""
+    """A kept connection gives no answer. The mail is sent at once on a new connection, and is accepted."""
     relay = Relay()
     async with Served(relay) as port:
         v = vendor(port, tls="none")
@@ -109,7 +112,7 @@ async def test_a_connection_that_died_silently_costs_no_failure() -> None:
 
 @pytest.mark.parametrize("goodbye", ["", "421 4.7.0 too many mails in this session\r\n"])
 async def test_a_server_that_closes_after_its_last_mail_costs_no_failure(goodbye: str) -> None:
-    """Some close in silence, some say 421 first."""
+    """A server closes each connection after two mails, silently or with 421. Five mails are all accepted."""
     relay = Relay(mails_max=2, goodbye=goodbye)
     async with Served(relay) as port:
         v = vendor(port, tls="none")
@@ -120,7 +123,7 @@ async def test_a_server_that_closes_after_its_last_mail_costs_no_failure(goodbye
 
 
 async def test_a_fresh_connection_that_is_refused_is_not_repeated() -> None:
-    """A server that has no time for us is not asked twice."""
+    """A server answers 421 on a new connection. The outcome is throttled, and no second connection is made."""
     relay = Relay(mails_max=0, goodbye="421 busy\r\n")
     async with Served(relay) as port:
         assert (await send(vendor(port, tls="none"), EMAIL)) == Outcome.throttled("smtp_421")
@@ -128,7 +131,10 @@ async def test_a_fresh_connection_that_is_refused_is_not_repeated() -> None:
 
 
 async def test_waiting_for_a_connection_eats_no_deadline() -> None:
-    """Twice as many calls as connections: the last wait and send for longer than a call may take, and are accepted."""
+    """Twice as many calls as connections are made. The time that a call waits for a connection does not count.
+
+    All mails are accepted, although the last calls take longer than a call may take.
+    """
     relay = Relay(delay_s=2.0)
     async with Served(relay) as port:
         v = vendor(port, tls="none")
@@ -139,7 +145,10 @@ async def test_waiting_for_a_connection_eats_no_deadline() -> None:
 
 
 async def test_waiting_for_a_connection_has_an_end() -> None:
-    """It is told as a throttle, for neither the network nor the relay is at fault."""
+    """All connections stay busy for longer than a call's time-out. The waiting call ends as throttled.
+
+    Neither the network nor the relay is at fault.
+    """
     relay = Relay(delay_s=60.0)
     async with Served(relay) as port:
         v = vendor(port, tls="none")
@@ -153,7 +162,7 @@ async def test_waiting_for_a_connection_has_an_end() -> None:
 
 
 def test_no_actor_makes_more_calls_than_it_has_connections() -> None:
-    """So nothing waits for one in the ordinary run of things."""
+    """For an SMTP vendor, the limit of calls at the same time is at most the number of connections."""
     settings = {"channel": "email", "adapter": "smtp", "concurrency_max": 64}
     limits = courier_limits(VendorSettings.model_validate(settings), CourierSettings())
     assert limits.concurrency_max == smtp.CONNECTIONS_MAX
@@ -162,7 +171,11 @@ def test_no_actor_makes_more_calls_than_it_has_connections() -> None:
 
 
 async def test_an_address_that_is_a_black_hole_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    """RFC 8305: the second address is tried while the first is silent. A full backlog answers no connection."""
+    """The first of two addresses never answers a connection, so the second is tried meanwhile (RFC 8305). The mail is
+    accepted.
+
+    The silent address is a socket whose backlog is full.
+    """
     hole = socket.create_server(("127.0.0.2", 0), backlog=0)
     fillers = [socket.socket() for _ in range(4)]
     for filler in fillers:
@@ -197,7 +210,7 @@ async def test_an_address_that_is_a_black_hole_costs_little(monkeypatch: pytest.
     ],
 )
 async def test_the_greeting_names_us(options: dict[str, str], said: str) -> None:
-    """`EHLO localhost` is refused by ordinary hardening: by default it is the sender's domain."""
+    """EHLO names `helo_name`, or by default the sender's domain. Many servers refuse `EHLO localhost`."""
     relay = Relay()
     async with Served(relay) as port:
         await send(vendor(port, tls="none", **options), EMAIL)
@@ -205,7 +218,11 @@ async def test_the_greeting_names_us(options: dict[str, str], said: str) -> None
 
 
 async def test_implicit_tls_with_an_authority_of_our_own(tmp_path: Path) -> None:
-    """TLS comes first, as on port 465 (RFC 8314). Without `ca_file` the machine's authorities decide, and refuse it."""
+    """With `tls: implicit`, TLS comes first, as on port 465 (RFC 8314). The mail is accepted if `ca_file` names the
+    authority.
+
+    Without `ca_file` the machine's authorities count, and the outcome is failed.
+    """
     authority = Authority(tmp_path)
     relay = Relay()
     async with Served(relay, authority.server()) as port:
@@ -228,6 +245,6 @@ async def test_implicit_tls_with_an_authority_of_our_own(tmp_path: Path) -> None
     ],
 )
 def test_the_port_and_the_options_decide_on_tls(options: dict[str, Any], protection: str) -> None:
-    """The older `starttls` keeps its meaning."""
+    """The option `tls` decides how the connection is protected, then the older option `starttls`, then the port."""
     v: Any = build("smtp", "v", "email", {"host": "h.example", "sender": "shop@example.com", **options})
     assert v._protection == protection

@@ -1,4 +1,4 @@
-"""The bytes that another's SMTP server receives from the adapter."""
+"""Tests the bytes of a mail, as an SMTP server of another project (aiosmtpd) receives them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.contract.vendors import EMAIL
 
 
 class Mailbox:
-    """Keeps what it got, and how it was announced."""
+    """Keeps each mail that the server received, with the options of its MAIL command."""
 
     def __init__(self) -> None:
         self.mails: list[tuple[list[str], bytes]] = []
@@ -31,7 +31,7 @@ class Mailbox:
 
 
 async def received(*messages: Message, **options: Any) -> list[bytes]:
-    """The mails as they came, byte for byte."""
+    """Send `messages` to a server and return the mails as they arrived, byte for byte."""
     mailbox = Mailbox()
     controller = Controller(mailbox, hostname="127.0.0.1", port=free_port())
     await asyncio.to_thread(controller.start)
@@ -64,7 +64,10 @@ def lines_of(raw: bytes) -> list[bytes]:
     ],
 )
 async def test_a_subject_arrives_exactly_and_brings_no_header(subject: str) -> None:
-    """Python 3.10 to 3.12 decode an encoded word that they are given, so that its line end became a header's."""
+    """A hostile or long subject arrives unchanged and adds no header.
+
+    Python 3.10 to 3.12 decode an encoded word that is given to them, so that a line end in it began a new header.
+    """
     plain, hostile = await received(EMAIL, dataclasses.replace(EMAIL, subject=subject))
     names = [[line.partition(b":")[0] for line in lines_of(raw) if line[:1] != b" "] for raw in (plain, hostile)]
     assert names[0] == names[1]
@@ -74,7 +77,7 @@ async def test_a_subject_arrives_exactly_and_brings_no_header(subject: str) -> N
 
 
 async def test_no_byte_needs_8bitmime() -> None:
-    """RFC 6152: a raw 8bit line may go out only where it was offered and announced."""
+    """A mail with any characters is sent in ASCII only, because a server need not offer 8BITMIME (RFC 6152)."""
     message = dataclasses.replace(EMAIL, text="Grüße, 5 €\n" * 3, html="<p>Здравствуйте</p>\n", subject="Größe")
     (raw,) = await received(message)
     assert raw.isascii() and max(map(len, raw.split(b"\r\n"))) <= 78
@@ -87,7 +90,7 @@ async def test_no_byte_needs_8bitmime() -> None:
 
 @pytest.mark.parametrize("text", ["a" * 3000, ".\n..\nx", "no line end", "", "tab\t\n", "\r", "--=_\n\n--=_--"])
 async def test_a_text_arrives_exactly(text: str) -> None:
-    """Alone and beside an HTML part, whatever its lines are."""
+    """A text arrives unchanged, alone and beside an HTML part, whatever its lines are."""
     alone, beside = await received(
         dataclasses.replace(EMAIL, text=text, html=None), dataclasses.replace(EMAIL, text=text)
     )
@@ -99,13 +102,15 @@ async def test_a_text_arrives_exactly(text: str) -> None:
 
 
 async def test_no_out_of_office_answer_is_asked_for() -> None:
-    """RFC 3834: a mail that a program wrote says so."""
+    """Every mail has `Auto-Submitted: auto-generated` (RFC 3834), so that no automatic reply is sent."""
     (raw,) = await received(EMAIL)
     assert b"Auto-Submitted: auto-generated" in lines_of(raw)
 
 
 async def test_headers_of_the_configuration_are_in_every_mail() -> None:
-    """Reply-To, headers of one's own and both of RFC 8058 with this notification's address."""
+    """A mail has the configured Reply-To, the configured headers, and both headers of RFC 8058 with the notification's
+    id.
+    """
     (raw,) = await received(
         EMAIL,
         reply_to="Hilfe für alle <help@example.com>",

@@ -1,4 +1,4 @@
-"""A relay that takes access tokens only: XOAUTH2 at another's SMTP server, tokens from an endpoint (RFC 6749)."""
+"""Tests a relay that accepts only access tokens: XOAUTH2 at another project's SMTP server, with tokens by RFC 6749."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ REFUSAL = "eyJzdGF0dXMiOiI0MDAifQ=="
 
 @dataclass
 class Relay:
-    """Takes the tokens in `good` from `user`; says no as Google and Microsoft do, with a challenge first."""
+    """Accepts a login of `user` with a token in `good`. It refuses others as Google and Microsoft do, with a challenge
+    first.
+    """
 
     good: set[str]
     user: str = "shop@example.com"
@@ -54,7 +56,7 @@ class Relay:
 
 @dataclass
 class Endpoint:
-    """Gives out `t1`, `t2`, … with these `answer` parts, or `status`."""
+    """Issues the tokens `t1`, `t2` and so on. `answer` is added to the reply, or `status` refuses it."""
 
     status: int = 200
     answer: dict[str, Any] = field(default_factory=lambda: {"expires_in": 3600})
@@ -101,7 +103,9 @@ async def relayed(folder: Path, relay: Relay, endpoint: Endpoint, **oauth: str) 
 
 
 async def test_one_token_serves_many_connections(tmp_path: Path) -> None:
-    """It is got once, with the client's own credentials, and used as long as it holds."""
+    """Five mails are sent at the same time. One token is asked for, with the client's credentials, and all mails are
+    accepted.
+    """
     relay, endpoint = Relay({"t1"}), Endpoint()
     async with relayed(tmp_path, relay, endpoint, oauth_scope="https://outlook.office365.com/.default") as vendor:
         outcomes = await asyncio.gather(*(vendor.send(EMAIL, 10.0) for _ in range(5)))
@@ -118,7 +122,9 @@ async def test_one_token_serves_many_connections(tmp_path: Path) -> None:
 
 
 async def test_a_refresh_token_asks_for_a_user(tmp_path: Path) -> None:
-    """Google has no client credentials for mail boxes."""
+    """With `oauth_refresh_token`, the token is asked for with this refresh token. Google offers no client credentials
+    here.
+    """
     endpoint = Endpoint()
     async with relayed(tmp_path, Relay({"t1"}), endpoint, oauth_refresh_token="r") as vendor:
         assert (await vendor.send(EMAIL, 10.0)).kind is OutcomeKind.ACCEPTED
@@ -127,7 +133,10 @@ async def test_a_refresh_token_asks_for_a_user(tmp_path: Path) -> None:
 
 
 async def test_a_token_that_was_revoked_early_costs_no_failure(tmp_path: Path) -> None:
-    """The next one is tried at once: a 535 alone would keep this vendor closed for long."""
+    """The relay refuses a token that was revoked. A new token is asked for at once, and the mail is accepted.
+
+    Otherwise the refusal 535 would count against the account.
+    """
     relay, endpoint = Relay({"t2"}), Endpoint()
     async with relayed(tmp_path, relay, endpoint) as vendor:
         assert (await vendor.send(EMAIL, 10.0)).kind is OutcomeKind.ACCEPTED
@@ -135,7 +144,7 @@ async def test_a_token_that_was_revoked_early_costs_no_failure(tmp_path: Path) -
 
 
 async def test_a_token_at_its_end_is_replaced(tmp_path: Path) -> None:
-    """`expires_in` may come as a text; a life of a minute is over at once."""
+    """When a token has expired, the next mail asks for a new one. `expires_in` may be a text."""
     endpoint = Endpoint(answer={"expires_in": "1"})
     relay = Relay({"t1", "t2"})
     async with relayed(tmp_path, relay, endpoint) as vendor:
@@ -147,7 +156,7 @@ async def test_a_token_at_its_end_is_replaced(tmp_path: Path) -> None:
 
 
 async def test_a_relay_that_refuses_every_token_is_the_accounts_fault(tmp_path: Path) -> None:
-    """Nothing was sent, and the mail goes to the next vendor."""
+    """If the relay refuses every token, the outcome has account scope, and the mail goes to the next vendor."""
     async with relayed(tmp_path, Relay(set()), Endpoint()) as vendor:
         outcome = await vendor.send(EMAIL, 10.0)
     assert (outcome.reason, outcome.scope) == ("smtp_535", Scope.ACCOUNT)
@@ -166,7 +175,10 @@ async def test_a_relay_that_refuses_every_token_is_the_accounts_fault(tmp_path: 
     ],
 )
 async def test_without_a_token_nothing_is_sent(tmp_path: Path, endpoint: Endpoint, reason: str, scope: Scope) -> None:
-    """Refused credentials are the account's; a bad moment of the endpoint is not."""
+    """If the endpoint gives no token, the outcome is failed and no mail is sent.
+
+    Refused credentials have account scope. An error of the endpoint has vendor scope.
+    """
     relay = Relay({"t1"})
     async with relayed(tmp_path, relay, endpoint) as vendor:
         outcome = await vendor.send(EMAIL, 10.0)
@@ -190,6 +202,6 @@ OAUTH = {"oauth_token_url": URL, "oauth_client_id": "a", "oauth_client_secret": 
     ],
 )
 def test_a_wrong_login_is_refused_by_its_field(options: dict[str, Any], fault: str) -> None:
-    """Before anything is sent or started."""
+    """If login options contradict each other, building the vendor raises ConfigError that names the field."""
     with pytest.raises(ConfigError, match=fault):
         build("smtp", "relay", "email", {"host": "relay.example", "sender": "shop@example.com", **options})

@@ -1,4 +1,4 @@
-"""Whom a permanent no of an SMTP server is about: our account, the recipient, or the message."""
+"""Tests what a permanent refusal of an SMTP server is about: our account, the recipient, or the message."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ YES = {"": "220 up", "EHLO": "250-up\r\n250 AUTH PLAIN", "AUTH": "235 welcome", 
 
 
 class Relay:
-    """A server that says `no` to the commands named, and yes to others. `connections`: how many it was asked for."""
+    """A server that refuses the commands in `no`, with the given replies, and accepts all others.
+
+    `connections` counts its connections.
+    """
 
     def __init__(self, **no: str) -> None:
         self.no = {{"GREETING": "", "DOT": "."}.get(verb, verb): reply for verb, reply in no.items()}
@@ -67,7 +70,10 @@ async def refused(no: dict[str, str], username: str | None = None) -> Outcome:
     ],
 )
 async def test_a_no_to_the_account_is_no_word_about_the_recipient(no: dict[str, str]) -> None:
-    """Not sent, of account scope: the message goes to the next vendor, and the breaker opens."""
+    """A refusal of the greeting, the login or the sender is failed with account scope, not rejected for the recipient.
+
+    So the message goes to the next vendor, and the breaker opens.
+    """
     outcome = await refused(no, "shop")
     (reply,) = set(no.values())
     assert outcome == Outcome.failed(f"smtp_{reply[:3]}", scope=Scope.ACCOUNT)
@@ -83,7 +89,10 @@ async def test_a_no_to_the_account_is_no_word_about_the_recipient(no: dict[str, 
     ids=["no AUTH", "no AUTH of ours", "no STARTTLS"],
 )
 async def test_what_a_relay_does_not_offer_is_the_configurations_fault(ehlo: str, options: dict[str, Any]) -> None:
-    """Operators are told at once (docker-sentry 101, PHPMailer 3021). Nothing goes out in the clear."""
+    """If a relay offers no AUTH or STARTTLS that we need, the outcome has account scope, and no login or mail is sent.
+
+    The operator is told at once (docker-sentry 101, PHPMailer 3021).
+    """
     relay = Relay(EHLO=ehlo)
     async with await asyncio.start_server(relay, "127.0.0.1", 0) as server:
         outcome = await send(vendor(server.sockets[0].getsockname()[1], **options), EMAIL)
@@ -92,13 +101,19 @@ async def test_what_a_relay_does_not_offer_is_the_configurations_fault(ehlo: str
 
 
 async def test_relaying_denied_goes_elsewhere() -> None:
-    """It may be this recipient alone: no list names it, so it is no dead letter, nor evidence against the relay."""
+    """ "relay access denied" is failed with the scope UNLISTED: it may concern this recipient only.
+
+    So it makes no dead letter, and it does not count against the relay.
+    """
     assert await refused({"RCPT": "554 5.7.1 relay access denied"}) == Outcome.failed("smtp_554", scope=Scope.UNLISTED)
 
 
 @pytest.mark.parametrize("reply", ["550 no such user", "554 no", "550 5.4.1 Recipient address rejected: Access denied"])
 async def test_a_plain_no_to_the_recipient_proves_nothing(reply: str) -> None:
-    """Gmail and SES say there that our quota is used up: only an enhanced code is final."""
+    """A refusal of the recipient without a final enhanced code is failed with the scope UNLISTED.
+
+    Gmail and SES answer in this way when our quota is used up.
+    """
     assert await refused({"RCPT": reply}) == Outcome.failed(f"smtp_{reply[:3]}", scope=Scope.UNLISTED)
 
 
@@ -114,19 +129,21 @@ async def test_a_no_to_the_recipient_is_final(reply: str) -> None:
 
 @pytest.mark.parametrize("verb", ["DATA", "DOT"])
 async def test_a_no_to_the_message_goes_elsewhere(verb: str) -> None:
-    """Another relay has another policy."""
+    """A refusal of the message itself is failed, so that another relay is tried, which may have another policy."""
     assert await refused({verb: "554 5.7.1 spam"}) == Outcome.failed("smtp_554", scope=Scope.UNLISTED)
 
 
 @pytest.mark.parametrize("verb", ["GREETING", "AUTH", "MAIL", "RCPT", "DOT"])
 async def test_a_no_for_now_is_none_of_them(verb: str) -> None:
-    """4xx is tried again or elsewhere, and 421 is a throttle, whatever it answers."""
+    """At any command, a 4xx reply is failed with vendor scope, and 421 is throttled."""
     assert await refused({verb: "451 4.3.0 later"}, "shop") == Outcome.failed("smtp_451")
     assert await refused({verb: "421 too many"}, "shop") == Outcome.throttled("smtp_421")
 
 
 async def test_a_connection_that_was_refused_the_sender_is_not_kept() -> None:
-    """A new log-in may end a refusal of the sender. After a refused recipient the connection stays."""
+    """After a refused recipient the connection is kept. After a refused sender it is closed, because a new login may
+    help.
+    """
     relay = Relay(RCPT="550 no such user")
     server = await asyncio.start_server(relay, "127.0.0.1", 0)
     async with server:

@@ -1,4 +1,4 @@
-"""Only a real Redis shows these: forgetful, cut off, and with entries that nobody wrote."""
+"""Tests what only a real Redis shows: scripts that it forgot, lost replies, and entries that do not fit a record."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def world(redis_world: World) -> World:
 
 
 def test_the_data_path_never_sends_twice() -> None:
-    """No retry of redis-py is left: it would claim or accept a second time."""
+    """The client makes no retries of its own, because a retry could claim or accept a second time."""
     connection = client("unix:///nowhere")
     pool = connection.connection_pool
     made = pool.make_connection()
@@ -50,7 +50,9 @@ def test_the_data_path_never_sends_twice() -> None:
 
 
 async def test_more_questions_than_connections_wait(redis_client: redis.asyncio.Redis, redis_url: str) -> None:
-    """A client that queues answers all of them; one that does not refuses what is too many; neither repeats any."""
+    """A client with a queue answers 50 calls over two connections. A client without a queue refuses some. None is
+    repeated.
+    """
     queueing, strict = client(redis_url, connections_max=2, queues_s=2.0), client(redis_url, connections_max=2)
     assert queueing.connection_pool.make_connection().retry.get_retries() == 0
     assert sorted(await asyncio.gather(*(queueing.incr("n") for _ in range(50)))) == list(range(1, 51))
@@ -61,7 +63,9 @@ async def test_more_questions_than_connections_wait(redis_client: redis.asyncio.
 
 
 async def test_a_lost_reply_is_not_asked_for_again(redis_client: redis.asyncio.Redis, redis_url: str) -> None:
-    """A server that stalls past the time-out answers late; the command has run once, not twice."""
+    """The server answers after the client's time-out. The call raises UnavailableError, and the script has run at most
+    once.
+    """
     impatient = client(redis_url, timeout_s=0.1)
     await impatient.ping()
     await redis_client.execute_command("CLIENT", "PAUSE", "300")
@@ -75,7 +79,7 @@ async def test_a_lost_reply_is_not_asked_for_again(redis_client: redis.asyncio.R
 
 
 async def test_an_unreachable_redis_is_unavailable() -> None:
-    """Every entrance says so in the same way."""
+    """If Redis cannot be reached, every method of the store raises UnavailableError."""
     store = RedisStore(client("unix:///nowhere/s"))
     for call in (
         store.accept([trigger()]),
@@ -96,7 +100,7 @@ async def test_an_unreachable_redis_is_unavailable() -> None:
 
 
 async def test_forgotten_scripts_are_loaded_again(world: World, redis_client: redis.asyncio.Redis) -> None:
-    """After a restart each script is unknown: a whole pipeline of them still runs, each call once."""
+    """Redis has forgotten all scripts, as after a restart. A batch of decisions is still applied, each once."""
     me = await world.actor()
     one, two, three = await world.claimed(me, 3)
     await redis_client.script_flush()
@@ -107,7 +111,7 @@ async def test_forgotten_scripts_are_loaded_again(world: World, redis_client: re
 async def test_only_the_forgotten_half_of_a_pipeline_is_sent_again(
     world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """A pipeline that met NOSCRIPT half-way has run its other half once."""
+    """Redis has forgotten one of two scripts in a pipeline. The calls of the known script run once."""
     await redis_client.script_flush()
     await redis_client.script_load(script("register").body)
     keys = [KEYS.actors, KEYS.incarnations, KEYS.nil, KEYS.processes]
@@ -125,7 +129,7 @@ async def test_only_the_forgotten_half_of_a_pipeline_is_sent_again(
 async def test_a_mailbox_that_was_lost_does_not_stall_its_courier(
     world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """A store that came back without the mailbox (a restored backup) answers LOST, so the outbox can let go."""
+    """The mailbox has vanished, as after a restored backup. A decision about a claim is answered LOST."""
     me = await world.actor()
     (claim,) = await world.claimed(me)
     await redis_client.delete(LANE)
@@ -141,7 +145,9 @@ DESTINATIONS = {"retry": KEYS.due, "dead": KEYS.dead, "hold": KEYS.held, "move":
 
 @pytest.mark.parametrize("ending", DESTINATIONS)
 async def test_an_error_repeats_and_cannot_lose(world: World, redis_client: redis.asyncio.Redis, ending: str) -> None:
-    """A decision that meets a key of another type is REFUSED; it is still pending and a repeat carries it out."""
+    """The destination key has another type. The decision is REFUSED and the entry stays pending; a repeat
+    applies it.
+    """
     me = await world.actor()
     (claim,) = await world.claimed(me)
     decision = ENDINGS[ending]
@@ -153,7 +159,7 @@ async def test_an_error_repeats_and_cannot_lose(world: World, redis_client: redi
 
 
 async def test_an_accept_that_fails_is_no_accept(world: World, redis_client: redis.asyncio.Redis) -> None:
-    """An error after the first entry leaves an orphan, which is reported and dropped; the repeat is OK, not REPLAY."""
+    """An accept fails after its first entry. The entry is reported as an orphan and dropped, and a repeat is STORED."""
     sent = trigger(channels=2)
     broken = trigger(channels=2, id=sent.id)
     broken_notifications = (broken.notifications[0], _in_mailbox(broken.notifications[1], "wrong"))
@@ -171,7 +177,7 @@ async def test_an_accept_that_fails_is_no_accept(world: World, redis_client: red
 
 
 async def test_an_entry_without_a_record_is_an_orphan(world: World, redis_client: redis.asyncio.Redis) -> None:
-    """It is reported, dropped, and leaves no record behind."""
+    """An entry without a record is reported as an orphan. Dropping it removes it and makes no record."""
     await redis_client.xadd(LANE, {"n": "0-nobody.0"})
     me = await world.actor()
     got = await world.store.claim(me, lanes("a"), 5)
@@ -184,7 +190,7 @@ async def test_an_entry_without_a_record_is_an_orphan(world: World, redis_client
 async def test_a_second_entry_of_a_notification_is_never_sent(
     world: World, redis_client: redis.asyncio.Redis, how: str
 ) -> None:
-    """Only the entry that the record names counts, whichever way it is found."""
+    """A notification has two entries. Only the entry that its record names is claimed, and the other is an orphan."""
     (nid,) = await world.queued(1)
     second = await redis_client.xadd(LANE, {"n": nid})
     me, other = await world.actor(), await world.actor()
@@ -207,7 +213,7 @@ async def test_a_second_entry_of_a_notification_is_never_sent(
 
 
 async def test_an_entry_deleted_while_pending_is_counted(world: World, redis_client: redis.asyncio.Redis) -> None:
-    """Its body is gone: it is acknowledged once and reported as lost, else it would stay pending forever."""
+    """The body of a pending entry was deleted. A take counts it once as lost, and it is not pending any more."""
     dying, me = await world.actor(), await world.actor()
     gone, kept = await world.claimed(dying, 2)
     await redis_client.xdel(LANE, gone.entry_id)
@@ -221,7 +227,7 @@ async def test_an_entry_deleted_while_pending_is_counted(world: World, redis_cli
 async def test_the_bodies_of_my_own_lost_entries_do_not_break_the_audit(
     world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """An entry of mine whose body is gone does not hide its neighbours."""
+    """The body of one pending entry was deleted. `own` still returns the other entries."""
     me = await world.actor()
     gone, kept = await world.claimed(me, 2)
     await redis_client.xdel(LANE, gone.entry_id)
@@ -229,7 +235,7 @@ async def test_the_bodies_of_my_own_lost_entries_do_not_break_the_audit(
 
 
 async def test_a_due_entry_without_a_record_leaves(world: World, redis_client: redis.asyncio.Redis) -> None:
-    """Withdrawing what has no record clears its place, so that it cannot be read as due forever."""
+    """An entry in `due` has no record. Withdrawing it removes it from `due`."""
     await redis_client.zadd(KEYS.due, {"0-nobody.0": 1})
     _, (entry,) = await world.store.due()
     assert (entry.chain, entry.expires_ms) == ((), 0)
@@ -243,7 +249,7 @@ async def test_a_due_entry_without_a_record_leaves(world: World, redis_client: r
 async def test_a_record_expires_after_the_last_notification_only(
     world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """No time limit before the last end; then the personal data goes and the rest stays for its retention."""
+    """A record expires only after the last of its notifications has ended. Then its personal data is removed."""
     me = await world.actor()
     sent = trigger(channels=3)
     await world.store.accept([sent])
@@ -264,7 +270,7 @@ async def test_a_record_expires_after_the_last_notification_only(
 
 @pytest.mark.parametrize("end", ["withdraw", "discard"])
 async def test_other_ends_expire_the_record_too(world: World, redis_client: redis.asyncio.Redis, end: str) -> None:
-    """Cancelled and discarded are ends like settled."""
+    """After a cancel or a discard, the record expires and its personal data is removed."""
     me = await world.actor()
     if end == "withdraw":
         (nid,) = await world.queued(1)
@@ -280,7 +286,7 @@ async def test_other_ends_expire_the_record_too(world: World, redis_client: redi
 
 
 async def test_a_cancelled_wait_loses_nothing(world: World, redis_client: redis.asyncio.Redis) -> None:
-    """An entry that came to a read nobody listens to any more is in the pending list, where the audit finds it."""
+    """A blocking read is cancelled while an entry arrives. `own` returns the entry. A later wait can be woken."""
     me = await world.actor()
     await world.store.claim(me, lanes("a"), 1)
     waiting = asyncio.ensure_future(world.store.wait(me, lanes("a"), 1, 2000))
@@ -300,7 +306,7 @@ async def test_a_cancelled_wait_loses_nothing(world: World, redis_client: redis.
 
 
 async def test_a_script_error_is_no_answer(redis_client: redis.asyncio.Redis) -> None:
-    """`run_one` never hands an error out as a reply."""
+    """If a script fails, `run_one` raises UnavailableError that names the script."""
     with pytest.raises(UnavailableError, match="promote"):
         await run_one(redis_client, "promote", [KEYS.due], [])
 
@@ -314,7 +320,11 @@ def _in_mailbox(notification: Any, vendor: str) -> Any:
 async def test_a_take_that_the_store_refuses_is_told_and_stops_no_other(
     world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """A send that began under `hold` goes to the held ones next: with that key broken it stays pending."""
+    """A take fails in one lane, because the key of held notifications is damaged. It reports this and takes the other
+    lane.
+
+    After the key is repaired, the started notification becomes held.
+    """
     dying = await world.actor()
     (begun,) = await world.claimed(dying, 1, on_unknown="hold")
     assert await world.store.start(dying, begun)

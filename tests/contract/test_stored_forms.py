@@ -1,4 +1,5 @@
-"""Golden: what is stored, key by key. A form that changes here must be one that the version before reads (ADR 0035).
+"""Tests that stored keys and values have the golden form. The previous version must be able to read a new form (ADR
+0035).
 
 `python -m tests.contract.test_stored_forms URL` writes tests/golden/stored.json again, from an empty Redis at URL.
 """
@@ -27,7 +28,10 @@ CHANGING = (
 
 
 async def stored(url: str) -> dict[str, Any]:
-    """Return all that is stored after a life of each kind, as far as it does not change from run to run."""
+    """Store a trigger of each kind, end some of them, and return everything that Redis then holds.
+
+    Values that change from run to run are replaced.
+    """
     peer, connection = Peer(url), client(url)
     for kind in KINDS:
         await peer.accept(id=f"0-{kind}", kind=kind, key=f"key {kind}")
@@ -53,7 +57,7 @@ async def stored(url: str) -> dict[str, Any]:
 
 
 def plain(text: str) -> str:
-    """Return the text without what changes from run to run."""
+    """Return the text with each value that changes from run to run replaced by a name."""
     for pattern, name in CHANGING:
         text = pattern.sub(name, text)
     return text
@@ -80,7 +84,7 @@ async def value(connection: redis.asyncio.Redis, key: str) -> Any:
 
 
 async def test_what_is_stored_is_as_it_was(redis_url: str, redis_client: redis.asyncio.Redis) -> None:
-    """A change is a decision: it needs a reader first, and the version before must read it."""
+    """Everything stored in Redis equals the golden file. A change is a decision: the previous version must read it."""
     assert await stored(redis_url) == json.loads(GOLDEN.read_text())
 
 

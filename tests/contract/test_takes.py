@@ -1,4 +1,4 @@
-"""Entries of dead actors are taken, and entries that nobody can explain end in a known way."""
+"""Tests takes: the entries of dead actors are claimed by living ones, and crashes are counted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KEYS = Keys()
 
 
 async def test_the_claims_of_the_dead_are_taken(world: World) -> None:
-    """A living drainer gets them in its own name, counts a crash, and may settle them."""
+    """A living actor takes the entries of a dead one. Each counts a crash and can be settled."""
     dying, me = await world.actor(), await world.actor()
     claims = await world.claimed(dying, 3)
     assert (await world.store.take(me, lanes("a"))).claims == []
@@ -27,7 +27,7 @@ async def test_the_claims_of_the_dead_are_taken(world: World) -> None:
 
 
 async def test_a_clean_stop_makes_no_suspects(world: World) -> None:
-    """Scale-down and deploys count no crash."""
+    """Entries of an actor that stopped cleanly are taken without counting a crash."""
     leaving, me = await world.actor(), await world.actor()
     await world.claimed(leaving)
     await world.control.stopped(leaving)
@@ -36,7 +36,7 @@ async def test_a_clean_stop_makes_no_suspects(world: World) -> None:
 
 
 async def test_crashes_add_up_over_owners(world: World) -> None:
-    """Poison is known by the number of its owners that died."""
+    """Each owner that dies adds one to a notification's crashes. By this number a poison message is recognized."""
     owner = await world.actor()
     await world.claimed(owner)
     for crashes in (1, 2, 3):
@@ -48,7 +48,9 @@ async def test_crashes_add_up_over_owners(world: World) -> None:
 
 
 async def test_only_who_was_singled_out_is_suspected(world: World) -> None:
-    """The dead actor's other entries were not being sent."""
+    """The dead actor had singled out one entry. Only this entry counts a crash, because the others were not
+    being sent.
+    """
     dying, me = await world.actor(), await world.actor()
     _, suspect, _ = await world.claimed(dying, 3)
     assert await world.store.single_out(dying, suspect.notification.id)
@@ -59,7 +61,9 @@ async def test_only_who_was_singled_out_is_suspected(world: World) -> None:
 
 @pytest.mark.parametrize("ended", [True, False])
 async def test_a_mark_ends_with_the_word_or_with_its_incarnation(world: World, ended: bool) -> None:
-    """It is nobody else's, and after its end all are suspected as usual."""
+    """If the mark was removed, or another incarnation set it, every taken entry counts a crash. A dead actor cannot set
+    it.
+    """
     dying, me = await world.actor(), await world.actor()
     claims = await world.claimed(dying, 3)
     if ended:
@@ -75,7 +79,9 @@ async def test_a_mark_ends_with_the_word_or_with_its_incarnation(world: World, e
 
 @pytest.mark.parametrize("state", ["live", "stopped", "dead"])
 async def test_only_the_live_take_and_nobody_from_the_living(world: World, state: str) -> None:
-    """A take from a live one, or by one that is not live, gives nothing."""
+    """A take from a live actor, or by an actor that is not live, returns nothing, and the entries stay with their
+    owner.
+    """
     owner, me = await world.actor(), await world.actor()
     await world.claimed(owner)
     if state == "stopped":
@@ -89,7 +95,7 @@ async def test_only_the_live_take_and_nobody_from_the_living(world: World, state
 
 
 async def test_what_is_delivered_to_the_dead_later_is_found_too(world: World) -> None:
-    """Takes are level-triggered: a second look finds what came after the first."""
+    """An entry reaches a dead actor after a first take. The next take finds it."""
     dying, me = await world.actor(), await world.actor()
     await world.claimed(dying)
     await world.bury(dying)
@@ -103,7 +109,7 @@ async def test_what_is_delivered_to_the_dead_later_is_found_too(world: World) ->
 
 
 async def test_hold_and_started_becomes_held(world: World) -> None:
-    """Under `hold`, what may have been sent is held; what was not started is claimed again."""
+    """Under `hold`, a take makes a started notification held, and claims a notification that was not started."""
     dying, me = await world.actor(), await world.actor()
     started, not_started = await world.claimed(dying, 2, on_unknown="hold")
     assert await world.store.start(dying, started)
@@ -116,7 +122,7 @@ async def test_hold_and_started_becomes_held(world: World) -> None:
 
 
 async def test_a_take_is_bounded(world: World) -> None:
-    """At most so many at once; the rest comes with the next look."""
+    """A take returns at most the given number of entries. The next take returns the rest."""
     dying, me = await world.actor(), await world.actor()
     await world.claimed(dying, 5)
     await world.bury(dying)
@@ -124,7 +130,7 @@ async def test_a_take_is_bounded(world: World) -> None:
 
 
 async def test_an_incarnation_is_forgotten_when_no_mailbox_lists_it(world: World) -> None:
-    """Ended ones stay listed until everything of theirs is taken."""
+    """An ended incarnation can be forgotten only after everything of it was taken."""
     dying, me = await world.actor(), await world.actor()
     (claim,) = await world.claimed(dying)
     await world.bury(dying)
@@ -139,14 +145,16 @@ async def test_an_incarnation_is_forgotten_when_no_mailbox_lists_it(world: World
 
 
 async def test_incarnations_are_never_used_twice(world: World) -> None:
-    """Each start has a number of its own, over all vendors."""
+    """Each registered incarnation gets a new number, over all vendors."""
     names = [await world.actor(vendor) for vendor in ("a", "b", "a")]
     assert [name.partition("-")[0] for name in names] == ["a/1", "b/2", "a/3"]
     assert sorted(await world.control.live()) == sorted(names)
 
 
 async def forget_actors(world: World) -> None:
-    """A store that was emptied, or went back to a copy from before anybody registered."""
+    """Remove all actors and the counter of incarnations, as in a store that was emptied or restored from an old
+    copy.
+    """
     if isinstance(world.control, MemoryControl):
         cell = world.control._cell
         cell.actors.clear()
@@ -157,7 +165,9 @@ async def forget_actors(world: World) -> None:
 
 
 async def test_a_store_that_counts_anew_gives_no_name_twice(world: World) -> None:
-    """Two of a pool still work under their names when it does: whoever comes now is neither of them to any fence."""
+    """A store that was emptied begins to count again. The new names still differ from the old ones, which are
+    fenced.
+    """
     before = [await world.actor(), await world.actor()]
     await forget_actors(world)
     after = [await world.actor(), await world.actor()]
@@ -170,7 +180,10 @@ async def test_a_store_that_counts_anew_gives_no_name_twice(world: World) -> Non
 
 
 async def test_what_a_dead_actor_had_begun_is_held_no_longer_than_it_lives(world: World) -> None:
-    """Under `hold`: till its time is over, or an hour; and its history says what happened."""
+    """Under `hold`, a started notification of a dead actor is held until it expires, at most for an hour.
+
+    Its history has an unknown attempt with the reason `actor_ended`.
+    """
     me = await world.actor()
     short_ms, long_ms = world.now_ms() + 60_000, world.now_ms() + 86_400_000
     claims = [(await world.claimed(me, 1, on_unknown="hold", expires_ms=at_ms))[0] for at_ms in (short_ms, long_ms)]

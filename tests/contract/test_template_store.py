@@ -1,4 +1,4 @@
-"""The template stores: versions, and what the configuration file gave last."""
+"""Tests the template stores: versions, deletion, quotas, and templates from the configuration file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def paid(text: str) -> TemplateSource:
 
 
 async def test_the_same_content_is_the_same_version(store: Any) -> None:
-    """Only a change makes a version; the old ones stay as they are."""
+    """A changed text makes a new version, and an equal text makes none. Old versions stay readable."""
     assert [await store.put(paid(text)) for text in ("a", "a", "b", "a")] == [1, 1, 2, 3]
     assert await store.get("paid", 2) == TemplateSource("paid", "b", "Größe", version=2)
     assert await store.get("paid", 4) is None
@@ -36,7 +36,7 @@ async def test_the_same_content_is_the_same_version(store: Any) -> None:
 
 
 async def test_a_file_given_again_changes_nothing(store: Any) -> None:
-    """A version that somebody put since stays, until the file's own text changes."""
+    """A version put over the API stays the latest until the text in the configuration file changes."""
     assert await store.put(paid("one"), by_file=True) == 1
     assert await store.put(paid("over the API")) == 2
     assert await store.put(paid("one"), by_file=True) == 2
@@ -47,7 +47,7 @@ async def test_a_file_given_again_changes_nothing(store: Any) -> None:
 
 
 async def test_a_file_takes_over_a_template_that_was_there(store: Any) -> None:
-    """The file takes a template over when it first gives it; equal content makes no version."""
+    """The configuration file gives a template that was put before. It makes a new version only if the text differs."""
     assert await store.put(paid("one")) == 1
     assert await store.put(paid("one"), by_file=True) == 1
     assert await store.put(TemplateSource("other", "x")) == 1
@@ -59,7 +59,7 @@ def of(tenant: str, name: str, text: str) -> TemplateSource:
 
 
 async def test_a_template_of_a_tenant_is_its_own(store: Any) -> None:
-    """Two tenants and the common one count their versions apart."""
+    """Two tenants and the common templates count their versions separately."""
     assert await store.put(paid("common")) == 1
     assert [await store.put(of("acme", "paid", text)) for text in ("a", "b")] == [1, 2]
     assert await store.put(of("a/b", "paid", "slash")) == 1
@@ -68,7 +68,9 @@ async def test_a_template_of_a_tenant_is_its_own(store: Any) -> None:
 
 
 async def test_a_deleted_template_is_kept_for_what_was_accepted(store: Any) -> None:
-    """It is no longer the latest of anything; made again, its versions go on, so a number means one text."""
+    """A deleted template is not in `latest`, but its versions are readable. A template of the same name continues
+    counting.
+    """
     assert await store.put(of("acme", "paid", "first")) == 1
     assert [await store.delete("acme/paid"), await store.delete("acme/paid")] == [True, False]
     assert await store.latest() == {}
@@ -78,14 +80,16 @@ async def test_a_deleted_template_is_kept_for_what_was_accepted(store: Any) -> N
 
 
 async def test_a_file_gives_again_what_was_deleted(store: Any) -> None:
-    """The store forgets what the file gave last, together with the template."""
+    """The configuration file can give a deleted template again, with the same text. It makes a new version."""
     assert await store.put(paid("one"), by_file=True) == 1
     assert await store.delete("paid")
     assert await store.put(paid("one"), by_file=True) == 2
 
 
 async def test_a_tenant_has_so_many_names(store: Any) -> None:
-    """Another tenant and the common templates are not counted; a new version of a known name is no new name."""
+    """A tenant may store a limited number of names. Deleted names count, but versions and other tenants' names
+    do not.
+    """
     quota = TemplateQuota(2, 10_000)
     await store.put(of("other", "x", "1"), quota=quota)
     await store.put(paid("1"))
@@ -102,13 +106,13 @@ async def test_a_tenant_has_so_many_names(store: Any) -> None:
 
 
 async def test_a_tenant_may_have_none(store: Any) -> None:
-    """A quota of no names refuses the first."""
+    """With a quota of 0 templates, the first template is refused."""
     with pytest.raises(TemplateError, match="may store 0 templates"):
         await store.put(of("acme", "x", "1"), quota=TemplateQuota(0, 1000))
 
 
 async def test_a_tenant_has_so_many_bytes(store: Any) -> None:
-    """All versions count, for they are kept; what is refused changes nothing."""
+    """A tenant may store a limited number of bytes over all versions. A refused text changes nothing."""
     quota = TemplateQuota(10, 350)
     assert await store.put(of("acme", "x", "1" * 100), quota=quota) == 1
     assert await store.put(of("acme", "x", "2" * 100), quota=quota) == 2
@@ -120,7 +124,11 @@ async def test_a_tenant_has_so_many_bytes(store: Any) -> None:
 
 
 async def test_what_was_deleted_long_ago_is_forgotten_but_its_numbers(store: Any, monkeypatch: Any) -> None:
-    """Its texts no longer count, and a name made again has none of the numbers that a dead letter may name."""
+    """The texts of a long deleted template are gone and count no more. A new template of the tenant gets higher
+    numbers.
+
+    So a number in a dead letter never means another text.
+    """
     monkeypatch.setattr("dispatcher.templates.store.DELETED_KEPT_MS", 1)
     monkeypatch.setattr("dispatcher.adapters.redis.templates.DELETED_KEPT_MS", 1)
     quota = TemplateQuota(1, 10_000)

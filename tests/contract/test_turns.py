@@ -1,4 +1,9 @@
-"""Within a lane tenants take turns, and whoever reads or moves a mailbox sees what waits for its turn."""
+"""Tests that tenants take turns within a lane, and that every reader and writer of a mailbox sees what waits for a
+turn.
+
+A tenant with many unclaimed notifications owns the lane's backlog. Notifications of other tenants then wait in a queue
+for each tenant.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +28,7 @@ BEFORE = DIRECT + 1
 
 
 async def claim(world: World, me: str, want: int, mailboxes: Sequence[str] = ("a",)) -> list[str]:
-    """Claim and settle; the ids in order."""
+    """Claim up to `want` notifications and settle them. Return their ids in order."""
     got = await world.store.claim(me, lanes(*mailboxes), want)
     assert not got.orphans and not got.unreadable
     assert set(await world.store.apply(me, [(c, settle()) for c in got.claims], got.now_ms)) <= {Applied.DONE}
@@ -38,12 +43,14 @@ async def everything(world: World, me: str, at_once: int = 7) -> list[str]:
 
 
 async def backlogged(world: World) -> list[str]:
-    """So many of one tenant that it owns a backlog: whatever others send waits in their queues."""
+    """Queue so many notifications of the tenant `loud` that it owns the backlog. Return their ids."""
     return await world.queued(BEFORE, tenant="loud")
 
 
 async def test_a_flood_of_one_tenant_lets_the_others_pass(world: World) -> None:
-    """A lane, fault row 38: what came before the backlog goes first, then each tenant has its turn."""
+    """One tenant floods a lane (fault row 38). What came before the backlog goes first, then each tenant has
+    its turn.
+    """
     me = await world.actor()
     loud = await world.queued(DIRECT + 60, tenant="loud")
     quiet = await world.queued(2, tenant="quiet")
@@ -75,7 +82,11 @@ async def test_turns_follow_the_weights(world: World) -> None:
 
 
 async def test_without_a_backlog_entries_go_straight_to_the_lane(redis_world: World, redis_client: Any) -> None:
-    """The stream gets all that it may hold besides claimed ones: an idle actor's blocking read sees each at once."""
+    """Without a backlog, entries go into the lane's own stream and no queue is made, so a blocking read sees them at
+    once.
+
+    The entries that are claimed already do not count towards a backlog.
+    """
     me = await redis_world.actor()
     for n in range(5):
         for tenant in ("one", "other"):
@@ -96,7 +107,7 @@ async def test_an_empty_queue_leaves_no_key(redis_world: World, redis_client: An
 
 
 async def test_a_backlog_of_one_tenant_stays_in_the_lane(redis_world: World, redis_client: Any) -> None:
-    """Nothing is written twice: each entry is claimed where it was accepted, as without turns."""
+    """The backlog of a single tenant stays in the lane's stream. A claim moves nothing and writes no entry."""
     me = await redis_world.actor()
     ids = await redis_world.queued(5 * DIRECT, tenant="loud")
     assert await redis_client.xlen(KEY) == 5 * DIRECT
@@ -109,7 +120,9 @@ async def test_a_backlog_of_one_tenant_stays_in_the_lane(redis_world: World, red
 
 
 async def test_an_earlier_version_left_its_backlog_in_the_lane(redis_world: World, redis_client: Any) -> None:
-    """Notifications stored before there were turns are all in the lane's stream. They go first, in their order."""
+    """Notifications that a version without turns has stored are in the lane's stream. They are claimed first,
+    in order.
+    """
     me = await redis_world.actor()
     old = await redis_world.queued(DIRECT + 9, tenant="loud")
     await redis_client.delete(f"{KEY}:owner", f"{KEY}:turns")  # an earlier version wrote neither
@@ -119,7 +132,9 @@ async def test_an_earlier_version_left_its_backlog_in_the_lane(redis_world: Worl
 
 
 async def test_an_earlier_version_may_still_write_into_the_lane(redis_world: World, redis_client: Any) -> None:
-    """During an update old intakes know of no queue. What they write is claimed, whoever owns the backlog."""
+    """During an update, an old intake writes into the lane's stream, although a backlog has an owner. The entry is
+    claimed.
+    """
     me = await redis_world.actor()
     await backlogged(redis_world)
     quiet = await redis_world.queued(2, tenant="quiet")
@@ -152,7 +167,10 @@ async def test_depth_and_backlog_count_what_waits_for_its_turn(world: World) -> 
 
 
 async def test_each_tenant_is_told_how_much_of_it_waits(world: World) -> None:
-    """Unclaimed, and without what was there before the turns began: that is of nobody in particular."""
+    """`waiting` returns how many unclaimed notifications each tenant has since turns began.
+
+    What came before the backlog counts for no tenant.
+    """
     me = await world.actor()
     assert await world.control.waiting(LANE) == {}
     await backlogged(world)
@@ -182,7 +200,9 @@ async def test_the_age_of_a_lane_is_that_of_the_oldest_in_any_queue(redis_world:
 
 
 async def test_what_waits_for_its_turn_can_be_withdrawn(world: World) -> None:
-    """In its queue, and, once an actor has it, not any more. A queue that is empty then holds nobody up."""
+    """A notification in a tenant's queue can be withdrawn, but not after it is claimed. The empty queue delays no
+    claim.
+    """
     me = await world.actor()
     first = await backlogged(world)
     loud, (quiet,) = await world.queued(2, tenant="loud"), await world.queued(tenant="quiet")
@@ -196,7 +216,7 @@ async def test_what_waits_for_its_turn_can_be_withdrawn(world: World) -> None:
 
 
 async def test_many_turns_for_nothing_hold_nobody_up(world: World) -> None:
-    """Hundreds of tenants have cancelled all they had: the next claim passes their empty queues."""
+    """Three hundred tenants have withdrawn all their notifications. The next claim passes their empty queues."""
     me = await world.actor()
     await backlogged(world)
     for nid in [(await world.queued(tenant=f"tenant-{n}"))[0] for n in range(300)]:
@@ -207,7 +227,7 @@ async def test_many_turns_for_nothing_hold_nobody_up(world: World) -> None:
 
 
 async def test_the_expired_are_found_in_every_queue(world: World) -> None:
-    """Page by page, however the pages fall; each once, and what is not over stays."""
+    """Expired notifications are found in the lane and in every queue, each once, with pages of any size."""
     over_ms = world.now_ms() - 1
     over = await world.queued(DIRECT, tenant="loud", expires_ms=over_ms)
     for tenant in ("loud", "quiet", "other", "loud"):
@@ -227,7 +247,9 @@ async def test_the_expired_are_found_in_every_queue(world: World) -> None:
 
 
 async def test_whatever_comes_into_a_lane_waits_for_its_tenants_turn(world: World) -> None:
-    """Moved from another mailbox, due after a wait, redriven: behind its own tenant's, not behind the flood."""
+    """A moved, a due and a redriven notification wait for their tenant's turn, and not behind the other tenant's
+    backlog.
+    """
     me = await world.actor()
     moved, waits, died = await world.claimed(me, 3, tenant="quiet")
     await backlogged(world)
@@ -245,7 +267,9 @@ async def test_whatever_comes_into_a_lane_waits_for_its_tenants_turn(world: Worl
 
 
 async def test_a_claim_of_a_dead_actor_is_taken_from_its_turn(world: World) -> None:
-    """A claimed notification that had waited for its turn is as safe as any other: fence, take, crash count."""
+    """An actor claims a notification from a queue and dies. Another actor takes it, a crash is counted, and the old is
+    fenced.
+    """
     dying, me = await world.actor(), await world.actor()
     await backlogged(world)
     (nid,) = await world.queued(tenant="quiet")
@@ -277,7 +301,9 @@ async def test_a_full_redis_still_hands_out_turns(redis_world: World, redis_clie
 
 
 async def test_a_destroyed_group_strands_nothing(redis_world: World, redis_client: Any) -> None:
-    """XGROUP DESTROY on the stream of what was claimed from queues: the next audit claims what is in it."""
+    """The consumer group of the stream with entries claimed from queues is destroyed. The next audit claims the entries
+    again.
+    """
     gone, me = await redis_world.actor(), await redis_world.actor()
     await backlogged(redis_world)
     (nid,) = await redis_world.queued(tenant="quiet")
@@ -291,7 +317,9 @@ async def test_a_destroyed_group_strands_nothing(redis_world: World, redis_clien
 
 
 async def test_an_entry_that_is_not_its_records_is_an_orphan(redis_world: World, redis_client: Any) -> None:
-    """After an error between two writes of a claim the notification is where its record says, and once."""
+    """A queue has a second entry for a notification, and an entry without a record. Both are orphans; the first is
+    claimed.
+    """
     me = await redis_world.actor()
     await backlogged(redis_world)
     (nid,) = await redis_world.queued(tenant="quiet")
@@ -323,7 +351,8 @@ async def test_a_record_of_another_kind_does_not_hold_up_its_neighbours(redis_wo
 
 @pytest.mark.parametrize("seed", range(8))
 async def test_redis_and_the_model_hand_out_the_same(redis_world: World, memory_world: World, seed: int) -> None:
-    """Random histories of accepts, claims, withdrawals, moves and weights: the same ids in the same order.
+    """For random accepts, claims, withdrawals, moves and weights, Redis and memory claim the same ids in the same
+    order.
 
     The store in memory is `core.limits.turns.serve` with queues around it.
     """
@@ -363,7 +392,9 @@ async def test_redis_and_the_model_hand_out_the_same(redis_world: World, memory_
 
 
 def _in_order(told: dict[str, list[str]], ids: list[str], again: bool) -> None:
-    """Each tenant's come in the order of their arrival; those that were moved came `again`, at the tail."""
+    """Assert that each tenant's ids come in the order of `told`. Remove them, or put them at the end if `again` is
+    True.
+    """
     for order in told.values():
         mine = [nid for nid in ids if nid in order]
         places = [order.index(nid) for nid in mine]
@@ -377,7 +408,7 @@ def _in_order(told: dict[str, list[str]], ids: list[str], again: bool) -> None:
 async def test_the_cost_of_a_claim_does_not_follow_the_number_of_tenants(
     redis_world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """Commands that a claim of ten runs, with ten and with a thousand tenants waiting."""
+    """A claim of ten runs at most five more Redis commands with a thousand waiting tenants than with ten."""
     me = await redis_world.actor()
     found = []
     for count in (10, 1_000):

@@ -1,4 +1,6 @@
-"""Records that this version cannot read, after a roll-back or damage: kept, told of, and in nobody's way."""
+"""Tests records that this version cannot read, after a roll-back or damage: they are kept, reported, and stop
+no other.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,7 @@ async def spoil(client: redis.asyncio.Redis, nid: str, how: str) -> None:
 
 
 async def mend(client: redis.asyncio.Redis, nid: str, before: dict[str, str]) -> None:
-    """Readable again, with what was written since it was spoilt."""
+    """Make a spoilt record readable again. What was written to it since then stays."""
     record = KEYS.record(trigger_of(nid))
     if await client.exists(f"{record} aside"):
         await client.rename(f"{record} aside", record)
@@ -71,14 +73,14 @@ def how(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=["another shape", *DAMAGED])
 def how_inside(request: pytest.FixtureRequest) -> str:
-    """A record whose state can still be read and written."""
+    """A kind of damage after which the state in the record can still be read and written."""
     return str(request.param)
 
 
 async def test_an_unreadable_record_does_not_strand_its_neighbours(
     redis_world: World, redis_client: redis.asyncio.Redis, how: str
 ) -> None:
-    """One of five claimed, audited or taken entries is unreadable, and the other four go on."""
+    """One of five records is unreadable. A claim, an audit and a take report it, and return the other four."""
     store = redis_world.store
     ids = await redis_world.queued(5)
     await spoil(redis_client, ids[2], how)
@@ -106,7 +108,10 @@ def courier_of(world: World, vendor: ScriptedVendor, metrics: Metrics) -> Courie
 async def test_what_cannot_be_read_waits_until_it_can(
     redis_world: World, redis_client: redis.asyncio.Redis, how_inside: str
 ) -> None:
-    """In `due`, with what was counted of it so far, however often a version looks that cannot read it."""
+    """An unreadable notification waits in `due`, keeps its attempts, and is put off again while it stays unreadable.
+
+    After the record is mended, it is claimed with its attempts. Nothing is sent before.
+    """
     (nid,) = await redis_world.queued(1)
     record = KEYS.record(trigger_of(nid))
     before: Any = await redis_client.hgetall(record)
@@ -137,7 +142,9 @@ async def test_what_cannot_be_read_waits_until_it_can(
 async def test_a_started_send_of_what_cannot_be_read_is_not_put_off(
     redis_world: World, redis_client: redis.asyncio.Redis, how_inside: str
 ) -> None:
-    """Under `hold` it is maybe sent: it stays pending, and is held when its actor has ended."""
+    """Under `hold`, an unreadable notification that was started stays pending. After its actor's death it
+    becomes held.
+    """
     me = await redis_world.actor()
     (claim,) = await redis_world.claimed(me, 1, on_unknown="hold")
     nid = claim.notification.id
@@ -156,7 +163,10 @@ async def test_a_started_send_of_what_cannot_be_read_is_not_put_off(
 async def test_a_record_of_another_type_stays_with_who_claimed_it_until_it_is_mended(
     redis_world: World, redis_client: redis.asyncio.Redis, policy: str
 ) -> None:
-    """It can be written nowhere else. Its owner's audit and who takes from him meet it again; nothing is lost of it."""
+    """The key of a record has another type, so the state cannot be written. Takes and audits report it as unreadable.
+
+    After the record is mended, the audit returns the claim. Nothing is sent meanwhile.
+    """
     store, owner = redis_world.store, await redis_world.actor()
     (claim,) = await redis_world.claimed(owner, 1, on_unknown=policy)
     assert await store.start(owner, claim)
@@ -179,7 +189,9 @@ async def test_a_record_of_another_type_stays_with_who_claimed_it_until_it_is_me
 async def test_what_is_due_and_broken_holds_up_nobody(
     redis_world: World, redis_client: redis.asyncio.Redis, how: str
 ) -> None:
-    """Two of three due entries go on at once; the unreadable one is put off, not lost."""
+    """One of three due notifications is unreadable. The other two are promoted at once, and this one is put off, not
+    lost.
+    """
     courier = courier_of(redis_world, ScriptedVendor("a"), Metrics())
     courier.begin(await redis_world.actor())
     ids = await redis_world.queued(3, send_at_ms=redis_world.now_ms() - 1)
@@ -196,7 +208,7 @@ async def test_what_is_due_and_broken_holds_up_nobody(
 async def test_what_has_expired_beside_a_broken_one_ends(
     redis_world: World, redis_client: redis.asyncio.Redis, how: str
 ) -> None:
-    """In a mailbox that nobody drains, and held: whatever the first of them is."""
+    """A sweep ends expired notifications, queued and held, even if the first of them is unreadable."""
     me, at_ms = await redis_world.actor(), redis_world.now_ms()
     held = await redis_world.claimed(me, 2, on_unknown="hold")
     for claim in held:
@@ -215,7 +227,7 @@ async def test_what_has_expired_beside_a_broken_one_ends(
 
 
 class Refusing:
-    """A store that finds one record broken when that notification is to end."""
+    """A store that refuses to withdraw the notification `nid`, as if its record were damaged."""
 
     def __init__(self, store: Any, nid: str) -> None:
         self._store, self._nid = store, nid
@@ -230,7 +242,10 @@ class Refusing:
 
 
 async def test_what_cannot_be_ended_holds_up_nobody(world: World) -> None:
-    """It is put off as what is unreadable; those that came with it end or go on, and a dead letter is made of none."""
+    """An expired delayed notification cannot be ended. It is put off and reported as unreadable, and is no dead letter.
+
+    The others of the same page end or are queued.
+    """
     metrics = Metrics()
     courier = courier_of(world, ScriptedVendor("a"), metrics)
     courier.begin(await world.actor())
@@ -245,7 +260,7 @@ async def test_what_cannot_be_ended_holds_up_nobody(world: World) -> None:
 
 
 async def test_a_sweep_goes_on_past_what_it_cannot_end(world: World) -> None:
-    """The rest of an expired page ends, however many are ended at once."""
+    """One expired notification of a page cannot be ended. A sweep ends all others."""
     courier = courier_of(world, ScriptedVendor("a"), Metrics())
     courier.begin(await world.actor())
     ids = await world.queued(2 * SWEEP_TOGETHER, expires_ms=world.now_ms() - 1)
@@ -257,7 +272,7 @@ async def test_a_sweep_goes_on_past_what_it_cannot_end(world: World) -> None:
 async def test_a_twin_that_is_broken_does_not_stop_the_other(
     redis_world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """It cannot be marked; the other is, and may be sent."""
+    """The record of the first of two twins is damaged. The second is still marked as a twin and may be sent."""
     me, print_ = await redis_world.actor(), Fingerprint("same text", 60_000)
     one, two = await redis_world.claimed(me, 2, on_unknown="hold")
     assert await redis_world.store.start(me, one, print_)
@@ -270,7 +285,7 @@ async def test_a_twin_that_is_broken_does_not_stop_the_other(
 async def test_a_dead_letter_that_cannot_be_read_is_listed(
     redis_world: World, redis_client: redis.asyncio.Redis, how: str
 ) -> None:
-    """Without what is not known of it; its neighbours whole."""
+    """A dead letter whose record is damaged is listed with empty fields. Its neighbour is listed whole."""
     me = await redis_world.actor()
     one, two = await redis_world.claimed(me, 2)
     for claim in (one, two):
@@ -287,7 +302,7 @@ async def test_a_dead_letter_that_cannot_be_read_is_listed(
 async def test_what_is_held_and_cannot_be_read_is_not_looked_up(
     redis_world: World, redis_client: redis.asyncio.Redis, how: str
 ) -> None:
-    """By what this version takes it for, another message might be found."""
+    """`held` leaves out a notification with an unreadable record, because a look-up might find another message."""
     me = await redis_world.actor()
     (claim,) = await redis_world.claimed(me, 1, on_unknown="hold")
     assert await redis_world.store.start(me, claim)

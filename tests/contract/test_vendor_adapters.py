@@ -1,6 +1,7 @@
-"""Each adapter against the sandbox's real wire formats, and against peers that break off at a chosen byte.
+"""Tests each adapter against the sandbox's real wire formats, and against peers that break off at a chosen byte.
 
-The rule (core/life/outcome.py): not sent, accepted, or unknown, by bytes written, status and a valid vendor id.
+The rule (core/life/outcome.py): not sent, accepted, or unknown, by bytes written, status and a valid vendor id. An
+outcome of *local origin* is a fault on our side of the network: no byte was sent.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ FORBIDDEN = {
 
 @pytest.mark.parametrize("adapter", [*HTTP_ADAPTERS, "smtp"])
 async def test_an_accepted_message_arrives_as_it_was_meant(sandbox: Sandbox, adapter: str) -> None:
-    """Accepted carries the vendor's id, and the vendor got this recipient and this text, once."""
+    """An accepted outcome has the vendor's id, and the vendor received the recipient and the text exactly once."""
     message = message_for(adapter)
     outcome = await send(sandbox.vendor(adapter), message)
     assert outcome.kind is OutcomeKind.ACCEPTED
@@ -51,7 +52,9 @@ async def test_an_accepted_message_arrives_as_it_was_meant(sandbox: Sandbox, ada
 
 @pytest.mark.parametrize("adapter", ["twilio", "vonage"])
 async def test_a_vendor_that_is_asked_tells_what_became_of_it(sandbox: Sandbox, adapter: str) -> None:
-    """The address of the receipt goes out with the message; the call-back is read as a yes about this notification."""
+    """A message is sent with an address for receipts. The vendor's call-back is read as "carried" for this
+    notification.
+    """
     heard: asyncio.Queue[list[Told]] = asyncio.Queue()
 
     async def hear(request: web.BaseRequest) -> web.Response:
@@ -84,7 +87,7 @@ EXPECTED = {
 @pytest.mark.parametrize("mode", EXPECTED)
 @pytest.mark.parametrize("adapter", [*HTTP_ADAPTERS, "smtp"])
 async def test_a_broken_vendor_gives_the_outcome_its_bytes_allow(sandbox: Sandbox, adapter: str, mode: str) -> None:
-    """After bytes were written, silence, reset and 5xx are unknown; an SMTP server's own 4xx is failed."""
+    """After bytes were written, silence, a reset and a 5xx are unknown. A 4xx of an SMTP server is failed."""
     await sandbox.fault(adapter, mode=mode)
     outcome = await send(sandbox.vendor(adapter), message_for(adapter), 0.4)
     assert (outcome.kind.value, outcome.reason) == EXPECTED[mode]["smtp" if adapter == "smtp" else "http"]
@@ -100,7 +103,7 @@ async def test_a_broken_vendor_gives_the_outcome_its_bytes_allow(sandbox: Sandbo
     ],
 )
 async def test_a_permanent_no_is_rejected(sandbox: Sandbox, adapter: str, kind: str, reason: str) -> None:
-    """The provider's documented permanent error, also inside an HTTP 200, is rejected and not retried."""
+    """The provider's documented permanent error is rejected, also if it comes inside an HTTP 200."""
     await sandbox.fault(adapter, mode="reject")
     outcome = await send(sandbox.vendor(adapter), message_for(adapter))
     assert (outcome.kind.value, outcome.reason) == (kind, reason)
@@ -108,7 +111,9 @@ async def test_a_permanent_no_is_rejected(sandbox: Sandbox, adapter: str, kind: 
 
 @pytest.mark.parametrize("adapter", [*HTTP_ADAPTERS, "smtp"])
 async def test_a_throttle_is_no_failure(sandbox: Sandbox, adapter: str) -> None:
-    """429 (or its like) is throttled, with the vendor's Retry-After where HTTP carries one."""
+    """A 429, or what a provider sends instead, is throttled. The outcome has the wait from Retry-After, if HTTP has
+    one.
+    """
     await sandbox.fault(adapter, mode="throttle", retry_after_s=7)
     outcome = await send(sandbox.vendor(adapter), message_for(adapter))
     assert outcome.kind is OutcomeKind.THROTTLED
@@ -119,7 +124,10 @@ Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 async def against(adapter: str, answer: bytes, timeout_s: float = 0.5, heads: list[bytes] | None = None) -> Outcome:
-    """Send to a peer that reads the whole request, answers these bytes and closes. `heads`: what it was asked."""
+    """Send to a peer that reads the whole request, answers with `answer` and closes. Return the outcome.
+
+    The head of the request is added to `heads`.
+    """
 
     async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -163,7 +171,7 @@ async def against(adapter: str, answer: bytes, timeout_s: float = 0.5, heads: li
     ],
 )
 async def test_only_a_valid_answer_counts_as_accepted(adapter: str, answer: bytes, kind: str) -> None:
-    """HTML, empty, cut, oversized or id-less answers are never accepted."""
+    """An answer that is HTML, empty, cut, too large or without an id is not accepted."""
     assert (await against(adapter, answer)).kind.value == kind
 
 
@@ -181,7 +189,7 @@ def gzipped(content: bytes, times: int = 1) -> bytes:
     ],
 )
 async def test_a_packed_answer_is_not_unpacked(body: Callable[[], bytes]) -> None:
-    """None was offered to be taken: it is no valid answer, whatever is in it, and memory stays flat."""
+    """A compressed answer, for which we did not ask, is unknown and is not unpacked, so that memory stays small."""
     packed = body()
     assert len(packed) < ANSWER_BYTES_MAX, "within the cap, as it travels"
     tracemalloc.start()
@@ -196,7 +204,7 @@ async def test_a_packed_answer_is_not_unpacked(body: Callable[[], bytes]) -> Non
 
 @pytest.mark.parametrize("adapter", HTTP_ADAPTERS)
 async def test_no_packing_is_offered(adapter: str) -> None:
-    """A vendor that asks first sends plain bytes, of which the cap counts each."""
+    """The adapters ask for answers without compression, so that the size limit counts every byte."""
     heads: list[bytes] = []
     await against(adapter, b"", heads=heads)
     assert b"accept-encoding: identity" in heads[0].lower()
@@ -205,14 +213,16 @@ async def test_no_packing_is_offered(adapter: str) -> None:
 @pytest.mark.parametrize("adapter", HTTP_ADAPTERS)
 @pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
 async def test_a_refused_account_is_the_accounts_fault(adapter: str, status: str) -> None:
-    """Bad credentials are failed with account scope, if the provider says so in its own form: they burn no attempt."""
+    """A 401 or 403 in the provider's own form is failed with account scope, so that it costs no attempt."""
     outcome = await against(adapter, http(status, json.dumps(FORBIDDEN[adapter]).encode()))
     assert (outcome.kind, outcome.scope) == (OutcomeKind.FAILED, Scope.ACCOUNT)
 
 
 @pytest.mark.parametrize("adapter", [*HTTP_ADAPTERS, "smtp"])
 async def test_nobody_there_is_not_sent(adapter: str) -> None:
-    """A refused connection wrote no byte: failed, of local origin, safe to send elsewhere."""
+    """If the connection is refused, the outcome is failed and of local origin, so another vendor can safely be
+    tried.
+    """
     port = free_port()
     outcome = await send(make(adapter, f"http://127.0.0.1:{port}", port), message_for(adapter))
     assert (outcome.kind, outcome.local_origin) == (OutcomeKind.FAILED, True)
@@ -220,7 +230,7 @@ async def test_nobody_there_is_not_sent(adapter: str) -> None:
 
 @pytest.mark.parametrize("adapter", [*HTTP_ADAPTERS, "smtp"])
 async def test_the_deadline_is_total(sandbox: Sandbox, adapter: str) -> None:
-    """A vendor that hangs costs the deadline and no more."""
+    """A call to a vendor that hangs ends at its deadline."""
     await sandbox.fault(adapter, mode="hang")
     began = time.monotonic()
     await send(sandbox.vendor(adapter), message_for(adapter), 0.3)
@@ -232,19 +242,19 @@ async def test_the_deadline_is_total(sandbox: Sandbox, adapter: str) -> None:
     [("7", 7.0), ("0.5", 0.5), ("-3", 0.0), ("1e9", 300.0), ("inf", 300.0), ("nan", None), ("soon", None), ("", None)],
 )
 def test_retry_after_is_capped_and_never_absurd(value: str, seconds: float | None) -> None:
-    """Seconds are clamped to [0, 300]; what is no number and no date is no wait."""
+    """Retry-After in seconds is limited to 0 to 300. A value that is no number and no date gives no wait."""
     assert retry_after_s({"Retry-After": value}, 0.0) == seconds
 
 
 def test_retry_after_takes_a_date() -> None:
-    """An HTTP date is the seconds until it, 0 when it has passed."""
+    """Retry-After as an HTTP date gives the seconds until then, or 0 if the date has passed."""
     headers = {"Retry-After": "Thu, 01 Jan 1970 00:01:40 GMT"}
     assert retry_after_s(headers, 40.0) == 60.0
     assert retry_after_s(headers, 400.0) == 0.0
 
 
 class Mailbox:
-    """An SMTP server nobody here wrote, keeping what it got."""
+    """Keeps the envelopes that an SMTP server of another project (aiosmtpd) received."""
 
     def __init__(self) -> None:
         self.envelopes: list[tuple[str, list[str], bytes]] = []
@@ -255,7 +265,7 @@ class Mailbox:
 
 
 async def test_smtp_sends_one_recipient_and_keeps_its_message_id() -> None:
-    """Another's SMTP server sees exactly one recipient, both parts, and the same Message-ID on a repeat."""
+    """An SMTP server gets exactly one recipient and both parts of the mail. A repeat has the same Message-ID."""
     mailbox = Mailbox()
     controller = Controller(mailbox, hostname="127.0.0.1", port=free_port())
     await asyncio.to_thread(controller.start)
@@ -290,7 +300,7 @@ async def test_smtp_refuses_an_address_that_is_more_than_one(to: str) -> None:
 
 
 def test_options_name_the_field_and_hide_secrets() -> None:
-    """A missing or unknown option names vendor and field; a secret does not show in repr."""
+    """A missing or unknown option raises ConfigError that names vendor and field. A secret is not shown in repr."""
     with pytest.raises(ConfigError, match=r"vendors\.v\.options\.auth_token: is needed"):
         build("twilio", "v", "sms", {"account_sid": "AC1", "sender": "+49"})
     with pytest.raises(ConfigError, match=r"vendors\.v\.options\.colour: is not an option"):
@@ -302,7 +312,7 @@ def test_options_name_the_field_and_hide_secrets() -> None:
 @pytest.mark.parametrize("mode", ["error", "reject"])
 @pytest.mark.parametrize("adapter", [*HTTP_ADAPTERS, "smtp"])
 async def test_the_sandbox_fails_for_some_recipients_alone(sandbox: Sandbox, adapter: str, mode: str) -> None:
-    """With `to` the fault befalls whoever begins so, as the provider's own wire format names him; others get a yes."""
+    """A fault with `to` affects only recipients that begin with this text. Messages to others are accepted."""
     message = message_for(adapter)
     await sandbox.fault(adapter, mode=mode, to=message.to[:3])
     assert (await send(sandbox.vendor(adapter), message)).kind is not OutcomeKind.ACCEPTED
@@ -312,7 +322,7 @@ async def test_the_sandbox_fails_for_some_recipients_alone(sandbox: Sandbox, ada
 
 
 async def test_the_sandbox_refuses_a_wrong_fault(sandbox: Sandbox) -> None:
-    """A fault with an unknown mode or a wrong number is refused and changes nothing."""
+    """A fault with an unknown mode or a wrong value is answered 422 and changes nothing."""
     assert await sandbox.fault("twilio", mode="explode") == 422
     assert await sandbox.fault("twilio", mode="error", ratio=2) == 422
     assert await sandbox.fault("twilio", mode="error", to="49") == 422
@@ -321,7 +331,7 @@ async def test_the_sandbox_refuses_a_wrong_fault(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("adapter", HTTP_ADAPTERS)
 async def test_the_sandbox_checks_requests_as_the_provider_would(sandbox: Sandbox, adapter: str) -> None:
-    """A request without what the provider needs is refused in its own words and not recorded as delivered."""
+    """The sandbox refuses an incomplete request in the provider's own form, and records no delivery."""
     path = {"twilio": "/2010-04-01/Accounts/AC1/Messages.json", "vonage": "/sms/json", "sendgrid": "/v3/mail/send"}
     async with sandbox.session.post(f"{sandbox.url}/{adapter}{path[adapter]}", data=b"{}") as answer:
         assert answer.status in (200, 401)
@@ -331,7 +341,10 @@ async def test_the_sandbox_checks_requests_as_the_provider_would(sandbox: Sandbo
 
 @pytest.mark.parametrize("sender", ["shop@example.com", "Müller, Söhne <shop@example.com>"])
 async def test_a_sender_with_a_name_arrives_with_both(sender: str) -> None:
-    """The envelope of SMTP and SendGrid's field have the bare address, the header and `name` the display name."""
+    """With a display name in the sender, the envelope has the bare address, and the mail has the name too.
+
+    This holds for SMTP and for SendGrid.
+    """
     written = f'"{sender.partition(" <")[0]}" <shop@example.com>' if "<" in sender else sender
     seen: list[Any] = []
 

@@ -1,4 +1,4 @@
-"""A vendor whose answer does not end: its body, its headers, its SMTP reply. Bytes end it, long before the deadline."""
+"""Tests a vendor whose answer does not end: a limit of bytes ends the call, long before the deadline."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ CHUNK = b"2000\r\n" + b"x" * 0x2000 + b"\r\n"
 
 
 class Endless:
-    """Reads the head of a request, answers `first`, then `again` until nobody listens. `sent`: how much that was."""
+    """Reads a request up to `until`, answers `first`, then sends `again` until the client closes. `sent` counts these
+    bytes.
+    """
 
     def __init__(self, first: bytes, again: bytes, until: bytes = b"\r\n\r\n") -> None:
         self._first, self._again, self._until = first, again, until
@@ -41,7 +43,7 @@ class Endless:
 
 
 async def against(peer: Endless, call: Callable[[int], object]) -> tuple[object, int]:
-    """Return the answer of `call`, which gets the port, and the most memory that it used."""
+    """Return the answer of `call`, which gets the port of `peer`, and the most memory in bytes that it used."""
     server = await asyncio.start_server(peer, "127.0.0.1", 0)
     async with server:
         tracemalloc.start()
@@ -68,7 +70,7 @@ HEADS = {
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("adapter", HTTP_ADAPTERS)
 async def test_an_endless_body_is_too_large(adapter: str, body: str) -> None:
-    """Maybe sent, whatever the status says; it costs the cap, not the deadline and not memory."""
+    """An answer with an endless body is unknown, whatever its status, and memory stays below a limit."""
     peer = Endless(*BODIES[body])
     outcome, peak = await against(
         peer, lambda port: send(make(adapter, f"http://127.0.0.1:{port}"), message_for(adapter), DEADLINE_S)
@@ -79,7 +81,7 @@ async def test_an_endless_body_is_too_large(adapter: str, body: str) -> None:
 
 @pytest.mark.parametrize("head", HEADS)
 async def test_endless_headers_are_no_answer(head: str) -> None:
-    """Maybe sent: the head of an answer has a bound too, in lines and in their length."""
+    """An answer with endless headers or an endless status line is unknown, and memory stays below a limit."""
     peer = Endless(*HEADS[head])
     outcome, peak = await against(
         peer, lambda port: send(make("twilio", f"http://127.0.0.1:{port}"), message_for("twilio"), DEADLINE_S)
@@ -89,7 +91,7 @@ async def test_endless_headers_are_no_answer(head: str) -> None:
 
 
 async def test_an_endless_look_up_is_no_answer() -> None:
-    """The answer to a look-up is capped as well."""
+    """A GET with an endless answer, as in a look-up, returns None, and memory stays below a limit."""
 
     async def ask(port: int) -> object:
         client = HttpClient()
@@ -113,7 +115,7 @@ SMTP = {
 
 @pytest.mark.parametrize("reply", SMTP)
 async def test_an_endless_smtp_reply_is_not_sent(reply: str) -> None:
-    """Before the message: not sent, and no word about its recipient."""
+    """An endless SMTP reply before the message is failed: nothing was sent, and nothing is said about the recipient."""
     peer = Endless(*SMTP[reply], until=b"")
     outcome, peak = await against(peer, lambda port: send(make("smtp", port=port), message_for("smtp"), DEADLINE_S))
     assert outcome == Outcome.failed("smtp_protocol")
@@ -122,7 +124,7 @@ async def test_an_endless_smtp_reply_is_not_sent(reply: str) -> None:
 
 @pytest.mark.parametrize("again", [b"250-more\r\n" * 512, b"<html>\r\n", b"x" * 8192], ids=["many", "html", "one line"])
 async def test_an_endless_smtp_reply_to_the_message_is_unknown(again: bytes) -> None:
-    """After the final dot the server may have the message, whatever it babbles."""
+    """An endless SMTP reply after the message is unknown, because the server may have the message."""
 
     class Taking(Endless):
         async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,8 @@
-"""Vendors that TLS or DNS keeps us from reaching. No byte of the message was written: it is not sent, never unknown."""
+"""Tests vendors that cannot be reached because of TLS or DNS: the outcome is failed, of local origin, and never
+unknown.
+
+No byte of the message was written.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +44,7 @@ def vendor_at(adapter: str, host: str, port: int, starttls: bool = False) -> Ven
 async def secured(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, context: ssl.SSLContext
 ) -> asyncio.StreamWriter:
-    """The writer of this connection once it is encrypted. (CPython 3.10 has no `StreamWriter.start_tls`.)"""
+    """Encrypt this connection and return its new writer. CPython 3.10 has no `StreamWriter.start_tls`."""
     loop, protocol = asyncio.get_running_loop(), writer.transport.get_protocol()
     await writer.drain()
     transport = await loop.start_tls(writer.transport, protocol, context, server_side=True)
@@ -48,7 +52,10 @@ async def secured(
 
 
 class Peer:
-    """A vendor behind TLS that says yes to everything, and keeps what reached it in plain."""
+    """A vendor behind TLS that accepts everything, and keeps in `heard` what it received.
+
+    With `stalls` or `resets` it breaks the handshake.
+    """
 
     def __init__(self, adapter: str, context: ssl.SSLContext | None, stalls: bool, resets: bool) -> None:
         self.heard = b""
@@ -100,7 +107,7 @@ class Peer:
                 writer.write(b"250 OK\r\n")
 
     async def _break(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """The handshake begins, and comes to nothing."""
+        """Read one byte of the handshake, then stay silent if the peer stalls, or else close the connection at once."""
         await reader.read(1)
         if self._stalls:
             await self._over.wait()
@@ -109,7 +116,7 @@ class Peer:
 
 @pytest.fixture
 def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Authority:
-    """One that the vendors' clients trust, as they trust the machine's."""
+    """Make an authority that the vendors' clients trust like the machine's own authorities."""
     found = Authority(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(found.file))
     return found
@@ -124,7 +131,7 @@ async def call(adapter: str, context: ssl.SSLContext | None, **broken: bool) -> 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
 async def test_a_good_certificate_is_believed(authority: Authority, adapter: str) -> None:
-    """All is right here; each of the other tests makes one thing wrong."""
+    """With a good certificate the message is accepted. Each of the following tests changes one thing."""
     outcome, peer = await call(adapter, authority.server())
     assert outcome.kind is OutcomeKind.ACCEPTED
     assert peer.heard
@@ -133,7 +140,7 @@ async def test_a_good_certificate_is_believed(authority: Authority, adapter: str
 @pytest.mark.parametrize("adapter", ADAPTERS)
 @pytest.mark.parametrize("fault", ["expired", "not yet valid", "of another host", "of nobody known"])
 async def test_a_bad_certificate_gets_no_byte(authority: Authority, tmp_path: Path, adapter: str, fault: str) -> None:
-    """Not sent, of local origin, by the name of tls; and the peer read nothing of the message."""
+    """With a bad certificate the outcome is failed, of local origin, for the reason `tls`. The peer gets nothing."""
     context = {
         "expired": lambda: authority.server(age_days=9),
         "not yet valid": lambda: authority.server(age_days=-1),
@@ -147,7 +154,7 @@ async def test_a_bad_certificate_gets_no_byte(authority: Authority, tmp_path: Pa
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
 async def test_a_handshake_that_stalls_costs_the_deadline(authority: Authority, adapter: str) -> None:
-    """Silence in the handshake: not sent, after the deadline and no later."""
+    """The peer is silent during the handshake. The call ends at its deadline, and is failed and of local origin."""
     began = time.monotonic()
     outcome, _ = await call(adapter, None, stalls=True)
     assert (outcome.kind, outcome.local_origin) == (OutcomeKind.FAILED, True)
@@ -156,7 +163,7 @@ async def test_a_handshake_that_stalls_costs_the_deadline(authority: Authority, 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
 async def test_a_handshake_that_breaks_off_is_not_sent(authority: Authority, adapter: str) -> None:
-    """A reset during the handshake."""
+    """The peer resets the connection during the handshake. The outcome is failed and of local origin."""
     outcome, _ = await call(adapter, None, resets=True)
     assert (outcome.kind, outcome.local_origin) == (OutcomeKind.FAILED, True)
 
@@ -185,7 +192,9 @@ async def silence(*args: Any, **kwargs: Any) -> Any:
 async def test_a_name_without_an_address_is_not_sent(
     monkeypatch: pytest.MonkeyPatch, adapter: str, resolver: Callable[..., Any]
 ) -> None:
-    """NXDOMAIN, a time-out of the resolver, an empty answer, silence: not sent, of local origin, by the deadline."""
+    """The name has no address, or the resolver fails, is empty or is silent. The outcome is failed and of local
+    origin.
+    """
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolver)
     began = time.monotonic()
     outcome = await send(vendor_at(adapter, "vendor.test", 80), message_for(adapter), TIMEOUT_S)
@@ -197,7 +206,10 @@ async def test_a_name_without_an_address_is_not_sent(
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
 async def test_without_a_thread_to_resolve_in_it_is_not_sent(adapter: str) -> None:
-    """Threads used up (fault row 39): not sent, of local origin; with threads again the name is found."""
+    """No thread can be started for the resolver (fault row 39). The outcome is failed and of local origin.
+
+    When threads can be started again, the name is found.
+    """
 
     class NoThread(ThreadPoolExecutor):
         def submit(self, *args: Any, **kwargs: Any) -> Any:
@@ -215,7 +227,7 @@ async def test_without_a_thread_to_resolve_in_it_is_not_sent(adapter: str) -> No
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
 async def test_a_name_that_comes_back_is_used_at_once(monkeypatch: pytest.MonkeyPatch, adapter: str) -> None:
-    """A resolver that flaps: a failure is not remembered."""
+    """The resolver fails once and then works. The next message is accepted, because the failure is not remembered."""
     loop = asyncio.get_running_loop()
     honest = loop.getaddrinfo
     peer = Peer(adapter, None, False, False)

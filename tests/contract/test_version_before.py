@@ -1,6 +1,7 @@
-"""This version and the one before it on one Redis: each reads what the other has stored and published, there and back.
+"""Tests this version and the previous version on one Redis: each reads what the other has stored and published.
 
-The one before is real code, frozen in tests/data. Both run as processes of their own and are asked the same questions.
+The previous version is real code, frozen in tests/data. Both run as processes of their own and are asked the same
+questions.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Asked:
 
 
 class Two:
-    """Both versions. `self[NOW]` is this one."""
+    """Both versions. `self[NOW]` is this version, and `self[BEFORE]` is the previous one."""
 
     def __init__(self, found: dict[str, Asked]) -> None:
         self._found = found
@@ -65,7 +66,7 @@ class Two:
         return self._found[name]
 
     def same(self, question: str, /, **arguments: Any) -> Any:
-        """Ask both, and return the answer that they agree upon."""
+        """Ask both versions the same question, assert that their answers are equal, and return the answer."""
         now, before = (self[version].ask(question, **arguments) for version in (NOW, BEFORE))
         assert now == before
         return now
@@ -86,12 +87,12 @@ def both(code: Path, redis_url: str) -> Iterator[Two]:
 
 @pytest.fixture
 def two(both: Two, redis_client: redis.asyncio.Redis) -> Two:
-    """Both versions, on an empty Redis."""
+    """Return both versions, with an empty Redis."""
     return both
 
 
 def test_the_version_before_is_other_code(code: Path) -> None:
-    """Otherwise nothing below would mean anything."""
+    """The frozen code differs from this version. Otherwise the other tests of this file would show nothing."""
     files = [path.relative_to(code) for path in (code / "dispatcher").rglob("*") if path.suffix in (".py", ".lua")]
     assert any((code / file).read_bytes() != (ROOT / file).read_bytes() for file in files if (ROOT / file).exists())
     assert "digest" not in (code / "dispatcher/wire/records.py").read_text()
@@ -100,7 +101,9 @@ def test_the_version_before_is_other_code(code: Path) -> None:
 @pytest.mark.parametrize(("writer", "reader"), BOTH_WAYS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_one_accepts_the_other_delivers(two: Two, writer: str, reader: str, kind: str) -> None:
-    """Both show it, the other claims it whole, and both show that it is settled. A repeat is known to both."""
+    """One version accepts a trigger, and the other claims and settles it. Both show the same states and answer
+    REPLAYED.
+    """
     assert two[writer].ask("accept", id="0-x", kind=kind, key="k1") == "STORED"
     for version in (NOW, BEFORE):
         assert two[version].ask("accept", id="0-x", kind=kind, key="k1") == "REPLAYED"
@@ -128,7 +131,7 @@ def test_what_one_accepts_the_other_delivers(two: Two, writer: str, reader: str,
 
 @pytest.mark.parametrize(("writer", "reader"), BOTH_WAYS)
 def test_progress_is_read_by_the_other(two: Two, writer: str, reader: str) -> None:
-    """A message keeps what was tried, refused and doubted, its waits, its budget and its history."""
+    """The versions alternate in deciding about a notification. Each reads the attempts, the trail and the history."""
     two[writer].ask("accept", id="0-x", kind="plain")
     me = two[writer].ask("register", vendor="a")
     two[writer].ask("claim", me=me, vendor="a")
@@ -154,7 +157,7 @@ def test_progress_is_read_by_the_other(two: Two, writer: str, reader: str) -> No
 def test_a_redriven_letter_is_delivered_by_the_other(
     two: Two, writer: str, reader: str, template: list[Any] | None
 ) -> None:
-    """With the chain and the template that the redrive gave it, also after both have redriven it in turn."""
+    """One version redrives a dead letter with a chain and a template, and the other claims it with these, in turn."""
     two[writer].ask("accept", id="0-x", kind="plain")
     pin = ["receipt", 3] if template is None else ["mended", 4]
     for generation, version, other in ((1, writer, reader), (2, reader, writer), (3, writer, reader)):
@@ -177,7 +180,9 @@ def test_a_redriven_letter_is_delivered_by_the_other(
 async def test_a_digest_that_another_version_left_behind_is_not_believed(
     two: Two, redis_client: redis.asyncio.Redis
 ) -> None:
-    """The version before redrives with a newer text and leaves the old digest where it was: it counts no more."""
+    """The previous version redrives with a newer template and leaves an old digest behind. This version ignores the
+    digest.
+    """
     record = Keys().record("0-x")
     two[NOW].ask("accept", id="0-x", kind="plain")
     for version, number in ((NOW, 4), (BEFORE, 5)):
@@ -194,7 +199,10 @@ async def test_a_digest_that_another_version_left_behind_is_not_believed(
 
 @pytest.mark.parametrize(("writer", "reader"), BOTH_WAYS)
 def test_what_a_dead_actor_of_one_had_the_other_takes(two: Two, writer: str, reader: str) -> None:
-    """Under `hold` what was started becomes held, with its time; the rest is claimed again, and its crash counted."""
+    """An actor of one version dies, and an actor of the other takes its entries and counts a crash.
+
+    Under `hold`, a started notification becomes held.
+    """
     two[writer].ask("accept", id="0-x", kind="plain")
     two[writer].ask("accept", id="0-y", kind="hold")
     dead, heir = two[writer].ask("register", vendor="a"), two[reader].ask("register", vendor="a")
@@ -214,7 +222,10 @@ def test_what_a_dead_actor_of_one_had_the_other_takes(two: Two, writer: str, rea
 
 @pytest.mark.parametrize(("writer", "reader"), BOTH_WAYS)
 def test_plans_and_what_processes_tell_each_other_are_read(two: Two, writer: str, reader: str) -> None:
-    """A later term fences the other version's supervisor too; beats, reports, overrides and breakers are understood."""
+    """One version publishes plans, overrides, breaker states, beats and reports, and the other reads them.
+
+    A later term of the other version is accepted.
+    """
     plan = two[writer].ask("publish", epoch=1)
     assert two.same("plan") == plan
     assert two[reader].ask("publish", epoch=2)["epoch"] == 2
@@ -233,7 +244,7 @@ def test_plans_and_what_processes_tell_each_other_are_read(two: Two, writer: str
 
 @pytest.mark.parametrize(("writer", "reader"), BOTH_WAYS)
 def test_templates_are_shared(two: Two, writer: str, reader: str) -> None:
-    """Both count the same versions, read the same texts, and a trigger that names one is accepted by both."""
+    """Both versions put, read and delete the same templates, and count the same version numbers."""
     assert two[writer].ask("put_template", name="receipt", text="one") == 1
     assert two[reader].ask("put_template", name="receipt", text="one") == 1
     assert two[reader].ask("put_template", name="receipt", text="two", by_file=True) == 2
@@ -248,7 +259,11 @@ def test_templates_are_shared(two: Two, writer: str, reader: str) -> None:
 
 @pytest.mark.parametrize("writer", [NOW, BEFORE])
 def test_a_trigger_names_the_digest_of_a_text_that_either_has_stored(two: Two, writer: str) -> None:
-    """The version before stores no digest with a text: then the version's number counts."""
+    """A trigger names the digest of a text. It is accepted whichever version stored the text, and the previous one
+    sends it.
+
+    The previous version stores no digest, so the version number counts.
+    """
     assert two[writer].ask("put_template", name="receipt", text="one") == 1
     assert two[NOW].ask("accept", id="0-p", kind="pinned") == "STORED"
     me = two[BEFORE].ask("register", vendor="a")
@@ -259,7 +274,9 @@ def test_a_trigger_names_the_digest_of_a_text_that_either_has_stored(two: Two, w
 
 @pytest.mark.parametrize("seed", range(6))
 def test_any_walk_through_both_loses_nothing(two: Two, seed: int) -> None:
-    """Steps of a life, each by either version: both always tell the same, and in the end everything is settled."""
+    """Each random step of several triggers is done by either version. Both always show the same, and all are settled in
+    the end.
+    """
     chance = random.Random(seed)
     names = [f"0-w{n}" for n in range(6)]
     for n, name in enumerate(names):

@@ -1,4 +1,4 @@
-"""Notifications that wait for their time, and withdrawals: due, delayed, held, dead, expired."""
+"""Tests notifications that wait, and withdrawals: due, delayed, held, dead, expired."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.contract.worlds import CLAIMED, WITHDRAWN, World, dead, hold, lanes, 
 
 
 async def test_a_delayed_trigger_waits(world: World) -> None:
-    """`send_at`: in no mailbox before its time, claimable after its promotion."""
+    """A trigger with `send_at` is in no mailbox before its time. When it is due, it can be promoted and claimed."""
     now_ms = world.now_ms()
     past, future = trigger(send_at_ms=now_ms - 5), trigger(send_at_ms=now_ms + 60_000)
     assert await world.store.accept([past, future]) == [STORED, STORED]
@@ -34,7 +34,7 @@ async def test_a_delayed_trigger_waits(world: World) -> None:
 
 
 async def test_a_promotion_happens_once(world: World) -> None:
-    """Two actors promote the same entry: the second is told GONE, and there is one entry."""
+    """The same due entry is promoted twice. The second promotion is answered GONE, and one entry can be claimed."""
     me = await world.actor()
     (claim,) = await world.claimed(me)
     await world.store.apply(me, [(claim, retry(-5))], world.now_ms())
@@ -45,7 +45,9 @@ async def test_a_promotion_happens_once(world: World) -> None:
 
 
 async def test_a_promotion_read_before_another_retry_is_gone(world: World) -> None:
-    """The score it was read with is the key: a later retry of the same notification is not promoted early."""
+    """An entry of `due` was read before its notification was retried again. Promoting the old entry is answered
+    GONE.
+    """
     me = await world.actor()
     (claim,) = await world.claimed(me)
     await world.store.apply(me, [(claim, retry(-5))], world.now_ms())
@@ -60,7 +62,7 @@ async def test_a_promotion_read_before_another_retry_is_gone(world: World) -> No
 @pytest.mark.parametrize("place", ["queued", "due", "delayed", "held"])
 @pytest.mark.parametrize("to", ["cancelled", "settled", "dead"])
 async def test_what_nobody_has_claimed_can_be_withdrawn(world: World, place: str, to: str) -> None:
-    """Wherever it waits, it ends once, and nobody can claim or promote it afterwards."""
+    """A notification that waits in any place is withdrawn. It ends once, and cannot be claimed or promoted any more."""
     me = await world.actor()
     if place == "delayed":
         sent = trigger(send_at_ms=world.now_ms() - 5)
@@ -86,7 +88,7 @@ async def test_what_nobody_has_claimed_can_be_withdrawn(world: World, place: str
 
 
 async def test_a_claimed_one_cannot_be_withdrawn(world: World) -> None:
-    """Too late: somebody has it; and what never was is absent."""
+    """Withdrawing a claimed notification is answered CLAIMED, a settled one ENDED, and an unknown one "absent"."""
     me = await world.actor()
     (claim,) = await world.claimed(me)
     nid = claim.notification.id
@@ -99,7 +101,7 @@ async def test_a_claimed_one_cannot_be_withdrawn(world: World) -> None:
 
 
 async def test_a_moved_one_is_withdrawn_from_where_it_is(world: World) -> None:
-    """A withdrawal follows a notification to its present mailbox."""
+    """A moved notification is withdrawn from its present mailbox."""
     me = await world.actor()
     (claim,) = await world.claimed(me)
     await world.store.apply(me, [(claim, move("b"))], world.now_ms())
@@ -108,7 +110,9 @@ async def test_a_moved_one_is_withdrawn_from_where_it_is(world: World) -> None:
 
 
 async def withdrawn_amid_moves(world: World, moves: int) -> tuple[Withdrawal, str]:
-    """Return a withdrawal's answer and the state then, if the message moves before each of its scripts."""
+    """Withdraw a notification that is moved before each of the first `moves` runs of the script. Return answer and
+    state.
+    """
     store, me = world.store, await world.actor()
     (nid,) = await world.queued(1)
     run_one, asked = store_module.run_one, 0
@@ -129,17 +133,19 @@ async def withdrawn_amid_moves(world: World, moves: int) -> tuple[Withdrawal, st
 
 @pytest.mark.parametrize("moves", [1, 2, MOVES_FOLLOWED - 1])
 async def test_one_that_moves_meanwhile_is_followed(redis_world: World, moves: int) -> None:
-    """A late yes, a receipt or a cancellation ends it in its new mailbox: nobody takes "moved" for done."""
+    """A notification is moved a few times during its withdrawal. It is still withdrawn, from its new mailbox."""
     assert await withdrawn_amid_moves(redis_world, moves) == (WITHDRAWN, "settled")
 
 
 async def test_one_that_never_stays_is_as_good_as_claimed(redis_world: World) -> None:
-    """Whoever asked hears that it was too late, and asks again where that may help."""
+    """A notification is moved again and again during its withdrawal. The answer is CLAIMED, as if it were too late."""
     assert await withdrawn_amid_moves(redis_world, 100) == (CLAIMED, "queued")
 
 
 async def test_a_redrive_happens_once_and_begins_anew(world: World) -> None:
-    """A dead letter redriven twice is one entry, of the next generation, with nothing tried and no attempt spent."""
+    """A dead letter that is redriven twice becomes one entry, of the next generation, with no attempts and no tried
+    vendors.
+    """
     me = await world.actor()
     (claim,) = await world.claimed(me)
     await world.store.apply(me, [(claim, dead())], world.now_ms())
@@ -157,7 +163,7 @@ async def test_a_redrive_happens_once_and_begins_anew(world: World) -> None:
 
 
 async def test_a_discarded_letter_is_gone(world: World) -> None:
-    """Discarding ends it for good: a second time, and a redrive, change nothing."""
+    """A discarded letter cannot be discarded or redriven again."""
     me = await world.actor()
     (claim,) = await world.claimed(me)
     await world.store.apply(me, [(claim, dead())], world.now_ms())
@@ -183,7 +189,9 @@ async def test_a_discarded_letter_is_gone(world: World) -> None:
     ],
 )
 async def test_dead_letters_are_filtered(world: World, wanted: DeadLetterFilter, found: int) -> None:
-    """Empty fields match all; times are inclusive wall milliseconds of the death."""
+    """Each field of a filter limits the dead letters, and an empty field does not. Times are those of the death,
+    inclusive.
+    """
     me = await world.actor()
     one, two = await world.claimed(me, 2)
     (other,) = await world.claimed(me, 1, tenant="other")
@@ -194,7 +202,7 @@ async def test_dead_letters_are_filtered(world: World, wanted: DeadLetterFilter,
 
 
 async def test_expired_ones_are_found_without_claiming(world: World) -> None:
-    """A mailbox nobody drains is read page by page; what is over is named, the rest stays claimable."""
+    """`expired` returns the expired notifications of a mailbox in pages. The others can still be claimed."""
     now_ms = world.now_ms()
     over = await world.queued(3, expires_ms=now_ms - 1)
     fresh = await world.queued(2)
@@ -214,7 +222,7 @@ async def test_expired_ones_are_found_without_claiming(world: World) -> None:
 
 
 async def test_a_claimed_one_is_not_swept(world: World) -> None:
-    """Expired but claimed: the courier that has it decides, not the sweep."""
+    """An expired notification that is claimed is not ended by the sweep, because its courier decides about it."""
     me = await world.actor()
     (claim,) = await world.claimed(me, expires_ms=world.now_ms() - 1)
     _, found = await world.store.expired(Lane("a", "normal"), "")
@@ -223,7 +231,9 @@ async def test_a_claimed_one_is_not_swept(world: World) -> None:
 
 
 async def test_what_is_postponed_is_looked_at_later(world: World) -> None:
-    """Whatever it waits for; who asks by what he read before changes nothing."""
+    """Postponed notifications leave `due` until the new time. A second postponement with the same old entries does
+    nothing.
+    """
     me = await world.actor()
     (claim,) = await world.claimed(me)
     await world.store.apply(me, [(claim, retry(0))], world.now_ms())
@@ -241,7 +251,7 @@ async def test_what_is_postponed_is_looked_at_later(world: World) -> None:
 async def test_a_retry_is_postponed_by_the_clock_that_dates_it(
     redis_world: World, redis_client: redis.asyncio.Redis
 ) -> None:
-    """After the store's clock was set back by an hour: else it would be due again at once."""
+    """The store's clock was set back by an hour. A postponed retry is not due at once."""
     me = await redis_world.actor()
     (claim,) = await redis_world.claimed(me)
     await redis_client.hset("{nd:0}:clock", mapping={"ahead": 3_600_000})
@@ -253,7 +263,7 @@ async def test_a_retry_is_postponed_by_the_clock_that_dates_it(
 
 
 async def test_a_redrive_gives_time_to_nobody_else(world: World) -> None:
-    """A sibling that waits keeps the time that its caller gave; the letter has its own, each time again."""
+    """A redrive gives its letter a new expiry time, which a retry keeps. A sibling keeps its own time."""
     me = await world.actor()
     expires_ms = world.now_ms() + 60_000
     two = trigger(expires_ms=expires_ms)
@@ -277,7 +287,7 @@ async def test_a_redrive_gives_time_to_nobody_else(world: World) -> None:
 
 
 async def test_a_letter_that_was_redriven_expires_by_its_own_time(world: World) -> None:
-    """In a mailbox that nobody drains."""
+    """An expired dead letter is redriven with a new time. The sweep does not find it as expired."""
     me = await world.actor()
     (claim,) = await world.claimed(me, expires_ms=world.now_ms() - 1)
     await world.store.apply(me, [(claim, dead())], world.now_ms())
