@@ -1,4 +1,4 @@
-"""Does the part of `deploy` and `undeploy` that runs on the cluster's head, as a Ray task.
+"""Runs the part of `deploy` and `undeploy` that belongs on the cluster's head, as a Ray task.
 
 So the machine that deploys only needs a connection to Ray. It needs no connection to Redis and no secrets, and it need
 not be a node. Answers are plain values. A refusal is a text under `refused`, because Ray would change an exception's

@@ -1,4 +1,4 @@
-"""Does the benchmark's job with other task queues.
+"""Runs the benchmark's job with other task queues.
 
 Each is written as its documentation shows it, with the settings that suit it best. Each worker acknowledges a job after
 the call to the vendor, as ours does. In arq and in taskiq's stream broker this is the default, Celery needs

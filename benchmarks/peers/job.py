@@ -1,4 +1,4 @@
-"""Does the work of every peer for one message: it renders a template, posts a form, and reads the id in the answer.
+"""The work of every peer for one message: it renders a template, posts a form, and reads the id in the answer.
 
 The template is plain Jinja without our sandbox, because other users would not have the sandbox.
 """

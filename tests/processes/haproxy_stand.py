@@ -1,4 +1,4 @@
-"""A haproxy under its wrapper, real or fake, for the tests of its supervision."""
+"""Runs a haproxy, real or fake, under its wrapper, for the tests of the wrapper."""
 
 from __future__ import annotations
 
@@ -73,7 +73,10 @@ listen stats
 
 @dataclass
 class Stand:
-    """A folder as Serve's manager keeps it, and the wrappers it has started."""
+    """A folder with the files that Serve's HAProxy manager would write, and the wrappers started in it.
+
+    `binary` is the program that the wrapper runs as haproxy.
+    """
 
     folder: Path
     binary: str
@@ -95,7 +98,10 @@ class Stand:
         return process
 
     def serving(self, *words: str) -> subprocess.Popen[str]:
-        """Started, and accepted as Serve does it: `show info` names the pid that was started."""
+        """Start a wrapper, wait until Serve would accept it, and return its process.
+
+        Serve accepts it when `show info` names the pid that was started.
+        """
         process = self.start(*words)
         await_that(lambda: self.info_pid() == process.pid)
         return process
@@ -115,7 +121,7 @@ class Stand:
         return int(found[1]) if found else None
 
     def starts(self) -> list[tuple[int, list[str]]]:
-        """Each start of the fake: its pid, its arguments."""
+        """Return the pid and the arguments of each start of the fake haproxy."""
         lines = [line.split() for line in self.log.read_text().splitlines()] if self.log.exists() else []
         return [(int(line[0]), line[2:]) for line in lines if line[1] == "start"]
 

@@ -1,4 +1,4 @@
-"""The alert rules are judged by Prometheus's own promtool: what fires, when, and what does not."""
+"""Tests the alert rules with Prometheus's own promtool: which alerts fire, when they fire, and which do not."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ def promtool() -> str:
 
 
 def fires(promtool: str, tmp_path: Path, series: dict[str, str], expected: dict[str, dict[str, set[str]]]) -> None:
-    """Play series (one value per 15 s) and compare: at each moment, the labels of each alert named that fires."""
+    """Play `series`, with one value per 15 s, and assert which alerts fire.
+
+    `expected` maps each moment and alert to the labels of its firing instances. An empty set means that it must not
+    fire.
+    """
     rules = yaml.safe_load(RULES.read_text())
     by_name = {rule["alert"]: rule for group in rules["groups"] for rule in group["rules"]}
     for rule in by_name.values():  # words are not judged here, and promtool would compare them
@@ -60,13 +64,15 @@ def _labels(row: str) -> dict[str, str]:
 
 
 def test_the_rules_are_accepted(promtool: str) -> None:
-    """Syntax, templates in texts included."""
+    """promtool accepts the rules, with the templates in their texts."""
     done = subprocess.run([promtool, "check", "rules", str(RULES)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_channel_without_a_vendor_wakes_somebody(promtool: str, tmp_path: Path) -> None:
-    """One of two vendors down is a warning; both are critical, of that channel alone."""
+    """If one of two vendors of a channel is down, there is a warning. If both are down, this channel's critical alert
+    fires.
+    """
     fires(
         promtool,
         tmp_path,
@@ -84,7 +90,9 @@ def test_a_channel_without_a_vendor_wakes_somebody(promtool: str, tmp_path: Path
 
 
 def test_a_stall_wakes_somebody_at_once(promtool: str, tmp_path: Path) -> None:
-    """The gauge has waited for 30 s already."""
+    """A vendor's stall of more than 30 s fires at once, because the gauge already counts these seconds. Then it
+    ends.
+    """
     fires(
         promtool,
         tmp_path,
@@ -101,7 +109,7 @@ def test_a_stall_wakes_somebody_at_once(promtool: str, tmp_path: Path) -> None:
 
 
 def test_one_message_that_waits_for_its_next_try_wakes_nobody(promtool: str, tmp_path: Path) -> None:
-    """In a quiet shop at night, refused by each vendor or held, it is old and nothing is wrong."""
+    """One old notification that is due or held, in a mailbox with nothing queued, fires no alert."""
     quiet = {
         'dispatcher_mailbox_oldest_age_seconds{mailbox="sms-a"}': "0+15x60",
         'dispatcher_backlog_oldest_age_seconds{mailbox="sms-a",place="due"}': "0+15x60",
@@ -113,7 +121,7 @@ def test_one_message_that_waits_for_its_next_try_wakes_nobody(promtool: str, tmp
 
 
 def test_a_mailbox_that_ages_wakes_somebody(promtool: str, tmp_path: Path) -> None:
-    """A mailbox whose notifications wait and are not delivered at all."""
+    """If queued notifications get older and nothing is delivered, two alerts fire."""
     aging = {'dispatcher_backlog_oldest_age_seconds{mailbox="sms-a",place="queued"}': "0+15x60"}
     expected = {
         "1m": {"DispatcherNothingSettles": set()},
@@ -123,7 +131,9 @@ def test_a_mailbox_that_ages_wakes_somebody(promtool: str, tmp_path: Path) -> No
 
 
 def test_a_replica_that_is_waited_for_in_vain_wakes_somebody(promtool: str, tmp_path: Path) -> None:
-    """Fewer replicas than needed for half a minute is critical; one that may be away is not."""
+    """If fewer replicas are in step than are needed, for half a minute, a critical alert fires. It ends when fewer are
+    needed.
+    """
     fires(
         promtool,
         tmp_path,
@@ -141,7 +151,7 @@ def test_a_replica_that_is_waited_for_in_vain_wakes_somebody(promtool: str, tmp_
 
 
 def test_a_certificate_that_ends_or_is_refused_is_told(promtool: str, tmp_path: Path) -> None:
-    """Ten days before its end, and when the files that should replace it do not fit."""
+    """An alert fires ten days before a certificate ends, and another when a new certificate was refused."""
     fires(
         promtool,
         tmp_path,

@@ -1,4 +1,4 @@
-"""`dispatcher dead redrive --all` against a small HTTP stub with the real operations behind it."""
+"""Tests `dispatcher dead redrive --all` and `discard --all` against an HTTP server with 2,500 dead letters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from cluster.cli.main import main
 
 
 class Stub:
-    """Dead letters 0 to 2,499; a cursor is the number of the next. `fails`: calls (from 0) answered 503."""
+    """Answers like the service with dead letters 0 to 2,499. A cursor is the number of the next letter.
+
+    Each hundredth letter cannot be redriven. `fails` holds the numbers of the calls, from 0, that are answered 503.
+    """
 
     def __init__(self) -> None:
         self.dead = set(range(2500))
@@ -72,7 +75,7 @@ def run(stub: Stub, *words: str, answer: str = "") -> Result:
 
 
 def test_all_of_it_after_a_yes(stub: Stub) -> None:
-    """It counts, asks, then goes call by call to the end, with the filters in each call."""
+    """After a "y" all letters are redriven. The calls that count come first, and every call has the filter."""
     result = run(stub, "redrive", "--all", "--vendor", "a", answer="y\n")
     assert result.exit_code == 0, result.output
     assert "2475 to redrive\n  25 stay: a is open" in result.output
@@ -84,7 +87,7 @@ def test_all_of_it_after_a_yes(stub: Stub) -> None:
 
 
 def test_a_no_changes_nothing(stub: Stub) -> None:
-    """Without a yes only the counting calls are made."""
+    """After an "n" no letter is changed, and the exit code is 1."""
     result = run(stub, "discard", "--all", answer="n\n")
     assert result.exit_code == 1
     assert len(stub.dead) == 2500
@@ -92,14 +95,16 @@ def test_a_no_changes_nothing(stub: Stub) -> None:
 
 @pytest.mark.parametrize("words", [("--dry-run",), ("--dry-run", "--yes")])
 def test_a_dry_run_only_counts(stub: Stub, words: tuple[str, ...]) -> None:
-    """Counts, asks nothing, changes nothing."""
+    """With `--dry-run` the letters are counted and none is changed, without a question."""
     result = run(stub, "redrive", "--all", *words)
     assert (result.exit_code, len(stub.dead)) == (0, 2500)
     assert "2475 to redrive" in result.output
 
 
 def test_an_interrupted_change_goes_on(stub: Stub) -> None:
-    """The service goes away: the error names the cursor, and the command with it does the rest, nothing twice."""
+    """A call fails, and the error names a cursor. The command with this cursor redrives the rest, and no letter
+    twice.
+    """
     stub.fails = {4}
     result = run(stub, "redrive", "--all", "--yes")
     assert result.exit_code == 1
@@ -111,7 +116,10 @@ def test_an_interrupted_change_goes_on(stub: Stub) -> None:
 
 
 def test_the_pace_is_kept_and_shown(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answer's wait is waited for, but not while counting; without a terminal the state comes as plain lines."""
+    """Between calls that redrive, the command waits as the answer says, but not while it counts.
+
+    Without a terminal the progress is shown as plain lines.
+    """
     waits: list[float] = []
     monkeypatch.setattr(bulk.time, "sleep", waits.append)
     monkeypatch.setattr(bulk, "LINE_S", 0.0)
@@ -123,7 +131,7 @@ def test_the_pace_is_kept_and_shown(stub: Stub, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_terminal_gets_a_bar(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal the progress is a bar that ends at the whole."""
+    """On a terminal the progress is shown as a bar that ends at 2475 of 2475."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     result = run(stub, "redrive", "--all", "--yes")
@@ -131,7 +139,11 @@ def test_a_terminal_gets_a_bar(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_what_of_today_is_wanted_is_in_each_call(stub: Stub) -> None:
-    """The count and the redrive judge by the same; unless asked for, nothing of today is taken."""
+    """`--todays-route` and `--todays-template` are sent in every call, also in those that count. By default they are
+    off.
+
+    A discard does not send them.
+    """
     run(stub, "redrive", "--all", "--yes", "--todays-route")
     assert {(o["todays_route"], o["todays_template"]) for o in stub.orders} == {(True, False)}
     run(stub, "redrive", "--limit", "1", "--todays-template")
@@ -141,7 +153,7 @@ def test_what_of_today_is_wanted_is_in_each_call(stub: Stub) -> None:
 
 
 def test_a_few_are_one_call(stub: Stub) -> None:
-    """Without --all it is one call, and its answer is shown as it is."""
+    """Without `--all` the command makes one call and prints its answer."""
     result = run(stub, "redrive", "--limit", "7")
     assert json.loads(result.output)["count"] == 6
     assert len(stub.orders) == 1

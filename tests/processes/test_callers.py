@@ -1,4 +1,4 @@
-"""The callers of the benchmarks that know several hosts."""
+"""Tests `benchmarks.callers`, which post to several hosts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.callers import Callers
 
 
 class Host(http.server.ThreadingHTTPServer):
-    """One host. It answers each POST with `status`, and counts the keys that it saw."""
+    """One host. It answers each POST with `status`, and counts each idempotency key in `seen`."""
 
     def __init__(self, status: int) -> None:
         super().__init__(("127.0.0.1", 0), Answers)
@@ -28,7 +28,7 @@ class Host(http.server.ThreadingHTTPServer):
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
-    """One exchange with a host."""
+    """Handles the requests to a host."""
 
     server: Host
     protocol_version = "HTTP/1.1"
@@ -48,7 +48,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def until(callers: Callers, count: int) -> None:
 
 @pytest.mark.parametrize("status", [503, 429])
 def test_what_one_host_refuses_goes_to_the_next_and_stays_there(hosts: list[Host], status: int) -> None:
-    """Each refused trigger is repeated with its key, and counted as failed at the first try; later ones are not."""
+    """A host begins to refuse. Each refused trigger is repeated at the other host, and later triggers go only there."""
     first, second = hosts
     with Callers([first.url, second.url], 200.0, body_of) as callers:
         until(callers, 20)
@@ -91,7 +91,7 @@ def test_what_one_host_refuses_goes_to_the_next_and_stays_there(hosts: list[Host
 
 
 def test_a_final_no_is_not_repeated(hosts: list[Host]) -> None:
-    """Whatever is neither accepted nor to be repeated ends there, and counts as never accepted."""
+    """A trigger that is answered 404 is not repeated, and counts as never accepted."""
     hosts[0].status = 404
     with Callers([host.url for host in hosts], 200.0, body_of) as callers:
         while len(callers.posted) < 5:
@@ -101,7 +101,9 @@ def test_a_final_no_is_not_repeated(hosts: list[Host]) -> None:
 
 
 def test_callers_that_are_moved_know_one_host_at_a_time(hosts: list[Host]) -> None:
-    """A refused trigger is posted there again, and one that waits for its next try moves along."""
+    """With `roam=False`, refused triggers are repeated at the same host. After a move, also the waiting ones go to the
+    new host.
+    """
     first, second = hosts
     first.status = 503
     with Callers([first.url, second.url], 100.0, body_of, roam=False) as callers:
@@ -114,7 +116,10 @@ def test_callers_that_are_moved_know_one_host_at_a_time(hosts: list[Host]) -> No
 
 
 def test_a_balancer_leaves_a_host_that_is_not_ready_before_it_refuses(hosts: list[Host]) -> None:
-    """It stays where it went, and no trigger fails. While no host is ready it stays as well."""
+    """With `watch_s`, the callers leave a host when its /readyz fails, and no trigger is refused. They do not go back.
+
+    While no host is ready, they stay where they are.
+    """
     first, second = hosts
     with Callers([first.url, second.url], 200.0, body_of, roam=False, watch_s=0.02) as callers:
         until(callers, 10)

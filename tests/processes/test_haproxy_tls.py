@@ -1,4 +1,4 @@
-"""HTTPS by the haproxy that Ray brings, under its wrapper: the handshake, and certificates that change meanwhile."""
+"""Tests HTTPS by the haproxy that Ray brings, under its wrapper: the handshake, and certificates that change."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Door:
         self.errors = self.stand.folder / "stderr"
 
     def renew(self, pair: KeyPair) -> None:
-        """Replace both files as certbot does, one after the other."""
+        """Replace the key file and then the certificate file, as certbot does."""
         write(self.key, pair.key_pem())
         write(self.certificate, pair.pem, MIDDLE.pem)
 
@@ -74,7 +74,7 @@ class Door:
         return ssl.create_default_context(cafile=str(self.root))
 
     def presented(self, context: ssl.SSLContext | None = None) -> tuple[int, str | None, str | None]:
-        """The serial number of the certificate, the version of TLS, and the protocol that was agreed on."""
+        """Return the serial number of haproxy's certificate, the TLS version, and the agreed application protocol."""
         context = context or self.context()
         with (
             socket.create_connection(("127.0.0.1", self.port), 5) as plain,
@@ -119,7 +119,9 @@ def door() -> Iterator[Door]:
 
 @contextlib.contextmanager
 def stream(call: Callable[[], object]) -> Iterator[list[object]]:
-    """Call without a pause meanwhile; what came of each call."""
+    """Call `call` again and again in a thread, until the `with` block ends. Yield the list of its results and
+    errors.
+    """
     over, found = threading.Event(), list[object]()
 
     def knock() -> None:
@@ -140,7 +142,10 @@ def stream(call: Callable[[], object]) -> Iterator[list[object]]:
 
 
 def test_callers_reach_it_by_https_and_loopback_by_http(door: Door) -> None:
-    """The chain is sent, HTTP/1.1 is agreed on, and everything before TLS 1.2 is refused; so is a weak cipher."""
+    """Callers reach the service by HTTPS with TLS 1.2 or 1.3 and HTTP/1.1, and by plain HTTP on loopback.
+
+    TLS 1.1 and a weak cipher are refused.
+    """
     door.serving()
     context = door.context()
     context.set_alpn_protocols(["h2", "http/1.1"])
@@ -164,9 +169,10 @@ def test_callers_reach_it_by_https_and_loopback_by_http(door: Door) -> None:
 
 
 def test_a_renewed_certificate_is_used_and_nobody_is_refused(door: Door) -> None:
-    """Under a stream of requests, one connection each; and a connection that is open goes on.
+    """The certificate is renewed under load. It is presented without a restart, no request fails, and open connections
+    stay.
 
-    The files are renewed as Kubernetes does it: the folder behind a symbolic link is another, and its files are old.
+    The files are renewed as in Kubernetes: a symbolic link leads to another folder, whose files have old times.
     """
     second = issue(issuer=MIDDLE)
     data = mounted(door, FIRST, second)
@@ -197,7 +203,9 @@ def test_a_renewed_certificate_is_used_and_nobody_is_refused(door: Door) -> None
 
 
 def mounted(door: Door, *pairs: KeyPair) -> Path:
-    """Put each pair into a folder, and link the door's files to the first through `..data`, which is returned."""
+    """Put each pair into a folder of its own, and link the door's files through `..data` to the first. Return
+    `..data`.
+    """
     for number, pair in enumerate(pairs):
         folder = door.stand.folder / f"v{number}"
         folder.mkdir()
@@ -212,9 +220,9 @@ def mounted(door: Door, *pairs: KeyPair) -> Path:
 
 
 def test_what_does_not_fit_leaves_the_certificate_in_force(door: Door) -> None:
-    """It is told in the log and to intake; also when haproxy dies, and when Serve reloads it.
+    """A key that does not fit is refused. The old certificate stays, also after a restart and a reload of haproxy.
 
-    The next that fits is taken.
+    The log and intake are told of the refusal. A later pair that fits is used.
     """
     wrapper = door.serving()
     end_s = int(FIRST.certificate.not_valid_after_utc.timestamp())
@@ -247,7 +255,7 @@ def answers(door: Door) -> bool:
 
 
 def test_a_reload_of_haproxy_takes_the_newest_files(door: Door) -> None:
-    """The wrapper looks when it starts. Its copy is readable for its owner alone."""
+    """After a reload, haproxy presents the newest certificate. Only the owner may read the wrapper's copy."""
     first = door.serving()
     second = issue(issuer=MIDDLE)
     first.send_signal(signal.SIGSTOP)  # its own look would come first
@@ -261,7 +269,10 @@ def test_a_reload_of_haproxy_takes_the_newest_files(door: Door) -> None:
 
 
 def test_without_a_certificate_that_fits_it_does_not_start(door: Door) -> None:
-    """It never serves plain HTTP to other machines instead, and says why."""
+    """With an expired certificate and no earlier copy, the wrapper refuses to start and says why.
+
+    It does not serve plain HTTP to other machines instead.
+    """
     door.renew(issue(issuer=MIDDLE, days=(-3, -1)))
     assert door.start().wait(20) == 1
     said = door.errors.read_text()
@@ -269,7 +280,10 @@ def test_without_a_certificate_that_fits_it_does_not_start(door: Door) -> None:
 
 
 def the_operators_commands_reach_it(door: Door) -> None:
-    """With the authority's file. Without it the sentence says how to name one."""
+    """Assert that the operators' commands reach the service with the authority's file.
+
+    Without the file, ApiError names the option `--ca-file`.
+    """
     url = f"https://localhost:{door.port}"
     with pytest.raises(ApiError, match="answers with something else than JSON"):
         Api(url, None, door.root).call("GET", "/")
@@ -280,7 +294,7 @@ def the_operators_commands_reach_it(door: Door) -> None:
 
 
 def curl_and_openssl_agree(door: Door) -> None:
-    """Programs that nobody here wrote reach it, verify its chain, and are refused with TLS 1.1."""
+    """Assert that curl and openssl reach the service, verify its chain, and cannot use TLS 1.1."""
     root, place = str(door.root), f"localhost:{door.port}"
     ask = ["curl", "--silent", "--show-error", "--noproxy", "*", "--cacert", root]
     assert run(*ask, "--write-out", "%{http_version} %{ssl_verify_result}", f"https://{place}/") == (0, "1.1 0")

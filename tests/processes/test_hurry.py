@@ -1,4 +1,4 @@
-"""A start from nothing runs at the usual priority, and dispatch gives way when it is over."""
+"""Tests that our processes have the usual priority during a start, and that vendor actors have a low one afterwards."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def settled(pids: list[int], expected: list[int]) -> bool:
 
 @pytest.mark.skipif(not may_raise(), reason="priorities may not be raised here")
 def test_all_hurry_and_then_dispatch_gives_way() -> None:
-    """Processes that Ray began at a low priority, also one that gave way by itself."""
+    """Two processes have a low priority. Inside the block both get priority 0, and afterwards the vendor actor has 10
+    again.
+    """
     marker = secrets.token_hex(8)
     program = "import os, time; os.nice(10); time.sleep(60)"
     words = ("ray::ServeReplica:intake", "ray::ServeReplica:vendor-a")

@@ -1,4 +1,4 @@
-"""The installation that the tests share."""
+"""Tests the installation that the tests share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from tests.installation import Installation
 
 
 def test_a_start_that_failed_fails_only_the_test_that_asked() -> None:
-    """The next test gets an installation of its own, in another folder, and nothing is left of the first."""
+    """The first start of the shared installation fails. The next test gets another installation, which then is
+    shared.
+    """
     shared = Installation()
     with mock.patch.object(Service, "start", side_effect=[DispatcherError("no port"), 1.0]) as start:
         with pytest.raises(DispatcherError, match="no port"):

@@ -1,4 +1,4 @@
-"""HAProxy's launcher lies where programs may be started from, and where nobody cleans up."""
+"""Tests where the launcher of HAProxy is written: into a folder that allows programs and is not cleaned up."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from dispatcher.errors import ConfigError
 
 @pytest.fixture
 def noexec(tmp_path: Path) -> Iterator[Path]:
-    """A folder mounted noexec, as a hardened /tmp is; where one may not mount, a folder that takes no launcher."""
+    """Yield a folder that is mounted noexec, as /tmp may be. Without the right to mount, yield one that takes no
+    launcher.
+    """
     path = tmp_path / "noexec"
     path.mkdir()
     words = ["mount", "-t", "tmpfs", "-o", "noexec,size=1m", "none", str(path)]
@@ -30,7 +32,9 @@ def noexec(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_the_launcher_lies_in_the_state_directory(tmp_path: Path) -> None:
-    """Ten days later /tmp is cleaned; a reload then failed without a word."""
+    """The launcher is in the state directory, because files in /tmp are deleted after ten days and a reload would fail
+    then.
+    """
     state = StateDirectory(tmp_path / "state")
     state.prepare()
     runtime = tmp_path / "runtime"
@@ -42,14 +46,14 @@ def test_the_launcher_lies_in_the_state_directory(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_programs_is_passed_by(tmp_path: Path, noexec: Path) -> None:
-    """The next one is tried, and what is returned starts."""
+    """The first folder is noexec. The launcher is written into the second folder and can be started."""
     found = usable_launcher((noexec, tmp_path))
     assert found == tmp_path / "haproxy"
     assert subprocess.run([found, "-v"], capture_output=True, check=False).returncode == 0
 
 
 def test_without_a_folder_for_programs_the_start_ends_in_one_sentence(noexec: Path) -> None:
-    """It names the file, the cause and what helps."""
+    """If every folder is noexec, a one-line ConfigError names the file, the cause and the option that helps."""
     with pytest.raises(ConfigError, match=r"noexec.*--state-dir") as caught:
         usable_launcher((noexec,))
     assert str(noexec / "haproxy") in str(caught.value)
@@ -58,7 +62,7 @@ def test_without_a_folder_for_programs_the_start_ends_in_one_sentence(noexec: Pa
 
 @pytest.mark.parametrize("code", [1, 127])
 def test_a_launcher_that_starts_and_fails_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    """A library of HAProxy's may be missing. That is found before Serve tries it in vain, and its words are told."""
+    """haproxy cannot run, for example because a library is missing. ConfigError tells its exit code and its message."""
     broken = tmp_path / "broken"
     broken.write_text(f"#!/bin/sh\necho a library is missing >&2\nexit {code}\n")
     broken.chmod(0o700)
@@ -68,7 +72,7 @@ def test_a_launcher_that_starts_and_fails_is_none(tmp_path: Path, monkeypatch: p
 
 
 def test_the_folder_of_sockets_may_be_noexec(tmp_path: Path, noexec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is started from it."""
+    """The folder of the sockets is noexec. The launcher can be started, because it is in another folder."""
     state = StateDirectory(tmp_path / "state")
     state.prepare()
     monkeypatch.setattr(ray_settings, "may_raise", lambda: False)

@@ -1,4 +1,4 @@
-"""A worker of the tests that dies leaves no process: the run ends them."""
+"""Tests that a run of the tests ends the processes that a dead test worker has left."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SLEEPER = "import sys; print(1, flush=True); sys.stdin.read()"
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Another run than the one that this test belongs to."""
+    """Make the folder of another test run, and make it the run of new processes."""
     found = tmp_path / "run"
     found.mkdir()
     monkeypatch.setenv(RUN, str(found))
@@ -34,7 +34,10 @@ def started() -> Iterator[list[subprocess.Popen[bytes]]]:
 
 
 def test_what_a_run_left_is_ended_and_named(run: Path, started: list[subprocess.Popen[bytes]]) -> None:
-    """By its environment, or by its folder if it has overwritten that; nothing of another run is touched."""
+    """`end` kills the processes of a run, found by their environment or by their folder, and returns their commands.
+
+    Processes of another run are left alone.
+    """
     folder = short_folder()
     bare = {name: value for name, value in os.environ.items() if name != RUN}
     others = {**bare, RUN: f"{run}-2"}

@@ -1,4 +1,4 @@
-"""The load client: each trigger its own request, none given up for another's misfortune."""
+"""Tests the load client: it sends a request for each trigger, and no trigger suffers from the delay of another."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from cluster.rehearsal.load_connection import Connection, Pool
 
 
 class Server:
-    """Answers each request by `script(key, how often it came)`; None: the connection is cut without an answer."""
+    """Answers a request with `script(key, n)`, where n counts the requests with this key.
+
+    If the script returns None, the server closes the connection without an answer.
+    """
 
     def __init__(self, script: Callable[[str, int], bytes | None]) -> None:
         self._script, self.came, self.connections = script, Counter[str](), 0
@@ -68,7 +71,7 @@ async def post(server: Server, count: int = 20, rate: float = 500) -> list[Poste
 
 
 async def test_every_trigger_is_posted_once_on_connections_that_are_kept() -> None:
-    """And told with its id, its times and its status."""
+    """40 triggers are each posted once, over fewer than 40 connections. Each has its id, its times and its status."""
     async with Server(accepted) as server:
         posted = await post(server, 40, 200)
     assert [(p.key, p.trigger_id, p.status, p.tries) for p in posted] == [
@@ -79,7 +82,7 @@ async def test_every_trigger_is_posted_once_on_connections_that_are_kept() -> No
 
 
 async def test_what_was_cut_off_or_refused_for_now_is_tried_again_with_its_key() -> None:
-    """Lost connections, a 503 in HTML, a connection that the server ends: each comes through at the second try."""
+    """A lost connection, and a 503 that closes the connection, are followed by a second try with the same key."""
 
     def script(key: str, times: int) -> bytes | None:
         if times == 1 and key == "k1":
@@ -96,14 +99,18 @@ async def test_what_was_cut_off_or_refused_for_now_is_tried_again_with_its_key()
 
 
 async def test_what_is_refused_for_good_is_not_tried_again() -> None:
-    """With the problem it was refused for."""
+    """A trigger that is answered 422 is not tried again, and has the problem that the answer named."""
     async with Server(lambda key, times: answer(422, b'{"field": "x"}')) as server:
         posted = await post(server, 2)
     assert [(p.tries, p.status, p.problem, p.accepted_s) for p in posted] == [(1, 422, {"field": "x"}, None)] * 2
 
 
 async def test_a_connection_lost_before_its_request_is_an_answer_too() -> None:
-    """The other side resets it as soon as it is open: whoever waits is told, or the whole load would wait for him."""
+    """The server resets a connection before a request is sent on it. The request gets the status 0 instead of no
+    answer.
+
+    Otherwise the whole load would wait for this request.
+    """
     told = asyncio.get_running_loop().create_future()
     connection = Connection(Pool("http://127.0.0.1:1"))
     connection.connection_made(mock.Mock(spec=asyncio.Transport))
@@ -113,7 +120,7 @@ async def test_a_connection_lost_before_its_request_is_an_answer_too() -> None:
 
 
 async def test_a_late_answer_holds_up_nobody_who_is_due() -> None:
-    """Open loop: the others are posted at their time while one waits."""
+    """One trigger gets no answer in time. The others are posted when they are due, and this one is tried again."""
 
     def script(key: str, times: int) -> bytes | None:
         return b"" if (key, times) == ("k0", 1) else accepted(key, times)
@@ -128,7 +135,7 @@ async def test_a_late_answer_holds_up_nobody_who_is_due() -> None:
 
 
 async def test_each_client_posts_when_its_last_was_answered() -> None:
-    """Each client has one request at a time; each body goes once, and the last requests are awaited."""
+    """Three clients each have one request at a time. Each body is posted once, and the last answers are waited for."""
     at_once = most = 0
 
     class Slow(Server):

@@ -1,4 +1,6 @@
-"""Operators' commands answer a wrong input with one sentence, and take a key wherever they take an id."""
+"""Tests that operators' commands answer a wrong input with one sentence, and accept a key wherever they accept
+an id.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from cluster.cli.main import main
     [("templates", "put", "receipt", "FILE"), ("templates", "preview", "receipt", "--data", "{"), ("send", "FILE")],
 )
 def test_what_is_no_json_is_one_sentence(words: tuple[str, ...], tmp_path: Path) -> None:
-    """It names where the text came from, and nothing is sent."""
+    """The input is not JSON. The command ends with one sentence that names the file or the option, and sends
+    nothing.
+    """
     (tmp_path / "t.json").write_text("Dear {{ name }}")
     given = [str(tmp_path / "t.json") if word == "FILE" else word for word in words]
     with mock.patch.object(Api, "call") as call:
@@ -32,7 +36,7 @@ def test_what_is_no_json_is_one_sentence(words: tuple[str, ...], tmp_path: Path)
 
 
 def test_an_order_is_cancelled_by_its_key() -> None:
-    """`cancel` accepts a key in place of an id, as `show` does."""
+    """`cancel key:ORDER` looks the trigger up by its key and cancels it by its id."""
     asked: list[tuple[str, str]] = []
 
     def call(self: Any, method: str, path: str, *_: Any) -> Any:
@@ -45,7 +49,7 @@ def test_an_order_is_cancelled_by_its_key() -> None:
 
 
 def said(done: Result) -> str:
-    """The one sentence of a command that was refused; a traceback would be an exception."""
+    """Return the one line that a refused command printed. Fail if it ended with an exception."""
     assert isinstance(done.exception, SystemExit), done.exception
     (line,) = done.output.splitlines()
     return line
@@ -65,7 +69,10 @@ ODD_FILES = {
 @pytest.mark.parametrize("name", ODD_FILES)
 @pytest.mark.parametrize("words", [("templates", "put", "receipt"), ("send",)], ids=["put", "send"])
 def test_a_file_is_read_as_strictly_as_the_service_reads(words: tuple[str, ...], name: str, tmp_path: Path) -> None:
-    """A lenient reader here would send another text than the file's, and none may end in a traceback."""
+    """A file that the service would refuse is refused by the command too, with one sentence and without a call.
+
+    A lenient reader would send another text than the file's.
+    """
     text, rule = ODD_FILES[name]
     (tmp_path / "t.json").write_bytes(text)
     with mock.patch.object(Api, "call") as call:
@@ -74,7 +81,7 @@ def test_a_file_is_read_as_strictly_as_the_service_reads(words: tuple[str, ...],
 
 
 def test_a_file_of_windows_is_utf8_whatever_the_locale_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A byte order mark is no part of the text, and the terminal's encoding is not the file's."""
+    """A UTF-8 file with a byte order mark is read as UTF-8 in any locale, and the mark is left out."""
     monkeypatch.setenv("LC_ALL", "de_DE.ISO-8859-1")
     (tmp_path / "t.json").write_bytes(b"\xef\xbb\xbf" + '{"text": "Grüße"}\r\n'.encode())
     with mock.patch.object(Api, "call", return_value={}) as call:
@@ -88,20 +95,23 @@ def test_a_file_of_windows_is_utf8_whatever_the_locale_is(tmp_path: Path, monkey
      "file:///etc/hostname", "http://ops:s3cret@localhost:8000", "http://localhost:8000/\r\nX: s3cret"],
 )  # fmt: skip
 def test_an_address_that_is_none_is_one_sentence(url: str) -> None:
-    """It names the option and the form, and shows no part of what may be a secret."""
+    """A wrong address is refused with one sentence that names the option and shows no part of the address."""
     line = said(CliRunner().invoke(main, ["status", "--url", url]))
     assert "--url: must be http://HOST:PORT" in line and "s3cret" not in line
 
 
 @pytest.mark.parametrize("key", ["nd_1_s3\ncret", "nd_1_s3cret€", "nd_1_s3\x7fcret"])
 def test_a_key_that_no_header_can_carry_is_not_shown(key: str) -> None:
-    """It came from a file or a variable with more in it than the key."""
+    """A key with characters that a header cannot carry is refused. The message does not show it.
+
+    Such a key came from a file or a variable that holds more than the key.
+    """
     line = said(CliRunner().invoke(main, ["status"], env={"DISPATCHER_KEY": key}))
     assert "--key: must be printable ASCII" in line and "cret" not in line
 
 
 def test_an_idempotency_key_that_no_header_can_carry_is_refused(tmp_path: Path) -> None:
-    """The service takes printable ASCII only."""
+    """An idempotency key outside printable ASCII is refused, because the service accepts nothing else."""
     (tmp_path / "t.json").write_text("{}")
     line = said(CliRunner().invoke(main, ["send", str(tmp_path / "t.json"), "--idempotency-key", "Größe"]))
     assert "--idempotency-key: must be printable ASCII" in line
@@ -112,7 +122,7 @@ def test_an_idempotency_key_that_no_header_can_carry_is_refused(tmp_path: Path) 
     [("\udcff", "/v1/triggers/%FF"), ("a/../b", "/v1/triggers/a%2F..%2Fb"), ("0-a?x#y", "/v1/triggers/0-a%3Fx%23y")],
 )
 def test_any_word_is_one_part_of_the_path(given: str, path: str) -> None:
-    """A shell gives any bytes, and no slash in an id leads elsewhere."""
+    """An id with any bytes, also with a slash, is quoted as one part of the path."""
     with mock.patch.object(Api, "call", return_value={}) as call:
         assert CliRunner().invoke(main, ["show", given]).exit_code == 0
     assert call.call_args.args == ("GET", path)
@@ -120,7 +130,7 @@ def test_any_word_is_one_part_of_the_path(given: str, path: str) -> None:
 
 @pytest.fixture
 def answers() -> Iterator[Any]:
-    """A server that answers everything with the bytes that it is given, and notes what came."""
+    """Start a server that answers every request with the bytes in `bytes`, and keeps the requests in `heard`."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         found = type("Answers", (), {"bytes": b"", "heard": [], "url": f"http://127.0.0.1:{server.getsockname()[1]}"})()
 
@@ -157,13 +167,16 @@ JSON_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: c
     ids=["another protocol", "hangs up", "cut off", "a web page", "another service", "a proxy's error"],
 )
 def test_an_answer_of_something_else_is_one_sentence(answers: Any, sent: bytes, rule: str) -> None:
-    """The address is often that of another program."""
+    """Another program answers at the address. The command ends with one sentence that says what is wrong."""
     answers.bytes = sent
     assert rule in said(CliRunner().invoke(main, ["status", "--url", answers.url]))
 
 
 def test_a_proxy_is_not_asked_for_this_machine(answers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`http_proxy` is set on company machines, often without 127.0.0.1 in `no_proxy`."""
+    """With `http_proxy` set, a command still calls this machine directly.
+
+    Many company machines set `http_proxy` without 127.0.0.1 in `no_proxy`.
+    """
     monkeypatch.setattr("urllib.request._opener", None)  # it has read the environment when it was first used
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     for name in ("no_proxy", "NO_PROXY"):
@@ -176,7 +189,9 @@ def test_a_proxy_is_not_asked_for_this_machine(answers: Any, monkeypatch: pytest
 
 
 def test_no_order_is_for_everything_by_mistake() -> None:
-    """Without `--id` none is sent; an id that is empty, as of a variable that is not set, is sent and refused."""
+    """Without `--id` no ids are sent. An empty id, as from a variable that is not set, is sent, so that it matches
+    nothing.
+    """
     asked: list[Any] = []
 
     def call(self: Any, method: str, path: str, *more: Any) -> Any:
@@ -203,7 +218,9 @@ def test_no_order_is_for_everything_by_mistake() -> None:
 )
 @pytest.mark.parametrize("verb", ["redrive", "discard"])
 def test_a_change_of_nothing_says_so(verb: str, words: tuple[str, ...], matched: int, code: int, sentence: str) -> None:
-    """A filter that matches nothing is no error; an id that names nothing is one, as with `dead show`."""
+    """A filter that matches nothing gives exit code 0 and a sentence. An id that names no dead letter gives exit code
+    1.
+    """
     answer = {"count": matched, "matched": matched, "refused": {}, "cursor": None, "wait_s": 0.0}
     with mock.patch.object(Api, "call", return_value=answer):
         done = CliRunner().invoke(main, ["dead", verb, *words])

@@ -1,4 +1,4 @@
-"""A command whose output cannot be printed as it is ends without a traceback."""
+"""Tests that a command whose output cannot be written ends with one sentence and not with a traceback."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(words: list[str], stdout: int, **environment: str) -> subprocess.Complet
 
 
 def test_a_full_disk_is_one_sentence() -> None:
-    """`dispatcher config schema > FILE` on a full disk was a traceback of thirty lines."""
+    """The disk is full while a command prints. The command ends with one sentence and exit code 1."""
     full = os.open("/dev/full", os.O_WRONLY)
     try:
         done = run(["config", "schema"], full)
@@ -38,7 +38,7 @@ def test_a_full_disk_is_one_sentence() -> None:
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp1252"])
 def test_a_terminal_without_a_sign_gets_its_escape(encoding: str, tmp_path: Path) -> None:
-    """A name in Greek, or the dash of an empty column, ended the command (PYTHONIOENCODING, older locales)."""
+    """The terminal's encoding lacks some characters of a file name. They are escaped, and the command succeeds."""
     file = tmp_path / "λόγος – €.yaml"
     file.write_text("vendors: {}\n", encoding="utf-8")
     done = run(["config", "check", str(file)], subprocess.PIPE, PYTHONIOENCODING=encoding)
@@ -47,7 +47,9 @@ def test_a_terminal_without_a_sign_gets_its_escape(encoding: str, tmp_path: Path
 
 
 def test_the_processes_of_ray_write_utf8_in_any_locale() -> None:
-    """One of them is Serve, whose configuration of HAProxy holds an arrow."""
+    """With `PYTHON_SETTINGS`, Python uses UTF-8 in any locale. Serve needs it: its configuration of HAProxy holds an
+    arrow.
+    """
     program = "import locale; print(locale.getpreferredencoding(False).lower())"
     other = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
     found = [
@@ -58,7 +60,9 @@ def test_the_processes_of_ray_write_utf8_in_any_locale() -> None:
 
 
 def test_the_terminal_shows_only_our_sentences(tmp_path: Path) -> None:
-    """Ray logs through Python, prints, and writes to the descriptors from native code. All of it is in the log file."""
+    """Libraries log, print, and write to both descriptors. All of it goes to the log file, and only `say` reaches the
+    terminal.
+    """
     program = f"""if True:
         import os, sys
         from pathlib import Path
@@ -76,7 +80,11 @@ def test_the_terminal_shows_only_our_sentences(tmp_path: Path) -> None:
 
 
 def test_a_process_without_streams_writes_into_no_other_file(tmp_path: Path) -> None:
-    """Without a stream, its descriptor belongs to the next file that is opened (rust 57728, libmdbx 144)."""
+    """A process starts without stdout and stderr. Nothing is written to the files that then get the descriptors 1 and
+    2.
+
+    This is a known fault of other programs (rust 57728, libmdbx 144).
+    """
     program = f"""if True:
         import os
         from pathlib import Path

@@ -1,4 +1,4 @@
-"""`up` says at once where it cannot listen."""
+"""Tests that `up` says at once if it cannot listen at its address."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from dispatcher.errors import ConfigError
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
 def test_a_port_that_another_program_has_is_named(host: str) -> None:
-    """HAProxy found it a minute later, and what was shown was a line of a thread pool."""
+    """Another program listens at the port. ConfigError names the host and the port at once.
+
+    HAProxy would find this only a minute later.
+    """
     with socket.create_server(("0.0.0.0", 0)) as server:
         port = server.getsockname()[1]
         with pytest.raises(ConfigError) as caught:
@@ -25,7 +28,7 @@ def test_a_port_that_another_program_has_is_named(host: str) -> None:
 
 
 def test_a_port_with_the_connections_of_an_ended_service_is_free() -> None:
-    """A restart need not wait for them."""
+    """A port is free although old connections of an ended service are still known to the kernel."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         client = socket.create_connection(("127.0.0.1", port))
@@ -36,7 +39,10 @@ def test_a_port_with_the_connections_of_an_ended_service_is_free() -> None:
 
 
 def test_a_name_may_have_an_address_that_this_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`localhost` is often ::1 too, on machines without IPv6; a program on one of its addresses is in the way."""
+    """A name may stand for an address that this machine lacks, as `localhost` does for ::1 without IPv6.
+
+    If another program listens at one of the name's addresses, ConfigError is raised.
+    """
     stream = (socket.AF_INET, socket.SOCK_STREAM, 0, "")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -50,13 +56,13 @@ def test_a_name_may_have_an_address_that_this_machine_lacks(monkeypatch: pytest.
 
 @pytest.mark.parametrize(("host", "why"), [("192.0.2.7", "see --host"), ("no.such.name.invalid", "see --host")])
 def test_an_address_that_this_machine_has_not_is_named(host: str, why: str) -> None:
-    """A typing mistake, or a name that does not resolve."""
+    """An address of another machine, or a name that does not resolve, raises ConfigError that names host and port."""
     with pytest.raises(ConfigError, match=f"--host {host} --port 8000: .*{why}"):
         check_port(host, 8000)
 
 
 @pytest.mark.parametrize("port", ["0", "-1", "65536", "http"])
 def test_a_port_that_is_none_is_refused(port: str) -> None:
-    """Before anything is started."""
+    """A number that is no port gives exit code 2, and nothing is started."""
     done = CliRunner().invoke(main, ["up", "--port", port])
     assert done.exit_code == 2 and "--port" in done.output

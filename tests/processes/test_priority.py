@@ -1,4 +1,4 @@
-"""The priority of a process, thread by thread."""
+"""Tests the priority (niceness) of processes and of their threads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ os._exit(0)
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="no Linux")
 def test_every_thread_gives_way() -> None:
-    """Linux has a niceness for each thread, and Ray's threads are there before the actor is."""
+    """`set_niceness` lowers the priority of every thread of the process. On Linux each thread has its own."""
     found = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     assert found.stdout == "True {10}\n"
 
@@ -76,7 +76,10 @@ os._exit(0)
     ],
 )
 def test_a_shell_reads_its_code_behind_accepting(kind: str, begun: int, read_at: int, runs_at: int) -> None:
-    """And takes its own priority afterwards, where it may."""
+    """An actor imports its code with niceness 10, so that it does not disturb intake. Then it gets its own niceness.
+
+    A shell is the class that Serve starts in a process, before the actor's code is imported.
+    """
     if runs_at < begun and not may_raise():
         pytest.skip("priorities may not be raised here")
     words = [sys.executable, "-c", SHELL, kind, str(begun)]

@@ -1,4 +1,4 @@
-"""A measurement names the commit it was made of."""
+"""Tests that a measurement names the commit for which it holds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cluster.rehearsal import provenance
 
 
 def test_only_code_makes_a_commit_dirty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A change in documents or in files that a run writes does not mark the commit."""
+    """Changed documents and results do not mark the commit as dirty. Changed code does."""
 
     def git(*words: str) -> None:
         who = ["-c", "user.name=t", "-c", "user.email=t@example.com"]

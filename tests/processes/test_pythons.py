@@ -1,4 +1,4 @@
-"""The run with every promised CPython: what is promised, and which interpreter is taken."""
+"""Tests the run with every promised CPython version: which versions are promised, and which interpreter is used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests import pythons
 
 
 def interpreter(path: Path, tells: str) -> Path:
-    """A file that answers every question with these words."""
+    """Write an executable shell script with the command `tells`, which stands for an interpreter. Return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"#!/bin/sh\n{tells}\n")
     path.chmod(0o700)
@@ -18,14 +18,16 @@ def interpreter(path: Path, tells: str) -> Path:
 
 
 def test_the_promise_is_what_the_classifiers_name() -> None:
-    """3.10 to 3.13 are promised; a version that nothing here runs is not."""
+    """The classifiers of pyproject.toml promise 3.10 to 3.13, and none of the versions that are only tried."""
     told = (pythons.ROOT / "pyproject.toml").read_text()
     assert pythons.promised(told) == ["3.10", "3.11", "3.12", "3.13"]
     assert not set(pythons.promised(told)) & set(pythons.UNPROMISED)
 
 
 def test_interpreters_are_found_on_the_path_in_pyenv_and_in_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All three places are looked at, in this order; another minor version is no candidate."""
+    """Interpreters of a version are looked for on PATH, in pyenv and in uv, in this order. Other versions are
+    left out.
+    """
     for name in ("PYENV_ROOT", "UV_PYTHON_INSTALL_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
@@ -40,7 +42,7 @@ def test_interpreters_are_found_on_the_path_in_pyenv_and_in_uv(tmp_path: Path, m
 
 
 def test_a_shim_that_does_not_run_is_passed_over(tmp_path: Path) -> None:
-    """The first that says it is CPython of this version is taken, however many others lie before it."""
+    """The first candidate that runs and is CPython of this version is used. All others are skipped."""
     shim = interpreter(tmp_path / "shim", "echo 'pyenv: version not set' >&2; exit 127")
     other = interpreter(tmp_path / "other", "echo CPython 3.9")
     pypy = interpreter(tmp_path / "pypy", "echo PyPy 3.13")
@@ -51,7 +53,9 @@ def test_a_shim_that_does_not_run_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_a_failure_under_a_promised_version_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One under a version that is not promised is told, and fails nothing; nor does a version that is not here."""
+    """A failure under a promised version gives exit code 1. A failure under another version, or a missing version,
+    gives 0.
+    """
     monkeypatch.setattr(pythons, "promised", lambda text: ["3.98", "3.99"])
     monkeypatch.setattr(pythons, "UNPROMISED", ("4.0",))
     here = {"3.98": Path("a"), "3.99": None, "4.0": Path("b")}
@@ -64,7 +68,7 @@ def test_a_failure_under_a_promised_version_fails_the_run(monkeypatch: pytest.Mo
 
 
 def test_an_environment_that_cannot_be_made_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ending repeats what the installer said."""
+    """If the environment cannot be made, the ending has code 1 and the message of the installer."""
     monkeypatch.setattr(pythons, "FOLDER", tmp_path)
     ending = pythons.run("3.99", interpreter(tmp_path / "bad", "echo no venv here >&2; exit 1"), [])
     assert ending.code == 1

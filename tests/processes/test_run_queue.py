@@ -1,4 +1,4 @@
-"""The machine tells about a process that wants a core and gets none."""
+"""Tests that `RunQueue` tells how long a process wanted a core and did not get it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/schedstat"), reas
 
 @pytest.fixture
 def starved() -> Iterator[int]:
-    """A busy process of the lowest priority, on a core that two others want for themselves."""
+    """Yield the pid of a busy process with the lowest priority, on a core that two other busy processes use."""
     core = str(min(os.sched_getaffinity(0)))
     processes = [subprocess.Popen([sys.executable, "-c", BUSY, core, nice]) for nice in ("19", "0", "0")]
     try:
@@ -33,7 +33,7 @@ def starved() -> Iterator[int]:
 
 
 def test_a_starved_process_waits_and_a_frozen_one_does_not(starved: int) -> None:
-    """Nearly all of the time, counted from the question before; a process that is stopped wants no core."""
+    """A starved process waits for more than half of the time. After SIGSTOP it does not wait any more."""
     queue = RunQueue()
     assert queue.waited_ms(starved) == 0.0
     began_s, waited_ms, duration_ms = time.monotonic(), 0.0, 0.0

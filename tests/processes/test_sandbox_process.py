@@ -1,4 +1,4 @@
-"""The sandbox vendors in a process of their own: started in one place, and told when they do not start."""
+"""Tests the start of the sandbox vendors in a process of their own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dispatcher.errors import ConfigError
 
 
 def test_a_started_sandbox_listens() -> None:
-    """Its address answers as soon as the call returns."""
+    """When `start_sandbox` returns, the sandbox answers at its address."""
     process, url, smtp_port = start_sandbox("--latency-ms", "0")
     try:
         heal = urllib.request.Request(f"{url}/_sandbox/sms-a/fault", b'{"mode": "none"}', method="PUT")
@@ -24,6 +24,6 @@ def test_a_started_sandbox_listens() -> None:
 
 
 def test_a_sandbox_that_does_not_start_is_told_in_a_sentence() -> None:
-    """No traceback about JSON that did not come, and no process is left."""
+    """The sandbox gets an unknown option and does not start. ConfigError says so."""
     with pytest.raises(ConfigError, match="the sandbox did not start"):
         start_sandbox("--no-such-option")

@@ -1,4 +1,4 @@
-"""The state directory: private, one `up` at a time, and what a dead one left is found."""
+"""Tests the state directory: only its owner reads it, one `up` uses it, and what a dead `up` left is found."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def state(tmp_path: Path) -> Iterator[StateDirectory]:
 
 @pytest.fixture
 def holder(state: StateDirectory) -> Iterator[subprocess.Popen[str]]:
-    """Another process that has the directory."""
+    """Yield another process that has locked the directory."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(state.path)], stdout=subprocess.PIPE, text=True
     ) as process:
@@ -58,7 +58,7 @@ def mode(path: Path) -> int:
 
 
 def test_the_directory_is_its_owners_alone(tmp_path: Path) -> None:
-    """0700 when it is made, and made 0700 when it was not; the token in it is 0600."""
+    """An existing directory of mode 0755 gets mode 0700, and its token has mode 0600."""
     path = tmp_path / "deep" / "state"
     path.mkdir(parents=True, mode=0o755)
     path.chmod(0o755)
@@ -68,7 +68,7 @@ def test_the_directory_is_its_owners_alone(tmp_path: Path) -> None:
 
 
 def test_the_token_stays(state: StateDirectory) -> None:
-    """A later start uses the same one: what an earlier Ray left must let us in to be ended."""
+    """A later start keeps the token, because it is needed to end what an earlier Ray left."""
     token = state.token.read_text()
     assert len(token) == 64
     StateDirectory(state.path).prepare()
@@ -76,7 +76,10 @@ def test_the_token_stays(state: StateDirectory) -> None:
 
 
 def test_an_empty_token_of_a_start_on_a_full_disk_is_made_again(state: StateDirectory) -> None:
-    """Ray would refuse to start with it, and an installation without an id is everybody's."""
+    """Empty files for the token and the id, as after a full disk, are written again.
+
+    Ray would refuse an empty token, and an empty id would fit every installation.
+    """
     for path in (state.token, state.identity):
         path.write_text("")
     state.prepare()
@@ -85,20 +88,22 @@ def test_an_empty_token_of_a_start_on_a_full_disk_is_made_again(state: StateDire
 
 @pytest.mark.parametrize("place", ["/proc/nowhere", "/dev/null/state"])
 def test_a_place_that_takes_no_directory_is_one_sentence(place: str) -> None:
-    """It names the path and why."""
+    """If the directory cannot be made, ConfigError names its path and the reason."""
     with pytest.raises(ConfigError, match=f"^{place}: cannot be written: "):
         StateDirectory(Path(place)).prepare()
 
 
 def test_a_thing_in_the_place_of_a_file_is_one_sentence(tmp_path: Path) -> None:
-    """A folder of that name, as a container makes it for a file that is mounted and missing."""
+    """A folder has the name of the token file, as a container makes it for a missing mount. ConfigError names it."""
     (tmp_path / "ray_token").mkdir()
     with pytest.raises(ConfigError, match=r"ray_token.*: cannot be written: "):
         StateDirectory(tmp_path).prepare()
 
 
 def test_a_current_directory_that_was_removed_is_one_sentence(tmp_path: Path) -> None:
-    """A deployment tool removes the folder of a release while a shell is in it."""
+    """The current directory was removed, as a deployment tool may do it. `up` ends with one sentence and exit
+    code 2.
+    """
     program = "import os, sys; os.rmdir(os.getcwd()); from cluster.cli.main import main; main(['up', '--sandbox'])"
     (tmp_path / "release").mkdir()
     ended = subprocess.run(
@@ -114,7 +119,11 @@ def test_a_current_directory_that_was_removed_is_one_sentence(tmp_path: Path) ->
 def test_a_tmp_that_cannot_be_written_is_one_sentence(
     refused: str, state: StateDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A container with a read-only root, or a /tmp of mode 0755 (rag-template 52, docker-privatebin 10)."""
+    """The directory in /tmp cannot be made or changed. ConfigError names it and the reason.
+
+    This happens in a container with a read-only root, or with a /tmp of mode 0755 (rag-template 52, docker-privatebin
+    10).
+    """
     path = state.runtime_dir()
 
     def refuse(*_: object, **__: object) -> None:
@@ -129,7 +138,10 @@ def test_a_tmp_that_cannot_be_written_is_one_sentence(
 def test_a_lock_that_the_file_system_refuses_is_one_sentence(
     number: int, state: StateDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Network shares without locks answer ENOLCK (cactus 1299), and a full one cannot note the process."""
+    """The file system refuses the lock. ConfigError names the lock file and the reason.
+
+    Network shares without locks answer ENOLCK (cactus 1299).
+    """
 
     def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number))
@@ -140,7 +152,7 @@ def test_a_lock_that_the_file_system_refuses_is_one_sentence(
 
 
 def test_a_lock_of_another_user_is_one_sentence(state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A first start as root leaves files that the service's own user cannot open."""
+    """The lock file belongs to another user, as after a first start as root. ConfigError names the file."""
 
     def refuse(path: Path, *_: object) -> int:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
@@ -153,7 +165,10 @@ def test_a_lock_of_another_user_is_one_sentence(state: StateDirectory, monkeypat
 
 
 def test_a_tmp_without_room_is_refused_before_ray_starts(tmp_path: Path) -> None:
-    """Ray would neither start nor end."""
+    """If there is too little room, ConfigError says how much is free and how much is needed.
+
+    Without room Ray would neither start nor end.
+    """
     free = os.statvfs(tmp_path)
     check_room(tmp_path, 0)
     with pytest.raises(ConfigError, match=rf"^{tmp_path}: [\d.]+ MB are free there, \d+ MB are needed for a start$"):
@@ -161,7 +176,7 @@ def test_a_tmp_without_room_is_refused_before_ray_starts(tmp_path: Path) -> None
 
 
 def test_a_log_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
-    """It is found before anything is started."""
+    """If the log folder cannot be made, `up` ends with one sentence before anything is started."""
     result = CliRunner().invoke(
         main, ["up", "--sandbox", "--state-dir", str(tmp_path / "s"), "--log-dir", "/proc/nowhere/logs"]
     )
@@ -172,7 +187,7 @@ def test_a_log_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> Non
 
 
 def test_what_the_machine_refuses_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any file, any command: too many open files, a disk that fails, a file of somebody else."""
+    """Any OSError, such as too many open files, ends a command with one sentence and exit code 1."""
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "/etc/hosts")
@@ -183,14 +198,16 @@ def test_what_the_machine_refuses_is_one_sentence(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_marker_belongs_to_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However the directory is written it is the same; another directory has another."""
+    """A relative and an absolute path of the same directory give the same marker. Another directory has another
+    marker.
+    """
     monkeypatch.chdir(tmp_path)
     assert StateDirectory(Path("state")).marker == StateDirectory(tmp_path / "state").marker
     assert StateDirectory(Path("other")).marker != StateDirectory(Path("state")).marker
 
 
 def test_a_secret_is_written_whole_and_private(state: StateDirectory) -> None:
-    """0600 whatever was there before; no draft is left."""
+    """A written secret replaces the whole file and has mode 0600. No draft is left."""
     path = state.path / "secret"
     path.write_text("an old and much longer one")
     path.chmod(0o644)
@@ -200,7 +217,7 @@ def test_a_secret_is_written_whole_and_private(state: StateDirectory) -> None:
 
 
 def test_a_second_lock_is_refused_by_name(state: StateDirectory, holder: subprocess.Popen[str]) -> None:
-    """ConfigError names the directory and the process that has it; the holder keeps it."""
+    """The directory is locked by another process. ConfigError names the directory and the pid, and the lock stays."""
     for _ in range(2):
         with pytest.raises(ConfigError, match=f"{state.path}: a dispatcher is already running there, pid {holder.pid}"):
             state.lock()
@@ -208,7 +225,9 @@ def test_a_second_lock_is_refused_by_name(state: StateDirectory, holder: subproc
 
 
 def test_a_dead_holder_holds_nothing(state: StateDirectory, holder: subprocess.Popen[str]) -> None:
-    """SIGKILL frees the lock: no file has to be removed by hand. A shorter pid replaces the old one wholly."""
+    """After SIGKILL of the process with the lock, another process can lock the directory. Its pid replaces the
+    old one.
+    """
     holder.kill()
     holder.wait()
     (state.path / "up.lock").write_text("99999999999")
@@ -219,7 +238,9 @@ def test_a_dead_holder_holds_nothing(state: StateDirectory, holder: subprocess.P
 def test_the_second_up_is_refused_before_anything_starts(
     state: StateDirectory, holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exit 2 and one sentence that names the first; nothing is reaped, started or written."""
+    """A second `up` on a locked directory ends with exit code 2 and names the first. Nothing is ended, started or
+    written.
+    """
     for part in ("reap", "RedisServer"):
         monkeypatch.setattr(up, part, lambda *_: pytest.fail("something was started or ended"))
     state.urls.write_text("{}")
@@ -232,7 +253,7 @@ def test_the_second_up_is_refused_before_anything_starts(
 
 
 def test_sockets_get_a_short_private_directory(state: StateDirectory) -> None:
-    """HAProxy allows 27 characters with its own ending; 0700, again and again."""
+    """The directory of the sockets always gets mode 0700, and its path is short enough for HAProxy's 27 characters."""
     path = state.runtime_dir()
     path.chmod(0o755)
     assert state.runtime_dir() == path
@@ -242,7 +263,7 @@ def test_sockets_get_a_short_private_directory(state: StateDirectory) -> None:
 
 @pytest.mark.parametrize("kind", ["link", "dangling link", "file"])
 def test_a_foreign_thing_in_its_place_is_refused(state: StateDirectory, tmp_path: Path, kind: str) -> None:
-    """/tmp belongs to everybody: a link or a file under that name is not followed, and ConfigError names it."""
+    """A link or a file has the name of the directory in /tmp. It is not followed, and ConfigError names it."""
     path = state.runtime_dir()
     path.rmdir()
     if kind == "file":
@@ -257,7 +278,7 @@ def test_a_foreign_thing_in_its_place_is_refused(state: StateDirectory, tmp_path
 
 
 def test_housekeepers_give_way_with_every_thread() -> None:
-    """Only those of this installation whose command line says so."""
+    """`give_way` lowers the priority of every thread of the process with the given name, and of no other process."""
     code = "import threading; threading.Thread(target=input).start(); print(1, flush=True)  # {}"
     started = [
         subprocess.Popen(
@@ -284,7 +305,10 @@ def test_housekeepers_give_way_with_every_thread() -> None:
 
 
 def test_what_carries_the_marker_is_found_and_ended() -> None:
-    """The willing by SIGTERM, the unwilling by SIGKILL; those of another installation are left alone."""
+    """`reap` ends the processes with the marker: by SIGTERM, or by SIGKILL if a process ignores SIGTERM.
+
+    Processes of another installation are left alone.
+    """
     stubborn = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
     )
@@ -318,7 +342,7 @@ def test_a_free_port_lies_where_nobody_else_draws() -> None:
 
 
 def test_a_cleaner_of_tmp_finds_the_directory_locked(tmp_path: Path) -> None:
-    """systemd-tmpfiles takes a lock on each directory before it cleans it by age, and spares those it does not get."""
+    """A directory that `keep` has locked cannot be locked by another process, so systemd-tmpfiles does not clean it."""
     state = StateDirectory(tmp_path / "state")
     state.keep(tmp_path)
     cleaner = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,4 +1,4 @@
-"""The systemd units are judged by systemd's own `systemd-analyze`. It reads them, and starts nothing."""
+"""Tests the systemd units with systemd's own `systemd-analyze`, which reads them and starts nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def analyze() -> str:
 
 
 def complaints(analyze: str, text: str, folder: Path, name: str) -> str:
-    """Return what systemd says about this unit. Its programs are one that is here."""
+    """Return what `systemd-analyze verify` says about this unit. Each program in the unit is replaced by the
+    interpreter.
+    """
     unit = folder / name
     unit.write_text(re.sub(r"^(Exec\w+)=\S+", rf"\1={sys.executable}", text, flags=re.MULTILINE))
     words = [analyze, "verify", "--man=no", str(unit)]
@@ -39,7 +41,7 @@ def complaints(analyze: str, text: str, folder: Path, name: str) -> str:
 
 @pytest.mark.parametrize("name", UNITS)
 def test_systemd_has_no_complaint(analyze: str, tmp_path: Path, name: str) -> None:
-    """It knows every option and its value."""
+    """`systemd-analyze verify` finds no fault in the unit."""
     assert complaints(analyze, (FILES / name).read_text(), tmp_path, name) == ""
 
 
@@ -56,7 +58,7 @@ def test_systemd_has_no_complaint(analyze: str, tmp_path: Path, name: str) -> No
     ],
 )
 def test_a_wrong_option_is_found(analyze: str, tmp_path: Path, name: str, right: str, wrong: str) -> None:
-    """systemd itself would ignore such a line at the start, with a warning in its journal."""
+    """`systemd-analyze verify` finds a wrong option or value. systemd itself would ignore the line with a warning."""
     text = (FILES / name).read_text()
     assert right in text
     assert complaints(analyze, text.replace(right, wrong), tmp_path, name) != ""
@@ -64,7 +66,7 @@ def test_a_wrong_option_is_found(analyze: str, tmp_path: Path, name: str, right:
 
 @pytest.mark.parametrize("name", UNITS)
 def test_the_service_can_do_little_else(analyze: str, name: str) -> None:
-    """No rights, no files of others, no devices, no namespaces."""
+    """`systemd-analyze security` counts an exposure of at most `EXPOSURE_MAX`, because the unit gives up rights."""
     words = [analyze, "security", "--offline=true", "--no-pager", str(FILES / name)]
     shown = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False).stdout
     found = re.search(r"Overall exposure level for \S+: ([\d.]+)", shown)

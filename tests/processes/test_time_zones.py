@@ -1,4 +1,4 @@
-"""Time zones come from the package `tzdata` where the host has none, as slim images do."""
+"""Tests that time zones come from the package `tzdata` on a host that has none, as in slim images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ print(datetime(2030, 7, 1, 12, tzinfo=timezone.utc).astimezone(zone("Europe/Berl
 
 
 def asked(before: str = "") -> subprocess.CompletedProcess[str]:
-    """A process on a host without time zones."""
+    """Run a process on a host without time zones, which prints a time in Berlin. `before` is code that it runs
+    first.
+    """
     words = [sys.executable, "-c", ASK.format(before=before)]
     return subprocess.run(
         words, env={**os.environ, "PYTHONTZPATH": ""}, capture_output=True, text=True, check=False, timeout=120
@@ -24,12 +26,12 @@ def asked(before: str = "") -> subprocess.CompletedProcess[str]:
 
 
 def test_a_host_without_time_zones_has_those_of_the_package() -> None:
-    """Quiet hours and dates are right there too."""
+    """On a host without time zones, a time in Berlin is right."""
     done = asked()
     assert done.stdout == "2030-07-01T14:00:00+02:00\n", done.stderr
 
 
 def test_without_the_package_such_a_host_has_none() -> None:
-    """So the package is what gave them, and the test above would fail without it."""
+    """On a host without time zones and without `tzdata`, the zone is not found. So the test above can fail."""
     done = asked("sys.modules['tzdata'] = None")
     assert done.returncode != 0 and "Europe/Berlin" in done.stderr, done.stdout

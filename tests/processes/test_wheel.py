@@ -1,4 +1,4 @@
-"""The wheel holds the program and what it reads, and nothing of the repository beside it."""
+"""Tests that the wheel holds the program and the files that it reads, and nothing else of the repository."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_holds_four_packages_and_their_files(wheel: Path) -> None:
-    """Every file of the four packages is in it, and no benchmark, test or development tool."""
+    """The wheel has exactly the files of the four packages: no benchmark, test or development tool."""
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     wanted = {
@@ -67,9 +67,10 @@ def test_the_wheel_holds_four_packages_and_their_files(wheel: Path) -> None:
 
 
 def test_every_command_runs_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
-    """Each `--help` answers, the commands that read packaged files do, and the runtime lock has every import.
+    """From the wheel, each `--help` works, so do the commands that read packaged files, and the runtime lock has every
+    import.
 
-    The interpreter reads no `.pth` file (`-S`), so this checkout is out of its reach.
+    The interpreter reads no `.pth` file (`-S`), so it cannot import from this checkout.
     """
     site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -94,7 +95,9 @@ def test_every_command_runs_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
 
 
 def test_the_locks_are_two() -> None:
-    """The runtime lock has no development tool; the development lock adds to it, with the same versions."""
+    """The runtime lock has no development tool. The development lock has all of the runtime lock, in the same
+    versions.
+    """
     runtime, development = ((ROOT / name).read_text() for name in ("requirements.lock", "requirements-dev.lock"))
     assert locked(runtime) & {"pytest", "ruff", "mypy", "hypothesis", "setuptools", "aiosmtpd"} == set()
     assert {"pytest", "ruff", "mypy", "hypothesis", "setuptools", "aiosmtpd"} <= locked(development)
@@ -104,7 +107,9 @@ def test_the_locks_are_two() -> None:
 
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
 def test_a_lock_has_a_hash_for_each_package_and_names_no_index(name: str) -> None:
-    """Whoever installs from it gets the same files, from the index of their own choice."""
+    """Each package in a lock has a hash, and no index is named. So everybody installs the same files, from their own
+    index.
+    """
     text = (ROOT / name).read_text()
     assert [block for block in _blocks(text) if "--hash=sha256:" not in block] == []
     assert "://" not in text
@@ -112,7 +117,7 @@ def test_a_lock_has_a_hash_for_each_package_and_names_no_index(name: str) -> Non
 
 
 def test_the_image_builds_its_wheel_with_one_package_of_the_development_lock(tmp_path: Path) -> None:
-    """The Dockerfile cuts setuptools with its hashes out of the lock."""
+    """The command in the Dockerfile takes only setuptools, with its hashes, from the development lock."""
     text = (ROOT / "cluster" / "files" / "Dockerfile").read_text()
     cut = re.search(r"RUN (sed -n '.*') /source/(\S+) >", text)
     assert cut is not None
@@ -129,6 +134,6 @@ def _blocks(lock: str) -> list[str]:
 
 
 def test_commands_are_read_from_a_help_text() -> None:
-    """The names below "Commands:", and none where there is no such part."""
+    """`commands` returns the names below "Commands:" in a help text, or none if the text has no such part."""
     assert commands("Usage: x\n\nCommands:\n  dead  Letters that\n        wait.\n  up    Start.\n") == ["dead", "up"]
     assert commands("Usage: x up\n\nOptions:\n  --port INTEGER\n") == []

@@ -1,4 +1,4 @@
-"""The dispatcher package works in a process that has no Ray."""
+"""Tests that the dispatcher package works in a process without Ray."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 
 def test_no_part_of_it_needs_ray() -> None:
-    """The dispatcher package runs the same play in a process that has never imported Ray."""
+    """The simulated outage of the unit tests runs in a new process, which has not imported Ray at its end."""
     code = (
         "import sys; from tests.unit.play import outage; from tests.virtual import run_virtual; run_virtual(outage()); "
         "sys.exit('ray' in sys.modules)"
