@@ -16,7 +16,7 @@ from dispatcher.ports import AcceptReply, AcceptResult
 from tests.contract.worlds import CONFLICT, REPLAYED, World, full, trigger
 
 SLOW = AcceptRate(0.01, 3)
-"""A trigger in 100 s: none comes back during a test."""
+"""One trigger in 100 s, so that the bucket does not fill up again during a test."""
 
 
 def results(replies: list[AcceptReply]) -> list[AcceptResult]:

@@ -33,10 +33,13 @@ from tests.contract.worlds import (
 
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 WINDOWS_MS = {"half a second": 500, "two seconds": 2_000, "eight seconds": 8_000}
-"""Key: window. A machine too slow for one is given the next: what a store said after a stall proves nothing."""
+"""The key of each cap and its window. If the machine is too slow for a window, the test tries the next one.
+
+What a store answers after a stall of the machine proves nothing.
+"""
 
 MARGIN_MS = 20
-"""By so much the store's clock and the test's may differ over one window."""
+"""The most by which the store's clock and the test's clock may differ over one window."""
 
 TOO_SLOW = f"this machine did nothing for {max(WINDOWS_MS.values())} ms"
 

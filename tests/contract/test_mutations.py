@@ -43,8 +43,10 @@ OPENS_A_FULL_REDIS = "redis.call('DEL', KEYS[3])"
 ENDING_SCRIPTS = ("settle", "dead", "move", "retry", "hold")
 
 RED = (AssertionError, pytest.fail.Exception)
-"""How a contract test fails: what it asserts, or an error that did not come. Not just any error: a mutation that is no
-valid Lua would be one too."""
+"""The exceptions of a failed contract test: a failed assertion, or an expected error that was not raised.
+
+Other errors do not count, because a mutation that is no valid Lua raises one too.
+"""
 
 Mutation = Callable[[], contextlib.AbstractContextManager[Any]]
 Test = Callable[[World, redis.asyncio.Redis, str], Awaitable[None]]

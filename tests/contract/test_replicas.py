@@ -34,7 +34,7 @@ from tests.contract.worlds import REPLAYED, lanes, trigger
 from tests.sentinels import Fleet, fleet, until
 
 ANSWER_S = 10.0
-"""A slow machine's time for one round. Tests of a refusal use less."""
+"""How long a round may take on a slow machine, in seconds. Tests of a refusal use less."""
 
 
 def is_older(path: str) -> bool:

@@ -24,7 +24,10 @@ from tests.contract.worlds import CLAIMED, WITHDRAWN, World, dead, full, lanes, 
 LANE = Lane("a", "normal")
 KEY, FAIR = Keys().lane(LANE), Keys().lane(LANE._replace(fair=True))
 BEFORE = DIRECT + 1
-"""The notifications that `backlogged` puts before all turns, and the owner's first turn."""
+"""How many notifications of `backlogged` are claimed before another tenant's turn.
+
+The first `DIRECT` come before all turns, and one more is the owner's first turn.
+"""
 
 
 async def claim(world: World, me: str, want: int, mailboxes: Sequence[str] = ("a",)) -> list[str]:

@@ -63,7 +63,7 @@ DAMAGED = {
 }
 
 SILENT = ("another shape", "another type", "x is no number", "ex is no number")
-"""They do not say where it may go, or until when."""
+"""The kinds of damage after which a record does not say where its notification may go, or until when."""
 
 
 @pytest.fixture(params=["another shape", "another type", *DAMAGED])

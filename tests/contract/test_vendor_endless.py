@@ -15,7 +15,7 @@ from tests.contract.vendors import HTTP_ADAPTERS, make, message_for, send
 
 DEADLINE_S = 20.0
 MEMORY_MAX = 4 << 20
-"""The cap, what lies in the buffers of both ends of the connection, and this test itself."""
+"""The most bytes for the capped answer, the buffers at both ends of the connection, and this test itself."""
 
 CHUNK = b"2000\r\n" + b"x" * 0x2000 + b"\r\n"
 

@@ -19,7 +19,7 @@ sys.exit("the signal was lost")
 
 
 def test_the_first_process_of_a_container_ends_by_a_signal_before_all_is_imported() -> None:
-    """The program is process 1 of a container and gets SIGTERM before its imports are done. It exits with 128 + SIGTERM.
+    """Process 1 of a container gets SIGTERM before its imports are done. It exits with 128 + SIGTERM.
 
     The kernel ignores SIGTERM for process 1 unless it has a handler.
     """
